@@ -1,0 +1,1 @@
+"""Cameras in, GOPs out: discovery, ONVIF, RTSP, timeline, triggers. Knows nothing of rings, keys or requests."""

@@ -1,0 +1,119 @@
+"""A clip request as values: what is left of the signed JSON once it was verified.
+
+Built in one place, ``edge_agent.uplink.envelope.verify_request``; what was checked when is said there (PROTOCOL 4).
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from edge_agent.units import UtcNs, Window
+
+
+class Role(Enum):
+    """What a key of the trust bundle may sign for."""
+
+    OPERATOR = "operator"
+    SUPERVISOR = "supervisor"
+    DISPATCH = "dispatch"
+
+
+class Quality(Enum):
+    """Which of a camera's two streams."""
+
+    MAIN = "main"
+    SUB = "sub"
+
+
+class Category(Enum):
+    """The closed list of incident categories (PROTOCOL 3.2)."""
+
+    HOMICIDE = "homicide"
+    SHOOTING = "shooting"
+    ROBBERY = "robbery"
+    ASSAULT = "assault"
+    SEXUAL_ASSAULT = "sexual-assault"
+    KIDNAPPING = "kidnapping"
+    BURGLARY = "burglary"
+    VEHICLE_THEFT = "vehicle-theft"
+    THEFT = "theft"
+    ARSON = "arson"
+    HIT_AND_RUN = "hit-and-run"
+    MISSING_PERSON = "missing-person"
+    VANDALISM = "vandalism"
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """One verified signature: whose, with which key, in which role."""
+
+    kid: str
+    thumbprint: str
+    person: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A point on WGS 84, in degrees."""
+
+    lat: float
+    lon: float
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """The reported event that a request leans on."""
+
+    number: str
+    category: Category
+    reported_at: UtcNs
+    place: Place
+    window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Whom a request is for: exactly one gateway, or one to 64 area cells (geohash of five letters)."""
+
+    gateway: str | None
+    cells: tuple[str, ...]
+
+    @property
+    def is_area(self) -> bool:
+        """Tell whether the request went to an area rather than to one gateway."""
+        return self.gateway is None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request whose signatures verified: checks 1 to 6 of PROTOCOL 4."""
+
+    raw: bytes
+    """The JWS as it arrived; goes into the bundle."""
+    payload_sha256: bytes
+    jti: str
+    iss: str
+    audience: Audience
+    iat: UtcNs
+    nbf: UtcNs
+    exp: UtcNs
+    release_by: UtcNs
+    incident: Incident
+    cameras: tuple[str, ...]
+    """Camera ids, or ``("*",)`` for every camera that consents."""
+    window: Window
+    audio: bool
+    quality: Quality
+    purpose: str
+    contact: str
+    deliver: str
+    """The name of an upload target in the gateway's own enrolment; never a URL."""
+    signers: tuple[Signer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that passed checks 7 to 10 of PROTOCOL 4: for us, new, in time, inside its incident."""
+
+    request: Request
+    arrived_at: UtcNs

@@ -1,0 +1,96 @@
+"""The one tree of errors, each with the exit code that a command ends with (``sysexits.h``).
+
+A message leads to the byte, the line or the rule; a hint says what to do. Neither ever holds a key, a password, a
+payload or a URL with credentials.
+"""
+
+import os
+from typing import ClassVar
+
+
+class EdgeAgentError(Exception):
+    """Anything that this program reports in words rather than with a traceback."""
+
+    exit_code: ClassVar[int] = os.EX_SOFTWARE
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(EdgeAgentError):
+    """The command's words do not fit together."""
+
+    exit_code = os.EX_USAGE
+
+
+class ConfigError(EdgeAgentError):
+    """A configuration file is wrong; the message leads to its line."""
+
+    exit_code = os.EX_CONFIG
+
+
+class CustodyError(EdgeAgentError):
+    """A key is missing, unreadable, of the wrong kind, or readable by others."""
+
+    exit_code = os.EX_NOPERM
+
+
+class UnavailableError(EdgeAgentError):
+    """A peer (camera, broker, upload server, control socket) does not answer."""
+
+    exit_code = os.EX_UNAVAILABLE
+
+
+class RingError(EdgeAgentError):
+    """A ring file cannot be used as it is; the message names ring, block and index."""
+
+    exit_code = os.EX_IOERR
+
+
+class UnsupportedVersionError(RingError):
+    """The file was written by a newer version: not corrupt, not readable here."""
+
+
+class IntegrityError(RingError):
+    """Bytes of a ring are not what was written: a checksum, a tag, a chain or a signature disagrees."""
+
+
+class OverwrittenError(RingError):
+    """The footage asked for was overwritten or erased while it was read."""
+
+
+class RingBusyError(RingError):
+    """Another recorder has this ring open."""
+
+    exit_code = os.EX_TEMPFAIL
+
+
+class DurabilityError(RingError):
+    """A write or a sync failed; what it covered must be taken as lost (FORMAT 5)."""
+
+
+class RecordTooLargeError(RingError):
+    """A payload is larger than a record may be."""
+
+
+class DenialError(EdgeAgentError):
+    """The gate refuses: ``reason`` is the stable code (PROTOCOL 4), the message a plain sentence."""
+
+    exit_code = os.EX_NOPERM
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class EvidenceError(EdgeAgentError):
+    """A bundle, a manifest or a proof does not verify; the message names the part."""
+
+    exit_code = os.EX_DATAERR
+
+
+class DeliveryError(EdgeAgentError):
+    """An upload failed in a way that trying again may mend."""
+
+    exit_code = os.EX_TEMPFAIL
