@@ -1,0 +1,203 @@
+"""The control socket: how a person's command reaches a running process.
+
+A Unix stream socket of mode 0660; who may connect is decided by the file's group, who did is read from the kernel
+(``SO_PEERCRED``). One request a connection: one line of JSON, with at most one file descriptor beside it; then one or
+more lines of JSON back, the last of them with ``"done": true``. Owns the transport only: what a command does is its
+handler's business.
+"""
+
+import array
+import contextlib
+import json
+import logging
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from edge_agent.errors import EdgeAgentError, UnavailableError
+
+log = logging.getLogger(__name__)
+
+MAX_LINE_BYTES = 512 * 1024
+ANSWER_TIMEOUT_S = 2.0
+"""How long either side waits for the other's next line, where a handler does not stream."""
+_WORKERS = 4
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end, as the kernel says; ``fd`` is a descriptor that came with the request, or None."""
+
+    pid: int
+    uid: int
+    gid: int
+    fd: int | None = None
+
+
+Answer = Mapping[str, Any]
+Handler = Callable[[Mapping[str, Any], Peer], "Answer | Iterator[Answer]"]
+
+
+class ControlServer:
+    """Answers commands on a Unix socket, in threads of its own, until ``stop`` is set.
+
+    Args:
+        path: Where the socket lies; a stale one is replaced.
+        handlers: Command name → function of the request's members and the peer. What it raises from the error tree
+            becomes an answer; anything else is logged and answered as an internal error.
+        stop: Ends the server.
+    """
+
+    def __init__(self, path: Path, handlers: Mapping[str, Handler], stop: threading.Event) -> None:
+        self._path = path
+        self._handlers = handlers
+        self._stop = stop
+        self._thread = threading.Thread(target=self._serve, name="control")
+
+    def start(self) -> None:
+        """Bind the socket and start to answer; OSError where the folder does not let us."""
+        self._path.unlink(missing_ok=True)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        old_mask = os.umask(0o117)
+        try:
+            self._socket.bind(str(self._path))
+        finally:
+            os.umask(old_mask)
+        self._socket.listen(_WORKERS)
+        self._socket.settimeout(_POLL_S)
+        self._thread.start()
+
+    def join(self, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+        """Wait until the server has ended after ``stop``."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def _serve(self) -> None:
+        pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="control")
+        busy = threading.BoundedSemaphore(2 * _WORKERS)
+        while not self._stop.is_set():
+            try:
+                connection, _ = self._socket.accept()
+            except TimeoutError:
+                continue
+            except OSError as error:
+                log.error("control socket failed error=%s", error.strerror)
+                break
+            if busy.acquire(blocking=False):
+                pool.submit(self._answer, connection).add_done_callback(lambda _: busy.release())
+            else:
+                connection.close()
+        self._socket.close()
+        self._path.unlink(missing_ok=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(ANSWER_TIMEOUT_S)
+            fd: int | None = None
+            try:
+                line, fd = _receive_line(connection)
+                for answer in self._handle(line, connection, fd):
+                    connection.sendall(json.dumps(answer).encode() + b"\n")
+            finally:
+                if fd is not None:
+                    os.close(fd)
+
+    def _handle(self, line: bytes, connection: socket.socket, fd: int | None) -> Iterator[Answer]:
+        pid, uid, gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        try:
+            request = json.loads(line)
+            handler = self._handlers.get(request["command"])
+            if handler is None:
+                raise EdgeAgentError(f"unknown command: {str(request['command'])[:40]!r}")
+            result = handler(request, Peer(pid, uid, gid, fd))
+            if isinstance(result, Mapping):
+                yield {**result, "done": True}
+                return
+            yield from result
+            yield {"done": True}
+        except EdgeAgentError as error:
+            yield {"done": True, "error": str(error), "hint": error.hint, "exit_code": error.exit_code}
+        except Exception:
+            log.exception("control command failed uid=%d", uid)
+            yield {"done": True, "error": "internal error, see the log of the process", "exit_code": os.EX_SOFTWARE}
+
+
+def call(path: Path, command: str, *, timeout_s: float = ANSWER_TIMEOUT_S + 1, **members: Any) -> dict[str, Any]:
+    """Send one command and return its one answer.
+
+    Raises:
+        UnavailableError: Nobody answers on the socket.
+        EdgeAgentError: The process refused; message, hint and exit code are its own.
+    """
+    return list(stream(path, command, timeout_s=timeout_s, **members))[-1]
+
+
+def stream(
+    path: Path, command: str, *, timeout_s: float = 30.0, fd: int | None = None, **members: Any
+) -> Iterator[dict[str, Any]]:
+    """Send one command, with a file descriptor if given, and yield its answers, the last one included.
+
+    Raises:
+        UnavailableError: Nobody answers on the socket, or no line came for ``timeout_s``.
+        EdgeAgentError: The process refused.
+    """
+    line = json.dumps({"command": command, **members}).encode() + b"\n"
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout_s)
+            connection.connect(str(path))
+            if fd is None:
+                connection.sendall(line)
+            else:
+                sent = socket.send_fds(connection, [line], [fd])
+                connection.sendall(line[sent:])
+            with connection.makefile("rb") as lines:
+                for answer_line in lines:
+                    answer = cast("dict[str, Any]", json.loads(answer_line))
+                    if "error" in answer:
+                        raise _refusal(answer)
+                    yield answer
+                    if answer.get("done"):
+                        return
+    except OSError as error:
+        raise UnavailableError(
+            f"no answer on {path}: {error.strerror or 'time-out'}",
+            "is the process running, and are you in the group edge-agent?",
+        ) from error
+    raise UnavailableError(f"no answer on {path}: the connection was closed")
+
+
+def _refusal(answer: Mapping[str, Any]) -> EdgeAgentError:
+    error = EdgeAgentError(answer["error"], answer.get("hint", ""))
+    error.exit_code = int(answer.get("exit_code", os.EX_SOFTWARE))  # type: ignore[misc]
+    return error
+
+
+def _receive_line(connection: socket.socket) -> tuple[bytes, int | None]:
+    data, ancillary, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(array.array("i").itemsize))
+    fds = array.array("i")
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+    for extra in fds[1:]:
+        os.close(extra)
+    fd = fds[0] if fds else None
+    try:
+        while not data.endswith(b"\n"):
+            more = connection.recv(65536)
+            if not more or len(data) > MAX_LINE_BYTES:
+                raise ConnectionError("request is cut or too long")
+            data += more
+    except OSError:
+        if fd is not None:
+            os.close(fd)
+        raise
+    return data, fd
