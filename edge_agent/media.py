@@ -1,0 +1,264 @@
+"""Coded media as bytes: access units, what of them is committed to, and the payload of a GOP record.
+
+Owns the media commitment (FORMAT 6), which the recorder makes and a stranger recomputes from an MP4. Pure: knows no
+container, imports no FFmpeg, opens nothing. It never judges a stream: whatever a camera sends has one canonical form.
+"""
+
+import hashlib
+import hmac
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+
+SALT_BYTES = 32
+UNIT_SALT_BYTES = 16
+DIGEST_BYTES = 32
+
+_UNIT_LABEL = b"edge-agent/v1 unit"
+_TRACK_LABEL = b"edge-agent/v1 track"
+_COMMITMENT_LABEL = b"edge-agent/v1 commitment"
+
+_START_CODE = b"\x00\x00\x01"
+_U32 = struct.Struct(">I")
+_UNIT_HEADER = struct.Struct(">Bq")
+_TRACK_HEADER = struct.Struct(">BIIB")
+_AVCC_MIN_BYTES = 7
+_HVCC_MIN_BYTES = 23
+
+
+class CodecKind(Enum):
+    """How the bytes of an access unit are taken apart."""
+
+    H264 = "h264"
+    H265 = "h265"
+    MJPEG = "mjpeg"
+    """Any other video as well: every packet counts whole."""
+    AUDIO = "audio"
+
+
+_VIDEO_KINDS = {"h264": CodecKind.H264, "hevc": CodecKind.H265, "h265": CodecKind.H265}
+_AUDIO_NAMES = frozenset({"aac", "aac_latm", "opus", "mp3", "g722", "adpcm_g722", "adpcm_g726", "adpcm_g726le"})
+
+
+def codec_kind(codec: str) -> CodecKind:
+    """Tell the kind of a codec by FFmpeg's name for it."""
+    if codec in _AUDIO_NAMES or codec.startswith("pcm_"):
+        return CodecKind.AUDIO
+    return _VIDEO_KINDS.get(codec, CodecKind.MJPEG)
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """What a decoder must know of one track of a record; committed to along with the access units."""
+
+    index: int
+    codec: str
+    """FFmpeg's name: ``h264``, ``hevc``, ``mjpeg``, ``aac``, ``pcm_alaw``…"""
+    time_base: Fraction
+    extradata: bytes
+
+    @property
+    def kind(self) -> CodecKind:
+        """How this track's access units are taken apart."""
+        return codec_kind(self.codec)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One access unit: a packet of the record's NUT file, with the PTS of its track in ticks."""
+
+    track: int
+    pts: int
+    data: bytes
+
+
+def vcl_parts(codec: CodecKind, extradata: bytes, data: bytes) -> bytes:
+    """Return the canonical body of an access unit: what the commitment covers (FORMAT 6.2).
+
+    For H.264 and H.265 these are the VCL NAL units in order, trailing zero bytes removed, each behind its length as
+    four bytes big-endian: the same for a camera's Annex B stream and for the MP4 made of it. Else the whole packet.
+
+    Args:
+        codec: How to take the unit apart.
+        extradata: Of the track: ``avcC`` or ``hvcC`` means length-prefixed NAL units, anything else Annex B.
+        data: The packet.
+    """
+    if codec is CodecKind.H264:
+        return _join(nal for nal in _split(codec, extradata, data) if 1 <= nal[0] & 0x1F <= 5)
+    if codec is CodecKind.H265:
+        return _join(nal for nal in _split(codec, extradata, data) if nal[0] & 0x7E < 64)
+    return data
+
+
+def parameter_sets(codec: CodecKind, extradata: bytes) -> bytes:
+    """Return the canonical form of a track's decoder parameters: sets by type, none twice (FORMAT 6.3).
+
+    For H.264 the SPS and PPS, for H.265 the VPS, SPS and PPS, from Annex B, ``avcC`` or ``hvcC``, each behind its
+    length as four bytes big-endian; for other codecs the extradata as they are.
+    """
+    if codec not in (CodecKind.H264, CodecKind.H265):
+        return extradata
+    if _length_size(codec, extradata) == 0:
+        nals: Iterable[bytes] = split_annexb(extradata)
+    else:
+        nals = _avcc_sets(extradata) if codec is CodecKind.H264 else _hvcc_sets(extradata)
+    return _join(_sets_in_order(codec, nals))
+
+
+def inband_parameter_sets(codec: CodecKind, extradata: bytes, data: bytes) -> bytes:
+    """Return an access unit's own parameter sets, in the form of :func:`parameter_sets`; empty where it has none."""
+    if codec not in (CodecKind.H264, CodecKind.H265):
+        return b""
+    return _join(_sets_in_order(codec, _split(codec, extradata, data)))
+
+
+def split_annexb(data: bytes) -> Iterator[bytes]:
+    """Yield the NAL units of an Annex B byte stream, without start codes and trailing zeros; never an empty one."""
+    at = data.find(_START_CODE)
+    while at >= 0:
+        begin = at + 3
+        at = data.find(_START_CODE, begin)
+        # A start code may be preceded by zeros of any number; no NAL unit ends in a zero (H.264 7.4.1, H.265 7.4.2).
+        nal = (data[begin:at] if at >= 0 else data[begin:]).rstrip(b"\x00")
+        if nal:
+            yield nal
+
+
+def split_prefixed(data: bytes, length_size: int = 4) -> Iterator[bytes]:
+    """Yield length-prefixed NAL units, without trailing zeros; a length beyond the end takes what there is."""
+    at = 0
+    while at + length_size <= len(data):
+        begin = at + length_size
+        at = begin + int.from_bytes(data[at:begin], "big")
+        nal = data[begin:at].rstrip(b"\x00")
+        if nal:
+            yield nal
+
+
+def _split(codec: CodecKind, extradata: bytes, data: bytes) -> Iterator[bytes]:
+    length_size = _length_size(codec, extradata)
+    return split_prefixed(data, length_size) if length_size else split_annexb(data)
+
+
+def _length_size(codec: CodecKind, extradata: bytes) -> int:
+    # Annex B extradata begin with zeros; both boxes begin with their version, 1. 0 stands for Annex B.
+    if codec is CodecKind.H264 and len(extradata) >= _AVCC_MIN_BYTES and extradata[0] == 1:
+        return (extradata[4] & 3) + 1
+    if codec is CodecKind.H265 and len(extradata) >= _HVCC_MIN_BYTES and extradata[0] == 1:
+        return (extradata[21] & 3) + 1
+    return 0
+
+
+def _join(nals: Iterable[bytes]) -> bytes:
+    return b"".join(part for nal in nals for part in (_U32.pack(len(nal)), nal))
+
+
+def _sets_in_order(codec: CodecKind, nals: Iterable[bytes]) -> list[bytes]:
+    types = (7, 8) if codec is CodecKind.H264 else (32, 33, 34)
+    found = [(nal[0] & 0x1F if codec is CodecKind.H264 else (nal[0] >> 1) & 0x3F, nal) for nal in nals]
+    # A dict keeps the order of first sight and drops repetitions.
+    return list(dict.fromkeys(nal for wanted in types for kind, nal in found if kind == wanted))
+
+
+def _avcc_sets(extradata: bytes) -> Iterator[bytes]:
+    # ISO/IEC 14496-15 5.3.3: five bytes, then SPS (count in five bits) and PPS (count in eight), each behind u16.
+    at = 5
+    for mask in (0x1F, 0xFF):
+        if at >= len(extradata):
+            return
+        count, at = extradata[at] & mask, at + 1
+        for _ in range(count):
+            begin = at + 2
+            at = begin + int.from_bytes(extradata[at:begin], "big")
+            if nal := extradata[begin:at].rstrip(b"\x00"):
+                yield nal
+
+
+def _hvcc_sets(extradata: bytes) -> Iterator[bytes]:
+    # ISO/IEC 14496-15 8.3.3: 22 bytes, number of arrays, then per array its type, a u16 count, NAL units behind u16.
+    at = _HVCC_MIN_BYTES
+    for _ in range(extradata[22]):
+        count, at = int.from_bytes(extradata[at + 1 : at + 3], "big"), at + 3
+        for _ in range(count):
+            if at >= len(extradata):
+                return
+            begin = at + 2
+            at = begin + int.from_bytes(extradata[at:begin], "big")
+            if nal := extradata[begin:at].rstrip(b"\x00"):
+                yield nal
+
+
+def unit_salt(salt: bytes, index: int) -> bytes:
+    """Derive the 16-byte salt of one access unit, numbered in the NUT file's packet order over all tracks."""
+    return hmac.digest(salt, _UNIT_LABEL + _U32.pack(index), "sha256")[:UNIT_SALT_BYTES]
+
+
+def track_salt(salt: bytes, track: int) -> bytes:
+    """Derive the 16-byte salt of a track's description."""
+    return hmac.digest(salt, _TRACK_LABEL + _U32.pack(track), "sha256")[:UNIT_SALT_BYTES]
+
+
+def unit_digest(salt16: bytes, track: int, pts: int, body: bytes) -> bytes:
+    """Return SHA-256(label ‖ salt ‖ u8 track ‖ i64 pts ‖ body), integers big-endian (FORMAT 6.2).
+
+    Args:
+        salt16: From :func:`unit_salt`.
+        track: Number of the track in the NUT file.
+        pts: In the track's ticks.
+        body: From :func:`vcl_parts`.
+    """
+    digest = hashlib.sha256(_UNIT_LABEL + salt16 + _UNIT_HEADER.pack(track, pts))
+    digest.update(body)
+    return digest.digest()
+
+
+def track_digest(salt16: bytes, track: Track) -> bytes:
+    """Return SHA-256(label ‖ salt ‖ u8 track ‖ u32 num ‖ u32 den ‖ u8 length ‖ codec ‖ parameters) (FORMAT 6.3)."""
+    codec = track.codec.encode()
+    base = track.time_base
+    header = _TRACK_HEADER.pack(track.index, base.numerator, base.denominator, len(codec))
+    return hashlib.sha256(_TRACK_LABEL + salt16 + header + codec + parameter_sets(track.kind, track.extradata)).digest()
+
+
+def commitment(digests: Iterable[bytes]) -> bytes:
+    """Return the media commitment over a record's digests in order: tracks first, then access units (FORMAT 6.4)."""
+    leaves = list(digests)
+    return hashlib.sha256(_COMMITMENT_LABEL + _U32.pack(len(leaves)) + b"".join(leaves)).digest()
+
+
+def record_digests(salt: bytes, tracks: Sequence[Track], units: Iterable[Unit]) -> list[bytes]:
+    """Return a record's digests: one per track, then one per access unit, in the order of the NUT file."""
+    kinds = {track.index: (track.kind, track.extradata) for track in tracks}
+    digests = [track_digest(track_salt(salt, track.index), track) for track in tracks]
+    for index, unit in enumerate(units):
+        kind, extradata = kinds[unit.track]
+        body = vcl_parts(kind, extradata, unit.data)
+        digests.append(unit_digest(unit_salt(salt, index), unit.track, unit.pts, body))
+    return digests
+
+
+def record_commitment(salt: bytes, tracks: Sequence[Track], units: Iterable[Unit]) -> bytes:
+    """Return the commitment that goes into a GOP record's header.
+
+    Args:
+        salt: 32 random bytes of this record's own.
+        tracks: All tracks of the NUT file, in its order.
+        units: All packets of the NUT file, in its order, with the PTS that a reader of the file will see.
+    """
+    return commitment(record_digests(salt, tracks, units))
+
+
+def seal_payload(salt: bytes, nut: bytes) -> bytes:
+    """Return the plaintext of a GOP record: the salt, then the NUT file; ValueError for a salt of another length."""
+    if len(salt) != SALT_BYTES:
+        raise ValueError(f"a record's salt has {SALT_BYTES} bytes, not {len(salt)}")
+    return salt + nut
+
+
+def open_payload(payload: bytes) -> tuple[bytes, bytes]:
+    """Return the salt and the NUT file of a GOP record's plaintext; ValueError where it is too short."""
+    if len(payload) < SALT_BYTES:
+        raise ValueError(f"a GOP record holds at least {SALT_BYTES} bytes, not {len(payload)}")
+    return payload[:SALT_BYTES], payload[SALT_BYTES:]
