@@ -1,0 +1,163 @@
+"""The releaser's SQLite file: one transaction a step, nothing lost, nothing twice."""
+
+import sqlite3
+from dataclasses import replace
+
+import pytest
+
+from edge_agent.errors import UnsupportedVersionError
+from edge_agent.units import UtcNs
+from edge_agent.uplink.store import (
+    QuotaUse,
+    ReleaseState,
+    RequestState,
+    Store,
+    StoredRelease,
+    StoredRequest,
+)
+
+REQUEST = StoredRequest(
+    0, "rtcc.test", "jti-1", b"p" * 32, b"{}", "24-1", False, b"c", UtcNs(100), UtcNs(900),
+    RequestState.ASKED, UtcNs(500), None, (), None,
+)  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "state.sqlite") as opened:
+        yield opened
+
+
+def add(store: Store, **changes) -> StoredRequest:
+    with store.transaction() as connection:
+        request_id = store.add_request(connection, replace(REQUEST, **changes))
+    return store.read_request(request_id)
+
+
+def test_request_is_read_back_as_it_was_added(store):
+    """A stored request survives the round trip, found by jti with and without its issuer."""
+    request = add(store)
+    assert replace(request, id=0) == REQUEST
+    assert store.find_request("jti-1") == store.find_request("jti-1", "rtcc.test") == request
+    assert store.find_request("jti-1", "rtcc.other") is None
+
+
+def test_same_jti_of_one_issuer_cannot_be_added_twice(store):
+    """The database itself holds that a jti is burnt once."""
+    add(store)
+    with pytest.raises(sqlite3.IntegrityError):
+        add(store)
+    assert add(store, iss="rtcc.other").iss == "rtcc.other"
+
+
+def test_failed_transaction_leaves_nothing(store):
+    """An exception inside a step undoes all of it."""
+    with pytest.raises(ZeroDivisionError), store.transaction() as connection:
+        store.add_request(connection, REQUEST)
+        store.push_message(connection, "t", b"m", b"", UtcNs(0), UtcNs(9))
+        raise ZeroDivisionError
+    assert store.list_requests() == []
+    assert store.list_due_messages(UtcNs(5)) == []
+
+
+def test_update_leaves_what_it_does_not_name(store):
+    """Moving a request on keeps its due time, reasons and approval unless told otherwise."""
+    request = add(store)
+    with store.transaction() as connection:
+        store.update_request(connection, request.id, RequestState.GRANTED, approval=b"signed", reasons=[{"code": "x"}])
+        store.update_request(connection, request.id, RequestState.UPLOADING)
+    assert store.read_request(request.id) == replace(
+        request, state=RequestState.UPLOADING, approval=b"signed", reasons=({"code": "x"},)
+    )
+
+
+def test_trust_bundle_never_rolls_back(store):
+    """An older trust bundle changes nothing, whatever the caller believes."""
+    for version, raw in ((3, b"three"), (2, b"two"), (3, b"other")):
+        store.save_trust(version, raw)
+    assert store.load_trust() == b"three"
+
+
+def test_floor_only_rises(store):
+    """The persisted time never goes back."""
+    for time_ns in (5, 9, 7):
+        store.save_floor(UtcNs(time_ns))
+    assert store.load_floor() == 9
+
+
+def test_outbox_gives_a_message_at_its_moment_and_drops_it_at_its_end(store):
+    """Nothing is sent early, nothing late, and what is not acknowledged stays."""
+    with store.transaction() as connection:
+        store.push_message(connection, "t", b"m", b"", UtcNs(10), UtcNs(20))
+    assert store.list_due_messages(UtcNs(9)) == []
+    assert [message.payload for message in store.list_due_messages(UtcNs(10))] == [b"m"]
+    assert len(store.list_due_messages(UtcNs(19))) == 1
+    assert store.list_due_messages(UtcNs(20)) == []
+
+
+def test_last_answer_is_silent_before_its_moment(store):
+    """A duplicate request learns nothing that its own answer would not have told yet."""
+    request = add(store)
+    with store.transaction() as connection:
+        store.push_answer(connection, request, "t", b"declined", UtcNs(50), UtcNs(90))
+    assert store.find_last_answer(request.id, UtcNs(49)) is None
+    assert store.find_last_answer(request.id, UtcNs(50)) == b"declined"
+
+
+def test_quota_counts_a_request_once_a_camera(store):
+    """Deciding again does not use the quota again, and the request that is decided again is left out."""
+    request = add(store)
+    use = QuotaUse("door", UtcNs(100), 60, "rtcc.test", "24-1")
+    for _ in range(2):
+        with store.transaction() as connection:
+            store.add_quota_use(connection, request.id, use)
+    assert store.list_quota_uses(UtcNs(0)) == [use]
+    assert store.list_quota_uses(UtcNs(0), but_not=request.id) == []
+    assert store.list_quota_uses(UtcNs(101)) == []
+
+
+def test_forgotten_header_is_gone_from_the_file(store, tmp_path):
+    """A revocation during an upload destroys the key, on disk as well."""
+    request = add(store)
+    release = StoredRelease(request.id, "door", ReleaseState.BUILT, "f", {"a": 1}, b"HEADER" * 20, "")
+    with store.transaction() as connection:
+        store.save_release(connection, release)
+    store.save_upload_url(release, "https://127.0.0.1/f/1")
+    with store.transaction() as connection:
+        store.forget_header(connection, request.id)
+    assert store.list_releases(request.id) == [replace(release, header=b"", upload_url="https://127.0.0.1/f/1")]
+    store.close()
+    assert b"HEADERHEADER" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_revoked_consent_stays_revoked_until_a_higher_version(store):
+    """Versions only rise, and a revocation is undone by a new signature alone."""
+    for version, revoked, expected in ((2, False, (2, False)), (2, True, (2, True)), (2, False, (2, True)),
+                                       (1, False, (2, True)), (3, False, (3, False))):  # fmt: skip
+        with store.transaction() as connection:
+            store.note_consent(connection, "door", version, revoked=revoked)
+        assert store.find_consent("door") == expected
+    assert store.find_consent("other") == (0, False)
+
+
+def test_pause_ends_by_itself(store):
+    """A pause with an end is over at that moment; one for good is not."""
+    with store.transaction() as connection:
+        store.set_stop(connection, "release", "*", UtcNs(10))
+        store.set_stop(connection, "release", "door", None)
+    assert store.list_stops("release", UtcNs(9)) == {"*": 10, "door": None}
+    assert store.list_stops("release", UtcNs(10)) == {"door": None}
+    assert store.list_stops("recording", UtcNs(9)) == {}
+    with store.transaction() as connection:
+        store.clear_stop(connection, "release", "door")
+    assert store.list_stops("release", UtcNs(10)) == {}
+
+
+def test_newer_schema_is_refused_as_such(tmp_path):
+    """A file of a newer version is unsupported, not overwritten."""
+    path = tmp_path / "state.sqlite"
+    Store(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version=99")
+    with pytest.raises(UnsupportedVersionError, match="schema=99"):
+        Store(path)
