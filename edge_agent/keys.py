@@ -1,0 +1,320 @@
+"""The gateway's keys: where they lie, who may read them, and what they are called.
+
+Owns the key files (``keys/`` in the state folder), the check of their owner and mode, the systemd credentials that
+replace them, and the names of public keys: RFC 7638 thumbprints and the short ids of ring pages. Must never log a
+private key, repair a bad mode by itself, or choose another key where the named one is missing.
+"""
+
+import base64
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
+    EllipticCurvePublicNumbers,
+    generate_private_key,
+)
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from edge_agent.errors import CustodyError
+
+PrivateKey = Ed25519PrivateKey | X25519PrivateKey | EllipticCurvePrivateKey
+PublicKey = Ed25519PublicKey | X25519PublicKey | EllipticCurvePublicKey
+Role = Literal["recorder", "releaser", "owner"]
+Custody = Literal["bare", "tpm", "passphrase"]
+
+MAX_KEY_BYTES = 16 * 1024
+
+_PRIVATE_TYPES: dict[str, type[Any]] = {
+    "recorder": Ed25519PrivateKey,
+    "vault": X25519PrivateKey,
+    "gateway": Ed25519PrivateKey,
+    "tls": EllipticCurvePrivateKey,
+    "owner": Ed25519PrivateKey,
+}
+_PUBLIC_TYPES: dict[str, type[Any]] = {
+    "recorder": Ed25519PublicKey,
+    "vault": X25519PublicKey,
+    "gateway": Ed25519PublicKey,
+    "owner": Ed25519PublicKey,
+}
+KEY_HOLDER: Mapping[str, Role] = {
+    "recorder": "recorder",
+    "vault": "releaser",
+    "gateway": "releaser",
+    "tls": "releaser",
+    "owner": "owner",
+}
+"""Which role holds which private key."""
+
+
+def generate(name: str) -> PrivateKey:
+    """Make a new private key of the kind that ``name`` has (``KEY_HOLDER`` lists the names)."""
+    kind = _PRIVATE_TYPES[name]
+    if kind is EllipticCurvePrivateKey:
+        return generate_private_key(SECP256R1())
+    key: Ed25519PrivateKey | X25519PrivateKey = kind.generate()
+    return key
+
+
+def raw_public(key: PublicKey) -> bytes:
+    """Return the public key's own bytes: 32 for the 25519 curves, the 65 of an uncompressed point for P-256."""
+    if isinstance(key, EllipticCurvePublicKey):
+        return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return key.public_bytes_raw()
+
+
+def key_id(key: PublicKey) -> bytes:
+    """Return the 16 bytes that name a key in a ring page: the first half of the SHA-256 of its raw bytes."""
+    return hashlib.sha256(raw_public(key)).digest()[:16]
+
+
+def public_jwk(key: PublicKey) -> dict[str, str]:
+    """Return the key as a JWK (RFC 7517, RFC 8037) with its required members only."""
+    raw = raw_public(key)
+    if isinstance(key, EllipticCurvePublicKey):
+        if not isinstance(key.curve, SECP256R1):
+            raise CustodyError(f"key is on {key.curve.name}: only P-256 is used")
+        return {"kty": "EC", "crv": "P-256", "x": encode_b64url(raw[1:33]), "y": encode_b64url(raw[33:])}
+    return {"kty": "OKP", "crv": "X25519" if isinstance(key, X25519PublicKey) else "Ed25519", "x": encode_b64url(raw)}
+
+
+def load_jwk(jwk: Mapping[str, object]) -> PublicKey:
+    """Read a public key from a JWK that has its required members and no other.
+
+    Raises:
+        CustodyError: Another member (a private one above all), another curve, a wrong length, not a point.
+    """
+    kind = (jwk.get("kty"), jwk.get("crv"))
+    expected = {"kty", "crv", "x", "y"} if kind[0] == "EC" else {"kty", "crv", "x"}
+    if set(jwk) != expected:
+        raise CustodyError(f"jwk has the members {', '.join(sorted(map(str, jwk)))}: needs exactly kty, crv, x (EC: y)")
+    x = _coordinate(jwk["x"])
+    try:
+        if kind == ("OKP", "Ed25519"):
+            return Ed25519PublicKey.from_public_bytes(x)
+        if kind == ("OKP", "X25519"):
+            return X25519PublicKey.from_public_bytes(x)
+        if kind == ("EC", "P-256"):
+            y = _coordinate(jwk["y"])
+            return EllipticCurvePublicNumbers(int.from_bytes(x), int.from_bytes(y), SECP256R1()).public_key()
+    except ValueError as error:
+        raise CustodyError("jwk holds no valid public key") from error
+    raise CustodyError("jwk is of another kind: Ed25519, X25519 and P-256 are known")
+
+
+def thumbprint(key: PublicKey) -> str:
+    """Return the RFC 7638 thumbprint (SHA-256, base64url, 43 letters): the ``kid`` everywhere."""
+    jwk = public_jwk(key)
+    members = ",".join(f'"{name}":"{jwk[name]}"' for name in sorted(jwk))
+    return encode_b64url(hashlib.sha256(f"{{{members}}}".encode()).digest())
+
+
+def encode_b64url(raw: bytes) -> str:
+    """Write base64url without padding (RFC 7515, 2)."""
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _coordinate(text: object) -> bytes:
+    raw = b""
+    if isinstance(text, str) and len(text) == 43:
+        try:
+            raw = base64.b64decode(text + "=", altchars=b"-_", validate=True)
+        except ValueError:
+            raw = b""
+    if len(raw) != 32 or encode_b64url(raw) != text:  # the last letter has two spare bits: one text per key
+        raise CustodyError("jwk coordinate is not 32 bytes of base64url")
+    return raw
+
+
+class KeyStore:
+    """Private keys of one role, and everybody's public ones.
+
+    A systemd credential of the key's name wins over the file: it is decrypted for this service alone, and its
+    folder is not readable by others.
+
+    Args:
+        state_dir: The gateway's state folder.
+        role: Whose private keys may be loaded. Asking for another role's is a bug and a ``CustodyError``.
+        credentials_dir: ``$CREDENTIALS_DIRECTORY`` unless given.
+    """
+
+    def __init__(self, state_dir: Path, role: Role, credentials_dir: Path | None = None) -> None:
+        self._keys_dir = state_dir / "keys"
+        self._role: Role = role
+        named = os.environ.get("CREDENTIALS_DIRECTORY")
+        self._credentials_dir = credentials_dir or (Path(named) if named else None)
+
+    @overload
+    def load_private(
+        self, name: Literal["recorder", "gateway"], passphrase: bytes | None = ...
+    ) -> Ed25519PrivateKey: ...
+    @overload
+    def load_private(self, name: Literal["vault"], passphrase: bytes | None = ...) -> X25519PrivateKey: ...
+    @overload
+    def load_private(self, name: Literal["tls"], passphrase: bytes | None = ...) -> EllipticCurvePrivateKey: ...
+    @overload
+    def load_private(self, name: Literal["owner"], passphrase: bytes | None) -> Ed25519PrivateKey: ...
+    def load_private(self, name: str, passphrase: bytes | None = None) -> PrivateKey:
+        """Read one private key, after its file's owner and mode were checked.
+
+        Args:
+            name: ``recorder``; ``vault``, ``gateway`` or ``tls``; ``owner``.
+            passphrase: For an encrypted key; where it is missing, the credential ``passphrase`` is used.
+
+        Raises:
+            CustodyError: Missing, readable by others, owned by another, of the wrong kind, or the passphrase is wrong.
+        """
+        path = self.private_path(name)
+        pem = self._read(path)
+        if is_encrypted(pem) and passphrase is None:
+            passphrase = self._find_passphrase()
+        key = decode_private(pem, passphrase, str(path))
+        fits = isinstance(key, _PRIVATE_TYPES[name])
+        if not fits:
+            raise CustodyError(f"key is of the wrong kind: {path}")
+        return key
+
+    @overload
+    def load_public(self, name: Literal["recorder", "gateway", "owner"]) -> Ed25519PublicKey: ...
+    @overload
+    def load_public(self, name: Literal["vault"]) -> X25519PublicKey: ...
+    def load_public(self, name: str) -> PublicKey:
+        """Read one of the public keys ``vault``, ``recorder``, ``gateway``, ``owner``.
+
+        Raises:
+            CustodyError: Missing, of the wrong kind, or writable by others: a public key is a pin.
+        """
+        path = self._keys_dir / "public" / f"{name}.pem"
+        try:
+            key = load_pem_public_key(read_guarded(path, forbidden=0o022))
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise CustodyError(f"not a public key in PEM: {path}") from error
+        if not isinstance(key, _PUBLIC_TYPES[name]):
+            raise CustodyError(f"key is of the wrong kind: {path}")
+        found: PublicKey = key
+        return found
+
+    def private_path(self, name: str) -> Path:
+        """Return the file that ``load_private`` would read: for a TLS library that wants a path."""
+        if KEY_HOLDER[name] != self._role:
+            raise CustodyError(f"key {name} does not belong to the {self._role}")
+        if self._credentials_dir is not None and (self._credentials_dir / name).is_file():
+            return self._credentials_dir / name
+        return private_path(self._keys_dir.parent, name)
+
+    def custody_level(self) -> Custody:
+        """Tell how the role's private keys are kept, by the weakest of them.
+
+        ``tpm``: a systemd credential that ``scripts/install --seal`` bound to the TPM. ``passphrase``: every file
+        is encrypted and needs the owner after each start. ``bare``: whoever copies the disk has the key; so is a
+        credential sealed with the host's key only, which lies on the same disk.
+        """
+        levels: set[Custody] = {self._level_of(name) for name, role in KEY_HOLDER.items() if role == self._role}
+        return levels.pop() if len(levels) == 1 else "bare"
+
+    def _level_of(self, name: str) -> Custody:
+        path = self.private_path(name)
+        if path.parent == self._credentials_dir:
+            note = custody_note_path(self._keys_dir.parent)
+            return "tpm" if note.is_file() and read_guarded(note, forbidden=0o022).strip() == b"tpm" else "bare"
+        return "passphrase" if is_encrypted(self._read(path)) else "bare"
+
+    def _read(self, path: Path) -> bytes:
+        # systemd may hand a credential to the service's user by an ACL, which shows as a group bit.
+        return read_guarded(path, forbidden=0o007 if path.parent == self._credentials_dir else 0o077)
+
+    def _find_passphrase(self) -> bytes | None:
+        if self._credentials_dir is None or not (self._credentials_dir / "passphrase").is_file():
+            return None
+        return read_guarded(self._credentials_dir / "passphrase", forbidden=0o007).rstrip(b"\n")
+
+
+def private_path(state_dir: Path, name: str) -> Path:
+    """Return where a private key's file lies: ``keys/<role>/<name>.pem``, or ``keys/owner.pem``."""
+    role = KEY_HOLDER[name]
+    return state_dir / "keys" / "owner.pem" if role == "owner" else state_dir / "keys" / role / f"{name}.pem"
+
+
+def custody_note_path(state_dir: Path) -> Path:
+    """Return the file that says how the installer sealed the credentials: a service sees them decrypted only."""
+    return state_dir / "keys" / "public" / "custody"
+
+
+def read_guarded(path: Path, forbidden: int) -> bytes:
+    """Read a small file none of whose ``forbidden`` mode bits is set and which belongs to us or to root.
+
+    Raises:
+        CustodyError: Missing, a symbolic link, another's, too open, or larger than 16 KiB.
+    """
+    try:
+        # O_NOFOLLOW and fstat: what is checked is what is read. O_NONBLOCK: a FIFO must not hang the start.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise CustodyError(f"file is missing: {path}", "`edge-agent init` makes it") from None
+    except OSError as error:
+        raise CustodyError(f"file cannot be opened: {path}: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        mode = stat.S_IMODE(status.st_mode)
+        if not stat.S_ISREG(status.st_mode):
+            raise CustodyError(f"not a regular file: {path}")
+        if os.geteuid() not in (0, status.st_uid) and status.st_uid != 0:
+            raise CustodyError(f"file belongs to another user: {path} uid={status.st_uid}")
+        if mode & forbidden:
+            raise CustodyError(
+                f"file is open to others: {path} mode={mode:04o}", f"chmod {mode & ~forbidden:04o} {path}"
+            )
+        if status.st_size > MAX_KEY_BYTES:
+            raise CustodyError(f"file is too large: {path} bytes={status.st_size}")
+        return file.read(MAX_KEY_BYTES)
+
+
+def encode_private(key: PrivateKey) -> bytes:
+    """Write a private key as PKCS#8 PEM without encryption: for a file of mode 0600, or a credential."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def decode_private(pem: bytes, passphrase: bytes | None, source: str) -> PrivateKey:
+    """Read a private key from PKCS#8 PEM, encrypted or not.
+
+    Raises:
+        CustodyError: Not such a key, or the passphrase is missing or wrong; names ``source``.
+    """
+    if is_encrypted(pem) and passphrase is None:
+        raise CustodyError(f"key is encrypted and no passphrase was given: {source}")
+    try:
+        key = load_pem_private_key(pem, passphrase if is_encrypted(pem) else None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        if is_encrypted(pem):
+            raise CustodyError(f"passphrase does not open the key: {source}") from error
+        raise CustodyError(f"not a private key in PEM: {source}") from error
+    if not isinstance(key, PrivateKey):
+        raise CustodyError(f"key is of the wrong kind: {source}")
+    return key
+
+
+def encode_public(key: PublicKey) -> bytes:
+    """Write a public key as SubjectPublicKeyInfo PEM."""
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def is_encrypted(pem: bytes) -> bool:
+    """Tell whether a private key's PEM needs a passphrase."""
+    return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in pem
