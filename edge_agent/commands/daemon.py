@@ -1,0 +1,40 @@
+"""``edge-agent run``, ``record`` and ``release``: the processes."""
+
+import argparse
+from pathlib import Path
+
+DEFAULT_CONFIG = Path("/etc/edge-agent/edge-agent.yaml")
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Give a command its ``--config``."""
+    parser.add_argument(
+        "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="configuration [%(default)s]"
+    )
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the three commands."""
+    for name, text in {
+        "run": "start the recorder and the releaser and watch both (where there is no systemd)",
+        "record": "record the cameras into their rings (one of the two processes)",
+        "release": "answer requests (the other process)",
+    }.items():
+        parser = subparsers.add_parser(name, help=text, description=text)
+        add_config(parser)
+        parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one process until it is told to stop (SIGTERM, SIGINT)."""
+    if args.command == "record":
+        from edge_agent import recorder
+
+        return recorder.main(args.config)
+    if args.command == "release":
+        from edge_agent import releaser
+
+        return releaser.main(args.config)
+    from edge_agent import supervisor
+
+    return supervisor.main(args.config)
