@@ -46,7 +46,10 @@ class Watched:
         if self.process is None:
             if now_s >= self.start_at_s:
                 self.process = subprocess.Popen(
-                    self.words, env=self.environment, start_new_session=True, preexec_fn=_end_with_parent
+                    self.words,
+                    env=self.environment,
+                    start_new_session=True,
+                    preexec_fn=_end_with_parent,  # noqa: PLW1509 (one thread)
                 )
                 self.started_s = now_s
                 log.info("process started name=%s pid=%d", self.name, self.process.pid)
