@@ -1,0 +1,251 @@
+"""Signed heads of the ledger, and the proof of one entry: what leaves the house, and what anybody can check.
+
+Pure. A checkpoint is a C2SP signed note (``tlog-checkpoint``): origin, size and root of the tree, signed by the
+gateway's Ed25519 key. A proof is a leaf, its path and a checkpoint, as one JSON value. Nothing here ever holds a
+leaf that it was not asked for: leaves are salted, so a proof says nothing about its neighbours.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from edge_agent.errors import EvidenceError
+from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
+from edge_agent.uplink import merkle
+
+PAD_TO = 256
+"""A checkpoint that leaves the house stands at a multiple of this, so that its size does not tell how many entries,
+refusals among them, were made."""
+SALT_BYTES = 16
+MAX_LEAF_BYTES = 1 << 18
+MAX_NOTE_BYTES = 4096
+MAX_SIZE = 1 << merkle.MAX_LEVEL
+_ALGORITHM_ED25519 = b"\x01"
+_DASH = "\u2014"
+_KIND = re.compile(r"[a-z][a-z-]{0,31}")
+_ORIGIN = re.compile(r"edge-agent/[0-9A-Za-z_-]{1,64}")
+_DECIMAL = re.compile(r"[1-9][0-9]{0,18}")
+_LEAF_MEMBERS = {"v", "kind", "at", "entry", "salt"}
+_PROOF_MEMBERS = {"index", "leaf", "path", "checkpoint"}
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The head of a ledger: its first ``size`` leaves have this root."""
+
+    origin: str
+    size: int
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One entry as it stands in the tree."""
+
+    kind: str
+    at: UtcNs
+    entry: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class ProvedEntry:
+    """An entry, where it stands, and the signed head that it was proved against."""
+
+    index: int
+    leaf: Leaf
+    checkpoint: Checkpoint
+
+
+def ledger_origin(gateway: str) -> str:
+    """Return the name under which a gateway's ledger signs: ``edge-agent/<gateway id>``."""
+    origin = f"edge-agent/{gateway}"
+    if not _ORIGIN.fullmatch(origin):
+        raise ValueError(f"not a gateway id: {gateway[:40]!r}")
+    return origin
+
+
+def encode_leaf(kind: str, at: UtcNs, entry: Mapping[str, object], salt: bytes) -> bytes:
+    """Write an entry as canonical JSON: sorted members, no spaces, UTF-8, no floats.
+
+    The salt is random per leaf: who holds a leaf's hash cannot guess the entry behind it. A leaf does not depend on
+    the one before it; the tree fixes the order.
+
+    Raises:
+        ValueError: The kind is malformed, the entry holds something other than text, whole numbers, true, false,
+            null, lists and objects, or the leaf is larger than ``MAX_LEAF_BYTES``.
+    """
+    if not _KIND.fullmatch(kind):
+        raise ValueError(f"not a kind of ledger entry: {kind[:40]!r}")
+    if len(salt) != SALT_BYTES:
+        raise ValueError(f"a leaf's salt has {SALT_BYTES} bytes, not {len(salt)}")
+    _check_plain(entry, kind)
+    leaf = {"v": 1, "kind": kind, "at": encode_rfc3339(at), "entry": entry, "salt": _b64(salt)}
+    raw = _canonical(leaf)
+    if len(raw) > MAX_LEAF_BYTES:
+        raise ValueError(f"ledger entry is too large: kind={kind} bytes={len(raw)} limit={MAX_LEAF_BYTES}")
+    return raw
+
+
+def parse_leaf(raw: bytes) -> Leaf:
+    """Parse a leaf, which must be exactly what ``encode_leaf`` writes.
+
+    Raises:
+        EvidenceError: It is not.
+    """
+    if len(raw) > MAX_LEAF_BYTES:
+        raise EvidenceError(f"ledger leaf is too large: bytes={len(raw)} limit={MAX_LEAF_BYTES}")
+    try:
+        value = json.loads(raw)
+        if not isinstance(value, dict) or value.keys() != _LEAF_MEMBERS or value["v"] != 1:
+            raise ValueError("members")
+        leaf = Leaf(value["kind"], parse_rfc3339(value["at"]), value["entry"])
+        if not isinstance(leaf.entry, dict):
+            raise ValueError("entry")
+        # One spelling only: writing it again must give the same bytes, so duplicates and odd numbers fail here.
+        if encode_leaf(leaf.kind, leaf.at, leaf.entry, _unb64(value["salt"])) != raw:
+            raise ValueError("spelling")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise EvidenceError(f"ledger leaf is malformed: {error}"[:200]) from None
+    return leaf
+
+
+def encode_checkpoint(checkpoint: Checkpoint) -> str:
+    """Write the text that is signed: origin, size and root, a line each (C2SP tlog-checkpoint)."""
+    return f"{checkpoint.origin}\n{checkpoint.size}\n{_b64(checkpoint.root)}\n"
+
+
+def sign_checkpoint(checkpoint: Checkpoint, key: Ed25519PrivateKey) -> str:
+    """Return the checkpoint as a signed note with one signature, under its origin (C2SP signed-note)."""
+    text = encode_checkpoint(checkpoint)
+    signature = note_key_id(checkpoint.origin, key.public_key()) + key.sign(text.encode())
+    return f"{text}\n{_DASH} {checkpoint.origin} {_b64(signature)}\n"
+
+
+def note_key_id(name: str, key: Ed25519PublicKey) -> bytes:
+    """Return the four bytes by which a signature line names its key."""
+    return hashlib.sha256(name.encode() + b"\n" + _ALGORITHM_ED25519 + key.public_bytes_raw()).digest()[:4]
+
+
+def verify_checkpoint(note: str, origin: str, key: Ed25519PublicKey) -> Checkpoint:
+    """Verify a signed note by the gateway's key; signature lines of other keys (witnesses) are passed over.
+
+    Raises:
+        EvidenceError: The note is malformed, of another ledger, or not signed by this key.
+    """
+    checkpoint, text, signatures = _parse_note(note)
+    if checkpoint.origin != origin:
+        raise EvidenceError(f"checkpoint is of another ledger: {checkpoint.origin[:80]!r}, not {origin!r}")
+    key_id = note_key_id(origin, key)
+    for name, blob in signatures:
+        if name == origin and hmac.compare_digest(blob[:4], key_id):
+            try:
+                key.verify(blob[4:], text.encode())
+            except InvalidSignature:
+                raise EvidenceError(f"checkpoint signature does not verify: origin={origin}") from None
+            return checkpoint
+    raise EvidenceError(f"checkpoint is not signed by the gateway's key: origin={origin}")
+
+
+def _parse_note(note: str) -> tuple[Checkpoint, str, list[tuple[str, bytes]]]:
+    if len(note) > MAX_NOTE_BYTES:
+        raise EvidenceError(f"checkpoint is too large: bytes={len(note)} limit={MAX_NOTE_BYTES}")
+    body, separator, tail = note.partition("\n\n")
+    lines = body.split("\n")
+    if not separator or not tail.endswith("\n") or len(lines) != 3 or not _DECIMAL.fullmatch(lines[1]):
+        raise EvidenceError("checkpoint is not a signed note of origin, size and root")
+    try:
+        root = _unb64(lines[2])
+        signatures = [_parse_signature(line) for line in tail[:-1].split("\n")]
+    except ValueError as error:
+        raise EvidenceError(f"checkpoint is malformed: {error}") from None
+    if len(root) != merkle.HASH_BYTES or int(lines[1]) > MAX_SIZE:
+        raise EvidenceError("checkpoint has a root or a size that no tree has")
+    return Checkpoint(lines[0], int(lines[1]), root), body + "\n", signatures
+
+
+def _parse_signature(line: str) -> tuple[str, bytes]:
+    dash, name, blob = [*line.split(" "), "", ""][:3]
+    signature = _unb64(blob)
+    if line != f"{dash} {name} {blob}" or dash != _DASH or not name or len(signature) < 5:
+        raise ValueError("a signature line is wrong")
+    return name, signature
+
+
+def encode_proof(index: int, leaf: bytes, path: list[bytes], note: str) -> dict[str, object]:
+    """Return the proof of one entry as a JSON value: what a bundle carries."""
+    return {"index": index, "leaf": leaf.decode(), "path": [_b64(part) for part in path], "checkpoint": note}
+
+
+def verify_proof(value: object, origin: str, key: Ed25519PublicKey) -> ProvedEntry:
+    """Verify a proof offline, with nothing but the gateway's public key.
+
+    In this order: shape, signature of the checkpoint, its padding, the leaf's spelling, the path to the root.
+
+    Args:
+        value: The parsed JSON value of ``encode_proof``.
+        origin: ``ledger_origin`` of the gateway that the proof is expected of.
+        key: The gateway's public key, from enrolment; never from the bundle that carries the proof.
+
+    Raises:
+        EvidenceError: Any of it fails; the message names the part.
+    """
+    if not isinstance(value, dict) or value.keys() != _PROOF_MEMBERS:
+        raise EvidenceError("ledger proof is not an object of index, leaf, path and checkpoint")
+    index, leaf, path, note = (value[name] for name in ("index", "leaf", "path", "checkpoint"))
+    if type(index) is not int or not isinstance(leaf, str) or not isinstance(note, str) or not _is_texts(path):
+        raise EvidenceError("ledger proof has a member of the wrong kind")
+    checkpoint = verify_checkpoint(note, origin, key)
+    if checkpoint.size % PAD_TO:
+        raise EvidenceError(f"checkpoint is not padded: size={checkpoint.size}")
+    try:
+        raw, hashes = leaf.encode(), [_unb64(part) for part in cast(list[str], path)]
+    except ValueError:
+        raise EvidenceError("ledger proof is not text and base64") from None
+    parsed = parse_leaf(raw)
+    merkle.verify_inclusion(merkle.leaf_hash(raw), index, checkpoint.size, hashes, checkpoint.root)
+    return ProvedEntry(index, parsed, checkpoint)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and len(value) <= merkle.MAX_LEVEL and all(isinstance(part, str) for part in value)
+
+
+def _check_plain(value: object, where: str) -> None:
+    """Refuse what JSON has no single spelling for."""
+    if isinstance(value, Mapping):
+        for name, member in value.items():
+            if not isinstance(name, str):
+                raise ValueError(f"ledger entry has a member whose name is no text: {where}")
+            _check_plain(member, f"{where}.{name}")
+    elif isinstance(value, list | tuple):
+        for member in value:
+            _check_plain(member, where)
+    elif value is not None and not isinstance(value, str | int):
+        raise ValueError(f"ledger entry holds a {type(value).__name__}: {where}")
+
+
+def _canonical(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _b64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def _unb64(text: str) -> bytes:
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError, TypeError):
+        raise ValueError("not base64") from None
+    if _b64(raw) != text:
+        raise ValueError("not base64 in its one spelling")
+    return raw

@@ -1,0 +1,58 @@
+"""Counts of what failed checks 1 to 5, per reason and hour, on their way into the ledger.
+
+Owns the counts of the hours that are not entered yet, in memory only: a flood of bogus messages costs no write and no
+more than ``MAX_KEYS`` numbers. A kill loses the counts of the hour that was running, and nothing else.
+"""
+
+import sqlite3
+import threading
+
+from edge_agent.units import HOUR_NS, UtcNs, encode_rfc3339
+from edge_agent.uplink import ledger
+
+MAX_KEYS = 64
+OTHER = "other"
+
+Key = tuple[int, str]
+"""The hour, counted since 1970, and the reason."""
+
+
+class Tally:
+    """What was refused unread, per hour and reason. Any thread."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Key, int] = {}
+        self._lock = threading.Lock()
+
+    def count(self, reason: str, now: UtcNs) -> None:
+        """Count one refusal; where too many reasons wait to be entered, new ones count as ``other``."""
+        hour = now // HOUR_NS
+        with self._lock:
+            key = (hour, reason) if (hour, reason) in self._counts or len(self._counts) < MAX_KEYS else (0, OTHER)
+            self._counts[key] = self._counts.get(key, 0) + 1
+
+    def enter(self, conn: sqlite3.Connection, now: UtcNs, *, running: bool = False) -> dict[Key, int]:
+        """Append one entry per reason of every hour that is over, inside the caller's transaction.
+
+        Args:
+            conn: A connection with an open transaction.
+            now: Tells which hour is running.
+            running: The running hour as well: at a clean stop.
+
+        Returns:
+            What was entered, for ``forget`` once the transaction is committed; empty where nothing was due.
+        """
+        with self._lock:
+            due = {key: self._counts[key] for key in sorted(self._counts) if running or key[0] != now // HOUR_NS}
+        for (hour, reason), count in due.items():
+            entry = {"hour": encode_rfc3339(UtcNs(hour * HOUR_NS)), "reason": reason, "count": count}
+            ledger.append(conn, ledger.UNVERIFIED, entry, now)
+        return due
+
+    def forget(self, entered: dict[Key, int]) -> None:
+        """Take off what a committed ``enter`` returned."""
+        with self._lock:
+            for key, count in entered.items():
+                self._counts[key] -= count
+                if not self._counts[key]:
+                    del self._counts[key]
