@@ -1,0 +1,346 @@
+"""``edge-agent.yaml``: what the installer decides, as values that cannot change.
+
+Owns the names, limits and defaults of every key, and where each file of the state folder lies. Never holds a
+password: those are in the credentials file (``edge_agent.credentials``). What the *owner* decides is in
+``consent.yaml`` and not here.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from edge_agent.config_types import (
+    CertificatePin,
+    FilePath,
+    Host,
+    HoursText,
+    Listed,
+    OnvifAddress,
+    Part,
+    Rate,
+    RtspUrl,
+    TimeZone,
+    base_dir,
+    duration,
+    no_twice,
+    size,
+)
+from edge_agent.errors import ConfigError
+from edge_agent.units import HOUR_NS, SECOND_NS
+from edge_agent.yaml_lines import load_yaml, validate
+
+DEFAULT_CONFIG_PATH = Path("/etc/edge-agent/edge-agent.yaml")
+Quality = Literal["main", "sub"]
+
+GIB = 1 << 30
+MAX_CAMERAS = 64
+
+CameraId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+CredentialName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=80)]
+
+RingSize = Annotated[int, size("8MiB", "16TiB")]
+KeepFor = Annotated[int, duration("1m", "366d")]
+
+
+class Location(Part):
+    """A point on WGS 84, in degrees; five decimals are a metre."""
+
+    lat: Annotated[float, Field(ge=-90, le=90)]
+    lon: Annotated[float, Field(ge=-180, le=180)]
+
+
+class Gateway(Part):
+    """This machine: its folders, its place, its time zone."""
+
+    state_dir: FilePath = Path("/var/lib/edge-agent")
+    run_dir: FilePath = Path("/run/edge-agent")
+    location: Location | None = None
+    time_zone: TimeZone = "UTC"
+
+
+class ClockSource(Part):
+    """Whom to believe about the wall clock."""
+
+    trust: Literal["kernel", "wall-clock"] = "kernel"
+
+
+class Buffer(Part):
+    """The rings: one preallocated file per camera and quality."""
+
+    dir: FilePath | None = None
+    size_bytes: RingSize = Field(default=32 * GIB, alias="size")
+    keep_for_ns: KeepFor = Field(default=72 * HOUR_NS, alias="keep_for")
+    sync_every_ns: Annotated[int, duration("500ms", "4s")] = Field(default=3 * SECOND_NS, alias="sync_every")
+    block_size_bytes: Annotated[int, size("64KiB", "64MiB")] | None = Field(default=None, alias="block_size")
+    hold_size_bytes: Annotated[int, size("16MiB", "1TiB")] = Field(default=4 * GIB, alias="hold_size")
+
+
+class Tls(Part):
+    """How the certificate of an ``rtsps`` camera is verified: by a CA, or by one pinned certificate."""
+
+    ca_file: FilePath | None = None
+    pin: CertificatePin | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.ca_file is None) == (self.pin is None):
+            raise ValueError("needs exactly one of ca_file and pin")
+        return self
+
+
+class Substream(Part):
+    """The camera's second, smaller stream; recorded into a ring of its own."""
+
+    url: RtspUrl | None = None
+    profile: ShortText | None = None
+    size_bytes: RingSize | None = Field(default=None, alias="size")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.url is None) == (self.profile is None):
+            raise ValueError("needs exactly one of url and profile")
+        return self
+
+
+class _Trigger(Part):
+    before_ns: Annotated[int, duration("0s", "10s")] = Field(default=0, alias="from")
+    for_ns: Annotated[int, duration("5s", "10m")] = Field(default=30 * SECOND_NS, alias="for")
+    per_hour: Annotated[int, Field(ge=1, le=360)] = 30
+
+
+class MqttTrigger(_Trigger):
+    """A message on the home's own broker (``home_broker``)."""
+
+    kind: Literal["mqtt"]
+    topic: Annotated[str, StringConstraints(pattern=r"^[^#+\x00]{1,256}$")]
+    payload: Annotated[str, StringConstraints(max_length=256)] = "ON"
+
+
+class OnvifTrigger(_Trigger):
+    """An event of the camera itself, by ONVIF PullPoint; any topic that contains the text."""
+
+    kind: Literal["onvif"]
+    topic: Annotated[str, StringConstraints(min_length=1, max_length=256)] = "Motion"
+
+
+class MotionTrigger(_Trigger):
+    """Motion in the keyframes of the substream (of the main stream where there is no other)."""
+
+    kind: Literal["motion"]
+    area_percent: Annotated[float, Field(ge=0.1, le=100)] = 1.0
+
+
+Trigger = Annotated[MqttTrigger | OnvifTrigger | MotionTrigger, Field(discriminator="kind")]
+
+
+class Camera(Part):
+    """One camera: where it is, how it is recorded."""
+
+    id: CameraId
+    name: ShortText = ""
+    enabled: bool = True
+    url: RtspUrl | None = None
+    onvif: OnvifAddress | None = None
+    profile: ShortText = "main"
+    credentials: CredentialName | None = None
+    transport: Literal["tcp", "udp"] = "tcp"
+    tls: Tls | None = None
+    audio: bool = False
+    sub: Substream | None = None
+    record: Literal["always", "on_event"] = "always"
+    triggers: Annotated[tuple[Trigger, ...], Listed, Field(max_length=8)] = ()
+    location: Location | None = None
+    size_bytes: RingSize | None = Field(default=None, alias="size")
+    keep_for_ns: KeepFor | None = Field(default=None, alias="keep_for")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.url is None) == (self.onvif is None):
+            raise ValueError("needs exactly one of url and onvif")
+        if self.tls is not None and self.url is not None and not self.url.startswith("rtsps://"):
+            raise ValueError("has tls, but its url is not rtsps://")
+        if self.sub is not None and self.sub.profile is not None and self.onvif is None:
+            raise ValueError("has sub.profile, which needs onvif; give sub.url")
+        if (self.record == "on_event") != bool(self.triggers):
+            raise ValueError("needs `record: on_event` and triggers together, or neither")
+        if self.onvif is None and any(trigger.kind == "onvif" for trigger in self.triggers):
+            raise ValueError("has an onvif trigger, but no onvif address")
+        return self
+
+    @property
+    def title(self) -> str:
+        """The name that people read; the id where none was given."""
+        return self.name or self.id
+
+    @property
+    def source(self) -> str:
+        """Where the footage comes from, without credentials: what the owner's consent is bound to."""
+        return self.url if self.url is not None else f"onvif://{self.onvif}/{self.profile}"
+
+    @property
+    def qualities(self) -> tuple[Quality, ...]:
+        """The streams that are recorded."""
+        return ("main",) if self.sub is None else ("main", "sub")
+
+
+class HomeBroker(Part):
+    """The home's own MQTT broker, for triggers; never the RTCC's."""
+
+    host: Host
+    port: Annotated[int, Field(ge=1, le=65535)] = 1883
+    credentials: CredentialName | None = None
+    ca_file: FilePath | None = None
+
+
+class Uplink(Part):
+    """The way to the RTCC."""
+
+    enrolment: FilePath = Field(default=Path("enrolment.json"), validate_default=True)
+    staging_dir: FilePath | None = None
+    staging_size_bytes: Annotated[int, size("64MiB", "1TiB")] = Field(default=4 * GIB, alias="staging_size")
+    bandwidth_bytes_per_s: Rate | None = Field(default=None, alias="bandwidth")
+    upload_hours: Annotated[tuple[HoursText, ...], Listed, Field(max_length=8)] = ()
+    keepalive_ns: Annotated[int, duration("5s", "5m")] = Field(default=30 * SECOND_NS, alias="keepalive")
+
+
+class Consent(Part):
+    """Where the owner's rules and signatures lie."""
+
+    file: FilePath = Field(default=Path("consent.yaml"), validate_default=True)
+    waivers: FilePath | None = None
+
+
+class Notify(Part):
+    """Whom to tell: names of credentials that each hold the URL of one Apprise service."""
+
+    services: Annotated[tuple[CredentialName, ...], Listed, Field(max_length=16), no_twice(str)] = ()
+
+
+class Config(Part):
+    """The whole of ``edge-agent.yaml``."""
+
+    gateway: Gateway = Gateway()
+    clock: ClockSource = ClockSource()
+    buffer: Buffer = Buffer()
+    cameras: Annotated[tuple[Camera, ...], Listed, Field(max_length=MAX_CAMERAS), no_twice(lambda c: str(c.id))] = ()
+    home_broker: HomeBroker | None = None
+    uplink: Uplink = Field(default_factory=Uplink)
+    consent: Consent = Field(default_factory=Consent)
+    notify: Notify = Notify()
+    credentials_file: FilePath = Field(default=Path("credentials.yaml"), validate_default=True)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for camera in self.cameras:
+            if self.home_broker is None and any(trigger.kind == "mqtt" for trigger in camera.triggers):
+                raise ValueError(f"camera {camera.id} has an mqtt trigger, but there is no home_broker")
+        return self
+
+    def find_camera(self, camera_id: str) -> Camera | None:
+        """Return the camera of that id, or None."""
+        return next((camera for camera in self.cameras if camera.id == camera_id), None)
+
+    def rings(self) -> Iterator[tuple[Camera, Quality]]:
+        """Yield every camera and quality that is recorded, in the file's order."""
+        for camera in self.cameras:
+            if camera.enabled:
+                for quality in camera.qualities:
+                    yield camera, quality
+
+    def ring_size_bytes(self, camera: Camera, quality: Quality) -> int:
+        """Return the size of a ring; a substream has an eighth of its camera's unless it says otherwise."""
+        main_bytes = camera.size_bytes or self.buffer.size_bytes
+        if quality == "main" or camera.sub is None:
+            return main_bytes
+        sub_bytes = camera.sub.size_bytes or max(8 << 20, main_bytes // 8)
+        return sub_bytes
+
+    def keep_for_ns(self, camera: Camera) -> int:
+        """Return how long a camera's footage is kept at most."""
+        kept_ns = camera.keep_for_ns or self.buffer.keep_for_ns
+        return kept_ns
+
+    def location_of(self, camera: Camera) -> Location | None:
+        """Return where a camera is: its own place, or the gateway's."""
+        return camera.location or self.gateway.location
+
+    @property
+    def state_dir(self) -> Path:
+        """The folder of everything that must survive a restart."""
+        return self.gateway.state_dir
+
+    @property
+    def rings_dir(self) -> Path:
+        """The folder of the ring files."""
+        return self.buffer.dir or self.state_dir / "rings"
+
+    def ring_path(self, camera_id: str, quality: Quality) -> Path:
+        """Return the file of one ring."""
+        return self.rings_dir / f"{camera_id}.{quality}.ring"
+
+    @property
+    def holds_dir(self) -> Path:
+        """The folder of the excerpts that pending requests hold."""
+        return self.state_dir / "holds"
+
+    @property
+    def staging_dir(self) -> Path:
+        """The folder of bundles that wait for, or are in, upload."""
+        return self.uplink.staging_dir or self.state_dir / "releaser" / "staging"
+
+    @property
+    def waivers_dir(self) -> Path:
+        """The folder of the owner's signed consents, one per camera."""
+        return self.consent.waivers or self.state_dir / "consent"
+
+    @property
+    def store_path(self) -> Path:
+        """The releaser's SQLite file."""
+        return self.state_dir / "releaser" / "state.sqlite"
+
+    @property
+    def recorder_state_dir(self) -> Path:
+        """What the recorder alone remembers across restarts."""
+        return self.state_dir / "recorder"
+
+    @property
+    def status_path(self) -> Path:
+        """The small file by which the recorder tells how each camera does."""
+        return self.gateway.run_dir / "recorder-status.json"
+
+    def control_path(self, process: Literal["recorder", "releaser"]) -> Path:
+        """Return the control socket of a process."""
+        return self.gateway.run_dir / f"{process}.sock"
+
+
+def load_config(path: Path) -> Config:
+    """Read and check ``edge-agent.yaml``; relative paths in it start from its own folder.
+
+    Raises:
+        ConfigError: Not readable, or wrong; one line for each problem, ``file:line: path: what, what is allowed``.
+    """
+    return parse_config(read_text(path), str(path), path.absolute().parent)
+
+
+def parse_config(text: str, source: str, folder: Path) -> Config:
+    """Check the text of an ``edge-agent.yaml`` that lies in ``folder``; see ``load_config``."""
+    token = base_dir.set(folder)
+    try:
+        return validate(Config, load_yaml(text, source))
+    finally:
+        base_dir.reset(token)
+
+
+def read_text(path: Path) -> str:
+    """Read a configuration file; ConfigError where that fails."""
+    try:
+        return path.read_bytes().decode()
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: file is missing", "`edge-agent init` writes a commented one") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: file cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: file is not UTF-8") from None

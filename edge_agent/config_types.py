@@ -1,0 +1,248 @@
+"""The kinds of value that the configuration knows: durations, sizes, paths, URLs, hours.
+
+Owns their YAML text, their limits and what a wrong one is told. Reads no file; the folder that relative paths start
+from is set by ``edge_agent.config.load_config`` while it validates.
+"""
+
+import re
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    Strict,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, core_schema
+
+from edge_agent.units import encode_duration, encode_size, parse_duration, parse_size
+
+base_dir: ContextVar[Path] = ContextVar("base_dir", default=Path("/"))
+"""Where relative paths start: the folder of the file that is being read."""
+
+ItemT = TypeVar("ItemT")
+
+_HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|24:00)")
+_RATE = re.compile(r"(.+)/s")
+_PIN = re.compile(r"sha256:[0-9a-f]{64}")
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
+_SECRET_IN_QUERY = re.compile(r"(?:passw(?:or)?d|pwd)=", re.IGNORECASE)
+
+
+class Part(BaseModel):
+    """One mapping of a configuration file: typed, closed, unchangeable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=False, allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """Annotates an int that is written with its unit, within limits that are part of its meaning."""
+
+    least: int
+    most: int
+    example: str
+    pattern: str
+    parse: Callable[[str], int]
+    encode: Callable[[int], str]
+
+    def check(self, value: object) -> int:
+        """Return the quantity; ValueError with what is allowed."""
+        quantity = self.parse(_text(value, f"text with its unit, such as {self.example}"))
+        if not self.least <= quantity <= self.most:
+            raise ValueError(f"{self.encode(quantity)} is outside {self.limits}")
+        return quantity
+
+    @property
+    def limits(self) -> str:
+        """The limits in words."""
+        return f"{self.encode(self.least)} to {self.encode(self.most)}"
+
+    def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.check)
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "pattern": self.pattern, "examples": [self.example], "description": self.limits}
+
+
+def duration(least: str, most: str) -> Quantity:
+    """Annotate a duration in nanoseconds, written ``72h``."""
+    pattern = "^[0-9]{1,9} ?(ms|s|min|m|h|d)$"
+    return Quantity(parse_duration(least), parse_duration(most), most, pattern, parse_duration, encode_duration)
+
+
+def size(least: str, most: str) -> Quantity:
+    """Annotate a size in bytes, written ``32GiB``."""
+    pattern = "^[0-9]{1,9} ?(B|KiB|MiB|GiB|TiB)$"
+    return Quantity(parse_size(least), parse_size(most), most, pattern, parse_size, encode_size)
+
+
+def _text(value: object, wanted: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"should be {wanted}")
+    return value
+
+
+def _check_rate(value: object) -> int:
+    match = _RATE.fullmatch(_text(value, "a rate such as 500KiB/s"))
+    if match is None:
+        raise ValueError("should be a size per second, such as 500KiB/s")
+    bytes_per_s = parse_size(match[1])
+    if bytes_per_s < 16 << 10:
+        raise ValueError(f"{match[0]} is below 16KiB/s: no clip would arrive in time")
+    return bytes_per_s
+
+
+Rate = Annotated[
+    int,
+    BeforeValidator(_check_rate),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,9} ?(KiB|MiB|GiB)/s$", "description": "at least 16KiB/s"}),
+]
+"""Bytes per second, written ``500KiB/s``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """A daily span of local time, in minutes after midnight; over midnight where ``end <= start``."""
+
+    start: int
+    end: int
+
+    def contains(self, minute: int) -> bool:
+        """Tell whether a minute of the day, 0 to 1439, lies inside."""
+        if self.start < self.end:
+            return self.start <= minute < self.end
+        return minute >= self.start or minute < self.end
+
+
+def _check_hours(value: object) -> Hours:
+    match = _HOURS.fullmatch(_text(value, "hours such as 22:00-06:00").replace(" ", ""))
+    if match is None:
+        raise ValueError("should be two times of day, such as 22:00-06:00 or 18:00-24:00")
+    end = 24 * 60 if match[3] is None else int(match[3]) * 60 + int(match[4])
+    start = int(match[1]) * 60 + int(match[2])
+    if start == end:
+        raise ValueError("begins and ends at the same time; leave it out to mean always, or write 00:00-24:00")
+    return Hours(start, end)
+
+
+HoursText = Annotated[
+    Hours,
+    BeforeValidator(_check_hours),
+    WithJsonSchema({"type": "string", "pattern": "^[0-2][0-9]:[0-5][0-9] ?- ?[0-2][0-9]:[0-5][0-9]$"}),
+]
+
+
+def _check_path(value: object) -> Path:
+    if isinstance(value, Path):
+        value = str(value)
+    text = _text(value, "a path, as text")
+    if "\0" in text or not text:
+        raise ValueError("should be a path")
+    return base_dir.get() / text
+
+
+FilePath = Annotated[
+    Path,
+    BeforeValidator(_check_path),
+    WithJsonSchema({"type": "string", "description": "absolute, or relative to this file's folder"}),
+]
+
+
+def _check_time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("is no time zone of this system; should be a name such as America/Chicago or UTC") from None
+    return value
+
+
+TimeZone = Annotated[str, AfterValidator(_check_time_zone)]
+
+
+def refuse_credentials(url: str) -> None:
+    """Raise ValueError where a URL carries a name or password; never repeats it."""
+    parts = urlsplit(url)
+    if "@" in parts.netloc or _SECRET_IN_QUERY.search(url):
+        raise ValueError(
+            "carries a user name or password; write the URL without it, `credentials: NAME` beside it, and the "
+            "password under NAME in the credentials file (mode 0600)"
+        )
+
+
+def _check_rtsp_url(url: str) -> str:
+    try:
+        refuse_credentials(url)
+        parts = urlsplit(url)
+        if parts.scheme not in ("rtsp", "rtsps") or not parts.hostname or parts.port == 0 or parts.fragment:
+            raise ValueError("should be rtsp://HOST[:PORT]/PATH or rtsps://…")
+    except ValueError as error:
+        # urlsplit repeats the text, password and all, in its own complaint about a port.
+        raise ValueError(str(error) if "should" in str(error) or "carries" in str(error) else "is not a URL") from None
+    if len(url) > 1024 or not url.isprintable() or " " in url:
+        raise ValueError("should be at most 1024 printable characters without blanks")
+    return url
+
+
+RtspUrl = Annotated[
+    str, AfterValidator(_check_rtsp_url), WithJsonSchema({"type": "string", "pattern": "^rtsps?://[^@ ]+$"})
+]
+
+
+def _check_onvif(address: str) -> str:
+    host, port = address, ""
+    if not address.startswith("[") or "]:" in address:
+        host, _, port = address.rpartition(":") if ":" in address else (address, "", "")
+    if not _HOST.fullmatch(host) or (port and not (port.isdecimal() and 0 < int(port) < 65536)):
+        raise ValueError("should be HOST or HOST:PORT of the camera, such as 192.168.1.40:8000")
+    return address
+
+
+OnvifAddress = Annotated[str, AfterValidator(_check_onvif)]
+
+
+def _check_host(host: str) -> str:
+    if not _HOST.fullmatch(host):
+        raise ValueError("should be a host name or an address")
+    return host
+
+
+Host = Annotated[str, AfterValidator(_check_host)]
+
+
+def _check_pin(value: str) -> str:
+    if not _PIN.fullmatch(value):
+        raise ValueError("should be sha256: and 64 hexadecimal digits (`openssl x509 -outform der | sha256sum`)")
+    return value
+
+
+CertificatePin = Annotated[
+    str, AfterValidator(_check_pin), WithJsonSchema({"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"})
+]
+
+
+def no_twice(name_of: Callable[[Any], str]) -> AfterValidator:
+    """Return the validator that refuses two items of the same name."""
+
+    def check(items: tuple[ItemT, ...]) -> tuple[ItemT, ...]:
+        names = [name_of(item) for item in items]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"has twice: {', '.join(twice)}")
+        return items
+
+    return AfterValidator(check)
+
+
+Listed = Strict(False)
+"""Lets a YAML list be a tuple; the items stay strict."""
