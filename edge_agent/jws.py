@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, overload
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -27,6 +27,7 @@ from edge_agent.reasons import say
 
 PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey
 PublicKey = Ed25519PublicKey | EllipticCurvePublicKey
+PayloadT = TypeVar("PayloadT")
 
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_DEPTH = 8
@@ -50,14 +51,14 @@ class SignatureHeader(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Jws:
+class Jws(Generic[PayloadT]):
     """A message that passed checks 1 to 3; nothing in it is believed yet."""
 
     raw: bytes
     typ: str
     payload_bytes: bytes
-    payload: object
-    """The payload's strict JSON."""
+    payload: PayloadT
+    """The payload's strict JSON, or what ``read_payload`` made of it."""
     signatures: tuple[SignatureHeader, ...]
     _general: dict[str, Any]
 
@@ -119,19 +120,26 @@ def _signatures(typ: str, payload_bytes: bytes, keys: Sequence[PrivateKey]) -> l
     return signatures
 
 
+@overload
+def parse(raw: bytes, typ: str, max_bytes: int = MAX_MESSAGE_BYTES) -> Jws[Any]: ...
+
+
+@overload
 def parse(
-    raw: bytes,
-    typ: str,
-    max_bytes: int = MAX_MESSAGE_BYTES,
-    check_payload: Callable[[object], None] | None = None,
-) -> Jws:
+    raw: bytes, typ: str, max_bytes: int = MAX_MESSAGE_BYTES, *, read_payload: Callable[[object], PayloadT]
+) -> Jws[PayloadT]: ...
+
+
+def parse(
+    raw: bytes, typ: str, max_bytes: int = MAX_MESSAGE_BYTES, *, read_payload: Callable[[object], Any] | None = None
+) -> Jws[Any]:
     """Take a message apart: checks 1 (size), 2 (strict JSON) and 3 (protected headers) of PROTOCOL 4.
 
     Args:
         raw: As it arrived.
         typ: The one type that is expected.
         max_bytes: Tested before anything else.
-        check_payload: Belongs to check 2: raises ``DenialError`` for a payload whose members are not as they must be.
+        read_payload: Belongs to check 2: raises ``DenialError`` for a payload whose members are not as they must be.
 
     Raises:
         DenialError: With the first reason.
@@ -143,8 +151,8 @@ def parse(
     signatures = general["signatures"]
     if not isinstance(signatures, list) or not 1 <= len(signatures) <= MAX_SIGNATURES:
         deny("member-invalid", member="signatures", detail=f"a list of 1 to {MAX_SIGNATURES}")
-    if check_payload is not None:
-        check_payload(payload)
+    if read_payload is not None:
+        payload = read_payload(payload)
     return Jws(raw, typ, payload_bytes, payload, tuple(_parse_header(item, typ) for item in signatures), general)
 
 
@@ -174,7 +182,7 @@ def _parse_header(signature: object, typ: str) -> SignatureHeader:
     return SignatureHeader(header["kid"], header["alg"])
 
 
-def verify(jws: Jws, keys: Mapping[str, PublicKey]) -> tuple[str, ...]:
+def verify(jws: Jws[Any], keys: Mapping[str, PublicKey]) -> tuple[str, ...]:
     """Verify every signature of a message: each key known, each algorithm its key's, no signature or key twice.
 
     Args:

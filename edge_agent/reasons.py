@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One way to be refused: its code, the check of PROTOCOL 4 that it belongs to, and its sentence."""
+    """One way to be refused: its code, its check of PROTOCOL 4 (0: the trust bundle's own), and its sentence."""
 
     code: str
     check: int
@@ -19,6 +19,16 @@ class Rule:
 
 
 _RULES = (
+    # The trust bundle itself (PROTOCOL 5).
+    Rule("trust-threshold", 0, "Fewer than {threshold} of the roots in use signed the trust bundle."),
+    Rule("trust-new-roots-threshold", 0, "Fewer than {threshold} of the new roots signed the trust bundle."),
+    Rule("trust-roots-invalid", 0, "The roots of the trust bundle are not a threshold of different keys."),
+    Rule("trust-key-invalid", 0, "A key of the trust bundle is not what it says it is ({kid})."),
+    Rule("trust-recipients", 0, "The trust bundle must name one evidence recipient and at most one for escrow."),
+    Rule("trust-issuer-changed", 0, "The trust bundle is from another issuer than the one in use."),
+    Rule("trust-rollback", 0, "The trust bundle is not newer than version {version}, which is in use."),
+    Rule("trust-lifetime", 0, "The trust bundle lives longer than {limit}, or not at all."),
+    Rule("trust-from-future", 0, "The trust bundle was issued in the future."),
     # Check 1: size.
     Rule("too-large", 1, "The message is larger than {limit} bytes."),
     # Check 2: strict JSON.
@@ -53,7 +63,6 @@ _RULES = (
     Rule("operator-missing", 6, "No operator signed."),
     Rule("supervisor-missing", 6, "No supervisor signed."),
     Rule("role-repeated", 6, "Two signatures are of one role."),
-    Rule("role-not-allowed", 6, "A {role} signed, and no {role} may sign this."),
     # Check 7: from whom, for whom.
     Rule("issuer-unknown", 7, "The request is from another issuer than the one this gateway is enrolled with."),
     Rule("audience-mismatch", 7, "The request is for another gateway or another area."),
@@ -71,7 +80,6 @@ _RULES = (
     # Check 10: the incident.
     Rule("incident-window-too-long", 10, "The incident's window is longer than {limit}."),
     Rule("clip-outside-incident", 10, "The clip is not inside the incident's window."),
-    Rule("clip-too-long", 10, "The clip is longer than {limit}."),
     Rule("incident-in-future", 10, "The incident's window ends in the future."),
     Rule("clip-in-future", 10, "The clip ends in the future."),
     Rule("incident-reported-late", 10, "The incident was reported after the request was issued."),
