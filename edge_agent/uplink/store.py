@@ -46,6 +46,7 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_due ON outbox (due_ns);
 CREATE TABLE stop (
   what TEXT NOT NULL, camera TEXT NOT NULL, until_ns INTEGER, PRIMARY KEY (what, camera)) STRICT;
+CREATE TABLE owner_order (order_id TEXT PRIMARY KEY, at_ns INTEGER NOT NULL) STRICT;
 CREATE TABLE consent (camera TEXT PRIMARY KEY, version INTEGER NOT NULL, revoked INTEGER NOT NULL) STRICT;
 """
 
@@ -409,6 +410,11 @@ class Store:
         """Return the cameras (``*`` for all) that are paused, each with its end or None."""
         rows = self._all("SELECT * FROM stop WHERE what = ? AND (until_ns IS NULL OR until_ns > ?)", what, now)
         return {row["camera"]: row["until_ns"] for row in rows}
+
+    def burn_order(self, connection: sqlite3.Connection, order_id: str, at: UtcNs) -> bool:
+        """Note that an owner's order is carried out; False where it was before."""
+        cursor = connection.execute("INSERT OR IGNORE INTO owner_order VALUES (?, ?)", (order_id, at))
+        return cursor.rowcount == 1
 
     def note_consent(self, connection: sqlite3.Connection, camera: str, version: int, *, revoked: bool = False) -> None:
         """Remember the highest version of a camera's consent; a revoked version stays revoked for ever."""

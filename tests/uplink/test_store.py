@@ -161,3 +161,10 @@ def test_newer_schema_is_refused_as_such(tmp_path):
         connection.execute("PRAGMA user_version=99")
     with pytest.raises(UnsupportedVersionError, match="schema=99"):
         Store(path)
+
+
+def test_order_is_carried_out_once(store):
+    """An owner's order that is sent again is known."""
+    for expected in (True, False):
+        with store.transaction() as connection:
+            assert store.burn_order(connection, "o" * 22, UtcNs(5)) is expected

@@ -1,0 +1,136 @@
+"""The owner's signed orders (``owner-order+jws``): approve a request, resume, export.
+
+Owns their members, and the check that the owner's pinned key signed them, for this gateway, just now. Denying,
+cancelling, pausing, revoking and erasing need no order: they only take away. Pure: whether an order was used before is
+asked of the store by the caller.
+"""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import Field
+
+from edge_agent import jws
+from edge_agent.consent.request import Quality
+from edge_agent.consent.verdict import Approval, ExportOrder
+from edge_agent.errors import DenialError
+from edge_agent.keys import thumbprint
+from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, Window, encode_rfc3339
+from edge_agent.wire import CameraId, Digest, GatewayId, Jti, Time, WireModel, WireWindow, parse_members
+
+TYP = "owner-order+jws"
+MAX_AGE_NS = 5 * MINUTE_NS
+SKEW_NS = 5 * SECOND_NS
+MAX_CAMERAS = 64
+
+
+class _Order(WireModel):
+    gateway: GatewayId
+    order_id: Jti
+    iat: Time
+
+
+class _Approve(_Order):
+    order: Literal["approve"]
+    jti: Jti
+    request_sha256: Digest
+    cameras: Annotated[list[CameraId], Field(min_length=1, max_length=MAX_CAMERAS)]
+    window: WireWindow
+
+
+class _Resume(_Order):
+    order: Literal["resume"]
+    what: Literal["release", "recording"]
+    camera: CameraId | Literal["*"]
+
+
+class _Export(_Order):
+    order: Literal["export"]
+    camera: CameraId
+    quality: Literal["main", "sub"]
+    window: WireWindow
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """The owner's verified order to end a pause of ``release`` or ``recording``, for a camera or ``*``."""
+
+    what: Literal["release", "recording"]
+    camera: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A verified order and its id, which is good once."""
+
+    order_id: str
+    value: Approval | Resume | ExportOrder
+
+
+_MODELS: dict[str, type[_Order]] = {"approve": _Approve, "resume": _Resume, "export": _Export}
+
+
+def sign_order(
+    order: str, members: Mapping[str, object], gateway: str, order_id: str, now: UtcNs, key: Ed25519PrivateKey
+) -> bytes:
+    """Sign an order with the owner's key.
+
+    Args:
+        order: ``approve``, ``resume`` or ``export``.
+        members: What the order says, by the names of its kind.
+        gateway: For this gateway alone.
+        order_id: 128 fresh random bits in base64url.
+        now: Good for five minutes from here.
+        key: The owner's.
+
+    Raises:
+        DenialError: Members that no gateway would take.
+    """
+    payload = {"gateway": gateway, "order_id": order_id, "iat": encode_rfc3339(now), "order": order, **members}
+    parse_members(_MODELS[order], payload)
+    return jws.sign(TYP, payload, [key])
+
+
+def verify_order(raw: bytes, gateway: str, owner: Ed25519PublicKey, now: UtcNs) -> Order:
+    """Verify an order and return what the owner wants.
+
+    Raises:
+        DenialError: Malformed, another signer, another gateway, older than five minutes or from the future.
+    """
+    message = jws.parse(raw, TYP)
+    kind = message.payload.get("order") if isinstance(message.payload, dict) else None
+    model = _MODELS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        jws.deny("member-invalid", member="order", detail="should be approve, resume or export")
+    members = parse_members(model, message.payload)
+    jws.verify(message, {thumbprint(owner): owner})
+    if members.gateway != gateway:
+        jws.deny("audience-mismatch")
+    if members.iat > now + SKEW_NS:
+        jws.deny("issued-in-future")
+    if now - members.iat > MAX_AGE_NS:
+        jws.deny("expired")
+    return Order(members.order_id, _value(members, thumbprint(owner)))
+
+
+def _value(members: _Order, signer: str) -> Approval | Resume | ExportOrder:
+    match members:
+        case _Approve():
+            digest = base64.urlsafe_b64decode(members.request_sha256 + "=")
+            window = members.window.window()
+            return Approval(members.jti, digest, tuple(members.cameras), window, signer, members.iat)
+        case _Export():
+            return ExportOrder(
+                members.order_id, members.camera, Quality(members.quality), members.window.window(), signer, members.iat
+            )
+        case _Resume():
+            return Resume(members.what, members.camera)
+    raise DenialError("member-invalid", "The order is of no known kind.")
+
+
+def window_members(window: Window) -> dict[str, object]:
+    """Return a window as an order's member."""
+    return {"start": encode_rfc3339(window.start), "end": encode_rfc3339(window.end)}

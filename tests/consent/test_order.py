@@ -1,0 +1,90 @@
+"""The owner's orders: signed by the pinned key, for this gateway, just now."""
+
+import json
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge_agent import jws
+from edge_agent.consent.order import MAX_AGE_NS, SKEW_NS, TYP, Order, Resume, sign_order, verify_order, window_members
+from edge_agent.consent.request import Quality
+from edge_agent.consent.verdict import Approval, ExportOrder
+from edge_agent.errors import DenialError
+from edge_agent.keys import encode_b64url, thumbprint
+from edge_agent.units import UtcNs, Window
+
+KEY = Ed25519PrivateKey.generate()
+GATEWAY, ORDER_ID, JTI = "g" * 22, "o" * 22, "j" * 22
+NOW = UtcNs(1_790_000_000_000_000_000)
+WINDOW = Window(UtcNs(NOW - 60_000_000_000), NOW)
+DIGEST = bytes(range(32))
+
+MEMBERS = {
+    "approve": {
+        "jti": JTI,
+        "request_sha256": encode_b64url(DIGEST),
+        "cameras": ["door"],
+        "window": window_members(WINDOW),
+    },
+    "resume": {"what": "release", "camera": "*"},
+    "export": {"camera": "door", "quality": "main", "window": window_members(WINDOW)},
+}
+VALUES = {
+    "approve": Approval(JTI, DIGEST, ("door",), WINDOW, thumbprint(KEY.public_key()), NOW),
+    "resume": Resume("release", "*"),
+    "export": ExportOrder(ORDER_ID, "door", Quality.MAIN, WINDOW, thumbprint(KEY.public_key()), NOW),
+}
+
+
+def sign(order: str, *, key=KEY, gateway=GATEWAY, now=NOW, **changes) -> bytes:
+    return sign_order(order, {**MEMBERS[order], **changes}, gateway, ORDER_ID, now, key)
+
+
+@pytest.mark.parametrize("order", MEMBERS)
+def test_order_is_read_back_as_signed(order):
+    """Each kind of order survives the round trip."""
+    assert verify_order(sign(order), GATEWAY, KEY.public_key(), NOW) == Order(ORDER_ID, VALUES[order])
+
+
+@pytest.mark.parametrize("order", MEMBERS)
+def test_order_of_another_key_is_refused(order):
+    """Nobody but the owner orders."""
+    with pytest.raises(DenialError) as caught:
+        verify_order(sign(order, key=Ed25519PrivateKey.generate()), GATEWAY, KEY.public_key(), NOW)
+    assert caught.value.reason == "key-unknown"
+
+
+REFUSED = {
+    "another gateway": (sign("resume", gateway="h" * 22), NOW, "audience-mismatch"),
+    "a moment too old": (sign("resume"), NOW + MAX_AGE_NS + 1, "expired"),
+    "from the future": (sign("resume"), NOW - SKEW_NS - 1, "issued-in-future"),
+    "a clip request": (jws.sign("rtcc-request+jws", {}, [KEY]), NOW, "jws-typ"),
+    "no kind": (jws.sign(TYP, {}, [KEY]), NOW, "member-invalid"),
+    "a list": (json.dumps({"payload": "W10", "signatures": []}).encode(), NOW, None),
+    "an unknown kind": (jws.sign(TYP, {"order": "release"}, [KEY]), NOW, "member-invalid"),
+    "a member too many": (
+        jws.sign(TYP, {**json.loads(jws.parse(sign("resume"), TYP).payload_bytes), "force": True}, [KEY]),
+        NOW,
+        "member-unknown",
+    ),
+}
+
+
+@pytest.mark.parametrize(("raw", "now", "reason"), REFUSED.values(), ids=REFUSED.keys())
+def test_order_that_is_not_exactly_right_is_refused(raw, now, reason):
+    """Unknown, late, early or for somebody else means no."""
+    with pytest.raises(DenialError) as caught:
+        verify_order(raw, GATEWAY, KEY.public_key(), UtcNs(now))
+    assert reason in (None, caught.value.reason)
+
+
+def test_order_is_good_to_the_last_nanosecond():
+    """The bounds of age and skew belong to the good side."""
+    for now in (NOW + MAX_AGE_NS, NOW - SKEW_NS):
+        assert verify_order(sign("resume"), GATEWAY, KEY.public_key(), UtcNs(now)).value == VALUES["resume"]
+
+
+def test_order_that_nobody_would_take_is_not_signed():
+    """A typing error is found at the owner's side."""
+    with pytest.raises(DenialError):
+        sign("export", camera="../door")
