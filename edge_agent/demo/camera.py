@@ -1,0 +1,194 @@
+"""The simulated camera: ``python -m edge_agent.demo.camera --port 0 --path /cam``.
+
+Owns the wiring of source, server and faults, and the command line. Listens on loopback only. Prints one line of JSON
+with its port and URL when it is ready.
+"""
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self, TextIO
+
+from edge_agent.clock import Clock, SystemClock
+from edge_agent.demo.faults import FAULTS, Fault, FaultPlan, parse_fault
+from edge_agent.demo.rtsp_server import Account, RtspServer
+from edge_agent.demo.source import CameraClock, CodedUnit, LiveSettings, LiveSource, LoopSource, Source
+
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSettings:
+    """Everything about one simulated camera."""
+
+    path: str = "/cam"
+    port: int = 0
+    account: Account = field(default_factory=Account)
+    live: LiveSettings = field(default_factory=LiveSettings)
+    loop: Path | None = None
+    """A file to play over and over instead of encoding live."""
+    faults: tuple[Fault, ...] = ()
+    certificate: Path | None = None
+    """PEM with certificate and key: then it speaks ``rtsps``."""
+    log: Path | None = None
+    """Where to write ``medium,ticks,boot_ns`` of every access unit as it is sent."""
+
+
+class SimulatedCamera:
+    """A camera in this process; a context manager that is ready when it is entered."""
+
+    def __init__(self, settings: CameraSettings | None = None, clock: Clock | None = None) -> None:
+        self._settings = settings or CameraSettings()
+        self._clock = clock or SystemClock()
+        self.plan = FaultPlan(self._settings.faults, self._clock.boot())
+        self._stop = threading.Event()
+        camera_clock = CameraClock(self._clock, self.plan)
+        self._source: Source = (
+            LoopSource(self._settings.loop, camera_clock)
+            if self._settings.loop
+            else LiveSource(self._settings.live, camera_clock, self.plan)
+        )
+        self._log: TextIO | None = None
+        self._held: list[CodedUnit] = []
+        self._units = 0
+        self._dropped = False
+        self._threads: list[threading.Thread] = []
+        self._server = self._make_server()
+        self.port = 0
+
+    def _make_server(self) -> RtspServer:
+        settings, source = self._settings, self._source
+        return RtspServer(
+            settings.path, source.media, settings.account, self.plan, self._clock, source.request_keyframe
+        )
+
+    @property
+    def url(self) -> str:
+        """The camera's URL, without credentials."""
+        scheme = "rtsps" if self._settings.certificate else "rtsp"
+        return f"{scheme}://127.0.0.1:{self.port}{self._settings.path}"
+
+    def start(self) -> Self:
+        """Listen, then start to make pictures."""
+        if self._settings.log:
+            self._log = self._settings.log.open("w")
+        self.port = self._server.bind(self._settings.port if not self._settings.certificate else 0)
+        self._threads = [
+            threading.Thread(target=self._server.serve, args=(self._stop,), name="demo-accept"),
+            threading.Thread(target=self._source.run, args=(self._deliver, self._stop), name="demo-source"),
+        ]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def close(self) -> None:
+        """Stop as a camera does that loses power: connections end, nothing is said."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        if self._log:
+            self._log.close()
+
+    __enter__ = start
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def fault(self, name: str, on: bool = True) -> None:
+        """Switch a fault by hand."""
+        self.plan.switch(name, on)
+
+    def drop_clients(self) -> None:
+        """Close every connection without a word."""
+        self._server.drop_clients()
+
+    def has_players(self) -> bool:
+        """Tell whether anybody watches."""
+        return self._server.has_players()
+
+    def _deliver(self, unit: CodedUnit) -> None:
+        """Let the faults of the source's side have their way with one access unit, then send it."""
+        now = self._clock.boot()
+        if self.plan.is_on("drop", now) and not self._dropped:
+            self._dropped = True
+            threading.Thread(target=self.drop_clients, name="demo-drop").start()
+        if self.plan.is_on("frozen", now) or (unit.medium and self.plan.is_on("silent-audio", now)):
+            return
+        if self.plan.is_on("backwards-dts", now) and unit.medium == 0:
+            self._units += 1
+            if self._units % 10 == 0:
+                back = self._server.media[0].clock_rate // 2
+                unit = CodedUnit(0, unit.ticks - back, unit.camera_utc, unit.is_keyframe, unit.payloads)
+        self._held.append(unit)
+        if self.plan.is_on("burst", now):
+            return
+        for held in self._held:
+            if self._log:
+                self._log.write(f"{held.medium},{held.ticks},{now}\n")
+            self._server.deliver(held)
+        self._held.clear()
+
+
+def main(arguments: Iterable[str] | None = None) -> int:
+    """Run one simulated camera until SIGINT or SIGTERM."""
+    args = _parser().parse_args(None if arguments is None else list(arguments))
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    password = Path(args.password_file).read_text().strip() if args.password_file else args.password
+    live = LiveSettings(
+        codec=args.codec, width=args.size[0], height=args.size[1], fps=args.fps,
+        gop=args.gop, bframes=args.bframes, audio=args.audio, label=args.label,
+    )  # fmt: skip
+    settings = CameraSettings(
+        path=args.path, port=args.port, account=Account(args.user, password, args.basic), live=live,
+        loop=args.loop, faults=tuple(args.fault), certificate=args.certificate, log=args.log,
+    )  # fmt: skip
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with SimulatedCamera(settings) as camera:
+        print(json.dumps({"port": camera.port, "url": camera.url}), flush=True)
+        while not stop.wait(_POLL_S):
+            pass
+    return 0
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    return int(width), int(height)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m edge_agent.demo.camera",
+        description="A simulated RTSP camera on loopback, whose pictures carry their own time.",
+        epilog="faults: " + "; ".join(f"{name}: {what}" for name, what in FAULTS.items()),
+    )
+    add = parser.add_argument
+    add("--port", type=int, default=0, help="TCP port, 0 for a free one")
+    add("--path", default="/cam", help="path of the stream")
+    add("--user", default="", help="user name; without it everybody may watch")
+    add("--password", default="", help="password (a trial's; it shows in the process list)")
+    add("--password-file", help="file that holds the password")
+    add("--basic", action="store_true", help="ask for Basic instead of Digest")
+    add("--certificate", type=Path, help="PEM with certificate and key: speak rtsps")
+    add("--codec", choices=("h264", "hevc", "mjpeg"), default="h264")
+    add("--size", type=_parse_size, default=(320, 180), metavar="WIDTHxHEIGHT")
+    add("--fps", type=int, default=15)
+    add("--gop", type=int, default=15, help="pictures between keyframes")
+    add("--bframes", type=int, default=0)
+    add("--audio", choices=("", "aac", "pcm_alaw", "pcm_mulaw", "opus"), default="")
+    add("--label", default="", help="a second line of text in the picture")
+    add("--loop", type=Path, help="play this file over and over instead of encoding")
+    add("--log", type=Path, help="write medium,ticks,boot_ns of every access unit sent")
+    add("--fault", type=parse_fault, action="append", default=[], metavar="NAME[@30s[+5s]]")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
