@@ -26,7 +26,7 @@ MAX_FILES = 32
 MAX_AGE_HEADER_BYTES = 2048
 
 _GATEWAY = re.compile(r"[A-Za-z0-9_-]{22}")
-_REQUESTER = re.compile(r"[a-z0-9][a-z0-9.-]{0,127}")
+_REQUESTER = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 _CAMERA = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _UPLOAD = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _CODE = re.compile(r"[a-z][a-z0-9-]{0,47}")

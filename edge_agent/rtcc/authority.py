@@ -1,0 +1,113 @@
+"""The RTCC's certificate authority: certificates for gateways, for the broker and the receiver, and for itself.
+
+Owns what stands in each certificate. Pure but for the random serial numbers: keys and times are passed in, files are
+the caller's. A gateway's certificate says its random id and nothing about whose it is.
+"""
+
+import ipaddress
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from edge_agent.units import SECOND_NS, UtcNs
+
+CA_DAYS = 3650
+CERTIFICATE_DAYS = 397
+_BACKDATED = timedelta(minutes=10)
+"""A gateway without a battery-backed clock may be a little behind."""
+
+
+def make_ca(key: ec.EllipticCurvePrivateKey, name: str, now: UtcNs) -> x509.Certificate:
+    """Sign the authority's own certificate."""
+    subject = _name(name)
+    builder = _builder(subject, subject, key.public_key(), now, CA_DAYS)
+    return (
+        builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(is_ca=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def issue_client(
+    ca: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey, key: ec.EllipticCurvePublicKey, name: str, now: UtcNs
+) -> x509.Certificate:
+    """Sign a client's certificate; ``name`` becomes its CN, which the broker takes as the user name."""
+    return _issue(ca, ca_key, key, name, now, ExtendedKeyUsageOID.CLIENT_AUTH, ())
+
+
+def issue_server(
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    key: ec.EllipticCurvePublicKey,
+    names: tuple[str, ...],
+    now: UtcNs,
+) -> x509.Certificate:
+    """Sign a server's certificate for host names and IP addresses; the first becomes its CN."""
+    return _issue(ca, ca_key, key, names[0], now, ExtendedKeyUsageOID.SERVER_AUTH, names)
+
+
+def _issue(
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    key: ec.EllipticCurvePublicKey,
+    name: str,
+    now: UtcNs,
+    usage: x509.ObjectIdentifier,
+    hosts: tuple[str, ...],
+) -> x509.Certificate:
+    builder = (
+        _builder(_name(name), ca.subject, key, now, CERTIFICATE_DAYS)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(is_ca=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        # Python 3.13 verifies strictly (RFC 5280): without this extension its default context refuses the chain.
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+    )
+    if hosts:
+        builder = builder.add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
+    return builder.sign(ca_key, hashes.SHA256())
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: UtcNs, days: int
+) -> x509.CertificateBuilder:
+    start = datetime.fromtimestamp(now // SECOND_NS, UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start - _BACKDATED)
+        .not_valid_after(start + timedelta(days=days))
+    )
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])
+
+
+def _host(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _key_usage(*, is_ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not is_ca,
+        key_cert_sign=is_ca,
+        crl_sign=is_ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )

@@ -1,0 +1,168 @@
+"""The RTCC's keys: how each is made, written, read and named.
+
+Owns the form of the key files of an RTCC's home (PKCS#8 PEM, age identities; mode 0600, with or without a passphrase).
+Which keys there are, and for what, is said by ``edge_agent.rtcc.home``. Must never print or log a private key.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyrage
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from edge_agent.consent.request import Role
+from edge_agent.errors import CustodyError
+from edge_agent.keys import read_guarded, thumbprint
+from edge_agent.units import UtcNs
+
+SigningKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
+_PERSON = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
+_PRIVATE = 0o077
+MIN_PASSPHRASE_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who signs for the RTCC: a name, one role, one key and its validity."""
+
+    name: str
+    role: Role
+    jwk: dict[str, str]
+    kid: str
+    valid_from: UtcNs
+    valid_until: UtcNs
+
+
+def check_person(name: str) -> str:
+    """Return ``name`` where it may name a person and a file.
+
+    Raises:
+        CustodyError: It may not.
+    """
+    if _PERSON.fullmatch(name) is None:
+        raise CustodyError(
+            f"not a person's name: {name[:64]!r}", "small letters, digits, dots and hyphens, such as ada"
+        )
+    return name
+
+
+def generate_signing_key() -> Ed25519PrivateKey:
+    """Make a key for a person or an offline root."""
+    return Ed25519PrivateKey.generate()
+
+
+def generate_tls_key() -> ec.EllipticCurvePrivateKey:
+    """Make a key for a certificate: P-256, which every TLS stack knows."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def write_private_key(path: Path, key: SigningKey, passphrase: bytes | None) -> None:
+    """Write a new key file of mode 0600; CustodyError where one is there already."""
+    encryption: KeySerializationEncryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    write_new(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+
+
+def load_signing_key(path: Path, passphrase: bytes | None) -> SigningKey:
+    """Read an Ed25519 or P-256 key.
+
+    Raises:
+        CustodyError: Missing, readable by others, of another kind, or the passphrase is missing or wrong.
+    """
+    pem = read_guarded(path, _PRIVATE)
+    encrypted = b"ENCRYPTED" in pem
+    if encrypted and passphrase is None:
+        raise CustodyError(f"key is encrypted: {path}", "give --passphrase-file")
+    try:
+        key = load_pem_private_key(pem, passphrase if encrypted else None)
+    except (ValueError, TypeError) as error:
+        raise CustodyError(f"key cannot be read, or the passphrase is wrong: {path}") from error
+    if not isinstance(key, Ed25519PrivateKey | ec.EllipticCurvePrivateKey):
+        raise CustodyError(f"key is of the wrong kind: {path}")
+    return key
+
+
+def kid_of(key: SigningKey) -> str:
+    """Return the RFC 7638 thumbprint of the public half."""
+    return thumbprint(key.public_key())
+
+
+def write_age_identity(path: Path, passphrase: bytes | None) -> str:
+    """Make an age identity, write it in the form of ``age-keygen``, and return its recipient (``age1…``).
+
+    With a passphrase the file is itself an age file, which ``age --decrypt --identity`` opens as well.
+    """
+    identity = pyrage.x25519.Identity.generate()
+    recipient = str(identity.to_public())
+    text = f"# public key: {recipient}\n{identity}\n".encode()
+    write_new(path, pyrage.passphrase.encrypt(text, passphrase.decode()) if passphrase else text)
+    return recipient
+
+
+def load_age_identity(path: Path, passphrase: bytes | None) -> str:
+    """Read an age identity (``AGE-SECRET-KEY-1…``).
+
+    Raises:
+        CustodyError: Missing, readable by others, without an identity, or the passphrase is missing or wrong.
+    """
+    text = read_guarded(path, _PRIVATE)
+    if text.startswith(b"age-encryption.org/"):
+        if passphrase is None:
+            raise CustodyError(f"age identity is encrypted: {path}", "give --passphrase-file")
+        try:
+            text = pyrage.passphrase.decrypt(text, passphrase.decode())
+        except pyrage.DecryptError as error:
+            raise CustodyError(f"passphrase does not open the age identity: {path}") from error
+    for line in text.decode(errors="replace").splitlines():
+        if line.startswith("AGE-SECRET-KEY-1"):
+            return line.strip()
+    raise CustodyError(f"no age identity in the file: {path}")
+
+
+def read_passphrase(path: Path | None) -> bytes | None:
+    """Read the first line of a passphrase file; None where there is no file.
+
+    Raises:
+        CustodyError: The file is readable by others, or its first line is too short.
+    """
+    if path is None:
+        return None
+    lines = read_guarded(path, _PRIVATE).splitlines()
+    if not lines or len(lines[0]) < MIN_PASSPHRASE_BYTES:
+        raise CustodyError(f"passphrase is shorter than {MIN_PASSPHRASE_BYTES} bytes: {path}")
+    return lines[0]
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file of mode 0600 that was not there before, durably.
+
+    Raises:
+        CustodyError: It is there: a key is never overwritten.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise CustodyError(f"file is there already and is not overwritten: {path}") from None
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put ``content`` in the place of a file, whole or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.unlink(missing_ok=True)
+    write_new(beside, content)
+    beside.replace(path)
