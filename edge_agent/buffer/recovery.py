@@ -1,0 +1,150 @@
+"""What a recorder does before it writes again: find how the newest block ended, without any key.
+
+Owns the decision which records of an open block count as written (FORMAT 6.4). A torn tail is a crash, and dropped;
+damage before what was synced is an integrity error, reported and walked around. Must never change a synced byte.
+"""
+
+import logging
+from dataclasses import dataclass
+
+from edge_agent.buffer.block import BlockScan, BlockWalk, Located, end_of, is_body_good, read_body
+from edge_agent.buffer.disk import Disk
+from edge_agent.buffer.format import (
+    HEADER_BYTES,
+    BlockEnd,
+    Page,
+    Superblock,
+    chain_genesis,
+    chain_start,
+    parse_header,
+    parse_page,
+    record_bytes,
+)
+from edge_agent.buffer.ring import RingIndex
+from edge_agent.errors import DurabilityError, RingError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """Where a recorder goes on."""
+
+    next_seq: int
+    previous: BlockEnd
+    previous_lost: bool
+    """Blocks between the newest readable page and ``next_seq`` were there, and their pages are damaged."""
+
+
+def resume(disk: Disk, superblock: Superblock, index: RingIndex, *, repair: bool = True) -> Resumption:
+    """Find where the ring ends (FORMAT 6.4).
+
+    Args:
+        disk: The ring, writable where ``repair``.
+        superblock: Its geometry.
+        index: Freshly loaded.
+        repair: Write the verified records of the tail once more and sync, so that what the next page accepts is on the
+            disk and not only in the page cache of a kernel whose last sync failed.
+
+    Raises:
+        RingError: The newest block cannot be read.
+    """
+    newest = index.newest_seq
+    if newest == 0:
+        end = BlockEnd(0, 0, 0, 0, 0, chain_genesis(superblock.ring_id))
+        found = _find_orphan(disk, superblock, index)
+        return Resumption(max(found, newest) + 1, end, previous_lost=found > newest)
+    raw = index.read_page(newest)
+    page = parse_page(raw)
+    end = _end_of_newest(disk, superblock, page, raw, repair=repair)
+    found = _find_orphan(disk, superblock, index)
+    if found > newest:
+        log.error("header pages of newest blocks are damaged ring=%s last=%d lost_to=%d", disk.name, newest, found)
+    return Resumption(max(found, newest) + 1, end, previous_lost=found > newest)
+
+
+def _end_of_newest(disk: Disk, superblock: Superblock, page: Page, raw: bytes, *, repair: bool) -> BlockEnd:
+    if page.tombstone:
+        return BlockEnd(page.final_accepted_bytes, page.final_records, 0, 0, 0, page.final_chain)
+    start = chain_start(raw)
+    scan = BlockWalk(disk, superblock, page.seq, start).scan()
+    durable = max((record.header.durable for record in scan.records), default=0)
+    tail_from = next((at for at, record in enumerate(scan.records) if record.header.index >= durable), None)
+    if tail_from is None:
+        return end_of(scan.records, scan.chain)
+    accepted = tail_from + _count_good(disk, superblock, scan, tail_from, durable)
+    for damage in scan.damage:
+        if damage.index < durable:
+            log.error(
+                "synced record is damaged ring=%s block=%d index=%d reason=%s",
+                disk.name,
+                page.seq,
+                damage.index,
+                damage.reason,
+            )
+    if repair and not _rewrite(disk, superblock, scan.records[tail_from:accepted]):
+        accepted = tail_from
+    kept = scan.records[:accepted]
+    if accepted < len(scan.records):
+        log.warning(
+            "torn tail dropped ring=%s block=%d kept=%d dropped=%d",
+            disk.name,
+            page.seq,
+            accepted,
+            len(scan.records) - accepted,
+        )
+    return end_of(kept, kept[-1].chain if kept else start)
+
+
+def _count_good(disk: Disk, superblock: Superblock, scan: BlockScan, tail_from: int, durable: int) -> int:
+    """Count the records behind the synced ones that are whole and without a hole, each body hashed."""
+    hazards = {damage.index for damage in scan.damage}
+    expected = durable
+    for at in range(tail_from, len(scan.records)):
+        record = scan.records[at]
+        index = record.header.index
+        # A chain hazard at i says that i's digest and the next header disagree: i itself is then judged by its body.
+        if index != expected or (index in hazards and not _is_chained(scan, at)):
+            return at - tail_from
+        if not is_body_good(record, read_body(disk, superblock, record)):
+            return at - tail_from
+        expected += 1
+    return len(scan.records) - tail_from
+
+
+def _is_chained(scan: BlockScan, at: int) -> bool:
+    """Tell whether the record after this one, if there is one, goes on from it."""
+    if at + 1 == len(scan.records):
+        return True
+    return scan.records[at + 1].header.previous_chain == scan.records[at].chain
+
+
+def _rewrite(disk: Disk, superblock: Superblock, records: tuple[Located, ...]) -> bool:
+    """Write the unsynced tail once more, byte for byte, and sync; False where the disk will not have it."""
+    try:
+        for record in records:
+            at = superblock.block_offset(record.header.seq) + record.offset
+            disk.pwrite(disk.pread(record_bytes(record.header.length), at), at)
+        if records:
+            disk.fdatasync()
+    except (DurabilityError, RingError) as error:
+        log.warning("tail given up: the disk does not take it ring=%s: %s", disk.name, error)
+        return False
+    return True
+
+
+def _find_orphan(disk: Disk, superblock: Superblock, index: RingIndex) -> int:
+    """Return the largest block number that only records tell of, under pages that are damaged; 0 where there is none.
+
+    Its number must not be used again for other records.
+    """
+    largest = 0
+    for slot in index.bad_slots:
+        raw = disk.pread(HEADER_BYTES, superblock.data_offset + slot * superblock.block_bytes)
+        try:
+            header = parse_header(raw)
+        except RingError:
+            continue
+        if superblock.slot(header.seq) == slot and header.seq > index.newest_seq:
+            largest = max(largest, header.seq)
+    return largest

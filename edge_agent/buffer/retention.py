@@ -1,0 +1,81 @@
+"""Which blocks are too old to stay, and what time it may be said to be.
+
+Owns the rule that a forward step of the wall clock erases nothing until boot time has caught up or the owner has
+confirmed it. Pure: is handed the index and the times.
+"""
+
+from dataclasses import dataclass
+
+from edge_agent.buffer.ring import BlockEntry, RingIndex
+from edge_agent.clock import ClockState
+from edge_agent.units import HOUR_NS, MonoNs, UtcNs
+
+MAX_STEP_NS = HOUR_NS
+
+
+@dataclass(slots=True)
+class RetentionClock:
+    """The latest time that retention may act on: the wall clock, but never ahead of what boot time vouches for."""
+
+    anchor_utc_ns: UtcNs
+    anchor_boot_ns: MonoNs
+
+    def now(self, utc: UtcNs, boot: MonoNs) -> UtcNs:
+        """Return the wall clock, held back to one hour ahead of the anchor plus the time since."""
+        return UtcNs(min(utc, self.anchor_utc_ns + (boot - self.anchor_boot_ns) + MAX_STEP_NS))
+
+    def is_held_back(self, utc: UtcNs, boot: MonoNs) -> bool:
+        """Tell whether the owner should look at the clock."""
+        return self.now(utc, boot) < utc
+
+    def confirm(self, utc: UtcNs, boot: MonoNs) -> None:
+        """Take the wall clock at its word: the owner said so."""
+        self.anchor_utc_ns, self.anchor_boot_ns = utc, boot
+
+
+def anchor_clock(index: RingIndex, boot_id: bytes, utc: UtcNs, boot: MonoNs) -> RetentionClock:
+    """Find the newest time that the ring itself vouches for.
+
+    Blocks of earlier boots are believed as written. Of this boot only the oldest block counts, and at most one hour
+    ahead of them: a step made since then, and a restart after it, move nothing.
+    """
+    timed = [entry for entry in index.entries() if entry.clock_state is ClockState.SYNCHRONISED]
+    earlier = max((_latest_ns(entry) for entry in timed if entry.boot_id != boot_id), default=None)
+    first = next((entry for entry in timed if entry.boot_id == boot_id), None)
+    if first is not None:
+        base = first.opened_utc_ns if earlier is None else min(first.opened_utc_ns, earlier + MAX_STEP_NS)
+        return RetentionClock(UtcNs(base), first.opened_boot_ns)
+    return RetentionClock(utc if earlier is None else UtcNs(min(earlier, utc)), boot)
+
+
+def _latest_ns(entry: BlockEntry) -> int:
+    return max(entry.opened_utc_ns, entry.newest_ns if entry.ended else 0)
+
+
+def find_expired(
+    index: RingIndex, now: UtcNs, boot: MonoNs, boot_id: bytes, keep_for_ns: int, open_seq: int
+) -> list[int]:
+    """Return the blocks whose oldest record is ``keep_for`` old, oldest first.
+
+    A block whose clock was floor-only is aged by boot time in its own boot; in a later one it is as old as the next
+    block with a believable time, because its own says nothing.
+    """
+    limit = now - keep_for_ns
+    expired: list[int] = []
+    later_expired = False
+    for entry in reversed(index.entries()):
+        if entry.clock_state is ClockState.SYNCHRONISED:
+            is_old = _oldest_ns(entry) <= limit
+            later_expired = later_expired or is_old
+        elif entry.boot_id == boot_id:
+            is_old = boot - entry.opened_boot_ns >= keep_for_ns
+        else:
+            is_old = later_expired
+        if is_old and not entry.tombstone and entry.seq != open_seq:
+            expired.append(entry.seq)
+    return expired[::-1]
+
+
+def _oldest_ns(entry: BlockEntry) -> int:
+    known = min(entry.first_start_ns, entry.opened_utc_ns)
+    return min(known, entry.oldest_ns) if entry.ended and entry.oldest_ns else known

@@ -1,0 +1,346 @@
+"""A ring file as a whole: its making, its superblock, its index of blocks.
+
+Owns geometry and the in-memory index, which is rebuilt from the header pages at every open: there is no second copy of
+it that could disagree. Must never open footage.
+"""
+
+import bisect
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge_agent.buffer.allocate import allocate, ask_no_copy_on_write
+from edge_agent.buffer.crypt import sign_superblock
+from edge_agent.buffer.disk import Disk, hint_for
+from edge_agent.buffer.format import (
+    ID_BYTES,
+    MAX_BLOCKS,
+    MIN_BLOCKS,
+    PAGE_BYTES,
+    QUALITIES,
+    SUPERBLOCK_COPIES,
+    Page,
+    Superblock,
+    is_blank,
+    parse_page,
+    parse_superblock,
+)
+from edge_agent.clock import ClockState
+from edge_agent.errors import IntegrityError, RingError, UnsupportedVersionError
+from edge_agent.units import MonoNs, UtcNs
+
+log = logging.getLogger(__name__)
+
+MIN_AUTO_BLOCK_BYTES = 2 << 20
+MOST_AUTO_BLOCKS = 4096
+"""Header pages are read at every open: 4096 of them are 16 MiB, whatever the size of the ring (docs/performance.md)."""
+_CHUNK_PAGES = 256
+_UNKNOWN_TIME = UtcNs(0)
+
+
+def choose_block_bytes(size_bytes: int) -> int:
+    """Return the block size for a ring: the smallest power of two from 2 MiB that needs at most 4096 blocks."""
+    block_bytes = MIN_AUTO_BLOCK_BYTES
+    while size_bytes // (block_bytes + PAGE_BYTES) > MOST_AUTO_BLOCKS:
+        block_bytes *= 2
+    return block_bytes
+
+
+def plan_superblock(
+    *, camera: str, quality: str, size_bytes: int, block_size: int | None, recorder_public: bytes, now: UtcNs
+) -> Superblock:
+    """Lay out a new ring of at most ``size_bytes``, with a fresh ring id.
+
+    Raises:
+        RingError: The size is too small for two blocks, or the block size is impossible.
+    """
+    block_bytes = block_size or choose_block_bytes(size_bytes)
+    blocks = min((size_bytes - SUPERBLOCK_COPIES * PAGE_BYTES) // (block_bytes + PAGE_BYTES), MAX_BLOCKS)
+    if blocks < MIN_BLOCKS or block_bytes % PAGE_BYTES or quality not in QUALITIES or not 0 < len(camera) <= 32:
+        raise RingError(
+            f"ring cannot be laid out: camera={camera} quality={quality} size={size_bytes} block_size={block_bytes}",
+            hint="A ring has at least two blocks; a useful one is at least 1GiB.",
+        )
+    return Superblock(os.urandom(ID_BYTES), camera, quality, blocks, block_bytes, now, recorder_public)
+
+
+def create_ring(
+    path: Path,
+    *,
+    camera: str,
+    quality: str,
+    size_bytes: int,
+    recorder_key: Ed25519PrivateKey,
+    block_size: int | None = None,
+    now: UtcNs = _UNKNOWN_TIME,
+    progress: Callable[[int, int], None] | None = None,
+) -> Superblock:
+    """Make a ring file with all its space reserved; it appears under its name only when it is complete.
+
+    Args:
+        path: Where; must not exist yet.
+        camera: The camera's id.
+        quality: ``main`` or ``sub``.
+        size_bytes: Upper bound of the file's length.
+        recorder_key: Signs the superblock, and later every header page.
+        block_size: In bytes; None lets the ring choose.
+        now: Time of creation.
+        progress: Called with bytes done and bytes in all where the file system makes it slow.
+
+    Raises:
+        RingError: The file exists, or the space cannot be had; the hint says what to do.
+    """
+    superblock = plan_superblock(
+        camera=camera,
+        quality=quality,
+        size_bytes=size_bytes,
+        block_size=block_size,
+        recorder_public=recorder_key.public_key().public_bytes_raw(),
+        now=now,
+    )
+    if path.exists():
+        raise RingError(f"ring exists already: path={path}")
+    make_file(path, superblock, sign_superblock(superblock, recorder_key), progress, reserve=True)
+    log.info("ring created ring=%s path=%s bytes=%d", camera, path, superblock.file_bytes)
+    return superblock
+
+
+def make_file(
+    path: Path,
+    superblock: Superblock,
+    raw: bytes,
+    progress: Callable[[int, int], None] | None,
+    *,
+    reserve: bool,
+) -> None:
+    """Write both superblocks of an empty ring file and give it its name, or leave nothing behind."""
+    making = path.with_name(path.name + ".new")
+    try:
+        making.unlink(missing_ok=True)
+        fd = os.open(making, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        try:
+            ask_no_copy_on_write(fd)
+            if reserve:
+                allocate(fd, superblock.file_bytes, progress)
+            else:
+                os.ftruncate(fd, superblock.file_bytes)
+            os.pwrite(fd, raw * SUPERBLOCK_COPIES, 0)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        making.rename(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        making.unlink(missing_ok=True)
+        raise RingError(f"cannot create ring: path={path}: {error.strerror}", hint_for(error)) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a name in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def wipe_ring(path: Path) -> None:
+    """Destroy a ring: every header page, and so every sealed key, is overwritten before the file goes."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            pages = os.pread(fd, PAGE_BYTES, 0)
+            try:
+                end = parse_superblock(pages).data_offset
+            except RingError:
+                end = min(os.fstat(fd).st_size, (SUPERBLOCK_COPIES + MAX_BLOCKS) * PAGE_BYTES)
+            for offset in range(0, end, _CHUNK_PAGES * PAGE_BYTES):
+                os.pwrite(fd, bytes(min(_CHUNK_PAGES * PAGE_BYTES, end - offset)), offset)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        path.unlink()
+        sync_folder(path.parent)
+    except OSError as error:
+        raise RingError(f"cannot destroy ring: path={path}: {error.strerror}", hint_for(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSuperblock:
+    """The superblock in force, its bytes, and which copies are damaged."""
+
+    superblock: Superblock
+    raw: bytes
+    damaged_copies: tuple[int, ...]
+
+
+def read_superblock(disk: Disk) -> LoadedSuperblock:
+    """Read the superblock: the good copy, or of two good ones the newer (FORMAT 2.2).
+
+    Raises:
+        UnsupportedVersionError: A newer program wrote the ring.
+        IntegrityError: Both copies are damaged, or the file is shorter than they say.
+    """
+    good: list[tuple[Superblock, bytes]] = []
+    damaged: list[int] = []
+    for copy in range(SUPERBLOCK_COPIES):
+        raw = disk.pread(PAGE_BYTES, copy * PAGE_BYTES)
+        try:
+            good.append((parse_superblock(raw), raw))
+        except UnsupportedVersionError as error:
+            raise UnsupportedVersionError(
+                f"{error}: ring={disk.name}", hint="Upgrade edge-agent; the ring is left as it is."
+            ) from None
+        except IntegrityError:
+            damaged.append(copy)
+    if not good:
+        raise IntegrityError(
+            f"no superblock is readable: ring={disk.name}",
+            hint="Is this a ring file, and the right disk? `edge-agent ring dump` shows what is there.",
+        )
+    superblock, raw = max(good, key=lambda pair: pair[0].generation)
+    if disk.size() < superblock.file_bytes:
+        raise IntegrityError(
+            f"ring is truncated: ring={disk.name} bytes={disk.size()} expected={superblock.file_bytes}",
+            hint="Copy what is left with `edge-agent ring check`, then let the recorder make a new ring.",
+        )
+    return LoadedSuperblock(superblock, raw, tuple(damaged))
+
+
+@dataclass(slots=True)
+class BlockEntry:
+    """What the index knows of one block; ``oldest_ns`` and what follows only once the next page said it."""
+
+    seq: int
+    tombstone: bool
+    clock_state: ClockState
+    boot_id: bytes
+    opened_utc_ns: UtcNs
+    opened_boot_ns: MonoNs
+    first_start_ns: UtcNs
+    ended: bool = False
+    records: int = 0
+    accepted_bytes: int = 0
+    oldest_ns: int = 0
+    newest_ns: int = 0
+    footage_ns: int = 0
+
+
+class RingIndex:
+    """The blocks of a ring, by number, from its header pages."""
+
+    def __init__(self, disk: Disk, superblock: Superblock) -> None:
+        self._disk = disk
+        self._superblock = superblock
+        self._entries: dict[int, BlockEntry] = {}
+        self._order: list[int] = []
+        self.bad_slots: dict[int, str] = {}
+
+    @property
+    def newest_seq(self) -> int:
+        """Number of the newest block; 0 in an empty ring."""
+        return self._order[-1] if self._order else 0
+
+    def entries(self) -> list[BlockEntry]:
+        """Return all blocks, oldest first."""
+        return [self._entries[seq] for seq in self._order]
+
+    def find(self, seq: int) -> BlockEntry | None:
+        """Return the entry of block ``seq``, if it is in the ring."""
+        return self._entries.get(seq)
+
+    def read_page(self, seq: int) -> bytes:
+        """Read the bytes of the slot of block ``seq`` as they are now."""
+        return self._disk.pread(PAGE_BYTES, self._superblock.page_offset(seq))
+
+    def load(self) -> None:
+        """Read all header pages in one sequential pass; checksums only."""
+        self._entries.clear()
+        self.bad_slots.clear()
+        pages: list[Page] = []
+        for first in range(0, self._superblock.blocks, _CHUNK_PAGES):
+            count = min(_CHUNK_PAGES, self._superblock.blocks - first)
+            chunk = self._disk.pread(count * PAGE_BYTES, (SUPERBLOCK_COPIES + first) * PAGE_BYTES)
+            for place in range(count):
+                raw = chunk[place * PAGE_BYTES : (place + 1) * PAGE_BYTES]
+                page = self._judge(first + place, raw)
+                if page is not None:
+                    self._entries[page.seq] = _entry_of(page)
+                    pages.append(page)
+        self._order = sorted(self._entries)
+        for page in pages:
+            self._tell_previous(page)
+
+    def refresh(self) -> None:
+        """Take in what a writer beside us has opened since: as many page reads as there are new blocks, plus one."""
+        seq = self.newest_seq + 1
+        if seq == 1:
+            self.load()
+            return
+        for _ in range(self._superblock.blocks):
+            page = self._judge(self._superblock.slot(seq), self.read_page(seq))
+            if page is None or page.seq < seq:
+                return
+            if page.seq != seq:
+                # A whole lap went by, or a block number was skipped after damage.
+                self.load()
+                return
+            self.add(page)
+            seq += 1
+        self.load()
+
+    def add(self, page: Page) -> None:
+        """Take in a page that was just written or read."""
+        gone = page.seq - self._superblock.blocks
+        if self._entries.pop(gone, None) is not None:
+            self._order.remove(gone)
+        if page.seq not in self._entries:
+            bisect.insort(self._order, page.seq)
+        entry = _entry_of(page)
+        known = self._entries.get(page.seq)
+        if known is not None and known.ended:
+            entry.ended, entry.records, entry.accepted_bytes = True, known.records, known.accepted_bytes
+            entry.oldest_ns, entry.newest_ns, entry.footage_ns = known.oldest_ns, known.newest_ns, known.footage_ns
+        self._entries[page.seq] = entry
+        self.bad_slots.pop(self._superblock.slot(page.seq), None)
+        self._tell_previous(page)
+
+    def _judge(self, slot: int, raw: bytes) -> Page | None:
+        """Parse what is in a slot; None where it is blank, damaged, foreign or in the wrong place."""
+        if is_blank(raw):
+            return None
+        try:
+            page = parse_page(raw)
+        except UnsupportedVersionError:
+            raise
+        except IntegrityError as error:
+            self.bad_slots[slot] = str(error)
+            return None
+        if page.ring_id != self._superblock.ring_id or self._superblock.slot(page.seq) != slot:
+            self.bad_slots[slot] = f"header page belongs to another ring or slot: block={page.seq}"
+            return None
+        return page
+
+    def _tell_previous(self, page: Page) -> None:
+        entry = self._entries.get(page.seq - 1)
+        if entry is None or page.previous_lost:
+            return
+        end = page.previous
+        entry.ended, entry.records, entry.accepted_bytes = True, end.records, end.accepted_bytes
+        entry.oldest_ns, entry.newest_ns, entry.footage_ns = end.oldest_ns, end.newest_ns, end.footage_ns
+
+
+def _entry_of(page: Page) -> BlockEntry:
+    return BlockEntry(
+        page.seq,
+        page.tombstone,
+        page.clock_state,
+        page.boot_id,
+        page.opened_utc_ns,
+        page.opened_boot_ns,
+        page.first_start_ns,
+    )

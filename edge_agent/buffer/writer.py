@@ -1,0 +1,513 @@
+"""The recorder's side of a ring: append, sync, wrap around, expire, erase.
+
+Owns the open block and its key, which never leaves memory and is gone with the process. Must never decrypt, and never
+append to a block after a failed write or sync. One thread: the camera's own.
+"""
+
+import logging
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+
+from edge_agent.buffer.crypt import BlockCipher, key_id, sign_page, sign_superblock
+from edge_agent.buffer.disk import Disk, FileDisk
+from edge_agent.buffer.format import (
+    FLAG_CONTINUES,
+    FLAG_FLOOR_ONLY,
+    ID_BYTES,
+    PAGE_BYTES,
+    SEALED_KEY_BYTES,
+    SUPERBLOCK_COPIES,
+    ZERO_DIGEST,
+    ZERO_ID,
+    BlockEnd,
+    Erased,
+    Kind,
+    Page,
+    RecordHeader,
+    Superblock,
+    chain_start,
+    next_chain,
+    parse_page,
+    record_bytes,
+    record_digest,
+    run_id_of,
+)
+from edge_agent.buffer.recovery import resume
+from edge_agent.buffer.retention import anchor_clock, find_expired
+from edge_agent.buffer.ring import BlockEntry, RingIndex, read_superblock
+from edge_agent.clock import Clock, ClockState
+from edge_agent.errors import DurabilityError, RecordTooLargeError, RingError
+from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window
+
+log = logging.getLogger(__name__)
+
+BLOCK_OPEN_NS = 10 * MINUTE_NS
+"""A block that holds anything is closed after this long, so that erasure is never coarser."""
+TICK_NS = SECOND_NS
+"""``tick`` comes at least this often; a sync is due so much earlier, and 5 s stay the most that is lost."""
+EXPIRE_EVERY_NS = 20 * SECOND_NS
+DEFAULT_SYNC_EVERY_NS = 3 * SECOND_NS
+DEFAULT_KEEP_FOR_NS = 72 * HOUR_NS
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One record to be written."""
+
+    kind: Kind
+    start_ns: UtcNs
+    duration_ns: int
+    boot_ns: MonoNs
+    payload: bytes
+    commitment: bytes = ZERO_DIGEST
+    flags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRef:
+    """Where a record went."""
+
+    seq: int
+    index: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedBlock:
+    """A block whose key was destroyed, and the span that went with it."""
+
+    seq: int
+    window: Window | None
+    """None where the block held no record, or no span is known of it."""
+
+
+@dataclass(slots=True)
+class _OpenBlock:
+    seq: int
+    cipher: BlockCipher
+    chain: bytes
+    opened_boot_ns: MonoNs
+    offset: int = 0
+    index: int = 0
+    durable: int = 0
+    oldest_ns: int = 0
+    newest_ns: int = 0
+    footage_ns: int = 0
+    timed: bool = False
+
+    def end(self) -> BlockEnd:
+        return BlockEnd(self.offset, self.index, self.oldest_ns, self.newest_ns, self.footage_ns, self.chain)
+
+    def take(self, header: RecordHeader) -> None:
+        """Count a record into the block's span; times of a synchronised clock push out all others."""
+        timed = not header.flags & FLAG_FLOOR_ONLY
+        if self.index == 0 or (timed and not self.timed):
+            self.oldest_ns, self.newest_ns = header.start_ns, header.end_ns
+        elif timed or not self.timed:
+            self.oldest_ns = min(self.oldest_ns, header.start_ns)
+            self.newest_ns = max(self.newest_ns, header.end_ns)
+        self.timed = self.timed or timed
+        if header.kind is Kind.GOP:
+            self.footage_ns += header.duration_ns
+
+
+class RingWriter:
+    """Writes one ring. Make it with ``open``; after any ``DurabilityError`` close it, wait, and open anew."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        *,
+        vault_public: X25519PublicKey,
+        recorder_key: Ed25519PrivateKey,
+        clock: Clock,
+        boot_id: bytes,
+        sync_every_ns: int = DEFAULT_SYNC_EVERY_NS,
+        keep_for_ns: int = DEFAULT_KEEP_FOR_NS,
+        ring_id: bytes | None = None,
+    ) -> None:
+        loaded = read_superblock(disk)
+        self._disk, self._clock, self._boot_id = disk, clock, boot_id
+        self._superblock = loaded.superblock
+        self._vault, self._vault_id = vault_public, key_id(vault_public)
+        self._recorder, self._recorder_id = recorder_key, key_id(recorder_key.public_key())
+        self._sync_every_ns, self._keep_for_ns = sync_every_ns, keep_for_ns
+        self._check_identity(ring_id)
+        if loaded.damaged_copies:
+            self._repair_superblock()
+        self._index = RingIndex(disk, self._superblock)
+        self._index.load()
+        resumption = resume(disk, self._superblock, self._index)
+        self._next_seq, self._previous = resumption.next_seq, resumption.previous
+        self._previous_lost = resumption.previous_lost
+        self._note_end(self._next_seq - 1, self._previous)
+        self._retention = anchor_clock(self._index, boot_id, clock.utc(), clock.boot())
+        self._run_id = os.urandom(ID_BYTES)
+        self._block: _OpenBlock | None = None
+        self._unsynced_since: MonoNs | None = None
+        self._expired_at: MonoNs | None = None
+        self._failed = False
+        self._buffer = bytearray()
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        vault_public: X25519PublicKey,
+        recorder_key: Ed25519PrivateKey,
+        clock: Clock,
+        boot_id: bytes,
+        sync_every_ns: int = DEFAULT_SYNC_EVERY_NS,
+        keep_for_ns: int = DEFAULT_KEEP_FOR_NS,
+        ring_id: bytes | None = None,
+    ) -> Self:
+        """Open a ring for writing, alone, and recover from whatever happened to it (FORMAT 6.4).
+
+        Args:
+            path: The ring file.
+            vault_public: Block keys are sealed to it.
+            recorder_key: Signs header pages; must be the key that the ring was made with.
+            clock: Wall clock, boot time and clock state.
+            boot_id: The kernel's id of this boot: 16 bytes.
+            sync_every_ns: Longest time between a record and its sync.
+            keep_for_ns: Age at which a block loses its key.
+            ring_id: If given, any other ring at this path is refused: ids, not paths, decide.
+
+        Raises:
+            RingBusyError: Another process writes this ring.
+            UnsupportedVersionError: A newer program wrote it.
+            RingError: It is another ring, or cannot be read.
+        """
+        disk = FileDisk.open(path, writable=True)
+        try:
+            return cls(
+                disk,
+                vault_public=vault_public,
+                recorder_key=recorder_key,
+                clock=clock,
+                boot_id=boot_id,
+                sync_every_ns=sync_every_ns,
+                keep_for_ns=keep_for_ns,
+                ring_id=ring_id,
+            )
+        except BaseException:
+            disk.close()
+            raise
+
+    @property
+    def superblock(self) -> Superblock:
+        """The ring's ids and geometry."""
+        return self._superblock
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """Largest payload that ``append`` takes."""
+        return self._superblock.max_payload_bytes
+
+    @property
+    def head(self) -> tuple[int, bytes]:
+        """Number of the newest block and the chain value after its last record."""
+        if self._block is not None:
+            return self._block.seq, self._block.chain
+        return self._next_seq - 1, self._previous.chain
+
+    def append(self, draft: Draft) -> RecordRef:
+        """Encrypt one record and append it to the open block.
+
+        Durable after the next ``sync`` (FORMAT 6.2). One thread only: the camera's own.
+
+        Returns:
+            Block number, index and length of the payload in bytes.
+
+        Raises:
+            RecordTooLargeError: The payload exceeds ``max_payload_bytes``; nothing was written.
+            DurabilityError: A write or sync failed; the ring must be closed and opened anew (FORMAT 6.5).
+        """
+        self._demand_usable()
+        length = len(draft.payload)
+        if length > self._superblock.max_payload_bytes:
+            raise RecordTooLargeError(
+                f"record too large: ring={self._disk.name} bytes={length} most={self._superblock.max_payload_bytes}"
+            )
+        size = record_bytes(length)
+        state = self._clock.state()
+        with _FailureMark(self):
+            block = self._block
+            if block is not None and self._must_close(block, size):
+                self._close_block()
+                block = None
+            if block is None:
+                block = self._open_block(draft, state)
+            ref = self._write(block, draft, length, size, state)
+        self._sync_if_due()
+        return ref
+
+    def sync(self) -> None:
+        """Make every record appended so far durable.
+
+        Raises:
+            DurabilityError: Final for what was not synced before; close the ring and open it anew.
+        """
+        self._demand_usable()
+        if self._unsynced_since is None:
+            return
+        with _FailureMark(self):
+            self._disk.fdatasync()
+        self._unsynced_since = None
+        if self._block is not None:
+            self._block.durable = self._block.index
+
+    def tick(self) -> None:
+        """Do what is due: sync, close a block of ten minutes, expire. Call at least every second.
+
+        Raises:
+            DurabilityError: A write or sync failed; close the ring and open it anew.
+        """
+        self._demand_usable()
+        self._sync_if_due()
+        boot = self._clock.boot()
+        if self._block is not None and boot - self._block.opened_boot_ns >= BLOCK_OPEN_NS:
+            with _FailureMark(self):
+                self._close_block()
+        if self._expired_at is None or boot - self._expired_at >= EXPIRE_EVERY_NS:
+            self._expired_at = boot
+            self._expire(boot)
+
+    def close(self) -> None:
+        """Sync and let go of the file; what a failed ring holds unsynced stays lost."""
+        try:
+            if not self._failed:
+                self.sync()
+        finally:
+            self._failed = True
+            self._block = None
+            self._disk.close()
+
+    def erase(self, window: Window | None) -> list[ErasedBlock]:
+        """Destroy the keys of all blocks that hold anything of ``window``; None means every block.
+
+        Whole blocks go, so what goes may begin earlier and end later than was asked. Durable on return.
+
+        Returns:
+            The blocks erased now, oldest first, with the spans that went with them.
+
+        Raises:
+            DurabilityError: The disk failed; whether the keys are gone is not known.
+        """
+        self._demand_usable()
+        if self._block is not None and self._touches(self._entry_of_open(self._block), window):
+            with _FailureMark(self):
+                self._close_block()
+        open_seq = self._block.seq if self._block is not None else 0
+        doomed = [
+            entry
+            for entry in self._index.entries()
+            if entry.seq != open_seq and not entry.tombstone and self._touches(entry, window)
+        ]
+        erased = [ErasedBlock(entry.seq, _span_of(entry)) for entry in doomed]
+        self._bury([entry.seq for entry in doomed], Erased.OWNER)
+        return erased
+
+    @property
+    def is_clock_held_back(self) -> bool:
+        """Tell whether the wall clock stepped ahead and retention waits for boot time or ``confirm_clock``."""
+        return self._retention.is_held_back(self._clock.utc(), self._clock.boot())
+
+    def confirm_clock(self) -> None:
+        """Let retention follow the wall clock as it is now: the owner says that it is right."""
+        self._retention.confirm(self._clock.utc(), self._clock.boot())
+
+    def _check_identity(self, ring_id: bytes | None) -> None:
+        superblock, name = self._superblock, self._disk.name
+        if ring_id is not None and ring_id != superblock.ring_id:
+            raise RingError(
+                f"another ring lies at this path: ring={name} id={superblock.ring_id.hex()} expected={ring_id.hex()}",
+                hint="Is another disk mounted here? Mount the right one, or move this file away for a new ring.",
+            )
+        if superblock.recorder_public != self._recorder.public_key().public_bytes_raw():
+            raise RingError(
+                f"ring was made with another recorder key: ring={name}",
+                hint="Restore the recorder's key, or move this file away for a new ring.",
+            )
+        if superblock.moving:
+            raise RingError(
+                f"ring is still being moved: ring={name}", hint="Finish the move first: it goes on where it stopped."
+            )
+
+    def _demand_usable(self) -> None:
+        if self._failed:
+            raise DurabilityError(f"ring is closed after a failure: ring={self._disk.name}")
+
+    def _must_close(self, block: _OpenBlock, size: int) -> bool:
+        is_full = block.offset + size > self._superblock.block_bytes
+        return is_full or self._clock.boot() - block.opened_boot_ns >= BLOCK_OPEN_NS
+
+    def _close_block(self) -> None:
+        """Close the open block: its records are synced before any page may speak of them (FORMAT 6.3, step 1)."""
+        block = self._block
+        if block is None:
+            return
+        self._disk.fdatasync()
+        self._unsynced_since = None
+        self._previous = block.end()
+        self._previous_lost = False
+        self._next_seq = block.seq + 1
+        self._note_end(block.seq, self._previous)
+        self._block = None
+
+    def _open_block(self, draft: Draft, state: ClockState) -> _OpenBlock:
+        """Write and sync the next header page, then hand out its block (FORMAT 6.3, steps 2 and 3)."""
+        seq = self._next_seq
+        cipher, sealed = BlockCipher.generate(self._vault, self._superblock.ring_id, seq)
+        opened_boot = self._clock.boot()
+        page = Page(
+            ring_id=self._superblock.ring_id,
+            seq=seq,
+            boot_id=self._boot_id,
+            run_id=self._run_id,
+            opened_utc_ns=self._clock.utc(),
+            opened_boot_ns=opened_boot,
+            first_start_ns=draft.start_ns,
+            clock_state=state,
+            vault_key_id=self._vault_id,
+            sealed_key=sealed,
+            recorder_key_id=self._recorder_id,
+            previous=self._previous,
+            previous_lost=self._previous_lost,
+        )
+        raw = sign_page(page, self._recorder)
+        self._disk.pwrite(raw, self._superblock.page_offset(seq))
+        # Without this barrier a crash could leave the old page, with its key, over new bytes.
+        self._disk.fdatasync()
+        self._index.add(page)
+        self._block = _OpenBlock(seq, cipher, chain_start(raw), opened_boot)
+        return self._block
+
+    def _write(self, block: _OpenBlock, draft: Draft, length: int, size: int, state: ClockState) -> RecordRef:
+        flags = draft.flags & FLAG_CONTINUES
+        if state is not ClockState.SYNCHRONISED:
+            flags |= FLAG_FLOOR_ONLY
+        header = RecordHeader(
+            kind=draft.kind,
+            flags=flags,
+            seq=block.seq,
+            index=block.index,
+            start_ns=draft.start_ns,
+            duration_ns=draft.duration_ns,
+            boot_ns=draft.boot_ns,
+            length=length,
+            previous_chain=block.chain,
+            commitment=draft.commitment,
+            durable=block.durable,
+        )
+        if len(self._buffer) < size:
+            self._buffer = bytearray(size)
+        _, raw, digest = block.cipher.encrypt_record(header, draft.payload, self._buffer)
+        with memoryview(self._buffer) as view:
+            self._disk.pwrite(view[:size], self._superblock.block_offset(block.seq) + block.offset)
+        block.take(header)
+        block.chain = next_chain(block.chain, record_digest(raw, digest))
+        block.offset += size
+        block.index += 1
+        if draft.kind is Kind.RUN:
+            self._run_id = run_id_of(self._superblock.ring_id, block.seq, header.index)
+        if self._unsynced_since is None:
+            self._unsynced_since = self._clock.boot()
+        return RecordRef(block.seq, header.index, length)
+
+    def _sync_if_due(self) -> None:
+        since = self._unsynced_since
+        if since is not None and self._clock.boot() - since >= self._sync_every_ns - TICK_NS:
+            self.sync()
+
+    def _expire(self, boot: MonoNs) -> None:
+        now = self._retention.now(self._clock.utc(), boot)
+        open_seq = self._block.seq if self._block is not None else 0
+        expired = find_expired(self._index, now, boot, self._boot_id, self._keep_for_ns, open_seq)
+        if expired:
+            self._bury(expired, Erased.KEEP_FOR)
+            log.info("blocks expired ring=%s first=%d count=%d", self._disk.name, expired[0], len(expired))
+
+    def _bury(self, seqs: list[int], why: Erased) -> None:
+        """Put signed tombstones in place of header pages, then sync once (FORMAT 6.6)."""
+        if not seqs:
+            return
+        with _FailureMark(self):
+            for seq in seqs:
+                tombstone = self._tombstone_of(seq, why)
+                self._disk.pwrite(sign_page(tombstone, self._recorder), self._superblock.page_offset(seq))
+                self._index.add(tombstone)
+            self._disk.fdatasync()
+
+    def _tombstone_of(self, seq: int, why: Erased) -> Page:
+        page = parse_page(self._index.read_page(seq))
+        # Only the newest block's end is in no later page yet: the tombstone keeps it.
+        end = self._previous if seq == self._next_seq - 1 and self._block is None else None
+        return replace(
+            page,
+            vault_key_id=ZERO_ID,
+            sealed_key=bytes(SEALED_KEY_BYTES),
+            recorder_key_id=self._recorder_id,
+            erased=why,
+            erased_utc_ns=self._clock.utc(),
+            final_accepted_bytes=end.accepted_bytes if end else 0,
+            final_records=end.records if end else 0,
+            final_chain=end.chain if end else ZERO_DIGEST,
+        )
+
+    def _note_end(self, seq: int, end: BlockEnd) -> None:
+        entry = self._index.find(seq)
+        if entry is not None:
+            entry.ended, entry.records, entry.accepted_bytes = True, end.records, end.accepted_bytes
+            entry.oldest_ns, entry.newest_ns, entry.footage_ns = end.oldest_ns, end.newest_ns, end.footage_ns
+
+    def _entry_of_open(self, block: _OpenBlock) -> BlockEntry:
+        self._note_end(block.seq, block.end())
+        entry = self._index.find(block.seq)
+        assert entry is not None
+        return entry
+
+    def _touches(self, entry: BlockEntry, window: Window | None) -> bool:
+        """Tell whether a block may hold anything of a window; where its span is unknown, it does."""
+        if window is None:
+            return True
+        span = _span_of(entry)
+        if span is None or entry.clock_state is not ClockState.SYNCHRONISED:
+            return True
+        return span.intersect(window) is not None
+
+    def _repair_superblock(self) -> None:
+        log.error("superblock copy damaged, rewritten ring=%s", self._disk.name)
+        raw = sign_superblock(self._superblock, self._recorder)
+        for copy in range(SUPERBLOCK_COPIES):
+            self._disk.pwrite(raw, copy * PAGE_BYTES)
+            self._disk.fdatasync()
+
+
+def _span_of(entry: BlockEntry) -> Window | None:
+    """Return the span of a block's records, or None where it is not known."""
+    if not entry.ended or entry.newest_ns <= entry.oldest_ns:
+        return None
+    return Window(UtcNs(entry.oldest_ns), UtcNs(entry.newest_ns))
+
+
+class _FailureMark:
+    """Closes the writer for good when anything inside fails."""
+
+    __slots__ = ("_writer",)
+
+    def __init__(self, writer: RingWriter) -> None:
+        self._writer = writer
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._writer._failed = True
