@@ -21,6 +21,7 @@ from edge_agent.config_types import (
     Part,
     Rate,
     RtspUrl,
+    SlugText,
     TimeZone,
     base_dir,
     duration,
@@ -37,8 +38,8 @@ Quality = Literal["main", "sub"]
 GIB = 1 << 30
 MAX_CAMERAS = 64
 
-CameraId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
-CredentialName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+CameraId = SlugText
+CredentialName = SlugText
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=80)]
 
 RingSize = Annotated[int, size("8MiB", "16TiB")]
@@ -214,8 +215,9 @@ class Consent(Part):
 
 
 class Notify(Part):
-    """Whom to tell: names of credentials that each hold the URL of one Apprise service."""
+    """Whom to tell: names in ``notify.yaml``, a secret file, that each stand for the URL of one Apprise service."""
 
+    file: FilePath = Field(default=Path("notify.yaml"), validate_default=True)
     services: Annotated[tuple[CredentialName, ...], Listed, Field(max_length=16), no_twice(str)] = ()
 
 
@@ -229,7 +231,7 @@ class Config(Part):
     home_broker: HomeBroker | None = None
     uplink: Uplink = Field(default_factory=Uplink)
     consent: Consent = Field(default_factory=Consent)
-    notify: Notify = Notify()
+    notify: Notify = Field(default_factory=Notify)
     credentials_file: FilePath = Field(default=Path("credentials.yaml"), validate_default=True)
 
     @model_validator(mode="after")
@@ -255,13 +257,11 @@ class Config(Part):
         main_bytes = camera.size_bytes or self.buffer.size_bytes
         if quality == "main" or camera.sub is None:
             return main_bytes
-        sub_bytes = camera.sub.size_bytes or max(8 << 20, main_bytes // 8)
-        return sub_bytes
+        return camera.sub.size_bytes or max(8 << 20, main_bytes // 8)
 
     def keep_for_ns(self, camera: Camera) -> int:
         """Return how long a camera's footage is kept at most."""
-        kept_ns = camera.keep_for_ns or self.buffer.keep_for_ns
-        return kept_ns
+        return camera.keep_for_ns or self.buffer.keep_for_ns
 
     def location_of(self, camera: Camera) -> Location | None:
         """Return where a camera is: its own place, or the gateway's."""

@@ -34,6 +34,7 @@ ItemT = TypeVar("ItemT")
 
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|24:00)")
 _RATE = re.compile(r"(.+)/s")
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _PIN = re.compile(r"sha256:[0-9a-f]{64}")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
 _SECRET_IN_QUERY = re.compile(r"(?:passw(?:or)?d|pwd)=", re.IGNORECASE)
@@ -172,23 +173,34 @@ TimeZone = Annotated[str, AfterValidator(_check_time_zone)]
 
 def refuse_credentials(url: str) -> None:
     """Raise ValueError where a URL carries a name or password; never repeats it."""
-    parts = urlsplit(url)
-    if "@" in parts.netloc or _SECRET_IN_QUERY.search(url):
+    if "@" in url.partition("//")[2].partition("/")[0] or _SECRET_IN_QUERY.search(url):
         raise ValueError(
             "carries a user name or password; write the URL without it, `credentials: NAME` beside it, and the "
             "password under NAME in the credentials file (mode 0600)"
         )
 
 
+def _check_slug(value: str) -> str:
+    if not _SLUG.fullmatch(value):
+        raise ValueError("should be 1 to 32 of a-z, 0-9 and -, and not begin with -")
+    return value
+
+
+SlugText = Annotated[
+    str, AfterValidator(_check_slug), WithJsonSchema({"type": "string", "pattern": f"^{_SLUG.pattern}$"})
+]
+"""An id that is safe in a file name, a topic and a command line."""
+
+
 def _check_rtsp_url(url: str) -> str:
+    refuse_credentials(url)
     try:
-        refuse_credentials(url)
         parts = urlsplit(url)
-        if parts.scheme not in ("rtsp", "rtsps") or not parts.hostname or parts.port == 0 or parts.fragment:
-            raise ValueError("should be rtsp://HOST[:PORT]/PATH or rtsps://…")
-    except ValueError as error:
-        # urlsplit repeats the text, password and all, in its own complaint about a port.
-        raise ValueError(str(error) if "should" in str(error) or "carries" in str(error) else "is not a URL") from None
+        usable = parts.scheme in ("rtsp", "rtsps") and parts.hostname and parts.port != 0 and not parts.fragment
+    except ValueError:  # urlsplit's own complaint repeats the text
+        usable = False
+    if not usable:
+        raise ValueError("should be rtsp://HOST[:PORT]/PATH or rtsps://…")
     if len(url) > 1024 or not url.isprintable() or " " in url:
         raise ValueError("should be at most 1024 printable characters without blanks")
     return url

@@ -1,0 +1,169 @@
+"""The enrolment file: which RTCC this gateway belongs to, and what it believes of it (PROTOCOL 7).
+
+Owns the file's form at the gateway: strict JSON, every member needed and no other. It holds nothing secret; who can
+replace it can choose another RTCC, so it is installed by root and its roots' thumbprints are compared by a person.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeGuard
+from urllib.parse import urlsplit
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.x509.oid import NameOID
+from pydantic import Field, StringConstraints
+
+from edge_agent.errors import ConfigError, CustodyError, DenialError
+from edge_agent.jws import PublicKey, parse_strict_json
+from edge_agent.keys import load_jwk, read_guarded, thumbprint
+from edge_agent.wire import GatewayId, Issuer, TargetName, WireModel, parse_members
+
+MAX_ENROLMENT_BYTES = 64 * 1024
+MAX_ROOTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """One gateway's place at one RTCC."""
+
+    gateway: str
+    """Random id: CN of the certificate, MQTT client id, part of the topics."""
+    iss: str
+    broker_host: str
+    broker_port: int
+    ca_pem: str
+    certificate_pem: str
+    uploads: Mapping[str, str]
+    """Upload targets: name → URL (https)."""
+    roots: tuple[PublicKey, ...]
+    threshold: int
+    not_after_s: int
+    """When the certificate ends, in seconds of Unix time."""
+    tls_thumbprint: str
+    """Of the certificate's public key: that of this gateway's TLS key, or the file is another's."""
+
+    @property
+    def root_thumbprints(self) -> tuple[str, ...]:
+        """What a person compares with the RTCC's own list, sorted."""
+        return tuple(sorted(thumbprint(root) for root in self.roots))
+
+
+class _Broker(WireModel):
+    host: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,253}$")]
+    port: Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Upload(WireModel):
+    url: Annotated[str, StringConstraints(max_length=1024)]
+
+
+class _EnrolmentFile(WireModel):
+    edge_agent_enrolment: int
+    gateway: GatewayId
+    iss: Issuer
+    broker: _Broker
+    ca: str
+    certificate: str
+    uploads: dict[TargetName, _Upload]
+    roots: list[dict[str, str]]
+    threshold: int
+
+
+def load_enrolment(path: Path) -> Enrolment:
+    """Read the installed enrolment file.
+
+    Raises:
+        ConfigError: Missing or wrong.
+        CustodyError: Others can write it.
+    """
+    if not path.exists():
+        raise ConfigError(f"{path}: file is missing", "`edge-agent enrol FILE` installs what the RTCC sent you")
+    return parse_enrolment(read_guarded(path, forbidden=0o022), str(path))
+
+
+def parse_enrolment(raw: bytes, source: str) -> Enrolment:
+    """Check an enrolment file's bytes.
+
+    Raises:
+        ConfigError: Anything else than what PROTOCOL 7 describes; names ``source`` and the member.
+    """
+    try:
+        members = parse_members(_EnrolmentFile, parse_strict_json(raw, MAX_ENROLMENT_BYTES))
+        roots = tuple(load_jwk(jwk) for jwk in members.roots)
+    except (DenialError, CustodyError) as error:
+        raise ConfigError(f"{source}: {error}") from error
+    if members.edge_agent_enrolment != 1:
+        raise ConfigError(f"{source}: version {members.edge_agent_enrolment} is not supported, only 1")
+    _check_roots(source, roots, members.threshold)
+    for name, upload in members.uploads.items():
+        _check_upload(source, name, upload.url)
+    certificate = _load_certificate(source, "certificate", members.certificate)
+    authority = _load_certificate(source, "ca", members.ca)
+    tls_key = _check_certificate(source, certificate, authority, members.gateway)
+    return Enrolment(
+        gateway=members.gateway,
+        iss=members.iss,
+        broker_host=members.broker.host,
+        broker_port=members.broker.port,
+        ca_pem=members.ca,
+        certificate_pem=members.certificate,
+        uploads={name: upload.url for name, upload in members.uploads.items()},
+        roots=tuple(root for root in roots if _is_signing(root)),
+        threshold=members.threshold,
+        not_after_s=int(certificate.not_valid_after_utc.timestamp()),
+        tls_thumbprint=thumbprint(tls_key),
+    )
+
+
+def _check_roots(source: str, roots: tuple[object, ...], threshold: int) -> None:
+    prints = [thumbprint(root) for root in roots if _is_signing(root)]
+    if len(prints) != len(roots) or not 1 <= len(roots) <= MAX_ROOTS:
+        raise ConfigError(f"{source}: roots: should be 1 to {MAX_ROOTS} signing keys (Ed25519 or P-256)")
+    if len(set(prints)) != len(prints):
+        raise ConfigError(f"{source}: roots: the same key twice")
+    if not min(2, len(roots)) <= threshold <= len(roots):
+        raise ConfigError(f"{source}: threshold: {threshold} is outside 2 to {len(roots)}, the number of roots")
+
+
+def _is_signing(key: object) -> TypeGuard[PublicKey]:
+    return isinstance(key, Ed25519PublicKey | EllipticCurvePublicKey)
+
+
+def _check_upload(source: str, name: str, url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.query or parts.fragment or not url.isprintable():
+        raise ConfigError(f"{source}: uploads.{name}.url: should be https://HOST[:PORT]/PATH without credentials")
+
+
+def _load_certificate(source: str, member: str, pem: str) -> x509.Certificate:
+    try:
+        certificates = x509.load_pem_x509_certificates(pem.encode())
+    except ValueError as error:
+        raise ConfigError(f"{source}: {member}: is no certificate in PEM") from error
+    if len(certificates) != 1:
+        raise ConfigError(f"{source}: {member}: holds {len(certificates)} certificates, should hold one")
+    return certificates[0]
+
+
+def _check_certificate(
+    source: str, certificate: x509.Certificate, authority: x509.Certificate, gateway: str
+) -> EllipticCurvePublicKey:
+    names = [attribute.value for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if names != [gateway]:
+        raise ConfigError(f"{source}: certificate: its CN is not the gateway's id")
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise ConfigError(f"{source}: certificate: was not issued by the file's own ca") from error
+    key = certificate.public_key()
+    if not isinstance(key, EllipticCurvePublicKey):
+        raise ConfigError(f"{source}: certificate: its key is not P-256")
+    return key

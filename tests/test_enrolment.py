@@ -1,0 +1,108 @@
+"""The enrolment file at the gateway."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from edge_agent.enrolment import load_enrolment, parse_enrolment
+from edge_agent.errors import ConfigError, CustodyError
+from edge_agent.keys import generate, public_jwk, thumbprint
+from edge_agent.rtcc.authority import issue_client, make_ca
+from edge_agent.units import UtcNs, parse_rfc3339
+
+NOW = parse_rfc3339("2026-03-01T00:00:00Z")
+GATEWAY = "A" * 22
+TLS = generate("tls")
+CA_KEY, OTHER_CA_KEY = generate("tls"), generate("tls")
+ROOTS = [generate("owner").public_key() for _ in range(3)]
+
+
+def pem(certificate: Any) -> str:
+    return certificate.public_bytes(Encoding.PEM).decode()
+
+
+def make_file(ca_key: Any = CA_KEY) -> dict[str, Any]:
+    ca = make_ca(CA_KEY, "RTCC", UtcNs(NOW))
+    return {
+        "edge_agent_enrolment": 1,
+        "gateway": GATEWAY,
+        "iss": "rtcc.example-city",
+        "broker": {"host": "127.0.0.1", "port": 8883},
+        "ca": pem(ca),
+        "certificate": pem(issue_client(ca, ca_key, TLS.public_key(), GATEWAY, UtcNs(NOW))),
+        "uploads": {"evidence": {"url": "https://127.0.0.1:8443/files/"}},
+        "roots": [public_jwk(root) for root in ROOTS],
+        "threshold": 2,
+    }
+
+
+def parse(members: Any) -> Any:
+    return parse_enrolment(json.dumps(members).encode(), "enrolment.json")
+
+
+def test_parse_enrolment() -> None:
+    """Everything that the RTCC said, typed."""
+    enrolment = parse(make_file())
+    assert enrolment.gateway == GATEWAY
+    assert enrolment.uploads == {"evidence": "https://127.0.0.1:8443/files/"}
+    assert enrolment.root_thumbprints == tuple(sorted(thumbprint(root) for root in ROOTS))
+    assert enrolment.threshold == 2
+    assert enrolment.tls_thumbprint == thumbprint(TLS.public_key())
+    assert enrolment.not_after_s > NOW // 10**9
+
+
+WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "unknown member": (lambda f: f | {"x": 1}, "x"),
+    "missing member": (lambda f: {k: v for k, v in f.items() if k != "roots"}, "roots"),
+    "newer version": (lambda f: f | {"edge_agent_enrolment": 2}, "version 2 is not supported"),
+    "gateway id": (lambda f: f | {"gateway": "door"}, "gateway"),
+    "topic letters": (lambda f: f | {"gateway": "+" * 22}, "gateway"),
+    "another's certificate": (lambda f: f | {"gateway": "B" * 22}, "its CN is not the gateway's id"),
+    "another's ca": (lambda f: f | {"certificate": make_file(OTHER_CA_KEY)["certificate"]}, "not issued by"),
+    "no certificate": (lambda f: f | {"certificate": "x"}, "certificate: is no certificate"),
+    "two certificates": (lambda f: f | {"ca": f["ca"] * 2}, "ca: holds 2"),
+    "http upload": (lambda f: f | {"uploads": {"evidence": {"url": "http://h/"}}}, "uploads.evidence.url: should be"),
+    "upload with password": (lambda f: f | {"uploads": {"e": {"url": "https://a:b@h/"}}}, "without credentials"),
+    "port": (lambda f: f | {"broker": {"host": "h", "port": 0}}, "port"),
+    "a root twice": (lambda f: f | {"roots": f["roots"][:2] + f["roots"][:1]}, "the same key twice"),
+    "no roots": (lambda f: f | {"roots": []}, "should be 1 to 16"),
+    "an encryption key": (
+        lambda f: f | {"roots": [*f["roots"], public_jwk(generate("vault").public_key())]},
+        "signing keys",
+    ),
+    "one root is enough": (lambda f: f | {"threshold": 1}, "outside 2 to 3"),
+    "threshold too high": (lambda f: f | {"threshold": 4}, "outside 2 to 3"),
+    "a list": (lambda _: [], ""),
+}
+
+
+@pytest.mark.parametrize("case", WRONG.values(), ids=WRONG.keys())
+def test_parse_enrolment_refuses(case: tuple[Callable[[dict[str, Any]], Any], str]) -> None:
+    """A file that is not exactly as PROTOCOL says is refused, and the member is named."""
+    with pytest.raises(ConfigError, match=r"^enrolment.json: ") as refused:
+        parse(case[0](make_file()))
+    assert case[1] in str(refused.value)
+
+
+def test_parse_enrolment_refuses_what_is_not_json() -> None:
+    """Neither a page of HTML nor a duplicate member passes."""
+    for raw in (b"<html>", b"", b"\xff", b'{"gateway": 1, "gateway": 2}', b" " * 70_000):
+        with pytest.raises(ConfigError, match=r"^enrolment.json: "):
+            parse_enrolment(raw, "enrolment.json")
+
+
+def test_load_enrolment_guards_the_file(tmp_path: Path) -> None:
+    """Who can write the file can choose another RTCC."""
+    path = tmp_path / "enrolment.json"
+    with pytest.raises(ConfigError, match="missing"):
+        load_enrolment(path)
+    path.write_text(json.dumps(make_file()))
+    path.chmod(0o644)
+    assert load_enrolment(path).iss == "rtcc.example-city"
+    path.chmod(0o666)
+    with pytest.raises(CustodyError, match="open to others"):
+        load_enrolment(path)
