@@ -1,0 +1,127 @@
+"""``edge-agent ledger``: everything that was asked, decided and released, and whether the list was rewritten."""
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from edge_agent.commands.daemon import add_config
+
+_DESCRIPTION = """\
+The ledger holds every request, decision, release, refusal, pause and change of policy. Nothing in it can be changed
+quietly: each entry is a leaf of a tree whose head your gateway signs.
+
+  edge-agent ledger show              the last entries, newest last
+  edge-agent ledger show --all --json for a script
+  edge-agent ledger verify            recompute the whole tree and compare
+  edge-agent ledger prove 17          the proof that entry 17 stands in the ledger, for somebody else
+  edge-agent ledger report            counts per month, agency, category and outcome
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "ledger",
+        help="everything that was asked, decided and released",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    show = verbs.add_parser("show", help="print entries as a table")
+    show.add_argument("--last", type=int, default=40, metavar="N", help="how many [%(default)s]")
+    show.add_argument("--all", action="store_true", help="all of them")
+    show.add_argument("--kind", action="append", default=[], help="only this kind; may be given again")
+    verify = verbs.add_parser("verify", help="recompute the tree, check every signature")
+    verify.add_argument(
+        "--remembered", action="append", default=[], metavar="FILE", help="a checkpoint that somebody else kept"
+    )
+    prove = verbs.add_parser("prove", help="print the inclusion proof of one entry")
+    prove.add_argument("entry", type=int, metavar="ENTRY", help="its number in `ledger show`")
+    dump = verbs.add_parser("dump", help="print every entry as a line of JSON")
+    report = verbs.add_parser("report", help="counts per month, agency, category and outcome")
+    for verb in (show, verify, prove, dump, report):
+        add_config(verb)
+        verb.add_argument("--json", action="store_true", help="print JSON")
+        verb.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out one verb through the releaser's control socket."""
+    from edge_agent.config import load_config
+    from edge_agent.control import call
+    from edge_agent.terminal import print_json, print_table
+
+    path = load_config(args.config).control_path("releaser")
+    if args.verb == "show":
+        _show(args, list(_entries(path, args)))
+    elif args.verb == "dump":
+        _dump(_entries(path, args))
+    elif args.verb == "verify":
+        notes = [_read(name) for name in args.remembered]
+        found = call(path, "ledger-verify", timeout_s=600, remembered=notes)
+        if args.json:
+            print_json(found)
+        else:
+            print(
+                f"the ledger is whole: entries={found['size']} signed_checkpoints={found['checkpoints']} "
+                f"remembered={found['remembered']}\nroot {found['root']}"
+            )
+    elif args.verb == "prove":
+        print_json(call(path, "ledger-prove", index=args.entry)["proof"])
+    else:
+        lines = call(path, "ledger-report", timeout_s=60)["lines"]
+        if args.json:
+            print_json(lines)
+        else:
+            print_table(("MONTH", "KIND", "AGENCY", "CATEGORY", "OUTCOME", "COUNT"), lines)
+    return 0
+
+
+def _entries(path: Any, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    from edge_agent.control import stream
+
+    last = 0 if args.verb == "dump" or args.all else args.last
+    for answer in stream(path, "ledger", kinds=getattr(args, "kind", []), last=last):
+        yield from answer.get("entries", ())
+
+
+def _show(args: argparse.Namespace, entries: list[dict[str, Any]]) -> None:
+    from edge_agent.terminal import print_json, print_table
+
+    if args.json:
+        print_json(entries)
+        return
+    rows = [
+        (entry["index"], entry["at"], entry["kind"], entry["entry"].get("jti", "")[:8], _summary(entry["entry"]))
+        for entry in entries
+    ]
+    print_table(("ENTRY", "AT", "KIND", "REQUEST", "WHAT"), rows)
+
+
+def _dump(entries: Iterator[dict[str, Any]]) -> None:
+    import json
+
+    for entry in entries:
+        print(json.dumps(entry, sort_keys=True))
+
+
+def _summary(entry: dict[str, Any]) -> str:
+    """Say an entry in one line: its outcome, its reasons, and the rest that is short."""
+    words = [str(entry[name]) for name in ("outcome", "what", "camera", "incident", "category") if entry.get(name)]
+    words += [
+        reason["code"] + (f" ({reason['camera']})" if reason.get("camera") else "")
+        for reason in entry.get("reasons", [])
+    ]
+    if "count" in entry:
+        words.append(f"{entry['count']} × {entry.get('reason', '')}")
+    return ", ".join(words)
+
+
+def _read(name: str) -> str:
+    from edge_agent.errors import UsageError
+
+    try:
+        with open(name, encoding="utf-8") as file:
+            return file.read(65536)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{name}: checkpoint cannot be read: {error}") from error

@@ -1,0 +1,140 @@
+"""``edge-agent requests`` and ``explain``: what the RTCC asked, and the owner's answers."""
+
+import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from edge_agent.commands.daemon import add_config
+from edge_agent.commands.owner_key import add_passphrase, sign_owner_order
+
+if TYPE_CHECKING:
+    from edge_agent.config import Config
+
+_DESCRIPTION = """\
+  edge-agent requests list                     what was asked, newest first
+  edge-agent requests show ID                  one request in full
+  edge-agent requests approve ID               say yes (asks for your passphrase)
+  edge-agent requests approve ID --camera door --from 20:15:00 --to 20:20:00     … to less than was asked
+  edge-agent requests deny ID                  say no, at once, no passphrase
+  edge-agent requests cancel ID                stop a release that was granted; nothing sent so far can be opened
+
+ID is the request's id or the first letters of it. Times are RFC 3339 (2026-11-23T20:15:00Z).
+"""
+_EXPLAIN = """\
+Read a request from a file, as the RTCC signed it, and print all eleven checks and every rule of your consent, with
+what each says and what would have to change. Nothing is released, remembered or answered.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add both commands."""
+    parser = subparsers.add_parser(
+        "requests",
+        help="what was asked; approve, deny, cancel",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    listing = verbs.add_parser("list", help="what was asked, newest first")
+    listing.add_argument("--last", type=int, default=20, metavar="N", help="how many [%(default)s]")
+    show = verbs.add_parser("show", help="one request in full")
+    approve = verbs.add_parser("approve", help="say yes, to all of it or to less")
+    approve.add_argument("--camera", action="append", metavar="CAMERA", help="only this one; may be given again")
+    approve.add_argument("--from", dest="start", metavar="TIME", help="a later start")
+    approve.add_argument("--to", dest="end", metavar="TIME", help="an earlier end")
+    add_passphrase(approve)
+    deny = verbs.add_parser("deny", help="say no")
+    cancel = verbs.add_parser("cancel", help="stop a release that was granted")
+    for verb in (listing, show, approve, deny, cancel):
+        if verb is not listing:
+            verb.add_argument("id", metavar="ID")
+        add_config(verb)
+        verb.add_argument("--json", action="store_true", help="print JSON")
+        verb.set_defaults(run=run)
+    explain = subparsers.add_parser(
+        "explain", help="what the gate says of a request, rule by rule", description=_EXPLAIN
+    )
+    explain.add_argument("file", metavar="REQUEST", help="the signed request, as `rtcc request --out` wrote it")
+    add_config(explain)
+    explain.add_argument("--json", action="store_true", help="print JSON")
+    explain.set_defaults(run=run_explain)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out one verb through the releaser's control socket."""
+    from edge_agent.config import load_config
+    from edge_agent.control import call
+    from edge_agent.terminal import print_json
+
+    config = load_config(args.config)
+    path = config.control_path("releaser")
+    if args.verb == "list":
+        found = call(path, "requests", last=args.last)["requests"]
+        print_json(found) if args.json else _print_list(found)
+        return 0
+    request = call(path, "request", id=args.id)["request"]
+    if args.verb == "show":
+        print_json(request)
+        return 0
+    answer = _approve(config, request, args) if args.verb == "approve" else call(path, args.verb, id=request["jti"])
+    if args.json:
+        print_json(answer)
+    else:
+        print(f"request {request['jti']}: {answer['state']}")
+    return 0
+
+
+def _approve(config: "Config", request: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    from edge_agent.control import call
+    from edge_agent.errors import UsageError
+
+    if request["state"] != "asked":
+        raise UsageError(f"request {request['jti']} does not wait for you: it is {request['state']}")
+    window = {"start": args.start or request["window"]["start"], "end": args.end or request["window"]["end"]}
+    members = {
+        "jti": request["jti"],
+        "request_sha256": request["sha256"],
+        "cameras": args.camera or request["cameras"],
+        "window": window,
+    }
+    signed = sign_owner_order(config, "approve", members, args.passphrase_file)
+    return call(config.control_path("releaser"), "order", jws=signed)
+
+
+def _print_list(requests: list[dict[str, Any]]) -> None:
+    from edge_agent.terminal import print_table
+
+    rows = [
+        (
+            request["jti"][:8],
+            request["arrived_at"],
+            request["state"],
+            request["incident"],
+            ",".join(request["cameras"]),
+            ", ".join(reason["code"] for reason in request["reasons"]),
+        )
+        for request in requests
+    ]
+    print_table(("ID", "ARRIVED", "STATE", "INCIDENT", "CAMERAS", "WHY"), rows)
+
+
+def run_explain(args: argparse.Namespace) -> int:
+    """Print every check and rule; 0 where the gate would grant or ask, 1 where it would refuse."""
+    from edge_agent.config import load_config
+    from edge_agent.control import call
+    from edge_agent.errors import UsageError
+    from edge_agent.terminal import print_json, print_table
+
+    try:
+        with open(args.file, encoding="utf-8") as file:
+            raw = file.read(256 * 1024)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{args.file}: request cannot be read: {error}") from error
+    found = call(load_config(args.config).control_path("releaser"), "explain", raw=raw)
+    if args.json:
+        print_json(found)
+    else:
+        rows = [(step["step"], step["verdict"], step["reason"], step["sentence"]) for step in found["steps"]]
+        print_table(("STEP", "VERDICT", "REASON", ""), rows)
+        print(f"\nverdict: {found['verdict']}")
+    return 0 if found["verdict"] in ("grant", "ask") else 1

@@ -1,0 +1,76 @@
+"""``edge-agent pause``, ``resume`` and ``revoke``: the owner's brakes."""
+
+import argparse
+
+from edge_agent.commands.daemon import add_config
+from edge_agent.commands.owner_key import add_passphrase, sign_owner_order
+
+_PAUSE = """\
+Stop release or recording at once, for one camera or all, until a time or for good. No passphrase is needed, uploads
+that are under way stop, and what was sent so far can be opened by nobody.
+
+  edge-agent pause                             nothing leaves until you resume
+  edge-agent pause --camera door --for 8h      this camera only, for eight hours
+  edge-agent pause recording --camera door     do not even record it
+"""
+_RESUME = "End a pause. Asks for your passphrase: only you can loosen what was tightened."
+_REVOKE = """\
+Withdraw your consent, for one camera or for all. No passphrase is needed. Requests are refused from now on, uploads
+that are under way stop. To give it again, sign anew: edge-agent consent sign
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the three commands."""
+    for name, text, description in (
+        ("pause", "stop release or recording, at once", _PAUSE),
+        ("resume", "end a pause", _RESUME),
+        ("revoke", "withdraw your consent, at once", _REVOKE),
+    ):
+        parser = subparsers.add_parser(
+            name, help=text, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if name != "revoke":
+            parser.add_argument("what", nargs="?", choices=("release", "recording"), default="release")
+        parser.add_argument("--camera", default="*", metavar="CAMERA", help="only this one [all]")
+        if name == "pause":
+            parser.add_argument("--for", dest="for_", metavar="DURATION", help="such as 30m, 8h or 2d [for good]")
+        if name == "resume":
+            add_passphrase(parser)
+        add_config(parser)
+        parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Tell the process whose business it is."""
+    from edge_agent.clock import SystemClock
+    from edge_agent.config import load_config
+    from edge_agent.control import call
+    from edge_agent.errors import UsageError
+    from edge_agent.units import UtcNs, encode_rfc3339, parse_duration
+
+    config = load_config(args.config)
+    if args.camera != "*" and config.find_camera(args.camera) is None:
+        known = ", ".join(camera.id for camera in config.cameras)
+        raise UsageError(f"no such camera: {args.camera} (known: {known})")
+    if args.command == "revoke":
+        answer = call(config.control_path("releaser"), "revoke", camera=args.camera)
+        print(f"consent revoked: {', '.join(answer['cameras']) or 'none was signed'}")
+        return 0
+    path = config.control_path("recorder" if args.what == "recording" else "releaser")
+    if args.command == "resume":
+        signed = sign_owner_order(config, "resume", {"what": args.what, "camera": args.camera}, args.passphrase_file)
+        call(path, "order", jws=signed)
+        print(f"{args.what} resumed: {'all cameras' if args.camera == '*' else args.camera}")
+        return 0
+    until = None
+    if args.for_:
+        try:
+            until = encode_rfc3339(UtcNs(SystemClock().utc() + parse_duration(args.for_)))
+        except ValueError as error:
+            raise UsageError(f"--for: {error}") from error
+    call(path, "pause", camera=args.camera, until=until)
+    print(
+        f"{args.what} paused: {'all cameras' if args.camera == '*' else args.camera}, {until or 'until you resume it'}"
+    )
+    return 0
