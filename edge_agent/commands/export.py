@@ -1,6 +1,7 @@
 """``edge-agent export``: a copy of the owner's own footage, for the owner."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def _receive(path: Path, signed: str, out: Path) -> dict[str, Any]:
     from edge_agent.errors import UsageError
     from edge_agent.terminal import Progress
 
+    os.umask(0o077)  # footage in the clear: for the owner's eyes
     spool = out.with_name(f".{out.name}.part")
     try:
         file = spool.open("xb+")
@@ -77,7 +79,8 @@ def _receive(path: Path, signed: str, out: Path) -> dict[str, Any]:
         raise UsageError(f"{spool}: {error.strerror}") from error
     try:
         with file:
-            progress, result = Progress(f"export {out.name}", 1000), {"files": [], "gaps": []}
+            progress = Progress(f"export {out.name}", 1000)
+            result: dict[str, Any] = {"files": [], "gaps": []}
             for answer in stream(path, "export", timeout_s=120, fd=file.fileno(), jws=signed):
                 if "permille" in answer:
                     progress.update(answer["permille"])
@@ -90,9 +93,6 @@ def _receive(path: Path, signed: str, out: Path) -> dict[str, Any]:
 
 
 def _split(file: Any, result: dict[str, Any], out: Path) -> dict[str, Any]:
-    import os
-    import shutil
-
     from edge_agent.errors import UsageError
 
     file.seek(0)
@@ -108,7 +108,6 @@ def _split(file: Any, result: dict[str, Any], out: Path) -> dict[str, Any]:
                     copy.write(chunk)
                     rest -= len(chunk)
                 os.fsync(copy.fileno())
-            shutil.copymode(file.name, target)
         except FileExistsError:
             raise UsageError(f"{target}: exists already; choose another --out") from None
         part["path"] = str(target)

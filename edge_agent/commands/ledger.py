@@ -108,10 +108,8 @@ def _dump(entries: Iterator[dict[str, Any]]) -> None:
 def _summary(entry: dict[str, Any]) -> str:
     """Say an entry in one line: its outcome, its reasons, and the rest that is short."""
     words = [str(entry[name]) for name in ("outcome", "what", "camera", "incident", "category") if entry.get(name)]
-    words += [
-        reason["code"] + (f" ({reason['camera']})" if reason.get("camera") else "")
-        for reason in entry.get("reasons", [])
-    ]
+    for reason in entry.get("reasons", ()):
+        words.append(reason["code"] + (f" ({reason['camera']})" if reason.get("camera") else ""))
     if "count" in entry:
         words.append(f"{entry['count']} × {entry.get('reason', '')}")
     return ", ".join(words)

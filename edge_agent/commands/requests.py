@@ -51,9 +51,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         add_config(verb)
         verb.add_argument("--json", action="store_true", help="print JSON")
         verb.set_defaults(run=run)
-    explain = subparsers.add_parser(
-        "explain", help="what the gate says of a request, rule by rule", description=_EXPLAIN
-    )
+    explain = subparsers.add_parser("explain", help="what the gate says of a request", description=_EXPLAIN)
     explain.add_argument("file", metavar="REQUEST", help="the signed request, as `rtcc request --out` wrote it")
     add_config(explain)
     explain.add_argument("--json", action="store_true", help="print JSON")

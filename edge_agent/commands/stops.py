@@ -70,7 +70,6 @@ def run(args: argparse.Namespace) -> int:
         except ValueError as error:
             raise UsageError(f"--for: {error}") from error
     call(path, "pause", camera=args.camera, until=until)
-    print(
-        f"{args.what} paused: {'all cameras' if args.camera == '*' else args.camera}, {until or 'until you resume it'}"
-    )
+    whose = "all cameras" if args.camera == "*" else args.camera
+    print(f"{args.what} paused: {whose}, {until or 'until you resume it'}")
     return 0
