@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from edge_agent.config_types import (
+    NONE_IS_EMPTY,
     CertificatePin,
     FilePath,
     Host,
@@ -227,7 +228,9 @@ class Config(Part):
     gateway: Gateway = Gateway()
     clock: ClockSource = ClockSource()
     buffer: Buffer = Buffer()
-    cameras: Annotated[tuple[Camera, ...], Listed, Field(max_length=MAX_CAMERAS), no_twice(lambda c: str(c.id))] = ()
+    cameras: Annotated[
+        tuple[Camera, ...], Listed, Field(max_length=MAX_CAMERAS), no_twice(lambda c: str(c.id)), NONE_IS_EMPTY
+    ] = ()
     home_broker: HomeBroker | None = None
     uplink: Uplink = Field(default_factory=Uplink)
     consent: Consent = Field(default_factory=Consent)

@@ -258,3 +258,6 @@ def no_twice(name_of: Callable[[Any], str]) -> AfterValidator:
 
 Listed = Strict(False)
 """Lets a YAML list be a tuple; the items stay strict."""
+
+NONE_IS_EMPTY = BeforeValidator(lambda value: () if value is None else value)
+"""Lets a key whose every entry is commented out mean an empty list."""

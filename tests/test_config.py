@@ -1,15 +1,19 @@
 """``edge-agent.yaml``: what it means, and what a wrong one is told."""
 
 import contextlib
+import re
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from edge_agent.config import Config, load_config, parse_config
 from edge_agent.config_types import Hours
 from edge_agent.errors import ConfigError
+from edge_agent.schema import encode_schema
 from edge_agent.units import HOUR_NS, SECOND_NS
 
 FOLDER = Path("/etc/edge-agent")
@@ -173,3 +177,58 @@ def test_any_text_is_a_configuration_or_a_config_error(text: str) -> None:
     """No input whatever ends in a traceback."""
     with contextlib.suppress(ConfigError):
         parse(text)
+
+
+SHIPPED = Path(__file__).parents[1] / "config" / "edge-agent.yaml"
+
+
+def _models(model: type[BaseModel], seen: set[type[BaseModel]]) -> set[type[BaseModel]]:
+    seen.add(model)
+    for name in model.model_fields:
+        for inner in _inner(get_type_hints(model)[name]):
+            if inner not in seen:
+                _models(inner, seen)
+    return seen
+
+
+def _inner(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and not get_args(annotation) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _inner(argument)]
+
+
+def test_the_shipped_file_says_the_defaults() -> None:
+    """What an installer reads as the default is the default."""
+    shipped = parse(SHIPPED.read_text())
+    assert shipped == parse("")
+
+
+def test_the_shipped_file_shows_every_key() -> None:
+    """A key that the file does not show is a key that nobody finds."""
+    words = set(re.findall(r"[a-z_]+", SHIPPED.read_text()))
+    for model in _models(Config, set()):
+        for name, field in model.model_fields.items():
+            assert (field.alias or name) in words, (model, name)
+
+
+def test_the_shipped_file_with_its_examples_is_valid() -> None:
+    """The commented camera is one that can be pasted."""
+    lines = SHIPPED.read_text().splitlines()
+    start = lines.index("cameras:") + 1
+    end = next(index for index, line in enumerate(lines) if line.startswith("# The home's own"))
+    camera = [line.removeprefix("  # ") for line in lines[start:end] if line.startswith(("  #   ", "  # -"))]
+    camera = [f"  {line}" for line in camera if not line.lstrip().startswith("#")]
+    config = parse("\n".join(["cameras:", *camera]))
+    assert config.cameras[0].id == "door"
+    assert (
+        config.cameras[0]
+        == parse(
+            "cameras:\n- {id: door, name: Front door, credentials: door, "
+            "url: 'rtsp://192.168.1.40:554/h264Preview_01_main'}"
+        ).cameras[0]
+    )
+
+
+def test_the_schema_is_in_step() -> None:
+    """Editors check against what the program checks: renew with ``python -m edge_agent.schema config``."""
+    assert SHIPPED.with_name("edge-agent.schema.json").read_text() == encode_schema(Config, "edge-agent.yaml")
