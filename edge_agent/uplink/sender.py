@@ -1,0 +1,74 @@
+"""Carries the outbox to the broker: each message at its moment, in order, until the broker has taken it.
+
+A message leaves the store only after the broker acknowledged it, so that one may arrive twice and none is lost.
+"""
+
+import logging
+import threading
+from typing import Protocol
+
+from edge_agent.clock import Clock
+from edge_agent.errors import EdgeAgentError
+from edge_agent.units import SECOND_NS
+from edge_agent.uplink.store import OutboxMessage, Store
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.25
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 30.0
+
+
+class Publisher(Protocol):
+    """What a message is handed to."""
+
+    def publish(
+        self, topic: str, payload: bytes, *, correlation: bytes | None = None, expiry_s: int | None = None
+    ) -> None:
+        """Publish and wait for the acknowledgement; UnavailableError where there is none."""
+
+
+class Sender:
+    """The thread between outbox and broker."""
+
+    def __init__(self, store: Store, publisher: Publisher, clock: Clock, stop: threading.Event) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._clock = clock
+        self._stop = stop
+        self._thread = threading.Thread(target=self._run, name="sender")
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._thread.start()
+
+    def join(self, timeout_s: float = 12.0) -> None:
+        """Wait until the thread has ended after ``stop``."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def is_alive(self) -> bool:
+        """Tell whether the thread runs."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while not self._stop.wait(POLL_S):
+            try:
+                for message in self._store.list_due_messages(self._clock.utc()):
+                    self._send(message)
+                pause_s = _FIRST_PAUSE_S
+            except EdgeAgentError as error:
+                log.debug("message waits: %s", error)
+                self._stop.wait(pause_s)
+                pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
+            except Exception:
+                log.exception("outbox failed")
+                self._stop.wait(_LONGEST_PAUSE_S)
+
+    def _send(self, message: OutboxMessage) -> None:
+        expiry_s = max(1, (message.expires - self._clock.utc()) // SECOND_NS)
+        self._publisher.publish(
+            message.topic, message.payload, correlation=message.correlation or None, expiry_s=expiry_s
+        )
+        self._store.remove_message(message.id)

@@ -1,0 +1,78 @@
+"""The outbox reaches the broker in order, and nothing is lost while it is away."""
+
+import threading
+import time
+
+import pytest
+
+from edge_agent.errors import UnavailableError
+from edge_agent.units import HOUR_NS, UtcNs
+from edge_agent.uplink.sender import Sender
+from edge_agent.uplink.store import Store
+from tests.fakes import FakeClock
+
+
+class FlakyBroker:
+    """Takes messages, after refusing the first few."""
+
+    def __init__(self, refuse: int) -> None:
+        self.refuse = refuse
+        self.taken: list[bytes] = []
+
+    def publish(self, topic, payload, *, correlation=None, expiry_s=None):
+        if self.refuse:
+            self.refuse -= 1
+            raise UnavailableError("broker is not connected")
+        assert expiry_s > 0
+        self.taken.append(payload)
+
+
+@pytest.fixture
+def run(tmp_path):
+    stop, clock = threading.Event(), FakeClock()
+    with Store(tmp_path / "s.sqlite") as store:
+
+        def start(broker: FlakyBroker) -> tuple[Store, FakeClock]:
+            sender = Sender(store, broker, clock, stop)
+            sender.start()
+            start.sender = sender
+            return store, clock
+
+        yield start
+        stop.set()
+        start.sender.join()
+
+
+def push(store: Store, clock: FakeClock, payload: bytes, after_ns: int = 0) -> None:
+    with store.transaction() as connection:
+        due = UtcNs(clock.utc() + after_ns)
+        store.push_message(connection, "t", payload, b"", due, UtcNs(due + HOUR_NS))
+
+
+def wait_for(condition, limit_s: float = 15.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "condition not reached"
+        time.sleep(0.01)
+
+
+def test_messages_arrive_in_order_after_the_broker_came_back(run):
+    """A broker that is away delays answers and loses none."""
+    broker = FlakyBroker(refuse=1)
+    store, clock = run(broker)
+    for payload in (b"1", b"2", b"3"):
+        push(store, clock, payload)
+    wait_for(lambda: len(broker.taken) == 3)
+    assert broker.taken == [b"1", b"2", b"3"]
+    wait_for(lambda: store.list_due_messages(clock.utc()) == [])
+
+
+def test_message_waits_for_its_moment(run):
+    """What is scheduled is not sent a second early."""
+    broker = FlakyBroker(refuse=0)
+    store, clock = run(broker)
+    push(store, clock, b"later", after_ns=HOUR_NS)
+    push(store, clock, b"now")
+    wait_for(lambda: broker.taken == [b"now"])
+    clock.advance(HOUR_NS)
+    wait_for(lambda: broker.taken == [b"now", b"later"])
