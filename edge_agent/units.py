@@ -101,8 +101,10 @@ def parse_duration(text: str) -> int:
 
 def encode_duration(duration_ns: int) -> str:
     """Write a duration in its largest whole unit; ``parse_duration`` reads it back (from 1 ms upwards)."""
+    if not duration_ns:
+        return "0s"
     for unit in ("d", "h", "m", "s"):
-        if duration_ns and duration_ns % _DURATION_NS[unit] == 0:
+        if duration_ns % _DURATION_NS[unit] == 0:
             return f"{duration_ns // _DURATION_NS[unit]}{unit}"
     return f"{duration_ns // _DURATION_NS['ms']}ms"
 

@@ -180,6 +180,8 @@ def _say(model: type[BaseModel], path: YamlPath, problem: Any) -> str:
     if kind == "extra_forbidden":
         allowed = allowed_keys(model, path[:-1])
         return "unknown key" + (f"; allowed: {', '.join(allowed)}" if allowed else "")
+    if kind in ("model_type", "dict_type"):
+        return "should be a block of keys and values"
     message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
     message = message.replace("Input should be", "should be")
     if kind in ("enum", "literal_error", "bool_type", "bool_parsing") and isinstance(problem["input"], str | int):
