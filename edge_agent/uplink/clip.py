@@ -1,0 +1,177 @@
+"""Drives the clip child: records in, MP4 and events out, in flat memory and bounded time.
+
+Owns the child's life. The releaser decrypts; everything that parses a camera's bytes happens over there, behind two
+pipes. What the child says about itself is checked (the digests against the record's commitment) or used as a name only.
+"""
+
+import fcntl
+import logging
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from edge_agent.errors import EdgeAgentError, EvidenceError
+from edge_agent.uplink import clip_wire as wire
+
+log = logging.getLogger(__name__)
+
+_ROOT = Path(__file__).resolve().parents[2]
+CHILD = (sys.executable, "-E", "-s", "-B", "-m", "edge_agent.uplink.clip_child")
+_PIPE_BYTES = 1 << 20
+_JOIN_S = 5.0
+
+
+class ClipError(EdgeAgentError):
+    """The clip could not be made: the child crashed, hung, or broke its limits; other clips are not concerned."""
+
+    exit_code = os.EX_DATAERR
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRecord:
+    """One record of the ring, decrypted, on its way to the child."""
+
+    head: wire.RecordHead
+    nut: bytes
+
+
+class _Feeder:
+    """Writes records into the child from a thread of its own, so that neither pipe can block the other."""
+
+    def __init__(self, pipe: IO[bytes], job: wire.Job, records: Iterable[ClipRecord]) -> None:
+        self._pipe, self._job, self._records = pipe, job, records
+        self.error: BaseException | None = None
+        self.moved_at = time.monotonic()
+        self.is_reading = False
+        """The ring is being read: a slow disk is not a hanging child."""
+        self.stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="clip-feeder", daemon=True)
+        self._thread.start()
+
+    def join(self) -> bool:
+        """Wait for the thread; False where it does not end in time."""
+        self._thread.join(_JOIN_S)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            with self._pipe:
+                self._feed()
+        except BrokenPipeError:
+            log.debug("clip child stopped reading")
+        except BaseException as error:
+            self.error = error
+
+    def _feed(self) -> None:
+        wire.write_message(self._pipe, wire.JOB, wire.encode_job(self._job))
+        records = iter(self._records)
+        while not self.stop.is_set():
+            self.is_reading = True
+            record = next(records, None)
+            self.is_reading, self.moved_at = False, time.monotonic()
+            if record is None:
+                wire.write_message(self._pipe, wire.END)
+                return
+            wire.write_message(self._pipe, wire.RECORD, *wire.encode_record(record.head, record.nut))
+            self.moved_at = time.monotonic()
+
+
+def cut_clips(
+    job: wire.Job, records: Iterable[ClipRecord], *, stall_s: float = 60.0, program: Sequence[str] = CHILD
+) -> Iterator[bytes | wire.ClipEvent]:
+    """Cut records into clips, one MP4 per continuous run.
+
+    ``records`` is read from a thread of this function's own, one record ahead. An abandoned iterator ends the child.
+
+    Args:
+        job: Windows, audio, limits.
+        records: In the order of the ring.
+        stall_s: How long the child may neither read nor write before it is killed.
+        program: What is started; a test starts something worse.
+
+    Yields:
+        The bytes of each MP4 between its ``run-start`` and ``run-end``, and the child's events.
+
+    Raises:
+        ClipError: The child crashed, hung, or ended before its job did.
+        EdgeAgentError: Whatever reading ``records`` raised.
+    """
+    child = subprocess.Popen(
+        program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=_ROOT, env={}
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    for pipe in (child.stdin, child.stdout):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    feeder = _Feeder(child.stdin, job, records)
+    try:
+        is_complete = False
+        for message in _messages(child.stdout, feeder, stall_s):
+            is_complete = is_complete or isinstance(message, wire.End)
+            yield message
+        if feeder.error is not None:
+            raise feeder.error
+        if not is_complete:
+            raise ClipError(f"clip child ended before its job: exit={child.wait(_JOIN_S)}")
+    finally:
+        feeder.stop.set()
+        child.kill()
+        child.wait(_JOIN_S)
+        child.stdout.close()
+        if not feeder.join():
+            log.warning("clip feeder did not end in time")
+
+
+def _messages(pipe: IO[bytes], feeder: _Feeder, stall_s: float) -> Iterator[bytes | wire.ClipEvent]:
+    reader = _TimedReader(pipe.fileno(), feeder, stall_s)
+    is_open = False
+    while True:
+        try:
+            message = wire.read_message(reader)
+            event = wire.parse_event(message[1]) if message and message[0] == wire.EVENT else None
+        except EvidenceError as error:
+            raise ClipError(str(error)) from error
+        if message is None:
+            return
+        if isinstance(event, wire.RunStart | wire.RunEnd):
+            if is_open is isinstance(event, wire.RunStart):
+                raise ClipError("clip child began or ended a run twice")
+            is_open = not is_open
+        elif event is None and not (is_open and message[0] == wire.DATA):
+            raise ClipError("clip child sent bytes outside a run")
+        yield message[1] if event is None else event
+
+
+class _TimedReader:
+    """Reads the child's pipe, and gives up on a child that does nothing."""
+
+    def __init__(self, descriptor: int, feeder: _Feeder, stall_s: float) -> None:
+        self._descriptor, self._feeder, self._stall_s = descriptor, feeder, stall_s
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLIN)
+
+    def read(self, size: int) -> bytes:
+        """Read ``size`` bytes, fewer only at the end of the pipe."""
+        parts: list[bytes] = []
+        while size:
+            self._wait()
+            part = os.read(self._descriptor, min(size, _PIPE_BYTES))
+            if not part:
+                break
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def _wait(self) -> None:
+        began = time.monotonic()
+        while not self._poll.poll(min(1.0, self._stall_s) * 1000):
+            idle_s = time.monotonic() - max(began, self._feeder.moved_at)
+            if idle_s > self._stall_s and not self._feeder.is_reading:
+                raise ClipError(f"clip child hangs: idle_s={idle_s:.0f}")

@@ -1,0 +1,254 @@
+"""The clip child: the process in which a released camera's bytes are parsed once more.
+
+``python -m edge_agent.uplink.clip_child`` reads a job and records from stdin and writes MP4 and events to stdout. It
+holds no key but the salts of the records it is given, and once it has started it can open no file, no socket and no
+process: what a hostile stream can win here is a spoilt clip, which the commitments show.
+"""
+
+import ctypes
+import io
+import os
+import resource
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
+from typing import IO
+
+import av
+
+from edge_agent import media
+from edge_agent.errors import EdgeAgentError
+from edge_agent.nut import NutPacket, TrackTemplate, read_nut
+from edge_agent.uplink import clip_wire as wire
+from edge_agent.uplink.clip_mux import MUXER, Mp4Run, Placed
+from edge_agent.uplink.cut import Cutter
+
+MAX_HOLE_NS = 2_000_000_000
+"""A longer jump of the PTS ends a run: the pictures would otherwise stand still and not say why."""
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+
+
+def confine(job: wire.Job) -> None:
+    """Give up everything that cutting a clip does not need; what is not given up dies with the parent."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for option, value in (
+        (_PR_SET_NO_NEW_PRIVS, 1),
+        (_PR_SET_DUMPABLE, 0),
+        (_PR_SET_PDEATHSIG, int(signal.SIGKILL)),
+    ):
+        if libc.prctl(option, value, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), "prctl failed")
+    # No descriptor beside the three pipes can come to be: no file, no socket, no epoll.
+    for limit, bound in (
+        (resource.RLIMIT_NOFILE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CPU, job.cpu_s),
+        (resource.RLIMIT_AS, job.memory_bytes),
+    ):
+        resource.setrlimit(limit, (bound, bound))
+
+
+def warm_up() -> None:
+    """Load what Python and FFmpeg load lazily, while files can still be opened."""
+    sink = io.BytesIO()
+    with av.open(sink, "w", format="mp4", options=MUXER) as container:
+        stream = container.add_stream("aac", rate=8000, layout="mono")
+        container.mux(stream.encode(None))
+    av.AudioResampler("fltp", "mono", 8000, frame_size=1024)
+
+
+class Output:
+    """The pipe to the parent; an MP4 is written to it as to a file."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._pipe = pipe
+
+    def write(self, data: bytes) -> int:
+        """Hand over bytes of the open MP4."""
+        wire.write_message(self._pipe, wire.DATA, bytes(data))
+        return len(data)
+
+    def tell(self, event: wire.ClipEvent) -> None:
+        """Hand over an event."""
+        wire.write_message(self._pipe, wire.EVENT, wire.encode_event(event))
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """One record, taken apart."""
+
+    video: TrackTemplate
+    audio: TrackTemplate | None
+    placed: tuple[Placed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What one MP4 can hold: pictures of these parameters, sound of this kind."""
+
+    codec: str
+    time_base: Fraction
+    parameters: bytes
+    audio: TrackTemplate | None
+
+
+class Cutting:
+    """Cuts records into runs, one MP4 each, and says what became of every access unit."""
+
+    def __init__(self, job: wire.Job, output: Output) -> None:
+        self._job, self._output = job, output
+        self._cutter = Cutter(job.windows)
+        self._run: Mp4Run | None = None
+        self._shape: _Shape | None = None
+        self._last_utc_ns = 0
+
+    def add(self, head: wire.RecordHead, nut: bytes) -> None:
+        """Cut one record."""
+        if head.break_before:
+            self.end_run(head.break_before)
+        try:
+            tracks, packets = read_nut(nut)
+        except EdgeAgentError:
+            self.end_run("unreadable-record")
+            self._output.tell(wire.Unreadable(head.ref))
+            return
+        self._tell_digests(head, tracks, packets)
+        record = place(head, tracks, packets, with_audio=self._job.audio)
+        if record is None:
+            return
+        for placed in record.placed:
+            if placed.packet.track == record.video.index:
+                self._add_picture(record, placed)
+            elif self._run is not None and placed.utc_ns < self._cutter.window.end:
+                self._add_sound(record, placed, self._run)
+        if self._run is not None:
+            self._tell_delivered(self._run)
+
+    def end_run(self, reason: str) -> None:
+        """Close the open MP4, if there is one; what follows begins with a keyframe."""
+        self._cutter.close()
+        self._close_run(reason)
+
+    def _close_run(self, reason: str) -> None:
+        if (run := self._run) is None:
+            return
+        self._run = None
+        run.close()
+        self._tell_delivered(run)
+        offsets = tuple(run.offsets.items())
+        self._output.tell(wire.RunEnd(reason, run.first_utc_ns, run.end_utc_ns, offsets, run.is_audio_coded))
+
+    def _add_picture(self, record: _Record, placed: Placed) -> None:
+        packet = placed.packet
+        shape = self._find_shape(record, packet)
+        if self._run is not None:
+            if self._run.is_broken:
+                self.end_run("pictures-unordered")
+            elif abs(placed.utc_ns - self._last_utc_ns) > MAX_HOLE_NS:
+                self.end_run("pictures-missing")
+            elif shape != self._shape:
+                self.end_run("parameters-changed")
+        self._last_utc_ns = placed.utc_ns
+        cut = self._cutter.step(placed.utc_ns, packet.pts, packet.is_keyframe)
+        if cut.ended:
+            self._close_run("window-end")
+        if cut.started:
+            self._start_run(record, shape)
+        if cut.kept and self._run is not None:
+            self._run.add(placed)
+
+    def _find_shape(self, record: _Record, packet: NutPacket) -> _Shape:
+        """Return the shape with which a picture is decoded; in-band parameter sets win over the track's."""
+        kind, track = media.codec_kind(record.video.codec), record.video
+        parameters = media.inband_parameter_sets(kind, track.extradata, packet.data) if packet.is_keyframe else b""
+        if not parameters and self._run is not None and self._shape is not None:
+            parameters = self._shape.parameters
+        if not parameters:
+            parameters = media.parameter_sets(kind, track.extradata)
+        return _Shape(track.codec, track.time_base, parameters, record.audio)
+
+    def _start_run(self, record: _Record, shape: _Shape) -> None:
+        kind, own = media.codec_kind(shape.codec), record.video.extradata
+        replaced = b""
+        if shape.parameters != media.parameter_sets(kind, own):
+            replaced = b"".join(b"\x00\x00\x00\x01" + nal for nal in media.split_prefixed(shape.parameters))
+        self._shape = shape
+        self._output.tell(wire.RunStart(shape.codec, record.video.width, record.video.height))
+        self._run = Mp4Run(self._output, record.video, record.audio, replaced)
+
+    def _add_sound(self, record: _Record, placed: Placed, run: Mp4Run) -> None:
+        assert record.audio is not None
+        length_ns = (
+            placed.packet.duration * record.audio.time_base.numerator * 10**9 // record.audio.time_base.denominator
+        )
+        # Sound that would go on after the window stays at home: never a sample more than was granted.
+        if self._cutter.is_open and placed.utc_ns + length_ns <= self._cutter.window.end:
+            run.add(placed)
+
+    def _tell_digests(
+        self, head: wire.RecordHead, tracks: Sequence[TrackTemplate], packets: Sequence[NutPacket]
+    ) -> None:
+        described = [media.Track(track.index, track.codec, track.time_base, track.extradata) for track in tracks]
+        units = [media.Unit(packet.track, packet.pts, packet.data) for packet in packets]
+        digests = media.record_digests(head.salt, described, units)
+        seen = tuple(
+            wire.TrackSeen(
+                track.index,
+                track.codec,
+                (track.time_base.numerator, track.time_base.denominator),
+                media.parameter_sets(track.kind, track.extradata),
+            )
+            for track in described
+        )
+        self._output.tell(wire.RecordSeen(head.ref, seen, b"".join(digests)))
+
+    def _tell_delivered(self, run: Mp4Run) -> None:
+        if delivered := run.take_delivered():
+            self._output.tell(wire.Delivered(tuple(delivered)))
+
+
+def place(
+    head: wire.RecordHead, tracks: Sequence[TrackTemplate], packets: Sequence[NutPacket], *, with_audio: bool
+) -> _Record | None:
+    """Give every packet its UTC: the record's start and the distance in PTS from its first picture, if it has one."""
+    video = next((track for track in tracks if track.kind == "video"), None)
+    audio = next((track for track in tracks if track.kind == "audio"), None) if with_audio else None
+    first = next((packet for packet in packets if video is not None and packet.track == video.index), None)
+    if video is None or first is None:
+        return None
+    origin = first.pts * video.time_base
+    placed = tuple(
+        Placed(head.ref, index, head.start_ns + floor((packet.pts * base - origin) * 1_000_000_000), packet)
+        for index, packet in enumerate(packets)
+        for base in (tracks[packet.track].time_base,)
+        if packet.track == video.index or (audio is not None and packet.track == audio.index)
+    )
+    return _Record(video, audio, placed)
+
+
+def main() -> int:
+    """Do one job; the exit code says only whether it was done."""
+    av.logging.set_level(None)
+    source, output = sys.stdin.buffer, Output(sys.stdout.buffer)
+    message = wire.read_message(source)
+    if message is None or message[0] != wire.JOB:
+        return os.EX_USAGE
+    job = wire.parse_job(message[1])
+    warm_up()
+    confine(job)
+    output.tell(wire.Ready())
+    cutting = Cutting(job, output)
+    while (message := wire.read_message(source)) is not None and message[0] == wire.RECORD:
+        cutting.add(*wire.parse_record(message[1]))
+    cutting.end_run("end")
+    output.tell(wire.End())
+    return os.EX_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

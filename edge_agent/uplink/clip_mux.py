@@ -1,0 +1,217 @@
+"""One continuous run of pictures, and sound, as a fragmented MP4: the only use of FFmpeg's MP4 muxer on a release.
+
+Runs inside the clip child alone. Copies the camera's bytes; only G.711, which MP4 cannot hold, becomes AAC. Tells for
+every access unit whether it was written, so that the evidence says what is in the clip and nothing else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any, Protocol, cast
+
+import av
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.resampler import AudioResampler
+from av.codec.context import CodecContext
+from av.container.output import OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+
+from edge_agent.nut import NutPacket, TrackTemplate
+from edge_agent.uplink.cut import DtsClock
+
+LOOK_AHEAD = 32
+"""Pictures seen before the first is written: enough to tell how deep they are reordered (16 places at most)."""
+
+_BUFFER_BYTES = 1 << 20
+_COPIED_AUDIO = frozenset({"aac", "opus", "mp3"})
+_CODED_AUDIO = frozenset({"pcm_alaw", "pcm_mulaw"})
+_AAC_SAMPLES = 1024
+# One fragment per GOP or per 4 MiB, so the muxer's memory is bounded whatever a camera calls a keyframe.
+# FFmpeg must never move the PTS: they are compared with what was committed to.
+MUXER = {
+    "movflags": "frag_keyframe+empty_moov+default_base_moof",
+    "frag_size": str(4 << 20),
+    "fflags": "+bitexact",
+    "avoid_negative_ts": "disabled",
+}
+
+
+class Sink(Protocol):
+    """Takes the bytes of an MP4, in order."""
+
+    def write(self, data: bytes) -> int:
+        """Take all of ``data``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A packet, its place among the records, and when it was."""
+
+    ref: int
+    index: int
+    utc_ns: int
+    packet: NutPacket
+
+
+class Mp4Run:
+    """Muxes one run in one pass; ``delivered`` grows as access units go in.
+
+    Args:
+        sink: Gets the MP4.
+        video: The video track, as in the run's first record.
+        audio: The audio track that goes along, if any.
+        parameters: Decoder parameters in Annex B in place of the track's extradata; empty to keep these.
+    """
+
+    def __init__(self, sink: Sink, video: TrackTemplate, audio: TrackTemplate | None, parameters: bytes = b"") -> None:
+        self.video = video
+        self.audio = audio if audio and audio.codec in _COPIED_AUDIO | _CODED_AUDIO else None
+        self.offsets: dict[int, int] = {}
+        """Per track of the NUT file: its PTS less the PTS in the MP4, in its own ticks."""
+        self.first_utc_ns = self.end_utc_ns = 0
+        self.is_broken = False
+        """Reordering got deeper on the way: nothing more can be added."""
+        self._sink, self._parameters = sink, parameters
+        self._delivered: list[tuple[int, int, int, int]] = []
+        self._waiting: list[Placed] = []
+        self._pictures = 0
+        self._step_ticks = 0
+        self._clock: DtsClock | None = None
+        self._container: OutputContainer | None = None
+        self._streams: dict[int, Stream] = {}
+        self._last_audio = -1
+        self._transcoder: _ToAac | None = None
+
+    @property
+    def is_audio_coded(self) -> bool:
+        """Tell whether the sound is AAC made from G.711, rather than the camera's own bytes."""
+        return self.audio is not None and self.audio.codec in _CODED_AUDIO
+
+    def take_delivered(self) -> list[tuple[int, int, int, int]]:
+        """Return, once, the access units that went in since: record, unit, track, PTS in the track's own ticks."""
+        taken, self._delivered = self._delivered, []
+        return taken
+
+    def add(self, placed: Placed) -> None:
+        """Add the next access unit of the run, in file order."""
+        if self._clock is not None:
+            self._write(placed)
+            return
+        self._waiting.append(placed)
+        self._pictures += placed.packet.track == self.video.index
+        if self._pictures == LOOK_AHEAD:
+            self._open()
+
+    def close(self) -> None:
+        """Write what waits, and the end of the MP4."""
+        if self._clock is None and self._pictures:
+            self._open()
+        if self._container is not None:
+            if self._transcoder is not None:
+                self._transcoder.flush(self._container)
+            self._container.close()
+
+    def _open(self) -> None:
+        pictures = [placed.packet for placed in self._waiting if placed.packet.track == self.video.index]
+        pts = [packet.pts for packet in pictures]
+        self._clock = DtsClock(pts)
+        ordered = sorted(set(pts))
+        self._step_ticks = min((b - a for a, b in pairwise(ordered)), default=pictures[0].duration)
+        self.first_utc_ns = self._waiting[0].utc_ns
+        self.offsets[self.video.index] = self._clock.first
+        self._container = av.open(self._sink, "w", format="mp4", options=MUXER, buffer_size=_BUFFER_BYTES)
+        self._streams[self.video.index] = self._add_track(self._container, self.video, self._parameters)
+        if self.audio is not None:
+            # The same instant in the ticks of the sound, rounded down: pictures and sound differ by less than a tick.
+            self.offsets[self.audio.index] = int(self._clock.first * self.video.time_base // self.audio.time_base)
+            if self.is_audio_coded:
+                self._transcoder = _ToAac(self._container, self.audio)
+            else:
+                self._streams[self.audio.index] = self._add_track(self._container, self.audio, b"")
+        self._container.start_encoding()
+        for placed in self._waiting:
+            self._write(placed)
+        self._waiting = []
+
+    @staticmethod
+    def _add_track(container: OutputContainer, track: TrackTemplate, parameters: bytes) -> Stream:
+        stream = container.add_stream_from_template(track.template, opaque=True)
+        stream.time_base = track.time_base
+        if parameters:
+            stream.codec_context.extradata = parameters
+        if track.codec == "hevc":
+            # `hev1`, FFmpeg's default, does not play on Apple's devices.
+            stream.codec_context.codec_tag = "hvc1"
+        return stream
+
+    def _write(self, placed: Placed) -> None:
+        packet = placed.packet
+        assert self._container is not None
+        if packet.track == self.video.index:
+            self._write_picture(self._container, placed)
+        elif self.audio is not None and not self.is_broken:
+            pts = packet.pts - self.offsets[packet.track]
+            if pts <= self._last_audio or placed.utc_ns < self.first_utc_ns:
+                return
+            self._last_audio = pts
+            if self._transcoder is not None:
+                self._transcoder.add(self._container, packet.data, pts)
+            else:
+                self._mux(self._container, packet, self.audio.time_base, pts, pts)
+                self._delivered.append((placed.ref, placed.index, packet.track, packet.pts))
+
+    def _write_picture(self, container: OutputContainer, placed: Placed) -> None:
+        packet = placed.packet
+        assert self._clock is not None
+        dts = None if self.is_broken else self._clock.next(packet.pts)
+        if dts is None:
+            self.is_broken = True
+            return
+        offset = self.offsets[packet.track]
+        self._mux(container, packet, self.video.time_base, packet.pts - offset, dts - offset)
+        self._delivered.append((placed.ref, placed.index, packet.track, packet.pts))
+        shown_ns = int((packet.duration or self._step_ticks) * self.video.time_base * 1_000_000_000)
+        self.end_utc_ns = max(self.end_utc_ns, placed.utc_ns + shown_ns)
+
+    def _mux(self, container: OutputContainer, source: NutPacket, base: Fraction, pts: int, dts: int) -> None:
+        packet = Packet(source.data)
+        packet.stream = self._streams[source.track]
+        packet.time_base = base
+        packet.pts, packet.dts = pts, dts
+        packet.duration = source.duration or (self._step_ticks if source.track == self.video.index else 0)
+        packet.is_keyframe = source.is_keyframe
+        container.mux_one(packet)
+
+
+class _ToAac:
+    """Decodes G.711 and encodes AAC, keeping the time of every sample."""
+
+    def __init__(self, container: OutputContainer, track: TrackTemplate) -> None:
+        layout = "stereo" if track.channels == 2 else "mono"
+        self._decoder = cast(AudioCodecContext, CodecContext.create(track.codec, "r"))
+        self._decoder.sample_rate, self._decoder.layout = track.sample_rate, layout
+        self._base = track.time_base
+        self._resampler = AudioResampler("fltp", layout, track.sample_rate, frame_size=_AAC_SAMPLES)
+        self._stream = container.add_stream("aac", rate=track.sample_rate, layout=layout)
+
+    def add(self, container: OutputContainer, data: bytes, pts: int) -> None:
+        """Encode one packet of G.711."""
+        packet = Packet(data)
+        packet.pts, packet.time_base = pts, self._base
+        for frame in self._decoder.decode(packet):
+            frame.pts, frame.time_base = pts, self._base
+            for even in self._resampler.resample(frame):
+                self._mux(container, self._stream.encode(even))
+
+    def flush(self, container: OutputContainer) -> None:
+        """Encode what is left."""
+        for even in self._resampler.resample(None):
+            self._mux(container, self._stream.encode(even))
+        self._mux(container, self._stream.encode(None))
+
+    @staticmethod
+    def _mux(container: OutputContainer, packets: Sequence["Packet[Any]"]) -> None:
+        # The encoder's priming lies before the first sample; a fragmented MP4 has no way to say so.
+        container.mux([packet for packet in packets if packet.pts is not None and packet.pts >= 0])

@@ -1,0 +1,239 @@
+"""The language between the releaser and its clip child: framed messages on two pipes.
+
+Owns the messages and their sizes. Both sides are ours, but what the child says is not believed: it has parsed a
+camera's bytes. So every length is bounded before anything is allocated, and the parent reads events as plain JSON.
+Pure; imports no FFmpeg.
+"""
+
+import base64
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import IO, Any, Protocol
+
+from edge_agent.errors import EvidenceError
+from edge_agent.units import UtcNs, Window
+
+MAX_MESSAGE_BYTES = 4 << 20
+"""A record holds 1 MiB at most, and FFmpeg hands over one MiB at a time; the rest is room for lists of units."""
+
+JOB, RECORD, END = b"J", b"R", b"E"
+"""Releaser to child: one job, records in order, the end."""
+DATA, EVENT = b"D", b"V"
+"""Child to releaser: bytes of the open MP4, and what they are."""
+
+
+class Readable(Protocol):
+    """The reading end of a pipe."""
+
+    def read(self, size: int, /) -> bytes:
+        """Read ``size`` bytes, fewer only at the end."""
+
+
+_FRAME = struct.Struct(">cI")
+_HEAD = struct.Struct(">I")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to cut out of the records that follow."""
+
+    windows: tuple[Window, ...]
+    """In order, disjoint."""
+    audio: bool = False
+    masks: tuple[tuple[tuple[int, int], ...], ...] = ()
+    """Polygons in thousandths of width and height; any at all means decode, paint, encode anew."""
+    stills: int = 0
+    """Not a clip but this many JPEG pictures."""
+    cpu_s: int = 600
+    memory_bytes: int = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class RecordHead:
+    """What the child needs to know of a record beside its NUT file."""
+
+    ref: int
+    """The record's number in this job, from 0."""
+    start_ns: int
+    """UTC of the first video access unit in file order."""
+    break_before: str
+    """Why this record does not continue the one before; empty where it does."""
+    salt: bytes
+
+
+def encode_job(job: Job) -> bytes:
+    """Write a job as JSON."""
+    return json.dumps(asdict(job) | {"windows": [(w.start, w.end) for w in job.windows]}).encode()
+
+
+def parse_job(raw: bytes) -> Job:
+    """Read a job; the parent wrote it, so nothing is checked."""
+    members = json.loads(raw)
+    members["windows"] = tuple(Window(UtcNs(start), UtcNs(end)) for start, end in members["windows"])
+    members["masks"] = tuple(tuple((x, y) for x, y in mask) for mask in members["masks"])
+    return Job(**members)
+
+
+def encode_record(head: RecordHead, nut: bytes) -> Sequence[bytes]:
+    """Return the body of a RECORD message in parts, so that the NUT file is not copied."""
+    meta = json.dumps(asdict(head) | {"salt": head.salt.hex()}).encode()
+    return _HEAD.pack(len(meta)), meta, nut
+
+
+def parse_record(body: bytes) -> tuple[RecordHead, bytes]:
+    """Take a RECORD message apart."""
+    end = _HEAD.size + _HEAD.unpack_from(body)[0]
+    members = json.loads(body[_HEAD.size : end])
+    return RecordHead(**members | {"salt": bytes.fromhex(members["salt"])}), body[end:]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The child is confined and begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The child has done its whole job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A record's payload was no NUT file."""
+
+    ref: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrackSeen:
+    """A track of a record, as the child describes it; what it says is covered by the record's digests."""
+
+    track: int
+    codec: str
+    time_base: tuple[int, int]
+    parameters: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSeen:
+    """A record's tracks and its digests: tracks first, then access units."""
+
+    ref: int
+    tracks: tuple[TrackSeen, ...]
+    digests: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RunStart:
+    """The MP4 of a run begins with the data that follows."""
+
+    codec: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """The MP4 is complete: why it ends, what it spans, and per track its PTS less the PTS in the MP4."""
+
+    reason: str
+    start_ns: int
+    end_ns: int
+    offsets: tuple[tuple[int, int], ...]
+    audio_coded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Access units that are in the open MP4, byte for byte: record, unit, track, PTS; in the order of the MP4."""
+
+    units: tuple[tuple[int, int, int, int], ...]
+
+
+ClipEvent = Ready | End | Unreadable | RecordSeen | RunStart | RunEnd | Delivered
+_EVENTS: Mapping[str, type[ClipEvent]] = {
+    kind.__name__: kind for kind in (Ready, End, Unreadable, RecordSeen, RunStart, RunEnd, Delivered)
+}
+_MAX_TEXT = 64
+
+
+def encode_event(event: ClipEvent) -> bytes:
+    """Write an event as JSON."""
+    return json.dumps([type(event).__name__, asdict(event)], separators=(",", ":"), default=_encode_bytes).encode()
+
+
+def _encode_bytes(value: object) -> str:
+    assert isinstance(value, bytes)
+    return base64.b64encode(value).decode()
+
+
+def parse_event(raw: bytes) -> ClipEvent:
+    """Read an event of the child and check the type of everything in it; EvidenceError where anything is amiss."""
+    try:
+        name, members = json.loads(raw)
+        kind = _EVENTS[name]
+        if kind is RecordSeen:
+            members |= {
+                "tracks": tuple(_parse_track(track) for track in members["tracks"]),
+                "digests": base64.b64decode(members["digests"], validate=True),
+            }
+        elif kind is RunEnd:
+            members["offsets"] = tuple(_integers(pair, 2) for pair in members["offsets"])
+        elif kind is Delivered:
+            members["units"] = tuple(_integers(unit, 4) for unit in members["units"])
+        event = kind(**members)
+        for field in fields(event):
+            _check(getattr(event, field.name), field.type)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise EvidenceError("clip child sent a malformed event") from error
+    return event
+
+
+def _parse_track(value: Mapping[str, Any]) -> TrackSeen:
+    base = _integers(value["time_base"], 2)
+    track = TrackSeen(
+        value["track"], value["codec"], (base[0], base[1]), base64.b64decode(value["parameters"], validate=True)
+    )
+    _check(track.track, int)
+    _check(track.codec, str)
+    return track
+
+
+def _integers(value: object, count: int) -> tuple[Any, ...]:
+    if not isinstance(value, list) or len(value) != count or any(type(item) is not int for item in value):
+        raise ValueError("not a list of integers")
+    return tuple(value)
+
+
+def _check(value: object, kind: object) -> None:
+    if kind in (int, bool, str) and (type(value) is not kind or (type(value) is str and len(value) > _MAX_TEXT)):
+        raise ValueError("a member has the wrong type")
+
+
+def write_message(pipe: IO[bytes], kind: bytes, *parts: bytes) -> None:
+    """Write one frame; blocks while the pipe is full."""
+    size = sum(len(part) for part in parts)
+    if size > MAX_MESSAGE_BYTES:
+        raise EvidenceError(f"message to or from the clip child is too large: bytes={size}")
+    pipe.write(_FRAME.pack(kind, size))
+    for part in parts:
+        pipe.write(part)
+    pipe.flush()
+
+
+def read_message(pipe: Readable) -> tuple[bytes, bytes] | None:
+    """Read one frame, or None at the end of the pipe; EvidenceError where it is cut short or too large."""
+    header = pipe.read(_FRAME.size)
+    if not header:
+        return None
+    if len(header) < _FRAME.size:
+        raise EvidenceError("clip pipe was cut short")
+    kind, size = _FRAME.unpack(header)
+    if size > MAX_MESSAGE_BYTES:
+        raise EvidenceError(f"message on the clip pipe is too large: bytes={size}")
+    body = pipe.read(size)
+    if len(body) < size:
+        raise EvidenceError("clip pipe was cut short")
+    return kind, body

@@ -1,0 +1,256 @@
+"""Clips through the real child process: exactly the grant, honest about gaps, and harmless when the stream is not."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from fractions import Fraction
+
+import av
+import pytest
+
+from edge_agent import media
+from edge_agent.units import SECOND_NS, UtcNs, Window
+from edge_agent.uplink import clip_wire as wire
+from edge_agent.uplink.clip import ClipError, ClipRecord, cut_clips
+from edge_agent.uplink.clip_wire import Job, RecordHead
+from tests.footage import RATE, START, encode, read_numbers, records
+
+
+def window(start_s: float, end_s: float) -> Window:
+    return Window(UtcNs(START + int(start_s * SECOND_NS)), UtcNs(START + int(end_s * SECOND_NS)))
+
+
+def feed(footage, breaks=()):
+    for ref, record in enumerate(footage):
+        head = RecordHead(ref, record.start_ns, "gap" if ref in breaks else "", record.salt)
+        yield ClipRecord(head, record.nut)
+
+
+def run(job, footage, breaks=(), **options):
+    """Cut; the MP4s, and the events by kind."""
+    clips, events = [], []
+    for message in cut_clips(job, feed(footage, breaks), **options):
+        if isinstance(message, bytes):
+            clips[-1] += message
+        else:
+            events.append(message)
+            if isinstance(message, wire.RunStart):
+                clips.append(b"")
+    return clips, {kind: [event for event in events if isinstance(event, kind)] for kind in map(type, events)}
+
+
+CODECS = {
+    "H.264": ({}, "avc1"),
+    "H.264 with B-pictures": ({"bframes": 2}, "avc1"),
+    "H.265 with B-pictures": ({"codec": "libx265", "bframes": 2}, "hvc1"),
+    "MJPEG": ({"codec": "mjpeg"}, "mp4v"),
+}
+
+
+@pytest.mark.parametrize(("options", "tag"), CODECS.values(), ids=CODECS.keys())
+def test_a_clip_is_the_grant(options, tag):
+    """From the first keyframe in the window to before its end, every picture, and none else."""
+    footage = records(encode(60, **options))
+    clips, events = run(Job((window(0.5, 4.25),)), footage)
+    first = 5 if "mjpeg" in options.values() else 10
+    numbers = read_numbers(clips[0])
+    assert numbers[0] == first
+    assert numbers == list(range(first, numbers[-1] + 1))
+    # A reference picture beyond the end takes the B-pictures before it along, never more than those.
+    assert 42 - options.get("bframes", 0) <= numbers[-1] <= 42
+    assert len(clips) == 1
+    assert events[wire.RunEnd][0].start_ns == START + first * SECOND_NS // RATE
+    with av.open(io.BytesIO(clips[0])) as container:
+        assert container.streams.video[0].codec_context.codec_tag == tag
+
+
+@pytest.mark.parametrize(("options", "tag"), CODECS.values(), ids=CODECS.keys())
+def test_units_of_a_clip_have_the_digests_of_their_records(options, tag):
+    """What the child says was written can be found in the MP4, and matches what was committed to while recording."""
+    footage = records(encode(40, **options))
+    clips, events = run(Job((window(0, 3),)), footage)
+    with av.open(io.BytesIO(clips[0])) as container:
+        track = container.streams.video[0]
+        kind = media.codec_kind(track.codec.name)
+        packets = [(p.pts * track.time_base, bytes(p)) for p in container.demux(track) if p.size]
+        box = track.codec_context.extradata or b""
+    units = [unit for event in events[wire.Delivered] for unit in event.units]
+    (_, offset), base = events[wire.RunEnd][0].offsets[0], Fraction(1, 90_000)
+    assert len(units) == len(packets)
+    for (ref, index, number, pts), (shown, data) in zip(units, packets, strict=True):
+        leaves = events[wire.RecordSeen][ref].digests
+        digest = leaves[(index + 1) * 32 : (index + 2) * 32]
+        salt = media.unit_salt(footage[ref].salt, index)
+        assert shown / base + offset == pts
+        assert media.unit_digest(salt, number, pts, media.vcl_parts(kind, box, data)) == digest
+    for event, record in zip(events[wire.RecordSeen], footage, strict=True):
+        leaves = event.digests
+        assert media.commitment(leaves[at : at + 32] for at in range(0, len(leaves), 32)) == record.commitment
+
+
+def test_long_gop_in_parts_is_one_run():
+    """Records that continue a GOP are neither dropped nor a reason for a new clip."""
+    footage = records(encode(40, gop=20, bframes=2), split=(7, 13, 27))
+    assert [record.continues for record in footage] == [False, True, True, False, True]
+    clips, _ = run(Job((window(0, 9),)), footage)
+    assert [read_numbers(clip) for clip in clips] == [list(range(40))]
+
+
+def test_a_break_makes_two_clips():
+    """A gap in the ring is never spliced over."""
+    footage = records(encode(40))
+    clips, events = run(Job((window(0, 9),)), [footage[0], footage[2], footage[3]], breaks=(1,))
+    assert [read_numbers(clip) for clip in clips] == [list(range(10)), list(range(20, 40))]
+    assert [end.reason for end in events[wire.RunEnd]] == ["gap", "end"]
+
+
+def test_missing_pictures_end_a_run():
+    """A jump of the PTS is a gap even where the ring does not say so."""
+    footage = records(encode(60))
+    clips, events = run(Job((window(0, 9),)), [footage[0], *footage[4:]])
+    assert [read_numbers(clip) for clip in clips] == [list(range(10)), list(range(40, 60))]
+    assert events[wire.RunEnd][0].reason == "pictures-missing"
+
+
+def test_two_windows_make_two_clips():
+    """Hours that the owner excluded leave no picture."""
+    clips, _ = run(Job((window(0, 1.5), window(3, 9))), records(encode(40)))
+    assert [read_numbers(clip) for clip in clips] == [list(range(15)), list(range(30, 40))]
+
+
+AUDIO = {
+    "AAC is kept": ("aac", False),
+    "A-law becomes AAC": ("pcm_alaw", True),
+    "µ-law becomes AAC": ("pcm_mulaw", True),
+}
+
+
+@pytest.mark.parametrize(("codec", "is_coded"), AUDIO.values(), ids=AUDIO.keys())
+def test_sound_only_where_granted(codec, is_coded):
+    """Sound goes along, in step with the pictures, when the grant says so; else there is no track for it."""
+    footage = records(encode(40, audio=codec))
+    clips, events = run(Job((window(1, 3),), audio=True), footage)
+    assert events[wire.RunEnd][0].audio_coded is is_coded
+    with av.open(io.BytesIO(clips[0])) as container:
+        sound = container.streams.audio[0]
+        frames = list(container.decode(sound))
+        assert sound.codec.name == "aac"
+    assert 1.6 <= sum(frame.samples for frame in frames) / 8000 <= 2.2
+    assert all(0 <= frame.time < 2.0 for frame in frames)
+    with av.open(io.BytesIO(clips[0])) as container:
+        assert min(packet.pts for packet in container.demux(video=0) if packet.size) == 0
+    clips, _ = run(Job((window(1, 3),)), footage)
+    with av.open(io.BytesIO(clips[0])) as container:
+        assert not container.streams.audio
+
+
+def test_changed_parameters_start_a_new_clip():
+    """Another picture size is another MP4, for a decoder's sake."""
+    first, second = records(encode(20)), records(encode(20, codec="mjpeg"), START + 2 * SECOND_NS)
+    clips, events = run(Job((window(0, 9),)), [*first, second[0]])
+    assert len(clips) == 2
+    assert events[wire.RunEnd][0].reason == "parameters-changed"
+
+
+def test_nothing_in_the_window_is_no_clip():
+    """A window without a keyframe gives no MP4 rather than an empty one."""
+    clips, events = run(Job((window(0.1, 0.9),)), records(encode(10)))
+    assert clips == []
+    assert wire.RunStart not in events
+
+
+HOSTILE = {
+    "no NUT": lambda nut: b"\x00" * 500,
+    "cut short": lambda nut: nut[: len(nut) // 2],
+    "noise behind the header": lambda nut: nut[:200] + os.urandom(len(nut) - 200),
+    "every 50th byte flipped": lambda nut: bytes(b ^ 255 if at % 50 == 49 else b for at, b in enumerate(nut)),
+}
+
+
+@pytest.mark.parametrize("spoil", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_record_costs_no_more_than_its_clip(spoil):
+    """Whatever a camera managed to get recorded, the releaser goes on."""
+    footage = records(encode(30))
+    bad = type(footage[1])(footage[1].start_ns, 0, footage[1].salt, spoil(footage[1].nut), footage[1].commitment)
+    try:
+        clips, _ = run(Job((window(0, 9),)), [footage[0], bad, footage[2]])
+    except ClipError:
+        return
+    assert set(range(10)) <= set(read_numbers(clips[0]))
+
+
+def test_a_hanging_child_is_killed():
+    """A child that neither reads nor writes is given up after the stall limit, and is gone."""
+    child = (sys.executable, "-c", "import time; time.sleep(1000)")
+    with pytest.raises(ClipError, match="hangs"):
+        run(Job((window(0, 9),)), records(encode(10)), stall_s=0.3, program=child)
+
+
+def test_a_crashing_child_is_told():
+    """A child killed by a signal fails this clip with its exit code."""
+    child = (sys.executable, "-c", f"import os; os.kill(os.getpid(), {int(signal.SIGSEGV)})")
+    with pytest.raises(ClipError, match="exit=-11"):
+        run(Job((window(0, 9),)), records(encode(10)), program=child)
+
+
+LIARS = {
+    "a huge message": b"D\xff\xff\xff\xff",
+    "no JSON": b"V\x00\x00\x00\x01{",
+    "no event": b"V\x00\x00\x00\x02{}",
+    "a member of another type": b'V\x00\x00\x00\x1a["Unreadable",{"ref":"0"}]',
+    "a member too many": b'V\x00\x00\x00\x11["Ready",{"a":1}]',
+    "bytes outside a run": b"D\x00\x00\x00\x01a",
+    "an unknown kind": b"?\x00\x00\x00\x00",
+    "a cut message": b"D\x00\x00\x00\x09abc",
+}
+
+
+@pytest.mark.parametrize("said", LIARS.values(), ids=LIARS.keys())
+def test_a_lying_child_is_refused(said):
+    """A child that was taken over can spoil its clip and no more."""
+    child = (sys.executable, "-c", f"import sys; sys.stdout.buffer.write({said!r})")
+    with pytest.raises(ClipError):
+        run(Job((window(0, 9),)), records(encode(10)), program=child)
+
+
+def test_an_error_of_the_ring_reaches_the_caller():
+    """What reading the ring raises is raised here, unchanged."""
+
+    def broken():
+        yield from feed(records(encode(10)))
+        raise OSError("disk is gone")
+
+    with pytest.raises(OSError, match="disk is gone"):
+        list(cut_clips(Job((window(0, 9),)), broken()))
+
+
+def test_an_abandoned_clip_ends_its_child():
+    """Cancelling a release leaves no process behind."""
+    messages = cut_clips(Job((window(0, 9),)), feed(records(encode(10))))
+    next(messages)
+    messages.close()
+    assert subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "clip_child"], capture_output=True).returncode == 1
+
+
+def test_a_confined_child_opens_nothing():
+    """After its start the child has no way to a file, a socket or a process, and nothing in its environment."""
+    code = """
+        import os, socket, sys
+        from edge_agent.units import Window
+        from edge_agent.uplink import clip_child, clip_wire
+        clip_child.confine(clip_wire.Job((Window(0, 1),)))
+        def refused(attempt):
+            try:
+                attempt()
+            except OSError:
+                return True
+            return False
+        attempts = [lambda: open("/etc/hostname"), lambda: open("/tmp/x", "w"), socket.socket,
+                    lambda: os.pipe(), lambda: os.dup(0)]
+        print([refused(attempt) for attempt in attempts], dict(os.environ))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env={}, capture_output=True, text=True)
+    assert done.stdout.strip().startswith("[True, True, True, True, True] {"), done.stderr
