@@ -55,6 +55,9 @@ class Settings:
     iss: str
     broker_host: str
     broker_port: int
+    """For gateways."""
+    rtcc_port: int
+    """For ourselves: a listener of its own, where several programs share one certificate."""
     uploads: Mapping[str, str]
     """Name → URL of each tus endpoint; a gateway learns them when it is enrolled."""
 
@@ -124,7 +127,11 @@ class RtccHome:
             if raw["edge_agent_rtcc"] != HOME_VERSION:
                 raise ConfigError(f"home is of another version: {path} version={raw['edge_agent_rtcc']}")
             settings = Settings(
-                str(raw["iss"]), str(raw["broker"]["host"]), int(raw["broker"]["port"]), dict(raw["uploads"])
+                str(raw["iss"]),
+                str(raw["broker"]["host"]),
+                int(raw["broker"]["port"]),
+                int(raw["broker"]["rtcc_port"]),
+                dict(raw["uploads"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"rtcc.json lacks a member or has a wrong one: {path / 'rtcc.json'}: {error}") from error
@@ -136,7 +143,11 @@ class RtccHome:
         content = {
             "edge_agent_rtcc": HOME_VERSION,
             "iss": settings.iss,
-            "broker": {"host": settings.broker_host, "port": settings.broker_port},
+            "broker": {
+                "host": settings.broker_host,
+                "port": settings.broker_port,
+                "rtcc_port": settings.rtcc_port,
+            },
             "uploads": dict(settings.uploads),
         }
         replace(self.path / "rtcc.json", encode_json(content))
@@ -264,10 +275,15 @@ class RtccHome:
 
     def load_ca(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         """Read the authority's certificate and key."""
-        key = load_signing_key(self.path / "tls" / "ca.key.pem", self.passphrase)
+        return x509.load_pem_x509_certificate(self.ca_path.read_bytes()), self.load_tls_key("ca")
+
+    def load_tls_key(self, name: str) -> ec.EllipticCurvePrivateKey:
+        """Read the key that goes with a certificate."""
+        path = self.tls_paths(name)[1]
+        key = load_signing_key(path, self.passphrase)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise CustodyError("the authority's key is not P-256")
-        return x509.load_pem_x509_certificate(self.ca_path.read_bytes()), key
+            raise CustodyError(f"key is of the wrong kind: {path}")
+        return key
 
     def _create_authority(self, now: UtcNs) -> None:
         ca_key, client_key = generate_tls_key(), generate_tls_key()
@@ -308,6 +324,30 @@ class RtccHome:
         if gateway not in self.gateway_ids():
             raise ConfigError(f"no such gateway: {gateway[:64]!r}", "`rtcc keys show` lists the enrolled ones")
         return dict(json.loads((self.path / "gateways" / f"{gateway}.json").read_text()))
+
+    # --- requests ------------------------------------------------------------------------------------------------
+
+    def write_request(self, jti: str, raw: bytes) -> None:
+        """Keep a request that we are about to send: only answers to these are taken."""
+        write_new(self.request_dir(jti) / "request.jws", raw)
+
+    def has_request(self, jti: str) -> bool:
+        """Tell whether we sent a request of this id."""
+        return (self.request_dir(jti) / "request.jws").exists()
+
+    def request_dir(self, jti: str) -> Path:
+        """Return the folder of a request and its answers: ``<gateway>/<seq>-<status>.jws``."""
+        return self.path / "requests" / jti
+
+    @property
+    def received_dir(self) -> Path:
+        """Where ``rtcc receive`` puts finished uploads, unless told otherwise."""
+        return self.path / "received"
+
+    @property
+    def deliveries_dir(self) -> Path:
+        """Where the age headers of delivered bundles lie, by the name of the upload."""
+        return self.path / "deliveries"
 
     # --- trust bundles -----------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""A gateway's answer to a request: its form, its signature and its size (PROTOCOL, Answers).
+"""A gateway's answer to a request: its form, its signature and its size (PROTOCOL 8).
 
 Owns ``clip-answer+jws`` for both ends: the releaser writes answers, the RTCC verifies them. Every answer is padded to a
 multiple of ``STEP_BYTES``, so that its size does not say what it says. Opens nothing, reads no clock, decides nothing.
@@ -21,9 +21,9 @@ from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
 
 TYP = "clip-answer+jws"
 STEP_BYTES = 1024
-MAX_ANSWER_BYTES = 192 * 1024
+MAX_ANSWER_BYTES = 90 * 1024
 MAX_FILES = 32
-MAX_AGE_HEADER_BYTES = 2048
+MAX_AGE_HEADER_BYTES = 1024
 
 _GATEWAY = re.compile(r"[A-Za-z0-9_-]{22}")
 _REQUESTER = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")

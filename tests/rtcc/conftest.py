@@ -12,7 +12,7 @@ from edge_agent.units import HOUR_NS, MINUTE_NS, UtcNs, Window
 from edge_agent.uplink.csr import encode_csr
 
 NOW = UtcNs(time.time_ns())
-SETTINGS = Settings("rtcc.example-city", "localhost", 8883, {"evidence": "https://localhost:8443/files/"})
+SETTINGS = Settings("rtcc.example-city", "localhost", 8883, 8884, {"evidence": "https://localhost:8443/files/"})
 
 
 class Applicant:

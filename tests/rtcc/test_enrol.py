@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from edge_agent.enrolment import parse_enrolment
 from edge_agent.errors import ConfigError, CustodyError, EvidenceError
 from edge_agent.rtcc.enrol import enrol, enrol_server, gateway_key, make_gateway_id
 from edge_agent.rtcc.trust import sign_trust
@@ -23,6 +24,7 @@ def test_an_enrolment_file_has_all_that_a_gateway_needs(home, applicant, now):
     assert set(enrolment) == {
         "edge_agent_enrolment", "gateway", "iss", "broker", "ca", "certificate", "uploads", "roots", "threshold",
     }  # fmt: skip
+    assert parse_enrolment(json.dumps(enrolment).encode(), "test").gateway == enrolment["gateway"]
     roots = make_roots(enrolment["threshold"], enrolment["roots"])
     assert verify_trust(raw, roots, None, now).iss == enrolment["iss"]
 

@@ -1,0 +1,148 @@
+"""What gateways answered: verified, in order, and kept before it is acknowledged.
+
+Owns the answers and the age headers in an RTCC's home. A gateway is believed for its own answers to our own requests
+and for nothing else: its key was pinned when it was enrolled, numbers must rise, and what it may make us keep is
+bounded.
+"""
+
+import base64
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_agent.errors import EvidenceError
+from edge_agent.rtcc.enrol import gateway_key
+from edge_agent.rtcc.home import RtccHome, encode_json
+from edge_agent.rtcc.keys import replace, write_new
+from edge_agent.units import encode_rfc3339
+from edge_agent.uplink.answers import Answer, DeliveredFile, Status, verify_answer
+
+MAX_ANSWERS = 64
+"""Kept per request and gateway, progress aside, of which only the last one is."""
+TOPIC_FILTER = "rtcc/1/gw/+/res"
+_TOPIC = re.compile(r"rtcc/1/gw/([A-Za-z0-9_-]{22})/res")
+_UPLOAD = re.compile(r"[A-Za-z0-9_-]{8,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One delivered bundle: what opens it, and what it must be."""
+
+    gateway: str
+    jti: str
+    file: DeliveredFile
+
+
+class Inbox:
+    """The answers in a home. One thread only: the one that takes messages in."""
+
+    def __init__(self, home: RtccHome) -> None:
+        self._home = home
+
+    def take(self, topic: str, payload: bytes) -> Answer | None:
+        """Verify one message and keep it.
+
+        Durable on return: the caller acknowledges afterwards.
+
+        Returns:
+            The answer; None where it, or a later one, was taken before.
+
+        Raises:
+            EvidenceError: Not an answer of an enrolled gateway to a request of ours, or one that contradicts another.
+        """
+        match = _TOPIC.fullmatch(topic)
+        if match is None:
+            raise EvidenceError(f"not a gateway's topic: {topic[:80]!r}")
+        gateway = match[1]
+        if gateway not in self._home.gateway_ids():
+            raise EvidenceError(f"answer of a gateway that is not enrolled: gateway={gateway}")
+        answer = verify_answer(payload, gateway, gateway_key(self._home, gateway))
+        if answer.requester != self._home.settings.iss or not self._home.has_request(answer.jti):
+            raise EvidenceError(f"answer to a request that is not ours: gateway={gateway} jti={answer.jti}")
+        return answer if self._keep(answer, payload) else None
+
+    def answers(self, jti: str) -> tuple[Answer, ...]:
+        """Return the answers kept for one request, gateway by gateway, the last progress among them."""
+        found: dict[tuple[str, int], Answer] = {}
+        for path in sorted(self._home.request_dir(jti).glob("*/*.jws")):
+            gateway = path.parent.name
+            answer = verify_answer(path.read_bytes(), gateway, gateway_key(self._home, gateway))
+            found[gateway, answer.seq] = answer
+        return tuple(found[key] for key in sorted(found))
+
+    def _keep(self, answer: Answer, raw: bytes) -> bool:
+        folder = self._home.request_dir(answer.jti) / answer.gateway
+        last = folder / "last.jws"
+        if last.exists():
+            known = verify_answer(last.read_bytes(), answer.gateway, gateway_key(self._home, answer.gateway))
+            if answer.seq <= known.seq:
+                if answer.seq == known.seq and answer != known:
+                    raise EvidenceError(f"two answers of one number: gateway={answer.gateway} seq={answer.seq}")
+                return False
+            if known.status.is_final:
+                raise EvidenceError(f"answer after the final one: gateway={answer.gateway} jti={answer.jti}")
+        for file in answer.files:
+            self._keep_header(answer, file)
+        if answer.status is not Status.UPLOADING:
+            if len(list(folder.glob("*-*.jws"))) >= MAX_ANSWERS:
+                raise EvidenceError(f"too many answers: gateway={answer.gateway} jti={answer.jti}")
+            path = folder / f"{answer.seq:010d}-{answer.status.value}.jws"
+            # What a kill between this file and the next one left is the same answer.
+            path.unlink(missing_ok=True)
+            write_new(path, raw)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        replace(last, raw)
+        return True
+
+    def _keep_header(self, answer: Answer, file: DeliveredFile) -> None:
+        path = self._home.deliveries_dir / f"{file.upload}.json"
+        content = {
+            "gateway": answer.gateway,
+            "jti": answer.jti,
+            "camera": file.camera,
+            "upload": file.upload,
+            "sha256": file.sha256.hex(),
+            "size": file.size,
+            "age_header": base64.b64encode(file.age_header).decode(),
+            "delivered_at": encode_rfc3339(answer.at),
+        }
+        if path.exists():
+            known = json.loads(path.read_text())
+            if (known["gateway"], known["jti"]) != (answer.gateway, answer.jti):
+                raise EvidenceError(f"upload is another's: upload={file.upload} gateway={answer.gateway}")
+            return
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        write_new(path, encode_json(content))
+
+
+def load_delivery(home: RtccHome, upload: str) -> Delivery:
+    """Read what opens an upload.
+
+    Raises:
+        EvidenceError: No ``delivered`` answer named it: the key was not handed over.
+    """
+    path = home.deliveries_dir / f"{upload}.json"
+    if _UPLOAD.fullmatch(upload) is None or not path.exists():
+        raise EvidenceError(f"no key was handed over for this upload: {upload[:64]!r}", "`rtcc watch` fetches answers")
+    raw: dict[str, Any] = json.loads(path.read_text())
+    file = DeliveredFile(
+        camera=raw["camera"],
+        upload=raw["upload"],
+        sha256=bytes.fromhex(raw["sha256"]),
+        size=raw["size"],
+        age_header=base64.b64decode(raw["age_header"]),
+    )
+    return Delivery(raw["gateway"], raw["jti"], file)
+
+
+def deliveries(home: RtccHome) -> tuple[Delivery, ...]:
+    """Return everything that can be opened, by the name of the upload."""
+    return tuple(load_delivery(home, path.stem) for path in sorted(home.deliveries_dir.glob("*.json")))
+
+
+def find_upload(home: RtccHome, upload: str, received_dir: Path | None = None) -> Path | None:
+    """Return the received payload of an upload, or None while it is not there."""
+    path = (received_dir or home.received_dir) / upload
+    return path if path.is_file() else None

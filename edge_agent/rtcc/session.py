@@ -1,0 +1,144 @@
+"""The RTCC's connection to its own broker: requests and trust bundles out, answers in.
+
+Owns nothing of MQTT (``edge_agent.uplink.mqtt`` does) and nothing of what is kept (``edge_agent.rtcc.inbox`` does); it
+joins the two, and turns the stream of answers into something a command can wait for.
+"""
+
+import logging
+import queue
+import secrets
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from edge_agent import jws
+from edge_agent.clock import Clock, SystemClock
+from edge_agent.errors import CustodyError, EvidenceError, UnavailableError
+from edge_agent.rtcc.home import CLIENT_NAME, RtccHome
+from edge_agent.rtcc.inbox import TOPIC_FILTER, Inbox
+from edge_agent.rtcc.request import SignedRequest
+from edge_agent.rtcc.trust import TOPIC as TRUST_TOPIC
+from edge_agent.units import SECOND_NS
+from edge_agent.uplink.answers import Answer
+from edge_agent.uplink.envelope import TYP
+from edge_agent.uplink.mqtt import Broker, BrokerSettings, Incoming, Subscription, wait_connected
+from edge_agent.uplink.tls import TlsIdentity
+
+WATCH_CLIENT = "rtcc-watch"
+"""The one client whose session the broker keeps, so that no answer is lost while nobody watches."""
+CONNECT_TIMEOUT_S = 15.0
+_BACKLOG = 1024
+
+log = logging.getLogger(__name__)
+
+
+class RtccSession:
+    """A connection for one command; use it as a context manager.
+
+    Args:
+        home: Whose certificate, broker and inbox.
+        watch: Take the answers, in the one persistent session. Only one may run; without it, nothing is taken in.
+        clock: For the connection's liveness.
+        connect_timeout_s: How long to wait for the broker.
+    """
+
+    def __init__(
+        self,
+        home: RtccHome,
+        *,
+        watch: bool = False,
+        clock: Clock | None = None,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
+        self._home = home
+        self._connect_timeout_s = connect_timeout_s
+        self._clock = clock or SystemClock()
+        self._inbox = Inbox(home)
+        self._arrived: queue.Queue[Answer] = queue.Queue(_BACKLOG)
+        self._broker = Broker(_settings(home, watch), self._take, self._clock)
+
+    def __enter__(self) -> Self:
+        self._broker.start()
+        if not wait_connected(self._broker, self._connect_timeout_s):
+            self._broker.close(1.0)
+            settings = self._home.settings
+            raise UnavailableError(f"broker does not answer: host={settings.broker_host} port={settings.rtcc_port}")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._broker.close()
+
+    def send(self, request: SignedRequest) -> None:
+        """Keep a request in the home and publish it to each of its topics, one and the same message.
+
+        Raises:
+            UnavailableError: The broker did not take it on every topic; what it took may be acted on.
+        """
+        if not self._home.has_request(request.jti):
+            self._home.write_request(request.jti, request.raw)
+        self.send_raw(request.raw, request.topics, request.jti.encode(), request.expires)
+
+    def send_raw(self, raw: bytes, topics: tuple[str, ...], correlation: bytes, expires: int) -> None:
+        """Publish bytes as they are; the broker forgets them when they expire."""
+        left_s = max(1, (expires - self._clock.utc()) // SECOND_NS)
+        for topic in topics:
+            self._broker.publish(topic, raw, correlation=correlation, expiry_s=left_s)
+
+    def publish_trust(self, raw: bytes) -> None:
+        """Replace the retained trust bundle that every gateway reads."""
+        self._broker.publish(TRUST_TOPIC, raw, retain=True)
+
+    def answers(self, jti: str | None = None, timeout_s: float = 600.0) -> Iterator[Answer]:
+        """Yield verified answers as they arrive, until nothing more can come or the time is over.
+
+        For one request to one gateway the final answer ends it; for an area, or without ``jti``, only the time does.
+
+        Args:
+            jti: Only answers to this request; None for all.
+            timeout_s: For the whole of it.
+        """
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            try:
+                answer = self._arrived.get(timeout=min(left_s, 1.0))
+            except queue.Empty:
+                continue
+            if jti is None or answer.jti == jti:
+                yield answer
+                if jti is not None and answer.status.is_final and not self._is_area(jti):
+                    return
+
+    def _take(self, message: Incoming) -> None:
+        """Take one message in, on the broker's worker thread."""
+        try:
+            answer = self._inbox.take(message.topic, message.payload)
+        except (EvidenceError, CustodyError) as error:
+            # It would be as wrong the next time: acknowledged, said, and not kept.
+            log.warning("answer refused: %s", error)
+            answer = None
+        message.ack()
+        if answer is not None:
+            try:
+                self._arrived.put_nowait(answer)
+            except queue.Full:
+                log.warning("answer kept but not shown: jti=%s seq=%d", answer.jti, answer.seq)
+
+    def _is_area(self, jti: str) -> bool:
+        payload = jws.parse((self._home.request_dir(jti) / "request.jws").read_bytes(), TYP).payload
+        return isinstance(payload, dict) and "cells" in payload["aud"]
+
+
+def _settings(home: RtccHome, watch: bool) -> BrokerSettings:
+    certificate = home.tls_paths(CLIENT_NAME)[0].read_text()
+    return BrokerSettings(
+        host=home.settings.broker_host,
+        port=home.settings.rtcc_port,
+        client_id=WATCH_CLIENT if watch else f"{CLIENT_NAME}-{secrets.token_hex(8)}",
+        tls=TlsIdentity(home.ca_path.read_text(), certificate, home.load_tls_key(CLIENT_NAME)),
+        subscriptions=(Subscription(TOPIC_FILTER),) if watch else (),
+        clean_start=not watch,
+        session_expiry_s=7 * 24 * 3600 if watch else 0,
+    )

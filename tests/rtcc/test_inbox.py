@@ -1,0 +1,111 @@
+"""Answers at the RTCC: a gateway is believed for its own answers to our own requests, in order, and no further."""
+
+import dataclasses
+
+import pytest
+
+from edge_agent.errors import EvidenceError
+from edge_agent.rtcc.enrol import enrol
+from edge_agent.rtcc.inbox import MAX_ANSWERS, Inbox, deliveries, find_upload, load_delivery
+from edge_agent.uplink.answers import Answer, DeliveredFile, Status, encode_answer
+
+from .conftest import NOW, Applicant
+
+JTI = "j" * 22
+FILE = DeliveredFile("door", "upload-0001", b"\x01" * 32, 4096, b"age-encryption.org/v1\n")
+
+
+@pytest.fixture
+def gateway(home, applicant, now):
+    home.write_request(JTI, b"{}")
+    return enrol(home, applicant.csr, now).gateway
+
+
+@pytest.fixture
+def send(home, applicant, gateway):
+    inbox = Inbox(home)
+
+    def send(seq, status=Status.UPLOADING, key=None, topic=None, **changes):
+        members = {"sent_bytes": seq, "total_bytes": 1 << 20} if status is Status.UPLOADING else {}
+        answer = Answer(gateway, home.settings.iss, JTI, seq, NOW, status, **members)
+        raw = encode_answer(dataclasses.replace(answer, **changes), key or applicant.gateway)
+        return inbox.take(topic or f"rtcc/1/gw/{gateway}/res", raw)
+
+    return send
+
+
+def test_answers_are_kept_and_read_again(home, send):
+    """Progress keeps its last, the others each; what is kept is the signed message itself."""
+    for seq in range(3):
+        assert send(seq).seq == seq
+    assert send(7, Status.DELIVERED, files=(FILE,)).status is Status.DELIVERED
+    assert [answer.seq for answer in Inbox(home).answers(JTI)] == [7]
+
+
+def test_a_repeated_answer_is_taken_once(home, send):
+    """The broker may deliver twice, and a gateway sends its last answer again for a duplicate request."""
+    assert send(1)
+    assert send(1) is None
+    assert send(0) is None
+    assert send(2, Status.CANCELLED)
+    assert send(2, Status.CANCELLED) is None
+
+
+def test_a_delivered_answer_brings_the_key(home, send, gateway):
+    """The age header is found by the name of the upload, with what the payload must be."""
+    with pytest.raises(EvidenceError, match="no key"):
+        load_delivery(home, FILE.upload)
+    send(0, Status.DELIVERED, files=(FILE,))
+    delivery = load_delivery(home, FILE.upload)
+    assert (delivery.file, delivery.gateway, delivery.jti) == (FILE, gateway, JTI)
+    assert deliveries(home) == (delivery,)
+    assert find_upload(home, FILE.upload) is None
+    home.received_dir.mkdir()
+    (home.received_dir / FILE.upload).write_bytes(b"payload")
+    assert find_upload(home, FILE.upload).read_bytes() == b"payload"
+
+
+@pytest.mark.parametrize("upload", ["", "../rtcc", "nothing-of-the-kind"])
+def test_no_key_is_found_outside_the_deliveries(home, upload):
+    """A name given on the command line leads to no other file."""
+    (home.path / "deliveries").mkdir()
+    with pytest.raises(EvidenceError):
+        load_delivery(home, upload)
+
+
+REFUSED = {
+    "another key": lambda send: send(0, key=Applicant().gateway),
+    "a gateway that is not enrolled": lambda send: send(0, topic=f"rtcc/1/gw/{'x' * 22}/res"),
+    "another topic": lambda send: send(0, topic="rtcc/1/trust"),
+    "another requester": lambda send: send(0, requester="rtcc.elsewhere"),
+    "a request that we did not send": lambda send: send(0, jti="k" * 22),
+    "a second answer of one number": lambda send: (send(0), send(0, sent_bytes=5)),
+    "an answer after the final one": lambda send: (send(0, Status.DECLINED), send(1)),
+    "the same answer with another status": lambda send: (send(0, Status.DECLINED), send(0, Status.CANCELLED)),
+}
+
+
+@pytest.mark.parametrize("attempt", REFUSED.values(), ids=REFUSED)
+def test_what_no_gateway_of_ours_may_say_is_refused(send, attempt):
+    """Key, gateway, topic, requester, request, number and order are all checked."""
+    with pytest.raises(EvidenceError):
+        attempt(send)
+
+
+def test_a_gateway_cannot_take_over_anothers_upload(home, send, gateway, now):
+    """The header kept first for an upload is not replaced by another gateway."""
+    send(0, Status.DELIVERED, files=(FILE,))
+    other = Applicant()
+    other_id = enrol(home, other.csr, now).gateway
+    answer = Answer(other_id, home.settings.iss, JTI, 0, NOW, Status.DELIVERED, files=(FILE,))
+    with pytest.raises(EvidenceError, match="another's"):
+        Inbox(home).take(f"rtcc/1/gw/{other_id}/res", encode_answer(answer, other.gateway))
+    assert load_delivery(home, FILE.upload).gateway == gateway
+
+
+def test_a_gateway_cannot_fill_the_disk(home, send):
+    """Progress replaces progress; other answers are bounded in number."""
+    for seq in range(MAX_ANSWERS):
+        send(seq, Status.QUEUED, cameras=("door",), not_before=NOW)
+    with pytest.raises(EvidenceError, match="too many"):
+        send(MAX_ANSWERS, Status.QUEUED, cameras=("door",), not_before=NOW)

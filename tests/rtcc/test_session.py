@@ -1,0 +1,152 @@
+"""The RTCC and a gateway through a real broker: requests arrive as sent, answers are kept before they are shown."""
+
+import dataclasses
+import json
+import queue
+import time
+
+import pytest
+
+from edge_agent.clock import SystemClock
+from edge_agent.demo.broker import BrokerFiles, find_free_port, find_mosquitto, start_mosquitto, write_config
+from edge_agent.errors import UnavailableError
+from edge_agent.rtcc.enrol import enrol, enrol_server
+from edge_agent.rtcc.inbox import Inbox
+from edge_agent.rtcc.request import RequestDraft, sign_request, to_area, to_gateway
+from edge_agent.rtcc.session import RtccSession
+from edge_agent.rtcc.trust import TOPIC as TRUST_TOPIC
+from edge_agent.rtcc.trust import sign_trust
+from edge_agent.units import MINUTE_NS, UtcNs, Window
+from edge_agent.uplink.answers import Answer, Status, encode_answer
+from edge_agent.uplink.mqtt import Broker, BrokerSettings, Subscription, wait_connected
+from edge_agent.uplink.tls import TlsIdentity
+
+pytestmark = pytest.mark.peer
+LIMIT_S = 15
+
+
+@pytest.fixture
+def city(home, now, tmp_path):
+    """A home whose settings name a running broker with the home's own certificate."""
+    try:
+        program = find_mosquitto(tmp_path / "unpacked")
+    except UnavailableError as error:
+        pytest.skip(str(error))
+    certificate, key = enrol_server(home, ("localhost", "127.0.0.1"), now)
+    port, rtcc_port = find_free_port(), find_free_port()
+    config = write_config(
+        tmp_path / "mosquitto", BrokerFiles(home.ca_path, certificate, key), port=port, rtcc_port=rtcc_port
+    )
+    home.write_settings(dataclasses.replace(home.settings, broker_port=port, rtcc_port=rtcc_port))
+    sign_trust(home, now)
+    process = start_mosquitto(program, config, (port, rtcc_port))
+    yield home
+    process.kill()
+    process.wait(10)
+
+
+class Gateway:
+    """The gateway's end: whatever arrives is queued, whatever is said is signed."""
+
+    def __init__(self, home, applicant, now, cell="dr5re"):
+        self._home, self._key = home, applicant.gateway
+        enrolment = json.loads(enrol(home, applicant.csr, now).content)
+        self.id = enrolment["gateway"]
+        self.heard = queue.Queue()
+        topics = (Subscription(f"rtcc/1/req/g/{self.id}"), Subscription(f"rtcc/1/req/a/{cell}"))
+        settings = BrokerSettings(
+            host="localhost",
+            port=home.settings.broker_port,
+            client_id=self.id,
+            tls=TlsIdentity(enrolment["ca"], enrolment["certificate"], applicant.tls),
+            subscriptions=(*topics, Subscription(TRUST_TOPIC, retained=True)),
+        )
+        self._broker = Broker(settings, self._take, SystemClock())
+
+    def __enter__(self):
+        self._broker.start()
+        assert wait_connected(self._broker, LIMIT_S)
+        return self
+
+    def __exit__(self, *_):
+        self._broker.close()
+
+    def _take(self, message):
+        self.heard.put(message)
+        message.ack()
+
+    def say(self, jti, seq, status, **members):
+        answer = Answer(self.id, self._home.settings.iss, jti, seq, UtcNs(time.time_ns()), status, **members)
+        self._broker.publish(f"rtcc/1/gw/{self.id}/res", encode_answer(answer, self._key))
+
+    def shout(self, raw):
+        self._broker.publish(f"rtcc/1/gw/{self.id}/res", raw)
+
+
+@pytest.fixture
+def gateway(city, applicant, now):
+    with Gateway(city, applicant, now) as gateway:
+        yield gateway
+
+
+def draft(audience, incident):
+    window = Window(incident.window.start, UtcNs(incident.window.start + 5 * MINUTE_NS))
+    return RequestDraft(audience, incident, window, "robbery", "desk 4")
+
+
+def sign(home, draft, now):
+    return sign_request(home, draft, now, operator="operator-1", supervisor="supervisor-1")
+
+
+def test_a_request_and_its_answers_cross_the_broker(city, gateway, incident, now):
+    """The gateway hears the very bytes that were signed; the session yields its answers up to the final one."""
+    signed = sign(city, draft(to_gateway(gateway.id), incident), now)
+    with RtccSession(city, watch=True) as session:
+        session.send(signed)
+        message = gateway.heard.get(timeout=LIMIT_S)
+        assert (message.payload, message.retained, message.correlation) == (signed.raw, False, signed.jti.encode())
+        gateway.shout(b"not an answer")
+        gateway.say(signed.jti, 0, Status.QUEUED, cameras=("door",), not_before=now)
+        gateway.say(signed.jti, 1, Status.CANCELLED)
+        seen = [answer.status for answer in session.answers(signed.jti, LIMIT_S)]
+    assert seen == [Status.QUEUED, Status.CANCELLED]
+    assert [answer.status for answer in Inbox(city).answers(signed.jti)] == seen
+
+
+def test_a_gateway_that_comes_later_finds_the_trust_bundle(city, applicant, now):
+    """Trust is retained at the broker."""
+    raw = city.find_bundle()
+    with RtccSession(city) as session:
+        session.publish_trust(raw)
+    with Gateway(city, applicant, now) as late:
+        message = late.heard.get(timeout=LIMIT_S)
+    assert (message.topic, message.payload) == (TRUST_TOPIC, raw)
+
+
+def test_an_area_request_is_one_message_in_each_cell(city, applicant, incident, now):
+    """A gateway in any of the cells hears the same bytes, once."""
+    signed = sign(city, draft(to_area(incident, 3000), incident), now)
+    cell = signed.topics[-1].rpartition("/")[2]
+    with Gateway(city, applicant, now, cell) as neighbour, RtccSession(city) as session:
+        session.send(signed)
+        assert neighbour.heard.get(timeout=LIMIT_S).payload == signed.raw
+        with pytest.raises(queue.Empty):
+            neighbour.heard.get(timeout=0.3)
+
+
+def test_answers_wait_for_a_watcher_who_is_away(city, gateway, incident, now):
+    """What a gateway says while nobody watches is kept by the broker and taken later."""
+    signed = sign(city, draft(to_gateway(gateway.id), incident), now)
+    with RtccSession(city, watch=True) as session:
+        session.send(signed)
+    gateway.heard.get(timeout=LIMIT_S)
+    gateway.say(signed.jti, 0, Status.DECLINED)
+    with RtccSession(city, watch=True) as session:
+        assert [answer.status for answer in session.answers(signed.jti, LIMIT_S)] == [Status.DECLINED]
+
+
+def test_a_broker_that_is_not_there_is_an_error_in_words(home):
+    """The command ends with the host and the port, after a limit."""
+    home.write_settings(dataclasses.replace(home.settings, rtcc_port=find_free_port()))
+    with pytest.raises(UnavailableError, match="broker does not answer"), RtccSession(home, connect_timeout_s=0.3):
+        pass
