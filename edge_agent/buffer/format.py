@@ -71,10 +71,20 @@ class Erased(IntEnum):
     OWNER = 2
 
 
+class State(IntEnum):
+    """What a ring file is for (FORMAT 2.3)."""
+
+    READY = 0
+    MOVING = 1
+    """Being filled by a move or a change of size; no recorder may write it."""
+    EXCERPT = 2
+    """Blocks held for a request, copied by the releaser, which has no recorder key: no signature of its own."""
+
+
 # FORMAT 2, superblock: 4096 bytes, twice, little-endian.
 #    0   8  magic        b"EDGERING"        24   8  file_bytes
 #    8   2  version      1                  32  16  ring_id
-#   10   1  state        0 ready, 1 moving  48   8  created_utc_ns
+#   10   1  state        FORMAT 2.3         48   8  created_utc_ns
 #   11   1  quality      0 main, 1 sub      56  32  camera     UTF-8, zero-padded
 #   12   4  blocks                          88  32  recorder_public   raw Ed25519
 #   16   8  block_bytes                    120   8  generation
@@ -86,7 +96,7 @@ SUPERBLOCK_SIGNED_BYTES = 256
 
 @dataclass(frozen=True, slots=True)
 class Superblock:
-    """What a ring file is: ids and geometry. ``moving`` while ``edge_agent.buffer.resize`` fills the file."""
+    """What a ring file is: ids and geometry."""
 
     ring_id: bytes
     camera: str
@@ -96,7 +106,7 @@ class Superblock:
     created_utc_ns: UtcNs
     recorder_public: bytes
     generation: int = 0
-    moving: bool = False
+    state: State = State.READY
     version: int = VERSION
     signature: bytes = field(default=bytes(SIGNATURE_BYTES), compare=False)
 
@@ -133,7 +143,7 @@ def encode_superblock_signed(superblock: Superblock) -> bytes:
     packed = _SUPERBLOCK.pack(
         _SUPERBLOCK_MAGIC,
         superblock.version,
-        int(superblock.moving),
+        superblock.state,
         QUALITIES.index(superblock.quality),
         superblock.blocks,
         superblock.block_bytes,
@@ -182,7 +192,7 @@ def parse_superblock(raw: bytes) -> Superblock:
     )
     if not (MIN_BLOCKS <= blocks <= MAX_BLOCKS and MIN_BLOCK_BYTES <= block_bytes <= MAX_BLOCK_BYTES):
         raise IntegrityError(f"superblock has an impossible geometry: blocks={blocks} block_bytes={block_bytes}")
-    if block_bytes % PAGE_BYTES or state > 1 or quality >= len(QUALITIES):
+    if block_bytes % PAGE_BYTES or state > State.EXCERPT or quality >= len(QUALITIES):
         raise IntegrityError("superblock has a field out of its range")
     try:
         name = camera.rstrip(b"\0").decode("ascii")
@@ -197,7 +207,7 @@ def parse_superblock(raw: bytes) -> Superblock:
         created_utc_ns=UtcNs(created),
         recorder_public=public,
         generation=generation,
-        moving=bool(state),
+        state=State(state),
         version=version,
         signature=raw[SUPERBLOCK_SIGNED_BYTES : SUPERBLOCK_SIGNED_BYTES + SIGNATURE_BYTES],
     )

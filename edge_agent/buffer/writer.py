@@ -29,6 +29,7 @@ from edge_agent.buffer.format import (
     Kind,
     Page,
     RecordHeader,
+    State,
     Superblock,
     chain_start,
     next_chain,
@@ -335,9 +336,10 @@ class RingWriter:
                 f"ring was made with another recorder key: ring={name}",
                 hint="Restore the recorder's key, or move this file away for a new ring.",
             )
-        if superblock.moving:
+        if superblock.state is not State.READY:
             raise RingError(
-                f"ring is still being moved: ring={name}", hint="Finish the move first: it goes on where it stopped."
+                f"ring is not one to record to: ring={name} state={superblock.state.name.lower()}",
+                hint="A move goes on where it stopped when it is started again; an excerpt belongs to a request.",
             )
 
     def _demand_usable(self) -> None:

@@ -1,0 +1,575 @@
+"""The releaser's side of a ring: find, read back, prove. Opens files read-only, beside a writer, without locks.
+
+Owns the only way to decrypt for release: ``read`` takes a ``Grant``. Must never hand out bytes whose tag, digest and
+place were not checked, nor anything of a block whose page changed meanwhile.
+"""
+
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from edge_agent.buffer.block import BlockScan, BlockWalk, Damage, Located, is_body_good, read_body
+from edge_agent.buffer.crypt import BlockCipher, verify_page
+from edge_agent.buffer.disk import Disk, FileDisk
+from edge_agent.buffer.format import FLAG_FLOOR_ONLY, Kind, Page, RecordHeader, Superblock, chain_start, parse_page
+from edge_agent.buffer.ring import BlockEntry, RingIndex, read_superblock
+from edge_agent.buffer.timeline import (
+    Segment,
+    Span,
+    TimedRecord,
+    add_segment,
+    find_conflicts,
+    lay_out,
+    time_records,
+)
+from edge_agent.clock import ClockState
+from edge_agent.consent.verdict import ExportOrder, Grant
+from edge_agent.errors import IntegrityError, OverwrittenError, RingError
+from edge_agent.units import MINUTE_NS, UtcNs, Window
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS = 3
+_CACHED_BLOCKS = 16
+_OPEN_BLOCK_SLACK_NS = 12 * MINUTE_NS
+_START_SLACK_NS = MINUTE_NS
+_FAR = 1 << 62
+_MAX_REASON_CHARS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """One record read back: checked, decrypted, and with what a proof of it needs."""
+
+    ring_id: bytes
+    seq: int
+    index: int
+    header: RecordHeader
+    header_bytes: bytes
+    body_sha256: bytes
+    clock_state: ClockState
+    boot_id: bytes
+    run_id: bytes
+    start_ns: UtcNs
+    """The time that counts: as written, or rebased on boot time where the clock was floor-only."""
+    rebased: bool
+    attested: bool
+    """A later header page signs the end of this block: signed at the time of recording, not by the gateway alone."""
+    plaintext: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Something of a window that cannot be had: it becomes a declared gap."""
+
+    seq: int
+    index: int | None
+    window: Window | None
+    reason: str
+    """``overwritten``, ``erased``, ``damaged``, ``unreadable`` or ``clock-conflict``."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRecord:
+    """What a stranger needs of one record to walk the chain."""
+
+    header_bytes: bytes
+    body_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BlockEvidence:
+    """A block without its footage: pages as they lie on the disk, and every record's header and body digest."""
+
+    seq: int
+    page_bytes: bytes
+    next_page_bytes: bytes | None
+    """Signs the end of the block; None while the block is open: then only the gateway attests it."""
+    records: tuple[EvidenceRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    page: Page
+    page_bytes: bytes
+    next_page_bytes: bytes | None
+    scan: BlockScan
+
+
+class RingReader:
+    """Reads one ring. Make it with ``open``; one thread at a time."""
+
+    def __init__(
+        self, disk: Disk, vault_private: X25519PrivateKey | None, recorder_public: Ed25519PublicKey | None = None
+    ) -> None:
+        self._disk, self._vault = disk, vault_private
+        self._superblock = read_superblock(disk).superblock
+        self._recorder = recorder_public or Ed25519PublicKey.from_public_bytes(self._superblock.recorder_public)
+        self._index = RingIndex(disk, self._superblock)
+        self._index.load()
+        self._cache: OrderedDict[bytes, _Block] = OrderedDict()
+
+    @classmethod
+    def open(
+        cls, path: Path, vault_private: X25519PrivateKey | None, recorder_public: Ed25519PublicKey | None = None
+    ) -> Self:
+        """Open a ring read-only.
+
+        Args:
+            path: The ring file, or an excerpt of one.
+            vault_private: Opens footage and the reasons of gaps; None reads headers only.
+            recorder_public: The pinned key of the recorder; None believes the one in the superblock.
+
+        Raises:
+            UnsupportedVersionError: A newer program wrote it.
+            RingError: It cannot be opened or is no ring.
+        """
+        disk = FileDisk.open(path)
+        try:
+            return cls(disk, vault_private, recorder_public)
+        except BaseException:
+            disk.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._disk.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def superblock(self) -> Superblock:
+        """The ring's ids and geometry."""
+        return self._superblock
+
+    @property
+    def index(self) -> RingIndex:
+        """The blocks as the header pages tell them; ``refresh`` brings it up to date."""
+        return self._index
+
+    def pages(self) -> Iterator[Page]:
+        """Yield the readable header pages, oldest block first."""
+        self._index.refresh()
+        for entry in self._index.entries():
+            try:
+                yield parse_page(self._index.read_page(entry.seq))
+            except IntegrityError:
+                continue
+
+    def head(self) -> tuple[int, bytes]:
+        """Return the newest block's number and the chain value at its present end: for the ledger."""
+        self._index.refresh()
+        newest = self._index.newest_seq
+        if newest == 0:
+            return 0, b""
+        return newest, self._load(newest).scan.chain
+
+    def read(
+        self, grant: Grant, camera: str, *, on_loss: Callable[[Loss], None] | None = None
+    ) -> Iterator[StoredRecord]:
+        """Decrypt what a grant allows of one camera, in the order in which it was recorded.
+
+        Yields records of every kind that touch a granted window; cutting at access units is the clip's work.
+
+        Args:
+            grant: The verdict; nothing else opens footage.
+            camera: The camera's id; the ring must be its ring, in the granted quality.
+            on_loss: Told of everything that cannot be had. None raises at the first loss.
+
+        Raises:
+            TypeError: It is no grant.
+            RingError: The grant is not for this ring.
+            OverwrittenError: Something was overwritten or erased, and ``on_loss`` is None.
+            IntegrityError: Something is damaged, in conflict or unreadable, and ``on_loss`` is None.
+        """
+        windows = self._granted(grant, camera)
+        return self._read_windows(windows, on_loss, as_written=False)
+
+    def read_own(self, order: ExportOrder, *, on_loss: Callable[[Loss], None] | None = None) -> Iterator[StoredRecord]:
+        """Decrypt the owner's own footage for an export, floor-only times as written and conflicts included."""
+        if not isinstance(order, ExportOrder):
+            raise TypeError("an export needs the owner's order")
+        self._check_camera(order.camera, order.quality.value)
+        return self._read_windows((order.window,), on_loss, as_written=True)
+
+    def evidence(self, grant: Grant, camera: str) -> Iterator[BlockEvidence]:
+        """Yield what proves the granted records: the blocks that hold them, without their footage."""
+        windows = self._granted(grant, camera)
+        self._index.refresh()
+        offsets = self._boot_offsets()
+        for seq in self._find_blocks(windows, offsets):
+            try:
+                block = self._load(seq)
+            except RingError:
+                continue
+            timed = time_records(block.page, block.scan.records, offsets)
+            if any(record.matches(windows) and record.place.header.kind is Kind.GOP for record in timed):
+                yield self._evidence_of(block)
+
+    def coverage(self, window: Window) -> list[Span]:
+        """Tile a window with footage and gaps. Headers only; reasons of gaps need the vault key."""
+        self._index.refresh()
+        offsets = self._boot_offsets()
+        segments: list[Segment] = []
+        gaps: list[Span] = []
+        for seq in self._find_blocks((window,), offsets, tombstones=True):
+            entry = self._index.find(seq)
+            if entry is not None and entry.tombstone:
+                _note_gap(gaps, _entry_window(entry), "erased")
+                continue
+            try:
+                block = self._load(seq)
+            except RingError as error:
+                reason = "overwritten" if isinstance(error, OverwrittenError) else "damaged"
+                _note_gap(gaps, _entry_window(entry) if entry else None, reason)
+                continue
+            self._cover(block, window, offsets, segments, gaps)
+        return lay_out(window, segments, find_conflicts(segments), gaps)
+
+    # ---- inside
+
+    def _granted(self, grant: Grant, camera: str) -> tuple[Window, ...]:
+        # An Ask looks alike: only the type says that it was granted.
+        if not isinstance(grant, Grant):
+            raise TypeError("footage is opened by a grant alone")
+        granted = next((each for each in grant.cameras if each.camera == camera), None)
+        if granted is None:
+            raise RingError(f"camera is not in the grant: camera={camera}")
+        self._check_camera(camera, granted.quality.value)
+        return granted.windows
+
+    def _check_camera(self, camera: str, quality: str) -> None:
+        if (self._superblock.camera, self._superblock.quality) != (camera, quality):
+            raise RingError(
+                f"ring belongs to another camera: ring={self._superblock.camera}.{self._superblock.quality}"
+                f" asked={camera}.{quality}"
+            )
+
+    def _read_windows(
+        self, windows: Sequence[Window], on_loss: Callable[[Loss], None] | None, *, as_written: bool
+    ) -> Iterator[StoredRecord]:
+        if self._vault is None:
+            raise RingError(f"ring was opened without the vault key: ring={self._disk.name}")
+        tell = on_loss or _raise_loss
+        self._index.refresh()
+        offsets = self._boot_offsets()
+        seqs = self._find_blocks(windows, offsets, as_written=as_written)
+        conflicts = [] if as_written else self._find_conflicts(seqs, windows, offsets)
+        for seq in seqs:
+            yield from self._read_block(seq, windows, offsets, conflicts, tell, as_written=as_written)
+
+    def _find_conflicts(
+        self, seqs: Sequence[int], windows: Sequence[Window], offsets: dict[bytes, int]
+    ) -> list[Window]:
+        segments: list[Segment] = []
+        for seq in seqs:
+            try:
+                block = self._load(seq)
+            except RingError:
+                continue
+            for record in time_records(block.page, block.scan.records, offsets):
+                if record.matches(windows):
+                    add_segment(segments, record)
+        return find_conflicts(segments)
+
+    def _read_block(
+        self,
+        seq: int,
+        windows: Sequence[Window],
+        offsets: dict[bytes, int],
+        conflicts: Sequence[Window],
+        tell: Callable[[Loss], None],
+        *,
+        as_written: bool,
+    ) -> Iterator[StoredRecord]:
+        entry = self._index.find(seq)
+        try:
+            block = self._load(seq)
+            cipher = BlockCipher.open(block.page.sealed_key, self._vault_key(), block.page.ring_id, seq)
+        except RingError as error:
+            tell(Loss(seq, None, _entry_window(entry) if entry else None, _reason_of(error)))
+            return
+        timed = time_records(block.page, block.scan.records, offsets, as_written=as_written)
+        for loss in _losses_of(block, timed, windows):
+            tell(loss)
+        for record in timed:
+            if not record.matches(windows):
+                continue
+            header = record.place.header
+            if header.kind is Kind.GOP and record.matches(conflicts):
+                tell(Loss(seq, header.index, record.window, "clock-conflict"))
+                continue
+            try:
+                plaintext, digest = self._open_record(block, cipher, record.place)
+            except RingError as error:
+                if block.next_page_bytes is None and record is timed[-1] and not isinstance(error, OverwrittenError):
+                    return  # The open block's last record is still on its way to the disk.
+                tell(Loss(seq, header.index, record.window, _reason_of(error)))
+                if isinstance(error, OverwrittenError):
+                    return
+                continue
+            yield _stored(block, record, plaintext, digest)
+
+    def _open_record(self, block: _Block, cipher: BlockCipher, place: Located) -> tuple[bytes, bytes]:
+        """Read, check and decrypt one record; then see that its block is still the same (FORMAT 6.7)."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                body = read_body(self._disk, self._superblock, place)
+                if not is_body_good(place, body):
+                    raise IntegrityError(
+                        f"record digest mismatch: ring={self._disk.name} block={block.page.seq}"
+                        f" index={place.header.index}"
+                    )
+                plaintext = cipher.decrypt_record(place.header, place.header_bytes, body)
+            except IntegrityError:
+                self._demand_unchanged(block)
+                if attempt + 1 == _ATTEMPTS:
+                    raise
+                continue
+            self._demand_unchanged(block)
+            return plaintext, place.body_sha256
+        raise AssertionError("unreachable")
+
+    def _demand_unchanged(self, block: _Block) -> None:
+        raw = self._index.read_page(block.page.seq)
+        if raw != block.page_bytes:
+            raise OverwrittenError(f"{self._what_became(raw, block.page.seq)}: block={block.page.seq}")
+
+    def _what_became(self, raw: bytes, seq: int) -> str:
+        try:
+            page = parse_page(raw)
+        except IntegrityError:
+            return "overwritten"
+        return "erased" if page.seq == seq and page.tombstone else "overwritten"
+
+    def _load(self, seq: int) -> _Block:
+        """Read a block's pages and headers; twice the same page around them, or it is not this block any more."""
+        for attempt in range(_ATTEMPTS):
+            raw = self._index.read_page(seq)
+            cached = self._cache.get(raw)
+            if cached is not None and cached.next_page_bytes is not None:
+                self._cache.move_to_end(raw)
+                return cached
+            try:
+                page = parse_page(raw)
+            except IntegrityError:
+                if attempt + 1 == _ATTEMPTS:
+                    raise
+                continue  # Perhaps read in the middle of being written.
+            if page.seq != seq or page.tombstone or page.ring_id != self._superblock.ring_id:
+                raise OverwrittenError(f"{self._what_became(raw, seq)}: block={seq}")
+            verify_page(raw, page, self._recorder)
+            next_raw, limit = self._next_page(seq)
+            scan = BlockWalk(self._disk, self._superblock, seq, chain_start(raw), limit).scan()
+            block = _Block(page, raw, next_raw, scan)
+            self._demand_unchanged(block)
+            self._cache[raw] = block
+            while len(self._cache) > _CACHED_BLOCKS:
+                self._cache.popitem(last=False)
+            return block
+        raise AssertionError("unreachable")
+
+    def _next_page(self, seq: int) -> tuple[bytes | None, int | None]:
+        """Return the page that signs the end of block ``seq`` and the length that it accepts, if there is one."""
+        raw = self._index.read_page(seq + 1)
+        try:
+            page = parse_page(raw)
+            if page.seq != seq + 1 or page.ring_id != self._superblock.ring_id or page.previous_lost:
+                return None, None
+            verify_page(raw, page, self._recorder)
+        except IntegrityError:
+            return None, None
+        return raw, page.previous.accepted_bytes
+
+    def _vault_key(self) -> X25519PrivateKey:
+        if self._vault is None:
+            raise RingError(f"ring was opened without the vault key: ring={self._disk.name}")
+        return self._vault
+
+    def _boot_offsets(self) -> dict[bytes, int]:
+        """Return UTC minus boot time for every boot that was synchronised at some time (FORMAT 6.8)."""
+        offsets: dict[bytes, int] = {}
+        waiting: dict[bytes, int] = {}
+        for entry in self._index.entries():
+            if entry.clock_state is ClockState.SYNCHRONISED:
+                offsets.setdefault(entry.boot_id, entry.opened_utc_ns - entry.opened_boot_ns)
+            elif not entry.tombstone:
+                waiting[entry.boot_id] = entry.seq
+        for boot_id, seq in waiting.items():
+            if boot_id not in offsets:
+                offset = self._find_offset(seq)
+                if offset is not None:
+                    offsets[boot_id] = offset
+        return offsets
+
+    def _find_offset(self, seq: int) -> int | None:
+        """Look inside a block that was opened floor-only for a record of a clock that has synchronised since."""
+        try:
+            records = self._load(seq).scan.records
+        except RingError:
+            return None
+        for place in records:
+            if not place.header.flags & FLAG_FLOOR_ONLY:
+                return place.header.start_ns - place.header.boot_ns
+        return None
+
+    def _find_blocks(
+        self,
+        windows: Sequence[Window],
+        offsets: dict[bytes, int],
+        *,
+        tombstones: bool = False,
+        as_written: bool = False,
+    ) -> list[int]:
+        """Return the blocks that may hold anything of the windows, oldest first; a sieve, never short."""
+        first = min(window.start for window in windows)
+        last = max(window.end for window in windows)
+        entries = self._index.entries()
+        found: list[int] = []
+        for at, entry in enumerate(entries):
+            if entry.tombstone and not tombstones:
+                continue
+            if entry.ended and entry.records and entry.clock_state is ClockState.SYNCHRONISED:
+                start, end = entry.oldest_ns, entry.newest_ns
+            else:
+                following = entries[at + 1] if at + 1 < len(entries) else None
+                start, end = _guess_span(entry, following, offsets, as_written=as_written)
+            if start < last and first < end + 1:
+                found.append(entry.seq)
+        return found
+
+    def _cover(
+        self, block: _Block, window: Window, offsets: dict[bytes, int], segments: list[Segment], gaps: list[Span]
+    ) -> None:
+        timed = time_records(block.page, block.scan.records, offsets)
+        for loss in _losses_of(block, timed, (window,)):
+            _note_gap(gaps, loss.window, loss.reason)
+        for record in timed:
+            if not record.matches((window,)):
+                continue
+            add_segment(segments, record)
+            if record.place.header.kind is Kind.GAP:
+                _note_gap(gaps, record.window, self._reason_in(block, record.place))
+
+    def _reason_in(self, block: _Block, place: Located) -> str:
+        """Read the reason of a GAP record, where the vault key is at hand."""
+        if self._vault is None:
+            return "gap"
+        try:
+            cipher = BlockCipher.open(block.page.sealed_key, self._vault, block.page.ring_id, block.page.seq)
+            plaintext, _ = self._open_record(block, cipher, place)
+            reason = json.loads(plaintext).get("reason", "gap")
+        except (RingError, ValueError, AttributeError, RecursionError):
+            return "gap"
+        return str(reason)[:_MAX_REASON_CHARS]
+
+    def _evidence_of(self, block: _Block) -> BlockEvidence:
+        suspect = {damage.index for damage in block.scan.damage}
+        records = []
+        for place in block.scan.records:
+            digest = place.body_sha256
+            if place.header.index in suspect:
+                digest = place.digest_of(read_body(self._disk, self._superblock, place))
+            records.append(EvidenceRecord(place.header_bytes, digest))
+        self._demand_unchanged(block)
+        return BlockEvidence(block.page.seq, block.page_bytes, block.next_page_bytes, tuple(records))
+
+
+def _stored(block: _Block, record: TimedRecord, plaintext: bytes, digest: bytes) -> StoredRecord:
+    header = record.place.header
+    return StoredRecord(
+        ring_id=block.page.ring_id,
+        seq=header.seq,
+        index=header.index,
+        header=header,
+        header_bytes=record.place.header_bytes,
+        body_sha256=digest,
+        clock_state=record.clock_state,
+        boot_id=block.page.boot_id,
+        run_id=record.run_id,
+        start_ns=header.start_ns if record.start_ns is None else record.start_ns,
+        rebased=record.rebased,
+        attested=block.next_page_bytes is not None,
+        plaintext=plaintext,
+    )
+
+
+def _losses_of(block: _Block, timed: Sequence[TimedRecord], windows: Sequence[Window]) -> Iterator[Loss]:
+    """Yield the stretches of a block whose headers are gone, with the span between their neighbours."""
+    for damage in block.scan.damage:
+        if damage.reason == "chain":
+            continue  # The record itself will fail its digest, if it is the one that was changed.
+        span = _span_around(damage, timed)
+        if span is None or any(span.intersect(window) for window in windows):
+            yield Loss(block.page.seq, damage.index, span, "damaged")
+
+
+def _span_around(damage: Damage, timed: Sequence[TimedRecord]) -> Window | None:
+    before = max((_end_ns(record) for record in timed if record.place.header.index < damage.index), default=None)
+    after = min(
+        (
+            record.start_ns
+            for record in timed
+            if record.place.header.index > damage.index and record.start_ns is not None
+        ),
+        default=None,
+    )
+    if before is None or after is None or before >= after:
+        return None
+    return Window(UtcNs(before), after)
+
+
+def _end_ns(record: TimedRecord) -> int:
+    return 0 if record.start_ns is None else record.start_ns + record.place.header.duration_ns
+
+
+def _guess_span(
+    entry: BlockEntry, following: BlockEntry | None, offsets: dict[bytes, int], *, as_written: bool
+) -> tuple[int, int]:
+    """Bound a block whose span no page states: the open block, or one that was opened floor-only."""
+    if entry.clock_state is ClockState.SYNCHRONISED:
+        if entry.ended:
+            return _FAR, -_FAR  # It holds no record.
+        start = min(entry.first_start_ns, entry.opened_utc_ns) - _START_SLACK_NS
+        return start, _FAR if following is None else max(following.opened_utc_ns, start) + _OPEN_BLOCK_SLACK_NS
+    offset = offsets.get(entry.boot_id)
+    if offset is None:
+        return (-_FAR, _FAR) if as_written else (_FAR, -_FAR)
+    start = entry.opened_boot_ns + offset - _START_SLACK_NS
+    end = start + _OPEN_BLOCK_SLACK_NS
+    return start, max(end, entry.newest_ns) if entry.ended else end
+
+
+def _entry_window(entry: BlockEntry) -> Window | None:
+    if not entry.ended or entry.newest_ns <= entry.oldest_ns:
+        return None
+    return Window(UtcNs(entry.oldest_ns), UtcNs(entry.newest_ns))
+
+
+def _note_gap(gaps: list[Span], window: Window | None, reason: str) -> None:
+    if window is not None:
+        gaps.append(Span(window, "gap", reason))
+
+
+def _reason_of(error: RingError) -> str:
+    if isinstance(error, OverwrittenError):
+        return "erased" if str(error).startswith("erased") else "overwritten"
+    return "damaged" if isinstance(error, IntegrityError) else "unreadable"
+
+
+def _raise_loss(loss: Loss) -> None:
+    message = f"{loss.reason}: block={loss.seq} index={loss.index}"
+    if loss.reason in ("overwritten", "erased"):
+        raise OverwrittenError(message)
+    raise IntegrityError(message)

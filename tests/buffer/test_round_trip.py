@@ -1,0 +1,211 @@
+"""What is written is what is read back, and nothing else."""
+
+import pytest
+
+from edge_agent.buffer.format import FLAG_CONTINUES, Kind
+from edge_agent.clock import ClockState
+from edge_agent.consent.verdict import Ask
+from edge_agent.errors import IntegrityError, RecordTooLargeError, RingBusyError, RingError
+from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window
+from tests.buffer.rig import START, Rig, everything, make_grant, make_order, read_all
+
+
+def test_read_yields_what_was_appended_in_order(rig: Rig) -> None:
+    """Payloads, times, commitments and flags come back as they were given."""
+    rig.create()
+    with_notes = rig.writer()
+    rig.clock.run(SECOND_NS)
+    drafts = [
+        rig.note(Kind.RUN, b"{}"),
+        rig.gop(20_000),
+        rig.gop(1, flags=FLAG_CONTINUES),
+        rig.note(Kind.GAP, duration_ns=SECOND_NS),
+        rig.note(Kind.CLOCK, b"{}"),
+    ]
+    for draft in drafts:
+        with_notes.append(draft)
+    with_notes.close()
+    with rig.reader() as reader:
+        records = read_all(reader)
+    assert [(each.header.kind, each.plaintext, each.header.commitment) for each in records] == [
+        (draft.kind, draft.payload, draft.commitment) for draft in drafts
+    ]
+    assert [each.header.flags for each in records] == [0, 0, FLAG_CONTINUES, 0, 0]
+    assert [each.index for each in records] == list(range(5))
+
+
+def test_read_survives_many_laps(rig: Rig) -> None:
+    """After wrapping around, exactly the newest blocks are there, each whole, each attested but the last."""
+    rig.create(blocks=4)
+    writer = rig.writer()
+    drafts = rig.record(writer, 200)
+    writer.close()
+    with rig.reader() as reader:
+        records = read_all(reader)
+    assert len(records) > 20
+    assert [each.plaintext for each in records] == [draft.payload for draft in drafts[-len(records) :]]
+    last = max(each.seq for each in records)
+    assert {each.seq for each in records if not each.attested} == {last}
+    assert {each.seq for each in records} == set(range(last - 3, last + 1))
+
+
+def test_read_yields_only_the_window(rig: Rig) -> None:
+    """A record outside every granted window is not decrypted."""
+    rig.create(blocks=16)
+    writer = rig.writer()
+    rig.record(writer, 60)
+    window = Window(UtcNs(START + 20 * SECOND_NS), UtcNs(START + 25 * SECOND_NS))
+    with rig.reader() as reader:
+        records = read_all(reader, window)
+    assert [(each.start_ns - START) // SECOND_NS for each in records] == [20, 21, 22, 23, 24]
+
+
+def test_read_follows_a_writer_beside_it(rig: Rig) -> None:
+    """A reader that is open sees new records and new blocks without being opened again."""
+    rig.create(blocks=16)
+    writer = rig.writer()
+    with rig.reader() as reader:
+        assert read_all(reader) == []
+        rig.record(writer, 3)
+        assert len(read_all(reader)) == 3
+        rig.record(writer, 30)
+        assert len(read_all(reader)) == 33
+
+
+def test_restart_begins_a_new_block(rig: Rig) -> None:
+    """After a restart the chain goes on, in a new block; everything from before is there."""
+    rig.create(blocks=16)
+    drafts = []
+    for _ in range(5):
+        writer = rig.writer()
+        drafts += rig.record(writer, 3)
+        writer.close()
+    with rig.reader() as reader:
+        records = read_all(reader)
+    assert [each.plaintext for each in records] == [draft.payload for draft in drafts]
+    assert {each.seq for each in records} == {1, 2, 3, 4, 5}
+
+
+def test_read_needs_a_grant(rig: Rig) -> None:
+    """Neither an ask nor a grant for another camera opens anything."""
+    rig.create()
+    rig.record(rig.writer(), 3)
+    grant = make_grant()
+    with rig.reader() as reader:
+        with pytest.raises(TypeError):
+            reader.read(Ask(grant.request, grant.cameras, (), START, START), "door")  # type: ignore[arg-type]
+        with pytest.raises(RingError, match="not in the grant"):
+            reader.read(grant, "yard")
+        with pytest.raises(RingError, match="another camera"):
+            reader.read(make_grant(camera="yard"), "yard")
+
+
+def test_append_refuses_what_does_not_fit(rig: Rig) -> None:
+    """A payload larger than a block is refused before anything is written, and recording goes on."""
+    rig.create()
+    writer = rig.writer()
+    with pytest.raises(RecordTooLargeError):
+        writer.append(rig.gop(writer.max_payload_bytes + 1))
+    writer.append(rig.gop(writer.max_payload_bytes))
+    with rig.reader() as reader:
+        assert len(read_all(reader)) == 1
+
+
+def test_second_writer_is_refused(rig: Rig) -> None:
+    """One ring has one writer."""
+    rig.create()
+    writer = rig.writer()
+    with pytest.raises(RingBusyError):
+        rig.writer()
+    writer.close()
+    rig.writer().close()
+
+
+def test_floor_only_footage_is_rebased_once_the_boot_synchronises(rig: Rig) -> None:
+    """Floor-only records match no window by their written time; once the boot is synchronised they match by boot time."""
+    rig.create(blocks=16)
+    rig.clock.state_now, rig.clock.utc_ns = ClockState.FLOOR_ONLY, 5 * SECOND_NS
+    writer = rig.writer()
+    rig.record(writer, 5)
+    with rig.reader() as reader:
+        assert read_all(reader) == []
+        assert len(list(reader.read_own(make_order(everything())))) == 5
+    rig.clock.state_now, rig.clock.utc_ns = ClockState.SYNCHRONISED, START
+    rig.record(writer, 2)
+    window = Window(UtcNs(START - 3 * SECOND_NS), UtcNs(START))
+    with rig.reader() as reader:
+        records = read_all(reader, window)
+    assert [each.rebased for each in records] == [True] * 3
+    assert [each.start_ns - START for each in records] == [-3 * SECOND_NS, -2 * SECOND_NS, -SECOND_NS]
+
+
+def test_two_runs_that_claim_the_same_time_are_not_released(rig: Rig) -> None:
+    """After the clock went back, what both runs claim is a conflict, what one claims alone is released."""
+    rig.create(blocks=32)
+    writer = rig.writer()
+    rig.record(writer, 30)
+    rig.clock.utc_ns -= 10 * SECOND_NS
+    writer.append(rig.note(Kind.RUN, b"{}"))
+    rig.record(writer, 30)
+    lost = []
+    with rig.reader() as reader:
+        records = [each for each in read_all(reader, on_loss=lost.append) if each.header.kind is Kind.GOP]
+        spans = reader.coverage(Window(START, UtcNs(START + 50 * SECOND_NS)))
+    assert {each.reason for each in lost} == {"clock-conflict"}
+    assert len(lost) == 20
+    assert [(each.start_ns - START) // SECOND_NS for each in records] == [*range(20), *range(30, 50)]
+    assert [(span.kind, span.reason, span.window.duration_ns // SECOND_NS) for span in spans] == [
+        ("footage", None, 20),
+        ("gap", "clock-conflict", 10),
+        ("footage", None, 20),
+    ]
+
+
+def test_coverage_tells_gaps_and_their_reasons(rig: Rig) -> None:
+    """A recorded gap keeps its reason, an unexplained one is called not-recorded."""
+    rig.create(blocks=32)
+    writer = rig.writer()
+    rig.record(writer, 10)
+    rig.clock.run(20 * SECOND_NS)
+    writer.append(rig.note(Kind.GAP, duration_ns=20 * SECOND_NS))
+    rig.record(writer, 10)
+    rig.clock.run(HOUR_NS)
+    with rig.reader() as reader:
+        spans = reader.coverage(Window(START, UtcNs(START + 60 * SECOND_NS)))
+    assert [(span.kind, span.reason, span.window.duration_ns // SECOND_NS) for span in spans] == [
+        ("footage", None, 10),
+        ("gap", "camera-down", 20),
+        ("footage", None, 10),
+        ("gap", "not-recorded", 20),
+    ]
+
+
+def test_evidence_walks_the_chain_from_page_to_page(rig: Rig) -> None:
+    """Header bytes and body digests alone lead from a block's page to the value that the next page signs."""
+    from edge_agent.buffer.format import chain_start, next_chain, parse_page, record_digest
+
+    rig.create(blocks=16)
+    rig.record(rig.writer(), 40)
+    with rig.reader() as reader:
+        blocks = list(reader.evidence(make_grant(), "door"))
+    assert len(blocks) > 3
+    for block in blocks:
+        chain = chain_start(block.page_bytes)
+        for record in block.records:
+            chain = next_chain(chain, record_digest(record.header_bytes, record.body_sha256))
+        if block.next_page_bytes is not None:
+            assert parse_page(block.next_page_bytes).previous_chain == chain
+    assert [block.next_page_bytes is None for block in blocks] == [False] * (len(blocks) - 1) + [True]
+
+
+def test_reader_refuses_another_recorders_pages(rig: Rig) -> None:
+    """Pages that another key signed are damage, even where that key is in the superblock."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from edge_agent.buffer.reader import RingReader
+
+    rig.create()
+    rig.record(rig.writer(), 3)
+    pinned = Ed25519PrivateKey.generate().public_key()
+    with RingReader.open(rig.path, rig.keys.vault, pinned) as reader, pytest.raises(IntegrityError):
+        read_all(reader)
