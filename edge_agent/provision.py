@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge_agent.errors import CustodyError
 from edge_agent.keys import (
     KEY_HOLDER,
+    KeyStore,
     custody_note_path,
     decode_private,
     encode_private,
@@ -126,7 +127,7 @@ def _create_key(state_dir: Path, name: str, owner_passphrase: str | None) -> boo
         if name in PUBLIC_KEYS and not public.exists():
             passphrase = owner_passphrase.encode() if owner_passphrase is not None else None
             again = decode_private(read_guarded(path, forbidden=0o077), passphrase, str(path))
-            _write_new(public, encode_public(again.public_key()), 0o644)
+            write_new(public, encode_public(again.public_key()), 0o644)
         return False
     if custody_note_path(state_dir).exists():
         return False  # sealed by the installer: the file is gone because the credential has it
@@ -139,26 +140,67 @@ def _create_key(state_dir: Path, name: str, owner_passphrase: str | None) -> boo
         pem = encode_encrypted(key, owner_passphrase)
     else:
         pem = encode_private(key)
-    _write_new(path, pem, 0o600)
+    write_new(path, pem, 0o600)
     if name in PUBLIC_KEYS:
-        _write_new(public, encode_public(key.public_key()), 0o644)
+        write_new(public, encode_public(key.public_key()), 0o644)
     return True
 
 
-def _write_new(path: Path, content: bytes, mode: int) -> None:
-    """Write a file that is either whole or absent after a power cut, and never replace one."""
+def write_csr(state_dir: Path, path: Path) -> bool:
+    """Write the gateway's application to an RTCC (PROTOCOL 7), unless it is there already.
+
+    Returns:
+        False where nothing was written: the file is there, or the TLS key is sealed and only the releaser has it.
+    """
+    from edge_agent.uplink.csr import encode_csr
+
+    if path.exists() or not private_path(state_dir, "tls").exists():
+        return False
+    keys = KeyStore(state_dir, "releaser", credentials_dir=None)
+    csr = encode_csr(
+        keys.load_private("tls"),
+        gateway=keys.load_public("gateway"),
+        recorder=keys.load_public("recorder"),
+        owner=keys.load_public("owner"),
+    )
+    try:
+        write_new(path, csr, 0o644)
+    except OSError as error:
+        raise CustodyError(f"file cannot be written: {path}: {error.strerror}") from error
+    return True
+
+
+def write_new(path: Path, content: bytes, mode: int) -> None:
+    """Write a file that is whole or absent after a power cut; FileExistsError where there is one already."""
+    part = _write_part(path, content, mode)
+    try:
+        os.link(part, path)  # unlike rename, refuses where the file is there
+    finally:
+        part.unlink()
+    _sync_folder(path.parent)
+
+
+def replace(path: Path, content: bytes, mode: int) -> None:
+    """Write a file, or put it in the place of another, so that a power cut leaves one of the two whole."""
+    _write_part(path, content, mode).rename(path)
+    _sync_folder(path.parent)
+
+
+def _write_part(path: Path, content: bytes, mode: int) -> Path:
     part = path.with_name(f".{path.name}.new")
     part.unlink(missing_ok=True)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)
+        os.fchmod(descriptor, mode)  # whatever the umask
         file.write(content)
         file.flush()
         os.fsync(descriptor)
-    os.link(part, path)  # unlike rename, refuses where the file is there
-    part.unlink()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    return part
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

@@ -1,0 +1,114 @@
+"""``edge-agent enrol FILE``: install what the RTCC sent, once a person has compared its roots."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_agent.commands.daemon import add_config
+
+if TYPE_CHECKING:
+    from edge_agent.config import Config
+    from edge_agent.enrolment import Enrolment
+
+_DESCRIPTION = """\
+Verify the enrolment file that the RTCC made from your gateway.csr, show whom it makes this gateway believe, and
+install it.
+
+The RTCC's root keys decide who may ask for footage. Compare their thumbprints with those that the RTCC publishes, over
+another way than the one the file came by, before you answer yes.
+"""
+_EPILOG = """\
+examples:
+  sudo edge-agent enrol rtcc.json                     shows the thumbprints and asks
+  edge-agent enrol rtcc.json --expect T1 --expect T2 --expect T3    compares for you, for scripts
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "enrol",
+        help="install the RTCC's enrolment file",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="what the RTCC sent")
+    add_config(parser)
+    parser.add_argument(
+        "--expect", action="append", default=[], metavar="THUMBPRINT", help="a root's thumbprint; all, and no others"
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask (for trials: compares nothing)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Verify, show, ask, install; 0 once it is installed."""
+    from edge_agent.config import load_config
+    from edge_agent.enrolment import MAX_ENROLMENT_BYTES, parse_enrolment
+    from edge_agent.errors import ConfigError, CustodyError
+
+    config = load_config(args.config)
+    try:
+        with args.file.open("rb") as file:
+            raw = file.read(MAX_ENROLMENT_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{args.file}: file cannot be read: {error.strerror}") from error
+    enrolment = parse_enrolment(raw, str(args.file))
+    _check_ours(config, enrolment)
+    _show(enrolment)
+    if args.expect:
+        if sorted(args.expect) != list(enrolment.root_thumbprints):
+            raise CustodyError("the roots are not those that were expected; nothing was installed")
+    elif not args.yes and not _is_confirmed():
+        print("nothing was installed", file=sys.stderr)
+        return os.EX_NOPERM
+    _install(config.uplink.enrolment, raw)
+    print(f"installed: {config.uplink.enrolment}")
+    print("next: edge-agent check; then the owner signs (edge-agent consent sign): signatures made for other roots end")
+    return 0
+
+
+def _check_ours(config: "Config", enrolment: "Enrolment") -> None:
+    """Refuse a certificate for another key than this gateway's: the upload would fail weeks later."""
+    from edge_agent.errors import CustodyError
+    from edge_agent.keys import KeyStore, private_path, thumbprint
+
+    if not private_path(config.state_dir, "tls").exists():
+        return  # sealed: only the releaser sees it; `check` there compares
+    key = KeyStore(config.state_dir, "releaser").load_private("tls").public_key()
+    if thumbprint(key) != enrolment.tls_thumbprint:
+        raise CustodyError(
+            "the certificate is for another TLS key than this gateway's", "send this gateway's own gateway.csr"
+        )
+
+
+def _show(enrolment: "Enrolment") -> None:
+    print(f"RTCC:      {enrolment.iss}")
+    print(f"gateway:   {enrolment.gateway}")
+    print(f"broker:    {enrolment.broker_host}:{enrolment.broker_port}")
+    for name, url in sorted(enrolment.uploads.items()):
+        print(f"uploads:   {name} to {url}")
+    print(f"roots:     {enrolment.threshold} of these {len(enrolment.roots)} must agree on who may ask")
+    for thumbprint in enrolment.root_thumbprints:
+        print(f"           {thumbprint}")
+
+
+def _is_confirmed() -> bool:
+    from edge_agent.errors import UsageError
+
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to compare the thumbprints", "in a script: --expect THUMBPRINT for each root")
+    return input("Are these the RTCC's thumbprints? [yes/no] ").strip().lower() == "yes"
+
+
+def _install(path: Path, raw: bytes) -> None:
+    from edge_agent.errors import ConfigError
+    from edge_agent.provision import replace
+
+    try:
+        replace(path, raw, 0o644)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}", "run it as root") from error

@@ -1,0 +1,188 @@
+"""``edge-agent init``: keys, state folder and a commented configuration for a new gateway."""
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+
+CONFIG_FILES = {
+    "edge-agent.yaml": 0o644,
+    "edge-agent.schema.json": 0o644,
+    "consent.yaml": 0o644,
+    "consent.schema.json": 0o644,
+}
+SECRET_FILES = {
+    "credentials.yaml": "# User names and passwords of the cameras, for the recorder alone:\n"
+    "# door: {username: viewer, password: 'any characters'}\n",
+    "notify.yaml": "# Services that tell the owner, for the releaser alone; the names go into `notify.services`:\n"
+    "# phone: ntfys://ntfy.example.net/topic\n",
+}
+CSR_FILE = "gateway.csr"
+
+_DESCRIPTION = """\
+Make a gateway's keys and folders, and write a commented configuration.
+
+Asks for the owner's passphrase, twice. It is the owner's and not the installer's: nothing can leave this house, and no
+refusal can be undone, without it. It cannot be recovered.
+
+May be run again at any time: what is there already is kept, keys above all.
+"""
+_EPILOG = """\
+examples:
+  sudo edge-agent init                              /etc/edge-agent and /var/lib/edge-agent
+  edge-agent init --config trial --state trial/state    a trial without root
+  edge-agent init --passphrase-file /dev/fd/3 3<<< "$PASSPHRASE"    in a script
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "init",
+        help="make keys, folders and a commented configuration",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path("/etc/edge-agent"),
+        metavar="DIR",
+        help="configuration goes here [%(default)s]",
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="keys, rings and ledger go here [as the configuration says, /var/lib/edge-agent in a new one]",
+    )
+    parser.add_argument(
+        "--passphrase-file",
+        type=Path,
+        metavar="FILE",
+        help="read the owner's passphrase from here (- for standard input)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make what is missing and say what comes next; 0, or the exit code of the error."""
+    from edge_agent.config import load_config
+    from edge_agent.provision import create_state, hand_over, is_complete, write_csr
+
+    folder: Path = (args.config.parent if args.config.suffix == ".yaml" else args.config).absolute()
+    state_dir: Path | None = args.state.absolute() if args.state is not None else None
+    written = _write_config(folder, state_dir)
+    config = load_config(folder / "edge-agent.yaml")
+    _check_state(config.state_dir, state_dir, folder)
+    passphrase = None if is_complete(config.state_dir) else _ask_passphrase(args.passphrase_file)
+    made = create_state(config.state_dir, passphrase)
+    if write_csr(config.state_dir, folder / CSR_FILE):
+        written.append(CSR_FILE)
+    with contextlib.suppress(OSError):  # /run/edge-agent is systemd's to make
+        config.gateway.run_dir.mkdir(mode=0o750, exist_ok=True)
+    is_handed_over = hand_over(config.state_dir)
+    _report(folder, config.state_dir, written, made, is_handed_over)
+    return 0
+
+
+def _write_config(folder: Path, state_dir: Path | None) -> list[str]:
+    from edge_agent.errors import ConfigError
+    from edge_agent.provision import write_new
+    from edge_agent.shipped import find_shipped, read_shipped
+
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, mode in CONFIG_FILES.items():
+            optional = name.endswith(".json") and find_shipped(f"config/{name}") is None
+            if optional or (folder / name).exists():
+                continue
+            text = read_shipped(f"config/{name}")
+            if name == "edge-agent.yaml" and state_dir is not None:
+                text = _move_state(text, state_dir)
+            write_new(folder / name, text.encode(), mode)
+            written.append(name)
+        for name, text in SECRET_FILES.items():
+            if not (folder / name).exists():
+                write_new(folder / name, text.encode(), 0o600)
+                written.append(name)
+    except OSError as error:
+        hint = "run it as root, or with --config and --state in a folder of yours"
+        raise ConfigError(f"{folder}: cannot be written: {error.strerror}", hint) from error
+    return written
+
+
+def _move_state(text: str, state_dir: Path) -> str:
+    """Put another state folder into the shipped text; a trial keeps its sockets there as well."""
+    import json
+
+    run_dir = state_dir / "run"
+    text = text.replace("\n  state_dir: /var/lib/edge-agent\n", f"\n  state_dir: {json.dumps(str(state_dir))}\n", 1)
+    return text.replace("\n  run_dir: /run/edge-agent\n", f"\n  run_dir: {json.dumps(str(run_dir))}\n", 1)
+
+
+def _check_state(configured: Path, wanted: Path | None, folder: Path) -> None:
+    from edge_agent.errors import UsageError
+
+    if wanted is not None and wanted != configured:
+        raise UsageError(
+            f"{folder / 'edge-agent.yaml'} is there already and says state_dir: {configured}",
+            "leave out --state, or change the file",
+        )
+
+
+def _ask_passphrase(path: Path | None) -> str:
+    from getpass import getpass
+
+    from edge_agent.commands.owner_key import read_passphrase
+    from edge_agent.errors import CustodyError, UsageError
+    from edge_agent.passphrase import MIN_CHARACTERS, check_strength
+
+    if path is not None:
+        passphrase = read_passphrase(path).decode()
+        check_strength(passphrase)
+        return passphrase
+    if not sys.stdin.isatty():
+        raise UsageError("the owner's passphrase is asked for at a terminal", "in a script: --passphrase-file FILE")
+    print(f"The owner chooses a passphrase of at least {MIN_CHARACTERS} characters. It cannot be recovered.")
+    passphrase = getpass("owner's passphrase: ")
+    check_strength(passphrase)
+    if getpass("once more: ") != passphrase:
+        raise CustodyError("the two passphrases differ; nothing was made")
+    return passphrase
+
+
+def _report(folder: Path, state_dir: Path, written: list[str], made: tuple[str, ...], is_handed_over: bool) -> None:
+    from edge_agent.keys import KeyStore, thumbprint
+    from edge_agent.provision import RECORDER_USER, RELEASER_USER
+
+    print(f"configuration: {folder}" + (f" (new: {', '.join(written)})" if written else " (nothing new)"))
+    print(f"state:         {state_dir}" + (f" (new keys: {', '.join(made)})" if made else " (all keys were there)"))
+    public = KeyStore(state_dir, "owner")
+    print(f"owner's key:   {thumbprint(public.load_public('owner'))}")
+    print(f"gateway's key: {thumbprint(public.load_public('gateway'))}")
+    if not is_handed_over:
+        print(
+            f"note: the users {RECORDER_USER} and {RELEASER_USER} were not given their folders: this is a trial in "
+            "which one user runs both processes. scripts/install sets up a gateway."
+        )
+    print(_next_steps(folder, state_dir))
+
+
+def _next_steps(folder: Path, state_dir: Path) -> str:
+    is_default = str(folder) == "/etc/edge-agent"
+    option = "" if is_default else f" --config {folder}/edge-agent.yaml"
+    start = "systemctl enable --now edge-agent.target" if is_default else f"edge-agent run{option}"
+    return f"""\
+
+Next:
+  1. Keep a copy of {state_dir}/keys/owner.pem outside this machine (it is encrypted under the passphrase).
+  2. Describe the cameras and the place in {folder}/edge-agent.yaml, and passwords in credentials.yaml beside it.
+     `edge-agent discover` finds cameras on the network.
+  3. Send {folder}/{CSR_FILE} to your RTCC; install its answer: edge-agent enrol FILE{option}
+  4. The owner decides in {folder}/consent.yaml. As shipped it lets nothing out.
+  5. edge-agent check{option}
+  6. The owner signs: edge-agent consent sign{option}
+  7. {start}"""

@@ -1,0 +1,192 @@
+"""``edge-agent init`` and ``edge-agent enrol``: a new gateway up to the RTCC's answer."""
+
+import argparse
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge_agent.commands import enrol, init
+from edge_agent.config import load_config
+from edge_agent.consent.policy import parse_policy
+from edge_agent.enrolment import load_enrolment
+from edge_agent.errors import ConfigError, CustodyError, EdgeAgentError, UsageError
+from edge_agent.provision import TREE
+from edge_agent.rtcc.enrol import enrol as rtcc_enrol
+from edge_agent.rtcc.home import RtccHome, Settings
+from edge_agent.units import UtcNs, parse_rfc3339
+from edge_agent.uplink.csr import verify_csr
+
+NOW = parse_rfc3339("2026-03-01T00:00:00Z")
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Run a command's own parser and code, with a passphrase file at hand."""
+    (tmp_path / "passphrase").write_text("correct horse battery\n")
+
+    def run(*words: str) -> int:
+        parser = argparse.ArgumentParser()
+        subparsers = parser.add_subparsers()
+        init.add_parser(subparsers)
+        enrol.add_parser(subparsers)
+        args = parser.parse_args(words)
+        return int(args.run(args))
+
+    return run
+
+
+def run_init(command: Command, tmp_path: Path) -> int:
+    words = ["--config", str(tmp_path / "etc"), "--state", str(tmp_path / "state")]
+    return command("init", *words, "--passphrase-file", str(tmp_path / "passphrase"))
+
+
+def snapshot(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def test_init_makes_a_gateway_that_loads(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Configuration, keys, folders and application, each with the right mode, and what comes next."""
+    assert run_init(command, tmp_path) == 0
+    config = load_config(tmp_path / "etc/edge-agent.yaml")
+    assert config.state_dir == tmp_path / "state"
+    assert config.gateway.run_dir.is_dir()
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "etc").iterdir()}
+    assert modes["credentials.yaml"] == modes["notify.yaml"] == 0o600
+    assert modes["edge-agent.yaml"] == modes["consent.yaml"] == 0o644
+    for folder in TREE:
+        if folder.path != ".":
+            assert stat.S_IMODE((tmp_path / "state" / folder.path).stat().st_mode) == folder.mode
+    verify_csr((tmp_path / "etc/gateway.csr").read_bytes())
+    said = capsys.readouterr().out
+    assert f"edge-agent check --config {tmp_path}/etc/edge-agent.yaml" in said
+    assert "new keys: recorder, vault, gateway, tls, owner" in said
+
+
+def test_the_shipped_consent_denies_everything(command: Command, tmp_path: Path) -> None:
+    """Nothing leaves a new gateway."""
+    run_init(command, tmp_path)
+    policy = parse_policy((tmp_path / "etc/consent.yaml").read_text(), "consent.yaml")
+    assert policy.cameras == {}
+
+
+def test_a_second_init_changes_nothing(command: Command, tmp_path: Path) -> None:
+    """Running it again never touches a key or what the installer wrote."""
+    run_init(command, tmp_path)
+    (tmp_path / "etc/edge-agent.yaml").write_text((tmp_path / "etc/edge-agent.yaml").read_text() + "\n# mine\n")
+    before = snapshot(tmp_path)
+    assert command("init", "--config", str(tmp_path / "etc")) == 0
+    assert snapshot(tmp_path) == before
+
+
+def test_init_mends_what_is_missing(command: Command, tmp_path: Path) -> None:
+    """A public half, a folder or a file that is gone comes back; private keys do not change."""
+    run_init(command, tmp_path)
+    before = snapshot(tmp_path)
+    (tmp_path / "state/keys/public/vault.pem").unlink()
+    (tmp_path / "etc/credentials.yaml").unlink()
+    (tmp_path / "state/holds").rmdir()
+    assert run_init(command, tmp_path) == 0
+    after = snapshot(tmp_path)
+    assert {path: content for path, (content, _) in after.items()} == {
+        path: content for path, (content, _) in before.items()
+    }
+    assert (tmp_path / "state/holds").is_dir()
+
+
+REFUSED: dict[str, tuple[str, type[EdgeAgentError], str]] = {
+    "weak": ("hunter2\n", CustodyError, "too weak"),
+    "empty": ("", CustodyError, "too weak"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
+def test_init_refuses_a_weak_passphrase(
+    command: Command, tmp_path: Path, case: tuple[str, type[EdgeAgentError], str]
+) -> None:
+    """No key is made under a passphrase that a thief would guess."""
+    (tmp_path / "passphrase").write_text(case[0])
+    with pytest.raises(case[1], match=case[2]):
+        run_init(command, tmp_path)
+    assert not (tmp_path / "state/keys").exists()
+
+
+def test_init_needs_a_terminal_or_a_file(command: Command, tmp_path: Path) -> None:
+    """Nothing waits for a passphrase that nobody can type."""
+    with pytest.raises(UsageError, match="terminal"):
+        command("init", "--config", str(tmp_path / "etc"), "--state", str(tmp_path / "state"))
+
+
+def test_init_refuses_another_state_folder(command: Command, tmp_path: Path) -> None:
+    """Two state folders under one configuration would be two gateways."""
+    run_init(command, tmp_path)
+    with pytest.raises(UsageError, match="is there already"):
+        command("init", "--config", str(tmp_path / "etc"), "--state", str(tmp_path / "other"))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> RtccHome:
+    settings = Settings(
+        iss="rtcc.example-city",
+        broker_host="127.0.0.1",
+        broker_port=8883,
+        rtcc_port=8884,
+        uploads={"evidence": "https://127.0.0.1:8443/files/"},
+    )
+    return RtccHome.create(tmp_path_factory.mktemp("rtcc") / "home", settings, UtcNs(NOW))
+
+
+def apply(command: Command, tmp_path: Path, home: RtccHome) -> tuple[list[str], Path]:
+    run_init(command, tmp_path)
+    answer = tmp_path / "answer.json"
+    answer.write_bytes(rtcc_enrol(home, (tmp_path / "etc/gateway.csr").read_bytes(), UtcNs(NOW)).content)
+    return ["enrol", str(answer), "--config", str(tmp_path / "etc/edge-agent.yaml")], answer
+
+
+def test_enrol_installs_what_the_rtcc_made(
+    command: Command, tmp_path: Path, home: RtccHome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The roots are shown; with the expected thumbprints it is installed, readable by both processes."""
+    words, _ = apply(command, tmp_path, home)
+    capsys.readouterr()
+    assert command(*words, "--yes") == 0
+    said = capsys.readouterr().out
+    path = tmp_path / "etc/enrolment.json"
+    enrolment = load_enrolment(path)
+    assert all(thumbprint in said for thumbprint in enrolment.root_thumbprints)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    expected = [word for thumbprint in enrolment.root_thumbprints for word in ("--expect", thumbprint)]
+    assert command(*words, *expected) == 0
+
+
+def test_enrol_refuses_other_roots(command: Command, tmp_path: Path, home: RtccHome) -> None:
+    """One thumbprint too few, too many or other: nothing is installed."""
+    words, _ = apply(command, tmp_path, home)
+    with pytest.raises(CustodyError, match="not those that were expected"):
+        command(*words, "--expect", "x" * 43)
+    with pytest.raises(UsageError, match="compare"):
+        command(*words)
+    assert not (tmp_path / "etc/enrolment.json").exists()
+
+
+def test_enrol_refuses_anothers_certificate(command: Command, tmp_path: Path, home: RtccHome) -> None:
+    """An answer to another gateway's application is told apart at once."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/passphrase").write_text("correct horse battery\n")
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two/passphrase").write_text("correct horse battery\n")
+    words, _ = apply(command, tmp_path / "one", home)
+    run_init(command, tmp_path / "two")
+    with pytest.raises(CustodyError, match="another TLS key"):
+        command(*words[:-1], str(tmp_path / "two/etc/edge-agent.yaml"), "--yes")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_init_without_rights_says_so(command: Command, tmp_path: Path) -> None:
+    """A folder that cannot be written is a sentence and a hint."""
+    with pytest.raises(ConfigError, match="cannot be written"):
+        command("init", "--config", "/proc/edge-agent", "--state", str(tmp_path / "state"))
