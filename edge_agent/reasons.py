@@ -92,12 +92,12 @@ _RULES = (
     Rule("consent-superseded", 11, "A newer version of this camera's consent was signed before."),
     Rule("consent-facts-changed", 11, "What the consent leans on has changed ({facts}); it must be signed again."),
     Rule("consent-invalid", 11, "The consent of this camera does not verify: {detail}."),
+    Rule("release-by-too-soon", 11, "The clip would have to be released before the owner's cooling-off ends."),
     Rule("release-paused", 11, "The owner has paused release."),
     Rule("agency-not-consented", 11, "The owner did not consent to requests from this agency."),
     Rule("dispatch-missing", 11, "The owner's terms ask for a dispatch signature as well."),
     Rule("reported-too-late", 11, "The incident was reported more than {limit} before the request."),
     Rule("blackout-date", 11, "The owner's terms exclude {date}."),
-    Rule("quota-month-house", 11, "This month's {limit} requests to this house are used up."),
     # Check 11: consent, one camera.
     Rule("camera-unknown", 11, "There is no such camera here."),
     Rule("camera-paused", 11, "The owner has paused this camera."),
@@ -108,10 +108,10 @@ _RULES = (
     Rule("footage-too-old", 11, "The clip begins more than {limit} ago."),
     Rule("outside-hours", 11, "The clip lies outside this camera's hours."),
     Rule("quality-not-consented", 11, "The owner consented to {allowed} quality only."),
-    Rule("quota-day", 11, "The {limit} requests a day of this camera are used up."),
-    Rule("quota-month", 11, "The {limit} requests a month of this camera are used up."),
+    Rule("quota-day", 11, "The {limit} requests in 24 hours of this camera are used up."),
+    Rule("quota-month", 11, "The {limit} requests in 30 days of this camera are used up."),
     Rule("quota-incident", 11, "The {limit} requests for one incident of this camera are used up."),
-    Rule("quota-minutes", 11, "The {limit} minutes a month of this camera are used up."),
+    Rule("quota-minutes", 11, "The {limit} minutes in 30 days of this camera are used up."),
     # Check 11: the owner's answer.
     Rule("approval-mismatch", 11, "The owner's approval is for another request."),
     Rule("approval-outside-ask", 11, "The owner's approval goes beyond what was asked."),
@@ -121,6 +121,7 @@ _RULES = (
     Rule("owner-cancelled", 11, "The owner cancelled this release."),
     # What a grant leaves out.
     Rule("hours-trimmed", 11, "Parts of the clip lie outside this camera's hours and are left out."),
+    Rule("camera-not-granted", 11, "This camera is not among those granted."),
     Rule("audio-not-consented", 11, "The owner did not consent to sound; the clip is without."),
 )
 

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -88,6 +89,10 @@ def _parse_mask(value: object) -> Mask:
         if not isinstance(point, list) or len(point) != 2 or not all(_is_permille(part) for part in point):
             raise ValueError("points should be [x, y] in thousandths of width and height, 0 to 1000")
     return Mask(tuple((point[0], point[1]) for point in value))
+
+
+def _in_order(masks: tuple[Mask, ...]) -> tuple[Mask, ...]:
+    return tuple(sorted(set(masks), key=lambda mask: mask.points))
 
 
 def _is_permille(value: object) -> bool:
@@ -191,7 +196,7 @@ class CameraTerms(_Terms):
         default=60, description="Minutes of footage granted or asked in any 30 days."
     )
     quality: Quality = Field(default=Quality.MAIN, description="main: both streams; sub: the small one only.")
-    masks: tuple[MaskTerm, ...] = Field(
+    masks: Annotated[tuple[MaskTerm, ...], AfterValidator(_in_order)] = Field(
         default=(), max_length=16, description="Polygons that are blacked out, in thousandths of width and height."
     )
     audio: Annotated[bool, Field(strict=True)] = Field(default=False, description="Whether sound may go along.")

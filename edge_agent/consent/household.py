@@ -1,0 +1,114 @@
+"""The house at one moment: what stands for each camera, what is paused, and what was granted before.
+
+Owns the values that ``decide`` judges a request with. They are put together by the releaser from its store, the signed
+consents and the file; nothing here looks anything up.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import tzinfo
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from edge_agent.consent.policy import Terms
+from edge_agent.consent.request import Place
+from edge_agent.consent.verdict import Reason
+from edge_agent.consent.waiver import Facts, SignedConsent, effective, verify_consent
+from edge_agent.errors import DenialError
+from edge_agent.reasons import say
+from edge_agent.units import UtcNs
+
+FOREVER = UtcNs(2**63 - 1)
+"""The end of a pause for good."""
+NOT_PAUSED = UtcNs(0)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStanding:
+    """What stands for one camera of this gateway."""
+
+    place: Place
+    consent: SignedConsent | None
+    problem: Reason | None
+    """Why there is no consent, where there is none."""
+    terms: Terms | None
+    """The terms that count: the tighter of signed and file. None exactly where ``consent`` is."""
+    highest_version: int = 0
+    """The highest version of this camera's consent that was ever seen; an older one never counts again."""
+    revoked: bool = False
+    paused_until: UtcNs = NOT_PAUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Household:
+    """What stands for the whole house."""
+
+    cameras: Mapping[str, CameraStanding]
+    time_zone: tzinfo
+    paused_until: UtcNs = NOT_PAUSED
+
+
+@dataclass(frozen=True, slots=True)
+class CameraHistory:
+    """What was granted or asked before for one camera, the request at hand left out.
+
+    Counted by what the *signed* terms would have granted (``decision.counted``), so that an edit of the file never
+    makes room for a request that there would have been no room for without it.
+    """
+
+    last_day: int = 0
+    """Requests of the last 24 hours."""
+    last_month: int = 0
+    """Requests of the last 30 days."""
+    same_incident: int = 0
+    """Requests for the incident at hand, ever."""
+    last_month_ns: int = 0
+    """Footage of the last 30 days."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What was granted or asked before, for every camera of the household."""
+
+    cameras: Mapping[str, CameraHistory]
+
+
+def stand(
+    raw: bytes | None,
+    owner_key: Ed25519PublicKey,
+    facts: Facts,
+    file: Terms | None,
+    *,
+    highest_version: int = 0,
+    revoked: bool = False,
+    paused_until: UtcNs = NOT_PAUSED,
+) -> CameraStanding:
+    """Work out what stands for one camera; what does not verify becomes the reason why nothing does.
+
+    Args:
+        raw: The signed consent as stored, or None.
+        owner_key: Pinned at ``init``.
+        facts: As they are now.
+        file: What ``consent.yaml`` says for this camera, or None where it does not name it or cannot be read.
+        highest_version: From the store.
+        revoked: From the store.
+        paused_until: From the store; ``FOREVER`` for good.
+    """
+    consent: SignedConsent | None = None
+    problem: Reason | None = None
+    if raw is None:
+        problem = Reason("consent-missing", say("consent-missing"), facts.camera)
+    else:
+        try:
+            consent = verify_consent(raw, owner_key, facts)
+        except DenialError as error:
+            problem = Reason(error.reason, str(error), facts.camera)
+    return CameraStanding(
+        place=facts.place,
+        consent=consent,
+        problem=problem,
+        terms=effective(consent.terms, file) if consent is not None else None,
+        highest_version=highest_version,
+        revoked=revoked,
+        paused_until=paused_until,
+    )

@@ -1,0 +1,233 @@
+"""The rules of consent: each looks at one request and one camera, and finds a reason against it or none.
+
+Owns what each term does. Rules know nothing of each other; all are asked, in any order, and one reason is enough: a
+forbid beats every permit. Pure.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import tzinfo
+
+from edge_agent.consent.hours import local_dates
+from edge_agent.consent.household import CameraHistory, CameraStanding, Household
+from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Signatures
+from edge_agent.consent.request import Admitted, Quality, Request, Role
+from edge_agent.consent.verdict import Reason
+from edge_agent.consent.waiver import SignedConsent
+from edge_agent.geo import distance_m
+from edge_agent.reasons import say
+from edge_agent.units import MINUTE_NS, UtcNs, Window, encode_duration, encode_rfc3339
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One request, one camera with a consent, one moment."""
+
+    camera: str
+    request: Request
+    arrived_at: UtcNs
+    standing: CameraStanding
+    consent: SignedConsent
+    terms: CameraTerms
+    house: GlobalTerms
+    time_zone: tzinfo
+    history: CameraHistory
+    now: UtcNs
+
+    def allowed_window(self) -> Window | None:
+        """Return request ∩ incident (with this camera's padding)."""
+        return self.request.window.intersect(self.request.incident.window.widen(self.house.padding))
+
+    def windows(self) -> tuple[Window, ...]:
+        """Return request ∩ incident ∩ hours, in order."""
+        window = self.allowed_window()
+        return self.terms.hours.windows(window, self.time_zone) if window is not None else ()
+
+
+Rule = Callable[[Case], Reason | None]
+
+
+def standing_reasons(camera: str, household: Household, now: UtcNs) -> Iterable[Reason]:
+    """Yield what stands against a camera before any term is looked at."""
+    if now < household.paused_until:
+        yield _reason("release-paused", camera)
+    standing = household.cameras.get(camera)
+    if standing is None:
+        yield _reason("camera-unknown", camera)
+        return
+    if now < standing.paused_until:
+        yield _reason("camera-paused", camera)
+    if standing.revoked:
+        yield _reason("consent-revoked", camera)
+    if standing.consent is None or standing.terms is None:
+        yield standing.problem or _reason("consent-missing", camera)
+
+
+def _version(case: Case) -> Reason | None:
+    return _unless(case.consent.version >= case.standing.highest_version, case, "consent-superseded")
+
+
+def _validity_start(case: Case) -> Reason | None:
+    start = case.consent.valid_from
+    return _unless(start <= case.now, case, "consent-not-yet-valid", date=encode_rfc3339(start))
+
+
+def _validity_end(case: Case) -> Reason | None:
+    # The file may shorten the validity like any other term.
+    end = UtcNs(min(case.consent.valid_until, case.consent.valid_from + case.house.expires_after))
+    return _unless(case.now < end, case, "consent-expired", date=encode_rfc3339(end))
+
+
+def _mode(case: Case) -> Reason | None:
+    return _unless(case.terms.mode is not Mode.DENY, case, "mode-deny")
+
+
+def _agency(case: Case) -> Reason | None:
+    return _unless(case.request.iss in case.house.agencies, case, "agency-not-consented")
+
+
+def _signatures(case: Case) -> Reason | None:
+    signed = {signer.role for signer in case.request.signers}
+    enough = case.house.signatures is Signatures.TWO or Role.DISPATCH in signed
+    return _unless(enough, case, "dispatch-missing")
+
+
+def _reported(case: Case) -> Reason | None:
+    age_ns = case.request.iat - case.request.incident.reported_at
+    limit_ns = case.house.reported_within
+    return _unless(age_ns <= limit_ns, case, "reported-too-late", limit=encode_duration(limit_ns))
+
+
+def _incident(case: Case) -> Reason | None:
+    widened = case.request.incident.window.widen(case.house.padding)
+    return _unless(widened.contains(case.request.window), case, "clip-outside-incident")
+
+
+def _blackout(case: Case) -> Reason | None:
+    dates = case.house.blackout_dates.intersection(local_dates(case.request.window, case.time_zone))
+    return _unless(not dates, case, "blackout-date", date=", ".join(sorted(map(str, dates))))
+
+
+def _category(case: Case) -> Reason | None:
+    category = case.request.incident.category
+    return _unless(category in case.terms.categories, case, "category-not-consented", category=category.value)
+
+
+def _distance(case: Case) -> Reason | None:
+    incident, place = case.request.incident.place, case.standing.place
+    metres = distance_m((place.lat, place.lon), (incident.lat, incident.lon))
+    return _unless(metres <= case.terms.distance_m, case, "too-far", limit=case.terms.distance_m)
+
+
+def _length(case: Case) -> Reason | None:
+    limit_ns = case.terms.window
+    fits = case.request.window.duration_ns <= limit_ns
+    return _unless(fits, case, "window-too-long", limit=encode_duration(limit_ns))
+
+
+def _age(case: Case) -> Reason | None:
+    # Measured at arrival: while the owner thinks it over, the footage grows no older.
+    limit_ns = case.terms.footage_age
+    fits = case.arrived_at - case.request.window.start <= limit_ns
+    return _unless(fits, case, "footage-too-old", limit=encode_duration(limit_ns))
+
+
+def _hours(case: Case) -> Reason | None:
+    outside = case.allowed_window() is not None and not case.windows()
+    return _unless(not outside, case, "outside-hours")
+
+
+def _quality(case: Case) -> Reason | None:
+    allowed = case.terms.quality
+    fits = allowed is Quality.MAIN or case.request.quality is allowed
+    return _unless(fits, case, "quality-not-consented", allowed=allowed.value)
+
+
+def _cooling_off(case: Case) -> Reason | None:
+    return _unless(case.arrived_at + case.house.cooling_off < case.request.release_by, case, "release-by-too-soon")
+
+
+def _per_day(case: Case) -> Reason | None:
+    limit = case.terms.requests_per_day
+    return _unless(case.history.last_day < limit, case, "quota-day", limit=limit)
+
+
+def _per_month(case: Case) -> Reason | None:
+    limit = case.terms.requests_per_month
+    return _unless(case.history.last_month < limit, case, "quota-month", limit=limit)
+
+
+def _per_incident(case: Case) -> Reason | None:
+    limit = case.terms.requests_per_incident
+    return _unless(case.history.same_incident < limit, case, "quota-incident", limit=limit)
+
+
+def _minutes(case: Case) -> Reason | None:
+    # The whole of what was asked, not what the hours leave of it: tighter hours must not make room.
+    limit = case.terms.minutes_per_month
+    used_ns = case.history.last_month_ns + case.request.window.duration_ns
+    return _unless(used_ns <= limit * MINUTE_NS, case, "quota-minutes", limit=limit)
+
+
+RULES: Mapping[str, Rule] = {
+    "version": _version,
+    "validity-start": _validity_start,
+    "validity-end": _validity_end,
+    "mode": _mode,
+    "agency": _agency,
+    "signatures": _signatures,
+    "reported": _reported,
+    "incident": _incident,
+    "blackout": _blackout,
+    "category": _category,
+    "distance": _distance,
+    "length": _length,
+    "age": _age,
+    "hours": _hours,
+    "quality": _quality,
+    "cooling-off": _cooling_off,
+    "per-day": _per_day,
+    "per-month": _per_month,
+    "per-incident": _per_incident,
+    "minutes": _minutes,
+}
+"""Every rule by name; their order means nothing."""
+
+
+def make_case(
+    camera: str, admitted: Admitted, household: Household, history: CameraHistory, now: UtcNs, *, as_signed: bool
+) -> Case | None:
+    """Put together what the rules look at; None where no consent stands for the camera.
+
+    Args:
+        camera: Its id.
+        admitted: The request.
+        household: The house as it is now.
+        history: Of this camera.
+        now: The moment.
+        as_signed: Judge by the signed terms alone, as if the file said the same.
+    """
+    standing = household.cameras.get(camera)
+    if standing is None or standing.consent is None or standing.terms is None:
+        return None
+    terms = standing.consent.terms if as_signed else standing.terms
+    return Case(
+        camera=camera,
+        request=admitted.request,
+        arrived_at=admitted.arrived_at,
+        standing=standing,
+        consent=standing.consent,
+        terms=terms.camera,
+        house=terms.house,
+        time_zone=household.time_zone,
+        history=history,
+        now=now,
+    )
+
+
+def _unless(fulfilled: bool, case: Case, code: str, **values: object) -> Reason | None:
+    return None if fulfilled else _reason(code, case.camera, **values)
+
+
+def _reason(code: str, camera: str, **values: object) -> Reason:
+    return Reason(code, say(code, **values), camera)

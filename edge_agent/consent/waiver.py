@@ -1,0 +1,255 @@
+"""The owner's signature: one ``owner-consent+jws`` per camera (PROTOCOL 6).
+
+Owns what is signed (terms, the notice that was shown, the facts that the terms lean on, and a validity that ends by
+itself), its verification, and the terms that count when the file on disk says something else. One message per camera,
+so that a bundle discloses that camera's terms and no other's. The field names follow ISO/IEC TS 27560 where it has one.
+Pure.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from joserfc.util import urlsafe_b64encode
+from pydantic import Field, ValidationError
+
+from edge_agent import jws
+from edge_agent.consent.policy import CameraTerms, Mode, Terms, encode_terms, parse_terms
+from edge_agent.consent.request import Place
+from edge_agent.consent.tighter import meet
+from edge_agent.errors import DenialError
+from edge_agent.jws import deny
+from edge_agent.keys import thumbprint
+from edge_agent.units import UtcNs, encode_rfc3339
+from edge_agent.wire import CameraId, Digest, Issuer, Jti, Kid, Text, Time, Version, WireModel, WirePlace, parse_members
+
+TYP = "owner-consent+jws"
+SCHEMA_VERSION = "edge-agent/1"
+PURPOSE = "release of footage of a reported incident to the enrolled real time crime center"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the owner's terms lean on; where one of them changes, the signature no longer counts."""
+
+    camera: str
+    source: str
+    """Digest of where the camera is reached (``digest_source``): the address itself stays in the house."""
+    rings: tuple[str, ...]
+    """Ids of the camera's rings, in hexadecimal, sorted."""
+    place: Place
+    time_zone: str
+    issuer: str
+    """The RTCC that the gateway is enrolled with."""
+    roots: tuple[str, ...]
+    """Thumbprints of the pinned roots, sorted."""
+    upload_origins: tuple[str, ...]
+    """Where bundles may be uploaded to: scheme, host and port, sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """The waiver text as it was shown."""
+
+    version: str
+    language: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignedConsent:
+    """A consent whose signature and facts were verified; whether it counts now is ``decision``'s to say."""
+
+    raw: bytes
+    sha256: bytes
+    camera: str
+    version: int
+    terms: Terms
+    notice: Notice
+    signed_at: UtcNs
+    valid_from: UtcNs
+    valid_until: UtcNs
+    thumbprint: str
+
+
+class _WireFacts(WireModel):
+    source: Digest
+    rings: list[Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]]
+    place: WirePlace
+    time_zone: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+/-]{1,64}$")]
+    issuer: Issuer
+    roots: list[Kid]
+    upload_origins: list[Text]
+
+
+class _WireNotice(WireModel):
+    version: Annotated[str, Field(pattern=r"^[0-9a-z.-]{1,16}$")]
+    language: Literal["en", "es", "fr"]
+    sha256: Digest
+
+
+class _WirePurpose(WireModel):
+    purpose: Text
+    lawful_basis: Literal["consent"]
+    recipient_third_parties: list[Literal["evidence", "escrow"]]
+
+
+class _WireEvent(WireModel):
+    event_time: Time
+    event_type: Literal["explicit"]
+    event_state: Literal["given"]
+    entity_id: Kid
+    valid_from: Time
+    valid_until: Time
+
+
+class _WireConsent(WireModel):
+    schema_version: Literal["edge-agent/1"]
+    record_id: Jti
+    pii_principal_id: Kid
+    version: Version
+    camera: CameraId
+    privacy_notice: _WireNotice
+    purposes: Annotated[list[_WirePurpose], Field(min_length=1, max_length=1)]
+    event: _WireEvent
+    facts: _WireFacts
+    terms: dict[str, Any]
+
+
+def digest_source(url: str, ring_ids: tuple[str, ...]) -> str:
+    """Digest a camera's address (without credentials), salted by its rings, so that it is no list to look up in."""
+    return _b64(hashlib.sha256(jws.encode_json(["edge-agent/1 camera source", url, sorted(ring_ids)])).digest())
+
+
+def digest_notice(text: str) -> str:
+    """Digest a waiver text as it was shown."""
+    return _b64(hashlib.sha256(text.encode()).digest())
+
+
+def sign_consent(
+    facts: Facts,
+    terms: Terms,
+    notice: Notice,
+    version: int,
+    signed_at: UtcNs,
+    key: Ed25519PrivateKey,
+    valid_from: UtcNs | None = None,
+    valid_until: UtcNs | None = None,
+) -> bytes:
+    """Sign the owner's terms for one camera.
+
+    Args:
+        facts: What the terms lean on, camera included.
+        terms: All terms, as shown to the owner.
+        notice: The waiver text that was shown with them.
+        version: Above every earlier one of this camera.
+        signed_at: Now, by the gateway's clock.
+        key: The owner's.
+        valid_from: ``signed_at`` unless said otherwise.
+        valid_until: ``expires_after`` later unless said otherwise, and never later than that.
+    """
+    start = signed_at if valid_from is None else valid_from
+    latest = UtcNs(start + terms.house.expires_after)
+    end = latest if valid_until is None else min(valid_until, latest)
+    owner = thumbprint(key.public_key())
+    identity = jws.encode_json([facts.camera, version, signed_at, owner])
+    payload = {
+        "schema_version": SCHEMA_VERSION,
+        "record_id": _b64(hashlib.sha256(identity).digest()[:16]),
+        "pii_principal_id": owner,
+        "version": version,
+        "camera": facts.camera,
+        "privacy_notice": {"version": notice.version, "language": notice.language, "sha256": notice.sha256},
+        "purposes": [
+            {
+                "purpose": PURPOSE,
+                "lawful_basis": "consent",
+                "recipient_third_parties": ["evidence", "escrow"] if terms.house.escrow else ["evidence"],
+            }
+        ],
+        "event": {
+            "event_time": encode_rfc3339(signed_at),
+            "event_type": "explicit",
+            "event_state": "given",
+            "entity_id": owner,
+            "valid_from": encode_rfc3339(start),
+            "valid_until": encode_rfc3339(end),
+        },
+        "facts": _encode_facts(facts),
+        "terms": encode_terms(terms),
+    }
+    return jws.sign(TYP, payload, [key])
+
+
+def verify_consent(raw: bytes, owner_key: Ed25519PublicKey, facts: Facts) -> SignedConsent:
+    """Verify one camera's consent against the pinned owner's key and the facts as they are now.
+
+    Raises:
+        DenialError: ``consent-invalid`` (with what is wrong), or ``consent-facts-changed`` (with which).
+    """
+    try:
+        message = jws.parse(raw, TYP, read_payload=lambda payload: parse_members(_WireConsent, payload))
+        jws.verify(message, {thumbprint(owner_key): owner_key})
+        terms = parse_terms(message.payload.terms)
+    except DenialError as error:
+        deny("consent-invalid", detail=error.reason)
+    except ValidationError:
+        deny("consent-invalid", detail="terms")
+    wire = message.payload
+    # What was signed is what is read: nothing left to a default that a later version may set otherwise.
+    if encode_terms(terms) != wire.terms:
+        deny("consent-invalid", detail="terms are not all said")
+    if wire.event.valid_until <= wire.event.valid_from:
+        deny("consent-invalid", detail="validity")
+    signed_facts = wire.facts.model_dump() | {"camera": wire.camera}
+    ours = _comparable(facts)
+    changed = sorted(name for name in ours if ours[name] != signed_facts[name])
+    if changed:
+        deny("consent-facts-changed", facts=", ".join(changed))
+    return SignedConsent(
+        raw=raw,
+        sha256=hashlib.sha256(raw).digest(),
+        camera=wire.camera,
+        version=wire.version,
+        terms=terms,
+        notice=Notice(wire.privacy_notice.version, wire.privacy_notice.language, wire.privacy_notice.sha256),
+        signed_at=wire.event.event_time,
+        valid_from=wire.event.valid_from,
+        valid_until=wire.event.valid_until,
+        thumbprint=thumbprint(owner_key),
+    )
+
+
+def effective(signed: Terms, file: Terms | None) -> Terms:
+    """Return the terms that count: of each term what both the signature and the file allow.
+
+    A camera that the file does not name is denied: taking it out of the file is the plainest way to say no.
+    """
+    if file is None:
+        denied = Terms(camera=CameraTerms(mode=Mode.DENY), house=signed.house)
+        return meet(signed, denied)
+    return meet(signed, file)
+
+
+def _encode_facts(facts: Facts) -> dict[str, Any]:
+    values = _comparable(facts)
+    values.pop("camera")
+    return values
+
+
+def _comparable(facts: Facts) -> dict[str, Any]:
+    return {
+        "camera": facts.camera,
+        "source": facts.source,
+        "rings": sorted(facts.rings),
+        "place": {"lat": float(facts.place.lat), "lon": float(facts.place.lon)},
+        "time_zone": facts.time_zone,
+        "issuer": facts.issuer,
+        "roots": sorted(facts.roots),
+        "upload_origins": sorted(facts.upload_origins),
+    }
+
+
+def _b64(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).decode()
