@@ -1,0 +1,212 @@
+"""A real mosquitto on loopback, for trials and tests: found or unpacked, configured, started.
+
+Owns the broker's configuration, which is also the model for an RTCC's own: mutual TLS, the certificate's CN as user
+name, topics by ACL, sessions kept on disk. Gateways and the RTCC have a listener each: at the gateways' one the CN
+is the client id as well, so that no gateway takes over another's session; the RTCC runs several programs under one CN.
+"""
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_agent.errors import UnavailableError
+
+HOST = "127.0.0.1"
+START_TIMEOUT_S = 10.0
+DOWNLOAD_TIMEOUT_S = 120.0
+RTCC_USER = "rtcc"
+"""CN of the RTCC's client certificate."""
+_HINT = "install mosquitto (Debian and Ubuntu: apt install mosquitto) and try again"
+_SYSTEM_PATH = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Where mosquitto is, and what it needs in its environment to start from there."""
+
+    path: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerFiles:
+    """The broker's certificate and key, and the CA whose clients it lets in."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+def find_mosquitto(unpack_dir: Path) -> Program:
+    """Find mosquitto in the PATH or in the system's folders; else unpack the distribution's packages, without root.
+
+    Args:
+        unpack_dir: Where to unpack; found again there next time.
+
+    Raises:
+        UnavailableError: It is not there and cannot be had; the hint says what to install.
+    """
+    found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_PATH}")
+    if found:
+        return Program(Path(found))
+    unpacked = unpack_dir / "usr/sbin/mosquitto"
+    if not unpacked.exists():
+        _unpack_packages(unpack_dir)
+    if not unpacked.exists():
+        raise UnavailableError("mosquitto is not installed", _HINT)
+    folders = sorted({str(library.parent) for library in (unpack_dir / "usr/lib").rglob("*.so*")})
+    return Program(unpacked, {"LD_LIBRARY_PATH": ":".join(folders)})
+
+
+def _unpack_packages(folder: Path) -> None:
+    if not (shutil.which("apt-get") and shutil.which("dpkg")):
+        raise UnavailableError("mosquitto is not installed", _HINT)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        missing = [name for name in _dependencies() if not _is_installed(name)]
+        _run(["apt-get", "download", "-q", *missing], folder)
+        for package in sorted(folder.glob("*.deb")):
+            _run(["dpkg", "-x", package.name, "."], folder)
+            package.unlink()
+    except (subprocess.SubprocessError, OSError) as error:
+        raise UnavailableError(f"mosquitto is not installed and cannot be unpacked: {error}", _HINT) from error
+
+
+def _dependencies() -> list[str]:
+    """Names of mosquitto's packages, itself included, as this release of the distribution has them."""
+    kinds = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
+    output = _run(["apt-cache", "depends", "--recurse", *(f"--no-{kind}" for kind in kinds), "mosquitto"], Path("/"))
+    names = {line for line in output.splitlines() if line and not line.startswith((" ", "<", "|"))}
+    return sorted(names)
+
+
+def _is_installed(name: str) -> bool:
+    result = subprocess.run(
+        ["dpkg-query", "-W", "-f=${db:Status-Status}", name],
+        capture_output=True,
+        text=True,
+        timeout=DOWNLOAD_TIMEOUT_S,
+        check=False,
+    )
+    return result.returncode == 0 and result.stdout.startswith("installed")
+
+
+def _run(command: list[str], folder: Path) -> str:
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, check=True
+    ).stdout
+
+
+def find_free_port() -> int:
+    """Return a TCP port on loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def write_config(folder: Path, files: BrokerFiles, *, port: int, rtcc_port: int) -> Path:
+    """Write ``mosquitto.conf`` and its ACL into ``folder``, which also takes the sessions.
+
+    Args:
+        folder: Its own folder; made where missing.
+        files: Certificate, key and CA, as absolute paths.
+        port: For gateways.
+        rtcc_port: For the RTCC's own programs.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    acl = folder / "acl"
+    acl.write_text(_ACL)
+    config = folder / "mosquitto.conf"
+    listeners = "".join(
+        _LISTENER.format(port=number, host=HOST, files=files, acl=acl, forced=forced)
+        for number, forced in ((port, "true"), (rtcc_port, "false"))
+    )
+    config.write_text(_CONFIG.format(folder=folder, user=getpass.getuser()) + listeners)
+    config.chmod(0o600)
+    return config
+
+
+def start_mosquitto(program: Program, config: Path, ports: tuple[int, ...]) -> "subprocess.Popen[bytes]":
+    """Start the broker and wait until it listens; its log goes to ``mosquitto.log`` beside the configuration.
+
+    Raises:
+        UnavailableError: It ended, or did not listen in time; the message holds the last line of its log.
+    """
+    log_path = config.with_name("mosquitto.log")
+    with log_path.open("ab") as log:
+        process = subprocess.Popen(
+            [program.path, "-c", config],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **program.environment},
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while process.poll() is None and time.monotonic() < deadline:
+        if all(_is_listening(port) for port in ports):
+            return process
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    lines = log_path.read_text(errors="replace").splitlines() or ["no log"]
+    raise UnavailableError(f"mosquitto does not start: {lines[-1]}")
+
+
+def _is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+_CONFIG = """\
+# A trial broker. An RTCC's own wants the same lines, other paths and a real address.
+per_listener_settings true
+user {user}
+log_dest stderr
+log_type error
+log_type warning
+log_type notice
+# Sessions outlive the broker's process: at most so many seconds of queued messages are lost with it.
+persistence true
+persistence_location {folder}/
+autosave_interval 5
+persistent_client_expiration 14d
+# What waits for a gateway that is away, or slow; beyond it the newest are dropped.
+max_queued_messages 20000
+max_queued_bytes 67108864
+max_packet_size 131072
+allow_zero_length_clientid false
+"""
+
+_LISTENER = """
+listener {port} {host}
+cafile {files.ca}
+certfile {files.certificate}
+keyfile {files.key}
+tls_version tlsv1.2
+require_certificate true
+use_identity_as_username true
+use_username_as_clientid {forced}
+allow_anonymous false
+acl_file {acl}
+"""
+
+# %u is the CN of the client's certificate. mosquitto grants a subscription that this forbids, and delivers nothing.
+_ACL = f"""\
+pattern read rtcc/1/req/g/%u
+pattern read rtcc/1/req/a/+
+pattern read rtcc/1/trust
+pattern write rtcc/1/gw/%u/+
+
+user {RTCC_USER}
+topic write rtcc/1/req/#
+topic readwrite rtcc/1/trust
+topic read rtcc/1/gw/#
+"""

@@ -1,0 +1,511 @@
+"""The one connection to the RTCC's broker: MQTT 5 over mutual TLS (PROTOCOL 2).
+
+Owns paho, its thread, the bounded queue of what came in and the worker that hands it on. A message is acknowledged
+only by ``Incoming.ack``, after the caller's commit; what is not acknowledged comes again. Nothing here judges a
+message, and nothing here keeps one: what is to be sent waits in the caller's outbox, not in paho's memory.
+
+The network loop is a thread of our own around paho's ``loop_read`` and ``loop_write``: in paho's, an exception in a
+callback ends the thread while ``is_connected()`` stays true, and reconnects carry no jitter.
+"""
+
+import contextlib
+import logging
+import queue
+import random
+import select
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edge_agent.clock import Clock
+from edge_agent.errors import UnavailableError
+from edge_agent.units import SECOND_NS, MonoNs
+from edge_agent.uplink.tls import TlsIdentity, build_client_context, watch_socket
+
+RECEIVE_MAXIMUM = 64
+"""Unacknowledged messages that the broker may have under way to us, and at which we stop reading from it."""
+MAX_PACKET_BYTES = 96 << 10
+"""A request has at most 64 KiB (PROTOCOL 4, check 1); a trust bundle as well. The rest is topic and properties."""
+SESSION_EXPIRY_S = 7 * 24 * 3600
+CONNECT_TIMEOUT_S = 10.0
+PUBLISH_TIMEOUT_S = 10.0
+MAX_BACKOFF_S = 60.0
+STABLE_AFTER_S = 60.0
+"""A connection that lasted this long starts the back-off anew."""
+_LOOP_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A topic of ours, at QoS 1; its retained message is wanted or not."""
+
+    topic: str
+    retained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSettings:
+    """Where the broker is, who we are there, and what we listen to."""
+
+    host: str
+    port: int
+    client_id: str
+    tls: TlsIdentity
+    subscriptions: tuple[Subscription, ...]
+    state_topic: str = ""
+    """Where the retained state and the last will go; none where empty."""
+    online: bytes = b""
+    offline: bytes = b""
+    """The last will; also left behind by a clean ``close``."""
+    keepalive_s: int = 30
+    answer_within_s: float = 10.0
+    """How long after its keepalive a silent broker is given up."""
+    clean_start: bool = False
+    session_expiry_s: int = SESSION_EXPIRY_S
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One message, of which nothing but the topic filter was checked. MQTT properties are not signed."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retained: bool
+    """Set on a message that the broker had kept: a request with it is refused."""
+    duplicate: bool
+    correlation: bytes | None
+    mid: int
+    _ack: Callable[[], None] = field(repr=False)
+
+    def ack(self) -> None:
+        """Tell the broker that this message is dealt with: after the commit, from any thread, any number of times.
+
+        Does nothing where the connection that brought the message is gone: it will come again.
+        """
+        self._ack()
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerStatus:
+    """What ``status`` shows of the connection."""
+
+    connected: bool
+    since: MonoNs
+    last_heard: MonoNs
+    queued: int
+    counts: Mapping[str, int]
+
+
+def backoff_s(attempt: int, fraction: float) -> float:
+    """Return the pause before an attempt: 1 s doubling to 60 s, of which the upper half is random.
+
+    Args:
+        attempt: 0 for the first repetition.
+        fraction: A random number in [0, 1).
+    """
+    longest = min(MAX_BACKOFF_S, 2.0 ** min(attempt, 16))
+    return longest * (0.5 + 0.5 * fraction)
+
+
+class Broker:
+    """A connection that keeps itself up until it is closed.
+
+    ``on_message`` is called on the worker thread, one message at a time, in the order of arrival. Where it raises, the
+    message is not acknowledged, the connection is dropped and made again after the back-off, and the message comes
+    again. ``publish`` may be called from any thread but the network thread.
+    """
+
+    def __init__(self, settings: BrokerSettings, on_message: Callable[[Incoming], None], clock: Clock) -> None:
+        self._settings = settings
+        self._handle = on_message
+        self._clock = clock
+        self._stop = threading.Event()
+        self._inbox: queue.Queue[tuple[int, Incoming] | None] = queue.Queue(2 * RECEIVE_MAXIMUM)
+        self._counts: Counter[str] = Counter()
+        # Held while a packet is handed to paho and while connections change, never while anything is waited for.
+        self._lock = threading.Lock()
+        self._generation = 0
+        self._connected = False
+        self._since = self._last_heard = self._last_turn = clock.boot()
+        self._state = settings.online
+        self._publishing = threading.Lock()
+        self._acked: dict[int, ReasonCode] = {}
+        self._ack_arrived = threading.Condition()
+        self._wakened, self._waker = socket.socketpair()
+        self._wakened.setblocking(False)
+        self._waker.setblocking(False)
+        self._client = self._build_client()
+        self._threads = [
+            threading.Thread(target=target, name=name, daemon=True)
+            for target, name in ((self._run_network, "mqtt-network"), (self._run_worker, "mqtt-worker"))
+        ]
+
+    def start(self) -> None:
+        """Start both threads and return at once; the broker need not be there yet."""
+        for thread in self._threads:
+            thread.start()
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Leave ``offline`` as the retained state, disconnect without the last will, and join the threads."""
+        try:
+            if self._settings.state_topic:
+                self.publish(self._settings.state_topic, self._settings.offline, retain=True, timeout_s=timeout_s / 2)
+        except UnavailableError as error:
+            log.info("state not left behind: %s", error)
+        self._stop.set()
+        with contextlib.suppress(queue.Full):
+            self._inbox.put_nowait(None)  # wakes the worker
+        with self._lock:
+            if self._connected:
+                self._client.disconnect()
+        self._join(timeout_s / 2)
+        with self._lock:
+            self._drop_socket()  # a frozen broker does not take our leave
+        self._join(timeout_s / 2)
+        self._waker.close()
+
+    def _join(self, timeout_s: float) -> None:
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout_s)
+
+    def is_connected(self) -> bool:
+        """Tell whether the broker accepted us and has been heard of within its keepalive."""
+        return self._connected and self._silence_ns(self._clock.boot()) <= self._patience_ns()
+
+    def is_live(self, now: MonoNs) -> bool:
+        """Tell whether both threads run and the network loop turns: what a watchdog may lean on.
+
+        True while a broker cannot be reached, as long as the attempts go on: a restart would not mend that. False
+        where a thread died, hangs, or believes in a connection on which nothing arrives any more.
+        """
+        threads = all(thread.is_alive() for thread in self._threads)
+        turning = now - self._last_turn <= (CONNECT_TIMEOUT_S * 3 + MAX_BACKOFF_S) * SECOND_NS
+        heard = not self._connected or self._silence_ns(now) <= 2 * self._patience_ns()
+        return threads and turning and heard
+
+    def status(self) -> BrokerStatus:
+        """Return what the connection is doing."""
+        return BrokerStatus(self.is_connected(), self._since, self._last_heard, self._inbox.qsize(), dict(self._counts))
+
+    def set_state(self, payload: bytes) -> None:
+        """Replace the retained state: published now where connected, and on every connection from now on."""
+        with self._lock:
+            self._state = payload
+            if self._connected and self._settings.state_topic:
+                self._client.publish(self._settings.state_topic, payload, qos=1, retain=True)
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        correlation: bytes | None = None,
+        expiry_s: int | None = None,
+        timeout_s: float = PUBLISH_TIMEOUT_S,
+    ) -> None:
+        """Publish at QoS 1 and wait until the broker has taken it.
+
+        One at a time, so that answers stay in order. After an error the message may have arrived or not: publish it
+        again.
+
+        Args:
+            topic: Without wildcards.
+            payload: The bytes, as they are.
+            retain: The broker keeps it for later subscribers.
+            correlation: Echoed Correlation Data.
+            expiry_s: The broker forgets it after so many seconds.
+            timeout_s: How long to wait for the acknowledgement.
+
+        Raises:
+            UnavailableError: Not connected, no acknowledgement in time, or the broker refuses it.
+        """
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        if correlation is not None:
+            properties.CorrelationData = correlation
+        if expiry_s is not None:
+            properties.MessageExpiryInterval = expiry_s
+        with self._publishing:
+            with self._lock:
+                if not self._connected:
+                    raise UnavailableError("broker is not connected")
+                with self._ack_arrived:
+                    self._acked.clear()
+                info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
+                generation = self._generation
+            if info.rc != paho.MQTT_ERR_SUCCESS:
+                raise UnavailableError(f"broker does not take the message: {paho.error_string(info.rc)}")
+            with self._ack_arrived:
+                self._ack_arrived.wait_for(
+                    lambda: info.mid in self._acked or generation != self._generation or self._stop.is_set(), timeout_s
+                )
+                reason = self._acked.get(info.mid)
+        if reason is None:
+            raise UnavailableError("broker did not acknowledge the message")
+        if reason.is_failure:
+            raise UnavailableError(f"broker refuses the message: {reason}")
+
+    # The network thread.
+
+    def _run_network(self) -> None:
+        attempt = 0
+        while not self._stop.is_set():
+            started = self._clock.boot()
+            try:
+                self._connect_and_loop()
+            except Exception as error:  # nothing may end this thread
+                # TLS and DNS errors say what is wrong without naming a secret; a traceback would add nothing.
+                self._counts["connect-failed"] += 1
+                log.warning("broker not reached: %s: %s", type(error).__name__, error)
+            self._disconnected()
+            if self._clock.boot() - started > STABLE_AFTER_S * SECOND_NS:
+                attempt = 0
+            self._stop.wait(backoff_s(attempt, random.random()))  # noqa: S311  (jitter)
+            attempt += 1
+
+    def _connect_and_loop(self) -> None:
+        self._last_turn = self._last_heard = self._clock.boot()
+        # What paho still holds is the outbox's business: it would be sent again out of order.
+        self._client.drop_out_messages()
+        self._client.connect(
+            self._settings.host,
+            self._settings.port,
+            keepalive=self._settings.keepalive_s,
+            clean_start=self._settings.clean_start,
+            properties=self._connect_properties(),
+        )
+        while not (self._stop.is_set() and not self._connected):
+            code = self._turn()
+            now = self._last_turn = self._clock.boot()
+            if code != paho.MQTT_ERR_SUCCESS:
+                if not self._stop.is_set():
+                    log.warning("broker connection lost: %s", paho.error_string(code))
+                return
+            if self._silence_ns(now) > self._patience_ns():
+                log.warning("broker is silent: seconds=%d", self._silence_ns(now) // SECOND_NS)
+                return
+
+    def _turn(self) -> MQTTErrorCode:
+        """Wait for the socket, then read, write and ping once, as paho's documentation has it for loops of one's own.
+
+        Nothing is read while the worker is behind: mosquitto 2.0.11 sends everything that it holds after the first
+        acknowledgement, whatever the receive maximum, and TCP is then what makes it wait.
+        """
+        connection: Any = self._client.socket()
+        if connection is None:
+            return paho.MQTT_ERR_NO_CONN
+        has_room = self._has_room()
+        waiting = has_room and connection.pending()
+        readers = [connection, self._wakened] if has_room else [self._wakened]
+        writers = [connection] if self._client.want_write() else []
+        ready, _, _ = select.select(readers, writers, [], 0 if waiting else _LOOP_S)
+        if self._wakened in ready:
+            self._wakened.recv(4096)
+        code = self._read_packets(connection) if waiting or connection in ready else paho.MQTT_ERR_SUCCESS
+        if code == paho.MQTT_ERR_SUCCESS and self._client.want_write():
+            code = self._client.loop_write()
+        if not has_room:
+            self._heard()  # it was not asked
+        elif code == paho.MQTT_ERR_SUCCESS:
+            code = self._client.loop_misc()
+        return code
+
+    def _read_packets(self, connection: Any) -> MQTTErrorCode:
+        code = self._client.loop_read()
+        # OpenSSL may hold more packets than the one that was read; select does not see those.
+        while code == paho.MQTT_ERR_SUCCESS and self._client.socket() and connection.pending() and self._has_room():
+            code = self._client.loop_read()
+        return code
+
+    def _has_room(self) -> bool:
+        return self._inbox.qsize() < RECEIVE_MAXIMUM
+
+    def _heard(self) -> None:
+        self._last_heard = self._clock.boot()
+
+    def _connect_properties(self) -> Properties:
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = self._settings.session_expiry_s
+        properties.ReceiveMaximum = RECEIVE_MAXIMUM
+        properties.MaximumPacketSize = MAX_PACKET_BYTES
+        return properties
+
+    def _disconnected(self) -> None:
+        with self._lock:
+            was_connected, self._connected = self._connected, False
+            self._generation += 1
+            self._since = self._clock.boot() if was_connected else self._since
+            self._drop_socket()
+        with self._ack_arrived:
+            self._ack_arrived.notify_all()
+
+    def _drop_socket(self) -> None:
+        """Cut the connection where it is: the broker publishes our last will and keeps our session."""
+        connection: Any = self._client.socket()
+        if connection is not None:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                log.debug("socket was closed already")
+
+    def _silence_ns(self, now: MonoNs) -> int:
+        return now - self._last_heard
+
+    def _patience_ns(self) -> int:
+        return int((self._client.keepalive + self._settings.answer_within_s) * SECOND_NS)
+
+    # paho's callbacks, all on the network thread.
+
+    def _build_client(self) -> paho.Client:
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._settings.client_id,
+            protocol=paho.MQTTv5,
+            manual_ack=True,
+            reconnect_on_failure=False,
+        )
+        client.suppress_exceptions = True
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        client.max_queued_messages_set(8)
+        client.tls_set_context(watch_socket(build_client_context(self._settings.tls), self._heard, MAX_PACKET_BYTES))
+        if self._settings.state_topic:
+            client.will_set(self._settings.state_topic, self._settings.offline, qos=1, retain=True)
+        client.on_connect = self._guard(self._on_connect)
+        client.on_message = self._guard(self._on_message)
+        client.on_publish = self._guard(self._on_publish)
+        client.on_subscribe = self._guard(self._on_subscribe)
+        client.on_disconnect = self._guard(self._on_disconnect)
+        # Makes paho leave every write to the network thread; without it, `publish` writes to the TLS socket from the
+        # caller's thread at the same time.
+        client.on_socket_register_write = self._guard(self._on_want_write)
+        return client
+
+    def _guard(self, callback: Callable[..., None]) -> Callable[..., None]:
+        def guarded(*arguments: Any) -> None:
+            try:
+                callback(*arguments)
+            except Exception:
+                self._counts["callback-failed"] += 1
+                log.exception("mqtt callback failed: %s", callback.__name__)
+
+        return guarded
+
+    def _on_connect(self, client: paho.Client, _data: object, flags: Any, reason: ReasonCode, _props: object) -> None:
+        if reason.is_failure:
+            self._counts["refused"] += 1
+            log.warning("broker refuses the connection: %s", reason)
+            return
+        with self._lock:
+            self._generation += 1
+            self._connected = True
+            self._since = self._clock.boot()
+            for subscription in self._settings.subscriptions:
+                client.subscribe(subscription.topic, options=_subscribe_options(subscription))
+            if self._settings.state_topic:
+                client.publish(self._settings.state_topic, self._state, qos=1, retain=True)
+        self._counts["connected"] += 1
+        log.info("broker connected: session-present=%s", flags.session_present)
+
+    def _on_disconnect(self, _client: paho.Client, _data: object, _flags: Any, reason: ReasonCode, _p: object) -> None:
+        if not self._stop.is_set():
+            log.warning("broker disconnected: %s", reason)
+        self._connected = False
+
+    def _on_subscribe(self, _c: paho.Client, _d: object, _mid: int, reasons: list[ReasonCode], _p: object) -> None:
+        # A granted subscription proves nothing: mosquitto grants a forbidden one and filters later.
+        for reason in reasons:
+            if reason.is_failure:
+                self._counts["subscription-refused"] += 1
+                log.error("broker refuses a subscription: %s", reason)
+
+    def _on_want_write(self, *_: object) -> None:
+        with contextlib.suppress(OSError):  # full: it is awake; closed: it has ended
+            self._waker.send(b"w")
+
+    def _on_publish(self, _c: paho.Client, _d: object, mid: int, reason: ReasonCode, _p: object) -> None:
+        with self._ack_arrived:
+            self._acked[mid] = reason
+            self._ack_arrived.notify_all()
+
+    def _on_message(self, client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        self._counts["received"] += 1
+        if message.qos == 0:
+            # QoS 0 knows no acknowledgement and no receive maximum: a flood of it would push out what counts.
+            self._counts["dropped-qos0"] += 1
+            return
+        generation, mid, qos = self._generation, message.mid, message.qos
+        incoming = Incoming(
+            topic=message.topic,
+            payload=bytes(message.payload),
+            qos=qos,
+            retained=message.retain,
+            duplicate=message.dup,
+            correlation=getattr(message.properties, "CorrelationData", None),
+            mid=mid,
+            _ack=lambda: self._acknowledge(client, generation, mid, qos),
+        )
+        try:
+            self._inbox.put_nowait((generation, incoming))
+        except queue.Full:
+            # Not reached while `_turn` reads only where there is room; unacknowledged, it would come again.
+            self._counts["dropped-full"] += 1
+
+    def _acknowledge(self, client: paho.Client, generation: int, mid: int, qos: int) -> None:
+        with self._lock:
+            # A packet id means something on its own connection only.
+            if generation == self._generation and self._connected:
+                client.ack(mid, qos)
+                self._counts["acknowledged"] += 1
+
+    # The worker thread.
+
+    def _run_worker(self) -> None:
+        while not self._stop.is_set():
+            try:
+                item = self._inbox.get(timeout=_LOOP_S)
+            except queue.Empty:
+                continue
+            # What came on an earlier connection cannot be acknowledged any more; it comes again.
+            if item is None or item[0] != self._generation:
+                continue
+            generation, incoming = item
+            try:
+                self._handle(incoming)
+            except Exception:
+                self._counts["handler-failed"] += 1
+                log.exception("message not dealt with, it will come again: topic=%s", incoming.topic)
+                with self._lock:
+                    if generation == self._generation:
+                        self._drop_socket()
+
+
+def _subscribe_options(subscription: Subscription) -> SubscribeOptions:
+    handling = (
+        SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if subscription.retained else SubscribeOptions.RETAIN_DO_NOT_SEND
+    )
+    return SubscribeOptions(qos=1, retainAsPublished=True, retainHandling=handling)
+
+
+def wait_connected(broker: Broker, timeout_s: float) -> bool:
+    """Wait until the broker accepted us; for commands and tests, which have nothing else to do."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if broker.is_connected():
+            return True
+        time.sleep(0.02)
+    return False
