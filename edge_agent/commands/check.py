@@ -1,0 +1,96 @@
+"""``edge-agent check``: is everything there that recording and releasing need, and what was understood."""
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from edge_agent.commands.daemon import add_config
+
+if TYPE_CHECKING:
+    from edge_agent.config import Config
+    from edge_agent.inspection import Finding
+
+_DESCRIPTION = """\
+Check both configuration files, then the keys and how they are kept, the clock, the disk, the cameras, the broker and
+the upload targets. Nothing is changed; nobody is asked for footage.
+"""
+_EPILOG = """\
+examples:
+  sudo edge-agent check               everything; root may read both processes' keys
+  edge-agent check --offline          the files and this machine only
+  edge-agent check --json             for scripts: a list of {level, topic, text, hint}
+
+exit code: 0 nothing is wrong (warnings may be there), 1 something is, 78 edge-agent.yaml or consent.yaml is
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "check",
+        help="say what is wrong, and what was understood",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_config(parser)
+    parser.add_argument("--offline", action="store_true", help="dial nobody")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look at everything and print the findings; the exit code is in the help."""
+    from edge_agent.config import load_config
+    from edge_agent.errors import ConfigError
+    from edge_agent.inspection import Level
+    from edge_agent.terminal import print_json
+
+    try:
+        config = load_config(args.config)
+    except ConfigError as error:
+        if not args.json:
+            raise
+        print_json([{"level": "fault", "topic": "configuration", "text": str(error), "hint": error.hint}])
+        return os.EX_CONFIG
+    findings = inspect(config, is_offline=args.offline)
+    if args.json:
+        keys = ("topic", "text", "hint")
+        print_json([{"level": f.level.value} | {key: getattr(f, key) for key in keys} for f in findings])
+    else:
+        _print(findings)
+    faults = [finding for finding in findings if finding.level is Level.FAULT]
+    if any(finding.topic == "consent" for finding in faults):
+        return os.EX_CONFIG
+    return 1 if faults else 0
+
+
+def inspect(config: "Config", *, is_offline: bool) -> "list[Finding]":
+    """Return everything that was found, in the order of the help."""
+    from edge_agent import inspection
+
+    findings = [*inspection.describe_cameras(config), *inspection.inspect_consent(config)]
+    secrets, logins = inspection.inspect_secrets(config)
+    enrolled, enrolment = inspection.inspect_enrolment(config)
+    findings += [*inspection.inspect_place(config), *secrets, *inspection.inspect_keys(config), *enrolled]
+    findings += [*inspection.inspect_clock(config), *inspection.inspect_disk(config)]
+    if is_offline:
+        return findings
+    from edge_agent import probe
+
+    findings += probe.probe_cameras(config, logins)
+    if enrolment is not None:
+        findings += probe.probe_rtcc(config, enrolment)
+    return findings
+
+
+def _print(findings: "list[Finding]") -> None:
+    from edge_agent.inspection import Level
+
+    marks = {Level.OK: "ok      ", Level.WARNING: "WARNING ", Level.FAULT: "FAULT   "}
+    for finding in findings:
+        print(f"{marks[finding.level]}{finding.topic}: {finding.text}")
+        if finding.hint:
+            print(f"        {finding.hint}")
+    counts = {level: sum(finding.level is level for finding in findings) for level in Level}
+    print(f"\n{counts[Level.FAULT]} fault(s), {counts[Level.WARNING]} warning(s), {counts[Level.OK]} in order")

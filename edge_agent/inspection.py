@@ -1,0 +1,252 @@
+"""What ``edge-agent check`` finds on this machine: keys, consent, clock, disk. Dials nobody: that is ``probe``.
+
+Each function returns findings and raises nothing for what it finds: one fault must not hide the next.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from edge_agent.clock import ClockState, read_build_time, read_kernel_time
+from edge_agent.config import Camera, Config, read_text
+from edge_agent.credentials import Login, load_logins, load_services, missing_names
+from edge_agent.enrolment import Enrolment, load_enrolment
+from edge_agent.errors import EdgeAgentError
+from edge_agent.keys import KEY_HOLDER, KeyStore, Role, thumbprint
+from edge_agent.units import DAY_NS, encode_duration, encode_size
+
+CERTIFICATE_WARNING_DAYS = 30
+_SPARE_BYTES = 512 << 20
+_UNFIT_FILESYSTEMS = {
+    "vfat": "holds no file above 4GiB",
+    "nfs": "is a network share: a power cut there is not seen here",
+    "nfs4": "is a network share: a power cut there is not seen here",
+    "cifs": "is a network share: a power cut there is not seen here",
+    "tmpfs": "is memory: nothing survives a restart",
+}
+_UNTRIED_FILESYSTEMS = ("exfat", "ntfs3", "fuseblk", "overlay", "zfs", "9p")
+
+
+class Level(Enum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at, and what was seen."""
+
+    level: Level
+    topic: str
+    text: str
+    hint: str = ""
+
+
+def fault(topic: str, error: EdgeAgentError) -> Finding:
+    """Turn an error into a finding."""
+    return Finding(Level.FAULT, topic, str(error), error.hint)
+
+
+def describe_cameras(config: Config) -> Iterator[Finding]:
+    """Say what was understood of each camera."""
+    if not config.cameras:
+        yield Finding(Level.WARNING, "cameras", "none are configured", "`edge-agent discover` prints entries to paste")
+    for camera in config.cameras:
+        if not camera.enabled:
+            yield Finding(Level.OK, f"camera {camera.id}", "switched off: not recorded, its ring stays")
+            continue
+        rings = " + ".join(encode_size(config.ring_size_bytes(camera, quality)) for quality in camera.qualities)
+        when = "always" if camera.record == "always" else f"on {len(camera.triggers)} trigger(s)"
+        sound = "with sound" if camera.audio else "without sound"
+        kept = encode_duration(config.keep_for_ns(camera))
+        yield Finding(
+            Level.OK,
+            f"camera {camera.id}",
+            f"{camera.title}: {camera.source}, {camera.transport}, recorded {when}, {sound}, ring {rings}, kept {kept}",
+        )
+
+
+def inspect_place(config: Config) -> Iterator[Finding]:
+    """Tell whether an incident's distance can be judged."""
+    if all(config.location_of(camera) is None for camera in config.cameras):
+        yield Finding(
+            Level.WARNING, "place", "no location: every request is refused", "set gateway.location in edge-agent.yaml"
+        )
+    else:
+        yield Finding(Level.OK, "place", f"known; hours are those of {config.gateway.time_zone}")
+
+
+def inspect_secrets(config: Config) -> tuple[list[Finding], Mapping[str, Login]]:
+    """Read the two secret files, and compare the names in them with those that the configuration uses."""
+    findings: list[Finding] = []
+    logins: Mapping[str, Login] = {}
+    try:
+        logins = load_logins(config.credentials_file)
+        for where, name in missing_names(config, logins):
+            text = f"{where}: no {name!r} in {config.credentials_file}"
+            findings.append(Finding(Level.FAULT, "credentials", text, f"add `{name}: {{username: …, password: …}}`"))
+    except EdgeAgentError as error:
+        findings.append(fault("credentials", error))
+    try:
+        known = load_services(config.notify.file)
+        for name in config.notify.services:
+            if name not in known:
+                text = f"notify.services: no {name!r} in {config.notify.file}"
+                findings.append(Finding(Level.FAULT, "notify", text, f"add `{name}: URL`"))
+        if not config.notify.services:
+            hint = "without it, requests that ask end by time-out: set notify.services"
+            findings.append(Finding(Level.WARNING, "notify", "nobody is told of requests", hint))
+    except EdgeAgentError as error:
+        findings.append(fault("notify", error))
+    return findings, logins
+
+
+def inspect_consent(config: Config) -> Iterator[Finding]:
+    """Check the owner's rules, and whether they name cameras that exist."""
+    from edge_agent.consent.policy import parse_policy
+
+    try:
+        policy = parse_policy(read_text(config.consent.file), str(config.consent.file))
+    except EdgeAgentError as error:
+        yield fault("consent", error)
+        return
+    for camera_id in sorted(set(policy.cameras) - {camera.id for camera in config.cameras}):
+        yield Finding(Level.FAULT, "consent", f"names a camera that is not configured: {camera_id}")
+    for camera in config.cameras:
+        terms = policy.cameras.get(camera.id)
+        signed = (config.waivers_dir / f"{camera.id}.jws").exists()
+        mode = "deny" if terms is None else terms.mode.value
+        text = f"camera {camera.id}: {mode}" + (", signed" if signed else ", not signed: nothing leaves")
+        is_waiting = mode != "deny" and not signed
+        hint = "the owner signs: edge-agent consent sign" if is_waiting else ""
+        yield Finding(Level.WARNING if is_waiting else Level.OK, "consent", text, hint)
+
+
+def inspect_keys(config: Config) -> Iterator[Finding]:
+    """Load every key that this user may read, and say how well they are kept."""
+    roles: tuple[Role, ...] = ("recorder", "releaser")
+    for role in roles:
+        store = KeyStore(config.state_dir, role)
+        try:
+            for name in (name for name, holder in KEY_HOLDER.items() if holder == role):
+                _load_pair(store, name)
+            level = store.custody_level()
+        except EdgeAgentError as error:
+            yield fault(f"keys of the {role}", error)
+            continue
+        text = {
+            "bare": "bare files: whoever copies the disk has them",
+            "tpm": "sealed to this machine's TPM",
+            "passphrase": "under a passphrase",
+        }[level]
+        hint = "scripts/install --seal, where there is a TPM" if level == "bare" else ""
+        yield Finding(Level.WARNING if level == "bare" else Level.OK, f"keys of the {role}", text, hint)
+    try:
+        owner = KeyStore(config.state_dir, "owner").load_public("owner")
+        yield Finding(Level.OK, "owner's key", thumbprint(owner))
+    except EdgeAgentError as error:
+        yield fault("owner's key", error)
+
+
+def _load_pair(store: KeyStore, name: str) -> None:
+    from edge_agent.errors import CustodyError
+
+    private = store.load_private(name)  # type: ignore[call-overload]
+    if name != "tls" and thumbprint(private.public_key()) != thumbprint(store.load_public(name)):  # type: ignore[call-overload]
+        raise CustodyError(f"private and public half of {name} differ", "docs/recovery.md says what now")
+
+
+def inspect_enrolment(config: Config) -> tuple[list[Finding], Enrolment | None]:
+    """Check the RTCC's file, and that its certificate is ours and lasts."""
+    try:
+        enrolment = load_enrolment(config.uplink.enrolment)
+        key = KeyStore(config.state_dir, "releaser").load_private("tls").public_key()
+    except EdgeAgentError as error:
+        return [fault("enrolment", error)], None
+    if thumbprint(key) != enrolment.tls_thumbprint:
+        text = "the certificate is for another TLS key than this gateway's"
+        return [Finding(Level.FAULT, "enrolment", text, "send gateway.csr to the RTCC again")], None
+    days = (enrolment.not_after_s - int(time.time())) // 86400
+    text = f"{enrolment.iss}, gateway {enrolment.gateway}, certificate for {days} days more"
+    if days < 0:
+        hint = "send gateway.csr to the RTCC again"
+        return [Finding(Level.FAULT, "enrolment", f"{enrolment.iss}: the certificate has ended", hint)], None
+    level = Level.WARNING if days < CERTIFICATE_WARNING_DAYS else Level.OK
+    return [Finding(level, "enrolment", text)], enrolment
+
+
+def inspect_clock(config: Config) -> Iterator[Finding]:
+    """Tell whether the wall clock may be believed."""
+    if time.time_ns() < read_build_time() - DAY_NS:
+        yield Finding(Level.FAULT, "clock", "the wall clock is before the day this program was installed")
+    elif config.clock.trust == "wall-clock":
+        hint = "for a trial only: set clock.trust to kernel"
+        yield Finding(Level.WARNING, "clock", "the wall clock is believed unseen", hint)
+    elif read_kernel_time().state is not ClockState.SYNCHRONISED:
+        hint = "`timedatectl` shows why; requests wait until a time source disciplines the clock"
+        yield Finding(Level.WARNING, "clock", "not synchronised: recording goes on, nothing is decided", hint)
+    else:
+        yield Finding(Level.OK, "clock", f"synchronised, error below {read_kernel_time().max_error_us // 1000} ms")
+
+
+def inspect_disk(config: Config) -> Iterator[Finding]:
+    """Compare the rings' sizes with what the disk has, and look at the kind of filesystem."""
+    folder = config.rings_dir
+    if not folder.is_dir():
+        yield Finding(Level.FAULT, "disk", f"folder is missing: {folder}", "is the disk mounted? else: edge-agent init")
+        return
+    kind = find_filesystem(folder)
+    if kind in _UNFIT_FILESYSTEMS:
+        yield Finding(
+            Level.FAULT, "disk", f"{folder} is on {kind}, which {_UNFIT_FILESYSTEMS[kind]}", "use ext4 or xfs"
+        )
+    elif kind in _UNTRIED_FILESYSTEMS:
+        yield Finding(Level.WARNING, "disk", f"{folder} is on {kind}, which was not tried", "use ext4, xfs or btrfs")
+    wanted, there = 0, 0
+    for camera, quality in config.rings():
+        wanted += config.ring_size_bytes(camera, quality)
+        there += _allocated_bytes(config.ring_path(camera.id, quality))
+    free = shutil.disk_usage(folder).free
+    more = max(0, wanted - there)
+    text = f"{kind}: rings need {more / (1 << 30):.1f} GiB more, {free / (1 << 30):.1f} GiB are free"
+    if more + _SPARE_BYTES > free:
+        yield Finding(Level.FAULT, "disk", text, "make buffer.size smaller, or give it a larger disk")
+    else:
+        yield Finding(Level.OK, "disk", text)
+    if any(_is_small(config, camera) for camera in config.cameras):
+        yield Finding(Level.WARNING, "disk", "a ring is below 1GiB: for trials only")
+
+
+def _is_small(config: Config, camera: Camera) -> bool:
+    return camera.enabled and config.ring_size_bytes(camera, "main") < 1 << 30
+
+
+def _allocated_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_blocks * 512
+    except OSError:
+        return 0
+
+
+def find_filesystem(folder: Path) -> str:
+    """Return the kind of filesystem that a folder is on, as the kernel names it; ``unknown`` where it does not say."""
+    device = os.stat(folder).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    real = os.path.realpath(folder)
+    best, kind = "", "unknown"
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields, _, rest = line.partition(" - ")
+        words = fields.split(" ")
+        mount = words[4].replace("\\040", " ")
+        is_under = real == mount or real.startswith(mount.rstrip("/") + "/")
+        # btrfs gives every subvolume a device number of its own: the longest mount point above decides as well.
+        if (words[2] == number or is_under) and is_under and len(mount) >= len(best):
+            best, kind = mount, rest.split(" ")[0]
+    return kind

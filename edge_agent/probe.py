@@ -1,0 +1,196 @@
+"""What ``edge-agent check`` finds on the network: cameras, broker, upload targets, each within a few seconds.
+
+Sends passwords to nobody but the camera they are for, in a Digest answer or over TLS. Never raises for what it finds.
+"""
+
+import contextlib
+import hashlib
+import re
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from edge_agent.config import Camera, Config
+from edge_agent.credentials import Login
+from edge_agent.enrolment import Enrolment
+from edge_agent.errors import EdgeAgentError
+from edge_agent.inspection import Finding, Level, fault
+from edge_agent.keys import KeyStore
+
+CONNECT_TIMEOUT_S = 3.0
+_MAX_ANSWER_BYTES = 16 * 1024
+_STATUS = re.compile(rb"(?:RTSP|HTTP)/1\.[01] (\d{3})")
+_CHALLENGE = re.compile(r'(\w+)="?([^",]*)"?')
+
+_CAMERA_ANSWERS = {
+    401: "refuses the user name or password",
+    403: "refuses the user name or password",
+    404: "knows no such path",
+    453: "serves no further client: close other viewers, or use its substream",
+}
+
+
+def probe_cameras(config: Config, logins: Mapping[str, Login]) -> list[Finding]:
+    """Ask every camera for its stream's description, at most eight at a time."""
+    cameras = [camera for camera in config.cameras if camera.enabled]
+    with ThreadPoolExecutor(8, thread_name_prefix="probe") as pool:
+        return list(pool.map(lambda camera: _probe_camera(camera, logins.get(camera.credentials or "")), cameras))
+
+
+def _probe_camera(camera: Camera, login: Login | None) -> Finding:
+    topic = f"camera {camera.id}"
+    if camera.onvif is not None:
+        parts = urlsplit(f"//{camera.onvif}")
+        problem = _find_closed(parts.hostname or "", parts.port or 80)
+        text = "its ONVIF port answers" if problem is None else f"its ONVIF port does not answer: {problem}"
+        return Finding(Level.OK if problem is None else Level.FAULT, topic, text)
+    assert camera.url is not None
+    try:
+        status = describe(camera.url, login)
+    except OSError as error:
+        # ssl's and socket's texts name hosts and certificates, never what we sent.
+        text = f"does not answer: {error.strerror or error or 'time-out'}"
+        return Finding(Level.FAULT, topic, text, "is it on, and is the address right?")
+    if status == 200:
+        return Finding(Level.OK, topic, "gives its stream")
+    if status in (401, 403) and login is None:
+        hint = "give it `credentials: NAME` in edge-agent.yaml"
+        return Finding(Level.FAULT, topic, "asks for a user name and password, and has none", hint)
+    return Finding(Level.FAULT, topic, _CAMERA_ANSWERS.get(status, f"answers RTSP status {status}"))
+
+
+def describe(url: str, login: Login | None) -> int:
+    """Send RTSP DESCRIBE, once more with a Digest (MD5) answer where that is asked for; return the status.
+
+    Raises:
+        OSError: No connection, no answer in time, or no RTSP.
+    """
+    parts = urlsplit(url)
+    port = parts.port or (322 if parts.scheme == "rtsps" else 554)
+    with socket.create_connection((parts.hostname or "", port), CONNECT_TIMEOUT_S) as connection:
+        connection.settimeout(CONNECT_TIMEOUT_S)
+        if parts.scheme == "rtsps":
+            # Whose certificate it is, the recorder checks (capture.rtsp); here only whether anybody answers. So
+            # nothing secret may be sent over it.
+            login = None
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            connection = context.wrap_socket(connection)  # noqa: PLW2901
+        status, headers = _ask(connection, url, 1, "")
+        challenge = next((line for line in headers if line.lower().startswith("www-authenticate: digest")), None)
+        if status == 401 and login is not None and challenge is not None:
+            status, _ = _ask(connection, url, 2, _answer_digest(challenge, url, login))
+        elif status == 401 and parts.scheme == "rtsps":
+            status = 200  # it answers; the password goes only to a camera whose certificate was verified
+        return status
+
+
+def _ask(connection: socket.socket, url: str, number: int, authorization: str) -> tuple[int, list[str]]:
+    lines = [f"DESCRIBE {url} RTSP/1.0", f"CSeq: {number}", "Accept: application/sdp", "User-Agent: edge-agent"]
+    lines += [f"Authorization: {authorization}"] if authorization else []
+    connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+    answer = _read_head(connection)
+    status = _STATUS.match(answer)
+    if status is None:
+        raise OSError("the answer is not RTSP")
+    return int(status[1]), answer.decode("latin-1").split("\r\n")
+
+
+def _read_head(connection: socket.socket) -> bytes:
+    """Read until the empty line, or as soon as it cannot be an answer."""
+    answer = b""
+    while b"\r\n\r\n" not in answer and len(answer) < _MAX_ANSWER_BYTES:
+        more = connection.recv(4096)
+        answer += more
+        if not more or (len(answer) >= 12 and _STATUS.match(answer) is None):
+            break
+    return answer
+
+
+def _answer_digest(challenge: str, url: str, login: Login) -> str:
+    fields = {name.lower(): value for name, value in _CHALLENGE.findall(challenge.partition("igest ")[2])}
+    realm, nonce = fields.get("realm", ""), fields.get("nonce", "")
+    secret = _md5(f"{login.username}:{realm}:{login.password}")
+    response = _md5(f"{secret}:{nonce}:{_md5(f'DESCRIBE:{url}')}")
+    return f'Digest username="{login.username}", realm="{realm}", nonce="{nonce}", uri="{url}", response="{response}"'
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _find_closed(host: str, port: int) -> str | None:
+    try:
+        socket.create_connection((host, port), CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        return str(error.strerror or error or "time-out")
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    topic: str
+    host: str
+    port: int
+    is_upload: bool
+    path: str = "/"
+
+
+def probe_rtcc(config: Config, enrolment: Enrolment) -> Iterator[Finding]:
+    """Shake hands, by mutual TLS, with the broker and with every upload target."""
+    from edge_agent.uplink.tls import TlsIdentity, build_client_context
+
+    try:
+        key = KeyStore(config.state_dir, "releaser").load_private("tls")
+        context = build_client_context(TlsIdentity(enrolment.ca_pem, enrolment.certificate_pem, key))
+    except EdgeAgentError as error:
+        yield fault("broker", error)
+        return
+    servers = [_Server("broker", enrolment.broker_host, enrolment.broker_port, is_upload=False)]
+    for name, url in sorted(enrolment.uploads.items()):
+        parts = urlsplit(url)
+        servers.append(_Server(f"upload {name}", parts.hostname or "", parts.port or 443, True, parts.path or "/"))
+    for server in servers:
+        yield _probe_server(server, context)
+
+
+def _probe_server(server: _Server, context: ssl.SSLContext) -> Finding:
+    where = f"{server.host}:{server.port}"
+    try:
+        with (
+            socket.create_connection((server.host, server.port), CONNECT_TIMEOUT_S) as plain,
+            context.wrap_socket(plain, server_hostname=server.host) as connection,
+        ):
+            connection.settimeout(CONNECT_TIMEOUT_S)
+            answer = _ask_tus(connection, server) if server.is_upload else _connect_mqtt(connection)
+            version = connection.version()
+    except OSError as error:
+        hint = "is the line up, and does the RTCC's server run?"
+        return Finding(Level.FAULT, server.topic, f"{where}: {error.strerror or error or 'time-out'}", hint)
+    if answer:
+        return Finding(Level.FAULT, server.topic, f"{where}: {answer}")
+    return Finding(Level.OK, server.topic, f"{where} answers by {version}, and takes our certificate")
+
+
+def _connect_mqtt(connection: ssl.SSLSocket) -> str:
+    """Send an MQTT PINGREQ before any CONNECT, which a broker answers by closing.
+
+    With TLS 1.3 a client learns of its refused certificate only when it reads: that read raises.
+    """
+    connection.sendall(b"\xc0\x00")
+    with contextlib.suppress(ConnectionResetError):
+        connection.recv(16)
+    return ""
+
+
+def _ask_tus(connection: ssl.SSLSocket, server: _Server) -> str:
+    request = f"OPTIONS {server.path} HTTP/1.1\r\nHost: {server.host}\r\nConnection: close\r\n\r\n"
+    connection.sendall(request.encode())
+    answer = _read_head(connection)
+    if b"\r\ntus-resumable:" in answer.lower() or b"\r\ntus-version:" in answer.lower():
+        return ""
+    status = _STATUS.match(answer)
+    return f"is no tus server (HTTP status {status[1].decode()})" if status else "is no tus server"

@@ -1,0 +1,270 @@
+"""``edge-agent check``: every fault is found, said, and hides no other."""
+
+import argparse
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edge_agent import inspection, probe
+from edge_agent.commands import check
+from edge_agent.config import load_config
+from edge_agent.credentials import Login
+from edge_agent.enrolment import load_enrolment
+from edge_agent.errors import ConfigError
+from edge_agent.inspection import Finding, Level
+from edge_agent.provision import create_state, write_csr
+from edge_agent.rtcc.enrol import enrol, enrol_server
+from edge_agent.rtcc.home import RtccHome, Settings
+from edge_agent.units import UtcNs
+
+Answer = Callable[[bytes], bytes]
+
+
+@contextmanager
+def serve(answer: Answer, context: ssl.SSLContext | None = None) -> Iterator[int]:
+    """Answer each read of each connection, one connection at a time; yields the port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(10)
+
+    def loop() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            try:
+                with context.wrap_socket(connection, server_side=True) if context else connection as stream:
+                    stream.settimeout(5)
+                    while request := stream.recv(4096):
+                        reply = answer(request)
+                        if not reply:
+                            break
+                        stream.sendall(reply)
+            except OSError:
+                pass
+
+    thread = threading.Thread(target=loop, name="server")
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(10)
+
+
+def digest_camera(request: bytes) -> bytes:
+    if b"Authorization: Digest" not in request:
+        return b'RTSP/1.0 401 Unauthorized\r\nWWW-Authenticate: Digest realm="cam", nonce="n0"\r\n\r\n'
+    url = request.split(b" ")[1].decode()
+    expected = probe._md5(f"{probe._md5('admin:cam:pass:w@rd')}:n0:{probe._md5(f'DESCRIBE:{url}')}").encode()
+    return b"RTSP/1.0 200 OK\r\n\r\n" if expected in request else b"RTSP/1.0 401 Unauthorized\r\n\r\n"
+
+
+def write_gateway(folder: Path, cameras: str = "", extra: str = "") -> Path:
+    create_state(folder / "state", "correct horse battery")
+    path = folder / "edge-agent.yaml"
+    path.write_text(
+        f"gateway: {{state_dir: state, run_dir: run, location: {{lat: 1, lon: 2}}}}\n"
+        f"buffer: {{size: 8MiB}}\nclock: {{trust: wall-clock}}\n{cameras}{extra}"
+    )
+    (folder / "consent.yaml").write_text("version: 1\n")
+    return path
+
+
+def camera(port: int, credentials: str = "") -> str:
+    return f"cameras:\n  - id: door\n    url: rtsp://127.0.0.1:{port}/live\n" + (
+        f"    credentials: {credentials}\n" if credentials else ""
+    )
+
+
+def run(path: Path, *words: str) -> int:
+    parser = argparse.ArgumentParser()
+    check.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["check", "--config", str(path), *words])
+    return int(args.run(args))
+
+
+def of(findings: list[Finding], topic: str) -> list[Finding]:
+    return [finding for finding in findings if finding.topic == topic]
+
+
+def test_describe_answers_a_digest_challenge() -> None:
+    """The right password is taken, a wrong one refused, and none is said to be missing."""
+    with serve(digest_camera) as port:
+        url = f"rtsp://127.0.0.1:{port}/live"
+        assert probe.describe(url, Login("admin", "pass:w@rd")) == 200
+        assert probe.describe(url, Login("admin", "wrong")) == 401
+        assert probe.describe(url, None) == 401
+
+
+CAMERAS: dict[str, tuple[Answer, Level, str]] = {
+    "streams": (lambda _: b"RTSP/1.0 200 OK\r\n\r\n", Level.OK, "gives its stream"),
+    "wants a password": (digest_camera, Level.FAULT, "asks for a user name and password, and has none"),
+    "no such path": (lambda _: b"RTSP/1.0 404 Not Found\r\n\r\n", Level.FAULT, "knows no such path"),
+    "busy": (lambda _: b"RTSP/1.0 453 Not Enough Bandwidth\r\n\r\n", Level.FAULT, "serves no further client"),
+    "a web server": (lambda _: b"<html>", Level.FAULT, "does not answer: the answer is not RTSP"),
+    "closes": (lambda _: b"", Level.FAULT, "does not answer"),
+}
+
+
+@pytest.mark.parametrize("case", CAMERAS.values(), ids=CAMERAS.keys())
+def test_a_camera_is_told_apart(tmp_path: Path, case: tuple[Answer, Level, str]) -> None:
+    """Each answer of a camera has its own words."""
+    with serve(case[0]) as port:
+        config = load_config(write_gateway(tmp_path, camera(port)))
+        (finding,) = probe.probe_cameras(config, {})
+    assert (finding.level, finding.text.startswith(case[2])) == (case[1], True), finding
+
+
+def test_check_finds_an_unreachable_camera_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One camera that is off is a fault of that camera."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    path = write_gateway(tmp_path, camera(port))
+    assert run(path, "--json") == 1
+    findings = json.loads(capsys.readouterr().out)
+    levels = {(finding["topic"], finding["level"]) for finding in findings}
+    assert ("camera door", "fault") in levels
+    assert ("camera door", "ok") in levels  # what was understood
+    assert ("disk", "ok") in levels or ("disk", "warning") in levels
+
+
+def test_check_offline_dials_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same gateway without its camera's fault; only the enrolment is missing."""
+    path = write_gateway(tmp_path, camera(1))
+    assert run(path, "--offline") == 1
+    said = capsys.readouterr().out
+    assert "FAULT   enrolment: " in said
+    assert said.count("FAULT") == 1
+    assert "edge-agent enrol FILE" in said
+
+
+def test_a_wrong_configuration_is_code_78(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both files, in both forms of output."""
+    path = write_gateway(tmp_path, "bufer: {}\n")
+    with pytest.raises(ConfigError, match="unknown key") as refused:
+        run(path)
+    assert refused.value.exit_code == 78
+    assert run(path, "--json") == 78
+    assert "unknown key" in capsys.readouterr().out
+    path = write_gateway(tmp_path)
+    (tmp_path / "consent.yaml").write_text("version: 1\ncameras: {yard: {mode: ask}}\n")
+    assert run(path, "--offline") == 78
+    assert "names a camera that is not configured: yard" in capsys.readouterr().out
+
+
+def test_a_login_that_is_missing_or_open_is_found(tmp_path: Path) -> None:
+    """The name, the file and the mode are told."""
+    config = load_config(write_gateway(tmp_path, camera(1, "door")))
+    findings, _ = inspection.inspect_secrets(config)
+    assert "cameras[0].credentials: no 'door' in " in of(findings, "credentials")[0].text
+    (tmp_path / "credentials.yaml").write_text("door: {username: a, password: b}\n")
+    (tmp_path / "credentials.yaml").chmod(0o644)
+    findings, logins = inspection.inspect_secrets(config)
+    assert "open to others" in of(findings, "credentials")[0].text
+    assert logins == {}
+
+
+def test_a_world_readable_key_is_found(tmp_path: Path) -> None:
+    """The fault names the file, the hint the command that mends it; the other process's keys are still looked at."""
+    config = load_config(write_gateway(tmp_path))
+    (tmp_path / "state/keys/releaser/vault.pem").chmod(0o644)
+    findings = list(inspection.inspect_keys(config))
+    (releaser,) = of(findings, "keys of the releaser")
+    assert releaser.level is Level.FAULT
+    assert releaser.hint.startswith("chmod 0600 ")
+    assert of(findings, "keys of the recorder")[0].level is Level.WARNING  # bare files
+
+
+def test_a_key_of_another_gateway_is_found(tmp_path: Path) -> None:
+    """A private key that does not fit its public half would seal footage that nobody opens."""
+    config = load_config(write_gateway(tmp_path))
+    create_state(tmp_path / "other", "correct horse battery")
+    vault = "keys/releaser/vault.pem"
+    (tmp_path / "state" / vault).write_bytes((tmp_path / "other" / vault).read_bytes())
+    (releaser,) = of(list(inspection.inspect_keys(config)), "keys of the releaser")
+    assert "private and public half of vault differ" in releaser.text
+
+
+def test_rings_that_do_not_fit_are_found(tmp_path: Path) -> None:
+    """Before the recorder starts, not when the disk is full."""
+    config = load_config(write_gateway(tmp_path, camera(1) + "    size: 16TiB\n"))
+    assert any(
+        finding.level is Level.FAULT and "GiB are free" in finding.text for finding in inspection.inspect_disk(config)
+    )
+
+
+def test_find_filesystem_knows_the_kernel_s_names() -> None:
+    """/proc is proc, whatever the machine."""
+    assert inspection.find_filesystem(Path("/proc/self")) == "proc"
+
+
+@pytest.fixture(scope="module")
+def rtcc(tmp_path_factory: pytest.TempPathFactory) -> tuple[RtccHome, UtcNs, str, str]:
+    import time
+
+    now = UtcNs(time.time_ns())
+    settings = Settings("rtcc.example-city", "127.0.0.1", 1, 2, {"evidence": "https://127.0.0.1:2/files/"})
+    home = RtccHome.create(tmp_path_factory.mktemp("rtcc") / "home", settings, now)
+    return home, now, *enrol_server(home, ("127.0.0.1",), now)
+
+
+def make_context(home: RtccHome, certificate: str, key: str, *, ca: Path | None = None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(ca or home.ca_path)
+    return context
+
+
+def tus(request: bytes) -> bytes:
+    assert request.startswith(b"OPTIONS /files/ ")
+    return b"HTTP/1.1 204 No Content\r\nTus-Resumable: 1.0.0\r\n\r\n"
+
+
+def enrolled(folder: Path, home: RtccHome, now: UtcNs, broker: int, upload: int) -> Path:
+    path = write_gateway(folder)
+    write_csr(folder / "state", folder / "gateway.csr")
+    members = json.loads(enrol(home, (folder / "gateway.csr").read_bytes(), now).content)
+    members["broker"]["port"] = broker
+    members["uploads"]["evidence"]["url"] = f"https://127.0.0.1:{upload}/files/"
+    (folder / "enrolment.json").write_text(json.dumps(members))
+    (folder / "enrolment.json").chmod(0o644)
+    return path
+
+
+def test_broker_and_upload_are_reached_by_mutual_tls(tmp_path: Path, rtcc: tuple[RtccHome, UtcNs, str, str]) -> None:
+    """Both take our certificate; an upload target is a tus server."""
+    home, now, certificate, key = rtcc
+    context = make_context(home, certificate, key)
+    with serve(lambda _: b"", context) as broker, serve(tus, context) as upload:
+        config = load_config(enrolled(tmp_path, home, now, broker, upload))
+        findings = list(probe.probe_rtcc(config, load_enrolment(config.uplink.enrolment)))
+    assert [(finding.topic, finding.level) for finding in findings] == [
+        ("broker", Level.OK), ("upload evidence", Level.OK),
+    ], findings  # fmt: skip
+
+
+def test_servers_that_are_not_the_rtccs_are_found(
+    tmp_path: Path, rtcc: tuple[RtccHome, UtcNs, str, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A broker that does not know our CA, and an upload target that is something else."""
+    home, now, certificate, key = rtcc
+    other = RtccHome.create(tmp_path_factory.mktemp("other") / "home", home.settings, now)
+    strict = make_context(home, certificate, key, ca=other.ca_path)
+    plain = make_context(home, certificate, key)
+    with (
+        serve(lambda _: b"", strict) as broker,
+        serve(lambda _: b"HTTP/1.1 404 Not Found\r\n\r\n", plain) as upload,
+    ):
+        config = load_config(enrolled(tmp_path, home, now, broker, upload))
+        findings = list(probe.probe_rtcc(config, load_enrolment(config.uplink.enrolment)))
+    assert [finding.level for finding in findings] == [Level.FAULT, Level.FAULT], findings
+    assert "is no tus server (HTTP status 404)" in findings[1].text
