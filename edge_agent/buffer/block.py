@@ -149,7 +149,7 @@ def read_body(disk: Disk, superblock: Superblock, record: Located) -> bytes:
     return disk.pread(record.header.length + TAG_BYTES, at)
 
 
-def is_body_good(record: Located, body: bytes) -> bool:
+def is_body_good(record: Located, body: bytes | memoryview) -> bool:
     """Tell whether a body is the one whose digest stands behind it."""
     return hashlib.sha256(body).digest() == record.body_sha256
 

@@ -1,7 +1,7 @@
 """The disk as a ring sees it: reads, writes and one barrier.
 
 Owns the file descriptor and the translation of ``OSError`` into this program's errors, with the advice that goes with
-each errno. Must never retry a failed sync (FORMAT 7, D4).
+each errno. Must never retry a failed sync (FORMAT 1.2, D4).
 """
 
 import errno

@@ -42,6 +42,7 @@ _OPEN_BLOCK_SLACK_NS = 12 * MINUTE_NS
 _START_SLACK_NS = MINUTE_NS
 _FAR = 1 << 62
 _MAX_REASON_CHARS = 64
+_ALL_TIME = Window(UtcNs(-_FAR), UtcNs(_FAR))
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +238,16 @@ class RingReader:
             self._cover(block, window, offsets, segments, gaps)
         return lay_out(window, segments, find_conflicts(segments), gaps)
 
-    # ---- inside
+    def block_spans(self, seq: int) -> list[Span]:
+        """Return footage and recorded gaps of one block, in order; OverwrittenError where it is gone."""
+        block = self._load(seq)
+        segments: list[Segment] = []
+        gaps: list[Span] = []
+        self._cover(block, _ALL_TIME, self._boot_offsets(), segments, gaps)
+        footage = [
+            Span(Window(UtcNs(each.start_ns), UtcNs(each.end_ns)), "footage", None, each.run_id) for each in segments
+        ]
+        return sorted(footage + gaps, key=lambda span: span.window.start)
 
     def _granted(self, grant: Grant, camera: str) -> tuple[Window, ...]:
         # An Ask looks alike: only the type says that it was granted.
@@ -322,7 +332,7 @@ class RingReader:
             yield _stored(block, record, plaintext, digest)
 
     def _open_record(self, block: _Block, cipher: BlockCipher, place: Located) -> tuple[bytes, bytes]:
-        """Read, check and decrypt one record; then see that its block is still the same (FORMAT 6.7)."""
+        """Read, check and decrypt one record; then see that its block is still the same (FORMAT 7.7)."""
         for attempt in range(_ATTEMPTS):
             try:
                 body = read_body(self._disk, self._superblock, place)
@@ -398,7 +408,7 @@ class RingReader:
         return self._vault
 
     def _boot_offsets(self) -> dict[bytes, int]:
-        """Return UTC minus boot time for every boot that was synchronised at some time (FORMAT 6.8)."""
+        """Return UTC minus boot time for every boot that was synchronised at some time (FORMAT 7.8)."""
         offsets: dict[bytes, int] = {}
         waiting: dict[bytes, int] = {}
         for entry in self._index.entries():

@@ -1,6 +1,6 @@
 """What a recorder does before it writes again: find how the newest block ended, without any key.
 
-Owns the decision which records of an open block count as written (FORMAT 6.4). A torn tail is a crash, and dropped;
+Owns the decision which records of an open block count as written (FORMAT 7.4). A torn tail is a crash, and dropped;
 damage before what was synced is an integrity error, reported and walked around. Must never change a synced byte.
 """
 
@@ -37,7 +37,7 @@ class Resumption:
 
 
 def resume(disk: Disk, superblock: Superblock, index: RingIndex, *, repair: bool = True) -> Resumption:
-    """Find where the ring ends (FORMAT 6.4).
+    """Find where the ring ends (FORMAT 7.4).
 
     Args:
         disk: The ring, writable where ``repair``.

@@ -123,6 +123,8 @@ def make_file(
         making.unlink(missing_ok=True)
         fd = os.open(making, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         try:
+            # Whatever the umask: the releaser's group reads, nobody else does.
+            os.fchmod(fd, 0o640)
             ask_no_copy_on_write(fd)
             if reserve:
                 allocate(fd, superblock.file_bytes, progress)

@@ -168,7 +168,7 @@ class RingWriter:
         keep_for_ns: int = DEFAULT_KEEP_FOR_NS,
         ring_id: bytes | None = None,
     ) -> Self:
-        """Open a ring for writing, alone, and recover from whatever happened to it (FORMAT 6.4).
+        """Open a ring for writing, alone, and recover from whatever happened to it (FORMAT 7.4).
 
         Args:
             path: The ring file.
@@ -221,14 +221,14 @@ class RingWriter:
     def append(self, draft: Draft) -> RecordRef:
         """Encrypt one record and append it to the open block.
 
-        Durable after the next ``sync`` (FORMAT 6.2). One thread only: the camera's own.
+        Durable after the next ``sync`` (FORMAT 7.2). One thread only: the camera's own.
 
         Returns:
             Block number, index and length of the payload in bytes.
 
         Raises:
             RecordTooLargeError: The payload exceeds ``max_payload_bytes``; nothing was written.
-            DurabilityError: A write or sync failed; the ring must be closed and opened anew (FORMAT 6.5).
+            DurabilityError: A write or sync failed; the ring must be closed and opened anew (FORMAT 7.5).
         """
         self._demand_usable()
         length = len(draft.payload)
@@ -351,7 +351,7 @@ class RingWriter:
         return is_full or self._clock.boot() - block.opened_boot_ns >= BLOCK_OPEN_NS
 
     def _close_block(self) -> None:
-        """Close the open block: its records are synced before any page may speak of them (FORMAT 6.3, step 1)."""
+        """Close the open block: its records are synced before any page may speak of them (FORMAT 7.3, step 1)."""
         block = self._block
         if block is None:
             return
@@ -364,7 +364,7 @@ class RingWriter:
         self._block = None
 
     def _open_block(self, draft: Draft, state: ClockState) -> _OpenBlock:
-        """Write and sync the next header page, then hand out its block (FORMAT 6.3, steps 2 and 3)."""
+        """Write and sync the next header page, then hand out its block (FORMAT 7.3, steps 2 and 3)."""
         seq = self._next_seq
         cipher, sealed = BlockCipher.generate(self._vault, self._superblock.ring_id, seq)
         opened_boot = self._clock.boot()
@@ -437,7 +437,7 @@ class RingWriter:
             log.info("blocks expired ring=%s first=%d count=%d", self._disk.name, expired[0], len(expired))
 
     def _bury(self, seqs: list[int], why: Erased) -> None:
-        """Put signed tombstones in place of header pages, then sync once (FORMAT 6.6)."""
+        """Put signed tombstones in place of header pages, then sync once (FORMAT 7.6)."""
         if not seqs:
             return
         with _FailureMark(self):

@@ -122,7 +122,7 @@ def test_second_writer_is_refused(rig: Rig) -> None:
 
 
 def test_floor_only_footage_is_rebased_once_the_boot_synchronises(rig: Rig) -> None:
-    """Floor-only records match no window by their written time; once the boot is synchronised they match by boot time."""
+    """Floor-only records match no window as written; once the boot has synchronised they match by boot time."""
     rig.create(blocks=16)
     rig.clock.state_now, rig.clock.utc_ns = ClockState.FLOOR_ONLY, 5 * SECOND_NS
     writer = rig.writer()
