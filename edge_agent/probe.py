@@ -105,7 +105,7 @@ def _read_head(connection: socket.socket) -> bytes:
     while b"\r\n\r\n" not in answer and len(answer) < _MAX_ANSWER_BYTES:
         more = connection.recv(4096)
         answer += more
-        if not more or (len(answer) >= 12 and _STATUS.match(answer) is None):
+        if not more or not (b"RTSP/".startswith(answer[:5]) or b"HTTP/".startswith(answer[:5])):
             break
     return answer
 
