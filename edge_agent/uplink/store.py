@@ -21,7 +21,8 @@ from edge_agent.units import UtcNs
 SCHEMA_VERSION = 1
 _BUSY_TIMEOUT_S = 5.0
 _SCHEMA = """
-CREATE TABLE trust (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, raw BLOB NOT NULL) STRICT;
+CREATE TABLE trust (
+  one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, raw BLOB NOT NULL, roots TEXT NOT NULL) STRICT;
 CREATE TABLE floor (one INTEGER PRIMARY KEY CHECK (one = 1), utc_ns INTEGER NOT NULL) STRICT;
 CREATE TABLE request (
   id INTEGER PRIMARY KEY, iss TEXT NOT NULL, jti TEXT NOT NULL, payload_sha256 BLOB NOT NULL, raw BLOB NOT NULL,
@@ -186,18 +187,18 @@ class Store:
 
     # Trust bundle and time floor
 
-    def load_trust(self) -> bytes | None:
-        """Return the trust bundle with the highest version ever accepted."""
-        row = self._one("SELECT raw FROM trust")
-        return None if row is None else bytes(row["raw"])
+    def load_trust(self) -> tuple[bytes, dict[str, Any]] | None:
+        """Return the trust bundle with the highest version ever accepted, and the roots that verified it."""
+        row = self._one("SELECT raw, roots FROM trust")
+        return None if row is None else (bytes(row["raw"]), json.loads(row["roots"]))
 
-    def save_trust(self, version: int, raw: bytes) -> None:
+    def save_trust(self, version: int, raw: bytes, roots: Mapping[str, Any]) -> None:
         """Keep a verified trust bundle; one with a lower version than the kept one changes nothing."""
         with self.transaction() as connection:
             connection.execute(
-                "INSERT INTO trust VALUES (1, ?, ?) ON CONFLICT (one) DO UPDATE "
-                "SET version = excluded.version, raw = excluded.raw WHERE excluded.version > version",
-                (version, raw),
+                "INSERT INTO trust VALUES (1, ?, ?, ?) ON CONFLICT (one) DO UPDATE SET version = excluded.version, "
+                "raw = excluded.raw, roots = excluded.roots WHERE excluded.version > version",
+                (version, raw, json.dumps(roots)),
             )
 
     def load_floor(self) -> UtcNs:

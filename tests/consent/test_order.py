@@ -88,3 +88,10 @@ def test_order_that_nobody_would_take_is_not_signed():
     """A typing error is found at the owner's side."""
     with pytest.raises(DenialError):
         sign("export", camera="../door")
+
+
+def test_stored_order_is_verified_whatever_its_age():
+    """An approval that was taken in time still counts after cooling-off, and is still verified."""
+    assert verify_order(sign("approve"), GATEWAY, KEY.public_key(), None).value == VALUES["approve"]
+    with pytest.raises(DenialError):
+        verify_order(sign("approve"), GATEWAY, Ed25519PrivateKey.generate().public_key(), None)

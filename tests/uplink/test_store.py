@@ -74,8 +74,8 @@ def test_update_leaves_what_it_does_not_name(store):
 def test_trust_bundle_never_rolls_back(store):
     """An older trust bundle changes nothing, whatever the caller believes."""
     for version, raw in ((3, b"three"), (2, b"two"), (3, b"other")):
-        store.save_trust(version, raw)
-    assert store.load_trust() == b"three"
+        store.save_trust(version, raw, {"by": version})
+    assert store.load_trust() == (b"three", {"by": 3})
 
 
 def test_floor_only_rises(store):

@@ -1,0 +1,215 @@
+"""Writes down what becomes of requests: state, ledger entries and answers, together in one transaction.
+
+Owns what is entered and what is answered for each turn of a request, and when: refusals of every cause go out at the
+same moment after arrival and are of the same size, and nothing is answered before a grant but that. Decides nothing.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge_agent.consent.decision import public_notes
+from edge_agent.consent.policy import GlobalTerms, Refusal
+from edge_agent.consent.request import Request
+from edge_agent.consent.verdict import Ask, Denial, Grant, Verdict
+from edge_agent.reasons import RULES
+from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
+from edge_agent.uplink import ledger
+from edge_agent.uplink.answers import Answer, Note, Status, encode_answer
+from edge_agent.uplink.judge import reasons_of
+from edge_agent.uplink.store import RequestState, Store, StoredRequest
+
+MAX_CORRELATION_BYTES = 64
+DAY_OF_GRACE_NS = DAY_NS
+_CHECK_OF_TIME = 9
+
+FINAL_ANSWERS: Mapping[RequestState, Status] = {
+    RequestState.NO_FOOTAGE: Status.NO_FOOTAGE,
+    RequestState.CANCELLED: Status.CANCELLED,
+    RequestState.FAILED: Status.FAILED,
+}
+
+
+class Docket:
+    """The register of requests.
+
+    Args:
+        store: Where everything is written.
+        gateway: This gateway's id: in topics and answers.
+        key: Signs answers.
+    """
+
+    def __init__(self, store: Store, gateway: str, key: Ed25519PrivateKey) -> None:
+        self._store = store
+        self._gateway = gateway
+        self._key = key
+
+    @property
+    def answer_topic(self) -> str:
+        """Where this gateway's answers go."""
+        return f"rtcc/1/gw/{self._gateway}/res"
+
+    def add(
+        self, connection: sqlite3.Connection, request: Request, correlation: bytes | None, now: UtcNs
+    ) -> StoredRequest:
+        """Enter a verified request into store and ledger; its id is burnt from here on."""
+        stored = StoredRequest(
+            id=0,
+            iss=request.iss,
+            jti=request.jti,
+            payload_sha256=request.payload_sha256,
+            raw=request.raw,
+            incident=request.incident.number,
+            is_area=request.audience.is_area,
+            correlation=(correlation or b"")[:MAX_CORRELATION_BYTES],
+            arrived_at=now,
+            release_by=request.release_by,
+            state=RequestState.DENIED,
+            due=now,
+            approval=None,
+            reasons=(),
+            decision_entry=None,
+        )
+        self.enter_request(connection, request, now)
+        return self._store.read_request(self._store.add_request(connection, stored))
+
+    def enter_request(self, connection: sqlite3.Connection, request: Request, now: UtcNs) -> None:
+        """Enter what was asked into the ledger."""
+        entry = {
+            **_identity(request),
+            "request_sha256": request.payload_sha256.hex(),
+            "to": "area" if request.audience.is_area else "gateway",
+            "signers": [f"{signer.person} ({signer.role.value})" for signer in request.signers],
+            "cameras": list(request.cameras),
+            "start": encode_rfc3339(request.window.start),
+            "end": encode_rfc3339(request.window.end),
+            "purpose": request.purpose,
+        }
+        ledger.append(connection, "request", entry, now)
+
+    def settle(
+        self, connection: sqlite3.Connection, stored: StoredRequest, verdict: Verdict, house: GlobalTerms, now: UtcNs
+    ) -> None:
+        """Enter a verdict on a request: the decision, the state that follows, the answer that is due."""
+        index = self.enter_decision(connection, verdict, now)
+        if isinstance(verdict, Denial):
+            state, due = RequestState.DENIED, now
+            self._decline(connection, stored, verdict, house)
+        elif isinstance(verdict, Ask):
+            state, due = RequestState.ASKED, verdict.until
+        else:
+            state, due = RequestState.GRANTED, verdict.not_before
+            self._answer(
+                connection,
+                stored,
+                now,
+                status=Status.QUEUED,
+                cameras=tuple(camera.camera for camera in verdict.cameras),
+                trimmed=notes_of(verdict),
+                not_before=verdict.not_before,
+            )
+        reasons = reasons_of(verdict) if isinstance(verdict, Denial) else []
+        self._store.update_request(connection, stored.id, state, due=due, reasons=reasons, decision_entry=index)
+
+    def enter_decision(self, connection: sqlite3.Connection, verdict: Verdict, now: UtcNs) -> int:
+        """Enter a verdict into the ledger and return the entry's index."""
+        entry: dict[str, Any] = {**_identity(verdict.request), "outcome": type(verdict).__name__.lower()}
+        if isinstance(verdict, Denial):
+            entry["reasons"] = reasons_of(verdict)
+        else:
+            entry["cameras"] = [
+                {
+                    "camera": camera.camera,
+                    "quality": camera.quality.value,
+                    "windows": [str(window) for window in camera.windows],
+                    "audio": camera.audio,
+                    "consent_sha256": camera.consent_sha256.hex(),
+                    "consent_version": camera.consent_version,
+                }
+                for camera in verdict.cameras
+            ]
+            entry["reasons"] = [{"code": each.code, "camera": each.camera} for each in verdict.trimmed]
+        if isinstance(verdict, Grant):
+            entry["not_before"] = encode_rfc3339(verdict.not_before)
+            entry["approved_by"] = verdict.approved_by or "terms"
+        return ledger.append(connection, "decision", entry, now)
+
+    def withdraw(
+        self,
+        connection: sqlite3.Connection,
+        stored: StoredRequest,
+        state: RequestState,
+        reasons: Sequence[Mapping[str, Any]],
+        now: UtcNs,
+    ) -> None:
+        """End a request that was granted: cancelled, failed or without footage; its age headers are destroyed."""
+        entry = {
+            "jti": stored.jti,
+            "iss": stored.iss,
+            "incident": stored.incident,
+            "outcome": state.value,
+            "reasons": list(reasons),
+        }
+        ledger.append(connection, "end", entry, now)
+        self._store.forget_header(connection, stored.id)
+        self._store.update_request(connection, stored.id, state, reasons=reasons)
+        members: dict[str, Any] = {}
+        if state is RequestState.FAILED:
+            members["reason"] = reasons[0]["code"] if reasons else "internal"
+        if state is RequestState.NO_FOOTAGE:
+            members["missing"] = tuple(Note(each["code"], each.get("camera")) for each in reasons)
+        self._answer(connection, stored, now, status=FINAL_ANSWERS[state], **members)
+
+    def answer(self, connection: sqlite3.Connection, stored: StoredRequest, now: UtcNs, **members: Any) -> None:
+        """Sign the next answer of a granted request and put it into the outbox."""
+        self._answer(connection, stored, now, **members)
+
+    def repeat(
+        self, connection: sqlite3.Connection, answer: bytes, correlation: bytes | None, release_by: UtcNs, now: UtcNs
+    ) -> None:
+        """Send a stored answer once more, for a request that came again."""
+        correlation = (correlation or b"")[:MAX_CORRELATION_BYTES]
+        self._store.push_message(
+            connection, self.answer_topic, answer, correlation, now, UtcNs(max(release_by, now) + DAY_OF_GRACE_NS)
+        )
+
+    def _decline(
+        self, connection: sqlite3.Connection, stored: StoredRequest, verdict: Denial, house: GlobalTerms
+    ) -> None:
+        how = house.refusals.area if stored.is_area else house.refusals.gateway
+        if how is Refusal.SILENCE or any(RULES[each.code].check <= _CHECK_OF_TIME for each in verdict.reasons):
+            return
+        # The moment at which an owner who was asked and kept silent would have been refused: the latest of all causes.
+        due = UtcNs(stored.arrived_at + house.ask_timeout)
+        if due < stored.release_by:
+            self._answer(connection, stored, due, status=Status.DECLINED)
+
+    def _answer(self, connection: sqlite3.Connection, stored: StoredRequest, due: UtcNs, **members: Any) -> None:
+        answer = Answer(
+            gateway=self._gateway,
+            requester=stored.iss,
+            jti=stored.jti,
+            seq=self._store.count_answers(stored.id),
+            at=due,
+            **members,
+        )
+        raw = encode_answer(answer, self._key)
+        # An answer to a request that is late by a little is still wanted: a day of grace.
+        expires = UtcNs(max(stored.release_by, due) + DAY_OF_GRACE_NS)
+        self._store.push_answer(connection, stored, self.answer_topic, raw, due, expires)
+
+
+def notes_of(grant: Grant) -> tuple[Note, ...]:
+    """Return what an answer may say about the parts that were not granted."""
+    return tuple(Note(each.code, each.camera) for each in public_notes(grant))
+
+
+def _identity(request: Request) -> dict[str, Any]:
+    return {
+        "jti": request.jti,
+        "iss": request.iss,
+        "incident": request.incident.number,
+        "category": request.incident.category.value,
+    }

@@ -1,0 +1,176 @@
+"""Takes in what the broker brings: trust bundles, and requests through the eleven checks (PROTOCOL 4).
+
+One message is one transaction: what was asked, what was decided and what will be answered become durable together, and
+only then is the message acknowledged.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from edge_agent.clock import Clock
+from edge_agent.consent.request import Admitted, Request
+from edge_agent.consent.verdict import Denial, Reason, Verdict
+from edge_agent.errors import DenialError
+from edge_agent.reasons import TRANSIENT
+from edge_agent.units import UtcNs
+from edge_agent.uplink.admission import Replayed, incident_digest
+from edge_agent.uplink.docket import Docket
+from edge_agent.uplink.judge import Judge
+from edge_agent.uplink.store import QuotaUse, Store, StoredRequest
+from edge_agent.uplink.tally import Tally
+from edge_agent.uplink.trust_store import TrustStore
+
+log = logging.getLogger(__name__)
+
+TRUST_TOPIC = "rtcc/1/trust"
+MAX_WAITING = 32
+"""Messages that wait for a clock or a trust bundle; more are refused and counted."""
+
+
+class Message(Protocol):
+    """What the broker brings."""
+
+    @property
+    def topic(self) -> str:
+        """Where it was published."""
+
+    @property
+    def payload(self) -> bytes:
+        """Its bytes."""
+
+    @property
+    def retained(self) -> bool:
+        """Whether the broker had kept it."""
+
+    @property
+    def correlation(self) -> bytes | None:
+        """Correlation Data: echoed, never believed."""
+
+    def ack(self) -> None:
+        """Tell the broker that it is dealt with."""
+
+
+class Intake:
+    """The way in.
+
+    Args:
+        store: One transaction a message.
+        judge: The gate.
+        docket: Writes down what becomes of requests.
+        trust: Takes trust bundles.
+        tally: Counts what fails checks 1 to 6.
+        clock: The moment of arrival.
+        on_verdict: Told of every decided request, after its transaction.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        judge: Judge,
+        docket: Docket,
+        trust: TrustStore,
+        tally: Tally,
+        clock: Clock,
+        on_verdict: Callable[[StoredRequest, Verdict], None],
+    ) -> None:
+        self._store = store
+        self._judge = judge
+        self._docket = docket
+        self._trust = trust
+        self._tally = tally
+        self._clock = clock
+        self._on_verdict = on_verdict
+        self._lock = threading.RLock()
+        self._waiting: list[Message] = []
+
+    def handle(self, message: Message) -> None:
+        """Deal with one message and acknowledge it; an exception means that nothing happened and it must come again."""
+        with self._lock:
+            if message.topic == TRUST_TOPIC:
+                self._take_trust(message.payload)
+            elif message.retained:
+                self._tally.count("retained", self._clock.utc())
+            elif not self._take_request(message):
+                self._wait(message)
+                return
+        message.ack()
+
+    def retry_waiting(self) -> None:
+        """Judge again what waits for a believable clock or for a trust bundle."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+            for message in waiting:
+                self.handle(message)
+
+    def _wait(self, message: Message) -> None:
+        if len(self._waiting) < MAX_WAITING:
+            self._waiting.append(message)
+            return
+        self._tally.count("waiting-too-many", self._clock.utc())
+        message.ack()
+
+    def _take_trust(self, payload: bytes) -> None:
+        try:
+            self._trust.take(payload)
+        except DenialError as error:
+            log.warning("trust bundle refused reason=%s", error.reason)
+            self._tally.count(error.reason, self._clock.utc())
+        else:
+            self.retry_waiting()
+
+    def _take_request(self, message: Message) -> bool:
+        """Judge a request; False where it has to wait."""
+        now = self._clock.utc()
+        try:
+            request = self._judge.verify(message.payload, now)
+        except DenialError as error:
+            if error.reason in TRANSIENT:
+                return False
+            log.info("request refused unread reason=%s", error.reason)
+            self._tally.count(error.reason, now)
+            return True
+        try:
+            admitted = self._judge.admit(request, now)
+        except Replayed as replayed:
+            if replayed.answer is not None:
+                with self._store.transaction() as connection:
+                    self._docket.repeat(connection, replayed.answer, message.correlation, request.release_by, now)
+            return True
+        except DenialError as error:
+            if error.reason in TRANSIENT:
+                return False
+            self._refuse(request, error, message.correlation, now)
+            return True
+        self._decide(admitted, message.correlation)
+        return True
+
+    def _refuse(self, request: Request, error: DenialError, correlation: bytes | None, now: UtcNs) -> None:
+        """Write down a request that verified and was not admitted."""
+        verdict = Denial(request, (Reason(error.reason, str(error)),), now)
+        with self._store.transaction() as connection:
+            if error.reason == "jti-reused":
+                self._docket.enter_request(connection, request, now)
+                self._docket.enter_decision(connection, verdict, now)
+                stored = None
+            else:
+                stored = self._docket.add(connection, request, correlation, now)
+                self._docket.settle(connection, stored, verdict, self._judge.house_terms(), now)
+        log.info("request refused jti=%s reason=%s", request.jti, error.reason)
+        if stored is not None:
+            self._on_verdict(self._store.read_request(stored.id), verdict)
+
+    def _decide(self, admitted: Admitted, correlation: bytes | None) -> None:
+        now, request = admitted.arrived_at, admitted.request
+        judgement = self._judge.decide(admitted, now)
+        with self._store.transaction() as connection:
+            stored = self._docket.add(connection, request, correlation, now)
+            number = request.incident.number
+            self._store.add_incident(connection, request.iss, number, incident_digest(request.incident))
+            for camera, granted_ns in judgement.uses:
+                use = QuotaUse(camera, now, granted_ns, request.iss, number)
+                self._store.add_quota_use(connection, stored.id, use)
+            self._docket.settle(connection, stored, judgement.verdict, self._judge.house_terms(), now)
+        log.info("request decided jti=%s verdict=%s", request.jti, type(judgement.verdict).__name__.lower())
+        self._on_verdict(self._store.read_request(stored.id), judgement.verdict)

@@ -1,0 +1,195 @@
+"""What the owner's word is now: signed consents, ``consent.yaml``, pauses and what was granted before.
+
+Reads the files and the store and puts together the values that ``edge_agent.consent.decision`` judges with; decides
+nothing. A file that is missing or wrong takes consent away, never gives it.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from edge_agent.buffer.disk import FileDisk
+from edge_agent.buffer.ring import read_superblock
+from edge_agent.config import Camera, Config
+from edge_agent.consent.household import FOREVER, CameraHistory, CameraStanding, History, Household, stand
+from edge_agent.consent.policy import Policy, parse_policy
+from edge_agent.consent.request import Place
+from edge_agent.consent.waiver import Facts, digest_source
+from edge_agent.enrolment import Enrolment
+from edge_agent.errors import ConfigError, RingError
+from edge_agent.keys import thumbprint
+from edge_agent.units import DAY_NS, UtcNs
+from edge_agent.uplink import ledger
+from edge_agent.uplink.store import Store
+
+log = logging.getLogger(__name__)
+
+MAX_FILE_BYTES = 256 * 1024
+MONTH_NS = 30 * DAY_NS
+_NOWHERE = Place(0.0, -180.0)
+"""For a camera without a place: in the Pacific, farther than any limit from any incident."""
+
+
+def load_facts(config: Config, enrolment: Enrolment, camera: Camera) -> Facts:
+    """Gather what the owner's terms for one camera lean on, as it is now."""
+    rings = tuple(sorted(_ring_ids(config, camera)))
+    location = config.location_of(camera)
+    return Facts(
+        camera=camera.id,
+        source=digest_source(camera.source, rings),
+        rings=rings,
+        place=_NOWHERE if location is None else Place(location.lat, location.lon),
+        time_zone=config.gateway.time_zone,
+        issuer=enrolment.iss,
+        roots=tuple(sorted(thumbprint(root) for root in enrolment.roots)),
+        upload_origins=tuple(sorted({_origin(url) for url in enrolment.uploads.values()})),
+    )
+
+
+def _ring_ids(config: Config, camera: Camera) -> list[str]:
+    ids = []
+    for quality in camera.qualities:
+        try:
+            disk = FileDisk.open(config.ring_path(camera.id, quality))
+        except (RingError, OSError):
+            continue
+        try:
+            ids.append(read_superblock(disk).superblock.ring_id.hex())
+        except RingError as error:
+            log.warning("ring cannot be read: %s", error)
+        finally:
+            disk.close()
+    return ids
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or 443}"
+
+
+class Standing:
+    """Everything that a decision leans on, read anew for each one.
+
+    Args:
+        config: Cameras, places, time zone, and where the files lie.
+        enrolment: The RTCC that this gateway belongs to.
+        owner: The owner's public key, pinned at ``init``.
+        store: Pauses, revocations, versions, quotas.
+    """
+
+    def __init__(self, config: Config, enrolment: Enrolment, owner: Ed25519PublicKey, store: Store) -> None:
+        self._config = config
+        self._enrolment = enrolment
+        self._owner = owner
+        self._store = store
+        self._told = ""
+
+    def household(self, now: UtcNs) -> Household:
+        """Return what stands for every camera; a version of consent that is seen first is remembered and entered."""
+        policy = self.load_policy()
+        stops = self._store.list_stops("release", now)
+        cameras = {
+            camera.id: self._stand(camera, policy, stops, now) for camera in self._config.cameras if camera.enabled
+        }
+        return Household(cameras, ZoneInfo(self._config.gateway.time_zone), _until(stops, "*"))
+
+    def history(self, household: Household, incident: tuple[str, str], request_id: int, now: UtcNs) -> History:
+        """Return what was used of every camera's quotas, without the request that is decided.
+
+        Args:
+            household: Names the cameras.
+            incident: Issuer and number of the incident at hand.
+            request_id: Of the request at hand; -1 for a new one.
+            now: The moment of the decision.
+        """
+        uses = self._store.list_quota_uses(UtcNs(0), but_not=request_id)
+        cameras = {}
+        for camera in household.cameras:
+            mine = [use for use in uses if use.camera == camera]
+            month = [use for use in mine if use.at > now - MONTH_NS]
+            cameras[camera] = CameraHistory(
+                last_day=sum(use.at > now - DAY_NS for use in mine),
+                last_month=len(month),
+                same_incident=sum((use.iss, use.incident) == incident for use in mine),
+                last_month_ns=sum(use.granted_ns for use in month),
+            )
+        return History(cameras)
+
+    def load_policy(self) -> Policy | None:
+        """Read ``consent.yaml``; None, told once, where it is missing or wrong: then it denies everything."""
+        path = self._config.consent.file
+        try:
+            policy = parse_policy(_read(path).decode(), str(path))
+        except (OSError, UnicodeDecodeError, ConfigError) as error:
+            if str(error) != self._told:
+                log.error("consent file denies everything until it is mended: %s", error)
+                self._told = str(error)
+            return None
+        self._told = ""
+        return policy
+
+    def consent_path(self, camera: str) -> Path:
+        """Return where a camera's signed consent lies."""
+        return self._config.waivers_dir / f"{camera}.jws"
+
+    def _stand(
+        self, camera: Camera, policy: Policy | None, stops: Mapping[str, UtcNs | None], now: UtcNs
+    ) -> CameraStanding:
+        try:
+            raw: bytes | None = _read(self.consent_path(camera.id))
+        except OSError:
+            raw = None
+        highest, revoked = self._store.find_consent(camera.id)
+        standing = stand(
+            raw,
+            self._owner,
+            load_facts(self._config, self._enrolment, camera),
+            None if policy is None else policy.terms(camera.id),
+            highest_version=highest,
+            revoked=revoked,
+            paused_until=_until(stops, camera.id),
+        )
+        if standing.consent is not None and standing.consent.version > highest:
+            self._note_version(standing, now)
+            return self._stand(camera, policy, stops, now)
+        return standing
+
+    def _note_version(self, standing: CameraStanding, now: UtcNs) -> None:
+        consent = standing.consent
+        assert consent is not None
+        with self._store.transaction() as connection:
+            self._store.note_consent(connection, consent.camera, consent.version)
+            entry = {
+                "camera": consent.camera,
+                "what": "signed",
+                "version": consent.version,
+                "consent_sha256": consent.sha256.hex(),
+            }
+            ledger.append(connection, "consent", entry, now)
+        log.info("consent in force camera=%s version=%d", consent.camera, consent.version)
+
+
+def revoke(store: Store, connection: sqlite3.Connection, camera: str) -> None:
+    """Revoke whatever version of a camera's consent was seen last; only a new signature counts after that."""
+    version, _ = store.find_consent(camera)
+    store.note_consent(connection, camera, version, revoked=True)
+
+
+def _until(stops: Mapping[str, UtcNs | None], camera: str) -> UtcNs:
+    if camera not in stops:
+        return UtcNs(0)
+    until = stops[camera]
+    return FOREVER if until is None else until
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ConfigError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
+    return content
