@@ -4,7 +4,6 @@ Owns the enrolment file's form on the RTCC's side, and the random id that a gate
 or its owner is in either.
 """
 
-import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from edge_agent.errors import CustodyError, EvidenceError
 from edge_agent.keys import load_jwk, public_jwk
 from edge_agent.rtcc import authority
 from edge_agent.rtcc.home import RtccHome, encode_json
-from edge_agent.rtcc.keys import generate_tls_key, write_new, write_private_key
+from edge_agent.rtcc.keys import generate_tls_key, make_id, write_new, write_private_key
 from edge_agent.rtcc.trust import roots_to_pin
 from edge_agent.units import UtcNs, encode_rfc3339
 from edge_agent.uplink.csr import verify_csr
@@ -55,7 +54,7 @@ def enrol(home: RtccHome, csr_pem: bytes, now: UtcNs, *, renew: bool = False, no
     # The signature of the application proves the TLS key alone, so a renewal is for exactly the keys that are pinned.
     if renew and (known is None or home.load_gateway(known)["keys"] != keys):
         raise EvidenceError("no gateway is enrolled with exactly these keys", "enrol it anew, without --renew")
-    gateway = known or make_gateway_id()
+    gateway = known or make_id()
     ca, ca_key = home.load_ca()
     certificate = authority.issue_client(ca, ca_key, application.tls, gateway, now)
     if not known:
@@ -63,14 +62,6 @@ def enrol(home: RtccHome, csr_pem: bytes, now: UtcNs, *, renew: bool = False, no
             gateway, {"gateway": gateway, "enrolled_at": encode_rfc3339(now), "keys": keys, "note": note}
         )
     return Enrolment(gateway, encode_json(_enrolment(home, gateway, ca, certificate)))
-
-
-def make_gateway_id() -> str:
-    """Return 22 random letters of base64url (128 bits): safe in a topic, in a file name and on a command line."""
-    while True:
-        gateway = secrets.token_urlsafe(16)
-        if gateway[0].isalnum():
-            return gateway
 
 
 def gateway_key(home: RtccHome, gateway: str, name: str = "gateway") -> Any:

@@ -45,6 +45,7 @@ DEFAULT_PEOPLE: Mapping[str, Role] = {
     "supervisor-1": Role.SUPERVISOR,
     "dispatch-1": Role.DISPATCH,
 }
+_JTI = re.compile(r"[A-Za-z0-9_-]{22}")
 _ISS = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 
 
@@ -331,9 +332,13 @@ class RtccHome:
         """Keep a request that we are about to send: only answers to these are taken."""
         write_new(self.request_dir(jti) / "request.jws", raw)
 
+    def request_ids(self) -> tuple[str, ...]:
+        """Return the ids of all requests sent from here."""
+        return tuple(sorted(path.parent.name for path in (self.path / "requests").glob("*/request.jws")))
+
     def has_request(self, jti: str) -> bool:
         """Tell whether we sent a request of this id."""
-        return (self.request_dir(jti) / "request.jws").exists()
+        return _JTI.fullmatch(jti) is not None and (self.request_dir(jti) / "request.jws").exists()
 
     def request_dir(self, jti: str) -> Path:
         """Return the folder of a request and its answers: ``<gateway>/<seq>-<status>.jws``."""

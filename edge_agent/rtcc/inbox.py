@@ -92,7 +92,6 @@ class Inbox:
             # What a kill between this file and the next one left is the same answer.
             path.unlink(missing_ok=True)
             write_new(path, raw)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace(last, raw)
         return True
 
@@ -113,7 +112,6 @@ class Inbox:
             if (known["gateway"], known["jti"]) != (answer.gateway, answer.jti):
                 raise EvidenceError(f"upload is another's: upload={file.upload} gateway={answer.gateway}")
             return
-        path.parent.mkdir(mode=0o700, exist_ok=True)
         write_new(path, encode_json(content))
 
 

@@ -4,8 +4,8 @@ Owns the form of the key files of an RTCC's home (PKCS#8 PEM, age identities; mo
 Which keys there are, and for what, is said by ``edge_agent.rtcc.home``. Must never print or log a private key.
 """
 
-import os
 import re
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from edge_agent import provision
 from edge_agent.consent.request import Role
 from edge_agent.errors import CustodyError
 from edge_agent.keys import read_guarded, thumbprint
@@ -55,6 +56,15 @@ def check_person(name: str) -> str:
             f"not a person's name: {name[:64]!r}", "small letters, digits, dots and hyphens, such as ada"
         )
     return name
+
+
+def make_id() -> str:
+    """Return 22 random letters of base64url (128 bits): safe in a topic, in a file name and on a command line."""
+    while True:
+        text = secrets.token_urlsafe(16)
+        # A word that begins with a hyphen would be taken for an option.
+        if text[0].isalnum():
+            return text
 
 
 def generate_signing_key() -> Ed25519PrivateKey:
@@ -151,18 +161,12 @@ def write_new(path: Path, content: bytes) -> None:
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        provision.write_new(path, content, 0o600)
     except FileExistsError:
         raise CustodyError(f"file is there already and is not overwritten: {path}") from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
 
 
 def replace(path: Path, content: bytes) -> None:
     """Put ``content`` in the place of a file, whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.unlink(missing_ok=True)
-    write_new(beside, content)
-    beside.replace(path)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    provision.replace(path, content, 0o600)

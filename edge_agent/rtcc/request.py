@@ -4,7 +4,6 @@ Owns how the RTCC's side writes a request: its members, its times, its cells, an
 gateway makes of it is said by ``edge_agent.uplink.envelope`` and by the gate behind it.
 """
 
-import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +12,9 @@ from edge_agent.consent.request import Audience, Incident, Quality, Role
 from edge_agent.errors import UsageError
 from edge_agent.geo import cells_touched
 from edge_agent.rtcc.home import RtccHome
+from edge_agent.rtcc.keys import make_id
 from edge_agent.rtcc.trust import load_trust
-from edge_agent.units import UtcNs, Window, encode_rfc3339, parse_rfc3339
+from edge_agent.units import UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.admission import MAX_AREA_VALIDITY_NS, MAX_GATEWAY_VALIDITY_NS, MAX_RELEASE_NS
 from edge_agent.uplink.envelope import TYP, verify_request
 
@@ -110,22 +110,45 @@ def build_payload(draft: RequestDraft, iss: str, jti: str, now: UtcNs) -> dict[s
 def sign_request(
     home: RtccHome, draft: RequestDraft, now: UtcNs, *, operator: str, supervisor: str, dispatch: str | None = None
 ) -> SignedRequest:
-    """Sign a request by an operator and a supervisor, and by a dispatcher where one is named.
-
-    Before it is handed out, it is verified as a gateway would, against our newest trust bundle.
+    """Sign a request by an operator and a supervisor, and by a dispatcher where one is named, on one machine.
 
     Raises:
         CustodyError: Somebody is not known here, or not in that role.
         DenialError: Every gateway would refuse it: the bundle expired or does not name a signer, a malformed member.
     """
-    keys = [home.load_person_key(operator, Role.OPERATOR), home.load_person_key(supervisor, Role.SUPERVISOR)]
+    raw = draft_request(home, draft, now, operator=operator)
     if dispatch is not None:
-        keys.append(home.load_person_key(dispatch, Role.DISPATCH))
-    jti = secrets.token_urlsafe(16)
-    payload = build_payload(draft, home.settings.iss, jti, now)
-    raw = jws.sign(TYP, payload, keys)
-    verify_request(raw, load_trust(home, now), now)
-    return SignedRequest(jti, raw, topics_of(draft.audience), parse_rfc3339(str(payload["exp"])))
+        raw = jws.countersign(raw, TYP, home.load_person_key(dispatch, Role.DISPATCH))
+    return countersign_request(home, raw, now, supervisor=supervisor)
+
+
+def draft_request(home: RtccHome, draft: RequestDraft, now: UtcNs, *, operator: str) -> bytes:
+    """Sign a request by its operator alone: no gateway acts on it until a supervisor has countersigned."""
+    payload = build_payload(draft, home.settings.iss, make_id(), now)
+    return jws.sign(TYP, payload, [home.load_person_key(operator, Role.OPERATOR)])
+
+
+def countersign_request(home: RtccHome, raw: bytes, now: UtcNs, *, supervisor: str) -> SignedRequest:
+    """Add the supervisor's signature, over the very bytes that the operator signed.
+
+    Before it is handed out, the request is verified as a gateway would, against our newest trust bundle.
+
+    Raises:
+        CustodyError: The supervisor is not known here, or not in that role.
+        DenialError: Not a request, or one that every gateway would refuse.
+    """
+    signed = jws.countersign(raw, TYP, home.load_person_key(supervisor, Role.SUPERVISOR))
+    return load_request(home, signed, now)
+
+
+def load_request(home: RtccHome, raw: bytes, now: UtcNs) -> SignedRequest:
+    """Verify a signed request as a gateway would, and say where it goes.
+
+    Raises:
+        DenialError: Every gateway would refuse it.
+    """
+    request = verify_request(raw, load_trust(home, now), now)
+    return SignedRequest(request.jti, raw, topics_of(request.audience), request.exp)
 
 
 def _window(window: Window) -> dict[str, str]:

@@ -73,6 +73,11 @@ def load_trust(home: RtccHome, now: UtcNs) -> TrustBundle:
     return verify_trust(raw, roots_to_pin(home), None, now)
 
 
+def is_handed_over(home: RtccHome) -> bool:
+    """Tell whether the last root set stands in the newest bundle."""
+    return _set_in_use(home) == home.root_sets()[-1]
+
+
 def _set_in_use(home: RtccHome) -> RootSet:
     """Return the set that the newest bundle names; before the first bundle, the last set made."""
     raw = home.find_bundle()

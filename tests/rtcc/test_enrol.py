@@ -10,7 +10,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from edge_agent.enrolment import parse_enrolment
 from edge_agent.errors import ConfigError, CustodyError, EvidenceError
-from edge_agent.rtcc.enrol import enrol, enrol_server, gateway_key, make_gateway_id
+from edge_agent.rtcc.enrol import enrol, enrol_server, gateway_key
+from edge_agent.rtcc.keys import make_id
 from edge_agent.rtcc.trust import sign_trust
 from edge_agent.uplink.trust import make_roots, verify_trust
 
@@ -65,7 +66,7 @@ def test_a_gateway_is_enrolled_once_and_renewed_under_its_id(home, applicant, no
 
 def test_an_id_is_safe_wherever_it_is_used():
     """No id begins with a hyphen, holds a topic's special letters, or comes twice."""
-    ids = {make_gateway_id() for _ in range(300)}
+    ids = {make_id() for _ in range(300)}
     assert len(ids) == 300
     assert all(len(each) == 22 and each[0].isalnum() and not set(each) & set("/+#. ") for each in ids)
 

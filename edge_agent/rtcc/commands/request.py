@@ -1,0 +1,194 @@
+"""``rtcc request``: write a request, have two persons sign it, send it."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_agent.rtcc.commands.folder import add_home, open_home, read_now
+
+if TYPE_CHECKING:
+    from edge_agent.rtcc.home import RtccHome
+    from edge_agent.rtcc.request import RequestDraft, SignedRequest
+    from edge_agent.units import UtcNs
+
+_CATEGORIES = (
+    "homicide", "shooting", "robbery", "assault", "sexual-assault", "kidnapping", "burglary", "vehicle-theft", "theft",
+    "arson", "hit-and-run", "missing-person", "vandalism",
+)  # fmt: skip
+_EPILOG = """\
+examples:
+  one gateway, both signers at this machine, then follow the answers:
+    rtcc request --gateway ID --operator ada --supervisor grace \\
+        --incident 2026-004711 --category robbery --place 40.7128,-74.006 --reported-at 20m-ago \\
+        --incident-window 60m-ago/5m-ago --clip 50m-ago/+3m --purpose "robbery at the corner" --contact "desk 4" --watch
+
+  an area: every gateway whose cell the circle touches hears it, and judges its own distance at home:
+    rtcc request --area 400m ...
+
+  two persons at two machines:
+    rtcc request --gateway ID --operator ada ... --out draft.jws        signed once: no gateway acts on it
+    rtcc request --countersign draft.jws --supervisor grace             signed twice, and sent
+
+times are 2026-05-04T21:10:00Z, now, or 10m-ago; a window is START/END, and END may be +3m. Gateways remember the facts
+of an incident number as first seen: a second request about it must give the same, so write its times in full.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "request",
+        help="ask for a clip, signed by two persons",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_home(parser)
+    to = parser.add_mutually_exclusive_group()
+    to.add_argument("--gateway", metavar="ID", help="one enrolled gateway")
+    to.add_argument("--area", metavar="RADIUS", help="every gateway in a circle around the incident, such as 400m")
+    to.add_argument("--countersign", type=Path, metavar="FILE", help="a draft that an operator signed")
+    who = parser.add_argument_group("who signs")
+    who.add_argument("--operator", metavar="PERSON")
+    who.add_argument("--supervisor", metavar="PERSON", help="left out: --out writes a draft to countersign")
+    who.add_argument("--dispatch", metavar="PERSON", help="a third signature that some owners ask for")
+    incident = parser.add_argument_group("the incident: as reported, and the same in every request about it")
+    incident.add_argument("--incident", metavar="NUMBER")
+    incident.add_argument("--category", choices=_CATEGORIES, metavar="CATEGORY", help=", ".join(_CATEGORIES))
+    incident.add_argument("--place", metavar="LAT,LON")
+    incident.add_argument("--reported-at", metavar="TIME")
+    incident.add_argument("--incident-window", metavar="START/END")
+    clip = parser.add_argument_group("the clip")
+    clip.add_argument("--clip", metavar="START/END", help="inside the incident's window [the whole of it]")
+    clip.add_argument("--camera", action="append", metavar="ID", help="[every camera that consents]")
+    clip.add_argument("--quality", choices=("main", "sub"), default="main", help="[%(default)s]")
+    clip.add_argument("--audio", action="store_true", help="only where the owner consents to audio as well")
+    clip.add_argument("--purpose", help="shown to the owner")
+    clip.add_argument("--contact", help="whom the owner can ask back; shown to the owner")
+    clip.add_argument("--deliver", default="evidence", metavar="NAME", help="upload server, by name [%(default)s]")
+    clip.add_argument("--release-within", default="24h", metavar="DURATION", help="at most 24h [%(default)s]")
+    out = parser.add_argument_group("what happens with it")
+    out.add_argument("--out", type=Path, metavar="FILE", help="write it, send nothing")
+    out.add_argument("--watch", action="store_true", help="send it and follow the answers until the final one")
+    out.add_argument("--timeout", default="30m", metavar="DURATION", help="how long to --watch [%(default)s]")
+    out.add_argument("--json", action="store_true", help="for scripts: one JSON object a line")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write, sign and send a request."""
+    from edge_agent.rtcc.keys import replace
+
+    home, now = open_home(args), read_now()
+    if args.out is not None and args.supervisor is None and args.countersign is None:
+        return _write_draft(args, home, now)
+    signed = _sign(args, home, now)
+    if args.out is not None:
+        replace(args.out, signed.raw)
+        _say(args, {"jti": signed.jti, "file": str(args.out)}, f"signed: jti={signed.jti} file={args.out}")
+        return 0
+    return _send(args, home, signed)
+
+
+def _sign(args: argparse.Namespace, home: "RtccHome", now: "UtcNs") -> "SignedRequest":
+    from edge_agent.errors import UsageError
+    from edge_agent.rtcc.request import countersign_request, sign_request
+
+    if args.supervisor is None:
+        raise UsageError("a supervisor has to sign", "--supervisor PERSON, or --out FILE for a draft")
+    if args.countersign is not None:
+        return countersign_request(home, _read_draft(args.countersign), now, supervisor=args.supervisor)
+    draft = _build_draft(args, now)
+    return sign_request(
+        home, draft, now, operator=args.operator, supervisor=args.supervisor, dispatch=args.dispatch
+    )  # fmt: skip
+
+
+def _write_draft(args: argparse.Namespace, home: "RtccHome", now: "UtcNs") -> int:
+    from edge_agent.rtcc.keys import replace
+    from edge_agent.rtcc.request import draft_request
+
+    replace(args.out, draft_request(home, _build_draft(args, now), now, operator=args.operator))
+    _say(args, {"file": str(args.out)}, f"signed once: file={args.out}")
+    _say(args, None, f"next: rtcc request --countersign {args.out} --supervisor PERSON")
+    return 0
+
+
+def _send(args: argparse.Namespace, home: "RtccHome", signed: "SignedRequest") -> int:
+    from edge_agent.rtcc.commands.watch import follow
+    from edge_agent.rtcc.session import RtccSession
+
+    with RtccSession(home, watch=args.watch) as session:
+        session.send(signed)
+        _say(args, {"jti": signed.jti, "topics": list(signed.topics)}, f"sent: jti={signed.jti}")
+        if args.watch:
+            return follow(session, signed.jti, args.timeout, as_json=args.json)
+    _say(args, None, f"next: rtcc watch --request {signed.jti}")
+    return 0
+
+
+def _build_draft(args: argparse.Namespace, now: "UtcNs") -> "RequestDraft":
+    from edge_agent.consent.request import Category, Incident, Quality
+    from edge_agent.rtcc.request import RequestDraft, to_area, to_gateway
+    from edge_agent.rtcc.words import parse_metres, parse_place, parse_time, parse_window
+
+    _check_words(args)
+    incident = Incident(
+        number=args.incident,
+        category=Category(args.category),
+        reported_at=parse_time(args.reported_at, now),
+        place=parse_place(args.place),
+        window=parse_window(args.incident_window, now),
+    )
+    return RequestDraft(
+        audience=to_gateway(args.gateway) if args.gateway else to_area(incident, parse_metres(args.area)),
+        incident=incident,
+        window=parse_window(args.clip, now) if args.clip else incident.window,
+        purpose=args.purpose,
+        contact=args.contact,
+        cameras=tuple(args.camera or ("*",)),
+        audio=args.audio,
+        quality=Quality(args.quality),
+        deliver=args.deliver,
+        release_within_ns=_parse_duration(args.release_within),
+    )
+
+
+def _check_words(args: argparse.Namespace) -> None:
+    from edge_agent.errors import UsageError
+
+    needed = ("operator", "incident", "category", "place", "reported_at", "incident_window", "purpose", "contact")
+    missing = [f"--{name.replace('_', '-')}" for name in needed if getattr(args, name) is None]
+    if not args.gateway and not args.area:
+        missing.insert(0, "--gateway or --area")
+    if missing:
+        raise UsageError(f"a request needs {', '.join(missing)}", "`rtcc request --help` shows whole examples")
+
+
+def _parse_duration(text: str) -> int:
+    from edge_agent.errors import UsageError
+    from edge_agent.units import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _read_draft(path: Path) -> bytes:
+    from edge_agent.errors import UsageError
+    from edge_agent.jws import MAX_MESSAGE_BYTES
+
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_MESSAGE_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"file cannot be read: {path}: {error.strerror}") from error
+
+
+def _say(args: argparse.Namespace, value: dict[str, object] | None, words: str) -> None:
+    import json
+
+    if not args.json:
+        print(words, flush=True)
+    elif value is not None:
+        print(json.dumps(value, sort_keys=True), flush=True)

@@ -1,0 +1,94 @@
+"""``rtcc watch``: follow the signed answers of gateways."""
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from edge_agent.rtcc.commands.folder import add_home, open_home
+
+if TYPE_CHECKING:
+    from edge_agent.rtcc.session import RtccSession
+    from edge_agent.uplink.answers import Answer
+
+_EPILOG = """\
+examples:
+  rtcc watch                              all answers, until Ctrl-C
+  rtcc watch --request JTI                one request, until its final answer
+  rtcc watch --request JTI --stored       what is in the home already; no network
+  rtcc watch --json | jq .status
+
+Every answer is verified with the key that its gateway was enrolled with, and kept in the home. `delivered` brings the
+key of a bundle: from then on `rtcc open` opens the upload. A gateway that refuses an area's request says nothing.
+Only one `rtcc watch` may run for a home; the broker keeps the answers while none does.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "watch",
+        help="follow the signed answers",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_home(parser)
+    parser.add_argument("--request", metavar="JTI", help="only answers to this request")
+    parser.add_argument("--stored", action="store_true", help="show what was answered so far, and end")
+    parser.add_argument("--timeout", default="365d", metavar="DURATION", help="end after so long")
+    parser.add_argument("--json", action="store_true", help="for scripts: one JSON object a line")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Follow answers; 75 where the time ran out before the final one."""
+    from edge_agent.errors import UsageError
+    from edge_agent.rtcc.session import RtccSession
+
+    home = open_home(args)
+    if args.request is not None and not home.has_request(args.request):
+        raise UsageError(f"no such request was sent from here: {args.request[:64]!r}")
+    if args.stored:
+        return _show_stored(args)
+    with RtccSession(home, watch=True) as session:
+        return follow(session, args.request, args.timeout, as_json=args.json)
+
+
+def follow(session: "RtccSession", jti: str | None, timeout: str, *, as_json: bool) -> int:
+    """Print answers as they come; return 0 after a final one, 75 (try again) where the time ran out first."""
+    from edge_agent.errors import UsageError
+    from edge_agent.units import SECOND_NS, parse_duration
+
+    try:
+        timeout_s = parse_duration(timeout) / SECOND_NS
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    is_final = False
+    for answer in session.answers(jti, timeout_s):
+        _print_answer(answer, as_json=as_json)
+        is_final = answer.status.is_final
+    return os.EX_OK if is_final or jti is None else os.EX_TEMPFAIL
+
+
+def _show_stored(args: argparse.Namespace) -> int:
+    from edge_agent.rtcc.inbox import Inbox
+
+    home = open_home(args)
+    inbox = Inbox(home)
+    for jti in [args.request] if args.request is not None else home.request_ids():
+        for answer in inbox.answers(jti):
+            _print_answer(answer, as_json=args.json)
+    return 0
+
+
+def _print_answer(answer: "Answer", *, as_json: bool) -> None:
+    import json
+
+    from edge_agent.rtcc.words import describe_answer, say_answer
+    from edge_agent.units import encode_rfc3339
+
+    if as_json:
+        print(json.dumps(describe_answer(answer), sort_keys=True), flush=True)
+        return
+    at = encode_rfc3339(answer.at)[:19] + "Z"
+    # One line each, in columns: gateway and request have fixed lengths.
+    print(f"{at}  {answer.gateway}  {answer.jti}  {answer.status.value:<10}  {say_answer(answer)}", flush=True)

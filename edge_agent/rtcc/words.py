@@ -1,0 +1,131 @@
+"""What a person types and reads at the RTCC's command line: times, windows, places, and answers in words.
+
+Pure: text in, values out, and back. ``now`` is passed in.
+"""
+
+from typing import Any
+
+from edge_agent.consent.request import Place
+from edge_agent.errors import UsageError
+from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339, encode_size, parse_duration, parse_rfc3339
+from edge_agent.uplink.answers import Answer, Note, Status
+
+_AGO = "-ago"
+
+
+def parse_time(text: str, now: UtcNs) -> UtcNs:
+    """Read ``2026-05-04T21:10:00Z``, ``now`` or ``10m-ago``; the latter two in whole seconds.
+
+    Raises:
+        UsageError: None of these.
+    """
+    now = UtcNs(now // SECOND_NS * SECOND_NS)
+    try:
+        if text == "now":
+            return now
+        if text.endswith(_AGO):
+            return UtcNs(now - parse_duration(text.removesuffix(_AGO)))
+        return parse_rfc3339(text)
+    except ValueError as error:
+        raise UsageError(f"not a time: {text[:40]!r}", "2026-05-04T21:10:00Z, now, or 10m-ago") from error
+
+
+def parse_window(text: str, now: UtcNs) -> Window:
+    """Read ``START/END``, where END may be ``+5m``, counted from START.
+
+    Raises:
+        UsageError: Not two times, or the end is not after the start.
+    """
+    start_text, slash, end_text = text.partition("/")
+    if not slash:
+        raise UsageError(f"not a window: {text[:60]!r}", "START/END, such as 20m-ago/+5m")
+    start = parse_time(start_text, now)
+    try:
+        end = UtcNs(start + parse_duration(end_text[1:])) if end_text.startswith("+") else parse_time(end_text, now)
+        return Window(start, end)
+    except ValueError as error:
+        raise UsageError(f"not a window: {text[:60]!r}: {error}", "START/END, such as 20m-ago/+5m") from error
+
+
+def parse_place(text: str) -> Place:
+    """Read ``LAT,LON`` in degrees, such as ``40.7128,-74.006``.
+
+    Raises:
+        UsageError: Not two numbers in range.
+    """
+    lat, comma, lon = text.partition(",")
+    try:
+        place = Place(float(lat), float(lon))
+    except ValueError:
+        comma = ""
+    if not comma or not (-90 <= place.lat <= 90 and -180 <= place.lon <= 180):
+        raise UsageError(f"not a place: {text[:40]!r}", "LAT,LON in degrees, such as 40.7128,-74.006")
+    return place
+
+
+def parse_metres(text: str) -> float:
+    """Read ``300m`` or ``2km``.
+
+    Raises:
+        UsageError: Neither.
+    """
+    for unit, factor in (("km", 1000.0), ("m", 1.0)):
+        number = text.removesuffix(unit)
+        if number != text and number.isdigit():
+            return int(number) * factor
+    raise UsageError(f"not a radius: {text[:40]!r}", "such as 300m or 2km")
+
+
+def say_answer(answer: Answer) -> str:
+    """Say in a line what an answer means."""
+    match answer.status:
+        case Status.QUEUED:
+            waits = f", not before {encode_rfc3339(answer.not_before)}" if answer.not_before is not None else ""
+            return f"granted for {', '.join(answer.cameras)}{waits}{_say_notes('; left out: ', answer.trimmed)}"
+        case Status.UPLOADING:
+            sent, total = answer.sent_bytes or 0, answer.total_bytes or 0
+            return f"{sent * 100 // max(1, total)} % of {encode_size(total)} uploaded"
+        case Status.DELIVERED | Status.PARTIAL:
+            files = ", ".join(f"{file.camera} as {file.upload}" for file in answer.files)
+            left_out = _say_notes("; left out: ", answer.trimmed) + _say_notes("; missing: ", answer.missing)
+            return f"key handed over: {files or 'nothing'}{left_out}"
+        case Status.NO_FOOTAGE:
+            return "nothing was recorded in this window" + _say_notes(": ", answer.missing)
+        case Status.CANCELLED:
+            return "withdrawn before delivery; what was uploaded cannot be opened"
+        case Status.FAILED:
+            return f"could not be delivered: {answer.reason}"
+        case Status.DECLINED:
+            return "declined; why is the owner's business"
+
+
+def describe_answer(answer: Answer) -> dict[str, Any]:
+    """Return an answer as JSON for scripts; the age headers are in the home, not here."""
+    return {
+        "gateway": answer.gateway,
+        "jti": answer.jti,
+        "seq": answer.seq,
+        "at": encode_rfc3339(answer.at),
+        "status": answer.status.value,
+        "final": answer.status.is_final,
+        "cameras": list(answer.cameras),
+        "trimmed": [_describe_note(note) for note in answer.trimmed],
+        "missing": [_describe_note(note) for note in answer.missing],
+        "not_before": encode_rfc3339(answer.not_before) if answer.not_before is not None else None,
+        "sent_bytes": answer.sent_bytes,
+        "total_bytes": answer.total_bytes,
+        "reason": answer.reason,
+        "files": [
+            {"camera": file.camera, "upload": file.upload, "sha256": file.sha256.hex(), "size": file.size}
+            for file in answer.files
+        ],
+    }
+
+
+def _say_notes(before: str, notes: tuple[Note, ...]) -> str:
+    said = ", ".join(f"{note.camera}: {note.code}" if note.camera else note.code for note in notes)
+    return before + said if said else ""
+
+
+def _describe_note(note: Note) -> dict[str, str | None]:
+    return {"code": note.code, "camera": note.camera}
