@@ -15,8 +15,8 @@ from typing import IO, Any, Protocol
 from edge_agent.errors import EvidenceError
 from edge_agent.units import UtcNs, Window
 
-MAX_MESSAGE_BYTES = 4 << 20
-"""A record holds 1 MiB at most, and FFmpeg hands over one MiB at a time; the rest is room for lists of units."""
+MAX_MESSAGE_BYTES = 8 << 20
+"""A record holds 4 MiB at most (FORMAT 4.1), and FFmpeg hands over one MiB at a time; the rest is room for lists."""
 
 JOB, RECORD, END = b"J", b"R", b"E"
 """Releaser to child: one job, records in order, the end."""
@@ -143,6 +143,8 @@ class RunEnd:
     end_ns: int
     offsets: tuple[tuple[int, int], ...]
     audio_coded: bool
+    master_sha256: bytes = b""
+    """Of the MP4 as it would be without masks, which nobody gets; empty where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,7 @@ def parse_event(raw: bytes) -> ClipEvent:
             }
         elif kind is RunEnd:
             members["offsets"] = tuple(_integers(pair, 2) for pair in members["offsets"])
+            members["master_sha256"] = base64.b64decode(members["master_sha256"], validate=True)
         elif kind is Delivered:
             members["units"] = tuple(_integers(unit, 4) for unit in members["units"])
         event = kind(**members)

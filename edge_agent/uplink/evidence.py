@@ -1,0 +1,246 @@
+"""What a stranger needs to check a clip, collected while it is made: records, digests, salts, blocks.
+
+Owns the two files of JSON lines in a bundle (docs/evidence.md). A salt goes in only for an access unit that is in the
+clip, so that everything else stays a digest that says nothing. Holds about 3 KiB per record, never a picture. Pure.
+"""
+
+import base64
+import json
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from edge_agent import media
+from edge_agent.buffer.format import Kind
+from edge_agent.buffer.reader import BlockEvidence, StoredRecord
+from edge_agent.errors import EvidenceError
+from edge_agent.units import UtcNs, encode_rfc3339
+from edge_agent.uplink import clip_wire as wire
+
+_UNIT = struct.Struct(">IBq")
+_NAMES: Mapping[Kind, str] = {Kind.GOP: "gop", Kind.GAP: "gap", Kind.RUN: "run", Kind.CLOCK: "clock"}
+_MAX_NOTE_BYTES = 4096
+# A run's facts name the camera's place in the home network: these alone leave.
+_RUN_FACTS = frozenset(
+    {"codec", "codecs", "tracks", "width", "height", "transport", "audio", "time_base", "frame_rate"}
+)
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What is kept of one record."""
+
+    kind: Kind
+    seq: int
+    index: int
+    start_ns: int
+    end_ns: int
+    clock: str
+    rebased: bool
+    header: bytes
+    body_sha256: bytes
+    salt: bytes = b""
+    commitment: bytes = b""
+    note: Mapping[str, object] = field(default_factory=dict)
+    tracks: tuple[wire.TrackSeen, ...] = ()
+    digests: bytes = b""
+    delivered: dict[str, bytearray] = field(default_factory=dict)
+
+
+class EvidenceBook:
+    """Collects, in the order of the ring; then writes lines."""
+
+    def __init__(self) -> None:
+        self._entries: list[_Entry] = []
+
+    def add(self, record: StoredRecord, salt: bytes) -> int:
+        """Take down a record; return its number, under which events refer to it."""
+        header = record.header
+        entry = _Entry(
+            kind=header.kind,
+            seq=record.seq,
+            index=record.index,
+            start_ns=record.start_ns,
+            end_ns=record.start_ns + header.duration_ns,
+            clock=record.clock_state.value,
+            rebased=record.rebased,
+            header=record.header_bytes,
+            body_sha256=record.body_sha256,
+            salt=salt,
+            commitment=header.commitment,
+            note={} if header.kind is Kind.GOP else read_note(record),
+        )
+        self._entries.append(entry)
+        return len(self._entries) - 1
+
+    def see(self, seen: wire.RecordSeen) -> bool:
+        """Take down the digests that the child made; False where they are not what the recorder committed to."""
+        entry = self._find(seen.ref)
+        entry.tracks, entry.digests = seen.tracks, seen.digests
+        leaves = [seen.digests[at : at + media.DIGEST_BYTES] for at in range(0, len(seen.digests), media.DIGEST_BYTES)]
+        return media.commitment(leaves) == entry.commitment
+
+    def deliver(self, clip: str, delivered: wire.Delivered) -> None:
+        """Take down which access units are in a clip."""
+        for ref, index, track, pts in delivered.units:
+            entry = self._find(ref)
+            units = entry.delivered.setdefault(clip, bytearray())
+            try:
+                units += _UNIT.pack(index, track, pts)
+            except struct.error as error:
+                raise EvidenceError("clip child named an impossible access unit") from error
+
+    def _find(self, ref: int) -> _Entry:
+        if not 0 <= ref < len(self._entries):
+            raise EvidenceError(f"clip child named an unknown record: ref={ref}")
+        return self._entries[ref]
+
+    @property
+    def clock_states(self) -> list[str]:
+        """The states of the clock under which the footage was recorded."""
+        return sorted({entry.clock for entry in self._entries if entry.kind is Kind.GOP})
+
+    @property
+    def is_rebased(self) -> bool:
+        """Tell whether any footage was dated afterwards."""
+        return any(entry.rebased for entry in self._entries if entry.kind is Kind.GOP)
+
+    def clock_offsets(self) -> list[int]:
+        """Return the camera's clock less the gateway's, in ns, as far as CLOCK records tell."""
+        found = (entry.note.get("rtcp_offset_ns") for entry in self._entries if entry.kind is Kind.CLOCK)
+        return [offset for offset in found if type(offset) is int]
+
+    def spans(self, kind: Kind) -> list[tuple[int, int, str]]:
+        """Return start, end and reason of the records of one kind."""
+        return [
+            (entry.start_ns, entry.end_ns, str(entry.note.get("reason", "gap")))
+            for entry in self._entries
+            if entry.kind is kind
+        ]
+
+    def lines(self) -> Iterator[bytes]:
+        """Write ``evidence/records.jsonl``: one record a line."""
+        for ref, entry in enumerate(self._entries):
+            line: dict[str, object] = {
+                "ref": ref,
+                "kind": _NAMES[entry.kind],
+                "block": entry.seq,
+                "index": entry.index,
+                "start": encode_rfc3339(UtcNs(entry.start_ns)),
+                "end": encode_rfc3339(UtcNs(entry.end_ns)),
+                "clock": entry.clock,
+                "rebased": entry.rebased,
+                "header": _b64(entry.header),
+                "body_sha256": entry.body_sha256.hex(),
+            }
+            if entry.kind is Kind.GOP:
+                line |= _media_members(entry)
+            else:
+                line["note"] = entry.note
+            yield encode_line(line)
+
+
+def _media_members(entry: _Entry) -> dict[str, object]:
+    return {
+        "tracks": [
+            {
+                "track": track.track,
+                "codec": track.codec,
+                "time_base": list(track.time_base),
+                "parameters": _b64(track.parameters),
+                "salt": _b64(media.track_salt(entry.salt, track.track)),
+            }
+            for track in entry.tracks
+        ],
+        "digests": _b64(entry.digests),
+        "delivered": [
+            {
+                "clip": clip,
+                "units": [list(unit) for unit in _UNIT.iter_unpack(bytes(units))],
+                "salts": _b64(b"".join(media.unit_salt(entry.salt, index) for index, _, _ in _UNIT.iter_unpack(units))),
+            }
+            for clip, units in entry.delivered.items()
+        ],
+    }
+
+
+def block_line(block: BlockEvidence) -> bytes:
+    """Write one line of ``evidence/blocks.jsonl``: signed pages, and the chain between them."""
+    return encode_line(
+        {
+            "block": block.seq,
+            "page": _b64(block.page_bytes),
+            "next_page": None if block.next_page_bytes is None else _b64(block.next_page_bytes),
+            "records": [
+                {"header": _b64(record.header_bytes), "body_sha256": record.body_sha256.hex()}
+                for record in block.records
+            ],
+        }
+    )
+
+
+def read_note(record: StoredRecord) -> Mapping[str, object]:
+    """Read the JSON of a GAP, RUN or CLOCK record; of a run only what says nothing about the home network."""
+    if len(record.plaintext) > _MAX_NOTE_BYTES:
+        return {}
+    try:
+        note = json.loads(record.plaintext)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(note, dict):
+        return {}
+    if record.header.kind is Kind.RUN:
+        return {name: value for name, value in note.items() if name in _RUN_FACTS}
+    return note
+
+
+def encode_line(members: Mapping[str, object]) -> bytes:
+    """Write one JSON line."""
+    return json.dumps(members, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode() + b"\n"
+
+
+def _b64(raw: bytes | bytearray) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def find_gaps(
+    granted: Sequence[tuple[int, int]],
+    delivered: Sequence[tuple[int, int, str]],
+    known: Sequence[tuple[int, int, str]],
+    footage: Sequence[tuple[int, int, str]],
+    least_ns: int,
+) -> list[tuple[int, int, str]]:
+    """Return what of the granted windows is not delivered, with the best reason there is.
+
+    Args:
+        granted: Windows, in order.
+        delivered: Spans of the clips and why each ended, in order.
+        known: Gaps and losses with their reasons.
+        footage: Spans of the records read.
+        least_ns: Shorter gaps are rounding, not gaps.
+    """
+    gaps = []
+    for start, end in granted:
+        at, ended = start, ""
+        inside = [(a, b, why) for a, b, why in delivered if a < end and b > start]
+        for begin, until, why in [*inside, (end, end, "")]:
+            if begin - at >= least_ns:
+                gaps.append((at, min(begin, end), _reason_for(at, begin, ended, known, footage)))
+            at, ended = max(at, until), why
+    return gaps
+
+
+def _reason_for(
+    start: int, end: int, ended: str, known: Sequence[tuple[int, int, str]], footage: Sequence[tuple[int, int, str]]
+) -> str:
+    def overlap(span: tuple[int, int, str]) -> int:
+        return min(end, span[1]) - max(start, span[0])
+
+    best = max(known, key=overlap, default=None)
+    if best is not None and overlap(best) > 0:
+        return best[2]
+    if not any(overlap(span) > 0 for span in footage):
+        return "no-footage"
+    if ended == "window-end":
+        return "reordered-at-end"
+    return ended if ended and ended != "end" else "before-first-keyframe"

@@ -1,0 +1,251 @@
+"""The manifest of a bundle: what a clip is, where it comes from, and what stands beside it (docs/evidence.md).
+
+Owns the members of ``clip-manifest+jws`` for both ends. Strict and bounded: a verifier that ignores a member would let
+it say anything. Pure. Digests are hexadecimal, so that ``sha256sum`` is enough to check a file.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, WithJsonSchema
+
+from edge_agent import jws
+from edge_agent.errors import DenialError, EvidenceError
+from edge_agent.keys import thumbprint
+from edge_agent.units import UtcNs, Window, parse_rfc3339
+from edge_agent.wire import CameraId, GatewayId, Issuer, Jti, Kid, ShortText, Text, WireModel
+
+TYP = "clip-manifest+jws"
+VERSION = 1
+MAX_MANIFEST_BYTES = 1 << 20
+MAX_CLIPS = 500
+MAX_GAPS = 2000
+
+README, REQUEST, CONSENT = "README.txt", "request.jws", "consent.jws"
+RECORDS, BLOCKS, LEDGER = "evidence/records.jsonl", "evidence/blocks.jsonl", "evidence/ledger.json"
+MANIFEST = "manifest.jws"
+_FILE = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"
+
+
+def clip_name(number: int) -> str:
+    """Return the name of the clip of one run, counted from 1."""
+    return f"clips/{number:03d}.mp4"
+
+
+def _parse_moment(value: object) -> UtcNs:
+    if not isinstance(value, str):
+        raise ValueError("an RFC 3339 time ending in Z")
+    return parse_rfc3339(value)
+
+
+Moment = Annotated[
+    UtcNs,
+    BeforeValidator(_parse_moment),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": "Z$"}),
+]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Id16 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+FileName = Annotated[str, StringConstraints(pattern=_FILE, max_length=64)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,47}$")]
+Note = Annotated[str, StringConstraints(max_length=200)]
+
+
+class Span(WireModel):
+    """Half open, in UTC of the gateway's clock."""
+
+    start: Moment
+    end: Moment
+
+    def window(self) -> Window:
+        """Return the value; ValueError where it is empty."""
+        return Window(self.start, self.end)
+
+
+class Software(WireModel):
+    """What made this bundle."""
+
+    name: ShortText
+    version: ShortText
+    build_sha256: Sha256
+
+
+class RequestPart(WireModel):
+    """The request that the clip answers; ``sha256`` is of ``request.jws``, ``payload_sha256`` of what was signed."""
+
+    iss: Issuer
+    jti: Jti
+    sha256: Sha256
+    payload_sha256: Sha256
+    incident: ShortText
+
+
+class ConsentPart(WireModel):
+    """The consent that the grant leans on, and who allowed this release."""
+
+    sha256: Sha256
+    version: Count
+    waiver_sha256: Sha256
+    decided_at: Moment
+    approved_by: Kid | None
+    """Thumbprint of the owner's key; null where the signed terms allow it without asking."""
+
+
+class CameraPart(WireModel):
+    """The camera, and how it did."""
+
+    id: CameraId
+    name: Text
+    quality: Literal["main", "sub"]
+    quality_asked: Literal["main", "sub"]
+    ring: Id16
+    recorder: Kid
+    """Thumbprint of the key that signed the header pages while recording."""
+    health: dict[Code, Note | int | bool | None]
+
+
+class Windows(WireModel):
+    """What was asked for, what was granted, what is here."""
+
+    asked: Span
+    granted: Annotated[list[Span], Field(min_length=1, max_length=1000)]
+    delivered: Annotated[list[Span], Field(max_length=MAX_CLIPS)]
+
+
+class Gap(WireModel):
+    """A part of the granted windows that is not here, and why."""
+
+    start: Moment
+    end: Moment
+    reason: Code
+
+
+class Trim(WireModel):
+    """Something asked for that was not granted."""
+
+    code: Code
+    camera: CameraId | None
+
+
+class TrackOffset(WireModel):
+    """``pts`` of the record = PTS in the MP4 (in the record's time base) + ``ticks``."""
+
+    track: Annotated[int, Field(ge=0, le=255)]
+    ticks: int
+
+
+class Clip(WireModel):
+    """One continuous run of pictures."""
+
+    file: FileName
+    start: Moment
+    end: Moment
+    codec: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,32}$")]
+    width: Annotated[int, Field(ge=0, le=65535)]
+    height: Annotated[int, Field(ge=0, le=65535)]
+    ended: Code
+    sound: Literal["none", "as-recorded", "coded-anew"]
+    offsets: Annotated[list[TrackOffset], Field(max_length=16)]
+    derivative_of_sha256: Sha256 | None
+    """Where zones were masked: the SHA-256 of the unmasked MP4, which stays at home. Else null: this is the master."""
+
+
+class Clocks(WireModel):
+    """By which clock the footage is dated."""
+
+    states: Annotated[list[Literal["synchronised", "floor-only"]], Field(max_length=2)]
+    rebased: bool
+    """Recorded before the clock was set, and dated afterwards by the time since boot."""
+    rtcp_offset_min_ns: int | None
+    rtcp_offset_max_ns: int | None
+    """Camera's clock (RTCP sender reports) less the gateway's, where the camera tells."""
+
+
+class File(WireModel):
+    """A file of the bundle."""
+
+    name: FileName
+    sha256: Sha256
+    bytes: Count
+
+
+class Recipient(WireModel):
+    """Who can open the bundle."""
+
+    role: Literal["evidence", "escrow", "owner"]
+    age: Annotated[str, StringConstraints(pattern=r"^age1[02-9ac-hj-np-z]{58}$")]
+
+
+class Manifest(WireModel):
+    """The payload of ``manifest.jws``, version 1."""
+
+    manifest: Literal[1]
+    gateway: GatewayId
+    made_at: Moment
+    software: Software
+    custody: Literal["bare", "tpm", "passphrase"]
+    request: RequestPart
+    consent: ConsentPart
+    camera: CameraPart
+    windows: Windows
+    trimmed: Annotated[list[Trim], Field(max_length=256)]
+    gaps: Annotated[list[Gap], Field(max_length=MAX_GAPS)]
+    clips: Annotated[list[Clip], Field(max_length=MAX_CLIPS)]
+    clocks: Clocks
+    recipients: Annotated[list[Recipient], Field(min_length=1, max_length=16)]
+    files: Annotated[list[File], Field(min_length=1, max_length=MAX_CLIPS + 16)]
+
+
+def sign_manifest(members: Mapping[str, object], key: Ed25519PrivateKey) -> bytes:
+    """Check the members and sign them with the gateway's key.
+
+    Raises:
+        EvidenceError: They are not a manifest: a fault of this program, found before it leaves the house.
+    """
+    _read_members(members)
+    return jws.sign(TYP, members, [key])
+
+
+def parse_manifest(raw: bytes) -> tuple[Manifest, jws.Jws[Any]]:
+    """Read ``manifest.jws``; nothing is verified yet.
+
+    Raises:
+        EvidenceError: It is no manifest of a known version.
+    """
+    try:
+        message = jws.parse(raw, TYP, max_bytes=MAX_MANIFEST_BYTES)
+    except DenialError as error:
+        raise EvidenceError(f"manifest is malformed: {error.reason}") from error
+    payload = message.payload
+    if isinstance(payload, dict) and type(payload.get("manifest")) is int and payload["manifest"] > VERSION:
+        raise EvidenceError(f"manifest has version {payload['manifest']}, this program reads {VERSION}")
+    return _read_members(payload), message
+
+
+def verify_manifest(raw: bytes, gateway: Ed25519PublicKey) -> Manifest:
+    """Read ``manifest.jws`` and verify the gateway's signature; EvidenceError where it does not verify."""
+    manifest, message = parse_manifest(raw)
+    try:
+        jws.verify(message, {thumbprint(gateway): gateway})
+    except DenialError as error:
+        raise EvidenceError(f"manifest signature does not verify: {error.reason}") from error
+    return manifest
+
+
+def _read_members(payload: object) -> Manifest:
+    try:
+        return Manifest.model_validate(payload)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part)[:40] for part in first["loc"][:8])
+        raise EvidenceError(f"manifest member is wrong: {where}: {first['msg'][:120]}") from None
+
+
+def encode_schema() -> str:
+    """Return the JSON Schema of the manifest, as published in ``docs/manifest.schema.json``."""
+    schema = Manifest.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "edge-agent clip manifest, version 1"
+    return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

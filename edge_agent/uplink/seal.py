@@ -1,0 +1,111 @@
+"""age, streaming, with the header kept apart.
+
+Owns the split of an age file into its header (which holds the file key, wrapped to each recipient) and its payload.
+Without the header the payload opens for nobody: that is what makes a revocation during an upload a real one.
+Header ‖ payload is a stock age file (C2SP ``age``).
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+import pyrage
+
+from edge_agent.errors import EdgeAgentError, EvidenceError
+
+MAX_HEADER_BYTES = 2048
+_MAGIC = b"age-encryption.org/v1\n"
+_MAC = b"\n--- "
+
+
+class _Pieces:
+    """Looks like a file to read from; remembers what making a piece raised, because pyrage would hide it."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._buffer = memoryview(b"")
+        self.error: BaseException | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._buffer:
+            try:
+                piece = next(self._pieces, None)
+            except BaseException as error:
+                self.error = error
+                raise
+            if piece is None:
+                return b""
+            self._buffer = memoryview(piece)
+        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        return bytes(taken)
+
+
+class _Splitter:
+    """Keeps the header, passes on the payload."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out = out
+        self._head: bytearray | None = bytearray()
+        self.header = b""
+        self.digest, self.size = hashlib.sha256(), 0
+        self.error: BaseException | None = None
+
+    def write(self, data: bytes) -> int:
+        length = len(data)
+        if self._head is not None:
+            self._head += data
+            end = find_header_end(self._head)
+            if end is None:
+                return length
+            self.header, data = bytes(self._head[:end]), bytes(self._head[end:])
+            self._head = None
+        try:
+            self._out.write(data)
+        except BaseException as error:
+            self.error = error
+            raise
+        self.digest.update(data)
+        self.size += len(data)
+        return length
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+def find_header_end(data: bytes | bytearray) -> int | None:
+    """Return where an age file's payload begins, None where the header is not complete.
+
+    Raises:
+        EvidenceError: It is no age file, or its header is longer than any of ours.
+    """
+    if not bytes(data[: len(_MAGIC)]).startswith(_MAGIC[: len(data)]):
+        raise EvidenceError("not an age file of version 1")
+    mac = data.find(_MAC)
+    end = data.find(b"\n", mac + len(_MAC)) if mac >= 0 else -1
+    if end < 0 and len(data) <= MAX_HEADER_BYTES:
+        return None
+    if end < 0 or end >= MAX_HEADER_BYTES:
+        raise EvidenceError(f"age header is longer than {MAX_HEADER_BYTES} bytes")
+    return end + 1
+
+
+def seal_stream(pieces: Iterator[bytes], recipients: Sequence[str], out: IO[bytes]) -> tuple[bytes, bytes, int]:
+    """Encrypt pieces to age recipients and write the payload.
+
+    Returns:
+        The header, and SHA-256 and length of the payload.
+
+    Raises:
+        EvidenceError: A recipient is not one of age's.
+        BaseException: Whatever making a piece or writing raised.
+    """
+    try:
+        keys: list[Any] = [pyrage.x25519.Recipient.from_str(text) for text in recipients]
+    except pyrage.RecipientError as error:
+        raise EvidenceError("a recipient is no age public key") from error
+    source, splitter = _Pieces(pieces), _Splitter(out)
+    try:
+        pyrage.encrypt_io(source, splitter, keys)
+    except Exception as error:
+        raise source.error or splitter.error or EdgeAgentError(f"cannot encrypt: {error}") from error
+    return splitter.header, splitter.digest.digest(), splitter.size

@@ -1,0 +1,218 @@
+"""A gateway's release without the network: a real ring with real footage, a signed request, consent and ledger."""
+
+import hashlib
+import io
+import secrets
+import sqlite3
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pyrage
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from edge_agent import jws
+from edge_agent.buffer.format import FLAG_CONTINUES, Kind
+from edge_agent.buffer.reader import RingReader
+from edge_agent.buffer.ring import create_ring
+from edge_agent.buffer.writer import Draft, RingWriter
+from edge_agent.consent.request import Audience, Category, Incident, Place, Quality, Request, Role, Signer
+from edge_agent.consent.verdict import CameraGrant, Grant
+from edge_agent.keys import thumbprint
+from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
+from edge_agent.uplink import bundle, checkpoint, ledger
+from tests.buffer.rig import FakeClock
+from tests.footage import START, Footage
+
+GATEWAY = "AAAAAAAAAAAAAAAAAAAAAA"
+
+
+def window(start_s: float, end_s: float) -> Window:
+    """A window in seconds from the beginning of the footage."""
+    return Window(UtcNs(START + int(start_s * SECOND_NS)), UtcNs(START + int(end_s * SECOND_NS)))
+
+
+@dataclass
+class House:
+    """One camera's ring and every key that its release needs."""
+
+    folder: Path
+    vault: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate)
+    recorder: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    gateway: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    owner: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    operator: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    supervisor: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    evidence: pyrage.x25519.Identity = field(default_factory=pyrage.x25519.Identity.generate)
+    own: pyrage.x25519.Identity = field(default_factory=pyrage.x25519.Identity.generate)
+    clock: FakeClock = field(default_factory=lambda: FakeClock(utc_ns=START))
+
+    @property
+    def ring(self) -> Path:
+        return self.folder / "door.main.ring"
+
+    def record(self, pieces: list, *, block_bytes: int = 64 << 10, is_closed: bool = True) -> None:
+        """Write footage, gaps (a reason as text) and notes into a new ring."""
+        superblock = create_ring(
+            self.ring,
+            camera="door",
+            quality="main",
+            size_bytes=(2 + 64) * 4096 + 64 * block_bytes,
+            block_size=block_bytes,
+            recorder_key=self.recorder,
+            now=UtcNs(START - MINUTE_NS),
+        )
+        assert superblock.ring_id
+        writer = self.writer()
+        end = START
+        for piece in pieces:
+            if isinstance(piece, Footage):
+                writer.append(self.draft(piece))
+                end = piece.start_ns + piece.duration_ns
+                self.clock.utc_ns = end
+            else:
+                kind, duration_ns, note = piece
+                writer.append(Draft(kind, UtcNs(end), duration_ns, self.boot(end), note))
+                end += duration_ns
+                self.clock.utc_ns = end
+        writer.close()
+        if is_closed:  # the next page signs the end of the last block
+            later = self.writer()
+            later.append(Draft(Kind.CLOCK, UtcNs(end), 0, self.boot(end), b"{}"))
+            later.close()
+
+    def writer(self) -> RingWriter:
+        return RingWriter.open(
+            self.ring,
+            vault_public=self.vault.public_key(),
+            recorder_key=self.recorder,
+            clock=self.clock,
+            boot_id=b"boot-0123456789a",
+        )
+
+    def draft(self, piece: Footage) -> Draft:
+        start = UtcNs(piece.start_ns)
+        flags = FLAG_CONTINUES if piece.continues else 0
+        return Draft(Kind.GOP, start, piece.duration_ns, self.boot(start), piece.payload, piece.commitment, flags)
+
+    @staticmethod
+    def boot(utc_ns: int) -> MonoNs:
+        return MonoNs(utc_ns - START + 1000 * SECOND_NS)
+
+    def reader(self) -> RingReader:
+        return RingReader.open(self.ring, self.vault, self.recorder.public_key())
+
+    def request(self, asked: Window, quality: Quality = Quality.MAIN) -> Request:
+        """A request as ``verify_request`` returns it, with the JWS that it came from."""
+        incident_window = asked.widen(MINUTE_NS)
+        payload = {
+            "iss": "rtcc.example-city",
+            "aud": {"gateway": GATEWAY},
+            "iat": encode_rfc3339(asked.end),
+            "nbf": encode_rfc3339(asked.end),
+            "exp": encode_rfc3339(UtcNs(asked.end + 10 * MINUTE_NS)),
+            "release_by": encode_rfc3339(UtcNs(asked.end + 60 * MINUTE_NS)),
+            "jti": secrets.token_urlsafe(16),
+            "incident": {
+                "number": "JPD-2026-0042",
+                "category": "robbery",
+                "reported_at": encode_rfc3339(asked.end),
+                "place": {"lat": 32.3, "lon": -90.18},
+                "window": {"start": encode_rfc3339(incident_window.start), "end": encode_rfc3339(incident_window.end)},
+            },
+            "clip": {
+                "cameras": ["door"],
+                "window": {"start": encode_rfc3339(asked.start), "end": encode_rfc3339(asked.end)},
+                "audio": True,
+                "quality": quality.value,
+            },
+            "purpose": "Robbery in the street",
+            "contact": "desk@rtcc.example",
+            "deliver": "evidence",
+        }
+        raw = jws.sign("rtcc-request+jws", payload, [self.operator, self.supervisor])
+        return Request(
+            raw=raw,
+            payload_sha256=jws.parse(raw, "rtcc-request+jws").payload_sha256,
+            jti=payload["jti"],
+            iss=payload["iss"],
+            audience=Audience(GATEWAY, ()),
+            iat=asked.end,
+            nbf=asked.end,
+            exp=UtcNs(asked.end + 10 * MINUTE_NS),
+            release_by=UtcNs(asked.end + 60 * MINUTE_NS),
+            incident=Incident("JPD-2026-0042", Category.ROBBERY, asked.end, Place(32.3, -90.18), incident_window),
+            cameras=("door",),
+            window=asked,
+            audio=True,
+            quality=quality,
+            purpose=payload["purpose"],
+            contact=payload["contact"],
+            deliver="evidence",
+            signers=tuple(
+                Signer(thumbprint(key.public_key()), thumbprint(key.public_key()), person, role)
+                for key, person, role in (
+                    (self.operator, "o.perator", Role.OPERATOR),
+                    (self.supervisor, "s.upervisor", Role.SUPERVISOR),
+                )
+            ),
+        )
+
+    def consent(self, ring_id: bytes) -> bytes:
+        """A consent; what the terms look like is not this test's matter."""
+        payload = {"camera": "door", "rings": [ring_id.hex()], "version": 3, "gateway": GATEWAY}
+        return jws.sign("owner-consent+jws", payload, [self.owner])
+
+    def grant(self, asked: Window, *granted: Window, **options) -> Grant:
+        """A grant as the gate would make it."""
+        with self.reader() as reader:
+            consent = self.consent(reader.superblock.ring_id)
+        self.consent_jws = consent
+        camera = CameraGrant("door", Quality.MAIN, granted or (asked,), False, (), hashlib.sha256(consent).digest(), 3)
+        request = self.request(asked)
+        at = UtcNs(asked.end + SECOND_NS)
+        return Grant(request, (replace(camera, **options),), (), at, at, None, False)
+
+    def facts(self, grant: Grant, **options) -> bundle.ReleaseFacts:
+        """Everything else that a bundle says."""
+        conn = sqlite3.connect(":memory:", isolation_level=None)
+        ledger.create_tables(conn)
+        entry = {
+            "jti": grant.request.jti,
+            "request_sha256": grant.request.payload_sha256.hex(),
+            "verdict": "grant",
+            "camera": "door",
+        }
+        conn.execute("BEGIN IMMEDIATE")
+        index = ledger.append(conn, "decision", entry, grant.decided_at)
+        ledger.checkpoint(conn, checkpoint.ledger_origin(GATEWAY), self.gateway, grant.decided_at)
+        conn.execute("COMMIT")
+        with self.reader() as reader:
+            ring_id = reader.superblock.ring_id
+        facts = bundle.ReleaseFacts(
+            gateway=GATEWAY,
+            made_at=UtcNs(grant.decided_at + MINUTE_NS),
+            version="0.1.0",
+            build_sha256=bytes(32),
+            custody="bare",
+            camera_name="Front door",
+            ring_id=ring_id,
+            health={"state": "recording"},
+            consent_jws=self.consent_jws,
+            waiver_sha256=bytes(32),
+            ledger_proof=ledger.prove(conn, index),
+            recipients=(
+                bundle.BundleRecipient("evidence", str(self.evidence.to_public())),
+                bundle.BundleRecipient("owner", str(self.own.to_public())),
+            ),
+            recorder_public=self.recorder.public_key(),
+            gateway_key=self.gateway,
+        )
+        return replace(facts, **options)
+
+    def build(self, grant: Grant, **options) -> tuple[bundle.BundleInfo, bytes]:
+        """Build; the info and the payload."""
+        out = io.BytesIO()
+        with self.reader() as reader:
+            info = bundle.build(grant, grant.cameras[0], reader, self.facts(grant), out, **options)
+        return info, out.getvalue()

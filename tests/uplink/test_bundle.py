@@ -1,0 +1,134 @@
+"""A bundle from a real ring: what it holds, what it says, and that nothing opens it without its header."""
+
+import hashlib
+import io
+import json
+import zipfile
+
+import pyrage
+import pytest
+
+from edge_agent.buffer.format import Kind
+from edge_agent.errors import EvidenceError
+from edge_agent.units import SECOND_NS, UtcNs
+from edge_agent.uplink import manifest as names
+from edge_agent.uplink.manifest import parse_manifest, verify_manifest
+from edge_agent.uplink.seal import find_header_end
+from tests.footage import START, encode, read_numbers, records
+from tests.release import House, window
+
+
+@pytest.fixture
+def house(tmp_path):
+    return House(tmp_path)
+
+
+def open_zip(house, info, payload) -> zipfile.ZipFile:
+    return zipfile.ZipFile(io.BytesIO(pyrage.decrypt(info.age_header + payload, [house.evidence])))
+
+
+def test_a_bundle_holds_its_parts(house):
+    """Every part is there, in the order in which it became known, and each has the digest that the manifest says."""
+    house.record(records(encode(60)))
+    info, payload = house.build(house.grant(window(0.5, 4.25)))
+    with open_zip(house, info, payload) as bundle:
+        listed = bundle.namelist()
+        assert listed == [
+            names.REQUEST, names.CONSENT, "clips/001.mp4", names.RECORDS, names.BLOCKS, names.LEDGER, names.README,
+            names.MANIFEST,
+        ]  # fmt: skip
+        manifest = verify_manifest(bundle.read(names.MANIFEST), house.gateway.public_key())
+        for file in manifest.files:
+            assert hashlib.sha256(bundle.read(file.name)).hexdigest() == file.sha256
+        assert [file.name for file in manifest.files] == listed[:-1]
+        assert read_numbers(bundle.read("clips/001.mp4")) == list(range(10, 43))
+        text = bundle.read(names.README).decode()
+    assert "Front door" in text
+    assert "before-first-keyframe" in text
+    assert info.sha256 == hashlib.sha256(payload).digest()
+    assert info.size == len(payload)
+    assert info.has_footage
+    assert [(gap.end - gap.start, gap.reason) for gap in info.gaps] == [(SECOND_NS // 2, "before-first-keyframe")]
+    assert manifest.windows.delivered[0].window() == window(1, 4.25)
+
+
+def test_the_header_alone_opens_the_payload(house):
+    """Without the age header the payload opens for nobody; with it, for each recipient and nobody else."""
+    house.record(records(encode(20)))
+    info, payload = house.build(house.grant(window(0, 1.5)))
+    assert not payload.startswith(b"age-")
+    assert find_header_end(info.age_header) == len(info.age_header)
+    for identity in (house.evidence, house.own):
+        assert pyrage.decrypt(info.age_header + payload, [identity]).startswith(b"PK")
+    with pytest.raises(pyrage.DecryptError):
+        pyrage.decrypt(info.age_header + payload, [pyrage.x25519.Identity.generate()])
+    with pytest.raises(pyrage.DecryptError):
+        pyrage.decrypt(payload, [house.evidence])
+
+
+def test_gaps_are_declared_with_their_reasons(house):
+    """A hole makes two clips and one declared gap, with the reason that the recorder wrote down."""
+    first = records(encode(20))
+    later = records(encode(20, first=50), START + 5 * SECOND_NS)
+    house.record([*first, (Kind.GAP, 3 * SECOND_NS, b'{"reason":"camera-down"}'), *later])
+    info, payload = house.build(house.grant(window(0, 9)))
+    with open_zip(house, info, payload) as bundle:
+        assert read_numbers(bundle.read("clips/002.mp4")) == list(range(50, 70))
+        manifest, _ = parse_manifest(bundle.read(names.MANIFEST))
+    assert [clip.ended for clip in manifest.clips] == ["gap", "end"]
+    assert [(gap.reason, gap.start, gap.end) for gap in manifest.gaps] == [
+        ("camera-down", START + 2 * SECOND_NS, START + 5 * SECOND_NS),
+        ("no-footage", START + 7 * SECOND_NS, START + 9 * SECOND_NS),
+    ]
+
+
+def test_no_footage_is_a_bundle_that_says_so(house):
+    """Granted, but nothing there: no clip, one gap, no error."""
+    house.record(records(encode(20)))
+    info, payload = house.build(house.grant(window(100, 110)))
+    assert not info.has_footage
+    assert [gap.reason for gap in info.gaps] == ["no-footage"]
+    with open_zip(house, info, payload) as bundle:
+        assert not [name for name in bundle.namelist() if name.startswith("clips/")]
+
+
+def test_salts_go_with_delivered_units_only(house):
+    """Footage outside the grant stays a digest: no salt, no PTS, no byte of it."""
+    house.record(records(encode(40)))
+    info, payload = house.build(house.grant(window(1, 2.5)))
+    with open_zip(house, info, payload) as bundle:
+        lines = [json.loads(line) for line in bundle.read(names.RECORDS).splitlines()]
+    units = [unit for line in lines for part in line.get("delivered", []) for unit in part["units"]]
+    assert len(units) == 15
+    assert sum(len(part["salts"]) * 3 // 4 // 16 for line in lines for part in line.get("delivered", [])) == 15
+    assert all(set(line) <= {"ref", "kind", "block", "index", "start", "end", "clock", "rebased", "header",
+                             "body_sha256", "tracks", "digests", "delivered", "note"} for line in lines)  # fmt: skip
+
+
+def test_progress_is_told(house):
+    """The caller learns how far the footage was read."""
+    house.record(records(encode(30)))
+    told = []
+    house.build(house.grant(window(0, 3)), on_progress=told.append)
+    assert told == [UtcNs(START + second * SECOND_NS) for second in (1, 2, 3)]
+
+
+def test_a_full_disk_is_told(house):
+    """What writing the payload raises reaches the caller unchanged."""
+
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(28, "No space left on device")
+
+    house.record(records(encode(20)))
+    grant = house.grant(window(0, 2))
+    from edge_agent.uplink.bundle import build
+
+    with house.reader() as reader, pytest.raises(OSError, match="No space"):
+        build(grant, grant.cameras[0], reader, house.facts(grant), Full())
+
+
+def test_manifest_refuses_another_member(house):
+    """A manifest with a member too many is not one that this program wrote."""
+    with pytest.raises(EvidenceError, match="member"):
+        names.sign_manifest({"manifest": 1, "more": True}, house.gateway)
