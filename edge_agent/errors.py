@@ -67,7 +67,7 @@ class RingBusyError(RingError):
 
 
 class DurabilityError(RingError):
-    """A write or a sync failed; what it covered must be taken as lost (FORMAT 5)."""
+    """A write or a sync failed; what it covered must be taken as lost (FORMAT 7.5)."""
 
 
 class RecordTooLargeError(RingError):
@@ -94,3 +94,17 @@ class DeliveryError(EdgeAgentError):
     """An upload failed in a way that trying again may mend."""
 
     exit_code = os.EX_TEMPFAIL
+
+
+class UploadLostError(DeliveryError):
+    """The server does not know this upload any more, or knows another one: begin anew."""
+
+
+class UploadRefusedError(DeliveryError):
+    """The server will not take this upload however often it is tried."""
+
+    exit_code = os.EX_UNAVAILABLE
+
+
+class UploadStoppedError(DeliveryError):
+    """The upload was stopped at home, or its deadline passed; what was sent cannot be opened by anybody."""
