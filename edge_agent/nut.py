@@ -69,6 +69,28 @@ def describe_stream(stream: Stream, index: int) -> TrackTemplate:
     )
 
 
+def retemplate(track: TrackTemplate, parameter_sets: bytes, keyframe: bytes) -> TrackTemplate:
+    """Describe a video track anew after its encoder was set anew: other extradata, perhaps another size.
+
+    Args:
+        track: The track so far.
+        parameter_sets: NAL units behind lengths of four bytes (``media.inband_parameter_sets``).
+        keyframe: The first one coded with them.
+    """
+    extradata, place = b"", 0
+    while place < len(parameter_sets):
+        end = place + 4 + int.from_bytes(parameter_sets[place : place + 4], "big")
+        extradata += b"\x00\x00\x00\x01" + parameter_sets[place + 4 : end]
+        place = end
+    sink = io.BytesIO()
+    with av.open(sink, "w", format="nut", buffer_size=_BUFFER_BYTES) as container:
+        stream = container.add_mux_stream(track.codec, time_base=track.time_base)
+        # Without extradata of its own a stream takes them from the first packet.
+        _mux(container, stream, track.time_base, NutPacket(0, 0, 0, 0, True, extradata + keyframe))
+    sample = open_nut(sink.getvalue())
+    return describe_stream(sample.streams[0], track.index)
+
+
 def interleave(tracks: Sequence[TrackTemplate], packets: Iterable[NutPacket]) -> list[NutPacket]:
     """Return the packets in the order in which a NUT file holds them: by DTS, then by track.
 

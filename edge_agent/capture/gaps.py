@@ -1,0 +1,61 @@
+"""Every second of a camera is footage or a GAP with its reason: this keeps the account.
+
+Owns the end of what is accounted for. Long holes are told in pieces while they last, so that neither a crash nor a
+question in between finds them unexplained.
+"""
+
+from edge_agent.capture.records import Gap, Sink
+from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs
+
+FIRST_PIECE_NS = 10 * SECOND_NS
+PIECE_NS = MINUTE_NS
+
+
+class GapKeeper:
+    """The account of one stream. One thread only.
+
+    Args:
+        sink: Where GAP records go.
+        covered_until: End of what is accounted for already; what lies between it and the first footage is a GAP.
+        reason: Why there is no footage until then.
+    """
+
+    def __init__(self, sink: Sink, covered_until: UtcNs, reason: str) -> None:
+        self._sink = sink
+        self._covered_until = covered_until
+        self._reason = reason
+        self._told_a_piece = False
+
+    @property
+    def covered_until(self) -> UtcNs:
+        """End of what is accounted for."""
+        return self._covered_until
+
+    def footage(self, start: UtcNs, end: UtcNs, boot: MonoNs) -> None:
+        """Account for footage that is about to be stored; first tell the hole before it, if there is one."""
+        self._tell_until(start, boot)
+        self._covered_until = max(self._covered_until, end)
+        self._told_a_piece = False
+
+    def because(self, reason: str, now: UtcNs, boot: MonoNs) -> None:
+        """Say why there is no footage from now on."""
+        if reason != self._reason:
+            if now - self._covered_until >= SECOND_NS:
+                self._tell_until(now, boot)
+            self._reason = reason
+
+    def wait(self, now: UtcNs, boot: MonoNs) -> None:
+        """Tell a piece of a long hole; call now and then while there is no footage."""
+        if now - self._covered_until >= (PIECE_NS if self._told_a_piece else FIRST_PIECE_NS):
+            self._tell_until(now, boot)
+            self._told_a_piece = True
+
+    def restart_at(self, now: UtcNs) -> None:
+        """Take the account up again at another time, because the gateway's clock was set; no hole is told."""
+        self._covered_until = now
+
+    def _tell_until(self, end: UtcNs, boot: MonoNs) -> None:
+        if end > self._covered_until:
+            start, duration_ns = self._covered_until, end - self._covered_until
+            self._covered_until = end
+            self._sink.gap(Gap(start, duration_ns, MonoNs(max(0, boot - duration_ns)), self._reason))

@@ -1,0 +1,115 @@
+"""From access units to the payloads of records: where to cut, and what is committed to.
+
+Owns the limits of a record (2 s, 1 MiB) and the order of its packets. Copies the camera's bytes and never changes them.
+"""
+
+import itertools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from edge_agent.media import SALT_BYTES, Track, Unit, record_commitment, seal_payload
+from edge_agent.nut import NutPacket, TrackTemplate, derive_dts, interleave, write_nut
+from edge_agent.units import SECOND_NS
+
+MAX_RECORD_NS = 2 * SECOND_NS
+MAX_RECORD_BYTES = 1 << 20
+MIN_RECORD_NS = SECOND_NS // 2
+"""Shorter GOPs share a record: where every picture is a keyframe, 25 records a second would be mostly padding."""
+_HEADER_BYTES = 4096  # of the NUT file, its index included, and the salt; 700 bytes were the most seen
+_PACKET_OVERHEAD_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The access units of one record, in order of arrival; the first video unit opens it."""
+
+    packets: tuple[NutPacket, ...]
+    first_pts: int
+    end_pts: int
+    """PTS of the first video unit after it, or the last one's plus a step."""
+    continues: bool
+
+
+class GopCutter:
+    """Collects the access units of a run and cuts them into records. Track 0 is video."""
+
+    def __init__(self, video: TrackTemplate) -> None:
+        self._base = video.time_base
+        self._packets: list[NutPacket] = []
+        self._bytes = _HEADER_BYTES
+        self._first_pts: int | None = None
+        self._latest_pts = 0
+        self._continues = False
+
+    def push(self, packet: NutPacket) -> Cut | None:
+        """Add one access unit; return the record that is complete before it, if one is.
+
+        Units before the first keyframe of a run are dropped: nobody could decode them.
+        """
+        cut = None
+        if packet.track == 0:
+            if self._first_pts is None and not packet.is_keyframe:
+                return None
+            if self._first_pts is not None and self._is_due(packet):
+                cut = self._take(packet.pts, continues=not packet.is_keyframe)
+            if self._first_pts is None:
+                self._first_pts = self._latest_pts = packet.pts
+            self._latest_pts = max(self._latest_pts, packet.pts)
+        elif self._first_pts is None:
+            return None
+        self._packets.append(packet)
+        self._bytes += len(packet.data) + _PACKET_OVERHEAD_BYTES
+        return cut
+
+    def flush(self, step_ticks: int) -> Cut | None:
+        """Return what is left as the last record of a run or a part of it; the next one begins with a keyframe."""
+        if self._first_pts is None:
+            return None
+        return self._take(self._latest_pts + step_ticks, continues=False)
+
+    def _is_due(self, packet: NutPacket) -> bool:
+        assert self._first_pts is not None
+        spans_ns = (packet.pts - self._first_pts) * self._base * SECOND_NS
+        if packet.is_keyframe and spans_ns >= MIN_RECORD_NS:
+            return True
+        # A picture that is shown before one already taken stays with it; it cannot open a record.
+        if packet.pts < self._latest_pts:
+            return False
+        step_ns = packet.duration * self._base * SECOND_NS
+        is_full = self._bytes + len(packet.data) + _PACKET_OVERHEAD_BYTES > MAX_RECORD_BYTES
+        return is_full or spans_ns + step_ns > MAX_RECORD_NS
+
+    def _take(self, end_pts: int, *, continues: bool) -> Cut:
+        assert self._first_pts is not None
+        cut = Cut(tuple(self._packets), self._first_pts, max(end_pts, self._first_pts + 1), self._continues)
+        self._packets, self._bytes, self._first_pts = [], _HEADER_BYTES, None
+        self._continues = continues
+        return cut
+
+
+def build_payload(tracks: Sequence[TrackTemplate], packets: Sequence[NutPacket]) -> tuple[bytes, bytes]:
+    """Make a record's payload and its media commitment.
+
+    Args:
+        tracks: All tracks of the run, by index.
+        packets: Of one cut; their DTS are made anew, because NUT keeps none and cameras send wrong ones.
+
+    Returns:
+        ``salt ‖ NUT file`` and the 32 bytes of the commitment over exactly its packets.
+    """
+    salt = os.urandom(SALT_BYTES)
+    ordered = interleave(tracks, _with_dts(packets))
+    payload = seal_payload(salt, write_nut(tracks, ordered))
+    described = [Track(track.index, track.codec, track.time_base, track.extradata) for track in tracks]
+    units = (Unit(packet.track, packet.pts, packet.data) for packet in ordered)
+    return payload, record_commitment(salt, described, units)
+
+
+def _with_dts(packets: Sequence[NutPacket]) -> list[NutPacket]:
+    result = []
+    by_track = sorted(packets, key=lambda packet: packet.track)
+    for _, group in itertools.groupby(by_track, key=lambda packet: packet.track):
+        units = list(group)
+        result += [replace(unit, dts=dts) for unit, dts in zip(units, derive_dts([u.pts for u in units]), strict=True)]
+    return result

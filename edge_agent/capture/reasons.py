@@ -1,0 +1,43 @@
+"""Why a camera gives no footage: stable codes, and words that an installer can act on.
+
+Owns the list. A code goes into GAP records, the status and the log, and never changes its meaning.
+"""
+
+from edge_agent.errors import UnavailableError
+
+REASONS = {
+    "connecting": "a session was being opened",
+    "unreachable": "no connection: wrong address, or the camera is off",
+    "no-answer": "the camera accepts connections but does not answer",
+    "unauthorized": "the camera refuses the user name or password",
+    "digest-sha256-only": "the camera offers Digest with SHA-256 only; switch it to MD5 or to basic over rtsps",
+    "not-found": "the camera knows no such path",
+    "busy": "the camera serves no further client (453): close other viewers, or use its substream",
+    "transport-refused": "the camera refuses this transport (461): try the other one of tcp and udp",
+    "refused": "the camera refuses the request",
+    "tls-untrusted": "the camera's certificate is not the trusted one",
+    "no-video": "the stream has no video track",
+    "unsupported-codec": "the video is neither H.264, H.265 nor MJPEG: change the camera's encoder",
+    "protocol-error": "the camera breaks the protocol",
+    "stalled": "the session is up, but no picture arrives",
+    "ended": "the camera ended the session",
+    "time-jump": "the camera's own time jumped; a new run began",
+    "clock-step": "the gateway's clock was set; a new run began",
+    "new-parameters": "the camera's encoder was set anew",
+    "onvif-failed": "the camera's ONVIF service did not give a stream",
+    "no-credentials": "the credentials that the configuration names are missing",
+    "held-back": "the recorder fell over this camera's stream and leaves it alone for a while",
+    "not-by-rule": "not recorded by rule: no event asked for it",
+    "paused": "the owner paused recording",
+    "storage": "the ring could not be written",
+    "recorder-stopped": "the recorder was not running",
+    "internal-error": "the recorder failed in a way that it does not know; see its log",
+}
+
+
+class CaptureError(UnavailableError):
+    """A camera's stream cannot be had; ``reason`` is one of ``REASONS``. Never names a URL with credentials."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{REASONS[reason]}{f' ({detail})' if detail else ''}")
+        self.reason = reason

@@ -1,0 +1,247 @@
+"""One run: from the packets of an unbroken session to records with their UTC.
+
+Owns the order of things: PTS made good, pictures timed, GOPs cut, holes told, records handed on. Blocks nowhere and
+opens nothing.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from edge_agent.capture.gaps import GapKeeper
+from edge_agent.capture.gop import Cut, GopCutter, build_payload
+from edge_agent.capture.records import ClockNote, Gop, RunInfo, Sink
+from edge_agent.capture.rtsp import Arrival, SenderReport
+from edge_agent.capture.sequence import DiscontinuityError, Sequencer
+from edge_agent.capture.status import StreamStatus
+from edge_agent.capture.timeline import Timeline, TimelineBreakError
+from edge_agent.clock import ClockState
+from edge_agent.media import codec_kind, inband_parameter_sets, parameter_sets
+from edge_agent.nut import NutPacket, TrackTemplate, retemplate
+from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs
+
+log = logging.getLogger(__name__)
+
+CLOCK_STEP_NS = SECOND_NS
+CLOCK_NOTE_EVERY_NS = MINUTE_NS
+_LEAD_S = 1
+"""The first picture has the PTS of one second, so that audio which begins a little earlier has one above zero."""
+_PARSED = ("h264", "hevc")
+
+
+class RunBreakError(Exception):
+    """The run cannot go on, though the session may; ``reason`` is one of ``capture.reasons``."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Run:
+    """Turns packets into records until ``finish`` or a ``RunBreakError``. One thread only."""
+
+    def __init__(
+        self,
+        tracks: tuple[TrackTemplate, ...],
+        *,
+        reorders: bool,
+        sink: Sink,
+        gaps: GapKeeper,
+        status: StreamStatus,
+        source: Mapping[str, Any],
+        floor: UtcNs,
+    ) -> None:
+        self._tracks = tracks
+        self._sink, self._gaps, self._status, self._source = sink, gaps, status, source
+        self._sequencer = Sequencer(tracks[0].time_base, reorders)
+        self._timeline = Timeline(floor)
+        self._cutter = GopCutter(tracks[0])
+        self._kind = codec_kind(tracks[0].codec)
+        self._parameters = parameter_sets(self._kind, tracks[0].extradata)
+        self._held: Arrival | None = None
+        self._previous: Arrival | None = None
+        self._origin_ticks: int | None = None
+        self._utc_minus_boot = 0
+        self._pending: deque[tuple[tuple[TrackTemplate, ...], Cut]] = deque()
+        self._next_start: tuple[int, UtcNs] | None = None
+        self._last_audio_pts = -1
+        self._last_keyframe_pts: int | None = None
+        self._announced: tuple[TrackTemplate, ...] | None = None
+        self._clock_noted: MonoNs | None = None
+        self._clock_state: ClockState | None = None
+        self._report: SenderReport | None = None
+        self.records = 0
+
+    def push(self, arrival: Arrival, state: ClockState) -> None:
+        """Take in one packet.
+
+        Raises:
+            RunBreakError: What came before is stored; the packet is not.
+        """
+        self._status.count(arrival.boot, len(arrival.data))
+        self._report = arrival.report or self._report
+        if arrival.track:
+            self._push_audio(arrival)
+            return
+        self._check_clock(arrival)
+        if self._origin_ticks is None and arrival.pts is None:
+            # FFmpeg gives the first access unit of a session no PTS; the second one tells.
+            self._held = self._held or (arrival if arrival.is_keyframe else None)
+            self._previous = arrival
+            return
+        if self._held is not None and arrival.pts is not None:
+            held, self._held = self._held, None
+            self._push_video(replace(held, pts=arrival.pts - (arrival.duration or self._sequencer.step_ticks)))
+        self._push_video(arrival)
+        self._note_clock(arrival, state)
+
+    def finish(self) -> None:
+        """Store what is left."""
+        cut = self._cutter.flush(self._sequencer.step_ticks)
+        if cut is not None:
+            self._pending.append((self._tracks, cut))
+        self._store_pending()
+
+    def _check_clock(self, arrival: Arrival) -> None:
+        difference_ns = arrival.utc - arrival.boot
+        if self._previous is None:
+            self._utc_minus_boot = difference_ns
+        elif abs(difference_ns - self._utc_minus_boot) > CLOCK_STEP_NS:
+            raise RunBreakError("clock-step", f"by_ns={difference_ns - self._utc_minus_boot}")
+        else:
+            self._utc_minus_boot = difference_ns
+
+    def _push_video(self, arrival: Arrival) -> None:
+        if self._origin_ticks is None:
+            if not arrival.is_keyframe:
+                self._previous = arrival
+                return
+            self._origin_ticks = (arrival.pts or 0) - self._ticks_per_lead(0)
+        pts_in = None if arrival.pts is None else arrival.pts - self._origin_ticks
+        try:
+            pts = self._sequencer.accept(pts_in, arrival.duration)
+            if pts == pts_in:
+                self._observe(arrival, pts)
+        except (DiscontinuityError, TimelineBreakError) as error:
+            raise RunBreakError("time-jump", str(error)) from None
+        finally:
+            self._previous = arrival
+        if arrival.is_keyframe:
+            self._note_keyframe(pts)
+            self._follow_parameters(arrival.data, pts)
+        step_ticks = arrival.duration or self._sequencer.step_ticks
+        cut = self._cutter.push(NutPacket(0, pts, pts, step_ticks, arrival.is_keyframe, arrival.data))
+        self._status.note(repaired_pts=self._sequencer.repairs)
+        if cut is not None:
+            self._pending.append((self._tracks, cut))
+        if self._timeline.is_settled:
+            self._store_pending()
+
+    def _observe(self, arrival: Arrival, pts: int) -> None:
+        # FFmpeg's parser hands out an H.264 or H.265 picture when the first byte of the next one is there: the moment
+        # at which the picture before was handed over is when this one arrived.
+        seen = self._previous if self._tracks[0].codec in _PARSED else arrival
+        if seen is not None and seen is not self._held:
+            self._timeline.observe(self._media_ns(pts), seen.utc)
+
+    def _push_audio(self, arrival: Arrival) -> None:
+        if self._origin_ticks is None or arrival.pts is None or arrival.track >= len(self._tracks):
+            return
+        video, audio = self._tracks[0], self._tracks[arrival.track]
+        pts = arrival.pts - int(self._origin_ticks * video.time_base / audio.time_base)
+        if pts <= self._last_audio_pts:
+            return
+        self._last_audio_pts = pts
+        duration = arrival.duration or 0
+        self._cutter.push(NutPacket(arrival.track, pts, pts, duration, True, arrival.data))
+
+    def _ticks_per_lead(self, track: int) -> int:
+        return int(_LEAD_S / self._tracks[track].time_base)
+
+    def _media_ns(self, pts: int) -> int:
+        base = self._tracks[0].time_base
+        return pts * base.numerator * SECOND_NS // base.denominator
+
+    def _note_keyframe(self, pts: int) -> None:
+        if self._last_keyframe_pts is not None:
+            self._status.note(gop_ns=self._media_ns(pts) - self._media_ns(self._last_keyframe_pts))
+        self._last_keyframe_pts = pts
+
+    def _follow_parameters(self, keyframe: bytes, pts: int) -> None:
+        """Begin a new RUN record where the encoder was set anew; no picture is lost by it."""
+        sets = inband_parameter_sets(self._kind, self._tracks[0].extradata, keyframe)
+        if not sets or sets == self._parameters:
+            return
+        cut = self._cutter.flush(0)
+        if cut is not None:
+            self._pending.append((self._tracks, replace(cut, end_pts=pts)))
+        self._parameters = sets
+        self._tracks = (retemplate(self._tracks[0], sets, keyframe), *self._tracks[1:])
+
+    def _store_pending(self) -> None:
+        while self._pending:
+            tracks, cut = self._pending.popleft()
+            self._store(tracks, cut)
+
+    def _store(self, tracks: tuple[TrackTemplate, ...], cut: Cut) -> None:
+        start = self._start_of(cut)
+        end = UtcNs(max(self._timeline.place(self._media_ns(cut.end_pts)), start + 1))
+        self._next_start = (cut.end_pts, end)
+        boot = MonoNs(max(0, start - self._utc_minus_boot))
+        self._gaps.footage(start, end, boot)
+        if self._announced is not tracks:
+            self._announce(tracks, start, boot)
+        payload, commitment = build_payload(tracks, cut.packets)
+        self._sink.gop(Gop(start, end - start, boot, payload, commitment, cut.continues))
+        self.records += 1
+        self._status.note(last_record_ns=end, slew_ns=self._timeline.correction_ns)
+
+    def _start_of(self, cut: Cut) -> UtcNs:
+        if self._next_start is not None and self._next_start[0] == cut.first_pts:
+            return self._next_start[1]
+        return self._timeline.place(self._media_ns(cut.first_pts))
+
+    def _announce(self, tracks: tuple[TrackTemplate, ...], start: UtcNs, boot: MonoNs) -> None:
+        self._announced = tracks
+        described = [_describe(track) for track in tracks]
+        self._status.note(codec=tracks[0].codec, width=tracks[0].width, height=tracks[0].height)
+        self._sink.run(RunInfo(start, boot, {**self._source, "tracks": described, **_report_facts(self._report)}))
+
+    def _note_clock(self, arrival: Arrival, state: ClockState) -> None:
+        if not self.records or arrival.pts is None or self._origin_ticks is None:
+            return
+        offset_ns = None
+        if arrival.camera_utc is not None:
+            # prft is one picture late with the first value of a session; by the time of a record it is right.
+            placed = self._utc_now_of(arrival.pts - self._origin_ticks)
+            offset_ns = arrival.camera_utc - placed
+            self._status.note(clock_offset_ns=offset_ns)
+        is_due = self._clock_noted is None or arrival.boot - self._clock_noted >= CLOCK_NOTE_EVERY_NS
+        if not is_due and state is self._clock_state:
+            return
+        self._clock_noted, self._clock_state = arrival.boot, state
+        facts: dict[str, Any] = {"state": state.value, "utc_ns": arrival.utc, "boot_ns": arrival.boot}
+        facts["slew_ns"] = self._timeline.correction_ns
+        if offset_ns is not None:
+            facts["camera_offset_ns"] = offset_ns
+        self._sink.clock(ClockNote(arrival.utc, arrival.boot, {**facts, **_report_facts(self._report)}))
+
+    def _utc_now_of(self, pts: int) -> UtcNs:
+        assert self._next_start is not None
+        end_pts, end = self._next_start
+        return UtcNs(end + self._media_ns(pts) - self._media_ns(end_pts))
+
+
+def _describe(track: TrackTemplate) -> dict[str, Any]:
+    facts = {"index": track.index, "kind": track.kind, "codec": track.codec, "time_base": str(track.time_base)}
+    if track.kind == "video":
+        return {**facts, "width": track.width, "height": track.height}
+    return {**facts, "sample_rate": track.sample_rate, "channels": track.channels}
+
+
+def _report_facts(report: SenderReport | None) -> dict[str, Any]:
+    if report is None:
+        return {}
+    return {"sender_report": {"ntp": report.ntp, "rtp": report.rtp, "camera_utc_ns": report.camera_utc}}

@@ -1,0 +1,69 @@
+"""How one stream does, for people: since when, why, how much.
+
+Owns the numbers that the status file shows. Written by the camera's thread, read by any.
+"""
+
+import threading
+from collections import deque
+from typing import Any
+
+from edge_agent.units import SECOND_NS, MonoNs, UtcNs
+
+_RATE_WINDOW_NS = 10 * SECOND_NS
+LONG_GOP_NS = 4 * SECOND_NS
+"""So much may be missing at the start of a clip; the status warns from here on."""
+
+
+class StreamStatus:
+    """The state of one stream; every method is safe from any thread."""
+
+    def __init__(self, now: UtcNs) -> None:
+        self._lock = threading.Lock()
+        self._state, self._reason, self._since = "connecting", "", now
+        self._facts: dict[str, Any] = {}
+        self._arrived: deque[tuple[MonoNs, int]] = deque()
+        self._arrived_bytes = 0
+
+    def enter(self, state: str, reason: str, now: UtcNs) -> bool:
+        """Note a state (``recording``, ``connecting``, ``down``, ``waiting``, ``held-back``, ``off``) and its reason.
+
+        Returns:
+            Whether that is news.
+        """
+        with self._lock:
+            if (state, reason) == (self._state, self._reason):
+                return False
+            self._state, self._reason, self._since = state, reason, now
+            return True
+
+    @property
+    def state(self) -> str:
+        """The state as last entered."""
+        with self._lock:
+            return self._state
+
+    def note(self, **facts: Any) -> None:
+        """Set facts by name."""
+        with self._lock:
+            self._facts.update(facts)
+
+    def count(self, boot: MonoNs, size_bytes: int) -> None:
+        """Count one packet that arrived."""
+        with self._lock:
+            self._arrived.append((boot, size_bytes))
+            self._arrived_bytes += size_bytes
+            while self._arrived[0][0] < boot - _RATE_WINDOW_NS:
+                self._arrived_bytes -= self._arrived.popleft()[1]
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        with self._lock:
+            span_ns = self._arrived[-1][0] - self._arrived[0][0] if self._arrived else 0
+            rate = self._arrived_bytes * 8 * SECOND_NS // span_ns if span_ns > 0 else 0
+            return {
+                "state": self._state,
+                "since": self._since,
+                "reason": self._reason,
+                "bitrate": rate if self._state == "recording" else 0,
+                **self._facts,
+            }

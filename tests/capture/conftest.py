@@ -1,0 +1,121 @@
+"""Fixtures of the capture tests: a sink that remembers, and a way to record a simulated camera for a while."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import av
+import pytest
+
+from edge_agent.capture.camera import CameraThread
+from edge_agent.capture.records import ClockNote, Gap, Gop, RunInfo
+from edge_agent.capture.rtsp import Endpoint
+from edge_agent.clock import Clock, SystemClock
+from edge_agent.demo.picture import read_strip
+from edge_agent.media import open_payload
+from edge_agent.nut import NutPacket, TrackTemplate, read_nut
+from edge_agent.units import UtcNs
+
+Record = Gop | Gap | RunInfo | ClockNote
+
+
+@dataclass
+class MemorySink:
+    """Remembers every record in order."""
+
+    records: list[Record] = field(default_factory=list)
+    ticks: int = 0
+
+    def gop(self, gop: Gop) -> None:
+        self.records.append(gop)
+
+    def gap(self, gap: Gap) -> None:
+        self.records.append(gap)
+
+    def run(self, run: RunInfo) -> None:
+        self.records.append(run)
+
+    def clock(self, note: ClockNote) -> None:
+        self.records.append(note)
+
+    def tick(self) -> None:
+        self.ticks += 1
+
+    @property
+    def gops(self) -> list[Gop]:
+        return [record for record in self.records if isinstance(record, Gop)]
+
+    @property
+    def gaps(self) -> list[Gap]:
+        return [record for record in self.records if isinstance(record, Gap)]
+
+    @property
+    def runs(self) -> list[RunInfo]:
+        return [record for record in self.records if isinstance(record, RunInfo)]
+
+    @property
+    def notes(self) -> list[ClockNote]:
+        return [record for record in self.records if isinstance(record, ClockNote)]
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
+    """Wait for a condition, with a limit."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true"
+        time.sleep(0.02)
+
+
+class Recording:
+    """A camera thread on a memory sink."""
+
+    def __init__(self, endpoint: Endpoint, clock: Clock | None = None) -> None:
+        self.sink = MemorySink()
+        self.stop = threading.Event()
+        self.thread = CameraThread("door.main", lambda: endpoint, self.sink, clock or SystemClock(), self.stop)
+        self.status = self.thread.status
+
+    def __enter__(self) -> "Recording":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        assert self.thread.join(15)
+
+    def wait_for_gops(self, count: int, limit_s: float = 20.0) -> None:
+        wait_until(lambda: len(self.sink.gops) >= count, limit_s)
+
+
+def unpack(gop: Gop) -> tuple[tuple[TrackTemplate, ...], tuple[NutPacket, ...]]:
+    """Take a GOP's payload apart."""
+    return read_nut(open_payload(gop.payload)[1])
+
+
+def read_pictures(gops: list[Gop]) -> list[tuple[UtcNs, UtcNs]]:
+    """Decode consecutive GOPs: (UTC by the ring, UTC by the pixels) of each picture."""
+    pictures: list[tuple[UtcNs, UtcNs]] = []
+    decoder: av.VideoCodecContext | None = None
+    for gop in gops:
+        tracks, packets = unpack(gop)
+        video = tracks[0]
+        first = next(packet.pts for packet in packets if packet.track == 0)
+        if decoder is None:
+            decoder = av.CodecContext.create(video.codec, "r")
+            decoder.extradata = video.extradata or None
+        for packet in packets:
+            if packet.track == 0:
+                coded = av.Packet(packet.data)
+                utc = gop.start_ns + int((packet.pts - first) * video.time_base * 1_000_000_000)
+                coded.pts = coded.dts = utc
+                pictures += [(UtcNs(f.pts), read_strip(f.to_ndarray(format="gray"))) for f in decoder.decode(coded)]
+    if decoder is not None:
+        pictures += [(UtcNs(f.pts), read_strip(f.to_ndarray(format="gray"))) for f in decoder.decode(None)]
+    return pictures
+
+
+@pytest.fixture
+def record() -> Callable[..., Recording]:
+    """Return the way to record an endpoint."""
+    return Recording
