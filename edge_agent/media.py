@@ -17,6 +17,7 @@ UNIT_SALT_BYTES = 16
 DIGEST_BYTES = 32
 
 _UNIT_LABEL = b"edge-agent/v1 unit"
+_BODY_LABEL = b"edge-agent/v1 body"
 _TRACK_LABEL = b"edge-agent/v1 track"
 _COMMITMENT_LABEL = b"edge-agent/v1 commitment"
 
@@ -190,9 +191,18 @@ def _hvcc_sets(extradata: bytes) -> Iterator[bytes]:
                 yield nal
 
 
-def unit_salt(salt: bytes, index: int) -> bytes:
-    """Derive the 16-byte salt of one access unit, numbered in the NUT file's packet order over all tracks."""
-    return hmac.digest(salt, _UNIT_LABEL + _U32.pack(index), "sha256")[:UNIT_SALT_BYTES]
+@dataclass(frozen=True, slots=True)
+class UnitSalt:
+    """What keeps an access unit's digest from being guessed: one half for its place, one for its body."""
+
+    place: bytes
+    body: bytes
+
+
+def unit_salt(salt: bytes, index: int) -> UnitSalt:
+    """Derive the salts of one access unit, numbered in the NUT file's packet order over all tracks."""
+    derived = hmac.digest(salt, _UNIT_LABEL + _U32.pack(index), "sha256")
+    return UnitSalt(derived[:UNIT_SALT_BYTES], derived[UNIT_SALT_BYTES:])
 
 
 def track_salt(salt: bytes, track: int) -> bytes:
@@ -200,26 +210,41 @@ def track_salt(salt: bytes, track: int) -> bytes:
     return hmac.digest(salt, _TRACK_LABEL + _U32.pack(track), "sha256")[:UNIT_SALT_BYTES]
 
 
-def unit_digest(salt16: bytes, track: int, pts: int, body: bytes) -> bytes:
-    """Return SHA-256(label ‖ salt ‖ u8 track ‖ i64 pts ‖ body), integers big-endian (FORMAT 6.2).
-
-    Args:
-        salt16: From :func:`unit_salt`.
-        track: Number of the track in the NUT file.
-        pts: In the track's ticks.
-        body: From :func:`vcl_parts`.
-    """
-    digest = hashlib.sha256(_UNIT_LABEL + salt16 + _UNIT_HEADER.pack(track, pts))
+def body_digest(body_salt: bytes, body: bytes) -> bytes:
+    """Return SHA-256(label ‖ salt ‖ body), the body from :func:`vcl_parts` (FORMAT 6.2)."""
+    digest = hashlib.sha256(_BODY_LABEL + body_salt)
     digest.update(body)
     return digest.digest()
 
 
-def track_digest(salt16: bytes, track: Track) -> bytes:
-    """Return SHA-256(label ‖ salt ‖ u8 track ‖ u32 num ‖ u32 den ‖ u8 length ‖ codec ‖ parameters) (FORMAT 6.3)."""
-    codec = track.codec.encode()
-    base = track.time_base
-    header = _TRACK_HEADER.pack(track.index, base.numerator, base.denominator, len(codec))
-    return hashlib.sha256(_TRACK_LABEL + salt16 + header + codec + parameter_sets(track.kind, track.extradata)).digest()
+def unit_digest(place_salt: bytes, track: int, pts: int, body: bytes) -> bytes:
+    """Return SHA-256(label ‖ salt ‖ u8 track ‖ i64 pts ‖ body digest), integers big-endian (FORMAT 6.2).
+
+    In two steps, so that the place of a unit can be shown without its body: sound that was not granted is then seen
+    to be sound, and nobody needs to believe that no picture was left out.
+
+    Args:
+        place_salt: From :func:`unit_salt`.
+        track: Number of the track in the NUT file.
+        pts: In the track's ticks.
+        body: From :func:`body_digest`.
+    """
+    return hashlib.sha256(_UNIT_LABEL + place_salt + _UNIT_HEADER.pack(track, pts) + body).digest()
+
+
+def track_digest(salt16: bytes, index: int, codec: str, time_base: Fraction, parameters: bytes) -> bytes:
+    """Return SHA-256(label ‖ salt ‖ u8 track ‖ u32 num ‖ u32 den ‖ u8 length ‖ codec ‖ parameters) (FORMAT 6.3).
+
+    Args:
+        salt16: From :func:`track_salt`.
+        index: Number of the track in the NUT file.
+        codec: FFmpeg's name.
+        time_base: Of the track's ticks.
+        parameters: From :func:`parameter_sets`.
+    """
+    name = codec.encode()
+    header = _TRACK_HEADER.pack(index, time_base.numerator, time_base.denominator, len(name))
+    return hashlib.sha256(_TRACK_LABEL + salt16 + header + name + parameters).digest()
 
 
 def commitment(digests: Iterable[bytes]) -> bytes:
@@ -231,11 +256,21 @@ def commitment(digests: Iterable[bytes]) -> bytes:
 def record_digests(salt: bytes, tracks: Sequence[Track], units: Iterable[Unit]) -> list[bytes]:
     """Return a record's digests: one per track, then one per access unit, in the order of the NUT file."""
     kinds = {track.index: (track.kind, track.extradata) for track in tracks}
-    digests = [track_digest(track_salt(salt, track.index), track) for track in tracks]
+    digests = [
+        track_digest(
+            track_salt(salt, track.index),
+            track.index,
+            track.codec,
+            track.time_base,
+            parameter_sets(track.kind, track.extradata),
+        )
+        for track in tracks
+    ]
     for index, unit in enumerate(units):
         kind, extradata = kinds[unit.track]
-        body = vcl_parts(kind, extradata, unit.data)
-        digests.append(unit_digest(unit_salt(salt, index), unit.track, unit.pts, body))
+        salts = unit_salt(salt, index)
+        body = body_digest(salts.body, vcl_parts(kind, extradata, unit.data))
+        digests.append(unit_digest(salts.place, unit.track, unit.pts, body))
     return digests
 
 

@@ -193,19 +193,27 @@ class Cutting:
     def _tell_digests(
         self, head: wire.RecordHead, tracks: Sequence[TrackTemplate], packets: Sequence[NutPacket]
     ) -> None:
-        described = [media.Track(track.index, track.codec, track.time_base, track.extradata) for track in tracks]
-        units = [media.Unit(packet.track, packet.pts, packet.data) for packet in packets]
-        digests = media.record_digests(head.salt, described, units)
+        kinds = [(media.codec_kind(track.codec), track.extradata) for track in tracks]
+        units = b"".join(
+            wire.UNIT.pack(
+                packet.track,
+                packet.pts,
+                media.body_digest(
+                    media.unit_salt(head.salt, index).body, media.vcl_parts(*kinds[packet.track], packet.data)
+                ),
+            )
+            for index, packet in enumerate(packets)
+        )
         seen = tuple(
             wire.TrackSeen(
                 track.index,
                 track.codec,
                 (track.time_base.numerator, track.time_base.denominator),
-                media.parameter_sets(track.kind, track.extradata),
+                media.parameter_sets(media.codec_kind(track.codec), track.extradata),
             )
-            for track in described
+            for track in tracks
         )
-        self._output.tell(wire.RecordSeen(head.ref, seen, b"".join(digests)))
+        self._output.tell(wire.RecordSeen(head.ref, seen, units))
 
     def _tell_delivered(self, run: Mp4Run) -> None:
         if delivered := run.take_delivered():

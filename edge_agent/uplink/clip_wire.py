@@ -31,6 +31,8 @@ class Readable(Protocol):
         """Read ``size`` bytes, fewer only at the end."""
 
 
+UNIT = struct.Struct(">Bq32s")
+"""Track, PTS, body digest."""
 _FRAME = struct.Struct(">cI")
 _HEAD = struct.Struct(">I")
 
@@ -118,11 +120,12 @@ class TrackSeen:
 
 @dataclass(frozen=True, slots=True)
 class RecordSeen:
-    """A record's tracks and its digests: tracks first, then access units."""
+    """A record's tracks, and of every access unit, in the order of the NUT file, track, PTS and body digest."""
 
     ref: int
     tracks: tuple[TrackSeen, ...]
-    digests: bytes
+    units: bytes
+    """``UNIT`` after ``UNIT``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +182,10 @@ def parse_event(raw: bytes) -> ClipEvent:
         if kind is RecordSeen:
             members |= {
                 "tracks": tuple(_parse_track(track) for track in members["tracks"]),
-                "digests": base64.b64decode(members["digests"], validate=True),
+                "units": base64.b64decode(members["units"], validate=True),
             }
+            if len(members["units"]) % UNIT.size:
+                raise ValueError("units are cut short")
         elif kind is RunEnd:
             members["offsets"] = tuple(_integers(pair, 2) for pair in members["offsets"])
             members["master_sha256"] = base64.b64decode(members["master_sha256"], validate=True)
@@ -196,6 +201,8 @@ def parse_event(raw: bytes) -> ClipEvent:
 
 def _parse_track(value: Mapping[str, Any]) -> TrackSeen:
     base = _integers(value["time_base"], 2)
+    if not (0 < base[0] < 1 << 32 and 0 < base[1] < 1 << 32 and 0 <= value["track"] < 256 and len(value["codec"]) < 64):
+        raise ValueError("no such track")
     track = TrackSeen(
         value["track"], value["codec"], (base[0], base[1]), base64.b64decode(value["parameters"], validate=True)
     )

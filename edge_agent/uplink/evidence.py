@@ -9,6 +9,7 @@ import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from edge_agent import media
 from edge_agent.buffer.format import Kind
@@ -18,6 +19,8 @@ from edge_agent.units import UtcNs, encode_rfc3339
 from edge_agent.uplink import clip_wire as wire
 
 _UNIT = struct.Struct(">IBq")
+PLACE = struct.Struct(">IBq16s32s")
+"""A unit that is not in the clip: its number, track, PTS, place salt and body digest."""
 _NAMES: Mapping[Kind, str] = {Kind.GOP: "gop", Kind.GAP: "gap", Kind.RUN: "run", Kind.CLOCK: "clock"}
 _MAX_NOTE_BYTES = 4096
 # A run's facts name the camera's place in the home network: these alone leave.
@@ -43,7 +46,7 @@ class _Entry:
     commitment: bytes = b""
     note: Mapping[str, object] = field(default_factory=dict)
     tracks: tuple[wire.TrackSeen, ...] = ()
-    digests: bytes = b""
+    units: bytes = b""
     delivered: dict[str, bytearray] = field(default_factory=dict)
 
 
@@ -52,6 +55,7 @@ class EvidenceBook:
 
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
+        self._extents: dict[str, _Extent] = {}
 
     def add(self, record: StoredRecord, salt: bytes) -> int:
         """Take down a record; return its number, under which events refer to it."""
@@ -76,15 +80,16 @@ class EvidenceBook:
     def see(self, seen: wire.RecordSeen) -> bool:
         """Take down the digests that the child made; False where they are not what the recorder committed to."""
         entry = self._find(seen.ref)
-        entry.tracks, entry.digests = seen.tracks, seen.digests
-        leaves = [seen.digests[at : at + media.DIGEST_BYTES] for at in range(0, len(seen.digests), media.DIGEST_BYTES)]
-        return media.commitment(leaves) == entry.commitment
+        entry.tracks, entry.units = seen.tracks, seen.units
+        return media.commitment(_digests(entry)) == entry.commitment
 
     def deliver(self, clip: str, delivered: wire.Delivered) -> None:
         """Take down which access units are in a clip."""
         for ref, index, track, pts in delivered.units:
             entry = self._find(ref)
             units = entry.delivered.setdefault(clip, bytearray())
+            extent = self._extents.setdefault(clip, _Extent((ref, index), (ref, index)))
+            extent.last = max(extent.last, (ref, index))
             try:
                 units += _UNIT.pack(index, track, pts)
             except struct.error as error:
@@ -134,13 +139,13 @@ class EvidenceBook:
                 "body_sha256": entry.body_sha256.hex(),
             }
             if entry.kind is Kind.GOP:
-                line |= _media_members(entry)
+                line |= _media_members(entry, ref, self._extents)
             else:
                 line["note"] = entry.note
             yield encode_line(line)
 
 
-def _media_members(entry: _Entry) -> dict[str, object]:
+def _media_members(entry: _Entry, ref: int, extents: Mapping[str, "_Extent"]) -> dict[str, object]:
     return {
         "tracks": [
             {
@@ -152,16 +157,58 @@ def _media_members(entry: _Entry) -> dict[str, object]:
             }
             for track in entry.tracks
         ],
-        "digests": _b64(entry.digests),
+        "digests": _b64(b"".join(_digests(entry))),
         "delivered": [
             {
                 "clip": clip,
                 "units": [list(unit) for unit in _UNIT.iter_unpack(bytes(units))],
-                "salts": _b64(b"".join(media.unit_salt(entry.salt, index) for index, _, _ in _UNIT.iter_unpack(units))),
+                "salts": _b64(b"".join(_both_salts(entry, index) for index, _, _ in _UNIT.iter_unpack(units))),
             }
             for clip, units in entry.delivered.items()
         ],
+        "places": _b64(b"".join(_places(entry, ref, extents))),
     }
+
+
+def _both_salts(entry: _Entry, index: int) -> bytes:
+    salts = media.unit_salt(entry.salt, index)
+    return salts.place + salts.body
+
+
+def _digests(entry: _Entry) -> list[bytes]:
+    """Compute the record's digests from what the child saw, with the record's own salt."""
+    digests = [
+        media.track_digest(
+            media.track_salt(entry.salt, track.track),
+            track.track,
+            track.codec,
+            Fraction(*track.time_base),
+            track.parameters,
+        )
+        for track in entry.tracks
+    ]
+    for index, (track, pts, body) in enumerate(wire.UNIT.iter_unpack(entry.units)):
+        digests.append(media.unit_digest(media.unit_salt(entry.salt, index).place, track, pts, body))
+    return digests
+
+
+def _places(entry: _Entry, ref: int, extents: Mapping[str, "_Extent"]) -> Iterator[bytes]:
+    """Show the place, not the body, of what lies between a clip's units: so that nobody suspects a picture there.
+
+    What comes before a clip's first unit or after its last is not shown at all.
+    """
+    delivered = {index for units in entry.delivered.values() for index, _, _ in _UNIT.iter_unpack(bytes(units))}
+    for index, (track, pts, body) in enumerate(wire.UNIT.iter_unpack(entry.units)):
+        if index not in delivered and any(extent.first < (ref, index) < extent.last for extent in extents.values()):
+            yield PLACE.pack(index, track, pts, media.unit_salt(entry.salt, index).place, body)
+
+
+@dataclass(slots=True)
+class _Extent:
+    """The first and the last unit of a clip: record and number."""
+
+    first: tuple[int, int]
+    last: tuple[int, int]
 
 
 def block_line(block: BlockEvidence) -> bytes:

@@ -12,10 +12,14 @@ import av
 import pytest
 
 from edge_agent import media
-from edge_agent.units import SECOND_NS, UtcNs, Window
+from edge_agent.buffer.format import Kind, RecordHeader
+from edge_agent.buffer.reader import StoredRecord
+from edge_agent.clock import ClockState
+from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.clip import ClipError, ClipRecord, cut_clips
 from edge_agent.uplink.clip_wire import Job, RecordHead
+from edge_agent.uplink.evidence import EvidenceBook
 from tests.footage import RATE, START, encode, read_numbers, records
 
 
@@ -27,6 +31,15 @@ def feed(footage, breaks=()):
     for ref, record in enumerate(footage):
         head = RecordHead(ref, record.start_ns, "gap" if ref in breaks else "", record.salt)
         yield ClipRecord(head, record.nut)
+
+
+def stored(record):
+    """A record as the reader gives it, as far as the book of evidence looks at it."""
+    start = UtcNs(record.start_ns)
+    header = RecordHeader(Kind.GOP, 0, 1, 0, start, record.duration_ns, MonoNs(0), 0, bytes(32), record.commitment)
+    ids = (bytes(16), bytes(16))
+    state = ClockState.SYNCHRONISED
+    return StoredRecord(bytes(16), 1, 0, header, b"", bytes(32), state, *ids, start, False, True, record.payload)
 
 
 def run(job, footage, breaks=(), **options):
@@ -81,14 +94,14 @@ def test_units_of_a_clip_have_the_digests_of_their_records(options, tag):
     (_, offset), base = events[wire.RunEnd][0].offsets[0], Fraction(1, 90_000)
     assert len(units) == len(packets)
     for (ref, index, number, pts), (shown, data) in zip(units, packets, strict=True):
-        leaves = events[wire.RecordSeen][ref].digests
-        digest = leaves[(index + 1) * 32 : (index + 2) * 32]
-        salt = media.unit_salt(footage[ref].salt, index)
+        seen = list(wire.UNIT.iter_unpack(events[wire.RecordSeen][ref].units))
+        salt = media.unit_salt(footage[ref].salt, index).body
         assert shown / base + offset == pts
-        assert media.unit_digest(salt, number, pts, media.vcl_parts(kind, box, data)) == digest
-    for event, record in zip(events[wire.RecordSeen], footage, strict=True):
-        leaves = event.digests
-        assert media.commitment(leaves[at : at + 32] for at in range(0, len(leaves), 32)) == record.commitment
+        assert (number, pts, media.body_digest(salt, media.vcl_parts(kind, box, data))) == seen[index]
+    book = EvidenceBook()
+    for record in footage:
+        book.add(stored(record), record.salt)
+    assert all(book.see(event) for event in events[wire.RecordSeen])
 
 
 def test_long_gop_in_parts_is_one_run():
