@@ -144,7 +144,10 @@ class Docket:
         reasons: Sequence[Mapping[str, Any]],
         now: UtcNs,
     ) -> None:
-        """End a request that was granted: cancelled, failed or without footage; its age headers are destroyed."""
+        """End a request that was granted: cancelled, failed or without footage; its age headers are destroyed.
+
+        Headers that wait in the outbox are taken back as well: what the broker has not taken was not handed over.
+        """
         entry = {
             "jti": stored.jti,
             "iss": stored.iss,
@@ -154,6 +157,7 @@ class Docket:
         }
         ledger.append(connection, "end", entry, now)
         self._store.forget_header(connection, stored.id)
+        self._store.recall_key(connection, stored.id)
         self._store.update_request(connection, stored.id, state, reasons=reasons)
         members: dict[str, Any] = {}
         if state is RequestState.FAILED:
@@ -196,9 +200,10 @@ class Docket:
             **members,
         )
         raw = encode_answer(answer, self._key)
-        # An answer to a request that is late by a little is still wanted: a day of grace.
-        expires = UtcNs(max(stored.release_by, due) + DAY_OF_GRACE_NS)
-        self._store.push_answer(connection, stored, self.answer_topic, raw, due, expires)
+        # The age headers leave before `release_by` or not at all; the end of a request is worth telling a day later.
+        is_key = bool(answer.files)
+        expires = stored.release_by if is_key else UtcNs(max(stored.release_by, due) + DAY_OF_GRACE_NS)
+        self._store.push_answer(connection, stored, self.answer_topic, raw, due, expires, is_key=is_key)
 
 
 def notes_of(grant: Grant) -> tuple[Note, ...]:

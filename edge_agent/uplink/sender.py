@@ -5,6 +5,7 @@ A message leaves the store only after the broker acknowledged it, so that one ma
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from edge_agent.clock import Clock
@@ -29,12 +30,29 @@ class Publisher(Protocol):
 
 
 class Sender:
-    """The thread between outbox and broker."""
+    """The thread between outbox and broker.
 
-    def __init__(self, store: Store, publisher: Publisher, clock: Clock, stop: threading.Event) -> None:
+    Args:
+        store: Holds the outbox.
+        publisher: The broker.
+        clock: Tells which messages are due.
+        confirm: Decides once more before the age headers of a request leave; where it returns False, it has already
+            taken the message back.
+        stop: Ends the thread.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        publisher: Publisher,
+        clock: Clock,
+        confirm: Callable[[int], bool],
+        stop: threading.Event,
+    ) -> None:
         self._store = store
         self._publisher = publisher
         self._clock = clock
+        self._confirm = confirm
         self._stop = stop
         self._thread = threading.Thread(target=self._run, name="sender")
 
@@ -67,6 +85,8 @@ class Sender:
                 self._stop.wait(_LONGEST_PAUSE_S)
 
     def _send(self, message: OutboxMessage) -> None:
+        if message.key_of is not None and not self._confirm(message.key_of):
+            return
         expiry_s = max(1, (message.expires - self._clock.utc()) // SECOND_NS)
         self._publisher.publish(
             message.topic, message.payload, correlation=message.correlation or None, expiry_s=expiry_s

@@ -43,7 +43,7 @@ CREATE TABLE answer (
   due_ns INTEGER NOT NULL, PRIMARY KEY (request_id, seq)) STRICT;
 CREATE TABLE outbox (
   id INTEGER PRIMARY KEY, topic TEXT NOT NULL, payload BLOB NOT NULL, correlation BLOB NOT NULL,
-  due_ns INTEGER NOT NULL, expires_ns INTEGER NOT NULL) STRICT;
+  due_ns INTEGER NOT NULL, expires_ns INTEGER NOT NULL, key_of INTEGER REFERENCES request (id)) STRICT;
 CREATE INDEX outbox_due ON outbox (due_ns);
 CREATE TABLE stop (
   what TEXT NOT NULL, camera TEXT NOT NULL, until_ns INTEGER, PRIMARY KEY (what, camera)) STRICT;
@@ -125,6 +125,8 @@ class OutboxMessage:
     correlation: bytes
     due: UtcNs
     expires: UtcNs
+    key_of: int | None = None
+    """The request whose age headers it carries: it is sent only while that is still granted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +323,19 @@ class Store:
             for row in rows
         ]
 
+    def set_release_state(self, connection: sqlite3.Connection, release: StoredRelease, state: ReleaseState) -> None:
+        """Move one camera's release on."""
+        connection.execute(
+            "UPDATE release SET state = ? WHERE request_id = ? AND camera = ?",
+            (state.value, release.request_id, release.camera),
+        )
+
+    def remove_release(self, connection: sqlite3.Connection, release: StoredRelease) -> None:
+        """Forget one camera's release, its age header included."""
+        connection.execute(
+            "DELETE FROM release WHERE request_id = ? AND camera = ?", (release.request_id, release.camera)
+        )
+
     def save_upload_url(self, release: StoredRelease, url: str) -> None:
         """Remember where an upload goes on; empty to start anew."""
         with self.transaction() as connection:
@@ -349,11 +364,22 @@ class Store:
         payload: bytes,
         due: UtcNs,
         expires: UtcNs,
+        *,
+        is_key: bool = False,
     ) -> None:
         """Put a request's next signed answer into the outbox and remember it for duplicates."""
         seq = self.count_answers(request.id)
         connection.execute("INSERT INTO answer VALUES (?, ?, ?, ?)", (request.id, seq, payload, due))
-        self.push_message(connection, topic, payload, request.correlation, due, expires)
+        key_of = request.id if is_key else None
+        self.push_message(connection, topic, payload, request.correlation, due, expires, key_of=key_of)
+
+    def recall_key(self, connection: sqlite3.Connection, request_id: int) -> bool:
+        """Take back an answer with age headers that the broker has not taken yet; False where there is none."""
+        row = connection.execute("DELETE FROM outbox WHERE key_of = ? RETURNING payload", (request_id,)).fetchone()
+        if row is None:
+            return False
+        connection.execute("DELETE FROM answer WHERE request_id = ? AND payload = ?", (request_id, row["payload"]))
+        return True
 
     def find_last_answer(self, request_id: int, now: UtcNs) -> bytes | None:
         """Return the last answer whose moment has come, or None: a duplicate then gets the stored silence."""
@@ -370,10 +396,12 @@ class Store:
         correlation: bytes,
         due: UtcNs,
         expires: UtcNs,
+        *,
+        key_of: int | None = None,
     ) -> None:
         """Put a message into the outbox."""
         connection.execute(
-            "INSERT INTO outbox VALUES (NULL, ?, ?, ?, ?, ?)", (topic, payload, correlation, due, expires)
+            "INSERT INTO outbox VALUES (NULL, ?, ?, ?, ?, ?, ?)", (topic, payload, correlation, due, expires, key_of)
         )
 
     def list_due_messages(self, now: UtcNs, limit: int = 16) -> list[OutboxMessage]:
@@ -388,6 +416,7 @@ class Store:
                 bytes(row["correlation"]),
                 UtcNs(row["due_ns"]),
                 UtcNs(row["expires_ns"]),
+                row["key_of"],
             )
             for row in self._all("SELECT * FROM outbox WHERE due_ns <= ? ORDER BY due_ns, id LIMIT ?", now, limit)
         ]

@@ -168,3 +168,17 @@ def test_order_is_carried_out_once(store):
     for expected in (True, False):
         with store.transaction() as connection:
             assert store.burn_order(connection, "o" * 22, UtcNs(5)) is expected
+
+
+def test_key_that_the_broker_has_not_taken_can_be_taken_back(store):
+    """After a recall neither the outbox nor a duplicate request gives the age headers out."""
+    request = add(store)
+    with store.transaction() as connection:
+        store.push_answer(connection, request, "t", b"queued", UtcNs(1), UtcNs(90))
+        store.push_answer(connection, request, "t", b"headers", UtcNs(2), UtcNs(90), is_key=True)
+    assert [message.key_of for message in store.list_due_messages(UtcNs(5))] == [None, request.id]
+    with store.transaction() as connection:
+        assert store.recall_key(connection, request.id)
+        assert not store.recall_key(connection, request.id)
+    assert [message.payload for message in store.list_due_messages(UtcNs(5))] == [b"queued"]
+    assert store.find_last_answer(request.id, UtcNs(5)) == b"queued"

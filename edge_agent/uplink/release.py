@@ -1,0 +1,413 @@
+"""Carries out grants: bundle, upload, key; each step after one more decision and in a transaction of its own.
+
+The order is the promise (PROTOCOL 8): the ledger's ``release`` entry is durable before the first byte leaves, and the age
+headers leave only after the last byte is there and the gate has said yes once more. A kill at any point repeats nothing
+that counts and loses nothing.
+"""
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from edge_agent.clock import Clock
+from edge_agent.consent.verdict import CameraGrant, Denial, Grant
+from edge_agent.errors import DenialError, EdgeAgentError
+from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
+from edge_agent.uplink import ledger
+from edge_agent.uplink.answers import DeliveredFile, Note, Status
+from edge_agent.uplink.bundle import BundleInfo
+from edge_agent.uplink.docket import Docket, notes_of
+from edge_agent.uplink.judge import Judge, reasons_of
+from edge_agent.uplink.staging import Staging, StagingFullError
+from edge_agent.uplink.store import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.5
+FIRST_PAUSE_NS = 2 * SECOND_NS
+LONGEST_PAUSE_NS = 5 * MINUTE_NS
+_TELL_EVERY_NS = 10 * SECOND_NS
+
+
+class Builder(Protocol):
+    """Makes one camera's bundle."""
+
+    def build(self, grant: Grant, camera: CameraGrant, proof: Mapping[str, object], out: Any) -> BundleInfo:
+        """Write the age payload to ``out``; the header comes back apart."""
+
+
+class Uploader(Protocol):
+    """Carries one payload to its target."""
+
+    def upload(
+        self,
+        release: StoredRelease,
+        target: str,
+        remember: Callable[[str], None],
+        on_progress: Callable[[int], None],
+        should_stop: Callable[[], bool],
+    ) -> bool:
+        """Go on where it stopped; True when the last byte is there, False where ``should_stop`` ended it.
+
+        Raises:
+            DeliveryError: Trying again may mend it.
+        """
+
+
+class _StoppedError(Exception):
+    """The process ends, or the request was withdrawn meanwhile: go no further."""
+
+
+class ReleaseWorker:
+    """The thread that carries out grants, one request at a time.
+
+    Args:
+        store: Where every step is durable.
+        judge: Decides anew before each step.
+        docket: Writes entries and answers.
+        builder: Makes bundles.
+        uploader: Uploads them.
+        staging: Where payloads wait.
+        sign: Signs a checkpoint inside a transaction: ``ledger.checkpoint`` with the gateway's key.
+        clock: Decides what is due.
+        on_end: Told of every request that ended here, after its transaction.
+        stop: Ends the thread.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        judge: Judge,
+        docket: Docket,
+        builder: Builder,
+        uploader: Uploader,
+        staging: Staging,
+        sign: Callable[[sqlite3.Connection, UtcNs], object],
+        clock: Clock,
+        on_end: Callable[[StoredRequest], None],
+        stop: threading.Event,
+    ) -> None:
+        self._store = store
+        self._judge = judge
+        self._docket = docket
+        self._builder = builder
+        self._uploader = uploader
+        self._staging = staging
+        self._sign = sign
+        self._clock = clock
+        self._on_end = on_end
+        self._stop = stop
+        self._wake = threading.Event()
+        self._pauses: dict[int, tuple[int, MonoNs]] = {}
+        self._thread = threading.Thread(target=self._run, name="release")
+
+    def start(self) -> None:
+        """Delete what no release names, and begin."""
+        kept = [each.file for request in self._open() for each in self._store.list_releases(request.id)]
+        self._staging.sweep(kept)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look at once for what is due."""
+        self._wake.set()
+
+    def join(self, timeout_s: float = 15.0) -> None:
+        """Wait until the thread has ended after ``stop``."""
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def is_alive(self) -> bool:
+        """Tell whether the thread runs."""
+        return self._thread.is_alive()
+
+    def discard(self, request_id: int) -> None:
+        """Delete the payloads of a request that was withdrawn."""
+        for release in self._store.list_releases(request_id):
+            self._staging.remove(release.file)
+
+    def _open(self) -> list[StoredRequest]:
+        return self._store.list_requests((RequestState.GRANTED, RequestState.UPLOADING))[::-1]
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait(POLL_S)
+            self._wake.clear()
+            for request in self._open():
+                if self._stop.is_set():
+                    return
+                if request.due <= self._clock.utc() and self._is_rested(request.id):
+                    self._carry_on(request)
+
+    def _carry_on(self, request: StoredRequest) -> None:
+        try:
+            self._step(request)
+        except _StoppedError:
+            log.info("release stopped jti=%s", request.jti)
+        except EdgeAgentError as error:
+            self._rest(request.id)
+            log.warning("release waits and is tried again jti=%s: %s", request.jti, error)
+        except Exception:
+            self._rest(request.id)
+            log.exception("release failed jti=%s", request.jti)
+        else:
+            self._pauses.pop(request.id, None)
+
+    def _is_rested(self, request_id: int) -> bool:
+        _, until = self._pauses.get(request_id, (0, MonoNs(0)))
+        return self._clock.boot() >= until
+
+    def _rest(self, request_id: int) -> None:
+        pause_ns, _ = self._pauses.get(request_id, (0, MonoNs(0)))
+        pause_ns = min(LONGEST_PAUSE_NS, 2 * pause_ns or FIRST_PAUSE_NS)
+        self._pauses[request_id] = (pause_ns, MonoNs(self._clock.boot() + pause_ns))
+
+    # The steps
+
+    def _step(self, request: StoredRequest) -> None:
+        """Bring one granted request to its end, or as far as it goes."""
+        grant = self._granted(request)
+        if grant is None:
+            return
+        for camera in grant.cameras:
+            if not any(each.camera == camera.camera for each in self._store.list_releases(request.id)):
+                self._build(request, grant, camera)
+        releases = self._store.list_releases(request.id)
+        sendable = [each for each in releases if each.state in (ReleaseState.BUILT, ReleaseState.UPLOADED)]
+        if not sendable:
+            self._end_empty(request, releases)
+            return
+        for release in sendable:
+            if release.state is ReleaseState.BUILT:
+                self._upload(request, release, sendable)
+        self._hand_over(request)
+
+    def _granted(self, request: StoredRequest) -> Grant | None:
+        """Decide once more; None where the request has ended by that."""
+        now = self._clock.utc()
+        current = self._store.read_request(request.id)
+        if current.state not in (RequestState.GRANTED, RequestState.UPLOADING):
+            raise _StoppedError
+        try:
+            verdict = self._judge.decide_again(current, now)
+        except DenialError as error:
+            self._withdraw(current, RequestState.CANCELLED, [{"code": error.reason, "camera": None}])
+            return None
+        if not isinstance(verdict, Grant):
+            is_late = isinstance(verdict, Denial) and {each.code for each in verdict.reasons} == {"release-by-passed"}
+            reasons = reasons_of(verdict) if isinstance(verdict, Denial) else []
+            self._withdraw(current, RequestState.FAILED if is_late else RequestState.CANCELLED, reasons)
+            return None
+        self._drop_what_is_wider(current, verdict)
+        return verdict
+
+    def _drop_what_is_wider(self, request: StoredRequest, grant: Grant) -> None:
+        """Delete bundles that hold more than is granted now: they are built anew, with less."""
+        for release in self._store.list_releases(request.id):
+            if not covers(grant, release.camera, release.info["granted"]):
+                log.warning("bundle holds more than is granted now: jti=%s camera=%s", request.jti, release.camera)
+                self._staging.remove(release.file)
+                with self._store.transaction() as connection:
+                    self._store.remove_release(connection, release)
+
+    def _build(self, request: StoredRequest, grant: Grant, camera: CameraGrant) -> None:
+        name = upload_name(request.jti, camera.camera)
+        now = self._clock.utc()
+        with self._store.transaction() as connection:
+            self._sign(connection, now)
+            entry = self._store.read_request(request.id).decision_entry
+            assert entry is not None
+            proof = ledger.prove(connection, entry)
+        release = StoredRelease(
+            request.id, camera.camera, ReleaseState.FAILED, name, {"granted": describe(grant, camera)}, b"", ""
+        )
+        try:
+            with self._staging.create(name) as out:
+                info = self._builder.build(grant, camera, proof, out)
+        except StagingFullError as error:
+            self._fail_camera(request, release, "staging-full", error)
+            return
+        except EdgeAgentError as error:
+            self._fail_camera(request, release, "clip-failed", error)
+            return
+        self._keep(request, release, info)
+
+    def _keep(self, request: StoredRequest, release: StoredRelease, info: BundleInfo) -> None:
+        """Make a built bundle durable, and its ledger entry with it: before the first byte leaves."""
+        if not info.has_footage:
+            self._staging.remove(release.file)
+        state = ReleaseState.BUILT if info.has_footage else ReleaseState.NO_FOOTAGE
+        members = {
+            **release.info,
+            "sha256": info.sha256.hex(),
+            "size": info.size,
+            "delivered": [str(window) for window in info.delivered],
+            "gaps": [
+                {"start": encode_rfc3339(gap.start), "end": encode_rfc3339(gap.end), "reason": gap.reason}
+                for gap in info.gaps
+            ],
+        }
+        header = info.age_header if info.has_footage else b""
+        entry = {
+            "jti": request.jti,
+            "iss": request.iss,
+            "incident": request.incident,
+            "camera": release.camera,
+            "outcome": "built" if info.has_footage else "no-footage",
+            "bundle_sha256": info.sha256.hex(),
+            "manifest_sha256": info.manifest_sha256.hex(),
+            "size": info.size,
+            "delivered": members["delivered"],
+        }
+        with self._store.transaction() as connection:
+            self._demand_open(connection, request)
+            ledger.append(connection, "release", entry, self._clock.utc())
+            self._store.save_release(connection, replace(release, state=state, info=members, header=header))
+        log.info(
+            "bundle built jti=%s camera=%s bytes=%d footage=%s",
+            request.jti,
+            release.camera,
+            info.size,
+            info.has_footage,
+        )
+
+    def _fail_camera(self, request: StoredRequest, release: StoredRelease, reason: str, error: EdgeAgentError) -> None:
+        log.error("bundle cannot be built jti=%s camera=%s: %s", request.jti, release.camera, error)
+        entry = {"jti": request.jti, "iss": request.iss, "camera": release.camera, "outcome": reason}
+        with self._store.transaction() as connection:
+            self._demand_open(connection, request)
+            ledger.append(connection, "release", entry, self._clock.utc())
+            self._store.save_release(connection, replace(release, info={**release.info, "reason": reason}))
+
+    def _upload(self, request: StoredRequest, release: StoredRelease, all_of_it: list[StoredRelease]) -> None:
+        total = sum(each.info["size"] for each in all_of_it)
+        before = sum(each.info["size"] for each in all_of_it if each.camera < release.camera)
+        target = self._judge.verify(request.raw, self._clock.utc()).deliver
+        told_at = MonoNs(0)
+
+        def tell(sent: int) -> None:
+            nonlocal told_at
+            if self._clock.boot() - told_at >= _TELL_EVERY_NS:
+                told_at = self._clock.boot()
+                self._tell_progress(request, before + sent, total)
+
+        def should_stop() -> bool:
+            if self._stop.is_set():
+                return True
+            current = self._store.read_request(request.id)
+            return current.state is not RequestState.UPLOADING or self._clock.utc() >= current.release_by
+
+        with self._store.transaction() as connection:
+            self._demand_open(connection, request)
+            self._store.update_request(connection, request.id, RequestState.UPLOADING)
+        remember: Callable[[str], None] = lambda url: self._store.save_upload_url(release, url)  # noqa: E731
+        if not self._uploader.upload(release, target, remember, tell, should_stop):
+            raise _StoppedError
+        with self._store.transaction() as connection:
+            self._demand_open(connection, request)
+            self._store.set_release_state(connection, release, ReleaseState.UPLOADED)
+
+    def _tell_progress(self, request: StoredRequest, sent: int, total: int) -> None:
+        now = self._clock.utc()
+        with self._store.transaction() as connection:
+            self._demand_open(connection, request)
+            self._docket.answer(connection, request, now, status=Status.UPLOADING, sent_bytes=sent, total_bytes=total)
+
+    def _hand_over(self, request: StoredRequest) -> None:
+        """The last decision, and the age headers: from here on the RTCC can open what it has."""
+        grant = self._granted(request)
+        if grant is None:
+            return
+        releases = self._store.list_releases(request.id)
+        if {each.camera for each in releases} != {each.camera for each in grant.cameras}:
+            return  # Something was dropped or is new: the next round builds it.
+        done = [each for each in releases if each.state is ReleaseState.UPLOADED]
+        missing = tuple(
+            Note(each.info.get("reason", "no-footage"), each.camera) for each in releases if each not in done
+        )
+        now = self._clock.utc()
+        entry = {
+            "jti": request.jti,
+            "iss": request.iss,
+            "incident": request.incident,
+            "outcome": "partial" if missing else "delivered",
+            "cameras": [each.camera for each in done],
+        }
+        members: dict[str, Any] = {"files": tuple(_file(each) for each in done), "trimmed": notes_of(grant)}
+        if missing:
+            members["missing"] = missing
+        with self._store.transaction() as connection:
+            self._demand_open(connection, request)
+            ledger.append(connection, "delivery", entry, now)
+            status = Status.PARTIAL if missing else Status.DELIVERED
+            self._docket.answer(connection, request, now, status=status, **members)
+            for release in done:
+                self._store.set_release_state(connection, release, ReleaseState.DELIVERED)
+            self._store.forget_header(connection, request.id)
+            self._store.update_request(connection, request.id, RequestState.DELIVERED)
+        self.discard(request.id)
+        log.info("clip delivered jti=%s cameras=%d", request.jti, len(done))
+        self._on_end(self._store.read_request(request.id))
+
+    def _end_empty(self, request: StoredRequest, releases: list[StoredRelease]) -> None:
+        reasons = [{"code": each.info.get("reason", "no-footage"), "camera": each.camera} for each in releases]
+        failed = any(each.state is ReleaseState.FAILED for each in releases)
+        self._withdraw(request, RequestState.FAILED if failed else RequestState.NO_FOOTAGE, reasons)
+
+    def _withdraw(self, request: StoredRequest, state: RequestState, reasons: list[dict[str, Any]]) -> None:
+        with self._store.transaction() as connection:
+            self._demand_open(connection, request)
+            self._docket.withdraw(connection, request, state, reasons, self._clock.utc())
+        self.discard(request.id)
+        log.info("release ended jti=%s state=%s", request.jti, state.value)
+        self._on_end(self._store.read_request(request.id))
+
+    def _demand_open(self, _connection: sqlite3.Connection, request: StoredRequest) -> None:
+        """Stop where the request was withdrawn meanwhile; inside the transaction, so that nothing slips between."""
+        if self._store.read_request(request.id).state not in (RequestState.GRANTED, RequestState.UPLOADING):
+            raise _StoppedError
+
+
+def upload_name(jti: str, camera: str) -> str:
+    """Return the name under which one camera's payload is uploaded."""
+    return f"{jti}_{camera}"
+
+
+def describe(grant: Grant, camera: CameraGrant) -> dict[str, Any]:
+    """Write down what a bundle was built under, for ``covers``."""
+    return {
+        "windows": [[window.start, window.end] for window in camera.windows],
+        "audio": camera.audio,
+        "quality": camera.quality.value,
+        "masks": [[list(point) for point in mask.points] for mask in camera.masks],
+        "escrow": grant.escrow,
+        "consent_sha256": camera.consent_sha256.hex(),
+    }
+
+
+def covers(grant: Grant, camera: str, built: Mapping[str, Any]) -> bool:
+    """Tell whether a grant of now allows everything that a bundle was built under, and the bundle cites its consent."""
+    now = next((each for each in grant.cameras if each.camera == camera), None)
+    if now is None:
+        return False
+    described = describe(grant, now)
+    windows = [Window(UtcNs(start), UtcNs(end)) for start, end in built["windows"]]
+    return (
+        all(any(allowed.contains(window) for allowed in now.windows) for window in windows)
+        and (now.audio or not built["audio"])
+        and (grant.escrow or not built["escrow"])
+        and all(built[name] == described[name] for name in ("quality", "masks", "consent_sha256"))
+    )
+
+
+def _file(release: StoredRelease) -> DeliveredFile:
+    return DeliveredFile(
+        camera=release.camera,
+        upload=release.file,
+        sha256=bytes.fromhex(release.info["sha256"]),
+        size=release.info["size"],
+        age_header=release.header,
+    )
