@@ -1,8 +1,8 @@
 """Carries out grants: bundle, upload, key; each step after one more decision and in a transaction of its own.
 
-The order is the promise (PROTOCOL 8): the ledger's ``release`` entry is durable before the first byte leaves, and the age
-headers leave only after the last byte is there and the gate has said yes once more. A kill at any point repeats nothing
-that counts and loses nothing.
+The order is the promise (PROTOCOL 8): the ledger's ``release`` entry is durable before the first byte leaves, and the
+age headers leave only after the last byte is there and the gate has said yes once more. A kill at any point repeats
+nothing that counts and loses nothing.
 """
 
 import logging
@@ -123,6 +123,25 @@ class ReleaseWorker:
     def is_alive(self) -> bool:
         """Tell whether the thread runs."""
         return self._thread.is_alive()
+
+    def confirm(self, request_id: int) -> bool:
+        """Decide once more on a request whose age headers wait in the outbox; False where they were taken back."""
+        request = self._store.read_request(request_id)
+        try:
+            verdict = self._judge.decide_again(request, self._clock.utc())
+        except DenialError as error:
+            reasons: list[dict[str, Any]] = [{"code": error.reason, "camera": None}]
+        else:
+            releases = self._store.list_releases(request_id)
+            if isinstance(verdict, Grant) and all(
+                covers(verdict, each.camera, each.info["granted"]) for each in releases
+            ):
+                return True
+            reasons = [*reasons_of(verdict)] if isinstance(verdict, Denial) else []
+        with self._store.transaction() as connection:
+            self._docket.withdraw(connection, request, RequestState.CANCELLED, reasons, self._clock.utc())
+        self._on_end(self._store.read_request(request_id))
+        return False
 
     def discard(self, request_id: int) -> None:
         """Delete the payloads of a request that was withdrawn."""
@@ -267,11 +286,7 @@ class ReleaseWorker:
             ledger.append(connection, "release", entry, self._clock.utc())
             self._store.save_release(connection, replace(release, state=state, info=members, header=header))
         log.info(
-            "bundle built jti=%s camera=%s bytes=%d footage=%s",
-            request.jti,
-            release.camera,
-            info.size,
-            info.has_footage,
+            "bundle built jti=%s camera=%s bytes=%d outcome=%s", request.jti, release.camera, info.size, state.value
         )
 
     def _fail_camera(self, request: StoredRequest, release: StoredRelease, reason: str, error: EdgeAgentError) -> None:
@@ -325,9 +340,8 @@ class ReleaseWorker:
         if {each.camera for each in releases} != {each.camera for each in grant.cameras}:
             return  # Something was dropped or is new: the next round builds it.
         done = [each for each in releases if each.state is ReleaseState.UPLOADED]
-        missing = tuple(
-            Note(each.info.get("reason", "no-footage"), each.camera) for each in releases if each not in done
-        )
+        undone = [each for each in releases if each not in done]
+        missing = tuple(Note(each.info.get("reason", "no-footage"), each.camera) for each in undone)
         now = self._clock.utc()
         entry = {
             "jti": request.jti,

@@ -33,7 +33,7 @@ def run(tmp_path):
     with Store(tmp_path / "s.sqlite") as store:
 
         def start(broker: FlakyBroker) -> tuple[Store, FakeClock]:
-            sender = Sender(store, broker, clock, stop)
+            sender = Sender(store, broker, clock, lambda _: True, stop)
             sender.start()
             start.sender = sender
             return store, clock
