@@ -22,7 +22,9 @@ from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
 TYP = "clip-answer+jws"
 STEP_BYTES = 1024
 MAX_ANSWER_BYTES = 90 * 1024
-MAX_FILES = 32
+"""Below what either end takes as an MQTT packet."""
+MAX_CAMERAS = 64
+"""As many as a request may name; so many files, or notes, fit with age headers of three recipients."""
 MAX_AGE_HEADER_BYTES = 1024
 
 _GATEWAY = re.compile(r"[A-Za-z0-9_-]{22}")
@@ -127,7 +129,10 @@ def encode_answer(answer: Answer, key: Ed25519PrivateKey) -> bytes:
         raise ValueError(f"answer does not fit its status: status={answer.status.value} jti={answer.jti}")
     bare = jws.encode_json({**payload, "padding": ""})
     padded = jws.encode_json({**payload, "padding": "0" * (-len(bare) % STEP_BYTES)})
-    return jws.sign_with(TYP, padded, [key])
+    raw = jws.sign_with(TYP, padded, [key])
+    if len(raw) > MAX_ANSWER_BYTES:
+        raise ValueError(f"answer is too long: bytes={len(raw)} jti={answer.jti}")
+    return raw
 
 
 def verify_answer(raw: bytes, gateway: str, key: Ed25519PublicKey) -> Answer:
@@ -196,8 +201,8 @@ def _time(value: object) -> UtcNs:
 
 
 def _list(value: object) -> list[Any]:
-    if not isinstance(value, list) or len(value) > MAX_FILES:
-        raise ValueError(f"not a list of at most {MAX_FILES}")
+    if not isinstance(value, list) or len(value) > MAX_CAMERAS:
+        raise ValueError(f"not a list of at most {MAX_CAMERAS}")
     return value
 
 

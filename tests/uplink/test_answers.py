@@ -1,8 +1,10 @@
 """Answers: what is written is what is read, every size says nothing, and whatever is not an answer is refused."""
 
 import dataclasses
+import io
 import json
 
+import pyrage
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
@@ -14,7 +16,7 @@ from edge_agent.units import UtcNs
 from edge_agent.uplink.answers import (
     MAX_AGE_HEADER_BYTES,
     MAX_ANSWER_BYTES,
-    MAX_FILES,
+    MAX_CAMERAS,
     STEP_BYTES,
     TYP,
     Answer,
@@ -24,6 +26,7 @@ from edge_agent.uplink.answers import (
     encode_answer,
     verify_answer,
 )
+from edge_agent.uplink.seal import seal_stream
 
 KEY = Ed25519PrivateKey.generate()
 GATEWAY = "g" * 22
@@ -80,16 +83,23 @@ def test_all_refusals_have_one_size(seq, at, requester):
 
 
 def test_the_largest_answer_fits():
-    """As many files as a request may get, with headers as long as they may be, stay below the limit."""
+    """As many cameras as a request may name, with headers for three recipients, go into one answer."""
+    recipients = [pyrage.x25519.Identity.generate().to_public() for _ in range(3)]
+    headers = [seal_stream(iter([b"x"]), [str(each) for each in recipients], io.BytesIO())[0] for _ in range(MAX_CAMERAS)]
     files = tuple(
-        dataclasses.replace(FILE, camera=f"{index:0>32}", upload="u" * 64, age_header=b"h" * MAX_AGE_HEADER_BYTES)
-        for index in range(MAX_FILES)
+        dataclasses.replace(FILE, camera=f"{index:0>32}", upload="u" * 32, age_header=header)
+        for index, header in enumerate(headers)
     )
-    notes = tuple(Note("c" * 48, "n" * 32) for _ in range(MAX_FILES))
+    notes = tuple(Note("hours", "n" * 32) for _ in range(MAX_CAMERAS // 4))
     answer = dataclasses.replace(EXAMPLES["partial"], files=files, trimmed=notes, missing=notes)
-    raw = encode_answer(answer, KEY)
-    assert len(raw) <= MAX_ANSWER_BYTES
-    assert verify(raw) == answer
+    assert verify(encode_answer(answer, KEY)) == answer
+
+
+def test_an_answer_that_no_broker_would_carry_is_not_signed():
+    """Too long is an error where it is made, not where it is lost."""
+    files = (dataclasses.replace(FILE, age_header=b"h" * MAX_AGE_HEADER_BYTES),) * MAX_CAMERAS
+    with pytest.raises(ValueError, match="too long"):
+        encode_answer(dataclasses.replace(EXAMPLES["delivered"], files=files), KEY)
 
 
 MISFITS = {
@@ -129,7 +139,7 @@ BAD = {
     "a time as a number": lambda: signed(at=5),
     "words in the padding": lambda: signed(padding="000 because"),
     "a long code": lambda: signed(detail={"reason": "x" * 49}),
-    "too many files": lambda: signed(status="delivered", detail={"files": [{}] * (MAX_FILES + 1), "trimmed": []}),
+    "too many files": lambda: signed(status="delivered", detail={"files": [{}] * (MAX_CAMERAS + 1), "trimmed": []}),
     "a file without a digest": lambda: signed(status="delivered", detail={"files": [{}], "trimmed": []}),
     "a digest in capitals": lambda: signed_file(sha256="AB" * 32),
     "a header that is not base64": lambda: signed_file(age_header="!"),
