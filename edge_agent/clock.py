@@ -73,8 +73,12 @@ def read_kernel_time() -> KernelTime:
 
 
 def read_boot_id() -> bytes:
-    """Return the kernel's random id of this boot: 16 bytes."""
-    return bytes.fromhex(BOOT_ID_PATH.read_text().strip().replace("-", ""))
+    """Return the kernel's random id of this boot: 16 bytes.
+
+    Under systemd it is handed over in the environment: the services see no ``/proc/sys`` (``ProcSubset=pid``).
+    """
+    text = os.environ.get("EDGE_AGENT_BOOT_ID") or BOOT_ID_PATH.read_text()
+    return bytes.fromhex(text.strip().replace("-", ""))
 
 
 class SystemClock:

@@ -1,0 +1,105 @@
+"""The systemd units: valid, tight, and not too tight for what the processes do."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_agent.provision import GROUP, RECORDER_USER, RELEASER_USER, TREE
+from tests.peers.seccomp_run import allowed_calls, read_unit
+
+ROOT = Path(__file__).parents[2]
+UNITS = ROOT / "systemd"
+SERVICES = ("edge-agent-recorder.service", "edge-agent-releaser.service")
+
+pytestmark = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_exposure_is_at_most_1_5(name: str) -> None:
+    """`systemd-analyze security` agrees, and the figure in the unit is the one it prints."""
+    words = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", str(UNITS / name)]
+    result = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stdout
+    printed = re.search(r"Overall exposure level for \S+: (\d+\.\d)", result.stdout)
+    assert printed is not None
+    assert f"security`: {printed[1]}." in (UNITS / name).read_text()
+
+
+def test_units_verify(tmp_path: Path) -> None:
+    """No unknown key, no wrong value; the program's path is replaced by one that is there."""
+    for path in UNITS.iterdir():
+        text = path.read_text().replace("/opt/edge-agent/bin/edge-agent", sys.executable)
+        (tmp_path / path.name).write_text(text)
+    units = [str(tmp_path / name) for name in (*SERVICES, "edge-agent.target")]
+    words = ["systemd-analyze", "verify", "--recursive-errors=no", "--man=no", *units]
+    result = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_hardening_line_has_its_reason(name: str) -> None:
+    """A restriction without a reason is the first that somebody removes: a comment stands above each group of lines."""
+    reason = False
+    for line in (UNITS / name).read_text().partition("[Service]")[2].splitlines():
+        if not line.strip():
+            reason = False
+        elif line.startswith("#"):
+            reason = True
+        elif line.startswith("["):
+            break
+        else:
+            assert reason, line
+
+
+def test_each_process_has_its_own_user_and_the_group_joins_them() -> None:
+    """Neither user can read the other's keys; rings go from one to the other by the group."""
+    users = {name: read_unit(UNITS / name)["User"][-1] for name in SERVICES}
+    assert list(users.values()) == [RECORDER_USER, RELEASER_USER]
+    sysusers = (UNITS / "edge-agent.sysusers").read_text()
+    for user in users.values():
+        assert f"m {user} {GROUP}" in sysusers
+
+
+def test_tmpfiles_and_init_make_the_same_folders() -> None:
+    """One table of owners and modes, told twice: to systemd and to `init`."""
+    lines = [line.split() for line in (UNITS / "edge-agent.tmpfiles").read_text().splitlines() if line.startswith("d ")]
+    made = {path: (int(mode, 8), user, group) for _, path, mode, user, group, _ in lines}
+    users = {"root": "root", "recorder": RECORDER_USER, "releaser": RELEASER_USER}
+    for folder in TREE:
+        path = str(Path("/var/lib/edge-agent") / folder.path)
+        assert made[path] == (folder.mode, users[folder.holder], GROUP)
+
+
+def test_neither_process_sees_the_others_secrets() -> None:
+    """What the modes forbid, the units hide as well; nobody but root writes configuration, pins or programs."""
+    recorder, releaser = (read_unit(UNITS / name) for name in SERVICES)
+    hidden = " ".join(recorder["InaccessiblePaths"])
+    assert "/var/lib/edge-agent/keys/releaser" in hidden
+    assert "/var/lib/edge-agent/keys/owner.pem" in hidden
+    assert "/var/lib/edge-agent/keys/recorder" in " ".join(releaser["InaccessiblePaths"])
+    assert "/var/lib/edge-agent/rings" not in " ".join(releaser["ReadWritePaths"])
+    for unit in (recorder, releaser):
+        assert "keys" not in " ".join(unit["ReadWritePaths"])
+        assert unit["ProtectSystem"] == ["strict"]
+
+
+def test_the_filter_allows_asking_the_clock_and_not_setting_it_by_others() -> None:
+    """`adjtimex` alone of the clock's calls."""
+    for name in SERVICES:
+        calls = allowed_calls(read_unit(UNITS / name)["SystemCallFilter"])
+        assert {"adjtimex", "clock_adjtime", "prlimit64", "memfd_create", "fallocate"} <= calls
+        assert not calls & {"clock_settime", "settimeofday", "mount", "ptrace", "bpf", "keyctl", "mlock", "setuid"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_days_work_runs_under_the_units_filter(name: str) -> None:
+    """Codecs, pictures, encryption, rings, SQLite, sockets, children work; mounts, raw packets and the like do not."""
+    words = [sys.executable, str(ROOT / "tests/peers/seccomp_run.py"), str(UNITS / name), "--"]
+    words += [sys.executable, str(ROOT / "tests/systemd/workload.py")]
+    result = subprocess.run(words, capture_output=True, text=True, timeout=100, cwd=ROOT, env={"PYTHONPATH": str(ROOT)})
+    assert (result.returncode, result.stdout.splitlines()[-1:]) == (0, ["done"]), result.stderr
