@@ -72,10 +72,33 @@ class BlockScan:
     damage: tuple[Damage, ...]
     end_offset: int
     chain: bytes
+    start: bytes
+    """Chain value before record 0."""
+
+    @property
+    def durable(self) -> int:
+        """How many records were known synced, by the latest record that says so."""
+        return max((record.header.durable for record in self.records), default=0)
+
+    def without_torn_tail(self) -> "BlockScan":
+        """Return the scan of an open block up to the first hole behind what was synced (FORMAT 7.4, step 4)."""
+        durable = self.durable
+        hole = min((each.index for each in self.damage if each.index >= durable), default=None)
+        if hole is None:
+            return self
+        kept = tuple(record for record in self.records if record.header.index < hole)
+        last = kept[-1] if kept else None
+        return BlockScan(
+            kept,
+            tuple(each for each in self.damage if each.index < durable),
+            last.end_offset if last else 0,
+            last.chain if last else self.start,
+            self.start,
+        )
 
 
 class BlockWalk:
-    """One pass over the headers of one block, in order, from record 0 or from where an earlier pass ended."""
+    """One pass over the headers of one block, in order."""
 
     def __init__(self, disk: Disk, superblock: Superblock, seq: int, chain: bytes, limit: int | None = None) -> None:
         self._disk = disk
@@ -83,7 +106,7 @@ class BlockWalk:
         self._seq = seq
         self._limit = superblock.block_bytes if limit is None else min(limit, superblock.block_bytes)
         self._ends_known = limit is not None
-        self.chain = chain
+        self._start = self.chain = chain
         self.offset = 0
         self.index = 0
 
@@ -108,7 +131,7 @@ class BlockWalk:
             self.offset, self.index, self.chain = located.end_offset, header.index + 1, located.chain
         if self._ends_known and self.offset < self._limit:
             damage.append(Damage(self.offset, self.index, "cut short"))
-        return BlockScan(tuple(records), tuple(damage), self.offset, self.chain)
+        return BlockScan(tuple(records), tuple(damage), self.offset, self.chain, self._start)
 
     def _judge(self, raw: bytes) -> RecordHeader | None:
         """Return the header if it is good, of this block, not behind us and inside the limit."""

@@ -323,8 +323,9 @@ class RingReader:
             try:
                 plaintext, digest = self._open_record(block, cipher, record.place)
             except RingError as error:
-                if block.next_page_bytes is None and record is timed[-1] and not isinstance(error, OverwrittenError):
-                    return  # The open block's last record is still on its way to the disk.
+                is_unsynced = block.next_page_bytes is None and header.index >= block.scan.durable
+                if is_unsynced and not isinstance(error, OverwrittenError):
+                    return  # Still on its way to the disk, or a torn tail.
                 tell(Loss(seq, header.index, record.window, _reason_of(error)))
                 if isinstance(error, OverwrittenError):
                     return
@@ -382,6 +383,8 @@ class RingReader:
             verify_page(raw, page, self._recorder)
             next_raw, limit = self._next_page(seq)
             scan = BlockWalk(self._disk, self._superblock, seq, chain_start(raw), limit).scan()
+            if next_raw is None:
+                scan = scan.without_torn_tail()
             block = _Block(page, raw, next_raw, scan)
             self._demand_unchanged(block)
             self._cache[raw] = block

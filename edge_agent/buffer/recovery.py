@@ -7,10 +7,12 @@ damage before what was synced is an integrity error, reported and walked around.
 import logging
 from dataclasses import dataclass
 
-from edge_agent.buffer.block import BlockScan, BlockWalk, Located, end_of, is_body_good, read_body
+from edge_agent.buffer.block import BlockWalk, Located, end_of, is_body_good, read_body
 from edge_agent.buffer.disk import Disk
 from edge_agent.buffer.format import (
+    DIGEST_BYTES,
     HEADER_BYTES,
+    TAG_BYTES,
     BlockEnd,
     Page,
     Superblock,
@@ -67,56 +69,33 @@ def _end_of_newest(disk: Disk, superblock: Superblock, page: Page, raw: bytes, *
     if page.tombstone:
         return BlockEnd(page.final_accepted_bytes, page.final_records, 0, 0, 0, page.final_chain)
     start = chain_start(raw)
-    scan = BlockWalk(disk, superblock, page.seq, start).scan()
-    durable = max((record.header.durable for record in scan.records), default=0)
-    tail_from = next((at for at, record in enumerate(scan.records) if record.header.index >= durable), None)
-    if tail_from is None:
-        return end_of(scan.records, scan.chain)
-    accepted = tail_from + _count_good(disk, superblock, scan, tail_from, durable)
+    whole = BlockWalk(disk, superblock, page.seq, start).scan()
+    scan = whole.without_torn_tail()
     for damage in scan.damage:
-        if damage.index < durable:
-            log.error(
-                "synced record is damaged ring=%s block=%d index=%d reason=%s",
-                disk.name,
-                page.seq,
-                damage.index,
-                damage.reason,
-            )
+        log.error(
+            "synced record is damaged ring=%s block=%d index=%d reason=%s",
+            disk.name,
+            page.seq,
+            damage.index,
+            damage.reason,
+        )
+    tail_from = sum(record.header.index < scan.durable for record in scan.records)
+    accepted = tail_from + _count_good(disk, superblock, scan.records[tail_from:])
     if repair and not _rewrite(disk, superblock, scan.records[tail_from:accepted]):
         accepted = tail_from
     kept = scan.records[:accepted]
-    if accepted < len(scan.records):
-        log.warning(
-            "torn tail dropped ring=%s block=%d kept=%d dropped=%d",
-            disk.name,
-            page.seq,
-            accepted,
-            len(scan.records) - accepted,
-        )
+    if accepted < len(whole.records):
+        dropped = len(whole.records) - accepted
+        log.warning("torn tail dropped ring=%s block=%d kept=%d dropped=%d", disk.name, page.seq, accepted, dropped)
     return end_of(kept, kept[-1].chain if kept else start)
 
 
-def _count_good(disk: Disk, superblock: Superblock, scan: BlockScan, tail_from: int, durable: int) -> int:
-    """Count the records behind the synced ones that are whole and without a hole, each body hashed."""
-    hazards = {damage.index for damage in scan.damage}
-    expected = durable
-    for at in range(tail_from, len(scan.records)):
-        record = scan.records[at]
-        index = record.header.index
-        # A chain hazard at i says that i's digest and the next header disagree: i itself is then judged by its body.
-        if index != expected or (index in hazards and not _is_chained(scan, at)):
-            return at - tail_from
+def _count_good(disk: Disk, superblock: Superblock, records: tuple[Located, ...]) -> int:
+    """Count the records of the unsynced tail up to the first whose body is not whole."""
+    for count, record in enumerate(records):
         if not is_body_good(record, read_body(disk, superblock, record)):
-            return at - tail_from
-        expected += 1
-    return len(scan.records) - tail_from
-
-
-def _is_chained(scan: BlockScan, at: int) -> bool:
-    """Tell whether the record after this one, if there is one, goes on from it."""
-    if at + 1 == len(scan.records):
-        return True
-    return scan.records[at + 1].header.previous_chain == scan.records[at].chain
+            return count
+    return len(records)
 
 
 def _rewrite(disk: Disk, superblock: Superblock, records: tuple[Located, ...]) -> bool:
@@ -124,7 +103,9 @@ def _rewrite(disk: Disk, superblock: Superblock, records: tuple[Located, ...]) -
     try:
         for record in records:
             at = superblock.block_offset(record.header.seq) + record.offset
-            disk.pwrite(disk.pread(record_bytes(record.header.length), at), at)
+            length = HEADER_BYTES + record.header.length + TAG_BYTES + DIGEST_BYTES
+            # A torn write may have left old bytes in the padding: it is zero from here on.
+            disk.pwrite(disk.pread(length, at).ljust(record_bytes(record.header.length), b"\0"), at)
         if records:
             disk.fdatasync()
     except (DurabilityError, RingError) as error:

@@ -218,6 +218,13 @@ class RingWriter:
             return self._block.seq, self._block.chain
         return self._next_seq - 1, self._previous.chain
 
+    @property
+    def newest_ns(self) -> UtcNs:
+        """End of the newest record, by the times that were written; 0 where none is known."""
+        if self._block is not None and self._block.index:
+            return UtcNs(self._block.newest_ns)
+        return UtcNs(self._previous.newest_ns)
+
     def append(self, draft: Draft) -> RecordRef:
         """Encrypt one record and append it to the open block.
 
