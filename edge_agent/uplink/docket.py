@@ -13,12 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge_agent.consent.decision import public_notes
 from edge_agent.consent.policy import GlobalTerms, Refusal
 from edge_agent.consent.request import Request
-from edge_agent.consent.verdict import Ask, Denial, Grant, Verdict
+from edge_agent.consent.verdict import Ask, Denial, Grant, Reason, Verdict
 from edge_agent.reasons import RULES
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.answers import Answer, Note, Status, encode_answer
-from edge_agent.uplink.judge import reasons_of
 from edge_agent.uplink.store import RequestState, Store, StoredRequest
 
 MAX_CORRELATION_BYTES = 64
@@ -62,6 +61,7 @@ class Docket:
             payload_sha256=request.payload_sha256,
             raw=request.raw,
             incident=request.incident.number,
+            category=request.incident.category.value,
             is_area=request.audience.is_area,
             correlation=(correlation or b"")[:MAX_CORRELATION_BYTES],
             arrived_at=now,
@@ -78,7 +78,7 @@ class Docket:
     def enter_request(self, connection: sqlite3.Connection, request: Request, now: UtcNs) -> None:
         """Enter what was asked into the ledger."""
         entry = {
-            **_identity(request),
+            **identify(request),
             "request_sha256": request.payload_sha256.hex(),
             "to": "area" if request.audience.is_area else "gateway",
             "signers": [f"{signer.person} ({signer.role.value})" for signer in request.signers],
@@ -93,11 +93,11 @@ class Docket:
         self, connection: sqlite3.Connection, stored: StoredRequest, verdict: Verdict, house: GlobalTerms, now: UtcNs
     ) -> None:
         """Enter a verdict on a request: the decision, the state that follows, the answer that is due."""
-        index = self.enter_decision(connection, verdict, now)
         if isinstance(verdict, Denial):
-            state, due = RequestState.DENIED, now
-            self._decline(connection, stored, verdict, house)
-        elif isinstance(verdict, Ask):
+            self.refuse(connection, stored, verdict.reasons, house, now)
+            return
+        index = self.enter_decision(connection, verdict, now)
+        if isinstance(verdict, Ask):
             state, due = RequestState.ASKED, verdict.until
         else:
             state, due = RequestState.GRANTED, verdict.not_before
@@ -110,16 +110,46 @@ class Docket:
                 trimmed=notes_of(verdict),
                 not_before=verdict.not_before,
             )
-        reasons = reasons_of(verdict) if isinstance(verdict, Denial) else []
-        self._store.update_request(connection, stored.id, state, due=due, reasons=reasons, decision_entry=index)
+        self._store.update_request(connection, stored.id, state, due=due, reasons=[], decision_entry=index)
 
-    def enter_decision(self, connection: sqlite3.Connection, verdict: Verdict, now: UtcNs) -> int:
-        """Enter a verdict into the ledger and return the entry's index."""
-        entry: dict[str, Any] = {**_identity(verdict.request), "outcome": type(verdict).__name__.lower()}
-        if isinstance(verdict, Denial):
-            entry["reasons"] = reasons_of(verdict)
-        else:
-            entry["cameras"] = [
+    def refuse(
+        self,
+        connection: sqlite3.Connection,
+        stored: StoredRequest,
+        reasons: Sequence[Reason],
+        house: GlobalTerms,
+        now: UtcNs,
+    ) -> None:
+        """Enter a refusal of a request that was not granted yet, for all of its reasons."""
+        identity = {name: getattr(stored, name) for name in ("jti", "iss", "incident", "category")}
+        index = self.enter_refusal(connection, identity, reasons, now)
+        self._store.update_request(
+            connection,
+            stored.id,
+            RequestState.DENIED,
+            due=now,
+            reasons=encode_reasons(reasons),
+            decision_entry=index,
+        )
+        self._decline(connection, stored, reasons, house)
+
+    def enter_refusal(
+        self,
+        connection: sqlite3.Connection,
+        identity: Mapping[str, str],
+        reasons: Sequence[Reason],
+        now: UtcNs,
+    ) -> int:
+        """Enter a refusal into the ledger and return the entry's index."""
+        entry = {**identity, "outcome": "denial", "reasons": encode_reasons(reasons)}
+        return ledger.append(connection, "decision", entry, now)
+
+    def enter_decision(self, connection: sqlite3.Connection, verdict: Ask | Grant, now: UtcNs) -> int:
+        """Enter a grant or an ask into the ledger and return the entry's index."""
+        entry: dict[str, Any] = {
+            **identify(verdict.request),
+            "outcome": type(verdict).__name__.lower(),
+            "cameras": [
                 {
                     "camera": camera.camera,
                     "quality": camera.quality.value,
@@ -129,8 +159,9 @@ class Docket:
                     "consent_version": camera.consent_version,
                 }
                 for camera in verdict.cameras
-            ]
-            entry["reasons"] = [{"code": each.code, "camera": each.camera} for each in verdict.trimmed]
+            ],
+            "reasons": encode_reasons(verdict.trimmed),
+        }
         if isinstance(verdict, Grant):
             entry["not_before"] = encode_rfc3339(verdict.not_before)
             entry["approved_by"] = verdict.approved_by or "terms"
@@ -180,10 +211,10 @@ class Docket:
         )
 
     def _decline(
-        self, connection: sqlite3.Connection, stored: StoredRequest, verdict: Denial, house: GlobalTerms
+        self, connection: sqlite3.Connection, stored: StoredRequest, reasons: Sequence[Reason], house: GlobalTerms
     ) -> None:
         how = house.refusals.area if stored.is_area else house.refusals.gateway
-        if how is Refusal.SILENCE or any(RULES[each.code].check <= _CHECK_OF_TIME for each in verdict.reasons):
+        if how is Refusal.SILENCE or any(RULES[each.code].check <= _CHECK_OF_TIME for each in reasons):
             return
         # The moment at which an owner who was asked and kept silent would have been refused: the latest of all causes.
         due = UtcNs(stored.arrived_at + house.ask_timeout)
@@ -206,12 +237,18 @@ class Docket:
         self._store.push_answer(connection, stored, self.answer_topic, raw, due, expires, is_key=is_key)
 
 
+def encode_reasons(reasons: Sequence[Reason]) -> list[dict[str, str | None]]:
+    """Write reasons as JSON values, for the store and the ledger."""
+    return [{"code": each.code, "camera": each.camera} for each in reasons]
+
+
 def notes_of(grant: Grant) -> tuple[Note, ...]:
     """Return what an answer may say about the parts that were not granted."""
     return tuple(Note(each.code, each.camera) for each in public_notes(grant))
 
 
-def _identity(request: Request) -> dict[str, Any]:
+def identify(request: Request) -> dict[str, str]:
+    """Return what every ledger entry about a request begins with."""
     return {
         "jti": request.jti,
         "iss": request.iss,

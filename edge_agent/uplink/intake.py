@@ -16,7 +16,7 @@ from edge_agent.errors import DenialError
 from edge_agent.reasons import TRANSIENT
 from edge_agent.units import UtcNs
 from edge_agent.uplink.admission import Replayed, incident_digest
-from edge_agent.uplink.docket import Docket
+from edge_agent.uplink.docket import Docket, identify
 from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.store import QuotaUse, Store, StoredRequest
 from edge_agent.uplink.tally import Tally
@@ -152,7 +152,7 @@ class Intake:
         with self._store.transaction() as connection:
             if error.reason == "jti-reused":
                 self._docket.enter_request(connection, request, now)
-                self._docket.enter_decision(connection, verdict, now)
+                self._docket.enter_refusal(connection, identify(request), verdict.reasons, now)
                 stored = None
             else:
                 stored = self._docket.add(connection, request, correlation, now)

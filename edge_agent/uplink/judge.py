@@ -14,7 +14,7 @@ from edge_agent.consent.decision import counted, decide, trace
 from edge_agent.consent.order import verify_order
 from edge_agent.consent.policy import GlobalTerms
 from edge_agent.consent.request import Admitted, Request
-from edge_agent.consent.verdict import Approval, Denial, Verdict
+from edge_agent.consent.verdict import Approval, Ask, Denial, Grant, Reason, Verdict
 from edge_agent.enrolment import Enrolment
 from edge_agent.errors import DenialError
 from edge_agent.reasons import RULES
@@ -133,17 +133,24 @@ class Judge:
             counted(admitted, household, history, now, state),
         )
 
-    def decide_again(self, stored: StoredRequest, now: UtcNs, approval: Approval | None = None) -> Verdict:
+    def decide_again(
+        self, stored: StoredRequest, now: UtcNs, approval: Approval | None = None
+    ) -> Ask | Grant | tuple[Reason, ...]:
         """Verify and decide a stored request anew, with its stored approval unless one is given.
 
-        Raises:
-            DenialError: Its signatures do not verify any more: a key was revoked, the trust bundle expired.
+        Returns:
+            What it may have now, or the reasons why it may have nothing: among them that its signatures do not verify
+            any more, because a key was revoked or the trust bundle expired.
         """
-        request = self.verify(stored.raw, now)
-        if approval is None and stored.approval is not None:
-            approval = self.read_approval(stored.approval)
+        try:
+            request = self.verify(stored.raw, now)
+            if approval is None and stored.approval is not None:
+                approval = self.read_approval(stored.approval)
+        except DenialError as error:
+            return (Reason(error.reason, str(error)),)
         admitted = Admitted(request, stored.arrived_at)
-        return self.decide(admitted, now, request_id=stored.id, approval=approval).verdict
+        verdict = self.decide(admitted, now, request_id=stored.id, approval=approval).verdict
+        return verdict.reasons if isinstance(verdict, Denial) else verdict
 
     def read_approval(self, raw: bytes) -> Approval:
         """Verify a stored approval's signature again; DenialError where it is none."""
@@ -182,11 +189,6 @@ class Judge:
             else:
                 steps.append(Step(name, "refuse", each.reason.code, each.reason.sentence))
         return steps, type(self.decide(admitted, now).verdict).__name__.lower()
-
-
-def reasons_of(verdict: Denial) -> list[dict[str, str | None]]:
-    """Write a denial's reasons as JSON values, for the store and the ledger."""
-    return [{"code": each.code, "camera": each.camera} for each in verdict.reasons]
 
 
 def _passed(before: int) -> list[Step]:

@@ -8,19 +8,19 @@ nothing that counts and loses nothing.
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from edge_agent.clock import Clock
-from edge_agent.consent.verdict import CameraGrant, Denial, Grant
-from edge_agent.errors import DenialError, EdgeAgentError
+from edge_agent.consent.verdict import CameraGrant, Grant
+from edge_agent.errors import EdgeAgentError
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.answers import DeliveredFile, Note, Status
 from edge_agent.uplink.bundle import BundleInfo
-from edge_agent.uplink.docket import Docket, notes_of
-from edge_agent.uplink.judge import Judge, reasons_of
+from edge_agent.uplink.docket import Docket, encode_reasons, notes_of
+from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.staging import Staging, StagingFullError
 from edge_agent.uplink.store import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 
@@ -127,17 +127,11 @@ class ReleaseWorker:
     def confirm(self, request_id: int) -> bool:
         """Decide once more on a request whose age headers wait in the outbox; False where they were taken back."""
         request = self._store.read_request(request_id)
-        try:
-            verdict = self._judge.decide_again(request, self._clock.utc())
-        except DenialError as error:
-            reasons: list[dict[str, Any]] = [{"code": error.reason, "camera": None}]
-        else:
-            releases = self._store.list_releases(request_id)
-            if isinstance(verdict, Grant) and all(
-                covers(verdict, each.camera, each.info["granted"]) for each in releases
-            ):
-                return True
-            reasons = [*reasons_of(verdict)] if isinstance(verdict, Denial) else []
+        verdict = self._judge.decide_again(request, self._clock.utc())
+        releases = self._store.list_releases(request_id)
+        if isinstance(verdict, Grant) and all(covers(verdict, each.camera, each.info["granted"]) for each in releases):
+            return True
+        reasons = encode_reasons(verdict) if isinstance(verdict, tuple) else []
         with self._store.transaction() as connection:
             self._docket.withdraw(connection, request, RequestState.CANCELLED, reasons, self._clock.utc())
         self._on_end(self._store.read_request(request_id))
@@ -210,15 +204,11 @@ class ReleaseWorker:
         current = self._store.read_request(request.id)
         if current.state not in (RequestState.GRANTED, RequestState.UPLOADING):
             raise _StoppedError
-        try:
-            verdict = self._judge.decide_again(current, now)
-        except DenialError as error:
-            self._withdraw(current, RequestState.CANCELLED, [{"code": error.reason, "camera": None}])
-            return None
+        verdict = self._judge.decide_again(current, now)
         if not isinstance(verdict, Grant):
-            is_late = isinstance(verdict, Denial) and {each.code for each in verdict.reasons} == {"release-by-passed"}
-            reasons = reasons_of(verdict) if isinstance(verdict, Denial) else []
-            self._withdraw(current, RequestState.FAILED if is_late else RequestState.CANCELLED, reasons)
+            reasons = verdict if isinstance(verdict, tuple) else ()
+            is_late = {each.code for each in reasons} == {"release-by-passed"}
+            self._withdraw(current, RequestState.FAILED if is_late else RequestState.CANCELLED, encode_reasons(reasons))
             return None
         self._drop_what_is_wider(current, verdict)
         return verdict
@@ -371,7 +361,7 @@ class ReleaseWorker:
         failed = any(each.state is ReleaseState.FAILED for each in releases)
         self._withdraw(request, RequestState.FAILED if failed else RequestState.NO_FOOTAGE, reasons)
 
-    def _withdraw(self, request: StoredRequest, state: RequestState, reasons: list[dict[str, Any]]) -> None:
+    def _withdraw(self, request: StoredRequest, state: RequestState, reasons: Sequence[Mapping[str, Any]]) -> None:
         with self._store.transaction() as connection:
             self._demand_open(connection, request)
             self._docket.withdraw(connection, request, state, reasons, self._clock.utc())

@@ -26,8 +26,9 @@ CREATE TABLE trust (
 CREATE TABLE floor (one INTEGER PRIMARY KEY CHECK (one = 1), utc_ns INTEGER NOT NULL) STRICT;
 CREATE TABLE request (
   id INTEGER PRIMARY KEY, iss TEXT NOT NULL, jti TEXT NOT NULL, payload_sha256 BLOB NOT NULL, raw BLOB NOT NULL,
-  incident TEXT NOT NULL, is_area INTEGER NOT NULL, correlation BLOB NOT NULL, arrived_ns INTEGER NOT NULL,
-  release_by_ns INTEGER NOT NULL, state TEXT NOT NULL, due_ns INTEGER NOT NULL, approval BLOB, reasons TEXT NOT NULL,
+  incident TEXT NOT NULL, category TEXT NOT NULL, is_area INTEGER NOT NULL, correlation BLOB NOT NULL,
+  arrived_ns INTEGER NOT NULL, release_by_ns INTEGER NOT NULL,
+  state TEXT NOT NULL, due_ns INTEGER NOT NULL, approval BLOB, reasons TEXT NOT NULL,
   decision_entry INTEGER, UNIQUE (iss, jti)) STRICT;
 CREATE INDEX request_state ON request (state);
 CREATE TABLE incident (iss TEXT NOT NULL, number TEXT NOT NULL, facts BLOB NOT NULL, PRIMARY KEY (iss, number)) STRICT;
@@ -88,6 +89,7 @@ class StoredRequest:
     payload_sha256: bytes
     raw: bytes
     incident: str
+    category: str
     is_area: bool
     correlation: bytes
     arrived_at: UtcNs
@@ -221,9 +223,10 @@ class Store:
     def add_request(self, connection: sqlite3.Connection, request: StoredRequest) -> int:
         """Insert a request (its ``id`` is ignored) and return its id."""
         cursor = connection.execute(
-            "INSERT INTO request VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO request VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                request.iss, request.jti, request.payload_sha256, request.raw, request.incident, request.is_area,
+                request.iss, request.jti, request.payload_sha256, request.raw,
+                request.incident, request.category, request.is_area,
                 request.correlation, request.arrived_at, request.release_by, request.state.value, request.due,
                 request.approval, json.dumps(request.reasons), request.decision_entry,
             ),
@@ -381,6 +384,14 @@ class Store:
         connection.execute("DELETE FROM answer WHERE request_id = ? AND payload = ?", (request_id, row["payload"]))
         return True
 
+    def has_waiting_key(self, connection: sqlite3.Connection, request_id: int) -> bool:
+        """Tell whether age headers of a request wait in the outbox."""
+        return connection.execute("SELECT 1 FROM outbox WHERE key_of = ?", (request_id,)).fetchone() is not None
+
+    def list_waiting_keys(self) -> list[int]:
+        """Return the requests whose age headers wait in the outbox."""
+        return [row["key_of"] for row in self._all("SELECT DISTINCT key_of FROM outbox WHERE key_of IS NOT NULL")]
+
     def find_last_answer(self, request_id: int, now: UtcNs) -> bytes | None:
         """Return the last answer whose moment has come, or None: a duplicate then gets the stored silence."""
         row = self._one(
@@ -474,7 +485,8 @@ class Store:
 def _request(row: sqlite3.Row) -> StoredRequest:
     return StoredRequest(
         row["id"], row["iss"], row["jti"], bytes(row["payload_sha256"]), bytes(row["raw"]), row["incident"],
-        bool(row["is_area"]), bytes(row["correlation"]), UtcNs(row["arrived_ns"]), UtcNs(row["release_by_ns"]),
+        row["category"], bool(row["is_area"]), bytes(row["correlation"]), UtcNs(row["arrived_ns"]),
+        UtcNs(row["release_by_ns"]),
         RequestState(row["state"]), UtcNs(row["due_ns"]), row["approval"], tuple(json.loads(row["reasons"])),
         row["decision_entry"],
     )  # fmt: skip

@@ -1,0 +1,26 @@
+"""Which software this is: version, and a digest over its own source files."""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from edge_agent import __version__
+
+
+@cache
+def digest_sources() -> bytes:
+    """Return SHA-256 over names and contents of all Python files of the package, in the order of their names.
+
+    A statement of the gateway about itself: who replaced the software can make it say anything.
+    """
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):
+        content = hashlib.sha256(path.read_bytes()).digest()
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + content)
+    return digest.digest()
+
+
+def describe_software() -> str:
+    """Return name and version, for a person."""
+    return f"edge-agent {__version__}"

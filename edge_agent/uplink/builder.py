@@ -1,0 +1,125 @@
+"""Makes bundles: gathers what a bundle says beyond grant and ring, and hands it to ``bundle.build``."""
+
+import base64
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import IO, Any, cast
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from edge_agent import __version__
+from edge_agent.clock import Clock
+from edge_agent.config import Config
+from edge_agent.consent.verdict import CameraGrant, Grant
+from edge_agent.errors import DeliveryError, DenialError
+from edge_agent.keys import Custody
+from edge_agent.software import digest_sources
+from edge_agent.uplink.bundle import BundleInfo, BundleRecipient, ReleaseFacts, build
+from edge_agent.uplink.footage import Footage
+from edge_agent.uplink.standing import Standing
+from edge_agent.uplink.trust import TrustBundle
+
+log = logging.getLogger(__name__)
+
+_HEALTH = ("state", "since", "reason", "warning", "picture")
+_MAX_STATUS_BYTES = 1 << 20
+
+
+class BundleBuilder:
+    """Builds one camera's bundle under a grant.
+
+    Args:
+        config: Names of cameras, the recorder's status file.
+        gateway: This gateway's id.
+        key: Signs manifests.
+        recorder: The recorder's public key.
+        custody: How well the keys are kept.
+        footage: Opens rings.
+        standing: The signed consents.
+        trust: The bundle in use: whom to encrypt to.
+        clock: When it was made.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        gateway: str,
+        key: Ed25519PrivateKey,
+        recorder: Ed25519PublicKey,
+        custody: Custody,
+        footage: Footage,
+        standing: Standing,
+        trust: Callable[[], TrustBundle | None],
+        clock: Clock,
+    ) -> None:
+        self._config = config
+        self._gateway = gateway
+        self._key = key
+        self._recorder = recorder
+        self._custody = custody
+        self._footage = footage
+        self._standing = standing
+        self._trust = trust
+        self._clock = clock
+
+    def build(self, grant: Grant, camera: CameraGrant, proof: Mapping[str, object], out: IO[bytes]) -> BundleInfo:
+        """Write the age payload to ``out``; the header comes back apart.
+
+        Raises:
+            DeliveryError: There is nobody to encrypt to.
+            EdgeAgentError: The ring, the clip or the folder failed.
+        """
+        raw, waiver = self._consent(camera)
+        with self._footage.open(camera.camera, camera.quality, grant.request.jti) as reader:
+            configured = self._config.find_camera(camera.camera)
+            facts = ReleaseFacts(
+                gateway=self._gateway,
+                made_at=self._clock.utc(),
+                version=__version__,
+                build_sha256=digest_sources(),
+                custody=self._custody,
+                camera_name=configured.title if configured is not None else camera.camera,
+                ring_id=reader.superblock.ring_id,
+                health=self._read_health(camera),
+                consent_jws=raw,
+                waiver_sha256=base64.urlsafe_b64decode(waiver + "="),
+                ledger_proof=proof,
+                recipients=self._recipients(grant),
+                recorder_public=self._recorder,
+                gateway_key=self._key,
+            )
+            return build(grant, camera, reader, facts, out)
+
+    def _consent(self, camera: CameraGrant) -> tuple[bytes, str]:
+        standing = self._standing.household(self._clock.utc()).cameras.get(camera.camera)
+        consent = None if standing is None else standing.consent
+        if consent is None or consent.sha256 != camera.consent_sha256:
+            raise DenialError("consent-invalid", "The consent changed between decision and release.")
+        return consent.raw, consent.notice.sha256
+
+    def _recipients(self, grant: Grant) -> tuple[BundleRecipient, ...]:
+        bundle = self._trust()
+        evidence = None if bundle is None else bundle.recipient("evidence")
+        if bundle is None or evidence is None:
+            raise DeliveryError("trust bundle names no evidence recipient")
+        recipients = [BundleRecipient("evidence", evidence)]
+        escrow = bundle.recipient("escrow")
+        if grant.escrow and escrow is not None:
+            recipients.append(BundleRecipient("escrow", escrow))
+        return tuple(recipients)
+
+    def _read_health(self, camera: CameraGrant) -> dict[str, str | int | bool | None]:
+        """Read how the camera does, from the recorder's status; empty where it cannot be read."""
+        try:
+            with self._config.status_path.open("rb") as file:
+                status: Any = json.loads(file.read(_MAX_STATUS_BYTES))
+            found = cast("dict[str, Any]", status["cameras"][f"{camera.camera}.{camera.quality.value}"])
+            return {
+                name: value
+                for name in _HEALTH
+                if isinstance(value := found.get(name), str | int | bool | None) and value is not None
+            }
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            log.warning("recorder's status cannot be read: %s", type(error).__name__)
+            return {}

@@ -1,0 +1,79 @@
+"""Carries payloads to the upload targets of the enrolment, and to nowhere else."""
+
+import ssl
+from collections.abc import Callable
+
+from edge_agent.clock import Clock
+from edge_agent.enrolment import Enrolment
+from edge_agent.errors import DeliveryError, UploadStoppedError
+from edge_agent.uplink.delivery import TusUploader
+from edge_agent.uplink.staging import Staging
+from edge_agent.uplink.store import StoredRelease
+
+
+class Carrier:
+    """Uploads staged payloads by tus.
+
+    Args:
+        enrolment: Names the targets: a request says a name, never a URL.
+        context: Mutual TLS.
+        staging: Where payloads lie.
+        clock: For deadlines.
+        rate_bytes_s: Upper limit of bytes per second; None for none.
+        is_allowed_now: Tells whether the owner's hours for uploads allow one now.
+    """
+
+    def __init__(
+        self,
+        enrolment: Enrolment,
+        context: ssl.SSLContext,
+        staging: Staging,
+        clock: Clock,
+        rate_bytes_s: int | None,
+        is_allowed_now: Callable[[], bool],
+    ) -> None:
+        self._enrolment = enrolment
+        self._context = context
+        self._staging = staging
+        self._clock = clock
+        self._rate_bytes_s = rate_bytes_s
+        self._is_allowed_now = is_allowed_now
+
+    def upload(
+        self,
+        release: StoredRelease,
+        target: str,
+        remember: Callable[[str], None],
+        on_progress: Callable[[int], None],
+        should_stop: Callable[[], bool],
+    ) -> bool:
+        """Go on where it stopped; True when the last byte is there, False where ``should_stop`` ended it.
+
+        Raises:
+            DeliveryError: No such target, outside of the hours, or refused by the server; trying again may mend it.
+        """
+        url = self._enrolment.uploads.get(target)
+        if url is None:
+            raise DeliveryError(f"request names an upload target that this gateway does not have: {target}")
+        if not self._is_allowed_now():
+            raise DeliveryError("uploads wait for the hours that uplink.upload_hours allows")
+        uploader = TusUploader(url, self._context, self._clock, rate_bytes_s=self._rate_bytes_s)
+        metadata = {"filename": release.file, "sha256": release.info["sha256"]}
+        try:
+            with self._staging.path(release.file).open("rb") as file:
+                uploader.upload(
+                    file,
+                    release.info["size"],
+                    metadata,
+                    upload_url=release.upload_url or None,
+                    save_url=remember,
+                    on_progress=on_progress,
+                    should_stop=lambda: should_stop() or not self._is_allowed_now(),
+                )
+        except UploadStoppedError:
+            return False
+        except OSError as error:
+            raise DeliveryError(f"payload cannot be read: {error.strerror}") from error
+        finally:
+            uploader.close()
+        return True

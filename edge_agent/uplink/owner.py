@@ -1,0 +1,286 @@
+"""The owner's commands, as the releaser's control socket takes them: see, approve, deny, cancel, pause, resume, revoke.
+
+What only takes away needs no passphrase and acts at once; what gives needs an order that the owner's key signed. Every
+command that changes something is one transaction with its ledger entry.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from edge_agent import jws
+from edge_agent.clock import Clock
+from edge_agent.consent.order import Order, Resume, verify_order
+from edge_agent.consent.verdict import Approval, Reason
+from edge_agent.control import Answer, Handler, Peer
+from edge_agent.errors import DenialError, UsageError
+from edge_agent.keys import encode_b64url
+from edge_agent.reasons import say
+from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
+from edge_agent.uplink import ledger
+from edge_agent.uplink.docket import Docket
+from edge_agent.uplink.envelope import TYP as REQUEST_TYP
+from edge_agent.uplink.judge import Judge
+from edge_agent.uplink.release import ReleaseWorker
+from edge_agent.uplink.standing import revoke
+from edge_agent.uplink.store import OPEN_STATES, RequestState, Store, StoredRequest
+
+EVERY_CAMERA = "*"
+MIN_ID_LETTERS = 4
+
+
+class OwnerDesk:
+    """Handlers by command name: see ``handlers``.
+
+    Args:
+        gateway: This gateway's id: orders name it.
+        owner: The pinned key.
+        cameras: Ids of the configured cameras.
+        store: Requests and stops.
+        judge: Decides anew.
+        docket: Writes down.
+        worker: Carries out what was granted.
+        clock: The moment of each command.
+        on_end: Told of every request that ended here.
+    """
+
+    def __init__(
+        self,
+        gateway: str,
+        owner: Ed25519PublicKey,
+        cameras: tuple[str, ...],
+        store: Store,
+        judge: Judge,
+        docket: Docket,
+        worker: ReleaseWorker,
+        clock: Clock,
+        on_end: Callable[[StoredRequest], None],
+    ) -> None:
+        self._gateway = gateway
+        self._owner = owner
+        self._cameras = cameras
+        self._store = store
+        self._judge = judge
+        self._docket = docket
+        self._worker = worker
+        self._clock = clock
+        self._on_end = on_end
+
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        """What the control socket is given."""
+        return {
+            "requests": self._list,
+            "request": self._show,
+            "order": self._order,
+            "deny": self._deny,
+            "cancel": self._cancel,
+            "pause": self._pause,
+            "revoke": self._revoke,
+            "explain": self._explain,
+        }
+
+    # See
+
+    def _list(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+        last = min(max(1, int(members.get("last", 20))), 500)
+        return {"requests": [self._describe(each) for each in self._store.list_requests(limit=last)]}
+
+    def _show(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+        return {"request": self._describe(self._find(members))}
+
+    def _explain(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+        steps, verdict = self._judge.explain(str(members["raw"]).encode(), self._clock.utc())
+        return {
+            "verdict": verdict,
+            "steps": [
+                {"step": each.step, "verdict": each.verdict, "reason": each.reason, "sentence": each.sentence}
+                for each in steps
+            ],
+        }
+
+    def _find(self, members: Mapping[str, Any]) -> StoredRequest:
+        wanted = str(members.get("id", ""))
+        if len(wanted) < MIN_ID_LETTERS:
+            raise UsageError(f"give at least {MIN_ID_LETTERS} letters of the request's id")
+        found = self._store.find_request(wanted)
+        matches = [found] if found else [each for each in self._store.list_requests() if each.jti.startswith(wanted)]
+        if len(matches) != 1:
+            raise UsageError(f"{'no' if not matches else 'more than one'} request begins with {wanted[:22]!r}")
+        return matches[0]
+
+    def _describe(self, request: StoredRequest) -> dict[str, Any]:
+        payload = jws.parse(request.raw, REQUEST_TYP).payload
+        return {
+            "jti": request.jti,
+            "iss": request.iss,
+            "sha256": encode_b64url(request.payload_sha256),
+            "arrived_at": encode_rfc3339(request.arrived_at),
+            "release_by": encode_rfc3339(request.release_by),
+            "due": encode_rfc3339(request.due),
+            "state": request.state.value,
+            "incident": request.incident,
+            "category": payload["incident"]["category"],
+            "cameras": payload["clip"]["cameras"],
+            "window": payload["clip"]["window"],
+            "purpose": payload["purpose"],
+            "contact": payload["contact"],
+            "reasons": [{**each, "sentence": _sentence(each["code"])} for each in request.reasons],
+            "releases": [
+                {"camera": each.camera, "state": each.state.value, "bytes": each.info.get("size")}
+                for each in self._store.list_releases(request.id)
+            ],
+        }
+
+    # Give: with the owner's signature
+
+    def _order(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+        raw = str(members["jws"]).encode()
+        now = self._clock.utc()
+        order = verify_order(raw, self._gateway, self._owner, now)
+        if isinstance(order.value, Approval):
+            return self._approve(order, order.value, raw, now)
+        if isinstance(order.value, Resume) and order.value.what == "release":
+            return self._resume(order, order.value, now)
+        raise UsageError("this order is for another command")
+
+    def _approve(self, order: Order, approval: Approval, raw: bytes, now: UtcNs) -> Answer:
+        request = self._store.find_request(approval.jti)
+        if request is None or request.state is not RequestState.ASKED:
+            raise UsageError(f"request does not wait for you: {approval.jti}")
+        verdict = self._judge.decide_again(request, now, approval)
+        if isinstance(verdict, tuple):
+            raise DenialError(verdict[0].code, " ".join(each.sentence for each in verdict))
+        with self._store.transaction() as connection:
+            self._burn(connection, order, now)
+            current = self._store.read_request(request.id)
+            if current.state is not RequestState.ASKED:
+                raise UsageError(f"request does not wait for you any more: it is {current.state.value}")
+            entry = {
+                "jti": request.jti,
+                "iss": request.iss,
+                "outcome": "approved",
+                "cameras": list(approval.cameras),
+                "window": str(approval.window),
+                "order_id": order.order_id,
+            }
+            ledger.append(connection, "approval", entry, now)
+            self._docket.settle(connection, current, verdict, self._judge.house_terms(), now)
+            state = self._store.read_request(request.id).state
+            self._store.update_request(connection, request.id, state, approval=raw)
+        self._worker.wake()
+        return {"state": state.value}
+
+    def _resume(self, order: Order, resume: Resume, now: UtcNs) -> Answer:
+        with self._store.transaction() as connection:
+            self._burn(connection, order, now)
+            self._store.clear_stop(connection, "release", resume.camera)
+            entry = {"what": "release resumed", "camera": resume.camera, "order_id": order.order_id}
+            ledger.append(connection, "resume", entry, now)
+        return {"state": "resumed"}
+
+    def _burn(self, connection: Any, order: Order, now: UtcNs) -> None:
+        if not self._store.burn_order(connection, order.order_id, now):
+            raise UsageError("this order was carried out before")
+
+    # Take away: at once, no signature
+
+    def _deny(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+        request = self._find(members)
+        if request.state is not RequestState.ASKED:
+            raise UsageError(f"request does not wait for you: it is {request.state.value}")
+        return self.refuse(request, "owner-denied")
+
+    def refuse(self, request: StoredRequest, code: str) -> Answer:
+        """Deny a request that waits for the owner: they said no, or nothing in time."""
+        now = self._clock.utc()
+        with self._store.transaction() as connection:
+            current = self._store.read_request(request.id)
+            if current.state is not RequestState.ASKED:
+                raise UsageError(f"request does not wait for you any more: it is {current.state.value}")
+            self._docket.refuse(connection, current, [Reason(code, say(code))], self._judge.house_terms(), now)
+        self._end(request.id)
+        return {"state": RequestState.DENIED.value}
+
+    def _cancel(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+        request = self._find(members)
+        if request.state is RequestState.ASKED:
+            return self.refuse(request, "owner-denied")
+        if not self._withdraw(request, "owner-cancelled"):
+            raise UsageError(f"nothing is left to cancel: the request is {request.state.value}")
+        return {"state": RequestState.CANCELLED.value}
+
+    def _withdraw(self, request: StoredRequest, code: str) -> bool:
+        """Stop a release; True where something was stopped, a key that still waited to be sent included."""
+        now = self._clock.utc()
+        with self._store.transaction() as connection:
+            current = self._store.read_request(request.id)
+            is_open = current.state in (RequestState.GRANTED, RequestState.UPLOADING)
+            if not is_open and not self._store.has_waiting_key(connection, request.id):
+                return False
+            reasons = [{"code": code, "camera": None}]
+            self._docket.withdraw(connection, current, RequestState.CANCELLED, reasons, now)
+        self._worker.discard(request.id)
+        self._end(request.id)
+        return True
+
+    def _pause(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+        camera = self._camera(members)
+        until = None if members.get("until") is None else parse_rfc3339(str(members["until"]))
+        now = self._clock.utc()
+        with self._store.transaction() as connection:
+            self._store.set_stop(connection, "release", camera, until)
+            entry = {
+                "what": "release paused",
+                "camera": camera,
+                "until": "" if until is None else encode_rfc3339(until),
+            }
+            ledger.append(connection, "pause", entry, now)
+        return {"stopped": self._stop_what_is_not_granted(now)}
+
+    def _revoke(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+        camera = self._camera(members)
+        now = self._clock.utc()
+        wanted = self._cameras if camera == EVERY_CAMERA else (camera,)
+        signed = tuple(each for each in wanted if self._store.find_consent(each)[0])
+        with self._store.transaction() as connection:
+            for each in signed:
+                revoke(self._store, connection, each)
+                ledger.append(connection, "consent", {"what": "revoked", "camera": each}, now)
+        return {"cameras": list(signed), "stopped": self._stop_what_is_not_granted(now)}
+
+    def _stop_what_is_not_granted(self, now: UtcNs) -> list[str]:
+        """Withdraw every release that would not be granted now, and refuse every ask that would not be asked."""
+        stopped = []
+        open_requests = self._store.list_requests(OPEN_STATES)
+        waiting = [self._store.read_request(each) for each in self._store.list_waiting_keys()]
+        for request in [*open_requests, *waiting]:
+            verdict = self._judge.decide_again(request, now)
+            if not isinstance(verdict, tuple):
+                continue
+            if request.state is RequestState.ASKED:
+                with self._store.transaction() as connection:
+                    self._docket.refuse(connection, request, verdict, self._judge.house_terms(), now)
+                self._end(request.id)
+            else:
+                self._withdraw(request, verdict[0].code)
+            stopped.append(request.jti)
+        self._worker.wake()
+        return stopped
+
+    def _camera(self, members: Mapping[str, Any]) -> str:
+        camera = str(members.get("camera", EVERY_CAMERA))
+        if camera != EVERY_CAMERA and camera not in self._cameras:
+            raise UsageError(f"no such camera: {camera[:32]}")
+        return camera
+
+    def _end(self, request_id: int) -> None:
+        self._on_end(self._store.read_request(request_id))
+
+
+def _sentence(code: str) -> str:
+    try:
+        return say(code)
+    except KeyError:  # A sentence with blanks to fill in: the code has to do.
+        return code
