@@ -182,7 +182,6 @@ persistent_client_expiration 14d
 max_queued_messages 20000
 max_queued_bytes 67108864
 max_packet_size 131072
-allow_zero_length_clientid false
 """
 
 _LISTENER = """
@@ -195,6 +194,8 @@ require_certificate true
 use_identity_as_username true
 use_username_as_clientid {forced}
 allow_anonymous false
+# Here, not above: set globally beside `per_listener_settings`, it opens a plain listener on port 1883 as well.
+allow_zero_length_clientid false
 acl_file {acl}
 """
 
