@@ -8,9 +8,6 @@ bounded.
 import base64
 import json
 import re
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from edge_agent.errors import EvidenceError
 from edge_agent.rtcc.enrol import gateway_key
@@ -23,16 +20,6 @@ MAX_ANSWERS = 64
 """Kept per request and gateway, progress aside, of which only the last one is."""
 TOPIC_FILTER = "rtcc/1/gw/+/res"
 _TOPIC = re.compile(r"rtcc/1/gw/([A-Za-z0-9_-]{22})/res")
-_UPLOAD = re.compile(r"[A-Za-z0-9_-]{8,64}")
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One delivered bundle: what opens it, and what it must be."""
-
-    gateway: str
-    jti: str
-    file: DeliveredFile
 
 
 class Inbox:
@@ -113,34 +100,3 @@ class Inbox:
                 raise EvidenceError(f"upload is another's: upload={file.upload} gateway={answer.gateway}")
             return
         write_new(path, encode_json(content))
-
-
-def load_delivery(home: RtccHome, upload: str) -> Delivery:
-    """Read what opens an upload.
-
-    Raises:
-        EvidenceError: No ``delivered`` answer named it: the key was not handed over.
-    """
-    path = home.deliveries_dir / f"{upload}.json"
-    if _UPLOAD.fullmatch(upload) is None or not path.exists():
-        raise EvidenceError(f"no key was handed over for this upload: {upload[:64]!r}", "`rtcc watch` fetches answers")
-    raw: dict[str, Any] = json.loads(path.read_text())
-    file = DeliveredFile(
-        camera=raw["camera"],
-        upload=raw["upload"],
-        sha256=bytes.fromhex(raw["sha256"]),
-        size=raw["size"],
-        age_header=base64.b64decode(raw["age_header"]),
-    )
-    return Delivery(raw["gateway"], raw["jti"], file)
-
-
-def deliveries(home: RtccHome) -> tuple[Delivery, ...]:
-    """Return everything that can be opened, by the name of the upload."""
-    return tuple(load_delivery(home, path.stem) for path in sorted(home.deliveries_dir.glob("*.json")))
-
-
-def find_upload(home: RtccHome, upload: str, received_dir: Path | None = None) -> Path | None:
-    """Return the received payload of an upload, or None while it is not there."""
-    path = (received_dir or home.received_dir) / upload
-    return path if path.is_file() else None

@@ -1,13 +1,17 @@
 """Answers at the RTCC: a gateway is believed for its own answers to our own requests, in order, and no further."""
 
 import dataclasses
+import io
 
+import pyrage
 import pytest
 
 from edge_agent.errors import EvidenceError
+from edge_agent.rtcc.deliveries import assemble, deliveries, find_upload, load_delivery
 from edge_agent.rtcc.enrol import enrol
-from edge_agent.rtcc.inbox import MAX_ANSWERS, Inbox, deliveries, find_upload, load_delivery
+from edge_agent.rtcc.inbox import MAX_ANSWERS, Inbox
 from edge_agent.uplink.answers import Answer, DeliveredFile, Status, encode_answer
+from edge_agent.uplink.seal import seal_stream
 
 from .conftest import NOW, Applicant
 
@@ -63,6 +67,28 @@ def test_a_delivered_answer_brings_the_key(home, send, gateway):
     home.received_dir.mkdir()
     (home.received_dir / FILE.upload).write_bytes(b"payload")
     assert find_upload(home, FILE.upload).read_bytes() == b"payload"
+
+
+def test_header_and_payload_make_a_stock_age_file(home, send, tmp_path):
+    """What was uploaded opens with the key that came in the answer; a byte more or less, and it is not assembled."""
+    recipient = home.recipients()["evidence"]
+    payload = io.BytesIO()
+    header, sha256, size = seal_stream(iter([b"the bundle"]), [recipient], payload)
+    send(0, Status.DELIVERED, files=(DeliveredFile("door", FILE.upload, sha256, size, header),))
+    delivery = load_delivery(home, FILE.upload)
+    with pytest.raises(EvidenceError, match="not here"):
+        assemble(home, delivery, tmp_path / "bundle.age")
+    home.received_dir.mkdir()
+    for wrong in (payload.getvalue() + b"x", payload.getvalue()[:-1], b"y" + payload.getvalue()[1:]):
+        (home.received_dir / FILE.upload).write_bytes(wrong)
+        with pytest.raises(EvidenceError, match="signed for"):
+            assemble(home, delivery, tmp_path / "bundle.age")
+        assert list(tmp_path.glob("*.age*")) == []
+    (home.received_dir / FILE.upload).write_bytes(payload.getvalue())
+    path = assemble(home, delivery, tmp_path / "bundle.age")
+    assert path.stat().st_mode & 0o077 == 0
+    identity = pyrage.x25519.Identity.from_str(home.load_identity())
+    assert pyrage.decrypt(path.read_bytes(), [identity]) == b"the bundle"
 
 
 @pytest.mark.parametrize("upload", ["", "../rtcc", "nothing-of-the-kind"])

@@ -1,0 +1,68 @@
+"""``rtcc receive``: the upload server."""
+
+import argparse
+from pathlib import Path
+
+from edge_agent.rtcc.commands.folder import add_home, open_home
+
+_EPILOG = """\
+examples:
+  rtcc enrol --server localhost              once: its certificate
+  rtcc receive                               localhost:8443, into the home's received/
+  rtcc receive --listen 0.0.0.0:8443 --name uploads.example --into /srv/evidence
+
+Takes uploads from enrolled gateways alone (mutual TLS), resumes after any break, and can open none of them: the key
+comes with the signed answer, to `rtcc watch`. Needs the extra: pip install 'edge-agent[rtcc]'.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "receive",
+        help="take uploads in",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_home(parser)
+    parser.add_argument("--listen", default="127.0.0.1:8443", metavar="ADDRESS:PORT", help="[%(default)s]")
+    parser.add_argument("--name", default="localhost", help="whose certificate to show, as enrolled [%(default)s]")
+    parser.add_argument("--into", type=Path, metavar="DIR", help="finished uploads [received/ in the home]")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal."""
+    from edge_agent.errors import ConfigError, UsageError
+
+    home = open_home(args)
+    host, _, port = args.listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"not an address: {args.listen[:80]!r}", "ADDRESS:PORT, such as 127.0.0.1:8443")
+    certificate, key = home.tls_paths(args.name)
+    if not certificate.exists():
+        raise ConfigError(f"no certificate of this name: {args.name}", f"rtcc enrol --server {args.name}")
+    try:
+        from edge_agent.rtcc.receive import Receiver, ReceiverSettings
+    except ImportError as error:
+        raise ConfigError(
+            f"the receiver's packages are not installed: {error}", "pip install 'edge-agent[rtcc]'"
+        ) from error
+    try:
+        receiver = Receiver(
+            ReceiverSettings(
+                host=host.strip("[]"),
+                port=int(port),
+                ca=home.ca_path,
+                certificate=certificate,
+                key=key,
+                uploads_dir=home.path / "uploads",
+                received_dir=args.into or home.received_dir,
+            ),
+            lambda gateway, name: print(f"received: gateway={gateway} upload={name}", flush=True),
+        )
+    except OSError as error:
+        raise ConfigError(f"cannot listen: {args.listen}: {error.strerror}") from error
+    print(f"receiving at {receiver.url}", flush=True)
+    receiver.serve()
+    return 0

@@ -1,0 +1,87 @@
+"""Delivered bundles in an RTCC's home: the key from the answer and the payload from the upload, joined.
+
+Owns how the two are found and put together to a stock age file. What is inside, ``edge_agent.rtcc.open`` judges.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_agent.errors import EvidenceError
+from edge_agent.rtcc.home import RtccHome
+from edge_agent.uplink.answers import DeliveredFile
+
+_BLOCK_BYTES = 1 << 20
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_UPLOAD = re.compile(r"[A-Za-z0-9_-]{8,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One delivered bundle: what opens it, and what it must be."""
+
+    gateway: str
+    jti: str
+    file: DeliveredFile
+
+
+def load_delivery(home: RtccHome, upload: str) -> Delivery:
+    """Read what opens an upload.
+
+    Raises:
+        EvidenceError: No ``delivered`` answer named it: the key was not handed over.
+    """
+    path = home.deliveries_dir / f"{upload}.json"
+    if _UPLOAD.fullmatch(upload) is None or not path.exists():
+        raise EvidenceError(f"no key was handed over for this upload: {upload[:64]!r}", "`rtcc watch` fetches answers")
+    raw: dict[str, Any] = json.loads(path.read_text())
+    file = DeliveredFile(
+        camera=raw["camera"],
+        upload=raw["upload"],
+        sha256=bytes.fromhex(raw["sha256"]),
+        size=raw["size"],
+        age_header=base64.b64decode(raw["age_header"]),
+    )
+    return Delivery(raw["gateway"], raw["jti"], file)
+
+
+def deliveries(home: RtccHome) -> tuple[Delivery, ...]:
+    """Return everything that can be opened, by the name of the upload."""
+    return tuple(load_delivery(home, path.stem) for path in sorted(home.deliveries_dir.glob("*.json")))
+
+
+def find_upload(home: RtccHome, upload: str, received_dir: Path | None = None) -> Path | None:
+    """Return the received payload of an upload, or None while it is not there."""
+    path = (received_dir or home.received_dir) / upload
+    return path if path.is_file() else None
+
+
+def assemble(home: RtccHome, delivery: Delivery, out: Path, received_dir: Path | None = None) -> Path:
+    """Put age header and received payload together: a stock age file, which ``age --decrypt`` opens as well.
+
+    Raises:
+        EvidenceError: The payload is not here yet, or is not the one that the gateway signed for.
+    """
+    payload = find_upload(home, delivery.file.upload, received_dir)
+    if payload is None:
+        raise EvidenceError(f"upload is not here: upload={delivery.file.upload}", "`rtcc receive` takes it in")
+    digest, size = hashlib.sha256(), 0
+    part = out.with_name(f".{out.name}.part")
+    part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    part.unlink(missing_ok=True)
+    with payload.open("rb") as source, os.fdopen(os.open(part, _NEW, 0o600), "wb") as target:
+        target.write(delivery.file.age_header)
+        while block := source.read(_BLOCK_BYTES):
+            digest.update(block)
+            size += len(block)
+            target.write(block)
+    if (digest.digest(), size) != (delivery.file.sha256, delivery.file.size):
+        part.unlink()
+        raise EvidenceError(f"upload is not what the gateway signed for: upload={delivery.file.upload} bytes={size}")
+    part.replace(out)
+    return out
