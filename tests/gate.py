@@ -153,7 +153,8 @@ HOUSE_TERMS = {"agencies": frozenset({ISS})}
 def terms(house: dict[str, Any] | None = None, **camera: Any) -> Terms:
     """Return terms that grant the good request, with changes."""
     return Terms(
-        camera=CameraTerms(**{**CAMERA_TERMS, **camera}), house=GlobalTerms(**{**HOUSE_TERMS, **(house or {})})
+        camera=CameraTerms.model_construct(**{**CAMERA_TERMS, **camera}),
+        house=GlobalTerms.model_construct(**{**HOUSE_TERMS, **(house or {})}),
     )
 
 

@@ -221,13 +221,12 @@ def _grant(
     trimmed: tuple[Reason, ...],
     approval: Approval | None,
     now: UtcNs,
-) -> Verdict:
+) -> Grant:
     """Make the grant: the only call of ``Grant`` in the program."""
-    # From arrival, or from the owner's answer: deciding again never starts the cooling-off anew.
+    # From arrival, or from the owner's answer: deciding again never starts the cooling-off anew. It ends before
+    # release_by: the rule "cooling-off" holds that for an arrival, and `_ask_until` for an answer.
     start = admitted.arrived_at if approval is None else max(admitted.arrived_at, approval.signed_at)
     not_before = UtcNs(start + max(case.house.cooling_off for case in cases))
-    if not_before >= admitted.request.release_by:
-        return _denial(admitted.request, [_plain("release-by-too-soon")], now)
     return Grant(
         request=admitted.request,
         cameras=cameras,

@@ -15,7 +15,7 @@ from joserfc.util import urlsafe_b64encode
 from pydantic import Field, ValidationError
 
 from edge_agent import jws
-from edge_agent.consent.policy import CameraTerms, Mode, Terms, encode_terms, parse_terms
+from edge_agent.consent.policy import Mode, Terms, encode_terms, parse_terms
 from edge_agent.consent.request import Place
 from edge_agent.consent.tighter import meet
 from edge_agent.errors import DenialError
@@ -227,8 +227,7 @@ def effective(signed: Terms, file: Terms | None) -> Terms:
     A camera that the file does not name is denied: taking it out of the file is the plainest way to say no.
     """
     if file is None:
-        denied = Terms(camera=CameraTerms(mode=Mode.DENY), house=signed.house)
-        return meet(signed, denied)
+        return signed.model_copy(update={"camera": signed.camera.model_copy(update={"mode": Mode.DENY})})
     return meet(signed, file)
 
 

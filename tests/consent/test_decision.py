@@ -1,0 +1,540 @@
+"""Check 11: every rule has its reason, forbids win, and nothing leaves that one of the three did not allow."""
+
+import random
+from collections import Counter
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import edge_agent
+from edge_agent.clock import ClockState
+from edge_agent.consent import decision
+from edge_agent.consent.decision import counted, decide, public_notes, trace
+from edge_agent.consent.hours import parse_hours
+from edge_agent.consent.household import FOREVER, CameraStanding, History, stand
+from edge_agent.consent.policy import Mode, Signatures
+from edge_agent.consent.request import Quality
+from edge_agent.consent.rules import RULES
+from edge_agent.consent.tighter import meet
+from edge_agent.consent.verdict import Approval, Ask, Denial, Grant, Mask
+from edge_agent.consent.waiver import effective, sign_consent
+from edge_agent.reasons import RULES as CODES
+from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, Window
+from tests.consent import strategies
+from tests.gate import HOME, NOTICE, NOW, OWNER, SYNC, admitted, at, facts, history, household, standing, terms
+
+WINDOW = Window(UtcNs(NOW - 55 * MINUTE_NS), UtcNs(NOW - 45 * MINUTE_NS))
+
+
+def verdict_of(changes=None, *people, house=None, past=None, approval=None, now=NOW, clock=SYNC):
+    return decide(admitted(changes, *people), house or household(), past or history(), approval, UtcNs(now), clock)
+
+
+def codes(verdict):
+    assert isinstance(verdict, Denial), verdict
+    return [reason.code for reason in verdict.reasons]
+
+
+def test_a_request_within_the_terms_is_granted():
+    """What was asked, all of it, once the cooling-off has passed."""
+    grant = verdict_of()
+    assert isinstance(grant, Grant)
+    (camera,) = grant.cameras
+    assert (camera.camera, camera.windows, camera.quality, camera.audio) == ("door", (WINDOW,), Quality.MAIN, False)
+    assert (grant.trimmed, grant.approved_by, grant.escrow) == ((), None, False)
+    assert (grant.decided_at, grant.not_before) == (NOW, NOW + 10 * MINUTE_NS)
+    assert camera.consent_version == 1
+    assert len(camera.consent_sha256) == 32
+
+
+def signed_at(start, **changes):
+    raw = sign_consent(facts(), terms(**changes), NOTICE, 1, UtcNs(start), OWNER)
+    return stand(raw, OWNER.public_key(), facts(), terms(**changes))
+
+
+MASK = Mask(((0, 0), (10, 0), (10, 10)))
+REFUSED = {
+    "no such camera": ({"clip.cameras": ["cellar"]}, {}, ["camera-unknown"]),
+    "release paused": ({}, {"house": household(paused_until=FOREVER)}, ["release-paused"]),
+    "camera paused": ({}, {"house": household(standing(paused_until=UtcNs(NOW + 1)))}, ["camera-paused"]),
+    "no consent": (
+        {},
+        {"house": household(stand(None, OWNER.public_key(), facts(), terms()))},
+        ["consent-missing"],
+    ),
+    "camera pointed elsewhere": (
+        {},
+        {"house": household(stand(standing().consent.raw, OWNER.public_key(), facts(source="D" * 43), terms()))},
+        ["consent-facts-changed"],
+    ),
+    "revoked": ({}, {"house": household(standing(revoked=True))}, ["consent-revoked"]),
+    "older than the highest": ({}, {"house": household(standing(highest_version=2))}, ["consent-superseded"]),
+    "not valid yet": ({}, {"house": household(signed_at(NOW + 1))}, ["consent-not-yet-valid"]),
+    "expired": ({}, {"house": household(signed_at(NOW - 45 * DAY_NS))}, ["consent-expired"]),
+    "expired by the file": (
+        {},
+        {"house": household(replace(signed_at(NOW - 3 * DAY_NS), terms=terms({"expires_after": 2 * DAY_NS})))},
+        ["consent-expired"],
+    ),
+    "file no longer names the camera": (
+        {},
+        {"house": household(stand(standing().consent.raw, OWNER.public_key(), facts(), None))},
+        ["mode-deny"],
+    ),
+    "mode deny": ({}, {"house": household(standing(terms(mode=Mode.DENY)))}, ["mode-deny"]),
+    "another agency": (
+        {},
+        {"house": household(standing(terms({"agencies": frozenset()})))},
+        ["agency-not-consented"],
+    ),
+    "no dispatcher": (
+        {},
+        {"house": household(standing(terms({"signatures": Signatures.THREE})))},
+        ["dispatch-missing"],
+    ),
+    "reported long ago": ({"incident.reported_at": at(-73 * HOUR_NS)}, {}, ["reported-too-late"]),
+    "outside this camera's padding": ({"clip.window.start": at(-66 * MINUTE_NS)}, {}, ["clip-outside-incident"]),
+    "blackout": (
+        {},
+        {"house": household(standing(terms({"blackout_dates": frozenset({date(2026, 7, 1)})})))},
+        ["blackout-date"],
+    ),
+    "another category": ({"incident.category": "theft"}, {}, ["category-not-consented"]),
+    "too far": ({"incident.place": {"lat": 32.3020, "lon": -90.1848}}, {}, ["too-far"]),
+    "too long": (
+        {},
+        {"house": household(standing(terms(window=9 * MINUTE_NS)))},
+        ["window-too-long"],
+    ),
+    "too old": (
+        {
+            "incident.window": {"start": at(-73 * HOUR_NS), "end": at(-71 * HOUR_NS)},
+            "clip.window": {"start": at(-72 * HOUR_NS - 1), "end": at(-72 * HOUR_NS + MINUTE_NS)},
+        },
+        {},
+        ["footage-too-old"],
+    ),
+    # 22:30 UTC is half past five in the afternoon in Chicago's summer.
+    "outside the hours": (
+        {},
+        {"house": household(standing(terms(hours=parse_hours(["22:00-06:00"]))))},
+        ["outside-hours"],
+    ),
+    "small stream only": (
+        {},
+        {"house": household(standing(terms(quality=Quality.SUB)))},
+        ["quality-not-consented"],
+    ),
+    "quota of the day": ({}, {"past": history(last_day=2)}, ["quota-day"]),
+    "quota of the month": ({}, {"past": history(last_month=10)}, ["quota-month"]),
+    "quota of the incident": ({}, {"past": history(same_incident=2)}, ["quota-incident"]),
+    "quota of minutes": ({}, {"past": history(last_month_ns=50 * MINUTE_NS + 1)}, ["quota-minutes"]),
+    "cooling-off ends too late": ({"release_by": at(10 * MINUTE_NS)}, {}, ["release-by-too-soon"]),
+    "clock not synchronised": ({}, {"clock": ClockState.FLOOR_ONLY}, ["clock-unsynchronised"]),
+    "release time passed": ({}, {"now": NOW + 6 * HOUR_NS}, ["release-by-passed"]),
+    "a house without cameras": (
+        {"clip.cameras": ["*"]},
+        {"house": replace(household(), cameras={})},
+        ["camera-unknown"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "how", "expected"), REFUSED.values(), ids=REFUSED.keys())
+def test_each_rule_refuses_by_itself(changes, how, expected):
+    """One reason is enough, and it is the one that fits."""
+    verdict = verdict_of(changes, **how)
+    assert codes(verdict) == expected
+    assert all(reason.sentence.endswith(".") and "{" not in reason.sentence for reason in verdict.reasons)
+
+
+def test_the_limits_themselves_are_granted():
+    """Every limit names the last value that passes."""
+    exact = terms(window=10 * MINUTE_NS, footage_age=HOUR_NS, minutes_per_month=10)
+    assert isinstance(verdict_of(house=household(standing(exact))), Grant)
+    assert isinstance(verdict_of(past=history(last_day=1, last_month=9, same_incident=1)), Grant)
+    assert isinstance(verdict_of(past=history(last_month_ns=50 * MINUTE_NS)), Grant)
+    assert isinstance(verdict_of({"release_by": at(10 * MINUTE_NS + 1)}), Grant)
+    assert isinstance(verdict_of({"incident.reported_at": at(-MINUTE_NS - 72 * HOUR_NS)}), Grant)
+    assert isinstance(verdict_of(house=household(standing(highest_version=1))), Grant)
+    assert isinstance(verdict_of(house=household(standing(paused_until=NOW), paused_until=NOW)), Grant)
+    assert isinstance(verdict_of(house=household(signed_at(NOW - 45 * DAY_NS + 1))), Grant)
+    assert isinstance(verdict_of({}, "ann", "bob", "cid"), Grant)
+    three = household(standing(terms({"signatures": Signatures.THREE})))
+    assert isinstance(verdict_of({}, "ann", "bob", "cid", house=three), Grant)
+
+
+def test_all_reasons_are_returned_in_the_order_of_the_list():
+    """The owner sees everything that stood against a request, not only what was found first."""
+    narrow = terms(mode=Mode.DENY, categories=frozenset(), distance_m=0, window=MINUTE_NS, requests_per_day=0)
+    found = codes(verdict_of(house=household(standing(narrow), paused_until=FOREVER)))
+    assert found == [
+        "release-paused",
+        "mode-deny",
+        "category-not-consented",
+        "too-far",
+        "window-too-long",
+        "quota-day",
+    ]
+    assert found == sorted(found, key=list(CODES).index)
+
+
+def test_hours_cut_and_the_grant_says_so():
+    """Only what was recorded in the hours leaves."""
+    evening = terms(hours=parse_hours(["16:38-16:42", "16:44-17:00"]))
+    grant = verdict_of(house=household(standing(evening)))
+    assert isinstance(grant, Grant)
+    assert grant.cameras[0].windows == (
+        Window(UtcNs(NOW - 52 * MINUTE_NS), UtcNs(NOW - 48 * MINUTE_NS)),
+        Window(UtcNs(NOW - 46 * MINUTE_NS), UtcNs(NOW - 45 * MINUTE_NS)),
+    )
+    assert [(reason.code, reason.camera) for reason in grant.trimmed] == [("hours-trimmed", "door")]
+    assert public_notes(grant) == grant.trimmed
+
+
+def test_sound_leaves_only_with_consent():
+    """Asking for sound costs the sound, not the picture."""
+    silent = verdict_of({"clip.audio": True})
+    assert isinstance(silent, Grant)
+    assert (silent.cameras[0].audio, [reason.code for reason in silent.trimmed]) == (False, ["audio-not-consented"])
+    loud = verdict_of({"clip.audio": True}, house=household(standing(terms(audio=True))))
+    assert (loud.cameras[0].audio, loud.trimmed) == (True, ())
+    unasked = verdict_of(house=household(standing(terms(audio=True))))
+    assert unasked.cameras[0].audio is False
+
+
+def test_masks_and_escrow_come_from_the_terms():
+    """What is blacked out, and who else may open it, is the owner's alone."""
+    grant = verdict_of(house=household(standing(terms({"escrow": True}, masks=(MASK,)))))
+    assert (grant.cameras[0].masks, grant.escrow) == ((MASK,), True)
+
+
+def two(door=None, yard=None):
+    return household(
+        ("door", standing(door or terms())), ("yard", standing(yard or terms(mode=Mode.DENY), camera="yard"))
+    )
+
+
+@pytest.mark.parametrize("cameras", [["*"], ["yard", "door"]])
+def test_the_cameras_that_consent_are_granted(cameras):
+    """Others are left out, and the owner's ledger says why."""
+    grant = verdict_of({"clip.cameras": cameras}, house=two())
+    assert isinstance(grant, Grant)
+    assert [camera.camera for camera in grant.cameras] == ["door"]
+    assert [(reason.code, reason.camera) for reason in grant.trimmed] == [("mode-deny", "yard")]
+
+
+def test_an_answer_never_says_why_a_camera_is_missing():
+    """Of a camera that was named: that it is not granted. Of the others: nothing at all."""
+    named = verdict_of({"clip.cameras": ["yard", "door", "cellar"]}, house=two())
+    assert [(note.code, note.camera) for note in public_notes(named)] == [
+        ("camera-not-granted", "yard"),
+        ("camera-not-granted", "cellar"),
+    ]
+    assert public_notes(verdict_of({"clip.cameras": ["*"]}, house=two())) == ()
+
+
+def test_the_longest_cooling_off_and_the_common_escrow_count():
+    """A grant of two cameras waits for the more careful one, and goes to escrow only if both say so."""
+    slow = terms({"cooling_off": HOUR_NS, "escrow": True})
+    grant = verdict_of({"clip.cameras": ["*"]}, house=two(yard=slow))
+    assert (grant.not_before, grant.escrow) == (NOW + HOUR_NS, False)
+
+
+ASKING = household(standing(terms(mode=Mode.ASK)))
+
+
+def test_a_camera_in_mode_ask_asks():
+    """The owner is asked about exactly what could be granted, and silence ends it."""
+    ask = verdict_of(house=ASKING)
+    assert isinstance(ask, Ask)
+    assert [(camera.camera, camera.windows) for camera in ask.cameras] == [("door", (WINDOW,))]
+    assert (ask.decided_at, ask.until) == (NOW, NOW + 30 * MINUTE_NS)
+    later = verdict_of_later(NOW + 29 * MINUTE_NS)
+    assert (later.until, later.decided_at) == (ask.until, NOW + 29 * MINUTE_NS)
+
+
+def verdict_of_later(now, approval=None, house=ASKING, changes=None):
+    return decide(admitted(changes), house, history(), approval, UtcNs(now), SYNC)
+
+
+def test_silence_is_a_denial():
+    """From the moment of the time-out on, whatever the clock of the caller does next."""
+    assert codes(verdict_of_later(NOW + 30 * MINUTE_NS)) == ["owner-silent"]
+
+
+def test_the_owner_is_asked_only_as_long_as_a_yes_could_still_help():
+    """The time-out comes early enough for the cooling-off to end before the release must be done."""
+    ask = verdict_of({"release_by": at(25 * MINUTE_NS)}, house=ASKING)
+    assert ask.until == NOW + 15 * MINUTE_NS
+
+
+def test_one_camera_that_asks_makes_the_whole_request_a_question():
+    """The owner gets one question, about all that could be granted."""
+    ask = verdict_of({"clip.cameras": ["*"]}, house=two(yard=terms({"ask_timeout": MINUTE_NS}, mode=Mode.ASK)))
+    assert isinstance(ask, Ask)
+    assert ([camera.camera for camera in ask.cameras], ask.until) == (["door", "yard"], NOW + MINUTE_NS)
+
+
+def approval(cameras=("door",), window=WINDOW, changes=None, **others):
+    request = admitted(changes).request
+    known = Approval(request.jti, request.payload_sha256, cameras, window, "T" * 43, UtcNs(NOW + 5 * MINUTE_NS))
+    return replace(known, **others)
+
+
+def test_an_approval_grants_what_was_asked():
+    """Cooling-off begins with the owner's answer, and deciding again does not move it."""
+    for now in (NOW + 5 * MINUTE_NS, NOW + 40 * MINUTE_NS):
+        grant = verdict_of_later(now, approval())
+        assert isinstance(grant, Grant)
+        assert (grant.approved_by, grant.not_before) == ("T" * 43, NOW + 15 * MINUTE_NS)
+        assert [(camera.camera, camera.windows) for camera in grant.cameras] == [("door", (WINDOW,))]
+        assert grant.trimmed == ()
+
+
+def test_an_approval_may_narrow():
+    """Fewer cameras, a shorter window: the owner's word is the last, and it is said."""
+    every = {"clip.cameras": ["*"]}
+    both = two(terms(mode=Mode.ASK), terms(mode=Mode.ASK))
+    shorter = Window(WINDOW.start, UtcNs(WINDOW.start + MINUTE_NS))
+    grant = verdict_of_later(NOW + 6 * MINUTE_NS, approval(("yard",), shorter, every), both, every)
+    assert [(camera.camera, camera.windows) for camera in grant.cameras] == [("yard", (shorter,))]
+    assert [(reason.code, reason.camera) for reason in grant.trimmed] == [
+        ("approval-narrowed", "door"),
+        ("approval-narrowed", "yard"),
+    ]
+
+
+def test_an_approval_of_what_consent_has_withdrawn_adds_nothing():
+    """Deciding again looks at everything as it is then."""
+    stricter = household(standing(terms(mode=Mode.ASK), terms(mode=Mode.ASK, categories=frozenset())))
+    assert codes(verdict_of_later(NOW + 6 * MINUTE_NS, approval(), stricter)) == ["category-not-consented"]
+    night = household(standing(terms(mode=Mode.ASK, hours=parse_hours(["16:35-16:36"]))))
+    late = Window(UtcNs(WINDOW.end - MINUTE_NS), WINDOW.end)
+    assert codes(verdict_of_later(NOW + 6 * MINUTE_NS, approval(window=late), night)) == ["approval-narrowed"]
+
+
+APPROVALS = {
+    "another request's id": ({"jti": "B" * 22}, "approval-mismatch"),
+    "another request's payload": ({"request_sha256": b"\0" * 32}, "approval-mismatch"),
+    "a camera nobody asked for": ({"cameras": ("door", "yard")}, "approval-outside-ask"),
+    "a longer window": ({"window": WINDOW.widen(1)}, "approval-outside-ask"),
+    "before the request": ({"signed_at": UtcNs(NOW - 61 * 10**9)}, "owner-silent"),
+    "after the time-out": ({"signed_at": UtcNs(NOW + 30 * MINUTE_NS)}, "owner-silent"),
+    "from the future": ({"signed_at": UtcNs(NOW + 8 * MINUTE_NS)}, "owner-silent"),
+}
+
+
+@pytest.mark.parametrize(("changes", "reason"), APPROVALS.values(), ids=APPROVALS.keys())
+def test_an_approval_of_something_else_is_a_denial(changes, reason):
+    """A yes to another question is no yes."""
+    assert codes(verdict_of_later(NOW + 6 * MINUTE_NS, approval(**changes))) == [reason]
+
+
+def test_an_approval_of_every_camera_names_them():
+    """A request for every camera may be approved by name; names that are not there count for nothing."""
+    every = {"clip.cameras": ["*"]}
+    grant = verdict_of_later(NOW + 6 * MINUTE_NS, approval(("door", "cellar"), WINDOW, every), ASKING, every)
+    assert [camera.camera for camera in grant.cameras] == ["door"]
+
+
+def test_an_approval_too_late_for_the_cooling_off_is_a_denial():
+    """An approval just before the time-out of a longer wait may leave no time to cool off."""
+    hour = household(standing(terms({"cooling_off": 0}, mode=Mode.ASK), terms(mode=Mode.ASK)))
+    ask = verdict_of_later(NOW, house=hour, changes={"release_by": at(20 * MINUTE_NS)})
+    assert ask.until == NOW + 10 * MINUTE_NS
+    last = approval(changes={"release_by": at(20 * MINUTE_NS)}, signed_at=UtcNs(NOW + 10 * MINUTE_NS - 1))
+    grant = verdict_of_later(NOW + 10 * MINUTE_NS, last, hour, {"release_by": at(20 * MINUTE_NS)})
+    assert grant.not_before == NOW + 20 * MINUTE_NS - 1
+
+
+def test_a_camera_of_unknown_history_is_not_decided_on():
+    """A history that leaves a camera out is a fault of the caller, and never a grant."""
+    with pytest.raises(KeyError):
+        decide(admitted(), household(), History({}), None, NOW, SYNC)
+
+
+def test_quotas_count_what_the_signed_terms_would_have_granted():
+    """A file made tighter for a while must not save up requests for later."""
+    tight = household(standing(terms(), terms(mode=Mode.DENY)))
+    assert isinstance(verdict_of(house=tight), Denial)
+    assert counted(admitted(), tight, history(), NOW, SYNC) == (("door", 10 * MINUTE_NS),)
+    refused = household(standing(terms(mode=Mode.DENY), terms()))
+    assert counted(admitted(), refused, history(), NOW, SYNC) == ()
+    assert counted(admitted(), tight, history(), NOW, ClockState.FLOOR_ONLY) == ()
+
+
+def test_the_trace_names_every_rule_for_every_camera():
+    """``explain`` shows what passed as well as what did not."""
+    steps = trace(admitted({"clip.cameras": ["*"]}), two(), history(), NOW, SYNC)
+    assert {(step.rule, step.camera) for step in steps} == {
+        (rule, camera) for rule in RULES for camera in ("door", "yard")
+    }
+    assert [(step.rule, step.camera, step.reason.code) for step in steps if step.reason] == [
+        ("mode", "yard", "mode-deny")
+    ]
+    general = trace(admitted(), household(paused_until=FOREVER), history(), NOW, ClockState.FLOOR_ONLY)
+    assert [step.reason.code for step in general if step.reason] == ["clock-unsynchronised", "release-paused"]
+
+
+def test_a_grant_is_made_in_one_place():
+    """``Grant(`` stands once in the whole program, in ``decision``."""
+    sources = Path(edge_agent.__file__).parent.rglob("*.py")
+    found = [path.name for path in sources for line in path.read_text().splitlines() if " Grant(" in line]
+    assert found == ["decision.py"]
+
+
+# Properties.
+
+
+KNOWN = standing().consent
+
+
+def house_of(*signed, files=None):
+    """Return a house of verified consents, without the signing: that is tested elsewhere."""
+    known = KNOWN
+    cameras = {}
+    for camera, ours, theirs in zip(strategies.CAMERAS, signed, files or signed, strict=True):
+        consent = replace(known, camera=camera, terms=ours)
+        cameras[camera] = CameraStanding(HOME, consent, None, effective(ours, theirs))
+    return replace(household(), cameras=cameras)
+
+
+three_terms = st.tuples(strategies.terms, strategies.terms, strategies.terms)
+
+
+def offered(verdict):
+    return {} if isinstance(verdict, Denial) else {camera.camera: camera for camera in verdict.cameras}
+
+
+@settings(max_examples=150, deadline=None)
+@given(strategies.requests, three_terms, strategies.histories)
+def test_a_grant_lies_within_request_incident_and_policy(ask, signed, past):
+    """Whatever is granted or offered was asked for, lies in the incident with the padding, and in the terms."""
+    house = house_of(*signed)
+    verdict = decide(ask, house, past, None, NOW, SYNC)
+    request = ask.request
+    for name, camera in offered(verdict).items():
+        own = house.cameras[name].terms
+        assert name in request.cameras or request.cameras == ("*",)
+        assert own.camera.mode in (Mode.AUTO, Mode.ASK)
+        assert camera.quality == request.quality
+        assert not camera.audio or (request.audio and own.camera.audio)
+        assert camera.masks == own.camera.masks
+        assert camera.windows
+        for window in camera.windows:
+            assert request.window.contains(window)
+            assert request.incident.window.widen(own.house.padding).contains(window)
+            assert own.camera.hours.windows(window, house.time_zone) == (window,)
+            assert window.duration_ns <= own.camera.window
+        assert request.incident.category in own.camera.categories
+    if isinstance(verdict, Denial):
+        assert verdict.reasons
+    if isinstance(verdict, Grant):
+        assert verdict.not_before < request.release_by
+        assert all(house.cameras[name].terms.camera.mode is Mode.AUTO for name in offered(verdict))
+
+
+@settings(max_examples=150, deadline=None)
+@given(strategies.requests, three_terms, three_terms, strategies.histories, strategies.moments)
+def test_an_unsigned_file_never_admits_what_the_signed_terms_refuse(ask, signed, files, past, now):
+    """At equal history, an edit of the file takes away or changes nothing: per camera, and for the whole."""
+    before = decide(ask, house_of(*signed), past, None, now, SYNC)
+    after = decide(ask, house_of(*signed, files=files), past, None, now, SYNC)
+    if isinstance(before, Denial):
+        assert isinstance(after, Denial)
+    for name, camera in offered(after).items():
+        wider = offered(before)[name]
+        assert all(any(outer.contains(window) for outer in wider.windows) for window in camera.windows)
+        assert camera.audio <= wider.audio
+        assert set(camera.masks) >= set(wider.masks)
+
+
+@settings(max_examples=150, deadline=None)
+@given(strategies.requests, three_terms, three_terms, strategies.histories, strategies.moments)
+def test_tightening_never_turns_a_refusal_into_a_grant(ask, signed, others, past, now):
+    """Newly signed terms that are tighter never open what was closed."""
+    tighter = tuple(meet(one, other) for one, other in zip(signed, others, strict=True))
+    before = decide(ask, house_of(*signed), past, None, now, SYNC)
+    after = decide(ask, house_of(*tighter), past, None, now, SYNC)
+    assert set(offered(after)) <= set(offered(before))
+
+
+@settings(max_examples=60, deadline=None)
+@given(strategies.requests, three_terms, strategies.histories, st.randoms(use_true_random=False))
+def test_the_order_of_the_rules_does_not_matter(ask, signed, past, rnd: random.Random):
+    """Shuffled rules find the same reasons."""
+    house = house_of(*signed)
+    shuffled = list(RULES.items())
+    rnd.shuffle(shuffled)
+    as_listed = decision._find(ask, house, past, NOW)
+    as_shuffled = decision._find(ask, house, past, NOW, rules=shuffled)
+    assert [set(finding.reasons) for finding in as_listed] == [set(finding.reasons) for finding in as_shuffled]
+
+
+@settings(max_examples=100, deadline=None)
+@given(strategies.requests, three_terms, strategies.histories, strategies.moments, st.integers(1, 60 * DAY_NS))
+def test_time_passing_never_makes_anything_valid(ask, signed, past, now, later):
+    """What is refused now is refused later, all else being equal (nothing here waits to become valid)."""
+    house = house_of(*signed)
+    if isinstance(decide(ask, house, past, None, now, SYNC), Denial):
+        assert isinstance(decide(ask, house, past, None, UtcNs(now + later), SYNC), Denial)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    strategies.requests,
+    three_terms,
+    strategies.histories,
+    st.sets(st.sampled_from([*strategies.CAMERAS, "nowhere"]), min_size=1),
+    strategies.minutes(0, 20),
+    strategies.minutes(1, 20),
+    strategies.minutes(-5, 40),
+)
+def test_an_approval_never_adds(ask, signed, past, cameras, skip, length, when):
+    """With any approval, what is granted was offered without it."""
+    house = house_of(*signed)
+    start = UtcNs(ask.request.window.start + skip)
+    answer = Approval(
+        ask.request.jti,
+        ask.request.payload_sha256,
+        tuple(sorted(cameras)),
+        Window(start, UtcNs(start + length)),
+        "T" * 43,
+        UtcNs(NOW + when),
+    )
+    before = offered(decide(ask, house, past, None, NOW, SYNC))
+    after = decide(ask, house, past, answer, UtcNs(NOW + max(when, 0)), SYNC)
+    for name, camera in offered(after).items():
+        assert name in cameras
+        assert all(any(outer.contains(window) for outer in before[name].windows) for window in camera.windows)
+        assert all(answer.window.contains(window) for window in camera.windows)
+
+
+@settings(max_examples=60, deadline=None)
+@given(strategies.requests, strategies.histories)
+def test_the_unknown_is_denied(ask, past):
+    """Without a signed consent nothing is granted, whatever the file says."""
+    bare = CameraStanding(place=HOME, consent=None, problem=None, terms=None)
+    house = household(*((camera, bare) for camera in strategies.CAMERAS))
+    verdict = decide(ask, house, past, None, NOW, SYNC)
+    assert isinstance(verdict, Denial)
+    assert {reason.code for reason in verdict.reasons} <= {"consent-missing", "camera-unknown"}
+
+
+def test_the_random_cases_reach_every_verdict():
+    """The properties above would say little if everything were refused."""
+    seen = Counter()
+
+    @settings(max_examples=300, deadline=None, database=None, derandomize=True)
+    @given(strategies.requests, three_terms, strategies.histories)
+    def collect(ask, signed, past):
+        seen[type(decide(ask, house_of(*signed), past, None, NOW, SYNC))] += 1
+
+    collect()
+    assert min(seen.values()) > 30, seen
+    assert set(seen) == {Grant, Ask, Denial}
