@@ -14,7 +14,7 @@ from edge_agent import __version__
 from edge_agent.errors import EdgeAgentError
 from edge_agent.terminal import print_error
 
-COMMANDS = ("daemon", "status", "requests", "stops", "ledger", "export")
+COMMANDS = ("init", "enrol", "check", "daemon", "status", "requests", "stops", "ledger", "export")
 """Modules of ``edge_agent.commands``, in the order of the help: first what an installation needs."""
 
 _EPILOG = """\

@@ -1,6 +1,6 @@
 """JSON Schemas of the configuration files, made from the models that check them: for editors, and for nothing else.
 
-Run as ``python -m edge_agent.schema config`` (or ``consent``); prints the schema. A test holds the copies in
+Run as ``python -m edge_agent.schema config`` or ``consent``; prints the schema. A test holds the copies in
 ``config/`` in step.
 """
 
@@ -33,6 +33,20 @@ def _without_defaults_of_parts(node: Any) -> Any:
     return node
 
 
+def _with_sorted_sets(node: Any) -> Any:
+    # A default that is a set comes out in the order of the day's hash seed.
+    if isinstance(node, dict):
+        return {
+            key: sorted(value) if _is_set_default(key, value) else _with_sorted_sets(value)
+            for key, value in node.items()
+        }
+    return [_with_sorted_sets(item) for item in node] if isinstance(node, list) else node
+
+
+def _is_set_default(key: str, value: Any) -> bool:
+    return key == "default" and isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Print the schema of ``config`` or ``consent``."""
     if list(arguments) == ["config"]:
@@ -40,7 +54,12 @@ def main(arguments: Sequence[str]) -> int:
 
         print(encode_schema(Config, "edge-agent.yaml"), end="")
         return 0
-    print("usage: python -m edge_agent.schema config", file=sys.stderr)
+    if list(arguments) == ["consent"]:
+        from edge_agent.consent.policy import make_schema
+
+        print(json.dumps(_with_sorted_sets(make_schema()), indent=2, ensure_ascii=False))
+        return 0
+    print("usage: python -m edge_agent.schema config|consent", file=sys.stderr)
     return 64
 
 
