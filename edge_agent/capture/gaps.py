@@ -9,6 +9,8 @@ from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs
 
 FIRST_PIECE_NS = 10 * SECOND_NS
 PIECE_NS = MINUTE_NS
+SHORTEST_PIECE_NS = SECOND_NS // 5
+"""A reason that held for less does not get a GAP of its own."""
 
 
 class GapKeeper:
@@ -40,7 +42,7 @@ class GapKeeper:
     def because(self, reason: str, now: UtcNs, boot: MonoNs) -> None:
         """Say why there is no footage from now on."""
         if reason != self._reason:
-            if now - self._covered_until >= SECOND_NS:
+            if now - self._covered_until >= SHORTEST_PIECE_NS:
                 self._tell_until(now, boot)
             self._reason = reason
 

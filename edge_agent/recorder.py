@@ -1,0 +1,280 @@
+"""The recorder process: every camera into its ring, until it is told to stop.
+
+Owns the wiring and the status file. Holds the vault's public key and its own signing key; must never hold a key that
+opens footage, and never talk to anything but cameras.
+"""
+
+import ctypes
+import fcntl
+import json
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from edge_agent.buffer.ring import create_ring
+from edge_agent.buffer.writer import RingWriter
+from edge_agent.capture.camera import CameraThread
+from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.rtsp import Endpoint
+from edge_agent.capture.status import LONG_GOP_NS
+from edge_agent.clock import Clock, SystemClock, read_boot_id, read_build_time
+from edge_agent.config import Camera, Config, Quality, load_config
+from edge_agent.control import ControlServer, Peer
+from edge_agent.credentials import Login, find_login, load_logins
+from edge_agent.errors import ConfigError, RingBusyError, UsageError
+from edge_agent.keys import KeyStore
+from edge_agent.ring_sink import RingSink
+from edge_agent.systemd_notify import Notifier
+from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
+
+log = logging.getLogger(__name__)
+
+STATUS_EVERY_NS = 2 * SECOND_NS
+_POLL_S = 0.1
+_JOIN_S = 1.2
+_CLOSE_S = 0.6
+_PR_SET_DUMPABLE = 4
+
+
+class _Stream:
+    """One camera in one quality: its thread and its ring."""
+
+    def __init__(self, thread: CameraThread, sink: RingSink) -> None:
+        self.thread, self.sink = thread, sink
+
+
+class Recorder:
+    """Records all enabled cameras of a configuration.
+
+    Args:
+        config: What to record and where.
+        logins: The cameras' credentials by name.
+        clock: The gateway's clocks.
+        notifier: The line to systemd.
+    """
+
+    def __init__(
+        self, config: Config, logins: Mapping[str, Login], clock: Clock, notifier: Notifier | None = None
+    ) -> None:
+        self._config, self._logins, self._clock = config, logins, clock
+        self._notifier = notifier or Notifier({})
+        self._boot_id = read_boot_id()
+        self._stop = threading.Event()
+        self._streams: dict[str, _Stream] = {}
+        self._status_due = MonoNs(0)
+        self._lock_file: TextIO | None = None
+        keys = KeyStore(config.state_dir, "recorder")
+        self._recorder_key = keys.load_private("recorder")
+        self._vault_public = keys.load_public("vault")
+
+    def stop(self) -> None:
+        """Ask the recorder to end; from any thread or signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Record until ``stop``; everything is synced on return.
+
+        Raises:
+            RingBusyError: Another recorder works on the same state folder.
+        """
+        self._lock_state()
+        control = ControlServer(self._config.control_path("recorder"), self._handlers(), self._stop)
+        try:
+            control.start()
+            for camera, quality in self._config.rings():
+                self._start_stream(camera, quality)
+            self._notifier.ready()
+            while not self._stop.wait(_POLL_S):
+                self._do_chores()
+        finally:
+            self._stop.set()
+            self._notifier.stopping()
+            self._close_streams()
+            control.join()
+            self._write_status()
+            if self._lock_file is not None:
+                self._lock_file.close()
+
+    def _lock_state(self) -> None:
+        folder = self._config.recorder_state_dir
+        for path in (folder, self._config.rings_dir, self._config.gateway.run_dir):
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(f"folder cannot be made: {path}: {error.strerror}") from error
+        self._lock_file = (folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RingBusyError(
+                f"another recorder runs on this state folder: {self._config.state_dir}",
+                hint="`edge-agent status` shows it; one recorder serves all cameras.",
+            ) from None
+
+    def _start_stream(self, camera: Camera, quality: Quality) -> None:
+        name = f"{camera.id}.{quality}"
+        sink = RingSink(name, lambda: self._open_writer(camera, quality), self._clock)
+        thread = CameraThread(
+            name, self._resolver(camera, quality), sink, self._clock, self._stop, covered_until=sink.open()
+        )
+        self._streams[name] = _Stream(thread, sink)
+        thread.start()
+
+    def _open_writer(self, camera: Camera, quality: Quality) -> RingWriter:
+        path = self._config.ring_path(camera.id, quality)
+        if not path.exists():
+            create_ring(
+                path,
+                camera=camera.id,
+                quality=quality,
+                size_bytes=self._config.ring_size_bytes(camera, quality),
+                recorder_key=self._recorder_key,
+                block_size=self._config.buffer.block_size_bytes,
+                now=self._clock.utc(),
+            )
+        return RingWriter.open(
+            path,
+            vault_public=self._vault_public,
+            recorder_key=self._recorder_key,
+            clock=self._clock,
+            boot_id=self._boot_id,
+            sync_every_ns=self._config.buffer.sync_every_ns,
+            keep_for_ns=self._config.keep_for_ns(camera),
+        )
+
+    def _resolver(self, camera: Camera, quality: Quality) -> Callable[[], Endpoint]:
+        def resolve() -> Endpoint:
+            try:
+                login = find_login(self._logins, camera.credentials)
+            except ConfigError as error:
+                raise CaptureError("no-credentials", f"name={camera.credentials}") from error
+            return _endpoint_of(camera, quality, login)
+
+        return resolve
+
+    def _do_chores(self) -> None:
+        now = self._clock.boot()
+        if now >= self._status_due:
+            self._status_due = MonoNs(now + STATUS_EVERY_NS)
+            self._write_status()
+        if all(stream.thread.is_alive() for stream in self._streams.values()):
+            self._notifier.alive(now)
+
+    def _close_streams(self) -> None:
+        deadline = self._clock.boot() + int(_JOIN_S * SECOND_NS)
+        for name, stream in self._streams.items():
+            left_ns = max(0, deadline - self._clock.boot())
+            if not stream.thread.join(left_ns / SECOND_NS):
+                # FFmpeg cannot be interrupted while it opens a session; the thread holds nothing that is not stored.
+                log.warning("camera did not stop in time stream=%s", name)
+        for name, stream in self._streams.items():
+            if not stream.sink.close(_CLOSE_S):
+                log.error("ring did not close in time stream=%s", name)
+
+    # Status and commands
+
+    def status(self) -> dict[str, Any]:
+        """Return how everything does, as JSON values."""
+        cameras = {name: _status_of(stream) for name, stream in self._streams.items()}
+        for camera in self._config.cameras:
+            if not camera.enabled:
+                cameras[f"{camera.id}.main"] = {"state": "off", "since": "", "reason": "disabled"}
+        return {
+            "written_at": encode_rfc3339(self._clock.utc()),
+            "boot_id": self._boot_id.hex(),
+            "pid": os.getpid(),
+            "clock": self._clock.state().value,
+            "cameras": cameras,
+        }
+
+    def _write_status(self) -> None:
+        status = self.status()
+        states = [camera["state"] for camera in status["cameras"].values()]
+        self._notifier.status(f"{states.count('recording')} of {len(self._streams)} streams recording")
+        try:
+            write_atomically(self._config.status_path, json.dumps(status, indent=1).encode())
+        except OSError as error:
+            log.warning("status not written path=%s: %s", self._config.status_path, error.strerror)
+
+    def _handlers(self) -> Mapping[str, Callable[[Mapping[str, Any], Peer], Mapping[str, Any]]]:
+        return {"status": lambda *_: self.status(), "erase": self._erase, "confirm-clock": self._confirm_clock}
+
+    def _chosen(self, camera: object) -> list[tuple[str, _Stream]]:
+        chosen = [(n, s) for n, s in self._streams.items() if camera in ("*", n.rpartition(".")[0])]
+        if not chosen:
+            raise UsageError(f"no such camera: {str(camera)[:40]!r}")
+        return chosen
+
+    def _erase(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
+        try:
+            window = Window.parse(request["start"], request["end"]) if "start" in request else None
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"not a window: {error}") from error
+        erased = {}
+        for name, stream in self._chosen(request.get("camera", "*")):
+            blocks = stream.sink.erase(window)
+            erased[name] = [{"block": b.seq, "window": str(b.window) if b.window else None} for b in blocks]
+            log.info("erased stream=%s blocks=%d uid=%d", name, len(blocks), peer.uid)
+        return {"erased": erased}
+
+    def _confirm_clock(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
+        for name, stream in self._chosen(request.get("camera", "*")):
+            stream.sink.confirm_clock()
+            log.info("clock confirmed stream=%s uid=%d", name, peer.uid)
+        return {}
+
+
+def _endpoint_of(camera: Camera, quality: Quality, login: Login | None) -> Endpoint:
+    url = camera.url if quality == "main" or camera.sub is None else camera.sub.url
+    if url is None:
+        raise CaptureError("onvif-failed", "not supported yet: give the url")
+    return Endpoint(
+        url=url,
+        username=login.username if login else "",
+        password=login.password if login else "",
+        transport=camera.transport,
+        audio=camera.audio,
+        ca_file=str(camera.tls.ca_file) if camera.tls and camera.tls.ca_file else "",
+    )
+
+
+def _status_of(stream: _Stream) -> dict[str, Any]:
+    facts = {**stream.thread.status.snapshot(), **stream.sink.facts()}
+    facts["since"] = encode_rfc3339(UtcNs(facts["since"]))
+    if facts["storage"] != "ok":
+        facts["warning"] = f"nothing is stored: {facts['storage']}"
+    elif facts.get("gop_ns", 0) > LONG_GOP_NS:
+        facts["warning"] = (
+            f"a keyframe only every {facts['gop_ns'] / 1e9:.1f}s: so much may be missing at a clip's start"
+        )
+    return facts
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a small file as a whole, readable by the group; a reader sees the old one or the new one."""
+    draft = path.with_name(path.name + ".new")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)
+    draft.rename(path)
+
+
+def forbid_dumps() -> None:
+    """Keep this process's memory out of core files and away from other processes of the same user."""
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def main(config_path: Path) -> int:
+    """Run the recorder until SIGTERM or SIGINT; returns the exit code."""
+    forbid_dumps()
+    config = load_config(config_path)
+    clock = SystemClock(read_build_time(), trust_wall_clock=config.clock.trust == "wall-clock")
+    recorder = Recorder(config, load_logins(config.credentials_file), clock, Notifier())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: recorder.stop())
+    recorder.run()
+    return os.EX_OK

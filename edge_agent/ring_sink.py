@@ -1,0 +1,216 @@
+"""From a camera's records to its ring, through every failure of the disk.
+
+Owns the one ``RingWriter`` of a stream: opens it, tries again after an error, tells afterwards what was lost. A ring's
+trouble never reaches the camera's thread as an exception, and never another ring.
+"""
+
+import json
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from edge_agent.buffer.format import FLAG_CONTINUES, Kind
+from edge_agent.buffer.writer import Draft, ErasedBlock, RingWriter
+from edge_agent.capture.records import ClockNote, Gap, Gop, RunInfo
+from edge_agent.clock import Clock
+from edge_agent.errors import RecordTooLargeError, RingError, UnavailableError
+from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY_NS = 2 * SECOND_NS
+LONGEST_RETRY_NS = MINUTE_NS
+_MAYBE_UNSYNCED_NS = 5 * SECOND_NS
+
+
+class RingSink:
+    """Stores one stream's records. The camera's thread writes; control commands may erase in between.
+
+    Args:
+        name: ``<camera>.<quality>``.
+        open_writer: Opens the ring, and makes it first where there is none.
+        clock: The gateway's clocks.
+    """
+
+    def __init__(self, name: str, open_writer: Callable[[], RingWriter], clock: Clock) -> None:
+        self._name, self._open_writer, self._clock = name, open_writer, clock
+        self._lock = threading.Lock()
+        self._writer: RingWriter | None = None
+        self._is_closed = False
+        self._retry_at = clock.boot()
+        self._retry_ns = FIRST_RETRY_NS
+        self._error = ""
+        self._last_run: Draft | None = None
+        self._recent: deque[tuple[MonoNs, UtcNs]] = deque()
+        self._lost_from: UtcNs | None = None
+
+    @property
+    def error(self) -> str:
+        """Why the ring cannot be written at the moment; empty where it can."""
+        return self._error
+
+    def open(self) -> UtcNs | None:
+        """Open the ring now; return the end of what it holds, or None where it cannot be opened or is empty."""
+        with self._lock:
+            self._reopen()
+            return self._writer.newest_ns or None if self._writer else None
+
+    def gop(self, gop: Gop) -> None:
+        """Store footage."""
+        flags = FLAG_CONTINUES if gop.continues else 0
+        self._store(Draft(Kind.GOP, gop.start_ns, gop.duration_ns, gop.boot_ns, gop.payload, gop.commitment, flags))
+
+    def gap(self, gap: Gap) -> None:
+        """Store a hole."""
+        self._store(_note(Kind.GAP, gap.start_ns, gap.boot_ns, {"reason": gap.reason}, gap.duration_ns))
+
+    def run(self, run: RunInfo) -> None:
+        """Store the facts of a run; again after the ring was opened anew."""
+        draft = _note(Kind.RUN, run.start_ns, run.boot_ns, run.facts)
+        self._store(draft)
+        self._last_run = draft
+
+    def clock(self, note: ClockNote) -> None:
+        """Store a note about the clocks."""
+        self._store(_note(Kind.CLOCK, note.start_ns, note.boot_ns, note.facts))
+
+    def tick(self) -> None:
+        """Sync, close, expire what is due; try again where the ring had failed."""
+        with self._lock:
+            if self._writer is None:
+                self._reopen_if_due()
+                return
+            try:
+                self._writer.tick()
+            except (RingError, OSError) as error:
+                self._fail(error)
+
+    def erase(self, window: Window | None) -> list[ErasedBlock]:
+        """Destroy the keys of all blocks that hold anything of a window.
+
+        Raises:
+            RingError: The ring failed meanwhile, or is not open.
+        """
+        with self._lock:
+            return self._demand().erase(window)
+
+    def confirm_clock(self) -> None:
+        """Let retention follow the wall clock as it is now."""
+        with self._lock:
+            self._demand().confirm_clock()
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what the status tells of the ring."""
+        facts: dict[str, Any] = {"storage": self._error or "ok"}
+        # No waiting for a disk: without the lock at hand the status goes without the ring's head.
+        if self._lock.acquire(timeout=0.05):
+            try:
+                if self._writer is not None:
+                    seq, chain = self._writer.head
+                    facts |= {"ring_id": self._writer.superblock.ring_id.hex(), "seq": seq, "chain": chain.hex()}
+                    facts["clock_held_back"] = self._writer.is_clock_held_back
+            finally:
+                self._lock.release()
+        return facts
+
+    def close(self, timeout_s: float) -> bool:
+        """Sync and let go of the ring for good; False where a disk did not answer in time."""
+        if not self._lock.acquire(timeout=timeout_s):
+            return False
+        try:
+            self._is_closed = True
+            if self._writer is not None:
+                writer, self._writer = self._writer, None
+                writer.close()
+            return True
+        except (RingError, OSError) as error:
+            log.error("ring not closed cleanly stream=%s: %s", self._name, error)
+            return False
+        finally:
+            self._lock.release()
+
+    def _demand(self) -> RingWriter:
+        if self._writer is None:
+            raise UnavailableError(f"ring is not open: stream={self._name}: {self._error or 'closing'}")
+        return self._writer
+
+    def _store(self, draft: Draft) -> None:
+        with self._lock:
+            self._reopen_if_due()
+            if self._writer is None:
+                self._lose(draft)
+                return
+            try:
+                if self._lost_from is not None:
+                    self._tell_loss(self._writer, draft)
+                self._writer.append(draft)
+                self._remember(draft)
+            except RecordTooLargeError as error:
+                log.error("record dropped stream=%s: %s", self._name, error)
+                self._lose(draft)
+            except (RingError, OSError) as error:
+                self._fail(error)
+                self._lose(draft)
+
+    def _remember(self, draft: Draft) -> None:
+        now = self._clock.boot()
+        self._recent.append((now, draft.start_ns))
+        while self._recent[0][0] < now - _MAYBE_UNSYNCED_NS:
+            self._recent.popleft()
+
+    def _lose(self, draft: Draft) -> None:
+        if draft.duration_ns:
+            self._lost_from = draft.start_ns if self._lost_from is None else min(self._lost_from, draft.start_ns)
+
+    def _tell_loss(self, writer: RingWriter, draft: Draft) -> None:
+        """Store the hole that a failure made, before the first record after it."""
+        if self._lost_from is not None and draft.start_ns > self._lost_from:
+            duration_ns = draft.start_ns - self._lost_from
+            boot = MonoNs(max(0, draft.boot_ns - duration_ns))
+            writer.append(_note(Kind.GAP, self._lost_from, boot, {"reason": "storage"}, duration_ns))
+        self._lost_from = None
+
+    def _fail(self, error: Exception) -> None:
+        """Let go of a ring that failed; what may not have been synced counts as lost."""
+        writer, self._writer = self._writer, None
+        if self._recent:
+            first = min(start for _, start in self._recent)
+            self._lost_from = first if self._lost_from is None else min(first, self._lost_from)
+            self._recent.clear()
+        if writer is not None:
+            try:
+                writer.close()
+            except (RingError, OSError):
+                log.debug("failed ring not closed stream=%s", self._name)
+        self._note_error(error)
+
+    def _note_error(self, error: Exception) -> None:
+        text = str(error)
+        if text != self._error:
+            log.error("ring cannot be written stream=%s: %s %s", self._name, text, getattr(error, "hint", ""))
+        self._error = text
+        self._retry_at = MonoNs(self._clock.boot() + self._retry_ns)
+        self._retry_ns = min(LONGEST_RETRY_NS, 2 * self._retry_ns)
+
+    def _reopen_if_due(self) -> None:
+        if self._writer is None and not self._is_closed and self._clock.boot() >= self._retry_at:
+            self._reopen()
+
+    def _reopen(self) -> None:
+        try:
+            self._writer = self._open_writer()
+            if self._last_run is not None:
+                self._writer.append(self._last_run)
+        except (RingError, OSError) as error:
+            self._fail(error)
+            return
+        if self._error:
+            log.info("ring can be written again stream=%s", self._name)
+        self._error, self._retry_ns = "", FIRST_RETRY_NS
+
+
+def _note(kind: Kind, start: UtcNs, boot: MonoNs, facts: Mapping[str, Any], duration_ns: int = 0) -> Draft:
+    payload = json.dumps(facts, separators=(",", ":"), ensure_ascii=False).encode()
+    return Draft(kind, start, duration_ns, boot, payload)

@@ -1,0 +1,252 @@
+"""The recorder as a process: simulated cameras in, rings out."""
+
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edge_agent.buffer.format import Kind
+from edge_agent.buffer.reader import RingReader, StoredRecord
+from edge_agent.consent.request import Quality
+from edge_agent.consent.verdict import ExportOrder
+from edge_agent.control import call
+from edge_agent.demo.camera import CameraSettings, SimulatedCamera
+from edge_agent.demo.rtsp_server import Account
+from edge_agent.keys import KeyStore
+from edge_agent.media import Track, Unit, open_payload, record_commitment
+from edge_agent.nut import read_nut
+from edge_agent.provision import create_state
+from edge_agent.units import DAY_NS, SECOND_NS, UtcNs, Window
+
+pytestmark = pytest.mark.peer
+
+
+class Gateway:
+    """A gateway's folders, configuration and recorder process."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.state = root / "state"
+        create_state(self.state, "a passphrase for a test")
+        self.run_dir = root / "run"
+        self.config = root / "edge-agent.yaml"
+        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+
+    def configure(self, cameras: dict[str, str], size: str = "16MiB", login: bool = False) -> None:
+        lines = [f"gateway: {{state_dir: {self.state}, run_dir: {self.run_dir}}}", "clock: {trust: wall-clock}"]
+        lines += [f"buffer: {{size: {size}, block_size: 1MiB}}", "cameras:"]
+        for camera, url in cameras.items():
+            lines.append(f"  - {{id: {camera}, url: '{url}'{', credentials: cam' if login else ''}}}")
+        self.config.write_text("\n".join(lines) + "\n")
+
+    def add_login(self, username: str, password: str) -> None:
+        path = self.root / "credentials.yaml"
+        path.touch(0o600)
+        path.write_text(json.dumps({"cam": {"username": username, "password": password}}))
+
+    @contextmanager
+    def recorder(self) -> Iterator["subprocess.Popen[str]"]:
+        command = [sys.executable, "-m", "edge_agent", "record", "--config", str(self.config)]
+        with subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+                    try:
+                        process.wait(10)
+                    except subprocess.TimeoutExpired:
+                        process.kill()
+
+    def status(self) -> dict[str, dict[str, object]]:
+        path = self.run_dir / "recorder-status.json"
+        return json.loads(path.read_text())["cameras"] if path.exists() else {}
+
+    def wait_for(self, condition: Callable[[dict[str, dict[str, object]]], bool], limit_s: float = 25) -> None:
+        deadline = time.monotonic() + limit_s
+        while not condition(self.status()):
+            assert time.monotonic() < deadline, self.status()
+            time.sleep(0.1)
+
+    def read(self, camera: str) -> list[StoredRecord]:
+        vault = KeyStore(self.state, "releaser").load_private("vault")
+        now = time.time_ns()
+        window = Window(UtcNs(now - DAY_NS), UtcNs(now + DAY_NS))
+        order = ExportOrder("test", camera, Quality.MAIN, window, "", UtcNs(now))
+        reader = RingReader.open(self.state / "rings" / f"{camera}.main.ring", vault)
+        try:
+            return list(reader.read_own(order))
+        finally:
+            reader.close()
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Gateway:
+    return Gateway(tmp_path)
+
+
+def is_recording(status: dict[str, dict[str, object]], *names: str) -> bool:
+    return all(status.get(name, {}).get("state") == "recording" for name in names)
+
+
+def footage_of(records: list[StoredRecord]) -> list[StoredRecord]:
+    return [record for record in records if record.header.kind is Kind.GOP]
+
+
+def test_recorded_footage_opens_with_the_vault_key_alone(gateway: Gateway) -> None:
+    """Two cameras are recorded into rings whose records adjoin, keep their commitment and hold no plaintext."""
+    account = Account("owner", "p@ss:w/rd")
+    gateway.add_login("owner", "p@ss:w/rd")
+    with (
+        SimulatedCamera(CameraSettings(account=account)) as door,
+        SimulatedCamera(CameraSettings(account=account)) as yard,
+    ):
+        gateway.configure({"door": door.url, "yard": yard.url}, login=True)
+        with gateway.recorder() as process:
+            gateway.wait_for(lambda status: is_recording(status, "door.main", "yard.main"))
+            first = gateway.status()["door.main"]
+            gateway.wait_for(
+                lambda status: status["door.main"]["last_record_ns"] > first["last_record_ns"] + 3 * SECOND_NS
+            )
+            asked = call(gateway.run_dir / "recorder.sock", "status")
+            process.terminate()
+            assert process.wait(10) == 0
+            log = process.stderr.read()
+    assert asked["cameras"]["door.main"]["codec"] == "h264"
+    assert "p@ss" not in log
+    assert "p%40ss" not in log
+    for camera in ("door", "yard"):
+        records = gateway.read(camera)
+        footage = footage_of(records)
+        assert sum(record.header.duration_ns for record in footage) >= 3 * SECOND_NS
+        ends = [record.header.start_ns + record.header.duration_ns for record in footage]
+        assert ends[:-1] == [record.header.start_ns for record in footage[1:]]
+        for record in footage:
+            check_commitment(record)
+        kinds = [record.header.kind for record in records]
+        assert Kind.RUN in kinds[: kinds.index(Kind.GOP)]
+        raw = (gateway.state / "rings" / f"{camera}.main.ring").read_bytes()
+        assert b"nut/multimedia" not in raw
+        assert b"recorder-stopped" not in raw
+
+
+def check_commitment(record: StoredRecord) -> None:
+    salt, nut = open_payload(record.plaintext)
+    tracks, packets = read_nut(nut)
+    described = [Track(track.index, track.codec, track.time_base, track.extradata) for track in tracks]
+    units = [Unit(packet.track, packet.pts, packet.data) for packet in packets]
+    assert record_commitment(salt, described, units) == record.header.commitment
+
+
+def test_kill_loses_at_most_five_seconds(gateway: Gateway) -> None:
+    """After kill -9 and a restart the ring holds everything up to five seconds before, then a GAP, then footage."""
+    with SimulatedCamera() as door:
+        gateway.configure({"door": door.url})
+        with gateway.recorder() as process:
+            gateway.wait_for(lambda status: is_recording(status, "door.main"))
+            first = gateway.status()["door.main"]["last_record_ns"]
+            gateway.wait_for(lambda status: status["door.main"]["last_record_ns"] > first + 6 * SECOND_NS)
+            killed_ns = time.time_ns()
+            process.send_signal(signal.SIGKILL)
+            process.wait(10)
+        (gateway.run_dir / "recorder-status.json").unlink()
+        before = footage_of(gateway.read("door"))[-1].header
+        assert killed_ns - (before.start_ns + before.duration_ns) <= 5 * SECOND_NS
+        with gateway.recorder():
+            gateway.wait_for(lambda status: is_recording(status, "door.main"))
+    records = gateway.read("door")
+    gaps = [json.loads(r.plaintext)["reason"] for r in records if r.header.kind is Kind.GAP]
+    assert "recorder-stopped" in gaps
+    spans = sorted(
+        (r.header.start_ns, r.header.start_ns + r.header.duration_ns) for r in records if r.header.duration_ns
+    )
+    assert all(end == start for (_, end), (start, _) in itertools.pairwise(spans))
+
+
+def test_one_camera_down_leaves_the_other_alone(gateway: Gateway) -> None:
+    """A camera that refuses the password, one that is off and one whose name for credentials is missing say so each."""
+    gateway.add_login("owner", "wrong")
+    with SimulatedCamera() as door, SimulatedCamera(CameraSettings(account=Account("owner", "right"))) as yard:
+        gateway.configure({"door": door.url, "yard": yard.url, "gate": "rtsp://127.0.0.1:9/cam"}, login=True)
+        with gateway.recorder():
+            gateway.wait_for(
+                lambda s: (
+                    is_recording(s, "door.main")
+                    and s["yard.main"].get("reason") == "unauthorized"
+                    and s["gate.main"].get("reason") == "unreachable"
+                )
+            )
+
+
+def test_ring_that_cannot_be_made_stops_nobody_else(gateway: Gateway) -> None:
+    """One ring's path is taken by something else: that stream says so, the other records."""
+    (gateway.state / "rings").mkdir(exist_ok=True)
+    (gateway.state / "rings" / "yard.main.ring").write_bytes(b"not a ring" * 1000)
+    with SimulatedCamera() as door, SimulatedCamera() as yard:
+        gateway.configure({"door": door.url, "yard": yard.url})
+        with gateway.recorder():
+            gateway.wait_for(lambda s: is_recording(s, "door.main") and s["yard.main"]["storage"] != "ok")
+    assert footage_of(gateway.read("door"))
+
+
+def test_second_recorder_is_refused(gateway: Gateway) -> None:
+    """A second recorder on the same folder ends at once with words, and takes nothing from the first."""
+    with SimulatedCamera() as door:
+        gateway.configure({"door": door.url})
+        with gateway.recorder():
+            gateway.wait_for(lambda status: is_recording(status, "door.main"))
+            with gateway.recorder() as second:
+                assert second.wait(20) == os.EX_TEMPFAIL
+                assert "another recorder" in second.stderr.read()
+            assert call(gateway.run_dir / "recorder.sock", "status")["cameras"]["door.main"]["state"] == "recording"
+
+
+def test_stop_takes_at_most_two_seconds_even_with_a_mute_camera(gateway: Gateway) -> None:
+    """SIGTERM ends the process in time while one camera is being opened and does not answer."""
+    with SimulatedCamera() as door, SimulatedCamera() as mute:
+        mute.fault("mute")
+        gateway.configure({"door": door.url, "mute": mute.url})
+        with gateway.recorder() as process:
+            gateway.wait_for(lambda status: is_recording(status, "door.main"))
+            process.terminate()
+            assert process.wait(3.0) == 0
+    assert footage_of(gateway.read("door"))
+
+
+def test_systemd_is_told(gateway: Gateway, tmp_path: Path) -> None:
+    """READY, STATUS, WATCHDOG and STOPPING reach the notification socket."""
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line, SimulatedCamera() as door:
+        line.bind(address)
+        line.settimeout(15)
+        gateway.environment |= {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "900000"}
+        gateway.configure({"door": door.url})
+        seen = set()
+        with gateway.recorder() as process:
+            while not {"READY", "STATUS", "WATCHDOG"} <= seen:
+                seen.add(line.recv(4096).decode().split("=")[0])
+            process.terminate()
+            while "STOPPING" not in seen:
+                seen.add(line.recv(4096).decode().split("=")[0])
+
+
+def test_erase_destroys_what_it_says(gateway: Gateway) -> None:
+    """Erasing through the control socket leaves nothing to read, and recording goes on."""
+    with SimulatedCamera() as door:
+        gateway.configure({"door": door.url})
+        with gateway.recorder():
+            gateway.wait_for(lambda status: is_recording(status, "door.main"))
+            answer = call(gateway.run_dir / "recorder.sock", "erase", camera="door")
+            erased_ns = time.time_ns()
+            assert answer["erased"]["door.main"]
+            gateway.wait_for(lambda status: status["door.main"]["last_record_ns"] > erased_ns + 2 * SECOND_NS)
+    assert all(record.header.start_ns > erased_ns - 3 * SECOND_NS for record in footage_of(gateway.read("door")))
