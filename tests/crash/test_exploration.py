@@ -53,7 +53,7 @@ def test_page_is_durable_before_its_records_and_records_never_change(seed: int, 
 
 
 def test_no_block_number_has_two_keys(keys: Keys) -> None:
-    """I4: over restarts, every block number with a record has one sealed key, and each index is written with one body."""
+    """I4: over restarts, every block number has one sealed key, and each index is written with one body."""
     for seed in SEEDS:
         work = Explorer(seed, keys).work
         bodies: dict[tuple[bytes, bytes], bytes] = {}
