@@ -10,10 +10,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from edge_agent.process import stop_on_signals
 
 log = logging.getLogger(__name__)
 
@@ -76,9 +77,7 @@ def _end_with_parent() -> None:
 
 def main(config_path: Path) -> int:
     """Watch both processes until SIGTERM or SIGINT, then stop them; 0, or the code of configuration errors."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()
     watched = [
         Watched(name, [sys.executable, "-m", "edge_agent", name, "--config", str(config_path)])
         for name in ("record", "release")

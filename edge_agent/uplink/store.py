@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from edge_agent.errors import UnsupportedVersionError
 from edge_agent.units import UtcNs
+from edge_agent.uplink import ledger
 
 SCHEMA_VERSION = 1
 _BUSY_TIMEOUT_S = 5.0
@@ -151,6 +152,7 @@ class Store:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._lock = threading.RLock()
         self._connection = sqlite3.connect(
             path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
@@ -165,6 +167,7 @@ class Store:
             )
         if version == 0:
             self._connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+        ledger.create_tables(self._connection)
 
     def __enter__(self) -> Self:
         return self
@@ -176,6 +179,15 @@ class Store:
         """Close the file."""
         with self._lock:
             self._connection.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Open a second, read-only connection for the time of the block: for long reads beside the writers."""
+        connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S)
+        try:
+            yield connection
+        finally:
+            connection.close()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

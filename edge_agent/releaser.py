@@ -1,0 +1,298 @@
+"""The releaser: the process that talks to the internet and never to a camera.
+
+Wires the uplink's rooms together and does no work itself. Opens rings read-only; holds the vault's private key, the
+gateway's signing key and its TLS key.
+"""
+
+import json
+import logging
+import os
+import ssl
+import threading
+from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from edge_agent import __version__
+from edge_agent.clock import Clock, ClockState, SystemClock, read_build_time
+from edge_agent.config import Config, load_config
+from edge_agent.consent.request import Quality
+from edge_agent.consent.verdict import Ask, Verdict
+from edge_agent.control import Answer, ControlServer, Peer
+from edge_agent.enrolment import Enrolment, load_enrolment
+from edge_agent.errors import RingError
+from edge_agent.geo import geohash_encode
+from edge_agent.keys import KeyStore, thumbprint
+from edge_agent.process import harden, stop_on_signals
+from edge_agent.systemd_notify import Notifier
+from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339
+from edge_agent.uplink import ledger
+from edge_agent.uplink.builder import BundleBuilder
+from edge_agent.uplink.carrier import Carrier
+from edge_agent.uplink.checkpoint import ledger_origin
+from edge_agent.uplink.docket import Docket
+from edge_agent.uplink.footage import Footage
+from edge_agent.uplink.intake import TRUST_TOPIC, Intake
+from edge_agent.uplink.jobs import Jobs
+from edge_agent.uplink.judge import Judge
+from edge_agent.uplink.ledger_desk import LedgerDesk
+from edge_agent.uplink.mqtt import Broker, BrokerSettings, Subscription
+from edge_agent.uplink.owner import OwnerDesk
+from edge_agent.uplink.release import ReleaseWorker
+from edge_agent.uplink.sender import Sender
+from edge_agent.uplink.staging import Staging
+from edge_agent.uplink.standing import Standing
+from edge_agent.uplink.store import OPEN_STATES, RequestState, Store, StoredRequest
+from edge_agent.uplink.tally import Tally
+from edge_agent.uplink.tls import TlsIdentity, build_client_context
+from edge_agent.uplink.trust import Roots
+from edge_agent.uplink.trust_store import TrustStore
+
+log = logging.getLogger(__name__)
+
+_TURN_S = 1.0
+_RETRY_S = 5.0
+_FLOOR_S = 600.0
+_HOUR_S = 3600.0
+CHECKPOINT_HOUR_UTC = 3
+"""When the daily checkpoint leaves: at the same time every day, whatever happened."""
+
+
+def main(config_path: Path) -> int:
+    """Run until SIGTERM or SIGINT."""
+    harden()
+    stop = stop_on_signals()
+    config = load_config(config_path)
+    with Store(config.store_path) as store:
+        releaser = Releaser(config, load_enrolment(config.uplink.enrolment), store, stop)
+        releaser.run()
+    return os.EX_OK
+
+
+class Releaser:
+    """All rooms of the process, and its life.
+
+    Args:
+        config: ``edge-agent.yaml``.
+        enrolment: The RTCC that this gateway belongs to.
+        store: The process's memory.
+        stop: Ends everything.
+    """
+
+    def __init__(self, config: Config, enrolment: Enrolment, store: Store, stop: threading.Event) -> None:
+        self._config = config
+        self._enrolment = enrolment
+        self._store = store
+        self._stop = stop
+        keys = KeyStore(config.state_dir, "releaser")
+        self._key = keys.load_private("gateway")
+        self._custody = keys.custody_level()
+        self._clock: Clock = SystemClock(
+            max(read_build_time(), store.load_floor()), trust_wall_clock=config.clock.trust == "wall-clock"
+        )
+        roots = Roots(enrolment.threshold, {thumbprint(root): root for root in enrolment.roots})
+        self._trust = TrustStore(store, roots, self._clock)
+        self._tally = Tally()
+        self._standing = Standing(config, enrolment, keys.load_public("owner"), store)
+        self._judge = Judge(
+            enrolment, _cell(config), keys.load_public("owner"), store, self._standing, self._trust, self._clock
+        )
+        self._docket = Docket(store, enrolment.gateway, self._key)
+        self._footage = Footage(config, keys.load_private("vault"), keys.load_public("recorder"))
+        identity = TlsIdentity(enrolment.ca_pem, enrolment.certificate_pem, keys.load_private("tls"))
+        self._intake = Intake(store, self._judge, self._docket, self._trust, self._tally, self._clock, self._on_verdict)
+        self._broker = Broker(_broker_settings(config, enrolment, identity), self._intake.handle, self._clock)
+        self._worker = self._make_worker(build_client_context(identity), keys)
+        self._sender = Sender(store, self._broker, self._clock, self._worker.confirm, stop)
+        self._jobs = Jobs(self._clock, self._plan, stop)
+        self._ledger = LedgerDesk(store, enrolment.gateway, self._key, self._clock)
+        self._desk = OwnerDesk(
+            enrolment.gateway,
+            keys.load_public("owner"),
+            tuple(camera.id for camera in config.cameras),
+            store,
+            self._judge,
+            self._docket,
+            self._worker,
+            self._clock,
+            self._on_end,
+        )
+        handlers = {"status": self._status, **self._desk.handlers, **self._ledger.handlers}
+        self._control = ControlServer(config.control_path("releaser"), handlers, stop)
+
+    def run(self) -> None:
+        """Start every thread, watch them, stop them."""
+        notifier = Notifier()
+        self._control.start()
+        self._worker.start()
+        self._sender.start()
+        self._jobs.start()
+        self._broker.start()
+        log.info("releaser runs gateway=%s version=%s", self._enrolment.gateway, __version__)
+        notifier.ready()
+        while not self._stop.wait(_TURN_S):
+            now = self._clock.boot()
+            if self._broker.is_live(now) and self._worker.is_alive() and self._sender.is_alive():
+                notifier.alive(now)
+        notifier.stopping()
+        self._broker.close()
+        self._enter_tally(running=True)
+        for part in (self._sender, self._worker, self._jobs, self._control):
+            part.join()
+
+    # Parts
+
+    def _make_worker(self, context: ssl.SSLContext, keys: KeyStore) -> ReleaseWorker:
+        config, enrolment = self._config, self._enrolment
+        staging = Staging(config.staging_dir, config.uplink.staging_size_bytes)
+        builder = BundleBuilder(
+            config,
+            enrolment.gateway,
+            self._key,
+            keys.load_public("recorder"),
+            self._custody,
+            self._footage,
+            self._standing,
+            lambda: self._trust.bundle,
+            self._clock,
+        )
+        carrier = Carrier(
+            enrolment, context, staging, self._clock, config.uplink.bandwidth_bytes_per_s, self._is_upload_hour
+        )
+        origin = ledger_origin(enrolment.gateway)
+        return ReleaseWorker(
+            self._store,
+            self._judge,
+            self._docket,
+            builder,
+            carrier,
+            staging,
+            lambda connection, now: ledger.checkpoint(connection, origin, self._key, now),
+            self._clock,
+            self._on_end,
+            self._stop,
+        )
+
+    def _is_upload_hour(self) -> bool:
+        hours = self._config.uplink.upload_hours
+        local = datetime.fromtimestamp(self._clock.utc() // SECOND_NS, ZoneInfo(self._config.gateway.time_zone))
+        return not hours or any(each.contains(local.hour * 60 + local.minute) for each in hours)
+
+    # What happens to requests
+
+    def _on_verdict(self, request: StoredRequest, verdict: Verdict) -> None:
+        if isinstance(verdict, Ask):
+            self._plan_ask(self._jobs, request)
+        self._worker.wake()
+
+    def _on_end(self, request: StoredRequest) -> None:
+        self._footage.drop_holds(request.jti)
+
+    # What is due at a time
+
+    def _plan(self, jobs: Jobs) -> None:
+        for request in self._store.list_requests((RequestState.ASKED,)):
+            self._plan_ask(jobs, request)
+        jobs.every("waiting", _RETRY_S, self._intake.retry_waiting)
+        jobs.every("floor", _FLOOR_S, self._save_floor)
+        jobs.every("tally", _FLOOR_S, self._enter_tally)
+        jobs.every("heads", _HOUR_S, self._enter_heads)
+        self._plan_checkpoint(jobs)
+
+    def _plan_ask(self, jobs: Jobs, request: StoredRequest) -> None:
+        jobs.at(f"ask {request.id}", request.due, partial(self._end_ask, request.id))
+
+    def _end_ask(self, request_id: int) -> None:
+        request = self._store.read_request(request_id)
+        if request.state is RequestState.ASKED:
+            self._desk.refuse(request, "owner-silent")
+
+    def _plan_checkpoint(self, jobs: Jobs) -> None:
+        day_s = 24 * 3600
+        now_s = self._clock.utc() // SECOND_NS
+        next_s = (now_s - CHECKPOINT_HOUR_UTC * 3600) // day_s * day_s + day_s + CHECKPOINT_HOUR_UTC * 3600
+        jobs.at("checkpoint", UtcNs(next_s * SECOND_NS), lambda: self._send_checkpoint(jobs))
+
+    def _send_checkpoint(self, jobs: Jobs) -> None:
+        try:
+            self._broker.set_state(encode_state(online=True, checkpoint=self._ledger.checkpoint()))
+        finally:
+            self._plan_checkpoint(jobs)
+
+    def _save_floor(self) -> None:
+        if self._clock.state() is ClockState.SYNCHRONISED:
+            self._store.save_floor(self._clock.utc())
+
+    def _enter_tally(self, *, running: bool = False) -> None:
+        with self._store.transaction() as connection:
+            entered = self._tally.enter(connection, self._clock.utc(), running=running)
+        self._tally.forget(entered)
+
+    def _enter_heads(self) -> None:
+        """Enter where every ring stands, so that the recorder's key alone cannot rewrite what was recorded."""
+        heads: dict[str, str] = {}
+        for camera, quality in self._config.rings():
+            try:
+                with self._footage.open(camera.id, Quality(quality)) as reader:
+                    seq, chain = reader.head()
+                heads[f"{camera.id}.{quality}"] = f"{seq}:{chain.hex()}"
+            except RingError as error:
+                log.warning("ring has no head to enter: %s", error)
+        with self._store.transaction() as connection:
+            ledger.append(connection, "rings", {"heads": heads}, self._clock.utc())
+
+    # Control socket
+
+    def _status(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+        now = self._clock.utc()
+        bundle, broker = self._trust.bundle, self._broker.status()
+        household = self._standing.household(now)
+        consents = {}
+        for name, standing in household.cameras.items():
+            ends = None if standing.consent is None else encode_rfc3339(standing.consent.valid_until)
+            consents[name] = "revoked" if standing.revoked else f"until {ends}" if ends else "none"
+        open_requests = self._store.list_requests(OPEN_STATES)
+        return {
+            "gateway": self._enrolment.gateway,
+            "version": __version__,
+            "broker": "connected" if broker.connected else "not connected",
+            "clock": self._clock.state().value,
+            "trust_bundle": "none" if bundle is None else f"{bundle.version} until {encode_rfc3339(bundle.expires)}",
+            "custody": self._custody,
+            "consents": consents,
+            "release_paused": sorted(self._store.list_stops("release", now)),
+            "waiting_for_you": [each.jti for each in open_requests if each.state is RequestState.ASKED],
+            "releasing": [each.jti for each in open_requests if each.state is not RequestState.ASKED],
+        }
+
+
+def encode_state(*, online: bool, checkpoint: str | None = None) -> bytes:
+    """Write the retained state of a gateway (PROTOCOL 2): whether it is there, and its last daily checkpoint."""
+    return json.dumps({"online": online, "version": __version__, "checkpoint": checkpoint}).encode()
+
+
+def _broker_settings(config: Config, enrolment: Enrolment, identity: TlsIdentity) -> BrokerSettings:
+    gateway = enrolment.gateway
+    subscriptions = [Subscription(TRUST_TOPIC, retained=True), Subscription(f"rtcc/1/req/g/{gateway}")]
+    cell = _cell(config)
+    if cell:
+        subscriptions.append(Subscription(f"rtcc/1/req/a/{cell}"))
+    return BrokerSettings(
+        host=enrolment.broker_host,
+        port=enrolment.broker_port,
+        client_id=gateway,
+        tls=identity,
+        subscriptions=tuple(subscriptions),
+        state_topic=f"rtcc/1/gw/{gateway}/state",
+        online=encode_state(online=True),
+        offline=encode_state(online=False),
+        keepalive_s=max(5, config.uplink.keepalive_ns // SECOND_NS),
+    )
+
+
+def _cell(config: Config) -> str:
+    location = config.gateway.location
+    return "" if location is None else geohash_encode(location.lat, location.lon)

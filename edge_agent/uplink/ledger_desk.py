@@ -1,0 +1,92 @@
+"""The ledger as people read it: commands of the control socket over ``ledger``, and the entries that time brings.
+
+Reads through a connection of its own, so that a long verification holds nothing up.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge_agent.clock import Clock
+from edge_agent.control import Answer, Handler, Peer
+from edge_agent.errors import UsageError
+from edge_agent.units import encode_rfc3339
+from edge_agent.uplink import ledger
+from edge_agent.uplink.checkpoint import ledger_origin
+from edge_agent.uplink.store import Store
+
+_PAGE = 200
+MAX_REMEMBERED = 64
+
+
+class LedgerDesk:
+    """Handlers by command name: see ``handlers``.
+
+    Args:
+        store: Whose file holds the ledger.
+        gateway: This gateway's id: the ledger's origin.
+        key: Signs checkpoints.
+        clock: For padding that a proof needs.
+    """
+
+    def __init__(self, store: Store, gateway: str, key: Ed25519PrivateKey, clock: Clock) -> None:
+        self._store = store
+        self._origin = ledger_origin(gateway)
+        self._key = key
+        self._clock = clock
+
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        """What the control socket is given."""
+        return {
+            "ledger": self._entries,
+            "ledger-verify": self._verify,
+            "ledger-prove": self._prove,
+            "ledger-report": self._report,
+        }
+
+    def checkpoint(self) -> str:
+        """Sign the head as it is now, padded, in a transaction of its own."""
+        with self._store.transaction() as connection:
+            return ledger.checkpoint(connection, self._origin, self._key, self._clock.utc())
+
+    def _entries(self, members: Mapping[str, Any], _peer: Peer) -> Iterator[Answer]:
+        kinds = [str(kind) for kind in members.get("kinds", ())][:32]
+        last = int(members.get("last", 0))
+        with self._store.reading() as connection:
+            found = list(ledger.entries(connection, kinds=kinds))[-last if last > 0 else 0 :]
+            for start in range(0, len(found), _PAGE):
+                page = found[start : start + _PAGE]
+                yield {
+                    "entries": [
+                        {"index": each.index, "at": encode_rfc3339(each.at), "kind": each.kind, "entry": each.entry}
+                        for each in page
+                    ]
+                }
+
+    def _verify(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+        remembered = [str(note) for note in members.get("remembered", ())][:MAX_REMEMBERED]
+        with self._store.reading() as connection:
+            found = ledger.verify(connection, self._origin, self._key.public_key(), remembered)
+        return {
+            "size": found.size,
+            "root": found.root.hex(),
+            "checkpoints": found.checkpoints,
+            "remembered": found.remembered,
+        }
+
+    def _prove(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+        index = int(members["index"])
+        with self._store.transaction() as connection:
+            if not 0 <= index < ledger.read_size(connection):
+                raise UsageError(f"the ledger has no entry {index}")
+            ledger.checkpoint(connection, self._origin, self._key, self._clock.utc())
+            return {"proof": ledger.prove(connection, index)}
+
+    def _report(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+        with self._store.reading() as connection:
+            lines = ledger.report(connection)
+        return {
+            "lines": [[each.month, each.kind, each.agency, each.category, each.outcome, each.count] for each in lines]
+        }
