@@ -1,0 +1,206 @@
+"""The RTCC's upload server: a tus endpoint behind mutual TLS.
+
+Owns the HTTP side: who may create an upload, of which size and name, and how long a silent one is waited for; where the
+bytes go is ``edge_agent.rtcc.receive_storage``. What arrives is ciphertext without its age header: nothing here could
+open it.
+"""
+
+import asyncio
+import logging
+import shutil
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import uvicorn
+from fastapi import FastAPI, HTTPException, Request
+from tuspyserver import create_tus_router
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from edge_agent.errors import UnavailableError
+from edge_agent.rtcc.receive_storage import UPLOAD_NAME, ReceiveStorage, peer
+
+PREFIX = "files"
+MAX_UPLOAD_BYTES = 64 << 30
+MAX_UNFINISHED = 64
+"""Per gateway."""
+KEEP_FREE_BYTES = 1 << 30
+KEEP_DAYS = 5
+IDLE_TIMEOUT_S = 30.0
+"""A body that brings nothing for so long is taken as cut off: its lock is given to the next attempt."""
+START_TIMEOUT_S = 15.0
+
+log = logging.getLogger(__name__)
+Message = MutableMapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverSettings:
+    """Where the receiver listens, with which certificate, and where it puts what it gets."""
+
+    host: str
+    port: int
+    ca: Path
+    certificate: Path
+    key: Path
+    uploads_dir: Path
+    received_dir: Path
+    max_upload_bytes: int = MAX_UPLOAD_BYTES
+    keep_free_bytes: int = KEEP_FREE_BYTES
+
+
+class Receiver:
+    """A receiver in a thread of this process; use it as a context manager, or ``serve`` it in the foreground."""
+
+    def __init__(self, settings: ReceiverSettings, on_received: Callable[[str, str], None] | None = None) -> None:
+        """Prepare, and finish what an earlier run left.
+
+        Args:
+            settings: Port 0 takes a free one.
+            on_received: Called with the gateway's id and the upload's name once it is whole and durable.
+        """
+        self._settings = settings
+        storage = ReceiveStorage(settings.uploads_dir, settings.received_dir, on_received or _log_received)
+        storage.recover(KEEP_DAYS)
+        self._socket = socket.create_server((settings.host, settings.port))
+        self.port = int(self._socket.getsockname()[1])
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                build_app(storage, settings),
+                http=_PeerProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=2,
+                limit_concurrency=256,
+                ssl_certfile=settings.certificate,
+                ssl_keyfile=settings.key,
+                ssl_ca_certs=str(settings.ca),
+                ssl_cert_reqs=ssl.CERT_REQUIRED,
+            )
+        )
+        self._thread = threading.Thread(target=self.serve, name="receiver", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """Where uploads are created."""
+        return f"https://{self._settings.host}:{self.port}/{PREFIX}/"
+
+    def serve(self) -> None:
+        """Serve until ``stop``, or until SIGINT or SIGTERM where this is the main thread."""
+        self._server.run(sockets=[self._socket])
+
+    def start(self) -> None:
+        """Serve in a thread; returns when it answers.
+
+        Raises:
+            UnavailableError: It did not start.
+        """
+        self._thread.start()
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                raise UnavailableError("receiver does not start")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Stop and wait for the thread."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(10)
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def build_app(storage: ReceiveStorage, settings: ReceiverSettings) -> Callable[..., Awaitable[None]]:
+    """Return the ASGI application."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+
+    def judge(request: Request) -> Callable[[dict[str, str], dict[str, Any]], None]:
+        return lambda metadata, upload: _judge(request, metadata, upload, storage, settings)
+
+    app.include_router(
+        create_tus_router(
+            prefix=PREFIX,
+            files_dir=str(settings.uploads_dir),
+            max_size=settings.max_upload_bytes,
+            days_to_keep=KEEP_DAYS,
+            pre_create_dep=judge,
+            storage=storage,
+        )
+    )
+
+    async def guarded(
+        scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+    ) -> None:
+        async def receive_in_time() -> Message:
+            try:
+                return await asyncio.wait_for(receive(), IDLE_TIMEOUT_S)
+            except TimeoutError:
+                return {"type": "http.disconnect"}
+
+        peer.set(scope.get("state", {}).get("peer", ""))
+        await app(scope, receive_in_time, send)
+
+    return guarded
+
+
+def _judge(
+    request: Request,
+    metadata: dict[str, str],
+    upload: dict[str, Any],
+    storage: ReceiveStorage,
+    settings: ReceiverSettings,
+) -> None:
+    """Refuse an upload that we would not want, before anything of it is written."""
+    size, name = upload["size"], metadata.get("upload", "")
+    if not peer.get():
+        raise HTTPException(403, "no client certificate")
+    if size is None or upload["defer_length"] or size <= 0:
+        raise HTTPException(400, "Upload-Length is needed")
+    # tuspyserver would read the whole body of a creation into memory and write it past the storage.
+    if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
+        raise HTTPException(400, "a creation has no body")
+    if "upload-concat" in request.headers:
+        raise HTTPException(400, "uploads are not concatenated")
+    if not UPLOAD_NAME.fullmatch(name):
+        raise HTTPException(400, "Upload-Metadata needs an upload name of 8 to 64 letters")
+    if size > settings.max_upload_bytes:
+        raise HTTPException(413, "upload is too large")
+    if storage.find_conflict(name):
+        raise HTTPException(403, "this name is another gateway's")
+    if storage.count_unfinished() >= MAX_UNFINISHED:
+        raise HTTPException(429, "too many uploads under way")
+    if shutil.disk_usage(settings.uploads_dir).free < size + settings.keep_free_bytes:
+        raise HTTPException(503, "disk is full")
+
+
+class _PeerProtocol(H11Protocol):
+    """Puts the CN of the client's certificate into the state of every request of its connection."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        subject = (transport.get_extra_info("peercert") or {}).get("subject", ())
+        names = [value for part in subject for name, value in part if name == "commonName"]
+        self.app_state = {**self.app_state, "peer": names[0] if len(names) == 1 else ""}
+
+
+def _log_received(gateway: str, name: str) -> None:
+    log.info("upload received: gateway=%s upload=%s", gateway, name)

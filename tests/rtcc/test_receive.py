@@ -1,0 +1,218 @@
+"""The RTCC's receiver: who may put what where, and what a kill leaves."""
+
+import hashlib
+import io
+import json
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import requests
+
+from edge_agent.clock import SystemClock
+from edge_agent.errors import DeliveryError, UploadLostError, UploadRefusedError
+from edge_agent.rtcc.receive import MAX_UNFINISHED, Receiver, ReceiverSettings
+from edge_agent.uplink.delivery import TusUploader
+from edge_agent.uplink.tls import build_client_context
+from tests.peers.pki import Pki
+from tests.peers.wait import wait_until
+
+pytestmark = pytest.mark.peer
+NAME = "upload-name-1"
+DATA = bytes(range(256)) * 1000
+
+
+@pytest.fixture
+def settings(tmp_path: Path, pki: Pki) -> ReceiverSettings:
+    files = pki.server_files()
+    folders = {"uploads_dir": tmp_path / "uploads", "received_dir": tmp_path / "received"}
+    return ReceiverSettings(
+        "127.0.0.1", 0, files.ca, files.certificate, files.key, max_upload_bytes=1 << 20, keep_free_bytes=0, **folders
+    )
+
+
+@pytest.fixture
+def receiver(settings: ReceiverSettings) -> Iterator[Receiver]:
+    with Receiver(settings) as running:
+        yield running
+
+
+@pytest.fixture
+def client(receiver: Receiver, pki: Pki) -> Callable[[str], TusUploader]:
+    return lambda gateway: TusUploader(receiver.url, build_client_context(pki.client(gateway)), SystemClock())
+
+
+def upload(client: TusUploader, name: str = NAME, data: bytes = DATA) -> str:
+    return client.upload(io.BytesIO(data), len(data), {"upload": name}, upload_url=None, save_url=lambda _: None)
+
+
+def test_a_whole_upload_lies_under_its_name_with_a_note(settings: ReceiverSettings, pki: Pki) -> None:
+    """The payload byte for byte, whose it is, how large, and its digest; the caller is told once."""
+    told: list[tuple[str, str]] = []
+    with Receiver(settings, lambda gateway, name: told.append((gateway, name))) as receiver:
+        upload(TusUploader(receiver.url, build_client_context(pki.client("gw1")), SystemClock()))
+    assert told == [("gw1", NAME)]
+    assert (settings.received_dir / NAME).read_bytes() == DATA
+    note = json.loads((settings.received_dir / f"{NAME}.json").read_text())
+    assert (note["gateway"], note["size"]) == ("gw1", len(DATA))
+    assert note["sha256"] == hashlib.sha256(DATA).hexdigest()
+    assert not list(settings.uploads_dir.glob("*.part"))
+
+
+def test_an_upload_does_not_exist_for_another_gateway(client: Callable[[str], TusUploader]) -> None:
+    """Knowing the URL of another's upload gives nothing: no offset, no bytes, no deletion."""
+    own, other = client("gw1"), client("gw2")
+    url = own.create(len(DATA), {"upload": NAME})
+    with pytest.raises(UploadLostError):
+        other.find_offset(url, len(DATA))
+    with pytest.raises(UploadLostError):
+        other.send(url, io.BytesIO(DATA), 0, len(DATA))
+    other.delete(url)
+    assert own.find_offset(url, len(DATA)) == 0
+    own.send(url, io.BytesIO(DATA), 0, len(DATA))
+
+
+def test_a_received_name_is_its_gateways(client: Callable[[str], TusUploader], settings: ReceiverSettings) -> None:
+    """Another gateway cannot replace what arrived; its own can send it again."""
+    upload(client("gw1"))
+    with pytest.raises(UploadRefusedError):
+        upload(client("gw2"), data=b"other")
+    upload(client("gw1"), data=b"again")
+    assert (settings.received_dir / NAME).read_bytes() == b"again"
+
+
+NAMES = {"none": "", "a path": "../../etc/passwd", "a dot": "upload.name", "short": "x", "long": "x" * 65}
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_a_name_that_is_no_plain_file_name_is_refused(client: Callable[[str], TusUploader], name: str) -> None:
+    """Nothing outside of the folder can be named."""
+    with pytest.raises(UploadRefusedError):
+        client("gw1").create(10, {"upload": name})
+
+
+def test_sizes_are_bounded_before_a_byte_is_taken(client: Callable[[str], TusUploader]) -> None:
+    """Too large, empty, or more than announced."""
+    gateway = client("gw1")
+    for size in ((1 << 20) + 1, 0):
+        with pytest.raises(UploadRefusedError):
+            gateway.create(size, {"upload": NAME})
+    url = gateway.create(10, {"upload": NAME})
+    with pytest.raises(DeliveryError):
+        gateway.send(url, io.BytesIO(DATA), 0, 20)
+    assert gateway.find_offset(url, 10) == 0
+
+
+def test_a_full_disk_and_too_many_uploads_are_said(
+    client: Callable[[str], TusUploader], settings: ReceiverSettings, pki: Pki
+) -> None:
+    """Both may mend, so both are tried again later; another gateway is not touched by one's many."""
+    for _ in range(MAX_UNFINISHED):
+        client("gw1").create(10, {"upload": NAME})
+    with pytest.raises(DeliveryError, match="429"):
+        client("gw1").create(10, {"upload": NAME})
+    client("gw2").create(10, {"upload": NAME})
+    with Receiver(replace(settings, keep_free_bytes=1 << 60)) as full:
+        gateway = TusUploader(full.url, build_client_context(pki.client("gw3")), SystemClock())
+        with pytest.raises(DeliveryError, match="503"):
+            gateway.create(10, {"upload": NAME})
+
+
+def raw(method: str, url: str, pki: Pki, body: bytes = b"", **headers: str) -> requests.Response:
+    files = pki.client_files("gw1")
+    return requests.request(
+        method,
+        url,
+        data=body,
+        headers={"Tus-Resumable": "1.0.0", **{name.replace("_", "-"): value for name, value in headers.items()}},
+        cert=(str(files.certificate), str(files.key)),
+        verify=str(files.ca),
+        timeout=5,
+    )
+
+
+WRONG: dict[str, dict[str, str]] = {
+    "a length to come": {"Upload_Defer_Length": "1"},
+    "concatenation": {"Upload_Concat": "partial", "Upload_Length": "10"},
+    "no metadata": {"Upload_Length": "10", "Upload_Metadata": ""},
+    "no number": {"Upload_Length": "x"},
+    "another version": {"Upload_Length": "10", "Tus_Resumable": "0.9"},
+}
+
+
+@pytest.mark.parametrize("headers", WRONG.values(), ids=WRONG)
+def test_a_creation_that_we_do_not_want_is_refused(receiver: Receiver, pki: Pki, headers: dict[str, str]) -> None:
+    """What the client never does, the server does not take."""
+    metadata = {"Upload_Metadata": "upload dXBsb2FkLW5hbWU="}
+    assert 400 <= raw("POST", receiver.url, pki, **(metadata | headers)).status_code < 500
+
+
+def test_a_creation_with_a_body_is_refused(receiver: Receiver, pki: Pki, settings: ReceiverSettings) -> None:
+    """tuspyserver would hold it all in memory, and count it past every bound."""
+    headers = {"Upload_Length": "10", "Upload_Metadata": "upload dXBsb2FkLW5hbWU=", "Content_Type": "x/y"}
+    assert raw("POST", receiver.url, pki, b"0123456789", **headers).status_code == 400
+    assert not list(settings.uploads_dir.glob("*.part"))
+
+
+def test_nobody_gets_in_without_a_certificate(receiver: Receiver, pki: Pki, tmp_path: Path) -> None:
+    """No certificate, or one of another authority, ends in the handshake."""
+    stranger = Pki(tmp_path / "stranger").client_files("gw1")
+    for certificate in (None, (str(stranger.certificate), str(stranger.key))):
+        with pytest.raises(requests.ConnectionError):
+            requests.get(receiver.url, verify=str(pki.ca_path), cert=certificate, timeout=5)
+    context = ssl.create_default_context(cafile=str(pki.ca_path))
+    assert context.verify_mode == ssl.CERT_REQUIRED
+
+
+def test_bytes_that_no_offset_promised_are_cut_off(
+    client: Callable[[str], TusUploader], settings: ReceiverSettings
+) -> None:
+    """What a kill left behind the last known offset is not appended to."""
+    gateway = client("gw1")
+    url = gateway.create(len(DATA), {"upload": NAME})
+    (part,) = settings.uploads_dir.glob("*.part")
+    part.write_bytes(b"left by a kill")
+    assert gateway.find_offset(url, len(DATA)) == 0
+    gateway.send(url, io.BytesIO(DATA), 0, len(DATA))
+    assert (settings.received_dir / NAME).read_bytes() == DATA
+
+
+def test_a_kill_before_the_move_is_made_good_at_the_next_start(settings: ReceiverSettings) -> None:
+    """An upload that was whole but not moved yet is received; one without a size, or too old, is dropped."""
+    settings.uploads_dir.mkdir()
+    for uid, info in {
+        "a" * 32: {"gateway": "gw1", "offset": 5, "size": 5, "metadata": {"upload": NAME}},
+        "b" * 32: {"gateway": "gw1", "offset": 0},
+        "c" * 32: {"gateway": "gw1", "offset": 2, "size": 5, "metadata": {"upload": "other-name"}},
+    }.items():
+        (settings.uploads_dir / f"{uid}.json").write_text(json.dumps(info))
+        (settings.uploads_dir / f"{uid}.part").write_bytes(b"hello")
+    told: list[str] = []
+    with Receiver(settings, lambda _, name: told.append(name)):
+        pass
+    assert told == [NAME]
+    assert (settings.received_dir / NAME).read_bytes() == b"hello"
+    assert sorted(path.stem[0] for path in settings.uploads_dir.glob("*.json")) == ["a", "c"]
+    with Receiver(settings, lambda _, name: told.append(name)):
+        pass
+    assert told == [NAME]
+
+
+def test_what_was_received_cannot_be_deleted(client: Callable[[str], TusUploader], settings: ReceiverSettings) -> None:
+    """DELETE forgets an upload that is under way; what arrived is the RTCC's."""
+    gateway = client("gw1")
+    url = upload(gateway)
+    gateway.delete(url)
+    assert (settings.received_dir / NAME).read_bytes() == DATA
+
+
+def test_the_receiver_stops_and_its_port_is_free(settings: ReceiverSettings) -> None:
+    """Start, stop, start on the same port."""
+    first = Receiver(settings)
+    first.start()
+    first.stop()
+    wait_until(lambda: first.port)
+    with Receiver(replace(settings, port=first.port)) as second:
+        assert second.port == first.port
