@@ -19,6 +19,7 @@ from edge_agent.buffer.writer import Draft, RingWriter
 from edge_agent.consent.request import Audience, Category, Incident, Place, Quality, Request, Role, Signer
 from edge_agent.consent.verdict import CameraGrant, Grant
 from edge_agent.keys import thumbprint
+from edge_agent.rtcc.verify import KnownKeys, KnownSigner
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import bundle, checkpoint, ledger
 from tests.buffer.rig import FakeClock
@@ -160,7 +161,7 @@ class House:
 
     def consent(self, ring_id: bytes) -> bytes:
         """A consent; what the terms look like is not this test's matter."""
-        payload = {"camera": "door", "rings": [ring_id.hex()], "version": 3, "gateway": GATEWAY}
+        payload = {"camera": "door", "version": 3, "facts": {"rings": [ring_id.hex()]}}
         return jws.sign("owner-consent+jws", payload, [self.owner])
 
     def grant(self, asked: Window, *granted: Window, **options) -> Grant:
@@ -209,6 +210,19 @@ class House:
             gateway_key=self.gateway,
         )
         return replace(facts, **options)
+
+    def known(self) -> KnownKeys:
+        """What the RTCC knows of this house."""
+        signers = {
+            thumbprint(key.public_key()): KnownSigner(key.public_key(), person, role)
+            for key, person, role in (
+                (self.operator, "o.perator", "operator"),
+                (self.supervisor, "s.upervisor", "supervisor"),
+            )
+        }
+        return KnownKeys(
+            GATEWAY, self.gateway.public_key(), self.recorder.public_key(), self.owner.public_key(), signers
+        )
 
     def build(self, grant: Grant, **options) -> tuple[bundle.BundleInfo, bytes]:
         """Build; the info and the payload."""

@@ -29,12 +29,14 @@ _COPIED_AUDIO = frozenset({"aac", "opus", "mp3"})
 _CODED_AUDIO = frozenset({"pcm_alaw", "pcm_mulaw"})
 _AAC_SAMPLES = 1024
 # One fragment per GOP or per 4 MiB, so the muxer's memory is bounded whatever a camera calls a keyframe.
-# FFmpeg must never move the PTS: they are compared with what was committed to.
+# FFmpeg must never move the PTS: they are compared with what was committed to. Without `frag_discont` it forgets that
+# the sound begins later than the pictures; an edit list could hide what it moves.
 MUXER = {
-    "movflags": "frag_keyframe+empty_moov+default_base_moof",
+    "movflags": "frag_keyframe+empty_moov+default_base_moof+frag_discont",
     "frag_size": str(4 << 20),
     "fflags": "+bitexact",
     "avoid_negative_ts": "disabled",
+    "use_editlist": "0",
 }
 
 

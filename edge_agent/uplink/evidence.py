@@ -195,11 +195,18 @@ def _digests(entry: _Entry) -> list[bytes]:
 def _places(entry: _Entry, ref: int, extents: Mapping[str, "_Extent"]) -> Iterator[bytes]:
     """Show the place, not the body, of what lies between a clip's units: so that nobody suspects a picture there.
 
-    What comes before a clip's first unit or after its last is not shown at all.
+    Of what comes before a clip's first unit or after its last nothing is shown but the place of the record's first
+    picture: the record's start, which its header tells in any case, is the time of that one.
     """
     delivered = {index for units in entry.delivered.values() for index, _, _ in _UNIT.iter_unpack(bytes(units))}
+    if not any(extent.first[0] <= ref <= extent.last[0] for extent in extents.values()):
+        return
+    pictures = {track.track for track in entry.tracks if media.codec_kind(track.codec) is not media.CodecKind.AUDIO}
+    is_first = True
     for index, (track, pts, body) in enumerate(wire.UNIT.iter_unpack(entry.units)):
-        if index not in delivered and any(extent.first < (ref, index) < extent.last for extent in extents.values()):
+        is_origin, is_first = is_first and track in pictures, is_first and track not in pictures
+        is_inside = any(extent.first < (ref, index) < extent.last for extent in extents.values())
+        if index not in delivered and (is_inside or is_origin):
             yield PLACE.pack(index, track, pts, media.unit_salt(entry.salt, index).place, body)
 
 

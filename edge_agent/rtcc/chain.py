@@ -1,0 +1,252 @@
+"""The two evidence files of a bundle, read strictly and checked against signatures made while recording.
+
+Owns the walk along the ring's chain from signed page to signed page, and the digests of every record (FORMAT 5 and 6).
+Pure: bytes in, findings and values out.
+"""
+
+import base64
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from edge_agent import media
+from edge_agent.buffer.crypt import verify_page
+from edge_agent.buffer.format import (
+    Kind,
+    Page,
+    RecordHeader,
+    chain_start,
+    next_chain,
+    parse_header,
+    parse_page,
+    record_digest,
+)
+from edge_agent.errors import EvidenceError, RingError
+from edge_agent.units import parse_rfc3339
+
+MAX_LINE_BYTES = 8 << 20
+Place = tuple[int, int]
+"""Block and index of a record in the ring."""
+_PLACE = struct.Struct(">IBq16s32s")
+_SALT_BYTES = 2 * media.UNIT_SALT_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A record as the chain knows it."""
+
+    header: RecordHeader
+    body_sha256: bytes
+
+
+@dataclass(slots=True)
+class Chain:
+    """All blocks of the bundle, verified."""
+
+    links: dict[Place, Link] = field(default_factory=dict)
+    """In the order of the ring."""
+    signed: set[int] = field(default_factory=set)
+    """Blocks whose end a later page signs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An access unit of which at least the place is shown; ``body`` is None where it must come from the clip."""
+
+    index: int
+    track: int
+    pts: int
+    salt: media.UnitSalt
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrackShown:
+    """A track as committed to."""
+
+    index: int
+    codec: str
+    time_base: Fraction
+    parameters: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RecordShown:
+    """One line of ``records.jsonl``, its digests checked against the chain."""
+
+    ref: int
+    place: Place
+    kind: Kind
+    start_ns: int
+    end_ns: int
+    rebased: bool
+    tracks: Mapping[int, TrackShown]
+    digests: tuple[bytes, ...]
+    """Of the access units."""
+    delivered: Mapping[str, tuple[Shown, ...]]
+    places: Mapping[int, Shown]
+
+
+def verify_blocks(lines: bytes, ring_id: bytes, recorder: Ed25519PublicKey) -> Chain:
+    """Check every block: its page's signature, the chain through its records, the page that signs its end.
+
+    Raises:
+        EvidenceError: Anything does not fit; the message names block and record.
+    """
+    chain = Chain()
+    for line in _read_lines(lines, {"block", "page", "next_page", "records"}):
+        try:
+            _verify_block(chain, line, ring_id, recorder)
+        except RingError as error:
+            raise EvidenceError(str(error)) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise EvidenceError("a line of the blocks is malformed") from error
+    return chain
+
+
+def _verify_block(chain: Chain, line: Mapping[str, Any], ring_id: bytes, recorder: Ed25519PublicKey) -> None:
+    raw = _unb64(line["page"])
+    page = _verify_signed(raw, ring_id, recorder)
+    if page.seq != line["block"] or (chain.links and page.seq <= max(place[0] for place in chain.links)):
+        raise EvidenceError(f"block is not in its place: block={page.seq}")
+    value, number = chain_start(raw), 0
+    for entry in line["records"]:
+        header_bytes, body = _unb64(entry["header"]), bytes.fromhex(entry["body_sha256"])
+        header = parse_header(header_bytes)
+        if (header.seq, header.index) != (page.seq, number) or header.previous_chain != value:
+            raise EvidenceError(f"chain is broken: block={page.seq} index={number}")
+        value = next_chain(value, record_digest(header_bytes, body))
+        chain.links[(header.seq, header.index)] = Link(header, body)
+        number += 1
+    if line["next_page"] is None:
+        return
+    following = _verify_signed(_unb64(line["next_page"]), ring_id, recorder)
+    if following.seq <= page.seq or following.previous.chain != value or following.previous.records != number:
+        raise EvidenceError(f"the page after a block does not sign its end: block={page.seq}")
+    chain.signed.add(page.seq)
+
+
+def _verify_signed(raw: bytes, ring_id: bytes, recorder: Ed25519PublicKey) -> Page:
+    page = parse_page(raw)
+    verify_page(raw, page, recorder)
+    if page.ring_id != ring_id:
+        raise EvidenceError(f"page is of another ring: block={page.seq}")
+    return page
+
+
+_ALWAYS = {"ref", "kind", "block", "index", "start", "end", "clock", "rebased", "header", "body_sha256"}
+_KINDS = {"gop": Kind.GOP, "gap": Kind.GAP, "run": Kind.RUN, "clock": Kind.CLOCK}
+
+
+def verify_records(lines: bytes, chain: Chain) -> list[RecordShown]:
+    """Check every record against the chain, and a GOP's digests against the commitment in its header.
+
+    Raises:
+        EvidenceError: Anything does not fit; the message names block and index.
+    """
+    records: list[RecordShown] = []
+    for line in _read_lines(lines, _ALWAYS, {"note", "tracks", "digests", "delivered", "places"}):
+        try:
+            record = _verify_record(line, chain)
+        except RingError as error:
+            raise EvidenceError(str(error)) from error
+        except (KeyError, TypeError, ValueError, struct.error) as error:
+            raise EvidenceError(f"a line of the records is malformed: ref={len(records)}") from error
+        if record.ref != len(records):
+            raise EvidenceError(f"records are not numbered in order: ref={record.ref}")
+        records.append(record)
+    return records
+
+
+def _verify_record(line: Mapping[str, Any], chain: Chain) -> RecordShown:
+    place = (line["block"], line["index"])
+    where = f"block={place[0]} index={place[1]}"
+    header = parse_header(_unb64(line["header"]))
+    start_ns, end_ns = parse_rfc3339(line["start"]), parse_rfc3339(line["end"])
+    # A note may lie in a block without footage, of which the bundle has no page: it is then the gateway's word.
+    link = chain.links.get(place) or (None if header.kind is Kind.GOP else Link(header, b""))
+    if link is None:
+        raise EvidenceError(f"record is not in the chain: {where}")
+    if header != link.header or (link.body_sha256 and bytes.fromhex(line["body_sha256"]) != link.body_sha256):
+        raise EvidenceError(f"record is not the one in the chain: {where}")
+    if _KINDS[line["kind"]] is not header.kind or end_ns - start_ns != header.duration_ns:
+        raise EvidenceError(f"record is described wrongly: {where}")
+    if not line["rebased"] and start_ns != header.start_ns:
+        raise EvidenceError(f"record is dated otherwise than it was recorded: {where}")
+    empty = RecordShown(line["ref"], place, header.kind, start_ns, end_ns, bool(line["rebased"]), {}, (), {}, {})
+    return _verify_media(line, empty, header.commitment, where) if header.kind is Kind.GOP else empty
+
+
+def _verify_media(line: Mapping[str, Any], empty: RecordShown, commitment: bytes, where: str) -> RecordShown:
+    blob = _unb64(line["digests"])
+    leaves = [blob[at : at + media.DIGEST_BYTES] for at in range(0, len(blob), media.DIGEST_BYTES)]
+    if media.commitment(leaves) != commitment:
+        raise EvidenceError(f"digests are not what the recorder committed to: {where}")
+    tracks: dict[int, TrackShown] = {}
+    for number, entry in enumerate(line["tracks"]):
+        track = TrackShown(entry["track"], entry["codec"], Fraction(*entry["time_base"]), _unb64(entry["parameters"]))
+        digest = media.track_digest(_unb64(entry["salt"]), track.index, track.codec, track.time_base, track.parameters)
+        if digest != leaves[number]:
+            raise EvidenceError(f"track is not the one committed to: {where} track={track.index}")
+        tracks[track.index] = track
+    digests = tuple(leaves[len(tracks) :])
+    places = {place.index: place for place in _iter_places(_unb64(line["places"]))}
+    for shown in places.values():
+        assert shown.body is not None
+        if media.unit_digest(shown.salt.place, shown.track, shown.pts, shown.body) != digests[shown.index]:
+            raise EvidenceError(f"place of an access unit is not the one committed to: {where} unit={shown.index}")
+    delivered = {part["clip"]: tuple(_iter_delivered(part)) for part in line["delivered"]}
+    if any(not 0 <= unit.index < len(digests) for units in delivered.values() for unit in units):
+        raise EvidenceError(f"record has no such access unit: {where}")
+    return RecordShown(
+        empty.ref,
+        empty.place,
+        empty.kind,
+        empty.start_ns,
+        empty.end_ns,
+        empty.rebased,
+        tracks,
+        digests,
+        delivered,
+        places,
+    )
+
+
+def _iter_places(blob: bytes) -> Iterator[Shown]:
+    for index, track, pts, salt, body in _PLACE.iter_unpack(blob):
+        yield Shown(index, track, pts, media.UnitSalt(salt, b""), body)
+
+
+def _iter_delivered(part: Mapping[str, Any]) -> Iterator[Shown]:
+    salts, half = _unb64(part["salts"]), media.UNIT_SALT_BYTES
+    if len(salts) != len(part["units"]) * _SALT_BYTES:
+        raise ValueError("not one salt per access unit")
+    for number, (index, track, pts) in enumerate(part["units"]):
+        salt = salts[number * _SALT_BYTES : (number + 1) * _SALT_BYTES]
+        yield Shown(index, track, pts, media.UnitSalt(salt[:half], salt[half:]), None)
+
+
+def _read_lines(lines: bytes, always: set[str], sometimes: frozenset[str] | set[str] = frozenset()) -> Iterator[Any]:
+    if lines and not lines.endswith(b"\n"):
+        raise EvidenceError("a file of lines is cut short")
+    for line in lines.splitlines():
+        if len(line) > MAX_LINE_BYTES:
+            raise EvidenceError("a line of evidence is too long")
+        try:
+            members = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise EvidenceError("a line of evidence is no JSON") from error
+        if not isinstance(members, dict) or not always <= members.keys() <= always | sometimes:
+            raise EvidenceError("a line of evidence has other members than it should")
+        yield members
+
+
+def _unb64(text: object) -> bytes:
+    if not isinstance(text, str):
+        raise ValueError("not base64")
+    return base64.b64decode(text, validate=True)

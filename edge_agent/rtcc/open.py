@@ -1,0 +1,157 @@
+"""Opening a bundle: decrypt, unpack, verify, and say it in words.
+
+Owns the way from the uploaded payload to a folder of parts. Writes only into the folder that it is given; nothing
+appears there before it is whole.
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+import zipfile
+from pathlib import Path
+from typing import IO
+
+import pyrage
+
+from edge_agent.errors import EvidenceError
+from edge_agent.rtcc.certificate import write_certificate
+from edge_agent.rtcc.findings import Findings
+from edge_agent.rtcc.verify import Checklist, KnownKeys, check_manifest
+from edge_agent.units import encode_rfc3339
+from edge_agent.uplink import manifest as names
+from edge_agent.uplink.seal import find_header_end
+
+MAX_EVIDENCE_BYTES = 1 << 30
+_CHUNK_BYTES = 1 << 20
+_NAME = re.compile(r"(clips/\d{3}\.mp4|evidence/[a-z]+\.jsonl?|README\.txt|(request|consent|manifest)\.jws)")
+
+
+def open_bundle(path: Path, header: bytes, identity: str, known: KnownKeys, out_dir: Path) -> Findings:
+    """Decrypt a bundle, verify it offline, and write its parts.
+
+    Args:
+        path: The payload as it was uploaded, or a whole age file.
+        header: The age header out of the ``delivered`` answer; empty where ``path`` has it.
+        identity: The age identity that opens it, ``AGE-SECRET-KEY-1…``.
+        known: Keys that count.
+        out_dir: Made if it is not there. Gets the parts, ``progressive/``, ``findings.json`` and ``certificate.txt``.
+
+    Returns:
+        What is proved, what is not, and what failed; ``Findings.ok`` where nothing failed.
+
+    Raises:
+        OSError: ``out_dir`` cannot be written.
+    """
+    findings = Findings()
+    out_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    plain = out_dir / "bundle.zip"
+    try:
+        decrypt(path, header, identity, plain)
+    except EvidenceError as error:
+        findings.fail("envelope", str(error))
+        return _finish(findings, out_dir)
+    findings.prove("envelope", "It was encrypted to this key, and every byte of it arrived as it was sent.")
+    verify_zip(plain, known, out_dir, findings)
+    return _finish(findings, out_dir)
+
+
+def _finish(findings: Findings, out_dir: Path) -> Findings:
+    target = out_dir / "findings.json"
+    findings.files.append(str(target))
+    target.write_text(json.dumps(findings.as_json(), indent=2, ensure_ascii=False) + "\n")
+    return findings
+
+
+def decrypt(path: Path, header: bytes, identity: str, target: Path) -> None:
+    """Decrypt to a temporary file, then rename: a truncated bundle leaves nothing that looks whole.
+
+    Raises:
+        EvidenceError: It is not encrypted to this key, or was altered or cut short.
+    """
+    temporary = target.with_suffix(".part")
+    try:
+        if header and find_header_end(header) != len(header):
+            raise EvidenceError("the age header is not a whole one")
+        key = pyrage.x25519.Identity.from_str(identity)
+        with path.open("rb") as payload, open(temporary, "wb", opener=_open_private) as plain:
+            pyrage.decrypt_io(_Joined(header, payload), plain, [key])
+        os.replace(temporary, target)
+    except (pyrage.DecryptError, pyrage.IdentityError) as error:
+        raise EvidenceError("it cannot be decrypted: another key, or altered, or cut short") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # pyrage tells an altered chunk as an OSError without a number.
+        raise EvidenceError("it cannot be decrypted: altered, or cut short") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+class _Joined(io.RawIOBase):
+    """The header, then the payload."""
+
+    def __init__(self, header: bytes, payload: IO[bytes]) -> None:
+        self._header, self._payload = io.BytesIO(header), payload
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        return self._header.read(size) or self._payload.read(size)
+
+
+def verify_zip(path: Path, known: KnownKeys, out_dir: Path, findings: Findings) -> None:
+    """Unpack a decrypted bundle and go through the checklist; each check's failure leaves the others to be made."""
+    try:
+        stored = unpack(path, out_dir)
+        manifest = check_manifest(out_dir, stored, known)
+    except EvidenceError as error:
+        findings.fail("container" if "container" in str(error) else "manifest", str(error))
+        return
+    findings.files += [str(out_dir / name) for name in stored]
+    findings.prove(
+        "manifest",
+        f"Gateway {manifest.gateway} signed the manifest at {encode_rfc3339(manifest.made_at)}"
+        f" (software {manifest.software.version}, keys: {manifest.custody}).",
+    )
+    Checklist(manifest, stored, known, out_dir, findings).run()
+    (out_dir / "certificate.txt").write_text(write_certificate(manifest, findings))
+    findings.files.append(str(out_dir / "certificate.txt"))
+
+
+def unpack(path: Path, out_dir: Path) -> dict[str, str]:
+    """Unpack the ZIP; return the SHA-256 of each part, in order.
+
+    Raises:
+        EvidenceError: It is no ZIP, holds what no bundle holds, or a part is damaged.
+    """
+    stored: dict[str, str] = {}
+    try:
+        with zipfile.ZipFile(path) as bundle:
+            for entry in bundle.infolist():
+                if entry.filename in stored or not _NAME.fullmatch(entry.filename) or entry.compress_type:
+                    raise EvidenceError(f"container holds what no bundle holds: {entry.filename[:60]!r}")
+                if not entry.filename.endswith(".mp4") and entry.file_size > MAX_EVIDENCE_BYTES:
+                    raise EvidenceError(f"container holds a part that is too large: {entry.filename}")
+                stored[entry.filename] = _extract(bundle, entry, out_dir / entry.filename)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
+        raise EvidenceError("container is damaged") from error
+    if not stored or list(stored)[-1] != names.MANIFEST:
+        raise EvidenceError("container does not end with the manifest")
+    return stored
+
+
+def _extract(bundle: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> str:
+    digest = hashlib.sha256()
+    target.parent.mkdir(mode=0o700, exist_ok=True)
+    with bundle.open(entry) as source, target.open("wb") as copy:
+        while chunk := source.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            copy.write(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,172 @@
+"""The pictures of a clip against what the recorder committed to: none altered, added, left out, or from elsewhere.
+
+Owns the comparison of an MP4 with the records that it was made of, and of both with what was granted.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import floor
+from pathlib import Path
+
+from edge_agent import media
+from edge_agent.buffer.format import Kind
+from edge_agent.errors import EvidenceError
+from edge_agent.rtcc.chain import Chain, RecordShown, Shown
+from edge_agent.rtcc.video import Mp4, Mp4Track, open_mp4
+from edge_agent.units import UtcNs, Window, encode_rfc3339
+from edge_agent.uplink.manifest import Clip
+
+
+@dataclass(frozen=True, slots=True)
+class ClipProof:
+    """What was found about one clip, every access unit of which was compared."""
+
+    pictures: int
+    sounds: int
+    is_recorder_signed: bool
+    """Every record of it lies in a block whose end was signed while recording."""
+    has_committed_parameters: bool
+    """The decoder's parameters are those that the recorder committed to."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    record: RecordShown
+    unit: Shown
+
+
+def verify_clip(
+    path: Path, clip: Clip, records: Sequence[RecordShown], chain: Chain, granted: Sequence[Window]
+) -> ClipProof:
+    """Compare one clip with its records.
+
+    In this order: each access unit is the recorded one with its time; nothing else is in the file; nothing was left out
+    between the first and the last; every picture lies inside a granted window.
+
+    Raises:
+        EvidenceError: Anything does not fit; the message names record and unit.
+    """
+    placed = [_Placed(record, unit) for record in records for unit in record.delivered.get(clip.file, ())]
+    if not placed:
+        raise EvidenceError("no access unit is said to be in it")
+    by_track: dict[int, list[_Placed]] = {}
+    for each in placed:
+        by_track.setdefault(each.unit.track, []).append(each)
+    offsets = {entry.track: entry.ticks for entry in clip.offsets}
+    with open_mp4(path) as mp4:
+        pairs = _pair_tracks(mp4, clip, placed[0].record, by_track)
+        counts = _compare(mp4, pairs, by_track, offsets)
+        video = next(track for track in mp4.tracks if track.kind == "video")
+        own = placed[0].record.tracks[pairs[video.number]]
+        kind = media.codec_kind(video.codec)
+        committed = media.parameter_sets(kind, video.extradata) == own.parameters
+    _find_left_out(placed, records, chain, clip.file, pairs[video.number])
+    _demand_inside(by_track, pairs[video.number], granted)
+    signed = all(each.record.place[0] in chain.signed for each in placed)
+    sounds = sum(count for number, count in counts.items() if number != video.number)
+    return ClipProof(counts[video.number], sounds, signed, committed)
+
+
+def _pair_tracks(mp4: Mp4, clip: Clip, first: RecordShown, by_track: dict[int, list[_Placed]]) -> dict[int, int]:
+    """Pair each track of the MP4 with one of the records; sound that was coded anew has no pair."""
+    pairs: dict[int, int] = {}
+    for track in mp4.tracks:
+        if track.kind == "audio" and clip.sound == "coded-anew":
+            continue
+        same = [number for number, own in first.tracks.items() if own.codec == track.codec and number in by_track]
+        if len(same) != 1 or same[0] in pairs.values():
+            raise EvidenceError(f"a track of the MP4 is none of the recorded ones: track={track.number}")
+        pairs[track.number] = same[0]
+    if set(pairs.values()) != by_track.keys() or sum(track.kind == "video" for track in mp4.tracks) != 1:
+        raise EvidenceError("the MP4 has not the tracks that it should have")
+    return pairs
+
+
+def _compare(
+    mp4: Mp4, pairs: dict[int, int], by_track: dict[int, list[_Placed]], offsets: dict[int, int]
+) -> dict[int, int]:
+    expected: dict[int, Iterator[_Placed]] = {number: iter(by_track[own]) for number, own in pairs.items()}
+    counts = dict.fromkeys(pairs, 0)
+    for unit in mp4.units():
+        if unit.track not in pairs:
+            continue
+        each = next(expected[unit.track], None)
+        if each is None:
+            raise EvidenceError("the MP4 holds more than was recorded")
+        record, shown, track = each.record, each.unit, mp4.tracks[unit.track]
+        where = f"block={record.place[0]} index={record.place[1]} unit={shown.index}"
+        own = record.tracks[shown.track]
+        if unit.pts * track.time_base != (shown.pts - offsets[shown.track]) * own.time_base:
+            raise EvidenceError(f"access unit is shown at another time than it was recorded: {where}")
+        if _digest(track, shown, unit.data) != record.digests[shown.index]:
+            raise EvidenceError(f"access unit is not the one that was recorded: {where}")
+        counts[unit.track] += 1
+    if any(next(rest, None) is not None for rest in expected.values()):
+        raise EvidenceError("the MP4 is shorter than what is said to be in it")
+    return counts
+
+
+def _digest(track: Mp4Track, shown: Shown, data: bytes) -> bytes:
+    body = media.vcl_parts(media.codec_kind(track.codec), track.extradata, data)
+    return media.unit_digest(shown.salt.place, shown.track, shown.pts, media.body_digest(shown.salt.body, body))
+
+
+def _find_left_out(
+    placed: Sequence[_Placed], records: Sequence[RecordShown], chain: Chain, clip: str, video: int
+) -> None:
+    """Account for every access unit between the first and the last: in the clip, or seen to be no picture of it."""
+    first, last = placed[0], placed[-1]
+    first_pts = min(each.unit.pts for each in placed if each.unit.track == video)
+    inside = [record for record in records if first.record.ref <= record.ref <= last.record.ref and record.digests]
+    order = [place for place, link in chain.links.items() if link.header.kind is Kind.GOP]
+    at = order.index(first.record.place)
+    if [record.place for record in inside] != order[at : at + len(inside)]:
+        raise EvidenceError("a record between the first and the last is left out")
+    for record in inside:
+        delivered = {unit.index for unit in record.delivered.get(clip, ())}
+        begin = first.unit.index if record.ref == first.record.ref else 0
+        end = last.unit.index if record.ref == last.record.ref else len(record.digests) - 1
+        for index in range(begin, end + 1):
+            shown = record.places.get(index)
+            if index in delivered:
+                continue
+            # A leading picture is shown before the keyframe that the clip begins with: not granted.
+            if shown is None or (shown.track == video and shown.pts >= first_pts):
+                where = f"block={record.place[0]} index={record.place[1]} unit={index}"
+                raise EvidenceError(f"an access unit was left out: {where}")
+
+
+def _demand_inside(by_track: dict[int, list[_Placed]], video: int, granted: Sequence[Window]) -> None:
+    for units in by_track.values():
+        for each in units:
+            utc_ns = _find_utc(each, video)
+            if not any(window.start <= utc_ns < window.end for window in granted):
+                place = each.record.place
+                raise EvidenceError(
+                    f"an access unit lies outside the grant: {encode_rfc3339(utc_ns)}"
+                    f" block={place[0]} index={place[1]} unit={each.unit.index}"
+                )
+
+
+def _find_utc(each: _Placed, video: int) -> UtcNs:
+    """Return the time of an access unit: the record's start, and the distance in PTS from its first picture."""
+    record = each.record
+    shown = [unit for units in record.delivered.values() for unit in units]
+    pictures = [unit for unit in (*shown, *record.places.values()) if unit.track == video]
+    origin = min(pictures, key=lambda unit: unit.index)
+    base, own = record.tracks[video].time_base, record.tracks[each.unit.track].time_base
+    distance = each.unit.pts * own - origin.pts * base
+    return UtcNs(record.start_ns + floor(distance * 1_000_000_000))
+
+
+def find_uncovered(
+    records: Sequence[RecordShown], chain: Chain, granted: Sequence[Window]
+) -> Iterator[tuple[int, int]]:
+    """Yield the places of footage inside the grant that the chain knows and the bundle does not speak of."""
+    listed = {record.place for record in records}
+    for place, link in chain.links.items():
+        header = link.header
+        if header.kind is Kind.GOP and place not in listed and header.duration_ns:
+            span = Window(header.start_ns, header.end_ns)
+            if any(span.intersect(window) for window in granted):
+                yield place

@@ -1,0 +1,329 @@
+"""What the RTCC finds in a bundle: everything that was altered is caught and named, whoever altered it."""
+
+import base64
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import pyrage
+import pytest
+
+from edge_agent import jws
+from edge_agent.buffer.format import Kind
+from edge_agent.rtcc.findings import Verdict
+from edge_agent.rtcc.open import open_bundle
+from edge_agent.units import SECOND_NS
+from edge_agent.uplink import manifest as names
+from tests.footage import START, encode, read_numbers, records
+from tests.release import House, window
+
+
+class Opened:
+    """A bundle that was made once, taken apart, and can be put together again, altered."""
+
+    def __init__(self, folder: Path, house: House, asked, pieces, **options) -> None:
+        self.house, self.folder = house, folder
+        house.record(pieces, **{k: options.pop(k) for k in ("is_closed",) if k in options})
+        self.grant = house.grant(asked, **options)
+        self.info, self.payload = house.build(self.grant)
+        whole = pyrage.decrypt(self.info.age_header + self.payload, [house.evidence])
+        with zipfile.ZipFile(io.BytesIO(whole)) as bundle:
+            self.parts = {name: bundle.read(name) for name in bundle.namelist()}
+
+    @property
+    def manifest(self) -> dict:
+        return jws.parse(self.parts[names.MANIFEST], names.TYP, max_bytes=names.MAX_MANIFEST_BYTES).payload
+
+    def open(self, parts=None, known=None):
+        """Put together, encrypt and open."""
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as bundle:
+            for name, data in (parts or self.parts).items():
+                bundle.writestr(name, data)
+        path = self.folder / "bundle.age"
+        path.write_bytes(pyrage.encrypt(out.getvalue(), [self.house.evidence.to_public()]))
+        return open_bundle(path, b"", str(self.house.evidence), known or self.house.known(), self.folder / "out")
+
+    def sign(self, parts, members=None):
+        """Sign the manifest anew over altered parts: what a gateway that lies would do."""
+        members = dict(members or self.manifest)
+        listed = [name for name in parts if name != names.MANIFEST]
+        members["files"] = [
+            {"name": name, "sha256": hashlib.sha256(parts[name]).hexdigest(), "bytes": len(parts[name])}
+            for name in listed
+        ]
+        return parts | {names.MANIFEST: names.sign_manifest(members, self.house.gateway)}
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle")
+    return Opened(
+        folder, House(folder), window(0.5, 4.25), records(encode(60, bframes=2, audio="aac"), split=(13,)), audio=True
+    )
+
+
+def test_a_whole_bundle_is_proved(opened):
+    """Who asked, who consented, what was recorded when, and that nothing was changed: each is said and proved."""
+    path = opened.folder / "payload"
+    path.write_bytes(opened.payload)
+    findings = open_bundle(
+        path, opened.info.age_header, str(opened.house.evidence), opened.house.known(), opened.folder / "whole"
+    )
+    assert findings.ok, findings.as_text()
+    proved = {item.part for item in findings.items if item.verdict is Verdict.PROVED}
+    assert proved == {
+        "envelope", "manifest", "files", "request", "consent", "ledger", "chain", "records", "windows", "pictures",
+        "sound", "completeness",
+    }  # fmt: skip
+    assert {item.part for item in findings.items if item.verdict is Verdict.NOT_PROVED} >= {
+        "camera",
+        "gateway",
+        "clock",
+    }
+    assert "o.perator (operator) and s.upervisor (supervisor)" in findings.as_text()
+    progressive = (opened.folder / "whole/progressive/001.mp4").read_bytes()
+    assert progressive.index(b"moov") < progressive.index(b"mdat")
+    assert read_numbers(progressive) == read_numbers(opened.parts["clips/001.mp4"])
+    assert "902(14)" in (opened.folder / "whole/certificate.txt").read_text()
+    assert json.loads((opened.folder / "whole/findings.json").read_text())["ok"] is True
+
+
+def test_any_altered_byte_of_the_payload_is_caught(opened):
+    """The envelope is authenticated: a byte anywhere, and nothing of it is taken."""
+    for at in (0, 20, len(opened.payload) // 2, len(opened.payload) - 1):
+        altered = bytearray(opened.payload)
+        altered[at] ^= 1
+        path = opened.folder / "payload"
+        path.write_bytes(bytes(altered))
+        findings = open_bundle(
+            path, opened.info.age_header, str(opened.house.evidence), opened.house.known(), opened.folder / "flip"
+        )
+        assert findings.failed_parts() == {"envelope"}
+    path.write_bytes(opened.payload[:-100])
+    target = opened.folder / "flip"
+    findings = open_bundle(path, opened.info.age_header, str(opened.house.evidence), opened.house.known(), target)
+    assert findings.failed_parts() == {"envelope"}
+    assert not (target / "bundle.zip").exists()
+
+
+PARTS = [
+    names.REQUEST, names.CONSENT, "clips/001.mp4", names.RECORDS, names.BLOCKS, names.LEDGER, names.README,
+    names.MANIFEST,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("where", [0.0, 0.35, 0.7, 1.0])
+def test_any_altered_byte_of_a_part_is_caught_and_named(opened, name, where):
+    """Somebody who can decrypt and encrypt, but not sign for the gateway, changes one bit."""
+    data = bytearray(opened.parts[name])
+    data[int((len(data) - 1) * where)] ^= 4
+    findings = opened.open(opened.parts | {name: bytes(data)})
+    assert not findings.ok
+    if name == names.MANIFEST:
+        assert findings.failed_parts() == {"manifest"}
+    else:
+        assert name in {item.name for item in findings.items if item.verdict is Verdict.FAILED}
+
+
+def reencode(data: bytes) -> bytes:
+    out = io.BytesIO()
+    with av.open(io.BytesIO(data)) as source, av.open(out, "w", format="mp4") as target:
+        video = target.add_stream("libx264", rate=10)
+        video.width, video.height, video.pix_fmt = 128, 96, "yuv420p"
+        for frame in source.decode(video=0):
+            target.mux(video.encode(frame))
+        target.mux(video.encode(None))
+    return out.getvalue()
+
+
+def remux(data: bytes, keep) -> bytes:
+    out = io.BytesIO()
+    with av.open(io.BytesIO(data)) as source, av.open(out, "w", format="mp4") as target:
+        streams = {s.index: target.add_stream_from_template(s, opaque=True) for s in source.streams}
+        packets = [packet for packet in source.demux() if packet.size]
+        for packet in keep(packets):
+            packet.stream = streams[packet.stream_index]
+            target.mux(packet)
+    return out.getvalue()
+
+
+def shift(packets):
+    for packet in packets:
+        packet.pts += 3
+        yield packet
+
+
+CLIPS = {
+    "coded anew": reencode,
+    "shortened": lambda data: remux(data, lambda packets: packets[:-4]),
+    "a picture taken out": lambda data: remux(data, lambda packets: packets[:20] + packets[21:]),
+    "sound taken out": lambda data: remux(data, lambda packets: [p for p in packets if p.stream_index == 0]),
+    "no MP4": lambda data: b"\x00" * 1000,
+}
+
+
+@pytest.mark.parametrize("alter", CLIPS.values(), ids=CLIPS.keys())
+def test_a_gateway_cannot_alter_a_clip(opened, alter):
+    """Signed anew by the gateway, a clip still has to be what the recorder committed to."""
+    parts = opened.parts | {"clips/001.mp4": alter(opened.parts["clips/001.mp4"])}
+    findings = opened.open(opened.sign(parts))
+    assert findings.failed_parts() == {"pictures"}
+
+
+def edit_lines(data: bytes, change) -> bytes:
+    lines = [json.loads(line) for line in data.splitlines()]
+    lines = change(lines) or lines
+    return b"".join(json.dumps(line, separators=(",", ":"), sort_keys=True).encode() + b"\n" for line in lines)
+
+
+def flip64(text: str, at: int = 40) -> str:
+    raw = bytearray(base64.b64decode(text))
+    raw[at] ^= 1
+    return base64.b64encode(bytes(raw)).decode()
+
+
+def hide_last(lines):
+    """Say that the clip ended two pictures earlier."""
+    part = [line for line in lines if line.get("delivered")][-1]["delivered"][0]
+    part["units"], part["salts"] = part["units"][:-2], base64.b64encode(base64.b64decode(part["salts"])[:-64]).decode()
+
+
+def hide_inner(lines):
+    """Say that a picture in the middle was never there."""
+    part = [line for line in lines if line.get("delivered")][1]["delivered"][0]
+    salts = base64.b64decode(part["salts"])
+    part["units"], part["salts"] = part["units"][:4] + part["units"][5:], base64.b64encode(salts[:128] + salts[160:])
+    part["salts"] = part["salts"].decode()
+
+
+RECORDS = {
+    "another digest": (lambda lines: lines[1].update(digests=flip64(lines[1]["digests"])), "records"),
+    "another body": (lambda lines: lines[1].update(body_sha256="00" * 32), "records"),
+    "another start": (
+        lambda lines: lines[1].update(start="2020-01-01T00:00:00Z", end="2020-01-01T00:00:01Z"), "records",
+    ),
+    "another track": (lambda lines: lines[1]["tracks"][0].update(time_base=[1, 45000]), "records"),
+    "another salt": (
+        lambda lines: lines[1]["delivered"][0].update(salts=flip64(lines[1]["delivered"][0]["salts"], 5)), "pictures",
+    ),
+    "another pts": (lambda lines: lines[1]["delivered"][0]["units"][3].__setitem__(2, 5), "pictures"),
+    "fewer pictures": (hide_last, "pictures"),
+    "a picture less inside": (hide_inner, "pictures"),
+    "a record less": (lambda lines: [dict(line, ref=n) for n, line in enumerate(lines[:2] + lines[3:])], "pictures"),
+    "dated afterwards, it says": (
+        lambda lines: [line.update(rebased=True, start="2023-11-14T22:13:25Z", end="2023-11-14T22:13:26Z")
+                       for line in lines[1:2]] and None, "pictures",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "part"), RECORDS.values(), ids=RECORDS.keys())
+def test_a_gateway_cannot_alter_the_records(opened, change, part):
+    """Signed anew by the gateway, the list of records still has to fit the chain and the clip."""
+    findings = opened.open(opened.sign(opened.parts | {names.RECORDS: edit_lines(opened.parts[names.RECORDS], change)}))
+    assert part in findings.failed_parts(), findings.as_text()
+
+
+BLOCKS = {
+    "a page": lambda lines: lines[0].update(page=flip64(lines[0]["page"], 100)),
+    "a page's signature": lambda lines: lines[0].update(page=flip64(lines[0]["page"], 390)),
+    "the next page": lambda lines: lines[-1].update(next_page=flip64(lines[-1]["next_page"], 130)),
+    "a header": lambda lines: lines[0]["records"][0].update(header=flip64(lines[0]["records"][0]["header"], 30)),
+    "a body digest": lambda lines: lines[0]["records"][0].update(body_sha256="11" * 32),
+    "a record less": lambda lines: lines[0]["records"].pop(),
+    "a block twice": lambda lines: [lines[0], *lines],
+}
+
+
+@pytest.mark.parametrize("change", BLOCKS.values(), ids=BLOCKS.keys())
+def test_a_gateway_cannot_alter_the_chain(opened, change):
+    """Signed anew by the gateway, the chain still has to end where a page signed while recording says."""
+    findings = opened.open(opened.sign(opened.parts | {names.BLOCKS: edit_lines(opened.parts[names.BLOCKS], change)}))
+    assert "chain" in findings.failed_parts()
+
+
+def test_a_gateway_cannot_swap_request_or_consent(opened):
+    """Another request, another consent, another owner's signature: each is named."""
+    house = opened.house
+    other = house.request(window(0.5, 4.25)).raw
+    findings = opened.open(opened.sign(opened.parts | {names.REQUEST: other}))
+    assert findings.failed_parts() == {"request"}
+    findings = opened.open(opened.sign(opened.parts | {names.CONSENT: house.consent(bytes(16))}))
+    assert findings.failed_parts() == {"consent"}
+    stranger = House(opened.folder)
+    findings = opened.open(known=replace(house.known(), owner=stranger.owner.public_key()))
+    assert findings.failed_parts() == {"consent"}
+    findings = opened.open(known=replace(house.known(), signers={}))
+    assert findings.failed_parts() == {"request"}
+    findings = opened.open(known=replace(house.known(), recorder=stranger.recorder.public_key()))
+    assert "chain" in findings.failed_parts()
+    findings = opened.open(known=replace(house.known(), gateway=stranger.gateway.public_key()))
+    assert findings.failed_parts() == {"manifest"}
+
+
+def test_a_gateway_cannot_widen_what_was_granted(opened):
+    """Pictures outside the granted windows are found by their own times."""
+    members = opened.manifest
+    spans = [{"start": "2023-11-14T22:13:22Z", "end": "2023-11-14T22:13:24.25Z"}]
+    members["windows"] = members["windows"] | {"granted": spans, "delivered": spans}
+    members["gaps"] = []
+    findings = opened.open(opened.sign(opened.parts, members))
+    assert findings.failed_parts() == {"pictures"}
+    assert "outside the grant" in findings.as_text()
+
+
+def test_footage_that_is_not_spoken_of_is_found(opened):
+    """A clip ended early, and the gap kept quiet or filled in: the chain knows better."""
+    members = opened.manifest
+    members["gaps"], members["clips"] = [], []
+    members["windows"] = members["windows"] | {"delivered": []}
+    parts = {name: data for name, data in opened.parts.items() if name != "clips/001.mp4"} | {names.RECORDS: b""}
+    findings = opened.open(opened.sign(parts, members))
+    assert {"windows", "completeness"} <= findings.failed_parts()
+
+
+@pytest.mark.parametrize("change", [
+    lambda parts: parts | {"more.txt": b"x"},
+    lambda parts: parts | {"clips/../../x": b"x"},
+    lambda parts: {name: data for name, data in parts.items() if name != names.README},
+    lambda parts: dict(reversed(parts.items())),
+], ids=["another file", "a path", "a file less", "another order"])  # fmt: skip
+def test_the_container_holds_what_the_manifest_lists(opened, change):
+    """Nothing more, nothing less, in order."""
+    findings = opened.open(change(opened.parts))
+    assert findings.failed_parts() <= {"container", "manifest"}
+    assert not findings.ok
+
+
+def test_open_blocks_are_attested_by_the_gateway_only(tmp_path):
+    """Footage that no page signs yet is delivered, and said to be the gateway's word."""
+    opened = Opened(tmp_path, House(tmp_path), window(0, 2), records(encode(30)), is_closed=False)
+    findings = opened.open()
+    assert findings.ok, findings.as_text()
+    assert "pictures" in {item.part for item in findings.items if item.verdict is Verdict.NOT_PROVED}
+    assert "pictures" not in {item.part for item in findings.items if item.verdict is Verdict.PROVED}
+
+
+def test_sound_that_was_not_granted_hides_no_picture(tmp_path):
+    """Where the camera records sound and the grant has none, completeness is still proved."""
+    opened = Opened(tmp_path, House(tmp_path), window(0.5, 3), records(encode(40, audio="pcm_alaw")))
+    findings = opened.open()
+    assert findings.ok, findings.as_text()
+    assert "pictures" in {item.part for item in findings.items if item.verdict is Verdict.PROVED}
+
+
+def test_gaps_are_read_out(tmp_path):
+    """What is missing is said, with its reason."""
+    later = records(encode(20, first=50), START + 5 * SECOND_NS)
+    pieces = [*records(encode(20)), (Kind.GAP, 3 * SECOND_NS, b'{"reason":"camera-down"}'), *later]
+    opened = Opened(tmp_path, House(tmp_path), window(0, 9), pieces)
+    findings = opened.open()
+    assert findings.ok, findings.as_text()
+    assert "(camera-down)" in findings.as_text()
+    assert sum(item.part == "pictures" for item in findings.items) == 2
