@@ -16,7 +16,7 @@ from edge_agent.config import Camera, Config, read_text
 from edge_agent.credentials import Login, load_logins, load_services, missing_names
 from edge_agent.enrolment import Enrolment, load_enrolment
 from edge_agent.errors import EdgeAgentError
-from edge_agent.keys import KEY_HOLDER, KeyStore, Role, thumbprint
+from edge_agent.keys import KEY_HOLDER, KeyStore, Role, custody_note_path, read_guarded, thumbprint
 from edge_agent.units import DAY_NS, encode_duration, encode_size
 
 CERTIFICATE_WARNING_DAYS = 30
@@ -134,6 +134,10 @@ def inspect_keys(config: Config) -> Iterator[Finding]:
     roles: tuple[Role, ...] = ("recorder", "releaser")
     for role in roles:
         store = KeyStore(config.state_dir, role)
+        if is_sealed(config, role):
+            text = f"sealed by the installer ({read_custody(config)}): only the service itself can open them"
+            yield Finding(Level.OK, f"keys of the {role}", text)
+            continue
         try:
             for name in (name for name, holder in KEY_HOLDER.items() if holder == role):
                 _load_pair(store, name)
@@ -155,6 +159,19 @@ def inspect_keys(config: Config) -> Iterator[Finding]:
         yield fault("owner's key", error)
 
 
+def is_sealed(config: Config, role: Role) -> bool:
+    """Tell whether a role's keys are credentials that systemd opens for its service alone, and we are not it."""
+    names = [name for name, holder in KEY_HOLDER.items() if holder == role]
+    return custody_note_path(config.state_dir).exists() and not any(
+        KeyStore(config.state_dir, role).private_path(name).exists() for name in names
+    )
+
+
+def read_custody(config: Config) -> str:
+    """Return the installer's note of how the credentials were sealed."""
+    return read_guarded(custody_note_path(config.state_dir), forbidden=0o022).decode().strip()
+
+
 def _load_pair(store: KeyStore, name: str) -> None:
     from edge_agent.errors import CustodyError
 
@@ -167,10 +184,12 @@ def inspect_enrolment(config: Config) -> tuple[list[Finding], Enrolment | None]:
     """Check the RTCC's file, and that its certificate is ours and lasts."""
     try:
         enrolment = load_enrolment(config.uplink.enrolment)
-        key = KeyStore(config.state_dir, "releaser").load_private("tls").public_key()
+        store = KeyStore(config.state_dir, "releaser")
+        sealed = is_sealed(config, "releaser")
+        ours = enrolment.tls_thumbprint if sealed else thumbprint(store.load_private("tls").public_key())
     except EdgeAgentError as error:
         return [fault("enrolment", error)], None
-    if thumbprint(key) != enrolment.tls_thumbprint:
+    if ours != enrolment.tls_thumbprint:
         text = "the certificate is for another TLS key than this gateway's"
         return [Finding(Level.FAULT, "enrolment", text, "send gateway.csr to the RTCC again")], None
     days = (enrolment.not_after_s - int(time.time())) // 86400

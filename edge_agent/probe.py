@@ -17,7 +17,7 @@ from edge_agent.config import Camera, Config
 from edge_agent.credentials import Login
 from edge_agent.enrolment import Enrolment
 from edge_agent.errors import EdgeAgentError
-from edge_agent.inspection import Finding, Level, fault
+from edge_agent.inspection import Finding, Level, fault, is_sealed
 from edge_agent.keys import KeyStore
 
 CONNECT_TIMEOUT_S = 3.0
@@ -143,6 +143,10 @@ def probe_rtcc(config: Config, enrolment: Enrolment) -> Iterator[Finding]:
     """Shake hands, by mutual TLS, with the broker and with every upload target."""
     from edge_agent.uplink.tls import TlsIdentity, build_client_context
 
+    if is_sealed(config, "releaser"):
+        hint = "`edge-agent status` shows the releaser's own connection"
+        yield Finding(Level.WARNING, "broker", "not tried: the TLS key is sealed for the releaser alone", hint)
+        return
     try:
         key = KeyStore(config.state_dir, "releaser").load_private("tls")
         context = build_client_context(TlsIdentity(enrolment.ca_pem, enrolment.certificate_pem, key))

@@ -146,7 +146,8 @@ def _ask_passphrase(path: Path | None) -> str:
         return passphrase
     if not sys.stdin.isatty():
         raise UsageError("the owner's passphrase is asked for at a terminal", "in a script: --passphrase-file FILE")
-    print(f"The owner chooses a passphrase of at least {MIN_CHARACTERS} characters. It cannot be recovered.")
+    rule = f"The owner chooses a passphrase of at least {MIN_CHARACTERS} characters. It cannot be recovered."
+    print(rule, file=sys.stderr)
     passphrase = getpass("owner's passphrase: ")
     check_strength(passphrase)
     if getpass("once more: ") != passphrase:

@@ -193,6 +193,18 @@ def test_a_key_of_another_gateway_is_found(tmp_path: Path) -> None:
     assert "private and public half of vault differ" in releaser.text
 
 
+def test_sealed_keys_are_not_missed(tmp_path: Path) -> None:
+    """What the installer bound to the TPM is no fault, though nobody but the service can open it."""
+    config = load_config(write_gateway(tmp_path))
+    for path in [*(tmp_path / "state/keys/releaser").iterdir(), *(tmp_path / "state/keys/recorder").iterdir()]:
+        path.unlink()
+    (tmp_path / "state/keys/public/custody").write_text("tpm\n")
+    findings = list(inspection.inspect_keys(config))
+    assert [finding.level for finding in findings] == [Level.OK] * 3
+    assert "sealed by the installer (tpm)" in findings[0].text
+    assert create_state(tmp_path / "state", None) == ()
+
+
 def test_rings_that_do_not_fit_are_found(tmp_path: Path) -> None:
     """Before the recorder starts, not when the disk is full."""
     config = load_config(write_gateway(tmp_path, camera(1) + "    size: 16TiB\n"))
