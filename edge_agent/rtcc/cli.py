@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from edge_agent import __version__
 from edge_agent.errors import EdgeAgentError
 
-COMMANDS = ("keys", "trust", "enrol", "request", "watch", "receive")
+COMMANDS = ("keys", "trust", "enrol", "request", "watch", "receive", "open")
 """Modules of ``edge_agent.rtcc.commands``, in the order in which an RTCC needs them."""
 
 _EPILOG = """\

@@ -8,13 +8,20 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_agent.errors import EvidenceError
+from edge_agent.keys import load_jwk
+from edge_agent.rtcc.enrol import gateway_key
 from edge_agent.rtcc.home import RtccHome
 from edge_agent.uplink.answers import DeliveredFile
+
+if TYPE_CHECKING:
+    from edge_agent.rtcc.findings import Findings
+    from edge_agent.rtcc.verify import KnownKeys
 
 _BLOCK_BYTES = 1 << 20
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -67,21 +74,64 @@ def assemble(home: RtccHome, delivery: Delivery, out: Path, received_dir: Path |
     Raises:
         EvidenceError: The payload is not here yet, or is not the one that the gateway signed for.
     """
-    payload = find_upload(home, delivery.file.upload, received_dir)
-    if payload is None:
-        raise EvidenceError(f"upload is not here: upload={delivery.file.upload}", "`rtcc receive` takes it in")
-    digest, size = hashlib.sha256(), 0
+    payload = check_payload(home, delivery, received_dir)
     part = out.with_name(f".{out.name}.part")
     part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part.unlink(missing_ok=True)
     with payload.open("rb") as source, os.fdopen(os.open(part, _NEW, 0o600), "wb") as target:
         target.write(delivery.file.age_header)
-        while block := source.read(_BLOCK_BYTES):
-            digest.update(block)
-            size += len(block)
-            target.write(block)
-    if (digest.digest(), size) != (delivery.file.sha256, delivery.file.size):
-        part.unlink()
-        raise EvidenceError(f"upload is not what the gateway signed for: upload={delivery.file.upload} bytes={size}")
+        shutil.copyfileobj(source, target, _BLOCK_BYTES)
     part.replace(out)
     return out
+
+
+def check_payload(home: RtccHome, delivery: Delivery, received_dir: Path | None = None) -> Path:
+    """Return the received payload once it was found to be the one that the gateway signed for.
+
+    Raises:
+        EvidenceError: It is not here, or is another.
+    """
+    payload = find_upload(home, delivery.file.upload, received_dir)
+    if payload is None:
+        raise EvidenceError(f"upload is not here: upload={delivery.file.upload}", "`rtcc receive` takes it in")
+    with payload.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
+        size = file.tell()
+    if (digest, size) != (delivery.file.sha256, delivery.file.size):
+        raise EvidenceError(f"upload is not what the gateway signed for: upload={delivery.file.upload} bytes={size}")
+    return payload
+
+
+def open_delivery(home: RtccHome, delivery: Delivery, out_dir: Path, received_dir: Path | None = None) -> "Findings":
+    """Decrypt and verify one delivered bundle into ``out_dir``.
+
+    Raises:
+        EvidenceError: The payload is not here, or is not the one that the gateway signed for.
+        CustodyError: Our age identity cannot be read.
+    """
+    from edge_agent.rtcc.open import open_bundle
+
+    payload = check_payload(home, delivery, received_dir)
+    known = load_known_keys(home, delivery.gateway, delivery.jti)
+    return open_bundle(payload, delivery.file.age_header, home.load_identity(), known, out_dir)
+
+
+def load_known_keys(home: RtccHome, gateway: str, jti: str | None = None) -> "KnownKeys":
+    """Gather what we knew before a bundle came: the gateway's pins, everybody who ever signed for us, the request.
+
+    Whoever was revoked since is among them: the request was signed before.
+    """
+    from edge_agent.rtcc.verify import KnownKeys, KnownSigner
+
+    people = (*home.people(), *home.former_people())
+    return KnownKeys(
+        gateway_id=gateway,
+        gateway=gateway_key(home, gateway),
+        recorder=gateway_key(home, gateway, "recorder"),
+        owner=gateway_key(home, gateway, "owner"),
+        signers={
+            person.kid: KnownSigner(load_jwk(person.jwk), person.name, person.role.value)  # type: ignore[arg-type]
+            for person in people
+        },
+        request=(home.request_dir(jti) / "request.jws").read_bytes() if jti and home.has_request(jti) else None,
+    )

@@ -204,6 +204,10 @@ class RtccHome:
         """Return everybody who may sign, by name; whoever was revoked is not among them."""
         return tuple(_parse_person(path) for path in sorted((self.path / "people").glob("*.json")))
 
+    def former_people(self) -> tuple[Person, ...]:
+        """Return everybody who was revoked: what they signed before stays to be judged."""
+        return tuple(_parse_person(path) for path in sorted((self.path / "people" / "revoked").glob("*.json")))
+
     def add_person(self, name: str, role: Role, now: UtcNs, days: int = PERSON_DAYS) -> Person:
         """Make a person's key, valid from now on; it counts once a trust bundle that names it is published."""
         key = generate_signing_key()
@@ -348,6 +352,11 @@ class RtccHome:
     def received_dir(self) -> Path:
         """Where ``rtcc receive`` puts finished uploads, unless told otherwise."""
         return self.path / "received"
+
+    @property
+    def opened_dir(self) -> Path:
+        """Where ``rtcc open`` unpacks, unless told otherwise; by the name of the upload."""
+        return self.path / "opened"
 
     @property
     def deliveries_dir(self) -> Path:

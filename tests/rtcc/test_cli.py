@@ -1,11 +1,19 @@
 """The command `rtcc`: from an empty folder to a signed request, each command as typed, each mistake in words."""
 
+import io
 import json
 import os
 
 import pytest
 
 from edge_agent.rtcc.cli import build_parser, main
+from edge_agent.rtcc.enrol import enrol
+from edge_agent.rtcc.home import RtccHome
+from edge_agent.rtcc.inbox import Inbox
+from edge_agent.uplink.answers import Answer, DeliveredFile, Status, encode_answer
+from edge_agent.uplink.seal import seal_stream
+
+from .conftest import NOW
 
 ASK = [
     "--incident", "2026-004711", "--category", "robbery", "--place", "40.7128,-74.006", "--reported-at", "20m-ago",
@@ -96,7 +104,59 @@ def test_watch_shows_what_is_stored(made):
     assert made("watch", "--stored") == (0, "", "")
 
 
+@pytest.fixture
+def delivered(made, applicant, tmp_path):
+    """One delivered upload, whose plaintext is no bundle."""
+    home = RtccHome.load(tmp_path / "rtcc-home")
+    jti, upload, payload = "j" * 22, "upload-0001", io.BytesIO()
+    home.write_request(jti, b"{}")
+    gateway = enrol(home, applicant.csr, NOW).gateway
+    header, sha256, size = seal_stream(iter([b"no bundle"]), [home.recipients()["evidence"]], payload)
+    files = (DeliveredFile("door", upload, sha256, size, header),)
+    answer = Answer(gateway, home.settings.iss, jti, 0, NOW, Status.DELIVERED, files=files)
+    Inbox(home).take(f"rtcc/1/gw/{gateway}/res", encode_answer(answer, applicant.gateway))
+    home.received_dir.mkdir()
+    (home.received_dir / upload).write_bytes(payload.getvalue())
+    return upload, jti, gateway
+
+
+def test_open_lists_what_was_delivered(made, delivered):
+    """Uploads, cameras and whether they are here: as a table and as JSON."""
+    upload, jti, gateway = delivered
+    assert all(word in made("open")[1] for word in (upload, jti, gateway, "door", "yes"))
+    (row,) = json.loads(made("open", "--json")[1])
+    assert (row["upload"], row["jti"], row["received"]) == (upload, jti, True)
+
+
+def test_open_judges_what_it_decrypts(made, delivered, tmp_path):
+    """By upload and by request, in words and as JSON; what is no bundle ends with 65."""
+    for word in delivered[:2]:
+        code, out, _ = made("open", word)
+        assert (code, "FAILED" in out) == (os.EX_DATAERR, True)
+    code, out, _ = made("open", delivered[0], "--json", "--out", "case")
+    assert (code, json.loads(out)["ok"], (tmp_path / "case" / "findings.json").exists()) == (os.EX_DATAERR, False, True)
+
+
+def test_open_joins_key_and_upload_for_other_programs(made, delivered, tmp_path):
+    """The stock age file opens with --file as well, once it is said whose it is."""
+    assert made("open", delivered[0], "--age", "bundle.age")[0] == 0
+    assert (tmp_path / "bundle.age").read_bytes().startswith(b"age-encryption.org/v1\n")
+    code, out, _ = made("open", "--file", "bundle.age", "--gateway", delivered[2])
+    assert (code, "every byte of it arrived" in out) == (os.EX_DATAERR, True)
+
+
+def test_stored_answers_are_shown(made, delivered):
+    """watch --stored reads the signed answers again, in words and as JSON."""
+    assert "key handed over: door as upload-0001" in made("watch", "--stored")[1]
+    answer = json.loads(made("watch", "--stored", "--request", delivered[1], "--json")[1])
+    assert (answer["status"], answer["final"], answer["files"][0]["upload"]) == ("delivered", True, delivered[0])
+
+
 MISTAKES = {
+    "nothing of this name to open": (("open", "nothing"), os.EX_DATAERR, "no key was handed over"),
+    "a file without a gateway": (("open", "--file", "rtcc-home/rtcc.json"), os.EX_USAGE, "--gateway"),
+    "a receiver without a certificate": (("receive", "--name", "elsewhere"), os.EX_CONFIG, "rtcc enrol --server"),
+    "a receiver without a port": (("receive", "--listen", "localhost"), os.EX_USAGE, "ADDRESS:PORT"),
     "a second init": (("keys", "init", "rtcc-home"), os.EX_NOPERM, "already"),
     "no such home": (("keys", "show", "--home", "elsewhere"), os.EX_CONFIG, "rtcc keys init"),
     "no address": (("request", "--operator", "ada", "--supervisor", "grace"), os.EX_USAGE, "--gateway or --area"),
@@ -132,7 +192,7 @@ def test_a_mistake_ends_in_words(made, words, code, said):
 
 def test_every_help_teaches_by_example(capsys):
     """Each command's help has words of its own, and the top level names the way."""
-    for words in ([], ["request"], ["trust"], ["enrol"], ["watch"], ["keys", "init"]):
+    for words in ([], ["request"], ["trust"], ["enrol"], ["watch"], ["receive"], ["open"], ["keys", "init"]):
         with pytest.raises(SystemExit) as caught:
             build_parser().parse_args([*words, "--help"])
         assert caught.value.code == 0

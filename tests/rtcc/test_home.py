@@ -92,6 +92,7 @@ def test_a_person_who_lost_a_key_gets_another(home):
     new = home.add_person("operator-1", Role.OPERATOR, NOW)
     assert new.kid != old.kid
     assert home.revoked() == (old.kid,)
+    assert home.former_people() == (old,)
     with pytest.raises(CustodyError):
         home.revoke(old.kid)
 
