@@ -290,9 +290,13 @@ def parse_terms(value: Mapping[str, Any]) -> Terms:
 def make_schema() -> dict[str, Any]:
     """Return the JSON Schema of ``consent.yaml``, for editors."""
     schema = Policy.model_json_schema(by_alias=True)
-    for definition in schema["$defs"].values():
-        for term in definition.get("properties", {}).values():
-            # pydantic writes a default as the program holds it: nanoseconds, where the file says 30m.
+    for part in (schema, *schema["$defs"].values()):
+        for term in part.get("properties", {}).values():
+            # pydantic writes a default as the program holds it: nanoseconds, where the file says 30m; sets, unordered.
             if term.get("pattern") == _DURATION_PATTERN:
                 term["default"] = encode_duration(term["default"])
+            elif isinstance(term.get("default"), list):
+                term["default"] = sorted(term["default"])
+            elif isinstance(term.get("default"), dict):
+                del term["default"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "consent.yaml"}

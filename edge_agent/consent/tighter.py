@@ -20,10 +20,6 @@ class _Order:
 
     meet: Callable[[Any, Any], Any]
 
-    def is_tighter(self, one: Any, other: Any) -> bool:
-        """Tell whether ``one`` allows nothing that ``other`` does not; equal values count."""
-        return bool(self.meet(one, other) == one)
-
 
 def _rank(*tightest_first: object) -> _Order:
     return _Order(lambda one, other: min(one, other, key=tightest_first.index))

@@ -1,0 +1,102 @@
+"""Tighter: a partial order on terms, and the tighter of two."""
+
+from hypothesis import given
+
+from edge_agent.consent.hours import parse_hours
+from edge_agent.consent.policy import Mode, Signatures
+from edge_agent.consent.request import Category
+from edge_agent.consent.tighter import differences, has_order_for_every_term, is_tighter, meet
+from edge_agent.consent.waiver import effective
+from edge_agent.units import HOUR_NS, MINUTE_NS
+from tests.consent import strategies
+from tests.gate import ISS, terms
+
+
+def test_every_term_says_which_way_it_is_tighter():
+    """A term that is added to the model must be added to the order."""
+    assert has_order_for_every_term()
+
+
+@given(strategies.terms)
+def test_terms_are_as_tight_as_themselves(one):
+    """Reflexive."""
+    assert is_tighter(one, one)
+    assert meet(one, one) == one
+
+
+@given(strategies.terms, strategies.terms)
+def test_two_terms_as_tight_as_each_other_are_equal(one, other):
+    """Antisymmetric."""
+    assert not (is_tighter(one, other) and is_tighter(other, one)) or one == other
+
+
+@given(strategies.terms, strategies.terms, strategies.terms)
+def test_tighter_than_tighter_is_tighter(one, other, third):
+    """Transitive, along a chain that is made to exist."""
+    middle = meet(one, other)
+    tightest = meet(middle, third)
+    assert is_tighter(tightest, middle)
+    assert is_tighter(middle, one)
+    assert is_tighter(tightest, one)
+
+
+@given(strategies.terms, strategies.terms, strategies.terms)
+def test_meet_is_the_widest_common_part(one, other, third):
+    """As tight as both, in whatever order and grouping; whatever else is as tight as both is tighter."""
+    common = meet(one, other)
+    assert is_tighter(common, one)
+    assert is_tighter(common, other)
+    assert common == meet(other, one)
+    assert meet(common, third) == meet(one, meet(other, third))
+    if is_tighter(third, one) and is_tighter(third, other):
+        assert is_tighter(third, common)
+
+
+@given(strategies.terms, strategies.terms)
+def test_a_file_counts_where_it_is_tighter_and_waits_where_it_is_looser(signed, file):
+    """What counts is as tight as the signature, and the difference says which part of the file waits."""
+    counts = effective(signed, file)
+    assert is_tighter(counts, signed)
+    assert is_tighter(counts, file)
+    assert any(difference.waits for difference in differences(signed, file)) != (counts == file)
+
+
+def test_taking_a_camera_out_of_the_file_denies_it():
+    """The plainest way to say no needs no signature."""
+    counts = effective(terms(), None)
+    assert counts.camera.mode is Mode.DENY
+    assert is_tighter(counts, terms())
+
+
+EDITS = {
+    "mode": (terms(mode=Mode.ASK), True),
+    "categories": (terms(categories=frozenset({Category.ROBBERY})), True),
+    "window": (terms(window=MINUTE_NS), True),
+    "cooling_off": (terms({"cooling_off": HOUR_NS}), True),
+    "signatures": (terms({"signatures": Signatures.THREE}), True),
+    "distance_m": (terms(distance_m=301), False),
+    "audio": (terms(audio=True), False),
+    "agencies": (terms({"agencies": frozenset({ISS, "other"})}), False),
+    "notify": (terms({"notify": frozenset()}), False),
+    "padding": (terms({"padding": 6 * MINUTE_NS}), False),
+}
+
+
+def test_each_edit_counts_or_waits():
+    """One edited term is one difference; a tighter one counts at once."""
+    for name, (file, counts) in EDITS.items():
+        (difference,) = differences(terms(), file)
+        assert difference.path.endswith(name)
+        assert (difference.takes_away, difference.waits) == (counts, not counts)
+        assert (effective(terms(), file) == file) == counts
+
+
+def test_an_edit_that_is_neither_takes_away_its_part():
+    """Other hours than those signed: what both have counts, what is new waits."""
+    day, evening = parse_hours(["08:00-18:00"]), parse_hours(["12:00-22:00"])
+    counts = effective(terms(hours=day), terms(hours=evening))
+    assert counts.camera.hours == parse_hours(["12:00-18:00"])
+    (difference,) = differences(terms(hours=day), terms(hours=evening))
+    assert (difference.takes_away, difference.waits) == (False, True)
+    assert not is_tighter(terms(hours=day), terms(hours=evening))
+    assert not is_tighter(terms(hours=evening), terms(hours=day))
