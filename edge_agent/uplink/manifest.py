@@ -49,6 +49,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Id16 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 FileName = Annotated[str, StringConstraints(pattern=_FILE, max_length=64)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
+Fact = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,47}$")]
 Note = Annotated[str, StringConstraints(max_length=200)]
 
@@ -103,7 +104,7 @@ class CameraPart(WireModel):
     ring: Id16
     recorder: Kid
     """Thumbprint of the key that signed the header pages while recording."""
-    health: dict[Code, Note | int | bool | None]
+    health: dict[Fact, Note | int | bool | None]
 
 
 class Windows(WireModel):
