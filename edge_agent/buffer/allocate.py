@@ -30,21 +30,6 @@ def _fallocate(fd: int, mode: int, offset: int, length: int) -> None:
             raise OSError(code, os.strerror(code))
 
 
-def allocate(
-    fd: int,
-    size_bytes: int,
-    progress: Callable[[int, int], None] | None = None,
-    reserve: Callable[[int, int, int, int], None] = _fallocate,
-) -> None:
-    """Reserve ``size_bytes`` from the start of an empty file; slowly, with progress, where only writing does it."""
-    try:
-        reserve(fd, 0, 0, size_bytes)
-    except OSError as error:
-        if error.errno not in _UNSUPPORTED:
-            raise
-        _fill(fd, size_bytes, progress)
-
-
 def _fill(fd: int, size_bytes: int, progress: Callable[[int, int], None] | None) -> None:
     zeros = bytes(_FILL_BYTES)
     for offset in range(0, size_bytes, _FILL_BYTES):
@@ -54,6 +39,31 @@ def _fill(fd: int, size_bytes: int, progress: Callable[[int, int], None] | None)
             done += os.pwrite(fd, chunk[done:], offset + done)
         if progress is not None:
             progress(offset + len(chunk), size_bytes)
+
+
+def allocate(
+    fd: int,
+    size_bytes: int,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    reserve: Callable[[int, int, int, int], None] = _fallocate,
+    fill: Callable[[int, int, Callable[[int, int], None] | None], None] = _fill,
+) -> None:
+    """Reserve ``size_bytes`` from the start of a file, without touching what is in it.
+
+    Args:
+        fd: The file.
+        size_bytes: Its length afterwards.
+        progress: Called with bytes done and bytes in all where ``fill`` is needed.
+        reserve: The system call.
+        fill: What to do where the file system knows no such call: by default, write zeros into the empty file.
+    """
+    try:
+        reserve(fd, 0, 0, size_bytes)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        fill(fd, size_bytes, progress)
 
 
 def punch_hole(fd: int, offset: int, length: int) -> bool:

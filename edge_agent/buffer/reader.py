@@ -159,6 +159,16 @@ class RingReader:
         """The blocks as the header pages tell them; ``refresh`` brings it up to date."""
         return self._index
 
+    @property
+    def disk(self) -> Disk:
+        """The file underneath, for copies of ciphertext."""
+        return self._disk
+
+    def find_blocks(self, windows: Sequence[Window]) -> list[int]:
+        """Return the blocks that may hold anything of the windows, oldest first."""
+        self._index.refresh()
+        return self._find_blocks(windows, self._boot_offsets())
+
     def pages(self) -> Iterator[Page]:
         """Yield the readable header pages, oldest block first."""
         self._index.refresh()

@@ -103,6 +103,12 @@ class Rig:
             self.folder / name if name else self.path, self.keys.vault, self.keys.recorder.public_key()
         )
 
+    def writer_head(self) -> int:
+        """Open and close a writer; return the newest block's number."""
+        writer = self.writer()
+        writer.close()
+        return writer.head[0]
+
     def gop(self, payload: bytes | int = 6000, duration_ns: int = SECOND_NS, flags: int = 0) -> Draft:
         """Draft a GOP that ends now."""
         data = os.urandom(payload) if isinstance(payload, int) else payload

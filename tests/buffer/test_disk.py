@@ -207,7 +207,7 @@ def test_space_is_filled_slowly_where_it_cannot_be_reserved(tmp_path: Path, case
 
     told = []
     fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
-    allocate(fd, 2_500_000, lambda done, total: told.append((done, total)), reserve)
+    allocate(fd, 2_500_000, lambda done, total: told.append((done, total)), reserve=reserve)
     assert os.fstat(fd).st_blocks * 512 >= 2_500_000
     assert told[-1] == (2_500_000, 2_500_000)
     assert len(told) == 3

@@ -1,0 +1,51 @@
+"""Blocks copied from one ring file to another as they lie, without any key: the ground of excerpts and of moves.
+
+Owns the order in which a copy becomes true: records, sync, page, sync. Must never decrypt, sign or change a page.
+"""
+
+from edge_agent.buffer.block import BlockWalk
+from edge_agent.buffer.disk import Disk
+from edge_agent.buffer.format import Page, Superblock, chain_start, parse_page
+from edge_agent.buffer.ring import RingIndex
+from edge_agent.errors import OverwrittenError
+
+_CHUNK_BYTES = 1 << 20
+
+
+def accepted_bytes(disk: Disk, superblock: Superblock, index: RingIndex, page: Page, raw: bytes) -> int:
+    """Return how much of a block its records take: as the next page says, else by their headers."""
+    if page.tombstone:
+        return 0
+    entry = index.find(page.seq)
+    if entry is not None and entry.ended:
+        return entry.accepted_bytes
+    return BlockWalk(disk, superblock, page.seq, chain_start(raw)).scan().without_torn_tail().end_offset
+
+
+def copy_block(
+    source: Disk, source_superblock: Superblock, index: RingIndex, target: Disk, target_superblock: Superblock, seq: int
+) -> int:
+    """Copy block ``seq`` and then its page; durable on return.
+
+    Returns:
+        The bytes of records copied.
+
+    Raises:
+        OverwrittenError: The block went while it was copied; the target has no page of it.
+        DurabilityError: The target does not take it.
+    """
+    raw = index.read_page(seq)
+    page = parse_page(raw)
+    if page.seq != seq:
+        raise OverwrittenError(f"overwritten: block={seq}")
+    length = accepted_bytes(source, source_superblock, index, page, raw)
+    for at in range(0, length, _CHUNK_BYTES):
+        data = source.pread(min(_CHUNK_BYTES, length - at), source_superblock.block_offset(seq) + at)
+        target.pwrite(data, target_superblock.block_offset(seq) + at)
+    # The same page before and after: what was copied in between is this block and no other.
+    if index.read_page(seq) != raw:
+        raise OverwrittenError(f"overwritten: block={seq}")
+    target.fdatasync()
+    target.pwrite(raw, target_superblock.page_offset(seq))
+    target.fdatasync()
+    return length

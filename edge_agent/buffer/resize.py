@@ -1,0 +1,179 @@
+"""A changed size or place: the newest footage that fits goes along, whatever interrupts it.
+
+Owns the move. No key of footage is needed; the recorder's key signs the new superblock. Must never leave a moment in
+which a block is in neither file (FORMAT 7.10).
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge_agent.buffer.allocate import allocate, punch_hole
+from edge_agent.buffer.copy import copy_block
+from edge_agent.buffer.crypt import sign_superblock
+from edge_agent.buffer.disk import FileDisk, hint_for
+from edge_agent.buffer.format import MAX_BLOCKS, MIN_BLOCKS, PAGE_BYTES, SUPERBLOCK_COPIES, State, Superblock
+from edge_agent.buffer.ring import RingIndex, choose_block_bytes, make_file, read_superblock, sync_folder
+from edge_agent.errors import IntegrityError, RingError
+
+log = logging.getLogger(__name__)
+
+_SUFFIX = ".moving"
+
+
+@dataclass(frozen=True, slots=True)
+class MoveInfo:
+    """What a move did."""
+
+    superblock: Superblock
+    blocks_kept: int
+    blocks_left_behind: int
+
+
+def needs_move(path: Path, size_bytes: int) -> bool:
+    """Tell whether a ring has another size than is wanted, or a move of it was interrupted."""
+    if path.with_name(path.name + _SUFFIX).exists():
+        return True
+    disk = FileDisk.open(path)
+    try:
+        superblock = read_superblock(disk).superblock
+    finally:
+        disk.close()
+    return superblock.state is State.MOVING or _plan(superblock, size_bytes).blocks != superblock.blocks
+
+
+def _plan(superblock: Superblock, size_bytes: int) -> Superblock:
+    """Lay the same ring out anew: blocks never smaller than before, because they are copied whole."""
+    block_bytes = superblock.block_bytes
+    if block_bytes >= choose_block_bytes(0):
+        block_bytes = max(block_bytes, choose_block_bytes(size_bytes))
+    blocks = min((size_bytes - SUPERBLOCK_COPIES * PAGE_BYTES) // (block_bytes + PAGE_BYTES), MAX_BLOCKS)
+    if blocks < MIN_BLOCKS:
+        raise RingError(f"ring cannot be so small: ring={superblock.camera} size={size_bytes} block={block_bytes}")
+    return replace(
+        superblock,
+        blocks=blocks,
+        block_bytes=block_bytes,
+        state=State.MOVING,
+        generation=superblock.generation + 1,
+    )
+
+
+def move_ring(
+    source: Path,
+    target: Path,
+    *,
+    size_bytes: int,
+    recorder_key: Ed25519PrivateKey,
+    progress: Callable[[int, int], None] | None = None,
+) -> MoveInfo:
+    """Move a ring to another place, another size, or both; call it again after a kill and it goes on.
+
+    The recorder must not have it open. Space is given back in the source as it is taken in the target, where the file
+    system can. Holes in it are no loss: what was copied is durable in the target first.
+
+    Args:
+        source: The ring as it is; gone afterwards, unless it is ``target``.
+        target: Where it goes; may be ``source``.
+        size_bytes: Upper bound of the new file's length.
+        recorder_key: Signs the new superblock.
+        progress: Called with blocks done and blocks in all.
+
+    Raises:
+        RingBusyError: A recorder has it open.
+        RingError: It cannot be done; the message says why. What was moved stays readable in one of the two files.
+    """
+    making = target.with_name(target.name + _SUFFIX)
+    if not source.exists() and making.exists():
+        raise RingError(f"ring to be moved is gone: path={source}", hint=f"Its newest blocks are in {making}.")
+    old = FileDisk.open(source, writable=True)
+    try:
+        info = _fill(old, source, making, size_bytes, recorder_key, progress)
+    finally:
+        old.close()
+    making.rename(target)
+    sync_folder(target.parent)
+    if source != target:
+        source.unlink()
+        sync_folder(source.parent)
+    log.info("ring moved ring=%s blocks=%d left_behind=%d", target.name, info.blocks_kept, info.blocks_left_behind)
+    return info
+
+
+def _fill(
+    old: FileDisk,
+    source: Path,
+    making: Path,
+    size_bytes: int,
+    recorder_key: Ed25519PrivateKey,
+    progress: Callable[[int, int], None] | None,
+) -> MoveInfo:
+    superblock = read_superblock(old).superblock
+    if superblock.recorder_public != recorder_key.public_key().public_bytes_raw():
+        raise RingError(f"ring was made with another recorder key: ring={old.name}")
+    planned = _plan(superblock, size_bytes)
+    if not making.exists():
+        make_file(making, planned, sign_superblock(planned, recorder_key), None, reserve=False)
+    new = FileDisk.open(making, writable=True)
+    try:
+        begun = read_superblock(new).superblock
+        if begun.ring_id != superblock.ring_id:
+            raise RingError(f"another ring is being moved here: path={making}", hint="Move that file away first.")
+        # What an earlier start began is finished first, in its size; the size asked for now comes with the next start.
+        kept, left = _copy_newest(old, superblock, source, new, begun, progress)
+        _finish(new, making, begun, recorder_key)
+    finally:
+        new.close()
+    return MoveInfo(replace(begun, state=State.READY), kept, left)
+
+
+def _copy_newest(
+    old: FileDisk,
+    old_superblock: Superblock,
+    source: Path,
+    new: FileDisk,
+    new_superblock: Superblock,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[int, int]:
+    """Copy block by block, newest first, and give back what was copied; return how many went along and how many not."""
+    index, present = RingIndex(old, old_superblock), RingIndex(new, new_superblock)
+    index.load()
+    present.load()
+    newest = max(index.newest_seq, present.newest_seq)
+    seqs = [entry.seq for entry in reversed(index.entries())]
+    wanted = [seq for seq in seqs if seq > newest - new_superblock.blocks]
+    with source.open("rb+") as file:
+        for done, seq in enumerate(wanted):
+            if progress is not None:
+                progress(done, len(wanted))
+            if present.find(seq) is None:
+                try:
+                    copy_block(old, old_superblock, index, new, new_superblock, seq)
+                except IntegrityError as error:
+                    log.error("block not moved ring=%s block=%d: %s", old.name, seq, error)
+                    continue
+            punch_hole(file.fileno(), old_superblock.block_offset(seq), old_superblock.block_bytes)
+    return len(wanted), len(seqs) - len(wanted)
+
+
+def _finish(new: FileDisk, making: Path, superblock: Superblock, recorder_key: Ed25519PrivateKey) -> None:
+    """Reserve what is still a hole, then say that the ring is ready, one copy and one sync at a time."""
+    try:
+        with making.open("rb+") as file:
+            allocate(file.fileno(), superblock.file_bytes, fill=_fill_holes)
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise RingError(f"no space for the ring: path={making}: {error.strerror}", hint_for(error)) from error
+    ready = replace(superblock, state=State.READY, generation=superblock.generation + 1)
+    raw = sign_superblock(ready, recorder_key)
+    for copy in range(SUPERBLOCK_COPIES):
+        new.pwrite(raw, copy * PAGE_BYTES)
+        new.fdatasync()
+
+
+def _fill_holes(_fd: int, _size_bytes: int, _progress: Callable[[int, int], None] | None) -> None:
+    """Where space cannot be reserved, the file was written whole by its copies, or takes its space as it is used."""
