@@ -170,7 +170,7 @@ def _judge(
     settings: ReceiverSettings,
 ) -> None:
     """Refuse an upload that we would not want, before anything of it is written."""
-    size, name = upload["size"], metadata.get("upload", "")
+    size, name = upload["size"], metadata.get("filename", "")
     if not peer.get():
         raise HTTPException(403, "no client certificate")
     if size is None or upload["defer_length"] or size <= 0:
@@ -181,7 +181,7 @@ def _judge(
     if "upload-concat" in request.headers:
         raise HTTPException(400, "uploads are not concatenated")
     if not UPLOAD_NAME.fullmatch(name):
-        raise HTTPException(400, "Upload-Metadata needs an upload name of 8 to 64 letters")
+        raise HTTPException(400, "Upload-Metadata needs a filename of 8 to 64 letters, digits, - and _")
     if size > settings.max_upload_bytes:
         raise HTTPException(413, "upload is too large")
     if storage.find_conflict(name):

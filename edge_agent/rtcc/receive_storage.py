@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import threading
@@ -23,8 +24,11 @@ from tuspyserver.storage import TusStorage
 peer: ContextVar[str] = ContextVar("peer", default="")
 """CN of the certificate that the request in hand came with."""
 UPLOAD_NAME = re.compile(r"[A-Za-z0-9_-]{8,64}")
+"""What ``filename`` in Upload-Metadata may be: the name in ``received/`` and in the gateway's signed answer."""
 _UID = re.compile(r"[0-9a-f]{32}")
 LOCK_TIMEOUT_S = 30.0
+
+log = logging.getLogger(__name__)
 
 
 class ReceiveStorage(TusStorage):
@@ -141,9 +145,14 @@ class ReceiveStorage(TusStorage):
         info = _load(self._info(uid))
         if info is None or info.get("received"):
             return
-        name = info["metadata"]["upload"]
+        name, promised = info["metadata"]["filename"], info["metadata"].get("sha256")
         with self._part(uid).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if promised not in (None, digest):
+            # Forgotten, so that the gateway finds it lost and begins anew.
+            log.warning("upload is not what was promised: gateway=%s upload=%s", info["gateway"], name)
+            self._remove(uid)
+            return
         note = {"gateway": info["gateway"], "size": info["size"], "sha256": digest, "received_at_s": int(time.time())}
         _store(self._received / f"{name}.json", note)
         os.replace(self._part(uid), self._received / name)

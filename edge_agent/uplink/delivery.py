@@ -30,6 +30,7 @@ CONNECT_TIMEOUT_S = 10.0
 """Also for every single write to the socket."""
 READ_TIMEOUT_S = 60.0
 MAX_BACKOFF_S = 60.0
+MAX_LOSSES = 3
 _NAP_S = 0.25
 _GONE = (403, 404, 410)
 
@@ -180,12 +181,13 @@ class TusUploader:
         Raises:
             UploadStoppedError: ``should_stop`` said so, or the deadline passed.
             UploadRefusedError: The server will never take it.
+            UploadLostError: The server lost it again and again.
         """
 
         def check() -> None:
             self._check(should_stop, deadline)
 
-        attempt, best = 0, -1
+        attempt, best, losses = 0, -1, 0
         while True:
             check()
             try:
@@ -196,10 +198,14 @@ class TusUploader:
                 if offset > best:
                     attempt, best = 0, offset
                 self.send(upload_url, file, offset, size, on_progress, should_stop, deadline)
+                self.find_offset(upload_url, size)  # a server that checks the whole at its end may not have kept it
                 return upload_url
             except (UploadStoppedError, UploadRefusedError):
                 raise
             except UploadLostError as error:
+                losses += 1
+                if losses > MAX_LOSSES:
+                    raise
                 log.warning("upload begins anew: %s", error)
                 upload_url, best = None, -1
             except DeliveryError as error:

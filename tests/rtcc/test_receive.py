@@ -45,7 +45,7 @@ def client(receiver: Receiver, pki: Pki) -> Callable[[str], TusUploader]:
 
 
 def upload(client: TusUploader, name: str = NAME, data: bytes = DATA) -> str:
-    return client.upload(io.BytesIO(data), len(data), {"upload": name}, upload_url=None, save_url=lambda _: None)
+    return client.upload(io.BytesIO(data), len(data), {"filename": name}, upload_url=None, save_url=lambda _: None)
 
 
 def test_a_whole_upload_lies_under_its_name_with_a_note(settings: ReceiverSettings, pki: Pki) -> None:
@@ -64,7 +64,7 @@ def test_a_whole_upload_lies_under_its_name_with_a_note(settings: ReceiverSettin
 def test_an_upload_does_not_exist_for_another_gateway(client: Callable[[str], TusUploader]) -> None:
     """Knowing the URL of another's upload gives nothing: no offset, no bytes, no deletion."""
     own, other = client("gw1"), client("gw2")
-    url = own.create(len(DATA), {"upload": NAME})
+    url = own.create(len(DATA), {"filename": NAME})
     with pytest.raises(UploadLostError):
         other.find_offset(url, len(DATA))
     with pytest.raises(UploadLostError):
@@ -90,7 +90,7 @@ NAMES = {"none": "", "a path": "../../etc/passwd", "a dot": "upload.name", "shor
 def test_a_name_that_is_no_plain_file_name_is_refused(client: Callable[[str], TusUploader], name: str) -> None:
     """Nothing outside of the folder can be named."""
     with pytest.raises(UploadRefusedError):
-        client("gw1").create(10, {"upload": name})
+        client("gw1").create(10, {"filename": name})
 
 
 def test_sizes_are_bounded_before_a_byte_is_taken(client: Callable[[str], TusUploader]) -> None:
@@ -98,8 +98,8 @@ def test_sizes_are_bounded_before_a_byte_is_taken(client: Callable[[str], TusUpl
     gateway = client("gw1")
     for size in ((1 << 20) + 1, 0):
         with pytest.raises(UploadRefusedError):
-            gateway.create(size, {"upload": NAME})
-    url = gateway.create(10, {"upload": NAME})
+            gateway.create(size, {"filename": NAME})
+    url = gateway.create(10, {"filename": NAME})
     with pytest.raises(DeliveryError):
         gateway.send(url, io.BytesIO(DATA), 0, 20)
     assert gateway.find_offset(url, 10) == 0
@@ -110,14 +110,14 @@ def test_a_full_disk_and_too_many_uploads_are_said(
 ) -> None:
     """Both may mend, so both are tried again later; another gateway is not touched by one's many."""
     for _ in range(MAX_UNFINISHED):
-        client("gw1").create(10, {"upload": NAME})
+        client("gw1").create(10, {"filename": NAME})
     with pytest.raises(DeliveryError, match="429"):
-        client("gw1").create(10, {"upload": NAME})
-    client("gw2").create(10, {"upload": NAME})
+        client("gw1").create(10, {"filename": NAME})
+    client("gw2").create(10, {"filename": NAME})
     with Receiver(replace(settings, keep_free_bytes=1 << 60)) as full:
         gateway = TusUploader(full.url, build_client_context(pki.client("gw3")), SystemClock())
         with pytest.raises(DeliveryError, match="503"):
-            gateway.create(10, {"upload": NAME})
+            gateway.create(10, {"filename": NAME})
 
 
 def raw(method: str, url: str, pki: Pki, body: bytes = b"", **headers: str) -> requests.Response:
@@ -145,13 +145,13 @@ WRONG: dict[str, dict[str, str]] = {
 @pytest.mark.parametrize("headers", WRONG.values(), ids=WRONG)
 def test_a_creation_that_we_do_not_want_is_refused(receiver: Receiver, pki: Pki, headers: dict[str, str]) -> None:
     """What the client never does, the server does not take."""
-    metadata = {"Upload_Metadata": "upload dXBsb2FkLW5hbWU="}
+    metadata = {"Upload_Metadata": "filename dXBsb2FkLW5hbWU="}
     assert 400 <= raw("POST", receiver.url, pki, **(metadata | headers)).status_code < 500
 
 
 def test_a_creation_with_a_body_is_refused(receiver: Receiver, pki: Pki, settings: ReceiverSettings) -> None:
     """tuspyserver would hold it all in memory, and count it past every bound."""
-    headers = {"Upload_Length": "10", "Upload_Metadata": "upload dXBsb2FkLW5hbWU=", "Content_Type": "x/y"}
+    headers = {"Upload_Length": "10", "Upload_Metadata": "filename dXBsb2FkLW5hbWU=", "Content_Type": "x/y"}
     assert raw("POST", receiver.url, pki, b"0123456789", **headers).status_code == 400
     assert not list(settings.uploads_dir.glob("*.part"))
 
@@ -171,7 +171,7 @@ def test_bytes_that_no_offset_promised_are_cut_off(
 ) -> None:
     """What a kill left behind the last known offset is not appended to."""
     gateway = client("gw1")
-    url = gateway.create(len(DATA), {"upload": NAME})
+    url = gateway.create(len(DATA), {"filename": NAME})
     (part,) = settings.uploads_dir.glob("*.part")
     part.write_bytes(b"left by a kill")
     assert gateway.find_offset(url, len(DATA)) == 0
@@ -183,9 +183,9 @@ def test_a_kill_before_the_move_is_made_good_at_the_next_start(settings: Receive
     """An upload that was whole but not moved yet is received; one without a size, or too old, is dropped."""
     settings.uploads_dir.mkdir()
     for uid, info in {
-        "a" * 32: {"gateway": "gw1", "offset": 5, "size": 5, "metadata": {"upload": NAME}},
+        "a" * 32: {"gateway": "gw1", "offset": 5, "size": 5, "metadata": {"filename": NAME}},
         "b" * 32: {"gateway": "gw1", "offset": 0},
-        "c" * 32: {"gateway": "gw1", "offset": 2, "size": 5, "metadata": {"upload": "other-name"}},
+        "c" * 32: {"gateway": "gw1", "offset": 2, "size": 5, "metadata": {"filename": "other-name"}},
     }.items():
         (settings.uploads_dir / f"{uid}.json").write_text(json.dumps(info))
         (settings.uploads_dir / f"{uid}.part").write_bytes(b"hello")
@@ -198,6 +198,22 @@ def test_a_kill_before_the_move_is_made_good_at_the_next_start(settings: Receive
     with Receiver(settings, lambda _, name: told.append(name)):
         pass
     assert told == [NAME]
+
+
+def test_bytes_that_are_not_what_was_promised_are_not_received(
+    client: Callable[[str], TusUploader], settings: ReceiverSettings
+) -> None:
+    """The digest in the metadata is checked when the last byte is there; the gateway begins anew."""
+    gateway = client("gw1")
+    promised = {"filename": NAME, "sha256": hashlib.sha256(DATA).hexdigest()}
+    url = gateway.create(len(DATA), promised)
+    gateway.send(url, io.BytesIO(bytes(len(DATA))), 0, len(DATA))
+    with pytest.raises(UploadLostError):
+        gateway.find_offset(url, len(DATA))
+    assert not (settings.received_dir / NAME).exists()
+    url = gateway.create(len(DATA), promised)
+    gateway.send(url, io.BytesIO(DATA), 0, len(DATA))
+    assert (settings.received_dir / NAME).read_bytes() == DATA
 
 
 def test_what_was_received_cannot_be_deleted(client: Callable[[str], TusUploader], settings: ReceiverSettings) -> None:

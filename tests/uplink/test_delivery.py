@@ -16,7 +16,7 @@ import pytest
 from edge_agent.clock import SystemClock
 from edge_agent.errors import DeliveryError, UploadLostError, UploadRefusedError, UploadStoppedError
 from edge_agent.units import SECOND_NS, MonoNs
-from edge_agent.uplink.delivery import PATCH_BYTES, PIECE_BYTES, Pacer, TusUploader
+from edge_agent.uplink.delivery import MAX_LOSSES, PATCH_BYTES, PIECE_BYTES, Pacer, TusUploader
 from edge_agent.uplink.tls import build_client_context
 from tests.peers.pki import Pki
 from tests.peers.proxy import Proxy
@@ -24,7 +24,7 @@ from tests.peers.uploads import UploadServer
 from tests.peers.wait import wait_until
 
 NAME = "aW5jaWRlbnQ-door"
-METADATA = {"upload": NAME}
+METADATA = {"filename": NAME}
 DATA = random.Random(1).randbytes(2 * PATCH_BYTES + 12345)
 
 
@@ -150,6 +150,20 @@ def test_an_upload_that_the_server_lost_begins_anew(upload_server: UploadServer,
     url = client.upload(io.BytesIO(DATA), len(DATA), METADATA, upload_url=lost, save_url=urls.append)
     assert urls == [url] != [lost]
     assert upload_server.stored(url, NAME) == DATA
+
+
+@pytest.mark.peer
+def test_an_upload_that_is_lost_again_and_again_is_given_back(upload_server: UploadServer, pki: Pki) -> None:
+    """A server that forgets everything does not keep the line busy for ever."""
+    client, urls = uploader(upload_server, pki, sleep=lambda _: None), list[str]()
+
+    def forget(url: str) -> None:
+        urls.append(url)
+        client.delete(url)
+
+    with pytest.raises(UploadLostError):
+        client.upload(io.BytesIO(DATA), len(DATA), METADATA, upload_url=None, save_url=forget)
+    assert len(urls) == MAX_LOSSES + 1
 
 
 @pytest.mark.peer
