@@ -23,6 +23,7 @@ from edge_agent.keys import (
     generate,
     private_path,
     read_guarded,
+    thumbprint,
 )
 from edge_agent.passphrase import encode_encrypted
 
@@ -147,27 +148,36 @@ def _create_key(state_dir: Path, name: str, owner_passphrase: str | None) -> boo
 
 
 def write_csr(state_dir: Path, path: Path) -> bool:
-    """Write the gateway's application to an RTCC (PROTOCOL 7), unless it is there already.
+    """Write the gateway's application to an RTCC (PROTOCOL 7), unless one with these very keys is there already.
 
     Returns:
-        False where nothing was written: the file is there, or the TLS key is sealed and only the releaser has it.
+        False where nothing was written: it is there, or the TLS key is sealed and only the releaser has it.
     """
     from edge_agent.uplink.csr import encode_csr
 
-    if path.exists() or not private_path(state_dir, "tls").exists():
+    if not private_path(state_dir, "tls").exists():
         return False
-    keys = KeyStore(state_dir, "releaser", credentials_dir=None)
-    csr = encode_csr(
-        keys.load_private("tls"),
-        gateway=keys.load_public("gateway"),
-        recorder=keys.load_public("recorder"),
-        owner=keys.load_public("owner"),
-    )
+    keys = KeyStore(state_dir, "releaser")
+    tls = keys.load_private("tls")
+    owner, gateway, recorder = keys.load_public("owner"), keys.load_public("gateway"), keys.load_public("recorder")
+    if _find_applied_keys(path) == [thumbprint(key) for key in (tls.public_key(), gateway, recorder, owner)]:
+        return False
     try:
-        write_new(path, csr, 0o644)
+        replace(path, encode_csr(tls, gateway=gateway, recorder=recorder, owner=owner), 0o644)
     except OSError as error:
         raise CustodyError(f"file cannot be written: {path}: {error.strerror}") from error
     return True
+
+
+def _find_applied_keys(path: Path) -> list[str] | None:
+    from edge_agent.errors import EvidenceError
+    from edge_agent.uplink.csr import verify_csr
+
+    try:
+        applied = verify_csr(path.read_bytes())
+    except (OSError, EvidenceError):
+        return None
+    return [thumbprint(key) for key in (applied.tls, applied.gateway, applied.recorder, applied.owner)]
 
 
 def write_new(path: Path, content: bytes, mode: int) -> None:

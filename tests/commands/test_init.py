@@ -67,6 +67,32 @@ def test_init_makes_a_gateway_that_loads(command: Command, tmp_path: Path, capsy
     assert "new keys: recorder, vault, gateway, tls, owner" in said
 
 
+def test_a_renewed_key_makes_a_new_application(command: Command, tmp_path: Path) -> None:
+    """As docs/recovery.md tells it: a pair is removed, `init` makes another, and the application names it."""
+    run_init(command, tmp_path)
+    before = verify_csr((tmp_path / "etc/gateway.csr").read_bytes())
+    for path in ("keys/releaser/gateway.pem", "keys/public/gateway.pem"):
+        (tmp_path / "state" / path).unlink()
+    assert run_init(command, tmp_path) == 0
+    after = verify_csr((tmp_path / "etc/gateway.csr").read_bytes())
+    assert after.gateway != before.gateway
+    assert (after.owner, after.recorder) == (before.owner, before.recorder)
+
+
+def test_a_kept_owner_key_goes_into_a_new_gateway(command: Command, tmp_path: Path) -> None:
+    """As docs/recovery.md tells it: the copy of owner.pem is laid down before `init`, which asks for its passphrase."""
+    run_init(command, tmp_path)
+    kept = (tmp_path / "state/keys/owner.pem").read_bytes()
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/passphrase").write_text("correct horse battery\n")
+    (tmp_path / "new/state/keys").mkdir(parents=True)
+    (tmp_path / "new/state/keys/owner.pem").write_bytes(kept)
+    (tmp_path / "new/state/keys/owner.pem").chmod(0o600)
+    assert run_init(command, tmp_path / "new") == 0
+    public = "state/keys/public/owner.pem"
+    assert (tmp_path / "new" / public).read_bytes() == (tmp_path / public).read_bytes()
+
+
 def test_the_shipped_consent_denies_everything(command: Command, tmp_path: Path) -> None:
     """Nothing leaves a new gateway."""
     run_init(command, tmp_path)
