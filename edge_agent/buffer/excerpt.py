@@ -30,7 +30,7 @@ from edge_agent.units import Window
 
 log = logging.getLogger(__name__)
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}(\.[A-Za-z0-9_-]{1,40}){0,3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class HoldFolder:
     def path(self, name: str) -> Path:
         """Return the file of a hold."""
         if not _NAME.fullmatch(name):
-            raise ValueError("a hold is named by letters, digits, _ and -")
+            raise ValueError("a hold is named by letters, digits, _ and -, in parts joined by single dots")
         return self._folder / f"{name}.ring"
 
     def release(self, name: str) -> bool:

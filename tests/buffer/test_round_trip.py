@@ -209,3 +209,14 @@ def test_reader_refuses_another_recorders_pages(rig: Rig) -> None:
     pinned = Ed25519PrivateKey.generate().public_key()
     with RingReader.open(rig.path, rig.keys.vault, pinned) as reader, pytest.raises(IntegrityError):
         read_all(reader)
+
+
+def test_writer_knows_where_the_ring_ends(rig: Rig) -> None:
+    """The newest end of a record is told while the block is open, after a close, and after a restart."""
+    rig.create()
+    writer = rig.writer()
+    assert writer.newest_ns == 0
+    rig.record(writer, 10)
+    assert writer.newest_ns == rig.clock.utc_ns
+    writer.close()
+    assert rig.writer().newest_ns == START + 10 * SECOND_NS
