@@ -14,7 +14,9 @@ from edge_agent import __version__
 from edge_agent.errors import EdgeAgentError
 from edge_agent.terminal import print_error
 
-COMMANDS = ("init", "enrol", "check", "daemon", "status", "requests", "stops", "ledger", "export")
+COMMANDS = (
+    "init", "enrol", "check", "daemon", "status", "consent", "requests", "stops", "ring", "ledger", "export",
+)  # fmt: skip
 """Modules of ``edge_agent.commands``, in the order of the help: first what an installation needs."""
 
 _EPILOG = """\
@@ -55,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "%(asctime)s %(levelname)s %(name)s %(message)s",
         stream=sys.stderr,
     )  # fmt: skip
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)
     try:
         return int(args.run(args))
     except EdgeAgentError as error:

@@ -264,6 +264,7 @@ class Releaser:
             "custody": self._custody,
             "consents": consents,
             "release_paused": sorted(self._store.list_stops("release", now)),
+            "refused_unread": self._tally.read(),
             "waiting_for_you": [each.jti for each in open_requests if each.state is RequestState.ASKED],
             "releasing": [each.jti for each in open_requests if each.state is not RequestState.ASKED],
         }

@@ -31,6 +31,14 @@ class Tally:
             key = (hour, reason) if (hour, reason) in self._counts or len(self._counts) < MAX_KEYS else (0, OTHER)
             self._counts[key] = self._counts.get(key, 0) + 1
 
+    def read(self) -> dict[str, int]:
+        """Return the counts that are not entered yet, by reason: for the owner's status."""
+        with self._lock:
+            counts: dict[str, int] = {}
+            for (_, reason), count in self._counts.items():
+                counts[reason] = counts.get(reason, 0) + count
+            return counts
+
     def enter(self, conn: sqlite3.Connection, now: UtcNs, *, running: bool = False) -> dict[Key, int]:
         """Append one entry per reason of every hour that is over, inside the caller's transaction.
 
