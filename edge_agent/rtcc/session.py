@@ -5,9 +5,10 @@ joins the two, and turns the stream of answers into something a command can wait
 """
 
 import logging
-import queue
 import secrets
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
@@ -55,7 +56,10 @@ class RtccSession:
         self._connect_timeout_s = connect_timeout_s
         self._clock = clock or SystemClock()
         self._inbox = Inbox(home)
-        self._arrived: queue.Queue[Answer] = queue.Queue(_BACKLOG)
+        # The last ones of this session, for whoever asks; all of them are in the home.
+        self._arrived: deque[Answer] = deque(maxlen=_BACKLOG)
+        self._count = 0
+        self._changed = threading.Condition()
         self._broker = Broker(_settings(home, watch), self._take, self._clock)
 
     def __enter__(self) -> Self:
@@ -92,24 +96,34 @@ class RtccSession:
         self._broker.publish(TRUST_TOPIC, raw, retain=True)
 
     def answers(self, jti: str | None = None, timeout_s: float = 600.0) -> Iterator[Answer]:
-        """Yield verified answers as they arrive, until nothing more can come or the time is over.
+        """Yield verified answers of this session in their order, until nothing more can come or the time is over.
 
-        For one request to one gateway the final answer ends it; for an area, or without ``jti``, only the time does.
+        Those that arrived before the call are among them. For one request to one gateway the final answer ends it; for
+        an area, or without ``jti``, only the time does.
 
         Args:
             jti: Only answers to this request; None for all.
             timeout_s: For the whole of it.
         """
         deadline = time.monotonic() + timeout_s
-        while (left_s := deadline - time.monotonic()) > 0:
-            try:
-                answer = self._arrived.get(timeout=min(left_s, 1.0))
-            except queue.Empty:
-                continue
+        position = 0
+        while True:
+            position, answer = self._next(position, deadline)
+            if answer is None:
+                return
             if jti is None or answer.jti == jti:
                 yield answer
                 if jti is not None and answer.status.is_final and not self._is_area(jti):
                     return
+
+    def _next(self, position: int, deadline: float) -> tuple[int, Answer | None]:
+        """Wait for the answer at a position, or the oldest that is still remembered after it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._count > position, max(0.0, deadline - time.monotonic()))
+            if self._count <= position:
+                return position, None
+            position = max(position, self._count - len(self._arrived))
+            return position + 1, self._arrived[position - self._count]
 
     def _take(self, message: Incoming) -> None:
         """Take one message in, on the broker's worker thread."""
@@ -121,10 +135,10 @@ class RtccSession:
             answer = None
         message.ack()
         if answer is not None:
-            try:
-                self._arrived.put_nowait(answer)
-            except queue.Full:
-                log.warning("answer kept but not shown: jti=%s seq=%d", answer.jti, answer.seq)
+            with self._changed:
+                self._arrived.append(answer)
+                self._count += 1
+                self._changed.notify_all()
 
     def _is_area(self, jti: str) -> bool:
         payload = jws.parse((self._home.request_dir(jti) / "request.jws").read_bytes(), TYP).payload

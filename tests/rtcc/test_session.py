@@ -145,6 +145,19 @@ def test_answers_wait_for_a_watcher_who_is_away(city, gateway, incident, now):
         assert [answer.status for answer in session.answers(signed.jti, LIMIT_S)] == [Status.DECLINED]
 
 
+def test_answers_to_one_request_do_not_cost_those_to_another(city, gateway, incident, now):
+    """Two requests at a time: each is followed on its own, in any order, however the answers are mixed."""
+    first, second = (sign(city, draft(to_gateway(gateway.id), incident), now) for _ in range(2))
+    with RtccSession(city, watch=True) as session:
+        for signed in (first, second):
+            session.send(signed)
+        gateway.say(second.jti, 0, Status.DECLINED)
+        gateway.say(first.jti, 0, Status.CANCELLED)
+        for signed, status in ((first, Status.CANCELLED), (second, Status.DECLINED), (first, Status.CANCELLED)):
+            assert [answer.status for answer in session.answers(signed.jti, LIMIT_S)] == [status]
+        assert len(list(session.answers(timeout_s=0))) == 2
+
+
 def test_a_broker_that_is_not_there_is_an_error_in_words(home):
     """The command ends with the host and the port, after a limit."""
     home.write_settings(dataclasses.replace(home.settings, rtcc_port=find_free_port()))

@@ -43,7 +43,8 @@ def open_home(args: argparse.Namespace) -> "RtccHome":
 
 
 def read_now() -> "UtcNs":
-    """Read the wall clock."""
+    """Read the wall clock, in whole seconds: what people sign reads better so."""
     from edge_agent.clock import SystemClock
+    from edge_agent.units import SECOND_NS, UtcNs
 
-    return SystemClock().utc()
+    return UtcNs(SystemClock().utc() // SECOND_NS * SECOND_NS)
