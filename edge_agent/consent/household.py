@@ -10,7 +10,7 @@ from datetime import tzinfo
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from edge_agent.consent.policy import Terms
+from edge_agent.consent.policy import GlobalTerms, Occasion, Refusal, Refusals, Terms
 from edge_agent.consent.request import Place
 from edge_agent.consent.verdict import Reason
 from edge_agent.consent.waiver import Facts, SignedConsent, effective, verify_consent
@@ -112,3 +112,24 @@ def stand(
         revoked=revoked,
         paused_until=paused_until,
     )
+
+
+def refusals(household: Household) -> Refusals:
+    """Return how a refusal is answered: silence wherever the terms of any camera say so.
+
+    Of the terms that count, not of the file: that the house answers at all is something that the owner signed.
+    """
+    houses = _houses(household)
+    area = Refusal.DECLINED if houses and all(h.refusals.area is Refusal.DECLINED for h in houses) else Refusal.SILENCE
+    silent = any(house.refusals.gateway is Refusal.SILENCE for house in houses)
+    return Refusals(area=area, gateway=Refusal.SILENCE if silent else Refusal.DECLINED)
+
+
+def occasions(household: Household) -> frozenset[Occasion]:
+    """Return what the owner is told of: whatever any camera's terms name, and everything while nothing is signed."""
+    houses = _houses(household)
+    return frozenset().union(*(house.notify for house in houses)) if houses else frozenset(Occasion)
+
+
+def _houses(household: Household) -> list[GlobalTerms]:
+    return [camera.terms.house for camera in household.cameras.values() if camera.terms is not None]

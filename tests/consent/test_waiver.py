@@ -7,14 +7,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent import jws
-from edge_agent.consent.household import stand
-from edge_agent.consent.policy import encode_terms
+from edge_agent.consent.household import occasions, refusals, stand
+from edge_agent.consent.policy import Occasion, Refusal, Refusals, encode_terms
 from edge_agent.consent.request import Place
 from edge_agent.consent.waiver import TYP, sign_consent, verify_consent
 from edge_agent.errors import DenialError
 from edge_agent.keys import thumbprint
 from edge_agent.units import DAY_NS, UtcNs
-from tests.gate import NOTICE, NOW, OWNER, facts, terms
+from tests.gate import NOTICE, NOW, OWNER, facts, household, standing, terms
 
 RAW = sign_consent(facts(), terms(), NOTICE, 3, NOW, OWNER)
 
@@ -130,3 +130,23 @@ def test_what_does_not_verify_becomes_the_reason():
     assert (moved.consent, moved.terms, moved.problem.code) == (None, None, "consent-facts-changed")
     good = stand(RAW, OWNER.public_key(), facts(), terms())
     assert (good.problem, good.terms, good.place) == (None, terms(), facts().place)
+
+
+def test_the_house_answers_as_the_most_careful_camera_says():
+    """How a refusal is answered is part of the signed terms: a file cannot make the house talk."""
+    told = {"refusals": Refusals(area=Refusal.DECLINED, gateway=Refusal.DECLINED)}
+    mute = {"refusals": Refusals(area=Refusal.SILENCE, gateway=Refusal.SILENCE)}
+    assert refusals(household(standing(terms(told)))) == told["refusals"]
+    assert refusals(household(standing(terms(), terms(told)))) == Refusals()
+    assert refusals(household(standing(terms(told)), ("yard", standing(terms(mute))))) == mute["refusals"]
+    unsigned = household(stand(None, OWNER.public_key(), facts(), terms(told)))
+    assert refusals(unsigned) == Refusals()
+
+
+def test_the_owner_is_told_of_what_any_camera_names():
+    """And of everything while nothing is signed."""
+    quiet, asks = terms({"notify": frozenset()}), terms({"notify": frozenset({Occasion.ASK})})
+    assert occasions(household(standing(quiet))) == frozenset()
+    assert occasions(household(standing(quiet), ("yard", standing(asks)))) == {Occasion.ASK}
+    assert occasions(household(standing(asks, quiet))) == {Occasion.ASK}
+    assert occasions(household(stand(None, OWNER.public_key(), facts(), quiet))) == frozenset(Occasion)

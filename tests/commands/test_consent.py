@@ -1,0 +1,162 @@
+"""``edge-agent consent``: read aloud, sign, and see what waits."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from edge_agent.commands import consent
+from edge_agent.config import load_config
+from edge_agent.consent.waiver import verify_consent
+from edge_agent.enrolment import load_enrolment
+from edge_agent.errors import CustodyError, UsageError
+from edge_agent.keys import KeyStore
+from edge_agent.provision import create_state, write_csr
+from edge_agent.rtcc.enrol import enrol
+from edge_agent.rtcc.home import RtccHome, Settings
+from edge_agent.units import DAY_NS, UtcNs
+from edge_agent.uplink.standing import load_facts
+from edge_agent.uplink.store import Store
+
+PASSPHRASE = "correct horse battery"
+POLICY = """\
+version: 1
+house: {agencies: [rtcc.example-city]}
+cameras:
+  door: {mode: auto, categories: [robbery], window: 20m}
+"""
+
+
+@pytest.fixture(scope="module")
+def enrolment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("gateway")
+    now = UtcNs(time.time_ns())
+    settings = Settings("rtcc.example-city", "127.0.0.1", 1, 2, {"evidence": "https://127.0.0.1:2/files/"})
+    home = RtccHome.create(tmp_path_factory.mktemp("rtcc") / "home", settings, now)
+    create_state(folder / "state", PASSPHRASE)
+    write_csr(folder / "state", folder / "gateway.csr")
+    (folder / "enrolment.json").write_bytes(enrol(home, (folder / "gateway.csr").read_bytes(), now).content)
+    (folder / "enrolment.json").chmod(0o644)
+    return folder
+
+
+@pytest.fixture
+def gateway(enrolment: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "edge-agent.yaml"
+    path.write_text(
+        f"gateway: {{state_dir: {enrolment}/state, run_dir: run, location: {{lat: 1, lon: 2}}}}\n"
+        f"uplink: {{enrolment: {enrolment}/enrolment.json}}\nconsent: {{waivers: {tmp_path}/waivers}}\n"
+        "cameras:\n  - {id: door, name: Front door, url: 'rtsp://127.0.0.1:1/live'}\n"
+        "  - {id: yard, url: 'rtsp://127.0.0.1:1/yard'}\n"
+    )
+    (tmp_path / "consent.yaml").write_text(POLICY)
+    (tmp_path / "passphrase").write_text(PASSPHRASE + "\n")
+    return path
+
+
+def run(path: Path, verb: str, *words: str) -> int:
+    parser = argparse.ArgumentParser()
+    consent.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["consent", verb, "--config", str(path), *words])
+    return int(args.run(args))
+
+
+def sign(path: Path, *words: str) -> int:
+    return run(path, "sign", "--yes", "--passphrase-file", str(path.parent / "passphrase"), *words)
+
+
+def signed(path: Path):
+    config = load_config(path)
+    camera = config.find_camera("door")
+    assert camera is not None
+    facts = load_facts(config, load_enrolment(config.uplink.enrolment), camera)
+    owner = KeyStore(config.state_dir, "owner").load_public("owner")
+    return verify_consent((config.waivers_dir / "door.jws").read_bytes(), owner, facts)
+
+
+def test_nothing_is_consented_to_before_it_is_signed(gateway, capsys):
+    """The file alone denies, and both verbs say so."""
+    assert run(gateway, "show") == 0
+    said = capsys.readouterr().out
+    assert "door: denied. No consent is signed for this camera." in said
+    assert "- No clip is longer than 20 minutes." in said
+    assert run(gateway, "diff", "--camera", "door") == 1
+
+
+def test_signing_shows_everything_and_names_the_end(gateway, capsys):
+    """Terms, waiver, version and end; one signature per camera that the file names, and it verifies."""
+    assert sign(gateway) == 0
+    said = capsys.readouterr().out
+    assert "Front door:" in said
+    assert "I can pause, cancel and revoke this at any time" in said
+    assert "signed: door, version 1, until " in said
+    assert not (gateway.parent / "waivers" / "yard.jws").exists()
+    found = signed(gateway)
+    assert found.valid_until - found.valid_from == 45 * DAY_NS
+    assert run(gateway, "diff", "--camera", "door") == 0
+    assert run(gateway, "show", "--language", "es") == 0
+    assert "Ningún clip dura más de 20 minutos." in capsys.readouterr().out
+
+
+def test_versions_only_rise_also_over_the_stores_memory(gateway):
+    """Signing again is a new version; where the file was lost, the releaser's memory counts."""
+    assert sign(gateway) == 0
+    assert sign(gateway, "--for", "14d") == 0
+    assert (signed(gateway).version, signed(gateway).valid_until - signed(gateway).valid_from) == (2, 14 * DAY_NS)
+    store_path = load_config(gateway).store_path
+    store_path.parent.mkdir(parents=True, exist_ok=True)
+    with Store(store_path) as store, store.transaction() as connection:
+        store.note_consent(connection, "door", 7)
+    (gateway.parent / "waivers" / "door.jws").unlink()
+    assert sign(gateway) == 0
+    assert signed(gateway).version == 8
+    (gateway.parent / "waivers" / "door.jws").unlink()
+    store_path.unlink()
+    store_path.write_bytes(b"no database")
+    with pytest.raises(CustodyError, match="cannot be read"):
+        sign(gateway)
+    store_path.unlink()
+
+
+def test_a_changed_file_counts_where_tighter_and_waits_where_looser(gateway, capsys):
+    """``diff`` says which, term by term; ``show`` reads what counts."""
+    assert sign(gateway) == 0
+    (gateway.parent / "consent.yaml").write_text(POLICY.replace("20m", "10m").replace("[robbery]", "[robbery, theft]"))
+    capsys.readouterr()
+    assert run(gateway, "diff", "--camera", "door") == 1
+    said = capsys.readouterr().out
+    assert "✓ camera.window: No clip is longer than 10 minutes. (counts at once)" in said
+    assert "… camera.categories: Only for incidents of these kinds: robbery, theft. (waits for your signature" in said
+    assert run(gateway, "show", "--camera", "door", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)["door"]
+    assert (shown["terms"]["camera"]["window"], shown["terms"]["camera"]["categories"]) == ("10m", ["robbery"])
+    (gateway.parent / "consent.yaml").write_text("version: 1\n")
+    assert run(gateway, "diff", "--camera", "door", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["door"][0]["sentence"] == "The file does not name it: denied."
+
+
+def test_a_moved_camera_must_be_signed_again(gateway, capsys):
+    """What the terms lean on has changed."""
+    assert sign(gateway) == 0
+    gateway.write_text(gateway.read_text().replace("lat: 1", "lat: 1.5"))
+    assert run(gateway, "show", "--camera", "door") == 0
+    assert "denied. What the consent leans on has changed (place)" in capsys.readouterr().out
+
+
+def test_what_cannot_be_signed_is_said(gateway, monkeypatch, capsys):
+    """An unknown camera, one that the file does not name, a bad duration, a wrong passphrase, and a no."""
+    with pytest.raises(UsageError, match="no such camera: shed"):
+        run(gateway, "show", "--camera", "shed")
+    with pytest.raises(UsageError, match="names none of these cameras"):
+        sign(gateway, "--camera", "yard")
+    with pytest.raises(UsageError, match="--for"):
+        sign(gateway, "--for", "soon")
+    (gateway.parent / "passphrase").write_text("another horse battery\n")
+    with pytest.raises(CustodyError, match="passphrase"):
+        sign(gateway)
+    monkeypatch.setattr("builtins.input", lambda _prompt: "no")
+    assert run(gateway, "sign") == 1
+    assert "not signed" in capsys.readouterr().out
+    assert not (gateway.parent / "waivers").exists()
