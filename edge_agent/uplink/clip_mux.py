@@ -120,7 +120,8 @@ class Mp4Run:
         pts = [packet.pts for packet in pictures]
         self._clock = DtsClock(pts)
         ordered = sorted(set(pts))
-        self._step_ticks = min((b - a for a, b in pairwise(ordered)), default=pictures[0].duration)
+        steps = sorted(after - before for before, after in pairwise(ordered))
+        self._step_ticks = steps[len(steps) // 2] if steps else pictures[0].duration
         self.first_utc_ns = self._waiting[0].utc_ns
         self.offsets[self.video.index] = self._clock.first
         self._container = av.open(self._sink, "w", format="mp4", options=MUXER, buffer_size=_BUFFER_BYTES)
@@ -174,7 +175,8 @@ class Mp4Run:
         offset = self.offsets[packet.track]
         self._mux(container, packet, self.video.time_base, packet.pts - offset, dts - offset)
         self._delivered.append((placed.ref, placed.index, packet.track, packet.pts))
-        shown_ns = int((packet.duration or self._step_ticks) * self.video.time_base * 1_000_000_000)
+        # NUT keeps no durations: FFmpeg guesses them from the pictures that it looked at.
+        shown_ns = int(self._step_ticks * self.video.time_base * 1_000_000_000)
         self.end_utc_ns = max(self.end_utc_ns, placed.utc_ns + shown_ns)
 
     def _mux(self, container: OutputContainer, source: NutPacket, base: Fraction, pts: int, dts: int) -> None:
@@ -182,7 +184,7 @@ class Mp4Run:
         packet.stream = self._streams[source.track]
         packet.time_base = base
         packet.pts, packet.dts = pts, dts
-        packet.duration = source.duration or (self._step_ticks if source.track == self.video.index else 0)
+        packet.duration = self._step_ticks if source.track == self.video.index else source.duration
         packet.is_keyframe = source.is_keyframe
         container.mux_one(packet)
 
