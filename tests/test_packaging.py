@@ -1,0 +1,77 @@
+"""Metadata and locks: what is installed is what was tried."""
+
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LOCKS = ("build", "runtime", "test")
+
+
+def read_lock(name: str) -> dict[str, list[str]]:
+    """Return requirement (name, version, marker) → hashes."""
+    locked: dict[str, list[str]] = {}
+    current = ""
+    for line in (ROOT / "requirements" / f"{name}.lock").read_text().splitlines():
+        if line.startswith("    --hash="):
+            locked[current].append(line.strip(" \\").removeprefix("--hash="))
+        else:
+            current = line.rstrip(" \\")
+            locked[current] = []
+    return locked
+
+
+def name_of(requirement: str) -> str:
+    return re.split(r"[ <>=\[;]", requirement.strip(), maxsplit=1)[0].lower().replace("_", "-")
+
+
+def dependencies(section: str, key: str) -> set[str]:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    lines = config[section][key].splitlines()
+    return {name_of(line) for line in lines if line.strip() and not line.strip().startswith(("#", "edge-agent"))}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_locked_package_has_a_version_and_hashes(name: str) -> None:
+    """Nothing is taken on trust, and no lock says where to fetch from."""
+    text = (ROOT / "requirements" / f"{name}.lock").read_text()
+    assert "://" not in text
+    assert "index" not in text
+    for requirement, hashes in read_lock(name).items():
+        assert re.fullmatch(r"[a-z0-9.-]+==[0-9][^ ]*( ; .+)?", requirement), requirement
+        assert hashes
+        assert all(re.fullmatch("sha256:[0-9a-f]{64}", each) for each in hashes)
+
+
+def test_every_dependency_is_locked() -> None:
+    """A new line in setup.cfg without `scripts/lock` is found here, without a network."""
+    runtime = {name_of(requirement) for requirement in read_lock("runtime")}
+    test = {name_of(requirement) for requirement in read_lock("test")}
+    assert dependencies("options", "install_requires") <= runtime
+    assert runtime <= test
+    extras = dependencies("options.extras_require", "test") | dependencies("options.extras_require", "rtcc")
+    assert extras <= test
+    assert {"setuptools", "wheel"} <= {name_of(requirement) for requirement in read_lock("build")}
+
+
+def test_tests_run_with_the_gateways_versions() -> None:
+    """One version of a package, in the product and in its tests."""
+    assert read_lock("runtime").keys() <= read_lock("test").keys()
+
+
+def test_only_the_server_build_of_opencv() -> None:
+    """The desktop build does not import on a bare gateway, and the two overwrite each other."""
+    names = {name_of(requirement) for name in LOCKS for requirement in read_lock(name)}
+    assert {name for name in names if name.startswith("opencv")} == {"opencv-python-headless"}
+
+
+def test_data_files_are_there_and_complete() -> None:
+    """`config/` and `systemd/` travel in the wheel, all of them."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    named = {line for value in config["options.data_files"].values() for line in value.split()}
+    there = {str(path.relative_to(ROOT)) for folder in ("config", "systemd") for path in (ROOT / folder).iterdir()}
+    assert named == there
