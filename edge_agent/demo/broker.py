@@ -43,16 +43,19 @@ class BrokerFiles:
     key: Path
 
 
-def find_mosquitto(unpack_dir: Path) -> Program:
+def find_mosquitto(unpack_dir: Path, search_path: str | None = None) -> Program:
     """Find mosquitto in the PATH or in the system's folders; else unpack the distribution's packages, without root.
 
     Args:
         unpack_dir: Where to unpack; found again there next time.
+        search_path: Where to look first, in the form of a PATH; the PATH and the system's folders by default.
 
     Raises:
         UnavailableError: It is not there and cannot be had; the hint says what to install.
     """
-    found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_PATH}")
+    if search_path is None:
+        search_path = f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_PATH}"
+    found = shutil.which("mosquitto", path=search_path)
     if found:
         return Program(Path(found))
     unpacked = unpack_dir / "usr/sbin/mosquitto"
@@ -70,7 +73,7 @@ def _unpack_packages(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         missing = [name for name in _dependencies() if not _is_installed(name)]
-        _run(["apt-get", "download", "-q", *missing], folder)
+        _run(["apt-get", "download", "-q", "mosquitto", *missing], folder)
         for package in sorted(folder.glob("*.deb")):
             _run(["dpkg", "-x", package.name, "."], folder)
             package.unlink()
@@ -79,11 +82,11 @@ def _unpack_packages(folder: Path) -> None:
 
 
 def _dependencies() -> list[str]:
-    """Names of mosquitto's packages, itself included, as this release of the distribution has them."""
+    """Names of the packages that mosquitto needs, as this release of the distribution has them."""
     kinds = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
     output = _run(["apt-cache", "depends", "--recurse", *(f"--no-{kind}" for kind in kinds), "mosquitto"], Path("/"))
     names = {line for line in output.splitlines() if line and not line.startswith((" ", "<", "|"))}
-    return sorted(names)
+    return sorted(names - {"mosquitto"})
 
 
 def _is_installed(name: str) -> bool:
@@ -136,7 +139,7 @@ def start_mosquitto(program: Program, config: Path, ports: tuple[int, ...]) -> "
     """Start the broker and wait until it listens; its log goes to ``mosquitto.log`` beside the configuration.
 
     Raises:
-        UnavailableError: It ended, or did not listen in time; the message holds the last line of its log.
+        UnavailableError: It ended, or did not listen in time; the message holds the first error of its log.
     """
     log_path = config.with_name("mosquitto.log")
     with log_path.open("ab") as log:
@@ -156,7 +159,8 @@ def start_mosquitto(program: Program, config: Path, ports: tuple[int, ...]) -> "
     process.kill()
     process.wait()
     lines = log_path.read_text(errors="replace").splitlines() or ["no log"]
-    raise UnavailableError(f"mosquitto does not start: {lines[-1]}")
+    telling = next((line for line in lines if "Error:" in line), lines[-1])
+    raise UnavailableError(f"mosquitto does not start: {telling}")
 
 
 def _is_listening(port: int) -> bool:
