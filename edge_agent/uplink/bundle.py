@@ -298,7 +298,7 @@ class _Assembly:
                 "quality_asked": request.quality.value,
                 "ring": facts.ring_id.hex(),
                 "recorder": thumbprint(facts.recorder_public),
-                "health": dict(facts.health),
+                "health": {name: each[:200] if isinstance(each, str) else each for name, each in facts.health.items()},
             },
             "windows": {
                 "asked": encode_span(request.window.start, request.window.end),

@@ -1,0 +1,34 @@
+"""The owner's own copy: everything of the window that can be shown, and what is missing."""
+
+import io
+
+from edge_agent.buffer.format import Kind
+from edge_agent.consent.request import Quality
+from edge_agent.consent.verdict import ExportOrder
+from edge_agent.units import SECOND_NS
+from edge_agent.uplink.export import export_footage
+from tests.footage import START, encode, read_numbers, records
+from tests.release import House, window
+
+
+def test_export_writes_one_mp4_per_run(tmp_path):
+    """Runs stand one behind the other in the output; their sizes tell them apart, gaps are told with their reasons."""
+    house = House(tmp_path)
+    later = records(encode(20, first=50, audio="aac"), START + 5 * SECOND_NS)
+    first = records(encode(20, audio="aac"))
+    house.record([*first, (Kind.GAP, 3 * SECOND_NS, b'{"reason":"camera-down"}'), *later])
+    order = ExportOrder("o", "door", Quality.MAIN, window(1, 8), "t", START)
+    out, told = io.BytesIO(), []
+    with house.reader() as reader:
+        info = export_footage(reader, order, out, on_progress=told.append)
+    first_size, second_size = (clip.size for clip in info.clips)
+    data = out.getvalue()
+    assert len(data) == first_size + second_size
+    assert read_numbers(data[:first_size]) == list(range(10, 20))
+    assert read_numbers(data[first_size:]) == list(range(50, 70))
+    assert all(clip.sound for clip in info.clips)
+    assert [(gap.reason, gap.start) for gap in info.gaps] == [
+        ("camera-down", START + 2 * SECOND_NS),
+        ("no-footage", START + 7 * SECOND_NS),
+    ]
+    assert told == sorted(told)
