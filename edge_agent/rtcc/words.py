@@ -80,7 +80,7 @@ def say_answer(answer: Answer) -> str:
     """Say in a line what an answer means."""
     match answer.status:
         case Status.QUEUED:
-            waits = f", not before {encode_rfc3339(answer.not_before)}" if answer.not_before is not None else ""
+            waits = f", not before {say_time(answer.not_before)}" if answer.not_before is not None else ""
             return f"granted for {', '.join(answer.cameras)}{waits}{_say_notes('; left out: ', answer.trimmed)}"
         case Status.UPLOADING:
             sent, total = answer.sent_bytes or 0, answer.total_bytes or 0
@@ -97,6 +97,11 @@ def say_answer(answer: Answer) -> str:
             return f"could not be delivered: {answer.reason}"
         case Status.DECLINED:
             return "declined; why is the owner's business"
+
+
+def say_time(time: UtcNs) -> str:
+    """Write a time in whole seconds: for people, not for evidence."""
+    return encode_rfc3339(UtcNs(time // SECOND_NS * SECOND_NS))
 
 
 def describe_answer(answer: Answer) -> dict[str, Any]:

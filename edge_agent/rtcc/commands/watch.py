@@ -83,12 +83,13 @@ def _show_stored(args: argparse.Namespace) -> int:
 def _print_answer(answer: "Answer", *, as_json: bool) -> None:
     import json
 
-    from edge_agent.rtcc.words import describe_answer, say_answer
-    from edge_agent.units import encode_rfc3339
+    from edge_agent.rtcc.words import describe_answer, say_answer, say_time
 
     if as_json:
         print(json.dumps(describe_answer(answer), sort_keys=True), flush=True)
         return
-    at = encode_rfc3339(answer.at)[:19] + "Z"
     # One line each, in columns: gateway and request have fixed lengths.
-    print(f"{at}  {answer.gateway}  {answer.jti}  {answer.status.value:<10}  {say_answer(answer)}", flush=True)
+    print(
+        f"{say_time(answer.at)}  {answer.gateway}  {answer.jti}  {answer.status.value:<10}  {say_answer(answer)}",
+        flush=True,
+    )
