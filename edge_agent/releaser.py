@@ -20,7 +20,7 @@ from edge_agent import __version__
 from edge_agent.clock import Clock, ClockState, SystemClock, read_build_time
 from edge_agent.config import Config, load_config
 from edge_agent.consent.request import Quality
-from edge_agent.consent.verdict import Ask, Verdict
+from edge_agent.consent.verdict import Ask, CameraGrant, Grant, Verdict
 from edge_agent.control import Answer, ControlServer, Peer
 from edge_agent.enrolment import Enrolment, load_enrolment
 from edge_agent.errors import RingError
@@ -41,7 +41,7 @@ from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.ledger_desk import LedgerDesk
 from edge_agent.uplink.mqtt import Broker, BrokerSettings, Subscription
 from edge_agent.uplink.owner import OwnerDesk
-from edge_agent.uplink.release import ReleaseWorker
+from edge_agent.uplink.release import SETTLE_NS, ReleaseWorker
 from edge_agent.uplink.sender import Sender
 from edge_agent.uplink.staging import Staging
 from edge_agent.uplink.standing import Standing
@@ -126,6 +126,7 @@ class Releaser:
     def run(self) -> None:
         """Start every thread, watch them, stop them."""
         notifier = Notifier()
+        self._footage.keep_holds([request.jti for request in self._store.list_requests(OPEN_STATES)])
         self._control.start()
         self._worker.start()
         self._sender.start()
@@ -186,7 +187,15 @@ class Releaser:
     def _on_verdict(self, request: StoredRequest, verdict: Verdict) -> None:
         if isinstance(verdict, Ask):
             self._plan_ask(self._jobs, request)
+        if isinstance(verdict, Ask | Grant):
+            due = UtcNs(verdict.request.window.end + SETTLE_NS)
+            self._jobs.at(f"hold {request.id}", due, partial(self._hold, request.id, verdict.cameras))
         self._worker.wake()
+
+    def _hold(self, request_id: int, cameras: tuple[CameraGrant, ...]) -> None:
+        request = self._store.read_request(request_id)
+        if request.state in OPEN_STATES:
+            self._footage.hold(request.jti, cameras)
 
     def _on_end(self, request: StoredRequest) -> None:
         self._footage.drop_holds(request.jti)

@@ -1,19 +1,21 @@
 """Opens the rings for the releaser: the camera's own, or the excerpt that a pending request holds.
 
-Owns where held excerpts lie and when they go. Opens for reading only; decrypts nothing itself.
+Owns which excerpt belongs to which request. Opens for reading only; decrypts nothing itself.
 """
 
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from edge_agent.buffer.excerpt import HoldFolder
 from edge_agent.buffer.reader import RingReader
 from edge_agent.config import Config
 from edge_agent.consent.request import Quality
+from edge_agent.consent.verdict import CameraGrant
 from edge_agent.errors import RingError
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,8 @@ class Footage:
         self._config = config
         self._vault = vault
         self._recorder = recorder
+        self._holds = HoldFolder(config.holds_dir, config.buffer.hold_size_bytes)
+        self._lock = threading.Lock()
 
     @contextmanager
     def open(self, camera: str, quality: Quality, jti: str = "") -> Iterator[RingReader]:
@@ -45,19 +49,42 @@ class Footage:
             NotRecordedError: No such ring.
             RingError: It cannot be read.
         """
-        path = self.hold_path(jti, camera, quality)
-        if not jti or not path.exists():
-            path = self._config.ring_path(camera, quality.value)
+        path = self._config.ring_path(camera, quality.value)
+        if jti and (held := self._holds.path(_hold_name(jti, camera, quality))).exists():
+            path = held
         if not path.exists():
             raise NotRecordedError(f"camera is not recorded in this quality: camera={camera} quality={quality.value}")
         with RingReader.open(path, self._vault, self._recorder) as reader:
             yield reader
 
-    def hold_path(self, jti: str, camera: str, quality: Quality) -> Path:
-        """Return where a request's excerpt of a ring lies."""
-        return self._config.holds_dir / f"{jti}.{camera}.{quality.value}.ring"
+    def hold(self, jti: str, cameras: Collection[CameraGrant]) -> list[str]:
+        """Keep what a request needs from being overwritten before it is decided and released.
+
+        Returns:
+            What could not be held, in words; the ring may overwrite it before the owner has answered.
+        """
+        troubles = []
+        for camera in cameras:
+            try:
+                with self._lock, self.open(camera.camera, camera.quality) as reader:
+                    self._holds.hold(_hold_name(jti, camera.camera, camera.quality), reader, camera.windows)
+            except (RingError, OSError) as error:
+                log.warning("footage is not held jti=%s camera=%s: %s", jti, camera.camera, error)
+                troubles.append(f"{camera.camera}: {error}")
+        return troubles
 
     def drop_holds(self, jti: str) -> None:
-        """Delete what a request held."""
-        for path in self._config.holds_dir.glob(f"{jti}.*"):
-            path.unlink(missing_ok=True)
+        """Let go of what a request held."""
+        with self._lock:
+            for camera, quality in self._config.rings():
+                self._holds.release(_hold_name(jti, camera.id, Quality(quality)))
+
+    def keep_holds(self, jtis: Collection[str]) -> None:
+        """Let go of everything that none of these requests holds; at start."""
+        rings = [(camera.id, Quality(quality)) for camera, quality in self._config.rings()]
+        with self._lock:
+            self._holds.keep_only([_hold_name(jti, *ring) for jti in jtis for ring in rings])
+
+
+def _hold_name(jti: str, camera: str, quality: Quality) -> str:
+    return f"{jti}.{camera}.{quality.value}"

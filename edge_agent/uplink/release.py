@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 POLL_S = 0.5
 FIRST_PAUSE_NS = 2 * SECOND_NS
 LONGEST_PAUSE_NS = 5 * MINUTE_NS
+SETTLE_NS = 5 * SECOND_NS
+"""How long after a window's end its last record is certainly in the ring: a record spans at most two seconds."""
 _TELL_EVERY_NS = 10 * SECOND_NS
 
 
@@ -183,7 +185,7 @@ class ReleaseWorker:
     def _step(self, request: StoredRequest) -> None:
         """Bring one granted request to its end, or as far as it goes."""
         grant = self._granted(request)
-        if grant is None:
+        if grant is None or self._clock.utc() < grant.request.window.end + SETTLE_NS:
             return
         for camera in grant.cameras:
             if not any(each.camera == camera.camera for each in self._store.list_releases(request.id)):
