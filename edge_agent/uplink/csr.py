@@ -22,6 +22,7 @@ from edge_agent.errors import EvidenceError
 MAX_CSR_BYTES = 16 * 1024
 COMMON_NAME = "edge-agent gateway"
 """The same in every application: the RTCC chooses the gateway's id, and nothing here says whose it is."""
+_SUBJECT = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, COMMON_NAME)])
 KEY_NAMES = ("gateway", "recorder", "owner")
 _KEY_URI = re.compile(r"urn:edge-agent:key:(gateway|recorder|owner):([A-Za-z0-9_-]{43})")
 
@@ -50,7 +51,7 @@ def encode_csr(
     ]
     csr = (
         x509.CertificateSigningRequestBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, COMMON_NAME)]))
+        .subject_name(_SUBJECT)
         .add_extension(x509.SubjectAlternativeName(uris), critical=False)
         .sign(tls_key, hashes.SHA256())
     )
@@ -74,6 +75,8 @@ def verify_csr(pem: bytes) -> Application:
         names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (ValueError, InvalidSignature, x509.ExtensionNotFound) as error:
         raise EvidenceError(f"not a gateway's certificate request: {error}") from error
+    if csr.subject != _SUBJECT:
+        raise EvidenceError(f"certificate request: its subject is not CN={COMMON_NAME}")
     if not signed:
         raise EvidenceError("certificate request: its signature does not verify")
     keys = _parse_keys(names)

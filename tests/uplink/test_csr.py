@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
 
 from edge_agent.errors import EvidenceError
-from edge_agent.uplink.csr import MAX_CSR_BYTES, encode_csr, verify_csr
+from edge_agent.uplink.csr import COMMON_NAME, MAX_CSR_BYTES, encode_csr, verify_csr
 
 TLS = ec.generate_private_key(ec.SECP256R1())
 KEYS = {name: Ed25519PrivateKey.generate().public_key() for name in ("gateway", "recorder", "owner")}
@@ -24,9 +24,9 @@ def uri(name, key):
     )
 
 
-def make_csr(names, key=TLS):
+def make_csr(names, key=TLS, subject=COMMON_NAME):
     builder = x509.CertificateSigningRequestBuilder().subject_name(
-        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
     )
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
@@ -52,6 +52,7 @@ BAD = {
     "a key missing": lambda: make_csr(all_uris()[:2]),
     "a key twice": lambda: make_csr([*all_uris(), all_uris()[0]]),
     "a foreign name": lambda: make_csr([*all_uris(), x509.DNSName("example.org")]),
+    "a subject that names somebody": lambda: make_csr(all_uris(), subject="12 Elm Street"),
     "a P-384 key": lambda: make_csr(all_uris(), ec.generate_private_key(ec.SECP384R1())),
     "an Ed25519 TLS key": lambda: (
         x509.CertificateSigningRequestBuilder()
@@ -68,6 +69,11 @@ def test_an_application_that_is_not_whole_is_refused(make):
     """Anything but one P-256 request with the three keys, once each, is an error in words."""
     with pytest.raises(EvidenceError):
         verify_csr(make())
+
+
+def test_a_request_made_by_hand_is_accepted_as_well():
+    """The cases above fail for what they name, not for how they are made."""
+    assert verify_csr(make_csr(all_uris())) == verify_csr(encode_csr(TLS, **KEYS))
 
 
 def test_a_key_exchanged_on_the_way_is_caught():
