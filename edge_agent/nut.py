@@ -84,7 +84,9 @@ def retemplate(track: TrackTemplate, parameter_sets: bytes, keyframe: bytes) -> 
         place = end
     sink = io.BytesIO()
     with av.open(sink, "w", format="nut", buffer_size=_BUFFER_BYTES) as container:
-        stream = container.add_mux_stream(track.codec, time_base=track.time_base)
+        stream = container.add_mux_stream(
+            track.codec, time_base=track.time_base, width=track.width, height=track.height
+        )
         # Without extradata of its own a stream takes them from the first packet.
         _mux(container, stream, track.time_base, NutPacket(0, 0, 0, 0, True, extradata + keyframe))
     sample = open_nut(sink.getvalue())
@@ -143,7 +145,8 @@ def open_nut(data: bytes) -> InputContainer:
     if not data.startswith(_NUT_MAGIC):
         raise IntegrityError(f"not a NUT file: bytes={len(data)}")
     try:
-        return av.open(io.BytesIO(data), "r", format="nut")
+        # The header tells what is needed. Without the limit FFmpeg decodes pictures: 8.4 ms a record of 1080p, not 4.8.
+        return av.open(io.BytesIO(data), "r", format="nut", options={"probesize": "32"})
     except (av.FFmpegError, ValueError) as error:
         raise IntegrityError(f"not a NUT file: bytes={len(data)} error={type(error).__name__}") from error
 

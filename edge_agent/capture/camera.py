@@ -11,6 +11,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit, urlunsplit
 
 from edge_agent.capture.backoff import Backoff
+from edge_agent.capture.diagnose import refine
 from edge_agent.capture.gaps import GapKeeper
 from edge_agent.capture.reasons import REASONS, CaptureError
 from edge_agent.capture.records import Sink
@@ -119,7 +120,11 @@ class CameraThread:
         Returns only when told to stop.
         """
         endpoint = self._resolve()
-        session = open_session(endpoint, self._clock)
+        try:
+            session = open_session(endpoint, self._clock)
+        except CaptureError as error:
+            reason = refine(error.reason, endpoint)
+            raise (error if reason == error.reason else CaptureError(reason)) from None
         try:
             self._record_runs(session, endpoint)
         finally:

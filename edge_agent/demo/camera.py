@@ -118,7 +118,7 @@ class SimulatedCamera:
         if self.plan.is_on("drop", now) and not self._dropped:
             self._dropped = True
             threading.Thread(target=self.drop_clients, name="demo-drop").start()
-        if self.plan.is_on("frozen", now) or (unit.medium and self.plan.is_on("silent-audio", now)):
+        if self.plan.is_on("frozen", now) or self.plan.is_on("silent-audio" if unit.medium else "frozen-video", now):
             return
         if self.plan.is_on("backwards-dts", now) and unit.medium == 0:
             self._units += 1

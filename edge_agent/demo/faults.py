@@ -13,6 +13,7 @@ from edge_agent.units import MonoNs, parse_duration
 
 FAULTS = {
     "frozen": "the session stays up and answers, but no access unit is sent",
+    "frozen-video": "video stops, audio goes on",
     "burst": "access units are held back while this is on, then sent at once",
     "drop": "every connection is closed without a word, once",
     "reboot": "connections are closed and new ones are closed at once",

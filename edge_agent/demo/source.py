@@ -236,12 +236,13 @@ class _VideoEncoder:
         if settings.codec == "h264":
             tune = {} if settings.bframes else {"tune": "zerolatency"}
             params = f"sliced-threads=0:slices={slices}:scenecut=0:keyint={settings.gop}"
-            profile = {"profile": "baseline"} if variant == "new-parameters" else {}
-            return {"preset": "ultrafast", "forced-idr": "1", "x264-params": params, "crf": "28", **tune, **profile}
+            params += ":level=4.2" if variant == "new-parameters" else ""
+            return {"preset": "ultrafast", "forced-idr": "1", "x264-params": params, "crf": "28", **tune}
         if settings.codec == "hevc":
             params = f"log-level=none:pools=none:frame-threads=1:scenecut=0:repeat-headers=1:keyint={settings.gop}"
-            params += f":slices={slices}:bframes={settings.bframes}:rc-lookahead={settings.bframes + 1}:b-adapt=0"
-            params += ":ref=2" if variant == "new-parameters" else ""
+            params += f":slices={slices}:bframes={settings.bframes}"
+            params += f":rc-lookahead={settings.bframes + 1}:b-adapt=0" if settings.bframes else ""
+            params += ":level-idc=5" if variant == "new-parameters" else ""
             tune = {} if settings.bframes else {"tune": "zerolatency"}
             return {"preset": "ultrafast", "forced-idr": "1", "x265-params": params, "crf": "28", **tune}
         return {"huffman": "default", "q:v": "4"}

@@ -1,0 +1,314 @@
+"""A camera thread against the misbehaving camera: one real RTSP session for each thing that cameras do."""
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+
+from edge_agent.capture.records import Gap, Gop
+from edge_agent.capture.rtsp import Endpoint
+from edge_agent.clock import ClockState, SystemClock
+from edge_agent.demo.camera import CameraSettings, SimulatedCamera
+from edge_agent.demo.rtsp_server import Account
+from edge_agent.demo.source import LiveSettings
+from edge_agent.media import Track, Unit, open_payload, record_commitment
+from edge_agent.units import HOUR_NS, SECOND_NS, MonoNs, UtcNs
+
+from .conftest import MemorySink, Recording, read_pictures, unpack, wait_until
+
+pytestmark = pytest.mark.peer
+
+LIVE = {
+    "h264 over tcp": (LiveSettings(), "tcp"),
+    "h264 over udp": (LiveSettings(), "udp"),
+    "h264 with long GOPs": (LiveSettings(fps=10, gop=40), "tcp"),
+    "h264 with B-frames": (LiveSettings(bframes=2), "tcp"),
+    "h265": (LiveSettings("hevc"), "tcp"),
+    "h265 with B-frames": (LiveSettings("hevc", bframes=2), "udp"),
+    "mjpeg": (LiveSettings("mjpeg"), "tcp"),
+    "h264 and aac": (LiveSettings(audio="aac"), "tcp"),
+    "h264 and G.711": (LiveSettings(audio="pcm_mulaw"), "udp"),
+    "h264 and opus": (LiveSettings(audio="opus"), "tcp"),
+}
+ENCODER_DELAY_NS = 600_000_000
+"""What an encoder with B-frames keeps back; no gateway can know it from arrivals."""
+
+
+def endpoint(camera: SimulatedCamera, **options: object) -> Endpoint:
+    return Endpoint(camera.url, **options)  # type: ignore[arg-type]
+
+
+def spans(sink: MemorySink) -> list[tuple[int, int]]:
+    timed = [record for record in sink.records if isinstance(record, Gop | Gap)]
+    return sorted((record.start_ns, record.start_ns + record.duration_ns) for record in timed)
+
+
+def assert_tiled(sink: MemorySink) -> None:
+    """Footage and gaps follow each other without hole or overlap."""
+    assert all(end == start for (_, end), (start, _) in itertools.pairwise(spans(sink)))
+
+
+def reasons(sink: MemorySink) -> set[str]:
+    return {gap.reason for gap in sink.gaps}
+
+
+@pytest.mark.parametrize(("live", "transport"), LIVE.values(), ids=LIVE.keys())
+def test_every_picture_is_recorded_and_timed(live: LiveSettings, transport: str) -> None:
+    """No picture is missing between the first and the last, and each is timed to within one picture's length."""
+    with (
+        SimulatedCamera(CameraSettings(live=live)) as camera,
+        Recording(endpoint(camera, transport=transport, audio=True)) as recording,
+    ):
+        recording.wait_for_gops(4)
+    # The last record ends where the test stopped: pictures that lead its keyframe may be missing.
+    pictures = read_pictures(recording.sink.gops[:-1])
+    step_ns = SECOND_NS // live.fps
+    assert {round((b - a) / step_ns) for (_, a), (_, b) in itertools.pairwise(pictures)} == {1}
+    allowed_ns = step_ns + (ENCODER_DELAY_NS if live.bframes else 0)
+    assert all(-step_ns <= ring - pixels <= allowed_ns for ring, pixels in pictures)
+    assert_tiled(recording.sink)
+
+
+@pytest.mark.parametrize("audio", ["", "aac", "pcm_alaw", "opus"])
+def test_commitment_covers_what_the_payload_holds(audio: str) -> None:
+    """A reader of the NUT file computes the commitment that was made while recording."""
+    with (
+        SimulatedCamera(CameraSettings(live=LiveSettings(audio=audio))) as camera,
+        Recording(endpoint(camera, audio=True)) as recording,
+    ):
+        recording.wait_for_gops(2)
+    for gop in recording.sink.gops:
+        tracks, packets = unpack(gop)
+        assert len(tracks) == (2 if audio else 1)
+        described = [Track(track.index, track.codec, track.time_base, track.extradata) for track in tracks]
+        units = [Unit(packet.track, packet.pts, packet.data) for packet in packets]
+        assert record_commitment(open_payload(gop.payload)[0], described, units) == gop.commitment
+
+
+def test_audio_is_not_asked_for_unless_it_is_wanted() -> None:
+    """Without ``audio`` the camera's sound is never set up."""
+    with SimulatedCamera(CameraSettings(live=LiveSettings(audio="aac"))) as camera:
+        with Recording(endpoint(camera)) as recording:
+            recording.wait_for_gops(1)
+        assert {len(unpack(gop)[0]) for gop in recording.sink.gops} == {1}
+
+
+DOWN = {
+    "unauthorized": "unauthorized",
+    "not-found": "not-found",
+    "busy": "busy",
+    "no-tcp": "transport-refused",
+    "sha256-only": "digest-sha256-only",
+    "wrong-codec": "unsupported-codec",
+    "mute": "no-answer",
+    "reboot": "no-answer",
+}
+
+
+@pytest.mark.parametrize(("fault", "reason"), DOWN.items())
+def test_refusals_are_told_apart(fault: str, reason: str) -> None:
+    """Each way to be refused has its own reason in the status, and no word of the password."""
+    account = Account("owner", "secret-word")
+    with SimulatedCamera(CameraSettings(account=account)) as camera:
+        camera.fault(fault)
+        with Recording(endpoint(camera, username="owner", password="secret-word")) as recording:
+            wait_until(lambda: recording.status.state == "down")
+            assert recording.status.snapshot()["reason"] == reason
+
+
+def test_reboot_is_survived_and_told() -> None:
+    """A camera that goes away and comes back leaves a GAP of just that length, and footage after it."""
+    with SimulatedCamera() as camera, Recording(endpoint(camera)) as recording:
+        recording.wait_for_gops(2)
+        camera.fault("reboot")
+        wait_until(lambda: recording.status.state == "down")
+        camera.fault("reboot", False)
+        before = len(recording.sink.gops)
+        recording.wait_for_gops(before + 2)
+    assert_tiled(recording.sink)
+    assert reasons(recording.sink) <= {"connecting", "ended", "no-answer", "unreachable"}
+    assert len(recording.sink.runs) == 2
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_watchdog_ends_a_session_without_pictures(transport: str) -> None:
+    """A session that is up and silent is given up, told as stalled, and opened again."""
+    with SimulatedCamera() as camera, Recording(endpoint(camera, transport=transport)) as recording:
+        recording.wait_for_gops(1)
+        camera.fault("frozen")
+        wait_until(lambda: recording.status.snapshot()["reason"] == "stalled")
+        camera.fault("frozen", False)
+        before = len(recording.sink.gops)
+        recording.wait_for_gops(before + 2)
+    assert_tiled(recording.sink)
+
+
+def test_sound_does_not_feed_the_watchdog() -> None:
+    """Audio that goes on while the video track is dead does not keep the session."""
+    with (
+        SimulatedCamera(CameraSettings(live=LiveSettings(audio="pcm_alaw"))) as camera,
+        Recording(endpoint(camera, audio=True)) as recording,
+    ):
+        recording.wait_for_gops(1)
+        camera.fault("frozen-video")
+        wait_until(lambda: recording.status.snapshot()["reason"] == "stalled")
+
+
+def test_burst_after_a_stall_keeps_its_times() -> None:
+    """Pictures that were held back for three seconds and then came at once are timed as they were taken."""
+    with SimulatedCamera() as camera, Recording(endpoint(camera)) as recording:
+        recording.wait_for_gops(3)
+        started = SystemClock().boot()
+        camera.fault("burst")
+        wait_until(lambda: SystemClock().boot() - started > 3 * SECOND_NS)
+        camera.fault("burst", False)
+        recording.wait_for_gops(8)
+    step_ns = SECOND_NS // 15
+    assert len(recording.sink.runs) == 1
+    assert all(abs(ring - pixels) <= step_ns for ring, pixels in read_pictures(recording.sink.gops))
+
+
+def test_backwards_dts_is_put_right() -> None:
+    """Pictures that carry an old time stay in the record, in their place."""
+    with SimulatedCamera() as camera, Recording(endpoint(camera)) as recording:
+        camera.fault("backwards-dts")
+        recording.wait_for_gops(5)
+    step_ns = SECOND_NS // 15
+    pictures = read_pictures(recording.sink.gops)
+    assert {round((b - a) / step_ns) for (_, a), (_, b) in itertools.pairwise(pictures)} == {1}
+    assert all(abs(ring - pixels) <= step_ns for ring, pixels in pictures)
+    assert recording.status.snapshot()["repaired_pts"] > 0
+
+
+def test_jump_of_the_cameras_time_begins_a_run() -> None:
+    """RTP time that jumps by an hour ends the run; the next pictures have the right UTC."""
+    with SimulatedCamera() as camera, Recording(endpoint(camera)) as recording:
+        recording.wait_for_gops(2)
+        camera.fault("jump")
+        wait_until(lambda: len(recording.sink.runs) == 2)
+        before = len(recording.sink.gops)
+        recording.wait_for_gops(before + 2)
+    assert all(abs(ring - pixels) <= SECOND_NS // 15 for ring, pixels in read_pictures(recording.sink.gops))
+    assert_tiled(recording.sink)
+
+
+def test_camera_an_hour_off_is_noted_and_not_believed() -> None:
+    """Sender reports an hour late change no time, and stand beside it in the CLOCK note."""
+    with SimulatedCamera() as camera:
+        camera.fault("clock-off")
+        with Recording(endpoint(camera)) as recording:
+            recording.wait_for_gops(3)
+    assert all(abs(ring - pixels) <= SECOND_NS // 15 for ring, pixels in read_pictures(recording.sink.gops))
+    offset_ns = recording.sink.notes[0].facts["camera_offset_ns"]
+    assert abs(offset_ns + HOUR_NS) < SECOND_NS
+    assert "sender_report" in recording.sink.notes[0].facts
+
+
+class SteppingClock:
+    """The system's clocks with a wall clock that a test can set."""
+
+    def __init__(self) -> None:
+        self._clock = SystemClock()
+        self.ahead_ns = 0
+
+    def utc(self) -> UtcNs:
+        return UtcNs(self._clock.utc() + self.ahead_ns)
+
+    def boot(self) -> MonoNs:
+        return self._clock.boot()
+
+    def state(self) -> ClockState:
+        return ClockState.SYNCHRONISED
+
+
+@pytest.mark.parametrize("step_ns", [HOUR_NS, -HOUR_NS], ids=["forward", "backward"])
+def test_step_of_the_gateways_clock_begins_a_run(step_ns: int) -> None:
+    """After a step the next record has the new time, and no GAP claims the hour that never was."""
+    clock = SteppingClock()
+    with SimulatedCamera() as camera, Recording(endpoint(camera), clock) as recording:
+        recording.wait_for_gops(2)
+        clock.ahead_ns = step_ns
+        wait_until(lambda: len(recording.sink.runs) == 2)
+        before = len(recording.sink.gops)
+        recording.wait_for_gops(before + 2)
+    last = recording.sink.gops[-1]
+    assert abs(last.start_ns - clock.utc()) < 20 * SECOND_NS
+    assert all(gap.duration_ns < 20 * SECOND_NS for gap in recording.sink.gaps)
+
+
+CHANGES: dict[str, Callable[[list[tuple[int, int]]], bool]] = {
+    "new-size": lambda sizes: sizes[0] == (320, 180) and sizes[-1] == (160, 90),
+    "new-parameters": lambda sizes: set(sizes) == {(320, 180)},
+}
+
+
+@pytest.mark.parametrize("fault", CHANGES)
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_new_parameters_begin_a_run_without_a_hole(codec: str, fault: str) -> None:
+    """When the encoder is set anew, records before and after each carry their own parameters; no picture is lost."""
+    with (
+        SimulatedCamera(CameraSettings(live=LiveSettings(codec))) as camera,
+        Recording(endpoint(camera)) as recording,
+    ):
+        recording.wait_for_gops(2)
+        camera.fault(fault)
+        wait_until(lambda: len(recording.sink.runs) == 2)
+        before = len(recording.sink.gops)
+        recording.wait_for_gops(before + 2)
+    tracks = [unpack(gop)[0][0] for gop in recording.sink.gops]
+    assert CHANGES[fault]([(track.width, track.height) for track in tracks])
+    assert len({track.extradata for track in tracks}) == 2
+    assert_tiled(recording.sink)
+    assert len(recording.sink.gaps) == 1
+
+
+HARMLESS = ["slices", "mid-gop", "no-reports", "silent-audio", "drift"]
+
+
+@pytest.mark.parametrize("fault", HARMLESS)
+def test_oddities_cost_nothing(fault: str) -> None:
+    """Slices, a start in mid-GOP, no sender reports, sound that never comes: one run, every picture."""
+    with SimulatedCamera(CameraSettings(live=LiveSettings(audio="pcm_alaw"))) as camera:
+        camera.fault(fault)
+        with Recording(endpoint(camera, audio=True)) as recording:
+            recording.wait_for_gops(3)
+    pictures = read_pictures(recording.sink.gops)
+    assert {round((b - a) * 15 / SECOND_NS) for (_, a), (_, b) in itertools.pairwise(pictures)} == {1}
+    assert len(recording.sink.runs) == 1
+
+
+@pytest.mark.parametrize("fault", ["loss", "garbage"])
+def test_damage_on_the_way_does_not_end_the_recording(fault: str) -> None:
+    """Lost and garbled packets cost pictures, never the camera."""
+    with SimulatedCamera() as camera, Recording(endpoint(camera, transport="udp")) as recording:
+        recording.wait_for_gops(1)
+        camera.fault(fault)
+        before = len(recording.sink.gops)
+        recording.wait_for_gops(before + 3)
+    assert recording.thread.join(1)
+
+
+def test_stale_session_is_waited_for() -> None:
+    """A camera that refuses until its dropped session has timed out is asked again, and recorded."""
+    with SimulatedCamera() as camera, Recording(endpoint(camera)) as recording:
+        recording.wait_for_gops(1)
+        camera.fault("stale-session")
+        camera.drop_clients()
+        wait_until(lambda: recording.status.snapshot()["reason"] == "busy")
+        camera.fault("stale-session", False)
+        before = len(recording.sink.gops)
+        recording.wait_for_gops(before + 1)
+
+
+def test_run_record_names_the_source_without_credentials() -> None:
+    """The RUN record tells codec, time base and address, and neither login nor query."""
+    with SimulatedCamera(CameraSettings(account=Account("owner", "secret-word"))) as camera:
+        login = {"username": "owner", "password": "secret-word"}
+        with Recording(Endpoint(camera.url + "?user=x&key=secret", **login)) as recording:
+            recording.wait_for_gops(1)
+    facts = recording.sink.runs[0].facts
+    assert facts["source"] == camera.url
+    assert facts["tracks"][0] == {
+        "index": 0, "kind": "video", "codec": "h264", "time_base": "1/90000", "width": 320, "height": 180,
+    }  # fmt: skip
+    assert "secret" not in repr(recording.sink.runs)
