@@ -3,17 +3,11 @@
 Owns paho, its thread, the bounded queue of what came in and the worker that hands it on. A message is acknowledged
 only by ``Incoming.ack``, after the caller's commit; what is not acknowledged comes again. Nothing here judges a
 message, and nothing here keeps one: what is to be sent waits in the caller's outbox, not in paho's memory.
-
-The network loop is a thread of our own around paho's ``loop_read`` and ``loop_write``: in paho's, an exception in a
-callback ends the thread while ``is_connected()`` stays true, and reconnects carry no jitter.
 """
 
 import contextlib
 import logging
 import queue
-import random
-import select
-import socket
 import threading
 import time
 from collections import Counter
@@ -22,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -30,7 +24,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_agent.clock import Clock
 from edge_agent.errors import UnavailableError
-from edge_agent.units import SECOND_NS, MonoNs
+from edge_agent.units import MonoNs
+from edge_agent.uplink.mqtt_loop import CONNECT_TIMEOUT_S, NetworkLoop
 from edge_agent.uplink.tls import TlsIdentity, build_client_context, watch_socket
 
 RECEIVE_MAXIMUM = 64
@@ -38,12 +33,8 @@ RECEIVE_MAXIMUM = 64
 MAX_PACKET_BYTES = 96 << 10
 """A request has at most 64 KiB (PROTOCOL 4, check 1); a trust bundle as well. The rest is topic and properties."""
 SESSION_EXPIRY_S = 7 * 24 * 3600
-CONNECT_TIMEOUT_S = 10.0
 PUBLISH_TIMEOUT_S = 10.0
-MAX_BACKOFF_S = 60.0
-STABLE_AFTER_S = 60.0
-"""A connection that lasted this long starts the back-off anew."""
-_LOOP_S = 1.0
+_POLL_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -110,17 +101,6 @@ class BrokerStatus:
     counts: Mapping[str, int]
 
 
-def backoff_s(attempt: int, fraction: float) -> float:
-    """Return the pause before an attempt: 1 s doubling to 60 s, of which the upper half is random.
-
-    Args:
-        attempt: 0 for the first repetition.
-        fraction: A random number in [0, 1).
-    """
-    longest = min(MAX_BACKOFF_S, 2.0 ** min(attempt, 16))
-    return longest * (0.5 + 0.5 * fraction)
-
-
 class Broker:
     """A connection that keeps itself up until it is closed.
 
@@ -140,18 +120,28 @@ class Broker:
         self._lock = threading.Lock()
         self._generation = 0
         self._connected = False
-        self._since = self._last_heard = self._last_turn = clock.boot()
+        self._since = clock.boot()
         self._state = settings.online
         self._publishing = threading.Lock()
         self._acked: dict[int, ReasonCode] = {}
         self._ack_arrived = threading.Condition()
-        self._wakened, self._waker = socket.socketpair()
-        self._wakened.setblocking(False)
-        self._waker.setblocking(False)
         self._client = self._build_client()
+        self._loop = NetworkLoop(
+            self._client,
+            connect=self._connect,
+            lost=self._lost,
+            is_connected=lambda: self._connected,
+            has_room=self._has_room,
+            patience_s=settings.answer_within_s,
+            clock=clock,
+            stop=self._stop,
+        )
+        self._client.tls_set_context(
+            watch_socket(build_client_context(settings.tls), self._loop.heard, MAX_PACKET_BYTES)
+        )
         self._threads = [
             threading.Thread(target=target, name=name, daemon=True)
-            for target, name in ((self._run_network, "mqtt-network"), (self._run_worker, "mqtt-worker"))
+            for target, name in ((self._loop.run, "mqtt-network"), (self._run_worker, "mqtt-worker"))
         ]
 
     def start(self) -> None:
@@ -174,9 +164,9 @@ class Broker:
                 self._client.disconnect()
         self._join(timeout_s / 2)
         with self._lock:
-            self._drop_socket()  # a frozen broker does not take our leave
+            self._loop.drop_socket()  # a frozen broker does not take our leave
         self._join(timeout_s / 2)
-        self._waker.close()
+        self._loop.close()
 
     def _join(self, timeout_s: float) -> None:
         for thread in self._threads:
@@ -185,7 +175,7 @@ class Broker:
 
     def is_connected(self) -> bool:
         """Tell whether the broker accepted us and has been heard of within its keepalive."""
-        return self._connected and self._silence_ns(self._clock.boot()) <= self._patience_ns()
+        return self._connected and not self._loop.is_silent(self._clock.boot())
 
     def is_live(self, now: MonoNs) -> bool:
         """Tell whether both threads run and the network loop turns: what a watchdog may lean on.
@@ -193,14 +183,13 @@ class Broker:
         True while a broker cannot be reached, as long as the attempts go on: a restart would not mend that. False
         where a thread died, hangs, or believes in a connection on which nothing arrives any more.
         """
-        threads = all(thread.is_alive() for thread in self._threads)
-        turning = now - self._last_turn <= (CONNECT_TIMEOUT_S * 3 + MAX_BACKOFF_S) * SECOND_NS
-        heard = not self._connected or self._silence_ns(now) <= 2 * self._patience_ns()
-        return threads and turning and heard
+        return all(thread.is_alive() for thread in self._threads) and self._loop.is_turning(now)
 
     def status(self) -> BrokerStatus:
         """Return what the connection is doing."""
-        return BrokerStatus(self.is_connected(), self._since, self._last_heard, self._inbox.qsize(), dict(self._counts))
+        return BrokerStatus(
+            self.is_connected(), self._since, self._loop.last_heard, self._inbox.qsize(), dict(self._counts)
+        )
 
     def set_state(self, payload: bytes) -> None:
         """Replace the retained state: published now where connected, and on every connection from now on."""
@@ -260,114 +249,35 @@ class Broker:
         if reason.is_failure:
             raise UnavailableError(f"broker refuses the message: {reason}")
 
-    # The network thread.
+    # Called by the network loop, on its thread.
 
-    def _run_network(self) -> None:
-        attempt = 0
-        while not self._stop.is_set():
-            started = self._clock.boot()
-            try:
-                self._connect_and_loop()
-            except Exception as error:  # nothing may end this thread
-                # TLS and DNS errors say what is wrong without naming a secret; a traceback would add nothing.
-                self._counts["connect-failed"] += 1
-                log.warning("broker not reached: %s: %s", type(error).__name__, error)
-            self._disconnected()
-            if self._clock.boot() - started > STABLE_AFTER_S * SECOND_NS:
-                attempt = 0
-            self._stop.wait(backoff_s(attempt, random.random()))  # noqa: S311  (jitter)
-            attempt += 1
-
-    def _connect_and_loop(self) -> None:
-        self._last_turn = self._last_heard = self._clock.boot()
+    def _connect(self) -> None:
         # What paho still holds is the outbox's business: it would be sent again out of order.
         self._client.drop_out_messages()
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = self._settings.session_expiry_s
+        properties.ReceiveMaximum = RECEIVE_MAXIMUM
+        properties.MaximumPacketSize = MAX_PACKET_BYTES
         self._client.connect(
             self._settings.host,
             self._settings.port,
             keepalive=self._settings.keepalive_s,
             clean_start=self._settings.clean_start,
-            properties=self._connect_properties(),
+            properties=properties,
         )
-        while not (self._stop.is_set() and not self._connected):
-            code = self._turn()
-            now = self._last_turn = self._clock.boot()
-            if code != paho.MQTT_ERR_SUCCESS:
-                if not self._stop.is_set():
-                    log.warning("broker connection lost: %s", paho.error_string(code))
-                return
-            if self._silence_ns(now) > self._patience_ns():
-                log.warning("broker is silent: seconds=%d", self._silence_ns(now) // SECOND_NS)
-                return
 
-    def _turn(self) -> MQTTErrorCode:
-        """Wait for the socket, then read, write and ping once, as paho's documentation has it for loops of one's own.
-
-        Nothing is read while the worker is behind: mosquitto 2.0.11 sends everything that it holds after the first
-        acknowledgement, whatever the receive maximum, and TCP is then what makes it wait.
-        """
-        connection: Any = self._client.socket()
-        if connection is None:
-            return paho.MQTT_ERR_NO_CONN
-        has_room = self._has_room()
-        waiting = has_room and connection.pending()
-        readers = [connection, self._wakened] if has_room else [self._wakened]
-        writers = [connection] if self._client.want_write() else []
-        ready, _, _ = select.select(readers, writers, [], 0 if waiting else _LOOP_S)
-        if self._wakened in ready:
-            self._wakened.recv(4096)
-        code = self._read_packets(connection) if waiting or connection in ready else paho.MQTT_ERR_SUCCESS
-        if code == paho.MQTT_ERR_SUCCESS and self._client.want_write():
-            code = self._client.loop_write()
-        if not has_room:
-            self._heard()  # it was not asked
-        elif code == paho.MQTT_ERR_SUCCESS:
-            code = self._client.loop_misc()
-        return code
-
-    def _read_packets(self, connection: Any) -> MQTTErrorCode:
-        code = self._client.loop_read()
-        # OpenSSL may hold more packets than the one that was read; select does not see those.
-        while code == paho.MQTT_ERR_SUCCESS and self._client.socket() and connection.pending() and self._has_room():
-            code = self._client.loop_read()
-        return code
-
-    def _has_room(self) -> bool:
-        return self._inbox.qsize() < RECEIVE_MAXIMUM
-
-    def _heard(self) -> None:
-        self._last_heard = self._clock.boot()
-
-    def _connect_properties(self) -> Properties:
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = self._settings.session_expiry_s
-        properties.ReceiveMaximum = RECEIVE_MAXIMUM
-        properties.MaximumPacketSize = MAX_PACKET_BYTES
-        return properties
-
-    def _disconnected(self) -> None:
+    def _lost(self) -> None:
+        self._counts["attempts"] += 1
         with self._lock:
             was_connected, self._connected = self._connected, False
             self._generation += 1
             self._since = self._clock.boot() if was_connected else self._since
-            self._drop_socket()
+            self._loop.drop_socket()
         with self._ack_arrived:
             self._ack_arrived.notify_all()
 
-    def _drop_socket(self) -> None:
-        """Cut the connection where it is: the broker publishes our last will and keeps our session."""
-        connection: Any = self._client.socket()
-        if connection is not None:
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                log.debug("socket was closed already")
-
-    def _silence_ns(self, now: MonoNs) -> int:
-        return now - self._last_heard
-
-    def _patience_ns(self) -> int:
-        return int((self._client.keepalive + self._settings.answer_within_s) * SECOND_NS)
+    def _has_room(self) -> bool:
+        return self._inbox.qsize() < RECEIVE_MAXIMUM
 
     # paho's callbacks, all on the network thread.
 
@@ -382,7 +292,6 @@ class Broker:
         client.suppress_exceptions = True
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.max_queued_messages_set(8)
-        client.tls_set_context(watch_socket(build_client_context(self._settings.tls), self._heard, MAX_PACKET_BYTES))
         if self._settings.state_topic:
             client.will_set(self._settings.state_topic, self._settings.offline, qos=1, retain=True)
         client.on_connect = self._guard(self._on_connect)
@@ -390,9 +299,6 @@ class Broker:
         client.on_publish = self._guard(self._on_publish)
         client.on_subscribe = self._guard(self._on_subscribe)
         client.on_disconnect = self._guard(self._on_disconnect)
-        # Makes paho leave every write to the network thread; without it, `publish` writes to the TLS socket from the
-        # caller's thread at the same time.
-        client.on_socket_register_write = self._guard(self._on_want_write)
         return client
 
     def _guard(self, callback: Callable[..., None]) -> Callable[..., None]:
@@ -432,10 +338,6 @@ class Broker:
             if reason.is_failure:
                 self._counts["subscription-refused"] += 1
                 log.error("broker refuses a subscription: %s", reason)
-
-    def _on_want_write(self, *_: object) -> None:
-        with contextlib.suppress(OSError):  # full: it is awake; closed: it has ended
-            self._waker.send(b"w")
 
     def _on_publish(self, _c: paho.Client, _d: object, mid: int, reason: ReasonCode, _p: object) -> None:
         with self._ack_arrived:
@@ -477,7 +379,7 @@ class Broker:
     def _run_worker(self) -> None:
         while not self._stop.is_set():
             try:
-                item = self._inbox.get(timeout=_LOOP_S)
+                item = self._inbox.get(timeout=_POLL_S)
             except queue.Empty:
                 continue
             # What came on an earlier connection cannot be acknowledged any more; it comes again.
@@ -491,7 +393,7 @@ class Broker:
                 log.exception("message not dealt with, it will come again: topic=%s", incoming.topic)
                 with self._lock:
                     if generation == self._generation:
-                        self._drop_socket()
+                        self._loop.drop_socket()
 
 
 def _subscribe_options(subscription: Subscription) -> SubscribeOptions:
