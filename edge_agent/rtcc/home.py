@@ -349,6 +349,11 @@ class RtccHome:
         return self.path / "requests" / jti
 
     @property
+    def watched_path(self) -> Path:
+        """An empty file whose time says when the broker was last made to keep answers for us."""
+        return self.path / "watched"
+
+    @property
     def received_dir(self) -> Path:
         """Where ``rtcc receive`` puts finished uploads, unless told otherwise."""
         return self.path / "received"

@@ -70,11 +70,11 @@ class Inbox:
                 return False
             if known.status.is_final:
                 raise EvidenceError(f"answer after the final one: gateway={answer.gateway} jti={answer.jti}")
+        if len(list(folder.glob("*-*.jws"))) >= MAX_ANSWERS:
+            raise EvidenceError(f"too many answers: gateway={answer.gateway} jti={answer.jti}")
         for file in answer.files:
             self._keep_header(answer, file)
         if answer.status is not Status.UPLOADING:
-            if len(list(folder.glob("*-*.jws"))) >= MAX_ANSWERS:
-                raise EvidenceError(f"too many answers: gateway={answer.gateway} jti={answer.jti}")
             path = folder / f"{answer.seq:010d}-{answer.status.value}.jws"
             # What a kill between this file and the next one left is the same answer.
             path.unlink(missing_ok=True)

@@ -30,6 +30,8 @@ WATCH_CLIENT = "rtcc-watch"
 """The one client whose session the broker keeps, so that no answer is lost while nobody watches."""
 CONNECT_TIMEOUT_S = 15.0
 _BACKLOG = 1024
+_SESSION_EXPIRY_S = 7 * 24 * 3600
+_WATCHED_LATELY_S = 24 * 3600
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ class RtccSession:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
         self._home = home
+        self._watch = watch
         self._connect_timeout_s = connect_timeout_s
         self._clock = clock or SystemClock()
         self._inbox = Inbox(home)
@@ -68,6 +71,8 @@ class RtccSession:
             self._broker.close(1.0)
             settings = self._home.settings
             raise UnavailableError(f"broker does not answer: host={settings.broker_host} port={settings.rtcc_port}")
+        if self._watch:
+            self._home.watched_path.touch(mode=0o600)
         return self
 
     def __exit__(
@@ -78,9 +83,12 @@ class RtccSession:
     def send(self, request: SignedRequest) -> None:
         """Keep a request in the home and publish it to each of its topics, one and the same message.
 
+        Before that, the broker is made to keep answers for whoever watches later.
+
         Raises:
             UnavailableError: The broker did not take it on every topic; what it took may be acted on.
         """
+        self._ensure_watched()
         if not self._home.has_request(request.jti):
             self._home.write_request(request.jti, request.raw)
         self.send_raw(request.raw, request.topics, request.jti.encode(), request.expires)
@@ -125,6 +133,17 @@ class RtccSession:
             position = max(position, self._count - len(self._arrived))
             return position + 1, self._arrived[position - self._count]
 
+    def _ensure_watched(self) -> None:
+        """Open the persistent session once, where nobody has lately: without it the broker drops the answers.
+
+        Where somebody watches at this moment, that connection is taken over and made again: nothing is lost.
+        """
+        path = self._home.watched_path
+        if self._watch or (path.exists() and time.time() - path.stat().st_mtime < _WATCHED_LATELY_S):
+            return
+        with RtccSession(self._home, watch=True, clock=self._clock, connect_timeout_s=self._connect_timeout_s):
+            log.debug("answers are kept from now on")
+
     def _take(self, message: Incoming) -> None:
         """Take one message in, on the broker's worker thread."""
         try:
@@ -154,5 +173,5 @@ def _settings(home: RtccHome, watch: bool) -> BrokerSettings:
         tls=TlsIdentity(home.ca_path.read_text(), certificate, home.load_tls_key(CLIENT_NAME)),
         subscriptions=(Subscription(TOPIC_FILTER),) if watch else (),
         clean_start=not watch,
-        session_expiry_s=7 * 24 * 3600 if watch else 0,
+        session_expiry_s=_SESSION_EXPIRY_S if watch else 0,
     )

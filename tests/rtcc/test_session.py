@@ -145,6 +145,16 @@ def test_answers_wait_for_a_watcher_who_is_away(city, gateway, incident, now):
         assert [answer.status for answer in session.answers(signed.jti, LIMIT_S)] == [Status.DECLINED]
 
 
+def test_answers_are_kept_for_a_first_watcher(city, gateway, incident, now):
+    """Nobody has ever watched; what is answered between the first request and the first watch is not lost."""
+    signed = sign(city, draft(to_gateway(gateway.id), incident), now)
+    with RtccSession(city) as session:
+        session.send(signed)
+    gateway.say(signed.jti, 0, Status.DECLINED)
+    with RtccSession(city, watch=True) as session:
+        assert [answer.status for answer in session.answers(signed.jti, LIMIT_S)] == [Status.DECLINED]
+
+
 def test_answers_to_one_request_do_not_cost_those_to_another(city, gateway, incident, now):
     """Two requests at a time: each is followed on its own, in any order, however the answers are mixed."""
     first, second = (sign(city, draft(to_gateway(gateway.id), incident), now) for _ in range(2))

@@ -85,7 +85,9 @@ def test_all_refusals_have_one_size(seq, at, requester):
 def test_the_largest_answer_fits():
     """As many cameras as a request may name, with headers for three recipients, go into one answer."""
     recipients = [pyrage.x25519.Identity.generate().to_public() for _ in range(3)]
-    headers = [seal_stream(iter([b"x"]), [str(each) for each in recipients], io.BytesIO())[0] for _ in range(MAX_CAMERAS)]
+    headers = [
+        seal_stream(iter([b"x"]), [str(each) for each in recipients], io.BytesIO())[0] for _ in range(MAX_CAMERAS)
+    ]
     files = tuple(
         dataclasses.replace(FILE, camera=f"{index:0>32}", upload="u" * 32, age_header=header)
         for index, header in enumerate(headers)
@@ -158,3 +160,21 @@ def test_whatever_is_not_an_answer_is_refused(make):
     """Form, size, signer and gateway: each wrong one is an error in words, never a traceback."""
     with pytest.raises(EvidenceError):
         verify(make())
+
+
+def test_any_altered_byte_is_caught():
+    """Each byte of a signed answer, turned, dropped or doubled, leaves nothing that verifies."""
+    raw = encode_answer(EXAMPLES["delivered"], KEY)
+    for at in range(len(raw)):
+        for altered in (raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :], raw[:at] + raw[at + 1 :]):
+            with pytest.raises(EvidenceError):
+                verify(altered)
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=100)
+def test_noise_is_refused_in_words(noise):
+    """Nothing that arrives ends in a traceback."""
+    for raw in (noise, jws.sign_with(TYP, noise, [KEY])):
+        with pytest.raises(EvidenceError):
+            verify(raw)
