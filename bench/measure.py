@@ -1,0 +1,54 @@
+"""What every benchmark needs: interleaved runs, their median, a table, a last line, an exit code."""
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured thing against its goal; smaller is better."""
+
+    name: str
+    value: float
+    goal: float
+    unit: str = ""
+    note: str = ""
+
+    @property
+    def is_met(self) -> bool:
+        return self.value <= self.goal
+
+
+def parse_arguments(name: str, description: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=f"scripts/bench {name}", description=description)
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a goal is missed")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--runs", type=int, default=5, help="interleaved runs of each; the median counts [%(default)s]")
+    return parser.parse_args()
+
+
+def interleave(runs: int, contenders: Mapping[str, Callable[[], float]]) -> dict[str, float]:
+    """Run all contenders in turn, ``runs`` times; return the median of each."""
+    values: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(runs):
+        for name, contender in contenders.items():
+            values[name].append(contender())
+    return {name: statistics.median(each) for name, each in values.items()}
+
+
+def report(name: str, args: argparse.Namespace, rows: Sequence[Row]) -> int:
+    """Print the table and, last, the headline, which is the first row; return the exit code."""
+    if args.json:
+        print(json.dumps({"bench": name, "rows": [asdict(row) | {"met": row.is_met} for row in rows]}, indent=2))
+    else:
+        width = max(len(row.name) for row in rows)
+        for row in rows:
+            mark = "ok    " if row.is_met else "MISSED"
+            print(
+                f"{row.name:<{width}}  {row.value:10.4g} {row.unit:<4} goal {row.goal:<6g} {mark} {row.note}".rstrip()
+            )
+        print(f"{name}: ratio {rows[0].value:.3g}, goal {rows[0].goal:g}")
+    return int(args.check and not all(row.is_met for row in rows))
