@@ -26,8 +26,8 @@ _UNFIT_FILESYSTEMS = {
     "nfs": "is a network share: a power cut there is not seen here",
     "nfs4": "is a network share: a power cut there is not seen here",
     "cifs": "is a network share: a power cut there is not seen here",
-    "tmpfs": "is memory: nothing survives a restart",
 }
+_POOR_FILESYSTEMS = {"tmpfs": "is memory: no footage survives a restart"}
 _UNTRIED_FILESYSTEMS = ("exfat", "ntfs3", "fuseblk", "overlay", "zfs", "9p")
 
 
@@ -225,6 +225,10 @@ def inspect_disk(config: Config) -> Iterator[Finding]:
     if kind in _UNFIT_FILESYSTEMS:
         yield Finding(
             Level.FAULT, "disk", f"{folder} is on {kind}, which {_UNFIT_FILESYSTEMS[kind]}", "use ext4 or xfs"
+        )
+    elif kind in _POOR_FILESYSTEMS:
+        yield Finding(
+            Level.WARNING, "disk", f"{folder} is on {kind}, which {_POOR_FILESYSTEMS[kind]}", "use ext4 or xfs"
         )
     elif kind in _UNTRIED_FILESYSTEMS:
         yield Finding(Level.WARNING, "disk", f"{folder} is on {kind}, which was not tried", "use ext4, xfs or btrfs")

@@ -50,7 +50,7 @@ def test_install_places_program_units_and_keys(installed: Path) -> None:
     assert units == ["edge-agent-recorder.service", "edge-agent-releaser.service", "edge-agent.target"]
     assert len(keys_of(installed)) == 9
     where = subprocess.run(
-        [link / "bin/python", "-c", "import edge_agent; print(edge_agent.__file__)"],
+        [link / "bin/python", "-I", "-c", "import edge_agent; print(edge_agent.__file__)"],
         capture_output=True, text=True, cwd="/", timeout=30,
     ).stdout  # fmt: skip
     assert where.startswith(str(installed))
