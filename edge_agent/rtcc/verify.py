@@ -231,6 +231,7 @@ class Checklist:
                 f" SHA-256 {clip.derivative_of_sha256[:16]}…, stays with the owner; only the gateway says they agree.",
                 clip.file,
             )
+            self._copy_progressive(clip)
             return
         if self._chain is None or not self._records:
             raise EvidenceError("without records the pictures cannot be checked")
@@ -249,6 +250,9 @@ class Checklist:
                 "pictures", f"{clip.file}: the decoder's parameters are the gateway's word.", clip.file
             )
         self._say_sound(clip, proof.sounds)
+        self._copy_progressive(clip)
+
+    def _copy_progressive(self, clip: Clip) -> None:
         target = self._folder / "progressive" / Path(clip.file).name
         target.parent.mkdir(mode=0o700, exist_ok=True)
         copy_progressive(self._folder / clip.file, target)

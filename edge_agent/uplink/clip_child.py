@@ -11,9 +11,10 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from math import floor
 from typing import IO
 
@@ -97,11 +98,14 @@ class _Shape:
     audio: TrackTemplate | None
 
 
+MakeRun = Callable[[Output, TrackTemplate, TrackTemplate | None, bytes], Mp4Run]
+
+
 class Cutting:
     """Cuts records into runs, one MP4 each, and says what became of every access unit."""
 
-    def __init__(self, job: wire.Job, output: Output) -> None:
-        self._job, self._output = job, output
+    def __init__(self, job: wire.Job, output: Output, make_run: MakeRun = Mp4Run) -> None:
+        self._job, self._output, self._make_run = job, output, make_run
         self._cutter = Cutter(job.windows)
         self._run: Mp4Run | None = None
         self._shape: _Shape | None = None
@@ -141,7 +145,9 @@ class Cutting:
         run.close()
         self._tell_delivered(run)
         offsets = tuple(run.offsets.items())
-        self._output.tell(wire.RunEnd(reason, run.first_utc_ns, run.end_utc_ns, offsets, run.is_audio_coded))
+        self._output.tell(
+            wire.RunEnd(reason, run.first_utc_ns, run.end_utc_ns, offsets, run.is_audio_coded, run.master_sha256)
+        )
 
     def _add_picture(self, record: _Record, placed: Placed) -> None:
         packet = placed.packet
@@ -179,7 +185,7 @@ class Cutting:
             replaced = b"".join(b"\x00\x00\x00\x01" + nal for nal in media.split_prefixed(shape.parameters))
         self._shape = shape
         self._output.tell(wire.RunStart(shape.codec, record.video.width, record.video.height))
-        self._run = Mp4Run(self._output, record.video, record.audio, replaced)
+        self._run = self._make_run(self._output, record.video, record.audio, replaced)
 
     def _add_sound(self, record: _Record, placed: Placed, run: Mp4Run) -> None:
         assert record.audio is not None
@@ -239,6 +245,19 @@ def place(
     return _Record(video, audio, placed)
 
 
+def make_masked_run(masks: Sequence[Sequence[tuple[int, int]]]) -> MakeRun:
+    """Load OpenCV and the encoder, while files can be opened, and return what makes masked runs."""
+    from edge_agent.uplink.clip_mask import MaskedRun, paint_black
+
+    picture = paint_black(av.VideoFrame(64, 64, "yuv420p"), masks, 64, 64)
+    with av.open(io.BytesIO(), "w", format="mp4", options=MUXER) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height = 64, 64
+        container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return partial(MaskedRun, masks=masks)
+
+
 def main() -> int:
     """Do one job; the exit code says only whether it was done."""
     av.logging.set_level(None)
@@ -248,9 +267,10 @@ def main() -> int:
         return os.EX_USAGE
     job = wire.parse_job(message[1])
     warm_up()
+    make_run = make_masked_run(job.masks) if job.masks else Mp4Run
     confine(job)
     output.tell(wire.Ready())
-    cutting = Cutting(job, output)
+    cutting = Cutting(job, output, make_run)
     while (message := wire.read_message(source)) is not None and message[0] == wire.RECORD:
         cutting.add(*wire.parse_record(message[1]))
     cutting.end_run("end")

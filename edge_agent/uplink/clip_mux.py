@@ -111,6 +111,7 @@ class Mp4Run:
         if self._clock is None and self._pictures:
             self._open()
         if self._container is not None:
+            self._flush_pictures(self._container)
             if self._transcoder is not None:
                 self._transcoder.flush(self._container)
             self._container.close()
@@ -125,7 +126,7 @@ class Mp4Run:
         self.first_utc_ns = self._waiting[0].utc_ns
         self.offsets[self.video.index] = self._clock.first
         self._container = av.open(self._sink, "w", format="mp4", options=MUXER, buffer_size=_BUFFER_BYTES)
-        self._streams[self.video.index] = self._add_track(self._container, self.video, self._parameters)
+        self._add_picture_track(self._container)
         if self.audio is not None:
             # The same instant in the ticks of the sound, rounded down: pictures and sound differ by less than a tick.
             self.offsets[self.audio.index] = int(self._clock.first * self.video.time_base // self.audio.time_base)
@@ -137,6 +138,22 @@ class Mp4Run:
         for placed in self._waiting:
             self._write(placed)
         self._waiting = []
+
+    @property
+    def master_sha256(self) -> bytes:
+        """SHA-256 of the MP4 that this one was made from; empty where it is the master."""
+        return b""
+
+    def _add_picture_track(self, container: OutputContainer) -> None:
+        self._streams[self.video.index] = self._add_track(container, self.video, self._parameters)
+
+    def _mux_picture(self, container: OutputContainer, placed: Placed, pts: int, dts: int) -> None:
+        packet = placed.packet
+        self._mux(container, packet, self.video.time_base, pts, dts)
+        self._delivered.append((placed.ref, placed.index, packet.track, packet.pts))
+
+    def _flush_pictures(self, container: OutputContainer) -> None:
+        """Write pictures that are still on their way; a copy has none."""
 
     @staticmethod
     def _add_track(container: OutputContainer, track: TrackTemplate, parameters: bytes) -> Stream:
@@ -173,8 +190,7 @@ class Mp4Run:
             self.is_broken = True
             return
         offset = self.offsets[packet.track]
-        self._mux(container, packet, self.video.time_base, packet.pts - offset, dts - offset)
-        self._delivered.append((placed.ref, placed.index, packet.track, packet.pts))
+        self._mux_picture(container, placed, packet.pts - offset, dts - offset)
         # NUT keeps no durations: FFmpeg guesses them from the pictures that it looked at.
         shown_ns = int(self._step_ticks * self.video.time_base * 1_000_000_000)
         self.end_utc_ns = max(self.end_utc_ns, placed.utc_ns + shown_ns)

@@ -14,6 +14,7 @@ import pytest
 
 from edge_agent import jws
 from edge_agent.buffer.format import Kind
+from edge_agent.consent.verdict import Mask
 from edge_agent.rtcc.findings import Verdict
 from edge_agent.rtcc.open import open_bundle
 from edge_agent.units import SECOND_NS
@@ -316,6 +317,25 @@ def test_sound_that_was_not_granted_hides_no_picture(tmp_path):
     findings = opened.open()
     assert findings.ok, findings.as_text()
     assert "pictures" in {item.part for item in findings.items if item.verdict is Verdict.PROVED}
+
+
+def test_a_masked_clip_is_a_derivative(tmp_path):
+    """Masked pictures are said to be a derivative, with the master's digest; nothing of the master leaves."""
+    house = House(tmp_path)
+    opened = Opened(
+        tmp_path,
+        house,
+        window(0, 3),
+        records(encode(30)),
+        masks=(Mask(((0, 500), (500, 500), (500, 1000), (0, 1000))),),
+    )
+    findings = opened.open()
+    assert findings.ok, findings.as_text()
+    assert "is a derivative" in findings.as_text()
+    assert "pictures" not in {item.part for item in findings.items if item.verdict is Verdict.PROVED}
+    lines = [json.loads(line) for line in opened.parts[names.RECORDS].splitlines()]
+    assert not any(line.get("delivered") or line.get("places") for line in lines)
+    assert "derivative" in opened.parts[names.README].decode()
 
 
 def test_gaps_are_read_out(tmp_path):

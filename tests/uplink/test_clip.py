@@ -1,5 +1,6 @@
 """Clips through the real child process: exactly the grant, honest about gaps, and harmless when the stream is not."""
 
+import hashlib
 import io
 import os
 import signal
@@ -173,6 +174,25 @@ def test_nothing_in_the_window_is_no_clip():
     clips, events = run(Job((window(0.1, 0.9),)), records(encode(10)))
     assert clips == []
     assert wire.RunStart not in events
+
+
+def test_masks_are_black_and_the_master_stays(tmp_path):
+    """A masked zone is black in every picture, the rest is as it was, no unit is told as delivered."""
+    footage = records(encode(30, bframes=2, audio="aac"))
+    plain, _ = run(Job((window(0, 9),), audio=True), footage)
+    corner = ((0, 500), (500, 500), (500, 1000), (0, 1000))
+    clips, events = run(Job((window(0, 9),), audio=True, masks=(corner,), memory_bytes=4 << 30), footage)
+    assert read_numbers(clips[0]) == list(range(30))
+    with av.open(io.BytesIO(clips[0])) as masked, av.open(io.BytesIO(plain[0])) as master:
+        for painted, original in zip(masked.decode(video=0), master.decode(video=0), strict=True):
+            black, seen = painted.to_ndarray(format="gray"), original.to_ndarray(format="gray")
+            assert black[52:, :60].max() < 10
+            assert abs(black[52:, 70:].astype(int) - seen[52:, 70:]).mean() < 5
+            assert painted.time == original.time
+    assert wire.Delivered not in events
+    assert events[wire.RunEnd][0].master_sha256 == hashlib.sha256(plain[0]).digest()
+    with av.open(io.BytesIO(clips[0])) as container:
+        assert len(container.streams.audio) == 1
 
 
 HOSTILE = {
