@@ -21,6 +21,7 @@ from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.rtsp import Endpoint
 from edge_agent.capture.status import LONG_GOP_NS
+from edge_agent.capture.tls import Trust, pin_trust
 from edge_agent.clock import Clock, SystemClock, read_boot_id, read_build_time
 from edge_agent.config import Camera, Config, Quality, load_config
 from edge_agent.control import ControlServer, Peer
@@ -152,7 +153,7 @@ class Recorder:
                 login = find_login(self._logins, camera.credentials)
             except ConfigError as error:
                 raise CaptureError("no-credentials", f"name={camera.credentials}") from error
-            return _endpoint_of(camera, quality, login)
+            return _endpoint_of(camera, quality, login, self._config.recorder_state_dir)
 
         return resolve
 
@@ -228,7 +229,7 @@ class Recorder:
         return {}
 
 
-def _endpoint_of(camera: Camera, quality: Quality, login: Login | None) -> Endpoint:
+def _endpoint_of(camera: Camera, quality: Quality, login: Login | None, folder: Path) -> Endpoint:
     url = camera.url if quality == "main" or camera.sub is None else camera.sub.url
     if url is None:
         raise CaptureError("onvif-failed", "not supported yet: give the url")
@@ -238,8 +239,17 @@ def _endpoint_of(camera: Camera, quality: Quality, login: Login | None) -> Endpo
         password=login.password if login else "",
         transport=camera.transport,
         audio=camera.audio,
-        ca_file=str(camera.tls.ca_file) if camera.tls and camera.tls.ca_file else "",
+        trust=_trust_of(camera, url, folder),
     )
+
+
+def _trust_of(camera: Camera, url: str, folder: Path) -> Trust | None:
+    if camera.tls is None or not url.startswith("rtsps://"):
+        return None
+    if camera.tls.pin is not None:
+        return pin_trust(url, camera.tls.pin, folder)
+    assert camera.tls.ca_file is not None
+    return Trust(camera.tls.ca_file)
 
 
 def _status_of(stream: _Stream) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Why a camera refuses: one plain RTSP question, where FFmpeg's answer is too coarse.
 
-Owns the telling apart of two things that FFmpeg reports alike: a wrong password, and a Digest challenge whose
-algorithm FFmpeg does not know (some Hikvision-made firmware offers SHA-256 only). Sends no credentials.
+Owns the telling apart of what FFmpeg reports alike: a wrong password and a Digest challenge whose algorithm it does
+not know (some Hikvision-made firmware offers SHA-256 only); no connection and a certificate that is not trusted. Sends
+no credentials.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import ssl
 from urllib.parse import urlsplit
 
 from edge_agent.capture.rtsp import Endpoint
+from edge_agent.capture.tls import RTSPS_PORT, is_untrusted, system_trust
 
 TIMEOUT_S = 3.0
 _MAX_ANSWER_BYTES = 16 * 1024
@@ -20,6 +22,8 @@ _ALGORITHM = re.compile(rb'algorithm="?([\w-]+)', re.IGNORECASE)
 
 def refine(reason: str, endpoint: Endpoint) -> str:
     """Return a more exact reason code than FFmpeg's, if one can be had within a few seconds."""
+    if reason == "unreachable" and endpoint.url.startswith("rtsps://"):
+        return "tls-untrusted" if is_untrusted(endpoint.url, endpoint.trust or system_trust()) else reason
     if reason != "unauthorized":
         return reason
     with contextlib.suppress(OSError, ValueError):
@@ -40,7 +44,7 @@ def _offers_nothing_known(answer: bytes) -> bool:
 def _ask(url: str) -> bytes:
     """Send DESCRIBE without credentials; return the answer's head."""
     parts = urlsplit(url)
-    port = parts.port or (322 if parts.scheme == "rtsps" else 554)
+    port = parts.port or (RTSPS_PORT if parts.scheme == "rtsps" else 554)
     request = f"DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n".encode()
     with socket.create_connection((parts.hostname or "", port), TIMEOUT_S) as plain:
         plain.settimeout(TIMEOUT_S)

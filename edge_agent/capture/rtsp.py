@@ -15,6 +15,7 @@ import av
 from av.container.input import InputContainer
 
 from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.tls import Trust, system_trust
 from edge_agent.clock import Clock
 from edge_agent.nut import TrackTemplate, describe_stream
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
@@ -41,8 +42,8 @@ class Endpoint:
     password: str = field(default="", repr=False)
     transport: str = "tcp"
     audio: bool = False
-    ca_file: str = ""
-    """For ``rtsps``: PEM of the authority, or of the one certificate, that is trusted."""
+    trust: Trust | None = None
+    """For ``rtsps``: whose certificate is believed; None for what this machine trusts."""
 
     @property
     def authorised_url(self) -> str:
@@ -169,7 +170,9 @@ def open_session(endpoint: Endpoint, clock: Clock) -> Session:
         options["allowed_media_types"] = "video"
     if endpoint.url.startswith("rtsps://"):
         # FFmpeg verifies nothing unless it is told to.
-        options |= {"tls_verify": "1", "ca_file": endpoint.ca_file}
+        trust = endpoint.trust or system_trust()
+        options |= {"tls_verify": "1", "ca_file": str(trust.ca_file)}
+        options |= {"verifyhost": trust.verify_host} if trust.verify_host else {}
     try:
         container = av.open(endpoint.authorised_url, "r", options=options, timeout=(OPEN_TIMEOUT_S, POLL_S))
     except av.FFmpegError as error:

@@ -153,7 +153,7 @@ def start_mosquitto(program: Program, config: Path, ports: tuple[int, ...]) -> "
         )
     deadline = time.monotonic() + START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
-        if all(_is_listening(port) for port in ports):
+        if all(is_listening(port) for port in ports):
             return process
         time.sleep(0.02)
     process.kill()
@@ -163,7 +163,8 @@ def start_mosquitto(program: Program, config: Path, ports: tuple[int, ...]) -> "
     raise UnavailableError(f"mosquitto does not start: {telling}")
 
 
-def _is_listening(port: int) -> bool:
+def is_listening(port: int) -> bool:
+    """Tell whether something on loopback accepts connections at this port."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((HOST, port)) == 0

@@ -10,7 +10,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TextIO
@@ -19,6 +19,7 @@ from edge_agent.clock import Clock, SystemClock
 from edge_agent.demo.faults import FAULTS, Fault, FaultPlan, parse_fault
 from edge_agent.demo.rtsp_server import Account, RtspServer
 from edge_agent.demo.source import CameraClock, CodedUnit, LiveSettings, LiveSource, LoopSource, Source
+from edge_agent.demo.tls_front import TlsFront
 
 _POLL_S = 0.2
 
@@ -78,11 +79,16 @@ class SimulatedCamera:
         """Listen, then start to make pictures."""
         if self._settings.log:
             self._log = self._settings.log.open("w")
-        self.port = self._server.bind(self._settings.port if not self._settings.certificate else 0)
-        self._threads = [
-            threading.Thread(target=self._server.serve, args=(self._stop,), name="demo-accept"),
-            threading.Thread(target=self._source.run, args=(self._deliver, self._stop), name="demo-source"),
-        ]
+        certificate = self._settings.certificate
+        self.port = self._server.bind(0 if certificate else self._settings.port)
+        targets: dict[str, tuple[Callable[..., None], tuple[object, ...]]] = {}
+        targets["demo-accept"] = (self._server.serve, (self._stop,))
+        targets["demo-source"] = (self._source.run, (self._deliver, self._stop))
+        if certificate:
+            front = TlsFront(certificate, self.port)
+            self.port = front.bind(self._settings.port)
+            targets["demo-tls"] = (front.serve, (self._stop,))
+        self._threads = [threading.Thread(target=run, args=args, name=name) for name, (run, args) in targets.items()]
         for thread in self._threads:
             thread.start()
         return self
