@@ -138,3 +138,14 @@ TRANSIENT = frozenset({"clock-unsynchronised", "trust-missing"})
 def say(code: str, **values: object) -> str:
     """Return the sentence of a code with its values filled in."""
     return RULES[code].sentence.format(**values)
+
+
+def main() -> None:
+    """Print the table of PROTOCOL 4.1."""
+    print("| check | code | sentence |\n|---|---|---|")
+    for rule in RULES.values():
+        print(f"| {rule.check} | `{rule.code}` | {rule.sentence.replace('{', '<').replace('}', '>')} |")
+
+
+if __name__ == "__main__":
+    main()

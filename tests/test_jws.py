@@ -141,6 +141,15 @@ def test_one_key_under_two_names_is_one_key():
     assert caught.value.reason == "same-key"
 
 
+def test_a_key_that_was_not_given_verifies_nothing():
+    """Every signature needs its key, also beside one that verifies."""
+    key, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    message = jws.parse(jws.sign("x+jws", {}, [key, other]), "x+jws")
+    with pytest.raises(DenialError) as caught:
+        jws.verify(message, {thumbprint(key.public_key()): key.public_key()})
+    assert caught.value.reason == "key-unknown"
+
+
 def test_only_ed25519_and_p256_sign():
     """Another curve is refused before it is used."""
     with pytest.raises(ValueError, match="P-256"):

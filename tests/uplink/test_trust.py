@@ -82,6 +82,10 @@ REFUSED = {
     "a recipient that is none": (signed(recipients=[{"role": "evidence", "age": "age1x"}]), "member-invalid"),
     "threshold of one": (signed(roots={"threshold": 1, "keys": jwks(*RTCC.roots)}), "member-invalid"),
     "threshold above the keys": (signed(roots={"threshold": 4, "keys": jwks(*RTCC.roots)}), "trust-roots-invalid"),
+    "a root key twice among three": (
+        signed(roots={"threshold": 2, "keys": jwks(*RTCC.roots[:2], RTCC.roots[0])}),
+        "trust-roots-invalid",
+    ),
     "one root key twice": (
         signed(roots={"threshold": 2, "keys": jwks(RTCC.roots[0], RTCC.roots[0])}),
         "trust-roots-invalid",
