@@ -17,9 +17,10 @@ from edge_agent.credentials import Login, load_logins, load_services, missing_na
 from edge_agent.enrolment import Enrolment, load_enrolment
 from edge_agent.errors import EdgeAgentError
 from edge_agent.keys import KEY_HOLDER, KeyStore, Role, custody_note_path, read_guarded, thumbprint
-from edge_agent.units import DAY_NS, encode_duration, encode_size
+from edge_agent.units import DAY_NS, encode_duration, encode_rfc3339, encode_size
 
 CERTIFICATE_WARNING_DAYS = 30
+CONSENT_WARNING_DAYS = 7
 _SPARE_BYTES = 512 << 20
 _UNFIT_FILESYSTEMS = {
     "vfat": "holds no file above 4GiB",
@@ -69,7 +70,7 @@ def describe_cameras(config: Config) -> Iterator[Finding]:
         yield Finding(
             Level.OK,
             f"camera {camera.id}",
-            f"{camera.title}: {camera.source}, {camera.transport}, recorded {when}, {sound}, ring {rings}, kept {kept}",
+            f"{camera.source} by {camera.transport}, recorded {when}, {sound}, ring {rings}, kept {kept}",
         )
 
 
@@ -108,8 +109,8 @@ def inspect_secrets(config: Config) -> tuple[list[Finding], Mapping[str, Login]]
     return findings, logins
 
 
-def inspect_consent(config: Config) -> Iterator[Finding]:
-    """Check the owner's rules, and whether they name cameras that exist."""
+def inspect_consent(config: Config, enrolment: Enrolment | None) -> Iterator[Finding]:
+    """Check the owner's rules, whether they name cameras that exist, and whether the owner's signatures count."""
     from edge_agent.consent.policy import parse_policy
 
     try:
@@ -121,12 +122,33 @@ def inspect_consent(config: Config) -> Iterator[Finding]:
         yield Finding(Level.FAULT, "consent", f"names a camera that is not configured: {camera_id}")
     for camera in config.cameras:
         terms = policy.cameras.get(camera.id)
-        signed = (config.waivers_dir / f"{camera.id}.jws").exists()
-        mode = "deny" if terms is None else terms.mode.value
-        text = f"camera {camera.id}: {mode}" + (", signed" if signed else ", not signed: nothing leaves")
-        is_waiting = mode != "deny" and not signed
-        hint = "the owner signs: edge-agent consent sign" if is_waiting else ""
-        yield Finding(Level.WARNING if is_waiting else Level.OK, "consent", text, hint)
+        if terms is None or terms.mode.value == "deny":
+            yield Finding(Level.OK, "consent", f"camera {camera.id}: deny")
+            continue
+        level, text = _inspect_signature(config, camera, enrolment)
+        hint = "the owner signs: edge-agent consent sign" if level is not Level.OK else ""
+        yield Finding(level, "consent", f"camera {camera.id}: {terms.mode.value}, {text}", hint)
+
+
+def _inspect_signature(config: Config, camera: Camera, enrolment: Enrolment | None) -> tuple[Level, str]:
+    from edge_agent.consent.waiver import verify_consent
+    from edge_agent.uplink.standing import load_facts
+
+    try:
+        raw = (config.waivers_dir / f"{camera.id}.jws").read_bytes()
+    except OSError:
+        return Level.WARNING, "not signed: nothing leaves"
+    if enrolment is None:
+        return Level.WARNING, "signed, and nothing leaves before this gateway is enrolled"
+    try:
+        owner = KeyStore(config.state_dir, "owner").load_public("owner")
+        until = verify_consent(raw, owner, load_facts(config, enrolment, camera)).valid_until
+    except EdgeAgentError as error:
+        return Level.WARNING, f"the signature does not count: {error}"
+    days = (until - time.time_ns()) // DAY_NS
+    if days < 0:
+        return Level.WARNING, f"the signature ended on {encode_rfc3339(until)[:10]}: nothing leaves"
+    return Level.WARNING if days < CONSENT_WARNING_DAYS else Level.OK, f"signed until {encode_rfc3339(until)[:10]}"
 
 
 def inspect_keys(config: Config) -> Iterator[Finding]:

@@ -69,9 +69,9 @@ def inspect(config: "Config", *, is_offline: bool) -> "list[Finding]":
     """Return everything that was found, in the order of the help."""
     from edge_agent import inspection
 
-    findings = [*inspection.describe_cameras(config), *inspection.inspect_consent(config)]
     secrets, logins = inspection.inspect_secrets(config)
     enrolled, enrolment = inspection.inspect_enrolment(config)
+    findings = [*inspection.describe_cameras(config), *inspection.inspect_consent(config, enrolment)]
     findings += [*inspection.inspect_place(config), *secrets, *inspection.inspect_keys(config), *enrolled]
     findings += [*inspection.inspect_clock(config), *inspection.inspect_disk(config)]
     if is_offline:

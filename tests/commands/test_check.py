@@ -5,6 +5,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,14 +15,18 @@ import pytest
 from edge_agent import inspection, probe
 from edge_agent.commands import check
 from edge_agent.config import load_config
+from edge_agent.consent.policy import parse_policy
+from edge_agent.consent.waiver import Notice, digest_notice, sign_consent
 from edge_agent.credentials import Login
 from edge_agent.enrolment import load_enrolment
 from edge_agent.errors import ConfigError
 from edge_agent.inspection import Finding, Level
+from edge_agent.keys import KeyStore, generate
 from edge_agent.provision import create_state, write_csr
 from edge_agent.rtcc.enrol import enrol, enrol_server
 from edge_agent.rtcc.home import RtccHome, Settings
-from edge_agent.units import UtcNs
+from edge_agent.units import DAY_NS, UtcNs
+from edge_agent.uplink.standing import load_facts
 
 Answer = Callable[[bytes], bytes]
 
@@ -193,6 +198,28 @@ def test_a_key_of_another_gateway_is_found(tmp_path: Path) -> None:
     assert "private and public half of vault differ" in releaser.text
 
 
+def test_a_signature_that_does_not_count_is_found(tmp_path: Path, rtcc: tuple[RtccHome, UtcNs, str, str]) -> None:
+    """Signed is not enough: by this owner, for this camera as it is now, and not ended."""
+    path = enrolled(tmp_path, rtcc[0], rtcc[1], 1, 2)
+    path.write_text(path.read_text() + camera(1))
+    (tmp_path / "consent.yaml").write_text("version: 1\ncameras: {door: {mode: ask}}\n")
+    config = load_config(path)
+    enrolment = load_enrolment(config.uplink.enrolment)
+    (finding,) = inspection.inspect_consent(config, enrolment)
+    assert finding.text == "camera door: ask, not signed: nothing leaves"
+    facts = load_facts(config, enrolment, config.cameras[0])
+    terms = parse_policy("version: 1\ncameras: {door: {mode: ask}}\n", "x").terms("door")
+    owner = KeyStore(config.state_dir, "owner").load_private("owner", b"correct horse battery")
+    waiver = config.waivers_dir / "door.jws"
+    now = UtcNs(time.time_ns())
+    cases = [(owner, now, Level.OK, "signed until 2"), (owner, UtcNs(now - 400 * DAY_NS), Level.WARNING, "ended on")]
+    for key, signed_at, level, text in [*cases, (generate("owner"), now, Level.WARNING, "does not count")]:
+        waiver.write_bytes(sign_consent(facts, terms, Notice("1", "en", digest_notice("text")), 1, signed_at, key))
+        (finding,) = inspection.inspect_consent(config, enrolment)
+        assert finding.level is level
+        assert text in finding.text
+
+
 def test_sealed_keys_are_not_missed(tmp_path: Path) -> None:
     """What the installer bound to the TPM is no fault, though nobody but the service can open it."""
     config = load_config(write_gateway(tmp_path))
@@ -220,8 +247,6 @@ def test_find_filesystem_knows_the_kernel_s_names() -> None:
 
 @pytest.fixture(scope="module")
 def rtcc(tmp_path_factory: pytest.TempPathFactory) -> tuple[RtccHome, UtcNs, str, str]:
-    import time
-
     now = UtcNs(time.time_ns())
     settings = Settings("rtcc.example-city", "127.0.0.1", 1, 2, {"evidence": "https://127.0.0.1:2/files/"})
     home = RtccHome.create(tmp_path_factory.mktemp("rtcc") / "home", settings, now)
