@@ -4,7 +4,10 @@ import hashlib
 import io
 import json
 import ssl
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pytest
 import requests
 
 from edge_agent.clock import SystemClock
+from edge_agent.demo.broker import find_free_port, is_listening
 from edge_agent.errors import DeliveryError, UploadLostError, UploadRefusedError
 from edge_agent.rtcc.receive import MAX_UNFINISHED, Receiver, ReceiverSettings
 from edge_agent.uplink.delivery import TusUploader
@@ -20,6 +24,7 @@ from tests.peers.pki import Pki
 from tests.peers.wait import wait_until
 
 pytestmark = pytest.mark.peer
+ROOT = Path(__file__).parents[2]
 NAME = "upload-name-1"
 DATA = bytes(range(256)) * 1000
 
@@ -214,6 +219,39 @@ def test_bytes_that_are_not_what_was_promised_are_not_received(
     url = gateway.create(len(DATA), promised)
     gateway.send(url, io.BytesIO(DATA), 0, len(DATA))
     assert (settings.received_dir / NAME).read_bytes() == DATA
+
+
+def test_a_write_that_fails_promises_nothing(settings: ReceiverSettings, pki: Pki, tmp_path: Path) -> None:
+    """A disk that is full in the middle of a PATCH: the offset is what lies on the disk, and the rest comes later."""
+    # A process, because its limit on file sizes stands for the full disk.
+    words = {name: str(getattr(settings, name)) for name in ("ca", "certificate", "key", "uploads_dir", "received_dir")}
+    port = find_free_port()
+    data = DATA * 40
+    limit = 3 << 20
+    url = f"https://127.0.0.1:{port}/files/"
+    gateway = TusUploader(url, build_client_context(pki.client("gw1")), SystemClock())
+    with running(words | {"port": port}, limit):
+        upload_url = gateway.create(len(data), {"filename": NAME})
+        with pytest.raises(DeliveryError):
+            gateway.send(upload_url, io.BytesIO(data), 0, len(data))
+        assert gateway.find_offset(upload_url, len(data)) <= limit
+    with running(words | {"port": port}, None):
+        gateway.upload(io.BytesIO(data), len(data), {}, upload_url=upload_url, save_url=pytest.fail)
+    assert (settings.received_dir / NAME).read_bytes() == data
+
+
+@contextmanager
+def running(words: dict[str, object], limit_bytes: int | None) -> Iterator[None]:
+    command = [sys.executable, "-m", "tests.peers.receiver_process", json.dumps(words)]
+    if limit_bytes is not None:
+        command = ["sh", "-c", f'ulimit -f {limit_bytes // 512} && exec "$@"', "sh", *command]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: is_listening(int(str(words["port"]))), 20)
+        yield
+    finally:
+        process.kill()
+        process.wait(10)
 
 
 def test_what_was_received_cannot_be_deleted(client: Callable[[str], TusUploader], settings: ReceiverSettings) -> None:

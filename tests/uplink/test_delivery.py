@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from edge_agent.clock import SystemClock
+from edge_agent.clock import Clock, SystemClock
 from edge_agent.errors import DeliveryError, UploadLostError, UploadRefusedError, UploadStoppedError
 from edge_agent.units import SECOND_NS, MonoNs
 from edge_agent.uplink.delivery import MAX_LOSSES, PATCH_BYTES, PIECE_BYTES, Pacer, TusUploader
 from edge_agent.uplink.tls import build_client_context
+from tests.fakes import FakeClock
 from tests.peers.pki import Pki
 from tests.peers.proxy import Proxy
 from tests.peers.uploads import UploadServer
@@ -28,9 +29,11 @@ METADATA = {"filename": NAME}
 DATA = random.Random(1).randbytes(2 * PATCH_BYTES + 12345)
 
 
-def uploader(server: UploadServer, pki: Pki, port: int | None = None, **options: Any) -> TusUploader:
+def uploader(
+    server: UploadServer, pki: Pki, port: int | None = None, clock: Clock | None = None, **options: Any
+) -> TusUploader:
     url = server.url if port is None else f"https://127.0.0.1:{port}/files/"
-    return TusUploader(url, build_client_context(pki.client("gw1")), SystemClock(), **options)
+    return TusUploader(url, build_client_context(pki.client("gw1")), clock or SystemClock(), **options)
 
 
 def start(client: TusUploader, **options: Any) -> tuple[threading.Thread, list[int], list[Any]]:
@@ -155,7 +158,10 @@ def test_an_upload_that_the_server_lost_begins_anew(upload_server: UploadServer,
 @pytest.mark.peer
 def test_an_upload_that_is_lost_again_and_again_is_given_back(upload_server: UploadServer, pki: Pki) -> None:
     """A server that forgets everything does not keep the line busy for ever."""
-    client, urls = uploader(upload_server, pki, sleep=lambda _: None), list[str]()
+    clock, urls = FakeClock(), list[str]()
+    client = uploader(
+        upload_server, pki, clock=clock, sleep=lambda seconds: clock.advance(int(seconds * SECOND_NS) + 1)
+    )
 
     def forget(url: str) -> None:
         urls.append(url)
