@@ -51,6 +51,12 @@ def test_a_request_within_the_terms_is_granted():
     assert len(camera.consent_sha256) == 32
 
 
+def test_deciding_again_moves_no_time():
+    """A grant that is decided anew begins when it would have begun."""
+    again = verdict_of(now=NOW + 7 * MINUTE_NS)
+    assert (again.decided_at, again.not_before) == (NOW + 7 * MINUTE_NS, NOW + 10 * MINUTE_NS)
+
+
 def signed_at(start, **changes):
     raw = sign_consent(facts(), terms(**changes), NOTICE, 1, UtcNs(start), OWNER)
     return stand(raw, OWNER.public_key(), facts(), terms(**changes))

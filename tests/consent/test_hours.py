@@ -185,3 +185,10 @@ def test_local_dates_are_the_calendars():
     assert local_dates(Window(night.start, UtcNs(night.start + HOUR_NS)), CHICAGO) == (date(2026, 7, 1),)
     turned = window("2026-11-01T04:00:00Z", "2026-11-01T12:00:00Z")
     assert local_dates(turned, CHICAGO) == (date(2026, 10, 31), date(2026, 11, 1))
+
+
+def test_hours_that_only_touch_have_nothing_in_common():
+    """Half open: nine o'clock belongs to the later span alone."""
+    morning, later = parse_hours(["08:00-09:00"]), parse_hours(["09:00-10:00"])
+    assert morning.intersect(later) == Hours(())
+    assert not morning.is_within(later)

@@ -1,13 +1,15 @@
 """Tighter: a partial order on terms, and the tighter of two."""
 
+from datetime import date
+
 from hypothesis import given
 
 from edge_agent.consent.hours import parse_hours
-from edge_agent.consent.policy import Mode, Signatures
-from edge_agent.consent.request import Category
+from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Refusal, Refusals, Signatures
+from edge_agent.consent.request import Category, Quality
 from edge_agent.consent.tighter import differences, has_order_for_every_term, is_tighter, meet
 from edge_agent.consent.waiver import effective
-from edge_agent.units import HOUR_NS, MINUTE_NS
+from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS
 from tests.consent import strategies
 from tests.gate import ISS, terms
 
@@ -79,11 +81,26 @@ EDITS = {
     "agencies": (terms({"agencies": frozenset({ISS, "other"})}), False),
     "notify": (terms({"notify": frozenset()}), False),
     "padding": (terms({"padding": 6 * MINUTE_NS}), False),
+    "escrow": (terms({"escrow": True}), False),
+    "reported_within": (terms({"reported_within": 73 * HOUR_NS}), False),
+    "ask_timeout": (terms({"ask_timeout": HOUR_NS}), False),
+    "blackout_dates": (terms({"blackout_dates": frozenset({date(2026, 7, 4)})}), True),
+    "refusals": (terms({"refusals": Refusals(gateway=Refusal.SILENCE)}), True),
+    "expires_after": (terms({"expires_after": 46 * DAY_NS}), False),
+    "hours": (terms(hours=parse_hours(["08:00-09:00"])), True),
+    "footage_age": (terms(footage_age=HOUR_NS), True),
+    "requests_per_day": (terms(requests_per_day=3), False),
+    "requests_per_month": (terms(requests_per_month=9), True),
+    "requests_per_incident": (terms(requests_per_incident=3), False),
+    "minutes_per_month": (terms(minutes_per_month=59), True),
+    "quality": (terms(quality=Quality.SUB), True),
+    "masks": (terms(masks=(strategies.MASKS[0],)), True),
 }
 
 
 def test_each_edit_counts_or_waits():
-    """One edited term is one difference; a tighter one counts at once."""
+    """One edited term is one difference; a tighter one counts at once. Every term is edited here."""
+    assert set(EDITS) == {*CameraTerms.model_fields, *GlobalTerms.model_fields}
     for name, (file, counts) in EDITS.items():
         (difference,) = differences(terms(), file)
         assert difference.path.endswith(name)

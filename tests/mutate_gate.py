@@ -1,0 +1,246 @@
+"""Break each check of the gate on purpose, and see that a test goes red: ``python tests/mutate_gate.py``.
+
+Works on a copy in a temporary folder. A mutant is one text replaced by another in one file; one that no test notices is
+printed, and the exit code is 1. ``--list`` shows them, a word as argument picks those whose name holds it.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVELOPE = ("uplink/envelope.py", "tests/uplink/test_envelope.py")
+JWS = ("jws.py", "tests/uplink/test_envelope.py tests/test_jws.py")
+TRUST = ("uplink/trust.py", "tests/uplink/test_trust.py tests/uplink/test_envelope.py")
+ADMISSION = ("uplink/admission.py", "tests/uplink/test_admission.py")
+RULES = ("consent/rules.py", "tests/consent/test_decision.py")
+DECISION = ("consent/decision.py", "tests/consent/test_decision.py")
+WAIVER = ("consent/waiver.py", "tests/consent/test_waiver.py tests/consent/test_decision.py")
+TIGHTER = ("consent/tighter.py", "tests/consent/test_tighter.py")
+HOURS = ("consent/hours.py", "tests/consent/test_hours.py")
+WIRE = ("wire.py", "tests/uplink/test_envelope.py")
+
+MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
+    # Checks 1 to 3
+    "size": (JWS, "if len(raw) > max_bytes:", "if False:"),
+    "depth": (JWS, "if depth > max_depth:", "if False:"),
+    "depth off by one": (JWS, "if depth > max_depth:", "if depth > max_depth + 1:"),
+    "duplicate members": (JWS, "if len(members) != len(pairs):", "if False:"),
+    "NaN": (JWS, "parse_constant=_refuse_constant, ", ""),
+    "overflow": (JWS, "if not math.isfinite(number):", "if False:"),
+    "surrogates": (JWS, 'if b"\\\\u" in raw:', "if False:"),
+    "unknown members of the envelope": (JWS, "for name in sorted(set(value) - names):", "for name in ():"),
+    "unprotected header": (JWS, '"header" in signature:', "False:"),
+    "crit": (JWS, 'if "crit" in header:', "if False:"),
+    "keys in headers": (JWS, "for name in sorted(_KEY_HEADERS & set(header)):", "for name in ():"),
+    "unknown header": (JWS, "for name in sorted(set(header) - _HEADER):", "for name in ():"),
+    "typ": (JWS, 'if header["typ"] != typ:', "if False:"),
+    "alg": (JWS, 'if header["alg"] not in (ED25519, ES256):', "if False:"),
+    "kid": (JWS, 'if not isinstance(header["kid"], str) or', "if False and"),
+    "number of signatures": (JWS, "not 1 <= len(signatures) <= MAX_SIGNATURES", "not len(signatures)"),
+    "unknown members of the payload": (WIRE, 'extra="forbid"', 'extra="ignore"'),
+    "strict types": (WIRE, "strict=True", "strict=False"),
+    "printable text": (WIRE, "if not text.isprintable() or text != text.strip():", "if False:"),
+    "empty windows": (WIRE, "        self.window()\n", "        pass\n"),
+    # Checks 4 to 6
+    "unknown key": (JWS, "if header.kid not in keys:", "if False:"),
+    "alg of the key": (JWS, "if alg_of(keys[header.kid]) != header.alg:", "if False:"),
+    "bad signature": (JWS, 'deny("signature-invalid")', "pass"),
+    "repeated signature": (JWS, "if len(set(texts)) != len(texts):", "if False:"),
+    "same key": (JWS, "if len({thumbprint(keys[kid]) for kid in kids}) != len(kids):", "if False:"),
+    "no bundle": (TRUST, "if trust is None:", "if False:"),
+    "expired bundle": (TRUST, "if now >= trust.expires:", "if False:"),
+    "expired bundle off by one": (TRUST, "if now >= trust.expires:", "if now > trust.expires:"),
+    "revoked key": (TRUST, "if kid in trust.revoked:", "if False:"),
+    "key of the future": (TRUST, "if now < key.valid.start:", "if False:"),
+    "key of the past": (TRUST, "if now >= key.valid.end:", "if False:"),
+    "same person": (ENVELOPE, "if len({key.person for key in keys}) != len(keys):", "if False:"),
+    "operator": (ENVELOPE, "if Role.OPERATOR not in roles:", "if False:"),
+    "supervisor": (ENVELOPE, "if Role.SUPERVISOR not in roles:", "if False:"),
+    "role twice": (ENVELOPE, "if len(set(roles)) != len(roles):", "if False:"),
+    "issuer of the bundle": (ENVELOPE, "message.payload.iss != trust.iss", "False"),
+    "cameras once": (ENVELOPE, "if len(set(self.cameras)) != len(self.cameras) or", "if"),
+    "one audience": (ENVELOPE, "if len(self.model_fields_set) != 1 or", "if"),
+    # The trust bundle
+    "old threshold": (TRUST, "if len(signed & set(trusted.keys)) < trusted.threshold:", "if False:"),
+    "new threshold": (TRUST, "if len(signed & set(new_roots.keys)) < new_roots.threshold:", "if False:"),
+    "rollback": (TRUST, "if wire.version <= current.version:", "if wire.version < current.version:"),
+    "issuer change": (TRUST, "if wire.iss != current.iss:", "if False:"),
+    "lifetime": (TRUST, "if not 0 < wire.expires - wire.issued_at <= MAX_LIFETIME_NS:", "if False:"),
+    "bundle of the future": (TRUST, "wire.issued_at > now + SKEW_NS", "False"),
+    "kid of the bundle": (TRUST, "if thumbprint(key) != entry.kid or", "if"),
+    "roots twice": (TRUST, "if len(keys) != len(jwks) or not", "if not"),
+    "recipients": (TRUST, 'not in (["evidence"], ["escrow", "evidence"])', "is None"),
+    "old roots": (TRUST, "trusted = current.roots if current is not None else roots", "trusted = roots"),
+    # Checks 7 to 10
+    "issuer": (ADMISSION, "if request.iss != me.iss:", "if False:"),
+    "audience": (ADMISSION, "me.cell not in request.audience.cells", "False"),
+    "replay": (ADMISSION, "raise Replayed(known.answer)", "return"),
+    "jti reused": (ADMISSION, "if known.payload_sha256 != request.payload_sha256:", "if False:"),
+    "replay before time": (
+        ADMISSION,
+        "    _check_replay(request, seen)\n    _check_time(request, now, clock_state)\n",
+        "    _check_time(request, now, clock_state)\n    _check_replay(request, seen)\n",
+    ),
+    "clock": (ADMISSION, "if clock_state is not ClockState.SYNCHRONISED:", "if False:"),
+    "order of times": (
+        ADMISSION,
+        "if not request.iat <= request.nbf < request.exp <= request.release_by:",
+        "if False:",
+    ),
+    "validity": (ADMISSION, "if request.exp - request.iat > longest_ns:", "if False:"),
+    "release by": (ADMISSION, "if request.release_by - request.iat > MAX_RELEASE_NS:", "if False:"),
+    "issued in future": (ADMISSION, "if request.iat > now + SKEW_NS:", "if False:"),
+    "not yet valid": (ADMISSION, "if request.nbf > now + SKEW_NS:", "if False:"),
+    "expired": (ADMISSION, "if request.exp <= now - SKEW_NS:", "if False:"),
+    "release by passed": (ADMISSION, "if request.release_by <= now:", "if False:"),
+    "incident window": (ADMISSION, "if incident.window.duration_ns > MAX_INCIDENT_WINDOW_NS:", "if False:"),
+    "clip in incident": (ADMISSION, "contains(request.window):", "contains(request.window) and False:"),
+    "incident in future": (ADMISSION, "if incident.window.end > now:", "if False:"),
+    "clip in future": (ADMISSION, "if request.window.end > now:", "if False:"),
+    "reported late": (ADMISSION, "if incident.reported_at > request.iat:", "if False:"),
+    "incident changed": (ADMISSION, "if first is not None and first != incident_digest(incident):", "if False:"),
+    "incident digest: place": (ADMISSION, "        [repr(incident.place.lat), repr(incident.place.lon)],\n", ""),
+    # Check 11: every rule is left out once
+    **{
+        f"rule {name}": (RULES, f'    "{name}": ', f'    # "{name}": ')
+        for name in (
+            "version",
+            "validity-start",
+            "validity-end",
+            "mode",
+            "agency",
+            "signatures",
+            "reported",
+            "incident",
+            "blackout",
+            "category",
+            "distance",
+            "length",
+            "age",
+            "hours",
+            "quality",
+            "cooling-off",
+            "per-day",
+            "per-month",
+            "per-incident",
+            "minutes",
+        )
+    },
+    "house paused": (RULES, "if now < household.paused_until:", "if False:"),
+    "camera paused": (RULES, "if now < standing.paused_until:", "if False:"),
+    "revoked": (RULES, "if standing.revoked:", "if False:"),
+    "file cannot shorten": (
+        RULES,
+        "min(case.consent.valid_until, case.consent.valid_from + case.house.expires_after)",
+        "case.consent.valid_until",
+    ),
+    "distance off by one": (RULES, "metres <= case.terms.distance_m", "metres <= case.terms.distance_m + 100"),
+    "quota off by one": (RULES, "case.history.last_day < limit", "case.history.last_day <= limit"),
+    "minutes without this one": (
+        RULES,
+        "case.history.last_month_ns + case.request.window.duration_ns",
+        "case.history.last_month_ns",
+    ),
+    "hours not cut": (
+        RULES,
+        "return self.terms.hours.windows(window, self.time_zone) if window is not None else ()",
+        "return (self.request.window,)",
+    ),
+    "clock in decide": (DECISION, "if clock_state is not ClockState.SYNCHRONISED:", "if False:"),
+    "release by in decide": (DECISION, "if now >= request.release_by:", "if False:"),
+    "one refusal ignored": (DECISION, "finding.case is not None and not finding.reasons", "finding.case is not None"),
+    "ask skipped": (DECISION, "if any(case.terms.mode is Mode.ASK for case in offered):", "if False:"),
+    "silence is a yes": (DECISION, "        if now >= until:\n", "        if False:\n"),
+    "approval of another": (
+        DECISION,
+        "if (approval.jti, approval.request_sha256) != (request.jti, request.payload_sha256):",
+        "if False:",
+    ),
+    "approval of more cameras": (DECISION, "if beyond or not", "if not"),
+    "approval of a longer window": (
+        DECISION,
+        "if beyond or not request.window.contains(approval.window):",
+        "if beyond:",
+    ),
+    "late approval": (DECISION, "if not admitted.arrived_at - SKEW_NS <= approval.signed_at < until or", "if"),
+    "approval of the future": (DECISION, "or approval.signed_at > now + SKEW_NS:", ":"),
+    "approval does not narrow cameras": (DECISION, "if case.camera in approval.cameras]", "]"),
+    "approval does not narrow time": (DECISION, "part.intersect(window) for part", "part for part"),
+    "audio without consent": (DECISION, "audio=case.request.audio and case.terms.audio", "audio=case.request.audio"),
+    "masks forgotten": (DECISION, "masks=case.terms.masks", "masks=()"),
+    "no cooling-off": (DECISION, "start + max(case.house.cooling_off for case in cases)", "start"),
+    "sliding cooling-off": (
+        DECISION,
+        "start = admitted.arrived_at if approval is None",
+        "start = now if approval is None",
+    ),
+    "escrow of one is enough": (DECISION, "escrow=all(", "escrow=any("),
+    "quotas of the file": (DECISION, "as_signed=True)", "as_signed=False)"),
+    "notes tell of other cameras": (DECISION, "if reason.camera in granted]", "]"),
+    # Consent
+    "owner's signature": (WAIVER, "        jws.verify(message, {thumbprint(owner_key): owner_key})\n", ""),
+    "facts": (WAIVER, "    if changed:\n", "    if False:\n"),
+    "terms said": (WAIVER, "if encode_terms(terms) != wire.terms:", "if False:"),
+    "validity of the consent": (WAIVER, "if wire.event.valid_until <= wire.event.valid_from:", "if False:"),
+    "longest validity": (WAIVER, "min(valid_until, latest)", "valid_until"),
+    "unnamed camera": (WAIVER, "    if file is None:\n", "    if False:\n"),
+    "file alone": (WAIVER, "return meet(signed, file)", "return file"),
+    "file ignored": (WAIVER, "return meet(signed, file)", "return signed"),
+    **{
+        f"order of {name}": (TIGHTER, f'"{name}": _LOWER', f'"{name}": _HIGHER')
+        for name in ("distance_m", "window", "audio", "escrow", "padding", "requests_per_day")
+    },
+    "order of cooling_off": (TIGHTER, '"cooling_off": _HIGHER', '"cooling_off": _LOWER'),
+    "order of notify": (TIGHTER, '"notify": _MORE', '"notify": _FEWER'),
+    "order of mode": (TIGHTER, "_rank(Mode.DENY, Mode.ASK, Mode.AUTO)", "_rank(Mode.AUTO, Mode.ASK, Mode.DENY)"),
+    "no summer time": (HOURS, "if _offset(probe, zone) != offset_ns:", "if False:"),
+    "half-open hours": (HOURS, "if max(a, c) < min(b, d)", "if max(a, c) <= min(b, d)"),
+}
+
+
+def is_killed(folder: Path, name: str) -> bool:
+    """Apply one mutant to the copy, run its tests, put the text back; True where a test went red."""
+    (file, tests), old, new = MUTANTS[name]
+    path = folder / "edge_agent" / file
+    text = path.read_text()
+    if text.count(old) < 1:
+        raise SystemExit(f"mutant no longer fits: {name}: {old!r} is not in {file}")
+    path.write_text(text.replace(old, new, 1))
+    try:
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", *tests.split()]
+        environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=300)
+    finally:
+        path.write_text(text)
+    return done.returncode == 1 or (done.returncode == 2 and b"rror" in done.stdout)
+
+
+def main(words: list[str]) -> int:
+    """Try all mutants, or those whose name holds the word."""
+    names = [name for name in MUTANTS if not words or words[0] in name]
+    if words == ["--list"]:
+        print("\n".join(MUTANTS))
+        return 0
+    survivors = []
+    with tempfile.TemporaryDirectory(prefix="mutants-") as temporary:
+        folder = Path(temporary)
+        for part in ("edge_agent", "tests", "config", "setup.cfg"):
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, folder / part)
+        for name in names:
+            killed = is_killed(folder, name)
+            print(f"{'red ' if killed else 'GREEN'} {name}", flush=True)
+            survivors += [] if killed else [name]
+    print(f"mutants: {len(names)}, not noticed: {len(survivors)}")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
