@@ -58,7 +58,9 @@ def fault(topic: str, error: EdgeAgentError) -> Finding:
 def describe_cameras(config: Config) -> Iterator[Finding]:
     """Say what was understood of each camera."""
     if not config.cameras:
-        yield Finding(Level.WARNING, "cameras", "none are configured", "`edge-agent discover` prints entries to paste")
+        yield Finding(
+            Level.WARNING, "cameras", "none are configured", "describe them under `cameras:` in edge-agent.yaml"
+        )
     for camera in config.cameras:
         if not camera.enabled:
             yield Finding(Level.OK, f"camera {camera.id}", "switched off: not recorded, its ring stays")

@@ -181,9 +181,8 @@ def _next_steps(folder: Path, state_dir: Path) -> str:
 Next:
   1. Keep a copy of {state_dir}/keys/owner.pem outside this machine (it is encrypted under the passphrase).
   2. Describe the cameras and the place in {folder}/edge-agent.yaml, and passwords in credentials.yaml beside it.
-     `edge-agent discover` finds cameras on the network.
   3. Send {folder}/{CSR_FILE} to your RTCC; install its answer: edge-agent enrol FILE{option}
   4. The owner decides in {folder}/consent.yaml. As shipped it lets nothing out.
   5. edge-agent check{option}
-  6. The owner signs: edge-agent consent sign{option}
-  7. {start}"""
+  6. {start}
+  7. Once the rings are there, the owner signs: edge-agent consent sign{option}"""
