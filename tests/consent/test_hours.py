@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.consent.hours import WEEK_MINUTES, encode_hours, local_dates, parse_hours
+from edge_agent.consent.hours import WEEK_MINUTES, Hours, encode_hours, local_dates, parse_hours
 from edge_agent.units import HOUR_NS, MINUTE_NS, UtcNs, Window, parse_rfc3339
 from tests.consent.strategies import hours as any_hours
 
