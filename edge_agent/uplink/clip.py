@@ -115,7 +115,10 @@ def cut_clips(
         is_complete = False
         for message in _messages(child.stdout, feeder, stall_s):
             is_complete = is_complete or isinstance(message, wire.End)
+            if isinstance(message, wire.Failed):
+                raise ClipError(f"clip child failed: {message.reason}")
             yield message
+        feeder.join()  # it closes the pipe before it tells what went wrong
         if feeder.error is not None:
             raise feeder.error
         if not is_complete:

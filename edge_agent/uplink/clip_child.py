@@ -5,17 +5,16 @@ holds no key but the salts of the records it is given, and once it has started i
 process: what a hostile stream can win here is a spoilt clip, which the commitments show.
 """
 
-import ctypes
 import io
 import os
-import resource
-import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from math import floor
+from pathlib import Path
 from typing import IO
 
 import av
@@ -25,33 +24,12 @@ from edge_agent.errors import EdgeAgentError
 from edge_agent.nut import NutPacket, TrackTemplate, read_nut
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.clip_mux import MUXER, Mp4Run, Placed
+from edge_agent.uplink.clip_still import Stills, encode_jpeg
+from edge_agent.uplink.confine import confine
 from edge_agent.uplink.cut import Cutter
 
 MAX_HOLE_NS = 2_000_000_000
 """A longer jump of the PTS ends a run: the pictures would otherwise stand still and not say why."""
-
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
-
-
-def confine(job: wire.Job) -> None:
-    """Give up everything that cutting a clip does not need; what is not given up dies with the parent."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    for option, value in (
-        (_PR_SET_NO_NEW_PRIVS, 1),
-        (_PR_SET_DUMPABLE, 0),
-        (_PR_SET_PDEATHSIG, int(signal.SIGKILL)),
-    ):
-        if libc.prctl(option, value, 0, 0, 0):
-            raise OSError(ctypes.get_errno(), "prctl failed")
-    # No descriptor beside the three pipes can come to be: no file, no socket, no epoll.
-    for limit, bound in (
-        (resource.RLIMIT_NOFILE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_CPU, job.cpu_s),
-        (resource.RLIMIT_AS, job.memory_bytes),
-    ):
-        resource.setrlimit(limit, (bound, bound))
 
 
 def warm_up() -> None:
@@ -258,6 +236,16 @@ def make_masked_run(masks: Sequence[Sequence[tuple[int, int]]]) -> MakeRun:
     return partial(MaskedRun, masks=masks)
 
 
+def _take_stills(stills: Stills, head: wire.RecordHead, nut: bytes) -> None:
+    try:
+        record = place(head, *read_nut(nut), with_audio=False)
+    except EdgeAgentError:
+        return
+    if record is not None:
+        for placed in record.placed:
+            stills.add(record.video, placed)
+
+
 def main() -> int:
     """Do one job; the exit code says only whether it was done."""
     av.logging.set_level(None)
@@ -268,14 +256,30 @@ def main() -> int:
     job = wire.parse_job(message[1])
     warm_up()
     make_run = make_masked_run(job.masks) if job.masks else Mp4Run
-    confine(job)
+    stills = Stills(job, output.tell) if job.stills else None
+    if stills is not None:
+        encode_jpeg(av.VideoFrame(64, 64, "yuv420p"))
+    confine(cpu_s=job.cpu_s, memory_bytes=job.memory_bytes)
     output.tell(wire.Ready())
-    cutting = Cutting(job, output, make_run)
-    while (message := wire.read_message(source)) is not None and message[0] == wire.RECORD:
-        cutting.add(*wire.parse_record(message[1]))
-    cutting.end_run("end")
+    try:
+        _work(job, source, output, make_run, stills)
+    except (EdgeAgentError, av.FFmpegError, ValueError, ArithmeticError, LookupError, MemoryError) as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        output.tell(wire.Failed(f"{type(error).__name__} {Path(at.filename).name}:{at.lineno}"[:64]))
+        return os.EX_DATAERR
     output.tell(wire.End())
     return os.EX_OK
+
+
+def _work(job: wire.Job, source: wire.Readable, output: Output, make_run: MakeRun, stills: Stills | None) -> None:
+    cutting = Cutting(job, output, make_run)
+    while (message := wire.read_message(source)) is not None and message[0] == wire.RECORD:
+        head, nut = wire.parse_record(message[1])
+        if stills is None:
+            cutting.add(head, nut)
+        else:
+            _take_stills(stills, head, nut)
+    cutting.end_run("end")
 
 
 if __name__ == "__main__":

@@ -157,9 +157,24 @@ class Delivered:
     units: tuple[tuple[int, int, int, int], ...]
 
 
-ClipEvent = Ready | End | Unreadable | RecordSeen | RunStart | RunEnd | Delivered
+@dataclass(frozen=True, slots=True)
+class Still:
+    """A small picture."""
+
+    utc_ns: int
+    jpeg: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The child gives up: the name of the error and where, never data."""
+
+    reason: str
+
+
+ClipEvent = Ready | End | Unreadable | RecordSeen | RunStart | RunEnd | Delivered | Still | Failed
 _EVENTS: Mapping[str, type[ClipEvent]] = {
-    kind.__name__: kind for kind in (Ready, End, Unreadable, RecordSeen, RunStart, RunEnd, Delivered)
+    kind.__name__: kind for kind in (Ready, End, Unreadable, RecordSeen, RunStart, RunEnd, Delivered, Still, Failed)
 }
 _MAX_TEXT = 64
 
@@ -189,6 +204,8 @@ def parse_event(raw: bytes) -> ClipEvent:
         elif kind is RunEnd:
             members["offsets"] = tuple(_integers(pair, 2) for pair in members["offsets"])
             members["master_sha256"] = base64.b64decode(members["master_sha256"], validate=True)
+        elif kind is Still:
+            members["jpeg"] = base64.b64decode(members["jpeg"], validate=True)
         elif kind is Delivered:
             members["units"] = tuple(_integers(unit, 4) for unit in members["units"])
         event = kind(**members)

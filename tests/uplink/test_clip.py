@@ -272,9 +272,8 @@ def test_a_confined_child_opens_nothing():
     """After its start the child has no way to a file, a socket or a process, and nothing in its environment."""
     code = """
         import os, socket, sys
-        from edge_agent.units import Window
-        from edge_agent.uplink import clip_child, clip_wire
-        clip_child.confine(clip_wire.Job((Window(0, 1),)))
+        from edge_agent.uplink.confine import confine
+        confine(cpu_s=10, memory_bytes=1 << 30)
         def refused(attempt):
             try:
                 attempt()

@@ -1,13 +1,16 @@
-"""The owner's own copy: everything of the window that can be shown, and what is missing."""
+"""The owner's own copy: everything of the window that can be shown, what is missing, and a few stills."""
 
 import io
+
+import av
 
 from edge_agent.buffer.format import Kind
 from edge_agent.consent.request import Quality
 from edge_agent.consent.verdict import ExportOrder
 from edge_agent.units import SECOND_NS
 from edge_agent.uplink.export import export_footage
-from tests.footage import START, encode, read_numbers, records
+from edge_agent.uplink.stills import take_stills
+from tests.footage import START, encode, read_number, read_numbers, records
 from tests.release import House, window
 
 
@@ -32,3 +35,17 @@ def test_export_writes_one_mp4_per_run(tmp_path):
         ("no-footage", START + 7 * SECOND_NS),
     ]
     assert told == sorted(told)
+
+
+def test_stills_are_spread_over_the_window(tmp_path):
+    """One small picture from each part of the window, for the owner's eyes."""
+    house = House(tmp_path)
+    house.record(records(encode(60)))
+    order = ExportOrder("o", "door", Quality.MAIN, window(0, 6), "t", START)
+    with house.reader() as reader:
+        stills = take_stills(reader.read_own(order), order.window, 3)
+    assert [still.at - START for still in stills] == [0, 2 * SECOND_NS, 4 * SECOND_NS]
+    for still in stills:
+        with av.open(io.BytesIO(still.jpeg), format="mjpeg") as container:
+            (frame,) = container.decode(video=0)
+        assert abs(read_number(frame) - (still.at - START) * 10 // SECOND_NS) == 0

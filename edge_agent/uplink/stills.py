@@ -1,0 +1,51 @@
+"""Small still pictures for the owner: of a request that waits for an answer, or to draw a mask on. Never sent anywhere.
+
+Owns the parent's side. The pictures are made in the clip child, which can open nothing.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from edge_agent import media
+from edge_agent.buffer.format import Kind
+from edge_agent.buffer.reader import StoredRecord
+from edge_agent.units import UtcNs, Window
+from edge_agent.uplink import clip_wire as wire
+from edge_agent.uplink.clip import ClipRecord, cut_clips
+
+MAX_STILLS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class StillPicture:
+    """One picture."""
+
+    at: UtcNs
+    jpeg: bytes = field(repr=False)
+
+
+def take_stills(records: Iterable[StoredRecord], window: Window, count: int) -> tuple[StillPicture, ...]:
+    """Take a keyframe out of each of ``count`` equal parts of a window, as JPEG of at most 640 pixels' width.
+
+    ``records`` is read from a second thread. Fewer come back where there is no footage or it cannot be decoded.
+
+    Args:
+        records: What ``RingReader.read_own`` yields.
+        window: From where.
+        count: 1 to ``MAX_STILLS``.
+
+    Raises:
+        ClipError: The child crashed or hung.
+    """
+    if not 1 <= count <= MAX_STILLS:
+        raise ValueError(f"1 to {MAX_STILLS} stills, not {count}")
+    job = wire.Job((window,), stills=count, cpu_s=120)
+    messages = cut_clips(job, _records(records))
+    return tuple(StillPicture(UtcNs(each.utc_ns), each.jpeg) for each in messages if isinstance(each, wire.Still))
+
+
+def _records(records: Iterable[StoredRecord]) -> Iterator[ClipRecord]:
+    footage = (record for record in records if record.header.kind is Kind.GOP)
+    for ref, record in enumerate(footage):
+        salt, nut = media.open_payload(record.plaintext)
+        yield ClipRecord(wire.RecordHead(ref, record.start_ns, "", salt), nut)
