@@ -1,7 +1,7 @@
 """Counts of what failed checks 1 to 5, per reason and hour, on their way into the ledger.
 
 Owns the counts of the hours that are not entered yet, in memory only: a flood of bogus messages costs no write and no
-more than ``MAX_KEYS`` numbers. A kill loses the counts of the hour that was running, and nothing else.
+more than ``MAX_KEYS`` numbers an hour. A kill loses the counts of the hour that was running, and nothing else.
 """
 
 import sqlite3
@@ -28,7 +28,7 @@ class Tally:
         """Count one refusal; where too many reasons wait to be entered, new ones count as ``other``."""
         hour = now // HOUR_NS
         with self._lock:
-            key = (hour, reason) if (hour, reason) in self._counts or len(self._counts) < MAX_KEYS else (0, OTHER)
+            key = (hour, reason) if (hour, reason) in self._counts or len(self._counts) < MAX_KEYS else (hour, OTHER)
             self._counts[key] = self._counts.get(key, 0) + 1
 
     def read(self) -> dict[str, int]:

@@ -287,7 +287,7 @@ def test_a_certificate_that_is_not_the_keys_is_an_error_at_once(pki: Pki) -> Non
 class HostileBroker:
     """A TLS server with the RTCC's certificate that answers CONNECT and then sends what it is told."""
 
-    def __init__(self, pki: Pki, message: bytes) -> None:
+    def __init__(self, pki: Pki, message: bytes, reason: int = 0) -> None:
         import socket
 
         files = pki.server_files(label="hostile")
@@ -297,6 +297,7 @@ class HostileBroker:
         self._listener.settimeout(3)
         self.port = self._listener.getsockname()[1]
         self._message = message
+        self._reason = reason
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -307,7 +308,7 @@ class HostileBroker:
                 with self._context.wrap_socket(plain, server_side=True) as connection:
                     connection.settimeout(10)
                     connection.recv(4096)
-                    connection.sendall(b"\x20\x03\x00\x00\x00" + self._message)
+                    connection.sendall(bytes([0x20, 3, 0, self._reason, 0]) + self._message)
                     while connection.recv(4096):
                         pass
 
@@ -337,6 +338,18 @@ def test_a_hostile_broker_ends_no_thread(pki: Pki, message: bytes, count: str) -
     assert client.broker.is_live(SystemClock().boot())
     client.broker.close(timeout_s=0.5)
     hostile.close()
+
+
+def test_a_broker_that_refuses_us_is_asked_again(pki: Pki) -> None:
+    """A refusal (not authorised, as after a revoked certificate) is counted and said, and is not a connection."""
+    refusing = HostileBroker(pki, b"", reason=0x87)
+    client = Client(BrokerSettings("127.0.0.1", refusing.port, "gw1", pki.client("gw1"), ()))
+    client.broker.start()
+    wait_until(lambda: client.broker.status().counts.get("refused", 0) >= 2)
+    assert not client.broker.is_connected()
+    assert client.broker.is_live(SystemClock().boot())
+    client.broker.close(timeout_s=0.5)
+    refusing.close()
 
 
 def test_liveness_sees_a_loop_that_no_longer_turns(pki: Pki) -> None:
