@@ -6,6 +6,7 @@ magic, version, checksum and bounds, in that order, and raises ``UnsupportedVers
 """
 
 import hashlib
+import re
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -91,6 +92,7 @@ class State(IntEnum):
 #  256  64  signature over label ‖ 0..255 4064  32  SHA-256 of 0..4063; the rest is zero
 _SUPERBLOCK = struct.Struct("<8sHBBIQQ16sq32s32sQ")
 _SUPERBLOCK_MAGIC = b"EDGERING"
+_CAMERA_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 SUPERBLOCK_SIGNED_BYTES = 256
 
 
@@ -136,6 +138,11 @@ class Superblock:
     def block_offset(self, seq: int) -> int:
         """Return the place of block ``seq`` in the file."""
         return self.data_offset + (seq % self.blocks) * self.block_bytes
+
+
+def is_camera_id(text: str) -> bool:
+    """Tell whether a text is a camera's id: it goes into file names and logs."""
+    return _CAMERA_ID.fullmatch(text) is not None
 
 
 def encode_superblock_signed(superblock: Superblock) -> bytes:
@@ -194,10 +201,9 @@ def parse_superblock(raw: bytes) -> Superblock:
         raise IntegrityError(f"superblock has an impossible geometry: blocks={blocks} block_bytes={block_bytes}")
     if block_bytes % PAGE_BYTES or state > State.EXCERPT or quality >= len(QUALITIES):
         raise IntegrityError("superblock has a field out of its range")
-    try:
-        name = camera.rstrip(b"\0").decode("ascii")
-    except UnicodeDecodeError:
-        raise IntegrityError("superblock has a camera id that is no ASCII") from None
+    name = camera.rstrip(b"\0").decode("ascii", "replace")
+    if not is_camera_id(name):
+        raise IntegrityError("superblock has no camera id")
     superblock = Superblock(
         ring_id=ring_id,
         camera=name,

@@ -26,6 +26,7 @@ from edge_agent.buffer.format import (
     Page,
     Superblock,
     is_blank,
+    is_camera_id,
     parse_page,
     parse_superblock,
 )
@@ -60,7 +61,7 @@ def plan_superblock(
     """
     block_bytes = block_size or choose_block_bytes(size_bytes)
     blocks = min((size_bytes - SUPERBLOCK_COPIES * PAGE_BYTES) // (block_bytes + PAGE_BYTES), MAX_BLOCKS)
-    if blocks < MIN_BLOCKS or block_bytes % PAGE_BYTES or quality not in QUALITIES or not 0 < len(camera) <= 32:
+    if blocks < MIN_BLOCKS or block_bytes % PAGE_BYTES or quality not in QUALITIES or not is_camera_id(camera):
         raise RingError(
             f"ring cannot be laid out: camera={camera} quality={quality} size={size_bytes} block_size={block_bytes}",
             hint="A ring has at least two blocks; a useful one is at least 1GiB.",
