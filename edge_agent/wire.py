@@ -87,6 +87,11 @@ class WirePlace(WireModel):
     lon: Annotated[float, Field(ge=-180, le=180)]
 
 
+def show(text: str) -> str:
+    """Return a text from outside for a log or a terminal: what either could obey becomes a question mark."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def parse_members(model: type[WireT], payload: object) -> WireT:
     """Read a payload's members.
 
@@ -101,8 +106,8 @@ def parse_members(model: type[WireT], payload: object) -> WireT:
             ((_CODES.get(problem["type"], "member-invalid"), problem) for problem in problems),
             key=lambda found: _ORDER.index(found[0]),
         )
-        member = ".".join(str(part)[:40] for part in problem["loc"][:8]) or "payload"
-        detail = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")[:120]
+        member = show(".".join(str(part)[:40] for part in problem["loc"][:8])) or "payload"
+        detail = show(problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")[:120])
         raise DenialError(code, say(code, member=member, detail=detail)) from None
 
 

@@ -196,6 +196,7 @@ def test_a_header_that_is_not_exactly_alg_kid_typ_is_refused(raw, reason):
 PAYLOADS = {
     "unknown member": ({"extra": 1}, "member-unknown", "extra"),
     "unknown member deep inside": ({"incident.place.alt": 3}, "member-unknown", "incident.place.alt"),
+    "unknown member that a terminal would obey": ({"\x1b[2J\u202e": 1}, "member-unknown", "?[2J?"),
     "missing member": ({"purpose": None}, "member-missing", "purpose"),
     "missing member deep inside": ({"clip.window.end": None}, "member-missing", "clip.window.end"),
     "time without Z": ({"iat": "2026-07-01T22:30:00+00:00"}, "member-invalid", "iat"),
