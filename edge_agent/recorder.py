@@ -9,6 +9,7 @@ import fcntl
 import json
 import logging
 import os
+import secrets
 import signal
 import threading
 from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ from typing import Any, TextIO
 from edge_agent.buffer.ring import create_ring
 from edge_agent.buffer.writer import RingWriter
 from edge_agent.capture.camera import CameraThread
+from edge_agent.capture.events import EventGate
+from edge_agent.capture.listener import EventListener
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.rtsp import Endpoint
 from edge_agent.capture.status import LONG_GOP_NS
@@ -28,6 +31,7 @@ from edge_agent.control import ControlServer, Peer
 from edge_agent.credentials import Login, find_login, load_logins
 from edge_agent.errors import ConfigError, RingBusyError, UsageError
 from edge_agent.keys import KeyStore
+from edge_agent.pauses import ALL, Pauses, verify_resume
 from edge_agent.ring_sink import RingSink
 from edge_agent.systemd_notify import Notifier
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
@@ -68,9 +72,12 @@ class Recorder:
         self._streams: dict[str, _Stream] = {}
         self._status_due = MonoNs(0)
         self._lock_file: TextIO | None = None
+        self._gates: dict[str, EventGate] = {}
+        self._pauses = Pauses(config.recorder_state_dir / "pauses.json")
         keys = KeyStore(config.state_dir, "recorder")
         self._recorder_key = keys.load_private("recorder")
         self._vault_public = keys.load_public("vault")
+        self._keys = keys
 
     def stop(self) -> None:
         """Ask the recorder to end; from any thread or signal handler."""
@@ -83,11 +90,14 @@ class Recorder:
             RingBusyError: Another recorder works on the same state folder.
         """
         self._lock_state()
+        triggers = self._make_triggers()
         control = ControlServer(self._config.control_path("recorder"), self._handlers(), self._stop)
         try:
             control.start()
             for camera, quality in self._config.rings():
                 self._start_stream(camera, quality)
+            if triggers is not None:
+                triggers.start()
             self._notifier.ready()
             while not self._stop.wait(_POLL_S):
                 self._do_chores()
@@ -95,6 +105,8 @@ class Recorder:
             self._stop.set()
             self._notifier.stopping()
             self._close_streams()
+            if triggers is not None:
+                triggers.close()
             control.join()
             self._write_status()
             if self._lock_file is not None:
@@ -119,11 +131,50 @@ class Recorder:
     def _start_stream(self, camera: Camera, quality: Quality) -> None:
         name = f"{camera.id}.{quality}"
         sink = RingSink(name, lambda: self._open_writer(camera, quality), self._clock)
+        gate = self._gates.get(camera.id)
         thread = CameraThread(
-            name, self._resolver(camera, quality), sink, self._clock, self._stop, covered_until=sink.open()
+            name,
+            self._resolver(camera, quality),
+            sink,
+            self._clock,
+            self._stop,
+            covered_until=sink.open(),
+            hold=lambda: self._reason_to_hold(camera.id, gate),
         )
         self._streams[name] = _Stream(thread, sink)
         thread.start()
+
+    def _reason_to_hold(self, camera_id: str, gate: EventGate | None) -> str:
+        if self._pauses.is_paused(camera_id, self._clock.utc()):
+            return "paused"
+        return "not-by-rule" if gate is not None and not gate.is_open(self._clock.boot()) else ""
+
+    def _make_triggers(self) -> EventListener | None:
+        """Make the gates of the event-only cameras, and listen where the configuration says so."""
+        wanted = []
+        for camera in self._config.cameras:
+            if camera.enabled and camera.record == "on_event":
+                gate = self._gates[camera.id] = EventGate(min(trigger.per_hour for trigger in camera.triggers))
+                wanted += [(camera, trigger, gate) for trigger in camera.triggers]
+        heard = [(trigger, gate) for _, trigger, gate in wanted if trigger.kind == "mqtt"]
+        for camera, trigger, _ in wanted:
+            if trigger.kind != "mqtt":
+                log.error("trigger is not supported yet and never fires camera=%s kind=%s", camera.id, trigger.kind)
+        home = self._config.home_broker
+        if not heard or home is None:
+            return None
+        login = find_login(self._logins, home.credentials)
+        broker = {"host": home.host, "port": home.port, "ca_file": str(home.ca_file or "")}
+        if login is not None:
+            broker |= {"username": login.username, "password": login.password}
+        topics = [{"topic": trigger.topic, "payload": trigger.payload} for trigger, _ in heard]
+        client_id = f"edge-agent-{secrets.token_hex(6)}"
+        settings = {"broker": broker, "client_id": client_id, "triggers": topics}
+        fires = [self._firing(gate, trigger.for_ns) for trigger, gate in heard]
+        return EventListener("edge_agent.capture.trigger", settings, fires)
+
+    def _firing(self, gate: EventGate, for_ns: int) -> Callable[[], None]:
+        return lambda: log.info("event recorded=%s", gate.fire(self._clock.boot(), for_ns))
 
     def _open_writer(self, camera: Camera, quality: Quality) -> RingWriter:
         path = self._config.ring_path(camera.id, quality)
@@ -202,7 +253,13 @@ class Recorder:
             log.warning("status not written path=%s: %s", self._config.status_path, error.strerror)
 
     def _handlers(self) -> Mapping[str, Callable[[Mapping[str, Any], Peer], Mapping[str, Any]]]:
-        return {"status": lambda *_: self.status(), "erase": self._erase, "confirm-clock": self._confirm_clock}
+        return {
+            "status": lambda *_: self.status(),
+            "erase": self._erase,
+            "confirm-clock": self._confirm_clock,
+            "pause": self._pause,
+            "order": self._order,
+        }
 
     def _chosen(self, camera: object) -> list[tuple[str, _Stream]]:
         chosen = [(n, s) for n, s in self._streams.items() if camera in ("*", n.rpartition(".")[0])]
@@ -221,6 +278,23 @@ class Recorder:
             erased[name] = [{"block": b.seq, "window": str(b.window) if b.window else None} for b in blocks]
             log.info("erased stream=%s blocks=%d uid=%d", name, len(blocks), peer.uid)
         return {"erased": erased}
+
+    def _pause(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
+        camera = str(request.get("camera", ALL))
+        self._chosen(camera)
+        self._pauses.pause(camera, request.get("until"))
+        log.warning("recording paused camera=%s until=%s uid=%d", camera, request.get("until") or "resumed", peer.uid)
+        return {}
+
+    def _order(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
+        from edge_agent.enrolment import load_enrolment
+
+        gateway = load_enrolment(self._config.uplink.enrolment).gateway
+        owner = self._keys.load_public("owner")
+        camera, order_id = verify_resume(str(request.get("jws", "")).encode(), gateway, owner, self._clock.utc())
+        self._pauses.resume(camera, order_id)
+        log.warning("recording resumed camera=%s uid=%d", camera, peer.uid)
+        return {}
 
     def _confirm_clock(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
         for name, stream in self._chosen(request.get("camera", "*")):

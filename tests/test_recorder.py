@@ -250,3 +250,33 @@ def test_erase_destroys_what_it_says(gateway: Gateway) -> None:
             assert answer["erased"]["door.main"]
             gateway.wait_for(lambda status: status["door.main"]["last_record_ns"] > erased_ns + 2 * SECOND_NS)
     assert all(record.header.start_ns > erased_ns - 3 * SECOND_NS for record in footage_of(gateway.read("door")))
+
+
+def test_pause_stops_recording_at_once(gateway: Gateway) -> None:
+    """A pause needs no signature, ends the session with the camera, holds across a restart, and is told as a GAP."""
+    with SimulatedCamera() as door:
+        gateway.configure({"door": door.url})
+        with gateway.recorder():
+            gateway.wait_for(lambda status: is_recording(status, "door.main"))
+            call(gateway.run_dir / "recorder.sock", "pause", camera="door", until=None)
+            gateway.wait_for(lambda status: status["door.main"].get("reason") == "paused")
+            gateway.wait_for(lambda _: not door.has_players())
+        (gateway.run_dir / "recorder-status.json").unlink()
+        with gateway.recorder():
+            gateway.wait_for(lambda status: status.get("door.main", {}).get("reason") == "paused")
+            assert not door.has_players()
+
+
+def test_event_only_camera_is_left_alone_without_events(gateway: Gateway) -> None:
+    """A camera of ``record: on_event`` is not asked for a stream, and its state says why."""
+    with SimulatedCamera() as door:
+        gateway.configure({"door": door.url})
+        text = gateway.config.read_text().replace(
+            f"'{door.url}'}}",
+            f"'{door.url}', record: on_event, triggers: [{{kind: mqtt, topic: ring/door/motion, payload: 'ON'}}]}}",
+        )
+        gateway.config.write_text(text + "home_broker: {host: 127.0.0.1, port: 9}\n")
+        with gateway.recorder():
+            gateway.wait_for(lambda status: status.get("door.main", {}).get("state") == "waiting")
+            assert gateway.status()["door.main"]["reason"] == "not-by-rule"
+            assert not door.has_players()

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 WATCHDOG_NS = 10 * SECOND_NS
 """So long may no video access unit arrive, whatever else the session does."""
 _WAIT_STEP_S = 0.5
+_HOLD_STEP_S = 0.1
+_HELD_STATES = {"not-by-rule": "waiting", "paused": "off"}
 _TICK_NS = SECOND_NS // 2
 
 
@@ -39,6 +41,7 @@ class CameraThread:
         clock: The gateway's clocks.
         stop: Ends the thread within about a second, unless it is just opening a session.
         covered_until: End of what the sink holds already; None where that is not known.
+        hold: Returns why the stream is not to be recorded now, or an empty text; asked all the time.
         idle_reason: Why there is no footage before the thread begins.
     """
 
@@ -51,17 +54,20 @@ class CameraThread:
         stop: threading.Event,
         *,
         covered_until: UtcNs | None = None,
+        hold: Callable[[], str] = lambda: "",
         idle_reason: str = "recorder-stopped",
         dice: random.Random | None = None,
     ) -> None:
         self.name = name
         self.status = StreamStatus(clock.utc())
         self._resolve, self._sink, self._clock, self._stop = resolve, sink, clock, stop
+        self._hold = hold
         now = clock.utc()
         known = covered_until is not None and covered_until <= now
         self._gaps = GapKeeper(sink, covered_until if known and covered_until is not None else now, idle_reason)
         self._backoff = Backoff(dice or random.SystemRandom())
         self._ticked = clock.boot()
+        self._held = False
         self._thread = threading.Thread(target=self._main, name=f"camera-{name}", daemon=True)
 
     def start(self) -> None:
@@ -79,11 +85,13 @@ class CameraThread:
         return self._thread.is_alive()
 
     def _main(self) -> None:
-        self._gaps.because("connecting", self._clock.utc(), self._clock.boot())
+        if not self._hold():
+            self._gaps.because("connecting", self._clock.utc(), self._clock.boot())
         while not self._stop.is_set():
+            self._wait_while_held()
             try:
                 self._record_session()
-                return
+                continue
             except CaptureError as error:
                 reason, words = error.reason, str(error)
             except Exception:
@@ -94,6 +102,23 @@ class CameraThread:
             self._say_down(reason, words)
             self._wait(self._backoff.next_ns())
 
+    def _wait_while_held(self) -> None:
+        """Wait while the stream is not to be recorded, and account for it."""
+        while (reason := self._hold()) and not self._stop.is_set():
+            now = self._clock.utc()
+            if self.status.enter(_HELD_STATES.get(reason, "held-back"), reason, now):
+                log.info("camera is not recorded stream=%s reason=%s: %s", self.name, reason, REASONS[reason])
+            self._gaps.because(reason, now, self._clock.boot())
+            self._gaps.wait(now, self._clock.boot())
+            self._tick()
+            self._stop.wait(_HOLD_STEP_S)
+            self._backoff.reset()
+            self._held = True
+        if self._held:
+            self._held = False
+            self.status.enter("connecting", "", self._clock.utc())
+            self._gaps.because("connecting", self._clock.utc(), self._clock.boot())
+
     def _say_down(self, reason: str, words: str) -> None:
         now = self._clock.utc()
         if self.status.enter("down", reason, now):
@@ -103,7 +128,7 @@ class CameraThread:
     def _wait(self, wait_ns: int) -> None:
         until = self._clock.boot() + wait_ns
         while (left_ns := until - self._clock.boot()) > 0:
-            if self._stop.wait(min(_WAIT_STEP_S, left_ns / SECOND_NS)):
+            if self._stop.wait(min(_WAIT_STEP_S, left_ns / SECOND_NS)) or self._hold():
                 return
             self._gaps.wait(self._clock.utc(), self._clock.boot())
             self._tick()
@@ -117,8 +142,10 @@ class CameraThread:
     def _record_session(self) -> None:
         """Record one session to its end, as one run or, where time jumps, as several.
 
-        Returns only when told to stop.
+        Returns when told to stop, or when the stream is no longer to be recorded.
         """
+        if self._stop.is_set():
+            return
         endpoint = self._resolve()
         try:
             session = open_session(endpoint, self._clock)
@@ -134,7 +161,7 @@ class CameraThread:
         source = {"source": public_url(endpoint.url), "transport": endpoint.transport}
         packets = session.read()
         last_video = self._clock.boot()
-        while not self._stop.is_set():
+        while not (self._stop.is_set() or self._hold()):
             now = self._clock.utc()
             covered = self._gaps.covered_until
             run = Run(
@@ -148,7 +175,7 @@ class CameraThread:
             )
             try:
                 for arrival in packets:
-                    if self._stop.is_set():
+                    if self._stop.is_set() or self._hold():
                         return
                     if arrival is not None:
                         run.push(arrival, self._clock.state())

@@ -70,10 +70,12 @@ def wait_until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
 class Recording:
     """A camera thread on a memory sink."""
 
-    def __init__(self, endpoint: Endpoint, clock: Clock | None = None) -> None:
+    def __init__(self, endpoint: Endpoint, clock: Clock | None = None, hold: Callable[[], str] = lambda: "") -> None:
         self.sink = MemorySink()
         self.stop = threading.Event()
-        self.thread = CameraThread("door.main", lambda: endpoint, self.sink, clock or SystemClock(), self.stop)
+        self.thread = CameraThread(
+            "door.main", lambda: endpoint, self.sink, clock or SystemClock(), self.stop, hold=hold
+        )
         self.status = self.thread.status
 
     def __enter__(self) -> "Recording":

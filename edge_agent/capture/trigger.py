@@ -1,0 +1,142 @@
+"""Events from the home's own MQTT broker: ring-mqtt, Home Assistant and the like. A child process of the recorder.
+
+Owns the one connection to that broker. It only listens: it never publishes, and never talks to the RTCC's broker. Run
+by ``capture.listener``: settings come as one line of JSON on standard input, each event goes out as a trigger's number.
+"""
+
+import json
+import logging
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+log = logging.getLogger(__name__)
+
+KEEPALIVE_S = 30
+CONNECT_TIMEOUT_S = 5.0
+LONGEST_PAUSE_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class HomeBroker:
+    """Where the home's broker is."""
+
+    host: str
+    port: int = 1883
+    username: str = ""
+    password: str = field(default="", repr=False)
+    ca_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicTrigger:
+    """Fires for every message on a topic with just this payload; retained messages are old news and do not count."""
+
+    topic: str
+    payload: bytes
+    fire: Callable[[], None]
+
+
+class MqttTriggers:
+    """Listens on the home's broker until closed; reconnects for ever, with paho's own growing pauses.
+
+    Args:
+        broker: Where to connect.
+        client_id: Unique at that broker.
+        triggers: What to listen for.
+    """
+
+    def __init__(self, broker: HomeBroker, client_id: str, triggers: Sequence[TopicTrigger]) -> None:
+        self._broker, self._triggers = broker, tuple(triggers)
+        self._connected = threading.Event()
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=paho.MQTTv5)
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        client.reconnect_delay_set(1, LONGEST_PAUSE_S)
+        if broker.username:
+            client.username_pw_set(broker.username, broker.password)
+        if broker.ca_file:
+            client.tls_set(broker.ca_file)
+        # An exception in a callback would kill paho's thread while it claims to be connected.
+        client.on_connect = self._guard(self._on_connect)
+        client.on_disconnect = self._guard(self._on_disconnect)
+        client.on_message = self._guard(self._on_message)
+        self._client = client
+
+    @property
+    def is_connected(self) -> bool:
+        """Tell whether the broker has accepted us."""
+        return self._connected.is_set()
+
+    def start(self) -> None:
+        """Connect in the background."""
+        self._client.connect_async(self._broker.host, self._broker.port, KEEPALIVE_S)
+        self._client.loop_start()
+
+    def close(self) -> None:
+        """Disconnect and join the thread."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_connect(self, client: paho.Client, _data: object, _flags: Any, reason: Any, _props: object) -> None:
+        if reason.is_failure:
+            log.warning("home broker refuses us host=%s reason=%s", self._broker.host, reason)
+            return
+        self._connected.set()
+        log.info("home broker connected host=%s", self._broker.host)
+        topics = sorted({trigger.topic for trigger in self._triggers})
+        client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in topics])
+
+    def _on_disconnect(self, _client: object, _data: object, _flags: object, reason: object, _props: object) -> None:
+        if self._connected.is_set():
+            log.warning("home broker lost host=%s reason=%s", self._broker.host, reason)
+        self._connected.clear()
+
+    def _on_message(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
+        if message.retain:
+            return
+        for trigger in self._triggers:
+            if trigger.topic == message.topic and trigger.payload == message.payload:
+                trigger.fire()
+
+    def _guard(self, callback: Callable[..., None]) -> Callable[..., None]:
+        def guarded(*arguments: Any) -> None:
+            try:
+                callback(*arguments)
+            except Exception:
+                log.exception("home broker callback failed host=%s", self._broker.host)
+
+        return guarded
+
+
+def main() -> int:
+    """Listen until standard input ends: the recorder is gone, or wants no more."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    settings = json.loads(sys.stdin.readline())
+    lock = threading.Lock()
+
+    def reporting(number: int) -> Callable[[], None]:
+        def report() -> None:
+            with lock:
+                print(number, flush=True)
+
+        return report
+
+    triggers = [
+        TopicTrigger(found["topic"], found["payload"].encode(), reporting(number))
+        for number, found in enumerate(settings["triggers"])
+    ]
+    listener = MqttTriggers(HomeBroker(**settings["broker"]), settings["client_id"], triggers)
+    listener.start()
+    sys.stdin.read()
+    listener.close()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,147 @@
+"""Event-only cameras: recorded on a trigger, never otherwise, never too often."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import paho.mqtt.client as paho
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edge_agent.capture.events import EventGate
+from edge_agent.capture.listener import EventListener
+from edge_agent.capture.rtsp import Endpoint
+from edge_agent.capture.trigger import HomeBroker, MqttTriggers, TopicTrigger
+from edge_agent.clock import SystemClock
+from edge_agent.demo.broker import find_free_port, find_mosquitto, start_mosquitto
+from edge_agent.demo.camera import SimulatedCamera
+from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, MonoNs
+
+from .conftest import Recording, wait_until
+
+FOR_NS = 30 * SECOND_NS
+
+
+@given(st.lists(st.integers(1, 10 * 60), max_size=200), st.integers(1, 10))
+def test_gate_opens_at_most_so_often_an_hour(waits: list[int], per_hour: int) -> None:
+    """However many events come, no hour sees more openings than allowed, and each is as long as was asked."""
+    gate, now, openings = EventGate(per_hour), 0, []
+    for wait in waits:
+        now += wait * SECOND_NS
+        was_open = gate.is_open(MonoNs(now))
+        recorded = gate.fire(MonoNs(now), FOR_NS)
+        assert recorded or not was_open
+        assert gate.is_open(MonoNs(now + FOR_NS - 1)) == recorded
+        assert not gate.is_open(MonoNs(now + FOR_NS))
+        if recorded and not was_open:
+            openings.append(now)
+    for at in openings:
+        assert sum(at - HOUR_NS < other <= at for other in openings) <= per_hour
+
+
+def test_further_event_extends_the_recording() -> None:
+    """An event while the camera is recorded moves the end and costs no opening."""
+    gate = EventGate(per_hour=1)
+    assert gate.fire(MonoNs(0), FOR_NS)
+    assert gate.fire(MonoNs(FOR_NS - 1), FOR_NS)
+    assert gate.is_open(MonoNs(2 * FOR_NS - 2))
+    assert not gate.fire(MonoNs(2 * FOR_NS), FOR_NS)
+    assert not gate.is_open(MonoNs(MINUTE_NS * 2))
+
+
+@pytest.mark.peer
+def test_camera_is_recorded_during_an_event_only() -> None:
+    """Outside an event nothing is asked of the camera, and the ring says: not recorded by rule."""
+    clock, gate = SystemClock(), EventGate(per_hour=10)
+    with SimulatedCamera() as camera:
+        recording = Recording(Endpoint(camera.url), hold=lambda: "" if gate.is_open(clock.boot()) else "not-by-rule")
+        with recording:
+            wait_until(lambda: recording.status.state == "waiting")
+            assert not camera.has_players()
+            waited_from = clock.boot()
+            wait_until(lambda: clock.boot() - waited_from > SECOND_NS)
+            gate.fire(clock.boot(), 6 * SECOND_NS)
+            recording.wait_for_gops(2)
+            wait_until(lambda: recording.status.state == "waiting")
+            wait_until(lambda: not camera.has_players())
+            ended = len(recording.sink.gops)
+            gate.fire(clock.boot(), 20 * SECOND_NS)
+            recording.wait_for_gops(ended + 1)
+    assert {gap.reason for gap in recording.sink.gaps} <= {"not-by-rule", "connecting", "recorder-stopped"}
+    assert "not-by-rule" in {gap.reason for gap in recording.sink.gaps}
+
+
+@pytest.fixture
+def broker_port(tmp_path: Path) -> Iterator[int]:
+    """Start a home's broker: no TLS, no accounts, loopback."""
+    port = find_free_port()
+    config = tmp_path / "home.conf"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    broker = start_mosquitto(find_mosquitto(tmp_path / "unpacked"), config, (port,))
+    yield port
+    broker.terminate()
+    broker.wait(10)
+
+
+@pytest.mark.peer
+def test_message_on_the_homes_broker_fires(broker_port: int) -> None:
+    """The topic and payload of the configuration fire; another payload, topic, or a retained message does not."""
+    fired: list[str] = []
+    heard = threading.Event()
+
+    def note(name: str) -> Callable[[], None]:
+        return lambda: (fired.append(name), heard.set())[0]
+
+    publisher = paho.Client(CallbackAPIVersion.VERSION2)
+    publisher.connect("127.0.0.1", broker_port)
+    publisher.loop_start()
+    publisher.publish("ring/home/camera/a/motion/state", "ON", qos=1, retain=True).wait_for_publish(5)
+    triggers = MqttTriggers(
+        HomeBroker("127.0.0.1", broker_port),
+        "edge-agent-test",
+        [
+            TopicTrigger("ring/home/camera/a/motion/state", b"ON", note("a")),
+            TopicTrigger("ring/home/camera/b/motion/state", b"ON", note("b")),
+        ],
+    )
+    triggers.start()
+    try:
+        wait_until(lambda: triggers.is_connected)
+        for topic, payload in (("a", "OFF"), ("b", "on"), ("c", "ON")):
+            publisher.publish(f"ring/home/camera/{topic}/motion/state", payload, qos=1).wait_for_publish(5)
+        wait_until(lambda: bool(publisher.publish("ring/home/camera/b/motion/state", "ON", qos=1)) and heard.wait(1))
+    finally:
+        triggers.close()
+        publisher.disconnect()
+        publisher.loop_stop()
+    assert set(fired) == {"b"}
+
+
+@pytest.mark.peer
+def test_listening_child_reports_events_and_is_started_again(broker_port: int) -> None:
+    """The child tells the recorder of each event, and one that was killed has a successor."""
+    heard: list[int] = []
+    settings = {
+        "broker": {"host": "127.0.0.1", "port": broker_port},
+        "client_id": "edge-agent-test",
+        "triggers": [{"topic": "a", "payload": "ON"}, {"topic": "b", "payload": "ON"}],
+    }
+    fires = [lambda: heard.append(0), lambda: heard.append(1)]
+    publisher = paho.Client(CallbackAPIVersion.VERSION2)
+    publisher.connect("127.0.0.1", broker_port)
+    publisher.loop_start()
+    listener = EventListener("edge_agent.capture.trigger", settings, fires)
+    listener.start()
+    try:
+        wait_until(lambda: bool(publisher.publish("b", "ON", qos=1)) and bool(heard))
+        assert listener._child is not None
+        listener._child.kill()
+        heard.clear()
+        wait_until(lambda: bool(publisher.publish("a", "ON", qos=1)) and 0 in heard)
+    finally:
+        listener.close()
+        publisher.disconnect()
+        publisher.loop_stop()
+    assert not listener._thread.is_alive()
