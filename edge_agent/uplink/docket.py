@@ -42,13 +42,13 @@ class Docket:
 
     def __init__(self, store: Store, gateway: str, key: Ed25519PrivateKey) -> None:
         self._store = store
-        self._gateway = gateway
+        self.gateway = gateway
         self._key = key
 
     @property
     def answer_topic(self) -> str:
         """Where this gateway's answers go."""
-        return f"rtcc/1/gw/{self._gateway}/res"
+        return f"rtcc/1/gw/{self.gateway}/res"
 
     def add(
         self, connection: sqlite3.Connection, request: Request, correlation: bytes | None, now: UtcNs
@@ -223,7 +223,7 @@ class Docket:
 
     def _answer(self, connection: sqlite3.Connection, stored: StoredRequest, due: UtcNs, **members: Any) -> None:
         answer = Answer(
-            gateway=self._gateway,
+            gateway=self.gateway,
             requester=stored.iss,
             jti=stored.jti,
             seq=self._store.count_answers(stored.id),

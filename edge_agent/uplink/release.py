@@ -5,6 +5,7 @@ age headers leave only after the last byte is there and the gate has said yes on
 nothing that counts and loses nothing.
 """
 
+import hashlib
 import logging
 import sqlite3
 import threading
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 from edge_agent.clock import Clock
 from edge_agent.consent.verdict import CameraGrant, Grant
 from edge_agent.errors import EdgeAgentError
+from edge_agent.keys import encode_b64url
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.answers import DeliveredFile, Note, Status
@@ -225,7 +227,7 @@ class ReleaseWorker:
                     self._store.remove_release(connection, release)
 
     def _build(self, request: StoredRequest, grant: Grant, camera: CameraGrant) -> None:
-        name = upload_name(request.jti, camera.camera)
+        name = upload_name(self._docket.gateway, request.jti, camera.camera)
         now = self._clock.utc()
         with self._store.transaction() as connection:
             self._sign(connection, now)
@@ -377,9 +379,13 @@ class ReleaseWorker:
             raise _StoppedError
 
 
-def upload_name(jti: str, camera: str) -> str:
-    """Return the name under which one camera's payload is uploaded."""
-    return f"{jti}_{camera}"
+def upload_name(gateway: str, jti: str, camera: str) -> str:
+    """Return the name under which one camera's payload is uploaded: the same at every try, and no other house's.
+
+    Two houses that answer one area request may both have a camera of this name; and the upload server need not know it.
+    """
+    digest = hashlib.sha256(f"edge-agent/1 upload\n{gateway}\n{jti}\n{camera}".encode()).digest()
+    return encode_b64url(digest[:16])
 
 
 def describe(grant: Grant, camera: CameraGrant) -> dict[str, Any]:

@@ -1,0 +1,114 @@
+"""The owner's hand on it: ask, approve, deny, cancel, pause, revoke; what was uploaded before stays closed."""
+
+import signal
+
+import pytest
+
+from edge_agent.errors import EdgeAgentError
+from edge_agent.rtcc.deliveries import deliveries
+from edge_agent.units import encode_rfc3339, parse_rfc3339
+from edge_agent.uplink.answers import Status
+from tests.end_to_end.conftest import read_pictures
+
+pytestmark = [pytest.mark.peer, pytest.mark.slow]
+
+SLOW_UPLOAD = "uplink:\n  bandwidth: 16KiB/s\n"
+
+
+def passphrase(world) -> tuple[str, str]:
+    return "--passphrase-file", str(world.home.passphrase_path)
+
+
+def assert_nothing_can_be_opened(world, jti: str) -> None:
+    """The RTCC has no age header of this request, in no answer and in no file."""
+    assert [each for each in deliveries(world.city.home) if each.jti == jti] == []
+    received = [path for path in world.city.home.received_dir.rglob("*") if path.is_file()]
+    assert all(b"age-encryption.org" not in path.read_bytes() for path in received)
+
+
+def test_asked_owner_approves_less_and_no_more_is_delivered(make_world):
+    """An approval with the passphrase releases what it names; without it, nothing leaves."""
+    world = make_world(terms={"mode": "ask"})
+    world.wait_recorded(8)
+    signed = world.send(world.draft(7, 1))
+    asked = world.wait_state(signed.jti, "asked")
+    with pytest.raises(EdgeAgentError):
+        world.home.run("requests", "approve", signed.jti, "--passphrase-file", "/dev/null")
+    end = asked["window"]["end"]
+    start = world.draft(4, 1).window.start
+    world.home.run("requests", "approve", signed.jti, "--from", encode_rfc3339(start), *passphrase(world))
+    answers = world.answers(signed.jti)
+    assert [answers[0].status, answers[-1].status] == [Status.QUEUED, Status.DELIVERED]
+    assert world.open(signed.jti).ok
+    pictures = read_pictures(world.folder / signed.jti)
+    assert all(start <= picture.ring < parse_rfc3339(end) for picture in pictures)
+    kinds = [each["kind"] for each in world.entries()]
+    assert kinds.count("approval") == 1
+
+
+def test_denied_request_leaves_nothing_but_its_ledger_entry(make_world):
+    """No is instant and needs no passphrase; holds and staging are empty afterwards."""
+    world = make_world(terms={"mode": "ask"})
+    world.wait_recorded(3)
+    signed = world.send(world.draft(2, 1))
+    world.wait_state(signed.jti, "asked")
+    world.home.run("requests", "deny", signed.jti[:8])
+    denied = world.wait_state(signed.jti, "denied")
+    assert [each["code"] for each in denied["reasons"]] == ["owner-denied"]
+    config = world.home.config
+    assert list(config.staging_dir.iterdir()) == []
+    world.home.wait_for("the hold to go", lambda: not list(config.holds_dir.glob("*.ring")) or None)
+
+
+@pytest.mark.parametrize("how", ["cancel", "pause", "revoke", "pause one camera"])
+def test_upload_under_way_is_stopped_and_what_was_sent_stays_closed(make_world, how):
+    """Whatever the owner does during an upload, the RTCC is left with bytes that nobody can open."""
+    world = make_world(house={"cooling_off": "0s"}, extra_config=SLOW_UPLOAD)
+    world.wait_recorded(16)
+    signed = world.send(world.draft(15, 6))
+    world.wait_state(signed.jti, "uploading")
+    words = {
+        "cancel": ("requests", "cancel", signed.jti),
+        "pause": ("pause",),
+        "revoke": ("revoke",),
+        "pause one camera": ("pause", "--camera", "front-door", "--for", "1h"),
+    }[how]
+    world.home.run(*words)
+    assert world.answers(signed.jti)[-1].status is Status.CANCELLED
+    world.wait_state(signed.jti, "cancelled")
+    assert_nothing_can_be_opened(world, signed.jti)
+    assert list(world.home.config.staging_dir.iterdir()) == []
+    assert world.entries("delivery") == []
+    again = world.send(world.draft(8, 6))
+    if how == "cancel":
+        world.wait_state(again.jti, "uploading", "delivered")
+    else:
+        world.wait_state(again.jti, "denied")
+
+
+def test_pause_ends_by_the_owners_signature_alone(world):
+    """Resuming without the passphrase fails; with it, requests are granted again."""
+    world.wait_recorded(9)
+    world.home.run("pause")
+    refused = world.send(world.draft(8, 6))
+    assert world.wait_state(refused.jti, "denied")["reasons"][0]["code"] == "release-paused"
+    with pytest.raises(EdgeAgentError):
+        world.home.run("resume", "--passphrase-file", "/dev/null")
+    world.home.run("resume", *passphrase(world))
+    granted = world.send(world.draft(8, 6))
+    world.wait_state(granted.jti, "delivered")
+
+
+def test_revocation_survives_a_kill_and_ends_by_a_new_signature(world):
+    """What was revoked stays revoked after kill -9; signing anew gives consent again."""
+    world.home.run("revoke")
+    world.home.stop("release", how=signal.SIGKILL)
+    world.home.start("release")
+    world.home.wait_ready()
+    world.wait_recorded(9)
+    refused = world.send(world.draft(8, 6))
+    codes = [each["code"] for each in world.wait_state(refused.jti, "denied")["reasons"]]
+    assert "consent-revoked" in codes
+    world.home.sign()
+    granted = world.send(world.draft(8, 6))
+    world.wait_state(granted.jti, "delivered")
