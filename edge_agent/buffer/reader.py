@@ -6,7 +6,6 @@ place were not checked, nor anything of a block whose page changed meanwhile.
 
 import json
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,11 @@ from typing import Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from edge_agent.buffer.block import BlockScan, BlockWalk, Damage, Located, is_body_good, read_body
-from edge_agent.buffer.crypt import BlockCipher, verify_page
+from edge_agent.buffer.block import Damage, Located, read_body
+from edge_agent.buffer.blocks import BlockReader, LoadedBlock
+from edge_agent.buffer.crypt import BlockCipher
 from edge_agent.buffer.disk import Disk, FileDisk
-from edge_agent.buffer.format import FLAG_FLOOR_ONLY, Kind, Page, RecordHeader, Superblock, chain_start, parse_page
+from edge_agent.buffer.format import Kind, Page, RecordHeader, Superblock, parse_page
 from edge_agent.buffer.ring import BlockEntry, RingIndex, read_superblock
 from edge_agent.buffer.timeline import (
     Segment,
@@ -32,14 +32,10 @@ from edge_agent.buffer.timeline import (
 from edge_agent.clock import ClockState
 from edge_agent.consent.verdict import ExportOrder, Grant
 from edge_agent.errors import IntegrityError, OverwrittenError, RingError
-from edge_agent.units import MINUTE_NS, UtcNs, Window
+from edge_agent.units import UtcNs, Window
 
 log = logging.getLogger(__name__)
 
-_ATTEMPTS = 3
-_CACHED_BLOCKS = 16
-_OPEN_BLOCK_SLACK_NS = 12 * MINUTE_NS
-_START_SLACK_NS = MINUTE_NS
 _FAR = 1 << 62
 _MAX_REASON_CHARS = 64
 _ALL_TIME = Window(UtcNs(-_FAR), UtcNs(_FAR))
@@ -96,14 +92,6 @@ class BlockEvidence:
     records: tuple[EvidenceRecord, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    page: Page
-    page_bytes: bytes
-    next_page_bytes: bytes | None
-    scan: BlockScan
-
-
 class RingReader:
     """Reads one ring. Make it with ``open``; one thread at a time."""
 
@@ -115,7 +103,7 @@ class RingReader:
         self._recorder = recorder_public or Ed25519PublicKey.from_public_bytes(self._superblock.recorder_public)
         self._index = RingIndex(disk, self._superblock)
         self._index.load()
-        self._cache: OrderedDict[bytes, _Block] = OrderedDict()
+        self._blocks = BlockReader(disk, self._superblock, self._index, self._recorder)
 
     @classmethod
     def open(
@@ -167,7 +155,7 @@ class RingReader:
     def find_blocks(self, windows: Sequence[Window]) -> list[int]:
         """Return the blocks that may hold anything of the windows, oldest first."""
         self._index.refresh()
-        return self._find_blocks(windows, self._boot_offsets())
+        return self._blocks.find_blocks(windows, self._blocks.boot_offsets())
 
     def pages(self) -> Iterator[Page]:
         """Yield the readable header pages, oldest block first."""
@@ -184,7 +172,7 @@ class RingReader:
         newest = self._index.newest_seq
         if newest == 0:
             return 0, b""
-        return newest, self._load(newest).scan.chain
+        return newest, self._blocks.load(newest).scan.chain
 
     def read(
         self, grant: Grant, camera: str, *, on_loss: Callable[[Loss], None] | None = None
@@ -218,10 +206,10 @@ class RingReader:
         """Yield what proves the granted records: the blocks that hold them, without their footage."""
         windows = self._granted(grant, camera)
         self._index.refresh()
-        offsets = self._boot_offsets()
-        for seq in self._find_blocks(windows, offsets):
+        offsets = self._blocks.boot_offsets()
+        for seq in self._blocks.find_blocks(windows, offsets):
             try:
-                block = self._load(seq)
+                block = self._blocks.load(seq)
             except RingError:
                 continue
             timed = time_records(block.page, block.scan.records, offsets)
@@ -231,16 +219,16 @@ class RingReader:
     def coverage(self, window: Window) -> list[Span]:
         """Tile a window with footage and gaps. Headers only; reasons of gaps need the vault key."""
         self._index.refresh()
-        offsets = self._boot_offsets()
+        offsets = self._blocks.boot_offsets()
         segments: list[Segment] = []
         gaps: list[Span] = []
-        for seq in self._find_blocks((window,), offsets, tombstones=True):
+        for seq in self._blocks.find_blocks((window,), offsets, tombstones=True):
             entry = self._index.find(seq)
             if entry is not None and entry.tombstone:
                 _note_gap(gaps, _entry_window(entry), "erased")
                 continue
             try:
-                block = self._load(seq)
+                block = self._blocks.load(seq)
             except RingError as error:
                 reason = "overwritten" if isinstance(error, OverwrittenError) else "damaged"
                 _note_gap(gaps, _entry_window(entry) if entry else None, reason)
@@ -250,10 +238,10 @@ class RingReader:
 
     def block_spans(self, seq: int) -> list[Span]:
         """Return footage and recorded gaps of one block, in order; OverwrittenError where it is gone."""
-        block = self._load(seq)
+        block = self._blocks.load(seq)
         segments: list[Segment] = []
         gaps: list[Span] = []
-        self._cover(block, _ALL_TIME, self._boot_offsets(), segments, gaps)
+        self._cover(block, _ALL_TIME, self._blocks.boot_offsets(), segments, gaps)
         footage = [
             Span(Window(UtcNs(each.start_ns), UtcNs(each.end_ns)), "footage", None, each.run_id) for each in segments
         ]
@@ -283,8 +271,8 @@ class RingReader:
             raise RingError(f"ring was opened without the vault key: ring={self._disk.name}")
         tell = on_loss or _raise_loss
         self._index.refresh()
-        offsets = self._boot_offsets()
-        seqs = self._find_blocks(windows, offsets, as_written=as_written)
+        offsets = self._blocks.boot_offsets()
+        seqs = self._blocks.find_blocks(windows, offsets, as_written=as_written)
         conflicts = [] if as_written else self._find_conflicts(seqs, windows, offsets)
         for seq in seqs:
             yield from self._read_block(seq, windows, offsets, conflicts, tell, as_written=as_written)
@@ -295,7 +283,7 @@ class RingReader:
         segments: list[Segment] = []
         for seq in seqs:
             try:
-                block = self._load(seq)
+                block = self._blocks.load(seq)
             except RingError:
                 continue
             for record in time_records(block.page, block.scan.records, offsets):
@@ -315,7 +303,7 @@ class RingReader:
     ) -> Iterator[StoredRecord]:
         entry = self._index.find(seq)
         try:
-            block = self._load(seq)
+            block = self._blocks.load(seq)
             cipher = BlockCipher.open(block.page.sealed_key, self._vault_key(), block.page.ring_id, seq)
         except RingError as error:
             tell(Loss(seq, None, _entry_window(entry) if entry else None, _reason_of(error)))
@@ -331,7 +319,7 @@ class RingReader:
                 tell(Loss(seq, header.index, record.window, "clock-conflict"))
                 continue
             try:
-                plaintext, digest = self._open_record(block, cipher, record.place)
+                plaintext, digest = self._blocks.open_record(block, cipher, record.place)
             except RingError as error:
                 is_unsynced = block.next_page_bytes is None and header.index >= block.scan.durable
                 if is_unsynced and not isinstance(error, OverwrittenError):
@@ -342,138 +330,13 @@ class RingReader:
                 continue
             yield _stored(block, record, plaintext, digest)
 
-    def _open_record(self, block: _Block, cipher: BlockCipher, place: Located) -> tuple[bytes, bytes]:
-        """Read, check and decrypt one record; then see that its block is still the same (FORMAT 7.7)."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                body = read_body(self._disk, self._superblock, place)
-                if not is_body_good(place, body):
-                    raise IntegrityError(
-                        f"record digest mismatch: ring={self._disk.name} block={block.page.seq}"
-                        f" index={place.header.index}"
-                    )
-                plaintext = cipher.decrypt_record(place.header, place.header_bytes, body)
-            except IntegrityError:
-                self._demand_unchanged(block)
-                if attempt + 1 == _ATTEMPTS:
-                    raise
-                continue
-            self._demand_unchanged(block)
-            return plaintext, place.body_sha256
-        raise AssertionError("unreachable")
-
-    def _demand_unchanged(self, block: _Block) -> None:
-        raw = self._index.read_page(block.page.seq)
-        if raw != block.page_bytes:
-            raise OverwrittenError(f"{self._what_became(raw, block.page.seq)}: block={block.page.seq}")
-
-    def _what_became(self, raw: bytes, seq: int) -> str:
-        try:
-            page = parse_page(raw)
-        except IntegrityError:
-            return "overwritten"
-        return "erased" if page.seq == seq and page.tombstone else "overwritten"
-
-    def _load(self, seq: int) -> _Block:
-        """Read a block's pages and headers; twice the same page around them, or it is not this block any more."""
-        for attempt in range(_ATTEMPTS):
-            raw = self._index.read_page(seq)
-            cached = self._cache.get(raw)
-            if cached is not None and cached.next_page_bytes is not None:
-                self._cache.move_to_end(raw)
-                return cached
-            try:
-                page = parse_page(raw)
-            except IntegrityError:
-                if attempt + 1 == _ATTEMPTS:
-                    raise
-                continue  # Perhaps read in the middle of being written.
-            if page.seq != seq or page.tombstone or page.ring_id != self._superblock.ring_id:
-                raise OverwrittenError(f"{self._what_became(raw, seq)}: block={seq}")
-            verify_page(raw, page, self._recorder)
-            next_raw, limit = self._next_page(seq)
-            scan = BlockWalk(self._disk, self._superblock, seq, chain_start(raw), limit).scan()
-            if next_raw is None:
-                scan = scan.without_torn_tail()
-            block = _Block(page, raw, next_raw, scan)
-            self._demand_unchanged(block)
-            self._cache[raw] = block
-            while len(self._cache) > _CACHED_BLOCKS:
-                self._cache.popitem(last=False)
-            return block
-        raise AssertionError("unreachable")
-
-    def _next_page(self, seq: int) -> tuple[bytes | None, int | None]:
-        """Return the page that signs the end of block ``seq`` and the length that it accepts, if there is one."""
-        raw = self._index.read_page(seq + 1)
-        try:
-            page = parse_page(raw)
-            if page.seq != seq + 1 or page.ring_id != self._superblock.ring_id or page.previous_lost:
-                return None, None
-            verify_page(raw, page, self._recorder)
-        except IntegrityError:
-            return None, None
-        return raw, page.previous.accepted_bytes
-
     def _vault_key(self) -> X25519PrivateKey:
         if self._vault is None:
             raise RingError(f"ring was opened without the vault key: ring={self._disk.name}")
         return self._vault
 
-    def _boot_offsets(self) -> dict[bytes, int]:
-        """Return UTC minus boot time for every boot that was synchronised at some time (FORMAT 7.8)."""
-        offsets: dict[bytes, int] = {}
-        waiting: dict[bytes, int] = {}
-        for entry in self._index.entries():
-            if entry.clock_state is ClockState.SYNCHRONISED:
-                offsets.setdefault(entry.boot_id, entry.opened_utc_ns - entry.opened_boot_ns)
-            elif not entry.tombstone:
-                waiting[entry.boot_id] = entry.seq
-        for boot_id, seq in waiting.items():
-            if boot_id not in offsets:
-                offset = self._find_offset(seq)
-                if offset is not None:
-                    offsets[boot_id] = offset
-        return offsets
-
-    def _find_offset(self, seq: int) -> int | None:
-        """Look inside a block that was opened floor-only for a record of a clock that has synchronised since."""
-        try:
-            records = self._load(seq).scan.records
-        except RingError:
-            return None
-        for place in records:
-            if not place.header.flags & FLAG_FLOOR_ONLY:
-                return place.header.start_ns - place.header.boot_ns
-        return None
-
-    def _find_blocks(
-        self,
-        windows: Sequence[Window],
-        offsets: dict[bytes, int],
-        *,
-        tombstones: bool = False,
-        as_written: bool = False,
-    ) -> list[int]:
-        """Return the blocks that may hold anything of the windows, oldest first; a sieve, never short."""
-        first = min(window.start for window in windows)
-        last = max(window.end for window in windows)
-        entries = self._index.entries()
-        found: list[int] = []
-        for at, entry in enumerate(entries):
-            if entry.tombstone and not tombstones:
-                continue
-            if entry.ended and entry.records and entry.clock_state is ClockState.SYNCHRONISED:
-                start, end = entry.oldest_ns, entry.newest_ns
-            else:
-                following = entries[at + 1] if at + 1 < len(entries) else None
-                start, end = _guess_span(entry, following, offsets, as_written=as_written)
-            if start < last and first < end + 1:
-                found.append(entry.seq)
-        return found
-
     def _cover(
-        self, block: _Block, window: Window, offsets: dict[bytes, int], segments: list[Segment], gaps: list[Span]
+        self, block: LoadedBlock, window: Window, offsets: dict[bytes, int], segments: list[Segment], gaps: list[Span]
     ) -> None:
         timed = time_records(block.page, block.scan.records, offsets)
         for loss in _losses_of(block, timed, (window,)):
@@ -485,19 +348,19 @@ class RingReader:
             if record.place.header.kind is Kind.GAP:
                 _note_gap(gaps, record.window, self._reason_in(block, record.place))
 
-    def _reason_in(self, block: _Block, place: Located) -> str:
+    def _reason_in(self, block: LoadedBlock, place: Located) -> str:
         """Read the reason of a GAP record, where the vault key is at hand."""
         if self._vault is None:
             return "gap"
         try:
             cipher = BlockCipher.open(block.page.sealed_key, self._vault, block.page.ring_id, block.page.seq)
-            plaintext, _ = self._open_record(block, cipher, place)
+            plaintext, _ = self._blocks.open_record(block, cipher, place)
             reason = json.loads(plaintext).get("reason", "gap")
         except (RingError, ValueError, AttributeError, RecursionError):
             return "gap"
         return str(reason)[:_MAX_REASON_CHARS]
 
-    def _evidence_of(self, block: _Block) -> BlockEvidence:
+    def _evidence_of(self, block: LoadedBlock) -> BlockEvidence:
         suspect = {damage.index for damage in block.scan.damage}
         records = []
         for place in block.scan.records:
@@ -505,11 +368,11 @@ class RingReader:
             if place.header.index in suspect:
                 digest = place.digest_of(read_body(self._disk, self._superblock, place))
             records.append(EvidenceRecord(place.header_bytes, digest))
-        self._demand_unchanged(block)
+        self._blocks.demand_unchanged(block)
         return BlockEvidence(block.page.seq, block.page_bytes, block.next_page_bytes, tuple(records))
 
 
-def _stored(block: _Block, record: TimedRecord, plaintext: bytes, digest: bytes) -> StoredRecord:
+def _stored(block: LoadedBlock, record: TimedRecord, plaintext: bytes, digest: bytes) -> StoredRecord:
     header = record.place.header
     return StoredRecord(
         ring_id=block.page.ring_id,
@@ -528,7 +391,7 @@ def _stored(block: _Block, record: TimedRecord, plaintext: bytes, digest: bytes)
     )
 
 
-def _losses_of(block: _Block, timed: Sequence[TimedRecord], windows: Sequence[Window]) -> Iterator[Loss]:
+def _losses_of(block: LoadedBlock, timed: Sequence[TimedRecord], windows: Sequence[Window]) -> Iterator[Loss]:
     """Yield the stretches of a block whose headers are gone, with the span between their neighbours."""
     for damage in block.scan.damage:
         if damage.reason == "chain":
@@ -555,23 +418,6 @@ def _span_around(damage: Damage, timed: Sequence[TimedRecord]) -> Window | None:
 
 def _end_ns(record: TimedRecord) -> int:
     return 0 if record.start_ns is None else record.start_ns + record.place.header.duration_ns
-
-
-def _guess_span(
-    entry: BlockEntry, following: BlockEntry | None, offsets: dict[bytes, int], *, as_written: bool
-) -> tuple[int, int]:
-    """Bound a block whose span no page states: the open block, or one that was opened floor-only."""
-    if entry.clock_state is ClockState.SYNCHRONISED:
-        if entry.ended:
-            return _FAR, -_FAR  # It holds no record.
-        start = min(entry.first_start_ns, entry.opened_utc_ns) - _START_SLACK_NS
-        return start, _FAR if following is None else max(following.opened_utc_ns, start) + _OPEN_BLOCK_SLACK_NS
-    offset = offsets.get(entry.boot_id)
-    if offset is None:
-        return (-_FAR, _FAR) if as_written else (_FAR, -_FAR)
-    start = entry.opened_boot_ns + offset - _START_SLACK_NS
-    end = start + _OPEN_BLOCK_SLACK_NS
-    return start, max(end, entry.newest_ns) if entry.ended else end
 
 
 def _entry_window(entry: BlockEntry) -> Window | None:

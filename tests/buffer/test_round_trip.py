@@ -220,3 +220,17 @@ def test_writer_knows_where_the_ring_ends(rig: Rig) -> None:
     assert writer.newest_ns == rig.clock.utc_ns
     writer.close()
     assert rig.writer().newest_ns == START + 10 * SECOND_NS
+
+
+def test_footage_from_after_the_clock_lost_its_source_is_found(rig: Rig) -> None:
+    """Records that became floor-only in the middle of a block are rebased on the time before, and found by it."""
+    rig.create(blocks=16)
+    writer = rig.writer()
+    rig.record(writer, 3)
+    rig.clock.state_now = ClockState.FLOOR_ONLY
+    rig.record(writer, 12)
+    window = Window(UtcNs(START + 4 * SECOND_NS), UtcNs(START + 6 * SECOND_NS))
+    with rig.reader() as reader:
+        records = read_all(reader, window)
+    assert [(each.start_ns - START) // SECOND_NS for each in records] == [4, 5]
+    assert all(each.rebased for each in records)
