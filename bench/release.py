@@ -63,10 +63,11 @@ def release_once(folder: Path, minutes: float, port: int) -> dict[str, float]:
     answer = jws.sign("clip-answer+jws", {"age_header": info.age_header.decode("latin-1")}, [gateway])
     done = time.perf_counter()
     uploader.close()
-    if hashlib.sha256((folder / "taken").read_bytes()).digest() != info.sha256 or not answer:
-        raise SystemExit("the server got something else than was built")
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert peak is not None
+    with (folder / "taken").open("rb") as taken:
+        digest = hashlib.file_digest(taken, "sha256").digest()
+    if digest != info.sha256 or not answer or peak is None:
+        raise SystemExit("the server got something else than was built")
     return {"total": done - begun, "bundle": built - begun, "upload": done - built, "rss_mb": int(peak[1]) / 1000}
 
 
