@@ -19,9 +19,11 @@ from zoneinfo import ZoneInfo
 from edge_agent import __version__
 from edge_agent.clock import Clock, ClockState, SystemClock, read_build_time
 from edge_agent.config import Config, load_config
+from edge_agent.consent.policy import GlobalTerms
 from edge_agent.consent.request import Quality
 from edge_agent.consent.verdict import Ask, CameraGrant, Grant, Verdict
 from edge_agent.control import Answer, ControlServer, Peer
+from edge_agent.credentials import load_services
 from edge_agent.enrolment import Enrolment, load_enrolment
 from edge_agent.errors import RingError
 from edge_agent.geo import geohash_encode
@@ -40,6 +42,8 @@ from edge_agent.uplink.jobs import Jobs
 from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.ledger_desk import LedgerDesk
 from edge_agent.uplink.mqtt import Broker, BrokerSettings, Subscription
+from edge_agent.uplink.news import News
+from edge_agent.uplink.notify import Messenger
 from edge_agent.uplink.owner import OwnerDesk
 from edge_agent.uplink.release import SETTLE_NS, ReleaseWorker
 from edge_agent.uplink.sender import Sender
@@ -106,6 +110,8 @@ class Releaser:
         self._intake = Intake(store, self._judge, self._docket, self._trust, self._tally, self._clock, self._on_verdict)
         self._broker = Broker(_broker_settings(config, enrolment, identity), self._intake.handle, self._clock)
         self._worker = self._make_worker(build_client_context(identity), keys)
+        self._messenger = _make_messenger(config, self._standing, stop)
+        self._news = News(self._messenger.tell, ZoneInfo(config.gateway.time_zone))
         self._sender = Sender(store, self._broker, self._clock, self._worker.confirm, stop)
         self._jobs = Jobs(self._clock, self._plan, stop)
         self._ledger = LedgerDesk(store, enrolment.gateway, self._key, self._clock)
@@ -117,6 +123,7 @@ class Releaser:
             self._judge,
             self._docket,
             self._worker,
+            self._footage,
             self._clock,
             self._on_end,
         )
@@ -127,6 +134,7 @@ class Releaser:
         """Start every thread, watch them, stop them."""
         notifier = Notifier()
         self._footage.keep_holds([request.jti for request in self._store.list_requests(OPEN_STATES)])
+        self._messenger.start()
         self._control.start()
         self._worker.start()
         self._sender.start()
@@ -141,7 +149,7 @@ class Releaser:
         notifier.stopping()
         self._broker.close()
         self._enter_tally(running=True)
-        for part in (self._sender, self._worker, self._jobs, self._control):
+        for part in (self._sender, self._worker, self._jobs, self._messenger, self._control):
             part.join()
 
     # Parts
@@ -185,6 +193,7 @@ class Releaser:
     # What happens to requests
 
     def _on_verdict(self, request: StoredRequest, verdict: Verdict) -> None:
+        self._news.decided(request, verdict)
         if isinstance(verdict, Ask):
             self._plan_ask(self._jobs, request)
         if isinstance(verdict, Ask | Grant):
@@ -199,6 +208,7 @@ class Releaser:
 
     def _on_end(self, request: StoredRequest) -> None:
         self._footage.drop_holds(request.jti)
+        self._news.ended(request)
 
     # What is due at a time
 
@@ -209,6 +219,8 @@ class Releaser:
         jobs.every("floor", _FLOOR_S, self._save_floor)
         jobs.every("tally", _FLOOR_S, self._enter_tally)
         jobs.every("heads", _HOUR_S, self._enter_heads)
+        jobs.every("ends", _HOUR_S, self._warn_of_ends)
+        jobs.at("ends at start", self._clock.utc(), self._warn_of_ends)
         self._plan_checkpoint(jobs)
 
     def _plan_ask(self, jobs: Jobs, request: StoredRequest) -> None:
@@ -230,6 +242,11 @@ class Releaser:
             self._broker.set_state(encode_state(online=True, checkpoint=self._ledger.checkpoint()))
         finally:
             self._plan_checkpoint(jobs)
+
+    def _warn_of_ends(self) -> None:
+        now = self._clock.utc()
+        certificate_end = UtcNs(self._enrolment.not_after_s * SECOND_NS)
+        self._news.warn_of_ends(self._standing.household(now), self._trust.bundle, certificate_end, now)
 
     def _save_floor(self) -> None:
         if self._clock.state() is ClockState.SYNCHRONISED:
@@ -301,6 +318,17 @@ def _broker_settings(config: Config, enrolment: Enrolment, identity: TlsIdentity
         offline=encode_state(online=False),
         keepalive_s=max(5, config.uplink.keepalive_ns // SECOND_NS),
     )
+
+
+def _make_messenger(config: Config, standing: Standing, stop: threading.Event) -> Messenger:
+    known = load_services(config.credentials_file.with_name("notify.yaml"))
+    missing = [name for name in config.notify.services if name not in known]
+    if missing:
+        log.error("services are not in notify.yaml and are left out: %s", ", ".join(missing))
+    policy = standing.load_policy()
+    wanted = GlobalTerms().notify if policy is None else policy.house.notify
+    services = {name: known[name] for name in config.notify.services if name in known}
+    return Messenger(services, frozenset(wanted), stop)
 
 
 def _cell(config: Config) -> str:

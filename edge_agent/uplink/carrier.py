@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from edge_agent.clock import Clock
 from edge_agent.enrolment import Enrolment
-from edge_agent.errors import DeliveryError, UploadStoppedError
+from edge_agent.errors import DeliveryError, UploadRefusedError, UploadStoppedError
 from edge_agent.uplink.delivery import TusUploader
 from edge_agent.uplink.staging import Staging
 from edge_agent.uplink.store import StoredRelease
@@ -50,14 +50,12 @@ class Carrier:
         """Go on where it stopped; True when the last byte is there, False where ``should_stop`` ended it.
 
         Raises:
-            DeliveryError: No such target, outside of the hours, or refused by the server; trying again may mend it.
+            UploadRefusedError: No such target, or the server will never take it.
+            DeliveryError: Outside of the hours, or interrupted; trying again may mend it.
         """
-        url = self._enrolment.uploads.get(target)
-        if url is None:
-            raise DeliveryError(f"request names an upload target that this gateway does not have: {target}")
+        uploader = self._open(target)
         if not self._is_allowed_now():
             raise DeliveryError("uploads wait for the hours that uplink.upload_hours allows")
-        uploader = TusUploader(url, self._context, self._clock, rate_bytes_s=self._rate_bytes_s)
         metadata = {"filename": release.file, "sha256": release.info["sha256"]}
         try:
             with self._staging.path(release.file).open("rb") as file:
@@ -77,3 +75,17 @@ class Carrier:
         finally:
             uploader.close()
         return True
+
+    def forget(self, release: StoredRelease, target: str) -> None:
+        """Ask the target to delete an upload; DeliveryError where it does not answer or does not do that."""
+        uploader = self._open(target)
+        try:
+            uploader.delete(release.upload_url)
+        finally:
+            uploader.close()
+
+    def _open(self, target: str) -> TusUploader:
+        url = self._enrolment.uploads.get(target)
+        if url is None:
+            raise UploadRefusedError(f"request names an upload target that this gateway does not have: {target}")
+        return TusUploader(url, self._context, self._clock, rate_bytes_s=self._rate_bytes_s)

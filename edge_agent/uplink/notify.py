@@ -46,7 +46,7 @@ class NoticeCounts:
     dropped: int
 
 
-def ask_notice(request_id: int, agency: str, category: str, cameras: Sequence[str], until: str) -> Notice:
+def ask_notice(request_id: str, agency: str, category: str, cameras: Sequence[str], until: str) -> Notice:
     """Tell that a request waits for the owner's word.
 
     Args:
@@ -65,7 +65,7 @@ def ask_notice(request_id: int, agency: str, category: str, cameras: Sequence[st
     )
 
 
-def request_notice(request_id: int, agency: str, category: str, cameras: Sequence[str]) -> Notice:
+def request_notice(request_id: str, agency: str, category: str, cameras: Sequence[str]) -> Notice:
     """Tell that a request arrived which the owner's terms decide by themselves."""
     return Notice(
         Occasion.REQUEST,
@@ -75,7 +75,7 @@ def request_notice(request_id: int, agency: str, category: str, cameras: Sequenc
     )
 
 
-def grant_notice(request_id: int, agency: str, cameras: Sequence[str], leaves_at: str) -> Notice:
+def grant_notice(request_id: str, agency: str, cameras: Sequence[str], leaves_at: str) -> Notice:
     """Tell that a clip will leave, and until when that can be stopped."""
     return Notice(
         Occasion.RELEASE,
@@ -85,7 +85,7 @@ def grant_notice(request_id: int, agency: str, cameras: Sequence[str], leaves_at
     )
 
 
-def release_notice(request_id: int, agency: str, cameras: Sequence[str]) -> Notice:
+def release_notice(request_id: str, agency: str, cameras: Sequence[str]) -> Notice:
     """Tell that a clip has left and can be opened by the other side."""
     return Notice(
         Occasion.RELEASE,
@@ -94,7 +94,7 @@ def release_notice(request_id: int, agency: str, cameras: Sequence[str]) -> Noti
     )
 
 
-def refusal_notice(request_id: int, agency: str, reasons: Sequence[str]) -> Notice:
+def refusal_notice(request_id: str, agency: str, reasons: Sequence[str]) -> Notice:
     """Tell that a request was refused, and by which of the owner's terms."""
     return Notice(
         Occasion.REFUSAL,

@@ -9,19 +9,22 @@ import hashlib
 import logging
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+from edge_agent import jws
 from edge_agent.clock import Clock
 from edge_agent.consent.verdict import CameraGrant, Grant
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EdgeAgentError, UploadRefusedError
 from edge_agent.keys import encode_b64url
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.answers import DeliveredFile, Note, Status
 from edge_agent.uplink.bundle import BundleInfo
 from edge_agent.uplink.docket import Docket, encode_reasons, notes_of
+from edge_agent.uplink.envelope import TYP as REQUEST_TYP
 from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.staging import Staging, StagingFullError
 from edge_agent.uplink.store import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
@@ -57,8 +60,12 @@ class Uploader(Protocol):
         """Go on where it stopped; True when the last byte is there, False where ``should_stop`` ended it.
 
         Raises:
+            UploadRefusedError: The target will never take it.
             DeliveryError: Trying again may mend it.
         """
+
+    def forget(self, release: StoredRelease, target: str) -> None:
+        """Ask the target to delete what it has of a release that was withdrawn; DeliveryError where it does not."""
 
 
 class _StoppedError(Exception):
@@ -105,6 +112,7 @@ class ReleaseWorker:
         self._on_end = on_end
         self._stop = stop
         self._wake = threading.Event()
+        self._forgetting: deque[tuple[StoredRelease, str]] = deque(maxlen=64)
         self._pauses: dict[int, tuple[int, MonoNs]] = {}
         self._thread = threading.Thread(target=self._run, name="release")
 
@@ -142,9 +150,22 @@ class ReleaseWorker:
         return False
 
     def discard(self, request_id: int) -> None:
-        """Delete the payloads of a request that was withdrawn."""
+        """Delete the payloads of a request that was withdrawn, here and, as far as it goes, at their targets."""
+        request = self._store.read_request(request_id)
         for release in self._store.list_releases(request_id):
             self._staging.remove(release.file)
+            if release.upload_url and release.state is not ReleaseState.DELIVERED:
+                self._forgetting.append((release, target_of(request)))
+        self._wake.set()
+
+    def _forget(self) -> None:
+        while self._forgetting:
+            release, target = self._forgetting.popleft()
+            try:
+                self._uploader.forget(release, target)
+            except EdgeAgentError as error:
+                # Without its age header it can be opened by nobody: this is tidiness, and is not tried for ever.
+                log.warning("upload stays at its target, closed: file=%s: %s", release.file, error)
 
     def _open(self) -> list[StoredRequest]:
         return self._store.list_requests((RequestState.GRANTED, RequestState.UPLOADING))[::-1]
@@ -153,6 +174,7 @@ class ReleaseWorker:
         while not self._stop.is_set():
             self._wake.wait(POLL_S)
             self._wake.clear()
+            self._forget()
             for request in self._open():
                 if self._stop.is_set():
                     return
@@ -294,7 +316,7 @@ class ReleaseWorker:
     def _upload(self, request: StoredRequest, release: StoredRelease, all_of_it: list[StoredRelease]) -> None:
         total = sum(each.info["size"] for each in all_of_it)
         before = sum(each.info["size"] for each in all_of_it if each.camera < release.camera)
-        target = self._judge.verify(request.raw, self._clock.utc()).deliver
+        target = target_of(request)
         told_at = MonoNs(0)
 
         def tell(sent: int) -> None:
@@ -313,7 +335,13 @@ class ReleaseWorker:
             self._demand_open(connection, request)
             self._store.update_request(connection, request.id, RequestState.UPLOADING)
         remember: Callable[[str], None] = lambda url: self._store.save_upload_url(release, url)  # noqa: E731
-        if not self._uploader.upload(release, target, remember, tell, should_stop):
+        try:
+            is_whole = self._uploader.upload(release, target, remember, tell, should_stop)
+        except UploadRefusedError as error:
+            log.error("upload is refused jti=%s: %s", request.jti, error)
+            self._withdraw(request, RequestState.FAILED, [{"code": "upload-refused", "camera": release.camera}])
+            raise _StoppedError from error
+        if not is_whole:
             raise _StoppedError
         with self._store.transaction() as connection:
             self._demand_open(connection, request)
@@ -377,6 +405,12 @@ class ReleaseWorker:
         """Stop where the request was withdrawn meanwhile; inside the transaction, so that nothing slips between."""
         if self._store.read_request(request.id).state not in (RequestState.GRANTED, RequestState.UPLOADING):
             raise _StoppedError
+
+
+def target_of(request: StoredRequest) -> str:
+    """Return the name of the upload target that a verified request asks for."""
+    payload: Any = jws.parse(request.raw, REQUEST_TYP).payload
+    return str(payload["deliver"])
 
 
 def upload_name(gateway: str, jti: str, camera: str) -> str:

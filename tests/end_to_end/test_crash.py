@@ -50,6 +50,7 @@ def test_killed_releaser_loses_no_request_and_delivers_once(world, after_s):
     time.sleep(after_s)  # so that it is at another line when it is killed; any line will do
     world.home.stop("release", how=signal.SIGKILL)
     world.home.start("release")
+    world.home.wait_ready()
     assert world.answers(signed.jti)[-1].status is Status.DELIVERED
     assert world.open(signed.jti).ok
     assert [each["entry"]["outcome"] for each in world.entries("decision")] == ["grant"]

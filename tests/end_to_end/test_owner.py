@@ -1,12 +1,15 @@
 """The owner's hand on it: ask, approve, deny, cancel, pause, revoke; what was uploaded before stays closed."""
 
+import json
 import signal
 
+import av
 import pytest
 
+from edge_agent.demo.picture import read_strip
 from edge_agent.errors import EdgeAgentError
 from edge_agent.rtcc.deliveries import deliveries
-from edge_agent.units import encode_rfc3339, parse_rfc3339
+from edge_agent.units import SECOND_NS, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink.answers import Status
 from tests.end_to_end.conftest import read_pictures
 
@@ -112,3 +115,38 @@ def test_revocation_survives_a_kill_and_ends_by_a_new_signature(world):
     world.home.sign()
     granted = world.send(world.draft(8, 6))
     world.wait_state(granted.jti, "delivered")
+
+
+def test_owner_exports_own_footage_with_the_passphrase_and_the_ledger_tells_it(world, tmp_path):
+    """An export is a copy for the owner: exact, entered, and impossible without the owner's key."""
+    world.wait_recorded(6)
+    window = world.draft(5, 1).window
+    words = ("export", "back-yard", "--from", encode_rfc3339(window.start), "--to", encode_rfc3339(window.end))
+    out = tmp_path / "own.mp4"
+    with pytest.raises(EdgeAgentError):
+        world.home.run(*words, "--out", str(out), "--passphrase-file", "/dev/null")
+    world.home.run(*words, "--out", str(out), *passphrase(world))
+    with av.open(str(out)) as container:
+        times = [read_strip(frame.to_ndarray(format="gray")) for frame in container.decode(video=0)]
+    assert len(times) > 30
+    assert all(window.start - SECOND_NS <= time < window.end for time in times)
+    assert out.stat().st_mode & 0o077 == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["own.mp4"]
+    (entry,) = world.entries("export")
+    assert entry["entry"]["camera"] == "back-yard"
+
+
+def test_explain_names_the_check_or_the_rule_that_refuses(world, tmp_path):
+    """A dry run says what the gate says, and remembers nothing."""
+    world.wait_recorded(3)
+    file = tmp_path / "request.jws"
+    for changes, verdict, reason in (
+        ({}, "grant", None),
+        ({"cameras": ("back-yard",)}, "denial", "mode-deny"),
+    ):
+        file.write_bytes(world.sign(world.draft(2, 1, **changes)).raw)
+        told = json.loads(world.home.run("explain", str(file), "--json", check=False))
+        assert told["verdict"] == verdict
+        refusing = [step["reason"] for step in told["steps"] if step["verdict"] == "refuse"]
+        assert refusing == ([reason] if reason else [])
+    assert world.entries("request") == []

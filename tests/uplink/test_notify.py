@@ -25,7 +25,7 @@ from edge_agent.uplink.notify import (
 from tests.peers.wait import wait_until
 
 ALL = frozenset(Occasion)
-NOTICE = ask_notice(17, "rtcc.example-city", "hit-and-run", ["door", "yard"], "21:30")
+NOTICE = ask_notice("17", "rtcc.example-city", "hit-and-run", ["door", "yard"], "21:30")
 
 
 class Sink:
@@ -153,10 +153,10 @@ def test_a_child_that_breaks_is_a_failed_attempt(
 
 NOTICES: dict[str, Notice] = {
     "ask": NOTICE,
-    "request": request_notice(1, "rtcc.a", "robbery", ["*"]),
-    "grant": grant_notice(1, "rtcc.a", ["door"], "21:30"),
-    "release": release_notice(1, "rtcc.a", ["door"]),
-    "refusal": refusal_notice(1, "rtcc.a", ["outside-hours", "too-far"]),
+    "request": request_notice("1", "rtcc.a", "robbery", ["*"]),
+    "grant": grant_notice("1", "rtcc.a", ["door"], "21:30"),
+    "release": release_notice("1", "rtcc.a", ["door"]),
+    "refusal": refusal_notice("1", "rtcc.a", ["outside-hours", "too-far"]),
     "expiry": expiry_notice("Your consent", 1),
 }
 
