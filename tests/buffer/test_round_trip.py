@@ -35,11 +35,16 @@ def test_read_yields_what_was_appended_in_order(rig: Rig) -> None:
 
 
 def test_read_survives_many_laps(rig: Rig) -> None:
-    """After wrapping around, exactly the newest blocks are there, each whole, each attested but the last."""
+    """After wrapping around, exactly the newest blocks are there, each whole, each attested but the last.
+
+    I6: the file is as long, and takes as much of the disk, as on its first day.
+    """
     rig.create(blocks=4)
+    size = rig.path.stat().st_size, rig.path.stat().st_blocks
     writer = rig.writer()
     drafts = rig.record(writer, 200)
     writer.close()
+    assert (rig.path.stat().st_size, rig.path.stat().st_blocks) == size
     with rig.reader() as reader:
         records = read_all(reader)
     assert len(records) > 20
