@@ -46,6 +46,7 @@ class House:
     supervisor: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     evidence: pyrage.x25519.Identity = field(default_factory=pyrage.x25519.Identity.generate)
     own: pyrage.x25519.Identity = field(default_factory=pyrage.x25519.Identity.generate)
+    asked_quality: Quality = Quality.MAIN
     clock: FakeClock = field(default_factory=lambda: FakeClock(utc_ns=START))
 
     @property
@@ -170,7 +171,7 @@ class House:
             consent = self.consent(reader.superblock.ring_id)
         self.consent_jws = consent
         camera = CameraGrant("door", Quality.MAIN, granted or (asked,), False, (), hashlib.sha256(consent).digest(), 3)
-        request = self.request(asked)
+        request = self.request(asked, self.asked_quality)
         at = UtcNs(asked.end + SECOND_NS)
         return Grant(request, (replace(camera, **options),), (), at, at, None, False)
 

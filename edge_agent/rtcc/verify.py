@@ -219,6 +219,11 @@ class Checklist:
                     at = max(at, part.end)
             if window.end - at > TOLERANCE_NS:
                 raise EvidenceError(f"neither delivered nor declared missing: from {encode_rfc3339(UtcNs(at))}")
+        camera = self._manifest.camera
+        if camera.quality != camera.quality_asked:
+            self._findings.doubt(
+                "windows", f"This is the {camera.quality} stream; {camera.quality_asked} was asked for and not granted."
+            )
         gaps = [f"{Window(gap.start, gap.end)} ({gap.reason})" for gap in self._manifest.gaps]
         sentence = "Missing, as declared: " + "; ".join(gaps) if gaps else "All that was granted is here."
         self._findings.prove("windows", sentence)

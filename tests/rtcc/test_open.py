@@ -14,6 +14,7 @@ import pytest
 
 from edge_agent import jws
 from edge_agent.buffer.format import Kind
+from edge_agent.consent.request import Quality
 from edge_agent.consent.verdict import Mask
 from edge_agent.rtcc.findings import Verdict
 from edge_agent.rtcc.open import open_bundle
@@ -336,6 +337,17 @@ def test_a_masked_clip_is_a_derivative(tmp_path):
     lines = [json.loads(line) for line in opened.parts[names.RECORDS].splitlines()]
     assert not any(line.get("delivered") or line.get("places") for line in lines)
     assert "derivative" in opened.parts[names.README].decode()
+
+
+def test_another_stream_than_asked_for_is_said(tmp_path):
+    """Where the other quality was granted, the findings and README.txt say so."""
+    house = House(tmp_path)
+    house.asked_quality = Quality.SUB
+    opened = Opened(tmp_path, house, window(0, 2), records(encode(30)))
+    findings = opened.open()
+    assert findings.ok, findings.as_text()
+    assert "This is the main stream; sub was asked for" in findings.as_text()
+    assert "(sub was asked for)" in opened.parts[names.README].decode()
 
 
 def test_gaps_are_read_out(tmp_path):
