@@ -75,13 +75,21 @@ def decide(
         return _denial(request, [*against, *refused], now)
     if approval is not None:
         return _approved(admitted, offered, refused, approval, now)
+    signed = _find(admitted, household, history, now, as_signed=True)
+    # A camera that asks by its signature keeps asking where the file denies it: otherwise an edit that takes one camera
+    # away would release the others without a question.
+    would_ask = _waiting((finding.case for finding in signed if finding.case and not finding.reasons), now)
+    waiting = _waiting(offered, now) or would_ask
+    silent = [case for case in offered if case.terms.mode is Mode.ASK and now >= _ask_until(case)]
+    refused += [Reason("owner-silent", say("owner-silent"), case.camera) for case in silent]
+    offered = [case for case in offered if case not in silent]
+    if not offered:
+        return _denial(request, refused, now)
     trimmed = _sorted([*refused, *_trims(offered)])
-    if any(case.terms.mode is Mode.ASK for case in offered):
-        until = _ask_until(admitted, offered)
-        if now >= until:
-            return _denial(request, [_plain("owner-silent")], now)
-        return Ask(request, tuple(_camera_grant(case) for case in offered), trimmed, now, until)
-    return _grant(admitted, offered, tuple(_camera_grant(case) for case in offered), trimmed, None, now)
+    cameras = tuple(_camera_grant(case) for case in offered)
+    if waiting:
+        return Ask(request, cameras, trimmed, now, max(waiting))
+    return _grant(admitted, offered, cameras, trimmed, None, now)
 
 
 def trace(
@@ -153,11 +161,15 @@ def _general_reasons(request: Request, household: Household, now: UtcNs, clock_s
         yield _plain("camera-unknown")
 
 
-def _ask_until(admitted: Admitted, offered: list[Case]) -> UtcNs:
+def _waiting(cases: Iterable[Case], now: UtcNs) -> list[UtcNs]:
+    """Return until when the owner may still answer, for each case that asks."""
+    untils = (_ask_until(case) for case in cases if case.terms.mode is Mode.ASK)
+    return [until for until in untils if now < until]
+
+
+def _ask_until(case: Case) -> UtcNs:
     """Return when silence becomes a no: counted from arrival, and early enough for the cooling-off to end in time."""
-    patience_ns = min(case.house.ask_timeout for case in offered)
-    cooling_ns = max(case.house.cooling_off for case in offered)
-    return UtcNs(min(admitted.arrived_at + patience_ns, admitted.request.release_by - cooling_ns))
+    return UtcNs(min(case.arrived_at + case.house.ask_timeout, case.request.release_by - case.house.cooling_off))
 
 
 def _approved(
@@ -171,9 +183,13 @@ def _approved(
     beyond = EVERY_CAMERA not in asked_for and not set(approval.cameras) <= asked_for
     if beyond or not request.window.contains(approval.window):
         return _denial(request, [_plain("approval-outside-ask")], now)
-    until = _ask_until(admitted, offered)
-    if not admitted.arrived_at - SKEW_NS <= approval.signed_at < until or approval.signed_at > now + SKEW_NS:
+    if not admitted.arrived_at - SKEW_NS <= approval.signed_at <= now + SKEW_NS:
         return _denial(request, [_plain("owner-silent")], now)
+    late = [case for case in offered if approval.signed_at >= _ask_until(case)]
+    refused += [Reason("owner-silent", say("owner-silent"), case.camera) for case in late]
+    offered = [case for case in offered if case not in late]
+    if not offered:
+        return _denial(request, refused, now)
     chosen = [case for case in offered if case.camera in approval.cameras]
     grants = [(case, _narrow(_camera_grant(case), approval.window)) for case in chosen]
     kept = [(case, grant) for case, grant in grants if grant.windows]

@@ -286,6 +286,31 @@ def test_one_camera_that_asks_makes_the_whole_request_a_question():
     assert ([camera.camera for camera in ask.cameras], ask.until) == (["door", "yard"], NOW + MINUTE_NS)
 
 
+def test_taking_away_the_camera_that_asks_releases_nothing_unasked():
+    """A file that denies the camera in mode ask leaves the question, about what is left."""
+    asks = terms(mode=Mode.ASK)
+    denied = standing(asks, terms(mode=Mode.DENY), camera="yard")
+    ask = verdict_of({"clip.cameras": ["*"]}, house=household(standing(), ("yard", denied)))
+    assert isinstance(ask, Ask)
+    assert ([camera.camera for camera in ask.cameras], ask.until) == (["door"], NOW + 30 * MINUTE_NS)
+
+
+def test_silence_is_a_no_for_the_cameras_that_ask():
+    """Each camera waits as long as its own terms say; one in mode auto does not depend on the answer."""
+    quick = terms({"ask_timeout": MINUTE_NS}, mode=Mode.ASK)
+    every = {"clip.cameras": ["*"]}
+    ask = verdict_of_later(NOW + MINUTE_NS, house=two(terms(mode=Mode.ASK), quick), changes=every)
+    assert isinstance(ask, Ask)
+    assert [camera.camera for camera in ask.cameras] == ["door"]
+    assert [(reason.code, reason.camera) for reason in ask.trimmed] == [("owner-silent", "yard")]
+    grant = verdict_of_later(NOW + MINUTE_NS, house=two(terms(), quick), changes=every)
+    assert isinstance(grant, Grant)
+    assert [camera.camera for camera in grant.cameras] == ["door"]
+    late = approval(("door", "yard"), WINDOW, every)
+    approved = verdict_of_later(NOW + 6 * MINUTE_NS, late, two(terms(mode=Mode.ASK), quick), every)
+    assert [camera.camera for camera in approved.cameras] == ["door"]
+
+
 def approval(cameras=("door",), window=WINDOW, changes=None, **others):
     request = admitted(changes).request
     known = Approval(request.jti, request.payload_sha256, cameras, window, "T" * 43, UtcNs(NOW + 5 * MINUTE_NS))
@@ -453,6 +478,8 @@ def test_an_unsigned_file_never_admits_what_the_signed_terms_refuse(ask, signed,
     after = decide(ask, house_of(*signed, files=files), past, None, now, SYNC)
     if isinstance(before, Denial):
         assert isinstance(after, Denial)
+    if isinstance(before, Ask):
+        assert not isinstance(after, Grant)
     for name, camera in offered(after).items():
         wider = offered(before)[name]
         assert all(any(outer.contains(window) for outer in wider.windows) for window in camera.windows)
