@@ -179,11 +179,19 @@ class House:
         """Everything else that a bundle says."""
         conn = sqlite3.connect(":memory:", isolation_level=None)
         ledger.create_tables(conn)
+        camera = grant.cameras[0]
         entry = {
+            "iss": grant.request.iss,
             "jti": grant.request.jti,
-            "request_sha256": grant.request.payload_sha256.hex(),
-            "verdict": "grant",
-            "camera": "door",
+            "outcome": "grant",
+            "cameras": [
+                {
+                    "camera": camera.camera,
+                    "quality": camera.quality.value,
+                    "windows": [str(window) for window in camera.windows],
+                    "consent_sha256": camera.consent_sha256.hex(),
+                }
+            ],
         }
         conn.execute("BEGIN IMMEDIATE")
         index = ledger.append(conn, "decision", entry, grant.decided_at)

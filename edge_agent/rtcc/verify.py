@@ -5,7 +5,6 @@ vouches for it. A check that fails is named, and the others are still made. Read
 the progressive copies.
 """
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -168,9 +167,20 @@ class Checklist:
     def _check_ledger(self) -> None:
         value = jws.parse_strict_json(self._read(names.LEDGER), 1 << 20)
         proved = verify_proof(value, ledger_origin(self._known.gateway_id), self._known.gateway)
-        about = self._manifest.request
-        if about.jti not in json.dumps(proved.leaf.entry):
-            raise EvidenceError("ledger entry is not about this request")
+        about, camera = self._manifest.request, self._manifest.camera
+        entry: Mapping[str, Any] = proved.leaf.entry
+        if proved.leaf.kind != "decision" or (entry["iss"], entry["jti"]) != (about.iss, about.jti):
+            raise EvidenceError("ledger entry is not the decision on this request")
+        decided = next((each for each in entry["cameras"] if each["camera"] == camera.id), None)
+        if entry["outcome"] != "grant" or decided is None:
+            raise EvidenceError("ledger entry does not grant this camera")
+        if decided["consent_sha256"] != self._manifest.consent.sha256 or decided["quality"] != camera.quality:
+            raise EvidenceError("ledger entry leans on another consent, or grants another stream")
+        if not all(
+            any(Window.parse(*text.split("/")).contains(window) for text in decided["windows"])
+            for window in self._granted
+        ):
+            raise EvidenceError("ledger entry grants less than the manifest says")
         self._findings.prove(
             "ledger",
             f"The decision stands in the gateway's ledger as entry {proved.index}"
