@@ -2,18 +2,28 @@
 
 import argparse
 import logging
+import os
+import shutil
 import signal
 import sys
 import tempfile
 from pathlib import Path
+from types import FrameType
+from typing import Never
 
 from edge_agent.demo.scenario import RECORD_S, run
+from edge_agent.errors import EdgeAgentError, UnavailableError
 
 _DESCRIPTION = """\
 Shows the whole path on this machine, on loopback alone and without root: two simulated cameras are recorded into
 encrypted rings; a valid request is decided, cut, uploaded and opened by the RTCC's side; six others are refused.
 Ends with 0 only if every step had the outcome named. Ctrl-C leaves nothing running.
 """
+_MIN_RECORD_S = 15
+_MAX_FOLDER_BYTES = 107 - len("/home/run/recorder.sock")
+"""Unix sockets lie in the folder, and the kernel takes no longer paths for them."""
+_NEEDED_BYTES = 300 << 20
+"""Two rings of 64 MiB, the clip and its copies, and some room."""
 
 
 def main() -> int:
@@ -21,18 +31,74 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/demo", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", type=Path, help="keep everything here; must not exist [a new one in /tmp]")
-    parser.add_argument("--seconds", type=int, default=RECORD_S, help="how long to record first [%(default)s]")
+    parser.add_argument(
+        "--folder", type=Path, help="keep everything here; must not exist [a new one in $TMPDIR or /tmp]"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=int,
+        default=RECORD_S,
+        help=f"how long to record first, at least {_MIN_RECORD_S} [%(default)s]",
+    )
     args = parser.parse_args()
+    if args.seconds < _MIN_RECORD_S:
+        parser.error(f"--seconds: at least {_MIN_RECORD_S}, or there is too little to cut a clip from")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    folder: Path = args.folder or Path(tempfile.mkdtemp(prefix="edge-agent-demo-"))
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and `&` leave it
+            signal.signal(number, _interrupt)
+    # Progress goes to stderr: the two stay in order in a file as well.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
-        return run(folder, max(15, args.seconds))
+        folder = _make_folder(args.folder)
+    except EdgeAgentError as error:
+        print(f"scripts/demo: error: {error}\nscripts/demo: hint: {error.hint}", file=sys.stderr)
+        return error.exit_code
+    try:
+        return run(folder, args.seconds)
     except KeyboardInterrupt:
-        print("\nstopped; nothing is left running", file=sys.stderr)
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"\nstopped; nothing is left running, and {folder} is deleted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # Nobody reads any more, as behind `head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> Never:
+    """End in order, once: whoever presses Ctrl-C again while that goes on would leave processes behind."""
+    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _make_folder(wanted: Path | None) -> Path:
+    """Make the folder that keeps everything.
+
+    Raises:
+        UnavailableError: It is there already, cannot be made, or is too deep or too small for what goes into it.
+    """
+    hint = "choose another one with --folder"
+    try:
+        if wanted:
+            folder = wanted.absolute()
+            folder.mkdir(mode=0o700, parents=True)
+        else:
+            base = tempfile.gettempdir()
+            if len(os.fsencode(base)) > _MAX_FOLDER_BYTES - 32:
+                base = "/tmp"  # noqa: S108 - mkdtemp makes it ours
+            folder = Path(tempfile.mkdtemp(prefix="edge-agent-demo-", dir=base))
+    except OSError as error:
+        raise UnavailableError(f"the folder cannot be made: {error}", hint) from error
+    wrong = ""
+    if len(os.fsencode(folder)) > _MAX_FOLDER_BYTES:
+        wrong = f"its path is too long for Unix sockets: at most {_MAX_FOLDER_BYTES} bytes"
+    elif (free := shutil.disk_usage(folder).free) < _NEEDED_BYTES:
+        wrong = f"only {free >> 20} MiB are free, {_NEEDED_BYTES >> 20} are needed"
+    if wrong:
+        folder.rmdir()
+        raise UnavailableError(f"{folder}: {wrong}", hint)
+    return folder
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,10 +21,10 @@ from edge_agent.errors import UnavailableError
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 10.0
-DOWNLOAD_TIMEOUT_S = 120.0
+DOWNLOAD_TIMEOUT_S = 300.0
 RTCC_USER = "rtcc"
 """CN of the RTCC's client certificate."""
-_HINT = "install mosquitto (Debian and Ubuntu: apt install mosquitto) and try again"
+_HINT = "install mosquitto (Debian and Ubuntu: sudo apt-get install mosquitto) and try again"
 _SYSTEM_PATH = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
 
 
@@ -43,11 +45,12 @@ class BrokerFiles:
     key: Path
 
 
-def find_mosquitto(unpack_dir: Path, search_path: str | None = None) -> Program:
+def find_mosquitto(unpack_dir: Path | None = None, search_path: str | None = None) -> Program:
     """Find mosquitto in the PATH or in the system's folders; else unpack the distribution's packages, without root.
 
     Args:
-        unpack_dir: Where to unpack; found again there next time.
+        unpack_dir: Where to unpack; found again there next time. In the Python environment by default: what is in
+            it may be executed, and it goes when the environment goes.
         search_path: Where to look first, in the form of a PATH; the PATH and the system's folders by default.
 
     Raises:
@@ -58,11 +61,13 @@ def find_mosquitto(unpack_dir: Path, search_path: str | None = None) -> Program:
     found = shutil.which("mosquitto", path=search_path)
     if found:
         return Program(Path(found))
+    if unpack_dir is None:
+        if sys.prefix == sys.base_prefix:  # The system's own folders are not ours to fill.
+            raise UnavailableError("mosquitto is not installed", _HINT)
+        unpack_dir = Path(sys.prefix) / "mosquitto"
     unpacked = unpack_dir / "usr/sbin/mosquitto"
     if not unpacked.exists():
         _unpack_packages(unpack_dir)
-    if not unpacked.exists():
-        raise UnavailableError("mosquitto is not installed", _HINT)
     folders = sorted({str(library.parent) for library in (unpack_dir / "usr/lib").rglob("*.so*")})
     return Program(unpacked, {"LD_LIBRARY_PATH": ":".join(folders)})
 
@@ -70,21 +75,47 @@ def find_mosquitto(unpack_dir: Path, search_path: str | None = None) -> Program:
 def _unpack_packages(folder: Path) -> None:
     if not (shutil.which("apt-get") and shutil.which("dpkg")):
         raise UnavailableError("mosquitto is not installed", _HINT)
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        missing = [name for name in _dependencies() if not _is_installed(name)]
-        _run(["apt-get", "download", "-q", "mosquitto", *missing], folder)
-        for package in sorted(folder.glob("*.deb")):
-            _run(["dpkg", "-x", package.name, "."], folder)
-            package.unlink()
+        with tempfile.TemporaryDirectory(prefix="mosquitto-", dir=folder.parent) as name:
+            work = Path(name)
+            try:
+                _download_packages(work, ())
+            except subprocess.CalledProcessError:
+                # No package lists, as in images of containers, or old ones: fetch our own.
+                _download_packages(work, _fetch_lists(work))
+            for package in sorted(work.glob("*.deb")):
+                _run(["dpkg", "-x", package.name, "unpacked"], work)
+            try:  # Whole or not at all.
+                (work / "unpacked").rename(folder)
+            except OSError:
+                if not folder.exists():  # else another process was first
+                    raise
+    except subprocess.CalledProcessError as error:
+        words = next(iter(reversed(error.stderr.splitlines())), f"exit code {error.returncode}")
+        raise UnavailableError(f"mosquitto is not installed, and {error.cmd[0]} says: {words}", _HINT) from error
     except (subprocess.SubprocessError, OSError) as error:
         raise UnavailableError(f"mosquitto is not installed and cannot be unpacked: {error}", _HINT) from error
 
 
-def _dependencies() -> list[str]:
+def _fetch_lists(work: Path) -> tuple[str, ...]:
+    """Fetch the distribution's package lists into a folder of our own; return the options that make apt use them."""
+    (work / "lists/partial").mkdir(parents=True)
+    (work / "cache/archives/partial").mkdir(parents=True)
+    options = ("-o", f"Dir::State::Lists={work}/lists", "-o", f"Dir::Cache={work}/cache")
+    _run(["apt-get", *options, "-o", "Acquire::Languages=none", "-q", "update"], work)
+    return options
+
+
+def _download_packages(work: Path, options: tuple[str, ...]) -> None:
+    missing = [name for name in _dependencies(options) if not _is_installed(name)]
+    _run(["apt-get", *options, "-q", "download", "mosquitto", *missing], work)
+
+
+def _dependencies(options: tuple[str, ...]) -> list[str]:
     """Names of the packages that mosquitto needs, as this release of the distribution has them."""
     kinds = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
-    output = _run(["apt-cache", "depends", "--recurse", *(f"--no-{kind}" for kind in kinds), "mosquitto"], Path("/"))
+    words = (*options, "depends", "--recurse", *(f"--no-{kind}" for kind in kinds), "mosquitto")
+    output = _run(["apt-cache", *words], Path("/"))
     names = {line for line in output.splitlines() if line and not line.startswith((" ", "<", "|"))}
     return sorted(names - {"mosquitto"})
 
@@ -102,7 +133,13 @@ def _is_installed(name: str) -> bool:
 
 def _run(command: list[str], folder: Path) -> str:
     return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, check=True
+        command,
+        cwd=folder,
+        env={**os.environ, "LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        timeout=DOWNLOAD_TIMEOUT_S,
+        check=True,
     ).stdout
 
 
@@ -151,13 +188,18 @@ def start_mosquitto(program: Program, config: Path, ports: tuple[int, ...]) -> "
             env={**os.environ, **program.environment},
             start_new_session=True,
         )
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while process.poll() is None and time.monotonic() < deadline:
-        if all(is_listening(port) for port in ports):
-            return process
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
+    listens = False
+    try:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not listens and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+            listens = all(is_listening(port) for port in ports)
+    finally:  # A Ctrl-C meanwhile leaves no broker either.
+        if not listens:
+            process.kill()
+            process.wait()
+    if listens:
+        return process
     lines = log_path.read_text(errors="replace").splitlines() or ["no log"]
     telling = next((line for line in lines if "Error:" in line), lines[-1])
     raise UnavailableError(f"mosquitto does not start: {telling}")

@@ -89,7 +89,7 @@ class City:
             port=settings.broker_port,
             rtcc_port=settings.rtcc_port,
         )
-        program = find_mosquitto(self.folder / "unpacked")
+        program = find_mosquitto()
         self._broker = start_mosquitto(program, config, (settings.broker_port, settings.rtcc_port))
 
     def start_receiver(self) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from edge_agent import jws
 from edge_agent.clock import SystemClock
 from edge_agent.consent.request import Category, Incident, Place, Role
+from edge_agent.demo.broker import find_mosquitto
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.city import City
 from edge_agent.demo.home import LAT, LON, TrialCamera, TrialHome
@@ -61,6 +62,8 @@ class Scenario:
 
     def run(self) -> None:
         """Run all of it; raises where a step ends otherwise than named, and ends what was started in any case."""
+        with self._step("find mosquitto: installed, else unpacked from the distribution's packages, without root"):
+            print(f"   {find_mosquitto().path}")
         with ExitStack() as stack:
             cameras = [
                 stack.enter_context(SimulatedCamera(CameraSettings(live=LiveSettings(label=name))))

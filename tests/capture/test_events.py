@@ -79,7 +79,7 @@ def broker_port(tmp_path: Path) -> Iterator[int]:
     port = find_free_port()
     config = tmp_path / "home.conf"
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-    broker = start_mosquitto(find_mosquitto(tmp_path / "unpacked"), config, (port,))
+    broker = start_mosquitto(find_mosquitto(), config, (port,))
     yield port
     broker.terminate()
     broker.wait(10)

@@ -38,7 +38,7 @@ def test_a_machine_without_mosquitto_and_apt_is_told_what_to_install(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UnavailableError, match="mosquitto is not installed") as caught:
         find_mosquitto(tmp_path / "unpacked", str(tmp_path))
-    assert "apt install mosquitto" in caught.value.hint
+    assert "apt-get install mosquitto" in caught.value.hint
 
 
 @pytest.mark.peer
@@ -68,7 +68,7 @@ def test_a_broker_that_cannot_start_says_why(tmp_path: Path, pki: Pki) -> None:
         tmp_path / "broker", BrokerFiles(files.ca, tmp_path / "missing.pem", files.key), port=1, rtcc_port=2
     )
     with pytest.raises(UnavailableError, match=r"mosquitto does not start: .*Error: Unable"):
-        start_mosquitto(find_mosquitto(tmp_path), config, (1, 2))
+        start_mosquitto(find_mosquitto(), config, (1, 2))
 
 
 @pytest.mark.peer

@@ -23,7 +23,7 @@ class Mosquitto:
         self.port, self.rtcc_port = find_free_port(), find_free_port()
         files = pki.server_files(label="broker")
         self.folder = folder
-        self._program = find_mosquitto(folder / "unpacked")
+        self._program = find_mosquitto()
         self._config = write_config(
             folder, BrokerFiles(files.ca, files.certificate, files.key), port=self.port, rtcc_port=self.rtcc_port
         )

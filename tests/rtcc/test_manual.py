@@ -42,7 +42,7 @@ def test_every_command_is_one(line):
 def test_the_manual_works_as_typed(tmp_path, applicant):
     """From an empty folder to following answers: each block succeeds, with ports that are free here."""
     try:
-        mosquitto = find_mosquitto(tmp_path / "unpacked")
+        mosquitto = find_mosquitto()
     except UnavailableError as error:
         pytest.skip(str(error))
     shims = tmp_path / "bin"

@@ -29,7 +29,7 @@ LIMIT_S = 15
 def city(home, now, tmp_path):
     """A home whose settings name a running broker with the home's own certificate."""
     try:
-        program = find_mosquitto(tmp_path / "unpacked")
+        program = find_mosquitto()
     except UnavailableError as error:
         pytest.skip(str(error))
     certificate, key = enrol_server(home, ("localhost", "127.0.0.1"), now)
