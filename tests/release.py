@@ -194,7 +194,7 @@ class House:
             ],
         }
         conn.execute("BEGIN IMMEDIATE")
-        index = ledger.append(conn, "decision", entry, grant.decided_at)
+        index = ledger.append(conn, "grant", entry, grant.decided_at)
         ledger.checkpoint(conn, checkpoint.ledger_origin(GATEWAY), self.gateway, grant.decided_at)
         conn.execute("COMMIT")
         with self.reader() as reader:

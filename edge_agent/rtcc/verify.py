@@ -169,8 +169,8 @@ class Checklist:
         proved = verify_proof(value, ledger_origin(self._known.gateway_id), self._known.gateway)
         about, camera = self._manifest.request, self._manifest.camera
         entry: Mapping[str, Any] = proved.leaf.entry
-        if proved.leaf.kind != "decision" or (entry["iss"], entry["jti"]) != (about.iss, about.jti):
-            raise EvidenceError("ledger entry is not the decision on this request")
+        if proved.leaf.kind != "grant" or (entry["iss"], entry["jti"]) != (about.iss, about.jti):
+            raise EvidenceError("ledger entry is not the grant of this request")
         decided = next((each for each in entry["cameras"] if each["camera"] == camera.id), None)
         if entry["outcome"] != "grant" or decided is None:
             raise EvidenceError("ledger entry does not grant this camera")

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge_agent.consent.decision import public_notes
 from edge_agent.consent.policy import GlobalTerms, Refusal
 from edge_agent.consent.request import Request
-from edge_agent.consent.verdict import Ask, Denial, Grant, Reason, Verdict
+from edge_agent.consent.verdict import Ask, CameraGrant, Denial, Grant, Reason, Verdict
 from edge_agent.reasons import RULES
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink import ledger
@@ -70,7 +70,6 @@ class Docket:
             due=now,
             approval=None,
             reasons=(),
-            decision_entry=None,
         )
         self.enter_request(connection, request, now)
         return self._store.read_request(self._store.add_request(connection, stored))
@@ -96,7 +95,7 @@ class Docket:
         if isinstance(verdict, Denial):
             self.refuse(connection, stored, verdict.reasons, house, now)
             return
-        index = self.enter_decision(connection, verdict, now)
+        self.enter_decision(connection, verdict, now)
         if isinstance(verdict, Ask):
             state, due = RequestState.ASKED, verdict.until
         else:
@@ -110,7 +109,7 @@ class Docket:
                 trimmed=notes_of(verdict),
                 not_before=verdict.not_before,
             )
-        self._store.update_request(connection, stored.id, state, due=due, reasons=[], decision_entry=index)
+        self._store.update_request(connection, stored.id, state, due=due, reasons=[])
 
     def refuse(
         self,
@@ -122,14 +121,13 @@ class Docket:
     ) -> None:
         """Enter a refusal of a request that was not granted yet, for all of its reasons."""
         identity = {name: getattr(stored, name) for name in ("jti", "iss", "incident", "category")}
-        index = self.enter_refusal(connection, identity, reasons, now)
+        self.enter_refusal(connection, identity, reasons, now)
         self._store.update_request(
             connection,
             stored.id,
             RequestState.DENIED,
             due=now,
             reasons=encode_reasons(reasons),
-            decision_entry=index,
         )
         self._decline(connection, stored, reasons, house)
 
@@ -139,33 +137,35 @@ class Docket:
         identity: Mapping[str, str],
         reasons: Sequence[Reason],
         now: UtcNs,
-    ) -> int:
-        """Enter a refusal into the ledger and return the entry's index."""
+    ) -> None:
+        """Enter a refusal into the ledger."""
         entry = {**identity, "outcome": "denial", "reasons": encode_reasons(reasons)}
-        return ledger.append(connection, "decision", entry, now)
+        ledger.append(connection, "decision", entry, now)
 
-    def enter_decision(self, connection: sqlite3.Connection, verdict: Ask | Grant, now: UtcNs) -> int:
-        """Enter a grant or an ask into the ledger and return the entry's index."""
+    def enter_decision(self, connection: sqlite3.Connection, verdict: Ask | Grant, now: UtcNs) -> None:
+        """Enter a grant or an ask into the ledger, for the owner: all cameras, and what was left out and why."""
         entry: dict[str, Any] = {
             **identify(verdict.request),
             "outcome": type(verdict).__name__.lower(),
-            "cameras": [
-                {
-                    "camera": camera.camera,
-                    "quality": camera.quality.value,
-                    "windows": [str(window) for window in camera.windows],
-                    "audio": camera.audio,
-                    "consent_sha256": camera.consent_sha256.hex(),
-                    "consent_version": camera.consent_version,
-                }
-                for camera in verdict.cameras
-            ],
+            "cameras": [_describe(camera) for camera in verdict.cameras],
             "reasons": encode_reasons(verdict.trimmed),
         }
         if isinstance(verdict, Grant):
-            entry["not_before"] = encode_rfc3339(verdict.not_before)
-            entry["approved_by"] = verdict.approved_by or "terms"
-        return ledger.append(connection, "decision", entry, now)
+            entry |= _terms_of(verdict)
+        ledger.append(connection, "decision", entry, now)
+
+    def enter_grant(self, connection: sqlite3.Connection, grant: Grant, camera: CameraGrant, now: UtcNs) -> int:
+        """Enter what a bundle is built under and return the entry's index.
+
+        An entry of its own, because it travels in the bundle as a proof: it speaks of this camera and of no other.
+        """
+        entry = {
+            **identify(grant.request),
+            "outcome": "grant",
+            "cameras": [_describe(camera)],
+            **_terms_of(grant),
+        }
+        return ledger.append(connection, "grant", entry, now)
 
     def withdraw(
         self,
@@ -245,6 +245,21 @@ def encode_reasons(reasons: Sequence[Reason]) -> list[dict[str, str | None]]:
 def notes_of(grant: Grant) -> tuple[Note, ...]:
     """Return what an answer may say about the parts that were not granted."""
     return tuple(Note(each.code, each.camera) for each in public_notes(grant))
+
+
+def _describe(camera: CameraGrant) -> dict[str, Any]:
+    return {
+        "camera": camera.camera,
+        "quality": camera.quality.value,
+        "windows": [str(window) for window in camera.windows],
+        "audio": camera.audio,
+        "consent_sha256": camera.consent_sha256.hex(),
+        "consent_version": camera.consent_version,
+    }
+
+
+def _terms_of(grant: Grant) -> dict[str, str]:
+    return {"not_before": encode_rfc3339(grant.not_before), "approved_by": grant.approved_by or "terms"}
 
 
 def identify(request: Request) -> dict[str, str]:

@@ -252,9 +252,8 @@ class ReleaseWorker:
         name = upload_name(self._docket.gateway, request.jti, camera.camera)
         now = self._clock.utc()
         with self._store.transaction() as connection:
+            entry = self._docket.enter_grant(connection, grant, camera, now)
             self._sign(connection, now)
-            entry = self._store.read_request(request.id).decision_entry
-            assert entry is not None
             proof = ledger.prove(connection, entry)
         release = StoredRelease(
             request.id, camera.camera, ReleaseState.FAILED, name, {"granted": describe(grant, camera)}, b"", ""
@@ -268,7 +267,11 @@ class ReleaseWorker:
         except EdgeAgentError as error:
             self._fail_camera(request, release, "clip-failed", error)
             return
-        self._keep(request, release, info)
+        try:
+            self._keep(request, release, info)
+        except _StoppedError:
+            self._staging.remove(name)  # withdrawn while it was built: nobody else knows of this file
+            raise
 
     def _keep(self, request: StoredRequest, release: StoredRelease, info: BundleInfo) -> None:
         """Make a built bundle durable, and its ledger entry with it: before the first byte leaves."""

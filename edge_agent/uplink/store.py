@@ -30,7 +30,7 @@ CREATE TABLE request (
   incident TEXT NOT NULL, category TEXT NOT NULL, is_area INTEGER NOT NULL, correlation BLOB NOT NULL,
   arrived_ns INTEGER NOT NULL, release_by_ns INTEGER NOT NULL,
   state TEXT NOT NULL, due_ns INTEGER NOT NULL, approval BLOB, reasons TEXT NOT NULL,
-  decision_entry INTEGER, UNIQUE (iss, jti)) STRICT;
+  UNIQUE (iss, jti)) STRICT;
 CREATE INDEX request_state ON request (state);
 CREATE TABLE incident (iss TEXT NOT NULL, number TEXT NOT NULL, facts BLOB NOT NULL, PRIMARY KEY (iss, number)) STRICT;
 CREATE TABLE release (
@@ -100,8 +100,6 @@ class StoredRequest:
     """Ask: when silence becomes a denial. Granted: when cooling-off ends."""
     approval: bytes | None
     reasons: tuple[Mapping[str, Any], ...]
-    decision_entry: int | None
-    """Index of the decision in the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,12 +233,12 @@ class Store:
     def add_request(self, connection: sqlite3.Connection, request: StoredRequest) -> int:
         """Insert a request (its ``id`` is ignored) and return its id."""
         cursor = connection.execute(
-            "INSERT INTO request VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO request VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 request.iss, request.jti, request.payload_sha256, request.raw,
                 request.incident, request.category, request.is_area,
                 request.correlation, request.arrived_at, request.release_by, request.state.value, request.due,
-                request.approval, json.dumps(request.reasons), request.decision_entry,
+                request.approval, json.dumps(request.reasons),
             ),
         )  # fmt: skip
         assert cursor.lastrowid is not None
@@ -277,13 +275,12 @@ class Store:
         due: UtcNs | None = None,
         reasons: Sequence[Mapping[str, Any]] | None = None,
         approval: bytes | None = None,
-        decision_entry: int | None = None,
     ) -> None:
         """Move a request to a state; what is None stays as it was."""
         connection.execute(
             "UPDATE request SET state = ?, due_ns = coalesce(?, due_ns), reasons = coalesce(?, reasons), "
-            "approval = coalesce(?, approval), decision_entry = coalesce(?, decision_entry) WHERE id = ?",
-            (state.value, due, None if reasons is None else json.dumps(list(reasons)), approval, decision_entry,
+            "approval = coalesce(?, approval) WHERE id = ?",
+            (state.value, due, None if reasons is None else json.dumps(list(reasons)), approval,
              request_id),
         )  # fmt: skip
 
@@ -500,5 +497,4 @@ def _request(row: sqlite3.Row) -> StoredRequest:
         row["category"], bool(row["is_area"]), bytes(row["correlation"]), UtcNs(row["arrived_ns"]),
         UtcNs(row["release_by_ns"]),
         RequestState(row["state"]), UtcNs(row["due_ns"]), row["approval"], tuple(json.loads(row["reasons"])),
-        row["decision_entry"],
     )  # fmt: skip

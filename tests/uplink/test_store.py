@@ -18,7 +18,7 @@ from edge_agent.uplink.store import (
 
 REQUEST = StoredRequest(
     0, "rtcc.test", "jti-1", b"p" * 32, b"{}", "24-1", "robbery", False, b"c", UtcNs(100), UtcNs(900),
-    RequestState.ASKED, UtcNs(500), None, (), None,
+    RequestState.ASKED, UtcNs(500), None, (),
 )  # fmt: skip
 
 
