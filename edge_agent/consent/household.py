@@ -125,6 +125,11 @@ def refusals(household: Household) -> Refusals:
     return Refusals(area=area, gateway=Refusal.SILENCE if silent else Refusal.DECLINED)
 
 
+def patience_ns(household: Household) -> int:
+    """Return how long after arrival a refusal is told, whatever its cause: as long as an owner may take to answer."""
+    return max([int(house.ask_timeout) for house in _houses(household)] or [int(GlobalTerms().ask_timeout)])
+
+
 def occasions(household: Household) -> frozenset[Occasion]:
     """Return what the owner is told of: whatever any camera's terms name, and everything while nothing is signed."""
     houses = _houses(household)

@@ -11,13 +11,14 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.consent.decision import public_notes
-from edge_agent.consent.policy import GlobalTerms, Refusal
+from edge_agent.consent.policy import Refusal
 from edge_agent.consent.request import Request
 from edge_agent.consent.verdict import Ask, CameraGrant, Denial, Grant, Reason, Verdict
 from edge_agent.reasons import RULES
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.answers import Answer, Note, Status, encode_answer
+from edge_agent.uplink.judge import Telling
 from edge_agent.uplink.store import RequestState, Store, StoredRequest
 
 MAX_CORRELATION_BYTES = 64
@@ -89,11 +90,11 @@ class Docket:
         ledger.append(connection, "request", entry, now)
 
     def settle(
-        self, connection: sqlite3.Connection, stored: StoredRequest, verdict: Verdict, house: GlobalTerms, now: UtcNs
+        self, connection: sqlite3.Connection, stored: StoredRequest, verdict: Verdict, telling: Telling, now: UtcNs
     ) -> None:
         """Enter a verdict on a request: the decision, the state that follows, the answer that is due."""
         if isinstance(verdict, Denial):
-            self.refuse(connection, stored, verdict.reasons, house, now)
+            self.refuse(connection, stored, verdict.reasons, telling, now)
             return
         self.enter_decision(connection, verdict, now)
         if isinstance(verdict, Ask):
@@ -116,7 +117,7 @@ class Docket:
         connection: sqlite3.Connection,
         stored: StoredRequest,
         reasons: Sequence[Reason],
-        house: GlobalTerms,
+        telling: Telling,
         now: UtcNs,
     ) -> None:
         """Enter a refusal of a request that was not granted yet, for all of its reasons."""
@@ -129,7 +130,7 @@ class Docket:
             due=now,
             reasons=encode_reasons(reasons),
         )
-        self._decline(connection, stored, reasons, house)
+        self._decline(connection, stored, reasons, telling)
 
     def enter_refusal(
         self,
@@ -211,13 +212,13 @@ class Docket:
         )
 
     def _decline(
-        self, connection: sqlite3.Connection, stored: StoredRequest, reasons: Sequence[Reason], house: GlobalTerms
+        self, connection: sqlite3.Connection, stored: StoredRequest, reasons: Sequence[Reason], telling: Telling
     ) -> None:
-        how = house.refusals.area if stored.is_area else house.refusals.gateway
+        how = telling.how.area if stored.is_area else telling.how.gateway
         if how is Refusal.SILENCE or any(RULES[each.code].check <= _CHECK_OF_TIME for each in reasons):
             return
         # The moment at which an owner who was asked and kept silent would have been refused: the latest of all causes.
-        due = UtcNs(stored.arrived_at + house.ask_timeout)
+        due = UtcNs(stored.arrived_at + telling.after_ns)
         if due < stored.release_by:
             self._answer(connection, stored, due, status=Status.DECLINED)
 

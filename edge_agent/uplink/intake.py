@@ -156,7 +156,7 @@ class Intake:
                 stored = None
             else:
                 stored = self._docket.add(connection, request, correlation, now)
-                self._docket.settle(connection, stored, verdict, self._judge.house_terms(), now)
+                self._docket.settle(connection, stored, verdict, self._judge.telling(now), now)
         log.info("request refused jti=%s reason=%s", request.jti, error.reason)
         if stored is not None:
             self._on_verdict(self._store.read_request(stored.id), verdict)
@@ -171,6 +171,6 @@ class Intake:
             for camera, granted_ns in judgement.uses:
                 use = QuotaUse(camera, now, granted_ns, request.iss, number)
                 self._store.add_quota_use(connection, stored.id, use)
-            self._docket.settle(connection, stored, judgement.verdict, self._judge.house_terms(), now)
+            self._docket.settle(connection, stored, judgement.verdict, self._judge.telling(now), now)
         log.info("request decided jti=%s verdict=%s", request.jti, type(judgement.verdict).__name__.lower())
         self._on_verdict(self._store.read_request(stored.id), judgement.verdict)

@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.clock import Clock
 from edge_agent.consent.decision import counted, decide, trace
+from edge_agent.consent.household import patience_ns, refusals
 from edge_agent.consent.order import verify_order
-from edge_agent.consent.policy import GlobalTerms
+from edge_agent.consent.policy import Refusals
 from edge_agent.consent.request import Admitted, Request
 from edge_agent.consent.verdict import Approval, Ask, Denial, Grant, Reason, Verdict
 from edge_agent.enrolment import Enrolment
@@ -47,6 +48,14 @@ class Judgement:
 
     verdict: Verdict
     uses: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """How the RTCC is told of a refusal: whether at all, and how long after the request's arrival."""
+
+    how: Refusals
+    after_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +168,10 @@ class Judge:
             raise DenialError("approval-mismatch", "The stored order is no approval.")
         return order.value
 
-    def house_terms(self) -> GlobalTerms:
-        """Return the house's terms by which refusals are answered; the defaults where the file cannot be read."""
-        policy = self._standing.load_policy()
-        return GlobalTerms() if policy is None else policy.house
+    def telling(self, now: UtcNs) -> Telling:
+        """Return how refusals are told, by the terms that count."""
+        household = self._standing.household(now)
+        return Telling(refusals(household), patience_ns(household))
 
     def explain(self, raw: bytes, now: UtcNs) -> tuple[list[Step], str]:
         """Say what every check and rule has to say of a request; remembers nothing.

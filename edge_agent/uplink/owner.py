@@ -178,7 +178,7 @@ class OwnerDesk:
                 "order_id": order.order_id,
             }
             ledger.append(connection, "approval", entry, now)
-            self._docket.settle(connection, current, verdict, self._judge.house_terms(), now)
+            self._docket.settle(connection, current, verdict, self._judge.telling(now), now)
             state = self._store.read_request(request.id).state
             self._store.update_request(connection, request.id, state, approval=raw)
         self._worker.wake()
@@ -260,7 +260,7 @@ class OwnerDesk:
             current = self._store.read_request(request.id)
             if current.state is not RequestState.ASKED:
                 raise UsageError(f"request does not wait for you any more: it is {current.state.value}")
-            self._docket.refuse(connection, current, [Reason(code, say(code))], self._judge.house_terms(), now)
+            self._docket.refuse(connection, current, [Reason(code, say(code))], self._judge.telling(now), now)
         self._end(request.id)
         return {"state": RequestState.DENIED.value}
 
@@ -268,12 +268,12 @@ class OwnerDesk:
         request = self._find(members)
         if request.state is RequestState.ASKED:
             return self.refuse(request, "owner-denied")
-        if not self._withdraw(request, "owner-cancelled"):
+        if not self.withdraw(request, "owner-cancelled"):
             raise UsageError(f"nothing is left to cancel: the request is {request.state.value}")
         return {"state": RequestState.CANCELLED.value}
 
-    def _withdraw(self, request: StoredRequest, code: str) -> bool:
-        """Stop a release; True where something was stopped, a key that still waited to be sent included."""
+    def withdraw(self, request: StoredRequest, code: str) -> bool:
+        """Stop a release and delete its payload; True where there was something, be it a key that waits to be sent."""
         now = self._clock.utc()
         with self._store.transaction() as connection:
             current = self._store.read_request(request.id)
@@ -322,10 +322,10 @@ class OwnerDesk:
                 continue
             if request.state is RequestState.ASKED:
                 with self._store.transaction() as connection:
-                    self._docket.refuse(connection, request, verdict, self._judge.house_terms(), now)
+                    self._docket.refuse(connection, request, verdict, self._judge.telling(now), now)
                 self._end(request.id)
             else:
-                self._withdraw(request, verdict[0].code)
+                self.withdraw(request, verdict[0].code)
             stopped.append(request.jti)
         self._worker.wake()
         return stopped
