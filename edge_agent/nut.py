@@ -101,6 +101,8 @@ def interleave(tracks: Sequence[TrackTemplate], packets: Iterable[NutPacket]) ->
 
     FFmpeg's interleaver would sort so in any case; sorting first is what makes a unit's number known before muxing.
     """
+    if len(tracks) == 1:
+        return sorted(packets, key=lambda packet: packet.dts)
     bases = [track.time_base for track in tracks]
     return sorted(packets, key=lambda packet: (packet.dts * bases[packet.track], packet.track))
 

@@ -178,7 +178,7 @@ class CameraThread:
                     if self._stop.is_set() or self._hold():
                         return
                     if arrival is not None:
-                        run.push(arrival, self._clock.state())
+                        run.push(arrival, self._clock.state)
                         if arrival.track == 0:
                             last_video = arrival.boot
                     self._note_progress(run)
@@ -195,6 +195,9 @@ class CameraThread:
 
     def _note_progress(self, run: Run) -> None:
         if run.records:
+            if self.status.state == "recording":
+                self._tick()
+                return
             self._backoff.reset()
             if self.status.enter("recording", "", self._clock.utc()):
                 log.info("camera is recording stream=%s", self.name)

@@ -3,10 +3,9 @@
 Owns the limits of a record (2 s, 1 MiB) and the order of its packets. Copies the camera's bytes and never changes them.
 """
 
-import itertools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from edge_agent.media import SALT_BYTES, Track, Unit, record_commitment, seal_payload
 from edge_agent.nut import NutPacket, TrackTemplate, derive_dts, interleave, write_nut
@@ -35,7 +34,9 @@ class GopCutter:
     """Collects the access units of a run and cuts them into records. Track 0 is video."""
 
     def __init__(self, video: TrackTemplate) -> None:
-        self._base = video.time_base
+        second_ticks = int(1 / video.time_base)
+        self._most_ticks = MAX_RECORD_NS * second_ticks // SECOND_NS
+        self._least_ticks = MIN_RECORD_NS * second_ticks // SECOND_NS
         self._packets: list[NutPacket] = []
         self._bytes = _HEADER_BYTES
         self._first_pts: int | None = None
@@ -70,15 +71,14 @@ class GopCutter:
 
     def _is_due(self, packet: NutPacket) -> bool:
         assert self._first_pts is not None
-        spans_ns = (packet.pts - self._first_pts) * self._base * SECOND_NS
-        if packet.is_keyframe and spans_ns >= MIN_RECORD_NS:
+        spans_ticks = packet.pts - self._first_pts
+        if packet.is_keyframe and spans_ticks >= self._least_ticks:
             return True
         # A picture that is shown before one already taken stays with it; it cannot open a record.
         if packet.pts < self._latest_pts:
             return False
-        step_ns = packet.duration * self._base * SECOND_NS
         is_full = self._bytes + len(packet.data) + _PACKET_OVERHEAD_BYTES > MAX_RECORD_BYTES
-        return is_full or spans_ns + step_ns > MAX_RECORD_NS
+        return is_full or spans_ticks + packet.duration > self._most_ticks
 
     def _take(self, end_pts: int, *, continues: bool) -> Cut:
         assert self._first_pts is not None
@@ -107,9 +107,13 @@ def build_payload(tracks: Sequence[TrackTemplate], packets: Sequence[NutPacket])
 
 
 def _with_dts(packets: Sequence[NutPacket]) -> list[NutPacket]:
-    result = []
-    by_track = sorted(packets, key=lambda packet: packet.track)
-    for _, group in itertools.groupby(by_track, key=lambda packet: packet.track):
-        units = list(group)
-        result += [replace(unit, dts=dts) for unit, dts in zip(units, derive_dts([u.pts for u in units]), strict=True)]
-    return result
+    clocks = {
+        track: iter(derive_dts([packet.pts for packet in packets if packet.track == track]))
+        for track in {packet.track for packet in packets}
+    }
+    return [
+        NutPacket(
+            packet.track, packet.pts, next(clocks[packet.track]), packet.duration, packet.is_keyframe, packet.data
+        )
+        for packet in packets
+    ]

@@ -6,7 +6,7 @@ opens nothing.
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -55,6 +55,8 @@ class Run:
     ) -> None:
         self._tracks = tracks
         self._sink, self._gaps, self._status, self._source = sink, gaps, status, source
+        self._tick_numerator = tracks[0].time_base.numerator * SECOND_NS
+        self._tick_denominator = tracks[0].time_base.denominator
         self._sequencer = Sequencer(tracks[0].time_base, reorders)
         self._timeline = Timeline(floor)
         self._cutter = GopCutter(tracks[0])
@@ -69,13 +71,14 @@ class Run:
         self._last_audio_pts = -1
         self._last_keyframe_pts: int | None = None
         self._announced: tuple[TrackTemplate, ...] | None = None
+        self._clock_asked = MonoNs(0)
         self._clock_noted: MonoNs | None = None
         self._clock_state: ClockState | None = None
         self._report: SenderReport | None = None
         self.records = 0
 
-    def push(self, arrival: Arrival, state: ClockState) -> None:
-        """Take in one packet.
+    def push(self, arrival: Arrival, state: Callable[[], ClockState]) -> None:
+        """Take in one packet; ``state`` is asked now and then.
 
         Raises:
             RunBreakError: What came before is stored; the packet is not.
@@ -133,8 +136,8 @@ class Run:
             self._follow_parameters(arrival.data, pts)
         step_ticks = arrival.duration or self._sequencer.step_ticks
         cut = self._cutter.push(NutPacket(0, pts, pts, step_ticks, arrival.is_keyframe, arrival.data))
-        self._status.note(repaired_pts=self._sequencer.repairs)
         if cut is not None:
+            self._status.note(repaired_pts=self._sequencer.repairs)
             self._pending.append((self._tracks, cut))
         if self._timeline.is_settled:
             self._store_pending()
@@ -161,8 +164,7 @@ class Run:
         return int(_LEAD_S / self._tracks[track].time_base)
 
     def _media_ns(self, pts: int) -> int:
-        base = self._tracks[0].time_base
-        return pts * base.numerator * SECOND_NS // base.denominator
+        return pts * self._tick_numerator // self._tick_denominator
 
     def _note_keyframe(self, pts: int) -> None:
         if self._last_keyframe_pts is not None:
@@ -209,10 +211,13 @@ class Run:
         self._status.note(codec=tracks[0].codec, width=tracks[0].width, height=tracks[0].height)
         self._sink.run(RunInfo(start, boot, {**self._source, "tracks": described, **_report_facts(self._report)}))
 
-    def _note_clock(self, arrival: Arrival, state: ClockState) -> None:
+    def _note_clock(self, arrival: Arrival, ask_state: Callable[[], ClockState]) -> None:
         if not self.records or arrival.pts is None or self._origin_ticks is None:
             return
-        offset_ns = None
+        if arrival.boot - self._clock_asked < SECOND_NS and arrival.camera_utc is None:
+            return
+        self._clock_asked = arrival.boot
+        state, offset_ns = ask_state(), None
         if arrival.camera_utc is not None:
             # prft is one picture late with the first value of a session; by the time of a record it is right.
             placed = self._utc_now_of(arrival.pts - self._origin_ticks)

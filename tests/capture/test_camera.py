@@ -16,7 +16,7 @@ from edge_agent.units import HOUR_NS, SECOND_NS, MonoNs, UtcNs
 
 from .conftest import MemorySink, Recording, read_pictures, unpack, wait_until
 
-pytestmark = pytest.mark.peer
+pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
 LIVE = {
     "h264 over tcp": (LiveSettings(), "tcp"),
