@@ -19,7 +19,8 @@ from zoneinfo import ZoneInfo
 from edge_agent import __version__
 from edge_agent.clock import Clock, ClockState, SystemClock, read_build_time
 from edge_agent.config import Config, load_config
-from edge_agent.consent.policy import GlobalTerms
+from edge_agent.consent.household import occasions
+from edge_agent.consent.policy import Occasion
 from edge_agent.consent.request import Quality
 from edge_agent.consent.verdict import Ask, CameraGrant, Grant, Verdict
 from edge_agent.control import Answer, ControlServer, Peer
@@ -36,6 +37,7 @@ from edge_agent.uplink.builder import BundleBuilder
 from edge_agent.uplink.carrier import Carrier
 from edge_agent.uplink.checkpoint import ledger_origin
 from edge_agent.uplink.docket import Docket
+from edge_agent.uplink.erasure import EraseDesk
 from edge_agent.uplink.footage import Footage
 from edge_agent.uplink.intake import TRUST_TOPIC, Intake
 from edge_agent.uplink.jobs import Jobs
@@ -110,8 +112,8 @@ class Releaser:
         self._intake = Intake(store, self._judge, self._docket, self._trust, self._tally, self._clock, self._on_verdict)
         self._broker = Broker(_broker_settings(config, enrolment, identity), self._intake.handle, self._clock)
         self._worker = self._make_worker(build_client_context(identity), keys)
-        self._messenger = _make_messenger(config, self._standing, stop)
-        self._news = News(self._messenger.tell, ZoneInfo(config.gateway.time_zone))
+        self._messenger = _make_messenger(config, stop)
+        self._news = News(self._messenger.tell, self._wanted_news, ZoneInfo(config.gateway.time_zone))
         self._sender = Sender(store, self._broker, self._clock, self._worker.confirm, stop)
         self._jobs = Jobs(self._clock, self._plan, stop)
         self._ledger = LedgerDesk(store, enrolment.gateway, self._key, self._clock)
@@ -127,7 +129,8 @@ class Releaser:
             self._clock,
             self._on_end,
         )
-        handlers = {"status": self._status, **self._desk.handlers, **self._ledger.handlers}
+        erasure = EraseDesk(store, self._judge, self._footage, self._desk.withdraw, self._clock)
+        handlers = {"status": self._status, **self._desk.handlers, **self._ledger.handlers, **erasure.handlers}
         self._control = ControlServer(config.control_path("releaser"), handlers, stop)
 
     def run(self) -> None:
@@ -189,6 +192,9 @@ class Releaser:
         hours = self._config.uplink.upload_hours
         local = datetime.fromtimestamp(self._clock.utc() // SECOND_NS, ZoneInfo(self._config.gateway.time_zone))
         return not hours or any(each.contains(local.hour * 60 + local.minute) for each in hours)
+
+    def _wanted_news(self) -> frozenset[Occasion]:
+        return occasions(self._standing.household(self._clock.utc()))
 
     # What happens to requests
 
@@ -320,15 +326,13 @@ def _broker_settings(config: Config, enrolment: Enrolment, identity: TlsIdentity
     )
 
 
-def _make_messenger(config: Config, standing: Standing, stop: threading.Event) -> Messenger:
+def _make_messenger(config: Config, stop: threading.Event) -> Messenger:
     known = load_services(config.credentials_file.with_name("notify.yaml"))
     missing = [name for name in config.notify.services if name not in known]
     if missing:
         log.error("services are not in notify.yaml and are left out: %s", ", ".join(missing))
-    policy = standing.load_policy()
-    wanted = GlobalTerms().notify if policy is None else policy.house.notify
     services = {name: known[name] for name in config.notify.services if name in known}
-    return Messenger(services, frozenset(wanted), stop)
+    return Messenger(services, frozenset(Occasion), stop)
 
 
 def _cell(config: Config) -> str:

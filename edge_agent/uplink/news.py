@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from edge_agent import jws
 from edge_agent.consent.household import Household
+from edge_agent.consent.policy import Occasion
 from edge_agent.consent.verdict import Ask, Denial, Grant, Verdict
 from edge_agent.units import DAY_NS, SECOND_NS, UtcNs
 from edge_agent.uplink.envelope import TYP as REQUEST_TYP
@@ -34,12 +35,16 @@ class News:
     """Tells the owner.
 
     Args:
-        tell: Takes notices; ``Messenger.tell``.
+        send: Takes notices; ``Messenger.tell``.
+        wanted: What the owner wants to be told of, by the terms that count now.
         time_zone: In which moments are said.
     """
 
-    def __init__(self, tell: Callable[[Notice], object], time_zone: ZoneInfo) -> None:
-        self._tell = tell
+    def __init__(
+        self, send: Callable[[Notice], object], wanted: Callable[[], frozenset[Occasion]], time_zone: ZoneInfo
+    ) -> None:
+        self._send = send
+        self._wanted = wanted
         self._time_zone = time_zone
         self._warned: set[tuple[str, int, int]] = set()
 
@@ -77,6 +82,10 @@ class News:
             self._warned.add((what, end, due))
             log.warning("ends soon what=%s days=%d", what, days)
             self._tell(expiry_notice(what, days))
+
+    def _tell(self, notice: Notice) -> None:
+        if notice.occasion in self._wanted():
+            self._send(notice)
 
     def _say(self, moment: UtcNs) -> str:
         return datetime.fromtimestamp(moment // SECOND_NS, self._time_zone).strftime("%Y-%m-%d %H:%M")
