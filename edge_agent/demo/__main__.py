@@ -13,6 +13,7 @@ from typing import Never
 
 from edge_agent.demo.scenario import RECORD_S, run
 from edge_agent.errors import EdgeAgentError, UnavailableError
+from edge_agent.rtcc.receive import KEEP_FREE_BYTES
 
 _DESCRIPTION = """\
 Shows the whole path on this machine, on loopback alone and without root: two simulated cameras are recorded into
@@ -22,8 +23,8 @@ Ends with 0 only if every step had the outcome named. Ctrl-C leaves nothing runn
 _MIN_RECORD_S = 15
 _MAX_FOLDER_BYTES = 107 - len("/home/run/recorder.sock")
 """Unix sockets lie in the folder, and the kernel takes no longer paths for them."""
-_NEEDED_BYTES = 300 << 20
-"""Two rings of 64 MiB, the clip and its copies, and some room."""
+_NEEDED_BYTES = KEEP_FREE_BYTES + (300 << 20)
+"""Two rings of 64 MiB, the clip and its copies, and what the RTCC's receiver insists on leaving free."""
 
 
 def main() -> int:
@@ -73,7 +74,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> Never:
 
 
 def _make_folder(wanted: Path | None) -> Path:
-    """Make the folder that keeps everything.
+    """Make the folder that keeps everything: the one that is wanted, else a new one where there is room for it.
 
     Raises:
         UnavailableError: It is there already, cannot be made, or is too deep or too small for what goes into it.
@@ -84,21 +85,23 @@ def _make_folder(wanted: Path | None) -> Path:
             folder = wanted.absolute()
             folder.mkdir(mode=0o700, parents=True)
         else:
-            base = tempfile.gettempdir()
-            if len(os.fsencode(base)) > _MAX_FOLDER_BYTES - 32:
-                base = "/tmp"  # noqa: S108 - mkdtemp makes it ours
+            # A /tmp in memory may be small.
+            bases = (tempfile.gettempdir(), "/tmp", "/var/tmp")  # noqa: S108 - mkdtemp makes it ours
+            base = next((base for base in bases if not _what_is_wrong(base + "/edge-agent-demo-########")), bases[0])
             folder = Path(tempfile.mkdtemp(prefix="edge-agent-demo-", dir=base))
+        if wrong := _what_is_wrong(str(folder)):
+            folder.rmdir()
+            raise UnavailableError(f"{folder}: {wrong}", hint)
     except OSError as error:
         raise UnavailableError(f"the folder cannot be made: {error}", hint) from error
-    wrong = ""
-    if len(os.fsencode(folder)) > _MAX_FOLDER_BYTES:
-        wrong = f"its path is too long for Unix sockets: at most {_MAX_FOLDER_BYTES} bytes"
-    elif (free := shutil.disk_usage(folder).free) < _NEEDED_BYTES:
-        wrong = f"only {free >> 20} MiB are free, {_NEEDED_BYTES >> 20} are needed"
-    if wrong:
-        folder.rmdir()
-        raise UnavailableError(f"{folder}: {wrong}", hint)
     return folder
+
+
+def _what_is_wrong(folder: str) -> str:
+    if len(os.fsencode(folder)) > _MAX_FOLDER_BYTES:
+        return f"its path is too long for Unix sockets: at most {_MAX_FOLDER_BYTES} bytes"
+    free = shutil.disk_usage(os.path.dirname(folder)).free
+    return f"only {free >> 20} MiB are free, {_NEEDED_BYTES >> 20} are needed" if free < _NEEDED_BYTES else ""
 
 
 if __name__ == "__main__":
