@@ -158,7 +158,8 @@ def stream(
                 connection.sendall(line)
             else:
                 sent = socket.send_fds(connection, [line], [fd])
-                connection.sendall(line[sent:])
+                if sent < len(line):  # Sending nothing fails where the server has answered and closed already.
+                    connection.sendall(line[sent:])
             with connection.makefile("rb") as lines:
                 for answer_line in lines:
                     answer = cast("dict[str, Any]", json.loads(answer_line))
