@@ -17,6 +17,7 @@ from edge_agent.config import Config
 from edge_agent.consent.request import Quality
 from edge_agent.consent.verdict import CameraGrant
 from edge_agent.errors import RingError
+from edge_agent.units import Window
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,13 @@ class Footage:
         with self._lock:
             for camera, quality in self._config.rings():
                 self._holds.release(_hold_name(jti, camera.id, Quality(quality)))
+
+    def erase_holds(self, camera: str | None, windows: Collection[Window] | None) -> list[str]:
+        """Let go of every hold of a camera (None: of all) that may hold anything of the windows (None: of any)."""
+        with self._lock:
+            if windows is None:
+                return self._holds.erase(None, camera)
+            return [name for window in windows for name in self._holds.erase(window, camera)]
 
     def keep_holds(self, jtis: Collection[str]) -> None:
         """Let go of everything that none of these requests holds; at start."""

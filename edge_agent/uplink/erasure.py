@@ -1,0 +1,111 @@
+"""What the releaser lets go when the owner erases footage: holds, staged bundles, releases under way.
+
+The rings themselves are the recorder's, which is told first: nothing of them can be held anew afterwards. Needs no
+signature, because it only takes away.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from edge_agent.clock import Clock
+from edge_agent.consent.verdict import Grant
+from edge_agent.control import Answer, Handler, Peer
+from edge_agent.errors import UsageError
+from edge_agent.units import UtcNs, Window
+from edge_agent.uplink import ledger
+from edge_agent.uplink.footage import Footage
+from edge_agent.uplink.judge import Judge
+from edge_agent.uplink.store import RequestState, Store, StoredRequest
+
+log = logging.getLogger(__name__)
+
+EVERY_CAMERA = "*"
+MAX_WINDOWS = 8192
+"""The most blocks that one erasure names; a ring of the program's own making has half as many."""
+_CODE = "owner-cancelled"
+
+
+class EraseDesk:
+    """The handler of ``erase``.
+
+    Args:
+        store: Requests under way, and the ledger.
+        judge: Says what of a request is granted now.
+        footage: Holds.
+        withdraw: Ends a granted request with a reason code, its staged bytes included (``OwnerDesk.withdraw``).
+        clock: The moment of each command.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        judge: Judge,
+        footage: Footage,
+        withdraw: Callable[[StoredRequest, str], bool],
+        clock: Clock,
+    ) -> None:
+        self._store, self._judge, self._footage = store, judge, footage
+        self._withdraw, self._clock = withdraw, clock
+
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        """What the control socket is given."""
+        return {"erase": self._erase}
+
+    def _erase(self, members: Mapping[str, Any], peer: Peer) -> Answer:
+        camera = str(members.get("camera", EVERY_CAMERA))[:32]
+        windows = _parse_windows(members.get("windows"))
+        now = self._clock.utc()
+        holds = self._footage.erase_holds(None if camera == EVERY_CAMERA else camera, windows)
+        stopped = [request.jti for request in self._under_way(camera, windows, now) if self._withdraw(request, _CODE)]
+        entry = {
+            "what": "footage erased",
+            "camera": camera,
+            "windows": ["all"] if windows is None else [str(window) for window in windows],
+            "holds": len(holds),
+            "stopped": stopped,
+        }
+        with self._store.transaction() as connection:
+            ledger.append(connection, "erase", entry, now)
+        log.warning("footage erased camera=%s holds=%d stopped=%d uid=%d", camera, len(holds), len(stopped), peer.uid)
+        return {"holds": len(holds), "stopped": stopped}
+
+    def _under_way(self, camera: str, windows: Sequence[Window] | None, now: UtcNs) -> list[StoredRequest]:
+        """Return the requests whose bundle holds, or may be getting at this moment, anything of what was erased."""
+        states = (RequestState.GRANTED, RequestState.UPLOADING)
+        requests = {request.id: request for request in self._store.list_requests(states)}
+        requests |= {each: self._store.read_request(each) for each in self._store.list_waiting_keys()}
+        return [request for request in requests.values() if self._touches(request, camera, windows, now)]
+
+    def _touches(self, request: StoredRequest, camera: str, windows: Sequence[Window] | None, now: UtcNs) -> bool:
+        verdict = self._judge.decide_again(request, now)
+        if not isinstance(verdict, Grant):
+            return True  # It may not go on as it is, whatever was erased.
+        return any(
+            windows is None or any(mine.intersect(window) for mine in each.windows for window in windows)
+            for each in verdict.cameras
+            if camera in (EVERY_CAMERA, each.camera)
+        )
+
+
+def _parse_windows(found: object) -> tuple[Window, ...] | None:
+    if found is None:
+        return None
+    try:
+        if not isinstance(found, list) or len(found) > MAX_WINDOWS:
+            raise UsageError("windows is not a list, or too long")
+        return _join([Window.parse(each["start"], each["end"]) for each in found])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"not a window: {error}") from error
+
+
+def _join(windows: Sequence[Window]) -> tuple[Window, ...]:
+    """Return the same spans as few windows: those that overlap or adjoin are one."""
+    joined: list[Window] = []
+    for window in sorted(windows):
+        if joined and window.start <= joined[-1].end:
+            joined[-1] = Window(joined[-1].start, UtcNs(max(joined[-1].end, window.end)))
+        else:
+            joined.append(window)
+    return tuple(joined)
