@@ -66,6 +66,12 @@ class RingBusyError(RingError):
     exit_code = os.EX_TEMPFAIL
 
 
+class RingPreparingError(RingError):
+    """The ring is being made, moved or resized, and will be there later."""
+
+    exit_code = os.EX_TEMPFAIL
+
+
 class DurabilityError(RingError):
     """A write or a sync failed; what it covered must be taken as lost (FORMAT 7.5)."""
 

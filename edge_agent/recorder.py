@@ -4,7 +4,6 @@ Owns the wiring and the status file. Holds the vault's public key and its own si
 opens footage, and never talk to anything but cameras.
 """
 
-import ctypes
 import fcntl
 import json
 import logging
@@ -13,11 +12,11 @@ import secrets
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from edge_agent.buffer.ring import create_ring
-from edge_agent.buffer.writer import RingWriter
+from edge_agent.buffer.writer import ErasedBlock
 from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.events import EventGate
 from edge_agent.capture.listener import EventListener
@@ -29,9 +28,12 @@ from edge_agent.clock import Clock, SystemClock, read_boot_id, read_build_time
 from edge_agent.config import Camera, Config, Quality, load_config
 from edge_agent.control import ControlServer, Peer
 from edge_agent.credentials import Login, find_login, load_logins
-from edge_agent.errors import ConfigError, RingBusyError, UsageError
+from edge_agent.errors import ConfigError, EdgeAgentError, RingBusyError, UsageError
 from edge_agent.keys import KeyStore
 from edge_agent.pauses import ALL, Pauses, verify_resume
+from edge_agent.process import harden
+from edge_agent.ring_opening import RingOpener
+from edge_agent.ring_pins import RingPins
 from edge_agent.ring_sink import RingSink
 from edge_agent.systemd_notify import Notifier
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
@@ -39,10 +41,9 @@ from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
 log = logging.getLogger(__name__)
 
 STATUS_EVERY_NS = 2 * SECOND_NS
-_POLL_S = 0.1
+_POLL_S = 0.25
 _JOIN_S = 1.2
 _CLOSE_S = 0.6
-_PR_SET_DUMPABLE = 4
 
 
 class _Stream:
@@ -75,9 +76,11 @@ class Recorder:
         self._gates: dict[str, EventGate] = {}
         self._pauses = Pauses(config.recorder_state_dir / "pauses.json")
         keys = KeyStore(config.state_dir, "recorder")
-        self._recorder_key = keys.load_private("recorder")
-        self._vault_public = keys.load_public("vault")
         self._keys = keys
+        pins = RingPins(config.recorder_state_dir / "rings.json")
+        self._rings = RingOpener(
+            config, keys.load_public("vault"), keys.load_private("recorder"), clock, self._boot_id, pins, self._stop
+        )
 
     def stop(self) -> None:
         """Ask the recorder to end; from any thread or signal handler."""
@@ -130,7 +133,7 @@ class Recorder:
 
     def _start_stream(self, camera: Camera, quality: Quality) -> None:
         name = f"{camera.id}.{quality}"
-        sink = RingSink(name, lambda: self._open_writer(camera, quality), self._clock)
+        sink = RingSink(name, partial(self._rings.open, camera, quality), self._clock)
         gate = self._gates.get(camera.id)
         thread = CameraThread(
             name,
@@ -175,28 +178,6 @@ class Recorder:
 
     def _firing(self, gate: EventGate, for_ns: int) -> Callable[[], None]:
         return lambda: log.info("event recorded=%s", gate.fire(self._clock.boot(), for_ns))
-
-    def _open_writer(self, camera: Camera, quality: Quality) -> RingWriter:
-        path = self._config.ring_path(camera.id, quality)
-        if not path.exists():
-            create_ring(
-                path,
-                camera=camera.id,
-                quality=quality,
-                size_bytes=self._config.ring_size_bytes(camera, quality),
-                recorder_key=self._recorder_key,
-                block_size=self._config.buffer.block_size_bytes,
-                now=self._clock.utc(),
-            )
-        return RingWriter.open(
-            path,
-            vault_public=self._vault_public,
-            recorder_key=self._recorder_key,
-            clock=self._clock,
-            boot_id=self._boot_id,
-            sync_every_ns=self._config.buffer.sync_every_ns,
-            keep_for_ns=self._config.keep_for_ns(camera),
-        )
 
     def _resolver(self, camera: Camera, quality: Quality) -> Callable[[], Endpoint]:
         def resolve() -> Endpoint:
@@ -256,6 +237,7 @@ class Recorder:
         return {
             "status": lambda *_: self.status(),
             "erase": self._erase,
+            "accept-ring": self._accept_ring,
             "confirm-clock": self._confirm_clock,
             "pause": self._pause,
             "order": self._order,
@@ -272,12 +254,51 @@ class Recorder:
             window = Window.parse(request["start"], request["end"]) if "start" in request else None
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"not a window: {error}") from error
-        erased = {}
-        for name, stream in self._chosen(request.get("camera", "*")):
-            blocks = stream.sink.erase(window)
-            erased[name] = [{"block": b.seq, "window": str(b.window) if b.window else None} for b in blocks]
-            log.info("erased stream=%s blocks=%d uid=%d", name, len(blocks), peer.uid)
-        return {"erased": erased}
+        camera = request.get("camera", "*")
+        erased, failed = {}, {}
+        for name, erase in self._erasers(camera):
+            try:
+                blocks = erase(window)
+            except (EdgeAgentError, OSError) as error:
+                log.error("not erased stream=%s: %s", name, error)
+                failed[name] = str(error)
+                continue
+            erased[name] = [_describe_erased(block) for block in blocks]
+            log.warning("erased stream=%s blocks=%d uid=%d", name, len(blocks), peer.uid)
+        return {"erased": erased, "failed": failed}
+
+    def _erasers(self, camera: object) -> list[tuple[str, Callable[[Window | None], list[ErasedBlock]]]]:
+        """Return what erases each chosen ring: its stream, or a writer of its own where the camera is switched off."""
+        chosen: list[tuple[str, Callable[[Window | None], list[ErasedBlock]]]]
+        chosen = [(n, s.sink.erase) for n, s in self._streams.items() if camera in ("*", n.rpartition(".")[0])]
+        for each in self._config.cameras:
+            if not each.enabled and camera in ("*", each.id):
+                for quality in each.qualities:
+                    if self._config.ring_path(each.id, quality).exists():
+                        chosen.append((f"{each.id}.{quality}", partial(self._erase_idle, each, quality)))
+        if not chosen:
+            raise UsageError(f"no such camera: {str(camera)[:40]!r}")
+        return chosen
+
+    def _erase_idle(self, camera: Camera, quality: Quality, window: Window | None) -> list[ErasedBlock]:
+        writer = self._rings.open(camera, quality)
+        try:
+            return writer.erase(window)
+        finally:
+            writer.close()
+
+    def _accept_ring(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
+        chosen = [(n, s) for n, s in self._streams.items() if request.get("ring") in ("*", n)]
+        if not chosen:
+            raise UsageError(f"no such ring: {str(request.get('ring'))[:40]!r}")
+        storage = {}
+        for name, stream in chosen:
+            if stream.sink.error:
+                log.warning("ring accepted stream=%s uid=%d", name, peer.uid)
+                self._rings.accept(name)
+                stream.sink.retry()
+            storage[name] = stream.sink.error or "ok"
+        return {"storage": storage}
 
     def _pause(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
         camera = str(request.get("camera", ALL))
@@ -326,6 +347,12 @@ def _trust_of(camera: Camera, url: str, folder: Path) -> Trust | None:
     return Trust(camera.tls.ca_file)
 
 
+def _describe_erased(block: ErasedBlock) -> dict[str, Any]:
+    window = block.window
+    span = None if window is None else {"start": encode_rfc3339(window.start), "end": encode_rfc3339(window.end)}
+    return {"block": block.seq, "window": span}
+
+
 def _status_of(stream: _Stream) -> dict[str, Any]:
     facts = {**stream.thread.status.snapshot(), **stream.sink.facts()}
     facts["since"] = encode_rfc3339(UtcNs(facts["since"]))
@@ -347,14 +374,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     draft.rename(path)
 
 
-def forbid_dumps() -> None:
-    """Keep this process's memory out of core files and away from other processes of the same user."""
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
 def main(config_path: Path) -> int:
     """Run the recorder until SIGTERM or SIGINT; returns the exit code."""
-    forbid_dumps()
+    harden()
     config = load_config(config_path)
     clock = SystemClock(read_build_time(), trust_wall_clock=config.clock.trust == "wall-clock")
     recorder = Recorder(config, load_logins(config.credentials_file), clock, Notifier())

@@ -15,7 +15,7 @@ from edge_agent.buffer.format import FLAG_CONTINUES, Kind
 from edge_agent.buffer.writer import Draft, ErasedBlock, RingWriter
 from edge_agent.capture.records import ClockNote, Gap, Gop, RunInfo
 from edge_agent.clock import Clock
-from edge_agent.errors import RecordTooLargeError, RingError, UnavailableError
+from edge_agent.errors import RecordTooLargeError, RingError, RingPreparingError, UnavailableError
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window
 
 log = logging.getLogger(__name__)
@@ -95,6 +95,12 @@ class RingSink:
         """
         with self._lock:
             return self._demand().erase(window)
+
+    def retry(self) -> None:
+        """Try at once to open a ring that failed: what was wrong may be mended."""
+        with self._lock:
+            if self._writer is None and not self._is_closed:
+                self._reopen()
 
     def confirm_clock(self) -> None:
         """Let retention follow the wall clock as it is now."""
@@ -201,6 +207,13 @@ class RingSink:
     def _reopen(self) -> None:
         try:
             self._writer = self._open_writer()
+        except RingPreparingError as error:
+            self._error, self._retry_at = str(error), MonoNs(self._clock.boot() + SECOND_NS)
+            return
+        except (RingError, OSError) as error:
+            self._fail(error)
+            return
+        try:
             if self._last_run is not None:
                 self._writer.append(self._last_run)
         except (RingError, OSError) as error:

@@ -34,7 +34,7 @@ class MoveInfo:
     blocks_left_behind: int
 
 
-def needs_move(path: Path, size_bytes: int) -> bool:
+def needs_move(path: Path, size_bytes: int, block_bytes: int | None = None) -> bool:
     """Tell whether a ring has another size than is wanted, or a move of it was interrupted."""
     if path.with_name(path.name + _SUFFIX).exists():
         return True
@@ -43,13 +43,17 @@ def needs_move(path: Path, size_bytes: int) -> bool:
         superblock = read_superblock(disk).superblock
     finally:
         disk.close()
-    return superblock.state is State.MOVING or _plan(superblock, size_bytes).blocks != superblock.blocks
+    if superblock.state is State.EXCERPT:
+        return False  # No ring to record to: the writer says so.
+    return superblock.state is State.MOVING or _plan(superblock, size_bytes, block_bytes).blocks != superblock.blocks
 
 
-def _plan(superblock: Superblock, size_bytes: int) -> Superblock:
+def _plan(superblock: Superblock, size_bytes: int, wanted_block_bytes: int | None) -> Superblock:
     """Lay the same ring out anew: blocks never smaller than before, because they are copied whole."""
     block_bytes = superblock.block_bytes
-    if block_bytes >= choose_block_bytes(0):
+    if wanted_block_bytes is not None:
+        block_bytes = max(block_bytes, wanted_block_bytes)
+    elif block_bytes >= choose_block_bytes(0):
         block_bytes = max(block_bytes, choose_block_bytes(size_bytes))
     blocks = min((size_bytes - SUPERBLOCK_COPIES * PAGE_BYTES) // (block_bytes + PAGE_BYTES), MAX_BLOCKS)
     if blocks < MIN_BLOCKS:
@@ -69,6 +73,7 @@ def move_ring(
     *,
     size_bytes: int,
     recorder_key: Ed25519PrivateKey,
+    block_bytes: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> MoveInfo:
     """Move a ring to another place, another size, or both; call it again after a kill and it goes on.
@@ -81,6 +86,7 @@ def move_ring(
         target: Where it goes; may be ``source``.
         size_bytes: Upper bound of the new file's length.
         recorder_key: Signs the new superblock.
+        block_bytes: Size of a block where the configuration names one; None lets the ring choose.
         progress: Called with blocks done and blocks in all.
 
     Raises:
@@ -92,7 +98,11 @@ def move_ring(
         raise RingError(f"ring to be moved is gone: path={source}", hint=f"Its newest blocks are in {making}.")
     old = FileDisk.open(source, writable=True)
     try:
-        info = _fill(old, source, making, size_bytes, recorder_key, progress)
+        info = _fill(old, source, making, (size_bytes, block_bytes), recorder_key, progress)
+        # The superblocks stay: a kill from here on finds an empty source, and the whole ring in the target.
+        superblock = read_superblock(old).superblock
+        old.pwrite(bytes(superblock.blocks * PAGE_BYTES), SUPERBLOCK_COPIES * PAGE_BYTES)
+        old.fdatasync()
     finally:
         old.close()
     making.rename(target)
@@ -108,14 +118,14 @@ def _fill(
     old: FileDisk,
     source: Path,
     making: Path,
-    size_bytes: int,
+    sizes: tuple[int, int | None],
     recorder_key: Ed25519PrivateKey,
     progress: Callable[[int, int], None] | None,
 ) -> MoveInfo:
     superblock = read_superblock(old).superblock
     if superblock.recorder_public != recorder_key.public_key().public_bytes_raw():
         raise RingError(f"ring was made with another recorder key: ring={old.name}")
-    planned = _plan(superblock, size_bytes)
+    planned = _plan(superblock, *sizes)
     if not making.exists():
         make_file(making, planned, sign_superblock(planned, recorder_key), None, reserve=False)
     new = FileDisk.open(making, writable=True)

@@ -336,7 +336,7 @@ class RingWriter:
         if ring_id is not None and ring_id != superblock.ring_id:
             raise RingError(
                 f"another ring lies at this path: ring={name} id={superblock.ring_id.hex()} expected={ring_id.hex()}",
-                hint="Is another disk mounted here? Mount the right one, or move this file away for a new ring.",
+                hint="Is another disk mounted here? Mount the right one, or take this one: edge-agent ring accept",
             )
         if superblock.recorder_public != self._recorder.public_key().public_bytes_raw():
             raise RingError(

@@ -14,15 +14,17 @@ if TYPE_CHECKING:
     from edge_agent.terminal import Progress
 
 _DESCRIPTION = """\
-A ring is the encrypted file of one camera. Nothing here opens footage.
+A ring is the encrypted file of one camera. Nothing here opens footage; only `accept` changes anything.
 
   edge-agent ring ls                  footage and gaps of every camera, days by hours
   edge-agent ring ls door --json      the same for a script
   edge-agent ring check               every byte of every ring: checksums, signatures, chain
   edge-agent ring check copy.ring     a copied file; needs no key
   edge-agent ring dump door           header pages and record headers as JSON lines
+  edge-agent ring accept door         take the ring that is there, or a new one: after a change of disk
 """
 _MOST_DAYS = 14
+_ACCEPT_S = 30.0
 _FULL, _MOST, _SOME, _NONE, _ERASED = range(5)
 _GLYPHS = {"utf-8": "█▓░·×", "ascii": "#=-.x"}
 
@@ -40,6 +42,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "ls": "a timeline of footage, gaps and their reasons",
         "check": "check every byte; exit code 74 where something is wrong",
         "dump": "print header pages and record headers as JSON lines; needs no key",
+        "accept": "where the recorder misses a ring or finds another one at its path: take what is there, or make one",
     }.items():
         each = verbs.add_parser(verb, help=text, description=text)
         each.add_argument(
@@ -53,9 +56,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out one verb; nothing is written."""
+    """Carry out one verb; only ``accept`` changes anything."""
     if args.verb == "ls":
         return _list(args)
+    if args.verb == "accept":
+        return _accept(args)
     if args.verb == "check":
         return _check(args)
     return _dump(args)
@@ -208,6 +213,28 @@ def _words(duration_ns: int) -> str:
         return f"{duration_ns // SECOND_NS} s"
     minutes = duration_ns // MINUTE_NS
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _accept(args: argparse.Namespace) -> int:
+    import os
+
+    from edge_agent.config import load_config
+    from edge_agent.control import call
+    from edge_agent.terminal import print_json
+
+    config = load_config(args.config)
+    storage: dict[str, str] = {}
+    for name in [ring for ring, _ in _find_rings(args, config)]:
+        storage |= call(config.control_path("recorder"), "accept-ring", timeout_s=_ACCEPT_S, ring=name)["storage"]
+    if args.json:
+        print_json(storage)
+    else:
+        for name, state in sorted(storage.items()):
+            print(f"{name}: {state}")
+        print(
+            "A consent is for the rings that it names: after a change the owner signs again (edge-agent consent sign)"
+        )
+    return 0 if all(state == "ok" for state in storage.values()) else os.EX_IOERR
 
 
 def _check(args: argparse.Namespace) -> int:

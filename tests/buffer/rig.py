@@ -4,13 +4,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from edge_agent.buffer.disk import Disk
 from edge_agent.buffer.format import Kind, Superblock
-from edge_agent.buffer.reader import RingReader
+from edge_agent.buffer.reader import Loss, RingReader, StoredRecord
 from edge_agent.buffer.ring import create_ring
 from edge_agent.buffer.writer import Draft, RingWriter
 from edge_agent.clock import ClockState
@@ -89,7 +90,7 @@ class Rig:
     def writer_on(self, disk: Disk, **options: object) -> RingWriter:
         return RingWriter(disk, **self._writing(options))
 
-    def _writing(self, options: dict[str, object]) -> dict:
+    def _writing(self, options: dict[str, object]) -> dict[str, Any]:
         return {
             "vault_public": self.keys.vault.public_key(),
             "recorder_key": self.keys.recorder,
@@ -178,5 +179,5 @@ def make_order(window: Window, camera: str = "door") -> ExportOrder:
     return ExportOrder("o", camera, Quality.MAIN, window, "t", window.start)
 
 
-def read_all(reader: RingReader, *windows: Window, on_loss: Callable | None = None) -> list:
+def read_all(reader: RingReader, *windows: Window, on_loss: Callable[[Loss], None] | None = None) -> list[StoredRecord]:
     return list(reader.read(make_grant(*windows), "door", on_loss=on_loss))

@@ -1,0 +1,231 @@
+"""From a stream's name to its open ring: the pinned one, in the size and at the path of the configuration.
+
+Owns what comes before ``RingWriter.open``: a ring is made, moved or resized first, each in a thread of its own, so that
+the other cameras go on meanwhile. A kill leaves it to the next start to go on. Must never make a ring where the
+pinned one is only out of sight.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+
+from edge_agent.buffer.disk import FileDisk
+from edge_agent.buffer.resize import move_ring, needs_move
+from edge_agent.buffer.ring import create_ring, read_superblock, wipe_ring
+from edge_agent.buffer.writer import RingWriter
+from edge_agent.clock import Clock
+from edge_agent.config import Camera, Config, Quality
+from edge_agent.errors import EdgeAgentError, RingError, RingPreparingError
+from edge_agent.ring_pins import Pin, RingPins
+from edge_agent.units import SECOND_NS, MonoNs
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE_S = 0.5
+"""How long an opening waits for what is usually instant: making a ring where the file system can reserve space."""
+_TELL_EVERY_NS = 30 * SECOND_NS
+
+
+class RingOpener:
+    """Opens the rings of a configuration. Any thread, but one at a time for each ring.
+
+    Args:
+        config: Sizes and places.
+        vault_public: Block keys are sealed to it.
+        recorder_key: Signs superblocks and header pages.
+        clock: The gateway's clocks.
+        boot_id: The kernel's id of this boot.
+        pins: Which ring belongs to which stream.
+        stop: Ends what takes long; it goes on at the next start.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        vault_public: X25519PublicKey,
+        recorder_key: Ed25519PrivateKey,
+        clock: Clock,
+        boot_id: bytes,
+        pins: RingPins,
+        stop: threading.Event,
+    ) -> None:
+        self._config, self._vault_public, self._recorder_key = config, vault_public, recorder_key
+        self._clock, self._boot_id, self._pins, self._stop = clock, boot_id, pins, stop
+        self._preparations: dict[str, _Preparation] = {}
+
+    def open(self, camera: Camera, quality: Quality) -> RingWriter:
+        """Open a ring for writing, and make, move or resize it first where that is due.
+
+        Raises:
+            RingPreparingError: That takes a while; ask again.
+            RingError: Another ring lies there, none does, or it cannot be opened; message and hint say what to do.
+        """
+        name = f"{camera.id}.{quality}"
+        path, pin = self._config.ring_path(camera.id, quality), self._pins.find(name)
+        self._prepare(name, camera, quality, path, pin)
+        writer = RingWriter.open(
+            path,
+            vault_public=self._vault_public,
+            recorder_key=self._recorder_key,
+            clock=self._clock,
+            boot_id=self._boot_id,
+            sync_every_ns=self._config.buffer.sync_every_ns,
+            keep_for_ns=self._config.keep_for_ns(camera),
+            ring_id=pin.ring_id if pin is not None else None,
+        )
+        try:
+            if pin is not None and pin.path != path:
+                _drop_copy(pin.path, pin.ring_id)
+            self._pins.remember(name, Pin(writer.superblock.ring_id, path))
+        except BaseException:
+            writer.close()
+            raise
+        return writer
+
+    def accept(self, name: str) -> None:
+        """Forget which ring belonged to a stream: the owner means the one that is there, or a new one."""
+        self._pins.forget(name)
+
+    def _prepare(self, name: str, camera: Camera, quality: Quality, path: Path, pin: Pin | None) -> None:
+        preparation = self._preparations.get(name)
+        if preparation is None:
+            work = self._find_work(name, camera, quality, path, pin)
+            if work is None:
+                return
+            preparation = self._preparations[name] = _Preparation(name, work, self._clock, self._stop)
+        if not preparation.wait(_AT_ONCE_S):
+            raise RingPreparingError(preparation.describe())
+        del self._preparations[name]
+        if preparation.error is not None:
+            raise preparation.error
+
+    def _find_work(
+        self, name: str, camera: Camera, quality: Quality, path: Path, pin: Pin | None
+    ) -> "Callable[[Callable[[int, int], None]], object] | None":
+        size_bytes = self._config.ring_size_bytes(camera, quality)
+        block_bytes = self._config.buffer.block_size_bytes
+        source = path
+        if pin is not None and pin.path != path and pin.path.exists() and not path.exists():
+            source = pin.path
+        if source.exists():
+            if pin is not None:
+                _check_id(source, pin.ring_id)
+            if source == path and not needs_move(path, size_bytes, block_bytes):
+                return None
+            log.warning("ring is moved stream=%s from=%s to=%s bytes=%d", name, source, path, size_bytes)
+            return partial(
+                _move, source, path, size_bytes=size_bytes, block_bytes=block_bytes, recorder_key=self._recorder_key
+            )
+        if pin is not None:
+            raise RingError(
+                f"ring is not there: path={path} expected={pin.ring_id.hex()}",
+                hint=f"Is its disk mounted? Where it is gone for good, begin a new one: edge-agent ring accept {name}",
+            )
+        return lambda progress: create_ring(
+            path,
+            camera=camera.id,
+            quality=quality,
+            size_bytes=size_bytes,
+            recorder_key=self._recorder_key,
+            block_size=block_bytes,
+            now=self._clock.utc(),
+            progress=progress,
+        )
+
+
+def _move(
+    source: Path,
+    target: Path,
+    progress: Callable[[int, int], None],
+    *,
+    size_bytes: int,
+    block_bytes: int | None,
+    recorder_key: Ed25519PrivateKey,
+) -> None:
+    move_ring(
+        source,
+        target,
+        size_bytes=size_bytes,
+        block_bytes=block_bytes,
+        recorder_key=recorder_key,
+        progress=progress,
+    )
+
+
+def _check_id(path: Path, ring_id: bytes) -> None:
+    """Refuse another ring before anything of it is changed."""
+    disk = FileDisk.open(path)
+    try:
+        found = read_superblock(disk).superblock
+    finally:
+        disk.close()
+    if found.ring_id != ring_id:
+        raise RingError(
+            f"another ring lies at this path: path={path} id={found.ring_id.hex()} expected={ring_id.hex()}",
+            hint="Is another disk mounted here? Mount the right one, or take this one: "
+            f"edge-agent ring accept {found.camera}.{found.quality}",
+        )
+
+
+def _drop_copy(path: Path, ring_id: bytes) -> None:
+    """Destroy what a kill left of a ring at the place that it was moved from."""
+    try:
+        _check_id(path, ring_id)
+    except RingError:
+        return
+    wipe_ring(path)
+
+
+class _StoppedError(Exception):
+    """The process ends; the next start goes on."""
+
+
+class _Preparation:
+    """One piece of work that may take long, in a thread of its own."""
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[Callable[[int, int], None]], object],
+        clock: Clock,
+        stop: threading.Event,
+    ) -> None:
+        self.error: Exception | None = None
+        self._name, self._work, self._clock, self._stop = name, work, clock, stop
+        self._share = 0
+        self._tell_at = MonoNs(clock.boot() + _TELL_EVERY_NS)
+        self._thread = threading.Thread(target=self._run, name=f"prepare {name}")
+        self._thread.start()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the end; False where it is not reached."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def describe(self) -> str:
+        """Say how far it is."""
+        return f"ring is being prepared: {self._share} %"
+
+    def _run(self) -> None:
+        try:
+            self._work(self._tell)
+        except _StoppedError:
+            self.error = RingPreparingError("ring is not ready yet: the next start goes on with it")
+        except (EdgeAgentError, OSError) as error:
+            self.error = error
+        except Exception as error:
+            log.exception("ring cannot be prepared stream=%s", self._name)
+            self.error = RingError(f"ring cannot be prepared: {type(error).__name__}")
+
+    def _tell(self, done: int, total: int) -> None:
+        if self._stop.is_set():
+            raise _StoppedError
+        self._share = 100 * done // max(1, total)
+        if self._clock.boot() >= self._tell_at:
+            self._tell_at = MonoNs(self._clock.boot() + _TELL_EVERY_NS)
+            log.info("ring is being prepared stream=%s done=%d%%", self._name, self._share)

@@ -1,0 +1,76 @@
+"""Which ring belongs to which stream: the recorder's memory of ring ids, so that ids decide and not paths.
+
+Owns ``rings.json`` in the recorder's state folder. A disk that is not mounted, or another disk at the same path, is
+noticed by it; an owner who means another ring says so with ``edge-agent ring accept``.
+"""
+
+import json
+import logging
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.errors import RingError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The ring of one stream: its id, and where it was opened last."""
+
+    ring_id: bytes
+    path: Path
+
+
+class RingPins:
+    """The pins of all streams, by ``<camera>.<quality>``. Safe from any thread.
+
+    Args:
+        path: The file; where it is missing or unreadable, the rings that are found now are pinned.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._pins: dict[str, Pin] = {}
+        try:
+            found = json.loads(path.read_text())
+            self._pins = {
+                str(name): Pin(bytes.fromhex(pin["ring_id"]), Path(pin["path"])) for name, pin in found.items()
+            }
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+            log.error("memory of rings cannot be read; the rings that are there now are remembered path=%s", path)
+
+    def find(self, name: str) -> Pin | None:
+        """Return the pin of a stream, or None where none was opened yet."""
+        with self._lock:
+            return self._pins.get(name)
+
+    def remember(self, name: str, pin: Pin) -> None:
+        """Pin a stream's ring; durable on return. RingError where it cannot be saved."""
+        with self._lock:
+            if self._pins.get(name) != pin:
+                self._pins[name] = pin
+                self._save()
+
+    def forget(self, name: str) -> None:
+        """Take whatever ring is at the stream's path from now on, or make one."""
+        with self._lock:
+            if self._pins.pop(name, None) is not None:
+                self._save()
+
+    def _save(self) -> None:
+        draft = self._path.with_name(self._path.name + ".new")
+        pins = {name: {"ring_id": pin.ring_id.hex(), "path": str(pin.path)} for name, pin in self._pins.items()}
+        try:
+            with draft.open("w") as file:
+                json.dump(pins, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.rename(self._path)
+        except OSError as error:
+            raise RingError(f"ring ids cannot be saved: {self._path}: {error.strerror}") from error
