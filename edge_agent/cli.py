@@ -15,7 +15,7 @@ from edge_agent.errors import EdgeAgentError
 from edge_agent.terminal import print_error
 
 COMMANDS = (
-    "init", "enrol", "check", "daemon", "status", "consent", "requests", "stops", "ring", "ledger", "export",
+    "init", "enrol", "check", "daemon", "status", "consent", "requests", "stops", "ring", "ledger", "export", "erase",
 )  # fmt: skip
 """Modules of ``edge_agent.commands``, in the order of the help: first what an installation needs."""
 

@@ -1,0 +1,150 @@
+"""``edge-agent erase``: destroy own footage, for a camera, a span, or everything; no passphrase is needed."""
+
+import argparse
+import os
+from typing import TYPE_CHECKING, Any
+
+from edge_agent.commands.daemon import add_config
+
+if TYPE_CHECKING:
+    from edge_agent.config import Config
+
+_DESCRIPTION = """\
+Destroy footage for good, at once, without a passphrase: in the rings, in what is held for requests, and in what is
+being uploaded. Recording goes on. A release under way that holds any of it is withdrawn; the ledger tells that you
+erased, not what was to be seen.
+
+  edge-agent erase door                                  all footage of one camera
+  edge-agent erase door --from 2026-11-23T20:00:00Z --to 2026-11-23T20:05:00Z
+  edge-agent erase '*'                                   all footage of all cameras
+  sudo edge-agent erase --everything                     and the key that opens it, and the ring files
+
+A ring is erased in whole blocks of up to ten minutes: more than the span may go, and what went is printed.
+--everything stops both services, destroys the vault's key and every ring, makes a new key, and starts the services
+again. The rings are new ones then: the owner's consent is for the old ones and must be signed again.
+"""
+_TIMEOUT_S = 300.0
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "erase",
+        help="destroy footage for good",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("camera", nargs="?", metavar="CAMERA", help="a camera's id, or '*' for all")
+    parser.add_argument("--from", dest="start", metavar="TIME", help="RFC 3339, ending in Z [the oldest]")
+    parser.add_argument("--to", dest="end", metavar="TIME", help="[now]")
+    parser.add_argument("--everything", action="store_true", help="all of it, and the vault's key; as root")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    add_config(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Erase what was named; 74 where some of it could not be."""
+    from edge_agent.config import load_config
+    from edge_agent.errors import UsageError
+
+    config = load_config(args.config)
+    if args.everything == (args.camera is not None) or (args.everything and (args.start or args.end)):
+        raise UsageError("give a camera, '*' for all of them, or --everything")
+    if args.everything:
+        return _erase_everything(args, config)
+    if args.camera != "*" and config.find_camera(args.camera) is None:
+        known = ", ".join(camera.id for camera in config.cameras)
+        raise UsageError(f"no such camera: {args.camera} (known: {known})")
+    return _erase_footage(args, config)
+
+
+def _erase_footage(args: argparse.Namespace, config: "Config") -> int:
+    from edge_agent.control import call
+    from edge_agent.errors import UnavailableError
+    from edge_agent.terminal import print_json
+
+    window = _parse_window(args)
+    whose = "all cameras" if args.camera == "*" else args.camera
+    _ask(args, f"This destroys {'all footage' if window is None else 'the footage of that time'} of {whose}.")
+    # The rings first: what is held or built from now on can no longer contain any of it.
+    span = {} if window is None else window
+    told = call(config.control_path("recorder"), "erase", timeout_s=_TIMEOUT_S, camera=args.camera, **span)
+    blocks = [block for each in told["erased"].values() for block in each]
+    windows = None if window is None else [window, *(each["window"] for each in blocks if each["window"])]
+    answer: dict[str, Any] = {"erased": told["erased"], "failed": dict(told["failed"]), "holds": 0, "stopped": []}
+    if config.uplink.enrolment.exists():  # else there never was a releaser, and nothing is held or staged
+        try:
+            released = call(
+                config.control_path("releaser"), "erase", timeout_s=_TIMEOUT_S, camera=args.camera, windows=windows
+            )
+            answer |= {"holds": released["holds"], "stopped": released["stopped"]}
+        except UnavailableError as error:
+            answer["failed"]["holds and uploads"] = f"{error}; start the releaser and give the command again"
+    if args.json:
+        print_json(answer)
+    else:
+        _print(answer)
+    return os.EX_IOERR if answer["failed"] else 0
+
+
+def _parse_window(args: argparse.Namespace) -> "dict[str, str] | None":
+    from edge_agent.clock import SystemClock
+    from edge_agent.errors import UsageError
+    from edge_agent.units import UtcNs, Window, encode_rfc3339
+
+    if args.start is None and args.end is None:
+        return None
+    start = args.start or encode_rfc3339(UtcNs(0))
+    end = args.end or encode_rfc3339(SystemClock().utc())
+    try:
+        Window.parse(start, end)
+    except ValueError as error:
+        raise UsageError(f"--from, --to: {error}") from error
+    return {"start": start, "end": end}
+
+
+def _print(answer: "dict[str, Any]") -> None:
+    for name, blocks in sorted(answer["erased"].items()):
+        print(f"{name}: {len(blocks)} blocks erased")
+        for block in blocks:
+            span = block["window"]
+            print(f"  block {block['block']}: " + (f"{span['start']} to {span['end']}" if span else "no known time"))
+    print(f"holds let go: {answer['holds']}")
+    for jti in answer["stopped"]:
+        print(f"release withdrawn: {jti}")
+    for name, text in sorted(answer["failed"].items()):
+        print(f"NOT ERASED {name}: {text}")
+
+
+def _ask(args: argparse.Namespace, text: str) -> None:
+    from edge_agent.errors import UsageError
+
+    if args.yes:
+        return
+    try:
+        if input(f'{text} It cannot be undone. Type "erase" to go on: ').strip() == "erase":
+            return
+    except EOFError:
+        pass
+    raise UsageError("nothing was changed", "with --yes it does not ask")
+
+
+def _erase_everything(args: argparse.Namespace, config: "Config") -> int:
+    from edge_agent.commands.daemon import DEFAULT_CONFIG
+    from edge_agent.renewal import renew_vault
+    from edge_agent.terminal import print_json
+
+    _ask(args, "This destroys all footage of all cameras and the key that opens it.")
+    report = renew_vault(config, has_services=args.config == DEFAULT_CONFIG)
+    if args.json:
+        print_json({"destroyed": list(report.destroyed), "vault": report.vault, "restarted": report.restarted})
+        return 0
+    for path in report.destroyed:
+        print(f"destroyed: {path}")
+    print(f"new vault key: {report.vault}")
+    if not report.restarted:
+        print("Nothing is recorded now: start the gateway again (edge-agent run).")
+    print("The rings are new ones. Once they are there, the owner signs again: edge-agent consent sign")
+    return 0
