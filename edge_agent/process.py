@@ -1,9 +1,15 @@
 """What both processes do to themselves before anything else."""
 
 import ctypes
+import fcntl
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edge_agent.errors import ConfigError, RingBusyError
 
 _PR_SET_DUMPABLE = 4
 # glibc's mallopt. One heap per thread and blocks of a megabyte that are kept for later cost the recorder 35 MB at
@@ -20,6 +26,28 @@ def harden() -> None:
     if hasattr(libc, "mallopt"):  # another C library does without
         libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
         libc.mallopt(_M_ARENA_MAX, _ARENAS)
+
+
+@contextmanager
+def lock_folder(folder: Path, who: str) -> Iterator[None]:
+    """Hold the one lock of a process's state folder for the time of the block.
+
+    Raises:
+        RingBusyError: Another process of this kind works on it.
+        ConfigError: The folder cannot be made.
+    """
+    try:
+        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        file = (folder / "lock").open("w")
+    except OSError as error:
+        raise ConfigError(f"folder cannot be used: {folder}: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            hint = "`edge-agent status` shows it; one of each serves the whole gateway"
+            raise RingBusyError(f"another {who} runs on this state folder: {folder.parent}", hint) from None
+        yield
 
 
 def stop_on_signals() -> threading.Event:

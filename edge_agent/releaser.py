@@ -29,7 +29,7 @@ from edge_agent.enrolment import Enrolment, load_enrolment
 from edge_agent.errors import RingError
 from edge_agent.geo import geohash_encode
 from edge_agent.keys import KeyStore, thumbprint
-from edge_agent.process import harden, stop_on_signals
+from edge_agent.process import harden, lock_folder, stop_on_signals
 from edge_agent.systemd_notify import Notifier
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink import ledger
@@ -72,7 +72,7 @@ def main(config_path: Path) -> int:
     harden()
     stop = stop_on_signals()
     config = load_config(config_path)
-    with Store(config.store_path) as store:
+    with lock_folder(config.store_path.parent, "releaser"), Store(config.store_path) as store:
         releaser = Releaser(config, load_enrolment(config.uplink.enrolment), store, stop)
         releaser.run()
     return os.EX_OK
