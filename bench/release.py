@@ -25,6 +25,7 @@ from bench.measure import Row, interleave, parse_arguments, report
 from edge_agent import jws
 from edge_agent.buffer.reader import RingReader
 from edge_agent.clock import SystemClock
+from edge_agent.process import harden
 from edge_agent.units import SECOND_NS, UtcNs, Window
 from edge_agent.uplink import bundle
 from edge_agent.uplink.delivery import TusUploader
@@ -126,6 +127,7 @@ def measure(minutes: float, runs: int) -> tuple[Row, Row]:
 def main() -> int:
     """Measure all lengths; return the exit code."""
     if sys.argv[1:2] == ["--once"]:
+        harden()  # as the releaser does
         print(json.dumps(release_once(Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]))))
         return 0
     args = parse_arguments("release", __doc__ or "")

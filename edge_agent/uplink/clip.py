@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 _ROOT = Path(__file__).resolve().parents[2]
 CHILD = (sys.executable, "-E", "-s", "-B", "-m", "edge_agent.uplink.clip_child")
+# glibc would give every freed megabyte back and fault it in again for the next record.
+_CHILD_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(32 << 20)}
 _PIPE_BYTES = 1 << 20
 _JOIN_S = 5.0
 
@@ -39,7 +41,7 @@ class ClipRecord:
     """One record of the ring, decrypted, on its way to the child."""
 
     head: wire.RecordHead
-    nut: bytes
+    nut: bytes | memoryview
 
 
 class _Feeder:
@@ -79,7 +81,8 @@ class _Feeder:
             if record is None:
                 wire.write_message(self._pipe, wire.END)
                 return
-            wire.write_message(self._pipe, wire.RECORD, *wire.encode_record(record.head, record.nut))
+            wire.write_message(self._pipe, wire.RECORD, wire.encode_head(record.head))
+            wire.write_message(self._pipe, wire.NUT, record.nut)
             self.moved_at = time.monotonic()
 
 
@@ -104,7 +107,12 @@ def cut_clips(
         EdgeAgentError: Whatever reading ``records`` raised.
     """
     child = subprocess.Popen(
-        program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=_ROOT, env={}
+        program,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=_ROOT,
+        env=_CHILD_ENVIRONMENT,
     )
     assert child.stdin is not None
     assert child.stdout is not None

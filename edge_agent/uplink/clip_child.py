@@ -5,6 +5,7 @@ holds no key but the salts of the records it is given, and once it has started i
 process: what a hostile stream can win here is a spoilt clip, which the commitments show.
 """
 
+import gc
 import io
 import os
 import sys
@@ -13,14 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from math import floor
 from pathlib import Path
 from typing import IO
 
 import av
 
 from edge_agent import media
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EdgeAgentError, EvidenceError
 from edge_agent.nut import NutPacket, TrackTemplate, read_nut
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.clip_mux import MUXER, Mp4Run, Placed
@@ -213,14 +213,19 @@ def place(
     first = next((packet for packet in packets if video is not None and packet.track == video.index), None)
     if video is None or first is None:
         return None
-    origin = first.pts * video.time_base
+    starts = {track.index: first.pts * video.time_base / track.time_base for track in (video, audio) if track}
     placed = tuple(
-        Placed(head.ref, index, head.start_ns + floor((packet.pts * base - origin) * 1_000_000_000), packet)
+        Placed(head.ref, index, head.start_ns + _span_ns(tracks[packet.track], starts[packet.track], packet), packet)
         for index, packet in enumerate(packets)
-        for base in (tracks[packet.track].time_base,)
-        if packet.track == video.index or (audio is not None and packet.track == audio.index)
+        if packet.track in starts
     )
     return _Record(video, audio, placed)
+
+
+def _span_ns(track: TrackTemplate, start: Fraction, packet: NutPacket) -> int:
+    """Return the time from ``start``, in ticks of the track, rounded down; in integers, because fractions are slow."""
+    ticks, base = packet.pts * start.denominator - start.numerator, track.time_base
+    return ticks * base.numerator * 1_000_000_000 // (base.denominator * start.denominator)
 
 
 def make_masked_run(masks: Sequence[Sequence[tuple[int, int]]]) -> MakeRun:
@@ -259,6 +264,7 @@ def main() -> int:
     stills = Stills(job, output.tell) if job.stills else None
     if stills is not None:
         encode_jpeg(av.VideoFrame(64, 64, "yuv420p"))
+    gc.freeze()  # What was loaded stays: looking through it again and again takes as long as reading the records.
     confine(cpu_s=job.cpu_s, memory_bytes=job.memory_bytes)
     output.tell(wire.Ready())
     try:
@@ -271,10 +277,17 @@ def main() -> int:
     return os.EX_OK
 
 
+def _read_nut_file(source: wire.Readable) -> bytes:
+    message = wire.read_message(source)
+    if message is None or message[0] != wire.NUT:
+        raise EvidenceError("clip pipe was cut short")
+    return message[1]
+
+
 def _work(job: wire.Job, source: wire.Readable, output: Output, make_run: MakeRun, stills: Stills | None) -> None:
     cutting = Cutting(job, output, make_run)
     while (message := wire.read_message(source)) is not None and message[0] == wire.RECORD:
-        head, nut = wire.parse_record(message[1])
+        head, nut = wire.parse_head(message[1]), _read_nut_file(source)
         if stills is None:
             cutting.add(head, nut)
         else:

@@ -24,7 +24,8 @@ from edge_agent.uplink.cut import DtsClock
 LOOK_AHEAD = 32
 """Pictures seen before the first is written: enough to tell how deep they are reordered (16 places at most)."""
 
-_BUFFER_BYTES = 1 << 20
+_BUFFER_BYTES = 128 << 10
+"""What is handed on at once: so little that it stays in the processor's cache and on the heap."""
 _COPIED_AUDIO = frozenset({"aac", "opus", "mp3"})
 _CODED_AUDIO = frozenset({"pcm_alaw", "pcm_mulaw"})
 _AAC_SAMPLES = 1024
@@ -79,7 +80,7 @@ class Mp4Run:
         self._delivered: list[tuple[int, int, int, int]] = []
         self._waiting: list[Placed] = []
         self._pictures = 0
-        self._step_ticks = 0
+        self._step_ticks = self._step_ns = 0
         self._clock: DtsClock | None = None
         self._container: OutputContainer | None = None
         self._streams: dict[int, Stream] = {}
@@ -123,6 +124,7 @@ class Mp4Run:
         ordered = sorted(set(pts))
         steps = sorted(after - before for before, after in pairwise(ordered))
         self._step_ticks = steps[len(steps) // 2] if steps else pictures[0].duration
+        self._step_ns = int(self._step_ticks * self.video.time_base * 1_000_000_000)
         self.first_utc_ns = self._waiting[0].utc_ns
         self.offsets[self.video.index] = self._clock.first
         self._container = av.open(self._sink, "w", format="mp4", options=MUXER, buffer_size=_BUFFER_BYTES)
@@ -192,8 +194,7 @@ class Mp4Run:
         offset = self.offsets[packet.track]
         self._mux_picture(container, placed, packet.pts - offset, dts - offset)
         # NUT keeps no durations: FFmpeg guesses them from the pictures that it looked at.
-        shown_ns = int(self._step_ticks * self.video.time_base * 1_000_000_000)
-        self.end_utc_ns = max(self.end_utc_ns, placed.utc_ns + shown_ns)
+        self.end_utc_ns = max(self.end_utc_ns, placed.utc_ns + self._step_ns)
 
     def _mux(self, container: OutputContainer, source: NutPacket, base: Fraction, pts: int, dts: int) -> None:
         packet = Packet(source.data)

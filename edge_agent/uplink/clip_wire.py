@@ -8,7 +8,7 @@ Pure; imports no FFmpeg.
 import base64
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import IO, Any, Protocol
 
@@ -16,10 +16,10 @@ from edge_agent.errors import EvidenceError
 from edge_agent.units import UtcNs, Window
 
 MAX_MESSAGE_BYTES = 8 << 20
-"""A record holds 4 MiB at most (FORMAT 4.1), and FFmpeg hands over one MiB at a time; the rest is room for lists."""
+"""A record holds 4 MiB at most (FORMAT 4.1), and FFmpeg hands over less at a time; the rest is room for lists."""
 
-JOB, RECORD, END = b"J", b"R", b"E"
-"""Releaser to child: one job, records in order, the end."""
+JOB, RECORD, NUT, END = b"J", b"R", b"N", b"E"
+"""Releaser to child: one job; records in order, each what is known of it and then its NUT file; the end."""
 DATA, EVENT = b"D", b"V"
 """Child to releaser: bytes of the open MP4, and what they are."""
 
@@ -34,7 +34,6 @@ class Readable(Protocol):
 UNIT = struct.Struct(">Bq32s")
 """Track, PTS, body digest."""
 _FRAME = struct.Struct(">cI")
-_HEAD = struct.Struct(">I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +77,15 @@ def parse_job(raw: bytes) -> Job:
     return Job(**members)
 
 
-def encode_record(head: RecordHead, nut: bytes) -> Sequence[bytes]:
-    """Return the body of a RECORD message in parts, so that the NUT file is not copied."""
-    meta = json.dumps(asdict(head) | {"salt": head.salt.hex()}).encode()
-    return _HEAD.pack(len(meta)), meta, nut
+def encode_head(head: RecordHead) -> bytes:
+    """Write what is known of a record as JSON."""
+    return json.dumps(_members(head) | {"salt": head.salt.hex()}).encode()
 
 
-def parse_record(body: bytes) -> tuple[RecordHead, bytes]:
-    """Take a RECORD message apart."""
-    end = _HEAD.size + _HEAD.unpack_from(body)[0]
-    members = json.loads(body[_HEAD.size : end])
-    return RecordHead(**members | {"salt": bytes.fromhex(members["salt"])}), body[end:]
+def parse_head(raw: bytes) -> RecordHead:
+    """Read what is known of a record."""
+    members = json.loads(raw)
+    return RecordHead(**members | {"salt": bytes.fromhex(members["salt"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,14 +240,13 @@ def _check(value: object, kind: object) -> None:
         raise ValueError("a member has the wrong type")
 
 
-def write_message(pipe: IO[bytes], kind: bytes, *parts: bytes) -> None:
+def write_message(pipe: IO[bytes], kind: bytes, body: bytes | memoryview = b"") -> None:
     """Write one frame; blocks while the pipe is full."""
-    size = sum(len(part) for part in parts)
+    size = len(body)
     if size > MAX_MESSAGE_BYTES:
         raise EvidenceError(f"message to or from the clip child is too large: bytes={size}")
     pipe.write(_FRAME.pack(kind, size))
-    for part in parts:
-        pipe.write(part)
+    pipe.write(body)
     pipe.flush()
 
 

@@ -47,6 +47,7 @@ class _Entry:
     note: Mapping[str, object] = field(default_factory=dict)
     tracks: tuple[wire.TrackSeen, ...] = ()
     units: bytes = b""
+    digests: bytes = b""
     delivered: dict[str, bytearray] = field(default_factory=dict)
 
 
@@ -81,7 +82,9 @@ class EvidenceBook:
         """Take down the digests that the child made; False where they are not what the recorder committed to."""
         entry = self._find(seen.ref)
         entry.tracks, entry.units = seen.tracks, seen.units
-        return media.commitment(_digests(entry)) == entry.commitment
+        digests = _digests(entry)
+        entry.digests = b"".join(digests)
+        return media.commitment(digests) == entry.commitment
 
     def deliver(self, clip: str, delivered: wire.Delivered) -> None:
         """Take down which access units are in a clip."""
@@ -157,7 +160,7 @@ def _media_members(entry: _Entry, ref: int, extents: Mapping[str, "_Extent"]) ->
             }
             for track in entry.tracks
         ],
-        "digests": _b64(b"".join(_digests(entry))),
+        "digests": _b64(entry.digests),
         "delivered": [
             {
                 "clip": clip,
