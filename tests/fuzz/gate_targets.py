@@ -1,15 +1,13 @@
 """What the fuzzers try on the gate's parsers, and what must hold whatever the bytes are: a value, or a denial in words.
 
-    python -m tests.fuzz.gate_targets TARGET [-max_total_time=60] [libFuzzer options]      needs atheris
+    python -m tests.fuzz gate-TARGET [-max_total_time=60] [libFuzzer options]      needs atheris
 
 TARGET is one of the names in ``TARGETS``; the corpus in ``tests/fuzz/corpus/gate-TARGET`` is replayed by
-``test_gate_targets.py`` in every test run. ``--seed`` writes the first files of the corpus.
+``test_gate_targets.py`` in every test run. Run as a program, this file writes the first files of the corpus.
 """
 
 import base64
 import json
-import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,21 +132,11 @@ def seeds() -> dict[str, dict[str, bytes]]:
 
 
 def main() -> None:
-    """Run one target under atheris until it is told to stop, or write the seeds."""
-    if sys.argv[1] == "--seed":
-        for name, files in seeds().items():
-            (CORPUS / f"gate-{name}").mkdir(parents=True, exist_ok=True)
-            for file, content in files.items():
-                (CORPUS / f"gate-{name}" / file).write_bytes(content)
-        return
-    import atheris
-
-    target = TARGETS[sys.argv[1]]
-    # What is found on the way goes to the first folder; the corpus in the tree grows by hand.
-    found = tempfile.mkdtemp(prefix=f"fuzz-gate-{sys.argv[1]}-")
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], *sys.argv[2:], found, str(CORPUS / f"gate-{sys.argv[1]}")], target)
-    atheris.Fuzz()
+    """Write the seeds."""
+    for name, files in seeds().items():
+        (CORPUS / f"gate-{name}").mkdir(parents=True, exist_ok=True)
+        for file, content in files.items():
+            (CORPUS / f"gate-{name}" / file).write_bytes(content)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
 """What the fuzzers try on the ring's parsers, and what must hold whatever the bytes are.
 
-    python -m tests.fuzz.ring_targets TARGET [-max_total_time=60] [libFuzzer options]      needs atheris
+    python -m tests.fuzz ring-TARGET [-max_total_time=60] [libFuzzer options]      needs atheris
 
 TARGET is one of the names in ``TARGETS``; the corpus in ``tests/fuzz/corpus/ring-TARGET`` is replayed by
 ``test_ring_targets.py`` in every test run.
 """
 
 import hashlib
-import sys
-import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -113,19 +111,3 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "block": block,
     "ring": ring,
 }
-
-
-def main() -> None:
-    """Run one target under atheris until it is told to stop."""
-    import atheris
-
-    target = TARGETS[sys.argv[1]]
-    # What is found on the way goes to the first folder; the corpus in the tree grows by hand.
-    found = tempfile.mkdtemp(prefix=f"fuzz-ring-{sys.argv[1]}-")
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], *sys.argv[2:], found, str(CORPUS / f"ring-{sys.argv[1]}")], target)
-    atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    main()
