@@ -17,6 +17,7 @@ from edge_agent.credentials import Login, load_logins, load_services, missing_na
 from edge_agent.enrolment import Enrolment, load_enrolment
 from edge_agent.errors import EdgeAgentError
 from edge_agent.keys import KEY_HOLDER, KeyStore, Role, custody_note_path, read_guarded, thumbprint
+from edge_agent.recipient import load_recipient
 from edge_agent.units import DAY_NS, encode_duration, encode_rfc3339, encode_size
 
 CERTIFICATE_WARNING_DAYS = 30
@@ -178,6 +179,7 @@ def inspect_keys(config: Config) -> Iterator[Finding]:
         yield Finding(Level.WARNING if level == "bare" else Level.OK, f"keys of the {role}", text, hint)
     try:
         owner = KeyStore(config.state_dir, "owner").load_public("owner")
+        load_recipient(config.state_dir)
         yield Finding(Level.OK, "owner's key", thumbprint(owner))
     except EdgeAgentError as error:
         yield fault("owner's key", error)

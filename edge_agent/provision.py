@@ -26,6 +26,7 @@ from edge_agent.keys import (
     thumbprint,
 )
 from edge_agent.passphrase import encode_encrypted
+from edge_agent.recipient import IDENTITY_NAME, identity_path, make_identity, open_identity, recipient_path
 
 RECORDER_USER = "edge-agent-recorder"
 RELEASER_USER = "edge-agent-releaser"
@@ -66,7 +67,7 @@ def create_state(state_dir: Path, owner_passphrase: str | None) -> tuple[str, ..
 
     Args:
         state_dir: The state folder; made where it is missing.
-        owner_passphrase: For the owner's key; ``None`` where that is there already.
+        owner_passphrase: For the owner's keys; ``None`` where they are there already.
 
     Returns:
         The names of the private keys that were made, in order.
@@ -80,7 +81,8 @@ def create_state(state_dir: Path, owner_passphrase: str | None) -> tuple[str, ..
             (state_dir / folder.path).mkdir(parents=True, exist_ok=True)
             if folder.path != "." or os.listdir(state_dir) == []:
                 os.chmod(state_dir / folder.path, folder.mode)
-        return tuple(name for name in KEY_HOLDER if _create_key(state_dir, name, owner_passphrase))
+        made = tuple(name for name in KEY_HOLDER if _create_key(state_dir, name, owner_passphrase))
+        return (*made, IDENTITY_NAME) if _create_identity(state_dir, owner_passphrase) else made
     except OSError as error:
         raise CustodyError(f"state folder cannot be written: {error.filename}: {error.strerror}") from error
 
@@ -88,8 +90,9 @@ def create_state(state_dir: Path, owner_passphrase: str | None) -> tuple[str, ..
 def is_complete(state_dir: Path) -> bool:
     """Tell whether every key is there."""
     sealed = custody_note_path(state_dir).exists()
+    owned = (identity_path(state_dir), recipient_path(state_dir))
     return (sealed or all(private_path(state_dir, name).exists() for name in KEY_HOLDER)) and all(
-        public_path(state_dir, name).exists() for name in PUBLIC_KEYS
+        path.exists() for path in (*(public_path(state_dir, name) for name in PUBLIC_KEYS), *owned)
     )
 
 
@@ -144,6 +147,26 @@ def _create_key(state_dir: Path, name: str, owner_passphrase: str | None) -> boo
     write_new(path, pem, 0o600)
     if name in PUBLIC_KEYS:
         write_new(public, encode_public(key.public_key()), 0o644)
+    return True
+
+
+def _create_identity(state_dir: Path, owner_passphrase: str | None) -> bool:
+    """Make the owner's age identity where it is missing, under the passphrase that opens the owner's key."""
+    path, public = identity_path(state_dir), recipient_path(state_dir)
+    if path.exists() and public.exists():
+        return False
+    if owner_passphrase is None:
+        raise CustodyError("the owner's age identity needs a passphrase")
+    if path.exists():
+        write_new(public, f"{open_identity(state_dir, owner_passphrase)}\n".encode(), 0o644)
+        return False
+    if public.exists():
+        raise CustodyError(f"private key is gone and its public half is not: {path}", "docs/recovery.md says what now")
+    owner = private_path(state_dir, "owner")
+    decode_private(read_guarded(owner, forbidden=0o077), owner_passphrase.encode(), str(owner))
+    content, recipient = make_identity(owner_passphrase)
+    write_new(path, content, 0o600)
+    write_new(public, f"{recipient}\n".encode(), 0o644)
     return True
 
 

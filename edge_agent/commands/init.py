@@ -179,7 +179,8 @@ def _next_steps(folder: Path, state_dir: Path) -> str:
     return f"""\
 
 Next:
-  1. Keep a copy of {state_dir}/keys/owner.pem outside this machine (it is encrypted under the passphrase).
+  1. Keep copies of owner.pem and owner.age in {state_dir}/keys outside this machine: your signature, and what opens
+     every clip that was sent. Both are encrypted under your passphrase.
   2. Describe the cameras and the place in {folder}/edge-agent.yaml, and passwords in credentials.yaml beside it.
   3. Send {folder}/{CSR_FILE} to your RTCC; install its answer: edge-agent enrol FILE{option}
   4. The owner decides in {folder}/consent.yaml. As shipped it lets nothing out.

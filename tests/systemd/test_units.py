@@ -81,6 +81,8 @@ def test_neither_process_sees_the_others_secrets() -> None:
     assert "/var/lib/edge-agent/keys/releaser" in hidden
     assert "/var/lib/edge-agent/keys/owner.pem" in hidden
     assert "/var/lib/edge-agent/keys/recorder" in " ".join(releaser["InaccessiblePaths"])
+    for unit in (recorder, releaser):
+        assert "-/var/lib/edge-agent/keys/owner.age" in " ".join(unit["InaccessiblePaths"]).split()
     assert "/var/lib/edge-agent/rings" not in " ".join(releaser["ReadWritePaths"])
     for unit in (recorder, releaser):
         assert "keys" not in " ".join(unit["ReadWritePaths"])
