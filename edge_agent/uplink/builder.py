@@ -19,6 +19,7 @@ from edge_agent.uplink.bundle import BundleInfo, BundleRecipient, ReleaseFacts, 
 from edge_agent.uplink.footage import Footage
 from edge_agent.uplink.standing import Standing
 from edge_agent.uplink.trust import TrustBundle
+from edge_agent.uplink.trust_store import list_recipients
 
 log = logging.getLogger(__name__)
 
@@ -99,15 +100,10 @@ class BundleBuilder:
         return consent.raw, consent.notice.sha256
 
     def _recipients(self, grant: Grant) -> tuple[BundleRecipient, ...]:
-        bundle = self._trust()
-        evidence = None if bundle is None else bundle.recipient("evidence")
-        if bundle is None or evidence is None:
-            raise DeliveryError("trust bundle names no evidence recipient")
-        recipients = [BundleRecipient("evidence", evidence)]
-        escrow = bundle.recipient("escrow")
-        if grant.escrow and escrow is not None:
-            recipients.append(BundleRecipient("escrow", escrow))
-        return tuple(recipients)
+        found = list_recipients(self._trust(), escrow=grant.escrow)
+        if not found:
+            raise DeliveryError("there is no trust bundle that names an evidence recipient")
+        return tuple(BundleRecipient(each.role, each.age) for each in found)
 
     def _read_health(self, camera: CameraGrant) -> dict[str, str | int | bool | None]:
         """Read how the camera does, from the recorder's status; empty where it cannot be read."""

@@ -198,17 +198,54 @@ class Docket:
             members["missing"] = tuple(Note(each["code"], each.get("camera")) for each in reasons)
         self._answer(connection, stored, now, status=FINAL_ANSWERS[state], **members)
 
+    def enter_too_late(
+        self,
+        connection: sqlite3.Connection,
+        stored: StoredRequest,
+        reasons: Sequence[Mapping[str, Any]],
+        now: UtcNs,
+    ) -> None:
+        """Enter that a release was stopped after its key was handed to the broker; it is not sent again."""
+        entry = {
+            "jti": stored.jti,
+            "iss": stored.iss,
+            "incident": stored.incident,
+            "outcome": "too-late",
+            "reasons": list(reasons),
+        }
+        ledger.append(connection, "end", entry, now)
+        self._store.drop_key(connection, stored.id)
+        self._store.update_request(connection, stored.id, stored.state, reasons=reasons)
+
     def answer(self, connection: sqlite3.Connection, stored: StoredRequest, now: UtcNs, **members: Any) -> None:
         """Sign the next answer of a granted request and put it into the outbox."""
         self._answer(connection, stored, now, **members)
 
     def repeat(
-        self, connection: sqlite3.Connection, answer: bytes, correlation: bytes | None, release_by: UtcNs, now: UtcNs
+        self,
+        connection: sqlite3.Connection,
+        stored: StoredRequest,
+        answer: bytes,
+        correlation: bytes | None,
+        now: UtcNs,
     ) -> None:
-        """Send a stored answer once more, for a request that came again."""
-        correlation = (correlation or b"")[:MAX_CORRELATION_BYTES]
+        """Send a stored answer once more, for a request that came again; nothing where it still waits to be sent.
+
+        Age headers pass the gate again like the first time, end with ``release_by``, and are not sent again where the
+        owner took them back too late.
+        """
+        is_key = stored.state is RequestState.DELIVERED  # the last answer of such a request carries them
+        is_over = is_key and (now >= stored.release_by or bool(stored.reasons))
+        if is_over or self._store.has_message(connection, answer):
+            return
         self._store.push_message(
-            connection, self.answer_topic, answer, correlation, now, UtcNs(max(release_by, now) + DAY_OF_GRACE_NS)
+            connection,
+            self.answer_topic,
+            answer,
+            (correlation or b"")[:MAX_CORRELATION_BYTES],
+            now,
+            stored.release_by if is_key else UtcNs(max(stored.release_by, now) + DAY_OF_GRACE_NS),
+            key_of=stored.id if is_key else None,
         )
 
     def _decline(

@@ -42,7 +42,7 @@ class EraseDesk:
         store: Store,
         judge: Judge,
         footage: Footage,
-        withdraw: Callable[[StoredRequest, str], bool],
+        withdraw: Callable[[StoredRequest, str], object],
         clock: Clock,
     ) -> None:
         self._store, self._judge, self._footage = store, judge, footage

@@ -134,9 +134,10 @@ class Intake:
         try:
             admitted = self._judge.admit(request, now)
         except Replayed as replayed:
-            if replayed.answer is not None:
+            stored = self._store.find_request(request.jti, request.iss)
+            if replayed.answer is not None and stored is not None:
                 with self._store.transaction() as connection:
-                    self._docket.repeat(connection, replayed.answer, message.correlation, request.release_by, now)
+                    self._docket.repeat(connection, stored, replayed.answer, message.correlation, now)
             return True
         except DenialError as error:
             if error.reason in TRANSIENT:

@@ -24,7 +24,7 @@ from edge_agent.uplink.admission import GatewayFacts, Replayed, SeenRequest, adm
 from edge_agent.uplink.envelope import verify_request
 from edge_agent.uplink.standing import Standing
 from edge_agent.uplink.store import Store, StoredRequest
-from edge_agent.uplink.trust_store import TrustStore
+from edge_agent.uplink.trust_store import TrustStore, list_recipients
 
 CHECKS = {
     1: "size",
@@ -160,6 +160,10 @@ class Judge:
         admitted = Admitted(request, stored.arrived_at)
         verdict = self.decide(admitted, now, request_id=stored.id, approval=approval).verdict
         return verdict.reasons if isinstance(verdict, Denial) else verdict
+
+    def list_recipients(self, grant: Grant) -> tuple[str, ...]:
+        """Return the age recipients to whom a clip is sealed under a grant of now."""
+        return tuple(each.age for each in list_recipients(self._trust.bundle, escrow=grant.escrow))
 
     def read_approval(self, raw: bytes) -> Approval:
         """Verify a stored approval's signature again; DenialError where it is none."""

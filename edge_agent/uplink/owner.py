@@ -7,7 +7,7 @@ command that changes something is one transaction with its ledger entry.
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -19,7 +19,7 @@ from edge_agent.consent.verdict import Approval, ExportOrder, Reason
 from edge_agent.control import Answer, Handler, Peer
 from edge_agent.errors import DenialError, EdgeAgentError, UsageError
 from edge_agent.keys import encode_b64url
-from edge_agent.reasons import say
+from edge_agent.reasons import TRANSIENT, say
 from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.docket import Docket
@@ -116,8 +116,7 @@ class OwnerDesk:
         wanted = str(members.get("id", ""))
         if len(wanted) < MIN_ID_LETTERS:
             raise UsageError(f"give at least {MIN_ID_LETTERS} letters of the request's id")
-        found = self._store.find_request(wanted)
-        matches = [found] if found else [each for each in self._store.list_requests() if each.jti.startswith(wanted)]
+        matches = self._store.find_requests(wanted)
         if len(matches) != 1:
             raise UsageError(f"{'no' if not matches else 'more than one'} request begins with {wanted[:22]!r}")
         return matches[0]
@@ -255,36 +254,52 @@ class OwnerDesk:
 
     def refuse(self, request: StoredRequest, code: str) -> Answer:
         """Deny a request that waits for the owner: they said no, or nothing in time."""
-        now = self._clock.utc()
+        if not self._refuse(request, (Reason(code, say(code)),), self._clock.utc()):
+            raise UsageError("request does not wait for you any more")
+        return {"state": RequestState.DENIED.value}
+
+    def _refuse(self, request: StoredRequest, reasons: Sequence[Reason], now: UtcNs) -> bool:
+        """Refuse a request that waits for the owner; False where it does not any more."""
         with self._store.transaction() as connection:
             current = self._store.read_request(request.id)
             if current.state is not RequestState.ASKED:
-                raise UsageError(f"request does not wait for you any more: it is {current.state.value}")
-            self._docket.refuse(connection, current, [Reason(code, say(code))], self._judge.telling(now), now)
+                return False
+            self._docket.refuse(connection, current, reasons, self._judge.telling(now), now)
         self._end(request.id)
-        return {"state": RequestState.DENIED.value}
+        return True
 
     def _cancel(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
         request = self._find(members)
         if request.state is RequestState.ASKED:
             return self.refuse(request, "owner-denied")
-        if not self.withdraw(request, "owner-cancelled"):
+        state = self.withdraw(request, "owner-cancelled")
+        if state is None:
             raise UsageError(f"nothing is left to cancel: the request is {request.state.value}")
-        return {"state": RequestState.CANCELLED.value}
+        if state is RequestState.DELIVERED:
+            raise UsageError("too late: the crime center may have the key already; it is not sent again")
+        return {"state": state.value}
 
-    def withdraw(self, request: StoredRequest, code: str) -> bool:
-        """Stop a release and delete its payload; True where there was something, be it a key that waits to be sent."""
+    def withdraw(self, request: StoredRequest, code: str) -> RequestState | None:
+        """Stop a release, a key that still waits to be sent included.
+
+        Returns:
+            The state of the request; ``DELIVERED`` where the broker may have the key, which is not sent again then.
+            None where there was nothing to stop.
+        """
         now = self._clock.utc()
+        reasons = [{"code": code, "camera": None}]
         with self._store.transaction() as connection:
             current = self._store.read_request(request.id)
             is_open = current.state in (RequestState.GRANTED, RequestState.UPLOADING)
             if not is_open and not self._store.has_waiting_key(connection, request.id):
-                return False
-            reasons = [{"code": code, "camera": None}]
+                return None
+            if current.is_handed_over:
+                self._docket.enter_too_late(connection, current, reasons, now)
+                return current.state
             self._docket.withdraw(connection, current, RequestState.CANCELLED, reasons, now)
         self._worker.discard(request.id)
         self._end(request.id)
-        return True
+        return RequestState.CANCELLED
 
     def _pause(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
         camera = self._camera(members)
@@ -314,19 +329,16 @@ class OwnerDesk:
     def _stop_what_is_not_granted(self, now: UtcNs) -> list[str]:
         """Withdraw every release that would not be granted now, and refuse every ask that would not be asked."""
         stopped = []
+        # In this order: what is handed over in between is in the second list.
         open_requests = self._store.list_requests(OPEN_STATES)
         waiting = [self._store.read_request(each) for each in self._store.list_waiting_keys()]
         for request in [*open_requests, *waiting]:
             verdict = self._judge.decide_again(request, now)
-            if not isinstance(verdict, tuple):
+            if not isinstance(verdict, tuple) or {each.code for each in verdict} <= TRANSIENT:
                 continue
-            if request.state is RequestState.ASKED:
-                with self._store.transaction() as connection:
-                    self._docket.refuse(connection, request, verdict, self._judge.telling(now), now)
-                self._end(request.id)
-            else:
-                self.withdraw(request, verdict[0].code)
-            stopped.append(request.jti)
+            is_refused = request.state is RequestState.ASKED and self._refuse(request, verdict, now)
+            if is_refused or self.withdraw(request, verdict[0].code) is RequestState.CANCELLED:
+                stopped.append(request.jti)
         self._worker.wake()
         return stopped
 

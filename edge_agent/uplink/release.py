@@ -10,13 +10,13 @@ import logging
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from edge_agent import jws
-from edge_agent.clock import Clock
-from edge_agent.consent.verdict import CameraGrant, Grant
+from edge_agent.clock import Clock, ClockState
+from edge_agent.consent.verdict import Ask, CameraGrant, Grant, Reason
 from edge_agent.errors import EdgeAgentError, UploadRefusedError
 from edge_agent.keys import encode_b64url
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
@@ -36,6 +36,8 @@ FIRST_PAUSE_NS = 2 * SECOND_NS
 LONGEST_PAUSE_NS = 5 * MINUTE_NS
 SETTLE_NS = 5 * SECOND_NS
 """How long after a window's end its last record is certainly in the ring: a record spans at most two seconds."""
+TURN_NS = 10 * MINUTE_NS
+"""How long one upload may keep others that are due from going on."""
 _TELL_EVERY_NS = 10 * SECOND_NS
 
 
@@ -118,9 +120,13 @@ class ReleaseWorker:
 
     def start(self) -> None:
         """Delete what no release names, and begin."""
+        self.sweep()
+        self._thread.start()
+
+    def sweep(self) -> None:
+        """Delete what no open release names: what a kill left behind."""
         kept = [each.file for request in self._open() for each in self._store.list_releases(request.id)]
         self._staging.sweep(kept)
-        self._thread.start()
 
     def wake(self) -> None:
         """Look at once for what is due."""
@@ -137,16 +143,36 @@ class ReleaseWorker:
         return self._thread.is_alive()
 
     def confirm(self, request_id: int) -> bool:
-        """Decide once more on a request whose age headers wait in the outbox; False where they were taken back."""
-        request = self._store.read_request(request_id)
-        verdict = self._judge.decide_again(request, self._clock.utc())
-        releases = self._store.list_releases(request_id)
-        if isinstance(verdict, Grant) and all(covers(verdict, each.camera, each.info["granted"]) for each in releases):
-            return True
-        reasons = encode_reasons(verdict) if isinstance(verdict, tuple) else []
+        """Decide once more on a request whose age headers wait in the outbox, and note that they leave now.
+
+        Decision and note are one transaction: what the owner takes back before it stays closed, and what they would
+        take back after it may be with the broker already, acknowledged or not.
+
+        Returns:
+            False where they must not leave: they were taken back, now or before, or wait for a believable clock.
+        """
         with self._store.transaction() as connection:
-            self._docket.withdraw(connection, request, RequestState.CANCELLED, reasons, self._clock.utc())
-        self._on_end(self._store.read_request(request_id))
+            if not self._store.has_waiting_key(connection, request_id):
+                return False
+            if self._clock.state() is not ClockState.SYNCHRONISED:
+                return False
+            request = self._store.read_request(request_id)
+            is_granted = self._confirm(connection, request)
+        if not request.is_handed_over:
+            self._on_end(self._store.read_request(request_id))
+        return is_granted
+
+    def _confirm(self, connection: sqlite3.Connection, request: StoredRequest) -> bool:
+        now = self._clock.utc()
+        verdict = self._judge.decide_again(request, now)
+        releases = [each for each in self._store.list_releases(request.id) if each.state is ReleaseState.DELIVERED]
+        if isinstance(verdict, Grant) and all(self._covers(verdict, each) for each in releases):
+            self._store.mark_handed_over(connection, request.id)
+            return True
+        if request.is_handed_over:  # this would be a repetition: there is nothing to end any more
+            self._store.drop_key(connection, request.id)
+        else:
+            self._docket.withdraw(connection, request, *_end_of(verdict), now)
         return False
 
     def discard(self, request_id: int) -> None:
@@ -154,18 +180,23 @@ class ReleaseWorker:
         request = self._store.read_request(request_id)
         for release in self._store.list_releases(request_id):
             self._staging.remove(release.file)
-            if release.upload_url and release.state is not ReleaseState.DELIVERED:
-                self._forgetting.append((release, target_of(request)))
+            self._forget_later(request, release)
         self._wake.set()
 
+    def _forget_later(self, request: StoredRequest, release: StoredRelease) -> None:
+        if release.upload_url and release.state is not ReleaseState.DELIVERED:
+            self._forgetting.append((release, target_of(request)))
+
     def _forget(self) -> None:
-        while self._forgetting:
-            release, target = self._forgetting.popleft()
-            try:
-                self._uploader.forget(release, target)
-            except EdgeAgentError as error:
-                # Without its age header it can be opened by nobody: this is tidiness, and is not tried for ever.
-                log.warning("upload stays at its target, closed: file=%s: %s", release.file, error)
+        """Have one upload deleted: one a turn, so that a server that does not answer holds up no release."""
+        if not self._forgetting:
+            return
+        release, target = self._forgetting.popleft()
+        try:
+            self._uploader.forget(release, target)
+        except Exception as error:
+            # Without its age header it can be opened by nobody: this is tidiness, and is not tried for ever.
+            log.warning("upload stays at its target, closed: file=%s: %s", release.file, error)
 
     def _open(self) -> list[StoredRequest]:
         return self._store.list_requests((RequestState.GRANTED, RequestState.UPLOADING))[::-1]
@@ -174,12 +205,22 @@ class ReleaseWorker:
         while not self._stop.is_set():
             self._wake.wait(POLL_S)
             self._wake.clear()
-            self._forget()
-            for request in self._open():
-                if self._stop.is_set():
-                    return
-                if request.due <= self._clock.utc() and self._is_rested(request.id):
-                    self._carry_on(request)
+            try:
+                self.turn()
+            except Exception:  # such as a disk that fails: nothing may end this thread
+                log.exception("releases wait and are looked at again")
+                self._stop.wait(POLL_S)
+
+    def turn(self) -> None:
+        """Carry every release on that is due, once; the body of the thread."""
+        self._forget()
+        if self._clock.state() is not ClockState.SYNCHRONISED:
+            return  # nothing is decided, and nothing ended, by a clock that cannot be believed
+        for request in self._open():
+            if self._stop.is_set():
+                return
+            if self._is_due(request):
+                self._carry_on(request)
 
     def _carry_on(self, request: StoredRequest) -> None:
         try:
@@ -195,9 +236,12 @@ class ReleaseWorker:
         else:
             self._pauses.pop(request.id, None)
 
-    def _is_rested(self, request_id: int) -> bool:
-        _, until = self._pauses.get(request_id, (0, MonoNs(0)))
-        return self._clock.boot() >= until
+    def _others_wait(self, request: StoredRequest) -> bool:
+        return any(each.id != request.id and self._is_due(each) for each in self._open())
+
+    def _is_due(self, request: StoredRequest) -> bool:
+        _, rests_until = self._pauses.get(request.id, (0, MonoNs(0)))
+        return request.due <= self._clock.utc() and self._clock.boot() >= rests_until
 
     def _rest(self, request_id: int) -> None:
         pause_ns, _ = self._pauses.get(request_id, (0, MonoNs(0)))
@@ -230,11 +274,11 @@ class ReleaseWorker:
         current = self._store.read_request(request.id)
         if current.state not in (RequestState.GRANTED, RequestState.UPLOADING):
             raise _StoppedError
+        if self._clock.state() is not ClockState.SYNCHRONISED:
+            raise _StoppedError
         verdict = self._judge.decide_again(current, now)
         if not isinstance(verdict, Grant):
-            reasons = verdict if isinstance(verdict, tuple) else ()
-            is_late = {each.code for each in reasons} == {"release-by-passed"}
-            self._withdraw(current, RequestState.FAILED if is_late else RequestState.CANCELLED, encode_reasons(reasons))
+            self._withdraw(current, *_end_of(verdict))
             return None
         self._drop_what_is_wider(current, verdict)
         return verdict
@@ -242,11 +286,15 @@ class ReleaseWorker:
     def _drop_what_is_wider(self, request: StoredRequest, grant: Grant) -> None:
         """Delete bundles that hold more than is granted now: they are built anew, with less."""
         for release in self._store.list_releases(request.id):
-            if not covers(grant, release.camera, release.info["granted"]):
+            if not self._covers(grant, release):
                 log.warning("bundle holds more than is granted now: jti=%s camera=%s", request.jti, release.camera)
                 self._staging.remove(release.file)
                 with self._store.transaction() as connection:
                     self._store.remove_release(connection, release)
+                self._forget_later(request, release)
+
+    def _covers(self, grant: Grant, release: StoredRelease) -> bool:
+        return covers(grant, release.camera, release.info["granted"], self._judge.list_recipients(grant))
 
     def _build(self, request: StoredRequest, grant: Grant, camera: CameraGrant) -> None:
         name = upload_name(self._docket.gateway, request.jti, camera.camera)
@@ -256,7 +304,13 @@ class ReleaseWorker:
             self._sign(connection, now)
             proof = ledger.prove(connection, entry)
         release = StoredRelease(
-            request.id, camera.camera, ReleaseState.FAILED, name, {"granted": describe(grant, camera)}, b"", ""
+            request.id,
+            camera.camera,
+            ReleaseState.FAILED,
+            name,
+            {"granted": describe(camera, self._judge.list_recipients(grant))},
+            b"",
+            "",
         )
         try:
             with self._staging.create(name) as out:
@@ -269,8 +323,8 @@ class ReleaseWorker:
             return
         try:
             self._keep(request, release, info)
-        except _StoppedError:
-            self._staging.remove(name)  # withdrawn while it was built: nobody else knows of this file
+        except BaseException:  # withdrawn while it was built, or not durable: nobody else knows of this file
+            self._staging.remove(name)
             raise
 
     def _keep(self, request: StoredRequest, release: StoredRelease, info: BundleInfo) -> None:
@@ -321,6 +375,7 @@ class ReleaseWorker:
         before = sum(each.info["size"] for each in all_of_it if each.camera < release.camera)
         target = target_of(request)
         told_at = MonoNs(0)
+        turn_ends = self._clock.boot() + TURN_NS
 
         def tell(sent: int) -> None:
             nonlocal told_at
@@ -330,6 +385,10 @@ class ReleaseWorker:
 
         def should_stop() -> bool:
             if self._stop.is_set():
+                return True
+            if self._clock.boot() >= turn_ends and any(
+                self._is_due(each) for each in self._open() if each.id != request.id
+            ):
                 return True
             current = self._store.read_request(request.id)
             return current.state is not RequestState.UPLOADING or self._clock.utc() >= current.release_by
@@ -366,6 +425,9 @@ class ReleaseWorker:
             return  # Something was dropped or is new: the next round builds it.
         done = [each for each in releases if each.state is ReleaseState.UPLOADED]
         undone = [each for each in releases if each not in done]
+        if not done:  # what was uploaded is not granted any more, and the rest could not be built
+            self._end_empty(request, releases)
+            return
         missing = tuple(Note(each.info.get("reason", "no-footage"), each.camera) for each in undone)
         now = self._clock.utc()
         entry = {
@@ -388,8 +450,7 @@ class ReleaseWorker:
             self._store.forget_header(connection, request.id)
             self._store.update_request(connection, request.id, RequestState.DELIVERED)
         self.discard(request.id)
-        log.info("clip delivered jti=%s cameras=%d", request.jti, len(done))
-        self._on_end(self._store.read_request(request.id))
+        log.info("clip uploaded, its key is due jti=%s cameras=%d", request.jti, len(done))
 
     def _end_empty(self, request: StoredRequest, releases: list[StoredRelease]) -> None:
         reasons = [{"code": each.info.get("reason", "no-footage"), "camera": each.camera} for each in releases]
@@ -425,31 +486,41 @@ def upload_name(gateway: str, jti: str, camera: str) -> str:
     return encode_b64url(digest[:16])
 
 
-def describe(grant: Grant, camera: CameraGrant) -> dict[str, Any]:
-    """Write down what a bundle was built under, for ``covers``."""
+def describe(camera: CameraGrant, recipients: Collection[str]) -> dict[str, Any]:
+    """Write down what a bundle is built under and to whom it is sealed, for ``covers``."""
     return {
         "windows": [[window.start, window.end] for window in camera.windows],
         "audio": camera.audio,
         "quality": camera.quality.value,
         "masks": [[list(point) for point in mask.points] for mask in camera.masks],
-        "escrow": grant.escrow,
+        "recipients": list(recipients),
         "consent_sha256": camera.consent_sha256.hex(),
     }
 
 
-def covers(grant: Grant, camera: str, built: Mapping[str, Any]) -> bool:
-    """Tell whether a grant of now allows everything that a bundle was built under, and the bundle cites its consent."""
+def covers(grant: Grant, camera: str, built: Mapping[str, Any], recipients: Collection[str]) -> bool:
+    """Tell whether a grant of now allows everything that a bundle was built under.
+
+    Nobody but the recipients of now can open it, and it cites the consent of now.
+    """
     now = next((each for each in grant.cameras if each.camera == camera), None)
     if now is None:
         return False
-    described = describe(grant, now)
+    described = describe(now, recipients)
     windows = [Window(UtcNs(start), UtcNs(end)) for start, end in built["windows"]]
     return (
         all(any(allowed.contains(window) for allowed in now.windows) for window in windows)
         and (now.audio or not built["audio"])
-        and (grant.escrow or not built["escrow"])
+        and set(built["recipients"]) <= set(recipients)
         and all(built[name] == described[name] for name in ("quality", "masks", "consent_sha256"))
     )
+
+
+def _end_of(verdict: Ask | Grant | tuple[Reason, ...]) -> tuple[RequestState, list[dict[str, str | None]]]:
+    """Return how a request ends that is not granted any more, and why."""
+    reasons = verdict if isinstance(verdict, tuple) else ()
+    is_late = {each.code for each in reasons} == {"release-by-passed"}
+    return RequestState.FAILED if is_late else RequestState.CANCELLED, encode_reasons(reasons)
 
 
 def _file(release: StoredRelease) -> DeliveredFile:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from edge_agent.clock import Clock
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EdgeAgentError, UnavailableError
 from edge_agent.units import SECOND_NS
 from edge_agent.uplink.store import OutboxMessage, Store
 
@@ -22,6 +22,9 @@ _LONGEST_PAUSE_S = 30.0
 
 class Publisher(Protocol):
     """What a message is handed to."""
+
+    def is_connected(self) -> bool:
+        """Tell whether there is anybody to hand it to."""
 
     def publish(
         self, topic: str, payload: bytes, *, correlation: bytes | None = None, expiry_s: int | None = None
@@ -36,8 +39,8 @@ class Sender:
         store: Holds the outbox.
         publisher: The broker.
         clock: Tells which messages are due.
-        confirm: Decides once more before the age headers of a request leave; where it returns False, it has already
-            taken the message back.
+        confirm: Decides once more before the age headers of a request leave, and notes durably that they do; where it
+            returns False, they stay, and it has taken the message back unless it has to wait.
         stop: Ends the thread.
     """
 
@@ -73,8 +76,7 @@ class Sender:
         pause_s = _FIRST_PAUSE_S
         while not self._stop.wait(POLL_S):
             try:
-                for message in self._store.list_due_messages(self._clock.utc()):
-                    self._send(message)
+                self.turn()
                 pause_s = _FIRST_PAUSE_S
             except EdgeAgentError as error:
                 log.debug("message waits: %s", error)
@@ -83,6 +85,14 @@ class Sender:
             except Exception:
                 log.exception("outbox failed")
                 self._stop.wait(_LONGEST_PAUSE_S)
+
+    def turn(self) -> None:
+        """Send what is due, once; the body of the thread. UnavailableError where the broker does not take it."""
+        for message in self._store.list_due_messages(self._clock.utc()):
+            # Asked first, so that age headers count as handed over only where somebody may have taken them.
+            if not self._publisher.is_connected():
+                raise UnavailableError("broker is not connected")
+            self._send(message)
 
     def _send(self, message: OutboxMessage) -> None:
         if message.key_of is not None and not self._confirm(message.key_of):

@@ -30,7 +30,7 @@ CREATE TABLE request (
   incident TEXT NOT NULL, category TEXT NOT NULL, is_area INTEGER NOT NULL, correlation BLOB NOT NULL,
   arrived_ns INTEGER NOT NULL, release_by_ns INTEGER NOT NULL,
   state TEXT NOT NULL, due_ns INTEGER NOT NULL, approval BLOB, reasons TEXT NOT NULL,
-  UNIQUE (iss, jti)) STRICT;
+  handed_over INTEGER NOT NULL, UNIQUE (iss, jti)) STRICT;
 CREATE INDEX request_state ON request (state);
 CREATE TABLE incident (iss TEXT NOT NULL, number TEXT NOT NULL, facts BLOB NOT NULL, PRIMARY KEY (iss, number)) STRICT;
 CREATE TABLE release (
@@ -100,6 +100,8 @@ class StoredRequest:
     """Ask: when silence becomes a denial. Granted: when cooling-off ends."""
     approval: bytes | None
     reasons: tuple[Mapping[str, Any], ...]
+    is_handed_over: bool = False
+    """The broker was given the age headers, whether it has acknowledged them or not: nobody can take them back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,15 +191,25 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Run the block as one transaction: all of it is durable afterwards, or none of it happened."""
+        """Run the block as one transaction: all of it is durable afterwards, or none of it happened.
+
+        Inside a transaction of the same thread it is a part of that one.
+        """
         with self._lock:
+            if self._is_open():
+                yield self._connection
+                return
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+                self._connection.execute("COMMIT")
+            finally:
+                # Not committed. A full disk may have ended the transaction itself; a failed COMMIT leaves it open.
+                if self._is_open():
+                    self._connection.execute("ROLLBACK")
+
+    def _is_open(self) -> bool:
+        return self._connection.in_transaction
 
     # Trust bundle and time floor
 
@@ -233,12 +245,12 @@ class Store:
     def add_request(self, connection: sqlite3.Connection, request: StoredRequest) -> int:
         """Insert a request (its ``id`` is ignored) and return its id."""
         cursor = connection.execute(
-            "INSERT INTO request VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO request VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 request.iss, request.jti, request.payload_sha256, request.raw,
                 request.incident, request.category, request.is_area,
                 request.correlation, request.arrived_at, request.release_by, request.state.value, request.due,
-                request.approval, json.dumps(request.reasons),
+                request.approval, json.dumps(request.reasons), request.is_handed_over,
             ),
         )  # fmt: skip
         assert cursor.lastrowid is not None
@@ -255,8 +267,13 @@ class Store:
         assert row is not None
         return _request(row)
 
-    def list_requests(self, states: Sequence[RequestState] = (), limit: int = 100) -> list[StoredRequest]:
-        """Return the newest requests, of the given states or of all, newest first."""
+    def find_requests(self, letters: str) -> list[StoredRequest]:
+        """Return the requests whose ``jti`` begins with these letters, newest first; two at most."""
+        sql = "SELECT * FROM request WHERE substr(jti, 1, length(?1)) = ?1 ORDER BY id DESC LIMIT 2"
+        return [_request(row) for row in self._all(sql, letters)]
+
+    def list_requests(self, states: Sequence[RequestState] = (), limit: int = -1) -> list[StoredRequest]:
+        """Return the newest requests, of the given states or of all, newest first; all of them unless limited."""
         wanted = [state.value for state in (states or RequestState)]
         marks = ",".join("?" * len(wanted))
         rows = self._all(
@@ -283,6 +300,10 @@ class Store:
             (state.value, due, None if reasons is None else json.dumps(list(reasons)), approval,
              request_id),
         )  # fmt: skip
+
+    def mark_handed_over(self, connection: sqlite3.Connection, request_id: int) -> None:
+        """Note that the broker is given a request's age headers now."""
+        connection.execute("UPDATE request SET handed_over = 1 WHERE id = ?", (request_id,))
 
     def find_incident(self, iss: str, number: str) -> bytes | None:
         """Return the digest of an incident's facts as first seen."""
@@ -387,11 +408,14 @@ class Store:
 
     def recall_key(self, connection: sqlite3.Connection, request_id: int) -> bool:
         """Take back an answer with age headers that the broker has not taken yet; False where there is none."""
-        row = connection.execute("DELETE FROM outbox WHERE key_of = ? RETURNING payload", (request_id,)).fetchone()
-        if row is None:
-            return False
-        connection.execute("DELETE FROM answer WHERE request_id = ? AND payload = ?", (request_id, row["payload"]))
-        return True
+        rows = connection.execute("DELETE FROM outbox WHERE key_of = ? RETURNING payload", (request_id,)).fetchall()
+        for row in rows:
+            connection.execute("DELETE FROM answer WHERE request_id = ? AND payload = ?", (request_id, row["payload"]))
+        return bool(rows)
+
+    def drop_key(self, connection: sqlite3.Connection, request_id: int) -> None:
+        """Send an answer with age headers no more; it stays the last answer of its request."""
+        connection.execute("DELETE FROM outbox WHERE key_of = ?", (request_id,))
 
     def has_waiting_key(self, connection: sqlite3.Connection, request_id: int) -> bool:
         """Tell whether age headers of a request wait in the outbox."""
@@ -424,10 +448,17 @@ class Store:
             "INSERT INTO outbox VALUES (NULL, ?, ?, ?, ?, ?, ?)", (topic, payload, correlation, due, expires, key_of)
         )
 
+    def has_message(self, connection: sqlite3.Connection, payload: bytes) -> bool:
+        """Tell whether this very message waits in the outbox."""
+        return connection.execute("SELECT 1 FROM outbox WHERE payload = ?", (payload,)).fetchone() is not None
+
     def list_due_messages(self, now: UtcNs, limit: int = 16) -> list[OutboxMessage]:
-        """Return the messages whose moment has come, oldest first; those that expired are dropped here."""
+        """Return the messages whose moment has come, oldest first; those that expired are dropped here.
+
+        But for age headers: that those were never sent is the end of a request, and not for the outbox to decide.
+        """
         with self.transaction() as connection:
-            connection.execute("DELETE FROM outbox WHERE expires_ns <= ?", (now,))
+            connection.execute("DELETE FROM outbox WHERE expires_ns <= ? AND key_of IS NULL", (now,))
         return [
             OutboxMessage(
                 row["id"],
@@ -449,8 +480,15 @@ class Store:
     # The owner's stops and the versions of consent
 
     def set_stop(self, connection: sqlite3.Connection, what: str, camera: str, until: UtcNs | None) -> None:
-        """Remember a pause of ``release`` or ``recording`` for a camera or ``*``, until a time or for good."""
-        connection.execute("INSERT OR REPLACE INTO stop VALUES (?, ?, ?)", (what, camera, until))
+        """Remember a pause of ``release`` or ``recording`` for a camera or ``*``, until a time or for good.
+
+        A pause is never made shorter by another one: ending it is ``clear_stop``.
+        """
+        connection.execute(
+            "INSERT INTO stop VALUES (?, ?, ?) ON CONFLICT (what, camera) DO UPDATE SET until_ns = CASE "
+            "WHEN until_ns IS NULL OR excluded.until_ns IS NULL THEN NULL ELSE max(until_ns, excluded.until_ns) END",
+            (what, camera, until),
+        )
 
     def clear_stop(self, connection: sqlite3.Connection, what: str, camera: str) -> None:
         """End a pause."""
@@ -497,4 +535,5 @@ def _request(row: sqlite3.Row) -> StoredRequest:
         row["category"], bool(row["is_area"]), bytes(row["correlation"]), UtcNs(row["arrived_ns"]),
         UtcNs(row["release_by_ns"]),
         RequestState(row["state"]), UtcNs(row["due_ns"]), row["approval"], tuple(json.loads(row["reasons"])),
+        bool(row["handed_over"]),
     )  # fmt: skip

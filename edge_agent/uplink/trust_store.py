@@ -5,7 +5,7 @@ import logging
 from edge_agent.clock import Clock
 from edge_agent.units import UtcNs, encode_rfc3339
 from edge_agent.uplink.store import Store
-from edge_agent.uplink.trust import Roots, TrustBundle, encode_roots, make_roots, verify_trust
+from edge_agent.uplink.trust import Recipient, Roots, TrustBundle, encode_roots, make_roots, verify_trust
 
 log = logging.getLogger(__name__)
 
@@ -54,3 +54,10 @@ class TrustStore:
             log.info("trust bundle in use version=%d expires=%s", bundle.version, encode_rfc3339(bundle.expires))
         self._bundle = bundle
         return bundle
+
+
+def list_recipients(bundle: TrustBundle | None, *, escrow: bool) -> tuple[Recipient, ...]:
+    """Return to whom a clip is sealed now: the RTCC's evidence key, and escrow where the owner's terms have it."""
+    if bundle is None:
+        return ()
+    return tuple(each for each in bundle.recipients if each.role == "evidence" or escrow)

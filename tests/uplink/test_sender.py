@@ -19,6 +19,9 @@ class FlakyBroker:
         self.refuse = refuse
         self.taken: list[bytes] = []
 
+    def is_connected(self):
+        return True
+
     def publish(self, topic, payload, *, correlation=None, expiry_s=None):
         if self.refuse:
             self.refuse -= 1

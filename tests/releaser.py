@@ -1,0 +1,299 @@
+"""A releaser without network and rings: real store, trust, gate, docket, worker, sender and desk, driven turn by turn.
+
+What the gate decides with is real as well, but for the files: the owner's consent is signed in memory.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge_agent.consent.household import FOREVER, Household
+from edge_agent.consent.order import sign_order, window_members
+from edge_agent.consent.policy import Terms
+from edge_agent.consent.request import Quality
+from edge_agent.consent.verdict import CameraGrant, Grant
+from edge_agent.control import Peer
+from edge_agent.enrolment import Enrolment
+from edge_agent.errors import UnavailableError
+from edge_agent.geo import geohash_encode
+from edge_agent.keys import encode_b64url
+from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window, parse_rfc3339
+from edge_agent.uplink import ledger
+from edge_agent.uplink.answers import Answer, Status, verify_answer
+from edge_agent.uplink.bundle import BundleInfo
+from edge_agent.uplink.checkpoint import ledger_origin
+from edge_agent.uplink.docket import Docket
+from edge_agent.uplink.intake import TRUST_TOPIC, Intake
+from edge_agent.uplink.judge import Judge
+from edge_agent.uplink.owner import OwnerDesk
+from edge_agent.uplink.release import ReleaseWorker
+from edge_agent.uplink.sender import Sender
+from edge_agent.uplink.staging import Staging
+from edge_agent.uplink.standing import Standing
+from edge_agent.uplink.store import RequestState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.tally import Tally
+from edge_agent.uplink.trust_store import TrustStore
+from tests import gate
+from tests.fakes import FakeClock
+
+REQUEST_TOPIC = f"rtcc/1/req/g/{gate.GATEWAY}"
+HEADER = b"age-encryption.org/v1 header of "
+PEER = Peer(1, 1000, 1000)
+
+
+@dataclass
+class Delivery:
+    """A message as the broker hands it over."""
+
+    payload: bytes
+    topic: str = REQUEST_TOPIC
+    retained: bool = False
+    correlation: bytes | None = b"c"
+    acks: int = 0
+
+    def ack(self) -> None:
+        self.acks += 1
+
+
+@dataclass
+class FakeBroker:
+    """Takes messages; ``before`` runs while one is on its way, ``acknowledges`` says whether the sender hears of it."""
+
+    connected: bool = True
+    acknowledges: bool = True
+    taken: list[bytes] = field(default_factory=list)
+    before: Callable[[bytes], None] = lambda _: None
+
+    def is_connected(self) -> bool:
+        return self.connected
+
+    def publish(self, _topic, payload, *, correlation=None, expiry_s=None) -> None:
+        assert correlation is None or len(correlation) <= 64
+        assert expiry_s > 0
+        if not self.connected:
+            raise UnavailableError("broker is not connected")
+        self.before(payload)
+        self.taken.append(payload)
+        if not self.acknowledges:
+            raise UnavailableError("broker did not acknowledge the message")
+
+    def answers(self, gateway_key: Ed25519PrivateKey) -> list[Answer]:
+        return [verify_answer(raw, gate.GATEWAY, gateway_key.public_key()) for raw in self.taken]
+
+
+@dataclass
+class FakeBuilder:
+    """Makes payloads of a few bytes; ``before`` runs in the middle."""
+
+    built: list[tuple[Grant, CameraGrant]] = field(default_factory=list)
+    before: Callable[[], None] = lambda: None
+    delivers: bool = True
+
+    def build(self, grant: Grant, camera: CameraGrant, proof, out) -> BundleInfo:
+        assert proof["index"] >= 0
+        out.write(b"payload of " + camera.camera.encode())
+        self.before()
+        self.built.append((grant, camera))
+        delivered = camera.windows if self.delivers else ()
+        return BundleInfo(bytes(32), 20, HEADER + camera.camera.encode(), delivered, (), bytes(32), len(delivered))
+
+
+@dataclass
+class FakeUploader:
+    """Takes payloads; ``before`` runs in the middle."""
+
+    uploaded: list[str] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
+    before: Callable[[], None] = lambda: None
+    on_forget: Callable[[], None] = lambda: None
+    tells: bool = False
+
+    def upload(self, release: StoredRelease, target, remember, on_progress, should_stop) -> bool:
+        assert target == "evidence"
+        remember(f"https://upload.example/{release.file}")
+        if self.tells:
+            on_progress(1)
+        self.before()
+        if should_stop():
+            return False
+        self.uploaded.append(release.camera)
+        return True
+
+    def forget(self, release: StoredRelease, _target) -> None:
+        self.on_forget()
+        self.forgotten.append(release.camera)
+
+
+class FakeStanding(Standing):
+    """The owner's word without files: consents in memory, pauses and revocations from the real store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.signed: dict[str, Terms] = {"door": gate.terms()}
+        self.file: dict[str, Terms] = {}
+        self.version = 1
+
+    def household(self, now: UtcNs) -> Household:
+        stops = self._store.list_stops("release", now)
+
+        def paused(name: str) -> UtcNs:
+            until = stops.get(name, UtcNs(0))
+            return FOREVER if until is None else until
+
+        cameras = {}
+        for name, terms in self.signed.items():
+            highest, revoked = self._store.find_consent(name)
+            if highest < self.version:
+                with self._store.transaction() as connection:
+                    self._store.note_consent(connection, name, self.version)
+                highest, revoked = self._store.find_consent(name)
+            cameras[name] = gate.standing(
+                terms, self.file.get(name), name, self.version,
+                highest_version=highest, revoked=revoked, paused_until=paused(name),
+            )  # fmt: skip
+        return Household(cameras, ZoneInfo("America/Chicago"), paused("*"))
+
+    def load_policy(self):
+        return None
+
+    def signed_version(self, camera: str) -> int:
+        return self.version if camera in self.signed else 0
+
+
+class FakeFootage:
+    """No rings."""
+
+
+_RTCC = gate.Rtcc()
+
+
+class House:
+    """One gateway; ``restart`` is what a kill leaves: the files, and nothing in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clock = FakeClock(utc=gate.NOW)
+        self.key = Ed25519PrivateKey.generate()
+        self.rtcc = _RTCC
+        self.broker = FakeBroker()
+        self.builder, self.uploader = FakeBuilder(), FakeUploader()
+        self.signed: dict[str, Terms] = {"door": gate.terms()}
+        self.store: Store | None = None
+        self.numbers = 0
+        self.restart()
+        self.intake.handle(Delivery(self.rtcc.sign_trust(self.rtcc.trust_payload()), TRUST_TOPIC))
+
+    def restart(self) -> None:
+        if self.store is not None:
+            self.store.close()
+        self.store = Store(self.folder / "store.sqlite")
+        self.stop = threading.Event()
+        enrolment = Enrolment(
+            gateway=gate.GATEWAY, iss=gate.ISS, broker_host="127.0.0.1", broker_port=1, ca_pem="", certificate_pem="",
+            uploads={"evidence": "https://upload.example/files/"},
+            roots=tuple(key.public_key() for key in self.rtcc.roots), threshold=2, not_after_s=2**31, tls_thumbprint="",
+        )  # fmt: skip
+        self.standing = FakeStanding(self.store)
+        self.standing.signed = self.signed
+        self.trust = TrustStore(self.store, self.rtcc.pinned(), self.clock)
+        cell = geohash_encode(gate.HOME.lat, gate.HOME.lon)
+        owner = gate.OWNER.public_key()
+        self.judge = Judge(enrolment, cell, owner, self.store, self.standing, self.trust, self.clock)
+        self.docket = Docket(self.store, gate.GATEWAY, self.key)
+        self.staging = Staging(self.folder / "staging", 1 << 20)
+        self.ended: list[StoredRequest] = []
+        self.decided: list[Any] = []
+        self.tally = Tally()
+        self.worker = ReleaseWorker(
+            self.store, self.judge, self.docket, self.builder, self.uploader, self.staging,
+            lambda connection, now: ledger.checkpoint(connection, ledger_origin(gate.GATEWAY), self.key, now),
+            self.clock, self.ended.append, self.stop,
+        )  # fmt: skip
+        self.worker.sweep()
+        self.sender = Sender(self.store, self.broker, self.clock, self.worker.confirm, self.stop)
+        self.intake = Intake(
+            self.store, self.judge, self.docket, self.trust, self.tally, self.clock,
+            lambda request, verdict: self.decided.append((request, verdict)),
+        )  # fmt: skip
+        self.desk = OwnerDesk(
+            gate.GATEWAY, owner, ("door", "yard", "shed"), self.store, self.judge, self.docket, self.worker,
+            FakeFootage(), self.clock, self.ended.append,
+        )  # fmt: skip
+
+    # The RTCC
+
+    def sign(self, changes: dict[str, Any] | None = None) -> bytes:
+        self.numbers += 1
+        jti = encode_b64url(self.numbers.to_bytes(16, "big"))
+        return self.rtcc.sign(gate.request_payload({"jti": jti, **(changes or {})}))
+
+    def ask(self, changes: dict[str, Any] | None = None) -> StoredRequest:
+        """Have a request arrive; returns what became of it."""
+        message = Delivery(self.sign(changes))
+        self.intake.handle(message)
+        assert message.acks == 1
+        return self.newest()
+
+    # The house
+
+    def newest(self) -> StoredRequest:
+        return self.store.list_requests()[0]
+
+    def state(self) -> RequestState:
+        return self.newest().state
+
+    def carry_on(self) -> None:
+        """Let the worker go as far as it goes, once cooling-off is over."""
+        self.clock.advance(max(0, self.newest().due - self.clock.utc()) + SECOND_NS)
+        self.worker.turn()
+
+    def call(self, command: str, **members: Any) -> dict[str, Any]:
+        """Send the desk a command."""
+        return dict(self.desk.handlers[command](members, PEER))
+
+    def order(self, kind: str, **members: Any) -> str:
+        self.numbers += 1
+        order_id = encode_b64url(self.numbers.to_bytes(16, "big"))
+        return sign_order(kind, members, gate.GATEWAY, order_id, self.clock.utc(), gate.OWNER).decode()
+
+    def approve(self, request: StoredRequest, cameras: tuple[str, ...] = ("door",)) -> dict[str, Any]:
+        asked = gate.request_payload()["clip"]["window"]
+        window = Window(parse_rfc3339(asked["start"]), parse_rfc3339(asked["end"]))
+        order = self.order(
+            "approve", jti=request.jti, request_sha256=encode_b64url(request.payload_sha256),
+            cameras=list(cameras), window=window_members(window),
+        )  # fmt: skip
+        return self.call("order", jws=order)
+
+    # What can be seen
+
+    def answers(self, *statuses: Status) -> list[Answer]:
+        """What the broker was handed, of all statuses or of these."""
+        return [each for each in self.broker.answers(self.key) if not statuses or each.status in statuses]
+
+    def statuses(self) -> list[Status]:
+        return [each.status for each in self.answers()]
+
+    def keys_out(self) -> int:
+        """How many age headers the broker has seen."""
+        return sum(len(answer.files) for answer in self.answers())
+
+    def entries(self, kind: str) -> list[dict[str, Any]]:
+        with self.store.reading() as connection:
+            return [dict(each.entry) for each in ledger.entries(connection, kinds=[kind])]
+
+    def staged(self) -> list[str]:
+        return sorted(path.name for path in (self.folder / "staging").iterdir())
+
+
+def settle_time(hours: int) -> int:
+    """So many hours in nanoseconds."""
+    return hours * HOUR_NS
+
+
+MAIN = Quality.MAIN
