@@ -115,7 +115,7 @@ class EvidenceBook:
 
     def clock_offsets(self) -> list[int]:
         """Return the camera's clock less the gateway's, in ns, as far as CLOCK records tell."""
-        found = (entry.note.get("rtcp_offset_ns") for entry in self._entries if entry.kind is Kind.CLOCK)
+        found = (entry.note.get("camera_offset_ns") for entry in self._entries if entry.kind is Kind.CLOCK)
         return [offset for offset in found if type(offset) is int]
 
     def spans(self, kind: Kind) -> list[tuple[int, int, str]]:

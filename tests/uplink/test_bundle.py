@@ -82,6 +82,22 @@ def test_gaps_are_declared_with_their_reasons(house):
     ]
 
 
+def test_the_cameras_clock_is_told_against_the_gateways(house):
+    """The offsets that the recorder noted are in the manifest, from the least to the greatest; other notes count not."""
+    first, second, third = records(encode(30))
+
+    def note(**facts) -> tuple:
+        return Kind.CLOCK, 0, json.dumps({"state": "synchronised", **facts}).encode()
+
+    house.record(
+        [first, note(camera_offset_ns=-1_500_000), second, note(camera_offset_ns=250_000_000), note(slew_ns=1), third]
+    )
+    info, payload = house.build(house.grant(window(0, 3)))
+    with open_zip(house, info, payload) as bundle:
+        clocks = parse_manifest(bundle.read(names.MANIFEST))[0].clocks
+    assert (clocks.rtcp_offset_min_ns, clocks.rtcp_offset_max_ns) == (-1_500_000, 250_000_000)
+
+
 def test_no_footage_is_a_bundle_that_says_so(house):
     """Granted, but nothing there: no clip, one gap, no error."""
     house.record(records(encode(20)))
