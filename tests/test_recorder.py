@@ -280,3 +280,72 @@ def test_event_only_camera_is_left_alone_without_events(gateway: Gateway) -> Non
             gateway.wait_for(lambda status: status.get("door.main", {}).get("state") == "waiting")
             assert gateway.status()["door.main"]["reason"] == "not-by-rule"
             assert not door.has_players()
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_the_ring_stays_whole(gateway: Gateway) -> None:
+    """Six kills, some of them within the first second: every byte checks, every record opens, no block comes twice."""
+    path = gateway.state / "rings" / "door.main.ring"
+    with SimulatedCamera() as door:
+        gateway.configure({"door": door.url})
+        for after_s in (4.0, 0.3, 1.5, 2.5, 0.8, 3.5):
+            with gateway.recorder() as process:
+                gateway.wait_for(lambda status: is_recording(status, "door.main"))
+                time.sleep(after_s)  # any moment will do: it is killed wherever it is then
+                process.send_signal(signal.SIGKILL)
+                process.wait(10)
+            (gateway.run_dir / "recorder-status.json").unlink()
+            before = [(record.seq, record.index) for record in gateway.read("door")]
+            assert before == sorted(set(before))
+        with gateway.recorder():
+            gateway.wait_for(lambda status: is_recording(status, "door.main"))
+    words = [sys.executable, "-m", "edge_agent", "ring", "check", str(path), "--config", str(gateway.config), "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    (report,) = json.loads(done.stdout)
+    assert report["findings"] == []
+    records = gateway.read("door")
+    assert len({record.seq for record in records}) >= 6
+    for record in footage_of(records):
+        check_commitment(record)
+    spans = sorted(
+        (r.header.start_ns, r.header.start_ns + r.header.duration_ns) for r in records if r.header.duration_ns
+    )
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+
+
+def test_another_disk_at_the_path_is_refused_while_the_other_camera_records(gateway: Gateway) -> None:
+    """A ring that is not the remembered one is left alone and said; `ring accept` takes it, and it records on."""
+    path = gateway.state / "rings" / "door.main.ring"
+    words = [sys.executable, "-m", "edge_agent", "ring", "accept", "door", "--config", str(gateway.config)]
+    with SimulatedCamera() as door, SimulatedCamera() as yard:
+        gateway.configure({"door": door.url, "yard": yard.url})
+        with gateway.recorder():
+            gateway.wait_for(lambda status: is_recording(status, "door.main", "yard.main"))
+        path.rename(path.with_name("put-away"))
+        (gateway.run_dir / "recorder-status.json").unlink()
+        with gateway.recorder():
+            gateway.wait_for(
+                lambda s: is_recording(s, "yard.main") and "ring is not there" in str(s["door.main"].get("storage"))
+            )
+            assert not path.exists()
+            subprocess.run(words, capture_output=True, check=True)
+            gateway.wait_for(lambda s: s["door.main"].get("storage") == "ok")
+    assert path.exists()
+
+
+def test_changed_size_is_followed_and_the_other_camera_records_meanwhile(gateway: Gateway) -> None:
+    """A new `size` in the configuration: the ring has it after the next start, with its id and its footage."""
+    path = gateway.state / "rings" / "door.main.ring"
+    with SimulatedCamera() as door:
+        gateway.configure({"door": door.url})
+        with gateway.recorder():
+            gateway.wait_for(lambda status: is_recording(status, "door.main"))
+        before = footage_of(gateway.read("door"))
+        gateway.configure({"door": door.url}, size="24MiB")
+        (gateway.run_dir / "recorder-status.json").unlink()
+        with gateway.recorder():
+            gateway.wait_for(lambda s: is_recording(s, "door.main") and s["door.main"]["storage"] == "ok")
+    assert 23 << 20 < path.stat().st_size <= 24 << 20
+    after = footage_of(gateway.read("door"))
+    assert [each.plaintext for each in before] == [each.plaintext for each in after[: len(before)]]
+    assert {each.ring_id for each in after} == {each.ring_id for each in before}
