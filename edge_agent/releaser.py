@@ -30,6 +30,7 @@ from edge_agent.errors import RingError
 from edge_agent.geo import geohash_encode
 from edge_agent.keys import KeyStore, thumbprint
 from edge_agent.process import harden, lock_folder, stop_on_signals
+from edge_agent.recipient import load_recipient
 from edge_agent.systemd_notify import Notifier
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink import ledger
@@ -169,6 +170,7 @@ class Releaser:
             self._footage,
             self._standing,
             lambda: self._trust.bundle,
+            load_recipient(config.state_dir),
             self._clock,
         )
         carrier = Carrier(

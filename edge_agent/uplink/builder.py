@@ -39,6 +39,7 @@ class BundleBuilder:
         footage: Opens rings.
         standing: The signed consents.
         trust: The bundle in use: whom to encrypt to.
+        owner: The owner's age recipient, to whom every bundle is sealed as well.
         clock: When it was made.
     """
 
@@ -52,6 +53,7 @@ class BundleBuilder:
         footage: Footage,
         standing: Standing,
         trust: Callable[[], TrustBundle | None],
+        owner: str,
         clock: Clock,
     ) -> None:
         self._config = config
@@ -62,6 +64,7 @@ class BundleBuilder:
         self._footage = footage
         self._standing = standing
         self._trust = trust
+        self._owner = owner
         self._clock = clock
 
     def build(self, grant: Grant, camera: CameraGrant, proof: Mapping[str, object], out: IO[bytes]) -> BundleInfo:
@@ -103,7 +106,7 @@ class BundleBuilder:
         found = list_recipients(self._trust(), escrow=grant.escrow)
         if not found:
             raise DeliveryError("there is no trust bundle that names an evidence recipient")
-        return tuple(BundleRecipient(each.role, each.age) for each in found)
+        return (*(BundleRecipient(each.role, each.age) for each in found), BundleRecipient("owner", self._owner))
 
     def _read_health(self, camera: CameraGrant) -> dict[str, str | int | bool | None]:
         """Read how the camera does, from the recorder's status; empty where it cannot be read."""

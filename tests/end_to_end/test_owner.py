@@ -1,17 +1,24 @@
 """The owner's hand on it: ask, approve, deny, cancel, pause, revoke; what was uploaded before stays closed."""
 
+import io
 import json
 import signal
+import zipfile
 
 import av
 import pytest
 
 from edge_agent.demo.picture import read_strip
 from edge_agent.errors import EdgeAgentError
-from edge_agent.rtcc.deliveries import deliveries
+from edge_agent.recipient import identity_path
+from edge_agent.rtcc.deliveries import assemble, deliveries
+from edge_agent.rtcc.enrol import gateway_key
 from edge_agent.units import SECOND_NS, encode_rfc3339, parse_rfc3339
+from edge_agent.uplink import manifest as names
 from edge_agent.uplink.answers import Status
+from edge_agent.uplink.manifest import verify_manifest
 from tests.end_to_end.conftest import read_pictures
+from tests.peers import age
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
@@ -47,6 +54,23 @@ def test_asked_owner_approves_less_and_no_more_is_delivered(make_world):
     assert all(start <= picture.ring < parse_rfc3339(end) for picture in pictures)
     kinds = [each["kind"] for each in world.entries()]
     assert kinds.count("approval") == 1
+
+
+def test_owner_opens_with_stock_age_what_the_rtcc_was_sent(world):
+    """The delivered file opens by the passphrase and Debian's program alone; the manifest says for whom it is."""
+    world.wait_recorded(6)
+    signed = world.send(world.draft(5, 1))
+    assert world.answers(signed.jti)[-1].status is Status.DELIVERED
+    (delivery,) = [each for each in deliveries(world.city.home) if each.jti == signed.jti]
+    sealed = assemble(world.city.home, delivery, world.folder / "bundle.age")
+    secret = world.home.passphrase_path.read_text().strip()
+    plain = age.decrypt(sealed, identity=identity_path(world.home.config.state_dir), passphrase=secret)
+    with zipfile.ZipFile(io.BytesIO(plain)) as bundle:
+        manifest = verify_manifest(bundle.read(names.MANIFEST), gateway_key(world.city.home, delivery.gateway))
+    assert [each.role for each in manifest.recipients] == ["evidence", "owner"]
+    # The camera and the gateway share a clock here; what is left is the camera's delay.
+    low, high = manifest.clocks.rtcp_offset_min_ns, manifest.clocks.rtcp_offset_max_ns
+    assert low is None or -SECOND_NS < low <= high < SECOND_NS
 
 
 def test_denied_request_leaves_nothing_but_its_ledger_entry(make_world):
