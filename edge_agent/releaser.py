@@ -272,7 +272,8 @@ class Releaser:
             try:
                 with self._footage.open(camera.id, Quality(quality)) as reader:
                     seq, chain = reader.head()
-                heads[f"{camera.id}.{quality}"] = f"{seq}:{chain.hex()}"
+                ring_id = reader.superblock.ring_id.hex()
+                heads[f"{camera.id}.{quality}"] = f"{ring_id}:{seq}:{chain.hex()}"
             except RingError as error:
                 log.warning("ring has no head to enter: %s", error)
         with self._store.transaction() as connection:

@@ -61,9 +61,30 @@ class CheckReport:
         return not self.findings
 
 
+@dataclass(frozen=True, slots=True)
+class KnownHead:
+    """Where a ring stood once, as the ledger tells: its newest block, and a chain value that was durable in it."""
+
+    ring_id: bytes
+    seq: int
+    chain: bytes
+
+    @classmethod
+    def parse(cls, text: str) -> "KnownHead":
+        """Read ``<ring id>:<block>:<chain>``, the ledger's form; ValueError for anything else."""
+        ring_id, seq, chain = text.split(":")
+        return cls(bytes.fromhex(ring_id), int(seq), bytes.fromhex(chain))
+
+
 class _Checker:
-    def __init__(self, disk: Disk, recorder: Ed25519PublicKey | None, progress: Callable[[int, int], None]) -> None:
-        self._disk = disk
+    def __init__(
+        self,
+        disk: Disk,
+        recorder: Ed25519PublicKey | None,
+        progress: Callable[[int, int], None],
+        known: KnownHead | None,
+    ) -> None:
+        self._disk, self._known = disk, known
         loaded = read_superblock(disk)
         self._superblock, self._damaged_copies = loaded.superblock, loaded.damaged_copies
         self._recorder = recorder or Ed25519PublicKey.from_public_bytes(self._superblock.recorder_public)
@@ -84,6 +105,7 @@ class _Checker:
             self._progress(at, len(entries))
             previous = self._check_block(entry.seq, previous)
         self._progress(len(entries), len(entries))
+        self._check_known()
         return CheckReport(
             ring_id=self._superblock.ring_id,
             camera=self._superblock.camera,
@@ -99,6 +121,17 @@ class _Checker:
 
     def _note(self, seq: int | None, index: int | None, text: str, cost: str) -> None:
         self.findings.append(Finding(seq, index, text, cost))
+
+    def _check_known(self) -> None:
+        """Hold the ring's end against the ledger: newest blocks that were cut off leave no other trace (FORMAT 8)."""
+        known = self._known
+        if known is None:
+            return
+        if known.ring_id != self._superblock.ring_id:
+            self._note(None, None, "the ledger tells of another ring in this one's place", "that ring")
+        elif self._index.newest_seq < known.seq:
+            text = f"the ledger knew block {known.seq}, the ring ends at {self._index.newest_seq}: an older copy?"
+            self._note(None, None, text, "the blocks since then")
 
     def _check_superblocks(self) -> None:
         for copy in self._damaged_copies:
@@ -144,6 +177,11 @@ class _Checker:
         if following and scan.chain != following.previous.chain and not findings:
             last = scan.records[-1].header.index if scan.records else None
             findings.append(Finding(seq, last, "chain ends otherwise than the next page signs", "one record"))
+        known = self._known
+        if known is not None and known.seq == seq and known.ring_id == page.ring_id:
+            chains = {chain_start(raw), *(record.chain for record in scan.records)}
+            if known.chain not in chains and not findings:
+                findings.append(Finding(seq, None, "block was another when the ledger noted it", "one block"))
         for record in scan.records:
             wrong = self._check_record(record)
             if wrong is None:
@@ -185,6 +223,7 @@ def check_ring(
     disk: Disk,
     recorder_public: Ed25519PublicKey | None = None,
     progress: Callable[[int, int], None] | None = None,
+    known: KnownHead | None = None,
 ) -> CheckReport:
     """Check superblocks, pages, signatures, chain, accepted lengths, every record's digest and padding.
 
@@ -192,12 +231,13 @@ def check_ring(
         disk: The ring, or a copy of it.
         recorder_public: The pinned key; None believes the one in the superblock, which a forger could have put there.
         progress: Called with blocks done and blocks in all.
+        known: Where the ring stood, as the ledger tells; None compares nothing.
 
     Raises:
         UnsupportedVersionError: A newer program wrote it.
         RingError: It is no ring, or the disk fails.
     """
-    return _Checker(disk, recorder_public, progress or _silent).run()
+    return _Checker(disk, recorder_public, progress or _silent, known).run()
 
 
 def _silent(_done: int, _total: int) -> None:

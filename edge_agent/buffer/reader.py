@@ -167,12 +167,18 @@ class RingReader:
                 continue
 
     def head(self) -> tuple[int, bytes]:
-        """Return the newest block's number and the chain value at its present end: for the ledger."""
+        """Return the newest block's number and the chain value behind its last synced record: for the ledger.
+
+        What is not synced yet a power cut may take away: a head that counted it would look like a rollback.
+        """
         self._index.refresh()
         newest = self._index.newest_seq
         if newest == 0:
             return 0, b""
-        return newest, self._blocks.load(newest).scan.chain
+        scan = self._blocks.load(newest).scan
+        return newest, next(
+            (each.chain for each in reversed(scan.records) if each.header.index < scan.durable), scan.start
+        )
 
     def read(
         self, grant: Grant, camera: str, *, on_loss: Callable[[Loss], None] | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from edge_agent.commands.daemon import add_config
 
 if TYPE_CHECKING:
-    from edge_agent.buffer.check import CheckReport
+    from edge_agent.buffer.check import CheckReport, KnownHead
     from edge_agent.buffer.overview import Overview
     from edge_agent.config import Config
     from edge_agent.terminal import Progress
@@ -24,7 +24,7 @@ A ring is the encrypted file of one camera. Nothing here opens footage; only `ac
   edge-agent ring accept door         take the ring that is there, or a new one: after a change of disk
 """
 _MOST_DAYS = 14
-_ACCEPT_S = 30.0
+_ANSWER_S = 30.0
 _FULL, _MOST, _SOME, _NONE, _ERASED = range(5)
 _GLYPHS = {"utf-8": "█▓░·×", "ascii": "#=-.x"}
 
@@ -225,7 +225,7 @@ def _accept(args: argparse.Namespace) -> int:
     config = load_config(args.config)
     storage: dict[str, str] = {}
     for name in [ring for ring, _ in _find_rings(args, config)]:
-        storage |= call(config.control_path("recorder"), "accept-ring", timeout_s=_ACCEPT_S, ring=name)["storage"]
+        storage |= call(config.control_path("recorder"), "accept-ring", timeout_s=_ANSWER_S, ring=name)["storage"]
     if args.json:
         print_json(storage)
     else:
@@ -247,21 +247,40 @@ def _check(args: argparse.Namespace) -> int:
 
     config = _load_config(args)
     recorder = _find_recorder_key(config)
+    heads = _find_heads(config)
     answers = []
     for name, path in _find_rings(args, config):
         disk = FileDisk.open(path)
         progress = Progress(f"check {name}", 1000)
         try:
-            report = check_ring(disk, recorder, partial(_show_share, progress))
+            report = check_ring(disk, recorder, partial(_show_share, progress), heads.get(name))
         finally:
             progress.close()
             disk.close()
-        answers.append(_describe_report(name, report))
+        answers.append(_describe_report(name, report) | {"held_against_ledger": name in heads})
         if not args.json:
             _print_report(name, report, is_pinned=recorder is not None)
+            if name not in heads:
+                print(f"{name}: not held against the ledger: newest blocks that were cut off would not show")
     if args.json:
         print_json(answers)
     return os.EX_IOERR if any(answer["findings"] for answer in answers) else 0
+
+
+def _find_heads(config: "Config | None") -> "dict[str, KnownHead]":
+    """Ask the releaser where the rings stood when the ledger last noted it; empty where it does not answer."""
+    from edge_agent.buffer.check import KnownHead
+    from edge_agent.control import stream
+    from edge_agent.errors import EdgeAgentError
+
+    if config is None:
+        return {}
+    try:
+        answers = list(stream(config.control_path("releaser"), "ledger", timeout_s=_ANSWER_S, kinds=["rings"], last=1))
+        entries = [entry for answer in answers for entry in answer.get("entries", ())]
+        return {name: KnownHead.parse(text) for name, text in entries[-1]["entry"]["heads"].items()} if entries else {}
+    except (EdgeAgentError, ValueError, KeyError):
+        return {}
 
 
 def _show_share(progress: "Progress", done: int, total: int) -> None:

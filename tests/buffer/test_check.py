@@ -1,14 +1,18 @@
 """Every byte of a ring is accounted for, with public keys only."""
 
 import json
+import os
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edge_agent.buffer.check import check_ring
+from edge_agent.buffer.check import KnownHead, check_ring
 from edge_agent.buffer.disk import FileDisk
 from edge_agent.cli import build_parser
 from edge_agent.commands import ring as command
+from edge_agent.control import ControlServer
 from edge_agent.units import SECOND_NS
 from tests.buffer.rig import Rig
 
@@ -103,3 +107,96 @@ def test_ring_ls_shows_days_by_hours(rig: Rig, capsys: pytest.CaptureFixture[str
     out = capsys.readouterr().out
     assert "2027-01-15" in out
     assert len(out.splitlines()) <= 6
+
+
+def head_of(rig: Rig) -> KnownHead:
+    with rig.reader() as reader:
+        return KnownHead(reader.superblock.ring_id, *reader.head())
+
+
+def findings_against(rig: Rig, known: KnownHead) -> list[str]:
+    disk = FileDisk.open(rig.path)
+    try:
+        return [each.text for each in check_ring(disk, rig.keys.recorder.public_key(), None, known).findings]
+    finally:
+        disk.close()
+
+
+@pytest.mark.parametrize("more", [0, 1, 30, 200], ids="{} records later".format)
+def test_known_head_agrees_with_a_ring_that_only_went_on(rig: Rig, more: int) -> None:
+    """Whatever was appended, erased or overwritten since, the ledger's head is no finding."""
+    rig.create(blocks=8)
+    writer = rig.writer()
+    rig.record(writer, 25)
+    known = head_of(rig)
+    rig.record(writer, more)
+    writer.close()
+    assert findings_against(rig, known) == []
+    writer = rig.writer()
+    writer.erase(None)
+    writer.close()
+    assert findings_against(rig, known) == []
+
+
+def test_known_head_counts_nothing_that_a_power_cut_may_take(rig: Rig) -> None:
+    """The head stops at the last record that was known synced."""
+    rig.create(blocks=8)
+    writer = rig.writer()
+    rig.record(writer, 2)
+    writer.sync()
+    synced = writer.head[1]
+    rig.record(writer, 1)
+    assert writer.head[1] != synced
+    assert head_of(rig).chain == synced
+
+
+def test_ring_put_back_to_an_older_copy_is_found_by_the_ledgers_head_alone(rig: Rig) -> None:
+    """An older copy is whole in itself; held against the head that the ledger noted since, it is not."""
+    rig.create(blocks=8)
+    writer = rig.writer()
+    rig.record(writer, 25)
+    writer.close()
+    older = rig.path.read_bytes()
+    writer = rig.writer()
+    rig.record(writer, 25)
+    known = head_of(rig)
+    writer.close()
+    rig.path.write_bytes(older)
+    assert check(rig.path, rig).findings == ()
+    (text,) = findings_against(rig, known)
+    assert f"the ledger knew block {known.seq}" in text
+    # Somebody with the recorder's key records on over it: the number is there again, the chain is not.
+    writer = rig.writer()
+    rig.record(writer, 40)
+    writer.close()
+    assert findings_against(rig, known) == ["block was another when the ledger noted it"]
+    assert findings_against(rig, replace(known, ring_id=bytes(16))) == [
+        "the ledger tells of another ring in this one's place"
+    ]
+
+
+def test_ring_check_asks_the_releaser_for_the_heads(rig: Rig, tmp_path: Path, capsys) -> None:
+    """With a releaser at hand the ring is held against its ledger; without one, that is said."""
+    rig.create(blocks=8)
+    writer = rig.writer()
+    rig.record(writer, 25)
+    known = head_of(rig)
+    writer.close()
+    config = tmp_path / "edge-agent.yaml"
+    folders = f"gateway: {{state_dir: {tmp_path}, run_dir: {tmp_path}}}\nbuffer: {{dir: {rig.folder}}}\n"
+    config.write_text(folders + "cameras: [{id: door, url: 'rtsp://127.0.0.1/'}]\n")
+    assert run("check", "door", "--config", str(config)) == 0
+    assert "not held against the ledger" in capsys.readouterr().out
+    heads = {"door.main": f"{known.ring_id.hex()}:{known.seq + 1}:{known.chain.hex()}"}
+    entry = {"index": 0, "at": "2026-11-23T00:00:00Z", "kind": "rings", "entry": {"heads": heads}}
+    stop = threading.Event()
+    server = ControlServer(tmp_path / "releaser.sock", {"ledger": lambda *_: {"entries": [entry]}}, stop)
+    server.start()
+    try:
+        assert run("check", "door", "--config", str(config), "--json") == os.EX_IOERR
+    finally:
+        stop.set()
+        server.join()
+    (report,) = json.loads(capsys.readouterr().out)
+    assert report["held_against_ledger"]
+    assert [each["costs"] for each in report["findings"]] == ["the blocks since then"]
