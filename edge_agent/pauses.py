@@ -24,6 +24,7 @@ ORDER_TYP = "owner-order+jws"
 ORDER_MAX_AGE_NS = 5 * MINUTE_NS
 ORDER_SKEW_NS = 5 * SECOND_NS
 _FOR_GOOD = "for good"
+_NEVER = UtcNs(2**63 - 1)
 _USED_ORDERS = 256
 
 
@@ -43,6 +44,8 @@ class Pauses:
             found = json.loads(path.read_text())
             self._until = {str(camera): str(until) for camera, until in found["until"].items()}
             self._used = [str(order) for order in found["used"]]
+            for until in self._until.values():
+                _end_of(until)
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, AttributeError, TypeError):
@@ -57,6 +60,8 @@ class Pauses:
     def pause(self, camera: str, until: str | None) -> None:
         """Pause a camera, or ``*``, until a time (RFC 3339) or for good; durable on return.
 
+        A pause is never made shorter by another one: ending it takes the owner's signature.
+
         Raises:
             UsageError: The time is malformed.
         """
@@ -66,7 +71,8 @@ class Pauses:
             except ValueError as error:
                 raise UsageError(f"pause until: {error}") from error
         with self._lock:
-            self._until[camera] = until or _FOR_GOOD
+            standing = self._until.get(camera, until or _FOR_GOOD)
+            self._until[camera] = max(standing, until or _FOR_GOOD, key=_end_of)
             self._save()
 
     def resume(self, camera: str, order_id: str) -> None:
@@ -86,7 +92,7 @@ class Pauses:
             self._save()
 
     def _holds(self, until: str, now: UtcNs) -> bool:
-        return until == _FOR_GOOD or now < parse_rfc3339(until)
+        return now < _end_of(until)
 
     def _save(self) -> None:
         draft = self._path.with_name(self._path.name + ".new")
@@ -98,6 +104,10 @@ class Pauses:
             draft.rename(self._path)
         except OSError as error:
             raise ConfigError(f"pauses cannot be saved: {self._path}: {error.strerror}") from error
+
+
+def _end_of(until: str) -> UtcNs:
+    return _NEVER if until == _FOR_GOOD else parse_rfc3339(until)
 
 
 def verify_resume(raw: bytes, gateway: str, owner: Ed25519PublicKey, now: UtcNs) -> tuple[str, str]:

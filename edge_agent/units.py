@@ -21,6 +21,8 @@ MINUTE_NS = 60 * SECOND_NS
 HOUR_NS = 60 * MINUTE_NS
 DAY_NS = 24 * HOUR_NS
 
+_YEARS = range(1970, 2200)
+"""Whatever is in them fits into 64 bits of nanoseconds, with room for what is added to it."""
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
 _DURATION = re.compile(r"(\d{1,9})\s?(ms|s|min|m|h|d)")
 _SIZE = re.compile(r"(\d{1,9})\s?(B|KiB|MiB|GiB|TiB)")
@@ -70,12 +72,15 @@ def parse_rfc3339(text: str) -> UtcNs:
     """Parse an RFC 3339 time in UTC, written with ``Z`` and at most nine decimals.
 
     Raises:
-        ValueError: Another form, another offset, or no such time.
+        ValueError: Another form, another offset, no such time, or one before 1970 or after 2199.
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise ValueError(f"not an RFC 3339 time ending in Z: {text[:40]!r}")
-    seconds = int(datetime.fromisoformat(match[1]).replace(tzinfo=UTC).timestamp())
+    moment = datetime.fromisoformat(match[1]).replace(tzinfo=UTC)
+    if moment.year not in _YEARS:
+        raise ValueError(f"not a time between {_YEARS.start} and {_YEARS.stop}: {text[:40]!r}")
+    seconds = int(moment.timestamp())
     return UtcNs(seconds * SECOND_NS + int((match[2] or "").ljust(9, "0")))
 
 

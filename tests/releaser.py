@@ -137,8 +137,10 @@ class FakeStanding(Standing):
         self.signed: dict[str, Terms] = {"door": gate.terms()}
         self.file: dict[str, Terms] = {}
         self.version = 1
+        self.before: Callable[[], None] = lambda: None
 
     def household(self, now: UtcNs) -> Household:
+        self.before()
         stops = self._store.list_stops("release", now)
 
         def paused(name: str) -> UtcNs:
@@ -161,7 +163,7 @@ class FakeStanding(Standing):
     def load_policy(self):
         return None
 
-    def signed_version(self, camera: str) -> int:
+    def find_signed_version(self, camera: str) -> int:
         return self.version if camera in self.signed else 0
 
 

@@ -34,8 +34,18 @@ def test_pause_outlives_the_process(tmp_path: Path) -> None:
 
 def test_damaged_file_pauses_everything(tmp_path: Path) -> None:
     """What the owner had paused is unknown: nothing is recorded rather than something unwanted."""
-    (tmp_path / "pauses.json").write_text('{"until": ')
-    assert Pauses(tmp_path / "pauses.json").is_paused("door", NOW)
+    for damaged in ('{"until": ', '{"until": {"yard": "soon"}, "used": []}'):
+        (tmp_path / "pauses.json").write_text(damaged)
+        assert Pauses(tmp_path / "pauses.json").is_paused("door", NOW)
+
+
+@pytest.mark.parametrize("first_s", [None, 3600])
+def test_pause_is_never_made_shorter_by_a_pause(tmp_path: Path, first_s: int | None) -> None:
+    """Ending a pause takes the owner's signature; a shorter pause on top of it does not end it."""
+    pauses = Pauses(tmp_path / "pauses.json")
+    pauses.pause("door", None if first_s is None else encode_rfc3339(UtcNs(NOW + first_s * SECOND_NS)))
+    pauses.pause("door", encode_rfc3339(UtcNs(NOW + SECOND_NS)))
+    assert pauses.is_paused("door", UtcNs(NOW + 60 * SECOND_NS))
 
 
 def test_malformed_time_is_refused(tmp_path: Path) -> None:

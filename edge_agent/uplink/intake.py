@@ -5,6 +5,7 @@ only then is the message acknowledged.
 """
 
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable
 from typing import Protocol
@@ -83,33 +84,57 @@ class Intake:
         self._clock = clock
         self._on_verdict = on_verdict
         self._lock = threading.RLock()
-        self._waiting: list[Message] = []
+        self._waiting: dict[bytes, Message] = {}
 
     def handle(self, message: Message) -> None:
-        """Deal with one message and acknowledge it; an exception means that nothing happened and it must come again."""
+        """Deal with one message and acknowledge it.
+
+        Raises:
+            sqlite3.Error, OSError: It could not be written down; nothing happened, and it must come again.
+        """
         with self._lock:
-            if message.topic == TRUST_TOPIC:
-                self._take_trust(message.payload)
-            elif message.retained:
-                self._tally.count("retained", self._clock.utc())
-            elif not self._take_request(message):
+            if self._take(message):
+                message.ack()
+            else:
                 self._wait(message)
-                return
-        message.ack()
 
     def retry_waiting(self) -> None:
         """Judge again what waits for a believable clock or for a trust bundle."""
         with self._lock:
-            waiting, self._waiting = self._waiting, []
-            for message in waiting:
-                self.handle(message)
+            for payload, message in list(self._waiting.items()):
+                if self._take(message):
+                    del self._waiting[payload]
+                    message.ack()
 
     def _wait(self, message: Message) -> None:
-        if len(self._waiting) < MAX_WAITING:
-            self._waiting.append(message)
+        earlier = self._waiting.pop(message.payload, None)
+        if earlier is not None:
+            earlier.ack()  # of an earlier connection, or of another topic: the newer one stands for both
+        elif len(self._waiting) >= MAX_WAITING:
+            self._tally.count("waiting-too-many", self._clock.utc())
+            message.ack()
             return
-        self._tally.count("waiting-too-many", self._clock.utc())
-        message.ack()
+        self._waiting[message.payload] = message
+
+    def _take(self, message: Message) -> bool:
+        """Deal with a message; False where it has to wait.
+
+        An error that nobody foresaw refuses the message that met it: it would meet it again for ever, and hold up every
+        message behind it.
+        """
+        try:
+            if message.topic == TRUST_TOPIC:
+                self._take_trust(message.payload)
+            elif message.retained:
+                self._tally.count("retained", self._clock.utc())
+            else:
+                return self._take_request(message)
+        except (sqlite3.Error, OSError, MemoryError):
+            raise
+        except Exception:
+            log.exception("message refused by an error of this program: bytes=%d", len(message.payload))
+            self._tally.count("internal", self._clock.utc())
+        return True
 
     def _take_trust(self, payload: bytes) -> None:
         try:

@@ -5,6 +5,7 @@ key is handed over): its signatures against the trust bundle of that moment, con
 nothing.
 """
 
+import sqlite3
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -160,6 +161,10 @@ class Judge:
         admitted = Admitted(request, stored.arrived_at)
         verdict = self.decide(admitted, now, request_id=stored.id, approval=approval).verdict
         return verdict.reasons if isinstance(verdict, Denial) else verdict
+
+    def revoke(self, connection: sqlite3.Connection, camera: str) -> bool:
+        """Take the owner's word back for a camera, inside a transaction; False where it was never given."""
+        return self._standing.revoke(connection, camera)
 
     def list_recipients(self, grant: Grant) -> tuple[str, ...]:
         """Return the age recipients to whom a clip is sealed under a grant of now."""

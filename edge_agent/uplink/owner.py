@@ -28,7 +28,6 @@ from edge_agent.uplink.export import ExportInfo, export_footage
 from edge_agent.uplink.footage import Footage
 from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.release import ReleaseWorker
-from edge_agent.uplink.standing import revoke
 from edge_agent.uplink.store import OPEN_STATES, RequestState, Store, StoredRequest
 
 EVERY_CAMERA = "*"
@@ -319,12 +318,11 @@ class OwnerDesk:
         camera = self._camera(members)
         now = self._clock.utc()
         wanted = self._cameras if camera == EVERY_CAMERA else (camera,)
-        signed = tuple(each for each in wanted if self._store.find_consent(each)[0])
         with self._store.transaction() as connection:
+            signed = [each for each in wanted if self._judge.revoke(connection, each)]
             for each in signed:
-                revoke(self._store, connection, each)
                 ledger.append(connection, "consent", {"what": "revoked", "camera": each}, now)
-        return {"cameras": list(signed), "stopped": self._stop_what_is_not_granted(now)}
+        return {"cameras": signed, "stopped": self._stop_what_is_not_granted(now)}
 
     def _stop_what_is_not_granted(self, now: UtcNs) -> list[str]:
         """Withdraw every release that would not be granted now, and refuse every ask that would not be asked."""

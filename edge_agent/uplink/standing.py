@@ -13,15 +13,17 @@ from zoneinfo import ZoneInfo
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from edge_agent import jws
 from edge_agent.buffer.disk import FileDisk
 from edge_agent.buffer.ring import read_superblock
 from edge_agent.config import Camera, Config
 from edge_agent.consent.household import FOREVER, CameraHistory, CameraStanding, History, Household, stand
 from edge_agent.consent.policy import Policy, parse_policy
 from edge_agent.consent.request import Place
+from edge_agent.consent.waiver import TYP as CONSENT_TYP
 from edge_agent.consent.waiver import Facts, digest_source
 from edge_agent.enrolment import Enrolment
-from edge_agent.errors import ConfigError, RingError
+from edge_agent.errors import ConfigError, DenialError, RingError
 from edge_agent.keys import thumbprint
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink import ledger
@@ -142,7 +144,7 @@ class Standing:
     ) -> CameraStanding:
         try:
             raw: bytes | None = _read(self.consent_path(camera.id))
-        except OSError:
+        except (OSError, ConfigError):
             raw = None
         highest, revoked = self._store.find_consent(camera.id)
         standing = stand(
@@ -173,11 +175,27 @@ class Standing:
             ledger.append(connection, "consent", entry, now)
         log.info("consent in force camera=%s version=%d", consent.camera, consent.version)
 
+    def revoke(self, connection: sqlite3.Connection, camera: str) -> bool:
+        """Revoke a camera's consent, be it one that nothing was decided by yet; only a new signature counts after that.
 
-def revoke(store: Store, connection: sqlite3.Connection, camera: str) -> None:
-    """Revoke whatever version of a camera's consent was seen last; only a new signature counts after that."""
-    version, _ = store.find_consent(camera)
-    store.note_consent(connection, camera, version, revoked=True)
+        Returns:
+            False where none was ever signed.
+        """
+        seen, _ = self._store.find_consent(camera)
+        version = max(seen, self.find_signed_version(camera))
+        if version:
+            self._store.note_consent(connection, camera, version, revoked=True)
+        return version > 0
+
+    def find_signed_version(self, camera: str) -> int:
+        """Return the version of the consent that lies there, whether it counts now or not; 0 for none of ours."""
+        try:
+            message = jws.parse(_read(self.consent_path(camera)), CONSENT_TYP)
+            jws.verify(message, {thumbprint(self._owner): self._owner})
+            version = message.payload["version"]
+        except (OSError, ConfigError, DenialError, KeyError, TypeError):
+            return 0
+        return version if isinstance(version, int) else 0
 
 
 def _until(stops: Mapping[str, UtcNs | None], camera: str) -> UtcNs:

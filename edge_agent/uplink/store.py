@@ -227,6 +227,11 @@ class Store:
                 (version, raw, json.dumps(roots)),
             )
 
+    def forget_trust(self) -> None:
+        """Forget the trust bundle, its version included: it was accepted under other roots than are pinned now."""
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM trust")
+
     def load_floor(self) -> UtcNs:
         """Return the latest time that was ever saved: no believable clock is before it."""
         row = self._one("SELECT utc_ns FROM floor")

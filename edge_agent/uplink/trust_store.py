@@ -2,7 +2,7 @@
 
 import logging
 
-from edge_agent.clock import Clock
+from edge_agent.clock import Clock, ClockState
 from edge_agent.units import UtcNs, encode_rfc3339
 from edge_agent.uplink.store import Store
 from edge_agent.uplink.trust import Recipient, Roots, TrustBundle, encode_roots, make_roots, verify_trust
@@ -23,12 +23,22 @@ class TrustStore:
         self._store = store
         self._pinned = pinned
         self._clock = clock
-        self._bundle: TrustBundle | None = None
-        kept = store.load_trust()
-        if kept is not None:
-            raw, roots = kept
-            # Verified again with the roots that it was verified with: after two rotations the pinned ones are gone.
-            self._bundle = verify_trust(raw, make_roots(roots["threshold"], roots["keys"]), None, clock.utc())
+        self._bundle = self._load()
+
+    def _load(self) -> TrustBundle | None:
+        kept = self._store.load_trust()
+        if kept is None:
+            return None
+        raw, roots = kept
+        if roots.get("pinned") != _name(self._pinned):
+            # Enrolled anew: perhaps because somebody else has the old roots, and then the bundle is that one's.
+            log.warning("trust bundle was accepted under other pinned roots and is dropped")
+            self._store.forget_trust()
+            return None
+        # Verified again with the roots that it was verified with: after two rotations the pinned ones are gone. Whether
+        # it was from the future was judged then: a clock that lost the time must not keep the process from starting.
+        original = make_roots(roots["threshold"], roots["keys"])
+        return verify_trust(raw, original, None, self._clock.utc(), ClockState.FLOOR_ONLY)
 
     @property
     def bundle(self) -> TrustBundle | None:
@@ -50,10 +60,15 @@ class TrustStore:
         bundle = verify_trust(raw, self._pinned, current, self._clock.utc(), self._clock.state())
         if current is None or bundle.version > current.version:
             roots = self._pinned if current is None else current.roots
-            self._store.save_trust(bundle.version, raw, encode_roots(roots))
+            self._store.save_trust(bundle.version, raw, {**encode_roots(roots), "pinned": _name(self._pinned)})
             log.info("trust bundle in use version=%d expires=%s", bundle.version, encode_rfc3339(bundle.expires))
         self._bundle = bundle
         return bundle
+
+
+def _name(roots: Roots) -> list[str]:
+    """Name a set of roots, so that it can be told from another."""
+    return [str(roots.threshold), *sorted(roots.keys)]
 
 
 def list_recipients(bundle: TrustBundle | None, *, escrow: bool) -> tuple[Recipient, ...]:

@@ -1,0 +1,192 @@
+"""What the broker brings: every message is dealt with once, and none stops those behind it."""
+
+import sqlite3
+
+import pytest
+
+from edge_agent.clock import ClockState
+from edge_agent.consent.policy import Mode
+from edge_agent.units import HOUR_NS, MINUTE_NS
+from edge_agent.uplink.intake import MAX_WAITING, TRUST_TOPIC
+from edge_agent.uplink.store import RequestState
+from tests import gate
+from tests.releaser import Delivery, House
+
+
+@pytest.fixture
+def house(tmp_path):
+    house = House(tmp_path)
+    yield house
+    house.store.close()
+
+
+IMPOSSIBLE_TIMES = {
+    "release_by at the end of time": {"release_by": "9999-12-31T23:59:59Z"},
+    "release_by beyond 64 bits": {"release_by": "2263-01-01T00:00:00Z"},
+    "release_by at the edge of 64 bits": {"release_by": "2262-04-11T23:47:16Z"},
+    "everything in the first year": {"release_by": "0001-01-01T00:00:00Z"},
+}
+
+
+@pytest.mark.parametrize("changes", IMPOSSIBLE_TIMES.values(), ids=IMPOSSIBLE_TIMES)
+def test_signed_request_of_an_impossible_time_is_dealt_with(house, changes):
+    """A mistake of the RTCC's clock is a refusal, not a message that comes again for ever."""
+    message = Delivery(house.sign(changes))
+    house.intake.handle(message)
+    assert message.acks == 1
+    house.ask()
+    assert house.state() is RequestState.GRANTED
+
+
+def raise_it(error: Exception) -> None:
+    raise error
+
+
+def test_message_that_nobody_foresaw_is_counted_and_stops_nobody(house):
+    """An error of our own refuses the message that met it; it does not come again for ever."""
+    house.standing.before = lambda: raise_it(ZeroDivisionError())
+    message = Delivery(house.sign())
+    house.intake.handle(message)
+    assert message.acks == 1
+    assert house.tally.read() == {"internal": 1}
+    assert house.store.list_requests() == []
+
+
+def test_message_is_not_acknowledged_where_the_disk_fails(house):
+    """What could not be written down comes again."""
+    house.standing.before = lambda: raise_it(sqlite3.OperationalError("disk I/O error"))
+    message = Delivery(house.sign())
+    with pytest.raises(sqlite3.OperationalError):
+        house.intake.handle(message)
+    assert message.acks == 0
+
+
+def test_retained_request_is_refused_and_counted(house):
+    """A broker cannot keep a request for later."""
+    message = Delivery(house.sign(), retained=True)
+    house.intake.handle(message)
+    assert (message.acks, house.tally.read(), house.store.list_requests()) == (1, {"retained": 1}, [])
+
+
+def test_request_waits_for_the_clock_and_is_judged_once(house):
+    """The same message after every reconnection waits once; the others behind it are not pushed out."""
+    house.clock.clock_state = ClockState.FLOOR_ONLY
+    raw = house.sign()
+    copies = [Delivery(raw) for _ in range(MAX_WAITING + 8)]
+    for copy in copies:
+        house.intake.handle(copy)
+    other = Delivery(house.sign())
+    house.intake.handle(other)
+    assert (copies[-1].acks, other.acks) == (0, 0)
+    house.clock.clock_state = ClockState.SYNCHRONISED
+    house.intake.retry_waiting()
+    assert (copies[-1].acks, other.acks) == (1, 1)
+    assert [each.state for each in house.store.list_requests()] == [RequestState.GRANTED] * 2
+
+
+def test_waiting_requests_survive_a_disk_that_fails(house):
+    """An error while one is judged loses none of those that wait behind it."""
+    house.clock.clock_state = ClockState.FLOOR_ONLY
+    waiting = [Delivery(house.sign()) for _ in range(2)]
+    for message in waiting:
+        house.intake.handle(message)
+    house.clock.clock_state = ClockState.SYNCHRONISED
+    house.standing.before = lambda: raise_it(sqlite3.OperationalError("full"))
+    with pytest.raises(sqlite3.OperationalError):
+        house.intake.retry_waiting()
+    house.standing.before = lambda: None
+    house.intake.retry_waiting()
+    assert [message.acks for message in waiting] == [1, 1]
+
+
+# The trust bundle
+
+
+def test_trust_bundle_is_not_rolled_back_by_a_restart(house):
+    """An older bundle is refused before and after a restart."""
+    old = house.rtcc.sign_trust(house.rtcc.trust_payload(version=1))
+    house.intake.handle(Delivery(house.rtcc.sign_trust(house.rtcc.trust_payload(version=5, keys=[])), TRUST_TOPIC))
+    house.restart()
+    house.intake.handle(Delivery(old, TRUST_TOPIC))
+    assert house.trust.bundle.version == 5
+    assert house.tally.read() == {"trust-rollback": 1}
+
+
+def test_releaser_starts_with_a_clock_that_lost_the_time(house):
+    """A gateway without a battery starts in the past: the bundle that it believed before, it believes again."""
+    house.clock.step(-48 * HOUR_NS)
+    house.clock.clock_state = ClockState.FLOOR_ONLY
+    house.restart()
+    assert house.trust.bundle.version == 1
+
+
+def test_enrolment_with_other_roots_ends_the_trust_in_the_old_ones(house):
+    """Who is enrolled anew, because the old roots are lost to somebody, believes nothing that those signed."""
+    house.rtcc = gate.Rtcc()
+    house.restart()
+    assert house.trust.bundle is None
+    house.intake.handle(Delivery(house.rtcc.sign_trust(house.rtcc.trust_payload()), TRUST_TOPIC))
+    assert house.trust.bundle.version == 1
+    house.restart()
+    assert house.trust.bundle.version == 1
+
+
+# Quotas, replays, and what a refusal looks like
+
+
+def test_asked_granted_and_refused_requests_use_the_quota_once_each(house):
+    """Two requests a day are two, and their repetitions use nothing."""
+    first = house.ask()
+    house.intake.handle(Delivery(first.raw))
+    house.ask()
+    assert house.ask().state is RequestState.DENIED
+    assert [each["code"] for each in house.newest().reasons] == ["quota-day", "quota-incident"]
+
+
+def test_same_id_with_another_payload_is_refused_and_answered_by_nothing(house):
+    """An id is burnt with its first payload."""
+    first = house.ask()
+    message = Delivery(house.rtcc.sign(gate.request_payload({"jti": first.jti, "purpose": "Another."})))
+    house.intake.handle(message)
+    assert message.acks == 1
+    assert len(house.store.list_requests()) == 1
+    assert [each["code"] for each in house.entries("decision")[-1]["reasons"]] == ["jti-reused"]
+
+
+REFUSED = {
+    "category": {"incident.category": "arson"},
+    "distance": {"incident.place": {"lat": 32.4, "lon": -90.1}},
+    "camera": {"clip.cameras": ["cellar"]},
+    "facts of the incident": {"incident.number": "2026-070112", "incident.category": "shooting"},
+    "owner": {},
+}
+
+
+def test_refusals_of_every_cause_look_alike(tmp_path):
+    """Same size, same moment, same count, whatever the cause, the owner's own no included."""
+    seen = set()
+    for name, changes in REFUSED.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        house = House(folder)
+        if name == "owner":
+            house.signed["door"] = gate.terms(mode=Mode.ASK)
+        if name.startswith("facts"):
+            house.ask()
+            house.sender.turn()
+            house.broker.taken.clear()
+        request = house.ask(changes)
+        if name == "owner":
+            house.clock.advance(5 * MINUTE_NS)
+            house.call("deny", id=request.jti)
+        assert house.state() is RequestState.DENIED
+        first = None
+        for minute in range(60):
+            house.sender.turn()
+            if house.broker.taken and first is None:
+                first = minute
+            house.clock.advance(MINUTE_NS - (5 * MINUTE_NS if name == "owner" and minute == 0 else 0))
+        moment = house.answers()[-1].at - request.arrived_at
+        seen.add((len(house.broker.taken), tuple(map(len, house.broker.taken)), moment))
+        house.store.close()
+    assert len(seen) == 1

@@ -1,0 +1,158 @@
+"""The owner's commands: what takes away acts at once and for good, what gives needs the signature, once."""
+
+import contextlib
+
+import pytest
+
+from edge_agent.consent.policy import Mode
+from edge_agent.errors import DenialError, EdgeAgentError, UsageError
+from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339
+from edge_agent.uplink.answers import Status
+from edge_agent.uplink.store import RequestState
+from tests import gate
+from tests.releaser import House
+
+
+@pytest.fixture
+def house(tmp_path):
+    house = House(tmp_path)
+    house.signed["door"] = gate.terms(mode=Mode.ASK)
+    yield house
+    house.store.close()
+
+
+def test_approval_grants_what_was_asked(house):
+    """With the owner's signature the request goes its way; the approval and its order are in the ledger."""
+    request = house.ask()
+    assert house.approve(request) == {"state": "granted"}
+    house.carry_on()
+    house.sender.turn()
+    assert house.keys_out() == 1
+    assert [each["outcome"] for each in house.entries("approval")] == ["approved"]
+
+
+def test_order_is_good_once(house):
+    """An order that was carried out is refused, also for another request of the same content."""
+    request = house.ask()
+    order = house.order("resume", what="release", camera="*")
+    assert house.call("order", jws=order) == {"state": "resumed"}
+    with pytest.raises(UsageError, match="before"):
+        house.call("order", jws=order)
+    house.restart()
+    with pytest.raises(UsageError, match="before"):
+        house.call("order", jws=order)
+    assert request.state is RequestState.ASKED
+
+
+def test_order_of_earlier_is_refused(house):
+    """An order is of just now: what somebody kept is worth nothing."""
+    order = house.order("resume", what="release", camera="*")
+    house.clock.advance(6 * MINUTE_NS)
+    with pytest.raises(DenialError):
+        house.call("order", jws=order)
+
+
+def test_approval_that_comes_after_a_no_is_too_late(house):
+    """Denied is denied."""
+    request = house.ask()
+    house.call("deny", id=request.jti)
+    with pytest.raises(UsageError):
+        house.approve(request)
+    assert house.state() is RequestState.DENIED
+
+
+@pytest.mark.parametrize("stop", ["pause", "revoke"])
+def test_stop_refuses_what_waits_for_the_owner(house, stop):
+    """A request that waits is refused by a stop, once."""
+    request = house.ask()
+    assert house.call(stop)["stopped"] == [request.jti]
+    assert house.state() is RequestState.DENIED
+    assert house.call(stop)["stopped"] == []
+    assert len([each for each in house.entries("decision") if each["outcome"] == "denial"]) == 1
+
+
+def test_stop_that_meets_an_approval_stops_the_release(house):
+    """The owner approves while a stop is under way: the request is cancelled, not refused a second time."""
+    request = house.ask()
+
+    def approve() -> None:
+        if house.store.list_stops("release", house.clock.utc()):
+            with house.store.transaction() as connection:
+                house.store.update_request(connection, request.id, RequestState.GRANTED)
+
+    house.standing.before = approve
+    house.call("pause")
+    assert house.state() is RequestState.CANCELLED
+
+
+def test_revoked_consent_is_revoked_though_nobody_had_looked_at_it(house):
+    """Signed, and revoked before anything was decided by it: it does not come into force afterwards."""
+    house.standing.version = 2
+    assert house.call("revoke", camera="door")["cameras"] == ["door"]
+    assert house.ask().state is RequestState.DENIED
+    house.standing.version = 3
+    assert house.ask().state is RequestState.ASKED
+
+
+PAUSES = {
+    "for good, then shortly": (None, MINUTE_NS),
+    "long, then shortly": (8 * HOUR_NS, MINUTE_NS),
+    "long, then into the past": (8 * HOUR_NS, -HOUR_NS),
+}
+
+
+@pytest.mark.parametrize(("first", "second"), PAUSES.values(), ids=PAUSES)
+@pytest.mark.parametrize("camera", ["*", "door"])
+def test_pause_is_never_made_shorter_by_a_pause(house, camera, first, second):
+    """Only the owner's signature ends a pause: a shorter one on top of it changes nothing."""
+    for duration in (first, second):
+        until = None if duration is None else encode_rfc3339(UtcNs(house.clock.utc() + duration))
+        house.call("pause", camera=camera, until=until)
+    house.clock.advance(2 * MINUTE_NS)
+    assert house.ask().state is RequestState.DENIED
+    house.call("order", jws=house.order("resume", what="release", camera=camera))
+    assert house.ask().state is RequestState.ASKED
+
+
+def test_cancel_during_cooling_off_is_answered_and_final(house):
+    """Cancelled before anything was built: the RTCC hears that, and nothing else follows."""
+    request = house.ask()
+    house.approve(request)
+    house.call("cancel", id=request.jti)
+    house.carry_on()
+    house.sender.turn()
+    assert house.statuses() == [Status.QUEUED, Status.CANCELLED]
+    with pytest.raises(UsageError):
+        house.call("cancel", id=request.jti)
+
+
+def test_request_is_found_by_its_first_letters_alone_where_they_are_enough(house):
+    """Letters that fit two requests choose neither."""
+    request = house.ask()
+    assert house.call("request", id=request.jti)["request"]["state"] == "asked"
+    house.ask()
+    with pytest.raises(UsageError, match="more than one"):
+        house.call("deny", id=request.jti[:8])
+    with pytest.raises(UsageError):
+        house.call("deny", id="")
+
+
+MALFORMED = {
+    "no order": ("order", {}),
+    "order of numbers": ("order", {"jws": 7}),
+    "until of nonsense": ("pause", {"until": "soon"}),
+    "until of another age": ("pause", {"until": "9999-12-31T23:59:59Z"}),
+    "last of nonsense": ("requests", {"last": "x"}),
+    "id of a list": ("request", {"id": ["a", "b"]}),
+    "camera of a list": ("pause", {"camera": ["door"]}),
+    "raw of nothing": ("explain", {}),
+}
+
+
+@pytest.mark.parametrize(("command", "members"), MALFORMED.values(), ids=MALFORMED)
+def test_malformed_command_changes_nothing(house, command, members):
+    """Whatever a caller on the socket writes, nothing is paused, resumed or left half done."""
+    with contextlib.suppress(EdgeAgentError, ValueError, KeyError, TypeError):
+        house.call(command, **members)
+    assert house.ask().state is RequestState.ASKED
+    house.clock.advance(SECOND_NS)
