@@ -14,6 +14,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -87,9 +88,10 @@ class ControlServer:
                 connection, _ = self._socket.accept()
             except TimeoutError:
                 continue
-            except OSError as error:
+            except OSError as error:  # such as no descriptor left: the owner's stops must work again once there is one
                 log.error("control socket failed error=%s", error.strerror)
-                break
+                self._stop.wait(_POLL_S)
+                continue
             if busy.acquire(blocking=False):
                 pool.submit(self._answer, connection).add_done_callback(lambda _: busy.release())
             else:
@@ -113,10 +115,10 @@ class ControlServer:
     def _handle(self, line: bytes, connection: socket.socket, fd: int | None) -> Iterator[Answer]:
         pid, uid, gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         try:
-            request = json.loads(line)
+            request = _parse_request(line)
             handler = self._handlers.get(request["command"])
             if handler is None:
-                raise EdgeAgentError(f"unknown command: {str(request['command'])[:40]!r}")
+                raise EdgeAgentError(f"unknown command: {request['command'][:40]!r}")
             result = handler(request, Peer(pid, uid, gid, fd))
             if isinstance(result, Mapping):
                 yield {**result, "done": True}
@@ -191,14 +193,28 @@ def _receive_line(connection: socket.socket) -> tuple[bytes, int | None]:
     for extra in fds[1:]:
         os.close(extra)
     fd = fds[0] if fds else None
+    deadline_s = time.monotonic() + ANSWER_TIMEOUT_S
     try:
         while not data.endswith(b"\n"):
+            # For the whole line: a caller who sends byte by byte must not keep a worker from the owner.
+            connection.settimeout(max(0.001, deadline_s - time.monotonic()))
             more = connection.recv(65536)
             if not more or len(data) > MAX_LINE_BYTES:
                 raise ConnectionError("request is cut or too long")
             data += more
+        connection.settimeout(ANSWER_TIMEOUT_S)
     except OSError:
         if fd is not None:
             os.close(fd)
         raise
     return data, fd
+
+
+def _parse_request(line: bytes) -> dict[str, Any]:
+    try:
+        request: Any = json.loads(line)
+    except (ValueError, RecursionError):
+        request = None
+    if not isinstance(request, dict) or not isinstance(request.get("command"), str):
+        raise EdgeAgentError("a request is one line of JSON that names a command")
+    return request

@@ -1,13 +1,15 @@
 """The control socket through real Unix sockets."""
 
+import contextlib
 import os
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from edge_agent.control import ControlServer, call, stream
+from edge_agent.control import ANSWER_TIMEOUT_S, ControlServer, call, stream
 from edge_agent.errors import ConfigError, EdgeAgentError, UnavailableError
 
 
@@ -63,7 +65,11 @@ def test_crash_of_a_handler_is_an_answer_and_the_server_lives(server_path: Path)
     assert call(server_path, "echo", text="again")["said"] == "again"
 
 
-@pytest.mark.parametrize("line", [b"{not json}\n", b'{"command": "no-such"}\n', b"[]\n", b"{}\n"], ids=repr)
+@pytest.mark.parametrize(
+    "line",
+    [b"{not json}\n", b'{"command": "no-such"}\n', b"[]\n", b"{}\n", b'{"command": []}\n', b"[" * 9999 + b"\n"],
+    ids=str,
+)
 def test_malformed_request_is_answered_with_an_error(server_path: Path, line: bytes):
     """Nothing that a caller writes stops the server."""
     with socket.socket(socket.AF_UNIX) as connection:
@@ -71,6 +77,27 @@ def test_malformed_request_is_answered_with_an_error(server_path: Path, line: by
         connection.connect(str(server_path))
         connection.sendall(line)
         assert b'"error"' in connection.recv(4096)
+
+
+def test_caller_who_dawdles_keeps_nobody_from_a_worker(server_path: Path):
+    """Callers who send byte by byte, more of them than workers: the owner's command is answered all the same."""
+    slow = [socket.socket(socket.AF_UNIX) for _ in range(4)]
+    for connection in slow:
+        connection.connect(str(server_path))
+        connection.sendall(b"{")
+    ends = time.monotonic() + 3 * ANSWER_TIMEOUT_S
+    answered = threading.Event()
+    ask = threading.Thread(target=lambda: call(server_path, "echo", text="now", timeout_s=10) and answered.set())
+    ask.start()
+    while time.monotonic() < ends and not answered.is_set():
+        for connection in slow:
+            with contextlib.suppress(OSError):
+                connection.send(b" ")
+        answered.wait(0.2)
+    ask.join(10)
+    for connection in slow:
+        connection.close()
+    assert answered.is_set()
 
 
 def test_stream_passes_a_descriptor_and_every_line(server_path: Path, tmp_path: Path):

@@ -64,6 +64,10 @@ class Jobs:
             self._scheduler.get_jobs()
             self._scheduler.shutdown(wait=False)
 
+    def is_alive(self) -> bool:
+        """Tell whether the clock is watched."""
+        return self._thread.is_alive()
+
     def at(self, name: str, due: UtcNs, work: Callable[[], None]) -> None:
         """Run ``work`` once at ``due``, at once where that is past; the same name again replaces it."""
         when = _EPOCH + timedelta(microseconds=due // 1000 + 1)
@@ -84,9 +88,19 @@ class Jobs:
             now_offset = self._clock.utc() - self._clock.boot()
             if abs(now_offset - offset) > STEP_NS:
                 log.warning("wall clock stepped by_s=%.3f; jobs are planned anew", (now_offset - offset) / SECOND_NS)
-                self._scheduler.remove_all_jobs()
-                self._plan(self)
+                if not self._plan_anew():
+                    continue
             offset = now_offset
+
+    def _plan_anew(self) -> bool:
+        """Plan everything again; False where the store cannot be read, and it must be tried again."""
+        try:
+            self._scheduler.remove_all_jobs()
+            self._plan(self)
+        except Exception:
+            log.exception("jobs cannot be planned")
+            return False
+        return True
 
 
 def _told(name: str, work: Callable[[], None]) -> Callable[[], None]:

@@ -134,6 +134,7 @@ class OwnerDesk:
             "category": payload["incident"]["category"],
             "cameras": payload["clip"]["cameras"],
             "window": payload["clip"]["window"],
+            "quality": payload["clip"]["quality"],
             "purpose": payload["purpose"],
             "contact": payload["contact"],
             "reasons": [{**each, "sentence": _sentence(each["code"])} for each in request.reasons],
@@ -212,7 +213,10 @@ class OwnerDesk:
             }
             ledger.append(connection, "export", entry, now)
         progress: queue.Queue[int | ExportInfo | EdgeAgentError] = queue.Queue(_PROGRESS_STEPS)
-        worker = threading.Thread(target=self._write_export, args=(wanted, os.dup(peer.fd), progress), name="export")
+        # A daemon: where nobody reads the other end of the descriptor, it must not keep the process from ending.
+        worker = threading.Thread(
+            target=self._write_export, args=(wanted, os.dup(peer.fd), progress), name="export", daemon=True
+        )
         worker.start()
         while isinstance(step := progress.get(timeout=EXPORT_STALL_S), int):
             yield {"permille": step}

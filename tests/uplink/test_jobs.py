@@ -1,5 +1,6 @@
 """Jobs run when due, late rather than never, and are planned anew when the clock steps."""
 
+import sqlite3
 import threading
 
 import pytest
@@ -53,5 +54,25 @@ def test_step_of_the_clock_plans_anew(stop):
         assert planned.acquire(timeout=10)
     clock.advance(HOUR_NS)
     assert not planned.acquire(timeout=2.5), "time passing is no step"
+    stop.set()
+    jobs.join()
+
+
+def test_plan_that_fails_after_a_step_is_tried_again(stop):
+    """A store that cannot be read at the moment of a step does not leave the process without jobs."""
+    clock, planned, calls = FakeClock(), threading.Semaphore(0), []
+
+    def plan(_: Jobs) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise sqlite3.OperationalError("disk I/O error")
+        planned.release()
+
+    jobs = Jobs(clock, plan, stop)
+    jobs.start()
+    assert planned.acquire(timeout=10)
+    clock.step(HOUR_NS)
+    assert planned.acquire(timeout=10)
+    assert jobs.is_alive()
     stop.set()
     jobs.join()
