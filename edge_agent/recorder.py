@@ -8,7 +8,6 @@ import fcntl
 import json
 import logging
 import os
-import secrets
 import signal
 import threading
 from collections.abc import Callable, Mapping
@@ -19,15 +18,11 @@ from typing import Any, TextIO
 from edge_agent.buffer.writer import ErasedBlock
 from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.events import EventGate
-from edge_agent.capture.listener import EventListener
-from edge_agent.capture.reasons import CaptureError
-from edge_agent.capture.rtsp import Endpoint
 from edge_agent.capture.status import LONG_GOP_NS
-from edge_agent.capture.tls import Trust, pin_trust
 from edge_agent.clock import Clock, SystemClock, read_boot_id, read_build_time
 from edge_agent.config import Camera, Config, Quality, load_config
 from edge_agent.control import ControlServer, Peer
-from edge_agent.credentials import Login, find_login, load_logins
+from edge_agent.credentials import Login, load_logins
 from edge_agent.errors import ConfigError, EdgeAgentError, RingBusyError, UsageError
 from edge_agent.keys import KeyStore
 from edge_agent.pauses import ALL, Pauses, verify_resume
@@ -35,7 +30,9 @@ from edge_agent.process import harden
 from edge_agent.ring_opening import RingOpener
 from edge_agent.ring_pins import RingPins
 from edge_agent.ring_sink import RingSink
+from edge_agent.sources import Sources
 from edge_agent.systemd_notify import Notifier
+from edge_agent.triggers import Triggers
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
 
 log = logging.getLogger(__name__)
@@ -66,14 +63,15 @@ class Recorder:
     def __init__(
         self, config: Config, logins: Mapping[str, Login], clock: Clock, notifier: Notifier | None = None
     ) -> None:
-        self._config, self._logins, self._clock = config, logins, clock
+        self._config, self._clock = config, clock
         self._notifier = notifier or Notifier({})
         self._boot_id = read_boot_id()
         self._stop = threading.Event()
         self._streams: dict[str, _Stream] = {}
         self._status_due = MonoNs(0)
         self._lock_file: TextIO | None = None
-        self._gates: dict[str, EventGate] = {}
+        self._sources = Sources(logins, config.recorder_state_dir, self._stop)
+        self._triggers = Triggers(config, logins, self._sources, clock)
         self._pauses = Pauses(config.recorder_state_dir / "pauses.json")
         keys = KeyStore(config.state_dir, "recorder")
         self._keys = keys
@@ -93,14 +91,12 @@ class Recorder:
             RingBusyError: Another recorder works on the same state folder.
         """
         self._lock_state()
-        triggers = self._make_triggers()
         control = ControlServer(self._config.control_path("recorder"), self._handlers(), self._stop)
         try:
             control.start()
             for camera, quality in self._config.rings():
                 self._start_stream(camera, quality)
-            if triggers is not None:
-                triggers.start()
+            self._triggers.start()
             self._notifier.ready()
             while not self._stop.wait(_POLL_S):
                 self._do_chores()
@@ -108,8 +104,7 @@ class Recorder:
             self._stop.set()
             self._notifier.stopping()
             self._close_streams()
-            if triggers is not None:
-                triggers.close()
+            self._triggers.close()
             control.join()
             self._write_status()
             if self._lock_file is not None:
@@ -134,10 +129,10 @@ class Recorder:
     def _start_stream(self, camera: Camera, quality: Quality) -> None:
         name = f"{camera.id}.{quality}"
         sink = RingSink(name, partial(self._rings.open, camera, quality), self._clock)
-        gate = self._gates.get(camera.id)
+        gate = self._triggers.gate_of(camera.id)
         thread = CameraThread(
             name,
-            self._resolver(camera, quality),
+            self._sources.resolver(camera, quality, lambda: self._streams[name].thread.status),
             sink,
             self._clock,
             self._stop,
@@ -151,43 +146,6 @@ class Recorder:
         if self._pauses.is_paused(camera_id, self._clock.utc()):
             return "paused"
         return "not-by-rule" if gate is not None and not gate.is_open(self._clock.boot()) else ""
-
-    def _make_triggers(self) -> EventListener | None:
-        """Make the gates of the event-only cameras, and listen where the configuration says so."""
-        wanted = []
-        for camera in self._config.cameras:
-            if camera.enabled and camera.record == "on_event":
-                gate = self._gates[camera.id] = EventGate(min(trigger.per_hour for trigger in camera.triggers))
-                wanted += [(camera, trigger, gate) for trigger in camera.triggers]
-        heard = [(trigger, gate) for _, trigger, gate in wanted if trigger.kind == "mqtt"]
-        for camera, trigger, _ in wanted:
-            if trigger.kind != "mqtt":
-                log.error("trigger is not supported yet and never fires camera=%s kind=%s", camera.id, trigger.kind)
-        home = self._config.home_broker
-        if not heard or home is None:
-            return None
-        login = find_login(self._logins, home.credentials)
-        broker = {"host": home.host, "port": home.port, "ca_file": str(home.ca_file or "")}
-        if login is not None:
-            broker |= {"username": login.username, "password": login.password}
-        topics = [{"topic": trigger.topic, "payload": trigger.payload} for trigger, _ in heard]
-        client_id = f"edge-agent-{secrets.token_hex(6)}"
-        settings = {"broker": broker, "client_id": client_id, "triggers": topics}
-        fires = [self._firing(gate, trigger.for_ns) for trigger, gate in heard]
-        return EventListener("edge_agent.capture.trigger", settings, fires)
-
-    def _firing(self, gate: EventGate, for_ns: int) -> Callable[[], None]:
-        return lambda: log.info("event recorded=%s", gate.fire(self._clock.boot(), for_ns))
-
-    def _resolver(self, camera: Camera, quality: Quality) -> Callable[[], Endpoint]:
-        def resolve() -> Endpoint:
-            try:
-                login = find_login(self._logins, camera.credentials)
-            except ConfigError as error:
-                raise CaptureError("no-credentials", f"name={camera.credentials}") from error
-            return _endpoint_of(camera, quality, login, self._config.recorder_state_dir)
-
-        return resolve
 
     def _do_chores(self) -> None:
         now = self._clock.boot()
@@ -322,29 +280,6 @@ class Recorder:
             stream.sink.confirm_clock()
             log.info("clock confirmed stream=%s uid=%d", name, peer.uid)
         return {}
-
-
-def _endpoint_of(camera: Camera, quality: Quality, login: Login | None, folder: Path) -> Endpoint:
-    url = camera.url if quality == "main" or camera.sub is None else camera.sub.url
-    if url is None:
-        raise CaptureError("onvif-failed", "not supported yet: give the url")
-    return Endpoint(
-        url=url,
-        username=login.username if login else "",
-        password=login.password if login else "",
-        transport=camera.transport,
-        audio=camera.audio,
-        trust=_trust_of(camera, url, folder),
-    )
-
-
-def _trust_of(camera: Camera, url: str, folder: Path) -> Trust | None:
-    if camera.tls is None or not url.startswith("rtsps://"):
-        return None
-    if camera.tls.pin is not None:
-        return pin_trust(url, camera.tls.pin, folder)
-    assert camera.tls.ca_file is not None
-    return Trust(camera.tls.ca_file)
 
 
 def _describe_erased(block: ErasedBlock) -> dict[str, Any]:

@@ -1,0 +1,129 @@
+"""Events of one camera by ONVIF PullPoint. A child process of the recorder, run by ``capture.listener``.
+
+Settings come as one line of JSON on standard input, each event goes out as a trigger's number. Asks again for ever,
+whatever the camera does.
+"""
+
+import contextlib
+import json
+import logging
+import random
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from edge_agent.capture.backoff import Backoff
+from edge_agent.capture.onvif_device import Device, DeviceError, limit_memory
+from edge_agent.units import SECOND_NS
+
+log = logging.getLogger(__name__)
+
+LIFETIME = "PT2M"
+"""A pull point that we could not give back is gone after so long; cameras have few."""
+WAIT_S = 5
+_RENEW_EVERY = 6
+_FALSE = {"false", "0", "off", "no", "inactive"}
+
+
+def is_event(topic: str, message: Any, wanted: str) -> bool:
+    """Tell whether a notification is an event that begins: its topic fits, and nothing in it says that it is over.
+
+    What a camera tells of its state when it is asked for the first time is old news and no event.
+    """
+    if wanted.lower() not in topic.lower() or message.get("PropertyOperation") in ("Initialized", "Deleted"):
+        return False
+    data = [element for element in message.iter() if str(element.tag).endswith("}Data")]
+    values = [str(item.get("Value", "")).lower() for part in data for item in part if item.get("Value") is not None]
+    return not any(value in _FALSE for value in values)
+
+
+class PullPoint:
+    """Listens to one camera until ``stop`` is set.
+
+    Args:
+        make_device: Returns the camera, not yet connected.
+        topics: What a topic must contain, by trigger.
+        fire: Takes the number of a trigger.
+    """
+
+    def __init__(
+        self,
+        make_device: Callable[[], Device],
+        topics: Sequence[str],
+        fire: Callable[[int], None],
+        stop: threading.Event,
+    ) -> None:
+        self._make_device, self._topics, self._fire, self._stop = make_device, tuple(topics), fire, stop
+        self._trouble = ""
+
+    def listen(self) -> None:
+        """Subscribe and pull, again and again."""
+        backoff = Backoff(random.SystemRandom())
+        while not self._stop.is_set():
+            try:
+                self._subscribe(backoff)
+            except DeviceError as error:
+                self._say(f"{error.reason}: {error}")
+            self._stop.wait(backoff.next_ns() / SECOND_NS)
+
+    def _subscribe(self, backoff: Backoff) -> None:
+        device = self._make_device()
+        device.connect()
+        url, headers = device.subscribe(LIFETIME)
+        try:
+            self._pull(device, url, headers, backoff)
+        finally:
+            with contextlib.suppress(DeviceError):
+                device.unsubscribe(url, headers)
+
+    def _pull(self, device: Device, url: str, headers: list[Any], backoff: Backoff) -> None:
+        pulls = 0
+        while not self._stop.is_set():
+            for topic, message in device.pull(url, headers, WAIT_S):
+                for number, wanted in enumerate(self._topics):
+                    if is_event(topic, message, wanted):
+                        self._fire(number)
+            backoff.reset()
+            self._say("")
+            pulls += 1
+            if pulls % _RENEW_EVERY == 0:
+                # Most cameras renew whenever they are pulled; one that does neither ends it, and we subscribe anew.
+                with contextlib.suppress(DeviceError):
+                    device.renew(url, headers, LIFETIME)
+
+    def _say(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            if trouble:
+                log.warning("camera tells no events %s", trouble)
+            else:
+                log.info("camera tells its events")
+
+
+def main() -> int:
+    """Listen until standard input ends: the recorder is gone, or wants no more."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    for library in ("onvif", "zeep", "urllib3"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)  # what they log may hold a login
+    limit_memory()
+    settings = json.loads(sys.stdin.readline())
+    stop = threading.Event()
+
+    def fire(number: int) -> None:
+        print(number, flush=True)
+
+    def make_device() -> Device:
+        return Device(settings["address"], settings["username"], settings["password"])
+
+    point = PullPoint(make_device, settings["topics"], fire, stop)
+    thread = threading.Thread(target=point.listen, name="pull-point", daemon=True)
+    thread.start()
+    sys.stdin.read()
+    stop.set()
+    thread.join(WAIT_S)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,86 @@
+"""Where each camera's streams are: from its URL, or asked of it by ONVIF; with its login and whose certificate counts.
+
+Part of the recorder process. Holds the cameras' passwords.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from edge_agent.capture.onvif import OnvifDevice, OnvifStream, StreamFinder, find_stream
+from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.rtsp import Endpoint
+from edge_agent.capture.status import StreamStatus
+from edge_agent.capture.tls import Trust, pin_trust
+from edge_agent.config import Camera, Quality
+from edge_agent.credentials import Login, find_login
+from edge_agent.errors import ConfigError
+
+
+class Sources:
+    """Finds streams.
+
+    Args:
+        logins: The cameras' credentials by name.
+        folder: Where pinned certificates are kept.
+        stop: Ends a question to a camera.
+    """
+
+    def __init__(self, logins: Mapping[str, Login], folder: Path, stop: threading.Event) -> None:
+        self._logins, self._folder, self._stop = logins, folder, stop
+
+    def resolver(self, camera: Camera, quality: Quality, status: Callable[[], StreamStatus]) -> Callable[[], Endpoint]:
+        """Return what finds a stream before each attempt to open it; it raises ``CaptureError``.
+
+        Args:
+            camera: Whose stream.
+            quality: Which one.
+            status: Returns the stream's status, once its thread runs.
+        """
+        url = camera.url if quality == "main" or camera.sub is None else camera.sub.url
+        find_url = self._make_finder(camera, quality, status).url if url is None else lambda: url
+        return lambda: self._endpoint(camera, find_url())
+
+    def onvif_device(self, camera: Camera) -> OnvifDevice:
+        """Return a camera's ONVIF service and login; CaptureError where the login is missing."""
+        assert camera.onvif is not None
+        login = self._login_of(camera)
+        return OnvifDevice(camera.onvif, login.username if login else "", login.password if login else "")
+
+    def _make_finder(self, camera: Camera, quality: Quality, status: Callable[[], StreamStatus]) -> StreamFinder:
+        profile = camera.profile if quality == "main" or camera.sub is None else camera.sub.profile or "sub"
+
+        def find() -> OnvifStream:
+            return find_stream(self.onvif_device(camera), profile, camera.transport, self._stop)
+
+        return StreamFinder(
+            f"{camera.id}.{quality}",
+            find,
+            progress=lambda: status().snapshot().get("last_record_ns"),
+            told=lambda facts: status().note(**facts),
+        )
+
+    def _login_of(self, camera: Camera) -> Login | None:
+        try:
+            return find_login(self._logins, camera.credentials)
+        except ConfigError as error:
+            raise CaptureError("no-credentials", f"name={camera.credentials}") from error
+
+    def _endpoint(self, camera: Camera, url: str) -> Endpoint:
+        login = self._login_of(camera)
+        return Endpoint(
+            url=url,
+            username=login.username if login else "",
+            password=login.password if login else "",
+            transport=camera.transport,
+            audio=camera.audio,
+            trust=self._trust_of(camera, url),
+        )
+
+    def _trust_of(self, camera: Camera, url: str) -> Trust | None:
+        if camera.tls is None or not url.startswith("rtsps://"):
+            return None
+        if camera.tls.pin is not None:
+            return pin_trust(url, camera.tls.pin, self._folder)
+        assert camera.tls.ca_file is not None
+        return Trust(camera.tls.ca_file)
