@@ -21,6 +21,7 @@ from requests.adapters import HTTPAdapter
 from edge_agent.clock import Clock
 from edge_agent.errors import DeliveryError, UploadLostError, UploadRefusedError, UploadStoppedError
 from edge_agent.units import SECOND_NS, MonoNs
+from edge_agent.uplink.tls import watch_reads
 
 PATCH_BYTES = 8 << 20
 """Sent per PATCH; also what a server that keeps only whole requests loses at most."""
@@ -144,6 +145,8 @@ class TusUploader:
         self._sleep = sleep
         self._timeouts = (connect_timeout_s, read_timeout_s)
         self._pacer = Pacer(rate_bytes_s, lambda: clock.boot() / SECOND_NS, sleep)
+        self._answer_due: MonoNs | None = None
+        watch_reads(context, self._check_answer)
         # No Session: it reads proxies and .netrc from the environment, and the whole body of a redirect into memory.
         self._adapter = _Adapter(context)
 
@@ -295,6 +298,7 @@ class TusUploader:
 
     def _call(self, method: str, url: str, headers: Mapping[str, str], body: _Body | None = None) -> requests.Response:
         headers = {"Tus-Resumable": "1.0.0", **headers}
+        self._answer_due = None
         request: Any = requests.Request(method, url, headers, data=body)
         try:
             # stream: the body of an answer is never looked at, so none is read.
@@ -307,6 +311,14 @@ class TusUploader:
             # The exception's text names host and path, which are the RTCC's own; nothing of it is secret.
             raise DeliveryError(f"upload server does not answer: {type(error).__name__}: {error}"[:300]) from error
         return response
+
+    def _check_answer(self) -> None:
+        """End a call whose answer does not end: the whole of it has as long as any single read."""
+        now = self._clock.boot()
+        if self._answer_due is None:
+            self._answer_due = MonoNs(now + int(self._timeouts[1] * SECOND_NS))
+        if now > self._answer_due:
+            raise TimeoutError("answer does not end")
 
     def _locate(self, location: str) -> str:
         """Resolve a URL against the target; refuse any that leads to another host or port."""

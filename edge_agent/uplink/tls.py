@@ -9,6 +9,7 @@ import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -47,6 +48,20 @@ def build_client_context(identity: TlsIdentity) -> ssl.SSLContext:
     finally:
         os.close(descriptor)
     return context
+
+
+def watch_reads(context: ssl.SSLContext, before_read: Callable[[], None]) -> None:
+    """Make the context's sockets call ``before_read`` before every read into a buffer, which is how HTTP is read.
+
+    A server that sends a byte now and then keeps within every time-out of a single read; what it raises ends the call.
+    """
+
+    class TimedSocket(ssl.SSLSocket):
+        def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+            before_read()
+            return super().recv_into(buffer, nbytes, flags)
+
+    context.sslsocket_class = TimedSocket
 
 
 def watch_socket(context: ssl.SSLContext, heard: Callable[[], None], max_read_bytes: int) -> ssl.SSLContext:

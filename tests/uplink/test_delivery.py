@@ -5,8 +5,9 @@ import io
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -243,12 +244,20 @@ class _Liar(BaseHTTPRequestHandler):
 
     do_POST = do_HEAD = do_DELETE = do_PATCH = _reply
 
+    def _dawdle(self) -> None:
+        """Send something now and then, and never an answer."""
+        self.close_connection = True
+        with suppress(OSError):
+            while True:
+                self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                time.sleep(0.05)
+
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
 
 @contextmanager
-def liar(pki: Pki, status: int, **answer: str) -> Iterator[tuple[TusUploader, type[_Liar]]]:
+def liar(pki: Pki, status: int, read_timeout_s: float = 5, **answer: str) -> Iterator[tuple[TusUploader, type[_Liar]]]:
     import ssl
 
     handler = type("Handler", (_Liar,), {"status": status, "answer": answer, "seen": []})
@@ -259,11 +268,21 @@ def liar(pki: Pki, status: int, **answer: str) -> Iterator[tuple[TusUploader, ty
     server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     url = f"https://127.0.0.1:{server.server_address[1]}/files/"
-    client = TusUploader(url, build_client_context(pki.client("gw1")), SystemClock(), read_timeout_s=5)
+    client = TusUploader(url, build_client_context(pki.client("gw1")), SystemClock(), read_timeout_s=read_timeout_s)
     yield client, handler
     client.close()
     server.shutdown()
     server.server_close()
+
+
+def test_an_answer_that_never_ends_ends_the_call(pki: Pki) -> None:
+    """A byte now and then keeps within the time-out of every read, not within that of the answer."""
+    with liar(pki, 201, read_timeout_s=1) as (client, handler):
+        handler.do_POST = handler._dawdle  # type: ignore[attr-defined]
+        started = time.monotonic()
+        with pytest.raises(DeliveryError):
+            client.create(10, METADATA)
+        assert time.monotonic() - started < 10
 
 
 LOCATIONS = {
