@@ -7,15 +7,17 @@ touches another camera.
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from edge_agent.capture.backoff import Backoff
 from edge_agent.capture.diagnose import refine
 from edge_agent.capture.gaps import GapKeeper
+from edge_agent.capture.prelude import Prelude
 from edge_agent.capture.reasons import REASONS, CaptureError
 from edge_agent.capture.records import Sink
-from edge_agent.capture.rtsp import Endpoint, Session, open_session
+from edge_agent.capture.rtsp import Arrival, Endpoint, Session, open_session
 from edge_agent.capture.run import Run, RunBreakError
 from edge_agent.capture.status import StreamStatus
 from edge_agent.clock import Clock
@@ -29,6 +31,19 @@ _WAIT_STEP_S = 0.5
 _HOLD_STEP_S = 0.1
 _HELD_STATES = {"not-by-rule": "waiting", "paused": "off"}
 _TICK_NS = SECOND_NS // 2
+_BY_RULE = "not-by-rule"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is done with a stream's keyframes besides recording them."""
+
+    offer: Callable[[str, bytes, bytes], None]
+    """Takes codec, extradata and a keyframe, at once or not at all."""
+    keeps_open: bool = False
+    """The session stays open while nothing is to be recorded by rule: its pictures tell when something is."""
+    before_ns: int = 0
+    """How much of what came before such a moment is recorded with it, besides the GOP in which it falls."""
 
 
 class CameraThread:
@@ -43,6 +58,8 @@ class CameraThread:
         covered_until: End of what the sink holds already; None where that is not known.
         hold: Returns why the stream is not to be recorded now, or an empty text; asked all the time.
         idle_reason: Why there is no footage before the thread begins.
+        look: What is done with keyframes besides recording them.
+        watchdog_ns: So long may no video access unit arrive.
     """
 
     def __init__(
@@ -57,11 +74,13 @@ class CameraThread:
         hold: Callable[[], str] = lambda: "",
         idle_reason: str = "recorder-stopped",
         dice: random.Random | None = None,
+        look: Look | None = None,
+        watchdog_ns: int = WATCHDOG_NS,
     ) -> None:
         self.name = name
         self.status = StreamStatus(clock.utc())
         self._resolve, self._sink, self._clock, self._stop = resolve, sink, clock, stop
-        self._hold = hold
+        self._hold, self._look, self._watchdog_ns = hold, look, watchdog_ns
         now = clock.utc()
         known = covered_until is not None and covered_until <= now
         self._gaps = GapKeeper(sink, covered_until if known and covered_until is not None else now, idle_reason)
@@ -85,7 +104,7 @@ class CameraThread:
         return self._thread.is_alive()
 
     def _main(self) -> None:
-        if not self._hold():
+        if not self._reason_to_close():
             self._gaps.because("connecting", self._clock.utc(), self._clock.boot())
         while not self._stop.is_set():
             self._wait_while_held()
@@ -104,7 +123,7 @@ class CameraThread:
 
     def _wait_while_held(self) -> None:
         """Wait while the stream is not to be recorded, and account for it."""
-        while (reason := self._hold()) and not self._stop.is_set():
+        while (reason := self._reason_to_close()) and not self._stop.is_set():
             now = self._clock.utc()
             if self.status.enter(_HELD_STATES.get(reason, "held-back"), reason, now):
                 log.info("camera is not recorded stream=%s reason=%s: %s", self.name, reason, REASONS[reason])
@@ -119,6 +138,11 @@ class CameraThread:
             self.status.enter("connecting", "", self._clock.utc())
             self._gaps.because("connecting", self._clock.utc(), self._clock.boot())
 
+    def _reason_to_close(self) -> str:
+        """Return why there is to be no session; empty also where one stays open that is only looked at."""
+        reason = self._hold()
+        return "" if reason == _BY_RULE and self._look is not None and self._look.keeps_open else reason
+
     def _say_down(self, reason: str, words: str) -> None:
         now = self._clock.utc()
         if self.status.enter("down", reason, now):
@@ -128,7 +152,7 @@ class CameraThread:
     def _wait(self, wait_ns: int) -> None:
         until = self._clock.boot() + wait_ns
         while (left_ns := until - self._clock.boot()) > 0:
-            if self._stop.wait(min(_WAIT_STEP_S, left_ns / SECOND_NS)) or self._hold():
+            if self._stop.wait(min(_WAIT_STEP_S, left_ns / SECOND_NS)) or self._reason_to_close():
                 return
             self._gaps.wait(self._clock.utc(), self._clock.boot())
             self._tick()
@@ -159,9 +183,11 @@ class CameraThread:
 
     def _record_runs(self, session: Session, endpoint: Endpoint) -> None:
         source = {"source": public_url(endpoint.url), "transport": endpoint.transport}
-        packets = session.read()
-        last_video = self._clock.boot()
-        while not (self._stop.is_set() or self._hold()):
+        packets = self._take_packets(session)
+        while not (self._stop.is_set() or self._reason_to_close()):
+            prelude = self._watch(packets) if self._hold() else None
+            if prelude is not None and (self._stop.is_set() or self._hold()):
+                return
             now = self._clock.utc()
             covered = self._gaps.covered_until
             run = Run(
@@ -174,16 +200,14 @@ class CameraThread:
                 floor=covered if covered <= now + MINUTE_NS else UtcNs(0),
             )
             try:
+                for kept in prelude.packets() if prelude is not None else ():
+                    run.push(kept, self._clock.state)
                 for arrival in packets:
                     if self._stop.is_set() or self._hold():
-                        return
+                        break
                     if arrival is not None:
                         run.push(arrival, self._clock.state)
-                        if arrival.track == 0:
-                            last_video = arrival.boot
                     self._note_progress(run)
-                    if self._clock.boot() - last_video > WATCHDOG_NS:
-                        raise CaptureError("stalled")
             except RunBreakError as error:
                 log.warning("run broken stream=%s reason=%s: %s", self.name, error.reason, error)
                 run.finish()
@@ -192,6 +216,40 @@ class CameraThread:
                 self._gaps.because(error.reason, self._clock.utc(), self._clock.boot())
             finally:
                 run.finish()
+
+    def _take_packets(self, session: Session) -> "Iterator[Arrival | None]":
+        """Yield what arrives, give keyframes to whoever looks at them, and watch that pictures arrive at all."""
+        video, last_video = session.tracks[0], self._clock.boot()
+        for arrival in session.read():
+            if arrival is not None and arrival.track == 0:
+                last_video = arrival.boot
+                if arrival.is_keyframe and self._look is not None:
+                    self._look.offer(video.codec, video.extradata, arrival.data)
+            elif self._clock.boot() - last_video > self._watchdog_ns:
+                raise CaptureError("stalled")
+            yield arrival
+
+    def _watch(self, packets: "Iterator[Arrival | None]") -> Prelude:
+        """Take pictures without recording them, until an event, an end, or the session's loss.
+
+        Returns:
+            What is to be recorded of them, if it was an event.
+        """
+        assert self._look is not None
+        prelude = Prelude(self._look.before_ns)
+        self._gaps.because(_BY_RULE, self._clock.utc(), self._clock.boot())
+        for arrival in packets:
+            if arrival is not None:
+                prelude.push(arrival)
+                if self.status.enter("waiting", _BY_RULE, self._clock.utc()):
+                    log.info("camera is watched, not recorded stream=%s", self.name)
+                    self._backoff.reset()
+            # What may yet be recorded is not told as a hole.
+            self._gaps.wait(prelude.since or self._clock.utc(), self._clock.boot())
+            self._tick()
+            if self._stop.is_set() or self._hold() != _BY_RULE:
+                break
+        return prelude
 
     def _note_progress(self, run: Run) -> None:
         if run.records:

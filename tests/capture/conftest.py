@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import av
 import pytest
 
-from edge_agent.capture.camera import CameraThread
+from edge_agent.capture.camera import WATCHDOG_NS, CameraThread, Look
 from edge_agent.capture.records import ClockNote, Gap, Gop, RunInfo
 from edge_agent.capture.rtsp import Endpoint
 from edge_agent.clock import Clock, SystemClock
@@ -70,11 +70,25 @@ def wait_until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
 class Recording:
     """A camera thread on a memory sink."""
 
-    def __init__(self, endpoint: Endpoint, clock: Clock | None = None, hold: Callable[[], str] = lambda: "") -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        clock: Clock | None = None,
+        hold: Callable[[], str] = lambda: "",
+        look: Look | None = None,
+        watchdog_ns: int = WATCHDOG_NS,
+    ) -> None:
         self.sink = MemorySink()
         self.stop = threading.Event()
         self.thread = CameraThread(
-            "door.main", lambda: endpoint, self.sink, clock or SystemClock(), self.stop, hold=hold
+            "door.main",
+            lambda: endpoint,
+            self.sink,
+            clock or SystemClock(),
+            self.stop,
+            hold=hold,
+            look=look,
+            watchdog_ns=watchdog_ns,
         )
         self.status = self.thread.status
 
