@@ -6,12 +6,14 @@ FFmpeg's error texts contain it, so none of them is repeated or chained.
 
 import errno
 import logging
+import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import av
+import av.logging
 from av.container.input import InputContainer
 
 from edge_agent.capture.reasons import CaptureError
@@ -32,6 +34,7 @@ _ASK_EVERY_NS = SECOND_NS // 2
 """Side data cost 11 µs a question; the camera's clock is looked at so often, sender reports at every packet."""
 _NTP_EPOCH_S = 2_208_988_800
 _BUFFER_BYTES = 1 << 20
+_STATUS = re.compile(r"method [A-Z_]+ failed: (\d{3})\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +180,9 @@ def open_session(endpoint: Endpoint, clock: Clock) -> Session:
         trust = endpoint.trust or system_trust()
         options |= {"tls_verify": "1", "ca_file": str(trust.ca_file)}
         options |= {"verifyhost": trust.verify_host} if trust.verify_host else {}
-    try:
-        container = av.open(endpoint.authorised_url, "r", options=options, timeout=(OPEN_TIMEOUT_S, POLL_S))
-    except av.FFmpegError as error:
-        raise CaptureError(*_explain(error)) from None
-    except (ValueError, OSError) as error:
-        raise CaptureError("protocol-error", type(error).__name__) from None
+    _hush()
+    with av.logging.Capture() as told:
+        container = _open(endpoint, options, told)
     try:
         return Session(container, clock, audio=endpoint.audio)
     except BaseException:
@@ -190,22 +190,47 @@ def open_session(endpoint: Endpoint, clock: Clock) -> Session:
         raise
 
 
+def _open(endpoint: Endpoint, options: dict[str, str], told: Sequence[tuple[int, str, str]]) -> InputContainer:
+    try:
+        return av.open(endpoint.authorised_url, "r", options=options, timeout=(OPEN_TIMEOUT_S, POLL_S))
+    except av.FFmpegError as error:
+        raise CaptureError(*_explain(error, _find_status(told))) from None
+    except (ValueError, OSError) as error:
+        raise CaptureError("protocol-error", type(error).__name__) from None
+
+
+def _hush() -> None:
+    """Have FFmpeg tell this process its errors, whose numbers are too coarse, and write none of them anywhere."""
+    logger = logging.getLogger("libav")
+    logger.propagate = False
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    if av.logging.get_level() != av.logging.ERROR:
+        av.logging.set_level(av.logging.ERROR)
+
+
+def _find_status(told: Sequence[tuple[int, str, str]]) -> int:
+    """Return the RTSP status that FFmpeg was refused with; 0 where it names none."""
+    found = [int(match[1]) for _, _, text in told if (match := _STATUS.search(text))]
+    return found[-1] if found else 0
+
+
 def _is_usable_audio(stream: "av.stream.Stream") -> bool:
     return stream.type == "audio" and stream.codec_context is not None and stream.codec_context.name in AUDIO_CODECS
 
 
-def _explain(error: av.FFmpegError) -> tuple[str, str]:
-    """Map FFmpeg's error to a reason code and a harmless detail."""
+def _explain(error: av.FFmpegError, status: int) -> tuple[str, str]:
+    """Map FFmpeg's error, and the RTSP status behind it, to a reason code and a harmless detail."""
     if isinstance(error, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
         return "unauthorized", ""
     if isinstance(error, av.error.HTTPNotFoundError):
         return "not-found", ""
-    if isinstance(error, av.error.HTTPOtherClientError):
+    if status == 453:
         return "busy", ""
-    if isinstance(error, av.error.HTTPError):
-        return "refused", type(error).__name__
     if error.errno == errno.EPROTONOSUPPORT:
         return "transport-refused", ""
+    if status >= 400 or isinstance(error, av.error.HTTPError | av.error.HTTPOtherClientError):
+        return "refused", f"status={status}" if status else type(error).__name__
     if isinstance(error, av.error.ExitError | av.error.InvalidDataError) or error.errno == errno.ETIMEDOUT:
         return "no-answer", ""
     if isinstance(error, OSError):

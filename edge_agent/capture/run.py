@@ -74,6 +74,7 @@ class Run:
         self._clock_asked = MonoNs(0)
         self._clock_noted: MonoNs | None = None
         self._clock_state: ClockState | None = None
+        self._has_noted_offset = False
         self._report: SenderReport | None = None
         self.records = 0
 
@@ -224,8 +225,10 @@ class Run:
             offset_ns = arrival.camera_utc - placed
             self._status.note(clock_offset_ns=offset_ns)
         is_due = self._clock_noted is None or arrival.boot - self._clock_noted >= CLOCK_NOTE_EVERY_NS
-        if not is_due and state is self._clock_state:
+        is_first_offset = offset_ns is not None and not self._has_noted_offset
+        if not is_due and not is_first_offset and state is self._clock_state:
             return
+        self._has_noted_offset = self._has_noted_offset or is_first_offset
         self._clock_noted, self._clock_state = arrival.boot, state
         facts: dict[str, Any] = {"state": state.value, "utc_ns": arrival.utc, "boot_ns": arrival.boot}
         facts["slew_ns"] = self._timeline.correction_ns

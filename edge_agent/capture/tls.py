@@ -83,6 +83,8 @@ def is_untrusted(url: str, trust: Trust) -> bool:
     parts = urlsplit(url)
     try:
         context = ssl.create_default_context(cafile=str(trust.ca_file))
+        # As FFmpeg's library does it: a certificate in the file counts, whoever signed it. That is what a pin means.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         with (
             socket.create_connection((parts.hostname or "", parts.port or RTSPS_PORT), TIMEOUT_S) as plain,
             context.wrap_socket(plain, server_hostname=trust.verify_host or parts.hostname),

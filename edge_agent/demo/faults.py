@@ -34,6 +34,7 @@ FAULTS = {
     "unauthorized": "every password is wrong",
     "not-found": "the path does not exist (404)",
     "busy": "no bandwidth for another client (453)",
+    "not-now": "SETUP is not valid in this state (455)",
     "no-tcp": "interleaved transport is refused (461)",
     "no-udp": "UDP transport is refused (461)",
     "sha256-only": "the Digest challenge offers SHA-256 and nothing else",

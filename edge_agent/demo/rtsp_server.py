@@ -32,7 +32,8 @@ _SEND_TIMEOUT_S = 5.0
 _REPORT_EVERY_NS = 2 * SECOND_NS
 _REALM = "camera"
 _REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed",
-            453: "Not Enough Bandwidth", 454: "Session Not Found", 461: "Unsupported Transport"}  # fmt: skip
+            453: "Not Enough Bandwidth", 454: "Session Not Found", 455: "Method Not Valid",
+            461: "Unsupported Transport"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,8 @@ class Client:
         server = self._server
         if server.is_busy(self):
             return 453, [], b""
+        if server.is_on("not-now"):
+            return 455, [], b""
         track = int(request.url.rpartition("/track")[2] or 0)
         wanted = request.headers.get("transport", "")
         interleaved = re.search(r"interleaved=(\d+)-", wanted)

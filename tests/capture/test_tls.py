@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.rtsp import Endpoint
-from edge_agent.capture.tls import Trust, pin_trust
+from edge_agent.capture.tls import Trust, is_untrusted, pin_trust
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 
 from .conftest import Recording, wait_until
@@ -22,17 +22,20 @@ from .conftest import Recording, wait_until
 pytestmark = pytest.mark.peer
 
 
-def make_certificate(folder: Path, name: str, address: str | None) -> tuple[Path, str]:
-    """Write a self-signed certificate with its key; return the file and its pin."""
+def make_certificate(
+    folder: Path, name: str, address: str | None, *, issuer: str = "", days: int = 2
+) -> tuple[Path, str]:
+    """Write a certificate with its key, self-signed or by an authority nobody knows; return the file and its pin."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=2))
+    signer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]) if issuer else subject
+    builder = x509.CertificateBuilder(signer, subject, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(days=9)).not_valid_after(now + timedelta(days=days))
     if address:
         alternative = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))])
         builder = builder.add_extension(alternative, critical=False)
-    certificate = builder.sign(key, hashes.SHA256())
+    certificate = builder.sign(ec.generate_private_key(ec.SECP256R1()) if issuer else key, hashes.SHA256())
     path = folder / f"{name}.pem"
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     path.write_bytes(certificate.public_bytes(Encoding.PEM) + secret)
@@ -64,11 +67,16 @@ def test_untrusted_certificate_is_refused_in_words(tmp_path: Path, trusted: str,
         wait_until(lambda: recording.status.snapshot()["reason"] == "tls-untrusted")
 
 
-def test_pinned_certificate_may_carry_any_name(tmp_path: Path) -> None:
-    """A pin is enough for a self-signed certificate whose name is not the camera's address."""
-    path, pin = make_certificate(tmp_path, "IPCAM-7731", None)
+PINNED = {"self-signed": {}, "of an unknown authority": {"issuer": "Maker's own CA"}}
+
+
+@pytest.mark.parametrize("options", PINNED.values(), ids=PINNED.keys())
+def test_pinned_certificate_may_carry_any_name(tmp_path: Path, options: dict[str, str]) -> None:
+    """A pin is enough for a certificate whose name is not the camera's address, whoever signed it."""
+    path, pin = make_certificate(tmp_path, "IPCAM-7731", None, **options)
     with SimulatedCamera(CameraSettings(certificate=path)) as camera:
         trust = pin_trust(camera.url, pin, tmp_path)
+        assert not is_untrusted(camera.url, trust)
         with Recording(Endpoint(camera.url, trust=trust)) as recording:
             recording.wait_for_gops(1)
 
