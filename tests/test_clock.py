@@ -1,0 +1,80 @@
+"""Whether the wall clock may be believed, and the floor that outlives the power."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from edge_agent.clock import MARKER_GOOD_FOR_S, ClockState, SystemClock, has_fresh_marker
+from edge_agent.clock_floor import PERSIST_EVERY_NS, ClockFloor
+from edge_agent.units import DAY_NS, SECOND_NS, UtcNs
+from tests.fakes import FakeClock
+
+NOW_S = 1_790_000_000
+AGES = {"just now": (0, True), "an hour": (3600, True), "two days": (2 * 86400, False), "tomorrow": (-86400, False)}
+
+
+@pytest.mark.parametrize(("age_s", "fresh"), AGES.values(), ids=AGES.keys())
+def test_marker_of_timesyncd_counts_for_a_day(tmp_path: Path, age_s: int, fresh: bool) -> None:
+    """A marker that is old, or from a time yet to come, proves nothing; nor does a missing one."""
+    marker = tmp_path / "synchronized"
+    assert not has_fresh_marker(marker, UtcNs(NOW_S * SECOND_NS))
+    marker.touch()
+    os.utime(marker, (NOW_S - age_s, NOW_S - age_s))
+    assert has_fresh_marker(marker, UtcNs(NOW_S * SECOND_NS)) is fresh
+
+
+def test_marker_makes_the_clock_synchronised(tmp_path: Path) -> None:
+    """With the marker the clock counts whatever the kernel says; below the floor it never does."""
+    marker = tmp_path / "synchronized"
+    marker.touch()
+    assert SystemClock(marker=marker).state() is ClockState.SYNCHRONISED
+    assert SystemClock(time.time_ns() + DAY_NS, marker=marker).state() is ClockState.FLOOR_ONLY
+    os.utime(marker, (time.time() - MARKER_GOOD_FOR_S - 60,) * 2)
+    assert SystemClock(marker=marker).state() is SystemClock(marker=tmp_path / "none").state()
+
+
+def test_clock_below_its_floor_still_runs(tmp_path: Path) -> None:
+    """Before the clock is set, time begins at the floor and goes by as the boot clock does."""
+    floor = time.time_ns() + DAY_NS
+    clock = SystemClock(floor, marker=tmp_path / "none")
+    first, boot = clock.utc(), clock.boot()
+    while clock.boot() < boot + SECOND_NS // 50:
+        pass
+    assert floor <= first < clock.utc() < floor + 5 * SECOND_NS
+
+
+def test_floor_outlives_the_process(tmp_path: Path) -> None:
+    """The time is written when it is right, every ten minutes and at the end, and read at the next start."""
+    path, clock = tmp_path / "clock.json", FakeClock()
+    floor = ClockFloor(path)
+    assert floor.load() == 0
+    floor.persist(clock)
+    first = floor.load()
+    assert first == clock.utc()
+    clock.advance(PERSIST_EVERY_NS - 1)
+    floor.persist(clock)
+    assert floor.load() == first
+    clock.advance(1)
+    floor.persist(clock)
+    assert floor.load() == clock.utc()
+    clock.advance(SECOND_NS)
+    floor.persist(clock, now=True)
+    assert ClockFloor(path).load() == clock.utc()
+
+
+def test_time_that_is_not_known_is_not_kept(tmp_path: Path) -> None:
+    """A clock that is not synchronised raises no floor."""
+    clock = FakeClock()
+    clock.clock_state = ClockState.FLOOR_ONLY
+    ClockFloor(tmp_path / "clock.json").persist(clock, now=True)
+    assert ClockFloor(tmp_path / "clock.json").load() == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"utc_ns": "soon"}', b"\xff\xff"])
+def test_damaged_floor_costs_the_floor_alone(tmp_path: Path, content: bytes) -> None:
+    """A file that cannot be read is as good as none."""
+    path = tmp_path / "clock.json"
+    path.write_bytes(content)
+    assert ClockFloor(path).load() == 0
