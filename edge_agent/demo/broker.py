@@ -164,10 +164,10 @@ def write_config(folder: Path, files: BrokerFiles, *, port: int, rtcc_port: int)
     acl.write_text(_ACL)
     config = folder / "mosquitto.conf"
     listeners = "".join(
-        _LISTENER.format(port=number, host=HOST, files=files, acl=acl, forced=forced)
+        _LISTENER.format(port=number, host=HOST, files=files, forced=forced)
         for number, forced in ((port, "true"), (rtcc_port, "false"))
     )
-    config.write_text(_CONFIG.format(folder=folder, user=getpass.getuser()) + listeners)
+    config.write_text(_CONFIG.format(folder=folder, acl=acl, user=getpass.getuser()) + listeners)
     config.chmod(0o600)
     return config
 
@@ -214,12 +214,15 @@ def is_listening(port: int) -> bool:
 
 _CONFIG = """\
 # A trial broker. An RTCC's own wants the same lines, other paths and a real address.
-per_listener_settings true
 user {user}
 log_dest stderr
 log_type error
 log_type warning
 log_type notice
+# One ACL for all listeners. Never `per_listener_settings true`: from 2.0.12 on mosquitto then drops what is
+# published for a gateway that is away (https://github.com/eclipse-mosquitto/mosquitto/issues/2618).
+allow_anonymous false
+acl_file {acl}
 # Sessions outlive the broker's process: at most so many seconds of queued messages are lost with it.
 persistence true
 persistence_location {folder}/
@@ -240,10 +243,7 @@ tls_version tlsv1.2
 require_certificate true
 use_identity_as_username true
 use_username_as_clientid {forced}
-allow_anonymous false
-# Here, not above: set globally beside `per_listener_settings`, it opens a plain listener on port 1883 as well.
 allow_zero_length_clientid false
-acl_file {acl}
 """
 
 # %u is the CN of the client's certificate. mosquitto grants a subscription that this forbids, and delivers nothing.

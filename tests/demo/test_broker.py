@@ -64,14 +64,15 @@ def test_the_distributions_package_is_unpacked_without_root(tmp_path: Path, pki:
 def test_a_broker_that_cannot_start_says_why(tmp_path: Path, pki: Pki) -> None:
     """A taken port or a wrong file ends in one line with mosquitto's own words."""
     files = pki.server_files()
-    config = write_config(
-        tmp_path / "broker", BrokerFiles(files.ca, tmp_path / "missing.pem", files.key), port=1, rtcc_port=2
-    )
+    broker_files = BrokerFiles(files.ca, tmp_path / "missing.pem", files.key)
+    port, rtcc_port = find_free_port(), find_free_port()
+    config = write_config(tmp_path / "broker", broker_files, port=port, rtcc_port=rtcc_port)
     with pytest.raises(UnavailableError, match=r"mosquitto does not start: .*Error: Unable"):
-        start_mosquitto(find_mosquitto(), config, (1, 2))
+        start_mosquitto(find_mosquitto(), config, (port, rtcc_port))
 
 
 @pytest.mark.peer
+@pytest.mark.needs("ss", "mosquitto_sub")
 def test_the_broker_listens_on_loopback_with_certificates_only(mosquitto: Mosquitto) -> None:
     """No other address, no plain text, no client without a certificate."""
     listening = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True).stdout
