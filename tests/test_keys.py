@@ -110,6 +110,7 @@ def test_owner_key_needs_its_passphrase(made: Path) -> None:
         store.load_private("owner", None)
 
 
+@pytest.mark.needs("openssl")
 def test_owner_key_opens_with_openssl(made: Path) -> None:
     """The encrypted key is a standard file."""
     command = ["openssl", "pkey", "-in", str(private_path(made, "owner")), "-passin", "stdin", "-noout"]

@@ -42,6 +42,7 @@ def test_a_home_is_never_made_twice(home):
         RtccHome.create(home.path, SETTINGS, NOW)
 
 
+@pytest.mark.needs("age")
 def test_stock_age_opens_what_is_encrypted_to_the_evidence_key(home, tmp_path):
     """The identity file is one that the `age` program reads."""
     recipient = pyrage.x25519.Recipient.from_str(home.recipients()["evidence"])

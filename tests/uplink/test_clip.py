@@ -260,6 +260,7 @@ def test_an_error_of_the_ring_reaches_the_caller():
         list(cut_clips(Job((window(0, 9),)), broken()))
 
 
+@pytest.mark.needs("pgrep")
 def test_an_abandoned_clip_ends_its_child():
     """Cancelling a release leaves no process behind."""
     messages = cut_clips(Job((window(0, 9),)), feed(records(encode(10))))

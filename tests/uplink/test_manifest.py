@@ -35,6 +35,7 @@ def test_published_schema_is_ours():
 
 
 @pytest.mark.peer
+@pytest.mark.needs("age")
 def test_stock_age_opens_a_bundle(made, tmp_path):
     """Header ‖ payload is an ordinary age file, and what is in it an ordinary ZIP."""
     house, path = made
@@ -46,6 +47,7 @@ def test_stock_age_opens_a_bundle(made, tmp_path):
 
 
 @pytest.mark.peer
+@pytest.mark.needs("openssl")
 def test_openssl_verifies_the_manifest(made, tmp_path):
     """The gateway's signature is plain Ed25519 over the JWS signing input (RFC 7515, 5.1; RFC 8037, 3.1)."""
     house, path = made
