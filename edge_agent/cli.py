@@ -15,7 +15,8 @@ from edge_agent.errors import EdgeAgentError
 from edge_agent.terminal import print_error
 
 COMMANDS = (
-    "init", "enrol", "check", "daemon", "status", "consent", "requests", "stops", "ring", "ledger", "export", "erase",
+    "init", "enrol", "check", "daemon", "status", "consent", "masks", "requests", "stops", "ring", "ledger", "export",
+    "erase",
 )  # fmt: skip
 """Modules of ``edge_agent.commands``, in the order of the help: first what an installation needs."""
 

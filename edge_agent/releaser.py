@@ -44,6 +44,7 @@ from edge_agent.uplink.intake import TRUST_TOPIC, Intake
 from edge_agent.uplink.jobs import Jobs
 from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.ledger_desk import LedgerDesk
+from edge_agent.uplink.look import LookDesk
 from edge_agent.uplink.mqtt import Broker, BrokerSettings, Subscription
 from edge_agent.uplink.news import News
 from edge_agent.uplink.notify import Messenger
@@ -131,7 +132,14 @@ class Releaser:
             self._on_end,
         )
         erasure = EraseDesk(store, self._judge, self._footage, self._desk.withdraw, self._clock)
-        handlers = {"status": self._status, **self._desk.handlers, **self._ledger.handlers, **erasure.handlers}
+        looking = LookDesk(enrolment.gateway, keys.load_public("owner"), store, self._footage, self._clock)
+        handlers = {
+            "status": self._status,
+            **self._desk.handlers,
+            **self._ledger.handlers,
+            **erasure.handlers,
+            **looking.handlers,
+        }
         self._control = ControlServer(config.control_path("releaser"), handlers, stop)
 
     def run(self) -> None:

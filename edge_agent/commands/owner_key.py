@@ -3,7 +3,7 @@
 import argparse
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,13 @@ def read_passphrase(path: Path | None) -> bytes:
 
 def sign_owner_order(config: "Config", order: str, members: Mapping[str, object], passphrase_file: Path | None) -> str:
     """Ask for the passphrase, sign one order for this gateway, and return the JWS as text."""
+    return sign_owner_orders(config, order, [members], passphrase_file)[0]
+
+
+def sign_owner_orders(
+    config: "Config", order: str, all_members: Sequence[Mapping[str, object]], passphrase_file: Path | None
+) -> list[str]:
+    """Ask for the passphrase once and sign several orders of one kind."""
     from edge_agent.clock import SystemClock
     from edge_agent.consent.order import sign_order
     from edge_agent.enrolment import load_enrolment
@@ -42,5 +49,8 @@ def sign_owner_order(config: "Config", order: str, members: Mapping[str, object]
 
     gateway = load_enrolment(config.uplink.enrolment).gateway
     key = KeyStore(config.state_dir, "owner").load_private("owner", read_passphrase(passphrase_file))
-    order_id = encode_b64url(secrets.token_bytes(16))
-    return sign_order(order, members, gateway, order_id, SystemClock().utc(), key).decode()
+    now = SystemClock().utc()
+    return [
+        sign_order(order, members, gateway, encode_b64url(secrets.token_bytes(16)), now, key).decode()
+        for members in all_members
+    ]

@@ -2,10 +2,11 @@
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.commands.daemon import add_config
-from edge_agent.commands.owner_key import add_passphrase, sign_owner_order
+from edge_agent.commands.owner_key import add_passphrase, sign_owner_order, sign_owner_orders
 
 if TYPE_CHECKING:
     from edge_agent.config import Config
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 _DESCRIPTION = """\
   edge-agent requests list                     what was asked, newest first
   edge-agent requests show ID                  one request in full
+  edge-agent requests show ID --stills DIR     … and a few pictures of what is asked for (asks for your passphrase)
   edge-agent requests approve ID               say yes (asks for your passphrase)
   edge-agent requests approve ID --camera door --from 20:15:00 --to 20:20:00     … to less than was asked
   edge-agent requests deny ID                  say no, at once, no passphrase
@@ -37,7 +39,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="what was asked, newest first")
     listing.add_argument("--last", type=int, default=20, metavar="N", help="how many [%(default)s]")
-    show = verbs.add_parser("show", help="one request in full")
+    show = verbs.add_parser("show", help="one request in full, and what it is about")
+    show.add_argument(
+        "--stills", type=Path, metavar="DIR", help="write a few small pictures of the window here, for your eyes only"
+    )
+    add_passphrase(show)
     approve = verbs.add_parser("approve", help="say yes, to all of it or to less")
     approve.add_argument("--camera", action="append", metavar="CAMERA", help="only this one; may be given again")
     approve.add_argument("--from", dest="start", metavar="TIME", help="a later start")
@@ -72,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     request = call(path, "request", id=args.id)["request"]
     if args.verb == "show":
+        if args.stills is not None:
+            request["stills"] = _write_stills(config, request, args)
         print_json(request)
         return 0
     answer = _approve(config, request, args) if args.verb == "approve" else call(path, args.verb, id=request["jti"])
@@ -97,6 +105,33 @@ def _approve(config: "Config", request: Mapping[str, Any], args: argparse.Namesp
     }
     signed = sign_owner_order(config, "approve", members, args.passphrase_file)
     return call(config.control_path("releaser"), "order", jws=signed)
+
+
+STILLS = 6
+"""Per camera."""
+
+
+def _write_stills(config: "Config", request: Mapping[str, Any], args: argparse.Namespace) -> list[str]:
+    """Write pictures of the request's window and return their paths; a camera without footage has none."""
+    from edge_agent.commands.look import fetch_pictures, write_picture
+    from edge_agent.errors import UsageError
+
+    known = [camera.id for camera in config.cameras]
+    cameras = [each for each in known if each in request["cameras"] or "*" in request["cameras"]]
+    common = {"quality": request["quality"], "window": request["window"]}
+    orders = [{"camera": camera, **common} for camera in cameras]
+    signed = sign_owner_orders(config, "export", orders, args.passphrase_file)
+    paths = []
+    try:
+        args.stills.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{args.stills}: {error.strerror}") from error
+    for camera, order in zip(cameras, signed, strict=True):
+        for at, image in fetch_pictures(config, order, jti=request["jti"], stills=STILLS):
+            path = args.stills / f"{camera}-{at.replace(':', '')}.jpg"
+            write_picture(path, image)
+            paths.append(str(path))
+    return paths
 
 
 def _print_list(requests: list[dict[str, Any]]) -> None:

@@ -24,7 +24,7 @@ from edge_agent.errors import EdgeAgentError, EvidenceError
 from edge_agent.nut import NutPacket, TrackTemplate, read_nut
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.clip_mux import MUXER, Mp4Run, Placed
-from edge_agent.uplink.clip_still import Stills, encode_jpeg
+from edge_agent.uplink.clip_still import Pictures, Stills, encode_jpeg
 from edge_agent.uplink.confine import confine
 from edge_agent.uplink.cut import Cutter
 
@@ -241,14 +241,27 @@ def make_masked_run(masks: Sequence[Sequence[tuple[int, int]]]) -> MakeRun:
     return partial(MaskedRun, masks=masks)
 
 
-def _take_stills(stills: Stills, head: wire.RecordHead, nut: bytes) -> None:
+def make_pictures(job: wire.Job, output: Output) -> Pictures | None:
+    """Load what making pictures needs, while files can be opened; None where the job is a clip."""
+    if job.grid:
+        from edge_agent.uplink.clip_grid import GridStill, draw_grid
+
+        draw_grid(av.VideoFrame(64, 64, "yuv420p"), job.masks)
+        return GridStill(job, output.tell)
+    if not job.stills:
+        return None
+    encode_jpeg(av.VideoFrame(64, 64, "yuv420p"))
+    return Stills(job, output.tell)
+
+
+def _take_pictures(pictures: Pictures, head: wire.RecordHead, nut: bytes) -> None:
     try:
         record = place(head, *read_nut(nut), with_audio=False)
     except EdgeAgentError:
         return
     if record is not None:
         for placed in record.placed:
-            stills.add(record.video, placed)
+            pictures.add(record.video, placed)
 
 
 def main() -> int:
@@ -260,15 +273,13 @@ def main() -> int:
         return os.EX_USAGE
     job = wire.parse_job(message[1])
     warm_up()
-    make_run = make_masked_run(job.masks) if job.masks else Mp4Run
-    stills = Stills(job, output.tell) if job.stills else None
-    if stills is not None:
-        encode_jpeg(av.VideoFrame(64, 64, "yuv420p"))
+    pictures = make_pictures(job, output)
+    make_run = make_masked_run(job.masks) if job.masks and pictures is None else Mp4Run
     gc.freeze()  # What was loaded stays: looking through it again and again takes as long as reading the records.
     confine(cpu_s=job.cpu_s, memory_bytes=job.memory_bytes)
     output.tell(wire.Ready())
     try:
-        _work(job, source, output, make_run, stills)
+        _work(job, source, output, make_run, pictures)
     except (EdgeAgentError, av.FFmpegError, ValueError, ArithmeticError, LookupError, MemoryError) as error:
         at = traceback.extract_tb(error.__traceback__)[-1]
         output.tell(wire.Failed(f"{type(error).__name__} {Path(at.filename).name}:{at.lineno}"[:64]))
@@ -284,15 +295,17 @@ def _read_nut_file(source: wire.Readable) -> bytes:
     return message[1]
 
 
-def _work(job: wire.Job, source: wire.Readable, output: Output, make_run: MakeRun, stills: Stills | None) -> None:
+def _work(job: wire.Job, source: wire.Readable, output: Output, make_run: MakeRun, pictures: Pictures | None) -> None:
     cutting = Cutting(job, output, make_run)
     while (message := wire.read_message(source)) is not None and message[0] == wire.RECORD:
         head, nut = wire.parse_head(message[1]), _read_nut_file(source)
-        if stills is None:
+        if pictures is None:
             cutting.add(head, nut)
         else:
-            _take_stills(stills, head, nut)
+            _take_pictures(pictures, head, nut)
     cutting.end_run("end")
+    if pictures is not None:
+        pictures.close()
 
 
 if __name__ == "__main__":

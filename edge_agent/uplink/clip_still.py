@@ -5,7 +5,7 @@ Runs inside the clip child alone. Decodes keyframes only, one in each equal part
 
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import av
 from av.packet import Packet
@@ -17,6 +17,16 @@ from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.clip_mux import Placed
 
 MAX_WIDTH = 640
+
+
+class Pictures(Protocol):
+    """Makes pictures of what passes."""
+
+    def add(self, video: TrackTemplate, placed: Placed) -> None:
+        """Look at the next picture."""
+
+    def close(self) -> None:
+        """No more pictures come."""
 
 
 class Stills:
@@ -37,15 +47,19 @@ class Stills:
         if not self._due or not placed.packet.is_keyframe or not self._due[0] <= placed.utc_ns < self._window.end:
             return
         self._due = [due for due in self._due if due > placed.utc_ns]
-        for frame in _decode(video, placed.packet.data)[:1]:
+        for frame in decode_keyframe(video, placed.packet.data):
             self._tell(wire.Still(placed.utc_ns, encode_jpeg(frame)))
 
+    def close(self) -> None:
+        """No more pictures come."""
 
-def _decode(video: TrackTemplate, data: bytes) -> list[VideoFrame]:
+
+def decode_keyframe(video: TrackTemplate, data: bytes) -> list[VideoFrame]:
+    """Return the picture, or nothing where it cannot be decoded."""
     decoder = cast(VideoCodecContext, av.CodecContext.create(video.codec, "r"))
     decoder.extradata = video.extradata or None
     try:
-        return [*decoder.decode(Packet(data)), *decoder.decode(None)]
+        return [*decoder.decode(Packet(data)), *decoder.decode(None)][:1]
     except av.FFmpegError:
         return []
 

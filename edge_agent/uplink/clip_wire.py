@@ -47,6 +47,8 @@ class Job:
     """Polygons in thousandths of width and height; any at all means decode, paint, encode anew."""
     stills: int = 0
     """Not a clip but this many JPEG pictures."""
+    grid: bool = False
+    """Not a clip but the newest keyframe as PNG, with a grid and the outlines of ``masks`` on it."""
     cpu_s: int = 600
     memory_bytes: int = 1 << 30
 
@@ -159,7 +161,7 @@ class Still:
     """A small picture."""
 
     utc_ns: int
-    jpeg: bytes
+    image: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,7 @@ def parse_event(raw: bytes) -> ClipEvent:
             members["offsets"] = tuple(_integers(pair, 2) for pair in members["offsets"])
             members["master_sha256"] = base64.b64decode(members["master_sha256"], validate=True)
         elif kind is Still:
-            members["jpeg"] = base64.b64decode(members["jpeg"], validate=True)
+            members["image"] = base64.b64decode(members["image"], validate=True)
         elif kind is Delivered:
             members["units"] = tuple(_integers(unit, 4) for unit in members["units"])
         event = kind(**members)

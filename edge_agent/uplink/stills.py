@@ -1,9 +1,9 @@
-"""Small still pictures for the owner: of a request that waits for an answer, or to draw a mask on. Never sent anywhere.
+"""Still pictures for the owner: of a request that waits for an answer, or to draw a mask on. Never sent anywhere.
 
 Owns the parent's side. The pictures are made in the clip child, which can open nothing.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from edge_agent import media
@@ -21,7 +21,7 @@ class StillPicture:
     """One picture."""
 
     at: UtcNs
-    jpeg: bytes = field(repr=False)
+    image: bytes = field(repr=False)
 
 
 def take_stills(records: Iterable[StoredRecord], window: Window, count: int) -> tuple[StillPicture, ...]:
@@ -39,9 +39,27 @@ def take_stills(records: Iterable[StoredRecord], window: Window, count: int) -> 
     """
     if not 1 <= count <= MAX_STILLS:
         raise ValueError(f"1 to {MAX_STILLS} stills, not {count}")
-    job = wire.Job((window,), stills=count, cpu_s=120)
+    return _take(wire.Job((window,), stills=count, cpu_s=120), records)
+
+
+def take_grid(
+    records: Iterable[StoredRecord], window: Window, masks: Sequence[Sequence[tuple[int, int]]]
+) -> tuple[StillPicture, ...]:
+    """Take the last keyframe of a window, as PNG with a grid of thousandths and the outlines of masks.
+
+    Empty where there is no footage or it cannot be decoded. ``records`` as for ``take_stills``.
+
+    Raises:
+        ClipError: The child crashed or hung.
+    """
+    polygons = tuple(tuple(mask) for mask in masks)
+    job = wire.Job((window,), masks=polygons, grid=True, cpu_s=120, memory_bytes=4 << 30)
+    return _take(job, records)
+
+
+def _take(job: wire.Job, records: Iterable[StoredRecord]) -> tuple[StillPicture, ...]:
     messages = cut_clips(job, _records(records))
-    return tuple(StillPicture(UtcNs(each.utc_ns), each.jpeg) for each in messages if isinstance(each, wire.Still))
+    return tuple(StillPicture(UtcNs(each.utc_ns), each.image) for each in messages if isinstance(each, wire.Still))
 
 
 def _records(records: Iterable[StoredRecord]) -> Iterator[ClipRecord]:

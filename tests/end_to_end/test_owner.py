@@ -73,6 +73,34 @@ def test_owner_opens_with_stock_age_what_the_rtcc_was_sent(world):
     assert low is None or -SECOND_NS < low <= high < SECOND_NS
 
 
+def test_owner_looks_at_what_is_asked_for_and_at_what_a_mask_covers(make_world, tmp_path):
+    """Pictures of the held window before the answer, and one for masks: by the passphrase, in files of the owner."""
+    world = make_world(terms={"mode": "ask", "masks": [[[0, 0], [350, 0], [350, 1000], [0, 1000]]]})
+    world.wait_recorded(8)
+    signed = world.send(world.draft(7, 1))
+    asked = world.wait_state(signed.jti, "asked")
+    stills, mask = tmp_path / "stills", tmp_path / "mask.png"
+    for words in (
+        ("requests", "show", signed.jti, "--stills", str(stills)),
+        ("masks", "show", "front-door", "--out", str(mask)),
+    ):
+        with pytest.raises(EdgeAgentError):
+            world.home.run(*words, "--passphrase-file", "/dev/null")
+        world.home.run(*words, *passphrase(world))
+    pictures = sorted(stills.iterdir())
+    assert 3 <= len(pictures) <= 6
+    for path in pictures:
+        with av.open(str(path)) as container:
+            (frame,) = container.decode(video=0)
+        assert frame.width <= 640
+    assert mask.read_bytes().startswith(b"\x89PNG")
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (mask, stills, *pictures))
+    entries = [each["entry"] for each in world.entries("export")]
+    assert [each["what"] for each in entries] == ["local look", "local look"]
+    assert entries[0]["window"] == "{start}/{end}".format(**asked["window"])
+    assert world.wait_state(signed.jti, "asked")
+
+
 def test_denied_request_leaves_nothing_but_its_ledger_entry(make_world):
     """No is instant and needs no passphrase; holds and staging are empty afterwards."""
     world = make_world(terms={"mode": "ask"})

@@ -83,7 +83,7 @@ def test_gaps_are_declared_with_their_reasons(house):
 
 
 def test_the_cameras_clock_is_told_against_the_gateways(house):
-    """The offsets that the recorder noted are in the manifest, from the least to the greatest; other notes count not."""
+    """The offsets that the recorder noted are in the manifest, least and greatest; other notes count not."""
     first, second, third = records(encode(30))
 
     def note(**facts) -> tuple:

@@ -46,6 +46,6 @@ def test_stills_are_spread_over_the_window(tmp_path):
         stills = take_stills(reader.read_own(order), order.window, 3)
     assert [still.at - START for still in stills] == [0, 2 * SECOND_NS, 4 * SECOND_NS]
     for still in stills:
-        with av.open(io.BytesIO(still.jpeg), format="mjpeg") as container:
+        with av.open(io.BytesIO(still.image), format="mjpeg") as container:
             (frame,) = container.decode(video=0)
         assert abs(read_number(frame) - (still.at - START) * 10 // SECOND_NS) == 0
