@@ -171,8 +171,17 @@ class NetworkLoop:
         return code
 
     def _read(self, connection: Any) -> MQTTErrorCode:
-        code = self._client.loop_read()
+        code = self._read_packet()
         # OpenSSL may hold more packets than the one that was read; select does not see those.
         while code == paho.MQTT_ERR_SUCCESS and self._client.socket() and connection.pending() and self._has_room():
-            code = self._client.loop_read()
+            code = self._read_packet()
+        return code
+
+    def _read_packet(self) -> MQTTErrorCode:
+        code = self._client.loop_read()
+        # paho keeps a message of QoS 2 until the broker releases it, 65,535 of them where it never does. Subscriptions
+        # are of QoS 1, above which no honest broker sends.
+        if self._client._in_messages:
+            self._client._in_messages.clear()
+            return paho.MQTT_ERR_PROTOCOL
         return code

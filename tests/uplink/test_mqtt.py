@@ -324,8 +324,9 @@ class HostileBroker:
         (b"\x32\x08\x00\x02\xff\xfe\x00\x01\x00x", "callback-failed"),  # a topic that is not UTF-8
         (b"\xf0\x00", "connected"),  # a packet type that no server sends
         (b"\x32\x02\x00\xff", "connected"),  # a topic longer than its packet
+        (b"\x34\x07\x00\x01t\x00\x01\x00x", "connected"),  # QoS 2, which would be kept until it is released
     ],
-    ids=["oversize", "bad topic", "bad type", "cut off"],
+    ids=["oversize", "bad topic", "bad type", "cut off", "never released"],
 )
 def test_a_hostile_broker_ends_no_thread(pki: Pki, message: bytes, count: str) -> None:
     """Malformed packets cost the connection at most; the client goes on trying."""
