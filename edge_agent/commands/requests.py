@@ -100,7 +100,7 @@ def _approve(config: "Config", request: Mapping[str, Any], args: argparse.Namesp
     members = {
         "jti": request["jti"],
         "request_sha256": request["sha256"],
-        "cameras": args.camera or request["cameras"],
+        "cameras": args.camera or asked_cameras(config, request),
         "window": window,
     }
     signed = sign_owner_order(config, "approve", members, args.passphrase_file)
@@ -116,8 +116,7 @@ def _write_stills(config: "Config", request: Mapping[str, Any], args: argparse.N
     from edge_agent.commands.look import fetch_pictures, write_picture
     from edge_agent.errors import UsageError
 
-    known = [camera.id for camera in config.cameras]
-    cameras = [each for each in known if each in request["cameras"] or "*" in request["cameras"]]
+    cameras = asked_cameras(config, request)
     common = {"quality": request["quality"], "window": request["window"]}
     orders = [{"camera": camera, **common} for camera in cameras]
     signed = sign_owner_orders(config, "export", orders, args.passphrase_file)
@@ -132,6 +131,12 @@ def _write_stills(config: "Config", request: Mapping[str, Any], args: argparse.N
             write_picture(path, image)
             paths.append(str(path))
     return paths
+
+
+def asked_cameras(config: "Config", request: Mapping[str, Any]) -> list[str]:
+    """Return the cameras of this house that a request is about: all of them where it names ``*``."""
+    wanted = request["cameras"]
+    return [camera.id for camera in config.cameras if "*" in wanted or camera.id in wanted]
 
 
 def _print_list(requests: list[dict[str, Any]]) -> None:
