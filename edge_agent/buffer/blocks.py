@@ -62,7 +62,7 @@ class BlockReader:
                 raise OverwrittenError(f"{self._what_became(raw, seq)}: block={seq}")
             verify_page(raw, page, self._recorder)
             next_raw, limit = self._next_page(seq)
-            scan = BlockWalk(self._disk, self._superblock, seq, chain_start(raw), limit).scan()
+            scan = self._scan(seq, raw, limit)
             if next_raw is None:
                 scan = scan.without_torn_tail()
             block = LoadedBlock(page, raw, next_raw, scan)
@@ -72,6 +72,21 @@ class BlockReader:
                 self._cache.popitem(last=False)
             return block
         raise AssertionError("unreachable")
+
+    def _scan(self, seq: int, raw: bytes, limit: int | None) -> BlockScan:
+        """Walk a block's headers; where its end is open, believe no damage that a second walk does not find.
+
+        A writer that appends and syncs while the walk searches behind the open end lets it find a later record, and
+        what was just being written looks like a hole among what is synced.
+        """
+        scan = BlockWalk(self._disk, self._superblock, seq, chain_start(raw), limit).scan()
+        for _ in range(_ATTEMPTS):
+            if limit is not None or not scan.damage:
+                break
+            before, scan = scan, BlockWalk(self._disk, self._superblock, seq, chain_start(raw)).scan()
+            if scan.damage[: len(before.damage)] == before.damage:
+                break
+        return scan
 
     def open_record(self, block: LoadedBlock, cipher: BlockCipher, place: Located) -> tuple[bytes, bytes]:
         """Read, check and decrypt one record; then see that its block is still the same (FORMAT 7.7)."""

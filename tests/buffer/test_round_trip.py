@@ -1,13 +1,22 @@
 """What is written is what is read back, and nothing else."""
 
+import itertools
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
 import pytest
 
+from edge_agent.buffer.disk import Disk, FileDisk
 from edge_agent.buffer.format import FLAG_CONTINUES, Kind
+from edge_agent.buffer.reader import RingReader
+from edge_agent.buffer.writer import RingWriter
 from edge_agent.clock import ClockState
 from edge_agent.consent.verdict import Ask
 from edge_agent.errors import IntegrityError, RecordTooLargeError, RingBusyError, RingError
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window
-from tests.buffer.rig import START, Rig, everything, make_grant, make_order, read_all
+from tests.buffer.rig import START, Keys, Rig, everything, make_grant, make_order, read_all
 
 
 def test_read_yields_what_was_appended_in_order(rig: Rig) -> None:
@@ -75,6 +84,49 @@ def test_read_follows_a_writer_beside_it(rig: Rig) -> None:
         assert len(read_all(reader)) == 3
         rig.record(writer, 30)
         assert len(read_all(reader)) == 33
+
+
+class OvertakenDisk:
+    """A disk on which somebody writes just before the reader's nth read."""
+
+    def __init__(self, disk: FileDisk, at: int, write: Callable[[], object]) -> None:
+        self._disk, self._at, self._write = disk, at, write
+        self.reads = 0
+
+    def pread(self, length: int, offset: int) -> bytes:
+        self.reads += 1
+        if self.reads == self._at:
+            self._write()
+        return self._disk.pread(length, offset)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._disk, name)
+
+
+def record_and_sync(rig: Rig, writer: RingWriter) -> None:
+    rig.record(writer, 3, 9000)
+    writer.sync()
+    rig.record(writer, 1, 9000)  # says that those before it are synced
+
+
+def test_writer_that_overtakes_a_reader_looks_like_no_damage(tmp_path: Path, keys: Keys) -> None:
+    """Whenever a writer appends and syncs while a reader looks for the end, all that was there before is read."""
+    for at in itertools.count(1):
+        rig = Rig(tmp_path, keys)
+        rig.path.unlink(missing_ok=True)
+        rig.create(blocks=4, block_bytes=256 << 10)
+        writer = rig.writer()
+        drafts = rig.record(writer, 3, 9000)
+        writer.sync()
+        disk = OvertakenDisk(FileDisk.open(rig.path), at, partial(record_and_sync, rig, writer))
+        reader = RingReader(cast("Disk", disk), rig.keys.vault, rig.keys.recorder.public_key())
+        records = read_all(reader)
+        reader.close()
+        writer.close()
+        assert [each.plaintext for each in records[:3]] == [draft.payload for draft in drafts]
+        if disk.reads < at:
+            break
+    assert at > 60
 
 
 def test_restart_begins_a_new_block(rig: Rig) -> None:
