@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -24,8 +25,13 @@ log = logging.getLogger(__name__)
 
 _ROOT = Path(__file__).resolve().parents[2]
 CHILD = (sys.executable, "-E", "-s", "-B", "-m", "edge_agent.uplink.clip_child")
-# glibc would give every freed megabyte back and fault it in again for the next record.
-_CHILD_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(32 << 20)}
+_CHILD_ENVIRONMENT = {
+    # glibc would give every freed megabyte back and fault it in again for the next record.
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(32 << 20),
+    # Threads that NumPy starts when it is imported could not be confined any more.
+    "OPENBLAS_NUM_THREADS": "1",
+}
 _PIPE_BYTES = 1 << 20
 _JOIN_S = 5.0
 
@@ -123,6 +129,8 @@ def cut_clips(
         is_complete = False
         for message in _messages(child.stdout, feeder, stall_s):
             is_complete = is_complete or isinstance(message, wire.End)
+            if isinstance(message, wire.Ready) and not message.is_walled:
+                _warn_of_no_wall()
             if isinstance(message, wire.Failed):
                 raise ClipError(f"clip child failed: {message.reason}")
             yield message
@@ -138,6 +146,12 @@ def cut_clips(
         child.stdout.close()
         if not feeder.join():
             log.warning("clip feeder did not end in time")
+
+
+@cache
+def _warn_of_no_wall() -> None:
+    """Say once what this kernel lacks."""
+    log.warning("kernel has no Landlock: the process that cuts clips can open nothing, but is not denied every path")
 
 
 def _messages(pipe: IO[bytes], feeder: _Feeder, stall_s: float) -> Iterator[bytes | wire.ClipEvent]:

@@ -276,8 +276,8 @@ def main() -> int:
     pictures = make_pictures(job, output)
     make_run = make_masked_run(job.masks) if job.masks and pictures is None else Mp4Run
     gc.freeze()  # What was loaded stays: looking through it again and again takes as long as reading the records.
-    confine(cpu_s=job.cpu_s, memory_bytes=job.memory_bytes)
-    output.tell(wire.Ready())
+    is_walled = confine(cpu_s=job.cpu_s, memory_bytes=job.memory_bytes)
+    output.tell(wire.Ready(is_walled))
     try:
         _work(job, source, output, make_run, pictures)
     except (EdgeAgentError, av.FFmpegError, ValueError, ArithmeticError, LookupError, MemoryError) as error:

@@ -94,6 +94,9 @@ def parse_head(raw: bytes) -> RecordHead:
 class Ready:
     """The child is confined and begins."""
 
+    is_walled: bool
+    """The kernel denies it every path as well (Landlock)."""
+
 
 @dataclass(frozen=True, slots=True)
 class End:

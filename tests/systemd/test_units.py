@@ -91,6 +91,8 @@ def test_neither_process_sees_the_others_secrets() -> None:
 
 def test_the_filter_allows_asking_the_clock_and_not_setting_it_by_others() -> None:
     """`adjtimex` alone of the clock's calls."""
+    child = allowed_calls(read_unit(UNITS / SERVICES[1])["SystemCallFilter"])
+    assert {"landlock_create_ruleset", "landlock_restrict_self"} <= child
     for name in SERVICES:
         calls = allowed_calls(read_unit(UNITS / name)["SystemCallFilter"])
         assert {"adjtimex", "clock_adjtime", "prlimit64", "memfd_create", "fallocate"} <= calls

@@ -1,5 +1,6 @@
 """Clips through the real child process: exactly the grant, honest about gaps, and harmless when the stream is not."""
 
+import ctypes
 import hashlib
 import io
 import os
@@ -234,7 +235,7 @@ LIARS = {
     "no JSON": b"V\x00\x00\x00\x01{",
     "no event": b"V\x00\x00\x00\x02{}",
     "a member of another type": b'V\x00\x00\x00\x1a["Unreadable",{"ref":"0"}]',
-    "a member too many": b'V\x00\x00\x00\x11["Ready",{"a":1}]',
+    "a member too many": b'V\x00\x00\x00\x22["Ready",{"is_walled":true,"a":1}]',
     "bytes outside a run": b"D\x00\x00\x00\x01a",
     "an unknown kind": b"?\x00\x00\x00\x00",
     "a cut message": b"D\x00\x00\x00\x09abc",
@@ -258,6 +259,49 @@ def test_an_error_of_the_ring_reaches_the_caller():
 
     with pytest.raises(OSError, match="disk is gone"):
         list(cut_clips(Job((window(0, 9),)), broken()))
+
+
+def test_a_confined_child_reaches_no_path(tmp_path):
+    """Where the kernel has Landlock, what needs no descriptor is denied as well: to unlink, rename, link and the like."""
+    (tmp_path / "there").write_text("x")
+    code = f"""
+        import os
+        from edge_agent.uplink.confine import confine
+        is_walled = confine(cpu_s=10, memory_bytes=1 << 30)
+        there, other = "{tmp_path}/there", "{tmp_path}/other"
+        def refused(attempt):
+            try:
+                attempt()
+            except PermissionError:
+                return True
+            return False
+        attempts = [lambda: os.unlink(there), lambda: os.rename(there, other), lambda: os.link(there, other),
+                    lambda: os.symlink(there, other), lambda: os.mkdir(other), lambda: os.truncate(there, 0),
+                    lambda: os.kill(os.getppid(), 0)]
+        print(is_walled, [refused(attempt) for attempt in attempts])
+    """
+    if landlock_version() < 1:
+        pytest.skip("this kernel has no Landlock")
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env={}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    # Truncating is known from version 3 on, signals from version 6 on.
+    assert done.stdout.startswith("True [True, True, True, True, True,"), done.stdout
+    assert (tmp_path / "there").exists()
+
+
+@pytest.mark.parametrize("job", [{}, {"masks": (((0, 0), (500, 0), (500, 500)),)}, {"stills": 1}, {"grid": True}])
+def test_every_child_is_walled_in(job):
+    """No kind of work leaves a thread behind that was not confined."""
+    walled = [
+        each.is_walled
+        for each in cut_clips(Job((window(0, 9),), memory_bytes=4 << 30, **job), feed([]))
+        if isinstance(each, wire.Ready)
+    ]
+    assert walled == [landlock_version() > 0]
+
+
+def landlock_version() -> int:
+    return ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1)
 
 
 @pytest.mark.needs("pgrep")
