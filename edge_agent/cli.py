@@ -15,14 +15,15 @@ from edge_agent.errors import EdgeAgentError
 from edge_agent.terminal import print_error
 
 COMMANDS = (
-    "init", "enrol", "check", "daemon", "status", "consent", "masks", "requests", "stops", "ring", "ledger", "export",
-    "erase",
+    "init", "enrol", "discover", "check", "daemon", "status", "consent", "masks", "requests", "stops", "ring", "ledger",
+    "export", "erase",
 )  # fmt: skip
 """Modules of ``edge_agent.commands``, in the order of the help: first what an installation needs."""
 
 _EPILOG = """\
 first steps:
   edge-agent init                     make the keys, the vault and a commented configuration
+  edge-agent discover eth0            find ONVIF cameras, and the lines that record them
   edge-agent check                    say what is wrong, and what was understood
   edge-agent run                      record and answer requests (with systemd: two services instead)
   edge-agent status                   see how every camera does

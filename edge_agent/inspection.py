@@ -60,7 +60,7 @@ def describe_cameras(config: Config) -> Iterator[Finding]:
     """Say what was understood of each camera."""
     if not config.cameras:
         yield Finding(
-            Level.WARNING, "cameras", "none are configured", "describe them under `cameras:` in edge-agent.yaml"
+            Level.WARNING, "cameras", "none are configured", "`edge-agent discover` finds ONVIF cameras"
         )
     for camera in config.cameras:
         if not camera.enabled:

@@ -32,6 +32,7 @@ from edge_agent.capture.profiles import Profile, codec_name
 TIMEOUT_S = 4.0
 MEDIA2 = "http://www.onvif.org/ver20/media/wsdl"
 _SCHEMA = "http://www.onvif.org/ver10/schema"
+_NOTIFICATION = "http://docs.oasis-open.org/wsn/b-2"
 _SOAP = "http://www.w3.org/2003/05/soap-envelope"
 _MEMORY_BYTES = 1 << 30
 _SETTINGS = zeep.Settings(strict=False, forbid_dtd=True)
@@ -112,7 +113,8 @@ class Device:
     def read_identity(self) -> tuple[str, str]:
         """Return maker and model."""
         answer = self._call("devicemgmt", "GetDeviceInformation")
-        return str(answer.Manufacturer or ""), str(answer.Model or "")
+        maker, model = (str(text or "") for text in (answer.Manufacturer, answer.Model))
+        return _printable(maker, 40), _printable(model, 40)
 
     def read_profiles(self) -> list[Profile]:
         """Return the profiles that have a video encoder; by Media2 where there is one (Media1 knows no H.265)."""
@@ -152,12 +154,16 @@ class Device:
 
     def pull(self, url: str, headers: list[Any], wait_s: int) -> list[tuple[str, Any]]:
         """Wait for events at a pull point; return the topic and the message of each."""
-        with self._transport.settings(timeout=wait_s + TIMEOUT_S):
-            wait = dt.timedelta(seconds=wait_s)
+        wait = dt.timedelta(seconds=wait_s)
+        # zeep loses the topic where a camera leaves out the name of its dialect.
+        client, _ = self._client("pullpoint")
+        with self._transport.settings(timeout=wait_s + TIMEOUT_S), client.settings(raw_response=True):
             answer = self._call("pullpoint", "PullMessages", url, headers, Timeout=wait, MessageLimit=64)
-        with _translated():
-            found = answer.NotificationMessage or []
-            return [(str(n.Topic._value_1 or ""), n.Message._value_1) for n in found if n.Topic and n.Message]
+        found = []
+        for notification in answer.iter(f"{{{_NOTIFICATION}}}NotificationMessage"):
+            topic = "".join(part for t in notification.iter(f"{{{_NOTIFICATION}}}Topic") for part in t.itertext())
+            found += [(topic.strip(), message) for message in notification.iter(f"{{{_SCHEMA}}}Message")]
+        return found
 
     def renew(self, url: str, headers: list[Any], lifetime: str) -> None:
         """Keep a pull point for longer."""
@@ -178,7 +184,8 @@ class Device:
             client, binding = self._client(service)
             client.wsse = token
             proxy = client.create_service(binding, url or self._address_of(service))
-            return getattr(proxy, operation)(**arguments, **({"_soapheaders": headers} if headers else {}))
+            answer = getattr(proxy, operation)(**arguments, **({"_soapheaders": headers} if headers else {}))
+            return self._parse(answer) if isinstance(answer, requests.Response) else answer
 
         return self._authorised(send)
 
@@ -217,14 +224,18 @@ class Device:
             if token is not None:
                 envelope, http_headers = token.apply(envelope, http_headers)
             response = self._transport.post_xml(self._own(self._services[MEDIA2]), envelope, http_headers)
-            answer: Any = zeep.loader.parse_xml(response.content, self._transport, settings=_SETTINGS)
-            fault = answer.find(f".//{{{_SOAP}}}Fault")
-            if response.status_code != 200 or fault is not None:
-                words = " ".join(fault.itertext()) if fault is not None else f"HTTP {response.status_code}"
-                raise zeep.exceptions.TransportError(" ".join(words.split()), response.status_code)
-            return answer
+            return self._parse(response)
 
         return self._authorised(send)
+
+    def _parse(self, response: requests.Response) -> Any:
+        content: Any = response.content  # bytes, so that the camera's own encoding counts
+        answer: Any = zeep.loader.parse_xml(content, self._transport, settings=_SETTINGS)
+        fault = answer.find(f".//{{{_SOAP}}}Fault")
+        if response.status_code != 200 or fault is not None:
+            words = " ".join(fault.itertext()) if fault is not None else f"HTTP {response.status_code}"
+            raise zeep.exceptions.TransportError(" ".join(words.split()), response.status_code)
+        return answer
 
     def _client(self, service: str) -> tuple[zeep.Client, str]:
         definition = SERVICES["events" if service == "subscription" else service]
@@ -381,5 +392,9 @@ def _harmless(error: Exception) -> str:
     status = getattr(error, "status_code", None)
     if status:
         return f"it answers HTTP {status}"
-    text = "".join(c for c in str(getattr(error, "message", "")) if c.isprintable())
-    return f"it answers: {text[:120]}" if text else "it answers with a fault"
+    text = _printable(str(getattr(error, "message", "")), 120)
+    return f"it answers: {text}" if text else "it answers with a fault"
+
+
+def _printable(text: str, most: int) -> str:
+    return "".join(character for character in text if character.isprintable())[:most]

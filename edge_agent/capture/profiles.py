@@ -20,7 +20,8 @@ class Profile:
 
     def __str__(self) -> str:
         size = f"{self.width}x{self.height}" if self.width else "unknown size"
-        return f"{self.token}: {self.codec or 'unknown codec'} {size}{f' {self.fps} fps' if self.fps else ''}"
+        text = f"{self.token}: {self.codec or 'unknown codec'} {size}{f' {self.fps} fps' if self.fps else ''}"
+        return "".join(character for character in text if character.isprintable())
 
 
 def codec_name(encoding: str) -> str:

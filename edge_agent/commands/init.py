@@ -182,6 +182,7 @@ Next:
   1. Keep copies of owner.pem and owner.age in {state_dir}/keys outside this machine: your signature, and what opens
      every clip that was sent. Both are encrypted under your passphrase.
   2. Describe the cameras and the place in {folder}/edge-agent.yaml, and passwords in credentials.yaml beside it.
+     `edge-agent discover` finds ONVIF cameras and prints the lines for it.
   3. Send {folder}/{CSR_FILE} to your RTCC; install its answer: edge-agent enrol FILE{option}
   4. The owner decides in {folder}/consent.yaml. As shipped it lets nothing out.
   5. edge-agent check{option}

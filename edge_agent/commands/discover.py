@@ -1,0 +1,163 @@
+"""``edge-agent discover``: which ONVIF cameras there are, and the YAML that records them."""
+
+import argparse
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+from edge_agent.commands.daemon import add_config
+
+if TYPE_CHECKING:
+    from edge_agent.capture.discovery import FoundCamera
+    from edge_agent.capture.onvif import OnvifDevice
+
+_DESCRIPTION = """\
+Search one network for ONVIF cameras (WS-Discovery, IPv4) and print what they have, with the lines for edge-agent.yaml.
+
+No password is sent to a camera that was only found: anybody on the network can call itself one. Name the addresses that
+are yours with --try, and the login from credentials.yaml with --credentials.
+"""
+_EPILOG = """\
+examples:
+  edge-agent discover                              the networks of this machine
+  edge-agent discover eth0                         the cameras on one of them
+  sudo edge-agent discover eth0 --try 192.168.1.40 --credentials door
+  sudo edge-agent discover --try 192.168.1.40:8000 --credentials door     that camera alone, no search
+
+exit code: 0 a camera was found, 1 none was, 64 no such interface
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "discover",
+        help="find ONVIF cameras, and the lines that record them",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_config(parser)
+    parser.add_argument("interface", nargs="?", metavar="INTERFACE", help="the network to search, such as eth0")
+    parser.add_argument(
+        "--try",
+        dest="tried",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="HOST[:PORT] of a camera that is yours: ask it with the login; may be given again",
+    )
+    parser.add_argument("--credentials", metavar="NAME", help="the login for --try, by its name in credentials.yaml")
+    parser.add_argument("--wait", type=float, default=4.0, metavar="SECONDS", help="wait so long [%(default)g]")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search, ask and print; the exit code is in the help."""
+    from edge_agent.capture.discovery import describe_all, discover, list_interfaces
+    from edge_agent.errors import UsageError
+
+    tried = _read_tried(args)
+    interfaces = list_interfaces()
+    if args.interface is None and not tried:
+        listed = ", ".join(f"{name} ({interface})" for name, interface in sorted(interfaces.items()))
+        raise UsageError("say which network to search", f"this machine has {listed or 'none with an IPv4 address'}")
+    if args.interface is not None and args.interface not in interfaces:
+        raise UsageError(
+            f"no such interface with an IPv4 address: {args.interface}", f"there are {', '.join(sorted(interfaces))}"
+        )
+    if args.interface is None:
+        cameras = describe_all({}, tried)
+    else:
+        cameras = discover(interfaces[args.interface], tried, max(0.5, min(args.wait, 60.0)))
+    _print(cameras, args)
+    return 0 if any(camera.description is not None or not camera.was_tried for camera in cameras) else 1
+
+
+def _read_tried(args: argparse.Namespace) -> "list[OnvifDevice]":
+    from pydantic import TypeAdapter, ValidationError
+
+    from edge_agent.capture.onvif import OnvifDevice
+    from edge_agent.config import load_config
+    from edge_agent.config_types import OnvifAddress
+    from edge_agent.credentials import find_login, load_logins
+    from edge_agent.errors import UsageError
+
+    if bool(args.tried) != bool(args.credentials):
+        raise UsageError("--try and --credentials belong together", "a password goes only to an address that you name")
+    if not args.tried:
+        return []
+    login = find_login(load_logins(load_config(args.config).credentials_file), args.credentials)
+    assert login is not None
+    try:
+        addresses = [TypeAdapter(OnvifAddress).validate_python(address) for address in args.tried]
+    except ValidationError:
+        raise UsageError("--try wants HOST or HOST:PORT of a camera, such as 192.168.1.40:8000") from None
+    return [OnvifDevice(address, login.username, login.password) for address in addresses]
+
+
+def _print(cameras: "list[FoundCamera]", args: argparse.Namespace) -> None:
+    from edge_agent.terminal import print_json, print_table
+
+    if args.json:
+        print_json([_as_json(camera) for camera in cameras])
+        return
+    if not cameras:
+        print("no ONVIF camera answers there: is ONVIF switched on in the camera, and is it on this network?")
+        return
+    rows = []
+    for camera in cameras:
+        profiles = camera.description.profiles if camera.description is not None else ()
+        first = (camera.name or "-", camera.model or "-", camera.address)
+        lines = [str(profile) for profile in profiles] or ["-"]
+        rows.append((*first, lines[0], _login_words(camera)))
+        rows += [("", "", "", line, "") for line in lines[1:]]
+    print_table(("NAME", "MODEL", "ADDRESS", "PROFILES", "LOGIN"), rows)
+    print("\n# for edge-agent.yaml:\ncameras:")
+    taken: set[str] = set()
+    for camera in cameras:
+        print("\n".join(_yaml_lines(camera, args.credentials, taken)))
+    if any(camera.problem == "unauthorized" and not camera.was_tried for camera in cameras):
+        print("\nedge-agent: hint: to see what a camera has: --try ADDRESS --credentials NAME", file=sys.stderr)
+
+
+def _login_words(camera: "FoundCamera") -> str:
+    if camera.description is not None:
+        return {"none": "needs none", "digest": "fits", "text": "fits, sent as text"}[camera.description.token]
+    if camera.problem == "unauthorized":
+        return "does not fit" if camera.was_tried else "needs one"
+    return camera.words
+
+
+def _yaml_lines(camera: "FoundCamera", credentials: str | None, taken: set[str]) -> list[str]:
+    """Return the camera's entry; the owner gives it a better id."""
+    slug = re.sub(r"[^a-z0-9]+", "-", (camera.name or camera.model).lower()).strip("-")[:24].strip("-") or "camera"
+    name = next(n for n in (slug, *(f"{slug}-{number}" for number in range(2, 1000))) if n not in taken)
+    taken.add(name)
+    lines = [f"  - id: {name}", f'    onvif: "{camera.address}"']
+    if camera.was_tried:
+        lines.append(f"    credentials: {credentials}")
+    elif camera.description is None:
+        lines.append("    credentials: NAME  # as in credentials.yaml")
+    profiles = camera.description.profiles if camera.description is not None else ()
+    if len(profiles) > 1:
+        lines.append("    # sub: {profile: sub}  # the small stream as well, in a ring of its own")
+    return lines
+
+
+def _as_json(camera: "FoundCamera") -> dict[str, Any]:
+    told = camera.description
+    profiles = [
+        {"token": p.token, "name": p.name, "codec": p.codec, "width": p.width, "height": p.height, "fps": p.fps}
+        for p in (told.profiles if told is not None else ())
+    ]
+    return {
+        "address": camera.address,
+        "name": camera.name,
+        "model": camera.model,
+        "profiles": profiles,
+        "clock_offset_s": told.clock_offset_s if told is not None else None,
+        "login": _login_words(camera),
+        "problem": camera.problem,
+    }

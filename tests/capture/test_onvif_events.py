@@ -1,0 +1,99 @@
+"""The onvif trigger: which notifications are events, and a camera that is pulled through the child process."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from xml.etree import ElementTree
+
+import pytest
+
+from edge_agent.capture.listener import EventListener
+from edge_agent.capture.onvif_events import is_event
+from tests.peers.onvif_camera import MOTION, OnvifCamera, OnvifSettings
+
+from .conftest import wait_until
+
+pytestmark = pytest.mark.peer
+
+_SCHEMA = "http://www.onvif.org/ver10/schema"
+
+
+def message(operation: str, *values: str) -> ElementTree.Element:
+    items = "".join(f'<SimpleItem Name="x" Value="{value}"/>' for value in values)
+    return ElementTree.fromstring(
+        f'<Message xmlns="{_SCHEMA}" PropertyOperation="{operation}">'
+        f'<Source><SimpleItem Name="Token" Value="0"/></Source>'
+        f"<Data>{items}</Data></Message>"
+    )
+
+
+EVENTS = {
+    "motion begins": (MOTION, message("Changed", "true"), "Motion", True),
+    "in numbers": (MOTION, message("Changed", "1"), "Motion", True),
+    "whatever the case": (MOTION, message("Changed", "true"), "motion", True),
+    "an event without a state": ("tns1:VideoSource/MotionAlarm", message("", "4711"), "Motion", True),
+    "without data": ("tns1:Device/Trigger/DigitalInput", message("Changed"), "DigitalInput", True),
+    "motion is over": (MOTION, message("Changed", "false"), "Motion", False),
+    "motion is over, in numbers": (MOTION, message("Changed", "0"), "Motion", False),
+    "what was before we asked": (MOTION, message("Initialized", "true"), "Motion", False),
+    "a rule that is gone": (MOTION, message("Deleted", "true"), "Motion", False),
+    "another topic": ("tns1:Monitoring/ProcessorUsage", message("Changed", "true"), "Motion", False),
+}
+
+
+@pytest.mark.parametrize(("topic", "told", "wanted", "expected"), EVENTS.values(), ids=EVENTS.keys())
+def test_event(topic: str, told: ElementTree.Element, wanted: str, expected: bool) -> None:
+    """Only what begins, on a topic that was asked for, is an event."""
+    assert is_event(topic, told, wanted) == expected
+
+
+@contextmanager
+def listening(camera: OnvifCamera, *topics: str) -> Iterator[list[int]]:
+    fired: list[int] = []
+    lock = threading.Lock()
+
+    def firing(number: int):  # type: ignore[no-untyped-def]
+        def fire() -> None:
+            with lock:
+                fired.append(number)
+
+        return fire
+
+    settings = {
+        "address": camera.address,
+        "username": camera.settings.username,
+        "password": camera.settings.password,
+        "topics": topics,
+    }
+    listener = EventListener("edge_agent.capture.onvif_events", settings, [firing(n) for n, _ in enumerate(topics)])
+    listener.start()
+    try:
+        yield fired
+    finally:
+        listener.close()
+
+
+@pytest.mark.parametrize("ahead_s", [0, -86400 * 400], ids=["right clock", "wrong clock"])
+def test_camera_fires_the_trigger_that_fits(ahead_s: int) -> None:
+    """An event reaches the recorder, with the number of its trigger; an end, and another topic, do not."""
+    settings = OnvifSettings(clock_ahead_s=ahead_s)
+    with OnvifCamera(settings) as camera, listening(camera, "Tamper", "Motion") as fired:
+        wait_until(lambda: camera.pull_points)
+        camera.tell("false")
+        camera.tell("true", "tns1:Monitoring/Other")
+        camera.tell("true")
+        wait_until(lambda: fired == [1])
+        camera.tell("true", "tns1:VideoSource/GlobalSceneChange/Tamper")
+        wait_until(lambda: fired == [1, 0])
+
+
+def test_lost_pull_point_is_made_anew() -> None:
+    """A camera that forgets the subscription, as after a reboot, is asked again."""
+    with OnvifCamera() as camera, listening(camera, "Motion") as fired:
+        wait_until(lambda: camera.pull_points)
+        before = set(camera.pull_points)
+        camera.pull_points.clear()
+        camera.tell("false")
+        wait_until(lambda: bool(camera.pull_points - before))
+        camera.tell("true")
+        wait_until(lambda: fired == [0])
