@@ -67,7 +67,11 @@ class Culprits:
         culprit = find_culprit(_read(self._crash_path))
         if culprit is not None:
             self._strike(culprit)
-        self._file = self._crash_path.open("w")
+        try:
+            self._file = self._crash_path.open("w")
+        except OSError as error:
+            log.error("crash file not made path=%s: %s", self._crash_path, error.strerror)
+            return
         faulthandler.enable(self._file, all_threads=True)
 
     def close(self) -> None:

@@ -20,9 +20,11 @@ from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.events import EventGate
 from edge_agent.capture.status import LONG_GOP_NS
 from edge_agent.clock import Clock, SystemClock, read_boot_id, read_build_time
+from edge_agent.clock_floor import ClockFloor
 from edge_agent.config import Camera, Config, Quality, load_config
 from edge_agent.control import ControlServer, Peer
 from edge_agent.credentials import Login, load_logins
+from edge_agent.culprits import Culprits
 from edge_agent.errors import ConfigError, EdgeAgentError, RingBusyError, UsageError
 from edge_agent.keys import KeyStore
 from edge_agent.pauses import ALL, Pauses, verify_resume
@@ -30,10 +32,12 @@ from edge_agent.process import harden
 from edge_agent.ring_opening import RingOpener
 from edge_agent.ring_pins import RingPins
 from edge_agent.ring_sink import RingSink
+from edge_agent.small_file import write_small_file
 from edge_agent.sources import Sources
 from edge_agent.systemd_notify import Notifier
 from edge_agent.triggers import Triggers
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
+from edge_agent.views import Views
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +76,11 @@ class Recorder:
         self._lock_file: TextIO | None = None
         self._sources = Sources(logins, config.recorder_state_dir, self._stop)
         self._triggers = Triggers(config, logins, self._sources, clock)
+        self._views = Views(config, self._triggers, clock)
+        self._culprits = Culprits(
+            config.gateway.run_dir / "recorder-crash", config.recorder_state_dir / "strikes.json", clock, self._boot_id
+        )
+        self._floor = ClockFloor(floor_path(config))
         self._pauses = Pauses(config.recorder_state_dir / "pauses.json")
         keys = KeyStore(config.state_dir, "recorder")
         self._keys = keys
@@ -94,6 +103,8 @@ class Recorder:
         control = ControlServer(self._config.control_path("recorder"), self._handlers(), self._stop)
         try:
             control.start()
+            self._culprits.start()
+            self._views.start()
             for camera, quality in self._config.rings():
                 self._start_stream(camera, quality)
             self._triggers.start()
@@ -105,8 +116,11 @@ class Recorder:
             self._notifier.stopping()
             self._close_streams()
             self._triggers.close()
+            self._views.close()
             control.join()
             self._write_status()
+            self._floor.persist(self._clock, now=True)
+            self._culprits.close()
             if self._lock_file is not None:
                 self._lock_file.close()
 
@@ -137,12 +151,15 @@ class Recorder:
             self._clock,
             self._stop,
             covered_until=sink.open(),
-            hold=lambda: self._reason_to_hold(camera.id, gate),
+            hold=lambda: self._reason_to_hold(name, camera.id, gate),
+            look=self._views.look_of(camera, quality),
         )
         self._streams[name] = _Stream(thread, sink)
-        thread.start()
+        self._culprits.watch(name, thread.start())
 
-    def _reason_to_hold(self, camera_id: str, gate: EventGate | None) -> str:
+    def _reason_to_hold(self, name: str, camera_id: str, gate: EventGate | None) -> str:
+        if self._culprits.is_held_back(name):
+            return "held-back"
         if self._pauses.is_paused(camera_id, self._clock.utc()):
             return "paused"
         return "not-by-rule" if gate is not None and not gate.is_open(self._clock.boot()) else ""
@@ -152,6 +169,7 @@ class Recorder:
         if now >= self._status_due:
             self._status_due = MonoNs(now + STATUS_EVERY_NS)
             self._write_status()
+            self._floor.persist(self._clock)
         if all(stream.thread.is_alive() for stream in self._streams.values()):
             self._notifier.alive(now)
 
@@ -170,7 +188,7 @@ class Recorder:
 
     def status(self) -> dict[str, Any]:
         """Return how everything does, as JSON values."""
-        cameras = {name: _status_of(stream) for name, stream in self._streams.items()}
+        cameras = {name: self._status_of(name, stream) for name, stream in self._streams.items()}
         for camera in self._config.cameras:
             if not camera.enabled:
                 cameras[f"{camera.id}.main"] = {"state": "off", "since": "", "reason": "disabled"}
@@ -182,12 +200,16 @@ class Recorder:
             "cameras": cameras,
         }
 
+    def _status_of(self, name: str, stream: _Stream) -> dict[str, Any]:
+        views = self._views.facts(name.rpartition(".")[0])
+        return {**views, **self._culprits.facts(name), **_status_of(stream)}
+
     def _write_status(self) -> None:
         status = self.status()
         states = [camera["state"] for camera in status["cameras"].values()]
         self._notifier.status(f"{states.count('recording')} of {len(self._streams)} streams recording")
         try:
-            write_atomically(self._config.status_path, json.dumps(status, indent=1).encode())
+            write_small_file(self._config.status_path, json.dumps(status, indent=1).encode())
         except OSError as error:
             log.warning("status not written path=%s: %s", self._config.status_path, error.strerror)
 
@@ -300,20 +322,17 @@ def _status_of(stream: _Stream) -> dict[str, Any]:
     return facts
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a small file as a whole, readable by the group; a reader sees the old one or the new one."""
-    draft = path.with_name(path.name + ".new")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
-    with os.fdopen(fd, "wb") as file:
-        file.write(content)
-    draft.rename(path)
+def floor_path(config: Config) -> Path:
+    """Return the file of the clock's floor."""
+    return config.recorder_state_dir / "clock.json"
 
 
 def main(config_path: Path) -> int:
     """Run the recorder until SIGTERM or SIGINT; returns the exit code."""
     harden()
     config = load_config(config_path)
-    clock = SystemClock(read_build_time(), trust_wall_clock=config.clock.trust == "wall-clock")
+    floor = max(read_build_time(), ClockFloor(floor_path(config)).load())
+    clock = SystemClock(floor, trust_wall_clock=config.clock.trust == "wall-clock")
     recorder = Recorder(config, load_logins(config.credentials_file), clock, Notifier())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: recorder.stop())

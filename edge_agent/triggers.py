@@ -1,6 +1,7 @@
 """What decides when event-only cameras are recorded: a gate for each, and the child processes that listen for events.
 
-Part of the recorder process; the children have the libraries and parsers.
+Motion is seen by the child that looks at pictures (``edge_agent.views``). Part of the recorder process; the children
+have the libraries and parsers.
 """
 
 import logging
@@ -38,10 +39,8 @@ class Triggers:
             if not camera.enabled or camera.record != "on_event":
                 continue
             self._gates[camera.id] = EventGate(min(trigger.per_hour for trigger in camera.triggers))
-            topics += [(t, self._firing(camera, t)) for t in camera.triggers if isinstance(t, MqttTrigger)]
+            topics += [(t, self.firing(camera, t)) for t in camera.triggers if isinstance(t, MqttTrigger)]
             self._listen_onvif(camera, sources)
-            if any(trigger.kind == "motion" for trigger in camera.triggers):
-                log.error("trigger is not supported yet and never fires camera=%s kind=motion", camera.id)
         self._listen_mqtt(topics)
 
     def gate_of(self, camera_id: str) -> EventGate | None:
@@ -58,7 +57,8 @@ class Triggers:
         for listener in self._listeners:
             listener.close()
 
-    def _firing(self, camera: Camera, trigger: Trigger) -> Callable[[], None]:
+    def firing(self, camera: Camera, trigger: Trigger) -> Callable[[], None]:
+        """Return what a trigger of an event-only camera does when it fires."""
         gate = self._gates[camera.id]
 
         def fire() -> None:
@@ -94,5 +94,5 @@ class Triggers:
             log.error("camera is not asked for events camera=%s: %s", camera.id, error)
             return
         settings = device.request(topics=[trigger.topic for trigger in triggers])
-        fires = [self._firing(camera, trigger) for trigger in triggers]
+        fires = [self.firing(camera, trigger) for trigger in triggers]
         self._listeners.append(EventListener("edge_agent.capture.onvif_events", settings, fires))

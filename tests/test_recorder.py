@@ -1,8 +1,10 @@
 """The recorder as a process: simulated cameras in, rings out."""
 
+import ctypes
 import itertools
 import json
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -349,3 +351,85 @@ def test_changed_size_is_followed_and_the_other_camera_records_meanwhile(gateway
     after = footage_of(gateway.read("door"))
     assert [each.plaintext for each in before] == [each.plaintext for each in after[: len(before)]]
     assert {each.ring_id for each in after} == {each.ring_id for each in before}
+
+
+TGKILL = {"x86_64": 234, "aarch64": 131}
+
+
+def kill_thread(pid: int, name: str, number: int) -> None:
+    """Send a signal to one thread of a process, as ``abort`` in that thread does."""
+    threads = [task for task in Path(f"/proc/{pid}/task").iterdir() if (task / "comm").read_text().strip() == name]
+    assert len(threads) == 1
+    assert ctypes.CDLL(None).syscall(TGKILL[platform.machine()], pid, int(threads[0].name), number) == 0
+
+
+@pytest.mark.skipif(platform.machine() not in TGKILL, reason="the number of tgkill is not known here")
+def test_camera_that_aborts_the_process_is_held_back_alone(gateway: Gateway) -> None:
+    """After an abort in one camera's thread that camera waits, also over a further restart; the other is recorded."""
+    with SimulatedCamera() as door, SimulatedCamera() as yard:
+        gateway.configure({"door": door.url, "yard": yard.url})
+        with gateway.recorder() as process:
+            gateway.wait_for(lambda status: is_recording(status, "door.main", "yard.main"))
+            kill_thread(process.pid, "door.main", signal.SIGABRT)
+            assert process.wait(10) == -signal.SIGABRT
+        for _ in range(2):
+            (gateway.run_dir / "recorder-status.json").unlink()
+            with gateway.recorder() as process:
+                gateway.wait_for(
+                    lambda status: (
+                        is_recording(status, "yard.main") and status["door.main"].get("reason") == "held-back"
+                    )
+                )
+                assert gateway.status()["door.main"]["state"] == "held-back"
+                assert gateway.status()["door.main"]["crashes"] == 1
+                assert not door.has_players()
+                process.terminate()
+                assert process.wait(10) == 0
+    gaps = [json.loads(r.plaintext)["reason"] for r in gateway.read("door") if r.header.kind is Kind.GAP]
+    assert "held-back" not in [
+        json.loads(r.plaintext)["reason"] for r in gateway.read("yard") if r.header.kind is Kind.GAP
+    ]
+    assert "recorder-stopped" in gaps
+    assert "held-back" in gaps
+
+
+def test_motion_starts_the_recording(gateway: Gateway) -> None:
+    """A camera that waits for motion is watched through an open session, and recorded while something moves."""
+    with SimulatedCamera() as door:
+        door.fault("still")
+        gateway.configure({"door": door.url})
+        trigger = "triggers: [{kind: motion, area_percent: 0.5, for: 5s, from: 2s}]"
+        text = gateway.config.read_text().replace(f"'{door.url}'}}", f"'{door.url}', record: on_event, {trigger}}}")
+        gateway.config.write_text(text)
+        with gateway.recorder():
+            gateway.wait_for(lambda status: status.get("door.main", {}).get("state") == "waiting")
+            assert door.has_players()
+            gateway.wait_for(lambda status: "picture" in status["door.main"])
+            assert not footage_of(gateway.read("door"))
+            moved_ns = time.time_ns()
+            door.fault("still", False)
+            gateway.wait_for(lambda status: is_recording(status, "door.main"))
+            door.fault("still")
+            gateway.wait_for(lambda status: status["door.main"]["state"] == "waiting")
+    assert footage_of(gateway.read("door"))[0].header.start_ns < moved_ns
+
+
+def test_clock_floor_is_kept(gateway: Gateway) -> None:
+    """The recorder writes the time that it knew to be right, and starts from there."""
+    path = gateway.state / "recorder" / "clock.json"
+    with SimulatedCamera() as door:
+        gateway.configure({"door": door.url})
+        with gateway.recorder() as process:
+            gateway.wait_for(lambda status: is_recording(status, "door.main"))
+            first = json.loads(path.read_text())["utc_ns"]
+            process.terminate()
+            assert process.wait(10) == 0
+        assert json.loads(path.read_text())["utc_ns"] > first
+        ahead_ns = time.time_ns() + DAY_NS
+        path.write_text(json.dumps({"utc_ns": ahead_ns}))
+        (gateway.run_dir / "recorder-status.json").unlink()
+        with gateway.recorder():
+            gateway.wait_for(lambda status: is_recording(status, "door.main"))
+            asked = call(gateway.run_dir / "recorder.sock", "status")
+    assert asked["clock"] == "floor-only"
+    assert asked["cameras"]["door.main"]["last_record_ns"] > ahead_ns

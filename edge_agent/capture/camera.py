@@ -21,6 +21,7 @@ from edge_agent.capture.rtsp import Arrival, Endpoint, Session, open_session
 from edge_agent.capture.run import Run, RunBreakError
 from edge_agent.capture.status import StreamStatus
 from edge_agent.clock import Clock
+from edge_agent.process import name_thread
 from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs
 
 log = logging.getLogger(__name__)
@@ -89,9 +90,10 @@ class CameraThread:
         self._held = False
         self._thread = threading.Thread(target=self._main, name=f"camera-{name}", daemon=True)
 
-    def start(self) -> None:
-        """Begin to record."""
+    def start(self) -> int:
+        """Begin to record; return the thread's number."""
         self._thread.start()
+        return self._thread.ident or 0
 
     def join(self, timeout_s: float) -> bool:
         """Wait until the thread has ended after ``stop``; tell whether it has."""
@@ -104,6 +106,7 @@ class CameraThread:
         return self._thread.is_alive()
 
     def _main(self) -> None:
+        name_thread(self.name)
         if not self._reason_to_close():
             self._gaps.because("connecting", self._clock.utc(), self._clock.boot())
         while not self._stop.is_set():

@@ -1,0 +1,76 @@
+"""Which streams' pictures are looked at, and what for: their health, and motion where it opens a camera.
+
+Part of the recorder process; the looking is done in one child for all cameras (``capture.picture``).
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from edge_agent.capture.camera import Look
+from edge_agent.capture.picture import HEALTH, PictureWatch, StreamView
+from edge_agent.clock import Clock
+from edge_agent.config import Camera, Config, MotionTrigger, Quality
+from edge_agent.triggers import Triggers
+from edge_agent.units import encode_rfc3339
+
+
+class Views:
+    """The views of all enabled cameras. One stream of each is looked at: the smaller one, where there are two.
+
+    Args:
+        config: Which cameras and triggers there are.
+        triggers: Told of motion.
+        clock: The gateway's clocks.
+    """
+
+    def __init__(self, config: Config, triggers: Triggers, clock: Clock) -> None:
+        self._watch = PictureWatch(clock)
+        self._looks: dict[str, Look] = {}
+        self._views: dict[str, StreamView] = {}
+        for number, camera in enumerate(camera for camera in config.cameras if camera.enabled):
+            name = f"{camera.id}.{camera.qualities[-1]}"
+            on_motion = _motion_of(camera, triggers)
+            view = StreamView(number, name, looks_at_health=True, on_motion=on_motion)
+            self._views[camera.id] = view
+            self._looks[name] = Look(
+                partial(self._watch.offer, view),
+                keeps_open=on_motion is not None,
+                before_ns=max((trigger.before_ns for trigger in camera.triggers), default=0),
+            )
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._watch.start()
+
+    def close(self) -> None:
+        """End the child."""
+        self._watch.close()
+
+    def look_of(self, camera: Camera, quality: Quality) -> Look | None:
+        """Return what a stream's keyframes are looked at for; None for nothing."""
+        return self._looks.get(f"{camera.id}.{quality}")
+
+    def facts(self, camera_id: str) -> Mapping[str, Any]:
+        """Return what the status tells of a camera's picture."""
+        view = self._views.get(camera_id)
+        if view is None or view.health is None:
+            return {}
+        code, since = view.health
+        facts = {"picture": code, "picture_since": encode_rfc3339(since)}
+        return facts if code == "ok" else {**facts, "warning": HEALTH[code]}
+
+
+def _motion_of(camera: Camera, triggers: Triggers) -> Callable[[float], None] | None:
+    """Return what is told of motion; None for a camera that does not wait for it."""
+    wanted = [trigger for trigger in camera.triggers if isinstance(trigger, MotionTrigger)]
+    if camera.record != "on_event" or not wanted:
+        return None
+    fires = [(trigger.area_percent, triggers.firing(camera, trigger)) for trigger in wanted]
+
+    def tell(percent: float) -> None:
+        for area_percent, fire in fires:
+            if percent >= area_percent:
+                fire()
+
+    return tell
