@@ -59,9 +59,7 @@ def fault(topic: str, error: EdgeAgentError) -> Finding:
 def describe_cameras(config: Config) -> Iterator[Finding]:
     """Say what was understood of each camera."""
     if not config.cameras:
-        yield Finding(
-            Level.WARNING, "cameras", "none are configured", "`edge-agent discover` finds ONVIF cameras"
-        )
+        yield Finding(Level.WARNING, "cameras", "none are configured", "`edge-agent discover` finds ONVIF cameras")
     for camera in config.cameras:
         if not camera.enabled:
             yield Finding(Level.OK, f"camera {camera.id}", "switched off: not recorded, its ring stays")
