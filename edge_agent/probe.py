@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from edge_agent.capture.onvif import OnvifDevice, find_stream
+from edge_agent.capture.reasons import CaptureError
 from edge_agent.config import Camera, Config
 from edge_agent.credentials import Login
 from edge_agent.enrolment import Enrolment
@@ -42,20 +44,24 @@ def probe_cameras(config: Config, logins: Mapping[str, Login]) -> list[Finding]:
 
 def _probe_camera(camera: Camera, login: Login | None) -> Finding:
     topic = f"camera {camera.id}"
-    if camera.onvif is not None:
-        parts = urlsplit(f"//{camera.onvif}")
-        problem = _find_closed(parts.hostname or "", parts.port or 80)
-        text = "its ONVIF port answers" if problem is None else f"its ONVIF port does not answer: {problem}"
-        return Finding(Level.OK if problem is None else Level.FAULT, topic, text)
-    assert camera.url is not None
+    url, gives = camera.url, "gives its stream"
+    if url is None:
+        assert camera.onvif is not None
+        device = OnvifDevice(camera.onvif, login.username if login else "", login.password if login else "")
+        try:
+            stream = find_stream(device, camera.profile, camera.transport)
+        except CaptureError as error:
+            hint = f"edge-agent discover --try {camera.onvif} --credentials {camera.credentials or 'NAME'}"
+            return Finding(Level.FAULT, topic, str(error), hint)
+        url, gives = stream.url, f"gives its stream ({stream.profile}, {stream.why})"
     try:
-        status = describe(camera.url, login)
+        status = describe(url, login)
     except OSError as error:
         # ssl's and socket's texts name hosts and certificates, never what we sent.
         text = f"does not answer: {error.strerror or error or 'time-out'}"
         return Finding(Level.FAULT, topic, text, "is it on, and is the address right?")
     if status == 200:
-        return Finding(Level.OK, topic, "gives its stream")
+        return Finding(Level.OK, topic, gives)
     if status in (401, 403) and login is None:
         hint = "give it `credentials: NAME` in edge-agent.yaml"
         return Finding(Level.FAULT, topic, "asks for a user name and password, and has none", hint)
@@ -120,14 +126,6 @@ def _answer_digest(challenge: str, url: str, login: Login) -> str:
 
 def _md5(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-
-
-def _find_closed(host: str, port: int) -> str | None:
-    try:
-        socket.create_connection((host, port), CONNECT_TIMEOUT_S).close()
-    except OSError as error:
-        return str(error.strerror or error or "time-out")
-    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from edge_agent.config import load_config
 from edge_agent.consent.policy import parse_policy
 from edge_agent.consent.waiver import Notice, digest_notice, sign_consent
 from edge_agent.credentials import Login
+from edge_agent.demo.camera import SimulatedCamera
 from edge_agent.enrolment import load_enrolment
 from edge_agent.errors import ConfigError
 from edge_agent.inspection import Finding, Level
@@ -27,6 +28,7 @@ from edge_agent.rtcc.enrol import enrol, enrol_server
 from edge_agent.rtcc.home import RtccHome, Settings
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.standing import load_facts
+from tests.peers.onvif_camera import OnvifCamera, OnvifSettings
 
 Answer = Callable[[bytes], bytes]
 
@@ -126,6 +128,20 @@ def test_a_camera_is_told_apart(tmp_path: Path, case: tuple[Answer, Level, str])
         config = load_config(write_gateway(tmp_path, camera(port)))
         (finding,) = probe.probe_cameras(config, {})
     assert (finding.level, finding.text.startswith(case[2])) == (case[1], True), finding
+
+
+def test_an_onvif_camera_is_asked_for_its_stream(tmp_path: Path) -> None:
+    """The stream that the camera names is asked for; a login that it refuses is told, with what to try."""
+    path = tmp_path / "edge-agent.yaml"
+    with SimulatedCamera() as stream, OnvifCamera(OnvifSettings(stream=stream.url)) as camera:
+        path.write_text(f"cameras: [{{id: door, onvif: '{camera.address}', credentials: door}}]\n")
+        login = Login(camera.settings.username, camera.settings.password)
+        (right,) = probe.probe_cameras(load_config(path), {"door": login})
+        (wrong,) = probe.probe_cameras(load_config(path), {"door": Login("owner", "another")})
+    assert (right.level, right.text) == (Level.OK, "gives its stream (P0: h264 1920x1080 25 fps, largest of 2)")
+    assert wrong.level is Level.FAULT
+    assert "refuses the user name or password" in wrong.text
+    assert wrong.hint == f"edge-agent discover --try {camera.address} --credentials door"
 
 
 def test_check_finds_an_unreachable_camera_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
