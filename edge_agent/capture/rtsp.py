@@ -9,7 +9,7 @@ import logging
 import re
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import av
@@ -17,6 +17,7 @@ import av.logging
 from av.container.input import InputContainer
 
 from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.slices import continues_picture
 from edge_agent.capture.tls import Trust, system_trust
 from edge_agent.clock import Clock
 from edge_agent.nut import TrackTemplate, describe_stream
@@ -112,23 +113,41 @@ class Session:
         self.reorders = bool(getattr(video.codec_context, "has_b_frames", False))
 
     def read(self) -> Iterator[Arrival | None]:
-        """Yield packets as they arrive, and None whenever nothing came for ``POLL_S``.
+        """Yield access units as they arrive, and None whenever nothing came for ``POLL_S``.
+
+        Where a camera repeats its parameter sets before every slice of a keyframe, FFmpeg takes each for a picture of
+        its own: they are joined again. For that a keyframe waits until the next picture is there.
 
         Raises:
             CaptureError: The camera ended the session, or broke the protocol.
         """
+        codec = self.tracks[0].codec
+        held: Arrival | None = None
         while True:
             try:
                 for packet in self._container.demux(*self._streams):
                     if not packet.size:
                         # FFmpeg reports a peer that is gone as a plain end, and then flushes empty packets.
-                        raise CaptureError("ended")
-                    yield self._describe(packet)
+                        break
+                    arrival = self._describe(packet)
+                    if held is not None and arrival.track == 0:
+                        if arrival.pts == held.pts and continues_picture(codec, arrival.data):
+                            held = replace(arrival, data=held.data + arrival.data)
+                            continue
+                        yield held
+                        held = None
+                    if arrival.is_keyframe and arrival.track == 0 and codec != "mjpeg":
+                        held = arrival
+                    else:
+                        yield arrival
             except av.error.ExitError:
-                yield None
+                yield held
+                held = None
                 continue
             except av.FFmpegError as error:
                 raise CaptureError("ended", type(error).__name__) from None
+            if held is not None:
+                yield held
             raise CaptureError("ended")
 
     def _describe(self, packet: "av.Packet[av.stream.Stream]") -> Arrival:
