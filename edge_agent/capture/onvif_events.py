@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import random
+import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -56,6 +57,7 @@ class PullPoint:
     ) -> None:
         self._make_device, self._topics, self._fire, self._stop = make_device, tuple(topics), fire, stop
         self._trouble = ""
+        self._open: tuple[Device, str, list[Any]] | None = None
 
     def listen(self) -> None:
         """Subscribe and pull, again and again."""
@@ -71,11 +73,23 @@ class PullPoint:
         device = self._make_device()
         device.connect()
         url, headers = device.subscribe(LIFETIME)
+        self._open = device, url, headers
         try:
             self._pull(device, url, headers, backoff)
         finally:
+            self._open = None
             with contextlib.suppress(DeviceError):
                 device.unsubscribe(url, headers)
+
+    def close(self) -> None:
+        """Give the pull point back while another thread may still wait at it; nothing may be asked afterwards."""
+        self._stop.set()
+        if self._open is not None:
+            device, url, headers = self._open
+            another = self._make_device()  # a session is one thread's
+            another.clock_offset = device.clock_offset
+            with contextlib.suppress(DeviceError):
+                another.unsubscribe(url, headers)
 
     def _pull(self, device: Device, url: str, headers: list[Any], backoff: Backoff) -> None:
         pulls = 0
@@ -117,11 +131,13 @@ def main() -> int:
         return Device(settings["address"], settings["username"], settings["password"])
 
     point = PullPoint(make_device, settings["topics"], fire, stop)
-    thread = threading.Thread(target=point.listen, name="pull-point", daemon=True)
-    thread.start()
-    sys.stdin.read()
-    stop.set()
-    thread.join(WAIT_S)
+    threading.Thread(target=point.listen, name="pull-point", daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    try:
+        sys.stdin.read()
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        point.close()
     return 0
 
 

@@ -97,3 +97,11 @@ def test_lost_pull_point_is_made_anew() -> None:
         wait_until(lambda: bool(camera.pull_points - before))
         camera.tell("true")
         wait_until(lambda: fired == [0])
+
+
+def test_pull_point_is_given_back() -> None:
+    """When the recorder ends, the camera is told so: it has few pull points."""
+    with OnvifCamera() as camera:
+        with listening(camera, "Motion"):
+            wait_until(lambda: ("PullMessages", "digest") in camera.asked)
+        wait_until(lambda: not camera.pull_points)
