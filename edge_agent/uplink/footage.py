@@ -23,7 +23,11 @@ log = logging.getLogger(__name__)
 
 
 class NotRecordedError(RingError):
-    """There is no ring of this camera in this quality."""
+    """There is no ring of this camera in this quality; ``code`` tells whether there is one in the other."""
+
+    def __init__(self, camera: str, quality: Quality, *, has_other: bool) -> None:
+        super().__init__(f"camera is not recorded in this quality: camera={camera} quality={quality.value}")
+        self.code = "quality-not-recorded" if has_other else "no-footage"
 
 
 class Footage:
@@ -54,7 +58,8 @@ class Footage:
         if jti and (held := self._holds.path(_hold_name(jti, camera, quality))).exists():
             path = held
         if not path.exists():
-            raise NotRecordedError(f"camera is not recorded in this quality: camera={camera} quality={quality.value}")
+            others = [self._config.ring_path(camera, each.value) for each in Quality if each is not quality]
+            raise NotRecordedError(camera, quality, has_other=any(other.exists() for other in others))
         with RingReader.open(path, self._vault, self._recorder) as reader:
             yield reader
 

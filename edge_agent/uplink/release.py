@@ -1,6 +1,6 @@
 """Carries out grants: bundle, upload, key; each step after one more decision and in a transaction of its own.
 
-The order is the promise (PROTOCOL 8): the ledger's ``release`` entry is durable before the first byte leaves, and the
+The order is the promise (PROTOCOL 9): the ledger's ``release`` entry is durable before the first byte leaves, and the
 age headers leave only after the last byte is there and the gate has said yes once more. A kill at any point repeats
 nothing that counts and loses nothing.
 """
@@ -25,6 +25,7 @@ from edge_agent.uplink.answers import DeliveredFile, Note, Status
 from edge_agent.uplink.bundle import BundleInfo
 from edge_agent.uplink.docket import Docket, encode_reasons, notes_of
 from edge_agent.uplink.envelope import TYP as REQUEST_TYP
+from edge_agent.uplink.footage import NotRecordedError
 from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.staging import Staging, StagingFullError
 from edge_agent.uplink.store import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
@@ -317,6 +318,9 @@ class ReleaseWorker:
                 info = self._builder.build(grant, camera, proof, out)
         except StagingFullError as error:
             self._fail_camera(request, release, "staging-full", error)
+            return
+        except NotRecordedError as error:
+            self._fail_camera(request, replace(release, state=ReleaseState.NO_FOOTAGE), error.code, error)
             return
         except EdgeAgentError as error:
             self._fail_camera(request, release, "clip-failed", error)

@@ -4,9 +4,11 @@ Holds nothing that can be opened without the age header, which lies in the store
 new bundles; it never touches a ring.
 """
 
+import errno
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -77,19 +79,37 @@ class StagedFile:
         self._left -= len(data)
         if self._left < 0:
             raise StagingFullError(f"no room in the staging folder: file={self._path.name}")
-        return self._file.write(data)
+        with _full_disk_told(self._path):
+            return self._file.write(data)
 
     def flush(self) -> None:
         """Hand what is buffered to the kernel."""
-        self._file.flush()
+        with _full_disk_told(self._path):
+            self._file.flush()
 
     def __enter__(self) -> "StagedFile":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._file:
+        try:
+            with _full_disk_told(self._path), self._file:
+                if kind is None:
+                    self._file.flush()
+                    os.fsync(self._file.fileno())
+        except BaseException:
+            self._path.unlink(missing_ok=True)
             if kind is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
+                raise
         if kind is not None:
             self._path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _full_disk_told(path: Path) -> Iterator[None]:
+    """Turn the disk's end, which others may have reached since there was room, into StagingFullError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StagingFullError(f"disk is full: file={path.name}") from error
+        raise

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from edge_agent import jws
-from edge_agent.consent.request import Place, Role
+from edge_agent.consent.request import Place, Quality, Role
 from edge_agent.demo.camera import CameraSettings
 from edge_agent.demo.home import LAT, LON
 from edge_agent.demo.source import LiveSettings
@@ -123,3 +123,12 @@ def test_retained_request_is_refused(world):
     world.session._broker.publish(topics_of(world.draft(3, 1).audience)[0], signed.raw, retain=True)
     world.home.wait_for("the refusal", lambda: world.refused_unread().get("retained"))
     assert world.find(signed.jti) is None
+
+
+def test_substream_that_is_not_recorded_is_said_so(world):
+    """Asked for in a quality that only the terms know: granted, and answered with the reason why there is nothing."""
+    world.wait_recorded(6)
+    signed = world.send(world.draft(5, 1, quality=Quality.SUB))
+    *_, last = world.answers(signed.jti)
+    assert last.status is Status.NO_FOOTAGE
+    assert [(note.code, note.camera) for note in last.missing] == [("quality-not-recorded", "front-door")]

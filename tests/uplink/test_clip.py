@@ -262,7 +262,7 @@ def test_an_error_of_the_ring_reaches_the_caller():
 
 
 def test_a_confined_child_reaches_no_path(tmp_path):
-    """Where the kernel has Landlock, what needs no descriptor is denied as well: to unlink, rename, link and the like."""
+    """Where the kernel has Landlock, what needs no descriptor is denied as well: to unlink, rename or link."""
     (tmp_path / "there").write_text("x")
     code = f"""
         import os
