@@ -22,7 +22,7 @@ another way than the one the file came by, before you answer yes.
 _EPILOG = """\
 examples:
   sudo edge-agent enrol rtcc.json                     shows the thumbprints and asks
-  edge-agent enrol rtcc.json --expect T1 --expect T2 --expect T3    compares for you, for scripts
+  edge-agent enrol rtcc.json --expect=T1 --expect=T2 --expect=T3    compares for you, for scripts
 """
 
 
@@ -38,7 +38,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("file", type=Path, metavar="FILE", help="what the RTCC sent")
     add_config(parser)
     parser.add_argument(
-        "--expect", action="append", default=[], metavar="THUMBPRINT", help="a root's thumbprint; all, and no others"
+        "--expect",
+        action="append",
+        default=[],
+        metavar="THUMBPRINT",
+        help="a root's thumbprint; all, and no others; with =, for it may begin with a hyphen",
     )
     parser.add_argument("--yes", action="store_true", help="do not ask (for trials: compares nothing)")
     parser.set_defaults(run=run)
@@ -100,7 +104,7 @@ def _is_confirmed() -> bool:
     from edge_agent.errors import UsageError
 
     if not sys.stdin.isatty():
-        raise UsageError("nobody is there to compare the thumbprints", "in a script: --expect THUMBPRINT for each root")
+        raise UsageError("nobody is there to compare the thumbprints", "in a script: --expect=THUMBPRINT for each root")
     return input("Are these the RTCC's thumbprints? [yes/no] ").strip().lower() == "yes"
 
 

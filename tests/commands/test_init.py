@@ -184,7 +184,7 @@ def test_enrol_installs_what_the_rtcc_made(
     enrolment = load_enrolment(path)
     assert all(thumbprint in said for thumbprint in enrolment.root_thumbprints)
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
-    expected = [word for thumbprint in enrolment.root_thumbprints for word in ("--expect", thumbprint)]
+    expected = [f"--expect={thumbprint}" for thumbprint in enrolment.root_thumbprints]
     assert command(*words, *expected) == 0
 
 
