@@ -75,6 +75,10 @@ class ControlServer:
         self._socket.settimeout(_POLL_S)
         self._thread.start()
 
+    def is_alive(self) -> bool:
+        """Tell whether commands are answered."""
+        return self._thread.is_alive()
+
     def join(self, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         """Wait until the server has ended after ``stop``."""
         if self._thread.ident is not None:

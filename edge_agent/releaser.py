@@ -22,7 +22,7 @@ from edge_agent.config import Config, load_config
 from edge_agent.consent.household import occasions
 from edge_agent.consent.policy import Occasion
 from edge_agent.consent.request import Quality
-from edge_agent.consent.verdict import Ask, CameraGrant, Grant, Verdict
+from edge_agent.consent.verdict import Ask, Grant, Verdict
 from edge_agent.control import Answer, ControlServer, Peer
 from edge_agent.credentials import load_services
 from edge_agent.enrolment import Enrolment, load_enrolment
@@ -32,7 +32,7 @@ from edge_agent.keys import KeyStore, thumbprint
 from edge_agent.process import harden, lock_folder, stop_on_signals
 from edge_agent.recipient import load_recipient
 from edge_agent.systemd_notify import Notifier
-from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339
+from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.builder import BundleBuilder
 from edge_agent.uplink.carrier import Carrier
@@ -71,7 +71,7 @@ CHECKPOINT_HOUR_UTC = 3
 
 def main(config_path: Path) -> int:
     """Run until SIGTERM or SIGINT."""
-    harden()
+    harden(gives_memory_back=False)
     stop = stop_on_signals()
     config = load_config(config_path)
     with lock_folder(config.store_path.parent, "releaser"), Store(config.store_path) as store:
@@ -156,7 +156,8 @@ class Releaser:
         notifier.ready()
         while not self._stop.wait(_TURN_S):
             now = self._clock.boot()
-            if self._broker.is_live(now) and self._worker.is_alive() and self._sender.is_alive():
+            threads = (self._worker, self._sender, self._jobs, self._control)
+            if self._broker.is_live(now) and all(thread.is_alive() for thread in threads):
                 notifier.alive(now)
         notifier.stopping()
         self._broker.close()
@@ -213,14 +214,19 @@ class Releaser:
         if isinstance(verdict, Ask):
             self._plan_ask(self._jobs, request)
         if isinstance(verdict, Ask | Grant):
-            due = UtcNs(verdict.request.window.end + SETTLE_NS)
-            self._jobs.at(f"hold {request.id}", due, partial(self._hold, request.id, verdict.cameras))
+            self._plan_hold(self._jobs, request)
         self._worker.wake()
 
-    def _hold(self, request_id: int, cameras: tuple[CameraGrant, ...]) -> None:
+    def _hold(self, request_id: int) -> None:
+        """Keep what a request needs; doing it again does nothing."""
         request = self._store.read_request(request_id)
-        if request.state in OPEN_STATES:
-            self._footage.hold(request.jti, cameras)
+        if request.state not in OPEN_STATES:
+            return
+        verdict = self._judge.decide_again(request, self._clock.utc())
+        if not isinstance(verdict, tuple):
+            self._footage.hold(request.jti, verdict.cameras)
+        if self._store.read_request(request_id).state not in OPEN_STATES:
+            self._footage.drop_holds(request.jti)  # it ended while its footage was copied
 
     def _on_end(self, request: StoredRequest) -> None:
         self._footage.drop_holds(request.jti)
@@ -229,8 +235,10 @@ class Releaser:
     # What is due at a time
 
     def _plan(self, jobs: Jobs) -> None:
-        for request in self._store.list_requests((RequestState.ASKED,)):
-            self._plan_ask(jobs, request)
+        for request in self._store.list_requests(OPEN_STATES):
+            self._plan_hold(jobs, request)
+            if request.state is RequestState.ASKED:
+                self._plan_ask(jobs, request)
         jobs.every("waiting", _RETRY_S, self._intake.retry_waiting)
         jobs.every("floor", _FLOOR_S, self._save_floor)
         jobs.every("tally", _FLOOR_S, self._enter_tally)
@@ -239,13 +247,23 @@ class Releaser:
         jobs.at("ends at start", self._clock.utc(), self._warn_of_ends)
         self._plan_checkpoint(jobs)
 
+    def _plan_hold(self, jobs: Jobs, request: StoredRequest) -> None:
+        # Nothing is asked for that ends after its arrival (check 10).
+        due = UtcNs(request.arrived_at + SETTLE_NS)
+        jobs.at(f"hold {request.id}", due, partial(self._hold, request.id))
+
     def _plan_ask(self, jobs: Jobs, request: StoredRequest) -> None:
         jobs.at(f"ask {request.id}", request.due, partial(self._end_ask, request.id))
 
     def _end_ask(self, request_id: int) -> None:
         request = self._store.read_request(request_id)
-        if request.state is RequestState.ASKED:
+        if request.state is not RequestState.ASKED:
+            return
+        if self._clock.state() is ClockState.SYNCHRONISED:
             self._desk.refuse(request, "owner-silent")
+        else:  # it may not be time yet
+            later = UtcNs(self._clock.utc() + MINUTE_NS)
+            self._jobs.at(f"ask {request_id}", later, partial(self._end_ask, request_id))
 
     def _plan_checkpoint(self, jobs: Jobs) -> None:
         day_s = 24 * 3600
