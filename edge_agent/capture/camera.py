@@ -6,6 +6,7 @@ touches another camera.
 
 import logging
 import random
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ _WAIT_STEP_S = 0.5
 _HOLD_STEP_S = 0.1
 _HELD_STATES = {"not-by-rule": "waiting", "paused": "off"}
 _TICK_NS = SECOND_NS // 2
+_LOGIN_IN_PATH = re.compile(r"(?:user(?:name)?|passw(?:or)?d|pwd)=", re.IGNORECASE)
 _BY_RULE = "not-by-rule"
 
 
@@ -268,6 +270,10 @@ class CameraThread:
 
 
 def public_url(url: str) -> str:
-    """Return a stream's address for records and logs: no login, no query (some makers put passwords there)."""
+    """Return a stream's address for records and logs: no login, no query (some makers put passwords there).
+
+    Nor a path from where it names a user: XMEye's ONVIF gives ``/user=admin_password=…_channel=1_stream=0.sdp``.
+    """
     parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    path: str = _LOGIN_IN_PATH.split(parts.path, maxsplit=1)[0]
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", ""))

@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from edge_agent.capture.onvif_device import Device, DeviceError, limit_memory
+from edge_agent.capture.onvif_device import Device, DeviceError
 from edge_agent.capture.profiles import choose_profile
 
 
@@ -42,7 +42,6 @@ def _identity_of(device: Device) -> tuple[str, str]:
 def main() -> int:
     """Answer one request."""
     logging.disable(logging.CRITICAL)  # what the libraries log may hold a login
-    limit_memory()
     request = json.load(sys.stdin)
     try:
         result: dict[str, Any] = {"result": answer(request)}

@@ -8,7 +8,7 @@ is ever dialled, whatever an answer, an address in it or a redirect says.
 # mypy: disable-error-code="no-untyped-call"
 
 import datetime as dt
-import resource
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -34,7 +34,7 @@ MEDIA2 = "http://www.onvif.org/ver20/media/wsdl"
 _SCHEMA = "http://www.onvif.org/ver10/schema"
 _NOTIFICATION = "http://docs.oasis-open.org/wsn/b-2"
 _SOAP = "http://www.w3.org/2003/05/soap-envelope"
-_MEMORY_BYTES = 1 << 30
+_MAX_ANSWER_BYTES = 1 << 20
 _SETTINGS = zeep.Settings(strict=False, forbid_dtd=True)
 
 
@@ -47,7 +47,7 @@ class DeviceError(Exception):
 
 
 class _OneHost(HTTPAdapter):
-    """Lets requests out to one host only."""
+    """Lets requests out to one host only, and no endless answer in."""
 
     def __init__(self, host: str) -> None:
         super().__init__()
@@ -57,12 +57,27 @@ class _OneHost(HTTPAdapter):
         """Send, unless it is for somebody else."""
         if urlsplit(request.url or "").hostname != self._host:
             raise DeviceError("onvif-failed", "an answer led to another host, which is not dialled")
-        return super().send(request, *arguments, **options)
+        response = super().send(request, *arguments, **options)
+        content = _read_all(response)
+        response.raw.release_conn()
+        response.raw = io.BytesIO(content)
+        return response
 
 
-def limit_memory() -> None:
-    """Keep an endless answer from taking the machine's memory."""
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+def _read_all(response: requests.Response) -> bytes:
+    content = b""
+    try:
+        while part := response.raw.read(_MAX_ANSWER_BYTES, decode_content=True):
+            content += part
+            if len(content) > _MAX_ANSWER_BYTES:
+                raise DeviceError("onvif-failed", f"it answers with more than {_MAX_ANSWER_BYTES >> 20} MiB")
+    except DeviceError:
+        response.close()
+        raise
+    except Exception as error:
+        response.close()
+        raise DeviceError("no-answer", f"its answer broke off: {type(error).__name__}") from None
+    return content
 
 
 class Device:

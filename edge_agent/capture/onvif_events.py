@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edge_agent.capture.backoff import Backoff
-from edge_agent.capture.onvif_device import Device, DeviceError, limit_memory
+from edge_agent.capture.onvif_device import Device, DeviceError
 from edge_agent.units import SECOND_NS
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,8 @@ class PullPoint:
                 self._subscribe(backoff)
             except DeviceError as error:
                 self._say(f"{error.reason}: {error}")
+            except Exception as error:
+                self._say(f"unexpected {type(error).__name__}")
             self._stop.wait(backoff.next_ns() / SECOND_NS)
 
     def _subscribe(self, backoff: Backoff) -> None:
@@ -120,7 +122,6 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     for library in ("onvif", "zeep", "urllib3"):
         logging.getLogger(library).setLevel(logging.CRITICAL)  # what they log may hold a login
-    limit_memory()
     settings = json.loads(sys.stdin.readline())
     stop = threading.Event()
 

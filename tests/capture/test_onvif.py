@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.capture.camera import public_url
 from edge_agent.capture.onvif import OnvifDevice, OnvifStream, StreamFinder, describe_device, find_stream
 from edge_agent.capture.profiles import Profile
 from edge_agent.capture.reasons import CaptureError
@@ -124,6 +125,7 @@ BAD = {
     ),
     "no profiles": (OnvifSettings(encoders=()), "onvif-failed", "none with video"),
     "an unknown codec": (OnvifSettings(encoders=(Encoder("P", "MPEG4"),)), "onvif-failed", "mpeg4"),
+    "no end": (OnvifSettings(garbage="<a>" * (1 << 20)), "onvif-failed", "more than 1 MiB"),
     "no answer": (OnvifSettings(hangs=True), "no-answer", "does not answer"),
 }
 
@@ -220,3 +222,17 @@ def test_never_told_is_an_error() -> None:
     cases.works = False
     with pytest.raises(CaptureError):
         cases.finder.url()
+
+
+ADDRESSES = {
+    "rtsp://h:554/cam?user=a&password=b": "rtsp://h:554/cam",
+    "rtsp://a:b@h/cam": "rtsp://h/cam",
+    "rtsp://h:554/user=admin_password=tlJwpbo6_channel=1_stream=0.sdp?real_stream": "rtsp://h:554/",
+    "rtsp://h/x/Password=1/y": "rtsp://h/x/",
+}
+
+
+@pytest.mark.parametrize(("url", "public"), ADDRESSES.items())
+def test_records_and_logs_hold_no_login(url: str, public: str) -> None:
+    """Wherever a camera puts the login into its URL, the address that is written down has none."""
+    assert public_url(url) == public
