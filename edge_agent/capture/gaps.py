@@ -11,6 +11,8 @@ FIRST_PIECE_NS = 10 * SECOND_NS
 PIECE_NS = MINUTE_NS
 SHORTEST_PIECE_NS = SECOND_NS // 5
 """A reason that held for less does not get a GAP of its own."""
+_AFTER_FOOTAGE = "stalled"
+"""Why nothing follows footage, until another reason is known."""
 
 
 class GapKeeper:
@@ -38,6 +40,7 @@ class GapKeeper:
         self._tell_until(start, boot)
         self._covered_until = max(self._covered_until, end)
         self._told_a_piece = False
+        self._reason = _AFTER_FOOTAGE
 
     def because(self, reason: str, now: UtcNs, boot: MonoNs) -> None:
         """Say why there is no footage from now on."""

@@ -174,14 +174,17 @@ class Run:
 
     def _follow_parameters(self, keyframe: bytes, pts: int) -> None:
         """Begin a new RUN record where the encoder was set anew; no picture is lost by it."""
-        sets = inband_parameter_sets(self._kind, self._tracks[0].extradata, keyframe)
-        if not sets or sets == self._parameters:
+        sets = inband_parameter_sets(self._kind, self._tracks[0].extradata, keyframe) or self._parameters
+        is_sized = self._tracks[0].width > 0
+        if is_sized and sets == self._parameters:
             return
         cut = self._cutter.flush(0)
         if cut is not None:
             self._pending.append((self._tracks, replace(cut, end_pts=pts)))
         self._parameters = sets
         self._tracks = (retemplate(self._tracks[0], sets, keyframe), *self._tracks[1:])
+        if not self._tracks[0].width:
+            raise RunBreakError("protocol-error", "no picture has a size")
 
     def _store_pending(self) -> None:
         while self._pending:
@@ -193,10 +196,11 @@ class Run:
         end = UtcNs(max(self._timeline.place(self._media_ns(cut.end_pts)), start + 1))
         self._next_start = (cut.end_pts, end)
         boot = MonoNs(max(0, start - self._utc_minus_boot))
+        # What cannot be built is not accounted for as footage.
+        payload, commitment = build_payload(tracks, cut.packets)
         self._gaps.footage(start, end, boot)
         if self._announced is not tracks:
             self._announce(tracks, start, boot)
-        payload, commitment = build_payload(tracks, cut.packets)
         self._sink.gop(Gop(start, end - start, boot, payload, commitment, cut.continues))
         self.records += 1
         self._status.note(last_record_ns=end, slew_ns=self._timeline.correction_ns)

@@ -132,7 +132,7 @@ def test_reboot_is_survived_and_told() -> None:
         before = len(recording.sink.gops)
         recording.wait_for_gops(before + 2)
     assert_tiled(recording.sink)
-    assert reasons(recording.sink) <= {"connecting", "ended", "no-answer", "unreachable"}
+    assert reasons(recording.sink) <= {"connecting", "ended", "no-answer", "unreachable", "stalled"}
     assert len(recording.sink.runs) == 2
 
 
@@ -150,6 +150,23 @@ def test_watchdog_ends_a_session_without_pictures(transport: str) -> None:
         before = len(recording.sink.gops)
         recording.wait_for_gops(before + 2)
     assert_tiled(recording.sink)
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "mjpeg"])
+def test_session_that_began_without_a_picture_is_recorded(codec: str) -> None:
+    """A session that is opened while the camera sends nothing has no picture size: the first keyframe tells it."""
+    with SimulatedCamera(CameraSettings(live=LiveSettings(codec, gop=GOP))) as camera:
+        camera.fault("frozen")
+        with Recording(endpoint(camera)) as recording:
+            wait_until(camera.has_players)
+            started = SystemClock().boot()
+            wait_until(lambda: SystemClock().boot() - started > 3 * SECOND_NS)
+            camera.fault("frozen", False)
+            recording.wait_for_gops(2)
+            assert recording.status.snapshot()["width"] == 320
+    assert read_pictures(recording.sink.gops)
+    assert_tiled(recording.sink)
+    assert "internal-error" not in reasons(recording.sink)
 
 
 def test_sound_does_not_feed_the_watchdog() -> None:

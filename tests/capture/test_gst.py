@@ -155,7 +155,14 @@ def test_killed_server_is_found_again(footage: Path) -> None:
         for each in cameras:
             each.close()
     assert_tiled(sink)
-    assert {gap.reason for gap in sink.gaps} <= {"connecting", "ended", "unreachable", "no-answer", "recorder-stopped"}
+    assert {gap.reason for gap in sink.gaps} <= {
+        "connecting",
+        "ended",
+        "unreachable",
+        "no-answer",
+        "recorder-stopped",
+        "stalled",
+    }
 
 
 STOPS: dict[str, tuple[int, Callable[[MemorySink], bool]]] = {
