@@ -55,8 +55,8 @@ def write_ring(folder: Path, gop: bytes, count: int) -> None:
     tracks, packets = nut.read_nut(gop)
     described = [media.Track(t.index, t.codec, t.time_base, t.extradata) for t in tracks]
     clock, path = FakeClock(utc_ns=START), folder / "door.main.ring"
-    size = (count * 2 + 64) << 20
-    create_ring(path, camera="door", quality="main", size_bytes=size, block_size=2 << 20, recorder_key=recorder)
+    size = (count * 2 + 128) << 20
+    create_ring(path, camera="door", quality="main", size_bytes=size, block_size=8 << 20, recorder_key=recorder)
     writer = RingWriter.open(
         path, vault_public=vault.public_key(), recorder_key=recorder, clock=clock, boot_id=bytes(16)
     )

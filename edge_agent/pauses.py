@@ -54,6 +54,8 @@ class Pauses:
 
     def is_paused(self, camera: str, now: UtcNs) -> bool:
         """Tell whether a camera is paused."""
+        if not self._until:  # asked at every packet
+            return False
         with self._lock:
             return any(name in self._until and self._holds(self._until[name], now) for name in (ALL, camera))
 

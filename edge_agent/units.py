@@ -87,7 +87,7 @@ def parse_rfc3339(text: str) -> UtcNs:
 def encode_rfc3339(time: UtcNs) -> str:
     """Write a time as RFC 3339 in UTC, with as many groups of three decimals as it needs."""
     seconds, rest_ns = divmod(time, SECOND_NS)
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    text = datetime.fromtimestamp(seconds, UTC).isoformat().removesuffix("+00:00")
     if not rest_ns:
         return text + "Z"
     decimals = f"{rest_ns:09d}"
