@@ -36,22 +36,24 @@ try {
           video.addEventListener(name, resolve, { once: true });
           video.addEventListener("error", () => reject(new Error(video.error.message)), { once: true });
         });
-      video.src = "/clip.mp4";
-      await once("loadeddata");
       const canvas = document.querySelector("canvas");
-      [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
       const context = canvas.getContext("2d", { willReadFrequently: true });
       const seen = [];
-      const look = (_, { mediaTime }) => {
+      const look = (_, { mediaTime, width, height }) => {
+        if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
         context.drawImage(video, 0, 0);
         let number = 0;
         for (let bit = 0; bit < 16; bit += 1) {
           if (context.getImageData(bit * 8 + 4, 8, 1, 1).data[1] > 128) number |= 1 << bit;
         }
-        seen.push([number, Math.round(mediaTime * 1e6)]);
+        const at = Math.round(mediaTime * 1e6);
+        if (seen.at(-1)?.[1] !== at) seen.push([number, at]);
         video.requestVideoFrameCallback(look);
       };
+      // Before the clip is there: a busy machine shows the first picture before anybody looks.
       video.requestVideoFrameCallback(look);
+      video.src = "/clip.mp4";
+      await once("loadeddata");
       video.playbackRate = rate;
       const ended = once("ended");
       await video.play();
