@@ -121,11 +121,11 @@ def parse_enrolment(raw: bytes, source: str) -> Enrolment:
 
 def _check_roots(source: str, roots: tuple[object, ...], threshold: int) -> None:
     prints = [thumbprint(root) for root in roots if _is_signing(root)]
-    if len(prints) != len(roots) or not 1 <= len(roots) <= MAX_ROOTS:
-        raise ConfigError(f"{source}: roots: should be 1 to {MAX_ROOTS} signing keys (Ed25519 or P-256)")
+    if len(prints) != len(roots) or not 2 <= len(roots) <= MAX_ROOTS:
+        raise ConfigError(f"{source}: roots: should be 2 to {MAX_ROOTS} signing keys (Ed25519 or P-256)")
     if len(set(prints)) != len(prints):
         raise ConfigError(f"{source}: roots: the same key twice")
-    if not min(2, len(roots)) <= threshold <= len(roots):
+    if not 2 <= threshold <= len(roots):
         raise ConfigError(f"{source}: threshold: {threshold} is outside 2 to {len(roots)}, the number of roots")
 
 

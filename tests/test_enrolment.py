@@ -69,7 +69,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "upload with password": (lambda f: f | {"uploads": {"e": {"url": "https://a:b@h/"}}}, "without credentials"),
     "port": (lambda f: f | {"broker": {"host": "h", "port": 0}}, "port"),
     "a root twice": (lambda f: f | {"roots": f["roots"][:2] + f["roots"][:1]}, "the same key twice"),
-    "no roots": (lambda f: f | {"roots": []}, "should be 1 to 16"),
+    "no roots": (lambda f: f | {"roots": []}, "should be 2 to 16"),
     "an encryption key": (
         lambda f: f | {"roots": [*f["roots"], public_jwk(generate("vault").public_key())]},
         "signing keys",

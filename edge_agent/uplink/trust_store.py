@@ -3,7 +3,7 @@
 import logging
 
 from edge_agent.clock import Clock, ClockState
-from edge_agent.units import UtcNs, encode_rfc3339
+from edge_agent.units import encode_rfc3339
 from edge_agent.uplink.store import Store
 from edge_agent.uplink.trust import Recipient, Roots, TrustBundle, encode_roots, make_roots, verify_trust
 
@@ -45,11 +45,6 @@ class TrustStore:
         """The bundle in use, which may have expired: then every request is denied."""
         return self._bundle
 
-    @property
-    def floor(self) -> UtcNs:
-        """A time that is certainly past: when the bundle was issued."""
-        return UtcNs(0) if self._bundle is None else self._bundle.issued_at
-
     def take(self, raw: bytes) -> TrustBundle:
         """Verify a bundle and use it from now on.
 
@@ -61,6 +56,8 @@ class TrustStore:
         if current is None or bundle.version > current.version:
             roots = self._pinned if current is None else current.roots
             self._store.save_trust(bundle.version, raw, {**encode_roots(roots), "pinned": _name(self._pinned)})
+            # No believable clock is before the moment at which this was signed.
+            self._store.save_floor(bundle.issued_at)
             log.info("trust bundle in use version=%d expires=%s", bundle.version, encode_rfc3339(bundle.expires))
         self._bundle = bundle
         return bundle
