@@ -24,7 +24,7 @@ import numpy as np
 from bench.measure import Row, interleave, parse_arguments, report
 from edge_agent.demo.home import TrialCamera, TrialHome
 from edge_agent.errors import EdgeAgentError
-from edge_agent.provision import create_state
+from edge_agent.setup.provision import create_state
 
 GOAL, RSS_BASE_MB, RSS_CAMERA_MB = 1.1, 60.0, 6.0
 WIDTH, HEIGHT, FPS, BITRATE, LOOP_S = 1920, 1080, 25, 4_000_000, 4

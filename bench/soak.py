@@ -33,7 +33,7 @@ from edge_agent.errors import EdgeAgentError
 from edge_agent.keys import KeyStore
 from edge_agent.media import open_payload
 from edge_agent.nut import read_nut
-from edge_agent.provision import create_state
+from edge_agent.setup.provision import create_state
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, Window
 
 FAILING, HEALTHY = 6, 2

@@ -24,20 +24,20 @@ from edge_agent.clock_floor import ClockFloor
 from edge_agent.config import Camera, Config, Quality, load_config
 from edge_agent.control import ControlServer, Peer
 from edge_agent.credentials import Login, load_logins
-from edge_agent.culprits import Culprits
 from edge_agent.errors import ConfigError, EdgeAgentError, RingBusyError, UsageError
 from edge_agent.keys import KeyStore
-from edge_agent.pauses import ALL, Pauses, verify_resume
 from edge_agent.process import harden
-from edge_agent.ring_opening import RingOpener
-from edge_agent.ring_pins import RingPins
-from edge_agent.ring_sink import RingSink
+from edge_agent.recording.culprits import Culprits
+from edge_agent.recording.opening import RingOpener
+from edge_agent.recording.pauses import ALL, Pauses, verify_resume
+from edge_agent.recording.pins import RingPins
+from edge_agent.recording.sink import RingSink
+from edge_agent.recording.sources import Sources
+from edge_agent.recording.triggers import Triggers
+from edge_agent.recording.views import Views
 from edge_agent.small_file import write_small_file
-from edge_agent.sources import Sources
 from edge_agent.systemd_notify import Notifier
-from edge_agent.triggers import Triggers
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
-from edge_agent.views import Views
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from edge_agent import schema
 from edge_agent.config import Config, load_config, parse_config
 from edge_agent.config_types import Hours
 from edge_agent.errors import ConfigError
+from edge_agent.setup import schema
 from edge_agent.units import HOUR_NS, SECOND_NS
 
 FOLDER = Path("/etc/edge-agent")
@@ -231,6 +231,6 @@ def test_the_shipped_file_with_its_examples_is_valid() -> None:
 
 @pytest.mark.parametrize(("name", "file"), [("config", "edge-agent"), ("consent", "consent")])
 def test_the_schemas_are_in_step(name: str, file: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Editors check against what the program checks: renew with ``python -m edge_agent.schema NAME > FILE``."""
+    """Editors check against what the program checks: renew with ``python -m edge_agent.setup.schema NAME > FILE``."""
     assert schema.main([name]) == 0
     assert capsys.readouterr().out == SHIPPED.with_name(f"{file}.schema.json").read_text()

@@ -23,7 +23,7 @@ from edge_agent.keys import (
     thumbprint,
 )
 from edge_agent.passphrase import check_strength, encode_encrypted
-from edge_agent.provision import PUBLIC_KEYS, create_state, is_complete
+from edge_agent.setup.provision import PUBLIC_KEYS, create_state, is_complete
 
 PASSPHRASE = "correct horse battery"
 

@@ -26,7 +26,7 @@ from edge_agent.demo.rtsp_server import Account
 from edge_agent.keys import KeyStore
 from edge_agent.media import Track, Unit, open_payload, record_commitment
 from edge_agent.nut import read_nut
-from edge_agent.provision import create_state
+from edge_agent.setup.provision import create_state
 from edge_agent.units import DAY_NS, SECOND_NS, UtcNs, Window
 
 pytestmark = pytest.mark.peer

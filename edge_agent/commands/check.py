@@ -8,7 +8,7 @@ from edge_agent.commands.daemon import add_config
 
 if TYPE_CHECKING:
     from edge_agent.config import Config
-    from edge_agent.inspection import Finding
+    from edge_agent.setup.inspection import Finding
 
 _DESCRIPTION = """\
 Check both configuration files, then the keys and how they are kept, the clock, the disk, the cameras, the broker and
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     """Look at everything and print the findings; the exit code is in the help."""
     from edge_agent.config import load_config
     from edge_agent.errors import ConfigError
-    from edge_agent.inspection import Level
+    from edge_agent.setup.inspection import Level
     from edge_agent.terminal import print_json
 
     try:
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 def inspect(config: "Config", *, is_offline: bool) -> "list[Finding]":
     """Return everything that was found, in the order of the help."""
-    from edge_agent import inspection
+    from edge_agent.setup import inspection
 
     secrets, logins = inspection.inspect_secrets(config)
     enrolled, enrolment = inspection.inspect_enrolment(config)
@@ -76,7 +76,7 @@ def inspect(config: "Config", *, is_offline: bool) -> "list[Finding]":
     findings += [*inspection.inspect_clock(config), *inspection.inspect_disk(config)]
     if is_offline:
         return findings
-    from edge_agent import probe
+    from edge_agent.setup import probe
 
     findings += probe.probe_cameras(config, logins)
     if enrolment is not None:
@@ -85,7 +85,7 @@ def inspect(config: "Config", *, is_offline: bool) -> "list[Finding]":
 
 
 def _print(findings: "list[Finding]") -> None:
-    from edge_agent.inspection import Level
+    from edge_agent.setup.inspection import Level
 
     marks = {Level.OK: "ok      ", Level.WARNING: "WARNING ", Level.FAULT: "FAULT   "}
     for finding in findings:

@@ -173,7 +173,7 @@ def _sign(config: "Config", policy: "Policy", args: argparse.Namespace) -> int:
     from edge_agent.consent.waiver import sign_consent
     from edge_agent.errors import UsageError
     from edge_agent.keys import KeyStore
-    from edge_agent.provision import replace
+    from edge_agent.setup.provision import replace
     from edge_agent.units import UtcNs, encode_rfc3339
 
     now = SystemClock().utc()

@@ -110,7 +110,7 @@ def _is_confirmed() -> bool:
 
 def _install(path: Path, raw: bytes) -> None:
     from edge_agent.errors import ConfigError
-    from edge_agent.provision import replace
+    from edge_agent.setup.provision import replace
 
     try:
         replace(path, raw, 0o644)

@@ -133,7 +133,7 @@ def _ask(args: argparse.Namespace, text: str) -> None:
 
 def _erase_everything(args: argparse.Namespace, config: "Config") -> int:
     from edge_agent.commands.daemon import DEFAULT_CONFIG
-    from edge_agent.renewal import renew_vault
+    from edge_agent.setup.renewal import renew_vault
     from edge_agent.terminal import print_json
 
     _ask(args, "This destroys all footage of all cameras and the key that opens it.")

@@ -69,7 +69,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Make what is missing and say what comes next; 0, or the exit code of the error."""
     from edge_agent.config import load_config
-    from edge_agent.provision import create_state, hand_over, is_complete, write_csr
+    from edge_agent.setup.provision import create_state, hand_over, is_complete, write_csr
 
     folder: Path = (args.config.parent if args.config.suffix == ".yaml" else args.config).absolute()
     state_dir: Path | None = args.state.absolute() if args.state is not None else None
@@ -89,8 +89,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _write_config(folder: Path, state_dir: Path | None) -> list[str]:
     from edge_agent.errors import ConfigError
-    from edge_agent.provision import write_new
-    from edge_agent.shipped import find_shipped, read_shipped
+    from edge_agent.setup.provision import write_new
+    from edge_agent.setup.shipped import find_shipped, read_shipped
 
     written = []
     try:
@@ -157,7 +157,7 @@ def _ask_passphrase(path: Path | None) -> str:
 
 def _report(folder: Path, state_dir: Path, written: list[str], made: tuple[str, ...], is_handed_over: bool) -> None:
     from edge_agent.keys import KeyStore, thumbprint
-    from edge_agent.provision import RECORDER_USER, RELEASER_USER
+    from edge_agent.setup.provision import RECORDER_USER, RELEASER_USER
 
     print(f"configuration: {folder}" + (f" (new: {', '.join(written)})" if written else " (nothing new)"))
     print(f"state:         {state_dir}" + (f" (new keys: {', '.join(made)})" if made else " (all keys were there)"))

@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from edge_agent import provision
 from edge_agent.consent.request import Role
 from edge_agent.errors import CustodyError
 from edge_agent.keys import read_guarded, thumbprint
+from edge_agent.setup import provision
 from edge_agent.units import UtcNs
 
 SigningKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent import inspection, probe
 from edge_agent.commands import check
 from edge_agent.config import load_config
 from edge_agent.consent.policy import parse_policy
@@ -21,11 +20,12 @@ from edge_agent.credentials import Login
 from edge_agent.demo.camera import SimulatedCamera
 from edge_agent.enrolment import load_enrolment
 from edge_agent.errors import ConfigError
-from edge_agent.inspection import Finding, Level
 from edge_agent.keys import KeyStore, generate
-from edge_agent.provision import create_state, write_csr
 from edge_agent.rtcc.enrol import enrol, enrol_server
 from edge_agent.rtcc.home import RtccHome, Settings
+from edge_agent.setup import inspection, probe
+from edge_agent.setup.inspection import Finding, Level
+from edge_agent.setup.provision import create_state, write_csr
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.standing import load_facts
 from tests.peers.onvif_camera import OnvifCamera, OnvifSettings

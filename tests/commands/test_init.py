@@ -12,9 +12,9 @@ from edge_agent.config import load_config
 from edge_agent.consent.policy import parse_policy
 from edge_agent.enrolment import load_enrolment
 from edge_agent.errors import ConfigError, CustodyError, EdgeAgentError, UsageError
-from edge_agent.provision import TREE
 from edge_agent.rtcc.enrol import enrol as rtcc_enrol
 from edge_agent.rtcc.home import RtccHome, Settings
+from edge_agent.setup.provision import TREE
 from edge_agent.units import UtcNs, parse_rfc3339
 from edge_agent.uplink.csr import verify_csr
 

@@ -196,5 +196,5 @@ def test_the_shipped_policy_shows_every_key_with_its_default():
 
 
 def test_the_schema_for_editors_is_that_of_the_model():
-    """``config/consent.schema.json`` is generated: ``python -m edge_agent.schema consent``."""
+    """``config/consent.schema.json`` is generated: ``python -m edge_agent.setup.schema consent``."""
     assert json.loads((CONFIG / "consent.schema.json").read_text()) == make_schema()

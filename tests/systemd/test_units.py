@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.provision import GROUP, RECORDER_USER, RELEASER_USER, TREE
+from edge_agent.setup.provision import GROUP, RECORDER_USER, RELEASER_USER, TREE
 from tests.peers.seccomp_run import allowed_calls, read_unit
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from edge_agent.errors import ConfigError
 
 def find_shipped(name: str) -> Path | None:
     """Return the path of a shipped file, such as ``config/edge-agent.yaml``, or None."""
-    checkout = Path(__file__).resolve().parents[1]
+    checkout = Path(__file__).resolve().parents[2]
     roots = [checkout] if (checkout / "setup.cfg").is_file() else []
     data = (sysconfig.get_path("data"), sysconfig.get_path("data", "posix_user"), sys.prefix)
     roots += [Path(folder) / "share" / "edge-agent" for folder in data]

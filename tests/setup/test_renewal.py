@@ -9,8 +9,8 @@ import pytest
 from edge_agent.config import Config, parse_config
 from edge_agent.errors import CustodyError, RingBusyError, RingError
 from edge_agent.keys import KeyStore, custody_note_path
-from edge_agent.provision import create_state
-from edge_agent.renewal import Renewal, renew_vault
+from edge_agent.setup.provision import create_state
+from edge_agent.setup.renewal import Renewal, renew_vault
 
 NAMES = ("rings/door.main.ring", "rings/gone.main.ring", "rings/door.main.ring.moving", "holds/x.ring", "holds/y.part",
          "releaser/staging/z.age-payload")  # fmt: skip

@@ -20,7 +20,7 @@ from edge_agent.config import Config
 from edge_agent.control import call
 from edge_agent.errors import CustodyError, EdgeAgentError, RingBusyError, UnavailableError, UsageError
 from edge_agent.keys import custody_note_path, encode_private, encode_public, generate, private_path, thumbprint
-from edge_agent.provision import hand_over, public_path, replace
+from edge_agent.setup.provision import hand_over, public_path, replace
 
 log = logging.getLogger(__name__)
 

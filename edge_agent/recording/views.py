@@ -11,7 +11,7 @@ from edge_agent.capture.camera import Look
 from edge_agent.capture.picture import HEALTH, PictureWatch, StreamView
 from edge_agent.clock import Clock
 from edge_agent.config import Camera, Config, MotionTrigger, Quality
-from edge_agent.triggers import Triggers
+from edge_agent.recording.triggers import Triggers
 from edge_agent.units import encode_rfc3339
 
 

@@ -1,6 +1,6 @@
 """JSON Schemas of the configuration files, made from the models that check them: for editors, and for nothing else.
 
-Run as ``python -m edge_agent.schema config`` or ``consent``; prints the schema. A test holds the copies in
+Run as ``python -m edge_agent.setup.schema config`` or ``consent``; prints the schema. A test holds the copies in
 ``config/`` in step.
 """
 
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
 
         print(json.dumps(_with_sorted_sets(make_schema()), indent=2, ensure_ascii=False))
         return 0
-    print("usage: python -m edge_agent.schema config|consent", file=sys.stderr)
+    print("usage: python -m edge_agent.setup.schema config|consent", file=sys.stderr)
     return 64
 
 

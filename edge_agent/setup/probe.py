@@ -19,8 +19,8 @@ from edge_agent.config import Camera, Config
 from edge_agent.credentials import Login
 from edge_agent.enrolment import Enrolment
 from edge_agent.errors import EdgeAgentError
-from edge_agent.inspection import Finding, Level, fault, is_sealed
 from edge_agent.keys import KeyStore
+from edge_agent.setup.inspection import Finding, Level, fault, is_sealed
 
 CONNECT_TIMEOUT_S = 3.0
 _MAX_ANSWER_BYTES = 16 * 1024

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge_agent import jws
 from edge_agent.consent.order import sign_order
 from edge_agent.errors import DenialError, UsageError
-from edge_agent.pauses import ALL, ORDER_MAX_AGE_NS, ORDER_TYP, Pauses, verify_resume
+from edge_agent.recording.pauses import ALL, ORDER_MAX_AGE_NS, ORDER_TYP, Pauses, verify_resume
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339
 
 NOW = UtcNs(1_795_000_000 * SECOND_NS)

@@ -13,8 +13,8 @@ from edge_agent.buffer.ring import read_superblock
 from edge_agent.buffer.writer import RingWriter
 from edge_agent.config import Config, parse_config
 from edge_agent.errors import EdgeAgentError, RingError, RingPreparingError
-from edge_agent.ring_opening import RingOpener
-from edge_agent.ring_pins import Pin, RingPins
+from edge_agent.recording.opening import RingOpener
+from edge_agent.recording.pins import Pin, RingPins
 from tests.buffer.rig import Draft, FakeClock, Keys, Rig, read_all
 
 KEYS = Keys()

@@ -21,7 +21,7 @@ from edge_agent.buffer.writer import RingWriter
 from edge_agent.clock import Clock
 from edge_agent.config import Camera, Config, Quality
 from edge_agent.errors import EdgeAgentError, RingError, RingPreparingError
-from edge_agent.ring_pins import Pin, RingPins
+from edge_agent.recording.pins import Pin, RingPins
 from edge_agent.units import SECOND_NS, MonoNs
 
 log = logging.getLogger(__name__)

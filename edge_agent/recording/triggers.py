@@ -1,7 +1,7 @@
 """What decides when event-only cameras are recorded: a gate for each, and the child processes that listen for events.
 
-Motion is seen by the child that looks at pictures (``edge_agent.views``). Part of the recorder process; the children
-have the libraries and parsers.
+Motion is seen by the child that looks at pictures (``edge_agent.recording.views``). Part of the recorder process; the
+children have the libraries and parsers.
 """
 
 import logging
@@ -15,7 +15,7 @@ from edge_agent.capture.reasons import CaptureError
 from edge_agent.clock import Clock
 from edge_agent.config import Camera, Config, MqttTrigger, OnvifTrigger, Trigger
 from edge_agent.credentials import Login, find_login
-from edge_agent.sources import Sources
+from edge_agent.recording.sources import Sources
 
 log = logging.getLogger(__name__)
 
