@@ -33,7 +33,6 @@ from edge_agent.errors import ConfigError
 from edge_agent.units import HOUR_NS, SECOND_NS
 from edge_agent.yaml_lines import load_yaml, validate
 
-DEFAULT_CONFIG_PATH = Path("/etc/edge-agent/edge-agent.yaml")
 Quality = Literal["main", "sub"]
 
 GIB = 1 << 30

@@ -61,7 +61,7 @@ class OverwrittenError(RingError):
 
 
 class RingBusyError(RingError):
-    """Another recorder has this ring open."""
+    """Another process has this ring or this state folder."""
 
     exit_code = os.EX_TEMPFAIL
 

@@ -128,9 +128,6 @@ _RULES = (
 RULES: Mapping[str, Rule] = {rule.code: rule for rule in _RULES}
 """All rules by code, in the order of the checks."""
 
-COUNTED_CHECKS = range(1, 6)
-"""What fails one of these is counted per reason and hour, never entered one by one and never answered."""
-
 TRANSIENT = frozenset({"clock-unsynchronised", "trust-missing"})
 """Reasons that pass by themselves: the request waits, within its own times, and is judged again."""
 

@@ -4,7 +4,6 @@ Owns the wiring and the status file. Holds the vault's public key and its own si
 opens footage, and never talk to anything but cameras.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -13,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from edge_agent.buffer.writer import ErasedBlock
 from edge_agent.capture.camera import CameraThread
@@ -24,9 +23,9 @@ from edge_agent.clock_floor import ClockFloor
 from edge_agent.config import Camera, Config, Quality, load_config
 from edge_agent.control import ControlServer, Peer
 from edge_agent.credentials import Login, load_logins
-from edge_agent.errors import ConfigError, EdgeAgentError, RingBusyError, UsageError
+from edge_agent.errors import ConfigError, EdgeAgentError, UsageError
 from edge_agent.keys import KeyStore
-from edge_agent.process import harden
+from edge_agent.process import harden, lock_folder
 from edge_agent.recording.culprits import Culprits
 from edge_agent.recording.opening import RingOpener
 from edge_agent.recording.pauses import ALL, Pauses, verify_resume
@@ -73,7 +72,6 @@ class Recorder:
         self._stop = threading.Event()
         self._streams: dict[str, _Stream] = {}
         self._status_due = MonoNs(0)
-        self._lock_file: TextIO | None = None
         self._sources = Sources(logins, config.recorder_state_dir, self._stop)
         self._triggers = Triggers(config, logins, self._sources, clock)
         self._views = Views(config, self._triggers, clock)
@@ -98,8 +96,13 @@ class Recorder:
 
         Raises:
             RingBusyError: Another recorder works on the same state folder.
+            ConfigError: A folder cannot be made.
         """
-        self._lock_state()
+        with lock_folder(self._config.recorder_state_dir, "recorder"):
+            self._make_folders()
+            self._record()
+
+    def _record(self) -> None:
         control = ControlServer(self._config.control_path("recorder"), self._handlers(), self._stop)
         try:
             control.start()
@@ -121,24 +124,13 @@ class Recorder:
             self._write_status()
             self._floor.persist(self._clock, now=True)
             self._culprits.close()
-            if self._lock_file is not None:
-                self._lock_file.close()
 
-    def _lock_state(self) -> None:
-        folder = self._config.recorder_state_dir
-        for path in (folder, self._config.rings_dir, self._config.gateway.run_dir):
+    def _make_folders(self) -> None:
+        for path in (self._config.rings_dir, self._config.gateway.run_dir):
             try:
                 path.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ConfigError(f"folder cannot be made: {path}: {error.strerror}") from error
-        self._lock_file = (folder / "lock").open("w")
-        try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RingBusyError(
-                f"another recorder runs on this state folder: {self._config.state_dir}",
-                hint="`edge-agent status` shows it; one recorder serves all cameras.",
-            ) from None
 
     def _start_stream(self, camera: Camera, quality: Quality) -> None:
         name = f"{camera.id}.{quality}"

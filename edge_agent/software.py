@@ -1,10 +1,8 @@
-"""Which software this is: version, and a digest over its own source files."""
+"""Which software this is: a digest over its own source files."""
 
 import hashlib
 from functools import cache
 from pathlib import Path
-
-from edge_agent import __version__
 
 
 @cache
@@ -19,8 +17,3 @@ def digest_sources() -> bytes:
         content = hashlib.sha256(path.read_bytes()).digest()
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + content)
     return digest.digest()
-
-
-def describe_software() -> str:
-    """Return name and version, for a person."""
-    return f"edge-agent {__version__}"

@@ -24,9 +24,6 @@ MIN_BLOCKS, MAX_BLOCKS = 2, 65_536
 MIN_BLOCK_BYTES, MAX_BLOCK_BYTES = 2 * PAGE_BYTES, 1 << 32
 MAX_PAYLOAD_BYTES = 4 << 20
 """No payload is longer, whatever the block size."""
-TARGET_PAYLOAD_BYTES = 1 << 20
-"""What capture cuts at; only a single access unit may be larger."""
-TARGET_DURATION_NS = 2_000_000_000
 HEADER_BYTES, TAG_BYTES, DIGEST_BYTES = 128, 16, 32
 SEALED_KEY_BYTES = 80
 SIGNATURE_BYTES = 64

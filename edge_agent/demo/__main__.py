@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Never
 
+from edge_agent.demo.interrupts import SIGNALS
 from edge_agent.demo.scenario import RECORD_S, run
 from edge_agent.errors import EdgeAgentError, UnavailableError
 from edge_agent.rtcc.receive import KEEP_FREE_BYTES
@@ -45,7 +46,7 @@ def main() -> int:
     if args.seconds < _MIN_RECORD_S:
         parser.error(f"--seconds: at least {_MIN_RECORD_S}, or there is too little to cut a clip from")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and `&` leave it
             signal.signal(number, _interrupt)
     # Progress goes to stderr: the two stay in order in a file as well.
@@ -68,7 +69,7 @@ def main() -> int:
 
 def _interrupt(_number: int, _frame: FrameType | None) -> Never:
     """End in order, once: whoever presses Ctrl-C again while that goes on would leave processes behind."""
-    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for other in SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     raise KeyboardInterrupt
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.demo.broker import BrokerFiles, find_free_port, find_mosquitto, start_mosquitto, write_config
+from edge_agent.demo.interrupts import hold_interrupts
 from edge_agent.errors import UnavailableError
 from edge_agent.rtcc.enrol import Enrolment, enrol, enrol_server
 from edge_agent.rtcc.home import RtccHome, Settings
@@ -90,7 +91,8 @@ class City:
             rtcc_port=settings.rtcc_port,
         )
         program = find_mosquitto()
-        self._broker = start_mosquitto(program, config, (settings.broker_port, settings.rtcc_port))
+        with hold_interrupts():
+            self._broker = start_mosquitto(program, config, (settings.broker_port, settings.rtcc_port))
 
     def start_receiver(self) -> None:
         """Start ``rtcc receive`` as a process and wait until it says that it listens.
@@ -101,7 +103,7 @@ class City:
         log_path = self.folder / "receiver.log"
         port = urlsplit(self.home.settings.uploads["evidence"]).port
         words = ["receive", "--home", str(self.home.path), "--listen", f"127.0.0.1:{port}", "--name", HOST]
-        with log_path.open("wb") as log_file:
+        with log_path.open("wb") as log_file, hold_interrupts():
             self._receiver = subprocess.Popen(
                 [sys.executable, "-c", "import sys; from edge_agent.rtcc.cli import main; sys.exit(main())", *words],
                 stdin=subprocess.DEVNULL,

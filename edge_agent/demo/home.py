@@ -19,6 +19,7 @@ from typing import Any
 from edge_agent.config import Config, load_config
 from edge_agent.control import call
 from edge_agent.demo.city import City
+from edge_agent.demo.interrupts import hold_interrupts
 from edge_agent.errors import EdgeAgentError, UnavailableError
 
 LAT, LON = 32.29876, -90.18481
@@ -171,7 +172,7 @@ class TrialHome:
         """Start ``record`` and ``release`` (both where none is named), each a process of its own."""
         for name in names or ("record", "release"):
             log_path = self.folder / f"{name}.log"
-            with log_path.open("ab") as log_file:
+            with log_path.open("ab") as log_file, hold_interrupts():
                 self.processes[name] = subprocess.Popen(
                     [sys.executable, "-m", "edge_agent", name, "--config", str(self.config_path)],
                     stdin=subprocess.DEVNULL,

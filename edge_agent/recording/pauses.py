@@ -6,7 +6,6 @@ of the owner's orders (PROTOCOL 6) it understands this one.
 
 import json
 import logging
-import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.errors import ConfigError, DenialError, UsageError
+from edge_agent.small_file import write_small_file
 from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, parse_rfc3339
 
 log = logging.getLogger(__name__)
@@ -97,13 +97,9 @@ class Pauses:
         return now < _end_of(until)
 
     def _save(self) -> None:
-        draft = self._path.with_name(self._path.name + ".new")
+        content = json.dumps({"until": self._until, "used": self._used}).encode()
         try:
-            with draft.open("w") as file:
-                json.dump({"until": self._until, "used": self._used}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.rename(self._path)
+            write_small_file(self._path, content, durable=True)
         except OSError as error:
             raise ConfigError(f"pauses cannot be saved: {self._path}: {error.strerror}") from error
 

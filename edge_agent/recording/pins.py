@@ -6,12 +6,12 @@ noticed by it; an owner who means another ring says so with ``edge-agent ring ac
 
 import json
 import logging
-import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.errors import RingError
+from edge_agent.small_file import write_small_file
 
 log = logging.getLogger(__name__)
 
@@ -64,13 +64,8 @@ class RingPins:
                 self._save()
 
     def _save(self) -> None:
-        draft = self._path.with_name(self._path.name + ".new")
         pins = {name: {"ring_id": pin.ring_id.hex(), "path": str(pin.path)} for name, pin in self._pins.items()}
         try:
-            with draft.open("w") as file:
-                json.dump(pins, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.rename(self._path)
+            write_small_file(self._path, json.dumps(pins, indent=1).encode(), durable=True)
         except OSError as error:
             raise RingError(f"ring ids cannot be saved: {self._path}: {error.strerror}") from error

@@ -101,7 +101,7 @@ class Docket:
             state, due = RequestState.ASKED, verdict.until
         else:
             state, due = RequestState.GRANTED, verdict.not_before
-            self._answer(
+            self.answer(
                 connection,
                 stored,
                 now,
@@ -196,7 +196,7 @@ class Docket:
             members["reason"] = reasons[0]["code"] if reasons else "internal"
         if state is RequestState.NO_FOOTAGE:
             members["missing"] = tuple(Note(each["code"], each.get("camera")) for each in reasons)
-        self._answer(connection, stored, now, status=FINAL_ANSWERS[state], **members)
+        self.answer(connection, stored, now, status=FINAL_ANSWERS[state], **members)
 
     def enter_too_late(
         self,
@@ -216,10 +216,6 @@ class Docket:
         ledger.append(connection, "end", entry, now)
         self._store.drop_key(connection, stored.id)
         self._store.update_request(connection, stored.id, stored.state, reasons=reasons)
-
-    def answer(self, connection: sqlite3.Connection, stored: StoredRequest, now: UtcNs, **members: Any) -> None:
-        """Sign the next answer of a granted request and put it into the outbox."""
-        self._answer(connection, stored, now, **members)
 
     def repeat(
         self,
@@ -257,9 +253,10 @@ class Docket:
         # The moment at which an owner who was asked and kept silent would have been refused: the latest of all causes.
         due = UtcNs(stored.arrived_at + telling.after_ns)
         if due < stored.release_by:
-            self._answer(connection, stored, due, status=Status.DECLINED)
+            self.answer(connection, stored, due, status=Status.DECLINED)
 
-    def _answer(self, connection: sqlite3.Connection, stored: StoredRequest, due: UtcNs, **members: Any) -> None:
+    def answer(self, connection: sqlite3.Connection, stored: StoredRequest, due: UtcNs, **members: Any) -> None:
+        """Sign the next answer of a request and put it into the outbox."""
         answer = Answer(
             gateway=self.gateway,
             requester=stored.iss,

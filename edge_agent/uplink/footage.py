@@ -63,21 +63,17 @@ class Footage:
         with RingReader.open(path, self._vault, self._recorder) as reader:
             yield reader
 
-    def hold(self, jti: str, cameras: Collection[CameraGrant]) -> list[str]:
+    def hold(self, jti: str, cameras: Collection[CameraGrant]) -> None:
         """Keep what a request needs from being overwritten before it is decided and released.
 
-        Returns:
-            What could not be held, in words; the ring may overwrite it before the owner has answered.
+        What cannot be held is logged: the ring may overwrite it before the owner has answered.
         """
-        troubles = []
         for camera in cameras:
             try:
                 with self._lock, self.open(camera.camera, camera.quality) as reader:
                     self._holds.hold(_hold_name(jti, camera.camera, camera.quality), reader, camera.windows)
             except (RingError, OSError) as error:
                 log.warning("footage is not held jti=%s camera=%s: %s", jti, camera.camera, error)
-                troubles.append(f"{camera.camera}: {error}")
-        return troubles
 
     def drop_holds(self, jti: str) -> None:
         """Let go of what a request held."""

@@ -306,7 +306,10 @@ class OwnerDesk:
 
     def _pause(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
         camera = self._camera(members)
-        until = None if members.get("until") is None else parse_rfc3339(str(members["until"]))
+        try:
+            until = None if members.get("until") is None else parse_rfc3339(str(members["until"]))
+        except ValueError as error:
+            raise UsageError(f"until: {error}") from error
         now = self._clock.utc()
         with self._store.transaction() as connection:
             self._store.set_stop(connection, "release", camera, until)

@@ -390,9 +390,7 @@ class ReleaseWorker:
         def should_stop() -> bool:
             if self._stop.is_set():
                 return True
-            if self._clock.boot() >= turn_ends and any(
-                self._is_due(each) for each in self._open() if each.id != request.id
-            ):
+            if self._clock.boot() >= turn_ends and self._others_wait(request):
                 return True
             current = self._store.read_request(request.id)
             return current.state is not RequestState.UPLOADING or self._clock.utc() >= current.release_by
