@@ -33,6 +33,7 @@ def test_erased_span_is_gone_from_ring_hold_and_upload(make_world):
     world.wait_recorded(16)
     signed = world.send(world.draft(15, 6))
     world.wait_state(signed.jti, "uploading")
+    world.home.wait_for("the hold", lambda: list(world.home.config.holds_dir.glob("*.ring")))
     window = world.draft(14, 10).window
     words = ("erase", "front-door", "--from", encode_rfc3339(window.start), "--to", encode_rfc3339(window.end))
     with pytest.raises(EdgeAgentError, match="nothing was changed"):
