@@ -1,17 +1,21 @@
 """``edge-agent run``: starts the recorder and the releaser as processes of their own and starts them again.
 
 For a gateway without systemd, and for trials. Knows nothing of footage, keys or requests. A process that ends is
-started again after 1 s, doubling to 60 s, for ever; one that ran for ten minutes starts over at 1 s.
+started again after 1 s, doubling to 60 s, for ever; one that ran for ten minutes starts over at 1 s. One that hangs is
+killed first: both tell systemd that they are alive (``sd_notify``), and here this process listens in its place.
 """
 
 import ctypes
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.process import stop_on_signals
@@ -22,42 +26,82 @@ FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 GOOD_RUN_S = 600.0
 STOP_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 90.0
+"""So long may a process take until it says that it is ready."""
+WATCHDOG_S = 30.0
+"""So long may it be silent from then on, as under systemd."""
 _POLL_S = 0.1
+_SLEPT_S = 5.0
+"""Whoever did not look for so long cannot say that others hang."""
+_MAX_NOTE_BYTES = 4096
 _FINAL = frozenset({os.EX_CONFIG, os.EX_NOPERM, os.EX_USAGE})
 """Exit codes that starting again cannot mend: a wrong configuration, a key that others can read."""
 
 
 @dataclass(slots=True)
 class Watched:
-    """One child process: its words, and when it may be started again."""
+    """One child process: its words, its line to say that it is alive, and when it may be started again."""
 
     name: str
     words: list[str]
+    line: socket.socket
+    """A bound datagram socket that never blocks; the child knows its address as ``NOTIFY_SOCKET``."""
+    start_timeout_s: float = START_TIMEOUT_S
+    watchdog_s: float = WATCHDOG_S
     process: "subprocess.Popen[bytes] | None" = None
     started_s: float = 0.0
     start_at_s: float = 0.0
+    silent_until_s: float = 0.0
     pause_s: float = FIRST_PAUSE_S
     gave_up: bool = False
-    environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
 
     def step(self, now_s: float) -> None:
-        """Start the process where it is due; note where it has ended."""
+        """Start the process where it is due; kill it where it hangs; note where it has ended."""
         if self.gave_up:
             return
         if self.process is None:
             if now_s >= self.start_at_s:
-                self.process = subprocess.Popen(
-                    self.words,
-                    env=self.environment,
-                    start_new_session=True,
-                    preexec_fn=_end_with_parent,  # noqa: PLW1509 (one thread)
-                )
-                self.started_s = now_s
-                log.info("process started name=%s pid=%d", self.name, self.process.pid)
+                self._start(now_s)
             return
+        self._listen(now_s)
         code = self.process.poll()
         if code is None:
+            if now_s > self.silent_until_s:
+                log.error("process hangs and is killed name=%s pid=%d", self.name, self.process.pid)
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.silent_until_s = now_s + self.watchdog_s
             return
+        self._note_end(code, now_s)
+
+    def forgive(self, now_s: float) -> None:
+        """Begin to wait anew: this process itself did not run for a while, and maybe nothing did."""
+        self.silent_until_s = max(self.silent_until_s, now_s + self.watchdog_s)
+
+    def _start(self, now_s: float) -> None:
+        self._listen(now_s)  # what the one before it said last
+        # WATCHDOG_PID would be this process's own, where systemd watches it in turn.
+        environment = {name: value for name, value in os.environ.items() if name != "WATCHDOG_PID"}
+        environment |= {"NOTIFY_SOCKET": self.line.getsockname(), "WATCHDOG_USEC": str(int(self.watchdog_s * 1e6))}
+        self.process = subprocess.Popen(
+            self.words,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 (one thread)
+        )
+        self.started_s = now_s
+        self.silent_until_s = now_s + self.start_timeout_s
+        log.info("process started name=%s pid=%d", self.name, self.process.pid)
+
+    def _listen(self, now_s: float) -> None:
+        while True:
+            try:
+                lines = self.line.recv(_MAX_NOTE_BYTES).splitlines()
+            except BlockingIOError:
+                return
+            if b"READY=1" in lines or b"WATCHDOG=1" in lines:
+                self.silent_until_s = now_s + self.watchdog_s
+
+    def _note_end(self, code: int, now_s: float) -> None:
         self.process = None
         if code in _FINAL:
             self.gave_up = True
@@ -78,18 +122,38 @@ def _end_with_parent() -> None:
 def main(config_path: Path) -> int:
     """Watch both processes until SIGTERM or SIGINT, then stop them; 0, or the code of configuration errors."""
     stop = stop_on_signals()
-    watched = [
-        Watched(name, [sys.executable, "-m", "edge_agent", name, "--config", str(config_path)])
-        for name in ("record", "release")
-    ]
-    while not stop.wait(_POLL_S):
+    # Only this user gets into the folder: nobody else can say that a process is alive.
+    with tempfile.TemporaryDirectory(prefix="edge-agent-") as folder:
+        watched = [
+            Watched(
+                name, [sys.executable, "-m", "edge_agent", name, "--config", str(config_path)], open_line(folder, name)
+            )
+            for name in ("record", "release")
+        ]
+        try:
+            _watch(watched, stop)
+        finally:
+            _stop_all(watched)
+    return os.EX_CONFIG if any(child.gave_up for child in watched) else os.EX_OK
+
+
+def open_line(folder: str | Path, name: str) -> socket.socket:
+    """Return a datagram socket in a folder on which a process says how it does (``sd_notify``)."""
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    line.setblocking(False)
+    line.bind(str(Path(folder) / name))
+    return line
+
+
+def _watch(watched: list[Watched], stop: threading.Event) -> None:
+    looked_s = time.monotonic()
+    while not stop.wait(_POLL_S) and not all(child.gave_up for child in watched):
         now_s = time.monotonic()
         for child in watched:
+            if now_s - looked_s > _SLEPT_S:
+                child.forgive(now_s)
             child.step(now_s)
-        if all(child.gave_up for child in watched):
-            return os.EX_CONFIG
-    _stop_all(watched)
-    return os.EX_CONFIG if any(child.gave_up for child in watched) else os.EX_OK
+        looked_s = now_s
 
 
 def _stop_all(watched: list[Watched]) -> None:
@@ -104,3 +168,5 @@ def _stop_all(watched: list[Watched]) -> None:
             log.error("process did not stop in time and is killed pid=%d", process.pid)
             process.kill()
             process.wait()
+    for child in watched:
+        child.line.close()
