@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from edge_agent.capture.backoff import Backoff
 from edge_agent.clock import Clock
@@ -32,7 +33,10 @@ FIRST_SKIP_NS = MINUTE_NS
 LONGEST_SKIP_NS = 60 * MINUTE_NS
 _MAX_ANSWER_BYTES = 1024
 _STOP_TIMEOUT_S = 2.0
-_MODULE = "edge_agent.capture.picture_child"
+_ROOT = Path(__file__).resolve().parents[2]
+_CHILD = (sys.executable, "-E", "-s", "-B", "-m", "edge_agent.capture.picture_child")
+# Nothing of this process's environment; threads that NumPy starts when it is imported could not be confined any more.
+_CHILD_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
 
 # One keyframe on the wire: a header, then extradata, then the keyframe. Little-endian.
 #    0  2  stream       the recorder's number of it
@@ -194,7 +198,7 @@ class PictureWatch:
             self._changed.wait_for(lambda: self._stopping or bool(self._waiting))
             if not self._stopping:
                 self._child = subprocess.Popen(
-                    [sys.executable, "-m", _MODULE], stdin=line.fileno(), stdout=line.fileno()
+                    _CHILD, stdin=line.fileno(), stdout=line.fileno(), cwd=_ROOT, env=_CHILD_ENVIRONMENT
                 )
 
     def _serve(self, line: socket.socket) -> bool:

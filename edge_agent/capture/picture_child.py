@@ -1,14 +1,12 @@
 """The child that looks at pictures: ``python -m edge_agent.capture.picture_child``, started by ``capture.picture``.
 
-Owns the decoding of single keyframes, and this process's limits: lowest priority, bounded memory, no core file. Reads
-keyframes from standard input, answers each with one line of JSON on standard output, writes nothing to disk, and ends
-when its input does.
+Owns the decoding of single keyframes, at the lowest priority and confined like the child that cuts clips: whoever takes
+it over by a forged picture reaches no file, no network and no other process. Reads keyframes from standard input,
+answers each with one line of JSON on standard output, and ends when its input does.
 """
 
-import ctypes
 import json
 import os
-import resource
 import signal
 import sys
 from collections import defaultdict
@@ -20,6 +18,7 @@ import numpy as np
 
 from edge_agent.capture.picture import CODECS, HEADER, MAX_KEYFRAME_BYTES, WANTS_HEALTH, WANTS_MOTION
 from edge_agent.capture.picture_health import HealthJudge, MotionMeter, Picture, shrink
+from edge_agent.confine import confine
 
 NICENESS = 19
 MAX_MEMORY_BYTES = 2 << 30
@@ -58,19 +57,25 @@ def serve(keyframes: BinaryIO, answers: BinaryIO) -> None:
         answers.flush()
 
 
-def _step_back() -> None:
-    """Give way to everything else, and end with the recorder."""
-    os.nice(NICENESS)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    cv2.setNumThreads(1)
+def _warm_up() -> None:
+    """Load what OpenCV and FFmpeg load lazily, while files can still be opened."""
+    picture = shrink(np.random.default_rng(1).integers(0, 256, (180, 320), np.uint8))
+    judge, meter = HealthJudge(), MotionMeter()
+    for _ in range(8):
+        judge.judge(picture)
+        meter.measure(picture)
+        picture = np.roll(picture, 16, axis=1)
+    for codec in CODECS:
+        decode_keyframe(codec, b"", b"no picture")
 
 
 def main() -> int:
     """Look at pictures until the recorder wants no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _step_back()
+    os.nice(NICENESS)
+    cv2.setNumThreads(1)
+    _warm_up()
+    confine(memory_bytes=MAX_MEMORY_BYTES)
     serve(sys.stdin.buffer, sys.stdout.buffer)
     return 0
 

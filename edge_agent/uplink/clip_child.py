@@ -20,12 +20,12 @@ from typing import IO
 import av
 
 from edge_agent import media
+from edge_agent.confine import confine
 from edge_agent.errors import EdgeAgentError, EvidenceError
 from edge_agent.nut import NutPacket, TrackTemplate, read_nut
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.clip_mux import MUXER, Mp4Run, Placed
 from edge_agent.uplink.clip_still import Pictures, Stills, encode_jpeg
-from edge_agent.uplink.confine import confine
 from edge_agent.uplink.cut import Cutter
 
 MAX_HOLE_NS = 2_000_000_000

@@ -1,9 +1,11 @@
 """The child that looks at pictures, with pictures of a simulated camera; and recording that waits for motion."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +76,24 @@ def test_killed_child_is_started_again_and_costs_no_recording(watch: PictureWatc
         before = len(recording.sink.gops)
         recording.wait_for_gops(before + 2)
     assert len(recording.sink.runs) == 1
+
+
+def test_child_that_decodes_strangers_pictures_is_confined(watch: PictureWatch) -> None:
+    """It has no privilege to gain, can open nothing, has one thread (Landlock binds no other) and no environment."""
+    view = view_of("door.main")
+    with (
+        SimulatedCamera(CameraSettings(live=LiveSettings(gop=5))) as camera,
+        Recording(Endpoint(camera.url), look=Look(partial(watch.offer, view))),
+    ):
+        wait_until(lambda: view.health is not None)
+        child = Path(f"/proc/{watch.child_pid}")
+        facts = dict(line.split(":", 1) for line in (child / "status").read_text().splitlines())
+        limits = (child / "limits").read_text()
+        assert (facts["NoNewPrivs"].strip(), facts["Threads"].strip()) == ("1", "1")
+        assert re.search(r"Max open files +0 +0", limits)
+        assert re.search(r"Max file size +0 +0", limits)
+        names = {entry.partition(b"=")[0] for entry in (child / "environ").read_bytes().split(b"\0")}
+        assert names <= {b"OPENBLAS_NUM_THREADS", b"LC_CTYPE", b""}
 
 
 def test_hanging_child_blocks_no_camera(watch: PictureWatch) -> None:

@@ -266,7 +266,7 @@ def test_a_confined_child_reaches_no_path(tmp_path):
     (tmp_path / "there").write_text("x")
     code = f"""
         import os
-        from edge_agent.uplink.confine import confine
+        from edge_agent.confine import confine
         is_walled = confine(cpu_s=10, memory_bytes=1 << 30)
         there, other = "{tmp_path}/there", "{tmp_path}/other"
         def refused(attempt):
@@ -317,7 +317,7 @@ def test_a_confined_child_opens_nothing():
     """After its start the child has no way to a file, a socket or a process, and nothing in its environment."""
     code = """
         import os, socket, sys
-        from edge_agent.uplink.confine import confine
+        from edge_agent.confine import confine
         confine(cpu_s=10, memory_bytes=1 << 30)
         def refused(attempt):
             try:
