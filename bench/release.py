@@ -29,6 +29,7 @@ from edge_agent.process import harden
 from edge_agent.units import SECOND_NS, UtcNs, Window
 from edge_agent.uplink import bundle
 from edge_agent.uplink.delivery import TusUploader
+from edge_agent.uplink.mandate import GrantMandate
 from tests.buffer.rig import make_grant
 
 GOAL, RSS_GOAL_MB = 1.5, 120.0
@@ -48,13 +49,13 @@ def release_once(folder: Path, minutes: float, port: int) -> dict[str, float]:
     uploader = TusUploader(f"https://127.0.0.1:{port}/files/", context, SystemClock())
     begun = time.perf_counter()
     with RingReader.open(folder / "door.main.ring", vault, recorder) as reader, (folder / "staged").open("wb+") as out:
-        facts = bundle.ReleaseFacts(
+        facts = bundle.BundleFacts(
             gateway=_ID, made_at=grant.decided_at, version="0", build_sha256=bytes(32), custody="bare",
-            camera_name="door", ring_id=reader.superblock.ring_id, health={}, consent_jws=b"{}",
-            waiver_sha256=bytes(32), ledger_proof={}, recorder_public=recorder, gateway_key=gateway,
+            camera_name="door", ring_id=reader.superblock.ring_id, health={}, ledger_proof={},
+            recorder_public=recorder, gateway_key=gateway,
             recipients=(bundle.BundleRecipient("evidence", (folder / "recipient").read_text()),),
         )  # fmt: skip
-        info = bundle.build(grant, grant.cameras[0], reader, facts, out)
+        info = bundle.build(GrantMandate(grant, grant.cameras[0], b"{}", bytes(32)), reader, facts, out)
         out.flush()
         os.fsync(out.fileno())
         built = time.perf_counter()

@@ -22,6 +22,7 @@ from edge_agent.keys import thumbprint
 from edge_agent.rtcc.verify import KnownKeys, KnownSigner
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import bundle, checkpoint, ledger
+from edge_agent.uplink.mandate import GrantMandate
 from tests.buffer.rig import FakeClock
 from tests.footage import START, Footage
 
@@ -175,7 +176,7 @@ class House:
         at = UtcNs(asked.end + SECOND_NS)
         return Grant(request, (replace(camera, **options),), (), at, at, None, False)
 
-    def facts(self, grant: Grant, **options) -> bundle.ReleaseFacts:
+    def facts(self, grant: Grant, **options) -> bundle.BundleFacts:
         """Everything else that a bundle says."""
         conn = sqlite3.connect(":memory:", isolation_level=None)
         ledger.create_tables(conn)
@@ -199,7 +200,7 @@ class House:
         conn.execute("COMMIT")
         with self.reader() as reader:
             ring_id = reader.superblock.ring_id
-        facts = bundle.ReleaseFacts(
+        facts = bundle.BundleFacts(
             gateway=GATEWAY,
             made_at=UtcNs(grant.decided_at + MINUTE_NS),
             version="0.1.0",
@@ -208,8 +209,6 @@ class House:
             camera_name="Front door",
             ring_id=ring_id,
             health={"state": "recording"},
-            consent_jws=self.consent_jws,
-            waiver_sha256=bytes(32),
             ledger_proof=ledger.prove(conn, index),
             recipients=(
                 bundle.BundleRecipient("evidence", str(self.evidence.to_public())),
@@ -233,9 +232,10 @@ class House:
             GATEWAY, self.gateway.public_key(), self.recorder.public_key(), self.owner.public_key(), signers
         )
 
-    def build(self, grant: Grant, **options) -> tuple[bundle.BundleInfo, bytes]:
+    def build(self, grant: Grant, out: io.BytesIO | None = None, **options) -> tuple[bundle.BundleInfo, bytes]:
         """Build; the info and the payload."""
-        out = io.BytesIO()
+        out = out or io.BytesIO()
         with self.reader() as reader:
-            info = bundle.build(grant, grant.cameras[0], reader, self.facts(grant), out, **options)
+            made_under = GrantMandate(grant, grant.cameras[0], self.consent_jws, bytes(32))
+            info = bundle.build(made_under, reader, self.facts(grant), out, **options)
         return info, out.getvalue()

@@ -15,8 +15,9 @@ from edge_agent.consent.verdict import CameraGrant, Grant
 from edge_agent.errors import DeliveryError, DenialError
 from edge_agent.keys import Custody
 from edge_agent.software import digest_sources
-from edge_agent.uplink.bundle import BundleInfo, BundleRecipient, ReleaseFacts, build
+from edge_agent.uplink.bundle import BundleFacts, BundleInfo, BundleRecipient, build
 from edge_agent.uplink.footage import Footage
+from edge_agent.uplink.mandate import GrantMandate
 from edge_agent.uplink.standing import Standing
 from edge_agent.uplink.trust import TrustBundle
 from edge_agent.uplink.trust_store import list_recipients
@@ -75,9 +76,10 @@ class BundleBuilder:
             EdgeAgentError: The ring, the clip or the folder failed.
         """
         raw, waiver = self._consent(camera)
+        mandate = GrantMandate(grant, camera, raw, base64.urlsafe_b64decode(waiver + "="))
         with self._footage.open(camera.camera, camera.quality, grant.request.jti) as reader:
             configured = self._config.find_camera(camera.camera)
-            facts = ReleaseFacts(
+            facts = BundleFacts(
                 gateway=self._gateway,
                 made_at=self._clock.utc(),
                 version=__version__,
@@ -86,14 +88,12 @@ class BundleBuilder:
                 camera_name=configured.title if configured is not None else camera.camera,
                 ring_id=reader.superblock.ring_id,
                 health=self._read_health(camera),
-                consent_jws=raw,
-                waiver_sha256=base64.urlsafe_b64decode(waiver + "="),
                 ledger_proof=proof,
                 recipients=self._recipients(grant),
                 recorder_public=self._recorder,
                 gateway_key=self._key,
             )
-            return build(grant, camera, reader, facts, out)
+            return build(mandate, reader, facts, out)
 
     def _consent(self, camera: CameraGrant) -> tuple[bytes, str]:
         standing = self._standing.household(self._clock.utc()).cameras.get(camera.camera)

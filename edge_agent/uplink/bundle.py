@@ -1,29 +1,29 @@
 """A bundle: one camera's clips and everything that a stranger needs to judge them, sealed, in one pass.
 
 Owns the order of the parts, the manifest's contents, and the breaks between runs. Plaintext exists only on its way
-through memory: ring → clip child → ZIP → age → ``out``. Reads no clock, decides nothing: the grant does.
+through memory: ring → clip child → ZIP → age → ``out``. Reads no clock, decides nothing: the mandate does.
 """
 
 import json
 import logging
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import IO, Literal, Protocol
+from typing import IO, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from edge_agent import media
 from edge_agent.buffer.format import Kind
-from edge_agent.buffer.reader import BlockEvidence, Loss, StoredRecord
-from edge_agent.consent.verdict import CameraGrant, Grant, Reason
+from edge_agent.buffer.reader import Loss, StoredRecord
 from edge_agent.keys import Custody, thumbprint
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink import manifest as names
 from edge_agent.uplink.clip import ClipError, ClipRecord, cut_clips
 from edge_agent.uplink.evidence import EvidenceBook, block_line, find_gaps
+from edge_agent.uplink.mandate import Footage, Mandate, encode_span
 from edge_agent.uplink.manifest import sign_manifest
 from edge_agent.uplink.readme import write_readme
 from edge_agent.uplink.seal import seal_stream
@@ -39,18 +39,6 @@ _NOT_CODE = re.compile(r"[^a-z0-9-]+")
 CutClips = Callable[[wire.Job, Iterator[ClipRecord]], Iterator[bytes | wire.ClipEvent]]
 
 
-class Footage(Protocol):
-    """The reading side of a ring, or of the excerpt that a hold made of it."""
-
-    def read(
-        self, grant: Grant, camera: str, *, on_loss: Callable[[Loss], None] | None = None
-    ) -> Iterator[StoredRecord]:
-        """Decrypt what the grant allows."""
-
-    def evidence(self, grant: Grant, camera: str) -> Iterator[BlockEvidence]:
-        """Yield pages and chain of the blocks that hold it."""
-
-
 @dataclass(frozen=True, slots=True)
 class BundleRecipient:
     """Who can open a bundle."""
@@ -60,8 +48,8 @@ class BundleRecipient:
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseFacts:
-    """What a bundle says that is neither in the grant nor in the ring."""
+class BundleFacts:
+    """What a bundle says that is neither in its mandate nor in the ring."""
 
     gateway: str
     made_at: UtcNs
@@ -72,8 +60,6 @@ class ReleaseFacts:
     ring_id: bytes
     health: Mapping[str, str | int | bool | None]
     """Of the camera, from the recorder's status: state, since when, what is wrong."""
-    consent_jws: bytes
-    waiver_sha256: bytes
     ledger_proof: Mapping[str, object]
     """Of the decision's entry, as ``ledger.prove`` returns it."""
     recipients: tuple[BundleRecipient, ...]
@@ -109,25 +95,25 @@ class BundleInfo:
 
 
 def build(
-    grant: Grant,
-    camera: CameraGrant,
+    mandate: Mandate,
     reader: Footage,
-    facts: ReleaseFacts,
+    facts: BundleFacts,
     out: IO[bytes],
     *,
     on_progress: Callable[[UtcNs], None] | None = None,
     cut: CutClips = cut_clips,
 ) -> BundleInfo:
-    """Build one camera's bundle and write its age payload; the age header is returned and goes nowhere.
+    """Build one camera's bundle and write its age payload.
+
+    Under a grant the age header is returned and goes nowhere; under the owner's order it goes to ``out`` as well.
 
     ``reader`` is used from a second thread while this runs, and from no other.
 
     Args:
-        grant: The verdict that allows it.
-        camera: The part of the grant that this bundle is about.
-        reader: Of the camera's ring in the granted quality, or of its excerpt.
+        mandate: What allows it, and what it may hold.
+        reader: Of the camera's ring in that quality, or of its excerpt.
         facts: Everything else that the manifest says.
-        out: Takes the payload: a staging file.
+        out: Takes the payload: a staging file, or the owner's own.
         on_progress: Told the UTC up to which the footage was read.
         cut: Makes the clips; a test may put something else there.
 
@@ -136,9 +122,10 @@ def build(
         RingError: The ring could not be read.
         OSError: ``out`` could not be written.
     """
-    assembly = _Assembly(grant, camera, reader, facts, on_progress, cut)
+    assembly = _Assembly(mandate, reader, facts, on_progress, cut)
     with closing(assembly.pieces()) as pieces:  # an error in `out` ends the clip child now, not at some collection
-        header, sha256, size = seal_stream(pieces, [each.age for each in facts.recipients], out)
+        recipients = [each.age for each in facts.recipients]
+        header, sha256, size = seal_stream(pieces, recipients, out, header_inside=mandate.has_header_inside)
     return BundleInfo(
         sha256=sha256,
         size=size,
@@ -162,14 +149,13 @@ class _Assembly:
 
     def __init__(
         self,
-        grant: Grant,
-        camera: CameraGrant,
+        mandate: Mandate,
         reader: Footage,
-        facts: ReleaseFacts,
+        facts: BundleFacts,
         on_progress: Callable[[UtcNs], None] | None,
         cut: CutClips,
     ) -> None:
-        self._grant, self._camera, self._reader, self._facts = grant, camera, reader, facts
+        self._mandate, self._scope, self._reader, self._facts = mandate, mandate.scope, reader, facts
         self._on_progress, self._cut = on_progress, cut
         self._book = EvidenceBook()
         self._losses: list[tuple[int, int, str]] = []
@@ -180,12 +166,11 @@ class _Assembly:
 
     def pieces(self) -> Generator[bytes, None, None]:
         """Make the ZIP, in the order in which its parts become known."""
-        request = self._grant.request
-        yield from self.zip.add(names.REQUEST, [request.raw])
-        yield from self.zip.add(names.CONSENT, [self._facts.consent_jws])
+        for name, paper in self._mandate.papers:
+            yield from self.zip.add(name, [paper])
         yield from self._clip_pieces()
         yield from self.zip.add(names.RECORDS, self._book.lines())
-        yield from self.zip.add(names.BLOCKS, map(block_line, self._reader.evidence(self._grant, self._camera.camera)))
+        yield from self.zip.add(names.BLOCKS, map(block_line, self._mandate.read_evidence(self._reader)))
         proof = json.dumps(self._facts.ledger_proof, sort_keys=True, ensure_ascii=False).encode()
         yield from self.zip.add(names.LEDGER, [proof])
         self._settle()
@@ -194,16 +179,16 @@ class _Assembly:
         members["files"] = [
             {"name": each.name, "sha256": each.sha256.hex(), "bytes": each.size} for each in self.zip.stored
         ]
-        yield from self.zip.add(names.MANIFEST, [sign_manifest(members, self._facts.gateway_key)])
+        yield from self.zip.add(names.MANIFEST, [sign_manifest(members, self._facts.gateway_key, self._mandate.typ)])
         self.zip.close()
         yield self.zip.take()
 
     def _clip_pieces(self) -> Iterator[bytes]:
-        masks = tuple(mask.points for mask in self._camera.masks)
-        seconds = sum(window.duration_ns for window in self._camera.windows) // SECOND_NS
+        masks = tuple(mask.points for mask in self._scope.masks)
+        seconds = sum(window.duration_ns for window in self._scope.windows) // SECOND_NS
         job = wire.Job(
-            self._camera.windows,
-            audio=self._camera.audio,
+            self._scope.windows,
+            audio=self._scope.audio,
             masks=masks,
             # Copying costs 0.1 s of CPU per minute; encoding anew up to four times real time on a Pi.
             cpu_s=120 + int(seconds * (8 if masks else 0.25)),
@@ -231,16 +216,16 @@ class _Assembly:
     def _take_down(self, event: wire.ClipEvent) -> None:
         if isinstance(event, wire.RecordSeen):
             if not self._book.see(event):
-                log.error("record is not what was committed to: camera=%s ref=%d", self._camera.camera, event.ref)
+                log.error("record is not what was committed to: camera=%s ref=%d", self._scope.camera, event.ref)
         elif isinstance(event, wire.Delivered):
             self._book.deliver(self._clip_name, event)
         elif isinstance(event, wire.Unreadable):
-            log.error("record holds no readable footage: camera=%s ref=%d", self._camera.camera, event.ref)
+            log.error("record holds no readable footage: camera=%s ref=%d", self._scope.camera, event.ref)
 
     def _records(self) -> Iterator[ClipRecord]:
         """Read the ring, take down what was read, and tell the child where one run ends and another begins."""
         breaks = RunBreaks()
-        for record in self._reader.read(self._grant, self._camera.camera, on_loss=self._note_loss):
+        for record in self._mandate.read(self._reader, self._note_loss):
             reason = breaks.step(record)
             if record.header.kind is not Kind.GOP:
                 self._book.add(record, b"")
@@ -257,7 +242,7 @@ class _Assembly:
 
     def _settle(self) -> None:
         """Work out what was delivered and what is missing."""
-        granted = [(window.start, window.end) for window in self._camera.windows]
+        granted = [(window.start, window.end) for window in self._scope.windows]
         for clip in self.clips:
             spans = [
                 (max(clip.end.start_ns, start), min(clip.end.end_ns, end), clip.end.reason) for start, end in granted
@@ -269,7 +254,7 @@ class _Assembly:
         self.gaps = gaps[: names.MAX_GAPS]
 
     def _members(self) -> dict[str, object]:
-        facts, camera, request = self._facts, self._camera, self._grant.request
+        facts, scope, claims = self._facts, self._scope, self._mandate.claims()
         offsets = self._book.clock_offsets()
         return {
             "manifest": names.VERSION,
@@ -277,35 +262,20 @@ class _Assembly:
             "made_at": encode_rfc3339(facts.made_at),
             "software": {"name": "edge-agent", "version": facts.version, "build_sha256": facts.build_sha256.hex()},
             "custody": facts.custody,
-            "request": {
-                "iss": request.iss,
-                "jti": request.jti,
-                "sha256": self._find(names.REQUEST).sha256.hex(),
-                "payload_sha256": request.payload_sha256.hex(),
-                "incident": request.incident.number,
-            },
-            "consent": {
-                "sha256": camera.consent_sha256.hex(),
-                "version": camera.consent_version,
-                "waiver_sha256": facts.waiver_sha256.hex(),
-                "decided_at": encode_rfc3339(self._grant.decided_at),
-                "approved_by": self._grant.approved_by,
-            },
+            **claims.own,
             "camera": {
-                "id": camera.camera,
+                "id": scope.camera,
                 "name": facts.camera_name,
-                "quality": camera.quality.value,
-                "quality_asked": request.quality.value,
+                "quality": scope.quality.value,
                 "ring": facts.ring_id.hex(),
                 "recorder": thumbprint(facts.recorder_public),
                 "health": {name: each[:200] if isinstance(each, str) else each for name, each in facts.health.items()},
+                **claims.camera,
             },
             "windows": {
-                "asked": encode_span(request.window.start, request.window.end),
-                "granted": [encode_span(window.start, window.end) for window in camera.windows],
                 "delivered": [encode_span(start, end) for start, end, _ in self.delivered],
+                **claims.windows,
             },
-            "trimmed": encode_trimmed(self._grant.trimmed, camera.camera),
             "gaps": [encode_span(start, end) | {"reason": reason} for start, end, reason in self.gaps],
             "clips": [_clip_members(clip) for clip in self.clips],
             "clocks": {
@@ -316,9 +286,6 @@ class _Assembly:
             },
             "recipients": [{"role": each.role, "age": each.age} for each in facts.recipients],
         }
-
-    def _find(self, name: str) -> Stored:
-        return next(each for each in self.zip.stored if each.name == name)
 
 
 class RunBreaks:
@@ -350,20 +317,10 @@ class RunBreaks:
         return ""
 
 
-def encode_span(start: int, end: int) -> dict[str, object]:
-    """Write a span for the manifest."""
-    return {"start": encode_rfc3339(UtcNs(start)), "end": encode_rfc3339(UtcNs(end))}
-
-
 def encode_code(reason: str) -> str:
     """Write a reason that came from a record as a code of the manifest."""
     text = _NOT_CODE.sub("-", reason.lower()).strip("-")[:48]
     return text if text[:1].isalpha() else "gap"
-
-
-def encode_trimmed(trimmed: Sequence[Reason], camera: str) -> list[dict[str, object]]:
-    """Write what was not granted, of this camera and of the request as a whole; other cameras are not named."""
-    return [{"code": reason.code, "camera": reason.camera} for reason in trimmed if reason.camera in (None, camera)]
 
 
 def _clip_members(clip: _Clip) -> dict[str, object]:

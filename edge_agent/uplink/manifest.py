@@ -199,14 +199,14 @@ class Manifest(WireModel):
     files: Annotated[list[File], Field(min_length=1, max_length=MAX_CLIPS + 16)]
 
 
-def sign_manifest(members: Mapping[str, object], key: Ed25519PrivateKey) -> bytes:
-    """Check the members and sign them with the gateway's key.
+def sign_manifest(members: Mapping[str, object], key: Ed25519PrivateKey, typ: str = TYP) -> bytes:
+    """Check the members and sign them, as a manifest of this type, with the gateway's key.
 
     Raises:
         EvidenceError: They are not a manifest: a fault of this program, found before it leaves the house.
     """
     _read_members(members)
-    return jws.sign(TYP, members, [key])
+    return jws.sign(typ, members, [key])
 
 
 def parse_manifest(raw: bytes) -> tuple[Manifest, jws.Jws[Any]]:

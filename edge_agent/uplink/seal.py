@@ -47,10 +47,10 @@ class _Pieces(io.RawIOBase):
 
 
 class _Splitter:
-    """Keeps the header, passes on the payload."""
+    """Keeps the header, passes on the payload; the header too where it belongs in front of it."""
 
-    def __init__(self, out: IO[bytes]) -> None:
-        self._out = out
+    def __init__(self, out: IO[bytes], *, header_inside: bool) -> None:
+        self._out, self._header_inside = out, header_inside
         self._head: bytearray | None = bytearray()
         self.header = b""
         self.digest, self.size = hashlib.sha256(), 0
@@ -63,7 +63,7 @@ class _Splitter:
             end = find_header_end(self._head)
             if end is None:
                 return length
-            self.header, data = bytes(self._head[:end]), bytes(self._head[end:])
+            self.header, data = bytes(self._head[:end]), bytes(self._head[0 if self._header_inside else end :])
             self._head = None
         try:
             self._out.write(data)
@@ -95,11 +95,13 @@ def find_header_end(data: bytes | bytearray) -> int | None:
     return end + 1
 
 
-def seal_stream(pieces: Iterator[bytes], recipients: Sequence[str], out: IO[bytes]) -> tuple[bytes, bytes, int]:
-    """Encrypt pieces to age recipients and write the payload.
+def seal_stream(
+    pieces: Iterator[bytes], recipients: Sequence[str], out: IO[bytes], *, header_inside: bool = False
+) -> tuple[bytes, bytes, int]:
+    """Encrypt pieces to age recipients and write the payload, or the whole age file where ``header_inside``.
 
     Returns:
-        The header, and SHA-256 and length of the payload.
+        The header, and SHA-256 and length of what was written.
 
     Raises:
         EvidenceError: A recipient is not one of age's.
@@ -109,7 +111,7 @@ def seal_stream(pieces: Iterator[bytes], recipients: Sequence[str], out: IO[byte
         keys: list[Any] = [pyrage.x25519.Recipient.from_str(text) for text in recipients]
     except pyrage.RecipientError as error:
         raise EvidenceError("a recipient is no age public key") from error
-    source, splitter = _Pieces(pieces), _Splitter(out)
+    source, splitter = _Pieces(pieces), _Splitter(out, header_inside=header_inside)
     try:
         # pyrage asks for 8 KiB at a time: Python's own buffer answers that without any Python in between.
         pyrage.encrypt_io(io.BufferedReader(source, _BUFFER_BYTES), splitter, keys)

@@ -137,11 +137,8 @@ def test_a_full_disk_is_told(house):
             raise OSError(28, "No space left on device")
 
     house.record(records(encode(20)))
-    grant = house.grant(window(0, 2))
-    from edge_agent.uplink.bundle import build
-
-    with house.reader() as reader, pytest.raises(OSError, match="No space"):
-        build(grant, grant.cameras[0], reader, house.facts(grant), Full())
+    with pytest.raises(OSError, match="No space"):
+        house.build(house.grant(window(0, 2)), out=Full())
 
 
 def test_manifest_refuses_another_member(house):
