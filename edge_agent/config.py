@@ -29,7 +29,7 @@ from edge_agent.config_types import (
     no_twice,
     size,
 )
-from edge_agent.errors import ConfigError
+from edge_agent.errors import ConfigError, UsageError
 from edge_agent.units import HOUR_NS, SECOND_NS
 from edge_agent.yaml_lines import load_yaml, validate
 
@@ -246,6 +246,14 @@ class Config(Part):
     def find_camera(self, camera_id: str) -> Camera | None:
         """Return the camera of that id, or None."""
         return next((camera for camera in self.cameras if camera.id == camera_id), None)
+
+    def demand_camera(self, camera_id: str) -> Camera:
+        """Return the camera that a person named, switched off or not; UsageError, with those there are, for no such."""
+        camera = self.find_camera(camera_id)
+        if camera is None:
+            known = ", ".join(each.id for each in self.cameras)
+            raise UsageError(f"no such camera: {camera_id[:32]} (known: {known or 'none'})")
+        return camera
 
     def rings(self) -> Iterator[tuple[Camera, Quality]]:
         """Yield every camera and quality that is recorded, in the file's order."""

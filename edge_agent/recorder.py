@@ -218,8 +218,12 @@ class Recorder:
     def _chosen(self, camera: object) -> list[tuple[str, _Stream]]:
         chosen = [(n, s) for n, s in self._streams.items() if camera in ("*", n.rpartition(".")[0])]
         if not chosen:
-            raise UsageError(f"no such camera: {str(camera)[:40]!r}")
+            raise UsageError(f"nothing is recorded of {self._say(camera)}")
         return chosen
+
+    def _say(self, camera: object) -> str:
+        """Name a camera of the configuration, or all of them, in a sentence; UsageError where there is no such."""
+        return "any camera" if camera == ALL else f"{self._config.demand_camera(str(camera)).id}: it is switched off"
 
     def _erase(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
         try:
@@ -249,7 +253,7 @@ class Recorder:
                     if self._config.ring_path(each.id, quality).exists():
                         chosen.append((f"{each.id}.{quality}", partial(self._erase_idle, each, quality)))
         if not chosen:
-            raise UsageError(f"no such camera: {str(camera)[:40]!r}")
+            raise UsageError(f"nothing is recorded of {self._say(camera)}")
         return chosen
 
     def _erase_idle(self, camera: Camera, quality: Quality, window: Window | None) -> list[ErasedBlock]:
@@ -274,7 +278,8 @@ class Recorder:
 
     def _pause(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
         camera = str(request.get("camera", ALL))
-        self._chosen(camera)
+        if camera != ALL:  # one that is switched off as well: somebody may switch it on
+            self._config.demand_camera(camera)
         self._pauses.pause(camera, request.get("until"))
         log.warning("recording paused camera=%s until=%s uid=%d", camera, request.get("until") or "resumed", peer.uid)
         return {}
@@ -284,10 +289,11 @@ class Recorder:
 
         gateway = load_enrolment(self._config.uplink.enrolment).gateway
         owner = self._keys.load_public("owner")
-        camera, order_id = verify_resume(str(request.get("jws", "")).encode(), gateway, owner, self._clock.utc())
+        now = self._clock.utc()
+        camera, order_id = verify_resume(str(request.get("jws", "")).encode(), gateway, owner, now)
         self._pauses.resume(camera, order_id)
         log.warning("recording resumed camera=%s uid=%d", camera, peer.uid)
-        return {}
+        return {"state": "resumed", "paused": self._pauses.standing(now)}
 
     def _confirm_clock(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
         for name, stream in self._chosen(request.get("camera", "*")):

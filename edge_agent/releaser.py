@@ -122,7 +122,7 @@ class Releaser:
         self._desk = OwnerDesk(
             enrolment.gateway,
             keys.load_public("owner"),
-            tuple(camera.id for camera in config.cameras),
+            config,
             store,
             self._judge,
             self._docket,

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from edge_agent.config import parse_config
 from edge_agent.consent.household import FOREVER, Household
 from edge_agent.consent.order import sign_order, window_members
 from edge_agent.consent.policy import Terms
@@ -172,6 +173,11 @@ class FakeFootage:
 
 
 _RTCC = gate.Rtcc()
+CONFIG = parse_config(
+    "cameras:\n" + "".join(f"  - {{id: {name}, url: 'rtsp://127.0.0.1:1'}}\n" for name in ("door", "yard", "shed")),
+    "edge-agent.yaml",
+    Path("/etc/edge-agent"),
+)
 
 
 class House:
@@ -223,7 +229,7 @@ class House:
             lambda request, verdict: self.decided.append((request, verdict)),
         )  # fmt: skip
         self.desk = OwnerDesk(
-            gate.GATEWAY, owner, ("door", "yard", "shed"), self.store, self.judge, self.docket, self.worker,
+            gate.GATEWAY, owner, CONFIG, self.store, self.judge, self.docket, self.worker,
             FakeFootage(), self.clock, self.ended.append,
         )  # fmt: skip
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from edge_agent.config import Config, load_config, parse_config
 from edge_agent.config_types import Hours
-from edge_agent.errors import ConfigError
+from edge_agent.errors import ConfigError, UsageError
 from edge_agent.setup import schema
 from edge_agent.units import HOUR_NS, SECOND_NS
 
@@ -67,6 +67,16 @@ def test_a_camera_overrides_what_the_buffer_says() -> None:
     assert (config.keep_for_ns(door), config.keep_for_ns(yard)) == (24 * HOUR_NS, 72 * HOUR_NS)
     assert [(camera.id, quality) for camera, quality in config.rings()] == [("door", "main"), ("door", "sub")]
     assert yard.source == "onvif://192.0.2.7:8000/main"
+
+
+def test_a_camera_that_a_person_names_is_there_or_those_are_told_that_are() -> None:
+    """A camera that is switched off is one of the house; an unknown name is told with the known ones."""
+    config = parse(DOOR + "  - {id: shed, enabled: false, url: rtsp://192.0.2.8/h264}\n")
+    assert config.demand_camera("shed").id == "shed"
+    with pytest.raises(UsageError, match=r"no such camera: gate \(known: door, shed\)"):
+        config.demand_camera("gate")
+    with pytest.raises(UsageError, match=r"known: none"):
+        parse("").demand_camera("gate")
 
 
 def test_an_event_camera_has_triggers() -> None:

@@ -23,6 +23,7 @@ from edge_agent.consent.verdict import ExportOrder
 from edge_agent.control import call
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.rtsp_server import Account
+from edge_agent.errors import EdgeAgentError
 from edge_agent.keys import KeyStore
 from edge_agent.media import Track, Unit, open_payload, record_commitment
 from edge_agent.nut import read_nut
@@ -267,6 +268,27 @@ def test_pause_stops_recording_at_once(gateway: Gateway) -> None:
         with gateway.recorder():
             gateway.wait_for(lambda status: status.get("door.main", {}).get("reason") == "paused")
             assert not door.has_players()
+
+
+def test_camera_that_is_switched_off_is_paused_for_when_it_is_on(gateway: Gateway) -> None:
+    """A pause of it is taken and kept; what cannot be done to it is said with the true reason."""
+    with SimulatedCamera() as shed:
+        gateway.configure({"shed": shed.url})
+        text = gateway.config.read_text()
+        gateway.config.write_text(text.replace("id: shed", "id: shed, enabled: false"))
+        socket_path = gateway.run_dir / "recorder.sock"
+        with gateway.recorder():
+            gateway.wait_for(lambda status: status.get("shed.main", {}).get("state") == "off")
+            call(socket_path, "pause", camera="shed", until=None)
+            with pytest.raises(EdgeAgentError, match="no such camera: gate"):
+                call(socket_path, "pause", camera="gate", until=None)
+            with pytest.raises(EdgeAgentError, match="switched off"):
+                call(socket_path, "confirm-clock", camera="shed")
+        (gateway.run_dir / "recorder-status.json").unlink()
+        gateway.config.write_text(text)
+        with gateway.recorder():
+            gateway.wait_for(lambda status: status.get("shed.main", {}).get("reason") == "paused")
+            assert not shed.has_players()
 
 
 def test_event_only_camera_is_left_alone_without_events(gateway: Gateway) -> None:

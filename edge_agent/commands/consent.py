@@ -68,12 +68,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _cameras(config: "Config", wanted: str | None) -> list[str]:
-    from edge_agent.errors import UsageError
-
-    known = [camera.id for camera in config.cameras]
-    if wanted is not None and wanted not in known:
-        raise UsageError(f"no such camera: {wanted} (known: {', '.join(known) or 'none'})")
-    return [wanted] if wanted is not None else known
+    cameras = config.cameras if wanted is None else (config.demand_camera(wanted),)
+    return [camera.id for camera in cameras]
 
 
 def _facts(config: "Config", camera: str) -> "Facts":

@@ -54,9 +54,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("give a camera, '*' for all of them, or --everything")
     if args.everything:
         return _erase_everything(args, config)
-    if args.camera != "*" and config.find_camera(args.camera) is None:
-        known = ", ".join(camera.id for camera in config.cameras)
-        raise UsageError(f"no such camera: {args.camera} (known: {known})")
+    if args.camera != "*":
+        config.demand_camera(args.camera)
     return _erase_footage(args, config)
 
 

@@ -50,8 +50,7 @@ def run(args: argparse.Namespace) -> int:
         window = Window.parse(args.start, args.end)
     except ValueError as error:
         raise UsageError(f"--from, --to: {error}") from error
-    if config.find_camera(args.camera) is None:
-        raise UsageError(f"no such camera: {args.camera}")
+    config.demand_camera(args.camera)
     members = {"camera": args.camera, "quality": args.quality, "window": window_members(window)}
     signed = sign_owner_order(config, "export", members, args.passphrase_file)
     result = _receive(config.control_path("releaser"), signed, args.out)

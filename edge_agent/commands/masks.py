@@ -50,8 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from edge_agent.units import MINUTE_NS, UtcNs, Window, parse_rfc3339
 
     config = load_config(args.config)
-    if config.find_camera(args.camera) is None:
-        raise UsageError(f"no such camera: {args.camera}")
+    config.demand_camera(args.camera)
     try:
         end = SystemClock().utc() if args.at is None else parse_rfc3339(args.at)
     except ValueError as error:

@@ -12,8 +12,20 @@ that are under way stop, and what was sent so far can be opened by nobody.
   edge-agent pause                             nothing leaves until you resume
   edge-agent pause --camera door --for 8h      this camera only, for eight hours
   edge-agent pause recording --camera door     do not even record it
+
+A pause of all cameras and those of single cameras stand apart: each ends by its own time, or by a resume of the same
+words.
 """
-_RESUME = "End a pause. Asks for your passphrase: only you can loosen what was tightened."
+_RESUME = """\
+End a pause. Asks for your passphrase: only you can loosen what was tightened.
+
+  edge-agent resume                            ends what `edge-agent pause` began
+  edge-agent resume --camera door              ends what `edge-agent pause --camera door` began
+  edge-agent resume recording                  ends what `edge-agent pause recording` began
+
+It ends the pause of these words and no other: a camera that was paused on its own stays paused when the pause of all
+cameras ends, and the other way round. What is still paused is printed.
+"""
 _REVOKE = """\
 Withdraw your consent, for one camera or for all. No passphrase is needed. Requests are refused from now on, uploads
 that are under way stop. To give it again, sign anew: edge-agent consent sign
@@ -50,9 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from edge_agent.units import UtcNs, encode_rfc3339, parse_duration
 
     config = load_config(args.config)
-    if args.camera != "*" and config.find_camera(args.camera) is None:
-        known = ", ".join(camera.id for camera in config.cameras)
-        raise UsageError(f"no such camera: {args.camera} (known: {known})")
+    is_on = args.camera == "*" or config.demand_camera(args.camera).enabled
     if args.command == "revoke":
         answer = call(config.control_path("releaser"), "revoke", camera=args.camera)
         print(f"consent revoked: {', '.join(answer['cameras']) or 'none was signed'}")
@@ -60,8 +70,10 @@ def run(args: argparse.Namespace) -> int:
     path = config.control_path("recorder" if args.what == "recording" else "releaser")
     if args.command == "resume":
         signed = sign_owner_order(config, "resume", {"what": args.what, "camera": args.camera}, args.passphrase_file)
-        call(path, "order", jws=signed)
-        print(f"{args.what} resumed: {'all cameras' if args.camera == '*' else args.camera}")
+        paused = call(path, "order", jws=signed)["paused"]
+        print(f"{args.what} resumed: {_say(args.camera)}")
+        if paused:
+            print(f"still paused: {', '.join(map(_say, paused))}")
         return 0
     until = None
     if args.for_:
@@ -70,6 +82,11 @@ def run(args: argparse.Namespace) -> int:
         except ValueError as error:
             raise UsageError(f"--for: {error}") from error
     call(path, "pause", camera=args.camera, until=until)
-    whose = "all cameras" if args.camera == "*" else args.camera
-    print(f"{args.what} paused: {whose}, {until or 'until you resume it'}")
+    print(f"{args.what} paused: {_say(args.camera)}, {until or 'until you resume it'}")
+    if not is_on:
+        print(f"{args.camera} is switched off in {args.config}; the pause counts when it is switched on")
     return 0
+
+
+def _say(camera: str) -> str:
+    return "all cameras" if camera == "*" else camera

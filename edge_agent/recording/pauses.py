@@ -78,7 +78,9 @@ class Pauses:
             self._save()
 
     def resume(self, camera: str, order_id: str) -> None:
-        """End the pauses of a camera, or all of them; an order is good once.
+        """End the pause of a camera, or that of all; an order is good once.
+
+        A pause of all cameras and those of single ones stand apart: an order ends what it names, and no more.
 
         Raises:
             DenialError: The order was used before.
@@ -87,11 +89,13 @@ class Pauses:
             if order_id in self._used:
                 raise DenialError("order-reused", "This order was used before.")
             self._used = [*self._used, order_id][-_USED_ORDERS:]
-            if camera == ALL:
-                self._until.clear()
-            else:
-                self._until.pop(camera, None)
+            self._until.pop(camera, None)
             self._save()
+
+    def standing(self, now: UtcNs) -> list[str]:
+        """Return what is paused: cameras, and ``*`` where all of them are."""
+        with self._lock:
+            return sorted(name for name, until in self._until.items() if self._holds(until, now))
 
     def _holds(self, until: str, now: UtcNs) -> bool:
         return now < _end_of(until)

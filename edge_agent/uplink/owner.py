@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent import jws
 from edge_agent.clock import Clock
+from edge_agent.config import Config
 from edge_agent.consent.order import Order, Resume, verify_order
 from edge_agent.consent.verdict import Approval, ExportOrder, Reason
 from edge_agent.control import Answer, Handler, Peer
@@ -43,7 +44,7 @@ class OwnerDesk:
     Args:
         gateway: This gateway's id: orders name it.
         owner: The pinned key.
-        cameras: Ids of the configured cameras.
+        config: Which cameras there are.
         store: Requests and stops.
         judge: Decides anew.
         docket: Writes down.
@@ -57,7 +58,7 @@ class OwnerDesk:
         self,
         gateway: str,
         owner: Ed25519PublicKey,
-        cameras: tuple[str, ...],
+        config: Config,
         store: Store,
         judge: Judge,
         docket: Docket,
@@ -68,7 +69,7 @@ class OwnerDesk:
     ) -> None:
         self._gateway = gateway
         self._owner = owner
-        self._cameras = cameras
+        self._config = config
         self._store = store
         self._judge = judge
         self._docket = docket
@@ -189,7 +190,7 @@ class OwnerDesk:
             self._store.clear_stop(connection, "release", resume.camera)
             entry = {"what": "release resumed", "camera": resume.camera, "order_id": order.order_id}
             ledger.append(connection, "resume", entry, now)
-        return {"state": "resumed"}
+        return {"state": "resumed", "paused": sorted(self._store.list_stops("release", now))}
 
     def _burn(self, connection: Any, order: Order, now: UtcNs) -> None:
         if not self._store.burn_order(connection, order.order_id, now):
@@ -324,7 +325,7 @@ class OwnerDesk:
     def _revoke(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
         camera = self._camera(members)
         now = self._clock.utc()
-        wanted = self._cameras if camera == EVERY_CAMERA else (camera,)
+        wanted = [each.id for each in self._config.cameras] if camera == EVERY_CAMERA else [camera]
         with self._store.transaction() as connection:
             signed = [each for each in wanted if self._judge.revoke(connection, each)]
             for each in signed:
@@ -349,9 +350,7 @@ class OwnerDesk:
 
     def _camera(self, members: Mapping[str, Any]) -> str:
         camera = str(members.get("camera", EVERY_CAMERA))
-        if camera != EVERY_CAMERA and camera not in self._cameras:
-            raise UsageError(f"no such camera: {camera[:32]}")
-        return camera
+        return camera if camera == EVERY_CAMERA else self._config.demand_camera(camera).id
 
     def _end(self, request_id: int) -> None:
         self._on_end(self._store.read_request(request_id))

@@ -67,13 +67,28 @@ def test_owners_order_resumes_once(tmp_path: Path) -> None:
     assert refused.value.reason == "order-reused"
 
 
-def test_resume_of_all_ends_every_pause(tmp_path: Path) -> None:
-    """``*`` takes back the pause of all cameras and of each."""
+@pytest.mark.parametrize("ended", [ALL, "door"])
+def test_resume_ends_the_pause_of_its_name_alone(tmp_path: Path, ended: str) -> None:
+    """A pause of all cameras and one of a single camera end apart, each by a resume of the same words."""
     pauses = Pauses(tmp_path / "pauses.json")
     pauses.pause("door", None)
     pauses.pause(ALL, None)
-    pauses.resume(ALL, order_id())
+    pauses.resume(ended, order_id())
+    other = ({ALL, "door"} - {ended}).pop()
+    assert pauses.standing(NOW) == [other]
+    assert pauses.is_paused("door", NOW)
+    assert pauses.is_paused("yard", NOW) is (other == ALL)
+    pauses.resume(other, order_id())
+    assert pauses.standing(NOW) == []
     assert not pauses.is_paused("door", NOW)
+
+
+def test_pause_that_is_over_does_not_stand(tmp_path: Path) -> None:
+    """What ended by its time is not told as a pause that stands."""
+    pauses = Pauses(tmp_path / "pauses.json")
+    pauses.pause("door", encode_rfc3339(UtcNs(NOW + SECOND_NS)))
+    assert pauses.standing(NOW) == ["door"]
+    assert pauses.standing(UtcNs(NOW + SECOND_NS)) == []
 
 
 WRONG: Mapping[str, tuple[dict[str, object], int, str]] = {

@@ -35,7 +35,7 @@ def test_order_is_good_once(house):
     """An order that was carried out is refused, also for another request of the same content."""
     request = house.ask()
     order = house.order("resume", what="release", camera="*")
-    assert house.call("order", jws=order) == {"state": "resumed"}
+    assert house.call("order", jws=order) == {"state": "resumed", "paused": []}
     with pytest.raises(UsageError, match="before"):
         house.call("order", jws=order)
     house.restart()
@@ -59,6 +59,20 @@ def test_approval_that_comes_after_a_no_is_too_late(house):
     with pytest.raises(UsageError):
         house.approve(request)
     assert house.state() is RequestState.DENIED
+
+
+@pytest.mark.parametrize("ended", ["*", "door"])
+def test_resume_ends_the_pause_of_its_name_alone(house, ended):
+    """A pause of all cameras and one of a single camera end apart; the answer names what still stands."""
+    house.call("pause")
+    house.call("pause", camera="door")
+    other = ({"*", "door"} - {ended}).pop()
+    order = house.order("resume", what="release", camera=ended)
+    assert house.call("order", jws=order) == {"state": "resumed", "paused": [other]}
+    assert house.ask().state is RequestState.DENIED
+    order = house.order("resume", what="release", camera=other)
+    assert house.call("order", jws=order) == {"state": "resumed", "paused": []}
+    assert house.ask().state is RequestState.ASKED
 
 
 @pytest.mark.parametrize("stop", ["pause", "revoke"])
