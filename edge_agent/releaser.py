@@ -324,7 +324,7 @@ class Releaser:
             "trust_bundle": "none" if bundle is None else f"{bundle.version} until {encode_rfc3339(bundle.expires)}",
             "custody": self._custody,
             "consents": consents,
-            "release_paused": sorted(self._store.list_stops("release", now)),
+            "release_paused": sorted(self._store.list_pauses(now)),
             "refused_unread": self._tally.read(),
             "waiting_for_you": [each.jti for each in open_requests if each.state is RequestState.ASKED],
             "releasing": [each.jti for each in open_requests if each.state is not RequestState.ASKED],

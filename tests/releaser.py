@@ -142,7 +142,7 @@ class FakeStanding(Standing):
 
     def household(self, now: UtcNs) -> Household:
         self.before()
-        stops = self._store.list_stops("release", now)
+        stops = self._store.list_pauses(now)
 
         def paused(name: str) -> UtcNs:
             until = stops.get(name, UtcNs(0))

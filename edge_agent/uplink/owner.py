@@ -187,10 +187,10 @@ class OwnerDesk:
     def _resume(self, order: Order, resume: Resume, now: UtcNs) -> Answer:
         with self._store.transaction() as connection:
             self._burn(connection, order, now)
-            self._store.clear_stop(connection, "release", resume.camera)
+            self._store.clear_pause(connection, resume.camera)
             entry = {"what": "release resumed", "camera": resume.camera, "order_id": order.order_id}
             ledger.append(connection, "resume", entry, now)
-        return {"state": "resumed", "paused": sorted(self._store.list_stops("release", now))}
+        return {"state": "resumed", "paused": sorted(self._store.list_pauses(now))}
 
     def _burn(self, connection: Any, order: Order, now: UtcNs) -> None:
         if not self._store.burn_order(connection, order.order_id, now):
@@ -313,7 +313,7 @@ class OwnerDesk:
             raise UsageError(f"until: {error}") from error
         now = self._clock.utc()
         with self._store.transaction() as connection:
-            self._store.set_stop(connection, "release", camera, until)
+            self._store.set_pause(connection, camera, until)
             entry = {
                 "what": "release paused",
                 "camera": camera,

@@ -94,7 +94,7 @@ class Standing:
     def household(self, now: UtcNs) -> Household:
         """Return what stands for every camera; a version of consent that is seen first is remembered and entered."""
         policy = self.load_policy()
-        stops = self._store.list_stops("release", now)
+        stops = self._store.list_pauses(now)
         cameras = {
             camera.id: self._stand(camera, policy, stops, now) for camera in self._config.cameras if camera.enabled
         }

@@ -1,4 +1,4 @@
-"""The releaser's memory: requests, releases, outgoing messages and the owner's stops, in one SQLite file.
+"""The releaser's memory: requests, releases, outgoing messages and the owner's pauses, in one SQLite file.
 
 Every step of a request is one transaction (``synchronous=FULL``), so that a kill at any point loses nothing and
 repeats nothing (design 10). Owns the tables but the ledger's, which is handed the connection of the same transaction.
@@ -19,7 +19,7 @@ from edge_agent.errors import UnsupportedVersionError
 from edge_agent.units import UtcNs
 from edge_agent.uplink import ledger
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _BUSY_TIMEOUT_S = 5.0
 _SCHEMA = """
 CREATE TABLE trust (
@@ -47,11 +47,19 @@ CREATE TABLE outbox (
   id INTEGER PRIMARY KEY, topic TEXT NOT NULL, payload BLOB NOT NULL, correlation BLOB NOT NULL,
   due_ns INTEGER NOT NULL, expires_ns INTEGER NOT NULL, key_of INTEGER REFERENCES request (id)) STRICT;
 CREATE INDEX outbox_due ON outbox (due_ns);
-CREATE TABLE stop (
-  what TEXT NOT NULL, camera TEXT NOT NULL, until_ns INTEGER, PRIMARY KEY (what, camera)) STRICT;
+CREATE TABLE pause (camera TEXT PRIMARY KEY, until_ns INTEGER) STRICT;
 CREATE TABLE owner_order (order_id TEXT PRIMARY KEY, at_ns INTEGER NOT NULL) STRICT;
 CREATE TABLE consent (camera TEXT PRIMARY KEY, version INTEGER NOT NULL, revoked INTEGER NOT NULL) STRICT;
 """
+_MIGRATIONS = {
+    # Version 1 named what was paused, and that was never anything but release.
+    1: """
+CREATE TABLE pause (camera TEXT PRIMARY KEY, until_ns INTEGER) STRICT;
+INSERT INTO pause SELECT camera, until_ns FROM stop WHERE what = 'release';
+DROP TABLE stop;
+""",
+}
+"""What makes a file of each version one of the next."""
 
 
 class RequestState(Enum):
@@ -167,6 +175,9 @@ class Store:
             )
         if version == 0:
             self._connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+        else:
+            for step in range(version, SCHEMA_VERSION):
+                self._connection.executescript(f"BEGIN; {_MIGRATIONS[step]} PRAGMA user_version={step + 1}; COMMIT;")
         ledger.create_tables(self._connection)
 
     def __enter__(self) -> Self:
@@ -482,26 +493,26 @@ class Store:
         with self.transaction() as connection:
             connection.execute("DELETE FROM outbox WHERE id = ?", (message_id,))
 
-    # The owner's stops and the versions of consent
+    # The owner's pauses and the versions of consent
 
-    def set_stop(self, connection: sqlite3.Connection, what: str, camera: str, until: UtcNs | None) -> None:
-        """Remember a pause of ``release`` or ``recording`` for a camera or ``*``, until a time or for good.
+    def set_pause(self, connection: sqlite3.Connection, camera: str, until: UtcNs | None) -> None:
+        """Remember a pause of release for a camera or ``*``, until a time or for good.
 
-        A pause is never made shorter by another one: ending it is ``clear_stop``.
+        A pause is never made shorter by another one: ending it is ``clear_pause``.
         """
         connection.execute(
-            "INSERT INTO stop VALUES (?, ?, ?) ON CONFLICT (what, camera) DO UPDATE SET until_ns = CASE "
+            "INSERT INTO pause VALUES (?, ?) ON CONFLICT (camera) DO UPDATE SET until_ns = CASE "
             "WHEN until_ns IS NULL OR excluded.until_ns IS NULL THEN NULL ELSE max(until_ns, excluded.until_ns) END",
-            (what, camera, until),
+            (camera, until),
         )
 
-    def clear_stop(self, connection: sqlite3.Connection, what: str, camera: str) -> None:
-        """End a pause."""
-        connection.execute("DELETE FROM stop WHERE what = ? AND camera = ?", (what, camera))
+    def clear_pause(self, connection: sqlite3.Connection, camera: str) -> None:
+        """End the pause of a camera, or that of all (``*``): it leaves those of single cameras standing."""
+        connection.execute("DELETE FROM pause WHERE camera = ?", (camera,))
 
-    def list_stops(self, what: str, now: UtcNs) -> dict[str, UtcNs | None]:
-        """Return the cameras (``*`` for all) that are paused, each with its end or None."""
-        rows = self._all("SELECT * FROM stop WHERE what = ? AND (until_ns IS NULL OR until_ns > ?)", what, now)
+    def list_pauses(self, now: UtcNs) -> dict[str, UtcNs | None]:
+        """Return the cameras (``*`` for all) of which release is paused, each with its end or None."""
+        rows = self._all("SELECT * FROM pause WHERE until_ns IS NULL OR until_ns > ?", now)
         return {row["camera"]: row["until_ns"] for row in rows}
 
     def burn_order(self, connection: sqlite3.Connection, order_id: str, at: UtcNs) -> bool:

@@ -90,7 +90,7 @@ def test_stop_that_meets_an_approval_stops_the_release(house):
     request = house.ask()
 
     def approve() -> None:
-        if house.store.list_stops("release", house.clock.utc()):
+        if house.store.list_pauses(house.clock.utc()):
             with house.store.transaction() as connection:
                 house.store.update_request(connection, request.id, RequestState.GRANTED)
 

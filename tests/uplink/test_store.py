@@ -143,14 +143,13 @@ def test_revoked_consent_stays_revoked_until_a_higher_version(store):
 def test_pause_ends_by_itself(store):
     """A pause with an end is over at that moment; one for good is not."""
     with store.transaction() as connection:
-        store.set_stop(connection, "release", "*", UtcNs(10))
-        store.set_stop(connection, "release", "door", None)
-    assert store.list_stops("release", UtcNs(9)) == {"*": 10, "door": None}
-    assert store.list_stops("release", UtcNs(10)) == {"door": None}
-    assert store.list_stops("recording", UtcNs(9)) == {}
+        store.set_pause(connection, "*", UtcNs(10))
+        store.set_pause(connection, "door", None)
+    assert store.list_pauses(UtcNs(9)) == {"*": 10, "door": None}
+    assert store.list_pauses(UtcNs(10)) == {"door": None}
     with store.transaction() as connection:
-        store.clear_stop(connection, "release", "door")
-    assert store.list_stops("release", UtcNs(10)) == {}
+        store.clear_pause(connection, "door")
+    assert store.list_pauses(UtcNs(10)) == {}
 
 
 def test_newer_schema_is_refused_as_such(tmp_path):
@@ -161,6 +160,23 @@ def test_newer_schema_is_refused_as_such(tmp_path):
         connection.execute("PRAGMA user_version=99")
     with pytest.raises(UnsupportedVersionError, match="schema=99"):
         Store(path)
+
+
+def test_pauses_of_a_file_of_version_1_still_count(tmp_path):
+    """An older file is brought up to date as it is opened: what the owner had paused stays paused."""
+    path = tmp_path / "state.sqlite"
+    Store(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.executescript("""
+            DROP TABLE pause;
+            CREATE TABLE stop (
+              what TEXT NOT NULL, camera TEXT NOT NULL, until_ns INTEGER, PRIMARY KEY (what, camera)) STRICT;
+            INSERT INTO stop VALUES ('release', '*', NULL), ('release', 'door', 90);
+            PRAGMA user_version=1;
+        """)
+    for _ in range(2):
+        with Store(path) as store:
+            assert store.list_pauses(UtcNs(5)) == {"*": None, "door": 90}
 
 
 def test_order_is_carried_out_once(store):
