@@ -24,9 +24,10 @@ from bench.measure import Row, interleave, parse_arguments, report
 from edge_agent.buffer.allocate import allocate
 from edge_agent.buffer.crypt import key_id, sign_page, sign_superblock
 from edge_agent.buffer.format import BlockEnd, Kind, Page, chain_genesis, record_bytes
+from edge_agent.buffer.open_block import Draft
 from edge_agent.buffer.reader import RingReader
 from edge_agent.buffer.ring import choose_block_bytes, create_ring, make_file, plan_superblock
-from edge_agent.buffer.writer import Draft, RingWriter
+from edge_agent.buffer.writer import RingWriter
 from edge_agent.clock import ClockState
 from edge_agent.consent.request import Quality
 from edge_agent.consent.verdict import ExportOrder

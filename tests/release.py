@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from edge_agent import jws
 from edge_agent.buffer.format import FLAG_CONTINUES, Kind
+from edge_agent.buffer.open_block import Draft
 from edge_agent.buffer.reader import RingReader
 from edge_agent.buffer.ring import create_ring
-from edge_agent.buffer.writer import Draft, RingWriter
+from edge_agent.buffer.writer import RingWriter
 from edge_agent.consent.request import Audience, Category, Incident, Place, Quality, Request, Role, Signer
 from edge_agent.consent.verdict import CameraGrant, Grant
 from edge_agent.keys import thumbprint

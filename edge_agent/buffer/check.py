@@ -24,7 +24,8 @@ from edge_agent.buffer.format import (
     parse_page,
     parse_superblock,
 )
-from edge_agent.buffer.ring import RingIndex, read_superblock
+from edge_agent.buffer.index import RingIndex
+from edge_agent.buffer.ring import read_superblock
 from edge_agent.errors import IntegrityError, RingError
 
 

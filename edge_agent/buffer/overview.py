@@ -7,8 +7,8 @@ its headers read, so that a full ring is shown in a second and not after a read 
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from edge_agent.buffer.index import BlockEntry
 from edge_agent.buffer.reader import RingReader
-from edge_agent.buffer.ring import BlockEntry
 from edge_agent.buffer.timeline import CONTINUOUS_NS
 from edge_agent.clock import ClockState
 from edge_agent.errors import RingError
@@ -49,19 +49,17 @@ def look_over(reader: RingReader) -> Overview:
     for entry in entries:
         if entry.tombstone:
             overview.erased_blocks += 1
-            if entry.ended and entry.newest_ns > entry.oldest_ns:
-                _spread(overview, Window(UtcNs(entry.oldest_ns), UtcNs(entry.newest_ns)), "erased")
-        elif _is_unbroken(entry):
-            _spread(overview, Window(UtcNs(entry.oldest_ns), UtcNs(entry.newest_ns)), None)
+            if entry.span is not None:
+                _spread(overview, entry.span, "erased")
+        elif entry.span is not None and _is_unbroken(entry, entry.span):
+            _spread(overview, entry.span, None)
         else:
             _look_closer(overview, reader, entry)
     return overview
 
 
-def _is_unbroken(entry: BlockEntry) -> bool:
-    if not entry.ended or entry.clock_state is not ClockState.SYNCHRONISED or entry.newest_ns <= entry.oldest_ns:
-        return False
-    return abs(entry.newest_ns - entry.oldest_ns - entry.footage_ns) <= CONTINUOUS_NS
+def _is_unbroken(entry: BlockEntry, span: Window) -> bool:
+    return entry.clock_state is ClockState.SYNCHRONISED and abs(span.duration_ns - entry.footage_ns) <= CONTINUOUS_NS
 
 
 def _look_closer(overview: Overview, reader: RingReader, entry: BlockEntry) -> None:

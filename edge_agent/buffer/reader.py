@@ -19,7 +19,8 @@ from edge_agent.buffer.blocks import BlockReader, LoadedBlock
 from edge_agent.buffer.crypt import BlockCipher
 from edge_agent.buffer.disk import Disk, FileDisk
 from edge_agent.buffer.format import Kind, Page, RecordHeader, Superblock, parse_page
-from edge_agent.buffer.ring import BlockEntry, RingIndex, read_superblock
+from edge_agent.buffer.index import RingIndex
+from edge_agent.buffer.ring import read_superblock
 from edge_agent.buffer.timeline import (
     Segment,
     Span,
@@ -203,22 +204,25 @@ class RingReader:
 
     def read_own(self, order: ExportOrder, *, on_loss: Callable[[Loss], None] | None = None) -> Iterator[StoredRecord]:
         """Decrypt the owner's own footage for an export, floor-only times as written and conflicts included."""
-        if not isinstance(order, ExportOrder):
-            raise TypeError("an export needs the owner's order")
-        self._check_camera(order.camera, order.quality.value)
-        return self._read_windows((order.window,), on_loss, as_written=True)
+        return self._read_windows(self._ordered(order), on_loss, as_written=True)
 
     def evidence(self, grant: Grant, camera: str) -> Iterator[BlockEvidence]:
         """Yield what proves the granted records: the blocks that hold them, without their footage."""
-        windows = self._granted(grant, camera)
+        return self._evidence(self._granted(grant, camera), as_written=False)
+
+    def evidence_own(self, order: ExportOrder) -> Iterator[BlockEvidence]:
+        """Yield what proves the records of an export, as ``evidence`` does of a release."""
+        return self._evidence(self._ordered(order), as_written=True)
+
+    def _evidence(self, windows: Sequence[Window], *, as_written: bool) -> Iterator[BlockEvidence]:
         self._index.refresh()
         offsets = self._blocks.boot_offsets()
-        for seq in self._blocks.find_blocks(windows, offsets):
+        for seq in self._blocks.find_blocks(windows, offsets, as_written=as_written):
             try:
                 block = self._blocks.load(seq)
             except RingError:
                 continue
-            timed = time_records(block.page, block.scan.records, offsets)
+            timed = time_records(block.page, block.scan.records, offsets, as_written=as_written)
             if any(record.matches(windows) and record.place.header.kind is Kind.GOP for record in timed):
                 yield self._evidence_of(block)
 
@@ -231,13 +235,13 @@ class RingReader:
         for seq in self._blocks.find_blocks((window,), offsets, tombstones=True):
             entry = self._index.find(seq)
             if entry is not None and entry.tombstone:
-                _note_gap(gaps, _entry_window(entry), "erased")
+                _note_gap(gaps, entry.span, "erased")
                 continue
             try:
                 block = self._blocks.load(seq)
             except RingError as error:
                 reason = "overwritten" if isinstance(error, OverwrittenError) else "damaged"
-                _note_gap(gaps, _entry_window(entry) if entry else None, reason)
+                _note_gap(gaps, entry.span if entry else None, reason)
                 continue
             self._cover(block, window, offsets, segments, gaps)
         return lay_out(window, segments, find_conflicts(segments), gaps)
@@ -262,6 +266,12 @@ class RingReader:
             raise RingError(f"camera is not in the grant: camera={camera}")
         self._check_camera(camera, granted.quality.value)
         return granted.windows
+
+    def _ordered(self, order: ExportOrder) -> tuple[Window, ...]:
+        if not isinstance(order, ExportOrder):
+            raise TypeError("an export needs the owner's order")
+        self._check_camera(order.camera, order.quality.value)
+        return (order.window,)
 
     def _check_camera(self, camera: str, quality: str) -> None:
         if (self._superblock.camera, self._superblock.quality) != (camera, quality):
@@ -312,7 +322,7 @@ class RingReader:
             block = self._blocks.load(seq)
             cipher = BlockCipher.open(block.page.sealed_key, self._vault_key(), block.page.ring_id, seq)
         except RingError as error:
-            tell(Loss(seq, None, _entry_window(entry) if entry else None, _reason_of(error)))
+            tell(Loss(seq, None, entry.span if entry else None, _reason_of(error)))
             return
         timed = time_records(block.page, block.scan.records, offsets, as_written=as_written)
         for loss in _losses_of(block, timed, windows):
@@ -424,12 +434,6 @@ def _span_around(damage: Damage, timed: Sequence[TimedRecord]) -> Window | None:
 
 def _end_ns(record: TimedRecord) -> int:
     return 0 if record.start_ns is None else record.start_ns + record.place.header.duration_ns
-
-
-def _entry_window(entry: BlockEntry) -> Window | None:
-    if not entry.ended or entry.newest_ns <= entry.oldest_ns:
-        return None
-    return Window(UtcNs(entry.oldest_ns), UtcNs(entry.newest_ns))
 
 
 def _note_gap(gaps: list[Span], window: Window | None, reason: str) -> None:

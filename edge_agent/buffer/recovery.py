@@ -22,7 +22,7 @@ from edge_agent.buffer.format import (
     parse_page,
     record_bytes,
 )
-from edge_agent.buffer.ring import RingIndex
+from edge_agent.buffer.index import RingIndex
 from edge_agent.errors import DurabilityError, RingError
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,6 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from edge_agent.buffer.crypt import BlockCipher, key_id, sign_page, sign_superblock
 from edge_agent.buffer.disk import Disk, FileDisk
 from edge_agent.buffer.format import (
-    FLAG_CONTINUES,
-    FLAG_FLOOR_ONLY,
     ID_BYTES,
     PAGE_BYTES,
     SEALED_KEY_BYTES,
@@ -28,19 +26,18 @@ from edge_agent.buffer.format import (
     Erased,
     Kind,
     Page,
-    RecordHeader,
     State,
     Superblock,
     chain_start,
-    next_chain,
     parse_page,
     record_bytes,
-    record_digest,
     run_id_of,
 )
+from edge_agent.buffer.index import RingIndex
+from edge_agent.buffer.open_block import Draft, OpenBlock
 from edge_agent.buffer.recovery import resume
 from edge_agent.buffer.retention import anchor_clock, find_expired
-from edge_agent.buffer.ring import BlockEntry, RingIndex, read_superblock
+from edge_agent.buffer.ring import read_superblock
 from edge_agent.clock import Clock, ClockState
 from edge_agent.errors import DurabilityError, RecordTooLargeError, RingError
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window
@@ -54,19 +51,6 @@ TICK_NS = SECOND_NS
 EXPIRE_EVERY_NS = 20 * SECOND_NS
 DEFAULT_SYNC_EVERY_NS = 3 * SECOND_NS
 DEFAULT_KEEP_FOR_NS = 72 * HOUR_NS
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """One record to be written."""
-
-    kind: Kind
-    start_ns: UtcNs
-    duration_ns: int
-    boot_ns: MonoNs
-    payload: bytes
-    commitment: bytes = ZERO_DIGEST
-    flags: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,36 +69,6 @@ class ErasedBlock:
     seq: int
     window: Window | None
     """None where the block held no record, or no span is known of it."""
-
-
-@dataclass(slots=True)
-class _OpenBlock:
-    seq: int
-    cipher: BlockCipher
-    chain: bytes
-    opened_boot_ns: MonoNs
-    offset: int = 0
-    index: int = 0
-    durable: int = 0
-    oldest_ns: int = 0
-    newest_ns: int = 0
-    footage_ns: int = 0
-    timed: bool = False
-
-    def end(self) -> BlockEnd:
-        return BlockEnd(self.offset, self.index, self.oldest_ns, self.newest_ns, self.footage_ns, self.chain)
-
-    def take(self, header: RecordHeader) -> None:
-        """Count a record into the block's span; times of a synchronised clock push out all others."""
-        timed = not header.flags & FLAG_FLOOR_ONLY
-        if self.index == 0 or (timed and not self.timed):
-            self.oldest_ns, self.newest_ns = header.start_ns, header.end_ns
-        elif timed or not self.timed:
-            self.oldest_ns = min(self.oldest_ns, header.start_ns)
-            self.newest_ns = max(self.newest_ns, header.end_ns)
-        self.timed = self.timed or timed
-        if header.kind is Kind.GOP:
-            self.footage_ns += header.duration_ns
 
 
 class RingWriter:
@@ -149,7 +103,7 @@ class RingWriter:
         self._note_end(self._next_seq - 1, self._previous)
         self._retention = anchor_clock(self._index, boot_id, clock.utc(), clock.boot())
         self._run_id = os.urandom(ID_BYTES)
-        self._block: _OpenBlock | None = None
+        self._block: OpenBlock | None = None
         self._unsynced_since: MonoNs | None = None
         self._expired_at: MonoNs | None = None
         self._failed = False
@@ -252,7 +206,7 @@ class RingWriter:
                 block = None
             if block is None:
                 block = self._open_block(draft, state)
-            ref = self._write(block, draft, length, size, state)
+            ref = self._write(block, draft, size, state)
         self._sync_if_due()
         return ref
 
@@ -309,16 +263,13 @@ class RingWriter:
             DurabilityError: The disk failed; whether the keys are gone is not known.
         """
         self._demand_usable()
-        if self._block is not None and self._touches(self._entry_of_open(self._block), window):
+        if self._block is not None:
+            self._note_end(self._block.seq, self._block.end())
+        doomed = [entry for entry in self._index.entries() if not entry.tombstone and entry.may_touch(window)]
+        if self._block is not None and doomed and doomed[-1].seq == self._block.seq:
             with _FailureMark(self):
                 self._close_block()
-        open_seq = self._block.seq if self._block is not None else 0
-        doomed = [
-            entry
-            for entry in self._index.entries()
-            if entry.seq != open_seq and not entry.tombstone and self._touches(entry, window)
-        ]
-        erased = [ErasedBlock(entry.seq, _span_of(entry)) for entry in doomed]
+        erased = [ErasedBlock(entry.seq, entry.span) for entry in doomed]
         self._bury([entry.seq for entry in doomed], Erased.OWNER)
         return erased
 
@@ -353,7 +304,7 @@ class RingWriter:
         if self._failed:
             raise DurabilityError(f"ring is closed after a failure: ring={self._disk.name}")
 
-    def _must_close(self, block: _OpenBlock, size: int) -> bool:
+    def _must_close(self, block: OpenBlock, size: int) -> bool:
         is_full = block.offset + size > self._superblock.block_bytes
         return is_full or self._clock.boot() - block.opened_boot_ns >= BLOCK_OPEN_NS
 
@@ -370,7 +321,7 @@ class RingWriter:
         self._note_end(block.seq, self._previous)
         self._block = None
 
-    def _open_block(self, draft: Draft, state: ClockState) -> _OpenBlock:
+    def _open_block(self, draft: Draft, state: ClockState) -> OpenBlock:
         """Write and sync the next header page, then hand out its block (FORMAT 7.3, steps 2 and 3)."""
         seq = self._next_seq
         cipher, sealed = BlockCipher.generate(self._vault, self._superblock.ring_id, seq)
@@ -395,40 +346,21 @@ class RingWriter:
         # Without this barrier a crash could leave the old page, with its key, over new bytes.
         self._disk.fdatasync()
         self._index.add(page)
-        self._block = _OpenBlock(seq, cipher, chain_start(raw), opened_boot)
+        self._block = OpenBlock(seq, cipher, chain_start(raw), opened_boot)
         return self._block
 
-    def _write(self, block: _OpenBlock, draft: Draft, length: int, size: int, state: ClockState) -> RecordRef:
-        flags = draft.flags & FLAG_CONTINUES
-        if state is not ClockState.SYNCHRONISED:
-            flags |= FLAG_FLOOR_ONLY
-        header = RecordHeader(
-            kind=draft.kind,
-            flags=flags,
-            seq=block.seq,
-            index=block.index,
-            start_ns=draft.start_ns,
-            duration_ns=draft.duration_ns,
-            boot_ns=draft.boot_ns,
-            length=length,
-            previous_chain=block.chain,
-            commitment=draft.commitment,
-            durable=block.durable,
-        )
+    def _write(self, block: OpenBlock, draft: Draft, size: int, state: ClockState) -> RecordRef:
         if len(self._buffer) < size:
             self._buffer = bytearray(size)
-        _, raw, digest = block.cipher.encrypt_record(header, draft.payload, self._buffer)
+        header, digest = block.encrypt(draft, state, self._buffer)
         with memoryview(self._buffer) as view:
             self._disk.pwrite(view[:size], self._superblock.block_offset(block.seq) + block.offset)
-        block.take(header)
-        block.chain = next_chain(block.chain, record_digest(raw, digest))
-        block.offset += size
-        block.index += 1
+        block.take(header, digest)
         if draft.kind is Kind.RUN:
             self._run_id = run_id_of(self._superblock.ring_id, block.seq, header.index)
         if self._unsynced_since is None:
             self._unsynced_since = self._clock.boot()
-        return RecordRef(block.seq, header.index, length)
+        return RecordRef(block.seq, header.index, header.length)
 
     def _sync_if_due(self) -> None:
         since = self._unsynced_since
@@ -473,23 +405,7 @@ class RingWriter:
     def _note_end(self, seq: int, end: BlockEnd) -> None:
         entry = self._index.find(seq)
         if entry is not None:
-            entry.ended, entry.records, entry.accepted_bytes = True, end.records, end.accepted_bytes
-            entry.oldest_ns, entry.newest_ns, entry.footage_ns = end.oldest_ns, end.newest_ns, end.footage_ns
-
-    def _entry_of_open(self, block: _OpenBlock) -> BlockEntry:
-        self._note_end(block.seq, block.end())
-        entry = self._index.find(block.seq)
-        assert entry is not None
-        return entry
-
-    def _touches(self, entry: BlockEntry, window: Window | None) -> bool:
-        """Tell whether a block may hold anything of a window; where its span is unknown, it does."""
-        if window is None:
-            return True
-        span = _span_of(entry)
-        if span is None or entry.clock_state is not ClockState.SYNCHRONISED:
-            return True
-        return span.intersect(window) is not None
+            entry.note_end(end)
 
     def _repair_superblock(self) -> None:
         log.error("superblock copy damaged, rewritten ring=%s", self._disk.name)
@@ -497,13 +413,6 @@ class RingWriter:
         for copy in range(SUPERBLOCK_COPIES):
             self._disk.pwrite(raw, copy * PAGE_BYTES)
             self._disk.fdatasync()
-
-
-def _span_of(entry: BlockEntry) -> Window | None:
-    """Return the span of a block's records, or None where it is not known."""
-    if not entry.ended or entry.newest_ns <= entry.oldest_ns:
-        return None
-    return Window(UtcNs(entry.oldest_ns), UtcNs(entry.newest_ns))
 
 
 class _FailureMark:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edge_agent.buffer.format import FLAG_CONTINUES, Kind
-from edge_agent.buffer.writer import Draft, ErasedBlock, RingWriter
+from edge_agent.buffer.open_block import Draft
+from edge_agent.buffer.writer import ErasedBlock, RingWriter
 from edge_agent.capture.records import ClockNote, Gap, Gop, RunInfo
 from edge_agent.clock import Clock
 from edge_agent.errors import RecordTooLargeError, RingError, RingPreparingError, UnavailableError
