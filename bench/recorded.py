@@ -1,30 +1,97 @@
 """The same minutes twice: in a ring, as the recorder writes them, and in plain MP4 segments, as others do.
 
-1080p25 H.264, one GOP of 2 s repeated with rising PTS, 4 Mbit/s. Makes every key that a release needs.
+1080p25 H.264, one GOP of 2 s repeated with rising PTS, 4 Mbit/s.
 """
 
 import os
 import subprocess
-import sys
 import tempfile
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from edge_agent import media, nut
 from edge_agent.buffer.format import Kind
+from edge_agent.buffer.open_block import Draft
 from edge_agent.buffer.ring import create_ring
-from edge_agent.buffer.writer import Draft, RingWriter
-from edge_agent.units import SECOND_NS, MonoNs, UtcNs
-from tests.buffer.rig import FakeClock
+from edge_agent.buffer.writer import RingWriter
+from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window
+from tests.fakes import FakeClock
 
-START = UtcNs(1_800_000_000 * SECOND_NS)
-GOP_S, RATE, BITS_S = 2, 25, 4_000_000
+GOP_S, RATE, BITS_S, SEGMENT_S = 2, 25, 4_000_000, 10
+BLOCK_BYTES = 8 << 20
 _TICKS = GOP_S * 90_000
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Footage of a camera from ``start`` on, and where both forms of it go."""
+
+    ring: Path
+    segments: Path
+    camera: str
+    start: UtcNs
+    minutes: int
+
+    @property
+    def window(self) -> Window:
+        return Window(self.start, UtcNs(self.start + self.minutes * 60 * SECOND_NS))
+
+    @property
+    def ring_bytes(self) -> int:
+        return self.minutes * 60 * BITS_S // 8 * 5 // 4 + 16 * BLOCK_BYTES
+
+    def write(self, vault: X25519PublicKey, recorder: Ed25519PrivateKey) -> None:
+        """Write both."""
+        gop = encode_gop()
+        self._write_ring(gop, vault, recorder)
+        self._write_segments(gop)
+
+    def last(self, minutes: int) -> tuple[Window, list[str]]:
+        """Return the window of the last minutes, and the names of the segments that hold the same."""
+        names = sorted(path.name for path in self.segments.glob("segment-*.mp4"))
+        end = self.window.end
+        return Window(UtcNs(end - minutes * 60 * SECOND_NS), end), names[-minutes * 60 // SEGMENT_S :]
+
+    def _write_ring(self, gop: bytes, vault: X25519PublicKey, recorder: Ed25519PrivateKey) -> None:
+        tracks, packets = nut.read_nut(gop)
+        described = [media.Track(t.index, t.codec, t.time_base, t.extradata) for t in tracks]
+        clock = FakeClock(utc=self.start)
+        create_ring(
+            self.ring, camera=self.camera, quality="main", size_bytes=self.ring_bytes, block_size=BLOCK_BYTES,
+            recorder_key=recorder,
+        )  # fmt: skip
+        writer = RingWriter.open(
+            self.ring, vault_public=vault, recorder_key=recorder, clock=clock, boot_id=os.urandom(16)
+        )
+        for number in range(self.minutes * 60 // GOP_S):
+            shift = number * _TICKS
+            moved = [
+                nut.NutPacket(p.track, p.pts + shift, p.dts + shift, p.duration, p.is_keyframe, p.data) for p in packets
+            ]
+            salt, at = os.urandom(32), MonoNs(clock.boot())
+            units = [media.Unit(p.track, p.pts, p.data) for p in moved]
+            payload = media.seal_payload(salt, nut.write_nut(tracks, moved))
+            commitment = media.record_commitment(salt, described, units)
+            start = clock.utc()
+            clock.advance(GOP_S * SECOND_NS)
+            writer.append(Draft(Kind.GOP, start, GOP_S * SECOND_NS, at, payload, commitment))
+        writer.close()
+
+    def _write_segments(self, gop: bytes) -> None:
+        loop = self.segments / "gop.nut"
+        loop.write_bytes(gop)
+        count = self.minutes * 60 // GOP_S
+        subprocess.run(
+            ["ffmpeg", "-v", "error", "-stream_loop", str(count - 1), "-i", loop, "-c", "copy", "-f", "segment",
+             "-segment_time", str(SEGMENT_S), "-reset_timestamps", "1", self.segments / "segment-%04d.mp4"],
+            check=True,
+        )  # fmt: skip
 
 
 def encode_gop() -> bytes:
@@ -45,54 +112,3 @@ def encode_gop() -> bytes:
                 out.mux(video.encode(frame))
             out.mux(video.encode(None))
         return path.read_bytes()
-
-
-def write_ring(folder: Path, gop: bytes, count: int) -> None:
-    """Write ``count`` records into a ring; keys as raw bytes beside it."""
-    vault, recorder = X25519PrivateKey.generate(), Ed25519PrivateKey.generate()
-    (folder / "vault.key").write_bytes(vault.private_bytes_raw())
-    (folder / "recorder.key").write_bytes(recorder.private_bytes_raw())
-    tracks, packets = nut.read_nut(gop)
-    described = [media.Track(t.index, t.codec, t.time_base, t.extradata) for t in tracks]
-    clock, path = FakeClock(utc_ns=START), folder / "door.main.ring"
-    size = (count * 2 + 128) << 20
-    create_ring(path, camera="door", quality="main", size_bytes=size, block_size=8 << 20, recorder_key=recorder)
-    writer = RingWriter.open(
-        path, vault_public=vault.public_key(), recorder_key=recorder, clock=clock, boot_id=bytes(16)
-    )
-    for number in range(count):
-        shift = number * _TICKS
-        moved = [
-            nut.NutPacket(p.track, p.pts + shift, p.dts + shift, p.duration, p.is_keyframe, p.data) for p in packets
-        ]
-        salt, start = os.urandom(32), UtcNs(START + number * GOP_S * SECOND_NS)
-        units = [media.Unit(p.track, p.pts, p.data) for p in moved]
-        payload = media.seal_payload(salt, nut.write_nut(tracks, moved))
-        clock.utc_ns = start + GOP_S * SECOND_NS
-        commitment = media.record_commitment(salt, described, units)
-        writer.append(Draft(Kind.GOP, start, GOP_S * SECOND_NS, MonoNs(start - START), payload, commitment))
-    writer.close()
-
-
-def write_segments(folder: Path, gop: bytes, count: int) -> None:
-    """Write the same pictures as MP4 segments of 10 s, and the list that ffmpeg's concat wants."""
-    (folder / "gop.nut").write_bytes(gop)
-    subprocess.run(
-        ["ffmpeg", "-v", "error", "-stream_loop", str(count - 1), "-i", folder / "gop.nut", "-c", "copy", "-f",
-         "segment", "-segment_time", "10", "-reset_timestamps", "1", folder / "segment-%04d.mp4"],
-        check=True,
-    )  # fmt: skip
-    names = sorted(path.name for path in folder.glob("segment-*.mp4"))
-    (folder / "segments.txt").write_text("".join(f"file '{name}'\n" for name in names))
-
-
-def main() -> None:
-    """Write both: ``recorded FOLDER MINUTES``."""
-    folder, count = Path(sys.argv[1]), int(float(sys.argv[2]) * 60 / GOP_S)
-    gop = encode_gop()
-    write_ring(folder, gop, count)
-    write_segments(folder, gop, count)
-
-
-if __name__ == "__main__":
-    main()

@@ -64,13 +64,13 @@ class Server(socketserver.ThreadingTCPServer):
 
 
 def main() -> None:
-    """Serve on a free port and print it: ``sink TARGET CA CERTIFICATE KEY``."""
-    target, authority, certificate, key = sys.argv[1:]
+    """Serve, and print the port: ``sink TARGET CA CERTIFICATE KEY PORT``."""
+    target, authority, certificate, key, port = sys.argv[1:]
     Handler.target = Path(target)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_cert_chain(certificate, key)
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with Server(("127.0.0.1", int(port)), Handler) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         print(server.server_address[1], flush=True)
         server.serve_forever()
