@@ -1,18 +1,9 @@
-"""The command ``edge-agent``: finds the command's module, runs it, and turns errors into words and exit codes.
-
-Imports a command's work only when that command runs, so that the recorder stays small.
-"""
+"""The command ``edge-agent``: its commands, and what its help says first."""
 
 import argparse
-import importlib
-import logging
-import os
-import sys
 from collections.abc import Sequence
 
-from edge_agent import __version__
-from edge_agent.errors import EdgeAgentError
-from edge_agent.terminal import print_error
+from edge_agent import command_line
 
 COMMANDS = (
     "init", "enrol", "discover", "check", "daemon", "status", "consent", "masks", "requests", "stops", "ring", "ledger",
@@ -36,37 +27,16 @@ stop it, without a passphrase:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
-        prog="edge-agent",
+    return command_line.build_parser(
+        "edge-agent",
+        "edge_agent.commands",
+        COMMANDS,
         description="Records your cameras into an encrypted ring at home. A clip leaves only for a signed request, "
         "a reported incident near you, and within the terms you signed.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"edge-agent {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMANDS:
-        importlib.import_module(f"edge_agent.commands.{name}").add_parser(subparsers)
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code (``sysexits.h`` for errors)."""
-    args = build_parser().parse_args(arguments)
-    logging.basicConfig(
-        level=os.environ.get("EDGE_AGENT_LOG", "INFO").upper(),
-        format="%(levelname)s %(name)s %(message)s" if "JOURNAL_STREAM" in os.environ else
-        "%(asctime)s %(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
-    )  # fmt: skip
-    logging.getLogger("apscheduler").setLevel(logging.WARNING)
-    try:
-        return int(args.run(args))
-    except EdgeAgentError as error:
-        print_error(error)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return os.EX_OK
+    """Run one command; return its exit code."""
+    return command_line.run(build_parser(), arguments, log_level="INFO")

@@ -26,11 +26,11 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def print_error(error: EdgeAgentError) -> None:
-    """Print an error, and its hint where it has one, to stderr."""
-    print(f"edge-agent: error: {error}", file=sys.stderr)
+def print_error(prog: str, error: EdgeAgentError) -> None:
+    """Print a command's error, and its hint where it has one, to stderr."""
+    print(f"{prog}: error: {error}", file=sys.stderr)
     if error.hint:
-        print(f"edge-agent: hint: {error.hint}", file=sys.stderr)
+        print(f"{prog}: hint: {error.hint}", file=sys.stderr)
 
 
 class Progress:

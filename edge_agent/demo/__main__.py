@@ -15,6 +15,7 @@ from edge_agent.demo.interrupts import SIGNALS
 from edge_agent.demo.scenario import RECORD_S, run
 from edge_agent.errors import EdgeAgentError, UnavailableError
 from edge_agent.rtcc.receive import KEEP_FREE_BYTES
+from edge_agent.terminal import print_error
 
 _DESCRIPTION = """\
 Shows the whole path on this machine, on loopback alone and without root: two simulated cameras are recorded into
@@ -54,7 +55,7 @@ def main() -> int:
     try:
         folder = _make_folder(args.folder)
     except EdgeAgentError as error:
-        print(f"scripts/demo: error: {error}\nscripts/demo: hint: {error.hint}", file=sys.stderr)
+        print_error(parser.prog, error)
         return error.exit_code
     try:
         return run(folder, args.seconds)
