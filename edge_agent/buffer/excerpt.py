@@ -23,9 +23,10 @@ from edge_agent.buffer.format import (
     seal_page,
 )
 from edge_agent.buffer.reader import RingReader
-from edge_agent.buffer.ring import make_file, sync_folder
+from edge_agent.buffer.ring import make_file
 from edge_agent.clock import ClockState
 from edge_agent.errors import IntegrityError, OverwrittenError, RingError
+from edge_agent.small_file import sync_folder
 from edge_agent.units import Window
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,9 @@ from edge_agent.buffer.crypt import sign_superblock
 from edge_agent.buffer.disk import FileDisk, hint_for
 from edge_agent.buffer.format import MAX_BLOCKS, MIN_BLOCKS, PAGE_BYTES, SUPERBLOCK_COPIES, State, Superblock
 from edge_agent.buffer.index import RingIndex
-from edge_agent.buffer.ring import choose_block_bytes, make_file, read_superblock, sync_folder
+from edge_agent.buffer.ring import choose_block_bytes, make_file, read_superblock
 from edge_agent.errors import IntegrityError, RingError
+from edge_agent.small_file import sync_folder
 
 log = logging.getLogger(__name__)
 

@@ -26,6 +26,7 @@ from edge_agent.buffer.format import (
     parse_superblock,
 )
 from edge_agent.errors import IntegrityError, RingError, UnsupportedVersionError
+from edge_agent.small_file import sync_folder
 from edge_agent.units import UtcNs
 
 log = logging.getLogger(__name__)
@@ -134,15 +135,6 @@ def make_file(
     except OSError as error:
         making.unlink(missing_ok=True)
         raise RingError(f"cannot create ring: path={path}: {error.strerror}", hint_for(error)) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a name in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def wipe_ring(path: Path) -> None:

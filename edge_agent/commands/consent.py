@@ -169,7 +169,7 @@ def _sign(config: "Config", policy: "Policy", args: argparse.Namespace) -> int:
     from edge_agent.consent.waiver import sign_consent
     from edge_agent.errors import UsageError
     from edge_agent.keys import KeyStore
-    from edge_agent.setup.provision import replace
+    from edge_agent.small_file import write_small_file
     from edge_agent.units import UtcNs, encode_rfc3339
 
     now = SystemClock().utc()
@@ -191,7 +191,7 @@ def _sign(config: "Config", policy: "Policy", args: argparse.Namespace) -> int:
         version = _last_version(config, camera) + 1
         raw = sign_consent(facts, terms, notice(args.language), version, now, key, valid_until=until)
         # Signed and public by nature: the releaser's user reads it, and it travels in every bundle.
-        replace(config.waivers_dir / f"{camera}.jws", raw, 0o644)
+        write_small_file(config.waivers_dir / f"{camera}.jws", raw, mode=0o644)
         end = UtcNs(now + terms.house.expires_after) if until is None else min(until, now + terms.house.expires_after)
         print(f"signed: {camera}, version {version}, until {encode_rfc3339(UtcNs(end))}")
     return 0

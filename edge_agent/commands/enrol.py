@@ -110,9 +110,9 @@ def _is_confirmed() -> bool:
 
 def _install(path: Path, raw: bytes) -> None:
     from edge_agent.errors import ConfigError
-    from edge_agent.setup.provision import replace
+    from edge_agent.small_file import write_small_file
 
     try:
-        replace(path, raw, 0o644)
+        write_small_file(path, raw, mode=0o644)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}", "run it as root") from error

@@ -89,8 +89,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _write_config(folder: Path, state_dir: Path | None) -> list[str]:
     from edge_agent.errors import ConfigError
-    from edge_agent.setup.provision import write_new
     from edge_agent.setup.shipped import find_shipped, read_shipped
+    from edge_agent.small_file import write_new_file
 
     written = []
     try:
@@ -102,11 +102,11 @@ def _write_config(folder: Path, state_dir: Path | None) -> list[str]:
             text = read_shipped(f"config/{name}")
             if name == "edge-agent.yaml" and state_dir is not None:
                 text = _move_state(text, state_dir)
-            write_new(folder / name, text.encode(), mode)
+            write_new_file(folder / name, text.encode(), mode)
             written.append(name)
         for name, text in SECRET_FILES.items():
             if not (folder / name).exists():
-                write_new(folder / name, text.encode(), 0o600)
+                write_new_file(folder / name, text.encode(), 0o600)
                 written.append(name)
     except OSError as error:
         hint = "run it as root, or with --config and --state in a folder of yours"

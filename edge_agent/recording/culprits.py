@@ -112,7 +112,7 @@ class Culprits:
         )
         strikes = {name: [s.count, s.struck_at, s.boot_id, s.hold_until] for name, s in self._strikes.items()}
         try:
-            write_small_file(self._strikes_path, json.dumps(strikes).encode(), durable=True)
+            write_small_file(self._strikes_path, json.dumps(strikes).encode())
         except OSError as error:
             log.error("strikes not written path=%s: %s", self._strikes_path, error.strerror)
 

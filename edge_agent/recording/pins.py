@@ -66,6 +66,6 @@ class RingPins:
     def _save(self) -> None:
         pins = {name: {"ring_id": pin.ring_id.hex(), "path": str(pin.path)} for name, pin in self._pins.items()}
         try:
-            write_small_file(self._path, json.dumps(pins, indent=1).encode(), durable=True)
+            write_small_file(self._path, json.dumps(pins, indent=1).encode())
         except OSError as error:
             raise RingError(f"ring ids cannot be saved: {self._path}: {error.strerror}") from error

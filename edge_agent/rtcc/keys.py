@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from edge_agent.consent.request import Role
 from edge_agent.errors import CustodyError
 from edge_agent.keys import read_guarded, thumbprint
-from edge_agent.setup import provision
+from edge_agent.small_file import write_new_file, write_small_file
 from edge_agent.units import UtcNs
 
 SigningKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
@@ -161,7 +161,7 @@ def write_new(path: Path, content: bytes) -> None:
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        provision.write_new(path, content, 0o600)
+        write_new_file(path, content, 0o600)
     except FileExistsError:
         raise CustodyError(f"file is there already and is not overwritten: {path}") from None
 
@@ -169,4 +169,4 @@ def write_new(path: Path, content: bytes) -> None:
 def replace(path: Path, content: bytes) -> None:
     """Put ``content`` in the place of a file, whole or not at all."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    provision.replace(path, content, 0o600)
+    write_small_file(path, content, mode=0o600)

@@ -21,6 +21,8 @@ from typing import Any, BinaryIO
 
 from tuspyserver.storage import TusStorage
 
+from edge_agent.small_file import sync_folder, write_small_file
+
 peer: ContextVar[str] = ContextVar("peer", default="")
 """CN of the certificate that the request in hand came with."""
 UPLOAD_NAME = re.compile(r"[A-Za-z0-9_-]{8,64}")
@@ -94,7 +96,7 @@ class ReceiveStorage(TusStorage):
         file, buffer = self._open[uid]
         await asyncio.to_thread(_write, file, bytes(buffer))
         buffer.clear()
-        await asyncio.to_thread(_sync, file)
+        await asyncio.to_thread(os.fsync, file.fileno())
 
     async def finalize(self, uid: str) -> None:
         """Move a whole upload to its name in ``received/``."""
@@ -166,7 +168,7 @@ class ReceiveStorage(TusStorage):
         note = {"gateway": info["gateway"], "size": info["size"], "sha256": digest, "received_at_s": int(time.time())}
         _store(self._received / f"{name}.json", note)
         os.replace(self._part(uid), self._received / name)
-        _sync_folder(self._received)
+        sync_folder(self._received)
         self._merge(uid, {"received": name})
         self._on_received(info["gateway"], name)
 
@@ -204,28 +206,10 @@ def _load(path: Path) -> dict[str, Any] | None:
 
 
 def _store(path: Path, value: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w") as file:
-        json.dump(value, file, default=str)
-        _sync(file)
-    os.replace(temporary, path)
-    _sync_folder(path.parent)
+    write_small_file(path, json.dumps(value, default=str).encode(), mode=0o600)
 
 
 def _write(file: BinaryIO, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[file.write(rest) :]
-
-
-def _sync(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

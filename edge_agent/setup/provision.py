@@ -27,6 +27,7 @@ from edge_agent.keys import (
 )
 from edge_agent.passphrase import encode_encrypted
 from edge_agent.recipient import IDENTITY_NAME, identity_path, make_identity, open_identity, recipient_path
+from edge_agent.small_file import write_new_file, write_small_file
 
 RECORDER_USER = "edge-agent-recorder"
 RELEASER_USER = "edge-agent-releaser"
@@ -131,7 +132,7 @@ def _create_key(state_dir: Path, name: str, owner_passphrase: str | None) -> boo
         if name in PUBLIC_KEYS and not public.exists():
             passphrase = owner_passphrase.encode() if owner_passphrase is not None else None
             again = decode_private(read_guarded(path, forbidden=0o077), passphrase, str(path))
-            write_new(public, encode_public(again.public_key()), 0o644)
+            write_new_file(public, encode_public(again.public_key()), 0o644)
         return False
     if custody_note_path(state_dir).exists():
         return False  # sealed by the installer: the file is gone because the credential has it
@@ -144,9 +145,9 @@ def _create_key(state_dir: Path, name: str, owner_passphrase: str | None) -> boo
         pem = encode_encrypted(key, owner_passphrase)
     else:
         pem = encode_private(key)
-    write_new(path, pem, 0o600)
+    write_new_file(path, pem, 0o600)
     if name in PUBLIC_KEYS:
-        write_new(public, encode_public(key.public_key()), 0o644)
+        write_new_file(public, encode_public(key.public_key()), 0o644)
     return True
 
 
@@ -158,15 +159,15 @@ def _create_identity(state_dir: Path, owner_passphrase: str | None) -> bool:
     if owner_passphrase is None:
         raise CustodyError("the owner's age identity needs a passphrase")
     if path.exists():
-        write_new(public, f"{open_identity(state_dir, owner_passphrase)}\n".encode(), 0o644)
+        write_new_file(public, f"{open_identity(state_dir, owner_passphrase)}\n".encode(), 0o644)
         return False
     if public.exists():
         raise CustodyError(f"private key is gone and its public half is not: {path}", "docs/recovery.md says what now")
     owner = private_path(state_dir, "owner")
     decode_private(read_guarded(owner, forbidden=0o077), owner_passphrase.encode(), str(owner))
     content, recipient = make_identity(owner_passphrase)
-    write_new(path, content, 0o600)
-    write_new(public, f"{recipient}\n".encode(), 0o644)
+    write_new_file(path, content, 0o600)
+    write_new_file(public, f"{recipient}\n".encode(), 0o644)
     return True
 
 
@@ -186,7 +187,7 @@ def write_csr(state_dir: Path, path: Path) -> bool:
     if _find_applied_keys(path) == [thumbprint(key) for key in (tls.public_key(), gateway, recorder, owner)]:
         return False
     try:
-        replace(path, encode_csr(tls, gateway=gateway, recorder=recorder, owner=owner), 0o644)
+        write_small_file(path, encode_csr(tls, gateway=gateway, recorder=recorder, owner=owner), mode=0o644)
     except OSError as error:
         raise CustodyError(f"file cannot be written: {path}: {error.strerror}") from error
     return True
@@ -201,39 +202,3 @@ def _find_applied_keys(path: Path) -> list[str] | None:
     except (OSError, EvidenceError):
         return None
     return [thumbprint(key) for key in (applied.tls, applied.gateway, applied.recorder, applied.owner)]
-
-
-def write_new(path: Path, content: bytes, mode: int) -> None:
-    """Write a file that is whole or absent after a power cut; FileExistsError where there is one already."""
-    part = _write_part(path, content, mode)
-    try:
-        os.link(part, path)  # unlike rename, refuses where the file is there
-    finally:
-        part.unlink()
-    _sync_folder(path.parent)
-
-
-def replace(path: Path, content: bytes, mode: int) -> None:
-    """Write a file, or put it in the place of another, so that a power cut leaves one of the two whole."""
-    _write_part(path, content, mode).rename(path)
-    _sync_folder(path.parent)
-
-
-def _write_part(path: Path, content: bytes, mode: int) -> Path:
-    part = path.with_name(f".{path.name}.new")
-    part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)  # whatever the umask
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    return part
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

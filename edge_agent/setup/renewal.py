@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.buffer.ring import sync_folder, wipe_ring
+from edge_agent.buffer.ring import wipe_ring
 from edge_agent.clock import SystemClock
 from edge_agent.config import Config
 from edge_agent.control import call
 from edge_agent.errors import CustodyError, EdgeAgentError, RingBusyError, UnavailableError, UsageError
 from edge_agent.keys import custody_note_path, encode_private, encode_public, generate, private_path, thumbprint
-from edge_agent.setup.provision import hand_over, public_path, replace
+from edge_agent.setup.provision import hand_over, public_path
+from edge_agent.small_file import sync_folder, write_small_file
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +67,8 @@ def renew_vault(config: Config, *, has_services: bool, sealed: Path = SEALED_VAU
             draft.rename(sealed)
             sync_folder(sealed.parent)
         else:
-            replace(private_path(config.state_dir, "vault"), encode_private(key), 0o600)
-        replace(public_path(config.state_dir, "vault"), encode_public(key.public_key()), 0o644)
+            write_small_file(private_path(config.state_dir, "vault"), encode_private(key), mode=0o600)
+        write_small_file(public_path(config.state_dir, "vault"), encode_public(key.public_key()), mode=0o644)
         hand_over(config.state_dir)
         _enter(config, len(destroyed))
     if services:
