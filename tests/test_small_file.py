@@ -23,7 +23,7 @@ def test_mode_is_the_one_asked_for(tmp_path, strict_umask):
 
 
 def test_draft_of_a_crash_is_in_nobodys_way(tmp_path):
-    """What a power cut left half written is replaced, and never becomes the file; a link in its place is not followed."""
+    """What a power cut left half written is replaced and never becomes the file; no link in its place is followed."""
     (tmp_path / "elsewhere").write_bytes(b"untouched")
     (tmp_path / "pins.json.new").symlink_to(tmp_path / "elsewhere")
     write_small_file(tmp_path / "pins.json", b"new")
