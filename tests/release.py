@@ -17,13 +17,16 @@ from edge_agent.buffer.open_block import Draft
 from edge_agent.buffer.reader import RingReader
 from edge_agent.buffer.ring import create_ring
 from edge_agent.buffer.writer import RingWriter
+from edge_agent.consent.order import sign_order, verify_order, window_members
 from edge_agent.consent.request import Audience, Category, Incident, Place, Quality, Request, Role, Signer
-from edge_agent.consent.verdict import CameraGrant, Grant
+from edge_agent.consent.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.keys import thumbprint
-from edge_agent.rtcc.verify import KnownKeys, KnownSigner
+from edge_agent.rtcc.case import KnownKeys, KnownSigner
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import bundle, checkpoint, ledger
-from edge_agent.uplink.mandate import GrantMandate
+from edge_agent.uplink import manifest as names
+from edge_agent.uplink.export import encode_entry
+from edge_agent.uplink.mandate import GrantMandate, OrderMandate
 from tests.buffer.rig import FakeClock
 from tests.footage import START, Footage
 
@@ -178,9 +181,7 @@ class House:
         return Grant(request, (replace(camera, **options),), (), at, at, None, False)
 
     def facts(self, grant: Grant, **options) -> bundle.BundleFacts:
-        """Everything else that a bundle says."""
-        conn = sqlite3.connect(":memory:", isolation_level=None)
-        ledger.create_tables(conn)
+        """Everything else that a release's bundle says."""
         camera = grant.cameras[0]
         entry = {
             "iss": grant.request.iss,
@@ -195,30 +196,40 @@ class House:
                 }
             ],
         }
-        conn.execute("BEGIN IMMEDIATE")
-        index = ledger.append(conn, "grant", entry, grant.decided_at)
-        ledger.checkpoint(conn, checkpoint.ledger_origin(GATEWAY), self.gateway, grant.decided_at)
-        conn.execute("COMMIT")
+        recipients = (bundle.BundleRecipient("evidence", str(self.evidence.to_public())), self.own_recipient)
+        return replace(self._facts("grant", entry, grant.decided_at, recipients), **options)
+
+    @property
+    def own_recipient(self) -> bundle.BundleRecipient:
+        return bundle.BundleRecipient("owner", str(self.own.to_public()))
+
+    def _facts(self, kind: str, entry: dict, at: UtcNs, recipients: tuple) -> bundle.BundleFacts:
         with self.reader() as reader:
             ring_id = reader.superblock.ring_id
-        facts = bundle.BundleFacts(
+        return bundle.BundleFacts(
             gateway=GATEWAY,
-            made_at=UtcNs(grant.decided_at + MINUTE_NS),
+            made_at=UtcNs(at + MINUTE_NS),
             version="0.1.0",
             build_sha256=bytes(32),
             custody="bare",
             camera_name="Front door",
             ring_id=ring_id,
             health={"state": "recording"},
-            ledger_proof=ledger.prove(conn, index),
-            recipients=(
-                bundle.BundleRecipient("evidence", str(self.evidence.to_public())),
-                bundle.BundleRecipient("owner", str(self.own.to_public())),
-            ),
+            ledger_proof=self.prove(kind, entry, at),
+            recipients=recipients,
             recorder_public=self.recorder.public_key(),
             gateway_key=self.gateway,
         )
-        return replace(facts, **options)
+
+    def prove(self, kind: str, entry: dict, at: UtcNs) -> dict[str, object]:
+        """Enter this alone into a ledger, and prove it."""
+        conn = sqlite3.connect(":memory:", isolation_level=None)
+        ledger.create_tables(conn)
+        conn.execute("BEGIN IMMEDIATE")
+        index = ledger.append(conn, kind, entry, at)
+        ledger.checkpoint(conn, checkpoint.ledger_origin(GATEWAY), self.gateway, at)
+        conn.execute("COMMIT")
+        return ledger.prove(conn, index)
 
     def known(self) -> KnownKeys:
         """What the RTCC knows of this house."""
@@ -239,4 +250,24 @@ class House:
         with self.reader() as reader:
             made_under = GrantMandate(grant, grant.cameras[0], self.consent_jws, bytes(32))
             info = bundle.build(made_under, reader, self.facts(grant), out, **options)
+        return info, out.getvalue()
+
+    def order(self, wanted: Window, *, key: Ed25519PrivateKey | None = None, **members) -> bytes:
+        """The owner's order for an export as a bundle, as it is signed."""
+        members = {"camera": "door", "quality": "main", "window": window_members(wanted), "recipients": [], **members}
+        members = {name: value for name, value in members.items() if value is not None}
+        order_id, now = secrets.token_urlsafe(16), UtcNs(wanted.end + SECOND_NS)
+        return sign_order("export", members, GATEWAY, order_id, now, key or self.owner)
+
+    def export(self, raw: bytes, **options) -> tuple[bundle.BundleInfo, bytes]:
+        """Carry out an order; the info and the whole file."""
+        order = verify_order(raw, GATEWAY, self.owner.public_key(), None).value
+        assert isinstance(order, ExportOrder)
+        named = tuple(bundle.BundleRecipient("named", age) for age in order.recipients or ())
+        keys = {name: getattr(self, name).public_key() for name in ("gateway", "recorder", "owner")}
+        entry = encode_entry(order, raw, names.EXPORTED)
+        out = io.BytesIO()
+        with self.reader() as reader:
+            facts = self._facts("export", entry, order.signed_at, (self.own_recipient, *named))
+            info = bundle.build(OrderMandate(order, raw, keys), reader, facts, out, **options)
         return info, out.getvalue()

@@ -1,4 +1,4 @@
-"""The owner's signed orders (``owner-order+jws``): approve a request, resume, export.
+"""The owner's signed orders (``owner-order+jws``): approve a request, resume, export, confirm the clock.
 
 Owns their members, and the check that the owner's pinned key signed them, for this gateway, just now. Denying,
 cancelling, pausing, revoking and erasing need no order: they only take away. Pure: whether an order was used before is
@@ -19,12 +19,14 @@ from edge_agent.consent.verdict import Approval, ExportOrder
 from edge_agent.errors import DenialError
 from edge_agent.keys import thumbprint
 from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, Window, encode_rfc3339
-from edge_agent.wire import CameraId, Digest, GatewayId, Jti, Time, WireModel, WireWindow, parse_members
+from edge_agent.wire import AgeRecipient, CameraId, Digest, GatewayId, Jti, Time, WireModel, WireWindow, parse_members
 
 TYP = "owner-order+jws"
 MAX_AGE_NS = 5 * MINUTE_NS
 SKEW_NS = 5 * SECOND_NS
 MAX_CAMERAS = 64
+MAX_RECIPIENTS = 15
+"""Of an export, beside the owner."""
 
 
 class _Order(WireModel):
@@ -52,6 +54,14 @@ class _Export(_Order):
     camera: CameraId
     quality: Literal["main", "sub"]
     window: WireWindow
+    # Only an order for a bundle has it, so that none of a copy in the clear can be made to say something else.
+    recipients: Annotated[list[AgeRecipient], Field(max_length=MAX_RECIPIENTS)] | None = None
+
+
+class _ConfirmClock(_Order):
+    """That the time is ``iat``, now."""
+
+    order: Literal["confirm-clock"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +73,24 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfirmClock:
+    """The owner's verified word that the wall clock is right."""
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """A verified order and its id, which is good once."""
 
     order_id: str
-    value: Approval | Resume | ExportOrder
+    value: Approval | Resume | ExportOrder | ConfirmClock
 
 
-_MODELS: dict[str, type[_Order]] = {"approve": _Approve, "resume": _Resume, "export": _Export}
+_MODELS: dict[str, type[_Order]] = {
+    "approve": _Approve,
+    "resume": _Resume,
+    "export": _Export,
+    "confirm-clock": _ConfirmClock,
+}
 
 
 def sign_order(
@@ -79,7 +99,7 @@ def sign_order(
     """Sign an order with the owner's key.
 
     Args:
-        order: ``approve``, ``resume`` or ``export``.
+        order: ``approve``, ``resume``, ``export`` or ``confirm-clock``.
         members: What the order says, by the names of its kind.
         gateway: For this gateway alone.
         order_id: 128 fresh random bits in base64url.
@@ -110,7 +130,7 @@ def verify_order(raw: bytes, gateway: str, owner: Ed25519PublicKey, now: UtcNs |
     kind = message.payload.get("order") if isinstance(message.payload, dict) else None
     model = _MODELS.get(kind) if isinstance(kind, str) else None
     if model is None:
-        jws.deny("member-invalid", member="order", detail="should be approve, resume or export")
+        jws.deny("member-invalid", member="order", detail="should be approve, resume, export or confirm-clock")
     members = parse_members(model, message.payload)
     jws.verify(message, {thumbprint(owner): owner})
     if members.gateway != gateway:
@@ -122,7 +142,7 @@ def verify_order(raw: bytes, gateway: str, owner: Ed25519PublicKey, now: UtcNs |
     return Order(members.order_id, _value(members, thumbprint(owner)))
 
 
-def _value(members: _Order, signer: str) -> Approval | Resume | ExportOrder:
+def _value(members: _Order, signer: str) -> Approval | Resume | ExportOrder | ConfirmClock:
     match members:
         case _Approve():
             digest = base64.urlsafe_b64decode(members.request_sha256 + "=")
@@ -130,10 +150,18 @@ def _value(members: _Order, signer: str) -> Approval | Resume | ExportOrder:
             return Approval(members.jti, digest, tuple(members.cameras), window, signer, members.iat)
         case _Export():
             return ExportOrder(
-                members.order_id, members.camera, Quality(members.quality), members.window.window(), signer, members.iat
+                members.order_id,
+                members.camera,
+                Quality(members.quality),
+                members.window.window(),
+                signer,
+                members.iat,
+                None if members.recipients is None else tuple(members.recipients),
             )
         case _Resume():
             return Resume(members.what, members.camera)
+        case _ConfirmClock():
+            return ConfirmClock()
     raise DenialError("member-invalid", "The order is of no known kind.")
 
 

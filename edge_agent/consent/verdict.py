@@ -93,7 +93,10 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class ExportOrder:
-    """The owner's verified order to copy own footage of one camera: never a release."""
+    """The owner's verified order to copy own footage of one camera: never a release.
+
+    Where ``recipients`` is given, into a bundle that these age keys open beside the owner's own; else in the clear.
+    """
 
     order_id: str
     camera: str
@@ -101,3 +104,4 @@ class ExportOrder:
     window: Window
     thumbprint: str
     signed_at: UtcNs
+    recipients: tuple[str, ...] | None = None

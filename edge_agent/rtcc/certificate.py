@@ -4,6 +4,7 @@ Owns the text. It is a draft for a qualified person to check, complete and sign;
 and is not legal advice.
 """
 
+from edge_agent.rtcc.case import AnyManifest
 from edge_agent.rtcc.findings import Findings, Verdict
 from edge_agent.units import Window, encode_rfc3339
 from edge_agent.uplink.manifest import Manifest
@@ -15,7 +16,7 @@ Federal Rules of Evidence 902(14) and 902(11)
 I, ______________________________ (name, position, qualifications), certify:
 
 1. The data is video of the camera "{name}" ({camera}), recorded by gateway {gateway}
-   and released for request {jti} of {iss}, incident {incident}.
+   and {how}.
 2. It covers, in UTC of the gateway's clock ({clock}):
 {delivered}
    Not covered, as declared by the gateway:
@@ -34,19 +35,22 @@ Date: ______________   Signature: ______________________________
 """
 
 
-def write_certificate(manifest: Manifest, findings: Findings) -> str:
+def write_certificate(manifest: AnyManifest, findings: Findings) -> str:
     """Write the draft from the manifest and from what was found."""
     delivered = [f"   - {span.window()}" for span in manifest.windows.delivered] or ["   - nothing"]
     gaps = [f"   - {Window(gap.start, gap.end)}: {gap.reason}" for gap in manifest.gaps] or ["   - nothing"]
-    labels = {Verdict.PROVED: "proved", Verdict.NOT_PROVED: "NOT PROVED", Verdict.FAILED: "FAILED"}
+    labels = {
+        Verdict.PROVED: "proved",
+        Verdict.NOT_PINNED: "ATTESTED BY THE KEYS IN THE BUNDLE ONLY",
+        Verdict.NOT_PROVED: "NOT PROVED",
+        Verdict.FAILED: "FAILED",
+    }
     statements = [f"   - {labels[item.verdict]}: {item.sentence}" for item in findings.items]
     return _TEXT.format(
         name=manifest.camera.name,
         camera=manifest.camera.id,
         gateway=manifest.gateway,
-        jti=manifest.request.jti,
-        iss=manifest.request.iss,
-        incident=manifest.request.incident,
+        how=_say_how(manifest),
         clock=", ".join(manifest.clocks.states) or "unknown",
         delivered="\n".join(delivered),
         gaps="\n".join(gaps),
@@ -57,4 +61,14 @@ def write_certificate(manifest: Manifest, findings: Findings) -> str:
         result="found:" if findings.ok else "FAILED; DO NOT SIGN. It found:",
         statements="\n".join(statements),
         recorder=manifest.camera.recorder,
+    )
+
+
+def _say_how(manifest: AnyManifest) -> str:
+    if isinstance(manifest, Manifest):
+        request = manifest.request
+        return f"released for request {request.jti} of {request.iss}, incident {request.incident}"
+    return (
+        f"exported by its owner on the owner's order {manifest.order.order_id} of"
+        f"\n   {encode_rfc3339(manifest.order.ordered_at)}, without any request"
     )

@@ -20,8 +20,8 @@ from edge_agent.rtcc.home import RtccHome
 from edge_agent.uplink.answers import DeliveredFile
 
 if TYPE_CHECKING:
+    from edge_agent.rtcc.case import KnownKeys
     from edge_agent.rtcc.findings import Findings
-    from edge_agent.rtcc.verify import KnownKeys
 
 _BLOCK_BYTES = 1 << 20
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -121,7 +121,7 @@ def load_known_keys(home: RtccHome, gateway: str, jti: str | None = None) -> "Kn
 
     Whoever was revoked since is among them: the request was signed before.
     """
-    from edge_agent.rtcc.verify import KnownKeys, KnownSigner
+    from edge_agent.rtcc.case import KnownKeys, KnownSigner
 
     people = (*home.people(), *home.former_people())
     return KnownKeys(

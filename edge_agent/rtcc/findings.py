@@ -1,7 +1,8 @@
 """What was found out about a bundle: each statement proved, not proved, or failed; in words and as JSON.
 
-Owns the three words and their meaning. *Proved*: follows from signatures and digests that were checked here. *Not
-proved*: nothing speaks against it, but only the gateway's word for it. *Failed*: something is not as it must be.
+Owns the words and their meaning. *Proved*: follows from signatures and digests that were checked here, with keys that
+were pinned. *Not pinned*: follows in the same way, but from keys that the bundle itself brought. *Not proved*: nothing
+speaks against it, but only the gateway's word for it. *Failed*: something is not as it must be.
 """
 
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ class Verdict(Enum):
     """What is known about one statement."""
 
     PROVED = "proved"
+    NOT_PINNED = "not-pinned"
     NOT_PROVED = "not-proved"
     FAILED = "failed"
 
@@ -21,8 +23,9 @@ class Finding:
     """One statement about one part of the bundle."""
 
     part: str
-    """``envelope``, ``container``, ``manifest``, ``files``, ``request``, ``consent``, ``ledger``, ``chain``,
-    ``records``, ``pictures``, ``sound``, ``windows``, ``clock``, ``completeness``."""
+    """``envelope``, ``container``, ``manifest``, ``keys``, ``kind``, ``files``, ``request``, ``consent``, ``order``,
+    ``ledger``, ``chain``, ``records``, ``pictures``, ``sound``, ``windows``, ``clock``, ``completeness``, ``camera``,
+    ``gateway``."""
     verdict: Verdict
     sentence: str
     name: str = ""
@@ -32,8 +35,15 @@ class Finding:
 _HEADINGS = {
     Verdict.FAILED: "FAILED: this is not as it must be",
     Verdict.PROVED: "PROVED by signatures and digests, checked here",
+    Verdict.NOT_PINNED: "ATTESTED BY THE KEYS IN THE BUNDLE ONLY, not pinned: true if these keys are that house's",
     Verdict.NOT_PROVED: "NOT PROVED: nothing speaks against it, but nothing here proves it",
 }
+_KEY_OF = {
+    **dict.fromkeys(("manifest", "kind", "files", "ledger", "windows"), "gateway"),
+    **dict.fromkeys(("chain", "records", "pictures", "sound", "completeness"), "recorder"),
+    **dict.fromkeys(("order", "consent"), "owner"),
+}
+"""Whose signature a statement about a part rests on, where it rests on a key of the house."""
 
 
 @dataclass(slots=True)
@@ -43,20 +53,25 @@ class Findings:
     items: list[Finding] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     """What was written: paths."""
+    kind: str | None = None
+    """``release`` or ``export``; None where it could not be made out."""
+    unpinned: frozenset[str] = frozenset()
+    """Keys of the house that the bundle itself brought: ``gateway``, ``recorder``, ``owner``."""
 
     @property
     def ok(self) -> bool:
-        """Tell whether nothing failed and anything was proved."""
+        """Tell whether nothing failed and anything was found to hold."""
         verdicts = {item.verdict for item in self.items}
-        return Verdict.FAILED not in verdicts and Verdict.PROVED in verdicts
+        return Verdict.FAILED not in verdicts and bool({Verdict.PROVED, Verdict.NOT_PINNED} & verdicts)
 
     def failed_parts(self) -> set[str]:
         """Return the parts about which something failed."""
         return {item.part for item in self.items if item.verdict is Verdict.FAILED}
 
     def prove(self, part: str, sentence: str, name: str = "") -> None:
-        """Take down a statement that is proved."""
-        self.items.append(Finding(part, Verdict.PROVED, sentence, name))
+        """Take down a statement that is proved, as far as the key that it rests on is pinned."""
+        verdict = Verdict.NOT_PINNED if _KEY_OF.get(part) in self.unpinned else Verdict.PROVED
+        self.items.append(Finding(part, verdict, sentence, name))
 
     def doubt(self, part: str, sentence: str, name: str = "") -> None:
         """Take down a statement that is not proved."""
@@ -69,10 +84,10 @@ class Findings:
     def as_text(self) -> str:
         """Write the findings in words, what failed first."""
         lines = []
-        for verdict in (Verdict.FAILED, Verdict.PROVED, Verdict.NOT_PROVED):
+        for verdict, heading in _HEADINGS.items():
             found = [item for item in self.items if item.verdict is verdict]
             if found:
-                lines += ["", _HEADINGS[verdict]]
+                lines += ["", heading]
                 lines += [f"  {item.part:<13} {item.sentence}" for item in found]
         lines += ["", "Written:"] if self.files else []
         lines += [f"  {path}" for path in self.files]
@@ -82,6 +97,8 @@ class Findings:
         """Return the findings as a JSON value."""
         return {
             "ok": self.ok,
+            "kind": self.kind,
+            "unpinned": sorted(self.unpinned),
             "findings": [
                 {"part": item.part, "verdict": item.verdict.value, "sentence": item.sentence, "file": item.name}
                 for item in self.items

@@ -16,26 +16,29 @@ from typing import IO
 import pyrage
 
 from edge_agent.errors import EvidenceError
+from edge_agent.keys import thumbprint
+from edge_agent.rtcc.case import AnyManifest, Case, KnownKeys, Pins, settle_keys
 from edge_agent.rtcc.certificate import write_certificate
 from edge_agent.rtcc.findings import Findings
-from edge_agent.rtcc.verify import Checklist, KnownKeys, check_manifest
+from edge_agent.rtcc.verify import Checklist, read_manifest, verify_signature
 from edge_agent.units import encode_rfc3339
 from edge_agent.uplink import manifest as names
+from edge_agent.uplink.manifest import Manifest
 from edge_agent.uplink.seal import find_header_end
 
 MAX_EVIDENCE_BYTES = 1 << 30
 _CHUNK_BYTES = 1 << 20
-_NAME = re.compile(r"(clips/\d{3}\.mp4|evidence/[a-z]+\.jsonl?|README\.txt|(request|consent|manifest)\.jws)")
+_NAME = re.compile(r"(clips/\d{3}\.mp4|evidence/[a-z]+\.jsonl?|README\.txt|(request|consent|order|manifest)\.jws)")
 
 
-def open_bundle(path: Path, header: bytes, identity: str, known: KnownKeys, out_dir: Path) -> Findings:
+def open_bundle(path: Path, header: bytes, identity: str, known: KnownKeys | Pins, out_dir: Path) -> Findings:
     """Decrypt a bundle, verify it offline, and write its parts.
 
     Args:
-        path: The payload as it was uploaded, or a whole age file.
+        path: The payload as it was uploaded, or a whole age file; or the ZIP that ``age`` made of one.
         header: The age header out of the ``delivered`` answer; empty where ``path`` has it.
-        identity: The age identity that opens it, ``AGE-SECRET-KEY-1…``.
-        known: Keys that count.
+        identity: One or more age identities that may open it, ``AGE-SECRET-KEY-1…``, as in a file of ``age-keygen``.
+        known: Keys that count, or what a stranger to the house pins.
         out_dir: Made if it is not there. Gets the parts, ``progressive/``, ``findings.json`` and ``certificate.txt``.
 
     Returns:
@@ -47,6 +50,10 @@ def open_bundle(path: Path, header: bytes, identity: str, known: KnownKeys, out_
     findings = Findings()
     out_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     plain = out_dir / "bundle.zip"
+    if not header and _is_zip(path):
+        findings.doubt("envelope", "It was decrypted before it came here: for whom it was encrypted is not seen.")
+        verify_zip(path, known, out_dir, findings)
+        return _finish(findings, out_dir)
     try:
         decrypt(path, header, identity, plain)
     except EvidenceError as error:
@@ -55,6 +62,11 @@ def open_bundle(path: Path, header: bytes, identity: str, known: KnownKeys, out_
     findings.prove("envelope", "It was encrypted to this key, and every byte of it arrived as it was sent.")
     verify_zip(plain, known, out_dir, findings)
     return _finish(findings, out_dir)
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
 
 
 def _finish(findings: Findings, out_dir: Path) -> Findings:
@@ -74,9 +86,9 @@ def decrypt(path: Path, header: bytes, identity: str, target: Path) -> None:
     try:
         if header and find_header_end(header) != len(header):
             raise EvidenceError("the age header is not a whole one")
-        key = pyrage.x25519.Identity.from_str(identity)
+        keys = [pyrage.x25519.Identity.from_str(each) for each in find_identities(identity)]
         with path.open("rb") as payload, open(temporary, "wb", opener=_open_private) as plain:
-            pyrage.decrypt_io(_Joined(header, payload), plain, [key])
+            pyrage.decrypt_io(_Joined(header, payload), plain, keys)
         os.replace(temporary, target)
     except (pyrage.DecryptError, pyrage.IdentityError) as error:
         raise EvidenceError("it cannot be decrypted: another key, or altered, or cut short") from error
@@ -87,6 +99,14 @@ def decrypt(path: Path, header: bytes, identity: str, target: Path) -> None:
         raise EvidenceError("it cannot be decrypted: altered, or cut short") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def find_identities(text: str) -> list[str]:
+    """Return the age identities in the text of an identity file; EvidenceError where there is none."""
+    found = [line for line in text.split() if line.startswith("AGE-SECRET-KEY-1")]
+    if not found:
+        raise EvidenceError("there is no age identity (AGE-SECRET-KEY-1…) to open it with")
+    return found
 
 
 def _open_private(path: str, flags: int) -> int:
@@ -106,23 +126,56 @@ class _Joined(io.RawIOBase):
         return self._header.read(size) or self._payload.read(size)
 
 
-def verify_zip(path: Path, known: KnownKeys, out_dir: Path, findings: Findings) -> None:
+def verify_zip(path: Path, known: KnownKeys | Pins, out_dir: Path, findings: Findings) -> None:
     """Unpack a decrypted bundle and go through the checklist; each check's failure leaves the others to be made."""
+    part = "container"
     try:
         stored = unpack(path, out_dir)
-        manifest = check_manifest(out_dir, stored, known)
+        part = "manifest"
+        manifest = read_manifest(out_dir, stored)
+        part = "keys"
+        keys = settle_keys(manifest, known)
+        part = "manifest"
+        verify_signature(out_dir, keys)
     except EvidenceError as error:
-        findings.fail("container" if "container" in str(error) else "manifest", str(error))
+        findings.fail(part, str(error))
         return
     findings.files += [str(out_dir / name) for name in stored]
+    findings.unpinned = keys.unpinned
+    _say_keys(keys, findings)
     findings.prove(
         "manifest",
         f"Gateway {manifest.gateway} signed the manifest at {encode_rfc3339(manifest.made_at)}"
         f" (software {manifest.software.version}, keys: {manifest.custody}).",
     )
-    Checklist(manifest, stored, known, out_dir, findings).run()
+    _say_kind(manifest, findings)
+    Checklist(Case(manifest, stored, keys, out_dir, findings)).run()
     (out_dir / "certificate.txt").write_text(write_certificate(manifest, findings))
     findings.files.append(str(out_dir / "certificate.txt"))
+
+
+def _say_keys(keys: KnownKeys, findings: Findings) -> None:
+    brought = {name: getattr(keys, name) for name in ("gateway", "recorder", "owner") if name in keys.unpinned}
+    if brought:
+        prints = ", ".join(f"{name} {thumbprint(key)}" for name, key in brought.items())
+        findings.doubt(
+            "keys",
+            "That these keys, which the bundle brought along, are that house's. Compare their thumbprints over another"
+            f" way than the bundle came: {prints}.",
+        )
+
+
+def _say_kind(manifest: AnyManifest, findings: Findings) -> None:
+    if isinstance(manifest, Manifest):
+        findings.kind = "release"
+        findings.prove("kind", "This is a release: the gateway let it out for a request, under its owner's consent.")
+        return
+    findings.kind = "export"
+    findings.prove(
+        "kind",
+        "This is the owner's own export: it was made on the owner's order, without a request and without any signature"
+        " of a crime center. It is no release, and no terms of consent stand behind it.",
+    )
 
 
 def unpack(path: Path, out_dir: Path) -> dict[str, str]:

@@ -36,12 +36,12 @@ class _Placed:
 
 
 def verify_clip(
-    path: Path, clip: Clip, records: Sequence[RecordShown], chain: Chain, granted: Sequence[Window]
+    path: Path, clip: Clip, records: Sequence[RecordShown], chain: Chain, allowed: Sequence[Window]
 ) -> ClipProof:
     """Compare one clip with its records.
 
     In this order: each access unit is the recorded one with its time; nothing else is in the file; nothing was left out
-    between the first and the last; every picture lies inside a granted window.
+    between the first and the last; every picture lies inside an allowed window, granted or ordered.
 
     Raises:
         EvidenceError: Anything does not fit; the message names record and unit.
@@ -61,7 +61,7 @@ def verify_clip(
         kind = media.codec_kind(video.codec)
         committed = media.parameter_sets(kind, video.extradata) == own.parameters
     _find_left_out(placed, records, chain, clip.file, pairs[video.number])
-    _demand_inside(by_track, pairs[video.number], granted)
+    _demand_inside(by_track, pairs[video.number], allowed)
     signed = all(each.record.place[0] in chain.signed for each in placed)
     sounds = sum(count for number, count in counts.items() if number != video.number)
     return ClipProof(counts[video.number], sounds, signed, committed)
@@ -136,14 +136,14 @@ def _find_left_out(
                 raise EvidenceError(f"an access unit was left out: {where}")
 
 
-def _demand_inside(by_track: dict[int, list[_Placed]], video: int, granted: Sequence[Window]) -> None:
+def _demand_inside(by_track: dict[int, list[_Placed]], video: int, allowed: Sequence[Window]) -> None:
     for units in by_track.values():
         for each in units:
             utc_ns = _find_utc(each, video)
-            if not any(window.start <= utc_ns < window.end for window in granted):
+            if not any(window.start <= utc_ns < window.end for window in allowed):
                 place = each.record.place
                 raise EvidenceError(
-                    f"an access unit lies outside the grant: {encode_rfc3339(utc_ns)}"
+                    f"an access unit lies outside what may be in it: {encode_rfc3339(utc_ns)}"
                     f" block={place[0]} index={place[1]} unit={each.unit.index}"
                 )
 
@@ -160,13 +160,13 @@ def _find_utc(each: _Placed, video: int) -> UtcNs:
 
 
 def find_uncovered(
-    records: Sequence[RecordShown], chain: Chain, granted: Sequence[Window]
+    records: Sequence[RecordShown], chain: Chain, allowed: Sequence[Window]
 ) -> Iterator[tuple[int, int]]:
-    """Yield the places of footage inside the grant that the chain knows and the bundle does not speak of."""
+    """Yield the places of footage inside the allowed windows that the chain knows and the bundle does not speak of."""
     listed = {record.place for record in records}
     for place, link in chain.links.items():
         header = link.header
         if header.kind is Kind.GOP and place not in listed and header.duration_ns:
             span = Window(header.start_ns, header.end_ns)
-            if any(span.intersect(window) for window in granted):
+            if any(span.intersect(window) for window in allowed):
                 yield place

@@ -11,13 +11,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from edge_agent import __version__
 from edge_agent.clock import Clock
 from edge_agent.config import Config
-from edge_agent.consent.verdict import CameraGrant, Grant
+from edge_agent.consent.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.errors import DeliveryError, DenialError
 from edge_agent.keys import Custody
 from edge_agent.software import digest_sources
+from edge_agent.units import UtcNs
 from edge_agent.uplink.bundle import BundleFacts, BundleInfo, BundleRecipient, build
 from edge_agent.uplink.footage import Footage
-from edge_agent.uplink.mandate import GrantMandate
+from edge_agent.uplink.mandate import GrantMandate, OrderMandate, Scope
 from edge_agent.uplink.standing import Standing
 from edge_agent.uplink.trust import TrustBundle
 from edge_agent.uplink.trust_store import list_recipients
@@ -29,7 +30,7 @@ _MAX_STATUS_BYTES = 1 << 20
 
 
 class BundleBuilder:
-    """Builds one camera's bundle under a grant.
+    """Builds one camera's bundle, under a grant or the owner's order.
 
     Args:
         config: Names of cameras, the recorder's status file.
@@ -78,22 +79,58 @@ class BundleBuilder:
         raw, waiver = self._consent(camera)
         mandate = GrantMandate(grant, camera, raw, base64.urlsafe_b64decode(waiver + "="))
         with self._footage.open(camera.camera, camera.quality, grant.request.jti) as reader:
-            configured = self._config.find_camera(camera.camera)
-            facts = BundleFacts(
-                gateway=self._gateway,
-                made_at=self._clock.utc(),
-                version=__version__,
-                build_sha256=digest_sources(),
-                custody=self._custody,
-                camera_name=configured.title if configured is not None else camera.camera,
-                ring_id=reader.superblock.ring_id,
-                health=self._read_health(camera),
-                ledger_proof=proof,
-                recipients=self._recipients(grant),
-                recorder_public=self._recorder,
-                gateway_key=self._key,
-            )
+            facts = self._facts(mandate.scope, reader.superblock.ring_id, proof, self._recipients(grant))
             return build(mandate, reader, facts, out)
+
+    def build_export(
+        self,
+        order: ExportOrder,
+        raw: bytes,
+        owner: Ed25519PublicKey,
+        proof: Mapping[str, object],
+        out: IO[bytes],
+        on_progress: Callable[[UtcNs], None],
+    ) -> BundleInfo:
+        """Write a whole age file of own footage to ``out``, for the owner and whom the order names.
+
+        Args:
+            order: The verified order.
+            raw: The order as it was signed by ``owner``.
+            owner: The owner's pinned key.
+            proof: Of the ledger's entry of this export.
+            out: The owner's file.
+            on_progress: Told the UTC up to which the footage was read.
+
+        Raises:
+            EdgeAgentError: The ring or the clip failed.
+            OSError: ``out`` could not be written.
+        """
+        keys = {"gateway": self._key.public_key(), "recorder": self._recorder, "owner": owner}
+        mandate = OrderMandate(order, raw, keys)
+        named = [age for age in order.recipients or () if age != self._owner]
+        recipients = (BundleRecipient("owner", self._owner), *(BundleRecipient("named", age) for age in named))
+        with self._footage.open(order.camera, order.quality) as reader:
+            facts = self._facts(mandate.scope, reader.superblock.ring_id, proof, recipients)
+            return build(mandate, reader, facts, out, on_progress=on_progress)
+
+    def _facts(
+        self, scope: Scope, ring_id: bytes, proof: Mapping[str, object], recipients: tuple[BundleRecipient, ...]
+    ) -> BundleFacts:
+        configured = self._config.find_camera(scope.camera)
+        return BundleFacts(
+            gateway=self._gateway,
+            made_at=self._clock.utc(),
+            version=__version__,
+            build_sha256=digest_sources(),
+            custody=self._custody,
+            camera_name=configured.title if configured is not None else scope.camera,
+            ring_id=ring_id,
+            health=self._read_health(scope),
+            ledger_proof=proof,
+            recipients=recipients,
+            recorder_public=self._recorder,
+            gateway_key=self._key,
+        )
 
     def _consent(self, camera: CameraGrant) -> tuple[bytes, str]:
         standing = self._standing.household(self._clock.utc()).cameras.get(camera.camera)
@@ -108,12 +145,12 @@ class BundleBuilder:
             raise DeliveryError("there is no trust bundle that names an evidence recipient")
         return (*(BundleRecipient(each.role, each.age) for each in found), BundleRecipient("owner", self._owner))
 
-    def _read_health(self, camera: CameraGrant) -> dict[str, str | int | bool | None]:
+    def _read_health(self, scope: Scope) -> dict[str, str | int | bool | None]:
         """Read how the camera does, from the recorder's status; empty where it cannot be read."""
         try:
             with self._config.status_path.open("rb") as file:
                 status: Any = json.loads(file.read(_MAX_STATUS_BYTES))
-            found = cast("dict[str, Any]", status["cameras"][f"{camera.camera}.{camera.quality.value}"])
+            found = cast("dict[str, Any]", status["cameras"][f"{scope.camera}.{scope.quality.value}"])
             return {
                 name: value
                 for name in _HEALTH

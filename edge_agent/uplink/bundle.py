@@ -43,7 +43,7 @@ CutClips = Callable[[wire.Job, Iterator[ClipRecord]], Iterator[bytes | wire.Clip
 class BundleRecipient:
     """Who can open a bundle."""
 
-    role: Literal["evidence", "escrow", "owner"]
+    role: Literal["evidence", "escrow", "owner", "named"]
     age: str
 
 
@@ -61,7 +61,7 @@ class BundleFacts:
     health: Mapping[str, str | int | bool | None]
     """Of the camera, from the recorder's status: state, since when, what is wrong."""
     ledger_proof: Mapping[str, object]
-    """Of the decision's entry, as ``ledger.prove`` returns it."""
+    """Of the entry of the grant, or of the owner's order, as ``ledger.prove`` returns it."""
     recipients: tuple[BundleRecipient, ...]
     recorder_public: Ed25519PublicKey
     gateway_key: Ed25519PrivateKey = field(repr=False)

@@ -1,22 +1,47 @@
-"""The owner's own copy of own footage, as MP4: never a release.
+"""The owner's own copy of own footage: never a release.
 
-Owns the way from an owner's verified order to plain MP4 bytes, through the same clip child as a release. The bytes go
-where the caller says; nothing is encrypted, because the owner asked for it in the clear.
+Owns the way from an owner's verified order to plain MP4 bytes, through the same clip child as a release, and the thread
+in which an export of either kind is made. The bytes go where the caller says; MP4 is not encrypted, because the owner
+asked for it in the clear.
 """
 
-from collections.abc import Callable, Iterator
+import errno
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Protocol
+from typing import IO, Any, Protocol, cast
 
 from edge_agent import media
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import Loss, StoredRecord
 from edge_agent.consent.verdict import ExportOrder
-from edge_agent.units import SECOND_NS, UtcNs, Window
+from edge_agent.errors import EdgeAgentError
+from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import clip_wire as wire
-from edge_agent.uplink.bundle import LEAST_GAP_NS, CutClips, DeliveredGap, RunBreaks, encode_code
+from edge_agent.uplink.bundle import LEAST_GAP_NS, BundleInfo, CutClips, DeliveredGap, RunBreaks, encode_code
 from edge_agent.uplink.clip import ClipRecord, cut_clips
 from edge_agent.uplink.evidence import find_gaps, read_note
+from edge_agent.uplink.footage import NotRecordedError
+
+log = logging.getLogger(__name__)
+
+_BUFFER_BYTES = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class ExportError(EdgeAgentError):
+    """The owner's file cannot be written, or nothing moves."""
+
+    exit_code = os.EX_IOERR
+
+
+class NoFootageError(EdgeAgentError):
+    """There is nothing to export; the message says why."""
+
+    exit_code = os.EX_NOINPUT
 
 
 class OwnFootage(Protocol):
@@ -107,3 +132,144 @@ class _Source:
     def _note_loss(self, loss: Loss) -> None:
         if loss.window is not None:
             self.missing.append((loss.window.start, loss.window.end, encode_code(loss.reason)))
+
+
+Write = Callable[[IO[bytes], Callable[[UtcNs], None]], Mapping[str, Any]]
+"""Carries out an order: writes, tells up to which UTC it has read, and returns what it has to say."""
+
+
+class ExportJob:
+    """One export in a thread of its own, so that whoever waits can be told how far it is, and can give up.
+
+    Args:
+        order: What is exported.
+        write: Carries it out.
+        descriptor: Of the owner's file; closed at the end.
+        on_end: Called when the thread has let go of everything.
+    """
+
+    def __init__(self, order: ExportOrder, write: Write, descriptor: int, on_end: Callable[[], None]) -> None:
+        self._order, self._write, self._on_end = order, write, on_end
+        self._descriptor = descriptor
+        self._until: int = order.window.start
+        self._written = 0
+        self._stop, self._done = threading.Event(), threading.Event()
+        self._result: Mapping[str, Any] | EdgeAgentError = ExportError("export did not end")
+        # A daemon: where the owner's disk does not answer, it must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name="export", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write no more: nobody waits for it."""
+        self._stop.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it is done; False where that takes longer."""
+        return self._done.wait(timeout_s)
+
+    @property
+    def moved(self) -> tuple[int, int]:
+        """What changes as long as there is progress."""
+        return self._until, self._written
+
+    @property
+    def permille(self) -> int:
+        """How much of the window was read."""
+        window = self._order.window
+        return min(999, max(0, (self._until - window.start) * 1000 // window.duration_ns))
+
+    def result(self) -> Mapping[str, Any]:
+        """Return what it had to say; raise what went wrong."""
+        if isinstance(self._result, EdgeAgentError):
+            raise self._result
+        return self._result
+
+    def write(self, data: bytes) -> int:
+        """Take bytes for the owner's file, as a file does."""
+        if self._stop.is_set():
+            raise ExportError("nobody waits for this export any more")
+        self._file.write(data)
+        self._written += len(data)
+        return len(data)
+
+    def _tell(self, until: UtcNs) -> None:
+        # Times as written may go back where the clock did.
+        self._until = max(self._until, until)
+
+    def _run(self) -> None:
+        try:
+            with os.fdopen(self._descriptor, "wb", buffering=_BUFFER_BYTES) as self._file:
+                self._result = self._write(cast("IO[bytes]", self), self._tell)
+        except NotRecordedError as error:
+            hint = "it is recorded in the other --quality" if error.code == "quality-not-recorded" else ""
+            self._result = NoFootageError(str(error), hint)
+        except EdgeAgentError as error:
+            self._result = error
+        except OSError as error:
+            self._result = _explain(error)
+        except Exception as error:
+            log.exception("export failed")
+            self._result = ExportError(f"export failed: {type(error).__name__}")
+        finally:
+            self._on_end()
+            self._done.set()
+
+
+def _explain(error: OSError) -> ExportError:
+    if error.errno in _FULL:
+        return ExportError("the disk that --out is on is full", "make room there, or choose another place for --out")
+    if error.errno == errno.EFBIG:
+        return ExportError("the file system that --out is on takes no file as large", "export a shorter span")
+    return ExportError(f"export cannot be written: {error.strerror or type(error).__name__}")
+
+
+def encode_entry(order: ExportOrder, raw: bytes, what: str) -> dict[str, object]:
+    """Return the ledger's entry of an order; of one for a bundle, it names who can open it."""
+    entry: dict[str, object] = {
+        "what": what,
+        "camera": order.camera,
+        "quality": order.quality.value,
+        "window": str(order.window),
+        "order_id": order.order_id,
+    }
+    if order.recipients is not None:
+        entry |= {"order_sha256": hashlib.sha256(raw).hexdigest(), "recipients": list(order.recipients)}
+    return entry
+
+
+def describe_export(order: ExportOrder, info: ExportInfo) -> Mapping[str, Any]:
+    """Say which MP4 files stand one behind the other; NoFootageError where there is none."""
+    _demand_footage(order, bool(info.clips), info.gaps)
+    files = [{"window": _span(clip.window), "size": clip.size, "sound": clip.sound} for clip in info.clips]
+    return {"files": files, "gaps": _gaps(info.gaps)}
+
+
+def describe_bundle(order: ExportOrder, info: BundleInfo) -> Mapping[str, Any]:
+    """Say what is in a bundle; NoFootageError where there is no picture."""
+    _demand_footage(order, info.has_footage, info.gaps)
+    return {
+        "sha256": info.sha256.hex(),
+        "size": info.size,
+        "delivered": [_span(window) for window in info.delivered],
+        "gaps": _gaps(info.gaps),
+    }
+
+
+def _demand_footage(order: ExportOrder, has_footage: bool, gaps: Sequence[DeliveredGap]) -> None:
+    if not has_footage:
+        why = ", ".join(sorted({gap.reason for gap in gaps})) or "no-footage"
+        raise NoFootageError(
+            f"there is no footage of {order.camera} ({order.quality.value}) in this span: {why}",
+            "`edge-agent ring ls` shows what is recorded",
+        )
+
+
+def _gaps(gaps: Sequence[DeliveredGap]) -> list[dict[str, str]]:
+    return [{**_span(Window(gap.start, gap.end)), "reason": gap.reason} for gap in gaps]
+
+
+def _span(window: Window) -> dict[str, str]:
+    return {"start": encode_rfc3339(window.start), "end": encode_rfc3339(window.end)}

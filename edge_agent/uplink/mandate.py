@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from edge_agent.buffer.reader import BlockEvidence, Loss, StoredRecord
 from edge_agent.consent.request import Quality
-from edge_agent.consent.verdict import CameraGrant, Grant, Mask
+from edge_agent.consent.verdict import CameraGrant, ExportOrder, Grant, Mask
+from edge_agent.keys import encode_b64url
 from edge_agent.units import UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import manifest as names
 
@@ -25,6 +28,12 @@ class Footage(Protocol):
         """Decrypt what the grant allows."""
 
     def evidence(self, grant: Grant, camera: str) -> Iterator[BlockEvidence]:
+        """Yield pages and chain of the blocks that hold it."""
+
+    def read_own(self, order: ExportOrder, *, on_loss: OnLoss | None = None) -> Iterator[StoredRecord]:
+        """Decrypt what the owner's order names."""
+
+    def evidence_own(self, order: ExportOrder) -> Iterator[BlockEvidence]:
         """Yield pages and chain of the blocks that hold it."""
 
 
@@ -143,6 +152,56 @@ class GrantMandate:
                 "asked": encode_span(request.window.start, request.window.end),
                 "granted": [encode_span(window.start, window.end) for window in granted.windows],
             },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OrderMandate:
+    """The owner's order: an export, which stays in the owner's hands."""
+
+    typ: ClassVar[str] = names.EXPORT_TYP
+    has_header_inside: ClassVar[bool] = True
+
+    order: ExportOrder
+    raw: bytes
+    """The order as it was signed."""
+    keys: Mapping[str, Ed25519PublicKey]
+    """``gateway``, ``recorder``, ``owner``: what a stranger verifies with."""
+
+    @property
+    def scope(self) -> Scope:
+        """What was ordered: own footage, with sound, nothing masked."""
+        return Scope(self.order.camera, self.order.quality, (self.order.window,), True, ())
+
+    @property
+    def papers(self) -> Sequence[tuple[str, bytes]]:
+        """The owner's word, in place of a request and a consent."""
+        return ((names.ORDER, self.raw),)
+
+    def read(self, footage: Footage, on_loss: OnLoss) -> Iterator[StoredRecord]:
+        """Decrypt what was ordered."""
+        return footage.read_own(self.order, on_loss=on_loss)
+
+    def read_evidence(self, footage: Footage) -> Iterator[BlockEvidence]:
+        """Yield pages and chain of the blocks that hold it."""
+        return footage.evidence_own(self.order)
+
+    def claims(self) -> Claims:
+        """Return the order, and that there is nothing else behind it."""
+        order = self.order
+        return Claims(
+            own={
+                "statement": names.OWN_EXPORT,
+                "order": {
+                    "order_id": order.order_id,
+                    "sha256": hashlib.sha256(self.raw).hexdigest(),
+                    "ordered_at": encode_rfc3339(order.signed_at),
+                    "owner": order.thumbprint,
+                },
+                "keys": {name: encode_b64url(key.public_bytes_raw()) for name, key in self.keys.items()},
+            },
+            camera={},
+            windows={"ordered": encode_span(order.window.start, order.window.end)},
         )
 
 

@@ -1,12 +1,13 @@
 """The manifest of a bundle: what a clip is, where it comes from, and what stands beside it (docs/evidence.md).
 
-Owns the members of ``clip-manifest+jws`` for both ends. Strict and bounded: a verifier that ignores a member would let
+Owns the members of ``clip-manifest+jws``, of a release, and of ``export-manifest+jws``, of the owner's own export, for
+both ends: a signed manifest is one or the other. Strict and bounded: a verifier that ignores a member would let
 it say anything. Pure. Digests are hexadecimal, so that ``sha256sum`` is enough to check a file.
 """
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, WithJsonSchema
@@ -15,17 +16,23 @@ from edge_agent import jws
 from edge_agent.errors import DenialError, EvidenceError
 from edge_agent.keys import thumbprint
 from edge_agent.units import UtcNs, Window, parse_rfc3339
-from edge_agent.wire import CameraId, GatewayId, Issuer, Jti, Kid, ShortText, Text, WireModel
+from edge_agent.wire import AgeRecipient, CameraId, GatewayId, Issuer, Jti, Kid, ShortText, Text, WireModel
 
 TYP = "clip-manifest+jws"
+EXPORT_TYP = "export-manifest+jws"
 VERSION = 1
+OWN_EXPORT: Final = "the owner's own export: no request, no release, no signature of a crime centre"
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_CLIPS = 500
 MAX_GAPS = 2000
 
-README, REQUEST, CONSENT = "README.txt", "request.jws", "consent.jws"
+README, REQUEST, CONSENT, ORDER = "README.txt", "request.jws", "consent.jws", "order.jws"
 RECORDS, BLOCKS, LEDGER = "evidence/records.jsonl", "evidence/blocks.jsonl", "evidence/ledger.json"
 MANIFEST = "manifest.jws"
+PAPERS: Mapping[str, tuple[str, ...]] = {TYP: (REQUEST, CONSENT), EXPORT_TYP: (ORDER,)}
+"""What authorises each kind of bundle: its first files. None of the other kind's may be in it."""
+EXPORTED = "local export as a bundle"
+"""What the ledger's entry of an export says of it."""
 _FILE = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"
 
 
@@ -52,6 +59,8 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 Fact = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,47}$")]
 Note = Annotated[str, StringConstraints(max_length=200)]
+RawKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
+"""An Ed25519 public key: 32 bytes in base64url."""
 
 
 class Span(WireModel):
@@ -94,17 +103,47 @@ class ConsentPart(WireModel):
     """Thumbprint of the owner's key; null where the signed terms allow it without asking."""
 
 
-class CameraPart(WireModel):
+class OrderPart(WireModel):
+    """The order that an export carries out; ``sha256`` is of ``order.jws``."""
+
+    order_id: Jti
+    sha256: Sha256
+    ordered_at: Moment
+    owner: Kid
+    """Thumbprint of the key that signed it."""
+
+
+class Keys(WireModel):
+    """The house's public keys, for whoever pinned none: a bundle cannot vouch for the keys that it brings."""
+
+    gateway: RawKey
+    recorder: RawKey
+    owner: RawKey
+
+
+class ExportCameraPart(WireModel):
     """The camera, and how it did."""
 
     id: CameraId
     name: Text
     quality: Literal["main", "sub"]
-    quality_asked: Literal["main", "sub"]
     ring: Id16
     recorder: Kid
     """Thumbprint of the key that signed the header pages while recording."""
     health: dict[Fact, Note | int | bool | None]
+
+
+class CameraPart(ExportCameraPart):
+    """The camera of a release."""
+
+    quality_asked: Literal["main", "sub"]
+
+
+class ExportWindows(WireModel):
+    """What the owner ordered, what is here."""
+
+    ordered: Span
+    delivered: Annotated[list[Span], Field(max_length=MAX_CLIPS)]
 
 
 class Windows(WireModel):
@@ -173,30 +212,66 @@ class File(WireModel):
 
 
 class Recipient(WireModel):
-    """Who can open the bundle."""
+    """Who can open the bundle of a release."""
 
     role: Literal["evidence", "escrow", "owner"]
-    age: Annotated[str, StringConstraints(pattern=r"^age1[02-9ac-hj-np-z]{58}$")]
+    age: AgeRecipient
 
 
-class Manifest(WireModel):
-    """The payload of ``manifest.jws``, version 1."""
+class ExportRecipient(WireModel):
+    """Who can open an export: the owner, and whom the owner named."""
+
+    role: Literal["owner", "named"]
+    age: AgeRecipient
+
+
+class _AnyManifest(WireModel):
+    """What both kinds of bundle say."""
 
     manifest: Literal[1]
     gateway: GatewayId
     made_at: Moment
     software: Software
     custody: Literal["bare", "tpm", "passphrase"]
+    gaps: Annotated[list[Gap], Field(max_length=MAX_GAPS)]
+    clips: Annotated[list[Clip], Field(max_length=MAX_CLIPS)]
+    clocks: Clocks
+    files: Annotated[list[File], Field(min_length=1, max_length=MAX_CLIPS + 16)]
+
+
+class Manifest(_AnyManifest):
+    """The payload of a release's ``manifest.jws``, version 1."""
+
     request: RequestPart
     consent: ConsentPart
     camera: CameraPart
     windows: Windows
     trimmed: Annotated[list[Trim], Field(max_length=256)]
-    gaps: Annotated[list[Gap], Field(max_length=MAX_GAPS)]
-    clips: Annotated[list[Clip], Field(max_length=MAX_CLIPS)]
-    clocks: Clocks
     recipients: Annotated[list[Recipient], Field(min_length=1, max_length=16)]
-    files: Annotated[list[File], Field(min_length=1, max_length=MAX_CLIPS + 16)]
+
+    @property
+    def allowed(self) -> list[Window]:
+        """What pictures may be of: the granted windows."""
+        return [span.window() for span in self.windows.granted]
+
+
+class ExportManifest(_AnyManifest):
+    """The payload of an export's ``manifest.jws``, version 1."""
+
+    statement: Literal["the owner's own export: no request, no release, no signature of a crime centre"]
+    order: OrderPart
+    keys: Keys
+    camera: ExportCameraPart
+    windows: ExportWindows
+    recipients: Annotated[list[ExportRecipient], Field(min_length=1, max_length=16)]
+
+    @property
+    def allowed(self) -> list[Window]:
+        """What pictures may be of: the ordered window."""
+        return [self.windows.ordered.window()]
+
+
+_MODELS: Mapping[str, type[Manifest] | type[ExportManifest]] = {TYP: Manifest, EXPORT_TYP: ExportManifest}
 
 
 def sign_manifest(members: Mapping[str, object], key: Ed25519PrivateKey, typ: str = TYP) -> bytes:
@@ -205,27 +280,36 @@ def sign_manifest(members: Mapping[str, object], key: Ed25519PrivateKey, typ: st
     Raises:
         EvidenceError: They are not a manifest: a fault of this program, found before it leaves the house.
     """
-    _read_members(members)
+    _read_members(members, typ)
     return jws.sign(typ, members, [key])
 
 
-def parse_manifest(raw: bytes) -> tuple[Manifest, jws.Jws[Any]]:
-    """Read ``manifest.jws``; nothing is verified yet.
+def parse_manifest(raw: bytes) -> tuple[Manifest | ExportManifest, jws.Jws[Any]]:
+    """Read ``manifest.jws``; nothing is verified yet. The type that is signed says which of the two it is.
 
     Raises:
         EvidenceError: It is no manifest of a known version.
     """
     try:
-        message = jws.parse(raw, TYP, max_bytes=MAX_MANIFEST_BYTES)
+        message = _parse_either(raw)
     except DenialError as error:
         raise EvidenceError(f"manifest is malformed: {error.reason}") from error
     payload = message.payload
     if isinstance(payload, dict) and type(payload.get("manifest")) is int and payload["manifest"] > VERSION:
         raise EvidenceError(f"manifest has version {payload['manifest']}, this program reads {VERSION}")
-    return _read_members(payload), message
+    return _read_members(payload, message.typ), message
 
 
-def verify_manifest(raw: bytes, gateway: Ed25519PublicKey) -> Manifest:
+def _parse_either(raw: bytes) -> jws.Jws[Any]:
+    try:
+        return jws.parse(raw, TYP, max_bytes=MAX_MANIFEST_BYTES)
+    except DenialError as error:
+        if error.reason != "jws-typ":
+            raise
+    return jws.parse(raw, EXPORT_TYP, max_bytes=MAX_MANIFEST_BYTES)
+
+
+def verify_manifest(raw: bytes, gateway: Ed25519PublicKey) -> Manifest | ExportManifest:
     """Read ``manifest.jws`` and verify the gateway's signature; EvidenceError where it does not verify."""
     manifest, message = parse_manifest(raw)
     try:
@@ -235,18 +319,25 @@ def verify_manifest(raw: bytes, gateway: Ed25519PublicKey) -> Manifest:
     return manifest
 
 
-def _read_members(payload: object) -> Manifest:
+def _read_members(payload: object, typ: str) -> Manifest | ExportManifest:
     try:
-        return Manifest.model_validate(payload)
+        return _MODELS[typ].model_validate(payload)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part)[:40] for part in first["loc"][:8])
         raise EvidenceError(f"manifest member is wrong: {where}: {first['msg'][:120]}") from None
 
 
-def encode_schema() -> str:
-    """Return the JSON Schema of the manifest, as published in ``docs/manifest.schema.json``."""
-    schema = Manifest.model_json_schema()
+SCHEMAS: Mapping[str, tuple[str, str]] = {
+    TYP: ("manifest.schema.json", "edge-agent clip manifest, version 1"),
+    EXPORT_TYP: ("export-manifest.schema.json", "edge-agent export manifest, version 1"),
+}
+"""Per type the name under which ``docs/`` publishes its schema, and the schema's title."""
+
+
+def encode_schema(typ: str = TYP) -> str:
+    """Return the JSON Schema of one kind of manifest, as published (``SCHEMAS``)."""
+    schema = _MODELS[typ].model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "edge-agent clip manifest, version 1"
+    schema["title"] = SCHEMAS[typ][1]
     return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

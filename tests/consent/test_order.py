@@ -1,6 +1,7 @@
 """The owner's orders: signed by the pinned key, for this gateway, just now."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -29,6 +30,7 @@ MEMBERS = {
     "resume": {"what": "release", "camera": "*"},
     "export": {"camera": "door", "quality": "main", "window": window_members(WINDOW)},
 }
+AGE = "age1" + "q" * 58
 VALUES = {
     "approve": Approval(JTI, DIGEST, ("door",), WINDOW, thumbprint(KEY.public_key()), NOW),
     "resume": Resume("release", "*"),
@@ -52,6 +54,20 @@ def test_order_of_another_key_is_refused(order):
     with pytest.raises(DenialError) as caught:
         verify_order(sign(order, key=Ed25519PrivateKey.generate()), GATEWAY, KEY.public_key(), NOW)
     assert caught.value.reason == "key-unknown"
+
+
+@pytest.mark.parametrize("recipients", [[], [AGE]])
+def test_order_for_a_bundle_names_who_can_open_it(recipients):
+    """Whom a bundle is sealed to is the owner's word, and so is that nobody else is named."""
+    order = verify_order(sign("export", recipients=recipients), GATEWAY, KEY.public_key(), NOW)
+    assert order.value == replace(VALUES["export"], recipients=tuple(recipients))
+
+
+@pytest.mark.parametrize("recipients", [["ssh-ed25519 AAAA"], [AGE] * 16, AGE, [AGE.upper()]])
+def test_order_for_a_bundle_to_anything_else_is_refused(recipients):
+    """A recipient is an age key, and there is a bound."""
+    with pytest.raises(DenialError):
+        sign("export", recipients=recipients)
 
 
 REFUSED = {

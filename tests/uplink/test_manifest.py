@@ -14,7 +14,7 @@ from edge_agent.uplink import manifest as names
 from tests.footage import encode, records
 from tests.release import House, window
 
-SCHEMA = Path(__file__).parents[2] / "docs" / "manifest.schema.json"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +29,10 @@ def made(tmp_path_factory):
     return house, path
 
 
-def test_published_schema_is_ours():
-    """docs/manifest.schema.json is what the program reads and writes; ``encode_schema`` renews it."""
-    assert SCHEMA.read_text() == names.encode_schema()
+@pytest.mark.parametrize("typ", names.SCHEMAS)
+def test_published_schemas_are_ours(typ):
+    """docs/*manifest.schema.json are what the program reads and writes; ``encode_schema`` renews them."""
+    assert (DOCS / names.SCHEMAS[typ][0]).read_text() == names.encode_schema(typ)
 
 
 @pytest.mark.peer

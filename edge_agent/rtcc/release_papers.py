@@ -1,0 +1,100 @@
+"""What stands behind a release: who asked, who consented, and the entry of the decision.
+
+Believes neither request nor consent without a key that the RTCC knew before.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from edge_agent import jws
+from edge_agent.errors import EvidenceError
+from edge_agent.keys import thumbprint
+from edge_agent.rtcc.case import Case
+from edge_agent.units import Window, encode_rfc3339
+from edge_agent.uplink import manifest as names
+from edge_agent.uplink.checkpoint import ledger_origin, verify_proof
+from edge_agent.uplink.manifest import Manifest
+
+
+def check_request(case: Case, manifest: Manifest) -> None:
+    """Two persons signed it, and it is the request that the manifest and the RTCC know."""
+    raw, about, known = case.read(names.REQUEST), manifest.request, case.known
+    message = jws.parse(raw, "rtcc-request+jws")
+    payload = message.payload
+    if (payload["iss"], payload["jti"], payload["incident"]["number"]) != (about.iss, about.jti, about.incident):
+        raise EvidenceError("request.jws is not the request that the manifest names")
+    if message.payload_sha256.hex() != about.payload_sha256:
+        raise EvidenceError("request.jws has another payload than the manifest says")
+    if known.request is not None and jws.parse(known.request, message.typ).payload_bytes != message.payload_bytes:
+        raise EvidenceError("request.jws is not the request that was sent")
+    kids = jws.verify(message, {kid: signer.key for kid, signer in known.signers.items()})
+    signers = [known.signers[kid] for kid in kids]
+    if len({signer.person for signer in signers}) < 2:
+        raise EvidenceError("request.jws was not signed by two persons")
+    asked = Window.parse(payload["clip"]["window"]["start"], payload["clip"]["window"]["end"])
+    if asked != manifest.windows.asked.window():
+        raise EvidenceError("the manifest says that another window was asked for")
+    if not {manifest.camera.id, "*"} & set(payload["clip"]["cameras"]):
+        raise EvidenceError(f"camera {manifest.camera.id} was not asked for")
+    who = " and ".join(f"{signer.person} ({signer.role})" for signer in signers)
+    case.findings.prove("request", f"{who} signed request {about.jti} for incident {about.incident}: {asked}.")
+
+
+def check_consent(case: Case, manifest: Manifest) -> None:
+    """The owner signed it, for this camera and this ring."""
+    about, owner = manifest.consent, case.known.owner
+    if case.stored[names.CONSENT] != about.sha256:
+        raise EvidenceError("consent.jws is not the consent that the manifest names")
+    message = jws.parse(case.read(names.CONSENT), "owner-consent+jws")
+    if owner is None:
+        case.findings.doubt("consent", "The owner's key is not known here: the consent is not verified.")
+        return
+    jws.verify(message, {thumbprint(owner): owner})
+    payload: dict[str, Any] = message.payload
+    rings = payload["facts"]["rings"]
+    if payload["camera"] != manifest.camera.id or payload["version"] != about.version:
+        raise EvidenceError("consent.jws is for another camera or of another version")
+    if manifest.camera.ring not in rings:
+        raise EvidenceError("consent.jws is not about the ring that this footage comes from")
+    how = "and approved this release" if about.approved_by else "whose terms allow it without asking"
+    case.findings.prove(
+        "consent", f"The owner signed consent version {about.version} for camera {payload['camera']}, {how}."
+    )
+    if about.approved_by:
+        case.findings.doubt("consent", "That the owner approved this one release is the gateway's word.")
+
+
+def check_ledger(case: Case, manifest: Manifest) -> None:
+    """The entry grants this request, this camera, this stream, at least these windows, by this consent."""
+    value = jws.parse_strict_json(case.read(names.LEDGER), 1 << 20)
+    proved = verify_proof(value, ledger_origin(case.known.gateway_id), case.known.gateway)
+    about, camera = manifest.request, manifest.camera
+    entry: Mapping[str, Any] = proved.leaf.entry
+    if proved.leaf.kind != "grant" or (entry["iss"], entry["jti"]) != (about.iss, about.jti):
+        raise EvidenceError("ledger entry is not the grant of this request")
+    decided = next((each for each in entry["cameras"] if each["camera"] == camera.id), None)
+    if entry["outcome"] != "grant" or decided is None:
+        raise EvidenceError("ledger entry does not grant this camera")
+    if decided["consent_sha256"] != manifest.consent.sha256 or decided["quality"] != camera.quality:
+        raise EvidenceError("ledger entry leans on another consent, or grants another stream")
+    if not all(
+        any(Window.parse(*text.split("/")).contains(window) for text in decided["windows"])
+        for window in manifest.allowed
+    ):
+        raise EvidenceError("ledger entry grants less than the manifest says")
+    case.findings.prove(
+        "ledger",
+        f"The decision stands in the gateway's ledger as entry {proved.index}"
+        f" of {encode_rfc3339(proved.leaf.at)}; it cannot be taken out unnoticed.",
+    )
+
+
+def check_asked(case: Case, manifest: Manifest) -> None:
+    """Nothing was granted that was not asked for."""
+    if not all(manifest.windows.asked.window().contains(window) for window in manifest.allowed):
+        raise EvidenceError("more was granted than was asked for")
+    camera = manifest.camera
+    if camera.quality != camera.quality_asked:
+        case.findings.doubt(
+            "windows", f"This is the {camera.quality} stream; {camera.quality_asked} was asked for and not granted."
+        )

@@ -1,0 +1,74 @@
+"""A bundle taken apart, to be put together again, altered: what a thief or a gateway that lies would do."""
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+import pyrage
+
+from edge_agent import jws
+from edge_agent.rtcc.findings import Findings
+from edge_agent.rtcc.open import open_bundle
+from edge_agent.uplink import manifest as names
+from edge_agent.uplink.seal import find_header_end
+from tests.release import House
+
+
+class Opened:
+    """The parts of a bundle, and who could have made them.
+
+    Args:
+        folder: Where it is put together and opened.
+        house: Its keys.
+        whole: The age file.
+        identity: Opens it.
+        typ: Of its manifest.
+    """
+
+    def __init__(self, folder: Path, house: House, whole: bytes, identity: pyrage.x25519.Identity, typ: str) -> None:
+        self.folder, self.house, self.identity, self.typ = folder, house, identity, typ
+        end = find_header_end(whole)
+        assert end is not None
+        self.header, self.payload = whole[:end], whole[end:]
+        with zipfile.ZipFile(io.BytesIO(pyrage.decrypt(whole, [identity]))) as bundle:
+            self.parts = {name: bundle.read(name) for name in bundle.namelist()}
+
+    @property
+    def manifest(self) -> dict:
+        return jws.parse(self.parts[names.MANIFEST], self.typ, max_bytes=names.MAX_MANIFEST_BYTES).payload
+
+    def open(self, parts=None, known=None) -> Findings:
+        """Put together, encrypt and open."""
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as bundle:
+            for name, data in (parts or self.parts).items():
+                bundle.writestr(name, data)
+        path = self.folder / "bundle.age"
+        path.write_bytes(pyrage.encrypt(out.getvalue(), [self.identity.to_public()]))
+        return open_bundle(path, b"", str(self.identity), known or self.house.known(), self.folder / "out")
+
+    def sign(self, parts, members=None, typ=None, key=None) -> dict[str, bytes]:
+        """Sign the manifest anew over altered parts: what a gateway that lies would do."""
+        members = dict(members or self.manifest)
+        listed = [name for name in parts if name != names.MANIFEST]
+        members["files"] = [
+            {"name": name, "sha256": hashlib.sha256(parts[name]).hexdigest(), "bytes": len(parts[name])}
+            for name in listed
+        ]
+        signed = names.sign_manifest(members, key or self.house.gateway, typ or self.typ)
+        return {name: parts[name] for name in listed} | {names.MANIFEST: signed}
+
+
+def open_release(folder: Path, house: House, asked, pieces, **options) -> Opened:
+    """Record, grant, build, take apart."""
+    house.record(pieces, **{k: options.pop(k) for k in ("is_closed",) if k in options})
+    info, payload = house.build(house.grant(asked, **options))
+    return Opened(folder, house, info.age_header + payload, house.evidence, names.TYP)
+
+
+def open_export(folder: Path, house: House, wanted, pieces, **options) -> Opened:
+    """Record, order, export, take apart."""
+    house.record(pieces, **{k: options.pop(k) for k in ("is_closed",) if k in options})
+    _, whole = house.export(house.order(wanted, **options))
+    return Opened(folder, house, whole, house.own, names.EXPORT_TYP)
