@@ -5,6 +5,7 @@ pipes. What the child says about itself is checked (the digests against the reco
 """
 
 import fcntl
+import io
 import logging
 import os
 import select
@@ -13,10 +14,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from edge_agent.errors import EdgeAgentError, EvidenceError
 from edge_agent.uplink import clip_wire as wire
@@ -33,6 +35,7 @@ _CHILD_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 _PIPE_BYTES = 1 << 20
+_READ_BYTES = 256 << 10
 _JOIN_S = 5.0
 
 
@@ -56,6 +59,8 @@ class _Feeder:
     def __init__(self, pipe: IO[bytes], job: wire.Job, records: Iterable[ClipRecord]) -> None:
         self._pipe, self._job, self._records = pipe, job, records
         self.error: BaseException | None = None
+        self.is_done = False
+        """Everything went into the pipe, and that it is everything."""
         self.moved_at = time.monotonic()
         self.is_reading = False
         """The ring is being read: a slow disk is not a hanging child."""
@@ -78,17 +83,19 @@ class _Feeder:
             self.error = error
 
     def _feed(self) -> None:
-        wire.write_message(self._pipe, wire.JOB, wire.encode_job(self._job))
+        descriptor = self._pipe.fileno()
+        wire.write_message(descriptor, wire.JOB, wire.encode_job(self._job))
         records = iter(self._records)
         while not self.stop.is_set():
             self.is_reading = True
             record = next(records, None)
             self.is_reading, self.moved_at = False, time.monotonic()
             if record is None:
-                wire.write_message(self._pipe, wire.END)
+                wire.write_message(descriptor, wire.END)
+                self.is_done = True
                 return
-            wire.write_message(self._pipe, wire.RECORD, wire.encode_head(record.head))
-            wire.write_message(self._pipe, wire.NUT, record.nut)
+            wire.write_message(descriptor, wire.RECORD, wire.encode_head(record.head))
+            wire.write_message(descriptor, wire.NUT, record.nut)
             self.moved_at = time.monotonic()
 
 
@@ -117,6 +124,7 @@ def cut_clips(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        bufsize=0,
         cwd=_ROOT,
         env=_CHILD_ENVIRONMENT,
     )
@@ -128,7 +136,9 @@ def cut_clips(
     try:
         is_complete = False
         for message in _messages(child.stdout, feeder, stall_s):
-            is_complete = is_complete or isinstance(message, wire.End)
+            if isinstance(message, wire.End):
+                is_complete = True
+                break  # what the child still does is to end, and nobody needs to wait for it
             if isinstance(message, wire.Ready) and not message.is_walled:
                 _warn_of_no_wall()
             if isinstance(message, wire.Failed):
@@ -137,8 +147,10 @@ def cut_clips(
         feeder.join()  # it closes the pipe before it tells what went wrong
         if feeder.error is not None:
             raise feeder.error
-        if not is_complete:
-            raise ClipError(f"clip child ended before its job: exit={child.wait(_JOIN_S)}")
+        if not (is_complete and feeder.is_done):
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(_JOIN_S)
+            raise ClipError(f"clip child ended before its job: exit={child.returncode}")
     finally:
         feeder.stop.set()
         child.kill()
@@ -155,7 +167,7 @@ def _warn_of_no_wall() -> None:
 
 
 def _messages(pipe: IO[bytes], feeder: _Feeder, stall_s: float) -> Iterator[bytes | wire.ClipEvent]:
-    reader = _TimedReader(pipe.fileno(), feeder, stall_s)
+    reader = io.BufferedReader(_TimedPipe(pipe.fileno(), feeder, stall_s), _READ_BYTES)
     is_open = False
     while True:
         try:
@@ -174,25 +186,20 @@ def _messages(pipe: IO[bytes], feeder: _Feeder, stall_s: float) -> Iterator[byte
         yield message[1] if event is None else event
 
 
-class _TimedReader:
-    """Reads the child's pipe, and gives up on a child that does nothing."""
+class _TimedPipe(io.RawIOBase):
+    """The child's pipe, which gives up on a child that does nothing."""
 
     def __init__(self, descriptor: int, feeder: _Feeder, stall_s: float) -> None:
         self._descriptor, self._feeder, self._stall_s = descriptor, feeder, stall_s
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLIN)
 
-    def read(self, size: int) -> bytes:
-        """Read ``size`` bytes, fewer only at the end of the pipe."""
-        parts: list[bytes] = []
-        while size:
-            self._wait()
-            part = os.read(self._descriptor, min(size, _PIPE_BYTES))
-            if not part:
-                break
-            parts.append(part)
-            size -= len(part)
-        return b"".join(parts)
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        self._wait()
+        return os.readv(self._descriptor, [into])
 
     def _wait(self) -> None:
         began = time.monotonic()

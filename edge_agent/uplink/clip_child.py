@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 import av
 
@@ -44,17 +43,17 @@ def warm_up() -> None:
 class Output:
     """The pipe to the parent; an MP4 is written to it as to a file."""
 
-    def __init__(self, pipe: IO[bytes]) -> None:
-        self._pipe = pipe
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
 
     def write(self, data: bytes) -> int:
         """Hand over bytes of the open MP4."""
-        wire.write_message(self._pipe, wire.DATA, bytes(data))
+        wire.write_message(self._descriptor, wire.DATA, data)
         return len(data)
 
     def tell(self, event: wire.ClipEvent) -> None:
         """Hand over an event."""
-        wire.write_message(self._pipe, wire.EVENT, wire.encode_event(event))
+        wire.write_message(self._descriptor, wire.EVENT, wire.encode_event(event))
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +266,7 @@ def _take_pictures(pictures: Pictures, head: wire.RecordHead, nut: bytes) -> Non
 def main() -> int:
     """Do one job; the exit code says only whether it was done."""
     av.logging.set_level(None)
-    source, output = sys.stdin.buffer, Output(sys.stdout.buffer)
+    source, output = sys.stdin.buffer, Output(sys.stdout.fileno())
     message = wire.read_message(source)
     if message is None or message[0] != wire.JOB:
         return os.EX_USAGE

@@ -2,15 +2,16 @@
 
 Owns the messages and their sizes. Both sides are ours, but what the child says is not believed: it has parsed a
 camera's bytes. So every length is bounded before anything is allocated, and the parent reads events as plain JSON.
-Pure; imports no FFmpeg.
+Imports no FFmpeg.
 """
 
 import base64
 import json
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from edge_agent.errors import EvidenceError
 from edge_agent.units import UtcNs, Window
@@ -245,14 +246,17 @@ def _check(value: object, kind: object) -> None:
         raise ValueError("a member has the wrong type")
 
 
-def write_message(pipe: IO[bytes], kind: bytes, body: bytes | memoryview = b"") -> None:
-    """Write one frame; blocks while the pipe is full."""
+def write_message(descriptor: int, kind: bytes, body: bytes | memoryview = b"") -> None:
+    """Write one frame to a pipe, in one piece; blocks while the pipe is full."""
     size = len(body)
     if size > MAX_MESSAGE_BYTES:
         raise EvidenceError(f"message to or from the clip child is too large: bytes={size}")
-    pipe.write(_FRAME.pack(kind, size))
-    pipe.write(body)
-    pipe.flush()
+    frame = _FRAME.pack(kind, size)
+    written = os.writev(descriptor, (frame, body))
+    if written < len(frame) + size:  # a signal came in between
+        left = memoryview(frame + body)[written:]
+        while left:
+            left = left[os.write(descriptor, left) :]
 
 
 def read_message(pipe: Readable) -> tuple[bytes, bytes] | None:

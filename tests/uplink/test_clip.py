@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import signal
+import struct
 import subprocess
 import sys
 import textwrap
@@ -248,6 +249,14 @@ def test_a_lying_child_is_refused(said):
     child = (sys.executable, "-c", f"import sys; sys.stdout.buffer.write({said!r})")
     with pytest.raises(ClipError):
         run(Job((window(0, 9),)), records(encode(10)), program=child)
+
+
+def test_a_child_that_says_too_early_that_it_is_done_is_refused():
+    """Nothing counts as cut that the child did not read."""
+    end = b"V" + struct.pack(">I", 10) + b'["End",{}]'
+    child = (sys.executable, "-c", f"import sys; sys.stdout.buffer.write({end!r})")
+    with pytest.raises(ClipError, match="before its job"):
+        run(Job((window(0, 9),)), records(encode(30)) * 1000, program=child)
 
 
 def test_an_error_of_the_ring_reaches_the_caller():
