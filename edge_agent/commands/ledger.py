@@ -14,6 +14,8 @@ quietly: each entry is a leaf of a tree whose head your gateway signs.
   edge-agent ledger show --all --json for a script
   edge-agent ledger verify            recompute the whole tree and compare
   edge-agent ledger prove 17          the proof that entry 17 stands in the ledger, for somebody else
+  edge-agent ledger checkpoint        the fingerprint of the whole ledger, signed: keep it outside this machine
+  edge-agent ledger prove-growth FILE the proof that nothing was rewritten since a checkpoint, for who kept it
   edge-agent ledger report            counts per month, agency, category and outcome
 """
 
@@ -33,13 +35,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     show.add_argument("--kind", action="append", default=[], help="only this kind; may be given again")
     verify = verbs.add_parser("verify", help="recompute the tree, check every signature")
     verify.add_argument(
-        "--remembered", action="append", default=[], metavar="FILE", help="a checkpoint that somebody else kept"
+        "--remembered", action="append", default=[], metavar="FILE", help="a checkpoint that somebody kept, or a proof"
     )
     prove = verbs.add_parser("prove", help="print the inclusion proof of one entry")
     prove.add_argument("entry", type=int, metavar="ENTRY", help="its number in `ledger show`")
+    checkpoint = verbs.add_parser("checkpoint", help="print the signed fingerprint of the whole ledger, to be kept")
+    growth = verbs.add_parser("prove-growth", help="print the proof that the ledger goes on from a checkpoint")
+    growth.add_argument("remembered", metavar="FILE", help="the checkpoint that somebody kept, or a proof")
     dump = verbs.add_parser("dump", help="print every entry as a line of JSON")
     report = verbs.add_parser("report", help="counts per month, agency, category and outcome")
-    for verb in (show, verify, prove, dump, report):
+    for verb in (show, verify, prove, checkpoint, growth, dump, report):
         add_config(verb)
         verb.add_argument("--json", action="store_true", help="print JSON")
         verb.set_defaults(run=run)
@@ -68,6 +73,10 @@ def run(args: argparse.Namespace) -> int:
             )
     elif args.verb == "prove":
         print_json(call(path, "ledger-prove", index=args.entry)["proof"])
+    elif args.verb == "checkpoint":
+        print(call(path, "ledger-checkpoint")["checkpoint"], end="")
+    elif args.verb == "prove-growth":
+        print_json(call(path, "ledger-growth", remembered=_read(args.remembered))["proof"])
     else:
         lines = call(path, "ledger-report", timeout_s=60)["lines"]
         if args.json:
@@ -117,9 +126,10 @@ def _summary(entry: dict[str, Any]) -> str:
 
 def _read(name: str) -> str:
     from edge_agent.errors import UsageError
+    from edge_agent.uplink.checkpoint import find_note
 
     try:
         with open(name, encoding="utf-8") as file:
-            return file.read(65536)
+            return find_note(file.read(1 << 20))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{name}: checkpoint cannot be read: {error}") from error

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from edge_agent import command_line
 
-COMMANDS = ("keys", "trust", "enrol", "request", "watch", "receive", "open")
+COMMANDS = ("keys", "trust", "enrol", "request", "watch", "receive", "open", "ledger")
 """Modules of ``edge_agent.rtcc.commands``, in the order in which an RTCC needs them."""
 
 _EPILOG = """\
@@ -19,6 +19,7 @@ from nothing to a clip:
   rtcc request --help                            ask for a clip, signed by two persons
   rtcc watch                                     follow the signed answers
   rtcc open                                      decrypt, verify, and say what is proved
+  rtcc ledger --help                             check that a ledger was not rewritten
 
 The whole way, step by step, is in docs/rtcc.md.
 """

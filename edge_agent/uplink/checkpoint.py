@@ -1,8 +1,9 @@
-"""Signed heads of the ledger, and the proof of one entry: what leaves the house, and what anybody can check.
+"""Signed heads of the ledger, and the proofs of one entry and of growth: what leaves the house, and anybody can check.
 
 Pure. A checkpoint is a C2SP signed note (``tlog-checkpoint``): origin, size and root of the tree, signed by the
-gateway's Ed25519 key. A proof is a leaf, its path and a checkpoint, as one JSON value. Nothing here ever holds a
-leaf that it was not asked for: leaves are salted, so a proof says nothing about its neighbours.
+gateway's Ed25519 key. The proof of an entry is a leaf, its path and a checkpoint, as one JSON value; the proof of
+growth holds no leaf at all. Nothing here ever holds a leaf that it was not asked for: leaves are salted, so a proof
+says nothing about its neighbours.
 """
 
 import base64
@@ -36,6 +37,7 @@ _ORIGIN = re.compile(r"edge-agent/[0-9A-Za-z_-]{1,64}")
 _DECIMAL = re.compile(r"[1-9][0-9]{0,18}")
 _LEAF_MEMBERS = {"v", "kind", "at", "entry", "salt"}
 _PROOF_MEMBERS = {"index", "leaf", "path", "checkpoint"}
+_GROWTH_MEMBERS = {"from_size", "path", "checkpoint"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,21 @@ def verify_checkpoint(note: str, origin: str, key: Ed25519PublicKey) -> Checkpoi
     raise EvidenceError(f"checkpoint is not signed by the gateway's key: origin={origin}")
 
 
+def find_note(text: str) -> str:
+    """Return the signed note in a file that somebody kept: the note itself, or a proof, which holds one."""
+    if text.startswith("{"):
+        try:
+            return str(json.loads(text)["checkpoint"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise EvidenceError("no checkpoint, and no proof that holds one") from None
+    return text
+
+
+def read_origin(note: str) -> str:
+    """Return whose ledger a signed note says that it is of; not verified."""
+    return _parse_note(note)[0].origin
+
+
 def _parse_note(note: str) -> tuple[Checkpoint, str, list[tuple[str, bytes]]]:
     if len(note) > MAX_NOTE_BYTES:
         raise EvidenceError(f"checkpoint is too large: bytes={len(note)} limit={MAX_NOTE_BYTES}")
@@ -203,9 +220,7 @@ def verify_proof(value: object, origin: str, key: Ed25519PublicKey) -> ProvedEnt
     index, leaf, path, note = (value[name] for name in ("index", "leaf", "path", "checkpoint"))
     if type(index) is not int or not isinstance(leaf, str) or not isinstance(note, str) or not _is_texts(path):
         raise EvidenceError("ledger proof has a member of the wrong kind")
-    checkpoint = verify_checkpoint(note, origin, key)
-    if checkpoint.size % PAD_TO:
-        raise EvidenceError(f"checkpoint is not padded: size={checkpoint.size}")
+    checkpoint = _verify_padded(note, origin, key)
     try:
         raw, hashes = leaf.encode(), [_unb64(part) for part in cast(list[str], path)]
     except ValueError:
@@ -215,8 +230,54 @@ def verify_proof(value: object, origin: str, key: Ed25519PublicKey) -> ProvedEnt
     return ProvedEntry(index, parsed, checkpoint)
 
 
+def encode_growth(from_size: int, path: list[bytes], note: str) -> dict[str, object]:
+    """Return the proof that the ledger of a note begins with its first ``from_size`` entries, as a JSON value."""
+    return {"from_size": from_size, "path": [_b64(part) for part in path], "checkpoint": note}
+
+
+def verify_growth(value: object, remembered: str, origin: str, key: Ed25519PublicKey) -> tuple[Checkpoint, Checkpoint]:
+    """Verify offline that a ledger still begins with what it held at a remembered checkpoint (RFC 9162, 2.1.4.2).
+
+    Args:
+        value: The parsed JSON value of ``encode_growth``.
+        remembered: The signed note that the verifier kept; the proof only names its size.
+        origin: ``ledger_origin`` of the gateway.
+        key: The gateway's public key, from enrolment.
+
+    Returns:
+        The remembered head and the newer one.
+
+    Raises:
+        EvidenceError: Any of it fails; where both signatures verify, the two notes together show a rewritten ledger.
+    """
+    if not isinstance(value, dict) or value.keys() != _GROWTH_MEMBERS:
+        raise EvidenceError("growth proof is not an object of from_size, path and checkpoint")
+    from_size, path, note = (value[name] for name in ("from_size", "path", "checkpoint"))
+    if type(from_size) is not int or not isinstance(note, str) or not _is_texts(path):
+        raise EvidenceError("growth proof has a member of the wrong kind")
+    old, new = verify_checkpoint(remembered, origin, key), _verify_padded(note, origin, key)
+    if from_size != old.size:
+        raise EvidenceError(f"growth proof is from another checkpoint: size={from_size} remembered={old.size}")
+    try:
+        hashes = [_unb64(part) for part in cast(list[str], path)]
+    except ValueError:
+        raise EvidenceError("growth proof is not base64") from None
+    merkle.verify_consistency(old.size, new.size, old.root, new.root, hashes)
+    return old, new
+
+
+def _verify_padded(note: str, origin: str, key: Ed25519PublicKey) -> Checkpoint:
+    checkpoint = verify_checkpoint(note, origin, key)
+    if checkpoint.size % PAD_TO:
+        raise EvidenceError(f"checkpoint is not padded: size={checkpoint.size}")
+    return checkpoint
+
+
 def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and len(value) <= merkle.MAX_LEVEL and all(isinstance(part, str) for part in value)
+    """Tell whether it is a path: two hashes a level at the most, as in a proof of growth."""
+    return (
+        isinstance(value, list) and len(value) <= 2 * merkle.MAX_LEVEL and all(isinstance(part, str) for part in value)
+    )
 
 
 def _check_plain(value: object, where: str) -> None:

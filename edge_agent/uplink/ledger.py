@@ -20,6 +20,7 @@ from edge_agent.uplink.checkpoint import (
     PAD_TO,
     SALT_BYTES,
     Checkpoint,
+    encode_growth,
     encode_leaf,
     encode_proof,
     parse_leaf,
@@ -158,6 +159,12 @@ def entries(
         yield Entry(index, leaf.kind, leaf.at, leaf.entry)
 
 
+def read_entry(conn: sqlite3.Connection, index: int) -> Mapping[str, object]:
+    """Return the members of an entry that is known to exist."""
+    (raw,) = conn.execute("SELECT leaf FROM ledger_leaves WHERE idx = ?", (index,)).fetchone()
+    return parse_leaf(raw).entry
+
+
 def checkpoint(conn: sqlite3.Connection, origin: str, key: Ed25519PrivateKey, at: UtcNs) -> str:
     """Fill the tree up to a multiple of ``PAD_TO`` leaves, sign its head and store the note.
 
@@ -177,12 +184,6 @@ def checkpoint(conn: sqlite3.Connection, origin: str, key: Ed25519PrivateKey, at
     return note
 
 
-def find_checkpoint(conn: sqlite3.Connection) -> str | None:
-    """Return the newest signed note, or None where none was ever made."""
-    row = conn.execute("SELECT note FROM ledger_checkpoints ORDER BY size DESC LIMIT 1").fetchone()
-    return str(row[0]) if row else None
-
-
 def prove(conn: sqlite3.Connection, index: int) -> dict[str, object]:
     """Return the proof of one entry against the newest checkpoint, as a JSON value.
 
@@ -191,16 +192,31 @@ def prove(conn: sqlite3.Connection, index: int) -> dict[str, object]:
     Raises:
         ValueError: No signed checkpoint holds the entry yet: make one first.
     """
-    row = conn.execute("SELECT size, note FROM ledger_checkpoints ORDER BY size DESC LIMIT 1").fetchone()
-    if row is None or not 0 <= index < row[0]:
-        raise ValueError(f"no checkpoint holds this entry: index={index} checkpoint={row[0] if row else 'none'}")
+    size, note = _newest_checkpoint(conn)
+    if not 0 <= index < size:
+        raise ValueError(f"no checkpoint holds this entry: index={index} checkpoint={size}")
     (leaf,) = conn.execute("SELECT leaf FROM ledger_leaves WHERE idx = ?", (index,)).fetchone()
-    return encode_proof(index, leaf, merkle.inclusion_proof(index, row[0], _node_reader(conn)), row[1])
+    return encode_proof(index, leaf, merkle.inclusion_proof(index, size, _node_reader(conn)), note)
 
 
-def prove_growth(conn: sqlite3.Connection, old_size: int, new_size: int) -> list[bytes]:
-    """Return the consistency proof between two sizes: for who remembers an older head."""
-    return merkle.consistency_proof(old_size, new_size, _node_reader(conn))
+def prove_growth(conn: sqlite3.Connection, from_size: int) -> dict[str, object]:
+    """Return the proof that the ledger of the newest checkpoint begins with its first ``from_size`` entries, as JSON.
+
+    For who kept a checkpoint of that size: ``checkpoint.verify_growth`` checks it with the gateway's public key alone.
+
+    Raises:
+        EvidenceError: The ledger is shorter than that.
+    """
+    size, note = _newest_checkpoint(conn)
+    if not 0 < from_size <= size:
+        raise EvidenceError(f"ledger is shorter than a signed checkpoint: size={size} checkpoint={from_size}")
+    return encode_growth(from_size, merkle.consistency_proof(from_size, size, _node_reader(conn)), note)
+
+
+def _newest_checkpoint(conn: sqlite3.Connection) -> tuple[int, str]:
+    """Return size and note; 0 where none was ever made."""
+    row = conn.execute("SELECT size, note FROM ledger_checkpoints ORDER BY size DESC LIMIT 1").fetchone()
+    return (int(row[0]), str(row[1])) if row else (0, "")
 
 
 def verify(conn: sqlite3.Connection, origin: str, key: Ed25519PublicKey, remembered: Iterable[str] = ()) -> Verified:

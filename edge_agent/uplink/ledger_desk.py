@@ -13,7 +13,7 @@ from edge_agent.control import Answer, Handler, Peer
 from edge_agent.errors import UsageError
 from edge_agent.units import encode_rfc3339
 from edge_agent.uplink import ledger
-from edge_agent.uplink.checkpoint import ledger_origin
+from edge_agent.uplink.checkpoint import ledger_origin, verify_checkpoint, verify_growth
 from edge_agent.uplink.store import Store
 
 _PAGE = 200
@@ -43,6 +43,8 @@ class LedgerDesk:
             "ledger": self._entries,
             "ledger-verify": self._verify,
             "ledger-prove": self._prove,
+            "ledger-checkpoint": self._checkpoint,
+            "ledger-growth": self._prove_growth,
             "ledger-report": self._report,
         }
 
@@ -83,6 +85,19 @@ class LedgerDesk:
                 raise UsageError(f"the ledger has no entry {index}")
             ledger.checkpoint(connection, self._origin, self._key, self._clock.utc())
             return {"proof": ledger.prove(connection, index)}
+
+    def _checkpoint(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+        return {"checkpoint": self.checkpoint()}
+
+    def _prove_growth(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+        """Prove it to the owner first: what this ledger cannot keep up is not printed as if it were a proof."""
+        remembered, public = str(members["remembered"]), self._key.public_key()
+        old = verify_checkpoint(remembered, self._origin, public)
+        with self._store.transaction() as connection:
+            ledger.checkpoint(connection, self._origin, self._key, self._clock.utc())
+            proof = ledger.prove_growth(connection, old.size)
+        verify_growth(proof, remembered, self._origin, public)
+        return {"proof": proof}
 
     def _report(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
         with self._store.reading() as connection:

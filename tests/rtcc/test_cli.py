@@ -6,11 +6,12 @@ import os
 
 import pytest
 
-from edge_agent.rtcc.cli import build_parser, main
+from edge_agent.rtcc.cli import COMMANDS, build_parser, main
 from edge_agent.rtcc.enrol import enrol
 from edge_agent.rtcc.home import RtccHome
 from edge_agent.rtcc.inbox import Inbox
 from edge_agent.uplink.answers import Answer, DeliveredFile, Status, encode_answer
+from edge_agent.uplink.checkpoint import Checkpoint, encode_growth, ledger_origin, sign_checkpoint
 from edge_agent.uplink.seal import seal_stream
 
 from .conftest import NOW
@@ -152,6 +153,24 @@ def test_stored_answers_are_shown(made, delivered):
     assert (answer["status"], answer["final"], answer["files"][0]["upload"]) == ("delivered", True, delivered[0])
 
 
+def test_keeper_of_a_checkpoint_checks_that_the_ledger_goes_on(made, applicant, tmp_path):
+    """With the key from enrolment alone: a proof of growth holds, and one that leads elsewhere ends with 65."""
+    (tmp_path / "gateway.csr").write_bytes(applicant.csr)
+    assert made("enrol", "gateway.csr", "--out", "enrolment.json")[0] == 0
+    origin = ledger_origin(json.loads((tmp_path / "enrolment.json").read_text())["gateway"])
+    note = sign_checkpoint(Checkpoint(origin, 256, b"r" * 32), applicant.gateway)
+    (tmp_path / "kept.txt").write_text(note)
+    (tmp_path / "growth.json").write_text(json.dumps(encode_growth(256, [], note)))
+    code, out, _ = made("ledger", "growth.json", "--remembered", "kept.txt")
+    assert (code, "nothing of it was rewritten" in out) == (0, True)
+    other = sign_checkpoint(Checkpoint(origin, 256, b"x" * 32), applicant.gateway)
+    (tmp_path / "growth.json").write_text(json.dumps(encode_growth(256, [], other)))
+    code, _, err = made("ledger", "growth.json", "--remembered", "kept.txt")
+    assert (code, "differ" in err) == (os.EX_DATAERR, True)
+    (tmp_path / "kept.txt").write_text(sign_checkpoint(Checkpoint("edge-agent/x", 256, b"r" * 32), applicant.gateway))
+    assert "no gateway" in made("ledger", "growth.json", "--remembered", "kept.txt")[2]
+
+
 MISTAKES = {
     "nothing of this name to open": (("open", "nothing"), os.EX_DATAERR, "no key was handed over"),
     "a file without a gateway": (("open", "--file", "rtcc-home/rtcc.json"), os.EX_USAGE, "--gateway"),
@@ -192,7 +211,7 @@ def test_a_mistake_ends_in_words(made, words, code, said):
 
 def test_every_help_teaches_by_example(capsys):
     """Each command's help has words of its own, and the top level names the way."""
-    for words in ([], ["request"], ["trust"], ["enrol"], ["watch"], ["receive"], ["open"], ["keys", "init"]):
+    for words in ([], *([name] for name in COMMANDS), ["keys", "init"]):
         with pytest.raises(SystemExit) as caught:
             build_parser().parse_args([*words, "--help"])
         assert caught.value.code == 0

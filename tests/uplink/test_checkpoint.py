@@ -15,13 +15,16 @@ from edge_agent.uplink import merkle
 from edge_agent.uplink.checkpoint import (
     MAX_LEAF_BYTES,
     Checkpoint,
+    encode_growth,
     encode_leaf,
     encode_proof,
+    find_note,
     ledger_origin,
     note_key_id,
     parse_leaf,
     sign_checkpoint,
     verify_checkpoint,
+    verify_growth,
     verify_proof,
 )
 
@@ -208,6 +211,41 @@ def test_what_is_no_proof_is_refused(value: object) -> None:
     """Any JSON value may come; only a proof is taken."""
     with pytest.raises(EvidenceError):
         verify_proof(value, ORIGIN, KEY.public_key())
+
+
+GROWTH = encode_growth(SIZE, [], NOTE)
+WRONG_GROWTHS: dict[str, Any] = {
+    "from another size": {"from_size": 512},
+    "from size true": {"from_size": True},
+    "a hash more": {"path": encode_growth(SIZE, [ROOT], "")["path"]},
+    "a path of numbers": {"path": [1]},
+    "a path of other text": {"path": ["*"]},
+    "a path too long": {"path": ["AA=="] * 200},
+    "a member more": {"more": 1},
+    "a note of another key": {"checkpoint": sign_checkpoint(Checkpoint(ORIGIN, SIZE, ROOT), OTHER_KEY)},
+    "a note that is not padded": {"checkpoint": sign_checkpoint(Checkpoint(ORIGIN, SIZE + 1, ROOT), KEY)},
+    "another root": {"checkpoint": sign_checkpoint(Checkpoint(ORIGIN, SIZE, PATH[0]), KEY)},
+}
+
+
+def test_a_ledger_that_has_not_grown_proves_it() -> None:
+    """The same checkpoint twice needs no path, and nothing else passes for it."""
+    assert verify_growth(json.loads(json.dumps(GROWTH)), NOTE, ORIGIN, KEY.public_key())[1].root == ROOT
+
+
+@pytest.mark.parametrize("change", WRONG_GROWTHS.values(), ids=WRONG_GROWTHS)
+def test_a_changed_growth_proof_is_refused(change: dict[str, object]) -> None:
+    """Any member changed, more, or of another kind: refused, never a traceback."""
+    with pytest.raises(EvidenceError):
+        verify_growth(GROWTH | change, NOTE, ORIGIN, KEY.public_key())
+
+
+def test_a_checkpoint_is_found_in_what_people_keep() -> None:
+    """The note itself or a proof, which holds one; anything else is refused in words."""
+    assert find_note(NOTE) == find_note(json.dumps(PROOF)) == find_note(json.dumps(GROWTH)) == NOTE
+    for text in ("{", "{}", '{"a":' * 100_000):
+        with pytest.raises(EvidenceError):
+            find_note(text)
 
 
 def test_a_gateway_id_that_would_break_the_note_is_refused() -> None:

@@ -11,8 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge_agent.errors import EvidenceError
 from edge_agent.units import DAY_NS, HOUR_NS, UtcNs, parse_rfc3339
 from edge_agent.uplink import ledger
-from edge_agent.uplink.checkpoint import encode_leaf, ledger_origin, verify_checkpoint, verify_proof
-from edge_agent.uplink.merkle import verify_consistency
+from edge_agent.uplink.checkpoint import encode_leaf, ledger_origin, verify_checkpoint, verify_growth, verify_proof
 from edge_agent.uplink.tally import MAX_KEYS, Tally
 
 ORIGIN = ledger_origin("gw-1")
@@ -192,22 +191,48 @@ def test_a_checkpoint_tells_no_number_of_refusals(conn: sqlite3.Connection) -> N
     assert seal(conn) == first
     fill(conn, 1)
     assert verify_checkpoint(seal(conn), ORIGIN, KEY.public_key()).size == 512
-    assert ledger.find_checkpoint(conn) == seal(conn)
 
 
 def test_every_entry_can_be_proved_to_a_stranger(conn: sqlite3.Connection) -> None:
-    """The proof of an entry verifies with the public key alone, and growth proves between two heads."""
+    """The proof of an entry verifies with the public key alone."""
     fill(conn, 3)
-    first = verify_checkpoint(seal(conn), ORIGIN, KEY.public_key())
+    seal(conn)
     fill(conn, 300)
     with pytest.raises(ValueError, match="no checkpoint holds"):
         ledger.prove(conn, 256)
-    second = verify_checkpoint(seal(conn), ORIGIN, KEY.public_key())
+    seal(conn)
     for index in (0, 2, 256, 555):
         proved = verify_proof(ledger.prove(conn, index), ORIGIN, KEY.public_key())
         assert (proved.index, proved.leaf.kind) == (index, "decision")
-    growth = ledger.prove_growth(conn, first.size, second.size)
-    verify_consistency(first.size, second.size, first.root, second.root, growth)
+
+
+def test_growth_is_proved_to_who_kept_a_checkpoint(conn: sqlite3.Connection) -> None:
+    """From each older checkpoint to the newest, the newest included, with the public key and no entry at all."""
+    kept = []
+    for _ in range(3):
+        fill(conn, 300)
+        kept.append(seal(conn))
+    for note in kept:
+        size = verify_checkpoint(note, ORIGIN, KEY.public_key()).size
+        old, new = verify_growth(ledger.prove_growth(conn, size), note, ORIGIN, KEY.public_key())
+        assert (old.size, new.size) == (size, 1536)
+
+
+def test_growth_of_a_rewritten_ledger_cannot_be_proved(conn: sqlite3.Connection, tmp_path: Path) -> None:
+    """Who holds the gateway's key and made another ledger of the same sizes has no proof for a checkpoint that left."""
+    fill(conn, 5)
+    note = seal(conn)
+    forged = sqlite3.connect(tmp_path / "forged.sqlite", isolation_level=None)
+    ledger.create_tables(forged)
+    fill(forged, 4)
+    for _ in range(2):
+        seal(forged)
+        with pytest.raises(EvidenceError):
+            verify_growth(ledger.prove_growth(forged, 256), note, ORIGIN, KEY.public_key())
+        fill(forged, 1)
+    with pytest.raises(EvidenceError, match="shorter"):
+        ledger.prove_growth(conn, 512)
+    forged.close()
 
 
 def test_verify_reads_one_snapshot_while_entries_are_made(conn: sqlite3.Connection, tmp_path: Path) -> None:

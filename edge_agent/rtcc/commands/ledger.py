@@ -1,0 +1,57 @@
+"""``rtcc ledger``: does a gateway's ledger still begin with what it held at a checkpoint that we kept?"""
+
+import argparse
+from pathlib import Path
+
+from edge_agent.rtcc.commands.folder import add_home, open_home
+
+_EPILOG = """\
+example:
+  rtcc ledger growth.json --remembered opened/UPLOAD/evidence/ledger.json
+
+The owner makes the proof: `edge-agent ledger prove-growth FILE`, with the checkpoint that you kept and sent. Works
+offline, with the key that the gateway was enrolled with. Ends with 65 where the proof fails: keep both checkpoints
+then; together, their signatures show that the ledger was rewritten.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "ledger",
+        help="check that a gateway's ledger was not rewritten",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_home(parser)
+    parser.add_argument("proof", type=Path, metavar="PROOF", help="what `edge-agent ledger prove-growth` printed")
+    parser.add_argument(
+        "--remembered",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the checkpoint that you kept, or a proof",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Verify the proof; say what it shows."""
+    from edge_agent import jws
+    from edge_agent.errors import EvidenceError, UsageError
+    from edge_agent.rtcc.enrol import gateway_key
+    from edge_agent.uplink.checkpoint import find_note, ledger_origin, read_origin, verify_growth
+
+    home = open_home(args)
+    try:
+        remembered, raw = find_note(args.remembered.read_text(encoding="utf-8")), args.proof.read_bytes()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot be read: {error}") from error
+    origin = read_origin(remembered)
+    gateway = next((each for each in home.gateway_ids() if ledger_origin(each) == origin), None)
+    if gateway is None:
+        raise EvidenceError(f"checkpoint is of no gateway that was enrolled here: {origin[:80]!r}")
+    value = jws.parse_strict_json(raw, 1 << 20)
+    old, new = verify_growth(value, remembered, origin, gateway_key(home, gateway))
+    print(f"the ledger goes on: gateway={gateway} from_size={old.size} size={new.size}; nothing of it was rewritten")
+    return 0
