@@ -47,8 +47,8 @@ class Cutter:
         return self._windows[self._at]
 
     def close(self) -> None:
-        """End the open run: what follows does not continue it."""
-        self._first_pts = None
+        """End the open run: what follows does not continue it, and may be earlier where a clock was set back."""
+        self._first_pts, self._at = None, 0
 
     def step(self, utc_ns: int, pts: int, is_keyframe: bool) -> Cut:
         """Judge the next access unit."""

@@ -271,7 +271,7 @@ def find_gaps(
 
     Args:
         granted: Windows, in order.
-        delivered: Spans of the clips and why each ended, in order.
+        delivered: Spans of the clips and why each ended; of an export they may overlap, and go back.
         known: Gaps and losses with their reasons.
         footage: Spans of the records read.
         least_ns: Shorter gaps are rounding, not gaps.
@@ -279,7 +279,7 @@ def find_gaps(
     gaps = []
     for start, end in granted:
         at, ended = start, ""
-        inside = [(a, b, why) for a, b, why in delivered if a < end and b > start]
+        inside = sorted((a, b, why) for a, b, why in delivered if a < end and b > start)
         for begin, until, why in [*inside, (end, end, "")]:
             if begin - at >= least_ns:
                 gaps.append((at, min(begin, end), _reason_for(at, begin, ended, known, footage)))

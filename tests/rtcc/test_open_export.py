@@ -307,3 +307,15 @@ def test_gaps_of_an_export_are_declared_and_checked(tmp_path):
     assert read_numbers(opened.parts["clips/002.mp4"]) == list(range(50, 70))
     silent = opened.sign(opened.parts, opened.manifest | {"gaps": []})
     assert "windows" in opened.open(silent).failed_parts()
+
+
+def test_two_runs_that_claim_the_same_time_are_both_exported(tmp_path):
+    """Where the clock was set back the owner gets both runs, as they were written, and both are checked."""
+    first, second = records(encode(30), START + SECOND_NS), records(encode(30, first=100))
+    opened = open_export(tmp_path, House(tmp_path), window(0, 2.5), [*first, (Kind.RUN, 0, b"{}"), *second])
+    findings = opened.open()
+    assert findings.ok, findings.as_text()
+    assert "pictures" in parts_by(findings, Verdict.PROVED)
+    assert read_numbers(opened.parts["clips/001.mp4"]) == list(range(15))
+    assert read_numbers(opened.parts["clips/002.mp4"]) == list(range(100, 125))
+    assert opened.manifest["gaps"] == []

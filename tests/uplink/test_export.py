@@ -37,6 +37,20 @@ def test_export_writes_one_mp4_per_run(tmp_path):
     assert told == sorted(told)
 
 
+def test_export_holds_both_where_two_runs_claim_the_same_time(tmp_path):
+    """A clock that was set back: a release has neither run, the owner both, though the first reaches the end."""
+    house = House(tmp_path)
+    house.record([*records(encode(30)), (Kind.RUN, 0, b"{}"), *records(encode(30, first=100))])
+    order = ExportOrder("o", "door", Quality.MAIN, window(0, 1.5), "t", START)
+    out = io.BytesIO()
+    with house.reader() as reader:
+        info = export_footage(reader, order, out)
+    first, _ = info.clips
+    assert read_numbers(out.getvalue()[: first.size]) == list(range(15))
+    assert read_numbers(out.getvalue()[first.size :]) == list(range(100, 115))
+    assert info.gaps == ()
+
+
 def test_stills_are_spread_over_the_window(tmp_path):
     """One small picture from each part of the window, for the owner's eyes."""
     house = House(tmp_path)
