@@ -45,6 +45,7 @@ from edge_agent.uplink.jobs import Jobs
 from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.ledger_desk import LedgerDesk
 from edge_agent.uplink.look import LookDesk
+from edge_agent.uplink.maker import BundleMaker
 from edge_agent.uplink.mqtt import Broker, BrokerSettings, Subscription
 from edge_agent.uplink.news import News
 from edge_agent.uplink.notify import Messenger
@@ -186,17 +187,17 @@ class Releaser:
             enrolment, context, staging, self._clock, config.uplink.bandwidth_bytes_per_s, self._is_upload_hour
         )
         origin = ledger_origin(enrolment.gateway)
-        return ReleaseWorker(
+        maker = BundleMaker(
             self._store,
             self._judge,
             self._docket,
             builder,
-            carrier,
             staging,
             lambda connection, now: ledger.checkpoint(connection, origin, self._key, now),
             self._clock,
-            self._on_end,
-            self._stop,
+        )
+        return ReleaseWorker(
+            self._store, self._judge, self._docket, maker, carrier, staging, self._clock, self._on_end, self._stop
         )
 
     def _is_upload_hour(self) -> bool:

@@ -31,6 +31,7 @@ from edge_agent.uplink.checkpoint import ledger_origin
 from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.intake import TRUST_TOPIC, Intake
 from edge_agent.uplink.judge import Judge
+from edge_agent.uplink.maker import BundleMaker
 from edge_agent.uplink.owner import OwnerDesk
 from edge_agent.uplink.release import ReleaseWorker
 from edge_agent.uplink.sender import Sender
@@ -89,15 +90,20 @@ class FakeBroker:
 
 @dataclass
 class FakeBuilder:
-    """Makes payloads of a few bytes; ``before`` runs in the middle."""
+    """Makes payloads of a few bytes, or of ``sizes``; ``before`` runs in the middle of ``trying``."""
 
     built: list[tuple[Grant, CameraGrant]] = field(default_factory=list)
     before: Callable[[], None] = lambda: None
     delivers: bool = True
+    trying: str = ""
+    tries: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
 
     def build(self, grant: Grant, camera: CameraGrant, proof, out) -> BundleInfo:
         assert proof["index"] >= 0
-        out.write(b"payload of " + camera.camera.encode())
+        self.trying = camera.camera
+        self.tries[camera.camera] = self.tries.get(camera.camera, 0) + 1
+        out.write(b"payload of " + camera.camera.encode() + bytes(self.sizes.get(camera.camera, 0)))
         self.before()
         self.built.append((grant, camera))
         delivered = camera.windows if self.delivers else ()
@@ -194,7 +200,7 @@ class House:
         self.store: Store | None = None
         self.numbers = 0
         self.restart()
-        self.intake.handle(Delivery(self.rtcc.sign_trust(self.rtcc.trust_payload()), TRUST_TOPIC))
+        self.intake.handle(self.trust_message())
 
     def restart(self) -> None:
         if self.store is not None:
@@ -217,10 +223,14 @@ class House:
         self.ended: list[StoredRequest] = []
         self.decided: list[Any] = []
         self.tally = Tally()
-        self.worker = ReleaseWorker(
-            self.store, self.judge, self.docket, self.builder, self.uploader, self.staging,
+        maker = BundleMaker(
+            self.store, self.judge, self.docket, self.builder, self.staging,
             lambda connection, now: ledger.checkpoint(connection, ledger_origin(gate.GATEWAY), self.key, now),
-            self.clock, self.ended.append, self.stop,
+            self.clock,
+        )  # fmt: skip
+        self.worker = ReleaseWorker(
+            self.store, self.judge, self.docket, maker, self.uploader, self.staging, self.clock, self.ended.append,
+            self.stop,
         )  # fmt: skip
         self.worker.sweep()
         self.sender = Sender(self.store, self.broker, self.clock, self.worker.confirm, self.stop)
@@ -234,6 +244,9 @@ class House:
         )  # fmt: skip
 
     # The RTCC
+
+    def trust_message(self, **changes: Any) -> Delivery:
+        return Delivery(self.rtcc.sign_trust(self.rtcc.trust_payload(**changes)), TRUST_TOPIC)
 
     def sign(self, changes: dict[str, Any] | None = None) -> bytes:
         self.numbers += 1

@@ -25,11 +25,17 @@ MAX_CORRELATION_BYTES = 64
 DAY_OF_GRACE_NS = DAY_NS
 _CHECK_OF_TIME = 9
 
+UNDER_WAY = (RequestState.GRANTED, RequestState.UPLOADING)
+
 FINAL_ANSWERS: Mapping[RequestState, Status] = {
     RequestState.NO_FOOTAGE: Status.NO_FOOTAGE,
     RequestState.CANCELLED: Status.CANCELLED,
     RequestState.FAILED: Status.FAILED,
 }
+
+
+class WithdrawnError(Exception):
+    """The request is not under way any more: go no further."""
 
 
 class Docket:
@@ -101,16 +107,20 @@ class Docket:
             state, due = RequestState.ASKED, verdict.until
         else:
             state, due = RequestState.GRANTED, verdict.not_before
-            self.answer(
-                connection,
-                stored,
-                now,
-                status=Status.QUEUED,
-                cameras=tuple(camera.camera for camera in verdict.cameras),
-                trimmed=notes_of(verdict),
-                not_before=verdict.not_before,
-            )
+            self.answer_queued(connection, stored, verdict, now)
         self._store.update_request(connection, stored.id, state, due=due, reasons=[])
+
+    def answer_queued(self, connection: sqlite3.Connection, stored: StoredRequest, grant: Grant, now: UtcNs) -> None:
+        """Tell that a clip is granted and waits: for the end of cooling-off, or for what it needs at home."""
+        self.answer(
+            connection,
+            stored,
+            now,
+            status=Status.QUEUED,
+            cameras=tuple(camera.camera for camera in grant.cameras),
+            trimmed=notes_of(grant),
+            not_before=grant.not_before,
+        )
 
     def refuse(
         self,
@@ -155,10 +165,13 @@ class Docket:
             entry |= _terms_of(verdict)
         ledger.append(connection, "decision", entry, now)
 
-    def enter_grant(self, connection: sqlite3.Connection, grant: Grant, camera: CameraGrant, now: UtcNs) -> int:
+    def enter_grant(
+        self, connection: sqlite3.Connection, grant: Grant, camera: CameraGrant, now: UtcNs, known: int | None = None
+    ) -> int:
         """Enter what a bundle is built under and return the entry's index.
 
         An entry of its own, because it travels in the bundle as a proof: it speaks of this camera and of no other.
+        ``known`` is that of an earlier try: it is used again where it says the same.
         """
         entry = {
             **identify(grant.request),
@@ -166,7 +179,17 @@ class Docket:
             "cameras": [_describe(camera)],
             **_terms_of(grant),
         }
+        if known is not None and ledger.read_entry(connection, known) == entry:
+            return known
         return ledger.append(connection, "grant", entry, now)
+
+    def demand_open(self, _connection: sqlite3.Connection, stored: StoredRequest) -> None:
+        """Raise WithdrawnError where a request is not under way any more.
+
+        Inside the transaction of a step, so that nothing slips between.
+        """
+        if self._store.read_request(stored.id).state not in UNDER_WAY:
+            raise WithdrawnError
 
     def withdraw(
         self,

@@ -140,7 +140,12 @@ class OwnerDesk:
             "contact": payload["contact"],
             "reasons": [{**each, "sentence": _sentence(each["code"])} for each in request.reasons],
             "releases": [
-                {"camera": each.camera, "state": each.state.value, "bytes": each.info.get("size")}
+                {
+                    "camera": each.camera,
+                    "state": each.state.value,
+                    "bytes": each.info.get("size"),
+                    "reason": each.info.get("reason"),
+                }
                 for each in self._store.list_releases(request.id)
             ],
         }

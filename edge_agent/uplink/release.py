@@ -5,29 +5,25 @@ age headers leave only after the last byte is there and the gate has said yes on
 nothing that counts and loses nothing.
 """
 
-import hashlib
 import logging
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from edge_agent import jws
 from edge_agent.clock import Clock, ClockState
-from edge_agent.consent.verdict import Ask, CameraGrant, Grant, Reason
+from edge_agent.consent.verdict import Ask, Grant, Reason
 from edge_agent.errors import EdgeAgentError, UploadRefusedError
-from edge_agent.keys import encode_b64url
-from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
+from edge_agent.reasons import TRANSIENT
+from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs
 from edge_agent.uplink import ledger
 from edge_agent.uplink.answers import DeliveredFile, Note, Status
-from edge_agent.uplink.bundle import BundleInfo
-from edge_agent.uplink.docket import Docket, encode_reasons, notes_of
-from edge_agent.uplink.envelope import TYP as REQUEST_TYP
-from edge_agent.uplink.footage import NotRecordedError
+from edge_agent.uplink.docket import UNDER_WAY, Docket, WithdrawnError, encode_reasons, notes_of
 from edge_agent.uplink.judge import Judge
-from edge_agent.uplink.staging import Staging, StagingFullError
+from edge_agent.uplink.maker import LATE, BundleMaker, last_call
+from edge_agent.uplink.payload import covers, target_of
+from edge_agent.uplink.staging import Staging
 from edge_agent.uplink.store import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 
 log = logging.getLogger(__name__)
@@ -40,13 +36,6 @@ SETTLE_NS = 5 * SECOND_NS
 TURN_NS = 10 * MINUTE_NS
 """How long one upload may keep others that are due from going on."""
 _TELL_EVERY_NS = 10 * SECOND_NS
-
-
-class Builder(Protocol):
-    """Makes one camera's bundle."""
-
-    def build(self, grant: Grant, camera: CameraGrant, proof: Mapping[str, object], out: Any) -> BundleInfo:
-        """Write the age payload to ``out``; the header comes back apart."""
 
 
 class Uploader(Protocol):
@@ -72,7 +61,11 @@ class Uploader(Protocol):
 
 
 class _StoppedError(Exception):
-    """The process ends, or the request was withdrawn meanwhile: go no further."""
+    """The process ends, or it is others' turn: go no further for now."""
+
+
+class _WaitsError(Exception):
+    """Something of the request cannot be built now."""
 
 
 class ReleaseWorker:
@@ -82,10 +75,9 @@ class ReleaseWorker:
         store: Where every step is durable.
         judge: Decides anew before each step.
         docket: Writes entries and answers.
-        builder: Makes bundles.
+        maker: Makes bundles.
         uploader: Uploads them.
         staging: Where payloads wait.
-        sign: Signs a checkpoint inside a transaction: ``ledger.checkpoint`` with the gateway's key.
         clock: Decides what is due.
         on_end: Told of every request that ended here, after its transaction.
         stop: Ends the thread.
@@ -96,10 +88,9 @@ class ReleaseWorker:
         store: Store,
         judge: Judge,
         docket: Docket,
-        builder: Builder,
+        maker: BundleMaker,
         uploader: Uploader,
         staging: Staging,
-        sign: Callable[[sqlite3.Connection, UtcNs], object],
         clock: Clock,
         on_end: Callable[[StoredRequest], None],
         stop: threading.Event,
@@ -107,10 +98,9 @@ class ReleaseWorker:
         self._store = store
         self._judge = judge
         self._docket = docket
-        self._builder = builder
+        self._maker = maker
         self._uploader = uploader
         self._staging = staging
-        self._sign = sign
         self._clock = clock
         self._on_end = on_end
         self._stop = stop
@@ -125,9 +115,9 @@ class ReleaseWorker:
         self._thread.start()
 
     def sweep(self) -> None:
-        """Delete what no open release names: what a kill left behind."""
-        kept = [each.file for request in self._open() for each in self._store.list_releases(request.id)]
-        self._staging.sweep(kept)
+        """Delete what no release waits to upload: what a kill left behind."""
+        releases = [each for request in self._open() for each in self._store.list_releases(request.id)]
+        self._staging.sweep([each.file for each in releases if each.state is ReleaseState.BUILT])
 
     def wake(self) -> None:
         """Look at once for what is due."""
@@ -166,6 +156,8 @@ class ReleaseWorker:
     def _confirm(self, connection: sqlite3.Connection, request: StoredRequest) -> bool:
         now = self._clock.utc()
         verdict = self._judge.decide_again(request, now)
+        if _passes_by_itself(verdict) and now < request.release_by:
+            return False
         releases = [each for each in self._store.list_releases(request.id) if each.state is ReleaseState.DELIVERED]
         if isinstance(verdict, Grant) and all(self._covers(verdict, each) for each in releases):
             self._store.mark_handed_over(connection, request.id)
@@ -173,7 +165,7 @@ class ReleaseWorker:
         if request.is_handed_over:  # this would be a repetition: there is nothing to end any more
             self._store.drop_key(connection, request.id)
         else:
-            self._docket.withdraw(connection, request, *_end_of(verdict), now)
+            self._docket.withdraw(connection, request, *_end_of(verdict, is_late=now >= request.release_by), now)
         return False
 
     def discard(self, request_id: int) -> None:
@@ -200,7 +192,7 @@ class ReleaseWorker:
             log.warning("upload stays at its target, closed: file=%s: %s", release.file, error)
 
     def _open(self) -> list[StoredRequest]:
-        return self._store.list_requests((RequestState.GRANTED, RequestState.UPLOADING))[::-1]
+        return self._store.list_requests(UNDER_WAY)[::-1]
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -226,13 +218,15 @@ class ReleaseWorker:
     def _carry_on(self, request: StoredRequest) -> None:
         try:
             self._step(request)
-        except _StoppedError:
+        except (_StoppedError, WithdrawnError):
             log.info("release stopped jti=%s", request.jti)
+        except _WaitsError:
+            self._rest(request)
         except EdgeAgentError as error:
-            self._rest(request.id)
+            self._rest(request)
             log.warning("release waits and is tried again jti=%s: %s", request.jti, error)
         except Exception:
-            self._rest(request.id)
+            self._rest(request)
             log.exception("release failed jti=%s", request.jti)
         else:
             self._pauses.pop(request.id, None)
@@ -244,10 +238,13 @@ class ReleaseWorker:
         _, rests_until = self._pauses.get(request.id, (0, MonoNs(0)))
         return request.due <= self._clock.utc() and self._clock.boot() >= rests_until
 
-    def _rest(self, request_id: int) -> None:
-        pause_ns, _ = self._pauses.get(request_id, (0, MonoNs(0)))
+    def _rest(self, request: StoredRequest) -> None:
+        """Leave a request alone for a while, each time for longer, but not past its last call."""
+        pause_ns, _ = self._pauses.get(request.id, (0, MonoNs(0)))
         pause_ns = min(LONGEST_PAUSE_NS, 2 * pause_ns or FIRST_PAUSE_NS)
-        self._pauses[request_id] = (pause_ns, MonoNs(self._clock.boot() + pause_ns))
+        left_ns = last_call(request) - self._clock.utc()
+        rest_ns = min(pause_ns, left_ns) if left_ns > 0 else pause_ns
+        self._pauses[request.id] = (pause_ns, MonoNs(self._clock.boot() + rest_ns))
 
     # The steps
 
@@ -256,30 +253,42 @@ class ReleaseWorker:
         grant = self._granted(request)
         if grant is None or self._clock.utc() < grant.request.window.end + SETTLE_NS:
             return
-        for camera in grant.cameras:
-            if not any(each.camera == camera.camera for each in self._store.list_releases(request.id)):
-                self._build(request, grant, camera)
+        self._maker.make(request, grant)
         releases = self._store.list_releases(request.id)
         sendable = [each for each in releases if each.state in (ReleaseState.BUILT, ReleaseState.UPLOADED)]
-        if not sendable:
-            self._end_empty(request, releases)
-            return
         for release in sendable:
             if release.state is ReleaseState.BUILT:
                 self._upload(request, release, sendable)
-        self._hand_over(request)
+                self._pauses.pop(request.id, None)  # its payload made room: what waits for that is tried soon
+        if any(each.state is ReleaseState.WAITING for each in releases):
+            self._tell_waiting(request, grant)
+            raise _WaitsError
+        if sendable:
+            self._hand_over(request)
+        else:
+            self._end_empty(request, releases)
+
+    def _tell_waiting(self, request: StoredRequest, grant: Grant) -> None:
+        """Tell the RTCC, where it believes in an upload, that the rest is not built yet: once, not at every try."""
+        with self._store.transaction() as connection:
+            self._docket.demand_open(connection, request)
+            if self._store.read_request(request.id).state is RequestState.UPLOADING:
+                self._store.update_request(connection, request.id, RequestState.GRANTED)
+                self._docket.answer_queued(connection, request, grant, self._clock.utc())
 
     def _granted(self, request: StoredRequest) -> Grant | None:
         """Decide once more; None where the request has ended by that."""
         now = self._clock.utc()
         current = self._store.read_request(request.id)
-        if current.state not in (RequestState.GRANTED, RequestState.UPLOADING):
-            raise _StoppedError
+        if current.state not in UNDER_WAY:
+            raise WithdrawnError
         if self._clock.state() is not ClockState.SYNCHRONISED:
             raise _StoppedError
         verdict = self._judge.decide_again(current, now)
+        if _passes_by_itself(verdict) and now < current.release_by:
+            raise _WaitsError
         if not isinstance(verdict, Grant):
-            self._withdraw(current, *_end_of(verdict))
+            self._withdraw(current, *_end_of(verdict, is_late=now >= current.release_by))
             return None
         self._drop_what_is_wider(current, verdict)
         return verdict
@@ -295,84 +304,9 @@ class ReleaseWorker:
                 self._forget_later(request, release)
 
     def _covers(self, grant: Grant, release: StoredRelease) -> bool:
+        if release.state is ReleaseState.WAITING:  # nothing is built
+            return any(each.camera == release.camera for each in grant.cameras)
         return covers(grant, release.camera, release.info["granted"], self._judge.list_recipients(grant))
-
-    def _build(self, request: StoredRequest, grant: Grant, camera: CameraGrant) -> None:
-        name = upload_name(self._docket.gateway, request.jti, camera.camera)
-        now = self._clock.utc()
-        with self._store.transaction() as connection:
-            entry = self._docket.enter_grant(connection, grant, camera, now)
-            self._sign(connection, now)
-            proof = ledger.prove(connection, entry)
-        release = StoredRelease(
-            request.id,
-            camera.camera,
-            ReleaseState.FAILED,
-            name,
-            {"granted": describe(camera, self._judge.list_recipients(grant))},
-            b"",
-            "",
-        )
-        try:
-            with self._staging.create(name) as out:
-                info = self._builder.build(grant, camera, proof, out)
-        except StagingFullError as error:
-            self._fail_camera(request, release, "staging-full", error)
-            return
-        except NotRecordedError as error:
-            self._fail_camera(request, replace(release, state=ReleaseState.NO_FOOTAGE), error.code, error)
-            return
-        except EdgeAgentError as error:
-            self._fail_camera(request, release, "clip-failed", error)
-            return
-        try:
-            self._keep(request, release, info)
-        except BaseException:  # withdrawn while it was built, or not durable: nobody else knows of this file
-            self._staging.remove(name)
-            raise
-
-    def _keep(self, request: StoredRequest, release: StoredRelease, info: BundleInfo) -> None:
-        """Make a built bundle durable, and its ledger entry with it: before the first byte leaves."""
-        if not info.has_footage:
-            self._staging.remove(release.file)
-        state = ReleaseState.BUILT if info.has_footage else ReleaseState.NO_FOOTAGE
-        members = {
-            **release.info,
-            "sha256": info.sha256.hex(),
-            "size": info.size,
-            "delivered": [str(window) for window in info.delivered],
-            "gaps": [
-                {"start": encode_rfc3339(gap.start), "end": encode_rfc3339(gap.end), "reason": gap.reason}
-                for gap in info.gaps
-            ],
-        }
-        header = info.age_header if info.has_footage else b""
-        entry = {
-            "jti": request.jti,
-            "iss": request.iss,
-            "incident": request.incident,
-            "camera": release.camera,
-            "outcome": "built" if info.has_footage else "no-footage",
-            "bundle_sha256": info.sha256.hex(),
-            "manifest_sha256": info.manifest_sha256.hex(),
-            "size": info.size,
-            "delivered": members["delivered"],
-        }
-        with self._store.transaction() as connection:
-            self._demand_open(connection, request)
-            ledger.append(connection, "release", entry, self._clock.utc())
-            self._store.save_release(connection, replace(release, state=state, info=members, header=header))
-        log.info(
-            "bundle built jti=%s camera=%s bytes=%d outcome=%s", request.jti, release.camera, info.size, state.value
-        )
-
-    def _fail_camera(self, request: StoredRequest, release: StoredRelease, reason: str, error: EdgeAgentError) -> None:
-        log.error("bundle cannot be built jti=%s camera=%s: %s", request.jti, release.camera, error)
-        entry = {"jti": request.jti, "iss": request.iss, "camera": release.camera, "outcome": reason}
-        with self._store.transaction() as connection:
-            self._demand_open(connection, request)
-            ledger.append(connection, "release", entry, self._clock.utc())
-            self._store.save_release(connection, replace(release, info={**release.info, "reason": reason}))
 
     def _upload(self, request: StoredRequest, release: StoredRelease, all_of_it: list[StoredRelease]) -> None:
         total = sum(each.info["size"] for each in all_of_it)
@@ -396,7 +330,7 @@ class ReleaseWorker:
             return current.state is not RequestState.UPLOADING or self._clock.utc() >= current.release_by
 
         with self._store.transaction() as connection:
-            self._demand_open(connection, request)
+            self._docket.demand_open(connection, request)
             self._store.update_request(connection, request.id, RequestState.UPLOADING)
         remember: Callable[[str], None] = lambda url: self._store.save_upload_url(release, url)  # noqa: E731
         try:
@@ -408,13 +342,14 @@ class ReleaseWorker:
         if not is_whole:
             raise _StoppedError
         with self._store.transaction() as connection:
-            self._demand_open(connection, request)
+            self._docket.demand_open(connection, request)
             self._store.set_release_state(connection, release, ReleaseState.UPLOADED)
+        self._staging.remove(release.file)
 
     def _tell_progress(self, request: StoredRequest, sent: int, total: int) -> None:
         now = self._clock.utc()
         with self._store.transaction() as connection:
-            self._demand_open(connection, request)
+            self._docket.demand_open(connection, request)
             self._docket.answer(connection, request, now, status=Status.UPLOADING, sent_bytes=sent, total_bytes=total)
 
     def _hand_over(self, request: StoredRequest) -> None:
@@ -443,7 +378,7 @@ class ReleaseWorker:
         if missing:
             members["missing"] = missing
         with self._store.transaction() as connection:
-            self._demand_open(connection, request)
+            self._docket.demand_open(connection, request)
             ledger.append(connection, "delivery", entry, now)
             status = Status.PARTIAL if missing else Status.DELIVERED
             self._docket.answer(connection, request, now, status=status, **members)
@@ -461,68 +396,26 @@ class ReleaseWorker:
 
     def _withdraw(self, request: StoredRequest, state: RequestState, reasons: Sequence[Mapping[str, Any]]) -> None:
         with self._store.transaction() as connection:
-            self._demand_open(connection, request)
+            self._docket.demand_open(connection, request)
             self._docket.withdraw(connection, request, state, reasons, self._clock.utc())
         self.discard(request.id)
         log.info("release ended jti=%s state=%s", request.jti, state.value)
         self._on_end(self._store.read_request(request.id))
 
-    def _demand_open(self, _connection: sqlite3.Connection, request: StoredRequest) -> None:
-        """Stop where the request was withdrawn meanwhile; inside the transaction, so that nothing slips between."""
-        if self._store.read_request(request.id).state not in (RequestState.GRANTED, RequestState.UPLOADING):
-            raise _StoppedError
+
+def _passes_by_itself(verdict: Ask | Grant | tuple[Reason, ...]) -> bool:
+    """Tell whether nothing is against a request but what waiting mends: a trust bundle that is not here yet."""
+    return isinstance(verdict, tuple) and bool(verdict) and {each.code for each in verdict} <= TRANSIENT
 
 
-def target_of(request: StoredRequest) -> str:
-    """Return the name of the upload target that a verified request asks for."""
-    payload: Any = jws.parse(request.raw, REQUEST_TYP).payload
-    return str(payload["deliver"])
-
-
-def upload_name(gateway: str, jti: str, camera: str) -> str:
-    """Return the name under which one camera's payload is uploaded: the same at every try, and no other house's.
-
-    Two houses that answer one area request may both have a camera of this name; and the upload server need not know it.
-    """
-    digest = hashlib.sha256(f"edge-agent/1 upload\n{gateway}\n{jti}\n{camera}".encode()).digest()
-    return encode_b64url(digest[:16])
-
-
-def describe(camera: CameraGrant, recipients: Collection[str]) -> dict[str, Any]:
-    """Write down what a bundle is built under and to whom it is sealed, for ``covers``."""
-    return {
-        "windows": [[window.start, window.end] for window in camera.windows],
-        "audio": camera.audio,
-        "quality": camera.quality.value,
-        "masks": [[list(point) for point in mask.points] for mask in camera.masks],
-        "recipients": list(recipients),
-        "consent_sha256": camera.consent_sha256.hex(),
-    }
-
-
-def covers(grant: Grant, camera: str, built: Mapping[str, Any], recipients: Collection[str]) -> bool:
-    """Tell whether a grant of now allows everything that a bundle was built under.
-
-    Nobody but the recipients of now can open it, and it cites the consent of now.
-    """
-    now = next((each for each in grant.cameras if each.camera == camera), None)
-    if now is None:
-        return False
-    described = describe(now, recipients)
-    windows = [Window(UtcNs(start), UtcNs(end)) for start, end in built["windows"]]
-    return (
-        all(any(allowed.contains(window) for allowed in now.windows) for window in windows)
-        and (now.audio or not built["audio"])
-        and set(built["recipients"]) <= set(recipients)
-        and all(built[name] == described[name] for name in ("quality", "masks", "consent_sha256"))
-    )
-
-
-def _end_of(verdict: Ask | Grant | tuple[Reason, ...]) -> tuple[RequestState, list[dict[str, str | None]]]:
+def _end_of(
+    verdict: Ask | Grant | tuple[Reason, ...], *, is_late: bool
+) -> tuple[RequestState, list[dict[str, str | None]]]:
     """Return how a request ends that is not granted any more, and why."""
     reasons = verdict if isinstance(verdict, tuple) else ()
-    is_late = {each.code for each in reasons} == {"release-by-passed"}
-    return RequestState.FAILED if is_late else RequestState.CANCELLED, encode_reasons(reasons)
+    if is_late and {each.code for each in reasons} <= {LATE, *TRANSIENT}:
+        return RequestState.FAILED, [{"code": LATE, "camera": None}]
+    return RequestState.CANCELLED, encode_reasons(reasons)
 
 
 def _file(release: StoredRelease) -> DeliveredFile:

@@ -21,7 +21,18 @@ FREE_BYTES = 64 << 20
 
 
 class StagingFullError(DeliveryError):
-    """The folder's bound, or the disk's end, is reached."""
+    """The folder's bound, or the disk's end, is reached.
+
+    Args:
+        message: For the log.
+        needs_bytes: So much room the payload needs at least, as far as is known.
+        is_final: It is more than the whole folder may hold: waiting does not mend that.
+    """
+
+    def __init__(self, message: str, needs_bytes: int = 0, *, is_final: bool = False) -> None:
+        super().__init__(message)
+        self.needs_bytes = needs_bytes
+        self.is_final = is_final
 
 
 class Staging:
@@ -41,17 +52,29 @@ class Staging:
         """Return where a bundle's payload lies."""
         return self._folder / f"{name}.age-payload"
 
-    def create(self, name: str) -> "StagedFile":
-        """Begin a payload; what was there under this name is gone. StagingFullError where there is no room."""
+    def create(self, name: str, needs_bytes: int = 0) -> "StagedFile":
+        """Begin a payload; what was there under this name is gone.
+
+        Args:
+            name: Of the payload.
+            needs_bytes: What an earlier try found that it needs at least: less room is no room.
+
+        Raises:
+            StagingFullError: There is no room.
+        """
         path = self.path(name)
         path.unlink(missing_ok=True)
         stat = os.statvfs(self._folder)
         free_bytes = stat.f_bavail * stat.f_frsize - FREE_BYTES
         used_bytes = sum(entry.stat().st_size for entry in self._folder.iterdir())
         room_bytes = min(self._limit_bytes - used_bytes, free_bytes)
-        if room_bytes <= 0:
-            raise StagingFullError(f"no room in the staging folder: used={used_bytes} limit={self._limit_bytes}")
-        return StagedFile(path, room_bytes)
+        if room_bytes < max(1, needs_bytes):
+            raise StagingFullError(
+                f"no room in the staging folder: used={used_bytes} limit={self._limit_bytes} needs={needs_bytes}",
+                needs_bytes,
+                is_final=needs_bytes > self._limit_bytes,
+            )
+        return StagedFile(path, room_bytes, self._limit_bytes)
 
     def remove(self, name: str) -> None:
         """Delete a payload."""
@@ -69,22 +92,27 @@ class Staging:
 class StagedFile:
     """A payload while it is written: bounded, and synced when it is closed without an error."""
 
-    def __init__(self, path: Path, room_bytes: int) -> None:
+    def __init__(self, path: Path, room_bytes: int, limit_bytes: int) -> None:
         self._path = path
-        self._left = room_bytes
+        self._room_bytes, self._limit_bytes = room_bytes, limit_bytes
+        self._size_bytes = 0
         self._file: IO[bytes] = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
     def write(self, data: bytes) -> int:
         """Append; StagingFullError beyond the bound."""
-        self._left -= len(data)
-        if self._left < 0:
-            raise StagingFullError(f"no room in the staging folder: file={self._path.name}")
-        with _full_disk_told(self._path):
+        self._size_bytes += len(data)
+        if self._size_bytes > self._room_bytes:
+            raise StagingFullError(
+                f"no room in the staging folder: file={self._path.name} room={self._room_bytes}",
+                self._size_bytes,
+                is_final=self._size_bytes > self._limit_bytes,
+            )
+        with self._full_disk_told():
             return self._file.write(data)
 
     def flush(self) -> None:
         """Hand what is buffered to the kernel."""
-        with _full_disk_told(self._path):
+        with self._full_disk_told():
             self._file.flush()
 
     def __enter__(self) -> "StagedFile":
@@ -92,7 +120,7 @@ class StagedFile:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            with _full_disk_told(self._path), self._file:
+            with self._full_disk_told(), self._file:
                 if kind is None:
                     self._file.flush()
                     os.fsync(self._file.fileno())
@@ -103,13 +131,12 @@ class StagedFile:
         if kind is not None:
             self._path.unlink(missing_ok=True)
 
-
-@contextmanager
-def _full_disk_told(path: Path) -> Iterator[None]:
-    """Turn the disk's end, which others may have reached since there was room, into StagingFullError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StagingFullError(f"disk is full: file={path.name}") from error
-        raise
+    @contextmanager
+    def _full_disk_told(self) -> Iterator[None]:
+        """Turn the disk's end, which others may have reached since there was room, into StagingFullError."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StagingFullError(f"disk is full: file={self._path.name}", self._size_bytes) from error
+            raise

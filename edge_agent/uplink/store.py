@@ -78,6 +78,8 @@ class RequestState(Enum):
 class ReleaseState(Enum):
     """Where one camera's bundle stands; the last three are final."""
 
+    WAITING = "waiting"
+    """Its grant is in the ledger; it is not built yet, or could not be built so far."""
     BUILT = "built"
     UPLOADED = "uploaded"
     DELIVERED = "delivered"

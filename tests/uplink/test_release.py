@@ -6,10 +6,11 @@ import pytest
 
 from edge_agent.clock import ClockState
 from edge_agent.consent.policy import Mode
-from edge_agent.errors import DeliveryError, EdgeAgentError, UnavailableError
+from edge_agent.errors import EdgeAgentError, UnavailableError
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from edge_agent.uplink.answers import Status
 from edge_agent.uplink.release import TURN_NS
+from edge_agent.uplink.staging import StagingFullError
 from edge_agent.uplink.store import RequestState
 from tests import gate
 from tests.releaser import Delivery, House
@@ -312,8 +313,8 @@ def test_partly_dropped_release_delivers_what_is_left_or_ends_without_footage(ho
     house.ask({"clip.cameras": ["door", "yard"]})
 
     def fail_yard() -> None:
-        if len(house.builder.built) == 1:
-            raise DeliveryError("no room")
+        if house.builder.trying == "yard":
+            raise StagingFullError("no room", is_final=True)
 
     house.builder.before = fail_yard
     house.uploader.before = lambda: house.standing.file.update(door=gate.terms(mode=Mode.DENY))

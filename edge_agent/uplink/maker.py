@@ -1,0 +1,208 @@
+"""Gets every camera of a grant its bundle: entered once, built, staged, kept; or put off, with the reason why.
+
+What may mend by itself (no room in the staging folder, a ring or a disk that fails, one crash of the clip child) is
+tried again as often as the caller comes back, under the same entry of the ledger, until the last call before
+``release_by``. What cannot mend is told at once. Never builds under a grant that the ledger does not hold.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from edge_agent.clock import Clock
+from edge_agent.consent.verdict import CameraGrant, Grant
+from edge_agent.errors import EdgeAgentError, RingError
+from edge_agent.units import MINUTE_NS, UtcNs, encode_rfc3339
+from edge_agent.uplink import ledger
+from edge_agent.uplink.bundle import BundleInfo
+from edge_agent.uplink.clip import ClipError
+from edge_agent.uplink.docket import Docket
+from edge_agent.uplink.footage import NotRecordedError
+from edge_agent.uplink.judge import Judge
+from edge_agent.uplink.payload import describe, upload_name
+from edge_agent.uplink.staging import Staging, StagingFullError
+from edge_agent.uplink.store import ReleaseState, Store, StoredRelease, StoredRequest
+
+log = logging.getLogger(__name__)
+
+LAST_CALL_NS = MINUTE_NS
+"""So long before ``release_by`` nothing is waited for any more: what is uploaded by then can still be handed over."""
+MAX_CRASHES = 2
+"""The same footage that ends the clip child so often will do it again."""
+LATE = "release-by-passed"
+"""The reason of what was put off for none of its own."""
+
+
+class Builder(Protocol):
+    """Makes one camera's bundle."""
+
+    def build(self, grant: Grant, camera: CameraGrant, proof: Mapping[str, object], out: Any) -> BundleInfo:
+        """Write the age payload to ``out``; the header comes back apart."""
+
+
+def last_call(request: StoredRequest) -> UtcNs:
+    """Return when the last try of a request's bundles is over."""
+    return UtcNs(request.release_by - LAST_CALL_NS)
+
+
+class BundleMaker:
+    """Makes the bundles of requests, one at a time.
+
+    Args:
+        store: Where every step is durable.
+        judge: Says to whom bundles are sealed now.
+        docket: Enters grants, and stops what was withdrawn meanwhile.
+        builder: Makes one bundle.
+        staging: Where payloads wait.
+        sign: Signs a checkpoint inside a transaction: ``ledger.checkpoint`` with the gateway's key.
+        clock: Tells when it is too late to try again.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        judge: Judge,
+        docket: Docket,
+        builder: Builder,
+        staging: Staging,
+        sign: Callable[[sqlite3.Connection, UtcNs], object],
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._judge = judge
+        self._docket = docket
+        self._builder = builder
+        self._staging = staging
+        self._sign = sign
+        self._clock = clock
+
+    def make(self, request: StoredRequest, grant: Grant) -> None:
+        """Build what of a grant is not built yet; afterwards each of its cameras has a release, perhaps a waiting one.
+
+        Raises:
+            WithdrawnError: The request was withdrawn meanwhile.
+        """
+        found = {each.camera: each for each in self._store.list_releases(request.id)}
+        for camera in grant.cameras:
+            earlier = found.get(camera.camera)
+            if earlier is None or earlier.state is ReleaseState.WAITING:
+                self._make(request, grant, camera, earlier)
+
+    def _make(self, request: StoredRequest, grant: Grant, camera: CameraGrant, earlier: StoredRelease | None) -> None:
+        granted = describe(camera, self._judge.list_recipients(grant))
+        if earlier is not None and earlier.info.get("tries") and self._is_last_call(request):
+            self._give_up(request, earlier, granted)
+            return
+        release, proof = self._enter(request, grant, camera, earlier)
+        try:
+            with self._staging.create(release.file, release.info.get("needs", 0)) as out:
+                info = self._builder.build(grant, camera, proof, out)
+        except (EdgeAgentError, OSError) as error:
+            self._put_off(request, after_failure(release, error), granted, error)
+            return
+        try:
+            self._keep(request, release, granted, info)
+        except BaseException:  # withdrawn while it was built, or not durable: nobody else knows of this file
+            self._staging.remove(release.file)
+            raise
+
+    def _enter(
+        self, request: StoredRequest, grant: Grant, camera: CameraGrant, earlier: StoredRelease | None
+    ) -> tuple[StoredRelease, Mapping[str, object]]:
+        """Enter the grant, once however often its bundle is tried; return what waits, and the proof of the entry."""
+        known = None if earlier is None else earlier.info["entry"]
+        now = self._clock.utc()
+        with self._store.transaction() as connection:
+            self._docket.demand_open(connection, request)
+            entry = self._docket.enter_grant(connection, grant, camera, now, known)
+            if earlier is None or entry != known:
+                self._sign(connection, now)
+                name = upload_name(self._docket.gateway, request.jti, camera.camera)
+                info = {"entry": entry}
+                earlier = StoredRelease(request.id, camera.camera, ReleaseState.WAITING, name, info, b"", "")
+                self._store.save_release(connection, earlier)
+            return earlier, ledger.prove(connection, entry)
+
+    def _keep(
+        self, request: StoredRequest, release: StoredRelease, granted: Mapping[str, Any], info: BundleInfo
+    ) -> None:
+        """Make a built bundle durable, and its ledger entry with it: before the first byte leaves."""
+        if not info.has_footage:
+            self._staging.remove(release.file)
+        state = ReleaseState.BUILT if info.has_footage else ReleaseState.NO_FOOTAGE
+        members = {
+            "granted": granted,
+            "sha256": info.sha256.hex(),
+            "size": info.size,
+            "delivered": [str(window) for window in info.delivered],
+            "gaps": [
+                {"start": encode_rfc3339(gap.start), "end": encode_rfc3339(gap.end), "reason": gap.reason}
+                for gap in info.gaps
+            ],
+        }
+        header = info.age_header if info.has_footage else b""
+        entry = {
+            "jti": request.jti,
+            "iss": request.iss,
+            "incident": request.incident,
+            "camera": release.camera,
+            "outcome": "built" if info.has_footage else "no-footage",
+            "bundle_sha256": info.sha256.hex(),
+            "manifest_sha256": info.manifest_sha256.hex(),
+            "size": info.size,
+            "delivered": members["delivered"],
+        }
+        with self._store.transaction() as connection:
+            self._docket.demand_open(connection, request)
+            ledger.append(connection, "release", entry, self._clock.utc())
+            self._store.save_release(connection, replace(release, state=state, info=members, header=header))
+        log.info(
+            "bundle built jti=%s camera=%s bytes=%d outcome=%s", request.jti, release.camera, info.size, state.value
+        )
+
+    def _put_off(
+        self, request: StoredRequest, release: StoredRelease, granted: Mapping[str, Any], error: Exception
+    ) -> None:
+        """Remember why a bundle could not be made, for the next try; give it up where there will be none."""
+        log.warning("bundle cannot be built jti=%s camera=%s: %s", request.jti, release.camera, error)
+        if release.state is not ReleaseState.WAITING or self._is_last_call(request):
+            self._give_up(request, release, granted)
+            return
+        with self._store.transaction() as connection:
+            self._docket.demand_open(connection, request)
+            self._store.save_release(connection, release)
+
+    def _give_up(self, request: StoredRequest, release: StoredRelease, granted: Mapping[str, Any]) -> None:
+        state = ReleaseState.FAILED if release.state is ReleaseState.WAITING else release.state
+        info = {"granted": granted, "reason": release.info.get("reason", LATE)}
+        log.error("bundle is given up jti=%s camera=%s reason=%s", request.jti, release.camera, info["reason"])
+        entry = {"jti": request.jti, "iss": request.iss, "camera": release.camera, "outcome": info["reason"]}
+        with self._store.transaction() as connection:
+            self._docket.demand_open(connection, request)
+            ledger.append(connection, "release", entry, self._clock.utc())
+            self._store.save_release(connection, replace(release, state=state, info=info))
+
+    def _is_last_call(self, request: StoredRequest) -> bool:
+        return self._clock.utc() >= last_call(request)
+
+
+def after_failure(release: StoredRelease, error: Exception) -> StoredRelease:
+    """Return what a release is after a try that failed: waiting for another one, or at its end. Pure."""
+    info = {**release.info, "tries": release.info.get("tries", 0) + 1}
+    state = ReleaseState.WAITING
+    match error:
+        case NotRecordedError():
+            state, info["reason"] = ReleaseState.NO_FOOTAGE, error.code
+        case StagingFullError():
+            state = ReleaseState.FAILED if error.is_final else state
+            info |= {"reason": "staging-full", "needs": max(info.get("needs", 0), error.needs_bytes)}
+        case ClipError():
+            info |= {"reason": "clip-failed", "crashes": info.get("crashes", 0) + 1}
+            state = ReleaseState.FAILED if info["crashes"] >= MAX_CRASHES else state
+        case RingError() | OSError():
+            info["reason"] = "clip-failed"
+        case _:  # such as consent that changed under the builder's hands: the next decision knows more
+            info.pop("reason", None)
+    return replace(release, state=state, info=info)

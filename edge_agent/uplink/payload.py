@@ -1,0 +1,57 @@
+"""What one camera's payload is called, and what it was built under: a later decision is compared with that. Pure."""
+
+import hashlib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from edge_agent import jws
+from edge_agent.consent.verdict import CameraGrant, Grant
+from edge_agent.keys import encode_b64url
+from edge_agent.units import UtcNs, Window
+from edge_agent.uplink.envelope import TYP as REQUEST_TYP
+from edge_agent.uplink.store import StoredRequest
+
+
+def target_of(request: StoredRequest) -> str:
+    """Return the name of the upload target that a verified request asks for."""
+    payload: Any = jws.parse(request.raw, REQUEST_TYP).payload
+    return str(payload["deliver"])
+
+
+def upload_name(gateway: str, jti: str, camera: str) -> str:
+    """Return the name under which one camera's payload is uploaded: the same at every try, and no other house's.
+
+    Two houses that answer one area request may both have a camera of this name; and the upload server need not know it.
+    """
+    digest = hashlib.sha256(f"edge-agent/1 upload\n{gateway}\n{jti}\n{camera}".encode()).digest()
+    return encode_b64url(digest[:16])
+
+
+def describe(camera: CameraGrant, recipients: Collection[str]) -> dict[str, Any]:
+    """Write down what a bundle is built under and to whom it is sealed, for ``covers``."""
+    return {
+        "windows": [[window.start, window.end] for window in camera.windows],
+        "audio": camera.audio,
+        "quality": camera.quality.value,
+        "masks": [[list(point) for point in mask.points] for mask in camera.masks],
+        "recipients": list(recipients),
+        "consent_sha256": camera.consent_sha256.hex(),
+    }
+
+
+def covers(grant: Grant, camera: str, built: Mapping[str, Any], recipients: Collection[str]) -> bool:
+    """Tell whether a grant of now allows everything that a bundle was built under.
+
+    Nobody but the recipients of now can open it, and it cites the consent of now.
+    """
+    now = next((each for each in grant.cameras if each.camera == camera), None)
+    if now is None:
+        return False
+    described = describe(now, recipients)
+    windows = [Window(UtcNs(start), UtcNs(end)) for start, end in built["windows"]]
+    return (
+        all(any(allowed.contains(window) for allowed in now.windows) for window in windows)
+        and (now.audio or not built["audio"])
+        and set(built["recipients"]) <= set(recipients)
+        and all(built[name] == described[name] for name in ("quality", "masks", "consent_sha256"))
+    )
