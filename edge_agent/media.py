@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
+from typing import NamedTuple
 
 SALT_BYTES = 32
 UNIT_SALT_BYTES = 16
@@ -28,6 +29,8 @@ _UNIT_HEADER = struct.Struct(">Bq")
 _TRACK_HEADER = struct.Struct(">BIIB")
 _AVCC_MIN_BYTES = 7
 _HVCC_MIN_BYTES = 23
+_HMAC_BLOCK_BYTES = 64
+_IPAD, _OPAD = (bytes(each ^ pad for each in range(256)) for pad in (0x36, 0x5C))
 
 
 class CodecKind(Enum):
@@ -87,11 +90,23 @@ def vcl_parts(codec: CodecKind, extradata: bytes, data: bytes) -> bytes:
         extradata: Of the track: ``avcC`` or ``hvcC`` means length-prefixed NAL units, anything else Annex B.
         data: The packet.
     """
+    return b"".join(_vcl(codec, extradata, data))
+
+
+def hash_body(body_salt: bytes, codec: CodecKind, extradata: bytes, data: bytes) -> bytes:
+    """Return ``body_digest(body_salt, vcl_parts(…))`` without putting the parts together first."""
+    digest = hashlib.sha256(_BODY_LABEL + body_salt)
+    for part in _vcl(codec, extradata, data):
+        digest.update(part)
+    return digest.digest()
+
+
+def _vcl(codec: CodecKind, extradata: bytes, data: bytes) -> Iterator[bytes | memoryview]:
     if codec is CodecKind.H264:
-        return _join(nal for nal in _split(codec, extradata, data) if 1 <= nal[0] & 0x1F <= 5)
+        return _prefix(nal for nal in _split(codec, extradata, data) if 1 <= nal[0] & 0x1F <= 5)
     if codec is CodecKind.H265:
-        return _join(nal for nal in _split(codec, extradata, data) if nal[0] & 0x7E < 64)
-    return data
+        return _prefix(nal for nal in _split(codec, extradata, data) if nal[0] & 0x7E < 64)
+    return iter((data,))
 
 
 def parameter_sets(codec: CodecKind, extradata: bytes) -> bytes:
@@ -103,44 +118,50 @@ def parameter_sets(codec: CodecKind, extradata: bytes) -> bytes:
     if codec not in (CodecKind.H264, CodecKind.H265):
         return extradata
     if _length_size(codec, extradata) == 0:
-        nals: Iterable[bytes] = split_annexb(extradata)
+        nals: Iterable[bytes | memoryview] = split_annexb(extradata)
     else:
         nals = _avcc_sets(extradata) if codec is CodecKind.H264 else _hvcc_sets(extradata)
-    return _join(_sets_in_order(codec, nals))
+    return _sets_in_order(codec, nals)
 
 
 def inband_parameter_sets(codec: CodecKind, extradata: bytes, data: bytes) -> bytes:
     """Return an access unit's own parameter sets, in the form of :func:`parameter_sets`; empty where it has none."""
     if codec not in (CodecKind.H264, CodecKind.H265):
         return b""
-    return _join(_sets_in_order(codec, _split(codec, extradata, data)))
+    return _sets_in_order(codec, _split(codec, extradata, data))
 
 
-def split_annexb(data: bytes) -> Iterator[bytes]:
+def split_annexb(data: bytes) -> Iterator[memoryview]:
     """Yield the NAL units of an Annex B byte stream, without start codes and trailing zeros; never an empty one."""
     begin = -1
     # A pattern finds start codes in half the time that bytes.find takes.
     for found in _START_CODE.finditer(data):
         # A start code may be preceded by zeros of any number; no NAL unit ends in a zero (H.264 7.4.1, H.265 7.4.2).
-        if begin >= 0 and (nal := data[begin : found.start()].rstrip(b"\x00")):
+        if begin >= 0 and (nal := _trim(data, begin, found.start())):
             yield nal
         begin = found.end()
-    if begin >= 0 and (nal := data[begin:].rstrip(b"\x00")):
+    if begin >= 0 and (nal := _trim(data, begin, len(data))):
         yield nal
 
 
-def split_prefixed(data: bytes, length_size: int = 4) -> Iterator[bytes]:
+def split_prefixed(data: bytes, length_size: int = 4) -> Iterator[memoryview]:
     """Yield length-prefixed NAL units, without trailing zeros; a length beyond the end takes what there is."""
     at = 0
     while at + length_size <= len(data):
         begin = at + length_size
         at = begin + int.from_bytes(data[at:begin], "big")
-        nal = data[begin:at].rstrip(b"\x00")
-        if nal:
+        if nal := _trim(data, begin, min(at, len(data))):
             yield nal
 
 
-def _split(codec: CodecKind, extradata: bytes, data: bytes) -> Iterator[bytes]:
+def _trim(data: bytes, begin: int, end: int) -> memoryview:
+    """Return a slice without the zeros at its end; nothing is copied but where there are any."""
+    if end > begin and not data[end - 1]:
+        end = begin + len(data[begin:end].rstrip(b"\x00"))
+    return memoryview(data)[begin:end]
+
+
+def _split(codec: CodecKind, extradata: bytes, data: bytes) -> Iterator[memoryview]:
     length_size = _length_size(codec, extradata)
     return split_prefixed(data, length_size) if length_size else split_annexb(data)
 
@@ -154,15 +175,17 @@ def _length_size(codec: CodecKind, extradata: bytes) -> int:
     return 0
 
 
-def _join(nals: Iterable[bytes]) -> bytes:
-    return b"".join(part for nal in nals for part in (_U32.pack(len(nal)), nal))
+def _prefix(nals: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    for nal in nals:
+        yield _U32.pack(len(nal))
+        yield nal
 
 
-def _sets_in_order(codec: CodecKind, nals: Iterable[bytes]) -> list[bytes]:
+def _sets_in_order(codec: CodecKind, nals: Iterable[bytes | memoryview]) -> bytes:
     types = (7, 8) if codec is CodecKind.H264 else (32, 33, 34)
     found = [(nal[0] & 0x1F if codec is CodecKind.H264 else (nal[0] >> 1) & 0x3F, nal) for nal in nals]
     # A dict keeps the order of first sight and drops repetitions.
-    return list(dict.fromkeys(nal for wanted in types for kind, nal in found if kind == wanted))
+    return b"".join(_prefix(dict.fromkeys(nal for wanted in types for kind, nal in found if kind == wanted)))
 
 
 def _avcc_sets(extradata: bytes) -> Iterator[bytes]:
@@ -193,18 +216,30 @@ def _hvcc_sets(extradata: bytes) -> Iterator[bytes]:
                 yield nal
 
 
-@dataclass(frozen=True, slots=True)
-class UnitSalt:
+class UnitSalt(NamedTuple):
     """What keeps an access unit's digest from being guessed: one half for its place, one for its body."""
 
     place: bytes
     body: bytes
 
 
-def unit_salt(salt: bytes, index: int) -> UnitSalt:
-    """Derive the salts of one access unit, numbered in the NUT file's packet order over all tracks."""
-    derived = hmac.digest(salt, _UNIT_LABEL + _U32.pack(index), "sha256")
-    return UnitSalt(derived[:UNIT_SALT_BYTES], derived[UNIT_SALT_BYTES:])
+class UnitSalts:
+    """Derives the salts of one record's access units: HMAC-SHA-256 of label ‖ u32 number (FORMAT 6.2).
+
+    The two keyed blocks of RFC 2104 are made once a record: ``hmac.digest`` takes three times as long for each unit.
+    """
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, salt: bytes) -> None:
+        key = salt.ljust(_HMAC_BLOCK_BYTES, b"\0")
+        self._inner, self._outer = key.translate(_IPAD) + _UNIT_LABEL, key.translate(_OPAD)
+
+    def of(self, index: int) -> UnitSalt:
+        """Return the salts of a unit, numbered in the NUT file's packet order over all tracks."""
+        inner = hashlib.sha256(self._inner + _U32.pack(index)).digest()
+        derived = hashlib.sha256(self._outer + inner).digest()
+        return UnitSalt(derived[:UNIT_SALT_BYTES], derived[UNIT_SALT_BYTES:])
 
 
 def track_salt(salt: bytes, track: int) -> bytes:
@@ -226,7 +261,7 @@ def unit_digest(place_salt: bytes, track: int, pts: int, body: bytes) -> bytes:
     to be sound, and nobody needs to believe that no picture was left out.
 
     Args:
-        place_salt: From :func:`unit_salt`.
+        place_salt: From ``UnitSalts``.
         track: Number of the track in the NUT file.
         pts: In the track's ticks.
         body: From :func:`body_digest`.
@@ -268,10 +303,10 @@ def record_digests(salt: bytes, tracks: Sequence[Track], units: Iterable[Unit]) 
         )
         for track in tracks
     ]
+    unit_salts = UnitSalts(salt)
     for index, unit in enumerate(units):
-        kind, extradata = kinds[unit.track]
-        salts = unit_salt(salt, index)
-        body = body_digest(salts.body, vcl_parts(kind, extradata, unit.data))
+        salts = unit_salts.of(index)
+        body = hash_body(salts.body, *kinds[unit.track], unit.data)
         digests.append(unit_digest(salts.place, unit.track, unit.pts, body))
     return digests
 

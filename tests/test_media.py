@@ -1,5 +1,6 @@
 """The media commitment: one canonical form for a camera's stream and for the MP4 made of it."""
 
+import hmac
 import io
 import json
 from fractions import Fraction
@@ -54,10 +55,18 @@ def test_a_length_beyond_the_end_takes_what_there_is():
     assert media.vcl_parts(CodecKind.H264, AVCC, b"\x00\x00\xff\xff" + IDR) == prefixed(IDR)
 
 
+@given(st.binary(min_size=32, max_size=32), st.integers(0, 2**32 - 1))
+def test_salts_of_units_are_an_hmac(salt, index):
+    """A stranger derives them with any library (FORMAT 6.2)."""
+    label = b"edge-agent/v1 unit"
+    assert b"".join(media.UnitSalts(salt).of(index)) == hmac.digest(salt, label + index.to_bytes(4, "big"), "sha256")
+
+
 @given(st.binary(max_size=200), st.binary(max_size=60), st.sampled_from(CodecKind))
 def test_no_bytes_are_refused(data, extradata, kind):
     """Hostile bytes never raise; a body taken apart again is itself."""
     body = media.vcl_parts(kind, extradata, data)
+    assert media.hash_body(b"salt", kind, extradata, data) == media.body_digest(b"salt", body)
     media.parameter_sets(kind, extradata)
     media.inband_parameter_sets(kind, extradata, data)
     if kind is CodecKind.H264:

@@ -177,13 +177,10 @@ class Cutting:
         self, head: wire.RecordHead, tracks: Sequence[TrackTemplate], packets: Sequence[NutPacket]
     ) -> None:
         kinds = [(media.codec_kind(track.codec), track.extradata) for track in tracks]
+        salts = media.UnitSalts(head.salt)
         units = b"".join(
             wire.UNIT.pack(
-                packet.track,
-                packet.pts,
-                media.body_digest(
-                    media.unit_salt(head.salt, index).body, media.vcl_parts(*kinds[packet.track], packet.data)
-                ),
+                packet.track, packet.pts, media.hash_body(salts.of(index).body, *kinds[packet.track], packet.data)
             )
             for index, packet in enumerate(packets)
         )
@@ -200,7 +197,7 @@ class Cutting:
 
     def _tell_delivered(self, run: Mp4Run) -> None:
         if delivered := run.take_delivered():
-            self._output.tell(wire.Delivered(tuple(delivered)))
+            self._output.tell(wire.Delivered(delivered))
 
 
 def place(

@@ -65,9 +65,9 @@ class MaskedRun(Mp4Run):
         """SHA-256 of the MP4 as it would be without masks; after ``close``."""
         return self._master_digest.sha256.digest()
 
-    def take_delivered(self) -> list[tuple[int, int, int, int]]:
+    def take_delivered(self) -> bytes:
         """Return nothing: no access unit of the camera is in the MP4, and no salt of one shall leave."""
-        return []
+        return b""
 
     def add(self, placed: Placed) -> None:
         """Add the next access unit to both."""

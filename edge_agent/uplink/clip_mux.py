@@ -19,6 +19,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from edge_agent.nut import NutPacket, TrackTemplate
+from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.cut import DtsClock
 
 LOOK_AHEAD = 32
@@ -77,7 +78,7 @@ class Mp4Run:
         self.is_broken = False
         """Reordering got deeper on the way: nothing more can be added."""
         self._sink, self._parameters = sink, parameters
-        self._delivered: list[tuple[int, int, int, int]] = []
+        self._delivered = bytearray()
         self._waiting: list[Placed] = []
         self._pictures = 0
         self._step_ticks = self._step_ns = 0
@@ -92,9 +93,9 @@ class Mp4Run:
         """Tell whether the sound is AAC made from G.711, rather than the camera's own bytes."""
         return self.audio is not None and self.audio.codec in _CODED_AUDIO
 
-    def take_delivered(self) -> list[tuple[int, int, int, int]]:
-        """Return, once, the access units that went in since: record, unit, track, PTS in the track's own ticks."""
-        taken, self._delivered = self._delivered, []
+    def take_delivered(self) -> bytes:
+        """Return, once, the access units that went in since: ``DELIVERED``, the PTS in the track's own ticks."""
+        taken, self._delivered = bytes(self._delivered), bytearray()
         return taken
 
     def add(self, placed: Placed) -> None:
@@ -152,7 +153,7 @@ class Mp4Run:
     def _mux_picture(self, container: OutputContainer, placed: Placed, pts: int, dts: int) -> None:
         packet = placed.packet
         self._mux(container, packet, self.video.time_base, pts, dts)
-        self._delivered.append((placed.ref, placed.index, packet.track, packet.pts))
+        self._delivered += wire.DELIVERED.pack(placed.ref, placed.index, packet.track, packet.pts)
 
     def _flush_pictures(self, container: OutputContainer) -> None:
         """Write pictures that are still on their way; a copy has none."""
@@ -182,7 +183,7 @@ class Mp4Run:
                 self._transcoder.add(self._container, packet.data, pts)
             else:
                 self._mux(self._container, packet, self.audio.time_base, pts, pts)
-                self._delivered.append((placed.ref, placed.index, packet.track, packet.pts))
+                self._delivered += wire.DELIVERED.pack(placed.ref, placed.index, packet.track, packet.pts)
 
     def _write_picture(self, container: OutputContainer, placed: Placed) -> None:
         packet = placed.packet

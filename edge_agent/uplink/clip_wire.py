@@ -34,6 +34,8 @@ class Readable(Protocol):
 
 UNIT = struct.Struct(">Bq32s")
 """Track, PTS, body digest."""
+DELIVERED = struct.Struct(">IIBq")
+"""Record, unit, track, PTS."""
 _FRAME = struct.Struct(">cI")
 
 
@@ -155,9 +157,10 @@ class RunEnd:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Access units that are in the open MP4, byte for byte: record, unit, track, PTS; in the order of the MP4."""
+    """Access units that are in the open MP4, byte for byte, in the order of the MP4."""
 
-    units: tuple[tuple[int, int, int, int], ...]
+    units: bytes
+    """``DELIVERED`` after ``DELIVERED``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,23 +207,28 @@ def parse_event(raw: bytes) -> ClipEvent:
         if kind is RecordSeen:
             members |= {
                 "tracks": tuple(_parse_track(track) for track in members["tracks"]),
-                "units": base64.b64decode(members["units"], validate=True),
+                "units": _parse_units(members["units"], UNIT.size),
             }
-            if len(members["units"]) % UNIT.size:
-                raise ValueError("units are cut short")
         elif kind is RunEnd:
             members["offsets"] = tuple(_integers(pair, 2) for pair in members["offsets"])
             members["master_sha256"] = base64.b64decode(members["master_sha256"], validate=True)
         elif kind is Still:
             members["image"] = base64.b64decode(members["image"], validate=True)
         elif kind is Delivered:
-            members["units"] = tuple(_integers(unit, 4) for unit in members["units"])
+            members["units"] = _parse_units(members["units"], DELIVERED.size)
         event = kind(**members)
         for field in fields(event):
             _check(getattr(event, field.name), field.type)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise EvidenceError("clip child sent a malformed event") from error
     return event
+
+
+def _parse_units(text: str, size: int) -> bytes:
+    units = base64.b64decode(text, validate=True)
+    if len(units) % size:
+        raise ValueError("units are cut short")
+    return units
 
 
 def _parse_track(value: Mapping[str, Any]) -> TrackSeen:

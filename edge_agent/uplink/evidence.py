@@ -88,15 +88,16 @@ class EvidenceBook:
 
     def deliver(self, clip: str, delivered: wire.Delivered) -> None:
         """Take down which access units are in a clip."""
-        for ref, index, track, pts in delivered.units:
-            entry = self._find(ref)
-            units = entry.delivered.setdefault(clip, bytearray())
-            extent = self._extents.setdefault(clip, _Extent((ref, index), (ref, index)))
-            extent.last = max(extent.last, (ref, index))
-            try:
-                units += _UNIT.pack(index, track, pts)
-            except struct.error as error:
-                raise EvidenceError("clip child named an impossible access unit") from error
+        extent = self._extents.get(clip)
+        for ref, index, track, pts in wire.DELIVERED.iter_unpack(delivered.units):
+            entry, place = self._find(ref), (ref, index)
+            if extent is None:
+                extent = self._extents[clip] = _Extent(place, place)
+            elif place > extent.last:
+                extent.last = place
+            if clip not in entry.delivered:
+                entry.delivered[clip] = bytearray()
+            entry.delivered[clip] += _UNIT.pack(index, track, pts)
 
     def _find(self, ref: int) -> _Entry:
         if not 0 <= ref < len(self._entries):
@@ -149,6 +150,7 @@ class EvidenceBook:
 
 
 def _media_members(entry: _Entry, ref: int, extents: Mapping[str, "_Extent"]) -> dict[str, object]:
+    salts = media.UnitSalts(entry.salt)
     return {
         "tracks": [
             {
@@ -165,17 +167,12 @@ def _media_members(entry: _Entry, ref: int, extents: Mapping[str, "_Extent"]) ->
             {
                 "clip": clip,
                 "units": [list(unit) for unit in _UNIT.iter_unpack(bytes(units))],
-                "salts": _b64(b"".join(_both_salts(entry, index) for index, _, _ in _UNIT.iter_unpack(units))),
+                "salts": _b64(b"".join(half for index, _, _ in _UNIT.iter_unpack(units) for half in salts.of(index))),
             }
             for clip, units in entry.delivered.items()
         ],
         "places": _b64(b"".join(_places(entry, ref, extents))),
     }
-
-
-def _both_salts(entry: _Entry, index: int) -> bytes:
-    salts = media.unit_salt(entry.salt, index)
-    return salts.place + salts.body
 
 
 def _digests(entry: _Entry) -> list[bytes]:
@@ -190,8 +187,9 @@ def _digests(entry: _Entry) -> list[bytes]:
         )
         for track in entry.tracks
     ]
+    salts = media.UnitSalts(entry.salt)
     for index, (track, pts, body) in enumerate(wire.UNIT.iter_unpack(entry.units)):
-        digests.append(media.unit_digest(media.unit_salt(entry.salt, index).place, track, pts, body))
+        digests.append(media.unit_digest(salts.of(index).place, track, pts, body))
     return digests
 
 
@@ -205,12 +203,12 @@ def _places(entry: _Entry, ref: int, extents: Mapping[str, "_Extent"]) -> Iterat
     if not any(extent.first[0] <= ref <= extent.last[0] for extent in extents.values()):
         return
     pictures = {track.track for track in entry.tracks if media.codec_kind(track.codec) is not media.CodecKind.AUDIO}
-    is_first = True
+    salts, is_first = media.UnitSalts(entry.salt), True
     for index, (track, pts, body) in enumerate(wire.UNIT.iter_unpack(entry.units)):
         is_origin, is_first = is_first and track in pictures, is_first and track not in pictures
         is_inside = any(extent.first < (ref, index) < extent.last for extent in extents.values())
         if index not in delivered and (is_inside or is_origin):
-            yield PLACE.pack(index, track, pts, media.unit_salt(entry.salt, index).place, body)
+            yield PLACE.pack(index, track, pts, salts.of(index).place, body)
 
 
 @dataclass(slots=True)

@@ -93,12 +93,12 @@ def test_units_of_a_clip_have_the_digests_of_their_records(options, tag):
         kind = media.codec_kind(track.codec.name)
         packets = [(p.pts * track.time_base, bytes(p)) for p in container.demux(track) if p.size]
         box = track.codec_context.extradata or b""
-    units = [unit for event in events[wire.Delivered] for unit in event.units]
+    units = [unit for event in events[wire.Delivered] for unit in wire.DELIVERED.iter_unpack(event.units)]
     (_, offset), base = events[wire.RunEnd][0].offsets[0], Fraction(1, 90_000)
     assert len(units) == len(packets)
     for (ref, index, number, pts), (shown, data) in zip(units, packets, strict=True):
         seen = list(wire.UNIT.iter_unpack(events[wire.RecordSeen][ref].units))
-        salt = media.unit_salt(footage[ref].salt, index).body
+        salt = media.UnitSalts(footage[ref].salt).of(index).body
         assert shown / base + offset == pts
         assert (number, pts, media.body_digest(salt, media.vcl_parts(kind, box, data))) == seen[index]
     book = EvidenceBook()
