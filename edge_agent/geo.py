@@ -38,11 +38,6 @@ def geohash_encode(lat: float, lon: float, length: int = CELL_LENGTH) -> str:
     return text
 
 
-def is_cell(text: str) -> bool:
-    """Tell whether a text is a geohash of the length that areas are addressed by."""
-    return len(text) == CELL_LENGTH and all(letter in _ALPHABET for letter in text)
-
-
 def check_place(lat: float, lon: float) -> None:
     """Raise ValueError unless both are finite degrees in range."""
     if not (-90 <= lat <= 90 and -180 <= lon <= 180):

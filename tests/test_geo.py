@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.geo import cells_touched, distance_m, geohash_encode, is_cell
+from edge_agent.geo import cells_touched, distance_m, geohash_encode
 
 KNOWN = {
     "Jutland (the example of the geohash's inventor)": (57.64911, 10.40744, 11, "u4pruydqqvj"),
@@ -35,12 +35,6 @@ def test_known_distances():
     assert distance_m((0, 0), (0, 1)) == pytest.approx(111_195, abs=1)
     assert distance_m((0, 0), (0, 180)) == pytest.approx(math.pi * 6_371_008.8)
     assert distance_m((32.3, -90.2), (32.3, -90.2)) == 0
-
-
-def test_is_cell():
-    """Five letters of the alphabet without a, i, l, o."""
-    assert is_cell("9vxze")
-    assert not any(map(is_cell, ("9vxz", "9vxzea", "9vxza", "9VXZE", "")))
 
 
 @given(st.floats(-80, 80), st.floats(-180, 179.99), st.floats(1, 5000), st.floats(0, 1), st.floats(0, 2 * math.pi))

@@ -49,10 +49,6 @@ class Hours:
         """Return the minutes in both."""
         return Hours.of((max(a, c), min(b, d)) for a, b in self.spans for c, d in other.spans if max(a, c) < min(b, d))
 
-    def is_within(self, other: "Hours") -> bool:
-        """Tell whether every minute is also one of ``other``."""
-        return self.intersect(other) == self
-
     def windows(self, window: Window, zone: tzinfo) -> tuple[Window, ...]:
         """Return the parts of a UTC window that lie in these hours, in order."""
         parts: list[Window] = []
