@@ -47,7 +47,7 @@ class Progress:
         self._is_terminal = sys.stderr.isatty()
         self._last_s = 0.0
 
-    def update(self, amount: int, note: str = "") -> None:
+    def update(self, amount: int) -> None:
         """Show how far it is; cheap to call often."""
         now_s = time.monotonic()
         if now_s - self._last_s < (_REDRAW_S if self._is_terminal else _PLAIN_S) and amount < self._total:
@@ -56,11 +56,9 @@ class Progress:
         share = min(1.0, amount / self._total)
         if self._is_terminal:
             bar = "#" * round(share * _BAR_WIDTH)
-            print(
-                f"\r{self._label} [{bar:<{_BAR_WIDTH}}] {share:4.0%} {note}\x1b[K", end="", file=sys.stderr, flush=True
-            )
+            print(f"\r{self._label} [{bar:<{_BAR_WIDTH}}] {share:4.0%} \x1b[K", end="", file=sys.stderr, flush=True)
         else:
-            print(f"{self._label}: {share:.0%} {note}".rstrip(), file=sys.stderr, flush=True)
+            print(f"{self._label}: {share:.0%}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """End the bar's line."""

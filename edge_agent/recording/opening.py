@@ -8,7 +8,6 @@ pinned one is only out of sight.
 import logging
 import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -118,8 +117,13 @@ class RingOpener:
             if source == path and not needs_move(path, size_bytes, block_bytes):
                 return None
             log.warning("ring is moved stream=%s from=%s to=%s bytes=%d", name, source, path, size_bytes)
-            return partial(
-                _move, source, path, size_bytes=size_bytes, block_bytes=block_bytes, recorder_key=self._recorder_key
+            return lambda progress: move_ring(
+                source,
+                path,
+                size_bytes=size_bytes,
+                block_bytes=block_bytes,
+                recorder_key=self._recorder_key,
+                progress=progress,
             )
         if pin is not None:
             raise RingError(
@@ -136,25 +140,6 @@ class RingOpener:
             now=self._clock.utc(),
             progress=progress,
         )
-
-
-def _move(
-    source: Path,
-    target: Path,
-    progress: Callable[[int, int], None],
-    *,
-    size_bytes: int,
-    block_bytes: int | None,
-    recorder_key: Ed25519PrivateKey,
-) -> None:
-    move_ring(
-        source,
-        target,
-        size_bytes=size_bytes,
-        block_bytes=block_bytes,
-        recorder_key=recorder_key,
-        progress=progress,
-    )
 
 
 def _check_id(path: Path, ring_id: bytes) -> None:

@@ -131,30 +131,11 @@ def read_head(conn: sqlite3.Connection, origin: str) -> Checkpoint:
     return Checkpoint(origin, size, merkle.root(size, _node_reader(conn)))
 
 
-def entries(
-    conn: sqlite3.Connection,
-    *,
-    start: int = 0,
-    kinds: Collection[str] = (),
-    limit: int = -1,
-    padding: bool = False,
-) -> Iterator[Entry]:
-    """Yield entries in order, from index ``start`` on; all kinds but padding where none are named.
-
-    Args:
-        conn: Any connection; the caller keeps it open while it reads.
-        start: The first index.
-        kinds: Only these kinds.
-        limit: At most so many; -1 for all.
-        padding: Padding leaves as well.
-    """
-    where, values = "idx >= ?", [start, *kinds]
-    if kinds:
-        where += f" AND kind IN ({','.join('?' * len(kinds))})"
-    elif not padding:
-        where += f" AND kind != '{PADDING}'"
-    query = f"SELECT idx, leaf FROM ledger_leaves WHERE {where} ORDER BY idx LIMIT ?"  # noqa: S608  (no outside text)
-    for index, raw in conn.execute(query, (*values, limit)):
+def entries(conn: sqlite3.Connection, *, kinds: Collection[str] = ()) -> Iterator[Entry]:
+    """Yield entries in order: those of these kinds, or all but padding; the caller keeps the connection meanwhile."""
+    where = f"kind IN ({','.join('?' * len(kinds))})" if kinds else f"kind != '{PADDING}'"
+    query = f"SELECT idx, leaf FROM ledger_leaves WHERE {where} ORDER BY idx"  # noqa: S608  (no outside text)
+    for index, raw in conn.execute(query, tuple(kinds)):
         leaf = parse_leaf(raw)
         yield Entry(index, leaf.kind, leaf.at, leaf.entry)
 
@@ -308,7 +289,7 @@ def _node_reader(conn: sqlite3.Connection) -> merkle.ReadNode:
     return read
 
 
-def report(conn: sqlite3.Connection, *, start: UtcNs | None = None, end: UtcNs | None = None) -> list[ReportLine]:
+def report(conn: sqlite3.Connection) -> list[ReportLine]:
     """Count entries per month, kind, agency, category and outcome; padding left out.
 
     An entry takes part with its own members ``iss``, ``category`` and ``outcome``, where it has them; an entry that
@@ -316,10 +297,7 @@ def report(conn: sqlite3.Connection, *, start: UtcNs | None = None, end: UtcNs |
     """
     counts: dict[tuple[str, str, str, str, str], int] = {}
     for entry in entries(conn):
-        if (start is not None and entry.at < start) or (end is not None and entry.at >= end):
-            continue
-        texts = (str(entry.entry.get(name, "")) for name in ("iss", "category", "outcome"))
-        agency, category, outcome = texts
+        agency, category, outcome = (str(entry.entry.get(name, "")) for name in ("iss", "category", "outcome"))
         line = (encode_rfc3339(entry.at)[:7], entry.kind, agency, category, outcome)
         count = entry.entry.get("count", 1) if entry.kind == UNVERIFIED else 1
         counts[line] = counts.get(line, 0) + (count if isinstance(count, int) else 1)

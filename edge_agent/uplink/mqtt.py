@@ -77,7 +77,6 @@ class Incoming:
     qos: int
     retained: bool
     """Set on a message that the broker had kept: a request with it is refused."""
-    duplicate: bool
     correlation: bytes | None
     mid: int
     _ack: Callable[[], None] = field(repr=False)
@@ -356,7 +355,6 @@ class Broker:
             payload=bytes(message.payload),
             qos=qos,
             retained=message.retain,
-            duplicate=message.dup,
             correlation=getattr(message.properties, "CorrelationData", None),
             mid=mid,
             _ack=lambda: self._acknowledge(client, generation, mid, qos),
