@@ -17,7 +17,6 @@ from typing import Any
 from edge_agent.buffer.writer import ErasedBlock
 from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.events import EventGate
-from edge_agent.capture.status import LONG_GOP_NS
 from edge_agent.clock import Clock, SystemClock, read_boot_id, read_build_time
 from edge_agent.clock_floor import ClockFloor
 from edge_agent.config import Camera, Config, Quality, load_config
@@ -30,13 +29,14 @@ from edge_agent.recording.culprits import Culprits
 from edge_agent.recording.opening import RingOpener
 from edge_agent.recording.pauses import ALL, Pauses, verify_resume
 from edge_agent.recording.pins import RingPins
+from edge_agent.recording.report import report_stream
 from edge_agent.recording.sink import RingSink
 from edge_agent.recording.sources import Sources
 from edge_agent.recording.triggers import Triggers
 from edge_agent.recording.views import Views
 from edge_agent.small_file import write_small_file
 from edge_agent.systemd_notify import Notifier
-from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
+from edge_agent.units import SECOND_NS, MonoNs, Window, encode_rfc3339
 
 log = logging.getLogger(__name__)
 
@@ -193,8 +193,14 @@ class Recorder:
         }
 
     def _status_of(self, name: str, stream: _Stream) -> dict[str, Any]:
-        views = self._views.facts(name.rpartition(".")[0])
-        return {**views, **self._culprits.facts(name), **_status_of(stream)}
+        camera = name.rpartition(".")[0]
+        return report_stream(
+            stream.thread.status.snapshot(),
+            stream.sink.facts(),
+            picture=self._views.facts(camera),
+            crashes=self._culprits.facts(name),
+            events=self._triggers.facts(camera),
+        )
 
     def _write_status(self) -> None:
         status = self.status()
@@ -306,18 +312,6 @@ def _describe_erased(block: ErasedBlock) -> dict[str, Any]:
     window = block.window
     span = None if window is None else {"start": encode_rfc3339(window.start), "end": encode_rfc3339(window.end)}
     return {"block": block.seq, "window": span}
-
-
-def _status_of(stream: _Stream) -> dict[str, Any]:
-    facts = {**stream.thread.status.snapshot(), **stream.sink.facts()}
-    facts["since"] = encode_rfc3339(UtcNs(facts["since"]))
-    if facts["storage"] != "ok":
-        facts["warning"] = f"nothing is stored: {facts['storage']}"
-    elif facts.get("gop_ns", 0) > LONG_GOP_NS:
-        facts["warning"] = (
-            f"a keyframe only every {facts['gop_ns'] / 1e9:.1f}s: so much may be missing at a clip's start"
-        )
-    return facts
 
 
 def floor_path(config: Config) -> Path:

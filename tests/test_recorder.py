@@ -292,7 +292,7 @@ def test_camera_that_is_switched_off_is_paused_for_when_it_is_on(gateway: Gatewa
 
 
 def test_event_only_camera_is_left_alone_without_events(gateway: Gateway) -> None:
-    """A camera of ``record: on_event`` is not asked for a stream, and its state says why."""
+    """A camera of ``record: on_event`` is not asked for a stream; its state says why, and that no events can come."""
     with SimulatedCamera() as door:
         gateway.configure({"door": door.url})
         text = gateway.config.read_text().replace(
@@ -303,6 +303,9 @@ def test_event_only_camera_is_left_alone_without_events(gateway: Gateway) -> Non
         with gateway.recorder():
             gateway.wait_for(lambda status: status.get("door.main", {}).get("state") == "waiting")
             assert gateway.status()["door.main"]["reason"] == "not-by-rule"
+            gateway.wait_for(lambda status: status["door.main"]["events"] == "trouble")
+            assert gateway.status()["door.main"]["events_detail"] == "the home's broker is not reached: ECONNREFUSED"
+            assert "no events come" in str(gateway.status()["door.main"]["warning"])
             assert not door.has_players()
 
 

@@ -70,7 +70,7 @@ def test_event_of_the_camera_records_it(gateway: Gateway) -> None:
         configure(gateway, onvif, ", record: on_event, triggers: [{kind: onvif, for: 5s}]")
         with gateway.recorder():
             gateway.wait_for(lambda status: status.get("door.main", {}).get("state") == "waiting")
-            gateway.wait_for(lambda _: bool(onvif.pull_points))
+            gateway.wait_for(lambda status: status["door.main"].get("events") == "listening")
             onvif.tell("true")
             gateway.wait_for(lambda status: is_recording(status, "door.main"))
             gateway.wait_for(lambda status: status["door.main"]["state"] == "waiting")

@@ -81,7 +81,7 @@ class CameraThread:
         watchdog_ns: int = WATCHDOG_NS,
     ) -> None:
         self.name = name
-        self.status = StreamStatus(clock.utc())
+        self.status = StreamStatus(clock)
         self._resolve, self._sink, self._clock, self._stop = resolve, sink, clock, stop
         self._hold, self._look, self._watchdog_ns = hold, look, watchdog_ns
         now = clock.utc()
@@ -117,13 +117,10 @@ class CameraThread:
                 self._record_session()
                 continue
             except CaptureError as error:
-                reason, words = error.reason, str(error)
-            except Exception:
+                self._say_down(error)
+            except Exception as error:
                 log.exception("camera failed stream=%s", self.name)
-                reason, words = "internal-error", REASONS["internal-error"]
-            if self._stop.is_set():
-                return
-            self._say_down(reason, words)
+                self._say_down(CaptureError("internal-error", type(error).__name__))
             self._wait(self._backoff.next_ns())
 
     def _wait_while_held(self) -> None:
@@ -148,11 +145,13 @@ class CameraThread:
         reason = self._hold()
         return "" if reason == _BY_RULE and self._look is not None and self._look.keeps_open else reason
 
-    def _say_down(self, reason: str, words: str) -> None:
+    def _say_down(self, trouble: CaptureError) -> None:
+        if self._stop.is_set():
+            return
         now = self._clock.utc()
-        if self.status.enter("down", reason, now):
-            log.warning("camera is down stream=%s reason=%s: %s", self.name, reason, words)
-        self._gaps.because(reason, now, self._clock.boot())
+        if self.status.enter("down", trouble.reason, now, trouble.detail):
+            log.warning("camera is down stream=%s reason=%s: %s", self.name, trouble.reason, trouble)
+        self._gaps.because(trouble.reason, now, self._clock.boot())
 
     def _wait(self, wait_ns: int) -> None:
         until = self._clock.boot() + wait_ns
@@ -177,10 +176,9 @@ class CameraThread:
             return
         endpoint = self._resolve()
         try:
-            session = open_session(endpoint, self._clock)
+            session = open_session(endpoint, self._clock, self.status.loss)
         except CaptureError as error:
-            reason = refine(error.reason, endpoint)
-            raise (error if reason == error.reason else CaptureError(reason)) from None
+            raise refine(error, endpoint) from None
         try:
             self._record_runs(session, endpoint)
         finally:

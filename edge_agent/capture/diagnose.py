@@ -1,8 +1,8 @@
 """Why a camera refuses: one plain RTSP question, where FFmpeg's answer is too coarse.
 
 Owns the telling apart of what FFmpeg reports alike: a wrong password and a Digest challenge whose algorithm it does
-not know (some Hikvision-made firmware offers SHA-256 only); no connection and a certificate that is not trusted. Sends
-no credentials.
+not know (some Hikvision-made firmware offers SHA-256 only); no connection and a certificate that is refused. Sends no
+credentials.
 """
 
 import contextlib
@@ -11,8 +11,9 @@ import socket
 import ssl
 from urllib.parse import urlsplit
 
+from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.rtsp import Endpoint
-from edge_agent.capture.tls import RTSPS_PORT, is_untrusted, system_trust
+from edge_agent.capture.tls import RTSPS_PORT, find_fault, system_trust
 
 TIMEOUT_S = 3.0
 _MAX_ANSWER_BYTES = 16 * 1024
@@ -20,16 +21,16 @@ _CHALLENGE = re.compile(rb"^www-authenticate:\s*(\w+)(.*)$", re.IGNORECASE | re.
 _ALGORITHM = re.compile(rb'algorithm="?([\w-]+)', re.IGNORECASE)
 
 
-def refine(reason: str, endpoint: Endpoint) -> str:
-    """Return a more exact reason code than FFmpeg's, if one can be had within a few seconds."""
-    if reason == "unreachable" and endpoint.url.startswith("rtsps://"):
-        return "tls-untrusted" if is_untrusted(endpoint.url, endpoint.trust or system_trust()) else reason
-    if reason != "unauthorized":
-        return reason
+def refine(error: CaptureError, endpoint: Endpoint) -> CaptureError:
+    """Return a more exact reason than FFmpeg's, if one can be had within a few seconds; otherwise the same."""
+    if error.reason == "unreachable" and endpoint.url.startswith("rtsps://"):
+        return find_fault(endpoint.url, endpoint.trust or system_trust()) or error
+    if error.reason != "unauthorized":
+        return error
     with contextlib.suppress(OSError, ValueError):
         if _offers_nothing_known(_ask(endpoint.url)):
-            return "digest-sha256-only"
-    return reason
+            return CaptureError("digest-sha256-only")
+    return error
 
 
 def _offers_nothing_known(answer: bytes) -> bool:

@@ -1,7 +1,11 @@
 """A child process that listens for events, and its life: started, fed its settings, read, started again.
 
-Owns the pipe. What listens (MQTT; later ONVIF, motion) has libraries and parsers that must not live in the recorder:
-the child gets one line of JSON with its settings on standard input, and prints the number of a trigger per event.
+Owns the pipe. What listens (MQTT, ONVIF) has libraries and parsers that must not live in the recorder: the child gets
+one line of JSON with its settings on standard input, and prints a line for each piece of news:
+
+    7               trigger 7 fired
+    listening       events can come
+    trouble WORDS   they cannot, and why
 """
 
 import contextlib
@@ -19,7 +23,16 @@ from edge_agent.units import SECOND_NS
 
 log = logging.getLogger(__name__)
 
+LISTENING = "listening"
+TROUBLE = "trouble"
 _STOP_TIMEOUT_S = 2.0
+_MAX_LINE_CHARACTERS = 1024
+_MAX_TROUBLE_CHARACTERS = 160
+
+
+def tell_trouble(words: str) -> None:
+    """Print a child's news: why no events can come; an empty text for that they can."""
+    print(f"{TROUBLE} {words}" if words else LISTENING, flush=True)
 
 
 class EventListener:
@@ -29,10 +42,17 @@ class EventListener:
         module: Run with ``python -m``.
         settings: Sent as JSON on standard input, never on the command line: there are passwords in it.
         fires: What to do for trigger 0, 1, …
+        tell: Takes why no events come; an empty text once they can.
     """
 
-    def __init__(self, module: str, settings: Mapping[str, Any], fires: Sequence[Callable[[], None]]) -> None:
-        self._module, self._settings, self._fires = module, settings, tuple(fires)
+    def __init__(
+        self,
+        module: str,
+        settings: Mapping[str, Any],
+        fires: Sequence[Callable[[], None]],
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._module, self._settings, self._fires, self._tell = module, settings, tuple(fires), tell
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._child: subprocess.Popen[str] | None = None
@@ -57,27 +77,43 @@ class EventListener:
                 backoff.reset()
             if not self._stop.is_set():
                 log.warning("event listener ended and is started again module=%s", self._module)
+                self._tell("the listening process ended; it is started again")
             self._stop.wait(backoff.next_ns() / SECOND_NS)
 
     def _run_child(self) -> bool:
-        """Run one child to its end; tell whether it ever reported an event."""
+        """Run one child to its end; tell whether it ever listened."""
         with self._lock:
             if self._stop.is_set():
                 return False
             child = self._child = subprocess.Popen(
-                [sys.executable, "-m", self._module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                [sys.executable, "-m", self._module],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                errors="replace",
             )
         assert child.stdin is not None
         assert child.stdout is not None
-        has_reported = False
+        has_listened = False
         with child:
             with contextlib.suppress(OSError):
                 # The pipe stays open: its end tells the child that the recorder is gone.
                 child.stdin.write(json.dumps(self._settings) + "\n")
                 child.stdin.flush()
-            for line in child.stdout:
-                has_reported = True
-                if line.strip().isdecimal() and int(line) < len(self._fires):
-                    self._fires[int(line)]()
+            while line := child.stdout.readline(_MAX_LINE_CHARACTERS):
+                has_listened = self._take(line.strip()) or has_listened
             child.terminate()
-        return has_reported
+        return has_listened
+
+    def _take(self, line: str) -> bool:
+        """Act on a line; tell whether it proves that the child listens."""
+        word, _, rest = line.partition(" ")
+        if word == TROUBLE:
+            # A camera's own words may be in it.
+            self._tell("".join(c for c in rest if c.isprintable())[:_MAX_TROUBLE_CHARACTERS] or "for no known reason")
+            return False
+        if word == LISTENING:
+            self._tell("")
+        elif line.isdecimal() and int(line) < len(self._fires):
+            self._fires[int(line)]()
+        return True

@@ -1,6 +1,6 @@
 """Events of one camera by ONVIF PullPoint. A child process of the recorder, run by ``capture.listener``.
 
-Settings come as one line of JSON on standard input, each event goes out as a trigger's number. Asks again for ever,
+Settings come as one line of JSON on standard input, news go out as the listener wants them. Asks again for ever,
 whatever the camera does.
 """
 
@@ -15,7 +15,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edge_agent.capture.backoff import Backoff
+from edge_agent.capture.listener import tell_trouble
 from edge_agent.capture.onvif_device import Device, DeviceError
+from edge_agent.capture.reasons import REASONS
 from edge_agent.units import SECOND_NS
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ class PullPoint:
         make_device: Returns the camera, not yet connected.
         topics: What a topic must contain, by trigger.
         fire: Takes the number of a trigger.
+        stop: Ends it.
+        tell: Takes why no events come, for people; an empty text once they can. Each time there is news.
     """
 
     def __init__(
@@ -54,9 +58,10 @@ class PullPoint:
         topics: Sequence[str],
         fire: Callable[[int], None],
         stop: threading.Event,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._make_device, self._topics, self._fire, self._stop = make_device, tuple(topics), fire, stop
-        self._trouble = ""
+        self._tell, self._trouble = tell, "?"
         self._open: tuple[Device, str, list[Any]] | None = None
 
     def listen(self) -> None:
@@ -66,7 +71,7 @@ class PullPoint:
             try:
                 self._subscribe(backoff)
             except DeviceError as error:
-                self._say(f"{error.reason}: {error}")
+                self._say(f"{REASONS.get(error.reason, error.reason)} ({error})")
             except Exception as error:
                 self._say(f"unexpected {type(error).__name__}")
             self._stop.wait(backoff.next_ns() / SECOND_NS)
@@ -112,9 +117,10 @@ class PullPoint:
         if trouble != self._trouble:
             self._trouble = trouble
             if trouble:
-                log.warning("camera tells no events %s", trouble)
+                log.warning("camera tells no events: %s", trouble)
             else:
                 log.info("camera tells its events")
+            self._tell(trouble)
 
 
 def main() -> int:
@@ -131,7 +137,7 @@ def main() -> int:
     def make_device() -> Device:
         return Device(settings["address"], settings["username"], settings["password"])
 
-    point = PullPoint(make_device, settings["topics"], fire, stop)
+    point = PullPoint(make_device, settings["topics"], fire, stop, tell_trouble)
     threading.Thread(target=point.listen, name="pull-point", daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:

@@ -15,7 +15,12 @@ REASONS = {
     "busy": "the camera serves no further client (453): close other viewers, or use its substream",
     "transport-refused": "the camera refuses this transport (461): try the other one of tcp and udp",
     "refused": "the camera refuses the request",
-    "tls-untrusted": "the camera's certificate is not the trusted one",
+    "tls-untrusted": "nobody that is trusted has signed the camera's certificate",
+    "tls-wrong-pin": "the camera shows another certificate than the pinned one",
+    "tls-wrong-name": "the camera's certificate is for another name than its address",
+    "tls-expired": "the camera's certificate has expired",
+    "tls-not-yet-valid": "the camera's certificate is not valid yet: its clock or the gateway's is wrong",
+    "tls-failed": "no safe TLS connection comes about",
     "no-video": "the stream has no video track",
     "unsupported-codec": "the video is neither H.264, H.265 nor MJPEG: change the camera's encoder",
     "protocol-error": "the camera breaks the protocol",
@@ -41,3 +46,4 @@ class CaptureError(UnavailableError):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{REASONS[reason]}{f' ({detail})' if detail else ''}")
         self.reason = reason
+        self.detail = detail

@@ -5,25 +5,22 @@ FFmpeg's error texts contain it, so none of them is repeated or chained.
 """
 
 import errno
-import logging
-import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import av
-import av.logging
 from av.container.input import InputContainer
 
+from edge_agent.capture.ffmpeg_log import Hearing, hear
+from edge_agent.capture.loss import PacketLoss
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.slices import continues_picture
 from edge_agent.capture.tls import Trust, system_trust
 from edge_agent.clock import Clock
 from edge_agent.nut import TrackTemplate, describe_stream
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
-
-log = logging.getLogger(__name__)
 
 OPEN_TIMEOUT_S = 10.0
 POLL_S = 0.5
@@ -35,7 +32,6 @@ _ASK_EVERY_NS = SECOND_NS // 2
 """Side data cost 11 µs a question; the camera's clock is looked at so often, sender reports at every packet."""
 _NTP_EPOCH_S = 2_208_988_800
 _BUFFER_BYTES = 1 << 20
-_STATUS = re.compile(r"method [A-Z_]+ failed: (\d{3})\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +91,9 @@ class Arrival:
 class Session:
     """An open session. One thread only; close it."""
 
-    def __init__(self, container: InputContainer, clock: Clock, *, audio: bool) -> None:
+    def __init__(self, container: InputContainer, clock: Clock, loss: PacketLoss, *, audio: bool) -> None:
         self._container = container
-        self._clock = clock
+        self._clock, self._loss = clock, loss
         videos = [stream for stream in container.streams if stream.type == "video"]
         if not videos:
             raise CaptureError("no-video")
@@ -157,12 +153,15 @@ class Session:
             self._asked = boot
             (wallclock_us,) = struct.unpack_from("q", bytes(packet.get_sidedata("prft")))
             camera_utc = UtcNs(wallclock_us * 1000)
+        track = self._places[packet.stream_index]
         if packet.has_sidedata("rtcp_sr"):
             # AVRTCPSenderReport: u32 ssrc, (pad) u64 ntp, u32 rtp, u32 packets, u32 bytes.
-            _, ntp, rtp = struct.unpack_from("I4xQI", bytes(packet.get_sidedata("rtcp_sr")))
-            report = SenderReport(ntp, rtp)
+            _, ntp, rtp, sent = struct.unpack_from("I4xQII", bytes(packet.get_sidedata("rtcp_sr")))
+            self._loss.sent(track, sent)
+            # Sound has an RTP time of its own, which nobody could tell from the video's.
+            report = None if track else SenderReport(ntp, rtp)
         return Arrival(
-            track=self._places[packet.stream_index],
+            track=track,
             pts=packet.pts,
             duration=packet.duration or 0,
             is_keyframe=packet.is_keyframe,
@@ -179,8 +178,13 @@ class Session:
         self._container.close()
 
 
-def open_session(endpoint: Endpoint, clock: Clock) -> Session:
-    """Open a session; takes at most about ``OPEN_TIMEOUT_S``.
+def open_session(endpoint: Endpoint, clock: Clock, loss: PacketLoss) -> Session:
+    """Open a session in the thread that will read it; takes at most about ``OPEN_TIMEOUT_S``.
+
+    Args:
+        endpoint: Where and how.
+        clock: The gateway's clocks.
+        loss: Told of packets that are lost, and of those that the camera sent.
 
     Raises:
         CaptureError: The reason in words; nothing secret in it.
@@ -199,39 +203,22 @@ def open_session(endpoint: Endpoint, clock: Clock) -> Session:
         trust = endpoint.trust or system_trust()
         options |= {"tls_verify": "1", "ca_file": str(trust.ca_file)}
         options |= {"verifyhost": trust.verify_host} if trust.verify_host else {}
-    _hush()
-    with av.logging.Capture() as told:
-        container = _open(endpoint, options, told)
+    loss.begin(is_counted=endpoint.transport == "udp")
+    container = _open(endpoint, options, hear(loss.missed))
     try:
-        return Session(container, clock, audio=endpoint.audio)
+        return Session(container, clock, loss, audio=endpoint.audio)
     except BaseException:
         container.close()
         raise
 
 
-def _open(endpoint: Endpoint, options: dict[str, str], told: Sequence[tuple[int, str, str]]) -> InputContainer:
+def _open(endpoint: Endpoint, options: dict[str, str], heard: Hearing) -> InputContainer:
     try:
         return av.open(endpoint.authorised_url, "r", options=options, timeout=(OPEN_TIMEOUT_S, POLL_S))
     except av.FFmpegError as error:
-        raise CaptureError(*_explain(error, _find_status(told))) from None
+        raise CaptureError(*_explain(error, heard.status)) from None
     except (ValueError, OSError) as error:
         raise CaptureError("protocol-error", type(error).__name__) from None
-
-
-def _hush() -> None:
-    """Have FFmpeg tell this process its errors, whose numbers are too coarse, and write none of them anywhere."""
-    logger = logging.getLogger("libav")
-    logger.propagate = False
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
-    if av.logging.get_level() != av.logging.ERROR:
-        av.logging.set_level(av.logging.ERROR)
-
-
-def _find_status(told: Sequence[tuple[int, str, str]]) -> int:
-    """Return the RTSP status that FFmpeg was refused with; 0 where it names none."""
-    found = [int(match[1]) for _, _, text in told if (match := _STATUS.search(text))]
-    return found[-1] if found else 0
 
 
 def _is_usable_audio(stream: "av.stream.Stream") -> bool:
@@ -240,16 +227,17 @@ def _is_usable_audio(stream: "av.stream.Stream") -> bool:
 
 def _explain(error: av.FFmpegError, status: int) -> tuple[str, str]:
     """Map FFmpeg's error, and the RTSP status behind it, to a reason code and a harmless detail."""
+    told = f"status={status}" if status else ""
     if isinstance(error, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
-        return "unauthorized", ""
+        return "unauthorized", told
     if isinstance(error, av.error.HTTPNotFoundError):
-        return "not-found", ""
+        return "not-found", told
     if status == 453:
-        return "busy", ""
+        return "busy", told
     if error.errno == errno.EPROTONOSUPPORT:
-        return "transport-refused", ""
+        return "transport-refused", told
     if status >= 400 or isinstance(error, av.error.HTTPError | av.error.HTTPOtherClientError):
-        return "refused", f"status={status}" if status else type(error).__name__
+        return "refused", told or type(error).__name__
     if isinstance(error, av.error.ExitError | av.error.InvalidDataError) or error.errno == errno.ETIMEDOUT:
         return "no-answer", ""
     if isinstance(error, OSError):

@@ -5,8 +5,11 @@ Owns the numbers that the status file shows. Written by the camera's thread, rea
 
 import threading
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
+from edge_agent.capture.loss import PacketLoss, is_lossy
+from edge_agent.clock import Clock
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 
 _RATE_WINDOW_NS = 10 * SECOND_NS
@@ -17,20 +20,29 @@ LONG_GOP_NS = 4 * SECOND_NS
 class StreamStatus:
     """The state of one stream; every method is safe from any thread."""
 
-    def __init__(self, now: UtcNs) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self.loss = PacketLoss(clock)
+        """What was lost on the way; the session's own account."""
         self._lock = threading.Lock()
-        self._state, self._reason, self._since = "connecting", "", now
+        self._state, self._reason, self._detail, self._since = "connecting", "", "", clock.utc()
         self._facts: dict[str, Any] = {}
         self._arrived: deque[tuple[MonoNs, int]] = deque()
         self._arrived_bytes = 0
 
-    def enter(self, state: str, reason: str, now: UtcNs) -> bool:
+    def enter(self, state: str, reason: str, now: UtcNs, detail: str = "") -> bool:
         """Note a state (``recording``, ``connecting``, ``down``, ``waiting``, ``held-back``, ``off``) and its reason.
+
+        Args:
+            state: One of those.
+            reason: One of ``capture.reasons``, or nothing.
+            now: The time.
+            detail: What is known besides, such as a status number; nothing secret. A new one alone is no news.
 
         Returns:
             Whether that is news.
         """
         with self._lock:
+            self._detail = detail
             if (state, reason) == (self._state, self._reason):
                 return False
             self._state, self._reason, self._since = state, reason, now
@@ -57,6 +69,7 @@ class StreamStatus:
 
     def snapshot(self) -> dict[str, Any]:
         """Return everything as JSON values."""
+        lost = self.loss.facts()
         with self._lock:
             span_ns = self._arrived[-1][0] - self._arrived[0][0] if self._arrived else 0
             rate = self._arrived_bytes * 8 * SECOND_NS // span_ns if span_ns > 0 else 0
@@ -64,6 +77,21 @@ class StreamStatus:
                 "state": self._state,
                 "since": self._since,
                 "reason": self._reason,
+                "detail": self._detail,
                 "bitrate": rate if self._state == "recording" else 0,
                 **self._facts,
+                **lost,
             }
+
+
+def list_warnings(facts: Mapping[str, Any]) -> list[str]:
+    """Return what somebody should know of a stream that is recorded, from its snapshot."""
+    warnings = []
+    if facts["state"] == "recording" and facts.get("gop_ns", 0) > LONG_GOP_NS:
+        seconds = facts["gop_ns"] / SECOND_NS
+        warnings.append(f"a keyframe only every {seconds:.1f}s: so much may be missing at a clip's start")
+    packets, percent = facts.get("lost_packets", 0), facts.get("lost_percent")
+    if is_lossy(packets, percent):
+        share = f"{packets} packets" if percent is None else f"{percent:g} % of the packets"
+        warnings.append(f"{share} lost on the way in five minutes, most GOPs are damaged: use transport: tcp")
+    return warnings

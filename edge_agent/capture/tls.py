@@ -1,12 +1,16 @@
-"""Whose certificate an ``rtsps`` camera shows: the trusted authority's, or the one that was pinned.
+"""Whose certificate a camera shows over TLS: the trusted authority's, or the one that was pinned; and what is wrong.
 
-Owns the turning of a pin into something FFmpeg can verify. FFmpeg checks the certificate again on its own connection:
-what is fetched here is only compared, never believed.
+Owns the turning of a pin into something FFmpeg can verify, and the telling apart of certificates that are refused.
+FFmpeg, and the ONVIF child, verify on their own connections: what is fetched here is only compared, never believed.
 """
 
+import contextlib
+import errno
 import hashlib
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,11 +22,15 @@ from edge_agent.capture.reasons import CaptureError
 
 TIMEOUT_S = 5.0
 RTSPS_PORT = 322
+_PORTS = {"rtsps": RTSPS_PORT, "https": 443}
+# OpenSSL's numbers (x509_vfy.h).
+_REASONS = {9: "tls-not-yet-valid", 10: "tls-expired", 62: "tls-wrong-name", 64: "tls-wrong-name"}
+_MOST_NAME_CHARACTERS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What FFmpeg verifies a camera by: a file of certificates, and the name that the camera's must carry."""
+    """What a camera is verified by: a file of certificates, and the name that the camera's must carry."""
 
     ca_file: Path
     verify_host: str = ""
@@ -49,11 +57,21 @@ def pin_trust(url: str, pin: str, folder: Path) -> Trust:
         CaptureError: No connection, or another certificate.
     """
     der = fetch_certificate(url)
-    if f"sha256:{hashlib.sha256(der).hexdigest()}" != pin:
-        raise CaptureError("tls-untrusted", "the certificate is not the pinned one")
+    check_pin(der, pin)
     path = folder / f"pinned-{pin[-16:]}.pem"
     path.write_text(ssl.DER_cert_to_PEM_cert(der))
     return Trust(path, _name_in(der))
+
+
+def check_pin(der: bytes, pin: str) -> None:
+    """Raise CaptureError where a certificate is not the pinned one."""
+    if (shown := pin_of(der)) != pin:
+        raise CaptureError("tls-wrong-pin", f"it shows {shown}")
+
+
+def pin_of(der: bytes) -> str:
+    """Return the pin of a certificate: ``sha256:`` and 64 hexadecimal digits."""
+    return f"sha256:{hashlib.sha256(der).hexdigest()}"
 
 
 def fetch_certificate(url: str) -> bytes:
@@ -62,51 +80,89 @@ def fetch_certificate(url: str) -> bytes:
     Raises:
         CaptureError: No connection, or no TLS there.
     """
-    parts = urlsplit(url)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        with (
-            socket.create_connection((parts.hostname or "", parts.port or RTSPS_PORT), TIMEOUT_S) as plain,
-            context.wrap_socket(plain, server_hostname=parts.hostname) as secure,
-        ):
+        with _connected(url, context, "") as secure:
             der = secure.getpeercert(binary_form=True)
     except OSError as error:
-        raise CaptureError("unreachable", type(error).__name__) from None
+        raise CaptureError("unreachable", _word_for(error)) from None
     if not der:
-        raise CaptureError("tls-untrusted", "the camera shows no certificate")
+        raise CaptureError("tls-failed", "the camera shows no certificate")
     return der
 
 
-def is_untrusted(url: str, trust: Trust) -> bool:
-    """Tell whether a handshake fails just for the certificate: FFmpeg calls that an I/O error like any other."""
-    parts = urlsplit(url)
+def find_fault(url: str, trust: Trust) -> CaptureError | None:
+    """Tell why a camera's certificate is refused; None where it is not, or where there is no connection.
+
+    FFmpeg calls all of it an I/O error like any other.
+    """
     try:
         context = ssl.create_default_context(cafile=str(trust.ca_file))
-        # As FFmpeg's library does it: a certificate in the file counts, whoever signed it. That is what a pin means.
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        with (
-            socket.create_connection((parts.hostname or "", parts.port or RTSPS_PORT), TIMEOUT_S) as plain,
-            context.wrap_socket(plain, server_hostname=trust.verify_host or parts.hostname),
-        ):
-            return False
-    except ssl.SSLCertVerificationError:
-        return True
     except OSError:
-        return False
+        return CaptureError("tls-untrusted", "ca_file cannot be read, or holds no certificate")
+    # As FFmpeg's library does it: a certificate in the file counts, whoever signed it. That is what a pin means.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    try:
+        with _connected(url, context, trust.verify_host):
+            return None
+    except ssl.SSLCertVerificationError as error:
+        reason = _REASONS.get(error.verify_code, "tls-untrusted")
+        with contextlib.suppress(CaptureError, ValueError):
+            return CaptureError(reason, _detail(reason, fetch_certificate(url)))
+        return CaptureError(reason)
+    except CaptureError as error:
+        return error
+    except OSError:
+        return None
+
+
+@contextmanager
+def _connected(url: str, context: ssl.SSLContext, verify_host: str) -> Iterator[ssl.SSLSocket]:
+    parts = urlsplit(url)
+    address = (parts.hostname or "", parts.port or _PORTS.get(parts.scheme, RTSPS_PORT))
+    with socket.create_connection(address, TIMEOUT_S) as plain:
+        try:
+            secure = context.wrap_socket(plain, server_hostname=verify_host or parts.hostname)
+        except ssl.SSLCertVerificationError:
+            raise
+        except OSError as error:
+            raise CaptureError("tls-failed", getattr(error, "reason", None) or _word_for(error)) from None
+        with secure:
+            yield secure
+
+
+def _word_for(error: OSError) -> str:
+    return errno.errorcode.get(error.errno or 0, type(error).__name__)
+
+
+def _detail(reason: str, der: bytes) -> str:
+    """Return what a certificate says of the matter; a camera's own words, so no more than a name's worth of them."""
+    certificate = x509.load_der_x509_certificate(der)
+    if reason == "tls-expired":
+        return f"until {certificate.not_valid_after_utc:%Y-%m-%d}"
+    if reason == "tls-not-yet-valid":
+        return f"from {certificate.not_valid_before_utc:%Y-%m-%d}"
+    if reason == "tls-wrong-name":
+        return f"it names {_printable(', '.join(_names(certificate))) or 'nobody'}"
+    return f"it shows {pin_of(der)}"
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    names: list[str] = []
+    with contextlib.suppress(x509.ExtensionNotFound):
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names += [str(name) for kind in (x509.DNSName, x509.IPAddress) for name in found.get_values_for_type(kind)]
+    return names or [str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
 
 
 def _name_in(der: bytes) -> str:
     """Return a name that the certificate carries, for a library that insists on comparing one."""
-    certificate = x509.load_der_x509_certificate(der)
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        for kind in (x509.DNSName, x509.IPAddress):
-            if found := names.get_values_for_type(kind):
-                return str(found[0])
-    except x509.ExtensionNotFound:
-        pass
-    common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    if not common:
-        raise CaptureError("tls-untrusted", "the certificate carries no name")
-    return str(common[0].value)
+    names = _names(x509.load_der_x509_certificate(der))
+    if not names:
+        raise CaptureError("tls-wrong-name", "it names nobody")
+    return names[0]
+
+
+def _printable(text: str) -> str:
+    return "".join(character for character in text if character.isprintable())[:_MOST_NAME_CHARACTERS]

@@ -1,11 +1,13 @@
 """Events from the home's own MQTT broker: ring-mqtt, Home Assistant and the like. A child process of the recorder.
 
 Owns the one connection to that broker. It only listens: it never publishes, and never talks to the RTCC's broker. Run
-by ``capture.listener``: settings come as one line of JSON on standard input, each event goes out as a trigger's number.
+by ``capture.listener``: settings come as one line of JSON on standard input, news go out as it wants them.
 """
 
+import errno
 import json
 import logging
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -15,6 +17,8 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edge_agent.capture.listener import tell_trouble
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +54,22 @@ class MqttTriggers:
         broker: Where to connect.
         client_id: Unique at that broker.
         triggers: What to listen for.
+        tell: Takes why no events come, for people; an empty text once they can. Each time there is news.
+
+    Raises:
+        OSError: ``ca_file`` cannot be read, or holds no certificate.
     """
 
-    def __init__(self, broker: HomeBroker, client_id: str, triggers: Sequence[TopicTrigger]) -> None:
-        self._broker, self._triggers = broker, tuple(triggers)
+    def __init__(
+        self,
+        broker: HomeBroker,
+        client_id: str,
+        triggers: Sequence[TopicTrigger],
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._broker, self._triggers, self._tell = broker, tuple(triggers), tell
+        self._topics = sorted({trigger.topic for trigger in self._triggers})
+        self._trouble: str | None = None
         self._connected = threading.Event()
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=paho.MQTTv5)
         client.connect_timeout = CONNECT_TIMEOUT_S
@@ -64,6 +80,8 @@ class MqttTriggers:
             client.tls_set(broker.ca_file)
         # An exception in a callback would kill paho's thread while it claims to be connected.
         client.on_connect = self._guard(self._on_connect)
+        client.on_connect_fail = self._guard(self._on_connect_fail)
+        client.on_subscribe = self._guard(self._on_subscribe)
         client.on_disconnect = self._guard(self._on_disconnect)
         client.on_message = self._guard(self._on_message)
         self._client = client
@@ -85,17 +103,35 @@ class MqttTriggers:
 
     def _on_connect(self, client: paho.Client, _data: object, _flags: Any, reason: Any, _props: object) -> None:
         if reason.is_failure:
-            log.warning("home broker refuses us host=%s reason=%s", self._broker.host, reason)
+            self._say(f"the home's broker refuses us: {reason}")
             return
         self._connected.set()
-        log.info("home broker connected host=%s", self._broker.host)
-        topics = sorted({trigger.topic for trigger in self._triggers})
-        client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in topics])
+        client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in self._topics])
+
+    def _on_connect_fail(self, *_: object) -> None:
+        # paho calls back from where it caught the error, and passes nothing on.
+        self._say(f"the home's broker is not reached: {_words_for(sys.exc_info()[1])}")
+
+    def _on_subscribe(self, _client: object, _data: object, _mid: int, reasons: Sequence[Any], _props: object) -> None:
+        refused = [
+            f"{topic}: {reason}" for topic, reason in zip(self._topics, reasons, strict=False) if reason.value >= 128
+        ]
+        self._say(f"the home's broker refuses a topic: {'; '.join(refused)}" if refused else "")
 
     def _on_disconnect(self, _client: object, _data: object, _flags: object, reason: object, _props: object) -> None:
         if self._connected.is_set():
-            log.warning("home broker lost host=%s reason=%s", self._broker.host, reason)
+            self._say(f"the home's broker is lost: {reason}")
         self._connected.clear()
+
+    def _say(self, trouble: str) -> None:
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        if trouble:
+            log.warning("no events host=%s: %s", self._broker.host, trouble)
+        else:
+            log.info("home broker connected host=%s", self._broker.host)
+        self._tell(trouble)
 
     def _on_message(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
         if message.retain:
@@ -112,6 +148,15 @@ class MqttTriggers:
                 log.exception("home broker callback failed host=%s", self._broker.host)
 
         return guarded
+
+
+def _words_for(error: BaseException | None) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused, {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS, {error.reason}"
+    code = error.errno if isinstance(error, OSError) else None
+    return errno.errorcode.get(code or 0, type(error).__name__)
 
 
 def main() -> int:
@@ -131,7 +176,11 @@ def main() -> int:
         TopicTrigger(found["topic"], found["payload"].encode(), reporting(number))
         for number, found in enumerate(settings["triggers"])
     ]
-    listener = MqttTriggers(HomeBroker(**settings["broker"]), settings["client_id"], triggers)
+    try:
+        listener = MqttTriggers(HomeBroker(**settings["broker"]), settings["client_id"], triggers, tell_trouble)
+    except OSError as error:
+        tell_trouble(f"the ca_file of the home's broker cannot be used: {_words_for(error)}")
+        return 1
     listener.start()
     sys.stdin.read()
     listener.close()

@@ -10,6 +10,7 @@ from typing import Any
 from edge_agent.commands.daemon import add_config
 
 REFRESH_S = 2.0
+_HEADER = ("CAMERA", "STATE", "SINCE", "CODEC", "MBIT/S", "GOP", "CLOCK", "LOSS", "PICTURE", "NOTE")
 _DESCRIPTION = """\
 Show how every camera does, whether requests can be answered, and what waits for you.
 On a terminal `--watch` refreshes the page until Ctrl-C; --json is for scripts.
@@ -69,7 +70,7 @@ def _print(status: Mapping[str, Mapping[str, Any]]) -> None:
         print(f"recorder: not running ({recorder['error']})")
     else:
         rows = [_camera_row(name, camera) for name, camera in sorted(recorder.get("cameras", {}).items())]
-        print_table(("CAMERA", "STATE", "SINCE", "CODEC", "MBIT/S", "GOP", "NOTE"), rows)
+        print_table(_HEADER, rows)
     print()
     if "error" in releaser:
         print(f"releaser: not running ({releaser['error']})")
@@ -79,7 +80,7 @@ def _print(status: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _camera_row(name: str, camera: Mapping[str, Any]) -> tuple[object, ...]:
-    bitrate, gop_ns = camera.get("bitrate"), camera.get("gop_ns")
+    bitrate, gop_ns, offset_ns = (camera.get(key) for key in ("bitrate", "gop_ns", "clock_offset_ns"))
     return (
         name,
         camera.get("state", "unknown"),
@@ -87,8 +88,29 @@ def _camera_row(name: str, camera: Mapping[str, Any]) -> tuple[object, ...]:
         camera.get("codec") or "-",
         f"{bitrate / 1e6:.1f}" if bitrate else "-",
         f"{gop_ns / 1e9:.1f}s" if gop_ns else "-",
-        camera.get("warning") or camera.get("reason") or "",
+        f"{offset_ns / 1e9:+.1f}s" if offset_ns is not None else "-",
+        _loss_of(camera),
+        camera.get("picture", "-"),
+        _note_of(camera),
     )
+
+
+def _loss_of(camera: Mapping[str, Any]) -> str:
+    if "lost_percent" in camera:
+        return f"{camera['lost_percent']:.2f}%"
+    return f"{camera['lost_packets']} packets" if "lost_packets" in camera else "-"
+
+
+def _note_of(camera: Mapping[str, Any]) -> str:
+    """Return why a camera is not recorded, in words, and what else somebody should know."""
+    from edge_agent.capture.reasons import REASONS
+
+    reason, detail = camera.get("reason", ""), camera.get("detail", "")
+    words = REASONS.get(reason, reason)
+    if camera.get("state") == "down" and reason in REASONS:
+        words = f"{reason}: {words}"
+    words += f" ({detail})" if detail else ""
+    return "; ".join(text for text in (words, camera.get("warning", "")) if text)
 
 
 def _plain(value: Any) -> str:

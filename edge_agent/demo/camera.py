@@ -114,6 +114,11 @@ class SimulatedCamera:
         """Close every connection without a word."""
         self._server.drop_clients()
 
+    @property
+    def requests(self) -> int:
+        """How many RTSP requests it has read."""
+        return self._server.requests
+
     def has_players(self) -> bool:
         """Tell whether anybody watches."""
         return self._server.has_players()

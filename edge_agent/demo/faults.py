@@ -18,7 +18,7 @@ FAULTS = {
     "drop": "every connection is closed without a word, once",
     "reboot": "connections are closed and new ones are closed at once",
     "mute": "requests are read and never answered",
-    "loss": "one RTP packet in twenty is not sent",
+    "loss": "one RTP packet in twenty is lost on the way",
     "garbage": "one RTP payload in ten is random bytes",
     "backwards-dts": "every tenth access unit carries the time of half a second ago",
     "jump": "RTP time stands an hour later",

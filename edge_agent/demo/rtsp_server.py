@@ -130,6 +130,7 @@ class Client:
         with contextlib.suppress(OSError, ValueError):
             stream = self._connection.makefile("rb")
             while (request := _read_request(stream)) is not None:
+                self._server.requests += 1
                 if self._server.is_on("mute") or (request.method == "TEARDOWN" and self._server.is_on("no-teardown")):
                     continue
                 self._answer(request)
@@ -216,6 +217,8 @@ class Client:
         stream = bytearray()
         for number, payload in enumerate(unit.payloads):
             transport.sequence += 1
+            transport.packets += 1  # sender reports count what is lost on the way as well
+            transport.octets += len(payload)
             if server.is_on("loss") and transport.sequence % 20 == 0:
                 continue
             if server.is_on("garbage") and transport.sequence % 10 == 0:
@@ -228,8 +231,6 @@ class Client:
                 ticks=unit.ticks,
                 ssrc=transport.ssrc,
             )
-            transport.packets += 1
-            transport.octets += len(payload)
             self._put(stream, transport, packet, 0)
         now = server.clock.boot()
         if now >= transport.next_report_boot and not server.is_on("no-reports"):
@@ -270,6 +271,8 @@ class RtspServer:
         self._clients: list[Client] = []
         self._lock = threading.Lock()
         self._stale_sessions = 0
+        self.requests = 0
+        """How many requests were read, of all clients."""
 
     def bind(self, port: int) -> int:
         """Listen on loopback; return the port."""

@@ -1,7 +1,8 @@
 """What decides when event-only cameras are recorded: a gate for each, and the child processes that listen for events.
 
-Motion is seen by the child that looks at pictures (``edge_agent.recording.views``). Part of the recorder process; the
-children have the libraries and parsers.
+Knows for each camera whether its events can come, and if not, why: without events nothing of it is recorded. Motion is
+seen by the child that looks at pictures (``edge_agent.recording.views``). Part of the recorder process; the children
+have the libraries and parsers.
 """
 
 import logging
@@ -16,8 +17,24 @@ from edge_agent.clock import Clock
 from edge_agent.config import Camera, Config, MqttTrigger, OnvifTrigger, Trigger
 from edge_agent.credentials import Login, find_login
 from edge_agent.recording.sources import Sources
+from edge_agent.units import encode_rfc3339
 
 log = logging.getLogger(__name__)
+
+
+class _Line:
+    """What one listener said last, and when; written by its thread, read by any."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.state, self.detail, self.since = "starting", "", clock.utc()
+
+    def tell(self, trouble: str) -> None:
+        """Note why no events come; an empty text for that they do."""
+        state = "trouble" if trouble else "listening"
+        if state != self.state:
+            self.since = self._clock.utc()
+        self.state, self.detail = state, trouble
 
 
 class Triggers:
@@ -34,11 +51,13 @@ class Triggers:
         self._config, self._logins, self._clock = config, logins, clock
         self._gates: dict[str, EventGate] = {}
         self._listeners: list[EventListener] = []
+        self._lines: dict[str, list[_Line]] = {}
         topics: list[tuple[MqttTrigger, Callable[[], None]]] = []
         for camera in config.cameras:
             if not camera.enabled or camera.record != "on_event":
                 continue
             self._gates[camera.id] = EventGate(min(trigger.per_hour for trigger in camera.triggers))
+            self._lines[camera.id] = []
             topics += [(t, self.firing(camera, t)) for t in camera.triggers if isinstance(t, MqttTrigger)]
             self._listen_onvif(camera, sources)
         self._listen_mqtt(topics)
@@ -46,6 +65,14 @@ class Triggers:
     def gate_of(self, camera_id: str) -> EventGate | None:
         """Return the gate of an event-only camera; None for one that is always recorded."""
         return self._gates.get(camera_id)
+
+    def facts(self, camera_id: str) -> Mapping[str, Any]:
+        """Return what the status tells of how a camera's events come; nothing where no listener is needed."""
+        lines = self._lines.get(camera_id)
+        if not lines:
+            return {}
+        worst = min(lines, key=lambda line: ("trouble", "starting", "listening").index(line.state))
+        return {"events": worst.state, "events_detail": worst.detail, "events_since": encode_rfc3339(worst.since)}
 
     def start(self) -> None:
         """Start the listeners."""
@@ -81,18 +108,26 @@ class Triggers:
             "client_id": f"edge-agent-{secrets.token_hex(6)}",
             "triggers": [{"topic": trigger.topic, "payload": trigger.payload} for trigger, _ in topics],
         }
-        self._listeners.append(EventListener("edge_agent.capture.trigger", settings, [fire for _, fire in topics]))
+        line = _Line(self._clock)
+        for camera in self._config.cameras:
+            if camera.id in self._lines and any(isinstance(trigger, MqttTrigger) for trigger in camera.triggers):
+                self._lines[camera.id].append(line)
+        fires = [fire for _, fire in topics]
+        self._listeners.append(EventListener("edge_agent.capture.trigger", settings, fires, line.tell))
 
     def _listen_onvif(self, camera: Camera, sources: Sources) -> None:
         """Listen to the camera itself."""
         triggers = [trigger for trigger in camera.triggers if isinstance(trigger, OnvifTrigger)]
         if not triggers:
             return
+        line = _Line(self._clock)
+        self._lines[camera.id].append(line)
         try:
             device = sources.onvif_device(camera)
         except CaptureError as error:
             log.error("camera is not asked for events camera=%s: %s", camera.id, error)
+            line.tell(str(error))
             return
         settings = device.request(topics=[trigger.topic for trigger in triggers])
         fires = [self.firing(camera, trigger) for trigger in triggers]
-        self._listeners.append(EventListener("edge_agent.capture.onvif_events", settings, fires))
+        self._listeners.append(EventListener("edge_agent.capture.onvif_events", settings, fires, line.tell))

@@ -5,8 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
+from edge_agent.capture.loss import PacketLoss
+from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.records import Gap, Gop
-from edge_agent.capture.rtsp import Endpoint
+from edge_agent.capture.rtsp import Endpoint, open_session
 from edge_agent.clock import ClockState, SystemClock
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.rtsp_server import Account
@@ -99,27 +101,51 @@ def test_audio_is_not_asked_for_unless_it_is_wanted() -> None:
 
 
 DOWN = {
-    "unauthorized": "unauthorized",
-    "not-found": "not-found",
-    "busy": "busy",
-    "not-now": "refused",
-    "no-tcp": "transport-refused",
-    "sha256-only": "digest-sha256-only",
-    "wrong-codec": "unsupported-codec",
-    "mute": "no-answer",
-    "reboot": "no-answer",
+    "unauthorized": ("unauthorized", "status=401"),
+    "not-found": ("not-found", "status=404"),
+    "busy": ("busy", "status=453"),
+    "not-now": ("refused", "status=455"),
+    "no-tcp": ("transport-refused", "status=461"),
+    "sha256-only": ("digest-sha256-only", ""),
+    "wrong-codec": ("unsupported-codec", "codec=theora"),
+    "mute": ("no-answer", ""),
+    "reboot": ("no-answer", ""),
 }
 
 
-@pytest.mark.parametrize(("fault", "reason"), DOWN.items())
-def test_refusals_are_told_apart(fault: str, reason: str) -> None:
-    """Each way to be refused has its own reason in the status, and no word of the password."""
+@pytest.mark.parametrize(("fault", "reason", "detail"), [(fault, *told) for fault, told in DOWN.items()])
+def test_refusals_are_told_apart(fault: str, reason: str, detail: str) -> None:
+    """Each way to be refused has its own reason in the status, what is known besides, and no word of the password."""
     account = Account("owner", "secret-word")
     with SimulatedCamera(CameraSettings(live=QUICK.live, account=account)) as camera:
         camera.fault(fault)
         with Recording(endpoint(camera, username="owner", password="secret-word")) as recording:
             wait_until(lambda: recording.status.state == "down")
-            assert recording.status.snapshot()["reason"] == reason
+            told = recording.status.snapshot()
+    assert (told["reason"], told["detail"]) == (reason, detail)
+
+
+def test_repeated_refusal_keeps_its_reason() -> None:
+    """The second and third time that a camera is busy are told as the first."""
+    with SimulatedCamera(QUICK) as camera:
+        camera.fault("busy")
+        told = []
+        for _ in range(3):
+            with pytest.raises(CaptureError) as raised:
+                open_session(endpoint(camera), SystemClock(), PacketLoss(SystemClock()))
+            told.append((raised.value.reason, raised.value.detail))
+    assert told == [("busy", "status=453")] * 3
+
+
+def test_detail_ends_with_its_reason() -> None:
+    """A camera that is recorded again shows nothing of why it was down."""
+    with SimulatedCamera(QUICK) as camera, Recording(endpoint(camera)) as recording:
+        camera.fault("busy")
+        camera.drop_clients()
+        wait_until(lambda: recording.status.snapshot()["detail"] == "status=453")
+        camera.fault("busy", False)
+        wait_until(lambda: recording.status.state == "recording")
+        assert recording.status.snapshot()["detail"] == ""
 
 
 def test_reboot_is_survived_and_told() -> None:

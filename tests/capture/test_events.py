@@ -1,5 +1,6 @@
 """Event-only cameras: recorded on a trigger, never otherwise, never too often."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from edge_agent.demo.camera import SimulatedCamera
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, MonoNs
 
 from .conftest import Recording, wait_until
+from .test_tls import make_certificate
 
 FOR_NS = 30 * SECOND_NS
 
@@ -145,3 +147,115 @@ def test_listening_child_reports_events_and_is_started_again(broker_port: int) -
         publisher.disconnect()
         publisher.loop_stop()
     assert not listener._thread.is_alive()
+
+
+def listen(settings: dict[str, object], told: list[str]) -> EventListener:
+    listener = EventListener("edge_agent.capture.trigger", settings, [lambda: None], told.append)
+    listener.start()
+    return listener
+
+
+def settings_for(port: int, **broker: str) -> dict[str, object]:
+    where = {"host": "127.0.0.1", "port": port, **broker}
+    return {"broker": where, "client_id": "edge-agent-test", "triggers": [{"topic": "a", "payload": "ON"}]}
+
+
+@pytest.mark.peer
+def test_broker_that_is_off_and_comes_back_is_told(tmp_path: Path) -> None:
+    """While the home's broker is not there that is told, with the system's word; once it is, that events come."""
+    told: list[str] = []
+    port = find_free_port()
+    config = tmp_path / "home.conf"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    listener = listen(settings_for(port), told)
+    try:
+        wait_until(lambda: told == ["the home's broker is not reached: ECONNREFUSED"])
+        broker = start_mosquitto(find_mosquitto(), config, (port,))
+        wait_until(lambda: told[-1] == "")
+        broker.kill()
+        broker.wait(10)
+        wait_until(lambda: bool(told[-1]))
+    finally:
+        listener.close()
+
+
+BROKERS: dict[str, tuple[str, dict[str, str], str]] = {
+    "another password": (
+        "allow_anonymous false",
+        {"username": "us", "password": "secret-word"},
+        "the home's broker refuses us: Not authorized",
+    ),
+    "no TLS where we want it": (
+        "allow_anonymous true",
+        {"ca_file": "{folder}/ca.pem"},
+        "the home's broker is not reached: ",
+    ),
+    "a CA file that is none": (
+        "allow_anonymous true",
+        {"ca_file": "{folder}/home.conf"},
+        "the ca_file of the home's broker cannot be used",
+    ),
+}
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(("line", "ours", "words"), BROKERS.values(), ids=BROKERS.keys())
+def test_broker_that_refuses_is_told(tmp_path: Path, line: str, ours: dict[str, str], words: str) -> None:
+    """Each way in which no event can come has its own words, without the password."""
+    told: list[str] = []
+    make_certificate(tmp_path, "ca", "127.0.0.1")
+    port = find_free_port()
+    config = tmp_path / "home.conf"
+    config.write_text(f"listener {port} 127.0.0.1\n{line}\n")
+    broker = start_mosquitto(find_mosquitto(), config, (port,))
+    listener = listen(settings_for(port, **{name: value.format(folder=tmp_path) for name, value in ours.items()}), told)
+    try:
+        wait_until(lambda: bool(told))
+    finally:
+        listener.close()
+        broker.terminate()
+        broker.wait(10)
+    assert told[0].startswith(words)
+    assert "secret-word" not in "".join(told)
+
+
+def refuse_subscriptions(server: socket.socket) -> None:
+    """Be an MQTT 5 broker that takes a client and refuses its topic (0x87); mosquitto's own lists do not refuse."""
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(bytes.fromhex("2003000000"))  # CONNACK: no session, success, no properties
+        number = connection.recv(4096)[2:4]
+        connection.sendall(bytes.fromhex("9004") + number + bytes.fromhex("0087"))
+        connection.recv(4096)
+
+
+def test_refused_topic_is_told() -> None:
+    """A broker that takes us and does not let us read the topic: connected, and yet no events."""
+    told: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        broker = threading.Thread(target=refuse_subscriptions, args=(server,), daemon=True)
+        broker.start()
+        listener = listen(settings_for(server.getsockname()[1]), told)
+        try:
+            wait_until(lambda: bool(told))
+        finally:
+            listener.close()
+            broker.join(10)
+    assert told[0] == "the home's broker refuses a topic: a: Not authorized"
+
+
+def test_child_that_says_anything_is_borne() -> None:
+    """Whatever a listening child prints, its words are cut and cannot steer a terminal, and nobody else fires."""
+    told: list[str] = []
+    fired: list[int] = []
+    listener = EventListener("tests.capture.talker", {}, [lambda: fired.append(0)], told.append)
+    listener.start()
+    try:
+        wait_until(lambda: len(told) >= 3)
+    finally:
+        listener.close()
+    assert told[0].startswith("a[2Jb ccc")
+    assert len(told[0]) <= 160
+    assert "the listening process ended" in told[-1]
+    assert not fired

@@ -114,6 +114,22 @@ def test_stream_is_recorded(footage: Path, words: tuple[str, ...], options: dict
     assert_tiled(recording.sink)
 
 
+LOSSES = {"none": (0.0, 0.0, 0.0), "one packet in ten": (0.1, 5.0, 20.0)}
+
+
+@pytest.mark.parametrize(("loss", "least", "most"), LOSSES.values(), ids=LOSSES.keys())
+def test_packet_loss_is_told(footage: Path, loss: float, least: float, most: float) -> None:
+    """What is dropped between the server's payloader and the network stands in the status; nothing where nothing is."""
+    with (
+        gst_camera(footage, "--loss", str(loss), "--mtu", "300") as camera,
+        Recording(Endpoint(camera.url, transport="udp")) as recording,
+    ):
+        wait_until(lambda: recording.status.snapshot().get("lost_percent", -1.0) >= least, 40)
+        told = recording.status.snapshot()
+    assert told["lost_percent"] <= most
+    assert (told["lost_packets"] > 0) == (loss > 0)
+
+
 @pytest.mark.parametrize("basic", [False, True], ids=["digest", "basic"])
 def test_wrong_password_is_told(footage: Path, basic: bool) -> None:
     """A refused login is told as that."""

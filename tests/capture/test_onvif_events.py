@@ -48,7 +48,9 @@ def test_event(topic: str, told: ElementTree.Element, wanted: str, expected: boo
 
 
 @contextmanager
-def listening(camera: OnvifCamera, *topics: str) -> Iterator[list[int]]:
+def listening(
+    camera: OnvifCamera, *topics: str, told: list[str] | None = None, password: str | None = None
+) -> Iterator[list[int]]:
     fired: list[int] = []
     lock = threading.Lock()
 
@@ -62,10 +64,12 @@ def listening(camera: OnvifCamera, *topics: str) -> Iterator[list[int]]:
     settings = {
         "address": camera.address,
         "username": camera.settings.username,
-        "password": camera.settings.password,
+        "password": camera.settings.password if password is None else password,
         "topics": topics,
     }
-    listener = EventListener("edge_agent.capture.onvif_events", settings, [firing(n) for n, _ in enumerate(topics)])
+    fires = [firing(number) for number, _ in enumerate(topics)]
+    tell = (lambda _: None) if told is None else told.append
+    listener = EventListener("edge_agent.capture.onvif_events", settings, fires, tell)
     listener.start()
     try:
         yield fired
@@ -97,6 +101,24 @@ def test_lost_pull_point_is_made_anew() -> None:
         wait_until(lambda: bool(camera.pull_points - before))
         camera.tell("true")
         wait_until(lambda: fired == [0])
+
+
+def test_trouble_is_told_and_its_end() -> None:
+    """Why no events come is told in words without the password; once they do, that as well."""
+    told: list[str] = []
+    with OnvifCamera() as camera:
+        right, camera.settings.password = camera.settings.password, "another"
+        with listening(camera, "Motion", told=told, password=right):
+            wait_until(lambda: bool(told))
+            assert "refuses the user name or password" in told[0]
+            camera.settings.password = right
+            wait_until(lambda: told[-1] == "")
+            camera.pull_points.clear()
+            camera.tell("false")
+            wait_until(lambda: bool(told[-1]))
+            assert "ONVIF" in told[-1]
+            wait_until(lambda: told[-1] == "")
+    assert not any(right in words for words in told)
 
 
 def test_pull_point_is_given_back() -> None:

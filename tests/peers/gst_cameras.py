@@ -91,7 +91,8 @@ def make_factory(args: argparse.Namespace) -> GstRtspServer.RTSPMediaFactory:
     """Make the one stream; all clients share it."""
     footage, feeds = Footage(args.file, args.codec), {}
     factory = GstRtspServer.RTSPMediaFactory()
-    payloader = f"rtp{args.codec}pay name=pay0 pt=96 config-interval=-1"
+    payloader = f"rtp{args.codec}pay pt=96 config-interval=-1 mtu={args.mtu}"
+    payloader += f" ! identity drop-probability={args.loss} name=pay0" if args.loss else " name=pay0"
     factory.set_launch(f"( appsrc name=source format=time max-bytes=200000 ! {payloader} )")
     factory.set_shared(True)
     factory.set_suspend_mode(GstRtspServer.RTSPSuspendMode.NONE)
@@ -132,6 +133,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="TCP port, 0 for a free one")
     parser.add_argument("--codec", choices=sorted(PARSERS), default="h264")
     parser.add_argument("--fps", type=int, default=15)
+    parser.add_argument("--loss", type=float, default=0.0, help="share of RTP packets that never come")
+    parser.add_argument("--mtu", type=int, default=1400, help="longest RTP packet, in bytes")
     parser.add_argument("--user", default="")
     parser.add_argument("--password", default="")
     parser.add_argument("--basic", action="store_true", help="Basic instead of Digest")

@@ -1,0 +1,70 @@
+"""What FFmpeg says in its log, as numbers: with which RTSP status it was refused, how many RTP packets never came.
+
+Its errors are too coarse for the first, and nothing else tells the second. Must never repeat a text of it: they hold
+URLs with passwords. Keeps two numbers a thread, so that a camera that makes FFmpeg talk without end costs no memory and
+no line in our log.
+"""
+
+import logging
+import re
+import threading
+from collections.abc import Callable
+
+import av.logging
+
+_STATUS = re.compile(r"method [A-Z_]+ failed: (\d{3})\b")
+_MISSED = re.compile(r"RTP: missed (\d{1,5}) packets")
+
+
+class Hearing:
+    """What was said in one thread since ``hear``."""
+
+    __slots__ = ("missed", "status")
+
+    def __init__(self, missed: Callable[[int], None]) -> None:
+        self.missed = missed
+        self.status = 0
+        """The last RTSP status that was a refusal; 0 for none."""
+
+
+class _Ear(logging.Handler):
+    """Takes in every line; FFmpeg logs in the thread that called it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.local()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look for the two numbers."""
+        hearing: Hearing | None = getattr(self.thread, "hearing", None)
+        if hearing is None:
+            return
+        text = str(record.msg)
+        if found := _MISSED.match(text):
+            hearing.missed(int(found[1]))
+        elif found := _STATUS.search(text):
+            hearing.status = int(found[1])
+
+
+_EAR = _Ear()
+_LOCK = threading.Lock()
+
+
+def hear(missed: Callable[[int], None]) -> Hearing:
+    """Begin to hear what FFmpeg says in this thread, and end what was begun there before.
+
+    Args:
+        missed: Told of each gap in the numbers of RTP packets, in this thread.
+    """
+    with _LOCK:
+        logger = logging.getLogger("libav")
+        if _EAR not in logger.handlers:
+            logger.propagate = False
+            logger.addHandler(_EAR)
+        if av.logging.get_level() != av.logging.WARNING:
+            # PyAV leaves out a line that equals the one before, of whichever thread.
+            av.logging.set_skip_repeated(False)
+            av.logging.set_level(av.logging.WARNING)
+    _EAR.thread.hearing = Hearing(missed)
+    hearing: Hearing = _EAR.thread.hearing
+    return hearing

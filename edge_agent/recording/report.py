@@ -1,0 +1,39 @@
+"""What the status says of one stream, put together from all who know something of it.
+
+Part of the recorder process. Pure: the values are asked for elsewhere.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from edge_agent.capture.status import list_warnings
+from edge_agent.units import UtcNs, encode_rfc3339
+
+
+def report_stream(
+    stream: Mapping[str, Any],
+    storage: Mapping[str, Any],
+    *,
+    picture: Mapping[str, Any],
+    crashes: Mapping[str, Any],
+    events: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return a stream's part of the status, as JSON values; ``docs/cameras.md`` explains each.
+
+    Args:
+        stream: How its session does (``StreamStatus.snapshot``).
+        storage: How its ring does.
+        picture: What its pictures tell.
+        crashes: How often the recorder fell over it.
+        events: How the events come that open it.
+    """
+    facts = {**events, **picture, **crashes, **stream, **storage}
+    facts["since"] = encode_rfc3339(UtcNs(facts["since"]))
+    warnings = [f"nothing is stored: {storage['storage']}"] if storage["storage"] != "ok" else []
+    if events.get("events") == "trouble":
+        warnings.append(f"no events come: {events['events_detail']}")
+    warnings += list_warnings(stream)
+    warnings += [str(picture["warning"])] if "warning" in picture else []
+    if warnings:
+        facts["warning"] = "; ".join(warnings)
+    return facts

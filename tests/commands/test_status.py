@@ -1,0 +1,118 @@
+"""``edge-agent status``: what the table and the JSON say of each camera."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_agent.capture.loss import PacketLoss
+from edge_agent.capture.status import StreamStatus
+from edge_agent.control import ControlServer
+from edge_agent.recording.report import report_stream
+from edge_agent.units import SECOND_NS
+from tests.fakes import FakeClock
+
+CLOCK = FakeClock()
+
+
+def recording(**facts: object) -> StreamStatus:
+    status = StreamStatus(CLOCK)
+    status.enter("recording", "", CLOCK.utc())
+    status.note(codec="h264", **facts)
+    return status
+
+
+def down(reason: str, detail: str) -> StreamStatus:
+    status = StreamStatus(CLOCK)
+    status.enter("down", reason, CLOCK.utc(), detail)
+    return status
+
+
+def lossy() -> StreamStatus:
+    status = recording()
+    lose(status.loss)
+    return status
+
+
+def lose(loss: PacketLoss) -> None:
+    loss.begin(is_counted=True)
+    loss.sent(0, 0)
+    loss.missed(3)
+    loss.sent(0, 200)
+
+
+def report(stream: StreamStatus, storage: str = "ok", **others: dict[str, object]) -> dict[str, Any]:
+    known = {"picture": {}, "crashes": {}, "events": {}} | others
+    return report_stream(stream.snapshot(), {"storage": storage}, **known)
+
+
+COVERED = {"picture": "covered", "picture_since": "2026-01-01T00:00:00Z", "warning": "the picture is covered"}
+DEAF = {"events": "trouble", "events_detail": "the home's broker is not reached: ECONNREFUSED", "events_since": "x"}
+CAMERAS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "a good one": (report(recording(gop_ns=2 * SECOND_NS, clock_offset_ns=-90 * SECOND_NS)), ["2.0s", "-90.0s"]),
+    "a long GOP": (report(recording(gop_ns=5 * SECOND_NS)), ["a keyframe only every 5.0s"]),
+    "a refusal": (report(down("busy", "status=453")), ["busy: the camera serves no further", "(status=453)"]),
+    "a covered lens": (report(recording(), picture=COVERED), ["  covered  ", "the picture is covered"]),
+    "packet loss": (report(lossy()), ["1.50%", "1.5 % of the packets lost on the way"]),
+    "no events": (report(recording(), events=DEAF), ["no events come: the home's broker is not reached: ECONNREFUSED"]),
+    "a full disk": (report(recording(), storage="disk full"), ["nothing is stored: disk full"]),
+    "several at once": (
+        report(recording(gop_ns=5 * SECOND_NS), storage="disk full", picture=COVERED),
+        ["nothing is stored: disk full; a keyframe only every 5.0s", "; the picture is covered"],
+    ),
+    "switched off": ({"state": "off", "since": "", "reason": "disabled"}, ["disabled"]),
+}
+
+
+@contextmanager
+def recorder(tmp_path: Path, cameras: dict[str, Any]) -> Iterator[Path]:
+    """Answer for a recorder with these cameras."""
+    config = tmp_path / "edge-agent.yaml"
+    config.write_text(f"gateway: {{state_dir: {tmp_path}, run_dir: {tmp_path}}}\ncameras:\n")
+    stop = threading.Event()
+    server = ControlServer(tmp_path / "recorder.sock", {"status": lambda *_: {"cameras": cameras}}, stop)
+    server.start()
+    try:
+        yield config
+    finally:
+        stop.set()
+        server.join()
+
+
+def run(config: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "edge_agent", "status", "--config", str(config), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], dict[str, Any]]:
+    """Print the table and the JSON of all cameras once; rows by name."""
+    cameras = {f"{name.replace(' ', '-')}.main": told for name, (told, _) in CAMERAS.items()}
+    with recorder(tmp_path_factory.mktemp("status"), cameras) as config:
+        table, as_json = run(config), run(config, "--json")
+    rows = {line.split(".main")[0]: line for line in table.stdout.splitlines() if ".main" in line}
+    return rows, json.loads(as_json.stdout)["recorder"]["cameras"]
+
+
+@pytest.mark.parametrize("name", CAMERAS)
+def test_row_says_how_a_camera_does(printed: tuple[dict[str, str], dict[str, Any]], name: str) -> None:
+    """Every trouble stands in the camera's row in words, several beside each other, and as it is in the JSON."""
+    told, texts = CAMERAS[name]
+    row = printed[0][name.replace(" ", "-")]
+    for text in texts:
+        assert text in row
+    assert printed[1][f"{name.replace(' ', '-')}.main"] == told
+
+
+def test_no_recorder_is_said(tmp_path: Path) -> None:
+    """Where nothing answers, the command says so and its exit code does."""
+    (tmp_path / "edge-agent.yaml").write_text(f"gateway: {{state_dir: {tmp_path}, run_dir: {tmp_path}}}\ncameras:\n")
+    done = run(tmp_path / "edge-agent.yaml")
+    assert "recorder: not running" in done.stdout
+    assert done.returncode == 1
