@@ -10,13 +10,13 @@ _DESCRIPTION = """\
 The ledger holds every request, decision, release, refusal, pause and change of policy. Nothing in it can be changed
 quietly: each entry is a leaf of a tree whose head your gateway signs.
 
-  edge-agent ledger show              the last entries, newest last
-  edge-agent ledger show --all --json for a script
-  edge-agent ledger verify            recompute the whole tree and compare
-  edge-agent ledger prove 17          the proof that entry 17 stands in the ledger, for somebody else
-  edge-agent ledger checkpoint        the fingerprint of the whole ledger, signed: keep it outside this machine
-  edge-agent ledger prove-growth FILE the proof that nothing was rewritten since a checkpoint, for who kept it
-  edge-agent ledger report            counts per month, agency, category and outcome
+  edge-agent ledger show               the last entries, newest last
+  edge-agent ledger show --all --json  all of them, for a script
+  edge-agent ledger verify             recompute the whole tree and compare
+  edge-agent ledger prove 17           the proof that entry 17 stands in the ledger, for somebody else
+  edge-agent ledger checkpoint         the fingerprint of the whole ledger, signed: keep it outside this machine
+  edge-agent ledger prove-growth FILE  the proof that nothing was rewritten since a checkpoint, for who kept it
+  edge-agent ledger report             counts per month, agency, category and outcome
 """
 
 

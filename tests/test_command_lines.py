@@ -1,0 +1,75 @@
+"""Every command that the documents, the examples in helps and the hints of errors name is one that the parser knows."""
+
+import argparse
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_agent import cli
+from edge_agent.rtcc import cli as rtcc_cli
+
+ROOT = Path(__file__).parents[1]
+PARSERS = {"edge-agent": cli.build_parser(), "rtcc": rtcc_cli.build_parser()}
+TEXTS = [
+    *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("config/*.yaml"), *ROOT.glob("systemd/*"),
+    *ROOT.glob("edge_agent/**/*.py"),
+]  # fmt: skip
+# In a sentence a command stands between backticks; in a block, an example or a unit it begins the line.
+SPOKEN = re.compile(r"`(?:sudo )?((?:edge-agent|rtcc) [^`\n]+)`")
+TYPED = re.compile(r"^\s*(?:sudo |ExecStart=\S*/)?((?:edge-agent|rtcc) [a-z].*)$", re.MULTILINE)
+BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def find_commands(path: Path) -> Iterator[str]:
+    """Yield every command of a text, without what the shell takes from it and without what explains it."""
+    text = path.read_text()
+    found = SPOKEN.findall(text)
+    typed = "".join(BLOCK.findall(text)) if path.suffix == ".md" else text
+    found += TYPED.findall(re.sub(r"\s*\\+\n\s*", " ", typed))
+    for line in found:
+        if "edge-agent example" not in line:  # seeds of the keys in FORMAT's vectors
+            yield re.split(r"\s(?:#|\||\d?[<>]|&&?|\.\.\.|\s)", line + " ")[0].strip()
+
+
+COMMANDS = sorted({(str(path.relative_to(ROOT)), command) for path in TEXTS for command in find_commands(path)})
+
+
+def check(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    """Follow the words down the parsers; KeyError for a command, an option or an argument that is not known."""
+    options = parser._option_string_actions
+    places = [action for action in parser._actions if not action.option_strings]
+    while words:
+        word = words.pop(0)
+        if word.startswith("-") and word != "-":
+            name, _, value = word.partition("=")
+            takes_value = options[name].nargs != 0
+            if takes_value and not value and words:
+                words.pop(0)
+            continue
+        place = places[0] if places else None
+        if place is None:
+            raise KeyError(word)
+        if isinstance(place, argparse._SubParsersAction):
+            if word.isupper():
+                return None  # any of them
+            return check(place.choices[word], words)
+        if place.nargs not in ("*", "+"):
+            places.pop(0)
+    return None
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS)
+def test_command_is_one(path: str, command: str) -> None:
+    """Its words are commands, options and arguments of the parser; what stands for a value is not judged."""
+    program, *words = shlex.split(command)
+    check(PARSERS[program], words)
+
+
+def test_commands_are_found_where_they_are() -> None:
+    """The texts that people read first are among those searched."""
+    found = {path for path, _ in COMMANDS}
+    assert {"README.md", "docs/rtcc.md", "docs/ledger.md", "edge_agent/cli.py"} <= found
+    assert len(COMMANDS) > 100
