@@ -13,7 +13,7 @@ import pyrage
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from edge_agent import age
-from edge_agent.errors import CustodyError
+from edge_agent.errors import CustodyError, UsageError
 from edge_agent.keys import read_guarded
 
 IDENTITY_NAME = "owner.age"
@@ -78,3 +78,26 @@ def load_recipient(state_dir: Path) -> str:
         return str(pyrage.x25519.Recipient.from_str(text))
     except pyrage.RecipientError as error:
         raise CustodyError(f"not an age public key: {path}") from error
+
+
+def parse_recipients(text: str, where: str) -> list[str]:
+    """Return the age keys in a text: one a line, ``#`` begins a remark, as ``age -R`` reads it.
+
+    Args:
+        text: The lines.
+        where: What to call it in an error: the option, or the file.
+
+    Raises:
+        UsageError: A line is no X25519 key of age.
+    """
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        key = line.strip()
+        if not key or key.startswith("#"):
+            continue
+        try:
+            found.append(str(pyrage.x25519.Recipient.from_str(key)))
+        except pyrage.RecipientError as error:
+            hint = "one that begins with age1, as `age-keygen` prints it; SSH keys and plugins are not taken"
+            raise UsageError(f"{where}:{number}: not an age public key: {key[:32]!r}", hint) from error
+    return found

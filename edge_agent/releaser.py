@@ -7,6 +7,7 @@ gateway's signing key and its TLS key.
 import json
 import logging
 import os
+import sqlite3
 import ssl
 import threading
 from collections.abc import Mapping
@@ -44,11 +45,11 @@ from edge_agent.uplink.intake import TRUST_TOPIC, Intake
 from edge_agent.uplink.jobs import Jobs
 from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.ledger_desk import LedgerDesk
-from edge_agent.uplink.look import LookDesk
 from edge_agent.uplink.maker import BundleMaker
 from edge_agent.uplink.mqtt import Broker, BrokerSettings, Subscription
 from edge_agent.uplink.news import News
 from edge_agent.uplink.notify import Messenger
+from edge_agent.uplink.own_desk import OwnDesk
 from edge_agent.uplink.owner import OwnerDesk
 from edge_agent.uplink.release import SETTLE_NS, ReleaseWorker
 from edge_agent.uplink.sender import Sender
@@ -114,7 +115,8 @@ class Releaser:
         identity = TlsIdentity(enrolment.ca_pem, enrolment.certificate_pem, keys.load_private("tls"))
         self._intake = Intake(store, self._judge, self._docket, self._trust, self._tally, self._clock, self._on_verdict)
         self._broker = Broker(_broker_settings(config, enrolment, identity), self._intake.handle, self._clock)
-        self._worker = self._make_worker(build_client_context(identity), keys)
+        self._builder = self._make_builder(keys)
+        self._worker = self._make_worker(build_client_context(identity))
         self._messenger = _make_messenger(config, stop)
         self._news = News(self._messenger.tell, self._wanted_news, ZoneInfo(config.gateway.time_zone))
         self._sender = Sender(store, self._broker, self._clock, self._worker.confirm, stop)
@@ -128,18 +130,25 @@ class Releaser:
             self._judge,
             self._docket,
             self._worker,
-            self._footage,
             self._clock,
             self._on_end,
         )
         erasure = EraseDesk(store, self._judge, self._footage, self._desk.withdraw, self._clock)
-        looking = LookDesk(enrolment.gateway, keys.load_public("owner"), store, self._footage, self._clock)
+        own = OwnDesk(
+            enrolment.gateway,
+            keys.load_public("owner"),
+            store,
+            self._footage,
+            self._builder,
+            self._sign_checkpoint,
+            self._clock,
+        )
         handlers = {
             "status": self._status,
             **self._desk.handlers,
             **self._ledger.handlers,
             **erasure.handlers,
-            **looking.handlers,
+            **own.handlers,
         }
         self._control = ControlServer(config.control_path("releaser"), handlers, stop)
 
@@ -168,37 +177,35 @@ class Releaser:
 
     # Parts
 
-    def _make_worker(self, context: ssl.SSLContext, keys: KeyStore) -> ReleaseWorker:
-        config, enrolment = self._config, self._enrolment
-        staging = Staging(config.staging_dir, config.uplink.staging_size_bytes)
-        builder = BundleBuilder(
-            config,
-            enrolment.gateway,
+    def _make_builder(self, keys: KeyStore) -> BundleBuilder:
+        return BundleBuilder(
+            self._config,
+            self._enrolment.gateway,
             self._key,
             keys.load_public("recorder"),
             self._custody,
             self._footage,
             self._standing,
             lambda: self._trust.bundle,
-            load_recipient(config.state_dir),
+            load_recipient(self._config.state_dir),
             self._clock,
         )
+
+    def _make_worker(self, context: ssl.SSLContext) -> ReleaseWorker:
+        config, enrolment = self._config, self._enrolment
+        staging = Staging(config.staging_dir, config.uplink.staging_size_bytes)
         carrier = Carrier(
             enrolment, context, staging, self._clock, config.uplink.bandwidth_bytes_per_s, self._is_upload_hour
         )
-        origin = ledger_origin(enrolment.gateway)
         maker = BundleMaker(
-            self._store,
-            self._judge,
-            self._docket,
-            builder,
-            staging,
-            lambda connection, now: ledger.checkpoint(connection, origin, self._key, now),
-            self._clock,
+            self._store, self._judge, self._docket, self._builder, staging, self._sign_checkpoint, self._clock
         )
         return ReleaseWorker(
             self._store, self._judge, self._docket, maker, carrier, staging, self._clock, self._on_end, self._stop
         )
+
+    def _sign_checkpoint(self, connection: sqlite3.Connection, now: UtcNs) -> str:
+        return ledger.checkpoint(connection, ledger_origin(self._enrolment.gateway), self._key, now)
 
     def _is_upload_hour(self) -> bool:
         hours = self._config.uplink.upload_hours

@@ -174,10 +174,6 @@ class FakeStanding(Standing):
         return self.version if camera in self.signed else 0
 
 
-class FakeFootage:
-    """No rings."""
-
-
 _RTCC = gate.Rtcc()
 CONFIG = parse_config(
     "cameras:\n" + "".join(f"  - {{id: {name}, url: 'rtsp://127.0.0.1:1'}}\n" for name in ("door", "yard", "shed")),
@@ -240,7 +236,7 @@ class House:
         )  # fmt: skip
         self.desk = OwnerDesk(
             gate.GATEWAY, owner, CONFIG, self.store, self.judge, self.docket, self.worker,
-            FakeFootage(), self.clock, self.ended.append,
+            self.clock, self.ended.append,
         )  # fmt: skip
 
     # The RTCC

@@ -1,21 +1,47 @@
-"""``edge-agent export``: a copy of the owner's own footage, for the owner."""
+"""``edge-agent export``: a copy of the owner's own footage, for the owner; or a bundle for whom the owner names."""
 
 import argparse
 import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_agent.commands.daemon import add_config
-from edge_agent.commands.owner_key import add_passphrase, sign_owner_order
+from edge_agent.commands.owner_key import add_passphrase, load_signer
+
+if TYPE_CHECKING:
+    from edge_agent.config import Config
+    from edge_agent.units import Window
 
 _DESCRIPTION = """\
-Copy your own footage of one camera into MP4 files: one for each unbroken recording. Asks for your passphrase, and is
-entered in the ledger.
+Copy your own footage. Asks for your passphrase, and is entered in the ledger. Nothing leaves the house by it: the
+files are yours, and what becomes of them is up to you.
+
+As MP4, to look at: one file for each unbroken recording, not encrypted. Keep them well.
 
   edge-agent export door --from 2026-11-23T20:00:00Z --to 2026-11-23T20:10:00Z --out door.mp4
 
-Where the recording has holes, the second file is door-2.mp4, and so on. The files are not encrypted: keep them well.
+As a bundle, to hand to a court, a lawyer or the police: one file of the program `age`, encrypted to you and to whom
+you name, with the clips as they were recorded and everything that proves them. Ask them for their age key (age1…).
+
+  edge-agent export door --from … --to … --out case.age --bundle --recipient age1…
+  edge-agent export door yard --from … --to … --out case.age --bundle --recipients-file court.txt
 """
+_EPILOG = """\
+Where the recording has holes, a second MP4 is called door-2.mp4, and so on; of several cameras each one's name is in
+its file's. A bundle holds its holes, and says so; of more than twelve hours it is several, which overlap by a minute.
+No zone is masked, and sound is there where it was recorded: look at it before you hand it over.
+
+A file is there when it is whole, and not before. If it is cut short, begin again.
+
+You open your bundle with your passphrase:
+  age -d -i /var/lib/edge-agent/keys/owner.age -o case.zip case.age
+Whoever gets it checks it with `rtcc open --file case.age --identity KEY`, offline and without knowing you. So that they
+can be sure that it is from your house, tell them the three thumbprints, which the export prints, by another way.
+"""
+_OVERLAP_S = 60
+"""A clip begins with a keyframe: a bundle that goes on where another ends would lack what is before its first."""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -24,90 +50,223 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "export",
         help="a copy of your own footage",
         description=_DESCRIPTION,
+        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("camera", metavar="CAMERA")
+    parser.add_argument("cameras", metavar="CAMERA", nargs="+")
     parser.add_argument("--from", dest="start", required=True, metavar="TIME", help="RFC 3339, ending in Z")
     parser.add_argument("--to", dest="end", required=True, metavar="TIME")
     parser.add_argument("--quality", choices=("main", "sub"), default="main", help="[%(default)s]")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the first MP4 file; must not exist")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the (first) file; must not exist")
+    parser.add_argument("--bundle", action="store_true", help="an encrypted file with its evidence, instead of MP4")
+    parser.add_argument(
+        "--recipient",
+        action="append",
+        default=[],
+        metavar="AGE1…",
+        help="who can open the bundle beside you; again for another",
+    )
+    parser.add_argument(
+        "--recipients-file", action="append", default=[], type=Path, metavar="FILE", help="such keys, one a line"
+    )
     add_passphrase(parser)
     add_config(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """One order: a camera, a window, and what its first file is called."""
+
+    camera: str
+    window: "Window"
+    out: Path
+
+
 def run(args: argparse.Namespace) -> int:
-    """Sign the order, hand the releaser an open file, follow its progress."""
+    """Sign an order for each piece, hand the releaser an open file, follow its progress."""
     from edge_agent.config import load_config
     from edge_agent.consent.order import window_members
-    from edge_agent.errors import UsageError
+    from edge_agent.errors import EdgeAgentError
     from edge_agent.terminal import print_json
-    from edge_agent.units import Window
 
     config = load_config(args.config)
+    recipients = _read_recipients(args)
+    pieces = list(_plan(args, config))
+    sign = load_signer(config, args.passphrase_file)
+    found: dict[str, Any] = {"files": [], "gaps": []}
+    nothing: EdgeAgentError | None = None
+    for piece in pieces:
+        try:
+            _export(config, piece, args.quality, recipients, sign, found)
+        except EdgeAgentError as error:
+            if error.exit_code != os.EX_NOINPUT:
+                raise
+            nothing = error
+            found["gaps"].append({"camera": piece.camera, **window_members(piece.window), "reason": "no-footage"})
+    if nothing is not None and not found["files"]:
+        raise nothing
+    if args.bundle:
+        found["thumbprints"] = _load_thumbprints(config)
+    if args.json:
+        print_json(found)
+    else:
+        _report(config, args, found)
+    return 0
+
+
+def _read_recipients(args: argparse.Namespace) -> list[str] | None:
+    from edge_agent.consent.order import MAX_RECIPIENTS
+    from edge_agent.errors import UsageError
+    from edge_agent.recipient import parse_recipients
+
+    found = parse_recipients("\n".join(args.recipient), "--recipient")
+    for path in args.recipients_file:
+        try:
+            found += parse_recipients(path.read_text(), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path}: cannot be read: {error}") from error
+    if found and not args.bundle:
+        raise UsageError("MP4 files are not encrypted to anybody", "--bundle makes a file for those whom you name")
+    if len(set(found)) > MAX_RECIPIENTS:
+        raise UsageError(f"a bundle is for {MAX_RECIPIENTS} others at most")
+    return list(dict.fromkeys(found)) if args.bundle else None
+
+
+def _plan(args: argparse.Namespace, config: "Config") -> Iterator[_Piece]:
+    from edge_agent.errors import UsageError
+    from edge_agent.units import Window
+
     try:
         window = Window.parse(args.start, args.end)
     except ValueError as error:
         raise UsageError(f"--from, --to: {error}") from error
-    config.demand_camera(args.camera)
-    members = {"camera": args.camera, "quality": args.quality, "window": window_members(window)}
-    signed = sign_owner_order(config, "export", members, args.passphrase_file)
-    result = _receive(config.control_path("releaser"), signed, args.out)
-    if args.json:
-        print_json(result)
-    else:
-        for file in result["files"]:
-            print(f"{file['path']}: {file['window']['start']} to {file['window']['end']}")
-        for gap in result["gaps"]:
-            print(f"no footage: {gap['start']} to {gap['end']} ({gap['reason']})")
-    return 0
+    for camera in dict.fromkeys(args.cameras):
+        config.demand_camera(camera)
+        stem = f"{args.out.stem}-{camera}" if len(set(args.cameras)) > 1 else args.out.stem
+        windows = _split(window) if args.bundle else [window]
+        for number, part in enumerate(windows, 1):
+            out = _number(args.out.with_name(stem + args.out.suffix), number)
+            if out.exists():
+                raise UsageError(f"{out}: exists already; choose another --out")
+            yield _Piece(camera, part, out)
 
 
-def _receive(path: Path, signed: str, out: Path) -> dict[str, Any]:
-    """Write what arrives into a spool beside the target, then cut it into its files, each renamed when whole."""
+def _number(path: Path, number: int) -> Path:
+    return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def _split(window: "Window") -> "Iterator[Window]":
+    from edge_agent.consent.order import LONGEST_NS
+    from edge_agent.units import SECOND_NS, UtcNs, Window
+
+    start = window.start
+    while window.end - start > LONGEST_NS:
+        yield Window(start, UtcNs(start + LONGEST_NS))
+        start = UtcNs(start + LONGEST_NS - _OVERLAP_S * SECOND_NS)
+    yield Window(start, window.end)
+
+
+def _export(
+    config: "Config",
+    piece: _Piece,
+    quality: str,
+    recipients: list[str] | None,
+    sign: Callable[[str, Mapping[str, object]], str],
+    found: dict[str, Any],
+) -> None:
+    """Carry out one piece, and add what it made to ``found``."""
+    from edge_agent.consent.order import window_members
+    from edge_agent.new_file import NewFile
+
+    members: dict[str, object] = {
+        "camera": piece.camera,
+        "quality": quality,
+        "window": window_members(piece.window),
+    }
+    if recipients is not None:
+        members["recipients"] = recipients
+    with NewFile(piece.out) as file:
+        result = _follow(config, sign("export", members), file.file.fileno(), piece.out.name)
+        if recipients is None:
+            files = _take_apart(file, result["files"], piece.out)
+        else:
+            file.keep()
+            files = [{name: result[name] for name in ("sha256", "size", "delivered")} | {"path": str(piece.out)}]
+    found["files"] += [{"camera": piece.camera, **each} for each in files]
+    found["gaps"] += [{"camera": piece.camera, **each} for each in result["gaps"]]
+
+
+def _follow(config: "Config", signed: str, descriptor: int, label: str) -> dict[str, Any]:
     from edge_agent.control import stream
-    from edge_agent.errors import UsageError
     from edge_agent.terminal import Progress
 
-    os.umask(0o077)  # footage in the clear: for the owner's eyes
-    spool = out.with_name(f".{out.name}.part")
+    progress = Progress(f"export {label}", 1000)
+    result: dict[str, Any] = {}
     try:
-        file = spool.open("xb+")
-    except OSError as error:
-        raise UsageError(f"{spool}: {error.strerror}") from error
-    try:
-        with file:
-            progress = Progress(f"export {out.name}", 1000)
-            result: dict[str, Any] = {"files": [], "gaps": []}
-            for answer in stream(path, "export", timeout_s=120, fd=file.fileno(), jws=signed):
-                if "permille" in answer:
-                    progress.update(answer["permille"])
-                if "result" in answer:
-                    result = answer["result"]
-            progress.close()
-            return _split(file, result, out)
+        for answer in stream(config.control_path("releaser"), "export", timeout_s=120, fd=descriptor, jws=signed):
+            if "permille" in answer:
+                progress.update(answer["permille"])
+            result = answer.get("result", result)
     finally:
-        spool.unlink(missing_ok=True)
-
-
-def _split(file: Any, result: dict[str, Any], out: Path) -> dict[str, Any]:
-    from edge_agent.errors import UsageError
-
-    file.seek(0)
-    for number, part in enumerate(result["files"], 1):
-        target = out if number == 1 else out.with_name(f"{out.stem}-{number}{out.suffix}")
-        try:
-            with target.open("xb") as copy:
-                rest = part["size"]
-                while rest:
-                    chunk = file.read(min(rest, 1 << 20))
-                    if not chunk:
-                        raise UsageError(f"{target}: the export is cut")
-                    copy.write(chunk)
-                    rest -= len(chunk)
-                os.fsync(copy.fileno())
-        except FileExistsError:
-            raise UsageError(f"{target}: exists already; choose another --out") from None
-        part["path"] = str(target)
+        progress.close()
     return result
+
+
+def _take_apart(whole: Any, files: list[dict[str, Any]], out: Path) -> list[dict[str, Any]]:
+    """Give each MP4 a file of its own; where there is one alone, it is there already."""
+    from edge_agent.new_file import NewFile, explain
+
+    paths = [_number(out, number) for number in range(1, len(files) + 1)]
+    if len(files) == 1:
+        whole.keep()
+    else:
+        whole.file.seek(0)
+        for path, part in zip(paths, files, strict=True):
+            with NewFile(path) as target:
+                try:
+                    _copy(whole.file, target.file, part["size"])
+                except OSError as error:
+                    raise explain(error) from error
+                target.keep()
+    return [{**part, "path": str(path)} for path, part in zip(paths, files, strict=True)]
+
+
+def _copy(source: Any, target: Any, size: int) -> None:
+    while size:
+        chunk = source.read(min(size, 1 << 20))
+        if not chunk:
+            raise OSError("the export is cut")
+        target.write(chunk)
+        size -= len(chunk)
+
+
+def _load_thumbprints(config: "Config") -> dict[str, str]:
+    from edge_agent.keys import KeyStore, thumbprint
+
+    public = KeyStore(config.state_dir, "owner")
+    return {
+        "gateway": thumbprint(public.load_public("gateway")),
+        "recorder": thumbprint(public.load_public("recorder")),
+        "owner": thumbprint(public.load_public("owner")),
+    }
+
+
+def _report(config: "Config", args: argparse.Namespace, found: dict[str, Any]) -> None:
+    from edge_agent.recipient import identity_path
+
+    for file in found["files"]:
+        spans = file["delivered"] if args.bundle else [file["window"]]
+        size = f"{file['size'] / 1e6:.1f} MB"
+        print(f"{file['path']}: {file['camera']}, {spans[0]['start']} to {spans[-1]['end']}, {size}")
+        if args.bundle:
+            print(f"  SHA-256 {file['sha256']}")
+    for gap in found["gaps"]:
+        print(f"no footage: {gap['camera']}, {gap['start']} to {gap['end']} ({gap['reason']})")
+    if args.bundle:
+        first = found["files"][0]["path"]
+        print(f"you open it with: age -d -i {identity_path(config.state_dir)} -o bundle.zip {first}")
+        print("whoever checks it should hear these thumbprints from you, by another way than the file:")
+        for name, print_of in found["thumbprints"].items():
+            print(f"  {name:<8} {print_of}")

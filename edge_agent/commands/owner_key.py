@@ -3,7 +3,7 @@
 import argparse
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,12 @@ def sign_owner_orders(
     config: "Config", order: str, all_members: Sequence[Mapping[str, object]], passphrase_file: Path | None
 ) -> list[str]:
     """Ask for the passphrase once and sign several orders of one kind."""
+    sign = load_signer(config, passphrase_file)
+    return [sign(order, members) for members in all_members]
+
+
+def load_signer(config: "Config", passphrase_file: Path | None) -> Callable[[str, Mapping[str, object]], str]:
+    """Ask for the passphrase once; return what signs an order of a kind, good for five minutes from then."""
     from edge_agent.clock import SystemClock
     from edge_agent.consent.order import sign_order
     from edge_agent.enrolment import load_enrolment
@@ -49,8 +55,9 @@ def sign_owner_orders(
 
     gateway = load_enrolment(config.uplink.enrolment).gateway
     key = KeyStore(config.state_dir, "owner").load_private("owner", read_passphrase(passphrase_file))
-    now = SystemClock().utc()
-    return [
-        sign_order(order, members, gateway, encode_b64url(secrets.token_bytes(16)), now, key).decode()
-        for members in all_members
-    ]
+
+    def sign(order: str, members: Mapping[str, object]) -> str:
+        order_id = encode_b64url(secrets.token_bytes(16))
+        return sign_order(order, members, gateway, order_id, SystemClock().utc(), key).decode()
+
+    return sign

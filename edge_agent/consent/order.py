@@ -18,7 +18,7 @@ from edge_agent.consent.request import Quality
 from edge_agent.consent.verdict import Approval, ExportOrder
 from edge_agent.errors import DenialError
 from edge_agent.keys import thumbprint
-from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, Window, encode_rfc3339
+from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.wire import AgeRecipient, CameraId, Digest, GatewayId, Jti, Time, WireModel, WireWindow, parse_members
 
 TYP = "owner-order+jws"
@@ -27,6 +27,9 @@ SKEW_NS = 5 * SECOND_NS
 MAX_CAMERAS = 64
 MAX_RECIPIENTS = 15
 """Of an export, beside the owner."""
+LONGEST_NS = 12 * HOUR_NS
+"""Of a look, and of an export's bundle, whose evidence is in memory while it is made: as long as a request's window
+can be."""
 
 
 class _Order(WireModel):

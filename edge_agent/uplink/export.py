@@ -5,7 +5,6 @@ in which an export of either kind is made. The bytes go where the caller says; M
 asked for it in the clear.
 """
 
-import errno
 import hashlib
 import logging
 import os
@@ -19,6 +18,7 @@ from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import Loss, StoredRecord
 from edge_agent.consent.verdict import ExportOrder
 from edge_agent.errors import EdgeAgentError
+from edge_agent.new_file import explain
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.bundle import LEAST_GAP_NS, BundleInfo, CutClips, DeliveredGap, RunBreaks, encode_code
@@ -29,11 +29,10 @@ from edge_agent.uplink.footage import NotRecordedError
 log = logging.getLogger(__name__)
 
 _BUFFER_BYTES = 1 << 20
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ExportError(EdgeAgentError):
-    """The owner's file cannot be written, or nothing moves."""
+    """The export does not get on, or nobody waits for it."""
 
     exit_code = os.EX_IOERR
 
@@ -209,21 +208,13 @@ class ExportJob:
         except EdgeAgentError as error:
             self._result = error
         except OSError as error:
-            self._result = _explain(error)
+            self._result = explain(error)
         except Exception as error:
             log.exception("export failed")
             self._result = ExportError(f"export failed: {type(error).__name__}")
         finally:
             self._on_end()
             self._done.set()
-
-
-def _explain(error: OSError) -> ExportError:
-    if error.errno in _FULL:
-        return ExportError("the disk that --out is on is full", "make room there, or choose another place for --out")
-    if error.errno == errno.EFBIG:
-        return ExportError("the file system that --out is on takes no file as large", "export a shorter span")
-    return ExportError(f"export cannot be written: {error.strerror or type(error).__name__}")
 
 
 def encode_entry(order: ExportOrder, raw: bytes, what: str) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """The owner looks: a few stills of what a request asks for, or one picture to draw masks on.
 
-Owns the way from the owner's verified order to pictures in the descriptor that came with it. Never sent anywhere; it
-takes the same signature and makes the same ledger entry as an export, because it opens footage as well.
+Owns the way from the owner's verified order to pictures. Never sent anywhere; it takes the same signature and makes the
+same ledger entry as an export, because it opens footage as well.
 """
 
 import os
@@ -10,79 +10,21 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from edge_agent.buffer.format import FLAG_CONTINUES, Kind
 from edge_agent.buffer.reader import Loss, StoredRecord
-from edge_agent.clock import Clock
-from edge_agent.consent.order import verify_order
 from edge_agent.consent.verdict import ExportOrder
-from edge_agent.control import Answer, Handler, Peer
 from edge_agent.errors import EdgeAgentError, UsageError
-from edge_agent.units import HOUR_NS, UtcNs, Window, encode_rfc3339
-from edge_agent.uplink import ledger
+from edge_agent.units import UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.export import OwnFootage
-from edge_agent.uplink.footage import Footage
 from edge_agent.uplink.stills import MAX_STILLS, StillPicture, take_grid, take_stills
-from edge_agent.uplink.store import Store
 
-LONGEST_NS = 12 * HOUR_NS
-"""As long as a request's window can be."""
 MAX_MASKS, MAX_POINTS = 16, 32
 """As many as consent.yaml can name."""
-
-
-class LookDesk:
-    """The handler of ``look``.
-
-    Args:
-        gateway: This gateway's id: orders name it.
-        owner: The pinned key.
-        store: Orders that were used, and the ledger.
-        footage: Opens rings and holds.
-        clock: The moment of each command.
-    """
-
-    def __init__(self, gateway: str, owner: Ed25519PublicKey, store: Store, footage: Footage, clock: Clock) -> None:
-        self._gateway, self._owner = gateway, owner
-        self._store, self._footage, self._clock = store, footage, clock
-
-    @property
-    def handlers(self) -> Mapping[str, Handler]:
-        """What the control socket is given."""
-        return {"look": self._look}
-
-    def _look(self, members: Mapping[str, Any], peer: Peer) -> Answer:
-        """Write pictures into the descriptor that came along; the ledger entry is durable before the first byte."""
-        now = self._clock.utc()
-        order = verify_order(str(members["jws"]).encode(), self._gateway, self._owner, now)
-        wanted = order.value
-        if not isinstance(wanted, ExportOrder) or peer.fd is None:
-            raise UsageError("this order is no export, or no file came with it")
-        if wanted.window.duration_ns > LONGEST_NS:
-            raise UsageError("a look is at twelve hours at most")
-        take = _parse_wish(members)
-        with self._store.transaction() as connection:
-            if not self._store.burn_order(connection, order.order_id, now):
-                raise UsageError("this order was carried out before")
-            entry = {
-                "what": "local look",
-                "camera": wanted.camera,
-                "quality": wanted.quality.value,
-                "window": str(wanted.window),
-                "order_id": order.order_id,
-            }
-            ledger.append(connection, "export", entry, now)
-        jti = str(members.get("jti", ""))[:64]
-        with self._footage.open(wanted.camera, wanted.quality, jti) as reader:
-            pictures = take(reader, wanted)
-        return {"pictures": [_write(picture, peer.fd) for picture in pictures]}
-
 
 Take = Callable[[OwnFootage, ExportOrder], Sequence[StillPicture]]
 
 
-def _parse_wish(members: Mapping[str, Any]) -> Take:
+def parse_wish(members: Mapping[str, Any]) -> Take:
     """Return what takes the pictures: ``stills`` says how many, ``masks`` asks for one with a grid and these zones."""
     if "masks" in members:
         masks = _parse_masks(members["masks"])
@@ -123,7 +65,8 @@ def _pass_over(_loss: Loss) -> None:
     """What cannot be read is not looked at."""
 
 
-def _write(picture: StillPicture, descriptor: int) -> dict[str, Any]:
+def write_picture(picture: StillPicture, descriptor: int) -> dict[str, Any]:
+    """Write a picture into the owner's file; return its time and its size."""
     rest = memoryview(picture.image)
     try:
         while rest:

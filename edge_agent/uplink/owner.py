@@ -4,10 +4,7 @@ What only takes away needs no passphrase and acts at once; what gives needs an o
 command that changes something is one transaction with its ledger entry.
 """
 
-import os
-import queue
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -16,26 +13,21 @@ from edge_agent import jws
 from edge_agent.clock import Clock
 from edge_agent.config import Config
 from edge_agent.consent.order import Order, Resume, verify_order
-from edge_agent.consent.verdict import Approval, ExportOrder, Reason
+from edge_agent.consent.verdict import Approval, Reason
 from edge_agent.control import Answer, Handler, Peer
-from edge_agent.errors import DenialError, EdgeAgentError, UsageError
+from edge_agent.errors import DenialError, UsageError
 from edge_agent.keys import encode_b64url
 from edge_agent.reasons import TRANSIENT, say
 from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.envelope import TYP as REQUEST_TYP
-from edge_agent.uplink.export import ExportInfo, export_footage
-from edge_agent.uplink.footage import Footage
 from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.release import ReleaseWorker
 from edge_agent.uplink.store import OPEN_STATES, RequestState, Store, StoredRequest
 
 EVERY_CAMERA = "*"
 MIN_ID_LETTERS = 4
-EXPORT_STALL_S = 60.0
-"""How long an export may make no progress."""
-_PROGRESS_STEPS = 256
 
 
 class OwnerDesk:
@@ -49,7 +41,6 @@ class OwnerDesk:
         judge: Decides anew.
         docket: Writes down.
         worker: Carries out what was granted.
-        footage: Opens rings, for exports.
         clock: The moment of each command.
         on_end: Told of every request that ended here.
     """
@@ -63,7 +54,6 @@ class OwnerDesk:
         judge: Judge,
         docket: Docket,
         worker: ReleaseWorker,
-        footage: Footage,
         clock: Clock,
         on_end: Callable[[StoredRequest], None],
     ) -> None:
@@ -74,7 +64,6 @@ class OwnerDesk:
         self._judge = judge
         self._docket = docket
         self._worker = worker
-        self._footage = footage
         self._clock = clock
         self._on_end = on_end
 
@@ -90,7 +79,6 @@ class OwnerDesk:
             "pause": self._pause,
             "revoke": self._revoke,
             "explain": self._explain,
-            "export": self._export,
         }
 
     # See
@@ -201,58 +189,6 @@ class OwnerDesk:
         if not self._store.burn_order(connection, order.order_id, now):
             raise UsageError("this order was carried out before")
 
-    def _export(self, members: Mapping[str, Any], peer: Peer) -> Iterator[Answer]:
-        """Write own footage into the descriptor that came along; its ledger entry is durable before the first byte."""
-        now = self._clock.utc()
-        order = verify_order(str(members["jws"]).encode(), self._gateway, self._owner, now)
-        wanted = order.value
-        if not isinstance(wanted, ExportOrder) or peer.fd is None:
-            raise UsageError("this order is no export, or no file came with it")
-        with self._store.transaction() as connection:
-            self._burn(connection, order, now)
-            entry = {
-                "what": "local export",
-                "camera": wanted.camera,
-                "quality": wanted.quality.value,
-                "window": str(wanted.window),
-                "order_id": order.order_id,
-            }
-            ledger.append(connection, "export", entry, now)
-        progress: queue.Queue[int | ExportInfo | EdgeAgentError] = queue.Queue(_PROGRESS_STEPS)
-        # A daemon: where nobody reads the other end of the descriptor, it must not keep the process from ending.
-        worker = threading.Thread(
-            target=self._write_export, args=(wanted, os.dup(peer.fd), progress), name="export", daemon=True
-        )
-        worker.start()
-        while isinstance(step := progress.get(timeout=EXPORT_STALL_S), int):
-            yield {"permille": step}
-        worker.join(EXPORT_STALL_S)
-        if isinstance(step, EdgeAgentError):
-            raise step
-        yield {"result": _describe_export(step)}
-
-    def _write_export(
-        self, order: ExportOrder, descriptor: int, progress: "queue.Queue[int | ExportInfo | EdgeAgentError]"
-    ) -> None:
-        told = -1
-
-        def tell(until: UtcNs) -> None:
-            nonlocal told
-            permille = min(999, max(0, (until - order.window.start) * 1000 // order.window.duration_ns))
-            if permille >= told + 5:
-                told = permille
-                progress.put(permille, timeout=EXPORT_STALL_S)
-
-        result: ExportInfo | EdgeAgentError
-        try:
-            with os.fdopen(descriptor, "wb") as out, self._footage.open(order.camera, order.quality) as reader:
-                result = export_footage(reader, order, out, on_progress=tell)
-        except EdgeAgentError as error:
-            result = error
-        except (OSError, queue.Full) as error:
-            result = EdgeAgentError(f"export cannot be written: {type(error).__name__}: {error}")
-        progress.put(result)
-
     # Take away: at once, no signature
 
     def _deny(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
@@ -359,23 +295,6 @@ class OwnerDesk:
 
     def _end(self, request_id: int) -> None:
         self._on_end(self._store.read_request(request_id))
-
-
-def _describe_export(info: ExportInfo) -> dict[str, Any]:
-    return {
-        "files": [
-            {
-                "window": {"start": encode_rfc3339(clip.window.start), "end": encode_rfc3339(clip.window.end)},
-                "size": clip.size,
-                "sound": clip.sound,
-            }
-            for clip in info.clips
-        ],
-        "gaps": [
-            {"start": encode_rfc3339(gap.start), "end": encode_rfc3339(gap.end), "reason": gap.reason}
-            for gap in info.gaps
-        ],
-    }
 
 
 def _sentence(code: str) -> str:

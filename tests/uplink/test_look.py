@@ -17,7 +17,8 @@ from edge_agent.errors import DenialError, UsageError
 from edge_agent.keys import encode_b64url
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import ledger
-from edge_agent.uplink.look import LookDesk, find_keyframes
+from edge_agent.uplink.look import find_keyframes
+from edge_agent.uplink.own_desk import OwnDesk
 from edge_agent.uplink.stills import take_grid
 from edge_agent.uplink.store import Store
 from tests.footage import START, encode, read_number, records
@@ -30,7 +31,8 @@ class Looking:
     def __init__(self, house: House) -> None:
         self.house = house
         self.store = Store(house.folder / "store.sqlite")
-        self.desk = LookDesk(GATEWAY, house.owner.public_key(), self.store, self, house.clock)
+        owner = house.owner.public_key()
+        self.desk = OwnDesk(GATEWAY, owner, self.store, self, None, lambda *_: None, house.clock)
         self.opened: list[tuple[str, Quality, str]] = []
 
     @contextlib.contextmanager
