@@ -51,6 +51,7 @@ from edge_agent.uplink.news import News
 from edge_agent.uplink.notify import Messenger
 from edge_agent.uplink.own_desk import OwnDesk
 from edge_agent.uplink.owner import OwnerDesk
+from edge_agent.uplink.pruning import prune
 from edge_agent.uplink.release import SETTLE_NS, ReleaseWorker
 from edge_agent.uplink.sender import Sender
 from edge_agent.uplink.staging import Staging
@@ -252,6 +253,7 @@ class Releaser:
         jobs.every("tally", _FLOOR_S, self._enter_tally)
         jobs.every("heads", _HOUR_S, self._enter_heads)
         jobs.every("ends", _HOUR_S, self._warn_of_ends)
+        jobs.every("prune", _HOUR_S, self._prune)
         jobs.at("ends at start", self._clock.utc(), self._warn_of_ends)
         self._plan_checkpoint(jobs)
 
@@ -298,6 +300,10 @@ class Releaser:
         with self._store.transaction() as connection:
             entered = self._tally.enter(connection, self._clock.utc(), running=running)
         self._tally.forget(entered)
+
+    def _prune(self) -> None:
+        if self._clock.state() is ClockState.SYNCHRONISED:
+            prune(self._store, self._clock.utc())
 
     def _enter_heads(self) -> None:
         """Enter where every ring stands, so that the recorder's key alone cannot rewrite what was recorded."""

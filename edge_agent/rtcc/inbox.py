@@ -16,7 +16,7 @@ from edge_agent.rtcc.keys import replace, write_new
 from edge_agent.units import encode_rfc3339
 from edge_agent.uplink.answers import Answer, DeliveredFile, Status, verify_answer
 
-MAX_ANSWERS = 64
+MAX_ANSWERS = 256
 """Kept per request and gateway, progress aside, of which only the last one is."""
 TOPIC_FILTER = "rtcc/1/gw/+/res"
 _TOPIC = re.compile(r"rtcc/1/gw/([A-Za-z0-9_-]{22})/res")

@@ -7,6 +7,7 @@ only then is the message acknowledged.
 import logging
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -14,11 +15,12 @@ from edge_agent.clock import Clock
 from edge_agent.consent.request import Admitted, Request
 from edge_agent.consent.verdict import Denial, Reason, Verdict
 from edge_agent.errors import DenialError
-from edge_agent.reasons import TRANSIENT
+from edge_agent.reasons import RULES, TRANSIENT
 from edge_agent.units import UtcNs
 from edge_agent.uplink.admission import Replayed, incident_digest
 from edge_agent.uplink.docket import Docket, identify
 from edge_agent.uplink.judge import Judge
+from edge_agent.uplink.pruning import is_forgotten
 from edge_agent.uplink.store import QuotaUse, Store, StoredRequest
 from edge_agent.uplink.tally import Tally
 from edge_agent.uplink.trust_store import TrustStore
@@ -26,6 +28,10 @@ from edge_agent.uplink.trust_store import TrustStore
 log = logging.getLogger(__name__)
 
 TRUST_TOPIC = "rtcc/1/trust"
+LAST_UNREAD_CHECK = 7
+"""What fails a check up to this one is not about this house, or nobody's word: it is counted and not written down."""
+MAX_REUSED = 256
+"""Requests with an id of another one that are entered once; more of them push the oldest out."""
 MAX_WAITING = 32
 """Messages that wait for a clock or a trust bundle; more are refused and counted."""
 
@@ -61,7 +67,7 @@ class Intake:
         judge: The gate.
         docket: Writes down what becomes of requests.
         trust: Takes trust bundles.
-        tally: Counts what fails checks 1 to 6.
+        tally: Counts what is not written down.
         clock: The moment of arrival.
         on_verdict: Told of every decided request, after its transaction.
     """
@@ -85,6 +91,7 @@ class Intake:
         self._on_verdict = on_verdict
         self._lock = threading.RLock()
         self._waiting: dict[bytes, Message] = {}
+        self._reused: deque[bytes] = deque(maxlen=MAX_REUSED)
 
     def handle(self, message: Message) -> None:
         """Deal with one message and acknowledge it.
@@ -167,10 +174,23 @@ class Intake:
         except DenialError as error:
             if error.reason in TRANSIENT:
                 return False
-            self._refuse(request, error, message.correlation, now)
+            if self._is_counted(request, error, now):
+                log.info("request refused and counted reason=%s", error.reason)
+                self._tally.count(error.reason, now)
+            else:
+                self._refuse(request, error, message.correlation, now)
             return True
         self._decide(admitted, message.correlation)
         return True
+
+    def _is_counted(self, request: Request, error: DenialError, now: UtcNs) -> bool:
+        """Tell whether a refusal is counted and not entered: what is repeated for ever must not fill the ledger.
+
+        That is what is meant for others, what is so old that it was entered and forgotten, and what has an id of
+        another request and was entered already.
+        """
+        is_known = error.reason == "jti-reused" and request.payload_sha256 in self._reused
+        return RULES[error.reason].check <= LAST_UNREAD_CHECK or is_forgotten(request.exp, now) or is_known
 
     def _refuse(self, request: Request, error: DenialError, correlation: bytes | None, now: UtcNs) -> None:
         """Write down a request that verified and was not admitted."""
@@ -179,6 +199,7 @@ class Intake:
             if error.reason == "jti-reused":
                 self._docket.enter_request(connection, request, now)
                 self._docket.enter_refusal(connection, identify(request), verdict.reasons, now)
+                self._reused.append(request.payload_sha256)
                 stored = None
             else:
                 stored = self._docket.add(connection, request, correlation, now)

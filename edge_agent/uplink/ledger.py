@@ -31,7 +31,7 @@ from edge_agent.uplink.checkpoint import (
 PADDING = "padding"
 """Kind of the leaves that fill a tree up before its head leaves the house."""
 UNVERIFIED = "unverified"
-"""Kind of the one entry per reason and hour that counts what failed checks 1 to 6 (``edge_agent.uplink.tally``)."""
+"""Kind of the one entry per reason and hour that counts what is not written down (``edge_agent.uplink.tally``)."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS ledger_leaves (

@@ -301,6 +301,30 @@ class Store:
         )
         return [_request(row) for row in rows]
 
+    def list_ended_requests(self, before: UtcNs, newest: int, *, after: int, limit: int) -> list[StoredRequest]:
+        """Return requests that arrived before a time and have ended, oldest first, but for the newest ones of all.
+
+        Args:
+            before: Of arrival.
+            newest: How many of all requests are left out.
+            after: The id after which to go on.
+            limit: How many at most.
+        """
+        ended = [state.value for state in RequestState if state not in OPEN_STATES]
+        rows = self._all(
+            f"SELECT * FROM request WHERE id > ? AND arrived_ns < ? AND state IN ({','.join('?' * len(ended))}) "  # noqa: S608
+            "AND id NOT IN (SELECT key_of FROM outbox WHERE key_of IS NOT NULL) "
+            "AND id NOT IN (SELECT id FROM request ORDER BY id DESC LIMIT ?) ORDER BY id LIMIT ?",
+            after, before, *ended, newest, limit,
+        )  # fmt: skip
+        return [_request(row) for row in rows]
+
+    def remove_request(self, connection: sqlite3.Connection, request_id: int) -> None:
+        """Forget a request that has ended, and everything about it but its incident's facts."""
+        for table in ("release", "quota", "answer"):
+            connection.execute(f"DELETE FROM {table} WHERE request_id = ?", (request_id,))  # noqa: S608
+        connection.execute("DELETE FROM request WHERE id = ?", (request_id,))
+
     def update_request(
         self,
         connection: sqlite3.Connection,
@@ -521,6 +545,14 @@ class Store:
         """Note that an owner's order is carried out; False where it was before."""
         cursor = connection.execute("INSERT OR IGNORE INTO owner_order VALUES (?, ?)", (order_id, at))
         return cursor.rowcount == 1
+
+    def forget_orders(self, connection: sqlite3.Connection, before: UtcNs, newest: int) -> None:
+        """Forget the orders that were carried out before a time, but for the newest ones of all."""
+        connection.execute(
+            "DELETE FROM owner_order WHERE at_ns < ? "
+            "AND rowid NOT IN (SELECT rowid FROM owner_order ORDER BY rowid DESC LIMIT ?)",
+            (before, newest),
+        )
 
     def note_consent(self, connection: sqlite3.Connection, camera: str, version: int, *, revoked: bool = False) -> None:
         """Remember the highest version of a camera's consent; a revoked version stays revoked for ever."""

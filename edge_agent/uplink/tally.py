@@ -1,4 +1,4 @@
-"""Counts of what failed checks 1 to 6, per reason and hour, on their way into the ledger.
+"""Counts of the refusals that are not written down one by one, per reason and hour, on their way into the ledger.
 
 Owns the counts of the hours that are not entered yet, in memory only: a flood of bogus messages costs no write and no
 more than ``MAX_KEYS`` numbers an hour. A kill loses the counts of the hour that was running, and nothing else.

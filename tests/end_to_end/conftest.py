@@ -77,7 +77,7 @@ class World:
         return self.home.wait_for(f"{jti} in {states}", reached, limit_s)
 
     def refused_unread(self) -> dict[str, int]:
-        """Return what failed checks 1 to 6, by reason."""
+        """Return what was counted and not entered, by reason."""
         return self.home.ask("releaser", "status")["refused_unread"]
 
     def open(self, jti: str) -> Any:

@@ -131,6 +131,42 @@ def test_enrolment_with_other_roots_ends_the_trust_in_the_old_ones(house):
     assert house.trust.bundle.version == 1
 
 
+# What is counted and not entered
+
+
+ELSEWHERE = {
+    "another gateway": ({"aud": {"gateway": "B" * 21 + "A"}}, "audience-mismatch"),
+    "another area": ({"aud": {"cells": ["9vxz0"]}}, "audience-mismatch"),
+    "another crime center": ({"iss": "rtcc.other-city"}, "issuer-unknown"),
+}
+
+
+@pytest.mark.parametrize(("changes", "reason"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_what_is_meant_for_others_is_counted_and_leaves_no_other_trace(house, changes, reason):
+    """A broker that forwards a whole city's requests fills neither ledger nor store, and nobody's request is kept."""
+    for _ in range(50):
+        message = Delivery(house.sign(changes))
+        house.intake.handle(message)
+        assert message.acks == 1
+    assert house.tally.read() == {reason: 50}
+    assert house.store.list_requests() == []
+    assert house.decided == []
+    assert house.entries("request") == house.entries("decision") == []
+    house.sender.turn()
+    assert house.answers() == []
+
+
+def test_an_id_that_is_used_again_is_entered_once_however_often_it_comes(house):
+    """Two signed requests of one id: the second is entered; the broker that repeats it is counted."""
+    first = house.ask()
+    other = house.rtcc.sign(gate.request_payload({"jti": first.jti, "purpose": "Another."}))
+    for _ in range(20):
+        house.intake.handle(Delivery(other))
+    assert len(house.entries("request")) == 2
+    assert len(house.entries("decision")) == 2
+    assert house.tally.read() == {"jti-reused": 19}
+
+
 # Quotas, replays, and what a refusal looks like
 
 

@@ -1,0 +1,59 @@
+"""Forgets requests of long ago, and the owner's orders: the ledger keeps what became of them.
+
+Owns the bound up to which everything is remembered, and with it why no check says anything else afterwards: a request
+is refused by its time alone long before it is forgotten, what quotas count and terms allow is younger, and the facts of
+incidents and the versions of consent are kept for ever. Decides nothing about a request.
+"""
+
+import logging
+from typing import Any
+
+from edge_agent import jws
+from edge_agent.units import DAY_NS, UtcNs, parse_rfc3339
+from edge_agent.uplink.envelope import TYP
+from edge_agent.uplink.store import Store, StoredRequest
+
+log = logging.getLogger(__name__)
+
+REMEMBER_NS = 32 * DAY_NS
+"""How long after its ``exp`` a request is remembered: quotas look back 30 days, an incident may have been reported 30
+days before a request, and a request to an area may be on its way for a day."""
+KEEP_NEWEST = 500
+"""So many requests and orders are never forgotten, whatever the clock says: as many as ``requests list`` shows."""
+_PAGE = 100
+
+
+def is_forgotten(exp: UtcNs, now: UtcNs) -> bool:
+    """Tell whether a request that could arrive until ``exp`` may have been forgotten by now."""
+    return now > exp + REMEMBER_NS
+
+
+def prune(store: Store, now: UtcNs, *, newest: int = KEEP_NEWEST) -> int:
+    """Forget what is past its bound; a page is a transaction.
+
+    Args:
+        store: The releaser's memory.
+        now: Of a synchronised clock.
+        newest: How many are kept in any case.
+
+    Returns:
+        How many requests were forgotten.
+    """
+    count, after = 0, 0
+    before = UtcNs(now - REMEMBER_NS)
+    while page := store.list_ended_requests(before, newest, after=after, limit=_PAGE):
+        old = [each.id for each in page if is_forgotten(_exp_of(each), now)]
+        with store.transaction() as connection:
+            for request_id in old:
+                store.remove_request(connection, request_id)
+        count, after = count + len(old), page[-1].id
+    with store.transaction() as connection:
+        store.forget_orders(connection, before, newest)
+    if count:
+        log.info("requests of long ago are forgotten, the ledger keeps them count=%d", count)
+    return count
+
+
+def _exp_of(request: StoredRequest) -> UtcNs:
+    payload: Any = jws.parse(request.raw, TYP).payload
+    return parse_rfc3339(payload["exp"])
