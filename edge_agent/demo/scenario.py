@@ -153,7 +153,7 @@ class Scenario:
         with self._step("a request with a forged signature is refused, unread"):
             self._refuse_unread(self._forge(draft), draft, "signature-invalid")
         with self._step("a request signed by one person is refused, unread"):
-            key = self.city.home.load_person_key(_OPERATOR, Role.OPERATOR)
+            key = self.city.home.people.load_key(_OPERATOR, Role.OPERATOR)
             single = jws.sign(TYP, self._payload(draft), [key])
             self._refuse_unread(single, draft, "supervisor-missing")
         with self._step("a replay of the good request gets the stored answer, and no new decision"):

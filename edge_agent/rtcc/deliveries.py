@@ -123,7 +123,7 @@ def load_known_keys(home: RtccHome, gateway: str, jti: str | None = None) -> "Kn
     """
     from edge_agent.rtcc.case import KnownKeys, KnownSigner
 
-    people = (*home.people(), *home.former_people())
+    people = (*home.people.present(), *home.people.former())
     return KnownKeys(
         gateway_id=gateway,
         gateway=gateway_key(home, gateway),

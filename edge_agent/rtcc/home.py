@@ -1,4 +1,4 @@
-"""An RTCC's home: the folder with its keys, its trust bundles, its gateways and its requests.
+"""An RTCC's home: the folder with its roots, people, certificates, trust bundles, gateways and requests.
 
 Owns the layout of the folder (``docs/rtcc.md``) and how each thing in it is found. What is signed is built by
 ``trust``, ``enrol`` and ``request``; nothing here talks to a network.
@@ -6,7 +6,7 @@ Owns the layout of the folder (``docs/rtcc.md``) and how each thing in it is fou
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -17,15 +17,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge_agent.consent.request import Role
 from edge_agent.errors import ConfigError, CustodyError
-from edge_agent.keys import public_jwk
 from edge_agent.rtcc import authority
 from edge_agent.rtcc.keys import (
-    Person,
-    SigningKey,
-    check_person,
-    generate_signing_key,
+    encode_json,
     generate_tls_key,
-    kid_of,
     load_age_identity,
     load_signing_key,
     replace,
@@ -33,11 +28,11 @@ from edge_agent.rtcc.keys import (
     write_new,
     write_private_key,
 )
-from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339, parse_rfc3339
+from edge_agent.rtcc.people import People
+from edge_agent.rtcc.roots import Roots
+from edge_agent.units import UtcNs
 
 HOME_VERSION = 1
-ROOTS, THRESHOLD = 3, 2
-PERSON_DAYS = 365
 CLIENT_NAME = "rtcc"
 """CN of the RTCC's own certificate: the broker's ACL knows it by this name."""
 DEFAULT_PEOPLE: Mapping[str, Role] = {
@@ -63,15 +58,6 @@ class Settings:
     """Name → URL of each tus endpoint; a gateway learns them when it is enrolled."""
 
 
-@dataclass(frozen=True, slots=True)
-class RootSet:
-    """Public halves of the offline root keys, and how many must sign."""
-
-    number: int
-    threshold: int
-    jwks: tuple[dict[str, str], ...]
-
-
 class RtccHome:
     """The folder, opened. All files are of mode 0600, all folders of mode 0700.
 
@@ -84,6 +70,8 @@ class RtccHome:
         self.path = path
         self.settings = settings
         self.passphrase = passphrase
+        self.roots = Roots(path / "roots", passphrase)
+        self.people = People(path / "people", passphrase)
 
     @classmethod
     def create(
@@ -103,9 +91,9 @@ class RtccHome:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.chmod(0o700)
         home = cls(path, settings, passphrase)
-        home.add_root_set()
+        home.roots.add()
         for name, role in people.items():
-            home.add_person(name, role, now)
+            home.people.add(name, role, now)
         home._create_authority(now)
         recipients = {role: write_age_identity(path / "age" / role, passphrase) for role in ("evidence", "escrow")}
         write_new(path / "age" / "recipients.json", encode_json(recipients))
@@ -152,120 +140,6 @@ class RtccHome:
             "uploads": dict(settings.uploads),
         }
         replace(self.path / "rtcc.json", encode_json(content))
-
-    # --- roots -------------------------------------------------------------------------------------------------
-
-    def root_sets(self) -> tuple[RootSet, ...]:
-        """Return the root sets, the oldest first; trust bundles hand over to the last."""
-        sets = []
-        for path in sorted((self.path / "roots").glob("set-*.json")):
-            raw = json.loads(path.read_text())
-            sets.append(RootSet(raw["number"], raw["threshold"], tuple(raw["keys"])))
-        return tuple(sets)
-
-    def add_root_set(self) -> RootSet:
-        """Make a further set of three root keys; the next trust bundle hands over to it."""
-        number = len(list((self.path / "roots").glob("set-*.json"))) + 1
-        keys = [generate_signing_key() for _ in range(ROOTS)]
-        for index, key in enumerate(keys, 1):
-            write_private_key(self.root_path(number, index), key, self.passphrase)
-        root_set = RootSet(number, THRESHOLD, tuple(public_jwk(key.public_key()) for key in keys))
-        content = {"number": number, "threshold": root_set.threshold, "keys": list(root_set.jwks)}
-        write_new(self.path / "roots" / f"set-{number:03d}.json", encode_json(content))
-        return root_set
-
-    def root_path(self, set_number: int, index: int) -> Path:
-        """Return where a root key lies until somebody takes it offline."""
-        return self.path / "roots" / f"set-{set_number:03d}-root-{index}.pem"
-
-    def load_roots(self, root_set: RootSet, elsewhere: Sequence[Path] = ()) -> tuple[SigningKey, ...]:
-        """Read as many root keys of a set as must sign, from other media first.
-
-        Raises:
-            CustodyError: Fewer than the threshold can be read.
-        """
-        inside = [self.root_path(root_set.number, index) for index in range(1, len(root_set.jwks) + 1)]
-        keys: dict[str, SigningKey] = {}
-        for path in [*elsewhere, *(path for path in inside if path.exists())]:
-            if len(keys) < root_set.threshold:
-                key = load_signing_key(path, self.passphrase)
-                if public_jwk(key.public_key()) in root_set.jwks:
-                    keys[kid_of(key)] = key
-        if len(keys) < root_set.threshold:
-            raise CustodyError(
-                f"too few root keys: set={root_set.number} found={len(keys)} due={root_set.threshold}",
-                "give each offline root with --root-file",
-            )
-        return tuple(keys.values())
-
-    # --- people ------------------------------------------------------------------------------------------------
-
-    def people(self) -> tuple[Person, ...]:
-        """Return everybody who may sign, by name; whoever was revoked is not among them."""
-        return tuple(_parse_person(path) for path in sorted((self.path / "people").glob("*.json")))
-
-    def former_people(self) -> tuple[Person, ...]:
-        """Return everybody who was revoked: what they signed before stays to be judged."""
-        return tuple(_parse_person(path) for path in sorted((self.path / "people" / "revoked").glob("*.json")))
-
-    def add_person(self, name: str, role: Role, now: UtcNs, days: int = PERSON_DAYS) -> Person:
-        """Make a person's key, valid from now on; it counts once a trust bundle that names it is published."""
-        key = generate_signing_key()
-        write_private_key(self._person_path(name, "pem"), key, self.passphrase)
-        person = Person(
-            name, role, public_jwk(key.public_key()), kid_of(key), now, UtcNs(now + days * DAY_NS)
-        )  # fmt: skip
-        content = {
-            "person": name,
-            "role": role.value,
-            "jwk": person.jwk,
-            "kid": person.kid,
-            "from": encode_rfc3339(person.valid_from),
-            "until": encode_rfc3339(person.valid_until),
-        }
-        write_new(self._person_path(name, "json"), encode_json(content))
-        return person
-
-    def find_person(self, name: str) -> Person | None:
-        """Return a person by name."""
-        return next((person for person in self.people() if person.name == name), None)
-
-    def load_person_key(self, name: str, *roles: Role) -> SigningKey:
-        """Read the private key of a person who has one of the roles.
-
-        Raises:
-            CustodyError: Nobody of that name, or in another role.
-        """
-        person = self.find_person(name)
-        if person is None or person.role not in roles:
-            fitting = ", ".join(each.name for each in self.people() if each.role in roles) or "nobody"
-            wanted = " or ".join(role.value for role in roles)
-            raise CustodyError(f"not a person with the role {wanted}: {name[:64]!r}", f"there is: {fitting}")
-        return load_signing_key(self._person_path(name, "pem"), self.passphrase)
-
-    def revoked(self) -> tuple[str, ...]:
-        """Return the kids that must never count again."""
-        path = self.path / "people" / "revoked" / "kids.txt"
-        return tuple(path.read_text().split()) if path.exists() else ()
-
-    def revoke(self, kid_or_person: str) -> str:
-        """Put a key on the list of revoked ones and its files aside; effective with the next trust bundle.
-
-        Raises:
-            CustodyError: No person and no key of ours is called so.
-        """
-        person = next((each for each in self.people() if kid_or_person in (each.name, each.kid)), None)
-        if person is None:
-            raise CustodyError(f"no such person or key: {kid_or_person[:64]!r}", "`rtcc keys show` lists them")
-        aside = self.path / "people" / "revoked"
-        aside.mkdir(mode=0o700, exist_ok=True)
-        replace(aside / "kids.txt", "".join(f"{kid}\n" for kid in (*self.revoked(), person.kid)).encode())
-        for ending in ("json", "pem"):
-            self._person_path(person.name, ending).rename(aside / f"{person.kid}.{ending}")
-        return person.kid
-
-    def _person_path(self, name: str, ending: str) -> Path:
-        return self.path / "people" / f"{check_person(name)}.{ending}"
 
     # --- certificates ------------------------------------------------------------------------------------------
 
@@ -388,19 +262,3 @@ class RtccHome:
         """Return the newest signed trust bundle; None before the first."""
         versions = self.bundle_versions()
         return self.bundle_path(versions[-1]).read_bytes() if versions else None
-
-
-def encode_json(value: Any) -> bytes:
-    """Write a value as the JSON of our own files: indented, sorted, one line's end at the end."""
-    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
-
-
-def _parse_person(path: Path) -> Person:
-    try:
-        raw = json.loads(path.read_text())
-        return Person(
-            raw["person"], Role(raw["role"]), dict(raw["jwk"]), raw["kid"],
-            parse_rfc3339(raw["from"]), parse_rfc3339(raw["until"]),
-        )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"not a person's file: {path}: {error}") from error

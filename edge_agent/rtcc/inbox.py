@@ -11,8 +11,8 @@ import re
 
 from edge_agent.errors import EvidenceError
 from edge_agent.rtcc.enrol import gateway_key
-from edge_agent.rtcc.home import RtccHome, encode_json
-from edge_agent.rtcc.keys import replace, write_new
+from edge_agent.rtcc.home import RtccHome
+from edge_agent.rtcc.keys import encode_json, replace, write_new
 from edge_agent.units import encode_rfc3339
 from edge_agent.uplink.answers import Answer, DeliveredFile, Status, verify_answer
 

@@ -1,13 +1,14 @@
 """The RTCC's keys: how each is made, written, read and named.
 
-Owns the form of the key files of an RTCC's home (PKCS#8 PEM, age identities; mode 0600, with or without a passphrase).
-Which keys there are, and for what, is said by ``edge_agent.rtcc.home``. Must never print or log a private key.
+Owns the form of the files of an RTCC's home (JSON, PKCS#8 PEM, age identities; mode 0600, with or without a
+passphrase). Which keys there are, and for what, is said by ``home``, ``roots`` and ``people``. Must never print or log
+a private key.
 """
 
-import re
+import json
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyrage
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,41 +22,13 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from edge_agent.consent.request import Role
 from edge_agent.errors import CustodyError
 from edge_agent.keys import read_guarded, thumbprint
 from edge_agent.small_file import write_new_file, write_small_file
-from edge_agent.units import UtcNs
 
 SigningKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
-_PERSON = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 _PRIVATE = 0o077
 MIN_PASSPHRASE_BYTES = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Somebody who signs for the RTCC: a name, one role, one key and its validity."""
-
-    name: str
-    role: Role
-    jwk: dict[str, str]
-    kid: str
-    valid_from: UtcNs
-    valid_until: UtcNs
-
-
-def check_person(name: str) -> str:
-    """Return ``name`` where it may name a person and a file.
-
-    Raises:
-        CustodyError: It may not.
-    """
-    if _PERSON.fullmatch(name) is None:
-        raise CustodyError(
-            f"not a person's name: {name[:64]!r}", "small letters, digits, dots and hyphens, such as ada"
-        )
-    return name
 
 
 def make_id() -> str:
@@ -170,3 +143,8 @@ def replace(path: Path, content: bytes) -> None:
     """Put ``content`` in the place of a file, whole or not at all."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_small_file(path, content, mode=0o600)
+
+
+def encode_json(value: Any) -> bytes:
+    """Write a value as the JSON of our own files: indented, sorted, one line's end at the end."""
+    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()

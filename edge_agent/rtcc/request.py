@@ -118,14 +118,14 @@ def sign_request(
     """
     raw = draft_request(home, draft, now, operator=operator)
     if dispatch is not None:
-        raw = jws.countersign(raw, TYP, home.load_person_key(dispatch, Role.DISPATCH))
+        raw = jws.countersign(raw, TYP, home.people.load_key(dispatch, Role.DISPATCH))
     return countersign_request(home, raw, now, supervisor=supervisor)
 
 
 def draft_request(home: RtccHome, draft: RequestDraft, now: UtcNs, *, operator: str) -> bytes:
     """Sign a request by its operator alone: no gateway acts on it until a supervisor has countersigned."""
     payload = build_payload(draft, home.settings.iss, make_id(), now)
-    return jws.sign(TYP, payload, [home.load_person_key(operator, Role.OPERATOR)])
+    return jws.sign(TYP, payload, [home.people.load_key(operator, Role.OPERATOR)])
 
 
 def countersign_request(home: RtccHome, raw: bytes, now: UtcNs, *, supervisor: str) -> SignedRequest:
@@ -137,7 +137,7 @@ def countersign_request(home: RtccHome, raw: bytes, now: UtcNs, *, supervisor: s
         CustodyError: The supervisor is not known here, or not in that role.
         DenialError: Not a request, or one that every gateway would refuse.
     """
-    signed = jws.countersign(raw, TYP, home.load_person_key(supervisor, Role.SUPERVISOR))
+    signed = jws.countersign(raw, TYP, home.people.load_key(supervisor, Role.SUPERVISOR))
     return load_request(home, signed, now)
 
 

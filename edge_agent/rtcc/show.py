@@ -23,16 +23,16 @@ def describe_home(home: RtccHome, now: UtcNs) -> dict[str, Any]:
                 "kid": person.kid,
                 "until": encode_rfc3339(person.valid_until),
             }
-            for person in home.people()
+            for person in home.people.present()
         ],
-        "revoked": list(home.revoked()),
+        "revoked": list(home.people.revoked()),
         "roots": [
             {
                 "set": root_set.number,
                 "threshold": root_set.threshold,
                 "thumbprints": [thumbprint(load_jwk(jwk)) for jwk in root_set.jwks],
             }
-            for root_set in home.root_sets()
+            for root_set in home.roots.sets()
         ],
         "recipients": home.recipients(),
         "trust": _describe_trust(home, now),
@@ -78,7 +78,7 @@ def _describe_trust(home: RtccHome, now: UtcNs) -> dict[str, Any] | None:
     except (ConfigError, DenialError) as error:
         return {"version": home.bundle_versions()[-1], "state": f"does not verify: {error}", "expires": None}
     named = set(bundle.keys)
-    waiting = [person.name for person in home.people() if person.kid not in named]
+    waiting = [person.name for person in home.people.present() if person.kid not in named]
     state = f"expires {encode_rfc3339(bundle.expires)}" if now < bundle.expires else "EXPIRED"
     if waiting:
         state += f"; not in it yet: {', '.join(waiting)}"

@@ -10,8 +10,9 @@ from typing import Any
 
 from edge_agent import jws
 from edge_agent.errors import ConfigError
-from edge_agent.rtcc.home import RootSet, RtccHome
+from edge_agent.rtcc.home import RtccHome
 from edge_agent.rtcc.keys import SigningKey, kid_of
+from edge_agent.rtcc.roots import RootSet
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink.trust import TYP, Roots, TrustBundle, make_roots, verify_trust
 
@@ -40,8 +41,8 @@ def sign_trust(home: RtccHome, now: UtcNs, *, days: int = MAX_VALIDITY_DAYS, roo
     version = (home.bundle_versions() or (0,))[-1] + 1
     keys: list[SigningKey] = []
     in_use = _set_in_use(home)
-    for root_set in (in_use, home.root_sets()[-1]):
-        keys.extend(key for key in home.load_roots(root_set, root_files) if kid_of(key) not in map(kid_of, keys))
+    for root_set in (in_use, home.roots.sets()[-1]):
+        keys.extend(key for key in home.roots.load(root_set, root_files) if kid_of(key) not in map(kid_of, keys))
     raw = jws.sign(TYP, build_payload(home, version, now, UtcNs(now + days * DAY_NS)), keys)
     # As a gateway would: what it must refuse is not kept.
     verify_trust(raw, make_roots(in_use.threshold, in_use.jwks), None, now)
@@ -56,7 +57,7 @@ def roots_to_pin(home: RtccHome) -> Roots:
     """
     raw = home.find_bundle()
     signed = {header.kid for header in jws.parse(raw, TYP).signatures} if raw is not None else set()
-    sets = [make_roots(root_set.threshold, root_set.jwks) for root_set in home.root_sets()]
+    sets = [make_roots(root_set.threshold, root_set.jwks) for root_set in home.roots.sets()]
     return next((roots for roots in sets if len(signed & set(roots.keys)) >= roots.threshold), sets[-1])
 
 
@@ -75,20 +76,20 @@ def load_trust(home: RtccHome, now: UtcNs) -> TrustBundle:
 
 def is_handed_over(home: RtccHome) -> bool:
     """Tell whether the last root set stands in the newest bundle."""
-    return _set_in_use(home) == home.root_sets()[-1]
+    return _set_in_use(home) == home.roots.sets()[-1]
 
 
 def _set_in_use(home: RtccHome) -> RootSet:
     """Return the set that the newest bundle names; before the first bundle, the last set made."""
     raw = home.find_bundle()
     named = jws.parse(raw, TYP).payload["roots"]["keys"] if raw is not None else None
-    sets = home.root_sets()
+    sets = home.roots.sets()
     return next((root_set for root_set in sets if list(root_set.jwks) == named), sets[-1])
 
 
 def build_payload(home: RtccHome, version: int, now: UtcNs, expires: UtcNs) -> dict[str, Any]:
     """Put the members of a trust bundle together: everybody who may sign, everything revoked, the newest roots."""
-    roots = home.root_sets()[-1]
+    roots = home.roots.sets()[-1]
     return {
         "iss": home.settings.iss,
         "version": version,
@@ -103,9 +104,9 @@ def build_payload(home: RtccHome, version: int, now: UtcNs, expires: UtcNs) -> d
                 "from": encode_rfc3339(person.valid_from),
                 "until": encode_rfc3339(person.valid_until),
             }
-            for person in home.people()
+            for person in home.people.present()
         ],
-        "revoked": list(home.revoked()),
+        "revoked": list(home.people.revoked()),
         "recipients": [{"role": role, "age": age} for role, age in sorted(home.recipients().items())],
         "roots": {"threshold": roots.threshold, "keys": list(roots.jwks)},
     }

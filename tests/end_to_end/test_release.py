@@ -85,7 +85,7 @@ def test_refusals_have_their_reasons_and_the_sender_hears_nothing(world):
     world.wait_state(good.jti, "delivered")
     topics = topics_of(draft.audience)
     expires = UtcNs(world.clock.utc() + MINUTE_NS)
-    operator = world.city.home.load_person_key("operator-1", Role.OPERATOR)
+    operator = world.city.home.people.load_key("operator-1", Role.OPERATOR)
     payload = build_payload(draft, world.city.home.settings.iss, make_id(), world.clock.utc())
     unread = {
         "supervisor-missing": jws.sign(TYP, payload, [operator]),

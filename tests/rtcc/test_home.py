@@ -16,9 +16,9 @@ from .conftest import NOW, SETTINGS
 
 def test_a_new_home_has_every_key_that_the_rtcc_needs(home):
     """Three roots of which two sign, one person per role, an authority, evidence and escrow."""
-    (roots,) = home.root_sets()
+    (roots,) = home.roots.sets()
     assert (len(roots.jwks), roots.threshold) == (3, 2)
-    assert {person.role for person in home.people()} == set(Role)
+    assert {person.role for person in home.people.present()} == set(Role)
     assert home.load_ca()[0].subject == home.load_ca()[0].issuer
     assert set(home.recipients()) == {"evidence", "escrow"}
 
@@ -33,7 +33,7 @@ def test_a_home_comes_back_as_it_was_written(home):
     """Load finds what create wrote."""
     again = RtccHome.load(home.path)
     assert again.settings == home.settings
-    assert again.people() == home.people()
+    assert again.people.present() == home.people.present()
 
 
 def test_a_home_is_never_made_twice(home):
@@ -60,14 +60,14 @@ def test_stock_age_opens_what_is_encrypted_to_the_evidence_key(home, tmp_path):
 def test_a_passphrase_guards_every_private_key(tmp_path):
     """Without it, or with another, no person's key, no root, no authority and no identity opens."""
     home = RtccHome.create(tmp_path / "home", SETTINGS, NOW, passphrase=b"correct horse battery")
-    home.load_person_key("operator-1", Role.OPERATOR)
+    home.people.load_key("operator-1", Role.OPERATOR)
     home.load_identity("escrow")
     for passphrase in (None, b"another horse battery"):
         locked = RtccHome.load(home.path, passphrase)
-        roots = locked.root_sets()[0]
+        roots = locked.roots.sets()[0]
         for load, *arguments in (
-            (locked.load_person_key, "operator-1", Role.OPERATOR),
-            (locked.load_roots, roots),
+            (locked.people.load_key, "operator-1", Role.OPERATOR),
+            (locked.roots.load, roots),
             (locked.load_ca,),
         ):
             with pytest.raises(CustodyError):
@@ -80,27 +80,27 @@ def test_a_passphrase_guards_every_private_key(tmp_path):
 def test_a_person_signs_in_their_own_role_only(home):
     """A supervisor's key does not come out as an operator's."""
     with pytest.raises(CustodyError, match="operator"):
-        home.load_person_key("supervisor-1", Role.OPERATOR)
+        home.people.load_key("supervisor-1", Role.OPERATOR)
     with pytest.raises(CustodyError):
-        home.load_person_key("nobody", Role.OPERATOR)
+        home.people.load_key("nobody", Role.OPERATOR)
 
 
 def test_a_person_who_lost_a_key_gets_another(home):
     """Revoking puts the old key aside for ever and frees the name."""
-    old = home.find_person("operator-1")
-    assert home.revoke("operator-1") == old.kid
-    assert home.find_person("operator-1") is None
-    new = home.add_person("operator-1", Role.OPERATOR, NOW)
+    old = home.people.find("operator-1")
+    assert home.people.revoke("operator-1") == old.kid
+    assert home.people.find("operator-1") is None
+    new = home.people.add("operator-1", Role.OPERATOR, NOW)
     assert new.kid != old.kid
-    assert home.revoked() == (old.kid,)
-    assert home.former_people() == (old,)
+    assert home.people.revoked() == (old.kid,)
+    assert home.people.former() == (old,)
     with pytest.raises(CustodyError):
-        home.revoke(old.kid)
+        home.people.revoke(old.kid)
 
 
 def test_a_key_file_that_others_can_read_is_not_used(home):
     """Mode 0644 on a root is an error, not a warning."""
-    path = home.root_path(1, 1)
+    path = home.roots.path(1, 1)
     path.chmod(0o644)
     with pytest.raises(CustodyError, match="open to others"):
         load_signing_key(path, None)
@@ -108,17 +108,17 @@ def test_a_key_file_that_others_can_read_is_not_used(home):
 
 def test_roots_that_are_offline_are_read_from_where_they_are(home, tmp_path):
     """With two of three root files taken away, the threshold is met from other media only."""
-    roots = home.root_sets()[0]
+    roots = home.roots.sets()[0]
     away = []
     for index in (1, 2):
         away.append(tmp_path / f"root-{index}.pem")
-        home.root_path(1, index).rename(away[-1])
+        home.roots.path(1, index).rename(away[-1])
     with pytest.raises(CustodyError, match="too few root keys"):
-        home.load_roots(roots)
-    assert len(home.load_roots(roots, away)) == 2
+        home.roots.load(roots)
+    assert len(home.roots.load(roots, away)) == 2
     # The same root twice is one root.
     with pytest.raises(CustodyError, match="too few root keys"):
-        home.load_roots(roots, [home.root_path(1, 3), home.root_path(1, 3)])
+        home.roots.load(roots, [home.roots.path(1, 3), home.roots.path(1, 3)])
 
 
 BAD_NAMES = {"empty": "", "a path": "../ada", "a space": "ada l", "capitals": "Ada", "too long": "a" * 65}
@@ -128,7 +128,7 @@ BAD_NAMES = {"empty": "", "a path": "../ada", "a space": "ada l", "capitals": "A
 def test_a_name_that_no_gateway_would_take_is_refused_here(home, name):
     """A person's and an RTCC's name have the form that PROTOCOL gives them."""
     with pytest.raises(CustodyError):
-        home.add_person(name, Role.OPERATOR, NOW)
+        home.people.add(name, Role.OPERATOR, NOW)
     with pytest.raises(ConfigError):
         RtccHome.create(home.path / "other", dataclasses.replace(SETTINGS, iss=name), NOW)
 

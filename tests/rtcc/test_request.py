@@ -103,7 +103,7 @@ def test_one_person_cannot_be_both(trusted, draft, now):
 
 def test_a_request_that_every_gateway_refuses_is_not_signed(home, trusted, draft, now):
     """A signer who is not in the published bundle, an expired bundle, and words that are none: caught here."""
-    home.add_person("ada", Role.OPERATOR, now)
+    home.people.add("ada", Role.OPERATOR, now)
     cases = {
         "key-unknown": lambda: sign(trusted, draft, now, operator="ada"),
         "trust-expired": lambda: sign(trusted, draft, UtcNs(now + 31 * DAY_NS)),

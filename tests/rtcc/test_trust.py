@@ -30,7 +30,7 @@ def test_versions_rise_and_the_older_bundle_never_comes_back(home, now):
 
 def test_a_revoked_key_is_in_the_next_bundle_as_revoked(home, now):
     """The key is gone from the keys and stands on the list."""
-    kid = home.revoke("operator-1")
+    kid = home.people.revoke("operator-1")
     sign_trust(home, now)
     bundle = load_trust(home, now)
     assert kid in bundle.revoked
@@ -39,7 +39,7 @@ def test_a_revoked_key_is_in_the_next_bundle_as_revoked(home, now):
 
 def test_a_person_added_is_in_the_next_bundle(home, now):
     """A new operator counts from the bundle after."""
-    ada = home.add_person("ada", Role.OPERATOR, now)
+    ada = home.people.add("ada", Role.OPERATOR, now)
     sign_trust(home, now)
     assert load_trust(home, now).keys[ada.kid].person == "ada"
 
@@ -48,7 +48,7 @@ def test_new_roots_are_handed_over_to(home, now):
     """Old gateway and new gateway follow the hand-over, and from then on the new roots sign alone."""
     old_pin = roots_to_pin(home)
     before = verify_trust(sign_trust(home, now), old_pin, None, now)
-    home.add_root_set()
+    home.roots.add()
     handover = sign_trust(home, now)
     # While the hand-over is the newest, a gateway enrolled now is led from the old roots.
     assert roots_to_pin(home) == old_pin
@@ -65,10 +65,10 @@ def test_new_roots_are_handed_over_to(home, now):
 def test_the_old_roots_alone_cannot_sign_any_more(home, now):
     """Once handed over, a thief of the old root keys signs nothing that counts."""
     sign_trust(home, now)
-    home.add_root_set()
+    home.roots.add()
     sign_trust(home, now)
     for index in (1, 2, 3):
-        home.root_path(2, index).unlink()
+        home.roots.path(2, index).unlink()
     with pytest.raises(CustodyError, match="set=2"):
         sign_trust(home, now)
 

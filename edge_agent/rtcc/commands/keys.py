@@ -74,7 +74,7 @@ def run_init(args: argparse.Namespace) -> int:
     passphrase = read_passphrase(args.passphrase_file)
     home = RtccHome.create(args.folder, settings, read_now(), passphrase=passphrase, people=people or DEFAULT_PEOPLE)
     print(f"made {home.path}: {settings.iss}")
-    print(f"people: {', '.join(f'{person.name} ({person.role.value})' for person in home.people())}")
+    print(f"people: {', '.join(f'{person.name} ({person.role.value})' for person in home.people.present())}")
     print(f"take {home.path / 'roots'}/*.pem offline; two of the three sign each trust bundle")
     print(f"next: export RTCC_HOME={home.path.absolute()}; rtcc trust sign")
     return 0
@@ -100,7 +100,7 @@ def run_add(args: argparse.Namespace) -> int:
 
     if not 1 <= args.days <= 3650:
         raise UsageError(f"a key counts for 1 to 3650 days: days={args.days}")
-    person = open_home(args).add_person(args.person, Role(args.role), read_now(), args.days)
+    person = open_home(args).people.add(args.person, Role(args.role), read_now(), args.days)
     print(f"made {person.role.value} {person.name}: kid={person.kid}")
     print("counts from the next trust bundle: rtcc trust sign && rtcc trust publish")
     return 0

@@ -84,7 +84,7 @@ def run_publish(args: argparse.Namespace) -> int:
 
 def run_revoke(args: argparse.Namespace) -> int:
     """Revoke a key."""
-    kid = open_home(args).revoke(args.key)
+    kid = open_home(args).people.revoke(args.key)
     print(f"revoked: kid={kid}")
     print("counts from the next trust bundle: rtcc trust sign && rtcc trust publish")
     return 0
@@ -102,7 +102,7 @@ def run_new_roots(args: argparse.Namespace) -> int:
             raise CustodyError(
                 "the last set of roots was never handed over to", "rtcc trust sign && rtcc trust publish"
             )
-    root_set = home.add_root_set()
+    root_set = home.roots.add()
     print(f"made root set {root_set.number}; the next `rtcc trust sign` hands over to it, signed by both sets")
     print("publish that bundle and leave it there until every gateway has been online once")
     return 0
