@@ -3,7 +3,7 @@
 import argparse
 import secrets
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,15 +35,7 @@ def read_passphrase(path: Path | None) -> bytes:
 
 def sign_owner_order(config: "Config", order: str, members: Mapping[str, object], passphrase_file: Path | None) -> str:
     """Ask for the passphrase, sign one order for this gateway, and return the JWS as text."""
-    return sign_owner_orders(config, order, [members], passphrase_file)[0]
-
-
-def sign_owner_orders(
-    config: "Config", order: str, all_members: Sequence[Mapping[str, object]], passphrase_file: Path | None
-) -> list[str]:
-    """Ask for the passphrase once and sign several orders of one kind."""
-    sign = load_signer(config, passphrase_file)
-    return [sign(order, members) for members in all_members]
+    return load_signer(config, passphrase_file)(order, members)
 
 
 def load_signer(config: "Config", passphrase_file: Path | None) -> Callable[[str, Mapping[str, object]], str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.commands.daemon import add_config
-from edge_agent.commands.owner_key import add_passphrase, sign_owner_order, sign_owner_orders
+from edge_agent.commands.owner_key import add_passphrase, load_signer, sign_owner_order
 
 if TYPE_CHECKING:
     from edge_agent.config import Config
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     request = call(path, "request", id=args.id)["request"]
     if args.verb == "show":
         if args.stills is not None:
-            request["stills"] = _write_stills(config, request, args)
+            request["stills"], request["no_stills"] = _write_stills(config, request, args)
         print_json(request)
         return 0
     answer = _approve(config, request, args) if args.verb == "approve" else call(path, args.verb, id=request["jti"])
@@ -111,26 +111,35 @@ STILLS = 6
 """Per camera."""
 
 
-def _write_stills(config: "Config", request: Mapping[str, Any], args: argparse.Namespace) -> list[str]:
-    """Write pictures of the request's window and return their paths; a camera without footage has none."""
+def _write_stills(
+    config: "Config", request: Mapping[str, Any], args: argparse.Namespace
+) -> tuple[list[str], dict[str, str]]:
+    """Write pictures of the request's window; return their paths, and why a camera has none."""
     from edge_agent.commands.look import fetch_pictures, write_picture
-    from edge_agent.errors import UsageError
+    from edge_agent.errors import EdgeAgentError, UnavailableError, UsageError
 
-    cameras = asked_cameras(config, request)
-    common = {"quality": request["quality"], "window": request["window"]}
-    orders = [{"camera": camera, **common} for camera in cameras]
-    signed = sign_owner_orders(config, "export", orders, args.passphrase_file)
-    paths = []
+    sign = load_signer(config, args.passphrase_file)
     try:
         args.stills.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{args.stills}: {error.strerror}") from error
-    for camera, order in zip(cameras, signed, strict=True):
-        for at, image in fetch_pictures(config, order, jti=request["jti"], stills=STILLS):
+    paths, missing = [], {}
+    for camera in asked_cameras(config, request):
+        order = sign("export", {"camera": camera, "quality": request["quality"], "window": request["window"]})
+        try:
+            pictures = fetch_pictures(config, order, jti=request["jti"], stills=STILLS)
+        except UnavailableError:
+            raise
+        except EdgeAgentError as error:  # this camera's trouble: its ring, its clip
+            missing[camera] = str(error)
+            continue
+        for at, image in pictures:
             path = args.stills / f"{camera}-{at.replace(':', '')}.jpg"
             write_picture(path, image)
             paths.append(str(path))
-    return paths
+        if not pictures:
+            missing[camera] = "nothing was recorded in this window"
+    return paths, missing
 
 
 def asked_cameras(config: "Config", request: Mapping[str, Any]) -> list[str]:

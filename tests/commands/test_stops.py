@@ -2,7 +2,6 @@
 
 import argparse
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,6 @@ from edge_agent.commands import stops
 from edge_agent.config import load_config
 from edge_agent.control import ControlServer, Peer
 from edge_agent.errors import UsageError
-from edge_agent.rtcc.enrol import enrol
-from edge_agent.rtcc.home import RtccHome, Settings
-from edge_agent.setup.provision import create_state, write_csr
-from edge_agent.units import UtcNs
-
-PASSPHRASE = "correct horse battery"
 
 
 @pytest.fixture
@@ -87,18 +80,9 @@ def test_camera_that_is_not_there_cannot(gateway, process, what):
     assert process.asked == []
 
 
-def test_resume_says_what_is_still_paused(gateway, process, what, capsys):
+def test_resume_says_what_is_still_paused(enrolled, gateway, process, what, capsys):
     """A pause of all cameras and one of a single camera end apart: the owner is told of the one that stands."""
-    folder = gateway.parent
-    create_state(folder / "state", PASSPHRASE)
-    write_csr(folder / "state", folder / "gateway.csr")
-    now = UtcNs(time.time_ns())
-    settings = Settings("rtcc.example-city", "127.0.0.1", 1, 2, {"evidence": "https://127.0.0.1:2/files/"})
-    home = RtccHome.create(folder / "rtcc", settings, now)
-    (folder / "enrolment.json").write_bytes(enrol(home, (folder / "gateway.csr").read_bytes(), now).content)
-    (folder / "enrolment.json").chmod(0o644)
-    (folder / "passphrase").write_text(PASSPHRASE + "\n")
-    words = ("--camera", "door", "--passphrase-file", str(folder / "passphrase"))
+    words = ("--camera", "door", "--passphrase-file", str(enrolled / "passphrase"))
     assert run(gateway, "resume", what, *words) == 0
     told = capsys.readouterr().out
     assert f"{what} resumed: door" in told
