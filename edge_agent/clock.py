@@ -8,6 +8,7 @@ then good for ordering and for nothing that a decision leans on (design: a Raspb
 import ctypes
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -98,39 +99,74 @@ def read_boot_id() -> bytes:
     return bytes.fromhex(text.strip().replace("-", ""))
 
 
+@dataclass(frozen=True, slots=True)
+class TimeSource:
+    """Whether a time source disciplines the wall clock, and who says so."""
+
+    state: ClockState
+    by: str
+    """``kernel``, ``timesyncd``, or ``configuration`` for a trial that believes the wall clock unseen."""
+
+
 class SystemClock:
     """The gateway's own clocks.
 
     Args:
         floor: The earliest believable time: the larger of build time, last persisted time and trust bundle's issue
             time. A wall clock below it is never synchronised.
-        marker: Of timesyncd.
         trust_wall_clock: Take the wall clock as synchronised whatever the kernel says: for a trial on a machine whose
             container hides the kernel's state, never for a gateway.
+        marker: Of timesyncd.
+        read: Reads one of the kernel's clocks.
+        ask_kernel: Asks it whether a time source disciplines the first of them.
     """
 
-    def __init__(self, floor: int = 0, *, trust_wall_clock: bool = False, marker: Path = TIMESYNC_MARKER) -> None:
-        self._floor, self._marker = floor, marker
-        self._started = self.boot()
-        self._trust_wall_clock = trust_wall_clock
+    def __init__(
+        self,
+        floor: int = 0,
+        *,
+        trust_wall_clock: bool = False,
+        marker: Path = TIMESYNC_MARKER,
+        read: Callable[[int], int] = time.clock_gettime_ns,
+        ask_kernel: Callable[[], KernelTime] = read_kernel_time,
+    ) -> None:
+        self._marker, self._trust_wall_clock = marker, trust_wall_clock
+        self._read, self._ask_kernel = read, ask_kernel
+        self.set_floor(UtcNs(floor))
+
+    @property
+    def floor(self) -> UtcNs:
+        """The earliest believable time."""
+        return self._floor[0]
+
+    def set_floor(self, floor: UtcNs) -> None:
+        """Take another floor from now on; one assignment, so that any thread reads a whole one."""
+        self._floor = floor, self.boot()
 
     def utc(self) -> UtcNs:
-        """Read ``CLOCK_REALTIME``; where that is below the floor, the floor and what has gone by since the start."""
-        now = time.clock_gettime_ns(time.CLOCK_REALTIME)
-        return UtcNs(now if now >= self._floor else self._floor + self.boot() - self._started)
+        """Read the wall clock; where that is below the floor, the floor and what has gone by since it was set."""
+        now, (floor, since) = self.wall(), self._floor
+        return now if now >= floor else UtcNs(floor + self.boot() - since)
+
+    def wall(self) -> UtcNs:
+        """Read ``CLOCK_REALTIME`` as it is, whatever the floor says: for the owner's eyes and their confirmation."""
+        return UtcNs(self._read(time.CLOCK_REALTIME))
 
     def boot(self) -> MonoNs:
         """Read ``CLOCK_BOOTTIME``."""
-        return MonoNs(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        return MonoNs(self._read(time.CLOCK_BOOTTIME))
 
     def state(self) -> ClockState:
-        """Ask the floor, the kernel, and timesyncd's marker."""
-        now = UtcNs(time.clock_gettime_ns(time.CLOCK_REALTIME))
-        if now < self._floor:
-            return ClockState.FLOOR_ONLY
-        if self._trust_wall_clock or has_fresh_marker(self._marker, now):
-            return ClockState.SYNCHRONISED
-        return read_kernel_time().state
+        """Ask the floor, then the time source."""
+        return ClockState.FLOOR_ONLY if self.wall() < self.floor else self.source().state
+
+    def source(self) -> TimeSource:
+        """Ask the kernel and timesyncd's marker, whatever the floor says."""
+        if self._trust_wall_clock:
+            return TimeSource(ClockState.SYNCHRONISED, "configuration")
+        if has_fresh_marker(self._marker, self.wall()):
+            return TimeSource(ClockState.SYNCHRONISED, "timesyncd")
+        return TimeSource(self._ask_kernel().state, "kernel")
 
 
 def read_build_time() -> UtcNs:

@@ -14,20 +14,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edge_agent.buffer.writer import ErasedBlock
+from edge_agent.buffer.writer import ErasedBlock, RingWriter
 from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.events import EventGate
-from edge_agent.clock import Clock, SystemClock, read_boot_id, read_build_time
-from edge_agent.clock_floor import ClockFloor
+from edge_agent.clock import SystemClock, read_boot_id, read_build_time
 from edge_agent.config import Camera, Config, Quality, load_config
 from edge_agent.control import ControlServer, Peer
 from edge_agent.credentials import Login, load_logins
 from edge_agent.errors import ConfigError, EdgeAgentError, UsageError
+from edge_agent.kept_clock import KeptClock, describe_confirmed
 from edge_agent.keys import KeyStore
 from edge_agent.process import harden, lock_folder
 from edge_agent.recording.culprits import Culprits
 from edge_agent.recording.opening import RingOpener
-from edge_agent.recording.pauses import ALL, Pauses, verify_resume
+from edge_agent.recording.orders import ClockOrder, ResumeOrder, UsedOrders, verify_order
+from edge_agent.recording.pauses import ALL, Pauses
 from edge_agent.recording.pins import RingPins
 from edge_agent.recording.report import report_stream
 from edge_agent.recording.sink import RingSink
@@ -64,7 +65,7 @@ class Recorder:
     """
 
     def __init__(
-        self, config: Config, logins: Mapping[str, Login], clock: Clock, notifier: Notifier | None = None
+        self, config: Config, logins: Mapping[str, Login], clock: KeptClock, notifier: Notifier | None = None
     ) -> None:
         self._config, self._clock = config, clock
         self._notifier = notifier or Notifier({})
@@ -78,8 +79,8 @@ class Recorder:
         self._culprits = Culprits(
             config.gateway.run_dir / "recorder-crash", config.recorder_state_dir / "strikes.json", clock, self._boot_id
         )
-        self._floor = ClockFloor(floor_path(config))
-        self._pauses = Pauses(config.recorder_state_dir / "pauses.json")
+        self._pauses = Pauses(config.recorder_state_dir / "pauses.json", self._boot_id)
+        self._used_orders = UsedOrders(config.recorder_state_dir / "orders.json")
         keys = KeyStore(config.state_dir, "recorder")
         self._keys = keys
         pins = RingPins(config.recorder_state_dir / "rings.json")
@@ -122,7 +123,7 @@ class Recorder:
             self._views.close()
             control.join()
             self._write_status()
-            self._floor.persist(self._clock, now=True)
+            self._clock.keep(now=True)
             self._culprits.close()
 
     def _make_folders(self) -> None:
@@ -134,7 +135,7 @@ class Recorder:
 
     def _start_stream(self, camera: Camera, quality: Quality) -> None:
         name = f"{camera.id}.{quality}"
-        sink = RingSink(name, partial(self._rings.open, camera, quality), self._clock)
+        sink = RingSink(name, partial(self._open_ring, camera, quality), self._clock)
         gate = self._triggers.gate_of(camera.id)
         thread = CameraThread(
             name,
@@ -149,10 +150,17 @@ class Recorder:
         self._streams[name] = _Stream(thread, sink)
         self._culprits.watch(name, thread.start())
 
+    def _open_ring(self, camera: Camera, quality: Quality) -> RingWriter:
+        writer = self._rings.open(camera, quality)
+        offset_ns = self._clock.confirmed_offset_ns
+        if offset_ns is not None:  # the owner's word counts for a ring that was not open then, and over a restart
+            writer.confirm_clock(offset_ns)
+        return writer
+
     def _reason_to_hold(self, name: str, camera_id: str, gate: EventGate | None) -> str:
         if self._culprits.is_held_back(name):
             return "held-back"
-        if self._pauses.is_paused(camera_id, self._clock.utc()):
+        if self._pauses.is_paused(camera_id, self._clock.utc(), self._clock.boot()):
             return "paused"
         return "not-by-rule" if gate is not None and not gate.is_open(self._clock.boot()) else ""
 
@@ -161,7 +169,7 @@ class Recorder:
         if now >= self._status_due:
             self._status_due = MonoNs(now + STATUS_EVERY_NS)
             self._write_status()
-            self._floor.persist(self._clock)
+            self._clock.keep()
         if all(stream.thread.is_alive() for stream in self._streams.values()):
             self._notifier.alive(now)
 
@@ -207,7 +215,7 @@ class Recorder:
         states = [camera["state"] for camera in status["cameras"].values()]
         self._notifier.status(f"{states.count('recording')} of {len(self._streams)} streams recording")
         try:
-            write_small_file(self._config.status_path, json.dumps(status, indent=1).encode())
+            write_small_file(self._config.status_path, json.dumps(status, indent=1).encode(), durable=False)
         except OSError as error:
             log.warning("status not written path=%s: %s", self._config.status_path, error.strerror)
 
@@ -216,16 +224,10 @@ class Recorder:
             "status": lambda *_: self.status(),
             "erase": self._erase,
             "accept-ring": self._accept_ring,
-            "confirm-clock": self._confirm_clock,
+            "clock": self._describe_clock,
             "pause": self._pause,
             "order": self._order,
         }
-
-    def _chosen(self, camera: object) -> list[tuple[str, _Stream]]:
-        chosen = [(n, s) for n, s in self._streams.items() if camera in ("*", n.rpartition(".")[0])]
-        if not chosen:
-            raise UsageError(f"nothing is recorded of {self._say(camera)}")
-        return chosen
 
     def _say(self, camera: object) -> str:
         """Name a camera of the configuration, or all of them, in a sentence; UsageError where there is no such."""
@@ -286,7 +288,7 @@ class Recorder:
         camera = str(request.get("camera", ALL))
         if camera != ALL:  # one that is switched off as well: somebody may switch it on
             self._config.demand_camera(camera)
-        self._pauses.pause(camera, request.get("until"))
+        self._pauses.pause(camera, request.get("until"), self._clock.wall(), self._clock.boot())
         log.warning("recording paused camera=%s until=%s uid=%d", camera, request.get("until") or "resumed", peer.uid)
         return {}
 
@@ -295,17 +297,35 @@ class Recorder:
 
         gateway = load_enrolment(self._config.uplink.enrolment).gateway
         owner = self._keys.load_public("owner")
-        now = self._clock.utc()
-        camera, order_id = verify_resume(str(request.get("jws", "")).encode(), gateway, owner, now)
-        self._pauses.resume(camera, order_id)
-        log.warning("recording resumed camera=%s uid=%d", camera, peer.uid)
-        return {"state": "resumed", "paused": self._pauses.standing(now)}
+        # By the wall clock as it is: a wrong floor must not keep the owner's word from being heard.
+        order = verify_order(str(request.get("jws", "")).encode(), gateway, owner, self._clock.wall())
+        match order:
+            case ResumeOrder():
+                self._used_orders.burn(order.order_id)
+                return self._resume(order, peer)
+            case ClockOrder():
+                self._clock.demand_confirmable()
+                self._used_orders.burn(order.order_id)
+                return self._confirm_clock(peer)
 
-    def _confirm_clock(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
-        for name, stream in self._chosen(request.get("camera", "*")):
-            stream.sink.confirm_clock()
-            log.info("clock confirmed stream=%s uid=%d", name, peer.uid)
-        return {}
+    def _resume(self, order: ResumeOrder, peer: Peer) -> Mapping[str, Any]:
+        self._pauses.resume(order.camera)
+        log.warning("recording resumed camera=%s uid=%d", order.camera, peer.uid)
+        return {"state": "resumed", "paused": self._pauses.standing(self._clock.utc(), self._clock.boot())}
+
+    def _confirm_clock(self, peer: Peer) -> Mapping[str, Any]:
+        """Believe the wall clock, and let retention follow it: what is too old by it goes."""
+        confirmed = self._clock.confirm()
+        offset_ns = self._clock.confirmed_offset_ns
+        assert offset_ns is not None
+        for stream in self._streams.values():
+            stream.sink.confirm_clock(offset_ns)
+        log.warning("clock confirmed time=%s uid=%d", encode_rfc3339(confirmed.time), peer.uid)
+        return describe_confirmed(confirmed)
+
+    def _describe_clock(self, _request: Mapping[str, Any], _peer: Peer) -> Mapping[str, Any]:
+        rings = {name: stream.sink.facts() for name, stream in self._streams.items()}
+        return {**self._clock.facts(), "held_back": [n for n, facts in rings.items() if facts.get("clock_held_back")]}
 
 
 def _describe_erased(block: ErasedBlock) -> dict[str, Any]:
@@ -314,17 +334,12 @@ def _describe_erased(block: ErasedBlock) -> dict[str, Any]:
     return {"block": block.seq, "window": span}
 
 
-def floor_path(config: Config) -> Path:
-    """Return the file of the clock's floor."""
-    return config.recorder_state_dir / "clock.json"
-
-
 def main(config_path: Path) -> int:
     """Run the recorder until SIGTERM or SIGINT; returns the exit code."""
     harden()
     config = load_config(config_path)
-    floor = max(read_build_time(), ClockFloor(floor_path(config)).load())
-    clock = SystemClock(floor, trust_wall_clock=config.clock.trust == "wall-clock")
+    system = SystemClock(read_build_time(), trust_wall_clock=config.clock.trust == "wall-clock")
+    clock = KeptClock(config.recorder_state_dir / "clock.json", read_boot_id(), system)
     recorder = Recorder(config, load_logins(config.credentials_file), clock, Notifier())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: recorder.stop())

@@ -1,4 +1,4 @@
-"""Whether the wall clock may be believed, and the floor that outlives the power."""
+"""Whether the wall clock may be believed."""
 
 import os
 import time
@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.clock import MARKER_GOOD_FOR_S, ClockState, SystemClock, has_fresh_marker
-from edge_agent.clock_floor import PERSIST_EVERY_NS, ClockFloor
 from edge_agent.units import DAY_NS, SECOND_NS, UtcNs
-from tests.fakes import FakeClock
 
 NOW_S = 1_790_000_000
 AGES = {"just now": (0, True), "an hour": (3600, True), "two days": (2 * 86400, False), "tomorrow": (-86400, False)}
@@ -43,38 +41,3 @@ def test_clock_below_its_floor_still_runs(tmp_path: Path) -> None:
     while clock.boot() < boot + SECOND_NS // 50:
         pass
     assert floor <= first < clock.utc() < floor + 5 * SECOND_NS
-
-
-def test_floor_outlives_the_process(tmp_path: Path) -> None:
-    """The time is written when it is right, every ten minutes and at the end, and read at the next start."""
-    path, clock = tmp_path / "clock.json", FakeClock()
-    floor = ClockFloor(path)
-    assert floor.load() == 0
-    floor.persist(clock)
-    first = floor.load()
-    assert first == clock.utc()
-    clock.advance(PERSIST_EVERY_NS - 1)
-    floor.persist(clock)
-    assert floor.load() == first
-    clock.advance(1)
-    floor.persist(clock)
-    assert floor.load() == clock.utc()
-    clock.advance(SECOND_NS)
-    floor.persist(clock, now=True)
-    assert ClockFloor(path).load() == clock.utc()
-
-
-def test_time_that_is_not_known_is_not_kept(tmp_path: Path) -> None:
-    """A clock that is not synchronised raises no floor."""
-    clock = FakeClock()
-    clock.clock_state = ClockState.FLOOR_ONLY
-    ClockFloor(tmp_path / "clock.json").persist(clock, now=True)
-    assert ClockFloor(tmp_path / "clock.json").load() == 0
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"utc_ns": "soon"}', b"\xff\xff"])
-def test_damaged_floor_costs_the_floor_alone(tmp_path: Path, content: bytes) -> None:
-    """A file that cannot be read is as good as none."""
-    path = tmp_path / "clock.json"
-    path.write_bytes(content)
-    assert ClockFloor(path).load() == 0

@@ -22,7 +22,7 @@ from edge_agent.consent.request import Quality
 from edge_agent.consent.verdict import ExportOrder
 from edge_agent.control import call
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
-from edge_agent.demo.rtsp_server import Account
+from edge_agent.demo.rtsp_login import Account
 from edge_agent.errors import EdgeAgentError
 from edge_agent.keys import KeyStore
 from edge_agent.media import Track, Unit, open_payload, record_commitment
@@ -283,7 +283,7 @@ def test_camera_that_is_switched_off_is_paused_for_when_it_is_on(gateway: Gatewa
             with pytest.raises(EdgeAgentError, match="no such camera: gate"):
                 call(socket_path, "pause", camera="gate", until=None)
             with pytest.raises(EdgeAgentError, match="switched off"):
-                call(socket_path, "confirm-clock", camera="shed")
+                call(socket_path, "erase", camera="shed")
         (gateway.run_dir / "recorder-status.json").unlink()
         gateway.config.write_text(text)
         with gateway.recorder():

@@ -135,19 +135,35 @@ class BlockReader:
 
     def boot_offsets(self) -> dict[bytes, int]:
         """Return UTC minus boot time for every boot that was synchronised at some time (FORMAT 7.8)."""
-        offsets: dict[bytes, int] = {}
+        return {boot_id: offset for boot_id, (offset, _) in self._witnesses().items()}
+
+    def find_witnesses(self, seqs: Sequence[int]) -> list[int]:
+        """Return the blocks that date these: those that tell when a boot of floor-only blocks was synchronised."""
+        entries = [entry for seq in seqs if (entry := self._index.find(seq)) is not None]
+        undated = {entry.boot_id for entry in entries if entry.clock_state is not ClockState.SYNCHRONISED}
+        witnesses = self._witnesses(is_for_copy=True)
+        return [seq for boot_id, (_, seq) in witnesses.items() if boot_id in undated]
+
+    def _witnesses(self, *, is_for_copy: bool = False) -> dict[bytes, tuple[int, int]]:
+        """Return, for every boot that was synchronised at some time, UTC minus boot time and the block that tells.
+
+        A block that was erased still tells by its page, but cannot be copied.
+        """
+        found: dict[bytes, tuple[int, int]] = {}
         waiting: dict[bytes, int] = {}
         for entry in self._index.entries():
+            if entry.tombstone and is_for_copy:
+                continue
             if entry.clock_state is ClockState.SYNCHRONISED:
-                offsets.setdefault(entry.boot_id, entry.opened_utc_ns - entry.opened_boot_ns)
+                found.setdefault(entry.boot_id, (entry.opened_utc_ns - entry.opened_boot_ns, entry.seq))
             elif not entry.tombstone:
                 waiting[entry.boot_id] = entry.seq
         for boot_id, seq in waiting.items():
-            if boot_id not in offsets:
+            if boot_id not in found:
                 offset = self._find_offset(seq)
                 if offset is not None:
-                    offsets[boot_id] = offset
-        return offsets
+                    found[boot_id] = (offset, seq)
+        return found
 
     def _find_offset(self, seq: int) -> int | None:
         """Look inside a block that was opened floor-only for a record of a clock that has synchronised since."""
@@ -156,7 +172,7 @@ class BlockReader:
         except RingError:
             return None
         for place in records:
-            if not place.header.flags & FLAG_FLOOR_ONLY:
+            if not place.header.flags & FLAG_FLOOR_ONLY and place.header.boot_ns:
                 return place.header.start_ns - place.header.boot_ns
         return None
 

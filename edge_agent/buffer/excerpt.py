@@ -59,9 +59,10 @@ def excerpt(reader: RingReader, windows: Sequence[Window], target: Path, max_byt
     Raises:
         RingError: It would be larger than ``max_bytes``; nothing is left behind.
     """
-    seqs = reader.find_blocks(windows)
-    if not seqs:
+    found = reader.find_blocks(windows)
+    if not found:
         return None
+    seqs = sorted({*found, *reader.find_witnesses(found)})
     source, superblock, index = reader.disk, reader.superblock, reader.index
     need = sum(_need_bytes(reader, seq) for seq in seqs)
     if need > max_bytes:
@@ -82,7 +83,9 @@ def excerpt(reader: RingReader, windows: Sequence[Window], target: Path, max_byt
                     copied.append(seq)
                 except (OverwrittenError, IntegrityError):
                     continue
-            _copy_next_page(reader, disk, small, seqs[-1])
+            for seq in seqs:
+                if seq + 1 not in seqs:
+                    _copy_next_page(reader, disk, small, seq)
         finally:
             disk.close()
         os.chmod(making, 0o600)
@@ -104,7 +107,7 @@ def _need_bytes(reader: RingReader, seq: int) -> int:
 
 
 def _copy_next_page(reader: RingReader, disk: FileDisk, small: Superblock, last: int) -> None:
-    """Copy the page after the last block, if it is there: it signs that block's end."""
+    """Copy the page after a block, if it is there: it signs that block's end."""
     raw = reader.index.read_page(last + 1)
     try:
         if parse_page(raw).seq != last + 1:

@@ -43,6 +43,8 @@ class OpenBlock:
     cipher: BlockCipher
     chain: bytes
     opened_boot_ns: MonoNs
+    clock_state: ClockState
+    """At opening, as the page tells it; the records of a synchronised block are all synchronised."""
     offset: int = 0
     """Where the next record goes."""
     index: int = 0

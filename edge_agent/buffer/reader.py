@@ -158,6 +158,10 @@ class RingReader:
         self._index.refresh()
         return self._blocks.find_blocks(windows, self._blocks.boot_offsets())
 
+    def find_witnesses(self, seqs: Sequence[int]) -> list[int]:
+        """Return the blocks without which these have no time: a copy of floor-only blocks needs them too."""
+        return self._blocks.find_witnesses(seqs)
+
     def pages(self) -> Iterator[Page]:
         """Yield the readable header pages, oldest block first."""
         self._index.refresh()

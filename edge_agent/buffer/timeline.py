@@ -63,7 +63,8 @@ def time_records(
         if not header.flags & FLAG_FLOOR_ONLY:
             timed.append(TimedRecord(place, header.start_ns, False, ClockState.SYNCHRONISED, run_id))
             continue
-        offset = offsets.get(page.boot_id)
+        # A hole that began before its boot has no boot time.
+        offset = offsets.get(page.boot_id) if header.boot_ns else None
         start = header.start_ns if as_written else None
         if offset is not None:
             start = UtcNs(header.boot_ns + offset)

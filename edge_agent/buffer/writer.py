@@ -49,6 +49,8 @@ BLOCK_OPEN_NS = 10 * MINUTE_NS
 TICK_NS = SECOND_NS
 """``tick`` comes at least this often; a sync is due so much earlier, and 5 s stay the most that is lost."""
 EXPIRE_EVERY_NS = 20 * SECOND_NS
+CLOCK_STEP_NS = SECOND_NS
+"""The wall clock comes away from boot time by so much only where it is set."""
 DEFAULT_SYNC_EVERY_NS = 3 * SECOND_NS
 DEFAULT_KEEP_FOR_NS = 72 * HOUR_NS
 
@@ -198,10 +200,10 @@ class RingWriter:
                 f"record too large: ring={self._disk.name} bytes={length} most={self._superblock.max_payload_bytes}"
             )
         size = record_bytes(length)
-        state = self._clock.state()
+        state = self._state_of(draft)
         with _FailureMark(self):
             block = self._block
-            if block is not None and self._must_close(block, size):
+            if block is not None and self._must_close(block, size, state):
                 self._close_block()
                 block = None
             if block is None:
@@ -278,9 +280,22 @@ class RingWriter:
         """Tell whether the wall clock stepped ahead and retention waits for boot time or ``confirm_clock``."""
         return self._retention.is_held_back(self._clock.utc(), self._clock.boot())
 
-    def confirm_clock(self) -> None:
-        """Let retention follow the wall clock as it is now: the owner says that it is right."""
-        self._retention.confirm(self._clock.utc(), self._clock.boot())
+    def confirm_clock(self, offset_ns: int) -> None:
+        """Let retention follow the wall clock that is so far ahead of boot time: the owner says that it is right."""
+        boot = self._clock.boot()
+        self._retention.confirm(UtcNs(boot + offset_ns), boot)
+
+    def _state_of(self, draft: Draft) -> ClockState:
+        """Tell whether a record's time is of the clock that is synchronised now.
+
+        What was timed before the clock was set, and comes here after it, is floor-only: its boot time dates it.
+        """
+        state = self._clock.state()
+        if state is ClockState.SYNCHRONISED and draft.boot_ns:
+            timed_by_ns = draft.start_ns - draft.boot_ns
+            if abs(self._clock.utc() - self._clock.boot() - timed_by_ns) > CLOCK_STEP_NS:
+                return ClockState.FLOOR_ONLY
+        return state
 
     def _check_identity(self, ring_id: bytes | None) -> None:
         superblock, name = self._superblock, self._disk.name
@@ -304,9 +319,11 @@ class RingWriter:
         if self._failed:
             raise DurabilityError(f"ring is closed after a failure: ring={self._disk.name}")
 
-    def _must_close(self, block: OpenBlock, size: int) -> bool:
+    def _must_close(self, block: OpenBlock, size: int, state: ClockState) -> bool:
         is_full = block.offset + size > self._superblock.block_bytes
-        return is_full or self._clock.boot() - block.opened_boot_ns >= BLOCK_OPEN_NS
+        # The span that the next page tells is that of synchronised records: an erasure could not find others by it.
+        is_untimed = block.clock_state is ClockState.SYNCHRONISED and state is not ClockState.SYNCHRONISED
+        return is_full or is_untimed or self._clock.boot() - block.opened_boot_ns >= BLOCK_OPEN_NS
 
     def _close_block(self) -> None:
         """Close the open block: its records are synced before any page may speak of them (FORMAT 7.3, step 1)."""
@@ -346,7 +363,7 @@ class RingWriter:
         # Without this barrier a crash could leave the old page, with its key, over new bytes.
         self._disk.fdatasync()
         self._index.add(page)
-        self._block = OpenBlock(seq, cipher, chain_start(raw), opened_boot)
+        self._block = OpenBlock(seq, cipher, chain_start(raw), opened_boot, state)
         return self._block
 
     def _write(self, block: OpenBlock, draft: Draft, size: int, state: ClockState) -> RecordRef:

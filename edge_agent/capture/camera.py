@@ -192,6 +192,7 @@ class CameraThread:
             if prelude is not None and (self._stop.is_set() or self._hold()):
                 return
             now = self._clock.utc()
+            self._gaps.follow(now, self._clock.boot())
             covered = self._gaps.covered_until
             run = Run(
                 session.tracks,
@@ -214,8 +215,6 @@ class CameraThread:
             except RunBreakError as error:
                 log.warning("run broken stream=%s reason=%s: %s", self.name, error.reason, error)
                 run.finish()
-                if error.reason == "clock-step":
-                    self._gaps.restart_at(self._clock.utc())
                 self._gaps.because(error.reason, self._clock.utc(), self._clock.boot())
             finally:
                 run.finish()
@@ -248,7 +247,7 @@ class CameraThread:
                     log.info("camera is watched, not recorded stream=%s", self.name)
                     self._backoff.reset()
             # What may yet be recorded is not told as a hole.
-            self._gaps.wait(prelude.since or self._clock.utc(), self._clock.boot())
+            self._gaps.wait(*(prelude.since or (self._clock.utc(), self._clock.boot())))
             self._tick()
             if self._stop.is_set() or self._hold() != _BY_RULE:
                 break

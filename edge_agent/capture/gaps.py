@@ -1,7 +1,8 @@
 """Every second of a camera is footage or a GAP with its reason: this keeps the account.
 
 Owns the end of what is accounted for. Long holes are told in pieces while they last, so that neither a crash nor a
-question in between finds them unexplained.
+question in between finds them unexplained. Where the gateway's wall clock is set, the account moves with it: a hole is
+as long as it lasted by boot time, and no hole claims the time that never was.
 """
 
 from edge_agent.capture.records import Gap, Sink
@@ -11,6 +12,8 @@ FIRST_PIECE_NS = 10 * SECOND_NS
 PIECE_NS = MINUTE_NS
 SHORTEST_PIECE_NS = SECOND_NS // 5
 """A reason that held for less does not get a GAP of its own."""
+CLOCK_STEP_NS = SECOND_NS
+"""The wall clock comes away from boot time by so much only where it is set."""
 _AFTER_FOOTAGE = "stalled"
 """Why nothing follows footage, until another reason is known."""
 
@@ -29,6 +32,7 @@ class GapKeeper:
         self._covered_until = covered_until
         self._reason = reason
         self._told_a_piece = False
+        self._utc_minus_boot_ns: int | None = None
 
     @property
     def covered_until(self) -> UtcNs:
@@ -36,7 +40,11 @@ class GapKeeper:
         return self._covered_until
 
     def footage(self, start: UtcNs, end: UtcNs, boot: MonoNs) -> None:
-        """Account for footage that is about to be stored; first tell the hole before it, if there is one."""
+        """Account for footage that is about to be stored; first tell the hole before it, if there is one.
+
+        ``boot`` is that of ``start``, by the clock that ``start`` was read from.
+        """
+        self.follow(start, boot)
         self._tell_until(start, boot)
         self._covered_until = max(self._covered_until, end)
         self._told_a_piece = False
@@ -44,6 +52,7 @@ class GapKeeper:
 
     def because(self, reason: str, now: UtcNs, boot: MonoNs) -> None:
         """Say why there is no footage from now on."""
+        self.follow(now, boot)
         if reason != self._reason:
             if now - self._covered_until >= SHORTEST_PIECE_NS:
                 self._tell_until(now, boot)
@@ -51,13 +60,18 @@ class GapKeeper:
 
     def wait(self, now: UtcNs, boot: MonoNs) -> None:
         """Tell a piece of a long hole; call now and then while there is no footage."""
+        self.follow(now, boot)
         if now - self._covered_until >= (PIECE_NS if self._told_a_piece else FIRST_PIECE_NS):
             self._tell_until(now, boot)
             self._told_a_piece = True
 
-    def restart_at(self, now: UtcNs) -> None:
-        """Take the account up again at another time, because the gateway's clock was set; no hole is told."""
-        self._covered_until = now
+    def follow(self, now: UtcNs, boot: MonoNs) -> None:
+        """Take in both clocks, read together; where the wall clock was set, move the account with it."""
+        offset_ns = now - boot
+        step_ns = 0 if self._utc_minus_boot_ns is None else offset_ns - self._utc_minus_boot_ns
+        if abs(step_ns) > CLOCK_STEP_NS:
+            self._covered_until = UtcNs(self._covered_until + step_ns)
+        self._utc_minus_boot_ns = offset_ns
 
     def _tell_until(self, end: UtcNs, boot: MonoNs) -> None:
         if end > self._covered_until:

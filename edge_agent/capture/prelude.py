@@ -38,9 +38,9 @@ class Prelude:
             self._forget()
 
     @property
-    def since(self) -> UtcNs | None:
-        """Arrival of the oldest packet."""
-        return self._gops[0][0].utc if self._gops else None
+    def since(self) -> tuple[UtcNs, MonoNs] | None:
+        """Arrival of the oldest packet, by both clocks."""
+        return (self._gops[0][0].utc, self._gops[0][0].boot) if self._gops else None
 
     def packets(self) -> list[Arrival]:
         """Return what is kept, oldest first."""

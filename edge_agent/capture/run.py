@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from edge_agent.capture.gaps import GapKeeper
+from edge_agent.capture.gaps import CLOCK_STEP_NS, GapKeeper
 from edge_agent.capture.gop import Cut, GopCutter, build_payload
 from edge_agent.capture.records import ClockNote, Gop, RunInfo, Sink
 from edge_agent.capture.rtsp import Arrival, SenderReport
@@ -24,7 +24,6 @@ from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs
 
 log = logging.getLogger(__name__)
 
-CLOCK_STEP_NS = SECOND_NS
 CLOCK_NOTE_EVERY_NS = MINUTE_NS
 _LEAD_S = 1
 """The first picture has the PTS of one second, so that audio which begins a little earlier has one above zero."""

@@ -103,10 +103,12 @@ class RingSink:
             if self._writer is None and not self._is_closed:
                 self._reopen()
 
-    def confirm_clock(self) -> None:
-        """Let retention follow the wall clock as it is now."""
+    def confirm_clock(self, offset_ns: int) -> None:
+        """Let retention follow the wall clock that is so far ahead of boot time; a ring that is not open hears of it
+        when it is opened."""
         with self._lock:
-            self._demand().confirm_clock()
+            if self._writer is not None:
+                self._writer.confirm_clock(offset_ns)
 
     def facts(self) -> Mapping[str, Any]:
         """Return what the status tells of the ring."""

@@ -86,7 +86,7 @@ def test_owner_confirms_a_step(rig: Rig) -> None:
     writer.tick()
     assert writer.is_clock_held_back
     assert len(read_all(rig.reader())) == 20
-    writer.confirm_clock()
+    writer.confirm_clock(rig.clock.utc_ns - rig.clock.boot_ns)
     run_ticking(rig, writer, MINUTE_NS, SECOND_NS)
     assert read_all(rig.reader()) == []
 

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,7 @@ from edge_agent.buffer.writer import RingWriter
 from edge_agent.clock import ClockState
 from edge_agent.consent.verdict import Ask
 from edge_agent.errors import IntegrityError, RecordTooLargeError, RingBusyError, RingError
-from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window
+from edge_agent.units import DAY_NS, HOUR_NS, SECOND_NS, MonoNs, UtcNs, Window
 from tests.buffer.rig import START, Keys, Rig, everything, make_grant, make_order, read_all
 
 
@@ -280,7 +281,7 @@ def test_writer_knows_where_the_ring_ends(rig: Rig) -> None:
 
 
 def test_footage_from_after_the_clock_lost_its_source_is_found(rig: Rig) -> None:
-    """Records that became floor-only in the middle of a block are rebased on the time before, and found by it."""
+    """Records that became floor-only are rebased on the time before, and found by it."""
     rig.create(blocks=16)
     writer = rig.writer()
     rig.record(writer, 3)
@@ -291,3 +292,55 @@ def test_footage_from_after_the_clock_lost_its_source_is_found(rig: Rig) -> None
         records = read_all(reader, window)
     assert [(each.start_ns - START) // SECOND_NS for each in records] == [4, 5]
     assert all(each.rebased for each in records)
+
+
+def test_erasure_finds_footage_from_after_the_clock_lost_its_source(rig: Rig) -> None:
+    """No block holds both: the span that a page tells is that of all of its records, or of none to rely on."""
+    rig.create(blocks=16)
+    writer = rig.writer()
+    rig.record(writer, 3)
+    rig.clock.state_now = ClockState.FLOOR_ONLY
+    rig.record(writer, 3)
+    writer.erase(Window(UtcNs(START + 4 * SECOND_NS), UtcNs(START + 5 * SECOND_NS)))
+    with rig.reader() as reader:
+        left = read_all(reader, on_loss=lambda loss: None)
+    assert [(each.start_ns - START) // SECOND_NS for each in left] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("away_ns", [3 * DAY_NS, -3 * DAY_NS], ids=["clock was slow", "clock was fast"])
+@pytest.mark.parametrize("before", [0, 3], ids=["first record of the block", "in the middle of the block"])
+def test_record_that_was_timed_before_the_clock_was_set_is_floor_only(rig: Rig, before: int, away_ns: int) -> None:
+    """What a wrong clock timed and a right one stored claims no time of its own, and dates no other record."""
+    rig.create(blocks=16)
+    rig.clock.state_now, rig.clock.utc_ns = ClockState.FLOOR_ONLY, START - away_ns
+    writer = rig.writer()
+    rig.record(writer, before)
+    rig.clock.run(SECOND_NS)
+    late = rig.gop()
+    rig.clock.state_now = ClockState.SYNCHRONISED
+    rig.clock.utc_ns += away_ns
+    writer.append(late)
+    rig.record(writer, 2)
+    with rig.reader() as reader:
+        records = read_all(reader)
+        wrong = read_all(reader, Window(late.start_ns, UtcNs(late.start_ns + SECOND_NS)))
+    assert wrong == []
+    assert [each.rebased for each in records] == [True] * (before + 1) + [False] * 2
+    assert [(each.start_ns - START) // SECOND_NS for each in records] == list(range(before + 3))
+
+
+def test_hole_that_began_before_a_floor_only_boot_claims_no_time(rig: Rig) -> None:
+    """Its start is of another boot, and its end was not known: boot time dates neither."""
+    rig.create(blocks=16)
+    rig.clock.state_now, rig.clock.boot_ns = ClockState.FLOOR_ONLY, 20 * SECOND_NS
+    writer = rig.writer()
+    hole = replace(rig.note(Kind.GAP, duration_ns=HOUR_NS), boot_ns=MonoNs(0))
+    writer.append(hole)
+    rig.record(writer, 2)
+    rig.clock.state_now = ClockState.SYNCHRONISED
+    rig.clock.utc_ns += DAY_NS
+    rig.record(writer, 2)
+    with rig.reader() as reader:
+        records = read_all(reader)
+    assert [each.header.kind for each in records] == [Kind.GOP] * 4
+    assert [(each.start_ns - START - DAY_NS) // SECOND_NS for each in records] == list(range(4))

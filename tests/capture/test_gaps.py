@@ -2,12 +2,13 @@
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.capture.backoff import FIRST_NS, LONGEST_NS, Backoff
 from edge_agent.capture.gaps import FIRST_PIECE_NS, PIECE_NS, GapKeeper
-from edge_agent.units import SECOND_NS, MonoNs, UtcNs
+from edge_agent.units import DAY_NS, SECOND_NS, MonoNs, UtcNs
 
 from .conftest import MemorySink
 
@@ -43,6 +44,28 @@ def test_long_hole_is_told_while_it_lasts() -> None:
         gaps.wait(UtcNs(second * SECOND_NS), MonoNs(second * SECOND_NS))
     assert [gap.duration_ns for gap in sink.gaps] == [FIRST_PIECE_NS, PIECE_NS, PIECE_NS, PIECE_NS]
     assert {gap.reason for gap in sink.gaps} == {"ended"}
+
+
+@pytest.mark.parametrize("step_ns", [3 * DAY_NS, -3 * DAY_NS, 75 * 365 * DAY_NS], ids=["forward", "back", "from 1951"])
+def test_hole_is_as_long_as_it_lasted_though_the_clock_was_set(step_ns: int) -> None:
+    """A camera that is down while the gateway's clock is set leaves holes of its time, none of the clock's."""
+    sink, start = MemorySink(), UtcNs(1_795_000_000 * SECOND_NS)
+    gaps, ahead = GapKeeper(sink, start, "connecting"), 0
+    gaps.because("unreachable", start, MonoNs(SECOND_NS))
+    for second in range(1, 600):
+        ahead = step_ns if second >= 305 else 0
+        gaps.wait(UtcNs(start + ahead + second * SECOND_NS), MonoNs((1 + second) * SECOND_NS))
+    gaps.footage(
+        UtcNs(start + ahead + 600 * SECOND_NS), UtcNs(start + ahead + 601 * SECOND_NS), MonoNs(601 * SECOND_NS)
+    )
+    assert sum(gap.duration_ns for gap in sink.gaps) == 600 * SECOND_NS
+    assert {gap.reason for gap in sink.gaps} == {"unreachable"}
+    assert all(gap.duration_ns <= PIECE_NS for gap in sink.gaps)
+    told = [gap.boot_ns for gap in sink.gaps]
+    assert all(
+        later - earlier == gap.duration_ns for earlier, later, gap in zip(told, told[1:], sink.gaps, strict=False)
+    )
+    assert gaps.covered_until == start + ahead + 601 * SECOND_NS
 
 
 @given(st.integers(0, 1 << 32))
