@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
-from edge_agent.demo.rtsp_server import Account
+from edge_agent.demo.rtsp_login import Account
+from tests.capture.test_onvif_tls import behind_tls
+from tests.capture.test_tls import make_certificate
 from tests.peers.onvif_camera import FOREIGN, Encoder, OnvifCamera, OnvifSettings
 from tests.test_recorder import Gateway, footage_of, is_recording
 
@@ -75,6 +77,28 @@ def test_event_of_the_camera_records_it(gateway: Gateway) -> None:
             gateway.wait_for(lambda status: is_recording(status, "door.main"))
             gateway.wait_for(lambda status: status["door.main"]["state"] == "waiting")
     assert footage_of(gateway.read("door"))
+
+
+def test_camera_is_asked_and_recorded_over_tls(gateway: Gateway, tmp_path: Path) -> None:
+    """One pin for ONVIF over HTTPS and for the ``rtsps`` stream that it names; events come the same way."""
+    path, pin = make_certificate(tmp_path, "IPCAM-7731", None)
+    settings = OnvifSettings(encoders=ENCODERS)
+    account = Account(settings.username, settings.password)
+    with (
+        SimulatedCamera(CameraSettings(account=account, certificate=path)) as camera,
+        OnvifCamera(settings) as onvif,
+        behind_tls(onvif, path) as address,
+    ):
+        settings.stream = foreign_url(camera).replace("rtsp://", "rtsps://")
+        configure(gateway, onvif, f", tls: {{pin: '{pin}'}}, record: on_event, triggers: [{{kind: onvif, for: 60s}}]")
+        gateway.config.write_text(gateway.config.read_text().replace(onvif.address, address))
+        with gateway.recorder():
+            gateway.wait_for(lambda status: status.get("door.main", {}).get("events") == "listening")
+            onvif.tell("true")
+            gateway.wait_for(lambda status: is_recording(status, "door.main"))
+    assert onvif.hosts == {address.removeprefix("https://")}
+    sources = {json.loads(r.plaintext)["source"] for r in gateway.read("door") if r.header.kind.name == "RUN"}
+    assert sources == {f"rtsps://127.0.0.1:{camera.port}/cam"}
 
 
 def test_refusal_is_told_in_the_status(gateway: Gateway) -> None:

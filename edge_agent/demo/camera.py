@@ -17,7 +17,8 @@ from typing import Self, TextIO
 
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.demo.faults import FAULTS, Fault, FaultPlan, parse_fault
-from edge_agent.demo.rtsp_server import Account, RtspServer
+from edge_agent.demo.rtsp_login import Account
+from edge_agent.demo.rtsp_server import RtspServer
 from edge_agent.demo.source import CameraClock, CodedUnit, LiveSettings, LiveSource, LoopSource, Source
 from edge_agent.demo.tls_front import TlsFront
 

@@ -18,7 +18,7 @@ from edge_agent.capture.reasons import REASONS, CaptureError
 from edge_agent.capture.rtsp import Endpoint
 from edge_agent.capture.tls import Trust, fetch_certificate, find_fault, pin_trust
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
-from edge_agent.demo.rtsp_server import Account
+from edge_agent.demo.rtsp_login import Account
 
 from .conftest import Recording, wait_until
 

@@ -13,7 +13,7 @@ import pytest
 
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.picture import read_strip
-from edge_agent.demo.rtsp_server import Account
+from edge_agent.demo.rtsp_login import Account
 from edge_agent.demo.source import LiveSettings
 from edge_agent.units import SECOND_NS
 
