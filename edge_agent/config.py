@@ -80,7 +80,7 @@ class Buffer(Part):
 
 
 class Tls(Part):
-    """How the certificate of an ``rtsps`` camera is verified: by a CA, or by one pinned certificate."""
+    """How a camera's certificate is verified, for ``rtsps`` and ONVIF over HTTPS: by a CA, or by one that is pinned."""
 
     ca_file: FilePath | None = None
     pin: CertificatePin | None = None
@@ -179,7 +179,10 @@ class Camera(Part):
     @property
     def source(self) -> str:
         """Where the footage comes from, without credentials: what the owner's consent is bound to."""
-        return self.url if self.url is not None else f"onvif://{self.onvif}/{self.profile}"
+        if self.url is not None:
+            return self.url
+        scheme = "onvif+" if (self.onvif or "").startswith("https://") else "onvif://"
+        return f"{scheme}{self.onvif}/{self.profile}"
 
     @property
     def qualities(self) -> tuple[Quality, ...]:

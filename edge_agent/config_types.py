@@ -212,11 +212,12 @@ RtspUrl = Annotated[
 
 
 def _check_onvif(address: str) -> str:
-    host, port = address, ""
-    if not address.startswith("[") or "]:" in address:
-        host, _, port = address.rpartition(":") if ":" in address else (address, "", "")
+    bare = address.removeprefix("https://")
+    host, port = bare, ""
+    if not bare.startswith("[") or "]:" in bare:
+        host, _, port = bare.rpartition(":") if ":" in bare else (bare, "", "")
     if not _HOST.fullmatch(host) or (port and not (port.isdecimal() and 0 < int(port) < 65536)):
-        raise ValueError("should be HOST or HOST:PORT of the camera, such as 192.168.1.40:8000")
+        raise ValueError("should be HOST, HOST:PORT or https://HOST[:PORT] of the camera, such as 192.168.1.40:8000")
     return address
 
 

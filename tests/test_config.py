@@ -134,6 +134,10 @@ WRONG = {
         "camera door has an mqtt trigger, but there is no home_broker",
     ),
     "wildcard": (DOOR + "    record: on_event\n    triggers: [{kind: mqtt, topic: '#'}]\n", "triggers[0]"),
+    "onvif with a path": (
+        "cameras:\n  - {id: door, onvif: 'https://h/x'}\n",
+        ":2: cameras[0].onvif: should be HOST",
+    ),
     "onvif host": ("cameras:\n  - {id: door, onvif: 'http://h/x'}\n", ":2: cameras[0].onvif: should be HOST"),
     "hours": ("uplink: {upload_hours: ['25:00-06:00']}\n", "uplink.upload_hours[0]: should be two times of day"),
     "bandwidth": ("uplink: {bandwidth: 1KiB/s}\n", "is below 16KiB/s"),
@@ -161,7 +165,10 @@ def test_all_problems_are_told_at_once() -> None:
     assert len(str(refused.value).splitlines()) == 3
 
 
-@pytest.mark.parametrize("onvif", ["192.0.2.7", "192.0.2.7:8000", "camera.lan", "[2001:db8::7]", "[2001:db8::7]:80"])
+ADDRESSES = ("192.0.2.7", "192.0.2.7:8000", "camera.lan", "[2001:db8::7]", "[2001:db8::7]:80")
+
+
+@pytest.mark.parametrize("onvif", [*ADDRESSES, *(f"https://{address}" for address in ADDRESSES)])
 def test_onvif_addresses(onvif: str) -> None:
     """Host, host and port, both families."""
     assert parse(f"cameras: [{{id: door, onvif: '{onvif}'}}]\n").cameras[0].onvif == onvif

@@ -9,11 +9,12 @@ import struct
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface
 
 from edge_agent.capture.onvif import OnvifDescription, OnvifDevice, ask_child, describe_device
 from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.tls import fetch_certificate, pin_of
 
 WAIT_S = 4.0
 _AT_ONCE = 4
@@ -33,6 +34,8 @@ class FoundCamera:
     words: str
     was_tried: bool
     """Whether a login was sent to it, because the installer named the address."""
+    pin: str = ""
+    """Of the certificate that it shows, where it speaks HTTPS; it proves nothing until somebody has compared it."""
 
 
 def list_interfaces() -> dict[str, IPv4Interface]:
@@ -76,14 +79,19 @@ def describe_all(found: dict[str, tuple[str, str]], tried: Sequence[OnvifDevice]
 
     def describe(address: str) -> FoundCamera:
         name, model = names[address]
-        description, problem, words = None, "", ""
+        description, problem, words, pin = None, "", "", ""
+        device = logins.get(address, OnvifDevice(address))
         try:
-            description = describe_device(logins.get(address, OnvifDevice(address)))
+            if address.startswith("https://"):
+                pin = pin_of(fetch_certificate(address))
+                # Nothing secret goes to a camera that was only found: whoever it is may be asked what it has.
+                device = device if address in logins else replace(device, pin=pin)
+            description = describe_device(device)
         except CaptureError as error:
             problem, words = error.reason, str(error)
         if description is not None and description.model:
             model = f"{description.maker} {description.model}".strip()
-        return FoundCamera(address, name, model, description, problem, words, address in logins)
+        return FoundCamera(address, name, model, description, problem, words, address in logins, pin)
 
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="discover") as pool:
         return list(pool.map(describe, names))

@@ -51,7 +51,8 @@ def search(interface: IPv4Interface, wait_s: float) -> list[dict[str, str]]:
             for camera in read_matches(data, sender[0]):
                 found.setdefault(camera["address"], camera)
     return sorted(
-        found.values(), key=lambda camera: socket.inet_aton(urlsplit(f"//{camera['address']}").hostname or "")
+        found.values(),
+        key=lambda camera: socket.inet_aton(urlsplit(f"//{camera['address'].removeprefix('https://')}").hostname or ""),
     )
 
 
@@ -78,10 +79,15 @@ def _is_camera(kind: Any) -> bool:
 
 
 def _address_of(urls: list[str], sender: str) -> str:
-    """Return ``host[:port]``: the sender, with the port that it names for itself, or for the address it believes in."""
-    parts = [urlsplit(url) for url in urls if url.startswith("http://")]
+    """Return ``host[:port]``: the sender, with the port that it names for itself, or for the address it believes in.
+
+    With ``https://`` before it where the camera names that alone.
+    """
+    plain = [urlsplit(url) for url in urls if url.startswith("http://")]
+    parts = plain or [urlsplit(url) for url in urls if url.startswith("https://")]
+    scheme, usual = ("https://", 443) if parts and not plain else ("", 80)
     ports = [part.port for part in parts if part.hostname == sender] or [part.port for part in parts]
-    return f"{sender}:{ports[0]}" if ports and ports[0] not in (None, 80) else sender
+    return f"{scheme}{sender}:{ports[0]}" if ports and ports[0] not in (None, usual) else f"{scheme}{sender}"
 
 
 def _names(scopes: list[Any]) -> dict[str, str]:

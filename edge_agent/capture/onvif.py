@@ -5,6 +5,7 @@ child's (``capture.onvif_child``), as are 50 MB and a parser of the camera's XML
 """
 
 import contextlib
+import errno
 import json
 import logging
 import socket
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,13 +34,17 @@ class OnvifDevice:
     """A camera's ONVIF service and the login for it."""
 
     address: str
-    """``host[:port]``."""
+    """``host[:port]``, or ``https://host[:port]``."""
     username: str = ""
     password: str = field(default="", repr=False)
+    ca_file: str = ""
+    """For ``https``: the file of authorities; with neither this nor a pin, what this machine trusts."""
+    pin: str = ""
+    """For ``https``: ``sha256:`` and 64 hexadecimal digits of the one certificate that counts."""
 
     def request(self, **rest: object) -> dict[str, object]:
         """Return a child's settings. A secret."""
-        return {"address": self.address, "username": self.username, "password": self.password, **rest}
+        return {**asdict(self), **rest}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +176,10 @@ def _communicate(child: "subprocess.Popen[str]", text: str, stop: threading.Even
 
 def _check_reachable(address: str) -> None:
     """Spare a child process for a camera that is off."""
-    parts = urlsplit(f"//{address}")
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    port = parts.port or (443 if parts.scheme else 80)
     try:
-        socket.create_connection((parts.hostname or "", parts.port or 80), CONNECT_TIMEOUT_S).close()
+        socket.create_connection((parts.hostname or "", port), CONNECT_TIMEOUT_S).close()
     except OSError as error:
-        raise CaptureError("unreachable", f"ONVIF port: {error.strerror or 'time-out'}") from None
+        word = errno.errorcode.get(error.errno or 0, type(error).__name__)
+        raise CaptureError("unreachable", f"ONVIF port: {word}") from None

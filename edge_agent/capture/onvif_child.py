@@ -9,13 +9,15 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from edge_agent.capture.onvif_device import Device, DeviceError
+from edge_agent.capture.onvif_device import Device
+from edge_agent.capture.onvif_http import DeviceError, OnvifTls
 from edge_agent.capture.profiles import choose_profile
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Do what ``request["ask"]`` says: ``stream`` or ``describe``."""
-    device = Device(request["address"], request.get("username", ""), request.get("password", ""))
+    tls = OnvifTls(request.get("ca_file", ""), request.get("pin", ""))
+    device = Device(request["address"], request.get("username", ""), request.get("password", ""), tls)
     device.connect()
     offset_s = None if device.clock_offset is None else round(device.clock_offset.total_seconds())
     facts: dict[str, Any] = {"clock_offset_s": offset_s}

@@ -1,16 +1,14 @@
 """One ONVIF device by SOAP. Imported by child processes only: zeep, its parser and 50 MB must not live in the recorder.
 
-Owns the border to the camera: time-outs, tokens, the camera's clock, and the rule that no host but the configured one
-is ever dialled, whatever an answer, an address in it or a redirect says.
+Owns what is asked and how the answers are read: tokens, the camera's clock, and the addresses in its answers, which are
+rewritten to the configured host (``capture.onvif_http`` lets nothing else out).
 """
 
 # zeep is half typed.
 # mypy: disable-error-code="no-untyped-call"
 
 import datetime as dt
-import io
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,82 +21,37 @@ import zeep.exceptions
 import zeep.loader
 from onvif.client import UsernameDigestTokenDtDiff
 from onvif.definition import SERVICES
-from requests.adapters import HTTPAdapter
 from requests.auth import HTTPDigestAuth
 from zeep.wsse.username import UsernameToken
 
+from edge_agent.capture.onvif_http import TIMEOUT_S, Border, DeviceError, OnvifTls, is_unauthorised, printable
 from edge_agent.capture.profiles import Profile, codec_name
 
-TIMEOUT_S = 4.0
 MEDIA2 = "http://www.onvif.org/ver20/media/wsdl"
 _SCHEMA = "http://www.onvif.org/ver10/schema"
 _NOTIFICATION = "http://docs.oasis-open.org/wsn/b-2"
 _SOAP = "http://www.w3.org/2003/05/soap-envelope"
-_MAX_ANSWER_BYTES = 1 << 20
 _SETTINGS = zeep.Settings(strict=False, forbid_dtd=True)
-
-
-class DeviceError(Exception):
-    """The device gives no usable answer; ``reason`` is one of ``capture.reasons``, the message is for people."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-class _OneHost(HTTPAdapter):
-    """Lets requests out to one host only, and no endless answer in."""
-
-    def __init__(self, host: str) -> None:
-        super().__init__()
-        self._host = host
-
-    def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
-        """Send, unless it is for somebody else."""
-        if urlsplit(request.url or "").hostname != self._host:
-            raise DeviceError("onvif-failed", "an answer led to another host, which is not dialled")
-        response = super().send(request, *arguments, **options)
-        content = _read_all(response)
-        response.raw.release_conn()
-        response.raw = io.BytesIO(content)
-        return response
-
-
-def _read_all(response: requests.Response) -> bytes:
-    content = b""
-    try:
-        while part := response.raw.read(_MAX_ANSWER_BYTES, decode_content=True):
-            content += part
-            if len(content) > _MAX_ANSWER_BYTES:
-                raise DeviceError("onvif-failed", f"it answers with more than {_MAX_ANSWER_BYTES >> 20} MiB")
-    except DeviceError:
-        response.close()
-        raise
-    except Exception as error:
-        response.close()
-        raise DeviceError("no-answer", f"its answer broke off: {type(error).__name__}") from None
-    return content
 
 
 class Device:
     """A camera's ONVIF services.
 
     Args:
-        address: ``host[:port]`` as configured.
+        address: ``host[:port]`` or ``https://host[:port]``, as configured.
         username: Empty where the camera asks for none.
         password: Sent as a digest; as text only where the camera refuses the digest.
+        tls: Whose certificate counts, for ``https``.
+
+    Raises:
+        DeviceError: The file of authorities cannot be used.
     """
 
-    def __init__(self, address: str, username: str = "", password: str = "") -> None:
-        self._base = urlsplit(f"http://{address}/onvif/device_service")
+    def __init__(self, address: str, username: str = "", password: str = "", tls: OnvifTls | None = None) -> None:
+        self._base = urlsplit(f"{address if '://' in address else f'http://{address}'}/onvif/device_service")
         self._username, self._password = username, password
-        self._session = requests.Session()
-        self._session.trust_env = False  # neither proxies nor ~/.netrc
-        self._session.max_redirects = 0
-        guard = _OneHost(self._base.hostname or "")
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, guard)
-        self._transport = zeep.Transport(session=self._session, timeout=TIMEOUT_S, operation_timeout=TIMEOUT_S)
+        self._border = Border(self._base, tls or OnvifTls())
+        self._transport = self._border.transport
         self._clients: dict[str, zeep.Client] = {}
         self._services: dict[str, str] = {}
         self._sends_text = False
@@ -110,7 +63,7 @@ class Device:
         self.clock_offset = self._read_clock()
         if self._username:
             # Answers a Digest challenge of HTTP itself, which some makers want instead of a token.
-            self._session.auth = HTTPDigestAuth(self._username, self._password)
+            self._border.session.auth = HTTPDigestAuth(self._username, self._password)
         try:
             answer = self._call("devicemgmt", "GetServices", IncludeCapability=False)
             self._services = {str(s.Namespace): str(s.XAddr) for s in answer if s.Namespace and s.XAddr}
@@ -129,7 +82,7 @@ class Device:
         """Return maker and model."""
         answer = self._call("devicemgmt", "GetDeviceInformation")
         maker, model = (str(text or "") for text in (answer.Manufacturer, answer.Model))
-        return _printable(maker, 40), _printable(model, 40)
+        return printable(maker, 40), printable(model, 40)
 
     def read_profiles(self) -> list[Profile]:
         """Return the profiles that have a video encoder; by Media2 where there is one (Media1 knows no H.265)."""
@@ -141,7 +94,7 @@ class Device:
                 if error.reason != "onvif-failed":
                     raise
             del self._services[MEDIA2]
-        with _translated():
+        with self._border.translated():
             return list(_profiles_media1(self._call("media", "GetProfiles")))
 
     def read_stream_url(self, token: str, transport: str) -> str:
@@ -161,7 +114,7 @@ class Device:
     def subscribe(self, lifetime: str) -> tuple[str, list[Any]]:
         """Make a pull point; return its address, on the configured host, and the headers that it wants back."""
         answer = self._call("events", "CreatePullPointSubscription", InitialTerminationTime=lifetime)
-        with _translated():
+        with self._border.translated():
             reference = answer.SubscriptionReference
             parameters = getattr(reference, "ReferenceParameters", None)
             headers = list(getattr(parameters, "_value_1", None) or [])
@@ -205,13 +158,13 @@ class Device:
         return self._authorised(send)
 
     def _authorised(self, send: Any) -> Any:
-        with _translated():
+        with self._border.translated():
             if not self._username:
                 return send(None)
             try:
                 return send(self._token())
             except (zeep.exceptions.Fault, zeep.exceptions.TransportError) as error:
-                if self._sends_text or not _is_unauthorised(error):
+                if self._sends_text or not is_unauthorised(error):
                     raise
             answer = send(UsernameToken(self._username, self._password))
             self._sends_text = True
@@ -274,10 +227,10 @@ class Device:
         """Return a service's address on the configured host.
 
         A camera that names another host (behind NAT, on its other network) does not know its port either: then the
-        configured one is taken as well.
+        configured one is taken as well. So it is where it names plain HTTP and we speak HTTPS.
         """
         parts = _split(url)
-        if parts.scheme == "http" and parts.hostname == self._base.hostname:
+        if (parts.scheme, parts.hostname) == (self._base.scheme, self._base.hostname):
             return urlunsplit(parts._replace(netloc=_netloc(self._base.hostname or "", parts.port)))
         return urlunsplit(self._base._replace(path=parts.path, query=parts.query))
 
@@ -290,7 +243,7 @@ class Device:
     # Answers
 
     def _read_clock(self) -> dt.timedelta | None:
-        with _translated():
+        with self._border.translated():
             client, binding = self._client("devicemgmt")
             client.wsse = None
             proxy = client.create_service(binding, urlunsplit(self._base))
@@ -370,46 +323,3 @@ def _wsdl_dir() -> Path:
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parents[1] / "wsdl"
-
-
-def _is_unauthorised(error: Exception) -> bool:
-    if isinstance(error, zeep.exceptions.TransportError) and error.status_code in (401, 403):
-        return True
-    codes = " ".join(str(code) for code in (getattr(error, "code", ""), *(getattr(error, "subcodes", None) or ())))
-    text = f"{codes} {getattr(error, 'message', '')} {error}".lower().replace(" ", "")
-    return "notauthorized" in text or "failedauthentication" in text or "unauthorized" in text
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turn foreign errors into ours; texts of libraries are not repeated, they may contain what was sent."""
-    try:
-        yield
-    except DeviceError:
-        raise
-    except requests.exceptions.TooManyRedirects:
-        raise DeviceError("onvif-failed", "it redirects elsewhere, which is not followed") from None
-    except requests.exceptions.ConnectTimeout:
-        raise DeviceError("unreachable", "time-out") from None
-    except requests.exceptions.Timeout:
-        raise DeviceError("no-answer", "its ONVIF service") from None
-    except requests.exceptions.RequestException as error:
-        raise DeviceError("unreachable", type(error).__name__) from None
-    except (zeep.exceptions.Fault, zeep.exceptions.TransportError) as error:
-        if _is_unauthorised(error):
-            raise DeviceError("unauthorized", "its ONVIF service; many makers want a user of its own for it") from None
-        raise DeviceError("onvif-failed", _harmless(error)) from None
-    except (AttributeError, TypeError, ValueError, LookupError, zeep.exceptions.Error) as error:
-        raise DeviceError("onvif-failed", f"its answer makes no sense: {type(error).__name__}") from None
-
-
-def _harmless(error: Exception) -> str:
-    status = getattr(error, "status_code", None)
-    if status:
-        return f"it answers HTTP {status}"
-    text = _printable(str(getattr(error, "message", "")), 120)
-    return f"it answers: {text}" if text else "it answers with a fault"
-
-
-def _printable(text: str, most: int) -> str:
-    return "".join(character for character in text if character.isprintable())[:most]

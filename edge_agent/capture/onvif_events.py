@@ -16,7 +16,8 @@ from typing import Any
 
 from edge_agent.capture.backoff import Backoff
 from edge_agent.capture.listener import tell_trouble
-from edge_agent.capture.onvif_device import Device, DeviceError
+from edge_agent.capture.onvif_device import Device
+from edge_agent.capture.onvif_http import DeviceError, OnvifTls
 from edge_agent.capture.reasons import REASONS
 from edge_agent.units import SECOND_NS
 
@@ -93,9 +94,9 @@ class PullPoint:
         self._stop.set()
         if self._open is not None:
             device, url, headers = self._open
-            another = self._make_device()  # a session is one thread's
-            another.clock_offset = device.clock_offset
             with contextlib.suppress(DeviceError):
+                another = self._make_device()  # a session is one thread's
+                another.clock_offset = device.clock_offset
                 another.unsubscribe(url, headers)
 
     def _pull(self, device: Device, url: str, headers: list[Any], backoff: Backoff) -> None:
@@ -135,7 +136,8 @@ def main() -> int:
         print(number, flush=True)
 
     def make_device() -> Device:
-        return Device(settings["address"], settings["username"], settings["password"])
+        tls = OnvifTls(settings.get("ca_file", ""), settings.get("pin", ""))
+        return Device(settings["address"], settings["username"], settings["password"], tls)
 
     point = PullPoint(make_device, settings["topics"], fire, stop, tell_trouble)
     threading.Thread(target=point.listen, name="pull-point", daemon=True).start()

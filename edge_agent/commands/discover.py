@@ -23,6 +23,8 @@ examples:
   edge-agent discover eth0                         the cameras on one of them
   sudo edge-agent discover eth0 --try 192.168.1.40 --credentials door
   sudo edge-agent discover --try 192.168.1.40:8000 --credentials door     that camera alone, no search
+  sudo edge-agent discover --try https://192.168.1.40 --credentials door --pin sha256:0123…
+                                                   over HTTPS; without --pin it is said which certificate it shows
 
 exit code: 0 a camera was found, 1 none was, 64 no such interface
 """
@@ -45,9 +47,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="append",
         default=[],
         metavar="ADDRESS",
-        help="HOST[:PORT] of a camera that is yours: ask it with the login; may be given again",
+        help="HOST[:PORT] or https://HOST[:PORT] of a camera that is yours: ask it with the login; may be given again",
     )
     parser.add_argument("--credentials", metavar="NAME", help="the login for --try, by its name in credentials.yaml")
+    parser.add_argument("--pin", metavar="SHA256", help="for --try https://…: the certificate that is the camera's own")
     parser.add_argument("--wait", type=float, default=4.0, metavar="SECONDS", help="wait so long [%(default)g]")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
@@ -80,12 +83,14 @@ def _read_tried(args: argparse.Namespace) -> "list[OnvifDevice]":
 
     from edge_agent.capture.onvif import OnvifDevice
     from edge_agent.config import load_config
-    from edge_agent.config_types import OnvifAddress
+    from edge_agent.config_types import CertificatePin, OnvifAddress
     from edge_agent.credentials import find_login, load_logins
     from edge_agent.errors import UsageError
 
     if bool(args.tried) != bool(args.credentials):
         raise UsageError("--try and --credentials belong together", "a password goes only to an address that you name")
+    if args.pin and not args.tried:
+        raise UsageError("--pin belongs to --try", "a camera that was only found is sent nothing that is worth a pin")
     if not args.tried:
         return []
     login = find_login(load_logins(load_config(args.config).credentials_file), args.credentials)
@@ -93,8 +98,13 @@ def _read_tried(args: argparse.Namespace) -> "list[OnvifDevice]":
     try:
         addresses = [TypeAdapter(OnvifAddress).validate_python(address) for address in args.tried]
     except ValidationError:
-        raise UsageError("--try wants HOST or HOST:PORT of a camera, such as 192.168.1.40:8000") from None
-    return [OnvifDevice(address, login.username, login.password) for address in addresses]
+        words = "--try wants HOST or HOST:PORT of a camera, such as 192.168.1.40:8000, or https:// before it"
+        raise UsageError(words) from None
+    try:
+        pin = TypeAdapter(CertificatePin).validate_python(args.pin) if args.pin else ""
+    except ValidationError:
+        raise UsageError("--pin wants sha256: and 64 hexadecimal digits") from None
+    return [OnvifDevice(address, login.username, login.password, pin=pin) for address in addresses]
 
 
 def _print(cameras: "list[FoundCamera]", args: argparse.Namespace) -> None:
@@ -140,6 +150,8 @@ def _yaml_lines(camera: "FoundCamera", credentials: str | None, taken: set[str])
         lines.append(f"    credentials: {credentials}")
     elif camera.description is None:
         lines.append("    credentials: NAME  # as in credentials.yaml")
+    if camera.pin:
+        lines.append(f'    tls: {{pin: "{camera.pin}"}}  # compare it with the one in the camera\'s own pages')
     profiles = camera.description.profiles if camera.description is not None else ()
     if len(profiles) > 1:
         lines.append("    # sub: {profile: sub}  # the small stream as well, in a ring of its own")
@@ -160,4 +172,5 @@ def _as_json(camera: "FoundCamera") -> dict[str, Any]:
         "clock_offset_s": told.clock_offset_s if told is not None else None,
         "login": _login_words(camera),
         "problem": camera.problem,
+        "pin": camera.pin or None,
     }

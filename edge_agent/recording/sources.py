@@ -17,6 +17,15 @@ from edge_agent.credentials import Login, find_login
 from edge_agent.errors import ConfigError
 
 
+def make_device(camera: Camera, login: Login | None) -> OnvifDevice:
+    """Return the ONVIF service of a camera that has one, with its login and whose certificate counts."""
+    assert camera.onvif is not None
+    ca_file = camera.tls.ca_file if camera.tls is not None else None
+    pin = camera.tls.pin if camera.tls is not None else None
+    username, password = (login.username, login.password) if login is not None else ("", "")
+    return OnvifDevice(camera.onvif, username, password, str(ca_file or ""), pin or "")
+
+
 class Sources:
     """Finds streams.
 
@@ -43,9 +52,7 @@ class Sources:
 
     def onvif_device(self, camera: Camera) -> OnvifDevice:
         """Return a camera's ONVIF service and login; CaptureError where the login is missing."""
-        assert camera.onvif is not None
-        login = self._login_of(camera)
-        return OnvifDevice(camera.onvif, login.username if login else "", login.password if login else "")
+        return make_device(camera, self._login_of(camera))
 
     def _make_finder(self, camera: Camera, quality: Quality, status: Callable[[], StreamStatus]) -> StreamFinder:
         profile = camera.profile if quality == "main" or camera.sub is None else camera.sub.profile or "sub"

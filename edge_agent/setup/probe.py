@@ -11,15 +11,19 @@ import ssl
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
-from edge_agent.capture.onvif import OnvifDevice, find_stream
+from edge_agent.capture.onvif import find_stream
 from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.tls import Trust, find_fault, pin_trust, system_trust
 from edge_agent.config import Camera, Config
 from edge_agent.credentials import Login
 from edge_agent.enrolment import Enrolment
 from edge_agent.errors import EdgeAgentError
 from edge_agent.keys import KeyStore
+from edge_agent.recording.sources import make_device
 from edge_agent.setup.inspection import Finding, Level, fault, is_sealed
 
 CONNECT_TIMEOUT_S = 3.0
@@ -46,14 +50,16 @@ def _probe_camera(camera: Camera, login: Login | None) -> Finding:
     topic = f"camera {camera.id}"
     url, gives = camera.url, "gives its stream"
     if url is None:
-        assert camera.onvif is not None
-        device = OnvifDevice(camera.onvif, login.username if login else "", login.password if login else "")
         try:
-            stream = find_stream(device, camera.profile, camera.transport)
+            stream = find_stream(make_device(camera, login), camera.profile, camera.transport)
         except CaptureError as error:
             hint = f"edge-agent discover --try {camera.onvif} --credentials {camera.credentials or 'NAME'}"
             return Finding(Level.FAULT, topic, str(error), hint)
         url, gives = stream.url, f"gives its stream ({stream.profile}, {stream.why})"
+        if (camera.onvif or "").startswith("https://") and url.startswith("rtsp://"):
+            gives += "; the stream itself is not encrypted on the way"
+    if url.startswith("rtsps://") and (distrust := _find_distrust(camera, url)) is not None:
+        return Finding(Level.FAULT, topic, str(distrust), f"docs/cameras.md explains `{distrust.reason}`")
     try:
         status = describe(url, login)
     except OSError as error:
@@ -68,6 +74,18 @@ def _probe_camera(camera: Camera, login: Login | None) -> Finding:
     return Finding(Level.FAULT, topic, _CAMERA_ANSWERS.get(status, f"answers RTSP status {status}"))
 
 
+def _find_distrust(camera: Camera, url: str) -> CaptureError | None:
+    """Tell what is wrong with a camera's certificate, or why there is none."""
+    if camera.tls is None or camera.tls.pin is None:
+        ca_file = camera.tls.ca_file if camera.tls is not None else None
+        return find_fault(url, Trust(ca_file) if ca_file is not None else system_trust())
+    with TemporaryDirectory() as folder:
+        try:
+            return find_fault(url, pin_trust(url, camera.tls.pin, Path(folder)))
+        except CaptureError as error:
+            return error
+
+
 def describe(url: str, login: Login | None) -> int:
     """Send RTSP DESCRIBE, once more with a Digest (MD5) answer where that is asked for; return the status.
 
@@ -79,8 +97,7 @@ def describe(url: str, login: Login | None) -> int:
     with socket.create_connection((parts.hostname or "", port), CONNECT_TIMEOUT_S) as connection:
         connection.settimeout(CONNECT_TIMEOUT_S)
         if parts.scheme == "rtsps":
-            # Whose certificate it is, the recorder checks (capture.rtsp); here only whether anybody answers. So
-            # nothing secret may be sent over it.
+            # Whose certificate it is was looked at on another connection; so nothing secret may be sent over this one.
             login = None
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

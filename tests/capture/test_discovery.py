@@ -19,6 +19,9 @@ from edge_agent.capture.onvif import OnvifDevice
 from edge_agent.config import parse_config
 from tests.peers.onvif_camera import FOREIGN, OnvifCamera, OnvifSettings
 
+from .test_onvif_tls import behind_tls
+from .test_tls import make_certificate
+
 pytestmark = pytest.mark.peer
 
 LOOPBACK = ipaddress.IPv4Interface("127.0.0.1/8")
@@ -77,6 +80,20 @@ def test_device_speaks_for_its_own_address_only() -> None:
     assert found.address == camera.address
 
 
+def test_camera_that_speaks_https_alone_is_found(tmp_path: Path) -> None:
+    """Its address begins with https, its certificate's pin is told to be compared, and it gets no login."""
+    path, pin = make_certificate(tmp_path, "camera", None)
+    with (
+        OnvifCamera(OnvifSettings(takes="nothing")) as camera,
+        behind_tls(camera, path) as address,
+        published(f"{address}/onvif/device_service"),
+    ):
+        (found,) = discover(LOOPBACK, wait_s=2)
+    assert (found.address, found.pin, found.was_tried) == (address, pin, False)
+    assert found.model == "Maker DomeX"
+    assert {kind for _, kind in camera.asked} == {"none"}
+
+
 def test_other_devices_are_passed_over() -> None:
     """A printer that answers every probe is no camera."""
     with published("http://127.0.0.1:9/print", kind=QName("http://schemas.xmlsoap.org/ws/2006/02/devprof", "Printer")):
@@ -133,6 +150,22 @@ def test_command_prints_yaml_that_loads(configured: Path) -> None:
     assert OnvifSettings().password not in done.stdout + done.stderr + as_json.stdout
 
 
+def test_named_camera_over_https_gets_the_login_for_its_pin_alone(configured: Path, tmp_path: Path) -> None:
+    """Without the pin the camera is sent nothing and its certificate's pin is printed; with the pin the login fits."""
+    path, pin = make_certificate(tmp_path, "camera", None)
+    with OnvifCamera() as camera, behind_tls(camera, path) as address:
+        refused = run(configured, "--try", address, "--credentials", "door")
+        assert camera.asked == []
+        done = run(configured, "--try", address, "--credentials", "door", "--pin", pin)
+    assert refused.returncode == 1
+    assert "nobody that is trusted has signed" in refused.stdout
+    for printed in (refused, done):
+        text = printed.stdout.partition("# for edge-agent.yaml:\n")[2]
+        entry = parse_config(text, "printed", configured.parent).cameras[0]
+        assert (entry.onvif, entry.tls.pin) == (address, pin)
+    assert "fits" in done.stdout
+
+
 def test_wrong_login_is_told(configured: Path) -> None:
     """A login that does not fit is told as such."""
     with OnvifCamera(OnvifSettings(password="another")) as camera:
@@ -146,6 +179,8 @@ USAGE = {
     "no such network": (("wlan-none",), "no such interface"),
     "a login for nobody": (("lo", "--credentials", "door"), "belong together"),
     "an address without a login": (("--try", "127.0.0.1"), "belong together"),
+    "a pin without an address": (("lo", "--pin", "sha256:0"), "belongs to --try"),
+    "a pin that is none": (("--try", "127.0.0.1", "--credentials", "door", "--pin", "0"), "64 hexadecimal"),
     "an address that is none": (("--try", "http://x/", "--credentials", "door"), "HOST or HOST:PORT"),
 }
 

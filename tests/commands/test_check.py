@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from edge_agent.config import load_config
 from edge_agent.consent.policy import parse_policy
 from edge_agent.consent.waiver import Notice, digest_notice, sign_consent
 from edge_agent.credentials import Login
-from edge_agent.demo.camera import SimulatedCamera
+from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.enrolment import load_enrolment
 from edge_agent.errors import ConfigError
 from edge_agent.keys import KeyStore, generate
@@ -28,6 +29,8 @@ from edge_agent.setup.inspection import Finding, Level
 from edge_agent.setup.provision import create_state, write_csr
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.standing import load_facts
+from tests.capture.test_onvif_tls import behind_tls
+from tests.capture.test_tls import make_certificate
 from tests.peers.onvif_camera import OnvifCamera, OnvifSettings
 
 Answer = Callable[[bytes], bytes]
@@ -128,6 +131,46 @@ def test_a_camera_is_told_apart(tmp_path: Path, case: tuple[Answer, Level, str])
         config = load_config(write_gateway(tmp_path, camera(port)))
         (finding,) = probe.probe_cameras(config, {})
     assert (finding.level, finding.text.startswith(case[2])) == (case[1], True), finding
+
+
+CERTIFICATES: dict[str, tuple[dict[str, Any], str, Level, str]] = {
+    "the pinned one": ({}, "{pin}", Level.OK, "gives its stream"),
+    "another than the pinned one": ({}, "sha256:" + 64 * "0", Level.FAULT, "the camera shows another certificate"),
+    "the pinned one, expired": ({"until": -1}, "{pin}", Level.FAULT, "the camera's certificate has expired (until 20"),
+    "unknown": ({}, "", Level.FAULT, "nobody that is trusted has signed"),
+}
+
+
+@pytest.mark.parametrize(("made", "pinned", "level", "words"), CERTIFICATES.values(), ids=CERTIFICATES.keys())
+def test_a_certificate_is_looked_at(
+    tmp_path: Path, made: dict[str, Any], pinned: str, level: Level, words: str
+) -> None:
+    """What the recorder would refuse is told beforehand, in the recorder's words."""
+    certificate, pin = make_certificate(tmp_path, "camera", None, **made)
+    path = tmp_path / "edge-agent.yaml"
+    with SimulatedCamera(CameraSettings(certificate=certificate)) as stream:
+        tls = f", tls: {{pin: '{pinned.format(pin=pin)}'}}" if pinned else ""
+        path.write_text(f"cameras: [{{id: door, url: '{stream.url}'{tls}}}]\n")
+        (finding,) = probe.probe_cameras(load_config(path), {})
+    assert (finding.level, finding.text.startswith(words)) == (level, True), finding
+
+
+def test_an_onvif_camera_is_asked_over_https(tmp_path: Path) -> None:
+    """The pin counts for the question; a stream that is not encrypted is said to be so."""
+    certificate, pin = make_certificate(tmp_path, "camera", None)
+    path = tmp_path / "edge-agent.yaml"
+    findings = []
+    with (
+        SimulatedCamera() as stream,
+        OnvifCamera(OnvifSettings(stream=stream.url, takes="nothing")) as camera,
+        behind_tls(camera, certificate) as address,
+    ):
+        for each in (pin, "sha256:" + 64 * "0"):
+            path.write_text(f"cameras: [{{id: door, onvif: '{address}', tls: {{pin: '{each}'}}}}]\n")
+            findings += probe.probe_cameras(load_config(path), {})
+    assert [finding.level for finding in findings] == [Level.OK, Level.FAULT]
+    assert findings[0].text.endswith("not encrypted on the way")
+    assert findings[1].text.startswith("the camera shows another certificate")
 
 
 def test_an_onvif_camera_is_asked_for_its_stream(tmp_path: Path) -> None:

@@ -56,6 +56,8 @@ class OnvifSettings:
     encoders: tuple[Encoder, ...] = (Encoder("P0"), Encoder("P1", width=640, height=360))
     media2: bool = False
     media2_fails: bool = False
+    services_at: str = f"http://{FOREIGN}"
+    """Where it says that its services are."""
     services_known: bool = True
     """False: it knows no GetServices, only GetCapabilities."""
     takes: str = "digest"
@@ -78,6 +80,8 @@ class OnvifCamera:
     settings: OnvifSettings = field(default_factory=OnvifSettings)
     asked: list[tuple[str, str]] = field(default_factory=list)
     """Operation and kind of token of every request."""
+    hosts: set[str] = field(default_factory=set)
+    """By which addresses it was asked."""
     refusals: list[str] = field(default_factory=list)
     pull_points: set[int] = field(default_factory=set)
 
@@ -136,6 +140,7 @@ class OnvifCamera:
         authorization = request.headers.get("Authorization", "")
         token = envelope.find(f".//{_WSSE}UsernameToken")
         self.asked.append((operation, self._kind(token, authorization)))
+        self.hosts.add(request.headers.get("Host", ""))
         settings = self.settings
         if settings.hangs:
             self._stopped.wait(60)
@@ -234,7 +239,8 @@ class OnvifCamera:
             return None
         names = ["tds", "trt", "tev"] + ["tr2"] * (self.settings.media2 or self.settings.media2_fails)
         return "".join(
-            f"<tds:Service><tds:Namespace>{_NAMESPACES[name]}</tds:Namespace><tds:XAddr>http://{FOREIGN}/onvif/{name}"
+            f"<tds:Service><tds:Namespace>{_NAMESPACES[name]}</tds:Namespace><tds:XAddr>{self.settings.services_at}/onvif/"
+            f"{name}"
             "</tds:XAddr><tds:Version><tt:Major>2</tt:Major><tt:Minor>60</tt:Minor></tds:Version></tds:Service>"
             for name in names
         )
