@@ -119,6 +119,7 @@ class Broker:
         self._lock = threading.Lock()
         self._generation = 0
         self._connected = False
+        self._unconfirmed: set[int] = set()
         self._since = clock.boot()
         self._state = settings.online
         self._publishing = threading.Lock()
@@ -173,8 +174,11 @@ class Broker:
                 thread.join(timeout_s)
 
     def is_connected(self) -> bool:
-        """Tell whether the broker accepted us and has been heard of within its keepalive."""
-        return self._connected and not self._loop.is_silent(self._clock.boot())
+        """Tell whether the broker accepted us and our subscriptions, and has been heard of within its keepalive.
+
+        What is published to us before the first subscriptions of a session stand goes to nobody.
+        """
+        return self._connected and not self._unconfirmed and not self._loop.is_silent(self._clock.boot())
 
     def is_live(self, now: MonoNs) -> bool:
         """Tell whether both threads run and the network loop turns: what a watchdog may lean on.
@@ -317,10 +321,12 @@ class Broker:
             return
         with self._lock:
             self._generation += 1
+            self._unconfirmed = {
+                client.subscribe(subscription.topic, options=_subscribe_options(subscription))[1] or 0
+                for subscription in self._settings.subscriptions
+            }
             self._connected = True
             self._since = self._clock.boot()
-            for subscription in self._settings.subscriptions:
-                client.subscribe(subscription.topic, options=_subscribe_options(subscription))
             if self._settings.state_topic:
                 client.publish(self._settings.state_topic, self._state, qos=1, retain=True)
         self._counts["connected"] += 1
@@ -331,7 +337,8 @@ class Broker:
             log.warning("broker disconnected: %s", reason)
         self._connected = False
 
-    def _on_subscribe(self, _c: paho.Client, _d: object, _mid: int, reasons: list[ReasonCode], _p: object) -> None:
+    def _on_subscribe(self, _c: paho.Client, _d: object, mid: int, reasons: list[ReasonCode], _p: object) -> None:
+        self._unconfirmed.discard(mid)
         # A granted subscription proves nothing: mosquitto grants a forbidden one and filters later.
         for reason in reasons:
             if reason.is_failure:

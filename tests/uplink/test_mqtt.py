@@ -353,6 +353,24 @@ def test_a_broker_that_refuses_us_is_asked_again(pki: Pki) -> None:
     refusing.close()
 
 
+SUBACK = b"\x90\x04\x00\x01\x00\x01"
+"""Of the first packet that a client numbers: granted at QoS 1."""
+
+
+@pytest.mark.parametrize("answer", [b"", SUBACK], ids=["not subscribed", "subscribed"])
+def test_connected_is_who_is_subscribed(pki: Pki, answer: bytes) -> None:
+    """Who is told that a gateway is connected may send it a request: before its subscriptions stand it is lost."""
+    broker = HostileBroker(pki, answer)
+    client = Client(BrokerSettings("127.0.0.1", broker.port, "gw1", pki.client("gw1"), (Subscription(REQUESTS),)))
+    client.broker.start()
+    wait_until(lambda: client.broker.status().counts.get("connected") == 1)
+    if answer:
+        wait_until(client.broker.is_connected)
+    assert client.broker.is_connected() is bool(answer)
+    client.broker.close(timeout_s=0.5)
+    broker.close()
+
+
 def test_liveness_sees_a_loop_that_no_longer_turns(pki: Pki) -> None:
     """Threads that never started, or a loop that hangs, are not alive."""
     client = Client(BrokerSettings("127.0.0.1", 1, "gw1", pki.client("gw1"), ()))
