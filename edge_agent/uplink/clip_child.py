@@ -299,6 +299,8 @@ def _work(job: wire.Job, source: wire.Readable, output: Output, make_run: MakeRu
             cutting.add(head, nut)
         else:
             _take_pictures(pictures, head, nut)
+        # PyAV's containers are cycles: few objects for Python's collector to count, and each of them keeps a record.
+        gc.collect()
     cutting.end_run("end")
     if pictures is not None:
         pictures.close()
