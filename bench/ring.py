@@ -23,9 +23,13 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from bench.measure import Row, interleave, parse_arguments, report
 from edge_agent.buffer.allocate import allocate
 from edge_agent.buffer.crypt import key_id, sign_page, sign_superblock
-from edge_agent.buffer.format import BlockEnd, Kind, Page, chain_genesis, record_bytes
+from edge_agent.buffer.format import (
+    Kind,
+)
 from edge_agent.buffer.open_block import Draft
+from edge_agent.buffer.page import BlockEnd, Page
 from edge_agent.buffer.reader import RingReader
+from edge_agent.buffer.record import chain_genesis, record_bytes
 from edge_agent.buffer.ring import choose_block_bytes, create_ring, make_file, plan_superblock
 from edge_agent.buffer.writer import RingWriter
 from edge_agent.clock import ClockState

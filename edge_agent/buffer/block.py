@@ -14,15 +14,11 @@ from edge_agent.buffer.format import (
     MAX_PAYLOAD_BYTES,
     PAGE_BYTES,
     TAG_BYTES,
-    BlockEnd,
     Kind,
-    RecordHeader,
-    Superblock,
-    next_chain,
-    parse_header,
-    record_bytes,
-    record_digest,
 )
+from edge_agent.buffer.page import BlockEnd
+from edge_agent.buffer.record import RecordHeader, next_chain, parse_header, record_bytes, record_digest
+from edge_agent.buffer.superblock import Superblock
 from edge_agent.errors import IntegrityError, UnsupportedVersionError
 
 _SEARCH_BYTES = 2 * record_bytes(MAX_PAYLOAD_BYTES)

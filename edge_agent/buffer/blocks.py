@@ -13,8 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from edge_agent.buffer.block import BlockScan, BlockWalk, Located, is_body_good, read_body
 from edge_agent.buffer.crypt import BlockCipher, verify_page
 from edge_agent.buffer.disk import Disk
-from edge_agent.buffer.format import FLAG_FLOOR_ONLY, Page, Superblock, chain_start, parse_page
+from edge_agent.buffer.format import FLAG_FLOOR_ONLY
 from edge_agent.buffer.index import BlockEntry, RingIndex
+from edge_agent.buffer.page import Page, chain_start, parse_page
+from edge_agent.buffer.superblock import Superblock
 from edge_agent.clock import ClockState
 from edge_agent.errors import IntegrityError, OverwrittenError, RingError
 from edge_agent.units import MINUTE_NS, Window

@@ -17,15 +17,13 @@ from edge_agent.buffer.format import (
     PAGE_BYTES,
     SUPERBLOCK_COPIES,
     TAG_BYTES,
-    Page,
     State,
-    chain_genesis,
-    chain_start,
-    parse_page,
-    parse_superblock,
 )
 from edge_agent.buffer.index import RingIndex
+from edge_agent.buffer.page import Page, chain_start, parse_page
+from edge_agent.buffer.record import chain_genesis
 from edge_agent.buffer.ring import read_superblock
+from edge_agent.buffer.superblock import parse_superblock
 from edge_agent.errors import IntegrityError, RingError
 
 

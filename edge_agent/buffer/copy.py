@@ -5,8 +5,9 @@ Owns the order in which a copy becomes true: records, sync, page, sync. Must nev
 
 from edge_agent.buffer.block import BlockWalk
 from edge_agent.buffer.disk import Disk
-from edge_agent.buffer.format import Page, Superblock, chain_start, parse_page
 from edge_agent.buffer.index import RingIndex
+from edge_agent.buffer.page import Page, chain_start, parse_page
+from edge_agent.buffer.superblock import Superblock
 from edge_agent.errors import OverwrittenError
 
 _CHUNK_BYTES = 1 << 20

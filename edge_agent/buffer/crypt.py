@@ -22,18 +22,12 @@ from edge_agent.buffer.format import (
     LABEL_PAGE_SIGNATURE,
     LABEL_RECORD_AAD,
     LABEL_SUPERBLOCK_SIGNATURE,
-    PAGE_SIGNED_BYTES,
-    SUPERBLOCK_SIGNED_BYTES,
     TAG_BYTES,
-    Page,
-    RecordHeader,
-    Superblock,
-    encode_header,
-    encode_page_signed,
-    encode_superblock_signed,
-    record_bytes,
     seal_page,
 )
+from edge_agent.buffer.page import PAGE_SIGNED_BYTES, Page, encode_page_signed
+from edge_agent.buffer.record import RecordHeader, encode_header, record_bytes
+from edge_agent.buffer.superblock import SUPERBLOCK_SIGNED_BYTES, Superblock, encode_superblock_signed
 from edge_agent.errors import IntegrityError
 
 _LABEL_BLOCK_KEY = b"edge-agent/v1 block key"

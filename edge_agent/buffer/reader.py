@@ -18,9 +18,12 @@ from edge_agent.buffer.block import Damage, Located, read_body
 from edge_agent.buffer.blocks import BlockReader, LoadedBlock
 from edge_agent.buffer.crypt import BlockCipher
 from edge_agent.buffer.disk import Disk, FileDisk
-from edge_agent.buffer.format import Kind, Page, RecordHeader, Superblock, parse_page
+from edge_agent.buffer.format import Kind
 from edge_agent.buffer.index import RingIndex
+from edge_agent.buffer.page import Page, parse_page
+from edge_agent.buffer.record import RecordHeader
 from edge_agent.buffer.ring import read_superblock
+from edge_agent.buffer.superblock import Superblock
 from edge_agent.buffer.timeline import (
     Segment,
     Span,

@@ -13,16 +13,11 @@ from edge_agent.buffer.format import (
     DIGEST_BYTES,
     HEADER_BYTES,
     TAG_BYTES,
-    BlockEnd,
-    Page,
-    Superblock,
-    chain_genesis,
-    chain_start,
-    parse_header,
-    parse_page,
-    record_bytes,
 )
 from edge_agent.buffer.index import RingIndex
+from edge_agent.buffer.page import BlockEnd, Page, chain_start, parse_page
+from edge_agent.buffer.record import chain_genesis, parse_header, record_bytes
+from edge_agent.buffer.superblock import Superblock
 from edge_agent.errors import DurabilityError, RingError
 
 log = logging.getLogger(__name__)

@@ -16,9 +16,10 @@ from edge_agent.buffer.allocate import allocate, punch_hole
 from edge_agent.buffer.copy import copy_block
 from edge_agent.buffer.crypt import sign_superblock
 from edge_agent.buffer.disk import FileDisk, hint_for
-from edge_agent.buffer.format import MAX_BLOCKS, MIN_BLOCKS, PAGE_BYTES, SUPERBLOCK_COPIES, State, Superblock
+from edge_agent.buffer.format import MAX_BLOCKS, MIN_BLOCKS, PAGE_BYTES, SUPERBLOCK_COPIES, State
 from edge_agent.buffer.index import RingIndex
 from edge_agent.buffer.ring import choose_block_bytes, make_file, read_superblock
+from edge_agent.buffer.superblock import Superblock
 from edge_agent.errors import IntegrityError, RingError
 from edge_agent.small_file import sync_folder
 

@@ -14,17 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge_agent.buffer.allocate import allocate, ask_no_copy_on_write
 from edge_agent.buffer.crypt import sign_superblock
 from edge_agent.buffer.disk import Disk, hint_for
-from edge_agent.buffer.format import (
-    ID_BYTES,
-    MAX_BLOCKS,
-    MIN_BLOCKS,
-    PAGE_BYTES,
-    QUALITIES,
-    SUPERBLOCK_COPIES,
-    Superblock,
-    is_camera_id,
-    parse_superblock,
-)
+from edge_agent.buffer.format import ID_BYTES, MAX_BLOCKS, MIN_BLOCKS, PAGE_BYTES, QUALITIES, SUPERBLOCK_COPIES
+from edge_agent.buffer.superblock import Superblock, is_camera_id, parse_superblock
 from edge_agent.errors import IntegrityError, RingError, UnsupportedVersionError
 from edge_agent.small_file import sync_folder
 from edge_agent.units import UtcNs

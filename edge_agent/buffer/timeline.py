@@ -7,7 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from edge_agent.buffer.block import Located
-from edge_agent.buffer.format import FLAG_FLOOR_ONLY, Kind, Page, run_id_of
+from edge_agent.buffer.format import (
+    FLAG_FLOOR_ONLY,
+    Kind,
+)
+from edge_agent.buffer.page import Page
+from edge_agent.buffer.record import run_id_of
 from edge_agent.clock import ClockState
 from edge_agent.units import SECOND_NS, UtcNs, Window
 

@@ -22,22 +22,18 @@ from edge_agent.buffer.format import (
     SUPERBLOCK_COPIES,
     ZERO_DIGEST,
     ZERO_ID,
-    BlockEnd,
     Erased,
     Kind,
-    Page,
     State,
-    Superblock,
-    chain_start,
-    parse_page,
-    record_bytes,
-    run_id_of,
 )
 from edge_agent.buffer.index import RingIndex
 from edge_agent.buffer.open_block import Draft, OpenBlock
+from edge_agent.buffer.page import BlockEnd, Page, chain_start, parse_page
+from edge_agent.buffer.record import record_bytes, run_id_of
 from edge_agent.buffer.recovery import resume
 from edge_agent.buffer.retention import anchor_clock, find_expired
 from edge_agent.buffer.ring import read_superblock
+from edge_agent.buffer.superblock import Superblock
 from edge_agent.clock import Clock, ClockState
 from edge_agent.errors import DurabilityError, RecordTooLargeError, RingError
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window

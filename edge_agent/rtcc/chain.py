@@ -16,16 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent import media
 from edge_agent.buffer.crypt import verify_page
-from edge_agent.buffer.format import (
-    Kind,
-    Page,
-    RecordHeader,
-    chain_start,
-    next_chain,
-    parse_header,
-    parse_page,
-    record_digest,
-)
+from edge_agent.buffer.format import Kind
+from edge_agent.buffer.page import Page, chain_start, parse_page
+from edge_agent.buffer.record import RecordHeader, next_chain, parse_header, record_digest
 from edge_agent.errors import EvidenceError, RingError
 from edge_agent.units import parse_rfc3339
 

@@ -10,10 +10,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from edge_agent.buffer.disk import Disk
-from edge_agent.buffer.format import Kind, Superblock
+from edge_agent.buffer.format import Kind
 from edge_agent.buffer.open_block import Draft
 from edge_agent.buffer.reader import Loss, RingReader, StoredRecord
 from edge_agent.buffer.ring import create_ring
+from edge_agent.buffer.superblock import Superblock
 from edge_agent.buffer.writer import RingWriter
 from edge_agent.clock import ClockState
 from edge_agent.consent.request import (

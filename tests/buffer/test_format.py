@@ -7,18 +7,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from edge_agent.buffer import format as ring_format
 from edge_agent.buffer.check import check_ring
-from edge_agent.buffer.format import (
-    PAGE_BYTES,
-    encode_header,
-    encode_page_signed,
-    encode_superblock_signed,
-    parse_header,
-    parse_page,
-    parse_superblock,
-    record_bytes,
-)
+from edge_agent.buffer.format import PAGE_BYTES
+from edge_agent.buffer.page import _PAGE, encode_page_signed, parse_page
+from edge_agent.buffer.record import _HEADER, encode_header, parse_header, record_bytes
+from edge_agent.buffer.superblock import _SUPERBLOCK, encode_superblock_signed, parse_superblock
 from edge_agent.errors import IntegrityError, UnsupportedVersionError
 from tests.buffer.fake_disk import FakeDisk
 from tests.buffer.rig import Rig
@@ -85,9 +78,9 @@ def test_second_reader_reads_what_the_recorder_wrote(rig: Rig) -> None:
 
 
 TABLES = {
-    "2. Superblock": (ring_format._SUPERBLOCK, 128),
-    "3. Header page": (ring_format._PAGE, 384),
-    "### 4.1 Header": (ring_format._HEADER, 124),
+    "2. Superblock": (_SUPERBLOCK, 128),
+    "3. Header page": (_PAGE, 384),
+    "### 4.1 Header": (_HEADER, 124),
 }
 
 

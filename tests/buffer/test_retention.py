@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge_agent.buffer.format import parse_page
+from edge_agent.buffer.page import parse_page
 from edge_agent.buffer.retention import anchor_clock
 from edge_agent.clock import ClockState
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, Window
@@ -168,7 +168,7 @@ def test_tombstone_of_the_newest_block_keeps_the_chain_over_a_restart(rig: Rig) 
     assert again.head == head
     rig.record(again, 1)
     with rig.reader() as reader:
-        assert parse_page(reader.index.read_page(2)).previous_chain == head[1]
+        assert parse_page(reader.index.read_page(2)).previous.chain == head[1]
     assert check_ring(FileDisk.open(rig.path), rig.keys.recorder.public_key()).findings == ()
 
 

@@ -240,7 +240,8 @@ def test_coverage_tells_gaps_and_their_reasons(rig: Rig) -> None:
 
 def test_evidence_walks_the_chain_from_page_to_page(rig: Rig) -> None:
     """Header bytes and body digests alone lead from a block's page to the value that the next page signs."""
-    from edge_agent.buffer.format import chain_start, next_chain, parse_page, record_digest
+    from edge_agent.buffer.page import chain_start, parse_page
+    from edge_agent.buffer.record import next_chain, record_digest
 
     rig.create(blocks=16)
     rig.record(rig.writer(), 40)
@@ -252,7 +253,7 @@ def test_evidence_walks_the_chain_from_page_to_page(rig: Rig) -> None:
         for record in block.records:
             chain = next_chain(chain, record_digest(record.header_bytes, record.body_sha256))
         if block.next_page_bytes is not None:
-            assert parse_page(block.next_page_bytes).previous_chain == chain
+            assert parse_page(block.next_page_bytes).previous.chain == chain
     assert [block.next_page_bytes is None for block in blocks] == [False] * (len(blocks) - 1) + [True]
 
 

@@ -17,9 +17,12 @@ from pathlib import Path
 
 from edge_agent.buffer.check import check_ring
 from edge_agent.buffer.crypt import sign_superblock
-from edge_agent.buffer.format import PAGE_BYTES, Page, Superblock, is_blank, parse_header, parse_page
+from edge_agent.buffer.format import PAGE_BYTES
+from edge_agent.buffer.page import Page, is_blank, parse_page
 from edge_agent.buffer.reader import RingReader
+from edge_agent.buffer.record import parse_header
 from edge_agent.buffer.ring import plan_superblock
+from edge_agent.buffer.superblock import Superblock
 from edge_agent.buffer.writer import RecordRef, RingWriter
 from edge_agent.errors import RingError
 from edge_agent.units import HOUR_NS, SECOND_NS

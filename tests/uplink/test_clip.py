@@ -15,8 +15,9 @@ import av
 import pytest
 
 from edge_agent import media
-from edge_agent.buffer.format import Kind, RecordHeader
+from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import StoredRecord
+from edge_agent.buffer.record import RecordHeader
 from edge_agent.clock import ClockState
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window
 from edge_agent.uplink import clip_wire as wire

@@ -1,0 +1,177 @@
+"""FORMAT 3: a block's header page. Pure; sealing and signatures are ``crypt``'s."""
+
+import hashlib
+import struct
+from dataclasses import dataclass, field
+
+from edge_agent.buffer.format import (
+    MAX_BLOCK_BYTES,
+    PAGE_BYTES,
+    PAGE_PREVIOUS_LOST,
+    PAGE_TOMBSTONE,
+    SIGNATURE_BYTES,
+    VERSION,
+    ZERO_DIGEST,
+    Erased,
+    check_page,
+)
+from edge_agent.clock import ClockState
+from edge_agent.errors import IntegrityError
+from edge_agent.units import MonoNs, UtcNs
+
+_LABEL_BLOCK = b"edge-agent/v1 block"
+_NEVER = UtcNs(0)
+
+# FORMAT 3, header page: 4096 bytes, little-endian.
+#    0   4  magic              b"EPAG"     104   8  previous_oldest_ns
+#    4   2  version            1           112   8  previous_newest_ns
+#    6   2  flags              FORMAT 3.2  120   8  previous_footage_ns
+#    8  16  ring_id                        128  32  previous_chain
+#   24   8  seq                            160  16  vault_key_id
+#   32  16  boot_id                        176  80  sealed_key      HPKE enc(32) ‖ ciphertext(32) ‖ tag(16)
+#   48  16  run_id                         256  16  recorder_key_id
+#   64   8  opened_utc_ns                  272   8  final_accepted_bytes   tombstone only
+#   72   8  opened_boot_ns                 280   4  final_records          tombstone only
+#   80   8  first_start_ns                 284   4  zero
+#   88   1  clock_state                    288  32  final_chain            tombstone only
+#   89   1  erased             FORMAT 3.3  320   8  erased_utc_ns          tombstone only
+#   90   2  zero                           328  56  zero
+#   92   4  previous_records               384  64  signature over label ‖ 0..383
+#   96   8  previous_accepted_bytes       4064  32  SHA-256 of 0..4063; the rest is zero
+_PAGE = struct.Struct("<4sHH16sQ16s16sqqqBB2xIQqqq32s16s80s16sQI4x32sq56x")
+_PAGE_MAGIC = b"EPAG"
+PAGE_SIGNED_BYTES = _PAGE.size
+_CLOCK_STATES = (ClockState.FLOOR_ONLY, ClockState.SYNCHRONISED)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockEnd:
+    """How a block ended: what the next header page says, and signs, about it."""
+
+    accepted_bytes: int
+    records: int
+    oldest_ns: int
+    """Smallest start of a record; 0 where there is none."""
+    newest_ns: int
+    """Largest end of a record; 0 where there is none."""
+    footage_ns: int
+    """Sum of the durations of its GOP records."""
+    chain: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A block's header page, or the tombstone that took its place."""
+
+    ring_id: bytes
+    seq: int
+    boot_id: bytes
+    run_id: bytes
+    """The run in force when the block was opened; a RUN record inside begins another (``run_id_of``)."""
+    opened_utc_ns: UtcNs
+    opened_boot_ns: MonoNs
+    first_start_ns: UtcNs
+    clock_state: ClockState
+    vault_key_id: bytes
+    sealed_key: bytes
+    recorder_key_id: bytes
+    previous: BlockEnd
+    previous_lost: bool = False
+    erased: Erased = Erased.NOT
+    erased_utc_ns: UtcNs = _NEVER
+    final_accepted_bytes: int = 0
+    final_records: int = 0
+    final_chain: bytes = ZERO_DIGEST
+    version: int = VERSION
+    signature: bytes = field(default=bytes(SIGNATURE_BYTES), compare=False)
+
+    @property
+    def tombstone(self) -> bool:
+        """Tell whether the key, and with it the footage, is gone."""
+        return self.erased is not Erased.NOT
+
+
+def encode_page_signed(page: Page) -> bytes:
+    """Write the part of a header page that its signature covers."""
+    flags = PAGE_TOMBSTONE * page.tombstone | PAGE_PREVIOUS_LOST * page.previous_lost
+    previous = page.previous
+    return _PAGE.pack(
+        _PAGE_MAGIC,
+        page.version,
+        flags,
+        page.ring_id,
+        page.seq,
+        page.boot_id,
+        page.run_id,
+        page.opened_utc_ns,
+        page.opened_boot_ns,
+        page.first_start_ns,
+        _CLOCK_STATES.index(page.clock_state),
+        page.erased,
+        previous.records,
+        previous.accepted_bytes,
+        previous.oldest_ns,
+        previous.newest_ns,
+        previous.footage_ns,
+        previous.chain,
+        page.vault_key_id,
+        page.sealed_key,
+        page.recorder_key_id,
+        page.final_accepted_bytes,
+        page.final_records,
+        page.final_chain,
+        page.erased_utc_ns,
+    )
+
+
+def is_blank(raw: bytes) -> bool:
+    """Tell whether a page was never written."""
+    return not raw.strip(b"\0")
+
+
+def parse_page(raw: bytes) -> Page:
+    """Parse one header page (FORMAT 3); its signature is not checked here.
+
+    Raises:
+        UnsupportedVersionError: A newer program wrote it.
+        IntegrityError: It is torn, damaged, or has a field out of its range.
+    """
+    check_page(raw, _PAGE_MAGIC, "header page")
+    # fmt: off
+    (_, version, flags, ring_id, seq, boot_id, run_id, opened_utc, opened_boot, first_start, clock_state, erased,
+     records, accepted, oldest, newest, footage, chain, vault_key_id, sealed_key, recorder_key_id,
+     final_accepted, final_records, final_chain, erased_utc) = _PAGE.unpack_from(raw)
+    # fmt: on
+    if seq == 0 or flags > (PAGE_TOMBSTONE | PAGE_PREVIOUS_LOST) or clock_state >= len(_CLOCK_STATES):
+        raise IntegrityError(f"header page has a field out of its range: block={seq}")
+    if erased > Erased.OWNER or bool(erased) != bool(flags & PAGE_TOMBSTONE):
+        raise IntegrityError(f"header page has a tombstone that contradicts itself: block={seq}")
+    if max(accepted, final_accepted) > MAX_BLOCK_BYTES or (accepted | final_accepted) % PAGE_BYTES:
+        raise IntegrityError(f"header page has an impossible length: block={seq}")
+    return Page(
+        ring_id=ring_id,
+        seq=seq,
+        boot_id=boot_id,
+        run_id=run_id,
+        opened_utc_ns=UtcNs(opened_utc),
+        opened_boot_ns=MonoNs(opened_boot),
+        first_start_ns=UtcNs(first_start),
+        clock_state=_CLOCK_STATES[clock_state],
+        vault_key_id=vault_key_id,
+        sealed_key=sealed_key,
+        recorder_key_id=recorder_key_id,
+        previous=BlockEnd(accepted, records, oldest, newest, footage, chain),
+        previous_lost=bool(flags & PAGE_PREVIOUS_LOST),
+        erased=Erased(erased),
+        erased_utc_ns=UtcNs(erased_utc),
+        final_accepted_bytes=final_accepted,
+        final_records=final_records,
+        final_chain=final_chain,
+        version=version,
+        signature=raw[PAGE_SIGNED_BYTES : PAGE_SIGNED_BYTES + SIGNATURE_BYTES],
+    )
+
+
+def chain_start(page_bytes: bytes) -> bytes:
+    """Return the chain value before the first record of a block: it binds the page, and so the page before it."""
+    return hashlib.sha256(_LABEL_BLOCK + page_bytes[:PAGE_SIGNED_BYTES]).digest()
