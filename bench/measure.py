@@ -1,10 +1,14 @@
-"""What every benchmark needs: interleaved runs, their median, a table, a last line, an exit code."""
+"""What every benchmark needs: a process's time and memory, interleaved runs, their median, a table, an exit code."""
 
 import argparse
 import json
+import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,20 @@ class Row:
     @property
     def is_met(self) -> bool:
         return self.value <= self.goal
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds that a process has used, its threads included."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * _TICK_S
+
+
+def memory_mb(pid: int, name: str) -> float:
+    """Return ``Rss`` or ``Pss`` of a process."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) / 1000
+    raise SystemExit(f"no {name} for {pid}")
 
 
 def parse_arguments(name: str, description: str) -> argparse.Namespace:

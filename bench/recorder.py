@@ -1,81 +1,28 @@
 """The recorder against ``ffmpeg -c copy -f segment``: CPU per camera and memory, on the same 1080p streams of 4 Mbit/s.
 
-Cameras are simulated ones that loop a pre-encoded file over RTSP/TCP, each a process of its own that both contenders
-read from, in turn. Ours does all of its work: encryption, chain, commitments, syncs. ``BENCH_CAMERAS`` says how many,
-such as ``1 4 8 16`` (the first ratio is of 8); ``BENCH_SECONDS`` how long each of the interleaved runs lasts.
+Simulated cameras are read by both contenders in turn. Ours does all of its work: encryption, chain, commitments, syncs.
+``BENCH_CAMERAS`` says how many cameras (``1 4 8 16``; the headline is the ratio of the largest up to 8),
+``BENCH_SECONDS`` how long each of the interleaved runs lasts. Last come the times until a camera is recorded.
 """
 
-import json
 import os
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
-
-from bench.measure import Row, interleave, parse_arguments, report
-from edge_agent.demo.home import TrialCamera, TrialHome
+from bench.measure import Row, cpu_s, interleave, memory_mb, parse_arguments, report
+from bench.reaction import measure_reactions
+from bench.trial import BITRATE, LoopCamera, create_home, make_footage
+from edge_agent.demo.home import TrialCamera
 from edge_agent.errors import EdgeAgentError
-from edge_agent.setup.provision import create_state
 
-GOAL, RSS_BASE_MB, RSS_CAMERA_MB = 1.1, 60.0, 6.0
-WIDTH, HEIGHT, FPS, BITRATE, LOOP_S = 1920, 1080, 25, 4_000_000, 4
-_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+GOAL, RSS_BASE_MB, RSS_CAMERA_MB = 1.0, 60.0, 6.0
 _SETTLE_S = 5.0
-
-
-def make_footage(path: Path) -> None:
-    """Encode a few seconds of noise that really take 4 Mbit/s, one keyframe a second, one slice a picture."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = WIDTH, HEIGHT, "yuv420p", BITRATE
-        stream.options = {
-            "preset": "ultrafast", "tune": "zerolatency", "nal-hrd": "cbr",
-            "x264-params": f"keyint={FPS}:min-keyint={FPS}:scenecut=0:sliced-threads=0:slices=1:"
-            f"vbv-maxrate={BITRATE // 1000}:vbv-bufsize={BITRATE // 2000}:force-cfr=1",
-        }  # fmt: skip
-        noise = np.random.default_rng(1)
-        for number in range(FPS * LOOP_S):
-            picture = noise.integers(0, 255, (HEIGHT * 3 // 2 // 8, WIDTH // 8), dtype=np.uint8)
-            picture = picture.repeat(8, axis=0).repeat(8, axis=1)[: HEIGHT * 3 // 2, :WIDTH]
-            full = np.resize(picture, (HEIGHT * 3 // 2, WIDTH))
-            frame = av.VideoFrame.from_ndarray(full, format="yuv420p")
-            frame.pts, frame.time_base = number, Fraction(1, FPS)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-
-
-def start_camera(footage: Path, path: str) -> "tuple[subprocess.Popen[str], str]":
-    """Start one simulated camera and return its process and URL."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edge_agent.demo.camera", "--loop", str(footage), "--path", path],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    return process, str(json.loads(process.stdout.readline())["url"])
-
-
-def cpu_s(pid: int) -> float:
-    """Return the CPU seconds that a process has used, its threads included."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * _TICK_S
-
-
-def memory_mb(pid: int, name: str) -> float:
-    """Return ``Rss`` or ``Pss`` of a process."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) / 1000
-    raise SystemExit(f"no {name} for {pid}")
 
 
 class Contest:
@@ -84,12 +31,7 @@ class Contest:
     def __init__(self, folder: Path, urls: list[str], seconds: float) -> None:
         self.folder, self.urls, self.seconds = folder, urls, seconds
         cameras = tuple(TrialCamera(f"cam{number}", url, {}) for number, url in enumerate(urls))
-        self.home = TrialHome(folder / "home", cameras, ring_size="256MiB", block_size="2MiB")
-        self.home.config_path.parent.mkdir(parents=True)
-        self.home.write_config()
-        self.home.write_consent()
-        create_state(self.home.config.state_dir, "a passphrase of the benchmark")
-        self.home.config.gateway.run_dir.mkdir(parents=True, exist_ok=True)
+        self.home = create_home(folder / "home", cameras, ring_size="256MiB", block_size="2MiB")
         self.ours_mb: list[float] = []
         self.theirs_mb: list[float] = []
 
@@ -144,31 +86,37 @@ class Contest:
         return used_s / (time.monotonic() - began_s) / len(self.urls)
 
 
+def measure_count(folder: Path, urls: list[str], seconds: float, runs: int) -> list[Row]:
+    """Compare both with so many cameras."""
+    contest, count = Contest(folder, urls, seconds), len(urls)
+    found = interleave(runs, {"ours": contest.ours, "theirs": contest.theirs})
+    note = f"{found['ours']:.2%} against {found['theirs']:.2%} of a core per camera"
+    rss_mb, peer_mb = statistics.median(contest.ours_mb), statistics.median(contest.theirs_mb)
+    goal_mb = RSS_BASE_MB + RSS_CAMERA_MB * count
+    return [
+        Row(f"CPU, {count} cameras: recorder ÷ ffmpeg", found["ours"] / found["theirs"], GOAL, "", note),
+        Row(f"RSS, {count} cameras", rss_mb, goal_mb, "MB", f"ffmpegs together {peer_mb:.0f} MB (PSS)"),
+    ]
+
+
 def main() -> int:
     """Run it."""
     args = parse_arguments("recorder", __doc__ or "")
-    counts = [int(word) for word in os.environ.get("BENCH_CAMERAS", "8").split()]
+    counts = [int(word) for word in os.environ.get("BENCH_CAMERAS", "1 4 8 16").split()]
     seconds = float(os.environ.get("BENCH_SECONDS", "15"))
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="eb-") as name, ExitStack() as stack:
-        footage = Path(name) / "footage.mp4"
+        folder, footage = Path(name), Path(name) / "footage.mp4"
         make_footage(footage)
-        cameras = []
-        for number in range(max(counts)):
-            process, url = start_camera(footage, f"/cam{number}")
-            stack.callback(process.wait, 10)
-            stack.callback(process.terminate)
-            cameras.append(url)
-        for count in sorted(counts, key=lambda count: count != 8):
-            contest = Contest(Path(name) / str(count), cameras[:count], seconds)
-            found = interleave(args.runs, {"ours": contest.ours, "theirs": contest.theirs})
-            note = f"{found['ours']:.2%} against {found['theirs']:.2%} of a core per camera"
-            rows.append(
-                Row(f"CPU, {count} cameras: recorder ÷ ffmpeg", found["ours"] / found["theirs"], GOAL, "", note)
-            )
-            rss_mb, peer_mb = statistics.median(contest.ours_mb), statistics.median(contest.theirs_mb)
-            goal_mb = RSS_BASE_MB + RSS_CAMERA_MB * count
-            rows.append(Row(f"RSS, {count} cameras", rss_mb, goal_mb, "MB", f"ffmpegs together {peer_mb:.0f} MB (PSS)"))
+        urls = []
+        for _ in range(max(counts)):
+            camera = LoopCamera(footage)
+            stack.callback(camera.close)
+            urls.append(camera.url)
+        # The headline is the first row.
+        for count in sorted(counts, key=lambda count: (count > 8, -count)):
+            rows += measure_count(folder / str(count), urls[:count], seconds, args.runs)
+        rows += measure_reactions(folder, footage, args.runs)
     return report("recorder", args, rows)
 
 

@@ -19,21 +19,20 @@ from pathlib import Path
 
 import av
 
-from bench.measure import Row, parse_arguments, report
-from bench.recorder import memory_mb
+from bench.measure import Row, memory_mb, parse_arguments, report
+from bench.trial import create_home
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import RingReader, StoredRecord
 from edge_agent.consent.request import Quality
 from edge_agent.consent.verdict import ExportOrder
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
-from edge_agent.demo.home import TrialCamera, TrialHome
+from edge_agent.demo.home import TrialCamera
 from edge_agent.demo.picture import read_strip
 from edge_agent.demo.source import LiveSettings
 from edge_agent.errors import EdgeAgentError
 from edge_agent.keys import KeyStore
 from edge_agent.media import open_payload
 from edge_agent.nut import read_nut
-from edge_agent.setup.provision import create_state
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, Window
 
 FAILING, HEALTHY = 6, 2
@@ -104,12 +103,7 @@ class Soak:
         urls = [camera.url for camera in self.failing] + [_start_healthy(stack) for _ in range(HEALTHY)]
         cameras = tuple(TrialCamera(f"cam{number}", url, {}) for number, url in enumerate(urls))
         ring_mib = 32 + 4 * minutes
-        self.home = TrialHome(folder, cameras, ring_size=f"{ring_mib}MiB", block_size="1MiB")
-        self.home.config_path.parent.mkdir(parents=True)
-        self.home.write_config()
-        self.home.write_consent()
-        create_state(self.home.config.state_dir, "a passphrase of the benchmark")
-        self.home.config.gateway.run_dir.mkdir(parents=True, exist_ok=True)
+        self.home = create_home(folder, cameras, ring_size=f"{ring_mib}MiB", block_size="1MiB")
         stack.callback(self.home.stop)
         self.planned: list[Planned] = []
         self.samples: list[Sample] = []

@@ -1,0 +1,140 @@
+"""How soon a camera is recorded: after an event, and after it was without power.
+
+The peer is an ffmpeg started at the very moment: at the event, or when the camera answers again. Nothing that waits for
+one or the other can be sooner by more than it takes to start a program. Both times end when the first whole GOP is
+stored. Cameras have a keyframe a second and make none on request.
+"""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from bench.measure import Row, interleave
+from bench.trial import LoopCamera, create_home
+from edge_agent.demo.broker import HOST, find_free_port, find_mosquitto, start_mosquitto
+from edge_agent.demo.home import TrialCamera, TrialHome
+
+OUTAGE_S = 10.0
+_LONGEST_STEP_S = 10.0
+"""An outage of ten seconds ends while the recorder waits 8 s, its fourth step (1, 2, 4, 8), or a quarter more."""
+_TOPIC = "ring/home/camera/front/motion/state"
+_LIMIT_S = 60.0
+_POLL_S = 0.02
+
+
+def measure_reactions(folder: Path, footage: Path, runs: int) -> list[Row]:
+    """Measure both."""
+    return [_measure_event(folder / "event", footage, runs), _measure_reboot(folder / "reboot", footage, runs)]
+
+
+def _measure_event(folder: Path, footage: Path, runs: int) -> Row:
+    camera = LoopCamera(footage)
+    trigger = {"kind": "mqtt", "topic": _TOPIC, "for": "5s", "per_hour": 360}
+    front = TrialCamera("front", camera.url, {}, extra={"record": "on_event", "triggers": [trigger]})
+
+    def ours() -> float:
+        home.wait_for("a camera at rest", lambda: _facts(home)["state"] == "waiting")
+        happened_ns, began_s = time.time_ns(), time.monotonic()
+        tell()
+        return _wait_for_footage(home, happened_ns) - began_s
+
+    with _broker(folder) as (port, tell):
+        home = _start_home(folder, front, f"home_broker: {{host: {HOST}, port: {port}}}\n")
+        try:
+            # Told again until the child that listens has connected; the ring gets its first block by this.
+            home.wait_for("the listener", lambda: (tell(), _facts(home))[1]["state"] == "recording")
+            found = interleave(runs, {"ours": ours, "theirs": lambda: _record_with_ffmpeg(folder, camera.url)})
+        finally:
+            home.stop()
+            camera.close()
+    note = "limit: an ffmpeg started at the event"
+    return Row("event by MQTT → first GOP recorded", found["ours"], found["theirs"], "s", note)
+
+
+def _measure_reboot(folder: Path, footage: Path, runs: int) -> Row:
+    camera = LoopCamera(footage)
+    home = _start_home(folder, TrialCamera("front", camera.url, {}))
+
+    def ours() -> float:
+        nonlocal camera
+        home.wait_ready()
+        camera.close()
+        time.sleep(OUTAGE_S)
+        camera = camera.start_again()
+        answers_ns, began_s = time.time_ns(), time.monotonic()
+        return _wait_for_footage(home, answers_ns) - began_s
+
+    try:
+        found = interleave(runs, {"ours": ours, "theirs": lambda: _record_with_ffmpeg(folder, camera.url)})
+    finally:
+        home.stop()
+        camera.close()
+    note = f"limit: one step of the back-off and then an ffmpeg, {found['theirs']:.1f} s"
+    goal_s = _LONGEST_STEP_S + found["theirs"]
+    return Row(f"{OUTAGE_S:.0f} s without power, camera answers → first GOP recorded", found["ours"], goal_s, "s", note)
+
+
+def _start_home(folder: Path, camera: TrialCamera, more_config: str = "") -> TrialHome:
+    home = create_home(folder / "home", (camera,), ring_size="256MiB", block_size="2MiB", more_config=more_config)
+    home.start("record")
+    home.wait_for("the recorder", lambda: _facts(home))
+    return home
+
+
+def _facts(home: TrialHome) -> dict[str, Any]:
+    facts: dict[str, Any] = home.ask("recorder", "status")["cameras"]["front.main"]
+    return facts
+
+
+def _wait_for_footage(home: TrialHome, since_ns: int) -> float:
+    """Wait until a GOP is stored that ends later than ``since_ns``; return when that was, by the monotonic clock."""
+    home.wait_for("footage", lambda: _facts(home).get("last_record_ns", 0) > since_ns, _LIMIT_S)
+    return time.monotonic()
+
+
+def _record_with_ffmpeg(folder: Path, url: str) -> float:
+    """Return the seconds from starting ffmpeg until its first GOP is in a file: it cuts at each keyframe."""
+    out = folder / "segments"
+    out.mkdir()
+    words = ("-c", "copy", "-f", "segment", "-segment_time", "0.1", "-segment_format", "mpegts")
+    began_s = time.monotonic()
+    process = subprocess.Popen(
+        ["ffmpeg", "-nostdin", "-loglevel", "error", "-rtsp_transport", "tcp", "-i", url, "-an", *words, out / "%d.ts"]
+    )
+    try:
+        while not (out / "1.ts").exists():
+            if process.poll() is not None or time.monotonic() - began_s > _LIMIT_S:
+                raise SystemExit("ffmpeg recorded nothing")
+            time.sleep(_POLL_S)
+        return time.monotonic() - began_s
+    finally:
+        process.terminate()
+        process.wait(10)
+        shutil.rmtree(out)
+
+
+@contextmanager
+def _broker(folder: Path) -> Iterator[tuple[int, Callable[[], object]]]:
+    """Run the home's own broker; yield its port and what tells of an event there."""
+    folder.mkdir()
+    port, config = find_free_port(), folder / "mosquitto.conf"
+    config.write_text(f"listener {port} {HOST}\nallow_anonymous true\n")
+    process = start_mosquitto(find_mosquitto(), config, (port,))
+    publisher = paho.Client(CallbackAPIVersion.VERSION2)
+    try:
+        publisher.connect(HOST, port)
+        publisher.loop_start()
+        yield port, partial(publisher.publish, _TOPIC, "ON", qos=1)
+    finally:
+        publisher.disconnect()
+        publisher.loop_stop()
+        process.terminate()
+        process.wait(10)
