@@ -7,7 +7,7 @@ from edge_agent import command_line
 
 COMMANDS = (
     "init", "enrol", "discover", "check", "daemon", "status", "consent", "masks", "requests", "stops", "ring", "ledger",
-    "export", "erase",
+    "export", "erase", "clock",
 )  # fmt: skip
 """Modules of ``edge_agent.commands``, in the order of the help: first what an installation needs."""
 

@@ -18,7 +18,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from edge_agent import __version__
-from edge_agent.clock import Clock, ClockState, SystemClock, read_build_time
+from edge_agent.clock import ClockState, SystemClock, read_boot_id, read_build_time
 from edge_agent.config import Config, load_config
 from edge_agent.consent.household import occasions
 from edge_agent.consent.policy import Occasion
@@ -29,6 +29,7 @@ from edge_agent.credentials import load_services
 from edge_agent.enrolment import Enrolment, load_enrolment
 from edge_agent.errors import RingError
 from edge_agent.geo import geohash_encode
+from edge_agent.kept_clock import KeptClock
 from edge_agent.keys import KeyStore, thumbprint
 from edge_agent.process import harden, lock_folder, stop_on_signals
 from edge_agent.recipient import load_recipient
@@ -38,6 +39,7 @@ from edge_agent.uplink import ledger
 from edge_agent.uplink.builder import BundleBuilder
 from edge_agent.uplink.carrier import Carrier
 from edge_agent.uplink.checkpoint import ledger_origin
+from edge_agent.uplink.clock_desk import ClockDesk
 from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.erasure import EraseDesk
 from edge_agent.uplink.footage import Footage
@@ -66,7 +68,7 @@ log = logging.getLogger(__name__)
 
 _TURN_S = 1.0
 _RETRY_S = 5.0
-_FLOOR_S = 600.0
+_TALLY_S = 600.0
 _HOUR_S = 3600.0
 CHECKPOINT_HOUR_UTC = 3
 """When the daily checkpoint leaves: at the same time every day, whatever happened."""
@@ -101,11 +103,12 @@ class Releaser:
         keys = KeyStore(config.state_dir, "releaser")
         self._key = keys.load_private("gateway")
         self._custody = keys.custody_level()
-        self._clock: Clock = SystemClock(
-            max(read_build_time(), store.load_floor()), trust_wall_clock=config.clock.trust == "wall-clock"
-        )
+        system = SystemClock(read_build_time(), trust_wall_clock=config.clock.trust == "wall-clock")
+        path = config.store_path.with_name("clock.json")
+        self._clock = KeptClock(path, read_boot_id(), system, doubts_steps=True)
         roots = Roots(enrolment.threshold, {thumbprint(root): root for root in enrolment.roots})
         self._trust = TrustStore(store, roots, self._clock)
+        self._keep_clock()
         self._tally = Tally()
         self._standing = Standing(config, enrolment, keys.load_public("owner"), store)
         self._judge = Judge(
@@ -149,6 +152,7 @@ class Releaser:
             **self._desk.handlers,
             **self._ledger.handlers,
             **erasure.handlers,
+            **ClockDesk(enrolment.gateway, keys.load_public("owner"), store, self._clock).handlers,
             **own.handlers,
         }
         self._control = ControlServer(config.control_path("releaser"), handlers, stop)
@@ -166,6 +170,7 @@ class Releaser:
         log.info("releaser runs gateway=%s version=%s", self._enrolment.gateway, __version__)
         notifier.ready()
         while not self._stop.wait(_TURN_S):
+            self._keep_clock()
             now = self._clock.boot()
             threads = (self._worker, self._sender, self._jobs, self._control)
             if self._broker.is_live(now) and all(thread.is_alive() for thread in threads):
@@ -175,6 +180,12 @@ class Releaser:
         self._enter_tally(running=True)
         for part in (self._sender, self._worker, self._jobs, self._messenger, self._control):
             part.join()
+
+    def _keep_clock(self) -> None:
+        """Take in where the clock stands; none is right that is before the trust bundle."""
+        if self._trust.bundle is not None:
+            self._clock.raise_floor(self._trust.bundle.issued_at)
+        self._clock.keep()
 
     # Parts
 
@@ -249,8 +260,7 @@ class Releaser:
             if request.state is RequestState.ASKED:
                 self._plan_ask(jobs, request)
         jobs.every("waiting", _RETRY_S, self._intake.retry_waiting)
-        jobs.every("floor", _FLOOR_S, self._save_floor)
-        jobs.every("tally", _FLOOR_S, self._enter_tally)
+        jobs.every("tally", _TALLY_S, self._enter_tally)
         jobs.every("heads", _HOUR_S, self._enter_heads)
         jobs.every("ends", _HOUR_S, self._warn_of_ends)
         jobs.every("prune", _HOUR_S, self._prune)
@@ -292,10 +302,6 @@ class Releaser:
         certificate_end = UtcNs(self._enrolment.not_after_s * SECOND_NS)
         self._news.warn_of_ends(self._standing.household(now), self._trust.bundle, certificate_end, now)
 
-    def _save_floor(self) -> None:
-        if self._clock.state() is ClockState.SYNCHRONISED:
-            self._store.save_floor(self._clock.utc())
-
     def _enter_tally(self, *, running: bool = False) -> None:
         with self._store.transaction() as connection:
             entered = self._tally.enter(connection, self._clock.utc(), running=running)
@@ -323,7 +329,7 @@ class Releaser:
 
     def _status(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
         now = self._clock.utc()
-        bundle, broker = self._trust.bundle, self._broker.status()
+        bundle, broker, clock = self._trust.bundle, self._broker.status(), self._clock.facts()
         household = self._standing.household(now)
         consents = {}
         for name, standing in household.cameras.items():
@@ -334,7 +340,7 @@ class Releaser:
             "gateway": self._enrolment.gateway,
             "version": __version__,
             "broker": "connected" if broker.connected else "not connected",
-            "clock": self._clock.state().value,
+            "clock": ": ".join(filter(None, (clock["state"], clock["why"]))),
             "trust_bundle": "none" if bundle is None else f"{bundle.version} until {encode_rfc3339(bundle.expires)}",
             "custody": self._custody,
             "consents": consents,

@@ -34,6 +34,8 @@ def report_stream(
         warnings.append(f"no events come: {events['events_detail']}")
     warnings += list_warnings(stream)
     warnings += [str(picture["warning"])] if "warning" in picture else []
+    if storage.get("clock_held_back"):
+        warnings.append("footage stays for longer than you said, the clock was set ahead: see edge-agent clock")
     if warnings:
         facts["warning"] = "; ".join(warnings)
     return facts

@@ -19,12 +19,11 @@ from edge_agent.errors import UnsupportedVersionError
 from edge_agent.units import UtcNs
 from edge_agent.uplink import ledger
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _BUSY_TIMEOUT_S = 5.0
 _SCHEMA = """
 CREATE TABLE trust (
   one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, raw BLOB NOT NULL, roots TEXT NOT NULL) STRICT;
-CREATE TABLE floor (one INTEGER PRIMARY KEY CHECK (one = 1), utc_ns INTEGER NOT NULL) STRICT;
 CREATE TABLE request (
   id INTEGER PRIMARY KEY, iss TEXT NOT NULL, jti TEXT NOT NULL, payload_sha256 BLOB NOT NULL, raw BLOB NOT NULL,
   incident TEXT NOT NULL, category TEXT NOT NULL, is_area INTEGER NOT NULL, correlation BLOB NOT NULL,
@@ -58,6 +57,8 @@ CREATE TABLE pause (camera TEXT PRIMARY KEY, until_ns INTEGER) STRICT;
 INSERT INTO pause SELECT camera, until_ns FROM stop WHERE what = 'release';
 DROP TABLE stop;
 """,
+    # The clock has a memory of its own (`edge_agent.kept_clock`).
+    2: "DROP TABLE IF EXISTS floor;",
 }
 """What makes a file of each version one of the next."""
 
@@ -224,7 +225,7 @@ class Store:
     def _is_open(self) -> bool:
         return self._connection.in_transaction
 
-    # Trust bundle and time floor
+    # Trust bundle
 
     def load_trust(self) -> tuple[bytes, dict[str, Any]] | None:
         """Return the trust bundle with the highest version ever accepted, and the roots that verified it."""
@@ -244,19 +245,6 @@ class Store:
         """Forget the trust bundle, its version included: it was accepted under other roots than are pinned now."""
         with self.transaction() as connection:
             connection.execute("DELETE FROM trust")
-
-    def load_floor(self) -> UtcNs:
-        """Return the latest time that was ever saved: no believable clock is before it."""
-        row = self._one("SELECT utc_ns FROM floor")
-        return UtcNs(0 if row is None else row["utc_ns"])
-
-    def save_floor(self, now: UtcNs) -> None:
-        """Remember ``now``, read from a synchronised clock."""
-        with self.transaction() as connection:
-            connection.execute(
-                "INSERT INTO floor VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET utc_ns = max(utc_ns, excluded.utc_ns)",
-                (now,),
-            )
 
     # Requests
 

@@ -56,8 +56,6 @@ class TrustStore:
         if current is None or bundle.version > current.version:
             roots = self._pinned if current is None else current.roots
             self._store.save_trust(bundle.version, raw, {**encode_roots(roots), "pinned": _name(self._pinned)})
-            # No believable clock is before the moment at which this was signed.
-            self._store.save_floor(bundle.issued_at)
             log.info("trust bundle in use version=%d expires=%s", bundle.version, encode_rfc3339(bundle.expires))
         self._bundle = bundle
         return bundle

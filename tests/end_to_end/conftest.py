@@ -44,9 +44,16 @@ class World:
         """Ask for a window that many seconds ago, for an incident at the house that spans just that."""
         now = self.clock.utc()
         window = Window(UtcNs(now - int(start_s * SECOND_NS)), UtcNs(now - int(end_s * SECOND_NS)))
-        incident = Incident(f"E-{next(_numbers)}", Category.ROBBERY, window.end, Place(LAT, LON), window)
+        incident = self._incident(window)
         draft = RequestDraft(to_gateway(self.home.gateway), incident, window, "a test", "desk 1", ("front-door",))
         return replace(draft, release_within_ns=HOUR_NS, **changes)
+
+    def _incident(self, window: Window) -> Incident:
+        return Incident(f"E-{next(_numbers)}", Category.ROBBERY, window.end, Place(LAT, LON), window)
+
+    def over(self, window: Window, **changes: Any) -> RequestDraft:
+        """Ask for this very window."""
+        return replace(self.draft(2, 1, **changes), window=window, incident=self._incident(window))
 
     def sign(self, draft: RequestDraft) -> SignedRequest:
         """Sign by an operator and a supervisor."""
@@ -144,6 +151,7 @@ def make_world(tmp_path: Path) -> Iterator[Callable[..., World]]:
             house: dict[str, Any] | None = None,
             settings: CameraSettings | None = None,
             extra_config: str = "",
+            prepare: Callable[[TrialHome], None] = lambda _: None,
         ) -> World:
             cameras = {
                 name: stack.enter_context(SimulatedCamera(settings or CameraSettings()))
@@ -159,6 +167,7 @@ def make_world(tmp_path: Path) -> Iterator[Callable[..., World]]:
             home.create(city)
             if extra_config:
                 home.config_path.write_text(home.config_path.read_text() + extra_config)
+            prepare(home)
             home.start("record")
             home.wait_ready()
             home.sign()

@@ -226,9 +226,3 @@ def test_refusals_of_every_cause_look_alike(tmp_path):
         seen.add((len(house.broker.taken), tuple(map(len, house.broker.taken)), moment))
         house.store.close()
     assert len(seen) == 1
-
-
-def test_trust_bundle_raises_the_clocks_floor(house):
-    """A gateway that lost the time believes no clock from before the newest bundle was signed."""
-    assert house.trust.bundle is not None
-    assert house.store.load_floor() == house.trust.bundle.issued_at

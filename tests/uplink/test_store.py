@@ -78,13 +78,6 @@ def test_trust_bundle_never_rolls_back(store):
     assert store.load_trust() == (b"three", {"by": 3})
 
 
-def test_floor_only_rises(store):
-    """The persisted time never goes back."""
-    for time_ns in (5, 9, 7):
-        store.save_floor(UtcNs(time_ns))
-    assert store.load_floor() == 9
-
-
 def test_outbox_gives_a_message_at_its_moment_and_drops_it_at_its_end(store):
     """Nothing is sent early, nothing late, and what is not acknowledged stays."""
     with store.transaction() as connection:

@@ -1,0 +1,195 @@
+"""``edge-agent clock``: how far the gateway's clock is believed and why, and the owner's word that it is right."""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from edge_agent.commands.daemon import add_config
+from edge_agent.commands.owner_key import add_passphrase, sign_owner_order
+
+if TYPE_CHECKING:
+    from edge_agent.config import Config
+
+PROCESSES: tuple[Literal["recorder", "releaser"], ...] = ("recorder", "releaser")
+_DESCRIPTION = """\
+Show the wall clock, who disciplines it, the floor below which it is not believed, and whether recorder and releaser
+believe it, and why not.
+
+  edge-agent clock                 look
+  edge-agent clock confirm         say that the time is right (asks for your passphrase)
+
+Your word is needed where the clock was set while the gateway ran, where it was set far ahead and footage is therefore
+kept for longer than you said, and where the floor lies in the future because the clock was wrong once. Compare the
+time that is shown with a clock that you trust: what is older than you keep, by this time, is destroyed at once. It is
+refused unless a time source says the same, and entered in the ledger.
+
+exit code: 0 both processes believe the clock, 1 one of them does not, or does not answer
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "clock",
+        help="whether the gateway's clock is believed; confirm it",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("verb", nargs="?", choices=("show", "confirm"), default="show")
+    parser.add_argument("--yes", action="store_true", help="do not ask whether the time is right")
+    add_passphrase(parser)
+    add_config(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show, or confirm; the exit code is in the help."""
+    from edge_agent.config import load_config
+    from edge_agent.terminal import print_json
+
+    config = load_config(args.config)
+    shown: dict[str, dict[str, Any]] = {"here": _look_here(config)}
+    for name in PROCESSES:
+        shown[name] = _ask(config, name)
+    if args.verb == "confirm":
+        return _confirm(args, config, shown)
+    if args.json:
+        print_json(shown)
+    else:
+        _print(shown)
+    return 0 if all(shown[name].get("state") == "synchronised" for name in PROCESSES) else 1
+
+
+def _look_here(config: "Config") -> dict[str, Any]:
+    """Return what this command itself sees: the clocks and their source, whoever else answers or not."""
+    from datetime import UTC, datetime
+    from zoneinfo import ZoneInfo
+
+    from edge_agent.clock import SystemClock, read_build_time, read_kernel_time
+    from edge_agent.units import SECOND_NS, encode_rfc3339
+
+    clock = SystemClock(trust_wall_clock=config.clock.trust == "wall-clock")
+    wall, boot, source, kernel = clock.wall(), clock.boot(), clock.source(), read_kernel_time()
+    local = datetime.fromtimestamp(wall // SECOND_NS, UTC).astimezone(ZoneInfo(config.gateway.time_zone))
+    return {
+        "wall": encode_rfc3339(wall),
+        "local": f"{local:%A %Y-%m-%d %H:%M:%S} in {config.gateway.time_zone}",
+        "boot_ns": boot,
+        "utc_minus_boot_ns": wall - boot,
+        "source": {"state": source.state.value, "by": source.by},
+        "kernel": {"state": kernel.state.value, "max_error_us": kernel.max_error_us},
+        "build_time": encode_rfc3339(read_build_time()),
+    }
+
+
+def _ask(config: "Config", process: Literal["recorder", "releaser"]) -> dict[str, Any]:
+    from edge_agent.control import call
+    from edge_agent.errors import EdgeAgentError
+
+    try:
+        answer = call(config.control_path(process), "clock")
+    except EdgeAgentError as error:
+        return {"error": str(error)}
+    answer.pop("done", None)
+    return answer
+
+
+def _print(shown: Mapping[str, Mapping[str, Any]]) -> None:
+    here = shown["here"]
+    kernel = here["kernel"]
+    print(f"wall clock   {here['wall']}  ({here['local']})")
+    print(f"time source  {here['source']['state']}, says the {here['source']['by']}")
+    print(f"kernel       {kernel['state']}, error below {kernel['max_error_us'] / 1000:.0f} ms")
+    offset_s = here["utc_minus_boot_ns"] / 1e9
+    print(f"boot time    {here['boot_ns'] / 1e9:.0f} s; the wall clock is {offset_s:.3f} s ahead of it")
+    print(f"installed    {here['build_time']}")
+    for name in PROCESSES:
+        facts = shown[name]
+        if "error" in facts:
+            print(f"{name}     not running ({facts['error']})")
+            continue
+        print(f"{name}     {facts['state']}" + (f": {facts['why']}" if facts["why"] else ""))
+        print(f"             believes nothing before {facts['floor']}")
+        for ring in facts.get("held_back", ()):
+            print(f"             keeps footage of {ring} for longer than you said: the clock was set ahead")
+    if _waits(shown):
+        print("\nIf the time above is right, say so: edge-agent clock confirm")
+
+
+def _waits(shown: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Tell whether anything waits for the owner's word."""
+    from_source = shown["here"]["source"]["state"] == "synchronised"
+    doubted = any(shown[name].get("state") == "floor-only" for name in PROCESSES)
+    return (from_source and doubted) or bool(shown["recorder"].get("held_back"))
+
+
+def _confirm(args: argparse.Namespace, config: "Config", shown: Mapping[str, Mapping[str, Any]]) -> int:
+    from edge_agent.clock import SystemClock
+    from edge_agent.errors import UnavailableError, UsageError
+    from edge_agent.terminal import print_json
+
+    here = shown["here"]
+    if here["source"]["state"] != "synchronised":
+        raise UsageError(
+            "the time cannot be confirmed: no time source disciplines the wall clock",
+            "`timedatectl` shows why; give the command again once it is synchronised",
+        )
+    for name in PROCESSES:
+        if "error" in shown[name]:
+            raise UnavailableError(
+                shown[name]["error"], "both processes have to run: the releaser enters it in the ledger"
+            )
+    if not _waits(shown):
+        print("nothing waits for your word: the clock is believed")
+        return 0
+    if not args.json:
+        _print(shown)
+    if not args.yes:
+        _demand_right(here["local"])
+    signed = sign_owner_order(config, "confirm-clock", {}, args.passphrase_file)
+    clock = SystemClock()
+    if abs(clock.wall() - clock.boot() - here["utc_minus_boot_ns"]) > 1_000_000_000:
+        raise UsageError("the clock was set while you were asked; nothing was changed", "look again: edge-agent clock")
+    answers, failed = _send(config, signed)
+    if args.json:
+        print_json({"confirmed": answers, "failed": failed})
+    else:
+        _tell(answers, failed)
+    return os.EX_TEMPFAIL if failed else 0
+
+
+def _demand_right(local: str) -> None:
+    from edge_agent.errors import UsageError
+
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to compare the time", "in a script: --yes")
+    print("Footage that is older than you keep, by this time, is destroyed at once.")
+    if input(f"Is it {local}, by a clock that you trust? [yes/no] ").strip().lower() != "yes":
+        raise UsageError("nothing was changed", "set the clock right first: `timedatectl`")
+
+
+def _send(config: "Config", signed: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Give the one order to both processes, first to the one that enters it in the ledger."""
+    from edge_agent.control import call
+    from edge_agent.errors import EdgeAgentError
+
+    answers = {"releaser": call(config.control_path("releaser"), "confirm-clock", jws=signed)}
+    try:
+        answers["recorder"] = call(config.control_path("recorder"), "order", jws=signed)
+    except EdgeAgentError as error:
+        return answers, {"recorder": f"{error}; give the command again"}
+    return answers, {}
+
+
+def _tell(answers: Mapping[str, Mapping[str, Any]], failed: Mapping[str, str]) -> None:
+    for name, answer in answers.items():
+        lowered = answer["floor"] != answer["floor_was"]
+        print(
+            f"{name}: believes the clock"
+            + (f"; floor was {answer['floor_was']}, is {answer['floor']}" if lowered else "")
+        )
+    for name, text in failed.items():
+        print(f"NOT CONFIRMED {name}: {text}")

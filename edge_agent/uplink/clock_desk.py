@@ -1,0 +1,63 @@
+"""What the owner asks of the releaser's clock: how it stands, and to believe it.
+
+Owns the two commands of the control socket. The owner's word is their signature, and it is in the ledger before it
+counts: to believe another time is to decide by it. It opens nothing by itself; every request is decided as before.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from edge_agent.consent.order import ConfirmClock, verify_order
+from edge_agent.control import Answer, Handler, Peer
+from edge_agent.errors import UsageError
+from edge_agent.kept_clock import KeptClock, describe_confirmed
+from edge_agent.units import encode_rfc3339
+from edge_agent.uplink import ledger
+from edge_agent.uplink.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class ClockDesk:
+    """The clock's commands.
+
+    Args:
+        gateway: This gateway's id: orders name it.
+        owner: The key pinned at ``init``.
+        store: Burnt orders, and the ledger.
+        clock: The releaser's own.
+    """
+
+    def __init__(self, gateway: str, owner: Ed25519PublicKey, store: Store, clock: KeptClock) -> None:
+        self._gateway, self._owner, self._store, self._clock = gateway, owner, store, clock
+
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        """What the control socket is given."""
+        return {"clock": lambda *_: self._clock.facts(), "confirm-clock": self._confirm}
+
+    def _confirm(self, members: Mapping[str, Any], peer: Peer) -> Answer:
+        # By the wall clock as it is: a wrong floor must not keep the owner's word from being heard.
+        now = self._clock.wall()
+        order = verify_order(str(members.get("jws", "")).encode(), self._gateway, self._owner, now)
+        if not isinstance(order.value, ConfirmClock):
+            raise UsageError("this order is for another command")
+        self._clock.demand_confirmable()
+        before = self._clock.facts()
+        with self._store.transaction() as connection:
+            if not self._store.burn_order(connection, order.order_id, now):
+                raise UsageError("this order was carried out before")
+            entry = {
+                "what": "clock confirmed",
+                "time": encode_rfc3339(now),
+                "floor_was": before["floor"],
+                "why": before["why"],
+                "order_id": order.order_id,
+            }
+            ledger.append(connection, "clock", entry, now)
+        confirmed = self._clock.confirm()
+        log.warning("clock confirmed time=%s uid=%d", encode_rfc3339(confirmed.time), peer.uid)
+        return describe_confirmed(confirmed)
