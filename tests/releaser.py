@@ -23,7 +23,7 @@ from edge_agent.enrolment import Enrolment
 from edge_agent.errors import UnavailableError
 from edge_agent.geo import geohash_encode
 from edge_agent.keys import encode_b64url
-from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window, parse_rfc3339
+from edge_agent.units import SECOND_NS, UtcNs, Window, parse_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.answers import Answer, Status, verify_answer
 from edge_agent.uplink.bundle import BundleInfo
@@ -306,11 +306,6 @@ class House:
 
     def staged(self) -> list[str]:
         return sorted(path.name for path in (self.folder / "staging").iterdir())
-
-
-def settle_time(hours: int) -> int:
-    """So many hours in nanoseconds."""
-    return hours * HOUR_NS
 
 
 MAIN = Quality.MAIN

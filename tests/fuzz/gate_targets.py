@@ -3,7 +3,7 @@
     python -m tests.fuzz gate-TARGET [-max_total_time=60] [libFuzzer options]      needs atheris
 
 TARGET is one of the names in ``TARGETS``; the corpus in ``tests/fuzz/corpus/gate-TARGET`` is replayed by
-``test_gate_targets.py`` in every test run. Run as a program, this file writes the first files of the corpus.
+``test_targets.py`` in every test run. Run as a program, this file writes the first files of the corpus.
 """
 
 import base64

@@ -3,7 +3,7 @@
     python -m tests.fuzz ring-TARGET [-max_total_time=60] [libFuzzer options]      needs atheris
 
 TARGET is one of the names in ``TARGETS``; the corpus in ``tests/fuzz/corpus/ring-TARGET`` is replayed by
-``test_ring_targets.py`` in every test run.
+``test_targets.py`` in every test run.
 """
 
 import hashlib

@@ -63,10 +63,6 @@ class Proxy:
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
                 one.shutdown(socket.SHUT_RDWR)
 
-    def retarget(self, port: int) -> None:
-        """Forward new connections elsewhere."""
-        self._target_port = port
-
     def _accept(self) -> None:
         while not self._stop.is_set():
             try:
