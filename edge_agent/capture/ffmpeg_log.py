@@ -1,30 +1,34 @@
-"""What FFmpeg says in its log, as numbers: with which RTSP status it was refused, how many RTP packets never came.
+"""What FFmpeg says in its log and nowhere else: refusals, redirects, RTP packets that never came.
 
-Its errors are too coarse for the first, and nothing else tells the second. Must never repeat a text of it: they hold
-URLs with passwords. Keeps two numbers a thread, so that a camera that makes FFmpeg talk without end costs no memory and
-no line in our log.
+Must never repeat a text of it: they hold URLs with passwords. Keeps a few values a thread, so that a camera that makes
+FFmpeg talk without end costs no memory and no line in our log.
 """
 
 import logging
 import re
 import threading
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import av.logging
 
 _STATUS = re.compile(r"method [A-Z_]+ failed: (\d{3})\b")
 _MISSED = re.compile(r"RTP: missed (\d{1,5}) packets")
+_REDIRECT = re.compile(r"Status \d{3}: Redirecting to (\S+)")
+_MOST_HOST_CHARACTERS = 60
 
 
 class Hearing:
     """What was said in one thread since ``hear``."""
 
-    __slots__ = ("missed", "status")
+    __slots__ = ("missed", "redirected", "status")
 
     def __init__(self, missed: Callable[[int], None]) -> None:
         self.missed = missed
         self.status = 0
         """The last RTSP status that was a refusal; 0 for none."""
+        self.redirected: tuple[str, str] | None = None
+        """Scheme and host to which the camera sent FFmpeg, which went there."""
 
 
 class _Ear(logging.Handler):
@@ -35,7 +39,7 @@ class _Ear(logging.Handler):
         self.thread = threading.local()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Look for the two numbers."""
+        """Look for what is kept."""
         hearing: Hearing | None = getattr(self.thread, "hearing", None)
         if hearing is None:
             return
@@ -44,6 +48,17 @@ class _Ear(logging.Handler):
             hearing.missed(int(found[1]))
         elif found := _STATUS.search(text):
             hearing.status = int(found[1])
+        elif found := _REDIRECT.match(text):
+            hearing.redirected = _split(found[1])
+
+
+def _split(url: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(url)
+        host = "".join(character for character in parts.hostname or "" if character.isprintable())
+    except ValueError:
+        return "", ""
+    return parts.scheme, host[:_MOST_HOST_CHARACTERS]
 
 
 _EAR = _Ear()
@@ -60,11 +75,12 @@ def hear(missed: Callable[[int], None]) -> Hearing:
         logger = logging.getLogger("libav")
         if _EAR not in logger.handlers:
             logger.propagate = False
+            logger.setLevel(logging.INFO)
             logger.addHandler(_EAR)
-        if av.logging.get_level() != av.logging.WARNING:
+        if av.logging.get_level() != av.logging.INFO:  # redirects; while a session is read there is none of that level
             # PyAV leaves out a line that equals the one before, of whichever thread.
             av.logging.set_skip_repeated(False)
-            av.logging.set_level(av.logging.WARNING)
+            av.logging.set_level(av.logging.INFO)
     _EAR.thread.hearing = Hearing(missed)
     hearing: Hearing = _EAR.thread.hearing
     return hearing

@@ -15,6 +15,8 @@ REASONS = {
     "busy": "the camera serves no further client (453): close other viewers, or use its substream",
     "transport-refused": "the camera refuses this transport (461): try the other one of tcp and udp",
     "refused": "the camera refuses the request",
+    "redirected": "the camera sends us to another address, from which nothing is recorded",
+    "login-unusable": "FFmpeg cannot send this login: at most 126 bytes in all, and no colon in the user name",
     "tls-untrusted": "nobody that is trusted has signed the camera's certificate",
     "tls-wrong-pin": "the camera shows another certificate than the pinned one",
     "tls-wrong-name": "the camera's certificate is for another name than its address",

@@ -30,6 +30,12 @@ AUDIO_CODECS = ("aac", "pcm_alaw", "pcm_mulaw", "opus")
 _PROBE_US = 500_000  # 1.1 s to the first access unit without it, 0.56 s with it
 _ASK_EVERY_NS = SECOND_NS // 2
 """Side data cost 11 µs a question; the camera's clock is looked at so often, sender reports at every packet."""
+_SUB_DELIMITERS = "!$&'()*+,;="
+_MOST_LOGIN_BYTES = 127
+"""FFmpeg cuts off what is longer, and the camera refuses what is left."""
+GROUP_NS = SECOND_NS // 5
+"""So long packets are gathered before anything is done with them: each has its own time, but Python that runs once for
+every picture begins with cold caches each time, which took a tenth more CPU. Counts towards what a crash can lose."""
 _NTP_EPOCH_S = 2_208_988_800
 _BUFFER_BYTES = 1 << 20
 
@@ -53,8 +59,12 @@ class Endpoint:
         if not self.username:
             return self.url
         parts = urlsplit(self.url)
-        login = f"{quote(self.username, safe='')}:{quote(self.password, safe='')}"
-        return urlunsplit(parts._replace(netloc=f"{login}@{parts.netloc.rpartition('@')[2]}"))
+        return urlunsplit(parts._replace(netloc=f"{self.login}@{parts.netloc.rpartition('@')[2]}"))
+
+    @property
+    def login(self) -> str:
+        """User name and password as a URL holds them (RFC 3986, section 3.2.1). A secret."""
+        return f"{quote(self.username, safe=_SUB_DELIMITERS)}:{quote(self.password, safe=_SUB_DELIMITERS)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,9 @@ class Arrival:
     report: SenderReport | None
 
 
+_Packet = tuple["av.Packet[av.stream.Stream]", MonoNs, UtcNs]
+
+
 class Session:
     """An open session. One thread only; close it."""
 
@@ -109,7 +122,7 @@ class Session:
         self.reorders = bool(getattr(video.codec_context, "has_b_frames", False))
 
     def read(self) -> Iterator[Arrival | None]:
-        """Yield access units as they arrive, and None whenever nothing came for ``POLL_S``.
+        """Yield access units as they arrive, a group at a time, and None after each group and each ``POLL_S`` without.
 
         Where a camera repeats its parameter sets before every slice of a keyframe, FFmpeg takes each for a picture of
         its own: they are joined again. For that a keyframe waits until the next picture is there.
@@ -119,35 +132,49 @@ class Session:
         """
         codec = self.tracks[0].codec
         held: Arrival | None = None
+        for group in self._read_groups():
+            for arrival in group:
+                if held is not None and arrival.track == 0:
+                    if arrival.pts == held.pts and continues_picture(codec, arrival.data):
+                        held = replace(arrival, data=held.data + arrival.data)
+                        continue
+                    yield held
+                    held = None
+                if arrival.is_keyframe and arrival.track == 0 and codec != "mjpeg":
+                    held = arrival
+                else:
+                    yield arrival
+            if not group and held is not None:
+                yield held
+                held = None
+            yield None
+
+    def _read_groups(self) -> Iterator[list[Arrival]]:
+        """Yield the packets of ``GROUP_NS``, and an empty list where nothing more came for ``POLL_S`` or will come."""
+        group: list[_Packet] = []
         while True:
+            trouble: CaptureError | None = CaptureError("ended")
             try:
                 for packet in self._container.demux(*self._streams):
                     if not packet.size:
                         # FFmpeg reports a peer that is gone as a plain end, and then flushes empty packets.
                         break
-                    arrival = self._describe(packet)
-                    if held is not None and arrival.track == 0:
-                        if arrival.pts == held.pts and continues_picture(codec, arrival.data):
-                            held = replace(arrival, data=held.data + arrival.data)
-                            continue
-                        yield held
-                        held = None
-                    if arrival.is_keyframe and arrival.track == 0 and codec != "mjpeg":
-                        held = arrival
-                    else:
-                        yield arrival
+                    boot = self._clock.boot()
+                    group.append((packet, boot, self._clock.utc()))
+                    if boot - group[0][1] >= GROUP_NS:
+                        yield [self._describe(*each) for each in group]
+                        group = []
             except av.error.ExitError:
-                yield held
-                held = None
-                continue
+                trouble = None
             except av.FFmpegError as error:
-                raise CaptureError("ended", type(error).__name__) from None
-            if held is not None:
-                yield held
-            raise CaptureError("ended")
+                trouble = CaptureError("ended", type(error).__name__)
+            yield [self._describe(*each) for each in group]
+            group = []
+            yield []
+            if trouble is not None:
+                raise trouble
 
-    def _describe(self, packet: "av.Packet[av.stream.Stream]") -> Arrival:
-        boot, utc = self._clock.boot(), self._clock.utc()
+    def _describe(self, packet: "av.Packet[av.stream.Stream]", boot: MonoNs, utc: UtcNs) -> Arrival:
         camera_utc, report = None, None
         if boot - self._asked >= _ASK_EVERY_NS and packet.has_sidedata("prft"):
             self._asked = boot
@@ -189,6 +216,8 @@ def open_session(endpoint: Endpoint, clock: Clock, loss: PacketLoss) -> Session:
     Raises:
         CaptureError: The reason in words; nothing secret in it.
     """
+    if ":" in endpoint.username or len(endpoint.login) > _MOST_LOGIN_BYTES:
+        raise CaptureError("login-unusable")
     options = {
         "rtsp_transport": endpoint.transport,
         "analyzeduration": str(_PROBE_US),
@@ -204,8 +233,10 @@ def open_session(endpoint: Endpoint, clock: Clock, loss: PacketLoss) -> Session:
         options |= {"tls_verify": "1", "ca_file": str(trust.ca_file)}
         options |= {"verifyhost": trust.verify_host} if trust.verify_host else {}
     loss.begin(is_counted=endpoint.transport == "udp")
-    container = _open(endpoint, options, hear(loss.missed))
+    heard = hear(loss.missed)
+    container = _open(endpoint, options, heard)
     try:
+        _refuse_redirect(endpoint, heard)
         return Session(container, clock, loss, audio=endpoint.audio)
     except BaseException:
         container.close()
@@ -216,9 +247,17 @@ def _open(endpoint: Endpoint, options: dict[str, str], heard: Hearing) -> InputC
     try:
         return av.open(endpoint.authorised_url, "r", options=options, timeout=(OPEN_TIMEOUT_S, POLL_S))
     except av.FFmpegError as error:
+        _refuse_redirect(endpoint, heard)
         raise CaptureError(*_explain(error, heard.status)) from None
     except (ValueError, OSError) as error:
         raise CaptureError("protocol-error", type(error).__name__) from None
+
+
+def _refuse_redirect(endpoint: Endpoint, heard: Hearing) -> None:
+    """Refuse footage from another place than the configured one; FFmpeg follows without asking."""
+    parts = urlsplit(endpoint.url)
+    if heard.redirected not in (None, (parts.scheme, parts.hostname)):
+        raise CaptureError("redirected", f"to {heard.redirected[1] or 'nowhere'}")
 
 
 def _is_usable_audio(stream: "av.stream.Stream") -> bool:
