@@ -49,9 +49,15 @@ class Endpoint:
     username: str = ""
     password: str = field(default="", repr=False)
     transport: str = "tcp"
+    """``tcp`` or ``udp``, as wished; see ``carrier``."""
     audio: bool = False
     trust: Trust | None = None
     """For ``rtsps``: whose certificate is believed; None for what this machine trusts."""
+
+    @property
+    def carrier(self) -> str:
+        """What the pictures come over: FFmpeg takes ``rtsps`` over TCP alone, where they are encrypted too."""
+        return "tcp" if self.url.startswith("rtsps://") else self.transport
 
     @property
     def authorised_url(self) -> str:
@@ -219,9 +225,9 @@ def open_session(endpoint: Endpoint, clock: Clock, loss: PacketLoss) -> Session:
     if ":" in endpoint.username or len(endpoint.login) > _MOST_LOGIN_BYTES:
         raise CaptureError("login-unusable")
     options = {
-        "rtsp_transport": endpoint.transport,
+        "rtsp_transport": endpoint.carrier,
         "analyzeduration": str(_PROBE_US),
-        "fflags": "nobuffer+discardcorrupt" if endpoint.transport == "udp" else "nobuffer",
+        "fflags": "nobuffer+discardcorrupt" if endpoint.carrier == "udp" else "nobuffer",
         "buffer_size": str(_BUFFER_BYTES),
     }
     if not endpoint.audio:
@@ -232,7 +238,7 @@ def open_session(endpoint: Endpoint, clock: Clock, loss: PacketLoss) -> Session:
         trust = endpoint.trust or system_trust()
         options |= {"tls_verify": "1", "ca_file": str(trust.ca_file)}
         options |= {"verifyhost": trust.verify_host} if trust.verify_host else {}
-    loss.begin(is_counted=endpoint.transport == "udp")
+    loss.begin(is_counted=endpoint.carrier == "udp")
     heard = hear(loss.missed)
     container = _open(endpoint, options, heard)
     try:

@@ -49,12 +49,15 @@ def make_certificate(
 
 
 def test_trusted_certificate_is_recorded(tmp_path: Path) -> None:
-    """A camera whose certificate the CA file holds, for its address, is recorded over TLS."""
+    """A camera whose certificate the CA file holds, for its address, is recorded over TLS: over TCP in any case."""
     path, _ = make_certificate(tmp_path, "camera", "127.0.0.1")
     with SimulatedCamera(CameraSettings(certificate=path)) as camera:
-        with Recording(Endpoint(camera.url, trust=Trust(path))) as recording:
+        with Recording(Endpoint(camera.url, transport="udp", trust=Trust(path))) as recording:
             recording.wait_for_gops(1)
-        assert recording.sink.runs[0].facts["source"].startswith("rtsps://")
+        facts = recording.sink.runs[0].facts
+        assert facts["source"].startswith("rtsps://")
+        assert facts["transport"] == "tcp"
+        assert "lost_packets" not in recording.status.snapshot()
 
 
 CERTIFICATES: dict[str, tuple[dict[str, Any], str, str]] = {
