@@ -23,7 +23,8 @@ from edge_agent.rtcc.trust import TOPIC as TRUST_TOPIC
 from edge_agent.units import SECOND_NS
 from edge_agent.uplink.answers import Answer
 from edge_agent.uplink.envelope import TYP
-from edge_agent.uplink.mqtt import Broker, BrokerSettings, Incoming, Subscription, wait_connected
+from edge_agent.uplink.mqtt import Broker, BrokerSettings, Subscription, wait_connected
+from edge_agent.uplink.mqtt_inbox import Incoming
 from edge_agent.uplink.tls import TlsIdentity
 
 WATCH_CLIENT = "rtcc-watch"

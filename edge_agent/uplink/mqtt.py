@@ -1,18 +1,16 @@
 """The one connection to the RTCC's broker: MQTT 5 over mutual TLS (PROTOCOL 2).
 
-Owns paho, its thread, the bounded queue of what came in and the worker that hands it on. A message is acknowledged
-only by ``Incoming.ack``, after the caller's commit; what is not acknowledged comes again. Nothing here judges a
-message, and nothing here keeps one: what is to be sent waits in the caller's outbox, not in paho's memory.
+Owns paho and the state of the connection. A message is acknowledged only by ``Incoming.ack``, after the commit of its
+caller; what is not acknowledged comes again. Nothing here judges a message, and nothing here keeps one: what is to be
+sent waits in an outbox elsewhere, not in the memory of paho.
 """
 
-import contextlib
 import logging
-import queue
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from paho.mqtt import client as paho
@@ -25,6 +23,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from edge_agent.clock import Clock
 from edge_agent.errors import UnavailableError
 from edge_agent.units import MonoNs
+from edge_agent.uplink.mqtt_inbox import Inbox, Incoming
 from edge_agent.uplink.mqtt_loop import CONNECT_TIMEOUT_S, NetworkLoop
 from edge_agent.uplink.tls import TlsIdentity, build_client_context, watch_socket
 
@@ -34,7 +33,6 @@ MAX_PACKET_BYTES = 96 << 10
 """A request has at most 64 KiB (PROTOCOL 4, check 1); a trust bundle as well. The rest is topic and properties."""
 SESSION_EXPIRY_S = 7 * 24 * 3600
 PUBLISH_TIMEOUT_S = 10.0
-_POLL_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -69,27 +67,6 @@ class BrokerSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
-    """One message, of which nothing but the topic filter was checked. MQTT properties are not signed."""
-
-    topic: str
-    payload: bytes
-    qos: int
-    retained: bool
-    """Set on a message that the broker had kept: a request with it is refused."""
-    correlation: bytes | None
-    mid: int
-    _ack: Callable[[], None] = field(repr=False)
-
-    def ack(self) -> None:
-        """Tell the broker that this message is dealt with: after the commit, from any thread, any number of times.
-
-        Does nothing where the connection that brought the message is gone: it will come again.
-        """
-        self._ack()
-
-
-@dataclass(frozen=True, slots=True)
 class BrokerStatus:
     """What ``status`` shows of the connection."""
 
@@ -110,11 +87,17 @@ class Broker:
 
     def __init__(self, settings: BrokerSettings, on_message: Callable[[Incoming], None], clock: Clock) -> None:
         self._settings = settings
-        self._handle = on_message
         self._clock = clock
         self._stop = threading.Event()
-        self._inbox: queue.Queue[tuple[int, Incoming] | None] = queue.Queue(2 * RECEIVE_MAXIMUM)
         self._counts: Counter[str] = Counter()
+        self._inbox = Inbox(
+            RECEIVE_MAXIMUM,
+            on_message,
+            is_current=lambda generation: generation == self._generation,
+            give_up=self._give_up,
+            counts=self._counts,
+            stop=self._stop,
+        )
         # Held while a packet is handed to paho and while connections change, never while anything is waited for.
         self._lock = threading.Lock()
         self._generation = 0
@@ -131,7 +114,7 @@ class Broker:
             connect=self._connect,
             lost=self._lost,
             is_connected=lambda: self._connected,
-            has_room=self._has_room,
+            has_room=self._inbox.has_room,
             patience_s=settings.answer_within_s,
             clock=clock,
             stop=self._stop,
@@ -141,7 +124,7 @@ class Broker:
         )
         self._threads = [
             threading.Thread(target=target, name=name, daemon=True)
-            for target, name in ((self._loop.run, "mqtt-network"), (self._run_worker, "mqtt-worker"))
+            for target, name in ((self._loop.run, "mqtt-network"), (self._inbox.run, "mqtt-worker"))
         ]
 
     def start(self) -> None:
@@ -157,8 +140,7 @@ class Broker:
         except UnavailableError as error:
             log.info("state not left behind: %s", error)
         self._stop.set()
-        with contextlib.suppress(queue.Full):
-            self._inbox.put_nowait(None)  # wakes the worker
+        self._inbox.wake()
         with self._lock:
             if self._connected:
                 self._client.disconnect()
@@ -191,7 +173,7 @@ class Broker:
     def status(self) -> BrokerStatus:
         """Return what the connection is doing."""
         return BrokerStatus(
-            self.is_connected(), self._since, self._loop.last_heard, self._inbox.qsize(), dict(self._counts)
+            self.is_connected(), self._since, self._loop.last_heard, len(self._inbox), dict(self._counts)
         )
 
     def set_state(self, payload: bytes) -> None:
@@ -279,8 +261,12 @@ class Broker:
         with self._ack_arrived:
             self._ack_arrived.notify_all()
 
-    def _has_room(self) -> bool:
-        return self._inbox.qsize() < RECEIVE_MAXIMUM
+    # Called by the inbox, on the worker thread.
+
+    def _give_up(self, generation: int) -> None:
+        with self._lock:
+            if generation == self._generation:
+                self._loop.drop_socket()
 
     # paho's callbacks, all on the network thread.
 
@@ -360,17 +346,11 @@ class Broker:
         incoming = Incoming(
             topic=message.topic,
             payload=bytes(message.payload),
-            qos=qos,
             retained=message.retain,
             correlation=getattr(message.properties, "CorrelationData", None),
-            mid=mid,
             _ack=lambda: self._acknowledge(client, generation, mid, qos),
         )
-        try:
-            self._inbox.put_nowait((generation, incoming))
-        except queue.Full:
-            # Not reached while `_turn` reads only where there is room; unacknowledged, it would come again.
-            self._counts["dropped-full"] += 1
+        self._inbox.put(generation, incoming)
 
     def _acknowledge(self, client: paho.Client, generation: int, mid: int, qos: int) -> None:
         with self._lock:
@@ -378,27 +358,6 @@ class Broker:
             if generation == self._generation and self._connected:
                 client.ack(mid, qos)
                 self._counts["acknowledged"] += 1
-
-    # The worker thread.
-
-    def _run_worker(self) -> None:
-        while not self._stop.is_set():
-            try:
-                item = self._inbox.get(timeout=_POLL_S)
-            except queue.Empty:
-                continue
-            # What came on an earlier connection cannot be acknowledged any more; it comes again.
-            if item is None or item[0] != self._generation:
-                continue
-            generation, incoming = item
-            try:
-                self._handle(incoming)
-            except Exception:
-                self._counts["handler-failed"] += 1
-                log.exception("message not dealt with, it will come again: topic=%s", incoming.topic)
-                with self._lock:
-                    if generation == self._generation:
-                        self._loop.drop_socket()
 
 
 def _subscribe_options(subscription: Subscription) -> SubscribeOptions:
