@@ -76,17 +76,21 @@ class House:
             if isinstance(piece, Footage):
                 writer.append(self.draft(piece))
                 end = piece.start_ns + piece.duration_ns
-                self.clock.utc_ns = end
+                self.turn(end)
             else:
                 kind, duration_ns, note = piece
                 writer.append(Draft(kind, UtcNs(end), duration_ns, self.boot(end), note))
                 end += duration_ns
-                self.clock.utc_ns = end
+                self.turn(end)
         writer.close()
         if is_closed:  # the next page signs the end of the last block
             later = self.writer()
             later.append(Draft(Kind.CLOCK, UtcNs(end), 0, self.boot(end), b"{}"))
             later.close()
+
+    def turn(self, utc_ns: int) -> None:
+        """Turn the clock: it was set once and runs on."""
+        self.clock.utc_ns, self.clock.boot_ns = utc_ns, self.boot(utc_ns)
 
     def writer(self) -> RingWriter:
         return RingWriter.open(

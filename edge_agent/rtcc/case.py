@@ -76,7 +76,9 @@ def settle_keys(manifest: AnyManifest, known: KnownKeys | Pins) -> KnownKeys:
     """
     if isinstance(manifest, Manifest):
         if isinstance(known, Pins):
-            raise EvidenceError("this is a release: the crime center that asked for it has the keys that verify it")
+            raise EvidenceError(
+                "this is a release: the crime center that asked for it has the keys that verify it, by --gateway ID"
+            )
         return known
     brought = {name: _read_key(text) for name, text in manifest.keys.model_dump().items()}
     prints = {name: thumbprint(key) for name, key in brought.items()}

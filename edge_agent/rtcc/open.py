@@ -10,12 +10,13 @@ import json
 import os
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 import pyrage
 
-from edge_agent.errors import EvidenceError
+from edge_agent.errors import CustodyError, EvidenceError
 from edge_agent.keys import thumbprint
 from edge_agent.rtcc.case import AnyManifest, Case, KnownKeys, Pins, settle_keys
 from edge_agent.rtcc.certificate import write_certificate
@@ -50,7 +51,7 @@ def open_bundle(path: Path, header: bytes, identity: str, known: KnownKeys | Pin
     findings = Findings()
     out_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     plain = out_dir / "bundle.zip"
-    if not header and _is_zip(path):
+    if not header and is_zip(path):
         findings.doubt("envelope", "It was decrypted before it came here: for whom it was encrypted is not seen.")
         verify_zip(path, known, out_dir, findings)
         return _finish(findings, out_dir)
@@ -64,7 +65,8 @@ def open_bundle(path: Path, header: bytes, identity: str, known: KnownKeys | Pin
     return _finish(findings, out_dir)
 
 
-def _is_zip(path: Path) -> bool:
+def is_zip(path: Path) -> bool:
+    """Tell whether a bundle was decrypted already."""
     with path.open("rb") as file:
         return file.read(4) == b"PK\x03\x04"
 
@@ -99,6 +101,23 @@ def decrypt(path: Path, header: bytes, identity: str, target: Path) -> None:
         raise EvidenceError("it cannot be decrypted: altered, or cut short") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_identity(path: Path, ask_passphrase: Callable[[], bytes]) -> str:
+    """Read an age identity file; one under a passphrase, as an owner's is, is opened with what is asked for.
+
+    Raises:
+        CustodyError: It cannot be read, or the passphrase does not open it.
+    """
+    try:
+        raw = path.read_bytes()
+        if raw.startswith(b"age-encryption.org/"):
+            raw = pyrage.passphrase.decrypt(raw, ask_passphrase().decode())
+        return raw.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CustodyError(f"{path}: identity cannot be read: {error}") from error
+    except pyrage.DecryptError as error:
+        raise CustodyError(f"{path}: the passphrase does not open this identity") from error
 
 
 def find_identities(text: str) -> list[str]:

@@ -21,7 +21,7 @@ from edge_agent.wire import AgeRecipient, CameraId, GatewayId, Issuer, Jti, Kid,
 TYP = "clip-manifest+jws"
 EXPORT_TYP = "export-manifest+jws"
 VERSION = 1
-OWN_EXPORT: Final = "the owner's own export: no request, no release, no signature of a crime centre"
+OWN_EXPORT: Final = "the owner's own export: no request, no release, no signature of a crime center"
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_CLIPS = 500
 MAX_GAPS = 2000
@@ -258,7 +258,7 @@ class Manifest(_AnyManifest):
 class ExportManifest(_AnyManifest):
     """The payload of an export's ``manifest.jws``, version 1."""
 
-    statement: Literal["the owner's own export: no request, no release, no signature of a crime centre"]
+    statement: Literal["the owner's own export: no request, no release, no signature of a crime center"]
     order: OrderPart
     keys: Keys
     camera: ExportCameraPart

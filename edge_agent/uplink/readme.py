@@ -62,7 +62,9 @@ _RELEASE_PAPERS = """\
 _EXPORT_PAPERS = """\
   order.jws                the owner's order for this export, as it was signed"""
 _RELEASE_CHECK = """\
-  rtcc open BUNDLE         says what is proved and what is not, offline"""
+  rtcc open --file BUNDLE --gateway ID
+
+says what is proved and what is not, offline, where the gateway is enrolled: its keys are pinned there."""
 _EXPORT_CHECK = """\
   rtcc open --file BUNDLE --identity KEY
 

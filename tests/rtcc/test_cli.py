@@ -173,7 +173,7 @@ def test_keeper_of_a_checkpoint_checks_that_the_ledger_goes_on(made, applicant, 
 
 MISTAKES = {
     "nothing of this name to open": (("open", "nothing"), os.EX_DATAERR, "no key was handed over"),
-    "a file without a gateway": (("open", "--file", "rtcc-home/rtcc.json"), os.EX_USAGE, "--gateway"),
+    "a file that is not there": (("open", "--file", "nothing.age"), os.EX_USAGE, "no such file"),
     "a receiver without a certificate": (("receive", "--name", "elsewhere"), os.EX_CONFIG, "rtcc enrol --server"),
     "a receiver without a port": (("receive", "--listen", "localhost"), os.EX_USAGE, "ADDRESS:PORT"),
     "a second init": (("keys", "init", "rtcc-home"), os.EX_NOPERM, "already"),

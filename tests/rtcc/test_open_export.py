@@ -2,8 +2,13 @@
 
 import base64
 import hashlib
+import io
 import json
+import re
+import subprocess
+import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import pyrage
 import pytest
@@ -319,3 +324,30 @@ def test_two_runs_that_claim_the_same_time_are_both_exported(tmp_path):
     assert read_numbers(opened.parts["clips/001.mp4"]) == list(range(15))
     assert read_numbers(opened.parts["clips/002.mp4"]) == list(range(100, 125))
     assert opened.manifest["gaps"] == []
+
+
+@pytest.mark.peer
+@pytest.mark.needs("age", "unzip", "jq", "openssl", "basenc")
+def test_the_manual_way_works_as_it_is_written(opened, tmp_path):
+    """docs/evidence.md, typed: stock programs find type, digests, thumbprints, both signatures, and an altered file."""
+    text = (Path(__file__).parents[2] / "docs/evidence.md").read_text()
+    (script,) = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "case.age").write_bytes(opened.header + opened.payload)
+    (tmp_path / "key.txt").write_text(f"{COURT}\n")
+    words = ["bash", "-euo", "pipefail", "-c", script]
+    out = subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, timeout=60).stdout.decode()
+    assert names.EXPORT_TYP in out
+    assert all(print_of in out for print_of in prints(opened).values())
+    assert out.count("Signature Verified Successfully") == 2
+    assert out.count(": OK\n") == len(PARTS) - 1
+    assert names.OWN_EXPORT in out
+    assert str(COURT.to_public()) in out
+    altered = opened.parts | {names.README: b"another"}
+    plain = io.BytesIO()
+    with zipfile.ZipFile(plain, "w") as bundle:
+        for name, data in altered.items():
+            bundle.writestr(name, data)
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again/key.txt").write_text(f"{COURT}\n")
+    (tmp_path / "again/case.age").write_bytes(pyrage.encrypt(plain.getvalue(), [COURT.to_public()]))
+    assert subprocess.run(words, cwd=tmp_path / "again", check=False, capture_output=True, timeout=60).returncode

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from edge_agent.rtcc.findings import Findings
     from edge_agent.rtcc.home import RtccHome
 
+_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 _EPILOG = """\
 examples:
   rtcc open                               list what can be opened
@@ -20,6 +22,15 @@ examples:
   rtcc open UPLOAD --out case-4711        clips, evidence, findings.json, certificate.txt
   rtcc open UPLOAD --age bundle.age       only join key and upload: a stock age file, opens with `age --decrypt`
   rtcc open --file bundle.age --gateway ID
+
+a bundle that an owner exported and handed to you: no home is needed, and nothing of a crime center's
+  age-keygen -o key.txt                   your key; give the owner the public half, age1...
+  rtcc open --file case.age --identity key.txt
+  rtcc open --file case.age --identity key.txt --pin=THUMBPRINT --pin=THUMBPRINT --pin=THUMBPRINT
+
+Such a bundle brings the keys that it is verified with, and cannot vouch for them. What rests on a key whose thumbprint
+you name by --pin is proved; of the rest it is said that the keys in the bundle alone attest it. Ask the owner for the
+thumbprints over another way than the bundle came; with --gateway, those that were pinned at enrolment count.
 
 Works offline. Ends with 0 where nothing failed, 65 where something is not as it must be.
 """
@@ -38,8 +49,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to unpack [opened/UPLOAD in the home]")
     parser.add_argument("--received", type=Path, metavar="DIR", help="where uploads are [received/ in the home]")
     parser.add_argument("--age", type=Path, metavar="FILE", help="write a stock age file and open nothing")
-    parser.add_argument("--file", type=Path, metavar="FILE", help="a whole age file from elsewhere")
-    parser.add_argument("--gateway", metavar="ID", help="whose bundle --file is")
+    parser.add_argument("--file", type=Path, metavar="FILE", help="a whole age file from elsewhere, or its ZIP")
+    parser.add_argument("--gateway", metavar="ID", help="whose bundle --file is: an enrolled gateway's")
+    parser.add_argument("--identity", type=Path, metavar="FILE", help="age identity that opens --file [the home's]")
+    parser.add_argument(
+        "--pin", action="append", default=[], metavar="THUMBPRINT",
+        help="of a key of the house, told by another way; with =, for it may begin with a hyphen",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="for scripts")
     parser.set_defaults(run=run)
 
@@ -48,9 +64,11 @@ def run(args: argparse.Namespace) -> int:
     """Open what the words name."""
     from edge_agent.errors import UsageError
 
-    home = open_home(args)
     if args.file is not None:
-        return _open_file(args, home)
+        return _open_file(args)
+    if args.gateway or args.identity or args.pin:
+        raise UsageError("--gateway, --identity and --pin go with --file")
+    home = open_home(args)
     if args.what is None:
         return _list(args, home)
     found = _find(home, args.what)
@@ -81,16 +99,41 @@ def _open(args: argparse.Namespace, home: "RtccHome", delivery: "Delivery") -> i
     return _report(args, open_delivery(home, delivery, out_dir, args.received))
 
 
-def _open_file(args: argparse.Namespace, home: "RtccHome") -> int:
+def _open_file(args: argparse.Namespace) -> int:
     from edge_agent.errors import UsageError
+    from edge_agent.rtcc.case import KnownKeys, Pins
     from edge_agent.rtcc.deliveries import load_known_keys
-    from edge_agent.rtcc.open import open_bundle
+    from edge_agent.rtcc.open import is_zip, open_bundle
 
-    if args.gateway is None or not args.file.is_file():
-        raise UsageError("--file needs a file that is there, and --gateway", "rtcc open --file bundle.age --gateway ID")
-    out_dir = args.out or home.opened_dir / args.file.stem
-    known = load_known_keys(home, args.gateway)
-    return _report(args, open_bundle(args.file, b"", home.load_identity(), known, out_dir))
+    if not args.file.is_file():
+        raise UsageError(f"{args.file}: there is no such file")
+    if args.pin and args.gateway:
+        raise UsageError("--gateway has its pins from the home", "--pin is for a house that is not enrolled there")
+    if wrong := next((each for each in args.pin if not _THUMBPRINT.fullmatch(each)), None):
+        raise UsageError(f"not a thumbprint: {wrong[:48]!r}", "43 letters, digits, - and _")
+    is_plain = is_zip(args.file)
+    needs_home = args.gateway is not None or not (is_plain or args.identity)
+    home = open_home(args) if needs_home else None
+    known: KnownKeys | Pins = Pins(frozenset(args.pin))
+    if home is not None and args.gateway is not None:
+        known = load_known_keys(home, args.gateway)
+    identity = ""
+    if not is_plain:
+        identity = home.load_identity() if home is not None and args.identity is None else _read_identity(args)
+    folder = Path(f"{args.file.stem}-opened") if home is None else home.opened_dir / args.file.stem
+    return _report(args, open_bundle(args.file, b"", identity, known, args.out or folder))
+
+
+def _read_identity(args: argparse.Namespace) -> str:
+    from getpass import getpass
+
+    from edge_agent.rtcc.keys import read_passphrase
+    from edge_agent.rtcc.open import read_identity
+
+    def ask() -> bytes:
+        return read_passphrase(args.passphrase_file) or getpass(f"passphrase of {args.identity}: ").encode()
+
+    return read_identity(args.identity, ask)
 
 
 def _report(args: argparse.Namespace, findings: "Findings") -> int:
