@@ -36,11 +36,11 @@ class RetentionClock:
 def anchor_clock(index: RingIndex, boot_id: bytes, utc: UtcNs, boot: MonoNs) -> RetentionClock:
     """Find the newest time that the ring itself vouches for.
 
-    Blocks of earlier boots are believed as written. Of this boot only the oldest block counts, and at most one hour
-    ahead of them: a step made since then, and a restart after it, move nothing.
+    Blocks of earlier boots are believed as written, but for what claims a time to come. Of this boot only the oldest
+    block counts, and at most one hour ahead of them: a step made since then, and a restart after it, move nothing.
     """
-    timed = [entry for entry in index.entries() if entry.clock_state is ClockState.SYNCHRONISED]
-    earlier = max((_latest_ns(entry) for entry in timed if entry.boot_id != boot_id), default=None)
+    timed = [entry for entry in index.entries() if _is_timed(entry, utc)]
+    earlier = max((_latest_ns(entry, utc) for entry in timed if entry.boot_id != boot_id), default=None)
     first = next((entry for entry in timed if entry.boot_id == boot_id), None)
     if first is not None:
         base = first.opened_utc_ns if earlier is None else min(first.opened_utc_ns, earlier + MAX_STEP_NS)
@@ -48,23 +48,41 @@ def anchor_clock(index: RingIndex, boot_id: bytes, utc: UtcNs, boot: MonoNs) -> 
     return RetentionClock(utc if earlier is None else UtcNs(min(earlier, utc)), boot)
 
 
-def _latest_ns(entry: BlockEntry) -> int:
-    return max(entry.opened_utc_ns, entry.newest_ns if entry.ended else 0)
+def _latest_ns(entry: BlockEntry, utc: UtcNs) -> int:
+    known = (entry.first_start_ns, entry.opened_utc_ns, entry.newest_ns if entry.ended else 0)
+    return max((time for time in known if time <= utc + MAX_STEP_NS), default=0)
+
+
+def _is_timed(entry: BlockEntry, utc: UtcNs) -> bool:
+    """Tell whether a block's time is believable: of a synchronised clock, and not of a time to come.
+
+    A clock that was far ahead once leaves blocks that would stay until that time had come.
+    """
+    return entry.clock_state is ClockState.SYNCHRONISED and _oldest_ns(entry) <= utc + MAX_STEP_NS
 
 
 def find_expired(
-    index: RingIndex, now: UtcNs, boot: MonoNs, boot_id: bytes, keep_for_ns: int, open_seq: int
+    index: RingIndex, utc: UtcNs, now: UtcNs, boot: MonoNs, boot_id: bytes, keep_for_ns: int, open_seq: int
 ) -> list[int]:
     """Return the blocks whose oldest record is ``keep_for`` old, oldest first.
 
-    A block whose clock was floor-only is aged by boot time in its own boot; in a later one it is as old as the next
-    block with a believable time, because its own says nothing.
+    A block without a believable time is aged by boot time in its own boot; in a later one it is as old as the next
+    block that has one.
+
+    Args:
+        index: The ring's blocks.
+        utc: The wall clock, which tells what is yet to come.
+        now: What retention may act on (``RetentionClock.now``).
+        boot: Boot time.
+        boot_id: Of this boot.
+        keep_for_ns: The age at which a block goes.
+        open_seq: The open block, which stays.
     """
     limit = now - keep_for_ns
     expired: list[int] = []
     later_expired = False
     for entry in reversed(index.entries()):
-        if entry.clock_state is ClockState.SYNCHRONISED:
+        if _is_timed(entry, utc):
             is_old = _oldest_ns(entry) <= limit
             later_expired = later_expired or is_old
         elif entry.boot_id == boot_id:

@@ -381,9 +381,10 @@ class RingWriter:
             self.sync()
 
     def _expire(self, boot: MonoNs) -> None:
-        now = self._retention.now(self._clock.utc(), boot)
+        utc = self._clock.utc()
+        now = self._retention.now(utc, boot)
         open_seq = self._block.seq if self._block is not None else 0
-        expired = find_expired(self._index, now, boot, self._boot_id, self._keep_for_ns, open_seq)
+        expired = find_expired(self._index, utc, now, boot, self._boot_id, self._keep_for_ns, open_seq)
         if expired:
             self._bury(expired, Erased.KEEP_FOR)
             log.info("blocks expired ring=%s first=%d count=%d", self._disk.name, expired[0], len(expired))

@@ -10,7 +10,7 @@ from edge_agent.buffer.excerpt import HoldFolder, excerpt
 from edge_agent.buffer.reader import RingReader
 from edge_agent.clock import ClockState
 from edge_agent.errors import RingError
-from edge_agent.units import DAY_NS, SECOND_NS, UtcNs, Window
+from edge_agent.units import DAY_NS, MINUTE_NS, SECOND_NS, UtcNs, Window
 from tests.buffer.rig import START, Rig, read_all
 
 WINDOW = Window(UtcNs(START + 20 * SECOND_NS), UtcNs(START + 30 * SECOND_NS))
@@ -116,23 +116,26 @@ def test_erasure_takes_holds_along(rig: Rig, tmp_path: Path) -> None:
 
 def test_excerpt_of_floor_only_footage_holds_what_dates_it(rig: Rig) -> None:
     """Footage from before the clock was set has its time by a later block: the excerpt holds that one too."""
-    rig.create(blocks=32)
+    rig.create(blocks=64)
     rig.clock.state_now, rig.clock.utc_ns = ClockState.FLOOR_ONLY, START - 400 * DAY_NS
     writer = rig.writer()
-    rig.record(writer, 60)
+    for _ in range(3):
+        rig.record(writer, 40)
+        rig.clock.run(5 * MINUTE_NS)
     rig.clock.state_now = ClockState.SYNCHRONISED
     rig.clock.utc_ns += 400 * DAY_NS
     writer.close()
     writer = rig.writer()
     rig.record(writer, 30)
+    window = Window(UtcNs(START + 30 * SECOND_NS), UtcNs(START + 40 * SECOND_NS))
     with rig.reader() as reader:
-        before = read_all(reader, WINDOW)
+        before = read_all(reader, window)
     assert len(before) == 10
     assert all(each.rebased and each.attested for each in before)
     with without_key(rig) as reader:
-        info = excerpt(reader, [WINDOW], rig.folder / "held.ring", 1 << 20)
+        info = excerpt(reader, [window], rig.folder / "held.ring", 1 << 20)
     assert info is not None
     with rig.reader("held.ring") as held:
-        assert read_all(held, WINDOW) == before
+        assert read_all(held, window) == before
     # Blocks in between are left out.
     assert len(info.blocks) < info.blocks[-1] - info.blocks[0] + 1

@@ -216,3 +216,62 @@ def test_retention_never_runs_ahead_of_what_is_vouched_for(rig: Rig, stepped_ns:
     with rig.reader() as reader:
         clock = anchor_clock(reader.index, rig.boot_id, rig.clock.utc(), rig.clock.boot())
     assert clock.now(rig.clock.utc(), rig.clock.boot()) == min(rig.clock.utc_ns, opened + HOUR_NS)
+
+
+@pytest.mark.parametrize("same_boot", [True, False], ids=["in its boot", "in a later boot"])
+def test_footage_of_a_time_to_come_does_not_stay_until_then(rig: Rig, same_boot: bool) -> None:
+    """What was recorded by a clock in 2100 goes when it is old by boot time, or with the next footage that is."""
+    rig.create(blocks=64)
+    rig.clock.utc_ns += 75 * 365 * DAY_NS
+    writer = rig.writer(keep_for_ns=6 * HOUR_NS)
+    rig.record(writer, 20)
+    rig.clock.utc_ns = START + MINUTE_NS
+    if not same_boot:
+        writer.close()
+        rig.boot_id, rig.clock.boot_ns = b"the-boot-after-.", 5 * SECOND_NS
+        writer = rig.writer(keep_for_ns=6 * HOUR_NS)
+    rig.record(writer, 5)
+    run_ticking(rig, writer, 5 * HOUR_NS)
+    assert len(sealed_keys(rig)) == len(range(1, writer.head[0] + 1))
+    run_ticking(rig, writer, 2 * HOUR_NS)
+    assert sealed_keys(rig) == {}
+
+
+def test_footage_of_a_time_to_come_vouches_for_no_step(rig: Rig) -> None:
+    """A clock that was in 2100 once is no reason to believe that it is next week."""
+    rig.create(blocks=64)
+    writer = rig.writer(keep_for_ns=6 * HOUR_NS)
+    rig.record(writer, 20)
+    rig.clock.utc_ns += 75 * 365 * DAY_NS
+    rig.record(writer, 5)
+    writer.close()
+    before = sealed_keys(rig)
+    rig.boot_id, rig.clock.boot_ns = b"the-boot-after-.", 5 * SECOND_NS
+    rig.clock.utc_ns = START + 7 * DAY_NS
+    writer = rig.writer(keep_for_ns=6 * HOUR_NS)
+    run_ticking(rig, writer, HOUR_NS)
+    assert writer.is_clock_held_back
+    assert sealed_keys(rig) == before
+
+
+def test_owners_word_counts_for_a_ring_that_is_opened_later(rig: Rig) -> None:
+    """Told again at every opening of its boot, the confirmed offset keeps retention at the wall clock."""
+    rig.create(blocks=64)
+    writer = rig.writer(keep_for_ns=6 * HOUR_NS)
+    rig.record(writer, 20)
+    writer.close()
+    rig.boot_id, rig.clock.boot_ns = b"the-boot-after-.", 5 * SECOND_NS
+    rig.clock.utc_ns += 7 * DAY_NS
+    offset_ns = rig.clock.utc_ns - rig.clock.boot_ns
+    rig.clock.run(2 * HOUR_NS)
+    for _ in range(2):
+        writer = rig.writer(keep_for_ns=6 * HOUR_NS)
+        assert writer.is_clock_held_back
+        writer.confirm_clock(offset_ns)
+        assert not writer.is_clock_held_back
+        rig.record(writer, 1)
+        writer.close()
+    writer = rig.writer(keep_for_ns=6 * HOUR_NS)
+    writer.confirm_clock(offset_ns)
+    rig.clock.utc_ns += 2 * HOUR_NS  # a step after the owner's word is doubted as any other
+    assert writer.is_clock_held_back

@@ -8,12 +8,19 @@ from itertools import pairwise
 import pytest
 
 from edge_agent import jws
+from edge_agent.buffer.format import Kind
+from edge_agent.buffer.open_block import Draft
+from edge_agent.buffer.reader import RingReader
+from edge_agent.buffer.ring import create_ring
+from edge_agent.buffer.writer import RingWriter
 from edge_agent.clock import SystemClock, read_boot_id
 from edge_agent.demo.source import LiveSettings
 from edge_agent.errors import EdgeAgentError
+from edge_agent.keys import KeyStore
 from edge_agent.units import DAY_NS, HOUR_NS, SECOND_NS, UtcNs, Window, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink.answers import Status
 from tests.end_to_end.conftest import World, read_pictures
+from tests.fakes import FakeClock
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
@@ -150,3 +157,46 @@ def test_nothing_is_decided_by_a_clock_that_was_set_forward(make_world):
     assert {shown[name]["state"] for name in ("recorder", "releaser")} == {"synchronised"}
     bundle_signed = parse_rfc3339(shown["releaser"]["floor_least"])
     assert bundle_signed > os.stat(world.home.config_path).st_mtime_ns - HOUR_NS
+
+
+def test_retention_waits_for_the_owner_and_then_follows(make_world):
+    """Footage of before a week without power stays until the owner confirms the time; then it goes, also for good."""
+
+    def was_off_for_a_week(home) -> None:
+        config, clock = home.config, FakeClock(utc=SystemClock().utc() - 7 * DAY_NS)
+        keys = KeyStore(config.state_dir, "recorder")
+        path = config.ring_path("front-door", "main")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (camera,) = [each for each in config.cameras if each.id == "front-door"]
+        recorder_key = keys.load_private("recorder")
+        create_ring(
+            path, camera="front-door", quality="main", size_bytes=config.ring_size_bytes(camera, "main"),
+            block_size=config.buffer.block_size_bytes, recorder_key=recorder_key, now=clock.utc(),
+        )  # fmt: skip
+        writer = RingWriter.open(
+            path, vault_public=keys.load_public("vault"), recorder_key=recorder_key, clock=clock, boot_id=bytes(16)
+        )
+        writer.append(Draft(Kind.GOP, clock.utc(), SECOND_NS, clock.boot(), b"a week old"))
+        writer.close()
+
+    def held_back() -> list[str]:
+        return world.home.ask("recorder", "clock")["held_back"]
+
+    def blocks() -> list[bool]:
+        with RingReader.open(world.home.config.ring_path("front-door", "main"), None) as reader:
+            reader.index.refresh()
+            return [entry.tombstone for entry in reader.index.entries()]
+
+    world = make_world(prepare=was_off_for_a_week)
+    world.home.wait_for("retention to look", lambda: held_back() == ["front-door.main"])
+    world.wait_recorded(2)
+    assert not any(blocks())
+    assert "front-door.main for longer than you said" in world.home.run("clock")
+    world.home.run("clock", "confirm", "--yes", *passphrase(world))
+    assert held_back() == []
+    world.home.wait_for("the old block to go", lambda: blocks()[0], 40)
+    assert not any(blocks()[1:])
+    world.home.stop("record")
+    world.home.start("record")
+    world.home.wait_ready()
+    assert held_back() == []
