@@ -43,6 +43,7 @@ from edge_agent.uplink.clock_desk import ClockDesk
 from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.erasure import EraseDesk
 from edge_agent.uplink.footage import Footage
+from edge_agent.uplink.handover import Handover
 from edge_agent.uplink.intake import TRUST_TOPIC, Intake
 from edge_agent.uplink.jobs import Jobs
 from edge_agent.uplink.judge import Judge
@@ -54,8 +55,10 @@ from edge_agent.uplink.notify import Messenger
 from edge_agent.uplink.own_desk import OwnDesk
 from edge_agent.uplink.owner import OwnerDesk
 from edge_agent.uplink.pruning import prune
+from edge_agent.uplink.regrant import Regrant
 from edge_agent.uplink.release import SETTLE_NS, ReleaseWorker
 from edge_agent.uplink.sender import Sender
+from edge_agent.uplink.shipping import Shipping
 from edge_agent.uplink.staging import Staging
 from edge_agent.uplink.standing import Standing
 from edge_agent.uplink.store import OPEN_STATES, RequestState, Store, StoredRequest
@@ -120,10 +123,10 @@ class Releaser:
         self._intake = Intake(store, self._judge, self._docket, self._trust, self._tally, self._clock, self._on_verdict)
         self._broker = Broker(_broker_settings(config, enrolment, identity), self._intake.handle, self._clock)
         self._builder = self._make_builder(keys)
-        self._worker = self._make_worker(build_client_context(identity))
+        self._worker, handover = self._make_worker(build_client_context(identity))
         self._messenger = _make_messenger(config, stop)
         self._news = News(self._messenger.tell, self._wanted_news, ZoneInfo(config.gateway.time_zone))
-        self._sender = Sender(store, self._broker, self._clock, self._worker.confirm, stop)
+        self._sender = Sender(store, self._broker, self._clock, handover.confirm, stop)
         self._jobs = Jobs(self._clock, self._plan, stop)
         self._ledger = LedgerDesk(store, enrolment.gateway, self._key, self._clock)
         self._desk = OwnerDesk(
@@ -203,18 +206,18 @@ class Releaser:
             self._clock,
         )
 
-    def _make_worker(self, context: ssl.SSLContext) -> ReleaseWorker:
+    def _make_worker(self, context: ssl.SSLContext) -> tuple[ReleaseWorker, Handover]:
         config, enrolment = self._config, self._enrolment
         staging = Staging(config.staging_dir, config.uplink.staging_size_bytes)
         carrier = Carrier(
             enrolment, context, staging, self._clock, config.uplink.bandwidth_bytes_per_s, self._is_upload_hour
         )
-        maker = BundleMaker(
-            self._store, self._judge, self._docket, self._builder, staging, self._sign_checkpoint, self._clock
-        )
-        return ReleaseWorker(
-            self._store, self._judge, self._docket, maker, carrier, staging, self._clock, self._on_end, self._stop
-        )
+        store, docket, clock = self._store, self._docket, self._clock
+        maker = BundleMaker(store, self._judge, docket, self._builder, staging, self._sign_checkpoint, clock)
+        shipping = Shipping(store, docket, carrier, staging, clock)
+        regrant = Regrant(store, self._judge, docket, shipping, clock, self._on_end)
+        handover = Handover(store, docket, regrant, shipping, clock, self._on_end)
+        return ReleaseWorker(store, docket, regrant, maker, shipping, handover, clock, self._stop), handover
 
     def _sign_checkpoint(self, connection: sqlite3.Connection, now: UtcNs) -> str:
         return ledger.checkpoint(connection, ledger_origin(self._enrolment.gateway), self._key, now)

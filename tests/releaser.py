@@ -29,12 +29,15 @@ from edge_agent.uplink.answers import Answer, Status, verify_answer
 from edge_agent.uplink.bundle import BundleInfo
 from edge_agent.uplink.checkpoint import ledger_origin
 from edge_agent.uplink.docket import Docket
+from edge_agent.uplink.handover import Handover
 from edge_agent.uplink.intake import TRUST_TOPIC, Intake
 from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.maker import BundleMaker
 from edge_agent.uplink.owner import OwnerDesk
+from edge_agent.uplink.regrant import Regrant
 from edge_agent.uplink.release import ReleaseWorker
 from edge_agent.uplink.sender import Sender
+from edge_agent.uplink.shipping import Shipping
 from edge_agent.uplink.staging import Staging
 from edge_agent.uplink.standing import Standing
 from edge_agent.uplink.store import RequestState, Store, StoredRelease, StoredRequest
@@ -112,11 +115,12 @@ class FakeBuilder:
 
 @dataclass
 class FakeUploader:
-    """Takes payloads; ``before`` runs in the middle."""
+    """Takes payloads; ``before`` runs in the middle, ``after`` behind the last byte."""
 
     uploaded: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
     before: Callable[[], None] = lambda: None
+    after: Callable[[], None] = lambda: None
     on_forget: Callable[[], None] = lambda: None
     tells: bool = False
 
@@ -129,6 +133,7 @@ class FakeUploader:
         if should_stop():
             return False
         self.uploaded.append(release.camera)
+        self.after()
         return True
 
     def forget(self, release: StoredRelease, _target) -> None:
@@ -224,12 +229,12 @@ class House:
             lambda connection, now: ledger.checkpoint(connection, ledger_origin(gate.GATEWAY), self.key, now),
             self.clock,
         )  # fmt: skip
-        self.worker = ReleaseWorker(
-            self.store, self.judge, self.docket, maker, self.uploader, self.staging, self.clock, self.ended.append,
-            self.stop,
-        )  # fmt: skip
+        shipping = Shipping(self.store, self.docket, self.uploader, self.staging, self.clock)
+        regrant = Regrant(self.store, self.judge, self.docket, shipping, self.clock, self.ended.append)
+        handover = Handover(self.store, self.docket, regrant, shipping, self.clock, self.ended.append)
+        self.worker = ReleaseWorker(self.store, self.docket, regrant, maker, shipping, handover, self.clock, self.stop)
         self.worker.sweep()
-        self.sender = Sender(self.store, self.broker, self.clock, self.worker.confirm, self.stop)
+        self.sender = Sender(self.store, self.broker, self.clock, handover.confirm, self.stop)
         self.intake = Intake(
             self.store, self.judge, self.docket, self.trust, self.tally, self.clock,
             lambda request, verdict: self.decided.append((request, verdict)),

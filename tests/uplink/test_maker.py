@@ -365,6 +365,7 @@ def test_a_trust_bundle_that_is_missing_for_a_while_ends_nothing(house: House) -
     house.restart()
     house.sender.turn()
     assert (house.state(), house.keys_out()) == (RequestState.DELIVERED, 0)
+    assert house.ended == [], "nobody is told of an end that was none"
     house.intake.handle(house.trust_message())
     house.sender.turn()
     assert house.keys_out() == 1

@@ -9,7 +9,7 @@ from edge_agent.consent.policy import Mode
 from edge_agent.errors import EdgeAgentError, UnavailableError
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from edge_agent.uplink.answers import Status
-from edge_agent.uplink.release import TURN_NS
+from edge_agent.uplink.release import FIRST_PAUSE_NS, TURN_NS
 from edge_agent.uplink.staging import StagingFullError
 from edge_agent.uplink.store import RequestState
 from tests import gate
@@ -193,6 +193,7 @@ def test_delivered_key_is_repeated_only_while_it_is_still_granted(house):
     house.intake.handle(Delivery(request.raw))
     house.sender.turn()
     assert house.keys_out() == 2
+    assert house.store.list_waiting_keys() == []
     assert house.state() is RequestState.DELIVERED
     assert house.entries("end") == []
 
@@ -222,6 +223,8 @@ def test_bundle_that_holds_more_than_is_granted_now_is_built_again(house):
     house.sender.turn()
     assert [grant.escrow for grant, _ in house.builder.built] == [True, False]
     assert house.keys_out() == 1
+    house.worker.turn()
+    assert house.uploader.forgotten == ["door"], "what was uploaded of the wider one"
 
 
 def test_bundle_sealed_to_a_recipient_that_was_replaced_gets_no_key(house):
@@ -239,6 +242,17 @@ def test_bundle_sealed_to_a_recipient_that_was_replaced_gets_no_key(house):
     assert house.keys_out() == 1
 
 
+def test_key_of_a_bundle_that_opens_for_somebody_replaced_is_taken_back(house):
+    """The evidence key is replaced after the last byte: the age headers in the outbox never leave."""
+    uploaded(house)
+    payload = house.rtcc.trust_payload(version=2, recipients=[{"role": "evidence", "age": "age1" + "z" * 58}])
+    house.intake.handle(Delivery(house.rtcc.sign_trust(payload), "rtcc/1/trust"))
+    for _ in range(2):
+        house.sender.turn()
+    assert house.keys_out() == 0
+    assert house.state() is RequestState.CANCELLED
+
+
 # Faults
 
 
@@ -254,6 +268,33 @@ def test_a_reboot_without_time_ends_no_release(house):
     house.sender.turn()
     assert (house.state(), house.keys_out()) == (RequestState.DELIVERED, 0)
     house.clock.clock_state = ClockState.SYNCHRONISED
+    house.sender.turn()
+    assert house.keys_out() == 1
+
+
+def test_a_clock_that_is_lost_ends_nothing_however_late_it_says_it_is(house):
+    """The clock is lost after the last byte, and while the key waits, and says that the time is over: both wait."""
+
+    def lose_time() -> None:
+        house.clock.clock_state = ClockState.FLOOR_ONLY
+        house.clock.advance(7 * HOUR_NS)
+
+    def find_time() -> None:
+        house.clock.step(-7 * HOUR_NS)
+        house.clock.clock_state = ClockState.SYNCHRONISED
+
+    house.uploader.after = lose_time
+    house.ask()
+    house.carry_on()
+    assert house.state() is RequestState.UPLOADING
+    find_time()
+    house.clock.advance(FIRST_PAUSE_NS)
+    house.worker.turn()
+    assert house.state() is RequestState.DELIVERED
+    lose_time()
+    house.sender.turn()
+    assert (house.state(), house.keys_out()) == (RequestState.DELIVERED, 0)
+    find_time()
     house.sender.turn()
     assert house.keys_out() == 1
 

@@ -1,0 +1,167 @@
+"""Payloads on their way: one upload after the other, its progress, and what is deleted when it is withdrawn.
+
+Owns the states between built and uploaded, and the payload's file. What leaves here can be opened by nobody.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from edge_agent.clock import Clock
+from edge_agent.units import SECOND_NS, MonoNs
+from edge_agent.uplink.answers import Status
+from edge_agent.uplink.docket import Docket
+from edge_agent.uplink.payload import target_of
+from edge_agent.uplink.staging import Staging
+from edge_agent.uplink.store import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
+
+log = logging.getLogger(__name__)
+
+TELL_EVERY_NS = 10 * SECOND_NS
+_TO_FORGET = 64
+
+
+class Uploader(Protocol):
+    """Carries one payload to its target."""
+
+    def upload(
+        self,
+        release: StoredRelease,
+        target: str,
+        remember: Callable[[str], None],
+        on_progress: Callable[[int], None],
+        should_stop: Callable[[], bool],
+    ) -> bool:
+        """Go on where it stopped; True when the last byte is there, False where ``should_stop`` ended it.
+
+        Raises:
+            UploadRefusedError: The target will never take it.
+            DeliveryError: Trying again may mend it.
+        """
+
+    def forget(self, release: StoredRelease, target: str) -> None:
+        """Ask the target to delete what it has of a release that was withdrawn; DeliveryError where it does not."""
+
+
+class Shipping:
+    """Uploads payloads, and deletes them.
+
+    Args:
+        store: Where every step is durable.
+        docket: Tells the RTCC how far an upload is.
+        uploader: Uploads one.
+        staging: Where payloads wait.
+        clock: For progress and deadlines.
+    """
+
+    def __init__(self, store: Store, docket: Docket, uploader: Uploader, staging: Staging, clock: Clock) -> None:
+        self._store = store
+        self._docket = docket
+        self._uploader = uploader
+        self._staging = staging
+        self._clock = clock
+        self._forgetting: deque[tuple[StoredRelease, str]] = deque(maxlen=_TO_FORGET)
+
+    def sweep(self, requests: Sequence[StoredRequest]) -> None:
+        """Delete what none of these requests waits to upload: what a kill left behind."""
+        releases = [each for request in requests for each in self._store.list_releases(request.id)]
+        self._staging.sweep([each.file for each in releases if each.state is ReleaseState.BUILT])
+
+    def upload(
+        self,
+        request: StoredRequest,
+        release: StoredRelease,
+        all_of_it: Sequence[StoredRelease],
+        should_stop: Callable[[], bool],
+    ) -> bool:
+        """Upload one payload, or go on with it; what is uploaded is deleted here.
+
+        Args:
+            request: To which it belongs.
+            release: What is built of one camera.
+            all_of_it: Everything of the request that is built, for the progress that is told.
+            should_stop: Asked between pieces.
+
+        Returns:
+            False where it was stopped, by ``should_stop``, the request's end, or its ``release_by``.
+
+        Raises:
+            WithdrawnError: The request is not under way any more.
+            UploadRefusedError: The target will never take it.
+            DeliveryError: Trying again may mend it.
+        """
+        with self._store.transaction() as connection:
+            self._docket.demand_open(connection, request)
+            self._store.update_request(connection, request.id, RequestState.UPLOADING)
+
+        def remember(url: str) -> None:
+            self._store.save_upload_url(release, url)
+
+        def is_over() -> bool:
+            current = self._store.read_request(request.id)
+            return current.state is not RequestState.UPLOADING or self._clock.utc() >= current.release_by
+
+        tell = self._teller(request, release, all_of_it)
+        if not self._uploader.upload(release, target_of(request), remember, tell, lambda: should_stop() or is_over()):
+            return False
+        with self._store.transaction() as connection:
+            self._docket.demand_open(connection, request)
+            self._store.set_release_state(connection, release, ReleaseState.UPLOADED)
+        self._staging.remove(release.file)
+        return True
+
+    def _teller(
+        self, request: StoredRequest, release: StoredRelease, all_of_it: Sequence[StoredRelease]
+    ) -> Callable[[int], None]:
+        """Return what tells the RTCC of an upload's progress, now and then."""
+        total = sum(each.info["size"] for each in all_of_it)
+        before = sum(each.info["size"] for each in all_of_it if each.camera < release.camera)
+        told_at = MonoNs(0)
+
+        def tell(sent: int) -> None:
+            nonlocal told_at
+            if self._clock.boot() - told_at < TELL_EVERY_NS:
+                return
+            told_at = self._clock.boot()
+            with self._store.transaction() as connection:
+                self._docket.demand_open(connection, request)
+                self._docket.answer(
+                    connection,
+                    request,
+                    self._clock.utc(),
+                    status=Status.UPLOADING,
+                    sent_bytes=before + sent,
+                    total_bytes=total,
+                )
+
+        return tell
+
+    def drop(self, request: StoredRequest, release: StoredRelease) -> None:
+        """Delete one camera's payload and its release; it may be built anew."""
+        self._staging.remove(release.file)
+        with self._store.transaction() as connection:
+            self._store.remove_release(connection, release)
+        self._forget_later(request, release)
+
+    def discard(self, request_id: int) -> None:
+        """Delete the payloads of a request, here and, as far as it goes, at their targets."""
+        request = self._store.read_request(request_id)
+        for release in self._store.list_releases(request_id):
+            self._staging.remove(release.file)
+            self._forget_later(request, release)
+
+    def _forget_later(self, request: StoredRequest, release: StoredRelease) -> None:
+        if release.upload_url and release.state is not ReleaseState.DELIVERED:
+            self._forgetting.append((release, target_of(request)))
+
+    def forget_one(self) -> None:
+        """Have one withdrawn upload deleted: one a turn, so that a server that does not answer holds up no release."""
+        if not self._forgetting:
+            return
+        release, target = self._forgetting.popleft()
+        try:
+            self._uploader.forget(release, target)
+        except Exception as error:
+            # Without its age header it can be opened by nobody: this is tidiness, and is not tried for ever.
+            log.warning("upload stays at its target, closed: file=%s: %s", release.file, error)
