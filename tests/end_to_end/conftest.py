@@ -122,9 +122,9 @@ class ShownPicture:
     ring: UtcNs
 
 
-def read_pictures(opened: Path, clip: str = "clips/001.mp4") -> list[ShownPicture]:
+def read_pictures(opened: Path, clip: str = "clips/001.mp4", typ: str = "clip-manifest+jws") -> list[ShownPicture]:
     """Decode a clip of an opened bundle; ring times are the manifest's start and the pictures' PTS."""
-    manifest = jws.parse((opened / "manifest.jws").read_bytes(), "clip-manifest+jws", 1 << 24).payload
+    manifest = jws.parse((opened / "manifest.jws").read_bytes(), typ, 1 << 24).payload
     (start,) = [parse_rfc3339(each["start"]) for each in manifest["clips"] if each["file"] == clip]
     pictures: list[ShownPicture] = []
     with av.open(str(opened / clip)) as container:
