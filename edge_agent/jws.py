@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from joserfc import jws as jose
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey
-from joserfc.util import urlsafe_b64decode, urlsafe_b64encode
 
+from edge_agent.b64 import encode_b64url, parse_b64url
 from edge_agent.errors import DenialError
 from edge_agent.keys import thumbprint
 from edge_agent.reasons import say
@@ -93,7 +93,7 @@ def sign(typ: str, payload: Mapping[str, object], keys: Sequence[PrivateKey]) ->
 
 def sign_with(typ: str, payload_bytes: bytes, keys: Sequence[PrivateKey]) -> bytes:
     """Sign a payload that is already bytes, so that two signers on two machines sign the same."""
-    return encode_json({"payload": _b64(payload_bytes), "signatures": _signatures(typ, payload_bytes, keys)})
+    return encode_json({"payload": encode_b64url(payload_bytes), "signatures": _signatures(typ, payload_bytes, keys)})
 
 
 def countersign(raw: bytes, typ: str, key: PrivateKey) -> bytes:
@@ -282,17 +282,10 @@ def _members(value: object, names: set[str], where: str) -> dict[str, Any]:
 
 
 def _unb64(text: object, member: str) -> bytes:
-    """Decode base64url in its one canonical form: no padding, no spare bits."""
     try:
-        if isinstance(text, str):
-            return urlsafe_b64decode(text.encode("ascii"))
+        return parse_b64url(text)
     except ValueError:
-        pass
-    deny("member-invalid", member=member, detail="base64url without padding")
-
-
-def _b64(raw: bytes) -> str:
-    return urlsafe_b64encode(raw).decode()
+        deny("member-invalid", member=member, detail="base64url without padding")
 
 
 def _short(value: object) -> str:

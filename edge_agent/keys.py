@@ -5,7 +5,6 @@ replace them, and the names of public keys: RFC 7638 thumbprints and the short i
 private key, repair a bad mode by itself, or choose another key where the named one is missing.
 """
 
-import base64
 import hashlib
 import os
 import stat
@@ -32,6 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from edge_agent.b64 import encode_b64url, parse_b64url
 from edge_agent.errors import CustodyError
 
 PrivateKey = Ed25519PrivateKey | X25519PrivateKey | EllipticCurvePrivateKey
@@ -126,19 +126,12 @@ def thumbprint(key: PublicKey) -> str:
     return encode_b64url(hashlib.sha256(f"{{{members}}}".encode()).digest())
 
 
-def encode_b64url(raw: bytes) -> str:
-    """Write base64url without padding (RFC 7515, 2)."""
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
 def _coordinate(text: object) -> bytes:
-    raw = b""
-    if isinstance(text, str) and len(text) == 43:
-        try:
-            raw = base64.b64decode(text + "=", altchars=b"-_", validate=True)
-        except ValueError:
-            raw = b""
-    if len(raw) != 32 or encode_b64url(raw) != text:  # the last letter has two spare bits: one text per key
+    try:
+        raw = parse_b64url(text)
+    except ValueError:
+        raw = b""
+    if len(raw) != 32:
         raise CustodyError("jwk coordinate is not 32 bytes of base64url")
     return raw
 

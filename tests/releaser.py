@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from edge_agent.b64 import encode_b64url
 from edge_agent.config import parse_config
 from edge_agent.consent.household import FOREVER, Household
 from edge_agent.consent.order import sign_order, window_members
@@ -22,7 +23,6 @@ from edge_agent.control import Peer
 from edge_agent.enrolment import Enrolment
 from edge_agent.errors import UnavailableError
 from edge_agent.geo import geohash_encode
-from edge_agent.keys import encode_b64url
 from edge_agent.units import SECOND_NS, UtcNs, Window, parse_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.answers import Answer, Status, verify_answer

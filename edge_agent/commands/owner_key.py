@@ -40,10 +40,11 @@ def sign_owner_order(config: "Config", order: str, members: Mapping[str, object]
 
 def load_signer(config: "Config", passphrase_file: Path | None) -> Callable[[str, Mapping[str, object]], str]:
     """Ask for the passphrase once; return what signs an order of a kind, good for five minutes from then."""
+    from edge_agent.b64 import encode_b64url
     from edge_agent.clock import SystemClock
     from edge_agent.consent.order import sign_order
     from edge_agent.enrolment import load_enrolment
-    from edge_agent.keys import KeyStore, encode_b64url
+    from edge_agent.keys import KeyStore
 
     gateway = load_enrolment(config.uplink.enrolment).gateway
     key = KeyStore(config.state_dir, "owner").load_private("owner", read_passphrase(passphrase_file))

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from joserfc.util import urlsafe_b64encode
 from pydantic import Field, ValidationError
 
 from edge_agent import jws
+from edge_agent.b64 import encode_b64url
 from edge_agent.consent.policy import Mode, Terms, encode_terms, parse_terms
 from edge_agent.consent.request import Place
 from edge_agent.consent.tighter import meet
@@ -119,12 +119,14 @@ class _WireConsent(WireModel):
 
 def digest_source(url: str, ring_ids: tuple[str, ...]) -> str:
     """Digest a camera's address (without credentials), salted by its rings, so that it is no list to look up in."""
-    return _b64(hashlib.sha256(jws.encode_json(["edge-agent/1 camera source", url, sorted(ring_ids)])).digest())
+    return encode_b64url(
+        hashlib.sha256(jws.encode_json(["edge-agent/1 camera source", url, sorted(ring_ids)])).digest()
+    )
 
 
 def digest_notice(text: str) -> str:
     """Digest a waiver text as it was shown."""
-    return _b64(hashlib.sha256(text.encode()).digest())
+    return encode_b64url(hashlib.sha256(text.encode()).digest())
 
 
 def sign_consent(
@@ -156,7 +158,7 @@ def sign_consent(
     identity = jws.encode_json([facts.camera, version, signed_at, owner])
     payload = {
         "schema_version": SCHEMA_VERSION,
-        "record_id": _b64(hashlib.sha256(identity).digest()[:16]),
+        "record_id": encode_b64url(hashlib.sha256(identity).digest()[:16]),
         "pii_principal_id": owner,
         "version": version,
         "camera": facts.camera,
@@ -248,7 +250,3 @@ def _comparable(facts: Facts) -> dict[str, Any]:
         "roots": sorted(facts.roots),
         "upload_origins": sorted(facts.upload_origins),
     }
-
-
-def _b64(raw: bytes) -> str:
-    return urlsafe_b64encode(raw).decode()

@@ -4,13 +4,13 @@ Owns where keys come from. Pinned ones were known before the bundle came. An exp
 whoever has none; what rests on those is said to be attested by the bundle's own keys, never to be proved.
 """
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from edge_agent.b64 import parse_b64url
 from edge_agent.errors import EvidenceError
 from edge_agent.jws import PublicKey
 from edge_agent.keys import thumbprint
@@ -97,4 +97,4 @@ def settle_keys(manifest: AnyManifest, known: KnownKeys | Pins) -> KnownKeys:
 
 
 def _read_key(text: str) -> Ed25519PublicKey:
-    return Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(text + "="))
+    return Ed25519PublicKey.from_public_bytes(parse_b64url(text))

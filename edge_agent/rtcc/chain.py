@@ -4,7 +4,6 @@ Owns the walk along the ring's chain from signed page to signed page, and the di
 Pure: bytes in, findings and values out.
 """
 
-import base64
 import json
 import struct
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent import media
+from edge_agent.b64 import parse_b64
 from edge_agent.buffer.crypt import verify_page
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.page import Page, chain_start, parse_page
@@ -103,13 +103,13 @@ def verify_blocks(lines: bytes, ring_id: bytes, recorder: Ed25519PublicKey) -> C
 
 
 def _verify_block(chain: Chain, line: Mapping[str, Any], ring_id: bytes, recorder: Ed25519PublicKey) -> None:
-    raw = _unb64(line["page"])
+    raw = parse_b64(line["page"])
     page = _verify_signed(raw, ring_id, recorder)
     if page.seq != line["block"] or (chain.links and page.seq <= max(place[0] for place in chain.links)):
         raise EvidenceError(f"block is not in its place: block={page.seq}")
     value, number = chain_start(raw), 0
     for entry in line["records"]:
-        header_bytes, body = _unb64(entry["header"]), bytes.fromhex(entry["body_sha256"])
+        header_bytes, body = parse_b64(entry["header"]), bytes.fromhex(entry["body_sha256"])
         header = parse_header(header_bytes)
         if (header.seq, header.index) != (page.seq, number) or header.previous_chain != value:
             raise EvidenceError(f"chain is broken: block={page.seq} index={number}")
@@ -118,7 +118,7 @@ def _verify_block(chain: Chain, line: Mapping[str, Any], ring_id: bytes, recorde
         number += 1
     if line["next_page"] is None:
         return
-    following = _verify_signed(_unb64(line["next_page"]), ring_id, recorder)
+    following = _verify_signed(parse_b64(line["next_page"]), ring_id, recorder)
     if following.seq <= page.seq or following.previous.chain != value or following.previous.records != number:
         raise EvidenceError(f"the page after a block does not sign its end: block={page.seq}")
     chain.signed.add(page.seq)
@@ -159,7 +159,7 @@ def verify_records(lines: bytes, chain: Chain) -> list[RecordShown]:
 def _verify_record(line: Mapping[str, Any], chain: Chain) -> RecordShown:
     place = (line["block"], line["index"])
     where = f"block={place[0]} index={place[1]}"
-    header = parse_header(_unb64(line["header"]))
+    header = parse_header(parse_b64(line["header"]))
     start_ns, end_ns = parse_rfc3339(line["start"]), parse_rfc3339(line["end"])
     # A note may lie in a block without footage, of which the bundle has no page: it is then the gateway's word.
     link = chain.links.get(place) or (None if header.kind is Kind.GOP else Link(header, b""))
@@ -176,19 +176,23 @@ def _verify_record(line: Mapping[str, Any], chain: Chain) -> RecordShown:
 
 
 def _verify_media(line: Mapping[str, Any], empty: RecordShown, commitment: bytes, where: str) -> RecordShown:
-    blob = _unb64(line["digests"])
+    blob = parse_b64(line["digests"])
     leaves = [blob[at : at + media.DIGEST_BYTES] for at in range(0, len(blob), media.DIGEST_BYTES)]
     if media.commitment(leaves) != commitment:
         raise EvidenceError(f"digests are not what the recorder committed to: {where}")
     tracks: dict[int, TrackShown] = {}
     for number, entry in enumerate(line["tracks"]):
-        track = TrackShown(entry["track"], entry["codec"], Fraction(*entry["time_base"]), _unb64(entry["parameters"]))
-        digest = media.track_digest(_unb64(entry["salt"]), track.index, track.codec, track.time_base, track.parameters)
+        track = TrackShown(
+            entry["track"], entry["codec"], Fraction(*entry["time_base"]), parse_b64(entry["parameters"])
+        )
+        digest = media.track_digest(
+            parse_b64(entry["salt"]), track.index, track.codec, track.time_base, track.parameters
+        )
         if digest != leaves[number]:
             raise EvidenceError(f"track is not the one committed to: {where} track={track.index}")
         tracks[track.index] = track
     digests = tuple(leaves[len(tracks) :])
-    places = {place.index: place for place in _iter_places(_unb64(line["places"]))}
+    places = {place.index: place for place in _iter_places(parse_b64(line["places"]))}
     for shown in places.values():
         assert shown.body is not None
         if media.unit_digest(shown.salt.place, shown.track, shown.pts, shown.body) != digests[shown.index]:
@@ -216,7 +220,7 @@ def _iter_places(blob: bytes) -> Iterator[Shown]:
 
 
 def _iter_delivered(part: Mapping[str, Any]) -> Iterator[Shown]:
-    salts, half = _unb64(part["salts"]), media.UNIT_SALT_BYTES
+    salts, half = parse_b64(part["salts"]), media.UNIT_SALT_BYTES
     if len(salts) != len(part["units"]) * _SALT_BYTES:
         raise ValueError("not one salt per access unit")
     for number, (index, track, pts) in enumerate(part["units"]):
@@ -237,9 +241,3 @@ def _read_lines(lines: bytes, always: set[str], sometimes: frozenset[str] | set[
         if not isinstance(members, dict) or not always <= members.keys() <= always | sometimes:
             raise EvidenceError("a line of evidence has other members than it should")
         yield members
-
-
-def _unb64(text: object) -> bytes:
-    if not isinstance(text, str):
-        raise ValueError("not base64")
-    return base64.b64decode(text, validate=True)

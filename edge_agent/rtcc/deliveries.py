@@ -3,7 +3,6 @@
 Owns how the two are found and put together to a stock age file. What is inside, ``edge_agent.rtcc.open`` judges.
 """
 
-import base64
 import hashlib
 import json
 import os
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_agent.b64 import parse_b64
 from edge_agent.errors import EvidenceError
 from edge_agent.keys import load_jwk
 from edge_agent.rtcc.enrol import gateway_key
@@ -52,7 +52,7 @@ def load_delivery(home: RtccHome, upload: str) -> Delivery:
         upload=raw["upload"],
         sha256=bytes.fromhex(raw["sha256"]),
         size=raw["size"],
-        age_header=base64.b64decode(raw["age_header"]),
+        age_header=parse_b64(raw["age_header"]),
     )
     return Delivery(raw["gateway"], raw["jti"], file)
 

@@ -5,10 +5,10 @@ and for nothing else: its key was pinned when it was enrolled, numbers must rise
 bounded.
 """
 
-import base64
 import json
 import re
 
+from edge_agent.b64 import encode_b64
 from edge_agent.errors import EvidenceError
 from edge_agent.rtcc.enrol import gateway_key
 from edge_agent.rtcc.home import RtccHome
@@ -91,7 +91,7 @@ class Inbox:
             "upload": file.upload,
             "sha256": file.sha256.hex(),
             "size": file.size,
-            "age_header": base64.b64encode(file.age_header).decode(),
+            "age_header": encode_b64(file.age_header),
             "delivered_at": encode_rfc3339(answer.at),
         }
         if path.exists():

@@ -4,8 +4,6 @@ Owns ``clip-answer+jws`` for both ends: the releaser writes answers, the RTCC ve
 multiple of ``STEP_BYTES``, so that its size does not say what it says. Opens nothing, reads no clock, decides nothing.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from edge_agent import jws
+from edge_agent.b64 import encode_b64, parse_b64
 from edge_agent.errors import DenialError, EvidenceError
 from edge_agent.keys import thumbprint
 from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
@@ -209,12 +208,9 @@ def _list(value: object) -> list[Any]:
 def _base64(value: object, most: int) -> bytes:
     if not isinstance(value, str) or len(value) > 2 * most:
         raise ValueError("not base64, or too long")
-    try:
-        raw = base64.b64decode(value, validate=True)
-    except binascii.Error as error:
-        raise ValueError("not base64") from error
-    if len(raw) > most or base64.b64encode(raw).decode() != value:
-        raise ValueError("not canonical base64, or too long")
+    raw = parse_b64(value)
+    if len(raw) > most:
+        raise ValueError("too long")
     return raw
 
 
@@ -238,7 +234,7 @@ def _encode_file(file: DeliveredFile) -> dict[str, Any]:
         "upload": file.upload,
         "sha256": file.sha256.hex(),
         "size": file.size,
-        "age_header": base64.b64encode(file.age_header).decode(),
+        "age_header": encode_b64(file.age_header),
     }
 
 

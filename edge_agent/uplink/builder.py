@@ -1,6 +1,5 @@
 """Makes bundles: gathers what a bundle says beyond grant and ring, and hands it to ``bundle.build``."""
 
-import base64
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -9,6 +8,7 @@ from typing import IO, Any, cast
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from edge_agent import __version__
+from edge_agent.b64 import parse_b64url
 from edge_agent.clock import Clock
 from edge_agent.config import Config
 from edge_agent.consent.verdict import CameraGrant, ExportOrder, Grant
@@ -77,7 +77,7 @@ class BundleBuilder:
             EdgeAgentError: The ring, the clip or the folder failed.
         """
         raw, waiver = self._consent(camera)
-        mandate = GrantMandate(grant, camera, raw, base64.urlsafe_b64decode(waiver + "="))
+        mandate = GrantMandate(grant, camera, raw, parse_b64url(waiver))
         with self._footage.open(camera.camera, camera.quality, grant.request.jti) as reader:
             facts = self._facts(mandate.scope, reader.superblock.ring_id, proof, self._recipients(grant))
             return build(mandate, reader, facts, out)

@@ -6,8 +6,6 @@ growth holds no leaf at all. Nothing here ever holds a leaf that it was not aske
 says nothing about its neighbours.
 """
 
-import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -19,6 +17,7 @@ from typing import cast
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from edge_agent.b64 import encode_b64, parse_b64
 from edge_agent.errors import EvidenceError
 from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink import merkle
@@ -90,7 +89,7 @@ def encode_leaf(kind: str, at: UtcNs, entry: Mapping[str, object], salt: bytes) 
     if len(salt) != SALT_BYTES:
         raise ValueError(f"a leaf's salt has {SALT_BYTES} bytes, not {len(salt)}")
     _check_plain(entry, kind)
-    leaf = {"v": 1, "kind": kind, "at": encode_rfc3339(at), "entry": entry, "salt": _b64(salt)}
+    leaf = {"v": 1, "kind": kind, "at": encode_rfc3339(at), "entry": entry, "salt": encode_b64(salt)}
     raw = _canonical(leaf)
     if len(raw) > MAX_LEAF_BYTES:
         raise ValueError(f"ledger entry is too large: kind={kind} bytes={len(raw)} limit={MAX_LEAF_BYTES}")
@@ -113,7 +112,7 @@ def parse_leaf(raw: bytes) -> Leaf:
         if not isinstance(leaf.entry, dict):
             raise ValueError("entry")
         # One spelling only: writing it again must give the same bytes, so duplicates and odd numbers fail here.
-        if encode_leaf(leaf.kind, leaf.at, leaf.entry, _unb64(value["salt"])) != raw:
+        if encode_leaf(leaf.kind, leaf.at, leaf.entry, parse_b64(value["salt"])) != raw:
             raise ValueError("spelling")
     except (ValueError, TypeError, RecursionError) as error:
         raise EvidenceError(f"ledger leaf is malformed: {error}"[:200]) from None
@@ -122,14 +121,14 @@ def parse_leaf(raw: bytes) -> Leaf:
 
 def encode_checkpoint(checkpoint: Checkpoint) -> str:
     """Write the text that is signed: origin, size and root, a line each (C2SP tlog-checkpoint)."""
-    return f"{checkpoint.origin}\n{checkpoint.size}\n{_b64(checkpoint.root)}\n"
+    return f"{checkpoint.origin}\n{checkpoint.size}\n{encode_b64(checkpoint.root)}\n"
 
 
 def sign_checkpoint(checkpoint: Checkpoint, key: Ed25519PrivateKey) -> str:
     """Return the checkpoint as a signed note with one signature, under its origin (C2SP signed-note)."""
     text = encode_checkpoint(checkpoint)
     signature = note_key_id(checkpoint.origin, key.public_key()) + key.sign(text.encode())
-    return f"{text}\n{_DASH} {checkpoint.origin} {_b64(signature)}\n"
+    return f"{text}\n{_DASH} {checkpoint.origin} {encode_b64(signature)}\n"
 
 
 def note_key_id(name: str, key: Ed25519PublicKey) -> bytes:
@@ -180,7 +179,7 @@ def _parse_note(note: str) -> tuple[Checkpoint, str, list[tuple[str, bytes]]]:
     if not separator or not tail.endswith("\n") or len(lines) != 3 or not _DECIMAL.fullmatch(lines[1]):
         raise EvidenceError("checkpoint is not a signed note of origin, size and root")
     try:
-        root = _unb64(lines[2])
+        root = parse_b64(lines[2])
         signatures = [_parse_signature(line) for line in tail[:-1].split("\n")]
     except ValueError as error:
         raise EvidenceError(f"checkpoint is malformed: {error}") from None
@@ -191,7 +190,7 @@ def _parse_note(note: str) -> tuple[Checkpoint, str, list[tuple[str, bytes]]]:
 
 def _parse_signature(line: str) -> tuple[str, bytes]:
     dash, name, blob = [*line.split(" "), "", ""][:3]
-    signature = _unb64(blob)
+    signature = parse_b64(blob)
     if line != f"{dash} {name} {blob}" or dash != _DASH or not name or len(signature) < 5:
         raise ValueError("a signature line is wrong")
     return name, signature
@@ -199,7 +198,7 @@ def _parse_signature(line: str) -> tuple[str, bytes]:
 
 def encode_proof(index: int, leaf: bytes, path: list[bytes], note: str) -> dict[str, object]:
     """Return the proof of one entry as a JSON value: what a bundle carries."""
-    return {"index": index, "leaf": leaf.decode(), "path": [_b64(part) for part in path], "checkpoint": note}
+    return {"index": index, "leaf": leaf.decode(), "path": [encode_b64(part) for part in path], "checkpoint": note}
 
 
 def verify_proof(value: object, origin: str, key: Ed25519PublicKey) -> ProvedEntry:
@@ -222,7 +221,7 @@ def verify_proof(value: object, origin: str, key: Ed25519PublicKey) -> ProvedEnt
         raise EvidenceError("ledger proof has a member of the wrong kind")
     checkpoint = _verify_padded(note, origin, key)
     try:
-        raw, hashes = leaf.encode(), [_unb64(part) for part in cast(list[str], path)]
+        raw, hashes = leaf.encode(), [parse_b64(part) for part in cast(list[str], path)]
     except ValueError:
         raise EvidenceError("ledger proof is not text and base64") from None
     parsed = parse_leaf(raw)
@@ -232,7 +231,7 @@ def verify_proof(value: object, origin: str, key: Ed25519PublicKey) -> ProvedEnt
 
 def encode_growth(from_size: int, path: list[bytes], note: str) -> dict[str, object]:
     """Return the proof that the ledger of a note begins with its first ``from_size`` entries, as a JSON value."""
-    return {"from_size": from_size, "path": [_b64(part) for part in path], "checkpoint": note}
+    return {"from_size": from_size, "path": [encode_b64(part) for part in path], "checkpoint": note}
 
 
 def verify_growth(value: object, remembered: str, origin: str, key: Ed25519PublicKey) -> tuple[Checkpoint, Checkpoint]:
@@ -259,7 +258,7 @@ def verify_growth(value: object, remembered: str, origin: str, key: Ed25519Publi
     if from_size != old.size:
         raise EvidenceError(f"growth proof is from another checkpoint: size={from_size} remembered={old.size}")
     try:
-        hashes = [_unb64(part) for part in cast(list[str], path)]
+        hashes = [parse_b64(part) for part in cast(list[str], path)]
     except ValueError:
         raise EvidenceError("growth proof is not base64") from None
     merkle.verify_consistency(old.size, new.size, old.root, new.root, hashes)
@@ -296,17 +295,3 @@ def _check_plain(value: object, where: str) -> None:
 
 def _canonical(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
-def _b64(raw: bytes) -> str:
-    return base64.b64encode(raw).decode()
-
-
-def _unb64(text: str) -> bytes:
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError, TypeError):
-        raise ValueError("not base64") from None
-    if _b64(raw) != text:
-        raise ValueError("not base64 in its one spelling")
-    return raw

@@ -5,8 +5,6 @@ the gateway's, the recorder's and the owner's signing keys travel in it as URIs,
 carries no name, no address and no place. Opens nothing, reads no clock.
 """
 
-import base64
-import binascii
 import re
 from dataclasses import dataclass
 
@@ -17,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.x509.oid import NameOID
 
+from edge_agent.b64 import encode_b64url, parse_b64url
 from edge_agent.errors import EvidenceError
 
 MAX_CSR_BYTES = 16 * 1024
@@ -46,7 +45,7 @@ def encode_csr(
 ) -> bytes:
     """Write the application as PEM, signed by the TLS key (P-256)."""
     uris = [
-        x509.UniformResourceIdentifier(f"urn:edge-agent:key:{name}:{_encode_raw(key)}")
+        x509.UniformResourceIdentifier(f"urn:edge-agent:key:{name}:{encode_b64url(key.public_bytes_raw())}")
         for name, key in zip(KEY_NAMES, (gateway, recorder, owner), strict=True)
     ]
     csr = (
@@ -90,14 +89,10 @@ def _parse_keys(names: x509.SubjectAlternativeName) -> dict[str, Ed25519PublicKe
         if match is None or match[1] in keys:
             raise EvidenceError("certificate request: a name that is not one key of a gateway")
         try:
-            keys[match[1]] = Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(match[2] + "="))
-        except (ValueError, binascii.Error) as error:
+            keys[match[1]] = Ed25519PublicKey.from_public_bytes(parse_b64url(match[2]))
+        except ValueError as error:
             raise EvidenceError(f"certificate request: not an Ed25519 key: key={match[1]}") from error
     missing = [name for name in KEY_NAMES if name not in keys]
     if missing:
         raise EvidenceError(f"certificate request lacks a key: key={missing[0]}")
     return keys
-
-
-def _encode_raw(key: Ed25519PublicKey) -> str:
-    return base64.urlsafe_b64encode(key.public_bytes_raw()).rstrip(b"=").decode()

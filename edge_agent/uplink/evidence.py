@@ -4,7 +4,6 @@ Owns the two files of JSON lines in a bundle (docs/evidence.md). A salt goes in 
 clip, so that everything else stays a digest that says nothing. Holds about 3 KiB per record, never a picture. Pure.
 """
 
-import base64
 import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from edge_agent import media
+from edge_agent.b64 import encode_b64
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import BlockEvidence, StoredRecord
 from edge_agent.errors import EvidenceError
@@ -139,7 +139,7 @@ class EvidenceBook:
                 "end": encode_rfc3339(UtcNs(entry.end_ns)),
                 "clock": entry.clock,
                 "rebased": entry.rebased,
-                "header": _b64(entry.header),
+                "header": encode_b64(entry.header),
                 "body_sha256": entry.body_sha256.hex(),
             }
             if entry.kind is Kind.GOP:
@@ -157,21 +157,23 @@ def _media_members(entry: _Entry, ref: int, extents: Mapping[str, "_Extent"]) ->
                 "track": track.track,
                 "codec": track.codec,
                 "time_base": list(track.time_base),
-                "parameters": _b64(track.parameters),
-                "salt": _b64(media.track_salt(entry.salt, track.track)),
+                "parameters": encode_b64(track.parameters),
+                "salt": encode_b64(media.track_salt(entry.salt, track.track)),
             }
             for track in entry.tracks
         ],
-        "digests": _b64(entry.digests),
+        "digests": encode_b64(entry.digests),
         "delivered": [
             {
                 "clip": clip,
                 "units": [list(unit) for unit in _UNIT.iter_unpack(bytes(units))],
-                "salts": _b64(b"".join(half for index, _, _ in _UNIT.iter_unpack(units) for half in salts.of(index))),
+                "salts": encode_b64(
+                    b"".join(half for index, _, _ in _UNIT.iter_unpack(units) for half in salts.of(index))
+                ),
             }
             for clip, units in entry.delivered.items()
         ],
-        "places": _b64(b"".join(_places(entry, ref, extents))),
+        "places": encode_b64(b"".join(_places(entry, ref, extents))),
     }
 
 
@@ -224,10 +226,10 @@ def block_line(block: BlockEvidence) -> bytes:
     return encode_line(
         {
             "block": block.seq,
-            "page": _b64(block.page_bytes),
-            "next_page": None if block.next_page_bytes is None else _b64(block.next_page_bytes),
+            "page": encode_b64(block.page_bytes),
+            "next_page": None if block.next_page_bytes is None else encode_b64(block.next_page_bytes),
             "records": [
-                {"header": _b64(record.header_bytes), "body_sha256": record.body_sha256.hex()}
+                {"header": encode_b64(record.header_bytes), "body_sha256": record.body_sha256.hex()}
                 for record in block.records
             ],
         }
@@ -252,10 +254,6 @@ def read_note(record: StoredRecord) -> Mapping[str, object]:
 def encode_line(members: Mapping[str, object]) -> bytes:
     """Write one JSON line."""
     return json.dumps(members, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode() + b"\n"
-
-
-def _b64(raw: bytes | bytearray) -> str:
-    return base64.b64encode(raw).decode()
 
 
 def find_gaps(

@@ -11,10 +11,10 @@ from typing import ClassVar, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from edge_agent.b64 import encode_b64url
 from edge_agent.buffer.reader import BlockEvidence, Loss, StoredRecord
 from edge_agent.consent.request import Quality
 from edge_agent.consent.verdict import CameraGrant, ExportOrder, Grant, Mask
-from edge_agent.keys import encode_b64url
 from edge_agent.units import UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import manifest as names
 

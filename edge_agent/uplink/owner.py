@@ -10,13 +10,13 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent import jws
+from edge_agent.b64 import encode_b64url
 from edge_agent.clock import Clock
 from edge_agent.config import Config
 from edge_agent.consent.order import Order, Resume, verify_order
 from edge_agent.consent.verdict import Approval, Reason
 from edge_agent.control import Answer, Handler, Peer
 from edge_agent.errors import DenialError, UsageError
-from edge_agent.keys import encode_b64url
 from edge_agent.reasons import TRANSIENT, say
 from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink import ledger
