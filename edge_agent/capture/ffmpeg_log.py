@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import av.logging
 
+from edge_agent.capture.reasons import printable
+
 _STATUS = re.compile(r"method [A-Z_]+ failed: (\d{3})\b")
 _MISSED = re.compile(r"RTP: missed (\d{1,5}) packets")
 _REDIRECT = re.compile(r"Status \d{3}: Redirecting to (\S+)")
@@ -55,10 +57,9 @@ class _Ear(logging.Handler):
 def _split(url: str) -> tuple[str, str]:
     try:
         parts = urlsplit(url)
-        host = "".join(character for character in parts.hostname or "" if character.isprintable())
+        return printable(parts.scheme, _MOST_HOST_CHARACTERS), printable(parts.hostname or "", _MOST_HOST_CHARACTERS)
     except ValueError:
         return "", ""
-    return parts.scheme, host[:_MOST_HOST_CHARACTERS]
 
 
 _EAR = _Ear()

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edge_agent.capture.backoff import Backoff
+from edge_agent.capture.reasons import printable
 from edge_agent.units import SECOND_NS
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ class EventListener:
         word, _, rest = line.partition(" ")
         if word == TROUBLE:
             # A camera's own words may be in it.
-            self._tell("".join(c for c in rest if c.isprintable())[:_MAX_TROUBLE_CHARACTERS] or "for no known reason")
+            self._tell(printable(rest, _MAX_TROUBLE_CHARACTERS) or "for no known reason")
             return False
         if word == LISTENING:
             self._tell("")

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from edge_agent.capture.profiles import Profile
-from edge_agent.capture.reasons import REASONS, CaptureError
+from edge_agent.capture.reasons import REASONS, CaptureError, printable
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ CHILD_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 3.0
 _POLL_S = 0.2
 _MAX_ANSWER_CHARACTERS = 1 << 20
+_MAX_DETAIL_CHARACTERS = 400
 _NEVER = threading.Event()
 
 
@@ -159,7 +160,7 @@ def ask_child(
         answer = json.loads(text[:_MAX_ANSWER_CHARACTERS])
         if "result" in answer:
             return dict(answer["result"])
-        reason, detail = str(answer["reason"]), str(answer["detail"])
+        reason, detail = str(answer["reason"]), printable(str(answer["detail"]), _MAX_DETAIL_CHARACTERS)
     except (ValueError, KeyError, TypeError):
         raise CaptureError("onvif-failed", "the child process failed") from None
     raise CaptureError(reason if reason in REASONS else "onvif-failed", detail)

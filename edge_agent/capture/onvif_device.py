@@ -24,10 +24,12 @@ from onvif.definition import SERVICES
 from requests.auth import HTTPDigestAuth
 from zeep.wsse.username import UsernameToken
 
-from edge_agent.capture.onvif_http import TIMEOUT_S, Border, DeviceError, OnvifTls, is_unauthorised, printable
+from edge_agent.capture.onvif_http import TIMEOUT_S, Border, DeviceError, OnvifTls, is_unauthorised
 from edge_agent.capture.profiles import Profile, codec_name
+from edge_agent.capture.reasons import printable
 
 MEDIA2 = "http://www.onvif.org/ver20/media/wsdl"
+MAX_URL_CHARACTERS = 2048
 _SCHEMA = "http://www.onvif.org/ver10/schema"
 _NOTIFICATION = "http://docs.oasis-open.org/wsn/b-2"
 _SOAP = "http://www.w3.org/2003/05/soap-envelope"
@@ -235,6 +237,8 @@ class Device:
         return urlunsplit(self._base._replace(path=parts.path, query=parts.query))
 
     def _own_stream(self, uri: str) -> str:
+        if len(uri) > MAX_URL_CHARACTERS:
+            raise DeviceError("onvif-failed", f"its stream's URL is longer than {MAX_URL_CHARACTERS} characters")
         parts = _split(uri)
         if parts.scheme not in ("rtsp", "rtsps") or not parts.hostname:
             raise DeviceError("onvif-failed", f"its stream is no rtsp URL, but {parts.scheme or 'nothing'}")

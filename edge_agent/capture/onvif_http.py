@@ -22,7 +22,7 @@ import zeep
 import zeep.exceptions
 from requests.adapters import HTTPAdapter
 
-from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.reasons import CaptureError, printable
 from edge_agent.capture.tls import Trust, check_pin, fetch_certificate, find_fault, system_trust
 
 TIMEOUT_S = 4.0
@@ -181,8 +181,3 @@ def _harmless(error: Exception) -> str:
         return f"it answers HTTP {status}"
     text = printable(str(getattr(error, "message", "")), 120)
     return f"it answers: {text}" if text else "it answers with a fault"
-
-
-def printable(text: str, most: int) -> str:
-    """Return a camera's words without what steers a terminal, cut to a length."""
-    return "".join(character for character in text if character.isprintable())[:most]

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edge_agent.capture.reasons import printable
+
+_MOST_TOKEN_CHARACTERS = 64
 _PREFERENCE = ("h264", "hevc", "mjpeg")
 _CODECS = {"H264": "h264", "H265": "hevc", "HEVC": "hevc", "JPEG": "mjpeg", "MJPEG": "mjpeg"}
 
@@ -20,8 +23,9 @@ class Profile:
 
     def __str__(self) -> str:
         size = f"{self.width}x{self.height}" if self.width else "unknown size"
-        text = f"{self.token}: {self.codec or 'unknown codec'} {size}{f' {self.fps} fps' if self.fps else ''}"
-        return "".join(character for character in text if character.isprintable())
+        token = printable(self.token, _MOST_TOKEN_CHARACTERS)
+        codec = printable(self.codec, _MOST_TOKEN_CHARACTERS) or "unknown codec"
+        return f"{token}: {codec} {size}{f' {self.fps} fps' if self.fps else ''}"
 
 
 def codec_name(encoding: str) -> str:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.reasons import CaptureError, printable
 
 TIMEOUT_S = 5.0
 RTSPS_PORT = 322
@@ -144,7 +144,7 @@ def _detail(reason: str, der: bytes) -> str:
     if reason == "tls-not-yet-valid":
         return f"from {certificate.not_valid_before_utc:%Y-%m-%d}"
     if reason == "tls-wrong-name":
-        return f"it names {_printable(', '.join(_names(certificate))) or 'nobody'}"
+        return f"it names {printable(', '.join(_names(certificate)), _MOST_NAME_CHARACTERS) or 'nobody'}"
     return f"it shows {pin_of(der)}"
 
 
@@ -162,7 +162,3 @@ def _name_in(der: bytes) -> str:
     if not names:
         raise CaptureError("tls-wrong-name", "it names nobody")
     return names[0]
-
-
-def _printable(text: str) -> str:
-    return "".join(character for character in text if character.isprintable())[:_MOST_NAME_CHARACTERS]

@@ -123,6 +123,12 @@ BAD = {
         "onvif-failed",
         "ONVIF",
     ),
+    "a URL without end": (OnvifSettings(stream="rtsp://127.0.0.1/" + 3000 * "x"), "onvif-failed", "longer than 2048"),
+    "profiles without end": (
+        OnvifSettings(encoders=tuple(Encoder(1000 * "\x85t", "MPEG4") for _ in range(100))),
+        "onvif-failed",
+        "none of its profiles",
+    ),
     "no profiles": (OnvifSettings(encoders=()), "onvif-failed", "none with video"),
     "an unknown codec": (OnvifSettings(encoders=(Encoder("P", "MPEG4"),)), "onvif-failed", "mpeg4"),
     "no end": (OnvifSettings(garbage="<a>" * (1 << 20)), "onvif-failed", "more than 1 MiB"),
@@ -137,6 +143,8 @@ def test_bad_answers_have_reasons(settings: OnvifSettings, reason: str, words: s
         find_stream(device_of(camera, "sec-ret" if settings.password == "other" else None), "main", "tcp")
     assert raised.value.reason == reason
     assert "sec-ret" not in str(raised.value)
+    assert len(raised.value.detail) <= 400
+    assert raised.value.detail.isprintable()
 
 
 def test_nobody_there() -> None:
