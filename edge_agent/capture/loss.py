@@ -4,8 +4,9 @@ Owns the account of RTP packets that never came and of those that the camera say
 fixed number of places, whatever a camera does.
 
 What can be known is what FFmpeg tells (``capture.ffmpeg_log``): over UDP the gaps in the numbers of RTP packets, before
-the packets are put together. Over TCP the transport itself loses nothing, and FFmpeg looks for no gaps there; what a
-camera drops before it numbers its packets nobody can count.
+the packets are put together. Over TCP the transport itself loses nothing, and FFmpeg looks for gaps only if it is given
+a queue for reordering (``reorder_queue_size``): with one, a camera that begins its numbers anew lost its session when
+that was tried, and without one it lost a packet. What a camera drops before it numbers its packets nobody can count.
 """
 
 import threading
