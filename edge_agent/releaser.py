@@ -61,7 +61,7 @@ from edge_agent.uplink.sender import Sender
 from edge_agent.uplink.shipping import Shipping
 from edge_agent.uplink.staging import Staging
 from edge_agent.uplink.standing import Standing
-from edge_agent.uplink.store import OPEN_STATES, RequestState, Store, StoredRequest
+from edge_agent.uplink.store import OPEN_STATES, ReleaseState, RequestState, Store, StoredRequest
 from edge_agent.uplink.tally import Tally
 from edge_agent.uplink.tls import TlsIdentity, build_client_context
 from edge_agent.uplink.trust import Roots
@@ -241,13 +241,19 @@ class Releaser:
         self._worker.wake()
 
     def _hold(self, request_id: int) -> None:
-        """Keep what a request needs; doing it again does nothing."""
+        """Keep what a request still needs; doing it again does nothing."""
         request = self._store.read_request(request_id)
         if request.state not in OPEN_STATES:
             return
+        if self._worker.is_at_work_on(request_id):
+            # What is read for the bundle now needs no copy beside it, which would cost the disk as much again.
+            self._jobs.at(f"hold {request_id}", UtcNs(self._clock.utc() + MINUTE_NS), partial(self._hold, request_id))
+            return
         verdict = self._judge.decide_again(request, self._clock.utc())
         if not isinstance(verdict, tuple):
-            self._footage.hold(request.jti, verdict.cameras)
+            releases = self._store.list_releases(request_id)
+            done = {each.camera for each in releases if each.state is not ReleaseState.WAITING}
+            self._footage.hold(request.jti, [each for each in verdict.cameras if each.camera not in done])
         if self._store.read_request(request_id).state not in OPEN_STATES:
             self._footage.drop_holds(request.jti)  # it ended while its footage was copied
 

@@ -70,6 +70,7 @@ class ReleaseWorker:
         self._stop = stop
         self._wake = threading.Event()
         self._pauses: dict[int, tuple[int, MonoNs]] = {}
+        self._in_hand = 0
         self._thread = threading.Thread(target=self._run, name="release")
 
     def start(self) -> None:
@@ -94,6 +95,10 @@ class ReleaseWorker:
     def is_alive(self) -> bool:
         """Tell whether the thread runs."""
         return self._thread.is_alive()
+
+    def is_at_work_on(self, request_id: int) -> bool:
+        """Tell whether a request's footage is being bundled or uploaded at this moment."""
+        return self._in_hand == request_id
 
     def discard(self, request_id: int) -> None:
         """Delete the payloads of a request that was withdrawn, and see at once what may go on without it."""
@@ -125,6 +130,7 @@ class ReleaseWorker:
                 self._carry_on(request)
 
     def _carry_on(self, request: StoredRequest) -> None:
+        self._in_hand = request.id
         try:
             self._step(request)
         except _StoppedError:
@@ -141,6 +147,8 @@ class ReleaseWorker:
             log.exception("release failed jti=%s", request.jti)
         else:
             self._pauses.pop(request.id, None)
+        finally:
+            self._in_hand = 0
 
     def _is_due(self, request: StoredRequest) -> bool:
         _, rests_until = self._pauses.get(request.id, (0, MonoNs(0)))

@@ -60,6 +60,19 @@ def test_failed_transaction_leaves_nothing(store):
     assert store.list_due_messages(UtcNs(5)) == []
 
 
+def test_what_became_durable_is_told_and_nothing_else(store):
+    """Whoever carries messages out is woken by a commit, not by what was rolled back, nor before."""
+    store.changed.clear()
+    with pytest.raises(RuntimeError), store.transaction() as connection:
+        store.add_request(connection, REQUEST)
+        raise RuntimeError("in the middle")
+    assert not store.changed.is_set()
+    with store.transaction() as connection:
+        store.add_request(connection, REQUEST)
+        assert not store.changed.is_set()
+    assert store.changed.is_set()
+
+
 def test_update_leaves_what_it_does_not_name(store):
     """Moving a request on keeps its due time, reasons and approval unless told otherwise."""
     request = add(store)
