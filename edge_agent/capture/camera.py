@@ -32,6 +32,7 @@ WATCHDOG_NS = 10 * SECOND_NS
 _WAIT_STEP_S = 0.5
 _HOLD_STEP_S = 0.1
 _HELD_STATES = {"not-by-rule": "waiting", "paused": "off"}
+_TICK_NS = SECOND_NS // 2
 _LOGIN_IN_PATH = re.compile(r"(?:user(?:name)?|passw(?:or)?d|pwd)=", re.IGNORECASE)
 _BY_RULE = "not-by-rule"
 
@@ -87,6 +88,7 @@ class CameraThread:
         known = covered_until is not None and covered_until <= now
         self._gaps = GapKeeper(sink, covered_until if known and covered_until is not None else now, idle_reason)
         self._backoff = Backoff(dice or random.SystemRandom())
+        self._ticked = clock.boot()
         self._held = False
         self._thread = threading.Thread(target=self._main, name=f"camera-{name}", daemon=True)
 
@@ -129,7 +131,7 @@ class CameraThread:
                 log.info("camera is not recorded stream=%s reason=%s: %s", self.name, reason, REASONS[reason])
             self._gaps.because(reason, now, self._clock.boot())
             self._gaps.wait(now, self._clock.boot())
-            self._sink.tick()
+            self._tick()
             self._stop.wait(_HOLD_STEP_S)
             self._backoff.reset()
             self._held = True
@@ -157,6 +159,12 @@ class CameraThread:
             if self._stop.wait(min(_WAIT_STEP_S, left_ns / SECOND_NS)) or self._reason_to_close():
                 return
             self._gaps.wait(self._clock.utc(), self._clock.boot())
+            self._tick()
+
+    def _tick(self) -> None:
+        now = self._clock.boot()
+        if now - self._ticked >= _TICK_NS:
+            self._ticked = now
             self._sink.tick()
 
     def _record_session(self) -> None:
@@ -199,13 +207,11 @@ class CameraThread:
                 for kept in prelude.packets() if prelude is not None else ():
                     run.push(kept, self._clock.state)
                 for arrival in packets:
-                    # A pause holds from the next picture on; the end can wait for those that are here already.
-                    if self._hold() or (arrival is None and self._stop.is_set()):
+                    if self._stop.is_set() or self._hold():
                         break
-                    if arrival is None:
-                        self._note_progress(run)
-                    else:
+                    if arrival is not None:
                         run.push(arrival, self._clock.state)
+                    self._note_progress(run)
             except RunBreakError as error:
                 log.warning("run broken stream=%s reason=%s: %s", self.name, error.reason, error)
                 run.finish()
@@ -240,21 +246,24 @@ class CameraThread:
                 if self.status.enter("waiting", _BY_RULE, self._clock.utc()):
                     log.info("camera is watched, not recorded stream=%s", self.name)
                     self._backoff.reset()
-            else:
-                # What may yet be recorded is not told as a hole.
-                self._gaps.wait(*(prelude.since or (self._clock.utc(), self._clock.boot())))
-                self._sink.tick()
+            # What may yet be recorded is not told as a hole.
+            self._gaps.wait(*(prelude.since or (self._clock.utc(), self._clock.boot())))
+            self._tick()
             if self._stop.is_set() or self._hold() != _BY_RULE:
                 break
         return prelude
 
     def _note_progress(self, run: Run) -> None:
-        if not run.records:
-            self._gaps.wait(self._clock.utc(), self._clock.boot())
-        elif self.status.enter("recording", "", self._clock.utc()):
-            log.info("camera is recording stream=%s", self.name)
+        if run.records:
+            if self.status.state == "recording":
+                self._tick()
+                return
             self._backoff.reset()
-        self._sink.tick()
+            if self.status.enter("recording", "", self._clock.utc()):
+                log.info("camera is recording stream=%s", self.name)
+        else:
+            self._gaps.wait(self._clock.utc(), self._clock.boot())
+        self._tick()
 
 
 def public_url(url: str) -> str:

@@ -33,9 +33,6 @@ _ASK_EVERY_NS = SECOND_NS // 2
 _SUB_DELIMITERS = "!$&'()*+,;="
 _MOST_LOGIN_BYTES = 127
 """FFmpeg cuts off what is longer, and the camera refuses what is left."""
-GROUP_NS = SECOND_NS // 5
-"""So long packets are gathered before anything is done with them: each has its own time, but Python that runs once for
-every picture begins with cold caches each time, which took a tenth more CPU. Counts towards what a crash can lose."""
 _NTP_EPOCH_S = 2_208_988_800
 _BUFFER_BYTES = 1 << 20
 
@@ -104,9 +101,6 @@ class Arrival:
     report: SenderReport | None
 
 
-_Packet = tuple["av.Packet[av.stream.Stream]", MonoNs, UtcNs]
-
-
 class Session:
     """An open session. One thread only; close it."""
 
@@ -128,7 +122,7 @@ class Session:
         self.reorders = bool(getattr(video.codec_context, "has_b_frames", False))
 
     def read(self) -> Iterator[Arrival | None]:
-        """Yield access units as they arrive, a group at a time, and None after each group and each ``POLL_S`` without.
+        """Yield access units as they arrive, and None whenever nothing came for ``POLL_S``.
 
         Where a camera repeats its parameter sets before every slice of a keyframe, FFmpeg takes each for a picture of
         its own: they are joined again. For that a keyframe waits until the next picture is there.
@@ -138,49 +132,35 @@ class Session:
         """
         codec = self.tracks[0].codec
         held: Arrival | None = None
-        for group in self._read_groups():
-            for arrival in group:
-                if held is not None and arrival.track == 0:
-                    if arrival.pts == held.pts and continues_picture(codec, arrival.data):
-                        held = replace(arrival, data=held.data + arrival.data)
-                        continue
-                    yield held
-                    held = None
-                if arrival.is_keyframe and arrival.track == 0 and codec != "mjpeg":
-                    held = arrival
-                else:
-                    yield arrival
-            if not group and held is not None:
-                yield held
-                held = None
-            yield None
-
-    def _read_groups(self) -> Iterator[list[Arrival]]:
-        """Yield the packets of ``GROUP_NS``, and an empty list where nothing more came for ``POLL_S`` or will come."""
-        group: list[_Packet] = []
         while True:
-            trouble: CaptureError | None = CaptureError("ended")
             try:
                 for packet in self._container.demux(*self._streams):
                     if not packet.size:
                         # FFmpeg reports a peer that is gone as a plain end, and then flushes empty packets.
                         break
-                    boot = self._clock.boot()
-                    group.append((packet, boot, self._clock.utc()))
-                    if boot - group[0][1] >= GROUP_NS:
-                        yield [self._describe(*each) for each in group]
-                        group = []
+                    arrival = self._describe(packet)
+                    if held is not None and arrival.track == 0:
+                        if arrival.pts == held.pts and continues_picture(codec, arrival.data):
+                            held = replace(arrival, data=held.data + arrival.data)
+                            continue
+                        yield held
+                        held = None
+                    if arrival.is_keyframe and arrival.track == 0 and codec != "mjpeg":
+                        held = arrival
+                    else:
+                        yield arrival
             except av.error.ExitError:
-                trouble = None
+                yield held
+                held = None
+                continue
             except av.FFmpegError as error:
-                trouble = CaptureError("ended", type(error).__name__)
-            yield [self._describe(*each) for each in group]
-            group = []
-            yield []
-            if trouble is not None:
-                raise trouble
+                raise CaptureError("ended", type(error).__name__) from None
+            if held is not None:
+                yield held
+            raise CaptureError("ended")
 
-    def _describe(self, packet: "av.Packet[av.stream.Stream]", boot: MonoNs, utc: UtcNs) -> Arrival:
+    def _describe(self, packet: "av.Packet[av.stream.Stream]") -> Arrival:
+        boot, utc = self._clock.boot(), self._clock.utc()
         camera_utc, report = None, None
         if boot - self._asked >= _ASK_EVERY_NS and packet.has_sidedata("prft"):
             self._asked = boot
