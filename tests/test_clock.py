@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.clock import MARKER_GOOD_FOR_S, ClockState, SystemClock, has_fresh_marker
+from edge_agent.clock import MARKER_GOOD_FOR_S, ClockState, SystemClock, has_fresh_marker, read_kernel_time
 from edge_agent.units import DAY_NS, SECOND_NS, UtcNs
 
 NOW_S = 1_790_000_000
@@ -41,3 +41,8 @@ def test_clock_below_its_floor_still_runs(tmp_path: Path) -> None:
     while clock.boot() < boot + SECOND_NS // 50:
         pass
     assert floor <= first < clock.utc() < floor + 5 * SECOND_NS
+
+
+def test_kernel_answers_whole() -> None:
+    """The bound of its error is read where the kernel keeps it: never beyond the 16 s to which it is clamped."""
+    assert 0 <= read_kernel_time().max_error_us <= 16_000_000
