@@ -12,11 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.buffer.block import BlockScan, BlockWalk, Located, is_body_good, read_body
 from edge_agent.buffer.crypt import BlockCipher, verify_page
-from edge_agent.buffer.disk import Disk
 from edge_agent.buffer.format import FLAG_FLOOR_ONLY
 from edge_agent.buffer.index import BlockEntry, RingIndex
 from edge_agent.buffer.page import Page, chain_start, parse_page
-from edge_agent.buffer.superblock import Superblock
 from edge_agent.clock import ClockState
 from edge_agent.errors import IntegrityError, OverwrittenError, RingError
 from edge_agent.units import MINUTE_NS, Window
@@ -42,8 +40,8 @@ class LoadedBlock:
 class BlockReader:
     """Reads the blocks of one ring."""
 
-    def __init__(self, disk: Disk, superblock: Superblock, index: RingIndex, recorder: Ed25519PublicKey) -> None:
-        self._disk, self._superblock, self._index, self._recorder = disk, superblock, index, recorder
+    def __init__(self, index: RingIndex, recorder: Ed25519PublicKey) -> None:
+        self._disk, self._superblock, self._index, self._recorder = index.disk, index.superblock, index, recorder
         self._cache: OrderedDict[bytes, LoadedBlock] = OrderedDict()
 
     def load(self, seq: int) -> LoadedBlock:

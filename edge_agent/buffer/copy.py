@@ -13,19 +13,17 @@ from edge_agent.errors import OverwrittenError
 _CHUNK_BYTES = 1 << 20
 
 
-def accepted_bytes(disk: Disk, superblock: Superblock, index: RingIndex, page: Page, raw: bytes) -> int:
+def accepted_bytes(index: RingIndex, page: Page, raw: bytes) -> int:
     """Return how much of a block its records take: as the next page says, else by their headers."""
     if page.tombstone:
         return 0
     entry = index.find(page.seq)
     if entry is not None and entry.ended:
         return entry.accepted_bytes
-    return BlockWalk(disk, superblock, page.seq, chain_start(raw)).scan().without_torn_tail().end_offset
+    return BlockWalk(index.disk, index.superblock, page.seq, chain_start(raw)).scan().without_torn_tail().end_offset
 
 
-def copy_block(
-    source: Disk, source_superblock: Superblock, index: RingIndex, target: Disk, target_superblock: Superblock, seq: int
-) -> int:
+def copy_block(index: RingIndex, target: Disk, target_superblock: Superblock, seq: int) -> int:
     """Copy block ``seq`` and then its page; durable on return.
 
     Returns:
@@ -39,9 +37,9 @@ def copy_block(
     page = parse_page(raw)
     if page.seq != seq:
         raise OverwrittenError(f"overwritten: block={seq}")
-    length = accepted_bytes(source, source_superblock, index, page, raw)
+    length = accepted_bytes(index, page, raw)
     for at in range(0, length, _CHUNK_BYTES):
-        data = source.pread(min(_CHUNK_BYTES, length - at), source_superblock.block_offset(seq) + at)
+        data = index.disk.pread(min(_CHUNK_BYTES, length - at), index.superblock.block_offset(seq) + at)
         target.pwrite(data, target_superblock.block_offset(seq) + at)
     # The same page before and after: what was copied in between is this block and no other.
     if index.read_page(seq) != raw:

@@ -119,6 +119,12 @@ class FileDisk:
         """Return the length of the file."""
         return os.fstat(self._fd).st_size
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Close the file, and with it the lock."""
         if self._fd >= 0:

@@ -56,7 +56,7 @@ def excerpt(reader: RingReader, windows: Sequence[Window], target: Path, max_byt
     if not found:
         return None
     seqs = sorted({*found, *reader.find_witnesses(found)})
-    source, superblock, index = reader.disk, reader.superblock, reader.index
+    superblock = reader.superblock
     need = sum(_need_bytes(reader, seq) for seq in seqs)
     if need > max_bytes:
         raise RingError(f"hold refused: ring={superblock.camera} bytes={need} most={max_bytes}")
@@ -68,19 +68,16 @@ def excerpt(reader: RingReader, windows: Sequence[Window], target: Path, max_byt
     make_file(making, small, raw, None, reserve=False)
     try:
         copied, size_bytes = [], SUPERBLOCK_COPIES * PAGE_BYTES
-        disk = FileDisk.open(making, writable=True)
-        try:
+        with FileDisk.open(making, writable=True) as disk:
             for seq in seqs:
                 try:
-                    size_bytes += copy_block(source, superblock, index, disk, small, seq) + PAGE_BYTES
+                    size_bytes += copy_block(reader.index, disk, small, seq) + PAGE_BYTES
                     copied.append(seq)
                 except (OverwrittenError, IntegrityError):
                     continue
             for seq in seqs:
                 if seq + 1 not in seqs:
                     _copy_next_page(reader, disk, small, seq)
-        finally:
-            disk.close()
         os.chmod(making, 0o600)
         making.rename(target)
         sync_folder(target.parent)
@@ -96,7 +93,7 @@ def _need_bytes(reader: RingReader, seq: int) -> int:
         page = parse_page(raw)
     except IntegrityError:
         return 0
-    return PAGE_BYTES + accepted_bytes(reader.disk, reader.superblock, reader.index, page, raw)
+    return PAGE_BYTES + accepted_bytes(reader.index, page, raw)
 
 
 def _copy_next_page(reader: RingReader, disk: FileDisk, small: Superblock, last: int) -> None:

@@ -56,11 +56,11 @@ class BlockEntry:
 
 
 class RingIndex:
-    """The blocks of a ring, by number, from its header pages."""
+    """The blocks of a ring, by number, from its header pages; empty until ``load``."""
 
     def __init__(self, disk: Disk, superblock: Superblock) -> None:
-        self._disk = disk
-        self._superblock = superblock
+        self.disk = disk
+        self.superblock = superblock
         self._entries: dict[int, BlockEntry] = {}
         self._order: list[int] = []
         self.bad_slots: dict[int, str] = {}
@@ -80,16 +80,16 @@ class RingIndex:
 
     def read_page(self, seq: int) -> bytes:
         """Read the bytes of the slot of block ``seq`` as they are now."""
-        return self._disk.pread(PAGE_BYTES, self._superblock.page_offset(seq))
+        return self.disk.pread(PAGE_BYTES, self.superblock.page_offset(seq))
 
     def load(self) -> None:
         """Read all header pages in one sequential pass; checksums only."""
         self._entries.clear()
         self.bad_slots.clear()
         pages: list[Page] = []
-        for first in range(0, self._superblock.blocks, _CHUNK_PAGES):
-            count = min(_CHUNK_PAGES, self._superblock.blocks - first)
-            chunk = self._disk.pread(count * PAGE_BYTES, (SUPERBLOCK_COPIES + first) * PAGE_BYTES)
+        for first in range(0, self.superblock.blocks, _CHUNK_PAGES):
+            count = min(_CHUNK_PAGES, self.superblock.blocks - first)
+            chunk = self.disk.pread(count * PAGE_BYTES, (SUPERBLOCK_COPIES + first) * PAGE_BYTES)
             for place in range(count):
                 raw = chunk[place * PAGE_BYTES : (place + 1) * PAGE_BYTES]
                 page = self._judge(first + place, raw)
@@ -106,8 +106,8 @@ class RingIndex:
         if seq == 1:
             self.load()
             return
-        for _ in range(self._superblock.blocks):
-            page = self._judge(self._superblock.slot(seq), self.read_page(seq))
+        for _ in range(self.superblock.blocks):
+            page = self._judge(self.superblock.slot(seq), self.read_page(seq))
             if page is None or page.seq < seq:
                 return
             if page.seq != seq:
@@ -120,7 +120,7 @@ class RingIndex:
 
     def add(self, page: Page) -> None:
         """Take in a page that was just written or read."""
-        gone = page.seq - self._superblock.blocks
+        gone = page.seq - self.superblock.blocks
         if self._entries.pop(gone, None) is not None:
             self._order.remove(gone)
         if page.seq not in self._entries:
@@ -130,7 +130,7 @@ class RingIndex:
         if known is not None and known.ended:
             entry.note_end(known)
         self._entries[page.seq] = entry
-        self.bad_slots.pop(self._superblock.slot(page.seq), None)
+        self.bad_slots.pop(self.superblock.slot(page.seq), None)
         self._tell_previous(page)
 
     def _judge(self, slot: int, raw: bytes) -> Page | None:
@@ -144,7 +144,7 @@ class RingIndex:
         except IntegrityError as error:
             self.bad_slots[slot] = str(error)
             return None
-        if page.ring_id != self._superblock.ring_id or self._superblock.slot(page.seq) != slot:
+        if page.ring_id != self.superblock.ring_id or self.superblock.slot(page.seq) != slot:
             self.bad_slots[slot] = f"header page belongs to another ring or slot: block={page.seq}"
             return None
         return page

@@ -107,7 +107,7 @@ class RingReader:
         self._recorder = recorder_public or Ed25519PublicKey.from_public_bytes(self._superblock.recorder_public)
         self._index = RingIndex(disk, self._superblock)
         self._index.load()
-        self._blocks = BlockReader(disk, self._superblock, self._index, self._recorder)
+        self._blocks = BlockReader(self._index, self._recorder)
 
     @classmethod
     def open(

@@ -33,34 +33,34 @@ class Resumption:
     """Blocks between the newest readable page and ``next_seq`` were there, and their pages are damaged."""
 
 
-def resume(disk: Disk, superblock: Superblock, index: RingIndex, *, repair: bool = True) -> Resumption:
+def resume(index: RingIndex) -> Resumption:
     """Find where the ring ends (FORMAT 7.4).
 
+    Writes the verified records of the tail once more and syncs, so that what the next page accepts is on the disk and
+    not only in the page cache of a kernel whose last sync failed.
+
     Args:
-        disk: The ring, writable where ``repair``.
-        superblock: Its geometry.
-        index: Freshly loaded.
-        repair: Write the verified records of the tail once more and sync, so that what the next page accepts is on the
-            disk and not only in the page cache of a kernel whose last sync failed.
+        index: Freshly loaded, of a ring that is open for writing.
 
     Raises:
         RingError: The newest block cannot be read.
     """
+    disk, superblock = index.disk, index.superblock
     newest = index.newest_seq
     if newest == 0:
         end = BlockEnd(0, 0, 0, 0, 0, chain_genesis(superblock.ring_id))
-        found = _find_orphan(disk, superblock, index)
+        found = _find_orphan(index)
         return Resumption(max(found, newest) + 1, end, previous_lost=found > newest)
     raw = index.read_page(newest)
     page = parse_page(raw)
-    end = _end_of_newest(disk, superblock, page, raw, repair=repair)
-    found = _find_orphan(disk, superblock, index)
+    end = _end_of_newest(disk, superblock, page, raw)
+    found = _find_orphan(index)
     if found > newest:
         log.error("header pages of newest blocks are damaged ring=%s last=%d lost_to=%d", disk.name, newest, found)
     return Resumption(max(found, newest) + 1, end, previous_lost=found > newest)
 
 
-def _end_of_newest(disk: Disk, superblock: Superblock, page: Page, raw: bytes, *, repair: bool) -> BlockEnd:
+def _end_of_newest(disk: Disk, superblock: Superblock, page: Page, raw: bytes) -> BlockEnd:
     if page.tombstone:
         return BlockEnd(page.final_accepted_bytes, page.final_records, 0, 0, 0, page.final_chain)
     start = chain_start(raw)
@@ -76,7 +76,7 @@ def _end_of_newest(disk: Disk, superblock: Superblock, page: Page, raw: bytes, *
         )
     tail_from = sum(record.header.index < scan.durable for record in scan.records)
     accepted = tail_from + _count_good(disk, superblock, scan.records[tail_from:])
-    if repair and not _rewrite(disk, superblock, scan.records[tail_from:accepted]):
+    if not _rewrite(disk, superblock, scan.records[tail_from:accepted]):
         accepted = tail_from
     kept = scan.records[:accepted]
     if accepted < len(whole.records):
@@ -109,18 +109,18 @@ def _rewrite(disk: Disk, superblock: Superblock, records: tuple[Located, ...]) -
     return True
 
 
-def _find_orphan(disk: Disk, superblock: Superblock, index: RingIndex) -> int:
+def _find_orphan(index: RingIndex) -> int:
     """Return the largest block number that only records tell of, under pages that are damaged; 0 where there is none.
 
     Its number must not be used again for other records.
     """
     largest = 0
     for slot in index.bad_slots:
-        raw = disk.pread(HEADER_BYTES, superblock.data_offset + slot * superblock.block_bytes)
+        raw = index.disk.pread(HEADER_BYTES, index.superblock.data_offset + slot * index.superblock.block_bytes)
         try:
             header = parse_header(raw)
         except RingError:
             continue
-        if superblock.slot(header.seq) == slot and header.seq > index.newest_seq:
+        if index.superblock.slot(header.seq) == slot and header.seq > index.newest_seq:
             largest = max(largest, header.seq)
     return largest

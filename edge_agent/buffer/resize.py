@@ -18,7 +18,13 @@ from edge_agent.buffer.crypt import sign_superblock
 from edge_agent.buffer.disk import FileDisk, hint_for
 from edge_agent.buffer.format import MAX_BLOCKS, MIN_BLOCKS, PAGE_BYTES, SUPERBLOCK_COPIES, State
 from edge_agent.buffer.index import RingIndex
-from edge_agent.buffer.ring import choose_block_bytes, make_file, read_superblock
+from edge_agent.buffer.ring import (
+    choose_block_bytes,
+    load_superblock,
+    make_file,
+    read_superblock,
+    rewrite_superblock,
+)
 from edge_agent.buffer.superblock import Superblock
 from edge_agent.errors import IntegrityError, RingError
 from edge_agent.small_file import sync_folder
@@ -41,11 +47,7 @@ def needs_move(path: Path, size_bytes: int, block_bytes: int | None = None) -> b
     """Tell whether a ring has another size than is wanted, or a move of it was interrupted."""
     if path.with_name(path.name + _SUFFIX).exists():
         return True
-    disk = FileDisk.open(path)
-    try:
-        superblock = read_superblock(disk).superblock
-    finally:
-        disk.close()
+    superblock = load_superblock(path)
     if superblock.state is State.EXCERPT:
         return False  # No ring to record to: the writer says so.
     return superblock.state is State.MOVING or _plan(superblock, size_bytes, block_bytes).blocks != superblock.blocks
@@ -99,15 +101,12 @@ def move_ring(
     making = target.with_name(target.name + _SUFFIX)
     if not source.exists() and making.exists():
         raise RingError(f"ring to be moved is gone: path={source}", hint=f"Its newest blocks are in {making}.")
-    old = FileDisk.open(source, writable=True)
-    try:
+    with FileDisk.open(source, writable=True) as old:
         info = _fill(old, source, making, (size_bytes, block_bytes), recorder_key, progress)
         # The superblocks stay: a kill from here on finds an empty source, and the whole ring in the target.
         superblock = read_superblock(old).superblock
         old.pwrite(bytes(superblock.blocks * PAGE_BYTES), SUPERBLOCK_COPIES * PAGE_BYTES)
         old.fdatasync()
-    finally:
-        old.close()
     making.rename(target)
     sync_folder(target.parent)
     if source != target:
@@ -131,45 +130,36 @@ def _fill(
     planned = _plan(superblock, *sizes)
     if not making.exists():
         make_file(making, planned, sign_superblock(planned, recorder_key), None, reserve=False)
-    new = FileDisk.open(making, writable=True)
-    try:
+    with FileDisk.open(making, writable=True) as new:
         begun = read_superblock(new).superblock
         if begun.ring_id != superblock.ring_id:
             raise RingError(f"another ring is being moved here: path={making}", hint="Move that file away first.")
         # What an earlier start began is finished first, in its size; the size asked for now comes with the next start.
-        kept, left = _copy_newest(old, superblock, source, new, begun, progress)
+        kept, left = _copy_newest(RingIndex(old, superblock), source, RingIndex(new, begun), progress)
         _finish(new, making, begun, recorder_key)
-    finally:
-        new.close()
     return MoveInfo(replace(begun, state=State.READY), kept, left)
 
 
 def _copy_newest(
-    old: FileDisk,
-    old_superblock: Superblock,
-    source: Path,
-    new: FileDisk,
-    new_superblock: Superblock,
-    progress: Callable[[int, int], None] | None,
+    old: RingIndex, source: Path, new: RingIndex, progress: Callable[[int, int], None] | None
 ) -> tuple[int, int]:
     """Copy block by block, newest first, and give back what was copied; return how many went along and how many not."""
-    index, present = RingIndex(old, old_superblock), RingIndex(new, new_superblock)
-    index.load()
-    present.load()
-    newest = max(index.newest_seq, present.newest_seq)
-    seqs = [entry.seq for entry in reversed(index.entries())]
-    wanted = [seq for seq in seqs if seq > newest - new_superblock.blocks]
+    old.load()
+    new.load()
+    newest = max(old.newest_seq, new.newest_seq)
+    seqs = [entry.seq for entry in reversed(old.entries())]
+    wanted = [seq for seq in seqs if seq > newest - new.superblock.blocks]
     with source.open("rb+") as file:
         for done, seq in enumerate(wanted):
             if progress is not None:
                 progress(done, len(wanted))
-            if present.find(seq) is None:
+            if new.find(seq) is None:
                 try:
-                    copy_block(old, old_superblock, index, new, new_superblock, seq)
+                    copy_block(old, new.disk, new.superblock, seq)
                 except IntegrityError as error:
-                    log.error("block not moved ring=%s block=%d: %s", old.name, seq, error)
+                    log.error("block not moved ring=%s block=%d: %s", old.disk.name, seq, error)
                     continue
-            punch_hole(file.fileno(), old_superblock.block_offset(seq), old_superblock.block_bytes)
+            punch_hole(file.fileno(), old.superblock.block_offset(seq), old.superblock.block_bytes)
     return len(wanted), len(seqs) - len(wanted)
 
 
@@ -182,10 +172,7 @@ def _finish(new: FileDisk, making: Path, superblock: Superblock, recorder_key: E
     except OSError as error:
         raise RingError(f"no space for the ring: path={making}: {error.strerror}", hint_for(error)) from error
     ready = replace(superblock, state=State.READY, generation=superblock.generation + 1)
-    raw = sign_superblock(ready, recorder_key)
-    for copy in range(SUPERBLOCK_COPIES):
-        new.pwrite(raw, copy * PAGE_BYTES)
-        new.fdatasync()
+    rewrite_superblock(new, ready, recorder_key)
 
 
 def _fill_holes(_fd: int, _size_bytes: int, _progress: Callable[[int, int], None] | None) -> None:

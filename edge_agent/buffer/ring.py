@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.buffer.allocate import allocate, ask_no_copy_on_write
 from edge_agent.buffer.crypt import sign_superblock
-from edge_agent.buffer.disk import Disk, hint_for
+from edge_agent.buffer.disk import Disk, FileDisk, hint_for
 from edge_agent.buffer.format import ID_BYTES, MAX_BLOCKS, MIN_BLOCKS, PAGE_BYTES, QUALITIES, SUPERBLOCK_COPIES
 from edge_agent.buffer.superblock import Superblock, is_camera_id, parse_superblock
 from edge_agent.errors import IntegrityError, RingError, UnsupportedVersionError
@@ -147,6 +147,20 @@ def wipe_ring(path: Path) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise RingError(f"cannot destroy ring: path={path}: {error.strerror}", hint_for(error)) from error
+
+
+def load_superblock(path: Path) -> Superblock:
+    """Open a ring file for a moment and read what it is; errors as of ``read_superblock``."""
+    with FileDisk.open(path) as disk:
+        return read_superblock(disk).superblock
+
+
+def rewrite_superblock(disk: Disk, superblock: Superblock, recorder_key: Ed25519PrivateKey) -> None:
+    """Sign a superblock and write its copies, one at a time with a sync: a crash spares one of them."""
+    raw = sign_superblock(superblock, recorder_key)
+    for copy in range(SUPERBLOCK_COPIES):
+        disk.pwrite(raw, copy * PAGE_BYTES)
+        disk.fdatasync()
 
 
 @dataclass(frozen=True, slots=True)

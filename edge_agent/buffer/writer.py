@@ -13,13 +13,11 @@ from typing import Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
-from edge_agent.buffer.crypt import BlockCipher, key_id, sign_page, sign_superblock
+from edge_agent.buffer.crypt import BlockCipher, key_id, sign_page
 from edge_agent.buffer.disk import Disk, FileDisk
 from edge_agent.buffer.format import (
     ID_BYTES,
-    PAGE_BYTES,
     SEALED_KEY_BYTES,
-    SUPERBLOCK_COPIES,
     ZERO_DIGEST,
     ZERO_ID,
     Erased,
@@ -32,7 +30,7 @@ from edge_agent.buffer.page import BlockEnd, Page, chain_start, parse_page
 from edge_agent.buffer.record import record_bytes, run_id_of
 from edge_agent.buffer.recovery import resume
 from edge_agent.buffer.retention import anchor_clock, find_expired
-from edge_agent.buffer.ring import read_superblock
+from edge_agent.buffer.ring import read_superblock, rewrite_superblock
 from edge_agent.buffer.superblock import Superblock
 from edge_agent.clock import Clock, ClockState
 from edge_agent.errors import DurabilityError, RecordTooLargeError, RingError
@@ -95,7 +93,7 @@ class RingWriter:
             self._repair_superblock()
         self._index = RingIndex(disk, self._superblock)
         self._index.load()
-        resumption = resume(disk, self._superblock, self._index)
+        resumption = resume(self._index)
         self._next_seq, self._previous = resumption.next_seq, resumption.previous
         self._previous_lost = resumption.previous_lost
         self._note_end(self._next_seq - 1, self._previous)
@@ -423,10 +421,7 @@ class RingWriter:
 
     def _repair_superblock(self) -> None:
         log.error("superblock copy damaged, rewritten ring=%s", self._disk.name)
-        raw = sign_superblock(self._superblock, self._recorder)
-        for copy in range(SUPERBLOCK_COPIES):
-            self._disk.pwrite(raw, copy * PAGE_BYTES)
-            self._disk.fdatasync()
+        rewrite_superblock(self._disk, self._superblock, self._recorder)
 
 
 class _FailureMark:

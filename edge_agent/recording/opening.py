@@ -13,9 +13,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
-from edge_agent.buffer.disk import FileDisk
 from edge_agent.buffer.resize import move_ring, needs_move
-from edge_agent.buffer.ring import create_ring, read_superblock, wipe_ring
+from edge_agent.buffer.ring import create_ring, load_superblock, wipe_ring
 from edge_agent.buffer.writer import RingWriter
 from edge_agent.clock import Clock
 from edge_agent.config import Camera, Config, Quality
@@ -144,11 +143,7 @@ class RingOpener:
 
 def _check_id(path: Path, ring_id: bytes) -> None:
     """Refuse another ring before anything of it is changed."""
-    disk = FileDisk.open(path)
-    try:
-        found = read_superblock(disk).superblock
-    finally:
-        disk.close()
+    found = load_superblock(path)
     if found.ring_id != ring_id:
         raise RingError(
             f"another ring lies at this path: path={path} id={found.ring_id.hex()} expected={ring_id.hex()}",

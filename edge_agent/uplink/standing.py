@@ -14,8 +14,7 @@ from zoneinfo import ZoneInfo
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent import jws
-from edge_agent.buffer.disk import FileDisk
-from edge_agent.buffer.ring import read_superblock
+from edge_agent.buffer.ring import load_superblock
 from edge_agent.config import Camera, Config
 from edge_agent.consent.household import FOREVER, CameraHistory, CameraStanding, History, Household, stand
 from edge_agent.consent.policy import Policy, parse_policy
@@ -23,7 +22,7 @@ from edge_agent.consent.request import Place
 from edge_agent.consent.waiver import TYP as CONSENT_TYP
 from edge_agent.consent.waiver import Facts, digest_source
 from edge_agent.enrolment import Enrolment
-from edge_agent.errors import ConfigError, DenialError, RingError
+from edge_agent.errors import ConfigError, DenialError, IntegrityError, RingError, UnsupportedVersionError
 from edge_agent.keys import thumbprint
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink import ledger
@@ -57,15 +56,11 @@ def _ring_ids(config: Config, camera: Camera) -> list[str]:
     ids = []
     for quality in camera.qualities:
         try:
-            disk = FileDisk.open(config.ring_path(camera.id, quality))
-        except (RingError, OSError):
-            continue
-        try:
-            ids.append(read_superblock(disk).superblock.ring_id.hex())
-        except RingError as error:
+            ids.append(load_superblock(config.ring_path(camera.id, quality)).ring_id.hex())
+        except (IntegrityError, UnsupportedVersionError) as error:
             log.warning("ring cannot be read: %s", error)
-        finally:
-            disk.close()
+        except RingError:
+            continue  # Not made yet, or its disk is away.
     return ids
 
 
