@@ -1,0 +1,110 @@
+"""``edge-agent ring ls``: what rings hold, as a row of hours per day or as JSON."""
+
+import argparse
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from edge_agent.buffer.overview import Overview, look_over
+from edge_agent.buffer.reader import RingReader
+from edge_agent.commands.ring_files import find_rings, find_vault_key, load_config_if_any
+from edge_agent.terminal import print_json
+from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339, encode_size
+
+_FULL, _MOST, _SOME, _NONE, _ERASED = range(5)
+_GLYPHS = {"utf-8": "█▓░·×", "ascii": "#=-.x"}
+
+
+def list_rings(args: argparse.Namespace) -> int:
+    """Print every ring that is named."""
+    config = load_config_if_any(args)
+    vault = find_vault_key(config)
+    answers = []
+    for name, path in find_rings(args, config):
+        if not path.exists():
+            answers.append({"ring": name, "state": "not made yet"})
+            if not args.json:
+                print(f"{name}  not made yet: the recorder makes it at its first start")
+            continue
+        with RingReader.open(path, vault) as reader:
+            overview = look_over(reader)
+            size_bytes = reader.superblock.file_bytes
+        answers.append(_describe(name, size_bytes, overview))
+        if not args.json:
+            _print_timeline(name, size_bytes, overview, config.gateway.time_zone if config else "UTC", args.days)
+    if args.json:
+        print_json(answers)
+    return 0
+
+
+def _describe(name: str, size_bytes: int, overview: Overview) -> dict[str, Any]:
+    return {
+        "ring": name,
+        "bytes": size_bytes,
+        "oldest": encode_rfc3339(UtcNs(overview.oldest_ns)) if overview.oldest_ns is not None else None,
+        "newest": encode_rfc3339(UtcNs(overview.newest_ns)) if overview.newest_ns is not None else None,
+        "footage_s": overview.footage_ns // SECOND_NS,
+        "blocks": overview.blocks,
+        "erased_blocks": overview.erased_blocks,
+        "untimed_blocks": overview.untimed_blocks,
+        "hours": [
+            {
+                "start": encode_rfc3339(cell.start_ns),
+                "footage_s": cell.footage_ns // SECOND_NS,
+                "gaps_s": {reason: ns // SECOND_NS for reason, ns in sorted(cell.reasons.items())},
+            }
+            for _, cell in sorted(overview.cells.items())
+        ],
+    }
+
+
+def _print_timeline(name: str, size_bytes: int, overview: Overview, time_zone: str, days: int) -> None:
+    """Print one ring: a line about it, a row per day, and what the gaps were."""
+    encoding = (sys.stdout.encoding or "ascii").lower()
+    glyphs = _GLYPHS["utf-8" if encoding.replace("_", "-") in ("utf-8", "utf8") else "ascii"]
+    hours = overview.footage_ns / HOUR_NS
+    notes = [f"{overview.erased_blocks} erased"] if overview.erased_blocks else []
+    notes += [f"{overview.untimed_blocks} without a believable time"] if overview.untimed_blocks else []
+    print(f"{name}  {encode_size(size_bytes)}  {hours:.1f} h of footage  blocks {overview.blocks}", *notes, sep="  ")
+    rows = _rows(overview, time_zone)
+    for day in sorted(rows)[-days:]:
+        print(
+            f"  {day}  " + "".join(glyphs[mark] + (" " if hour % 6 == 5 else "") for hour, mark in enumerate(rows[day]))
+        )
+    if rows:
+        print(f"  {time_zone:10.10}  0     6      12     18       "
+              f"{glyphs[_FULL]} footage  {glyphs[_MOST]} most  {glyphs[_SOME]} some  {glyphs[_NONE]} none  "
+              f"{glyphs[_ERASED]} erased")  # fmt: skip
+    totals: dict[str, int] = {}
+    for cell in overview.cells.values():
+        for reason, ns in cell.reasons.items():
+            totals[reason] = totals.get(reason, 0) + ns
+    for reason, ns in sorted(totals.items(), key=lambda pair: -pair[1]):
+        print(f"  gap {reason}: {_words(ns)}")
+
+
+def _rows(overview: Overview, time_zone: str) -> dict[str, list[int]]:
+    """Lay the hour cells out as one list of 24 marks per day of the owner's time zone."""
+    zone = ZoneInfo(time_zone)
+    rows: dict[str, list[int]] = {}
+    if not overview.cells:
+        return rows
+    # Every hour between the first and the last, so that a day without footage has its row of dots.
+    for hour in range(min(overview.cells), max(overview.cells) + 1, HOUR_NS):
+        local = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=hour // SECOND_NS)).astimezone(zone)
+        row = rows.setdefault(local.strftime("%Y-%m-%d"), [_NONE] * 24)
+        cell = overview.cells.get(hour)
+        if cell is None:
+            continue
+        share = cell.footage_ns / HOUR_NS
+        mark = _FULL if share > 0.99 else _MOST if share > 0.5 else _SOME if share > 0 else _NONE
+        row[local.hour] = _ERASED if mark == _NONE and "erased" in cell.reasons else min(mark, row[local.hour])
+    return rows
+
+
+def _words(duration_ns: int) -> str:
+    if duration_ns < 2 * MINUTE_NS:
+        return f"{duration_ns // SECOND_NS} s"
+    minutes = duration_ns // MINUTE_NS
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
