@@ -30,7 +30,7 @@ you name, with the clips as they were recorded and everything that proves them. 
 """
 _EPILOG = """\
 Where the recording has holes, a second MP4 is called door-2.mp4, and so on; of several cameras each one's name is in
-its file's. A bundle holds its holes, and says so; of more than twelve hours it is several, which overlap by a minute.
+its file's. A bundle holds its holes, and says so; of more than four hours it is several, which overlap by a minute.
 No zone is masked, and sound is there where it was recorded: look at it before you hand it over.
 
 A file is there when it is whole, and not before. If it is cut short, begin again.
@@ -158,13 +158,13 @@ def _number(path: Path, number: int) -> Path:
 
 
 def _split(window: "Window") -> "Iterator[Window]":
-    from edge_agent.consent.order import LONGEST_NS
+    from edge_agent.consent.order import LONGEST_BUNDLE_NS
     from edge_agent.units import SECOND_NS, UtcNs, Window
 
     start = window.start
-    while window.end - start > LONGEST_NS:
-        yield Window(start, UtcNs(start + LONGEST_NS))
-        start = UtcNs(start + LONGEST_NS - _OVERLAP_S * SECOND_NS)
+    while window.end - start > LONGEST_BUNDLE_NS:
+        yield Window(start, UtcNs(start + LONGEST_BUNDLE_NS))
+        start = UtcNs(start + LONGEST_BUNDLE_NS - _OVERLAP_S * SECOND_NS)
     yield Window(start, window.end)
 
 

@@ -14,7 +14,7 @@ from typing import IO, Any, Protocol
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.clock import Clock
-from edge_agent.consent.order import LONGEST_NS, verify_order
+from edge_agent.consent.order import LONGEST_BUNDLE_NS, LONGEST_LOOK_NS, verify_order
 from edge_agent.consent.verdict import ExportOrder
 from edge_agent.control import ANSWER_TIMEOUT_S, Answer, Handler, Peer
 from edge_agent.errors import UsageError
@@ -94,7 +94,7 @@ class OwnDesk:
         order, raw, descriptor = self._verify(members, peer)
         if order.recipients is not None:
             raise UsageError("this order is for a bundle")
-        if order.window.duration_ns > LONGEST_NS:
+        if order.window.duration_ns > LONGEST_LOOK_NS:
             raise UsageError("a look is at twelve hours at most")
         take = parse_wish(members)
         self._enter(order, raw, "local look")
@@ -105,8 +105,8 @@ class OwnDesk:
     def _export(self, members: Mapping[str, Any], peer: Peer) -> Iterator[Answer]:
         """Write own footage into the descriptor that came along: MP4, or a bundle where the order is for one."""
         order, raw, descriptor = self._verify(members, peer)
-        if order.recipients is not None and order.window.duration_ns > LONGEST_NS:
-            raise UsageError("a bundle is of twelve hours at most")
+        if order.recipients is not None and order.window.duration_ns > LONGEST_BUNDLE_NS:
+            raise UsageError("a bundle is of four hours at most")
         if not self._exporting.acquire(timeout=ANSWER_TIMEOUT_S):
             raise UsageError("another export is under way", "begin again when it has ended")
         try:

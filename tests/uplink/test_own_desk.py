@@ -230,11 +230,11 @@ def test_a_stream_that_is_not_recorded_is_said(exporting):
 
 
 def test_only_the_owners_order_exports_and_only_once(exporting):
-    """Another's key, a second use, a bundle of more than half a day, no file: nothing is read or entered."""
+    """Another's key, a second use, a bundle of more than four hours, no file: nothing is read or entered."""
     with pytest.raises(DenialError):
         exporting.export(exporting.sign(window(0, 6), key=exporting.house.operator))
-    with pytest.raises(UsageError, match="twelve hours"):
-        exporting.export(exporting.sign(Window(START, UtcNs(START + 12 * HOUR_NS + 1)), recipients=[]))
+    with pytest.raises(UsageError, match="four hours"):
+        exporting.export(exporting.sign(Window(START, UtcNs(START + 4 * HOUR_NS + 1)), recipients=[]))
     signed = exporting.sign(window(0, 6))
     with pytest.raises(UsageError, match="no file"):
         list(exporting.start(signed, None))
