@@ -1,17 +1,9 @@
 """``edge-agent consent``: read the terms aloud, sign them, and see what waits for a signature."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
 
 from edge_agent.commands.daemon import add_config
-from edge_agent.commands.owner_key import add_passphrase, read_passphrase
-
-if TYPE_CHECKING:
-    from edge_agent.config import Config
-    from edge_agent.consent.policy import Policy
-    from edge_agent.consent.sentences import Language
-    from edge_agent.consent.waiver import Facts, SignedConsent
-    from edge_agent.units import UtcNs
+from edge_agent.commands.owner_key import add_passphrase
 
 _DESCRIPTION = """\
   edge-agent consent show                      your terms in plain sentences, and until when they count
@@ -52,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out one verb."""
     from pathlib import Path
 
+    from edge_agent.commands import consent_verbs
     from edge_agent.config import load_config
     from edge_agent.consent.policy import parse_policy
     from edge_agent.errors import ConfigError
@@ -62,188 +55,5 @@ def run(args: argparse.Namespace) -> int:
         policy = parse_policy(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
-    if args.verb == "sign":
-        return _sign(config, policy, args)
-    return _show(config, policy, args) if args.verb == "show" else _diff(config, policy, args)
-
-
-def _cameras(config: "Config", wanted: str | None) -> list[str]:
-    cameras = config.cameras if wanted is None else (config.demand_camera(wanted),)
-    return [camera.id for camera in cameras]
-
-
-def _facts(config: "Config", camera: str) -> "Facts":
-    from edge_agent.enrolment import load_enrolment
-    from edge_agent.uplink.standing import load_facts
-
-    found = config.find_camera(camera)
-    assert found is not None
-    return load_facts(config, load_enrolment(config.uplink.enrolment), found)
-
-
-def _load_signed(config: "Config", camera: str) -> "tuple[SignedConsent | None, str]":
-    """Return a camera's consent, or None and why there is none."""
-    from edge_agent.consent.waiver import verify_consent
-    from edge_agent.errors import DenialError
-    from edge_agent.keys import KeyStore
-    from edge_agent.reasons import say
-
-    path = config.waivers_dir / f"{camera}.jws"
-    try:
-        raw = path.read_bytes()
-    except OSError:
-        return None, say("consent-missing")
-    try:
-        owner = KeyStore(config.state_dir, "owner").load_public("owner")
-        return verify_consent(raw, owner, _facts(config, camera)), ""
-    except DenialError as error:
-        return None, str(error)
-
-
-def _show(config: "Config", policy: "Policy", args: argparse.Namespace) -> int:
-    from edge_agent.consent.policy import encode_terms
-    from edge_agent.consent.sentences import describe_camera, describe_house
-    from edge_agent.consent.waiver import effective
-    from edge_agent.terminal import print_json
-    from edge_agent.units import encode_rfc3339
-
-    cameras = {}
-    for camera in _cameras(config, args.camera):
-        signed, problem = _load_signed(config, camera)
-        terms = policy.terms(camera) if signed is None else effective(signed.terms, policy.terms(camera))
-        until = "" if signed is None else encode_rfc3339(signed.valid_until)
-        cameras[camera] = (signed, problem, terms, until)
-    if args.json:
-        print_json(
-            {
-                camera: {
-                    "signed_version": None if signed is None else signed.version,
-                    "until": until or None,
-                    "problem": problem or None,
-                    "terms": None if terms is None else encode_terms(terms),
-                }
-                for camera, (signed, problem, terms, until) in cameras.items()
-            }
-        )
-        return 0
-    for camera, (signed, problem, terms, until) in cameras.items():
-        print(f"{camera}: " + (f"version {signed.version}, until {until}" if signed else f"denied. {problem}"))
-        for sentence in () if terms is None else (*describe_camera(terms, args.language),):
-            print(f"  - {sentence}")
-        for sentence in () if terms is None else (*describe_house(terms, args.language),):
-            print(f"  * {sentence}")
-    return 0
-
-
-def _diff(config: "Config", policy: "Policy", args: argparse.Namespace) -> int:
-    """Print what the file has differently; 1 where something waits for a signature."""
-    from edge_agent.consent.sentences import describe_differences
-    from edge_agent.terminal import print_json
-
-    found: dict[str, list[dict[str, Any]]] = {}
-    for camera in _cameras(config, args.camera):
-        signed, problem = _load_signed(config, camera)
-        file = policy.terms(camera)
-        if signed is None:
-            found[camera] = [{"term": "", "waits": file is not None, "sentence": problem}]
-        elif file is None:
-            found[camera] = [{"term": "", "waits": False, "sentence": "The file does not name it: denied."}]
-        else:
-            found[camera] = [
-                {"term": difference.path, "waits": difference.waits, "sentence": sentence}
-                for difference, sentence in describe_differences(signed.terms, file, args.language)
-            ]
-    if args.json:
-        print_json(found)
-    else:
-        for camera, lines in found.items():
-            print(f"{camera}:" if lines else f"{camera}: as signed")
-            for line in lines:
-                print(f"  {'…' if line['waits'] else '✓'} {line['term']}: {line['sentence']}".replace(" : ", " "))
-    return 1 if any(line["waits"] for lines in found.values() for line in lines) else 0
-
-
-def _sign(config: "Config", policy: "Policy", args: argparse.Namespace) -> int:
-    from edge_agent.clock import SystemClock
-    from edge_agent.consent.sentences import WAIVER, notice
-    from edge_agent.consent.waiver import sign_consent
-    from edge_agent.errors import UsageError
-    from edge_agent.keys import KeyStore
-    from edge_agent.small_file import write_small_file
-    from edge_agent.units import UtcNs, encode_rfc3339
-
-    now = SystemClock().utc()
-    until = _until(args.for_, now)
-    cameras = [camera for camera in _cameras(config, args.camera) if camera in policy.cameras]
-    if not cameras:
-        raise UsageError(f"{config.consent.file} names none of these cameras: there is nothing to sign")
-    print(_read_aloud(config, policy, cameras, args.language))
-    print(f"\n{WAIVER[args.language]}\n")
-    if not args.yes and input("Type YES to sign: ").strip().upper() not in ("YES", "SI", "SÍ", "OUI"):
-        print("not signed")
-        return 1
-    key = KeyStore(config.state_dir, "owner").load_private("owner", read_passphrase(args.passphrase_file))
-    config.waivers_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-    for camera in cameras:
-        terms = policy.terms(camera)
-        assert terms is not None
-        facts = _facts(config, camera)
-        version = _last_version(config, camera) + 1
-        raw = sign_consent(facts, terms, notice(args.language), version, now, key, valid_until=until)
-        # Signed and public by nature: the releaser's user reads it, and it travels in every bundle.
-        write_small_file(config.waivers_dir / f"{camera}.jws", raw, mode=0o644)
-        end = UtcNs(now + terms.house.expires_after) if until is None else min(until, now + terms.house.expires_after)
-        print(f"signed: {camera}, version {version}, until {encode_rfc3339(UtcNs(end))}")
-    return 0
-
-
-def _read_aloud(config: "Config", policy: "Policy", cameras: list[str], language: "Language") -> str:
-    from edge_agent.consent.sentences import describe_camera, describe_house
-
-    lines = [f"{_facts(config, cameras[0]).issuer}:"]
-    for camera in cameras:
-        terms = policy.terms(camera)
-        assert terms is not None
-        found = config.find_camera(camera)
-        lines += [f"\n{camera if found is None else found.title}:"]
-        lines += [f"  - {sentence}" for sentence in describe_camera(terms, language)]
-    assert terms is not None
-    return "\n".join([*lines, "", *(f"  * {sentence}" for sentence in describe_house(terms, language))])
-
-
-def _until(text: str | None, now: "UtcNs") -> "UtcNs | None":
-    from edge_agent.errors import UsageError
-    from edge_agent.units import UtcNs, parse_duration
-
-    if text is None:
-        return None
-    try:
-        return UtcNs(now + parse_duration(text))
-    except ValueError as error:
-        raise UsageError(f"--for: {error}") from error
-
-
-def _last_version(config: "Config", camera: str) -> int:
-    """Return the highest version that the releaser saw or the file carries, so that versions only rise."""
-    import sqlite3
-
-    from edge_agent import jws
-    from edge_agent.consent.waiver import TYP
-    from edge_agent.errors import CustodyError, DenialError
-
-    highest = 0
-    try:
-        payload = jws.parse((config.waivers_dir / f"{camera}.jws").read_bytes(), TYP).payload
-        highest = int(payload["version"])
-    except (OSError, DenialError, KeyError, TypeError, ValueError):
-        pass
-    if config.store_path.exists():
-        connection = sqlite3.connect(f"file:{config.store_path}?mode=ro", uri=True, timeout=2)
-        try:
-            row = connection.execute("SELECT version FROM consent WHERE camera = ?", (camera,)).fetchone()
-            highest = max(highest, row[0] if row else 0)
-        except sqlite3.Error as error:
-            raise CustodyError(f"{config.store_path}: cannot be read: {error}", "run it as root (sudo)") from error
-        finally:
-            connection.close()
-    return highest
+    verbs = {"show": consent_verbs.show, "sign": consent_verbs.sign, "diff": consent_verbs.diff}
+    return verbs[args.verb](config, policy, args)
