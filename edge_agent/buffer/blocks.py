@@ -12,18 +12,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.buffer.block import BlockScan, BlockWalk, Located, is_body_good, read_body
 from edge_agent.buffer.crypt import BlockCipher, verify_page
-from edge_agent.buffer.format import FLAG_FLOOR_ONLY
+from edge_agent.buffer.format import FLAG_FLOOR_ONLY, Kind
 from edge_agent.buffer.index import BlockEntry, RingIndex
 from edge_agent.buffer.page import Page, chain_start, parse_page
+from edge_agent.buffer.timeline import time_records
 from edge_agent.clock import ClockState
 from edge_agent.errors import IntegrityError, OverwrittenError, RingError
-from edge_agent.units import MINUTE_NS, Window
+from edge_agent.units import MINUTE_NS, UtcNs, Window
 
 _ATTEMPTS = 3
 _CACHED_BLOCKS = 16
 _OPEN_BLOCK_SLACK_NS = 12 * MINUTE_NS
 _START_SLACK_NS = MINUTE_NS
 _FAR = 1 << 62
+NOTE_REACH_NS = 2 * MINUTE_NS
+"""So far before a window the last note about the clocks may lie: the recorder makes one every minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +177,26 @@ class BlockReader:
         for place in records:
             if not place.header.flags & FLAG_FLOOR_ONLY and place.header.boot_ns:
                 return place.header.start_ns - place.header.boot_ns
+        return None
+
+    def find_notes(
+        self, windows: Sequence[Window], offsets: dict[bytes, int], *, as_written: bool = False
+    ) -> set[tuple[int, int]]:
+        """Return block and index of the last CLOCK record before each window, where there is one within reach."""
+        found = (self._find_note(window.start, offsets, as_written=as_written) for window in windows)
+        return {place for place in found if place is not None}
+
+    def _find_note(self, before: UtcNs, offsets: dict[bytes, int], *, as_written: bool) -> tuple[int, int] | None:
+        reach = Window(UtcNs(before - NOTE_REACH_NS), before)
+        for seq in reversed(self.find_blocks((reach,), offsets, as_written=as_written)):
+            try:
+                block = self.load(seq)
+            except RingError:
+                continue
+            for record in reversed(time_records(block.page, block.scan.records, offsets, as_written=as_written)):
+                header = record.place.header
+                if header.kind is Kind.CLOCK and record.start_ns is not None and record.matches((reach,)):
+                    return seq, header.index
         return None
 
     def find_blocks(

@@ -55,7 +55,7 @@ def excerpt(reader: RingReader, windows: Sequence[Window], target: Path, max_byt
     found = reader.find_blocks(windows)
     if not found:
         return None
-    seqs = sorted({*found, *reader.find_witnesses(found)})
+    seqs = sorted({*found, *reader.find_witnesses(found), *reader.find_notes(windows)})
     superblock = reader.superblock
     need = sum(_need_bytes(reader, seq) for seq in seqs)
     if need > max_bytes:

@@ -6,7 +6,7 @@ place were not checked, nor anything of a block whose page changed meanwhile.
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -161,6 +161,11 @@ class RingReader:
         self._index.refresh()
         return self._blocks.find_blocks(windows, self._blocks.boot_offsets())
 
+    def find_notes(self, windows: Sequence[Window]) -> list[int]:
+        """Return the blocks that hold the last note about the clocks before each window."""
+        self._index.refresh()
+        return sorted({seq for seq, _ in self._blocks.find_notes(windows, self._blocks.boot_offsets())})
+
     def find_witnesses(self, seqs: Sequence[int]) -> list[int]:
         """Return the blocks without which these have no time: a copy of floor-only blocks needs them too."""
         return self._blocks.find_witnesses(seqs)
@@ -193,7 +198,8 @@ class RingReader:
     ) -> Iterator[StoredRecord]:
         """Decrypt what a grant allows of one camera, in the order in which it was recorded.
 
-        Yields records of every kind that touch a granted window; cutting at access units is the clip's work.
+        Yields records of every kind that touch a granted window, and before each window the last note about the clocks;
+        cutting at access units is the clip's work.
 
         Args:
             grant: The verdict; nothing else opens footage.
@@ -297,8 +303,11 @@ class RingReader:
         offsets = self._blocks.boot_offsets()
         seqs = self._blocks.find_blocks(windows, offsets, as_written=as_written)
         conflicts = [] if as_written else self._find_conflicts(seqs, windows, offsets)
-        for seq in seqs:
-            yield from self._read_block(seq, windows, offsets, conflicts, tell, as_written=as_written)
+        notes = self._blocks.find_notes(windows, offsets, as_written=as_written)
+        for seq in sorted({*seqs, *(seq for seq, _ in notes)}):
+            also = {index for block, index in notes if block == seq}
+            told = tell if seq in seqs else _pass_over
+            yield from self._read_block(seq, windows, offsets, conflicts, told, also, as_written=as_written)
 
     def _find_conflicts(
         self, seqs: Sequence[int], windows: Sequence[Window], offsets: dict[bytes, int]
@@ -321,9 +330,11 @@ class RingReader:
         offsets: dict[bytes, int],
         conflicts: Sequence[Window],
         tell: Callable[[Loss], None],
+        also: Collection[int],
         *,
         as_written: bool,
     ) -> Iterator[StoredRecord]:
+        """Decrypt the records of a block that touch the windows, and those of the indexes ``also``."""
         entry = self._index.find(seq)
         try:
             block = self._blocks.load(seq)
@@ -335,9 +346,9 @@ class RingReader:
         for loss in _losses_of(block, timed, windows):
             tell(loss)
         for record in timed:
-            if not record.matches(windows):
-                continue
             header = record.place.header
+            if not record.matches(windows) and header.index not in also:
+                continue
             if header.kind is Kind.GOP and record.matches(conflicts):
                 tell(Loss(seq, header.index, record.window, "clock-conflict"))
                 continue
@@ -452,6 +463,10 @@ def _reason_of(error: RingError) -> str:
     if isinstance(error, OverwrittenError):
         return "erased" if str(error).startswith("erased") else "overwritten"
     return "damaged" if isinstance(error, IntegrityError) else "unreadable"
+
+
+def _pass_over(_loss: Loss) -> None:
+    """A note that cannot be had is no loss of footage."""
 
 
 def _raise_loss(loss: Loss) -> None:

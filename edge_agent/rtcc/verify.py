@@ -227,7 +227,9 @@ class Checklist:
             )
         if clocks.rtcp_offset_min_ns is not None and clocks.rtcp_offset_max_ns is not None:
             low, high = clocks.rtcp_offset_min_ns // 1_000_000, clocks.rtcp_offset_max_ns // 1_000_000
-            self._findings.doubt("clock", f"The camera's own clock was {low} to {high} ms ahead of the gateway's.")
+            self._findings.doubt(
+                "clock", f"The camera's own clock was {low} to {high} ms ahead of the gateway's, as the gateway noted."
+            )
 
     def _say_limits(self) -> None:
         self._findings.doubt("camera", "That the camera showed the truth, and its view was not arranged.")

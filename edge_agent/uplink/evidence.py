@@ -40,6 +40,7 @@ class _Entry:
     end_ns: int
     clock: str
     rebased: bool
+    run_id: bytes
     header: bytes
     body_sha256: bytes
     salt: bytes = b""
@@ -69,6 +70,7 @@ class EvidenceBook:
             end_ns=record.start_ns + header.duration_ns,
             clock=record.clock_state.value,
             rebased=record.rebased,
+            run_id=record.run_id,
             header=record.header_bytes,
             body_sha256=record.body_sha256,
             salt=salt,
@@ -115,8 +117,10 @@ class EvidenceBook:
         return any(entry.rebased for entry in self._entries if entry.kind is Kind.GOP)
 
     def clock_offsets(self) -> list[int]:
-        """Return the camera's clock less the gateway's, in ns, as far as CLOCK records tell."""
-        found = (entry.note.get("camera_offset_ns") for entry in self._entries if entry.kind is Kind.CLOCK)
+        """Return the camera's clock less the gateway's, in ns, as noted in the sessions that the footage is from."""
+        runs = {entry.run_id for entry in self._entries if entry.kind is Kind.GOP}
+        notes = (entry.note for entry in self._entries if entry.kind is Kind.CLOCK and entry.run_id in runs)
+        found = (note.get("camera_offset_ns") for note in notes)
         return [offset for offset in found if type(offset) is int]
 
     def spans(self, kind: Kind) -> list[tuple[int, int, str]]:

@@ -200,7 +200,8 @@ class Clocks(WireModel):
     """Recorded before the clock was set, and dated afterwards by the time since boot."""
     rtcp_offset_min_ns: int | None
     rtcp_offset_max_ns: int | None
-    """Camera's clock (RTCP sender reports) less the gateway's, where the camera tells."""
+    """Camera's clock (RTCP sender reports) less the gateway's, where the camera tells: by the notes inside the windows
+    and the last one before each. The gateway's word: what a note says is not committed to."""
 
 
 class File(WireModel):

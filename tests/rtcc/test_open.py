@@ -318,3 +318,16 @@ def test_gaps_are_read_out(tmp_path):
     assert findings.ok, findings.as_text()
     assert "(camera-down)" in findings.as_text()
     assert sum(item.part == "pictures" for item in findings.items) == 2
+
+
+def test_a_note_from_before_the_clip_is_told_as_the_gateways_word(tmp_path):
+    """The camera's clock as it was last noted before: in the findings, as what nobody outside can check."""
+    first, *rest = records(encode(60))
+    note = (Kind.CLOCK, 0, json.dumps({"state": "synchronised", "camera_offset_ns": 1_234_000_000}).encode())
+    opened = open_release(tmp_path, House(tmp_path), window(3, 5), [first, note, *rest])
+    kinds = [json.loads(line)["kind"] for line in opened.parts[names.RECORDS].splitlines()]
+    assert kinds == ["clock", "gop", "gop"]
+    findings = opened.open()
+    assert findings.ok, findings.as_text()
+    (told,) = [item for item in findings.items if "1234" in item.sentence]
+    assert (told.part, told.verdict) == ("clock", Verdict.NOT_PROVED)

@@ -98,6 +98,32 @@ def test_the_cameras_clock_is_told_against_the_gateways(house):
     assert (clocks.rtcp_offset_min_ns, clocks.rtcp_offset_max_ns) == (-1_500_000, 250_000_000)
 
 
+def clocks_of(house, asked):
+    info, payload = house.build(house.grant(asked))
+    with open_zip(house, info, payload) as bundle:
+        return parse_manifest(bundle.read(names.MANIFEST))[0].clocks
+
+
+def clock_note(**facts) -> tuple:
+    return Kind.CLOCK, 0, json.dumps({"state": "synchronised", **facts}).encode()
+
+
+def test_a_short_clip_tells_the_cameras_clock_as_it_was_noted_before(house):
+    """No note falls into the clip: the last one before it counts."""
+    first, second, third, fourth = records(encode(40))
+    house.record([clock_note(camera_offset_ns=1), first, clock_note(camera_offset_ns=2), second, third, fourth])
+    clocks = clocks_of(house, window(2, 3))
+    assert (clocks.rtcp_offset_min_ns, clocks.rtcp_offset_max_ns) == (2, 2)
+
+
+def test_the_clock_of_another_session_says_nothing(house):
+    """The camera began anew after the note: its clock may be another one now."""
+    first, second, third = records(encode(30))
+    house.record([first, clock_note(camera_offset_ns=1), (Kind.RUN, 0, b"{}"), second, third])
+    clocks = clocks_of(house, window(2, 3))
+    assert (clocks.rtcp_offset_min_ns, clocks.rtcp_offset_max_ns) == (None, None)
+
+
 def test_no_footage_is_a_bundle_that_says_so(house):
     """Granted, but nothing there: no clip, one gap, no error."""
     house.record(records(encode(20)))
