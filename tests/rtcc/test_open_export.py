@@ -268,6 +268,7 @@ def test_a_gateway_cannot_swap_the_order(opened, which):
     about |= {"order_id": payload.get("order_id", "o" * 22), "ordered_at": payload.get("iat", "2026-01-01T00:00:00Z")}
     findings = opened.open(opened.sign(opened.parts | {names.ORDER: raw}, opened.manifest | {"order": about}))
     assert "order" in findings.failed_parts(), findings.as_text()
+    assert "malformed" not in findings.as_text()
 
 
 def payload_of(raw: bytes) -> dict:
