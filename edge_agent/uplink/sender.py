@@ -11,7 +11,8 @@ from typing import Protocol
 from edge_agent.clock import Clock
 from edge_agent.errors import EdgeAgentError, UnavailableError
 from edge_agent.units import SECOND_NS
-from edge_agent.uplink.store import OutboxMessage, Store
+from edge_agent.uplink.outbox import OutboxMessage
+from edge_agent.uplink.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,143 @@
+"""The releaser's SQLite file: its tables, its versions, its transactions.
+
+Every step of a request is one transaction (``synchronous=FULL``), so that a kill at any point loses nothing and
+repeats nothing (design 10). Owns the form of every table but the ledger's, which is handed the connection of the same
+transaction; what stands in them is ``store``'s, ``outbox``'s and ``word``'s.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from edge_agent.errors import UnsupportedVersionError
+from edge_agent.uplink import ledger
+
+SCHEMA_VERSION = 3
+_BUSY_TIMEOUT_S = 5.0
+_SCHEMA = """
+CREATE TABLE trust (
+  one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, raw BLOB NOT NULL, roots TEXT NOT NULL) STRICT;
+CREATE TABLE request (
+  id INTEGER PRIMARY KEY, iss TEXT NOT NULL, jti TEXT NOT NULL, payload_sha256 BLOB NOT NULL, raw BLOB NOT NULL,
+  incident TEXT NOT NULL, category TEXT NOT NULL, is_area INTEGER NOT NULL, correlation BLOB NOT NULL,
+  arrived_ns INTEGER NOT NULL, release_by_ns INTEGER NOT NULL,
+  state TEXT NOT NULL, due_ns INTEGER NOT NULL, approval BLOB, reasons TEXT NOT NULL,
+  handed_over INTEGER NOT NULL, UNIQUE (iss, jti)) STRICT;
+CREATE INDEX request_state ON request (state);
+CREATE TABLE incident (iss TEXT NOT NULL, number TEXT NOT NULL, facts BLOB NOT NULL, PRIMARY KEY (iss, number)) STRICT;
+CREATE TABLE release (
+  request_id INTEGER NOT NULL REFERENCES request (id), camera TEXT NOT NULL, state TEXT NOT NULL,
+  file TEXT NOT NULL, info TEXT NOT NULL, header BLOB NOT NULL, upload_url TEXT NOT NULL,
+  PRIMARY KEY (request_id, camera)) STRICT;
+CREATE TABLE quota (
+  request_id INTEGER NOT NULL REFERENCES request (id), camera TEXT NOT NULL, at_ns INTEGER NOT NULL,
+  granted_ns INTEGER NOT NULL, iss TEXT NOT NULL, incident TEXT NOT NULL, PRIMARY KEY (request_id, camera)) STRICT;
+CREATE TABLE answer (
+  request_id INTEGER NOT NULL REFERENCES request (id), seq INTEGER NOT NULL, payload BLOB NOT NULL,
+  due_ns INTEGER NOT NULL, PRIMARY KEY (request_id, seq)) STRICT;
+CREATE TABLE outbox (
+  id INTEGER PRIMARY KEY, topic TEXT NOT NULL, payload BLOB NOT NULL, correlation BLOB NOT NULL,
+  due_ns INTEGER NOT NULL, expires_ns INTEGER NOT NULL, key_of INTEGER REFERENCES request (id)) STRICT;
+CREATE INDEX outbox_due ON outbox (due_ns);
+CREATE TABLE pause (camera TEXT PRIMARY KEY, until_ns INTEGER) STRICT;
+CREATE TABLE owner_order (order_id TEXT PRIMARY KEY, at_ns INTEGER NOT NULL) STRICT;
+CREATE TABLE consent (camera TEXT PRIMARY KEY, version INTEGER NOT NULL, revoked INTEGER NOT NULL) STRICT;
+"""
+_MIGRATIONS = {
+    # Version 1 named what was paused, and that was never anything but release.
+    1: """
+CREATE TABLE pause (camera TEXT PRIMARY KEY, until_ns INTEGER) STRICT;
+INSERT INTO pause SELECT camera, until_ns FROM stop WHERE what = 'release';
+DROP TABLE stop;
+""",
+    # The clock has a memory of its own (`edge_agent.kept_clock`).
+    2: "DROP TABLE IF EXISTS floor;",
+}
+"""What makes a file of each version one of the next."""
+
+
+class Database:
+    """The SQLite file, one connection for all threads, one transaction at a time.
+
+    Raises:
+        UnsupportedVersionError: The file was written by a newer version.
+        sqlite3.Error: The disk fails; nothing was changed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        self.changed = threading.Event()
+        """Set whenever something became durable; for one waiter, who clears it and looks."""
+        self._connection = sqlite3.connect(
+            path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
+        )
+        self._connection.row_factory = sqlite3.Row
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+            self._connection.execute(f"PRAGMA {pragma}")
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise UnsupportedVersionError(
+                f"{path}: written by a newer version: schema={version} known={SCHEMA_VERSION}"
+            )
+        if version == 0:
+            self._connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+        else:
+            for step in range(version, SCHEMA_VERSION):
+                self._connection.executescript(f"BEGIN; {_MIGRATIONS[step]} PRAGMA user_version={step + 1}; COMMIT;")
+        ledger.create_tables(self._connection)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Open a second, read-only connection for the time of the block: for long reads beside the writers."""
+        connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Run the block as one transaction: all of it is durable afterwards, or none of it happened.
+
+        Inside a transaction of the same thread it is a part of that one.
+        """
+        with self._lock:
+            if self._is_open():
+                yield self._connection
+                return
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+                self.changed.set()
+            finally:
+                # Not committed. A full disk may have ended the transaction itself; a failed COMMIT leaves it open.
+                if self._is_open():
+                    self._connection.execute("ROLLBACK")
+
+    def _is_open(self) -> bool:
+        return self._connection.in_transaction
+
+    def _one(self, sql: str, *values: object) -> sqlite3.Row | None:
+        with self._lock:
+            row: sqlite3.Row | None = self._connection.execute(sql, values).fetchone()
+            return row
+
+    def _all(self, sql: str, *values: object) -> list[sqlite3.Row]:
+        with self._lock:
+            return self._connection.execute(sql, values).fetchall()

@@ -1,0 +1,132 @@
+"""Answers and the outbox: what was said of each request, and what waits for its moment or for the broker."""
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Protocol
+
+from edge_agent.units import UtcNs
+from edge_agent.uplink.database import Database
+
+
+class Asked(Protocol):
+    """The request that an answer is about."""
+
+    @property
+    def id(self) -> int:
+        """Its row."""
+
+    @property
+    def correlation(self) -> bytes:
+        """What its answers echo."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxMessage:
+    """A message that waits for its moment or for the broker."""
+
+    id: int
+    topic: str
+    payload: bytes
+    correlation: bytes
+    due: UtcNs
+    expires: UtcNs
+    key_of: int | None = None
+    """The request whose age headers it carries: it is sent only while that is still granted."""
+
+
+class Outbox(Database):
+    """Signed answers by request, and messages in the order in which they are due."""
+
+    def count_answers(self, request_id: int) -> int:
+        """Return how many answers a request has; the next one's sequence number."""
+        row = self._one("SELECT count(*) AS n FROM answer WHERE request_id = ?", request_id)
+        assert row is not None
+        return int(row["n"])
+
+    def push_answer(
+        self,
+        connection: sqlite3.Connection,
+        request: Asked,
+        topic: str,
+        payload: bytes,
+        due: UtcNs,
+        expires: UtcNs,
+        *,
+        is_key: bool = False,
+    ) -> None:
+        """Put a request's next signed answer into the outbox and remember it for duplicates."""
+        seq = self.count_answers(request.id)
+        connection.execute("INSERT INTO answer VALUES (?, ?, ?, ?)", (request.id, seq, payload, due))
+        key_of = request.id if is_key else None
+        self.push_message(connection, topic, payload, request.correlation, due, expires, key_of=key_of)
+
+    def recall_key(self, connection: sqlite3.Connection, request_id: int) -> bool:
+        """Take back an answer with age headers that the broker has not taken yet; False where there is none."""
+        rows = connection.execute("DELETE FROM outbox WHERE key_of = ? RETURNING payload", (request_id,)).fetchall()
+        for row in rows:
+            connection.execute("DELETE FROM answer WHERE request_id = ? AND payload = ?", (request_id, row["payload"]))
+        return bool(rows)
+
+    def drop_key(self, connection: sqlite3.Connection, request_id: int) -> None:
+        """Send an answer with age headers no more; it stays the last answer of its request."""
+        connection.execute("DELETE FROM outbox WHERE key_of = ?", (request_id,))
+
+    def has_waiting_key(self, connection: sqlite3.Connection, request_id: int) -> bool:
+        """Tell whether age headers of a request wait in the outbox."""
+        return connection.execute("SELECT 1 FROM outbox WHERE key_of = ?", (request_id,)).fetchone() is not None
+
+    def list_waiting_keys(self) -> list[int]:
+        """Return the requests whose age headers wait in the outbox."""
+        return [row["key_of"] for row in self._all("SELECT DISTINCT key_of FROM outbox WHERE key_of IS NOT NULL")]
+
+    def find_last_answer(self, request_id: int, now: UtcNs) -> bytes | None:
+        """Return the last answer whose moment has come, or None: a duplicate then gets the stored silence."""
+        row = self._one(
+            "SELECT payload FROM answer WHERE request_id = ? AND due_ns <= ? ORDER BY seq DESC LIMIT 1", request_id, now
+        )
+        return None if row is None else bytes(row["payload"])
+
+    def push_message(
+        self,
+        connection: sqlite3.Connection,
+        topic: str,
+        payload: bytes,
+        correlation: bytes,
+        due: UtcNs,
+        expires: UtcNs,
+        *,
+        key_of: int | None = None,
+    ) -> None:
+        """Put a message into the outbox."""
+        connection.execute(
+            "INSERT INTO outbox VALUES (NULL, ?, ?, ?, ?, ?, ?)", (topic, payload, correlation, due, expires, key_of)
+        )
+
+    def has_message(self, connection: sqlite3.Connection, payload: bytes) -> bool:
+        """Tell whether this very message waits in the outbox."""
+        return connection.execute("SELECT 1 FROM outbox WHERE payload = ?", (payload,)).fetchone() is not None
+
+    def list_due_messages(self, now: UtcNs, limit: int = 16) -> list[OutboxMessage]:
+        """Return the messages whose moment has come, oldest first; those that expired are dropped here.
+
+        But for age headers: that those were never sent is the end of a request, and not for the outbox to decide.
+        """
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM outbox WHERE expires_ns <= ? AND key_of IS NULL", (now,))
+        return [
+            OutboxMessage(
+                row["id"],
+                row["topic"],
+                bytes(row["payload"]),
+                bytes(row["correlation"]),
+                UtcNs(row["due_ns"]),
+                UtcNs(row["expires_ns"]),
+                row["key_of"],
+            )
+            for row in self._all("SELECT * FROM outbox WHERE due_ns <= ? ORDER BY due_ns, id LIMIT ?", now, limit)
+        ]
+
+    def remove_message(self, message_id: int) -> None:
+        """Forget a message that the broker has taken."""
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM outbox WHERE id = ?", (message_id,))

@@ -1,0 +1,84 @@
+"""What somebody said that stands until something newer is said: the trust bundle, pauses, orders, consents."""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+from edge_agent.units import UtcNs
+from edge_agent.uplink.database import Database
+
+
+class Word(Database):
+    """The RTCC's trust bundle and the owner's word, as far as the releaser has to remember them."""
+
+    # Trust bundle
+
+    def load_trust(self) -> tuple[bytes, dict[str, Any]] | None:
+        """Return the trust bundle with the highest version ever accepted, and the roots that verified it."""
+        row = self._one("SELECT raw, roots FROM trust")
+        return None if row is None else (bytes(row["raw"]), json.loads(row["roots"]))
+
+    def save_trust(self, version: int, raw: bytes, roots: Mapping[str, Any]) -> None:
+        """Keep a verified trust bundle; one with a lower version than the kept one changes nothing."""
+        with self.transaction() as connection:
+            connection.execute(
+                "INSERT INTO trust VALUES (1, ?, ?, ?) ON CONFLICT (one) DO UPDATE SET version = excluded.version, "
+                "raw = excluded.raw, roots = excluded.roots WHERE excluded.version > version",
+                (version, raw, json.dumps(roots)),
+            )
+
+    def forget_trust(self) -> None:
+        """Forget the trust bundle, its version included: it was accepted under other roots than are pinned now."""
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM trust")
+
+    # The owner's pauses and the versions of consent
+
+    def set_pause(self, connection: sqlite3.Connection, camera: str, until: UtcNs | None) -> None:
+        """Remember a pause of release for a camera or ``*``, until a time or for good.
+
+        A pause is never made shorter by another one: ending it is ``clear_pause``.
+        """
+        connection.execute(
+            "INSERT INTO pause VALUES (?, ?) ON CONFLICT (camera) DO UPDATE SET until_ns = CASE "
+            "WHEN until_ns IS NULL OR excluded.until_ns IS NULL THEN NULL ELSE max(until_ns, excluded.until_ns) END",
+            (camera, until),
+        )
+
+    def clear_pause(self, connection: sqlite3.Connection, camera: str) -> None:
+        """End the pause of a camera, or that of all (``*``): it leaves those of single cameras standing."""
+        connection.execute("DELETE FROM pause WHERE camera = ?", (camera,))
+
+    def list_pauses(self, now: UtcNs) -> dict[str, UtcNs | None]:
+        """Return the cameras (``*`` for all) of which release is paused, each with its end or None."""
+        rows = self._all("SELECT * FROM pause WHERE until_ns IS NULL OR until_ns > ?", now)
+        return {row["camera"]: row["until_ns"] for row in rows}
+
+    def burn_order(self, connection: sqlite3.Connection, order_id: str, at: UtcNs) -> bool:
+        """Note that an owner's order is carried out; False where it was before."""
+        cursor = connection.execute("INSERT OR IGNORE INTO owner_order VALUES (?, ?)", (order_id, at))
+        return cursor.rowcount == 1
+
+    def forget_orders(self, connection: sqlite3.Connection, before: UtcNs, newest: int) -> None:
+        """Forget the orders that were carried out before a time, but for the newest ones of all."""
+        connection.execute(
+            "DELETE FROM owner_order WHERE at_ns < ? "
+            "AND rowid NOT IN (SELECT rowid FROM owner_order ORDER BY rowid DESC LIMIT ?)",
+            (before, newest),
+        )
+
+    def note_consent(self, connection: sqlite3.Connection, camera: str, version: int, *, revoked: bool = False) -> None:
+        """Remember the highest version of a camera's consent; a revoked version stays revoked for ever."""
+        connection.execute(
+            "INSERT INTO consent VALUES (?, ?, ?) ON CONFLICT (camera) DO UPDATE SET "
+            "revoked = CASE WHEN excluded.version > version THEN excluded.revoked "
+            "ELSE max(revoked, excluded.revoked) END, "
+            "version = max(version, excluded.version)",
+            (camera, version, revoked),
+        )
+
+    def find_consent(self, camera: str) -> tuple[int, bool]:
+        """Return the highest version of a camera's consent ever seen (0: none) and whether it was revoked."""
+        row = self._one("SELECT * FROM consent WHERE camera = ?", camera)
+        return (0, False) if row is None else (row["version"], bool(row["revoked"]))
