@@ -76,7 +76,7 @@ class Recorded:
             ]
             salt, at = os.urandom(32), MonoNs(clock.boot())
             units = [media.Unit(p.track, p.pts, p.data) for p in moved]
-            payload = media.seal_payload(salt, nut.write_nut(tracks, moved))
+            payload = nut.write_nut(tracks, moved, behind=salt)
             commitment = media.record_commitment(salt, described, units)
             start = clock.utc()
             clock.advance(GOP_S * SECOND_NS)

@@ -322,15 +322,8 @@ def record_commitment(salt: bytes, tracks: Sequence[Track], units: Iterable[Unit
     return commitment(record_digests(salt, tracks, units))
 
 
-def seal_payload(salt: bytes, nut: bytes) -> bytes:
-    """Return the plaintext of a GOP record: the salt, then the NUT file; ValueError for a salt of another length."""
-    if len(salt) != SALT_BYTES:
-        raise ValueError(f"a record's salt has {SALT_BYTES} bytes, not {len(salt)}")
-    return salt + nut
-
-
 def open_payload(payload: bytes) -> tuple[bytes, bytes]:
-    """Return the salt and the NUT file of a GOP record's plaintext; ValueError where it is too short."""
+    """Return the salt and the NUT file behind it in a GOP record's plaintext; ValueError where it is too short."""
     if len(payload) < SALT_BYTES:
         raise ValueError(f"a GOP record holds at least {SALT_BYTES} bytes, not {len(payload)}")
     return payload[:SALT_BYTES], payload[SALT_BYTES:]

@@ -113,17 +113,22 @@ def interleave(tracks: Sequence[TrackTemplate], packets: Iterable[NutPacket]) ->
     return sorted(packets, key=lambda packet: (packet.dts * bases[packet.track], packet.track))
 
 
-def write_nut(tracks: Sequence[TrackTemplate], packets: Iterable[NutPacket]) -> bytes:
+def write_nut(tracks: Sequence[TrackTemplate], packets: Iterable[NutPacket], *, behind: bytes = b"") -> bytes:
     """Mux packets into a self-contained NUT file, in the order of ``interleave``.
 
     Args:
         tracks: In order of their index; their templates' containers are open.
         packets: PTS not negative; DTS strictly rising within a track and never above PTS.
+        behind: What the file is to stand behind; put together later, half a megabyte would be copied to fresh pages.
+
+    Returns:
+        ``behind``, then the file.
 
     Raises:
         ValueError: FFmpeg refuses the packets; the message names its error, never data.
     """
     sink = io.BytesIO()
+    sink.write(behind)
     # Without the option a first DTS below zero (B-frames) shifts every PTS of the file.
     options = {"avoid_negative_ts": "disabled"}
     try:

@@ -141,11 +141,9 @@ def test_every_change_changes_the_commitment(change):
     assert media.record_commitment(salt, tracks, units) != media.record_commitment(salt, *change(tracks, units))
 
 
-def test_payload_round_trip():
-    """A record's plaintext gives back its salt and its NUT file."""
+def test_payload_is_taken_apart():
+    """A record's plaintext is its salt and its NUT file."""
     salt = bytes(range(32))
-    assert media.open_payload(media.seal_payload(salt, b"nut")) == (salt, b"nut")
-    with pytest.raises(ValueError, match="32 bytes"):
-        media.seal_payload(b"short", b"nut")
+    assert media.open_payload(salt + b"nut") == (salt, b"nut")
     with pytest.raises(ValueError, match="at least 32"):
         media.open_payload(b"short")

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -77,6 +78,13 @@ def test_tracks_keep_the_order_of_interleave(codec: str) -> None:
     mixed = interleave(tracks, audio + video)
     _, found = read_nut(write_nut(tracks, mixed))
     assert [(p.track, p.pts, p.data) for p in found] == [(p.track, p.pts, p.data) for p in mixed]
+
+
+def test_file_is_the_same_behind_other_bytes() -> None:
+    """FFmpeg never goes back in what it writes: a file of any size can be put behind a salt as it comes."""
+    large = [replace(packet, data=packet.data + bytes(100_000)) for packet in encode("libx264", options={"bf": "2"})]
+    tracks = [template("h264", large)]
+    assert write_nut(tracks, large, behind=b"salt") == b"salt" + write_nut(tracks, large)
 
 
 @given(st.permutations(range(8)), st.integers(1, 9000))

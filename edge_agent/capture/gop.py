@@ -5,9 +5,9 @@ Owns the limits of a record (2 s, 1 MiB) and the order of its packets. Copies th
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from edge_agent.media import SALT_BYTES, Track, Unit, record_commitment, seal_payload
+from edge_agent.media import SALT_BYTES, Track, Unit, record_commitment
 from edge_agent.nut import NutPacket, TrackTemplate, derive_dts, interleave, write_nut
 from edge_agent.units import SECOND_NS
 
@@ -100,7 +100,7 @@ def build_payload(tracks: Sequence[TrackTemplate], packets: Sequence[NutPacket])
     """
     salt = os.urandom(SALT_BYTES)
     ordered = interleave(tracks, _with_dts(packets))
-    payload = seal_payload(salt, write_nut(tracks, ordered))
+    payload = write_nut(tracks, ordered, behind=salt)
     described = [Track(track.index, track.codec, track.time_base, track.extradata) for track in tracks]
     units = (Unit(packet.track, packet.pts, packet.data) for packet in ordered)
     return payload, record_commitment(salt, described, units)
@@ -112,8 +112,7 @@ def _with_dts(packets: Sequence[NutPacket]) -> list[NutPacket]:
         for track in {packet.track for packet in packets}
     }
     return [
-        NutPacket(
-            packet.track, packet.pts, next(clocks[packet.track]), packet.duration, packet.is_keyframe, packet.data
-        )
+        packet if packet.dts == dts else replace(packet, dts=dts)
         for packet in packets
+        for dts in (next(clocks[packet.track]),)
     ]

@@ -55,7 +55,8 @@ class Sequencer:
             raise DiscontinuityError(f"PTS jumped ahead: ticks={pts - latest}")
         earliest = latest - self._second_ticks if self._reorders else latest
         if pts is not None and pts > earliest:
-            if pts not in self._recent:
+            # Without reordering it is above all that went before.
+            if not self._reorders or pts not in self._recent:
                 self._repairs_in_a_row = 0
                 return self._take(pts)
             pts = None
