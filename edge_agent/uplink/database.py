@@ -70,8 +70,6 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.RLock()
-        self.changed = threading.Event()
-        """Set whenever something became durable; for one waiter, who clears it and looks."""
         self._connection = sqlite3.connect(
             path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
         )
@@ -124,7 +122,6 @@ class Database:
             try:
                 yield self._connection
                 self._connection.execute("COMMIT")
-                self.changed.set()
             finally:
                 # Not committed. A full disk may have ended the transaction itself; a failed COMMIT leaves it open.
                 if self._is_open():

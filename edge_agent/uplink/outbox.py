@@ -1,7 +1,9 @@
 """Answers and the outbox: what was said of each request, and what waits for its moment or for the broker."""
 
 import sqlite3
+import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from edge_agent.units import UtcNs
@@ -36,6 +38,11 @@ class OutboxMessage:
 
 class Outbox(Database):
     """Signed answers by request, and messages in the order in which they are due."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.pushed = threading.Event()
+        """Set with every new message; for one waiter, who clears it and looks."""
 
     def count_answers(self, request_id: int) -> int:
         """Return how many answers a request has; the next one's sequence number."""
@@ -101,6 +108,7 @@ class Outbox(Database):
         connection.execute(
             "INSERT INTO outbox VALUES (NULL, ?, ?, ?, ?, ?, ?)", (topic, payload, correlation, due, expires, key_of)
         )
+        self.pushed.set()  # who looks now waits for the transaction to end
 
     def has_message(self, connection: sqlite3.Connection, payload: bytes) -> bool:
         """Tell whether this very message waits in the outbox."""

@@ -66,7 +66,7 @@ class Sender:
 
     def join(self, timeout_s: float = 12.0) -> None:
         """Wait until the thread has ended after ``stop``."""
-        self._store.changed.set()
+        self._store.pushed.set()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
 
@@ -77,8 +77,8 @@ class Sender:
     def _run(self) -> None:
         pause_s = _FIRST_PAUSE_S
         while not self._stop.is_set():
-            self._store.changed.wait(POLL_S)  # a message may also have come to its moment
-            self._store.changed.clear()
+            self._store.pushed.wait(POLL_S)  # a message may also have come to its moment
+            self._store.pushed.clear()
             try:
                 self.turn()
                 pause_s = _FIRST_PAUSE_S

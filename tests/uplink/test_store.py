@@ -60,17 +60,17 @@ def test_failed_transaction_leaves_nothing(store):
     assert store.list_due_messages(UtcNs(5)) == []
 
 
-def test_what_became_durable_is_told_and_nothing_else(store):
-    """Whoever carries messages out is woken by a commit, not by what was rolled back, nor before."""
-    store.changed.clear()
-    with pytest.raises(RuntimeError), store.transaction() as connection:
-        store.add_request(connection, REQUEST)
-        raise RuntimeError("in the middle")
-    assert not store.changed.is_set()
+def test_a_pushed_message_is_told_and_nothing_else(store):
+    """Who waits for messages is woken by one, and not by looking for them or by removing them: else it never rests."""
+    assert not store.pushed.is_set()
     with store.transaction() as connection:
-        store.add_request(connection, REQUEST)
-        assert not store.changed.is_set()
-    assert store.changed.is_set()
+        store.push_message(connection, "t", b"m", b"", UtcNs(0), UtcNs(9))
+    assert store.pushed.is_set()
+    store.pushed.clear()
+    (message,) = store.list_due_messages(UtcNs(5))
+    store.remove_message(message.id)
+    assert store.list_due_messages(UtcNs(10)) == []
+    assert not store.pushed.is_set()
 
 
 def test_update_leaves_what_it_does_not_name(store):
