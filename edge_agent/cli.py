@@ -1,15 +1,35 @@
 """The command ``edge-agent``: its commands, and what its help says first."""
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 
 from edge_agent import command_line
+from edge_agent.command_line import Command
 
-COMMANDS = (
-    "init", "enrol", "discover", "check", "daemon", "status", "consent", "masks", "requests", "stops", "ring", "ledger",
-    "export", "erase", "clock",
-)  # fmt: skip
-"""Modules of ``edge_agent.commands``, in the order of the help: first what an installation needs."""
+COMMANDS: Mapping[str, Command] = {
+    "init": Command("make keys, folders and a commented configuration"),
+    "enrol": Command("install the RTCC's enrolment file"),
+    "discover": Command("find ONVIF cameras, and the lines that record them"),
+    "check": Command("say what is wrong, and what was understood"),
+    "run": Command("start the recorder and the releaser and watch both (where there is no systemd)", "daemon"),
+    "record": Command("record the cameras into their rings (one of the two processes)", "daemon"),
+    "release": Command("answer requests (the other process)", "daemon"),
+    "status": Command("how every camera does, and what waits for you"),
+    "clock": Command("whether the gateway's clock is believed; confirm it"),
+    "consent": Command("your terms: show, sign, diff"),
+    "masks": Command("see what a mask covers"),
+    "requests": Command("what was asked; approve, deny, cancel"),
+    "explain": Command("what the gate says of a request", "requests", "add_explain_arguments"),
+    "pause": Command("stop release or recording, at once", "stops", "add_pause_arguments"),
+    "resume": Command("end a pause", "stops", "add_resume_arguments"),
+    "revoke": Command("withdraw your consent, at once", "stops", "add_revoke_arguments"),
+    "ring": Command("what the rings hold, and whether they are whole"),
+    "ledger": Command("everything that was asked, decided and released"),
+    "export": Command("a copy of your own footage"),
+    "erase": Command("destroy footage for good"),
+}
+"""In the order of the help: first what an installation needs. Their modules are in ``edge_agent.commands``."""
 
 _EPILOG = """\
 first steps:
@@ -25,18 +45,20 @@ stop it, without a passphrase:
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
+def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """Return the parser of the command that was typed; of all where nothing is given."""
     return command_line.build_parser(
         "edge-agent",
         "edge_agent.commands",
         COMMANDS,
+        words,
         description="Records your cameras into an encrypted ring at home. A clip leaves only for a signed request, "
         "a reported incident near you, and within the terms you signed.",
         epilog=_EPILOG,
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    return command_line.run(build_parser(), arguments, log_level="INFO")
+    words = sys.argv[1:] if words is None else words
+    return command_line.run(build_parser(words), words, log_level="INFO")

@@ -1,6 +1,6 @@
-"""What the two command lines share: a parser made of command modules, and the way from an error to words and a code.
+"""What the two command lines share: a parser over command modules, and the way from an error to words and a code.
 
-Imports a command's work only when that command runs, so that the recorder stays small.
+Imports the module of the command that was typed and no other, so that the recorder stays small and the help is quick.
 """
 
 import argparse
@@ -8,23 +8,42 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from edge_agent import __version__
 from edge_agent.errors import EdgeAgentError
 from edge_agent.terminal import print_error
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: what the help says of it, and where it is."""
+
+    help: str
+    module: str = ""
+    """In the package of the commands; the command's own name where empty."""
+    adds: str = "add_arguments"
+    """The module's function that adds its arguments to a parser, and sets ``run``."""
+
+
 def build_parser(
-    prog: str, package: str, commands: Sequence[str], *, description: str, epilog: str
+    prog: str,
+    package: str,
+    commands: Mapping[str, Command],
+    words: Sequence[str] | None,
+    *,
+    description: str,
+    epilog: str,
 ) -> argparse.ArgumentParser:
-    """Return the parser of a whole command line.
+    """Return the parser of a command line.
 
     Args:
-        prog: The command's name.
+        prog: The program's name.
         package: Where its commands' modules are.
-        commands: Their names, in the order of the help. Each has ``add_parser``, which sets ``run``.
-        description: What the command is for.
+        commands: By name, in the order of the help.
+        words: What was typed: the arguments of that command are known. None: those of all commands.
+        description: What the program is for.
         epilog: What to type first.
     """
     parser = argparse.ArgumentParser(
@@ -32,14 +51,22 @@ def build_parser(
     )
     parser.add_argument("--version", action="version", version=f"{prog} {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in commands:
-        importlib.import_module(f"{package}.{name}").add_parser(subparsers)
+    typed = None if words is None else next((word for word in words if not word.startswith("-")), "")
+    for name, command in commands.items():
+        each = subparsers.add_parser(
+            name,
+            help=command.help,
+            description=command.help,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if typed in (None, name):
+            getattr(importlib.import_module(f"{package}.{command.module or name}"), command.adds)(each)
     return parser
 
 
-def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, *, log_level: str) -> int:
+def run(parser: argparse.ArgumentParser, words: Sequence[str], *, log_level: str) -> int:
     """Run one command; return its exit code (``sysexits.h`` for errors)."""
-    args = parser.parse_args(arguments)
+    args = parser.parse_args(words)
     # The journal writes the time itself.
     time = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
     logging.basicConfig(

@@ -3,6 +3,8 @@
 import argparse
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,3 +75,12 @@ def test_commands_are_found_where_they_are() -> None:
     found = {path for path, _ in COMMANDS}
     assert {"README.md", "docs/rtcc.md", "docs/ledger.md", "edge_agent/cli.py"} <= found
     assert len(COMMANDS) > 100
+
+
+def test_only_the_command_that_was_typed_is_imported() -> None:
+    """Whatever the others need stays out of a recorder's memory, and out of the time that a help takes."""
+    look = "import sys; print(*sorted(name for name in sys.modules if name.startswith('edge_agent.commands.')))"
+    for words, imported in ({("record",): "daemon", ("--help",): "", ("nonsense",): ""}).items():
+        program = f"from edge_agent.cli import build_parser; build_parser({words!r}); {look}"
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert [name.rpartition(".")[2] for name in done.stdout.split()] == imported.split()

@@ -24,15 +24,9 @@ exit code: 0 nothing is wrong (warnings may be there), 1 something is, 78 edge-a
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "check",
-        help="say what is wrong, and what was understood",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     add_config(parser)
     parser.add_argument("--offline", action="store_true", help="dial nobody")
     parser.add_argument("--json", action="store_true", help="print JSON")

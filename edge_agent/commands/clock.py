@@ -29,14 +29,9 @@ exit code: 0 both processes believe the clock, 1 one of them does not, or does n
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "clock",
-        help="whether the gateway's clock is believed; confirm it",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.description = _DESCRIPTION
     parser.add_argument("verb", nargs="?", choices=("show", "confirm"), default="show")
     parser.add_argument("--yes", action="store_true", help="do not ask whether the time is right")
     add_passphrase(parser)

@@ -16,14 +16,9 @@ To withdraw it, at once and without a passphrase: edge-agent revoke
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command and its verbs."""
-    parser = subparsers.add_parser(
-        "consent",
-        help="your terms: show, sign, diff",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.description = _DESCRIPTION
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     show = verbs.add_parser("show", help="read the terms aloud")
     sign = verbs.add_parser("sign", help="sign consent.yaml as it is")

@@ -13,16 +13,10 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the three commands."""
-    for name, text in {
-        "run": "start the recorder and the releaser and watch both (where there is no systemd)",
-        "record": "record the cameras into their rings (one of the two processes)",
-        "release": "answer requests (the other process)",
-    }.items():
-        parser = subparsers.add_parser(name, help=text, description=text)
-        add_config(parser)
-        parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the three commands take."""
+    add_config(parser)
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -30,15 +30,9 @@ exit code: 0 a camera was found, 1 none was, 64 no such interface
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "discover",
-        help="find ONVIF cameras, and the lines that record them",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     add_config(parser)
     parser.add_argument("interface", nargs="?", metavar="INTERFACE", help="the network to search, such as eth0")
     parser.add_argument(

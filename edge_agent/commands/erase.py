@@ -26,14 +26,9 @@ again. The rings are new ones then: the owner's consent is for the old ones and 
 _TIMEOUT_S = 300.0
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "erase",
-        help="destroy footage for good",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.description = _DESCRIPTION
     parser.add_argument("camera", nargs="?", metavar="CAMERA", help="a camera's id, or '*' for all")
     parser.add_argument("--from", dest="start", metavar="TIME", help="RFC 3339, ending in Z [the oldest]")
     parser.add_argument("--to", dest="end", metavar="TIME", help="[now]")

@@ -44,15 +44,9 @@ _OVERLAP_S = 60
 """A clip begins with a keyframe: a bundle that goes on where another ends would lack what is before its first."""
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "export",
-        help="a copy of your own footage",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     parser.add_argument("cameras", metavar="CAMERA", nargs="+")
     parser.add_argument("--from", dest="start", required=True, metavar="TIME", help="RFC 3339, ending in Z")
     parser.add_argument("--to", dest="end", required=True, metavar="TIME")

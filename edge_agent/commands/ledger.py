@@ -20,14 +20,9 @@ quietly: each entry is a leaf of a tree whose head your gateway signs.
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "ledger",
-        help="everything that was asked, decided and released",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.description = _DESCRIPTION
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     show = verbs.add_parser("show", help="print entries as a table")
     show.add_argument("--last", type=int, default=40, metavar="N", help="how many [%(default)s]")

@@ -28,14 +28,9 @@ what each says and what would have to change. Nothing is released, remembered or
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add both commands."""
-    parser = subparsers.add_parser(
-        "requests",
-        help="what was asked; approve, deny, cancel",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.description = _DESCRIPTION
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="what was asked, newest first")
     listing.add_argument("--last", type=int, default=20, metavar="N", help="how many [%(default)s]")
@@ -57,11 +52,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         add_config(verb)
         verb.add_argument("--json", action="store_true", help="print JSON")
         verb.set_defaults(run=run)
-    explain = subparsers.add_parser("explain", help="what the gate says of a request", description=_EXPLAIN)
-    explain.add_argument("file", metavar="REQUEST", help="the signed request, as `rtcc request --out` wrote it")
-    add_config(explain)
-    explain.add_argument("--json", action="store_true", help="print JSON")
-    explain.set_defaults(run=run_explain)
+
+
+def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``explain`` takes."""
+    parser.description = _EXPLAIN
+    parser.add_argument("file", metavar="REQUEST", help="the signed request, as `rtcc request --out` wrote it")
+    add_config(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run_explain)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -18,14 +18,9 @@ _MOST_DAYS = 14
 _ANSWER_S = 30.0
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "ring",
-        help="what the rings hold, and whether they are whole",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.description = _DESCRIPTION
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, text in {
         "ls": "a timeline of footage, gaps and their reasons",

@@ -32,25 +32,36 @@ that are under way stop. To give it again, sign anew: edge-agent consent sign
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the three commands."""
-    for name, text, description in (
-        ("pause", "stop release or recording, at once", _PAUSE),
-        ("resume", "end a pause", _RESUME),
-        ("revoke", "withdraw your consent, at once", _REVOKE),
-    ):
-        parser = subparsers.add_parser(
-            name, help=text, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-        if name != "revoke":
-            parser.add_argument("what", nargs="?", choices=("release", "recording"), default="release")
-        parser.add_argument("--camera", default="*", metavar="CAMERA", help="only this one [all]")
-        if name == "pause":
-            parser.add_argument("--for", dest="for_", metavar="DURATION", help="such as 30m, 8h or 2d [for good]")
-        if name == "resume":
-            add_passphrase(parser)
-        add_config(parser)
-        parser.set_defaults(run=run)
+def add_pause_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``pause`` takes."""
+    parser.description = _PAUSE
+    _add_what(parser)
+    parser.add_argument("--for", dest="for_", metavar="DURATION", help="such as 30m, 8h or 2d [for good]")
+    _add_common(parser)
+
+
+def add_resume_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``resume`` takes."""
+    parser.description = _RESUME
+    _add_what(parser)
+    add_passphrase(parser)
+    _add_common(parser)
+
+
+def add_revoke_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``revoke`` takes."""
+    parser.description = _REVOKE
+    _add_common(parser)
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", nargs="?", choices=("release", "recording"), default="release")
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--camera", default="*", metavar="CAMERA", help="only this one [all]")
+    add_config(parser)
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,12 +1,23 @@
 """The command ``rtcc``: its commands, and what its help says first."""
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 
 from edge_agent import command_line
+from edge_agent.command_line import Command
 
-COMMANDS = ("keys", "trust", "enrol", "request", "watch", "receive", "open", "ledger")
-"""Modules of ``edge_agent.rtcc.commands``, in the order in which an RTCC needs them."""
+COMMANDS: Mapping[str, Command] = {
+    "keys": Command("make and show the RTCC's keys"),
+    "trust": Command("sign and publish whose signatures count"),
+    "enrol": Command("admit a gateway; make a server's certificate"),
+    "request": Command("ask for a clip, signed by two persons"),
+    "watch": Command("follow the signed answers"),
+    "receive": Command("take uploads in"),
+    "open": Command("decrypt and verify delivered bundles"),
+    "ledger": Command("check that a gateway's ledger was not rewritten"),
+}
+"""In the order in which an RTCC needs them. Their modules are in ``edge_agent.rtcc.commands``."""
 
 _EPILOG = """\
 from nothing to a clip:
@@ -25,18 +36,20 @@ The whole way, step by step, is in docs/rtcc.md.
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
+def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """Return the parser of the command that was typed; of all where nothing is given."""
     return command_line.build_parser(
         "rtcc",
         "edge_agent.rtcc.commands",
         COMMANDS,
+        words,
         description="The other end of edge-agent: a reference client for a real-time crime centre. It asks gateways "
         "for clips with the signatures of two persons, takes what residents consented to, and verifies it.",
         epilog=_EPILOG,
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    return command_line.run(build_parser(), arguments, log_level="WARNING")
+    words = sys.argv[1:] if words is None else words
+    return command_line.run(build_parser(words), words, log_level="WARNING")

@@ -10,11 +10,10 @@ import pytest
 
 from edge_agent.buffer.check import KnownHead, check_ring
 from edge_agent.buffer.disk import FileDisk
-from edge_agent.cli import build_parser
-from edge_agent.commands import ring as command
 from edge_agent.control import ControlServer
 from edge_agent.units import SECOND_NS
 from tests.buffer.rig import Rig
+from tests.commands import typed
 
 
 def check(path: Path, rig: Rig):
@@ -51,12 +50,7 @@ def test_check_works_beside_a_writer_whose_block_is_open(rig: Rig) -> None:
 
 
 def run(*words: str) -> int:
-    parser = build_parser()
-    if not any("ring" in (action.choices or ()) for action in parser._subparsers._group_actions):
-        subparsers = parser._subparsers._group_actions[0]
-        command.add_parser(subparsers)
-    args = parser.parse_args(["ring", *words])
-    return args.run(args)
+    return typed.run("ring", *words)
 
 
 def test_ring_check_names_the_record_that_was_changed(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:

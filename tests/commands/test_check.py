@@ -1,6 +1,5 @@
 """``edge-agent check``: every fault is found, said, and hides no other."""
 
-import argparse
 import json
 import socket
 import ssl
@@ -13,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from edge_agent.commands import check
 from edge_agent.config import load_config
 from edge_agent.consent.policy import parse_policy
 from edge_agent.consent.waiver import Notice, digest_notice, sign_consent
@@ -31,6 +29,7 @@ from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.standing import load_facts
 from tests.capture.test_onvif_tls import behind_tls
 from tests.capture.test_tls import make_certificate
+from tests.commands import typed
 from tests.peers.onvif_camera import OnvifCamera, OnvifSettings
 
 Answer = Callable[[bytes], bytes]
@@ -95,10 +94,7 @@ def camera(port: int, credentials: str = "") -> str:
 
 
 def run(path: Path, *words: str) -> int:
-    parser = argparse.ArgumentParser()
-    check.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["check", "--config", str(path), *words])
-    return int(args.run(args))
+    return typed.run("check", "--config", str(path), *words)
 
 
 def of(findings: list[Finding], topic: str) -> list[Finding]:

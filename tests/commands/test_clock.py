@@ -1,6 +1,5 @@
 """``edge-agent clock``: what it shows, and that one order of the owner goes to both processes or is told as missing."""
 
-import argparse
 import json
 import threading
 import time
@@ -11,12 +10,12 @@ from typing import Any
 import pytest
 
 from edge_agent.clock import ClockState
-from edge_agent.commands import clock
 from edge_agent.config import load_config
 from edge_agent.control import ControlServer, Peer
 from edge_agent.errors import UnavailableError, UsageError
 from edge_agent.kept_clock import KeptClock
 from edge_agent.units import DAY_NS, HOUR_NS
+from tests.commands import typed
 from tests.fakes import FakeKernel
 
 
@@ -73,10 +72,7 @@ class Gateway:
             server.join()
 
     def run(self, *words: str) -> int:
-        parser = argparse.ArgumentParser()
-        clock.add_parser(parser.add_subparsers(dest="command"))
-        words = ("clock", *words, "--config", str(self.path), "--passphrase-file", self._passphrase)
-        return int(clock.run(parser.parse_args(words)))
+        return typed.run("clock", *words, "--config", str(self.path), "--passphrase-file", self._passphrase)
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """``edge-agent consent``: read aloud, sign, and see what waits."""
 
-import argparse
 import json
 import time
 from pathlib import Path
 
 import pytest
 
-from edge_agent.commands import consent
 from edge_agent.config import load_config
 from edge_agent.consent.waiver import verify_consent
 from edge_agent.enrolment import load_enrolment
@@ -19,6 +17,7 @@ from edge_agent.setup.provision import create_state, write_csr
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.standing import load_facts
 from edge_agent.uplink.store import Store
+from tests.commands import typed
 
 PASSPHRASE = "correct horse battery"
 POLICY = """\
@@ -57,10 +56,7 @@ def gateway(enrolment: Path, tmp_path: Path) -> Path:
 
 
 def run(path: Path, verb: str, *words: str) -> int:
-    parser = argparse.ArgumentParser()
-    consent.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["consent", verb, "--config", str(path), *words])
-    return int(args.run(args))
+    return typed.run("consent", verb, "--config", str(path), *words)
 
 
 def sign(path: Path, *words: str) -> int:

@@ -1,13 +1,11 @@
 """``edge-agent init`` and ``edge-agent enrol``: a new gateway up to the RTCC's answer."""
 
-import argparse
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edge_agent.commands import enrol, init
 from edge_agent.config import load_config
 from edge_agent.consent.policy import parse_policy
 from edge_agent.enrolment import load_enrolment
@@ -17,6 +15,7 @@ from edge_agent.rtcc.home import RtccHome, Settings
 from edge_agent.setup.provision import TREE
 from edge_agent.units import UtcNs, parse_rfc3339
 from edge_agent.uplink.csr import verify_csr
+from tests.commands import typed
 
 NOW = parse_rfc3339("2026-03-01T00:00:00Z")
 Command = Callable[..., int]
@@ -27,15 +26,7 @@ def command(tmp_path: Path) -> Command:
     """Run a command's own parser and code, with a passphrase file at hand."""
     (tmp_path / "passphrase").write_text("correct horse battery\n")
 
-    def run(*words: str) -> int:
-        parser = argparse.ArgumentParser()
-        subparsers = parser.add_subparsers()
-        init.add_parser(subparsers)
-        enrol.add_parser(subparsers)
-        args = parser.parse_args(words)
-        return int(args.run(args))
-
-    return run
+    return typed.run
 
 
 def run_init(command: Command, tmp_path: Path) -> int:

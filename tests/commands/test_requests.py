@@ -1,6 +1,5 @@
 """What the owner's answers to a request name, and the pictures that are shown before."""
 
-import argparse
 import json
 import os
 import threading
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.commands import requests
 from edge_agent.commands.requests import asked_cameras
 from edge_agent.config import load_config
 from edge_agent.consent.order import sign_order
@@ -22,6 +20,7 @@ from edge_agent.errors import UnavailableError
 from edge_agent.jws import parse
 from edge_agent.uplink.footage import NotRecordedError
 from tests import gate
+from tests.commands import typed
 
 HOUSE = SimpleNamespace(cameras=[SimpleNamespace(id="door"), SimpleNamespace(id="yard")])
 
@@ -77,11 +76,8 @@ def releaser(enrolled: Path) -> Iterator[Releaser]:
 
 
 def show_stills(folder: Path) -> int:
-    parser = argparse.ArgumentParser()
-    requests.add_parser(parser.add_subparsers(dest="command"))
     words = ["--stills", str(folder / "stills"), "--passphrase-file", str(folder / "passphrase")]
-    args = parser.parse_args(["requests", "show", gate.JTI, *words, "--config", str(folder / "edge-agent.yaml")])
-    return int(args.run(args))
+    return typed.run("requests", "show", gate.JTI, *words, "--config", str(folder / "edge-agent.yaml"))
 
 
 def test_a_camera_without_pictures_does_not_keep_the_others_from_being_shown(releaser, enrolled, capsys):

@@ -1,6 +1,5 @@
 """``pause`` and ``resume``: what is said of cameras that are switched off, unknown, or paused on their own."""
 
-import argparse
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from edge_agent.commands import stops
 from edge_agent.config import load_config
 from edge_agent.control import ControlServer, Peer
 from edge_agent.errors import UsageError
+from tests.commands import typed
 
 
 @pytest.fixture
@@ -58,10 +57,7 @@ def process(gateway: Path, what: str) -> Iterator[Process]:
 
 
 def run(path: Path, *words: str) -> int:
-    parser = argparse.ArgumentParser()
-    stops.add_parser(parser.add_subparsers(dest="command"))
-    args = parser.parse_args([*words, "--config", str(path)])
-    return int(args.run(args))
+    return typed.run(*words, "--config", str(path))
 
 
 def test_camera_that_is_switched_off_can_be_paused_and_it_is_said(gateway, process, what, capsys):

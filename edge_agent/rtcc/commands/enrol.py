@@ -16,14 +16,9 @@ A gateway gets a random id. Neither its certificate nor its topics say whose it 
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "enrol",
-        help="admit a gateway; make a server's certificate",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.epilog = _EPILOG
     parser.add_argument("csr", type=Path, nargs="?", metavar="gateway.csr", help="written by `edge-agent init`")
     add_home(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the enrolment file here [stdout]")

@@ -19,9 +19,8 @@ client certificate, and age identities for evidence and escrow. Move the files o
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
-    parser = subparsers.add_parser("keys", help="make and show the RTCC's keys")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     init = actions.add_parser(
         "init", help="make a home with all keys", epilog=_INIT, formatter_class=argparse.RawDescriptionHelpFormatter

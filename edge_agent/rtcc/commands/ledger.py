@@ -15,14 +15,9 @@ then; together, their signatures show that the ledger was rewritten.
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "ledger",
-        help="check that a gateway's ledger was not rewritten",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.epilog = _EPILOG
     add_home(parser)
     parser.add_argument("proof", type=Path, metavar="PROOF", help="what `edge-agent ledger prove-growth` printed")
     parser.add_argument(

@@ -36,14 +36,9 @@ Works offline. Ends with 0 where nothing failed, 65 where something is not as it
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "open",
-        help="decrypt and verify delivered bundles",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.epilog = _EPILOG
     parser.add_argument("what", nargs="?", metavar="UPLOAD|JTI", help="left out: list what there is")
     add_home(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to unpack [opened/UPLOAD in the home]")

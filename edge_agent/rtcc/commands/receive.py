@@ -16,14 +16,9 @@ comes with the signed answer, to `rtcc watch`. Needs the extra: pip install 'edg
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "receive",
-        help="take uploads in",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.epilog = _EPILOG
     add_home(parser)
     parser.add_argument("--listen", default="127.0.0.1:8443", metavar="ADDRESS:PORT", help="[%(default)s]")
     parser.add_argument("--name", default="localhost", help="whose certificate to show, as enrolled [%(default)s]")

@@ -34,14 +34,9 @@ of an incident number as first seen: a second request about it must give the sam
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "request",
-        help="ask for a clip, signed by two persons",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.epilog = _EPILOG
     add_home(parser)
     to = parser.add_mutually_exclusive_group()
     to.add_argument("--gateway", metavar="ID", help="one enrolled gateway")

@@ -17,14 +17,9 @@ A gateway denies everything once its bundle has expired: sign and publish a new 
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "trust",
-        help="sign and publish whose signatures count",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.epilog = _EPILOG
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     sign = actions.add_parser("sign", help="sign the next version of the trust bundle")
     add_home(sign)

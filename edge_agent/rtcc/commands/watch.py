@@ -23,14 +23,9 @@ Only one `rtcc watch` may run for a home; the broker keeps the answers while non
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "watch",
-        help="follow the signed answers",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.epilog = _EPILOG
     add_home(parser)
     parser.add_argument("--request", metavar="JTI", help="only answers to this request")
     parser.add_argument("--stored", action="store_true", help="show what was answered so far, and end")
