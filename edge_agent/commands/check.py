@@ -2,13 +2,13 @@
 
 import argparse
 import os
-from typing import TYPE_CHECKING
 
 from edge_agent.commands.daemon import add_config
-
-if TYPE_CHECKING:
-    from edge_agent.config import Config
-    from edge_agent.setup.inspection import Finding
+from edge_agent.config import Config, load_config
+from edge_agent.errors import ConfigError
+from edge_agent.setup import inspection, probe
+from edge_agent.setup.inspection import Finding, Level
+from edge_agent.terminal import print_json
 
 _DESCRIPTION = """\
 Check both configuration files, then the keys and how they are kept, the clock, the disk, the cameras, the broker and
@@ -35,11 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Look at everything and print the findings; the exit code is in the help."""
-    from edge_agent.config import load_config
-    from edge_agent.errors import ConfigError
-    from edge_agent.setup.inspection import Level
-    from edge_agent.terminal import print_json
-
     try:
         config = load_config(args.config)
     except ConfigError as error:
@@ -59,10 +54,8 @@ def run(args: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def inspect(config: "Config", *, is_offline: bool) -> "list[Finding]":
+def inspect(config: Config, *, is_offline: bool) -> list[Finding]:
     """Return everything that was found, in the order of the help."""
-    from edge_agent.setup import inspection
-
     secrets, logins = inspection.inspect_secrets(config)
     enrolled, enrolment = inspection.inspect_enrolment(config)
     findings = [*inspection.describe_cameras(config), *inspection.inspect_consent(config, enrolment)]
@@ -70,17 +63,13 @@ def inspect(config: "Config", *, is_offline: bool) -> "list[Finding]":
     findings += [*inspection.inspect_clock(config), *inspection.inspect_disk(config)]
     if is_offline:
         return findings
-    from edge_agent.setup import probe
-
     findings += probe.probe_cameras(config, logins)
     if enrolment is not None:
         findings += probe.probe_rtcc(config, enrolment)
     return findings
 
 
-def _print(findings: "list[Finding]") -> None:
-    from edge_agent.setup.inspection import Level
-
+def _print(findings: list[Finding]) -> None:
     marks = {Level.OK: "ok      ", Level.WARNING: "WARNING ", Level.FAULT: "FAULT   "}
     for finding in findings:
         print(f"{marks[finding.level]}{finding.topic}: {finding.text}")

@@ -4,13 +4,18 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import UTC, datetime
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
+from edge_agent.clock import SystemClock, read_build_time, read_kernel_time
 from edge_agent.commands.daemon import add_config
 from edge_agent.commands.owner_key import add_passphrase, sign_owner_order
-
-if TYPE_CHECKING:
-    from edge_agent.config import Config
+from edge_agent.config import Config, load_config
+from edge_agent.control import call
+from edge_agent.errors import EdgeAgentError, UnavailableError, UsageError
+from edge_agent.terminal import print_json
+from edge_agent.units import SECOND_NS, encode_rfc3339
 
 PROCESSES: tuple[Literal["recorder", "releaser"], ...] = ("recorder", "releaser")
 _DESCRIPTION = """\
@@ -42,9 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show, or confirm; the exit code is in the help."""
-    from edge_agent.config import load_config
-    from edge_agent.terminal import print_json
-
     config = load_config(args.config)
     shown: dict[str, dict[str, Any]] = {"here": _look_here(config)}
     for name in PROCESSES:
@@ -58,14 +60,8 @@ def run(args: argparse.Namespace) -> int:
     return 0 if all(shown[name].get("state") == "synchronised" for name in PROCESSES) else 1
 
 
-def _look_here(config: "Config") -> dict[str, Any]:
+def _look_here(config: Config) -> dict[str, Any]:
     """Return what this command itself sees: the clocks and their source, whoever else answers or not."""
-    from datetime import UTC, datetime
-    from zoneinfo import ZoneInfo
-
-    from edge_agent.clock import SystemClock, read_build_time, read_kernel_time
-    from edge_agent.units import SECOND_NS, encode_rfc3339
-
     clock = SystemClock(trust_wall_clock=config.clock.trust == "wall-clock")
     wall, boot, source, kernel = clock.wall(), clock.boot(), clock.source(), read_kernel_time()
     local = datetime.fromtimestamp(wall // SECOND_NS, UTC).astimezone(ZoneInfo(config.gateway.time_zone))
@@ -80,10 +76,7 @@ def _look_here(config: "Config") -> dict[str, Any]:
     }
 
 
-def _ask(config: "Config", process: Literal["recorder", "releaser"]) -> dict[str, Any]:
-    from edge_agent.control import call
-    from edge_agent.errors import EdgeAgentError
-
+def _ask(config: Config, process: Literal["recorder", "releaser"]) -> dict[str, Any]:
     try:
         answer = call(config.control_path(process), "clock")
     except EdgeAgentError as error:
@@ -121,11 +114,7 @@ def _waits(shown: Mapping[str, Mapping[str, Any]]) -> bool:
     return (from_source and doubted) or bool(shown["recorder"].get("held_back"))
 
 
-def _confirm(args: argparse.Namespace, config: "Config", shown: Mapping[str, Mapping[str, Any]]) -> int:
-    from edge_agent.clock import SystemClock
-    from edge_agent.errors import UnavailableError, UsageError
-    from edge_agent.terminal import print_json
-
+def _confirm(args: argparse.Namespace, config: Config, shown: Mapping[str, Mapping[str, Any]]) -> int:
     here = shown["here"]
     if here["source"]["state"] != "synchronised":
         raise UsageError(
@@ -157,8 +146,6 @@ def _confirm(args: argparse.Namespace, config: "Config", shown: Mapping[str, Map
 
 
 def _demand_right(local: str) -> None:
-    from edge_agent.errors import UsageError
-
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to compare the time", "in a script: --yes")
     print("Footage that is older than you keep, by this time, is destroyed at once.")
@@ -166,11 +153,8 @@ def _demand_right(local: str) -> None:
         raise UsageError("nothing was changed", "set the clock right first: `timedatectl`")
 
 
-def _send(config: "Config", signed: str) -> tuple[dict[str, Any], dict[str, str]]:
+def _send(config: Config, signed: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Give the one order to both processes, first to the one that enters it in the ledger."""
-    from edge_agent.control import call
-    from edge_agent.errors import EdgeAgentError
-
     answers = {"releaser": call(config.control_path("releaser"), "confirm-clock", jws=signed)}
     try:
         answers["recorder"] = call(config.control_path("recorder"), "order", jws=signed)

@@ -1,9 +1,14 @@
 """``edge-agent consent``: read the terms aloud, sign them, and see what waits for a signature."""
 
 import argparse
+from pathlib import Path
 
+from edge_agent.commands import consent_verbs
 from edge_agent.commands.daemon import add_config
 from edge_agent.commands.owner_key import add_passphrase
+from edge_agent.config import load_config
+from edge_agent.consent.policy import parse_policy
+from edge_agent.errors import ConfigError
 
 _DESCRIPTION = """\
   edge-agent consent show                      your terms in plain sentences, and until when they count
@@ -37,13 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out one verb."""
-    from pathlib import Path
-
-    from edge_agent.commands import consent_verbs
-    from edge_agent.config import load_config
-    from edge_agent.consent.policy import parse_policy
-    from edge_agent.errors import ConfigError
-
     config = load_config(args.config)
     path: Path = config.consent.file
     try:

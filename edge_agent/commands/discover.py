@@ -3,13 +3,18 @@
 import argparse
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
+from edge_agent.capture.discovery import FoundCamera, describe_all, discover, list_interfaces
+from edge_agent.capture.onvif import OnvifDevice
 from edge_agent.commands.daemon import add_config
-
-if TYPE_CHECKING:
-    from edge_agent.capture.discovery import FoundCamera
-    from edge_agent.capture.onvif import OnvifDevice
+from edge_agent.config import load_config
+from edge_agent.config_types import CertificatePin, OnvifAddress
+from edge_agent.credentials import find_login, load_logins
+from edge_agent.errors import UsageError
+from edge_agent.terminal import print_json, print_table
 
 _DESCRIPTION = """\
 Search one network for ONVIF cameras (WS-Discovery, IPv4) and print what they have, with the lines for edge-agent.yaml.
@@ -52,9 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search, ask and print; the exit code is in the help."""
-    from edge_agent.capture.discovery import describe_all, discover, list_interfaces
-    from edge_agent.errors import UsageError
-
     tried = _read_tried(args)
     interfaces = list_interfaces()
     if args.interface is None and not tried:
@@ -72,15 +74,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if any(camera.description is not None or not camera.was_tried for camera in cameras) else 1
 
 
-def _read_tried(args: argparse.Namespace) -> "list[OnvifDevice]":
-    from pydantic import TypeAdapter, ValidationError
-
-    from edge_agent.capture.onvif import OnvifDevice
-    from edge_agent.config import load_config
-    from edge_agent.config_types import CertificatePin, OnvifAddress
-    from edge_agent.credentials import find_login, load_logins
-    from edge_agent.errors import UsageError
-
+def _read_tried(args: argparse.Namespace) -> list[OnvifDevice]:
     if bool(args.tried) != bool(args.credentials):
         raise UsageError("--try and --credentials belong together", "a password goes only to an address that you name")
     if args.pin and not args.tried:
@@ -101,9 +95,7 @@ def _read_tried(args: argparse.Namespace) -> "list[OnvifDevice]":
     return [OnvifDevice(address, login.username, login.password, pin=pin) for address in addresses]
 
 
-def _print(cameras: "list[FoundCamera]", args: argparse.Namespace) -> None:
-    from edge_agent.terminal import print_json, print_table
-
+def _print(cameras: list[FoundCamera], args: argparse.Namespace) -> None:
     if args.json:
         print_json([_as_json(camera) for camera in cameras])
         return
@@ -126,7 +118,7 @@ def _print(cameras: "list[FoundCamera]", args: argparse.Namespace) -> None:
         print("\nedge-agent: hint: to see what a camera has: --try ADDRESS --credentials NAME", file=sys.stderr)
 
 
-def _login_words(camera: "FoundCamera") -> str:
+def _login_words(camera: FoundCamera) -> str:
     if camera.description is not None:
         return {"none": "needs none", "digest": "fits", "text": "fits, sent as text"}[camera.description.token]
     if camera.problem == "unauthorized":
@@ -134,7 +126,7 @@ def _login_words(camera: "FoundCamera") -> str:
     return camera.words
 
 
-def _yaml_lines(camera: "FoundCamera", credentials: str | None, taken: set[str]) -> list[str]:
+def _yaml_lines(camera: FoundCamera, credentials: str | None, taken: set[str]) -> list[str]:
     """Return the camera's entry; the owner gives it a better id."""
     slug = re.sub(r"[^a-z0-9]+", "-", (camera.name or camera.model).lower()).strip("-")[:24].strip("-") or "camera"
     name = next(n for n in (slug, *(f"{slug}-{number}" for number in range(2, 1000))) if n not in taken)
@@ -152,7 +144,7 @@ def _yaml_lines(camera: "FoundCamera", credentials: str | None, taken: set[str])
     return lines
 
 
-def _as_json(camera: "FoundCamera") -> dict[str, Any]:
+def _as_json(camera: FoundCamera) -> dict[str, Any]:
     told = camera.description
     profiles = [
         {"token": p.token, "name": p.name, "codec": p.codec, "width": p.width, "height": p.height, "fps": p.fps}

@@ -4,13 +4,13 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edge_agent.commands.daemon import add_config
-
-if TYPE_CHECKING:
-    from edge_agent.config import Config
-    from edge_agent.enrolment import Enrolment
+from edge_agent.config import Config, load_config
+from edge_agent.enrolment import MAX_ENROLMENT_BYTES, Enrolment, parse_enrolment
+from edge_agent.errors import ConfigError, CustodyError, UsageError
+from edge_agent.keys import KeyStore, private_path, thumbprint
+from edge_agent.small_file import write_small_file
 
 _DESCRIPTION = """\
 Verify the enrolment file that the RTCC made from your gateway.csr, show whom it makes this gateway believe, and
@@ -44,10 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify, show, ask, install; 0 once it is installed."""
-    from edge_agent.config import load_config
-    from edge_agent.enrolment import MAX_ENROLMENT_BYTES, parse_enrolment
-    from edge_agent.errors import ConfigError, CustodyError
-
     config = load_config(args.config)
     try:
         with args.file.open("rb") as file:
@@ -69,11 +65,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_ours(config: "Config", enrolment: "Enrolment") -> None:
+def _check_ours(config: Config, enrolment: Enrolment) -> None:
     """Refuse a certificate for another key than this gateway's: the upload would fail weeks later."""
-    from edge_agent.errors import CustodyError
-    from edge_agent.keys import KeyStore, private_path, thumbprint
-
     if not private_path(config.state_dir, "tls").exists():
         return  # sealed: only the releaser sees it; `check` there compares
     key = KeyStore(config.state_dir, "releaser").load_private("tls").public_key()
@@ -83,29 +76,24 @@ def _check_ours(config: "Config", enrolment: "Enrolment") -> None:
         )
 
 
-def _show(enrolment: "Enrolment") -> None:
+def _show(enrolment: Enrolment) -> None:
     print(f"RTCC:      {enrolment.iss}")
     print(f"gateway:   {enrolment.gateway}")
     print(f"broker:    {enrolment.broker_host}:{enrolment.broker_port}")
     for name, url in sorted(enrolment.uploads.items()):
         print(f"uploads:   {name} to {url}")
     print(f"roots:     {enrolment.threshold} of these {len(enrolment.roots)} must agree on who may ask")
-    for thumbprint in enrolment.root_thumbprints:
-        print(f"           {thumbprint}")
+    for each in enrolment.root_thumbprints:
+        print(f"           {each}")
 
 
 def _is_confirmed() -> bool:
-    from edge_agent.errors import UsageError
-
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to compare the thumbprints", "in a script: --expect=THUMBPRINT for each root")
     return input("Are these the RTCC's thumbprints? [yes/no] ").strip().lower() == "yes"
 
 
 def _install(path: Path, raw: bytes) -> None:
-    from edge_agent.errors import ConfigError
-    from edge_agent.small_file import write_small_file
-
     try:
         write_small_file(path, raw, mode=0o644)
     except OSError as error:

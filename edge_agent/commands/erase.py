@@ -2,12 +2,16 @@
 
 import argparse
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edge_agent.commands.daemon import add_config
-
-if TYPE_CHECKING:
-    from edge_agent.config import Config
+from edge_agent.clock import SystemClock
+from edge_agent.commands.daemon import DEFAULT_CONFIG, add_config
+from edge_agent.config import Config, load_config
+from edge_agent.control import call
+from edge_agent.errors import UnavailableError, UsageError
+from edge_agent.setup.renewal import renew_vault
+from edge_agent.terminal import print_json
+from edge_agent.units import UtcNs, Window, encode_rfc3339
 
 _DESCRIPTION = """\
 Destroy footage for good, at once, without a passphrase: in the rings, in what is held for requests, and in what is
@@ -41,9 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Erase what was named; 74 where some of it could not be."""
-    from edge_agent.config import load_config
-    from edge_agent.errors import UsageError
-
     config = load_config(args.config)
     if args.everything == (args.camera is not None) or (args.everything and (args.start or args.end)):
         raise UsageError("give a camera, '*' for all of them, or --everything")
@@ -54,11 +55,7 @@ def run(args: argparse.Namespace) -> int:
     return _erase_footage(args, config)
 
 
-def _erase_footage(args: argparse.Namespace, config: "Config") -> int:
-    from edge_agent.control import call
-    from edge_agent.errors import UnavailableError
-    from edge_agent.terminal import print_json
-
+def _erase_footage(args: argparse.Namespace, config: Config) -> int:
     window = _parse_window(args)
     whose = "all cameras" if args.camera == "*" else args.camera
     _ask(args, f"This destroys {'all footage' if window is None else 'the footage of that time'} of {whose}.")
@@ -83,11 +80,7 @@ def _erase_footage(args: argparse.Namespace, config: "Config") -> int:
     return os.EX_IOERR if answer["failed"] else 0
 
 
-def _parse_window(args: argparse.Namespace) -> "dict[str, str] | None":
-    from edge_agent.clock import SystemClock
-    from edge_agent.errors import UsageError
-    from edge_agent.units import UtcNs, Window, encode_rfc3339
-
+def _parse_window(args: argparse.Namespace) -> dict[str, str] | None:
     if args.start is None and args.end is None:
         return None
     start = args.start or encode_rfc3339(UtcNs(0))
@@ -99,7 +92,7 @@ def _parse_window(args: argparse.Namespace) -> "dict[str, str] | None":
     return {"start": start, "end": end}
 
 
-def _print(answer: "dict[str, Any]") -> None:
+def _print(answer: dict[str, Any]) -> None:
     for name, blocks in sorted(answer["erased"].items()):
         print(f"{name}: {len(blocks)} blocks erased")
         for block in blocks:
@@ -113,8 +106,6 @@ def _print(answer: "dict[str, Any]") -> None:
 
 
 def _ask(args: argparse.Namespace, text: str) -> None:
-    from edge_agent.errors import UsageError
-
     if args.yes:
         return
     try:
@@ -125,11 +116,7 @@ def _ask(args: argparse.Namespace, text: str) -> None:
     raise UsageError("nothing was changed", "with --yes it does not ask")
 
 
-def _erase_everything(args: argparse.Namespace, config: "Config") -> int:
-    from edge_agent.commands.daemon import DEFAULT_CONFIG
-    from edge_agent.setup.renewal import renew_vault
-    from edge_agent.terminal import print_json
-
+def _erase_everything(args: argparse.Namespace, config: Config) -> int:
     _ask(args, "This destroys all footage of all cameras and the key that opens it.")
     report = renew_vault(config, has_services=args.config == DEFAULT_CONFIG)
     if args.json:

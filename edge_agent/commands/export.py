@@ -5,14 +5,19 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edge_agent.commands.daemon import add_config
 from edge_agent.commands.owner_key import add_passphrase, load_signer
-
-if TYPE_CHECKING:
-    from edge_agent.config import Config
-    from edge_agent.units import Window
+from edge_agent.config import Config, load_config
+from edge_agent.consent.order import LONGEST_BUNDLE_NS, MAX_RECIPIENTS, window_members
+from edge_agent.control import stream
+from edge_agent.errors import EdgeAgentError, UsageError
+from edge_agent.keys import KeyStore, thumbprint
+from edge_agent.new_file import NewFile, explain
+from edge_agent.recipient import identity_path, parse_recipients
+from edge_agent.terminal import Progress, print_json
+from edge_agent.units import SECOND_NS, UtcNs, Window
 
 _DESCRIPTION = """\
 Copy your own footage. Asks for your passphrase, and is entered in the ledger. Nothing leaves the house by it: the
@@ -74,17 +79,12 @@ class _Piece:
     """One order: a camera, a window, and what its first file is called."""
 
     camera: str
-    window: "Window"
+    window: Window
     out: Path
 
 
 def run(args: argparse.Namespace) -> int:
     """Sign an order for each piece, hand the releaser an open file, follow its progress."""
-    from edge_agent.config import load_config
-    from edge_agent.consent.order import window_members
-    from edge_agent.errors import EdgeAgentError
-    from edge_agent.terminal import print_json
-
     config = load_config(args.config)
     recipients = _read_recipients(args)
     pieces = list(_plan(args, config))
@@ -111,10 +111,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _read_recipients(args: argparse.Namespace) -> list[str] | None:
-    from edge_agent.consent.order import MAX_RECIPIENTS
-    from edge_agent.errors import UsageError
-    from edge_agent.recipient import parse_recipients
-
     found = parse_recipients("\n".join(args.recipient), "--recipient")
     for path in args.recipients_file:
         try:
@@ -128,10 +124,7 @@ def _read_recipients(args: argparse.Namespace) -> list[str] | None:
     return list(dict.fromkeys(found)) if args.bundle else None
 
 
-def _plan(args: argparse.Namespace, config: "Config") -> Iterator[_Piece]:
-    from edge_agent.errors import UsageError
-    from edge_agent.units import Window
-
+def _plan(args: argparse.Namespace, config: Config) -> Iterator[_Piece]:
     try:
         window = Window.parse(args.start, args.end)
     except ValueError as error:
@@ -151,10 +144,7 @@ def _number(path: Path, number: int) -> Path:
     return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
-def _split(window: "Window") -> "Iterator[Window]":
-    from edge_agent.consent.order import LONGEST_BUNDLE_NS
-    from edge_agent.units import SECOND_NS, UtcNs, Window
-
+def _split(window: Window) -> Iterator[Window]:
     start = window.start
     while window.end - start > LONGEST_BUNDLE_NS:
         yield Window(start, UtcNs(start + LONGEST_BUNDLE_NS))
@@ -163,7 +153,7 @@ def _split(window: "Window") -> "Iterator[Window]":
 
 
 def _export(
-    config: "Config",
+    config: Config,
     piece: _Piece,
     quality: str,
     recipients: list[str] | None,
@@ -171,9 +161,6 @@ def _export(
     found: dict[str, Any],
 ) -> None:
     """Carry out one piece, and add what it made to ``found``."""
-    from edge_agent.consent.order import window_members
-    from edge_agent.new_file import NewFile
-
     members: dict[str, object] = {
         "camera": piece.camera,
         "quality": quality,
@@ -192,10 +179,7 @@ def _export(
     found["gaps"] += [{"camera": piece.camera, **each} for each in result["gaps"]]
 
 
-def _follow(config: "Config", signed: str, descriptor: int, label: str) -> dict[str, Any]:
-    from edge_agent.control import stream
-    from edge_agent.terminal import Progress
-
+def _follow(config: Config, signed: str, descriptor: int, label: str) -> dict[str, Any]:
     progress = Progress(f"export {label}", 1000)
     result: dict[str, Any] = {}
     try:
@@ -210,8 +194,6 @@ def _follow(config: "Config", signed: str, descriptor: int, label: str) -> dict[
 
 def _take_apart(whole: Any, files: list[dict[str, Any]], out: Path) -> list[dict[str, Any]]:
     """Give each MP4 a file of its own; where there is one alone, it is there already."""
-    from edge_agent.new_file import NewFile, explain
-
     paths = [_number(out, number) for number in range(1, len(files) + 1)]
     if len(files) == 1:
         whole.keep()
@@ -236,9 +218,7 @@ def _copy(source: Any, target: Any, size: int) -> None:
         size -= len(chunk)
 
 
-def _load_thumbprints(config: "Config") -> dict[str, str]:
-    from edge_agent.keys import KeyStore, thumbprint
-
+def _load_thumbprints(config: Config) -> dict[str, str]:
     public = KeyStore(config.state_dir, "owner")
     return {
         "gateway": thumbprint(public.load_public("gateway")),
@@ -247,9 +227,7 @@ def _load_thumbprints(config: "Config") -> dict[str, str]:
     }
 
 
-def _report(config: "Config", args: argparse.Namespace, found: dict[str, Any]) -> None:
-    from edge_agent.recipient import identity_path
-
+def _report(config: Config, args: argparse.Namespace, found: dict[str, Any]) -> None:
     for file in found["files"]:
         spans = file["delivered"] if args.bundle else [file["window"]]
         size = f"{file['size'] / 1e6:.1f} MB"

@@ -2,8 +2,19 @@
 
 import argparse
 import contextlib
+import json
 import sys
+from getpass import getpass
 from pathlib import Path
+
+from edge_agent.commands.owner_key import read_passphrase
+from edge_agent.config import load_config
+from edge_agent.errors import ConfigError, CustodyError, UsageError
+from edge_agent.keys import KeyStore, thumbprint
+from edge_agent.passphrase import MIN_CHARACTERS, check_strength
+from edge_agent.setup.provision import RECORDER_USER, RELEASER_USER, create_state, hand_over, is_complete, write_csr
+from edge_agent.setup.shipped import find_shipped, read_shipped
+from edge_agent.small_file import write_new_file
 
 CONFIG_FILES = {
     "edge-agent.yaml": 0o644,
@@ -62,9 +73,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make what is missing and say what comes next; 0, or the exit code of the error."""
-    from edge_agent.config import load_config
-    from edge_agent.setup.provision import create_state, hand_over, is_complete, write_csr
-
     folder: Path = (args.config.parent if args.config.suffix == ".yaml" else args.config).absolute()
     state_dir: Path | None = args.state.absolute() if args.state is not None else None
     written = _write_config(folder, state_dir)
@@ -82,10 +90,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write_config(folder: Path, state_dir: Path | None) -> list[str]:
-    from edge_agent.errors import ConfigError
-    from edge_agent.setup.shipped import find_shipped, read_shipped
-    from edge_agent.small_file import write_new_file
-
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -110,16 +114,12 @@ def _write_config(folder: Path, state_dir: Path | None) -> list[str]:
 
 def _move_state(text: str, state_dir: Path) -> str:
     """Put another state folder into the shipped text; a trial keeps its sockets there as well."""
-    import json
-
     run_dir = state_dir / "run"
     text = text.replace("\n  state_dir: /var/lib/edge-agent\n", f"\n  state_dir: {json.dumps(str(state_dir))}\n", 1)
     return text.replace("\n  run_dir: /run/edge-agent\n", f"\n  run_dir: {json.dumps(str(run_dir))}\n", 1)
 
 
 def _check_state(configured: Path, wanted: Path | None, folder: Path) -> None:
-    from edge_agent.errors import UsageError
-
     if wanted is not None and wanted != configured:
         raise UsageError(
             f"{folder / 'edge-agent.yaml'} is there already and says state_dir: {configured}",
@@ -128,12 +128,6 @@ def _check_state(configured: Path, wanted: Path | None, folder: Path) -> None:
 
 
 def _ask_passphrase(path: Path | None) -> str:
-    from getpass import getpass
-
-    from edge_agent.commands.owner_key import read_passphrase
-    from edge_agent.errors import CustodyError, UsageError
-    from edge_agent.passphrase import MIN_CHARACTERS, check_strength
-
     if path is not None:
         passphrase = read_passphrase(path).decode()
         check_strength(passphrase)
@@ -150,9 +144,6 @@ def _ask_passphrase(path: Path | None) -> str:
 
 
 def _report(folder: Path, state_dir: Path, written: list[str], made: tuple[str, ...], is_handed_over: bool) -> None:
-    from edge_agent.keys import KeyStore, thumbprint
-    from edge_agent.setup.provision import RECORDER_USER, RELEASER_USER
-
     print(f"configuration: {folder}" + (f" (new: {', '.join(written)})" if written else " (nothing new)"))
     print(f"state:         {state_dir}" + (f" (new keys: {', '.join(made)})" if made else " (all keys were there)"))
     public = KeyStore(state_dir, "owner")

@@ -1,10 +1,16 @@
 """``edge-agent ledger``: everything that was asked, decided and released, and whether the list was rewritten."""
 
 import argparse
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from edge_agent.commands.daemon import add_config
+from edge_agent.config import load_config
+from edge_agent.control import call, stream
+from edge_agent.errors import UsageError
+from edge_agent.terminal import print_json, print_table
+from edge_agent.uplink.checkpoint import find_note
 
 _DESCRIPTION = """\
 The ledger holds every request, decision, release, refusal, pause and change of policy. Nothing in it can be changed
@@ -47,10 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out one verb through the releaser's control socket."""
-    from edge_agent.config import load_config
-    from edge_agent.control import call
-    from edge_agent.terminal import print_json, print_table
-
     path = load_config(args.config).control_path("releaser")
     if args.verb == "show":
         _show(args, list(_entries(path, args)))
@@ -82,16 +84,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _entries(path: Any, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    from edge_agent.control import stream
-
     last = 0 if args.verb == "dump" or args.all else args.last
     for answer in stream(path, "ledger", kinds=getattr(args, "kind", []), last=last):
         yield from answer.get("entries", ())
 
 
 def _show(args: argparse.Namespace, entries: list[dict[str, Any]]) -> None:
-    from edge_agent.terminal import print_json, print_table
-
     if args.json:
         print_json(entries)
         return
@@ -103,8 +101,6 @@ def _show(args: argparse.Namespace, entries: list[dict[str, Any]]) -> None:
 
 
 def _dump(entries: Iterator[dict[str, Any]]) -> None:
-    import json
-
     for entry in entries:
         print(json.dumps(entry, sort_keys=True))
 
@@ -120,9 +116,6 @@ def _summary(entry: dict[str, Any]) -> str:
 
 
 def _read(name: str) -> str:
-    from edge_agent.errors import UsageError
-    from edge_agent.uplink.checkpoint import find_note
-
     try:
         with open(name, encoding="utf-8") as file:
             return find_note(file.read(1 << 20))

@@ -2,19 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from edge_agent.config import Config
+from edge_agent.config import Config
+from edge_agent.control import stream
+from edge_agent.errors import UnavailableError, UsageError
 
 _TIMEOUT_S = 120.0
 
 
-def fetch_pictures(config: "Config", signed: str, **wish: Any) -> list[tuple[str, bytes]]:
+def fetch_pictures(config: Config, signed: str, **wish: Any) -> list[tuple[str, bytes]]:
     """Have the releaser make pictures under a signed order; they come through memory, and each has its time."""
-    from edge_agent.control import stream
-    from edge_agent.errors import UnavailableError
-
     with os.fdopen(os.memfd_create("look", os.MFD_CLOEXEC), "r+b") as file:
         path = config.control_path("releaser")
         *_, answer = stream(path, "look", timeout_s=_TIMEOUT_S, fd=file.fileno(), jws=signed, **wish)
@@ -27,8 +25,6 @@ def fetch_pictures(config: "Config", signed: str, **wish: Any) -> list[tuple[str
 
 def write_picture(path: Path, image: bytes) -> None:
     """Write a picture for its owner alone (mode 0600); UsageError where there is such a file or it cannot be made."""
-    from edge_agent.errors import UsageError
-
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
             file.write(image)

@@ -2,13 +2,16 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from edge_agent.clock import SystemClock
 from edge_agent.commands.daemon import add_config
+from edge_agent.commands.look import fetch_pictures, write_picture
 from edge_agent.commands.owner_key import add_passphrase, sign_owner_order
-
-if TYPE_CHECKING:
-    from edge_agent.config import Config
+from edge_agent.config import Config, load_config, read_text
+from edge_agent.consent.order import window_members
+from edge_agent.consent.policy import parse_policy
+from edge_agent.errors import UsageError
+from edge_agent.units import MINUTE_NS, UtcNs, Window, parse_rfc3339
 
 _DESCRIPTION = """\
 Write a picture of a camera with the zones that `masks` in consent.yaml blacks out, and a grid to choose points by. Asks
@@ -37,13 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Sign an order for one minute, and write what the releaser makes of it."""
-    from edge_agent.clock import SystemClock
-    from edge_agent.commands.look import fetch_pictures, write_picture
-    from edge_agent.config import load_config
-    from edge_agent.consent.order import window_members
-    from edge_agent.errors import UsageError
-    from edge_agent.units import MINUTE_NS, UtcNs, Window, parse_rfc3339
-
     config = load_config(args.config)
     config.demand_camera(args.camera)
     try:
@@ -63,9 +59,6 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _load_masks(config: "Config", camera: str) -> list[list[list[int]]]:
-    from edge_agent.config import read_text
-    from edge_agent.consent.policy import parse_policy
-
+def _load_masks(config: Config, camera: str) -> list[list[list[int]]]:
     terms = parse_policy(read_text(config.consent.file), str(config.consent.file)).cameras.get(camera)
     return [] if terms is None else [[[x, y] for x, y in mask.points] for mask in terms.masks]

@@ -4,11 +4,16 @@ import argparse
 import secrets
 import sys
 from collections.abc import Callable, Mapping
+from getpass import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from edge_agent.config import Config
+from edge_agent.b64 import encode_b64url
+from edge_agent.clock import SystemClock
+from edge_agent.config import Config
+from edge_agent.consent.order import sign_order
+from edge_agent.enrolment import load_enrolment
+from edge_agent.errors import UsageError
+from edge_agent.keys import KeyStore
 
 
 def add_passphrase(parser: argparse.ArgumentParser) -> None:
@@ -20,10 +25,6 @@ def add_passphrase(parser: argparse.ArgumentParser) -> None:
 
 def read_passphrase(path: Path | None) -> bytes:
     """Return the owner's passphrase from the terminal, from a file's first line, or from standard input (``-``)."""
-    from getpass import getpass
-
-    from edge_agent.errors import UsageError
-
     if path is None:
         return getpass("owner's passphrase: ").encode()
     try:
@@ -33,19 +34,13 @@ def read_passphrase(path: Path | None) -> bytes:
     return line.rstrip("\r\n").encode()
 
 
-def sign_owner_order(config: "Config", order: str, members: Mapping[str, object], passphrase_file: Path | None) -> str:
+def sign_owner_order(config: Config, order: str, members: Mapping[str, object], passphrase_file: Path | None) -> str:
     """Ask for the passphrase, sign one order for this gateway, and return the JWS as text."""
     return load_signer(config, passphrase_file)(order, members)
 
 
-def load_signer(config: "Config", passphrase_file: Path | None) -> Callable[[str, Mapping[str, object]], str]:
+def load_signer(config: Config, passphrase_file: Path | None) -> Callable[[str, Mapping[str, object]], str]:
     """Ask for the passphrase once; return what signs an order of a kind, good for five minutes from then."""
-    from edge_agent.b64 import encode_b64url
-    from edge_agent.clock import SystemClock
-    from edge_agent.consent.order import sign_order
-    from edge_agent.enrolment import load_enrolment
-    from edge_agent.keys import KeyStore
-
     gateway = load_enrolment(config.uplink.enrolment).gateway
     key = KeyStore(config.state_dir, "owner").load_private("owner", read_passphrase(passphrase_file))
 

@@ -3,13 +3,15 @@
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edge_agent.commands.daemon import add_config
+from edge_agent.commands.look import fetch_pictures, write_picture
 from edge_agent.commands.owner_key import add_passphrase, load_signer, sign_owner_order
-
-if TYPE_CHECKING:
-    from edge_agent.config import Config
+from edge_agent.config import Config, load_config
+from edge_agent.control import call
+from edge_agent.errors import EdgeAgentError, UnavailableError, UsageError
+from edge_agent.terminal import print_json, print_table
 
 _DESCRIPTION = """\
   edge-agent requests list                     what was asked, newest first
@@ -65,10 +67,6 @@ def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out one verb through the releaser's control socket."""
-    from edge_agent.config import load_config
-    from edge_agent.control import call
-    from edge_agent.terminal import print_json
-
     config = load_config(args.config)
     path = config.control_path("releaser")
     if args.verb == "list":
@@ -89,10 +87,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _approve(config: "Config", request: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    from edge_agent.control import call
-    from edge_agent.errors import UsageError
-
+def _approve(config: Config, request: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     if request["state"] != "asked":
         raise UsageError(f"request {request['jti']} does not wait for you: it is {request['state']}")
     window = {"start": args.start or request["window"]["start"], "end": args.end or request["window"]["end"]}
@@ -111,12 +106,9 @@ STILLS = 6
 
 
 def _write_stills(
-    config: "Config", request: Mapping[str, Any], args: argparse.Namespace
+    config: Config, request: Mapping[str, Any], args: argparse.Namespace
 ) -> tuple[list[str], dict[str, str]]:
     """Write pictures of the request's window; return their paths, and why a camera has none."""
-    from edge_agent.commands.look import fetch_pictures, write_picture
-    from edge_agent.errors import EdgeAgentError, UnavailableError, UsageError
-
     sign = load_signer(config, args.passphrase_file)
     try:
         args.stills.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -141,15 +133,13 @@ def _write_stills(
     return paths, missing
 
 
-def asked_cameras(config: "Config", request: Mapping[str, Any]) -> list[str]:
+def asked_cameras(config: Config, request: Mapping[str, Any]) -> list[str]:
     """Return the cameras of this house that a request is about: all of them where it names ``*``."""
     wanted = request["cameras"]
     return [camera.id for camera in config.cameras if "*" in wanted or camera.id in wanted]
 
 
 def _print_list(requests: list[dict[str, Any]]) -> None:
-    from edge_agent.terminal import print_table
-
     rows = [
         (
             request["jti"][:8],
@@ -166,11 +156,6 @@ def _print_list(requests: list[dict[str, Any]]) -> None:
 
 def run_explain(args: argparse.Namespace) -> int:
     """Print every check and rule; 0 where the gate would grant or ask, 1 where it would refuse."""
-    from edge_agent.config import load_config
-    from edge_agent.control import call
-    from edge_agent.errors import UsageError
-    from edge_agent.terminal import print_json, print_table
-
     try:
         with open(args.file, encoding="utf-8") as file:
             raw = file.read(256 * 1024)

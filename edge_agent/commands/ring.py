@@ -1,8 +1,18 @@
 """``edge-agent ring``: what the rings hold, whether they are as they were written, and their bytes for a developer."""
 
 import argparse
+import json
+import os
 
+from edge_agent.buffer.check import dump_ring
+from edge_agent.buffer.disk import FileDisk
 from edge_agent.commands.daemon import add_config
+from edge_agent.commands.ring_check import check_rings
+from edge_agent.commands.ring_files import find_rings, load_config_if_any
+from edge_agent.commands.ring_ls import list_rings
+from edge_agent.config import load_config
+from edge_agent.control import call
+from edge_agent.terminal import print_json
 
 _DESCRIPTION = """\
 A ring is the encrypted file of one camera. Nothing here opens footage; only `accept` changes anything.
@@ -41,21 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out one verb; only ``accept`` changes anything."""
-    from edge_agent.commands.ring_check import check_rings
-    from edge_agent.commands.ring_ls import list_rings
-
     verbs = {"ls": list_rings, "check": check_rings, "dump": _dump, "accept": _accept}
     return verbs[args.verb](args)
 
 
 def _accept(args: argparse.Namespace) -> int:
-    import os
-
-    from edge_agent.commands.ring_files import find_rings
-    from edge_agent.config import load_config
-    from edge_agent.control import call
-    from edge_agent.terminal import print_json
-
     config = load_config(args.config)
     storage: dict[str, str] = {}
     for name in [ring for ring, _ in find_rings(args, config)]:
@@ -72,12 +72,6 @@ def _accept(args: argparse.Namespace) -> int:
 
 
 def _dump(args: argparse.Namespace) -> int:
-    import json
-
-    from edge_agent.buffer.check import dump_ring
-    from edge_agent.buffer.disk import FileDisk
-    from edge_agent.commands.ring_files import find_rings, load_config_if_any
-
     for _, path in find_rings(args, load_config_if_any(args)):
         with FileDisk.open(path) as disk:
             for line in dump_ring(disk):

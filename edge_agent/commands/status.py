@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edge_agent.capture.reasons import REASONS
 from edge_agent.commands.daemon import add_config
+from edge_agent.config import load_config
+from edge_agent.control import call
+from edge_agent.errors import EdgeAgentError
+from edge_agent.terminal import print_json, print_table
 
 REFRESH_S = 2.0
 _HEADER = ("CAMERA", "STATE", "SINCE", "CODEC", "MBIT/S", "GOP", "CLOCK", "LOSS", "PICTURE", "NOTE")
@@ -28,9 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the status once, or again and again; 0 where both processes answer, 1 otherwise."""
-    from edge_agent.config import load_config
-    from edge_agent.terminal import print_json
-
     config = load_config(args.config)
     while True:
         status = {name: _ask(config.control_path(name)) for name in ("recorder", "releaser")}
@@ -46,9 +48,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ask(path: Path) -> dict[str, Any]:
-    from edge_agent.control import call
-    from edge_agent.errors import EdgeAgentError
-
     try:
         answer = call(path, "status")
     except EdgeAgentError as error:
@@ -58,8 +57,6 @@ def _ask(path: Path) -> dict[str, Any]:
 
 
 def _print(status: Mapping[str, Mapping[str, Any]]) -> None:
-    from edge_agent.terminal import print_table
-
     recorder, releaser = status["recorder"], status["releaser"]
     if "error" in recorder:
         print(f"recorder: not running ({recorder['error']})")
@@ -98,8 +95,6 @@ def _loss_of(camera: Mapping[str, Any]) -> str:
 
 def _note_of(camera: Mapping[str, Any]) -> str:
     """Return why a camera is not recorded, in words, and what else somebody should know."""
-    from edge_agent.capture.reasons import REASONS
-
     reason, detail = camera.get("reason", ""), camera.get("detail", "")
     words = REASONS.get(reason, reason)
     if camera.get("state") == "down" and reason in REASONS:

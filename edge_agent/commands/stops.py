@@ -2,8 +2,13 @@
 
 import argparse
 
+from edge_agent.clock import SystemClock
 from edge_agent.commands.daemon import add_config
 from edge_agent.commands.owner_key import add_passphrase, sign_owner_order
+from edge_agent.config import load_config
+from edge_agent.control import call
+from edge_agent.errors import UsageError
+from edge_agent.units import UtcNs, encode_rfc3339, parse_duration
 
 _PAUSE = """\
 Stop release or recording at once, for one camera or all, until a time or for good. No passphrase is needed, uploads
@@ -66,12 +71,6 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Tell the process whose business it is."""
-    from edge_agent.clock import SystemClock
-    from edge_agent.config import load_config
-    from edge_agent.control import call
-    from edge_agent.errors import UsageError
-    from edge_agent.units import UtcNs, encode_rfc3339, parse_duration
-
     config = load_config(args.config)
     is_on = args.camera == "*" or config.demand_camera(args.camera).enabled
     if args.command == "revoke":
