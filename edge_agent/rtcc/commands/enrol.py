@@ -4,7 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from edge_agent.errors import EvidenceError, UsageError
 from edge_agent.rtcc.commands.folder import add_home, open_home, read_now
+from edge_agent.rtcc.enrol import enrol, enrol_server
+from edge_agent.rtcc.keys import replace
+from edge_agent.uplink.csr import MAX_CSR_BYTES
 
 _EPILOG = """\
 examples:
@@ -32,19 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Enrol a gateway or a server."""
-    from edge_agent.errors import UsageError
-
     if bool(args.csr) == bool(args.server):
         raise UsageError("either a gateway.csr, or --server NAME")
     return _enrol_server(args) if args.server else _enrol_gateway(args)
 
 
 def _enrol_gateway(args: argparse.Namespace) -> int:
-    from edge_agent.errors import EvidenceError
-    from edge_agent.rtcc.enrol import enrol
-    from edge_agent.rtcc.keys import replace
-    from edge_agent.uplink.csr import MAX_CSR_BYTES
-
     try:
         with args.csr.open("rb") as file:
             csr = file.read(MAX_CSR_BYTES + 1)
@@ -61,8 +58,6 @@ def _enrol_gateway(args: argparse.Namespace) -> int:
 
 
 def _enrol_server(args: argparse.Namespace) -> int:
-    from edge_agent.rtcc.enrol import enrol_server
-
     home = open_home(args)
     certificate, key = enrol_server(home, tuple(args.server), read_now())
     print(f"certificate: {certificate}\nkey:         {key}\nauthority:   {home.ca_path}")

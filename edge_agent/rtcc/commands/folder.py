@@ -3,13 +3,12 @@
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from edge_agent.clock import SystemClock
 from edge_agent.errors import UsageError
-
-if TYPE_CHECKING:
-    from edge_agent.rtcc.home import RtccHome
-    from edge_agent.units import UtcNs
+from edge_agent.rtcc.home import RtccHome
+from edge_agent.rtcc.keys import read_passphrase
+from edge_agent.units import SECOND_NS, UtcNs
 
 
 def add_home(parser: argparse.ArgumentParser) -> None:
@@ -32,19 +31,13 @@ def add_passphrase(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_home(args: argparse.Namespace) -> "RtccHome":
+def open_home(args: argparse.Namespace) -> RtccHome:
     """Open the home that the words name."""
-    from edge_agent.rtcc.home import RtccHome
-    from edge_agent.rtcc.keys import read_passphrase
-
     if args.home is None:
         raise UsageError("which home?", "--home DIR, or export RTCC_HOME=DIR")
     return RtccHome.load(args.home, read_passphrase(args.passphrase_file))
 
 
-def read_now() -> "UtcNs":
+def read_now() -> UtcNs:
     """Read the wall clock, in whole seconds: what people sign reads better so."""
-    from edge_agent.clock import SystemClock
-    from edge_agent.units import SECOND_NS, UtcNs
-
     return UtcNs(SystemClock().utc() // SECOND_NS * SECOND_NS)

@@ -4,7 +4,13 @@ import argparse
 import re
 from pathlib import Path
 
+from edge_agent.consent.request import Role
+from edge_agent.errors import UsageError
 from edge_agent.rtcc.commands.folder import add_home, add_passphrase, open_home, read_now
+from edge_agent.rtcc.home import DEFAULT_PEOPLE, RtccHome, Settings
+from edge_agent.rtcc.keys import read_passphrase
+from edge_agent.rtcc.show import describe_home, print_home
+from edge_agent.terminal import print_json
 
 _ROLES = ("operator", "supervisor", "dispatch")
 _INIT = """\
@@ -62,10 +68,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_init(args: argparse.Namespace) -> int:
     """Make a home."""
-    from edge_agent.consent.request import Role
-    from edge_agent.rtcc.home import DEFAULT_PEOPLE, RtccHome, Settings
-    from edge_agent.rtcc.keys import read_passphrase
-
     host, port = _parse_broker(args.broker)
     uploads = dict(_parse_upload(text) for text in args.upload or ["evidence=https://localhost:8443/files/"])
     settings = Settings(args.iss, host, port, args.rtcc_port or port + 1, uploads)
@@ -81,9 +83,6 @@ def run_init(args: argparse.Namespace) -> int:
 
 def run_show(args: argparse.Namespace) -> int:
     """Show what is in a home."""
-    from edge_agent.rtcc.show import describe_home, print_home
-    from edge_agent.terminal import print_json
-
     description = describe_home(open_home(args), read_now())
     if args.json:
         print_json(description)
@@ -94,9 +93,6 @@ def run_show(args: argparse.Namespace) -> int:
 
 def run_add(args: argparse.Namespace) -> int:
     """Make a person's key."""
-    from edge_agent.consent.request import Role
-    from edge_agent.errors import UsageError
-
     if not 1 <= args.days <= 3650:
         raise UsageError(f"a key counts for 1 to 3650 days: days={args.days}")
     person = open_home(args).people.add(args.person, Role(args.role), read_now(), args.days)
@@ -106,8 +102,6 @@ def run_add(args: argparse.Namespace) -> int:
 
 
 def _parse_broker(text: str) -> tuple[str, int]:
-    from edge_agent.errors import UsageError
-
     match = re.fullmatch(r"([A-Za-z0-9._-]{1,253}):(\d{1,5})", text)
     if match is None or not 1 <= int(match[2]) <= 65534:
         raise UsageError(f"not a broker: {text[:80]!r}", "HOST:PORT, such as broker.example:8883")
@@ -115,8 +109,6 @@ def _parse_broker(text: str) -> tuple[str, int]:
 
 
 def _parse_upload(text: str) -> tuple[str, str]:
-    from edge_agent.errors import UsageError
-
     match = re.fullmatch(r"([a-z0-9][a-z0-9-]{0,31})=(https://[^\s@?#]{1,900})", text)
     if match is None:
         raise UsageError(f"not an upload server: {text[:80]!r}", "NAME=https://HOST:PORT/PATH/")

@@ -3,7 +3,11 @@
 import argparse
 from pathlib import Path
 
+from edge_agent import jws
+from edge_agent.errors import EvidenceError, UsageError
 from edge_agent.rtcc.commands.folder import add_home, open_home
+from edge_agent.rtcc.enrol import gateway_key
+from edge_agent.uplink.checkpoint import find_note, ledger_origin, read_origin, verify_growth
 
 _EPILOG = """\
 example:
@@ -32,11 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify the proof; say what it shows."""
-    from edge_agent import jws
-    from edge_agent.errors import EvidenceError, UsageError
-    from edge_agent.rtcc.enrol import gateway_key
-    from edge_agent.uplink.checkpoint import find_note, ledger_origin, read_origin, verify_growth
-
     home = open_home(args)
     try:
         remembered, raw = find_note(args.remembered.read_text(encoding="utf-8")), args.proof.read_bytes()

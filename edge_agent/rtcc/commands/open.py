@@ -3,15 +3,20 @@
 import argparse
 import os
 import re
+from getpass import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from edge_agent.errors import EvidenceError, UsageError
+from edge_agent.rtcc.case import KnownKeys, Pins
 from edge_agent.rtcc.commands.folder import add_home, open_home
-
-if TYPE_CHECKING:
-    from edge_agent.rtcc.deliveries import Delivery
-    from edge_agent.rtcc.findings import Findings
-    from edge_agent.rtcc.home import RtccHome
+from edge_agent.rtcc.deliveries import Delivery, assemble, deliveries, find_upload, load_known_keys, open_delivery
+from edge_agent.rtcc.findings import Findings
+from edge_agent.rtcc.home import RtccHome
+from edge_agent.rtcc.keys import read_passphrase
+from edge_agent.rtcc.open import is_zip, open_bundle, read_identity
+from edge_agent.terminal import print_json, print_table
+from edge_agent.units import encode_size
 
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 _EPILOG = """\
@@ -57,8 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Open what the words name."""
-    from edge_agent.errors import UsageError
-
     if args.file is not None:
         return _open_file(args)
     if args.gateway or args.identity or args.pin:
@@ -70,36 +73,24 @@ def run(args: argparse.Namespace) -> int:
     if len(found) > 1 and (args.out or args.age):
         raise UsageError("several bundles do not go into one place", "open each by its upload's name")
     if args.age is not None:
-        from edge_agent.rtcc.deliveries import assemble
-
         print(f"written: {assemble(home, found[0], args.age, args.received)}")
         return 0
     return max([_open(args, home, delivery) for delivery in found])
 
 
-def _find(home: "RtccHome", what: str) -> "list[Delivery]":
-    from edge_agent.errors import EvidenceError
-    from edge_agent.rtcc.deliveries import deliveries
-
+def _find(home: RtccHome, what: str) -> list[Delivery]:
     found = [delivery for delivery in deliveries(home) if what in (delivery.jti, delivery.file.upload)]
     if not found:
         raise EvidenceError(f"no key was handed over for this: {what[:64]!r}", "`rtcc watch` fetches the answers")
     return found
 
 
-def _open(args: argparse.Namespace, home: "RtccHome", delivery: "Delivery") -> int:
-    from edge_agent.rtcc.deliveries import open_delivery
-
+def _open(args: argparse.Namespace, home: RtccHome, delivery: Delivery) -> int:
     out_dir = args.out or home.opened_dir / delivery.file.upload
     return _report(args, open_delivery(home, delivery, out_dir, args.received))
 
 
 def _open_file(args: argparse.Namespace) -> int:
-    from edge_agent.errors import UsageError
-    from edge_agent.rtcc.case import KnownKeys, Pins
-    from edge_agent.rtcc.deliveries import load_known_keys
-    from edge_agent.rtcc.open import is_zip, open_bundle
-
     if not args.file.is_file():
         raise UsageError(f"{args.file}: there is no such file")
     if args.pin and args.gateway:
@@ -120,20 +111,13 @@ def _open_file(args: argparse.Namespace) -> int:
 
 
 def _read_identity(args: argparse.Namespace) -> str:
-    from getpass import getpass
-
-    from edge_agent.rtcc.keys import read_passphrase
-    from edge_agent.rtcc.open import read_identity
-
     def ask() -> bytes:
         return read_passphrase(args.passphrase_file) or getpass(f"passphrase of {args.identity}: ").encode()
 
     return read_identity(args.identity, ask)
 
 
-def _report(args: argparse.Namespace, findings: "Findings") -> int:
-    from edge_agent.terminal import print_json
-
+def _report(args: argparse.Namespace, findings: Findings) -> int:
     if args.json:
         print_json(findings.as_json())
     else:
@@ -141,11 +125,7 @@ def _report(args: argparse.Namespace, findings: "Findings") -> int:
     return os.EX_OK if findings.ok else os.EX_DATAERR
 
 
-def _list(args: argparse.Namespace, home: "RtccHome") -> int:
-    from edge_agent.rtcc.deliveries import deliveries, find_upload
-    from edge_agent.terminal import print_json, print_table
-    from edge_agent.units import encode_size
-
+def _list(args: argparse.Namespace, home: RtccHome) -> int:
     rows: list[dict[str, Any]] = [
         {
             "upload": delivery.file.upload,

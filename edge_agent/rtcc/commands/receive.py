@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from edge_agent.errors import ConfigError, UsageError
 from edge_agent.rtcc.commands.folder import add_home, open_home
 
 _EPILOG = """\
@@ -28,8 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal."""
-    from edge_agent.errors import ConfigError, UsageError
-
     home = open_home(args)
     host, _, port = args.listen.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:

@@ -1,15 +1,28 @@
 """``rtcc request``: write a request, have two persons sign it, send it."""
 
 import argparse
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from edge_agent.consent.request import Category, Incident, Quality
+from edge_agent.errors import UsageError
+from edge_agent.jws import MAX_MESSAGE_BYTES
 from edge_agent.rtcc.commands.folder import add_home, open_home, read_now
-
-if TYPE_CHECKING:
-    from edge_agent.rtcc.home import RtccHome
-    from edge_agent.rtcc.request import RequestDraft, SignedRequest
-    from edge_agent.units import UtcNs
+from edge_agent.rtcc.commands.watch import follow
+from edge_agent.rtcc.home import RtccHome
+from edge_agent.rtcc.keys import replace
+from edge_agent.rtcc.request import (
+    RequestDraft,
+    SignedRequest,
+    countersign_request,
+    draft_request,
+    sign_request,
+    to_area,
+    to_gateway,
+)
+from edge_agent.rtcc.session import RtccSession
+from edge_agent.rtcc.words import parse_metres, parse_place, parse_time, parse_window
+from edge_agent.units import UtcNs, parse_duration
 
 _CATEGORIES = (
     "homicide", "shooting", "robbery", "assault", "sexual-assault", "kidnapping", "burglary", "vehicle-theft", "theft",
@@ -71,8 +84,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write, sign and send a request."""
-    from edge_agent.rtcc.keys import replace
-
     home, now = open_home(args), read_now()
     if args.out is not None and args.supervisor is None and args.countersign is None:
         return _write_draft(args, home, now)
@@ -84,10 +95,7 @@ def run(args: argparse.Namespace) -> int:
     return _send(args, home, signed)
 
 
-def _sign(args: argparse.Namespace, home: "RtccHome", now: "UtcNs") -> "SignedRequest":
-    from edge_agent.errors import UsageError
-    from edge_agent.rtcc.request import countersign_request, sign_request
-
+def _sign(args: argparse.Namespace, home: RtccHome, now: UtcNs) -> SignedRequest:
     if args.supervisor is None:
         raise UsageError("a supervisor has to sign", "--supervisor PERSON, or --out FILE for a draft")
     if args.countersign is not None:
@@ -98,20 +106,14 @@ def _sign(args: argparse.Namespace, home: "RtccHome", now: "UtcNs") -> "SignedRe
     )  # fmt: skip
 
 
-def _write_draft(args: argparse.Namespace, home: "RtccHome", now: "UtcNs") -> int:
-    from edge_agent.rtcc.keys import replace
-    from edge_agent.rtcc.request import draft_request
-
+def _write_draft(args: argparse.Namespace, home: RtccHome, now: UtcNs) -> int:
     replace(args.out, draft_request(home, _build_draft(args, now), now, operator=args.operator))
     _say(args, {"file": str(args.out)}, f"signed once: file={args.out}")
     _say(args, None, f"next: rtcc request --countersign {args.out} --supervisor PERSON")
     return 0
 
 
-def _send(args: argparse.Namespace, home: "RtccHome", signed: "SignedRequest") -> int:
-    from edge_agent.rtcc.commands.watch import follow
-    from edge_agent.rtcc.session import RtccSession
-
+def _send(args: argparse.Namespace, home: RtccHome, signed: SignedRequest) -> int:
     with RtccSession(home, watch=args.watch) as session:
         session.send(signed)
         _say(args, {"jti": signed.jti, "topics": list(signed.topics)}, f"sent: jti={signed.jti}")
@@ -121,11 +123,7 @@ def _send(args: argparse.Namespace, home: "RtccHome", signed: "SignedRequest") -
     return 0
 
 
-def _build_draft(args: argparse.Namespace, now: "UtcNs") -> "RequestDraft":
-    from edge_agent.consent.request import Category, Incident, Quality
-    from edge_agent.rtcc.request import RequestDraft, to_area, to_gateway
-    from edge_agent.rtcc.words import parse_metres, parse_place, parse_time, parse_window
-
+def _build_draft(args: argparse.Namespace, now: UtcNs) -> RequestDraft:
     _check_words(args)
     incident = Incident(
         number=args.incident,
@@ -149,8 +147,6 @@ def _build_draft(args: argparse.Namespace, now: "UtcNs") -> "RequestDraft":
 
 
 def _check_words(args: argparse.Namespace) -> None:
-    from edge_agent.errors import UsageError
-
     needed = ("operator", "incident", "category", "place", "reported_at", "incident_window", "purpose", "contact")
     missing = [f"--{name.replace('_', '-')}" for name in needed if getattr(args, name) is None]
     if not args.gateway and not args.area:
@@ -160,9 +156,6 @@ def _check_words(args: argparse.Namespace) -> None:
 
 
 def _parse_duration(text: str) -> int:
-    from edge_agent.errors import UsageError
-    from edge_agent.units import parse_duration
-
     try:
         return parse_duration(text)
     except ValueError as error:
@@ -170,9 +163,6 @@ def _parse_duration(text: str) -> int:
 
 
 def _read_draft(path: Path) -> bytes:
-    from edge_agent.errors import UsageError
-    from edge_agent.jws import MAX_MESSAGE_BYTES
-
     try:
         with path.open("rb") as file:
             return file.read(MAX_MESSAGE_BYTES + 1)
@@ -181,8 +171,6 @@ def _read_draft(path: Path) -> bytes:
 
 
 def _say(args: argparse.Namespace, value: dict[str, object] | None, words: str) -> None:
-    import json
-
     if not args.json:
         print(words, flush=True)
     elif value is not None:

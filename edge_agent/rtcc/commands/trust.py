@@ -3,7 +3,14 @@
 import argparse
 from pathlib import Path
 
+from edge_agent import jws
+from edge_agent.errors import ConfigError, CustodyError
 from edge_agent.rtcc.commands.folder import add_home, open_home, read_now
+from edge_agent.rtcc.keys import replace
+from edge_agent.rtcc.session import RtccSession
+from edge_agent.rtcc.trust import TOPIC, is_handed_over, load_trust, sign_trust
+from edge_agent.units import encode_rfc3339
+from edge_agent.uplink.trust import TYP
 
 _EPILOG = """\
 examples:
@@ -42,10 +49,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_sign(args: argparse.Namespace) -> int:
     """Sign a bundle."""
-    from edge_agent.rtcc.keys import replace
-    from edge_agent.rtcc.trust import load_trust, sign_trust
-    from edge_agent.units import encode_rfc3339
-
     home, now = open_home(args), read_now()
     raw = sign_trust(home, now, days=args.days, root_files=args.root_file)
     if args.out:
@@ -59,12 +62,6 @@ def run_sign(args: argparse.Namespace) -> int:
 
 def run_publish(args: argparse.Namespace) -> int:
     """Publish a bundle."""
-    from edge_agent import jws
-    from edge_agent.errors import ConfigError
-    from edge_agent.rtcc.session import RtccSession
-    from edge_agent.rtcc.trust import TOPIC, load_trust
-    from edge_agent.uplink.trust import TYP
-
     home = open_home(args)
     try:
         raw = args.file.read_bytes() if args.file else load_trust(home, read_now()).raw
@@ -88,15 +85,9 @@ def run_revoke(args: argparse.Namespace) -> int:
 def run_new_roots(args: argparse.Namespace) -> int:
     """Make new roots."""
     home = open_home(args)
-    if home.find_bundle() is not None:
-        # A set that no bundle has handed over to yet would be skipped, and its keys never known.
-        from edge_agent.errors import CustodyError
-        from edge_agent.rtcc.trust import is_handed_over
-
-        if not is_handed_over(home):
-            raise CustodyError(
-                "the last set of roots was never handed over to", "rtcc trust sign && rtcc trust publish"
-            )
+    # A set that no bundle has handed over to yet would be skipped, and its keys never known.
+    if home.find_bundle() is not None and not is_handed_over(home):
+        raise CustodyError("the last set of roots was never handed over to", "rtcc trust sign && rtcc trust publish")
     root_set = home.roots.add()
     print(f"made root set {root_set.number}; the next `rtcc trust sign` hands over to it, signed by both sets")
     print("publish that bundle and leave it there until every gateway has been online once")

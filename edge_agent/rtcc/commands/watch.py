@@ -1,14 +1,16 @@
 """``rtcc watch``: follow the signed answers of gateways."""
 
 import argparse
+import json
 import os
-from typing import TYPE_CHECKING
 
+from edge_agent.errors import UsageError
 from edge_agent.rtcc.commands.folder import add_home, open_home
-
-if TYPE_CHECKING:
-    from edge_agent.rtcc.session import RtccSession
-    from edge_agent.uplink.answers import Answer
+from edge_agent.rtcc.inbox import Inbox
+from edge_agent.rtcc.session import RtccSession
+from edge_agent.rtcc.words import describe_answer, say_answer, say_time
+from edge_agent.units import SECOND_NS, parse_duration
+from edge_agent.uplink.answers import Answer
 
 _EPILOG = """\
 examples:
@@ -36,9 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Follow answers; 75 where the time ran out before the final one."""
-    from edge_agent.errors import UsageError
-    from edge_agent.rtcc.session import RtccSession
-
     home = open_home(args)
     if args.request is not None and not home.has_request(args.request):
         raise UsageError(f"no such request was sent from here: {args.request[:64]!r}")
@@ -48,11 +47,8 @@ def run(args: argparse.Namespace) -> int:
         return follow(session, args.request, args.timeout, as_json=args.json)
 
 
-def follow(session: "RtccSession", jti: str | None, timeout: str, *, as_json: bool) -> int:
+def follow(session: RtccSession, jti: str | None, timeout: str, *, as_json: bool) -> int:
     """Print answers as they come; return 0 after a final one, 75 (try again) where the time ran out first."""
-    from edge_agent.errors import UsageError
-    from edge_agent.units import SECOND_NS, parse_duration
-
     try:
         timeout_s = parse_duration(timeout) / SECOND_NS
     except ValueError as error:
@@ -65,8 +61,6 @@ def follow(session: "RtccSession", jti: str | None, timeout: str, *, as_json: bo
 
 
 def _show_stored(args: argparse.Namespace) -> int:
-    from edge_agent.rtcc.inbox import Inbox
-
     home = open_home(args)
     inbox = Inbox(home)
     for jti in [args.request] if args.request is not None else home.request_ids():
@@ -75,11 +69,7 @@ def _show_stored(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print_answer(answer: "Answer", *, as_json: bool) -> None:
-    import json
-
-    from edge_agent.rtcc.words import describe_answer, say_answer, say_time
-
+def _print_answer(answer: Answer, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(describe_answer(answer), sort_keys=True), flush=True)
         return
