@@ -10,18 +10,17 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edge_agent.b64 import parse_b64
 from edge_agent.errors import EvidenceError
 from edge_agent.keys import load_jwk
+from edge_agent.rtcc.case import KnownKeys, KnownSigner
 from edge_agent.rtcc.enrol import gateway_key
+from edge_agent.rtcc.findings import Findings
 from edge_agent.rtcc.home import RtccHome
+from edge_agent.rtcc.open import open_bundle
 from edge_agent.uplink.answers import DeliveredFile
-
-if TYPE_CHECKING:
-    from edge_agent.rtcc.case import KnownKeys
-    from edge_agent.rtcc.findings import Findings
 
 _BLOCK_BYTES = 1 << 20
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -102,27 +101,23 @@ def check_payload(home: RtccHome, delivery: Delivery, received_dir: Path | None 
     return payload
 
 
-def open_delivery(home: RtccHome, delivery: Delivery, out_dir: Path, received_dir: Path | None = None) -> "Findings":
+def open_delivery(home: RtccHome, delivery: Delivery, out_dir: Path, received_dir: Path | None = None) -> Findings:
     """Decrypt and verify one delivered bundle into ``out_dir``.
 
     Raises:
         EvidenceError: The payload is not here, or is not the one that the gateway signed for.
         CustodyError: Our age identity cannot be read.
     """
-    from edge_agent.rtcc.open import open_bundle
-
     payload = check_payload(home, delivery, received_dir)
     known = load_known_keys(home, delivery.gateway, delivery.jti)
     return open_bundle(payload, delivery.file.age_header, home.load_identity(), known, out_dir)
 
 
-def load_known_keys(home: RtccHome, gateway: str, jti: str | None = None) -> "KnownKeys":
+def load_known_keys(home: RtccHome, gateway: str, jti: str | None = None) -> KnownKeys:
     """Gather what we knew before a bundle came: the gateway's pins, everybody who ever signed for us, the request.
 
     Whoever was revoked since is among them: the request was signed before.
     """
-    from edge_agent.rtcc.case import KnownKeys, KnownSigner
-
     people = (*home.people.present(), *home.people.former())
     return KnownKeys(
         gateway_id=gateway,

@@ -13,12 +13,15 @@ from pathlib import Path
 
 from edge_agent.clock import ClockState, SystemClock, read_build_time
 from edge_agent.config import Camera, Config, read_text
+from edge_agent.consent.policy import parse_policy
+from edge_agent.consent.waiver import verify_consent
 from edge_agent.credentials import Login, load_logins, load_services, missing_names
 from edge_agent.enrolment import Enrolment, load_enrolment
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import CustodyError, EdgeAgentError
 from edge_agent.keys import KEY_HOLDER, KeyStore, Role, custody_note_path, read_guarded, thumbprint
 from edge_agent.recipient import load_recipient
 from edge_agent.units import DAY_NS, encode_duration, encode_rfc3339, encode_size
+from edge_agent.uplink.standing import load_facts
 
 CERTIFICATE_WARNING_DAYS = 30
 CONSENT_WARNING_DAYS = 7
@@ -112,8 +115,6 @@ def inspect_secrets(config: Config) -> tuple[list[Finding], Mapping[str, Login]]
 
 def inspect_consent(config: Config, enrolment: Enrolment | None) -> Iterator[Finding]:
     """Check the owner's rules, whether they name cameras that exist, and whether the owner's signatures count."""
-    from edge_agent.consent.policy import parse_policy
-
     try:
         policy = parse_policy(read_text(config.consent.file), str(config.consent.file))
     except EdgeAgentError as error:
@@ -132,9 +133,6 @@ def inspect_consent(config: Config, enrolment: Enrolment | None) -> Iterator[Fin
 
 
 def _inspect_signature(config: Config, camera: Camera, enrolment: Enrolment | None) -> tuple[Level, str]:
-    from edge_agent.consent.waiver import verify_consent
-    from edge_agent.uplink.standing import load_facts
-
     try:
         raw = (config.waivers_dir / f"{camera.id}.jws").read_bytes()
     except OSError:
@@ -197,8 +195,6 @@ def read_custody(config: Config) -> str:
 
 
 def _load_pair(store: KeyStore, name: str) -> None:
-    from edge_agent.errors import CustodyError
-
     private = store.load_private(name)  # type: ignore[call-overload]
     if name != "tls" and thumbprint(private.public_key()) != thumbprint(store.load_public(name)):  # type: ignore[call-overload]
         raise CustodyError(f"private and public half of {name} differ", "docs/recovery.md says what now")

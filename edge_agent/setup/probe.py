@@ -25,6 +25,7 @@ from edge_agent.errors import EdgeAgentError
 from edge_agent.keys import KeyStore
 from edge_agent.recording.sources import make_device
 from edge_agent.setup.inspection import Finding, Level, fault, is_sealed
+from edge_agent.uplink.tls import TlsIdentity, build_client_context
 
 CONNECT_TIMEOUT_S = 3.0
 _MAX_ANSWER_BYTES = 16 * 1024
@@ -156,8 +157,6 @@ class _Server:
 
 def probe_rtcc(config: Config, enrolment: Enrolment) -> Iterator[Finding]:
     """Shake hands, by mutual TLS, with the broker and with every upload target."""
-    from edge_agent.uplink.tls import TlsIdentity, build_client_context
-
     if is_sealed(config, "releaser"):
         hint = "`edge-agent status` shows the releaser's own connection"
         yield Finding(Level.WARNING, "broker", "not tried: the TLS key is sealed for the releaser alone", hint)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.errors import CustodyError
+from edge_agent.errors import CustodyError, EvidenceError
 from edge_agent.keys import (
     KEY_HOLDER,
     KeyStore,
@@ -28,6 +28,7 @@ from edge_agent.keys import (
 from edge_agent.passphrase import encode_encrypted
 from edge_agent.recipient import IDENTITY_NAME, identity_path, make_identity, open_identity, recipient_path
 from edge_agent.small_file import write_new_file, write_small_file
+from edge_agent.uplink.csr import encode_csr, verify_csr
 
 RECORDER_USER = "edge-agent-recorder"
 RELEASER_USER = "edge-agent-releaser"
@@ -177,8 +178,6 @@ def write_csr(state_dir: Path, path: Path) -> bool:
     Returns:
         False where nothing was written: it is there, or the TLS key is sealed and only the releaser has it.
     """
-    from edge_agent.uplink.csr import encode_csr
-
     if not private_path(state_dir, "tls").exists():
         return False
     keys = KeyStore(state_dir, "releaser")
@@ -194,9 +193,6 @@ def write_csr(state_dir: Path, path: Path) -> bool:
 
 
 def _find_applied_keys(path: Path) -> list[str] | None:
-    from edge_agent.errors import EvidenceError
-    from edge_agent.uplink.csr import verify_csr
-
     try:
         applied = verify_csr(path.read_bytes())
     except (OSError, EvidenceError):

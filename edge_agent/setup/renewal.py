@@ -22,6 +22,8 @@ from edge_agent.errors import CustodyError, EdgeAgentError, RingBusyError, Unava
 from edge_agent.keys import custody_note_path, encode_private, encode_public, generate, private_path, thumbprint
 from edge_agent.setup.provision import hand_over, public_path
 from edge_agent.small_file import sync_folder, write_small_file
+from edge_agent.uplink import ledger
+from edge_agent.uplink.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -152,9 +154,6 @@ def _enter(config: Config, files: int) -> None:
     """Enter the erasure in the ledger and forget the headers of all uploads; the releaser ends what was under way."""
     if not config.store_path.exists():
         return
-    from edge_agent.uplink import ledger
-    from edge_agent.uplink.store import Store
-
     owner = config.store_path.stat()
     with Store(config.store_path) as store, store.transaction() as connection:
         for release in store.list_releases():

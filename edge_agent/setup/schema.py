@@ -11,6 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from edge_agent.config import Config
+from edge_agent.consent.policy import make_schema
+
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -50,13 +53,9 @@ def _is_set_default(key: str, value: Any) -> bool:
 def main(arguments: Sequence[str]) -> int:
     """Print the schema of ``config`` or ``consent``."""
     if list(arguments) == ["config"]:
-        from edge_agent.config import Config
-
         print(encode_schema(Config, "edge-agent.yaml"), end="")
         return 0
     if list(arguments) == ["consent"]:
-        from edge_agent.consent.policy import make_schema
-
         print(json.dumps(_with_sorted_sets(make_schema()), indent=2, ensure_ascii=False))
         return 0
     print("usage: python -m edge_agent.setup.schema config|consent", file=sys.stderr)
