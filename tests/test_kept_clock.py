@@ -139,7 +139,7 @@ def test_step_does_not_become_the_floor(gateway: Gateway, doubts_steps: bool) ->
 
 
 def test_deciding_clock_is_not_believed_before_it_was_looked_at(gateway: Gateway) -> None:
-    """Between the kernel's first word and the first ``keep`` a step could not be told: until then it decides nothing."""
+    """A step between the kernel's first word and the first ``keep`` would not be told: nothing is decided."""
     gateway.path.unlink()
     gateway.kernel.kernel_state = FLOOR_ONLY
     clock = gateway.start()
