@@ -195,9 +195,10 @@ class TusUploader:
             check()
             try:
                 if upload_url is None:
-                    upload_url = self.create(size, metadata)
+                    upload_url, offset = self.create(size, metadata), 0
                     save_url(upload_url)
-                offset = self.find_offset(upload_url, size)
+                else:
+                    offset = self.find_offset(upload_url, size)
                 if offset > best:
                     attempt, best = 0, offset
                 self.send(upload_url, file, offset, size, on_progress, should_stop, deadline)
