@@ -224,7 +224,7 @@ def encode_json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
-def parse_strict_json(raw: bytes, max_bytes: int, max_depth: int = MAX_DEPTH) -> Any:
+def parse_strict_json(raw: bytes, max_bytes: int) -> Any:
     """Read one JSON text in UTF-8, once its size and depth are known to be bounded.
 
     Duplicate members, non-finite numbers, lone surrogates and anything after the text are refused.
@@ -237,8 +237,8 @@ def parse_strict_json(raw: bytes, max_bytes: int, max_depth: int = MAX_DEPTH) ->
     depth = 0
     for bracket in _NOT_BRACKETS.sub(b"", _JSON_STRING.sub(b"", raw)):
         depth += 1 if bracket in b"[{" else -1
-        if depth > max_depth:
-            deny("json-too-deep", limit=max_depth)
+        if depth > MAX_DEPTH:
+            deny("json-too-deep", limit=MAX_DEPTH)
     try:
         value = json.loads(
             raw.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite

@@ -13,8 +13,6 @@ UtcNs = NewType("UtcNs", int)
 """Nanoseconds since 1970-01-01T00:00:00Z."""
 MonoNs = NewType("MonoNs", int)
 """Nanoseconds since boot, time asleep included (``CLOCK_BOOTTIME``)."""
-Ticks = NewType("Ticks", int)
-"""A PTS or DTS in units of its track's time base."""
 
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS

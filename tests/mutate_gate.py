@@ -26,8 +26,8 @@ WIRE = ("wire.py", "tests/uplink/test_envelope.py")
 MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     # Checks 1 to 3
     "size": (JWS, "if len(raw) > max_bytes:", "if False:"),
-    "depth": (JWS, "if depth > max_depth:", "if False:"),
-    "depth off by one": (JWS, "if depth > max_depth:", "if depth > max_depth + 1:"),
+    "depth": (JWS, "if depth > MAX_DEPTH:", "if False:"),
+    "depth off by one": (JWS, "if depth > MAX_DEPTH:", "if depth > MAX_DEPTH + 1:"),
     "duplicate members": (JWS, "if len(members) != len(pairs):", "if False:"),
     "NaN": (JWS, "parse_constant=_refuse_constant, ", ""),
     "overflow": (JWS, "if not math.isfinite(number):", "if False:"),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TextIO
 
-from edge_agent.clock import Clock, SystemClock
+from edge_agent.clock import SystemClock
 from edge_agent.demo.faults import FAULTS, Fault, FaultPlan, parse_fault
 from edge_agent.demo.rtsp_login import Account
 from edge_agent.demo.rtsp_server import RtspServer
@@ -45,9 +45,9 @@ class CameraSettings:
 class SimulatedCamera:
     """A camera in this process; a context manager that is ready when it is entered."""
 
-    def __init__(self, settings: CameraSettings | None = None, clock: Clock | None = None) -> None:
+    def __init__(self, settings: CameraSettings | None = None) -> None:
         self._settings = settings or CameraSettings()
-        self._clock = clock or SystemClock()
+        self._clock = SystemClock()
         self.plan = FaultPlan(self._settings.faults, self._clock.boot())
         self._stop = threading.Event()
         camera_clock = CameraClock(self._clock, self.plan)

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from edge_agent.clock import Clock, SystemClock
+from edge_agent.clock import SystemClock
 from edge_agent.demo.broker import BrokerFiles, find_free_port, find_mosquitto, start_mosquitto, write_config
 from edge_agent.demo.interrupts import hold_interrupts
 from edge_agent.errors import UnavailableError
@@ -40,17 +40,15 @@ class City:
     Args:
         folder: Its own; made where missing. ``home/`` in it is the RTCC's home, ``receiver.log`` and
             ``broker/mosquitto.log`` say what went wrong.
-        iss: The RTCC's name.
-        clock: For times of issue.
     """
 
-    def __init__(self, folder: Path, *, iss: str = "rtcc.example-city", clock: Clock | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
-        self._clock = clock or SystemClock()
+        self._clock = SystemClock()
         self._broker: subprocess.Popen[bytes] | None = None
         self._receiver: subprocess.Popen[bytes] | None = None
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.home = RtccHome.create(self.folder / "home", _choose_ports(iss), self._clock.utc())
+        self.home = RtccHome.create(self.folder / "home", _choose_ports(), self._clock.utc())
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -76,7 +74,7 @@ class City:
                 if "in use" not in str(error) or attempt == _ATTEMPTS - 1:
                     raise
                 self.stop()
-                self.home.write_settings(_choose_ports(self.home.settings.iss))
+                self.home.write_settings(_choose_ports())
             else:
                 return
 
@@ -131,9 +129,9 @@ class City:
         """Admit a gateway."""
         return enrol(self.home, csr_pem, self._clock.utc())
 
-    def stop_broker(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End mosquitto; SIGKILL loses what it had not saved."""
-        _end(self._broker, how)
+    def stop_broker(self) -> None:
+        """End mosquitto, which saves what it holds."""
+        _end(self._broker, signal.SIGTERM)
         self._broker = None
 
     def stop_receiver(self, how: signal.Signals = signal.SIGTERM) -> None:
@@ -147,10 +145,10 @@ class City:
         self.stop_broker()
 
 
-def _choose_ports(iss: str) -> Settings:
+def _choose_ports() -> Settings:
     broker_port, rtcc_port, receiver_port = (find_free_port() for _ in range(3))
     uploads = {"evidence": f"https://{HOST}:{receiver_port}/files/"}
-    return Settings(iss, HOST, broker_port, rtcc_port, uploads)
+    return Settings("rtcc.example-city", HOST, broker_port, rtcc_port, uploads)
 
 
 def _end(process: "subprocess.Popen[bytes] | None", how: signal.Signals) -> None:

@@ -34,8 +34,6 @@ class RequestDraft:
     quality: Quality = Quality.MAIN
     deliver: str = "evidence"
     release_within_ns: int = MAX_RELEASE_NS
-    arrive_within_ns: int | None = None
-    """As long as PROTOCOL allows for its audience, where it is not said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ def build_payload(draft: RequestDraft, iss: str, jti: str, now: UtcNs) -> dict[s
     place, incident = draft.incident.place, draft.incident
     longest_ns = MAX_AREA_VALIDITY_NS if draft.audience.is_area else MAX_GATEWAY_VALIDITY_NS
     release_by = UtcNs(now + draft.release_within_ns)
-    expires = UtcNs(min(now + (draft.arrive_within_ns or longest_ns), release_by))
+    expires = UtcNs(min(now + longest_ns, release_by))
     return {
         "iss": iss,
         "aud": {"cells": list(draft.audience.cells)} if draft.audience.is_area else {"gateway": draft.audience.gateway},
