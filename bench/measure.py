@@ -17,13 +17,14 @@ class Row:
 
     name: str
     value: float
-    goal: float
+    goal: float | None
+    """None where there is none for this row."""
     unit: str = ""
     note: str = ""
 
     @property
     def is_met(self) -> bool:
-        return self.value <= self.goal
+        return self.goal is None or self.value <= self.goal
 
 
 def cpu_s(pid: int) -> float:
@@ -64,9 +65,8 @@ def report(name: str, args: argparse.Namespace, rows: Sequence[Row]) -> int:
     else:
         width = max(len(row.name) for row in rows)
         for row in rows:
-            mark = "ok    " if row.is_met else "MISSED"
-            print(
-                f"{row.name:<{width}}  {row.value:10.4g} {row.unit:<4} goal {row.goal:<6g} {mark} {row.note}".rstrip()
-            )
-        print(f"{name}: ratio {rows[0].value:.3g}, goal {rows[0].goal:g}")
+            goal = "" if row.goal is None else f"goal {row.goal:<6g} {'ok' if row.is_met else 'MISSED'}"
+            print(f"{row.name:<{width}}  {row.value:10.4g} {row.unit:<4} {goal:<18} {row.note}".rstrip())
+        goal = "" if rows[0].goal is None else f", goal {rows[0].goal:g}"
+        print(f"{name}: ratio {rows[0].value:.3g}{goal}")
     return int(args.check and not all(row.is_met for row in rows))

@@ -3,9 +3,10 @@
 The whole path is real: an RTCC signs and sends over mosquitto, the releaser, started long before as it is in a house,
 judges, bundles, stages and uploads by tus, and the clock stops when the RTCC has verified the ``delivered`` answer with
 its key. Cooling-off is zero. Theirs takes plain MP4 segments to the same server. ``BENCH_MINUTES`` says how much, such
-as ``1 5``; the first ratio is of 5 minutes.
+as ``1 5``; the goal is for 5 minutes, which come first.
 """
 
+import compileall
 import hashlib
 import os
 import re
@@ -24,6 +25,7 @@ from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import edge_agent
 from bench.measure import Row, interleave, parse_arguments, report
 from bench.recorded import BLOCK_BYTES, Recorded
 from edge_agent.consent.request import Category, Incident, Place
@@ -37,7 +39,7 @@ from edge_agent.rtcc.session import RtccSession
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs
 from edge_agent.uplink.answers import Status
 
-GOAL, RSS_GOAL_MB = 1.5, 120.0
+GOAL, GOAL_MIN, RSS_GOAL_MB = 1.5, 5, 120.0
 LONG_MIN, LONG_RUNS = 30, 3
 CAMERA = "front-door"
 TERMS = {
@@ -67,6 +69,7 @@ class Trial:
     """A city, a house with an hour of footage, and one upload server for both contenders."""
 
     def __init__(self, folder: Path, minutes: int, stack: ExitStack) -> None:
+        compileall.compile_dir(Path(edge_agent.__file__).parent, quiet=2)  # as an installation does
         self.folder, self.taken = folder, folder / "taken"
         self._numbers = count(1)
         self.city = stack.enter_context(City(folder / "city"))
@@ -223,7 +226,7 @@ def measure(trial: Trial, minutes: int, runs: int) -> list[Row]:
         f" theirs {times['theirs']:.2f} s (CPU {statistics.median(taken.theirs_cpu_s):.2f} s), {runs} runs"
     )
     return [
-        Row(name, times["ours"] / times["theirs"], GOAL, note=note),
+        Row(name, times["ours"] / times["theirs"], GOAL if minutes == GOAL_MIN else None, note=note),
         Row(f"{name}, RSS of the releaser", trial.rss_mb(), RSS_GOAL_MB, "MB"),
         Row(f"{name}, RSS of the clip child", trial.child.peak_mb, RSS_GOAL_MB, "MB"),
     ]
@@ -242,7 +245,7 @@ def main() -> int:
         trial.open_last()
         for minutes in lengths:
             rows[minutes] = measure(trial, minutes, min(args.runs, LONG_RUNS) if minutes >= LONG_MIN else args.runs)
-    ordered = sorted(lengths, key=lambda minutes: minutes != 5)
+    ordered = sorted(lengths, key=lambda minutes: minutes != GOAL_MIN)
     return report("release", args, [row for minutes in ordered for row in rows[minutes]])
 
 

@@ -206,6 +206,8 @@ def _places(entry: _Entry, ref: int, extents: Mapping[str, "_Extent"]) -> Iterat
     picture: the record's start, which its header tells in any case, is the time of that one.
     """
     delivered = {index for units in entry.delivered.values() for index, _, _ in _UNIT.iter_unpack(bytes(units))}
+    if len(delivered) * wire.UNIT.size == len(entry.units):
+        return
     if not any(extent.first[0] <= ref <= extent.last[0] for extent in extents.values()):
         return
     pictures = {track.track for track in entry.tracks if media.codec_kind(track.codec) is not media.CodecKind.AUDIO}
