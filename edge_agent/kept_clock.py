@@ -131,10 +131,12 @@ class KeptClock:
     def raise_floor(self, time: UtcNs) -> None:
         """Believe no time before this one, not even by the owner's word: somebody who knows signed it then.
 
-        A synchronised clock that is behind it, by the skew that such a signature is granted, is not doubted for it.
+        A synchronised clock that is behind it, by the skew that such a signature is granted and no more, is not doubted
+        for it.
         """
         with self._lock:
-            if time <= self._least or (self._system.state() is ClockState.SYNCHRONISED and time > self._system.wall()):
+            is_skew = 0 < time - self._system.wall() <= MAX_STEP_NS
+            if time <= self._least or (is_skew and self._system.state() is ClockState.SYNCHRONISED):
                 return
             self._least = time
             self._apply()

@@ -220,6 +220,19 @@ def test_trust_bundle_raises_the_floor_of_the_running_process(gateway: Gateway) 
     assert gateway.clock.state() is FLOOR_ONLY
 
 
+def test_clock_far_behind_the_trust_bundle_is_not_believed(gateway: Gateway) -> None:
+    """Where the memory is lost, a time source that is days behind what the bundle was signed at is wrong."""
+    signed = gateway.kernel.wall
+    gateway.path.unlink()
+    gateway.kernel.reboot(-60 * DAY_NS)
+    clock = gateway.start(LATER_BOOT, keep=False)
+    clock.raise_floor(signed)
+    clock.keep()
+    assert (clock.state(), clock.utc()) == (FLOOR_ONLY, signed)
+    with pytest.raises(UsageError, match="cannot be confirmed"):
+        clock.confirm()
+
+
 def test_skew_of_the_trust_bundle_costs_no_minute(gateway: Gateway) -> None:
     """A bundle from half a minute ahead leaves a synchronised clock believed; it counts once its time has come."""
     signed = UtcNs(gateway.kernel.wall + 30 * SECOND_NS)

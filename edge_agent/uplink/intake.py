@@ -199,11 +199,12 @@ class Intake:
             if error.reason == "jti-reused":
                 self._docket.enter_request(connection, request, now)
                 self._docket.enter_refusal(connection, identify(request), verdict.reasons, now)
-                self._reused.append(request.payload_sha256)
                 stored = None
             else:
                 stored = self._docket.add(connection, request, correlation, now)
                 self._docket.settle(connection, stored, verdict, self._judge.telling(now), now)
+        if stored is None:
+            self._reused.append(request.payload_sha256)  # once it is durable: what is counted must have been entered
         log.info("request refused jti=%s reason=%s", request.jti, error.reason)
         if stored is not None:
             self._on_verdict(self._store.read_request(stored.id), verdict)

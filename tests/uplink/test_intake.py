@@ -1,5 +1,6 @@
 """What the broker brings: every message is dealt with once, and none stops those behind it."""
 
+import contextlib
 import sqlite3
 
 import pytest
@@ -165,6 +166,26 @@ def test_an_id_that_is_used_again_is_entered_once_however_often_it_comes(house):
     assert len(house.entries("request")) == 2
     assert len(house.entries("decision")) == 2
     assert house.tally.read() == {"jti-reused": 19}
+
+
+FAILING_COMMIT = """
+CREATE TABLE failing (nobody INTEGER REFERENCES request (id) DEFERRABLE INITIALLY DEFERRED);
+CREATE TRIGGER failing_commit AFTER INSERT ON ledger_leaves BEGIN INSERT INTO failing VALUES (-1); END;
+"""
+
+
+def test_an_id_that_is_used_again_is_entered_though_the_first_commit_failed(house):
+    """A disk that was full at the commit leaves the refusal to be entered when it comes again, not to be counted."""
+    first = house.ask()
+    other = house.rtcc.sign(gate.request_payload({"jti": first.jti, "purpose": "Another."}))
+    with contextlib.closing(sqlite3.connect(house.folder / "store.sqlite")) as disk:
+        disk.executescript(FAILING_COMMIT)
+        with pytest.raises(sqlite3.IntegrityError):
+            house.intake.handle(Delivery(other))
+        disk.execute("DROP TRIGGER failing_commit")
+        disk.commit()
+    house.intake.handle(Delivery(other))
+    assert (len(house.entries("request")), house.tally.read()) == (2, {})
 
 
 # Quotas, replays, and what a refusal looks like
