@@ -1,8 +1,8 @@
 """The gateway's keys: where they lie, who may read them, and what they are called.
 
 Owns the key files (``keys/`` in the state folder), the check of their owner and mode, the systemd credentials that
-replace them, and the names of public keys: RFC 7638 thumbprints and the short ids of ring pages. Must never log a
-private key, repair a bad mode by itself, or choose another key where the named one is missing.
+replace them, and the names of public keys: RFC 7638 thumbprints. Must never log a private key, repair a bad mode by
+itself, or choose another key where the named one is missing.
 """
 
 import hashlib
@@ -73,26 +73,15 @@ def generate(name: str) -> PrivateKey:
     return key
 
 
-def raw_public(key: PublicKey) -> bytes:
-    """Return the public key's own bytes: 32 for the 25519 curves, the 65 of an uncompressed point for P-256."""
-    if isinstance(key, EllipticCurvePublicKey):
-        return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    return key.public_bytes_raw()
-
-
-def key_id(key: PublicKey) -> bytes:
-    """Return the 16 bytes that name a key in a ring page: the first half of the SHA-256 of its raw bytes."""
-    return hashlib.sha256(raw_public(key)).digest()[:16]
-
-
 def public_jwk(key: PublicKey) -> dict[str, str]:
     """Return the key as a JWK (RFC 7517, RFC 8037) with its required members only."""
-    raw = raw_public(key)
     if isinstance(key, EllipticCurvePublicKey):
         if not isinstance(key.curve, SECP256R1):
             raise CustodyError(f"key is on {key.curve.name}: only P-256 is used")
-        return {"kty": "EC", "crv": "P-256", "x": encode_b64url(raw[1:33]), "y": encode_b64url(raw[33:])}
-    return {"kty": "OKP", "crv": "X25519" if isinstance(key, X25519PublicKey) else "Ed25519", "x": encode_b64url(raw)}
+        point = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        return {"kty": "EC", "crv": "P-256", "x": encode_b64url(point[1:33]), "y": encode_b64url(point[33:])}
+    curve = "X25519" if isinstance(key, X25519PublicKey) else "Ed25519"
+    return {"kty": "OKP", "crv": curve, "x": encode_b64url(key.public_bytes_raw())}
 
 
 def load_jwk(jwk: Mapping[str, object]) -> PublicKey:

@@ -7,18 +7,14 @@ credentials.
 
 import contextlib
 import re
-import socket
-import ssl
-from urllib.parse import urlsplit
 
+from edge_agent.capture.question import connect, describe
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.rtsp import Endpoint
-from edge_agent.capture.tls import RTSPS_PORT, find_fault, system_trust
+from edge_agent.capture.tls import find_fault, system_trust
 
-TIMEOUT_S = 3.0
-_MAX_ANSWER_BYTES = 16 * 1024
-_CHALLENGE = re.compile(rb"^www-authenticate:\s*(\w+)(.*)$", re.IGNORECASE | re.MULTILINE)
-_ALGORITHM = re.compile(rb'algorithm="?([\w-]+)', re.IGNORECASE)
+_CHALLENGE = re.compile(r"www-authenticate:\s*(\w+)(.*)", re.IGNORECASE)
+_ALGORITHM = re.compile(r'algorithm="?([\w-]+)', re.IGNORECASE)
 
 
 def refine(error: CaptureError, endpoint: Endpoint) -> CaptureError:
@@ -33,33 +29,16 @@ def refine(error: CaptureError, endpoint: Endpoint) -> CaptureError:
     return error
 
 
-def _offers_nothing_known(answer: bytes) -> bool:
-    offers = _CHALLENGE.findall(answer)
+def _offers_nothing_known(head: list[str]) -> bool:
+    offers = [offer for line in head if (offer := _CHALLENGE.match(line))]
     known = [
-        scheme.lower() == b"basic" or not (named := _ALGORITHM.search(rest)) or named[1].upper() == b"MD5"
-        for scheme, rest in offers
+        offer[1].lower() == "basic" or not (named := _ALGORITHM.search(offer[2])) or named[1].upper() == "MD5"
+        for offer in offers
     ]
     return bool(known) and not any(known)
 
 
-def _ask(url: str) -> bytes:
+def _ask(url: str) -> list[str]:
     """Send DESCRIBE without credentials; return the answer's head."""
-    parts = urlsplit(url)
-    port = parts.port or (RTSPS_PORT if parts.scheme == "rtsps" else 554)
-    request = f"DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n".encode()
-    with socket.create_connection((parts.hostname or "", port), TIMEOUT_S) as plain:
-        plain.settimeout(TIMEOUT_S)
-        connection = plain
-        if parts.scheme == "rtsps":
-            # FFmpeg has just verified the peer; nothing secret is sent here.
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            connection = context.wrap_socket(plain)
-        connection.sendall(request)
-        answer = b""
-        while b"\r\n\r\n" not in answer and len(answer) < _MAX_ANSWER_BYTES:
-            part = connection.recv(4096)
-            if not part:
-                break
-            answer += part
-        return answer.partition(b"\r\n\r\n")[0].replace(b"\r\n", b"\n")
+    with connect(url) as connection:
+        return describe(connection, url)[1]

@@ -15,7 +15,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
+from edge_agent.capture import question
 from edge_agent.capture.onvif import find_stream
+from edge_agent.capture.question import connect
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.tls import Trust, find_fault, pin_trust, system_trust
 from edge_agent.config import Camera, Config
@@ -29,7 +31,7 @@ from edge_agent.uplink.tls import TlsIdentity, build_client_context
 
 CONNECT_TIMEOUT_S = 3.0
 _MAX_ANSWER_BYTES = 16 * 1024
-_STATUS = re.compile(rb"(?:RTSP|HTTP)/1\.[01] (\d{3})")
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _CHALLENGE = re.compile(r'(\w+)="?([^",]*)"?')
 
 _CAMERA_ANSWERS = {
@@ -93,45 +95,15 @@ def describe(url: str, login: Login | None) -> int:
     Raises:
         OSError: No connection, no answer in time, or no RTSP.
     """
-    parts = urlsplit(url)
-    port = parts.port or (322 if parts.scheme == "rtsps" else 554)
-    with socket.create_connection((parts.hostname or "", port), CONNECT_TIMEOUT_S) as connection:
-        connection.settimeout(CONNECT_TIMEOUT_S)
-        if parts.scheme == "rtsps":
-            # Whose certificate it is was looked at on another connection; so nothing secret may be sent over this one.
-            login = None
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            connection = context.wrap_socket(connection)  # noqa: PLW2901
-        status, headers = _ask(connection, url, 1, "")
-        challenge = next((line for line in headers if line.lower().startswith("www-authenticate: digest")), None)
+    is_tls = url.startswith("rtsps://")
+    with connect(url) as connection:
+        status, head = question.describe(connection, url)
+        challenge = next((line for line in head if line.lower().startswith("www-authenticate: digest")), None)
+        if status == 401 and is_tls:
+            return 200  # it answers; the password goes only to a camera whose certificate was verified
         if status == 401 and login is not None and challenge is not None:
-            status, _ = _ask(connection, url, 2, _answer_digest(challenge, url, login))
-        elif status == 401 and parts.scheme == "rtsps":
-            status = 200  # it answers; the password goes only to a camera whose certificate was verified
+            status, _ = question.describe(connection, url, 2, _answer_digest(challenge, url, login))
         return status
-
-
-def _ask(connection: socket.socket, url: str, number: int, authorization: str) -> tuple[int, list[str]]:
-    lines = [f"DESCRIBE {url} RTSP/1.0", f"CSeq: {number}", "Accept: application/sdp", "User-Agent: edge-agent"]
-    lines += [f"Authorization: {authorization}"] if authorization else []
-    connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
-    answer = _read_head(connection)
-    status = _STATUS.match(answer)
-    if status is None:
-        raise OSError("the answer is not RTSP")
-    return int(status[1]), answer.decode("latin-1").split("\r\n")
-
-
-def _read_head(connection: socket.socket) -> bytes:
-    """Read until the empty line, or as soon as it cannot be an answer."""
-    answer = b""
-    while b"\r\n\r\n" not in answer and len(answer) < _MAX_ANSWER_BYTES:
-        more = connection.recv(4096)
-        answer += more
-        if not more or not (b"RTSP/".startswith(answer[:5]) or b"HTTP/".startswith(answer[:5])):
-            break
-    return answer
 
 
 def _answer_digest(challenge: str, url: str, login: Login) -> str:
@@ -202,6 +174,17 @@ def _connect_mqtt(connection: ssl.SSLSocket) -> str:
     with contextlib.suppress(ConnectionResetError):
         connection.recv(16)
     return ""
+
+
+def _read_head(connection: socket.socket) -> bytes:
+    """Read until the empty line, or as soon as it cannot be an answer."""
+    answer = b""
+    while b"\r\n\r\n" not in answer and len(answer) < _MAX_ANSWER_BYTES:
+        more = connection.recv(4096)
+        answer += more
+        if not more or not b"HTTP/".startswith(answer[:5]):
+            break
+    return answer
 
 
 def _ask_tus(connection: ssl.SSLSocket, server: _Server) -> str:
