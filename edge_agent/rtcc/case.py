@@ -72,7 +72,8 @@ def settle_keys(manifest: AnyManifest, known: KnownKeys | Pins) -> KnownKeys:
     """Return the keys to verify with; those that an export brings count where nothing better is known.
 
     Raises:
-        EvidenceError: A release, of which no key is known; or the bundle brings other keys than the pinned ones.
+        EvidenceError: A release, of which no key is known; an export where a release was asked for; or the bundle
+            brings other keys than the pinned ones, or one key for two of its signers.
     """
     if isinstance(manifest, Manifest):
         if isinstance(known, Pins):
@@ -80,8 +81,13 @@ def settle_keys(manifest: AnyManifest, known: KnownKeys | Pins) -> KnownKeys:
                 "this is a release: the crime center that asked for it has the keys that verify it, by --gateway ID"
             )
         return known
+    if isinstance(known, KnownKeys) and known.request is not None:
+        raise EvidenceError("this is the owner's own export, and not the release of the request that was sent")
     brought = {name: _read_key(text) for name, text in manifest.keys.model_dump().items()}
     prints = {name: thumbprint(key) for name, key in brought.items()}
+    if len(set(prints.values())) < len(prints):
+        # One thumbprint that was told would vouch for what somebody else has to sign.
+        raise EvidenceError("the bundle brings one key for two of gateway, recorder and owner")
     if isinstance(known, Pins):
         if missing := sorted(known.thumbprints - set(prints.values())):
             raise EvidenceError(f"the bundle brings no key with the pinned thumbprint {missing[0]}")

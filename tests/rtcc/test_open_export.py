@@ -114,6 +114,22 @@ def test_a_pinned_thumbprint_that_is_not_there_fails(opened):
         assert findings.failed_parts() == {"keys"}
 
 
+@pytest.mark.parametrize("forged", ["recorder", "owner"])
+def test_one_key_does_not_vouch_for_two_signers(tmp_path, forged):
+    """A gateway that was taken over signs a ring, or an order, with its own key: its thumbprint proves neither."""
+    house = House(tmp_path)
+    setattr(house, forged, house.gateway)
+    opened = open_export(tmp_path, house, window(0.5, 4.25), records(encode(60)), recipients=[str(COURT.to_public())])
+    findings = opened.open(known=Pins(frozenset({thumbprint(house.gateway.public_key())})))
+    assert findings.failed_parts() == {"keys"}
+
+
+def test_an_export_is_not_the_release_of_a_request(opened):
+    """Handed over in answer to a request, the owner's own export fails: no consent stands behind it."""
+    findings = opened.open(known=replace(opened.house.known(), request=b"what was asked"))
+    assert findings.failed_parts() == {"keys"}
+
+
 def test_where_the_owners_key_is_not_known_the_order_is_not_proved(opened):
     """An RTCC that enrolled the gateway without its owner's key sees the order rest on the bundle's."""
     findings = opened.open(known=replace(opened.house.known(), owner=None))
