@@ -10,7 +10,7 @@ import av
 import numpy as np
 
 from edge_agent import media, nut
-from edge_agent.units import SECOND_NS, UtcNs
+from edge_agent.units import SECOND_NS, UtcNs, Window
 
 WIDTH, HEIGHT, RATE = 128, 96, 10
 START = UtcNs(1_700_000_000 * SECOND_NS)
@@ -31,6 +31,11 @@ class Footage:
     @property
     def payload(self) -> bytes:
         return self.salt + self.nut
+
+
+def window(start_s: float, end_s: float) -> Window:
+    """A window in seconds from the beginning of the footage."""
+    return Window(UtcNs(START + int(start_s * SECOND_NS)), UtcNs(START + int(end_s * SECOND_NS)))
 
 
 def paint(number: int) -> av.VideoFrame:

@@ -33,11 +33,6 @@ from tests.footage import START, Footage
 GATEWAY = "AAAAAAAAAAAAAAAAAAAAAA"
 
 
-def window(start_s: float, end_s: float) -> Window:
-    """A window in seconds from the beginning of the footage."""
-    return Window(UtcNs(START + int(start_s * SECOND_NS)), UtcNs(START + int(end_s * SECOND_NS)))
-
-
 @dataclass
 class House:
     """One camera's ring and every key that its release needs."""

@@ -34,9 +34,9 @@ from edge_agent.uplink.checkpoint import ledger_origin
 from edge_agent.uplink.export import NoFootageError
 from edge_agent.uplink.own_desk import OwnDesk
 from edge_agent.uplink.store import Store
-from tests.footage import START, encode, read_numbers, records
+from tests.footage import START, encode, read_numbers, records, window
 from tests.peers.wait import wait_until
-from tests.release import House, window
+from tests.release import House
 
 SETTINGS = Settings("rtcc.example-city", "localhost", 8883, 8884, {"evidence": "https://localhost:8443/files/"})
 COURT = pyrage.x25519.Identity.generate()

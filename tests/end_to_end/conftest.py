@@ -114,6 +114,11 @@ class World:
         self.home.wait_for("footage", lambda: newest() >= start + int(seconds * SECOND_NS), seconds + 30)
 
 
+def passphrase(world: World) -> tuple[str, str]:
+    """The words that give a command the owner's passphrase."""
+    return "--passphrase-file", str(world.home.passphrase_path)
+
+
 @dataclass(frozen=True)
 class ShownPicture:
     """One decoded picture: the time that its pixels carry, and its time by the ring's clock."""

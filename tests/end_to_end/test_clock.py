@@ -19,7 +19,7 @@ from edge_agent.errors import EdgeAgentError
 from edge_agent.keys import KeyStore
 from edge_agent.units import DAY_NS, HOUR_NS, SECOND_NS, UtcNs, Window, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink.answers import Status
-from tests.end_to_end.conftest import World, read_pictures
+from tests.end_to_end.conftest import World, passphrase, read_pictures
 from tests.fakes import FakeClock
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
@@ -38,10 +38,6 @@ def plant(home, process: str, **memory: object) -> None:
 def was_in_2101(home) -> None:
     """The recorder's clock was wrong once, and nothing that is said of now is believed since."""
     plant(home, "recorder", utc_ns=SystemClock().utc() + AHEAD_NS)
-
-
-def passphrase(world: World) -> tuple[str, str]:
-    return "--passphrase-file", str(world.home.passphrase_path)
 
 
 def newest(world: World) -> int:

@@ -17,16 +17,12 @@ from edge_agent.units import SECOND_NS, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink import manifest as names
 from edge_agent.uplink.answers import Status
 from edge_agent.uplink.manifest import verify_manifest
-from tests.end_to_end.conftest import read_pictures
+from tests.end_to_end.conftest import passphrase, read_pictures
 from tests.peers import age
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
 SLOW_UPLOAD = "uplink:\n  bandwidth: 16KiB/s\n"
-
-
-def passphrase(world) -> tuple[str, str]:
-    return "--passphrase-file", str(world.home.passphrase_path)
 
 
 def assert_nothing_can_be_opened(world, jti: str) -> None:

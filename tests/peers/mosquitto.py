@@ -1,7 +1,5 @@
 """A real mosquitto with mutual TLS on loopback, which tests kill, restart and freeze."""
 
-import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,14 +9,16 @@ from edge_agent.demo.broker import HOST, BrokerFiles, find_free_port, find_mosqu
 from edge_agent.errors import UnavailableError
 from edge_agent.uplink.mqtt import BrokerSettings, Subscription
 from tests.peers.pki import Pki
+from tests.peers.process import PeerProcess
 
 
-class Mosquitto:
+class Mosquitto(PeerProcess):
     """One broker with its own folder; the same ports and sessions after every restart."""
 
     host = HOST
 
     def __init__(self, folder: Path, pki: Pki) -> None:
+        super().__init__()
         self.pki = pki
         self.port, self.rtcc_port = find_free_port(), find_free_port()
         files = pki.server_files(label="broker")
@@ -27,35 +27,9 @@ class Mosquitto:
         self._config = write_config(
             folder, BrokerFiles(files.ca, files.certificate, files.key), port=self.port, rtcc_port=self.rtcc_port
         )
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def pid(self) -> int:
-        assert self._process
-        return self._process.pid
 
     def start(self) -> None:
         self._process = start_mosquitto(self._program, self._config, (self.port, self.rtcc_port))
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End it: SIGTERM lets it save its sessions, SIGKILL does not."""
-        if self._process:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.send_signal(how)
-            self._process.wait(10)
-            self._process = None
-
-    def kill(self) -> None:
-        self.stop(signal.SIGKILL)
-
-    def freeze(self) -> None:
-        """Stop answering while the connections stay open."""
-        assert self._process
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self._process
-        self._process.send_signal(signal.SIGCONT)
 
     def gateway(self, gateway: str, **changes: object) -> BrokerSettings:
         """Return the settings of a gateway that listens to its own topic and the trust topic."""

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -13,20 +12,21 @@ import pytest
 
 from edge_agent.demo.broker import find_free_port
 from tests.peers.pki import Pki
+from tests.peers.process import PeerProcess
 from tests.peers.wait import wait_until
 
 ROOT = Path(__file__).parents[2]
 NODE_DIR = Path(__file__).parent / "tus_server"
 
 
-class UploadServer:
+class UploadServer(PeerProcess):
     """One server process; ``command`` starts it, ``stored`` finds what it has of an upload."""
 
     def __init__(self, folder: Path, pki: Pki) -> None:
+        super().__init__()
         self.folder = folder
         self.port = find_free_port()
         self.files = pki.server_files(label=f"upload-{self.port}")
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -40,20 +40,6 @@ class UploadServer:
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(self.command(), cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
         wait_until(self._is_listening, 20, f"{type(self).__name__} listens")
-
-    def kill(self) -> None:
-        if self._process:
-            self._process.kill()
-            self._process.wait(10)
-            self._process = None
-
-    def freeze(self) -> None:
-        assert self._process
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self._process
-        self._process.send_signal(signal.SIGCONT)
 
     def _is_listening(self) -> bool:
         assert self._process

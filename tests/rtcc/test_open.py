@@ -15,9 +15,9 @@ from edge_agent.rtcc.findings import Verdict
 from edge_agent.rtcc.open import open_bundle
 from edge_agent.units import SECOND_NS
 from edge_agent.uplink import manifest as names
-from tests.footage import START, encode, read_numbers, records
+from tests.footage import START, encode, read_numbers, records, window
 from tests.opened import open_release
-from tests.release import House, window
+from tests.release import House
 
 
 @pytest.fixture(scope="module")

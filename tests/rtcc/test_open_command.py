@@ -10,8 +10,8 @@ from edge_agent.keys import thumbprint
 from edge_agent.recipient import make_identity
 from edge_agent.rtcc.cli import main
 from edge_agent.rtcc.enrol import enrol
-from tests.footage import encode, records
-from tests.release import House, window
+from tests.footage import encode, records, window
+from tests.release import House
 
 from .conftest import NOW
 

@@ -14,8 +14,8 @@ from edge_agent.units import SECOND_NS, UtcNs
 from edge_agent.uplink import manifest as names
 from edge_agent.uplink.manifest import parse_manifest, verify_manifest
 from edge_agent.uplink.seal import find_header_end
-from tests.footage import START, encode, read_numbers, records
-from tests.release import House, window
+from tests.footage import START, encode, read_numbers, records, window
+from tests.release import House
 
 
 @pytest.fixture
@@ -86,15 +86,17 @@ def test_the_cameras_clock_is_told_against_the_gateways(house):
     """The offsets that the recorder noted are in the manifest, least and greatest; other notes count not."""
     first, second, third = records(encode(30))
 
-    def note(**facts) -> tuple:
-        return Kind.CLOCK, 0, json.dumps({"state": "synchronised", **facts}).encode()
-
     house.record(
-        [first, note(camera_offset_ns=-1_500_000), second, note(camera_offset_ns=250_000_000), note(slew_ns=1), third]
+        [
+            first,
+            clock_note(camera_offset_ns=-1_500_000),
+            second,
+            clock_note(camera_offset_ns=250_000_000),
+            clock_note(slew_ns=1),
+            third,
+        ]
     )
-    info, payload = house.build(house.grant(window(0, 3)))
-    with open_zip(house, info, payload) as bundle:
-        clocks = parse_manifest(bundle.read(names.MANIFEST))[0].clocks
+    clocks = clocks_of(house, window(0, 3))
     assert (clocks.rtcp_offset_min_ns, clocks.rtcp_offset_max_ns) == (-1_500_000, 250_000_000)
 
 

@@ -19,16 +19,12 @@ from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import StoredRecord
 from edge_agent.buffer.record import RecordHeader
 from edge_agent.clock import ClockState
-from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window
+from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.clip import ClipError, ClipRecord, cut_clips
 from edge_agent.uplink.clip_wire import Job, RecordHead
 from edge_agent.uplink.evidence import EvidenceBook
-from tests.footage import RATE, START, encode, read_numbers, records
-
-
-def window(start_s: float, end_s: float) -> Window:
-    return Window(UtcNs(START + int(start_s * SECOND_NS)), UtcNs(START + int(end_s * SECOND_NS)))
+from tests.footage import RATE, START, encode, read_numbers, records, window
 
 
 def feed(footage, breaks=()):

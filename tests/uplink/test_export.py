@@ -10,8 +10,8 @@ from edge_agent.consent.verdict import ExportOrder
 from edge_agent.units import SECOND_NS
 from edge_agent.uplink.export import export_footage
 from edge_agent.uplink.stills import take_stills
-from tests.footage import START, encode, read_number, read_numbers, records
-from tests.release import House, window
+from tests.footage import START, encode, read_number, read_numbers, records, window
+from tests.release import House
 
 
 def test_export_writes_one_mp4_per_run(tmp_path):

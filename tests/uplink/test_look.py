@@ -10,27 +10,25 @@ import numpy as np
 import pytest
 
 from edge_agent.b64 import encode_b64url
-from edge_agent.consent.order import sign_order, window_members
+from edge_agent.consent.order import sign_order
 from edge_agent.consent.request import Quality
 from edge_agent.consent.verdict import ExportOrder
 from edge_agent.control import Peer
 from edge_agent.errors import DenialError, UsageError
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window, encode_rfc3339
-from edge_agent.uplink import ledger
 from edge_agent.uplink.look import find_keyframes
 from edge_agent.uplink.own_desk import OwnDesk
 from edge_agent.uplink.stills import take_grid
-from edge_agent.uplink.store import Store
-from tests.footage import START, encode, read_number, records
-from tests.release import GATEWAY, House, window
+from tests.footage import START, encode, read_number, records, window
+from tests.own_desk import Owner
+from tests.release import GATEWAY, House
 
 
-class Looking:
+class Looking(Owner):
     """A desk over one ring, and an owner who signs."""
 
     def __init__(self, house: House) -> None:
-        self.house = house
-        self.store = Store(house.folder / "store.sqlite")
+        super().__init__(house)
         owner = house.owner.public_key()
         self.desk = OwnDesk(GATEWAY, owner, self.store, self, None, lambda *_: None, house.clock)
         self.opened: list[tuple[str, Quality, str]] = []
@@ -41,22 +39,12 @@ class Looking:
         with self.house.reader() as reader:
             yield reader
 
-    def sign(self, wanted: Window, key=None, order: str = "export", **members) -> str:
-        named = {"camera": "door", "quality": "main", "window": window_members(wanted), **members}
-        order_id = encode_b64url(secrets.token_bytes(16))
-        now = UtcNs(self.house.clock.utc_ns)
-        return sign_order(order, named, GATEWAY, order_id, now, key or self.house.owner).decode()
-
     def look(self, signed: str, **wish) -> list[tuple[str, bytes]]:
         with os.fdopen(os.memfd_create("look"), "r+b") as file:
             members = {"jws": signed, **wish}
             answer = self.desk.handlers["look"](members, Peer(1, 1000, 1000, file.fileno()))
             file.seek(0)
             return [(each["at"], file.read(each["size"])) for each in answer["pictures"]]
-
-    def entries(self) -> list[dict]:
-        with self.store.reading() as connection:
-            return [dict(each.entry) for each in ledger.entries(connection)]
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from edge_agent.uplink import manifest as names
-from tests.footage import encode, records
-from tests.release import House, window
+from tests.footage import encode, records, window
+from tests.release import House
 
 DOCS = Path(__file__).parents[2] / "docs"
 

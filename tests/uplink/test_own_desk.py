@@ -4,7 +4,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +11,7 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from edge_agent.b64 import encode_b64url
 from edge_agent.config import parse_config
-from edge_agent.consent.order import sign_order, window_members
 from edge_agent.consent.request import Quality
 from edge_agent.control import Peer
 from edge_agent.errors import DenialError, EdgeAgentError, UsageError
@@ -28,9 +25,9 @@ from edge_agent.uplink.checkpoint import ledger_origin
 from edge_agent.uplink.export import ExportError, NoFootageError
 from edge_agent.uplink.footage import NotRecordedError
 from edge_agent.uplink.own_desk import OwnDesk
-from edge_agent.uplink.store import Store
-from tests.footage import START, encode, read_numbers, records
-from tests.release import GATEWAY, House, window
+from tests.footage import START, encode, read_numbers, records, window
+from tests.own_desk import Owner
+from tests.release import GATEWAY, House
 
 CONFIG = parse_config(
     "cameras:\n  - {id: door, name: Front door, url: 'rtsp://127.0.0.1:1'}\n",
@@ -39,12 +36,11 @@ CONFIG = parse_config(
 )
 
 
-class Exporting:
+class Exporting(Owner):
     """A desk over one ring, and an owner who signs."""
 
     def __init__(self, house: House, builder=None, stall_s: float = 60.0) -> None:
-        self.house = house
-        self.store = Store(house.folder / "store.sqlite")
+        super().__init__(house)
         builder = builder or BundleBuilder(
             CONFIG, GATEWAY, house.gateway, house.recorder.public_key(), "bare", self, None, lambda: None,
             str(house.own.to_public()), house.clock,
@@ -63,11 +59,6 @@ class Exporting:
         with self.house.reader() as reader:
             yield reader
 
-    def sign(self, wanted: Window, key=None, **members) -> str:
-        named = {"camera": "door", "quality": "main", "window": window_members(wanted), **members}
-        order_id, now = encode_b64url(secrets.token_bytes(16)), UtcNs(self.house.clock.utc_ns)
-        return sign_order("export", named, GATEWAY, order_id, now, key or self.house.owner).decode()
-
     def start(self, signed: str, descriptor: int) -> Iterator[dict]:
         return self.desk.handlers["export"]({"jws": signed}, Peer(1, 1000, 1000, descriptor))
 
@@ -76,10 +67,6 @@ class Exporting:
             *_, answer = self.start(signed, file.fileno())
             file.seek(0)
             return answer["result"], file.read()
-
-    def entries(self) -> list[dict]:
-        with self.store.reading() as connection:
-            return [dict(each.entry) for each in ledger.entries(connection)]
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ import pytest
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.clip import cut_clips
 from edge_agent.uplink.clip_wire import Job
-from tests.footage import RATE, encode, records
-from tests.release import window
+from tests.footage import RATE, encode, records, window
 from tests.uplink.test_clip import feed
 
 CHROMIUM = Path(__file__).parents[1] / "peers" / "chromium"
