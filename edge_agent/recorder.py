@@ -26,6 +26,7 @@ from edge_agent.kept_clock import KeptClock, describe_confirmed
 from edge_agent.keys import KeyStore
 from edge_agent.process import harden, lock_folder
 from edge_agent.recording.culprits import Culprits
+from edge_agent.recording.first_opening import FirstOpening
 from edge_agent.recording.opening import RingOpener
 from edge_agent.recording.orders import ClockOrder, ResumeOrder, UsedOrders, verify_order
 from edge_agent.recording.pauses import ALL, Pauses
@@ -109,8 +110,9 @@ class Recorder:
             control.start()
             self._culprits.start()
             self._views.start()
+            opening = FirstOpening(self._clock)
             for camera, quality in self._config.rings():
-                self._start_stream(camera, quality)
+                self._start_stream(camera, quality, opening)
             self._triggers.start()
             self._notifier.ready()
             while not self._stop.wait(_POLL_S):
@@ -133,7 +135,7 @@ class Recorder:
             except OSError as error:
                 raise ConfigError(f"folder cannot be made: {path}: {error.strerror}") from error
 
-    def _start_stream(self, camera: Camera, quality: Quality) -> None:
+    def _start_stream(self, camera: Camera, quality: Quality, opening: FirstOpening) -> None:
         name = f"{camera.id}.{quality}"
         sink = RingSink(name, partial(self._open_ring, camera, quality), self._clock)
         gate = self._triggers.gate_of(camera.id)
@@ -143,7 +145,7 @@ class Recorder:
             sink,
             self._clock,
             self._stop,
-            covered_until=sink.open(),
+            covered_until=opening.open(name, sink.open),
             hold=lambda: self._reason_to_hold(name, camera.id, gate),
             look=self._views.look_of(camera, quality),
         )

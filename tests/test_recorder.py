@@ -458,3 +458,17 @@ def test_clock_floor_is_kept(gateway: Gateway) -> None:
             asked = call(gateway.run_dir / "recorder.sock", "status")
     assert asked["clock"] == "floor-only"
     assert asked["cameras"]["door.main"]["last_record_ns"] > ahead_ns
+
+
+def test_disk_that_does_not_answer_costs_its_own_camera_only(gateway: Gateway) -> None:
+    """Where the opening of one ring hangs (here: a FIFO without a writer), the others record, and the status tells."""
+    with SimulatedCamera() as door, SimulatedCamera() as yard:
+        gateway.configure({"door": door.url, "yard": yard.url})
+        rings = gateway.state / "rings"
+        rings.mkdir(exist_ok=True)
+        os.mkfifo(rings / "door.main.ring")
+        with gateway.recorder() as process:
+            gateway.wait_for(lambda status: is_recording(status, "yard.main"), limit_s=40)
+            assert gateway.status()["door.main"]["storage"] == "ring is not open yet"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0

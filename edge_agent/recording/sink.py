@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 FIRST_RETRY_NS = 2 * SECOND_NS
 LONGEST_RETRY_NS = MINUTE_NS
 _MAYBE_UNSYNCED_NS = 5 * SECOND_NS
+_NOT_YET = "ring is not open yet"
 
 
 class RingSink:
@@ -42,7 +43,7 @@ class RingSink:
         self._is_closed = False
         self._retry_at = clock.boot()
         self._retry_ns = FIRST_RETRY_NS
-        self._error = ""
+        self._error = _NOT_YET
         self._last_run: Draft | None = None
         self._recent: deque[tuple[MonoNs, UtcNs]] = deque()
         self._lost_from: UtcNs | None = None
@@ -222,7 +223,7 @@ class RingSink:
         except (RingError, OSError) as error:
             self._fail(error)
             return
-        if self._error:
+        if self._error and self._error != _NOT_YET:
             log.info("ring can be written again stream=%s", self._name)
         self._error, self._retry_ns = "", FIRST_RETRY_NS
 
