@@ -29,7 +29,9 @@ STOP_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 90.0
 """So long may a process take until it says that it is ready."""
 WATCHDOG_S = 30.0
-"""So long may it be silent from then on, as under systemd."""
+"""So long may it be silent from then on."""
+PROCESSES = {"record": WATCHDOG_S, "release": 90.0}
+"""The command of each process, and its own watchdog: as under systemd. A broker that is away is no hang."""
 _POLL_S = 0.1
 _SLEPT_S = 5.0
 """Whoever did not look for so long cannot say that others hang."""
@@ -126,9 +128,12 @@ def main(config_path: Path) -> int:
     with tempfile.TemporaryDirectory(prefix="edge-agent-") as folder:
         watched = [
             Watched(
-                name, [sys.executable, "-m", "edge_agent", name, "--config", str(config_path)], open_line(folder, name)
+                name,
+                [sys.executable, "-m", "edge_agent", name, "--config", str(config_path)],
+                open_line(folder, name),
+                watchdog_s=watchdog_s,
             )
-            for name in ("record", "release")
+            for name, watchdog_s in PROCESSES.items()
         ]
         try:
             _watch(watched, stop)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.supervisor import START_TIMEOUT_S, WATCHDOG_S, Watched, open_line
+from edge_agent.supervisor import PROCESSES, START_TIMEOUT_S, WATCHDOG_S, Watched, open_line
 
 _SAY = """
 import signal, sys, time
@@ -127,3 +127,12 @@ def test_pauses_between_starts_double(watch: Callable[[str], Watched]) -> None:
         pauses.append(watched.start_at_s - now_s)
         now_s = watched.start_at_s
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_patience_is_that_of_the_units() -> None:
+    """What systemd would leave alone is not killed by `edge-agent run`."""
+    folder = Path(__file__).parent.parent / "systemd"
+    for command, watchdog_s in PROCESSES.items():
+        unit = (folder / f"edge-agent-{command.removesuffix('e')}er.service").read_text()
+        assert f"WatchdogSec={watchdog_s:.0f}\n" in unit
+        assert f"edge-agent {command} --config" in unit
