@@ -2,16 +2,18 @@
 
 import hashlib
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edge_agent.buffer.format import (
     MAX_BLOCK_BYTES,
     PAGE_BYTES,
     PAGE_PREVIOUS_LOST,
     PAGE_TOMBSTONE,
+    SEALED_KEY_BYTES,
     SIGNATURE_BYTES,
     VERSION,
     ZERO_DIGEST,
+    ZERO_ID,
     Erased,
     check_page,
 )
@@ -89,6 +91,29 @@ class Page:
     def tombstone(self) -> bool:
         """Tell whether the key, and with it the footage, is gone."""
         return self.erased is not Erased.NOT
+
+
+def tombstone_of(page: Page, why: Erased, now: UtcNs, recorder_key_id: bytes, end: BlockEnd | None) -> Page:
+    """Return the page that takes an erased block's place, without its key (FORMAT 3.3); unsigned.
+
+    Args:
+        page: The block's page as it is.
+        why: Who or what erases it.
+        now: When.
+        recorder_key_id: Of the key that will sign.
+        end: How the block ended, where no later page says it.
+    """
+    return replace(
+        page,
+        vault_key_id=ZERO_ID,
+        sealed_key=bytes(SEALED_KEY_BYTES),
+        recorder_key_id=recorder_key_id,
+        erased=why,
+        erased_utc_ns=now,
+        final_accepted_bytes=end.accepted_bytes if end else 0,
+        final_records=end.records if end else 0,
+        final_chain=end.chain if end else ZERO_DIGEST,
+    )
 
 
 def encode_page_signed(page: Page) -> bytes:

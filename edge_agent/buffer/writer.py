@@ -6,7 +6,7 @@ append to a block after a failed write or sync. One thread: the camera's own.
 
 import logging
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -15,18 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from edge_agent.buffer.crypt import BlockCipher, key_id, sign_page
 from edge_agent.buffer.disk import Disk, FileDisk
-from edge_agent.buffer.format import (
-    ID_BYTES,
-    SEALED_KEY_BYTES,
-    ZERO_DIGEST,
-    ZERO_ID,
-    Erased,
-    Kind,
-    State,
-)
+from edge_agent.buffer.format import ID_BYTES, Erased, Kind, State
 from edge_agent.buffer.index import RingIndex
 from edge_agent.buffer.open_block import Draft, OpenBlock
-from edge_agent.buffer.page import BlockEnd, Page, chain_start, parse_page
+from edge_agent.buffer.page import BlockEnd, Page, chain_start, parse_page, tombstone_of
 from edge_agent.buffer.record import record_bytes, run_id_of
 from edge_agent.buffer.recovery import resume
 from edge_agent.buffer.retention import anchor_clock, find_expired
@@ -393,26 +385,13 @@ class RingWriter:
             return
         with _FailureMark(self):
             for seq in seqs:
-                tombstone = self._tombstone_of(seq, why)
+                # Only the newest block's end is in no later page yet: the tombstone keeps it.
+                end = self._previous if seq == self._next_seq - 1 and self._block is None else None
+                page = parse_page(self._index.read_page(seq))
+                tombstone = tombstone_of(page, why, self._clock.utc(), self._recorder_id, end)
                 self._disk.pwrite(sign_page(tombstone, self._recorder), self._superblock.page_offset(seq))
                 self._index.add(tombstone)
             self._disk.fdatasync()
-
-    def _tombstone_of(self, seq: int, why: Erased) -> Page:
-        page = parse_page(self._index.read_page(seq))
-        # Only the newest block's end is in no later page yet: the tombstone keeps it.
-        end = self._previous if seq == self._next_seq - 1 and self._block is None else None
-        return replace(
-            page,
-            vault_key_id=ZERO_ID,
-            sealed_key=bytes(SEALED_KEY_BYTES),
-            recorder_key_id=self._recorder_id,
-            erased=why,
-            erased_utc_ns=self._clock.utc(),
-            final_accepted_bytes=end.accepted_bytes if end else 0,
-            final_records=end.records if end else 0,
-            final_chain=end.chain if end else ZERO_DIGEST,
-        )
 
     def _note_end(self, seq: int, end: BlockEnd) -> None:
         entry = self._index.find(seq)
