@@ -461,7 +461,7 @@ def test_clock_floor_is_kept(gateway: Gateway) -> None:
 
 
 def test_disk_that_does_not_answer_costs_its_own_camera_only(gateway: Gateway) -> None:
-    """Where the opening of one ring hangs (here: a FIFO without a writer), the others record, and the status tells."""
+    """Where the opening of one ring hangs (here: a FIFO without a writer), the others record and can be erased."""
     with SimulatedCamera() as door, SimulatedCamera() as yard:
         gateway.configure({"door": door.url, "yard": yard.url})
         rings = gateway.state / "rings"
@@ -470,5 +470,9 @@ def test_disk_that_does_not_answer_costs_its_own_camera_only(gateway: Gateway) -
         with gateway.recorder() as process:
             gateway.wait_for(lambda status: is_recording(status, "yard.main"), limit_s=40)
             assert gateway.status()["door.main"]["storage"] == "ring is not open yet"
+            for _ in range(5):  # more than there are threads that answer
+                answer = call(gateway.run_dir / "recorder.sock", "erase", timeout_s=10)
+                assert "does not answer" in answer["failed"]["door.main"]
+                assert "yard.main" in answer["erased"]
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0

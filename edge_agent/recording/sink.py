@@ -8,7 +8,8 @@ import json
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from edge_agent.buffer.format import FLAG_CONTINUES, Kind
@@ -25,6 +26,8 @@ FIRST_RETRY_NS = 2 * SECOND_NS
 LONGEST_RETRY_NS = MINUTE_NS
 _MAYBE_UNSYNCED_NS = 5 * SECOND_NS
 _NOT_YET = "ring is not open yet"
+_PATIENCE_S = 1.5
+"""How long a person's command waits for a disk that another thread waits for: the next ring must have its turn."""
 
 
 class RingSink:
@@ -93,23 +96,31 @@ class RingSink:
         """Destroy the keys of all blocks that hold anything of a window.
 
         Raises:
-            RingError: The ring failed meanwhile, or is not open.
+            RingError: The ring failed meanwhile.
+            UnavailableError: It is not open, or its disk does not answer.
         """
-        with self._lock:
+        with self._patiently():
             return self._demand().erase(window)
 
     def retry(self) -> None:
-        """Try at once to open a ring that failed: what was wrong may be mended."""
-        with self._lock:
+        """Try at once to open a ring that failed: what was wrong may be mended.
+
+        Raises:
+            UnavailableError: Its disk does not answer.
+        """
+        with self._patiently():
             if self._writer is None and not self._is_closed:
                 self._reopen()
 
     def confirm_clock(self, offset_ns: int) -> None:
         """Let retention follow the wall clock that is so far ahead of boot time; a ring that is not open hears of it
-        when it is opened."""
-        with self._lock:
-            if self._writer is not None:
-                self._writer.confirm_clock(offset_ns)
+        when it is opened; one whose disk does not answer keeps its footage for longer, until it is confirmed again."""
+        try:
+            with self._patiently():
+                if self._writer is not None:
+                    self._writer.confirm_clock(offset_ns)
+        except UnavailableError as error:
+            log.warning("clock not confirmed for a ring: %s", error)
 
     def facts(self) -> Mapping[str, Any]:
         """Return what the status tells of the ring."""
@@ -138,6 +149,15 @@ class RingSink:
         except (RingError, OSError) as error:
             log.error("ring not closed cleanly stream=%s: %s", self._name, error)
             return False
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def _patiently(self) -> Iterator[None]:
+        if not self._lock.acquire(timeout=_PATIENCE_S):
+            raise UnavailableError(f"ring's disk does not answer: stream={self._name}")
+        try:
+            yield
         finally:
             self._lock.release()
 
