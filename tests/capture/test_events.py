@@ -252,10 +252,9 @@ def test_child_that_says_anything_is_borne() -> None:
     listener = EventListener("tests.capture.talker", {}, [lambda: fired.append(0)], told.append)
     listener.start()
     try:
-        wait_until(lambda: len(told) >= 3)
+        wait_until(lambda: any("the listening process ended" in words for words in told))
     finally:
         listener.close()
     assert told[0].startswith("a[2Jb ccc")
     assert len(told[0]) <= 160
-    assert "the listening process ended" in told[-1]
     assert not fired

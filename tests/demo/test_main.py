@@ -59,6 +59,8 @@ def test_stopped_demonstration_leaves_nothing(short: Path, name: str, step: str)
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # Under nohup a process is born deaf to it.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509 (no lock is taken)
     ) as process:
         assert process.stdout is not None
         assert any(step in line for line in process.stdout)

@@ -13,7 +13,7 @@ from edge_agent.errors import EdgeAgentError
 from edge_agent.recipient import identity_path
 from edge_agent.rtcc.deliveries import assemble, deliveries
 from edge_agent.rtcc.enrol import gateway_key
-from edge_agent.units import SECOND_NS, encode_rfc3339, parse_rfc3339
+from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink import manifest as names
 from edge_agent.uplink.answers import Status
 from edge_agent.uplink.manifest import verify_manifest
@@ -41,7 +41,7 @@ def test_asked_owner_approves_less_and_no_more_is_delivered(make_world):
     with pytest.raises(EdgeAgentError):
         world.home.run("requests", "approve", signed.jti, "--passphrase-file", "/dev/null")
     end = asked["window"]["end"]
-    start = world.draft(4, 1).window.start
+    start = UtcNs(parse_rfc3339(asked["window"]["start"]) + 3 * SECOND_NS)
     world.home.run("requests", "approve", signed.jti, "--from", encode_rfc3339(start), *passphrase(world))
     answers = world.answers(signed.jti)
     assert [answers[0].status, answers[-1].status] == [Status.QUEUED, Status.DELIVERED]
