@@ -261,7 +261,7 @@ class CameraThread:
             self._backoff.reset()
             if self.status.enter("recording", "", self._clock.utc()):
                 log.info("camera is recording stream=%s", self.name)
-        else:
+        elif not run.has_begun:
             self._gaps.wait(self._clock.utc(), self._clock.boot())
         self._tick()
 

@@ -206,10 +206,12 @@ def open_session(endpoint: Endpoint, clock: Clock, loss: PacketLoss) -> Session:
         raise CaptureError("login-unusable")
     options = {
         "rtsp_transport": endpoint.carrier,
+        # What is read for this is kept (`nobuffer` would throw away the keyframe that most sessions begin with).
         "analyzeduration": str(_PROBE_US),
-        "fflags": "nobuffer+discardcorrupt" if endpoint.carrier == "udp" else "nobuffer",
         "buffer_size": str(_BUFFER_BYTES),
     }
+    if endpoint.carrier == "udp":
+        options["fflags"] = "+discardcorrupt"
     if not endpoint.audio:
         # Audio that nobody consented to is not even asked for.
         options["allowed_media_types"] = "video"

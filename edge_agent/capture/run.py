@@ -77,6 +77,11 @@ class Run:
         self._report: SenderReport | None = None
         self.records = 0
 
+    @property
+    def has_begun(self) -> bool:
+        """Tell whether it has taken a picture: what comes from then on may be footage."""
+        return self._held is not None or self._origin_ticks is not None
+
     def push(self, arrival: Arrival, state: Callable[[], ClockState]) -> None:
         """Take in one packet; ``state`` is asked now and then.
 
@@ -191,6 +196,8 @@ class Run:
             self._store(tracks, cut)
 
     def _store(self, tracks: tuple[TrackTemplate, ...], cut: Cut) -> None:
+        if not self.records and (cut.continues or self._timeline.precedes_floor(self._media_ns(cut.first_pts))):
+            return
         start = self._start_of(cut)
         end = UtcNs(max(self._timeline.place(self._media_ns(cut.end_pts)), start + 1))
         self._next_start = (cut.end_pts, end)

@@ -7,6 +7,8 @@ camera's ticks lie in UTC, and later corrections are slewed. Pure: reads no cloc
    Network and camera only ever add to it, so the least one of the last ``WINDOW_NS`` is the best estimate.
 2. The first placed picture takes that estimate as it is; from then on the mapping moves towards the estimate by at
    most ``MAX_SLEW_PPM`` of the media time that has gone by, so that UTC never runs backwards within a run.
+   Nothing is placed before the floor; pictures that belong further before it than ``EARLY_NS`` are not to be placed:
+   a bridge has kept them for whoever comes next, and all after them would be late by as much.
 3. An estimate that is further away than ``BREAK_NS`` cannot be slewed to: the run ends. Pictures that come too *early*
    end it at once (ticks or clock jumped); pictures that come too late only after ``LATE_NS``, because a stall that
    drains as a burst is late as well and mends itself.
@@ -20,6 +22,8 @@ WINDOW_NS = 60 * SECOND_NS
 MAX_SLEW_PPM = 500
 BREAK_NS = 2 * SECOND_NS
 LATE_NS = 30 * SECOND_NS
+EARLY_NS = SECOND_NS // 5
+"""Estimates of two runs differ by the jitter of arrivals."""
 SETTLE_NS = 1_200_000_000
 """What FFmpeg's probing holds back (0.5 s) arrives at once; an estimate is not used before this has gone by."""
 
@@ -48,6 +52,10 @@ class Timeline:
     def is_settled(self) -> bool:
         """Tell whether enough pictures have arrived for an estimate."""
         return bool(self._least) and self._least[-1][0] - (self._first_arrival or 0) >= SETTLE_NS
+
+    @property
+    def _estimate_ns(self) -> int:
+        return self._least[0][1] if self._least else 0
 
     @property
     def correction_ns(self) -> int:
@@ -81,9 +89,13 @@ class Timeline:
         elif arrived - self._late_since > LATE_NS:
             raise TimelineBreakError(f"pictures stay late: by_ns={late_ns}")
 
+    def precedes_floor(self, media_ns: int) -> bool:
+        """Tell whether a picture, the first to be placed, belongs before the floor and so to no run (rule 2)."""
+        return self._offset_ns is None and media_ns + self._estimate_ns < self._floor - EARLY_NS
+
     def place(self, media_ns: int) -> UtcNs:
         """Return the UTC of a picture, and correct the mapping by what has become due. Call in rising order."""
-        estimate_ns = self._least[0][1] if self._least else 0
+        estimate_ns = self._estimate_ns
         if self._offset_ns is None:
             self._offset_ns = max(estimate_ns, self._floor - media_ns)
         else:

@@ -1,0 +1,60 @@
+"""One run, from arrivals to records, without a session."""
+
+import itertools
+
+from edge_agent.capture.gaps import GapKeeper
+from edge_agent.capture.rtsp import Arrival
+from edge_agent.capture.run import Run
+from edge_agent.capture.status import StreamStatus
+from edge_agent.clock import ClockState
+from edge_agent.units import SECOND_NS, MonoNs, UtcNs
+from tests.fakes import FakeClock
+from tests.test_nut import TICKS_PER_PICTURE, encode, template
+
+from .conftest import MemorySink
+
+NOW = UtcNs(1_795_000_000 * SECOND_NS)
+PICTURE_NS = SECOND_NS // 25
+GOP_OPTIONS = {"g": "25", "sc_threshold": "0", "tune": "zerolatency"}
+
+
+def record(pictures: int, *, kept: int, gop: int = 25) -> MemorySink:
+    """Record a session that begins now; ``kept`` pictures were taken before and come at once."""
+    packets = encode("libx264", pictures, {**GOP_OPTIONS, "g": str(gop)})
+    sink, clock = MemorySink(), FakeClock(NOW)
+    gaps, tracks = GapKeeper(sink, NOW, "connecting"), (template("h264", packets),)
+    run = Run(tracks, reorders=False, sink=sink, gaps=gaps, status=StreamStatus(clock), source={}, floor=NOW)
+    for number, packet in enumerate(packets):
+        # A picture is handed over when the next one begins.
+        late_ns = max(0, number + 1 - kept) * PICTURE_NS
+        arrival = Arrival(
+            track=0, pts=packet.pts, duration=TICKS_PER_PICTURE, is_keyframe=packet.is_keyframe, is_corrupt=False,
+            data=packet.data, utc=UtcNs(NOW + late_ns), boot=MonoNs(late_ns), camera_utc=None, report=None,
+        )  # fmt: skip
+        run.push(arrival, lambda: ClockState.SYNCHRONISED)
+    run.finish()
+    return sink
+
+
+def test_pictures_that_a_bridge_kept_are_left_out() -> None:
+    """What was taken before the session began delays nothing after it, and claims no time twice."""
+    sink = record(200, kept=60)
+    starts = [gop.start_ns - NOW for gop in sink.gops]
+    # The keyframes of a second each; the third, at 2 s, was taken 0.4 s before the session, the fourth 0.6 s after.
+    assert starts == [number * SECOND_NS + 15 * PICTURE_NS for number in range(5)]
+    assert [(gap.start_ns - NOW, gap.duration_ns) for gap in sink.gaps] == [(0, 15 * PICTURE_NS)]
+
+
+def test_nothing_begins_without_its_keyframe() -> None:
+    """Where a GOP that is cut began before the session, all of it is left out."""
+    sink = record(300, kept=60, gop=150)
+    assert [gop.start_ns - NOW for gop in sink.gops][:1] == [90 * PICTURE_NS]
+    assert not sink.gops[0].continues
+
+
+def test_session_that_begins_now_is_recorded_from_its_first_picture_on() -> None:
+    """A picture that seems to come a moment before the session is moved by that moment, not left out."""
+    sink = record(100, kept=4)
+    assert sink.gops[0].start_ns == NOW
+    assert not sink.gaps
+    assert all(a.start_ns + a.duration_ns == b.start_ns for a, b in itertools.pairwise(sink.gops))
