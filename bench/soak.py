@@ -20,20 +20,17 @@ from pathlib import Path
 import av
 
 from bench.measure import Row, memory_mb, parse_arguments, report
-from bench.trial import create_home
+from bench.trial import create_home, read_records
 from edge_agent.buffer.format import Kind
-from edge_agent.buffer.reader import RingReader, StoredRecord
-from edge_agent.consent.request import Quality
-from edge_agent.consent.verdict import ExportOrder
+from edge_agent.buffer.reader import StoredRecord
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.home import TrialCamera
 from edge_agent.demo.picture import read_strip
 from edge_agent.demo.source import LiveSettings
 from edge_agent.errors import EdgeAgentError
-from edge_agent.keys import KeyStore
 from edge_agent.media import open_payload
 from edge_agent.nut import read_nut
-from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, Window
+from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs
 
 FAILING, HEALTHY = 6, 2
 FPS, GOP = 10, 10
@@ -145,15 +142,8 @@ class Soak:
         self.samples.append(Sample(threads, descriptors, memory_mb(pid, "Rss")))
 
     def records(self, camera: int) -> list[StoredRecord]:
-        """Read a camera's ring with the vault's key."""
-        vault = KeyStore(self.home.config.state_dir, "releaser").load_private("vault")
-        window = Window(UtcNs(self.began - HOUR_NS), UtcNs(self.ended + HOUR_NS))
-        order = ExportOrder("soak", f"cam{camera}", Quality.MAIN, window, "", self.ended)
-        reader = RingReader.open(self.home.config.ring_path(f"cam{camera}", "main"), vault)
-        try:
-            return list(reader.read_own(order))
-        finally:
-            reader.close()
+        """Read a camera's ring."""
+        return read_records(self.home, f"cam{camera}", UtcNs(self.began - HOUR_NS), UtcNs(self.ended + HOUR_NS))
 
     def unexplained(self, camera: int) -> list[str]:
         """Return what the account of one camera lacks: holes, overlaps, reasons that do not fit."""

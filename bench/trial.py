@@ -13,8 +13,13 @@ from pathlib import Path
 import av
 import numpy as np
 
+from edge_agent.buffer.reader import RingReader, StoredRecord
+from edge_agent.consent.request import Quality
+from edge_agent.consent.verdict import ExportOrder
 from edge_agent.demo.home import TrialCamera, TrialHome
+from edge_agent.keys import KeyStore
 from edge_agent.setup.provision import create_state
+from edge_agent.units import UtcNs, Window
 
 WIDTH, HEIGHT, FPS, BITRATE, LOOP_S = 1920, 1080, 25, 4_000_000, 4
 
@@ -83,3 +88,14 @@ def create_home(
     create_state(home.config.state_dir, "a passphrase of the benchmark")
     home.config.gateway.run_dir.mkdir(parents=True, exist_ok=True)
     return home
+
+
+def read_records(home: TrialHome, camera: str, start: UtcNs, end: UtcNs) -> list[StoredRecord]:
+    """Read what a camera's ring holds of a time, with the vault's key."""
+    vault = KeyStore(home.config.state_dir, "releaser").load_private("vault")
+    order = ExportOrder("bench", camera, Quality.MAIN, Window(start, end), "", end)
+    reader = RingReader.open(home.config.ring_path(camera, "main"), vault)
+    try:
+        return list(reader.read_own(order))
+    finally:
+        reader.close()
