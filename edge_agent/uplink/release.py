@@ -172,11 +172,14 @@ class ReleaseWorker:
         self._maker.make(request, grant)
         releases = self._store.list_releases(request.id)
         sendable = [each for each in releases if each.state in (ReleaseState.BUILT, ReleaseState.UPLOADED)]
+        is_waiting = any(each.state is ReleaseState.WAITING for each in releases)
         for release in sendable:
             if release.state is ReleaseState.BUILT:
                 self._upload(request, release, sendable)
+                if is_waiting or release is not sendable[-1]:  # the last payload is deleted behind its key
+                    self._shipping.make_room(release)
                 self._pauses.pop(request.id, None)  # its payload made room: what waits for that is tried soon
-        if any(each.state is ReleaseState.WAITING for each in releases):
+        if is_waiting:
             self._tell_waiting(request, grant)
             raise PutOffError
         if sendable:

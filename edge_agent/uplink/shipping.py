@@ -75,7 +75,7 @@ class Shipping:
         all_of_it: Sequence[StoredRelease],
         should_stop: Callable[[], bool],
     ) -> bool:
-        """Upload one payload, or go on with it; what is uploaded is deleted here.
+        """Upload one payload, or go on with it; it stays until ``make_room`` or ``discard``.
 
         Args:
             request: To which it belongs.
@@ -108,8 +108,11 @@ class Shipping:
         with self._store.transaction() as connection:
             self._docket.demand_open(connection, request)
             self._store.set_release_state(connection, release, ReleaseState.UPLOADED)
-        self._staging.remove(release.file)
         return True
+
+    def make_room(self, release: StoredRelease) -> None:
+        """Delete the payload of what is uploaded."""
+        self._staging.remove(release.file)
 
     def _teller(
         self, request: StoredRequest, release: StoredRelease, all_of_it: Sequence[StoredRelease]

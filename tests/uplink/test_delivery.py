@@ -64,15 +64,32 @@ def start(client: TusUploader, **options: Any) -> tuple[threading.Thread, list[i
     return thread, progress, outcome
 
 
+LINKS = {
+    "a slow link": (SECOND_NS // 100, [0, PATCH_BYTES, 2 * PATCH_BYTES, len(DATA)]),
+    "a fast link": (0, [0, PATCH_BYTES, len(DATA)]),
+}
+"""How long a piece takes, and the offsets that the server then acknowledges."""
+
+
 @pytest.mark.peer
-def test_an_upload_arrives_byte_for_byte(upload_server: UploadServer, pki: Pki) -> None:
-    """Create, send, done: offsets rise to the size, and the server has exactly these bytes."""
-    client, urls, progress = uploader(upload_server, pki), list[str](), list[int]()
+@pytest.mark.parametrize(("piece_ns", "offsets"), LINKS.values(), ids=LINKS)
+def test_an_upload_arrives_byte_for_byte(
+    upload_server: UploadServer, pki: Pki, piece_ns: int, offsets: list[int]
+) -> None:
+    """Offsets rise to the size, in longer steps where they are quick; the server has exactly these bytes."""
+    clock = FakeClock()
+    client, urls, progress = uploader(upload_server, pki, clock=clock), list[str](), list[int]()
+
+    def pass_time() -> bool:
+        clock.advance(piece_ns)
+        return False
+
     url = client.upload(
-        io.BytesIO(DATA), len(DATA), METADATA, upload_url=None, save_url=urls.append, on_progress=progress.append
-    )
+        io.BytesIO(DATA), len(DATA), METADATA, upload_url=None, save_url=urls.append, on_progress=progress.append,
+        should_stop=pass_time,
+    )  # fmt: skip
     assert urls == [url]
-    assert progress == [0, PATCH_BYTES, 2 * PATCH_BYTES, len(DATA)]
+    assert progress == offsets
     assert hashlib.sha256(upload_server.stored(url, NAME)).digest() == hashlib.sha256(DATA).digest()
     assert client.find_offset(url, len(DATA)) == len(DATA)
     client.close()
