@@ -84,8 +84,8 @@ class Handover:
                 self._store.set_release_state(connection, release, ReleaseState.DELIVERED)
             self._store.forget_header(connection, request.id)
             self._store.update_request(connection, request.id, RequestState.DELIVERED)
-        self._shipping.discard(request.id)
         log.info("clip uploaded, its key is due jti=%s cameras=%d", request.jti, len(done))
+        self._shipping.discard(request.id)
 
     def end_empty(self, request: StoredRequest, releases: Sequence[StoredRelease]) -> None:
         """End a request of which there is nothing to deliver."""
