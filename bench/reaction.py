@@ -45,8 +45,13 @@ def _measure_event(folder: Path, footage: Path, runs: int) -> Row:
 
     begins_s: list[float] = []
 
+    def theirs() -> float:
+        time.sleep(next(their_waits))
+        return _record_with_ffmpeg(folder, camera.url)
+
     def ours() -> float:
         home.wait_for("a camera at rest", lambda: _facts(home).get("state") == "waiting")
+        time.sleep(next(our_waits))
         happened_ns, began_s = time.time_ns(), time.monotonic()
         tell()
         recorded_s = _wait_for_footage(home, happened_ns)
@@ -59,7 +64,8 @@ def _measure_event(folder: Path, footage: Path, runs: int) -> Row:
         try:
             # Told again until the child that listens has connected; the ring gets its first block by this.
             home.wait_for("the listener", lambda: (tell(), _facts(home))[1].get("state") == "recording")
-            found = interleave(runs, {"ours": ours, "theirs": lambda: _record_with_ffmpeg(folder, camera.url)})
+            our_waits, their_waits = _spread(runs), _spread(runs)
+            found = interleave(runs, {"ours": ours, "theirs": theirs})
         finally:
             home.stop()
             camera.close()
@@ -88,6 +94,12 @@ def _measure_reboot(folder: Path, footage: Path, runs: int) -> Row:
     note = f"limit: one step of the back-off and then an ffmpeg, {found['theirs']:.1f} s"
     goal_s = _LONGEST_STEP_S + found["theirs"]
     return Row(f"{OUTAGE_S:.0f} s without power, camera answers → first GOP recorded", found["ours"], goal_s, "s", note)
+
+
+def _spread(runs: int) -> Iterator[float]:
+    """Yield how long each run waits, so that they begin at different moments of the second between two keyframes."""
+    for number in range(runs):
+        yield (number / runs - time.monotonic()) % 1
 
 
 def _start_home(folder: Path, camera: TrialCamera, more_config: str = "") -> TrialHome:
