@@ -6,13 +6,17 @@ The releaser reads the public half only. The file is written by hand, because ``
 passphrase as this machine's speed suggests: 1 GiB where it is fast.
 """
 
+import base64
 import os
 from pathlib import Path
 
 import pyrage
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from edge_agent import age
 from edge_agent.errors import CustodyError, UsageError
 from edge_agent.keys import read_guarded
 
@@ -20,7 +24,6 @@ IDENTITY_NAME = "owner.age"
 
 # 128 MiB per guess, and as much work as for `owner.pem`, which the same passphrase opens; `age` takes up to 22.
 _LOG_N = 17
-_SCRYPT_LABEL = b"age-encryption.org/v1/scrypt"
 
 
 def identity_path(state_dir: Path) -> Path:
@@ -42,13 +45,25 @@ def make_identity(passphrase: str) -> tuple[bytes, str]:
 
 
 def _encrypt(text: bytes, passphrase: str) -> bytes:
-    """Write an age file with one ``scrypt`` stanza and one chunk."""
-    file_key, salt = age.generate_file_key(), os.urandom(16)
-    key = Scrypt(salt=_SCRYPT_LABEL + salt, length=32, n=1 << _LOG_N, r=8, p=1).derive(passphrase.encode())
-    stanza = age.encode_stanza(("scrypt", age.encode(salt), str(_LOG_N)), age.wrap(key, file_key))
-    cipher, sealed = age.PayloadCipher(file_key), bytearray(len(text) + age.TAG_BYTES)
-    cipher.encrypt_into(text, memoryview(sealed), is_last=True)
-    return age.encode_header(file_key, [stanza]) + cipher.nonce + sealed
+    """Write an age file with one ``scrypt`` stanza and one chunk (C2SP ``age``)."""
+    file_key, salt, nonce = os.urandom(16), os.urandom(16), os.urandom(16)
+    label = b"age-encryption.org/v1/scrypt"
+    wrapping = Scrypt(salt=label + salt, length=32, n=1 << _LOG_N, r=8, p=1).derive(passphrase.encode())
+    wrapped = ChaCha20Poly1305(wrapping).encrypt(bytes(12), file_key, None)
+    header = b"age-encryption.org/v1\n-> scrypt %s %d\n%s\n---" % (_encode(salt), _LOG_N, _encode(wrapped))
+    mac = HMAC(_derive(file_key, None, b"header"), SHA256())
+    mac.update(header)
+    # The nonce of STREAM: the chunk's number, 0, and the mark of the last chunk.
+    body = ChaCha20Poly1305(_derive(file_key, nonce, b"payload")).encrypt(bytes(11) + b"\1", text, None)
+    return header + b" " + _encode(mac.finalize()) + b"\n" + nonce + body
+
+
+def _derive(secret: bytes, salt: bytes | None, info: bytes) -> bytes:
+    return HKDF(SHA256(), length=32, salt=salt, info=info).derive(secret)
+
+
+def _encode(raw: bytes) -> bytes:
+    return base64.b64encode(raw).rstrip(b"=")
 
 
 def open_identity(state_dir: Path, passphrase: str) -> str:

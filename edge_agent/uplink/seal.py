@@ -6,60 +6,76 @@ Header ‖ payload is a stock age file (C2SP ``age``).
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from typing import IO
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO, Any
 
-from edge_agent import age
-from edge_agent.errors import EvidenceError
+import pyrage
+
+from edge_agent.errors import EdgeAgentError, EvidenceError
 
 MAX_HEADER_BYTES = 2048
 _MAGIC = b"age-encryption.org/v1\n"
 _MAC = b"\n--- "
-_CHUNKS = 4
-"""Written and digested at once: few calls, and all of it still in the processor's cache."""
+_BUFFER_BYTES = 128 << 10
 
 
-class _Payload:
-    """Takes plaintext in pieces of any length, in order; writes ciphertext. Its two buffers are all it holds."""
+class _Pieces(io.RawIOBase):
+    """Looks like a file to read from; remembers what making a piece raised, because pyrage would hide it."""
 
-    def __init__(self, file_key: bytes, out: IO[bytes]) -> None:
-        self._cipher, self._out = age.PayloadCipher(file_key), out
-        self._plain, self._filled = memoryview(bytearray(age.CHUNK_BYTES)), 0
-        self._sealed, self._ready = memoryview(bytearray(_CHUNKS * (age.CHUNK_BYTES + age.TAG_BYTES))), 0
+    def __init__(self, pieces: Iterator[bytes | memoryview]) -> None:
+        self._pieces = pieces
+        self._left = memoryview(b"")
+        self.error: BaseException | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        while not self._left:
+            try:
+                piece = next(self._pieces, None)
+            except BaseException as error:
+                self.error = error
+                raise
+            if piece is None:
+                return 0
+            self._left = memoryview(piece)
+        length = min(len(into), len(self._left))
+        into[:length], self._left = self._left[:length], self._left[length:]
+        return length
+
+
+class _Splitter:
+    """Keeps the header, passes on the payload; the header too where it belongs in front of it."""
+
+    def __init__(self, out: IO[bytes], *, header_inside: bool) -> None:
+        self._out, self._header_inside = out, header_inside
+        self._head: bytearray | None = bytearray()
+        self.header = b""
         self.digest, self.size = hashlib.sha256(), 0
+        self.error: BaseException | None = None
 
-    def begin(self, header: bytes) -> None:
-        """Write what stands before the first chunk."""
-        self._write(memoryview(header + self._cipher.nonce))
-
-    def add(self, piece: bytes | memoryview) -> None:
-        """Encrypt a piece, as far as it fills chunks."""
-        left = memoryview(piece)
-        while left:
-            if self._filled == age.CHUNK_BYTES:  # only now is it known not to be the last one
-                self._seal(is_last=False)
-            taken = left[: age.CHUNK_BYTES - self._filled]
-            end = self._filled + len(taken)
-            self._plain[self._filled : end] = taken
-            self._filled, left = end, left[len(taken) :]
-
-    def end(self) -> None:
-        """Encrypt the last chunk and write what is left."""
-        self._seal(is_last=True)
-        self._write(self._sealed[: self._ready])
-
-    def _seal(self, *, is_last: bool) -> None:
-        if self._ready == len(self._sealed):
-            self._write(self._sealed)
-            self._ready = 0
-        end = self._ready + self._filled + age.TAG_BYTES
-        self._cipher.encrypt_into(self._plain[: self._filled], self._sealed[self._ready : end], is_last=is_last)
-        self._ready, self._filled = end, 0
-
-    def _write(self, data: memoryview) -> None:
-        self._out.write(data)
+    def write(self, data: bytes) -> int:
+        length = len(data)
+        if self._head is not None:
+            self._head += data
+            end = find_header_end(self._head)
+            if end is None:
+                return length
+            self.header, data = bytes(self._head[:end]), bytes(self._head[0 if self._header_inside else end :])
+            self._head = None
+        try:
+            self._out.write(data)
+        except BaseException as error:
+            self.error = error
+            raise
         self.digest.update(data)
         self.size += len(data)
+        return length
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
 def find_header_end(data: bytes | bytearray) -> int | None:
@@ -93,11 +109,23 @@ def seal_stream(
         EvidenceError: A recipient is not one of age's.
         BaseException: Whatever making a piece or writing raised.
     """
-    file_key = age.generate_file_key()
-    header = age.encode_header(file_key, [age.wrap_for(file_key, each) for each in recipients])
-    payload = _Payload(file_key, out)
-    payload.begin(header if header_inside else b"")
-    for piece in pieces:
-        payload.add(piece)
-    payload.end()
-    return header, payload.digest.digest(), payload.size
+    keys = [_parse_recipient(text) for text in recipients]
+    source, splitter = _Pieces(iter(pieces)), _Splitter(out, header_inside=header_inside)
+    try:
+        # pyrage asks for 8 KiB at a time: Python's own buffer answers that without any Python in between.
+        pyrage.encrypt_io(io.BufferedReader(source, _BUFFER_BYTES), splitter, keys)
+    except Exception as error:
+        raise source.error or splitter.error or EdgeAgentError(f"cannot encrypt: {error}") from error
+    return splitter.header, splitter.digest.digest(), splitter.size
+
+
+def _parse_recipient(text: str) -> "pyrage.x25519.Recipient":
+    try:
+        recipient = pyrage.x25519.Recipient.from_str(text)
+        # Tried: for a point of low order pyrage panics in the middle of a bundle, past every `except Exception`.
+        pyrage.encrypt(b"", [recipient])
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise EvidenceError("a recipient is no age public key") from error
+    return recipient

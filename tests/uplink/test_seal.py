@@ -7,12 +7,12 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from edge_agent import age
 from edge_agent.errors import EvidenceError
 from edge_agent.uplink.seal import find_header_end, seal_stream
 from tests.peers import age as stock
 
-CHUNK = age.CHUNK_BYTES
+CHUNK = 64 << 10
+"""Of age's payload."""
 LENGTHS = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 4 * CHUNK, 4 * CHUNK + 1, 9 * CHUNK, 9 * CHUNK + 77]
 
 
