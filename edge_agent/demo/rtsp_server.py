@@ -68,9 +68,10 @@ class RtspServer:
         seconds = int(SEND_TIMEOUT_S)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, seconds.to_bytes(8, "little") + bytes(8))
         client = Client(connection, self)
+        # Who drops all clients waits for their threads: nobody is on the list whose threads have not been started.
         with self._lock:
             self._clients.append(client)
-        client.start()
+            client.start()
 
     def deliver(self, unit: CodedUnit) -> None:
         """Hand one access unit to every client that plays."""
