@@ -28,6 +28,9 @@ _MAYBE_UNSYNCED_NS = 5 * SECOND_NS
 _NOT_YET = "ring is not open yet"
 _PATIENCE_S = 1.5
 """How long a person's command waits for a disk that another thread waits for: the next ring must have its turn."""
+_NO_ANSWER = "ring's disk does not answer"
+_NO_ANSWER_NS = 10 * SECOND_NS
+"""A disk that keeps the ring busy for so long is told in the status."""
 
 
 class RingSink:
@@ -50,6 +53,7 @@ class RingSink:
         self._last_run: Draft | None = None
         self._recent: deque[tuple[MonoNs, UtcNs]] = deque()
         self._lost_from: UtcNs | None = None
+        self._busy_since: MonoNs | None = None
 
     @property
     def error(self) -> str:
@@ -126,7 +130,13 @@ class RingSink:
         """Return what the status tells of the ring."""
         facts: dict[str, Any] = {"storage": self._error or "ok"}
         # No waiting for a disk: without the lock at hand the status goes without the ring's head.
-        if self._lock.acquire(timeout=0.05):
+        if not self._lock.acquire(timeout=0.05):
+            now = self._clock.boot()
+            self._busy_since = now if self._busy_since is None else self._busy_since
+            if now - self._busy_since >= _NO_ANSWER_NS:
+                facts["storage"] = _NO_ANSWER
+        else:
+            self._busy_since = None
             try:
                 if self._writer is not None:
                     seq, chain = self._writer.head
@@ -155,7 +165,7 @@ class RingSink:
     @contextmanager
     def _patiently(self) -> Iterator[None]:
         if not self._lock.acquire(timeout=_PATIENCE_S):
-            raise UnavailableError(f"ring's disk does not answer: stream={self._name}")
+            raise UnavailableError(f"{_NO_ANSWER}: stream={self._name}")
         try:
             yield
         finally:
