@@ -60,7 +60,6 @@ class CameraThread:
         stop: Ends the thread within about a second, unless it is just opening a session.
         covered_until: End of what the sink holds already; None where that is not known.
         hold: Returns why the stream is not to be recorded now, or an empty text; asked all the time.
-        idle_reason: Why there is no footage before the thread begins.
         look: What is done with keyframes besides recording them.
         watchdog_ns: So long may no video access unit arrive.
     """
@@ -75,8 +74,6 @@ class CameraThread:
         *,
         covered_until: UtcNs | None = None,
         hold: Callable[[], str] = lambda: "",
-        idle_reason: str = "recorder-stopped",
-        dice: random.Random | None = None,
         look: Look | None = None,
         watchdog_ns: int = WATCHDOG_NS,
     ) -> None:
@@ -86,8 +83,8 @@ class CameraThread:
         self._hold, self._look, self._watchdog_ns = hold, look, watchdog_ns
         now = clock.utc()
         known = covered_until is not None and covered_until <= now
-        self._gaps = GapKeeper(sink, covered_until if known and covered_until is not None else now, idle_reason)
-        self._backoff = Backoff(dice or random.SystemRandom())
+        self._gaps = GapKeeper(sink, covered_until if known and covered_until is not None else now, "recorder-stopped")
+        self._backoff = Backoff(random.SystemRandom())
         self._ticked = clock.boot()
         self._held = False
         self._thread = threading.Thread(target=self._main, name=f"camera-{name}", daemon=True)
