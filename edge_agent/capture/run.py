@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from edge_agent.capture.first_picture import FirstPicture
 from edge_agent.capture.gaps import CLOCK_STEP_NS, GapKeeper
 from edge_agent.capture.gop import Cut, GopCutter, build_payload
 from edge_agent.capture.records import ClockNote, Gop, RunInfo, Sink
@@ -61,7 +62,7 @@ class Run:
         self._cutter = GopCutter(tracks[0])
         self._kind = codec_kind(tracks[0].codec)
         self._parameters = parameter_sets(self._kind, tracks[0].extradata)
-        self._held: Arrival | None = None
+        self._first = FirstPicture(self._kind, tracks[0].time_base, reorders)
         self._previous: Arrival | None = None
         self._origin_ticks: int | None = None
         self._utc_minus_boot = 0
@@ -80,7 +81,7 @@ class Run:
     @property
     def has_begun(self) -> bool:
         """Tell whether it has taken a picture: what comes from then on may be footage."""
-        return self._held is not None or self._origin_ticks is not None
+        return self._first.is_held or self._origin_ticks is not None
 
     def push(self, arrival: Arrival, state: Callable[[], ClockState]) -> None:
         """Take in one packet; ``state`` is asked now and then.
@@ -89,28 +90,24 @@ class Run:
             RunBreakError: What came before is stored; the packet is not.
         """
         self._status.count(arrival.boot, len(arrival.data))
+        for timed in self._first.take(arrival):
+            self._push(timed, state)
+
+    def finish(self) -> None:
+        """Store what is left, but for a beginning of which nobody can tell yet when it was."""
+        cut = self._cutter.flush(self._sequencer.step_ticks)
+        if cut is not None:
+            self._pending.append((self._tracks, cut))
+        self._store_pending()
+
+    def _push(self, arrival: Arrival, state: Callable[[], ClockState]) -> None:
         self._report = arrival.report or self._report
         if arrival.track:
             self._push_audio(arrival)
             return
         self._check_clock(arrival)
-        if self._origin_ticks is None and arrival.pts is None:
-            # FFmpeg gives the first access unit of a session no PTS; the second one tells.
-            self._held = self._held or (arrival if arrival.is_keyframe else None)
-            self._previous = arrival
-            return
-        if self._held is not None and arrival.pts is not None:
-            held, self._held = self._held, None
-            self._push_video(replace(held, pts=arrival.pts - (arrival.duration or self._sequencer.step_ticks)))
         self._push_video(arrival)
         self._note_clock(arrival, state)
-
-    def finish(self) -> None:
-        """Store what is left."""
-        cut = self._cutter.flush(self._sequencer.step_ticks)
-        if cut is not None:
-            self._pending.append((self._tracks, cut))
-        self._store_pending()
 
     def _check_clock(self, arrival: Arrival) -> None:
         difference_ns = arrival.utc - arrival.boot
@@ -151,7 +148,7 @@ class Run:
         # FFmpeg's parser hands out an H.264 or H.265 picture when the first byte of the next one is there: the moment
         # at which the picture before was handed over is when this one arrived.
         seen = self._previous if self._tracks[0].codec in _PARSED else arrival
-        if seen is not None and seen is not self._held:
+        if seen is not None:
             self._timeline.observe(self._media_ns(pts), seen.utc)
 
     def _push_audio(self, arrival: Arrival) -> None:
