@@ -2,6 +2,7 @@
 
 import configparser
 import re
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def test_every_locked_package_has_a_version_and_hashes(name: str) -> None:
     assert "://" not in text
     assert "index" not in text
     for requirement, hashes in read_lock(name).items():
-        assert re.fullmatch(r"[a-z0-9.-]+==[0-9][^ ]*( ; .+)?", requirement), requirement
+        assert re.fullmatch(r"[a-z0-9.-]+(\[[a-z,-]+\])?==[0-9][^ ]*( ; .+)?", requirement), requirement
         assert hashes
         assert all(re.fullmatch("sha256:[0-9a-f]{64}", each) for each in hashes)
 
@@ -55,6 +56,27 @@ def test_every_dependency_is_locked() -> None:
     extras = dependencies("options.extras_require", "test") | dependencies("options.extras_require", "rtcc")
     assert extras <= test
     assert {"setuptools", "wheel"} <= {name_of(requirement) for requirement in read_lock("build")}
+
+
+def test_extras_stand_in_the_locks() -> None:
+    """Without its extra in the lock, pip looks for hashes of the newest release of what it names, and stops."""
+    wanted = set()
+    for requirement in read_lock("test"):
+        for each in requires(name_of(requirement)):
+            found = re.match(r"([A-Za-z0-9._-]+)\[([^]]+)\]", each)
+            if found and "extra ==" not in each:
+                wanted.add(f"{name_of(found[1])}[{found[2]}]==")
+    assert wanted
+    locked = read_lock("test").keys()
+    assert [name for name in wanted if not any(line.startswith(name) for line in locked)] == []
+
+
+def requires(package: str) -> list[str]:
+    """Return what an installed package needs; nothing of one that another system would install."""
+    try:
+        return metadata.requires(package) or []
+    except metadata.PackageNotFoundError:
+        return []
 
 
 def test_tests_run_with_the_gateways_versions() -> None:
