@@ -150,7 +150,8 @@ class Recorder:
             look=self._views.look_of(camera, quality),
         )
         self._streams[name] = _Stream(thread, sink)
-        self._culprits.watch(name, thread.start())
+        for ident in thread.start():
+            self._culprits.watch(name, ident)
 
     def _open_ring(self, camera: Camera, quality: Quality) -> RingWriter:
         writer = self._rings.open(camera, quality)
@@ -180,7 +181,7 @@ class Recorder:
         for name, stream in self._streams.items():
             left_ns = max(0, deadline - self._clock.boot())
             if not stream.thread.join(left_ns / SECOND_NS):
-                # FFmpeg cannot be interrupted while it opens a session; the thread holds nothing that is not stored.
+                # FFmpeg cannot be interrupted; what it holds are pictures that have not come whole.
                 log.warning("camera did not stop in time stream=%s", name)
         for name, stream in self._streams.items():
             if not stream.sink.close(_CLOSE_S):

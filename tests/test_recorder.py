@@ -381,21 +381,23 @@ def test_changed_size_is_followed_and_the_other_camera_records_meanwhile(gateway
 TGKILL = {"x86_64": 234, "aarch64": 131}
 
 
-def kill_thread(pid: int, name: str, number: int) -> None:
+def kill_thread(pid: int, name: str, which: int, number: int) -> None:
     """Send a signal to one thread of a process, as ``abort`` in that thread does."""
-    threads = [task for task in Path(f"/proc/{pid}/task").iterdir() if (task / "comm").read_text().strip() == name]
-    assert len(threads) == 1
-    assert ctypes.CDLL(None).syscall(TGKILL[platform.machine()], pid, int(threads[0].name), number) == 0
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    threads = sorted(int(task.name) for task in tasks if (task / "comm").read_text().strip() == name)
+    assert len(threads) == 2
+    assert ctypes.CDLL(None).syscall(TGKILL[platform.machine()], pid, threads[which], number) == 0
 
 
 @pytest.mark.skipif(platform.machine() not in TGKILL, reason="the number of tgkill is not known here")
-def test_camera_that_aborts_the_process_is_held_back_alone(gateway: Gateway) -> None:
-    """After an abort in one camera's thread that camera waits, also over a further restart; the other is recorded."""
+@pytest.mark.parametrize("which", [0, 1], ids=["where it is read", "where it is recorded"])
+def test_camera_that_aborts_the_process_is_held_back_alone(gateway: Gateway, which: int) -> None:
+    """After an abort in one of a camera's threads it waits, also over a further restart; the other is recorded."""
     with SimulatedCamera() as door, SimulatedCamera() as yard:
         gateway.configure({"door": door.url, "yard": yard.url})
         with gateway.recorder() as process:
             gateway.wait_for(lambda status: is_recording(status, "door.main", "yard.main"))
-            kill_thread(process.pid, "door.main", signal.SIGABRT)
+            kill_thread(process.pid, "door.main", which, signal.SIGABRT)
             assert process.wait(10) == -signal.SIGABRT
         for _ in range(2):
             (gateway.run_dir / "recorder-status.json").unlink()

@@ -1,7 +1,7 @@
 """One camera stream for ever: open, record, lose, wait, open again.
 
-Owns the thread of a stream, its back-off and its watchdog. Nothing that a camera does ends it, and nothing it does
-touches another camera.
+Owns the thread of a stream that never waits for its camera, its back-off and its watchdog. Nothing that a camera does
+ends it, and nothing it does touches another camera.
 """
 
 import logging
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from edge_agent.capture.backoff import Backoff
-from edge_agent.capture.diagnose import refine
+from edge_agent.capture.feed import Feed, Line
 from edge_agent.capture.gaps import GapKeeper
 from edge_agent.capture.prelude import Prelude
 from edge_agent.capture.reasons import REASONS, CaptureError
 from edge_agent.capture.records import Sink
-from edge_agent.capture.rtsp import Arrival, Endpoint, Session, open_session
+from edge_agent.capture.rtsp import Arrival, Endpoint, Session
 from edge_agent.capture.run import Run, RunBreakError
 from edge_agent.capture.status import StreamStatus
 from edge_agent.clock import Clock
@@ -57,7 +57,7 @@ class CameraThread:
         resolve: Returns where the stream is; asked before every attempt. May raise ``CaptureError``.
         sink: Where records go.
         clock: The gateway's clocks.
-        stop: Ends the thread within about a second, unless it is just opening a session.
+        stop: Ends the thread within about a second, unless it is just asking where the stream is.
         covered_until: End of what the sink holds already; None where that is not known.
         hold: Returns why the stream is not to be recorded now, or an empty text; asked all the time.
         look: What is done with keyframes besides recording them.
@@ -87,25 +87,39 @@ class CameraThread:
         self._backoff = Backoff(random.SystemRandom())
         self._ticked = clock.boot()
         self._held = False
+        self._feed = Feed(name, clock, self.status.loss, watchdog_ns / SECOND_NS)
         self._thread = threading.Thread(target=self._main, name=f"camera-{name}", daemon=True)
 
-    def start(self) -> int:
-        """Begin to record; return the thread's number."""
+    def start(self) -> tuple[int, int]:
+        """Begin to record; return the numbers of both threads, this one and the one that waits inside FFmpeg."""
+        feed = self._feed.start()
         self._thread.start()
-        return self._thread.ident or 0
+        return self._thread.ident or 0, feed
 
     def join(self, timeout_s: float) -> bool:
-        """Wait until the thread has ended after ``stop``; tell whether it has."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        """Wait until both threads have ended after ``stop``; tell whether they have.
+
+        This one ends in any case. The other waits for a camera that is silent, and holds nothing that is not stored.
+        """
+        if self._thread.ident is None:
+            return True
+        deadline = self._clock.boot() + int(timeout_s * SECOND_NS)
+        self._thread.join(timeout_s)
+        left_ns = max(0, deadline - self._clock.boot())
+        return not self._thread.is_alive() and self._feed.join(left_ns / SECOND_NS)
 
     def is_alive(self) -> bool:
-        """Tell whether the thread runs."""
-        return self._thread.is_alive()
+        """Tell whether both threads run."""
+        return self._thread.is_alive() and self._feed.is_alive()
 
     def _main(self) -> None:
         name_thread(self.name)
+        try:
+            self._record()
+        finally:
+            self._feed.close()
+
+    def _record(self) -> None:
         if not self._reason_to_close():
             self._gaps.because("connecting", self._clock.utc(), self._clock.boot())
         while not self._stop.is_set():
@@ -171,19 +185,26 @@ class CameraThread:
         """
         if self._stop.is_set():
             return
-        endpoint = self._resolve()
+        line = self._feed.order(self._resolve())
         try:
-            session = open_session(endpoint, self._clock, self.status.loss)
-        except CaptureError as error:
-            raise refine(error, endpoint) from None
-        try:
-            self._record_runs(session, endpoint)
+            session = self._wait_open(line)
+            if session is not None:
+                self._record_runs(session, line)
         finally:
-            session.close()
+            line.release()
 
-    def _record_runs(self, session: Session, endpoint: Endpoint) -> None:
-        source = {"source": public_url(endpoint.url), "transport": endpoint.carrier}
-        packets = self._take_packets(session)
+    def _wait_open(self, line: Line) -> Session | None:
+        """Return the session as soon as it is open; None where nobody wants it any more."""
+        while (session := line.wait_open()) is None:
+            if self._stop.is_set() or self._reason_to_close():
+                return None
+            self._gaps.wait(self._clock.utc(), self._clock.boot())
+            self._tick()
+        return session
+
+    def _record_runs(self, session: Session, line: Line) -> None:
+        source = {"source": public_url(line.endpoint.url), "transport": line.endpoint.carrier}
+        packets = self._take_packets(session, line)
         while not (self._stop.is_set() or self._reason_to_close()):
             prelude = self._watch(packets) if self._hold() else None
             if prelude is not None and (self._stop.is_set() or self._hold()):
@@ -216,15 +237,16 @@ class CameraThread:
             finally:
                 run.finish()
 
-    def _take_packets(self, session: Session) -> "Iterator[Arrival | None]":
+    def _take_packets(self, session: Session, line: Line) -> "Iterator[Arrival | None]":
         """Yield what arrives, give keyframes to whoever looks at them, and watch that pictures arrive at all."""
         video, last_video = session.tracks[0], self._clock.boot()
-        for arrival in session.read():
+        for arrival in line.read():
             if arrival is not None and arrival.track == 0:
                 last_video = arrival.boot
                 if arrival.is_keyframe and self._look is not None:
                     self._look.offer(video.codec, video.extradata, arrival.data)
-            elif self._clock.boot() - last_video > self._watchdog_ns:
+            # By when it arrived: it may have waited for a disk since.
+            elif (self._clock.boot() if arrival is None else arrival.boot) - last_video > self._watchdog_ns:
                 raise CaptureError("stalled")
             yield arrival
 

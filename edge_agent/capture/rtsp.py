@@ -23,8 +23,9 @@ from edge_agent.nut import TrackTemplate, describe_stream
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 
 OPEN_TIMEOUT_S = 10.0
-POLL_S = 0.5
-"""How long a read may block. A read that timed out can be tried again and loses nothing (tried with TCP and UDP)."""
+SILENCE_S = 10.0
+"""How long a read may block; then the session is over. FFmpeg forgets the part of an RTP packet that it has read, hands
+out the picture that it has put together as far as it has come, and would go on anywhere in the bytes that follow."""
 VIDEO_CODECS = ("h264", "hevc", "mjpeg")
 AUDIO_CODECS = ("aac", "pcm_alaw", "pcm_mulaw", "opus")
 _PROBE_US = 500_000  # 1.1 s to the first access unit without it, 0.56 s with it
@@ -104,9 +105,12 @@ class Arrival:
 class Session:
     """An open session. One thread only; close it."""
 
-    def __init__(self, container: InputContainer, clock: Clock, loss: PacketLoss, *, audio: bool) -> None:
+    def __init__(
+        self, container: InputContainer, clock: Clock, loss: PacketLoss, *, audio: bool, silence_s: float
+    ) -> None:
         self._container = container
         self._clock, self._loss = clock, loss
+        self._silence_ns = int(silence_s * SECOND_NS)
         videos = [stream for stream in container.streams if stream.type == "video"]
         if not videos:
             raise CaptureError("no-video")
@@ -121,43 +125,52 @@ class Session:
         self._asked = MonoNs(0)
         self.reorders = bool(getattr(video.codec_context, "has_b_frames", False))
 
-    def read(self) -> Iterator[Arrival | None]:
-        """Yield access units as they arrive, and None whenever nothing came for ``POLL_S``.
+    def read(self) -> Iterator[Arrival]:
+        """Yield access units as they arrive; blocks for as long as the session may be silent.
 
         Where a camera repeats its parameter sets before every slice of a keyframe, FFmpeg takes each for a picture of
         its own: they are joined again. For that a keyframe waits until the next picture is there.
 
         Raises:
-            CaptureError: The camera ended the session, or broke the protocol.
+            CaptureError: The camera ended the session, was silent for too long, or broke the protocol.
         """
         codec = self.tracks[0].codec
         held: Arrival | None = None
-        while True:
-            try:
-                for packet in self._container.demux(*self._streams):
-                    if not packet.size:
-                        # FFmpeg reports a peer that is gone as a plain end, and then flushes empty packets.
-                        break
-                    arrival = self._describe(packet)
-                    if held is not None and arrival.track == 0:
-                        if arrival.pts == held.pts and continues_picture(codec, arrival.data):
-                            held = replace(arrival, data=held.data + arrival.data)
-                            continue
-                        yield held
-                        held = None
-                    if arrival.is_keyframe and arrival.track == 0 and codec != "mjpeg":
-                        held = arrival
-                    else:
-                        yield arrival
-            except av.error.ExitError:
-                yield held
-                held = None
-                continue
-            except av.FFmpegError as error:
-                raise CaptureError("ended", type(error).__name__) from None
+        try:
+            for arrival in self._arrivals():
+                if held is not None and arrival.track == 0:
+                    if arrival.pts == held.pts and continues_picture(codec, arrival.data):
+                        held = replace(arrival, data=held.data + arrival.data)
+                        continue
+                    yield held
+                    held = None
+                if arrival.is_keyframe and arrival.track == 0 and codec != "mjpeg":
+                    held = arrival
+                else:
+                    yield arrival
+        except CaptureError:
             if held is not None:
                 yield held
-            raise CaptureError("ended")
+            raise
+
+    def _arrivals(self) -> Iterator[Arrival]:
+        packets = self._container.demux(*self._streams)
+        while True:
+            asked = self._clock.boot()
+            try:
+                packet = next(packets, None)
+            except av.error.ExitError:
+                raise CaptureError("stalled") from None
+            except av.FFmpegError as error:
+                raise CaptureError("ended", type(error).__name__) from None
+            if packet is None or not packet.size:
+                # FFmpeg reports a peer that is gone as a plain end, and then flushes empty packets.
+                raise CaptureError("ended")
+            arrival = self._describe(packet)
+            if arrival.boot - asked >= self._silence_ns:
+                # The read was given up: this is what FFmpeg had put together so far, perhaps half a picture.
+                raise CaptureError("stalled")
+            yield arrival
 
     def _describe(self, packet: "av.Packet[av.stream.Stream]") -> Arrival:
         boot, utc = self._clock.boot(), self._clock.utc()
@@ -191,13 +204,14 @@ class Session:
         self._container.close()
 
 
-def open_session(endpoint: Endpoint, clock: Clock, loss: PacketLoss) -> Session:
+def open_session(endpoint: Endpoint, clock: Clock, loss: PacketLoss, silence_s: float = SILENCE_S) -> Session:
     """Open a session in the thread that will read it; takes at most about ``OPEN_TIMEOUT_S``.
 
     Args:
         endpoint: Where and how.
         clock: The gateway's clocks.
         loss: Told of packets that are lost, and of those that the camera sent.
+        silence_s: How long the session may send nothing before it is over.
 
     Raises:
         CaptureError: The reason in words; nothing secret in it.
@@ -222,18 +236,18 @@ def open_session(endpoint: Endpoint, clock: Clock, loss: PacketLoss) -> Session:
         options |= {"verifyhost": trust.verify_host} if trust.verify_host else {}
     loss.begin(is_counted=endpoint.carrier == "udp")
     heard = hear(loss.missed)
-    container = _open(endpoint, options, heard)
+    container = _open(endpoint, options, heard, silence_s)
     try:
         _refuse_redirect(endpoint, heard)
-        return Session(container, clock, loss, audio=endpoint.audio)
+        return Session(container, clock, loss, audio=endpoint.audio, silence_s=silence_s)
     except BaseException:
         container.close()
         raise
 
 
-def _open(endpoint: Endpoint, options: dict[str, str], heard: Hearing) -> InputContainer:
+def _open(endpoint: Endpoint, options: dict[str, str], heard: Hearing, silence_s: float) -> InputContainer:
     try:
-        return av.open(endpoint.authorised_url, "r", options=options, timeout=(OPEN_TIMEOUT_S, POLL_S))
+        return av.open(endpoint.authorised_url, "r", options=options, timeout=(OPEN_TIMEOUT_S, silence_s))
     except av.FFmpegError as error:
         _refuse_redirect(endpoint, heard)
         raise CaptureError(*_explain(error, heard.status)) from None

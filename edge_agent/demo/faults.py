@@ -15,6 +15,7 @@ FAULTS = {
     "frozen": "the session stays up and answers, but no access unit is sent",
     "frozen-video": "video stops, audio goes on",
     "burst": "access units are held back while this is on, then sent at once",
+    "hesitate": "sending stops in the middle of an access unit while this is on (over TCP), then goes on with its rest",
     "drop": "every connection is closed without a word, once",
     "reboot": "connections are closed and new ones are closed at once",
     "mute": "requests are read and never answered",

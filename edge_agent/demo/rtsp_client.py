@@ -11,6 +11,7 @@ import re
 import secrets
 import socket
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 SEND_TIMEOUT_S = 5.0
 _QUEUE_UNITS = 256
+_HESITATION_STEP_S = 0.02
 _REPORT_EVERY_NS = 2 * SECOND_NS
 _REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed",
             453: "Not Enough Bandwidth", 454: "Session Not Found", 455: "Method Not Valid",
@@ -211,7 +213,11 @@ class Client:
             self._put(stream, transport, report, 1)
         if stream:
             with self._write_lock:
-                self._connection.sendall(stream)
+                middle = len(stream) // 2
+                self._connection.sendall(stream[:middle])
+                while server.is_on("hesitate") and self.is_playing:
+                    time.sleep(_HESITATION_STEP_S)
+                self._connection.sendall(stream[middle:])
 
     def _put(self, stream: bytearray, transport: _Transport, packet: bytes, offset: int) -> None:
         if transport.sockets is None:

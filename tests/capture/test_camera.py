@@ -1,6 +1,7 @@
 """A camera thread against the misbehaving camera: one real RTSP session for each thing that cameras do."""
 
 import itertools
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -233,6 +234,64 @@ def test_burst_after_a_stall_keeps_its_times() -> None:
     step_ns = SECOND_NS // 15
     assert "time-jump" not in {gap.reason for gap in recording.sink.gaps}
     assert all(abs(ring - pixels) <= step_ns for ring, pixels in read_pictures(recording.sink.gops))
+
+
+def hesitate(camera: SimulatedCamera, duration_ns: int) -> None:
+    """Let the camera stop in the middle of an access unit, and go on after so long."""
+    started = SystemClock().boot()
+    camera.fault("hesitate")
+    wait_until(lambda: SystemClock().boot() - started > duration_ns)
+    camera.fault("hesitate", False)
+
+
+def test_hesitation_in_the_middle_of_a_picture_costs_nothing() -> None:
+    """A Wi-Fi that stops for seconds within a packet, again and again, loses no picture and moves no time."""
+    with SimulatedCamera(QUICK) as camera, Recording(endpoint(camera)) as recording:
+        recording.wait_for_gops(3)
+        for duration_ns in (SECOND_NS, 2 * SECOND_NS, SECOND_NS):
+            hesitate(camera, duration_ns)
+            recording.wait_for_gops(len(recording.sink.gops) + 4)
+    pictures = read_pictures(recording.sink.gops)
+    step_ns = SECOND_NS // 15
+    assert {round((b - a) / step_ns) for (_, a), (_, b) in itertools.pairwise(pictures)} == {1}
+    assert all(abs(ring - pixels) <= step_ns for ring, pixels in pictures)
+    assert len(recording.sink.runs) == 1
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "mjpeg"])
+def test_session_that_hesitates_for_too_long_is_given_up(codec: str) -> None:
+    """Where a read is given up in the middle of a picture, nothing of it is recorded and nothing read on from there."""
+    with (
+        SimulatedCamera(CameraSettings(live=LiveSettings(codec, gop=GOP))) as camera,
+        Recording(endpoint(camera), watchdog_ns=WATCHDOG_NS) as recording,
+    ):
+        recording.wait_for_gops(2)
+        hesitate(camera, WATCHDOG_NS + SECOND_NS)
+        wait_until(lambda: len(recording.sink.runs) == 2)
+        recording.wait_for_gops(len(recording.sink.gops) + 2)
+    step_ns = SECOND_NS // 15
+    for gop in recording.sink.gops:
+        assert all(abs(ring - pixels) <= step_ns for ring, pixels in read_pictures([gop]))
+    assert "stalled" in reasons(recording.sink)
+    assert_tiled(recording.sink)
+
+
+def test_camera_that_is_silent_holds_up_nobody() -> None:
+    """While FFmpeg waits for a picture the ring is synced, and the thread ends at once and stores what it has."""
+    with SimulatedCamera(QUICK) as camera:
+        recording = Recording(endpoint(camera))
+        recording.thread.start()
+        recording.wait_for_gops(2)
+        camera.fault("frozen")
+        ticks = recording.sink.ticks
+        wait_until(lambda: recording.sink.ticks >= ticks + 4)
+        recording.stop.set()
+        recording.thread.join(2)
+        stored = [unpack(gop)[1] for gop in recording.sink.gops]
+        assert sum(map(len, stored)) > 2 * GOP
+        assert not [each for each in threading.enumerate() if each.name == "camera-door.main"]
+        camera.close()
+        assert recording.thread.join(5)
 
 
 def test_backwards_dts_is_put_right() -> None:
