@@ -8,6 +8,7 @@ import logging
 import random
 import re
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
@@ -23,7 +24,7 @@ from edge_agent.capture.run import Run, RunBreakError
 from edge_agent.capture.status import StreamStatus
 from edge_agent.clock import Clock
 from edge_agent.process import name_thread
-from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs
+from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs
 
 log = logging.getLogger(__name__)
 
@@ -203,39 +204,77 @@ class CameraThread:
         return session
 
     def _record_runs(self, session: Session, line: Line) -> None:
-        source = {"source": public_url(line.endpoint.url), "transport": line.endpoint.carrier}
         packets = self._take_packets(session, line)
+        waiting: deque[Arrival] = deque()
+        broken: tuple[MonoNs, RunBreakError] | None = None
         while not (self._stop.is_set() or self._reason_to_close()):
-            prelude = self._watch(packets) if self._hold() else None
-            if prelude is not None and (self._stop.is_set() or self._hold()):
-                return
-            now = self._clock.utc()
-            self._gaps.follow(now, self._clock.boot())
-            covered = self._gaps.covered_until
-            run = Run(
-                session.tracks,
-                reorders=session.reorders,
-                sink=self._sink,
-                gaps=self._gaps,
-                status=self.status,
-                source=source,
-                floor=covered if covered <= now + MINUTE_NS else UtcNs(0),
-            )
+            if self._hold():
+                waiting.clear()
+                prelude = self._watch(packets)
+                if self._stop.is_set() or self._hold():
+                    return
+                waiting.extend(prelude.packets())
+            run = self._begin_run(session, line)
             try:
-                for kept in prelude.packets() if prelude is not None else ():
-                    run.push(kept, self._clock.state)
-                for arrival in packets:
-                    if self._stop.is_set() or self._hold():
-                        break
-                    if arrival is not None:
-                        run.push(arrival, self._clock.state)
-                    self._note_progress(run)
+                self._record_run(run, waiting, packets, broken)
             except RunBreakError as error:
                 log.warning("run broken stream=%s reason=%s: %s", self.name, error.reason, error)
                 run.finish()
-                self._gaps.because(error.reason, self._clock.utc(), self._clock.boot())
+                # What waits has arrived already, and is footage.
+                since = (waiting[0].utc, waiting[0].boot) if waiting else (self._clock.utc(), self._clock.boot())
+                self._gaps.because(error.reason, *since)
+                broken = (self._clock.boot(), error) if run.records or broken is None else broken
             finally:
                 run.finish()
+
+    def _begin_run(self, session: Session, line: Line) -> Run:
+        now = self._clock.utc()
+        self._gaps.follow(now, self._clock.boot())
+        covered = self._gaps.covered_until
+        return Run(
+            session.tracks,
+            reorders=session.reorders,
+            sink=self._sink,
+            gaps=self._gaps,
+            status=self.status,
+            source={"source": public_url(line.endpoint.url), "transport": line.endpoint.carrier},
+            floor=covered if covered <= now + MINUTE_NS else UtcNs(0),
+        )
+
+    def _record_run(
+        self,
+        run: Run,
+        waiting: "deque[Arrival]",
+        packets: "Iterator[Arrival | None]",
+        broken: tuple[MonoNs, RunBreakError] | None,
+    ) -> None:
+        """Record what waits, then what arrives.
+
+        Args:
+            run: A new one.
+            waiting: Packets that have arrived already; on a break the one that broke the run stands first again, unless
+                it was the run's first, and the rest of them behind it.
+            packets: What arrives.
+            broken: When a run of this session was broken, if none has been recorded since, and by what.
+
+        Raises:
+            RunBreakError: The next run begins with ``waiting``.
+            CaptureError: No run has come of it for as long as there may be no pictures: another session has a keyframe.
+        """
+        is_first = True
+        while not (self._stop.is_set() or self._hold()):
+            arrival = waiting.popleft() if waiting else next(packets)
+            if arrival is not None:
+                try:
+                    run.push(arrival, self._clock.state)
+                except RunBreakError:
+                    if not is_first:
+                        waiting.appendleft(arrival)
+                    raise
+                is_first = False
+            self._note_progress(run)
+            if broken and not run.records and self._clock.boot() - broken[0] > self._watchdog_ns:
+                raise CaptureError(broken[1].reason, str(broken[1]))
 
     def _take_packets(self, session: Session, line: Line) -> "Iterator[Arrival | None]":
         """Yield what arrives, give keyframes to whoever looks at them, and watch that pictures arrive at all."""

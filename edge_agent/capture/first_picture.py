@@ -5,7 +5,6 @@ Owns how it is found from the pictures that follow. Pure: holds arrivals back an
 
 from collections.abc import Sequence
 from dataclasses import replace
-from fractions import Fraction
 from itertools import pairwise, takewhile
 
 from edge_agent.capture.rtsp import Arrival
@@ -13,7 +12,8 @@ from edge_agent.media import CodecKind, split_annexb
 
 _LOOK_AHEAD = 8
 """Pictures that follow where the order is another than that of showing: the first shown is among them, pyramids too."""
-_USUAL_RATE = 25
+_FEWEST = 2
+"""Pictures that follow in any case: the distance between two is the camera's own, a rate is what its encoder claims."""
 
 
 class FirstPicture:
@@ -26,13 +26,11 @@ class FirstPicture:
 
     Args:
         kind: Of the video, track 0.
-        time_base: Of the video.
         reorders: Whether pictures are shown in another order than they are decoded in (B-frames).
     """
 
-    def __init__(self, kind: CodecKind, time_base: Fraction, reorders: bool) -> None:
+    def __init__(self, kind: CodecKind, reorders: bool) -> None:
         self._kind, self._reorders = kind, reorders
-        self._step_ticks = max(1, int(1 / time_base) // _USUAL_RATE)
         self._held: list[Arrival] = []
         self._is_past = False
 
@@ -58,7 +56,7 @@ class FirstPicture:
     def _release(self) -> Sequence[Arrival]:
         video = [each for each in self._held if each.track == 0]
         timed = [each for each in video if each.pts is not None]
-        if len(timed) < (_LOOK_AHEAD if self._reorders else 1):
+        if len(timed) < (_LOOK_AHEAD if self._reorders else _FEWEST):
             return ()
         first, *others = self._held
         self._held, self._is_past = [], True
@@ -72,8 +70,8 @@ class FirstPicture:
     def _tell(self, timed: Sequence[Arrival], unknown: int) -> int:
         """Return the PTS of the first of ``unknown`` pictures, given what followed them."""
         shown = sorted(each.pts or 0 for each in timed)
-        steps = sorted(after - before for before, after in pairwise(shown) if after > before)
-        step_ticks = steps[len(steps) // 2] if steps else timed[0].duration or self._step_ticks
+        steps = sorted(after - before for before, after in pairwise(shown))
+        step_ticks = steps[len(steps) // 2]
         # Pictures that lead the next keyframe come after this one.
         own = takewhile(lambda each: not each.is_keyframe, timed)
         leading = {each.pts or 0 for each in own if self._leads(each)}

@@ -15,6 +15,8 @@ MAX_RECORD_NS = 2 * SECOND_NS
 MAX_RECORD_BYTES = 1 << 20
 MIN_RECORD_NS = SECOND_NS // 2
 """Shorter GOPs share a record: where every picture is a keyframe, 25 records a second would be mostly padding."""
+_HOLE_STEPS = 3
+"""A picture that comes more than 2 s and so many pictures after the one before leaves a hole, which is no footage."""
 _HEADER_BYTES = 4096  # of the NUT file, its index included, and the salt; 700 bytes were the most seen
 _PACKET_OVERHEAD_BYTES = 32
 
@@ -26,7 +28,7 @@ class Cut:
     packets: tuple[NutPacket, ...]
     first_pts: int
     end_pts: int
-    """PTS of the first video unit after it, or the last one's plus a step."""
+    """PTS of the first video unit after it, or the last one's plus a step where none follows soon."""
     continues: bool
 
 
@@ -52,8 +54,9 @@ class GopCutter:
         if packet.track == 0:
             if self._first_pts is None and not packet.is_keyframe:
                 return None
-            if self._first_pts is not None and self._is_due(packet):
-                cut = self._take(packet.pts, continues=not packet.is_keyframe)
+            end_pts = self._find_end(packet)
+            if end_pts is not None:
+                cut = self._take(end_pts, continues=not packet.is_keyframe)
             if self._first_pts is None:
                 self._first_pts = self._latest_pts = packet.pts
             self._latest_pts = max(self._latest_pts, packet.pts)
@@ -69,9 +72,15 @@ class GopCutter:
             return None
         return self._take(self._latest_pts + step_ticks, continues=False)
 
-    def _is_due(self, packet: NutPacket) -> bool:
-        assert self._first_pts is not None
-        spans_ticks = packet.pts - self._first_pts
+    def _find_end(self, packet: NutPacket) -> int | None:
+        """Return where the record that is open ends before this picture; None where it goes on."""
+        if self._first_pts is None:
+            return None
+        if packet.pts - self._latest_pts > max(self._most_ticks, _HOLE_STEPS * packet.duration):
+            return self._latest_pts + packet.duration
+        return packet.pts if self._is_due(packet, packet.pts - self._first_pts) else None
+
+    def _is_due(self, packet: NutPacket, spans_ticks: int) -> bool:
         if packet.is_keyframe and spans_ticks >= self._least_ticks:
             return True
         # A picture that is shown before one already taken stays with it; it cannot open a record.

@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 CLOCK_NOTE_EVERY_NS = MINUTE_NS
 _LEAD_S = 1
 """The first picture has the PTS of one second, so that audio which begins a little earlier has one above zero."""
+_APART_S = 5
+"""Sound that lies further from the pictures is mislabelled; it must not hold up what follows."""
+_MOST_PENDING = 32
+"""Records that wait until the first pictures have told when they were taken: 1.2 s of them, 1 MiB each at most."""
 _PARSED = ("h264", "hevc")
 
 
@@ -62,12 +66,13 @@ class Run:
         self._cutter = GopCutter(tracks[0])
         self._kind = codec_kind(tracks[0].codec)
         self._parameters = parameter_sets(self._kind, tracks[0].extradata)
-        self._first = FirstPicture(self._kind, tracks[0].time_base, reorders)
+        self._first = FirstPicture(self._kind, reorders)
         self._previous: Arrival | None = None
         self._origin_ticks: int | None = None
         self._utc_minus_boot = 0
         self._pending: deque[tuple[tuple[TrackTemplate, ...], Cut]] = deque()
         self._next_start: tuple[int, UtcNs] | None = None
+        self._latest_pts = 0
         self._last_audio_pts = -1
         self._last_keyframe_pts: int | None = None
         self._announced: tuple[TrackTemplate, ...] | None = None
@@ -133,16 +138,19 @@ class Run:
             raise RunBreakError("time-jump", str(error)) from None
         finally:
             self._previous = arrival
+        self._latest_pts = pts
         if arrival.is_keyframe:
             self._note_keyframe(pts)
             self._follow_parameters(arrival.data, pts)
-        step_ticks = arrival.duration or self._sequencer.step_ticks
+        step_ticks = self._sequencer.step_ticks
         cut = self._cutter.push(NutPacket(0, pts, pts, step_ticks, arrival.is_keyframe, arrival.data))
         if cut is not None:
             self._status.note(repaired_pts=self._sequencer.repairs)
             self._pending.append((self._tracks, cut))
         if self._timeline.is_settled:
             self._store_pending()
+        elif len(self._pending) > _MOST_PENDING:
+            raise RunBreakError("protocol-error", "no picture tells when it was taken")
 
     def _observe(self, arrival: Arrival, pts: int) -> None:
         # FFmpeg's parser hands out an H.264 or H.265 picture when the first byte of the next one is there: the moment
@@ -156,7 +164,7 @@ class Run:
             return
         video, audio = self._tracks[0], self._tracks[arrival.track]
         pts = arrival.pts - int(self._origin_ticks * video.time_base / audio.time_base)
-        if pts <= self._last_audio_pts:
+        if pts <= self._last_audio_pts or abs(pts * audio.time_base - self._latest_pts * video.time_base) > _APART_S:
             return
         self._last_audio_pts = pts
         duration = arrival.duration or 0

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from edge_agent.capture.camera import Look
 from edge_agent.capture.loss import PacketLoss
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.records import Gap, Gop
@@ -201,8 +202,7 @@ def test_session_that_began_without_a_picture_is_recorded(codec: str) -> None:
         camera.fault("frozen")
         with Recording(endpoint(camera)) as recording:
             wait_until(camera.has_players)
-            started = SystemClock().boot()
-            wait_until(lambda: SystemClock().boot() - started > 3 * SECOND_NS)
+            wait_seconds(3)
             camera.fault("frozen", False)
             recording.wait_for_gops(2)
             assert recording.status.snapshot()["width"] == 320
@@ -226,9 +226,8 @@ def test_burst_after_a_stall_keeps_its_times() -> None:
     """Pictures that were held back for three seconds and then came at once are timed as they were taken."""
     with SimulatedCamera(QUICK) as camera, Recording(endpoint(camera)) as recording:
         recording.wait_for_gops(3)
-        started = SystemClock().boot()
         camera.fault("burst")
-        wait_until(lambda: SystemClock().boot() - started > 3 * SECOND_NS)
+        wait_seconds(3)
         camera.fault("burst", False)
         recording.wait_for_gops(8)
     step_ns = SECOND_NS // 15
@@ -236,11 +235,16 @@ def test_burst_after_a_stall_keeps_its_times() -> None:
     assert all(abs(ring - pixels) <= step_ns for ring, pixels in read_pictures(recording.sink.gops))
 
 
-def hesitate(camera: SimulatedCamera, duration_ns: int) -> None:
-    """Let the camera stop in the middle of an access unit, and go on after so long."""
+def wait_seconds(seconds: int) -> None:
+    """Let the camera go on for a while."""
     started = SystemClock().boot()
+    wait_until(lambda: SystemClock().boot() - started > seconds * SECOND_NS)
+
+
+def hesitate(camera: SimulatedCamera, seconds: int) -> None:
+    """Let the camera stop in the middle of an access unit, and go on after so long."""
     camera.fault("hesitate")
-    wait_until(lambda: SystemClock().boot() - started > duration_ns)
+    wait_seconds(seconds)
     camera.fault("hesitate", False)
 
 
@@ -248,8 +252,8 @@ def test_hesitation_in_the_middle_of_a_picture_costs_nothing() -> None:
     """A Wi-Fi that stops for seconds within a packet, again and again, loses no picture and moves no time."""
     with SimulatedCamera(QUICK) as camera, Recording(endpoint(camera)) as recording:
         recording.wait_for_gops(3)
-        for duration_ns in (SECOND_NS, 2 * SECOND_NS, SECOND_NS):
-            hesitate(camera, duration_ns)
+        for seconds in (1, 2, 1):
+            hesitate(camera, seconds)
             recording.wait_for_gops(len(recording.sink.gops) + 4)
     pictures = read_pictures(recording.sink.gops)
     step_ns = SECOND_NS // 15
@@ -266,7 +270,7 @@ def test_session_that_hesitates_for_too_long_is_given_up(codec: str) -> None:
         Recording(endpoint(camera), watchdog_ns=WATCHDOG_NS) as recording,
     ):
         recording.wait_for_gops(2)
-        hesitate(camera, WATCHDOG_NS + SECOND_NS)
+        hesitate(camera, 3)
         wait_until(lambda: len(recording.sink.runs) == 2)
         recording.wait_for_gops(len(recording.sink.gops) + 2)
     step_ns = SECOND_NS // 15
@@ -315,6 +319,69 @@ def test_jump_of_the_cameras_time_begins_a_run() -> None:
         before = len(recording.sink.gops)
         recording.wait_for_gops(before + 2)
     assert all(abs(ring - pixels) <= SECOND_NS // 15 for ring, pixels in read_pictures(recording.sink.gops))
+    assert_tiled(recording.sink)
+
+
+def test_jump_costs_no_picture_that_can_stand_alone() -> None:
+    """The picture at which a run ends begins the next one."""
+    with (
+        SimulatedCamera(CameraSettings(live=LiveSettings("mjpeg"))) as camera,
+        Recording(endpoint(camera)) as recording,
+    ):
+        recording.wait_for_gops(2)
+        camera.fault("jump")
+        wait_until(lambda: len(recording.sink.runs) == 2)
+        recording.wait_for_gops(len(recording.sink.gops) + 2)
+    pictures = [pixels for gop in recording.sink.gops for _, pixels in read_pictures([gop])]
+    assert {round((b - a) / (SECOND_NS // 15)) for a, b in itertools.pairwise(pictures)} == {1}
+
+
+def test_run_that_broke_far_from_a_keyframe_is_followed_by_another_session() -> None:
+    """A camera that makes keyframes for new sessions only is recorded again after a jump."""
+    with (
+        SimulatedCamera(CameraSettings(live=LiveSettings(gop=60 * 15))) as camera,
+        Recording(endpoint(camera), watchdog_ns=WATCHDOG_NS) as recording,
+    ):
+        recording.wait_for_gops(2)
+        camera.fault("jump")
+        wait_until(lambda: len(recording.sink.runs) == 2)
+        recording.wait_for_gops(len(recording.sink.gops) + 1)
+    assert "time-jump" in reasons(recording.sink)
+    assert_tiled(recording.sink)
+
+
+def test_silence_within_a_session_is_a_hole() -> None:
+    """A camera that sends nothing for four seconds and then goes on has no footage of them."""
+    with SimulatedCamera(QUICK) as camera, Recording(endpoint(camera)) as recording:
+        recording.wait_for_gops(3)
+        camera.fault("frozen")
+        wait_seconds(4)
+        camera.fault("frozen", False)
+        recording.wait_for_gops(len(recording.sink.gops) + 3)
+    (hole,) = [gap for gap in recording.sink.gaps if gap.duration_ns > SECOND_NS]
+    assert hole.reason == "stalled"
+    assert 3.5 * SECOND_NS < hole.duration_ns < 4.5 * SECOND_NS
+    assert max(gop.duration_ns for gop in recording.sink.gops) <= 2 * SECOND_NS
+    assert_tiled(recording.sink)
+
+
+def test_jump_just_before_an_event_costs_nothing_of_what_came_before_it() -> None:
+    """What was kept in memory is recorded as two runs."""
+    held = threading.Event()
+    look = Look(lambda *_: None, keeps_open=True, before_ns=20 * SECOND_NS)
+    with SimulatedCamera(QUICK) as camera:
+        recording = Recording(endpoint(camera), hold=lambda: "" if held.is_set() else "not-by-rule", look=look)
+        with recording:
+            wait_until(lambda: recording.status.state == "waiting")
+            wait_seconds(3)
+            camera.fault("jump")
+            wait_seconds(3)
+            event = SystemClock().utc()
+            held.set()
+            wait_until(lambda: len(recording.sink.runs) == 2)
+            recording.wait_for_gops(len(recording.sink.gops) + 2)
+    before = sum(gop.duration_ns for gop in recording.sink.gops if gop.start_ns < event)
+    assert before > 4 * SECOND_NS
     assert_tiled(recording.sink)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from fractions import Fraction
 
 import pytest
 
@@ -12,7 +11,6 @@ from edge_agent.media import CodecKind, codec_kind
 from edge_agent.units import MonoNs, UtcNs
 from tests.test_nut import TICKS_PER_PICTURE, encode
 
-BASE = Fraction(1, 90_000)
 H265 = "log-level=none:keyint=12:min-keyint=12:bframes=3"
 STREAMS = {
     "h264 without B-frames": ("libx264", "h264", False, {"tune": "zerolatency", "g": "12"}),
@@ -53,7 +51,7 @@ def test_first_picture_gets_the_time_that_it_had(
     begins = [number for number, each in enumerate(stream[:-8]) if each.is_keyframe]
     assert len(begins) > 1
     for begin in begins:
-        first = FirstPicture(codec_kind(codec), BASE, reorders)
+        first = FirstPicture(codec_kind(codec), reorders)
         released = pass_through(first, [untimed(stream[begin]), *stream[begin + 1 :]])
         assert released == stream[begin:]
 
@@ -71,9 +69,9 @@ def test_streams_have_leading_pictures() -> None:
 def test_second_picture_without_a_time_is_counted() -> None:
     """Where the time of more than one picture is missing, the first lies before all of them."""
     stream = arrivals("libx264", {"tune": "zerolatency", "g": "12"})
-    session = [untimed(stream[0]), untimed(stream[1]), stream[2]]
-    released = pass_through(FirstPicture(CodecKind.H264, BASE, False), session)
-    assert [each.pts for each in released] == [0, None, 2 * TICKS_PER_PICTURE]
+    session = [untimed(stream[0]), untimed(stream[1]), *stream[2:4]]
+    released = pass_through(FirstPicture(CodecKind.H264, False), session)
+    assert [each.pts for each in released] == [0, None, 2 * TICKS_PER_PICTURE, 3 * TICKS_PER_PICTURE]
 
 
 def test_keyframe_whose_time_nobody_can_tell_is_dropped() -> None:
@@ -81,13 +79,20 @@ def test_keyframe_whose_time_nobody_can_tell_is_dropped() -> None:
     stream = arrivals("libx264", {"bf": "2", "g": "12", "sc_threshold": "0", "x264-params": "open-gop=1"})
     begin = next(number for number, each in enumerate(stream) if each.is_keyframe and number)
     session = [untimed(stream[begin]), *stream[begin + 1 :]]
-    assert pass_through(FirstPicture(CodecKind.H264, BASE, True), session) == stream[begin + 1 :]
+    assert pass_through(FirstPicture(CodecKind.H264, True), session) == stream[begin + 1 :]
+
+
+def test_rate_that_the_encoder_claims_is_not_believed() -> None:
+    """The first picture of a camera of one picture a second lies a second before the next, whatever FFmpeg thinks."""
+    stream = arrivals("libx264", {"tune": "zerolatency", "g": "12"})
+    slow = [replace(each, pts=(each.pts or 0) * 25) for each in stream]
+    assert pass_through(FirstPicture(CodecKind.H264, False), [untimed(slow[0]), *slow[1:]]) == slow
 
 
 def test_session_that_has_its_times_waits_for_nothing() -> None:
     """A keyframe with a time goes on at once, and so does all that follows."""
     stream = arrivals("libx264", {"bf": "2", "g": "12"})
-    first = FirstPicture(CodecKind.H264, BASE, True)
+    first = FirstPicture(CodecKind.H264, True)
     assert [list(first.take(each)) for each in stream] == [[each] for each in stream]
     assert not first.is_held
 
@@ -96,5 +101,6 @@ def test_sound_waits_with_the_picture() -> None:
     """What came in between keeps its place."""
     stream = arrivals("libx264", {"tune": "zerolatency", "g": "12"})
     sound = replace(stream[0], track=1, data=b"sound")
-    released = pass_through(FirstPicture(CodecKind.H264, BASE, False), [untimed(stream[0]), sound, stream[1]])
-    assert [(each.track, each.data) for each in released] == [(0, stream[0].data), (1, b"sound"), (0, stream[1].data)]
+    released = pass_through(FirstPicture(CodecKind.H264, False), [untimed(stream[0]), sound, *stream[1:3]])
+    order = [(0, stream[0].data), (1, b"sound"), (0, stream[1].data), (0, stream[2].data)]
+    assert [(each.track, each.data) for each in released] == order

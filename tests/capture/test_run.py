@@ -1,17 +1,19 @@
 """One run, from arrivals to records, without a session."""
 
 import itertools
+from dataclasses import replace
 
 from edge_agent.capture.gaps import GapKeeper
 from edge_agent.capture.rtsp import Arrival
 from edge_agent.capture.run import Run
 from edge_agent.capture.status import StreamStatus
 from edge_agent.clock import ClockState
+from edge_agent.nut import NutPacket
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 from tests.fakes import FakeClock
 from tests.test_nut import TICKS_PER_PICTURE, encode, template
 
-from .conftest import MemorySink
+from .conftest import MemorySink, unpack
 
 NOW = UtcNs(1_795_000_000 * SECOND_NS)
 PICTURE_NS = SECOND_NS // 25
@@ -58,3 +60,26 @@ def test_session_that_begins_now_is_recorded_from_its_first_picture_on() -> None
     assert sink.gops[0].start_ns == NOW
     assert not sink.gaps
     assert all(a.start_ns + a.duration_ns == b.start_ns for a, b in itertools.pairwise(sink.gops))
+
+
+def test_sound_with_a_wrong_time_silences_nothing() -> None:
+    """One packet a minute ahead is left out; what follows it is not."""
+    packets = encode("libx264", 100, GOP_OPTIONS)
+    voice = template("pcm_alaw", [NutPacket(0, 0, 0, 160, True, bytes(160))], rate=8000)
+    sink, clock = MemorySink(), FakeClock(NOW)
+    tracks = (template("h264", packets), replace(voice, index=1))
+    gaps = GapKeeper(sink, NOW, "connecting")
+    run = Run(tracks, reorders=False, sink=sink, gaps=gaps, status=StreamStatus(clock), source={}, floor=NOW)
+    for number, packet in enumerate(packets):
+        at_ns = number * PICTURE_NS
+        picture = Arrival(
+            track=0, pts=packet.pts, duration=TICKS_PER_PICTURE, is_keyframe=packet.is_keyframe, is_corrupt=False,
+            data=packet.data, utc=UtcNs(NOW + at_ns), boot=MonoNs(at_ns), camera_utc=None, report=None,
+        )  # fmt: skip
+        wrong = 60 * 8000 if number == 30 else 0
+        sound = replace(picture, track=1, pts=number * 320 + wrong, data=bytes([number]) * 320)
+        for arrival in (picture, sound):
+            run.push(arrival, lambda: ClockState.SYNCHRONISED)
+    run.finish()
+    heard = [unit.data[0] for gop in sink.gops for unit in unpack(gop)[1] if unit.track == 1]
+    assert heard == [number for number in range(100) if number != 30]
