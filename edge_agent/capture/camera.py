@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from edge_agent.capture.backoff import Backoff
 from edge_agent.capture.feed import Feed, Line
-from edge_agent.capture.gaps import GapKeeper
+from edge_agent.capture.gaps import SMALL_STEP_NS, GapKeeper
 from edge_agent.capture.prelude import Prelude
 from edge_agent.capture.reasons import REASONS, CaptureError
 from edge_agent.capture.records import Sink
@@ -222,6 +222,8 @@ class CameraThread:
                 run.finish()
                 # What waits has arrived already, and is footage.
                 since = (waiting[0].utc, waiting[0].boot) if waiting else (self._clock.utc(), self._clock.boot())
+                if error.reason == "clock-step":
+                    self._gaps.follow(*since, SMALL_STEP_NS)
                 self._gaps.because(error.reason, *since)
                 broken = (self._clock.boot(), error) if run.records or broken is None else broken
             finally:

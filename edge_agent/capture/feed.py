@@ -82,13 +82,13 @@ class Line:
         """Open the session, read it until it ends or is released, and close it when it is released."""
         session = None
         try:
-            session = self._session = open_session(self.endpoint, clock, loss, silence_s)
+            session = self._session = self._open(clock, loss, silence_s)
             self._changed.set()
             for arrival in session.read():
                 if not self._put(arrival):
                     break
         except CaptureError as error:
-            self._end(error if session else refine(error, self.endpoint))
+            self._end(error)
         except Exception as error:
             log.exception("session failed")
             self._end(CaptureError("internal-error", type(error).__name__))
@@ -96,6 +96,12 @@ class Line:
             # Records are made with the tracks of the open session.
             self._released.wait()
             session.close()
+
+    def _open(self, clock: Clock, loss: PacketLoss, silence_s: float) -> Session:
+        try:
+            return open_session(self.endpoint, clock, loss, silence_s)
+        except CaptureError as error:
+            raise refine(error, self.endpoint) from None
 
     def _put(self, arrival: Arrival) -> bool:
         while self._bytes_in - self._bytes_out > MOST_BYTES or len(self._arrivals) >= MOST_PACKETS:

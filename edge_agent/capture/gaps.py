@@ -14,6 +14,8 @@ SHORTEST_PIECE_NS = SECOND_NS // 5
 """A reason that held for less does not get a GAP of its own."""
 CLOCK_STEP_NS = SECOND_NS
 """The wall clock comes away from boot time by so much only where it is set."""
+SMALL_STEP_NS = SECOND_NS // 5
+"""So much may also be a thread that had to wait between reading the one and the other; not several times in a row."""
 _AFTER_FOOTAGE = "stalled"
 """Why nothing follows footage, until another reason is known."""
 
@@ -65,11 +67,11 @@ class GapKeeper:
             self._tell_until(now, boot)
             self._told_a_piece = True
 
-    def follow(self, now: UtcNs, boot: MonoNs) -> None:
-        """Take in both clocks, read together; where the wall clock was set, move the account with it."""
+    def follow(self, now: UtcNs, boot: MonoNs, least_ns: int = CLOCK_STEP_NS) -> None:
+        """Take in both clocks, read together; a wall clock that was set by ``least_ns`` moves the account with it."""
         offset_ns = now - boot
         step_ns = 0 if self._utc_minus_boot_ns is None else offset_ns - self._utc_minus_boot_ns
-        if abs(step_ns) > CLOCK_STEP_NS:
+        if abs(step_ns) > least_ns:
             self._covered_until = UtcNs(self._covered_until + step_ns)
         self._utc_minus_boot_ns = offset_ns
 

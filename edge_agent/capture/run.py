@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from edge_agent.capture.first_picture import FirstPicture
-from edge_agent.capture.gaps import CLOCK_STEP_NS, GapKeeper
+from edge_agent.capture.gaps import CLOCK_STEP_NS, SMALL_STEP_NS, GapKeeper
 from edge_agent.capture.gop import Cut, GopCutter, build_payload
 from edge_agent.capture.records import ClockNote, Gop, RunInfo, Sink
 from edge_agent.capture.rtsp import Arrival, SenderReport
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 CLOCK_NOTE_EVERY_NS = MINUTE_NS
 _LEAD_S = 1
 """The first picture has the PTS of one second, so that audio which begins a little earlier has one above zero."""
+_SEEN_STEPS = 3
+"""Pictures in a row that show a small step of the clock: then it is one."""
 _APART_S = 5
 """Sound that lies further from the pictures is mislabelled; it must not hold up what follows."""
 _MOST_PENDING = 32
@@ -69,7 +71,7 @@ class Run:
         self._first = FirstPicture(self._kind, reorders)
         self._previous: Arrival | None = None
         self._origin_ticks: int | None = None
-        self._utc_minus_boot = 0
+        self._utc_minus_boot = self._steps_in_a_row = 0
         self._pending: deque[tuple[tuple[TrackTemplate, ...], Cut]] = deque()
         self._next_start: tuple[int, UtcNs] | None = None
         self._latest_pts = 0
@@ -116,12 +118,13 @@ class Run:
 
     def _check_clock(self, arrival: Arrival) -> None:
         difference_ns = arrival.utc - arrival.boot
-        if self._previous is None:
-            self._utc_minus_boot = difference_ns
-        elif abs(difference_ns - self._utc_minus_boot) > CLOCK_STEP_NS:
-            raise RunBreakError("clock-step", f"by_ns={difference_ns - self._utc_minus_boot}")
-        else:
-            self._utc_minus_boot = difference_ns
+        step_ns = 0 if self._previous is None else difference_ns - self._utc_minus_boot
+        if abs(step_ns) <= SMALL_STEP_NS:
+            self._utc_minus_boot, self._steps_in_a_row = difference_ns, 0
+            return
+        self._steps_in_a_row += 1
+        if abs(step_ns) > CLOCK_STEP_NS or self._steps_in_a_row == _SEEN_STEPS:
+            raise RunBreakError("clock-step", f"by_ns={step_ns}")
 
     def _push_video(self, arrival: Arrival) -> None:
         if self._origin_ticks is None:

@@ -430,6 +430,20 @@ def test_step_of_the_gateways_clock_begins_a_run(step_ns: int) -> None:
     assert all(gap.duration_ns < 20 * SECOND_NS for gap in recording.sink.gaps)
 
 
+@pytest.mark.parametrize("step_ns", [4 * SECOND_NS // 10, -9 * SECOND_NS // 10], ids=["forward", "backward"])
+def test_small_step_of_the_gateways_clock_begins_a_run(step_ns: int) -> None:
+    """Time services step from 0.4 s on: what comes then has the new time at once, not after half an hour of slewing."""
+    clock = SteppingClock()
+    with SimulatedCamera(QUICK) as camera, Recording(endpoint(camera), clock) as recording:
+        recording.wait_for_gops(2)
+        clock.ahead_ns = step_ns
+        wait_until(lambda: len(recording.sink.runs) == 2)
+        recording.wait_for_gops(len(recording.sink.gops) + 2)
+    begun = recording.sink.records.index(recording.sink.runs[1])
+    pictures = read_pictures([each for each in recording.sink.records[begun:] if isinstance(each, Gop)])
+    assert all(abs(ring - pixels - step_ns) <= SECOND_NS // 15 for ring, pixels in pictures)
+
+
 CHANGES: dict[str, Callable[[list[tuple[int, int]]], bool]] = {
     "new-size": lambda sizes: sizes[0] == (320, 180) and sizes[-1] == (160, 90),
     "new-parameters": lambda sizes: set(sizes) == {(320, 180)},
