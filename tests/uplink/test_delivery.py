@@ -274,10 +274,12 @@ class _Liar(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def liar(pki: Pki, status: int, read_timeout_s: float = 5, **answer: str) -> Iterator[tuple[TusUploader, type[_Liar]]]:
+def liar(
+    pki: Pki, status: int, read_timeout_s: float = 5, kind: type[_Liar] = _Liar, **answer: Any
+) -> Iterator[tuple[TusUploader, type[_Liar]]]:
     import ssl
 
-    handler = type("Handler", (_Liar,), {"status": status, "answer": answer, "seen": []})
+    handler = type("Handler", (kind,), {"status": status, "answer": answer, "seen": [], **answer})
     files = pki.server_files(label="liar")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files.certificate, files.key)
@@ -290,6 +292,38 @@ def liar(pki: Pki, status: int, read_timeout_s: float = 5, **answer: str) -> Ite
     client.close()
     server.shutdown()
     server.server_close()
+
+
+class _Forgetful(_Liar):
+    """A server with one upload, which loses the end of it as often as ``losses`` says after it acknowledged it."""
+
+    stored: bytearray
+    losses: list[int]
+
+    def _reply(self) -> None:
+        self.seen.append(f"{self.command} {self.headers.get('Upload-Offset', '')}".strip())
+        self.send_response({"POST": 201, "PATCH": 204}.get(self.command, 200))
+        if self.command == "PATCH":
+            del self.stored[int(self.headers["Upload-Offset"]) :]
+            self.stored += self.rfile.read(int(self.headers["Content-Length"]))
+        for name, value in {"Location": "1", "Upload-Length": "5000", "Upload-Offset": str(len(self.stored))}.items():
+            self.send_header(name, value)
+        if self.command == "PATCH" and self.losses:
+            del self.stored[self.losses.pop() :]
+        if self.command == "POST":
+            self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_POST = do_HEAD = do_PATCH = _reply
+
+
+def test_an_upload_counts_only_when_the_server_still_has_the_last_byte(pki: Pki) -> None:
+    """Bytes that the server acknowledged and lost, as one without power does, are sent again from where it is now."""
+    data, stored = random.Random(3).randbytes(5000), bytearray()
+    with liar(pki, 0, kind=_Forgetful, stored=stored, losses=[0, 1000]) as (client, handler):
+        client.upload(io.BytesIO(data), 5000, METADATA, upload_url=None, save_url=lambda _: None)
+    assert stored == data
+    assert handler.seen == ["POST", "PATCH 0", "HEAD", "HEAD", "PATCH 1000", "HEAD", "HEAD", "PATCH 0", "HEAD"]
 
 
 def test_an_answer_that_never_ends_ends_the_call(pki: Pki) -> None:
