@@ -5,6 +5,7 @@ repeats nothing (design 10). Owns the form of every table but the ledger's, whic
 transaction; what stands in them is ``store``'s, ``outbox``'s and ``word``'s.
 """
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from typing import Self
 
 from edge_agent.errors import UnsupportedVersionError
 from edge_agent.uplink import ledger
+
+log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 3
 _BUSY_TIMEOUT_S = 5.0
@@ -87,6 +90,8 @@ class Database:
             for step in range(version, SCHEMA_VERSION):
                 self._connection.executescript(f"BEGIN; {_MIGRATIONS[step]} PRAGMA user_version={step + 1}; COMMIT;")
         ledger.create_tables(self._connection)
+        self._has_remains = True  # a kill may have come between a commit and what follows it
+        self.destroy_remains()
 
     def __enter__(self) -> Self:
         return self
@@ -107,6 +112,7 @@ class Database:
             yield connection
         finally:
             connection.close()
+            self.destroy_remains()  # a reader keeps the log from being emptied
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -126,6 +132,30 @@ class Database:
                 # Not committed. A full disk may have ended the transaction itself; a failed COMMIT leaves it open.
                 if self._is_open():
                     self._connection.execute("ROLLBACK")
+            self.destroy_remains()
+
+    def note_remains(self) -> None:
+        """Tell, inside a transaction, that it deletes what must be in no file afterwards."""
+        self._has_remains = True
+
+    def destroy_remains(self) -> None:
+        """Empty the write-ahead log where it may hold what was deleted, unless somebody still reads from it.
+
+        ``secure_delete`` writes zeros over it in the database alone; the log keeps earlier pages until it comes round.
+        Does not wait: it is tried again after the next transaction, after each reader, and whenever this is called.
+        """
+        with self._lock:
+            if not self._has_remains or self._is_open():
+                return
+            try:
+                self._connection.execute("PRAGMA busy_timeout=0")
+                (is_busy, *_) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.Error as error:  # such as a disk that is full: what was committed is durable all the same
+                log.warning("what was deleted may still be in the journal, and is destroyed later: %s", error)
+                is_busy = True
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout={int(_BUSY_TIMEOUT_S * 1000)}")
+            self._has_remains = bool(is_busy)
 
     def _is_open(self) -> bool:
         return self._connection.in_transaction

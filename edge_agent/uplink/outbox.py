@@ -72,6 +72,7 @@ class Outbox(Database):
         rows = connection.execute("DELETE FROM outbox WHERE key_of = ? RETURNING payload", (request_id,)).fetchall()
         for row in rows:
             connection.execute("DELETE FROM answer WHERE request_id = ? AND payload = ?", (request_id, row["payload"]))
+        self.note_remains()
         return bool(rows)
 
     def drop_key(self, connection: sqlite3.Connection, request_id: int) -> None:

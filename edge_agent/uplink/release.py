@@ -120,6 +120,7 @@ class ReleaseWorker:
 
     def turn(self) -> None:
         """Carry every release on that is due, once; the body of the thread."""
+        self._store.destroy_remains()
         self._shipping.forget_one()
         if self._clock.state() is not ClockState.SYNCHRONISED:
             return  # nothing is decided, and nothing ended, by a clock that cannot be believed

@@ -161,6 +161,7 @@ class Store(Outbox, Word):
         for table in ("release", "quota", "answer"):
             connection.execute(f"DELETE FROM {table} WHERE request_id = ?", (request_id,))  # noqa: S608
         connection.execute("DELETE FROM request WHERE id = ?", (request_id,))
+        self.note_remains()
 
     def update_request(
         self,
@@ -247,6 +248,7 @@ class Store(Outbox, Word):
         connection.execute(
             "DELETE FROM release WHERE request_id = ? AND camera = ?", (release.request_id, release.camera)
         )
+        self.note_remains()
 
     def save_upload_url(self, release: StoredRelease, url: str) -> None:
         """Remember where an upload goes on; empty to start anew."""
@@ -259,6 +261,7 @@ class Store(Outbox, Word):
     def forget_header(self, connection: sqlite3.Connection, request_id: int) -> None:
         """Destroy the age headers of a request: what was uploaded without them can never be opened."""
         connection.execute("UPDATE release SET header = x'' WHERE request_id = ?", (request_id,))
+        self.note_remains()
 
 
 def _request(row: sqlite3.Row) -> StoredRequest:

@@ -13,7 +13,7 @@ from edge_agent.uplink.release import FIRST_PAUSE_NS, TURN_NS
 from edge_agent.uplink.staging import StagingFullError
 from edge_agent.uplink.store import RequestState
 from tests import gate
-from tests.releaser import Delivery, House
+from tests.releaser import HEADER, Delivery, House
 
 
 @pytest.fixture
@@ -88,6 +88,7 @@ def test_what_is_stopped_before_its_key_left_stays_closed(house, stop, moment):
     assert [each.status.is_final for each in house.answers()].count(True) == 1
     assert house.staged() == []
     assert all(each.header == b"" for each in house.store.list_releases())
+    assert not [path.name for path in house.folder.iterdir() if path.is_file() and HEADER in path.read_bytes()]
     assert len(house.ended) == 1
 
 

@@ -1,5 +1,6 @@
 """The releaser's SQLite file: one transaction a step, nothing lost, nothing twice."""
 
+import shutil
 import sqlite3
 from dataclasses import replace
 
@@ -204,3 +205,77 @@ def test_key_that_the_broker_has_not_taken_can_be_taken_back(store):
         assert not store.recall_key(connection, request.id)
     assert [message.payload for message in store.list_due_messages(UtcNs(5))] == [b"queued"]
     assert store.find_last_answer(request.id, UtcNs(5)) == b"queued"
+
+
+HEADER = b"age-encryption.org/v1 and the file key, wrapped"
+DESTROYED = {
+    "of a release that was withdrawn": lambda store, connection, release: store.forget_header(
+        connection, release.request_id
+    ),
+    "of a release that is built anew": lambda store, connection, release: store.remove_release(connection, release),
+    "of a request that is forgotten": lambda store, connection, release: store.remove_request(
+        connection, release.request_id
+    ),
+}
+
+
+def with_header(store: Store) -> StoredRelease:
+    """A release whose age header lies in the store and waits in the outbox."""
+    request = add(store)
+    release = StoredRelease(request.id, "door", ReleaseState.UPLOADED, "f", {}, HEADER, "")
+    with store.transaction() as connection:
+        store.save_release(connection, release)
+        store.push_answer(connection, request, "t", b"{" + HEADER + b"}", UtcNs(2), UtcNs(90), is_key=True)
+    return release
+
+
+def holding(folder) -> list[str]:
+    """Which files hold the age header."""
+    return [path.name for path in sorted(folder.iterdir()) if path.is_file() and HEADER in path.read_bytes()]
+
+
+@pytest.mark.parametrize("mode", ["FULL", "TRUNCATE"])
+@pytest.mark.parametrize("destroy", DESTROYED.values(), ids=DESTROYED)
+def test_destroyed_header_is_in_no_file(tmp_path, store, destroy, mode):
+    """Once the transaction is through, neither the database nor its log holds what it destroyed (PROTOCOL R3)."""
+    release = with_header(store)
+    assert holding(tmp_path) == ["state.sqlite-wal"]
+    with sqlite3.connect(tmp_path / "state.sqlite") as other:
+        other.execute(f"PRAGMA wal_checkpoint({mode})")
+    assert "state.sqlite" in holding(tmp_path)
+    with store.transaction() as connection:
+        store.recall_key(connection, release.request_id)
+        destroy(store, connection, release)
+    assert holding(tmp_path) == []
+
+
+def test_destroyed_header_goes_as_soon_as_a_reader_is_done(tmp_path, store):
+    """Somebody who reads the ledger holds up nobody; what was destroyed meanwhile is gone when they have read it."""
+    release = with_header(store)
+    with store.reading() as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM request").fetchall()
+        with store.transaction() as connection:
+            store.recall_key(connection, release.request_id)
+            store.forget_header(connection, release.request_id)
+        assert holding(tmp_path) == ["state.sqlite-wal"]
+    assert holding(tmp_path) == []
+
+
+def test_destroyed_header_is_in_no_file_after_a_kill(tmp_path, store):
+    """A kill behind the commit leaves the header in the log; the next start empties it."""
+    release = with_header(store)
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    with store.reading() as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM request").fetchall()
+        with store.transaction() as connection:
+            store.recall_key(connection, release.request_id)
+            store.forget_header(connection, release.request_id)
+        for path in tmp_path.glob("state.sqlite*"):
+            shutil.copy(path, killed)
+    assert holding(killed) == ["state.sqlite-wal"]
+    with Store(killed / "state.sqlite") as again:
+        assert holding(killed) == []
+        assert [each.header for each in again.list_releases()] == [b""]
