@@ -24,6 +24,7 @@ from edge_agent.errors import EdgeAgentError, EvidenceError
 from edge_agent.nut import NutPacket, TrackTemplate, read_nut
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.clip_mux import MUXER, Mp4Run, Placed
+from edge_agent.uplink.clip_sound import find_reach_ns
 from edge_agent.uplink.clip_still import Pictures, Stills, encode_jpeg
 from edge_agent.uplink.cut import Cutter
 
@@ -166,11 +167,9 @@ class Cutting:
 
     def _add_sound(self, record: _Record, placed: Placed, run: Mp4Run) -> None:
         assert record.audio is not None
-        length_ns = (
-            placed.packet.duration * record.audio.time_base.numerator * 10**9 // record.audio.time_base.denominator
-        )
+        reach_ns = find_reach_ns(record.audio, placed.packet.data)
         # Sound that would go on after the window stays at home: never a sample more than was granted.
-        if self._cutter.is_open and placed.utc_ns + length_ns <= self._cutter.window.end:
+        if reach_ns is not None and self._cutter.is_open and placed.utc_ns + reach_ns <= self._cutter.window.end:
             run.add(placed)
 
     def _tell_digests(

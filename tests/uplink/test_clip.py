@@ -160,6 +160,27 @@ def test_sound_only_where_granted(codec, is_coded):
         assert not container.streams.audio
 
 
+LENGTHS = {"aac": 1024 / 8000, "libopus": 0.02, "pcm_alaw": 0.1}
+
+
+@pytest.mark.parametrize("end", [2.0, 2.55, 3.0, 3.03, 3.1])
+@pytest.mark.parametrize(("codec", "length_s"), LENGTHS.items(), ids=LENGTHS)
+def test_no_sound_reaches_beyond_the_window(codec, length_s, end):
+    """The last packet of sound ends before the window does, wherever that cuts; what ends earlier is there."""
+    clips, _ = run(Job((window(0, end),), audio=True), records(encode(60, audio=codec)))
+    with av.open(io.BytesIO(clips[0])) as container:
+        track = container.streams.audio[0]
+        last = max(packet.pts * track.time_base for packet in container.demux(track) if packet.size)
+    if codec == "pcm_alaw":  # coded anew, in frames of AAC
+        with av.open(io.BytesIO(clips[0])) as container:
+            reached = max(
+                (packet.pts + packet.duration) * packet.time_base for packet in container.demux(audio=0) if packet.size
+            )
+    else:
+        reached = last + Fraction(length_s)
+    assert end - 3 * length_s < reached <= end
+
+
 def test_changed_parameters_start_a_new_clip():
     """Another picture size is another MP4, for a decoder's sake."""
     first, second = records(encode(20)), records(encode(20, codec="mjpeg"), START + 2 * SECOND_NS)
