@@ -158,6 +158,7 @@ class _Assembly:
         self._mandate, self._scope, self._reader, self._facts = mandate, mandate.scope, reader, facts
         self._on_progress, self._cut = on_progress, cut
         self._book = EvidenceBook()
+        self._breaks = RunBreaks()
         self._losses: list[tuple[int, int, str]] = []
         self.zip = ZipStream(facts.made_at)
         self.clips: list[_Clip] = []
@@ -224,9 +225,8 @@ class _Assembly:
 
     def _records(self) -> Iterator[ClipRecord]:
         """Read the ring, take down what was read, and tell the child where one run ends and another begins."""
-        breaks = RunBreaks()
         for record in self._mandate.read(self._reader, self._note_loss):
-            reason = breaks.step(record)
+            reason = self._breaks.step(record)
             if record.header.kind is not Kind.GOP:
                 self._book.add(record, b"")
                 continue
@@ -237,6 +237,7 @@ class _Assembly:
                 self._on_progress(UtcNs(record.start_ns + record.header.duration_ns))
 
     def _note_loss(self, loss: Loss) -> None:
+        self._breaks.lose(loss)
         for window in [loss.window] if loss.window else []:
             self._losses.append((window.start, window.end, loss.reason))
 
@@ -250,8 +251,12 @@ class _Assembly:
             self.delivered += [span for span in spans if span[0] < span[1]]
         known = [(a, b, encode_code(why)) for a, b, why in [*self._losses, *self._book.spans(Kind.GAP)]]
         ended = [(a, b, encode_code(why)) for a, b, why in self.delivered]
-        gaps = find_gaps(granted, ended, known, self._book.spans(Kind.GOP), LEAST_GAP_NS)
-        self.gaps = gaps[: names.MAX_GAPS]
+        gaps = find_gaps(granted, ended, known, self._book.spans(Kind.GOP), least_ns=1)
+        self.gaps = [gap for gap in gaps if self._is_told(*gap)][: names.MAX_GAPS]
+
+    def _is_told(self, start: int, end: int, _reason: str) -> bool:
+        """Tell whether a gap is more than rounding: of what was recorded and is lost, however short it is."""
+        return end - start >= LEAST_GAP_NS or any(start < until and begin < end for begin, until, _ in self._losses)
 
     def _members(self) -> dict[str, object]:
         facts, scope, claims = self._facts, self._scope, self._mandate.claims()
@@ -294,6 +299,11 @@ class RunBreaks:
     def __init__(self) -> None:
         self._last: StoredRecord | None = None
         self._pending = ""
+        self._losses: list[tuple[tuple[int, int], str]] = []
+
+    def lose(self, loss: Loss) -> None:
+        """Take note of what cannot be had; it may be told before the records in front of it are."""
+        self._losses.append(((loss.seq, -1 if loss.index is None else loss.index), loss.reason))
 
     def step(self, record: StoredRecord) -> str:
         """Return why this record does not continue the last GOP; empty where it does, or where it is no GOP."""
@@ -303,7 +313,7 @@ class RunBreaks:
                 self._pending = self._pending or ("gap" if kind is Kind.GAP else "new-run")
             return ""
         last, self._last = self._last, record
-        pending, self._pending = self._pending, ""
+        pending, self._pending = self._take_loss(record) or self._pending, ""
         if last is None:
             return ""
         if pending:
@@ -312,9 +322,18 @@ class RunBreaks:
             return "new-run"
         if record.clock_state is not last.clock_state or record.rebased != last.rebased:
             return "clock-changed"
-        if abs(record.start_ns - last.start_ns - last.header.duration_ns) > JUMP_NS:
+        # A block of this run of which not even the header page can be read is told by nobody else.
+        is_block_missing = record.seq > last.seq + 1
+        if is_block_missing or abs(record.start_ns - last.start_ns - last.header.duration_ns) > JUMP_NS:
             return "footage-missing"
         return ""
+
+    def _take_loss(self, record: StoredRecord) -> str:
+        """Return why something is lost that lies before this record in the ring, and behind the one before it."""
+        place = record.seq, record.index
+        lost = [why for at, why in self._losses if at < place]
+        self._losses = [each for each in self._losses if each[0] >= place]
+        return lost[0] if lost else ""
 
 
 def encode_code(reason: str) -> str:

@@ -4,14 +4,16 @@ import hashlib
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import pyrage
 import pytest
 
 from edge_agent.buffer.format import Kind
 from edge_agent.errors import EvidenceError
-from edge_agent.units import SECOND_NS, UtcNs
+from edge_agent.units import SECOND_NS, UtcNs, Window
 from edge_agent.uplink import manifest as names
+from edge_agent.uplink.bundle import RunBreaks
 from edge_agent.uplink.manifest import parse_manifest, verify_manifest
 from edge_agent.uplink.seal import find_header_end
 from tests.footage import START, encode, read_numbers, records, window
@@ -80,6 +82,60 @@ def test_gaps_are_declared_with_their_reasons(house):
         ("camera-down", START + 2 * SECOND_NS, START + 5 * SECOND_NS),
         ("no-footage", START + 7 * SECOND_NS, START + 9 * SECOND_NS),
     ]
+
+
+def spoil(house, number: int, at: int = 128 + 200) -> None:
+    """Turn one bit of a record over, as a bad sector does: of its ciphertext, or where else it is said."""
+    raw, place = bytearray(house.ring.read_bytes()), -1
+    for _ in range(number + 1):
+        place = raw.index(b"EREC", place + 1)
+    raw[place + at] ^= 1
+    house.ring.write_bytes(raw)
+
+
+HOLES = {
+    "a GOP as long as a jump may be": (records(encode(64)), [*range(30)], 40, (3, 4)),
+    "a shorter GOP": (records(encode(64, gop=8)), [*range(24)], 32, (2.4, 3.2)),
+    "the middle of a GOP": (records(encode(64, gop=20), split=(5, 10, 15, 17)), [*range(15)], 20, (1.5, 2)),
+}
+
+
+@pytest.mark.parametrize("at", [128 + 200, 8], ids=["its ciphertext", "its header"])
+@pytest.mark.parametrize(("footage", "before", "after", "hole"), HOLES.values(), ids=HOLES)
+def test_a_damaged_record_is_a_declared_gap_between_two_clips(house, footage, before, after, hole, at):
+    """What cannot be had is never spliced over, however short; what follows begins with a keyframe."""
+    house.record(footage)
+    spoil(house, 3, at)
+    info, payload = house.build(house.grant(window(0, 6)))
+    with open_zip(house, info, payload) as bundle:
+        assert read_numbers(bundle.read("clips/001.mp4")) == before
+        assert read_numbers(bundle.read("clips/002.mp4")) == [*range(after, 60)]
+        manifest, _ = parse_manifest(bundle.read(names.MANIFEST))
+    assert manifest.clips[0].ended == "damaged"
+    assert [(gap.reason, Window(gap.start, gap.end)) for gap in manifest.gaps] == [("damaged", window(*hole))]
+
+
+def test_a_block_that_nobody_tells_of_is_a_break(house):
+    """Footage on both sides of a block that cannot be read is not one piece; what lies side by side is."""
+    house.record(records(encode(20)))
+    with house.reader() as reader:
+        first, second = [
+            each for each in reader.read(house.grant(window(0, 2)), "door") if each.header.kind is Kind.GOP
+        ]
+    for seq, reason in ((first.seq, ""), (first.seq + 1, ""), (first.seq + 2, "footage-missing")):
+        breaks = RunBreaks()
+        assert [breaks.step(first), breaks.step(replace(second, seq=seq))] == ["", reason]
+
+
+def test_the_shortest_loss_is_declared(house):
+    """A lost record of one picture is in the manifest, though a pause of the camera of that length would not be."""
+    first, second = records(encode(20))
+    lost = replace(second, duration_ns=SECOND_NS // 25)
+    house.record([first, lost, replace(second, start_ns=second.start_ns + SECOND_NS // 25)])
+    spoil(house, 1)
+    info, _ = house.build(house.grant(window(0, 2)))
+    assert info.clips == 2
+    assert [(gap.end - gap.start, gap.reason) for gap in info.gaps] == [(SECOND_NS // 25, "damaged")]
 
 
 def test_the_cameras_clock_is_told_against_the_gateways(house):
