@@ -54,6 +54,7 @@ class Carrier:
 
         Raises:
             UploadRefusedError: No such target, or the server will never take it.
+            PayloadLostError: The staged payload is not there any more, or not whole.
             DeliveryError: Outside of the hours, or interrupted; trying again may mend it.
         """
         uploader = self._open(target)
@@ -61,7 +62,7 @@ class Carrier:
             raise DeliveryError("uploads wait for the hours that uplink.upload_hours allows")
         metadata = {"filename": release.file, "sha256": release.info["sha256"]}
         try:
-            with self._staging.path(release.file).open("rb") as file:
+            with self._staging.open(release.file, release.info["size"]) as file:
                 uploader.upload(
                     file,
                     release.info["size"],

@@ -13,7 +13,7 @@ from edge_agent.units import SECOND_NS, MonoNs
 from edge_agent.uplink.answers import Status
 from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.payload import target_of
-from edge_agent.uplink.staging import Staging
+from edge_agent.uplink.staging import PayloadLostError, Staging
 from edge_agent.uplink.store import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class Uploader(Protocol):
 
         Raises:
             UploadRefusedError: The target will never take it.
+            PayloadLostError: The staged payload is not there any more, or not whole.
             DeliveryError: Trying again may mend it.
         """
 
@@ -89,6 +90,7 @@ class Shipping:
         Raises:
             WithdrawnError: The request is not under way any more.
             UploadRefusedError: The target will never take it.
+            PayloadLostError: The payload was lost at home; its release is dropped, to be built anew.
             DeliveryError: Trying again may mend it.
         """
         with self._store.transaction() as connection:
@@ -103,7 +105,14 @@ class Shipping:
             return current.state is not RequestState.UPLOADING or self._clock.utc() >= current.release_by
 
         tell = self._teller(request, release, all_of_it)
-        if not self._uploader.upload(release, target_of(request), remember, tell, lambda: should_stop() or is_over()):
+        try:
+            is_whole = self._uploader.upload(
+                release, target_of(request), remember, tell, lambda: should_stop() or is_over()
+            )
+        except PayloadLostError:
+            self._drop_open(request, release)
+            raise
+        if not is_whole:
             return False
         with self._store.transaction() as connection:
             self._docket.demand_open(connection, request)
@@ -146,6 +155,12 @@ class Shipping:
         with self._store.transaction() as connection:
             self._store.remove_release(connection, release)
         self._forget_later(request, release)
+
+    def _drop_open(self, request: StoredRequest, release: StoredRelease) -> None:
+        """Drop a release whose payload is lost; not where a withdrawal has just deleted it."""
+        with self._store.transaction() as connection:
+            self._docket.demand_open(connection, request)
+            self.drop(request, release)
 
     def discard(self, request_id: int) -> None:
         """Delete the payloads of a request, here and, as far as it goes, at their targets."""

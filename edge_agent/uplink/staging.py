@@ -10,9 +10,10 @@ import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from edge_agent.errors import DeliveryError
+from edge_agent.small_file import sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,10 @@ class StagingFullError(DeliveryError):
         super().__init__(message)
         self.needs_bytes = needs_bytes
         self.is_final = is_final
+
+
+class PayloadLostError(DeliveryError):
+    """A staged payload is gone or cut short: it has to be built anew."""
 
 
 class Staging:
@@ -76,6 +81,23 @@ class Staging:
             )
         return StagedFile(path, room_bytes, self._limit_bytes)
 
+    def open(self, name: str, size: int) -> BinaryIO:
+        """Open a payload of ``size`` bytes for reading.
+
+        Raises:
+            PayloadLostError: It is not there, or not as it was written.
+            OSError: It cannot be read.
+        """
+        try:
+            file = self.path(name).open("rb")
+        except FileNotFoundError as error:
+            raise PayloadLostError(f"staged payload is gone: file={name}") from error
+        found = os.fstat(file.fileno()).st_size
+        if found != size:
+            file.close()
+            raise PayloadLostError(f"staged payload has another size: file={name} bytes={found} expected={size}")
+        return file
+
     def remove(self, name: str) -> None:
         """Delete a payload."""
         self.path(name).unlink(missing_ok=True)
@@ -90,7 +112,7 @@ class Staging:
 
 
 class StagedFile:
-    """A payload while it is written: bounded, and synced when it is closed without an error."""
+    """A payload while it is written: bounded, and synced, with its name, when it is closed without an error."""
 
     def __init__(self, path: Path, room_bytes: int, limit_bytes: int) -> None:
         self._path = path
@@ -124,6 +146,7 @@ class StagedFile:
                 if kind is None:
                     self._file.flush()
                     os.fsync(self._file.fileno())
+                    sync_folder(self._path.parent)
         except BaseException:
             self._path.unlink(missing_ok=True)
             if kind is None:

@@ -21,7 +21,7 @@ from edge_agent.uplink.bundle import BundleInfo
 from edge_agent.uplink.carrier import Carrier
 from edge_agent.uplink.footage import Footage, NotRecordedError
 from edge_agent.uplink.payload import upload_name
-from edge_agent.uplink.staging import Staging, StagingFullError
+from edge_agent.uplink.staging import PayloadLostError, Staging, StagingFullError
 from edge_agent.uplink.store import RequestState
 from edge_agent.uplink.tls import build_client_context
 from tests import gate
@@ -201,6 +201,23 @@ def test_upload_waits_for_its_hours_and_stops_when_they_end(line: Line) -> None:
     line.assert_delivered()
 
 
+LOST = {"gone": lambda path: path.unlink(), "cut short": lambda path: os.truncate(path, HALF)}
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("lose", LOST.values(), ids=LOST)
+def test_staged_payload_that_is_lost_is_built_again(line: Line, lose: Callable[[Path], None]) -> None:
+    """A disk that lost what was built while it waited: the ring still has the footage, and it is delivered."""
+    line.hours[0] = False
+    line.ask()
+    line.house.carry_on()
+    lose(line.house.staging.path(line.name))
+    line.hours[0] = True
+    line.turns()
+    line.assert_delivered()
+    assert line.house.builder.built == 2
+
+
 # What cannot be built
 
 
@@ -253,6 +270,17 @@ def test_a_stream_that_is_not_recorded_leaves_the_other_camera_its_clip(house: H
     (answer,) = house.answers(Status.PARTIAL)
     assert [file.camera for file in answer.files] == ["door"]
     assert answer.missing == (Note("quality-not-recorded", "yard"),)
+
+
+def test_payload_that_a_cancel_deletes_is_not_taken_for_a_lost_one(house: House) -> None:
+    """The owner cancels as the upload opens its file: the request stays cancelled, and nothing is built anew."""
+    request = house.ask()
+    house.uploader.before = lambda: (house.call("cancel", id=request.jti), failing(PayloadLostError("gone"))())
+    house.carry_on()
+    house.worker.turn()
+    assert house.state() is RequestState.CANCELLED
+    assert len(house.store.list_releases(request.id)) == 1
+    assert house.builder.tries == {"door": 1}
 
 
 def test_a_disk_that_fills_up_while_it_is_written_refuses_the_release(tmp_path: Path) -> None:
