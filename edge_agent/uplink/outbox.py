@@ -115,11 +115,19 @@ class Outbox(Database):
         """Tell whether this very message waits in the outbox."""
         return connection.execute("SELECT 1 FROM outbox WHERE payload = ?", (payload,)).fetchone() is not None
 
-    def list_due_messages(self, now: UtcNs, limit: int = 16) -> list[OutboxMessage]:
+    def list_due_messages(
+        self, now: UtcNs, limit: int = 16, *, after: OutboxMessage | None = None
+    ) -> list[OutboxMessage]:
         """Return the messages whose moment has come, oldest first; those that expired are dropped here.
 
         But for age headers: that those were never sent is the end of a request, and not for the outbox to decide.
+
+        Args:
+            now: By which they are due.
+            limit: How many at most.
+            after: The one behind which to go on; None begins with the oldest.
         """
+        place = (-1, -1) if after is None else (after.due, after.id)
         with self.transaction() as connection:
             connection.execute("DELETE FROM outbox WHERE expires_ns <= ? AND key_of IS NULL", (now,))
         return [
@@ -132,7 +140,12 @@ class Outbox(Database):
                 UtcNs(row["expires_ns"]),
                 row["key_of"],
             )
-            for row in self._all("SELECT * FROM outbox WHERE due_ns <= ? ORDER BY due_ns, id LIMIT ?", now, limit)
+            for row in self._all(
+                "SELECT * FROM outbox WHERE due_ns <= ? AND (due_ns, id) > (?, ?) ORDER BY due_ns, id LIMIT ?",
+                now,
+                *place,
+                limit,
+            )
         ]
 
     def remove_message(self, message_id: int) -> None:

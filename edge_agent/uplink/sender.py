@@ -5,7 +5,7 @@ A message leaves the store only after the broker acknowledged it, so that one ma
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from edge_agent.clock import Clock
@@ -92,11 +92,18 @@ class Sender:
 
     def turn(self) -> None:
         """Send what is due, once; the body of the thread. UnavailableError where the broker does not take it."""
-        for message in self._store.list_due_messages(self._clock.utc()):
+        for message in self._due():
             # Asked first, so that age headers count as handed over only where somebody may have taken them.
             if not self._publisher.is_connected():
                 raise UnavailableError("broker is not connected")
             self._send(message)
+
+    def _due(self) -> Iterator[OutboxMessage]:
+        """Yield what is due, page by page: age headers that wait hold up nothing of other requests behind them."""
+        message = None
+        while page := self._store.list_due_messages(self._clock.utc(), after=message):
+            for message in page:
+                yield message
 
     def _send(self, message: OutboxMessage) -> None:
         if message.key_of is not None and not self._confirm(message.key_of):

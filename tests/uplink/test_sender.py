@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from edge_agent.units import HOUR_NS, UtcNs
 from edge_agent.uplink.sender import Sender
 from edge_agent.uplink.store import Store
 from tests.fakes import FakeClock
+from tests.uplink.test_store import REQUEST
 
 
 class FlakyBroker:
@@ -79,3 +81,23 @@ def test_message_waits_for_its_moment(run):
     wait_for(lambda: broker.taken == [b"now"])
     clock.advance(HOUR_NS)
     wait_for(lambda: broker.taken == [b"now", b"later"])
+
+
+def test_keys_that_wait_hold_up_no_other_answer(tmp_path):
+    """However many age headers wait for a decision, what is due behind them goes out, and they follow in order."""
+    clock, broker, is_granted = FakeClock(), FlakyBroker(refuse=0), [False]
+    with Store(tmp_path / "s.sqlite") as store:
+        sender = Sender(store, broker, clock, lambda _: is_granted[0], threading.Event())
+        keys = [b"key %d" % number for number in range(40)]
+        for number, key in enumerate(keys):
+            request = replace(REQUEST, jti=f"jti-{number}", arrived_at=clock.utc())
+            with store.transaction() as connection:
+                key_of, due = store.add_request(connection, request), clock.utc()
+                store.push_message(connection, "t", key, b"", due, UtcNs(due + HOUR_NS), key_of=key_of)
+        for answer in (b"1", b"2"):
+            push(store, clock, answer)
+        sender.turn()
+        assert broker.taken == [b"1", b"2"]
+        is_granted[0] = True
+        sender.turn()
+        assert broker.taken[2:] == keys
