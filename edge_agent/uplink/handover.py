@@ -85,7 +85,8 @@ class Handover:
             self._store.forget_header(connection, request.id)
             self._store.update_request(connection, request.id, RequestState.DELIVERED)
         log.info("clip uploaded, its key is due jti=%s cameras=%d", request.jti, len(done))
-        self._shipping.discard(request.id)
+        for release in releases:
+            self._shipping.make_room(release)
 
     def end_empty(self, request: StoredRequest, releases: Sequence[StoredRelease]) -> None:
         """End a request of which there is nothing to deliver."""
@@ -120,6 +121,8 @@ class Handover:
             else:
                 self._docket.withdraw(connection, request, *end_of(verdict, request, now), now)
         if not request.is_handed_over:
+            if not is_granted:
+                self._shipping.discard(request_id)
             self._on_end(self._store.read_request(request_id))
         return is_granted
 

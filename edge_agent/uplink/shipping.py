@@ -163,14 +163,15 @@ class Shipping:
             self.drop(request, release)
 
     def discard(self, request_id: int) -> None:
-        """Delete the payloads of a request, here and, as far as it goes, at their targets."""
+        """Delete the payloads of a request that was withdrawn, here and, as far as it goes, at their targets."""
         request = self._store.read_request(request_id)
         for release in self._store.list_releases(request_id):
             self._staging.remove(release.file)
             self._forget_later(request, release)
 
     def _forget_later(self, request: StoredRequest, release: StoredRelease) -> None:
-        if release.upload_url and release.state is not ReleaseState.DELIVERED:
+        # What was handed over is the RTCC's; a key that only waited in the outbox was not.
+        if release.upload_url and not request.is_handed_over:
             self._forgetting.append((release, target_of(request)))
 
     def forget_one(self) -> None:

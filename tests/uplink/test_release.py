@@ -47,6 +47,8 @@ def test_a_grant_becomes_a_bundle_an_upload_and_a_key(house):
     assert [each["outcome"] for each in house.entries("delivery")] == ["delivered"]
     assert all(each.header == b"" for each in house.store.list_releases())
     assert [each.state for each in house.ended] == [RequestState.DELIVERED]
+    house.worker.turn()
+    assert house.uploader.forgotten == []
 
 
 # Taking back
@@ -67,7 +69,7 @@ STOPS = {
 @pytest.mark.parametrize("stop", STOPS.values(), ids=STOPS)
 @pytest.mark.parametrize("moment", ["cooling-off", "build", "upload", "outbox"])
 def test_what_is_stopped_before_its_key_left_stays_closed(house, stop, moment):
-    """A stop at any moment before the key is handed over: no key leaves, and nothing stays on the disk."""
+    """A stop at any moment before the key is handed over: no key leaves, nothing stays on disk or server."""
     request = house.ask()
     house.sender.turn()
     if moment == "cooling-off":
@@ -89,6 +91,7 @@ def test_what_is_stopped_before_its_key_left_stays_closed(house, stop, moment):
     assert house.staged() == []
     assert all(each.header == b"" for each in house.store.list_releases())
     assert not [path.name for path in house.folder.iterdir() if path.is_file() and HEADER in path.read_bytes()]
+    assert house.uploader.forgotten == (["door"] if house.uploader.uploaded or moment == "upload" else [])
     assert len(house.ended) == 1
 
 
