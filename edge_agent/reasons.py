@@ -119,6 +119,7 @@ _RULES = (
     Rule("owner-denied", 11, "The owner said no to this request."),
     Rule("owner-silent", 11, "The owner did not answer in time."),
     Rule("owner-cancelled", 11, "The owner cancelled this release."),
+    Rule("grant-narrowed", 11, "Less is granted now than when the clip was made, or to somebody else."),
     # What a grant leaves out.
     Rule("hours-trimmed", 11, "Parts of the clip lie outside this camera's hours and are left out."),
     Rule("camera-not-granted", 11, "This camera is not among those granted."),

@@ -10,7 +10,7 @@ from typing import Any
 
 from edge_agent.clock import Clock, ClockState
 from edge_agent.consent.verdict import Ask, Grant, Reason
-from edge_agent.reasons import TRANSIENT
+from edge_agent.reasons import TRANSIENT, say
 from edge_agent.units import UtcNs
 from edge_agent.uplink.docket import UNDER_WAY, Docket, WithdrawnError, encode_reasons
 from edge_agent.uplink.judge import Judge
@@ -20,6 +20,8 @@ from edge_agent.uplink.shipping import Shipping
 from edge_agent.uplink.store import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 
 log = logging.getLogger(__name__)
+
+_NARROWED = "grant-narrowed"
 
 Verdict = Ask | Grant | tuple[Reason, ...]
 
@@ -82,8 +84,9 @@ class Regrant:
         """Decide on the age headers of a request that wait; a grant that covers less than they open is none."""
         verdict = self._judge.decide_again(request, now)
         releases = [each for each in self._store.list_releases(request.id) if each.state is ReleaseState.DELIVERED]
-        if isinstance(verdict, Grant) and not all(self._covers(verdict, each) for each in releases):
-            return ()
+        if isinstance(verdict, Grant):
+            narrowed = [each.camera for each in releases if not self._covers(verdict, each)]
+            return _reasons_against(verdict, narrowed) if narrowed else verdict
         return verdict
 
     def end(self, request: StoredRequest, state: RequestState, reasons: Sequence[Mapping[str, Any]]) -> None:
@@ -108,6 +111,16 @@ class Regrant:
         return covers(grant, release.camera, release.info["granted"], self._judge.list_recipients(grant))
 
 
+def _reasons_against(grant: Grant, cameras: Sequence[str]) -> tuple[Reason, ...]:
+    """Return why a grant of now does not cover the bundles of these cameras."""
+    granted = {each.camera for each in grant.cameras}
+    reasons: list[Reason] = []
+    for camera in cameras:
+        found = [each for each in grant.trimmed if each.camera == camera and camera not in granted]
+        reasons += found or [Reason(_NARROWED, say(_NARROWED), camera)]
+    return tuple(reasons)
+
+
 def waits(verdict: Verdict, request: StoredRequest, now: UtcNs) -> bool:
     """Tell whether nothing is against a request but what waiting mends: a trust bundle that is not here yet."""
     codes = {each.code for each in verdict} if isinstance(verdict, tuple) else set()
@@ -119,4 +132,4 @@ def end_of(verdict: Verdict, request: StoredRequest, now: UtcNs) -> tuple[Reques
     reasons = verdict if isinstance(verdict, tuple) else ()
     if now >= request.release_by and {each.code for each in reasons} <= {LATE, *TRANSIENT}:
         return RequestState.FAILED, [{"code": LATE, "camera": None}]
-    return RequestState.CANCELLED, encode_reasons(reasons)
+    return RequestState.CANCELLED, encode_reasons(reasons or (Reason(_NARROWED, say(_NARROWED)),))

@@ -57,7 +57,7 @@ def test_the_table_of_reasons_is_that_of_the_code(capsys):
 def test_every_reason_is_named_by_some_test():
     """A code that no test expects is one that nobody has seen."""
     tests = "\n".join(path.read_text() for path in Path(__file__).parents[1].rglob("*.py"))
-    answered = {"owner-denied", "owner-cancelled"}  # entered by the releaser, not found by the gate
+    answered = {"owner-denied", "owner-cancelled", "grant-narrowed"}  # entered by the releaser, not found by the gate
     assert [code for code in RULES if f'"{code}"' not in tests and code not in answered] == []
 
 

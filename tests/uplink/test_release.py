@@ -95,6 +95,37 @@ def test_what_is_stopped_before_its_key_left_stays_closed(house, stop, moment):
     assert len(house.ended) == 1
 
 
+NARROWINGS = {
+    "a camera is paused": (lambda house: house.call("pause", camera="door"), ("camera-paused", "door")),
+    "a camera is left out": (lambda house: house.signed.update(door=gate.terms(mode=Mode.DENY)), ("mode-deny", "door")),
+    "recipients are replaced": (
+        lambda house: house.intake.handle(
+            house.trust_message(version=2, recipients=[{"role": "evidence", "age": "age1" + "z" * 58}])
+        ),
+        ("grant-narrowed", "door"),
+    ),
+    "the owner is to be asked": (
+        lambda house: house.signed.update(door=gate.terms(mode=Mode.ASK), yard=gate.terms(mode=Mode.ASK)),
+        ("grant-narrowed", None),
+    ),
+}
+
+
+@pytest.mark.parametrize(("narrow", "reason"), NARROWINGS.values(), ids=NARROWINGS)
+def test_owner_is_told_why_a_key_was_taken_back(house, narrow, reason):
+    """Where less is granted than the key opens, the end in ledger and list says which camera and why."""
+    house.signed["yard"] = gate.terms()
+    house.ask({"clip.cameras": ["door", "yard"]})
+    house.sender.turn()
+    house.carry_on()
+    narrow(house)
+    house.sender.turn()
+    assert house.keys_out() == 0
+    (entry,) = house.entries("end")
+    assert (entry["reasons"][0]["code"], entry["reasons"][0]["camera"]) == reason
+    assert house.call("requests")["requests"][0]["reasons"][0]["sentence"]
+
+
 def test_key_cancelled_while_an_earlier_message_is_under_way_is_not_sent(house):
     """A slow broker holds up a message; the key behind it is cancelled meanwhile, and does not leave."""
     request = house.ask()  # its answer `queued` waits as well, because the broker was away
