@@ -30,6 +30,8 @@ _BUFFER_BYTES = 128 << 10
 _COPIED_AUDIO = frozenset({"aac", "opus", "mp3"})
 _CODED_AUDIO = frozenset({"pcm_alaw", "pcm_mulaw"})
 _AAC_SAMPLES = 1024
+_SILENCE = {"pcm_alaw": b"\xd5", "pcm_mulaw": b"\xff"}
+"""One sample of it."""
 # One fragment per GOP or per 4 MiB, so the muxer's memory is bounded whatever a camera calls a keyframe.
 # FFmpeg must never move the PTS: they are compared with what was committed to. Without `frag_discont` it forgets that
 # the sound begins later than the pictures; an edit list could hide what it moves.
@@ -214,12 +216,30 @@ class _ToAac:
         layout = "stereo" if track.channels == 2 else "mono"
         self._decoder = cast(AudioCodecContext, CodecContext.create(track.codec, "r"))
         self._decoder.sample_rate, self._decoder.layout = track.sample_rate, layout
-        self._base = track.time_base
+        self._channels = max(1, track.channels)
+        self._base, self._rate = track.time_base, track.sample_rate
+        self._silence = _SILENCE[track.codec]
+        self._next_pts: int | None = None
+        self._fed = 0
         self._resampler = AudioResampler("fltp", layout, track.sample_rate, frame_size=_AAC_SAMPLES)
         self._stream = container.add_stream("aac", rate=track.sample_rate, layout=layout)
 
     def add(self, container: OutputContainer, data: bytes, pts: int) -> None:
-        """Encode one packet of G.711."""
+        """Encode one packet of G.711; where packets before it are missing, there is silence."""
+        samples = len(data) // self._channels
+        if self._next_pts is not None:
+            hole = int((pts - self._next_pts) * self._base * self._rate)
+            if hole > 0 and 2 * hole >= samples:  # less is a camera's jitter
+                # To the end of the open frame at most: what comes now begins a frame of its own then, at its own time.
+                count = min(hole, -self._fed % _AAC_SAMPLES)
+                self._feed(container, self._silence * (count * self._channels), self._next_pts)
+        self._feed(container, data, pts)
+        self._next_pts = pts + int(Fraction(samples, self._rate) / self._base)
+
+    def _feed(self, container: OutputContainer, data: bytes, pts: int) -> None:
+        if not data:
+            return
+        self._fed += len(data) // self._channels
         packet = Packet(data)
         packet.pts, packet.time_base = pts, self._base
         for frame in self._decoder.decode(packet):

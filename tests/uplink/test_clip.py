@@ -9,12 +9,14 @@ import struct
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from fractions import Fraction
 
 import av
+import numpy as np
 import pytest
 
-from edge_agent import media
+from edge_agent import media, nut
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import StoredRecord
 from edge_agent.buffer.record import RecordHeader
@@ -158,6 +160,36 @@ def test_sound_only_where_granted(codec, is_coded):
     clips, _ = run(Job((window(1, 3),)), footage)
     with av.open(io.BytesIO(clips[0])) as container:
         assert not container.streams.audio
+
+
+def with_hole(hole: tuple[float, float]) -> io.BytesIO:
+    """A-law that is silent, lacks the packets of a span, and is loud from its end on."""
+    tracks, packets = nut.read_nut(encode(80, audio="pcm_alaw").getvalue())
+    sound = next(track.index for track in tracks if track.kind == "audio")
+    begin = min(packet.pts for packet in packets if packet.track == sound)
+    kept = []
+    for packet in packets:
+        at = (packet.pts - begin) / 8000
+        if packet.track != sound or not hole[0] <= at < hole[1]:
+            loud = b"\xaa" * 10 + b"\x2a" * 10 if at >= hole[1] else b"\xd5" * 20
+            kept.append(replace(packet, data=loud * 40) if packet.track == sound else packet)
+    return io.BytesIO(nut.write_nut(tracks, nut.interleave(tracks, kept)))
+
+
+HOLES = {"two seconds": (2.0, 4.0), "a packet": (2.0, 2.1), "a packet at the end of a frame": (4.0, 4.1)}
+
+
+@pytest.mark.parametrize("hole", HOLES.values(), ids=HOLES)
+def test_lost_sound_moves_no_later_sound(hole):
+    """Where packets of G.711 are missing there is silence; what follows is heard when it was recorded, to the end."""
+    clips, _ = run(Job((window(0, 8),), audio=True), records(with_hole(hole)))
+    loud = []
+    with av.open(io.BytesIO(clips[0])) as container:
+        for frame in container.decode(audio=0):
+            peaks = np.flatnonzero(np.abs(frame.to_ndarray()[0]) > 0.4)
+            loud += [frame.time + int(at) / 8000 for at in peaks]
+    assert hole[1] - 0.003 <= min(loud) <= hole[1] + 0.003
+    assert 7.9 < max(loud) < 8.01
 
 
 LENGTHS = {"aac": 1024 / 8000, "libopus": 0.02, "pcm_alaw": 0.1}
