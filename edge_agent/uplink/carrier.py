@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from edge_agent.clock import Clock
 from edge_agent.enrolment import Enrolment
-from edge_agent.errors import DeliveryError, UploadRefusedError, UploadStoppedError
+from edge_agent.errors import DeliveryError, UploadLostError, UploadRefusedError, UploadStoppedError
 from edge_agent.units import SECOND_NS, MonoNs
 from edge_agent.uplink.delivery import TusUploader
 from edge_agent.uplink.staging import Staging
@@ -79,6 +79,17 @@ class Carrier:
         finally:
             uploader.close()
         return True
+
+    def has_whole(self, release: StoredRelease, target: str) -> bool:
+        """Tell whether the target has the last byte of an upload; DeliveryError where it does not answer."""
+        uploader = self._open(target)
+        size = int(release.info["size"])
+        try:
+            return uploader.find_offset(release.upload_url, size) == size
+        except UploadLostError:
+            return False
+        finally:
+            uploader.close()
 
     def _now_and_then(self, ask: Callable[[], bool]) -> Callable[[], bool]:
         """Ask at most twenty times a second: it costs a look into SQLite, and a piece is gone in a tenth of that."""

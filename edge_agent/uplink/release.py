@@ -8,6 +8,7 @@ nothing that counts and loses nothing. Owns the thread, whose turn it is and how
 
 import logging
 import threading
+from typing import NoReturn
 
 from edge_agent.clock import Clock, ClockState
 from edge_agent.consent.verdict import Grant
@@ -184,6 +185,7 @@ class ReleaseWorker:
             self._tell_waiting(request, grant)
             raise PutOffError
         if sendable:
+            self._demand_still_there(request)
             self._handover.hand_over(request)
         else:
             self._handover.end_empty(request, releases)
@@ -206,9 +208,20 @@ class ReleaseWorker:
             if not self._shipping.upload(request, release, all_of_it, should_stop):
                 raise _StoppedError
         except UploadRefusedError as error:
-            log.error("upload is refused jti=%s: %s", request.jti, error)
-            self._regrant.end(request, RequestState.FAILED, [{"code": "upload-refused", "camera": release.camera}])
-            raise WithdrawnError from error
+            self._end_refused(request, release.camera, error)
+
+    def _demand_still_there(self, request: StoredRequest) -> None:
+        """Put the key off where the server has lost what was uploaded, perhaps hours ago: that is built anew."""
+        try:
+            if self._shipping.drop_lost(request):
+                raise PutOffError
+        except UploadRefusedError as error:
+            self._end_refused(request, None, error)
+
+    def _end_refused(self, request: StoredRequest, camera: str | None, error: UploadRefusedError) -> NoReturn:
+        log.error("upload is refused jti=%s: %s", request.jti, error)
+        self._regrant.end(request, RequestState.FAILED, [{"code": "upload-refused", "camera": camera}])
+        raise WithdrawnError from error
 
     def _others_wait(self, request: StoredRequest) -> bool:
         return any(each.id != request.id and self._is_due(each) for each in self._open())

@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from edge_agent.clock import Clock
+from edge_agent.errors import UploadRefusedError
 from edge_agent.units import SECOND_NS, MonoNs
 from edge_agent.uplink.answers import Status
+from edge_agent.uplink.delivery import MAX_LOSSES
 from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.payload import target_of
 from edge_agent.uplink.staging import PayloadLostError, Staging
@@ -41,6 +43,9 @@ class Uploader(Protocol):
             DeliveryError: Trying again may mend it.
         """
 
+    def has_whole(self, release: StoredRelease, target: str) -> bool:
+        """Tell whether the target still has the last byte of an upload; DeliveryError where it does not answer."""
+
     def forget(self, release: StoredRelease, target: str) -> None:
         """Ask the target to delete what it has of a release that was withdrawn; DeliveryError where it does not."""
 
@@ -62,6 +67,7 @@ class Shipping:
         self._uploader = uploader
         self._staging = staging
         self._clock = clock
+        self._losses: dict[int, int] = {}
         self._forgetting: deque[tuple[StoredRelease, str]] = deque(maxlen=_TO_FORGET)
 
     def sweep(self, requests: Sequence[StoredRequest]) -> None:
@@ -117,6 +123,30 @@ class Shipping:
         with self._store.transaction() as connection:
             self._docket.demand_open(connection, request)
             self._store.set_release_state(connection, release, ReleaseState.UPLOADED)
+        return True
+
+    def drop_lost(self, request: StoredRequest) -> bool:
+        """Ask the target for everything of a request that was uploaded; drop what it lost since, to be built anew.
+
+        Returns:
+            Whether anything was lost.
+
+        Raises:
+            WithdrawnError: The request is not under way any more.
+            UploadRefusedError: The target lost it again and again.
+            DeliveryError: The target does not answer.
+        """
+        uploaded = [each for each in self._store.list_releases(request.id) if each.state is ReleaseState.UPLOADED]
+        lost = [each for each in uploaded if not self._uploader.has_whole(each, target_of(request))]
+        for release in lost:
+            log.warning("upload server has lost a payload: jti=%s camera=%s", request.jti, release.camera)
+            self._drop_open(request, release)
+        if not lost:
+            self._losses.pop(request.id, None)
+            return False
+        self._losses[request.id] = self._losses.get(request.id, 0) + 1
+        if self._losses[request.id] > MAX_LOSSES:
+            raise UploadRefusedError("upload server loses what it has acknowledged, again and again")
         return True
 
     def make_room(self, release: StoredRelease) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from edge_agent.units import HOUR_NS, SECOND_NS
 from edge_agent.uplink.answers import Note, Status
 from edge_agent.uplink.bundle import BundleInfo
 from edge_agent.uplink.carrier import Carrier
+from edge_agent.uplink.delivery import MAX_LOSSES
 from edge_agent.uplink.footage import Footage, NotRecordedError
 from edge_agent.uplink.payload import upload_name
 from edge_agent.uplink.staging import PayloadLostError, Staging, StagingFullError
@@ -218,6 +220,27 @@ def test_staged_payload_that_is_lost_is_built_again(line: Line, lose: Callable[[
     assert line.house.builder.built == 2
 
 
+@pytest.mark.peer
+def test_receiver_that_loses_a_whole_upload_gets_it_again_before_the_key(line: Line) -> None:
+    """What was uploaded is asked for before its key leaves: a receiver restored from before gets it again."""
+    carry = line.house.uploader.upload
+
+    def upload(*args) -> bool:
+        done = carry(*args)
+        if line.house.builder.built == 1:
+            line.receiver.kill()
+            shutil.rmtree(line.receiver.folder / "uploads_dir")
+            shutil.rmtree(line.receiver.folder / "received_dir")
+            line.receiver.start()
+        return done
+
+    line.house.uploader.upload = upload  # type: ignore[method-assign]
+    line.ask()
+    line.turns()
+    line.assert_delivered()
+    assert line.house.builder.built == 2
+
+
 # What cannot be built
 
 
@@ -270,6 +293,35 @@ def test_a_stream_that_is_not_recorded_leaves_the_other_camera_its_clip(house: H
     (answer,) = house.answers(Status.PARTIAL)
     assert [file.camera for file in answer.files] == ["door"]
     assert answer.missing == (Note("quality-not-recorded", "yard"),)
+
+
+def test_camera_whose_upload_was_lost_meanwhile_is_built_again(house: House) -> None:
+    """The server loses the first camera's payload, which is no longer at home, while the second one's is sent."""
+    house.signed["yard"] = gate.terms()
+    house.uploader.loses = 1
+    house.ask({"clip.cameras": ["door", "yard"]})
+    house.carry_on()
+    assert house.state() is RequestState.UPLOADING
+    house.clock.advance(10 * SECOND_NS)
+    house.worker.turn()
+    house.sender.turn()
+    assert [sorted(file.camera for file in each.files) for each in house.answers(Status.DELIVERED)] == [
+        ["door", "yard"]
+    ]
+    assert house.builder.tries == {"door": 2, "yard": 1}
+
+
+def test_server_that_loses_everything_ends_the_release(house: House) -> None:
+    """A server that forgets what it acknowledged is not fed for ever: the release fails, and says why."""
+    house.uploader.loses = 99
+    house.ask()
+    for _ in range(20):
+        house.carry_on()
+        house.sender.turn()
+        house.clock.advance(10 * SECOND_NS)
+    assert house.answers()[-1].reason == "upload-refused"
+    assert house.builder.tries == {"door": MAX_LOSSES + 1}
+    assert (house.keys_out(), house.staged()) == (0, [])
 
 
 def test_payload_that_a_cancel_deletes_is_not_taken_for_a_lost_one(house: House) -> None:
