@@ -102,6 +102,7 @@ class Database:
     def close(self) -> None:
         """Close the file."""
         with self._lock:
+            self._has_remains = False  # what a reader still keeps in the log is the next start's to destroy
             self._connection.close()
 
     @contextmanager
@@ -149,12 +150,13 @@ class Database:
                 return
             try:
                 self._connection.execute("PRAGMA busy_timeout=0")
-                (is_busy, *_) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                try:
+                    (is_busy, *_) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                finally:
+                    self._connection.execute(f"PRAGMA busy_timeout={int(_BUSY_TIMEOUT_S * 1000)}")
             except sqlite3.Error as error:  # such as a disk that is full: what was committed is durable all the same
                 log.warning("what was deleted may still be in the journal, and is destroyed later: %s", error)
                 is_busy = True
-            finally:
-                self._connection.execute(f"PRAGMA busy_timeout={int(_BUSY_TIMEOUT_S * 1000)}")
             self._has_remains = bool(is_busy)
 
     def _is_open(self) -> bool:

@@ -262,6 +262,20 @@ def test_destroyed_header_goes_as_soon_as_a_reader_is_done(tmp_path, store):
     assert holding(tmp_path) == []
 
 
+def test_reader_that_outlives_the_store_is_no_error(tmp_path, store):
+    """A read of the ledger may end after the releaser has closed its file; the next start destroys what is left."""
+    release = with_header(store)
+    with store.reading() as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM request").fetchall()
+        with store.transaction() as connection:
+            store.recall_key(connection, release.request_id)
+            store.forget_header(connection, release.request_id)
+        store.close()
+    with Store(tmp_path / "state.sqlite"):
+        assert holding(tmp_path) == []
+
+
 def test_destroyed_header_is_in_no_file_after_a_kill(tmp_path, store):
     """A kill behind the commit leaves the header in the log; the next start empties it."""
     release = with_header(store)
