@@ -177,6 +177,7 @@ class ReleaseWorker:
         is_waiting = any(each.state is ReleaseState.WAITING for each in releases)
         for release in sendable:
             if release.state is ReleaseState.BUILT:
+                self._demand_still_granted(request, release)
                 self._upload(request, release, sendable)
                 if is_waiting or release is not sendable[-1]:  # the last payload is deleted behind its key
                     self._shipping.make_room(release)
@@ -189,6 +190,12 @@ class ReleaseWorker:
             self._handover.hand_over(request)
         else:
             self._handover.end_empty(request, releases)
+
+    def _demand_still_granted(self, request: StoredRequest, release: StoredRelease) -> None:
+        """Decide before each upload: building it, or the upload before, took its time (PROTOCOL O9)."""
+        self._regrant.demand(request)
+        if release.file not in {each.file for each in self._store.list_releases(request.id)}:
+            raise _StoppedError
 
     def _tell_waiting(self, request: StoredRequest, grant: Grant) -> None:
         """Tell the RTCC, where it believes in an upload, that the rest is not built yet: once, not at every try."""

@@ -262,6 +262,23 @@ def test_bundle_that_holds_more_than_is_granted_now_is_built_again(house):
     assert house.uploader.forgotten == ["door"], "what was uploaded of the wider one"
 
 
+def test_what_is_tightened_while_it_is_built_is_not_uploaded(house):
+    """The terms of the moment of upload count: not a byte leaves of what was built under wider ones."""
+    house.signed["door"] = gate.terms({"escrow": True})
+    house.ask()
+
+    def tighten() -> None:
+        house.standing.file["door"] = gate.terms({"escrow": False})
+
+    house.builder.before = tighten
+    house.carry_on()
+    assert house.uploader.uploaded == []
+    house.worker.turn()
+    house.sender.turn()
+    assert [grant.escrow for grant, _ in house.builder.built] == [True, False]
+    assert house.keys_out() == 1
+
+
 def test_bundle_sealed_to_a_recipient_that_was_replaced_gets_no_key(house):
     """A new trust bundle names another evidence key: the bundle for the old one is built again."""
     house.ask()
