@@ -11,6 +11,7 @@ import random
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 LIFETIME = "PT2M"
 """A pull point that we could not give back is gone after so long; cameras have few."""
 WAIT_S = 5
+EMPTY_PULL_S, FULL_PULL_S = 1.0, 0.1
+"""From one pull to the next, at the least: a camera that answers at once would otherwise be asked without pause. Short
+after one that told something, because there may be more, and an event is not to wait."""
 _RENEW_EVERY = 6
 _FALSE = {"false", "0", "off", "no", "inactive"}
 
@@ -102,7 +106,9 @@ class PullPoint:
     def _pull(self, device: Device, url: str, headers: list[Any], backoff: Backoff) -> None:
         pulls = 0
         while not self._stop.is_set():
-            for topic, message in device.pull(url, headers, WAIT_S):
+            began = time.monotonic()
+            found = device.pull(url, headers, WAIT_S)
+            for topic, message in found:
                 for number, wanted in enumerate(self._topics):
                     if is_event(topic, message, wanted):
                         self._fire(number)
@@ -113,6 +119,8 @@ class PullPoint:
                 # Most cameras renew whenever they are pulled; one that does neither ends it, and we subscribe anew.
                 with contextlib.suppress(DeviceError):
                     device.renew(url, headers, LIFETIME)
+            shortest = FULL_PULL_S if found else EMPTY_PULL_S
+            self._stop.wait(max(0.0, began + shortest - time.monotonic()))
 
     def _say(self, trouble: str) -> None:
         if trouble != self._trouble:

@@ -1,6 +1,7 @@
 """The onvif trigger: which notifications are events, and a camera that is pulled through the child process."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from xml.etree import ElementTree
@@ -8,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from edge_agent.capture.listener import EventListener
-from edge_agent.capture.onvif_events import is_event
+from edge_agent.capture.onvif_events import EMPTY_PULL_S, FULL_PULL_S, is_event
 from tests.peers.onvif_camera import MOTION, OnvifCamera, OnvifSettings
 
 from .conftest import wait_until
@@ -127,3 +128,25 @@ def test_pull_point_is_given_back() -> None:
         with listening(camera, "Motion"):
             wait_until(lambda: ("PullMessages", "digest") in camera.asked)
         wait_until(lambda: not camera.pull_points)
+
+
+HASTY = {
+    "with nothing": (OnvifSettings(waits_s=0), EMPTY_PULL_S),
+    "with something each time": (OnvifSettings(waits_s=0, chatters=True), FULL_PULL_S),
+}
+
+
+@pytest.mark.parametrize(("settings", "shortest_s"), HASTY.values(), ids=HASTY.keys())
+def test_camera_that_answers_at_once_is_not_asked_without_pause(settings: OnvifSettings, shortest_s: float) -> None:
+    """However fast a camera answers a pull, the next one comes a while after it began."""
+
+    def count() -> int:
+        return camera.asked.count(("PullMessages", "digest"))
+
+    with OnvifCamera(settings) as camera, listening(camera, "Motion"):
+        wait_until(lambda: count() >= 1)
+        before, since = count(), time.monotonic()
+        wait_until(lambda: count() >= before + 4)
+        took = time.monotonic() - since
+    # The first of the four may have been due already.
+    assert took >= 3 * shortest_s

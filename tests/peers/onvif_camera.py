@@ -70,6 +70,10 @@ class OnvifSettings:
     redirect: str = ""
     garbage: str = ""
     hangs: bool = False
+    waits_s: float = 5
+    """How long a pull waits for an event."""
+    chatters: bool = False
+    """It has something to tell at every pull."""
     captured: Path | None = None
 
 
@@ -305,8 +309,10 @@ class OnvifCamera:
     def _tev_PullMessages(self, _question: ElementTree.Element, path: str) -> str | None:
         if int(path.rpartition("/")[2]) not in self.pull_points:
             return None
+        if self.settings.chatters:
+            self.tell("false")
         with self._woken:
-            self._woken.wait_for(lambda: self._events or self._stopped.is_set(), 5)
+            self._woken.wait_for(lambda: self._events or self._stopped.is_set(), self.settings.waits_s)
             told, self._events = self._events, []
         times = "<tev:CurrentTime>2026-01-01T00:00:00Z</tev:CurrentTime>"
         return f"{times}<tev:TerminationTime>2026-01-01T00:02:00Z</tev:TerminationTime>{''.join(told)}"
