@@ -54,6 +54,15 @@ def confine(*, memory_bytes: int, cpu_s: int = resource.RLIM_INFINITY) -> bool:
     return is_walled
 
 
+def bound_memory(memory_bytes: int) -> None:
+    """Have the kernel refuse this process more memory than that: what it maps to write in, stacks included.
+
+    For a process that needs files and sockets, and so cannot be confined; there is no core file either.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+
+
 def _forbid_paths(libc: ctypes.CDLL) -> bool:
     """Deny this thread, and those that it will start, all that Landlock knows; False where that is not everything."""
     version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)

@@ -11,6 +11,7 @@ one line of JSON with its settings on standard input, and prints a line for each
 import contextlib
 import json
 import logging
+import os
 import random
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from typing import Any
 
 from edge_agent.capture.backoff import Backoff
 from edge_agent.capture.reasons import printable
+from edge_agent.confine import bound_memory
 from edge_agent.units import SECOND_NS
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,21 @@ TROUBLE = "trouble"
 _STOP_TIMEOUT_S = 2.0
 _MAX_LINE_CHARACTERS = 1024
 _MAX_TROUBLE_CHARACTERS = 160
+
+
+def begin_child(memory_bytes: int) -> None:
+    """Prepare a listening child: its log, no more memory than that, and no life without one of its threads."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    threading.excepthook = _end_child
+    bound_memory(memory_bytes)
+
+
+def _end_child(failed: threading.ExceptHookArgs) -> None:
+    # A thread that listened and fell over leaves a child that is deaf and does not say so.
+    try:
+        log.error("listening thread ended: %s", failed.exc_type.__name__)
+    finally:
+        os._exit(1)
 
 
 def tell_trouble(words: str) -> None:

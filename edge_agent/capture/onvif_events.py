@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edge_agent.capture.backoff import Backoff
-from edge_agent.capture.listener import tell_trouble
+from edge_agent.capture.listener import begin_child, tell_trouble
 from edge_agent.capture.onvif_device import Device
 from edge_agent.capture.onvif_http import DeviceError, OnvifTls
 from edge_agent.capture.reasons import REASONS
@@ -30,6 +30,8 @@ WAIT_S = 5
 EMPTY_PULL_S, FULL_PULL_S = 1.0, 0.1
 """From one pull to the next, at the least: a camera that answers at once would otherwise be asked without pause. Short
 after one that told something, because there may be more, and an event is not to wait."""
+MAX_MEMORY_BYTES = 128 << 20
+"""42 MB were measured; an answer of 1 MiB, which is as long as one may be, becomes a tree of many times that."""
 _RENEW_EVERY = 6
 _FALSE = {"false", "0", "off", "no", "inactive"}
 
@@ -134,7 +136,7 @@ class PullPoint:
 
 def main() -> int:
     """Listen until standard input ends: the recorder is gone, or wants no more."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    begin_child(MAX_MEMORY_BYTES)
     for library in ("onvif", "zeep", "urllib3"):
         logging.getLogger(library).setLevel(logging.CRITICAL)  # what they log may hold a login
     settings = json.loads(sys.stdin.readline())

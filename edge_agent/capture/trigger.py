@@ -16,15 +16,21 @@ from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge_agent.capture.listener import tell_trouble
+from edge_agent.capture.listener import begin_child, tell_trouble
 
 log = logging.getLogger(__name__)
 
 KEEPALIVE_S = 30
 CONNECT_TIMEOUT_S = 5.0
 LONGEST_PAUSE_S = 60
+MAX_PACKET_BYTES = 64 << 10
+"""What a broker that keeps to MQTT 5 (3.1.2.11.4) leaves out when it is longer; no trigger's payload is."""
+MAX_MEMORY_BYTES = 64 << 20
+"""22 MB were measured. paho takes up to 256 MB for one message, from a broker that keeps to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,9 @@ class MqttTriggers:
 
     def start(self) -> None:
         """Connect in the background."""
-        self._client.connect_async(self._broker.host, self._broker.port, KEEPALIVE_S)
+        wishes = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        wishes.MaximumPacketSize = MAX_PACKET_BYTES
+        self._client.connect_async(self._broker.host, self._broker.port, KEEPALIVE_S, properties=wishes)
         self._client.loop_start()
 
     def close(self) -> None:
@@ -161,7 +169,7 @@ def _words_for(error: BaseException | None) -> str:
 
 def main() -> int:
     """Listen until standard input ends: the recorder is gone, or wants no more."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    begin_child(MAX_MEMORY_BYTES)
     settings = json.loads(sys.stdin.readline())
     lock = threading.Lock()
 

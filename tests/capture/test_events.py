@@ -1,5 +1,6 @@
 """Event-only cameras: recorded on a trigger, never otherwise, never too often."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edge_agent.capture.events import EventGate
 from edge_agent.capture.listener import EventListener
 from edge_agent.capture.rtsp import Endpoint
-from edge_agent.capture.trigger import HomeBroker, MqttTriggers, TopicTrigger
+from edge_agent.capture.trigger import MAX_PACKET_BYTES, HomeBroker, MqttTriggers, TopicTrigger
 from edge_agent.clock import SystemClock
 from edge_agent.demo.broker import find_free_port, find_mosquitto, start_mosquitto
 from edge_agent.demo.camera import SimulatedCamera
@@ -243,6 +244,48 @@ def test_refused_topic_is_told() -> None:
             listener.close()
             broker.join(10)
     assert told[0] == "the home's broker refuses a topic: a: Not authorized"
+
+
+def subscribed(server: socket.socket) -> tuple[socket.socket, bytes]:
+    """Be an MQTT 5 broker up to the client's subscription; return the connection and the packet CONNECT."""
+    connection, _ = server.accept()
+    connect = connection.recv(4096)
+    connection.sendall(bytes.fromhex("2003000000"))
+    connection.sendall(bytes.fromhex("9004") + connection.recv(4096)[2:4] + bytes.fromhex("0000"))
+    return connection, connect
+
+
+def test_child_asks_for_short_messages_only() -> None:
+    """The broker is told how long a message may be (MQTT 5, 3.1.2.11.4: property 0x27)."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        listener = listen(settings_for(server.getsockname()[1]), [])
+        try:
+            connection, connect = subscribed(server)
+        finally:
+            listener.close()
+        connection.close()
+    assert b"\x27" + MAX_PACKET_BYTES.to_bytes(4, "big") in connect
+
+
+def test_message_without_end_ends_the_child_and_not_the_listening() -> None:
+    """A broker that sends 200 MB in one message gets little memory for it, and the next child listens."""
+    told: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        listener = listen(settings_for(server.getsockname()[1]), told)
+        try:
+            connection, _ = subscribed(server)
+            wait_until(lambda: told == [""])
+            child = listener._child
+            assert child is not None
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(bytes.fromhex("308084af5f") + bytes.fromhex("00016100"))  # PUBLISH of 200,000,000
+                for _ in range(199):
+                    connection.sendall(bytes(1_000_000))
+            wait_until(lambda: child.poll() is not None)
+            subscribed(server)[0].close()
+        finally:
+            listener.close()
+    assert "the listening process ended; it is started again" in told
 
 
 def test_child_that_says_anything_is_borne() -> None:
