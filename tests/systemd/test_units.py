@@ -89,6 +89,13 @@ def test_neither_process_sees_the_others_secrets() -> None:
         assert unit["ProtectSystem"] == ["strict"]
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_killed_child_does_not_stop_the_service(name: str) -> None:
+    """What the kernel kills for its memory is one process: its parent knows, and systemd restarts the parent alone."""
+    unit = read_unit(UNITS / name)
+    assert (unit["OOMPolicy"], unit["Restart"]) == (["continue"], ["always"])
+
+
 def test_the_filter_allows_asking_the_clock_and_not_setting_it_by_others() -> None:
     """`adjtimex` alone of the clock's calls."""
     child = allowed_calls(read_unit(UNITS / SERVICES[1])["SystemCallFilter"])
