@@ -29,6 +29,10 @@ out the picture that it has put together as far as it has come, and would go on 
 VIDEO_CODECS = ("h264", "hevc", "mjpeg")
 AUDIO_CODECS = ("aac", "pcm_alaw", "pcm_mulaw", "opus")
 _PROBE_US = 500_000  # 1.1 s to the first access unit without it, 0.56 s with it
+_RATE_STEPS = 5
+"""From how many steps FFmpeg tells the rate of the pictures, once it knows their order: H.264 opens after 13 pictures,
+and by default after 28. With 3 steps a rate of 25 came out as 240 where the times jitter by 10 ms, with none as 90,000;
+a picture's duration is made of it (docs/performance.md)."""
 _ASK_EVERY_NS = SECOND_NS // 2
 """Side data cost 11 µs a question; the camera's clock is looked at so often, sender reports at every packet."""
 _SUB_DELIMITERS = "!$&'()*+,;="
@@ -222,6 +226,7 @@ def open_session(endpoint: Endpoint, clock: Clock, loss: PacketLoss, silence_s: 
         "rtsp_transport": endpoint.carrier,
         # What is read for this is kept (`nobuffer` would throw away the keyframe that most sessions begin with).
         "analyzeduration": str(_PROBE_US),
+        "fpsprobesize": str(_RATE_STEPS),
         "buffer_size": str(_BUFFER_BYTES),
     }
     if endpoint.carrier == "udp":

@@ -3,9 +3,14 @@
 import socket
 import string
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from edge_agent.capture.loss import PacketLoss
@@ -21,6 +26,45 @@ pytestmark = pytest.mark.peer
 def open_once(endpoint: Endpoint) -> None:
     clock = SystemClock()
     open_session(endpoint, clock, PacketLoss(clock)).close()
+
+
+CLAIMED_FPS, SLOW_FPS = 25, 5
+
+
+def encode_slow(path: Path, codec: str) -> None:
+    """Write a film of 5 pictures a second, with B-frames, whose parameter sets claim 25 as those of many cameras do."""
+    with av.open(str(path), "w") as film:
+        stream = film.add_stream(codec, rate=CLAIMED_FPS)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        stream.gop_size, stream.codec_context.max_b_frames = 4, 2
+        order = "bframes=2:b-adapt=0:scenecut=0:force-cfr=1"
+        stream.options = {"profile": "main", f"{codec.removeprefix('lib')}-params": order}
+        pictures = [av.VideoFrame.from_ndarray(np.full((270, 320), 3 * i, np.uint8), "yuv420p") for i in range(60)]
+        for number, picture in enumerate(pictures):
+            picture.pts, picture.time_base = number, Fraction(1, CLAIMED_FPS)
+        for packet in [*(p for picture in pictures for p in stream.encode(picture)), *stream.encode()]:
+            assert packet.pts is not None
+            assert packet.dts is not None
+            packet.pts, packet.dts = packet.pts * CLAIMED_FPS // SLOW_FPS, packet.dts * CLAIMED_FPS // SLOW_FPS
+            film.mux(packet)
+
+
+SLOW = {"h264": ("libx264", "tcp"), "h264 over udp": ("libx264", "udp"), "h265": ("libx265", "tcp")}
+
+
+@pytest.mark.parametrize(("codec", "transport"), SLOW.values(), ids=SLOW.keys())
+def test_camera_of_few_pictures_is_opened_soon(tmp_path: Path, codec: str, transport: str) -> None:
+    """Opening takes less than 15 pictures, and tells their size and that they are reordered."""
+    clock = SystemClock()
+    encode_slow(tmp_path / "slow.mp4", codec)
+    with SimulatedCamera(CameraSettings(loop=tmp_path / "slow.mp4")) as camera:
+        began = time.monotonic()
+        session = open_session(Endpoint(camera.url, transport=transport), clock, PacketLoss(clock))
+        took = time.monotonic() - began
+        session.close()
+    assert took < 15 / SLOW_FPS
+    assert session.reorders
+    assert (session.tracks[0].width, session.tracks[0].height) == (320, 180)
 
 
 LOGINS = {
