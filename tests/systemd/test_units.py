@@ -1,5 +1,6 @@
 """The systemd units: valid, tight, and not too tight for what the processes do."""
 
+import ipaddress
 import re
 import shutil
 import subprocess
@@ -87,6 +88,18 @@ def test_neither_process_sees_the_others_secrets() -> None:
     for unit in (recorder, releaser):
         assert "keys" not in " ".join(unit["ReadWritePaths"])
         assert unit["ProtectSystem"] == ["strict"]
+
+
+def test_recorder_reaches_no_public_address() -> None:
+    """Wherever a camera sends FFmpeg, nothing goes to the internet: no range holds an address that is routed there."""
+    unit = read_unit(UNITS / SERVICES[0])
+    assert unit["IPAddressDeny"] == ["any"]
+    ranges = {word for line in unit["IPAddressAllow"] for word in line.split()} - {
+        "localhost",
+        "link-local",
+        "multicast",
+    }
+    assert not [each for each in ranges if ipaddress.ip_network(each).is_global]
 
 
 @pytest.mark.parametrize("name", SERVICES)
