@@ -32,6 +32,9 @@ EMPTY_PULL_S, FULL_PULL_S = 1.0, 0.1
 after one that told something, because there may be more, and an event is not to wait."""
 MAX_MEMORY_BYTES = 128 << 20
 """42 MB were measured; an answer of 1 MiB, which is as long as one may be, becomes a tree of many times that."""
+PATIENCE_S = 180
+"""At the most from one attempt or pull to the next. The longest pause and all questions of an attempt take two minutes,
+where each takes its whole time-out; but that begins anew with every byte, so an answer may drip for ever."""
 _RENEW_EVERY = 6
 _FALSE = {"false", "0", "off", "no", "inactive"}
 
@@ -57,6 +60,7 @@ class PullPoint:
         fire: Takes the number of a trigger.
         stop: Ends it.
         tell: Takes why no events come, for people; an empty text once they can. Each time there is news.
+        get_on: Called whenever it begins an attempt or a pull.
     """
 
     def __init__(
@@ -66,15 +70,17 @@ class PullPoint:
         fire: Callable[[int], None],
         stop: threading.Event,
         tell: Callable[[str], None] = lambda _: None,
+        get_on: Callable[[], object] = lambda: None,
     ) -> None:
         self._make_device, self._topics, self._fire, self._stop = make_device, tuple(topics), fire, stop
-        self._tell, self._trouble = tell, "?"
+        self._tell, self._trouble, self._get_on = tell, "?", get_on
         self._open: tuple[Device, str, list[Any]] | None = None
 
     def listen(self) -> None:
         """Subscribe and pull, again and again."""
         backoff = Backoff(random.SystemRandom())
         while not self._stop.is_set():
+            self._get_on()
             try:
                 self._subscribe(backoff)
             except DeviceError as error:
@@ -108,6 +114,7 @@ class PullPoint:
     def _pull(self, device: Device, url: str, headers: list[Any], backoff: Backoff) -> None:
         pulls = 0
         while not self._stop.is_set():
+            self._get_on()
             began = time.monotonic()
             found = device.pull(url, headers, WAIT_S)
             for topic, message in found:
@@ -149,7 +156,11 @@ def main() -> int:
         tls = OnvifTls(settings.get("ca_file", ""), settings.get("pin", ""))
         return Device(settings["address"], settings["username"], settings["password"], tls)
 
-    point = PullPoint(make_device, settings["topics"], fire, stop, tell_trouble)
+    def get_on() -> None:
+        # Unless it is called again in time the kernel ends this process, which is told and started again.
+        signal.alarm(settings.get("patience_s", PATIENCE_S))
+
+    point = PullPoint(make_device, settings["topics"], fire, stop, tell_trouble, get_on)
     threading.Thread(target=point.listen, name="pull-point", daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:

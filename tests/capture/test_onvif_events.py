@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from edge_agent.capture.listener import EventListener
-from edge_agent.capture.onvif_events import EMPTY_PULL_S, FULL_PULL_S, is_event
+from edge_agent.capture.onvif_events import EMPTY_PULL_S, FULL_PULL_S, PATIENCE_S, is_event
 from tests.peers.onvif_camera import MOTION, OnvifCamera, OnvifSettings
 
 from .conftest import wait_until
@@ -50,7 +50,11 @@ def test_event(topic: str, told: ElementTree.Element, wanted: str, expected: boo
 
 @contextmanager
 def listening(
-    camera: OnvifCamera, *topics: str, told: list[str] | None = None, password: str | None = None
+    camera: OnvifCamera,
+    *topics: str,
+    told: list[str] | None = None,
+    password: str | None = None,
+    patience_s: int = PATIENCE_S,
 ) -> Iterator[list[int]]:
     fired: list[int] = []
     lock = threading.Lock()
@@ -67,6 +71,7 @@ def listening(
         "username": camera.settings.username,
         "password": camera.settings.password if password is None else password,
         "topics": topics,
+        "patience_s": patience_s,
     }
     fires = [firing(number) for number, _ in enumerate(topics)]
     tell = (lambda _: None) if told is None else told.append
@@ -150,3 +155,11 @@ def test_camera_that_answers_at_once_is_not_asked_without_pause(settings: OnvifS
         took = time.monotonic() - since
     # The first of the four may have been due already.
     assert took >= 3 * shortest_s
+
+
+def test_answer_that_drips_for_ever_is_given_up() -> None:
+    """A camera that answers byte by byte, each in time, does not keep the listening from being started anew."""
+    told: list[str] = []
+    with OnvifCamera(OnvifSettings(drips=True)) as camera, listening(camera, "Motion", told=told, patience_s=3):
+        wait_until(lambda: len(camera.pull_points) > 1)
+    assert "the listening process ended; it is started again" in told

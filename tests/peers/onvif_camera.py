@@ -4,6 +4,7 @@ It speaks of foreign hosts wherever it can, as cameras behind NAT do; nobody may
 """
 
 import base64
+import contextlib
 import datetime as dt
 import hashlib
 import re
@@ -74,6 +75,8 @@ class OnvifSettings:
     """How long a pull waits for an event."""
     chatters: bool = False
     """It has something to tell at every pull."""
+    drips: bool = False
+    """It answers a pull for ever, byte by byte."""
     captured: Path | None = None
 
 
@@ -159,6 +162,8 @@ class OnvifCamera:
                 self._send(request, 401, "", {"WWW-Authenticate": challenge})
             else:
                 self._send(request, 400, _fault("ter:NotAuthorized", "Sender not Authorized"))
+        elif settings.drips and operation == "PullMessages":
+            self._drip(request)
         else:
             self._send(request, *self._perform(operation, namespace, body[0], request.path))
 
@@ -222,6 +227,12 @@ class OnvifCamera:
         request.send_header("Content-Length", str(len(content)))
         request.end_headers()
         request.wfile.write(content)
+
+    def _drip(self, request: BaseHTTPRequestHandler) -> None:
+        with contextlib.suppress(OSError):
+            request.wfile.write(b"HTTP/1.1 200 OK\r\nX-Drip: ")
+            while not self._stopped.wait(0.1):
+                request.wfile.write(b"x")
 
     # Answers
 
