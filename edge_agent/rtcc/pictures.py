@@ -157,16 +157,3 @@ def _find_utc(each: _Placed, video: int) -> UtcNs:
     base, own = record.tracks[video].time_base, record.tracks[each.unit.track].time_base
     distance = each.unit.pts * own - origin.pts * base
     return UtcNs(record.start_ns + floor(distance * 1_000_000_000))
-
-
-def find_uncovered(
-    records: Sequence[RecordShown], chain: Chain, allowed: Sequence[Window]
-) -> Iterator[tuple[int, int]]:
-    """Yield the places of footage inside the allowed windows that the chain knows and the bundle does not speak of."""
-    listed = {record.place for record in records}
-    for place, link in chain.links.items():
-        header = link.header
-        if header.kind is Kind.GOP and place not in listed and header.duration_ns:
-            span = Window(header.start_ns, header.end_ns)
-            if any(span.intersect(window) for window in allowed):
-                yield place

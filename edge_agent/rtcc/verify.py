@@ -15,16 +15,14 @@ from edge_agent.keys import thumbprint
 from edge_agent.rtcc import export_papers, release_papers
 from edge_agent.rtcc.case import AnyManifest, Case, KnownKeys
 from edge_agent.rtcc.chain import Chain, RecordShown, verify_blocks, verify_records
-from edge_agent.rtcc.pictures import find_uncovered, verify_clip
+from edge_agent.rtcc.coverage import TOLERANCE_NS, find_footage, find_undelivered, find_unspoken
+from edge_agent.rtcc.pictures import verify_clip
 from edge_agent.rtcc.video import copy_progressive
 from edge_agent.units import UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import manifest as names
 from edge_agent.uplink.manifest import Clip, Manifest, parse_manifest, verify_manifest
 
 log = logging.getLogger(__name__)
-
-TOLERANCE_NS = 100_000_000
-"""Gaps shorter than this between what was granted, delivered and declared missing are rounding."""
 
 
 def read_manifest(out_dir: Path, stored: Mapping[str, str]) -> AnyManifest:
@@ -200,13 +198,22 @@ class Checklist:
     def _check_completeness(self) -> None:
         if self._chain is None:
             raise EvidenceError("without a chain nothing can be said about what is missing")
-        missing = list(find_uncovered(self._records, self._chain, self._allowed))
-        if missing:
-            raise EvidenceError(f"recorded inside what was {self._word} and not spoken of: block={missing[0][0]}")
+        manifest = self._manifest
+        footage = find_footage(manifest, self._records, self._chain, self._allowed)
+        gaps = [Window(gap.start, gap.end) for gap in manifest.gaps]
+        if unspoken := next(find_unspoken(footage, gaps), None):
+            raise EvidenceError(
+                f"recorded inside what was {self._word} and not spoken of: block={unspoken[0]} index={unspoken[1]}"
+            )
         self._findings.prove(
-            "completeness", f"All footage of these blocks that lies inside what was {self._word} is spoken of."
+            "completeness",
+            f"All footage of these blocks that lies inside what was {self._word} is delivered or declared missing.",
         )
-        if self._manifest.gaps:
+        for each in find_undelivered(manifest, footage):
+            self._findings.doubt(
+                "completeness", f"Recorded, but not delivered: {each.span}. Why is the gateway's word: {each.reason}."
+            )
+        if gaps:
             self._findings.doubt("completeness", "Why something is missing is the gateway's word.")
 
     def _check_clock(self) -> None:

@@ -146,10 +146,10 @@ class EvidenceBook:
                 "header": encode_b64(entry.header),
                 "body_sha256": entry.body_sha256.hex(),
             }
-            if entry.kind is Kind.GOP:
-                line |= _media_members(entry, ref, self._extents)
-            else:
+            if entry.kind is not Kind.GOP:
                 line["note"] = entry.note
+            elif entry.digests:  # Of a record that could not be taken apart there are none.
+                line |= _media_members(entry, ref, self._extents)
             yield encode_line(line)
 
 

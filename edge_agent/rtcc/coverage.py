@@ -1,0 +1,89 @@
+"""What of the allowed windows was recorded, and what became of it: delivered, or declared missing.
+
+Owns the comparison of the headers in the chain with the clips and the gaps that the manifest declares. A header says
+that footage was recorded, whatever became of it; why it is not delivered is the gateway's word. Pure.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from edge_agent.buffer.format import Kind
+from edge_agent.buffer.timeline import merge_windows
+from edge_agent.rtcc.case import AnyManifest
+from edge_agent.rtcc.chain import Chain, Place, RecordShown
+from edge_agent.units import UtcNs, Window
+
+TOLERANCE_NS = 100_000_000
+"""Gaps shorter than this between what was granted, delivered and declared missing are rounding."""
+_OVERLAP_NS = 1_000_000_000
+"""Of a record that is not delivered so much may lie under a clip beside it: where a run starts is an estimate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footage:
+    """A record of footage that touches an allowed window."""
+
+    place: Place
+    span: Window
+    """As far as it lies inside the window."""
+    clips: tuple[Window, ...]
+    """Spans of the clips that hold pictures of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """Footage that was recorded, and is declared missing."""
+
+    span: Window
+    reason: str
+    """The gateway's word."""
+
+
+def find_footage(
+    manifest: AnyManifest, records: Sequence[RecordShown], chain: Chain, allowed: Sequence[Window]
+) -> list[Footage]:
+    """Return the footage inside the allowed windows that the chain knows, whether the bundle lists it or not."""
+    clips = {clip.file: Window(clip.start, clip.end) for clip in manifest.clips}
+    # Of a derivative nothing says which records it was made of.
+    anywhere = [clips[clip.file] for clip in manifest.clips if clip.derivative_of_sha256 is not None]
+    listed = {record.place: record for record in records}
+    found = []
+    for place, link in chain.links.items():
+        if link.header.kind is not Kind.GOP or not link.header.duration_ns:
+            continue
+        record = listed.get(place)
+        own = [clips[name] for name in record.delivered if name in clips] if record else []
+        claimed = Window(link.header.start_ns, link.header.end_ns)
+        for window in allowed:
+            if (span := claimed.intersect(window)) is not None:
+                found.append(Footage(place, span, (*own, *anywhere)))
+    return found
+
+
+def find_unspoken(footage: Sequence[Footage], gaps: Sequence[Window]) -> Iterator[Place]:
+    """Yield the places of footage that is neither delivered nor lies in a declared gap."""
+    for each in footage:
+        rest = sum(part.duration_ns for part in _without(each.span, (*each.clips, *gaps)))
+        if rest > TOLERANCE_NS and (rest > _OVERLAP_NS or rest == each.span.duration_ns):
+            yield each.place
+
+
+def find_undelivered(manifest: AnyManifest, footage: Sequence[Footage]) -> Iterator[Undelivered]:
+    """Yield what was recorded and lies in a declared gap, in the order of the gaps."""
+    left = [part for each in footage for part in _without(each.span, each.clips)]
+    for gap in manifest.gaps:
+        window = Window(gap.start, gap.end)
+        inside = merge_windows([cut for part in left if (cut := part.intersect(window)) is not None])
+        yield from (Undelivered(span, gap.reason) for span in inside if span.duration_ns > TOLERANCE_NS)
+
+
+def _without(span: Window, taken: Sequence[Window]) -> list[Window]:
+    """Return what of a span none of the others cover."""
+    left, at = [], span.start
+    for each in merge_windows([cut for window in taken if (cut := window.intersect(span)) is not None]):
+        if at < each.start:
+            left.append(Window(at, each.start))
+        at = UtcNs(each.end)
+    if at < span.end:
+        left.append(Window(at, span.end))
+    return left

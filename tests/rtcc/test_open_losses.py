@@ -1,0 +1,83 @@
+"""What the RTCC finds where footage is missing: what was recorded and is not delivered is named, and an honest loss
+does not fail."""
+
+from dataclasses import replace
+
+from edge_agent.buffer.format import Kind
+from edge_agent.rtcc.findings import Verdict
+from edge_agent.units import SECOND_NS
+from edge_agent.uplink import manifest as names
+from tests.footage import START, encode, records, window
+from tests.opened import Opened, open_release
+from tests.release import House
+
+
+def release(folder, house: House, asked) -> Opened:
+    info, payload = house.build(house.grant(asked))
+    return Opened(folder, house, info.age_header + payload, house.evidence, names.TYP)
+
+
+def undelivered(findings) -> list[str]:
+    """What is said to be recorded and not delivered."""
+    told = [item.sentence for item in findings.items if item.sentence.startswith("Recorded, but not delivered")]
+    assert all(item.verdict is Verdict.NOT_PROVED for item in findings.items if item.sentence in told)
+    return told
+
+
+def damage(house: House, number: int) -> None:
+    """Change a byte of the ciphertext of one record, counted from 0."""
+    raw, at = bytearray(house.ring.read_bytes()), -1
+    for _ in range(number + 1):
+        at = raw.index(b"EREC", at + 1)
+    raw[at + 128 + 200] ^= 1
+    house.ring.write_bytes(raw)
+
+
+def test_a_damaged_record_is_told_and_fails_nothing(tmp_path):
+    """What a bad sector took is recorded, by its header, and declared missing: nobody has altered anything."""
+    house = House(tmp_path)
+    house.record(records(encode(80, gop=20)))
+    damage(house, 1)
+    opened = release(tmp_path, house, window(0, 8))
+    findings = opened.open()
+    assert findings.ok, findings.as_text()
+    (told,) = undelivered(findings)
+    assert "2023-11-14T22:13:22Z/2023-11-14T22:13:24Z" in told
+    assert "damaged" in told
+
+
+def test_a_conflict_of_clocks_is_told_and_fails_nothing(tmp_path):
+    """Where two runs claim the same time neither is delivered: both were recorded, and the findings say so."""
+    house = House(tmp_path)
+    second = records(encode(80, first=200), START + 4 * SECOND_NS)
+    house.record([*records(encode(80)), (Kind.RUN, 0, b'{"codec":"h264"}'), *second])
+    opened = release(tmp_path, house, window(0, 12))
+    findings = opened.open()
+    assert findings.ok, findings.as_text()
+    (told,) = undelivered(findings)
+    assert "2023-11-14T22:13:24Z/2023-11-14T22:13:28Z" in told
+    assert "clock-conflict" in told
+
+
+def test_a_record_that_is_no_nut_file_is_told_and_fails_nothing(tmp_path):
+    """A record whose bytes cannot be taken apart ends the clip; its header says that it was recorded."""
+    first, second, *rest = records(encode(80, gop=20))
+    broken = replace(second, nut=b"no NUT file")
+    opened = open_release(tmp_path, House(tmp_path), window(0, 8), [first, broken, *rest])
+    findings = opened.open()
+    assert findings.ok, findings.as_text()
+    (told,) = undelivered(findings)
+    assert "2023-11-14T22:13:22Z/2023-11-14T22:13:24Z" in told
+    assert "unreadable-record" in told
+
+
+def test_a_loss_that_is_not_declared_fails(tmp_path):
+    """A record that is neither delivered nor in a gap is kept quiet, whoever lost it."""
+    house = House(tmp_path)
+    house.record(records(encode(80, gop=20)))
+    damage(house, 1)
+    opened = release(tmp_path, house, window(0, 8))
+    members = opened.manifest
+    members["windows"]["delivered"] = [members["windows"]["granted"][0]]
+    findings = opened.open(opened.sign(opened.parts, members | {"gaps": []}))
+    assert "completeness" in findings.failed_parts()
