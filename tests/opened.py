@@ -2,15 +2,18 @@
 
 import hashlib
 import io
+import json
 import zipfile
 from pathlib import Path
 
+import av
 import pyrage
 
 from edge_agent import jws
 from edge_agent.rtcc.findings import Findings
 from edge_agent.rtcc.open import open_bundle
 from edge_agent.uplink import manifest as names
+from edge_agent.uplink.clip_mux import MUXER
 from edge_agent.uplink.seal import find_header_end
 from tests.release import House
 
@@ -72,3 +75,23 @@ def open_export(folder: Path, house: House, wanted, pieces, **options) -> Opened
     house.record(pieces, **{k: options.pop(k) for k in ("is_closed",) if k in options})
     _, whole = house.export(house.order(wanted, **options))
     return Opened(folder, house, whole, house.own, names.EXPORT_TYP)
+
+
+def edit_lines(data: bytes, change) -> bytes:
+    """Change the lines of a file of JSON lines, in place or by returning others."""
+    lines = [json.loads(line) for line in data.splitlines()]
+    lines = change(lines) or lines
+    return b"".join(json.dumps(line, separators=(",", ":"), sort_keys=True).encode() + b"\n" for line in lines)
+
+
+def remux(data: bytes, keep) -> bytes:
+    """Write a clip anew, of the packets that ``keep`` returns, as the muxer of a release would."""
+    out = io.BytesIO()
+    with av.open(io.BytesIO(data)) as source, av.open(out, "w", format="mp4", options=MUXER) as target:
+        streams = {stream.index: target.add_stream_from_template(stream, opaque=True) for stream in source.streams}
+        for stream in source.streams:
+            streams[stream.index].time_base = stream.time_base
+        for packet in keep([packet for packet in source.demux() if packet.size]):
+            packet.stream = streams[packet.stream_index]
+            target.mux_one(packet)
+    return out.getvalue()

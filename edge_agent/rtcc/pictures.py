@@ -3,8 +3,10 @@
 Owns the comparison of an MP4 with the records that it was made of, and of both with what was granted.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
 from math import floor
 from pathlib import Path
 
@@ -15,6 +17,10 @@ from edge_agent.rtcc.chain import Chain, RecordShown, Shown
 from edge_agent.rtcc.video import Mp4, Mp4Track, open_mp4
 from edge_agent.units import UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.manifest import Clip
+
+_LOOK_AHEAD = 32
+"""So many pictures the muxer looks at before it says how long one is shown."""
+_LONE_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,8 @@ def verify_clip(
     """Compare one clip with its records.
 
     In this order: each access unit is the recorded one with its time; nothing else is in the file; nothing was left out
-    between the first and the last; every picture lies inside an allowed window, granted or ordered.
+    between the first and the last; every picture lies inside an allowed window, granted or ordered; the clip's span is
+    that of its pictures.
 
     Raises:
         EvidenceError: Anything does not fit; the message names record and unit.
@@ -57,11 +64,14 @@ def verify_clip(
         pairs = _pair_tracks(mp4, clip, placed[0].record, by_track)
         counts = _compare(mp4, pairs, by_track, offsets)
         video = next(track for track in mp4.tracks if track.kind == "video")
-        own = placed[0].record.tracks[pairs[video.number]]
-        kind = media.codec_kind(video.codec)
+        own_video = pairs[video.number]
+        kind, own = media.codec_kind(video.codec), placed[0].record.tracks[own_video]
         committed = media.parameter_sets(kind, video.extradata) == own.parameters
-    _find_left_out(placed, records, chain, clip.file, pairs[video.number])
-    _demand_inside(by_track, pairs[video.number], allowed)
+    _find_left_out(placed, records, chain, clip.file, own_video)
+    times = {number: _date(units, own_video) for number, units in by_track.items()}
+    for number, units in by_track.items():
+        _demand_inside(units, times[number], allowed)
+    _demand_span(clip, by_track[own_video], times[own_video])
     signed = all(each.record.place[0] in chain.signed for each in placed)
     sounds = sum(count for number, count in counts.items() if number != video.number)
     return ClipProof(counts[video.number], sounds, signed, committed)
@@ -73,19 +83,20 @@ def _pair_tracks(mp4: Mp4, clip: Clip, first: RecordShown, by_track: dict[int, l
     for track in mp4.tracks:
         if track.kind == "audio" and clip.sound == "coded-anew":
             continue
-        same = [number for number, own in first.tracks.items() if own.codec == track.codec and number in by_track]
+        same = [number for number, own in first.tracks.items() if own.codec == track.codec]
         if len(same) != 1 or same[0] in pairs.values():
             raise EvidenceError(f"a track of the MP4 is none of the recorded ones: track={track.number}")
         pairs[track.number] = same[0]
-    if set(pairs.values()) != by_track.keys() or sum(track.kind == "video" for track in mp4.tracks) != 1:
+    # A short clip may have a track for sound and no sound in it.
+    if not by_track.keys() <= set(pairs.values()) or sum(track.kind == "video" for track in mp4.tracks) != 1:
         raise EvidenceError("the MP4 has not the tracks that it should have")
     return pairs
 
 
 def _compare(
-    mp4: Mp4, pairs: dict[int, int], by_track: dict[int, list[_Placed]], offsets: dict[int, int]
+    mp4: Mp4, pairs: dict[int, int], by_track: Mapping[int, list[_Placed]], offsets: dict[int, int]
 ) -> dict[int, int]:
-    expected: dict[int, Iterator[_Placed]] = {number: iter(by_track[own]) for number, own in pairs.items()}
+    expected: dict[int, Iterator[_Placed]] = {number: iter(by_track.get(own, ())) for number, own in pairs.items()}
     counts = dict.fromkeys(pairs, 0)
     for unit in mp4.units():
         if unit.track not in pairs:
@@ -136,24 +147,46 @@ def _find_left_out(
                 raise EvidenceError(f"an access unit was left out: {where}")
 
 
-def _demand_inside(by_track: dict[int, list[_Placed]], video: int, allowed: Sequence[Window]) -> None:
-    for units in by_track.values():
-        for each in units:
-            utc_ns = _find_utc(each, video)
-            if not any(window.start <= utc_ns < window.end for window in allowed):
-                place = each.record.place
-                raise EvidenceError(
-                    f"an access unit lies outside what may be in it: {encode_rfc3339(utc_ns)}"
-                    f" block={place[0]} index={place[1]} unit={each.unit.index}"
-                )
+def _date(units: Sequence[_Placed], video: int) -> list[UtcNs]:
+    """Return the time of each access unit: its record's start, and the distance in PTS from its first picture."""
+    origins: dict[int, Fraction] = {}
+    times = []
+    for each in units:
+        record = each.record
+        if record.ref not in origins:
+            shown = (unit for units in record.delivered.values() for unit in units)
+            pictures = [unit for unit in (*shown, *record.places.values()) if unit.track == video]
+            origins[record.ref] = min(pictures, key=lambda unit: unit.index).pts * record.tracks[video].time_base
+        distance = each.unit.pts * record.tracks[each.unit.track].time_base - origins[record.ref]
+        times.append(UtcNs(record.start_ns + floor(distance * 1_000_000_000)))
+    return times
 
 
-def _find_utc(each: _Placed, video: int) -> UtcNs:
-    """Return the time of an access unit: the record's start, and the distance in PTS from its first picture."""
-    record = each.record
-    shown = [unit for units in record.delivered.values() for unit in units]
-    pictures = [unit for unit in (*shown, *record.places.values()) if unit.track == video]
-    origin = min(pictures, key=lambda unit: unit.index)
-    base, own = record.tracks[video].time_base, record.tracks[each.unit.track].time_base
-    distance = each.unit.pts * own - origin.pts * base
-    return UtcNs(record.start_ns + floor(distance * 1_000_000_000))
+def _demand_inside(units: Sequence[_Placed], times: Sequence[UtcNs], allowed: Sequence[Window]) -> None:
+    for each, utc_ns in zip(units, times, strict=True):
+        if not any(window.start <= utc_ns < window.end for window in allowed):
+            place = each.record.place
+            raise EvidenceError(
+                f"an access unit lies outside what may be in it: {encode_rfc3339(utc_ns)}"
+                f" block={place[0]} index={place[1]} unit={each.unit.index}"
+            )
+
+
+def _demand_span(clip: Clip, pictures: Sequence[_Placed], times: Sequence[UtcNs]) -> None:
+    """The clip says of itself what its pictures span, to one picture."""
+    step_ns, last = _find_step(pictures, times), max(times)
+    if abs(clip.start - min(times)) > step_ns or not last < clip.end <= last + 2 * step_ns:
+        raise EvidenceError(
+            f"the manifest gives another span than its pictures have: from {encode_rfc3339(min(times))}"
+            f" to one picture after {encode_rfc3339(last)}"
+        )
+
+
+def _find_step(pictures: Sequence[_Placed], times: Sequence[UtcNs]) -> int:
+    """Return how long a picture is shown, as the clip was made with it: the median of its first steps."""
+    ordered = sorted(set(times[:_LOOK_AHEAD]))
+    steps = sorted(after - before for before, after in pairwise(ordered))
+    if steps:
+        return steps[len(steps) // 2]
+    # Of a lone picture nothing tells but its record's duration; the muxer guesses.
+    return max(pictures[0].record.end_ns - times[0], _LONE_NS)

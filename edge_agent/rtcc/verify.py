@@ -142,6 +142,11 @@ class Checklist:
         delivered = [span.window() for span in manifest.windows.delivered]
         if not all(any(window.contains(part) for window in self._allowed) for part in delivered):
             raise EvidenceError(f"more was delivered than was {self._word}")
+        clips = [Window(clip.start, clip.end) for clip in manifest.clips]
+        if sorted(delivered) != sorted(
+            cut for clip in clips for each in self._allowed if (cut := clip.intersect(each))
+        ):
+            raise EvidenceError("the manifest says that another span was delivered than its clips have")
         told = sorted([*delivered, *(Window(gap.start, gap.end) for gap in manifest.gaps)])
         for window in self._allowed:
             at = window.start

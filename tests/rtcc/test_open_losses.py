@@ -3,12 +3,14 @@ does not fail."""
 
 from dataclasses import replace
 
+import pytest
+
 from edge_agent.buffer.format import Kind
 from edge_agent.rtcc.findings import Verdict
 from edge_agent.units import SECOND_NS
 from edge_agent.uplink import manifest as names
-from tests.footage import START, encode, records, window
-from tests.opened import Opened, open_release
+from tests.footage import START, encode, read_numbers, records, window
+from tests.opened import Opened, edit_lines, open_release, remux
 from tests.release import House
 
 
@@ -81,3 +83,73 @@ def test_a_loss_that_is_not_declared_fails(tmp_path):
     members["windows"]["delivered"] = [members["windows"]["granted"][0]]
     findings = opened.open(opened.sign(opened.parts, members | {"gaps": []}))
     assert "completeness" in findings.failed_parts()
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle")
+    return open_release(folder, House(folder), window(0, 4), records(encode(60)))
+
+
+def shorten(opened: Opened, pictures: int = 10) -> dict[str, bytes]:
+    """The clip cut down to the pictures of its first record, in the file and in the list."""
+
+    def forget(lines):
+        for line in [line for line in lines if line.get("delivered")][1:]:
+            line["delivered"], line["places"] = [], ""
+
+    short = remux(opened.parts["clips/001.mp4"], lambda packets: packets[:pictures])
+    assert read_numbers(short) == list(range(pictures))
+    return opened.parts | {
+        "clips/001.mp4": short, names.RECORDS: edit_lines(opened.parts[names.RECORDS], forget),
+    }  # fmt: skip
+
+
+def test_a_shortened_clip_cannot_claim_the_whole_window(opened):
+    """A clip spans what its pictures span, whatever the manifest says."""
+    findings = opened.open(opened.sign(shorten(opened)))
+    assert {"pictures", "completeness"} & findings.failed_parts(), findings.as_text()
+
+
+def shortened_manifest(opened: Opened) -> dict:
+    members = opened.manifest
+    end = "2023-11-14T22:13:21Z"
+    members["clips"][0]["end"] = end
+    members["windows"]["delivered"] = [{"start": "2023-11-14T22:13:20Z", "end": end}]
+    return members
+
+
+def test_a_shortened_clip_cannot_leave_the_rest_unsaid(opened):
+    """What was granted and recorded is delivered or declared missing."""
+    members = shortened_manifest(opened)
+    findings = opened.open(opened.sign(shorten(opened), members))
+    assert {"windows", "completeness"} <= findings.failed_parts()
+    members["windows"]["delivered"] = opened.manifest["windows"]["delivered"]
+    findings = opened.open(opened.sign(shorten(opened), members))
+    assert {"windows", "completeness"} <= findings.failed_parts()
+
+
+def test_a_gap_over_recorded_footage_is_seen(opened):
+    """Where a gateway says that the camera was down, and the recorder recorded, the findings say that it did."""
+    members = shortened_manifest(opened)
+    members["gaps"] = [{"start": "2023-11-14T22:13:21Z", "end": "2023-11-14T22:13:24Z", "reason": "camera-down"}]
+    findings = opened.open(opened.sign(shorten(opened), members))
+    (told,) = undelivered(findings)
+    assert "2023-11-14T22:13:21Z/2023-11-14T22:13:24Z" in told
+    assert "camera-down" in told
+
+
+HONEST = {
+    "before the first keyframe": (0.5, 4.25),
+    "reordered at the end": (0, 3.85),
+    "a lone picture, without its sound": (0.95, 1.05),
+    "inside one record": (2.05, 3.25),
+}
+
+
+@pytest.mark.parametrize("span", HONEST.values(), ids=HONEST.keys())
+def test_what_is_honestly_left_out_fails_nothing(tmp_path, span):
+    """A window may begin and end anywhere: what is not delivered of its records is declared."""
+    pieces = records(encode(60, bframes=2, audio="aac"))
+    findings = open_release(tmp_path, House(tmp_path), window(*span), pieces, audio=True).open()
+    assert findings.ok, findings.as_text()
