@@ -43,8 +43,16 @@ class Chain:
 
     links: dict[Place, Link] = field(default_factory=dict)
     """In the order of the ring."""
+    blocks: list[int] = field(default_factory=list)
+    """In order."""
     signed: set[int] = field(default_factory=set)
-    """Blocks whose end a later page signs."""
+    """Blocks whose end the next page signs."""
+    pages: dict[int, Page] = field(default_factory=dict)
+    """Every page that is shown, by the number of its block: signed by the recorder while recording."""
+
+    def is_joined(self, block: int) -> bool:
+        """Tell whether a block's page signs the end of the disclosed block before it."""
+        return block - 1 in self.signed and block - 1 in self.blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +112,13 @@ def verify_blocks(lines: bytes, ring_id: bytes, recorder: Ed25519PublicKey) -> C
 
 def _verify_block(chain: Chain, line: Mapping[str, Any], ring_id: bytes, recorder: Ed25519PublicKey) -> None:
     raw = parse_b64(line["page"])
-    page = _verify_signed(raw, ring_id, recorder)
-    if page.seq != line["block"] or (chain.links and page.seq <= max(place[0] for place in chain.links)):
+    page = _take_page(chain, raw, ring_id, recorder)
+    if page.seq != line["block"] or (chain.blocks and page.seq <= chain.blocks[-1]):
         raise EvidenceError(f"block is not in its place: block={page.seq}")
+    before = chain.blocks[-1] if chain.blocks else None
+    if before == page.seq - 1 and before not in chain.signed and not page.previous_lost:
+        raise EvidenceError(f"the page that signs a block's end is kept back: block={before}")
+    chain.blocks.append(page.seq)
     value, number = chain_start(raw), 0
     for entry in line["records"]:
         header_bytes, body = parse_b64(entry["header"]), bytes.fromhex(entry["body_sha256"])
@@ -118,17 +130,20 @@ def _verify_block(chain: Chain, line: Mapping[str, Any], ring_id: bytes, recorde
         number += 1
     if line["next_page"] is None:
         return
-    following = _verify_signed(parse_b64(line["next_page"]), ring_id, recorder)
-    if following.seq <= page.seq or following.previous.chain != value or following.previous.records != number:
+    following = _take_page(chain, parse_b64(line["next_page"]), ring_id, recorder)
+    if (following.seq, following.previous.chain, following.previous.records) != (page.seq + 1, value, number):
         raise EvidenceError(f"the page after a block does not sign its end: block={page.seq}")
     chain.signed.add(page.seq)
 
 
-def _verify_signed(raw: bytes, ring_id: bytes, recorder: Ed25519PublicKey) -> Page:
+def _take_page(chain: Chain, raw: bytes, ring_id: bytes, recorder: Ed25519PublicKey) -> Page:
+    """Verify a page; of each block there is but one."""
     page = parse_page(raw)
     verify_page(raw, page, recorder)
     if page.ring_id != ring_id:
         raise EvidenceError(f"page is of another ring: block={page.seq}")
+    if chain.pages.setdefault(page.seq, page) != page:
+        raise EvidenceError(f"a block has two pages: block={page.seq}")
     return page
 
 

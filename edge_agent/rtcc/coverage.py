@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from edge_agent.buffer.format import Kind
+from edge_agent.buffer.page import BlockEnd
 from edge_agent.buffer.timeline import merge_windows
 from edge_agent.rtcc.case import AnyManifest
 from edge_agent.rtcc.chain import Chain, Place, RecordShown
@@ -75,6 +76,21 @@ def find_undelivered(manifest: AnyManifest, footage: Sequence[Footage]) -> Itera
         window = Window(gap.start, gap.end)
         inside = merge_windows([cut for part in left if (cut := part.intersect(window)) is not None])
         yield from (Undelivered(span, gap.reason) for span in inside if span.duration_ns > TOLERANCE_NS)
+
+
+def find_absent(chain: Chain, allowed: Sequence[Window]) -> Iterator[tuple[int, BlockEnd]]:
+    """Yield the blocks that are not disclosed and of which the page after them says footage of an allowed window.
+
+    Their span is of records of any kind: they need not hold footage inside it.
+    """
+    for page in chain.pages.values():
+        end, block = page.previous, page.seq - 1
+        if block in chain.blocks or page.previous_lost or not end.footage_ns or end.oldest_ns >= end.newest_ns:
+            continue
+        span = Window(UtcNs(end.oldest_ns), UtcNs(end.newest_ns))
+        shared = (span.intersect(window) for window in allowed)
+        if any(cut is not None and cut.duration_ns > TOLERANCE_NS for cut in shared):
+            yield block, end
 
 
 def _without(span: Window, taken: Sequence[Window]) -> list[Window]:

@@ -18,6 +18,8 @@ from edge_agent.rtcc.video import Mp4, Mp4Track, open_mp4
 from edge_agent.units import UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.manifest import Clip
 
+MAX_HOLE_NS = 2_000_000_000
+"""A gateway ends a clip where pictures are further apart."""
 _LOOK_AHEAD = 32
 """So many pictures the muxer looks at before it says how long one is shown."""
 _LONE_NS = 1_000_000_000
@@ -71,6 +73,7 @@ def verify_clip(
     times = {number: _date(units, own_video) for number, units in by_track.items()}
     for number, units in by_track.items():
         _demand_inside(units, times[number], allowed)
+    _demand_unbroken(times[own_video])
     _demand_span(clip, by_track[own_video], times[own_video])
     signed = all(each.record.place[0] in chain.signed for each in placed)
     sounds = sum(count for number, count in counts.items() if number != video.number)
@@ -133,6 +136,9 @@ def _find_left_out(
     at = order.index(first.record.place)
     if [record.place for record in inside] != order[at : at + len(inside)]:
         raise EvidenceError("a record between the first and the last is left out")
+    for block in {record.place[0] for record in inside} - {first.record.place[0]}:
+        if not chain.is_joined(block):
+            raise EvidenceError(f"a block between the first and the last is left out: before block={block}")
     for record in inside:
         delivered = {unit.index for unit in record.delivered.get(clip, ())}
         begin = first.unit.index if record.ref == first.record.ref else 0
@@ -170,6 +176,13 @@ def _demand_inside(units: Sequence[_Placed], times: Sequence[UtcNs], allowed: Se
                 f"an access unit lies outside what may be in it: {encode_rfc3339(utc_ns)}"
                 f" block={place[0]} index={place[1]} unit={each.unit.index}"
             )
+
+
+def _demand_unbroken(times: Sequence[UtcNs]) -> None:
+    """Pictures that stand still for longer are two clips, with the hole between them declared."""
+    for before, after in pairwise(sorted(times)):
+        if after - before > MAX_HOLE_NS:
+            raise EvidenceError(f"pictures are missing inside it: from {encode_rfc3339(before)}")
 
 
 def _demand_span(clip: Clip, pictures: Sequence[_Placed], times: Sequence[UtcNs]) -> None:

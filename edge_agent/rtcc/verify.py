@@ -6,7 +6,7 @@ others are still made. Reads the unpacked parts, and writes only the progressive
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +15,10 @@ from edge_agent.keys import thumbprint
 from edge_agent.rtcc import export_papers, release_papers
 from edge_agent.rtcc.case import AnyManifest, Case, KnownKeys
 from edge_agent.rtcc.chain import Chain, RecordShown, verify_blocks, verify_records
-from edge_agent.rtcc.coverage import TOLERANCE_NS, find_footage, find_undelivered, find_unspoken
+from edge_agent.rtcc.coverage import TOLERANCE_NS, Footage, find_absent, find_footage, find_undelivered, find_unspoken
 from edge_agent.rtcc.pictures import verify_clip
 from edge_agent.rtcc.video import copy_progressive
-from edge_agent.units import UtcNs, Window, encode_rfc3339
+from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import manifest as names
 from edge_agent.uplink.manifest import Clip, Manifest, parse_manifest, verify_manifest
 
@@ -116,17 +116,17 @@ class Checklist:
         if thumbprint(self._known.recorder) != camera.recorder:
             raise EvidenceError("manifest names another recorder's key than the gateway was enrolled with")
         self._chain = verify_blocks(self._case.read(names.BLOCKS), bytes.fromhex(camera.ring), self._known.recorder)
-        blocks = {place[0] for place in self._chain.links}
-        if self._chain.signed:
+        blocks, signed = self._chain.blocks, self._chain.signed
+        if signed:
             self._findings.prove(
                 "chain",
-                f"{len(self._chain.signed)} of {len(blocks)} blocks lie whole between pages that the recorder signed"
+                f"{len(signed)} of {len(blocks)} blocks lie whole between pages that the recorder signed"
                 " while it recorded: nothing in them was added, removed or altered afterwards.",
             )
-        if opened := sorted(blocks - self._chain.signed):
-            self._findings.doubt(
-                "chain", f"Block {opened[0]} was still open when the bundle was made: the gateway alone attests it."
-            )
+        for block in blocks:
+            if block not in signed:
+                why = "was still open when the bundle was made" if block == blocks[-1] else "has no page after it here"
+                self._findings.doubt("chain", f"Block {block} {why}: the gateway alone attests it.")
 
     def _check_records(self) -> None:
         if self._chain is None:
@@ -214,11 +214,22 @@ class Checklist:
             "completeness",
             f"All footage of these blocks that lies inside what was {self._word} is delivered or declared missing.",
         )
-        for each in find_undelivered(manifest, footage):
+        self._say_missing(footage)
+
+    def _say_missing(self, footage: Sequence[Footage]) -> None:
+        assert self._chain is not None
+        for each in find_undelivered(self._manifest, footage):
             self._findings.doubt(
                 "completeness", f"Recorded, but not delivered: {each.span}. Why is the gateway's word: {each.reason}."
             )
-        if gaps:
+        for block, end in find_absent(self._chain, self._allowed):
+            since, until = encode_rfc3339(UtcNs(end.oldest_ns)), encode_rfc3339(UtcNs(end.newest_ns))
+            self._findings.doubt(
+                "completeness",
+                f"Nothing is here of block {block}, which was recorded from {since} to {until}, with"
+                f" {end.footage_ns / SECOND_NS:.1f} s of footage. Why is the gateway's word.",
+            )
+        if self._manifest.gaps:
             self._findings.doubt("completeness", "Why something is missing is the gateway's word.")
 
     def _check_clock(self) -> None:

@@ -1,8 +1,11 @@
 """What the RTCC finds where footage is missing: what was recorded and is not delivered is named, and an honest loss
 does not fail."""
 
+import io
+import json
 from dataclasses import replace
 
+import av
 import pytest
 
 from edge_agent.buffer.format import Kind
@@ -153,3 +156,94 @@ def test_what_is_honestly_left_out_fails_nothing(tmp_path, span):
     pieces = records(encode(60, bframes=2, audio="aac"))
     findings = open_release(tmp_path, House(tmp_path), window(*span), pieces, audio=True).open()
     assert findings.ok, findings.as_text()
+
+
+def leave_out(opened: Opened, gone: int) -> dict[str, bytes]:
+    """The bundle without one block: in the clip, in the list of records, in the list of blocks."""
+    lines = [json.loads(line) for line in opened.parts[names.RECORDS].splitlines()]
+
+    def count(is_there) -> int:
+        found = [line for line in lines if is_there(line["block"])]
+        return sum(len(part["units"]) for line in found for part in line.get("delivered", []))
+
+    def forget(lines):
+        return [line | {"ref": ref} for ref, line in enumerate(line for line in lines if line["block"] != gone)]
+
+    first, end = count(lambda block: block < gone), count(lambda block: block <= gone)
+    assert first < end
+    return opened.parts | {
+        "clips/001.mp4": remux(opened.parts["clips/001.mp4"], lambda packets: packets[:first] + packets[end:]),
+        names.RECORDS: edit_lines(opened.parts[names.RECORDS], forget),
+        names.BLOCKS: edit_lines(
+            opened.parts[names.BLOCKS], lambda blocks: [each for each in blocks if each["block"] != gone]
+        ),
+    }
+
+
+@pytest.fixture(scope="module")
+def in_blocks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("blocks")
+    house = House(folder)
+    house.record(records(encode(90)), block_bytes=8 << 10)
+    opened = release(folder, house, window(0, 9))
+    assert opened.open().ok
+    return opened
+
+
+@pytest.mark.parametrize("gone", [2, 3])
+def test_no_block_can_be_cut_out_of_a_clip(in_blocks, gone):
+    """Each block's end is signed by the page of the next: within a clip, the next one is there."""
+    findings = in_blocks.open(in_blocks.sign(leave_out(in_blocks, gone)))
+    assert "pictures" in findings.failed_parts(), findings.as_text()
+
+
+def test_no_page_can_be_kept_back(in_blocks):
+    """A block whose successor is shown cannot pass for one that was still open."""
+
+    def keep_back(lines):
+        lines[1]["next_page"] = None
+
+    blocks = edit_lines(in_blocks.parts[names.BLOCKS], keep_back)
+    findings = in_blocks.open(in_blocks.sign(in_blocks.parts | {names.BLOCKS: blocks}))
+    assert "chain" in findings.failed_parts()
+
+
+def test_no_clip_stands_still_over_a_hole(tmp_path):
+    """Pictures of one clip lie within two seconds of each other: two clips cannot be made one."""
+    house = House(tmp_path)
+    first, second, *_, last = records(encode(60))
+    house.record([first, second, last])
+    opened = release(tmp_path, house, window(0, 6))
+    assert opened.open().ok
+    members = opened.manifest
+    one, other = members["clips"]
+    later = other["offsets"][0]["ticks"] - one["offsets"][0]["ticks"]
+    with av.open(io.BytesIO(opened.parts["clips/002.mp4"])) as source:
+        more = [packet for packet in source.demux() if packet.size]
+    for packet in more:
+        packet.pts, packet.dts = packet.pts + later, packet.dts + later
+
+    def join(lines):
+        for part in (part for line in lines for part in line.get("delivered", [])):
+            part["clip"] = "clips/001.mp4"
+
+    parts = {name: data for name, data in opened.parts.items() if name != "clips/002.mp4"} | {
+        "clips/001.mp4": remux(opened.parts["clips/001.mp4"], lambda packets: [*packets, *more]),
+        names.RECORDS: edit_lines(opened.parts[names.RECORDS], join),
+    }
+    whole = {"start": one["start"], "end": other["end"]}
+    members |= {"clips": [one | whole], "gaps": [], "windows": members["windows"] | {"delivered": [whole]}}
+    findings = opened.open(opened.sign(parts, members))
+    assert "pictures" in findings.failed_parts()
+    assert "pictures are missing inside it" in findings.as_text()
+
+
+def test_a_block_of_which_nothing_is_here_is_told(in_blocks):
+    """The page after a block says, signed while recording, what span it has and how much footage is in it."""
+    parts = leave_out(in_blocks, 3)
+    told = [item.sentence for item in in_blocks.open(in_blocks.sign(parts)).items if "block 3" in item.sentence]
+    assert told == [
+        "Nothing is here of block 3, which was recorded from 2023-11-14T22:13:24Z to 2023-11-14T22:13:26Z, with 2.0 s"
+        " of footage. Why is the gateway's word."
+    ]
+    assert not any("Nothing is here of block" in item.sentence for item in in_blocks.open().items)
