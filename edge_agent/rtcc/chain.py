@@ -7,7 +7,7 @@ Pure: bytes in, findings and values out.
 import json
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -16,13 +16,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from edge_agent import media
 from edge_agent.b64 import parse_b64
 from edge_agent.buffer.crypt import verify_page
-from edge_agent.buffer.format import Kind
+from edge_agent.buffer.format import FLAG_FLOOR_ONLY, Kind
 from edge_agent.buffer.page import Page, chain_start, parse_page
 from edge_agent.buffer.record import RecordHeader, next_chain, parse_header, record_digest
+from edge_agent.clock import ClockState
 from edge_agent.errors import EvidenceError, RingError
-from edge_agent.units import parse_rfc3339
+from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, Window, parse_rfc3339
 
 MAX_LINE_BYTES = 8 << 20
+_MAX_STEP_NS = MINUTE_NS
+"""A gateway whose clock was stepped by more decides nothing before its owner has confirmed the clock."""
 Place = tuple[int, int]
 """Block and index of a record in the ring."""
 _PLACE = struct.Struct(">IBq16s32s")
@@ -35,6 +38,18 @@ class Link:
 
     header: RecordHeader
     body_sha256: bytes
+    boot_id: bytes = b""
+    """Of the block's page; empty where it is not here."""
+
+    @property
+    def clock_state(self) -> ClockState:
+        """What the clock was good for when it was timed."""
+        return ClockState.FLOOR_ONLY if self.header.flags & FLAG_FLOOR_ONLY else ClockState.SYNCHRONISED
+
+    @property
+    def is_floor_only(self) -> bool:
+        """Tell whether it was timed before the clock was set."""
+        return self.clock_state is ClockState.FLOOR_ONLY
 
 
 @dataclass(slots=True)
@@ -49,6 +64,29 @@ class Chain:
     """Blocks whose end the next page signs."""
     pages: dict[int, Page] = field(default_factory=dict)
     """Every page that is shown, by the number of its block: signed by the recorder while recording."""
+
+    claimed: dict[bytes, int] = field(default_factory=dict)
+    """Per boot UTC less boot time, as the gateway counted back with it."""
+
+    witnessed: dict[bytes, list[int]] = field(default_factory=dict)
+    """Per boot UTC less boot time, wherever the recorder signed both while its clock was set (FORMAT 7.8)."""
+
+    def find_span(self, link: Link, *, as_written: bool) -> Window | None:
+        """Return the span of a record by what counts for the others of its boot; None where it has no time.
+
+        Args:
+            link: The record.
+            as_written: Take a time from before the clock was set at its word, where nothing dates it.
+        """
+        start_ns, boot_ns = link.header.start_ns, link.header.boot_ns
+        if link.is_floor_only:
+            known = [*filter(None, [self.claimed.get(link.boot_id)]), *self.witnessed.get(link.boot_id, ())]
+            if known and boot_ns:
+                start_ns = UtcNs(boot_ns + known[0])
+            elif not as_written:
+                return None
+        end_ns = UtcNs(start_ns + link.header.duration_ns)
+        return Window(start_ns, end_ns) if start_ns < end_ns else None
 
     def is_joined(self, block: int) -> bool:
         """Tell whether a block's page signs the end of the disclosed block before it."""
@@ -85,12 +123,22 @@ class RecordShown:
     kind: Kind
     start_ns: int
     end_ns: int
+    clock_state: ClockState
+    """By its header."""
     rebased: bool
+    """Counted back, later, from the time since boot."""
+    is_dated: bool
+    """Its time follows from what the recorder signed."""
     tracks: Mapping[int, TrackShown]
     digests: tuple[bytes, ...]
     """Of the access units."""
     delivered: Mapping[str, tuple[Shown, ...]]
     places: Mapping[int, Shown]
+
+    @property
+    def is_footage(self) -> bool:
+        """Tell whether it is a recording, and no note."""
+        return self.kind is Kind.GOP
 
 
 def verify_blocks(lines: bytes, ring_id: bytes, recorder: Ed25519PublicKey) -> Chain:
@@ -107,7 +155,18 @@ def verify_blocks(lines: bytes, ring_id: bytes, recorder: Ed25519PublicKey) -> C
             raise EvidenceError(str(error)) from error
         except (KeyError, TypeError, ValueError) as error:
             raise EvidenceError("a line of the blocks is malformed") from error
+    for boot_id, offset in _iter_witnesses(chain):
+        chain.witnessed.setdefault(boot_id, []).append(offset)
     return chain
+
+
+def _iter_witnesses(chain: Chain) -> Iterator[tuple[bytes, int]]:
+    for page in chain.pages.values():
+        if page.clock_state is ClockState.SYNCHRONISED:
+            yield page.boot_id, page.opened_utc_ns - page.opened_boot_ns
+    for (block, _), link in chain.links.items():
+        if block in chain.signed and not link.is_floor_only and link.header.boot_ns:
+            yield link.boot_id, link.header.start_ns - link.header.boot_ns
 
 
 def _verify_block(chain: Chain, line: Mapping[str, Any], ring_id: bytes, recorder: Ed25519PublicKey) -> None:
@@ -126,7 +185,7 @@ def _verify_block(chain: Chain, line: Mapping[str, Any], ring_id: bytes, recorde
         if (header.seq, header.index) != (page.seq, number) or header.previous_chain != value:
             raise EvidenceError(f"chain is broken: block={page.seq} index={number}")
         value = next_chain(value, record_digest(header_bytes, body))
-        chain.links[(header.seq, header.index)] = Link(header, body)
+        chain.links[(header.seq, header.index)] = Link(header, body, page.boot_id)
         number += 1
     if line["next_page"] is None:
         return
@@ -185,13 +244,47 @@ def _verify_record(line: Mapping[str, Any], chain: Chain) -> RecordShown:
         raise EvidenceError(f"record is not the one in the chain: {where}")
     if _KINDS[line["kind"]] is not header.kind or end_ns - start_ns != header.duration_ns:
         raise EvidenceError(f"record is described wrongly: {where}")
-    if not line["rebased"] and start_ns != header.start_ns:
+    if line["clock"] != link.clock_state.value or type(line["rebased"]) is not bool:
+        raise EvidenceError(f"record's clock was in another state: {where}")
+    is_dated = _is_dated(chain, link, start_ns, is_rebased=line["rebased"])
+    if is_dated is None:
         raise EvidenceError(f"record is dated otherwise than it was recorded: {where}")
-    empty = RecordShown(line["ref"], place, header.kind, start_ns, end_ns, bool(line["rebased"]), {}, (), {}, {})
+    empty = RecordShown(
+        line["ref"],
+        place,
+        header.kind,
+        start_ns,
+        end_ns,
+        link.clock_state,
+        line["rebased"],
+        is_dated,
+        {},
+        (),
+        {},
+        {},
+    )
     # A record that the gateway could not take apart has none of a recording's members: nothing of it is delivered.
     if header.kind is not Kind.GOP or not _MEDIA & line.keys():
         return empty
     return _verify_media(line, empty, header.commitment, where)
+
+
+def _is_dated(chain: Chain, link: Link, start_ns: int, *, is_rebased: bool) -> bool | None:
+    """Tell whether the recorder signed what a record's time follows from; None where it signed another time."""
+    header = link.header
+    if not is_rebased:
+        return True if start_ns == header.start_ns else None
+    if not link.is_floor_only or not header.boot_ns:
+        return None
+    offset = start_ns - header.boot_ns
+    if not link.boot_id:
+        return False
+    if chain.claimed.setdefault(link.boot_id, offset) != offset:
+        return None
+    off_by = min((abs(each - offset) for each in chain.witnessed.get(link.boot_id, ())), default=None)
+    if off_by is not None and off_by > _MAX_STEP_NS:
+        return None
+    return off_by is not None and off_by <= SECOND_NS
 
 
 def _verify_media(line: Mapping[str, Any], empty: RecordShown, commitment: bytes, where: str) -> RecordShown:
@@ -219,18 +312,7 @@ def _verify_media(line: Mapping[str, Any], empty: RecordShown, commitment: bytes
     delivered = {part["clip"]: tuple(_iter_delivered(part)) for part in line["delivered"]}
     if any(not 0 <= unit.index < len(digests) for units in delivered.values() for unit in units):
         raise EvidenceError(f"record has no such access unit: {where}")
-    return RecordShown(
-        empty.ref,
-        empty.place,
-        empty.kind,
-        empty.start_ns,
-        empty.end_ns,
-        empty.rebased,
-        tracks,
-        digests,
-        delivered,
-        places,
-    )
+    return replace(empty, tracks=tracks, digests=digests, delivered=delivered, places=places)
 
 
 def _iter_places(blob: bytes) -> Iterator[Shown]:

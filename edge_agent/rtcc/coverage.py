@@ -13,6 +13,7 @@ from edge_agent.buffer.timeline import merge_windows
 from edge_agent.rtcc.case import AnyManifest
 from edge_agent.rtcc.chain import Chain, Place, RecordShown
 from edge_agent.units import UtcNs, Window
+from edge_agent.uplink.manifest import ExportManifest
 
 TOLERANCE_NS = 100_000_000
 """Gaps shorter than this between what was granted, delivered and declared missing are rounding."""
@@ -50,11 +51,11 @@ def find_footage(
     listed = {record.place: record for record in records}
     found = []
     for place, link in chain.links.items():
-        if link.header.kind is not Kind.GOP or not link.header.duration_ns:
+        claimed = chain.find_span(link, as_written=isinstance(manifest, ExportManifest))
+        if link.header.kind is not Kind.GOP or claimed is None:
             continue
         record = listed.get(place)
         own = [clips[name] for name in record.delivered if name in clips] if record else []
-        claimed = Window(link.header.start_ns, link.header.end_ns)
         for window in allowed:
             if (span := claimed.intersect(window)) is not None:
                 found.append(Footage(place, span, (*own, *anywhere)))

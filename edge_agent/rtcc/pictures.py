@@ -33,6 +33,8 @@ class ClipProof:
     sounds: int
     is_recorder_signed: bool
     """Every record of it lies in a block whose end was signed while recording."""
+    is_dated: bool
+    """The time of every record of it follows from what the recorder signed."""
     has_committed_parameters: bool
     """The decoder's parameters are those that the recorder committed to."""
 
@@ -76,8 +78,9 @@ def verify_clip(
     _demand_unbroken(times[own_video])
     _demand_span(clip, by_track[own_video], times[own_video])
     signed = all(each.record.place[0] in chain.signed for each in placed)
+    dated = all(each.record.is_dated for each in placed)
     sounds = sum(count for number, count in counts.items() if number != video.number)
-    return ClipProof(counts[video.number], sounds, signed, committed)
+    return ClipProof(counts[video.number], sounds, signed, dated, committed)
 
 
 def _pair_tracks(mp4: Mp4, clip: Clip, first: RecordShown, by_track: dict[int, list[_Placed]]) -> dict[int, int]:

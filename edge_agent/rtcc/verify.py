@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from edge_agent.clock import ClockState
 from edge_agent.errors import DenialError, EvidenceError
 from edge_agent.keys import thumbprint
 from edge_agent.rtcc import export_papers, release_papers
@@ -23,6 +24,11 @@ from edge_agent.uplink import manifest as names
 from edge_agent.uplink.manifest import Clip, Manifest, parse_manifest, verify_manifest
 
 log = logging.getLogger(__name__)
+
+_UNDATED = (
+    "Times that were counted back to before the clock was set are the gateway's word: nothing here that the recorder"
+    " signed after that dates this boot."
+)
 
 
 def read_manifest(out_dir: Path, stored: Mapping[str, str]) -> AnyManifest:
@@ -132,6 +138,13 @@ class Checklist:
         if self._chain is None:
             raise EvidenceError("without a chain the records cannot be checked")
         self._records = verify_records(self._case.read(names.RECORDS), self._chain)
+        undated = [
+            each
+            for each in self._records
+            if each.is_footage and each.clock_state is ClockState.FLOOR_ONLY and not each.rebased
+        ]
+        if undated and isinstance(self._manifest, Manifest):
+            raise EvidenceError(f"footage without a known time was released: block={undated[0].place[0]}")
         footage = sum(bool(record.digests) for record in self._records)
         self._findings.prove(
             "records", f"{footage} records of footage are those of the chain, with the digests committed to in it."
@@ -177,10 +190,16 @@ class Checklist:
             f"{clip.file}: all {proof.pictures} pictures of {span} are the recorded ones, none altered, added, left out"
             f" or outside what was {self._word}."
         )
-        if proof.is_recorder_signed:
+        if proof.is_recorder_signed and proof.is_dated:
             self._findings.prove("pictures", sentence, clip.file)
-        else:
+        if not proof.is_recorder_signed:
             self._findings.doubt("pictures", sentence + " Part of it is attested by the gateway alone.", clip.file)
+        if not proof.is_dated:
+            self._findings.doubt(
+                "pictures",
+                f"{sentence} {_UNDATED}",
+                clip.file,
+            )
         if not proof.has_committed_parameters:
             self._findings.doubt(
                 "pictures", f"{clip.file}: the decoder's parameters are the gateway's word.", clip.file
@@ -210,10 +229,13 @@ class Checklist:
             raise EvidenceError(
                 f"recorded inside what was {self._word} and not spoken of: block={unspoken[0]} index={unspoken[1]}"
             )
-        self._findings.prove(
-            "completeness",
-            f"All footage of these blocks that lies inside what was {self._word} is delivered or declared missing.",
+        sentence = (
+            f"All footage of these blocks that lies inside what was {self._word} is delivered or declared missing."
         )
+        if all(record.is_dated for record in self._records if record.is_footage):
+            self._findings.prove("completeness", sentence)
+        else:
+            self._findings.doubt("completeness", f"{sentence} {_UNDATED}")
         self._say_missing(footage)
 
     def _say_missing(self, footage: Sequence[Footage]) -> None:
@@ -234,7 +256,13 @@ class Checklist:
 
     def _check_clock(self) -> None:
         clocks = self._manifest.clocks
-        if clocks.states == ["synchronised"] and not clocks.rebased:
+        if footage := [record for record in self._records if record.is_footage]:
+            states = sorted({record.clock_state.value for record in footage})
+            if (clocks.states, clocks.rebased) != (states, any(record.rebased for record in footage)):
+                raise EvidenceError("the manifest says that the footage was recorded under another clock")
+        if not clocks.states:
+            pass  # Nothing was recorded.
+        elif clocks.states == [ClockState.SYNCHRONISED.value]:
             self._findings.doubt(
                 "clock", "The gateway says that its clock was set by a time source; a network can mislead it."
             )
