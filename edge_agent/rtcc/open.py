@@ -31,6 +31,9 @@ MAX_EVIDENCE_BYTES = 1 << 30
 _CHUNK_BYTES = 1 << 20
 _NAME = re.compile(r"(clips/\d{3}\.mp4|evidence/[a-z]+\.jsonl?|README\.txt|(request|consent|order|manifest)\.jws)")
 
+_FOLDERS = ("clips", "evidence", "progressive")
+_WRITTEN = ("bundle.zip", "findings.json", "certificate.txt")
+
 
 def open_bundle(path: Path, header: bytes, identity: str, known: KnownKeys | Pins, out_dir: Path) -> Findings:
     """Decrypt a bundle, verify it offline, and write its parts.
@@ -40,7 +43,8 @@ def open_bundle(path: Path, header: bytes, identity: str, known: KnownKeys | Pin
         header: The age header out of the ``delivered`` answer; empty where ``path`` has it.
         identity: One or more age identities that may open it, ``AGE-SECRET-KEY-1…``, as in a file of ``age-keygen``.
         known: Keys that count, or what a stranger to the house pins.
-        out_dir: Made if it is not there. Gets the parts, ``progressive/``, ``findings.json`` and ``certificate.txt``.
+        out_dir: Made if it is not there. Gets the parts, ``progressive/``, ``findings.json`` and ``certificate.txt``;
+            those of an earlier opening are deleted first, other files stay.
 
     Returns:
         What is proved, what is not, and what failed; ``Findings.ok`` where nothing failed.
@@ -50,6 +54,7 @@ def open_bundle(path: Path, header: bytes, identity: str, known: KnownKeys | Pin
     """
     findings = Findings()
     out_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _clear(out_dir, path)
     plain = out_dir / "bundle.zip"
     if not header and is_zip(path):
         findings.doubt("envelope", "It was decrypted before it came here: for whom it was encrypted is not seen.")
@@ -63,6 +68,15 @@ def open_bundle(path: Path, header: bytes, identity: str, known: KnownKeys | Pin
     findings.prove("envelope", "It was encrypted to this key, and every byte of it arrived as it was sent.")
     verify_zip(plain, known, out_dir, findings)
     return _finish(findings, out_dir)
+
+
+def _clear(out_dir: Path, source: Path) -> None:
+    """Delete what an earlier opening wrote: a certificate of it must not lie beside a bundle that fails."""
+    for path in [*out_dir.glob("*"), *(found for part in _FOLDERS for found in out_dir.glob(f"{part}/*"))]:
+        name = path.relative_to(out_dir).as_posix()
+        is_ours = name in _WRITTEN or _NAME.fullmatch(name.replace("progressive/", "clips/"))
+        if is_ours and path.is_file() and not path.samefile(source):
+            path.unlink()
 
 
 def is_zip(path: Path) -> bool:

@@ -72,6 +72,20 @@ def test_any_altered_byte_of_the_payload_is_caught(opened):
     assert not (target / "bundle.zip").exists()
 
 
+def test_an_opening_leaves_nothing_of_an_earlier_one(opened):
+    """Where a bundle fails, no certificate, clip or copy of another lies beside what was found."""
+    target, path = opened.folder / "again", opened.folder / "payload"
+    path.write_bytes(opened.payload)
+    keys = (opened.header, str(opened.house.evidence), opened.house.known(), target)
+    assert open_bundle(path, *keys).ok
+    (target / "notes.txt").write_text("a clerk's own")
+    assert not open_bundle(target / "bundle.zip", b"", *keys[1:2], replace(keys[2], gateway_id="B" * 22), target).ok
+    path.write_bytes(opened.payload[:-100])
+    assert not open_bundle(path, *keys).ok
+    left = {found.name for found in target.rglob("*") if found.is_file()}
+    assert left == {"findings.json", "notes.txt"}
+
+
 PARTS = [
     names.REQUEST, names.CONSENT, "clips/001.mp4", names.RECORDS, names.BLOCKS, names.LEDGER, names.README,
     names.MANIFEST,
