@@ -18,11 +18,13 @@ from edge_agent.buffer.reader import RingReader
 from edge_agent.buffer.ring import create_ring
 from edge_agent.buffer.writer import RingWriter
 from edge_agent.consent.order import sign_order, verify_order, window_members
+from edge_agent.consent.policy import CameraTerms, Mode, Terms
 from edge_agent.consent.request import Audience, Category, Incident, Place, Quality, Request, Role, Signer
 from edge_agent.consent.verdict import CameraGrant, ExportOrder, Grant
+from edge_agent.consent.waiver import Facts, Notice, digest_notice, digest_source, sign_consent
 from edge_agent.keys import thumbprint
 from edge_agent.rtcc.case import KnownKeys, KnownSigner
-from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
+from edge_agent.units import DAY_NS, MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import bundle, checkpoint, ledger
 from edge_agent.uplink import manifest as names
 from edge_agent.uplink.export import encode_entry
@@ -47,6 +49,9 @@ class House:
     evidence: pyrage.x25519.Identity = field(default_factory=pyrage.x25519.Identity.generate)
     own: pyrage.x25519.Identity = field(default_factory=pyrage.x25519.Identity.generate)
     asked_quality: Quality = Quality.MAIN
+    terms: dict = field(default_factory=dict)
+    """What the owner signed of the camera, where it is not the least restrictive."""
+    approved_by: str | None = None
     clock: FakeClock = field(default_factory=lambda: FakeClock(utc_ns=START))
 
     @property
@@ -164,10 +169,21 @@ class House:
             ),
         )
 
-    def consent(self, ring_id: bytes) -> bytes:
-        """A consent; what the terms look like is not this test's matter."""
-        payload = {"camera": "door", "version": 3, "facts": {"rings": [ring_id.hex()]}}
-        return jws.sign("owner-consent+jws", payload, [self.owner])
+    def consent(self, ring_id: bytes, **terms) -> bytes:
+        """A consent of the day before, to whatever ``terms`` say of the camera: its pictures and its sound, unasked."""
+        facts = Facts(
+            camera="door",
+            source=digest_source("rtsp://door/", (ring_id.hex(),)),
+            rings=(ring_id.hex(),),
+            place=Place(32.3, -90.18),
+            time_zone="America/Chicago",
+            issuer="rtcc.example-city",
+            roots=(),
+            upload_origins=(),
+        )
+        camera = CameraTerms(**{"mode": Mode.AUTO, "audio": True, **self.terms, **terms})
+        notice = Notice("1", "en", digest_notice("what is signed"))
+        return sign_consent(facts, Terms(camera=camera), notice, 3, UtcNs(START - DAY_NS), self.owner)
 
     def grant(self, asked: Window, *granted: Window, **options) -> Grant:
         """A grant as the gate would make it."""
@@ -177,7 +193,7 @@ class House:
         camera = CameraGrant("door", Quality.MAIN, granted or (asked,), False, (), hashlib.sha256(consent).digest(), 3)
         request = self.request(asked, self.asked_quality)
         at = UtcNs(asked.end + SECOND_NS)
-        return Grant(request, (replace(camera, **options),), (), at, at, None, False)
+        return Grant(request, (replace(camera, **options),), (), at, at, self.approved_by, False)
 
     def facts(self, grant: Grant, **options) -> bundle.BundleFacts:
         """Everything else that a release's bundle says."""
@@ -191,9 +207,11 @@ class House:
                     "camera": camera.camera,
                     "quality": camera.quality.value,
                     "windows": [str(window) for window in camera.windows],
+                    "audio": camera.audio,
                     "consent_sha256": camera.consent_sha256.hex(),
                 }
             ],
+            "approved_by": grant.approved_by or "terms",
         }
         recipients = (bundle.BundleRecipient("evidence", str(self.evidence.to_public())), self.own_recipient)
         return replace(self._facts("grant", entry, grant.decided_at, recipients), **options)

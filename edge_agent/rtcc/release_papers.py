@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_agent import jws
+from edge_agent.consent.policy import CameraTerms, Mode, parse_terms
+from edge_agent.consent.request import Quality
 from edge_agent.errors import EvidenceError
 from edge_agent.keys import thumbprint
 from edge_agent.rtcc.case import Case
@@ -14,6 +16,12 @@ from edge_agent.units import Window, encode_rfc3339
 from edge_agent.uplink import manifest as names
 from edge_agent.uplink.checkpoint import ledger_origin, verify_proof
 from edge_agent.uplink.manifest import Manifest
+
+_MODES: Mapping[Mode, str] = {
+    Mode.AUTO: "released by its terms",
+    Mode.ASK: "released where the owner is asked and approves",
+    Mode.DENY: "never released",
+}
 
 
 def check_request(case: Case, manifest: Manifest) -> None:
@@ -41,7 +49,7 @@ def check_request(case: Case, manifest: Manifest) -> None:
 
 
 def check_consent(case: Case, manifest: Manifest) -> None:
-    """The owner signed it, for this camera and this ring."""
+    """The owner signed it, for this camera and this ring, and its terms allow what was released."""
     about, owner = manifest.consent, case.known.owner
     if case.stored[names.CONSENT] != about.sha256:
         raise EvidenceError("consent.jws is not the consent that the manifest names")
@@ -56,12 +64,43 @@ def check_consent(case: Case, manifest: Manifest) -> None:
         raise EvidenceError("consent.jws is for another camera or of another version")
     if manifest.camera.ring not in rings:
         raise EvidenceError("consent.jws is not about the ring that this footage comes from")
-    how = "and approved this release" if about.approved_by else "whose terms allow it without asking"
+    terms, event = parse_terms(payload["terms"]), payload["event"]
+    validity = Window.parse(event["valid_from"], event["valid_until"])
+    if not validity.start <= about.decided_at < validity.end:
+        raise EvidenceError(f"consent.jws did not count when the release was decided: it is valid in {validity}")
+    _demand_consented(terms.camera, manifest, thumbprint(owner))
     case.findings.prove(
-        "consent", f"The owner signed consent version {about.version} for camera {payload['camera']}, {how}."
+        "consent",
+        f"The owner signed consent version {about.version} for camera {payload['camera']}, valid in {validity}:"
+        f" {_MODES[terms.camera.mode]}, {'both streams' if terms.camera.quality is Quality.MAIN else 'the sub stream'},"
+        f" {'with' if terms.camera.audio else 'without'} sound, zones to mask: {len(terms.camera.masks)}.",
     )
     if about.approved_by:
         case.findings.doubt("consent", "That the owner approved this one release is the gateway's word.")
+    case.findings.doubt(
+        "consent", "That hours, distance, age, quotas and whatever else the owner's terms limit were kept."
+    )
+
+
+def _demand_consented(terms: CameraTerms, manifest: Manifest, owner: str) -> None:
+    """Hold what was released against the terms that the owner signed; a file at home can only have made them tighter.
+
+    Raises:
+        EvidenceError: Something of it was not consented to.
+    """
+    approved_by = manifest.consent.approved_by
+    if terms.mode is Mode.DENY:
+        raise EvidenceError("consent.jws denies every release of this camera")
+    if terms.mode is Mode.ASK and approved_by is None:
+        raise EvidenceError("consent.jws wants the owner to be asked, and the manifest names no approval")
+    if approved_by not in (None, owner):
+        raise EvidenceError("the manifest names another key's approval than the owner's")
+    if terms.quality is Quality.SUB and manifest.camera.quality != Quality.SUB.value:
+        raise EvidenceError("consent.jws allows the sub stream alone")
+    if not terms.audio and any(clip.sound != "none" for clip in manifest.clips):
+        raise EvidenceError("consent.jws allows no sound")
+    if terms.masks and any(clip.derivative_of_sha256 is None for clip in manifest.clips):
+        raise EvidenceError("consent.jws has zones to mask, and a clip is not masked")
 
 
 def check_ledger(case: Case, manifest: Manifest) -> None:
@@ -77,6 +116,10 @@ def check_ledger(case: Case, manifest: Manifest) -> None:
         raise EvidenceError("ledger entry does not grant this camera")
     if decided["consent_sha256"] != manifest.consent.sha256 or decided["quality"] != camera.quality:
         raise EvidenceError("ledger entry leans on another consent, or grants another stream")
+    if entry["approved_by"] != (manifest.consent.approved_by or "terms"):
+        raise EvidenceError("ledger entry names another approval than the manifest")
+    if any(clip.sound != "none" for clip in manifest.clips) and decided["audio"] is not True:
+        raise EvidenceError("ledger entry grants no sound")
     if not all(
         any(Window.parse(*text.split("/")).contains(window) for text in decided["windows"])
         for window in manifest.allowed

@@ -272,14 +272,10 @@ def test_sound_that_was_not_granted_hides_no_picture(tmp_path):
 
 def test_a_masked_clip_is_a_derivative(tmp_path):
     """Masked pictures are said to be a derivative, with the master's digest; nothing of the master leaves."""
-    house = House(tmp_path)
-    opened = open_release(
-        tmp_path,
-        house,
-        window(0, 3),
-        records(encode(30)),
-        masks=(Mask(((0, 500), (500, 500), (500, 1000), (0, 1000))),),
-    )
+    points = [[0, 500], [500, 500], [500, 1000], [0, 1000]]
+    house = House(tmp_path, terms={"masks": [points]})
+    masks = (Mask(tuple((x, y) for x, y in points)),)
+    opened = open_release(tmp_path, house, window(0, 3), records(encode(30)), masks=masks)
     findings = opened.open()
     assert findings.ok, findings.as_text()
     assert "is a derivative" in findings.as_text()
