@@ -3,7 +3,7 @@
 Believes neither request nor consent without a key that the RTCC knew before.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge_agent import jws
@@ -11,7 +11,7 @@ from edge_agent.consent.policy import CameraTerms, Mode, parse_terms
 from edge_agent.consent.request import Quality
 from edge_agent.errors import EvidenceError
 from edge_agent.keys import thumbprint
-from edge_agent.rtcc.case import Case
+from edge_agent.rtcc.case import Case, KnownSigner
 from edge_agent.units import Window, encode_rfc3339
 from edge_agent.uplink import manifest as names
 from edge_agent.uplink.checkpoint import ledger_origin, verify_proof
@@ -37,8 +37,10 @@ def check_request(case: Case, manifest: Manifest) -> None:
         raise EvidenceError("request.jws is not the request that was sent")
     kids = jws.verify(message, {kid: signer.key for kid, signer in known.signers.items()})
     signers = [known.signers[kid] for kid in kids]
-    if len({signer.person for signer in signers}) < 2:
-        raise EvidenceError("request.jws was not signed by two persons")
+    _demand_two(signers)
+    if case.stored[names.REQUEST] != about.sha256:
+        raise EvidenceError("request.jws is not the file that the manifest names")
+    _demand_asked(payload, manifest)
     asked = Window.parse(payload["clip"]["window"]["start"], payload["clip"]["window"]["end"])
     if asked != manifest.windows.asked.window():
         raise EvidenceError("the manifest says that another window was asked for")
@@ -46,6 +48,29 @@ def check_request(case: Case, manifest: Manifest) -> None:
         raise EvidenceError(f"camera {manifest.camera.id} was not asked for")
     who = " and ".join(f"{signer.person} ({signer.role})" for signer in signers)
     case.findings.prove("request", f"{who} signed request {about.jti} for incident {about.incident}: {asked}.")
+    if "cells" in payload["aud"]:
+        case.findings.doubt("request", "It went to an area; that this house lies in it is the gateway's word.")
+
+
+def _demand_two(signers: Sequence[KnownSigner]) -> None:
+    """Demand what the gateway has to (PROTOCOL 4, check 6): two persons, each in a role of their own."""
+    roles = [signer.role for signer in signers]
+    if len({signer.person for signer in signers}) != len(signers) or len(signers) < 2:
+        raise EvidenceError("request.jws was not signed by two persons")
+    if len(set(roles)) != len(roles) or not {"operator", "supervisor"} <= set(roles):
+        raise EvidenceError("request.jws was not signed by an operator and a supervisor")
+
+
+def _demand_asked(payload: Mapping[str, Any], manifest: Manifest) -> None:
+    """Demand that it was meant for this gateway or for an area, and asked for this stream, and for sound if there is
+    any."""
+    audience, clip = payload["aud"], payload["clip"]
+    if audience != {"gateway": manifest.gateway} and not (audience.keys() == {"cells"} and audience["cells"]):
+        raise EvidenceError("request.jws is for another gateway")
+    if clip["quality"] != manifest.camera.quality_asked:
+        raise EvidenceError("request.jws asks for another stream than the manifest says")
+    if clip["audio"] is not True and any(each.sound != "none" for each in manifest.clips):
+        raise EvidenceError("request.jws asks for no sound")
 
 
 def check_consent(case: Case, manifest: Manifest) -> None:
@@ -62,6 +87,8 @@ def check_consent(case: Case, manifest: Manifest) -> None:
     rings = payload["facts"]["rings"]
     if payload["camera"] != manifest.camera.id or payload["version"] != about.version:
         raise EvidenceError("consent.jws is for another camera or of another version")
+    if payload["facts"]["issuer"] != manifest.request.iss:
+        raise EvidenceError("consent.jws is for another crime center")
     if manifest.camera.ring not in rings:
         raise EvidenceError("consent.jws is not about the ring that this footage comes from")
     terms, event = parse_terms(payload["terms"]), payload["event"]
@@ -133,7 +160,12 @@ def check_ledger(case: Case, manifest: Manifest) -> None:
 
 
 def check_asked(case: Case, manifest: Manifest) -> None:
-    """Nothing was granted that was not asked for."""
+    """Nothing was granted that was not asked for, and what was asked for belongs to the incident."""
+    incident = jws.parse(case.read(names.REQUEST), "rtcc-request+jws").payload["incident"]["window"]
+    terms = parse_terms(jws.parse(case.read(names.CONSENT), "owner-consent+jws").payload["terms"])
+    reported = Window.parse(incident["start"], incident["end"])
+    if not reported.widen(terms.house.padding).contains(manifest.windows.asked.window()):
+        raise EvidenceError(f"another time was asked for than that of the incident: {reported}")
     if not all(manifest.windows.asked.window().contains(window) for window in manifest.allowed):
         raise EvidenceError("more was granted than was asked for")
     camera = manifest.camera

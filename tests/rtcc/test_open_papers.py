@@ -1,13 +1,18 @@
 """What the RTCC finds about the papers of a release: what was asked and consented to holds, or the bundle fails."""
 
+import hashlib
+from dataclasses import replace
+
 import pytest
 
+from edge_agent import jws
 from edge_agent.consent.policy import Mode
 from edge_agent.consent.request import Quality
 from edge_agent.consent.verdict import Mask
 from edge_agent.keys import thumbprint
 from edge_agent.rtcc.findings import Verdict
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
+from edge_agent.uplink import manifest as names
 from tests.footage import START, encode, records, window
 from tests.opened import Opened, open_release
 from tests.release import House
@@ -78,3 +83,55 @@ def test_masks_beyond_the_signed_ones_fail_nothing(tmp_path):
     signed = Mask(tuple((x, y) for x, y in ZONE))
     findings = open_under(tmp_path, {"masks": [ZONE]}, masks=(signed, other)).open()
     assert findings.ok, findings.as_text()
+
+
+def ask_anew(opened: Opened, change) -> dict[str, bytes]:
+    """The bundle as the answer to another request, which the same two persons signed, with an entry for it."""
+    house = opened.house
+    payload = jws.parse(opened.parts[names.REQUEST], "rtcc-request+jws").payload
+    change(payload)
+    raw = jws.sign("rtcc-request+jws", payload, [house.operator, house.supervisor])
+    members = opened.manifest
+    members["request"] |= {
+        "sha256": hashlib.sha256(raw).hexdigest(),
+        "payload_sha256": jws.parse(raw, "rtcc-request+jws").payload_sha256.hex(),
+    }
+    return opened.sign(opened.parts | {names.REQUEST: raw}, members)
+
+
+LAST_YEAR = {"start": "2022-01-01T00:00:00Z", "end": "2022-01-01T01:00:00Z"}
+ASKED = {
+    "another gateway": (lambda payload: payload["aud"].update(gateway="B" * 22), "request", "another gateway"),
+    "nobody": (lambda payload: payload.update(aud={}), "request", "another gateway"),
+    "no sound": (lambda payload: payload["clip"].update(audio=False), "request", "no sound"),
+    "the other stream": (lambda payload: payload["clip"].update(quality="sub"), "request", "another stream"),
+    "another incident's time": (
+        lambda payload: payload["incident"].update(window=LAST_YEAR), "windows", "that of the incident",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "part", "words"), ASKED.values(), ids=ASKED.keys())
+def test_a_release_is_what_was_asked_for(tmp_path, change, part, words):
+    """A request that was signed for something else does not carry it."""
+    opened = open_under(tmp_path, {})
+    findings = opened.open(ask_anew(opened, change))
+    assert findings.failed_parts() == {part}
+    assert words in findings.as_text()
+
+
+def test_a_request_to_an_area_is_told_as_one(tmp_path):
+    """Whether this house lies in the area, the request cannot say."""
+    opened = open_under(tmp_path, {})
+    findings = opened.open(ask_anew(opened, lambda payload: payload.update(aud={"cells": ["9vk1j"]})))
+    assert findings.ok, findings.as_text()
+    assert "It went to an area" in findings.as_text()
+
+
+@pytest.mark.parametrize("roles", [("operator", "operator"), ("operator", "dispatch")])
+def test_a_request_has_an_operator_and_a_supervisor(tmp_path, roles):
+    """Two persons are not enough: each has a role of their own."""
+    opened = open_under(tmp_path, {})
+    known = opened.house.known()
+    signers = {kid: replace(each, role=role) for (kid, each), role in zip(known.signers.items(), roles, strict=True)}
+    assert opened.open(known=replace(known, signers=signers)).failed_parts() == {"request"}
