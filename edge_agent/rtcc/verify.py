@@ -30,6 +30,8 @@ _UNDATED = (
     " signed after that dates this boot."
 )
 
+_AFTER_CLIPS = (names.RECORDS, names.BLOCKS, names.LEDGER, names.README)
+
 
 def read_manifest(out_dir: Path, stored: Mapping[str, str]) -> AnyManifest:
     """Read the manifest, whose signature is not verified yet; EvidenceError where it is not about what was unpacked.
@@ -46,6 +48,9 @@ def read_manifest(out_dir: Path, stored: Mapping[str, str]) -> AnyManifest:
     if found != names.PAPERS[message.typ]:
         kind = "a release" if isinstance(manifest, Manifest) else "an export"
         raise EvidenceError(f"manifest is of {kind}, which cannot hold just {' and '.join(found) or 'no authority'}")
+    clips = [clip.file for clip in manifest.clips]
+    if len(set(clips)) != len(clips) or listed != [*found, *clips, *_AFTER_CLIPS]:
+        raise EvidenceError("the container holds a clip that the manifest does not speak of, or lacks a part")
     return manifest
 
 
@@ -111,7 +116,12 @@ class Checklist:
         ]
 
     def _check_files(self) -> None:
-        wrong = [file.name for file in self._manifest.files if self._case.stored[file.name] != file.sha256]
+        case = self._case
+        wrong = [
+            file.name
+            for file in self._manifest.files
+            if (case.stored[file.name], (case.folder / file.name).stat().st_size) != (file.sha256, file.bytes)
+        ]
         for name in wrong:
             self._findings.fail("files", f"{name} is not the file that the gateway signed for.", name)
         if not wrong:

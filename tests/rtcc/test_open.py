@@ -253,6 +253,26 @@ def test_the_container_holds_what_the_manifest_lists(opened, change):
     assert not findings.ok
 
 
+def more(parts, name: str) -> dict[str, bytes]:
+    """The parts, with one more clip behind the first, of another day."""
+    return {
+        each: data
+        for own, kept in parts.items()
+        for each, data in ([(own, kept), (name, kept)] if own == "clips/001.mp4" else [(own, kept)])
+    }
+
+
+def test_no_part_is_without_a_word_of_the_manifest(opened):
+    """Signed for or not, a clip of which the manifest says nothing is checked by nobody: the bundle may not hold it."""
+    findings = opened.open(opened.sign(more(opened.parts, "clips/002.mp4")))
+    assert findings.failed_parts() == {"manifest"}
+    members = opened.manifest
+    members["clips"] *= 2
+    assert opened.open(opened.sign(opened.parts, members)).failed_parts() == {"manifest"}
+    parts = {name: data for name, data in opened.parts.items() if name != names.BLOCKS}
+    assert opened.open(opened.sign(parts)).failed_parts() == {"manifest"}
+
+
 def test_open_blocks_are_attested_by_the_gateway_only(tmp_path):
     """Footage that no page signs yet is delivered, and said to be the gateway's word."""
     opened = open_release(tmp_path, House(tmp_path), window(0, 2), records(encode(30)), is_closed=False)
