@@ -6,7 +6,7 @@ Owns the comparison of an MP4 with the records that it was made of, and of both 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import combinations, pairwise
 from math import floor
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def verify_clip(
     by_track: dict[int, list[_Placed]] = {}
     for each in placed:
         by_track.setdefault(each.unit.track, []).append(each)
-    offsets = {entry.track: entry.ticks for entry in clip.offsets}
+    offsets = _read_offsets(clip, placed[0].record)
     with open_mp4(path) as mp4:
         pairs = _pair_tracks(mp4, clip, placed[0].record, by_track)
         counts = _compare(mp4, pairs, by_track, offsets)
@@ -81,6 +81,18 @@ def verify_clip(
     dated = all(each.record.is_dated for each in placed)
     sounds = sum(count for number, count in counts.items() if number != video.number)
     return ClipProof(counts[video.number], sounds, signed, dated, committed)
+
+
+def _read_offsets(clip: Clip, record: RecordShown) -> dict[int, int]:
+    """Return the offset of each track; they are one instant, or sound would be moved against the pictures."""
+    offsets = {entry.track: entry.ticks for entry in clip.offsets}
+    if len(offsets) != len(clip.offsets) or not offsets.keys() <= record.tracks.keys():
+        raise EvidenceError("the manifest gives offsets of other tracks than there are")
+    bases = {number: record.tracks[number].time_base for number in offsets}
+    for (one, ticks), (other, more) in combinations(offsets.items(), 2):
+        if abs(ticks * bases[one] - more * bases[other]) >= max(bases[one], bases[other]):
+            raise EvidenceError("sound and pictures are moved against each other")
+    return offsets
 
 
 def _pair_tracks(mp4: Mp4, clip: Clip, first: RecordShown, by_track: dict[int, list[_Placed]]) -> dict[int, int]:

@@ -134,6 +134,25 @@ def test_a_gateway_cannot_alter_a_clip(opened, alter):
     assert findings.failed_parts() == {"pictures"}
 
 
+def test_a_gateway_cannot_move_the_sound(opened):
+    """Sound and pictures have one offset: three seconds later is another thing that was said then."""
+    ticks = 3 * 8000
+    members = opened.manifest
+
+    def late(packets):
+        for packet in packets:
+            if packet.stream_index == 1:
+                packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+            yield packet
+
+    for entry in members["clips"][0]["offsets"]:
+        entry["ticks"] -= ticks * entry["track"]
+    parts = opened.parts | {"clips/001.mp4": remux(opened.parts["clips/001.mp4"], late)}
+    findings = opened.open(opened.sign(parts, members))
+    assert findings.failed_parts() == {"pictures"}
+    assert "moved against each other" in findings.as_text()
+
+
 def flip64(text: str, at: int = 40) -> str:
     raw = bytearray(base64.b64decode(text))
     raw[at] ^= 1
