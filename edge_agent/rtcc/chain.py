@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -310,8 +311,12 @@ def _verify_media(line: Mapping[str, Any], empty: RecordShown, commitment: bytes
         if media.unit_digest(shown.salt.place, shown.track, shown.pts, shown.body) != digests[shown.index]:
             raise EvidenceError(f"place of an access unit is not the one committed to: {where} unit={shown.index}")
     delivered = {part["clip"]: tuple(_iter_delivered(part)) for part in line["delivered"]}
-    if any(not 0 <= unit.index < len(digests) for units in delivered.values() for unit in units):
-        raise EvidenceError(f"record has no such access unit: {where}")
+    for units in delivered.values():
+        order = [-1, *(unit.index for unit in units), len(digests)]
+        if any(index >= following for index, following in pairwise(order)):
+            raise EvidenceError(f"access units are not in the order of the record: {where}")
+    if len(delivered) != len(line["delivered"]):
+        raise EvidenceError(f"record names a clip twice: {where}")
     return replace(empty, tracks=tracks, digests=digests, delivered=delivered, places=places)
 
 

@@ -1,6 +1,7 @@
 """What the RTCC finds where footage is missing: what was recorded and is not delivered is named, and an honest loss
 does not fail."""
 
+import base64
 import io
 import json
 from dataclasses import replace
@@ -247,3 +248,32 @@ def test_a_block_of_which_nothing_is_here_is_told(in_blocks):
         " of footage. Why is the gateway's word."
     ]
     assert not any("Nothing is here of block" in item.sentence for item in in_blocks.open().items)
+
+
+def test_pictures_stand_in_the_order_of_the_record(tmp_path):
+    """Listed out of order, the first and the last would be neighbours, and what is between them spoken of nowhere."""
+    opened = open_release(tmp_path, House(tmp_path), window(0, 1), records(encode(30)))
+    kept, ticks = (4, 0, 9, 5), 90_000
+    members = opened.manifest
+
+    def choose(lines):
+        for line in (line for line in lines if line.get("delivered")):
+            (part,), line["places"] = line["delivered"], ""
+            salts = base64.b64decode(part["salts"])
+            part["units"] = [part["units"][index] for index in kept]
+            part["salts"] = base64.b64encode(b"".join(salts[index * 32 : index * 32 + 32] for index in kept)).decode()
+
+    def reorder(packets):
+        for number, index in enumerate(kept):
+            packet = packets[index]
+            packet.pts, packet.dts = packet.pts + ticks, number * 10
+            yield packet
+
+    members["clips"][0]["offsets"][0]["ticks"] -= ticks
+    parts = opened.parts | {
+        "clips/001.mp4": remux(opened.parts["clips/001.mp4"], reorder),
+        names.RECORDS: edit_lines(opened.parts[names.RECORDS], choose),
+    }
+    findings = opened.open(opened.sign(parts, members))
+    assert "records" in findings.failed_parts()
+    assert "not in the order of the record" in findings.as_text()
