@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge_agent import jws
-from edge_agent.consent.policy import CameraTerms, Mode, parse_terms
+from edge_agent.consent.policy import CameraTerms, Mode, Terms, parse_terms
 from edge_agent.consent.request import Quality
 from edge_agent.errors import EvidenceError
 from edge_agent.keys import thumbprint
@@ -130,6 +130,15 @@ def _demand_consented(terms: CameraTerms, manifest: Manifest, owner: str) -> Non
         raise EvidenceError("consent.jws has zones to mask, and a clip is not masked")
 
 
+def has_masks(case: Case) -> bool:
+    """Tell whether the terms in ``consent.jws`` have zones to mask."""
+    return bool(_read_terms(case).camera.masks)
+
+
+def _read_terms(case: Case) -> Terms:
+    return parse_terms(jws.parse(case.read(names.CONSENT), "owner-consent+jws").payload["terms"])
+
+
 def check_ledger(case: Case, manifest: Manifest) -> None:
     """The entry grants this request, this camera, this stream, at least these windows, by this consent."""
     value = jws.parse_strict_json(case.read(names.LEDGER), 1 << 20)
@@ -162,7 +171,7 @@ def check_ledger(case: Case, manifest: Manifest) -> None:
 def check_asked(case: Case, manifest: Manifest) -> None:
     """Nothing was granted that was not asked for, and what was asked for belongs to the incident."""
     incident = jws.parse(case.read(names.REQUEST), "rtcc-request+jws").payload["incident"]["window"]
-    terms = parse_terms(jws.parse(case.read(names.CONSENT), "owner-consent+jws").payload["terms"])
+    terms = _read_terms(case)
     reported = Window.parse(incident["start"], incident["end"])
     if not reported.widen(terms.house.padding).contains(manifest.windows.asked.window()):
         raise EvidenceError(f"another time was asked for than that of the incident: {reported}")

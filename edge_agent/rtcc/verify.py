@@ -180,16 +180,18 @@ class Checklist:
                 raise EvidenceError(f"neither delivered nor declared missing: from {encode_rfc3339(UtcNs(at))}")
         gaps = [f"{Window(gap.start, gap.end)} ({gap.reason})" for gap in manifest.gaps]
         sentence = "Missing, as declared: " + "; ".join(gaps) if gaps else f"All that was {self._word} is here."
-        self._findings.prove("windows", sentence)
+        self._prove_by_clips("windows", sentence)
+
+    def _prove_by_clips(self, part: str, sentence: str) -> None:
+        """Take down what leans on the spans of the clips: of a derivative they are the gateway's word."""
+        if any(clip.derivative_of_sha256 is not None for clip in self._manifest.clips):
+            self._findings.doubt(part, f"{sentence} What derivatives span is the gateway's word.")
+        else:
+            self._findings.prove(part, sentence)
 
     def _check_clip(self, clip: Clip) -> None:
         if clip.derivative_of_sha256 is not None:
-            self._findings.doubt(
-                "pictures",
-                f"{clip.file} is a derivative: zones were masked and the pictures coded anew. The recording itself,"
-                f" SHA-256 {clip.derivative_of_sha256[:16]}…, stays with the owner; only the gateway says they agree.",
-                clip.file,
-            )
+            self._say_derivative(clip, clip.derivative_of_sha256)
             self._copy_progressive(clip)
             return
         if self._chain is None or not self._records:
@@ -205,17 +207,31 @@ class Checklist:
         if not proof.is_recorder_signed:
             self._findings.doubt("pictures", sentence + " Part of it is attested by the gateway alone.", clip.file)
         if not proof.is_dated:
-            self._findings.doubt(
-                "pictures",
-                f"{sentence} {_UNDATED}",
-                clip.file,
-            )
+            self._findings.doubt("pictures", f"{sentence} {_UNDATED}", clip.file)
         if not proof.has_committed_parameters:
             self._findings.doubt(
                 "pictures", f"{clip.file}: the decoder's parameters are the gateway's word.", clip.file
             )
         self._say_sound(clip, proof.sounds)
         self._copy_progressive(clip)
+
+    def _say_derivative(self, clip: Clip, master_sha256: str) -> None:
+        if not isinstance(self._manifest, Manifest):
+            raise EvidenceError("nothing is masked in an export: it holds no derivative")
+        self._findings.doubt(
+            "pictures",
+            f"{clip.file} is a derivative: zones were masked and the pictures coded anew. The recording itself,"
+            f" SHA-256 {master_sha256[:16]}…, stays with the owner; only the gateway says they agree, and that it is of"
+            f" {Window(clip.start, clip.end)}.",
+            clip.file,
+        )
+        if not release_papers.has_masks(self._case):
+            self._findings.doubt(
+                "pictures",
+                f"{clip.file} is masked, and the terms that the owner signed have no zone to mask: that the owner"
+                " added some at home is the gateway's word.",
+                clip.file,
+            )
 
     def _copy_progressive(self, clip: Clip) -> None:
         target = self._case.folder / "progressive" / Path(clip.file).name
@@ -243,7 +259,7 @@ class Checklist:
             f"All footage of these blocks that lies inside what was {self._word} is delivered or declared missing."
         )
         if all(record.is_dated for record in self._records if record.is_footage):
-            self._findings.prove("completeness", sentence)
+            self._prove_by_clips("completeness", sentence)
         else:
             self._findings.doubt("completeness", f"{sentence} {_UNDATED}")
         self._say_missing(footage)

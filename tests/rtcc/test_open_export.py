@@ -319,6 +319,13 @@ def test_a_gateway_cannot_widen_what_was_ordered(opened):
     assert {"pictures", "order"} <= opened.open(opened.sign(opened.parts, members)).failed_parts()
 
 
+def test_an_export_holds_no_derivative(opened):
+    """Nothing is masked in one: pictures that the gateway made are not passed off as such."""
+    members = opened.manifest
+    members["clips"][0]["derivative_of_sha256"] = "ab" * 32
+    assert "pictures" in opened.open(opened.sign(opened.parts, members)).failed_parts()
+
+
 def test_gaps_of_an_export_are_declared_and_checked(tmp_path):
     """Two runs make two clips, the hole between them is told with its reason, and the chain agrees."""
     later = records(encode(20, first=50), START + 5 * SECOND_NS)

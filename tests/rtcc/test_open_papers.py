@@ -14,7 +14,7 @@ from edge_agent.rtcc.findings import Verdict
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink import manifest as names
 from tests.footage import START, encode, records, window
-from tests.opened import Opened, open_release
+from tests.opened import Opened, open_release, remux
 from tests.release import House
 
 PIECES = records(encode(40, audio="aac"))
@@ -135,3 +135,15 @@ def test_a_request_has_an_operator_and_a_supervisor(tmp_path, roles):
     known = opened.house.known()
     signers = {kid: replace(each, role=role) for (kid, each), role in zip(known.signers.items(), roles, strict=True)}
     assert opened.open(known=replace(known, signers=signers)).failed_parts() == {"request"}
+
+
+def test_nothing_is_proved_of_a_derivative(tmp_path):
+    """Any MP4 could be called one: neither its pictures nor its span nor that all is there is more than a word."""
+    opened = open_under(tmp_path, {})
+    members = opened.manifest
+    members["clips"][0] |= {"derivative_of_sha256": "ab" * 32, "offsets": [], "sound": "none"}
+    forged = opened.parts | {"clips/001.mp4": remux(opened.parts["clips/001.mp4"], lambda packets: packets[:20])}
+    findings = opened.open(opened.sign(forged, members))
+    proved = {item.part for item in findings.items if item.verdict is Verdict.PROVED}
+    assert not {"pictures", "windows", "completeness", "sound"} & proved
+    assert "have no zone to mask" in findings.as_text()
