@@ -15,6 +15,7 @@ from edge_agent.units import SECOND_NS, UtcNs, Window
 WIDTH, HEIGHT, RATE = 128, 96, 10
 START = UtcNs(1_700_000_000 * SECOND_NS)
 _BITS = 16
+_GLOBAL_HEADER = 0x400000
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,16 @@ def read_numbers(mp4: bytes) -> list[int]:
 
 
 def encode(
-    pictures: int, *, codec: str = "libx264", gop: int = 10, bframes: int = 0, audio: str = "", first: int = 0
+    pictures: int,
+    *,
+    codec: str = "libx264",
+    gop: int = 10,
+    bframes: int = 0,
+    audio: str = "",
+    first: int = 0,
+    described: bool = False,
 ) -> io.BytesIO:
-    """Encode a stream into NUT, PTS from 0 at 90 kHz."""
+    """Encode a stream into NUT, PTS from 0 at 90 kHz; its parameters in band, or, ``described``, with the track."""
     sink = io.BytesIO()
     options = {
         "preset": "ultrafast",
@@ -78,7 +86,10 @@ def encode(
             video.pix_fmt = "yuv420p"
         video.width, video.height = WIDTH, HEIGHT
         video.codec_context.time_base = Fraction(1, 90_000)
-        video.codec_context.flags &= ~0x400000  # parameter sets in band as well: as cameras do
+        if described:
+            video.codec_context.flags |= _GLOBAL_HEADER
+        else:
+            video.codec_context.flags &= ~_GLOBAL_HEADER
         sound = out.add_stream(audio, rate=8000, layout="mono") if audio else None
         for number in range(pictures):
             frame = paint(first + number)

@@ -13,7 +13,7 @@ from pathlib import Path
 from edge_agent import media
 from edge_agent.buffer.format import Kind
 from edge_agent.errors import EvidenceError
-from edge_agent.rtcc.chain import Chain, RecordShown, Shown
+from edge_agent.rtcc.chain import Chain, RecordShown, Shown, TrackShown
 from edge_agent.rtcc.video import Mp4, Mp4Track, open_mp4
 from edge_agent.units import UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.manifest import Clip
@@ -36,7 +36,9 @@ class ClipProof:
     is_dated: bool
     """The time of every record of it follows from what the recorder signed."""
     has_committed_parameters: bool
-    """The decoder's parameters are those that the recorder committed to."""
+    """The parameters with which the pictures are decoded, also those among them, are committed to by the recorder."""
+    has_committed_sound: bool
+    """So are those of the sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,9 @@ def verify_clip(
     offsets = _read_offsets(clip, placed[0].record)
     with open_mp4(path) as mp4:
         pairs = _pair_tracks(mp4, clip, placed[0].record, by_track)
-        counts = _compare(mp4, pairs, by_track, offsets)
+        counts, strange = _compare(mp4, pairs, by_track, offsets)
         video = next(track for track in mp4.tracks if track.kind == "video")
         own_video = pairs[video.number]
-        kind, own = media.codec_kind(video.codec), placed[0].record.tracks[own_video]
-        committed = media.parameter_sets(kind, video.extradata) == own.parameters
     _find_left_out(placed, records, chain, clip.file, own_video)
     times = {number: _date(units, own_video) for number, units in by_track.items()}
     for number, units in by_track.items():
@@ -80,7 +80,9 @@ def verify_clip(
     signed = all(each.record.place[0] in chain.signed for each in placed)
     dated = all(each.record.is_dated for each in placed)
     sounds = sum(count for number, count in counts.items() if number != video.number)
-    return ClipProof(counts[video.number], sounds, signed, dated, committed)
+    return ClipProof(
+        counts[video.number], sounds, signed, dated, video.number not in strange, not strange - {video.number}
+    )
 
 
 def _read_offsets(clip: Clip, record: RecordShown) -> dict[int, int]:
@@ -113,9 +115,10 @@ def _pair_tracks(mp4: Mp4, clip: Clip, first: RecordShown, by_track: dict[int, l
 
 def _compare(
     mp4: Mp4, pairs: dict[int, int], by_track: Mapping[int, list[_Placed]], offsets: dict[int, int]
-) -> dict[int, int]:
+) -> tuple[dict[int, int], set[int]]:
+    """Compare unit by unit; return how many there are per track, and which tracks have parameters not committed to."""
     expected: dict[int, Iterator[_Placed]] = {number: iter(by_track.get(own, ())) for number, own in pairs.items()}
-    counts = dict.fromkeys(pairs, 0)
+    counts, strange = dict.fromkeys(pairs, 0), set[int]()
     for unit in mp4.units():
         if unit.track not in pairs:
             continue
@@ -130,9 +133,20 @@ def _compare(
         if _digest(track, shown, unit.data) != record.digests[shown.index]:
             raise EvidenceError(f"access unit is not the one that was recorded: {where}")
         counts[unit.track] += 1
+        if not _is_committed(track, own, unit.data):
+            strange.add(unit.track)
     if any(next(rest, None) is not None for rest in expected.values()):
         raise EvidenceError("the MP4 is shorter than what is said to be in it")
-    return counts
+    return counts, strange
+
+
+def _is_committed(track: Mp4Track, own: TrackShown, data: bytes) -> bool:
+    """Tell whether everything that this unit is decoded with is what the recorder committed to, in the unit as well."""
+    kind = media.codec_kind(track.codec)
+    if media.parameter_sets(kind, track.extradata) != own.parameters:
+        return False
+    inside = media.inband_parameter_sets(kind, track.extradata, data)
+    return set(map(bytes, media.split_prefixed(inside))) <= set(map(bytes, media.split_prefixed(own.parameters)))
 
 
 def _digest(track: Mp4Track, shown: Shown, data: bytes) -> bytes:

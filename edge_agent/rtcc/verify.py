@@ -17,7 +17,7 @@ from edge_agent.rtcc import export_papers, release_papers
 from edge_agent.rtcc.case import AnyManifest, Case, KnownKeys
 from edge_agent.rtcc.chain import Chain, RecordShown, verify_blocks, verify_records
 from edge_agent.rtcc.coverage import TOLERANCE_NS, Footage, find_absent, find_footage, find_undelivered, find_unspoken
-from edge_agent.rtcc.pictures import verify_clip
+from edge_agent.rtcc.pictures import ClipProof, verify_clip
 from edge_agent.rtcc.video import copy_progressive
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import manifest as names
@@ -199,8 +199,8 @@ class Checklist:
         proof = verify_clip(self._case.folder / clip.file, clip, self._records, self._chain, self._allowed)
         span = Window(clip.start, clip.end)
         sentence = (
-            f"{clip.file}: all {proof.pictures} pictures of {span} are the recorded ones, none altered, added, left out"
-            f" or outside what was {self._word}."
+            f"{clip.file}: all {proof.pictures} pictures of {span}, as coded, are the recorded ones, none altered,"
+            f" added, left out or outside what was {self._word}."
         )
         if proof.is_recorder_signed and proof.is_dated:
             self._findings.prove("pictures", sentence, clip.file)
@@ -210,9 +210,11 @@ class Checklist:
             self._findings.doubt("pictures", f"{sentence} {_UNDATED}", clip.file)
         if not proof.has_committed_parameters:
             self._findings.doubt(
-                "pictures", f"{clip.file}: the decoder's parameters are the gateway's word.", clip.file
+                "pictures",
+                f"{clip.file}: the decoder's parameters (size, cropping, colours) are the gateway's word.",
+                clip.file,
             )
-        self._say_sound(clip, proof.sounds)
+        self._say_sound(clip, proof)
         self._copy_progressive(clip)
 
     def _say_derivative(self, clip: Clip, master_sha256: str) -> None:
@@ -239,9 +241,15 @@ class Checklist:
         copy_progressive(self._case.folder / clip.file, target)
         self._findings.files.append(str(target))
 
-    def _say_sound(self, clip: Clip, sounds: int) -> None:
+    def _say_sound(self, clip: Clip, proof: ClipProof) -> None:
         if clip.sound == "as-recorded":
-            self._findings.prove("sound", f"{clip.file}: {sounds} packets of sound are the recorded ones.", clip.file)
+            self._findings.prove(
+                "sound", f"{clip.file}: {proof.sounds} packets of sound, as coded, are the recorded ones.", clip.file
+            )
+            if not proof.has_committed_sound:
+                self._findings.doubt(
+                    "sound", f"{clip.file}: the decoder's parameters of the sound are the gateway's word.", clip.file
+                )
         elif clip.sound == "coded-anew":
             self._findings.doubt("sound", f"{clip.file}: the sound was coded anew: the gateway's word.", clip.file)
 

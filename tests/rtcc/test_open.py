@@ -4,10 +4,13 @@ import base64
 import io
 import json
 from dataclasses import replace
+from functools import partial
 
 import av
 import pytest
+from av.bitstream import BitStreamFilterContext
 
+from edge_agent import media
 from edge_agent.buffer.format import Kind
 from edge_agent.consent.request import Quality
 from edge_agent.consent.verdict import Mask
@@ -151,6 +154,41 @@ def test_a_gateway_cannot_move_the_sound(opened):
     findings = opened.open(opened.sign(parts, members))
     assert findings.failed_parts() == {"pictures"}
     assert "moved against each other" in findings.as_text()
+
+
+def cropping() -> bytes:
+    """Parameters of the same stream that cut half of each picture away."""
+    with av.open(encode(10)) as source:
+        video = source.streams.video[0]
+        cut = BitStreamFilterContext("h264_metadata=crop_right=64:crop_bottom=32", video)
+        packets = (bytes(made) for packet in source.demux(video) for made in cut.filter(packet))
+        return media.inband_parameter_sets(media.CodecKind.H264, b"", next(packets))
+
+
+def put_in(sets: bytes, packets):
+    """Put parameters before the slices of each keyframe."""
+    for packet in packets:
+        if packet.is_keyframe:
+            other = av.Packet(sets + bytes(packet))
+            other.pts, other.dts, other.time_base, other.duration = packet.pts, packet.dts, packet.time_base, 9000
+            other.is_keyframe, other.stream = True, packet.stream
+            yield other
+        else:
+            yield packet
+
+
+def test_parameters_among_the_pictures_are_committed_to_or_told(tmp_path):
+    """The digests are of the slices: what crops the picture is a parameter, and only the committed ones are proved."""
+    opened = open_release(tmp_path, House(tmp_path), window(0, 3), records(encode(40, described=True)))
+    honest = opened.open()
+    assert honest.ok, honest.as_text()
+    assert not any("parameters" in item.sentence for item in honest.items)
+    clip = remux(opened.parts["clips/001.mp4"], partial(put_in, cropping()))
+    with av.open(io.BytesIO(clip)) as container:
+        assert next(container.decode(video=0)).width == 64
+    findings = opened.open(opened.sign(opened.parts | {"clips/001.mp4": clip}))
+    (told,) = [item for item in findings.items if "parameters" in item.sentence]
+    assert (told.part, told.verdict) == ("pictures", Verdict.NOT_PROVED)
 
 
 def flip64(text: str, at: int = 40) -> str:
