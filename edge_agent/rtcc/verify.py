@@ -6,6 +6,7 @@ others are still made. Reads the unpacked parts, and writes only the progressive
 """
 
 import logging
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from edge_agent.clock import ClockState
 from edge_agent.errors import DenialError, EvidenceError
 from edge_agent.keys import thumbprint
 from edge_agent.rtcc import export_papers, release_papers
+from edge_agent.rtcc.boxes import verify_boxes
 from edge_agent.rtcc.case import AnyManifest, Case, KnownKeys
 from edge_agent.rtcc.chain import Chain, RecordShown, verify_blocks, verify_records
 from edge_agent.rtcc.coverage import TOLERANCE_NS, Footage, find_absent, find_footage, find_undelivered, find_unspoken
@@ -97,7 +99,7 @@ class Checklist:
             check()
         except (EvidenceError, DenialError) as error:
             self._findings.fail(part, f"{name}: {error}" if name else str(error), name)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, struct.error) as error:
             log.debug("malformed part: part=%s", part, exc_info=True)
             self._findings.fail(part, f"{name or part} is malformed: {type(error).__name__}", name)
 
@@ -190,6 +192,7 @@ class Checklist:
             self._findings.prove(part, sentence)
 
     def _check_clip(self, clip: Clip) -> None:
+        verify_boxes(self._case.folder / clip.file)
         if clip.derivative_of_sha256 is not None:
             self._say_derivative(clip, clip.derivative_of_sha256)
             self._copy_progressive(clip)

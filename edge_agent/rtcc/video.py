@@ -14,6 +14,8 @@ from av.container.input import InputContainer
 
 from edge_agent.errors import EvidenceError
 
+_AS_STORED = {"ignore_editlist": "1"}
+
 
 @dataclass(frozen=True, slots=True)
 class Mp4Track:
@@ -58,7 +60,7 @@ class Mp4:
 def open_mp4(path: Path) -> Iterator[Mp4]:
     """Open an MP4 for checking; edit lists are ignored, so that they can hide nothing."""
     try:
-        container = av.open(str(path), options={"ignore_editlist": "1"})
+        container = av.open(str(path), options=_AS_STORED)
     except (av.FFmpegError, OSError) as error:
         raise EvidenceError(f"MP4 cannot be read: {type(error).__name__}") from error
     with container:
@@ -79,7 +81,7 @@ def copy_progressive(source: Path, target: Path) -> None:
     """Write a copy with its index in front: the same access units, for players that cannot do fragments."""
     try:
         with (
-            av.open(str(source)) as container,
+            av.open(str(source), options=_AS_STORED) as container,
             av.open(str(target), "w", format="mp4", options={"movflags": "faststart"}) as copy,
         ):
             streams = {}

@@ -1,0 +1,196 @@
+"""The structure of a clip: the boxes that a release's muxer writes, and no other (ISO/IEC 14496-12).
+
+Digests cover access units. What else an MP4 may hold decides how they are shown: edit lists, matrices, further sample
+descriptions; or it hides bytes that no player shows. So a clip is ``ftyp``, one ``moov``, fragments and ``mfra``; each
+byte of the fragments' data is of a sample, and everything that could move, turn or swap pictures is absent or neutral.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from edge_agent.errors import EvidenceError
+
+MAX_INDEX_BYTES = 16 << 20
+"""Of one ``moov``, ``moof`` or ``mfra``; the muxer's fragments hold 4 MiB of samples."""
+_HEADER = struct.Struct(">I4s")
+_IDENTITY = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
+_SELF_CONTAINED = bytes.fromhex("00000000 00000001 0000000c 75726c20 00000001")
+_NO_METADATA = bytes.fromhex(
+    "00000035 6d657461 00000000 00000021 68646c72 00000000 00000000 6d646972 6170706c 00000000 00000000 00"
+    "00000008 696c7374"
+)
+_INSIDE: dict[bytes, frozenset[bytes]] = {
+    b"moov": frozenset({b"mvhd", b"trak", b"mvex", b"udta"}),
+    b"trak": frozenset({b"tkhd", b"mdia"}),
+    b"mdia": frozenset({b"mdhd", b"hdlr", b"minf"}),
+    b"minf": frozenset({b"vmhd", b"smhd", b"dinf", b"stbl"}),
+    b"dinf": frozenset({b"dref"}),
+    b"stbl": frozenset({b"stsd", b"stts", b"stsc", b"stsz", b"stco"}),
+    b"mvex": frozenset({b"trex"}),
+    b"moof": frozenset({b"mfhd", b"traf"}),
+    b"traf": frozenset({b"tfhd", b"tfdt", b"trun"}),
+    b"mfra": frozenset({b"tfra", b"mfro"}),
+}
+_REPEATED = frozenset({b"trak", b"trex", b"traf", b"trun", b"tfra"})
+_VISUAL_ENTRIES = frozenset({b"avc1", b"hvc1", b"mp4v"})
+_SOUND_ENTRIES = frozenset({b"mp4a", b"Opus"})
+_IN_ENTRY = frozenset({b"avcC", b"hvcC", b"esds", b"dOps", b"btrt", b"pasp", b"colr", b"fiel"})
+_ENTRY_BYTES = {True: 78, False: 28}
+"""Of a sample entry before the boxes in it: of pictures, of sound."""
+_TFHD_OFFSET, _TFHD_KNOWN, _TFHD_SIZE = 0x01, 0x02003B, 0x10
+_TRUN_KNOWN = 0x0F05
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A box, and what is in it."""
+
+    kind: bytes
+    body: bytes
+
+
+def verify_boxes(path: Path) -> None:
+    """Walk over a clip's boxes; EvidenceError where it is another MP4 than a release's muxer writes."""
+    with path.open("rb") as file:
+        kinds, tracks, moof = [], set[int](), b""
+        for kind, size in _iter_top(file, path.stat().st_size):
+            kinds.append(kind)
+            if kind == b"mdat":
+                _verify_samples(moof, size, tracks)
+                file.seek(size, 1)
+                continue
+            if size > MAX_INDEX_BYTES:
+                raise EvidenceError(f"MP4 has a box that is too large: {_name(kind)}")
+            body = file.read(size)
+            if kind == b"moov":
+                tracks = _verify_movie(body)
+            elif kind == b"moof":
+                moof = body
+            elif kind == b"mfra":
+                _children(Box(kind, body))
+    middle = kinds[2:-1]
+    if kinds[:2] != [b"ftyp", b"moov"] or kinds[-1:] != [b"mfra"] or middle != [b"moof", b"mdat"] * (len(middle) // 2):
+        raise EvidenceError("MP4 holds other boxes than a clip does, or in another order")
+
+
+def _iter_top(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int]]:
+    at = 0
+    while at < end:
+        file.seek(at)
+        raw = file.read(_HEADER.size)
+        size, kind = _HEADER.unpack(raw) if len(raw) == _HEADER.size else (0, b"")
+        if size < _HEADER.size or at + size > end:
+            raise EvidenceError(f"MP4 has a box of no length that fits: at={at}")
+        yield kind, size - _HEADER.size
+        at += size
+
+
+def _split(body: bytes) -> Iterator[Box]:
+    at = 0
+    while at < len(body):
+        size, kind = _HEADER.unpack_from(body, at) if at + _HEADER.size <= len(body) else (0, b"")
+        if size < _HEADER.size or at + size > len(body):
+            raise EvidenceError("MP4 has a box of no length that fits")
+        yield Box(kind, body[at + _HEADER.size : at + size])
+        at += size
+
+
+def _children(parent: Box) -> list[Box]:
+    """Return the boxes in a box; EvidenceError where one may not be in it, or not so often."""
+    boxes = list(_split(parent.body))
+    kinds = [box.kind for box in boxes]
+    for kind in kinds:
+        if kind not in _INSIDE[parent.kind] or (kinds.count(kind) > 1 and kind not in _REPEATED):
+            raise EvidenceError(f"MP4 has a box that a clip has not: {_name(kind)} in {_name(parent.kind)}")
+    return boxes
+
+
+def _find(boxes: list[Box], kind: bytes) -> Box:
+    found = next((box for box in boxes if box.kind == kind), None)
+    if found is None:
+        raise EvidenceError(f"MP4 lacks a box: {_name(kind)}")
+    return found
+
+
+def _verify_movie(body: bytes) -> set[int]:
+    boxes = _children(Box(b"moov", body))
+    if _find(boxes, b"mvhd").body[36:72] != _IDENTITY:
+        raise EvidenceError("MP4 turns or mirrors its pictures")
+    if any(box.kind == b"udta" and box.body != _NO_METADATA for box in boxes):
+        raise EvidenceError("MP4 holds metadata")
+    tracks = [_verify_track(box) for box in boxes if box.kind == b"trak"]
+    if len(set(tracks)) != len(tracks):
+        raise EvidenceError("MP4 has a track twice")
+    _children(_find(boxes, b"mvex"))
+    return set(tracks)
+
+
+def _verify_track(trak: Box) -> int:
+    boxes = _children(trak)
+    head = _find(boxes, b"tkhd").body
+    if head[:4] != b"\x00\x00\x00\x03" or head[40:76] != _IDENTITY:
+        raise EvidenceError("MP4 hides, turns or mirrors a track")
+    minf = _children(_find(_children(_find(boxes, b"mdia")), b"minf"))
+    if _find(_children(_find(minf, b"dinf")), b"dref").body != _SELF_CONTAINED:
+        raise EvidenceError("MP4 has its samples elsewhere")
+    tables = _children(_find(minf, b"stbl"))
+    _verify_entry(_find(tables, b"stsd").body)
+    if any(box.body.strip(b"\0") for box in tables if box.kind != b"stsd"):
+        raise EvidenceError("MP4 has samples beside its fragments")
+    return int.from_bytes(head[12:16], "big")
+
+
+def _verify_entry(body: bytes) -> None:
+    entries = list(_split(body[8:]))
+    if body[:8] != b"\0\0\0\0\0\0\0\x01" or len(entries) != 1:
+        raise EvidenceError("MP4 has not one description of its samples")
+    kind = entries[0].kind
+    if kind not in _VISUAL_ENTRIES | _SOUND_ENTRIES:
+        raise EvidenceError(f"MP4 has samples of another kind: {_name(kind)}")
+    for box in _split(entries[0].body[_ENTRY_BYTES[kind in _VISUAL_ENTRIES] :]):
+        if box.kind not in _IN_ENTRY:
+            raise EvidenceError(f"MP4 has a box that a clip has not: {_name(box.kind)} in {_name(kind)}")
+
+
+def _verify_samples(moof: bytes, size: int, tracks: set[int]) -> None:
+    """The samples of a fragment fill its data, to the byte."""
+    at = 2 * _HEADER.size + len(moof)
+    for start, length in sorted(_iter_runs(moof, tracks)):
+        if start != at:
+            raise EvidenceError("MP4 has data that is no sample's")
+        at += length
+    if at != 2 * _HEADER.size + len(moof) + size:
+        raise EvidenceError("MP4 has data that is no sample's")
+
+
+def _iter_runs(moof: bytes, tracks: set[int]) -> Iterator[tuple[int, int]]:
+    """Yield offset, from the fragment's start, and length of each run of samples."""
+    for traf in (box for box in _children(Box(b"moof", moof)) if box.kind == b"traf"):
+        boxes = _children(traf)
+        flags, track, *fields = struct.unpack(f">{len(head := _find(boxes, b'tfhd').body) // 4}I", head)
+        if track not in tracks or flags & ~_TFHD_KNOWN or flags & _TFHD_OFFSET or flags & 0x02:
+            raise EvidenceError("MP4 has a fragment of another track or place")
+        # Before the default size may stand the default duration.
+        default = fields[bool(flags & 0x08)] if flags & _TFHD_SIZE else None
+        yield from (_measure_run(box.body, default) for box in boxes if box.kind == b"trun")
+
+
+def _measure_run(body: bytes, default: int | None) -> tuple[int, int]:
+    words = struct.unpack(f">{len(body) // 4}I", body)
+    flags, count, offset = words[0] & 0xFFFFFF, words[1], words[2]
+    rows = words[3 + bool(flags & 0x004) :]
+    width = (flags & 0xF00).bit_count()
+    if flags & ~_TRUN_KNOWN or not flags & 0x001 or len(rows) != count * width:
+        raise EvidenceError("MP4 has a run of samples that cannot be read")
+    if flags & 0x200:
+        return offset, sum(rows[bool(flags & 0x100) :: width])
+    if default is None:
+        raise EvidenceError("MP4 has samples without a length")
+    return offset, count * default
+
+
+def _name(kind: bytes) -> str:
+    return repr(kind.decode("ascii", "replace"))

@@ -1,0 +1,102 @@
+"""What the RTCC finds where an MP4 holds more than its access units: nothing in it may hide, move or turn them."""
+
+import struct
+
+import pytest
+
+from tests.footage import encode, records, window
+from tests.opened import open_release
+from tests.release import House
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle")
+    return open_release(folder, House(folder), window(0, 4), records(encode(50, audio="aac")), audio=True)
+
+
+def box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+def put(clip: bytes, at: int, more: bytes, *parents: bytes) -> bytes:
+    """Put bytes in, and make the boxes around them longer: the first of each kind."""
+    altered = bytearray(clip)
+    for kind in parents:
+        start = clip.index(kind) - 4
+        altered[start : start + 4] = struct.pack(">I", struct.unpack_from(">I", clip, start)[0] + len(more))
+    altered[at:at] = more
+    return bytes(altered)
+
+
+def skip_two_seconds(clip: bytes) -> bytes:
+    """An edit list, which players obey: the first half of the pictures is not shown."""
+    entry = struct.pack(">III", 0, 1, 1000) + struct.pack(">ihh", 180_000, 1, 0)
+    return put(clip, clip.index(b"tkhd") + 88, box(b"edts", box(b"elst", entry)), b"moov", b"trak")
+
+
+def mirror(clip: bytes) -> bytes:
+    at = clip.index(b"tkhd") + 44
+    return clip[:at] + struct.pack(">i", -0x10000) + clip[at + 4 :]
+
+
+def hide_track(clip: bytes) -> bytes:
+    at = clip.index(b"tkhd") + 7
+    return clip[:at] + b"\x00" + clip[at + 1 :]
+
+
+def hide_in_data(clip: bytes) -> bytes:
+    at = clip.index(b"mdat")
+    size = struct.unpack_from(">I", clip, at - 4)[0]
+    return put(clip, at - 4 + size, b"not granted", b"mdat")
+
+
+def describe_twice(clip: bytes) -> bytes:
+    at = clip.index(b"stsd") - 4
+    size = struct.unpack_from(">I", clip, at)[0]
+    entry = clip[at + 16 : at + size]
+    longer = put(clip, at + size, entry, b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
+    return longer[: at + 15] + b"\x02" + longer[at + 16 :]
+
+
+def tell(clip: bytes) -> bytes:
+    return clip.replace(b"mdir", b"mdxr", 1)
+
+
+CLIPS = {
+    "an edit list": skip_two_seconds,
+    "a mirror": mirror,
+    "a track that is switched off": hide_track,
+    "bytes behind the end": lambda clip: clip + b"footage that was not granted",
+    "a free box": lambda clip: clip + box(b"free", b"footage that was not granted"),
+    "another movie": lambda clip: clip + clip,
+    "bytes among the samples": hide_in_data,
+    "two descriptions of samples": describe_twice,
+    "metadata": tell,
+}
+
+
+@pytest.mark.parametrize("alter", CLIPS.values(), ids=CLIPS.keys())
+def test_an_mp4_has_nothing_beside_its_samples(opened, alter):
+    """Boxes that a release's muxer never writes are found, whatever a player makes of them."""
+    altered = alter(opened.parts["clips/001.mp4"])
+    findings = opened.open(opened.sign(opened.parts | {"clips/001.mp4": altered}))
+    assert findings.failed_parts() == {"pictures"}
+    assert "malformed" not in findings.as_text()
+
+
+HONEST = {
+    "H.265": {"codec": "libx265"},
+    "MJPEG": {"codec": "mjpeg"},
+    "reordered, with sound": {"bframes": 2, "audio": "aac"},
+    "G.711": {"audio": "pcm_alaw"},
+    "Opus": {"audio": "libopus"},
+}
+
+
+@pytest.mark.parametrize("stream", HONEST.values(), ids=HONEST.keys())
+def test_what_a_release_holds_passes(tmp_path, stream):
+    """Each kind of stream that a clip is made of."""
+    pieces = records(encode(50, **stream))
+    findings = open_release(tmp_path, House(tmp_path), window(0, 4), pieces, audio="audio" in stream).open()
+    assert findings.ok, findings.as_text()
