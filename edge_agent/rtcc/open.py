@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from edge_agent.errors import CustodyError, EvidenceError
 from edge_agent.keys import thumbprint
 from edge_agent.rtcc.case import AnyManifest, Case, KnownKeys, Pins, settle_keys
 from edge_agent.rtcc.certificate import write_certificate
+from edge_agent.rtcc.container import verify_layout
 from edge_agent.rtcc.findings import Findings
 from edge_agent.rtcc.verify import Checklist, read_manifest, verify_signature
 from edge_agent.units import encode_rfc3339
@@ -220,13 +222,14 @@ def unpack(path: Path, out_dir: Path) -> dict[str, str]:
     stored: dict[str, str] = {}
     try:
         with zipfile.ZipFile(path) as bundle:
+            verify_layout(path, bundle)
             for entry in bundle.infolist():
                 if entry.filename in stored or not _NAME.fullmatch(entry.filename) or entry.compress_type:
                     raise EvidenceError(f"container holds what no bundle holds: {entry.filename[:60]!r}")
                 if not entry.filename.endswith(".mp4") and entry.file_size > MAX_EVIDENCE_BYTES:
                     raise EvidenceError(f"container holds a part that is too large: {entry.filename}")
                 stored[entry.filename] = _extract(bundle, entry, out_dir / entry.filename)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, RuntimeError, struct.error) as error:
         raise EvidenceError("container is damaged") from error
     if not stored or list(stored)[-1] != names.MANIFEST:
         raise EvidenceError("container does not end with the manifest")
