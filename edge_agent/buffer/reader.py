@@ -21,7 +21,7 @@ from edge_agent.buffer.disk import Disk, FileDisk
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.index import RingIndex
 from edge_agent.buffer.page import Page, parse_page
-from edge_agent.buffer.record import RecordHeader
+from edge_agent.buffer.record import RecordHeader, next_chain, record_digest
 from edge_agent.buffer.ring import read_superblock
 from edge_agent.buffer.superblock import Superblock
 from edge_agent.buffer.timeline import (
@@ -395,15 +395,28 @@ class RingReader:
         return str(reason)[:_MAX_REASON_CHARS]
 
     def _evidence_of(self, block: LoadedBlock) -> BlockEvidence:
-        suspect = {damage.index for damage in block.scan.damage}
+        """Collect what proves a block; a record whose digest is gone for good is left out, as one without a header."""
         records = []
-        for place in block.scan.records:
+        for place, chain in zip(block.scan.records, _chains_after(block), strict=True):
             digest = place.body_sha256
-            if place.header.index in suspect:
+            if chain not in (None, place.chain):
                 digest = place.digest_of(read_body(self._disk, self._superblock, place))
+                if next_chain(place.header.previous_chain, record_digest(place.header_bytes, digest)) != chain:
+                    continue
             records.append(EvidenceRecord(place.header_bytes, digest))
         self._blocks.demand_unchanged(block)
         return BlockEvidence(block.page.seq, block.page_bytes, block.next_page_bytes, tuple(records))
+
+
+def _chains_after(block: LoadedBlock) -> Iterator[bytes | None]:
+    """Yield, for each record, the chain value after it that the next header or page tells; None where neither does."""
+    records = block.scan.records
+    told = {place.header.index: place.header.previous_chain for place in records}
+    if block.next_page_bytes is not None:
+        end = parse_page(block.next_page_bytes).previous
+        told[end.records] = end.chain
+    for place in records:
+        yield told.get(place.header.index + 1)
 
 
 def _stored(block: LoadedBlock, record: TimedRecord, plaintext: bytes, digest: bytes) -> StoredRecord:

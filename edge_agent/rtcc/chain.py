@@ -63,6 +63,8 @@ class Chain:
     """In order."""
     signed: set[int] = field(default_factory=set)
     """Blocks whose end the next page signs."""
+    holes: dict[int, list[range]] = field(default_factory=dict)
+    """Per block the records that are not shown: damaged, says the gateway."""
     pages: dict[int, Page] = field(default_factory=dict)
     """Every page that is shown, by the number of its block: signed by the recorder while recording."""
 
@@ -88,6 +90,11 @@ class Chain:
                 return None
         end_ns = UtcNs(start_ns + link.header.duration_ns)
         return Window(start_ns, end_ns) if start_ns < end_ns else None
+
+    def is_signed(self, place: Place) -> bool:
+        """Tell whether the page after the block of a record vouches for it: there is no hole behind it."""
+        block, index = place
+        return block in self.signed and not any(hole.stop > index for hole in self.holes.get(block, ()))
 
     def is_joined(self, block: int) -> bool:
         """Tell whether a block's page signs the end of the disclosed block before it."""
@@ -165,8 +172,8 @@ def _iter_witnesses(chain: Chain) -> Iterator[tuple[bytes, int]]:
     for page in chain.pages.values():
         if page.clock_state is ClockState.SYNCHRONISED:
             yield page.boot_id, page.opened_utc_ns - page.opened_boot_ns
-    for (block, _), link in chain.links.items():
-        if block in chain.signed and not link.is_floor_only and link.header.boot_ns:
+    for place, link in chain.links.items():
+        if chain.is_signed(place) and not link.is_floor_only and link.header.boot_ns:
             yield link.boot_id, link.header.start_ns - link.header.boot_ns
 
 
@@ -183,6 +190,9 @@ def _verify_block(chain: Chain, line: Mapping[str, Any], ring_id: bytes, recorde
     for entry in line["records"]:
         header_bytes, body = parse_b64(entry["header"]), bytes.fromhex(entry["body_sha256"])
         header = parse_header(header_bytes)
+        if header.seq == page.seq and header.index > number:
+            chain.holes.setdefault(page.seq, []).append(range(number, header.index))
+            number, value = header.index, header.previous_chain
         if (header.seq, header.index) != (page.seq, number) or header.previous_chain != value:
             raise EvidenceError(f"chain is broken: block={page.seq} index={number}")
         value = next_chain(value, record_digest(header_bytes, body))
@@ -191,7 +201,11 @@ def _verify_block(chain: Chain, line: Mapping[str, Any], ring_id: bytes, recorde
     if line["next_page"] is None:
         return
     following = _take_page(chain, parse_b64(line["next_page"]), ring_id, recorder)
-    if (following.seq, following.previous.chain, following.previous.records) != (page.seq + 1, value, number):
+    end = following.previous
+    if end.records > number:
+        chain.holes.setdefault(page.seq, []).append(range(number, end.records))
+        number, value = end.records, end.chain
+    if (following.seq, end.chain, end.records) != (page.seq + 1, value, number):
         raise EvidenceError(f"the page after a block does not sign its end: block={page.seq}")
     chain.signed.add(page.seq)
 

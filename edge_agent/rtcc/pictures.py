@@ -77,7 +77,7 @@ def verify_clip(
         _demand_inside(units, times[number], allowed)
     _demand_unbroken(times[own_video])
     _demand_span(clip, by_track[own_video], times[own_video])
-    signed = all(each.record.place[0] in chain.signed for each in placed)
+    signed = all(chain.is_signed(each.record.place) for each in placed)
     dated = all(each.record.is_dated for each in placed)
     sounds = sum(count for number, count in counts.items() if number != video.number)
     return ClipProof(
@@ -168,6 +168,9 @@ def _find_left_out(
     for block in {record.place[0] for record in inside} - {first.record.place[0]}:
         if not chain.is_joined(block):
             raise EvidenceError(f"a block between the first and the last is left out: before block={block}")
+    holes = ((block, hole.start) for block, found in chain.holes.items() for hole in found)
+    if hole := next((each for each in holes if first.record.place < each < last.record.place), None):
+        raise EvidenceError(f"records between the first and the last are not shown: block={hole[0]} index={hole[1]}")
     for record in inside:
         delivered = {unit.index for unit in record.delivered.get(clip, ())}
         begin = first.unit.index if record.ref == first.record.ref else 0

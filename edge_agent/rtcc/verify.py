@@ -134,17 +134,27 @@ class Checklist:
         if thumbprint(self._known.recorder) != camera.recorder:
             raise EvidenceError("manifest names another recorder's key than the gateway was enrolled with")
         self._chain = verify_blocks(self._case.read(names.BLOCKS), bytes.fromhex(camera.ring), self._known.recorder)
-        blocks, signed = self._chain.blocks, self._chain.signed
-        if signed:
+        self._say_chain(self._chain)
+
+    def _say_chain(self, chain: Chain) -> None:
+        if whole := chain.signed - chain.holes.keys():
             self._findings.prove(
                 "chain",
-                f"{len(signed)} of {len(blocks)} blocks lie whole between pages that the recorder signed"
+                f"{len(whole)} of {len(chain.blocks)} blocks lie whole between pages that the recorder signed"
                 " while it recorded: nothing in them was added, removed or altered afterwards.",
             )
-        for block in blocks:
-            if block not in signed:
-                why = "was still open when the bundle was made" if block == blocks[-1] else "has no page after it here"
+        for block in chain.blocks:
+            if block not in chain.signed:
+                is_last = block == chain.blocks[-1]
+                why = "was still open when the bundle was made" if is_last else "has no page after it here"
                 self._findings.doubt("chain", f"Block {block} {why}: the gateway alone attests it.")
+        for block, holes in chain.holes.items():
+            count = sum(len(hole) for hole in holes)
+            self._findings.doubt(
+                "chain",
+                f"Block {block} had {count} more records than are shown, the last of them at index {holes[-1][-1]}:"
+                " damaged, says the gateway, which alone attests what lies before them in this block.",
+            )
 
     def _check_records(self) -> None:
         if self._chain is None:
@@ -269,10 +279,12 @@ class Checklist:
         sentence = (
             f"All footage of these blocks that lies inside what was {self._word} is delivered or declared missing."
         )
-        if all(record.is_dated for record in self._records if record.is_footage):
-            self._prove_by_clips("completeness", sentence)
-        else:
+        if not all(record.is_dated for record in self._records if record.is_footage):
             self._findings.doubt("completeness", f"{sentence} {_UNDATED}")
+        elif self._chain.holes or self._chain.signed != set(self._chain.blocks):
+            self._findings.doubt("completeness", f"{sentence} Of blocks that are not whole that is the gateway's word.")
+        else:
+            self._prove_by_clips("completeness", sentence)
         self._say_missing(footage)
 
     def _say_missing(self, footage: Sequence[Footage]) -> None:

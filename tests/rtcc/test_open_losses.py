@@ -10,6 +10,7 @@ import av
 import pytest
 
 from edge_agent.buffer.format import Kind
+from edge_agent.buffer.record import parse_header
 from edge_agent.rtcc.findings import Verdict
 from edge_agent.units import SECOND_NS
 from edge_agent.uplink import manifest as names
@@ -30,12 +31,15 @@ def undelivered(findings) -> list[str]:
     return told
 
 
-def damage(house: House, number: int) -> None:
-    """Change a byte of the ciphertext of one record, counted from 0."""
+def damage(house: House, number: int, what: str = "body") -> None:
+    """Change a byte of one record on the disk, counted from 0: of its body, its header, the digest behind it."""
     raw, at = bytearray(house.ring.read_bytes()), -1
     for _ in range(number + 1):
         at = raw.index(b"EREC", at + 1)
-    raw[at + 128 + 200] ^= 1
+    length = parse_header(bytes(raw[at : at + 128])).length
+    places = {"body": (328,), "header": (30,), "digest": (144 + length,), "body and digest": (328, 144 + length)}
+    for place in places[what]:
+        raw[at + place] ^= 1
     house.ring.write_bytes(raw)
 
 
@@ -50,6 +54,40 @@ def test_a_damaged_record_is_told_and_fails_nothing(tmp_path):
     (told,) = undelivered(findings)
     assert "2023-11-14T22:13:22Z/2023-11-14T22:13:24Z" in told
     assert "damaged" in told
+
+
+@pytest.mark.parametrize("what", ["header", "digest", "body and digest"])
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_a_record_without_header_or_digest_fails_nothing(tmp_path, number, what):
+    """A hole in the chain is told; what lies before it in its block is the gateway's word, and the rest is proved."""
+    house = House(tmp_path)
+    house.record(records(encode(80, gop=20)))
+    damage(house, number, what)
+    opened = release(tmp_path, house, window(0, 8))
+    findings = opened.open()
+    assert findings.ok, findings.as_text()
+    proved = {item.name for item in findings.items if (item.part, item.verdict) == ("pictures", Verdict.PROVED)}
+    every = {clip["file"] for clip in opened.manifest["clips"]}
+    assert len(every) == (2 if number == 1 else 1)
+    # A digest can be had from the body; a body from nothing.
+    before = {0: set(), 1: {"clips/001.mp4"}, 3: {"clips/001.mp4"}}[number]
+    assert proved == (every if what == "digest" else every - before)
+    told = [item for item in findings.items if "more records than are shown" in item.sentence]
+    assert len(told) == (what != "digest")
+    assert [gap["reason"] for gap in opened.manifest["gaps"]]
+
+
+def test_a_hole_in_the_chain_takes_the_proof_of_what_lies_before(tmp_path):
+    """A gateway that withholds a record, as damaged, withholds that the recorder vouches for those before it."""
+    opened = open_release(tmp_path, House(tmp_path), window(0, 4), records(encode(60)))
+    for at in (-1, 4):
+        blocks = edit_lines(opened.parts[names.BLOCKS], lambda lines, at=at: lines[0]["records"].pop(at) and None)
+        findings = opened.open(opened.sign(opened.parts | {names.BLOCKS: blocks}))
+        proved = {item.part for item in findings.items if item.verdict is Verdict.PROVED}
+        assert not {"pictures", "completeness"} & proved
+        assert "more records than are shown" in findings.as_text()
+    within = edit_lines(opened.parts[names.BLOCKS], lambda lines: lines[0]["records"].pop(2) and None)
+    assert "records" in opened.open(opened.sign(opened.parts | {names.BLOCKS: within})).failed_parts()
 
 
 def test_a_conflict_of_clocks_is_told_and_fails_nothing(tmp_path):
