@@ -11,7 +11,8 @@ from edge_agent.buffer.format import Kind
 from edge_agent.buffer.page import BlockEnd
 from edge_agent.buffer.timeline import merge_windows
 from edge_agent.rtcc.case import AnyManifest
-from edge_agent.rtcc.chain import Chain, Place, RecordShown
+from edge_agent.rtcc.chain import Chain, Place
+from edge_agent.rtcc.records import RecordShown
 from edge_agent.units import UtcNs, Window
 from edge_agent.uplink.manifest import ExportManifest
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from edge_agent import media
 from edge_agent.buffer.format import Kind
 from edge_agent.errors import EvidenceError
-from edge_agent.rtcc.chain import Chain, RecordShown, Shown, TrackShown
+from edge_agent.rtcc.chain import Chain
+from edge_agent.rtcc.records import RecordShown, Shown, TrackShown
 from edge_agent.rtcc.video import Mp4, Mp4Track, open_mp4
 from edge_agent.units import UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.manifest import Clip

@@ -17,9 +17,10 @@ from edge_agent.keys import thumbprint
 from edge_agent.rtcc import export_papers, release_papers
 from edge_agent.rtcc.boxes import verify_boxes
 from edge_agent.rtcc.case import AnyManifest, Case, KnownKeys
-from edge_agent.rtcc.chain import Chain, RecordShown, verify_blocks, verify_records
+from edge_agent.rtcc.chain import Chain, verify_blocks
 from edge_agent.rtcc.coverage import TOLERANCE_NS, Footage, find_absent, find_footage, find_undelivered, find_unspoken
 from edge_agent.rtcc.pictures import ClipProof, verify_clip
+from edge_agent.rtcc.records import RecordShown, verify_records
 from edge_agent.rtcc.video import copy_progressive
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import manifest as names
