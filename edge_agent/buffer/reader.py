@@ -343,10 +343,12 @@ class RingReader:
             tell(Loss(seq, None, entry.span if entry else None, _reason_of(error)))
             return
         timed = time_records(block.page, block.scan.records, offsets, as_written=as_written)
-        for loss in _losses_of(block, timed, windows):
-            tell(loss)
+        losses = list(_losses_of(block, timed, windows))
         for record in timed:
             header = record.place.header
+            # Where it is, not before the block: what follows a loss does not go on with what is before it.
+            while losses and losses[0].index is not None and losses[0].index < header.index:
+                tell(losses.pop(0))
             if not record.matches(windows) and header.index not in also:
                 continue
             if header.kind is Kind.GOP and record.matches(conflicts):
@@ -363,6 +365,8 @@ class RingReader:
                     return
                 continue
             yield _stored(block, record, plaintext, digest)
+        for loss in losses:
+            tell(loss)
 
     def _vault_key(self) -> X25519PrivateKey:
         if self._vault is None:
