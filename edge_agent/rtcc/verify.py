@@ -168,10 +168,14 @@ class Checklist:
         ]
         if undated and isinstance(self._manifest, Manifest):
             raise EvidenceError(f"footage without a known time was released: block={undated[0].place[0]}")
-        footage = sum(bool(record.digests) for record in self._records)
-        self._findings.prove(
-            "records", f"{footage} records of footage are those of the chain, with the digests committed to in it."
-        )
+        footage = [self._chain.is_signed(record.place) for record in self._records if record.digests]
+        sentence = "records of footage are those of the chain, with the digests committed to in it."
+        if all(footage):
+            self._findings.prove("records", f"{len(footage)} {sentence}")
+        else:
+            self._findings.doubt(
+                "records", f"{len(footage)} {sentence} Of {footage.count(False)} the gateway alone attests the chain."
+            )
 
     def _check_windows(self) -> None:
         manifest = self._manifest
@@ -257,9 +261,11 @@ class Checklist:
 
     def _say_sound(self, clip: Clip, proof: ClipProof) -> None:
         if clip.sound == "as-recorded":
-            self._findings.prove(
-                "sound", f"{clip.file}: {proof.sounds} packets of sound, as coded, are the recorded ones.", clip.file
-            )
+            sentence = f"{clip.file}: {proof.sounds} packets of sound, as coded, are the recorded ones."
+            if proof.is_recorder_signed and proof.is_dated:
+                self._findings.prove("sound", sentence, clip.file)
+            else:
+                self._findings.doubt("sound", f"{sentence} What is said of the pictures holds for them.", clip.file)
             if not proof.has_committed_sound:
                 self._findings.doubt(
                     "sound", f"{clip.file}: the decoder's parameters of the sound are the gateway's word.", clip.file
