@@ -66,7 +66,7 @@ class Opened:
 def open_release(folder: Path, house: House, asked, pieces, **options) -> Opened:
     """Record, grant, build, take apart."""
     house.record(pieces, **{k: options.pop(k) for k in ("is_closed",) if k in options})
-    info, payload = house.build(house.grant(asked, **options))
+    info, payload = house.build(house.grant(asked, *options.pop("granted", ()), **options))
     return Opened(folder, house, info.age_header + payload, house.evidence, names.TYP)
 
 

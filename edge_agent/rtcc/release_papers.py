@@ -169,12 +169,12 @@ def check_ledger(case: Case, manifest: Manifest) -> None:
 
 
 def check_asked(case: Case, manifest: Manifest) -> None:
-    """Nothing was granted that was not asked for, and what was asked for belongs to the incident."""
+    """Nothing was granted that was not asked for, and all of it belongs to the incident."""
     incident = jws.parse(case.read(names.REQUEST), "rtcc-request+jws").payload["incident"]["window"]
     terms = _read_terms(case)
     reported = Window.parse(incident["start"], incident["end"])
-    if not reported.widen(terms.house.padding).contains(manifest.windows.asked.window()):
-        raise EvidenceError(f"another time was asked for than that of the incident: {reported}")
+    if not all(reported.widen(terms.house.padding).contains(window) for window in manifest.allowed):
+        raise EvidenceError(f"another time was granted than that of the incident: {reported}")
     if not all(manifest.windows.asked.window().contains(window) for window in manifest.allowed):
         raise EvidenceError("more was granted than was asked for")
     camera = manifest.camera

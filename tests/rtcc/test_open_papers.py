@@ -147,3 +147,14 @@ def test_nothing_is_proved_of_a_derivative(tmp_path):
     proved = {item.part for item in findings.items if item.verdict is Verdict.PROVED}
     assert not {"pictures", "windows", "completeness", "sound"} & proved
     assert "have no zone to mask" in findings.as_text()
+
+
+def test_a_request_may_ask_for_more_than_the_incident(tmp_path):
+    """A gateway cuts a clip to the incident and its padding: what was asked for beyond is not granted."""
+    opened = open_release(tmp_path, House(tmp_path), window(0, 900), PIECES, granted=(window(0, 3),))
+
+    def shorten(payload):
+        payload["incident"]["window"] = {"start": "2023-11-14T22:12:00Z", "end": "2023-11-14T22:14:00Z"}
+
+    findings = opened.open(ask_anew(opened, shorten))
+    assert findings.ok, findings.as_text()
