@@ -69,8 +69,12 @@ def encode(
     audio: str = "",
     first: int = 0,
     described: bool = False,
+    slowness: int = 1,
 ) -> io.BytesIO:
-    """Encode a stream into NUT, PTS from 0 at 90 kHz; its parameters in band, or, ``described``, with the track."""
+    """Encode a stream into NUT, PTS from 0 at 90 kHz; its parameters in band, or, ``described``, with the track.
+
+    With ``slowness`` there is a picture only so much more seldom.
+    """
     sink = io.BytesIO()
     options = {
         "preset": "ultrafast",
@@ -93,7 +97,7 @@ def encode(
         sound = out.add_stream(audio, rate=8000, layout="mono") if audio else None
         for number in range(pictures):
             frame = paint(first + number)
-            frame.pts, frame.time_base = (number + 8) * 90_000 // RATE, Fraction(1, 90_000)
+            frame.pts, frame.time_base = (number + 8) * slowness * 90_000 // RATE, Fraction(1, 90_000)
             out.mux(video.encode(frame))
             if sound is not None:
                 samples = np.full((1, 8000 // RATE), 900, np.int16)
@@ -107,7 +111,7 @@ def encode(
     return sink
 
 
-def records(stream: io.BytesIO, start_ns: int = START, split: Sequence[int] = ()) -> list[Footage]:
+def records(stream: io.BytesIO, start_ns: int = START, split: Sequence[int] = (), slowness: int = 1) -> list[Footage]:
     """Cut a stream into one record per GOP, as capture does; ``split`` names pictures at which a GOP is cut further."""
     tracks, packets = nut.read_nut(stream.getvalue())
     video = next(track for track in tracks if track.kind == "video")
@@ -126,7 +130,7 @@ def records(stream: io.BytesIO, start_ns: int = START, split: Sequence[int] = ()
         made.append(
             Footage(
                 start_ns=start_ns + int((first.pts - origin) * video.time_base * SECOND_NS),
-                duration_ns=count * SECOND_NS // RATE,
+                duration_ns=count * slowness * SECOND_NS // RATE,
                 salt=salt,
                 nut=data,
                 commitment=media.record_commitment(salt, described, units),

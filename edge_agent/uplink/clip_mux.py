@@ -30,6 +30,7 @@ _BUFFER_BYTES = 128 << 10
 _COPIED_AUDIO = frozenset({"aac", "opus", "mp3"})
 _CODED_AUDIO = frozenset({"pcm_alaw", "pcm_mulaw"})
 _AAC_SAMPLES = 1024
+_LONE = Fraction(1, 25)
 _SILENCE = {"pcm_alaw": b"\xd5", "pcm_mulaw": b"\xff"}
 """One sample of it."""
 # One fragment per GOP or per 4 MiB, so the muxer's memory is bounded whatever a camera calls a keyframe.
@@ -126,7 +127,10 @@ class Mp4Run:
         self._clock = DtsClock(pts)
         ordered = sorted(set(pts))
         steps = sorted(after - before for before, after in pairwise(ordered))
-        self._step_ticks = steps[len(steps) // 2] if steps else pictures[0].duration
+        # Of a picture alone nobody knows how long it is shown; not at all would be no clip.
+        self._step_ticks = (
+            steps[len(steps) // 2] if steps else pictures[0].duration or int(_LONE / self.video.time_base)
+        )
         self._step_ns = int(self._step_ticks * self.video.time_base * 1_000_000_000)
         self.first_utc_ns = self._waiting[0].utc_ns
         self.offsets[self.video.index] = self._clock.first

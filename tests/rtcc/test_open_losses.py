@@ -247,6 +247,27 @@ def test_no_page_can_be_kept_back(in_blocks):
     assert "chain" in findings.failed_parts()
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "mjpeg"])
+def test_one_picture_is_a_clip(tmp_path, codec):
+    """A window that one keyframe lies in is answered with that picture, and believed."""
+    house = House(tmp_path)
+    house.record(records(encode(30, codec=codec)))
+    opened = release(tmp_path, house, window(1, 1.05))
+    findings = opened.open()
+    assert findings.ok, findings.as_text()
+    assert read_numbers(opened.parts["clips/001.mp4"]) == [10]
+
+
+def test_every_picture_of_a_very_slow_camera_is_believed(tmp_path):
+    """A picture every three seconds is a clip each, and none of it looks tampered with."""
+    house = House(tmp_path)
+    house.record(records(encode(4, gop=1, slowness=30), slowness=30))
+    opened = release(tmp_path, house, window(0, 12))
+    findings = opened.open()
+    assert findings.ok, findings.as_text()
+    assert len(opened.manifest["clips"]) == 4
+
+
 def test_no_clip_stands_still_over_a_hole(tmp_path):
     """Pictures of one clip lie within two seconds of each other: two clips cannot be made one."""
     house = House(tmp_path)
