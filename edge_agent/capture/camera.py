@@ -58,7 +58,7 @@ class CameraThread:
         resolve: Returns where the stream is; asked before every attempt. May raise ``CaptureError``.
         sink: Where records go.
         clock: The gateway's clocks.
-        stop: Ends the thread within about a second, unless it is just asking where the stream is.
+        stop: Ends the thread that records within about a second, unless it is just asking where the stream is.
         covered_until: End of what the sink holds already; None where that is not known.
         hold: Returns why the stream is not to be recorded now, or an empty text; asked all the time.
         look: What is done with keyframes besides recording them.
@@ -219,15 +219,12 @@ class CameraThread:
                 self._record_run(run, waiting, packets, broken)
             except RunBreakError as error:
                 log.warning("run broken stream=%s reason=%s: %s", self.name, error.reason, error)
-                run.finish()
                 # What waits has arrived already, and is footage.
                 since = (waiting[0].utc, waiting[0].boot) if waiting else (self._clock.utc(), self._clock.boot())
                 if error.reason == "clock-step":
                     self._gaps.follow(*since, SMALL_STEP_NS)
                 self._gaps.because(error.reason, *since)
                 broken = (self._clock.boot(), error) if run.records or broken is None else broken
-            finally:
-                run.finish()
 
     def _begin_run(self, session: Session, line: Line) -> Run:
         now = self._clock.utc()
@@ -263,20 +260,22 @@ class CameraThread:
             RunBreakError: The next run begins with ``waiting``.
             CaptureError: No run has come of it for as long as there may be no pictures: another session has a keyframe.
         """
-        is_first = True
-        while not (self._stop.is_set() or self._hold()):
-            arrival = waiting.popleft() if waiting else next(packets)
-            if arrival is not None:
-                try:
+        arrival, is_first = None, True
+        try:
+            while not (self._stop.is_set() or self._hold()):
+                arrival = waiting.popleft() if waiting else next(packets)
+                if arrival is not None:
                     run.push(arrival, self._clock.state)
-                except RunBreakError:
-                    if not is_first:
-                        waiting.appendleft(arrival)
-                    raise
-                is_first = False
-            self._note_progress(run)
-            if broken and not run.records and self._clock.boot() - broken[0] > self._watchdog_ns:
-                raise CaptureError(broken[1].reason, str(broken[1]))
+                    is_first = False
+                self._note_progress(run)
+                if broken and not run.records and self._clock.boot() - broken[0] > self._watchdog_ns:
+                    raise CaptureError(broken[1].reason, str(broken[1]))
+        except RunBreakError:
+            if arrival is not None and not is_first:
+                waiting.appendleft(arrival)
+            raise
+        finally:
+            run.finish()
 
     def _take_packets(self, session: Session, line: Line) -> "Iterator[Arrival | None]":
         """Yield what arrives, give keyframes to whoever looks at them, and watch that pictures arrive at all."""

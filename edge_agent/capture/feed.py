@@ -80,6 +80,8 @@ class Line:
 
     def serve(self, clock: Clock, loss: PacketLoss, silence_s: float) -> None:
         """Open the session, read it until it ends or is released, and close it when it is released."""
+        if self._released.is_set():  # nobody waits for it any more
+            return
         session = None
         try:
             session = self._session = self._open(clock, loss, silence_s)

@@ -12,6 +12,8 @@ from edge_agent.media import CodecKind, split_annexb
 
 _LOOK_AHEAD = 8
 """Pictures that follow where the order is another than that of showing: the first shown is among them, pyramids too."""
+_MOST_HELD = 256
+"""Arrivals that are held back, in any case; then the first goes on as it came, and nothing tells when it was taken."""
 _FEWEST = 2
 """Pictures that follow in any case: the distance between two is the camera's own, a rate is what its encoder claims."""
 
@@ -56,10 +58,12 @@ class FirstPicture:
     def _release(self) -> Sequence[Arrival]:
         video = [each for each in self._held if each.track == 0]
         timed = [each for each in video if each.pts is not None]
-        if len(timed) < (_LOOK_AHEAD if self._reorders else _FEWEST):
+        if len(timed) < (_LOOK_AHEAD if self._reorders else _FEWEST) and len(self._held) < _MOST_HELD:
             return ()
         first, *others = self._held
         self._held, self._is_past = [], True
+        if len(timed) < _FEWEST:
+            return (first, *others)
         return (replace(first, pts=self._tell(timed, len(video) - len(timed))), *others)
 
     def _is_tellable(self, keyframe: Arrival) -> bool:

@@ -97,7 +97,6 @@ class Arrival:
     pts: int | None
     duration: int
     is_keyframe: bool
-    is_corrupt: bool
     data: bytes
     utc: UtcNs
     boot: MonoNs
@@ -195,7 +194,6 @@ class Session:
             pts=packet.pts,
             duration=packet.duration or 0,
             is_keyframe=packet.is_keyframe,
-            is_corrupt=packet.is_corrupt,
             data=bytes(packet),
             utc=utc,
             boot=boot,

@@ -94,7 +94,7 @@ class Run:
         """Take in one packet; ``state`` is asked now and then.
 
         Raises:
-            RunBreakError: What came before is stored; the packet is not.
+            RunBreakError: What came before is stored; the packet, and what was held back until it came, is not.
         """
         self._status.count(arrival.boot, len(arrival.data))
         for timed in self._first.take(arrival):
@@ -131,7 +131,7 @@ class Run:
             if not arrival.is_keyframe:
                 self._previous = arrival
                 return
-            self._origin_ticks = (arrival.pts or 0) - self._ticks_per_lead(0)
+            self._origin_ticks = (arrival.pts or 0) - int(_LEAD_S / self._tracks[0].time_base)
         pts_in = None if arrival.pts is None else arrival.pts - self._origin_ticks
         try:
             pts = self._sequencer.accept(pts_in, arrival.duration)
@@ -170,11 +170,7 @@ class Run:
         if pts <= self._last_audio_pts or abs(pts * audio.time_base - self._latest_pts * video.time_base) > _APART_S:
             return
         self._last_audio_pts = pts
-        duration = arrival.duration or 0
-        self._cutter.push(NutPacket(arrival.track, pts, pts, duration, True, arrival.data))
-
-    def _ticks_per_lead(self, track: int) -> int:
-        return int(_LEAD_S / self._tracks[track].time_base)
+        self._cutter.push(NutPacket(arrival.track, pts, pts, arrival.duration, True, arrival.data))
 
     def _media_ns(self, pts: int) -> int:
         return pts * self._tick_numerator // self._tick_denominator

@@ -299,11 +299,10 @@ class RunBreaks:
     def __init__(self) -> None:
         self._last: StoredRecord | None = None
         self._pending = ""
-        self._losses: list[tuple[tuple[int, int], str]] = []
 
     def lose(self, loss: Loss) -> None:
-        """Take note of what cannot be had; it may be told before the records in front of it are."""
-        self._losses.append(((loss.seq, -1 if loss.index is None else loss.index), loss.reason))
+        """Take note of what cannot be had between the record before and the next."""
+        self._pending = loss.reason
 
     def step(self, record: StoredRecord) -> str:
         """Return why this record does not continue the last GOP; empty where it does, or where it is no GOP."""
@@ -313,7 +312,7 @@ class RunBreaks:
                 self._pending = self._pending or ("gap" if kind is Kind.GAP else "new-run")
             return ""
         last, self._last = self._last, record
-        pending, self._pending = self._take_loss(record) or self._pending, ""
+        pending, self._pending = self._pending, ""
         if last is None:
             return ""
         if pending:
@@ -327,13 +326,6 @@ class RunBreaks:
         if is_block_missing or abs(record.start_ns - last.start_ns - last.header.duration_ns) > JUMP_NS:
             return "footage-missing"
         return ""
-
-    def _take_loss(self, record: StoredRecord) -> str:
-        """Return why something is lost that lies before this record in the ring, and behind the one before it."""
-        place = record.seq, record.index
-        lost = [why for at, why in self._losses if at < place]
-        self._losses = [each for each in self._losses if each[0] >= place]
-        return lost[0] if lost else ""
 
 
 def encode_code(reason: str) -> str:

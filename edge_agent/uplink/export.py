@@ -108,14 +108,15 @@ class _Source:
 
     def __init__(self, reader: OwnFootage, order: ExportOrder, on_progress: Callable[[UtcNs], None] | None) -> None:
         self._reader, self._order, self._on_progress = reader, order, on_progress
+        self._breaks = RunBreaks()
         self.missing: list[tuple[int, int, str]] = []
         self.footage: list[tuple[int, int, str]] = []
 
     def records(self) -> Iterator[ClipRecord]:
         """Yield records of footage with the breaks between them."""
-        breaks, ref = RunBreaks(), 0
+        ref = 0
         for record in self._reader.read_own(self._order, on_loss=self._note_loss):
-            reason = breaks.step(record)
+            reason = self._breaks.step(record)
             end_ns = UtcNs(record.start_ns + record.header.duration_ns)
             if record.header.kind is Kind.GOP:
                 salt, nut = media.open_payload(record.plaintext)
@@ -129,6 +130,7 @@ class _Source:
                 self._on_progress(end_ns)
 
     def _note_loss(self, loss: Loss) -> None:
+        self._breaks.lose(loss)
         if loss.window is not None:
             self.missing.append((loss.window.start, loss.window.end, encode_code(loss.reason)))
 

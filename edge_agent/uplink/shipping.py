@@ -112,14 +112,13 @@ class Shipping:
 
         tell = self._teller(request, release, all_of_it)
         try:
-            is_whole = self._uploader.upload(
+            if not self._uploader.upload(
                 release, target_of(request), remember, tell, lambda: should_stop() or is_over()
-            )
+            ):
+                return False
         except PayloadLostError:
             self._drop_open(request, release)
             raise
-        if not is_whole:
-            return False
         with self._store.transaction() as connection:
             self._docket.demand_open(connection, request)
             self._store.set_release_state(connection, release, ReleaseState.UPLOADED)

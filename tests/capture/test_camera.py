@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from edge_agent.capture.camera import Look
+from edge_agent.capture.feed import Feed
 from edge_agent.capture.loss import PacketLoss
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.records import Gap, Gop
@@ -296,6 +297,23 @@ def test_camera_that_is_silent_holds_up_nobody() -> None:
         assert not [each for each in threading.enumerate() if each.name == "camera-door.main"]
         camera.close()
         assert recording.thread.join(5)
+
+
+def test_session_that_nobody_wants_any_more_is_not_opened() -> None:
+    """Orders that were given up while the feed waited in a silent session cost the one that is wanted no time."""
+    clock = SystemClock()
+    with SimulatedCamera(QUICK) as camera:
+        feed = Feed("door.main", clock, PacketLoss(clock), 10.0)
+        lines = [feed.order(endpoint(camera)) for _ in range(5)]
+        for line in lines[:-1]:
+            line.release()
+        feed.start()
+        wait_until(lambda: lines[-1].wait_open() is not None)
+        opened = camera.requests
+        lines[-1].release()
+        feed.close()
+        assert feed.join(5)
+    assert opened <= 5, "one session of OPTIONS, DESCRIBE, SETUP and PLAY"
 
 
 def test_backwards_dts_is_put_right() -> None:

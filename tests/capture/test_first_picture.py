@@ -27,7 +27,7 @@ STREAMS = {
 def arrivals(encoder: str, options: dict[str, str]) -> list[Arrival]:
     return [
         Arrival(
-            track=0, pts=packet.pts, duration=TICKS_PER_PICTURE, is_keyframe=packet.is_keyframe, is_corrupt=False,
+            track=0, pts=packet.pts, duration=TICKS_PER_PICTURE, is_keyframe=packet.is_keyframe,
             data=packet.data, utc=UtcNs(0), boot=MonoNs(0), camera_utc=None, report=None,
         )
         for packet in encode(encoder, 60, options)
@@ -104,3 +104,11 @@ def test_sound_waits_with_the_picture() -> None:
     released = pass_through(FirstPicture(CodecKind.H264, False), [untimed(stream[0]), sound, *stream[1:3]])
     order = [(0, stream[0].data), (1, b"sound"), (0, stream[1].data), (0, stream[2].data)]
     assert [(each.track, each.data) for each in released] == order
+
+
+def test_camera_that_gives_no_times_is_not_kept_for_ever() -> None:
+    """Where no picture has a PTS, what is held goes on as it came: it is for the run to judge."""
+    stream = [untimed(each) for each in arrivals("libx264", {"tune": "zerolatency", "g": "12"}) * 10]
+    first = FirstPicture(CodecKind.H264, False)
+    assert pass_through(first, stream) == stream
+    assert not first.is_held

@@ -30,7 +30,7 @@ def record(pictures: int, *, kept: int, gop: int = 25) -> MemorySink:
         # A picture is handed over when the next one begins.
         late_ns = max(0, number + 1 - kept) * PICTURE_NS
         arrival = Arrival(
-            track=0, pts=packet.pts, duration=TICKS_PER_PICTURE, is_keyframe=packet.is_keyframe, is_corrupt=False,
+            track=0, pts=packet.pts, duration=TICKS_PER_PICTURE, is_keyframe=packet.is_keyframe,
             data=packet.data, utc=UtcNs(NOW + late_ns), boot=MonoNs(late_ns), camera_utc=None, report=None,
         )  # fmt: skip
         run.push(arrival, lambda: ClockState.SYNCHRONISED)
@@ -73,7 +73,7 @@ def test_sound_with_a_wrong_time_silences_nothing() -> None:
     for number, packet in enumerate(packets):
         at_ns = number * PICTURE_NS
         picture = Arrival(
-            track=0, pts=packet.pts, duration=TICKS_PER_PICTURE, is_keyframe=packet.is_keyframe, is_corrupt=False,
+            track=0, pts=packet.pts, duration=TICKS_PER_PICTURE, is_keyframe=packet.is_keyframe,
             data=packet.data, utc=UtcNs(NOW + at_ns), boot=MonoNs(at_ns), camera_utc=None, report=None,
         )  # fmt: skip
         wrong = 60 * 8000 if number == 30 else 0

@@ -12,6 +12,7 @@ from edge_agent.uplink.export import export_footage
 from edge_agent.uplink.stills import take_stills
 from tests.footage import START, encode, read_number, read_numbers, records, window
 from tests.release import House
+from tests.uplink.test_bundle import spoil
 
 
 def test_export_writes_one_mp4_per_run(tmp_path):
@@ -49,6 +50,23 @@ def test_export_holds_both_where_two_runs_claim_the_same_time(tmp_path):
     assert read_numbers(out.getvalue()[: first.size]) == list(range(15))
     assert read_numbers(out.getvalue()[first.size :]) == list(range(100, 115))
     assert info.gaps == ()
+
+
+def test_export_is_cut_where_a_record_is_lost(tmp_path):
+    """What the owner sees is never spliced over a record that the disk has lost, and the hole is told."""
+    house = House(tmp_path)
+    house.record(records(encode(60)))
+    spoil(house, 3, 128 + 200)
+    order = ExportOrder("o", "door", Quality.MAIN, window(0, 6), "t", START)
+    out = io.BytesIO()
+    with house.reader() as reader:
+        info = export_footage(reader, order, out)
+    first, _ = info.clips
+    assert read_numbers(out.getvalue()[: first.size]) == list(range(30))
+    assert read_numbers(out.getvalue()[first.size :]) == list(range(40, 60))
+    assert [(gap.reason, gap.start, gap.end) for gap in info.gaps] == [
+        ("damaged", START + 3 * SECOND_NS, START + 4 * SECOND_NS)
+    ]
 
 
 def test_stills_are_spread_over_the_window(tmp_path):
