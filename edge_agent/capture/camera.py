@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from edge_agent.capture.backoff import Backoff
-from edge_agent.capture.feed import Feed, Line
+from edge_agent.capture.feed import Feed, HeldError, Line
 from edge_agent.capture.gaps import SMALL_STEP_NS, GapKeeper
 from edge_agent.capture.prelude import Prelude
 from edge_agent.capture.reasons import REASONS, CaptureError
@@ -36,6 +36,8 @@ _HELD_STATES = {"not-by-rule": "waiting", "paused": "off"}
 _TICK_NS = SECOND_NS // 2
 _LOGIN_IN_PATH = re.compile(r"(?:user(?:name)?|passw(?:or)?d|pwd)=", re.IGNORECASE)
 _BY_RULE = "not-by-rule"
+_BEFORE_ARRIVAL_NS = 2 * SECOND_NS
+"""FFmpeg hands a picture over when the next one begins, and a keyframe may take its time on a slow link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,15 @@ class Look:
     """The session stays open while nothing is to be recorded by rule: its pictures tell when something is."""
     before_ns: int = 0
     """How much of what came before such a moment is recorded with it, besides the GOP in which it falls."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Break:
+    """When a run of a session was broken, and by what."""
+
+    at: MonoNs
+    reason: str
+    detail: str
 
 
 class CameraThread:
@@ -128,6 +139,9 @@ class CameraThread:
             try:
                 self._record_session()
                 continue
+            except HeldError as held:
+                self._gaps.because(held.reason, held.utc, held.boot)
+                continue
             except CaptureError as error:
                 self._say_down(error)
             except Exception as error:
@@ -186,7 +200,7 @@ class CameraThread:
         """
         if self._stop.is_set():
             return
-        line = self._feed.order(self._resolve())
+        line = self._feed.order(self._resolve(), self._reason_to_close)
         try:
             session = self._wait_open(line)
             if session is not None:
@@ -206,7 +220,7 @@ class CameraThread:
     def _record_runs(self, session: Session, line: Line) -> None:
         packets = self._take_packets(session, line)
         waiting: deque[Arrival] = deque()
-        broken: tuple[MonoNs, RunBreakError] | None = None
+        broken: _Break | None = None
         while not (self._stop.is_set() or self._reason_to_close()):
             if self._hold():
                 waiting.clear()
@@ -224,7 +238,8 @@ class CameraThread:
                 if error.reason == "clock-step":
                     self._gaps.follow(*since, SMALL_STEP_NS)
                 self._gaps.because(error.reason, *since)
-                broken = (self._clock.boot(), error) if run.records or broken is None else broken
+                if run.records or broken is None:
+                    broken = _Break(self._clock.boot(), error.reason, str(error))
 
     def _begin_run(self, session: Session, line: Line) -> Run:
         now = self._clock.utc()
@@ -245,7 +260,7 @@ class CameraThread:
         run: Run,
         waiting: "deque[Arrival]",
         packets: "Iterator[Arrival | None]",
-        broken: tuple[MonoNs, RunBreakError] | None,
+        broken: "_Break | None",
     ) -> None:
         """Record what waits, then what arrives.
 
@@ -267,9 +282,9 @@ class CameraThread:
                 if arrival is not None:
                     run.push(arrival, self._clock.state)
                     is_first = False
-                self._note_progress(run)
-                if broken and not run.records and self._clock.boot() - broken[0] > self._watchdog_ns:
-                    raise CaptureError(broken[1].reason, str(broken[1]))
+                self._note_progress(run, arrival)
+                if broken and not run.records and self._clock.boot() - broken.at > self._watchdog_ns:
+                    raise CaptureError(broken.reason, broken.detail)
         except RunBreakError:
             if arrival is not None and not is_first:
                 waiting.appendleft(arrival)
@@ -305,14 +320,15 @@ class CameraThread:
                 if self.status.enter("waiting", _BY_RULE, self._clock.utc()):
                     log.info("camera is watched, not recorded stream=%s", self.name)
                     self._backoff.reset()
-            # What may yet be recorded is not told as a hole.
-            self._gaps.wait(*(prelude.since or (self._clock.utc(), self._clock.boot())))
+            # What may yet be recorded is not told as a hole; it was taken a while before it came.
+            utc, boot = prelude.since or (self._clock.utc(), self._clock.boot())
+            self._gaps.wait(UtcNs(utc - _BEFORE_ARRIVAL_NS), MonoNs(boot - _BEFORE_ARRIVAL_NS))
             self._tick()
             if self._stop.is_set() or self._hold() != _BY_RULE:
                 break
         return prelude
 
-    def _note_progress(self, run: Run) -> None:
+    def _note_progress(self, run: Run, arrival: Arrival | None) -> None:
         if run.records:
             if self.status.state == "recording":
                 self._tick()
@@ -321,7 +337,8 @@ class CameraThread:
             if self.status.enter("recording", "", self._clock.utc()):
                 log.info("camera is recording stream=%s", self.name)
         elif not run.has_begun:
-            self._gaps.wait(self._clock.utc(), self._clock.boot())
+            # By when it arrived: what waits behind it may be footage.
+            self._gaps.wait(*((arrival.utc, arrival.boot) if arrival else (self._clock.utc(), self._clock.boot())))
         self._tick()
 
 

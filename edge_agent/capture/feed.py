@@ -9,7 +9,7 @@ while the camera's own thread syncs, counts and stops. A disk that is slow does 
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 
 from edge_agent.capture.diagnose import refine
@@ -18,6 +18,7 @@ from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.rtsp import Arrival, Endpoint, Session, open_session
 from edge_agent.clock import Clock
 from edge_agent.process import name_thread
+from edge_agent.units import MonoNs, UtcNs
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +30,29 @@ MOST_PACKETS = 4096
 _ROOM_STEP_S = 0.05
 
 
-class Line:
-    """One session, from its order to its end: the feed's thread puts packets in, one other takes them out."""
+class HeldError(Exception):
+    """From that moment on the stream is not to be recorded; everything that came before was handed over."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
+    def __init__(self, reason: str, utc: UtcNs, boot: MonoNs) -> None:
+        super().__init__(reason)
+        self.reason, self.utc, self.boot = reason, utc, boot
+
+
+class Line:
+    """One session, from its order to its end: the feed's thread puts packets in, one other takes them out.
+
+    Args:
+        endpoint: Where it is.
+        hold: Returns why there is to be no session, or an empty text. Asked whenever a packet arrives: what arrives
+            while the owner has paused recording is not recorded later, though a disk holds up whoever takes it.
+    """
+
+    def __init__(self, endpoint: Endpoint, hold: Callable[[], str]) -> None:
+        self.endpoint, self._hold = endpoint, hold
+        self._held: tuple[str, UtcNs, MonoNs] | None = None
         self._session: Session | None = None
-        self._error: CaptureError | None = None
+        # Not the exception: it would hold all that the session had, in a circle, until a collector comes by.
+        self._end: tuple[str, str] | None = None
         self._arrivals: deque[Arrival] = deque()
         self._bytes_in = self._bytes_out = 0
         self._changed = threading.Event()
@@ -50,8 +67,8 @@ class Line:
             CaptureError: It cannot be opened.
         """
         self._changed.wait(POLL_S)
-        if self._session is None and self._error is not None:
-            raise self._error
+        if self._session is None and self._end is not None:
+            raise CaptureError(*self._end)
         return self._session
 
     def read(self) -> Iterator[Arrival | None]:
@@ -59,22 +76,26 @@ class Line:
 
         Raises:
             CaptureError: The session has ended; everything that came before was yielded.
+            HeldError: It is not wanted any more; likewise.
         """
         while True:
             self._changed.clear()
-            error = self._error  # before the queue is emptied: nothing comes into it after the end
+            end, held = self._end, self._held  # before the queue is emptied: nothing comes into it after the end
             while self._arrivals:
                 arrival = self._arrivals.popleft()
                 self._bytes_out += len(arrival.data)
                 yield arrival
-            if error is not None:
-                raise error
+            if held is not None:
+                raise HeldError(*held)
+            if end is not None:
+                raise CaptureError(*end)
             if not self._changed.wait(POLL_S) and not self._arrivals:
                 yield None
 
     def release(self) -> None:
         """Give the session back; its tracks are not used any more. It is closed as soon as FFmpeg returns."""
         self._released.set()
+        self._arrivals.clear()
 
     # The feed's side
 
@@ -90,10 +111,10 @@ class Line:
                 if not self._put(arrival):
                     break
         except CaptureError as error:
-            self._end(error)
+            self._tell_end(error.reason, error.detail)
         except Exception as error:
             log.exception("session failed")
-            self._end(CaptureError("internal-error", type(error).__name__))
+            self._tell_end("internal-error", type(error).__name__)
         if session is not None:
             # Records are made with the tracks of the open session.
             self._released.wait()
@@ -106,6 +127,11 @@ class Line:
             raise refine(error, self.endpoint) from None
 
     def _put(self, arrival: Arrival) -> bool:
+        reason = self._hold()
+        if reason:
+            self._held = reason, arrival.utc, arrival.boot
+            self._changed.set()
+            return False
         while self._bytes_in - self._bytes_out > MOST_BYTES or len(self._arrivals) >= MOST_PACKETS:
             self._changed.set()
             if self._released.wait(_ROOM_STEP_S):
@@ -116,8 +142,8 @@ class Line:
             self._changed.set()
         return not self._released.is_set()
 
-    def _end(self, error: CaptureError) -> None:
-        self._error = error
+    def _tell_end(self, reason: str, detail: str) -> None:
+        self._end = reason, detail
         self._changed.set()
 
 
@@ -141,9 +167,9 @@ class Feed:
         self._thread.start()
         return self._thread.ident or 0
 
-    def order(self, endpoint: Endpoint) -> Line:
+    def order(self, endpoint: Endpoint, hold: Callable[[], str]) -> Line:
         """Order a session; it is opened when the one before is closed. Release it."""
-        line = Line(endpoint)
+        line = Line(endpoint, hold)
         self._lines.put(line)
         return line
 

@@ -77,8 +77,9 @@ class Recording:
         hold: Callable[[], str] = lambda: "",
         look: Look | None = None,
         watchdog_ns: int = WATCHDOG_NS,
+        sink: MemorySink | None = None,
     ) -> None:
-        self.sink = MemorySink()
+        self.sink = sink or MemorySink()
         self.stop = threading.Event()
         self.thread = CameraThread(
             "door.main",

@@ -1,5 +1,6 @@
 """A camera thread against the misbehaving camera: one real RTSP session for each thing that cameras do."""
 
+import gc
 import itertools
 import threading
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from edge_agent.capture.feed import Feed
 from edge_agent.capture.loss import PacketLoss
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.records import Gap, Gop
-from edge_agent.capture.rtsp import Endpoint, open_session
+from edge_agent.capture.rtsp import Endpoint, Session, open_session
 from edge_agent.clock import ClockState, SystemClock
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.rtsp_login import Account
@@ -304,7 +305,7 @@ def test_session_that_nobody_wants_any_more_is_not_opened() -> None:
     clock = SystemClock()
     with SimulatedCamera(QUICK) as camera:
         feed = Feed("door.main", clock, PacketLoss(clock), 10.0)
-        lines = [feed.order(endpoint(camera)) for _ in range(5)]
+        lines = [feed.order(endpoint(camera), lambda: "") for _ in range(5)]
         for line in lines[:-1]:
             line.release()
         feed.start()
@@ -314,6 +315,76 @@ def test_session_that_nobody_wants_any_more_is_not_opened() -> None:
         feed.close()
         assert feed.join(5)
     assert opened <= 5, "one session of OPTIONS, DESCRIBE, SETUP and PLAY"
+
+
+class StuckSink(MemorySink):
+    """A disk that does not answer while ``stuck`` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stuck = threading.Event()
+
+    def gop(self, gop: Gop) -> None:
+        wait_until(lambda: not self.stuck.is_set(), 30)
+        super().gop(gop)
+
+
+def test_pause_while_the_disk_is_stuck_is_kept() -> None:
+    """What the camera sent while the owner had paused recording is not recorded when the disk answers again."""
+    paused, sink, clock = threading.Event(), StuckSink(), SystemClock()
+    with (
+        SimulatedCamera(QUICK) as camera,
+        Recording(endpoint(camera), hold=lambda: "paused" if paused.is_set() else "", sink=sink) as recording,
+    ):
+        recording.wait_for_gops(2)
+        sink.stuck.set()
+        wait_seconds(1)
+        paused.set()
+        begun = clock.utc()
+        wait_seconds(4)
+        ended = clock.utc()
+        paused.clear()
+        wait_seconds(1)
+        sink.stuck.clear()
+        recording.wait_for_gops(len(sink.gops) + 4)
+    pictures = [pixels for gop in sink.gops for _, pixels in read_pictures([gop])]
+    assert not [at for at in pictures if begun + SECOND_NS // 2 < at < ended]
+    assert [at for at in pictures if begun - SECOND_NS < at < begun]
+    assert "paused" in reasons(sink)
+    assert_tiled(sink)
+
+
+def test_no_gap_is_told_over_what_waits_for_the_disk() -> None:
+    """A jump while the disk does not answer: what came after it is footage, at its own time, and no hole."""
+    sink = StuckSink()
+    with SimulatedCamera(QUICK) as camera, Recording(endpoint(camera), sink=sink) as recording:
+        recording.wait_for_gops(2)
+        sink.stuck.set()
+        wait_seconds(2)
+        camera.fault("jump")
+        wait_seconds(11)
+        sink.stuck.clear()
+        recording.wait_for_gops(len(sink.gops) + 4)
+    assert_tiled(sink)
+    assert all(abs(ring - pixels) <= SECOND_NS // 15 for ring, pixels in read_pictures(sink.gops))
+
+
+def test_session_that_ended_holds_no_memory(caplog: pytest.LogCaptureFixture) -> None:
+    """What a session had is given back when it ends, not when a collector comes by: sessions end for months."""
+    caplog.set_level("CRITICAL")  # pytest keeps what is logged, and the errors in it
+    gc.collect()
+    gc.disable()
+    try:
+        with SimulatedCamera(QUICK) as camera, Recording(endpoint(camera)) as recording:
+            for sessions in range(1, 4):
+                wait_until(lambda sessions=sessions: len(recording.sink.runs) == sessions)
+                camera.drop_clients()
+            recording.sink.records.clear()
+            wait_until(lambda: bool(recording.sink.gops))
+            held = sum(isinstance(each, Session) for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert held == 1
 
 
 def test_backwards_dts_is_put_right() -> None:

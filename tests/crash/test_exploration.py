@@ -14,6 +14,7 @@ SEEDS = range(12)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # a minute of computing by itself, and three tests share two cores
 def test_every_state_after_power_loss_holds(keys: Keys) -> None:
     """In thousands of crash states what was synced is there, nothing else pretends to be, and recording goes on."""
     logging.disable(logging.ERROR)
