@@ -24,6 +24,7 @@ MAX_HOLE_NS = 2_000_000_000
 _LOOK_AHEAD = 32
 """So many pictures the muxer looks at before it says how long one is shown."""
 _LONE_NS = 1_000_000_000
+_UNSPOKEN_SOUND = "the MP4 has sound, and the manifest says that it has none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def verify_clip(
 
     In this order: each access unit is the recorded one with its time; nothing else is in the file; nothing was left out
     between the first and the last; every picture lies inside an allowed window, granted or ordered; the clip's span is
-    that of its pictures.
+    that of its pictures; there is no sound where the manifest says so, which is what terms are held against.
 
     Raises:
         EvidenceError: Anything does not fit; the message names record and unit.
@@ -81,9 +82,19 @@ def verify_clip(
     signed = all(chain.is_signed(each.record.place) for each in placed)
     dated = all(each.record.is_dated for each in placed)
     sounds = sum(count for number, count in counts.items() if number != video.number)
+    if clip.sound == "none" and sounds:
+        raise EvidenceError(_UNSPOKEN_SOUND)
     return ClipProof(
         counts[video.number], sounds, signed, dated, video.number not in strange, not strange - {video.number}
     )
+
+
+def verify_silence(path: Path, clip: Clip) -> None:
+    """Look for sound in a derivative, of which nothing else can be compared; EvidenceError where it hides some."""
+    if clip.sound == "none":
+        with open_mp4(path) as mp4:
+            if any(mp4.tracks[unit.track].kind != "video" for unit in mp4.units()):
+                raise EvidenceError(_UNSPOKEN_SOUND)
 
 
 def _read_offsets(clip: Clip, record: RecordShown) -> dict[int, int]:

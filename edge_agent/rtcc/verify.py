@@ -19,7 +19,7 @@ from edge_agent.rtcc.boxes import verify_boxes
 from edge_agent.rtcc.case import AnyManifest, Case, KnownKeys
 from edge_agent.rtcc.chain import Chain, verify_blocks
 from edge_agent.rtcc.coverage import TOLERANCE_NS, Footage, find_absent, find_footage, find_undelivered, find_unspoken
-from edge_agent.rtcc.pictures import ClipProof, verify_clip
+from edge_agent.rtcc.pictures import ClipProof, verify_clip, verify_silence
 from edge_agent.rtcc.records import RecordShown, verify_records
 from edge_agent.rtcc.video import copy_progressive
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
@@ -209,6 +209,7 @@ class Checklist:
     def _check_clip(self, clip: Clip) -> None:
         verify_boxes(self._case.folder / clip.file)
         if clip.derivative_of_sha256 is not None:
+            verify_silence(self._case.folder / clip.file, clip)
             self._say_derivative(clip, clip.derivative_of_sha256)
             self._copy_progressive(clip)
             return

@@ -137,12 +137,30 @@ def test_a_request_has_an_operator_and_a_supervisor(tmp_path, roles):
     assert opened.open(known=replace(known, signers=signers)).failed_parts() == {"request"}
 
 
+def keep_pictures(packets):
+    return [packet for packet in packets if packet.stream_index == 0][:20]
+
+
+SILENT = {"a recording": {}, "a derivative": {"derivative_of_sha256": "ab" * 32, "offsets": []}}
+
+
+@pytest.mark.parametrize("more", SILENT.values(), ids=SILENT.keys())
+def test_sound_cannot_be_called_none(tmp_path, more):
+    """The rules against sound believe the manifest, so what is said to have none has none in its MP4."""
+    opened = open_under(tmp_path, {"audio": False})
+    members = opened.manifest
+    members["clips"][0] |= {"sound": "none", **more}
+    findings = opened.open(opened.sign(opened.parts, members))
+    assert findings.failed_parts() == {"pictures"}
+    assert "the MP4 has sound, and the manifest says that it has none" in findings.as_text()
+
+
 def test_nothing_is_proved_of_a_derivative(tmp_path):
     """Any MP4 could be called one: neither its pictures nor its span nor that all is there is more than a word."""
     opened = open_under(tmp_path, {})
     members = opened.manifest
     members["clips"][0] |= {"derivative_of_sha256": "ab" * 32, "offsets": [], "sound": "none"}
-    forged = opened.parts | {"clips/001.mp4": remux(opened.parts["clips/001.mp4"], lambda packets: packets[:20])}
+    forged = opened.parts | {"clips/001.mp4": remux(opened.parts["clips/001.mp4"], keep_pictures)}
     findings = opened.open(opened.sign(forged, members))
     proved = {item.part for item in findings.items if item.verdict is Verdict.PROVED}
     assert not {"pictures", "windows", "completeness", "sound"} & proved
