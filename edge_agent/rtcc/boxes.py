@@ -6,6 +6,7 @@ byte of the fragments' data is of a sample, and everything that could move, turn
 """
 
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ def verify_boxes(path: Path) -> None:
             kinds.append(kind)
             if kind == b"mdat":
                 _verify_samples(moof, size, tracks)
-                file.seek(size, 1)
+                moof = b""  # Read once, however many boxes of data follow it.
                 continue
             if size > MAX_INDEX_BYTES:
                 raise EvidenceError(f"MP4 has a box that is too large: {_name(kind)}")
@@ -101,9 +102,8 @@ def _split(body: bytes) -> Iterator[Box]:
 def _children(parent: Box) -> list[Box]:
     """Return the boxes in a box; EvidenceError where one may not be in it, or not so often."""
     boxes = list(_split(parent.body))
-    kinds = [box.kind for box in boxes]
-    for kind in kinds:
-        if kind not in _INSIDE[parent.kind] or (kinds.count(kind) > 1 and kind not in _REPEATED):
+    for kind, count in Counter(box.kind for box in boxes).items():
+        if kind not in _INSIDE[parent.kind] or (count > 1 and kind not in _REPEATED):
             raise EvidenceError(f"MP4 has a box that a clip has not: {_name(kind)} in {_name(parent.kind)}")
     return boxes
 

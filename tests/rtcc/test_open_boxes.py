@@ -1,9 +1,13 @@
 """What the RTCC finds where an MP4 holds more than its access units: nothing in it may hide, move or turn them."""
 
+import signal
 import struct
+from contextlib import contextmanager
 
 import pytest
 
+from edge_agent.errors import EvidenceError
+from edge_agent.rtcc.boxes import verify_boxes
 from tests.footage import encode, records, window
 from tests.opened import open_release
 from tests.release import House
@@ -83,6 +87,51 @@ def test_an_mp4_has_nothing_beside_its_samples(opened, alter):
     findings = opened.open(opened.sign(opened.parts | {"clips/001.mp4": altered}))
     assert findings.failed_parts() == {"pictures"}
     assert "malformed" not in findings.as_text()
+
+
+@contextmanager
+def within_cpu(limit_s: float):
+    """Give up after so much work of this process: by its own clock, which stands still while others run."""
+
+    def give_up(*_):
+        raise AssertionError(f"more work than {limit_s} s of CPU")
+
+    before = signal.signal(signal.SIGPROF, give_up)
+    signal.setitimer(signal.ITIMER_PROF, limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def add_fragment(opened, traf: bytes, data: bytes) -> bytes:
+    """A clip with one more fragment, and what is to be its data."""
+    clip = opened.parts["clips/001.mp4"]
+    at = clip.index(b"mfra") - 4
+    return clip[:at] + box(b"moof", traf) + data + clip[at:]
+
+
+TFHD = box(b"tfhd", struct.pack(">II", 0x020000, 1))
+
+
+def test_very_many_boxes_in_one_are_walked_over_once(opened, tmp_path):
+    """The work grows with the bytes of a fragment, not with their square: one run per 20 bytes is still read."""
+    count = 200_000
+    end = 3 * 8 + len(TFHD) + count * 20
+    clip = tmp_path / "clip.mp4"
+    run = box(b"trun", struct.pack(">III", 0x201, 0, end))
+    clip.write_bytes(add_fragment(opened, box(b"traf", TFHD + run * count), box(b"mdat", b"")))
+    with within_cpu(30):
+        verify_boxes(clip)
+
+
+def test_a_fragment_is_read_for_its_own_data_alone(opened, tmp_path):
+    """However many boxes of data follow a fragment, it is taken apart once."""
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(add_fragment(opened, box(b"traf", TFHD) * 100_000, box(b"mdat", b"") * 1000))
+    with within_cpu(30), pytest.raises(EvidenceError, match="in another order"):
+        verify_boxes(clip)
 
 
 HONEST = {
