@@ -2,7 +2,8 @@
 
 Digests cover access units. What else an MP4 may hold decides how they are shown: edit lists, matrices, further sample
 descriptions; or it hides bytes that no player shows. So a clip is ``ftyp``, one ``moov``, fragments and ``mfra``; each
-byte of the fragments' data is of a sample, and everything that could move, turn or swap pictures is absent or neutral.
+byte of the fragments' data is of a sample, everything that could move, turn or swap pictures is absent or neutral, and
+a box whose form is fixed is no longer than that.
 """
 
 import struct
@@ -23,6 +24,16 @@ _NO_METADATA = bytes.fromhex(
     "00000035 6d657461 00000000 00000021 68646c72 00000000 00000000 6d646972 6170706c 00000000 00000000 00"
     "00000008 696c7374"
 )
+_BRANDS = b"iso5\0\0\2\0iso5iso6mp41"
+_HANDLERS = frozenset(
+    bytes(8) + kind + bytes(12) + name for kind, name in ((b"vide", b"VideoHandler\0"), (b"soun", b"SoundHandler\0"))
+)
+_BODY_BYTES = {
+    b"mvhd": 100, b"tkhd": 84, b"mdhd": 24, b"vmhd": 12, b"smhd": 8, b"trex": 24, b"mfhd": 8, b"tfdt": 12, b"mfro": 8,
+    b"btrt": 12, b"pasp": 8, b"fiel": 2,
+}  # fmt: skip
+"""Of boxes whose form is fixed, in the version that the muxer writes."""
+_TFRA_HEAD, _TFRA_ENTRY = struct.Struct(">4I"), struct.Struct(">QQ3s")
 _INSIDE: dict[bytes, frozenset[bytes]] = {
     b"moov": frozenset({b"mvhd", b"trak", b"mvex", b"udta"}),
     b"trak": frozenset({b"tkhd", b"mdia"}),
@@ -41,7 +52,7 @@ _SOUND_ENTRIES = frozenset({b"mp4a", b"Opus"})
 _IN_ENTRY = frozenset({b"avcC", b"hvcC", b"esds", b"dOps", b"btrt", b"pasp", b"colr", b"fiel"})
 _ENTRY_BYTES = {True: 78, False: 28}
 """Of a sample entry before the boxes in it: of pictures, of sound."""
-_TFHD_OFFSET, _TFHD_KNOWN, _TFHD_SIZE = 0x01, 0x02003B, 0x10
+_TFHD_KNOWN, _TFHD_FIELDS, _TFHD_SIZE = 0x020038, 0x38, 0x10
 _TRUN_KNOWN = 0x0F05
 
 
@@ -56,8 +67,8 @@ class Box:
 def verify_boxes(path: Path) -> None:
     """Walk over a clip's boxes; EvidenceError where it is another MP4 than a release's muxer writes."""
     with path.open("rb") as file:
-        kinds, tracks, moof = [], set[int](), b""
-        for kind, size in _iter_top(file, path.stat().st_size):
+        kinds, tracks, moof, fragments = [], set[int](), b"", set[int]()
+        for at, kind, size in _iter_top(file, path.stat().st_size):
             kinds.append(kind)
             if kind == b"mdat":
                 _verify_samples(moof, size, tracks)
@@ -66,18 +77,21 @@ def verify_boxes(path: Path) -> None:
             if size > MAX_INDEX_BYTES:
                 raise EvidenceError(f"MP4 has a box that is too large: {_name(kind)}")
             body = file.read(size)
+            if kind == b"ftyp" and body != _BRANDS:
+                raise EvidenceError("MP4 is of another type than a clip")
             if kind == b"moov":
                 tracks = _verify_movie(body)
             elif kind == b"moof":
                 moof = body
+                fragments.add(at)
             elif kind == b"mfra":
-                _children(Box(kind, body))
+                _verify_index(body, tracks, fragments)
     middle = kinds[2:-1]
     if kinds[:2] != [b"ftyp", b"moov"] or kinds[-1:] != [b"mfra"] or middle != [b"moof", b"mdat"] * (len(middle) // 2):
         raise EvidenceError("MP4 holds other boxes than a clip does, or in another order")
 
 
-def _iter_top(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int]]:
+def _iter_top(file: BinaryIO, end: int) -> Iterator[tuple[int, bytes, int]]:
     at = 0
     while at < end:
         file.seek(at)
@@ -85,7 +99,7 @@ def _iter_top(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int]]:
         size, kind = _HEADER.unpack(raw) if len(raw) == _HEADER.size else (0, b"")
         if size < _HEADER.size or at + size > end:
             raise EvidenceError(f"MP4 has a box of no length that fits: at={at}")
-        yield kind, size - _HEADER.size
+        yield at, kind, size - _HEADER.size
         at += size
 
 
@@ -105,7 +119,14 @@ def _children(parent: Box) -> list[Box]:
     for kind, count in Counter(box.kind for box in boxes).items():
         if kind not in _INSIDE[parent.kind] or (count > 1 and kind not in _REPEATED):
             raise EvidenceError(f"MP4 has a box that a clip has not: {_name(kind)} in {_name(parent.kind)}")
+    _demand_form(boxes)
     return boxes
+
+
+def _demand_form(boxes: list[Box]) -> None:
+    for box in boxes:
+        if len(box.body) != _BODY_BYTES.get(box.kind, len(box.body)):
+            raise EvidenceError(f"MP4 has a box of another form than a clip's: {_name(box.kind)}")
 
 
 def _find(boxes: list[Box], kind: bytes) -> Box:
@@ -117,7 +138,9 @@ def _find(boxes: list[Box], kind: bytes) -> Box:
 
 def _verify_movie(body: bytes) -> set[int]:
     boxes = _children(Box(b"moov", body))
-    if _find(boxes, b"mvhd").body[36:72] != _IDENTITY:
+    head = _find(boxes, b"mvhd").body
+    # In another version the matrix lies elsewhere.
+    if head[0] or head[36:72] != _IDENTITY:
         raise EvidenceError("MP4 turns or mirrors its pictures")
     if any(box.kind == b"udta" and box.body != _NO_METADATA for box in boxes):
         raise EvidenceError("MP4 holds metadata")
@@ -133,7 +156,10 @@ def _verify_track(trak: Box) -> int:
     head = _find(boxes, b"tkhd").body
     if head[:4] != b"\x00\x00\x00\x03" or head[40:76] != _IDENTITY:
         raise EvidenceError("MP4 hides, turns or mirrors a track")
-    minf = _children(_find(_children(_find(boxes, b"mdia")), b"minf"))
+    mdia = _children(_find(boxes, b"mdia"))
+    if _find(mdia, b"hdlr").body not in _HANDLERS:
+        raise EvidenceError("MP4 has a track of another kind than a clip's")
+    minf = _children(_find(mdia, b"minf"))
     if _find(_children(_find(minf, b"dinf")), b"dref").body != _SELF_CONTAINED:
         raise EvidenceError("MP4 has its samples elsewhere")
     tables = _children(_find(minf, b"stbl"))
@@ -150,9 +176,29 @@ def _verify_entry(body: bytes) -> None:
     kind = entries[0].kind
     if kind not in _VISUAL_ENTRIES | _SOUND_ENTRIES:
         raise EvidenceError(f"MP4 has samples of another kind: {_name(kind)}")
-    for box in _split(entries[0].body[_ENTRY_BYTES[kind in _VISUAL_ENTRIES] :]):
+    inside = list(_split(entries[0].body[_ENTRY_BYTES[kind in _VISUAL_ENTRIES] :]))
+    for box in inside:
         if box.kind not in _IN_ENTRY:
             raise EvidenceError(f"MP4 has a box that a clip has not: {_name(box.kind)} in {_name(kind)}")
+    _demand_form(inside)
+
+
+def _verify_index(body: bytes, tracks: set[int], fragments: set[int]) -> None:
+    """The index behind the fragments names, once per track, fragments that are there."""
+    indexed = []
+    for box in (box for box in _children(Box(b"mfra", body)) if box.kind == b"tfra"):
+        version, track, lengths, count = _TFRA_HEAD.unpack_from(box.body)
+        size = _TFRA_HEAD.size + count * _TFRA_ENTRY.size
+        if (version, lengths, size) != (1 << 24, 0, len(box.body)):
+            raise EvidenceError("MP4 has an index that cannot be read")
+        entries = list(_TFRA_ENTRY.iter_unpack(box.body[_TFRA_HEAD.size :]))
+        places = [place for _, place, _ in entries]
+        is_there = len(set(places)) == len(places) and fragments.issuperset(places)
+        if not is_there or any(numbers != b"\1\1\1" for *_, numbers in entries):
+            raise EvidenceError("MP4 has an index of other fragments than it holds")
+        indexed.append(track)
+    if len(set(indexed)) != len(indexed) or not set(indexed) <= tracks:
+        raise EvidenceError("MP4 has an index of other tracks than it holds")
 
 
 def _verify_samples(moof: bytes, size: int, tracks: set[int]) -> None:
@@ -170,8 +216,9 @@ def _iter_runs(moof: bytes, tracks: set[int]) -> Iterator[tuple[int, int]]:
     """Yield offset, from the fragment's start, and length of each run of samples."""
     for traf in (box for box in _children(Box(b"moof", moof)) if box.kind == b"traf"):
         boxes = _children(traf)
-        flags, track, *fields = struct.unpack(f">{len(head := _find(boxes, b'tfhd').body) // 4}I", head)
-        if track not in tracks or flags & ~_TFHD_KNOWN or flags & _TFHD_OFFSET or flags & 0x02:
+        head = _find(boxes, b"tfhd").body
+        flags, track, *fields = struct.unpack(f">{len(head) // 4}I", head)
+        if track not in tracks or flags & ~_TFHD_KNOWN or len(fields) != (flags & _TFHD_FIELDS).bit_count():
             raise EvidenceError("MP4 has a fragment of another track or place")
         # Before the default size may stand the default duration.
         default = fields[bool(flags & 0x08)] if flags & _TFHD_SIZE else None

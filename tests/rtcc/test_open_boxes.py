@@ -67,7 +67,52 @@ def tell(clip: bytes) -> bytes:
     return clip.replace(b"mdir", b"mdxr", 1)
 
 
+def turn_by_version(clip: bytes) -> bytes:
+    """A movie header of version 1, whose matrix lies 12 bytes further on and is all but the identity."""
+    at = clip.index(b"mvhd") + 4
+    return clip[:at] + b"\x01" + clip[at + 1 :]
+
+
+def turn_in_version_1(clip: bytes) -> bytes:
+    """A whole movie header of version 1, which turns the pictures; in the place of version 0 lies the identity."""
+    at = clip.index(b"mvhd") + 4
+    return put(turn_by_version(clip), at + 72, bytes(12), b"moov", b"mvhd")
+
+
+def lengthen(kind: bytes, *parents: bytes):
+    def alter(clip: bytes) -> bytes:
+        start = clip.index(kind) - 4
+        return put(clip, start + struct.unpack_from(">I", clip, start)[0], b"not granted.", *parents, kind)
+
+    return alter
+
+
+def index_elsewhere(clip: bytes) -> bytes:
+    at = clip.index(b"tfra") + 4 + 16 + 8
+    return clip[:at] + b"unspoken" + clip[at + 8 :]
+
+
+def index_twice(clip: bytes) -> bytes:
+    start = clip.index(b"tfra") - 4
+    more = clip[start : start + struct.unpack_from(">I", clip, start)[0]]
+    return put(clip, start, more, b"mfra")
+
+
+MOVIE = (b"moov",)
+MEDIA = (*MOVIE, b"trak", b"mdia")
 CLIPS = {
+    "a header that is read otherwise": turn_by_version,
+    "a longer header that is read otherwise": turn_in_version_1,
+    "more brands": lengthen(b"ftyp"),
+    "another name of a track": lambda clip: clip.replace(b"VideoHandler", b"not granted.", 1),
+    "a longer name of a track": lengthen(b"hdlr", *MEDIA),
+    "a longer header of media": lengthen(b"mdhd", *MEDIA),
+    "a longer header of pictures": lengthen(b"vmhd", *MEDIA, b"minf"),
+    "longer defaults": lengthen(b"trex", *MOVIE, b"mvex"),
+    "a longer index": lengthen(b"tfra", b"mfra"),
+    "a longer end of the index": lengthen(b"mfro", b"mfra"),
+    "an index of another place": index_elsewhere,
+    "an index twice": index_twice,
     "an edit list": skip_two_seconds,
     "a mirror": mirror,
     "a track that is switched off": hide_track,
@@ -123,6 +168,23 @@ def test_very_many_boxes_in_one_are_walked_over_once(opened, tmp_path):
     run = box(b"trun", struct.pack(">III", 0x201, 0, end))
     clip.write_bytes(add_fragment(opened, box(b"traf", TFHD + run * count), box(b"mdat", b"")))
     with within_cpu(30):
+        verify_boxes(clip)
+
+
+FRAGMENTS = {
+    "fields beyond its flags": struct.pack(">II", 0x020000, 1) + b"not granted.",
+    "a place of its own": struct.pack(">IIQ", 0x020001, 1, 0),
+    "another description": struct.pack(">III", 0x020002, 1, 2),
+    "another track": struct.pack(">II", 0x020000, 9),
+}
+
+
+@pytest.mark.parametrize("head", FRAGMENTS.values(), ids=FRAGMENTS.keys())
+def test_a_fragment_says_no_more_of_its_samples_than_their_defaults(opened, tmp_path, head):
+    """Where samples lie and how they are decoded is the same throughout a clip."""
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(add_fragment(opened, box(b"traf", box(b"tfhd", head)), box(b"mdat", b"")))
+    with pytest.raises(EvidenceError, match="another track or place"):
         verify_boxes(clip)
 
 
