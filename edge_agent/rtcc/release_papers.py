@@ -130,9 +130,9 @@ def _demand_consented(terms: CameraTerms, manifest: Manifest, owner: str) -> Non
         raise EvidenceError("consent.jws has zones to mask, and a clip is not masked")
 
 
-def has_masks(case: Case) -> bool:
-    """Tell whether the terms in ``consent.jws`` have zones to mask."""
-    return bool(_read_terms(case).camera.masks)
+def has_signed_masks(case: Case) -> bool:
+    """Tell whether there are zones to mask in terms that ``check_consent`` can hold against the owner's key."""
+    return case.known.owner is not None and bool(_read_terms(case).camera.masks)
 
 
 def _read_terms(case: Case) -> Terms:
@@ -175,6 +175,12 @@ def check_asked(case: Case, manifest: Manifest) -> None:
     reported = Window.parse(incident["start"], incident["end"])
     if not all(reported.widen(terms.house.padding).contains(window) for window in manifest.allowed):
         raise EvidenceError(f"another time was granted than that of the incident: {reported}")
+    if case.known.owner is None and not all(reported.contains(window) for window in manifest.allowed):
+        case.findings.doubt(
+            "windows",
+            f"More was granted than the time of the incident, {reported}: that the owner allows so much around it is"
+            " the gateway's word, as the consent is not verified.",
+        )
     if not all(manifest.windows.asked.window().contains(window) for window in manifest.allowed):
         raise EvidenceError("more was granted than was asked for")
     camera = manifest.camera

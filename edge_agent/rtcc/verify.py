@@ -246,11 +246,11 @@ class Checklist:
             f" {Window(clip.start, clip.end)}.",
             clip.file,
         )
-        if not release_papers.has_masks(self._case):
+        if not release_papers.has_signed_masks(self._case):
             self._findings.doubt(
                 "pictures",
-                f"{clip.file} is masked, and the terms that the owner signed have no zone to mask: that the owner"
-                " added some at home is the gateway's word.",
+                f"{clip.file} is masked, and the terms that the owner signed, as far as they are verified here, have no"
+                " zone to mask: that the owner wanted some masked is the gateway's word.",
                 clip.file,
             )
 

@@ -164,7 +164,7 @@ def test_nothing_is_proved_of_a_derivative(tmp_path):
     findings = opened.open(opened.sign(forged, members))
     proved = {item.part for item in findings.items if item.verdict is Verdict.PROVED}
     assert not {"pictures", "windows", "completeness", "sound"} & proved
-    assert "have no zone to mask" in findings.as_text()
+    assert "verified here, have no zone to mask" in findings.as_text()
 
 
 def test_a_request_may_ask_for_more_than_the_incident(tmp_path):
@@ -176,3 +176,23 @@ def test_a_request_may_ask_for_more_than_the_incident(tmp_path):
 
     findings = opened.open(ask_anew(opened, shorten))
     assert findings.ok, findings.as_text()
+
+
+def test_terms_that_nobody_vouches_for_are_not_taken_as_signed(tmp_path):
+    """Where the owner's key is not known, what a release owes to the consent alone is the gateway's word."""
+    opened = open_release(tmp_path, House(tmp_path, terms={"masks": [ZONE]}), window(0, 3), PIECES)
+    members = opened.manifest
+    members["clips"][0] |= {"derivative_of_sha256": "ab" * 32, "offsets": []}
+    pinned = opened.house.known()
+    for end, is_beyond in (("22:13:21Z", True), ("22:13:23Z", False)):
+        span = {"start": "2023-11-14T22:13:20Z", "end": f"2023-11-14T{end}"}
+        asked = ask_anew(opened, lambda payload, span=span: payload["incident"].update(window=span))
+        members["request"] = jws.parse(asked[names.MANIFEST], names.TYP, max_bytes=1 << 20).payload["request"]
+        parts = opened.sign(asked, members)
+        assert "as far as they are verified" not in opened.open(parts).as_text()
+        assert "time of the incident" not in opened.open(parts).as_text()
+        findings = opened.open(parts, replace(pinned, owner=None))
+        assert not {"consent", "windows"} & findings.failed_parts()
+        told = [item.sentence for item in findings.items if item.verdict is Verdict.NOT_PROVED]
+        assert any("as far as they are verified here, have no zone to mask" in sentence for sentence in told)
+        assert any("More was granted than the time of the incident" in sentence for sentence in told) is is_beyond
