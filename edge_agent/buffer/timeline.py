@@ -144,21 +144,22 @@ def lay_out(window: Window, segments: list[Segment], conflicts: list[Window], ga
     spans = [Span(conflict, "gap", "clock-conflict") for conflict in conflicts]
     for segment in sorted(segments, key=lambda each: each.start_ns):
         claimed = Window(UtcNs(segment.start_ns), UtcNs(segment.end_ns))
-        spans += [Span(free, "footage", None, segment.run_id) for free in _free_parts(claimed, spans)]
+        spans += [
+            Span(free, "footage", None, segment.run_id) for free in free_parts(claimed, (each.window for each in spans))
+        ]
     for gap in gaps:
-        spans += [Span(free, "gap", gap.reason) for free in _free_parts(gap.window, spans)]
-    spans += [Span(free, "gap", "not-recorded") for free in _free_parts(window, spans)]
+        spans += [Span(free, "gap", gap.reason) for free in free_parts(gap.window, (each.window for each in spans))]
+    spans += [Span(free, "gap", "not-recorded") for free in free_parts(window, (each.window for each in spans))]
     inside = ((span, span.window.intersect(window)) for span in spans)
     tiles = [Span(cut, span.kind, span.reason, span.run_id) for span, cut in inside if cut is not None]
     return sorted(tiles, key=lambda span: span.window.start)
 
 
-def _free_parts(window: Window, spans: list[Span]) -> list[Window]:
-    """Return what of a window no span covers yet."""
-    taken = merge_windows([cut for span in spans if (cut := span.window.intersect(window)) is not None])
+def free_parts(window: Window, taken: Iterable[Window]) -> list[Window]:
+    """Return what of a window none of the others cover."""
     free: list[Window] = []
     at = window.start
-    for each in taken:
+    for each in merge_windows([cut for other in taken if (cut := other.intersect(window)) is not None]):
         if at < each.start:
             free.append(Window(at, each.start))
         at = each.end

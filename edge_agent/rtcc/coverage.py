@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.page import BlockEnd
-from edge_agent.buffer.timeline import merge_windows
+from edge_agent.buffer.timeline import free_parts, merge_windows
 from edge_agent.rtcc.case import AnyManifest
 from edge_agent.rtcc.chain import Chain, Place
 from edge_agent.rtcc.records import RecordShown
@@ -42,9 +42,7 @@ class Undelivered:
     """The gateway's word."""
 
 
-def find_footage(
-    manifest: AnyManifest, records: Sequence[RecordShown], chain: Chain, allowed: Sequence[Window]
-) -> list[Footage]:
+def find_footage(manifest: AnyManifest, records: Sequence[RecordShown], chain: Chain) -> list[Footage]:
     """Return the footage inside the allowed windows that the chain knows, whether the bundle lists it or not."""
     clips = {clip.file: Window(clip.start, clip.end) for clip in manifest.clips}
     # Of a derivative nothing says which records it was made of.
@@ -57,7 +55,7 @@ def find_footage(
             continue
         record = listed.get(place)
         own = [clips[name] for name in record.delivered if name in clips] if record else []
-        for window in allowed:
+        for window in manifest.allowed:
             if (span := claimed.intersect(window)) is not None:
                 found.append(Footage(place, span, (*own, *anywhere)))
     return found
@@ -66,14 +64,14 @@ def find_footage(
 def find_unspoken(footage: Sequence[Footage], gaps: Sequence[Window]) -> Iterator[Place]:
     """Yield the places of footage that is neither delivered nor lies in a declared gap."""
     for each in footage:
-        rest = sum(part.duration_ns for part in _without(each.span, (*each.clips, *gaps)))
+        rest = sum(part.duration_ns for part in free_parts(each.span, (*each.clips, *gaps)))
         if rest > TOLERANCE_NS and (rest > _OVERLAP_NS or rest == each.span.duration_ns):
             yield each.place
 
 
 def find_undelivered(manifest: AnyManifest, footage: Sequence[Footage]) -> Iterator[Undelivered]:
     """Yield what was recorded and lies in a declared gap, in the order of the gaps."""
-    left = [part for each in footage for part in _without(each.span, each.clips)]
+    left = [part for each in footage for part in free_parts(each.span, each.clips)]
     for gap in manifest.gaps:
         window = Window(gap.start, gap.end)
         inside = merge_windows([cut for part in left if (cut := part.intersect(window)) is not None])
@@ -93,15 +91,3 @@ def find_absent(chain: Chain, allowed: Sequence[Window]) -> Iterator[tuple[int, 
         shared = (span.intersect(window) for window in allowed)
         if any(cut is not None and cut.duration_ns > TOLERANCE_NS for cut in shared):
             yield block, end
-
-
-def _without(span: Window, taken: Sequence[Window]) -> list[Window]:
-    """Return what of a span none of the others cover."""
-    left, at = [], span.start
-    for each in merge_windows([cut for window in taken if (cut := window.intersect(span)) is not None]):
-        if at < each.start:
-            left.append(Window(at, each.start))
-        at = UtcNs(each.end)
-    if at < span.end:
-        left.append(Window(at, span.end))
-    return left

@@ -278,7 +278,7 @@ class Checklist:
         if self._chain is None:
             raise EvidenceError("without a chain nothing can be said about what is missing")
         manifest = self._manifest
-        footage = find_footage(manifest, self._records, self._chain, self._allowed)
+        footage = find_footage(manifest, self._records, self._chain)
         gaps = [Window(gap.start, gap.end) for gap in manifest.gaps]
         if unspoken := next(find_unspoken(footage, gaps), None):
             raise EvidenceError(
