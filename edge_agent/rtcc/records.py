@@ -6,7 +6,7 @@ Pure: bytes in, values out.
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -62,11 +62,11 @@ class RecordShown:
     """Counted back, later, from the time since boot."""
     is_dated: bool
     """Its time follows from what the recorder signed."""
-    tracks: Mapping[int, TrackShown]
-    digests: tuple[bytes, ...]
+    tracks: Mapping[int, TrackShown] = field(default_factory=dict)
+    digests: tuple[bytes, ...] = ()
     """Of the access units."""
-    delivered: Mapping[str, tuple[Shown, ...]]
-    places: Mapping[int, Shown]
+    delivered: Mapping[str, tuple[Shown, ...]] = field(default_factory=dict)
+    places: Mapping[int, Shown] = field(default_factory=dict)
 
     @property
     def is_footage(self) -> bool:
@@ -114,48 +114,50 @@ def _verify_record(line: Mapping[str, Any], chain: Chain) -> RecordShown:
         raise EvidenceError(f"record is described wrongly: {where}")
     if line["clock"] != link.clock_state.value or type(line["rebased"]) is not bool:
         raise EvidenceError(f"record's clock was in another state: {where}")
-    is_dated = _is_dated(chain, link, start_ns, is_rebased=line["rebased"])
-    if is_dated is None:
-        raise EvidenceError(f"record is dated otherwise than it was recorded: {where}")
-    empty = RecordShown(
-        line["ref"],
-        place,
-        header.kind,
-        start_ns,
-        end_ns,
-        link.clock_state,
-        line["rebased"],
-        is_dated,
-        {},
-        (),
-        {},
-        {},
+    record = RecordShown(
+        ref=line["ref"],
+        place=place,
+        kind=header.kind,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        clock_state=link.clock_state,
+        rebased=line["rebased"],
+        is_dated=_verify_date(chain, link, start_ns, where, is_rebased=line["rebased"]),
     )
     # A record that the gateway could not take apart has none of a recording's members: nothing of it is delivered.
     if header.kind is not Kind.GOP or not _MEDIA & line.keys():
-        return empty
-    return _verify_media(line, empty, header.commitment, where)
+        return record
+    return _verify_media(line, record, header.commitment, where)
 
 
-def _is_dated(chain: Chain, link: Link, start_ns: int, *, is_rebased: bool) -> bool | None:
-    """Tell whether the recorder signed what a record's time follows from; None where it signed another time."""
+def _verify_date(chain: Chain, link: Link, start_ns: int, where: str, *, is_rebased: bool) -> bool:
+    """Return whether the recorder signed what a record's time follows from; otherwise it is the gateway's word.
+
+    What a boot was counted back with is taken down in the chain: it is the same for all records of the boot.
+
+    Raises:
+        EvidenceError: The recorder signed another time, or the gateway counted back with two.
+    """
+    forged = EvidenceError(f"record is dated otherwise than it was recorded: {where}")
     header = link.header
     if not is_rebased:
-        return True if start_ns == header.start_ns else None
+        if start_ns != header.start_ns:
+            raise forged
+        return True
     if not link.is_floor_only or not header.boot_ns:
-        return None
+        raise forged
     offset = start_ns - header.boot_ns
     if not link.boot_id:
         return False
     if chain.claimed.setdefault(link.boot_id, offset) != offset:
-        return None
+        raise forged
     off_by = min((abs(each - offset) for each in chain.witnessed.get(link.boot_id, ())), default=None)
     if off_by is not None and off_by > _MAX_STEP_NS:
-        return None
+        raise forged
     return off_by is not None and off_by <= SECOND_NS
 
 
-def _verify_media(line: Mapping[str, Any], empty: RecordShown, commitment: bytes, where: str) -> RecordShown:
+def _verify_media(line: Mapping[str, Any], record: RecordShown, commitment: bytes, where: str) -> RecordShown:
     blob = parse_b64(line["digests"])
     leaves = [blob[at : at + media.DIGEST_BYTES] for at in range(0, len(blob), media.DIGEST_BYTES)]
     if media.commitment(leaves) != commitment:
@@ -184,7 +186,7 @@ def _verify_media(line: Mapping[str, Any], empty: RecordShown, commitment: bytes
             raise EvidenceError(f"access units are not in the order of the record: {where}")
     if len(delivered) != len(line["delivered"]):
         raise EvidenceError(f"record names a clip twice: {where}")
-    return replace(empty, tracks=tracks, digests=digests, delivered=delivered, places=places)
+    return replace(record, tracks=tracks, digests=digests, delivered=delivered, places=places)
 
 
 def _iter_places(blob: bytes) -> Iterator[Shown]:
