@@ -41,17 +41,19 @@ def verify_layout(path: Path, bundle: zipfile.ZipFile) -> None:
 def _find_end(file: BinaryIO, entry: zipfile.ZipInfo) -> int:
     """Return where an entry ends; what stands before it must say the same of it as the directory."""
     file.seek(entry.header_offset)
-    magic, _, flags, method, time, date, *sums = _LOCAL.unpack(file.read(_LOCAL.size))
-    name_bytes, extra_bytes = int(sums.pop(3)), int(sums.pop(3))
+    local = _LOCAL.unpack(file.read(_LOCAL.size))
+    magic, _, flags, method, time, date, crc, packed_bytes, file_bytes, name_bytes, extra_bytes = local
     name, extra = file.read(name_bytes), file.read(extra_bytes)
     has_descriptor = bool(flags & _HAS_DESCRIPTOR)
     same = magic == _LOCAL_MAGIC and (name, flags, method) == (entry.filename.encode(), entry.flag_bits, 0)
-    same = same and (has_descriptor or sums == [entry.CRC, entry.compress_size, entry.file_size])
+    same = same and (
+        has_descriptor or (crc, packed_bytes, file_bytes) == (entry.CRC, entry.compress_size, entry.file_size)
+    )
     if not same or _read_date(date, time) != entry.date_time or flags & ~(_HAS_DESCRIPTOR | _IS_UTF8):
         raise EvidenceError(f"container says two things of an entry: {entry.filename}")
     if entry.comment or not _is_zip64(extra) or not _is_zip64(entry.extra):
         raise EvidenceError(f"container has more than a file in an entry: {entry.filename}")
-    end = entry.header_offset + _LOCAL.size + name_bytes + extra_bytes + entry.compress_size
+    end: int = entry.header_offset + _LOCAL.size + name_bytes + extra_bytes + entry.compress_size
     return end + _measure_descriptor(file, entry, end, is_large=bool(extra)) if has_descriptor else end
 
 
