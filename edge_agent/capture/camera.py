@@ -240,6 +240,8 @@ class CameraThread:
                 self._gaps.because(error.reason, *since)
                 if run.records or broken is None:
                     broken = _Break(self._clock.boot(), error.reason, str(error))
+                self._demand_runs(run, broken)
+                self._tick()
 
     def _begin_run(self, session: Session, line: Line) -> Run:
         now = self._clock.utc()
@@ -283,14 +285,17 @@ class CameraThread:
                     run.push(arrival, self._clock.state)
                     is_first = False
                 self._note_progress(run, arrival)
-                if broken and not run.records and self._clock.boot() - broken.at > self._watchdog_ns:
-                    raise CaptureError(broken.reason, broken.detail)
+                self._demand_runs(run, broken)
         except RunBreakError:
             if arrival is not None and not is_first:
                 waiting.appendleft(arrival)
             raise
         finally:
             run.finish()
+
+    def _demand_runs(self, run: Run, broken: "_Break | None") -> None:
+        if broken and not run.records and self._clock.boot() - broken.at > self._watchdog_ns:
+            raise CaptureError(broken.reason, broken.detail) from None
 
     def _take_packets(self, session: Session, line: Line) -> "Iterator[Arrival | None]":
         """Yield what arrives, give keyframes to whoever looks at them, and watch that pictures arrive at all."""
