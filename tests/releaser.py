@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.b64 import encode_b64url
 from edge_agent.config import parse_config
-from edge_agent.consent.household import FOREVER, Household
+from edge_agent.consent.household import FOREVER, CameraStanding, Household
 from edge_agent.consent.order import sign_order, window_members
 from edge_agent.consent.policy import Terms
 from edge_agent.consent.request import Quality
@@ -168,14 +168,17 @@ class FakeStanding(Standing):
             return FOREVER if until is None else until
 
         cameras = {}
-        for name, terms in self.signed.items():
-            highest, revoked = self._store.find_consent(name)
-            cameras[name] = gate.standing(
-                terms, self.file.get(name), name, self.version,
-                highest_version=highest, revoked=revoked, paused_until=paused(name),
-                is_file_unreadable=self.is_file_unreadable,
-            )  # fmt: skip
+        for name in self.signed:
+            cameras[name] = self._stand_of(name, paused(name))
         return Household(cameras, ZoneInfo("America/Chicago"), paused("*"))
+
+    def _stand_of(self, name: str, paused_until: UtcNs) -> CameraStanding:
+        highest, revoked = self._store.find_consent(name)
+        return gate.standing(
+            self.signed[name], self.file.get(name), name, self.version,
+            highest_version=highest, revoked=revoked, paused_until=paused_until,
+            is_file_unreadable=self.is_file_unreadable,
+        )  # fmt: skip
 
     def load_policy(self):
         return None
@@ -194,6 +197,8 @@ CONFIG = parse_config(
 
 class House:
     """One gateway; ``restart`` is what a kill leaves: the files, and nothing in memory."""
+
+    standing_type = FakeStanding
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -218,7 +223,7 @@ class House:
             uploads={"evidence": "https://upload.example/files/"},
             roots=tuple(key.public_key() for key in self.rtcc.roots), threshold=2, not_after_s=2**31, tls_thumbprint="",
         )  # fmt: skip
-        self.standing = FakeStanding(self.store)
+        self.standing = self.standing_type(self.store)
         self.standing.signed = self.signed
         self.trust = TrustStore(self.store, self.rtcc.pinned(), self.clock)
         cell = geohash_encode(gate.HOME.lat, gate.HOME.lon)

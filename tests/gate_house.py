@@ -1,0 +1,254 @@
+"""A house for the state machine: the releaser of ``tests.releaser``, each of whose exits is watched by the model."""
+
+import base64
+import functools
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from edge_agent.b64 import encode_b64url
+from edge_agent.clock import ClockState
+from edge_agent.consent.household import stand
+from edge_agent.consent.order import sign_order, window_members
+from edge_agent.consent.waiver import sign_consent
+from edge_agent.errors import UnavailableError
+from edge_agent.units import HOUR_NS, MINUTE_NS, UtcNs, Window, encode_rfc3339
+from edge_agent.uplink.answers import Status, verify_answer
+from edge_agent.uplink.store import ReleaseState, StoredRelease
+from tests import gate
+from tests.gate_model import CAMERAS, MASK, PLACELESS, WHOLE, Model, Part, Promise, Say
+from tests.releaser import Delivery, FakeStanding, FakeUploader, House
+
+_RAM = Path("/dev/shm")
+
+
+class KilledError(Exception):
+    """The process is gone."""
+
+
+class Unacknowledged(Delivery):
+    """A message whose acknowledgement the process does not live to send."""
+
+    def ack(self) -> None:
+        raise KilledError
+
+
+@functools.cache
+def _consent(camera: str, version: int, say: Say) -> bytes:
+    return sign_consent(_facts(camera), say.terms(), gate.NOTICE, version, UtcNs(gate.NOW - HOUR_NS), gate.OWNER)
+
+
+@functools.cache
+def _facts(camera: str):
+    return gate.facts(camera, **({"place": None} if camera == PLACELESS else {}))
+
+
+@functools.cache
+def _stand(camera, version, signed, file, readable, highest, revoked, paused_until):
+    return stand(
+        _consent(camera, version, signed), gate.OWNER.public_key(), _facts(camera), file.terms(),
+        highest_version=highest, revoked=revoked, paused_until=paused_until, is_file_unreadable=not readable,
+    )  # fmt: skip
+
+
+class WatchedStanding(FakeStanding):
+    """The owner's consent, as the machine says it is signed and written."""
+
+    house: "WatchedHouse"
+
+    def _stand_of(self, name: str, paused_until: UtcNs):
+        model = self.house.model
+        highest, revoked = self._store.find_consent(name)
+        file = model.file.get(name, model.signed[name])
+        return _stand(
+            name, self.house.versions[name], model.signed[name], file, model.readable, highest, revoked, paused_until
+        )
+
+    def find_signed_version(self, camera: str) -> int:
+        return self.house.versions.get(camera, 0)
+
+
+class WatchedUploader(FakeUploader):
+    """Shows the model each payload before its first byte leaves."""
+
+    house: "WatchedHouse"
+
+    def upload(self, release: StoredRelease, target, remember, on_progress, should_stop) -> bool:
+        self.house.check_bytes(release)
+        return super().upload(release, target, remember, on_progress, should_stop)
+
+
+class WatchedHouse(House):
+    """One gateway under watch; ``counts`` says what the machine has reached."""
+
+    standing_type = WatchedStanding
+
+    def __init__(self, counts) -> None:
+        self.counts = counts
+        self.model = Model(signed={name: Say() for name in CAMERAS})
+        self.versions = dict.fromkeys(CAMERAS, 1)
+        self.built: dict[tuple[str, str], Part] = {}
+        self.bounds: dict[int, object] = {}
+        self.orders = 0
+        self.trust_version = 1
+        super().__init__(Path(tempfile.mkdtemp(prefix="gate-", dir=_RAM if _RAM.is_dir() else None)))
+
+    def close(self) -> None:
+        self.store.close()
+        shutil.rmtree(self.folder)
+
+    def restart(self) -> None:
+        if not isinstance(self.uploader, WatchedUploader):
+            self.uploader = WatchedUploader()
+            self.uploader.house = self
+        super().restart()
+        self.standing.house = self
+        self.broker.before = self.check_keys
+        inner = self.judge.decide_again
+
+        def watched(stored, outlook, approval=None):
+            if approval is None:  # an approval that is refused changes nothing: `approve` tells the model
+                self.evaluated(stored)
+            return inner(stored, outlook, approval)
+
+        self.judge.decide_again = watched
+
+    # What the model learns
+
+    def evaluated(self, stored) -> None:
+        promise = self.model.promises.get(stored.jti)
+        if promise is None:
+            return
+        edges = sum(
+            at > promise.decided_at - 24 * HOUR_NS and at <= self.model.now - 24 * HOUR_NS
+            for camera in CAMERAS
+            for number, at in self.model.counted[camera]
+            if number < promise.number
+        )
+        self.counts["edge between decision and evaluation"] += edges > promise.seen_edges
+        promise.seen_edges = edges
+        self.model.evaluated(promise)
+
+    def arrived(self, jti: str, audio: bool) -> None:
+        """Take down what was decided: who was announced, and what it uses of the quotas."""
+        stored = self.store.find_request(jti, gate.ISS)
+        assert stored is not None
+        cameras = CAMERAS if "*" in self.asked(stored.raw) else tuple(self.asked(stored.raw))
+        decisions = [each for each in self.entries("decision") if each["jti"] == jti]
+        (decision,) = decisions
+        announced = frozenset(each["camera"] for each in decision.get("cameras", ()))
+        promise = Promise(
+            stored.id, self.model.now, stored.release_by, audio, announced, set(announced),
+            dict.fromkeys(announced, WHOLE), starts_at=self.model.now, asked=decision["outcome"] == "ask",
+        )  # fmt: skip
+        for camera in announced:
+            assert not (why := self.model.denies(camera, promise)), f"{camera} is announced: {why}"
+            assert not self.model.is_unknown(), f"{camera} is announced while nothing is known"
+        self.model.count(stored.id, cameras)
+        self.model.promises[jti] = promise
+        self.model.evaluated(promise)
+        assert promise.cameras == announced
+
+    @staticmethod
+    def asked(raw: bytes) -> list[str]:
+        payload = json.loads(raw)["payload"]
+        return json.loads(base64.urlsafe_b64decode(payload + "=="))["clip"]["cameras"]
+
+    # What leaves
+
+    def check_bytes(self, release: StoredRelease) -> None:
+        jti = self.store.read_request(release.request_id).jti
+        self.model.check(jti, self.part(jti, release.camera), recorded=self.recorded(jti))
+        self.counts["payloads that left"] += 1
+
+    def check_keys(self, raw: bytes) -> None:
+        answer = verify_answer(raw, gate.GATEWAY, self.key.public_key())
+        if answer.status is Status.QUEUED:
+            announced = self.model.promises[answer.jti].announced
+            assert set(answer.cameras) <= announced, "more is queued than was decided"
+        for file in answer.files:
+            self.model.check(answer.jti, self.part(answer.jti, file.camera), recorded=self.recorded(answer.jti))
+            self.counts["keys that left"] += 1
+
+    def part(self, jti: str, camera: str) -> Part:
+        grant, part = next(
+            (grant, part)
+            for grant, part in reversed(self.builder.built)
+            if grant.request.jti == jti and part.camera == camera
+        )
+        spans = [(window.start, window.end) for window in part.windows]
+        return Part(camera, spans, part.audio, MASK in part.masks, grant.escrow)
+
+    def recorded(self, jti: str) -> frozenset[str]:
+        """Find the decision as a second connection sees it: only what is durable."""
+        first = next(each for each in self.entries("decision") if each["jti"] == jti)
+        return frozenset(each["camera"] for each in first.get("cameras", ()))
+
+    def check_bounds(self) -> None:
+        """No stored bound grows, and none begins earlier."""
+        for stored in self.store.list_requests():
+            bound, before = stored.bound, self.bounds.get(stored.id)
+            assert bound is not None
+            if before is not None and bound.cameras:
+                assert set(bound.names) <= set(before.names)
+                assert bound.not_before >= before.not_before
+                assert bound.escrow <= before.escrow
+                for camera in bound.cameras:
+                    earlier = before.find(camera.camera)
+                    assert all(any(a.contains(b) for a in earlier.windows) for b in camera.windows)
+                    assert camera.audio <= earlier.audio
+                    assert set(camera.masks) >= set(earlier.masks)
+            if before is not None and not before.cameras:
+                assert not bound.cameras, "what was over began again"
+            self.bounds[stored.id] = bound
+
+    # What happens
+
+    def message(self, cameras, audio: bool, release_ns: int, kind=Delivery) -> tuple[str, Delivery]:
+        now = self.clock.utc()
+        self.numbers += 1
+        jti = self.numbers.to_bytes(16, "big")
+        changes = {
+            "iat": encode_rfc3339(now),
+            "nbf": encode_rfc3339(now),
+            "exp": encode_rfc3339(UtcNs(now + min(9 * MINUTE_NS, release_ns))),
+            "release_by": encode_rfc3339(UtcNs(now + release_ns)),
+            "incident.number": f"24-{self.numbers}",
+            "clip.cameras": cameras,
+            "clip.audio": audio,
+        }
+        name = base64.urlsafe_b64encode(jti).decode().rstrip("=")
+        return name, kind(self.rtcc.sign(gate.request_payload({"jti": name, **changes})))
+
+    def open_promises(self) -> list[str]:
+        return [each.jti for each in self.store.list_requests() if each.bound is not None and each.bound.cameras]
+
+    def wait(self, by_ns: int) -> None:
+        self.clock.advance(by_ns)
+        self.model.now = self.clock.utc()
+
+    def lose_clock(self, lost: bool) -> None:
+        self.clock.clock_state = ClockState.FLOOR_ONLY if lost else ClockState.SYNCHRONISED
+        self.model.synchronised = not lost
+
+    def turn(self) -> None:
+        self.worker.turn()
+        try:
+            self.sender.turn()
+        except UnavailableError:
+            self.counts["key or answer without its acknowledgement"] += 1
+
+    def approval_order(self, request, cameras, span, signed_at: int) -> str:
+        self.orders += 1
+        order_id = "o" * 16 + f"{self.orders:06d}"
+        members = {
+            "jti": request.jti,
+            "request_sha256": encode_b64url(request.payload_sha256),
+            "cameras": list(cameras),
+            "window": window_members(Window(UtcNs(span[0]), UtcNs(span[1]))),
+        }
+        return sign_order("approve", members, gate.GATEWAY, order_id, UtcNs(signed_at), gate.OWNER).decode()
+
+    def delivered(self) -> int:
+        return sum(each.state is ReleaseState.DELIVERED for each in self.store.list_releases())
