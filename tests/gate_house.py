@@ -15,7 +15,7 @@ from edge_agent.consent.waiver import sign_consent
 from edge_agent.errors import UnavailableError
 from edge_agent.units import HOUR_NS, MINUTE_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.answers import Status, verify_answer
-from edge_agent.uplink.store import ReleaseState, StoredRelease
+from edge_agent.uplink.store import OPEN_STATES, ReleaseState, StoredRelease
 from tests import gate
 from tests.gate_model import CAMERAS, MASK, PLACELESS, WHOLE, Model, Part, Promise, Say
 from tests.releaser import Delivery, FakeStanding, FakeUploader, House
@@ -91,6 +91,7 @@ class WatchedHouse(House):
         self.built: dict[tuple[str, str], Part] = {}
         self.bounds: dict[int, object] = {}
         self.orders = 0
+        self.violations: list[str] = []
         self.trust_version = 1
         super().__init__(Path(tempfile.mkdtemp(prefix="gate-", dir=_RAM if _RAM.is_dir() else None)))
 
@@ -159,7 +160,7 @@ class WatchedHouse(House):
 
     def check_bytes(self, release: StoredRelease) -> None:
         jti = self.store.read_request(release.request_id).jti
-        self.model.check(jti, self.part(jti, release.camera), recorded=self.recorded(jti))
+        self.check(jti, release.camera)
         self.counts["payloads that left"] += 1
 
     def check_keys(self, raw: bytes) -> None:
@@ -168,8 +169,16 @@ class WatchedHouse(House):
             announced = self.model.promises[answer.jti].announced
             assert set(answer.cameras) <= announced, "more is queued than was decided"
         for file in answer.files:
-            self.model.check(answer.jti, self.part(answer.jti, file.camera), recorded=self.recorded(answer.jti))
+            self.check(answer.jti, file.camera)
             self.counts["keys that left"] += 1
+
+    def check(self, jti: str, camera: str) -> None:
+        """Remember what the model has against it: the worker survives every error, this one included."""
+        try:
+            self.model.check(jti, self.part(jti, camera), recorded=self.recorded(jti))
+        except AssertionError as error:
+            self.violations.append(str(error))
+            raise
 
     def part(self, jti: str, camera: str) -> Part:
         grant, part = next(
@@ -186,7 +195,8 @@ class WatchedHouse(House):
         return frozenset(each["camera"] for each in first.get("cameras", ()))
 
     def check_bounds(self) -> None:
-        """No stored bound grows, and none begins earlier."""
+        """No stored bound grows, none begins earlier, and nothing left that may not."""
+        assert not self.violations
         for stored in self.store.list_requests():
             bound, before = stored.bound, self.bounds.get(stored.id)
             assert bound is not None
@@ -202,6 +212,20 @@ class WatchedHouse(House):
             if before is not None and not before.cameras:
                 assert not bound.cameras, "what was over began again"
             self.bounds[stored.id] = bound
+            if stored.state in OPEN_STATES and stored.jti in self.model.promises:
+                self.check_same(bound, self.model.promises[stored.jti])
+
+    def check_same(self, bound, promise: Promise) -> None:
+        """The bound of an open request is what the rules leave of it: neither more nor less."""
+        assert set(bound.names) == promise.cameras
+        assert bound.escrow == promise.escrow
+        assert bound.asks == (promise.asked and not promise.approved)
+        assert bound.not_before == promise.starts_at + promise.cooling_min * MINUTE_NS
+        for camera in bound.cameras:
+            (window,) = camera.windows
+            assert (window.start, window.end) == promise.spans[camera.camera]
+            assert camera.audio == (promise.audio and camera.camera not in promise.silent)
+            assert bool(camera.masks) == (camera.camera in promise.masked)
 
     # What happens
 
