@@ -15,7 +15,7 @@ from edge_agent.consent.waiver import sign_consent
 from edge_agent.errors import UnavailableError
 from edge_agent.units import HOUR_NS, MINUTE_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.answers import Status, verify_answer
-from edge_agent.uplink.store import OPEN_STATES, ReleaseState, StoredRelease
+from edge_agent.uplink.store import OPEN_STATES, ReleaseState, RequestState, StoredRelease
 from tests import gate
 from tests.gate_model import CAMERAS, MASK, PLACELESS, WHOLE, Model, Part, Promise, Say
 from tests.releaser import Delivery, FakeStanding, FakeUploader, House
@@ -214,6 +214,9 @@ class WatchedHouse(House):
             self.bounds[stored.id] = bound
             if stored.state in OPEN_STATES and stored.jti in self.model.promises:
                 self.check_same(bound, self.model.promises[stored.jti])
+            elif stored.jti in self.model.promises and stored.state in (RequestState.DENIED, RequestState.CANCELLED):
+                promise = self.model.promises[stored.jti]
+                assert not promise.cameras or self.model.now >= promise.release_by, "ended, and nothing was against it"
 
     def check_same(self, bound, promise: Promise) -> None:
         """The bound of an open request is what the rules leave of it: neither more nor less."""

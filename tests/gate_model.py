@@ -142,6 +142,11 @@ class Model:
         }
         return ", ".join(reason for reason, holds in reasons.items() if holds)
 
+    def is_silent(self, camera: str, promise: Promise) -> bool:
+        """Tell whether the owner was asked about a camera and did not answer in time."""
+        is_late = self.now >= promise.decided_at + ASK_TIMEOUT_NS and self.synchronised
+        return promise.asked and not promise.approved and is_late and self.says(camera).mode is Mode.ASK
+
     def is_unknown(self) -> bool:
         return not self.synchronised or not self.readable
 
@@ -157,7 +162,7 @@ class Model:
     def evaluated(self, promise: Promise) -> None:
         """Narrow a promise by everything that is so now: the gate has just evaluated its request."""
         for camera in sorted(promise.cameras):
-            if self.denies(camera, promise):
+            if self.denies(camera, promise) or self.is_silent(camera, promise):
                 promise.cameras.discard(camera)
         if self.is_unknown():
             return

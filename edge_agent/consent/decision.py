@@ -314,7 +314,7 @@ def _problem_of(approval: Approval, admitted: Admitted, now: UtcNs) -> Reason | 
     if beyond or not request.window.contains(approval.window):
         return _plain("approval-outside-ask")
     if not admitted.arrived_at - SKEW_NS <= approval.signed_at <= now + SKEW_NS:
-        return _plain("owner-silent")
+        return _plain("approval-mismatch")  # nobody can have meant this request by it
     return None
 
 

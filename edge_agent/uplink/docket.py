@@ -20,7 +20,7 @@ from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.answers import Answer, Note, Status, encode_answer
 from edge_agent.uplink.judge import Telling
-from edge_agent.uplink.store import RequestState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 
 MAX_CORRELATION_BYTES = 64
 DAY_OF_GRACE_NS = DAY_NS
@@ -251,6 +251,40 @@ class Docket:
         if state is RequestState.NO_FOOTAGE:
             members["missing"] = tuple(Note(each["code"], each.get("camera")) for each in reasons)
         self.answer(connection, stored, now, status=FINAL_ANSWERS[state], **members)
+
+    def take_back(
+        self,
+        connection: sqlite3.Connection,
+        stored: StoredRequest,
+        wider: Sequence[StoredRelease],
+        reasons: Sequence[Mapping[str, Any]],
+        now: UtcNs,
+    ) -> None:
+        """Take back an answer with age headers that the broker was not given; the release goes on.
+
+        Args:
+            connection: Of the evaluation's transaction.
+            stored: The request.
+            wider: What may not leave as it is: its bundle and its age header are gone.
+            reasons: Why, as the ledger has them.
+            now: The moment of the evaluation.
+        """
+        entry = {
+            "jti": stored.jti,
+            "iss": stored.iss,
+            "incident": stored.incident,
+            "outcome": "taken-back",
+            "cameras": [each.camera for each in wider],
+            "reasons": list(reasons),
+        }
+        ledger.append(connection, "delivery", entry, now)
+        self._store.recall_key(connection, stored.id)
+        for release in self._store.list_releases(stored.id):
+            if release.camera in {each.camera for each in wider}:
+                self._store.remove_release(connection, release)
+            elif release.state is ReleaseState.DELIVERED:
+                self._store.set_release_state(connection, release, ReleaseState.UPLOADED)
+        self._store.update_request(connection, stored.id, RequestState.GRANTED)
 
     def enter_too_late(
         self,

@@ -109,7 +109,6 @@ class Handover:
         self._docket.answer(connection, request, now, status=status, **members)
         for release in done:
             self._store.set_release_state(connection, release, ReleaseState.DELIVERED)
-        self._store.forget_header(connection, request.id)
         self._store.update_request(connection, request.id, RequestState.DELIVERED)
 
     def end_empty(self, request: StoredRequest, releases: Sequence[StoredRelease]) -> None:
@@ -137,6 +136,7 @@ class Handover:
             leaves = isinstance(verdict, Grant) and outlook.now >= verdict.not_before
             if leaves:
                 self._store.mark_handed_over(connection, request_id)
+                self._store.forget_header(connection, request_id)
         self._regrant.clear_up(aftermath)
         if leaves and not request.is_handed_over:
             self._on_end(self._store.read_request(request_id))

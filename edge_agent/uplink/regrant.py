@@ -175,35 +175,43 @@ class Regrant:
         *,
         is_stop: bool,
     ) -> Ask | Grant | Denial | Wait:
-        """Evaluate a request whose age headers wait in the outbox; a grant of less than they open is a denial."""
+        """Evaluate a request whose age headers wait in the outbox.
+
+        A grant of less than they open takes the answer back: what is left is handed over anew.
+        """
         verdict = evaluation.verdict
-        releases = [each for each in self._store.list_releases(request.id) if each.state is ReleaseState.DELIVERED]
-        wider = [each.camera for each in releases if evaluation.bound.find(each.camera) is None]
-        if isinstance(verdict, Grant):
-            wider = [each.camera for each in releases if not self._covers(verdict, each, outlook)]
-        if wider and not isinstance(verdict, Denial):
-            found = [each for each in evaluation.left if each.camera in wider]
-            verdict = Denial(None, tuple(found) or _narrowed(wider), outlook.now)
-        if isinstance(verdict, Denial):
-            state, reasons = end_of(verdict, request, outlook.now)
-            if request.is_handed_over and is_stop:
+        wider = self._list_wider(request, evaluation, outlook)
+        reasons = encode_reasons(evaluation.left) or [{"code": _NARROWED, "camera": each.camera} for each in wider]
+        if request.is_handed_over and (wider or isinstance(verdict, Denial)):
+            if is_stop:
                 self._docket.enter_too_late(connection, request, reasons, outlook.now)
-            elif request.is_handed_over:  # this would be a repetition: there is nothing to end any more
+            else:  # this would be a repetition: there is nothing to end any more
                 self._store.drop_key(connection, request.id)
-            else:
-                self._docket.withdraw(connection, request, state, reasons, outlook.now)
-                aftermath.ended.append(request)
+            return Denial(None, evaluation.left, outlook.now)
+        if isinstance(verdict, Denial):
+            end = end_of(verdict, request, outlook.now)
+            self._docket.withdraw(connection, request, *end, outlook.now)
+            aftermath.ended.append(request)
+        elif wider:
+            self._docket.take_back(connection, request, wider, reasons, outlook.now)
+            aftermath.dropped.append((request, wider))
+            return Wait((), outlook.now)
         return verdict
+
+    def _list_wider(self, request: StoredRequest, evaluation: Evaluation, outlook: Outlook) -> list[StoredRelease]:
+        """Return what of a delivery holds more than the evaluation leaves."""
+        found = self._store.list_releases(request.id)
+        delivered = [each for each in found if each.state is ReleaseState.DELIVERED]
+        verdict = evaluation.verdict
+        if isinstance(verdict, Grant):
+            return [each for each in delivered if not self._covers(verdict, each, outlook)]
+        return [each for each in delivered if evaluation.bound.find(each.camera) is None]
 
     def _covers(self, grant: Grant, release: StoredRelease, outlook: Outlook) -> bool:
         if release.state is ReleaseState.WAITING or "granted" not in release.info:  # nothing is built
             return any(each.camera == release.camera for each in grant.cameras)
         recipients = self._judge.list_recipients(grant, outlook.moment.trust)
         return covers(grant, release.camera, release.info["granted"], recipients)
-
-
-def _narrowed(cameras: Sequence[str]) -> tuple[Reason, ...]:
-    return tuple(Reason(_NARROWED, say(_NARROWED), camera) for camera in cameras)
 
 
 def end_of(verdict: Denial, request: StoredRequest, now: UtcNs) -> tuple[RequestState, list[dict[str, str | None]]]:

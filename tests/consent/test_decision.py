@@ -383,9 +383,9 @@ APPROVALS = {
     "another request's payload": ({"request_sha256": b"\0" * 32}, "approval-mismatch"),
     "a camera nobody asked for": ({"cameras": ("door", "yard")}, "approval-outside-ask"),
     "a longer window": ({"window": WINDOW.widen(1)}, "approval-outside-ask"),
-    "before the request": ({"signed_at": UtcNs(NOW - 61 * 10**9)}, "owner-silent"),
-    "after the time-out, says the order": ({"signed_at": UtcNs(NOW + 30 * MINUTE_NS)}, "owner-silent"),
-    "from the future": ({"signed_at": UtcNs(NOW + 8 * MINUTE_NS)}, "owner-silent"),
+    "before the request": ({"signed_at": UtcNs(NOW - 61 * 10**9)}, "approval-mismatch"),
+    "after the time-out, says the order": ({"signed_at": UtcNs(NOW + 30 * MINUTE_NS)}, "approval-mismatch"),
+    "from the future": ({"signed_at": UtcNs(NOW + 8 * MINUTE_NS)}, "approval-mismatch"),
 }
 
 

@@ -280,7 +280,13 @@ class GateMachine(RuleBasedStateMachine):
         try:
             self.house.call("order", jws=order)
         except (DenialError, UsageError):
-            assert self.house.store.read_request(request.id).state is not RequestState.GRANTED
+            state = self.house.store.read_request(request.id).state
+            assert state in (RequestState.ASKED, RequestState.DENIED)
+            if state is RequestState.DENIED:  # it was an answer, and left nothing
+                is_late = self.model.now >= promise.decided_at + ASK_TIMEOUT_NS
+                left = {each for each in promise.cameras & set(names) if not self.model.denies(each, promise)}
+                assert is_late or not left
+                promise.cameras.clear()
             return
         assert self.model.now < promise.decided_at + ASK_TIMEOUT_NS, "approved after the time to answer"
         promise.cameras &= set(names)

@@ -113,7 +113,7 @@ NARROWINGS = {
 
 @pytest.mark.parametrize(("narrow", "reason"), NARROWINGS.values(), ids=NARROWINGS)
 def test_owner_is_told_why_a_key_was_taken_back(house, narrow, reason):
-    """Where less is granted than the key opens, the end in ledger and list says which camera and why."""
+    """If less is granted than the key opens, the ledger says which camera, and why."""
     house.signed["yard"] = gate.terms()
     house.ask({"clip.cameras": ["door", "yard"]})
     house.sender.turn()
@@ -121,9 +121,31 @@ def test_owner_is_told_why_a_key_was_taken_back(house, narrow, reason):
     narrow(house)
     house.sender.turn()
     assert house.keys_out() == 0
-    (entry,) = house.entries("end")
+    entries = house.entries("delivery") + house.entries("end")
+    (entry,) = (each for each in entries if each["outcome"] in ("taken-back", "cancelled"))
     assert (entry["reasons"][0]["code"], entry["reasons"][0]["camera"]) == reason
-    assert house.call("requests")["requests"][0]["reasons"][0]["sentence"]
+
+
+@pytest.mark.parametrize("wait", [0, 1], ids=["at once", "after the broker was away"])
+def test_key_that_is_taken_back_goes_on_with_the_cameras_that_are_left(house, wait):
+    """The door is paused while the key waits: the yard's key leaves, and the door's is destroyed."""
+    house.signed["yard"] = gate.terms()
+    house.ask({"clip.cameras": ["door", "yard"]})
+    house.sender.turn()
+    house.carry_on()
+    house.broker.connected = not wait
+    house.call("pause", camera="door")
+    assert house.state() is RequestState.GRANTED
+    assert [each.camera for each in house.store.list_releases()] == ["yard"]
+    house.broker.connected = True
+    house.carry_on()
+    house.sender.turn()
+    (answer,) = house.answers(Status.DELIVERED)
+    assert [file.camera for file in answer.files] == ["yard"]
+    assert ("camera-not-granted", "door") in [(note.code, note.camera) for note in answer.trimmed]
+    assert house.uploader.forgotten == ["door"]
+    assert house.staged() == []
+    assert all(each.header == b"" for each in house.store.list_releases())
 
 
 def test_key_cancelled_while_an_earlier_message_is_under_way_is_not_sent(house):
@@ -295,14 +317,16 @@ def test_bundle_sealed_to_a_recipient_that_was_replaced_gets_no_key(house):
 
 
 def test_key_of_a_bundle_that_opens_for_somebody_replaced_is_taken_back(house):
-    """The evidence key is replaced after the last byte: the age headers in the outbox never leave."""
+    """The evidence key is replaced after the last byte: the bundle is built and sealed anew."""
     uploaded(house)
     payload = house.rtcc.trust_payload(version=2, recipients=[{"role": "evidence", "age": "age1" + "z" * 58}])
     house.intake.handle(Delivery(house.rtcc.sign_trust(payload), "rtcc/1/trust"))
     for _ in range(2):
         house.sender.turn()
-    assert house.keys_out() == 0
-    assert house.state() is RequestState.CANCELLED
+    assert (house.keys_out(), house.state()) == (0, RequestState.GRANTED)
+    house.carry_on()
+    house.sender.turn()
+    assert (house.keys_out(), len(house.builder.built)) == (1, 2)
 
 
 # Faults
