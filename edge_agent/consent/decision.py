@@ -271,7 +271,9 @@ def _ask_until(case: Case) -> UtcNs:
 def _again(finding: _Finding, bound: Bound, now: UtcNs, believed: bool) -> _Finding:
     """Return a finding of a later evaluation: with what the owner was not asked about, without what no clock says."""
     case, reasons = finding.case, list(finding.reasons)
-    if case is not None and not reasons and case.terms.mode is Mode.ASK and bound.approved_by is None:
+    # What is unknown hides no silence: a file that nobody can read now gives no more time to answer.
+    is_open = {each.code for each in reasons} <= UNKNOWN
+    if case is not None and is_open and case.terms.mode is Mode.ASK and bound.approved_by is None:
         mine = bound.find(case.camera)
         if not bound.asks:
             reasons.append(Reason("approval-missing", say("approval-missing"), case.camera))

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import edge_agent
@@ -20,7 +20,7 @@ from edge_agent.consent.policy import Mode, Signatures
 from edge_agent.consent.request import Quality
 from edge_agent.consent.rules import RULES
 from edge_agent.consent.tighter import meet
-from edge_agent.consent.verdict import Approval, Ask, Denial, Grant, Mask
+from edge_agent.consent.verdict import Approval, Ask, Denial, Grant, Mask, Wait
 from edge_agent.consent.waiver import effective, sign_consent
 from edge_agent.reasons import RULES as CODES
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, Window
@@ -298,6 +298,15 @@ def test_silence_is_a_denial():
     assert codes(verdict_of_later(NOW + 30 * MINUTE_NS)) == ["owner-silent"]
 
 
+def test_a_file_that_cannot_be_read_gives_no_more_time_to_answer():
+    """Silence is a denial even while the file is away; before that, the request waits."""
+    away = household(standing(terms(mode=Mode.ASK), is_file_unreadable=True))
+    early = verdict_of_later(NOW + 29 * MINUTE_NS, house=away, first=ASKING)
+    assert isinstance(early, Wait)
+    late = verdict_of_later(NOW + 30 * MINUTE_NS, house=away, first=ASKING)
+    assert codes(late) == ["consent-file-unreadable", "owner-silent"]
+
+
 def test_the_owner_is_asked_only_as_long_as_a_yes_could_still_help():
     """The time-out comes early enough for the cooling-off to end before the release must be done."""
     ask = verdict_of({"release_by": at(25 * MINUTE_NS)}, house=ASKING)
@@ -548,7 +557,7 @@ def test_time_passing_never_makes_anything_valid(ask, signed, past, now, later):
         assert isinstance(first(ask, house, past, UtcNs(now + later)), Denial)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     strategies.requests,
     three_terms,
