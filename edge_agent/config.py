@@ -30,6 +30,7 @@ from edge_agent.config_types import (
     size,
 )
 from edge_agent.errors import ConfigError, UsageError
+from edge_agent.host.regular_file import read_regular
 from edge_agent.units import HOUR_NS, SECOND_NS
 from edge_agent.yaml_lines import load_yaml, validate
 
@@ -37,6 +38,7 @@ Quality = Literal["main", "sub"]
 
 GIB = 1 << 30
 MAX_CAMERAS = 64
+_MAX_CONFIG_BYTES = 1 << 20
 
 CameraId = SlugText
 CredentialName = SlugText
@@ -350,7 +352,7 @@ def parse_config(text: str, source: str, folder: Path) -> Config:
 def read_text(path: Path) -> str:
     """Read a configuration file; ConfigError where that fails."""
     try:
-        return path.read_bytes().decode()
+        return read_regular(path, _MAX_CONFIG_BYTES, follow=True).decode()
     except FileNotFoundError:
         raise ConfigError(f"{path}: file is missing", "`edge-agent init` writes a commented one") from None
     except OSError as error:

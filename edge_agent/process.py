@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edge_agent.errors import ConfigError, RingBusyError
+from edge_agent.host.regular_file import open_regular
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
@@ -50,7 +51,7 @@ def lock_folder(folder: Path, who: str) -> Iterator[None]:
     """
     try:
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        file = (folder / "lock").open("w")
+        file = os.fdopen(open_regular(folder / "lock", os.O_RDWR | os.O_CREAT, mode=0o640), "r+b")
     except OSError as error:
         raise ConfigError(f"folder cannot be used: {folder}: {error.strerror}") from error
     with file:

@@ -17,6 +17,7 @@ from edge_agent.buffer.disk import Disk, FileDisk, hint_for
 from edge_agent.buffer.format import ID_BYTES, MAX_BLOCKS, MIN_BLOCKS, PAGE_BYTES, QUALITIES, SUPERBLOCK_COPIES
 from edge_agent.buffer.superblock import Superblock, is_camera_id, parse_superblock
 from edge_agent.errors import IntegrityError, RingError, UnsupportedVersionError
+from edge_agent.host.regular_file import open_regular
 from edge_agent.small_file import sync_folder
 from edge_agent.units import UtcNs
 
@@ -131,7 +132,7 @@ def make_file(
 def wipe_ring(path: Path) -> None:
     """Destroy a ring: every header page, and so every sealed key, is overwritten before the file goes."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = open_regular(path, os.O_RDWR)
         try:
             pages = os.pread(fd, PAGE_BYTES, 0)
             try:

@@ -20,6 +20,7 @@ from edge_agent.consent.sentences import (
 from edge_agent.consent.waiver import TYP, Facts, SignedConsent, effective, sign_consent, verify_consent
 from edge_agent.enrolment import load_enrolment
 from edge_agent.errors import CustodyError, DenialError, UsageError
+from edge_agent.host.regular_file import read_regular
 from edge_agent.keys import KeyStore
 from edge_agent.reasons import say
 from edge_agent.small_file import write_small_file
@@ -43,7 +44,7 @@ def _load_signed(config: Config, camera: str) -> tuple[SignedConsent | None, str
     """Return a camera's consent, or None and why there is none."""
     path = config.waivers_dir / f"{camera}.jws"
     try:
-        raw = path.read_bytes()
+        raw = read_regular(path)
     except OSError:
         return None, say("consent-missing")
     try:
@@ -160,7 +161,7 @@ def _last_version(config: Config, camera: str) -> int:
     """Return the highest version that the releaser saw or the file carries, so that versions only rise."""
     highest = 0
     try:
-        payload = jws.parse((config.waivers_dir / f"{camera}.jws").read_bytes(), TYP).payload
+        payload = jws.parse(read_regular(config.waivers_dir / f"{camera}.jws"), TYP).payload
         highest = int(payload["version"])
     except (OSError, DenialError, KeyError, TypeError, ValueError):
         pass

@@ -18,6 +18,7 @@ from edge_agent.consent.waiver import verify_consent
 from edge_agent.credentials import Login, load_logins, load_services, missing_names
 from edge_agent.enrolment import Enrolment, load_enrolment
 from edge_agent.errors import CustodyError, EdgeAgentError
+from edge_agent.host.regular_file import read_regular
 from edge_agent.keys import KEY_HOLDER, KeyStore, Role, custody_note_path, read_guarded, thumbprint
 from edge_agent.recipient import load_recipient
 from edge_agent.units import DAY_NS, encode_duration, encode_rfc3339, encode_size
@@ -134,7 +135,7 @@ def inspect_consent(config: Config, enrolment: Enrolment | None) -> Iterator[Fin
 
 def _inspect_signature(config: Config, camera: Camera, enrolment: Enrolment | None) -> tuple[Level, str]:
     try:
-        raw = (config.waivers_dir / f"{camera.id}.jws").read_bytes()
+        raw = read_regular(config.waivers_dir / f"{camera.id}.jws")
     except OSError:
         return Level.WARNING, "not signed: nothing leaves"
     if enrolment is None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.errors import CustodyError, EvidenceError
+from edge_agent.host.regular_file import read_regular
 from edge_agent.keys import (
     KEY_HOLDER,
     KeyStore,
@@ -194,7 +195,7 @@ def write_csr(state_dir: Path, path: Path) -> bool:
 
 def _find_applied_keys(path: Path) -> list[str] | None:
     try:
-        applied = verify_csr(path.read_bytes())
+        applied = verify_csr(read_regular(path))
     except (OSError, EvidenceError):
         return None
     return [thumbprint(key) for key in (applied.tls, applied.gateway, applied.recorder, applied.owner)]

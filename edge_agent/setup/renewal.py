@@ -19,6 +19,7 @@ from edge_agent.clock import SystemClock
 from edge_agent.config import Config
 from edge_agent.control import call
 from edge_agent.errors import CustodyError, EdgeAgentError, RingBusyError, UnavailableError, UsageError
+from edge_agent.host.regular_file import open_reader, open_regular
 from edge_agent.keys import custody_note_path, encode_private, encode_public, generate, private_path, thumbprint
 from edge_agent.setup.provision import hand_over, public_path
 from edge_agent.small_file import sync_folder, write_small_file
@@ -102,7 +103,7 @@ def _nobody_else(config: Config) -> Iterator[None]:
     if not lock.exists():
         yield
         return
-    with lock.open() as file:
+    with open_reader(lock) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -124,7 +125,7 @@ def _seal(pem: bytes, sealed: Path) -> Path:
 def _shred(path: Path) -> bool:
     """Overwrite a small file and delete it; what flash memory keeps of it is in docs/threat-model.md."""
     try:
-        with path.open("rb+") as file:
+        with os.fdopen(open_regular(path, os.O_RDWR), "rb+") as file:
             file.write(os.urandom(os.fstat(file.fileno()).st_size))
             file.flush()
             os.fsync(file.fileno())
