@@ -104,15 +104,18 @@ def make_file(
     progress: Callable[[int, int], None] | None,
     *,
     reserve: bool,
+    mode: int = 0o640,
 ) -> None:
-    """Write both superblocks of an empty ring file and give it its name, or leave nothing behind."""
+    """Write both superblocks of an empty ring file and give it its name, or leave nothing behind.
+
+    Whatever the umask: the releaser's group reads a ring, nobody else does, and an excerpt (``mode``) only its maker.
+    """
     making = path.with_name(path.name + ".new")
     try:
         making.unlink(missing_ok=True)
-        fd = os.open(making, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        fd = os.open(making, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
-            # Whatever the umask: the releaser's group reads, nobody else does.
-            os.fchmod(fd, 0o640)
+            os.fchmod(fd, mode)
             ask_no_copy_on_write(fd)
             if reserve:
                 allocate(fd, superblock.file_bytes, progress)

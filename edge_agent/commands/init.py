@@ -12,7 +12,7 @@ from edge_agent.config import load_config
 from edge_agent.errors import ConfigError, CustodyError, UsageError
 from edge_agent.keys import KeyStore, thumbprint
 from edge_agent.passphrase import MIN_CHARACTERS, check_strength
-from edge_agent.setup.provision import RECORDER_USER, RELEASER_USER, create_state, hand_over, is_complete, write_csr
+from edge_agent.setup.provision import RECORDER_USER, RELEASER_USER, create_state, find_users, is_complete, write_csr
 from edge_agent.setup.shipped import find_shipped, read_shipped
 from edge_agent.small_file import write_new_file
 
@@ -78,14 +78,14 @@ def run(args: argparse.Namespace) -> int:
     written = _write_config(folder, state_dir)
     config = load_config(folder / "edge-agent.yaml")
     _check_state(config.state_dir, state_dir, folder)
+    users = find_users()
     passphrase = None if is_complete(config.state_dir) else _ask_passphrase(args.passphrase_file)
-    made = create_state(config.state_dir, passphrase)
+    made = create_state(config.state_dir, passphrase, users)
     if write_csr(config.state_dir, folder / CSR_FILE):
         written.append(CSR_FILE)
     with contextlib.suppress(OSError):  # /run/edge-agent is systemd's to make
         config.gateway.run_dir.mkdir(mode=0o750, exist_ok=True)
-    is_handed_over = hand_over(config.state_dir)
-    _report(folder, config.state_dir, written, made, is_handed_over)
+    _report(folder, config.state_dir, written, made, users is not None)
     return 0
 
 
