@@ -324,11 +324,15 @@ class Config(Part):
     @property
     def status_path(self) -> Path:
         """The small file by which the recorder tells how each camera does."""
-        return self.gateway.run_dir / "recorder-status.json"
+        return self.run_dir("recorder") / "status.json"
+
+    def run_dir(self, process: Literal["recorder", "releaser"]) -> Path:
+        """Return the folder of what a process leaves for this boot; nobody else may write there."""
+        return self.gateway.run_dir / process
 
     def control_path(self, process: Literal["recorder", "releaser"]) -> Path:
         """Return the control socket of a process."""
-        return self.gateway.run_dir / f"{process}.sock"
+        return self.run_dir(process) / "sock"
 
 
 def load_config(path: Path) -> Config:

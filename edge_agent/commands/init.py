@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     if write_csr(config.state_dir, folder / CSR_FILE):
         written.append(CSR_FILE)
     with contextlib.suppress(OSError):  # /run/edge-agent is systemd's to make
-        config.gateway.run_dir.mkdir(mode=0o750, exist_ok=True)
+        config.gateway.run_dir.mkdir(mode=0o755, exist_ok=True)
     _report(folder, config.state_dir, written, made, users is not None)
     return 0
 
