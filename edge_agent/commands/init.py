@@ -12,6 +12,7 @@ from edge_agent.config import load_config
 from edge_agent.errors import ConfigError, CustodyError, UsageError
 from edge_agent.keys import KeyStore, thumbprint
 from edge_agent.passphrase import MIN_CHARACTERS, check_strength
+from edge_agent.process import keep_memory_from_swap
 from edge_agent.setup.provision import RECORDER_USER, RELEASER_USER, create_state, find_users, is_complete, write_csr
 from edge_agent.setup.shipped import find_shipped, read_shipped
 from edge_agent.small_file import write_new_file
@@ -134,6 +135,7 @@ def _ask_passphrase(path: Path | None) -> str:
         return passphrase
     if not sys.stdin.isatty():
         raise UsageError("the owner's passphrase is asked for at a terminal", "in a script: --passphrase-file FILE")
+    keep_memory_from_swap()
     rule = f"The owner chooses a passphrase of at least {MIN_CHARACTERS} characters. It cannot be recovered."
     print(rule, file=sys.stderr)
     passphrase = getpass("owner's passphrase: ")
