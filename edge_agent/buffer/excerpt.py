@@ -18,6 +18,7 @@ from edge_agent.buffer.ring import make_file
 from edge_agent.buffer.superblock import Superblock, encode_superblock_signed
 from edge_agent.clock import ClockState
 from edge_agent.errors import IntegrityError, OverwrittenError, RingError
+from edge_agent.host.service_user import remove_entry
 from edge_agent.small_file import sync_folder
 from edge_agent.units import Window
 
@@ -151,7 +152,7 @@ class HoldFolder:
         gone = []
         for path in sorted(self._folder.glob("*.ring*")) if self._folder.is_dir() else []:
             if path not in wanted:
-                path.unlink(missing_ok=True)
+                remove_entry(self._folder, path.name)
                 gone.append(path.name)
         if gone:
             log.info("holds let go count=%d", len(gone))

@@ -1,7 +1,9 @@
 """What ``edge-agent consent`` does with the terms: show, diff, sign. No command of its own."""
 
 import argparse
+import contextlib
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 from edge_agent import jws
@@ -21,11 +23,13 @@ from edge_agent.consent.waiver import TYP, Facts, SignedConsent, effective, sign
 from edge_agent.enrolment import load_enrolment
 from edge_agent.errors import CustodyError, DenialError, UsageError
 from edge_agent.host.regular_file import read_regular
+from edge_agent.host.service_user import acting_as_owner
 from edge_agent.keys import KeyStore
 from edge_agent.reasons import say
 from edge_agent.small_file import write_small_file
 from edge_agent.terminal import print_json
 from edge_agent.units import UtcNs, encode_rfc3339, parse_duration
+from edge_agent.uplink.database import refuse_other_files
 from edge_agent.uplink.standing import load_facts
 
 
@@ -130,7 +134,8 @@ def sign(config: Config, policy: Policy, args: argparse.Namespace) -> int:
         version = _last_version(config, camera) + 1
         raw = sign_consent(facts, terms, notice(args.language), version, now, key, valid_until=until)
         # Signed and public by nature: the releaser's user reads it, and it travels in every bundle.
-        write_small_file(config.waivers_dir / f"{camera}.jws", raw, mode=0o644)
+        with acting_as_owner(config.waivers_dir):
+            write_small_file(config.waivers_dir / f"{camera}.jws", raw, mode=0o644)
         end = UtcNs(now + terms.house.expires_after) if until is None else min(until, now + terms.house.expires_after)
         print(f"signed: {camera}, version {version}, until {encode_rfc3339(UtcNs(end))}")
     return 0
@@ -166,12 +171,16 @@ def _last_version(config: Config, camera: str) -> int:
     except (OSError, DenialError, KeyError, TypeError, ValueError):
         pass
     if config.store_path.exists():
-        connection = sqlite3.connect(f"file:{config.store_path}?mode=ro", uri=True, timeout=2)
         try:
-            row = connection.execute("SELECT version FROM consent WHERE camera = ?", (camera,)).fetchone()
-            highest = max(highest, row[0] if row else 0)
-        except sqlite3.Error as error:
+            with acting_as_owner(config.store_path.parent):
+                highest = max(highest, _seen_version(config.store_path, camera))
+        except (OSError, sqlite3.Error) as error:
             raise CustodyError(f"{config.store_path}: cannot be read: {error}", "run it as root (sudo)") from error
-        finally:
-            connection.close()
     return highest
+
+
+def _seen_version(path: Path, camera: str) -> int:
+    refuse_other_files(path)
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)) as connection:
+        row = connection.execute("SELECT version FROM consent WHERE camera = ?", (camera,)).fetchone()
+        return row[0] if row else 0

@@ -21,6 +21,7 @@ from edge_agent.errors import CustodyError, EdgeAgentError
 from edge_agent.host.regular_file import read_regular
 from edge_agent.keys import KEY_HOLDER, KeyStore, Role, custody_note_path, read_guarded, thumbprint
 from edge_agent.recipient import load_recipient
+from edge_agent.setup.provision import erasure_note_path
 from edge_agent.units import DAY_NS, encode_duration, encode_rfc3339, encode_size
 from edge_agent.uplink.standing import load_facts
 
@@ -153,6 +154,9 @@ def _inspect_signature(config: Config, camera: Camera, enrolment: Enrolment | No
 
 def inspect_keys(config: Config) -> Iterator[Finding]:
     """Load every key that this user may read, and say how well they are kept."""
+    if erasure_note_path(config.state_dir).exists():
+        text = "an erasure was begun and is not finished"
+        yield Finding(Level.FAULT, "keys", text, "sudo edge-agent erase --everything")
     roles: tuple[Role, ...] = ("recorder", "releaser")
     for role in roles:
         store = KeyStore(config.state_dir, role)

@@ -77,7 +77,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.RLock()
-        _refuse_other_files(path)
+        refuse_other_files(path)
         self._connection = sqlite3.connect(
             path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
         )
@@ -177,7 +177,7 @@ class Database:
             return self._connection.execute(sql, values).fetchall()
 
 
-def _refuse_other_files(path: Path) -> None:
+def refuse_other_files(path: Path) -> None:
     """Refuse what SQLite would wait for or follow, in place of the file and of its journals."""
     for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
         with contextlib.suppress(FileNotFoundError):

@@ -14,6 +14,7 @@ from typing import IO, BinaryIO
 
 from edge_agent.errors import DeliveryError
 from edge_agent.host.regular_file import open_reader
+from edge_agent.host.service_user import remove_entry
 from edge_agent.small_file import sync_folder
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ class Staging:
         for path in self._folder.iterdir():
             if path.name not in wanted:
                 log.info("staged file belongs to no release and is removed file=%s", path.name)
-                path.unlink(missing_ok=True)
+                remove_entry(self._folder, path.name)
 
 
 class StagedFile:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.buffer.disk import FileDisk
+from edge_agent.buffer.excerpt import HoldFolder
 from edge_agent.buffer.ring import wipe_ring
 from edge_agent.clock import SystemClock
 from edge_agent.config import read_text
@@ -103,6 +104,17 @@ def test_what_lies_in_a_files_place_holds_up_nothing(tmp_path: Path, use: str, p
     assert ended, "it hangs"
     if (tmp_path / "elsewhere").exists():
         assert (tmp_path / "elsewhere").read_bytes() == b"another's"
+
+
+@pytest.mark.parametrize("plant", PLANTS.values(), ids=PLANTS.keys())
+def test_a_start_clears_away_what_is_no_file(tmp_path: Path, plant: Callable[[Path], None]) -> None:
+    """What an earlier intruder left among holds and staged bundles keeps no later releaser from starting."""
+    for folder in ("staging", "holds"):
+        (tmp_path / folder).mkdir()
+        plant(tmp_path / folder / "x.ring")
+    Staging(tmp_path / "staging", 1 << 30).sweep([])
+    HoldFolder(tmp_path / "holds", 1 << 30).keep_only([])
+    assert not any(os.path.lexists(tmp_path / folder / "x.ring") for folder in ("staging", "holds"))
 
 
 def test_pauses_that_cannot_be_read_pause_every_camera(tmp_path: Path) -> None:
