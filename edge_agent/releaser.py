@@ -66,6 +66,8 @@ from edge_agent.uplink.tally import Tally
 from edge_agent.uplink.tls import TlsIdentity, build_client_context
 from edge_agent.uplink.trust import Roots
 from edge_agent.uplink.trust_store import TrustStore
+from edge_agent.uplink.update_notes import FOLDER as UPDATE_NOTES
+from edge_agent.uplink.update_notes import take_in
 
 log = logging.getLogger(__name__)
 
@@ -273,6 +275,8 @@ class Releaser:
         jobs.every("heads", _HOUR_S, self._enter_heads)
         jobs.every("ends", _HOUR_S, self._warn_of_ends)
         jobs.every("prune", _HOUR_S, self._prune)
+        jobs.every("updates", _HOUR_S, self._take_in_updates)
+        jobs.at("updates at start", self._clock.utc(), self._take_in_updates)
         jobs.at("ends at start", self._clock.utc(), self._warn_of_ends)
         self._plan_checkpoint(jobs)
 
@@ -310,6 +314,10 @@ class Releaser:
         now = self._clock.utc()
         certificate_end = UtcNs(self._enrolment.not_after_s * SECOND_NS)
         self._news.warn_of_ends(self._standing.household(now), self._trust.bundle, certificate_end, now)
+
+    def _take_in_updates(self) -> None:
+        for note in take_in(self._config.state_dir / UPDATE_NOTES, self._store, self._clock.utc()):
+            self._news.updated(note)
 
     def _enter_tally(self, *, running: bool = False) -> None:
         with self._store.transaction() as connection:
