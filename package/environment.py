@@ -1,7 +1,7 @@
 """A ready Python environment for another machine: wheels unpacked, nothing run.
 
-Every file comes from a wheel whose hash is in the lock, or from this tree. What the build script of a source distribution
-does, runs on this machine, with the locked build tools; only wheels for any machine may come of it.
+Every file comes from a wheel whose hash is in the lock, or from this tree. What a source distribution builds with
+runs on this machine, and is locked as well; only wheels for any machine may come of it.
 """
 
 import shutil
@@ -61,7 +61,9 @@ def collect_wheels(tree: Path, target: Target, work: Path) -> list[Path]:
 def unpack(wheels: Iterable[Path], target: Target, prefix: Path, at: str) -> None:
     """Lay an environment down in ``prefix`` that will work at the path ``at``."""
     site = prefix / "lib" / f"python{target.python}" / "site-packages"
-    pip("install", "--no-index", "--no-deps", "--no-compile", "--target", site, *target.pip_options(), *wheels)
+    # `download` has asked for the target's Python; here pip would compare with the one that runs it.
+    words = ("install", "--no-index", "--no-deps", "--no-compile", "--ignore-requires-python", "--target", site)
+    pip(*words, *target.pip_options(), *wheels)
     shutil.move(site / "share", prefix / "share")
     shutil.rmtree(
         site / "bin", ignore_errors=True
