@@ -47,6 +47,7 @@ from edge_agent.uplink.handover import Handover
 from edge_agent.uplink.intake import TRUST_TOPIC, Intake
 from edge_agent.uplink.jobs import Jobs
 from edge_agent.uplink.judge import Judge
+from edge_agent.uplink.ledger_archive import begin_from_archive
 from edge_agent.uplink.ledger_desk import LedgerDesk
 from edge_agent.uplink.maker import BundleMaker
 from edge_agent.uplink.mqtt import Broker, BrokerSettings, Subscription
@@ -85,6 +86,7 @@ def main(config_path: Path) -> int:
     stop = stop_on_signals()
     config = load_config(config_path)
     with lock_folder(config.store_path.parent, "releaser"), Store(config.store_path) as store:
+        begin_from_archive(store, config.state_dir, SystemClock(read_build_time()).utc())
         releaser = Releaser(config, load_enrolment(config.uplink.enrolment), store, stop)
         releaser.run()
     return os.EX_OK

@@ -8,11 +8,12 @@ from getpass import getpass
 from pathlib import Path
 
 from edge_agent.commands.owner_key import read_passphrase
-from edge_agent.config import load_config
+from edge_agent.config import load_config, parse_config
 from edge_agent.errors import ConfigError, CustodyError, UsageError
 from edge_agent.keys import KeyStore, custody_note_path, thumbprint
 from edge_agent.passphrase import MIN_CHARACTERS, check_strength
 from edge_agent.setup import machine
+from edge_agent.setup.backup import open_backup, restore
 from edge_agent.setup.provision import RECORDER_USER, RELEASER_USER, create_state, hand_over, is_complete, write_csr
 from edge_agent.setup.shipped import find_shipped, read_shipped
 from edge_agent.small_file import write_new_file
@@ -73,6 +74,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seal", action="store_true", help="bind the services' keys to this machine's TPM 2.0 (gateway only)"
     )
+    parser.add_argument(
+        "--from-backup",
+        type=Path,
+        metavar="FILE",
+        help="the owner, configuration and ledger archive of a backup",
+    )
     parser.set_defaults(run=run)
 
 
@@ -84,10 +91,13 @@ def run(args: argparse.Namespace) -> int:
         if folder != machine.CONFIG_DIR:
             raise UsageError("--seal is for a gateway that systemd runs, not for a trial")
         machine.try_sealing()
+    restored = None if args.from_backup is None else _restore(args, folder, state_dir)
     written = _write_config(folder, state_dir)
     config = load_config(folder / "edge-agent.yaml")
     _check_state(config.state_dir, state_dir, folder)
-    passphrase = None if is_complete(config.state_dir) else _ask_passphrase(args.passphrase_file)
+    passphrase = restored
+    if passphrase is None and not is_complete(config.state_dir):
+        passphrase = _ask_passphrase(args.passphrase_file)
     made = create_state(config.state_dir, passphrase)
     if write_csr(config.state_dir, folder / CSR_FILE):
         written.append(CSR_FILE)
@@ -101,6 +111,22 @@ def run(args: argparse.Namespace) -> int:
         machine.write_dropins(folder / "edge-agent.yaml")
     _report(folder, config.state_dir, written, made, is_handed_over)
     return 0
+
+
+def _restore(args: argparse.Namespace, folder: Path, state_dir: Path | None) -> str:
+    """Lay a backup down; return the owner's passphrase."""
+    passphrase = read_passphrase(args.passphrase_file).decode()
+    try:
+        content = args.from_backup.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{args.from_backup}: cannot be read: {error.strerror}") from error
+    backup = open_backup(content, passphrase)
+    text = backup.files["edge-agent.yaml"].decode(errors="replace")
+    state = state_dir or parse_config(text, "edge-agent.yaml of the backup", folder).state_dir
+    for path in restore(backup, folder, state):
+        print(f"restored: {path}")
+    print(f"the ledger's {backup.entries} entries are an archive; a new ledger begins with its last signed head")
+    return passphrase
 
 
 def _write_config(folder: Path, state_dir: Path | None) -> list[str]:
