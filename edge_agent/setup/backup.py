@@ -6,6 +6,8 @@ an archive that nobody appends to, and never as the ledger: one that goes on fro
 forgotten a revocation. The new ledger begins with the archive's checkpoint instead.
 """
 
+import contextlib
+import grp
 import io
 import json
 import os
@@ -25,6 +27,7 @@ from edge_agent.config import Config
 from edge_agent.errors import CustodyError, EvidenceError, UsageError
 from edge_agent.keys import KeyStore, private_path
 from edge_agent.recipient import encrypt_under_passphrase, identity_path, open_identity, recipient_path
+from edge_agent.setup.provision import GROUP
 from edge_agent.small_file import write_new_file
 from edge_agent.uplink import merkle
 from edge_agent.uplink.checkpoint import parse_leaf, read_origin, verify_checkpoint
@@ -42,7 +45,7 @@ _KEYS = {
 }
 _README = """\
 A backup of an edge agent: the owner's two keys (still under the passphrase), the configuration with passwords, and the
-ledger as an archive. To restore, on a gateway that has no keys yet: edge-agent init --from-backup FILE (docs/recovery.md).
+ledger as an archive. To restore, on a gateway without keys: edge-agent init --from-backup FILE (docs/recovery.md).
 """
 
 
@@ -146,6 +149,7 @@ def restore(backup: Backup, folder: Path, state_dir: Path) -> tuple[str, ...]:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_new_file(path, backup.files[name], _mode_of(name))
             written.append(str(path))
+        _guard(archive)
     except OSError as error:
         raise CustodyError(f"cannot be written: {error.filename}: {error.strerror}") from error
     return tuple(written)
@@ -154,7 +158,16 @@ def restore(backup: Backup, folder: Path, state_dir: Path) -> tuple[str, ...]:
 def _mode_of(name: str) -> int:
     if name in CONFIGURATION:
         return 0o600 if name in ("credentials.yaml", "notify.yaml") else 0o644
-    return _KEYS.get(name, 0o444)
+    return _KEYS.get(name, 0o440)
+
+
+def _guard(archive: Path) -> None:
+    """Let the releaser read the archive, and nobody else who has an account here."""
+    archive.chmod(0o750)
+    with contextlib.suppress(KeyError, PermissionError):  # a trial has neither the group nor root
+        group = grp.getgrnam(GROUP).gr_gid
+        for path in (archive, *archive.iterdir()):
+            os.chown(path, -1, group)
 
 
 def _pack(files: Mapping[str, bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""``edge-agent backup`` and ``init --from-backup``: the same owner, another gateway, and a ledger that forgets nothing."""
+"""``edge-agent backup``, ``init --from-backup``: the same owner, another gateway, a ledger that forgets nothing."""
 
 import shutil
 import subprocess
@@ -100,7 +100,8 @@ def test_a_restore_is_the_same_owner_and_a_new_gateway(
         assert thumbprint(old.load_public(name)) != thumbprint(found.load_public(name))  # type: ignore[call-overload]
     assert "s3cret" in (new / "credentials.yaml").read_text()
     assert (new / "credentials.yaml").stat().st_mode & 0o777 == 0o600
-    assert (state / "ledger-archive/ledger.jsonl").stat().st_mode & 0o222 == 0
+    assert (state / "ledger-archive/ledger.jsonl").stat().st_mode & 0o227 == 0
+    assert (state / "ledger-archive").stat().st_mode & 0o007 == 0
     assert not (state / "consent").exists() or not list((state / "consent").iterdir())
     assert main(["init", *words]) == UsageError.exit_code
     assert "already" in capsys.readouterr().err
