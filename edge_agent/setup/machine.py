@@ -100,6 +100,14 @@ def _explain(error: Exception) -> str:
     return f"systemd-creds says: {last[0][:200]}"
 
 
+def opens_sealed(name: str, store: Path = CREDENTIAL_STORE) -> bool:
+    """Tell whether this machine opens a sealed key, as systemd would for its service. As root."""
+    try:
+        return bool(_run("systemd-creds", "decrypt", f"--name={name}", str(store / f"edge-agent.{name}"), "-").stdout)
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
 def seal_keys(state_dir: Path, store: Path = CREDENTIAL_STORE) -> tuple[str, ...]:
     """Bind the services' keys to this machine's TPM, read each one back, then destroy the files.
 

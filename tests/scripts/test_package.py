@@ -66,12 +66,13 @@ def test_the_same_commit_gives_the_same_bytes(tmp_path: Path) -> None:
     """Neither the path, the umask, the user's home, the time zone, the moment nor the number of processors shows."""
     if not (ROOT / ".git").exists():
         pytest.skip("the time of the commit is asked of git")
-    other = tmp_path / "another path" / "tree"
-    subprocess.run(["git", "clone", "-q", "--no-hardlinks", str(ROOT), str(other)], check=True, timeout=60)
+    plain, other = tmp_path / "plain", tmp_path / "another path" / "tree"
+    subprocess.run(["git", "clone", "-q", "--no-hardlinks", str(ROOT), str(plain)], check=True, timeout=60)
     for path in [*tracked(ROOT), *(each.relative_to(ROOT) for each in (ROOT / "package").glob("*") if each.is_file())]:
-        (other / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / path, other / path)  # what is not committed yet counts on both sides
-    subprocess.run(["git", "-C", str(other), "add", "-A"], check=True, timeout=60)
-    first = build(ROOT, tmp_path / "one", umask=0o022, home=tmp_path)
+        (plain / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / path, plain / path)  # what is not committed yet counts as well
+    subprocess.run(["git", "-C", str(plain), "add", "-A"], check=True, timeout=60)
+    shutil.copytree(plain, other, symlinks=True)
+    first = build(plain, tmp_path / "one", umask=0o022, home=tmp_path)
     second = build(other, tmp_path / "two", "taskset", "-c", "0", umask=0o077, home=tmp_path / "another path")
     assert first == second

@@ -3,13 +3,16 @@
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from edge_agent.config import parse_config
 from edge_agent.errors import CustodyError
 from edge_agent.keys import custody_note_path, private_path
-from edge_agent.setup import machine
+from edge_agent.setup import inspection, machine
+from edge_agent.setup.inspection import Level
 from edge_agent.setup.provision import create_state
 
 SEALED = ("recorder", "vault", "gateway", "tls")
@@ -63,3 +66,23 @@ def test_a_tpm_that_fails_costs_nothing(tmp_path: Path, behaviour: str, sealer: 
         machine.seal_keys(tmp_path / "state", tmp_path / "store")
     assert all(private_path(tmp_path / "state", name).exists() for name in SEALED)
     assert not custody_note_path(tmp_path / "state").exists()
+
+
+def test_a_lost_tpm_is_found_by_check(
+    tmp_path: Path, sealer: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that this machine does not open any more is a fault that names it; one that opens is in order."""
+    create_state(tmp_path / "state", "correct horse battery")
+    sealer("works")
+    store = tmp_path / "store"
+    machine.seal_keys(tmp_path / "state", store)
+    config = parse_config(f"gateway: {{state_dir: {tmp_path / 'state'}}}\n", "x", tmp_path)
+    monkeypatch.setattr(inspection, "opens_sealed", partial(machine.opens_sealed, store=store))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    levels = {each.topic: each.level for each in inspection.inspect_keys(config)}
+    assert levels["keys of the releaser"] is Level.OK
+    sealer("no TPM")
+    found = {each.topic: each for each in inspection.inspect_keys(config)}
+    assert found["keys of the releaser"].level is Level.FAULT
+    assert "vault" in found["keys of the releaser"].text
+    assert "recovery.md" in found["keys of the recorder"].hint
