@@ -63,6 +63,9 @@ TREE = (
     Folder("releaser", "releaser", 0o700),
     Folder("releaser/staging", "releaser", 0o700),
     Folder("consent", "releaser", 0o750),
+    # Packages that will be installed as root, and what root tells the releaser of them.
+    Folder("update", "root", 0o700),
+    Folder("update-notes", "root", 0o755),
 )
 
 
