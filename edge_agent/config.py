@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from edge_agent.config_types import (
     NONE_IS_EMPTY,
@@ -30,6 +30,7 @@ from edge_agent.config_types import (
     size,
 )
 from edge_agent.errors import ConfigError, UsageError
+from edge_agent.printable_text import check_line
 from edge_agent.units import HOUR_NS, SECOND_NS
 from edge_agent.yaml_lines import load_yaml, validate
 
@@ -40,7 +41,7 @@ MAX_CAMERAS = 64
 
 CameraId = SlugText
 CredentialName = SlugText
-ShortText = Annotated[str, StringConstraints(min_length=1, max_length=80)]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=80), AfterValidator(check_line)]
 
 RingSize = Annotated[int, size("8MiB", "16TiB")]
 KeepFor = Annotated[int, duration("1m", "366d")]

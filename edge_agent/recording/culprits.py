@@ -31,7 +31,7 @@ FORGET_NS = DAY_NS
 """A camera that has not made the recorder fall over for so long begins at the shortest hold again."""
 _MAX_FILE_BYTES = 1 << 20
 _CURRENT = re.compile(r"^Current thread 0x([0-9a-f]+)", re.MULTILINE)
-_STREAM = re.compile(r"^stream 0x([0-9a-f]+) (\S+)$", re.MULTILINE)
+_STREAM = re.compile(r"^stream 0x([0-9a-f]+) ([^ \t\r\n]+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
