@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from edge_agent.config_types import (
     NONE_IS_EMPTY,
@@ -31,6 +31,7 @@ from edge_agent.config_types import (
 )
 from edge_agent.errors import ConfigError, UsageError
 from edge_agent.host.regular_file import read_regular
+from edge_agent.printable_text import check_line
 from edge_agent.units import HOUR_NS, SECOND_NS
 from edge_agent.yaml_lines import load_yaml, validate
 
@@ -42,7 +43,7 @@ _MAX_CONFIG_BYTES = 1 << 20
 
 CameraId = SlugText
 CredentialName = SlugText
-ShortText = Annotated[str, StringConstraints(min_length=1, max_length=80)]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=80), AfterValidator(check_line)]
 
 RingSize = Annotated[int, size("8MiB", "16TiB")]
 KeepFor = Annotated[int, duration("1m", "366d")]

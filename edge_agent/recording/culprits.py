@@ -34,7 +34,7 @@ FORGET_NS = DAY_NS
 _MAX_FILE_BYTES = 1 << 20
 _WRITE_ANEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 _CURRENT = re.compile(r"^Current thread 0x([0-9a-f]+)", re.MULTILINE)
-_STREAM = re.compile(r"^stream 0x([0-9a-f]+) (\S+)$", re.MULTILINE)
+_STREAM = re.compile(r"^stream 0x([0-9a-f]+) ([^ \t\r\n]+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
