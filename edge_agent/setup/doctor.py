@@ -115,10 +115,10 @@ def describe_machine(run: Run) -> dict[str, object]:
     release: dict[str, str] = {}
     with contextlib.suppress(*_ODD):
         release = platform.freedesktop_os_release()
-    memory = re.search(r"MemTotal:\s+(\d+) kB", _read(Path("/proc/meminfo")))
+    memory = re.search(r"MemTotal: +([0-9]+) kB", _read(Path("/proc/meminfo")))
     uptime = _read(Path("/proc/uptime")).partition(".")[0]
     known = {"debian", "ubuntu", "raspbian"}
-    systemd = re.match(r"systemd (\d+)", run(("systemctl", "--version")))
+    systemd = re.match(r"systemd ([0-9]+)", run(("systemctl", "--version")))
     return {
         "system": release.get("ID", "") if release.get("ID") in known else "other",
         "release": version(release.get("VERSION_ID", "")),

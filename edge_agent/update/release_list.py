@@ -17,7 +17,7 @@ from edge_agent.errors import UpdateError
 
 NAME = "releases.json"
 MAX_BYTES = 256 * 1024
-_VERSION = re.compile(r"(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})")
+_VERSION = re.compile(r"(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})")
 
 VersionText = Annotated[str, StringConstraints(pattern=f"^{_VERSION.pattern}$")]
 _FileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-zA-Z0-9.+~_-]{0,127}\.deb$")]
