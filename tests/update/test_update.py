@@ -264,13 +264,20 @@ def test_never_back_below_the_minimum(home: Home) -> None:
 def test_a_power_cut_at_any_step_ends_in_one_of_two_versions(home: Home, broken: frozenset[str]) -> None:
     """Wherever the power goes, resuming ends with a whole version that runs, noted, and with nothing left over."""
     home.office.release("0.2.0")
-    cut = 0
+    cut, went_back = 0, set[bool]()
     while True:
         cut += 1
         home.machine, home.notes = FakeMachine("0.1.0", broken=broken, cut_at=cut), []
         try:
             home.procedure().carry_out()
         except PowerCutError:
+            begun = Journal(home.folder).read()
+            assert begun is not None
+            went_back.add(begun.is_going_back)
+            # What the unit lays down before our program runs again.
+            aim = (home.folder / "target.deb").readlink()
+            assert str(aim) == ("before.deb" if begun.is_going_back else "next.deb"), cut
+            home.machine.install(home.folder / "target.deb")
             assert home.procedure().resume() is not None
         else:
             break
@@ -281,6 +288,7 @@ def test_a_power_cut_at_any_step_ends_in_one_of_two_versions(home: Home, broken:
         assert Journal(home.folder).read() is None
         assert not list(home.folder.glob("*.deb"))
     assert cut > 5
+    assert went_back == ({False, True} if broken else {False})
 
 
 LISTS = {
