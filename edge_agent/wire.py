@@ -42,6 +42,8 @@ def _parse_time(value: object) -> UtcNs:
 Time = Annotated[UtcNs, BeforeValidator(_parse_time)]
 """RFC 3339 with ``Z`` on the wire."""
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(check_line)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=80), AfterValidator(check_line)]
+"""What an owner calls a camera."""
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(check_line)]
 Issuer = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
 Person = Issuer
