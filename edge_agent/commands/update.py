@@ -13,6 +13,7 @@ from edge_agent.clock import SystemClock, read_boot_id, read_build_time
 from edge_agent.commands.daemon import add_config
 from edge_agent.config import Config, load_config
 from edge_agent.errors import UpdateError, UsageError
+from edge_agent.host.regular_file import open_regular, read_regular
 from edge_agent.kept_clock import KeptClock
 from edge_agent.setup.shipped import find_shipped
 from edge_agent.terminal import print_json
@@ -76,7 +77,7 @@ def make_procedure(config: Config, folder: Path, url: str | None) -> Procedure:
         DebianMachine(),
         clock,
         partial(note_outcome, config),
-        "" if kind is None else kind.read_text().strip(),
+        "" if kind is None else read_regular(kind).decode().strip(),
     )
 
 
@@ -92,12 +93,12 @@ def _open_repository(folder: Path, url: str | None) -> Repository:
     if root is None or shipped_url is None:
         hint = "take a package that scripts/release made; a checkout is updated by git and scripts/install"
         raise UpdateError("this program came without a root of trust for updates", hint)
-    return Repository(folder, url or shipped_url.read_text().strip(), root.read_bytes())
+    return Repository(folder, url or read_regular(shipped_url).decode().strip(), read_regular(root))
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    with (folder / "lock").open("w") as file:
+    with os.fdopen(open_regular(folder / "lock", os.O_WRONLY | os.O_CREAT), "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -25,12 +25,14 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from edge_agent.b64 import encode_b64, parse_b64
 from edge_agent.config import Config
 from edge_agent.errors import CustodyError, EvidenceError, UsageError
+from edge_agent.host.service_user import acting_as_owner
 from edge_agent.keys import KeyStore, private_path
 from edge_agent.recipient import encrypt_under_passphrase, identity_path, open_identity, recipient_path
 from edge_agent.setup.provision import GROUP
 from edge_agent.small_file import write_new_file
 from edge_agent.uplink import merkle
 from edge_agent.uplink.checkpoint import parse_leaf, read_origin, verify_checkpoint
+from edge_agent.uplink.database import refuse_other_files
 
 MAX_BYTES = 1 << 30
 ARCHIVE_FOLDER = "ledger-archive"
@@ -167,7 +169,7 @@ def _guard(archive: Path) -> None:
     with contextlib.suppress(KeyError, PermissionError):  # a trial has neither the group nor root
         group = grp.getgrnam(GROUP).gr_gid
         for path in (archive, *archive.iterdir()):
-            os.chown(path, -1, group)
+            os.chown(path, -1, group, follow_symlinks=False)
 
 
 def _pack(files: Mapping[str, bytes]) -> bytes:
@@ -190,22 +192,15 @@ def _read_ledger(path: Path) -> dict[str, bytes]:
     """Read every leaf as it was hashed, and the newest signed head; neither where there is no ledger yet."""
     if not path.exists():
         return {LEDGER: b""}
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10) as connection:
-        connection.execute("BEGIN")
-        leaves = [bytes(leaf) for (leaf,) in connection.execute("SELECT leaf FROM ledger_leaves ORDER BY idx")]
-        note = connection.execute("SELECT note FROM ledger_checkpoints ORDER BY size DESC LIMIT 1").fetchone()
-    connection.close()
-    _give_back(path)
+    # With the releaser's rights: no journal of root's stays behind, which would shut the releaser out.
+    with acting_as_owner(path.parent):
+        refuse_other_files(path)
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as connection:
+            connection.execute("BEGIN")
+            leaves = [bytes(leaf) for (leaf,) in connection.execute("SELECT leaf FROM ledger_leaves ORDER BY idx")]
+            note = connection.execute("SELECT note FROM ledger_checkpoints ORDER BY size DESC LIMIT 1").fetchone()
     lines = "".join(json.dumps({"leaf": encode_b64(leaf)}) + "\n" for leaf in leaves).encode()
     return {LEDGER: lines} | ({CHECKPOINT: str(note[0]).encode()} if note else {})
-
-
-def _give_back(path: Path) -> None:
-    """Leave no journal of root's behind, which would shut the releaser out."""
-    owner = path.stat()
-    if os.geteuid() == 0:
-        for each in path.parent.glob(path.name + "*"):
-            os.chown(each, owner.st_uid, owner.st_gid)
 
 
 def _leaves(lines: bytes) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edge_agent.errors import UpdateError
+from edge_agent.host.regular_file import open_reader, read_regular
 from edge_agent.small_file import sync_folder, write_small_file
 
 NEXT, BEFORE, TARGET, JOURNAL = "next.deb", "before.deb", "target.deb", "journal.json"
@@ -40,7 +41,7 @@ class Journal:
     def read(self) -> Begun | None:
         """Return the update that was begun and not ended, or None."""
         try:
-            found = json.loads((self._folder / JOURNAL).read_bytes())
+            found = json.loads(read_regular(self._folder / JOURNAL))
             return Begun(found["before"], found["after"], found["is_going_back"] is True, tuple(found["services"]))
         except FileNotFoundError:
             return None
@@ -54,7 +55,7 @@ class Journal:
                 self.path(name).unlink(missing_ok=True)
                 continue
             shutil.copyfile(source, self.path(name))
-            with self.path(name).open("rb") as file:
+            with open_reader(self.path(name)) as file:
                 os.fsync(file.fileno())
         self._aim(NEXT)
         self._write(begun)

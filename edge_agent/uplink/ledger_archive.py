@@ -6,6 +6,7 @@
 from pathlib import Path
 
 from edge_agent.errors import EvidenceError
+from edge_agent.host.regular_file import read_regular
 from edge_agent.units import UtcNs
 from edge_agent.uplink import ledger
 from edge_agent.uplink.checkpoint import MAX_NOTE_BYTES
@@ -26,8 +27,7 @@ def begin_from_archive(store: Store, state_dir: Path, now: UtcNs) -> None:
         if ledger.read_size(connection) or not path.exists():
             return
         try:
-            with path.open(encoding="utf-8") as file:
-                note = file.read(MAX_NOTE_BYTES)
+            note = read_regular(path, MAX_NOTE_BYTES).decode()
         except (OSError, UnicodeDecodeError) as error:
             raise EvidenceError(f"the archive's checkpoint cannot be read: {path}") from error
         ledger.append(connection, KIND, {"what": "restored from a backup", "checkpoint": note}, now)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edge_agent.host.regular_file import read_regular
 from edge_agent.small_file import write_small_file
 from edge_agent.units import UtcNs
 from edge_agent.uplink import ledger
@@ -57,8 +58,7 @@ def take_in(folder: Path, store: Store, now: UtcNs) -> list[dict[str, str]]:
 
 def _read(path: Path) -> dict[str, str] | None:
     try:
-        with path.open("rb") as file:
-            found: Any = json.loads(file.read(_MAX_BYTES))
+        found: Any = json.loads(read_regular(path, _MAX_BYTES))
         return {name: str(found[name])[:400] for name in _MEMBERS if found.get(name)}
     except (OSError, ValueError, KeyError, AttributeError) as error:
         log.warning("note of an update not read note=%s: %s", path.name, type(error).__name__)
