@@ -212,6 +212,8 @@ class WatchedHouse(House):
             if before is not None and not before.cameras:
                 assert not bound.cameras, "what was over began again"
             self.bounds[stored.id] = bound
+            for release in self.store.list_releases(stored.id):
+                assert not release.header or release.camera in bound.names, "a key outlives its part of the bound"
             if stored.state in OPEN_STATES and stored.jti in self.model.promises:
                 self.check_same(bound, self.model.promises[stored.jti])
             elif stored.jti in self.model.promises and stored.state in (RequestState.DENIED, RequestState.CANCELLED):

@@ -48,8 +48,8 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     ),
     "G4 a camera that was not decided enters later": (
         DECISION,
-        "        mine = bound.find(finding.camera)\n        assert mine is not None\n",
-        "        mine = bound.find(finding.camera) or _bound_by(finding.case)\n",
+        "cameras=tuple(_bound_by(case) for case in offered),",
+        "cameras=tuple(_bound_by(each.case) for each in findings if each.case is not None),",
     ),
     "G5 what is allowed now replaces the bound": (
         DECISION,

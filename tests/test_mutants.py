@@ -4,7 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutate_gate import MUTANTS, ROOT
+from tests import mutate_rules
+from tests.mutate_gate import MUTANTS as CHECKS
+from tests.mutate_gate import ROOT
+
+MUTANTS = {**CHECKS, **mutate_rules.MUTANTS}
 
 
 @pytest.mark.parametrize("name", MUTANTS)
