@@ -24,6 +24,7 @@ READER = ("buffer/reader.py", "tests/buffer/test_source.py")
 TIGHTER = ("consent/tighter.py", "tests/consent/test_tighter.py")
 HOURS = ("consent/hours.py", "tests/consent/test_hours.py")
 WIRE = ("wire.py", "tests/uplink/test_envelope.py")
+PRINTABLE = ("printable_text.py", "tests/test_printable_text.py")
 
 MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     # Checks 1 to 3
@@ -45,7 +46,7 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     "number of signatures": (JWS, "not 1 <= len(signatures) <= MAX_SIGNATURES", "not len(signatures)"),
     "unknown members of the payload": (WIRE, 'extra="forbid"', 'extra="ignore"'),
     "strict types": (WIRE, "strict=True", "strict=False"),
-    "printable text": (WIRE, "if not text.isprintable() or text != text.strip():", "if False:"),
+    "printable text": (PRINTABLE, "if not _is_visible(letter) or marks > MAX_MARKS:", "if False:"),
     "empty windows": (WIRE, "        self.window()\n", "        pass\n"),
     # Checks 4 to 6
     "unknown key": (JWS, "if header.kid not in keys:", "if False:"),
