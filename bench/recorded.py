@@ -25,6 +25,8 @@ from tests.fakes import FakeClock
 
 GOP_S, RATE, BITS_S, SEGMENT_S = 2, 25, 4_000_000, 10
 BLOCK_BYTES = 8 << 20
+ADDRESS = "rtsp://127.0.0.1:1/nobody"
+"""Of the camera, as the trial's home has it: what was recorded from elsewhere is not released."""
 _TICKS = GOP_S * 90_000
 
 
@@ -67,7 +69,7 @@ class Recorded:
             recorder_key=recorder,
         )  # fmt: skip
         writer = RingWriter.open(
-            self.ring, vault_public=vault, recorder_key=recorder, clock=clock, boot_id=os.urandom(16)
+            self.ring, vault_public=vault, recorder_key=recorder, clock=clock, boot_id=os.urandom(16), source=ADDRESS
         )
         for number in range(self.minutes * 60 // GOP_S):
             shift = number * _TICKS

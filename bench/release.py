@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 
 import edge_agent
 from bench.measure import Row, interleave, parse_arguments, report
-from bench.recorded import BLOCK_BYTES, Recorded
+from bench.recorded import ADDRESS, BLOCK_BYTES, Recorded
 from edge_agent.consent.request import Category, Incident, Place
 from edge_agent.demo.city import HOST, City
 from edge_agent.demo.home import HOUSE_TERMS, LAT, LON, TrialCamera, TrialHome
@@ -76,7 +76,7 @@ class Trial:
         self.city.stop_receiver()  # its place takes a server that costs as little as one in Python can
         self.url = self.city.home.settings.uploads["evidence"]
         self._start_sink(stack)
-        camera = TrialCamera(CAMERA, "rtsp://127.0.0.1:1/nobody", TERMS)
+        camera = TrialCamera(CAMERA, ADDRESS, TERMS)
         ring_mib = 64 + 40 * minutes
         self.home = TrialHome(
             folder / "home", (camera,), HOUSE_TERMS, ring_size=f"{ring_mib}MiB", block_size=f"{BLOCK_BYTES >> 20}MiB"

@@ -79,6 +79,7 @@ class Recording:
             recorder_key=RECORDER,
             clock=self.clock,
             boot_id=BOOT_ID,
+            source="rtsp://door.example/main",
             sync_every_ns=SYNC_EVERY * SECOND_NS,
         )
 
@@ -277,6 +278,7 @@ def fill_sparse(folder: Path, size_bytes: int) -> Path:
                 sealed_key=bytes(80),
                 recorder_key_id=key_id(RECORDER.public_key()),
                 previous=BlockEnd(4096, 1, opened - minute, opened, minute, chain_genesis(superblock.ring_id)),
+                source=bytes(32),
             )
             file.seek(superblock.page_offset(seq))
             file.write(sign_page(page, RECORDER))

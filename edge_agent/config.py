@@ -179,13 +179,18 @@ class Camera(Part):
         """The name that people read; the id where none was given."""
         return self.name or self.id
 
-    @property
-    def source(self) -> str:
-        """Where the footage comes from, without credentials: what the owner's consent is bound to."""
-        if self.url is not None:
-            return self.url
+    def address(self, quality: Quality) -> str:
+        """Return where a stream comes from, without credentials: what the owner's consent is bound to (FORMAT 3.5).
+
+        As configured: what an ONVIF camera answers with may be another URL at every start.
+        """
+        url, profile = self.url, self.profile
+        if quality == "sub" and self.sub is not None:
+            url, profile = self.sub.url, self.sub.profile or ""
+        if url is not None:
+            return url
         scheme = "onvif+" if (self.onvif or "").startswith("https://") else "onvif://"
-        return f"{scheme}{self.onvif}/{self.profile}"
+        return f"{scheme}{self.onvif}/{profile}"
 
     @property
     def qualities(self) -> tuple[Quality, ...]:

@@ -12,10 +12,11 @@ from edge_agent import jws
 from edge_agent.clock import ClockState
 from edge_agent.consent.household import CameraHistory, CameraStanding, History, Household, stand
 from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Terms
-from edge_agent.consent.request import Admitted, Category, Place
-from edge_agent.consent.waiver import Facts, Notice, digest_notice, digest_source, sign_consent
+from edge_agent.consent.request import Admitted, Category, Place, Quality
+from edge_agent.consent.waiver import Facts, Notice, Stream, digest_notice, sign_consent
 from edge_agent.geo import geohash_encode
 from edge_agent.keys import public_jwk, thumbprint
+from edge_agent.source_digest import digest_source
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink.admission import GatewayFacts, SeenRequest, admit
 from edge_agent.uplink.envelope import TYP, verify_request
@@ -160,14 +161,15 @@ def terms(house: dict[str, Any] | None = None, **camera: Any) -> Terms:
 
 def facts(camera: str = "door", **changes: Any) -> Facts:
     ring = "00112233445566778899aabbccddeeff"
+    source = digest_source(bytes.fromhex(ring), "rtsp://camera.example/stream")
     known = Facts(
         camera=camera,
-        source=digest_source("rtsp://camera.example/stream", (ring,)),
-        rings=(ring,),
+        streams=(Stream(Quality.MAIN, ring, source),),
         place=HOME,
         time_zone="America/Chicago",
         issuer=ISS,
         roots=("A" * 43, "B" * 43, "C" * 43),
+        threshold=2,
         upload_origins=("https://upload.example:443",),
     )
     return replace(known, **changes)

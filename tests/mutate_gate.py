@@ -19,6 +19,8 @@ ADMISSION = ("uplink/admission.py", "tests/uplink/test_admission.py")
 RULES = ("consent/rules.py", "tests/consent/test_decision.py")
 DECISION = ("consent/decision.py", "tests/consent/test_decision.py")
 WAIVER = ("consent/waiver.py", "tests/consent/test_waiver.py tests/consent/test_decision.py")
+BOUND = ("consent/bound.py", "tests/consent/test_decision.py")
+READER = ("buffer/reader.py", "tests/buffer/test_source.py")
 TIGHTER = ("consent/tighter.py", "tests/consent/test_tighter.py")
 HOURS = ("consent/hours.py", "tests/consent/test_hours.py")
 WIRE = ("wire.py", "tests/uplink/test_envelope.py")
@@ -194,6 +196,27 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     "notes tell of other cameras": (DECISION, "if reason.camera in granted]", "]"),
     # Consent
     "owner's signature": (WAIVER, "        jws.verify(message, {thumbprint(owner_key): owner_key})\n", ""),
+    "G12 threshold is a fact": (WAIVER, '        "threshold": facts.threshold,\n', '        "threshold": 2,\n'),
+    "G12 every stream is a fact": (WAIVER, "in sorted(facts.streams,", "in sorted(facts.streams[:1],"),
+    "G12 which stream": (WAIVER, 'if each["quality"] == quality.value', "if each"),
+    "G12 source of the page": (READER, "found == source and found != ZERO_DIGEST", "found != ZERO_DIGEST"),
+    "G12 unknown source": (READER, "found == source and found != ZERO_DIGEST", "found == source"),
+    "G12 source of the run": (READER, "            if is_foreign:\n", "            if False:\n"),
+    "G12 evidence of another source": (
+        READER,
+        "if not _is_of(source, block.page.source):\n                continue",
+        "if False:\n                continue",
+    ),
+    "G12 gaps of another source": (
+        READER,
+        "            if header.index in foreign:\n",
+        "            if header.index in foreign and header.kind is Kind.GOP:\n",
+    ),
+    "G12 a later consent's source": (
+        BOUND,
+        "of = (self.camera, self.quality, self.source)",
+        "of = (self.camera, self.quality, other.source)",
+    ),
     "facts": (WAIVER, "    if changed:\n", "    if False:\n"),
     "terms said": (WAIVER, "if encode_terms(terms) != wire.terms:", "if False:"),
     "validity of the consent": (WAIVER, "if wire.event.valid_until <= wire.event.valid_from:", "if False:"),

@@ -21,9 +21,10 @@ from edge_agent.consent.order import sign_order, verify_order, window_members
 from edge_agent.consent.policy import CameraTerms, Mode, Terms
 from edge_agent.consent.request import Audience, Category, Incident, Place, Quality, Request, Role, Signer
 from edge_agent.consent.verdict import CameraGrant, ExportOrder, Grant
-from edge_agent.consent.waiver import Facts, Notice, digest_notice, digest_source, sign_consent
+from edge_agent.consent.waiver import Facts, Notice, Stream, digest_notice, sign_consent
 from edge_agent.keys import thumbprint
 from edge_agent.rtcc.case import KnownKeys, KnownSigner
+from edge_agent.source_digest import digest_source
 from edge_agent.units import DAY_NS, MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import bundle, checkpoint, ledger
 from edge_agent.uplink import manifest as names
@@ -33,6 +34,8 @@ from tests.buffer.rig import FakeClock
 from tests.footage import START, Footage
 
 GATEWAY = "AAAAAAAAAAAAAAAAAAAAAA"
+ADDRESS = "rtsp://door/"
+"""The source that the consent is signed for."""
 
 
 @dataclass
@@ -52,6 +55,8 @@ class House:
     terms: dict = field(default_factory=dict)
     """What the owner signed of the camera, where it is not the least restrictive."""
     approved_by: str | None = None
+    address: str = ADDRESS
+    """Where the camera is recorded from at the moment."""
     clock: FakeClock = field(default_factory=lambda: FakeClock(utc_ns=START))
 
     @property
@@ -59,7 +64,7 @@ class House:
         return self.folder / "door.main.ring"
 
     def record(self, pieces: list, *, block_bytes: int = 64 << 10, is_closed: bool = True) -> None:
-        """Write footage, gaps (a reason as text) and notes into a new ring."""
+        """Write footage, gaps and notes (kind, length, payload) into a new ring; a text is another address."""
         superblock = create_ring(
             self.ring,
             camera="door",
@@ -77,6 +82,10 @@ class House:
                 writer.append(self.draft(piece))
                 end = piece.start_ns + piece.duration_ns
                 self.turn(end)
+            elif isinstance(piece, str):  # somebody points the camera's address elsewhere, and starts the recorder
+                writer.close()
+                self.address = piece
+                writer = self.writer()
             else:
                 kind, duration_ns, note = piece
                 writer.append(Draft(kind, UtcNs(end), duration_ns, self.boot(end), note))
@@ -99,6 +108,7 @@ class House:
             recorder_key=self.recorder,
             clock=self.clock,
             boot_id=b"boot-0123456789a",
+            source=self.address,
         )
 
     def draft(self, piece: Footage) -> Draft:
@@ -173,12 +183,12 @@ class House:
         """A consent of the day before, to whatever ``terms`` say of the camera: its pictures and its sound, unasked."""
         facts = Facts(
             camera="door",
-            source=digest_source("rtsp://door/", (ring_id.hex(),)),
-            rings=(ring_id.hex(),),
+            streams=(Stream(Quality.MAIN, ring_id.hex(), digest_source(ring_id, ADDRESS)),),
             place=Place(32.3, -90.18),
             time_zone="America/Chicago",
             issuer="rtcc.example-city",
             roots=(),
+            threshold=2,
             upload_origins=(),
         )
         camera = CameraTerms(**{"mode": Mode.AUTO, "audio": True, **self.terms, **terms})
@@ -188,9 +198,11 @@ class House:
     def grant(self, asked: Window, *granted: Window, **options) -> Grant:
         """A grant as the gate would make it."""
         with self.reader() as reader:
-            consent = self.consent(reader.superblock.ring_id)
+            ring_id = reader.superblock.ring_id
+        consent = self.consent(ring_id)
         self.consent_jws = consent
-        camera = CameraGrant("door", Quality.MAIN, granted or (asked,), False, (), hashlib.sha256(consent).digest(), 3)
+        digest, source = hashlib.sha256(consent).digest(), digest_source(ring_id, ADDRESS)
+        camera = CameraGrant("door", Quality.MAIN, granted or (asked,), False, (), digest, 3, source)
         request = self.request(asked, self.asked_quality)
         at = UtcNs(asked.end + SECOND_NS)
         return Grant(request, (replace(camera, **options),), (), at, at, self.approved_by, False)

@@ -66,7 +66,20 @@ def test_a_camera_overrides_what_the_buffer_says() -> None:
     assert config.ring_size_bytes(yard, "sub") == 1 << 30
     assert (config.keep_for_ns(door), config.keep_for_ns(yard)) == (24 * HOUR_NS, 72 * HOUR_NS)
     assert [(camera.id, quality) for camera, quality in config.rings()] == [("door", "main"), ("door", "sub")]
-    assert yard.source == "onvif://192.0.2.7:8000/main"
+    assert [yard.address(quality) for quality in yard.qualities] == [
+        "onvif://192.0.2.7:8000/main",
+        "onvif://192.0.2.7:8000/sub",
+    ]
+    assert [door.address(quality) for quality in door.qualities] == ["rtsp://a/", "rtsp://a/2"]
+
+
+def test_an_address_over_https_is_another_one() -> None:
+    """FORMAT 3.5: both streams of an ONVIF camera over HTTPS have one form of address."""
+    (yard,) = parse("cameras:\n  - {id: yard, onvif: 'https://192.0.2.7', sub: {profile: low}}\n").cameras
+    assert [yard.address(quality) for quality in yard.qualities] == [
+        "onvif+https://192.0.2.7/main",
+        "onvif+https://192.0.2.7/low",
+    ]
 
 
 def test_a_camera_that_a_person_names_is_there_or_those_are_told_that_are() -> None:

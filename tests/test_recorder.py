@@ -18,6 +18,7 @@ import pytest
 
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import RingReader, StoredRecord
+from edge_agent.config import load_config
 from edge_agent.consent.request import Quality
 from edge_agent.consent.verdict import ExportOrder
 from edge_agent.control import call
@@ -28,6 +29,7 @@ from edge_agent.keys import KeyStore
 from edge_agent.media import Track, Unit, open_payload, record_commitment
 from edge_agent.nut import read_nut
 from edge_agent.setup.provision import create_state
+from edge_agent.source_digest import digest_source
 from edge_agent.units import DAY_NS, SECOND_NS, UtcNs, Window
 
 pytestmark = pytest.mark.peer
@@ -137,9 +139,21 @@ def test_recorded_footage_opens_with_the_vault_key_alone(gateway: Gateway) -> No
             check_commitment(record)
         kinds = [record.header.kind for record in records]
         assert Kind.RUN in kinds[: kinds.index(Kind.GOP)]
+        check_source(gateway, camera, records)
         raw = (gateway.state / "rings" / f"{camera}.main.ring").read_bytes()
         assert b"nut/multimedia" not in raw
         assert b"recorder-stopped" not in raw
+
+
+def check_source(gateway: Gateway, camera: str, records: list[StoredRecord]) -> None:
+    """Every page and RUN names the configured address, not the URL with its login."""
+    config = load_config(gateway.config)
+    with RingReader.open(config.ring_path(camera, "main"), None) as reader:
+        digest = digest_source(reader.superblock.ring_id, config.demand_camera(camera).address("main"))
+        assert {page.source for page in reader.pages()} == {digest}
+    runs = [json.loads(record.plaintext) for record in records if record.header.kind is Kind.RUN]
+    assert {run["source_sha256"] for run in runs} == {digest.hex()}
+    assert {run["clock_map"]["clock_rate"] for run in runs} == {90_000}
 
 
 def check_commitment(record: StoredRecord) -> None:

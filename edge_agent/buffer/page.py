@@ -37,10 +37,11 @@ _NEVER = UtcNs(0)
 #   80   8  first_start_ns                 284   4  zero
 #   88   1  clock_state                    288  32  final_chain            tombstone only
 #   89   1  erased             FORMAT 3.3  320   8  erased_utc_ns          tombstone only
-#   90   2  zero                           328  56  zero
-#   92   4  previous_records               384  64  signature over label ‖ 0..383
-#   96   8  previous_accepted_bytes       4064  32  SHA-256 of 0..4063; the rest is zero
-_PAGE = struct.Struct("<4sHH16sQ16s16sqqqBB2xIQqqq32s16s80s16sQI4x32sq56x")
+#   90   2  zero                           328  32  source                 FORMAT 3.5
+#   92   4  previous_records               360  24  zero
+#   96   8  previous_accepted_bytes        384  64  signature over label ‖ 0..383
+#                                         4064  32  SHA-256 of 0..4063; the rest is zero
+_PAGE = struct.Struct("<4sHH16sQ16s16sqqqBB2xIQqqq32s16s80s16sQI4x32sq32s24x")
 _PAGE_MAGIC = b"EPAG"
 PAGE_SIGNED_BYTES = _PAGE.size
 _CLOCK_STATES = (ClockState.FLOOR_ONLY, ClockState.SYNCHRONISED)
@@ -78,6 +79,8 @@ class Page:
     sealed_key: bytes
     recorder_key_id: bytes
     previous: BlockEnd
+    source: bytes
+    """Digest of the configured source of every record of the block (``digest_source``); zero if it is not known."""
     previous_lost: bool = False
     erased: Erased = Erased.NOT
     erased_utc_ns: UtcNs = _NEVER
@@ -146,6 +149,7 @@ def encode_page_signed(page: Page) -> bytes:
         page.final_records,
         page.final_chain,
         page.erased_utc_ns,
+        page.source,
     )
 
 
@@ -165,7 +169,7 @@ def parse_page(raw: bytes) -> Page:
     # fmt: off
     (_, version, flags, ring_id, seq, boot_id, run_id, opened_utc, opened_boot, first_start, clock_state, erased,
      records, accepted, oldest, newest, footage, chain, vault_key_id, sealed_key, recorder_key_id,
-     final_accepted, final_records, final_chain, erased_utc) = _PAGE.unpack_from(raw)
+     final_accepted, final_records, final_chain, erased_utc, source) = _PAGE.unpack_from(raw)
     # fmt: on
     if seq == 0 or flags > (PAGE_TOMBSTONE | PAGE_PREVIOUS_LOST) or clock_state >= len(_CLOCK_STATES):
         raise IntegrityError(f"header page has a field out of its range: block={seq}")
@@ -186,6 +190,7 @@ def parse_page(raw: bytes) -> Page:
         sealed_key=sealed_key,
         recorder_key_id=recorder_key_id,
         previous=BlockEnd(accepted, records, oldest, newest, footage, chain),
+        source=source,
         previous_lost=bool(flags & PAGE_PREVIOUS_LOST),
         erased=Erased(erased),
         erased_utc_ns=UtcNs(erased_utc),

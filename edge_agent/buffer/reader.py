@@ -18,7 +18,7 @@ from edge_agent.buffer.block import Damage, Located, read_body
 from edge_agent.buffer.blocks import BlockReader, LoadedBlock
 from edge_agent.buffer.crypt import BlockCipher
 from edge_agent.buffer.disk import Disk, FileDisk
-from edge_agent.buffer.format import Kind
+from edge_agent.buffer.format import ZERO_DIGEST, Kind
 from edge_agent.buffer.index import RingIndex
 from edge_agent.buffer.page import Page, parse_page
 from edge_agent.buffer.record import RecordHeader, next_chain, record_digest
@@ -34,7 +34,7 @@ from edge_agent.buffer.timeline import (
     time_records,
 )
 from edge_agent.clock import ClockState
-from edge_agent.consent.verdict import ExportOrder, Grant
+from edge_agent.consent.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.errors import IntegrityError, OverwrittenError, RingError
 from edge_agent.units import UtcNs, Window
 
@@ -74,7 +74,7 @@ class Loss:
     index: int | None
     window: Window | None
     reason: str
-    """``overwritten``, ``erased``, ``damaged``, ``unreadable`` or ``clock-conflict``."""
+    """``overwritten``, ``erased``, ``damaged``, ``unreadable``, ``clock-conflict`` or ``source-changed``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,8 @@ class RingReader:
         """Decrypt what a grant allows of one camera, in the order in which it was recorded.
 
         Yields records of every kind that touch a granted window, and before each window the last note about the clocks;
-        cutting at access units is the clip's work.
+        cutting at access units is the clip's work. A block of a source that the consent did not name is not decrypted
+        (FORMAT 3.5): it is told as a loss.
 
         Args:
             grant: The verdict; nothing else opens footage.
@@ -212,28 +213,32 @@ class RingReader:
             OverwrittenError: Something was overwritten or erased, and ``on_loss`` is None.
             IntegrityError: Something is damaged, in conflict or unreadable, and ``on_loss`` is None.
         """
-        windows = self._granted(grant, camera)
-        return self._read_windows(windows, on_loss, as_written=False)
+        granted = self._granted(grant, camera)
+        return self._read_windows(granted.windows, on_loss, granted.source)
 
     def read_own(self, order: ExportOrder, *, on_loss: Callable[[Loss], None] | None = None) -> Iterator[StoredRecord]:
         """Decrypt the owner's own footage for an export, floor-only times as written and conflicts included."""
-        return self._read_windows(self._ordered(order), on_loss, as_written=True)
+        return self._read_windows(self._ordered(order), on_loss, None)
 
     def evidence(self, grant: Grant, camera: str) -> Iterator[BlockEvidence]:
         """Yield what proves the granted records: the blocks that hold them, without their footage."""
-        return self._evidence(self._granted(grant, camera), as_written=False)
+        granted = self._granted(grant, camera)
+        return self._evidence(granted.windows, granted.source)
 
     def evidence_own(self, order: ExportOrder) -> Iterator[BlockEvidence]:
         """Yield what proves the records of an export, as ``evidence`` does of a release."""
-        return self._evidence(self._ordered(order), as_written=True)
+        return self._evidence(self._ordered(order), None)
 
-    def _evidence(self, windows: Sequence[Window], *, as_written: bool) -> Iterator[BlockEvidence]:
+    def _evidence(self, windows: Sequence[Window], source: bytes | None) -> Iterator[BlockEvidence]:
+        as_written = source is None
         self._index.refresh()
         offsets = self._blocks.boot_offsets()
         for seq in self._blocks.find_blocks(windows, offsets, as_written=as_written):
             try:
                 block = self._blocks.load(seq)
             except RingError:
+                continue
+            if not _is_of(source, block.page.source):
                 continue
             timed = time_records(block.page, block.scan.records, offsets, as_written=as_written)
             if any(record.matches(windows) and record.place.header.kind is Kind.GOP for record in timed):
@@ -270,7 +275,7 @@ class RingReader:
         ]
         return sorted(footage + gaps, key=lambda span: span.window.start)
 
-    def _granted(self, grant: Grant, camera: str) -> tuple[Window, ...]:
+    def _granted(self, grant: Grant, camera: str) -> CameraGrant:
         # An Ask looks alike: only the type says that it was granted.
         if not isinstance(grant, Grant):
             raise TypeError("footage is opened by a grant alone")
@@ -278,7 +283,7 @@ class RingReader:
         if granted is None:
             raise RingError(f"camera is not in the grant: camera={camera}")
         self._check_camera(camera, granted.quality.value)
-        return granted.windows
+        return granted
 
     def _ordered(self, order: ExportOrder) -> tuple[Window, ...]:
         if not isinstance(order, ExportOrder):
@@ -294,8 +299,10 @@ class RingReader:
             )
 
     def _read_windows(
-        self, windows: Sequence[Window], on_loss: Callable[[Loss], None] | None, *, as_written: bool
+        self, windows: Sequence[Window], on_loss: Callable[[Loss], None] | None, source: bytes | None
     ) -> Iterator[StoredRecord]:
+        """Read the windows of one source; None is the owner's own export, of every source and with times as written."""
+        as_written = source is None
         if self._vault is None:
             raise RingError(f"ring was opened without the vault key: ring={self._disk.name}")
         tell = on_loss or _raise_loss
@@ -307,7 +314,7 @@ class RingReader:
         for seq in sorted({*seqs, *(seq for seq, _ in notes)}):
             also = {index for block, index in notes if block == seq}
             told = tell if seq in seqs else _pass_over
-            yield from self._read_block(seq, windows, offsets, conflicts, told, also, as_written=as_written)
+            yield from self._read_block(seq, windows, offsets, conflicts, told, also, source)
 
     def _find_conflicts(
         self, seqs: Sequence[int], windows: Sequence[Window], offsets: dict[bytes, int]
@@ -331,10 +338,10 @@ class RingReader:
         conflicts: Sequence[Window],
         tell: Callable[[Loss], None],
         also: Collection[int],
-        *,
-        as_written: bool,
+        source: bytes | None,
     ) -> Iterator[StoredRecord]:
         """Decrypt the records of a block that touch the windows, and those of the indexes ``also``."""
+        as_written = source is None
         entry = self._index.find(seq)
         try:
             block = self._blocks.load(seq)
@@ -344,12 +351,17 @@ class RingReader:
             return
         timed = time_records(block.page, block.scan.records, offsets, as_written=as_written)
         losses = list(_losses_of(block, timed, windows))
+        foreign = self._find_foreign(block, cipher, timed, source)
         for record in timed:
             header = record.place.header
             # Where it is, not before the block: what follows a loss does not go on with what is before it.
             while losses and losses[0].index is not None and losses[0].index < header.index:
                 tell(losses.pop(0))
             if not record.matches(windows) and header.index not in also:
+                continue
+            if header.index in foreign:
+                if record.window is not None:
+                    tell(Loss(seq, header.index, record.window, "source-changed"))
                 continue
             if header.kind is Kind.GOP and record.matches(conflicts):
                 tell(Loss(seq, header.index, record.window, "clock-conflict"))
@@ -367,6 +379,34 @@ class RingReader:
             yield _stored(block, record, plaintext, digest)
         for loss in losses:
             tell(loss)
+
+    def _find_foreign(
+        self, block: LoadedBlock, cipher: BlockCipher, timed: Sequence[TimedRecord], source: bytes | None
+    ) -> Collection[int]:
+        """Return the indexes of the records that are of another source than the granted one (FORMAT 3.5, 4.6).
+
+        The signed page decides for the block. A RUN record can only take away.
+        """
+        if source is None:
+            return frozenset()
+        if not _is_of(source, block.page.source):
+            return {record.place.header.index for record in timed}
+        foreign, is_foreign = set(), False
+        for record in timed:
+            if record.place.header.kind is Kind.RUN:
+                is_foreign = self._names_other_source(block, cipher, record.place, source)
+            if is_foreign:
+                foreign.add(record.place.header.index)
+        return foreign
+
+    def _names_other_source(self, block: LoadedBlock, cipher: BlockCipher, place: Located, source: bytes) -> bool:
+        """Tell whether a RUN record names another source; one that is damaged says nothing, and the page holds."""
+        try:
+            plaintext, _ = self._blocks.open_record(block, cipher, place)
+            named = json.loads(plaintext)["source_sha256"]
+        except (RingError, ValueError, KeyError, TypeError, RecursionError):
+            return False
+        return bool(named != source.hex())
 
     def _vault_key(self) -> X25519PrivateKey:
         if self._vault is None:
@@ -410,6 +450,11 @@ class RingReader:
             records.append(EvidenceRecord(place.header_bytes, digest))
         self._blocks.demand_unchanged(block)
         return BlockEvidence(block.page.seq, block.page_bytes, block.next_page_bytes, tuple(records))
+
+
+def _is_of(source: bytes | None, found: bytes) -> bool:
+    """Tell whether footage is of the granted source. None is the owner, who has all; unknown footage is in no grant."""
+    return source is None or (found == source and found != ZERO_DIGEST)
 
 
 def _chains_after(block: LoadedBlock) -> Iterator[bytes | None]:

@@ -26,6 +26,7 @@ from edge_agent.buffer.ring import read_superblock, rewrite_superblock
 from edge_agent.buffer.superblock import Superblock
 from edge_agent.clock import Clock, ClockState
 from edge_agent.errors import DurabilityError, RecordTooLargeError, RingError
+from edge_agent.source_digest import digest_source
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class RingWriter:
         recorder_key: Ed25519PrivateKey,
         clock: Clock,
         boot_id: bytes,
+        source: str,
         sync_every_ns: int = DEFAULT_SYNC_EVERY_NS,
         keep_for_ns: int = DEFAULT_KEEP_FOR_NS,
         ring_id: bytes | None = None,
@@ -80,6 +82,8 @@ class RingWriter:
         self._vault, self._vault_id = vault_public, key_id(vault_public)
         self._recorder, self._recorder_id = recorder_key, key_id(recorder_key.public_key())
         self._sync_every_ns, self._keep_for_ns = sync_every_ns, keep_for_ns
+        self.source = digest_source(self._superblock.ring_id, source)
+        """Digest of where the records come from, as every header page and RUN record has it."""
         self._check_identity(ring_id)
         if loaded.damaged_copies:
             self._repair_superblock()
@@ -106,6 +110,7 @@ class RingWriter:
         recorder_key: Ed25519PrivateKey,
         clock: Clock,
         boot_id: bytes,
+        source: str,
         sync_every_ns: int = DEFAULT_SYNC_EVERY_NS,
         keep_for_ns: int = DEFAULT_KEEP_FOR_NS,
         ring_id: bytes | None = None,
@@ -118,6 +123,7 @@ class RingWriter:
             recorder_key: Signs header pages; must be the key that the ring was made with.
             clock: Wall clock, boot time and clock state.
             boot_id: The kernel's id of this boot: 16 bytes.
+            source: Configured address of the stream (FORMAT 3.5); each header page gets its digest.
             sync_every_ns: Longest time between a record and its sync.
             keep_for_ns: Age at which a block loses its key.
             ring_id: If given, any other ring at this path is refused: ids, not paths, decide.
@@ -135,6 +141,7 @@ class RingWriter:
                 recorder_key=recorder_key,
                 clock=clock,
                 boot_id=boot_id,
+                source=source,
                 sync_every_ns=sync_every_ns,
                 keep_for_ns=keep_for_ns,
                 ring_id=ring_id,
@@ -342,6 +349,7 @@ class RingWriter:
             sealed_key=sealed,
             recorder_key_id=self._recorder_id,
             previous=self._previous,
+            source=self.source,
             previous_lost=self._previous_lost,
         )
         raw = sign_page(page, self._recorder)

@@ -103,6 +103,8 @@ class Arrival:
     camera_utc: UtcNs | None
     """When the camera says that it took the picture, by its sender reports."""
     report: SenderReport | None
+    rtp: int | None = None
+    """RTP timestamp as it came, 32 bits; None if the reader does not tell it, as FFmpeg does not."""
 
 
 class Session:

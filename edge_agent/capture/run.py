@@ -37,6 +37,8 @@ _APART_S = 5
 _MOST_PENDING = 32
 """Records that wait until the first pictures have told when they were taken: 1.2 s of them, 1 MiB each at most."""
 _PARSED = ("h264", "hevc")
+_MOST_RTP_KNOWN = 256
+"""Keyframes of which the RTP timestamp is remembered until a record begins with one of them."""
 
 
 class RunBreakError(Exception):
@@ -82,6 +84,7 @@ class Run:
         self._last_audio_pts = -1
         self._last_keyframe_pts: int | None = None
         self._announced: tuple[TrackTemplate, ...] | None = None
+        self._rtp_of: deque[tuple[int, int]] = deque(maxlen=_MOST_RTP_KNOWN)
         self._clock_asked = MonoNs(0)
         self._clock_noted: MonoNs | None = None
         self._clock_state: ClockState | None = None
@@ -153,6 +156,8 @@ class Run:
         self._latest_pts = pts
         if arrival.is_keyframe:
             self._note_keyframe(pts)
+            if arrival.rtp is not None:
+                self._rtp_of.append((pts, arrival.rtp))
             self._follow_parameters(arrival.data, pts)
         step_ticks = self._sequencer.step_ticks
         cut = self._cutter.push(NutPacket(0, pts, pts, step_ticks, arrival.is_keyframe, arrival.data))
@@ -223,7 +228,7 @@ class Run:
         payload, commitment = build_payload(tracks, packets)
         self._gaps.footage(start, end, boot)
         if self._announced is not tracks:
-            self._announce(tracks, start, boot)
+            self._announce(tracks, cut.first_pts, start, boot)
         self._sink.gop(Gop(start, end - start, boot, payload, commitment, cut.continues))
         self.records += 1
         rate_ppm = self._timeline.rate_ppm
@@ -240,11 +245,16 @@ class Run:
             return self._next_start[1]
         return self._timeline.place(self._media_ns(cut.first_pts))
 
-    def _announce(self, tracks: tuple[TrackTemplate, ...], start: UtcNs, boot: MonoNs) -> None:
+    def _announce(self, tracks: tuple[TrackTemplate, ...], first_pts: int, start: UtcNs, boot: MonoNs) -> None:
         self._announced = tracks
         described = [_describe(track) for track in tracks]
         self._status.note(codec=tracks[0].codec, width=tracks[0].width, height=tracks[0].height)
-        self._sink.run(RunInfo(start, boot, {**self._source, "tracks": described, **_report_facts(self._report)}))
+        clock_map = {"utc_ns": start, "boot_ns": boot, "clock_rate": int(1 / tracks[0].time_base)}
+        rtp = next((rtp for pts, rtp in self._rtp_of if pts == first_pts), None)
+        if rtp is not None:
+            clock_map["rtp_timestamp"] = rtp
+        facts = {**self._source, "tracks": described, "clock_map": clock_map, **_report_facts(self._report)}
+        self._sink.run(RunInfo(start, boot, facts))
 
     def _note_clock(self, arrival: Arrival, ask_state: Callable[[], ClockState]) -> None:
         if not self.records or arrival.pts is None or self._origin_ticks is None:

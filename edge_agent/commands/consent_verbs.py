@@ -11,7 +11,7 @@ from typing import Any
 from edge_agent import jws
 from edge_agent.clock import SystemClock
 from edge_agent.commands.owner_key import read_passphrase
-from edge_agent.config import Camera, Config, Quality
+from edge_agent.config import Config
 from edge_agent.consent.policy import Policy, encode_terms
 from edge_agent.consent.sentences import (
     WAIVER,
@@ -171,7 +171,7 @@ def _draft(
     assert terms is not None
     enrolment = load_enrolment(config.uplink.enrolment)
     facts = load_facts(config, enrolment, camera)
-    if len(facts.rings) < len(camera.qualities):
+    if len(facts.streams) < len(camera.qualities):
         raise UsageError(
             f"{camera_id}: its ring is not there yet, and the terms are bound to it",
             "start the recorder first: sudo systemctl start edge-agent.target",
@@ -180,29 +180,22 @@ def _draft(
     version = _last_version(config, camera_id) + 1
     payload = build_consent(facts, camera.title, terms, notice(language), version, now, owner, valid_until=until)
     beside = Unsigned(
-        enrolment.threshold,
         f"{enrolment.broker_host}:{enrolment.broker_port}",
-        {quality: _address(camera, quality) for quality in camera.qualities},
+        {quality: camera.address(quality) for quality in camera.qualities},
         camera.title,
     )
     built = read_built(payload)
     signed, _ = _load_signed(config, camera_id)
     earlier = None
     if signed is not None:
-        earlier = [*list_camera(signed, camera.source, beside, language), *list_house(signed, beside, language)]
+        earlier = [*list_camera(signed, beside, language), *list_house(signed, beside, language)]
     return _Draft(
         payload,
         built,
-        list_camera(built, camera.source, beside, language),
+        list_camera(built, beside, language),
         list_house(built, beside, language),
         earlier,
     )
-
-
-def _address(camera: Camera, quality: Quality) -> str:
-    if quality == "main" or camera.sub is None:
-        return camera.source
-    return camera.sub.url or f"onvif://{camera.onvif}/{camera.sub.profile}"
 
 
 def _read_aloud(drafts: Sequence[_Draft], language: Language) -> str:

@@ -24,6 +24,8 @@ class CameraBound:
     """In order, disjoint, never empty."""
     audio: bool
     masks: tuple[Mask, ...]
+    source: bytes
+    """Digest of the stream's source that the consent signed: a later consent to another source adds nothing."""
     answer_by: UtcNs
     """Until when an approval may still name this camera."""
     trims: tuple[str, ...] = ()
@@ -32,7 +34,8 @@ class CameraBound:
     def meet(self, other: "CameraBound") -> "CameraBound | None":
         """Return what both allow; None if that is nothing."""
         windows = intersect(self.windows, other.windows)
-        if self.camera != other.camera or self.quality is not other.quality or not windows:
+        of = (self.camera, self.quality, self.source)
+        if of != (other.camera, other.quality, other.source) or not windows:
             return None
         return replace(
             self,
@@ -122,6 +125,7 @@ def _encode_camera(camera: CameraBound) -> dict[str, Any]:
         "windows": [[window.start, window.end] for window in camera.windows],
         "audio": camera.audio,
         "masks": [mask.points for mask in camera.masks],
+        "source": camera.source.hex(),
         "answer_by_ns": camera.answer_by,
         "trims": camera.trims,
     }
@@ -134,6 +138,7 @@ def _parse_camera(found: Any) -> CameraBound:
         windows=tuple(Window(UtcNs(start), UtcNs(end)) for start, end in found["windows"]),
         audio=found["audio"],
         masks=tuple(Mask(tuple((x, y) for x, y in points)) for points in found["masks"]),
+        source=bytes.fromhex(found["source"]),
         answer_by=UtcNs(found["answer_by_ns"]),
         trims=tuple(found["trims"]),
     )

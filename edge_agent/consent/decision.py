@@ -352,6 +352,7 @@ def _bound_by(case: Case) -> CameraBound:
         windows=case.windows(),
         audio=case.request.audio and case.terms.audio,
         masks=case.terms.masks,
+        source=case.consent.find_source(case.request.quality),
         answer_by=_ask_until(case),
         trims=tuple(sorted(trims)),
     )
@@ -371,6 +372,7 @@ def _camera_grant(case: Case, mine: CameraBound) -> CameraGrant:
         masks=mine.masks,
         consent_sha256=case.consent.sha256,
         consent_version=case.consent.version,
+        source=mine.source,
     )
 
 

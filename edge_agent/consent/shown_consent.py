@@ -7,10 +7,12 @@ stands for, and only if that text has that digest. Pure.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from edge_agent.b64 import encode_b64url
 from edge_agent.consent.sentences import Language, describe_camera, describe_fact, describe_house
-from edge_agent.consent.waiver import SignedConsent, digest_source
+from edge_agent.consent.waiver import SignedConsent
 from edge_agent.errors import CustodyError
 from edge_agent.printable_text import show_line
+from edge_agent.source_digest import digest_source
 from edge_agent.units import encode_rfc3339
 
 CHANGED = "*"
@@ -21,8 +23,6 @@ CHANGED = "*"
 class Unsigned:
     """What the owner is shown beside the payload, because it says who is at the other end but binds nothing."""
 
-    threshold: int
-    """How many of the pinned roots must sign a trust bundle."""
     broker: str
     streams: Mapping[str, str]
     """Address of each recorded stream, without credentials, by quality."""
@@ -30,19 +30,18 @@ class Unsigned:
     """The camera's name in ``edge-agent.yaml`` now."""
 
 
-def list_camera(built: SignedConsent, source: str, beside: Unsigned, language: Language) -> list[str]:
+def list_camera(built: SignedConsent, beside: Unsigned, language: Language) -> list[str]:
     """Return the lines about one camera.
 
     Args:
         built: Read from the payload (``read_built``).
-        source: The address that the payload's source digest shall stand for.
         beside: What is shown beside it.
         language: Of the sentences.
 
     Raises:
-        CustodyError: The payload's digest is not that of ``source``.
+        CustodyError: A digest in the payload is not that of the stream's address.
     """
-    if digest_source(source, tuple(built.facts["rings"])) != built.facts["source"]:
+    if not all(_stands_for(stream, beside.streams) for stream in built.facts["streams"]):
         raise CustodyError(f"{built.camera}: the camera's address changed while its terms were made ready; sign again")
     place = built.facts["place"]
     lines = [describe_fact("name", built.name, language)]
@@ -55,13 +54,19 @@ def list_camera(built: SignedConsent, source: str, beside: Unsigned, language: L
     return lines
 
 
+def _stands_for(stream: Mapping[str, str], addresses: Mapping[str, str]) -> bool:
+    """Tell whether a stream of the payload is the one that is shown."""
+    address = addresses.get(stream["quality"], "")
+    return encode_b64url(digest_source(bytes.fromhex(stream["ring"]), address)) == stream["source"]
+
+
 def list_house(built: SignedConsent, beside: Unsigned, language: Language) -> list[str]:
     """Return the lines about the house: whom it answers, who vouches for them, where clips go, who can open them."""
     facts = built.facts
     return [
         describe_fact("issuer", facts["issuer"], language),
         *(describe_fact("root", root, language) for root in facts["roots"]),
-        describe_fact("threshold", str(beside.threshold), language),
+        describe_fact("threshold", str(facts["threshold"]), language),
         describe_fact("broker", show_line(beside.broker), language),
         *(describe_fact("upload", show_line(origin), language) for origin in facts["upload_origins"]),
         describe_fact("time_zone", facts["time_zone"], language),

@@ -38,6 +38,8 @@ class CameraGrant:
     consent_sha256: bytes
     """Of the ``owner-consent+jws`` that this leans on."""
     consent_version: int
+    source: bytes
+    """Digest of the source that the consent signed for this stream (FORMAT 3.5): footage of any other stays here."""
 
 
 @dataclass(frozen=True, slots=True)

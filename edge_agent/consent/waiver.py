@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from pydantic import Field, ValidationError
 
 from edge_agent import jws
-from edge_agent.b64 import encode_b64url
+from edge_agent.b64 import encode_b64url, parse_b64url
 from edge_agent.consent.policy import Mode, Terms, encode_terms, parse_terms
-from edge_agent.consent.request import Place
+from edge_agent.consent.request import Place, Quality
 from edge_agent.consent.tighter import meet
 from edge_agent.errors import CustodyError, DenialError
 from edge_agent.jws import deny
@@ -44,14 +44,23 @@ PURPOSE = "release of footage of a reported incident to the enrolled real time c
 
 
 @dataclass(frozen=True, slots=True)
+class Stream:
+    """One recorded stream of a camera: which ring, and from where."""
+
+    quality: Quality
+    ring: str
+    """Id of its ring, in hexadecimal."""
+    source: bytes
+    """Digest of its configured source (``digest_source``): the address itself stays in the house."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
-    """What the owner's terms lean on; where one of them changes, the signature no longer counts."""
+    """What the owner's terms depend on; if one of them changes, the signature no longer counts."""
 
     camera: str
-    source: str
-    """Digest of where the camera is reached (``digest_source``): the address itself stays in the house."""
-    rings: tuple[str, ...]
-    """Ids of the camera's rings, in hexadecimal, sorted."""
+    streams: tuple[Stream, ...]
+    """Every recorded stream whose ring is there."""
     place: Place | None
     """None if none is configured: a consent may be signed for such a camera, and nothing is granted by it."""
     time_zone: str
@@ -59,6 +68,8 @@ class Facts:
     """The RTCC that the gateway is enrolled with."""
     roots: tuple[str, ...]
     """Thumbprints of the pinned roots, sorted."""
+    threshold: int
+    """How many of them must sign a trust bundle."""
     upload_origins: tuple[str, ...]
     """Where bundles may be uploaded to: scheme, host and port, sorted."""
 
@@ -91,14 +102,26 @@ class SignedConsent:
     valid_until: UtcNs
     thumbprint: str
 
+    def find_source(self, quality: Quality) -> bytes:
+        """Return the digest of the source that was signed for a stream; zero, which matches no footage, if none was."""
+        streams = self.facts["streams"]
+        found = (parse_b64url(each["source"]) for each in streams if each["quality"] == quality.value)
+        return next(found, bytes(hashlib.sha256().digest_size))
+
+
+class _WireStream(WireModel):
+    quality: Literal["main", "sub"]
+    ring: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    source: Digest
+
 
 class _WireFacts(WireModel):
-    source: Digest
-    rings: list[Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]]
+    streams: Annotated[list[_WireStream], Field(max_length=2)]
     place: WirePlace | None
     time_zone: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+/-]{1,64}$")]
     issuer: Issuer
     roots: list[Kid]
+    threshold: Annotated[int, Field(ge=2, le=16)]
     upload_origins: list[Text]
 
 
@@ -135,13 +158,6 @@ class _WireConsent(WireModel):
     event: _WireEvent
     facts: _WireFacts
     terms: dict[str, Any]
-
-
-def digest_source(url: str, ring_ids: tuple[str, ...]) -> str:
-    """Digest a camera's address (without credentials), salted by its rings, so that it is no list to look up in."""
-    return encode_b64url(
-        hashlib.sha256(jws.encode_json(["edge-agent/1 camera source", url, sorted(ring_ids)])).digest()
-    )
 
 
 def digest_notice(text: str) -> str:
@@ -322,11 +338,14 @@ def _encode_facts(facts: Facts) -> dict[str, Any]:
 def _comparable(facts: Facts) -> dict[str, Any]:
     return {
         "camera": facts.camera,
-        "source": facts.source,
-        "rings": sorted(facts.rings),
+        "streams": [
+            {"quality": each.quality.value, "ring": each.ring, "source": encode_b64url(each.source)}
+            for each in sorted(facts.streams, key=lambda stream: stream.quality.value)
+        ],
         "place": None if facts.place is None else {"lat": float(facts.place.lat), "lon": float(facts.place.lon)},
         "time_zone": facts.time_zone,
         "issuer": facts.issuer,
         "roots": sorted(facts.roots),
+        "threshold": facts.threshold,
         "upload_origins": sorted(facts.upload_origins),
     }

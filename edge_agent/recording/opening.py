@@ -72,6 +72,7 @@ class RingOpener:
             recorder_key=self._recorder_key,
             clock=self._clock,
             boot_id=self._boot_id,
+            source=camera.address(quality),
             sync_every_ns=self._config.buffer.sync_every_ns,
             keep_for_ns=self._config.keep_for_ns(camera),
             ring_id=pin.ring_id if pin is not None else None,

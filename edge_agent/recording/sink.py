@@ -50,7 +50,7 @@ class RingSink:
         self._retry_at = clock.boot()
         self._retry_ns = FIRST_RETRY_NS
         self._error = _NOT_YET
-        self._last_run: Draft | None = None
+        self._last_run: RunInfo | None = None
         self._recent: deque[tuple[MonoNs, UtcNs]] = deque()
         self._lost_from: UtcNs | None = None
         self._busy_since: MonoNs | None = None
@@ -77,9 +77,8 @@ class RingSink:
 
     def run(self, run: RunInfo) -> None:
         """Store the facts of a run; again after the ring was opened anew."""
-        draft = _note(Kind.RUN, run.start_ns, run.boot_ns, run.facts)
-        self._store(draft)
-        self._last_run = draft
+        self._store(run)
+        self._last_run = run
 
     def clock(self, note: ClockNote) -> None:
         """Store a note about the clocks."""
@@ -176,12 +175,13 @@ class RingSink:
             raise UnavailableError(f"ring is not open: stream={self._name}: {self._error or 'closing'}")
         return self._writer
 
-    def _store(self, draft: Draft) -> None:
+    def _store(self, record: Draft | RunInfo) -> None:
         with self._lock:
             self._reopen_if_due()
             if self._writer is None:
-                self._lose(draft)
+                self._lose(record)
                 return
+            draft = _draft_run(record, self._writer) if isinstance(record, RunInfo) else record
             try:
                 if self._lost_from is not None:
                     self._tell_loss(self._writer, draft)
@@ -200,8 +200,8 @@ class RingSink:
         while self._recent[0][0] < now - _MAYBE_UNSYNCED_NS:
             self._recent.popleft()
 
-    def _lose(self, draft: Draft) -> None:
-        if draft.duration_ns:
+    def _lose(self, draft: Draft | RunInfo) -> None:
+        if isinstance(draft, Draft) and draft.duration_ns:
             self._lost_from = draft.start_ns if self._lost_from is None else min(self._lost_from, draft.start_ns)
 
     def _tell_loss(self, writer: RingWriter, draft: Draft) -> None:
@@ -249,13 +249,19 @@ class RingSink:
             return
         try:
             if self._last_run is not None:
-                self._writer.append(self._last_run)
+                self._writer.append(_draft_run(self._last_run, self._writer))
         except (RingError, OSError) as error:
             self._fail(error)
             return
         if self._error and self._error != _NOT_YET:
             log.info("ring can be written again stream=%s", self._name)
         self._error, self._retry_ns = "", FIRST_RETRY_NS
+
+
+def _draft_run(run: RunInfo, writer: RingWriter) -> Draft:
+    """Say of a run also which source the ring it goes into is bound to (FORMAT 4.6)."""
+    facts = {**run.facts, "source_sha256": writer.source.hex()}
+    return _note(Kind.RUN, run.start_ns, run.boot_ns, facts)
 
 
 def _note(kind: Kind, start: UtcNs, boot: MonoNs, facts: Mapping[str, Any], duration_ns: int = 0) -> Draft:

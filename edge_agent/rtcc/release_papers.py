@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge_agent import jws
+from edge_agent.b64 import parse_b64url
+from edge_agent.buffer.format import ZERO_DIGEST
 from edge_agent.consent.policy import CameraTerms, Mode, Terms, parse_terms
 from edge_agent.consent.request import Quality
 from edge_agent.errors import EvidenceError
 from edge_agent.keys import thumbprint
 from edge_agent.rtcc.case import Case, KnownSigner
+from edge_agent.rtcc.chain import Chain
 from edge_agent.units import Window, encode_rfc3339
 from edge_agent.uplink import manifest as names
 from edge_agent.uplink.checkpoint import ledger_origin, verify_proof
@@ -84,12 +87,13 @@ def check_consent(case: Case, manifest: Manifest) -> None:
         return
     jws.verify(message, {thumbprint(owner): owner})
     payload: dict[str, Any] = message.payload
-    rings = payload["facts"]["rings"]
+    streams = {each["ring"]: each for each in payload["facts"]["streams"]}
     if payload["camera"] != manifest.camera.id or payload["version"] != about.version:
         raise EvidenceError("consent.jws is for another camera or of another version")
     if payload["facts"]["issuer"] != manifest.request.iss:
         raise EvidenceError("consent.jws is for another crime center")
-    if manifest.camera.ring not in rings:
+    stream = streams.get(manifest.camera.ring)
+    if stream is None or stream["quality"] != manifest.camera.quality:
         raise EvidenceError("consent.jws is not about the ring that this footage comes from")
     terms, event = parse_terms(payload["terms"]), payload["event"]
     validity = Window.parse(event["valid_from"], event["valid_until"])
@@ -107,6 +111,24 @@ def check_consent(case: Case, manifest: Manifest) -> None:
     case.findings.doubt(
         "consent", "That hours, distance, age, quotas and whatever else the owner's terms limit were kept."
     )
+
+
+def check_source(case: Case, manifest: Manifest, chain: Chain) -> None:
+    """Every block is of the source that the consent, verified before, names for this stream (FORMAT 3.5)."""
+    if case.known.owner is None:
+        return
+    facts = jws.parse(case.read(names.CONSENT), "owner-consent+jws").payload["facts"]
+    signed = {each["ring"]: parse_b64url(each["source"]) for each in facts["streams"]}
+    source = signed.get(manifest.camera.ring, ZERO_DIGEST)
+    foreign = [block for block in chain.blocks if source == ZERO_DIGEST or chain.pages[block].source != source]
+    if foreign:
+        raise EvidenceError(f"footage is of another source than the owner signed: block={foreign[0]}")
+    if chain.blocks:
+        case.findings.prove(
+            "consent",
+            "The recorder signed, while recording, that all of it comes from the source that"
+            " the owner's consent names; what that address was is not disclosed.",
+        )
 
 
 def _demand_consented(terms: CameraTerms, manifest: Manifest, owner: str) -> None:

@@ -84,6 +84,7 @@ class Checklist:
             ("files", self._check_files),
             *self._paper_checks(),
             ("chain", self._check_chain),
+            ("consent", self._check_source),
             ("records", self._check_records),
             ("windows", self._check_windows),
         ]
@@ -136,6 +137,10 @@ class Checklist:
             raise EvidenceError("manifest names another recorder's key than the gateway was enrolled with")
         self._chain = verify_blocks(self._case.read(names.BLOCKS), bytes.fromhex(camera.ring), self._known.recorder)
         self._say_chain(self._chain)
+
+    def _check_source(self) -> None:
+        if isinstance(self._manifest, Manifest) and self._chain is not None:
+            release_papers.check_source(self._case, self._manifest, self._chain)
 
     def _say_chain(self, chain: Chain) -> None:
         if whole := chain.signed - chain.holes.keys():

@@ -78,7 +78,7 @@ def describe_cameras(config: Config) -> Iterator[Finding]:
         yield Finding(
             Level.OK,
             f"camera {camera.id}",
-            f"{camera.source} by {camera.transport}, recorded {when}, {sound}, ring {rings}, kept {kept}",
+            f"{camera.address('main')} by {camera.transport}, recorded {when}, {sound}, ring {rings}, kept {kept}",
         )
 
 

@@ -6,7 +6,7 @@ nothing. A file that is missing or wrong takes consent away, never gives it.
 
 import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -18,13 +18,14 @@ from edge_agent.buffer.ring import load_superblock
 from edge_agent.config import Camera, Config
 from edge_agent.consent.household import FOREVER, CameraHistory, CameraStanding, History, Household, stand
 from edge_agent.consent.policy import Policy, parse_policy
-from edge_agent.consent.request import Place
+from edge_agent.consent.request import Place, Quality
 from edge_agent.consent.waiver import TYP as CONSENT_TYP
-from edge_agent.consent.waiver import Facts, digest_source
+from edge_agent.consent.waiver import Facts, Stream
 from edge_agent.enrolment import Enrolment
 from edge_agent.errors import ConfigError, DenialError, IntegrityError, RingError, UnsupportedVersionError
 from edge_agent.host.regular_file import read_regular
 from edge_agent.keys import thumbprint
+from edge_agent.source_digest import digest_source
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink import ledger
 from edge_agent.uplink.store import Store
@@ -44,31 +45,30 @@ def load_facts(config: Config, enrolment: Enrolment, camera: Camera) -> Facts:
 
 def _read_facts(config: Config, enrolment: Enrolment, camera: Camera) -> tuple[Facts, bool]:
     """Gather the facts, and tell whether each ring could be read."""
-    rings = tuple(sorted(_ring_ids(config, camera)))
+    streams = tuple(_list_streams(config, camera))
     location = config.location_of(camera)
     facts = Facts(
         camera=camera.id,
-        source=digest_source(camera.source, rings),
-        rings=rings,
+        streams=streams,
         place=None if location is None else Place(location.lat, location.lon),
         time_zone=config.gateway.time_zone,
         issuer=enrolment.iss,
         roots=tuple(sorted(thumbprint(root) for root in enrolment.roots)),
+        threshold=enrolment.threshold,
         upload_origins=tuple(sorted({_origin(url) for url in enrolment.uploads.values()})),
     )
-    return facts, len(rings) == len(list(camera.qualities))
+    return facts, len(streams) == len(camera.qualities)
 
 
-def _ring_ids(config: Config, camera: Camera) -> list[str]:
-    ids = []
+def _list_streams(config: Config, camera: Camera) -> Iterator[Stream]:
     for quality in camera.qualities:
         try:
-            ids.append(load_superblock(config.ring_path(camera.id, quality)).ring_id.hex())
+            ring_id = load_superblock(config.ring_path(camera.id, quality)).ring_id
+            yield Stream(Quality(quality), ring_id.hex(), digest_source(ring_id, camera.address(quality)))
         except (IntegrityError, UnsupportedVersionError) as error:
             log.warning("ring cannot be read: %s", error)
         except (RingError, OSError):
             continue  # Not made yet, or its disk is away or fails.
-    return ids
 
 
 def _origin(url: str) -> str:

@@ -26,10 +26,12 @@ from edge_agent.consent.request import (
     Request,
 )
 from edge_agent.consent.verdict import CameraGrant, ExportOrder, Grant
+from edge_agent.source_digest import digest_source
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window
 
 START = UtcNs(1_800_000_000 * SECOND_NS)
 BLOCK = 64 << 10
+ADDRESS = "rtsp://door.example/main"
 
 
 class Keys:
@@ -98,6 +100,7 @@ class Rig:
             "recorder_key": self.keys.recorder,
             "clock": self.clock,
             "boot_id": self.boot_id,
+            "source": ADDRESS,
             **options,
         }
 
@@ -149,8 +152,14 @@ def everything() -> Window:
     return Window(UtcNs(0), UtcNs(1 << 61))
 
 
-def make_grant(*windows: Window, camera: str = "door", quality: Quality = Quality.MAIN) -> Grant:
-    """Make a grant as the gate would; its request is a stand-in."""
+def make_grant(
+    reader: RingReader,
+    *windows: Window,
+    camera: str = "door",
+    quality: Quality = Quality.MAIN,
+    address: str = ADDRESS,
+) -> Grant:
+    """Make a grant as the gate would, for footage of an address; its request is a stand-in."""
     span = windows or (everything(),)
     incident = Incident("JPD-1", Category.ROBBERY, span[0].start, Place(0.0, 0.0), span[0])
     request = Request(
@@ -173,7 +182,8 @@ def make_grant(*windows: Window, camera: str = "door", quality: Quality = Qualit
         deliver="evidence",
         signers=(),
     )
-    granted = CameraGrant(camera, quality, tuple(span), False, (), bytes(32), 1)
+    source = digest_source(reader.superblock.ring_id, address)
+    granted = CameraGrant(camera, quality, tuple(span), False, (), bytes(32), 1, source)
     return Grant(request, (granted,), (), span[0].start, span[0].start, None, False)
 
 
@@ -182,4 +192,4 @@ def make_order(window: Window, camera: str = "door") -> ExportOrder:
 
 
 def read_all(reader: RingReader, *windows: Window, on_loss: Callable[[Loss], None] | None = None) -> list[StoredRecord]:
-    return list(reader.read(make_grant(*windows), "door", on_loss=on_loss))
+    return list(reader.read(make_grant(reader, *windows), "door", on_loss=on_loss))

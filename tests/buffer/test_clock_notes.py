@@ -127,7 +127,7 @@ def test_its_block_is_no_evidence_of_the_window(rig: Rig) -> None:
     """Headers of footage outside the window are not disclosed for the sake of a note."""
     recorded(rig)
     with rig.reader() as reader:
-        grant = make_grant(window(20, 22))
+        grant = make_grant(reader, window(20, 22))
         shown = {block.seq for block in reader.evidence(grant, "door")}
         (noted,) = [each.seq for each in read_all(reader, window(20, 22)) if each.header.kind is Kind.CLOCK]
     assert noted not in shown

@@ -180,7 +180,8 @@ def test_reader_is_told_of_an_erasure_while_it_reads(rig: Rig) -> None:
     lost: list = []
     from tests.buffer.rig import make_grant
 
-    records = rig.reader().read(make_grant(), "door", on_loss=lost.append)
+    reader = rig.reader()
+    records = reader.read(make_grant(reader), "door", on_loss=lost.append)
     next(records)
     writer.erase(None)
     assert list(records) == []

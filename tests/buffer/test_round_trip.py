@@ -148,14 +148,14 @@ def test_read_needs_a_grant(rig: Rig) -> None:
     """Neither an ask nor a grant for another camera opens anything."""
     rig.create()
     rig.record(rig.writer(), 3)
-    grant = make_grant()
     with rig.reader() as reader:
+        grant = make_grant(reader)
         with pytest.raises(TypeError):
             reader.read(Ask(grant.request, grant.cameras, (), START, START), "door")  # type: ignore[arg-type]
         with pytest.raises(RingError, match="not in the grant"):
             reader.read(grant, "yard")
         with pytest.raises(RingError, match="another camera"):
-            reader.read(make_grant(camera="yard"), "yard")
+            reader.read(make_grant(reader, camera="yard"), "yard")
 
 
 def test_append_refuses_what_does_not_fit(rig: Rig) -> None:
@@ -246,7 +246,7 @@ def test_evidence_walks_the_chain_from_page_to_page(rig: Rig) -> None:
     rig.create(blocks=16)
     rig.record(rig.writer(), 40)
     with rig.reader() as reader:
-        blocks = list(reader.evidence(make_grant(), "door"))
+        blocks = list(reader.evidence(make_grant(reader), "door"))
     assert len(blocks) > 3
     for block in blocks:
         chain = chain_start(block.page_bytes)

@@ -35,7 +35,7 @@ class Sample:
     def read(self, raw: bytes) -> tuple[dict[tuple[int, int], bytes], list]:
         lost: list = []
         reader = RingReader(FakeDisk(raw), self.rig.keys.vault, self.rig.keys.recorder.public_key())
-        records = reader.read(make_grant(), "door", on_loss=lost.append)
+        records = reader.read(make_grant(reader), "door", on_loss=lost.append)
         return {(each.seq, each.index): each.plaintext for each in records}, lost
 
     def check(self, raw: bytes) -> CheckReport:

@@ -20,7 +20,7 @@ PICTURE_NS = SECOND_NS // 25
 GOP_OPTIONS = {"g": "25", "sc_threshold": "0", "tune": "zerolatency"}
 
 
-def record(pictures: int, *, kept: int, gop: int = 25) -> MemorySink:
+def record(pictures: int, *, kept: int, gop: int = 25, rtp_from: int | None = None) -> MemorySink:
     """Record a session that begins now; ``kept`` pictures were taken before and come at once."""
     packets = encode("libx264", pictures, {**GOP_OPTIONS, "g": str(gop)})
     sink, clock = MemorySink(), FakeClock(NOW)
@@ -32,6 +32,7 @@ def record(pictures: int, *, kept: int, gop: int = 25) -> MemorySink:
         arrival = Arrival(
             track=0, pts=packet.pts, duration=TICKS_PER_PICTURE, is_keyframe=packet.is_keyframe,
             data=packet.data, utc=UtcNs(NOW + late_ns), boot=MonoNs(late_ns), camera_utc=None, report=None,
+            rtp=None if rtp_from is None else (rtp_from + number * TICKS_PER_PICTURE) % 2**32,
         )  # fmt: skip
         run.push(arrival, lambda: ClockState.SYNCHRONISED)
     run.finish()
@@ -83,3 +84,22 @@ def test_sound_with_a_wrong_time_silences_nothing() -> None:
     run.finish()
     heard = [unit.data[0] for gop in sink.gops for unit in unpack(gop)[1] if unit.track == 1]
     assert heard == [number for number in range(100) if number != 30]
+
+
+def test_a_run_tells_how_its_times_came_about() -> None:
+    """FORMAT 4.6: the clock map is that of the first record's first picture, wherever the RTP time wraps."""
+    sink = record(200, kept=60, rtp_from=2**32 - 10 * TICKS_PER_PICTURE)
+    (run,) = sink.runs
+    first = sink.gops[0]
+    assert run.facts["clock_map"] == {
+        "utc_ns": first.start_ns,
+        "boot_ns": first.boot_ns,
+        "clock_rate": 90_000,
+        "rtp_timestamp": 65 * TICKS_PER_PICTURE,  # the keyframe of 3 s, 10 pictures after the wrap
+    }
+
+
+def test_what_a_reader_does_not_tell_is_left_out() -> None:
+    """A session reader without RTP timestamps gives a clock map without one, never a guess."""
+    (run,) = record(100, kept=4).runs
+    assert run.facts["clock_map"].keys() == {"utc_ns", "boot_ns", "clock_rate"}

@@ -54,6 +54,7 @@ def test_a_request_within_the_terms_is_granted():
     assert (grant.decided_at, grant.not_before) == (NOW, NOW + 10 * MINUTE_NS)
     assert camera.consent_version == 1
     assert len(camera.consent_sha256) == 32
+    assert camera.source == facts().streams[0].source
 
 
 def test_deciding_again_moves_no_time():
@@ -70,7 +71,7 @@ def signed_at(start, **changes):
 def without_ring(**changes):
     """Return what stands for the door while its ring is not there: its facts are others than those that were signed."""
     signed = sign_consent(facts(), terms(), NOTICE, 1, UtcNs(NOW - HOUR_NS), OWNER)
-    return stand(signed, OWNER.public_key(), facts(rings=()), terms(), **changes)
+    return stand(signed, OWNER.public_key(), facts(streams=()), terms(), **changes)
 
 
 MASK = Mask(((0, 0), (10, 0), (10, 10)))
@@ -96,7 +97,7 @@ REFUSED = {
     ),
     "camera pointed elsewhere": (
         {},
-        {"house": household(stand(standing().consent.raw, OWNER.public_key(), facts(source="D" * 43), terms()))},
+        {"house": household(stand(standing().consent.raw, OWNER.public_key(), facts(streams=()), terms()))},
         ["consent-facts-changed"],
     ),
     "revoked": ({}, {"house": household(standing(revoked=True))}, ["consent-revoked"]),
@@ -291,6 +292,21 @@ def verdict_of_later(now, approval=None, house=ASKING, changes=None, first=None)
     ask = admitted(changes)
     _, bound = decide(ask, first or house, history(), NOW, SYNC)
     return decide_again(ask, house, history(), approval, bound, UtcNs(now), SYNC).verdict
+
+
+def pointed_at(source):
+    """Return a house whose owner signed that the door's camera is at another address."""
+    known = facts(streams=(replace(facts().streams[0], source=source),))
+    raw = sign_consent(known, terms(), NOTICE, 2, UtcNs(NOW - HOUR_NS), OWNER)
+    return household(stand(raw, OWNER.public_key(), known, terms(), highest_version=2))
+
+
+def test_a_consent_to_another_source_adds_nothing_to_an_earlier_request():
+    """The bound is of the source that the decision was about: signed anew for another, the camera leaves it."""
+    later = verdict_of_later(NOW + 7 * MINUTE_NS, house=pointed_at(b"b" * 32), first=household())
+    assert [each.code for each in later.reasons] == ["grant-narrowed"]
+    moved = pointed_at(b"b" * 32)
+    assert verdict_of_later(NOW + 7 * MINUTE_NS, house=moved, first=moved).cameras[0].source == b"b" * 32
 
 
 def test_silence_is_a_denial():

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge_agent import jws
 from edge_agent.consent.household import occasions, refusals, stand
 from edge_agent.consent.policy import Occasion, Refusal, Refusals, encode_terms
-from edge_agent.consent.request import Place
-from edge_agent.consent.waiver import TYP, sign_consent, verify_consent
+from edge_agent.consent.request import Place, Quality
+from edge_agent.consent.waiver import TYP, Stream, sign_consent, verify_consent
 from edge_agent.errors import DenialError
 from edge_agent.keys import thumbprint
 from edge_agent.units import DAY_NS, UtcNs
@@ -63,12 +63,12 @@ def test_a_consent_discloses_one_camera_and_no_address():
 
 CHANGED = {
     "camera": {"camera": "yard"},
-    "source": {"source": "D" * 43},
-    "rings": {"rings": ("ff" * 16,)},
+    "streams": {"streams": (replace(facts().streams[0], source=bytes(32)),)},
     "place": {"place": Place(32.2988, -90.1849)},
     "time_zone": {"time_zone": "UTC"},
     "issuer": {"issuer": "rtcc.other-city"},
     "roots": {"roots": ("A" * 43, "B" * 43, "D" * 43)},
+    "threshold": {"threshold": 3},
     "upload_origins": {"upload_origins": ("https://elsewhere.example:443",)},
 }
 
@@ -79,6 +79,24 @@ def test_a_fact_that_changed_ends_the_consent(name, change):
     reason, sentence = refused(known=facts(**{"camera": "door", **change}))
     assert reason == "consent-facts-changed"
     assert f"({name})" in sentence
+
+
+def test_a_substream_pointed_elsewhere_ends_the_consent():
+    """Every stream's source is a fact, not the main one's alone."""
+    main = facts().streams[0]
+    both = Stream(Quality.SUB, "ff" * 16, bytes(32))
+    signed = sign_consent(facts(streams=(main, both)), terms(), NOTICE, 3, NOW, OWNER)
+    moved = facts(streams=(main, replace(both, source=b"b" * 32)))
+    with pytest.raises(DenialError) as caught:
+        verify_consent(signed, OWNER.public_key(), moved)
+    assert caught.value.reason == "consent-facts-changed"
+    consent = verify_consent(signed, OWNER.public_key(), facts(streams=(both, main)))
+    assert (consent.find_source(Quality.MAIN), consent.find_source(Quality.SUB)) == (main.source, bytes(32))
+
+
+def test_a_stream_that_was_not_signed_has_no_source():
+    """Zero is the digest of nothing, which no footage is granted by."""
+    assert verify().find_source(Quality.SUB) == bytes(32)
 
 
 def test_the_order_of_facts_does_not_matter():

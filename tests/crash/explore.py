@@ -200,7 +200,7 @@ class Explorer:
         everything = {(each.ref.seq, each.ref.index, each.payload) for each in self.work.appended}
         reader = RingReader(disk, self.rig.keys.vault, self.rig.keys.recorder.public_key())
         lost: list[object] = []
-        records = list(reader.read(make_grant(), "door", on_loss=lost.append))
+        records = list(reader.read(make_grant(reader), "door", on_loss=lost.append))
         found = {(each.seq, each.index): each.plaintext for each in records}
         for place, payload in promised.items():
             assert found.get(place) == payload, f"synced record is gone: {place}"

@@ -63,7 +63,7 @@ def test_reader_beside_a_racing_writer_never_sees_a_mixture(rig: Rig) -> None:
         while time.monotonic() < end or "overwritten" not in reasons:
             assert time.monotonic() < end + 30
             lost: list = []
-            for record in reader.read(make_grant(), "door", on_loss=lost.append):
+            for record in reader.read(make_grant(reader), "door", on_loss=lost.append):
                 assert record.plaintext == payload_of(record.header.start_ns, 9000)
                 read += 1
             reasons |= {each.reason for each in lost}
@@ -88,7 +88,7 @@ def test_killed_writer_loses_nothing_that_it_synced(rig: Rig) -> None:
             lines = process.stdout.read().split()
         synced += [int(line) for line in lines]
         with rig.reader() as reader:
-            records = [each for each in reader.read(make_grant(), "door") if each.header.kind is Kind.GOP]
+            records = [each for each in reader.read(make_grant(reader), "door") if each.header.kind is Kind.GOP]
         starts = {each.header.start_ns for each in records}
         oldest = min(starts)
         assert all(start in starts for start in synced if start >= oldest)
@@ -152,7 +152,7 @@ def test_cut_file_system_keeps_what_was_synced(tmp_path: Path, kind: str) -> Non
             assert run("mount", "-o", "loop", str(image), str(mount))
             home.writer().close()
             with home.reader() as reader:
-                records = list(reader.read(make_grant(), "door"))
+                records = list(reader.read(make_grant(reader), "door"))
             starts = {each.header.start_ns for each in records}
             assert all(start in starts for start in synced if start >= min(starts))
             assert all(each.plaintext == payload_of(each.header.start_ns, 40_000) for each in records)

@@ -38,6 +38,7 @@ def main() -> None:
         recorder_key=Ed25519PrivateKey.from_private_bytes((folder / "recorder").read_bytes()),
         clock=clock,
         boot_id=boot_id,
+        source="rtsp://door.example/main",
     )
     last = 0
     while True:

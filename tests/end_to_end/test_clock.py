@@ -170,7 +170,12 @@ def test_retention_waits_for_the_owner_and_then_follows(make_world):
             block_size=config.buffer.block_size_bytes, recorder_key=recorder_key, now=clock.utc(),
         )  # fmt: skip
         writer = RingWriter.open(
-            path, vault_public=keys.load_public("vault"), recorder_key=recorder_key, clock=clock, boot_id=bytes(16)
+            path,
+            vault_public=keys.load_public("vault"),
+            recorder_key=recorder_key,
+            clock=clock,
+            boot_id=bytes(16),
+            source="",
         )
         writer.append(Draft(Kind.GOP, clock.utc(), SECOND_NS, clock.boot(), b"a week old"))
         writer.close()

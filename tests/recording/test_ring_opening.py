@@ -15,7 +15,7 @@ from edge_agent.config import Config, parse_config
 from edge_agent.errors import EdgeAgentError, RingError, RingPreparingError
 from edge_agent.recording.opening import RingOpener
 from edge_agent.recording.pins import Pin, RingPins
-from tests.buffer.rig import Draft, FakeClock, Keys, Rig, read_all
+from tests.buffer.rig import ADDRESS, Draft, FakeClock, Keys, Rig, read_all
 
 KEYS = Keys()
 
@@ -35,7 +35,7 @@ class House:
         text = (
             f"gateway: {{state_dir: {self.folder}, run_dir: {self.folder}}}\n"
             f"buffer: {{size: {self.size}, block_size: 64KiB, dir: {self.dir}}}\n"
-            "cameras: [{id: door, url: 'rtsp://127.0.0.1/'}]\n"
+            f"cameras: [{{id: door, url: '{ADDRESS}'}}]\n"
         )
         return parse_config(text, "test", self.folder)
 

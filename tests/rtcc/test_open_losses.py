@@ -12,11 +12,12 @@ import pytest
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.record import parse_header
 from edge_agent.rtcc.findings import Verdict
+from edge_agent.source_digest import digest_source
 from edge_agent.units import SECOND_NS
 from edge_agent.uplink import manifest as names
 from tests.footage import START, encode, read_numbers, records, window
 from tests.opened import Opened, edit_lines, open_release, remux
-from tests.release import House
+from tests.release import ADDRESS, House
 
 
 def release(folder, house: House, asked) -> Opened:
@@ -336,3 +337,27 @@ def test_pictures_stand_in_the_order_of_the_record(tmp_path):
     findings = opened.open(opened.sign(parts, members))
     assert "records" in findings.failed_parts()
     assert "not in the order of the record" in findings.as_text()
+
+
+def test_another_source_is_told_and_fails_nothing(tmp_path):
+    """A stretch of another source is a declared gap; that the rest is of the signed source, the recorder proves."""
+    house = House(tmp_path)
+    first, second, third = records(encode(30))
+    house.record([first, "rtsp://door/bedroom", second, ADDRESS, third])
+    opened = release(tmp_path, house, window(0, 3))
+    findings = opened.open()
+    assert findings.ok, findings.as_text()
+    assert "(source-changed)" in findings.as_text()
+    assert any("source that the owner's consent names" in each.sentence for each in findings.items)
+
+
+def test_a_gateway_that_releases_another_source_is_found(tmp_path):
+    """A consent for another source than the recorder signed beside the footage fails its check."""
+    house = House(tmp_path)
+    house.record(["rtsp://door/bedroom", *records(encode(30))])
+    with house.reader() as reader:
+        source = digest_source(reader.superblock.ring_id, "rtsp://door/bedroom")
+    info, payload = house.build(house.grant(window(0, 3), source=source))
+    findings = Opened(tmp_path, house, info.age_header + payload, house.evidence, names.TYP).open()
+    assert "consent" in findings.failed_parts()
+    assert "another source than the owner signed" in findings.as_text()

@@ -17,7 +17,7 @@ from edge_agent.uplink.bundle import RunBreaks
 from edge_agent.uplink.manifest import parse_manifest, verify_manifest
 from edge_agent.uplink.seal import find_header_end
 from tests.footage import START, encode, read_numbers, records, window
-from tests.release import House
+from tests.release import ADDRESS, House
 
 
 @pytest.fixture
@@ -229,3 +229,17 @@ def test_manifest_refuses_another_member(house):
     """A manifest with a member too many is not one that this program wrote."""
     with pytest.raises(EvidenceError, match="member"):
         names.sign_manifest({"manifest": 1, "more": True}, house.gateway)
+
+
+def test_footage_of_another_source_is_a_declared_gap(house):
+    """A camera that was pointed away and back: the time between is no footage, and the manifest says why."""
+    first, second, third, fourth = records(encode(40))
+    house.record([first, "rtsp://door/bedroom", second, third, ADDRESS, fourth])
+    info, payload = house.build(house.grant(window(0, 4)))
+    assert [(gap.start - START, gap.end - START, gap.reason) for gap in info.gaps] == [
+        (SECOND_NS, 3 * SECOND_NS, "source-changed")
+    ]
+    with open_zip(house, info, payload) as bundle:
+        assert len([name for name in bundle.namelist() if name.startswith("clips/")]) == 2
+        shown = [line for line in bundle.read(names.RECORDS).splitlines() if json.loads(line)["kind"] == "gop"]
+    assert len(shown) == 2
