@@ -152,7 +152,7 @@ class Trial:
         """Open what was delivered last as the RTCC does: what was measured is a release that proves itself."""
         digest = self._digest_taken()
         (delivery,) = [each for each in deliveries(self.city.home) if each.file.sha256 == digest]
-        received = self.city.home.received_dir
+        received = self.city.home.received_dir / delivery.gateway
         received.mkdir(parents=True, exist_ok=True)
         shutil.copy(self.taken, received / delivery.file.upload)
         findings = open_delivery(self.city.home, delivery, self.folder / "opened")

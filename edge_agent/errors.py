@@ -96,6 +96,10 @@ class EvidenceError(EdgeAgentError):
     exit_code = os.EX_DATAERR
 
 
+class ConflictError(EvidenceError):
+    """A verified answer contradicts what its gateway said before; the message was kept for a person."""
+
+
 class UpdateError(EdgeAgentError):
     """A release is not taken: not signed, too old, damaged, or it does not start here."""
 

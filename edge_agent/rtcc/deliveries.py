@@ -61,9 +61,17 @@ def deliveries(home: RtccHome) -> tuple[Delivery, ...]:
     return tuple(load_delivery(home, path.stem) for path in sorted(home.deliveries_dir.glob("*.json")))
 
 
-def find_upload(home: RtccHome, upload: str, received_dir: Path | None = None) -> Path | None:
-    """Return the received payload of an upload, or None while it is not there."""
-    path = (received_dir or home.received_dir) / upload
+def find_signed_digest(home: RtccHome, gateway: str, upload: str) -> str | None:
+    """Return the SHA-256 (hex) that a gateway's own answer named for an upload; None before such an answer."""
+    if _UPLOAD.fullmatch(upload) is None or not (home.deliveries_dir / f"{upload}.json").exists():
+        return None
+    delivery = load_delivery(home, upload)
+    return delivery.file.sha256.hex() if delivery.gateway == gateway else None
+
+
+def find_upload(home: RtccHome, delivery: Delivery, received_dir: Path | None = None) -> Path | None:
+    """Return the received payload of a delivery, from its own gateway's folder; None while it is not there."""
+    path = (received_dir or home.received_dir) / delivery.gateway / delivery.file.upload
     return path if path.is_file() else None
 
 
@@ -90,7 +98,7 @@ def check_payload(home: RtccHome, delivery: Delivery, received_dir: Path | None 
     Raises:
         EvidenceError: It is not here, or is another.
     """
-    payload = find_upload(home, delivery.file.upload, received_dir)
+    payload = find_upload(home, delivery, received_dir)
     if payload is None:
         raise EvidenceError(f"upload is not here: upload={delivery.file.upload}", "`rtcc receive` takes it in")
     with payload.open("rb") as file:

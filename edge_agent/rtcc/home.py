@@ -238,6 +238,11 @@ class RtccHome:
         return self.path / "opened"
 
     @property
+    def conflicts_dir(self) -> Path:
+        """Where answers lie that contradict what was taken before, by gateway: for a person."""
+        return self.path / "conflicts"
+
+    @property
     def deliveries_dir(self) -> Path:
         """Where the age headers of delivered bundles lie, by the name of the upload."""
         return self.path / "deliveries"

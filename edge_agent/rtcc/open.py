@@ -9,9 +9,7 @@ import io
 import json
 import os
 import re
-import struct
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
@@ -21,16 +19,15 @@ from edge_agent.errors import CustodyError, EvidenceError
 from edge_agent.keys import thumbprint
 from edge_agent.rtcc.case import AnyManifest, Case, KnownKeys, Pins, settle_keys
 from edge_agent.rtcc.certificate import write_certificate
-from edge_agent.rtcc.container import verify_layout
 from edge_agent.rtcc.findings import Findings
 from edge_agent.rtcc.verify import Checklist, read_manifest, verify_signature
+from edge_agent.rtcc.zip_layout import iter_bytes, read_layout
 from edge_agent.units import encode_rfc3339
 from edge_agent.uplink import manifest as names
 from edge_agent.uplink.manifest import Manifest
 from edge_agent.uplink.seal import find_header_end
 
 MAX_EVIDENCE_BYTES = 1 << 30
-_CHUNK_BYTES = 1 << 20
 _NAME = re.compile(r"(clips/[0-9]{3}\.mp4|evidence/[a-z]+\.jsonl?|README\.txt|(request|consent|order|manifest)\.jws)")
 
 _FOLDERS = ("clips", "evidence", "progressive")
@@ -220,27 +217,23 @@ def unpack(path: Path, out_dir: Path) -> dict[str, str]:
         EvidenceError: It is no ZIP, holds what no bundle holds, or a part is damaged.
     """
     stored: dict[str, str] = {}
-    try:
-        with zipfile.ZipFile(path) as bundle:
-            verify_layout(path, bundle)
-            for entry in bundle.infolist():
-                if entry.filename in stored or not _NAME.fullmatch(entry.filename) or entry.compress_type:
-                    raise EvidenceError(f"container holds what no bundle holds: {entry.filename[:60]!r}")
-                if not entry.filename.endswith(".mp4") and entry.file_size > MAX_EVIDENCE_BYTES:
-                    raise EvidenceError(f"container holds a part that is too large: {entry.filename}")
-                stored[entry.filename] = _extract(bundle, entry, out_dir / entry.filename)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, RuntimeError, struct.error) as error:
-        raise EvidenceError("container is damaged") from error
+    with path.open("rb") as file:
+        for entry in read_layout(file):
+            if entry.name in stored or not _NAME.fullmatch(entry.name):
+                raise EvidenceError(f"container holds what no bundle holds: {entry.name[:60]!r}")
+            if not entry.name.endswith(".mp4") and entry.size > MAX_EVIDENCE_BYTES:
+                raise EvidenceError(f"container holds a part that is too large: {entry.name}")
+            stored[entry.name] = _extract(iter_bytes(file, entry), out_dir / entry.name)
     if not stored or list(stored)[-1] != names.MANIFEST:
         raise EvidenceError("container does not end with the manifest")
     return stored
 
 
-def _extract(bundle: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> str:
+def _extract(chunks: Iterable[bytes], target: Path) -> str:
     digest = hashlib.sha256()
     target.parent.mkdir(mode=0o700, exist_ok=True)
-    with bundle.open(entry) as source, target.open("wb") as copy:
-        while chunk := source.read(_CHUNK_BYTES):
+    with target.open("wb") as copy:
+        for chunk in chunks:
             digest.update(chunk)
             copy.write(chunk)
     return digest.hexdigest()

@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,9 +24,9 @@ from tuspyserver import create_tus_router
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edge_agent.errors import UnavailableError
+from edge_agent.rtcc.receive_namespace import PREFIX, App, Message, Receive, Send, keep_apart
 from edge_agent.rtcc.receive_storage import UPLOAD_NAME, ReceiveStorage, peer
 
-PREFIX = "files"
 MAX_UPLOAD_BYTES = 64 << 30
 MAX_UNFINISHED = 64
 """Per gateway."""
@@ -37,7 +37,6 @@ IDLE_TIMEOUT_S = 30.0
 START_TIMEOUT_S = 15.0
 
 log = logging.getLogger(__name__)
-Message = MutableMapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +57,23 @@ class ReceiverSettings:
 class Receiver:
     """A receiver in a thread of this process; use it as a context manager, or ``serve`` it in the foreground."""
 
-    def __init__(self, settings: ReceiverSettings, on_received: Callable[[str, str], None] | None = None) -> None:
+    def __init__(
+        self,
+        settings: ReceiverSettings,
+        on_received: Callable[[str, str], None] | None = None,
+        find_signed: Callable[[str, str], str | None] | None = None,
+    ) -> None:
         """Prepare, and finish what an earlier run left.
 
         Args:
             settings: Port 0 takes a free one.
             on_received: Called with the gateway's id and the upload's name once it is whole and durable.
+            find_signed: SHA-256 (hex) that this gateway's kept ``delivered`` names for this upload; None before one.
         """
         self._settings = settings
-        storage = ReceiveStorage(settings.uploads_dir, settings.received_dir, on_received or _log_received)
+        storage = ReceiveStorage(
+            settings.uploads_dir, settings.received_dir, on_received or _log_received, find_signed or _find_nothing
+        )
         storage.recover(KEEP_DAYS)
         self._socket = socket.create_server((settings.host, settings.port))
         self.port = int(self._socket.getsockname()[1])
@@ -92,7 +99,7 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        """Where uploads are created."""
+        """What an enrolment file names; a gateway creates its uploads under ``CN/`` in it."""
         return f"https://{self._settings.host}:{self.port}/{PREFIX}/"
 
     def serve(self) -> None:
@@ -129,7 +136,7 @@ class Receiver:
         self.stop()
 
 
-def build_app(storage: ReceiveStorage, settings: ReceiverSettings) -> Callable[..., Awaitable[None]]:
+def build_app(storage: ReceiveStorage, settings: ReceiverSettings) -> App:
     """Return the ASGI application."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
@@ -147,19 +154,23 @@ def build_app(storage: ReceiveStorage, settings: ReceiverSettings) -> Callable[.
         )
     )
 
-    async def guarded(
-        scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
-    ) -> None:
+    apart = keep_apart(app, _find_peer)
+
+    async def guarded(scope: Message, receive: Receive, send: Send) -> None:
         async def receive_in_time() -> Message:
             try:
                 return await asyncio.wait_for(receive(), IDLE_TIMEOUT_S)
             except TimeoutError:
                 return {"type": "http.disconnect"}
 
-        peer.set(scope.get("state", {}).get("peer", ""))
-        await app(scope, receive_in_time, send)
+        peer.set(_find_peer(scope))
+        await apart(scope, receive_in_time, send)
 
     return guarded
+
+
+def _find_peer(scope: Message) -> str:
+    return str(scope.get("state", {}).get("peer", ""))
 
 
 def _judge(
@@ -184,8 +195,6 @@ def _judge(
         raise HTTPException(400, "Upload-Metadata needs a filename of 8 to 64 letters, digits, - and _")
     if size > settings.max_upload_bytes:
         raise HTTPException(413, "upload is too large")
-    if storage.find_conflict(name):
-        raise HTTPException(403, "this name is another gateway's")
     if storage.count_unfinished() >= MAX_UNFINISHED:
         raise HTTPException(429, "too many uploads under way")
     if shutil.disk_usage(settings.uploads_dir).free < size + settings.keep_free_bytes:
@@ -200,6 +209,10 @@ class _PeerProtocol(H11Protocol):
         subject = (transport.get_extra_info("peercert") or {}).get("subject", ())
         names = [value for part in subject for name, value in part if name == "commonName"]
         self.app_state = {**self.app_state, "peer": names[0] if len(names) == 1 else ""}
+
+
+def _find_nothing(gateway: str, name: str) -> str | None:  # noqa: ARG001
+    return None
 
 
 def _log_received(gateway: str, name: str) -> None:

@@ -1,8 +1,8 @@
 """Where uploads lie while they arrive, and where they go when they are whole.
 
-Owns ``uploads/`` (a ``.part`` and a ``.json`` per upload) and what it puts into ``received/``. An upload belongs to the
-gateway whose certificate created it; to every other it does not exist. After a kill at any moment the offset in the
-``.json`` is the truth: what the ``.part`` holds beyond it is cut off before anything is appended.
+Owns ``uploads/CN/`` (a ``.part`` and a ``.json`` per upload) and what it puts into ``received/CN/``. An upload belongs
+to the gateway whose certificate created it: no other has a folder in common with it. After a kill at any moment the
+offset in the ``.json`` is the truth: what the ``.part`` holds beyond it is cut off before anything is appended.
 """
 
 import asyncio
@@ -26,53 +26,79 @@ from edge_agent.small_file import sync_folder, write_small_file
 peer: ContextVar[str] = ContextVar("peer", default="")
 """CN of the certificate that the request in hand came with."""
 UPLOAD_NAME = re.compile(r"[A-Za-z0-9_-]{8,64}")
-"""What ``filename`` in Upload-Metadata may be: the name in ``received/`` and in the gateway's signed answer."""
+"""What ``filename`` in Upload-Metadata may be: the name in ``received/CN/`` and in the gateway's signed answer."""
+MAX_CONFLICTS = 16
+"""Kept per gateway, for a person to look at."""
+_GATEWAY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _UID = re.compile(r"[0-9a-f]{32}")
 LOCK_TIMEOUT_S = 30.0
 _BUFFER_BYTES = 1 << 20
+_FIXED = ("gateway", "size", "metadata")
 
 log = logging.getLogger(__name__)
 
 
 class ReceiveStorage(TusStorage):
-    """Uploads as plain files, owned by the gateway that created them. One process only."""
+    """Uploads as plain files, each in the folder of the gateway that created it. One process only.
 
-    def __init__(self, uploads_dir: Path, received_dir: Path, on_received: Callable[[str, str], None]) -> None:
+    Args:
+        uploads_dir: What is under way.
+        received_dir: What is whole.
+        on_received: Called with gateway and name of what is whole and durable.
+        find_signed: SHA-256 (hex) of the payload that this gateway's answer handed a key over for, by gateway and name.
+    """
+
+    def __init__(
+        self,
+        uploads_dir: Path,
+        received_dir: Path,
+        on_received: Callable[[str, str], None],
+        find_signed: Callable[[str, str], str | None],
+    ) -> None:
         self._uploads = uploads_dir
         self._received = received_dir
         self._on_received = on_received
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._find_signed = find_signed
+        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
         self._open: dict[str, tuple[BinaryIO, bytearray]] = {}
         # A DELETE may come while the PATCH that it cuts off is noting its last offset.
         self._guard = threading.Lock()
+        self._finishing = threading.Lock()
         for folder in (uploads_dir, received_dir):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def recover(self, keep_days: int) -> None:
         """Move what was whole but not moved yet when the process ended, and drop what nobody finished."""
-        for path in sorted(self._uploads.glob("*.json")):
-            info = _load(path)
+        self._sort_by_gateway()
+        for path in sorted(self._uploads.glob("*/*.json")):
+            info, gateway = _load(path), path.parent.name
             if info is None or "size" not in info or time.time() - path.stat().st_mtime > keep_days * 86400:
-                self._remove(path.stem)
+                self._remove(gateway, path.stem)
             elif info["offset"] == info["size"] and not info.get("received"):
-                self._finalize(path.stem)
-
-    def find_conflict(self, name: str) -> bool:
-        """Tell whether a received upload of that name is another gateway's."""
-        known = _load(self._received / f"{name}.json")
-        return known is not None and known["gateway"] != peer.get()
+                self._finalize(gateway, path.stem)
 
     def count_unfinished(self) -> int:
         """Return how many uploads of this peer are under way."""
-        infos = (_load(path) for path in self._uploads.glob("*.json"))
-        return sum(1 for info in infos if info and info["gateway"] == peer.get() and not info.get("received"))
+        infos = (_load(path) for path in (self._uploads / peer.get()).glob("*.json"))
+        return sum(1 for info in infos if info and not info.get("received"))
+
+    def _sort_by_gateway(self) -> None:
+        """Put what an earlier version received into its gateway's folder; what was under way then begins anew."""
+        for path in (*self._uploads.glob("*.json"), *self._uploads.glob("*.part")):
+            path.unlink()
+        for note in self._received.glob("*.json"):
+            known, payload = _load(note), note.with_suffix("")
+            if known and _GATEWAY.fullmatch(str(known.get("gateway"))) and payload.is_file():
+                folder = self._received / known["gateway"]
+                folder.mkdir(exist_ok=True, mode=0o700)
+                os.replace(payload, folder / payload.name)
+                os.replace(note, folder / note.name)
 
     # tuspyserver's contract.
 
     async def create(self, uid: str) -> None:
         """Begin an empty upload of this peer."""
-        await asyncio.to_thread(lambda: self._part(uid).touch(mode=0o600))
-        await asyncio.to_thread(_store, self._info(uid), {"gateway": peer.get(), "offset": 0})
+        await asyncio.to_thread(self._create, peer.get(), uid)
 
     async def exists(self, uid: str) -> bool:
         """Tell whether this peer has such an upload."""
@@ -100,7 +126,7 @@ class ReceiveStorage(TusStorage):
 
     async def finalize(self, uid: str) -> None:
         """Move a whole upload to its name in ``received/``."""
-        await asyncio.to_thread(self._finalize, uid)
+        await asyncio.to_thread(self._finalize, peer.get(), uid)
 
     async def read(self, uid: str) -> bytes | None:  # noqa: ARG002
         """Never: an upload is not given out again."""
@@ -109,37 +135,38 @@ class ReceiveStorage(TusStorage):
     async def delete(self, uid: str) -> None:
         """Forget an upload of this peer that is not whole yet; what was received stays."""
         if self._read_info(uid) is not None:
-            await asyncio.to_thread(self._remove, uid)
+            await asyncio.to_thread(self._remove, peer.get(), uid)
 
     async def read_info(self, uid: str) -> dict[str, Any] | None:
         """Return what is known of an upload of this peer."""
         return self._read_info(uid)
 
     async def write_info(self, uid: str, data: dict[str, Any]) -> None:
-        """Replace what is known of an upload; atomic and durable. One that was deleted meanwhile stays deleted."""
-        await asyncio.to_thread(self._merge, uid, data)
+        """Note how far an upload is; atomic and durable. One that was deleted meanwhile stays deleted."""
+        await asyncio.to_thread(self._merge, peer.get(), uid, data)
 
     async def list_uids(self) -> list[str]:
-        """Return the ids of all uploads."""
-        return [path.stem for path in self._uploads.glob("*.json")]
+        """Return the ids of this peer's uploads."""
+        return [path.stem for path in (self._uploads / peer.get()).glob("*.json")]
 
     def location(self, uid: str) -> str:
         """Return the path of an upload that is under way."""
-        return str(self._part(uid))
+        return str(self._part(peer.get(), uid))
 
     @contextlib.asynccontextmanager
     async def lock(  # type: ignore[override]  # its type says iterator, its text and its callers context manager
         self, uid: str
     ) -> AsyncIterator[None]:
         """Hold an upload alone, its file open and cut to the offset that was promised."""
-        lock = self._locks.setdefault(uid, asyncio.Lock())
+        gateway = peer.get()
+        lock = self._locks.setdefault((gateway, uid), asyncio.Lock())
         await asyncio.wait_for(lock.acquire(), LOCK_TIMEOUT_S)
         try:
             info = self._read_info(uid)
             if info is None or info.get("received"):
                 yield
                 return
-            file = self._part(uid).open("r+b", buffering=0)
+            file = self._part(gateway, uid).open("r+b", buffering=0)
             self._open[uid] = (file, bytearray())
             try:
                 file.truncate(info["offset"])
@@ -151,50 +178,87 @@ class ReceiveStorage(TusStorage):
         finally:
             lock.release()
             if not lock.locked():
-                self._locks.pop(uid, None)
+                self._locks.pop((gateway, uid), None)
 
-    def _finalize(self, uid: str) -> None:
-        info = _load(self._info(uid))
-        if info is None or info.get("received") or info["offset"] != info["size"]:
+    def _create(self, gateway: str, uid: str) -> None:
+        self._part(gateway, uid).parent.mkdir(exist_ok=True, mode=0o700)
+        self._part(gateway, uid).touch(mode=0o600)
+        _store(self._info(gateway, uid), {"gateway": gateway, "offset": 0})
+
+    def _finalize(self, gateway: str, uid: str) -> None:
+        info = _load(self._info(gateway, uid))
+        if info is None or not _is_whole(info, gateway):
             return
-        name, promised = info["metadata"]["filename"], info["metadata"].get("sha256")
-        with self._part(uid).open("rb") as file:
+        part, name, promised = self._part(gateway, uid), info["metadata"]["filename"], info["metadata"].get("sha256")
+        with part.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if promised not in (None, digest):
             # Forgotten, so that the gateway finds it lost and begins anew.
-            log.warning("upload is not what was promised: gateway=%s upload=%s", info["gateway"], name)
-            self._remove(uid)
+            log.warning("upload is not what was promised: gateway=%s upload=%s", gateway, name)
+            self._remove(gateway, uid)
             return
-        note = {"gateway": info["gateway"], "size": info["size"], "sha256": digest, "received_at_s": int(time.time())}
-        _store(self._received / f"{name}.json", note)
-        os.replace(self._part(uid), self._received / name)
-        sync_folder(self._received)
-        self._merge(uid, {"received": name})
-        self._on_received(info["gateway"], name)
+        note = {"gateway": gateway, "size": info["size"], "sha256": digest, "received_at_s": int(time.time())}
+        with self._finishing:
+            # Hashing took its time: a DELETE, another request's finish or an answer may have come meanwhile.
+            if not _is_whole(_load(self._info(gateway, uid)) or {}, gateway) or not part.exists():
+                return
+            if self._find_signed(gateway, name) not in (None, digest):
+                self._keep_conflict(gateway, uid, name, note)
+                return
+            _put(part, self._received / gateway / name, note)
+            self._merge(gateway, uid, {"received": name})
+        self._on_received(gateway, name)
+
+    def _keep_conflict(self, gateway: str, uid: str, name: str, note: dict[str, Any]) -> None:
+        """Put a payload aside whose name a signed answer uses for another one; its gateway finds it lost."""
+        folder = self._received / gateway / "conflicts"
+        if len(list(folder.glob("*.json"))) < MAX_CONFLICTS:
+            _put(self._part(gateway, uid), folder / f"{name}.{note['sha256']}", note)
+        log.error("upload differs from the one signed for: gateway=%s upload=%s kept_in=%s", gateway, name, folder)
+        self._remove(gateway, uid)
 
     def _read_info(self, uid: str) -> dict[str, Any] | None:
-        info = _load(self._info(uid)) if _UID.fullmatch(uid) else None
-        return info if info and info["gateway"] == peer.get() else None
+        return _load(self._info(peer.get(), uid)) if _UID.fullmatch(uid) and peer.get() else None
 
-    def _merge(self, uid: str, data: dict[str, Any]) -> None:
+    def _merge(self, gateway: str, uid: str, data: dict[str, Any]) -> None:
         with self._guard:
-            kept = _load(self._info(uid))
-            if kept is not None:
-                if "offset" in data and self._part(uid).exists():
-                    # After a failed write tuspyserver counts what it passed on, written or not.
-                    data = data | {"offset": min(data["offset"], self._part(uid).stat().st_size)}
-                _store(self._info(uid), kept | data)
+            kept = _load(self._info(gateway, uid))
+            if kept is None:
+                return
+            if "offset" in data and self._part(gateway, uid).exists():
+                # After a failed write tuspyserver counts what it passed on, written or not.
+                data = data | {"offset": min(data["offset"], self._part(gateway, uid).stat().st_size)}
+            if "metadata" in data:
+                # tuspyserver answers a HEAD with 400 to what has no type.
+                data = data | {"metadata": {"filetype": "application/octet-stream"} | data["metadata"]}
+            # What an upload is was said at its creation.
+            data = {name: value for name, value in data.items() if name not in _FIXED or name not in kept}
+            _store(self._info(gateway, uid), kept | data)
 
-    def _remove(self, uid: str) -> None:
+    def _remove(self, gateway: str, uid: str) -> None:
         with self._guard:
-            self._part(uid).unlink(missing_ok=True)
-            self._info(uid).unlink(missing_ok=True)
+            self._part(gateway, uid).unlink(missing_ok=True)
+            self._info(gateway, uid).unlink(missing_ok=True)
 
-    def _part(self, uid: str) -> Path:
-        return self._uploads / f"{uid}.part"
+    def _part(self, gateway: str, uid: str) -> Path:
+        return self._uploads / gateway / f"{uid}.part"
 
-    def _info(self, uid: str) -> Path:
-        return self._uploads / f"{uid}.json"
+    def _info(self, gateway: str, uid: str) -> Path:
+        return self._uploads / gateway / f"{uid}.json"
+
+
+def _is_whole(info: dict[str, Any], gateway: str) -> bool:
+    """Tell whether an upload has its last byte, is this gateway's, and was not moved yet."""
+    return info.get("gateway") == gateway and "received" not in info and info.get("offset") == info.get("size")
+
+
+def _put(part: Path, path: Path, note: dict[str, Any]) -> None:
+    """Move a payload to its place, durably; its note lies there first."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _store(path.with_name(f"{path.name}.json"), note)
+    os.replace(part, path)
+    sync_folder(path.parent)
+    sync_folder(path.parent.parent)
 
 
 def _load(path: Path) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from typing import Self
 
 from edge_agent import jws
 from edge_agent.clock import Clock, SystemClock
-from edge_agent.errors import CustodyError, EvidenceError, UnavailableError
+from edge_agent.errors import ConflictError, CustodyError, EvidenceError, UnavailableError
 from edge_agent.rtcc.home import CLIENT_NAME, RtccHome
 from edge_agent.rtcc.inbox import TOPIC_FILTER, Inbox
 from edge_agent.rtcc.request import SignedRequest
@@ -149,6 +149,9 @@ class RtccSession:
         """Take one message in, on the broker's worker thread."""
         try:
             answer = self._inbox.take(message.topic, message.payload)
+        except ConflictError as error:
+            log.error("answer kept for a person: %s in=%s", error, self._home.conflicts_dir)
+            answer = None
         except (EvidenceError, CustodyError) as error:
             # It would be as wrong the next time: acknowledged, said, and not kept.
             log.warning("answer refused: %s", error)

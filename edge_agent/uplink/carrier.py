@@ -117,4 +117,6 @@ class Carrier:
         url = self._enrolment.uploads.get(target)
         if url is None:
             raise UploadRefusedError(f"request names an upload target that this gateway does not have: {target}")
+        # PROTOCOL 9, step 4: below the target, each gateway has a folder of its own.
+        url = f"{url.rstrip('/')}/{self._enrolment.gateway}/"
         return TusUploader(url, self._context, self._clock, rate_bytes_s=self._rate_bytes_s)

@@ -22,6 +22,9 @@ NODE_DIR = Path(__file__).parent / "tus_server"
 class UploadServer(PeerProcess):
     """One server process; ``command`` starts it, ``stored`` finds what it has of an upload."""
 
+    path = "/files/"
+    """Where gw1 creates its uploads."""
+
     def __init__(self, folder: Path, pki: Pki) -> None:
         super().__init__()
         self.folder = folder
@@ -30,7 +33,7 @@ class UploadServer(PeerProcess):
 
     @property
     def url(self) -> str:
-        return f"https://127.0.0.1:{self.port}/files/"
+        return f"https://127.0.0.1:{self.port}{self.path}"
 
     def command(self) -> list[str]:
         raise NotImplementedError
@@ -54,6 +57,8 @@ class UploadServer(PeerProcess):
 class ReceiverProcess(UploadServer):
     """The RTCC's own receiver (tuspyserver on uvicorn)."""
 
+    path = "/files/gw1/"
+
     def command(self) -> list[str]:
         words = {name: str(getattr(self.files, name)) for name in ("ca", "certificate", "key")}
         folders = {name: str(self.folder / name) for name in ("uploads_dir", "received_dir")}
@@ -61,7 +66,8 @@ class ReceiverProcess(UploadServer):
         return [sys.executable, "-m", "tests.peers.receiver_process", text]
 
     def stored(self, upload_url: str, name: str) -> bytes:
-        return (self.folder / "received_dir" / name).read_bytes()
+        (path,) = (self.folder / "received_dir").glob(f"*/{name}")
+        return path.read_bytes()
 
 
 class NodeTusServer(UploadServer):

@@ -12,6 +12,7 @@ from edge_agent.rtcc.home import RtccHome
 from edge_agent.rtcc.inbox import Inbox
 from edge_agent.uplink.answers import Answer, DeliveredFile, Status, encode_answer
 from edge_agent.uplink.checkpoint import Checkpoint, encode_growth, ledger_origin, sign_checkpoint
+from edge_agent.uplink.payload import upload_name
 from edge_agent.uplink.seal import seal_stream
 
 from .conftest import NOW
@@ -109,15 +110,16 @@ def test_watch_shows_what_is_stored(made):
 def delivered(made, applicant, tmp_path):
     """One delivered upload, whose plaintext is no bundle."""
     home = RtccHome.load(tmp_path / "rtcc-home")
-    jti, upload, payload = "j" * 22, "upload-0001", io.BytesIO()
+    jti, payload = "j" * 22, io.BytesIO()
     home.write_request(jti, b"{}")
     gateway = enrol(home, applicant.csr, NOW).gateway
+    upload = upload_name(gateway, jti, "door")
     header, sha256, size = seal_stream(iter([b"no bundle"]), [home.recipients()["evidence"]], payload)
     files = (DeliveredFile("door", upload, sha256, size, header),)
     answer = Answer(gateway, home.settings.iss, jti, 0, NOW, Status.DELIVERED, files=files)
     Inbox(home).take(f"rtcc/1/gw/{gateway}/res", encode_answer(answer, applicant.gateway))
-    home.received_dir.mkdir()
-    (home.received_dir / upload).write_bytes(payload.getvalue())
+    (home.received_dir / gateway).mkdir(parents=True)
+    (home.received_dir / gateway / upload).write_bytes(payload.getvalue())
     return upload, jti, gateway
 
 
@@ -148,7 +150,7 @@ def test_open_joins_key_and_upload_for_other_programs(made, delivered, tmp_path)
 
 def test_stored_answers_are_shown(made, delivered):
     """watch --stored reads the signed answers again, in words and as JSON."""
-    assert "key handed over: door as upload-0001" in made("watch", "--stored")[1]
+    assert f"key handed over: door as {delivered[0]}" in made("watch", "--stored")[1]
     answer = json.loads(made("watch", "--stored", "--request", delivered[1], "--json")[1])
     assert (answer["status"], answer["final"], answer["files"][0]["upload"]) == ("delivered", True, delivered[0])
 

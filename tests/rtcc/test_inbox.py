@@ -6,23 +6,32 @@ import io
 import pyrage
 import pytest
 
-from edge_agent.errors import EvidenceError
+from edge_agent.errors import ConflictError, EvidenceError
 from edge_agent.rtcc.deliveries import assemble, deliveries, find_upload, load_delivery
 from edge_agent.rtcc.enrol import enrol
-from edge_agent.rtcc.inbox import MAX_ANSWERS, Inbox
+from edge_agent.rtcc.inbox import MAX_ANSWERS, MAX_CONFLICTS, Inbox
 from edge_agent.uplink.answers import Answer, DeliveredFile, Status, encode_answer
+from edge_agent.uplink.payload import upload_name
 from edge_agent.uplink.seal import seal_stream
 
 from .conftest import NOW, Applicant
 
 JTI = "j" * 22
-FILE = DeliveredFile("door", "upload-0001", b"\x01" * 32, 4096, b"age-encryption.org/v1\n")
+
+
+def delivered_file(gateway, camera="door", sha256=b"\x01" * 32):
+    return DeliveredFile(camera, upload_name(gateway, JTI, camera), sha256, 4096, b"age-encryption.org/v1\n")
 
 
 @pytest.fixture
 def gateway(home, applicant, now):
     home.write_request(JTI, b"{}")
     return enrol(home, applicant.csr, now).gateway
+
+
+@pytest.fixture
+def file(gateway):
+    return delivered_file(gateway)
 
 
 @pytest.fixture
@@ -38,11 +47,11 @@ def send(home, applicant, gateway):
     return send
 
 
-def test_answers_are_kept_and_read_again(home, send):
+def test_answers_are_kept_and_read_again(home, send, file):
     """Progress keeps its last, the others each; what is kept is the signed message itself."""
     for seq in range(3):
         assert send(seq).seq == seq
-    assert send(7, Status.DELIVERED, files=(FILE,)).status is Status.DELIVERED
+    assert send(7, Status.DELIVERED, files=(file,)).status is Status.DELIVERED
     assert [answer.seq for answer in Inbox(home).answers(JTI)] == [7]
 
 
@@ -55,36 +64,36 @@ def test_a_repeated_answer_is_taken_once(home, send):
     assert send(2, Status.CANCELLED) is None
 
 
-def test_a_delivered_answer_brings_the_key(home, send, gateway):
+def test_a_delivered_answer_brings_the_key(home, send, gateway, file):
     """The age header is found by the name of the upload, with what the payload must be."""
     with pytest.raises(EvidenceError, match="no key"):
-        load_delivery(home, FILE.upload)
-    send(0, Status.DELIVERED, files=(FILE,))
-    delivery = load_delivery(home, FILE.upload)
-    assert (delivery.file, delivery.gateway, delivery.jti) == (FILE, gateway, JTI)
+        load_delivery(home, file.upload)
+    send(0, Status.DELIVERED, files=(file,))
+    delivery = load_delivery(home, file.upload)
+    assert (delivery.file, delivery.gateway, delivery.jti) == (file, gateway, JTI)
     assert deliveries(home) == (delivery,)
-    assert find_upload(home, FILE.upload) is None
-    home.received_dir.mkdir()
-    (home.received_dir / FILE.upload).write_bytes(b"payload")
-    assert find_upload(home, FILE.upload).read_bytes() == b"payload"
+    assert find_upload(home, delivery) is None
+    (home.received_dir / gateway).mkdir(parents=True)
+    (home.received_dir / gateway / file.upload).write_bytes(b"payload")
+    assert find_upload(home, delivery).read_bytes() == b"payload"
 
 
-def test_header_and_payload_make_a_stock_age_file(home, send, tmp_path):
+def test_header_and_payload_make_a_stock_age_file(home, send, gateway, tmp_path, file):
     """What was uploaded opens with the key that came in the answer; a byte more or less, and it is not assembled."""
     recipient = home.recipients()["evidence"]
     payload = io.BytesIO()
     header, sha256, size = seal_stream(iter([b"the bundle"]), [recipient], payload)
-    send(0, Status.DELIVERED, files=(DeliveredFile("door", FILE.upload, sha256, size, header),))
-    delivery = load_delivery(home, FILE.upload)
+    send(0, Status.DELIVERED, files=(DeliveredFile("door", file.upload, sha256, size, header),))
+    delivery = load_delivery(home, file.upload)
     with pytest.raises(EvidenceError, match="not here"):
         assemble(home, delivery, tmp_path / "bundle.age")
-    home.received_dir.mkdir()
+    (home.received_dir / gateway).mkdir(parents=True)
     for wrong in (payload.getvalue() + b"x", payload.getvalue()[:-1], b"y" + payload.getvalue()[1:]):
-        (home.received_dir / FILE.upload).write_bytes(wrong)
+        (home.received_dir / gateway / file.upload).write_bytes(wrong)
         with pytest.raises(EvidenceError, match="signed for"):
             assemble(home, delivery, tmp_path / "bundle.age")
         assert list(tmp_path.glob("*.age*")) == []
-    (home.received_dir / FILE.upload).write_bytes(payload.getvalue())
+    (home.received_dir / gateway / file.upload).write_bytes(payload.getvalue())
     path = assemble(home, delivery, tmp_path / "bundle.age")
     assert path.stat().st_mode & 0o077 == 0
     identity = pyrage.x25519.Identity.from_str(home.load_identity())
@@ -118,15 +127,66 @@ def test_what_no_gateway_of_ours_may_say_is_refused(send, attempt):
         attempt(send)
 
 
-def test_a_gateway_cannot_take_over_anothers_upload(home, send, gateway, now):
-    """The header kept first for an upload is not replaced by another gateway."""
-    send(0, Status.DELIVERED, files=(FILE,))
+def test_a_gateway_cannot_take_anothers_delivered_away(home, send, gateway, file, now):
+    """Naming the victim's upload first is a conflict of the attacker; the victim's key is kept when it comes."""
     other = Applicant()
     other_id = enrol(home, other.csr, now).gateway
-    answer = Answer(other_id, home.settings.iss, JTI, 0, NOW, Status.DELIVERED, files=(FILE,))
-    with pytest.raises(EvidenceError, match="another's"):
-        Inbox(home).take(f"rtcc/1/gw/{other_id}/res", encode_answer(answer, other.gateway))
-    assert load_delivery(home, FILE.upload).gateway == gateway
+    raw = encode_answer(
+        Answer(other_id, home.settings.iss, JTI, 0, NOW, Status.DELIVERED, files=(file,)), other.gateway
+    )
+    with pytest.raises(ConflictError, match="another's"):
+        Inbox(home).take(f"rtcc/1/gw/{other_id}/res", raw)
+    assert deliveries(home) == ()
+    assert [path.read_bytes() for path in (home.conflicts_dir / other_id).iterdir()] == [raw]
+    send(0, Status.DELIVERED, files=(file,))
+    assert load_delivery(home, file.upload).gateway == gateway
+
+
+def test_a_payload_in_anothers_folder_is_not_the_deliverys(home, send, file):
+    """What another gateway uploaded under the victim's name is never opened as the victim's."""
+    send(0, Status.DELIVERED, files=(file,))
+    for folder in (home.received_dir, home.received_dir / ("x" * 22)):
+        folder.mkdir(exist_ok=True)
+        (folder / file.upload).write_bytes(b"forged")
+    assert find_upload(home, load_delivery(home, file.upload)) is None
+
+
+CONFLICTS = {
+    "a key for another payload": lambda send, file: send(1, Status.DELIVERED, files=(file,)),
+    "a final answer after the final one": lambda send, _: send(1, Status.CANCELLED),
+    "another answer of one number": lambda send, _: send(0, Status.CANCELLED),
+}
+
+
+@pytest.mark.parametrize("attempt", CONFLICTS.values(), ids=CONFLICTS)
+def test_an_answer_that_contradicts_is_kept_for_a_person(home, send, gateway, file, attempt):
+    """It is acknowledged afterwards, and a key comes once: the message is kept, and what was taken first stays."""
+    send(0, Status.DELIVERED, files=(file,))
+    changed = delivered_file(gateway, sha256=b"\x02" * 32)
+    for _ in range(2):
+        with pytest.raises(ConflictError):
+            attempt(send, changed)
+    assert len(list((home.conflicts_dir / gateway).iterdir())) == 1
+    assert load_delivery(home, file.upload).file == file
+
+
+def test_conflicts_are_bounded(home, send, gateway):
+    """A gateway that contradicts itself fills no disk."""
+    send(0, Status.CANCELLED)
+    for seq in range(1, MAX_CONFLICTS + 1):
+        with pytest.raises(ConflictError):
+            send(seq)
+    with pytest.raises(EvidenceError, match="too many conflicts"):
+        send(MAX_CONFLICTS + 1)
+    assert len(list((home.conflicts_dir / gateway).iterdir())) == MAX_CONFLICTS
+
+
+def test_many_answers_hold_up_no_final_one(home, send, file):
+    """The bound on answers never costs a key."""
+    for seq in range(MAX_ANSWERS):
+        send(seq, Status.QUEUED, cameras=("door",), not_before=NOW)
+    assert send(MAX_ANSWERS, Status.DELIVERED, files=(file,))
+    assert load_delivery(home, file.upload)
 
 
 def test_a_gateway_cannot_fill_the_disk(home, send):

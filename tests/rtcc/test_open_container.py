@@ -1,13 +1,23 @@
 """What the RTCC finds where a ZIP holds more than its entries: two programs must not see two bundles."""
 
+import hashlib
 import io
+import os
+import random
 import struct
+import subprocess
 import zipfile
+import zlib
+from pathlib import Path
 
 import pyrage
 import pytest
 
-from edge_agent.rtcc.open import open_bundle
+from edge_agent.errors import EvidenceError
+from edge_agent.rtcc.open import open_bundle, unpack
+from edge_agent.rtcc.zip_layout import iter_bytes, read_layout
+from edge_agent.units import UtcNs
+from edge_agent.uplink.zipstream import ZipStream
 from tests.footage import encode, records, window
 from tests.opened import Opened, open_release
 from tests.release import House
@@ -47,7 +57,72 @@ def put_between(plain: bytes) -> bytes:
     return end[:at] + b"unspoken." + end[at:]
 
 
+def mend_crc(data: bytes, wanted: int) -> bytes:
+    """Return four bytes that bring the CRC-32 of the data to a wanted one."""
+    table = [zlib.crc32(bytes([i]), 0xFFFFFFFF) ^ 0xFFFFFFFF for i in range(256)]
+    by_top = {value >> 24: i for i, value in enumerate(table)}
+    state = wanted ^ 0xFFFFFFFF
+    for _ in range(4):
+        i = by_top[state >> 24]
+        state = ((state ^ table[i]) << 8 ^ i) & 0xFFFFFFFF
+    return (state ^ zlib.crc32(data) ^ 0xFFFFFFFF).to_bytes(4, "little")
+
+
+def hide_bytes(plain: bytes) -> bytes:
+    """Bytes behind a clip that count as compressed ones, with a mended checksum: `unzip` extracts them as well."""
+    with zipfile.ZipFile(io.BytesIO(plain)) as bundle:
+        info = bundle.getinfo("clips/001.mp4")
+        body = bundle.read(info)
+        start = bundle.start_dir
+    at = info.header_offset + 30 + len(info.filename) + 20 + info.file_size
+    crc = zlib.crc32(body)
+    extra = b"another clip"
+    extra += mend_crc(body + extra, crc)
+    assert zlib.crc32(body + extra) == crc
+    behind = struct.pack("<4sIQQ", b"PK\x07\x08", crc, len(body) + len(extra), len(body))
+    grown = bytearray(plain[:at] + extra + behind + plain[at + 24 :])
+    place, directory = start + len(extra), start + len(extra)
+    while grown[place : place + 4] == b"PK\x01\x02":
+        names, extras, comments = struct.unpack_from("<3H", grown, place + 28)
+        (offset,) = struct.unpack_from("<I", grown, place + 42)
+        if offset == info.header_offset:
+            struct.pack_into("<II", grown, place + 16, crc, len(body) + len(extra))
+        elif offset > info.header_offset:
+            struct.pack_into("<I", grown, place + 42, offset + len(extra))
+        place += 46 + names + extras + comments
+    struct.pack_into("<I", grown, len(grown) - 6, directory)
+    return bytes(grown)
+
+
+def set_central(offset: int, layout: str, value: int):
+    """Another value in the first entry of the directory."""
+
+    def alter(plain: bytes) -> bytes:
+        altered = bytearray(plain)
+        struct.pack_into(layout, altered, altered.index(b"PK\x01\x02") + offset, value)
+        return bytes(altered)
+
+    return alter
+
+
+def double(plain: bytes) -> bytes:
+    """An entry that the directory names twice: the end counts one more."""
+    at = plain.index(b"PK\x01\x02")
+    size = 46 + sum(struct.unpack_from("<3H", plain, at + 28))
+    end = list(struct.unpack("<4s4H2IH", plain[-22:]))
+    end[3], end[4], end[5] = end[3] + 1, end[4] + 1, end[5] + size
+    return plain[: at + size] + plain[at : at + size] + plain[at + size : -22] + struct.pack("<4s4H2IH", *end)
+
+
 ZIPS = {
+    "compressed bytes behind a clip, with a mended checksum": hide_bytes,
+    "an entry twice": double,
+    "a directory of another system": set_central(5, "<B", 0),
+    "a link instead of a file": set_central(38, "<I", 0o120777 << 16),
+    "an encrypted entry": set_central(8, "<H", 9),
+    "an entry that is said to be compressed": set_central(10, "<H", 8),
+    "an entry on another disk": set_central(34, "<H", 1),
+    "a gap in the directory": lambda plain: plain[:-22] + b"gap" + plain[-22:],
     "a comment": lambda plain: plain[:-2] + struct.pack("<H", 11) + b"hello clerk",
     "an entry in front": lambda plain: entry("clips/001.mp4", b"forged") + plain,
     "bytes in front": lambda plain: b"#!/bin/sh\n" + plain,
@@ -65,3 +140,96 @@ def test_a_container_has_nothing_beside_its_entries(opened, alter):
     plain = pyrage.decrypt(opened.header + opened.payload, [opened.house.evidence])
     assert open_plain(opened, plain).ok
     assert open_plain(opened, alter(plain)).failed_parts() == {"container"}
+
+
+# What other programs extract from what we accept.
+
+
+def extract(path: Path, folder: Path, how: str) -> dict[str, str]:
+    """Extract with another program; return the digests by name."""
+    if how == "zipfile":
+        with zipfile.ZipFile(path) as bundle:
+            assert bundle.testzip() is None
+            bundle.extractall(folder)
+    elif how == "unzip":
+        subprocess.run(["unzip", "-qq", "-o", path, "-d", folder], check=True, timeout=60)
+    else:
+        go = Path(__file__).parents[1] / "peers/go_zip/main.go"
+        subprocess.run(
+            ["go", "run", go, path, folder], check=True, timeout=300, env={**os.environ, "GOFLAGS": "-mod=mod"}
+        )
+    files = [each for each in folder.rglob("*") if each.is_file()]
+    return {each.relative_to(folder).as_posix(): hashlib.sha256(each.read_bytes()).hexdigest() for each in files}
+
+
+PROGRAMS = [
+    pytest.param("zipfile"),
+    pytest.param("unzip", marks=pytest.mark.needs("unzip")),
+    pytest.param("go", marks=[pytest.mark.city, pytest.mark.slow]),
+]
+
+
+@pytest.mark.parametrize("how", PROGRAMS)
+def test_another_program_extracts_the_very_same_bytes(opened, tmp_path, how):
+    """Info-ZIP reads from the end, Go's archive/zip checks both places: all of them find our files and no other."""
+    plain = tmp_path / "plain.zip"
+    plain.write_bytes(pyrage.decrypt(opened.header + opened.payload, [opened.house.evidence]))
+    assert extract(plain, tmp_path / how, how) == unpack(plain, tmp_path / "ours")
+
+
+def small_zip() -> bytes:
+    stream = ZipStream(UtcNs(1_700_000_000 * 10**9))
+    for name in ("request.jws", "clips/001.mp4", "manifest.jws"):
+        for _ in stream.add(name, [name.encode() * 3]):
+            pass
+    stream.close()
+    return stream.take()
+
+
+def test_no_altered_container_is_read_in_two_ways(tmp_path):
+    """Of thousands of altered ZIPs each is refused, or has the bytes that zipfile and our reader both find."""
+    plain, chosen, accepted = small_zip(), random.Random(16), 0
+    for _ in range(4000):
+        altered = bytearray(plain)
+        for _ in range(chosen.choice((1, 1, 2, 3))):
+            at = chosen.randrange(len(altered))
+            match chosen.randrange(3):
+                case 0:
+                    altered[at] ^= 1 << chosen.randrange(8)
+                case 1:
+                    altered[at:at] = chosen.randbytes(chosen.randrange(1, 5))
+                case _:
+                    del altered[at : at + chosen.randrange(1, 5)]
+        file = io.BytesIO(altered)
+        try:
+            found = {entry.name: b"".join(iter_bytes(file, entry)) for entry in read_layout(file)}
+        except EvidenceError:
+            continue
+        accepted += 1
+        with zipfile.ZipFile(file) as bundle:
+            assert {name: bundle.read(name) for name in bundle.namelist()} == found
+    assert accepted < 400  # a date, or a name that is spelled alike in all places
+
+
+@pytest.mark.slow
+def test_a_clip_of_more_than_two_gibibytes_is_read(tmp_path):
+    """From there on sizes and places move into extra fields, and the end has a second form."""
+    size, stream = (1 << 31) + 5, ZipStream(UtcNs(1_700_000_000 * 10**9))
+    path, block = tmp_path / "large.zip", bytes(1 << 22)
+    with path.open("wb") as file:
+
+        def write(data: bytes) -> None:
+            # Sparse: of zeros nothing is written.
+            file.seek(len(data), 1) if data.count(0) == len(data) else file.write(data)
+
+        parts = [block] * (size // len(block)) + [bytes(size % len(block))]
+        for data in stream.add("clips/001.mp4", parts):
+            write(data)
+        for data in stream.add("manifest.jws", [b"{}"]):
+            write(data)
+        stream.close()
+        write(stream.take())
+    with path.open("rb") as file:
+        entries = read_layout(file)
+        assert [(entry.name, entry.size) for entry in entries] == [("clips/001.mp4", size), ("manifest.jws", 2)]
+        assert b"".join(iter_bytes(file, entries[1])) == b"{}"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 import requests
@@ -46,7 +47,11 @@ def receiver(settings: ReceiverSettings) -> Iterator[Receiver]:
 
 @pytest.fixture
 def client(receiver: Receiver, pki: Pki) -> Callable[[str], TusUploader]:
-    return lambda gateway: TusUploader(receiver.url, build_client_context(pki.client(gateway)), SystemClock())
+    return lambda gateway: connect(receiver.url, pki, gateway)
+
+
+def connect(url: str, pki: Pki, gateway: str) -> TusUploader:
+    return TusUploader(f"{url}{gateway}/", build_client_context(pki.client(gateway)), SystemClock())
 
 
 def upload(client: TusUploader, name: str = NAME, data: bytes = DATA) -> str:
@@ -57,13 +62,13 @@ def test_a_whole_upload_lies_under_its_name_with_a_note(settings: ReceiverSettin
     """The payload byte for byte, whose it is, how large, and its digest; the caller is told once."""
     told: list[tuple[str, str]] = []
     with Receiver(settings, lambda gateway, name: told.append((gateway, name))) as receiver:
-        upload(TusUploader(receiver.url, build_client_context(pki.client("gw1")), SystemClock()))
+        upload(connect(receiver.url, pki, "gw1"))
     assert told == [("gw1", NAME)]
-    assert (settings.received_dir / NAME).read_bytes() == DATA
-    note = json.loads((settings.received_dir / f"{NAME}.json").read_text())
+    assert (settings.received_dir / "gw1" / NAME).read_bytes() == DATA
+    note = json.loads((settings.received_dir / "gw1" / f"{NAME}.json").read_text())
     assert (note["gateway"], note["size"]) == ("gw1", len(DATA))
     assert note["sha256"] == hashlib.sha256(DATA).hexdigest()
-    assert not list(settings.uploads_dir.glob("*.part"))
+    assert not list(settings.uploads_dir.glob("*/*.part"))
 
 
 def test_an_upload_does_not_exist_for_another_gateway(client: Callable[[str], TusUploader]) -> None:
@@ -79,13 +84,113 @@ def test_an_upload_does_not_exist_for_another_gateway(client: Callable[[str], Tu
     own.send(url, io.BytesIO(DATA), 0, len(DATA))
 
 
-def test_a_received_name_is_its_gateways(client: Callable[[str], TusUploader], settings: ReceiverSettings) -> None:
-    """Another gateway cannot replace what arrived; its own can send it again."""
+def test_one_name_is_two_uploads_of_two_gateways(
+    client: Callable[[str], TusUploader], settings: ReceiverSettings
+) -> None:
+    """Whoever creates the victim's name first, or finishes it in between, replaces nothing of the victim's."""
+    own, other = client("gw1"), client("gw2")
+    url = own.create(len(DATA), {"filename": NAME})
+    upload(other, data=b"forged")
+    own.send(url, io.BytesIO(DATA), 0, len(DATA))
+    upload(other, data=b"forged again")
+    assert own.find_offset(url, len(DATA)) == len(DATA)
+    assert (settings.received_dir / "gw1" / NAME).read_bytes() == DATA
+    assert (settings.received_dir / "gw2" / NAME).read_bytes() == b"forged again"
+
+
+def test_a_gateway_may_send_its_own_again(client: Callable[[str], TusUploader], settings: ReceiverSettings) -> None:
+    """A bundle that was built anew, before its key was handed over, takes the place of the one before."""
     upload(client("gw1"))
-    with pytest.raises(UploadRefusedError):
-        upload(client("gw2"), data=b"other")
     upload(client("gw1"), data=b"again")
-    assert (settings.received_dir / NAME).read_bytes() == b"again"
+    assert (settings.received_dir / "gw1" / NAME).read_bytes() == b"again"
+
+
+def test_what_a_signed_answer_names_is_never_replaced(settings: ReceiverSettings, pki: Pki) -> None:
+    """Another payload under a delivered name is put aside for a person; its gateway finds it lost, not whole."""
+    signed: dict[tuple[str, str], str] = {}
+    with Receiver(settings, find_signed=lambda gateway, name: signed.get((gateway, name))) as receiver:
+        gateway = connect(receiver.url, pki, "gw1")
+        upload(gateway)
+        signed["gw1", NAME] = hashlib.sha256(DATA).hexdigest()
+        url = gateway.create(5, {"filename": NAME})
+        gateway.send(url, io.BytesIO(b"other"), 0, 5)
+        with pytest.raises(UploadLostError):
+            gateway.find_offset(url, 5)
+    assert (settings.received_dir / "gw1" / NAME).read_bytes() == DATA
+    (kept,) = (settings.received_dir / "gw1" / "conflicts").glob(f"{NAME}.*[!n]")
+    assert kept.read_bytes() == b"other"
+
+
+FOREIGN: dict[str, tuple[str, str, dict[str, str]]] = {
+    "a creation without a CN": ("POST", "", {}),
+    "a creation in another's part": ("POST", "gw2/", {}),
+    "a creation by the way of OPTIONS": ("OPTIONS", "", {"X_HTTP_Method_Override": "POST"}),
+    "an offset by the old path": ("HEAD", "UID", {}),
+    "an offset in another's part": ("HEAD", "gw2/UID", {}),
+    "bytes by the old path": (
+        "PATCH",
+        "UID",
+        {"Upload_Offset": "0", "Content_Type": "application/offset+octet-stream"},
+    ),
+    "a deletion in another's part": ("DELETE", "gw2/UID", {}),
+    "a path that leads out": ("HEAD", "gw1/../gw2/UID", {}),
+    "an encoded path that leads out": ("HEAD", "gw1%2F..%2Fgw2/UID", {}),
+}
+
+
+@pytest.mark.parametrize(("method", "path", "headers"), FOREIGN.values(), ids=FOREIGN)
+def test_nothing_is_reached_but_by_ones_own_path(
+    receiver: Receiver, pki: Pki, settings: ReceiverSettings, method: str, path: str, headers: dict[str, str]
+) -> None:
+    """Every method, for uploads that are there: 404, and nothing changes."""
+    for gateway in ("gw1", "gw2"):
+        connect(receiver.url, pki, gateway).create(3, {"filename": NAME})
+    (uid,) = (path.stem for path in (settings.uploads_dir / "gw2").glob("*.json"))
+    before = sorted(settings.uploads_dir.rglob("*"))
+    words = {"Upload_Length": "10", "Upload_Metadata": "filename dXBsb2FkLW5hbWU="} | headers
+    answer = raw(method, receiver.url + path.replace("UID", uid), pki, **words)
+    assert answer.status_code == (204 if method == "OPTIONS" else 404)
+    assert sorted(settings.uploads_dir.rglob("*")) == before
+
+
+def test_what_an_upload_is_was_said_at_its_creation(
+    receiver: Receiver, pki: Pki, settings: ReceiverSettings, client: Callable[[str], TusUploader]
+) -> None:
+    """Neither its size nor its name follows a header of a later request."""
+    gateway = client("gw1")
+    url = gateway.create(3, {"filename": NAME})
+    headers = {"Upload_Offset": "0", "Upload_Length": "6", "Content_Type": "application/offset+octet-stream"}
+    raw("PATCH", url, pki, b"abc", Upload_Metadata="filename b3RoZXItbmFtZQ==", **headers)
+    assert gateway.find_offset(url, 3) == 3
+    assert (settings.received_dir / "gw1" / NAME).read_bytes() == b"abc"
+
+
+def test_options_announces_what_is_taken(receiver: Receiver, pki: Pki) -> None:
+    """No extension that would be refused."""
+    answer = raw("OPTIONS", receiver.url, pki)
+    assert answer.headers["Tus-Extension"] == "creation,expiration,termination"
+
+
+def test_an_upload_without_a_type_is_answered(receiver: Receiver, pki: Pki) -> None:
+    """tus needs no metadata of a client but our filename."""
+    words = {"Upload_Length": "10", "Upload_Metadata": "filename dXBsb2FkLW5hbWU="}
+    created = raw("POST", f"{receiver.url}gw1/", pki, **words)
+    answer = raw("HEAD", urljoin(receiver.url, created.headers["Location"]), pki)
+    assert (answer.status_code, answer.headers["Upload-Offset"]) == (200, "0")
+
+
+def test_what_an_earlier_version_received_is_put_in_order(settings: ReceiverSettings) -> None:
+    """Into its gateway's folder, with its note; what was under way begins anew."""
+    settings.received_dir.mkdir()
+    settings.uploads_dir.mkdir()
+    (settings.received_dir / NAME).write_bytes(DATA)
+    (settings.received_dir / f"{NAME}.json").write_text('{"gateway": "gw1"}')
+    (settings.uploads_dir / f"{'a' * 32}.json").write_text('{"gateway": "gw1", "offset": 0, "size": 5}')
+    with Receiver(settings):
+        pass
+    assert (settings.received_dir / "gw1" / NAME).read_bytes() == DATA
+    assert [path.name for path in settings.received_dir.iterdir()] == ["gw1"]
+    assert list(settings.uploads_dir.iterdir()) == []
 
 
 NAMES = {"none": "", "a path": "../../etc/passwd", "a dot": "upload.name", "short": "x", "long": "x" * 65}
@@ -120,7 +225,7 @@ def test_a_full_disk_and_too_many_uploads_are_said(
         client("gw1").create(10, {"filename": NAME})
     client("gw2").create(10, {"filename": NAME})
     with Receiver(replace(settings, keep_free_bytes=1 << 60)) as full:
-        gateway = TusUploader(full.url, build_client_context(pki.client("gw3")), SystemClock())
+        gateway = connect(full.url, pki, "gw3")
         with pytest.raises(DeliveryError, match="503"):
             gateway.create(10, {"filename": NAME})
 
@@ -151,14 +256,14 @@ WRONG: dict[str, dict[str, str]] = {
 def test_a_creation_that_we_do_not_want_is_refused(receiver: Receiver, pki: Pki, headers: dict[str, str]) -> None:
     """What the client never does, the server does not take."""
     metadata = {"Upload_Metadata": "filename dXBsb2FkLW5hbWU="}
-    assert 400 <= raw("POST", receiver.url, pki, **(metadata | headers)).status_code < 500
+    assert 400 <= raw("POST", f"{receiver.url}gw1/", pki, **(metadata | headers)).status_code < 500
 
 
 def test_a_creation_with_a_body_is_refused(receiver: Receiver, pki: Pki, settings: ReceiverSettings) -> None:
     """tuspyserver would hold it all in memory, and count it past every bound."""
     headers = {"Upload_Length": "10", "Upload_Metadata": "filename dXBsb2FkLW5hbWU=", "Content_Type": "x/y"}
-    assert raw("POST", receiver.url, pki, b"0123456789", **headers).status_code == 400
-    assert not list(settings.uploads_dir.glob("*.part"))
+    assert raw("POST", f"{receiver.url}gw1/", pki, b"0123456789", **headers).status_code == 400
+    assert not list(settings.uploads_dir.glob("*/*.part"))
 
 
 def test_nobody_gets_in_without_a_certificate(receiver: Receiver, pki: Pki, tmp_path: Path) -> None:
@@ -177,29 +282,30 @@ def test_bytes_that_no_offset_promised_are_cut_off(
     """What a kill left behind the last known offset is not appended to."""
     gateway = client("gw1")
     url = gateway.create(len(DATA), {"filename": NAME})
-    (part,) = settings.uploads_dir.glob("*.part")
+    (part,) = settings.uploads_dir.glob("*/*.part")
     part.write_bytes(b"left by a kill")
     assert gateway.find_offset(url, len(DATA)) == 0
     gateway.send(url, io.BytesIO(DATA), 0, len(DATA))
-    assert (settings.received_dir / NAME).read_bytes() == DATA
+    assert (settings.received_dir / "gw1" / NAME).read_bytes() == DATA
 
 
 def test_a_kill_before_the_move_is_made_good_at_the_next_start(settings: ReceiverSettings) -> None:
     """An upload that was whole but not moved yet is received; one without a size, or too old, is dropped."""
-    settings.uploads_dir.mkdir()
+    folder = settings.uploads_dir / "gw1"
+    folder.mkdir(parents=True)
     for uid, info in {
         "a" * 32: {"gateway": "gw1", "offset": 5, "size": 5, "metadata": {"filename": NAME}},
         "b" * 32: {"gateway": "gw1", "offset": 0},
         "c" * 32: {"gateway": "gw1", "offset": 2, "size": 5, "metadata": {"filename": "other-name"}},
     }.items():
-        (settings.uploads_dir / f"{uid}.json").write_text(json.dumps(info))
-        (settings.uploads_dir / f"{uid}.part").write_bytes(b"hello")
+        (folder / f"{uid}.json").write_text(json.dumps(info))
+        (folder / f"{uid}.part").write_bytes(b"hello")
     told: list[str] = []
     with Receiver(settings, lambda _, name: told.append(name)):
         pass
     assert told == [NAME]
-    assert (settings.received_dir / NAME).read_bytes() == b"hello"
-    assert sorted(path.stem[0] for path in settings.uploads_dir.glob("*.json")) == ["a", "c"]
+    assert (settings.received_dir / "gw1" / NAME).read_bytes() == b"hello"
+    assert sorted(path.stem[0] for path in settings.uploads_dir.glob("*/*.json")) == ["a", "c"]
     with Receiver(settings, lambda _, name: told.append(name)):
         pass
     assert told == [NAME]
@@ -215,10 +321,10 @@ def test_bytes_that_are_not_what_was_promised_are_not_received(
     gateway.send(url, io.BytesIO(bytes(len(DATA))), 0, len(DATA))
     with pytest.raises(UploadLostError):
         gateway.find_offset(url, len(DATA))
-    assert not (settings.received_dir / NAME).exists()
+    assert not (settings.received_dir / "gw1" / NAME).exists()
     url = gateway.create(len(DATA), promised)
     gateway.send(url, io.BytesIO(DATA), 0, len(DATA))
-    assert (settings.received_dir / NAME).read_bytes() == DATA
+    assert (settings.received_dir / "gw1" / NAME).read_bytes() == DATA
 
 
 def test_a_write_that_fails_promises_nothing(settings: ReceiverSettings, pki: Pki, tmp_path: Path) -> None:
@@ -229,7 +335,7 @@ def test_a_write_that_fails_promises_nothing(settings: ReceiverSettings, pki: Pk
     data = DATA * 40
     limit = 3 << 20
     url = f"https://127.0.0.1:{port}/files/"
-    gateway = TusUploader(url, build_client_context(pki.client("gw1")), SystemClock())
+    gateway = connect(url, pki, "gw1")
     with running(words | {"port": port}, limit):
         upload_url = gateway.create(len(data), {"filename": NAME})
         with pytest.raises(DeliveryError):
@@ -237,7 +343,7 @@ def test_a_write_that_fails_promises_nothing(settings: ReceiverSettings, pki: Pk
         assert gateway.find_offset(upload_url, len(data)) <= limit
     with running(words | {"port": port}, None):
         gateway.upload(io.BytesIO(data), len(data), {}, upload_url=upload_url, save_url=pytest.fail)
-    assert (settings.received_dir / NAME).read_bytes() == data
+    assert (settings.received_dir / "gw1" / NAME).read_bytes() == data
 
 
 @contextmanager
@@ -259,7 +365,7 @@ def test_what_was_received_cannot_be_deleted(client: Callable[[str], TusUploader
     gateway = client("gw1")
     url = upload(gateway)
     gateway.delete(url)
-    assert (settings.received_dir / NAME).read_bytes() == DATA
+    assert (settings.received_dir / "gw1" / NAME).read_bytes() == DATA
 
 
 def test_the_receiver_stops_and_its_port_is_free(settings: ReceiverSettings) -> None:

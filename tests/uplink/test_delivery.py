@@ -33,7 +33,7 @@ DATA = random.Random(1).randbytes(2 * PATCH_BYTES + 12345)
 def uploader(
     server: UploadServer, pki: Pki, port: int | None = None, clock: Clock | None = None, **options: Any
 ) -> TusUploader:
-    url = server.url if port is None else f"https://127.0.0.1:{port}/files/"
+    url = server.url if port is None else f"https://127.0.0.1:{port}{server.path}"
     return TusUploader(url, build_client_context(pki.client("gw1")), clock or SystemClock(), **options)
 
 

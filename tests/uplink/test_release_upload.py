@@ -64,7 +64,7 @@ class Line:
         self.name = upload_name(gate.GATEWAY, self.house.ask().jti, "door")
 
     def received(self) -> bytes | None:
-        path = self.receiver.folder / "received_dir" / self.name
+        path = self.receiver.folder / "received_dir" / gate.GATEWAY / self.name
         return path.read_bytes() if path.exists() else None
 
     def turns(self) -> None:
@@ -107,9 +107,10 @@ def line(tmp_path: Path, pki: Pki, receiver_process: ReceiverProcess, make_proxy
         tls_thumbprint="",
     )  # fmt: skip
     line = Line(house, proxy, receiver_process)
+    context = build_client_context(pki.client(gate.GATEWAY))
     house.builder = PayloadBuilder()  # type: ignore[assignment]
     house.uploader = Carrier(  # type: ignore[assignment]
-        enrolment, build_client_context(pki.client("gw1")), Staging(tmp_path / "staging", 1 << 20), SystemClock(),
+        enrolment, context, Staging(tmp_path / "staging", 1 << 20), SystemClock(),
         RATE_BYTES_S, lambda: line.hours[0],
     )  # fmt: skip
     house.restart()

@@ -133,7 +133,7 @@ def _list(args: argparse.Namespace, home: RtccHome) -> int:
             "gateway": delivery.gateway,
             "jti": delivery.jti,
             "size": delivery.file.size,
-            "received": find_upload(home, delivery.file.upload, args.received) is not None,
+            "received": find_upload(home, delivery, args.received) is not None,
         }
         for delivery in deliveries(home)
     ]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from edge_agent.errors import ConfigError, UsageError
 from edge_agent.rtcc.commands.folder import add_home, open_home
+from edge_agent.rtcc.deliveries import find_signed_digest
 
 _EPILOG = """\
 examples:
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
                 received_dir=args.into or home.received_dir,
             ),
             lambda gateway, name: print(f"received: gateway={gateway} upload={name}", flush=True),
+            lambda gateway, name: find_signed_digest(home, gateway, name),
         )
     except OSError as error:
         raise ConfigError(f"cannot listen: {args.listen}: {error.strerror}") from error

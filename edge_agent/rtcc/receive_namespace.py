@@ -1,0 +1,71 @@
+"""Each gateway's own part of the upload server: every path is ``/files/CN/…`` (PROTOCOL 9, step 4).
+
+Owns what stands between the socket and tuspyserver: the path must name the CN of the client's certificate, and what
+comes back names it too. To a gateway, the uploads of another are no path at all: one answer, 404, whatever is there.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+PREFIX = "files"
+EXTENSIONS = b"creation,expiration,termination"
+"""tuspyserver announces three more, which ``receive`` refuses."""
+_PATH = re.compile(rf"/{PREFIX}/(?P<cn>[A-Za-z0-9_-]{{1,64}})(?:/(?P<uid>[0-9a-f]{{32}})?)?")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+
+def find_inner_path(scope: Message, peer: str) -> str | None:
+    """Return the path as tuspyserver knows it; None for anything but the peer's own part.
+
+    ``OPTIONS /files/`` concerns no upload, and is everybody's.
+    """
+    path = scope["path"]
+    if scope["method"] == "OPTIONS" and path == f"/{PREFIX}/":
+        return str(path)
+    match = _PATH.fullmatch(path)
+    if match is None or not peer or match["cn"] != peer:
+        return None
+    return f"/{PREFIX}/{match['uid'] or ''}"
+
+
+def keep_apart(app: App, find_peer: Callable[[Message], str]) -> App:
+    """Wrap the tus application so that a gateway reaches nothing but its own part of it."""
+
+    async def apart(scope: Message, receive: Receive, send: Send) -> None:
+        peer = find_peer(scope)
+        path = find_inner_path(scope, peer)
+        if path is None:
+            await _answer_not_found(send)
+            return
+        # tuspyserver would follow this header to another method than the one that was judged here.
+        headers = [each for each in scope["headers"] if each[0].lower() != b"x-http-method-override"]
+        inner = {**scope, "path": path, "raw_path": path.encode(), "headers": headers}
+
+        async def send_apart(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [_translate(name, value, peer) for name, value in message["headers"]]
+            await send(message)
+
+        await app(inner, receive, send_apart)
+
+    return apart
+
+
+def _translate(name: bytes, value: bytes, peer: str) -> tuple[bytes, bytes]:
+    if name.lower() == b"location":
+        # Relative: behind a proxy nothing here knows which host the gateway dialled.
+        return name, f"/{PREFIX}/{peer}/".encode() + value.rpartition(b"/")[2]
+    if name.lower() == b"tus-extension":
+        return name, EXTENSIONS
+    return name, value
+
+
+async def _answer_not_found(send: Send) -> None:
+    headers = [(b"content-length", b"0"), (b"tus-resumable", b"1.0.0"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 404, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
