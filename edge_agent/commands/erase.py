@@ -65,13 +65,13 @@ def _erase_footage(args: argparse.Namespace, config: Config) -> int:
     blocks = [block for each in told["erased"].values() for block in each]
     windows = None if window is None else [window, *(each["window"] for each in blocks if each["window"])]
     answer: dict[str, Any] = {"erased": told["erased"], "failed": dict(told["failed"]), "holds": 0, "stopped": []}
-    if config.uplink.enrolment.exists():  # else there never was a releaser, and nothing is held or staged
-        try:
-            released = call(
-                config.control_path("releaser"), "erase", timeout_s=_TIMEOUT_S, camera=args.camera, windows=windows
-            )
-            answer |= {"holds": released["holds"], "stopped": released["stopped"]}
-        except UnavailableError as error:
+    try:
+        released = call(
+            config.control_path("releaser"), "erase", timeout_s=_TIMEOUT_S, camera=args.camera, windows=windows
+        )
+        answer |= {"holds": released["holds"], "stopped": released["stopped"]}
+    except UnavailableError as error:
+        if config.uplink.enrolment.exists():  # else nobody ever asked for anything, and nothing is held or staged
             answer["failed"]["holds and uploads"] = f"{error}; start the releaser and give the command again"
     if args.json:
         print_json(answer)

@@ -11,7 +11,7 @@ from edge_agent.b64 import encode_b64url
 from edge_agent.clock import SystemClock
 from edge_agent.config import Config
 from edge_agent.consent.order import sign_order
-from edge_agent.enrolment import load_enrolment
+from edge_agent.enrolment import find_gateway_name
 from edge_agent.errors import UsageError
 from edge_agent.keys import KeyStore
 
@@ -41,8 +41,9 @@ def sign_owner_order(config: Config, order: str, members: Mapping[str, object], 
 
 def load_signer(config: Config, passphrase_file: Path | None) -> Callable[[str, Mapping[str, object]], str]:
     """Ask for the passphrase once; return what signs an order of a kind, good for five minutes from then."""
-    gateway = load_enrolment(config.uplink.enrolment).gateway
-    key = KeyStore(config.state_dir, "owner").load_private("owner", read_passphrase(passphrase_file))
+    keys = KeyStore(config.state_dir, "owner")
+    gateway = find_gateway_name(config.uplink.enrolment, keys.load_public("gateway"))
+    key = keys.load_private("owner", read_passphrase(passphrase_file))
 
     def sign(order: str, members: Mapping[str, object]) -> str:
         order_id = encode_b64url(secrets.token_bytes(16))

@@ -5,7 +5,7 @@ command that changes something is one transaction with its ledger entry.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -23,11 +23,20 @@ from edge_agent.uplink import ledger
 from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.envelope import TYP as REQUEST_TYP
 from edge_agent.uplink.judge import Judge
-from edge_agent.uplink.release import ReleaseWorker
 from edge_agent.uplink.store import OPEN_STATES, RequestState, Store, StoredRequest
 
 EVERY_CAMERA = "*"
 MIN_ID_LETTERS = 4
+
+
+class Worker(Protocol):
+    """Carries out what was granted; before enrolment there is none."""
+
+    def wake(self) -> None:
+        """Look at once what may go on."""
+
+    def discard(self, request_id: int) -> None:
+        """Delete the payloads of a request that was withdrawn."""
 
 
 class OwnerDesk:
@@ -53,7 +62,7 @@ class OwnerDesk:
         store: Store,
         judge: Judge,
         docket: Docket,
-        worker: ReleaseWorker,
+        worker: Worker,
         clock: Clock,
         on_end: Callable[[StoredRequest], None],
     ) -> None:
