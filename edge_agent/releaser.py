@@ -48,6 +48,7 @@ from edge_agent.uplink.handover import Handover
 from edge_agent.uplink.intake import TRUST_TOPIC, Intake
 from edge_agent.uplink.jobs import Jobs
 from edge_agent.uplink.judge import Judge
+from edge_agent.uplink.ledger_archive import begin_from_archive
 from edge_agent.uplink.ledger_desk import LedgerDesk
 from edge_agent.uplink.maker import BundleMaker
 from edge_agent.uplink.mqtt import Broker, BrokerSettings, Subscription
@@ -68,6 +69,8 @@ from edge_agent.uplink.tally import Tally
 from edge_agent.uplink.tls import TlsIdentity, build_client_context
 from edge_agent.uplink.trust import Roots
 from edge_agent.uplink.trust_store import TrustStore
+from edge_agent.uplink.update_notes import FOLDER as UPDATE_NOTES
+from edge_agent.uplink.update_notes import take_in
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +88,7 @@ def main(config_path: Path) -> int:
     stop = stop_on_signals()
     config = load_config(config_path)
     with lock_folder(config.store_path.parent, "releaser"), Store(config.store_path) as store:
+        begin_from_archive(store, config.state_dir, SystemClock(read_build_time()).utc())
         enrolment = wait_enrolled(config, store, stop)
         if enrolment is not None:
             Releaser(config, enrolment, store, stop).run()
@@ -277,6 +281,8 @@ class Releaser:
         jobs.every("heads", _HOUR_S, self._enter_heads)
         jobs.every("ends", _HOUR_S, self._warn_of_ends)
         jobs.every("prune", _HOUR_S, self._prune)
+        jobs.every("updates", _HOUR_S, self._take_in_updates)
+        jobs.at("updates at start", self._clock.utc(), self._take_in_updates)
         jobs.at("ends at start", self._clock.utc(), self._warn_of_ends)
         self._plan_checkpoint(jobs)
 
@@ -314,6 +320,10 @@ class Releaser:
         now = self._clock.utc()
         certificate_end = UtcNs(self._enrolment.not_after_s * SECOND_NS)
         self._news.warn_of_ends(self._standing.household(now), self._trust.bundle, certificate_end, now)
+
+    def _take_in_updates(self) -> None:
+        for note in take_in(self._config.state_dir / UPDATE_NOTES, self._store, self._clock.utc()):
+            self._news.updated(note)
 
     def _enter_tally(self, *, running: bool = False) -> None:
         with self._store.transaction() as connection:

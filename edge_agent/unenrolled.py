@@ -90,7 +90,7 @@ class EnrolmentWatch:
             found = os.stat(self._path)
         except OSError:
             return None
-        # The time of the last change of the inode: it also rises with `chmod`, which mends a file that others can write.
+        # The inode's last change also rises with `chmod`, which mends a file that others can write.
         return found.st_ino, found.st_size, found.st_ctime_ns
 
 

@@ -23,6 +23,7 @@ from edge_agent.capture.rtsp import Arrival, Endpoint, Session
 from edge_agent.capture.run import Run, RunBreakError
 from edge_agent.capture.status import StreamStatus
 from edge_agent.clock import Clock
+from edge_agent.nut import TrackTemplate
 from edge_agent.process import name_thread
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs
 
@@ -99,6 +100,7 @@ class CameraThread:
         self._backoff = Backoff(random.SystemRandom())
         self._ticked = clock.boot()
         self._held = False
+        self._tracks: tuple[TrackTemplate, ...] = ()
         self._feed = Feed(name, clock, self.status.loss, watchdog_ns / SECOND_NS)
         self._thread = threading.Thread(target=self._main, name=f"camera-{name}", daemon=True)
 
@@ -218,7 +220,8 @@ class CameraThread:
         return session
 
     def _record_runs(self, session: Session, line: Line) -> None:
-        packets = self._take_packets(session, line)
+        self._tracks = session.tracks
+        packets = self._take_packets(line)
         waiting: deque[Arrival] = deque()
         broken: _Break | None = None
         while not (self._stop.is_set() or self._reason_to_close()):
@@ -232,6 +235,7 @@ class CameraThread:
             try:
                 self._record_run(run, waiting, packets, broken)
             except RunBreakError as error:
+                self._tracks = run.tracks
                 log.warning("run broken stream=%s reason=%s: %s", self.name, error.reason, error)
                 # What waits has arrived already, and is footage.
                 since = (waiting[0].utc, waiting[0].boot) if waiting else (self._clock.utc(), self._clock.boot())
@@ -248,7 +252,7 @@ class CameraThread:
         self._gaps.follow(now, self._clock.boot())
         covered = self._gaps.covered_until
         return Run(
-            session.tracks,
+            self._tracks,
             reorders=session.reorders,
             sink=self._sink,
             gaps=self._gaps,
@@ -297,14 +301,14 @@ class CameraThread:
         if broken and not run.records and self._clock.boot() - broken.at > self._watchdog_ns:
             raise CaptureError(broken.reason, broken.detail) from None
 
-    def _take_packets(self, session: Session, line: Line) -> "Iterator[Arrival | None]":
+    def _take_packets(self, line: Line) -> "Iterator[Arrival | None]":
         """Yield what arrives, give keyframes to whoever looks at them, and watch that pictures arrive at all."""
-        video, last_video = session.tracks[0], self._clock.boot()
+        last_video = self._clock.boot()
         for arrival in line.read():
             if arrival is not None and arrival.track == 0:
                 last_video = arrival.boot
                 if arrival.is_keyframe and self._look is not None:
-                    self._look.offer(video.codec, video.extradata, arrival.data)
+                    self._look.offer(self._tracks[0].codec, self._tracks[0].extradata, arrival.data)
             # By when it arrived: it may have waited for a disk since.
             elif (self._clock.boot() if arrival is None else arrival.boot) - last_video > self._watchdog_ns:
                 raise CaptureError("stalled")

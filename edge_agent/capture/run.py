@@ -21,6 +21,7 @@ from edge_agent.capture.timeline import Timeline, TimelineBreakError
 from edge_agent.clock import ClockState
 from edge_agent.media import codec_kind, inband_parameter_sets, parameter_sets
 from edge_agent.nut import NutPacket, TrackTemplate, retemplate
+from edge_agent.parameter_sets import merge_sets
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,11 @@ class Run:
         self._has_noted_offset = False
         self._report: SenderReport | None = None
         self.records = 0
+
+    @property
+    def tracks(self) -> tuple[TrackTemplate, ...]:
+        """The tracks with the parameter sets that are in force: a run that follows in the same session begins so."""
+        return self._tracks
 
     @property
     def has_begun(self) -> bool:
@@ -182,7 +188,8 @@ class Run:
 
     def _follow_parameters(self, keyframe: bytes, pts: int) -> None:
         """Begin a new RUN record where the encoder was set anew; no picture is lost by it."""
-        sets = inband_parameter_sets(self._kind, self._tracks[0].extradata, keyframe) or self._parameters
+        brought = inband_parameter_sets(self._kind, self._tracks[0].extradata, keyframe)
+        sets = merge_sets(self._kind, self._parameters, brought)
         is_sized = self._tracks[0].width > 0
         if is_sized and sets == self._parameters:
             return

@@ -4,25 +4,29 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from edge_agent.clock import SystemClock
 from edge_agent.commands.daemon import add_config
 from edge_agent.commands.look import fetch_pictures, write_picture
 from edge_agent.commands.owner_key import add_passphrase, load_signer, sign_owner_order
 from edge_agent.config import Config, load_config
+from edge_agent.consent.order import window_members
 from edge_agent.control import call
 from edge_agent.errors import EdgeAgentError, UnavailableError, UsageError
 from edge_agent.terminal import print_json, print_table
+from edge_agent.time_arguments import TIME_HELP, read_window, tell_window
 
 _DESCRIPTION = """\
   edge-agent requests list                     what was asked, newest first
   edge-agent requests show ID                  one request in full
   edge-agent requests show ID --stills DIR     … and a few pictures of what is asked for (asks for your passphrase)
   edge-agent requests approve ID               say yes (asks for your passphrase)
-  edge-agent requests approve ID --camera door --from 20:15:00 --to 20:20:00     … to less than was asked
+  edge-agent requests approve ID --camera door --from 20:15 --to 20:20     … to less than was asked
   edge-agent requests deny ID                  say no, at once, no passphrase
   edge-agent requests cancel ID                stop a release that was granted; nothing sent so far can be opened
 
-ID is the request's id or the first letters of it. Times are RFC 3339 (2026-11-23T20:15:00Z).
+ID is the request's id or the first letters of it.
 """
 _EXPLAIN = """\
 Read a request from a file, as the RTCC signed it, and print all eleven checks and every rule of your consent, with
@@ -43,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_passphrase(show)
     approve = verbs.add_parser("approve", help="say yes, to all of it or to less")
     approve.add_argument("--camera", action="append", metavar="CAMERA", help="only this one; may be given again")
-    approve.add_argument("--from", dest="start", metavar="TIME", help="a later start")
+    approve.add_argument("--from", dest="start", metavar="TIME", help=f"a later start, {TIME_HELP}")
     approve.add_argument("--to", dest="end", metavar="TIME", help="an earlier end")
     add_passphrase(approve)
     deny = verbs.add_parser("deny", help="say no")
@@ -90,7 +94,13 @@ def run(args: argparse.Namespace) -> int:
 def _approve(config: Config, request: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     if request["state"] != "asked":
         raise UsageError(f"request {request['jti']} does not wait for you: it is {request['state']}")
-    window = {"start": args.start or request["window"]["start"], "end": args.end or request["window"]["end"]}
+    window = request["window"]
+    if args.start or args.end:
+        zone = ZoneInfo(config.gateway.time_zone)
+        now = SystemClock().utc()
+        part = read_window(args.start or window["start"], args.end or window["end"], now, zone)
+        tell_window(part, zone)
+        window = window_members(part)
     members = {
         "jti": request["jti"],
         "request_sha256": request["sha256"],

@@ -1,14 +1,16 @@
-"""Whether anything of a camera may leave, in one word and one sentence: the same for ``status``, ``check``, ``consent``.
+"""Whether anything of a camera may leave, in a word and a sentence: the same for ``status``, ``check`` and ``consent``.
 
 Pure. It describes; only ``decision.decide`` decides.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import tzinfo
 from enum import Enum
 
 from edge_agent.consent.household import CameraStanding
 from edge_agent.consent.policy import Mode, Terms
+from edge_agent.local_time import encode_local
 from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
 
 
@@ -86,6 +88,11 @@ def find_consent_state(
         return CameraConsent(ConsentState.ENDED, mode, consent.valid_until)
     effective = standing.terms.camera.mode.value if standing.terms is not None else mode
     return CameraConsent(ConsentState.IN_FORCE, effective, consent.valid_until)
+
+
+def say_until(consent: CameraConsent, zone: tzinfo) -> str:
+    """Return the end of a consent as people read it: local time to the second; empty where there is none."""
+    return "" if consent.until is None else encode_local(consent.until, zone)
 
 
 def encode_consents(consents: Mapping[str, CameraConsent]) -> dict[str, dict[str, str | None]]:

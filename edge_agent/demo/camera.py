@@ -21,6 +21,7 @@ from edge_agent.demo.rtsp_login import Account
 from edge_agent.demo.rtsp_server import RtspServer
 from edge_agent.demo.source import CameraClock, CodedUnit, LiveSettings, LiveSource, LoopSource, Source
 from edge_agent.demo.tls_front import TlsFront
+from edge_agent.demo.unit_faults import SETS_KEPT, keep_sets
 
 _POLL_S = 0.2
 
@@ -137,6 +138,9 @@ class SimulatedCamera:
             if self._units % 10 == 0:
                 back = self._server.media[0].clock_rate // 2
                 unit = CodedUnit(0, unit.ticks - back, unit.camera_utc, unit.is_keyframe, unit.payloads)
+        for fault, kinds in SETS_KEPT.items():
+            if unit.medium == 0 and unit.is_keyframe and self.plan.is_on(fault, now):
+                unit = keep_sets(self._server.media[0].codec, unit, kinds)
         self._held.append(unit)
         if self.plan.is_on("burst", now):
             return

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from edge_agent.demo import rtp
 from edge_agent.demo.rtsp_request import Request, read_request
 from edge_agent.demo.source import CodedUnit
+from edge_agent.demo.unit_faults import is_sps
 from edge_agent.units import SECOND_NS
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class Client:
             return 455, [], b""
         track = int(request.url.rpartition("/track")[2] or 0)
         wanted = request.headers.get("transport", "")
-        interleaved = re.search(r"interleaved=(\d+)-", wanted)
+        interleaved = re.search(r"interleaved=([0-9]+)-", wanted)
         if server.is_on("no-tcp" if interleaved else "no-udp"):
             return 461, [], b""
         transport = _Transport()
@@ -162,7 +163,7 @@ class Client:
             transport.channel = int(interleaved[1])
             answer = f"RTP/AVP/TCP;unicast;interleaved={transport.channel}-{transport.channel + 1}"
         else:
-            ports = re.search(r"client_port=(\d+)", wanted)
+            ports = re.search(r"client_port=([0-9]+)", wanted)
             if ports is None:
                 return 461, [], b""
             transport.sockets = _bind_pair()
@@ -188,10 +189,14 @@ class Client:
         server, transport = self._server, self._transports[unit.medium]
         medium = server.media[unit.medium]
         stream = bytearray()
+        if server.is_on("new-ssrc") and unit.medium == 0 and unit.is_keyframe:
+            transport.ssrc, transport.sequence = random.getrandbits(32), random.getrandbits(16)
         for number, payload in enumerate(unit.payloads):
             transport.sequence += 1
             transport.packets += 1  # sender reports count what is lost on the way as well
             transport.octets += len(payload)
+            if server.is_on("lost-sps") and is_sps(medium.codec, payload):
+                continue
             if server.is_on("loss") and transport.sequence % 20 == 0:
                 continue
             if server.is_on("garbage") and transport.sequence % 10 == 0:

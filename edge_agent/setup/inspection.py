@@ -10,22 +10,26 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from edge_agent.clock import ClockState, SystemClock, read_build_time
 from edge_agent.config import Camera, Config, read_text
+from edge_agent.consent.camera_state import CameraConsent, ConsentState, say_until
 from edge_agent.consent.policy import parse_policy
-from edge_agent.consent.waiver import verify_consent
 from edge_agent.credentials import Login, load_logins, load_services, missing_names
 from edge_agent.enrolment import Enrolment, load_enrolment
 from edge_agent.errors import CustodyError, EdgeAgentError
 from edge_agent.keys import KEY_HOLDER, KeyStore, Role, custody_note_path, read_guarded, thumbprint
 from edge_agent.recipient import load_recipient
-from edge_agent.units import DAY_NS, encode_duration, encode_rfc3339, encode_size
-from edge_agent.uplink.standing import load_facts
+from edge_agent.setup.machine import opens_sealed
+from edge_agent.setup.provision import erasure_note_path
+from edge_agent.units import DAY_NS, UtcNs, encode_duration, encode_size
+from edge_agent.uplink.consent_states import read_consent_states, read_marks
 
 CERTIFICATE_WARNING_DAYS = 30
 CONSENT_WARNING_DAYS = 7
 _SPARE_BYTES = 512 << 20
+CHRONY_PID = Path("/run/chrony/chronyd.pid")
 _UNFIT_FILESYSTEMS = {
     "vfat": "holds no file above 4GiB",
     "nfs": "is a network share: a power cut there is not seen here",
@@ -122,42 +126,39 @@ def inspect_consent(config: Config, enrolment: Enrolment | None) -> Iterator[Fin
         return
     for camera_id in sorted(set(policy.cameras) - {camera.id for camera in config.cameras}):
         yield Finding(Level.FAULT, "consent", f"names a camera that is not configured: {camera_id}")
-    for camera in config.cameras:
-        terms = policy.cameras.get(camera.id)
-        if terms is None or terms.mode.value == "deny":
-            yield Finding(Level.OK, "consent", f"camera {camera.id}: deny")
-            continue
-        level, text = _inspect_signature(config, camera, enrolment)
-        hint = "the owner signs: edge-agent consent sign" if level is not Level.OK else ""
-        yield Finding(level, "consent", f"camera {camera.id}: {terms.mode.value}, {text}", hint)
-
-
-def _inspect_signature(config: Config, camera: Camera, enrolment: Enrolment | None) -> tuple[Level, str]:
-    try:
-        raw = (config.waivers_dir / f"{camera.id}.jws").read_bytes()
-    except OSError:
-        return Level.WARNING, "not signed: nothing leaves"
-    if enrolment is None:
-        return Level.WARNING, "signed, and nothing leaves before this gateway is enrolled"
     try:
         owner = KeyStore(config.state_dir, "owner").load_public("owner")
-        until = verify_consent(raw, owner, load_facts(config, enrolment, camera)).valid_until
+        marks, now = read_marks(config), SystemClock().wall()
+        states = read_consent_states(config, enrolment, owner, marks, now)
     except EdgeAgentError as error:
-        return Level.WARNING, f"the signature does not count: {error}"
-    days = (until - time.time_ns()) // DAY_NS
-    if days < 0:
-        return Level.WARNING, f"the signature ended on {encode_rfc3339(until)[:10]}: nothing leaves"
-    return Level.WARNING if days < CONSENT_WARNING_DAYS else Level.OK, f"signed until {encode_rfc3339(until)[:10]}"
+        yield fault("consent", error)
+        return
+    for camera, found in states.items():
+        yield _describe_consent(config, camera, found, now)
+
+
+def _describe_consent(config: Config, camera: str, found: CameraConsent, now: UtcNs) -> Finding:
+    text = f"camera {camera}: {found.say(say_until(found, ZoneInfo(config.gateway.time_zone)))}"
+    if found.state is ConsentState.DENIED:
+        return Finding(Level.OK, "consent", text)
+    ends_soon = found.until is not None and found.until - now < CONSENT_WARNING_DAYS * DAY_NS
+    if found.state is ConsentState.IN_FORCE and not ends_soon:
+        return Finding(Level.OK, "consent", text)
+    is_ours = found.state is not ConsentState.NOT_ENROLLED
+    hint = "the owner signs: edge-agent consent sign" if is_ours else "edge-agent enrol FILE"
+    return Finding(Level.WARNING, "consent", text, hint)
 
 
 def inspect_keys(config: Config) -> Iterator[Finding]:
     """Load every key that this user may read, and say how well they are kept."""
+    if erasure_note_path(config.state_dir).exists():
+        text = "an erasure was begun and is not finished"
+        yield Finding(Level.FAULT, "keys", text, "sudo edge-agent erase --everything")
     roles: tuple[Role, ...] = ("recorder", "releaser")
     for role in roles:
         store = KeyStore(config.state_dir, role)
         if is_sealed(config, role):
-            text = f"sealed by the installer ({read_custody(config)}): only the service itself can open them"
-            yield Finding(Level.OK, f"keys of the {role}", text)
+            yield _inspect_sealed(config, role)
             continue
         try:
             for name in (name for name, holder in KEY_HOLDER.items() if holder == role):
@@ -171,7 +172,7 @@ def inspect_keys(config: Config) -> Iterator[Finding]:
             "tpm": "sealed to this machine's TPM",
             "passphrase": "under a passphrase",
         }[level]
-        hint = "scripts/install --seal, where there is a TPM" if level == "bare" else ""
+        hint = "sudo edge-agent init --seal, where there is a TPM" if level == "bare" else ""
         yield Finding(Level.WARNING if level == "bare" else Level.OK, f"keys of the {role}", text, hint)
     try:
         owner = KeyStore(config.state_dir, "owner").load_public("owner")
@@ -179,6 +180,18 @@ def inspect_keys(config: Config) -> Iterator[Finding]:
         yield Finding(Level.OK, "owner's key", thumbprint(owner))
     except EdgeAgentError as error:
         yield fault("owner's key", error)
+
+
+def _inspect_sealed(config: Config, role: Role) -> Finding:
+    """Try what systemd does at each start, as root: a TPM or a host key that was lost is found here, not in a loop."""
+    topic, kept = f"keys of the {role}", read_custody(config)
+    if os.geteuid() != 0:
+        return Finding(Level.OK, topic, f"sealed by the installer ({kept}): only the service itself can open them")
+    closed = [name for name, holder in KEY_HOLDER.items() if holder == role and not opens_sealed(name)]
+    if closed:
+        text = f"sealed ({kept}), and this machine does not open: {', '.join(closed)}"
+        return Finding(Level.FAULT, topic, text, "the TPM or systemd's host key is another one: docs/recovery.md")
+    return Finding(Level.OK, topic, f"sealed ({kept}), and this machine opens them")
 
 
 def is_sealed(config: Config, role: Role) -> bool:
@@ -202,6 +215,10 @@ def _load_pair(store: KeyStore, name: str) -> None:
 
 def inspect_enrolment(config: Config) -> tuple[list[Finding], Enrolment | None]:
     """Check the RTCC's file, and that its certificate is ours and lasts."""
+    if not config.uplink.enrolment.exists():
+        text = "not enrolled: recording, export and ledger work, nobody can ask for anything"
+        hint = "`edge-agent enrol FILE` installs what the RTCC made of your gateway.csr"
+        return [Finding(Level.WARNING, "enrolment", text, hint)], None
     try:
         enrolment = load_enrolment(config.uplink.enrolment)
         store = KeyStore(config.state_dir, "releaser")
@@ -230,6 +247,8 @@ def inspect_clock(config: Config) -> Iterator[Finding]:
         yield Finding(Level.WARNING, "clock", "the wall clock is believed unseen", hint)
     elif SystemClock().source().state is not ClockState.SYNCHRONISED:
         hint = "`timedatectl` shows why; requests wait until a time source disciplines the clock"
+        if CHRONY_PID.exists():  # it keeps the clock right and the kernel in doubt, and timedatectl then shows nothing
+            hint = "chrony runs: add the line `rtcsync` to /etc/chrony/chrony.conf, then: systemctl restart chrony"
         yield Finding(Level.WARNING, "clock", "not synchronised: recording goes on, nothing is decided", hint)
     else:
         text = "synchronised; whether the processes believe it: edge-agent clock"

@@ -22,6 +22,7 @@ from edge_agent import media
 from edge_agent.confine import confine
 from edge_agent.errors import EdgeAgentError, EvidenceError
 from edge_agent.nut import NutPacket, TrackTemplate, read_nut
+from edge_agent.parameter_sets import merge_sets
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.clip_mux import MUXER, Mp4Run, Placed
 from edge_agent.uplink.clip_sound import find_reach_ns
@@ -87,6 +88,8 @@ class Cutting:
         self._cutter = Cutter(job.windows)
         self._run: Mp4Run | None = None
         self._shape: _Shape | None = None
+        self._described: bytes | None = None
+        self._parameters = b""
         self._last_utc_ns = 0
 
     def add(self, head: wire.RecordHead, nut: bytes) -> None:
@@ -147,14 +150,18 @@ class Cutting:
             self._run.add(placed)
 
     def _find_shape(self, record: _Record, packet: NutPacket) -> _Shape:
-        """Return the shape with which a picture is decoded; in-band parameter sets win over the track's."""
+        """Return the shape with which a picture is decoded: the record's parameter sets, and those in band since.
+
+        A keyframe replaces the sets that it brings and no other (``parameter_sets.merge_sets``).
+        """
         kind, track = media.codec_kind(record.video.codec), record.video
-        parameters = media.inband_parameter_sets(kind, track.extradata, packet.data) if packet.is_keyframe else b""
-        if not parameters and self._run is not None and self._shape is not None:
-            parameters = self._shape.parameters
-        if not parameters:
-            parameters = media.parameter_sets(kind, track.extradata)
-        return _Shape(track.codec, track.time_base, parameters, record.audio)
+        described = media.parameter_sets(kind, track.extradata)
+        if described != self._described:
+            self._described = self._parameters = described
+        if packet.is_keyframe:
+            brought = media.inband_parameter_sets(kind, track.extradata, packet.data)
+            self._parameters = merge_sets(kind, self._parameters, brought)
+        return _Shape(track.codec, track.time_base, self._parameters, record.audio)
 
     def _start_run(self, record: _Record, shape: _Shape) -> None:
         kind, own = media.codec_kind(shape.codec), record.video.extradata

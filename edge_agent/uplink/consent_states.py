@@ -6,6 +6,7 @@ Reads files and the releaser's store; writes nothing and decides nothing.
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -15,7 +16,10 @@ from edge_agent.consent.household import stand
 from edge_agent.consent.policy import Policy, parse_policy
 from edge_agent.enrolment import Enrolment
 from edge_agent.errors import ConfigError, CustodyError
+from edge_agent.host.regular_file import read_regular
+from edge_agent.host.service_user import acting_as_owner
 from edge_agent.units import UtcNs
+from edge_agent.uplink.database import refuse_other_files
 from edge_agent.uplink.standing import load_facts
 
 Marks = Callable[[str], tuple[int, bool]]
@@ -45,7 +49,7 @@ def _read(
 ) -> CameraConsent:
     terms = policy.terms(camera.id)
     try:
-        raw: bytes | None = (config.waivers_dir / f"{camera.id}.jws").read_bytes()
+        raw: bytes | None = read_regular(config.waivers_dir / f"{camera.id}.jws")
     except OSError:
         raw = None
     highest, revoked = marks(camera.id)
@@ -67,9 +71,15 @@ def read_marks(config: Config) -> Marks:
     found: dict[str, tuple[int, bool]] = {}
     try:
         if config.store_path.exists():
-            with closing(sqlite3.connect(f"file:{config.store_path}?mode=ro", uri=True, timeout=2)) as connection:
-                rows = connection.execute("SELECT camera, version, revoked FROM consent")
-                found = {camera: (version, bool(revoked)) for camera, version, revoked in rows}
+            with acting_as_owner(config.store_path.parent):
+                found = _read_store(config.store_path)
     except (OSError, sqlite3.Error) as error:
         raise CustodyError(f"{config.store_path}: cannot be read: {error}", "run it as root (sudo)") from error
     return lambda camera: found.get(camera, (0, False))
+
+
+def _read_store(path: Path) -> dict[str, tuple[int, bool]]:
+    refuse_other_files(path)
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)) as connection:
+        rows = connection.execute("SELECT camera, version, revoked FROM consent")
+        return {camera: (version, bool(revoked)) for camera, version, revoked in rows}

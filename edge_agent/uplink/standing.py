@@ -23,6 +23,7 @@ from edge_agent.consent.waiver import TYP as CONSENT_TYP
 from edge_agent.consent.waiver import Facts, digest_source
 from edge_agent.enrolment import Enrolment
 from edge_agent.errors import ConfigError, DenialError, IntegrityError, RingError, UnsupportedVersionError
+from edge_agent.host.regular_file import read_regular
 from edge_agent.keys import thumbprint
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink import ledger
@@ -201,8 +202,5 @@ def _until(stops: Mapping[str, UtcNs | None], camera: str) -> UtcNs:
 
 
 def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
-    return content
+    # The owner may keep the file elsewhere, behind a link: the configuration's folder is root's alone.
+    return read_regular(path, MAX_FILE_BYTES, follow=True)

@@ -609,3 +609,30 @@ def test_run_record_names_the_source_without_credentials() -> None:
         "index": 0, "kind": "video", "codec": "h264", "time_base": "1/90000", "width": 320, "height": 180,
     }  # fmt: skip
     assert "secret" not in repr(recording.sink.runs)
+
+
+PARTIAL_SETS = {
+    "PPS only": ("pps-only", "h264", "tcp"),
+    "SPS only": ("sps-only", "h264", "tcp"),
+    "PPS only, H.265": ("pps-only", "hevc", "tcp"),
+    "SPS only, H.265": ("sps-only", "hevc", "udp"),
+    "one packet lost": ("lost-sps", "h264", "udp"),
+    "an RTP source for each GOP": ("new-ssrc", "h264", "tcp"),
+    "an RTP source for each GOP, UDP": ("new-ssrc", "h264", "udp"),
+}
+
+
+@pytest.mark.parametrize(("fault", "codec", "transport"), PARTIAL_SETS.values(), ids=PARTIAL_SETS.keys())
+def test_part_of_the_parameter_sets_changes_that_part(fault: str, codec: str, transport: str) -> None:
+    """A keyframe that brings a part of its parameter sets leaves the others in force: each record can be decoded."""
+    with (
+        SimulatedCamera(CameraSettings(live=LiveSettings(codec, gop=GOP))) as camera,
+        Recording(endpoint(camera, transport=transport)) as recording,
+    ):
+        camera.fault(fault)
+        recording.wait_for_gops(5)
+    gops = recording.sink.gops[:-1]
+    for gop in gops:
+        assert len(read_pictures([gop])) == sum(packet.track == 0 for packet in unpack(gop)[1])
+    assert len(recording.sink.runs) == 1
+    assert_tiled(recording.sink)

@@ -390,3 +390,22 @@ def test_a_confined_child_opens_nothing():
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env={}, capture_output=True, text=True)
     assert done.stdout.strip().startswith("[True, True, True, True, True] {"), done.stderr
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+@pytest.mark.parametrize("place", [0, -1], ids=["the first set only", "the last set only"])
+def test_a_keyframe_with_a_part_of_its_parameter_sets_can_be_decoded(codec, place):
+    """Sets that a keyframe does not bring are the record's: the clip opens and shows every picture."""
+    footage = records(encode(30, codec=codec, described=True))
+    partial = []
+    for record in footage:
+        tracks, packets = nut.read_nut(record.nut)
+        kind = media.codec_kind(tracks[0].codec)
+        brought = list(media.split_prefixed(media.parameter_sets(kind, tracks[0].extradata)))[place]
+        told = [
+            replace(each, data=b"\0\0\0\1" + bytes(brought) + each.data) if each.is_keyframe else each
+            for each in packets
+        ]
+        partial.append(replace(record, nut=nut.write_nut(tracks, told)))
+    clips, _ = run(Job((window(0, 9),)), partial)
+    assert [read_numbers(clip) for clip in clips] == [list(range(30))]
