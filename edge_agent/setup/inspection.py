@@ -80,6 +80,17 @@ def describe_cameras(config: Config) -> Iterator[Finding]:
             f"camera {camera.id}",
             f"{camera.source} by {camera.transport}, recorded {when}, {sound}, ring {rings}, kept {kept}",
         )
+    yield from _find_shared_sources(config)
+
+
+def _find_shared_sources(config: Config) -> Iterator[Finding]:
+    """Warn of two cameras that record one stream: a copied entry of which the address was forgotten."""
+    first: dict[str, str] = {}
+    for camera in config.cameras:
+        other = first.setdefault(camera.source, camera.id)
+        if other != camera.id:
+            text = f"records the same stream as {other}: {camera.source}"
+            yield Finding(Level.WARNING, f"camera {camera.id}", text, "correct its address, or remove one of the two")
 
 
 def inspect_place(config: Config) -> Iterator[Finding]:
@@ -88,6 +99,11 @@ def inspect_place(config: Config) -> Iterator[Finding]:
         yield Finding(
             Level.WARNING, "place", "no location: every request is refused", "set gateway.location in edge-agent.yaml"
         )
+    elif any(place is not None and place.lat < -60 for place in map(config.location_of, config.cameras)):
+        text = (
+            "lies in the Antarctic: are lat and lon exchanged? lat is north (+) or south (-), lon east (+) or west (-)"
+        )
+        yield Finding(Level.WARNING, "place", text, "correct the location in edge-agent.yaml")
     else:
         yield Finding(Level.OK, "place", f"known; hours are those of {config.gateway.time_zone}")
 
