@@ -1,5 +1,6 @@
 """What processes and commands do to themselves before anything else."""
 
+import contextlib
 import ctypes
 import fcntl
 import gc
@@ -39,6 +40,12 @@ def keep_memory_from_swap() -> None:
     The limit of another user (8 MiB on Debian) is less than the derivation of a key takes: for it nothing is locked.
     """
     if os.geteuid() == 0:
+        # A command may go on with a service's rights, and without root's it has that user's limit: every later
+        # allocation beyond it would fail, and SQLite reports that as an I/O error.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] != resource.RLIM_INFINITY:
+            return
         ctypes.CDLL(None).mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT)
 
 

@@ -121,16 +121,14 @@ class Releaser:
         self._keep_clock()
         self._tally = Tally()
         self._standing = Standing(config, enrolment, keys.load_public("owner"), store)
-        self._judge = Judge(
-            enrolment, _cell(config), keys.load_public("owner"), store, self._standing, self._trust, self._clock
-        )
+        self._judge = Judge(enrolment, _cell(config), store, self._standing, self._trust, self._clock)
         self._docket = Docket(store, enrolment.gateway, self._key)
         self._footage = Footage(config, keys.load_private("vault"), keys.load_public("recorder"))
         identity = TlsIdentity(enrolment.ca_pem, enrolment.certificate_pem, keys.load_private("tls"))
         self._intake = Intake(store, self._judge, self._docket, self._trust, self._tally, self._clock, self._on_verdict)
         self._broker = Broker(_broker_settings(config, enrolment, identity), self._intake.handle, self._clock)
         self._builder = self._make_builder(keys)
-        self._worker, handover = self._make_worker(build_client_context(identity))
+        self._worker, self._regrant, handover = self._make_worker(build_client_context(identity))
         self._messenger = _make_messenger(config, stop)
         self._news = News(self._messenger.tell, self._wanted_news, ZoneInfo(config.gateway.time_zone))
         self._sender = Sender(store, self._broker, self._clock, handover.confirm, stop)
@@ -142,12 +140,13 @@ class Releaser:
             config,
             store,
             self._judge,
+            self._regrant,
             self._docket,
             self._worker,
             self._clock,
             self._on_end,
         )
-        erasure = EraseDesk(store, self._judge, self._footage, self._desk.withdraw, self._clock)
+        erasure = EraseDesk(store, self._footage, self._desk.withdraw, self._clock)
         own = OwnDesk(
             enrolment.gateway,
             keys.load_public("owner"),
@@ -214,7 +213,7 @@ class Releaser:
             self._clock,
         )
 
-    def _make_worker(self, context: ssl.SSLContext) -> tuple[ReleaseWorker, Handover]:
+    def _make_worker(self, context: ssl.SSLContext) -> tuple[ReleaseWorker, Regrant, Handover]:
         config, enrolment = self._config, self._enrolment
         staging = Staging(config.staging_dir, config.uplink.staging_size_bytes)
         carrier = Carrier(
@@ -224,8 +223,9 @@ class Releaser:
         maker = BundleMaker(store, self._judge, docket, self._builder, staging, self._sign_checkpoint, clock)
         shipping = Shipping(store, docket, carrier, staging, clock)
         regrant = Regrant(store, self._judge, docket, shipping, clock, self._on_end)
-        handover = Handover(store, docket, regrant, shipping, clock, self._on_end)
-        return ReleaseWorker(store, docket, regrant, maker, shipping, handover, clock, self._stop), handover
+        handover = Handover(store, docket, self._judge, regrant, shipping, self._on_end)
+        worker = ReleaseWorker(store, docket, regrant, maker, shipping, handover, clock, self._stop)
+        return worker, regrant, handover
 
     def _sign_checkpoint(self, connection: sqlite3.Connection, now: UtcNs) -> str:
         return ledger.checkpoint(connection, ledger_origin(self._enrolment.gateway), self._key, now)
@@ -257,11 +257,10 @@ class Releaser:
             # What is read for the bundle now needs no copy beside it, which would cost the disk as much again.
             self._jobs.at(f"hold {request_id}", UtcNs(self._clock.utc() + MINUTE_NS), partial(self._hold, request_id))
             return
-        verdict = self._judge.decide_again(request, self._clock.utc())
-        if not isinstance(verdict, tuple):
+        if request.bound is not None:
             releases = self._store.list_releases(request_id)
             done = {each.camera for each in releases if each.state is not ReleaseState.WAITING}
-            self._footage.hold(request.jti, [each for each in verdict.cameras if each.camera not in done])
+            self._footage.hold(request.jti, [each for each in request.bound.cameras if each.camera not in done])
         if self._store.read_request(request_id).state not in OPEN_STATES:
             self._footage.drop_holds(request.jti)  # it ended while its footage was copied
 
@@ -319,7 +318,9 @@ class Releaser:
     def _warn_of_ends(self) -> None:
         now = self._clock.utc()
         certificate_end = UtcNs(self._enrolment.not_after_s * SECOND_NS)
-        self._news.warn_of_ends(self._standing.household(now), self._trust.bundle, certificate_end, now)
+        with self._store.transaction() as connection:
+            household = self._judge.look_and_note(connection).household
+        self._news.warn_of_ends(household, self._trust.bundle, certificate_end, now)
 
     def _take_in_updates(self) -> None:
         for note in take_in(self._config.state_dir / UPDATE_NOTES, self._store, self._clock.utc()):

@@ -8,7 +8,7 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge_agent import __version__
@@ -37,8 +37,9 @@ from edge_agent.uplink.ledger_desk import LedgerDesk
 from edge_agent.uplink.own_desk import OwnDesk
 from edge_agent.uplink.own_entries import enter_heads
 from edge_agent.uplink.owner import OwnerDesk
+from edge_agent.uplink.regrant import Regrant
 from edge_agent.uplink.standing import Standing
-from edge_agent.uplink.store import OPEN_STATES, Store
+from edge_agent.uplink.store import OPEN_STATES, Store, StoredRelease, StoredRequest
 from edge_agent.uplink.trust_store import TrustStore
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,9 @@ class _NoWorker:
     def discard(self, request_id: int) -> None:
         pass
 
+    def clear_away(self, request: StoredRequest, releases: Sequence[StoredRelease]) -> None:
+        pass
+
 
 class Unenrolled:
     """The desks that need no RTCC, until there is one.
@@ -128,16 +132,15 @@ class Unenrolled:
         self._footage = Footage(config, keys.load_private("vault"), keys.load_public("recorder"))
         nobody = _name_nobody(name)
         standing = Standing(config, nobody, owner, store)
-        judge = Judge(nobody, "", owner, store, standing, TrustStore(store, None, clock), clock)
+        judge = Judge(nobody, "", store, standing, TrustStore(store, None, clock), clock)
         docket = Docket(store, name, key)
         builder = BundleBuilder(
             config, name, key, keys.load_public("recorder"), self._custody, self._footage, standing, lambda: None,
             load_recipient(config.state_dir), clock,
         )  # fmt: skip
-        desk = OwnerDesk(
-            name, owner, config, store, judge, docket, _NoWorker(), clock,
-            lambda request: self._footage.drop_holds(request.jti),
-        )  # fmt: skip
+        worker = _NoWorker()
+        regrant = Regrant(store, judge, docket, worker, clock, self._on_end)
+        desk = OwnerDesk(name, owner, config, store, judge, regrant, docket, worker, clock, self._on_end)
 
         def sign(connection: sqlite3.Connection, now: UtcNs) -> str:
             return ledger.checkpoint(connection, ledger_origin(name), key, now)
@@ -146,7 +149,7 @@ class Unenrolled:
             "status": self._status,
             **desk.handlers,
             **LedgerDesk(store, name, key, clock).handlers,
-            **EraseDesk(store, judge, self._footage, desk.withdraw, clock).handlers,
+            **EraseDesk(store, self._footage, desk.withdraw, clock).handlers,
             **ClockDesk(name, owner, store, clock).handlers,
             **OwnDesk(name, owner, store, self._footage, builder, sign, clock).handlers,
         }
@@ -176,6 +179,9 @@ class Unenrolled:
             notifier.status("")
             log.info("gateway is enrolled gateway=%s rtcc=%s", enrolment.gateway, enrolment.iss)
         return enrolment
+
+    def _on_end(self, request: StoredRequest) -> None:
+        self._footage.drop_holds(request.jti)
 
     def _plan(self, jobs: Jobs) -> None:
         jobs.every("heads", _HOUR_S, lambda: enter_heads(self._config, self._footage, self._store, self._clock.utc()))

@@ -186,7 +186,8 @@ def test_nobody_answers_in_the_name_of_another(run_dir: Path, layout):
     path = run_dir / "releaser/sock"
     with listening_as(NOBODY, path) as heard, pytest.raises(UnavailableError, match="somebody else than the releaser"):
         call(path, "approve")
-    assert heard == [b"nothing"]
+    # Its answer may meet a closed socket: that is its own trouble.
+    assert [each.removesuffix(b"error [Errno 32] Broken pipe") for each in heard] == [b"nothing"]
 
 
 @needs_root

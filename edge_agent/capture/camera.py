@@ -231,7 +231,7 @@ class CameraThread:
                 if self._stop.is_set() or self._hold():
                     return
                 waiting.extend(prelude.packets())
-            run = self._begin_run(session, line)
+            run = self._begin_run(session, line, is_joined=broken is not None)
             try:
                 self._record_run(run, waiting, packets, broken)
             except RunBreakError as error:
@@ -247,7 +247,7 @@ class CameraThread:
                 self._demand_runs(run, broken)
                 self._tick()
 
-    def _begin_run(self, session: Session, line: Line) -> Run:
+    def _begin_run(self, session: Session, line: Line, *, is_joined: bool) -> Run:
         now = self._clock.utc()
         self._gaps.follow(now, self._clock.boot())
         covered = self._gaps.covered_until
@@ -259,6 +259,7 @@ class CameraThread:
             status=self.status,
             source={"source": public_url(line.endpoint.url), "transport": line.endpoint.carrier},
             floor=covered if covered <= now + MINUTE_NS else UtcNs(0),
+            is_joined=is_joined,
         )
 
     def _record_run(

@@ -16,7 +16,8 @@ from edge_agent.capture.gop import Cut, GopCutter, build_payload
 from edge_agent.capture.records import ClockNote, Gop, RunInfo, Sink
 from edge_agent.capture.rtsp import Arrival, SenderReport
 from edge_agent.capture.sequence import DiscontinuityError, Sequencer
-from edge_agent.capture.status import StreamStatus
+from edge_agent.capture.status import CLOCK_RATE, StreamStatus
+from edge_agent.capture.stretch import Stretch
 from edge_agent.capture.timeline import Timeline, TimelineBreakError
 from edge_agent.clock import ClockState
 from edge_agent.media import codec_kind, inband_parameter_sets, parameter_sets
@@ -59,13 +60,15 @@ class Run:
         status: StreamStatus,
         source: Mapping[str, Any],
         floor: UtcNs,
+        is_joined: bool = False,
     ) -> None:
         self._tracks = tracks
         self._sink, self._gaps, self._status, self._source = sink, gaps, status, source
         self._tick_numerator = tracks[0].time_base.numerator * SECOND_NS
         self._tick_denominator = tracks[0].time_base.denominator
         self._sequencer = Sequencer(tracks[0].time_base, reorders)
-        self._timeline = Timeline(floor)
+        self._timeline = Timeline(floor, is_joined=is_joined)
+        self._stretch = Stretch(tracks[0].time_base)
         self._cutter = GopCutter(tracks[0])
         self._kind = codec_kind(tracks[0].codec)
         self._parameters = parameter_sets(self._kind, tracks[0].extradata)
@@ -82,7 +85,7 @@ class Run:
         self._clock_asked = MonoNs(0)
         self._clock_noted: MonoNs | None = None
         self._clock_state: ClockState | None = None
-        self._has_noted_offset = False
+        self._has_noted_offset = self._is_rate_told = False
         self._report: SenderReport | None = None
         self.records = 0
 
@@ -213,14 +216,24 @@ class Run:
         end = UtcNs(max(self._timeline.place(self._media_ns(cut.end_pts)), start + 1))
         self._next_start = (cut.end_pts, end)
         boot = MonoNs(max(0, start - self._utc_minus_boot))
+        packets = self._stretch.apply(
+            tracks, cut, self._span_ticks(start, end) if self._timeline.is_stretched else None
+        )
         # What cannot be built is not accounted for as footage.
-        payload, commitment = build_payload(tracks, cut.packets)
+        payload, commitment = build_payload(tracks, packets)
         self._gaps.footage(start, end, boot)
         if self._announced is not tracks:
             self._announce(tracks, start, boot)
         self._sink.gop(Gop(start, end - start, boot, payload, commitment, cut.continues))
         self.records += 1
-        self._status.note(last_record_ns=end, slew_ns=self._timeline.correction_ns)
+        rate_ppm = self._timeline.rate_ppm
+        if rate_ppm and not self._is_rate_told:
+            log.warning("clock-rate source=%s ppm=%d: %s", self._source.get("source"), rate_ppm, CLOCK_RATE)
+        self._is_rate_told = bool(rate_ppm)
+        self._status.note(last_record_ns=end, slew_ns=self._timeline.correction_ns, clock_rate_ppm=rate_ppm)
+
+    def _span_ticks(self, start: UtcNs, end: UtcNs) -> int:
+        return (end - start) * self._tick_denominator // self._tick_numerator
 
     def _start_of(self, cut: Cut) -> UtcNs:
         if self._next_start is not None and self._next_start[0] == cut.first_pts:
@@ -253,6 +266,7 @@ class Run:
         self._clock_noted, self._clock_state = arrival.boot, state
         facts: dict[str, Any] = {"state": state.value, "utc_ns": arrival.utc, "boot_ns": arrival.boot}
         facts["slew_ns"] = self._timeline.correction_ns
+        facts |= {"clock_rate_ppm": self._timeline.rate_ppm} if self._timeline.rate_ppm else {}
         if offset_ns is not None:
             facts["camera_offset_ns"] = offset_ns
         self._sink.clock(ClockNote(arrival.utc, arrival.boot, {**facts, **_report_facts(self._report)}))

@@ -16,6 +16,8 @@ _RATE_WINDOW_NS = 10 * SECOND_NS
 LONG_GOP_NS = 4 * SECOND_NS
 """So much may be missing at the start of a clip; the status warns from here on."""
 
+CLOCK_RATE = "the camera's media clock does not run as fast as time does: its pictures are timed by their arrival"
+
 
 class StreamStatus:
     """The state of one stream; every method is safe from any thread."""
@@ -90,6 +92,8 @@ def list_warnings(facts: Mapping[str, Any]) -> list[str]:
     if facts["state"] == "recording" and facts.get("gop_ns", 0) > LONG_GOP_NS:
         seconds = facts["gop_ns"] / SECOND_NS
         warnings.append(f"a keyframe only every {seconds:.1f}s: so much may be missing at a clip's start")
+    if facts["state"] == "recording" and (ppm := facts.get("clock_rate_ppm", 0)):
+        warnings.append(f"clock-rate: {CLOCK_RATE} (by {ppm / 10_000:+.1f} %): set the encoder's rate of pictures anew")
     packets, percent = facts.get("lost_packets", 0), facts.get("lost_percent")
     if is_lossy(packets, percent):
         share = f"{packets} packets" if percent is None else f"{percent:g} % of the packets"

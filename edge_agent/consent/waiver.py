@@ -52,7 +52,8 @@ class Facts:
     """Digest of where the camera is reached (``digest_source``): the address itself stays in the house."""
     rings: tuple[str, ...]
     """Ids of the camera's rings, in hexadecimal, sorted."""
-    place: Place
+    place: Place | None
+    """None if none is configured: a consent may be signed for such a camera, and nothing is granted by it."""
     time_zone: str
     issuer: str
     """The RTCC that the gateway is enrolled with."""
@@ -94,7 +95,7 @@ class SignedConsent:
 class _WireFacts(WireModel):
     source: Digest
     rings: list[Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]]
-    place: WirePlace
+    place: WirePlace | None
     time_zone: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+/-]{1,64}$")]
     issuer: Issuer
     roots: list[Kid]
@@ -323,7 +324,7 @@ def _comparable(facts: Facts) -> dict[str, Any]:
         "camera": facts.camera,
         "source": facts.source,
         "rings": sorted(facts.rings),
-        "place": {"lat": float(facts.place.lat), "lon": float(facts.place.lon)},
+        "place": None if facts.place is None else {"lat": float(facts.place.lat), "lon": float(facts.place.lon)},
         "time_zone": facts.time_zone,
         "issuer": facts.issuer,
         "roots": sorted(facts.roots),

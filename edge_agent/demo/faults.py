@@ -24,6 +24,8 @@ FAULTS = {
     "backwards-dts": "every tenth access unit carries the time of half a second ago",
     "jump": "RTP time stands an hour later",
     "drift": "RTP time runs 300 ppm fast",
+    "slow-ticks": "RTP time goes 21 steps for 25: pictures are stamped for a rate that is not reached",
+    "fast-ticks": "RTP time goes 27 steps for 25",
     "clock-off": "sender reports are an hour late",
     "no-reports": "no sender reports",
     "slices": "every picture is coded in four slices",

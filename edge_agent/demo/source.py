@@ -36,6 +36,7 @@ VIDEO_RATE = 90_000
 _AUDIO_TYPES = {"pcm_mulaw": 0, "pcm_alaw": 8}
 _DYNAMIC_VIDEO, _DYNAMIC_AUDIO, _JPEG = 96, 97, 26
 _DRIFT_PPM = 300
+_TICKS = {"slow-ticks": (21, 25), "fast-ticks": (27, 25)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,9 @@ class CameraClock:
         elapsed_ns = boot - self._started_boot
         if self._plan.is_on("drift", boot):
             elapsed_ns += elapsed_ns * _DRIFT_PPM // 1_000_000
+        for fault, (steps, for_steps) in _TICKS.items():
+            if self._plan.is_on(fault, boot):
+                elapsed_ns = elapsed_ns * steps // for_steps
         if self._plan.is_on("jump", boot):
             elapsed_ns += HOUR_NS
         return self._first_ticks + elapsed_ns * rate // SECOND_NS

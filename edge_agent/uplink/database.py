@@ -21,7 +21,7 @@ from edge_agent.uplink import ledger
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _BUSY_TIMEOUT_S = 5.0
 _SCHEMA = """
 CREATE TABLE trust (
@@ -31,7 +31,7 @@ CREATE TABLE request (
   incident TEXT NOT NULL, category TEXT NOT NULL, is_area INTEGER NOT NULL, correlation BLOB NOT NULL,
   arrived_ns INTEGER NOT NULL, release_by_ns INTEGER NOT NULL,
   state TEXT NOT NULL, due_ns INTEGER NOT NULL, approval BLOB, reasons TEXT NOT NULL,
-  handed_over INTEGER NOT NULL, UNIQUE (iss, jti)) STRICT;
+  handed_over INTEGER NOT NULL, bound TEXT, UNIQUE (iss, jti)) STRICT;
 CREATE INDEX request_state ON request (state);
 CREATE TABLE incident (iss TEXT NOT NULL, number TEXT NOT NULL, facts BLOB NOT NULL, PRIMARY KEY (iss, number)) STRICT;
 CREATE TABLE release (
@@ -61,6 +61,8 @@ DROP TABLE stop;
 """,
     # The clock has a memory of its own (`edge_agent.kept_clock`).
     2: "DROP TABLE IF EXISTS floor;",
+    # What was decided before there was a bound may release nothing: its next evaluation ends it.
+    3: "ALTER TABLE request ADD COLUMN bound TEXT;",
 }
 """What makes a file of each version one of the next."""
 

@@ -13,6 +13,7 @@ from edge_agent.capture.loss import PacketLoss
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.records import Gap, Gop
 from edge_agent.capture.rtsp import Endpoint, Session, open_session
+from edge_agent.capture.status import list_warnings
 from edge_agent.clock import ClockState, SystemClock
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.rtsp_login import Account
@@ -636,3 +637,24 @@ def test_part_of_the_parameter_sets_changes_that_part(fault: str, codec: str, tr
         assert len(read_pictures([gop])) == sum(packet.track == 0 for packet in unpack(gop)[1])
     assert len(recording.sink.runs) == 1
     assert_tiled(recording.sink)
+
+
+@pytest.mark.parametrize("audio", [""])
+@pytest.mark.parametrize("fault", ["slow-ticks", "fast-ticks"])
+def test_media_clock_at_another_rate_costs_no_picture(fault: str, audio: str) -> None:
+    """Pictures stamped for another rate than they come at are all recorded, timed by their arrival, and it is said."""
+    with SimulatedCamera(CameraSettings(live=LiveSettings(gop=GOP, audio=audio))) as camera:
+        camera.fault(fault)
+        with Recording(endpoint(camera, audio=True)) as recording:
+            wait_until(lambda: recording.status.snapshot().get("clock_rate_ppm", 0), 30)
+            recording.wait_for_gops(len(recording.sink.gops) + 10, 40)
+            assert any(each.startswith("clock-rate") for each in list_warnings(recording.status.snapshot()))
+    pictures = read_pictures(recording.sink.gops)
+    assert {round((b - a) * 15 / SECOND_NS) for (_, a), (_, b) in itertools.pairwise(pictures)} == {1}
+    assert all(abs(ring - pixels) <= 2 * SECOND_NS // 15 for ring, pixels in pictures)
+    assert len(recording.sink.runs) == 1
+    assert_tiled(recording.sink)
+    # The PTS of the records go on as their times do: a clip is made of them.
+    firsts = [unpack(gop)[1][0].pts for gop in recording.sink.gops]
+    for (a, one), (b, two) in itertools.pairwise(zip(recording.sink.gops, firsts, strict=True)):
+        assert abs((two - one) * SECOND_NS // 90_000 - (b.start_ns - a.start_ns)) < 1_000_000

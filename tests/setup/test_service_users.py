@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,3 +136,18 @@ def test_rights_come_back_after_an_error(config: Config) -> None:
         assert (os.geteuid(), os.getegid(), os.getgroups()) == (USERS.releaser, USERS.group, [])
         (config.recorder_state_dir / "x").touch()
     assert (os.geteuid(), os.getgroups()) == (0, groups)
+
+
+def test_memory_that_is_locked_does_not_end_a_services_rights(root: Path) -> None:
+    """Root's command locks its memory, then opens the store with the releaser's rights: no allocation fails."""
+    code = (
+        "import sys; from pathlib import Path; "
+        "from edge_agent.process import keep_memory_from_swap; "
+        "from edge_agent.host.service_user import acting_as_owner; from edge_agent.uplink.store import Store; "
+        "keep_memory_from_swap(); folder = Path(sys.argv[1])\n"
+        "with acting_as_owner(folder), Store(folder / 'state.sqlite'): bytearray(64 << 20)"
+    )
+    folder = root / "releaser"
+    folder.mkdir()
+    os.chown(folder, USERS.releaser, USERS.group)
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True, timeout=60)
