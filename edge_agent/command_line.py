@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_agent import __version__
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.process import hide_memory
 from edge_agent.terminal import print_error
 
@@ -82,7 +82,13 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str], *, log_level: str
     except EdgeAgentError as error:
         print_error(parser.prog, error)
         return error.exit_code
+    except EOFError:  # at any prompt: standard input has ended, or there is no terminal
+        print_error(
+            parser.prog, UsageError("nobody answers: the input has ended", "nothing was done since the question")
+        )
+        return UsageError.exit_code
     except KeyboardInterrupt:
+        print(file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

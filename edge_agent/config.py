@@ -18,6 +18,7 @@ from edge_agent.config_types import (
     Host,
     HoursText,
     Listed,
+    NameText,
     OnvifAddress,
     Part,
     Rate,
@@ -25,6 +26,7 @@ from edge_agent.config_types import (
     SlugText,
     TimeZone,
     base_dir,
+    check_latitude,
     duration,
     no_twice,
     size,
@@ -42,7 +44,7 @@ MAX_CAMERAS = 64
 _MAX_CONFIG_BYTES = 1 << 20
 
 CameraId = SlugText
-CredentialName = SlugText
+CredentialName = NameText
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=80), AfterValidator(check_line)]
 
 RingSize = Annotated[int, size("8MiB", "16TiB")]
@@ -52,7 +54,7 @@ KeepFor = Annotated[int, duration("1m", "366d")]
 class Location(Part):
     """A point on WGS 84, in degrees; five decimals are a metre."""
 
-    lat: Annotated[float, Field(ge=-90, le=90)]
+    lat: Annotated[float, AfterValidator(check_latitude), Field(json_schema_extra={"minimum": -90, "maximum": 90})]
     lon: Annotated[float, Field(ge=-180, le=180)]
 
 

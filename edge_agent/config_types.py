@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from edge_agent.units import encode_duration, encode_size, parse_duration, parse_size
+from edge_agent.units import DAY_NS, encode_duration, encode_size, parse_duration, parse_size
 
 base_dir: ContextVar[Path] = ContextVar("base_dir", default=Path("/"))
 """Where relative paths start: the folder of the file that is being read."""
@@ -33,6 +33,7 @@ base_dir: ContextVar[Path] = ContextVar("base_dir", default=Path("/"))
 ItemT = TypeVar("ItemT")
 
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-(?:([01][0-9]|2[0-3]):([0-5][0-9])|24:00)")
+_NEARLY = re.compile(r"([0-9]{1,9}) ?([A-Za-z]*)")
 _RATE = re.compile(r"(.+)/s")
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _PIN = re.compile(r"sha256:[0-9a-f]{64}")
@@ -56,13 +57,32 @@ class Quantity:
     pattern: str
     parse: Callable[[str], int]
     encode: Callable[[int], str]
+    units: tuple[str, ...]
+    """What a number without one may have meant, the likeliest first."""
 
     def check(self, value: object) -> int:
         """Return the quantity; ValueError with what is allowed."""
-        quantity = self.parse(_text(value, f"text with its unit, such as {self.example}"))
+        text = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+        try:
+            quantity = self.parse(text)
+        except ValueError:
+            raise ValueError(
+                f"should be a whole number with its unit, such as {self._suggest(text)} ({self.limits})"
+            ) from None
         if not self.least <= quantity <= self.most:
             raise ValueError(f"{self.encode(quantity)} is outside {self.limits}")
         return quantity
+
+    def _suggest(self, text: str) -> str:
+        """Return what was probably meant, if it lies within the limits; else the example."""
+        match = _NEARLY.fullmatch(text)
+        for unit in self.units if match is not None else ():
+            assert match is not None
+            near = f"{match[1]}{unit}"
+            is_meant = not match[2] or unit.lower().startswith(match[2][0].lower())
+            if is_meant and self.least <= self.parse(near) <= self.most:
+                return near
+        return self.example
 
     @property
     def limits(self) -> str:
@@ -79,13 +99,18 @@ class Quantity:
 def duration(least: str, most: str) -> Quantity:
     """Annotate a duration in nanoseconds, written ``72h``."""
     pattern = "^[0-9]{1,9} ?(ms|s|min|m|h|d)$"
-    return Quantity(parse_duration(least), parse_duration(most), most, pattern, parse_duration, encode_duration)
+    lowest, highest = parse_duration(least), parse_duration(most)
+    example = next((each for each in ("72h", "30s", "3s") if lowest <= parse_duration(each) <= highest), most)
+    units = ("h", "d", "m", "s") if highest > DAY_NS else ("s", "m", "h", "ms")
+    return Quantity(lowest, highest, example, pattern, parse_duration, encode_duration, units)
 
 
 def size(least: str, most: str) -> Quantity:
     """Annotate a size in bytes, written ``32GiB``."""
     pattern = "^[0-9]{1,9} ?(B|KiB|MiB|GiB|TiB)$"
-    return Quantity(parse_size(least), parse_size(most), most, pattern, parse_size, encode_size)
+    lowest, highest = parse_size(least), parse_size(most)
+    example = next(each for each in ("32GiB", "1MiB", most) if lowest <= parse_size(each) <= highest)
+    return Quantity(lowest, highest, example, pattern, parse_size, encode_size, ("GiB", "MiB", "TiB", "KiB", "B"))
 
 
 def _text(value: object, wanted: str) -> str:
@@ -186,10 +211,22 @@ def _check_slug(value: str) -> str:
     return value
 
 
+def _name_only(value: object) -> object:
+    if isinstance(value, dict):
+        raise ValueError(
+            "should be a name alone, such as door; user name and password stand under that name in the credentials file"
+        )
+    return value
+
+
 SlugText = Annotated[
     str, AfterValidator(_check_slug), WithJsonSchema({"type": "string", "pattern": f"^{_SLUG.pattern}$"})
 ]
 """An id that is safe in a file name, a topic and a command line."""
+
+
+NameText = Annotated[SlugText, BeforeValidator(_name_only)]
+"""The name of an entry in a secret file."""
 
 
 def _check_rtsp_url(url: str) -> str:
@@ -242,6 +279,13 @@ def _check_pin(value: str) -> str:
 CertificatePin = Annotated[
     str, AfterValidator(_check_pin), WithJsonSchema({"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"})
 ]
+
+
+def check_latitude(degrees: float) -> float:
+    """Return a latitude; ValueError beyond the poles, in words for who has written the longitude."""
+    if not -90 <= degrees <= 90:
+        raise ValueError("should be between -90 and 90; is it the longitude? lat is north (+) or south (-)")
+    return degrees
 
 
 def no_twice(name_of: Callable[[Any], str]) -> AfterValidator:

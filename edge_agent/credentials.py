@@ -96,4 +96,4 @@ def _load(path: Path, model: type[ModelT]) -> ModelT | None:
         text = read_guarded(path, forbidden).decode()
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: file is not UTF-8") from None
-    return validate(model, load_yaml(text, str(path)))
+    return validate(model, load_yaml(text, str(path), is_secret=True))

@@ -73,6 +73,24 @@ class _EnrolmentFile(WireModel):
     threshold: int
 
 
+def name_unenrolled(gateway: Ed25519PublicKey) -> str:
+    """Return what a gateway calls itself before an RTCC has given it an id: 132 bits of its key's thumbprint.
+
+    In the owner's orders, in exports and in the ledger's checkpoints. Of the form of an id, so that every signed
+    document stays as it is.
+    """
+    return thumbprint(gateway)[:22]
+
+
+def find_gateway_name(path: Path, gateway: Ed25519PublicKey) -> str:
+    """Return the gateway's id of the installed enrolment file, or its own name where none is installed.
+
+    Raises:
+        ConfigError, CustodyError: There is a file, and it is wrong (see ``load_enrolment``).
+    """
+    return load_enrolment(path).gateway if path.exists() else name_unenrolled(gateway)
+
+
 def load_enrolment(path: Path) -> Enrolment:
     """Read the installed enrolment file.
 

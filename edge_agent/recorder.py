@@ -295,9 +295,9 @@ class Recorder:
         return {}
 
     def _order(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
-        from edge_agent.enrolment import load_enrolment
+        from edge_agent.enrolment import find_gateway_name
 
-        gateway = load_enrolment(self._config.uplink.enrolment).gateway
+        gateway = find_gateway_name(self._config.uplink.enrolment, self._keys.load_public("gateway"))
         owner = self._keys.load_public("owner")
         # By the wall clock as it is: a wrong floor must not keep the owner's word from being heard.
         order = verify_order(str(request.get("jws", "")).encode(), gateway, owner, self._clock.wall())

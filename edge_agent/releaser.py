@@ -20,26 +20,27 @@ from zoneinfo import ZoneInfo
 from edge_agent import __version__
 from edge_agent.clock import ClockState, SystemClock, read_boot_id, read_build_time
 from edge_agent.config import Config, load_config
+from edge_agent.consent.camera_state import CameraConsent, encode_consents
 from edge_agent.consent.household import occasions
 from edge_agent.consent.policy import Occasion
-from edge_agent.consent.request import Quality
 from edge_agent.consent.verdict import Ask, Grant, Verdict
 from edge_agent.control import Answer, ControlServer, Peer
 from edge_agent.credentials import load_services
-from edge_agent.enrolment import Enrolment, load_enrolment
-from edge_agent.errors import RingError
+from edge_agent.enrolment import Enrolment
 from edge_agent.geo import geohash_encode
 from edge_agent.kept_clock import KeptClock
 from edge_agent.keys import KeyStore, thumbprint
 from edge_agent.process import harden, lock_folder, stop_on_signals
 from edge_agent.recipient import load_recipient
 from edge_agent.systemd_notify import Notifier
+from edge_agent.unenrolled import wait_enrolled
 from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.builder import BundleBuilder
 from edge_agent.uplink.carrier import Carrier
 from edge_agent.uplink.checkpoint import ledger_origin
 from edge_agent.uplink.clock_desk import ClockDesk
+from edge_agent.uplink.consent_states import read_consent_states
 from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.erasure import EraseDesk
 from edge_agent.uplink.footage import Footage
@@ -54,6 +55,7 @@ from edge_agent.uplink.mqtt import Broker, BrokerSettings, Subscription
 from edge_agent.uplink.news import News
 from edge_agent.uplink.notify import Messenger
 from edge_agent.uplink.own_desk import OwnDesk
+from edge_agent.uplink.own_entries import enter_enrolment, enter_heads
 from edge_agent.uplink.owner import OwnerDesk
 from edge_agent.uplink.pruning import prune
 from edge_agent.uplink.regrant import Regrant
@@ -87,8 +89,9 @@ def main(config_path: Path) -> int:
     config = load_config(config_path)
     with lock_folder(config.store_path.parent, "releaser"), Store(config.store_path) as store:
         begin_from_archive(store, config.state_dir, SystemClock(read_build_time()).utc())
-        releaser = Releaser(config, load_enrolment(config.uplink.enrolment), store, stop)
-        releaser.run()
+        enrolment = wait_enrolled(config, store, stop)
+        if enrolment is not None:
+            Releaser(config, enrolment, store, stop).run()
     return os.EX_OK
 
 
@@ -166,6 +169,7 @@ class Releaser:
     def run(self) -> None:
         """Start every thread, watch them, stop them."""
         notifier = Notifier()
+        enter_enrolment(self._store, self._enrolment, self._clock.utc())
         self._footage.keep_holds([request.jti for request in self._store.list_requests(OPEN_STATES)])
         self._messenger.start()
         self._control.start()
@@ -332,38 +336,27 @@ class Releaser:
             prune(self._store, self._clock.utc())
 
     def _enter_heads(self) -> None:
-        """Enter where every ring stands, so that the recorder's key alone cannot rewrite what was recorded."""
-        heads: dict[str, str] = {}
-        for camera, quality in self._config.rings():
-            try:
-                with self._footage.open(camera.id, Quality(quality)) as reader:
-                    seq, chain = reader.head()
-                ring_id = reader.superblock.ring_id.hex()
-                heads[f"{camera.id}.{quality}"] = f"{ring_id}:{seq}:{chain.hex()}"
-            except RingError as error:
-                log.warning("ring has no head to enter: %s", error)
-        with self._store.transaction() as connection:
-            ledger.append(connection, "rings", {"heads": heads}, self._clock.utc())
+        enter_heads(self._config, self._footage, self._store, self._clock.utc())
 
     # Control socket
+
+    def _consents(self, now: UtcNs) -> dict[str, CameraConsent]:
+        owner = KeyStore(self._config.state_dir, "releaser").load_public("owner")
+        return read_consent_states(self._config, self._enrolment, owner, self._store.find_consent, now)
 
     def _status(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
         now = self._clock.utc()
         bundle, broker, clock = self._trust.bundle, self._broker.status(), self._clock.facts()
-        household = self._standing.household(now)
-        consents = {}
-        for name, standing in household.cameras.items():
-            ends = None if standing.consent is None else encode_rfc3339(standing.consent.valid_until)
-            consents[name] = "revoked" if standing.revoked else f"until {ends}" if ends else "none"
         open_requests = self._store.list_requests(OPEN_STATES)
         return {
             "gateway": self._enrolment.gateway,
+            "enrolment": self._enrolment.iss,
             "version": __version__,
             "broker": "connected" if broker.connected else "not connected",
             "clock": ": ".join(filter(None, (clock["state"], clock["why"]))),
             "trust_bundle": "none" if bundle is None else f"{bundle.version} until {encode_rfc3339(bundle.expires)}",
             "custody": self._custody,
-            "consents": consents,
+            "consents": encode_consents(self._consents(now)),
             "release_paused": sorted(self._store.list_pauses(now)),
             "refused_unread": self._tally.read(),
             "waiting_for_you": [each.jti for each in open_requests if each.state is RequestState.ASKED],

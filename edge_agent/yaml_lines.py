@@ -8,14 +8,23 @@ Opens nothing, and never prints a value that could be a password.
 
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
 from edge_agent.errors import ConfigError
+from edge_agent.yaml_mends import (
+    Mend,
+    find_odd_blank,
+    mend_number,
+    mend_scalar,
+    mend_syntax,
+    mend_truth,
+    suggest_key,
+)
 
 MAX_YAML_CHARS = 256 * 1024
 MAX_YAML_DEPTH = 16
@@ -41,9 +50,10 @@ class _StrictLoader(yaml.SafeLoader):
         event = self.peek_event()  # type: ignore[no-untyped-call]
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise _YamlLinesError(line, "anchors and aliases (& and *) are not accepted; write the value out")
+            words = "anchors and aliases (& and *) are not accepted; write the value out, or put it in quotes: '…'"
+            raise _YamlLinesError(line, words)
         if getattr(event, "tag", None) is not None:
-            raise _YamlLinesError(line, "tags (!) are not accepted")
+            raise _YamlLinesError(line, "tags (!) are not accepted; put a text that begins with ! in quotes: '…'")
         if self.depth >= MAX_YAML_DEPTH:
             raise _YamlLinesError(line, f"nested too deeply; at most {MAX_YAML_DEPTH} levels")
         self.depth += 1
@@ -79,34 +89,57 @@ class Located:
         return self.lines.get((), 1)
 
 
-def load_yaml(text: str, source: str) -> Located:
+def load_yaml(text: str, source: str, *, is_secret: bool = False) -> Located:
     """Read one YAML document.
 
     Args:
         text: At most ``MAX_YAML_CHARS`` characters.
         source: What messages call the file.
+        is_secret: Passwords are in it: a comment behind a value is refused, because it could be the value's end.
 
     Raises:
         ConfigError: Not the strict YAML described above; the message is ``source:line: what is wrong``.
     """
     if len(text) > MAX_YAML_CHARS:
         raise ConfigError(f"{source}:1: longer than {MAX_YAML_CHARS} characters")
+    if (blank := find_odd_blank(text)) is not None:
+        raise _not_yaml(source, blank)
     loader: _StrictLoader | None = None
     try:
         loader = _StrictLoader(text)
         node = loader.get_single_node()
         lines: dict[YamlPath, int] = {}
         value = _plain(node, (), lines) if node is not None else None
+        if node is not None:
+            _refuse_odd_scalars(node, text, is_secret=is_secret)
     except _YamlLinesError as error:
         raise ConfigError(f"{source}:{error.line}: {error}") from None
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
-        raise ConfigError(f"{source}:{mark.line + 1 if mark else 1}: not YAML: {problem}") from None
+        raise _not_yaml(source, mend_syntax(text, error)) from None
     finally:
         if loader is not None:
             loader.dispose()
     return Located(value, source, lines)
+
+
+def _not_yaml(source: str, mend: Mend) -> ConfigError:
+    return ConfigError(f"{source}:{mend.line}: not YAML: column {mend.column}: {mend.text}")
+
+
+def _refuse_odd_scalars(root: Any, text: str, *, is_secret: bool) -> None:
+    """Refuse values without quotes that are not what they seem to be."""
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, yaml.MappingNode):
+            waiting += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif node.style is None and node.start_mark.index < node.end_mark.index:
+            start, end = node.start_mark.index, node.end_mark.index
+            problem = mend_scalar(text[start:end], text[end:].partition("\n")[0], is_secret=is_secret)
+            if problem:
+                raise _YamlLinesError(node.start_mark.line + 1, f"column {node.start_mark.column + 1}: {problem}")
 
 
 def _plain(node: Any, path: YamlPath, lines: dict[YamlPath, int]) -> Any:
@@ -161,7 +194,8 @@ def _problems(model: type[BaseModel], located: Located, error: ValidationError) 
         path = _path_in_file(problem["loc"], located)
         missing = problem["type"] == "missing"
         where = (*path, str(problem["loc"][-1])) if missing else path
-        yield located.line(path), f"{show_path(where)}: {_say(model, path, problem)}"
+        empty = "; the file is empty" if missing and located.value is None else ""
+        yield located.line(path), f"{show_path(where)}: {_say(model, path, problem)}{empty}"
 
 
 def _path_in_file(loc: YamlPath, located: Located) -> YamlPath:
@@ -177,16 +211,46 @@ def _say(model: type[BaseModel], path: YamlPath, problem: Any) -> str:
     kind, message = problem["type"], problem["msg"]
     if kind == "missing":
         return "missing key; it must be there"
+    allowed = allowed_keys(model, path[:-1] if kind == "extra_forbidden" else path)
+    listed = f"allowed: {', '.join(allowed)}" if allowed else ""
     if kind == "extra_forbidden":
-        allowed = allowed_keys(model, path[:-1])
-        return "unknown key" + (f"; allowed: {', '.join(allowed)}" if allowed else "")
-    if kind in ("model_type", "dict_type"):
-        return "should be a block of keys and values"
+        return "unknown key" + (f"; {suggest_key(str(path[-1]), allowed)}{listed}" if allowed else "")
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        return "should be a block of keys and values" + (f", each in a line below it; {listed}" if listed else "")
+    if kind in _MENDS and (mended := _MENDS[kind](problem["input"])):
+        return mended
     message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
     message = message.replace("Input should be", "should be")
-    if kind in ("enum", "literal_error", "bool_type", "bool_parsing") and isinstance(problem["input"], str | int):
+    if kind in ("enum", "literal_error") and isinstance(problem["input"], str | int):
         message += f", not {str(problem['input'])[:40]!r}"
     return str(message)
+
+
+def _mend_number(value: object) -> str:
+    return f"should be a number; {mend_number(value)}" if isinstance(value, str) and mend_number(value) else ""
+
+
+def _mend_text(value: object) -> str:
+    if value is None:
+        return "a value is missing behind the colon; # after a blank begins a comment: put such a text in quotes"
+    if isinstance(value, dict | list):
+        return "should be one text, and not a block of keys or a list"
+    return "should be text: put it in quotes, '…'"
+
+
+_LIST = "should be a list: each item in a line of its own that begins with `- `"
+_MENDS: dict[str, Callable[[object], str]] = {
+    "bool_type": lambda value: f"should be true or false; {mend_truth(value)}",
+    "bool_parsing": lambda value: f"should be true or false; {mend_truth(value)}",
+    "float_type": _mend_number,
+    "float_parsing": _mend_number,
+    "int_type": _mend_number,
+    "int_parsing": _mend_number,
+    "string_type": _mend_text,
+    "tuple_type": lambda _value: _LIST,
+    "list_type": lambda _value: _LIST,
+}
+"""By pydantic's name of the problem: what a person should write; empty for pydantic's own words."""
 
 
 def allowed_keys(model: type[BaseModel], path: YamlPath) -> list[str]:
@@ -201,6 +265,9 @@ def allowed_keys(model: type[BaseModel], path: YamlPath) -> list[str]:
             inner.extend(_models_in(field.annotation) if field is not None else ())
         # A mapping by free names (cameras by id) has no field for the name itself: stay at its value's model.
         models = inner or models
+    for candidate in models:
+        if issubclass(candidate, RootModel):
+            models = list(_models_in(candidate.model_fields["root"].annotation)) if path else []
     return sorted({field.alias or name for candidate in models for name, field in candidate.model_fields.items()})
 
 

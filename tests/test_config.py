@@ -108,8 +108,11 @@ def test_an_event_camera_has_triggers() -> None:
 
 
 WRONG = {
-    "unknown key": ("bufer: {}\n", ":1: bufer: unknown key; allowed: buffer, cameras, clock,"),
-    "unknown key deep": (DOOR + "    urll: x\n", ":4: cameras[0].urll: unknown key; allowed: audio, credentials,"),
+    "unknown key": ("bufer: {}\n", ":1: bufer: unknown key; did you mean `buffer`? allowed: buffer, cameras, clock,"),
+    "unknown key deep": (
+        DOOR + "    urll: x\n",
+        ":4: cameras[0].urll: unknown key; did you mean `url`? allowed: audio, credentials,",
+    ),
     "no source": ("cameras:\n  - id: door\n", ":2: cameras[0]: needs exactly one of url and onvif"),
     "two sources": (DOOR + "    onvif: 192.0.2.7\n", "needs exactly one of url and onvif"),
     "password in url": (
@@ -125,13 +128,16 @@ WRONG = {
     "port": (DOOR.replace("192.0.2.7", "192.0.2.7:99999"), "should be rtsp://HOST[:PORT]/PATH"),
     "twice": (DOOR + "  - id: door\n    url: rtsp://b/\n", ":1: cameras: has twice: door"),
     "id": (DOOR.replace("id: door", "id: ../door"), ":2: cameras[0].id: should be 1 to 32 of a-z"),
-    "no unit": ("buffer: {size: 32}\n", ":1: buffer.size: should be text with its unit, such as 16TiB"),
-    "bad unit": ("buffer: {size: 32GB}\n", ":1: buffer.size: not a size"),
+    "no unit": ("buffer: {size: 32}\n", ":1: buffer.size: should be a whole number with its unit, such as 32GiB"),
+    "bad unit": (
+        "buffer: {size: 32GB}\n",
+        ":1: buffer.size: should be a whole number with its unit, such as 32GiB (8MiB",
+    ),
     "sync too rare": ("buffer: {sync_every: 10s}\n", ":1: buffer.sync_every: 10s is outside 500ms to 4s"),
     "keep too long": ("buffer: {keep_for: 400d}\n", ":1: buffer.keep_for: 400d is outside 1m to 366d"),
     "transport": (DOOR + "    transport: sctp\n", ":4: cameras[0].transport: should be 'tcp' or 'udp', not 'sctp'"),
-    "audio as text": (DOOR + "    audio: yes\n", ":4: cameras[0].audio: should be a valid boolean, not 'yes'"),
-    "latitude": ("gateway: {location: {lat: 91, lon: 0}}\n", ":1: gateway.location.lat: should be less than or equal"),
+    "audio as text": (DOOR + "    audio: yes\n", ":4: cameras[0].audio: should be true or false; write true"),
+    "latitude": ("gateway: {location: {lat: 91, lon: 0}}\n", ":1: gateway.location.lat: should be between -90 and 90"),
     "half a place": ("gateway: {location: {lat: 1}}\n", ":1: gateway.location.lon: missing key"),
     "time zone": ("gateway: {time_zone: Mars/Base}\n", ":1: gateway.time_zone: is no time zone of this system"),
     "time zone path": ("gateway: {time_zone: ../../etc/passwd}\n", "is no time zone of this system"),

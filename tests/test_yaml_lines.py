@@ -33,7 +33,7 @@ REFUSED = {
     "a number as a key": ("a: 1\n2: b", "f:2: (file): a key must be text"),
     "a list as a key": ("? [a]\n: 1", "f:1: (file): a key must be text"),
     "too deep": ("[" * 17 + "]" * 17, "f:1: nested too deeply"),
-    "two documents": ("a: 1\n---\nb: 2", "f:2: not YAML: but found another document"),
+    "two documents": ("a: 1\n---\nb: 2", "f:2: not YAML: column 1: a second document begins"),
     "an open bracket": ("a: [", "f:1: not YAML"),
     "a control character": ("a: \x07", "f:1: not YAML"),
     "a tab": ("a:\n\t- b", "f:2: not YAML"),
@@ -84,7 +84,7 @@ def test_problems_come_with_their_lines_in_order():
     assert str(caught.value).splitlines() == [
         "f:1: inner.port: missing key; it must be there",
         "f:1: name: missing key; it must be there",
-        "f:2: inner.prot: unknown key; allowed: port",
+        "f:2: inner.prot: unknown key; did you mean `port`? allowed: port",
         "f:5: many.x[0].port: should be a valid integer, unable to parse string as an integer",
         "f:6: many.x[1].q: unknown key; allowed: port",
     ]

@@ -3,15 +3,17 @@
 import argparse
 import contextlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from edge_agent import jws
 from edge_agent.clock import SystemClock
 from edge_agent.commands.owner_key import read_passphrase
 from edge_agent.config import Config
+from edge_agent.consent.camera_state import CameraConsent, parse_consents, say_until
 from edge_agent.consent.policy import Policy, encode_terms
 from edge_agent.consent.sentences import (
     WAIVER,
@@ -33,6 +35,7 @@ from edge_agent.consent.waiver import (
     sign_built,
     verify_consent,
 )
+from edge_agent.control import call
 from edge_agent.enrolment import load_enrolment
 from edge_agent.errors import CustodyError, DenialError, UsageError
 from edge_agent.host.regular_file import read_regular
@@ -42,6 +45,7 @@ from edge_agent.reasons import say
 from edge_agent.small_file import write_small_file
 from edge_agent.terminal import print_json
 from edge_agent.units import UtcNs, encode_rfc3339, parse_duration
+from edge_agent.uplink.consent_states import read_consent_states, read_marks
 from edge_agent.uplink.database import refuse_other_files
 from edge_agent.uplink.standing import load_facts
 
@@ -73,32 +77,41 @@ def _load_signed(config: Config, camera: str) -> tuple[SignedConsent | None, str
 
 def show(config: Config, policy: Policy, args: argparse.Namespace) -> int:
     """Print the terms that count, in plain sentences or as JSON."""
-    cameras = {}
+    states = _find_states(config)
+    cameras: dict[str, dict[str, Any]] = {}
     for camera in _cameras(config, args.camera):
-        signed, problem = _load_signed(config, camera)
+        # Before enrolment nothing is bound to an RTCC, and no signature can be judged.
+        signed, problem = _load_signed(config, camera) if config.uplink.enrolment.exists() else (None, "")
         terms = policy.terms(camera) if signed is None else effective(signed.terms, policy.terms(camera))
-        until = "" if signed is None else encode_rfc3339(signed.valid_until)
-        cameras[camera] = (signed, problem, terms, until)
-    if args.json:
-        print_json(
-            {
-                camera: {
-                    "signed_version": None if signed is None else signed.version,
-                    "until": until or None,
-                    "problem": problem or None,
-                    "terms": None if terms is None else encode_terms(terms),
-                }
-                for camera, (signed, problem, terms, until) in cameras.items()
+        state = states[camera]
+        if args.json:
+            cameras[camera] = {
+                "state": state.state.value,
+                "signed_version": None if signed is None else signed.version,
+                "until": None if signed is None else encode_rfc3339(signed.valid_until),
+                "problem": problem or None,
+                "terms": None if terms is None else encode_terms(terms),
             }
-        )
-        return 0
-    for camera, (signed, problem, terms, until) in cameras.items():
-        print(f"{camera}: " + (f"version {signed.version}, until {until}" if signed else f"denied. {problem}"))
+            continue
+        print(f"{camera}: {state.say(say_until(state, ZoneInfo(config.gateway.time_zone)))}")
         for sentence in () if terms is None else (*describe_camera(terms, args.language),):
             print(f"  - {sentence}")
         for sentence in () if terms is None else (*describe_house(terms, args.language),):
             print(f"  * {sentence}")
+    if args.json:
+        print_json(cameras)
     return 0
+
+
+def _find_states(config: Config) -> Mapping[str, CameraConsent]:
+    """Return what ``status`` and ``check`` say as well; by the releaser where its store is not ours to read."""
+    try:
+        marks = read_marks(config)
+    except CustodyError:
+        return parse_consents(call(config.control_path("releaser"), "status")["consents"])
+    enrolment = load_enrolment(config.uplink.enrolment) if config.uplink.enrolment.exists() else None
+    owner = KeyStore(config.state_dir, "owner").load_public("owner")
+    return read_consent_states(config, enrolment, owner, marks, SystemClock().wall())
 
 
 def diff(config: Config, policy: Policy, args: argparse.Namespace) -> int:

@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         return os.EX_NOPERM
     _install(config.uplink.enrolment, raw)
     print(f"installed: {config.uplink.enrolment}")
+    print("a releaser that waits for it goes on by itself; one that was enrolled before: restart it")
     print("next: edge-agent check; then the owner signs (edge-agent consent sign): signatures made for other roots end")
     return 0
 

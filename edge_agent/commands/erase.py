@@ -3,6 +3,7 @@
 import argparse
 import os
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from edge_agent.clock import SystemClock
 from edge_agent.commands.daemon import DEFAULT_CONFIG, add_config
@@ -11,7 +12,8 @@ from edge_agent.control import call
 from edge_agent.errors import UnavailableError, UsageError
 from edge_agent.setup.renewal import renew_vault
 from edge_agent.terminal import print_json
-from edge_agent.units import UtcNs, Window, encode_rfc3339
+from edge_agent.time_arguments import END_HELP, TIME_HELP, read_window, tell_window
+from edge_agent.units import UtcNs, encode_rfc3339
 
 _DESCRIPTION = """\
 Destroy footage for good, at once, without a passphrase: in the rings, in what is held for requests, and in what is
@@ -19,7 +21,8 @@ being uploaded. Recording goes on. A release under way that holds any of it is w
 erased, not what was to be seen.
 
   edge-agent erase door                                  all footage of one camera
-  edge-agent erase door --from 2026-11-23T20:00:00Z --to 2026-11-23T20:05:00Z
+  edge-agent erase door --from 20:00 --to 20:05          the last time it was that late here
+  edge-agent erase door --from 'yesterday 8pm' --to +5m
   edge-agent erase '*'                                   all footage of all cameras
   sudo edge-agent erase --everything                     and the key that opens it, and the ring files
 
@@ -34,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     parser.description = _DESCRIPTION
     parser.add_argument("camera", nargs="?", metavar="CAMERA", help="a camera's id, or '*' for all")
-    parser.add_argument("--from", dest="start", metavar="TIME", help="RFC 3339, ending in Z [the oldest]")
-    parser.add_argument("--to", dest="end", metavar="TIME", help="[now]")
+    parser.add_argument("--from", dest="start", metavar="TIME", help=f"{TIME_HELP} [the oldest]")
+    parser.add_argument("--to", dest="end", metavar="TIME", help=f"{END_HELP} [now]")
     parser.add_argument("--everything", action="store_true", help="all of it, and the vault's key; as root")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     add_config(parser)
@@ -56,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _erase_footage(args: argparse.Namespace, config: Config) -> int:
-    window = _parse_window(args)
+    window = _parse_window(args, ZoneInfo(config.gateway.time_zone))
     whose = "all cameras" if args.camera == "*" else args.camera
     _ask(args, f"This destroys {'all footage' if window is None else 'the footage of that time'} of {whose}.")
     # The rings first: what is held or built from now on can no longer contain any of it.
@@ -65,13 +68,13 @@ def _erase_footage(args: argparse.Namespace, config: Config) -> int:
     blocks = [block for each in told["erased"].values() for block in each]
     windows = None if window is None else [window, *(each["window"] for each in blocks if each["window"])]
     answer: dict[str, Any] = {"erased": told["erased"], "failed": dict(told["failed"]), "holds": 0, "stopped": []}
-    if config.uplink.enrolment.exists():  # else there never was a releaser, and nothing is held or staged
-        try:
-            released = call(
-                config.control_path("releaser"), "erase", timeout_s=_TIMEOUT_S, camera=args.camera, windows=windows
-            )
-            answer |= {"holds": released["holds"], "stopped": released["stopped"]}
-        except UnavailableError as error:
+    try:
+        released = call(
+            config.control_path("releaser"), "erase", timeout_s=_TIMEOUT_S, camera=args.camera, windows=windows
+        )
+        answer |= {"holds": released["holds"], "stopped": released["stopped"]}
+    except UnavailableError as error:
+        if config.uplink.enrolment.exists():  # else nobody ever asked for anything, and nothing is held or staged
             answer["failed"]["holds and uploads"] = f"{error}; start the releaser and give the command again"
     if args.json:
         print_json(answer)
@@ -80,16 +83,13 @@ def _erase_footage(args: argparse.Namespace, config: Config) -> int:
     return os.EX_IOERR if answer["failed"] else 0
 
 
-def _parse_window(args: argparse.Namespace) -> dict[str, str] | None:
+def _parse_window(args: argparse.Namespace, zone: ZoneInfo) -> dict[str, str] | None:
     if args.start is None and args.end is None:
         return None
     start = args.start or encode_rfc3339(UtcNs(0))
-    end = args.end or encode_rfc3339(SystemClock().utc())
-    try:
-        Window.parse(start, end)
-    except ValueError as error:
-        raise UsageError(f"--from, --to: {error}") from error
-    return {"start": start, "end": end}
+    window = read_window(start, args.end or "now", SystemClock().utc(), zone)
+    tell_window(window, zone)
+    return {"start": encode_rfc3339(window.start), "end": encode_rfc3339(window.end)}
 
 
 def _print(answer: dict[str, Any]) -> None:

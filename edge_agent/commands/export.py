@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from edge_agent.clock import SystemClock
 from edge_agent.commands.daemon import add_config
 from edge_agent.commands.owner_key import add_passphrase, load_signer
 from edge_agent.config import Config, load_config
@@ -14,10 +16,12 @@ from edge_agent.consent.order import LONGEST_BUNDLE_NS, MAX_RECIPIENTS, window_m
 from edge_agent.control import stream
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.keys import KeyStore, thumbprint
+from edge_agent.local_time import encode_local
 from edge_agent.new_file import NewFile, explain
 from edge_agent.recipient import identity_path, parse_recipients
 from edge_agent.terminal import Progress, print_json
-from edge_agent.units import SECOND_NS, UtcNs, Window
+from edge_agent.time_arguments import END_HELP, TIME_HELP, read_window, tell_window
+from edge_agent.units import SECOND_NS, UtcNs, Window, parse_rfc3339
 
 _DESCRIPTION = """\
 Copy your own footage. Asks for your passphrase, and is entered in the ledger. Nothing leaves the house by it: the
@@ -25,7 +29,7 @@ files are yours, and what becomes of them is up to you.
 
 As MP4, to look at: one file for each unbroken recording, not encrypted. Keep them well.
 
-  edge-agent export door --from 2026-11-23T20:00:00Z --to 2026-11-23T20:10:00Z --out door.mp4
+  edge-agent export door --from 'yesterday 8pm' --to +10m --out door.mp4
 
 As a bundle, to hand to a court, a lawyer or the police: one file of the program `age`, encrypted to you and to whom
 you name, with the clips as they were recorded and everything that proves them. Ask them for their age key (age1…).
@@ -53,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     parser.add_argument("cameras", metavar="CAMERA", nargs="+")
-    parser.add_argument("--from", dest="start", required=True, metavar="TIME", help="RFC 3339, ending in Z")
-    parser.add_argument("--to", dest="end", required=True, metavar="TIME")
+    parser.add_argument("--from", dest="start", required=True, metavar="TIME", help=TIME_HELP)
+    parser.add_argument("--to", dest="end", required=True, metavar="TIME", help=END_HELP)
     parser.add_argument("--quality", choices=("main", "sub"), default="main", help="[%(default)s]")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the (first) file; must not exist")
     parser.add_argument("--bundle", action="store_true", help="an encrypted file with its evidence, instead of MP4")
@@ -125,10 +129,9 @@ def _read_recipients(args: argparse.Namespace) -> list[str] | None:
 
 
 def _plan(args: argparse.Namespace, config: Config) -> Iterator[_Piece]:
-    try:
-        window = Window.parse(args.start, args.end)
-    except ValueError as error:
-        raise UsageError(f"--from, --to: {error}") from error
+    zone = ZoneInfo(config.gateway.time_zone)
+    window = read_window(args.start, args.end, SystemClock().utc(), zone)
+    tell_window(window, zone)
     for camera in dict.fromkeys(args.cameras):
         config.demand_camera(camera)
         stem = f"{args.out.stem}-{camera}" if len(set(args.cameras)) > 1 else args.out.stem
@@ -231,14 +234,20 @@ def _report(config: Config, args: argparse.Namespace, found: dict[str, Any]) -> 
     for file in found["files"]:
         spans = file["delivered"] if args.bundle else [file["window"]]
         size = f"{file['size'] / 1e6:.1f} MB"
-        print(f"{file['path']}: {file['camera']}, {spans[0]['start']} to {spans[-1]['end']}, {size}")
+        span = f"{_say(config, spans[0]['start'])} to {_say(config, spans[-1]['end'])}"
+        print(f"{file['path']}: {file['camera']}, {span}, {size}")
         if args.bundle:
             print(f"  SHA-256 {file['sha256']}")
     for gap in found["gaps"]:
-        print(f"no footage: {gap['camera']}, {gap['start']} to {gap['end']} ({gap['reason']})")
+        span = f"{_say(config, gap['start'])} to {_say(config, gap['end'])}"
+        print(f"no footage: {gap['camera']}, {span} ({gap['reason']})")
     if args.bundle:
         first = found["files"][0]["path"]
         print(f"you open it with: age -d -i {identity_path(config.state_dir)} -o bundle.zip {first}")
         print("whoever checks it should hear these thumbprints from you, by another way than the file:")
         for name, print_of in found["thumbprints"].items():
             print(f"  {name:<8} {print_of}")
+
+
+def _say(config: Config, time: str) -> str:
+    return encode_local(parse_rfc3339(time), ZoneInfo(config.gateway.time_zone))

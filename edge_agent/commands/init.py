@@ -3,7 +3,9 @@
 import argparse
 import contextlib
 import json
+import os
 import sys
+import tempfile
 from getpass import getpass
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from edge_agent.commands.owner_key import read_passphrase
 from edge_agent.config import load_config, parse_config
 from edge_agent.errors import ConfigError, CustodyError, UsageError
 from edge_agent.host.regular_file import read_regular
-from edge_agent.keys import KeyStore, custody_note_path, thumbprint
+from edge_agent.keys import KeyStore, custody_note_path, private_path, thumbprint
 from edge_agent.passphrase import MIN_CHARACTERS, check_strength
 from edge_agent.process import keep_memory_from_swap
 from edge_agent.setup import machine
@@ -33,6 +35,8 @@ SECRET_FILES = {
     "# phone: ntfys://ntfy.example.net/topic\n",
 }
 CSR_FILE = "gateway.csr"
+ATTEMPTS = 5
+"""So often a weak or mistyped passphrase is asked again."""
 
 _DESCRIPTION = """\
 Make a gateway's keys and folders, and write a commented configuration.
@@ -94,13 +98,15 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError("--seal is for a gateway that systemd runs, not for a trial")
         machine.try_sealing()
     restored = None if args.from_backup is None else _restore(args, folder, state_dir)
+    planned = _plan_state(folder, state_dir)
+    for each in (folder, planned):
+        _demand_writable(each)
+    passphrase = restored
+    if passphrase is None and not is_complete(planned):  # asked before anything is made: a refusal leaves nothing
+        passphrase = _ask_passphrase(args.passphrase_file, planned)
     written = _write_config(folder, state_dir)
     config = load_config(folder / "edge-agent.yaml")
-    _check_state(config.state_dir, state_dir, folder)
     users = find_users()
-    passphrase = restored
-    if passphrase is None and not is_complete(config.state_dir):
-        passphrase = _ask_passphrase(args.passphrase_file)
     made = create_state(config.state_dir, passphrase, users)
     if write_csr(config.state_dir, folder / CSR_FILE):
         written.append(CSR_FILE)
@@ -161,29 +167,58 @@ def _move_state(text: str, state_dir: Path) -> str:
     return text.replace("\n  run_dir: /run/edge-agent\n", f"\n  run_dir: {json.dumps(str(run_dir))}\n", 1)
 
 
-def _check_state(configured: Path, wanted: Path | None, folder: Path) -> None:
+def _plan_state(folder: Path, wanted: Path | None) -> Path:
+    """Return where the state goes; UsageError where a configuration is there that says otherwise."""
+    path = folder / "edge-agent.yaml"
+    if not path.exists():
+        return wanted or Path("/var/lib/edge-agent")
+    configured = load_config(path).state_dir
     if wanted is not None and wanted != configured:
         raise UsageError(
-            f"{folder / 'edge-agent.yaml'} is there already and says state_dir: {configured}",
-            "leave out --state, or change the file",
+            f"{path} is there already and says state_dir: {configured}", "leave out --state, or change the file"
         )
+    return configured
 
 
-def _ask_passphrase(path: Path | None) -> str:
+def _demand_writable(folder: Path) -> None:
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    try:
+        os.rmdir(tempfile.mkdtemp(dir=there))
+    except OSError as error:
+        hint = "run it as root, or with --config and --state in a folder of yours"
+        raise ConfigError(f"{there}: cannot be written, nothing was made: {error.strerror}", hint) from error
+
+
+def _ask_passphrase(path: Path | None, state_dir: Path) -> str:
+    """Return the owner's passphrase: that of an owner's key that is there, else a new one, strong and typed twice."""
     if path is not None:
         passphrase = read_passphrase(path).decode()
-        check_strength(passphrase)
+        _check_passphrase(passphrase, state_dir)
         return passphrase
     if not sys.stdin.isatty():
         raise UsageError("the owner's passphrase is asked for at a terminal", "in a script: --passphrase-file FILE")
     keep_memory_from_swap()
-    rule = f"The owner chooses a passphrase of at least {MIN_CHARACTERS} characters. It cannot be recovered."
-    print(rule, file=sys.stderr)
-    passphrase = getpass("owner's passphrase: ")
-    check_strength(passphrase)
-    if getpass("once more: ") != passphrase:
-        raise CustodyError("the two passphrases differ; nothing was made")
-    return passphrase
+    if not private_path(state_dir, "owner").exists():
+        rule = f"The owner chooses a passphrase of at least {MIN_CHARACTERS} characters. It cannot be recovered."
+        print(rule, file=sys.stderr)
+    for _ in range(ATTEMPTS):
+        passphrase = getpass("owner's passphrase: ")
+        try:
+            _check_passphrase(passphrase, state_dir)
+        except CustodyError as error:
+            print(f"{error}. Once more, please.", file=sys.stderr)
+            continue
+        if private_path(state_dir, "owner").exists() or getpass("the same once more: ") == passphrase:
+            return passphrase
+        print("The two differ. Once more, please, from the beginning.", file=sys.stderr)
+    raise CustodyError(f"no passphrase after {ATTEMPTS} attempts; nothing was made", "give the command again")
+
+
+def _check_passphrase(passphrase: str, state_dir: Path) -> None:
+    if private_path(state_dir, "owner").exists():
+        KeyStore(state_dir, "owner").load_private("owner", passphrase.encode())
+    else:
+        check_strength(passphrase)
 
 
 def _report(folder: Path, state_dir: Path, written: list[str], made: tuple[str, ...], is_handed_over: bool) -> None:
@@ -213,8 +248,10 @@ Next:
      every clip that was sent. Both are encrypted under your passphrase.
   2. Describe the cameras and the place in {folder}/edge-agent.yaml, and passwords in credentials.yaml beside it.
      `edge-agent discover` finds ONVIF cameras and prints the lines for it.
-  3. Send {folder}/{CSR_FILE} to your RTCC; install its answer: edge-agent enrol FILE{option}
-  4. The owner decides in {folder}/consent.yaml. As shipped it lets nothing out.
-  5. edge-agent check{option}
-  6. {start}
-  7. Once the rings are there, the owner signs: edge-agent consent sign{option}"""
+  3. edge-agent check{option}
+  4. {start}
+     It records from here on; your own export and the ledger work, and nobody can ask for anything yet.
+  5. Send {folder}/{CSR_FILE} to your RTCC; install its answer: edge-agent enrol FILE{option}
+     What runs goes on by itself with it.
+  6. The owner decides in {folder}/consent.yaml. As shipped it lets nothing out.
+  7. The owner signs: edge-agent consent sign{option}"""

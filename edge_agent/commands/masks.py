@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from edge_agent.clock import SystemClock
 from edge_agent.commands.daemon import add_config
@@ -11,6 +12,8 @@ from edge_agent.config import Config, load_config, read_text
 from edge_agent.consent.order import window_members
 from edge_agent.consent.policy import parse_policy
 from edge_agent.errors import UsageError
+from edge_agent.local_time import encode_local
+from edge_agent.time_arguments import TIME_HELP, read_time, tell_moment
 from edge_agent.units import MINUTE_NS, UtcNs, Window, parse_rfc3339
 
 _DESCRIPTION = """\
@@ -31,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show = verbs.add_parser("show", help="a picture with the zones and a grid")
     show.add_argument("camera", metavar="CAMERA")
     show.add_argument("--out", type=Path, required=True, metavar="PNG", help="the picture; must not exist")
-    show.add_argument("--at", metavar="TIME", help="RFC 3339, ending in Z [now]")
+    show.add_argument("--at", metavar="TIME", help=f"{TIME_HELP} [now]")
     show.add_argument("--quality", choices=("main", "sub"), default="main", help="[%(default)s]")
     add_passphrase(show)
     add_config(show)
@@ -42,10 +45,10 @@ def run(args: argparse.Namespace) -> int:
     """Sign an order for one minute, and write what the releaser makes of it."""
     config = load_config(args.config)
     config.demand_camera(args.camera)
-    try:
-        end = SystemClock().utc() if args.at is None else parse_rfc3339(args.at)
-    except ValueError as error:
-        raise UsageError(f"--at: {error}") from error
+    zone, now = ZoneInfo(config.gateway.time_zone), SystemClock().utc()
+    end = now if args.at is None else read_time("--at", args.at, now, zone)
+    if args.at is not None:
+        tell_moment(end, zone)
     masks = _load_masks(config, args.camera)
     window = window_members(Window(UtcNs(end - MINUTE_NS), end))
     members = {"camera": args.camera, "quality": args.quality, "window": window}
@@ -55,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("no footage in that minute", "name a moment at which the camera recorded: --at TIME")
     [(at, image)] = pictures
     write_picture(args.out, image)
-    print(f"{args.out}: {args.camera} at {at}, {len(masks)} zones")
+    print(f"{args.out}: {args.camera} at {encode_local(parse_rfc3339(at), zone)}, {len(masks)} zones")
     return 0
 
 

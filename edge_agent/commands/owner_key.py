@@ -4,16 +4,19 @@ import argparse
 import secrets
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from getpass import getpass
 from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.b64 import encode_b64url
 from edge_agent.clock import SystemClock
 from edge_agent.config import Config
-from edge_agent.consent.order import sign_order
-from edge_agent.enrolment import load_enrolment
+from edge_agent.consent.order import build_order, sign_order
+from edge_agent.enrolment import find_gateway_name
 from edge_agent.errors import UsageError
-from edge_agent.keys import KeyStore
+from edge_agent.keys import KeyStore, thumbprint
 from edge_agent.process import keep_memory_from_swap
 
 
@@ -41,10 +44,33 @@ def sign_owner_order(config: Config, order: str, members: Mapping[str, object], 
     return load_signer(config, passphrase_file)(order, members)
 
 
+@dataclass(frozen=True, slots=True)
+class BuiltOrder:
+    """An order's payload as it will be signed, and the thumbprint of the key that it is for."""
+
+    payload: bytes
+    owner: str
+
+
+def build_owner_order(config: Config, order: str, members: Mapping[str, object]) -> BuiltOrder:
+    """Build one order for this gateway, to be shown before it is signed; good for five minutes from now."""
+    keys = KeyStore(config.state_dir, "owner")
+    gateway = find_gateway_name(config.uplink.enrolment, keys.load_public("gateway"))
+    order_id = encode_b64url(secrets.token_bytes(16))
+    payload = build_order(order, members, gateway, order_id, SystemClock().utc())
+    return BuiltOrder(payload, thumbprint(keys.load_public("owner")))
+
+
+def load_owner_key(config: Config, passphrase_file: Path | None) -> Ed25519PrivateKey:
+    """Ask for the passphrase and return the owner's key."""
+    return KeyStore(config.state_dir, "owner").load_private("owner", read_passphrase(passphrase_file))
+
+
 def load_signer(config: Config, passphrase_file: Path | None) -> Callable[[str, Mapping[str, object]], str]:
     """Ask for the passphrase once; return what signs an order of a kind, good for five minutes from then."""
-    gateway = load_enrolment(config.uplink.enrolment).gateway
-    key = KeyStore(config.state_dir, "owner").load_private("owner", read_passphrase(passphrase_file))
+    keys = KeyStore(config.state_dir, "owner")
+    gateway = find_gateway_name(config.uplink.enrolment, keys.load_public("gateway"))
+    key = keys.load_private("owner", read_passphrase(passphrase_file))
 
     def sign(order: str, members: Mapping[str, object]) -> str:
         order_id = encode_b64url(secrets.token_bytes(16))

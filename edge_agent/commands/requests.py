@@ -1,28 +1,51 @@
 """``edge-agent requests`` and ``explain``: what the RTCC asked, and the owner's answers."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from edge_agent.b64 import encode_b64url
+from edge_agent.clock import SystemClock
 from edge_agent.commands.daemon import add_config
 from edge_agent.commands.look import fetch_pictures, write_picture
-from edge_agent.commands.owner_key import add_passphrase, load_signer, sign_owner_order
+from edge_agent.commands.owner_key import (
+    add_passphrase,
+    build_owner_order,
+    load_owner_key,
+    load_signer,
+)
 from edge_agent.config import Config, load_config
+from edge_agent.consent.order import read_approval, sign_built_order, window_members
+from edge_agent.consent.request import Request
+from edge_agent.consent.shown_request import (
+    Offer,
+    list_leaving,
+    list_request,
+    meet_approval,
+    parse_offers,
+    say_cancel,
+)
 from edge_agent.control import call
 from edge_agent.errors import EdgeAgentError, UnavailableError, UsageError
+from edge_agent.local_time import encode_local, say_moment
+from edge_agent.printable_text import show_line
 from edge_agent.terminal import print_json, print_table
+from edge_agent.time_arguments import TIME_HELP, read_window, tell_window
+from edge_agent.units import SECOND_NS, UtcNs, parse_rfc3339
+from edge_agent.uplink.envelope import read_request
 
 _DESCRIPTION = """\
   edge-agent requests list                     what was asked, newest first
   edge-agent requests show ID                  one request in full
   edge-agent requests show ID --stills DIR     … and a few pictures of what is asked for (asks for your passphrase)
   edge-agent requests approve ID               say yes (asks for your passphrase)
-  edge-agent requests approve ID --camera door --from 20:15:00 --to 20:20:00     … to less than was asked
+  edge-agent requests approve ID --camera door --from 20:15 --to 20:20     … to less than was asked
   edge-agent requests deny ID                  say no, at once, no passphrase
   edge-agent requests cancel ID                stop a release that was granted; nothing sent so far can be opened
 
-ID is the request's id or the first letters of it. Times are RFC 3339 (2026-11-23T20:15:00Z).
+ID is the request's id or the first letters of it.
 """
 _EXPLAIN = """\
 Read a request from a file, as the RTCC signed it, and print all eleven checks and every rule of your consent, with
@@ -43,8 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_passphrase(show)
     approve = verbs.add_parser("approve", help="say yes, to all of it or to less")
     approve.add_argument("--camera", action="append", metavar="CAMERA", help="only this one; may be given again")
-    approve.add_argument("--from", dest="start", metavar="TIME", help="a later start")
+    approve.add_argument("--from", dest="start", metavar="TIME", help=f"a later start, {TIME_HELP}")
     approve.add_argument("--to", dest="end", metavar="TIME", help="an earlier end")
+    approve.add_argument("--yes", action="store_true", help="do not ask for YES; the passphrase is asked for")
     add_passphrase(approve)
     deny = verbs.add_parser("deny", help="say no")
     cancel = verbs.add_parser("cancel", help="stop a release that was granted")
@@ -71,34 +95,110 @@ def run(args: argparse.Namespace) -> int:
     path = config.control_path("releaser")
     if args.verb == "list":
         found = call(path, "requests", last=args.last)["requests"]
-        print_json(found) if args.json else _print_list(found)
+        print_json(found) if args.json else _print_list(found, ZoneInfo(config.gateway.time_zone))
         return 0
     request = call(path, "request", id=args.id)["request"]
     if args.verb == "show":
         if args.stills is not None:
             request["stills"], request["no_stills"] = _write_stills(config, request, args)
-        print_json(request)
+        print_json(request) if args.json else _print_request(request, ZoneInfo(config.gateway.time_zone))
         return 0
-    answer = _approve(config, request, args) if args.verb == "approve" else call(path, args.verb, id=request["jti"])
+    if args.verb == "approve":
+        approved = _approve(config, request, args)
+        if approved is None:
+            print("not approved: the request waits on")
+            return 1
+        answer = approved
+    else:
+        answer = call(path, args.verb, id=request["jti"])
     if args.json:
         print_json(answer)
     else:
         print(f"request {request['jti']}: {answer['state']}")
+        _tell_what_follows(config, request["jti"], answer["state"])
     return 0
 
 
-def _approve(config: Config, request: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+def _tell_what_follows(config: Config, request_id: str, state: str) -> None:
+    """Say until when a grant can be stopped, or what a stop means."""
+    zone = ZoneInfo(config.gateway.time_zone)
+    if state == "granted":
+        now = call(config.control_path("releaser"), "request", id=request_id)["request"]
+        if now["not_before"] is not None:
+            not_before, release_by = parse_rfc3339(now["not_before"]), parse_rfc3339(now["release_by"])
+            print("\n".join(say_cancel(not_before, release_by, request_id, zone)))
+    elif state in ("denied", "cancelled"):
+        print("Nothing of it can be opened by anybody. This cannot be undone; they may ask again.")
+
+
+def _approve(config: Config, request: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any] | None:
+    """Show what leaves, from the bytes that are signed; ask; sign those. None if the owner did not say yes."""
     if request["state"] != "asked":
         raise UsageError(f"request {request['jti']} does not wait for you: it is {request['state']}")
-    window = {"start": args.start or request["window"]["start"], "end": args.end or request["window"]["end"]}
+    window = request["window"]
+    if args.start or args.end:
+        zone = ZoneInfo(config.gateway.time_zone)
+        now = SystemClock().utc()
+        part = read_window(args.start or window["start"], args.end or window["end"], now, zone)
+        tell_window(part, zone)
+        window = window_members(part)
+    # Not the digest that the socket names: the one of the bytes that are shown below.
+    asked = read_request(str(request["raw"]).encode())
+    if asked.jti != request["jti"]:
+        raise UsageError(f"the releaser shows another request than {request['jti']}")
+    offers = parse_offers(request["offered"])
     members = {
-        "jti": request["jti"],
-        "request_sha256": request["sha256"],
-        "cameras": args.camera or asked_cameras(config, request),
+        "jti": asked.jti,
+        "request_sha256": encode_b64url(asked.payload_sha256),
+        "cameras": args.camera or [offer.camera for offer in offers],
         "window": window,
     }
-    signed = sign_owner_order(config, "approve", members, args.passphrase_file)
+    built = build_owner_order(config, "approve", members)
+    approval = read_approval(built.payload, built.owner)
+    leaving = meet_approval(approval, offers)
+    if not leaving:
+        raise UsageError("nothing of what was asked can leave with this answer", "compare `requests show`")
+    _print_prompt(asked, request, leaving, approval.signed_at, ZoneInfo(config.gateway.time_zone))
+    if not args.yes and input("Type YES to let this leave: ").strip().upper() not in ("YES", "SI", "SÍ", "OUI"):
+        return None
+    signed = sign_built_order(built.payload, load_owner_key(config, args.passphrase_file)).decode()
     return call(config.control_path("releaser"), "order", jws=signed)
+
+
+def _print_prompt(
+    asked: Request, request: Mapping[str, Any], leaving: Sequence[Offer], now: UtcNs, zone: ZoneInfo
+) -> None:
+    print(f"request {asked.jti}", *(f"  {line}" for line in list_request(asked, request["signers"], zone)), sep="\n")
+    print("what leaves with your yes:", *(f"  {line}" for line in list_leaving(leaving, zone)), sep="\n")
+    not_before = UtcNs(now + int(request["cooling_off_s"]) * SECOND_NS)
+    print("\n".join(say_cancel(not_before, asked.release_by, asked.jti, zone)))
+
+
+def _print_request(request: Mapping[str, Any], zone: ZoneInfo) -> None:
+    """Print one request in words: what was asked, what became of it, what waits."""
+    asked = read_request(str(request["raw"]).encode())
+    print(f"request {asked.jti}: {request['state']}")
+    print(*(f"  {line}" for line in list_request(asked, request["signers"], zone)), sep="\n")
+    print(f"  arrived: {say_moment(parse_rfc3339(request['arrived_at']), zone)}")
+    for reason in request["reasons"]:
+        camera = f" ({reason['camera']})" if reason.get("camera") else ""
+        print(f"  because: {reason['sentence']}{camera}")
+    for release in request["releases"]:
+        why = f", {release['reason']}" if release["reason"] else ""
+        print(f"  clip of {release['camera']}: {release['state']}{why}")
+    for path in request.get("stills", ()):
+        print(f"  picture: {path}")
+    for camera, why in request.get("no_stills", {}).items():
+        print(f"  no picture of {camera}: {why}")
+    lines = list(list_leaving(parse_offers(request["offered"]), zone))
+    if request["state"] == "asked":
+        print("what can leave with your yes:", *(f"  {line}" for line in lines), sep="\n")
+        print(f"answer until {say_moment(parse_rfc3339(request['due']), zone)}; silence is a no:")
+        print(f"  edge-agent requests approve {asked.jti}", f"  edge-agent requests deny {asked.jti}", sep="\n")
+    elif request["state"] in ("granted", "uploading") and request["not_before"] is not None:
+        print("what leaves:", *(f"  {line}" for line in lines), sep="\n")
+        not_before = parse_rfc3339(request["not_before"])
+        print("\n".join(say_cancel(not_before, asked.release_by, asked.jti, zone)))
 
 
 STILLS = 6
@@ -139,19 +239,27 @@ def asked_cameras(config: Config, request: Mapping[str, Any]) -> list[str]:
     return [camera.id for camera in config.cameras if "*" in wanted or camera.id in wanted]
 
 
-def _print_list(requests: list[dict[str, Any]]) -> None:
-    rows = [
-        (
-            request["jti"][:8],
-            request["arrived_at"],
-            request["state"],
-            request["incident"],
-            ",".join(request["cameras"]),
-            ", ".join(reason["code"] for reason in request["reasons"]),
+def _print_list(requests: list[dict[str, Any]], zone: ZoneInfo) -> None:
+    """Print a row for each request; what waits for the owner or can be stopped has until when."""
+    rows = []
+    for request in requests:
+        ends = {"asked": request["due"], "granted": request["release_by"], "uploading": request["release_by"]}
+        until = ends.get(request["state"])
+        cameras = "every camera" if "*" in request["cameras"] else ", ".join(request["cameras"])
+        codes = ", ".join(dict.fromkeys(reason["code"] for reason in request["reasons"]))
+        rows.append(
+            (
+                request["jti"][:8],
+                request["state"],
+                encode_local(parse_rfc3339(until), zone) if until else "-",
+                show_line(request["iss"], 24),
+                f"{request['category']}: {cameras}" + (f" ({codes})" if codes else ""),
+            )
         )
-        for request in requests
-    ]
-    print_table(("ID", "ARRIVED", "STATE", "INCIDENT", "CAMERAS", "WHY"), rows)
+    if not rows:
+        print("nothing was asked so far")
+        return
+    print_table(("ID", "STATE", "UNTIL", "WHO", "WHAT"), rows)
 
 
 def run_explain(args: argparse.Namespace) -> int:

@@ -114,9 +114,31 @@ def sign_order(
     Raises:
         DenialError: Members that no gateway would take.
     """
+    return sign_built_order(build_order(order, members, gateway, order_id, now), key)
+
+
+def build_order(order: str, members: Mapping[str, object], gateway: str, order_id: str, now: UtcNs) -> bytes:
+    """Return an order's payload, to be shown and then signed as it is; arguments and errors as ``sign_order``."""
     payload = {"gateway": gateway, "order_id": order_id, "iat": encode_rfc3339(now), "order": order, **members}
     parse_members(_MODELS[order], payload)
-    return jws.sign(TYP, payload, [key])
+    return jws.encode_json(payload)
+
+
+def sign_built_order(payload: bytes, key: Ed25519PrivateKey) -> bytes:
+    """Sign the very bytes that ``build_order`` made and that were shown."""
+    return jws.sign_with(TYP, payload, [key])
+
+
+def read_approval(payload: bytes, signer: str) -> Approval:
+    """Read what an approval's payload says, before it is signed with the key of that thumbprint.
+
+    Raises:
+        DenialError: It is no approval.
+    """
+    members = parse_members(_Approve, jws.parse_strict_json(payload, jws.MAX_MESSAGE_BYTES))
+    value = _value(members, signer)
+    assert isinstance(value, Approval)
+    return value
 
 
 def verify_order(raw: bytes, gateway: str, owner: Ed25519PublicKey, now: UtcNs | None) -> Order:

@@ -67,7 +67,8 @@ _DURATION_PATTERN = r"^[0-9]{1,9} ?(ms|s|min|m|h|d)$"
 
 def _duration(least_ns: int, most_ns: int) -> Any:
     """Build the type of a duration: text with its unit outside, nanoseconds inside, both limits included."""
-    limits = f"a duration from {encode_duration(least_ns)} to {encode_duration(most_ns)}, such as 30m or 72h"
+    example = next(each for each in ("10m", "72h", "3d") if least_ns <= parse_duration(each) <= most_ns)
+    limits = f"a duration from {encode_duration(least_ns)} to {encode_duration(most_ns)}, such as {example}"
 
     def read(value: object) -> int:
         try:

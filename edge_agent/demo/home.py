@@ -108,6 +108,11 @@ class TrialHome:
 
     def create(self, city: City) -> None:
         """Make keys, write the configuration, and enrol with the city."""
+        self.init()
+        self.enrol(city)
+
+    def init(self) -> None:
+        """Make keys and write the configuration."""
         config_dir = self.config_path.parent
         config_dir.mkdir(parents=True)
         # A passphrase that nobody has to remember: the trial ends with its folder.
@@ -116,6 +121,10 @@ class TrialHome:
         self.write_config()
         self.write_consent()
         self.run("init", "--config", str(config_dir), "--passphrase-file", str(self.passphrase_path), config=False)
+
+    def enrol(self, city: City) -> None:
+        """Install what the city makes of this gateway's application."""
+        config_dir = self.config_path.parent
         enrolment = city.enrol((config_dir / "gateway.csr").read_bytes())
         received = self.folder / "enrolment-from-rtcc.json"
         received.write_bytes(enrolment.content)

@@ -3,48 +3,26 @@
 Pure: text in, values out, and back. ``now`` is passed in.
 """
 
+from datetime import tzinfo
 from typing import Any
 
 from edge_agent.consent.request import Place
 from edge_agent.errors import UsageError
-from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339, encode_size, parse_duration, parse_rfc3339
+from edge_agent.time_arguments import read_window
+from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339, encode_size
 from edge_agent.uplink.answers import Answer, Note, Status
 
-_AGO = "-ago"
 
-
-def parse_time(text: str, now: UtcNs) -> UtcNs:
-    """Read ``2026-05-04T21:10:00Z``, ``now`` or ``10m-ago``; the latter two in whole seconds.
-
-    Raises:
-        UsageError: None of these.
-    """
-    now = UtcNs(now // SECOND_NS * SECOND_NS)
-    try:
-        if text == "now":
-            return now
-        if text.endswith(_AGO):
-            return UtcNs(now - parse_duration(text.removesuffix(_AGO)))
-        return parse_rfc3339(text)
-    except ValueError as error:
-        raise UsageError(f"not a time: {text[:40]!r}", "2026-05-04T21:10:00Z, now, or 10m-ago") from error
-
-
-def parse_window(text: str, now: UtcNs) -> Window:
-    """Read ``START/END``, where END may be ``+5m``, counted from START.
+def parse_window(text: str, now: UtcNs, zone: tzinfo, name: str = "window") -> Window:
+    """Read ``START/END``: two times as people write them (``local_time``), or END as ``+5m``, counted from START.
 
     Raises:
         UsageError: Not two times, or the end is not after the start.
     """
-    start_text, slash, end_text = text.partition("/")
+    start, slash, end = text.partition("/")
     if not slash:
         raise UsageError(f"not a window: {text[:60]!r}", "START/END, such as 20m-ago/+5m")
-    start = parse_time(start_text, now)
-    try:
-        end = UtcNs(start + parse_duration(end_text[1:])) if end_text.startswith("+") else parse_time(end_text, now)
-        return Window(start, end)
-    except ValueError as error:
-        raise UsageError(f"not a window: {text[:60]!r}: {error}", "START/END, such as 20m-ago/+5m") from error
+    return read_window(start, end, now, zone, (f"start of {name}", f"end of {name}"))
 
 
 def parse_place(text: str) -> Place:

@@ -10,21 +10,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from edge_agent.clock import ClockState, SystemClock, read_build_time
 from edge_agent.config import Camera, Config, read_text
+from edge_agent.consent.camera_state import CameraConsent, ConsentState, say_until
 from edge_agent.consent.policy import parse_policy
-from edge_agent.consent.waiver import verify_consent
 from edge_agent.credentials import Login, load_logins, load_services, missing_names
 from edge_agent.enrolment import Enrolment, load_enrolment
 from edge_agent.errors import CustodyError, EdgeAgentError
-from edge_agent.host.regular_file import read_regular
 from edge_agent.keys import KEY_HOLDER, KeyStore, Role, custody_note_path, read_guarded, thumbprint
 from edge_agent.recipient import load_recipient
 from edge_agent.setup.machine import opens_sealed
 from edge_agent.setup.provision import erasure_note_path
-from edge_agent.units import DAY_NS, encode_duration, encode_rfc3339, encode_size
-from edge_agent.uplink.standing import load_facts
+from edge_agent.units import DAY_NS, UtcNs, encode_duration, encode_size
+from edge_agent.uplink.consent_states import read_consent_states, read_marks
 
 CERTIFICATE_WARNING_DAYS = 30
 CONSENT_WARNING_DAYS = 7
@@ -80,6 +80,17 @@ def describe_cameras(config: Config) -> Iterator[Finding]:
             f"camera {camera.id}",
             f"{camera.address('main')} by {camera.transport}, recorded {when}, {sound}, ring {rings}, kept {kept}",
         )
+    yield from _find_shared_sources(config)
+
+
+def _find_shared_sources(config: Config) -> Iterator[Finding]:
+    """Warn of two cameras that record one stream: a copied entry of which the address was forgotten."""
+    first: dict[str, str] = {}
+    for camera in config.cameras:
+        other = first.setdefault(camera.source, camera.id)
+        if other != camera.id:
+            text = f"records the same stream as {other}: {camera.source}"
+            yield Finding(Level.WARNING, f"camera {camera.id}", text, "correct its address, or remove one of the two")
 
 
 def inspect_place(config: Config) -> Iterator[Finding]:
@@ -88,6 +99,11 @@ def inspect_place(config: Config) -> Iterator[Finding]:
         yield Finding(
             Level.WARNING, "place", "no location: every request is refused", "set gateway.location in edge-agent.yaml"
         )
+    elif any(place is not None and place.lat < -60 for place in map(config.location_of, config.cameras)):
+        text = (
+            "lies in the Antarctic: are lat and lon exchanged? lat is north (+) or south (-), lon east (+) or west (-)"
+        )
+        yield Finding(Level.WARNING, "place", text, "correct the location in edge-agent.yaml")
     else:
         yield Finding(Level.OK, "place", f"known; hours are those of {config.gateway.time_zone}")
 
@@ -126,32 +142,27 @@ def inspect_consent(config: Config, enrolment: Enrolment | None) -> Iterator[Fin
         return
     for camera_id in sorted(set(policy.cameras) - {camera.id for camera in config.cameras}):
         yield Finding(Level.FAULT, "consent", f"names a camera that is not configured: {camera_id}")
-    for camera in config.cameras:
-        terms = policy.cameras.get(camera.id)
-        if terms is None or terms.mode.value == "deny":
-            yield Finding(Level.OK, "consent", f"camera {camera.id}: deny")
-            continue
-        level, text = _inspect_signature(config, camera, enrolment)
-        hint = "the owner signs: edge-agent consent sign" if level is not Level.OK else ""
-        yield Finding(level, "consent", f"camera {camera.id}: {terms.mode.value}, {text}", hint)
-
-
-def _inspect_signature(config: Config, camera: Camera, enrolment: Enrolment | None) -> tuple[Level, str]:
-    try:
-        raw = read_regular(config.waivers_dir / f"{camera.id}.jws")
-    except OSError:
-        return Level.WARNING, "not signed: nothing leaves"
-    if enrolment is None:
-        return Level.WARNING, "signed, and nothing leaves before this gateway is enrolled"
     try:
         owner = KeyStore(config.state_dir, "owner").load_public("owner")
-        until = verify_consent(raw, owner, load_facts(config, enrolment, camera)).valid_until
+        marks, now = read_marks(config), SystemClock().wall()
+        states = read_consent_states(config, enrolment, owner, marks, now)
     except EdgeAgentError as error:
-        return Level.WARNING, f"the signature does not count: {error}"
-    days = (until - time.time_ns()) // DAY_NS
-    if days < 0:
-        return Level.WARNING, f"the signature ended on {encode_rfc3339(until)[:10]}: nothing leaves"
-    return Level.WARNING if days < CONSENT_WARNING_DAYS else Level.OK, f"signed until {encode_rfc3339(until)[:10]}"
+        yield fault("consent", error)
+        return
+    for camera, found in states.items():
+        yield _describe_consent(config, camera, found, now)
+
+
+def _describe_consent(config: Config, camera: str, found: CameraConsent, now: UtcNs) -> Finding:
+    text = f"camera {camera}: {found.say(say_until(found, ZoneInfo(config.gateway.time_zone)))}"
+    if found.state is ConsentState.DENIED:
+        return Finding(Level.OK, "consent", text)
+    ends_soon = found.until is not None and found.until - now < CONSENT_WARNING_DAYS * DAY_NS
+    if found.state is ConsentState.IN_FORCE and not ends_soon:
+        return Finding(Level.OK, "consent", text)
+    is_ours = found.state is not ConsentState.NOT_ENROLLED
+    hint = "the owner signs: edge-agent consent sign" if is_ours else "edge-agent enrol FILE"
+    return Finding(Level.WARNING, "consent", text, hint)
 
 
 def inspect_keys(config: Config) -> Iterator[Finding]:
@@ -220,6 +231,10 @@ def _load_pair(store: KeyStore, name: str) -> None:
 
 def inspect_enrolment(config: Config) -> tuple[list[Finding], Enrolment | None]:
     """Check the RTCC's file, and that its certificate is ours and lasts."""
+    if not config.uplink.enrolment.exists():
+        text = "not enrolled: recording, export and ledger work, nobody can ask for anything"
+        hint = "`edge-agent enrol FILE` installs what the RTCC made of your gateway.csr"
+        return [Finding(Level.WARNING, "enrolment", text, hint)], None
     try:
         enrolment = load_enrolment(config.uplink.enrolment)
         store = KeyStore(config.state_dir, "releaser")

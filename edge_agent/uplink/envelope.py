@@ -112,6 +112,15 @@ def verify_request(raw: bytes, trust: TrustBundle | None, now: UtcNs) -> Request
     return _request(message, signers)
 
 
+def read_request(raw: bytes) -> Request:
+    """Return what a stored request says, for its owner's eyes: nothing is verified, and no signer is named.
+
+    Raises:
+        DenialError: It fails checks 1 to 3.
+    """
+    return _request(jws.parse(raw, TYP, read_payload=_parse_payload), ())
+
+
 def _parse_payload(payload: object) -> _WireRequest:
     return parse_members(_WireRequest, payload)
 

@@ -206,6 +206,13 @@ class Judge:
         admitted = Admitted(request, stored.arrived_at)
         return decide_again(admitted, household, history, approval, bound, moment.now, moment.clock_state)
 
+    def name_signers(self, raw: bytes) -> list[str]:
+        """Return who signed a request, with their roles, by the trust bundle of now; empty if it names them no more."""
+        try:
+            return [f"{each.person} ({each.role.value})" for each in self.verify(raw, self.moment()).signers]
+        except DenialError:
+            return []
+
     def revoke(self, connection: sqlite3.Connection, camera: str) -> bool:
         """Take the owner's word back for a camera, inside a transaction; False where it was never given."""
         return self._standing.revoke(connection, camera)

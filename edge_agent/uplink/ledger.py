@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from edge_agent.enrolment import name_unenrolled
 from edge_agent.errors import EvidenceError
 from edge_agent.units import UtcNs, encode_rfc3339
 from edge_agent.uplink import merkle
@@ -23,7 +24,9 @@ from edge_agent.uplink.checkpoint import (
     encode_growth,
     encode_leaf,
     encode_proof,
+    ledger_origin,
     parse_leaf,
+    read_origin,
     sign_checkpoint,
     verify_checkpoint,
 )
@@ -208,7 +211,7 @@ def verify(conn: sqlite3.Connection, origin: str, key: Ed25519PublicKey, remembe
 
     Args:
         conn: Any connection; read only is enough.
-        origin: ``ledger_origin`` of this gateway.
+        origin: ``ledger_origin`` of this gateway. Notes from before its enrolment are under its own name, and count.
         key: The gateway's public key.
         remembered: Signed notes kept outside of this machine: by the RTCC, in bundles, in the owner's mail.
 
@@ -227,7 +230,8 @@ def verify(conn: sqlite3.Connection, origin: str, key: Ed25519PublicKey, remembe
 
 def _verify(conn: sqlite3.Connection, origin: str, key: Ed25519PublicKey, outside: list[str]) -> Verified:
     stored = [note for (note,) in conn.execute("SELECT note FROM ledger_checkpoints ORDER BY size")]
-    heads = [verify_checkpoint(note, origin, key) for note in (*stored, *outside)]
+    own = ledger_origin(name_unenrolled(key))
+    heads = [verify_checkpoint(n, own if read_origin(n) == own else origin, key) for n in (*stored, *outside)]
     due: dict[int, set[bytes]] = {}
     for head in heads:
         due.setdefault(head.size, set()).add(head.root)

@@ -5,7 +5,7 @@ command that changes something is one transaction with its ledger entry.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -13,22 +13,32 @@ from edge_agent import jws
 from edge_agent.b64 import encode_b64url
 from edge_agent.clock import Clock
 from edge_agent.config import Config
-from edge_agent.consent.order import Order, Resume, verify_order
+from edge_agent.consent.bound import CameraBound
+from edge_agent.consent.order import Order, Resume, verify_order, window_members
 from edge_agent.consent.verdict import Approval, Denial, Reason, Wait
 from edge_agent.control import Answer, Handler, Peer
 from edge_agent.errors import DenialError, UsageError
 from edge_agent.reasons import say
-from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
+from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.envelope import TYP as REQUEST_TYP
 from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.regrant import Aftermath, Regrant
-from edge_agent.uplink.release import ReleaseWorker
 from edge_agent.uplink.store import RequestState, Store, StoredRequest
 
 EVERY_CAMERA = "*"
 MIN_ID_LETTERS = 4
+
+
+class Worker(Protocol):
+    """Carries out what was granted; before enrolment there is none."""
+
+    def wake(self) -> None:
+        """Look at once what may go on."""
+
+    def discard(self, request_id: int) -> None:
+        """Delete the payloads of a request that was withdrawn."""
 
 
 class OwnerDesk:
@@ -56,7 +66,7 @@ class OwnerDesk:
         judge: Judge,
         regrant: Regrant,
         docket: Docket,
-        worker: ReleaseWorker,
+        worker: Worker,
         clock: Clock,
         on_end: Callable[[StoredRequest], None],
     ) -> None:
@@ -92,7 +102,16 @@ class OwnerDesk:
         return {"requests": [self._describe(each) for each in self._store.list_requests(limit=last)]}
 
     def _show(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
-        return {"request": self._describe(self._find(members))}
+        request = self._find(members)
+        bound = request.bound
+        more = {
+            "raw": request.raw.decode(),
+            "signers": self._judge.name_signers(request.raw),
+            "not_before": None if bound is None or bound.asks else encode_rfc3339(bound.not_before),
+            "cooling_off_s": 0 if bound is None else bound.cooling_off // SECOND_NS,
+            "offered": [_describe_offer(each) for each in (() if bound is None else bound.cameras)],
+        }
+        return {"request": self._describe(request) | more}
 
     def _explain(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
         steps, verdict = self._judge.explain(str(members["raw"]).encode())
@@ -298,6 +317,17 @@ class OwnerDesk:
 
     def _end(self, request_id: int) -> None:
         self._on_end(self._store.read_request(request_id))
+
+
+def _describe_offer(bound: CameraBound) -> dict[str, Any]:
+    return {
+        "camera": bound.camera,
+        "quality": bound.quality.value,
+        "windows": [window_members(window) for window in bound.windows],
+        "audio": bound.audio,
+        "masks": len(bound.masks),
+        "answer_by": encode_rfc3339(bound.answer_by),
+    }
 
 
 def is_no_approval(verdict: Denial) -> bool:

@@ -8,7 +8,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from edge_agent.clock import Clock
 from edge_agent.consent.decision import Evaluation
@@ -19,13 +19,22 @@ from edge_agent.uplink.docket import UNDER_WAY, Docket, WithdrawnError, encode_r
 from edge_agent.uplink.judge import Judge, Outlook
 from edge_agent.uplink.maker import LATE
 from edge_agent.uplink.payload import covers
-from edge_agent.uplink.shipping import Shipping
 from edge_agent.uplink.store import OPEN_STATES, ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 from edge_agent.uplink.trust import TrustBundle
 
 log = logging.getLogger(__name__)
 
 _NARROWED = "grant-narrowed"
+
+
+class Clearing(Protocol):
+    """Deletes payloads of what may not leave any more."""
+
+    def clear_away(self, request: StoredRequest, releases: Sequence[StoredRelease]) -> None:
+        """Delete the payloads of releases that were removed."""
+
+    def discard(self, request_id: int) -> None:
+        """Delete the payloads of a request that was withdrawn."""
 
 
 class PutOffError(Exception):
@@ -57,7 +66,7 @@ class Regrant:
         store: Store,
         judge: Judge,
         docket: Docket,
-        shipping: Shipping,
+        shipping: Clearing,
         clock: Clock,
         on_end: Callable[[StoredRequest], None],
     ) -> None:

@@ -3,6 +3,8 @@
 import logging
 
 from edge_agent.clock import Clock, ClockState
+from edge_agent.errors import DenialError
+from edge_agent.reasons import say
 from edge_agent.units import encode_rfc3339
 from edge_agent.uplink.store import Store
 from edge_agent.uplink.trust import Recipient, Roots, TrustBundle, encode_roots, make_roots, verify_trust
@@ -15,22 +17,23 @@ class TrustStore:
 
     Args:
         store: Where it survives.
-        pinned: The roots of the enrolment; they count until a first bundle was accepted.
+        pinned: The roots of the enrolment; they count until a first bundle was accepted. None before enrolment: then
+            no bundle is in use and none is taken, and the one that is kept stays for the enrolment that it belongs to.
         clock: Judges bundles from the future.
     """
 
-    def __init__(self, store: Store, pinned: Roots, clock: Clock) -> None:
+    def __init__(self, store: Store, pinned: Roots | None, clock: Clock) -> None:
         self._store = store
         self._pinned = pinned
         self._clock = clock
-        self._bundle = self._load()
+        self._bundle = None if pinned is None else self._load(pinned)
 
-    def _load(self) -> TrustBundle | None:
+    def _load(self, pinned: Roots) -> TrustBundle | None:
         kept = self._store.load_trust()
         if kept is None:
             return None
         raw, roots = kept
-        if roots.get("pinned") != _name(self._pinned):
+        if roots.get("pinned") != _name(pinned):
             # Enrolled anew: perhaps because somebody else has the old roots, and then the bundle is that one's.
             log.warning("trust bundle was accepted under other pinned roots and is dropped")
             self._store.forget_trust()
@@ -51,6 +54,8 @@ class TrustStore:
         Raises:
             DenialError: It does not verify, or is older; the one in use stays in use.
         """
+        if self._pinned is None:
+            raise DenialError("trust-missing", say("trust-missing"))
         current = self._bundle
         bundle = verify_trust(raw, self._pinned, current, self._clock.utc(), self._clock.state())
         if current is None or bundle.version > current.version:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.cli import main
 from edge_agent.config import load_config
 from edge_agent.consent.policy import parse_policy
 from edge_agent.enrolment import load_enrolment
 from edge_agent.errors import ConfigError, CustodyError, EdgeAgentError, UsageError
+from edge_agent.keys import KeyStore
 from edge_agent.rtcc.enrol import enrol as rtcc_enrol
 from edge_agent.rtcc.home import RtccHome, Settings
 from edge_agent.setup.provision import TREE
@@ -205,3 +207,45 @@ def test_init_without_rights_says_so(command: Command, tmp_path: Path) -> None:
     """A folder that cannot be written is a sentence and a hint."""
     with pytest.raises(ConfigError, match="cannot be written"):
         command("init", "--config", "/proc/edge-agent", "--state", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A person at a terminal, who types these lines at the prompts for a passphrase; none more is the end of file."""
+    typed_lines: list[str] = []
+
+    def ask(_prompt: str) -> str:
+        if not typed_lines:
+            raise EOFError
+        return typed_lines.pop(0)
+
+    monkeypatch.setattr("edge_agent.commands.init.getpass", ask)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    return typed_lines
+
+
+MISTYPED = {
+    "weak, then good": ["short", "correct horse battery", "correct horse battery"],
+    "two that differ, then good": ["correct horse battery", "correct horse", *["correct horse battery"] * 2],
+}
+
+
+@pytest.mark.parametrize("lines", MISTYPED.values(), ids=MISTYPED.keys())
+def test_init_asks_again_for_a_mistyped_passphrase(command, tmp_path, terminal, lines) -> None:
+    """Nobody has to begin anew, and the key opens by the passphrase that was typed last."""
+    terminal += lines
+    assert command("init", "--config", str(tmp_path / "etc"), "--state", str(tmp_path / "state")) == 0
+    KeyStore(tmp_path / "state", "owner").load_private("owner", b"correct horse battery")
+
+
+GIVEN_UP = {"never strong enough": ["short"] * 9, "the end of the input": ["correct horse battery"]}
+
+
+@pytest.mark.parametrize("lines", GIVEN_UP.values(), ids=GIVEN_UP.keys())
+def test_init_without_a_passphrase_leaves_nothing_behind(tmp_path, terminal, lines, capsys) -> None:
+    """No folder, no configuration, no key; an error, and no traceback."""
+    terminal += lines
+    words = ["init", "--config", str(tmp_path / "etc"), "--state", str(tmp_path / "state")]
+    assert main(words) != 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == []
+    assert "edge-agent: error: " in capsys.readouterr().err

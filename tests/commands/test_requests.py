@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from edge_agent.b64 import encode_b64url
 from edge_agent.commands.requests import asked_cameras
 from edge_agent.config import load_config
 from edge_agent.consent.order import sign_order
 from edge_agent.consent.request import Quality
 from edge_agent.control import ControlServer, Peer
-from edge_agent.errors import UnavailableError
+from edge_agent.errors import UnavailableError, UsageError
 from edge_agent.jws import parse
+from edge_agent.units import HOUR_NS, MINUTE_NS
 from edge_agent.uplink.footage import NotRecordedError
 from tests import gate
 from tests.commands import typed
@@ -41,15 +43,33 @@ def test_an_approval_names_the_cameras_that_were_asked_for(asked, named):
 
 
 class Releaser:
-    """Answers ``request`` and ``look``; a camera without a ring has none, one that saw nothing has no pictures."""
+    """Answers as the real one; a camera without a ring has no pictures, and one that saw nothing has none either."""
 
     def __init__(self) -> None:
         self.is_cut = False
-        self.handlers = {"request": self._request, "look": self._look}
+        self.raw = gate.Rtcc().sign(gate.request_payload({"clip.cameras": ["*"]}))
+        self.orders: list[bytes] = []
+        self.handlers = {"request": self._request, "requests": self._list, "look": self._look, "order": self._order}
+
+    def _order(self, members: Mapping[str, Any], _peer: Peer) -> Mapping[str, Any]:
+        self.orders.append(members["jws"].encode())
+        return {"state": "granted"}
+
+    def _list(self, members: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
+        return {"requests": [self._request(members, peer)["request"]]}
 
     def _request(self, _members: Mapping[str, Any], _peer: Peer) -> Mapping[str, Any]:
         window = gate.request_payload()["clip"]["window"]
-        return {"request": {"jti": gate.JTI, "cameras": ["*"], "quality": "main", "window": window}}
+        half = {"start": window["start"], "end": gate.at(-50 * MINUTE_NS)}
+        offer = {"camera": "door", "quality": "main", "windows": [half], "audio": False, "masks": 1}
+        request = {
+            "jti": gate.JTI, "cameras": ["*"], "quality": "main", "window": window, "raw": self.raw.decode(),
+            "sha256": "A" * 43, "state": "asked", "signers": ["ann (operator)", "bob (supervisor)"],
+            "offered": [offer], "cooling_off_s": 600, "not_before": None, "release_by": gate.at(6 * HOUR_NS),
+            "due": gate.at(30 * MINUTE_NS), "arrived_at": gate.at(0), "reasons": [], "releases": [],
+            "iss": gate.ISS, "category": "robbery",
+        }  # fmt: skip
+        return {"request": request}
 
     def _look(self, members: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
         camera = parse(members["jws"].encode(), "owner-order+jws").payload["camera"]
@@ -76,7 +96,7 @@ def releaser(enrolled: Path) -> Iterator[Releaser]:
 
 
 def show_stills(folder: Path) -> int:
-    words = ["--stills", str(folder / "stills"), "--passphrase-file", str(folder / "passphrase")]
+    words = ["--json", "--stills", str(folder / "stills"), "--passphrase-file", str(folder / "passphrase")]
     return typed.run("requests", "show", gate.JTI, *words, "--config", str(folder / "edge-agent.yaml"))
 
 
@@ -95,3 +115,78 @@ def test_pictures_that_do_not_arrive_whole_are_an_error(releaser, enrolled):
     releaser.is_cut = True
     with pytest.raises(UnavailableError):
         show_stills(enrolled)
+
+
+# Approve
+
+
+def approve(folder: Path, *words: str) -> int:
+    typed_words = ["--passphrase-file", str(folder / "passphrase"), "--config", str(folder / "edge-agent.yaml"), *words]
+    return typed.run("requests", "approve", gate.JTI, *typed_words)
+
+
+def test_an_approval_shows_what_it_signs_and_signs_the_digest_of_what_it_shows(releaser, enrolled, monkeypatch, capsys):
+    """Who, why, which camera and minutes; the digest is of the shown bytes, and not the one that the socket named."""
+    monkeypatch.setattr("builtins.input", lambda prompt: print(prompt) or "yes")
+    assert approve(enrolled) == 0
+    shown = capsys.readouterr().out
+    signed = parse(releaser.orders[0], "owner-order+jws").payload
+    assert signed["request_sha256"] == encode_b64url(parse(releaser.raw, "rtcc-request+jws").payload_sha256)
+    assert signed["cameras"] == ["door"]
+    for words in (
+        "asked by: rtcc.example-city",
+        "signed by: ann (operator), bob (supervisor)",
+        "why: Identify the suspects who left by car.",
+        "what leaves with your yes:",
+        "door: 2026-07-01 21:35:00 to 2026-07-01 21:40:00 UTC (2026-07-01T21:40:00Z), 5 min, full resolution",
+        "1 areas blacked out",
+        f"edge-agent requests cancel {gate.JTI}",
+    ):
+        assert words in shown
+    assert shown.index("what leaves") < shown.index("Type YES") < shown.index("granted")
+
+
+def test_an_approval_of_less_shows_less(releaser, enrolled, capsys):
+    """What is shown is the approval met with what the gate has left."""
+    start = gate.at(-52 * MINUTE_NS)
+    assert approve(enrolled, "--yes", "--from", start) == 0
+    assert "door: 2026-07-01 21:38:00 to 2026-07-01 21:40:00 UTC" in capsys.readouterr().out
+    assert parse(releaser.orders[0], "owner-order+jws").payload["window"]["start"] == start
+
+
+@pytest.mark.parametrize("answer", ["", "no", "y"])
+def test_anything_but_yes_signs_nothing(releaser, enrolled, monkeypatch, capsys, answer):
+    """Only the whole word lets anything leave."""
+    monkeypatch.setattr("builtins.input", lambda _prompt: answer)
+    assert approve(enrolled) == 1
+    assert releaser.orders == []
+    assert "not approved" in capsys.readouterr().out
+
+
+def test_an_approval_of_nothing_is_refused(releaser, enrolled):
+    """A camera of which the gate has left nothing cannot be approved."""
+    with pytest.raises(UsageError, match="nothing of what was asked"):
+        approve(enrolled, "--yes", "--camera", "yard")
+    assert releaser.orders == []
+
+
+def test_another_request_than_the_one_that_was_typed_is_refused(releaser, enrolled):
+    """What is shown and signed is the request that was named."""
+    other = gate.request_payload({"jti": "BBECAwQFBgcICQoLDA0ODw"})
+    releaser.raw = gate.Rtcc().sign(other)
+    with pytest.raises(UsageError, match="another request"):
+        approve(enrolled, "--yes")
+
+
+def test_a_request_is_shown_and_listed_in_words(releaser, enrolled, capsys):
+    """What it is about, until when to answer, and how."""
+    words = ["--config", str(enrolled / "edge-agent.yaml")]
+    assert typed.run("requests", "show", gate.JTI, *words) == 0
+    shown = capsys.readouterr().out
+    assert "answer until 2026-07-01 23:00:00 UTC (2026-07-01T23:00:00Z); silence is a no:" in shown
+    assert f"edge-agent requests deny {gate.JTI}" in shown
+    assert typed.run("requests", "list", *words) == 0
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split() == ["ID", "STATE", "UNTIL", "WHO", "WHAT"]
+    assert "2026-07-01 23:00:00" in row
+    assert row.endswith("robbery: every camera")

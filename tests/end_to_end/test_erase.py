@@ -75,7 +75,7 @@ def test_erased_camera_takes_the_hold_of_a_waiting_request_and_no_other(make_wor
     assert (told["holds"], told["stopped"]) == (1, [])
     erased_at = world.clock.utc()
     passphrase = ("--passphrase-file", str(world.home.passphrase_path))
-    world.home.run("requests", "approve", signed.jti, *passphrase)
+    world.home.run("requests", "approve", signed.jti, "--yes", *passphrase)
     assert world.answers(signed.jti)[-1].status is Status.NO_FOOTAGE
     world.wait_recorded(2)
     assert all(each.end > erased_at - SECOND_NS for each in footage(world))

@@ -39,10 +39,10 @@ def test_asked_owner_approves_less_and_no_more_is_delivered(make_world):
     signed = world.send(world.draft(7, 1))
     asked = world.wait_state(signed.jti, "asked")
     with pytest.raises(EdgeAgentError):
-        world.home.run("requests", "approve", signed.jti, "--passphrase-file", "/dev/null")
+        world.home.run("requests", "approve", signed.jti, "--yes", "--passphrase-file", "/dev/null")
     end = asked["window"]["end"]
     start = UtcNs(parse_rfc3339(asked["window"]["start"]) + 3 * SECOND_NS)
-    world.home.run("requests", "approve", signed.jti, "--from", encode_rfc3339(start), *passphrase(world))
+    world.home.run("requests", "approve", signed.jti, "--yes", "--from", encode_rfc3339(start), *passphrase(world))
     answers = world.answers(signed.jti)
     assert [answers[0].status, answers[-1].status] == [Status.QUEUED, Status.DELIVERED]
     assert world.open(signed.jti).ok

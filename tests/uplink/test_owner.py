@@ -31,6 +31,18 @@ def test_approval_grants_what_was_asked(house):
     assert [each["outcome"] for each in house.entries("approval")] == ["approved"]
 
 
+def test_a_request_is_shown_with_its_signers_and_what_a_yes_can_let_out(house):
+    """The names come from the trust bundle; the spans are those of the bound."""
+    request = house.ask()
+    shown = house.call("request", id=request.jti)["request"]
+    assert shown["signers"] == ["ann (operator)", "bob (supervisor)"]
+    asked = gate.request_payload()["clip"]["window"]
+    assert [(each["camera"], each["windows"]) for each in shown["offered"]] == [("door", [asked])]
+    assert shown["not_before"] is None
+    house.approve(request)
+    assert house.call("request", id=request.jti)["request"]["not_before"] is not None
+
+
 def test_order_is_good_once(house):
     """An order that was carried out is refused, also for another request of the same content."""
     request = house.ask()

@@ -21,7 +21,8 @@ from edge_agent.rtcc.request import (
     to_gateway,
 )
 from edge_agent.rtcc.session import RtccSession
-from edge_agent.rtcc.words import parse_metres, parse_place, parse_time, parse_window
+from edge_agent.rtcc.words import parse_metres, parse_place, parse_window
+from edge_agent.time_arguments import find_machine_zone, read_time, tell_moment, tell_window
 from edge_agent.units import UtcNs, parse_duration
 
 _CATEGORIES = (
@@ -42,8 +43,9 @@ examples:
     rtcc request --gateway ID --operator ada ... --out draft.jws        signed once: no gateway acts on it
     rtcc request --countersign draft.jws --supervisor grace             signed twice, and sent
 
-times are 2026-05-04T21:10:00Z, now, or 10m-ago; a window is START/END, and END may be +3m. Gateways remember the facts
-of an incident number as first seen: a second request about it must give the same, so write its times in full.
+times are 21:10, 'yesterday 9:10pm', '2026-05-04 21:10', 10m-ago or 2026-05-04T21:10:00Z, local ones of this machine's
+zone (TZ=… for another); a window is START/END, and END may be +3m. Gateways remember the facts of an incident number as
+first seen: a second request about it must give the same, so write its times in full.
 """
 
 
@@ -101,13 +103,24 @@ def _sign(args: argparse.Namespace, home: RtccHome, now: UtcNs) -> SignedRequest
     if args.countersign is not None:
         return countersign_request(home, _read_draft(args.countersign), now, supervisor=args.supervisor)
     draft = _build_draft(args, now)
-    return sign_request(
+    signed = sign_request(
         home, draft, now, operator=args.operator, supervisor=args.supervisor, dispatch=args.dispatch
     )  # fmt: skip
+    _tell_times(draft)
+    return signed
+
+
+def _tell_times(draft: RequestDraft) -> None:
+    zone = find_machine_zone()
+    tell_moment(draft.incident.reported_at, zone, "reported")
+    tell_window(draft.incident.window, zone, "incident")
+    tell_window(draft.window, zone, "clip")
 
 
 def _write_draft(args: argparse.Namespace, home: RtccHome, now: UtcNs) -> int:
-    replace(args.out, draft_request(home, _build_draft(args, now), now, operator=args.operator))
+    draft = _build_draft(args, now)
+    replace(args.out, draft_request(home, draft, now, operator=args.operator))
+    _tell_times(draft)
     _say(args, {"file": str(args.out)}, f"signed once: file={args.out}")
     _say(args, None, f"next: rtcc request --countersign {args.out} --supervisor PERSON")
     return 0
@@ -125,17 +138,21 @@ def _send(args: argparse.Namespace, home: RtccHome, signed: SignedRequest) -> in
 
 def _build_draft(args: argparse.Namespace, now: UtcNs) -> RequestDraft:
     _check_words(args)
+    zone = find_machine_zone()
+    reported_at = read_time("--reported-at", args.reported_at, now, zone)
+    reported = parse_window(args.incident_window, now, zone, "--incident-window")
+    window = parse_window(args.clip, now, zone, "--clip") if args.clip else reported
     incident = Incident(
         number=args.incident,
         category=Category(args.category),
-        reported_at=parse_time(args.reported_at, now),
+        reported_at=reported_at,
         place=parse_place(args.place),
-        window=parse_window(args.incident_window, now),
+        window=reported,
     )
     return RequestDraft(
         audience=to_gateway(args.gateway) if args.gateway else to_area(incident, parse_metres(args.area)),
         incident=incident,
-        window=parse_window(args.clip, now) if args.clip else incident.window,
+        window=window,
         purpose=args.purpose,
         contact=args.contact,
         cameras=tuple(args.camera or ("*",)),

@@ -1,0 +1,97 @@
+"""A request in the owner's words: who asks, why, for what, and what would leave the house with a yes.
+
+Made from the bytes that the RTCC signed and from the payload that the owner is about to sign; the rest says what the
+gate has left of it. Pure.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import Any
+
+from edge_agent.consent.bound import intersect
+from edge_agent.consent.request import Quality, Request
+from edge_agent.consent.verdict import Approval
+from edge_agent.local_time import encode_local, say_moment
+from edge_agent.printable_text import show_line
+from edge_agent.units import SECOND_NS, UtcNs, Window
+
+_SIZES = {Quality.MAIN: "full resolution", Quality.SUB: "small resolution"}
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the gate has left of one camera: the most that a yes can let out."""
+
+    camera: str
+    quality: Quality
+    windows: tuple[Window, ...]
+    audio: bool
+    masks: int
+
+
+def parse_offers(offered: Sequence[Mapping[str, Any]]) -> list[Offer]:
+    """Read what the releaser tells of a request's bound."""
+    return [
+        Offer(
+            str(each["camera"]),
+            Quality(each["quality"]),
+            tuple(Window.parse(window["start"], window["end"]) for window in each["windows"]),
+            bool(each["audio"]),
+            int(each["masks"]),
+        )
+        for each in offered
+    ]
+
+
+def list_request(request: Request, signers: Sequence[str], zone: tzinfo) -> Iterator[str]:
+    """Yield the lines that say who asks, why, and for what."""
+    incident = request.incident
+    cameras = "every camera" if "*" in request.cameras else ", ".join(map(show_line, request.cameras))
+    sound = "with sound" if request.audio else "without sound"
+    names = ", ".join(show_line(each) for each in signers)
+    yield f"asked by: {show_line(request.iss)}"
+    yield f"signed by: {names or 'persons whom the trust bundle of today does not name'}"
+    yield f"why: {show_line(request.purpose)}"
+    yield f"contact: {show_line(request.contact)}"
+    yield f"incident: {show_line(incident.number)}, {incident.category.value}"
+    yield f"reported: {say_moment(incident.reported_at, zone)}"
+    yield f"asked for: {cameras}, {_SIZES[request.quality]}, {sound}"
+    yield f"from: {say_moment(request.window.start, zone)}"
+    yield f"to: {say_moment(request.window.end, zone)}"
+
+
+def meet_approval(approval: Approval, offers: Sequence[Offer]) -> list[Offer]:
+    """Return what leaves with an approval: of each camera that it names, what lies in its window too."""
+    met = []
+    for offer in offers:
+        windows = intersect(offer.windows, (approval.window,)) if offer.camera in approval.cameras else ()
+        if windows:
+            met.append(Offer(offer.camera, offer.quality, windows, offer.audio, offer.masks))
+    return met
+
+
+def list_leaving(offers: Sequence[Offer], zone: tzinfo) -> Iterator[str]:
+    """Yield a line for each camera and span that leaves."""
+    for offer in offers:
+        sound = "with sound" if offer.audio else "without sound"
+        masked = f", {offer.masks} areas blacked out" if offer.masks else ""
+        for window in offer.windows:
+            span = f"{encode_local(window.start, zone)} to {say_moment(window.end, zone)}"
+            length = say_length(window.duration_ns)
+            yield f"{offer.camera}: {span}, {length}, {_SIZES[offer.quality]}, {sound}{masked}"
+
+
+def say_cancel(not_before: UtcNs, release_by: UtcNs, request_id: str, zone: tzinfo) -> list[str]:
+    """Say from when something may be sent, and until when it can be stopped."""
+    return [
+        f"Nothing is sent before {say_moment(not_before, zone)}.",
+        f"Until the key is handed over, at the latest {say_moment(release_by, zone)}, this stops it, and what was sent "
+        f"stays closed: edge-agent requests cancel {request_id}",
+    ]
+
+
+def say_length(duration_ns: int) -> str:
+    """Say a length in minutes and seconds, such as ``2 min 5 s``."""
+    minutes, seconds = divmod(-(-duration_ns // SECOND_NS), 60)
+    return " ".join(part for part in (f"{minutes} min" * (minutes > 0), f"{seconds} s" * (seconds > 0)) if part)

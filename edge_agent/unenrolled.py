@@ -1,0 +1,213 @@
+"""The releaser before this gateway belongs to an RTCC: the owner's commands work, and nobody can ask for anything.
+
+Wires the desks of the control socket, without a broker, a trust bundle or an upload. Not being enrolled is a state of
+the gateway and no fault: ``edge-agent enrol`` ends it, and the releaser goes on by itself.
+"""
+
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edge_agent import __version__
+from edge_agent.clock import SystemClock, read_boot_id, read_build_time
+from edge_agent.config import Config
+from edge_agent.consent.camera_state import encode_consents
+from edge_agent.control import Answer, ControlServer, Peer
+from edge_agent.enrolment import Enrolment, load_enrolment, name_unenrolled
+from edge_agent.errors import EdgeAgentError
+from edge_agent.kept_clock import KeptClock
+from edge_agent.keys import KeyStore
+from edge_agent.recipient import load_recipient
+from edge_agent.systemd_notify import Notifier
+from edge_agent.units import UtcNs
+from edge_agent.uplink import ledger
+from edge_agent.uplink.builder import BundleBuilder
+from edge_agent.uplink.checkpoint import ledger_origin
+from edge_agent.uplink.clock_desk import ClockDesk
+from edge_agent.uplink.consent_states import read_consent_states
+from edge_agent.uplink.docket import Docket
+from edge_agent.uplink.erasure import EraseDesk
+from edge_agent.uplink.footage import Footage
+from edge_agent.uplink.jobs import Jobs
+from edge_agent.uplink.judge import Judge
+from edge_agent.uplink.ledger_desk import LedgerDesk
+from edge_agent.uplink.own_desk import OwnDesk
+from edge_agent.uplink.own_entries import enter_heads
+from edge_agent.uplink.owner import OwnerDesk
+from edge_agent.uplink.regrant import Regrant
+from edge_agent.uplink.standing import Standing
+from edge_agent.uplink.store import OPEN_STATES, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.trust_store import TrustStore
+
+log = logging.getLogger(__name__)
+
+_TURN_S = 1.0
+_HOUR_S = 3600.0
+_JOIN_S = 10.0
+"""Until the control socket is closed: the releaser that goes on makes its own at the same path."""
+
+
+def wait_enrolled(config: Config, store: Store, stop: threading.Event) -> Enrolment | None:
+    """Return the installed enrolment, at once where there is one; serve the owner until then.
+
+    Returns:
+        None where ``stop`` came first.
+    """
+    watch = EnrolmentWatch(config)
+    enrolment = watch.look()
+    return enrolment if enrolment is not None else Unenrolled(config, store, stop, watch).run()
+
+
+class EnrolmentWatch:
+    """Looks whether the enrolment file is there and right; reads it again only where it has changed."""
+
+    def __init__(self, config: Config) -> None:
+        self._path = config.uplink.enrolment
+        self._seen: tuple[int, int, int] | None = None
+        self.problem = ""
+        """Why the file that is there cannot be used; empty where there is none."""
+
+    def look(self) -> Enrolment | None:
+        """Return the enrolment, or None; what is wrong with the file is logged once."""
+        seen = self._stat()
+        if seen is None:
+            self._seen, self.problem = None, ""
+            return None
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        try:
+            return load_enrolment(self._path)
+        except EdgeAgentError as error:
+            self.problem = str(error)
+            log.error("enrolment file cannot be used: %s", error)
+            return None
+
+    def _stat(self) -> tuple[int, int, int] | None:
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None
+        # The inode's last change also rises with `chmod`, which mends a file that others can write.
+        return found.st_ino, found.st_size, found.st_ctime_ns
+
+
+class _NoWorker:
+    """Nothing is carried out; what was staged for a request that is withdrawn goes as the releaser starts."""
+
+    def wake(self) -> None:
+        pass
+
+    def discard(self, request_id: int) -> None:
+        pass
+
+    def clear_away(self, request: StoredRequest, releases: Sequence[StoredRelease]) -> None:
+        pass
+
+
+class Unenrolled:
+    """The desks that need no RTCC, until there is one.
+
+    Args:
+        config: ``edge-agent.yaml``.
+        store: The process's memory.
+        stop: Ends everything.
+        watch: Looks for the enrolment file.
+    """
+
+    def __init__(self, config: Config, store: Store, stop: threading.Event, watch: EnrolmentWatch) -> None:
+        self._config, self._store, self._stop, self._watch = config, store, stop, watch
+        self._ended = threading.Event()
+        keys = KeyStore(config.state_dir, "releaser")
+        self._custody = keys.custody_level()
+        key, owner = keys.load_private("gateway"), keys.load_public("owner")
+        self._owner = owner
+        name = name_unenrolled(key.public_key())
+        system = SystemClock(read_build_time(), trust_wall_clock=config.clock.trust == "wall-clock")
+        clock_path = config.store_path.with_name("clock.json")
+        self._clock = clock = KeptClock(clock_path, read_boot_id(), system, doubts_steps=True)
+        self._footage = Footage(config, keys.load_private("vault"), keys.load_public("recorder"))
+        nobody = _name_nobody(name)
+        standing = Standing(config, nobody, owner, store)
+        judge = Judge(nobody, "", store, standing, TrustStore(store, None, clock), clock)
+        docket = Docket(store, name, key)
+        builder = BundleBuilder(
+            config, name, key, keys.load_public("recorder"), self._custody, self._footage, standing, lambda: None,
+            load_recipient(config.state_dir), clock,
+        )  # fmt: skip
+        worker = _NoWorker()
+        regrant = Regrant(store, judge, docket, worker, clock, self._on_end)
+        desk = OwnerDesk(name, owner, config, store, judge, regrant, docket, worker, clock, self._on_end)
+
+        def sign(connection: sqlite3.Connection, now: UtcNs) -> str:
+            return ledger.checkpoint(connection, ledger_origin(name), key, now)
+
+        handlers = {
+            "status": self._status,
+            **desk.handlers,
+            **LedgerDesk(store, name, key, clock).handlers,
+            **EraseDesk(store, self._footage, desk.withdraw, clock).handlers,
+            **ClockDesk(name, owner, store, clock).handlers,
+            **OwnDesk(name, owner, store, self._footage, builder, sign, clock).handlers,
+        }
+        self._control = ControlServer(config.control_path("releaser"), handlers, self._ended)
+        self._jobs = Jobs(clock, self._plan, self._ended)
+
+    def run(self) -> Enrolment | None:
+        """Answer the owner until the enrolment file comes, or ``stop``; return the enrolment, or None."""
+        notifier = Notifier()
+        self._footage.keep_holds([request.jti for request in self._store.list_requests(OPEN_STATES)])
+        self._clock.keep()
+        self._control.start()
+        self._jobs.start()
+        log.info("releaser waits for an enrolment; your own footage and ledger can be read version=%s", __version__)
+        notifier.status("not enrolled: waits for `edge-agent enrol FILE`")
+        notifier.ready()
+        enrolment: Enrolment | None = None
+        while enrolment is None and not self._stop.wait(_TURN_S):
+            self._clock.keep()
+            if self._control.is_alive() and self._jobs.is_alive():
+                notifier.alive(self._clock.boot())
+            enrolment = self._watch.look()
+        self._ended.set()
+        self._jobs.join()
+        self._control.join(_JOIN_S)
+        if enrolment is not None:
+            notifier.status("")
+            log.info("gateway is enrolled gateway=%s rtcc=%s", enrolment.gateway, enrolment.iss)
+        return enrolment
+
+    def _on_end(self, request: StoredRequest) -> None:
+        self._footage.drop_holds(request.jti)
+
+    def _plan(self, jobs: Jobs) -> None:
+        jobs.every("heads", _HOUR_S, lambda: enter_heads(self._config, self._footage, self._store, self._clock.utc()))
+
+    def _status(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+        clock, now = self._clock.facts(), self._clock.utc()
+        consents = read_consent_states(self._config, None, self._owner, self._store.find_consent, now)
+        return {
+            "gateway": None,
+            "enrolment": self._watch.problem or "not enrolled",
+            "version": __version__,
+            "broker": "not enrolled",
+            "clock": ": ".join(filter(None, (clock["state"], clock["why"]))),
+            "trust_bundle": "none",
+            "custody": self._custody,
+            "consents": encode_consents(consents),
+            "release_paused": sorted(self._store.list_pauses(now)),
+            "refused_unread": 0,
+            "waiting_for_you": [],
+            "releasing": [],
+        }
+
+
+def _name_nobody(name: str) -> Enrolment:
+    """Return the place at no RTCC: no root whose signature counts, nowhere to upload to, nobody to hear from."""
+    return Enrolment(
+        gateway=name, iss="", broker_host="", broker_port=0, ca_pem="", certificate_pem="", uploads={}, roots=(),
+        threshold=2, not_after_s=0, tls_thumbprint="",
+    )  # fmt: skip

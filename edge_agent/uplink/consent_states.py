@@ -1,0 +1,85 @@
+"""Reads what there is of each camera's consent, for ``status``, ``check`` and ``consent show`` alike.
+
+Reads files and the releaser's store; writes nothing and decides nothing.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from edge_agent.config import Camera, Config, read_text
+from edge_agent.consent.camera_state import CameraConsent, ConsentState, find_consent_state
+from edge_agent.consent.household import stand
+from edge_agent.consent.policy import Policy, parse_policy
+from edge_agent.enrolment import Enrolment
+from edge_agent.errors import ConfigError, CustodyError
+from edge_agent.host.regular_file import read_regular
+from edge_agent.host.service_user import acting_as_owner
+from edge_agent.units import UtcNs
+from edge_agent.uplink.database import refuse_other_files
+from edge_agent.uplink.standing import load_facts
+
+Marks = Callable[[str], tuple[int, bool]]
+"""Camera → the highest version of its consent that was ever seen, and whether that one was revoked."""
+
+
+def read_consent_states(
+    config: Config, enrolment: Enrolment | None, owner: Ed25519PublicKey, marks: Marks, now: UtcNs
+) -> dict[str, CameraConsent]:
+    """Describe the consent of every configured camera, switched off or not, in the file's order."""
+    try:
+        policy = parse_policy(read_text(config.consent.file), str(config.consent.file))
+    except ConfigError:
+        why = f"{config.consent.file.name} cannot be used: nothing leaves"
+        return {camera.id: CameraConsent(ConsentState.DENIED, "deny", why=why) for camera in config.cameras}
+    return {camera.id: _read(config, camera, policy, enrolment, owner, marks, now) for camera in config.cameras}
+
+
+def _read(
+    config: Config,
+    camera: Camera,
+    policy: Policy,
+    enrolment: Enrolment | None,
+    owner: Ed25519PublicKey,
+    marks: Marks,
+    now: UtcNs,
+) -> CameraConsent:
+    terms = policy.terms(camera.id)
+    try:
+        raw: bytes | None = read_regular(config.waivers_dir / f"{camera.id}.jws")
+    except OSError:
+        raw = None
+    highest, revoked = marks(camera.id)
+    standing = None
+    if enrolment is not None and raw is not None:
+        facts = load_facts(config, enrolment, camera)
+        standing = stand(raw, owner, facts, terms, highest_version=highest, revoked=revoked)
+        # A signature that is newer than the revocation counts: the releaser remembers it as soon as it reads it.
+        revoked = revoked and (standing.consent is None or standing.consent.version <= highest)
+    return find_consent_state(terms, standing, now, is_signed=raw is not None, revoked=revoked)
+
+
+def read_marks(config: Config) -> Marks:
+    """Read the marks from the releaser's store, beside it.
+
+    Raises:
+        CustodyError: There is a store that whoever runs this may not read.
+    """
+    found: dict[str, tuple[int, bool]] = {}
+    try:
+        if config.store_path.exists():
+            with acting_as_owner(config.store_path.parent):
+                found = _read_store(config.store_path)
+    except (OSError, sqlite3.Error) as error:
+        raise CustodyError(f"{config.store_path}: cannot be read: {error}", "run it as root (sudo)") from error
+    return lambda camera: found.get(camera, (0, False))
+
+
+def _read_store(path: Path) -> dict[str, tuple[int, bool]]:
+    refuse_other_files(path)
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)) as connection:
+        rows = connection.execute("SELECT camera, version, revoked FROM consent")
+        return {camera: (version, bool(revoked)) for camera, version, revoked in rows}

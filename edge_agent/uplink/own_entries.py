@@ -1,0 +1,46 @@
+"""Ledger entries about this gateway itself: which RTCC it belongs to, and where each of its rings stands."""
+
+import logging
+
+from edge_agent.config import Config
+from edge_agent.consent.request import Quality
+from edge_agent.enrolment import Enrolment
+from edge_agent.errors import RingError
+from edge_agent.units import UtcNs
+from edge_agent.uplink import ledger
+from edge_agent.uplink.footage import Footage
+from edge_agent.uplink.store import Store
+
+log = logging.getLogger(__name__)
+
+ENROLMENT = "enrolment"
+
+
+def enter_heads(config: Config, footage: Footage, store: Store, now: UtcNs) -> None:
+    """Enter where every ring stands, so that the recorder's key alone cannot rewrite what was recorded."""
+    heads: dict[str, str] = {}
+    for camera, quality in config.rings():
+        try:
+            with footage.open(camera.id, Quality(quality)) as reader:
+                seq, chain = reader.head()
+            ring_id = reader.superblock.ring_id.hex()
+            heads[f"{camera.id}.{quality}"] = f"{ring_id}:{seq}:{chain.hex()}"
+        except RingError as error:
+            log.warning("ring has no head to enter: %s", error)
+    with store.transaction() as connection:
+        ledger.append(connection, "rings", {"heads": heads}, now)
+
+
+def enter_enrolment(store: Store, enrolment: Enrolment, now: UtcNs) -> None:
+    """Enter an RTCC that is not the one of the last such entry; the ledger's checkpoints are under its id from here."""
+    entry: dict[str, object] = {
+        "what": "enrolled",
+        "gateway": enrolment.gateway,
+        "iss": enrolment.iss,
+        "roots": list(enrolment.root_thumbprints),
+        "threshold": enrolment.threshold,
+    }
+    with store.transaction() as connection:
+        known = [each.entry for each in ledger.entries(connection, kinds=[ENROLMENT])]
+        if not known or dict(known[-1]) != entry:
+            ledger.append(connection, ENROLMENT, entry, now)
