@@ -87,9 +87,9 @@ def _find_shared_sources(config: Config) -> Iterator[Finding]:
     """Warn of two cameras that record one stream: a copied entry of which the address was forgotten."""
     first: dict[str, str] = {}
     for camera in config.cameras:
-        other = first.setdefault(camera.source, camera.id)
+        other = first.setdefault(camera.address("main"), camera.id)
         if other != camera.id:
-            text = f"records the same stream as {other}: {camera.source}"
+            text = f"records the same stream as {other}: {camera.address('main')}"
             yield Finding(Level.WARNING, f"camera {camera.id}", text, "correct its address, or remove one of the two")
 
 
