@@ -12,7 +12,7 @@ from edge_agent.clock import ClockState
 from edge_agent.consent.household import stand
 from edge_agent.consent.order import sign_order, window_members
 from edge_agent.consent.waiver import sign_consent
-from edge_agent.errors import UnavailableError
+from edge_agent.errors import DeliveryError, UnavailableError
 from edge_agent.units import HOUR_NS, MINUTE_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.answers import Status, verify_answer
 from edge_agent.uplink.store import OPEN_STATES, ReleaseState, RequestState, StoredRelease
@@ -73,8 +73,11 @@ class WatchedUploader(FakeUploader):
     """Shows the model each payload before its first byte leaves."""
 
     house: "WatchedHouse"
+    away = False
 
     def upload(self, release: StoredRelease, target, remember, on_progress, should_stop) -> bool:
+        if self.away:
+            raise DeliveryError("upload server is away")
         self.house.check_bytes(release)
         return super().upload(release, target, remember, on_progress, should_stop)
 

@@ -35,8 +35,8 @@ STEPS_OF_A_RUN = 14
 PARTS = 4
 RUNS = max(1, STEPS // STEPS_OF_A_RUN // PARTS) if STEPS else 500
 """Of one part."""
-LEAST = 50
-"""So often each part reaches each of these, or the machine proves less than it says."""
+LEAST = 50 // PARTS + 1
+"""So often each part reaches each of these, all together 50 times, or this proves less than it says."""
 REACHED = (
     "edge between decision and evaluation",
     "pause and resume of a request's camera",
@@ -46,6 +46,7 @@ REACHED = (
     "payloads that left",
     "keys that left",
     "approvals",
+    "bundles that wait when a camera is paused",
 )
 counts: Counter[str] = Counter()
 
@@ -226,6 +227,20 @@ class GateMachine(RuleBasedStateMachine):
         if looks:
             self.a_request_arrives(["door", "yard"], False, 6, False)
         self.the_owner_resumes(camera)
+        self.the_worker_has_its_turn(11)
+
+    @rule(camera=cameras, resumes=st.booleans())
+    def the_owner_pauses_while_a_bundle_waits(self, camera, resumes) -> None:
+        """The upload server is away: the bundles are built, and stay at home."""
+        self.a_request_arrives(["door", "yard"], False, 6, False)
+        self.house.uploader.away = True
+        self.the_worker_has_its_turn(11)
+        counts["bundles that wait when a camera is paused"] += bool(self.house.staged())
+        self.the_owner_pauses(camera, None)
+        self.no_bound_grows()
+        self.house.uploader.away = False
+        if resumes:
+            self.the_owner_resumes(camera)
         self.the_worker_has_its_turn(11)
 
     @rule(camera=st.sampled_from(["door", "yard", "*"]))
