@@ -26,7 +26,7 @@ _RULES = (
     Rule("trust-key-invalid", 0, "A key of the trust bundle is not what it says it is ({kid})."),
     Rule("trust-recipients", 0, "The trust bundle must name one evidence recipient and at most one for escrow."),
     Rule("trust-issuer-changed", 0, "The trust bundle is from another issuer than the one in use."),
-    Rule("trust-rollback", 0, "The trust bundle is not newer than version {version}, which is in use."),
+    Rule("trust-rollback", 0, "The trust bundle is not newer than version {version}, which was accepted before."),
     Rule("trust-lifetime", 0, "The trust bundle lives longer than {limit}, or not at all."),
     Rule("trust-from-future", 0, "The trust bundle was issued in the future."),
     # Check 1: size.

@@ -14,6 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ENVELOPE = ("uplink/envelope.py", "tests/uplink/test_envelope.py")
 JWS = ("jws.py", "tests/uplink/test_envelope.py tests/test_jws.py")
+TRUST_STORE = ("uplink/trust_store.py", "tests/uplink/test_intake.py")
+WORD = ("uplink/word.py", "tests/uplink/test_intake.py")
 TRUST = ("uplink/trust.py", "tests/uplink/test_trust.py tests/uplink/test_envelope.py")
 ADMISSION = ("uplink/admission.py", "tests/uplink/test_admission.py")
 RULES = ("consent/rules.py", "tests/consent/test_decision.py")
@@ -68,6 +70,9 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     "cameras once": (ENVELOPE, "if len(set(self.cameras)) != len(self.cameras) or", "if"),
     "one audience": (ENVELOPE, "if len(self.model_fields_set) != 1 or", "if"),
     # The trust bundle
+    "G13 floor of a version": (TRUST_STORE, "or bundle.version > floor[0]:", "or bundle.version > 0:"),
+    "G13 floor of a payload": (TRUST_STORE, "bundle.version > floor[0]", "bundle.version >= floor[0]"),
+    "G13 floors fall": (WORD, 'DELETE FROM trust"', 'DELETE FROM trust_floor"'),
     "old threshold": (TRUST, "if len(signed & set(trusted.keys)) < trusted.threshold:", "if False:"),
     "new threshold": (TRUST, "if len(signed & set(new_roots.keys)) < new_roots.threshold:", "if False:"),
     "rollback": (TRUST, "if wire.version <= current.version:", "if wire.version < current.version:"),
@@ -266,7 +271,7 @@ def main(words: list[str]) -> int:
     survivors = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as temporary:
         folder = Path(temporary)
-        for part in ("edge_agent", "tests", "config", "setup.cfg"):
+        for part in ("edge_agent", "tests", "config", "docs", "setup.cfg"):
             source = ROOT / part
             if source.is_dir():
                 shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))

@@ -21,11 +21,13 @@ from edge_agent.uplink import ledger
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 _BUSY_TIMEOUT_S = 5.0
 _SCHEMA = """
 CREATE TABLE trust (
   one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, raw BLOB NOT NULL, roots TEXT NOT NULL) STRICT;
+CREATE TABLE trust_floor (
+  root TEXT PRIMARY KEY, version INTEGER NOT NULL, payload_sha256 BLOB NOT NULL) STRICT;
 CREATE TABLE request (
   id INTEGER PRIMARY KEY, iss TEXT NOT NULL, jti TEXT NOT NULL, payload_sha256 BLOB NOT NULL, raw BLOB NOT NULL,
   incident TEXT NOT NULL, category TEXT NOT NULL, is_area INTEGER NOT NULL, correlation BLOB NOT NULL,
@@ -63,6 +65,12 @@ DROP TABLE stop;
     2: "DROP TABLE IF EXISTS floor;",
     # What was decided before there was a bound may release nothing: its next evaluation ends it.
     3: "ALTER TABLE request ADD COLUMN bound TEXT;",
+    # A bound of before names no source, and may release nothing either. Floors are entered as the bundle is loaded.
+    4: """
+UPDATE request SET bound = NULL;
+CREATE TABLE trust_floor (
+  root TEXT PRIMARY KEY, version INTEGER NOT NULL, payload_sha256 BLOB NOT NULL) STRICT;
+""",
 }
 """What makes a file of each version one of the next."""
 

@@ -3,8 +3,7 @@
 import logging
 
 from edge_agent.clock import Clock, ClockState
-from edge_agent.errors import DenialError
-from edge_agent.reasons import say
+from edge_agent.jws import deny
 from edge_agent.units import encode_rfc3339
 from edge_agent.uplink.store import Store
 from edge_agent.uplink.trust import Recipient, Roots, TrustBundle, encode_roots, make_roots, verify_trust
@@ -33,15 +32,21 @@ class TrustStore:
         if kept is None:
             return None
         raw, roots = kept
+        # Verified again with the roots that it was verified with: after two rotations the pinned ones are gone. Whether
+        # it was from the future was judged then: a clock that lost the time must not keep the process from starting.
+        original = make_roots(roots["threshold"], roots["keys"])
+        bundle = verify_trust(raw, original, None, self._clock.utc(), ClockState.FLOOR_ONLY)
+        self._raise_floors(original, bundle)
         if roots.get("pinned") != _name(pinned):
             # Enrolled anew: perhaps because somebody else has the old roots, and then the bundle is that one's.
             log.warning("trust bundle was accepted under other pinned roots and is dropped")
             self._store.forget_trust()
             return None
-        # Verified again with the roots that it was verified with: after two rotations the pinned ones are gone. Whether
-        # it was from the future was judged then: a clock that lost the time must not keep the process from starting.
-        original = make_roots(roots["threshold"], roots["keys"])
-        return verify_trust(raw, original, None, self._clock.utc(), ClockState.FLOOR_ONLY)
+        return bundle
+
+    def _raise_floors(self, verified_by: Roots, bundle: TrustBundle) -> None:
+        roots = {*verified_by.keys, *bundle.roots.keys}
+        self._store.raise_trust_floors(roots, bundle.version, bundle.payload_sha256)
 
     @property
     def bundle(self) -> TrustBundle | None:
@@ -55,15 +60,25 @@ class TrustStore:
             DenialError: It does not verify, or is older; the one in use stays in use.
         """
         if self._pinned is None:
-            raise DenialError("trust-missing", say("trust-missing"))
+            deny("trust-missing")
         current = self._bundle
         bundle = verify_trust(raw, self._pinned, current, self._clock.utc(), self._clock.state())
         if current is None or bundle.version > current.version:
             roots = self._pinned if current is None else current.roots
-            self._store.save_trust(bundle.version, raw, {**encode_roots(roots), "pinned": _name(self._pinned)})
+            self._refuse_below_floor(roots, bundle)
+            with self._store.transaction():
+                self._raise_floors(roots, bundle)
+                self._store.save_trust(bundle.version, raw, {**encode_roots(roots), "pinned": _name(self._pinned)})
             log.info("trust bundle in use version=%d expires=%s", bundle.version, encode_rfc3339(bundle.expires))
         self._bundle = bundle
         return bundle
+
+    def _refuse_below_floor(self, verified_by: Roots, bundle: TrustBundle) -> None:
+        """Refuse what is older than any of its roots ever led to, even if that was forgotten since (PROTOCOL T5)."""
+        floor = self._store.find_trust_floor({*verified_by.keys, *bundle.roots.keys})
+        if floor is None or floor == (bundle.version, bundle.payload_sha256) or bundle.version > floor[0]:
+            return
+        deny("trust-rollback", version=floor[0])
 
 
 def _name(roots: Roots) -> list[str]:

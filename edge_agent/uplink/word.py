@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edge_agent.units import UtcNs
@@ -29,9 +29,27 @@ class Word(Database):
             )
 
     def forget_trust(self) -> None:
-        """Forget the trust bundle, its version included: it was accepted under other roots than are pinned now."""
+        """Forget the trust bundle, which was accepted under other roots than are pinned now; its floors stay."""
         with self.transaction() as connection:
             connection.execute("DELETE FROM trust")
+
+    def raise_trust_floors(self, roots: Iterable[str], version: int, payload_sha256: bytes) -> None:
+        """Remember of each root key (thumbprint) the highest version of a bundle ever accepted; never lowered."""
+        with self.transaction() as connection:
+            connection.executemany(
+                "INSERT INTO trust_floor VALUES (?, ?, ?) ON CONFLICT (root) DO UPDATE SET version = excluded.version, "
+                "payload_sha256 = excluded.payload_sha256 WHERE excluded.version > version",
+                [(root, version, payload_sha256) for root in roots],
+            )
+
+    def find_trust_floor(self, roots: Iterable[str]) -> tuple[int, bytes] | None:
+        """Return version and payload digest of the newest bundle that was ever accepted with one of these roots."""
+        row = self._one(
+            "SELECT version, payload_sha256 FROM trust_floor WHERE root IN (SELECT value FROM json_each(?)) "
+            "ORDER BY version DESC LIMIT 1",
+            json.dumps(list(roots)),
+        )
+        return None if row is None else (row["version"], bytes(row["payload_sha256"]))
 
     # The owner's pauses and the versions of consent
 

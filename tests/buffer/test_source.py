@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from tests.buffer.rig import ADDRESS, Keys, Rig, everything, make_grant, make_or
 from tests.buffer.test_format import read_example
 
 BEDROOM = "rtsp://door.example/bedroom"
+UNKNOWN = bytes(32)
 
 
 def record(rig: Rig, *addresses: str, count: int = 3) -> dict[bytes, str]:
@@ -64,15 +66,20 @@ def test_the_owner_reads_every_source(rig: Rig) -> None:
 
 def test_an_unknown_source_is_granted_to_nobody(rig: Rig) -> None:
     """A page with zeros for a source matches no grant, not even one with zeros."""
-    from dataclasses import replace
-
-    record(rig, ADDRESS)
+    rig.create(blocks=32)
+    writer = rig.writer()
+    writer.source = UNKNOWN
+    drafts = rig.record(writer, 3)
+    writer.close()
     with rig.reader() as reader:
+        assert {page.source for page in reader.pages()} == {UNKNOWN}
         grant = make_grant(reader)
-        nothing = replace(grant, cameras=(replace(grant.cameras[0], source=bytes(32)),))
-        lost: list = []
-        assert list(reader.read(nothing, "door", on_loss=lost.append)) == []
-        assert {each.reason for each in lost} == {"source-changed"}
+        nothing = replace(grant, cameras=(replace(grant.cameras[0], source=UNKNOWN),))
+        for each in (grant, nothing):
+            lost: list = []
+            assert list(reader.read(each, "door", on_loss=lost.append)) == []
+            assert [loss.reason for loss in lost] == ["source-changed"] * len(drafts)
+            assert list(reader.evidence(each, "door")) == []
 
 
 def test_a_run_that_names_another_source_is_not_released(rig: Rig) -> None:

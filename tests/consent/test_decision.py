@@ -491,6 +491,11 @@ def house_of(*signed, files=None):
 
 
 three_terms = st.tuples(strategies.terms, strategies.terms, strategies.terms)
+three_that_ask = three_terms.map(
+    lambda each: tuple(
+        one.model_copy(update={"camera": one.camera.model_copy(update={"mode": Mode.ASK})}) for one in each
+    )
+)
 
 
 def offered(verdict):
@@ -576,7 +581,7 @@ def test_time_passing_never_makes_anything_valid(ask, signed, past, now, later):
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     strategies.requests,
-    three_terms,
+    three_that_ask,
     strategies.histories,
     st.sets(st.sampled_from([*strategies.CAMERAS, "nowhere"]), min_size=1),
     strategies.minutes(0, 20),

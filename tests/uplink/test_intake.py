@@ -132,6 +132,41 @@ def test_enrolment_with_other_roots_ends_the_trust_in_the_old_ones(house):
     assert house.trust.bundle.version == 1
 
 
+def enrol_with(house, *roots):
+    """Exchange the pinned roots, as an edit of the enrolment file does, and restart."""
+    house.rtcc.roots[:] = roots
+    house.restart()
+
+
+def test_roots_exchanged_and_put_back_erase_no_floor(house):
+    """Whose key a newer bundle revoked stays revoked: each root key remembers the newest version it led to."""
+    roots = list(house.rtcc.roots)
+    old = house.rtcc.sign_trust(house.rtcc.trust_payload(version=4))
+    newest = house.rtcc.sign_trust(house.rtcc.trust_payload(version=5, keys=[]))
+    same_version = house.rtcc.sign_trust(house.rtcc.trust_payload(version=5))
+    house.intake.handle(Delivery(newest, TRUST_TOPIC))
+    enrol_with(house, *gate.Rtcc().roots)
+    assert house.trust.bundle is None
+    enrol_with(house, *roots)
+    for refused in (old, same_version):
+        house.intake.handle(Delivery(refused, TRUST_TOPIC))
+        assert house.trust.bundle is None
+    house.intake.handle(Delivery(newest, TRUST_TOPIC))
+    assert (house.trust.bundle.version, dict(house.trust.bundle.keys)) == (5, {})
+    assert house.tally.read() == {"trust-rollback": 2}
+
+
+def test_one_root_key_that_stays_keeps_its_floor(house):
+    """A set with one new root among the old ones admits no bundle from before."""
+    one, two, _ = house.rtcc.roots
+    house.intake.handle(Delivery(house.rtcc.sign_trust(house.rtcc.trust_payload(version=5)), TRUST_TOPIC))
+    enrol_with(house, one, two, gate.Rtcc().roots[0])
+    house.intake.handle(Delivery(house.rtcc.sign_trust(house.rtcc.trust_payload(version=4)), TRUST_TOPIC))
+    assert house.trust.bundle is None
+    house.intake.handle(Delivery(house.rtcc.sign_trust(house.rtcc.trust_payload(version=6)), TRUST_TOPIC))
+    assert house.trust.bundle.version == 6
+
+
 # What is counted and not entered
 
 

@@ -177,6 +177,7 @@ def test_pauses_of_a_file_of_version_1_still_count(tmp_path):
     with sqlite3.connect(path) as connection:
         connection.executescript("""
             DROP TABLE pause;
+            DROP TABLE trust_floor;
             ALTER TABLE request DROP COLUMN bound;
             CREATE TABLE stop (
               what TEXT NOT NULL, camera TEXT NOT NULL, until_ns INTEGER, PRIMARY KEY (what, camera)) STRICT;
