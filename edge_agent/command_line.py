@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from edge_agent import __version__
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.process import hide_memory
-from edge_agent.terminal import print_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +66,9 @@ def build_parser(
 
 def run(parser: argparse.ArgumentParser, words: Sequence[str], *, log_level: str) -> int:
     """Run one command; return its exit code (``sysexits.h`` for errors)."""
+    if not words:
+        parser.print_help()
+        return os.EX_OK
     hide_memory()
     args = parser.parse_args(words)
     # The journal writes the time itself.
@@ -93,3 +95,10 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str], *, log_level: str
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return os.EX_OK
+
+
+def print_error(prog: str, error: EdgeAgentError) -> None:
+    """Print a command's error, and its hint where it has one, to stderr."""
+    print(f"{prog}: error: {error}", file=sys.stderr)
+    if error.hint:
+        print(f"{prog}: hint: {error.hint}", file=sys.stderr)

@@ -1,4 +1,8 @@
-"""What a command prints: tables, JSON, progress. Data to stdout; progress, errors and hints to stderr."""
+"""What a command prints: tables, JSON, progress. Data to stdout; progress, errors and hints to stderr.
+
+On a terminal text is wrapped at its width by rich, which keeps NO_COLOR's rules; into a pipe
+every line stays whole, for scripts. Must not be imported by what the two processes import: they need no rich.
+"""
 
 import json
 import sys
@@ -6,7 +10,10 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from edge_agent.errors import EdgeAgentError
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
 _BAR_WIDTH = 30
 _REDRAW_S = 0.2
@@ -19,18 +26,37 @@ def print_json(value: Any) -> None:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print left-aligned columns, two spaces apart; the last column is not padded."""
+    """Print left-aligned columns, two spaces apart; the last is not padded in a pipe, and wrapped on a terminal."""
+    if is_fitted():
+        _print_fitted_table(header, [[str(cell) for cell in row] for row in rows])
+        return
     lines = [list(header), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def print_error(prog: str, error: EdgeAgentError) -> None:
-    """Print a command's error, and its hint where it has one, to stderr."""
-    print(f"{prog}: error: {error}", file=sys.stderr)
-    if error.hint:
-        print(f"{prog}: hint: {error.hint}", file=sys.stderr)
+def is_fitted() -> bool:
+    """Tell whether lines are to fit into a width: a person reads them."""
+    return sys.stdout.isatty()
+
+
+def print_text(text: str, indent: int = 0) -> None:
+    """Print one paragraph, wrapped at the terminal's width if there is one."""
+    if not is_fitted():
+        print(" " * indent + text)
+        return
+    Console(highlight=False).print(Padding(Text(text), (0, 0, 0, indent), expand=False))
+
+
+def _print_fitted_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in header[:-1]:
+        table.add_column(Text(name), overflow="fold", min_width=min(8, max((len(name), 1))))
+    table.add_column(Text(header[-1]), overflow="fold", ratio=1)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console(highlight=False).print(table)
 
 
 class Progress:

@@ -84,3 +84,12 @@ def test_only_the_command_that_was_typed_is_imported() -> None:
         program = f"from edge_agent.cli import build_parser; build_parser({words!r}); {look}"
         done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
         assert [name.rpartition(".")[2] for name in done.stdout.split()] == imported.split()
+
+
+@pytest.mark.parametrize("module", [cli, rtcc_cli], ids=["edge-agent", "rtcc"])
+def test_a_bare_command_prints_its_help(module, capsys) -> None:
+    """Whoever types the name alone is told what there is, and nothing went wrong."""
+    assert module.main([]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("usage: ")
+    assert shown.err == ""

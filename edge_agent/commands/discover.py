@@ -3,6 +3,8 @@
 import argparse
 import re
 import sys
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Interface
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -24,7 +26,7 @@ are yours with --try, and the login from credentials.yaml with --credentials.
 """
 _EPILOG = """\
 examples:
-  edge-agent discover                              the networks of this machine
+  edge-agent discover                              the private networks of this machine
   edge-agent discover eth0                         the cameras on one of them
   sudo edge-agent discover eth0 --try 192.168.1.40 --credentials door
   sudo edge-agent discover --try 192.168.1.40:8000 --credentials door     that camera alone, no search
@@ -59,19 +61,39 @@ def run(args: argparse.Namespace) -> int:
     """Search, ask and print; the exit code is in the help."""
     tried = _read_tried(args)
     interfaces = list_interfaces()
-    if args.interface is None and not tried:
-        listed = ", ".join(f"{name} ({interface})" for name, interface in sorted(interfaces.items()))
-        raise UsageError("say which network to search", f"this machine has {listed or 'none with an IPv4 address'}")
     if args.interface is not None and args.interface not in interfaces:
         raise UsageError(
             f"no such interface with an IPv4 address: {args.interface}", f"there are {', '.join(sorted(interfaces))}"
         )
-    if args.interface is None:
+    if args.interface is None and tried:
         cameras = describe_all({}, tried)
     else:
-        cameras = discover(interfaces[args.interface], tried, max(0.5, min(args.wait, 60.0)))
+        cameras = _search(choose_networks(interfaces, args.interface), tried, max(0.5, min(args.wait, 60.0)))
     _print(cameras, args)
     return 0 if any(camera.description is not None or not camera.was_tried for camera in cameras) else 1
+
+
+def choose_networks(interfaces: Mapping[str, IPv4Interface], named: str | None) -> dict[str, IPv4Interface]:
+    """Return the network that was named, or the private ones of this machine without its loopback."""
+    if named is not None:
+        return {named: interfaces[named]}
+    found = {name: each for name, each in sorted(interfaces.items()) if each.is_private and not each.is_loopback}
+    if not found:
+        listed = ", ".join(f"{name} ({each})" for name, each in sorted(interfaces.items()))
+        raise UsageError(
+            "this machine is in no private network", f"say which one to search: {listed or 'none has an IPv4 address'}"
+        )
+    return found
+
+
+def _search(networks: Mapping[str, IPv4Interface], tried: Sequence[OnvifDevice], wait_s: float) -> list[FoundCamera]:
+    """Search one network after the other, and say so; a camera that answers in two of them is listed once."""
+    cameras: dict[str, FoundCamera] = {}
+    for name, interface in networks.items():
+        print(f"searching {interface.network} on {name}, about {wait_s:g} s …", file=sys.stderr, flush=True)
+        for camera in discover(interface, tried, wait_s):
+            cameras.setdefault(camera.address, camera)
+    return list(cameras.values())
 
 
 def _read_tried(args: argparse.Namespace) -> list[OnvifDevice]:

@@ -4,12 +4,15 @@ import argparse
 import json
 from collections.abc import Iterator
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from edge_agent.commands.daemon import add_config
 from edge_agent.config import load_config
 from edge_agent.control import call, stream
 from edge_agent.errors import UsageError
+from edge_agent.local_time import encode_local
 from edge_agent.terminal import print_json, print_table
+from edge_agent.units import parse_rfc3339
 from edge_agent.uplink.checkpoint import find_note
 
 _DESCRIPTION = """\
@@ -93,10 +96,15 @@ def _show(args: argparse.Namespace, entries: list[dict[str, Any]]) -> None:
     if args.json:
         print_json(entries)
         return
-    rows = [
-        (entry["index"], entry["at"], entry["kind"], entry["entry"].get("jti", "")[:8], _summary(entry["entry"]))
-        for entry in entries
-    ]
+    zone = ZoneInfo(load_config(args.config).gateway.time_zone)
+    rows: list[tuple[object, ...]] = []
+    after = entries[0]["index"] if entries else 0
+    for entry in entries:
+        if entry["index"] > after and not args.kind:  # the releaser leaves padding out
+            rows.append(("", "", "padding", "", f"{entry['index'] - after} × against counting"))
+        at = encode_local(parse_rfc3339(entry["at"]), zone)
+        rows.append((entry["index"], at, entry["kind"], entry["entry"].get("jti", "")[:8], _summary(entry["entry"])))
+        after = entry["index"] + 1
     print_table(("ENTRY", "AT", "KIND", "REQUEST", "WHAT"), rows)
 
 

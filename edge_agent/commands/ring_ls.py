@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from edge_agent.buffer.overview import Overview, look_over
 from edge_agent.buffer.reader import RingReader
 from edge_agent.commands.ring_files import find_rings, find_vault_key, load_config_if_any
+from edge_agent.config import Config
 from edge_agent.terminal import print_json
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339, encode_size
 
@@ -30,12 +31,24 @@ def list_rings(args: argparse.Namespace) -> int:
         with RingReader.open(path, vault) as reader:
             overview = look_over(reader)
             size_bytes = reader.superblock.file_bytes
+        asked_bytes = _asked_bytes(config, name) or size_bytes
+        if not 0 <= asked_bytes - size_bytes < asked_bytes // 10:  # another size was asked for since it was made
+            asked_bytes = size_bytes
         answers.append(_describe(name, size_bytes, overview))
         if not args.json:
-            _print_timeline(name, size_bytes, overview, config.gateway.time_zone if config else "UTC", args.days)
+            _print_timeline(name, asked_bytes, overview, config.gateway.time_zone if config else "UTC", args.days)
     if args.json:
         print_json(answers)
     return 0
+
+
+def _asked_bytes(config: Config | None, name: str) -> int | None:
+    """Return the size that the configuration asks for; the file is a little smaller, by whole blocks."""
+    rings = () if config is None else config.rings()
+    for camera, quality in rings:
+        if config is not None and f"{camera.id}.{quality}" == name:
+            return config.ring_size_bytes(camera, quality)
+    return None
 
 
 def _describe(name: str, size_bytes: int, overview: Overview) -> dict[str, Any]:

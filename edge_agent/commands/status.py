@@ -3,19 +3,33 @@
 import argparse
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import tzinfo
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from edge_agent.capture.reasons import REASONS
 from edge_agent.commands.daemon import add_config
-from edge_agent.config import load_config
+from edge_agent.config import Config, load_config
+from edge_agent.consent.camera_state import parse_consents, say_until
 from edge_agent.control import call
 from edge_agent.errors import EdgeAgentError
-from edge_agent.terminal import print_json, print_table
+from edge_agent.local_time import encode_local
+from edge_agent.terminal import print_json, print_text
+from edge_agent.units import parse_rfc3339
 
 REFRESH_S = 2.0
-_HEADER = ("CAMERA", "STATE", "SINCE", "CODEC", "MBIT/S", "GOP", "CLOCK", "LOSS", "PICTURE", "NOTE")
+_LABELS = {
+    "gateway": "this gateway",
+    "enrolment": "enrolled with",
+    "trust_bundle": "trust bundle",
+    "custody": "how the keys are kept",
+    "release_paused": "paused",
+    "refused_unread": "refused without being read",
+    "waiting_for_you": "waits for you",
+    "releasing": "being released",
+}
 _DESCRIPTION = """\
 Show how every camera does, whether requests can be answered, and what waits for you.
 On a terminal `--watch` refreshes the page until Ctrl-C; --json is for scripts.
@@ -41,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             if args.watch:
                 print("\x1b[H\x1b[2J", end="")
-            _print(status)
+            _print(status, config)
         if not args.watch:
             return 0 if all("error" not in part for part in status.values()) else 1
         time.sleep(REFRESH_S)
@@ -56,35 +70,61 @@ def _ask(path: Path) -> dict[str, Any]:
     return answer
 
 
-def _print(status: Mapping[str, Mapping[str, Any]]) -> None:
+def _print(status: Mapping[str, Mapping[str, Any]], config: Config) -> None:
+    zone = ZoneInfo(config.gateway.time_zone)
     recorder, releaser = status["recorder"], status["releaser"]
     if "error" in recorder:
-        print(f"recorder: not running ({recorder['error']})")
+        print_text(f"recorder: not running ({recorder['error']})")
     else:
-        rows = [_camera_row(name, camera) for name, camera in sorted(recorder.get("cameras", {}).items())]
-        print_table(_HEADER, rows)
+        for name, camera in sorted(recorder.get("cameras", {}).items()):
+            _print_camera(name, camera, config, zone)
     print()
     if "error" in releaser:
-        print(f"releaser: not running ({releaser['error']})")
+        print_text(f"releaser: not running ({releaser['error']})")
         return
-    rows = [(key.replace("_", " "), _plain(value)) for key, value in releaser.items()]
-    print_table(("RELEASER", ""), rows)
+    for key, value in releaser.items():
+        if key == "consents":
+            for camera, consent in parse_consents(value).items():
+                print_text(f"consent of {camera}: {consent.say(say_until(consent, zone))}")
+        else:
+            print_text(f"{_LABELS.get(key, key.replace('_', ' '))}: {_plain(key, value)}")
 
 
-def _camera_row(name: str, camera: Mapping[str, Any]) -> tuple[object, ...]:
+def _print_camera(ring: str, camera: Mapping[str, Any], config: Config, zone: tzinfo) -> None:
+    """Print one stream: what it does and since when, its figures, and what somebody should know."""
+    known = config.find_camera(ring.partition(".")[0])
+    title = f" ({known.title})" if known is not None and known.title != known.id else ""
+    since = camera.get("since")
+    state = camera.get("state", "unknown") + (f" since {_local_time(since, zone)}" if since else "")
+    print_text(f"{ring}{title}: {state}")
+    if camera.get("state") == "recording":
+        print_text(", ".join(_figures_of(camera)), indent=2)
+    note = _note_of(camera)
+    if note:
+        print_text(note, indent=2)
+
+
+def _figures_of(camera: Mapping[str, Any]) -> Iterator[str]:
     bitrate, gop_ns, offset_ns = (camera.get(key) for key in ("bitrate", "gop_ns", "clock_offset_ns"))
-    return (
-        name,
-        camera.get("state", "unknown"),
-        camera.get("since", ""),
-        camera.get("codec") or "-",
-        f"{bitrate / 1e6:.1f}" if bitrate else "-",
-        f"{gop_ns / 1e9:.1f}s" if gop_ns else "-",
-        f"{offset_ns / 1e9:+.1f}s" if offset_ns is not None else "-",
-        _loss_of(camera),
-        camera.get("picture", "-"),
-        _note_of(camera),
-    )
+    yield str(camera.get("codec") or "no codec yet")
+    if bitrate:
+        yield f"{bitrate / 1e6:.1f} Mbit/s"
+    if gop_ns:
+        yield f"a keyframe every {gop_ns / 1e9:.1f}s"
+    if offset_ns is not None:
+        yield f"its clock {offset_ns / 1e9:+.1f}s"
+    loss = _loss_of(camera)
+    if loss != "-":
+        yield f"lost {loss}"
+    if camera.get("picture"):
+        yield f"picture {camera['picture']}"
+
+
+def _local_time(text: str, zone: tzinfo) -> str:
+    try:
+        return encode_local(parse_rfc3339(text), zone)
+    except ValueError:
+        return text
 
 
 def _loss_of(camera: Mapping[str, Any]) -> str:
@@ -103,5 +143,14 @@ def _note_of(camera: Mapping[str, Any]) -> str:
     return "; ".join(text for text in (words, camera.get("warning", "")) if text)
 
 
-def _plain(value: Any) -> str:
+def _plain(key: str, value: Any) -> str:
+    """Say a fact of the releaser: a list as its items, and for a request that waits what to type."""
+    if value is None:
+        return "none"
+    if key == "release_paused":
+        return ", ".join("all cameras" if each == "*" else str(each) for each in value) or "nothing"
+    if key == "waiting_for_you" and value:
+        return ", ".join(f"{each[:8]} (edge-agent requests show {each[:8]})" for each in value)
+    if isinstance(value, list):
+        return ", ".join(str(each) for each in value) or "nothing"
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,6 +1,9 @@
 """``edge-agent pause``, ``resume`` and ``revoke``: the owner's brakes."""
 
 import argparse
+from collections.abc import Mapping
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from edge_agent.clock import SystemClock
 from edge_agent.commands.daemon import add_config
@@ -8,7 +11,8 @@ from edge_agent.commands.owner_key import add_passphrase, sign_owner_order
 from edge_agent.config import load_config
 from edge_agent.control import call
 from edge_agent.errors import UsageError
-from edge_agent.units import UtcNs, encode_rfc3339, parse_duration
+from edge_agent.local_time import say_moment
+from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_duration
 
 _PAUSE = """\
 Stop release or recording at once, for one camera or all, until a time or for good. No passphrase is needed, uploads
@@ -76,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
     if args.command == "revoke":
         answer = call(config.control_path("releaser"), "revoke", camera=args.camera)
         print(f"consent revoked: {', '.join(answer['cameras']) or 'none was signed'}")
+        _tell_stopped(answer)
+        print("requests are refused from now on; to give it again: edge-agent consent sign")
         return 0
     path = config.control_path("recorder" if args.what == "recording" else "releaser")
     if args.command == "resume":
@@ -85,17 +91,28 @@ def run(args: argparse.Namespace) -> int:
         if paused:
             print(f"still paused: {', '.join(map(_say, paused))}")
         return 0
-    until = None
+    until, said = None, "until you resume it"
     if args.for_:
         try:
-            until = encode_rfc3339(UtcNs(SystemClock().utc() + parse_duration(args.for_)))
+            moment = UtcNs((SystemClock().utc() + parse_duration(args.for_)) // SECOND_NS * SECOND_NS)
+            until, said = encode_rfc3339(moment), f"until {say_moment(moment, ZoneInfo(config.gateway.time_zone))}"
         except ValueError as error:
             raise UsageError(f"--for: {error}") from error
-    call(path, "pause", camera=args.camera, until=until)
-    print(f"{args.what} paused: {_say(args.camera)}, {until or 'until you resume it'}")
+    answer = call(path, "pause", camera=args.camera, until=until)
+    print(f"{args.what} paused: {_say(args.camera)}, {said}")
+    _tell_stopped(answer)
+    only = "" if args.camera == "*" else f" --camera {args.camera}"
+    recording = " recording" if args.what == "recording" else ""
+    print(f"to end it, with your passphrase: edge-agent resume{recording}{only}")
     if not is_on:
         print(f"{args.camera} is switched off in {args.config}; the pause counts when it is switched on")
     return 0
+
+
+def _tell_stopped(answer: Mapping[str, Any]) -> None:
+    """Say which requests a stop has ended or cut."""
+    if answer.get("stopped"):
+        print(f"stopped, and nothing sent of it can be opened: {', '.join(answer['stopped'])}")
 
 
 def _say(camera: str) -> str:

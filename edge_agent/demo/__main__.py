@@ -11,11 +11,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Never
 
+from edge_agent.command_line import print_error
 from edge_agent.demo.interrupts import SIGNALS
 from edge_agent.demo.scenario import RECORD_S, run
 from edge_agent.errors import EdgeAgentError, UnavailableError
 from edge_agent.rtcc.receive import KEEP_FREE_BYTES
-from edge_agent.terminal import print_error
 
 _DESCRIPTION = """\
 Shows the whole path on this machine, on loopback alone and without root: two simulated cameras are recorded into

@@ -175,7 +175,6 @@ def test_wrong_login_is_told(configured: Path) -> None:
 
 
 USAGE = {
-    "no network": ((), "say which network"),
     "no such network": (("wlan-none",), "no such interface"),
     "a login for nobody": (("lo", "--credentials", "door"), "belong together"),
     "an address without a login": (("--try", "127.0.0.1"), "belong together"),

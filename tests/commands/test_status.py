@@ -1,8 +1,14 @@
 """``edge-agent status``: what the table and the JSON say of each camera."""
 
+import contextlib
+import fcntl
 import json
+import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,7 +64,7 @@ CAMERAS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a good one": (report(recording(gop_ns=2 * SECOND_NS, clock_offset_ns=-90 * SECOND_NS)), ["2.0s", "-90.0s"]),
     "a long GOP": (report(recording(gop_ns=5 * SECOND_NS)), ["a keyframe only every 5.0s"]),
     "a refusal": (report(down("busy", "status=453")), ["busy: the camera serves no further", "(status=453)"]),
-    "a covered lens": (report(recording(), picture=COVERED), ["  covered  ", "the picture is covered"]),
+    "a covered lens": (report(recording(), picture=COVERED), ["picture covered", "the picture is covered"]),
     "packet loss": (report(lossy()), ["1.50%", "1.5 % of the packets lost on the way"]),
     "no events": (report(recording(), events=DEAF), ["no events come: the home's broker is not reached: ECONNREFUSED"]),
     "a full disk": (report(recording(), storage="disk full"), ["nothing is stored: disk full"]),
@@ -96,7 +102,12 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], d
     cameras = {f"{name.replace(' ', '-')}.main": told for name, (told, _) in CAMERAS.items()}
     with recorder(tmp_path_factory.mktemp("status"), cameras) as config:
         table, as_json = run(config), run(config, "--json")
-    rows = {line.split(".main")[0]: line for line in table.stdout.splitlines() if ".main" in line}
+    rows: dict[str, str] = {}
+    for line in table.stdout.splitlines():
+        if ".main" in line:
+            rows[line.split(".main")[0]] = line
+        elif line.startswith("  "):
+            rows[next(reversed(rows))] += line
     return rows, json.loads(as_json.stdout)["recorder"]["cameras"]
 
 
@@ -116,3 +127,32 @@ def test_no_recorder_is_said(tmp_path: Path) -> None:
     done = run(tmp_path / "edge-agent.yaml")
     assert "recorder: not running" in done.stdout
     assert done.returncode == 1
+
+
+def type_at_terminal(command: list[str], columns: int) -> str:
+    """Run a command with a terminal of that width as its output."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+    with subprocess.Popen(command, stdout=theirs, env=environment | {"TERM": "xterm", "NO_COLOR": "1"}) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO is the end of a terminal
+            while piece := os.read(ours, 4096):
+                shown += piece
+        process.wait(30)
+    os.close(ours)
+    return shown.decode().replace("\r\n", "\n")
+
+
+def test_status_fits_into_80_columns(tmp_path: Path) -> None:
+    """However long a note is, and whatever a name holds, no line is wider than the terminal; nothing is lost."""
+    with recorder(tmp_path, {f"{name.replace(' ', '-')}.main": told for name, (told, _) in CAMERAS.items()}) as config:
+        config.write_text(config.read_text() + "  - {id: a-refusal, name: 'The [bold]gate[/bold]', url: 'rtsp://a/'}\n")
+        command = [sys.executable, "-m", "edge_agent", "status", "--config", str(config)]
+        shown = type_at_terminal(command, columns=80)
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("a-refusal.main (The [bold]gate[/bold]): down since 20" in line for line in lines)
+    assert "\x1b" not in shown
+    assert "(status=453)" in shown
