@@ -27,6 +27,8 @@ FAULTS = {
     "slow-ticks": "RTP time goes 21 steps for 25: pictures are stamped for a rate that is not reached",
     "fast-ticks": "RTP time goes 27 steps for 25",
     "clock-off": "sender reports are an hour late",
+    "zero-ntp": "the NTP time of sender reports is always 0",
+    "foreign-reports": "the NTP time of sender reports is of a clock that is set back and forth by seconds",
     "no-reports": "no sender reports",
     "slices": "every picture is coded in four slices",
     "pps-only": "keyframes bring their PPS and no other parameter set; the description has them all",

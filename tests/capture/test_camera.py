@@ -639,7 +639,7 @@ def test_part_of_the_parameter_sets_changes_that_part(fault: str, codec: str, tr
     assert_tiled(recording.sink)
 
 
-@pytest.mark.parametrize("audio", [""])
+@pytest.mark.parametrize("audio", ["", "aac"])
 @pytest.mark.parametrize("fault", ["slow-ticks", "fast-ticks"])
 def test_media_clock_at_another_rate_costs_no_picture(fault: str, audio: str) -> None:
     """Pictures stamped for another rate than they come at are all recorded, timed by their arrival, and it is said."""
@@ -658,3 +658,38 @@ def test_media_clock_at_another_rate_costs_no_picture(fault: str, audio: str) ->
     firsts = [unpack(gop)[1][0].pts for gop in recording.sink.gops]
     for (a, one), (b, two) in itertools.pairwise(zip(recording.sink.gops, firsts, strict=True)):
         assert abs((two - one) * SECOND_NS // 90_000 - (b.start_ns - a.start_ns)) < 1_000_000
+
+
+REPORTS = {
+    "NTP 0": ("zero-ntp", LiveSettings(gop=GOP, audio="pcm_alaw"), "tcp"),
+    "NTP 0, H.265 over UDP": ("zero-ntp", LiveSettings("hevc", gop=GOP, audio="aac"), "udp"),
+    "another clock": ("foreign-reports", LiveSettings(gop=GOP, audio="aac"), "tcp"),
+    "another clock, MJPEG": ("foreign-reports", LiveSettings("mjpeg", gop=GOP, audio="pcm_mulaw"), "tcp"),
+    "another clock, B-frames": ("foreign-reports", LiveSettings(gop=GOP, bframes=2, audio="opus"), "udp"),
+    "honest": ("mid-gop", LiveSettings(gop=GOP, audio="aac"), "tcp"),
+}
+
+
+@pytest.mark.parametrize(("fault", "live", "transport"), REPORTS.values(), ids=REPORTS.keys())
+def test_no_sender_report_moves_a_picture(fault: str, live: LiveSettings, transport: str) -> None:
+    """Beside sound, with reports that say anything: one run, every picture at its time, and sound with it."""
+    with SimulatedCamera(CameraSettings(live=live)) as camera:
+        camera.fault(fault)
+        with Recording(endpoint(camera, transport=transport, audio=True)) as recording:
+            recording.wait_for_gops(2)
+            wait_seconds(9)
+    pictures = read_pictures(recording.sink.gops[:-1])
+    step_ns = SECOND_NS // live.fps
+    assert {round((b - a) / step_ns) for (_, a), (_, b) in itertools.pairwise(pictures)} == {1}
+    late = [ring - pixels for ring, pixels in pictures]
+    assert -step_ns <= min(late)
+    assert max(late) <= 2 * step_ns + (ENCODER_DELAY_NS if live.bframes else 0)
+    assert len(recording.sink.runs) == 1
+    assert_tiled(recording.sink)
+    spans_s = []
+    for gop in recording.sink.gops[1:-1]:
+        tracks, packets = unpack(gop)
+        assert any(packet.track for packet in packets)
+        first = next(packet.pts for packet in packets if not packet.track) * tracks[0].time_base
+        spans_s += [abs(packet.pts * tracks[1].time_base - first) for packet in packets if packet.track]
+    assert max(spans_s) < 2
