@@ -47,7 +47,7 @@ def main() -> int:
 
     def gate() -> object:
         admitted = admit(verify_request(raw, trust, NOW), ME, seen, NOW, SYNC)
-        return decide(admitted, house, past, None, NOW, SYNC)
+        return decide(admitted, house, past, NOW, SYNC)[0]
 
     if not isinstance(gate(), Grant):
         raise SystemExit("the request of the benchmark is not granted")

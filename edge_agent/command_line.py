@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from edge_agent import __version__
 from edge_agent.errors import EdgeAgentError
+from edge_agent.process import hide_memory
 from edge_agent.terminal import print_error
 
 
@@ -66,6 +67,7 @@ def build_parser(
 
 def run(parser: argparse.ArgumentParser, words: Sequence[str], *, log_level: str) -> int:
     """Run one command; return its exit code (``sysexits.h`` for errors)."""
+    hide_memory()
     args = parser.parse_args(words)
     # The journal writes the time itself.
     time = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "

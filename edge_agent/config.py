@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from edge_agent.config_types import (
     NONE_IS_EMPTY,
@@ -30,6 +30,8 @@ from edge_agent.config_types import (
     size,
 )
 from edge_agent.errors import ConfigError, UsageError
+from edge_agent.host.regular_file import read_regular
+from edge_agent.printable_text import check_line
 from edge_agent.units import HOUR_NS, SECOND_NS
 from edge_agent.yaml_lines import load_yaml, validate
 
@@ -37,10 +39,11 @@ Quality = Literal["main", "sub"]
 
 GIB = 1 << 30
 MAX_CAMERAS = 64
+_MAX_CONFIG_BYTES = 1 << 20
 
 CameraId = SlugText
 CredentialName = SlugText
-ShortText = Annotated[str, StringConstraints(min_length=1, max_length=80)]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=80), AfterValidator(check_line)]
 
 RingSize = Annotated[int, size("8MiB", "16TiB")]
 KeepFor = Annotated[int, duration("1m", "366d")]
@@ -322,11 +325,15 @@ class Config(Part):
     @property
     def status_path(self) -> Path:
         """The small file by which the recorder tells how each camera does."""
-        return self.gateway.run_dir / "recorder-status.json"
+        return self.run_dir("recorder") / "status.json"
+
+    def run_dir(self, process: Literal["recorder", "releaser"]) -> Path:
+        """Return the folder of what a process leaves for this boot; nobody else may write there."""
+        return self.gateway.run_dir / process
 
     def control_path(self, process: Literal["recorder", "releaser"]) -> Path:
         """Return the control socket of a process."""
-        return self.gateway.run_dir / f"{process}.sock"
+        return self.run_dir(process) / "sock"
 
 
 def load_config(path: Path) -> Config:
@@ -350,7 +357,7 @@ def parse_config(text: str, source: str, folder: Path) -> Config:
 def read_text(path: Path) -> str:
     """Read a configuration file; ConfigError where that fails."""
     try:
-        return path.read_bytes().decode()
+        return read_regular(path, _MAX_CONFIG_BYTES, follow=True).decode()
     except FileNotFoundError:
         raise ConfigError(f"{path}: file is missing", "`edge-agent init` writes a commented one") from None
     except OSError as error:

@@ -32,7 +32,7 @@ base_dir: ContextVar[Path] = ContextVar("base_dir", default=Path("/"))
 
 ItemT = TypeVar("ItemT")
 
-_HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|24:00)")
+_HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-(?:([01][0-9]|2[0-3]):([0-5][0-9])|24:00)")
 _RATE = re.compile(r"(.+)/s")
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _PIN = re.compile(r"sha256:[0-9a-f]{64}")

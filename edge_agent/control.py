@@ -1,9 +1,9 @@
 """The control socket: how a person's command reaches a running process.
 
-A Unix stream socket of mode 0660; who may connect is decided by the file's group, who did is read from the kernel
-(``SO_PEERCRED``). One request a connection: one line of JSON, with at most one file descriptor beside it; then one or
-more lines of JSON back, the last of them with ``"done": true``. Owns the transport only: what a command does is its
-handler's business.
+A Unix stream socket of mode 0660 in a folder that its process alone may write. Who may connect is decided by the file's
+group; who did, and who answers, is read from the kernel (``SO_PEERCRED``). One request a connection: one line of JSON,
+with at most one file descriptor beside it; then one or more lines of JSON back, the last of them with ``"done": true``.
+Owns the transport only: what a command does is its handler's business.
 """
 
 import array
@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import socket
+import stat
 import struct
 import threading
 import time
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from edge_agent.errors import EdgeAgentError, UnavailableError
+from edge_agent.errors import ConfigError, EdgeAgentError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +64,23 @@ class ControlServer:
         self._thread = threading.Thread(target=self._serve, name="control")
 
     def start(self) -> None:
-        """Bind the socket and start to answer; OSError where the folder does not let us."""
-        self._path.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        old_mask = os.umask(0o117)
+        """Bind the socket, in a folder that is made if it is missing, and start to answer.
+
+        Raises:
+            ConfigError: Somebody else may write the folder, or a socket cannot be bound there.
+        """
         try:
-            self._socket.bind(str(self._path))
-        finally:
-            os.umask(old_mask)
+            self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            demand_own_folder(self._path.parent)
+            self._path.unlink(missing_ok=True)
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            old_mask = os.umask(0o117)
+            try:
+                self._socket.bind(str(self._path))
+            finally:
+                os.umask(old_mask)
+        except OSError as error:
+            raise ConfigError(f"no control socket can be made: {self._path}: {error.strerror or error}") from error
         self._socket.listen(_WORKERS)
         self._socket.settimeout(_POLL_S)
         self._thread.start()
@@ -152,7 +162,8 @@ def stream(
     """Send one command, with a file descriptor if given, and yield its answers, the last one included.
 
     Raises:
-        UnavailableError: Nobody answers on the socket, or no line came for ``timeout_s``.
+        UnavailableError: Nobody answers on the socket, another user does than the one whose folder it lies in, or no
+            line came for ``timeout_s``.
         EdgeAgentError: The process refused.
     """
     line = json.dumps({"command": command, **members}).encode() + b"\n"
@@ -160,6 +171,7 @@ def stream(
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout_s)
             connection.connect(str(path))
+            _demand_its_process(connection, path)
             if fd is None:
                 connection.sendall(line)
             else:
@@ -180,6 +192,35 @@ def stream(
             "is the process running, and are you in the group edge-agent?",
         ) from error
     raise UnavailableError(f"no answer on {path}: the connection was closed")
+
+
+def demand_own_folder(folder: Path) -> None:
+    """Refuse to serve from a folder in which another user could put a socket of its own.
+
+    Raises:
+        ConfigError: It is another user's, a link, or others may write it.
+    """
+    status = os.lstat(folder)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        hint = "it must belong to the process's user alone; `gateway.run_dir` names where it lies"
+        raise ConfigError(f"others may write the folder of the control socket: {folder}", hint)
+
+
+def _demand_its_process(connection: socket.socket, path: Path) -> None:
+    """Make sure that the user who listens is the one to whom the folder was given, by root or by ourselves.
+
+    Nothing is sent before. A caller in a user namespace of its own (``PrivateUsers=``) would see other numbers; none
+    of the services calls another.
+    """
+    folder, above = os.lstat(path.parent), os.stat(path.parent.parent)
+    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    trusted = (0, os.geteuid())
+    is_given = folder.st_uid in trusted or (above.st_uid in trusted and not above.st_mode & 0o022)
+    if not stat.S_ISDIR(folder.st_mode) or folder.st_mode & 0o022 or not is_given or uid != folder.st_uid:
+        raise UnavailableError(
+            f"somebody else than the {path.parent.name} answers on {path}: uid={uid}",
+            "another user of this machine listens there: look who it is before you do anything else",
+        )
 
 
 def _refusal(answer: Mapping[str, Any]) -> EdgeAgentError:

@@ -96,6 +96,12 @@ class EvidenceError(EdgeAgentError):
     exit_code = os.EX_DATAERR
 
 
+class UpdateError(EdgeAgentError):
+    """A release is not taken: not signed, too old, damaged, or it does not start here."""
+
+    exit_code = os.EX_NOPERM
+
+
 class DeliveryError(EdgeAgentError):
     """An upload failed in a way that trying again may mend."""
 

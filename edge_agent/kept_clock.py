@@ -17,6 +17,7 @@ from typing import Any
 
 from edge_agent.clock import ClockState, SystemClock, TimeSource
 from edge_agent.errors import ConfigError, UsageError
+from edge_agent.host.regular_file import read_regular
 from edge_agent.small_file import write_small_file
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs, encode_rfc3339
 
@@ -251,7 +252,7 @@ def describe_confirmed(confirmed: Confirmed) -> dict[str, Any]:
 def _load(path: Path) -> _Memory:
     """Read the file; one that cannot be read is as good as none."""
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_regular(path))
         stood_ns = found.get("utc_minus_boot_ns")
         floor = UtcNs(max(0, int(found["utc_ns"])))
         boot_id, is_confirmed = str(found.get("boot_id", "")), found.get("confirmed") is True

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from edge_agent.errors import EdgeAgentError, UsageError
+from edge_agent.host.regular_file import open_regular
 from edge_agent.small_file import sync_folder
 
 _NO_NAMELESS = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
@@ -66,7 +67,7 @@ class NewFile:
 
     def _open_draft(self) -> int:
         draft = self._path.with_name(f".{self._path.name}.part")
-        fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = open_regular(draft, os.O_RDWR | os.O_CREAT)
         try:
             # Whoever was killed holds no lock any more: what is there is nobody's.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,9 +1,11 @@
-"""What both processes do to themselves before anything else."""
+"""What processes and commands do to themselves before anything else."""
 
+import contextlib
 import ctypes
 import fcntl
 import gc
 import os
+import resource
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,14 +13,40 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edge_agent.errors import ConfigError, RingBusyError
+from edge_agent.host.regular_file import open_regular
 
 _PR_SET_DUMPABLE = 4
+_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _PR_SET_NAME = 15
 # glibc's mallopt. One heap per thread and blocks of a megabyte that are kept for later cost the recorder 35 MB at
 # eight cameras; with two heaps, and large blocks given back at once, at most a twentieth of its time. Reading a clip
 # back to back would take twice as long so: faulting the same megabytes in again costs more than decrypting them.
 _M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES = -3, 256 << 10
 _M_ARENA_MAX, _ARENAS = -8, 2
+
+
+def hide_memory() -> None:
+    """Keep what is in memory out of core files, and from every other process but root's (no ptrace, no /proc/PID/mem).
+
+    For every command, before it is known whether it will hold a passphrase or a key.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def keep_memory_from_swap() -> None:
+    """Lock memory, as it is used, where root's command may; call it before a passphrase is read.
+
+    The limit of another user (8 MiB on Debian) is less than the derivation of a key takes: for it nothing is locked.
+    """
+    if os.geteuid() == 0:
+        # A command may go on with a service's rights, and without root's it has that user's limit: every later
+        # allocation beyond it would fail, and SQLite reports that as an I/O error.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] != resource.RLIM_INFINITY:
+            return
+        ctypes.CDLL(None).mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT)
 
 
 def harden(*, gives_memory_back: bool = True) -> None:
@@ -29,8 +57,8 @@ def harden(*, gives_memory_back: bool = True) -> None:
     Args:
         gives_memory_back: Large blocks go back to the kernel at once: for what works a little at a time.
     """
+    hide_memory()
     libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     os.umask(0o027)
     # What was imported stays: the garbage collector would look through all of it again for a few hundred packets.
     gc.freeze()
@@ -50,7 +78,7 @@ def lock_folder(folder: Path, who: str) -> Iterator[None]:
     """
     try:
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        file = (folder / "lock").open("w")
+        file = os.fdopen(open_regular(folder / "lock", os.O_RDWR | os.O_CREAT, mode=0o640), "r+b")
     except OSError as error:
         raise ConfigError(f"folder cannot be used: {folder}: {error.strerror}") from error
     with file:

@@ -103,6 +103,9 @@ _RULES = (
     Rule("camera-paused", 11, "The owner has paused this camera."),
     Rule("mode-deny", 11, "The owner said no for this camera."),
     Rule("category-not-consented", 11, "The owner did not consent to requests for {category}."),
+    Rule("place-missing", 11, "No place is configured for this camera; how far it is from the incident is unknown."),
+    Rule("ring-unreadable", 11, "A ring of this camera cannot be read now."),
+    Rule("consent-file-unreadable", 11, "The consent file is missing or cannot be read now."),
     Rule("too-far", 11, "The incident is farther than {limit} m from this camera."),
     Rule("window-too-long", 11, "The clip is longer than the {limit} that this camera allows."),
     Rule("footage-too-old", 11, "The clip begins more than {limit} ago."),
@@ -115,6 +118,7 @@ _RULES = (
     # Check 11: the owner's answer.
     Rule("approval-mismatch", 11, "The owner's approval is for another request."),
     Rule("approval-outside-ask", 11, "The owner's approval goes beyond what was asked."),
+    Rule("approval-missing", 11, "The owner would be asked about this camera now, and was not."),
     Rule("approval-narrowed", 11, "The owner approved less than was asked."),
     Rule("owner-denied", 11, "The owner said no to this request."),
     Rule("owner-silent", 11, "The owner did not answer in time."),
@@ -131,6 +135,18 @@ RULES: Mapping[str, Rule] = {rule.code: rule for rule in _RULES}
 
 TRANSIENT = frozenset({"clock-unsynchronised", "trust-missing"})
 """Reasons that pass by themselves: the request waits, within its own times, and is judged again."""
+
+UNKNOWN = TRANSIENT | {"ring-unreadable", "consent-file-unreadable"}
+"""Reasons that say nothing against a camera but that it cannot be judged now: no step is taken, and nothing is lost.
+
+At arrival the last two are a denial, because nothing was decided yet that could wait.
+"""
+
+TIMED = frozenset(
+    {"release-by-passed", "consent-not-yet-valid", "consent-expired", "owner-silent"}
+    | {"trust-expired", "key-not-yet-valid", "key-expired"}
+)
+"""Reasons that rest on the wall clock: while it is not believed, they are no reasons."""
 
 
 def say(code: str, **values: object) -> str:

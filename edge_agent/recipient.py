@@ -24,6 +24,7 @@ IDENTITY_NAME = "owner.age"
 
 # 128 MiB per guess, and as much work as for `owner.pem`, which the same passphrase opens; `age` takes up to 22.
 _LOG_N = 17
+_CHUNK_BYTES = 64 * 1024
 
 
 def identity_path(state_dir: Path) -> Path:
@@ -41,11 +42,11 @@ def make_identity(passphrase: str) -> tuple[bytes, str]:
     identity = pyrage.x25519.Identity.generate()
     recipient = str(identity.to_public())
     text = f"# public key: {recipient}\n{identity}\n"
-    return _encrypt(text.encode(), passphrase), recipient
+    return encrypt_under_passphrase(text.encode(), passphrase), recipient
 
 
-def _encrypt(text: bytes, passphrase: str) -> bytes:
-    """Write an age file with one ``scrypt`` stanza and one chunk (C2SP ``age``)."""
+def encrypt_under_passphrase(content: bytes, passphrase: str) -> bytes:
+    """Write an age file with one ``scrypt`` stanza (C2SP ``age``)."""
     file_key, salt, nonce = os.urandom(16), os.urandom(16), os.urandom(16)
     label = b"age-encryption.org/v1/scrypt"
     wrapping = Scrypt(salt=label + salt, length=32, n=1 << _LOG_N, r=8, p=1).derive(passphrase.encode())
@@ -53,9 +54,15 @@ def _encrypt(text: bytes, passphrase: str) -> bytes:
     header = b"age-encryption.org/v1\n-> scrypt %s %d\n%s\n---" % (_encode(salt), _LOG_N, _encode(wrapped))
     mac = HMAC(_derive(file_key, None, b"header"), SHA256())
     mac.update(header)
-    # The nonce of STREAM: the chunk's number, 0, and the mark of the last chunk.
-    body = ChaCha20Poly1305(_derive(file_key, nonce, b"payload")).encrypt(bytes(11) + b"\1", text, None)
-    return header + b" " + _encode(mac.finalize()) + b"\n" + nonce + body
+    sealer = ChaCha20Poly1305(_derive(file_key, nonce, b"payload"))
+    # The nonce of STREAM: the chunk's number, and the mark of the last chunk. Only an empty file has an empty chunk.
+    starts = range(0, len(content) or 1, _CHUNK_BYTES)
+    last = starts[-1]
+    chunks = [
+        sealer.encrypt(number.to_bytes(11) + bytes([start == last]), content[start : start + _CHUNK_BYTES], None)
+        for number, start in enumerate(starts)
+    ]
+    return b"".join([header, b" ", _encode(mac.finalize()), b"\n", nonce, *chunks])
 
 
 def _derive(secret: bytes, salt: bytes | None, info: bytes) -> bytes:

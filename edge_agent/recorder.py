@@ -78,7 +78,7 @@ class Recorder:
         self._triggers = Triggers(config, logins, self._sources, clock)
         self._views = Views(config, self._triggers, clock)
         self._culprits = Culprits(
-            config.gateway.run_dir / "recorder-crash", config.recorder_state_dir / "strikes.json", clock, self._boot_id
+            config.run_dir("recorder") / "crash", config.recorder_state_dir / "strikes.json", clock, self._boot_id
         )
         self._pauses = Pauses(config.recorder_state_dir / "pauses.json", self._boot_id)
         self._used_orders = UsedOrders(config.recorder_state_dir / "orders.json")
@@ -129,11 +129,10 @@ class Recorder:
             self._culprits.close()
 
     def _make_folders(self) -> None:
-        for path in (self._config.rings_dir, self._config.gateway.run_dir):
-            try:
-                path.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise ConfigError(f"folder cannot be made: {path}: {error.strerror}") from error
+        try:
+            self._config.rings_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"folder cannot be made: {self._config.rings_dir}: {error.strerror}") from error
 
     def _start_stream(self, camera: Camera, quality: Quality, opening: FirstOpening) -> None:
         name = f"{camera.id}.{quality}"

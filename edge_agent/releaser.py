@@ -47,6 +47,7 @@ from edge_agent.uplink.handover import Handover
 from edge_agent.uplink.intake import TRUST_TOPIC, Intake
 from edge_agent.uplink.jobs import Jobs
 from edge_agent.uplink.judge import Judge
+from edge_agent.uplink.ledger_archive import begin_from_archive
 from edge_agent.uplink.ledger_desk import LedgerDesk
 from edge_agent.uplink.maker import BundleMaker
 from edge_agent.uplink.mqtt import Broker, BrokerSettings, Subscription
@@ -66,6 +67,8 @@ from edge_agent.uplink.tally import Tally
 from edge_agent.uplink.tls import TlsIdentity, build_client_context
 from edge_agent.uplink.trust import Roots
 from edge_agent.uplink.trust_store import TrustStore
+from edge_agent.uplink.update_notes import FOLDER as UPDATE_NOTES
+from edge_agent.uplink.update_notes import take_in
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +86,7 @@ def main(config_path: Path) -> int:
     stop = stop_on_signals()
     config = load_config(config_path)
     with lock_folder(config.store_path.parent, "releaser"), Store(config.store_path) as store:
+        begin_from_archive(store, config.state_dir, SystemClock(read_build_time()).utc())
         releaser = Releaser(config, load_enrolment(config.uplink.enrolment), store, stop)
         releaser.run()
     return os.EX_OK
@@ -114,16 +118,14 @@ class Releaser:
         self._keep_clock()
         self._tally = Tally()
         self._standing = Standing(config, enrolment, keys.load_public("owner"), store)
-        self._judge = Judge(
-            enrolment, _cell(config), keys.load_public("owner"), store, self._standing, self._trust, self._clock
-        )
+        self._judge = Judge(enrolment, _cell(config), store, self._standing, self._trust, self._clock)
         self._docket = Docket(store, enrolment.gateway, self._key)
         self._footage = Footage(config, keys.load_private("vault"), keys.load_public("recorder"))
         identity = TlsIdentity(enrolment.ca_pem, enrolment.certificate_pem, keys.load_private("tls"))
         self._intake = Intake(store, self._judge, self._docket, self._trust, self._tally, self._clock, self._on_verdict)
         self._broker = Broker(_broker_settings(config, enrolment, identity), self._intake.handle, self._clock)
         self._builder = self._make_builder(keys)
-        self._worker, handover = self._make_worker(build_client_context(identity))
+        self._worker, self._regrant, handover = self._make_worker(build_client_context(identity))
         self._messenger = _make_messenger(config, stop)
         self._news = News(self._messenger.tell, self._wanted_news, ZoneInfo(config.gateway.time_zone))
         self._sender = Sender(store, self._broker, self._clock, handover.confirm, stop)
@@ -135,12 +137,13 @@ class Releaser:
             config,
             store,
             self._judge,
+            self._regrant,
             self._docket,
             self._worker,
             self._clock,
             self._on_end,
         )
-        erasure = EraseDesk(store, self._judge, self._footage, self._desk.withdraw, self._clock)
+        erasure = EraseDesk(store, self._footage, self._desk.withdraw, self._clock)
         own = OwnDesk(
             enrolment.gateway,
             keys.load_public("owner"),
@@ -206,7 +209,7 @@ class Releaser:
             self._clock,
         )
 
-    def _make_worker(self, context: ssl.SSLContext) -> tuple[ReleaseWorker, Handover]:
+    def _make_worker(self, context: ssl.SSLContext) -> tuple[ReleaseWorker, Regrant, Handover]:
         config, enrolment = self._config, self._enrolment
         staging = Staging(config.staging_dir, config.uplink.staging_size_bytes)
         carrier = Carrier(
@@ -216,8 +219,9 @@ class Releaser:
         maker = BundleMaker(store, self._judge, docket, self._builder, staging, self._sign_checkpoint, clock)
         shipping = Shipping(store, docket, carrier, staging, clock)
         regrant = Regrant(store, self._judge, docket, shipping, clock, self._on_end)
-        handover = Handover(store, docket, regrant, shipping, clock, self._on_end)
-        return ReleaseWorker(store, docket, regrant, maker, shipping, handover, clock, self._stop), handover
+        handover = Handover(store, docket, self._judge, regrant, shipping, self._on_end)
+        worker = ReleaseWorker(store, docket, regrant, maker, shipping, handover, clock, self._stop)
+        return worker, regrant, handover
 
     def _sign_checkpoint(self, connection: sqlite3.Connection, now: UtcNs) -> str:
         return ledger.checkpoint(connection, ledger_origin(self._enrolment.gateway), self._key, now)
@@ -249,11 +253,10 @@ class Releaser:
             # What is read for the bundle now needs no copy beside it, which would cost the disk as much again.
             self._jobs.at(f"hold {request_id}", UtcNs(self._clock.utc() + MINUTE_NS), partial(self._hold, request_id))
             return
-        verdict = self._judge.decide_again(request, self._clock.utc())
-        if not isinstance(verdict, tuple):
+        if request.bound is not None:
             releases = self._store.list_releases(request_id)
             done = {each.camera for each in releases if each.state is not ReleaseState.WAITING}
-            self._footage.hold(request.jti, [each for each in verdict.cameras if each.camera not in done])
+            self._footage.hold(request.jti, [each for each in request.bound.cameras if each.camera not in done])
         if self._store.read_request(request_id).state not in OPEN_STATES:
             self._footage.drop_holds(request.jti)  # it ended while its footage was copied
 
@@ -273,6 +276,8 @@ class Releaser:
         jobs.every("heads", _HOUR_S, self._enter_heads)
         jobs.every("ends", _HOUR_S, self._warn_of_ends)
         jobs.every("prune", _HOUR_S, self._prune)
+        jobs.every("updates", _HOUR_S, self._take_in_updates)
+        jobs.at("updates at start", self._clock.utc(), self._take_in_updates)
         jobs.at("ends at start", self._clock.utc(), self._warn_of_ends)
         self._plan_checkpoint(jobs)
 
@@ -309,7 +314,13 @@ class Releaser:
     def _warn_of_ends(self) -> None:
         now = self._clock.utc()
         certificate_end = UtcNs(self._enrolment.not_after_s * SECOND_NS)
-        self._news.warn_of_ends(self._standing.household(now), self._trust.bundle, certificate_end, now)
+        with self._store.transaction() as connection:
+            household = self._judge.look_and_note(connection).household
+        self._news.warn_of_ends(household, self._trust.bundle, certificate_end, now)
+
+    def _take_in_updates(self) -> None:
+        for note in take_in(self._config.state_dir / UPDATE_NOTES, self._store, self._clock.utc()):
+            self._news.updated(note)
 
     def _enter_tally(self, *, running: bool = False) -> None:
         with self._store.transaction() as connection:

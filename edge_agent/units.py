@@ -21,9 +21,9 @@ DAY_NS = 24 * HOUR_NS
 
 _YEARS = range(1970, 2200)
 """Whatever is in them fits into 64 bits of nanoseconds, with room for what is added to it."""
-_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
-_DURATION = re.compile(r"(\d{1,9})\s?(ms|s|min|m|h|d)")
-_SIZE = re.compile(r"(\d{1,9})\s?(B|KiB|MiB|GiB|TiB)")
+_RFC3339 = re.compile(r"([0-9]{4}-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9])(?:\.([0-9]{1,9}))?Z")
+_DURATION = re.compile(r"([0-9]{1,9}) ?(ms|s|min|m|h|d)")
+_SIZE = re.compile(r"([0-9]{1,9}) ?(B|KiB|MiB|GiB|TiB)")
 _DURATION_NS = {"ms": 1_000_000, "s": SECOND_NS, "m": MINUTE_NS, "min": MINUTE_NS, "h": HOUR_NS, "d": DAY_NS}
 _SIZE_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 

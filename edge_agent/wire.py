@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from edge_agent.errors import DenialError
+from edge_agent.printable_text import check_line, show_line
 from edge_agent.reasons import say
 from edge_agent.units import UtcNs, Window, parse_rfc3339
 
@@ -38,17 +39,12 @@ def _parse_time(value: object) -> UtcNs:
     return parse_rfc3339(value)
 
 
-def _printable(text: str) -> str:
-    # isprintable refuses control characters and Unicode's format characters: what a terminal or a page could obey.
-    if not text.isprintable() or text != text.strip():
-        raise ValueError("printable text on one line, no blanks around it")
-    return text
-
-
 Time = Annotated[UtcNs, BeforeValidator(_parse_time)]
 """RFC 3339 with ``Z`` on the wire."""
-Text = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_printable)]
-ShortText = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(check_line)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=80), AfterValidator(check_line)]
+"""What an owner calls a camera."""
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(check_line)]
 Issuer = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
 Person = Issuer
 GatewayId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{22}$")]
@@ -87,11 +83,6 @@ class WirePlace(WireModel):
     lon: Annotated[float, Field(ge=-180, le=180)]
 
 
-def show(text: str) -> str:
-    """Return a text from outside for a log or a terminal: what either could obey becomes a question mark."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
 def parse_members(model: type[WireT], payload: object) -> WireT:
     """Read a payload's members.
 
@@ -106,8 +97,8 @@ def parse_members(model: type[WireT], payload: object) -> WireT:
             ((_CODES.get(problem["type"], "member-invalid"), problem) for problem in problems),
             key=lambda found: _ORDER.index(found[0]),
         )
-        member = show(".".join(str(part)[:40] for part in problem["loc"][:8])) or "payload"
-        detail = show(problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")[:120])
+        member = show_line(".".join(str(part)[:40] for part in problem["loc"][:8])) or "payload"
+        detail = show_line(problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")[:120])
         raise DenialError(code, say(code, member=member, detail=detail)) from None
 
 

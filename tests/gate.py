@@ -182,8 +182,9 @@ def standing(
 ) -> CameraStanding:
     """Return what stands for a camera whose consent was signed an hour ago."""
     signed = signed or terms()
-    raw = sign_consent(facts(camera), signed, NOTICE, version, UtcNs(NOW - HOUR_NS), OWNER)
-    return stand(raw, OWNER.public_key(), facts(camera), file or signed, **{"highest_version": version, **changes})
+    known = facts(camera, **({"place": changes.pop("place")} if "place" in changes else {}))
+    raw = sign_consent(known, signed, NOTICE, version, UtcNs(NOW - HOUR_NS), OWNER)
+    return stand(raw, OWNER.public_key(), known, file or signed, **{"highest_version": version, **changes})
 
 
 def household(*cameras: CameraStanding | tuple[str, CameraStanding], **changes: Any) -> Household:

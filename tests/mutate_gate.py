@@ -22,6 +22,7 @@ WAIVER = ("consent/waiver.py", "tests/consent/test_waiver.py tests/consent/test_
 TIGHTER = ("consent/tighter.py", "tests/consent/test_tighter.py")
 HOURS = ("consent/hours.py", "tests/consent/test_hours.py")
 WIRE = ("wire.py", "tests/uplink/test_envelope.py")
+PRINTABLE = ("printable_text.py", "tests/test_printable_text.py")
 
 MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     # Checks 1 to 3
@@ -43,7 +44,7 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     "number of signatures": (JWS, "not 1 <= len(signatures) <= MAX_SIGNATURES", "not len(signatures)"),
     "unknown members of the payload": (WIRE, 'extra="forbid"', 'extra="ignore"'),
     "strict types": (WIRE, "strict=True", "strict=False"),
-    "printable text": (WIRE, "if not text.isprintable() or text != text.strip():", "if False:"),
+    "printable text": (PRINTABLE, "if not _is_visible(letter) or marks > MAX_MARKS:", "if False:"),
     "empty windows": (WIRE, "        self.window()\n", "        pass\n"),
     # Checks 4 to 6
     "unknown key": (JWS, "if header.kid not in keys:", "if False:"),
@@ -171,23 +172,23 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
         "if beyond or not request.window.contains(approval.window):",
         "if beyond:",
     ),
-    "late approval": (DECISION, "if approval.signed_at >= _ask_until(case)]", "if False]"),
+    "late approval": (DECISION, "if windows and now < mine.answer_by:", "if windows:"),
     "approval before the request": (
         DECISION,
         "if not admitted.arrived_at - SKEW_NS <= approval.signed_at <=",
         "if not approval.signed_at <=",
     ),
     "approval of the future": (DECISION, "<= approval.signed_at <= now + SKEW_NS:", "<= approval.signed_at:"),
-    "approval does not narrow cameras": (DECISION, "if case.camera in approval.cameras]", "]"),
-    "approval does not narrow time": (DECISION, "part.intersect(window) for part", "part for part"),
+    "approval does not narrow cameras": (DECISION, " if mine.camera in approval.cameras else ()", ""),
+    "approval does not narrow time": (
+        DECISION,
+        "windows = intersect(mine.windows, (approval.window,))",
+        "windows = mine.windows",
+    ),
     "audio without consent": (DECISION, "audio=case.request.audio and case.terms.audio", "audio=case.request.audio"),
     "masks forgotten": (DECISION, "masks=case.terms.masks", "masks=()"),
-    "no cooling-off": (DECISION, "start + max(case.house.cooling_off for case in cases)", "start"),
-    "sliding cooling-off": (
-        DECISION,
-        "start = admitted.arrived_at if approval is None",
-        "start = now if approval is None",
-    ),
+    "no cooling-off": (DECISION, "cooling_off=max(case.house.cooling_off for case in offered)", "cooling_off=0"),
+    "cooling-off from the order's own time": (DECISION, "cools_from=now)", "cools_from=approval.signed_at)"),
     "escrow of one is enough": (DECISION, "escrow=all(", "escrow=any("),
     "quotas of the file": (DECISION, "as_signed=True)", "as_signed=False)"),
     "notes tell of other cameras": (DECISION, "if reason.camera in granted]", "]"),

@@ -156,6 +156,7 @@ class FakeStanding(Standing):
         self.signed: dict[str, Terms] = {"door": gate.terms()}
         self.file: dict[str, Terms] = {}
         self.version = 1
+        self.is_file_unreadable = False
         self.before: Callable[[], None] = lambda: None
 
     def household(self, now: UtcNs) -> Household:
@@ -169,13 +170,10 @@ class FakeStanding(Standing):
         cameras = {}
         for name, terms in self.signed.items():
             highest, revoked = self._store.find_consent(name)
-            if highest < self.version:
-                with self._store.transaction() as connection:
-                    self._store.note_consent(connection, name, self.version)
-                highest, revoked = self._store.find_consent(name)
             cameras[name] = gate.standing(
                 terms, self.file.get(name), name, self.version,
                 highest_version=highest, revoked=revoked, paused_until=paused(name),
+                is_file_unreadable=self.is_file_unreadable,
             )  # fmt: skip
         return Household(cameras, ZoneInfo("America/Chicago"), paused("*"))
 
@@ -225,7 +223,7 @@ class House:
         self.trust = TrustStore(self.store, self.rtcc.pinned(), self.clock)
         cell = geohash_encode(gate.HOME.lat, gate.HOME.lon)
         owner = gate.OWNER.public_key()
-        self.judge = Judge(enrolment, cell, owner, self.store, self.standing, self.trust, self.clock)
+        self.judge = Judge(enrolment, cell, self.store, self.standing, self.trust, self.clock)
         self.docket = Docket(self.store, gate.GATEWAY, self.key)
         self.staging = Staging(self.folder / "staging", 1 << 20)
         self.ended: list[StoredRequest] = []
@@ -238,7 +236,7 @@ class House:
         )  # fmt: skip
         shipping = Shipping(self.store, self.docket, self.uploader, self.staging, self.clock)
         regrant = Regrant(self.store, self.judge, self.docket, shipping, self.clock, self.ended.append)
-        handover = Handover(self.store, self.docket, regrant, shipping, self.clock, self.ended.append)
+        handover = Handover(self.store, self.docket, self.judge, regrant, shipping, self.ended.append)
         self.worker = ReleaseWorker(self.store, self.docket, regrant, maker, shipping, handover, self.clock, self.stop)
         self.worker.sweep()
         self.sender = Sender(self.store, self.broker, self.clock, handover.confirm, self.stop)
@@ -247,7 +245,7 @@ class House:
             lambda request, verdict: self.decided.append((request, verdict)),
         )  # fmt: skip
         self.desk = OwnerDesk(
-            gate.GATEWAY, owner, CONFIG, self.store, self.judge, self.docket, self.worker,
+            gate.GATEWAY, owner, CONFIG, self.store, self.judge, regrant, self.docket, self.worker,
             self.clock, self.ended.append,
         )  # fmt: skip
 

@@ -39,7 +39,7 @@ def test_an_empty_file_means_the_documented_defaults() -> None:
     assert config.notify.file == FOLDER / "notify.yaml"
     assert config.ring_path("door", "main") == Path("/var/lib/edge-agent/rings/door.main.ring")
     assert config.store_path == Path("/var/lib/edge-agent/releaser/state.sqlite")
-    assert config.control_path("recorder") == Path("/run/edge-agent/recorder.sock")
+    assert config.control_path("recorder") == Path("/run/edge-agent/recorder/sock")
 
 
 def test_relative_paths_start_from_the_files_folder(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_relative_paths_start_from_the_files_folder(tmp_path: Path) -> None:
     path.write_text("gateway: {state_dir: state, run_dir: ./run}\nbuffer: {dir: /mnt/disk}\n")
     config = load_config(path)
     assert config.state_dir == tmp_path / "state"
-    assert config.status_path == tmp_path / "run/recorder-status.json"
+    assert config.status_path == tmp_path / "run/recorder/status.json"
     assert config.ring_path("door", "sub") == Path("/mnt/disk/door.sub.ring")
 
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import signal
 import socket
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -112,3 +114,138 @@ def test_missing_process_is_named(tmp_path: Path):
     """A command to a process that does not run says so."""
     with pytest.raises(UnavailableError, match="no answer"):
         call(tmp_path / "none.sock", "echo")
+
+
+NOBODY = 61237
+"""A user's number that nobody has."""
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
+
+
+@pytest.fixture
+def run_dir():
+    # Not pytest's own, which lets nobody but us in.
+    with tempfile.TemporaryDirectory(prefix="edge-agent-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def listening_as(uid: int, path: Path):
+    """Listen on a path in a process of another user; what it hears first lies in the list."""
+    heard, (ours, theirs) = [], os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setgid(uid)
+            os.setuid(uid)
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(str(path))
+                server.listen()
+                os.write(theirs, b".")
+                connection, _ = server.accept()
+                os.write(theirs, connection.recv(100) or b"nothing")
+                connection.sendall(b'{"state": "approved", "done": true}\n')
+        except OSError as error:
+            os.write(theirs, f"error {error}".encode())
+        finally:
+            os._exit(0)
+    try:
+        assert os.read(ours, 100) == b"."
+        yield heard
+        heard.append(os.read(ours, 100))
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(ours)
+        os.close(theirs)
+
+
+def _shared(run_dir: Path) -> None:
+    """Lay it out as it was: one sticky folder of the group of both services."""
+    run_dir.chmod(0o3777)
+    (run_dir / "releaser").mkdir()
+    os.chown(run_dir / "releaser", NOBODY, NOBODY)
+
+
+def _open(run_dir: Path) -> None:
+    (run_dir / "releaser").mkdir()
+    (run_dir / "releaser").chmod(0o777)
+
+
+def _given(run_dir: Path) -> None:
+    (run_dir / "releaser").mkdir()
+    os.chown(run_dir / "releaser", NOBODY, NOBODY)
+
+
+@needs_root
+@pytest.mark.parametrize("layout", [_shared, _open], ids=["folder of its own making", "folder of somebody else"])
+def test_nobody_answers_in_the_name_of_another(run_dir: Path, layout):
+    """A process of another user that binds the socket hears nothing, and its answer is believed by nobody."""
+    layout(run_dir)
+    path = run_dir / "releaser/sock"
+    with listening_as(NOBODY, path) as heard, pytest.raises(UnavailableError, match="somebody else than the releaser"):
+        call(path, "approve")
+    # Its answer may meet a closed socket: that is its own trouble.
+    assert [each.removesuffix(b"error [Errno 32] Broken pipe") for each in heard] == [b"nothing"]
+
+
+@needs_root
+def test_the_user_to_whom_root_gave_the_folder_answers(run_dir: Path):
+    """So it is under systemd: root made the folder and gave it to the service."""
+    _given(run_dir)
+    path = run_dir / "releaser/sock"
+    with listening_as(NOBODY, path) as heard:
+        assert call(path, "approve")["state"] == "approved"
+    assert heard[0].startswith(b'{"command"')
+
+
+@needs_root
+def test_a_link_to_another_process_is_not_its_process(run_dir: Path):
+    """A service that puts a link in its socket's place does not make root talk to somebody else's."""
+    _given(run_dir)
+    stop = threading.Event()
+    server = ControlServer(run_dir / "roots/sock", {"status": lambda *_: {}}, stop)
+    server.start()
+    try:
+        (run_dir / "releaser/sock").symlink_to(run_dir / "roots/sock")
+        with pytest.raises(UnavailableError, match="somebody else"):
+            call(run_dir / "releaser/sock", "status")
+    finally:
+        stop.set()
+        server.join()
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o757, 0o1777], ids=oct)
+def test_no_socket_is_served_where_others_may_put_theirs(run_dir: Path, mode: int):
+    """A process does not start rather than answer from such a folder."""
+    (run_dir / "releaser").mkdir()
+    (run_dir / "releaser").chmod(mode)
+    with pytest.raises(ConfigError, match="others may write"):
+        ControlServer(run_dir / "releaser/sock", {}, threading.Event()).start()
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [os.mkfifo, Path.mkdir, Path.touch, lambda path: path.symlink_to("nowhere")],
+    ids=["fifo", "folder", "file", "link"],
+)
+def test_what_lies_in_a_sockets_place_holds_nobody_up(run_dir: Path, plant):
+    """A caller is told at once; a process replaces it, or says what is in its way."""
+    (run_dir / "releaser").mkdir(mode=0o750)
+    path = run_dir / "releaser/sock"
+    plant(path)
+    with pytest.raises(UnavailableError, match="no answer"):
+        call(path, "status")
+    stop = threading.Event()
+    server = ControlServer(path, {"status": lambda *_: {}}, stop)
+    try:
+        if path.is_dir():
+            with pytest.raises(ConfigError, match="no control socket"):
+                server.start()
+        else:
+            server.start()
+            assert call(path, "status") == {"done": True}
+    finally:
+        stop.set()
+        server.join()

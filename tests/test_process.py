@@ -1,5 +1,6 @@
 """What both processes do to themselves."""
 
+import os
 import subprocess
 import sys
 
@@ -36,3 +37,40 @@ def test_hardened_process(question, answer):
     """No core file holds a key, and no new file is open to everybody."""
     done = subprocess.run([sys.executable, "-c", f"{HARDENED}print({question})"], capture_output=True, text=True)
     assert done.stdout.strip() == answer
+
+
+COMMANDS = {
+    "edge-agent": "from edge_agent.cli import main",
+    "rtcc": "from edge_agent.rtcc.cli import main",
+}
+LOOK = """
+import argparse, ctypes, resource, sys
+from edge_agent import command_line
+IMPORT
+def look(*_):
+    print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE))
+    sys.exit()
+argparse.ArgumentParser.parse_args = look
+main(["status"])
+"""
+
+
+@pytest.mark.parametrize("entry", COMMANDS.values(), ids=COMMANDS.keys())
+def test_every_command_hides_its_memory_before_it_does_anything(entry):
+    """No core file, and no process of the same user, gets a passphrase or the owner's key: whatever the command is."""
+    code = LOOK.replace("IMPORT", entry)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "0 (0, 0)", done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="others may lock too little")
+def test_a_passphrase_is_read_into_memory_that_is_not_swapped(tmp_path):
+    """Root's commands lock their memory first."""
+    (tmp_path / "passphrase").write_text("correct horse battery\n")
+    code = (
+        "import sys; from pathlib import Path; from edge_agent.commands.owner_key import read_passphrase; "
+        "read_passphrase(Path(sys.argv[1])); "
+        "print([line for line in open('/proc/self/status') if line.startswith('VmLck')][0].split()[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "passphrase"], capture_output=True, text=True)
+    assert int(done.stdout) > 0, done.stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from edge_agent.errors import DurabilityError, RingBusyError, RingError
+from edge_agent.host.regular_file import open_regular
 
 _HINTS = {
     errno.EIO: "The disk reports a fault: look at `dmesg`, and replace it if this comes again.",
@@ -70,7 +71,7 @@ class FileDisk:
         """
         flags = os.O_RDWR if writable else os.O_RDONLY
         try:
-            fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = open_regular(path, flags)
         except OSError as error:
             hint = hint_for(error) or "Is the disk mounted? Paths are named in edge-agent.yaml under buffer.dir."
             raise RingError(f"cannot open ring: path={path}: {error.strerror}", hint) from error

@@ -4,7 +4,6 @@ Owns the folder of holds and its bounds. No key is at hand here, and none is nee
 """
 
 import logging
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from edge_agent.buffer.ring import make_file
 from edge_agent.buffer.superblock import Superblock, encode_superblock_signed
 from edge_agent.clock import ClockState
 from edge_agent.errors import IntegrityError, OverwrittenError, RingError
+from edge_agent.host.service_user import remove_entry
 from edge_agent.small_file import sync_folder
 from edge_agent.units import Window
 
@@ -65,7 +65,7 @@ def excerpt(reader: RingReader, windows: Sequence[Window], target: Path, max_byt
     making.unlink(missing_ok=True)
     # Only the recorder could sign the superblock; the pages inside are signed, and they are what counts.
     raw = seal_page(encode_superblock_signed(small), bytes(SIGNATURE_BYTES))
-    make_file(making, small, raw, None, reserve=False)
+    make_file(making, small, raw, None, reserve=False, mode=0o600)
     try:
         copied, size_bytes = [], SUPERBLOCK_COPIES * PAGE_BYTES
         with FileDisk.open(making, writable=True) as disk:
@@ -78,7 +78,6 @@ def excerpt(reader: RingReader, windows: Sequence[Window], target: Path, max_byt
             for seq in seqs:
                 if seq + 1 not in seqs:
                     _copy_next_page(reader, disk, small, seq)
-        os.chmod(making, 0o600)
         making.rename(target)
         sync_folder(target.parent)
     except BaseException:
@@ -153,7 +152,7 @@ class HoldFolder:
         gone = []
         for path in sorted(self._folder.glob("*.ring*")) if self._folder.is_dir() else []:
             if path not in wanted:
-                path.unlink(missing_ok=True)
+                remove_entry(self._folder, path.name)
                 gone.append(path.name)
         if gone:
             log.info("holds let go count=%d", len(gone))

@@ -27,6 +27,7 @@ from edge_agent.buffer.ring import (
 )
 from edge_agent.buffer.superblock import Superblock
 from edge_agent.errors import IntegrityError, RingError
+from edge_agent.host.regular_file import open_regular
 from edge_agent.small_file import sync_folder
 
 log = logging.getLogger(__name__)
@@ -149,7 +150,7 @@ def _copy_newest(
     newest = max(old.newest_seq, new.newest_seq)
     seqs = [entry.seq for entry in reversed(old.entries())]
     wanted = [seq for seq in seqs if seq > newest - new.superblock.blocks]
-    with source.open("rb+") as file:
+    with os.fdopen(open_regular(source, os.O_RDWR), "rb+") as file:
         for done, seq in enumerate(wanted):
             if progress is not None:
                 progress(done, len(wanted))
@@ -166,7 +167,7 @@ def _copy_newest(
 def _finish(new: FileDisk, making: Path, superblock: Superblock, recorder_key: Ed25519PrivateKey) -> None:
     """Reserve what is still a hole, then say that the ring is ready, one copy and one sync at a time."""
     try:
-        with making.open("rb+") as file:
+        with os.fdopen(open_regular(making, os.O_RDWR), "rb+") as file:
             allocate(file.fileno(), superblock.file_bytes, fill=_fill_holes)
             os.fsync(file.fileno())
     except OSError as error:

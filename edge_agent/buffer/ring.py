@@ -17,6 +17,7 @@ from edge_agent.buffer.disk import Disk, FileDisk, hint_for
 from edge_agent.buffer.format import ID_BYTES, MAX_BLOCKS, MIN_BLOCKS, PAGE_BYTES, QUALITIES, SUPERBLOCK_COPIES
 from edge_agent.buffer.superblock import Superblock, is_camera_id, parse_superblock
 from edge_agent.errors import IntegrityError, RingError, UnsupportedVersionError
+from edge_agent.host.regular_file import open_regular
 from edge_agent.small_file import sync_folder
 from edge_agent.units import UtcNs
 
@@ -103,15 +104,18 @@ def make_file(
     progress: Callable[[int, int], None] | None,
     *,
     reserve: bool,
+    mode: int = 0o640,
 ) -> None:
-    """Write both superblocks of an empty ring file and give it its name, or leave nothing behind."""
+    """Write both superblocks of an empty ring file and give it its name, or leave nothing behind.
+
+    Whatever the umask: the releaser's group reads a ring, nobody else does, and an excerpt (``mode``) only its maker.
+    """
     making = path.with_name(path.name + ".new")
     try:
         making.unlink(missing_ok=True)
-        fd = os.open(making, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        fd = os.open(making, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
-            # Whatever the umask: the releaser's group reads, nobody else does.
-            os.fchmod(fd, 0o640)
+            os.fchmod(fd, mode)
             ask_no_copy_on_write(fd)
             if reserve:
                 allocate(fd, superblock.file_bytes, progress)
@@ -131,7 +135,7 @@ def make_file(
 def wipe_ring(path: Path) -> None:
     """Destroy a ring: every header page, and so every sealed key, is overwritten before the file goes."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = open_regular(path, os.O_RDWR)
         try:
             pages = os.pread(fd, PAGE_BYTES, 0)
             try:

@@ -13,8 +13,8 @@ from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.rtsp import Endpoint
 from edge_agent.capture.tls import find_fault, system_trust
 
-_CHALLENGE = re.compile(r"www-authenticate:\s*(\w+)(.*)", re.IGNORECASE)
-_ALGORITHM = re.compile(r'algorithm="?([\w-]+)', re.IGNORECASE)
+_CHALLENGE = re.compile(r"www-authenticate:[ \t]*([A-Za-z0-9_]+)(.*)", re.IGNORECASE)
+_ALGORITHM = re.compile(r'algorithm="?([A-Za-z0-9_-]+)', re.IGNORECASE)
 
 
 def refine(error: CaptureError, endpoint: Endpoint) -> CaptureError:

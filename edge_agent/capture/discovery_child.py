@@ -17,6 +17,8 @@ from wsdiscovery import QName
 from wsdiscovery.actions import constructProbe
 from wsdiscovery.message import createSOAPMessage, parseSOAPMessage
 
+from edge_agent.printable_text import show_line
+
 GROUP = ("239.255.255.250", 3702)
 SENT_EVERY_S = 0.8
 _VIDEO = QName("http://www.onvif.org/ver10/network/wsdl", "NetworkVideoTransmitter")
@@ -98,7 +100,7 @@ def _names(scopes: list[Any]) -> dict[str, str]:
             value = scope.getValue()
             if value.lower().startswith(prefix):
                 text = unquote(value[len(prefix) :]).replace("_", " ")
-                names[key] = "".join(c for c in text if c.isprintable())[:40]
+                names[key] = show_line(text, 40)
     return {"name": names["name"], "model": names["hardware"]}
 
 

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 import av.logging
 
-from edge_agent.capture.reasons import printable
+from edge_agent.printable_text import show_line
 
-_STATUS = re.compile(r"method [A-Z_]+ failed: (\d{3})\b")
-_MISSED = re.compile(r"RTP: missed (\d{1,5}) packets")
-_REDIRECT = re.compile(r"Status \d{3}: Redirecting to (\S+)")
+_STATUS = re.compile(r"method [A-Z_]+ failed: ([0-9]{3})(?![0-9A-Za-z_])")
+_MISSED = re.compile(r"RTP: missed ([0-9]{1,5}) packets")
+_REDIRECT = re.compile(r"Status [0-9]{3}: Redirecting to ([^ \t\r\n]+)")
 _MOST_HOST_CHARACTERS = 60
 
 
@@ -57,7 +57,7 @@ class _Ear(logging.Handler):
 def _split(url: str) -> tuple[str, str]:
     try:
         parts = urlsplit(url)
-        return printable(parts.scheme, _MOST_HOST_CHARACTERS), printable(parts.hostname or "", _MOST_HOST_CHARACTERS)
+        return show_line(parts.scheme, _MOST_HOST_CHARACTERS), show_line(parts.hostname or "", _MOST_HOST_CHARACTERS)
     except ValueError:
         return "", ""
 

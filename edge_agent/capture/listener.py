@@ -20,8 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edge_agent.capture.backoff import Backoff
-from edge_agent.capture.reasons import printable
 from edge_agent.confine import bound_memory
+from edge_agent.printable_text import show_line
 from edge_agent.units import SECOND_NS
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class EventListener:
         word, _, rest = line.partition(" ")
         if word == TROUBLE:
             # A camera's own words may be in it.
-            self._tell(printable(rest, _MAX_TROUBLE_CHARACTERS) or "for no known reason")
+            self._tell(show_line(rest, _MAX_TROUBLE_CHARACTERS) or "for no known reason")
             return False
         if word == LISTENING:
             self._tell("")

@@ -18,7 +18,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from edge_agent.capture.profiles import Profile
-from edge_agent.capture.reasons import REASONS, CaptureError, printable
+from edge_agent.capture.reasons import REASONS, CaptureError
+from edge_agent.printable_text import show_line
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ def ask_child(
         answer = json.loads(text[:_MAX_ANSWER_CHARACTERS])
         if "result" in answer:
             return dict(answer["result"])
-        reason, detail = str(answer["reason"]), printable(str(answer["detail"]), _MAX_DETAIL_CHARACTERS)
+        reason, detail = str(answer["reason"]), show_line(str(answer["detail"]), _MAX_DETAIL_CHARACTERS)
     except (ValueError, KeyError, TypeError):
         raise CaptureError("onvif-failed", "the child process failed") from None
     raise CaptureError(reason if reason in REASONS else "onvif-failed", detail)

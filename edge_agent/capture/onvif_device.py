@@ -26,7 +26,7 @@ from zeep.wsse.username import UsernameToken
 
 from edge_agent.capture.onvif_http import TIMEOUT_S, Border, DeviceError, OnvifTls, is_unauthorised
 from edge_agent.capture.profiles import Profile, codec_name
-from edge_agent.capture.reasons import printable
+from edge_agent.printable_text import show_line
 
 MEDIA2 = "http://www.onvif.org/ver20/media/wsdl"
 MAX_URL_CHARACTERS = 2048
@@ -84,7 +84,7 @@ class Device:
         """Return maker and model."""
         answer = self._call("devicemgmt", "GetDeviceInformation")
         maker, model = (str(text or "") for text in (answer.Manufacturer, answer.Model))
-        return printable(maker, 40), printable(model, 40)
+        return show_line(maker, 40), show_line(model, 40)
 
     def read_profiles(self) -> list[Profile]:
         """Return the profiles that have a video encoder; by Media2 where there is one (Media1 knows no H.265)."""

@@ -22,8 +22,9 @@ import zeep
 import zeep.exceptions
 from requests.adapters import HTTPAdapter
 
-from edge_agent.capture.reasons import CaptureError, printable
+from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.tls import Trust, check_pin, fetch_certificate, find_fault, system_trust
+from edge_agent.printable_text import show_line
 
 TIMEOUT_S = 4.0
 MAX_ANSWER_BYTES = 1 << 20
@@ -179,5 +180,5 @@ def _harmless(error: Exception) -> str:
     status = getattr(error, "status_code", None)
     if status:
         return f"it answers HTTP {status}"
-    text = printable(str(getattr(error, "message", "")), 120)
+    text = show_line(str(getattr(error, "message", "")), 120)
     return f"it answers: {text}" if text else "it answers with a fault"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_agent.capture.reasons import printable
+from edge_agent.printable_text import show_line
 
 _MOST_TOKEN_CHARACTERS = 64
 _PREFERENCE = ("h264", "hevc", "mjpeg")
@@ -23,8 +23,8 @@ class Profile:
 
     def __str__(self) -> str:
         size = f"{self.width}x{self.height}" if self.width else "unknown size"
-        token = printable(self.token, _MOST_TOKEN_CHARACTERS)
-        codec = printable(self.codec, _MOST_TOKEN_CHARACTERS) or "unknown codec"
+        token = show_line(self.token, _MOST_TOKEN_CHARACTERS)
+        codec = show_line(self.codec, _MOST_TOKEN_CHARACTERS) or "unknown codec"
         return f"{token}: {codec} {size}{f' {self.fps} fps' if self.fps else ''}"
 
 

@@ -15,7 +15,7 @@ from edge_agent.capture.tls import RTSPS_PORT
 
 TIMEOUT_S = 3.0
 _MAX_ANSWER_BYTES = 16 * 1024
-_STATUS = re.compile(r"RTSP/1\.[01] (\d{3})")
+_STATUS = re.compile(r"RTSP/1\.[01] ([0-9]{3})")
 
 
 @contextmanager

@@ -42,11 +42,6 @@ REASONS = {
 }
 
 
-def printable(text: str, most: int) -> str:
-    """Return a camera's own words without what could steer a terminal, cut to ``most`` characters."""
-    return "".join(character for character in text[: 4 * most] if character.isprintable())[:most]
-
-
 class CaptureError(UnavailableError):
     """A camera's stream cannot be had; ``reason`` is one of ``REASONS``. Never names a URL with credentials."""
 

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from edge_agent.capture.reasons import CaptureError, printable
+from edge_agent.capture.reasons import CaptureError
+from edge_agent.printable_text import show_line
 
 TIMEOUT_S = 5.0
 RTSPS_PORT = 322
@@ -144,7 +145,7 @@ def _detail(reason: str, der: bytes) -> str:
     if reason == "tls-not-yet-valid":
         return f"from {certificate.not_valid_before_utc:%Y-%m-%d}"
     if reason == "tls-wrong-name":
-        return f"it names {printable(', '.join(_names(certificate)), _MOST_NAME_CHARACTERS) or 'nobody'}"
+        return f"it names {show_line(', '.join(_names(certificate)), _MOST_NAME_CHARACTERS) or 'nobody'}"
     return f"it shows {pin_of(der)}"
 
 

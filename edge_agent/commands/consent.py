@@ -6,9 +6,8 @@ from pathlib import Path
 from edge_agent.commands import consent_verbs
 from edge_agent.commands.daemon import add_config
 from edge_agent.commands.owner_key import add_passphrase
-from edge_agent.config import load_config
+from edge_agent.config import load_config, read_text
 from edge_agent.consent.policy import parse_policy
-from edge_agent.errors import ConfigError
 
 _DESCRIPTION = """\
   edge-agent consent show                      your terms in plain sentences, and until when they count
@@ -44,9 +43,6 @@ def run(args: argparse.Namespace) -> int:
     """Carry out one verb."""
     config = load_config(args.config)
     path: Path = config.consent.file
-    try:
-        policy = parse_policy(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    policy = parse_policy(read_text(path), str(path))
     verbs = {"show": consent_verbs.show, "sign": consent_verbs.sign, "diff": consent_verbs.diff}
     return verbs[args.verb](config, policy, args)

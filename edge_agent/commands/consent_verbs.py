@@ -1,30 +1,48 @@
 """What ``edge-agent consent`` does with the terms: show, diff, sign. No command of its own."""
 
 import argparse
+import contextlib
 import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edge_agent import jws
 from edge_agent.clock import SystemClock
 from edge_agent.commands.owner_key import read_passphrase
-from edge_agent.config import Config
+from edge_agent.config import Camera, Config, Quality
 from edge_agent.consent.policy import Policy, encode_terms
 from edge_agent.consent.sentences import (
     WAIVER,
     Language,
     describe_camera,
     describe_differences,
+    describe_fact,
     describe_house,
     notice,
 )
-from edge_agent.consent.waiver import TYP, Facts, SignedConsent, effective, sign_consent, verify_consent
+from edge_agent.consent.shown_consent import CHANGED, Unsigned, list_camera, list_house, mark_changes
+from edge_agent.consent.waiver import (
+    TYP,
+    Facts,
+    SignedConsent,
+    build_consent,
+    effective,
+    read_built,
+    sign_built,
+    verify_consent,
+)
 from edge_agent.enrolment import load_enrolment
 from edge_agent.errors import CustodyError, DenialError, UsageError
-from edge_agent.keys import KeyStore
+from edge_agent.host.regular_file import read_regular
+from edge_agent.host.service_user import acting_as_owner
+from edge_agent.keys import KeyStore, thumbprint
 from edge_agent.reasons import say
 from edge_agent.small_file import write_small_file
 from edge_agent.terminal import print_json
 from edge_agent.units import UtcNs, encode_rfc3339, parse_duration
+from edge_agent.uplink.database import refuse_other_files
 from edge_agent.uplink.standing import load_facts
 
 
@@ -43,7 +61,7 @@ def _load_signed(config: Config, camera: str) -> tuple[SignedConsent | None, str
     """Return a camera's consent, or None and why there is none."""
     path = config.waivers_dir / f"{camera}.jws"
     try:
-        raw = path.read_bytes()
+        raw = read_regular(path)
     except OSError:
         return None, say("consent-missing")
     try:
@@ -115,36 +133,88 @@ def sign(config: Config, policy: Policy, args: argparse.Namespace) -> int:
     cameras = [camera for camera in _cameras(config, args.camera) if camera in policy.cameras]
     if not cameras:
         raise UsageError(f"{config.consent.file} names none of these cameras: there is nothing to sign")
-    print(_read_aloud(config, policy, cameras, args.language))
+    drafts = [_draft(config, policy, camera, args.language, now, until) for camera in cameras]
+    print(_read_aloud(drafts, args.language))
     print(f"\n{WAIVER[args.language]}\n")
     if not args.yes and input("Type YES to sign: ").strip().upper() not in ("YES", "SI", "SÍ", "OUI"):
         print("not signed")
         return 1
     key = KeyStore(config.state_dir, "owner").load_private("owner", read_passphrase(args.passphrase_file))
     config.waivers_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-    for camera in cameras:
-        terms = policy.terms(camera)
-        assert terms is not None
-        facts = _facts(config, camera)
-        version = _last_version(config, camera) + 1
-        raw = sign_consent(facts, terms, notice(args.language), version, now, key, valid_until=until)
+    for draft in drafts:
+        camera, built = draft.built.camera, draft.built
+        raw = sign_built(draft.payload, key)
         # Signed and public by nature: the releaser's user reads it, and it travels in every bundle.
-        write_small_file(config.waivers_dir / f"{camera}.jws", raw, mode=0o644)
-        end = UtcNs(now + terms.house.expires_after) if until is None else min(until, now + terms.house.expires_after)
-        print(f"signed: {camera}, version {version}, until {encode_rfc3339(UtcNs(end))}")
+        with acting_as_owner(config.waivers_dir):
+            write_small_file(config.waivers_dir / f"{camera}.jws", raw, mode=0o644)
+        print(f"signed: {camera}, version {built.version}, until {encode_rfc3339(built.valid_until)}")
     return 0
 
 
-def _read_aloud(config: Config, policy: Policy, cameras: list[str], language: Language) -> str:
-    lines = [f"{_facts(config, cameras[0]).issuer}:"]
-    for camera in cameras:
-        terms = policy.terms(camera)
-        assert terms is not None
-        found = config.find_camera(camera)
-        lines += [f"\n{camera if found is None else found.title}:"]
-        lines += [f"  - {sentence}" for sentence in describe_camera(terms, language)]
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """One camera's consent before it is signed: the bytes, and what is shown of them."""
+
+    payload: bytes
+    built: SignedConsent
+    camera_lines: list[str]
+    house_lines: list[str]
+    earlier: list[str] | None
+    """The lines of the last signed version; None if there is none."""
+
+
+def _draft(
+    config: Config, policy: Policy, camera_id: str, language: Language, now: UtcNs, until: UtcNs | None
+) -> _Draft:
+    """Build one camera's payload, and every line from its bytes."""
+    camera, terms = config.demand_camera(camera_id), policy.terms(camera_id)
     assert terms is not None
-    return "\n".join([*lines, "", *(f"  * {sentence}" for sentence in describe_house(terms, language))])
+    enrolment = load_enrolment(config.uplink.enrolment)
+    facts = load_facts(config, enrolment, camera)
+    if len(facts.rings) < len(camera.qualities):
+        raise UsageError(
+            f"{camera_id}: its ring is not there yet, and the terms are bound to it",
+            "start the recorder first: sudo systemctl start edge-agent.target",
+        )
+    owner = thumbprint(KeyStore(config.state_dir, "owner").load_public("owner"))
+    version = _last_version(config, camera_id) + 1
+    payload = build_consent(facts, camera.title, terms, notice(language), version, now, owner, valid_until=until)
+    beside = Unsigned(
+        enrolment.threshold,
+        f"{enrolment.broker_host}:{enrolment.broker_port}",
+        {quality: _address(camera, quality) for quality in camera.qualities},
+        camera.title,
+    )
+    built = read_built(payload)
+    signed, _ = _load_signed(config, camera_id)
+    earlier = None
+    if signed is not None:
+        earlier = [*list_camera(signed, camera.source, beside, language), *list_house(signed, beside, language)]
+    return _Draft(
+        payload,
+        built,
+        list_camera(built, camera.source, beside, language),
+        list_house(built, beside, language),
+        earlier,
+    )
+
+
+def _address(camera: Camera, quality: Quality) -> str:
+    if quality == "main" or camera.sub is None:
+        return camera.source
+    return camera.sub.url or f"onvif://{camera.onvif}/{camera.sub.profile}"
+
+
+def _read_aloud(drafts: Sequence[_Draft], language: Language) -> str:
+    """Put the drafts' lines together: each camera under its id, then the house, which is the same for all."""
+    lines: list[str] = []
+    for draft in drafts:
+        lines += [f"{draft.built.camera}:", *mark_changes(draft.camera_lines, draft.earlier), ""]
+    first = drafts[0]
+    lines += ["*:", *mark_changes(first.house_lines, first.earlier)]
+    if any(draft.earlier is not None for draft in drafts):
+        lines += ["", f"({CHANGED}: {describe_fact('changed', '', language)})"]
+    return "\n".join(lines)
 
 
 def _until(text: str | None, now: UtcNs) -> UtcNs | None:
@@ -160,17 +230,21 @@ def _last_version(config: Config, camera: str) -> int:
     """Return the highest version that the releaser saw or the file carries, so that versions only rise."""
     highest = 0
     try:
-        payload = jws.parse((config.waivers_dir / f"{camera}.jws").read_bytes(), TYP).payload
+        payload = jws.parse(read_regular(config.waivers_dir / f"{camera}.jws"), TYP).payload
         highest = int(payload["version"])
     except (OSError, DenialError, KeyError, TypeError, ValueError):
         pass
     if config.store_path.exists():
-        connection = sqlite3.connect(f"file:{config.store_path}?mode=ro", uri=True, timeout=2)
         try:
-            row = connection.execute("SELECT version FROM consent WHERE camera = ?", (camera,)).fetchone()
-            highest = max(highest, row[0] if row else 0)
-        except sqlite3.Error as error:
+            with acting_as_owner(config.store_path.parent):
+                highest = max(highest, _seen_version(config.store_path, camera))
+        except (OSError, sqlite3.Error) as error:
             raise CustodyError(f"{config.store_path}: cannot be read: {error}", "run it as root (sudo)") from error
-        finally:
-            connection.close()
     return highest
+
+
+def _seen_version(path: Path, camera: str) -> int:
+    refuse_other_files(path)
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)) as connection:
+        row = connection.execute("SELECT version FROM consent WHERE camera = ?", (camera,)).fetchone()
+        return row[0] if row else 0

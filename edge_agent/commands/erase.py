@@ -120,12 +120,21 @@ def _erase_everything(args: argparse.Namespace, config: Config) -> int:
     _ask(args, "This destroys all footage of all cameras and the key that opens it.")
     report = renew_vault(config, has_services=args.config == DEFAULT_CONFIG)
     if args.json:
-        print_json({"destroyed": list(report.destroyed), "vault": report.vault, "restarted": report.restarted})
-        return 0
+        print_json(
+            {
+                "destroyed": list(report.destroyed),
+                "failed": report.failed,
+                "vault": report.vault,
+                "restarted": report.restarted,
+            }
+        )
+        return os.EX_IOERR if report.failed else 0
     for path in report.destroyed:
         print(f"destroyed: {path}")
+    for path, text in sorted(report.failed.items()):
+        print(f"NOT ERASED {path}: {text}; nothing opens it any more")
     print(f"new vault key: {report.vault}")
     if not report.restarted:
         print("Nothing is recorded now: start the gateway again (edge-agent run).")
     print("The rings are new ones. Once they are there, the owner signs again: edge-agent consent sign")
-    return 0
+    return os.EX_IOERR if report.failed else 0

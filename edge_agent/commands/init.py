@@ -8,11 +8,15 @@ from getpass import getpass
 from pathlib import Path
 
 from edge_agent.commands.owner_key import read_passphrase
-from edge_agent.config import load_config
+from edge_agent.config import load_config, parse_config
 from edge_agent.errors import ConfigError, CustodyError, UsageError
-from edge_agent.keys import KeyStore, thumbprint
+from edge_agent.host.regular_file import read_regular
+from edge_agent.keys import KeyStore, custody_note_path, thumbprint
 from edge_agent.passphrase import MIN_CHARACTERS, check_strength
-from edge_agent.setup.provision import RECORDER_USER, RELEASER_USER, create_state, hand_over, is_complete, write_csr
+from edge_agent.process import keep_memory_from_swap
+from edge_agent.setup import machine
+from edge_agent.setup.backup import MAX_BYTES, open_backup, restore
+from edge_agent.setup.provision import RECORDER_USER, RELEASER_USER, create_state, find_users, is_complete, write_csr
 from edge_agent.setup.shipped import find_shipped, read_shipped
 from edge_agent.small_file import write_new_file
 
@@ -41,6 +45,7 @@ May be run again at any time: what is there already is kept, keys above all.
 _EPILOG = """\
 examples:
   sudo edge-agent init                              /etc/edge-agent and /var/lib/edge-agent
+  sudo edge-agent init --seal                       the same, and bind the keys to this machine's TPM 2.0
   edge-agent init --config trial --state trial/state    a trial without root
   edge-agent init --passphrase-file /dev/fd/3 3<<< "$PASSPHRASE"    in a script
 """
@@ -68,6 +73,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="read the owner's passphrase from here (- for standard input)",
     )
+    parser.add_argument(
+        "--seal", action="store_true", help="bind the services' keys to this machine's TPM 2.0 (gateway only)"
+    )
+    parser.add_argument(
+        "--from-backup",
+        type=Path,
+        metavar="FILE",
+        help="the owner, configuration and ledger archive of a backup",
+    )
     parser.set_defaults(run=run)
 
 
@@ -75,18 +89,46 @@ def run(args: argparse.Namespace) -> int:
     """Make what is missing and say what comes next; 0, or the exit code of the error."""
     folder: Path = (args.config.parent if args.config.suffix == ".yaml" else args.config).absolute()
     state_dir: Path | None = args.state.absolute() if args.state is not None else None
+    if args.seal:  # before anything is made: a refusal leaves nothing behind
+        if folder != machine.CONFIG_DIR:
+            raise UsageError("--seal is for a gateway that systemd runs, not for a trial")
+        machine.try_sealing()
+    restored = None if args.from_backup is None else _restore(args, folder, state_dir)
     written = _write_config(folder, state_dir)
     config = load_config(folder / "edge-agent.yaml")
     _check_state(config.state_dir, state_dir, folder)
-    passphrase = None if is_complete(config.state_dir) else _ask_passphrase(args.passphrase_file)
-    made = create_state(config.state_dir, passphrase)
+    users = find_users()
+    passphrase = restored
+    if passphrase is None and not is_complete(config.state_dir):
+        passphrase = _ask_passphrase(args.passphrase_file)
+    made = create_state(config.state_dir, passphrase, users)
     if write_csr(config.state_dir, folder / CSR_FILE):
         written.append(CSR_FILE)
     with contextlib.suppress(OSError):  # /run/edge-agent is systemd's to make
-        config.gateway.run_dir.mkdir(mode=0o750, exist_ok=True)
-    is_handed_over = hand_over(config.state_dir)
-    _report(folder, config.state_dir, written, made, is_handed_over)
+        config.gateway.run_dir.mkdir(mode=0o755, exist_ok=True)
+    if users is not None and folder == machine.CONFIG_DIR:
+        machine.guard_configuration(folder)
+        if args.seal:
+            machine.seal_keys(config.state_dir)
+        machine.write_dropins(folder / "edge-agent.yaml")
+    _report(folder, config.state_dir, written, made, users is not None)
     return 0
+
+
+def _restore(args: argparse.Namespace, folder: Path, state_dir: Path | None) -> str:
+    """Lay a backup down; return the owner's passphrase."""
+    passphrase = read_passphrase(args.passphrase_file).decode()
+    try:
+        content = read_regular(args.from_backup, MAX_BYTES, follow=True)
+    except OSError as error:
+        raise UsageError(f"{args.from_backup}: cannot be read: {error.strerror}") from error
+    backup = open_backup(content, passphrase)
+    text = backup.files["edge-agent.yaml"].decode(errors="replace")
+    state = state_dir or parse_config(text, "edge-agent.yaml of the backup", folder).state_dir
+    for path in restore(backup, folder, state):
+        print(f"restored: {path}")
+    print(f"the ledger's {backup.entries} entries are an archive; a new ledger begins with its last signed head")
+    return passphrase
 
 
 def _write_config(folder: Path, state_dir: Path | None) -> list[str]:
@@ -134,6 +176,7 @@ def _ask_passphrase(path: Path | None) -> str:
         return passphrase
     if not sys.stdin.isatty():
         raise UsageError("the owner's passphrase is asked for at a terminal", "in a script: --passphrase-file FILE")
+    keep_memory_from_swap()
     rule = f"The owner chooses a passphrase of at least {MIN_CHARACTERS} characters. It cannot be recovered."
     print(rule, file=sys.stderr)
     passphrase = getpass("owner's passphrase: ")
@@ -149,10 +192,12 @@ def _report(folder: Path, state_dir: Path, written: list[str], made: tuple[str, 
     public = KeyStore(state_dir, "owner")
     print(f"owner's key:   {thumbprint(public.load_public('owner'))}")
     print(f"gateway's key: {thumbprint(public.load_public('gateway'))}")
+    if custody_note_path(state_dir).exists():
+        print("custody:       sealed to this machine's TPM")
     if not is_handed_over:
         print(
             f"note: the users {RECORDER_USER} and {RELEASER_USER} were not given their folders: this is a trial in "
-            "which one user runs both processes. scripts/install sets up a gateway."
+            "which one user runs both processes. The package sets up a gateway."
         )
     print(_next_steps(folder, state_dir))
 

@@ -14,6 +14,7 @@ from edge_agent.consent.order import sign_order
 from edge_agent.enrolment import load_enrolment
 from edge_agent.errors import UsageError
 from edge_agent.keys import KeyStore
+from edge_agent.process import keep_memory_from_swap
 
 
 def add_passphrase(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,7 @@ def add_passphrase(parser: argparse.ArgumentParser) -> None:
 
 def read_passphrase(path: Path | None) -> bytes:
     """Return the owner's passphrase from the terminal, from a file's first line, or from standard input (``-``)."""
+    keep_memory_from_swap()
     if path is None:
         return getpass("owner's passphrase: ").encode()
     try:

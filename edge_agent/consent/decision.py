@@ -1,25 +1,27 @@
 """The decision: check 11 of PROTOCOL 4, and the one place in which a ``Grant`` is made.
 
-Owns how the rules' findings become one of three verdicts, and what the owner's approval adds. Pure, and the same at
-every call: it runs again on approval, after cooling-off, before the upload and before the key is handed over, and no
-time that it names moves by that.
+Owns how the rules' findings become a verdict and a bound. ``decide`` makes the first; ``decide_again`` runs on
+approval, after cooling-off, before each build and upload, before the key is handed over, and at once when the owner
+takes something back: it may only narrow. Pure.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from edge_agent.clock import ClockState
+from edge_agent.consent.bound import NOTHING, Bound, CameraBound, intersect
 from edge_agent.consent.household import History, Household
-from edge_agent.consent.policy import Mode
+from edge_agent.consent.policy import GlobalTerms, Mode
 from edge_agent.consent.request import Admitted, Request
 from edge_agent.consent.rules import RULES, Case, Rule, make_case, standing_reasons
-from edge_agent.consent.verdict import Approval, Ask, CameraGrant, Denial, Grant, Reason, Verdict
+from edge_agent.consent.verdict import Approval, Ask, CameraGrant, Denial, Grant, Reason, Verdict, Wait
 from edge_agent.reasons import RULES as CODES
-from edge_agent.reasons import say
-from edge_agent.units import SECOND_NS, UtcNs, Window
+from edge_agent.reasons import TIMED, UNKNOWN, say
+from edge_agent.units import SECOND_NS, UtcNs
 
 SKEW_NS = 60 * SECOND_NS
 EVERY_CAMERA = "*"
+_STOPS = frozenset({"release-paused", "camera-paused", "consent-revoked"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,15 @@ class TraceStep:
     rule: str
     camera: str | None
     reason: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a later evaluation says, what it leaves of the bound, and why cameras left it or have less."""
+
+    verdict: Verdict | Wait
+    bound: Bound
+    left: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +54,32 @@ class _Finding:
     def reasons(self) -> tuple[Reason, ...]:
         return tuple(step.reason for step in self.steps if step.reason is not None)
 
+    @property
+    def is_unknown(self) -> bool:
+        """Tell whether nothing is known against the camera but that it cannot be judged now."""
+        return bool(self.reasons) and {each.code for each in self.reasons} <= UNKNOWN
+
+    @property
+    def is_denied(self) -> bool:
+        """Tell whether there is a reason against the camera."""
+        return bool(self.reasons) and not self.is_unknown
+
 
 def decide(
-    admitted: Admitted,
-    household: Household,
-    history: History,
-    approval: Approval | None,
-    now: UtcNs,
-    clock_state: ClockState,
-) -> Verdict:
-    """Decide on an admitted request.
+    admitted: Admitted, household: Household, history: History, now: UtcNs, clock_state: ClockState
+) -> tuple[Verdict, Bound]:
+    """Decide on an admitted request for the first time.
 
     Args:
         admitted: Checks 1 to 10 are behind it.
         household: What stands for each camera now.
-        history: What was granted before, without this request; one entry for every camera of the household.
-        approval: The owner's verified answer, if there is one.
+        history: What earlier requests used; one entry for every camera of the household.
         now: The moment of the decision.
         clock_state: Whether ``now`` can be believed.
 
     Returns:
         A grant of the request's part that incident and consent allow, a question to the owner about that part, or a
-        denial with every reason.
+        denial with every reason; and the bound that no later evaluation leaves. What is unknown counts as denied.
     """
     request = admitted.request
     findings = _find(admitted, household, history, now)
@@ -72,11 +87,9 @@ def decide(
     offered = [finding.case for finding in findings if finding.case is not None and not finding.reasons]
     refused = [reason for finding in findings for reason in finding.reasons]
     if against or not offered:
-        return _denial(request, [*against, *refused], now)
-    if approval is not None:
-        return _approved(admitted, offered, refused, approval, now)
+        return _denied(request, [*against, *refused], now)
     signed = _find(admitted, household, history, now, as_signed=True)
-    # A camera that asks by its signature keeps asking where the file denies it: otherwise an edit that takes one camera
+    # A camera that asks by its signature keeps asking if the file denies it: otherwise an edit that takes one camera
     # away would release the others without a question.
     would_ask = _waiting((finding.case for finding in signed if finding.case and not finding.reasons), now)
     waiting = _waiting(offered, now) or would_ask
@@ -84,12 +97,93 @@ def decide(
     refused += [Reason("owner-silent", say("owner-silent"), case.camera) for case in silent]
     offered = [case for case in offered if case not in silent]
     if not offered:
-        return _denial(request, refused, now)
-    trimmed = _sorted([*refused, *_trims(offered)])
-    cameras = tuple(_camera_grant(case) for case in offered)
+        return _denied(request, refused, now)
+    bound = Bound(
+        cameras=tuple(_bound_by(case) for case in offered),
+        escrow=all(case.house.escrow for case in offered),
+        decided_at=now,
+        cools_from=now,
+        cooling_off=max(case.house.cooling_off for case in offered),
+        asks=bool(waiting),
+    )
+    cameras = _grants(offered, bound)
     if waiting:
-        return Ask(request, cameras, trimmed, now, max(waiting))
-    return _grant(admitted, offered, cameras, trimmed, None, now)
+        return Ask(request, cameras, _sorted([*refused, *_trims(bound)]), now, max(waiting)), bound
+    if bound.not_before >= request.release_by:
+        return _denied(request, [*refused, _plain("release-by-too-soon")], now)
+    return _grant(request, cameras, bound, refused, now), bound
+
+
+def decide_again(
+    admitted: Admitted,
+    household: Household,
+    history: History,
+    approval: Approval | None,
+    bound: Bound,
+    now: UtcNs,
+    clock_state: ClockState,
+) -> Evaluation:
+    """Evaluate a request that was decided before: nothing that comes of it goes beyond ``bound`` (PROTOCOL 6.2, O9).
+
+    Args:
+        admitted: As it arrived.
+        household: What stands for each camera now.
+        history: What requests with a smaller number used before ``bound.decided_at``.
+        approval: The owner's verified answer, at the moment at which it is recorded; None at any other.
+        bound: What earlier evaluations left.
+        now: The moment of the evaluation.
+        clock_state: Whether ``now`` can be believed.
+
+    Returns:
+        What it may have now, or that it must wait; and the bound met with that. A camera that is denied has left
+        it; one of which nothing can be said stays in it as it was.
+    """
+    request = admitted.request
+    believed = clock_state is ClockState.SYNCHRONISED
+    findings = [_again(each, bound, now, believed) for each in _find(admitted, household, history, now, bound.names)]
+    general = _general_reasons(request, household, now, clock_state)
+    against = [each for each in general if each.code not in UNKNOWN and (believed or each.code not in TIMED)]
+    refused = [reason for finding in findings if finding.is_denied for reason in finding.reasons]
+    unknown = [reason for finding in findings if finding.is_unknown for reason in finding.reasons]
+    bound, narrowed = _meet(bound, findings)
+    refused += narrowed
+    if against or not bound.cameras:
+        return _ended(request, [*against, *refused], now)
+    if unknown:
+        return Evaluation(Wait(_sorted(unknown), now), bound, _sorted(refused))
+    if approval is not None and bound.asks:
+        problem = _problem_of(approval, admitted, now)
+        if problem is not None:
+            return _ended(request, [problem], now)
+        bound, narrowed = _approve(bound, approval, now)
+        refused += narrowed
+        if not bound.cameras:
+            return _ended(request, refused, now)
+    cases = [each.case for each in findings if each.case is not None and bound.find(each.camera) is not None]
+    cameras = _grants(cases, bound)
+    if bound.asks:
+        until = UtcNs(max(each.answer_by for each in bound.cameras))
+        ask = Ask(request, cameras, _sorted([*refused, *_trims(bound)]), now, until)
+        return Evaluation(ask, bound, _sorted(refused))
+    if bound.not_before >= request.release_by:
+        return _ended(request, [*refused, _plain("release-by-too-soon")], now)
+    return Evaluation(_grant(request, cameras, bound, refused, now), bound, _sorted(refused))
+
+
+def stop(bound: Bound, household: Household, why: Reason, now: UtcNs) -> Evaluation:
+    """Evaluate a request of which nothing can be said now, ``why``: what the owner stopped leaves the bound even so.
+
+    A pause that begins and ends while there is no trust bundle has to count.
+    """
+    left: list[Reason] = []
+    for camera in bound.names:
+        found = [each for each in standing_reasons(camera, household, now) if each.code in _STOPS]
+        left += found
+    gone = {each.camera for each in left}
+    kept = replace(bound, cameras=tuple(each for each in bound.cameras if each.camera not in gone))
+    if not kept.cameras:
+        return _ended(None, left, now)
+    return Evaluation(Wait((why,), now), kept, _sorted(left))
 
 
 def trace(
@@ -133,16 +227,18 @@ def _find(
     household: Household,
     history: History,
     now: UtcNs,
+    only: Sequence[str] | None = None,
     *,
     as_signed: bool = False,
     rules: Iterable[tuple[str, Rule]] = tuple(RULES.items()),
 ) -> list[_Finding]:
-    asked: Sequence[str] = admitted.request.cameras
-    if asked == (EVERY_CAMERA,):
+    asked: Sequence[str] = admitted.request.cameras if only is None else only
+    if tuple(asked) == (EVERY_CAMERA,):
         asked = sorted(household.cameras)
     findings = []
     for camera in asked:
-        steps = [TraceStep("standing", camera, reason) for reason in standing_reasons(camera, household, now)]
+        standing = standing_reasons(camera, household, now, as_signed=as_signed)
+        steps = [TraceStep("standing", camera, reason) for reason in standing]
         case = None
         if camera in household.cameras:
             case = make_case(camera, admitted, household, history.cameras[camera], now, as_signed=as_signed)
@@ -172,90 +268,138 @@ def _ask_until(case: Case) -> UtcNs:
     return UtcNs(min(case.arrived_at + case.house.ask_timeout, case.request.release_by - case.house.cooling_off))
 
 
-def _approved(
-    admitted: Admitted, offered: list[Case], refused: list[Reason], approval: Approval, now: UtcNs
-) -> Verdict:
-    """Narrow the offer to what the owner approved; an approval adds nothing that the terms do not allow."""
+def _again(finding: _Finding, bound: Bound, now: UtcNs, believed: bool) -> _Finding:
+    """Return a finding of a later evaluation: with what the owner was not asked about, without what no clock says."""
+    case, reasons = finding.case, list(finding.reasons)
+    if case is not None and not reasons and case.terms.mode is Mode.ASK and bound.approved_by is None:
+        mine = bound.find(case.camera)
+        if not bound.asks:
+            reasons.append(Reason("approval-missing", say("approval-missing"), case.camera))
+        elif mine is not None and now >= min(mine.answer_by, _ask_until(case)):
+            reasons.append(Reason("owner-silent", say("owner-silent"), case.camera))
+    if not believed:
+        reasons = [each for each in reasons if each.code not in TIMED]
+        reasons.append(Reason("clock-unsynchronised", say("clock-unsynchronised"), finding.camera))
+    return replace(finding, steps=tuple(TraceStep("again", finding.camera, each) for each in reasons))
+
+
+def _meet(bound: Bound, findings: Iterable[_Finding]) -> tuple[Bound, list[Reason]]:
+    """Return the bound met with what each of its cameras may have now, and why cameras left it by that."""
+    kept: list[CameraBound] = []
+    left: list[Reason] = []
+    houses: list[GlobalTerms] = []
+    for finding in findings:
+        mine = bound.find(finding.camera)
+        assert mine is not None
+        if finding.is_unknown:
+            kept.append(mine)
+        elif not finding.is_denied and finding.case is not None:
+            met = mine.meet(_bound_by(finding.case))
+            if met is None:
+                left.append(Reason("grant-narrowed", say("grant-narrowed"), finding.camera))
+            else:
+                kept.append(met)
+                houses.append(finding.case.house)
+    longest = max([bound.cooling_off, *(house.cooling_off for house in houses)])
+    escrow = bound.escrow and all(house.escrow for house in houses)
+    return replace(bound, cameras=tuple(kept), escrow=escrow, cooling_off=longest), left
+
+
+def _problem_of(approval: Approval, admitted: Admitted, now: UtcNs) -> Reason | None:
+    """Return why an approval is none of this request."""
     request = admitted.request
     if (approval.jti, approval.request_sha256) != (request.jti, request.payload_sha256):
-        return _denial(request, [_plain("approval-mismatch")], now)
-    asked_for = set(request.cameras)
-    beyond = EVERY_CAMERA not in asked_for and not set(approval.cameras) <= asked_for
+        return _plain("approval-mismatch")
+    beyond = EVERY_CAMERA not in request.cameras and not set(approval.cameras) <= set(request.cameras)
     if beyond or not request.window.contains(approval.window):
-        return _denial(request, [_plain("approval-outside-ask")], now)
+        return _plain("approval-outside-ask")
     if not admitted.arrived_at - SKEW_NS <= approval.signed_at <= now + SKEW_NS:
-        return _denial(request, [_plain("owner-silent")], now)
-    late = [case for case in offered if approval.signed_at >= _ask_until(case)]
-    refused += [Reason("owner-silent", say("owner-silent"), case.camera) for case in late]
-    offered = [case for case in offered if case not in late]
-    if not offered:
-        return _denial(request, refused, now)
-    chosen = [case for case in offered if case.camera in approval.cameras]
-    grants = [(case, _narrow(_camera_grant(case), approval.window)) for case in chosen]
-    kept = [(case, grant) for case, grant in grants if grant.windows]
-    if not kept:
-        return _denial(request, [*refused, _plain("approval-narrowed")], now)
-    cases = [case for case, _ in kept]
-    narrowed = [
-        Reason("approval-narrowed", say("approval-narrowed"), case.camera)
-        for case in offered
-        if _camera_grant(case) not in [grant for _, grant in kept]
-    ]
-    trimmed = _sorted([*refused, *_trims(cases), *narrowed])
-    return _grant(admitted, cases, tuple(grant for _, grant in kept), trimmed, approval, now)
+        return _plain("owner-silent")
+    return None
 
 
-def _narrow(grant: CameraGrant, window: Window) -> CameraGrant:
-    parts = (part.intersect(window) for part in grant.windows)
-    return replace(grant, windows=tuple(part for part in parts if part is not None))
+def _approve(bound: Bound, approval: Approval, now: UtcNs) -> tuple[Bound, list[Reason]]:
+    """Return the bound met with an approval, and why cameras left it or have less of themselves by that.
+
+    The cooling-off begins when the approval is recorded: an order may have been signed with any time.
+    """
+    kept: list[CameraBound] = []
+    narrowed: list[Reason] = []
+    for mine in bound.cameras:
+        windows = intersect(mine.windows, (approval.window,)) if mine.camera in approval.cameras else ()
+        code = "owner-silent" if now >= mine.answer_by else "approval-narrowed"
+        if windows and now < mine.answer_by:
+            trims = mine.trims if windows == mine.windows else tuple(sorted({*mine.trims, code}))
+            kept.append(replace(mine, windows=windows, trims=trims))
+        else:
+            narrowed.append(Reason(code, say(code), mine.camera))
+    approved = replace(bound, cameras=tuple(kept), asks=False, approved_by=approval.thumbprint, cools_from=now)
+    return approved, narrowed
 
 
-def _camera_grant(case: Case) -> CameraGrant:
-    return CameraGrant(
+def _bound_by(case: Case) -> CameraBound:
+    """Return what a camera's terms allow of the request, by themselves."""
+    trims = []
+    if case.windows() != (case.request.window,):
+        trims.append("hours-trimmed")
+    if case.request.audio and not case.terms.audio:
+        trims.append("audio-not-consented")
+    return CameraBound(
         camera=case.camera,
         quality=case.request.quality,
         windows=case.windows(),
         audio=case.request.audio and case.terms.audio,
         masks=case.terms.masks,
+        answer_by=_ask_until(case),
+        trims=tuple(sorted(trims)),
+    )
+
+
+def _grants(cases: Iterable[Case], bound: Bound) -> tuple[CameraGrant, ...]:
+    """Return each camera's part of the bound, under the consent that is in use now."""
+    return tuple(_camera_grant(case, mine) for case in cases if (mine := bound.find(case.camera)) is not None)
+
+
+def _camera_grant(case: Case, mine: CameraBound) -> CameraGrant:
+    return CameraGrant(
+        camera=mine.camera,
+        quality=mine.quality,
+        windows=mine.windows,
+        audio=mine.audio,
+        masks=mine.masks,
         consent_sha256=case.consent.sha256,
         consent_version=case.consent.version,
     )
 
 
-def _trims(cases: list[Case]) -> Iterable[Reason]:
-    for case in cases:
-        if case.windows() != (case.request.window,):
-            yield Reason("hours-trimmed", say("hours-trimmed"), case.camera)
-        if case.request.audio and not case.terms.audio:
-            yield Reason("audio-not-consented", say("audio-not-consented"), case.camera)
+def _trims(bound: Bound) -> Iterable[Reason]:
+    for camera in bound.cameras:
+        for code in camera.trims:
+            yield Reason(code, say(code), camera.camera)
 
 
 def _grant(
-    admitted: Admitted,
-    cases: list[Case],
-    cameras: tuple[CameraGrant, ...],
-    trimmed: tuple[Reason, ...],
-    approval: Approval | None,
-    now: UtcNs,
+    request: Request, cameras: tuple[CameraGrant, ...], bound: Bound, refused: Iterable[Reason], now: UtcNs
 ) -> Grant:
     """Make the grant: the only call of ``Grant`` in the program."""
-    # From arrival, or from the owner's answer: deciding again never starts the cooling-off anew. It ends before
-    # release_by: the rule "cooling-off" holds that for an arrival, and `_ask_until` for an answer.
-    start = admitted.arrived_at if approval is None else max(admitted.arrived_at, approval.signed_at)
-    not_before = UtcNs(start + max(case.house.cooling_off for case in cases))
     return Grant(
-        request=admitted.request,
+        request=request,
         cameras=cameras,
-        trimmed=trimmed,
+        trimmed=_sorted([*refused, *_trims(bound)]),
         decided_at=now,
-        not_before=not_before,
-        approved_by=None if approval is None else approval.thumbprint,
-        escrow=all(case.house.escrow for case in cases),
+        not_before=bound.not_before,
+        approved_by=bound.approved_by,
+        escrow=bound.escrow,
     )
 
 
-def _denial(request: Request, reasons: Iterable[Reason], now: UtcNs) -> Denial:
-    return Denial(request, _sorted(reasons), now)
+def _ended(request: Request | None, reasons: Iterable[Reason], now: UtcNs) -> Evaluation:
+    found = _sorted(reasons)
+    return Evaluation(Denial(request, found, now), NOTHING, found)
+
+
+def _denied(request: Request, reasons: Iterable[Reason], now: UtcNs) -> tuple[Denial, Bound]:
+    return Denial(request, _sorted(reasons), now), NOTHING
 
 
 _ORDER = {code: number for number, code in enumerate(CODES)}

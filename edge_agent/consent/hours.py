@@ -19,7 +19,7 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 ALWAYS = "always"
 _MINUTE_NS = 60 * SECOND_NS
 
-_LINE = re.compile(r"(?:([a-z,-]+)\s+)?(\d\d):(\d\d)-(\d\d):(\d\d)")
+_LINE = re.compile(r"(?:([a-z,-]+)[ \t]+)?([0-9][0-9]):([0-9][0-9])-([0-9][0-9]):([0-9][0-9])")
 _FORM = "such as 22:00-06:00, or mon-fri 08:00-18:00, or sat,sun 00:00-24:00"
 
 

@@ -27,12 +27,15 @@ NOT_PAUSED = UtcNs(0)
 class CameraStanding:
     """What stands for one camera of this gateway."""
 
-    place: Place
+    place: Place | None
+    """None if none is configured: then nothing is granted."""
     consent: SignedConsent | None
     problem: Reason | None
     """Why there is no consent, where there is none."""
     terms: Terms | None
     """The terms that count: the tighter of signed and file. None exactly where ``consent`` is."""
+    unknown: Reason | None = None
+    """What could not be read: then nothing is granted, and nothing that was granted is lost (``reasons.UNKNOWN``)."""
     highest_version: int = 0
     """The highest version of this camera's consent that was ever seen; an older one never counts again."""
     revoked: bool = False
@@ -50,7 +53,7 @@ class Household:
 
 @dataclass(frozen=True, slots=True)
 class CameraHistory:
-    """What was granted or asked before for one camera, the request at hand left out.
+    """What requests with a smaller number were granted or asked about for one camera, before the decision at hand.
 
     Counted by what the *signed* terms would have granted (``decision.counted``), so that an edit of the file never
     makes room for a request that there would have been no room for without it.
@@ -82,20 +85,27 @@ def stand(
     highest_version: int = 0,
     revoked: bool = False,
     paused_until: UtcNs = NOT_PAUSED,
+    is_file_unreadable: bool = False,
+    is_ring_unreadable: bool = False,
 ) -> CameraStanding:
     """Work out what stands for one camera; what does not verify becomes the reason why nothing does.
+
+    A consent of a version that was not seen before counts, whether an earlier one was revoked or not.
 
     Args:
         raw: The signed consent as stored, or None.
         owner_key: Pinned at ``init``.
         facts: As they are now.
-        file: What ``consent.yaml`` says for this camera, or None where it does not name it or cannot be read.
+        file: What ``consent.yaml`` says for this camera, or None if it does not name it.
         highest_version: From the store.
         revoked: From the store.
         paused_until: From the store; ``FOREVER`` for good.
+        is_file_unreadable: ``consent.yaml`` is missing or cannot be read: what it says is unknown.
+        is_ring_unreadable: A ring is missing or cannot be read: whether the facts changed is unknown.
     """
     consent: SignedConsent | None = None
     problem: Reason | None = None
+    unknown: Reason | None = None
     if raw is None:
         problem = Reason("consent-missing", say("consent-missing"), facts.camera)
     else:
@@ -103,13 +113,22 @@ def stand(
             consent = verify_consent(raw, owner_key, facts)
         except DenialError as error:
             problem = Reason(error.reason, str(error), facts.camera)
+            if is_ring_unreadable and error.reason == "consent-facts-changed":
+                unknown = Reason("ring-unreadable", say("ring-unreadable"), facts.camera)
+    terms: Terms | None = None
+    if consent is not None and is_file_unreadable:
+        terms, unknown = consent.terms, Reason("consent-file-unreadable", say("consent-file-unreadable"), facts.camera)
+    elif consent is not None:
+        terms = effective(consent.terms, file)
+    is_new = consent is not None and consent.version > highest_version
     return CameraStanding(
         place=facts.place,
         consent=consent,
         problem=problem,
-        terms=effective(consent.terms, file) if consent is not None else None,
-        highest_version=highest_version,
-        revoked=revoked,
+        terms=terms,
+        unknown=unknown,
+        highest_version=consent.version if consent is not None and is_new else highest_version,
+        revoked=revoked and not is_new,
         paused_until=paused_until,
     )
 

@@ -62,7 +62,7 @@ class Occasion(Enum):
     EXPIRY = "expiry"
 
 
-_DURATION_PATTERN = r"^\d{1,9} ?(ms|s|min|m|h|d)$"
+_DURATION_PATTERN = r"^[0-9]{1,9} ?(ms|s|min|m|h|d)$"
 
 
 def _duration(least_ns: int, most_ns: int) -> Any:
@@ -101,7 +101,7 @@ def _is_permille(value: object) -> bool:
 
 def _parse_date(value: object) -> date:
     try:
-        if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9][0-9]-[0-9][0-9]", value):
             return date.fromisoformat(value)
     except ValueError:
         pass

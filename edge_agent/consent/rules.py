@@ -47,8 +47,8 @@ class Case:
 Rule = Callable[[Case], Reason | None]
 
 
-def standing_reasons(camera: str, household: Household, now: UtcNs) -> Iterable[Reason]:
-    """Yield what stands against a camera before any term is looked at."""
+def standing_reasons(camera: str, household: Household, now: UtcNs, *, as_signed: bool = False) -> Iterable[Reason]:
+    """Yield what stands against a camera before any term is looked at; ``as_signed`` needs no file."""
     if now < household.paused_until:
         yield _reason("release-paused", camera)
     standing = household.cameras.get(camera)
@@ -60,7 +60,9 @@ def standing_reasons(camera: str, household: Household, now: UtcNs) -> Iterable[
     if standing.revoked:
         yield _reason("consent-revoked", camera)
     if standing.consent is None or standing.terms is None:
-        yield standing.problem or _reason("consent-missing", camera)
+        yield standing.unknown or standing.problem or _reason("consent-missing", camera)
+    elif standing.unknown is not None and not as_signed:
+        yield standing.unknown
 
 
 def _version(case: Case) -> Reason | None:
@@ -115,6 +117,8 @@ def _category(case: Case) -> Reason | None:
 
 def _distance(case: Case) -> Reason | None:
     incident, place = case.request.incident.place, case.standing.place
+    if place is None:
+        return _reason("place-missing", case.camera)
     metres = distance_m((place.lat, place.lon), (incident.lat, incident.lon))
     return _unless(metres <= case.terms.distance_m, case, "too-far", limit=case.terms.distance_m)
 

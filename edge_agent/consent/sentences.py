@@ -178,6 +178,47 @@ _CATALOGUE: Mapping[str, tuple[str, str, str]] = {
         "Este consentimiento termina {value} después de firmarse.",
         "Ce consentement prend fin {value} après sa signature.",
     ),
+    "fact.name": ("Its name: {value}", "Su nombre: {value}", "Son nom : {value}"),
+    "fact.file_name": (
+        "Its name in edge-agent.yaml now: {value}",
+        "Su nombre en edge-agent.yaml ahora: {value}",
+        "Son nom dans edge-agent.yaml maintenant : {value}",
+    ),
+    "fact.stream.main": ("Recorded from: {value}", "Grabada desde: {value}", "Enregistrée depuis : {value}"),
+    "fact.stream.sub": (
+        "Small stream recorded from: {value}",
+        "Flujo reducido grabado desde: {value}",
+        "Petit flux enregistré depuis : {value}",
+    ),
+    "fact.place": ("Its place: {value}", "Su lugar: {value}", "Son emplacement : {value}"),
+    "fact.until": (
+        "These terms end: {value}",
+        "Estas condiciones terminan: {value}",
+        "Ces conditions expirent : {value}",
+    ),
+    "fact.issuer": ("The center: {value}", "El centro: {value}", "Le centre : {value}"),
+    "fact.root": (
+        "A root key that vouches for its people: {value}",
+        "Una clave raíz que avala a su personal: {value}",
+        "Une clé racine qui répond de son personnel : {value}",
+    ),
+    "fact.threshold": (
+        "Root keys that must sign together: {value}",
+        "Claves raíz que deben firmar juntas: {value}",
+        "Clés racines qui doivent signer ensemble : {value}",
+    ),
+    "fact.broker": (
+        "Requests arrive from: {value}",
+        "Las solicitudes llegan de: {value}",
+        "Les demandes arrivent de : {value}",
+    ),
+    "fact.upload": ("Clips go to: {value}", "Los clips van a: {value}", "Les extraits vont à : {value}"),
+    "fact.changed": (
+        "not in the version that is signed now",
+        "no está en la versión firmada ahora",
+        "ne figure pas dans la version signée",
+    ),
+    "fact.time_zone": ("Times are of: {value}", "Las horas son de: {value}", "Les heures sont de : {value}"),
     "diff.counts": ("counts at once", "vale al instante", "vaut aussitôt"),
     "diff.waits": (
         "waits for your signature; until then: {value}",
@@ -284,6 +325,11 @@ def describe(path: str, value: Any, language: Language) -> str:
     if isinstance(value, Enum):
         return _word(f"{path}.{value.value}", language)
     return _word(path, language).format(value=_show(path, value, language))
+
+
+def describe_fact(fact: str, value: str, language: Language) -> str:
+    """Return the sentence of one fact that the terms depend on, such as ``place``, with its value."""
+    return _word(f"fact.{fact}", language).format(value=value)
 
 
 def _show(path: str, value: Any, language: Language) -> str:

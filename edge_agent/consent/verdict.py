@@ -71,12 +71,22 @@ class Ask:
 class Denial:
     """Nothing leaves, for all of these reasons."""
 
-    request: Request
+    request: Request | None
+    """None if the request does not verify any more."""
+    reasons: tuple[Reason, ...]
+    decided_at: UtcNs
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing can be said now of some of what was decided: the bound stays for it, and no step is taken."""
+
     reasons: tuple[Reason, ...]
     decided_at: UtcNs
 
 
 Verdict = Grant | Ask | Denial
+"""Of a first decision; a later one may also be ``Wait``."""
 
 
 @dataclass(frozen=True, slots=True)

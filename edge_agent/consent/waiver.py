@@ -7,6 +7,7 @@ Pure.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -18,11 +19,24 @@ from edge_agent.b64 import encode_b64url
 from edge_agent.consent.policy import Mode, Terms, encode_terms, parse_terms
 from edge_agent.consent.request import Place
 from edge_agent.consent.tighter import meet
-from edge_agent.errors import DenialError
+from edge_agent.errors import CustodyError, DenialError
 from edge_agent.jws import deny
 from edge_agent.keys import thumbprint
 from edge_agent.units import UtcNs, encode_rfc3339
-from edge_agent.wire import CameraId, Digest, Issuer, Jti, Kid, Text, Time, Version, WireModel, WirePlace, parse_members
+from edge_agent.wire import (
+    CameraId,
+    Digest,
+    Issuer,
+    Jti,
+    Kid,
+    Name,
+    Text,
+    Time,
+    Version,
+    WireModel,
+    WirePlace,
+    parse_members,
+)
 
 TYP = "owner-consent+jws"
 SCHEMA_VERSION = "edge-agent/1"
@@ -38,7 +52,8 @@ class Facts:
     """Digest of where the camera is reached (``digest_source``): the address itself stays in the house."""
     rings: tuple[str, ...]
     """Ids of the camera's rings, in hexadecimal, sorted."""
-    place: Place
+    place: Place | None
+    """None if none is configured: a consent may be signed for such a camera, and nothing is granted by it."""
     time_zone: str
     issuer: str
     """The RTCC that the gateway is enrolled with."""
@@ -64,9 +79,13 @@ class SignedConsent:
     raw: bytes
     sha256: bytes
     camera: str
+    name: str
+    """What the owner called the camera when the terms were signed."""
     version: int
     terms: Terms
     notice: Notice
+    facts: Mapping[str, Any]
+    """The facts as they were signed, by their names in PROTOCOL 6.1."""
     signed_at: UtcNs
     valid_from: UtcNs
     valid_until: UtcNs
@@ -76,7 +95,7 @@ class SignedConsent:
 class _WireFacts(WireModel):
     source: Digest
     rings: list[Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]]
-    place: WirePlace
+    place: WirePlace | None
     time_zone: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+/-]{1,64}$")]
     issuer: Issuer
     roots: list[Kid]
@@ -110,6 +129,7 @@ class _WireConsent(WireModel):
     pii_principal_id: Kid
     version: Version
     camera: CameraId
+    name: Name
     privacy_notice: _WireNotice
     purposes: Annotated[list[_WirePurpose], Field(min_length=1, max_length=1)]
     event: _WireEvent
@@ -139,22 +159,52 @@ def sign_consent(
     valid_from: UtcNs | None = None,
     valid_until: UtcNs | None = None,
 ) -> bytes:
-    """Sign the owner's terms for one camera.
+    """Build and sign the owner's terms for one camera, under the camera's id as its name; see ``build_consent``."""
+    owner = thumbprint(key.public_key())
+    named = facts.camera
+    return sign_built(
+        build_consent(facts, named, terms, notice, version, signed_at, owner, valid_from, valid_until), key
+    )
+
+
+def sign_built(payload: bytes, key: Ed25519PrivateKey) -> bytes:
+    """Sign the very bytes that ``build_consent`` made and that were shown.
+
+    Raises:
+        CustodyError: They were built for another owner's key.
+    """
+    if _read_payload(payload).pii_principal_id != thumbprint(key.public_key()):
+        raise CustodyError("the owner's private key is not the one that was pinned")
+    return jws.sign_with(TYP, payload, [key])
+
+
+def build_consent(
+    facts: Facts,
+    name: str,
+    terms: Terms,
+    notice: Notice,
+    version: int,
+    signed_at: UtcNs,
+    owner: str,
+    valid_from: UtcNs | None = None,
+    valid_until: UtcNs | None = None,
+) -> bytes:
+    """Build the payload of one camera's consent: the bytes that are shown, and then signed.
 
     Args:
-        facts: What the terms lean on, camera included.
+        facts: What the terms depend on, camera included.
+        name: What the owner calls the camera.
         terms: All terms, as shown to the owner.
         notice: The waiver text that was shown with them.
         version: Above every earlier one of this camera.
         signed_at: Now, by the gateway's clock.
-        key: The owner's.
+        owner: Thumbprint of the key that will sign.
         valid_from: ``signed_at`` unless said otherwise.
         valid_until: ``expires_after`` later unless said otherwise, and never later than that.
     """
     start = signed_at if valid_from is None else valid_from
     latest = UtcNs(start + terms.house.expires_after)
     end = latest if valid_until is None else min(valid_until, latest)
-    owner = thumbprint(key.public_key())
     identity = jws.encode_json([facts.camera, version, signed_at, owner])
     payload = {
         "schema_version": SCHEMA_VERSION,
@@ -162,6 +212,7 @@ def sign_consent(
         "pii_principal_id": owner,
         "version": version,
         "camera": facts.camera,
+        "name": name,
         "privacy_notice": {"version": notice.version, "language": notice.language, "sha256": notice.sha256},
         "purposes": [
             {
@@ -181,7 +232,24 @@ def sign_consent(
         "facts": _encode_facts(facts),
         "terms": encode_terms(terms),
     }
-    return jws.sign(TYP, payload, [key])
+    return jws.encode_json(payload)
+
+
+def read_built(payload: bytes) -> SignedConsent:
+    """Read a payload as a verified one is read, so that a person is shown what its bytes say and nothing else.
+
+    Raises:
+        DenialError: ``consent-invalid``.
+    """
+    wire = _read_payload(payload)
+    return _value(b"", wire, _read_terms(wire), wire.pii_principal_id)
+
+
+def _read_payload(payload: bytes) -> _WireConsent:
+    try:
+        return parse_members(_WireConsent, jws.parse_strict_json(payload, jws.MAX_MESSAGE_BYTES))
+    except DenialError as error:
+        deny("consent-invalid", detail=error.reason)
 
 
 def verify_consent(raw: bytes, owner_key: Ed25519PublicKey, facts: Facts) -> SignedConsent:
@@ -193,33 +261,45 @@ def verify_consent(raw: bytes, owner_key: Ed25519PublicKey, facts: Facts) -> Sig
     try:
         message = jws.parse(raw, TYP, read_payload=lambda payload: parse_members(_WireConsent, payload))
         jws.verify(message, {thumbprint(owner_key): owner_key})
-        terms = parse_terms(message.payload.terms)
     except DenialError as error:
         deny("consent-invalid", detail=error.reason)
-    except ValidationError:
-        deny("consent-invalid", detail="terms")
     wire = message.payload
-    # What was signed is what is read: nothing left to a default that a later version may set otherwise.
-    if encode_terms(terms) != wire.terms:
-        deny("consent-invalid", detail="terms are not all said")
-    if wire.event.valid_until <= wire.event.valid_from:
-        deny("consent-invalid", detail="validity")
+    terms = _read_terms(wire)
     signed_facts = wire.facts.model_dump() | {"camera": wire.camera}
     ours = _comparable(facts)
     changed = sorted(name for name in ours if ours[name] != signed_facts[name])
     if changed:
         deny("consent-facts-changed", facts=", ".join(changed))
+    return _value(raw, wire, terms, thumbprint(owner_key))
+
+
+def _read_terms(wire: _WireConsent) -> Terms:
+    try:
+        terms = parse_terms(wire.terms)
+    except ValidationError:
+        deny("consent-invalid", detail="terms")
+    # What was signed is what is read: nothing left to a default that a later version may set otherwise.
+    if encode_terms(terms) != wire.terms:
+        deny("consent-invalid", detail="terms are not all said")
+    if wire.event.valid_until <= wire.event.valid_from:
+        deny("consent-invalid", detail="validity")
+    return terms
+
+
+def _value(raw: bytes, wire: _WireConsent, terms: Terms, owner: str) -> SignedConsent:
     return SignedConsent(
         raw=raw,
         sha256=hashlib.sha256(raw).digest(),
         camera=wire.camera,
+        name=wire.name,
         version=wire.version,
         terms=terms,
         notice=Notice(wire.privacy_notice.version, wire.privacy_notice.language, wire.privacy_notice.sha256),
+        facts=wire.facts.model_dump(),
         signed_at=wire.event.event_time,
         valid_from=wire.event.valid_from,
         valid_until=wire.event.valid_until,
-        thumbprint=thumbprint(owner_key),
+        thumbprint=owner,
     )
 
 
@@ -244,7 +324,7 @@ def _comparable(facts: Facts) -> dict[str, Any]:
         "camera": facts.camera,
         "source": facts.source,
         "rings": sorted(facts.rings),
-        "place": {"lat": float(facts.place.lat), "lon": float(facts.place.lon)},
+        "place": None if facts.place is None else {"lat": float(facts.place.lat), "lon": float(facts.place.lon)},
         "time_zone": facts.time_zone,
         "issuer": facts.issuer,
         "roots": sorted(facts.roots),

@@ -23,7 +23,7 @@ encrypted rings; a valid request is decided, cut, uploaded and opened by the RTC
 Ends with 0 only if every step had the outcome named. Ctrl-C leaves nothing running.
 """
 _MIN_RECORD_S = 15
-_MAX_FOLDER_BYTES = 107 - len("/home/run/recorder.sock")
+_MAX_FOLDER_BYTES = 107 - len("/home/run/recorder/sock")
 """Unix sockets lie in the folder, and the kernel takes no longer paths for them."""
 _NEEDED_BYTES = KEEP_FREE_BYTES + (300 << 20)
 """Two rings of 64 MiB, the clip and its copies, and what the RTCC's receiver insists on leaving free."""

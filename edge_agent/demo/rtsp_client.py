@@ -155,7 +155,7 @@ class Client:
             return 455, [], b""
         track = int(request.url.rpartition("/track")[2] or 0)
         wanted = request.headers.get("transport", "")
-        interleaved = re.search(r"interleaved=(\d+)-", wanted)
+        interleaved = re.search(r"interleaved=([0-9]+)-", wanted)
         if server.is_on("no-tcp" if interleaved else "no-udp"):
             return 461, [], b""
         transport = _Transport()
@@ -163,7 +163,7 @@ class Client:
             transport.channel = int(interleaved[1])
             answer = f"RTP/AVP/TCP;unicast;interleaved={transport.channel}-{transport.channel + 1}"
         else:
-            ports = re.search(r"client_port=(\d+)", wanted)
+            ports = re.search(r"client_port=([0-9]+)", wanted)
             if ports is None:
                 return 461, [], b""
             transport.sockets = _bind_pair()

@@ -13,6 +13,7 @@ no memory left) accuses nobody.
 import faulthandler
 import json
 import logging
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TextIO
 
 from edge_agent.clock import Clock
+from edge_agent.host.regular_file import open_reader, open_regular, read_regular
 from edge_agent.small_file import write_small_file
 from edge_agent.units import DAY_NS, MINUTE_NS, MonoNs, UtcNs
 
@@ -30,8 +32,9 @@ LONGEST_HOLD_NS = 60 * MINUTE_NS
 FORGET_NS = DAY_NS
 """A camera that has not made the recorder fall over for so long begins at the shortest hold again."""
 _MAX_FILE_BYTES = 1 << 20
+_WRITE_ANEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 _CURRENT = re.compile(r"^Current thread 0x([0-9a-f]+)", re.MULTILINE)
-_STREAM = re.compile(r"^stream 0x([0-9a-f]+) (\S+)$", re.MULTILINE)
+_STREAM = re.compile(r"^stream 0x([0-9a-f]+) ([^ \t\r\n]+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Culprits:
         if culprit is not None:
             self._strike(culprit)
         try:
-            self._file = self._crash_path.open("w")
+            self._file = os.fdopen(open_regular(self._crash_path, _WRITE_ANEW, mode=0o640), "w")
         except OSError as error:
             log.error("crash file not made path=%s: %s", self._crash_path, error.strerror)
             return
@@ -128,8 +131,8 @@ def find_culprit(dump: str) -> str | None:
 
 def _read(path: Path) -> str:
     try:
-        with path.open(errors="replace") as file:
-            return file.read(_MAX_FILE_BYTES)
+        with open_reader(path) as file:
+            return file.read(_MAX_FILE_BYTES).decode(errors="replace")
     except FileNotFoundError:
         return ""
     except OSError as error:
@@ -139,7 +142,7 @@ def _read(path: Path) -> str:
 
 def _load_strikes(path: Path) -> dict[str, Strike]:
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_regular(path))
         return {
             str(name): Strike(int(count), UtcNs(int(at)), str(boot_id), MonoNs(int(until)))
             for name, (count, at, boot_id, until) in found.items()

@@ -15,6 +15,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.errors import ConfigError, DenialError
+from edge_agent.host.regular_file import read_regular
 from edge_agent.small_file import write_small_file
 from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, parse_rfc3339
 
@@ -54,7 +55,7 @@ class UsedOrders:
         self._lock = threading.Lock()
         self._used: list[str] = []
         try:
-            self._used = [str(order) for order in json.loads(path.read_text())["used"]]
+            self._used = [str(order) for order in json.loads(read_regular(path))["used"]]
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import ConfigError, UsageError
+from edge_agent.host.regular_file import read_regular
 from edge_agent.small_file import write_small_file
 from edge_agent.units import MonoNs, UtcNs, encode_rfc3339, parse_rfc3339
 
@@ -48,7 +49,7 @@ class Pauses:
         self._lock = threading.Lock()
         self._ends: dict[str, _End] = {}
         try:
-            self._ends = self._parse(json.loads(path.read_text()))
+            self._ends = self._parse(json.loads(read_regular(path)))
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, AttributeError, TypeError):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.errors import RingError
+from edge_agent.host.regular_file import read_regular
 from edge_agent.small_file import write_small_file
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class RingPins:
         self._lock = threading.Lock()
         self._pins: dict[str, Pin] = {}
         try:
-            found = json.loads(path.read_text())
+            found = json.loads(read_regular(path))
             self._pins = {
                 str(name): Pin(bytes.fromhex(pin["ring_id"]), Path(pin["path"])) for name, pin in found.items()
             }

@@ -31,7 +31,7 @@ from edge_agent.uplink.seal import find_header_end
 
 MAX_EVIDENCE_BYTES = 1 << 30
 _CHUNK_BYTES = 1 << 20
-_NAME = re.compile(r"(clips/\d{3}\.mp4|evidence/[a-z]+\.jsonl?|README\.txt|(request|consent|order|manifest)\.jws)")
+_NAME = re.compile(r"(clips/[0-9]{3}\.mp4|evidence/[a-z]+\.jsonl?|README\.txt|(request|consent|order|manifest)\.jws)")
 
 _FOLDERS = ("clips", "evidence", "progressive")
 _WRITTEN = ("bundle.zip", "findings.json", "certificate.txt")

@@ -18,14 +18,18 @@ from edge_agent.consent.waiver import verify_consent
 from edge_agent.credentials import Login, load_logins, load_services, missing_names
 from edge_agent.enrolment import Enrolment, load_enrolment
 from edge_agent.errors import CustodyError, EdgeAgentError
+from edge_agent.host.regular_file import read_regular
 from edge_agent.keys import KEY_HOLDER, KeyStore, Role, custody_note_path, read_guarded, thumbprint
 from edge_agent.recipient import load_recipient
+from edge_agent.setup.machine import opens_sealed
+from edge_agent.setup.provision import erasure_note_path
 from edge_agent.units import DAY_NS, encode_duration, encode_rfc3339, encode_size
 from edge_agent.uplink.standing import load_facts
 
 CERTIFICATE_WARNING_DAYS = 30
 CONSENT_WARNING_DAYS = 7
 _SPARE_BYTES = 512 << 20
+CHRONY_PID = Path("/run/chrony/chronyd.pid")
 _UNFIT_FILESYSTEMS = {
     "vfat": "holds no file above 4GiB",
     "nfs": "is a network share: a power cut there is not seen here",
@@ -134,7 +138,7 @@ def inspect_consent(config: Config, enrolment: Enrolment | None) -> Iterator[Fin
 
 def _inspect_signature(config: Config, camera: Camera, enrolment: Enrolment | None) -> tuple[Level, str]:
     try:
-        raw = (config.waivers_dir / f"{camera.id}.jws").read_bytes()
+        raw = read_regular(config.waivers_dir / f"{camera.id}.jws")
     except OSError:
         return Level.WARNING, "not signed: nothing leaves"
     if enrolment is None:
@@ -152,12 +156,14 @@ def _inspect_signature(config: Config, camera: Camera, enrolment: Enrolment | No
 
 def inspect_keys(config: Config) -> Iterator[Finding]:
     """Load every key that this user may read, and say how well they are kept."""
+    if erasure_note_path(config.state_dir).exists():
+        text = "an erasure was begun and is not finished"
+        yield Finding(Level.FAULT, "keys", text, "sudo edge-agent erase --everything")
     roles: tuple[Role, ...] = ("recorder", "releaser")
     for role in roles:
         store = KeyStore(config.state_dir, role)
         if is_sealed(config, role):
-            text = f"sealed by the installer ({read_custody(config)}): only the service itself can open them"
-            yield Finding(Level.OK, f"keys of the {role}", text)
+            yield _inspect_sealed(config, role)
             continue
         try:
             for name in (name for name, holder in KEY_HOLDER.items() if holder == role):
@@ -171,7 +177,7 @@ def inspect_keys(config: Config) -> Iterator[Finding]:
             "tpm": "sealed to this machine's TPM",
             "passphrase": "under a passphrase",
         }[level]
-        hint = "scripts/install --seal, where there is a TPM" if level == "bare" else ""
+        hint = "sudo edge-agent init --seal, where there is a TPM" if level == "bare" else ""
         yield Finding(Level.WARNING if level == "bare" else Level.OK, f"keys of the {role}", text, hint)
     try:
         owner = KeyStore(config.state_dir, "owner").load_public("owner")
@@ -179,6 +185,18 @@ def inspect_keys(config: Config) -> Iterator[Finding]:
         yield Finding(Level.OK, "owner's key", thumbprint(owner))
     except EdgeAgentError as error:
         yield fault("owner's key", error)
+
+
+def _inspect_sealed(config: Config, role: Role) -> Finding:
+    """Try what systemd does at each start, as root: a TPM or a host key that was lost is found here, not in a loop."""
+    topic, kept = f"keys of the {role}", read_custody(config)
+    if os.geteuid() != 0:
+        return Finding(Level.OK, topic, f"sealed by the installer ({kept}): only the service itself can open them")
+    closed = [name for name, holder in KEY_HOLDER.items() if holder == role and not opens_sealed(name)]
+    if closed:
+        text = f"sealed ({kept}), and this machine does not open: {', '.join(closed)}"
+        return Finding(Level.FAULT, topic, text, "the TPM or systemd's host key is another one: docs/recovery.md")
+    return Finding(Level.OK, topic, f"sealed ({kept}), and this machine opens them")
 
 
 def is_sealed(config: Config, role: Role) -> bool:
@@ -230,6 +248,8 @@ def inspect_clock(config: Config) -> Iterator[Finding]:
         yield Finding(Level.WARNING, "clock", "the wall clock is believed unseen", hint)
     elif SystemClock().source().state is not ClockState.SYNCHRONISED:
         hint = "`timedatectl` shows why; requests wait until a time source disciplines the clock"
+        if CHRONY_PID.exists():  # it keeps the clock right and the kernel in doubt, and timedatectl then shows nothing
+            hint = "chrony runs: add the line `rtcsync` to /etc/chrony/chrony.conf, then: systemctl restart chrony"
         yield Finding(Level.WARNING, "clock", "not synchronised: recording goes on, nothing is decided", hint)
     else:
         text = "synchronised; whether the processes believe it: edge-agent clock"

@@ -32,7 +32,7 @@ from edge_agent.uplink.tls import TlsIdentity, build_client_context
 CONNECT_TIMEOUT_S = 3.0
 _MAX_ANSWER_BYTES = 16 * 1024
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
-_CHALLENGE = re.compile(r'(\w+)="?([^",]*)"?')
+_CHALLENGE = re.compile(r'([A-Za-z0-9_]+)="?([^",]*)"?')
 
 _CAMERA_ANSWERS = {
     401: "refuses the user name or password",

@@ -13,6 +13,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.errors import CustodyError, EvidenceError
+from edge_agent.host.regular_file import open_regular, read_regular
+from edge_agent.host.service_user import acting_as_owner, open_folder
 from edge_agent.keys import (
     KEY_HOLDER,
     KeyStore,
@@ -61,32 +63,97 @@ TREE = (
     Folder("releaser", "releaser", 0o700),
     Folder("releaser/staging", "releaser", 0o700),
     Folder("consent", "releaser", 0o750),
+    # Packages that will be installed as root, and what root tells the releaser of them.
+    Folder("update", "root", 0o700),
+    Folder("update-notes", "root", 0o755),
 )
 
 
-def create_state(state_dir: Path, owner_passphrase: str | None) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class ServiceUsers:
+    """The numbers of the two services' users and of the group that joins them."""
+
+    recorder: int
+    releaser: int
+    group: int
+
+    def holder(self, name: str) -> int:
+        """Return the user of ``recorder`` or ``releaser``; 0, root, for anybody else."""
+        return {"recorder": self.recorder, "releaser": self.releaser}.get(name, 0)
+
+
+def find_users() -> ServiceUsers | None:
+    """Return the services' users; None if this is not root or they do not exist: then it is a trial of one user."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        recorder, releaser = (pwd.getpwnam(name).pw_uid for name in (RECORDER_USER, RELEASER_USER))
+        return ServiceUsers(recorder, releaser, grp.getgrnam(GROUP).gr_gid)
+    except KeyError:
+        return None
+
+
+def create_state(state_dir: Path, owner_passphrase: str | None, users: ServiceUsers | None = None) -> tuple[str, ...]:
     """Make the folders and the keys that are missing.
 
     Args:
         state_dir: The state folder; made where it is missing.
         owner_passphrase: For the owner's keys; ``None`` where they are there already.
+        users: Who is given folders and keys; None: everything stays with the caller.
 
     Returns:
         The names of the private keys that were made, in order.
 
     Raises:
         CustodyError: A private key is missing but its public half is there (it would be replaced silently), the
-            owner's passphrase is missing or weak, or a file cannot be written.
+            owner's passphrase is missing or weak, a file cannot be written, something else lies in a folder's or
+            key's place, or an erasure is not finished.
     """
+    if erasure_note_path(state_dir).exists():
+        raise CustodyError("an erasure was begun and is not finished", "sudo edge-agent erase --everything")
     try:
+        state_dir.mkdir(parents=True, exist_ok=True)
         for folder in TREE:
-            (state_dir / folder.path).mkdir(parents=True, exist_ok=True)
-            if folder.path != "." or os.listdir(state_dir) == []:
-                os.chmod(state_dir / folder.path, folder.mode)
+            _make_folder(state_dir, folder, users)
         made = tuple(name for name in KEY_HOLDER if _create_key(state_dir, name, owner_passphrase))
+        if users is not None:
+            for name, role in KEY_HOLDER.items():
+                _give_key(private_path(state_dir, name), users.holder(role), users.group)
         return (*made, IDENTITY_NAME) if _create_identity(state_dir, owner_passphrase) else made
     except OSError as error:
         raise CustodyError(f"state folder cannot be written: {error.filename}: {error.strerror}") from error
+
+
+def _make_folder(state_dir: Path, folder: Folder, users: ServiceUsers | None) -> None:
+    """Make a folder and give it away; by descriptor, because the one above it may be a service's."""
+    names = () if folder.path == "." else folder.path.split("/")
+    try:
+        descriptor = open_folder(state_dir, *names, make=True)
+    except NotADirectoryError as error:
+        hint = "remove what lies there; another place is named in edge-agent.yaml (buffer.dir, uplink.staging_dir)"
+        raise CustodyError(f"not a folder: {state_dir / folder.path}", hint) from error
+    try:
+        if users is not None:
+            os.fchown(descriptor, users.holder(folder.holder), users.group)
+        if users is not None or names or os.listdir(descriptor) == []:
+            os.fchmod(descriptor, folder.mode)  # after fchown, which clears the set-group-id bit
+    finally:
+        os.close(descriptor)
+
+
+def _give_key(path: Path, user: int, group: int) -> None:
+    """Give a key file to its holder; another user's file, or one with a second name, is not given to anybody."""
+    try:
+        descriptor = open_regular(path)
+    except FileNotFoundError:
+        return
+    try:
+        found = os.fstat(descriptor)
+        if found.st_nlink != 1 or found.st_uid not in (0, user):
+            raise CustodyError(f"not this gateway's key: {path} uid={found.st_uid} names={found.st_nlink}")
+        os.fchown(descriptor, user, group)
+    finally:
+        os.close(descriptor)
 
 
 def is_complete(state_dir: Path) -> bool:
@@ -103,28 +170,9 @@ def public_path(state_dir: Path, name: str) -> Path:
     return state_dir / "keys" / "public" / f"{name}.pem"
 
 
-def hand_over(state_dir: Path) -> bool:
-    """Give the folders and private keys to the two service users, as root.
-
-    Returns:
-        False where this is not root or the users do not exist: everything then stays with the caller, which is
-        right for a trial (one user for both processes) and not for a gateway.
-    """
-    if os.geteuid() != 0:
-        return False
-    try:
-        owners = {"recorder": pwd.getpwnam(RECORDER_USER).pw_uid, "releaser": pwd.getpwnam(RELEASER_USER).pw_uid}
-        group = grp.getgrnam(GROUP).gr_gid
-    except KeyError:
-        return False
-    for folder in TREE:
-        path = state_dir / folder.path
-        os.chown(path, owners.get(folder.holder, 0), group, follow_symlinks=False)
-        os.chmod(path, folder.mode)  # chown clears the set-group-id bit
-    for name, role in KEY_HOLDER.items():
-        if private_path(state_dir, name).exists():
-            os.chown(private_path(state_dir, name), owners.get(role, 0), group, follow_symlinks=False)
-    return True
+def erasure_note_path(state_dir: Path) -> Path:
+    """Return the file that is there from the moment at which an erasure of everything begins until it has ended."""
+    return state_dir / "erasing"
 
 
 def _create_key(state_dir: Path, name: str, owner_passphrase: str | None) -> bool:
@@ -146,7 +194,8 @@ def _create_key(state_dir: Path, name: str, owner_passphrase: str | None) -> boo
         pem = encode_encrypted(key, owner_passphrase)
     else:
         pem = encode_private(key)
-    write_new_file(path, pem, 0o600)
+    with acting_as_owner(path.parent):  # it may be the holder's already, and a link may lie there
+        write_new_file(path, pem, 0o600)
     if name in PUBLIC_KEYS:
         write_new_file(public, encode_public(key.public_key()), 0o644)
     return True
@@ -194,7 +243,7 @@ def write_csr(state_dir: Path, path: Path) -> bool:
 
 def _find_applied_keys(path: Path) -> list[str] | None:
     try:
-        applied = verify_csr(path.read_bytes())
+        applied = verify_csr(read_regular(path))
     except (OSError, EvidenceError):
         return None
     return [thumbprint(key) for key in (applied.tls, applied.gateway, applied.recorder, applied.owner)]

@@ -1,17 +1,22 @@
 """Everything erased: the vault's key first, then every ring, hold and staged bundle; then a new key and a fresh start.
 
 A one-shot for root (on a gateway without systemd: for whoever runs it), because no service may delete its own key. From
-the moment the key is gone, what is left of the footage anywhere is noise. Killed at any point, it is given again.
-Never touches the owner's, the recorder's, the gateway's or the TLS key, the ledger's past, or the owner's pauses.
+the moment the key is gone, what is left of the footage anywhere is noise. Killed at any point, it is given again: a
+note in the state folder says that it was begun, and nobody makes a new key meanwhile. What lies in a service's folders
+is destroyed with that service's rights, so that a link planted there leads nowhere. Never touches the owner's, the
+recorder's, the gateway's or the TLS key, the ledger's past, or the owner's pauses.
 """
 
 import fcntl
+import fnmatch
 import logging
 import os
+import sqlite3
+import stat
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_agent.buffer.ring import wipe_ring
@@ -19,8 +24,18 @@ from edge_agent.clock import SystemClock
 from edge_agent.config import Config
 from edge_agent.control import call
 from edge_agent.errors import CustodyError, EdgeAgentError, RingBusyError, UnavailableError, UsageError
-from edge_agent.keys import custody_note_path, encode_private, encode_public, generate, private_path, thumbprint
-from edge_agent.setup.provision import hand_over, public_path
+from edge_agent.host.regular_file import NotRegularError, open_regular
+from edge_agent.host.service_user import acting_as_owner, remove_entry
+from edge_agent.keys import (
+    PrivateKey,
+    custody_note_path,
+    encode_private,
+    encode_public,
+    generate,
+    private_path,
+    thumbprint,
+)
+from edge_agent.setup.provision import erasure_note_path, public_path
 from edge_agent.small_file import sync_folder, write_small_file
 from edge_agent.uplink import ledger
 from edge_agent.uplink.store import Store
@@ -34,15 +49,35 @@ _STOP_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """What was destroyed, the new key's thumbprint, and whether the services run again."""
+    """What was destroyed, what could not be and why, the new key's thumbprint, and whether the services run again."""
 
     destroyed: tuple[str, ...]
+    failed: dict[str, str]
     vault: str
     restarted: bool
 
 
+@dataclass(slots=True)
+class _Work:
+    """What has been done so far."""
+
+    destroyed: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def go_on_after_errors(self, what: Path) -> Iterator[None]:
+        """Note what could not be done, and let the rest be done: without the key it is noise anyway."""
+        try:
+            yield
+        except (OSError, EdgeAgentError, sqlite3.Error) as error:
+            self.failed[_show(what)] = getattr(error, "strerror", None) or str(error)
+
+
 def renew_vault(config: Config, *, has_services: bool, sealed: Path = SEALED_VAULT) -> Renewal:
     """Destroy all footage and the key that opens it; make a new key. Durable on return.
+
+    What cannot be destroyed (a disk that fails) is named, and does not keep the gateway from recording again: the key
+    that opened it is gone.
 
     Args:
         config: Where everything lies.
@@ -52,35 +87,38 @@ def renew_vault(config: Config, *, has_services: bool, sealed: Path = SEALED_VAU
     Raises:
         UsageError: Somebody without the right to the keys asked.
         RingBusyError: A process runs that is not systemd's.
-        CustodyError: The TPM does not take the new key; nothing was destroyed.
+        CustodyError: The TPM does not take the new key, and nothing was destroyed; or a key cannot be destroyed or
+            written: give it again.
     """
     _demand_right(config.state_dir)
     services = has_services and Path("/run/systemd/system").is_dir()
     if services:
         subprocess.run(["systemctl", "stop", *UNITS], check=True, timeout=_STOP_TIMEOUT_S, stdin=subprocess.DEVNULL)
+    work = _Work()
     with _nobody_else(config):
         key = generate("vault")
         # A TPM that refuses is found out before anything is gone.
         draft = _seal(encode_private(key), sealed) if custody_note_path(config.state_dir).exists() else None
-        destroyed = [str(path) for path in (private_path(config.state_dir, "vault"), sealed) if _shred(path)]
-        public_path(config.state_dir, "vault").unlink(missing_ok=True)
-        destroyed += _destroy_footage(config)
-        if draft is not None:
-            draft.rename(sealed)
-            sync_folder(sealed.parent)
-        else:
-            write_small_file(private_path(config.state_dir, "vault"), encode_private(key), mode=0o600)
-        write_small_file(public_path(config.state_dir, "vault"), encode_public(key.public_key()), mode=0o644)
-        hand_over(config.state_dir)
-        _enter(config, len(destroyed))
+        try:
+            write_small_file(erasure_note_path(config.state_dir), b"begun\n", mode=0o644)
+            _destroy_key(config.state_dir, sealed, work)
+            _destroy_footage(config, work)
+            _write_key(config.state_dir, key, draft, sealed)
+        except OSError as error:
+            hint = "the erasure is not finished: give the command again"
+            raise CustodyError(f"{error.filename}: {error.strerror}", hint) from error
+        with work.go_on_after_errors(config.store_path), acting_as_owner(config.store_path.parent):
+            _enter(config, work)
+        erasure_note_path(config.state_dir).unlink()
+        sync_folder(config.state_dir)
     if services:
         subprocess.run(["systemctl", "start", UNITS[0]], check=True, timeout=_STOP_TIMEOUT_S, stdin=subprocess.DEVNULL)
-    return Renewal(tuple(destroyed), thumbprint(key.public_key()), services)
+    return Renewal(tuple(work.destroyed), work.failed, thumbprint(key.public_key()), services)
 
 
 def _demand_right(state_dir: Path) -> None:
     try:
-        owner = (state_dir / "keys" / "releaser").stat().st_uid
+        owner = os.lstat(state_dir / "keys" / "releaser").st_uid
     except OSError as error:
         raise CustodyError(f"state folder has no keys: {state_dir}", "is this the right --config?") from error
     if os.geteuid() not in (0, owner):
@@ -89,7 +127,7 @@ def _demand_right(state_dir: Path) -> None:
 
 @contextmanager
 def _nobody_else(config: Config) -> Iterator[None]:
-    """Make sure that neither process runs, and that no recorder begins meanwhile."""
+    """Make sure that neither process runs, and that none begins meanwhile."""
     for name in ("recorder", "releaser"):
         try:
             call(config.control_path(name), "status")
@@ -98,15 +136,28 @@ def _nobody_else(config: Config) -> Iterator[None]:
         except EdgeAgentError:
             pass
         raise RingBusyError(f"the {name} runs", hint="Stop `edge-agent run`, then give the command again.")
-    lock = config.recorder_state_dir / "lock"
-    if not lock.exists():
+    with ExitStack() as locks:
+        for name, folder in (("recorder", config.recorder_state_dir), ("releaser", config.store_path.parent)):
+            if folder.is_dir():
+                locks.enter_context(_locked(folder, name))
         yield
-        return
-    with lock.open() as file:
+
+
+@contextmanager
+def _locked(folder: Path, name: str) -> Iterator[None]:
+    """Hold a process's lock; what lies in the lock's place and is no file locks nobody out, and is removed."""
+    path = folder / "lock"
+    with acting_as_owner(folder):
+        try:
+            descriptor = open_regular(path, os.O_RDWR | os.O_CREAT, mode=0o640)
+        except NotRegularError:
+            remove_entry(folder, path.name)
+            descriptor = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode=0o640)
+    with os.fdopen(descriptor, "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RingBusyError("a recorder runs", hint="Stop it, then give the command again.") from None
+            raise RingBusyError(f"a {name} runs", hint="Stop it, then give the command again.") from None
         yield
 
 
@@ -121,44 +172,95 @@ def _seal(pem: bytes, sealed: Path) -> Path:
     return draft
 
 
+def _destroy_key(state_dir: Path, sealed: Path, work: _Work) -> None:
+    """Destroy every form of the vault's private key, then the pin; OSError if that fails."""
+    for path in (private_path(state_dir, "vault"), sealed):
+        with acting_as_owner(path.parent):
+            if _shred(path):
+                work.destroyed.append(_show(path))
+    public_path(state_dir, "vault").unlink(missing_ok=True)
+    sync_folder(public_path(state_dir, "vault").parent)
+
+
 def _shred(path: Path) -> bool:
     """Overwrite a small file and delete it; what flash memory keeps of it is in docs/threat-model.md."""
     try:
-        with path.open("rb+") as file:
+        with os.fdopen(open_regular(path, os.O_RDWR), "rb+") as file:
             file.write(os.urandom(os.fstat(file.fileno()).st_size))
             file.flush()
             os.fsync(file.fileno())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    path.unlink()
-    sync_folder(path.parent)
+    except (NotRegularError, PermissionError):
+        # Not a file that the key's holder could use: nothing is overwritten behind a link, a hard one included.
+        log.warning("no key lies in a key's place, and it is removed path=%s", path)
+    remove_entry(path.parent, path.name)
     return True
 
 
-def _destroy_footage(config: Config) -> list[str]:
+def _destroy_footage(config: Config, work: _Work) -> None:
     """Wipe every ring file, those of cameras that are no longer configured included, every hold, every staged byte."""
-    destroyed = []
-    for path in sorted(config.rings_dir.glob("*.ring*")) if config.rings_dir.is_dir() else []:
-        wipe_ring(path)
-        destroyed.append(str(path))
-    for folder in (config.holds_dir, config.staging_dir):
-        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            path.unlink()
-            destroyed.append(str(path))
-    for path in (config.recorder_state_dir / "rings.json", config.status_path):
-        path.unlink(missing_ok=True)
-    return destroyed
+    with acting_as_owner(config.recorder_state_dir):
+        _empty(config.rings_dir, "*.ring*", config, work)
+        for path in (config.recorder_state_dir / "rings.json", config.status_path):
+            with work.go_on_after_errors(path):
+                if os.path.lexists(path):
+                    remove_entry(path.parent, path.name)
+    with acting_as_owner(config.store_path.parent):
+        for folder in (config.holds_dir, config.staging_dir):
+            _empty(folder, "*", config, work)
 
 
-def _enter(config: Config, files: int) -> None:
+def _empty(folder: Path, pattern: str, config: Config, work: _Work) -> None:
+    """Destroy what a folder holds; a link in its place that a service could plant is itself destroyed."""
+    if not os.path.lexists(folder):
+        return
+    # Root alone decides what lies in the state folder itself, and where other places are.
+    is_ours = folder.parent == config.state_dir or not folder.is_relative_to(config.state_dir)
+    if not is_ours and not stat.S_ISDIR(os.lstat(folder).st_mode):
+        with work.go_on_after_errors(folder):
+            remove_entry(folder.parent, folder.name)
+            work.destroyed.append(_show(folder))
+        return
+    names: list[str] = []
+    with work.go_on_after_errors(folder):
+        names = sorted(fnmatch.filter(os.listdir(folder), pattern))
+    for path in (folder / name for name in names):
+        with work.go_on_after_errors(path):
+            if pattern != "*" and stat.S_ISREG(os.lstat(path).st_mode):
+                wipe_ring(path)
+            else:
+                remove_entry(folder, path.name)
+            work.destroyed.append(_show(path))
+
+
+def _show(path: Path) -> str:
+    """Return a path as a terminal can take it: somebody else may have chosen the name."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)
+
+
+def _write_key(state_dir: Path, key: PrivateKey, draft: Path | None, sealed: Path) -> None:
+    private = private_path(state_dir, "vault")
+    if draft is not None:
+        draft.rename(sealed)
+        sync_folder(sealed.parent)
+    else:
+        with acting_as_owner(private.parent):
+            for name in (private.name, f"{private.name}.new"):  # what was planted since, or lies in the draft's way
+                if os.path.lexists(private.with_name(name)):
+                    remove_entry(private.parent, name)
+            write_small_file(private, encode_private(key), mode=0o600)
+    write_small_file(public_path(state_dir, "vault"), encode_public(key.public_key()), mode=0o644)
+
+
+def _enter(config: Config, work: _Work) -> None:
     """Enter the erasure in the ledger and forget the headers of all uploads; the releaser ends what was under way."""
     if not config.store_path.exists():
         return
-    owner = config.store_path.stat()
     with Store(config.store_path) as store, store.transaction() as connection:
         for release in store.list_releases():
             store.forget_header(connection, release.request_id)
-        entry = {"what": "everything erased, new vault key", "camera": "*", "windows": ["all"], "files": files}
+        count, what = len(work.destroyed), "everything erased, new vault key"
+        entry = {"what": what, "camera": "*", "windows": ["all"], "files": count}
         ledger.append(connection, "erase", entry, SystemClock().utc())
-    for path in config.store_path.parent.glob(config.store_path.name + "*"):
-        os.chown(path, owner.st_uid, owner.st_gid)  # root's new journal would shut the releaser out

@@ -13,6 +13,7 @@ from edge_agent.clock import Clock
 from edge_agent.config import Config
 from edge_agent.consent.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.errors import DeliveryError, DenialError
+from edge_agent.host.regular_file import open_reader
 from edge_agent.keys import Custody
 from edge_agent.software import digest_sources
 from edge_agent.units import UtcNs
@@ -148,7 +149,7 @@ class BundleBuilder:
     def _read_health(self, scope: Scope) -> dict[str, str | int | bool | None]:
         """Read how the camera does, from the recorder's status; empty where it cannot be read."""
         try:
-            with self._config.status_path.open("rb") as file:
+            with open_reader(self._config.status_path) as file:
                 status: Any = json.loads(file.read(_MAX_STATUS_BYTES))
             found = cast("dict[str, Any]", status["cameras"][f"{scope.camera}.{scope.quality.value}"])
             return {

@@ -5,7 +5,9 @@ repeats nothing (design 10). Owns the form of every table but the ledger's, whic
 transaction; what stands in them is ``store``'s, ``outbox``'s and ``word``'s.
 """
 
+import contextlib
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -14,11 +16,12 @@ from pathlib import Path
 from typing import Self
 
 from edge_agent.errors import UnsupportedVersionError
+from edge_agent.host.regular_file import open_regular
 from edge_agent.uplink import ledger
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _BUSY_TIMEOUT_S = 5.0
 _SCHEMA = """
 CREATE TABLE trust (
@@ -28,7 +31,7 @@ CREATE TABLE request (
   incident TEXT NOT NULL, category TEXT NOT NULL, is_area INTEGER NOT NULL, correlation BLOB NOT NULL,
   arrived_ns INTEGER NOT NULL, release_by_ns INTEGER NOT NULL,
   state TEXT NOT NULL, due_ns INTEGER NOT NULL, approval BLOB, reasons TEXT NOT NULL,
-  handed_over INTEGER NOT NULL, UNIQUE (iss, jti)) STRICT;
+  handed_over INTEGER NOT NULL, bound TEXT, UNIQUE (iss, jti)) STRICT;
 CREATE INDEX request_state ON request (state);
 CREATE TABLE incident (iss TEXT NOT NULL, number TEXT NOT NULL, facts BLOB NOT NULL, PRIMARY KEY (iss, number)) STRICT;
 CREATE TABLE release (
@@ -58,6 +61,8 @@ DROP TABLE stop;
 """,
     # The clock has a memory of its own (`edge_agent.kept_clock`).
     2: "DROP TABLE IF EXISTS floor;",
+    # What was decided before there was a bound may release nothing: its next evaluation ends it.
+    3: "ALTER TABLE request ADD COLUMN bound TEXT;",
 }
 """What makes a file of each version one of the next."""
 
@@ -67,12 +72,14 @@ class Database:
 
     Raises:
         UnsupportedVersionError: The file was written by a newer version.
+        OSError: No regular file lies there.
         sqlite3.Error: The disk fails; nothing was changed.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.RLock()
+        refuse_other_files(path)
         self._connection = sqlite3.connect(
             path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
         )
@@ -170,3 +177,10 @@ class Database:
     def _all(self, sql: str, *values: object) -> list[sqlite3.Row]:
         with self._lock:
             return self._connection.execute(sql, values).fetchall()
+
+
+def refuse_other_files(path: Path) -> None:
+    """Refuse what SQLite would wait for or follow, in place of the file and of its journals."""
+    for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
+        with contextlib.suppress(FileNotFoundError):
+            os.close(open_regular(each))

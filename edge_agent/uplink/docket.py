@@ -10,7 +10,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.consent.decision import public_notes
+from edge_agent.consent.bound import NOTHING, Bound
+from edge_agent.consent.decision import Evaluation, public_notes
 from edge_agent.consent.policy import Refusal
 from edge_agent.consent.request import Request
 from edge_agent.consent.verdict import Ask, CameraGrant, Denial, Grant, Reason, Verdict
@@ -19,7 +20,7 @@ from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.answers import Answer, Note, Status, encode_answer
 from edge_agent.uplink.judge import Telling
-from edge_agent.uplink.store import RequestState, Store, StoredRequest
+from edge_agent.uplink.store import RequestState, Store, StoredRelease, StoredRequest
 
 MAX_CORRELATION_BYTES = 64
 DAY_OF_GRACE_NS = DAY_NS
@@ -96,9 +97,15 @@ class Docket:
         ledger.append(connection, "request", entry, now)
 
     def settle(
-        self, connection: sqlite3.Connection, stored: StoredRequest, verdict: Verdict, telling: Telling, now: UtcNs
+        self,
+        connection: sqlite3.Connection,
+        stored: StoredRequest,
+        verdict: Verdict,
+        bound: Bound,
+        telling: Telling,
+        now: UtcNs,
     ) -> None:
-        """Enter a verdict on a request: the decision, the state that follows, the answer that is due."""
+        """Enter a verdict on a request: the decision, its bound, the state that follows, the answer that is due."""
         if isinstance(verdict, Denial):
             self.refuse(connection, stored, verdict.reasons, telling, now)
             return
@@ -108,7 +115,26 @@ class Docket:
         else:
             state, due = RequestState.GRANTED, verdict.not_before
             self.answer_queued(connection, stored, verdict, now)
-        self._store.update_request(connection, stored.id, state, due=due, reasons=[])
+        self._store.update_request(connection, stored.id, state, due=due, reasons=[], bound=bound)
+
+    def narrow(self, connection: sqlite3.Connection, stored: StoredRequest, evaluation: Evaluation, now: UtcNs) -> None:
+        """Enter what a later evaluation leaves of a request's bound, if that is less than before or later.
+
+        Of a denial nothing is entered here: it ends the request, and with it the bound.
+        """
+        bound = evaluation.bound
+        if isinstance(evaluation.verdict, Denial) or bound == stored.bound:
+            return
+        if stored.bound is None or bound.cameras != stored.bound.cameras:
+            entry = {
+                **{name: getattr(stored, name) for name in ("jti", "iss", "incident", "category")},
+                "outcome": "narrowed",
+                "cameras": list(bound.names),
+                "reasons": encode_reasons(evaluation.left),
+            }
+            ledger.append(connection, "decision", entry, now)
+        due = UtcNs(max(stored.due, bound.not_before)) if stored.state in UNDER_WAY else None
+        self._store.update_request(connection, stored.id, stored.state, due=due, bound=bound)
 
     def answer_queued(self, connection: sqlite3.Connection, stored: StoredRequest, grant: Grant, now: UtcNs) -> None:
         """Tell that a clip is granted and waits: for the end of cooling-off, or for what it needs at home."""
@@ -139,6 +165,7 @@ class Docket:
             RequestState.DENIED,
             due=now,
             reasons=encode_reasons(reasons),
+            bound=NOTHING,
         )
         self._decline(connection, stored, reasons, telling)
 
@@ -183,12 +210,16 @@ class Docket:
             return known
         return ledger.append(connection, "grant", entry, now)
 
-    def demand_open(self, _connection: sqlite3.Connection, stored: StoredRequest) -> None:
-        """Raise WithdrawnError where a request is not under way any more.
+    def demand_open(
+        self, _connection: sqlite3.Connection, stored: StoredRequest, release: StoredRelease | None = None
+    ) -> None:
+        """Raise WithdrawnError if a request is not under way any more, or one camera's release was dropped.
 
         Inside the transaction of a step, so that nothing slips between.
         """
         if self._store.read_request(stored.id).state not in UNDER_WAY:
+            raise WithdrawnError
+        if release is not None and release.camera not in {each.camera for each in self._store.list_releases(stored.id)}:
             raise WithdrawnError
 
     def withdraw(
@@ -213,7 +244,7 @@ class Docket:
         ledger.append(connection, "end", entry, now)
         self._store.forget_header(connection, stored.id)
         self._store.recall_key(connection, stored.id)
-        self._store.update_request(connection, stored.id, state, reasons=reasons)
+        self._store.update_request(connection, stored.id, state, reasons=reasons, bound=NOTHING)
         members: dict[str, Any] = {}
         if state is RequestState.FAILED:
             members["reason"] = reasons[0]["code"] if reasons else "internal"

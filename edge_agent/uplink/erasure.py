@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edge_agent.clock import Clock
-from edge_agent.consent.verdict import Grant
+from edge_agent.consent.bound import NOTHING
 from edge_agent.control import Answer, Handler, Peer
 from edge_agent.errors import UsageError
 from edge_agent.units import UtcNs, Window
 from edge_agent.uplink import ledger
 from edge_agent.uplink.footage import Footage
-from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.store import RequestState, Store, StoredRequest
 
 log = logging.getLogger(__name__)
@@ -31,7 +30,6 @@ class EraseDesk:
 
     Args:
         store: Requests under way, and the ledger.
-        judge: Says what of a request is granted now.
         footage: Holds.
         withdraw: Ends a granted request with a reason code, its staged bytes included (``OwnerDesk.withdraw``).
         clock: The moment of each command.
@@ -40,12 +38,11 @@ class EraseDesk:
     def __init__(
         self,
         store: Store,
-        judge: Judge,
         footage: Footage,
         withdraw: Callable[[StoredRequest, str], object],
         clock: Clock,
     ) -> None:
-        self._store, self._judge, self._footage = store, judge, footage
+        self._store, self._footage = store, footage
         self._withdraw, self._clock = withdraw, clock
 
     @property
@@ -58,7 +55,7 @@ class EraseDesk:
         windows = _parse_windows(members.get("windows"))
         now = self._clock.utc()
         holds = self._footage.erase_holds(None if camera == EVERY_CAMERA else camera, windows)
-        stopped = [request.jti for request in self._under_way(camera, windows, now) if self._withdraw(request, _CODE)]
+        stopped = [request.jti for request in self._under_way(camera, windows) if self._withdraw(request, _CODE)]
         entry = {
             "what": "footage erased",
             "camera": camera,
@@ -71,22 +68,21 @@ class EraseDesk:
         log.warning("footage erased camera=%s holds=%d stopped=%d uid=%d", camera, len(holds), len(stopped), peer.uid)
         return {"holds": len(holds), "stopped": stopped}
 
-    def _under_way(self, camera: str, windows: Sequence[Window] | None, now: UtcNs) -> list[StoredRequest]:
+    def _under_way(self, camera: str, windows: Sequence[Window] | None) -> list[StoredRequest]:
         """Return the requests whose bundle holds, or may be getting at this moment, anything of what was erased."""
         states = (RequestState.GRANTED, RequestState.UPLOADING)
         requests = {request.id: request for request in self._store.list_requests(states)}
         requests |= {each: self._store.read_request(each) for each in self._store.list_waiting_keys()}
-        return [request for request in requests.values() if self._touches(request, camera, windows, now)]
+        return [request for request in requests.values() if _touches(request, camera, windows)]
 
-    def _touches(self, request: StoredRequest, camera: str, windows: Sequence[Window] | None, now: UtcNs) -> bool:
-        verdict = self._judge.decide_again(request, now)
-        if not isinstance(verdict, Grant):
-            return True  # It may not go on as it is, whatever was erased.
-        return any(
-            windows is None or any(mine.intersect(window) for mine in each.windows for window in windows)
-            for each in verdict.cameras
-            if camera in (EVERY_CAMERA, each.camera)
-        )
+
+def _touches(request: StoredRequest, camera: str, windows: Sequence[Window] | None) -> bool:
+    """Tell whether what may still leave for a request holds anything of what was erased."""
+    return any(
+        windows is None or any(mine.intersect(window) for mine in each.windows for window in windows)
+        for each in (request.bound or NOTHING).cameras
+        if camera in (EVERY_CAMERA, each.camera)
+    )
 
 
 def _parse_windows(found: object) -> tuple[Window, ...] | None:

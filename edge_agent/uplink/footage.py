@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from edge_agent.buffer.excerpt import HoldFolder
 from edge_agent.buffer.reader import RingReader
 from edge_agent.config import Config
+from edge_agent.consent.bound import CameraBound
 from edge_agent.consent.request import Quality
-from edge_agent.consent.verdict import CameraGrant
 from edge_agent.errors import RingError
 from edge_agent.units import Window
 
@@ -63,7 +63,7 @@ class Footage:
         with RingReader.open(path, self._vault, self._recorder) as reader:
             yield reader
 
-    def hold(self, jti: str, cameras: Collection[CameraGrant]) -> None:
+    def hold(self, jti: str, cameras: Collection[CameraBound]) -> None:
         """Keep what a request needs from being overwritten before it is decided and released.
 
         What cannot be held is logged: the ring may overwrite it before the owner has answered.

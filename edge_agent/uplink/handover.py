@@ -5,15 +5,17 @@ headers into the outbox, and the one as they leave it.
 """
 
 import logging
+import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edge_agent.clock import Clock, ClockState
-from edge_agent.consent.verdict import Grant
+from edge_agent.consent.verdict import Denial, Grant
+from edge_agent.units import UtcNs
 from edge_agent.uplink import ledger
 from edge_agent.uplink.answers import DeliveredFile, Note, Status
-from edge_agent.uplink.docket import Docket, notes_of
-from edge_agent.uplink.regrant import Regrant, end_of, waits
+from edge_agent.uplink.docket import Docket, WithdrawnError, notes_of
+from edge_agent.uplink.judge import Judge
+from edge_agent.uplink.regrant import Aftermath, PutOffError, Regrant
 from edge_agent.uplink.shipping import Shipping
 from edge_agent.uplink.store import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 
@@ -26,9 +28,9 @@ class Handover:
     Args:
         store: Where every step is durable.
         docket: Writes entries and answers.
+        judge: Reads the house for each decision.
         regrant: Decides anew.
         shipping: Deletes what is left at home.
-        clock: By which it is decided.
         on_end: Told of every request whose key left, or ended instead.
     """
 
@@ -36,33 +38,61 @@ class Handover:
         self,
         store: Store,
         docket: Docket,
+        judge: Judge,
         regrant: Regrant,
         shipping: Shipping,
-        clock: Clock,
         on_end: Callable[[StoredRequest], None],
     ) -> None:
         self._store = store
         self._docket = docket
+        self._judge = judge
         self._regrant = regrant
         self._shipping = shipping
-        self._clock = clock
         self._on_end = on_end
 
     def hand_over(self, request: StoredRequest) -> None:
-        """Decide, and put the age headers of what was uploaded into the outbox.
+        """Decide, and put the age headers of what was uploaded into the outbox, in one transaction.
 
         Raises:
             WithdrawnError: The request ended instead.
             PutOffError: Nothing can be decided yet.
         """
-        grant = self._regrant.demand(request)
-        releases = self._store.list_releases(request.id)
-        if {each.camera for each in releases} != {each.camera for each in grant.cameras}:
-            return  # Something was dropped or is new: the next round builds it.
-        done = [each for each in releases if each.state is ReleaseState.UPLOADED]
+        aftermath = Aftermath()
+        with self._store.transaction() as connection:
+            outlook = self._judge.look_and_note(connection)
+            self._docket.demand_open(connection, request)
+            verdict = self._regrant.evaluate(connection, request.id, outlook, aftermath)
+            releases = self._store.list_releases(request.id)
+            done = [each for each in releases if each.state is ReleaseState.UPLOADED]
+            is_whole = isinstance(verdict, Grant) and [each.camera for each in releases] == sorted(
+                each.camera for each in verdict.cameras
+            )
+            if isinstance(verdict, Grant) and outlook.now >= verdict.not_before and is_whole and done:
+                self._enter(connection, request, verdict, releases, outlook.now)
+        self._regrant.clear_up(aftermath)
+        if isinstance(verdict, Denial):
+            raise WithdrawnError
+        if not isinstance(verdict, Grant) or outlook.now < verdict.not_before:
+            raise PutOffError
+        if not is_whole:
+            return  # Something was dropped: the next round goes on with what is left.
         if not done:  # what was uploaded is not granted any more, and the rest could not be built
             self.end_empty(request, releases)
             return
+        log.info("clip uploaded, its key is due jti=%s cameras=%d", request.jti, len(done))
+        for release in releases:
+            self._shipping.make_room(release)
+
+    def _enter(
+        self,
+        connection: sqlite3.Connection,
+        request: StoredRequest,
+        grant: Grant,
+        releases: Sequence[StoredRelease],
+        now: UtcNs,
+    ) -> None:
+        """Enter the delivery, and put the answer with the age headers into the outbox."""
+        done = [each for each in releases if each.state is ReleaseState.UPLOADED]
         missing = tuple(Note(_reason_of(each), each.camera) for each in releases if each not in done)
         entry = {
             "jti": request.jti,
@@ -74,19 +104,13 @@ class Handover:
         members: dict[str, Any] = {"files": tuple(_file(each) for each in done), "trimmed": notes_of(grant)}
         if missing:
             members["missing"] = missing
-        now = self._clock.utc()
-        with self._store.transaction() as connection:
-            self._docket.demand_open(connection, request)
-            ledger.append(connection, "delivery", entry, now)
-            status = Status.PARTIAL if missing else Status.DELIVERED
-            self._docket.answer(connection, request, now, status=status, **members)
-            for release in done:
-                self._store.set_release_state(connection, release, ReleaseState.DELIVERED)
-            self._store.forget_header(connection, request.id)
-            self._store.update_request(connection, request.id, RequestState.DELIVERED)
-        log.info("clip uploaded, its key is due jti=%s cameras=%d", request.jti, len(done))
-        for release in releases:
-            self._shipping.make_room(release)
+        ledger.append(connection, "delivery", entry, now)
+        status = Status.PARTIAL if missing else Status.DELIVERED
+        self._docket.answer(connection, request, now, status=status, **members)
+        for release in done:
+            self._store.set_release_state(connection, release, ReleaseState.DELIVERED)
+        self._store.forget_header(connection, request.id)
+        self._store.update_request(connection, request.id, RequestState.DELIVERED)
 
     def end_empty(self, request: StoredRequest, releases: Sequence[StoredRelease]) -> None:
         """End a request of which there is nothing to deliver."""
@@ -103,28 +127,20 @@ class Handover:
         Returns:
             False where they must not leave: they were taken back, now or before, or wait until it can be decided.
         """
-        now = self._clock.utc()
+        aftermath = Aftermath()
         with self._store.transaction() as connection:
             if not self._store.has_waiting_key(connection, request_id):
                 return False
-            if self._clock.state() is not ClockState.SYNCHRONISED:
-                return False
+            outlook = self._judge.look_and_note(connection)
+            verdict = self._regrant.evaluate(connection, request_id, outlook, aftermath)
             request = self._store.read_request(request_id)
-            verdict = self._regrant.decide_on_key(request, now)
-            if waits(verdict, request, now):
-                return False
-            is_granted = isinstance(verdict, Grant)
-            if is_granted:
-                self._store.mark_handed_over(connection, request.id)
-            elif request.is_handed_over:  # this would be a repetition: there is nothing to end any more
-                self._store.drop_key(connection, request.id)
-            else:
-                self._docket.withdraw(connection, request, *end_of(verdict, request, now), now)
-        if not request.is_handed_over:
-            if not is_granted:
-                self._shipping.discard(request_id)
+            leaves = isinstance(verdict, Grant) and outlook.now >= verdict.not_before
+            if leaves:
+                self._store.mark_handed_over(connection, request_id)
+        self._regrant.clear_up(aftermath)
+        if leaves and not request.is_handed_over:
             self._on_end(self._store.read_request(request_id))
-        return is_granted
+        return leaves
 
 
 def _reason_of(release: StoredRelease) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from edge_agent.clock import Clock
+from edge_agent.consent.bound import NOTHING
 from edge_agent.consent.request import Admitted, Request
 from edge_agent.consent.verdict import Denial, Reason, Verdict
 from edge_agent.errors import DenialError
@@ -19,7 +20,7 @@ from edge_agent.reasons import RULES, TRANSIENT
 from edge_agent.units import UtcNs
 from edge_agent.uplink.admission import Replayed, incident_digest
 from edge_agent.uplink.docket import Docket, identify
-from edge_agent.uplink.judge import Judge
+from edge_agent.uplink.judge import Judge, Outlook
 from edge_agent.uplink.pruning import is_forgotten
 from edge_agent.uplink.store import QuotaUse, Store, StoredRequest
 from edge_agent.uplink.tally import Tally
@@ -153,35 +154,48 @@ class Intake:
             self.retry_waiting()
 
     def _take_request(self, message: Message) -> bool:
-        """Judge a request; False where it has to wait."""
-        now = self._clock.utc()
-        try:
-            request = self._judge.verify(message.payload, now)
-        except DenialError as error:
-            if error.reason in TRANSIENT:
-                return False
-            log.info("request refused unread reason=%s", error.reason)
-            self._tally.count(error.reason, now)
-            return True
-        try:
-            admitted = self._judge.admit(request, now)
-        except Replayed as replayed:
-            stored = self._store.find_request(request.jti, request.iss)
-            if replayed.answer is not None and stored is not None:
-                with self._store.transaction() as connection:
-                    self._docket.repeat(connection, stored, replayed.answer, message.correlation, now)
-            return True
-        except DenialError as error:
-            if error.reason in TRANSIENT:
-                return False
-            if self._is_counted(request, error, now):
-                log.info("request refused and counted reason=%s", error.reason)
-                self._tally.count(error.reason, now)
-            else:
-                self._refuse(request, error, message.correlation, now)
-            return True
-        self._decide(admitted, message.correlation)
+        """Judge a request; False if it has to wait.
+
+        One transaction: clock, trust, consent, pauses and quotas are read in it, once, and what they make of the
+        request is recorded by it (PROTOCOL 6.2, O9).
+        """
+        decided: tuple[StoredRequest | None, Verdict] | None = None
+        counted: str | None = None
+        with self._store.transaction() as connection:
+            moment = self._judge.moment()
+            request: Request | None = None
+            try:
+                request = self._judge.verify(message.payload, moment)
+                outlook = self._judge.look_and_note(connection, moment)
+                admitted = self._judge.admit(request, outlook)
+                decided = self._decide(connection, admitted, message.correlation, outlook)
+            except Replayed as replayed:
+                self._repeat(connection, request, replayed, message.correlation, moment.now)
+            except DenialError as error:
+                if error.reason in TRANSIENT:
+                    return False
+                if request is None or self._is_counted(request, error, moment.now):
+                    counted = error.reason
+                else:
+                    decided = self._refuse(connection, request, error, message.correlation, outlook)
+        if counted is not None:
+            log.info("request refused and counted reason=%s", counted)
+            self._tally.count(counted, moment.now)
+        if decided is not None:
+            self._tell(*decided)
         return True
+
+    def _repeat(
+        self,
+        connection: sqlite3.Connection,
+        request: Request | None,
+        replayed: Replayed,
+        correlation: bytes | None,
+        now: UtcNs,
+    ) -> None:
+        stored = None if request is None else self._store.find_request(request.jti, request.iss)
+        if replayed.answer is not None and stored is not None:
+            self._docket.repeat(connection, stored, replayed.answer, correlation, now)
 
     def _is_counted(self, request: Request, error: DenialError, now: UtcNs) -> bool:
         """Tell whether a refusal is counted and not entered: what is repeated for ever must not fill the ledger.
@@ -192,33 +206,44 @@ class Intake:
         is_known = error.reason == "jti-reused" and request.payload_sha256 in self._reused
         return RULES[error.reason].check <= LAST_UNREAD_CHECK or is_forgotten(request.exp, now) or is_known
 
-    def _refuse(self, request: Request, error: DenialError, correlation: bytes | None, now: UtcNs) -> None:
+    def _refuse(
+        self,
+        connection: sqlite3.Connection,
+        request: Request,
+        error: DenialError,
+        correlation: bytes | None,
+        outlook: Outlook,
+    ) -> tuple[StoredRequest | None, Verdict]:
         """Write down a request that verified and was not admitted."""
-        verdict = Denial(request, (Reason(error.reason, str(error)),), now)
-        with self._store.transaction() as connection:
-            if error.reason == "jti-reused":
-                self._docket.enter_request(connection, request, now)
-                self._docket.enter_refusal(connection, identify(request), verdict.reasons, now)
-                stored = None
-            else:
-                stored = self._docket.add(connection, request, correlation, now)
-                self._docket.settle(connection, stored, verdict, self._judge.telling(now), now)
-        if stored is None:
-            self._reused.append(request.payload_sha256)  # once it is durable: what is counted must have been entered
-        log.info("request refused jti=%s reason=%s", request.jti, error.reason)
-        if stored is not None:
-            self._on_verdict(self._store.read_request(stored.id), verdict)
+        verdict = Denial(request, (Reason(error.reason, str(error)),), outlook.now)
+        if error.reason == "jti-reused":
+            self._docket.enter_request(connection, request, outlook.now)
+            self._docket.enter_refusal(connection, identify(request), verdict.reasons, outlook.now)
+            return None, verdict
+        stored = self._docket.add(connection, request, correlation, outlook.now)
+        self._docket.settle(connection, stored, verdict, NOTHING, outlook.telling, outlook.now)
+        return stored, verdict
 
-    def _decide(self, admitted: Admitted, correlation: bytes | None) -> None:
-        now, request = admitted.arrived_at, admitted.request
-        judgement = self._judge.decide(admitted, now)
-        with self._store.transaction() as connection:
-            stored = self._docket.add(connection, request, correlation, now)
-            number = request.incident.number
-            self._store.add_incident(connection, request.iss, number, incident_digest(request.incident))
-            for camera, granted_ns in judgement.uses:
-                use = QuotaUse(camera, now, granted_ns, request.iss, number)
-                self._store.add_quota_use(connection, stored.id, use)
-            self._docket.settle(connection, stored, judgement.verdict, self._judge.telling(now), now)
-        log.info("request decided jti=%s verdict=%s", request.jti, type(judgement.verdict).__name__.lower())
-        self._on_verdict(self._store.read_request(stored.id), judgement.verdict)
+    def _decide(
+        self, connection: sqlite3.Connection, admitted: Admitted, correlation: bytes | None, outlook: Outlook
+    ) -> tuple[StoredRequest | None, Verdict]:
+        now, request = outlook.now, admitted.request
+        judgement = self._judge.decide(admitted, outlook)
+        stored = self._docket.add(connection, request, correlation, now)
+        number = request.incident.number
+        self._store.add_incident(connection, request.iss, number, incident_digest(request.incident))
+        for camera, granted_ns in judgement.uses:
+            use = QuotaUse(camera, now, granted_ns, request.iss, number)
+            self._store.add_quota_use(connection, stored.id, use)
+        self._docket.settle(connection, stored, judgement.verdict, judgement.bound, outlook.telling, now)
+        return stored, judgement.verdict
+
+    def _tell(self, stored: StoredRequest | None, verdict: Verdict) -> None:
+        """Say what was decided, once it is durable."""
+        kind = type(verdict).__name__.lower()
+        if stored is not None:
+            log.info("request decided jti=%s verdict=%s", stored.jti, kind)
+            self._on_verdict(self._store.read_request(stored.id), verdict)
+        elif isinstance(verdict, Denial) and verdict.request is not None:
+            self._reused.append(verdict.request.payload_sha256)  # what is counted must have been entered
+            log.info("request refused jti=%s reason=jti-reused", verdict.request.jti)

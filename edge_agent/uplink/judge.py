@@ -1,30 +1,29 @@
 """Decides with everything as it is now: the pure gate, fed from the store and the owner's files.
 
 A request is judged on arrival and again at every later step (approval, after cooling-off, before the upload, before the
-key is handed over): its signatures against the trust bundle of that moment, consent as it stands at that moment. Writes
-nothing.
+key is handed over): its signatures against the trust bundle of that moment, consent as it stands at that moment, and
+never beyond the bound that the first decision set.
 """
 
 import sqlite3
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from edge_agent.clock import Clock
-from edge_agent.consent.decision import counted, decide, trace
-from edge_agent.consent.household import patience_ns, refusals
-from edge_agent.consent.order import verify_order
+from edge_agent.clock import Clock, ClockState
+from edge_agent.consent.bound import NOTHING, Bound
+from edge_agent.consent.decision import Evaluation, counted, decide, decide_again, stop, trace
+from edge_agent.consent.household import Household, patience_ns, refusals
 from edge_agent.consent.policy import Refusals
 from edge_agent.consent.request import Admitted, Request
-from edge_agent.consent.verdict import Approval, Ask, Denial, Grant, Reason, Verdict
+from edge_agent.consent.verdict import Approval, Denial, Grant, Reason, Verdict
 from edge_agent.enrolment import Enrolment
 from edge_agent.errors import DenialError
-from edge_agent.reasons import RULES
+from edge_agent.reasons import RULES, TIMED, UNKNOWN, say
 from edge_agent.units import UtcNs
 from edge_agent.uplink.admission import GatewayFacts, Replayed, SeenRequest, admit
 from edge_agent.uplink.envelope import verify_request
-from edge_agent.uplink.standing import Standing
+from edge_agent.uplink.standing import NEWEST, Standing
 from edge_agent.uplink.store import Store, StoredRequest
+from edge_agent.uplink.trust import TrustBundle
 from edge_agent.uplink.trust_store import TrustStore, list_recipients
 
 CHECKS = {
@@ -45,9 +44,10 @@ CHECKS = {
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict, and what the request uses of each camera's quota: (camera, nanoseconds)."""
+    """A first verdict, its bound, and what the request uses of each camera's quota: (camera, nanoseconds)."""
 
     verdict: Verdict
+    bound: Bound
     uses: tuple[tuple[str, int], ...]
 
 
@@ -57,6 +57,33 @@ class Telling:
 
     how: Refusals
     after_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Clock and trust bundle, read once for an evaluation."""
+
+    now: UtcNs
+    clock_state: ClockState
+    trust: TrustBundle | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Everything that an evaluation depends on, read once, in the transaction that records it."""
+
+    moment: Moment
+    household: Household
+
+    @property
+    def now(self) -> UtcNs:
+        """The moment of the evaluation."""
+        return self.moment.now
+
+    @property
+    def telling(self) -> Telling:
+        """How refusals are told, by the terms that count."""
+        return Telling(refusals(self.household), patience_ns(self.household))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +121,6 @@ class Judge:
     Args:
         enrolment: Who we are, and whom we answer.
         cell: The geohash of five letters in which this gateway lies.
-        owner: The owner's pinned key, for approvals.
         store: What was seen before.
         standing: The owner's word.
         trust: The RTCC's keys.
@@ -105,7 +131,6 @@ class Judge:
         self,
         enrolment: Enrolment,
         cell: str,
-        owner: Ed25519PublicKey,
         store: Store,
         standing: Standing,
         trust: TrustStore,
@@ -113,100 +138,109 @@ class Judge:
     ) -> None:
         self._enrolment = enrolment
         self._cell = cell
-        self._owner = owner
         self._store = store
         self._standing = standing
         self._trust = trust
         self._clock = clock
 
-    def verify(self, raw: bytes, now: UtcNs) -> Request:
-        """Run checks 1 to 6; DenialError with the first reason."""
-        return verify_request(raw, self._trust.bundle, now)
+    def moment(self) -> Moment:
+        """Read the clock and the trust bundle, once for an evaluation (PROTOCOL 6.2, O9)."""
+        before = self._clock.state()
+        now = self._clock.utc()
+        state = before if self._clock.state() is before else ClockState.FLOOR_ONLY
+        return Moment(now, state, self._trust.bundle)
 
-    def admit(self, request: Request, now: UtcNs) -> Admitted:
+    def look(self, moment: Moment | None = None) -> Outlook:
+        """Read the house as it is now, once for an evaluation. Writes nothing."""
+        moment = self.moment() if moment is None else moment
+        return Outlook(moment, self._standing.household(moment.now))
+
+    def look_and_note(self, connection: sqlite3.Connection, moment: Moment | None = None) -> Outlook:
+        """Read the house for an evaluation that this transaction records; new versions of consent are noted with it."""
+        outlook = self.look(moment)
+        self._standing.note_versions(connection, outlook.household, outlook.moment.now)
+        return outlook
+
+    def verify(self, raw: bytes, moment: Moment) -> Request:
+        """Run checks 1 to 6; DenialError with the first reason."""
+        return verify_request(raw, moment.trust, moment.now)
+
+    def admit(self, request: Request, outlook: Outlook) -> Admitted:
         """Run checks 7 to 10; DenialError with the first reason, Replayed for a request that is known."""
-        standings = self._standing.household(now).cameras.values()
+        now, standings = outlook.moment.now, outlook.household.cameras.values()
         padding_ns = max((each.terms.house.padding for each in standings if each.terms is not None), default=0)
         facts = GatewayFacts(self._enrolment.gateway, self._cell, self._enrolment.iss, padding_ns)
-        return admit(request, facts, _Seen(self._store, now), now, self._clock.state())
+        return admit(request, facts, _Seen(self._store, now), now, outlook.moment.clock_state)
 
-    def decide(
-        self, admitted: Admitted, now: UtcNs, *, request_id: int = -1, approval: Approval | None = None
-    ) -> Judgement:
-        """Run check 11; ``request_id`` leaves the request's own use out of the quotas."""
-        household = self._standing.household(now)
+    def decide(self, admitted: Admitted, outlook: Outlook) -> Judgement:
+        """Run check 11 on a request for the first time."""
+        household, moment = outlook.household, outlook.moment
         incident = (admitted.request.iss, admitted.request.incident.number)
-        history = self._standing.history(household, incident, request_id, now)
-        state = self._clock.state()
-        return Judgement(
-            decide(admitted, household, history, approval, now, state),
-            counted(admitted, household, history, now, state),
-        )
+        history = self._standing.history(household, incident, NEWEST, moment.now)
+        verdict, bound = decide(admitted, household, history, moment.now, moment.clock_state)
+        return Judgement(verdict, bound, counted(admitted, household, history, moment.now, moment.clock_state))
 
-    def decide_again(
-        self, stored: StoredRequest, now: UtcNs, approval: Approval | None = None
-    ) -> Ask | Grant | tuple[Reason, ...]:
-        """Verify and decide a stored request anew, with its stored approval unless one is given.
+    def decide_again(self, stored: StoredRequest, outlook: Outlook, approval: Approval | None = None) -> Evaluation:
+        """Verify and evaluate a stored request anew; never beyond its bound (PROTOCOL 6.2, O9).
 
-        Returns:
-            What it may have now, or the reasons why it may have nothing: among them that its signatures do not verify
-            any more, because a key was revoked or the trust bundle expired.
+        Args:
+            stored: As it is in the transaction that records this evaluation.
+            outlook: Read in that transaction.
+            approval: The owner's verified answer, if this evaluation is about it.
         """
+        bound = NOTHING if stored.bound is None else stored.bound
+        moment, household = outlook.moment, outlook.household
         try:
-            request = self.verify(stored.raw, now)
-            if approval is None and stored.approval is not None:
-                approval = self.read_approval(stored.approval)
+            request = self.verify(stored.raw, moment)
         except DenialError as error:
-            return (Reason(error.reason, str(error)),)
+            reason = Reason(error.reason, str(error))
+            believed = moment.clock_state is ClockState.SYNCHRONISED
+            waits = error.reason in UNKNOWN or (not believed and error.reason in TIMED)
+            if waits and believed and moment.now >= stored.release_by:
+                reason = Reason("release-by-passed", say("release-by-passed"))
+            elif waits:
+                return stop(bound, household, reason, moment.now)
+            return Evaluation(Denial(None, (reason,), moment.now), NOTHING, (reason,))
+        incident = (request.iss, request.incident.number)
+        history = self._standing.history(household, incident, stored.id, bound.decided_at)
         admitted = Admitted(request, stored.arrived_at)
-        verdict = self.decide(admitted, now, request_id=stored.id, approval=approval).verdict
-        return verdict.reasons if isinstance(verdict, Denial) else verdict
+        return decide_again(admitted, household, history, approval, bound, moment.now, moment.clock_state)
 
     def revoke(self, connection: sqlite3.Connection, camera: str) -> bool:
         """Take the owner's word back for a camera, inside a transaction; False where it was never given."""
         return self._standing.revoke(connection, camera)
 
-    def list_recipients(self, grant: Grant) -> tuple[str, ...]:
+    def list_recipients(self, grant: Grant, trust: TrustBundle | None) -> tuple[str, ...]:
         """Return the age recipients to whom a clip is sealed under a grant of now."""
-        return tuple(each.age for each in list_recipients(self._trust.bundle, escrow=grant.escrow))
+        return tuple(each.age for each in list_recipients(trust, escrow=grant.escrow))
 
-    def read_approval(self, raw: bytes) -> Approval:
-        """Verify a stored approval's signature again; DenialError where it is none."""
-        order = verify_order(raw, self._enrolment.gateway, self._owner, None)
-        if not isinstance(order.value, Approval):
-            raise DenialError("approval-mismatch", "The stored order is no approval.")
-        return order.value
-
-    def telling(self, now: UtcNs) -> Telling:
-        """Return how refusals are told, by the terms that count."""
-        household = self._standing.household(now)
-        return Telling(refusals(household), patience_ns(household))
-
-    def explain(self, raw: bytes, now: UtcNs) -> tuple[list[Step], str]:
+    def explain(self, raw: bytes) -> tuple[list[Step], str]:
         """Say what every check and rule has to say of a request; remembers nothing.
 
         Returns:
             The steps in order, and the verdict: ``grant``, ``ask``, ``denial`` or ``repeat``.
         """
+        outlook = self.look()
+        household, moment = outlook.household, outlook.moment
         try:
-            request = self.verify(raw, now)
-            admitted = self.admit(request, now)
+            request = self.verify(raw, moment)
+            admitted = self.admit(request, outlook)
         except DenialError as error:
             number = RULES[error.reason].check
             return [*_passed(number), Step(_name(number), "refuse", error.reason, str(error))], "denial"
         except Replayed:
             text = "This request was judged before; it gets the answer that it got."
             return [*_passed(8), Step(_name(8), "repeat", "", text)], "repeat"
-        household = self._standing.household(now)
-        history = self._standing.history(household, (request.iss, request.incident.number), -1, now)
+        incident = (request.iss, request.incident.number)
+        history = self._standing.history(household, incident, NEWEST, moment.now)
         steps = _passed(11)
-        for each in trace(admitted, household, history, now, self._clock.state()):
+        for each in trace(admitted, household, history, moment.now, moment.clock_state):
             name = f"11 {each.rule}" + (f" ({each.camera})" if each.camera else "")
             if each.reason is None:
                 steps.append(Step(name, "allow"))
             else:
                 steps.append(Step(name, "refuse", each.reason.code, each.reason.sentence))
-        return steps, type(self.decide(admitted, now).verdict).__name__.lower()
+        return steps, type(self.decide(admitted, outlook).verdict).__name__.lower()
 
 
 def _passed(before: int) -> list[Step]:

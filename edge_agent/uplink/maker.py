@@ -24,6 +24,7 @@ from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.payload import describe, upload_name
 from edge_agent.uplink.staging import Staging, StagingFullError
 from edge_agent.uplink.store import ReleaseState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.trust import TrustBundle
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class BundleMaker:
         self._sign = sign
         self._clock = clock
 
-    def make(self, request: StoredRequest, grant: Grant) -> None:
+    def make(self, request: StoredRequest, grant: Grant, trust: TrustBundle | None) -> None:
         """Build what of a grant is not built yet; afterwards each of its cameras has a release, perhaps a waiting one.
 
         Raises:
@@ -88,10 +89,17 @@ class BundleMaker:
         for camera in grant.cameras:
             earlier = found.get(camera.camera)
             if earlier is None or earlier.state is ReleaseState.WAITING:
-                self._make(request, grant, camera, earlier)
+                granted = describe(camera, self._judge.list_recipients(grant, trust))
+                self._make(request, grant, camera, earlier, granted)
 
-    def _make(self, request: StoredRequest, grant: Grant, camera: CameraGrant, earlier: StoredRelease | None) -> None:
-        granted = describe(camera, self._judge.list_recipients(grant))
+    def _make(
+        self,
+        request: StoredRequest,
+        grant: Grant,
+        camera: CameraGrant,
+        earlier: StoredRelease | None,
+        granted: Mapping[str, Any],
+    ) -> None:
         if earlier is not None and earlier.info.get("tries") and self._is_last_call(request):
             self._give_up(request, earlier, granted)
             return
@@ -155,7 +163,7 @@ class BundleMaker:
             "delivered": members["delivered"],
         }
         with self._store.transaction() as connection:
-            self._docket.demand_open(connection, request)
+            self._docket.demand_open(connection, request, release)
             ledger.append(connection, "release", entry, self._clock.utc())
             self._store.save_release(connection, replace(release, state=state, info=members, header=header))
         log.info(
@@ -171,7 +179,7 @@ class BundleMaker:
             self._give_up(request, release, granted)
             return
         with self._store.transaction() as connection:
-            self._docket.demand_open(connection, request)
+            self._docket.demand_open(connection, request, release)
             self._store.save_release(connection, release)
 
     def _give_up(self, request: StoredRequest, release: StoredRelease, granted: Mapping[str, Any]) -> None:
@@ -180,7 +188,7 @@ class BundleMaker:
         log.error("bundle is given up jti=%s camera=%s reason=%s", request.jti, release.camera, info["reason"])
         entry = {"jti": request.jti, "iss": request.iss, "camera": release.camera, "outcome": info["reason"]}
         with self._store.transaction() as connection:
-            self._docket.demand_open(connection, request)
+            self._docket.demand_open(connection, request, release)
             ledger.append(connection, "release", entry, self._clock.utc())
             self._store.save_release(connection, replace(release, state=state, info=info))
 

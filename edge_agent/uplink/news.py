@@ -1,7 +1,7 @@
 """What the owner is told of, and when: turns of requests, and ends that come near. Says it through ``notify``."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,6 +20,7 @@ from edge_agent.uplink.notify import (
     refusal_notice,
     release_notice,
     request_notice,
+    update_notice,
 )
 from edge_agent.uplink.store import RequestState, StoredRequest
 from edge_agent.uplink.trust import TrustBundle
@@ -82,6 +83,10 @@ class News:
             self._warned.add((what, end, due))
             log.warning("ends soon what=%s days=%d", what, days)
             self._tell(expiry_notice(what, days))
+
+    def updated(self, note: Mapping[str, str]) -> None:
+        """Tell of an update that is offered, or of what became of one."""
+        self._tell(update_notice(note.get("what", ""), note.get("to", ""), note.get("why", "")))
 
     def _tell(self, notice: Notice) -> None:
         if notice.occasion in self._wanted():

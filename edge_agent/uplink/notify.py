@@ -109,6 +109,14 @@ def expiry_notice(what: str, days: int) -> Notice:
     return Notice(Occasion.EXPIRY, f"{what} ends {when}", f"{what} ends {when}. After that, every request is refused.")
 
 
+def update_notice(what: str, version: str, why: str) -> Notice:
+    """Tell of a release: offered, installed, or taken back. Sent to who wants to hear of what ends."""
+    if what == "offered":
+        body = "What runs goes on. To install it, on the gateway: sudo edge-agent update"
+        return Notice(Occasion.EXPIRY, f"Release {version} of the edge agent is there", body)
+    return Notice(Occasion.EXPIRY, f"Release {version} of the edge agent: {what}", why or "It runs.")
+
+
 def _names(cameras: Sequence[str]) -> str:
     return "all cameras" if list(cameras) == ["*"] else ", ".join(cameras)
 

@@ -14,17 +14,18 @@ from edge_agent.b64 import encode_b64url
 from edge_agent.clock import Clock
 from edge_agent.config import Config
 from edge_agent.consent.order import Order, Resume, verify_order
-from edge_agent.consent.verdict import Approval, Reason
+from edge_agent.consent.verdict import Approval, Denial, Reason, Wait
 from edge_agent.control import Answer, Handler, Peer
 from edge_agent.errors import DenialError, UsageError
-from edge_agent.reasons import TRANSIENT, say
+from edge_agent.reasons import say
 from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.envelope import TYP as REQUEST_TYP
 from edge_agent.uplink.judge import Judge
+from edge_agent.uplink.regrant import Aftermath, Regrant
 from edge_agent.uplink.release import ReleaseWorker
-from edge_agent.uplink.store import OPEN_STATES, RequestState, Store, StoredRequest
+from edge_agent.uplink.store import RequestState, Store, StoredRequest
 
 EVERY_CAMERA = "*"
 MIN_ID_LETTERS = 4
@@ -39,6 +40,7 @@ class OwnerDesk:
         config: Which cameras there are.
         store: Requests and stops.
         judge: Decides anew.
+        regrant: Records what is decided anew.
         docket: Writes down.
         worker: Carries out what was granted.
         clock: The moment of each command.
@@ -52,6 +54,7 @@ class OwnerDesk:
         config: Config,
         store: Store,
         judge: Judge,
+        regrant: Regrant,
         docket: Docket,
         worker: ReleaseWorker,
         clock: Clock,
@@ -62,6 +65,7 @@ class OwnerDesk:
         self._config = config
         self._store = store
         self._judge = judge
+        self._regrant = regrant
         self._docket = docket
         self._worker = worker
         self._clock = clock
@@ -91,7 +95,7 @@ class OwnerDesk:
         return {"request": self._describe(self._find(members))}
 
     def _explain(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
-        steps, verdict = self._judge.explain(str(members["raw"]).encode(), self._clock.utc())
+        steps, verdict = self._judge.explain(str(members["raw"]).encode())
         return {
             "verdict": verdict,
             "steps": [
@@ -151,17 +155,17 @@ class OwnerDesk:
         raise UsageError("this order is for another command")
 
     def _approve(self, order: Order, approval: Approval, raw: bytes, now: UtcNs) -> Answer:
-        request = self._store.find_request(approval.jti)
-        if request is None or request.state is not RequestState.ASKED:
-            raise UsageError(f"request does not wait for you: {approval.jti}")
-        verdict = self._judge.decide_again(request, now, approval)
-        if isinstance(verdict, tuple):
-            raise DenialError(verdict[0].code, " ".join(each.sentence for each in verdict))
         with self._store.transaction() as connection:
             self._burn(connection, order, now)
-            current = self._store.read_request(request.id)
-            if current.state is not RequestState.ASKED:
-                raise UsageError(f"request does not wait for you any more: it is {current.state.value}")
+            request = self._store.find_request(approval.jti)
+            if request is None or request.state is not RequestState.ASKED:
+                where = "" if request is None else f": it is {request.state.value}"
+                raise UsageError(f"request does not wait for you: {approval.jti}{where}")
+            outlook = self._judge.look_and_note(connection)
+            evaluation = self._judge.decide_again(request, outlook, approval)
+            verdict = evaluation.verdict
+            if isinstance(verdict, Wait) or (isinstance(verdict, Denial) and is_no_approval(verdict)):
+                raise _refusal(verdict)  # and nothing of it happened: the question stays open
             entry = {
                 "jti": request.jti,
                 "iss": request.iss,
@@ -170,10 +174,13 @@ class OwnerDesk:
                 "window": str(approval.window),
                 "order_id": order.order_id,
             }
-            ledger.append(connection, "approval", entry, now)
-            self._docket.settle(connection, current, verdict, self._judge.telling(now), now)
+            ledger.append(connection, "approval", entry, outlook.now)
+            self._docket.settle(connection, request, verdict, evaluation.bound, outlook.telling, outlook.now)
             state = self._store.read_request(request.id).state
             self._store.update_request(connection, request.id, state, approval=raw)
+        if isinstance(verdict, Denial):
+            self._end(request.id)
+            raise _refusal(verdict)
         self._worker.wake()
         return {"state": state.value}
 
@@ -199,17 +206,18 @@ class OwnerDesk:
 
     def refuse(self, request: StoredRequest, code: str) -> Answer:
         """Deny a request that waits for the owner: they said no, or nothing in time."""
-        if not self._refuse(request, (Reason(code, say(code)),), self._clock.utc()):
+        if not self._refuse(request, (Reason(code, say(code)),)):
             raise UsageError("request does not wait for you any more")
         return {"state": RequestState.DENIED.value}
 
-    def _refuse(self, request: StoredRequest, reasons: Sequence[Reason], now: UtcNs) -> bool:
-        """Refuse a request that waits for the owner; False where it does not any more."""
+    def _refuse(self, request: StoredRequest, reasons: Sequence[Reason]) -> bool:
+        """Refuse a request that waits for the owner; False if it does not any more."""
         with self._store.transaction() as connection:
             current = self._store.read_request(request.id)
             if current.state is not RequestState.ASKED:
                 return False
-            self._docket.refuse(connection, current, reasons, self._judge.telling(now), now)
+            outlook = self._judge.look()
+            self._docket.refuse(connection, current, reasons, outlook.telling, outlook.now)
         self._end(request.id)
         return True
 
@@ -252,42 +260,37 @@ class OwnerDesk:
             until = None if members.get("until") is None else parse_rfc3339(str(members["until"]))
         except ValueError as error:
             raise UsageError(f"until: {error}") from error
-        now = self._clock.utc()
         with self._store.transaction() as connection:
             self._store.set_pause(connection, camera, until)
+            outlook = self._judge.look_and_note(connection)
             entry = {
                 "what": "release paused",
                 "camera": camera,
                 "until": "" if until is None else encode_rfc3339(until),
             }
-            ledger.append(connection, "pause", entry, now)
-        return {"stopped": self._stop_what_is_not_granted(now)}
+            ledger.append(connection, "pause", entry, outlook.now)
+            aftermath = Aftermath()
+            self._regrant.evaluate_all(connection, outlook, aftermath)
+        return {"stopped": self._clear_up(aftermath)}
 
     def _revoke(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
         camera = self._camera(members)
-        now = self._clock.utc()
         wanted = [each.id for each in self._config.cameras] if camera == EVERY_CAMERA else [camera]
         with self._store.transaction() as connection:
             signed = [each for each in wanted if self._judge.revoke(connection, each)]
+            outlook = self._judge.look_and_note(connection)
             for each in signed:
-                ledger.append(connection, "consent", {"what": "revoked", "camera": each}, now)
-        return {"cameras": signed, "stopped": self._stop_what_is_not_granted(now)}
+                ledger.append(connection, "consent", {"what": "revoked", "camera": each}, outlook.now)
+            aftermath = Aftermath()
+            self._regrant.evaluate_all(connection, outlook, aftermath)
+        return {"cameras": signed, "stopped": self._clear_up(aftermath)}
 
-    def _stop_what_is_not_granted(self, now: UtcNs) -> list[str]:
-        """Withdraw every release that would not be granted now, and refuse every ask that would not be asked."""
-        stopped = []
-        # In this order: what is handed over in between is in the second list.
-        open_requests = self._store.list_requests(OPEN_STATES)
-        waiting = [self._store.read_request(each) for each in self._store.list_waiting_keys()]
-        for request in [*open_requests, *waiting]:
-            verdict = self._judge.decide_again(request, now)
-            if not isinstance(verdict, tuple) or {each.code for each in verdict} <= TRANSIENT:
-                continue
-            is_refused = request.state is RequestState.ASKED and self._refuse(request, verdict, now)
-            if is_refused or self.withdraw(request, verdict[0].code) is RequestState.CANCELLED:
-                stopped.append(request.jti)
+    def _clear_up(self, aftermath: Aftermath) -> list[str]:
+        """Carry out what was recorded; return the requests of which something was stopped."""
+        self._regrant.clear_up(aftermath)
         self._worker.wake()
-        return stopped
+        stopped = [*aftermath.ended, *(request for request, _ in aftermath.dropped)]
+        return list(dict.fromkeys(each.jti for each in stopped))
 
     def _camera(self, members: Mapping[str, Any]) -> str:
         camera = str(members.get("camera", EVERY_CAMERA))
@@ -295,6 +298,15 @@ class OwnerDesk:
 
     def _end(self, request_id: int) -> None:
         self._on_end(self._store.read_request(request_id))
+
+
+def is_no_approval(verdict: Denial) -> bool:
+    """Tell whether an order was denied because it does not approve the request that it names."""
+    return {each.code for each in verdict.reasons} <= {"approval-mismatch", "approval-outside-ask"}
+
+
+def _refusal(verdict: Denial | Wait) -> DenialError:
+    return DenialError(verdict.reasons[0].code, " ".join(each.sentence for each in verdict.reasons))
 
 
 def _sentence(code: str) -> str:

@@ -1,33 +1,43 @@
 """The gate, asked anew before every step of a release; and the end of a release that is not granted any more.
 
-Owns the word "decide" of PROTOCOL 9 and how a request ends by it. A bundle that holds more than is granted now is
-dropped here, before anything else is done with it.
+Owns the word "decide" of PROTOCOL 9: each later evaluation of a request, recorded in one transaction with everything
+that follows from it. A bundle that holds more than is granted now is dropped here, before anything else happens to it.
 """
 
 import logging
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from edge_agent.clock import Clock, ClockState
-from edge_agent.consent.verdict import Ask, Grant, Reason
-from edge_agent.reasons import TRANSIENT, say
+from edge_agent.clock import Clock
+from edge_agent.consent.decision import Evaluation
+from edge_agent.consent.verdict import Ask, Denial, Grant, Reason, Wait
+from edge_agent.reasons import UNKNOWN, say
 from edge_agent.units import UtcNs
 from edge_agent.uplink.docket import UNDER_WAY, Docket, WithdrawnError, encode_reasons
-from edge_agent.uplink.judge import Judge
+from edge_agent.uplink.judge import Judge, Outlook
 from edge_agent.uplink.maker import LATE
 from edge_agent.uplink.payload import covers
 from edge_agent.uplink.shipping import Shipping
-from edge_agent.uplink.store import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store import OPEN_STATES, ReleaseState, RequestState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.trust import TrustBundle
 
 log = logging.getLogger(__name__)
 
 _NARROWED = "grant-narrowed"
 
-Verdict = Ask | Grant | tuple[Reason, ...]
-
 
 class PutOffError(Exception):
     """Nothing can be done about this request now: it is looked at again after a pause."""
+
+
+@dataclass(slots=True)
+class Aftermath:
+    """What is carried out after the transaction that recorded it: files, uploads, and who is told."""
+
+    ended: list[StoredRequest] = field(default_factory=list)
+    dropped: list[tuple[StoredRequest, list[StoredRelease]]] = field(default_factory=list)
 
 
 class Regrant:
@@ -58,78 +68,146 @@ class Regrant:
         self._clock = clock
         self._on_end = on_end
 
-    def demand(self, request: StoredRequest) -> Grant:
-        """Return the grant of now; what was built under a wider one is gone.
+    def demand(self, request: StoredRequest) -> tuple[Grant, TrustBundle | None]:
+        """Return the grant of now, and the trust bundle that it rests on; what was built under a wider one is gone.
 
         Raises:
             WithdrawnError: The request is not under way any more, or has just ended because it is not granted.
-            PutOffError: Nothing can be decided yet.
+            PutOffError: Nothing can be decided yet, or the cooling-off is not over.
         """
-        now = self._clock.utc()
-        current = self._store.read_request(request.id)
-        if current.state not in UNDER_WAY:
+        aftermath = Aftermath()
+        with self._store.transaction() as connection:
+            outlook = self._judge.look_and_note(connection)
+            self._docket.demand_open(connection, request)
+            verdict = self.evaluate(connection, request.id, outlook, aftermath)
+        self.clear_up(aftermath)
+        if isinstance(verdict, Denial):
             raise WithdrawnError
-        if self._clock.state() is not ClockState.SYNCHRONISED:
+        if not isinstance(verdict, Grant) or outlook.now < verdict.not_before:
             raise PutOffError
-        verdict = self._judge.decide_again(current, now)
-        if waits(verdict, current, now):
-            raise PutOffError
-        if not isinstance(verdict, Grant):
-            self.end(current, *end_of(verdict, current, now))
-            raise WithdrawnError
-        self._drop_what_is_wider(current, verdict)
+        return verdict, outlook.moment.trust
+
+    def evaluate(
+        self,
+        connection: sqlite3.Connection,
+        request_id: int,
+        outlook: Outlook,
+        aftermath: Aftermath,
+        *,
+        is_stop: bool = False,
+    ) -> Ask | Grant | Denial | Wait:
+        """Evaluate a request that is open or whose key waits, and record what comes of it; the one way to do so.
+
+        ``is_stop``: the owner has just taken something back, and is owed an entry if it came too late.
+
+        A camera that left the bound loses its bundle and its age header; a request without any camera ends.
+        """
+        request = self._store.read_request(request_id)
+        evaluation = self._judge.decide_again(request, outlook)
+        verdict = evaluation.verdict
+        self._docket.narrow(connection, request, evaluation, outlook.now)
+        if request.state is RequestState.ASKED:
+            if isinstance(verdict, Denial):
+                self._docket.refuse(connection, request, verdict.reasons, outlook.telling, outlook.now)
+                aftermath.ended.append(request)
+        elif request.state in UNDER_WAY:
+            self._evaluate_release(connection, request, evaluation, outlook, aftermath)
+        elif self._store.has_waiting_key(connection, request_id):
+            return self._evaluate_key(connection, request, evaluation, outlook, aftermath, is_stop=is_stop)
         return verdict
 
-    def decide_on_key(self, request: StoredRequest, now: UtcNs) -> Verdict:
-        """Decide on the age headers of a request that wait; a grant that covers less than they open is none."""
-        verdict = self._judge.decide_again(request, now)
-        releases = [each for each in self._store.list_releases(request.id) if each.state is ReleaseState.DELIVERED]
-        if isinstance(verdict, Grant):
-            narrowed = [each.camera for each in releases if not self._covers(verdict, each)]
-            return _reasons_against(verdict, narrowed) if narrowed else verdict
-        return verdict
+    def evaluate_all(self, connection: sqlite3.Connection, outlook: Outlook, aftermath: Aftermath) -> None:
+        """Evaluate everything that is open, and every key that waits: the owner has just taken something back."""
+        waiting = set(self._store.list_waiting_keys())
+        for request_id in sorted(waiting | {each.id for each in self._store.list_requests(OPEN_STATES)}):
+            self.evaluate(connection, request_id, outlook, aftermath, is_stop=True)
+
+    def clear_up(self, aftermath: Aftermath) -> None:
+        """Carry out, after the transaction, what follows from it; what a kill prevents, the next start's sweep does."""
+        for request, releases in aftermath.dropped:
+            self._shipping.clear_away(request, releases)
+        for request in aftermath.ended:
+            self._shipping.discard(request.id)
+            ended = self._store.read_request(request.id)
+            log.info("request ended jti=%s state=%s", ended.jti, ended.state.value)
+            self._on_end(ended)
 
     def end(self, request: StoredRequest, state: RequestState, reasons: Sequence[Mapping[str, Any]]) -> None:
         """End a request that is under way; its payloads and age headers are destroyed."""
+        aftermath = Aftermath(ended=[request])
         with self._store.transaction() as connection:
             self._docket.demand_open(connection, request)
             self._docket.withdraw(connection, request, state, reasons, self._clock.utc())
-        self._shipping.discard(request.id)
-        log.info("release ended jti=%s state=%s", request.jti, state.value)
-        self._on_end(self._store.read_request(request.id))
+        self.clear_up(aftermath)
 
-    def _drop_what_is_wider(self, request: StoredRequest, grant: Grant) -> None:
-        """Delete bundles that hold more than is granted now: they are built anew, with less."""
-        for release in self._store.list_releases(request.id):
-            if not self._covers(grant, release):
-                log.warning("bundle holds more than is granted now: jti=%s camera=%s", request.jti, release.camera)
-                self._shipping.drop(request, release)
+    def _evaluate_release(
+        self,
+        connection: sqlite3.Connection,
+        request: StoredRequest,
+        evaluation: Evaluation,
+        outlook: Outlook,
+        aftermath: Aftermath,
+    ) -> None:
+        verdict = evaluation.verdict
+        if isinstance(verdict, Denial):
+            self._docket.withdraw(connection, request, *end_of(verdict, request, outlook.now), outlook.now)
+            aftermath.ended.append(request)
+            return
+        dropped = [
+            each
+            for each in self._store.list_releases(request.id)
+            if evaluation.bound.find(each.camera) is None
+            or (isinstance(verdict, Grant) and not self._covers(verdict, each, outlook))
+        ]
+        for release in dropped:
+            log.warning("bundle holds more than is granted now: jti=%s camera=%s", request.jti, release.camera)
+            self._store.remove_release(connection, release)
+        if dropped:
+            aftermath.dropped.append((request, dropped))
 
-    def _covers(self, grant: Grant, release: StoredRelease) -> bool:
-        if release.state is ReleaseState.WAITING:  # nothing is built
+    def _evaluate_key(
+        self,
+        connection: sqlite3.Connection,
+        request: StoredRequest,
+        evaluation: Evaluation,
+        outlook: Outlook,
+        aftermath: Aftermath,
+        *,
+        is_stop: bool,
+    ) -> Ask | Grant | Denial | Wait:
+        """Evaluate a request whose age headers wait in the outbox; a grant of less than they open is a denial."""
+        verdict = evaluation.verdict
+        releases = [each for each in self._store.list_releases(request.id) if each.state is ReleaseState.DELIVERED]
+        wider = [each.camera for each in releases if evaluation.bound.find(each.camera) is None]
+        if isinstance(verdict, Grant):
+            wider = [each.camera for each in releases if not self._covers(verdict, each, outlook)]
+        if wider and not isinstance(verdict, Denial):
+            found = [each for each in evaluation.left if each.camera in wider]
+            verdict = Denial(None, tuple(found) or _narrowed(wider), outlook.now)
+        if isinstance(verdict, Denial):
+            state, reasons = end_of(verdict, request, outlook.now)
+            if request.is_handed_over and is_stop:
+                self._docket.enter_too_late(connection, request, reasons, outlook.now)
+            elif request.is_handed_over:  # this would be a repetition: there is nothing to end any more
+                self._store.drop_key(connection, request.id)
+            else:
+                self._docket.withdraw(connection, request, state, reasons, outlook.now)
+                aftermath.ended.append(request)
+        return verdict
+
+    def _covers(self, grant: Grant, release: StoredRelease, outlook: Outlook) -> bool:
+        if release.state is ReleaseState.WAITING or "granted" not in release.info:  # nothing is built
             return any(each.camera == release.camera for each in grant.cameras)
-        return covers(grant, release.camera, release.info["granted"], self._judge.list_recipients(grant))
+        recipients = self._judge.list_recipients(grant, outlook.moment.trust)
+        return covers(grant, release.camera, release.info["granted"], recipients)
 
 
-def _reasons_against(grant: Grant, cameras: Sequence[str]) -> tuple[Reason, ...]:
-    """Return why a grant of now does not cover the bundles of these cameras."""
-    granted = {each.camera for each in grant.cameras}
-    reasons: list[Reason] = []
-    for camera in cameras:
-        found = [each for each in grant.trimmed if each.camera == camera and camera not in granted]
-        reasons += found or [Reason(_NARROWED, say(_NARROWED), camera)]
-    return tuple(reasons)
+def _narrowed(cameras: Sequence[str]) -> tuple[Reason, ...]:
+    return tuple(Reason(_NARROWED, say(_NARROWED), camera) for camera in cameras)
 
 
-def waits(verdict: Verdict, request: StoredRequest, now: UtcNs) -> bool:
-    """Tell whether nothing is against a request but what waiting mends: a trust bundle that is not here yet."""
-    codes = {each.code for each in verdict} if isinstance(verdict, tuple) else set()
-    return bool(codes) and codes <= TRANSIENT and now < request.release_by
-
-
-def end_of(verdict: Verdict, request: StoredRequest, now: UtcNs) -> tuple[RequestState, list[dict[str, str | None]]]:
+def end_of(verdict: Denial, request: StoredRequest, now: UtcNs) -> tuple[RequestState, list[dict[str, str | None]]]:
     """Return how a request ends that is not granted any more, and why."""
-    reasons = verdict if isinstance(verdict, tuple) else ()
-    if now >= request.release_by and {each.code for each in reasons} <= {LATE, *TRANSIENT}:
+    if now >= request.release_by and {each.code for each in verdict.reasons} <= {LATE, *UNKNOWN}:
         return RequestState.FAILED, [{"code": LATE, "camera": None}]
-    return RequestState.CANCELLED, encode_reasons(reasons or (Reason(_NARROWED, say(_NARROWED)),))
+    return RequestState.CANCELLED, encode_reasons(verdict.reasons or (Reason(_NARROWED, say(_NARROWED)),))

@@ -168,10 +168,10 @@ class ReleaseWorker:
 
     def _step(self, request: StoredRequest) -> None:
         """Bring one granted request to its end, or as far as it goes."""
-        grant = self._regrant.demand(request)
+        grant, trust = self._regrant.demand(request)
         if self._clock.utc() < grant.request.window.end + SETTLE_NS:
             return
-        self._maker.make(request, grant)
+        self._maker.make(request, grant, trust)
         releases = self._store.list_releases(request.id)
         sendable = [each for each in releases if each.state in (ReleaseState.BUILT, ReleaseState.UPLOADED)]
         is_waiting = any(each.state is ReleaseState.WAITING for each in releases)

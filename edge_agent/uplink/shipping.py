@@ -108,7 +108,9 @@ class Shipping:
 
         def is_over() -> bool:
             current = self._store.read_request(request.id)
-            return current.state is not RequestState.UPLOADING or self._clock.utc() >= current.release_by
+            is_dropped = release.camera not in {each.camera for each in self._store.list_releases(request.id)}
+            is_open = current.state is RequestState.UPLOADING and not is_dropped
+            return not is_open or self._clock.utc() >= current.release_by
 
         tell = self._teller(request, release, all_of_it)
         try:
@@ -120,7 +122,7 @@ class Shipping:
             self._drop_open(request, release)
             raise
         with self._store.transaction() as connection:
-            self._docket.demand_open(connection, request)
+            self._docket.demand_open(connection, request, release)
             self._store.set_release_state(connection, release, ReleaseState.UPLOADED)
         return True
 
@@ -188,8 +190,14 @@ class Shipping:
     def _drop_open(self, request: StoredRequest, release: StoredRelease) -> None:
         """Drop a release whose payload is lost; not where a withdrawal has just deleted it."""
         with self._store.transaction() as connection:
-            self._docket.demand_open(connection, request)
+            self._docket.demand_open(connection, request, release)
             self.drop(request, release)
+
+    def clear_away(self, request: StoredRequest, releases: Sequence[StoredRelease]) -> None:
+        """Delete the payloads of releases that were removed, here and, as far as it goes, at their targets."""
+        for release in releases:
+            self._staging.remove(release.file)
+            self._forget_later(request, release)
 
     def discard(self, request_id: int) -> None:
         """Delete the payloads of a request that was withdrawn, here and, as far as it goes, at their targets."""

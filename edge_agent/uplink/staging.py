@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from edge_agent.errors import DeliveryError
+from edge_agent.host.regular_file import open_reader
+from edge_agent.host.service_user import remove_entry
 from edge_agent.small_file import sync_folder
 
 log = logging.getLogger(__name__)
@@ -71,7 +73,7 @@ class Staging:
         path.unlink(missing_ok=True)
         stat = os.statvfs(self._folder)
         free_bytes = stat.f_bavail * stat.f_frsize - FREE_BYTES
-        used_bytes = sum(entry.stat().st_size for entry in self._folder.iterdir())
+        used_bytes = sum(entry.lstat().st_size for entry in self._folder.iterdir())
         room_bytes = min(self._limit_bytes - used_bytes, free_bytes)
         if room_bytes < max(1, needs_bytes):
             raise StagingFullError(
@@ -89,7 +91,7 @@ class Staging:
             OSError: It cannot be read.
         """
         try:
-            file = self.path(name).open("rb")
+            file = open_reader(self.path(name))
         except FileNotFoundError as error:
             raise PayloadLostError(f"staged payload is gone: file={name}") from error
         found = os.fstat(file.fileno()).st_size
@@ -108,7 +110,7 @@ class Staging:
         for path in self._folder.iterdir():
             if path.name not in wanted:
                 log.info("staged file belongs to no release and is removed file=%s", path.name)
-                path.unlink(missing_ok=True)
+                remove_entry(self._folder, path.name)
 
 
 class StagedFile:

@@ -23,6 +23,7 @@ from edge_agent.consent.waiver import TYP as CONSENT_TYP
 from edge_agent.consent.waiver import Facts, digest_source
 from edge_agent.enrolment import Enrolment
 from edge_agent.errors import ConfigError, DenialError, IntegrityError, RingError, UnsupportedVersionError
+from edge_agent.host.regular_file import read_regular
 from edge_agent.keys import thumbprint
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink import ledger
@@ -32,24 +33,30 @@ log = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 256 * 1024
 MONTH_NS = 30 * DAY_NS
-_NOWHERE = Place(0.0, -180.0)
-"""For a camera without a place: in the Pacific, farther than any limit from any incident."""
+NEWEST = 2**63 - 1
+"""Stands for the number of a request that is not stored yet."""
 
 
 def load_facts(config: Config, enrolment: Enrolment, camera: Camera) -> Facts:
-    """Gather what the owner's terms for one camera lean on, as it is now."""
+    """Gather what the owner's terms for one camera lean on, as it is now; a ring that cannot be read is left out."""
+    return _read_facts(config, enrolment, camera)[0]
+
+
+def _read_facts(config: Config, enrolment: Enrolment, camera: Camera) -> tuple[Facts, bool]:
+    """Gather the facts, and tell whether each ring could be read."""
     rings = tuple(sorted(_ring_ids(config, camera)))
     location = config.location_of(camera)
-    return Facts(
+    facts = Facts(
         camera=camera.id,
         source=digest_source(camera.source, rings),
         rings=rings,
-        place=_NOWHERE if location is None else Place(location.lat, location.lon),
+        place=None if location is None else Place(location.lat, location.lon),
         time_zone=config.gateway.time_zone,
         issuer=enrolment.iss,
         roots=tuple(sorted(thumbprint(root) for root in enrolment.roots)),
         upload_origins=tuple(sorted({_origin(url) for url in enrolment.uploads.values()})),
     )
+    return facts, len(rings) == len(list(camera.qualities))
 
 
 def _ring_ids(config: Config, camera: Camera) -> list[str]:
@@ -59,8 +66,8 @@ def _ring_ids(config: Config, camera: Camera) -> list[str]:
             ids.append(load_superblock(config.ring_path(camera.id, quality)).ring_id.hex())
         except (IntegrityError, UnsupportedVersionError) as error:
             log.warning("ring cannot be read: %s", error)
-        except RingError:
-            continue  # Not made yet, or its disk is away.
+        except (RingError, OSError):
+            continue  # Not made yet, or its disk is away or fails.
     return ids
 
 
@@ -87,24 +94,38 @@ class Standing:
         self._told = ""
 
     def household(self, now: UtcNs) -> Household:
-        """Return what stands for every camera; a version of consent that is seen first is remembered and entered."""
+        """Return what stands for every camera. Writes nothing: ``note_versions`` does."""
         policy = self.load_policy()
         stops = self._store.list_pauses(now)
-        cameras = {
-            camera.id: self._stand(camera, policy, stops, now) for camera in self._config.cameras if camera.enabled
-        }
+        cameras = {camera.id: self._stand(camera, policy, stops) for camera in self._config.cameras if camera.enabled}
         return Household(cameras, ZoneInfo(self._config.gateway.time_zone), _until(stops, "*"))
 
-    def history(self, household: Household, incident: tuple[str, str], request_id: int, now: UtcNs) -> History:
-        """Return what was used of every camera's quotas, without the request that is decided.
+    def note_versions(self, connection: sqlite3.Connection, household: Household, now: UtcNs) -> None:
+        """Remember and enter each version of consent that is seen first; of the releaser alone."""
+        for camera, standing in household.cameras.items():
+            consent = standing.consent
+            if consent is None or consent.version <= self._store.find_consent(camera)[0]:
+                continue
+            self._store.note_consent(connection, camera, consent.version)
+            entry = {
+                "camera": camera,
+                "what": "signed",
+                "version": consent.version,
+                "consent_sha256": consent.sha256.hex(),
+            }
+            ledger.append(connection, "consent", entry, now)
+            log.info("consent in force camera=%s version=%d", camera, consent.version)
+
+    def history(self, household: Household, incident: tuple[str, str], before: int, now: UtcNs) -> History:
+        """Return what was used of every camera's quotas by the requests with a smaller number than ``before``.
 
         Args:
             household: Names the cameras.
             incident: Issuer and number of the incident at hand.
-            request_id: Of the request at hand; -1 for a new one.
-            now: The moment of the decision.
+            before: Number of the request at hand; ``NEWEST`` for one that has none yet.
+            now: The moment at which the request was decided first.
         """
-        uses = self._store.list_quota_uses(UtcNs(0), but_not=request_id)
+        uses = self._store.list_quota_uses(UtcNs(0), before=before)
         cameras = {}
         for camera in household.cameras:
             mine = [use for use in uses if use.camera == camera]
@@ -118,13 +139,13 @@ class Standing:
         return History(cameras)
 
     def load_policy(self) -> Policy | None:
-        """Read ``consent.yaml``; None, told once, where it is missing or wrong: then it denies everything."""
+        """Read ``consent.yaml``; None, logged once, if it is missing or wrong: then nothing new is granted."""
         path = self._config.consent.file
         try:
             policy = parse_policy(_read(path).decode(), str(path))
         except (OSError, UnicodeDecodeError, ConfigError) as error:
             if str(error) != self._told:
-                log.error("consent file denies everything until it is mended: %s", error)
+                log.error("consent file cannot be read, and nothing is granted until it is mended: %s", error)
                 self._told = str(error)
             return None
         self._told = ""
@@ -134,41 +155,24 @@ class Standing:
         """Return where a camera's signed consent lies."""
         return self._config.waivers_dir / f"{camera}.jws"
 
-    def _stand(
-        self, camera: Camera, policy: Policy | None, stops: Mapping[str, UtcNs | None], now: UtcNs
-    ) -> CameraStanding:
+    def _stand(self, camera: Camera, policy: Policy | None, stops: Mapping[str, UtcNs | None]) -> CameraStanding:
         try:
             raw: bytes | None = _read(self.consent_path(camera.id))
         except (OSError, ConfigError):
             raw = None
         highest, revoked = self._store.find_consent(camera.id)
-        standing = stand(
+        facts, has_every_ring = _read_facts(self._config, self._enrolment, camera)
+        return stand(
             raw,
             self._owner,
-            load_facts(self._config, self._enrolment, camera),
+            facts,
             None if policy is None else policy.terms(camera.id),
             highest_version=highest,
             revoked=revoked,
             paused_until=_until(stops, camera.id),
+            is_file_unreadable=policy is None,
+            is_ring_unreadable=not has_every_ring,
         )
-        if standing.consent is not None and standing.consent.version > highest:
-            self._note_version(standing, now)
-            return self._stand(camera, policy, stops, now)
-        return standing
-
-    def _note_version(self, standing: CameraStanding, now: UtcNs) -> None:
-        consent = standing.consent
-        assert consent is not None
-        with self._store.transaction() as connection:
-            self._store.note_consent(connection, consent.camera, consent.version)
-            entry = {
-                "camera": consent.camera,
-                "what": "signed",
-                "version": consent.version,
-                "consent_sha256": consent.sha256.hex(),
-            }
-            ledger.append(connection, "consent", entry, now)
-        log.info("consent in force camera=%s version=%d", consent.camera, consent.version)
 
     def revoke(self, connection: sqlite3.Connection, camera: str) -> bool:
         """Revoke a camera's consent, be it one that nothing was decided by yet; only a new signature counts after that.
@@ -201,8 +205,5 @@ def _until(stops: Mapping[str, UtcNs | None], camera: str) -> UtcNs:
 
 
 def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
-    return content
+    # The owner may keep the file elsewhere, behind a link: the configuration's folder is root's alone.
+    return read_regular(path, MAX_FILE_BYTES, follow=True)

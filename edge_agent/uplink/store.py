@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from edge_agent.consent.bound import Bound, encode_bound, parse_bound
 from edge_agent.units import UtcNs
 from edge_agent.uplink.outbox import Outbox
 from edge_agent.uplink.word import Word
@@ -63,6 +64,8 @@ class StoredRequest:
     """Ask: when silence becomes a denial. Granted: when cooling-off ends."""
     approval: bytes | None
     reasons: tuple[Mapping[str, Any], ...]
+    bound: Bound | None = None
+    """The most that may still leave; None for a request that was never decided."""
     is_handed_over: bool = False
     """The broker was given the age headers, whether it has acknowledged them or not: nobody can take them back."""
 
@@ -100,12 +103,13 @@ class Store(Outbox, Word):
     def add_request(self, connection: sqlite3.Connection, request: StoredRequest) -> int:
         """Insert a request (its ``id`` is ignored) and return its id."""
         cursor = connection.execute(
-            "INSERT INTO request VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO request VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 request.iss, request.jti, request.payload_sha256, request.raw,
                 request.incident, request.category, request.is_area,
                 request.correlation, request.arrived_at, request.release_by, request.state.value, request.due,
                 request.approval, json.dumps(request.reasons), request.is_handed_over,
+                None if request.bound is None else encode_bound(request.bound),
             ),
         )  # fmt: skip
         assert cursor.lastrowid is not None
@@ -172,13 +176,14 @@ class Store(Outbox, Word):
         due: UtcNs | None = None,
         reasons: Sequence[Mapping[str, Any]] | None = None,
         approval: bytes | None = None,
+        bound: Bound | None = None,
     ) -> None:
         """Move a request to a state; what is None stays as it was."""
         connection.execute(
             "UPDATE request SET state = ?, due_ns = coalesce(?, due_ns), reasons = coalesce(?, reasons), "
-            "approval = coalesce(?, approval) WHERE id = ?",
+            "approval = coalesce(?, approval), bound = coalesce(?, bound) WHERE id = ?",
             (state.value, due, None if reasons is None else json.dumps(list(reasons)), approval,
-             request_id),
+             None if bound is None else encode_bound(bound), request_id),
         )  # fmt: skip
 
     def mark_handed_over(self, connection: sqlite3.Connection, request_id: int) -> None:
@@ -203,9 +208,9 @@ class Store(Outbox, Word):
             (request_id, use.camera, use.at, use.granted_ns, use.iss, use.incident),
         )
 
-    def list_quota_uses(self, since: UtcNs, *, but_not: int = -1) -> list[QuotaUse]:
-        """Return what was used since a time, leaving one request out (that which is decided again)."""
-        rows = self._all("SELECT * FROM quota WHERE at_ns >= ? AND request_id != ? ORDER BY at_ns", since, but_not)
+    def list_quota_uses(self, since: UtcNs, *, before: int = 2**63 - 1) -> list[QuotaUse]:
+        """Return what was used since a time, by requests with a smaller number than ``before``."""
+        rows = self._all("SELECT * FROM quota WHERE at_ns >= ? AND request_id < ? ORDER BY at_ns", since, before)
         return [
             QuotaUse(row["camera"], UtcNs(row["at_ns"]), row["granted_ns"], row["iss"], row["incident"]) for row in rows
         ]
@@ -270,5 +275,5 @@ def _request(row: sqlite3.Row) -> StoredRequest:
         row["category"], bool(row["is_area"]), bytes(row["correlation"]), UtcNs(row["arrived_ns"]),
         UtcNs(row["release_by_ns"]),
         RequestState(row["state"]), UtcNs(row["due_ns"]), row["approval"], tuple(json.loads(row["reasons"])),
-        bool(row["handed_over"]),
+        None if row["bound"] is None else parse_bound(row["bound"]), bool(row["handed_over"]),
     )  # fmt: skip

@@ -184,7 +184,7 @@ def test_ring_check_asks_the_releaser_for_the_heads(rig: Rig, tmp_path: Path, ca
     heads = {"door.main": f"{known.ring_id.hex()}:{known.seq + 1}:{known.chain.hex()}"}
     entry = {"index": 0, "at": "2026-11-23T00:00:00Z", "kind": "rings", "entry": {"heads": heads}}
     stop = threading.Event()
-    server = ControlServer(tmp_path / "releaser.sock", {"ledger": lambda *_: {"entries": [entry]}}, stop)
+    server = ControlServer(tmp_path / "releaser/sock", {"ledger": lambda *_: {"entries": [entry]}}, stop)
     server.start()
     try:
         assert run("check", "door", "--config", str(config), "--json") == os.EX_IOERR

@@ -1,6 +1,7 @@
 """``edge-agent check``: every fault is found, said, and hides no other."""
 
 import json
+import os
 import socket
 import ssl
 import threading
@@ -275,8 +276,9 @@ def test_a_signature_that_does_not_count_is_found(tmp_path: Path, rtcc: tuple[Rt
         assert text in finding.text
 
 
-def test_sealed_keys_are_not_missed(tmp_path: Path) -> None:
+def test_sealed_keys_are_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the installer bound to the TPM is no fault, though nobody but the service can open it."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     config = load_config(write_gateway(tmp_path))
     for path in [*(tmp_path / "state/keys/releaser").iterdir(), *(tmp_path / "state/keys/recorder").iterdir()]:
         path.unlink()

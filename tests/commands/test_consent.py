@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent import jws
+from edge_agent.buffer.ring import create_ring
 from edge_agent.config import load_config
 from edge_agent.consent.waiver import verify_consent
 from edge_agent.enrolment import load_enrolment
-from edge_agent.errors import CustodyError, UsageError
+from edge_agent.errors import ConfigError, CustodyError, UsageError
 from edge_agent.keys import KeyStore
 from edge_agent.rtcc.enrol import enrol
 from edge_agent.rtcc.home import RtccHome, Settings
@@ -46,13 +48,24 @@ def gateway(enrolment: Path, tmp_path: Path) -> Path:
     path = tmp_path / "edge-agent.yaml"
     path.write_text(
         f"gateway: {{state_dir: {enrolment}/state, run_dir: run, location: {{lat: 1, lon: 2}}}}\n"
+        "buffer: {dir: rings}\n"
         f"uplink: {{enrolment: {enrolment}/enrolment.json}}\nconsent: {{waivers: {tmp_path}/waivers}}\n"
         "cameras:\n  - {id: door, name: Front door, url: 'rtsp://127.0.0.1:1/live'}\n"
         "  - {id: yard, url: 'rtsp://127.0.0.1:1/yard'}\n"
     )
     (tmp_path / "consent.yaml").write_text(POLICY)
     (tmp_path / "passphrase").write_text(PASSPHRASE + "\n")
+    make_ring(path, "door")
     return path
+
+
+def make_ring(path: Path, camera: str, quality: str = "main") -> None:
+    """Make a small ring, as the recorder does when it starts."""
+    config = load_config(path)
+    key = KeyStore(config.state_dir, "recorder").load_private("recorder")
+    config.rings_dir.mkdir(parents=True, exist_ok=True)
+    ring = config.ring_path(camera, quality)
+    create_ring(ring, camera=camera, quality=quality, size_bytes=8 << 20, recorder_key=key, block_size=1 << 16)
 
 
 def run(path: Path, verb: str, *words: str) -> int:
@@ -85,7 +98,7 @@ def test_signing_shows_everything_and_names_the_end(gateway, capsys):
     """Terms, waiver, version and end; one signature per camera that the file names, and it verifies."""
     assert sign(gateway) == 0
     said = capsys.readouterr().out
-    assert "Front door:" in said
+    assert "Its name: Front door" in said
     assert "I can pause, cancel and revoke this at any time" in said
     assert "signed: door, version 1, until " in said
     assert not (gateway.parent / "waivers" / "yard.jws").exists()
@@ -155,4 +168,43 @@ def test_what_cannot_be_signed_is_said(gateway, monkeypatch, capsys):
     monkeypatch.setattr("builtins.input", lambda _prompt: "no")
     assert run(gateway, "sign") == 1
     assert "not signed" in capsys.readouterr().out
+    assert not (gateway.parent / "waivers").exists()
+
+
+def test_the_prompt_is_made_from_the_bytes_that_are_signed(gateway, capsys):
+    """Every fact of the payload stands in the prompt: another root, server, place or address is another prompt."""
+    assert sign(gateway) == 0
+    said = capsys.readouterr().out
+    payload = jws.parse((gateway.parent / "waivers" / "door.jws").read_bytes(), "owner-consent+jws").payload
+    assert payload["name"] == "Front door"
+    for fact in (*payload["facts"]["roots"], *payload["facts"]["upload_origins"], payload["facts"]["issuer"]):
+        assert fact in said
+    assert "Recorded from: rtsp://127.0.0.1:1/live" in said
+    assert "Its place: 1.0, 2.0" in said
+    assert f"These terms end: {payload['event']['valid_until']}" in said
+
+
+def test_what_differs_from_the_signed_version_is_marked(gateway, capsys):
+    """The second prompt marks the lines that the first signature did not have, and no other."""
+    assert sign(gateway) == 0
+    assert "  * " not in capsys.readouterr().out.replace("\n*:", "")
+    (gateway.parent / "consent.yaml").write_text(POLICY.replace("20m", "25m"))
+    assert sign(gateway) == 0
+    marked = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  * ")]
+    assert [line for line in marked if "No clip" in line] == ["  * No clip is longer than 25 minutes."]
+    assert not [line for line in marked if "root" in line or "place" in line]
+
+
+def test_a_name_that_could_deceive_is_refused(gateway):
+    """The prompt shows the camera's name: one that holds a second line is refused where it stands."""
+    gateway.write_text(gateway.read_text().replace("name: Front door", 'name: "Front door: nothing\\nBedroom"'))
+    with pytest.raises(ConfigError, match=r"edge-agent.yaml:\d+: .*name.*U\+000A"):
+        sign(gateway)
+
+
+def test_nothing_is_signed_before_its_ring_is_there(gateway):
+    """The terms are bound to the ring: a signature before it would be void as soon as the recorder runs."""
+    load_config(gateway).ring_path("door", "main").unlink()
+    with pytest.raises(UsageError, match="ring is not there yet"):
+        sign(gateway)
     assert not (gateway.parent / "waivers").exists()

@@ -76,7 +76,7 @@ def recorder(tmp_path: Path, cameras: dict[str, Any]) -> Iterator[Path]:
     config = tmp_path / "edge-agent.yaml"
     config.write_text(f"gateway: {{state_dir: {tmp_path}, run_dir: {tmp_path}}}\ncameras:\n")
     stop = threading.Event()
-    server = ControlServer(tmp_path / "recorder.sock", {"status": lambda *_: {"cameras": cameras}}, stop)
+    server = ControlServer(tmp_path / "recorder/sock", {"status": lambda *_: {"cameras": cameras}}, stop)
     server.start()
     try:
         yield config

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,29 @@ def test_dropins_hand_over_sealed_keys(tmp_path: Path) -> None:
     assert "vault" not in recorder
     for name in ("vault", "gateway", "tls"):
         assert f"LoadCredentialEncrypted={name}:edge-agent.{name}\n" in releaser
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as the installer has it")
+def test_uninstall_follows_no_link_that_a_service_planted() -> None:
+    """What lies in a service's folders is overwritten and removed with the service's own rights."""
+    with tempfile.TemporaryDirectory(prefix="edge-agent-") as name:
+        root = Path(name)
+        root.chmod(0o755)
+        (root / "etc").mkdir()
+        foreign = {root / "etc" / each: f"root's {each}".encode() for each in ("shadow", "passwd", "fifo-reader")}
+        for path, content in foreign.items():
+            path.write_bytes(content)
+            path.chmod(0o600)
+        keys, state = root / "var/lib/edge-agent/keys/releaser", root / "var/lib/edge-agent"
+        keys.mkdir(parents=True)
+        (state / "rings").mkdir()
+        for folder in (keys, state / "rings"):
+            os.chown(folder, 61235, 61236)
+        (keys / "vault.pem").symlink_to(root / "etc/shadow")
+        os.link(root / "etc/passwd", keys / "tls.pem")
+        os.mkfifo(keys / "gateway.pem")
+        (state / "rings/foreign").symlink_to(root / "etc")
+        result = script("uninstall", "--root", str(root), "--erase", "--yes")
+        assert result.returncode == 0, result.stderr
+        assert {path: path.read_bytes() for path in foreign} == foreign
+        assert not state.exists()

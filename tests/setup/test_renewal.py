@@ -2,30 +2,43 @@
 
 import fcntl
 import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from edge_agent.config import Config, parse_config
-from edge_agent.errors import CustodyError, RingBusyError, RingError
+from edge_agent.errors import CustodyError, RingBusyError
 from edge_agent.keys import KeyStore, custody_note_path
-from edge_agent.setup.provision import create_state
+from edge_agent.setup.provision import create_state, erasure_note_path
 from edge_agent.setup.renewal import Renewal, renew_vault
 
 NAMES = ("rings/door.main.ring", "rings/gone.main.ring", "rings/door.main.ring.moving", "holds/x.ring", "holds/y.part",
          "releaser/staging/z.age-payload")  # fmt: skip
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Config:
-    state = tmp_path / "state"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    state = tmp_path_factory.mktemp("made") / "state"
     create_state(state, "a passphrase for a test")
+    return state
+
+
+@pytest.fixture
+def config(tmp_path: Path, made: Path) -> Iterator[Config]:
+    state = tmp_path / "state"
+    shutil.copytree(made, state)
     for name in NAMES:
         (state / name).write_bytes(os.urandom(300_000))
     (state / "recorder" / "rings.json").write_text("{}")
     (state / "recorder" / "lock").touch()
     text = f"gateway: {{state_dir: {state}, run_dir: {tmp_path}}}\ncameras: [{{id: door, url: 'rtsp://127.0.0.1/'}}]\n"
-    return parse_config(text, "test", tmp_path)
+    yield parse_config(text, "test", tmp_path)
+    # No tree is too deep for it, as one is for `shutil`, if a test fails.
+    subprocess.run(["rm", "-rf", str(state)], check=True, timeout=60)
 
 
 def vault(config: Config) -> bytes:
@@ -50,19 +63,108 @@ def test_nothing_is_left_but_a_new_key(config: Config) -> None:
     assert {path: path.read_bytes() for path in others} == others
 
 
-@pytest.mark.parametrize("name", ["rings/a.ring", "rings/z.ring", "holds/folder", "releaser/staging/folder"])
-def test_what_was_interrupted_has_destroyed_the_key_and_is_ended_by_the_next_one(config: Config, name: str) -> None:
-    """Whatever stops it on the way (here, something that is no file), the key is gone first; a second call ends it."""
-    key = config.state_dir / "keys" / "releaser" / "vault.pem"
-    old = key.read_bytes()
-    (config.state_dir / name).mkdir()
-    with pytest.raises((RingError, OSError)):
-        renew(config)
-    assert not any(old in path.read_bytes() for path in config.state_dir.rglob("*") if path.is_file())
-    (config.state_dir / name).rmdir()
-    renew(config)
-    assert key.read_bytes() != old
+def deep(path: Path) -> None:
+    """Make a tree deeper than any stack, whose folders are closed to their own owner."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    name = path.name
+    for _ in range(1500):
+        os.mkdir(name, 0o700, dir_fd=folder)
+        inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
+        os.close(folder)
+        folder, name = inner, "x" * 200
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    os.fchmod(folder, 0)
+    os.close(folder)
+
+
+PLANTS: dict[str, Callable[[Path], None]] = {
+    "folder": Path.mkdir,
+    "fifo": os.mkfifo,
+    "link to a folder": lambda path: path.symlink_to("../../foreign"),
+    "link to a file": lambda path: path.symlink_to("../../foreign/precious"),
+    "link to nothing": lambda path: path.symlink_to("nowhere"),
+}
+PLACES = ("rings/a.ring", "holds/folder", "releaser/staging/a", "releaser/staging", "recorder/rings.json",
+          "recorder/lock", "releaser/lock", "keys/releaser/vault.pem", "releaser/state.sqlite",
+          "releaser/state.sqlite-wal", "recorder/lock.new", "keys/releaser/vault.pem.new")  # fmt: skip
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "precious").write_bytes(b"another's")
+    return tmp_path / "foreign" / "precious"
+
+
+CASES = {f"{name} as {place}": (place, plant) for place in PLACES for name, plant in PLANTS.items()}
+CASES |= {f"deep tree as {place}": (place, deep) for place in ("rings/a.ring", "keys/releaser/vault.pem")}
+
+
+@pytest.mark.parametrize(("place", "plant"), CASES.values(), ids=CASES.keys())
+def test_what_is_planted_stops_nothing_and_leads_nowhere(
+    config: Config, foreign: Path, place: str, plant: Callable[[Path], None]
+) -> None:
+    """Whatever lies wherever a service may write: the erasure ends, and what a link names stays as it is."""
+    old, path = vault(config), config.state_dir / place
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    plant(path)
+    before = foreign.stat()
+    report = renew(config)
+    assert vault(config) != old
     assert not any((config.state_dir / each).exists() for each in NAMES)
+    assert foreign.read_bytes() == b"another's"
+    after = foreign.stat()
+    assert (after.st_uid, after.st_gid, after.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
+    assert not erasure_note_path(config.state_dir).exists()
+    # What is no memory of the releaser has no ledger to be entered in: that is told.
+    is_told = place == "releaser/state.sqlite" and path.exists()
+    assert [Path(each).name for each in report.failed] == (["state.sqlite"] if is_told else [])
+
+
+def killed_after(config: Config, calls: int) -> bool:
+    """Erase in a process that dies at its n-th call that removes or renames; tell whether it came to its end."""
+    pid = os.fork()
+    if pid == 0:
+        seen = 0
+
+        def die(event: str, _arguments: object) -> None:
+            nonlocal seen
+            if event in ("os.remove", "os.rename", "os.rmdir"):
+                seen += 1
+                if seen > calls:
+                    os._exit(9)
+
+        sys.addaudithook(die)
+        try:
+            renew(config)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert code in (0, 9)
+    return code == 0
+
+
+def test_killed_at_any_point_it_goes_on_when_it_is_called_again(config: Config) -> None:
+    """From its beginning to its end nobody makes a key or starts with one; a second call ends it."""
+    shutil.copytree(config.state_dir, config.state_dir.with_name("kept"), symlinks=True)
+    key = config.state_dir / "keys/releaser/vault.pem"
+    old = key.read_bytes()
+    for calls in range(100):
+        shutil.rmtree(config.state_dir)
+        shutil.copytree(config.state_dir.with_name("kept"), config.state_dir, symlinks=True)
+        if killed_after(config, calls):
+            break
+        if not key.exists() or key.read_bytes() != old:
+            with pytest.raises(CustodyError, match="not finished"):
+                create_state(config.state_dir, None)
+        renew(config)
+        assert key.read_bytes() != old
+        assert not any((config.state_dir / each).exists() for each in NAMES)
+        assert create_state(config.state_dir, None) == ()
+    assert calls > len(NAMES)
 
 
 def test_running_recorder_is_left_alone(config: Config) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.config import parse_config
 from edge_agent.setup.provision import GROUP, RECORDER_USER, RELEASER_USER, TREE
 from tests.peers.seccomp_run import allowed_calls, read_unit
 
@@ -88,6 +89,18 @@ def test_neither_process_sees_the_others_secrets() -> None:
     for unit in (recorder, releaser):
         assert "keys" not in " ".join(unit["ReadWritePaths"])
         assert unit["ProtectSystem"] == ["strict"]
+
+
+def test_each_process_has_a_run_folder_of_its_own() -> None:
+    """Only root can say whose a name in the run folder is: neither process can bind the other's socket."""
+    lines = [line.split() for line in (UNITS / "edge-agent.tmpfiles").read_text().splitlines() if line.startswith("d ")]
+    assert [line[2:5] for line in lines if line[1] == "/run/edge-agent"] == [["0755", "root", "root"]]
+    config = parse_config("", "x", Path("/etc/edge-agent"))
+    for name, process in zip(SERVICES, ("recorder", "releaser"), strict=True):
+        unit = read_unit(UNITS / name)
+        assert f"/run/{unit['RuntimeDirectory'][0]}" == str(config.run_dir(process))  # type: ignore[arg-type]
+        assert unit["RuntimeDirectoryMode"] == ["0750"]
+        assert "/run" not in " ".join(unit["ReadWritePaths"])
 
 
 def test_recorder_reaches_no_public_address() -> None:

@@ -73,7 +73,7 @@ def test_sentences_are_filled_and_end():
 def judge(payload, *people, now=ARRIVAL, seen=None):
     request = verify_request(RTCC.sign(payload, *people), TRUST, now)
     admitted = admit(request, ME, seen or SeenBefore(), now, SYNC)
-    return decide(admitted, DEFAULTS, history(), None, now, SYNC)
+    return decide(admitted, DEFAULTS, history(), now, SYNC)[0]
 
 
 def test_the_worked_request_is_granted():

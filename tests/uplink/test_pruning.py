@@ -118,7 +118,8 @@ def test_a_replay_after_the_pruning_is_refused_as_expired_and_counted(house: Hou
     sent = len(house.broker.taken)
     assert forget(house) == 1
     with pytest.raises(DenialError) as refused:
-        house.judge.admit(house.judge.verify(request.raw, house.clock.utc()), house.clock.utc())
+        outlook = house.judge.look()
+        house.judge.admit(house.judge.verify(request.raw, outlook.moment), outlook)
     assert refused.value.reason == "expired"
     entered = len(house.entries("request"))
     for _ in range(20):

@@ -106,7 +106,7 @@ NARROWINGS = {
     ),
     "the owner is to be asked": (
         lambda house: house.signed.update(door=gate.terms(mode=Mode.ASK), yard=gate.terms(mode=Mode.ASK)),
-        ("grant-narrowed", None),
+        ("approval-missing", "door"),
     ),
 }
 

@@ -112,14 +112,15 @@ def test_last_answer_is_silent_before_its_moment(store):
 
 
 def test_quota_counts_a_request_once_a_camera(store):
-    """Deciding again does not use the quota again, and the request that is decided again is left out."""
+    """Deciding again does not use the quota again, and counts what requests with a smaller number used."""
     request = add(store)
     use = QuotaUse("door", UtcNs(100), 60, "rtcc.test", "24-1")
     for _ in range(2):
         with store.transaction() as connection:
             store.add_quota_use(connection, request.id, use)
     assert store.list_quota_uses(UtcNs(0)) == [use]
-    assert store.list_quota_uses(UtcNs(0), but_not=request.id) == []
+    assert store.list_quota_uses(UtcNs(0), before=request.id) == []
+    assert store.list_quota_uses(UtcNs(0), before=request.id + 1) == [use]
     assert store.list_quota_uses(UtcNs(101)) == []
 
 
@@ -176,6 +177,7 @@ def test_pauses_of_a_file_of_version_1_still_count(tmp_path):
     with sqlite3.connect(path) as connection:
         connection.executescript("""
             DROP TABLE pause;
+            ALTER TABLE request DROP COLUMN bound;
             CREATE TABLE stop (
               what TEXT NOT NULL, camera TEXT NOT NULL, until_ns INTEGER, PRIMARY KEY (what, camera)) STRICT;
             INSERT INTO stop VALUES ('release', '*', NULL), ('release', 'door', 90);

@@ -102,14 +102,14 @@ def run_add(args: argparse.Namespace) -> int:
 
 
 def _parse_broker(text: str) -> tuple[str, int]:
-    match = re.fullmatch(r"([A-Za-z0-9._-]{1,253}):(\d{1,5})", text)
+    match = re.fullmatch(r"([A-Za-z0-9._-]{1,253}):([0-9]{1,5})", text)
     if match is None or not 1 <= int(match[2]) <= 65534:
         raise UsageError(f"not a broker: {text[:80]!r}", "HOST:PORT, such as broker.example:8883")
     return match[1], int(match[2])
 
 
 def _parse_upload(text: str) -> tuple[str, str]:
-    match = re.fullmatch(r"([a-z0-9][a-z0-9-]{0,31})=(https://[^\s@?#]{1,900})", text)
+    match = re.fullmatch(r"([a-z0-9][a-z0-9-]{0,31})=(https://[^\x00-\x20@?#]{1,900})", text)
     if match is None:
         raise UsageError(f"not an upload server: {text[:80]!r}", "NAME=https://HOST:PORT/PATH/")
     return match[1], match[2]

@@ -1,0 +1,76 @@
+"""What the owner is shown before signing: made from the payload's own bytes, and from nothing else.
+
+Owns the lines of the prompt for one camera and for the house. A digest in the payload is shown as the text that it
+stands for, and only if that text has that digest. Pure.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from edge_agent.consent.sentences import Language, describe_camera, describe_fact, describe_house
+from edge_agent.consent.waiver import SignedConsent, digest_source
+from edge_agent.errors import CustodyError
+from edge_agent.printable_text import show_line
+from edge_agent.units import encode_rfc3339
+
+CHANGED = "*"
+"""Marks a line that the last signed version did not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """What the owner is shown beside the payload, because it says who is at the other end but binds nothing."""
+
+    threshold: int
+    """How many of the pinned roots must sign a trust bundle."""
+    broker: str
+    streams: Mapping[str, str]
+    """Address of each recorded stream, without credentials, by quality."""
+    file_name: str
+    """The camera's name in ``edge-agent.yaml`` now."""
+
+
+def list_camera(built: SignedConsent, source: str, beside: Unsigned, language: Language) -> list[str]:
+    """Return the lines about one camera.
+
+    Args:
+        built: Read from the payload (``read_built``).
+        source: The address that the payload's source digest shall stand for.
+        beside: What is shown beside it.
+        language: Of the sentences.
+
+    Raises:
+        CustodyError: The payload's digest is not that of ``source``.
+    """
+    if digest_source(source, tuple(built.facts["rings"])) != built.facts["source"]:
+        raise CustodyError(f"{built.camera}: the camera's address changed while its terms were made ready; sign again")
+    place = built.facts["place"]
+    lines = [describe_fact("name", built.name, language)]
+    if beside.file_name != built.name:
+        lines.append(describe_fact("file_name", beside.file_name, language))
+    lines += [describe_fact(f"stream.{quality}", show_line(url), language) for quality, url in beside.streams.items()]
+    lines.append(describe_fact("place", f"{place['lat']}, {place['lon']}", language))
+    lines += describe_camera(built.terms, language)
+    lines.append(describe_fact("until", encode_rfc3339(built.valid_until), language))
+    return lines
+
+
+def list_house(built: SignedConsent, beside: Unsigned, language: Language) -> list[str]:
+    """Return the lines about the house: whom it answers, who vouches for them, where clips go, who can open them."""
+    facts = built.facts
+    return [
+        describe_fact("issuer", facts["issuer"], language),
+        *(describe_fact("root", root, language) for root in facts["roots"]),
+        describe_fact("threshold", str(beside.threshold), language),
+        describe_fact("broker", show_line(beside.broker), language),
+        *(describe_fact("upload", show_line(origin), language) for origin in facts["upload_origins"]),
+        describe_fact("time_zone", facts["time_zone"], language),
+        *describe_house(built.terms, language),
+    ]
+
+
+def mark_changes(lines: Sequence[str], earlier: Iterable[str] | None) -> Iterator[str]:
+    """Yield the lines for a list, those marked that the last signed version did not have."""
+    known = None if earlier is None else frozenset(earlier)
+    for line in lines:
+        yield f"  {'-' if known is None or line in known else CHANGED} {line}"

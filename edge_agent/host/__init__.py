@@ -1,0 +1,1 @@
+"""The machine: files, clocks, sockets and limits, for every process and command."""

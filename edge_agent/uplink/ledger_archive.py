@@ -1,0 +1,33 @@
+"""Where a new ledger begins: with the last signed head of the one that was restored as an archive.
+
+``edge-agent init --from-backup`` lays the archive down as root, for everybody of the group to read and nobody to write.
+"""
+
+from pathlib import Path
+
+from edge_agent.errors import EvidenceError
+from edge_agent.host.regular_file import read_regular
+from edge_agent.units import UtcNs
+from edge_agent.uplink import ledger
+from edge_agent.uplink.checkpoint import MAX_NOTE_BYTES
+from edge_agent.uplink.store import Store
+
+KIND = "restored"
+FOLDER, CHECKPOINT = "ledger-archive", "checkpoint.txt"
+
+
+def begin_from_archive(store: Store, state_dir: Path, now: UtcNs) -> None:
+    """Make the archive's head the first entry of a ledger that is empty; nothing where there is no archive.
+
+    Raises:
+        EvidenceError: The head is there and cannot be read: a ledger that hides what it continues must not begin.
+    """
+    path = state_dir / FOLDER / CHECKPOINT
+    with store.transaction() as connection:
+        if ledger.read_size(connection) or not path.exists():
+            return
+        try:
+            note = read_regular(path, MAX_NOTE_BYTES).decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise EvidenceError(f"the archive's checkpoint cannot be read: {path}") from error
+        ledger.append(connection, KIND, {"what": "restored from a backup", "checkpoint": note}, now)

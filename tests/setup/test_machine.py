@@ -1,0 +1,88 @@
+"""What depends on this machine: sealing is tried, and nothing is destroyed that does not come back."""
+
+import os
+import stat
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from edge_agent.config import parse_config
+from edge_agent.errors import CustodyError
+from edge_agent.keys import custody_note_path, private_path
+from edge_agent.setup import inspection, machine
+from edge_agent.setup.inspection import Level
+from edge_agent.setup.provision import create_state
+
+SEALED = ("recorder", "vault", "gateway", "tls")
+FAKES = {
+    # `encrypt --with-key= --name= FROM TO` and `decrypt --name= FROM TO`
+    "works": '[ "$1" = encrypt ] && { [ "$5" = - ] && cat || cat > "$5"; exit; }; [ "$3" = - ] && cat || cat "$3"',
+    "gives back other bytes": '[ "$1" = encrypt ] && { [ "$5" = - ] && cat || cat > "$5"; exit; }; echo other',
+    "no TPM": 'echo "No TPM2 device found" >&2; exit 1',
+    "no library": 'echo "TPM2 support is not installed: libtss2-esys.so.0" >&2; exit 1',
+}
+
+
+@pytest.fixture
+def sealer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    def place(behaviour: str) -> None:
+        program = tmp_path / "bin/systemd-creds"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{FAKES[behaviour]}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    return place
+
+
+def test_keys_go_once_they_came_back(tmp_path: Path, sealer: Callable[[str], None]) -> None:
+    """After sealing, no private key of a service lies on the disk in the clear, and each has its credential."""
+    sealer("works")
+    machine.try_sealing()
+    create_state(tmp_path / "state", "correct horse battery")
+    pems = {name: private_path(tmp_path / "state", name).read_bytes() for name in SEALED}
+    assert set(machine.seal_keys(tmp_path / "state", tmp_path / "store")) == set(SEALED)
+    for name in SEALED:
+        assert not private_path(tmp_path / "state", name).exists()
+        assert (tmp_path / f"store/edge-agent.{name}").read_bytes() == pems[name]
+    assert custody_note_path(tmp_path / "state").read_text() == "tpm\n"
+    assert stat.S_IMODE((tmp_path / "store").stat().st_mode) == 0o700
+    assert private_path(tmp_path / "state", "owner").exists()
+    assert machine.seal_keys(tmp_path / "state", tmp_path / "store") == ()
+
+
+@pytest.mark.parametrize("behaviour", ["gives back other bytes", "no TPM", "no library"])
+def test_a_tpm_that_fails_costs_nothing(tmp_path: Path, behaviour: str, sealer: Callable[[str], None]) -> None:
+    """What the TPM does wrong is found by trying; every key is still there, and no custody note lies."""
+    sealer(behaviour)
+    with pytest.raises(CustodyError, match="nothing was changed") as error:
+        machine.try_sealing()
+    if behaviour == "no library":
+        assert "apt-get install libtss2" in error.value.hint
+    create_state(tmp_path / "state", "correct horse battery")
+    with pytest.raises(CustodyError, match="nothing was destroyed"):
+        machine.seal_keys(tmp_path / "state", tmp_path / "store")
+    assert all(private_path(tmp_path / "state", name).exists() for name in SEALED)
+    assert not custody_note_path(tmp_path / "state").exists()
+
+
+def test_a_lost_tpm_is_found_by_check(
+    tmp_path: Path, sealer: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that this machine does not open any more is a fault that names it; one that opens is in order."""
+    create_state(tmp_path / "state", "correct horse battery")
+    sealer("works")
+    store = tmp_path / "store"
+    machine.seal_keys(tmp_path / "state", store)
+    config = parse_config(f"gateway: {{state_dir: {tmp_path / 'state'}}}\n", "x", tmp_path)
+    monkeypatch.setattr(inspection, "opens_sealed", partial(machine.opens_sealed, store=store))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    levels = {each.topic: each.level for each in inspection.inspect_keys(config)}
+    assert levels["keys of the releaser"] is Level.OK
+    sealer("no TPM")
+    found = {each.topic: each for each in inspection.inspect_keys(config)}
+    assert found["keys of the releaser"].level is Level.FAULT
+    assert "vault" in found["keys of the releaser"].text
+    assert "recovery.md" in found["keys of the recorder"].hint
