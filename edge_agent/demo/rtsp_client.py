@@ -204,7 +204,7 @@ class Client:
             packet = rtp.encode_rtp(
                 payload,
                 marker=number == len(unit.payloads) - 1,
-                payload_type=medium.payload_type,
+                payload_type=medium.payload_type ^ server.is_on("wrong-payload"),
                 sequence=transport.sequence,
                 ticks=unit.ticks,
                 ssrc=transport.ssrc,

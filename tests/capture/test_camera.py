@@ -127,7 +127,7 @@ DOWN = {
     "not-now": ("refused", "status=455"),
     "no-tcp": ("transport-refused", "status=461"),
     "sha256-only": ("digest-sha256-only", ""),
-    "wrong-codec": ("unsupported-codec", "codec=theora"),
+    "wrong-codec": ("unsupported-codec", "codec=THEORA"),
     "mute": ("no-answer", ""),
     "reboot": ("no-answer", ""),
 }
@@ -693,3 +693,39 @@ def test_no_sender_report_moves_a_picture(fault: str, live: LiveSettings, transp
         first = next(packet.pts for packet in packets if not packet.track) * tracks[0].time_base
         spans_s += [abs(packet.pts * tracks[1].time_base - first) for packet in packets if packet.track]
     assert max(spans_s) < 2
+
+
+OBSTACLES = {
+    "another payload type": ("wrong-payload", "h264", "wrong-payload", "payload=97 described=96"),
+    "no keyframe": ("no-keyframes", "h264", "no-keyframe", ""),
+    "no keyframe, H.265": ("no-keyframes", "hevc", "no-keyframe", ""),
+    "no parameter sets": ("no-sets", "h264", "no-parameter-sets", ""),
+    "no parameter sets, H.265": ("no-sets", "hevc", "no-parameter-sets", ""),
+}
+
+
+@pytest.mark.parametrize(("fault", "codec", "reason", "detail"), OBSTACLES.values(), ids=OBSTACLES.keys())
+def test_media_without_a_picture_is_told_as_what_it_is(fault: str, codec: str, reason: str, detail: str) -> None:
+    """A camera that sends, and of whose packets nobody can make a picture, is down for that reason; no footage."""
+    account = Account("owner", "secret-word")
+    with SimulatedCamera(CameraSettings(live=LiveSettings(codec, gop=GOP), account=account)) as camera:
+        camera.fault(fault)
+        login = {"username": "owner", "password": "secret-word"}
+        with Recording(endpoint(camera, **login), watchdog_ns=WATCHDOG_NS) as recording:
+            wait_until(lambda: recording.status.snapshot()["reason"] == reason, 60)
+            told = recording.status.snapshot()
+            assert (told["state"], told["detail"] if detail else "") == ("down", detail)
+            assert not recording.sink.gops
+            camera.fault(fault, False)
+            recording.wait_for_gops(2, 60)
+    assert reason in reasons(recording.sink)
+    assert_tiled(recording.sink)
+
+
+def test_codec_that_nobody_knows_is_told_by_its_name() -> None:
+    """The name is the one of the description, where FFmpeg has none."""
+    with SimulatedCamera(QUICK) as camera:
+        camera.fault("unknown-codec")
+        with Recording(endpoint(camera)) as recording:
+            wait_until(lambda: recording.status.snapshot()["detail"] == "codec=X-SMART", 30)
+            assert recording.status.snapshot()["reason"] == "unsupported-codec"
