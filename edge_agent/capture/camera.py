@@ -34,6 +34,10 @@ WATCHDOG_NS = 10 * SECOND_NS
 _WAIT_STEP_S = 0.5
 _HOLD_STEP_S = 0.1
 _HELD_STATES = {"not-by-rule": "waiting", "paused": "off"}
+_SILENT = ("stalled", "ended", "no-keyframe")
+"""What a session without a keyframe ends with, for whichever cause."""
+_KEYFRAME_WATCHDOGS = 6
+"""So many watchdogs a session that sends pictures is waited for its first keyframe; then another may begin with one."""
 _TICK_NS = SECOND_NS // 2
 _LOGIN_IN_PATH = re.compile(r"(?:user(?:name)?|passw(?:or)?d|pwd)=", re.IGNORECASE)
 _BY_RULE = "not-by-rule"
@@ -176,6 +180,8 @@ class CameraThread:
     def _say_down(self, trouble: CaptureError) -> None:
         if self._stop.is_set():
             return
+        if trouble.reason in _SILENT:
+            trouble = self._feed.obstacle() or trouble
         now = self._clock.utc()
         if self.status.enter("down", trouble.reason, now, trouble.detail):
             log.warning("camera is down stream=%s reason=%s: %s", self.name, trouble.reason, trouble)
@@ -215,6 +221,8 @@ class CameraThread:
         while (session := line.wait_open()) is None:
             if self._stop.is_set() or self._reason_to_close():
                 return None
+            if (obstacle := self._feed.obstacle()) is not None:
+                self._say_down(obstacle)
             self._gaps.wait(self._clock.utc(), self._clock.boot())
             self._tick()
         return session
@@ -304,8 +312,10 @@ class CameraThread:
 
     def _take_packets(self, line: Line) -> "Iterator[Arrival | None]":
         """Yield what arrives, give keyframes to whoever looks at them, and watch that pictures arrive at all."""
-        last_video = self._clock.boot()
+        opened = last_video = self._clock.boot()
         for arrival in line.read():
+            if not line.has_keyframe:
+                self._judge_wait(last_video, self._clock.boot() - opened)
             if arrival is not None and arrival.track == 0:
                 last_video = arrival.boot
                 if arrival.is_keyframe and self._look is not None:
@@ -314,6 +324,14 @@ class CameraThread:
             elif (self._clock.boot() if arrival is None else arrival.boot) - last_video > self._watchdog_ns:
                 raise CaptureError("stalled")
             yield arrival
+
+    def _judge_wait(self, last_video: MonoNs, waited_ns: int) -> None:
+        """Say so if pictures arrive and none is a keyframe; later give the session up."""
+        if waited_ns <= self._watchdog_ns or self._clock.boot() - last_video > self._watchdog_ns:
+            return
+        if waited_ns > _KEYFRAME_WATCHDOGS * self._watchdog_ns:
+            raise CaptureError("no-keyframe")
+        self._say_down(CaptureError("no-keyframe"))
 
     def _watch(self, packets: "Iterator[Arrival | None]") -> Prelude:
         """Take pictures without recording them, until an event, an end, or the session's loss.

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 
-from edge_agent.capture.diagnose import refine
+from edge_agent.capture.diagnose import explain_silence, refine
 from edge_agent.capture.loss import PacketLoss
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.rtsp import Arrival, Endpoint, Session, open_session
@@ -55,6 +55,8 @@ class Line:
         self._end: tuple[str, str] | None = None
         self._arrivals: deque[Arrival] = deque()
         self._bytes_in = self._bytes_out = 0
+        self.has_keyframe = False
+        self.was_open = False
         self._changed = threading.Event()
         self._released = threading.Event()
 
@@ -99,6 +101,10 @@ class Line:
 
     # The feed's side
 
+    def reason_to_close(self) -> str:
+        """Return why there is to be no session, or an empty text."""
+        return self._hold()
+
     def serve(self, clock: Clock, loss: PacketLoss, silence_s: float) -> None:
         """Open the session, read it until it ends or is released, and close it when it is released."""
         if self._released.is_set():  # nobody waits for it any more
@@ -106,6 +112,7 @@ class Line:
         session = None
         try:
             session = self._session = self._open(clock, loss, silence_s)
+            self.was_open = True
             self._changed.set()
             for arrival in session.read():
                 if not self._put(arrival):
@@ -139,6 +146,7 @@ class Line:
         self._arrivals.append(arrival)
         self._bytes_in += len(arrival.data)
         if arrival.is_keyframe and arrival.track == 0:
+            self.has_keyframe = True
             self._changed.set()
         return not self._released.is_set()
 
@@ -160,6 +168,7 @@ class Feed:
     def __init__(self, name: str, clock: Clock, loss: PacketLoss, silence_s: float) -> None:
         self._name, self._clock, self._loss, self._silence_s = name, clock, loss, silence_s
         self._lines: SimpleQueue[Line | None] = SimpleQueue()
+        self._obstacle: tuple[str, str] | None = None
         self._thread = threading.Thread(target=self._main, name=f"feed-{name}", daemon=True)
 
     def start(self) -> int:
@@ -172,6 +181,11 @@ class Feed:
         line = Line(endpoint, hold)
         self._lines.put(line)
         return line
+
+    def obstacle(self) -> CaptureError | None:
+        """Return why the last session gave no keyframe though the camera sends, if that was found out."""
+        found = self._obstacle
+        return None if found is None else CaptureError(*found)
 
     def close(self) -> None:
         """End when the last session is closed."""
@@ -190,3 +204,8 @@ class Feed:
         name_thread(self._name)
         while (line := self._lines.get()) is not None:
             line.serve(self._clock, self._loss, self._silence_s)
+            if line.has_keyframe:
+                self._obstacle = None
+            elif line.was_open and not line.reason_to_close():
+                found = explain_silence(line.endpoint)
+                self._obstacle = None if found is None else (found.reason, found.detail)

@@ -73,6 +73,9 @@ class RateEstimator:
         while self._points[0][1] < arrived - WINDOW_NS:
             self._points.popleft()
         every_ns = _LOOK_EVERY_NS if self._span_ns < 2 * LONGEST_DOUBT_NS else _LOOK_SELDOM_NS
+        if self._span_ns < 2 * _SHORTEST_NS:
+            # Nobody may believe a clock that has not been looked at since the window became long enough.
+            every_ns = _BUCKET_NS
         if self._looked is None or arrived - self._looked >= every_ns:
             self._looked = arrived
             self._look()

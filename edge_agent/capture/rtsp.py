@@ -15,6 +15,7 @@ from av.container.input import InputContainer
 
 from edge_agent.capture.ffmpeg_log import Hearing, hear
 from edge_agent.capture.loss import PacketLoss
+from edge_agent.capture.raw_time import RawTime, ReportTimes
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.slices import continues_picture
 from edge_agent.capture.tls import Trust, system_trust
@@ -129,6 +130,11 @@ class Session:
         self.tracks: tuple[TrackTemplate, ...] = tuple(describe_stream(s, place) for place, s in enumerate(chosen))
         self._asked = MonoNs(0)
         self.reorders = bool(getattr(video.codec_context, "has_b_frames", False))
+        # FFmpeg believes RTCP where a session has more than one stream, whether or not they are read.
+        is_moved = len(container.streams) > 1
+        self._raw = [
+            RawTime(track.time_base, reorders=self.reorders and not track.index) for track in self.tracks if is_moved
+        ]
 
     def read(self) -> Iterator[Arrival]:
         """Yield access units as they arrive; blocks for as long as the session may be silent.
@@ -179,7 +185,7 @@ class Session:
 
     def _describe(self, packet: "av.Packet[av.stream.Stream]") -> Arrival:
         boot, utc = self._clock.boot(), self._clock.utc()
-        camera_utc, report = None, None
+        camera_utc, report, times = None, None, None
         if boot - self._asked >= _ASK_EVERY_NS and packet.has_sidedata("prft"):
             self._asked = boot
             (wallclock_us,) = struct.unpack_from("q", bytes(packet.get_sidedata("prft")))
@@ -191,9 +197,10 @@ class Session:
             self._loss.sent(track, sent)
             # Sound has an RTP time of its own, which nobody could tell from the video's.
             report = None if track else SenderReport(ntp, rtp)
+            times = ReportTimes(ntp, rtp)
         return Arrival(
             track=track,
-            pts=packet.pts,
+            pts=self._raw_pts(track, packet.pts, boot, times) if self._raw else packet.pts,
             duration=packet.duration or 0,
             is_keyframe=packet.is_keyframe,
             data=bytes(packet),
@@ -202,6 +209,16 @@ class Session:
             camera_utc=camera_utc,
             report=report,
         )
+
+    def _raw_pts(self, track: int, pts: int | None, boot: MonoNs, times: ReportTimes | None) -> int | None:
+        raw, moved = self._raw[track].take(pts, boot, times), 0
+        if (moved_ns := self._raw[track].take_moved_ns()) and len(self._raw) > 1:
+            # Pictures are never moved: the sound is, against them.
+            moved = self._raw[1].follow_sync(self._raw[0], moved_ns if track else -moved_ns)
+        if not track:
+            return raw
+        moved += self._raw[1].stay_beside(self._raw[0])
+        return None if raw is None or not self._raw[0].has_place else raw + moved
 
     def close(self) -> None:
         """Say TEARDOWN and close the connection."""

@@ -22,7 +22,7 @@ from edge_agent.capture.timeline import Timeline, TimelineBreakError
 from edge_agent.clock import ClockState
 from edge_agent.media import codec_kind, inband_parameter_sets, parameter_sets
 from edge_agent.nut import NutPacket, TrackTemplate, retemplate
-from edge_agent.parameter_sets import merge_sets
+from edge_agent.parameter_sets import is_decodable, merge_sets
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs
 
 log = logging.getLogger(__name__)
@@ -198,6 +198,8 @@ class Run:
         """Begin a new RUN record where the encoder was set anew; no picture is lost by it."""
         brought = inband_parameter_sets(self._kind, self._tracks[0].extradata, keyframe)
         sets = merge_sets(self._kind, self._parameters, brought)
+        if not is_decodable(self._kind, sets):
+            raise RunBreakError("no-parameter-sets", "no decoder can be set up")
         is_sized = self._tracks[0].width > 0
         if is_sized and sets == self._parameters:
             return

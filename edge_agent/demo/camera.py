@@ -133,6 +133,8 @@ class SimulatedCamera:
             threading.Thread(target=self.drop_clients, name="demo-drop").start()
         if self.plan.is_on("frozen", now) or self.plan.is_on("silent-audio" if unit.medium else "frozen-video", now):
             return
+        if self.plan.is_on("no-keyframes", now) and unit.medium == 0 and unit.is_keyframe:
+            return
         if self.plan.is_on("backwards-dts", now) and unit.medium == 0:
             self._units += 1
             if self._units % 10 == 0:

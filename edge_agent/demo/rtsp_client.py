@@ -204,7 +204,7 @@ class Client:
             packet = rtp.encode_rtp(
                 payload,
                 marker=number == len(unit.payloads) - 1,
-                payload_type=medium.payload_type,
+                payload_type=medium.payload_type ^ server.is_on("wrong-payload"),
                 sequence=transport.sequence,
                 ticks=unit.ticks,
                 ssrc=transport.ssrc,
@@ -214,7 +214,7 @@ class Client:
         if now >= transport.next_report_boot and not server.is_on("no-reports"):
             transport.next_report_boot = now + _REPORT_EVERY_NS
             counts = (transport.packets, transport.octets)
-            report = rtp.encode_sender_report(transport.ssrc, unit.camera_utc, unit.ticks, *counts)
+            report = rtp.encode_sender_report(transport.ssrc, self._reported_utc(unit), unit.ticks, *counts)
             self._put(stream, transport, report, 1)
         if stream:
             with self._write_lock:
@@ -223,6 +223,12 @@ class Client:
                 while server.is_on("hesitate") and self.is_playing:
                     time.sleep(_HESITATION_STEP_S)
                 self._connection.sendall(stream[middle:])
+
+    def _reported_utc(self, unit: CodedUnit) -> int:
+        if self._server.is_on("zero-ntp"):
+            return rtp.NTP_ZERO_NS
+        is_foreign = self._server.is_on("foreign-reports")
+        return unit.camera_utc + (random.randrange(-4, 5) * SECOND_NS if is_foreign else 0)  # noqa: S311
 
     def _put(self, stream: bytearray, transport: _Transport, packet: bytes, offset: int) -> None:
         if transport.sockets is None:

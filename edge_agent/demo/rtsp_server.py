@@ -111,7 +111,7 @@ class RtspServer:
 
     def joins_anywhere(self) -> bool:
         """Tell whether a new client starts in the middle of a GOP."""
-        return self.is_on("mid-gop")
+        return self.is_on("mid-gop") or self.is_on("no-keyframes")
 
     def wants_keyframe(self) -> None:
         """Ask the source for a keyframe, for a client that has just started to play."""
@@ -125,8 +125,11 @@ class RtspServer:
             payload_type, rtpmap = medium.payload_type, medium.rtpmap
             if medium.kind == "video" and self.is_on("wrong-codec"):
                 payload_type, rtpmap = 98, "theora/90000"
+            if medium.kind == "video" and self.is_on("unknown-codec"):
+                rtpmap = "X-SMART/90000"
             lines += [f"m={medium.kind} 0 RTP/AVP {payload_type}", f"a=rtpmap:{payload_type} {rtpmap}"]
-            lines += [f"a=fmtp:{payload_type} {medium.fmtp}"] if medium.fmtp else []
+            is_told = medium.fmtp and not (medium.kind == "video" and self.is_on("no-sets"))
+            lines += [f"a=fmtp:{payload_type} {medium.fmtp}"] if is_told else []
             lines.append(f"a=control:track{track}")
         return "\r\n".join(lines).encode() + b"\r\n"
 

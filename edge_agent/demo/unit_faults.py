@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from edge_agent.demo.source import CodedUnit
 
-SETS_KEPT: Mapping[str, tuple[int, int]] = {"pps-only": (8, 34), "sps-only": (7, 33)}
+SETS_KEPT: Mapping[str, tuple[int, int]] = {"pps-only": (8, 34), "sps-only": (7, 33), "no-sets": (-1, -1)}
 """By fault: the NAL unit type, in H.264 and H.265, of the parameter sets that a keyframe still brings."""
 _H264_SETS, _H265_SETS = (7, 8), (32, 33, 34)
 

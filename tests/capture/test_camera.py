@@ -127,7 +127,7 @@ DOWN = {
     "not-now": ("refused", "status=455"),
     "no-tcp": ("transport-refused", "status=461"),
     "sha256-only": ("digest-sha256-only", ""),
-    "wrong-codec": ("unsupported-codec", "codec=theora"),
+    "wrong-codec": ("unsupported-codec", "codec=THEORA"),
     "mute": ("no-answer", ""),
     "reboot": ("no-answer", ""),
 }
@@ -639,7 +639,7 @@ def test_part_of_the_parameter_sets_changes_that_part(fault: str, codec: str, tr
     assert_tiled(recording.sink)
 
 
-@pytest.mark.parametrize("audio", [""])
+@pytest.mark.parametrize("audio", ["", "aac"])
 @pytest.mark.parametrize("fault", ["slow-ticks", "fast-ticks"])
 def test_media_clock_at_another_rate_costs_no_picture(fault: str, audio: str) -> None:
     """Pictures stamped for another rate than they come at are all recorded, timed by their arrival, and it is said."""
@@ -658,3 +658,74 @@ def test_media_clock_at_another_rate_costs_no_picture(fault: str, audio: str) ->
     firsts = [unpack(gop)[1][0].pts for gop in recording.sink.gops]
     for (a, one), (b, two) in itertools.pairwise(zip(recording.sink.gops, firsts, strict=True)):
         assert abs((two - one) * SECOND_NS // 90_000 - (b.start_ns - a.start_ns)) < 1_000_000
+
+
+REPORTS = {
+    "NTP 0": ("zero-ntp", LiveSettings(gop=GOP, audio="pcm_alaw"), "tcp"),
+    "NTP 0, H.265 over UDP": ("zero-ntp", LiveSettings("hevc", gop=GOP, audio="aac"), "udp"),
+    "another clock": ("foreign-reports", LiveSettings(gop=GOP, audio="aac"), "tcp"),
+    "another clock, MJPEG": ("foreign-reports", LiveSettings("mjpeg", gop=GOP, audio="pcm_mulaw"), "tcp"),
+    "another clock, B-frames": ("foreign-reports", LiveSettings(gop=GOP, bframes=2, audio="opus"), "udp"),
+    "honest": ("mid-gop", LiveSettings(gop=GOP, audio="aac"), "tcp"),
+}
+
+
+@pytest.mark.parametrize(("fault", "live", "transport"), REPORTS.values(), ids=REPORTS.keys())
+def test_no_sender_report_moves_a_picture(fault: str, live: LiveSettings, transport: str) -> None:
+    """Beside sound, with reports that say anything: one run, every picture at its time, and sound with it."""
+    with SimulatedCamera(CameraSettings(live=live)) as camera:
+        camera.fault(fault)
+        with Recording(endpoint(camera, transport=transport, audio=True)) as recording:
+            recording.wait_for_gops(2)
+            wait_seconds(9)
+    pictures = read_pictures(recording.sink.gops[:-1])
+    step_ns = SECOND_NS // live.fps
+    assert {round((b - a) / step_ns) for (_, a), (_, b) in itertools.pairwise(pictures)} == {1}
+    late = [ring - pixels for ring, pixels in pictures]
+    assert -step_ns <= min(late)
+    assert max(late) <= 2 * step_ns + (ENCODER_DELAY_NS if live.bframes else 0)
+    assert len(recording.sink.runs) == 1
+    assert_tiled(recording.sink)
+    spans_s = []
+    for gop in recording.sink.gops[1:-1]:
+        tracks, packets = unpack(gop)
+        assert any(packet.track for packet in packets)
+        first = next(packet.pts for packet in packets if not packet.track) * tracks[0].time_base
+        spans_s += [abs(packet.pts * tracks[1].time_base - first) for packet in packets if packet.track]
+    assert max(spans_s) < 2
+
+
+OBSTACLES = {
+    "another payload type": ("wrong-payload", "h264", "wrong-payload", "payload=97 described=96"),
+    "no keyframe": ("no-keyframes", "h264", "no-keyframe", ""),
+    "no keyframe, H.265": ("no-keyframes", "hevc", "no-keyframe", ""),
+    "no parameter sets": ("no-sets", "h264", "no-parameter-sets", ""),
+    "no parameter sets, H.265": ("no-sets", "hevc", "no-parameter-sets", ""),
+}
+
+
+@pytest.mark.parametrize(("fault", "codec", "reason", "detail"), OBSTACLES.values(), ids=OBSTACLES.keys())
+def test_media_without_a_picture_is_told_as_what_it_is(fault: str, codec: str, reason: str, detail: str) -> None:
+    """A camera that sends, and of whose packets nobody can make a picture, is down for that reason; no footage."""
+    account = Account("owner", "secret-word")
+    with SimulatedCamera(CameraSettings(live=LiveSettings(codec, gop=GOP), account=account)) as camera:
+        camera.fault(fault)
+        login = {"username": "owner", "password": "secret-word"}
+        with Recording(endpoint(camera, **login), watchdog_ns=WATCHDOG_NS) as recording:
+            wait_until(lambda: recording.status.snapshot()["reason"] == reason, 60)
+            told = recording.status.snapshot()
+            assert (told["state"], told["detail"] if detail else "") == ("down", detail)
+            assert not recording.sink.gops
+            camera.fault(fault, False)
+            recording.wait_for_gops(2, 60)
+    assert reason in reasons(recording.sink)
+    assert_tiled(recording.sink)
+
+
+def test_codec_that_nobody_knows_is_told_by_its_name() -> None:
+    """The name is the one of the description, where FFmpeg has none."""
+    with SimulatedCamera(QUICK) as camera:
+        camera.fault("unknown-codec")
+        with Recording(endpoint(camera)) as recording:
+            wait_until(lambda: recording.status.snapshot()["detail"] == "codec=X-SMART", 30)
+            assert recording.status.snapshot()["reason"] == "unsupported-codec"
