@@ -12,11 +12,11 @@ from typing import Annotated
 
 from pydantic import RootModel, SecretStr, StringConstraints
 
-from edge_agent.config import Config, CredentialName
-from edge_agent.config_types import Part
 from edge_agent.errors import ConfigError
 from edge_agent.keys import read_guarded
-from edge_agent.yaml_lines import ModelT, load_yaml, validate
+from edge_agent.settings.fields import Part
+from edge_agent.settings.gateway import Config, CredentialName
+from edge_agent.settings.yaml_lines import ModelT, load_yaml, validate
 
 
 @dataclass(frozen=True, slots=True)

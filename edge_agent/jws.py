@@ -20,7 +20,7 @@ from joserfc import jws as jose
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey
 
-from edge_agent.b64 import encode_b64url, parse_b64url
+from edge_agent.base64url import encode_b64url, parse_b64url
 from edge_agent.errors import DenialError
 from edge_agent.keys import thumbprint
 from edge_agent.reasons import say

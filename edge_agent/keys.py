@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from edge_agent.b64 import encode_b64url, parse_b64url
+from edge_agent.base64url import encode_b64url, parse_b64url
 from edge_agent.errors import CustodyError
 
 PrivateKey = Ed25519PrivateKey | X25519PrivateKey | EllipticCurvePrivateKey

@@ -17,14 +17,15 @@ from typing import Any
 from edge_agent.buffer.writer import ErasedBlock, RingWriter
 from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.events import EventGate
-from edge_agent.clock import SystemClock, read_boot_id, read_build_time
-from edge_agent.config import Camera, Config, Quality, load_config
-from edge_agent.control import ControlServer, Peer
 from edge_agent.credentials import Login, load_logins
 from edge_agent.errors import ConfigError, EdgeAgentError, UsageError
-from edge_agent.kept_clock import KeptClock, describe_confirmed
+from edge_agent.host.atomic_file import write_small_file
+from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
+from edge_agent.host.control_socket import ControlServer, Peer
+from edge_agent.host.hardening import harden, lock_folder
+from edge_agent.host.persistent_clock import KeptClock, describe_confirmed
+from edge_agent.host.systemd_notify import Notifier
 from edge_agent.keys import KeyStore
-from edge_agent.process import harden, lock_folder
 from edge_agent.recording.culprits import Culprits
 from edge_agent.recording.first_opening import FirstOpening
 from edge_agent.recording.opening import RingOpener
@@ -36,8 +37,7 @@ from edge_agent.recording.sink import RingSink
 from edge_agent.recording.sources import Sources
 from edge_agent.recording.triggers import Triggers
 from edge_agent.recording.views import Views
-from edge_agent.small_file import write_small_file
-from edge_agent.systemd_notify import Notifier
+from edge_agent.settings.gateway import Camera, Config, Quality, load_config
 from edge_agent.units import SECOND_NS, MonoNs, Window, encode_rfc3339
 
 log = logging.getLogger(__name__)

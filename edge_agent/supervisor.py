@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.process import stop_on_signals
+from edge_agent.host.hardening import stop_on_signals
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from edge_agent.clock import ClockState, KernelTime, SystemClock
+from edge_agent.host.clock import ClockState, KernelTime, SystemClock
 from edge_agent.units import MonoNs, UtcNs
 
 

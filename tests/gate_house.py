@@ -7,12 +7,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from edge_agent.b64 import encode_b64url
-from edge_agent.clock import ClockState
+from edge_agent.base64url import encode_b64url
 from edge_agent.consent.household import stand
 from edge_agent.consent.order import sign_order, window_members
 from edge_agent.consent.waiver import sign_consent
 from edge_agent.errors import DeliveryError, UnavailableError
+from edge_agent.host.clock import ClockState
 from edge_agent.units import HOUR_NS, MINUTE_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.answers import Status, verify_answer
 from edge_agent.uplink.store import OPEN_STATES, ReleaseState, RequestState, StoredRelease

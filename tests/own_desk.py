@@ -2,7 +2,7 @@
 
 import secrets
 
-from edge_agent.b64 import encode_b64url
+from edge_agent.base64url import encode_b64url
 from edge_agent.consent.order import sign_order, window_members
 from edge_agent.units import UtcNs, Window
 from edge_agent.uplink import ledger

@@ -24,7 +24,7 @@ from edge_agent.consent.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.consent.waiver import Facts, Notice, Stream, digest_notice, sign_consent
 from edge_agent.keys import thumbprint
 from edge_agent.rtcc.case import KnownKeys, KnownSigner
-from edge_agent.source_digest import digest_source
+from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import DAY_NS, MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import bundle, checkpoint, ledger
 from edge_agent.uplink import manifest as names

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.b64 import encode_b64, encode_b64url, parse_b64, parse_b64url
+from edge_agent.base64url import encode_b64, encode_b64url, parse_b64, parse_b64url
 
 
 @given(st.binary(max_size=40))

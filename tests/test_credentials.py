@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.config import parse_config
 from edge_agent.credentials import Login, find_login, load_logins, load_services, missing_names
 from edge_agent.errors import ConfigError, CustodyError
+from edge_agent.settings.gateway import parse_config
 
 LOGINS = "door: {username: admin, password: 'hun#ter2:@/'}\n"
 

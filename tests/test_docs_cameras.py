@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.capture.reasons import REASONS
-from edge_agent.config import parse_config
+from edge_agent.settings.gateway import parse_config
 
 TEXT = (Path(__file__).parents[1] / "docs" / "cameras.md").read_text()
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)

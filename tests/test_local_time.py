@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import UsageError
+from edge_agent.host.time_arguments import find_machine_zone, read_window
 from edge_agent.local_time import encode_local, parse_local, say_moment
-from edge_agent.time_arguments import find_machine_zone, read_window
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339
 
 CHICAGO = ZoneInfo("America/Chicago")

@@ -13,7 +13,7 @@ from edge_agent.supervisor import PROCESSES, START_TIMEOUT_S, WATCHDOG_S, Watche
 
 _SAY = """
 import signal, sys, time
-from edge_agent.systemd_notify import Notifier
+from edge_agent.host.systemd_notify import Notifier
 notifier = Notifier()
 """
 READY_THEN_SILENT = _SAY + "notifier.ready(); time.sleep(60)"

@@ -16,8 +16,8 @@ from edge_agent.buffer.format import FLAG_FLOOR_ONLY, Kind
 from edge_agent.buffer.index import BlockEntry, RingIndex
 from edge_agent.buffer.page import Page, chain_start, parse_page
 from edge_agent.buffer.timeline import time_records
-from edge_agent.clock import ClockState
 from edge_agent.errors import IntegrityError, OverwrittenError, RingError
+from edge_agent.host.clock import ClockState
 from edge_agent.units import MINUTE_NS, UtcNs, Window
 
 _ATTEMPTS = 3

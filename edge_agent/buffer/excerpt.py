@@ -16,10 +16,10 @@ from edge_agent.buffer.page import parse_page
 from edge_agent.buffer.reader import RingReader
 from edge_agent.buffer.ring import make_file
 from edge_agent.buffer.superblock import Superblock, encode_superblock_signed
-from edge_agent.clock import ClockState
 from edge_agent.errors import IntegrityError, OverwrittenError, RingError
+from edge_agent.host.atomic_file import sync_folder
+from edge_agent.host.clock import ClockState
 from edge_agent.host.service_user import remove_entry
-from edge_agent.small_file import sync_folder
 from edge_agent.units import Window
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from edge_agent.buffer.format import (
     Erased,
     check_page,
 )
-from edge_agent.clock import ClockState
 from edge_agent.errors import IntegrityError
+from edge_agent.host.clock import ClockState
 from edge_agent.units import MonoNs, UtcNs
 
 _LABEL_BLOCK = b"edge-agent/v1 block"

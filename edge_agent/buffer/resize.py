@@ -27,8 +27,8 @@ from edge_agent.buffer.ring import (
 )
 from edge_agent.buffer.superblock import Superblock
 from edge_agent.errors import IntegrityError, RingError
+from edge_agent.host.atomic_file import sync_folder
 from edge_agent.host.regular_file import open_regular
-from edge_agent.small_file import sync_folder
 
 log = logging.getLogger(__name__)
 

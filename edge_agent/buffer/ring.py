@@ -17,8 +17,8 @@ from edge_agent.buffer.disk import Disk, FileDisk, hint_for
 from edge_agent.buffer.format import ID_BYTES, MAX_BLOCKS, MIN_BLOCKS, PAGE_BYTES, QUALITIES, SUPERBLOCK_COPIES
 from edge_agent.buffer.superblock import Superblock, is_camera_id, parse_superblock
 from edge_agent.errors import IntegrityError, RingError, UnsupportedVersionError
+from edge_agent.host.atomic_file import sync_folder
 from edge_agent.host.regular_file import open_regular
-from edge_agent.small_file import sync_folder
 from edge_agent.units import UtcNs
 
 log = logging.getLogger(__name__)

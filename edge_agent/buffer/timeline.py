@@ -13,7 +13,7 @@ from edge_agent.buffer.format import (
 )
 from edge_agent.buffer.page import Page
 from edge_agent.buffer.record import run_id_of
-from edge_agent.clock import ClockState
+from edge_agent.host.clock import ClockState
 from edge_agent.units import SECOND_NS, UtcNs, Window
 
 CONFLICT_TOLERANCE_NS = SECOND_NS

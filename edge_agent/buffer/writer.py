@@ -24,9 +24,9 @@ from edge_agent.buffer.recovery import resume
 from edge_agent.buffer.retention import anchor_clock, find_expired
 from edge_agent.buffer.ring import read_superblock, rewrite_superblock
 from edge_agent.buffer.superblock import Superblock
-from edge_agent.clock import Clock, ClockState
 from edge_agent.errors import DurabilityError, RecordTooLargeError, RingError
-from edge_agent.source_digest import digest_source
+from edge_agent.host.clock import Clock, ClockState
+from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from edge_agent.capture.diagnose import explain_silence, refine
 from edge_agent.capture.loss import PacketLoss
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.rtsp import Arrival, Endpoint, Session, open_session
-from edge_agent.clock import Clock
-from edge_agent.process import name_thread
+from edge_agent.host.clock import Clock
+from edge_agent.host.hardening import name_thread
 from edge_agent.units import MonoNs, UtcNs
 
 log = logging.getLogger(__name__)

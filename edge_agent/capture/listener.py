@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edge_agent.capture.backoff import Backoff
-from edge_agent.confine import bound_memory
+from edge_agent.host.sandbox import bound_memory
 from edge_agent.printable_text import show_line
 from edge_agent.units import SECOND_NS
 

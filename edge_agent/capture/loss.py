@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from edge_agent.clock import Clock
+from edge_agent.host.clock import Clock
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs
 
 WINDOW_NS = 5 * MINUTE_NS

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_agent.capture.backoff import Backoff
-from edge_agent.clock import Clock
+from edge_agent.host.clock import Clock
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs
 
 log = logging.getLogger(__name__)

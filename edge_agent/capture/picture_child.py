@@ -18,7 +18,7 @@ import numpy as np
 
 from edge_agent.capture.picture import CODECS, HEADER, MAX_KEYFRAME_BYTES, WANTS_HEALTH, WANTS_MOTION
 from edge_agent.capture.picture_health import HealthJudge, MotionMeter, Picture, shrink
-from edge_agent.confine import confine
+from edge_agent.host.sandbox import confine
 
 NICENESS = 19
 MAX_MEMORY_BYTES = 2 << 30

@@ -19,7 +19,7 @@ from edge_agent.capture.sequence import DiscontinuityError, Sequencer
 from edge_agent.capture.status import CLOCK_RATE, StreamStatus
 from edge_agent.capture.stretch import Stretch
 from edge_agent.capture.timeline import Timeline, TimelineBreakError
-from edge_agent.clock import ClockState
+from edge_agent.host.clock import ClockState
 from edge_agent.media import codec_kind, inband_parameter_sets, parameter_sets
 from edge_agent.nut import NutPacket, TrackTemplate, retemplate
 from edge_agent.parameter_sets import is_decodable, merge_sets

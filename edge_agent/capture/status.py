@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_agent.capture.loss import PacketLoss, is_lossy
-from edge_agent.clock import Clock
+from edge_agent.host.clock import Clock
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 
 _RATE_WINDOW_NS = 10 * SECOND_NS

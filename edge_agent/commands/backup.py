@@ -6,10 +6,10 @@ from pathlib import Path
 
 from edge_agent.commands.daemon import add_config
 from edge_agent.commands.owner_key import add_passphrase, read_passphrase
-from edge_agent.config import load_config
-from edge_agent.control import call
 from edge_agent.errors import EdgeAgentError
-from edge_agent.new_file import NewFile
+from edge_agent.host.control_socket import call
+from edge_agent.host.unnamed_file import NewFile
+from edge_agent.settings.gateway import load_config
 from edge_agent.setup.backup import make_backup, open_backup
 
 _DESCRIPTION = """\

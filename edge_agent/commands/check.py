@@ -4,11 +4,11 @@ import argparse
 import os
 
 from edge_agent.commands.daemon import add_config
-from edge_agent.config import Config, load_config
 from edge_agent.errors import ConfigError
+from edge_agent.host.terminal import print_json
+from edge_agent.settings.gateway import Config, load_config
 from edge_agent.setup import inspection, probe
 from edge_agent.setup.inspection import Finding, Level
-from edge_agent.terminal import print_json
 
 _DESCRIPTION = """\
 Check both configuration files, then the keys and how they are kept, the clock, the disk, the cameras, the broker and

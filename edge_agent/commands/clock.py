@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from edge_agent.clock import SystemClock, read_build_time, read_kernel_time
 from edge_agent.commands.daemon import add_config
 from edge_agent.commands.owner_key import add_passphrase, sign_owner_order
-from edge_agent.config import Config, load_config
-from edge_agent.control import call
 from edge_agent.errors import EdgeAgentError, UnavailableError, UsageError
-from edge_agent.terminal import print_json
+from edge_agent.host.clock import SystemClock, read_build_time, read_kernel_time
+from edge_agent.host.control_socket import call
+from edge_agent.host.terminal import print_json
+from edge_agent.settings.gateway import Config, load_config
 from edge_agent.units import SECOND_NS, encode_rfc3339
 
 PROCESSES: tuple[Literal["recorder", "releaser"], ...] = ("recorder", "releaser")

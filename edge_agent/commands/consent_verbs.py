@@ -10,9 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from edge_agent import jws
-from edge_agent.clock import SystemClock
 from edge_agent.commands.owner_key import read_passphrase
-from edge_agent.config import Config
 from edge_agent.consent.camera_state import CameraConsent, parse_consents, say_until
 from edge_agent.consent.policy import Policy, encode_terms
 from edge_agent.consent.sentences import (
@@ -35,15 +33,17 @@ from edge_agent.consent.waiver import (
     sign_built,
     verify_consent,
 )
-from edge_agent.control import call
 from edge_agent.enrolment import load_enrolment
 from edge_agent.errors import CustodyError, DenialError, UsageError
+from edge_agent.host.atomic_file import write_small_file
+from edge_agent.host.clock import SystemClock
+from edge_agent.host.control_socket import call
 from edge_agent.host.regular_file import read_regular
 from edge_agent.host.service_user import acting_as_owner
+from edge_agent.host.terminal import print_json
 from edge_agent.keys import KeyStore, thumbprint
 from edge_agent.reasons import say
-from edge_agent.small_file import write_small_file
-from edge_agent.terminal import print_json
+from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs, encode_rfc3339, parse_duration
 from edge_agent.uplink.consent_states import read_consent_states, read_marks
 from edge_agent.uplink.database import refuse_other_files

@@ -12,11 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 from edge_agent.capture.discovery import FoundCamera, describe_all, discover, list_interfaces
 from edge_agent.capture.onvif import OnvifDevice
 from edge_agent.commands.daemon import add_config
-from edge_agent.config import load_config
-from edge_agent.config_types import CertificatePin, OnvifAddress
 from edge_agent.credentials import find_login, load_logins
 from edge_agent.errors import UsageError
-from edge_agent.terminal import print_json, print_table
+from edge_agent.host.terminal import print_json, print_table
+from edge_agent.settings.fields import CertificatePin, OnvifAddress
+from edge_agent.settings.gateway import load_config
 
 _DESCRIPTION = """\
 Search one network for ONVIF cameras (WS-Discovery, IPv4) and print what they have, with the lines for edge-agent.yaml.

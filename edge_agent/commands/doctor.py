@@ -7,10 +7,10 @@ from typing import Any
 
 from edge_agent.commands import check
 from edge_agent.commands.daemon import add_config
-from edge_agent.config import load_config
-from edge_agent.control import call
 from edge_agent.errors import EdgeAgentError, UsageError
-from edge_agent.new_file import NewFile
+from edge_agent.host.control_socket import call
+from edge_agent.host.unnamed_file import NewFile
+from edge_agent.settings.gateway import load_config
 from edge_agent.setup.doctor import make_report
 
 _DESCRIPTION = """\

@@ -5,14 +5,14 @@ import os
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from edge_agent.clock import SystemClock
 from edge_agent.commands.daemon import DEFAULT_CONFIG, add_config
-from edge_agent.config import Config, load_config
-from edge_agent.control import call
 from edge_agent.errors import UnavailableError, UsageError
+from edge_agent.host.clock import SystemClock
+from edge_agent.host.control_socket import call
+from edge_agent.host.terminal import print_json
+from edge_agent.host.time_arguments import END_HELP, TIME_HELP, read_window, tell_window
+from edge_agent.settings.gateway import Config, load_config
 from edge_agent.setup.renewal import renew_vault
-from edge_agent.terminal import print_json
-from edge_agent.time_arguments import END_HELP, TIME_HELP, read_window, tell_window
 from edge_agent.units import UtcNs, encode_rfc3339
 
 _DESCRIPTION = """\

@@ -7,11 +7,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from edge_agent.commands.daemon import add_config
-from edge_agent.config import load_config
-from edge_agent.control import call, stream
 from edge_agent.errors import UsageError
+from edge_agent.host.control_socket import call, stream
+from edge_agent.host.terminal import print_json, print_table
 from edge_agent.local_time import encode_local
-from edge_agent.terminal import print_json, print_table
+from edge_agent.settings.gateway import load_config
 from edge_agent.units import parse_rfc3339
 from edge_agent.uplink.checkpoint import find_note
 

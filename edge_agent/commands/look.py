@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from edge_agent.config import Config
-from edge_agent.control import stream
 from edge_agent.errors import UnavailableError, UsageError
+from edge_agent.host.control_socket import stream
+from edge_agent.settings.gateway import Config
 
 _TIMEOUT_S = 120.0
 

@@ -4,16 +4,16 @@ import argparse
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from edge_agent.clock import SystemClock
 from edge_agent.commands.daemon import add_config
 from edge_agent.commands.look import fetch_pictures, write_picture
 from edge_agent.commands.owner_key import add_passphrase, sign_owner_order
-from edge_agent.config import Config, load_config, read_text
 from edge_agent.consent.order import window_members
 from edge_agent.consent.policy import parse_policy
 from edge_agent.errors import UsageError
+from edge_agent.host.clock import SystemClock
+from edge_agent.host.time_arguments import TIME_HELP, read_time, tell_moment
 from edge_agent.local_time import encode_local
-from edge_agent.time_arguments import TIME_HELP, read_time, tell_moment
+from edge_agent.settings.gateway import Config, load_config, read_text
 from edge_agent.units import MINUTE_NS, UtcNs, Window, parse_rfc3339
 
 _DESCRIPTION = """\

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from edge_agent.b64 import encode_b64url
-from edge_agent.clock import SystemClock
+from edge_agent.base64url import encode_b64url
 from edge_agent.commands.daemon import add_config
 from edge_agent.commands.look import fetch_pictures, write_picture
 from edge_agent.commands.owner_key import (
@@ -16,7 +15,6 @@ from edge_agent.commands.owner_key import (
     load_owner_key,
     load_signer,
 )
-from edge_agent.config import Config, load_config
 from edge_agent.consent.order import read_approval, sign_built_order, window_members
 from edge_agent.consent.request import Request
 from edge_agent.consent.shown_request import (
@@ -27,12 +25,14 @@ from edge_agent.consent.shown_request import (
     parse_offers,
     say_cancel,
 )
-from edge_agent.control import call
 from edge_agent.errors import EdgeAgentError, UnavailableError, UsageError
+from edge_agent.host.clock import SystemClock
+from edge_agent.host.control_socket import call
+from edge_agent.host.terminal import print_json, print_table
+from edge_agent.host.time_arguments import TIME_HELP, read_window, tell_window
 from edge_agent.local_time import encode_local, say_moment
 from edge_agent.printable_text import show_line
-from edge_agent.terminal import print_json, print_table
-from edge_agent.time_arguments import TIME_HELP, read_window, tell_window
+from edge_agent.settings.gateway import Config, load_config
 from edge_agent.units import SECOND_NS, UtcNs, parse_rfc3339
 from edge_agent.uplink.envelope import read_request
 

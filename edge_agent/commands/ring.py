@@ -10,9 +10,9 @@ from edge_agent.commands.daemon import add_config
 from edge_agent.commands.ring_check import check_rings
 from edge_agent.commands.ring_files import find_rings, load_config_if_any
 from edge_agent.commands.ring_ls import list_rings
-from edge_agent.config import load_config
-from edge_agent.control import call
-from edge_agent.terminal import print_json
+from edge_agent.host.control_socket import call
+from edge_agent.host.terminal import print_json
+from edge_agent.settings.gateway import load_config
 
 _DESCRIPTION = """\
 A ring is the encrypted file of one camera. Nothing here opens footage; only `accept` changes anything.

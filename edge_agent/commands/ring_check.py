@@ -8,10 +8,10 @@ from typing import Any
 from edge_agent.buffer.check import CheckReport, KnownHead, check_ring
 from edge_agent.buffer.disk import FileDisk
 from edge_agent.commands.ring_files import find_recorder_key, find_rings, load_config_if_any
-from edge_agent.config import Config
-from edge_agent.control import stream
 from edge_agent.errors import EdgeAgentError
-from edge_agent.terminal import Progress, print_json
+from edge_agent.host.control_socket import stream
+from edge_agent.host.terminal import Progress, print_json
+from edge_agent.settings.gateway import Config
 
 _ANSWER_S = 30.0
 

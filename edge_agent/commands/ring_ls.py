@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 from edge_agent.buffer.overview import Overview, look_over
 from edge_agent.buffer.reader import RingReader
 from edge_agent.commands.ring_files import find_rings, find_vault_key, load_config_if_any
-from edge_agent.config import Config
-from edge_agent.terminal import print_json
+from edge_agent.host.terminal import print_json
+from edge_agent.settings.gateway import Config
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339, encode_size
 
 _FULL, _MOST, _SOME, _NONE, _ERASED = range(5)

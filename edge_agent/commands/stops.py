@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from edge_agent.clock import SystemClock
 from edge_agent.commands.daemon import add_config
 from edge_agent.commands.owner_key import add_passphrase, sign_owner_order
-from edge_agent.config import load_config
-from edge_agent.control import call
 from edge_agent.errors import UsageError
+from edge_agent.host.clock import SystemClock
+from edge_agent.host.control_socket import call
 from edge_agent.local_time import say_moment
+from edge_agent.settings.gateway import load_config
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_duration
 
 _PAUSE = """\

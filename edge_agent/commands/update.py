@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from edge_agent.clock import SystemClock, read_boot_id, read_build_time
 from edge_agent.commands.daemon import add_config
-from edge_agent.config import Config, load_config
 from edge_agent.errors import UpdateError, UsageError
+from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
+from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.regular_file import open_regular, read_regular
-from edge_agent.kept_clock import KeptClock
+from edge_agent.host.terminal import print_json
+from edge_agent.settings.gateway import Config, load_config
 from edge_agent.setup.shipped import find_shipped
-from edge_agent.terminal import print_json
 from edge_agent.update.journal import Journal
 from edge_agent.update.machine import DebianMachine
 from edge_agent.update.procedure import Outcome, Procedure

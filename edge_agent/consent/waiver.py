@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from pydantic import Field, ValidationError
 
 from edge_agent import jws
-from edge_agent.b64 import encode_b64url, parse_b64url
+from edge_agent.base64url import encode_b64url, parse_b64url
 from edge_agent.consent.policy import Mode, Terms, encode_terms, parse_terms
 from edge_agent.consent.request import Place, Quality
 from edge_agent.consent.tighter import meet

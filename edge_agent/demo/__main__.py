@@ -11,10 +11,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Never
 
-from edge_agent.command_line import print_error
 from edge_agent.demo.interrupts import SIGNALS
 from edge_agent.demo.scenario import RECORD_S, run
 from edge_agent.errors import EdgeAgentError, UnavailableError
+from edge_agent.host.command_line import print_error
 from edge_agent.rtcc.receive import KEEP_FREE_BYTES
 
 _DESCRIPTION = """\

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TextIO
 
-from edge_agent.clock import SystemClock
 from edge_agent.demo.faults import FAULTS, Fault, FaultPlan, parse_fault
 from edge_agent.demo.rtsp_login import Account
 from edge_agent.demo.rtsp_server import RtspServer
 from edge_agent.demo.source import CameraClock, CodedUnit, LiveSettings, LiveSource, LoopSource, Source
 from edge_agent.demo.tls_front import TlsFront
 from edge_agent.demo.unit_faults import SETS_KEPT, keep_sets
+from edge_agent.host.clock import SystemClock
 
 _POLL_S = 0.2
 

@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from edge_agent.clock import SystemClock
 from edge_agent.demo.broker import BrokerFiles, find_free_port, find_mosquitto, start_mosquitto, write_config
 from edge_agent.demo.interrupts import hold_interrupts
 from edge_agent.errors import UnavailableError
+from edge_agent.host.clock import SystemClock
 from edge_agent.rtcc.enrol import Enrolment, enrol, enrol_server
 from edge_agent.rtcc.home import RtccHome, Settings
 from edge_agent.rtcc.session import RtccSession

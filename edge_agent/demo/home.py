@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_agent.config import Config, load_config
-from edge_agent.control import call
 from edge_agent.demo.city import City
 from edge_agent.demo.interrupts import hold_interrupts
 from edge_agent.errors import EdgeAgentError, UnavailableError
+from edge_agent.host.control_socket import call
+from edge_agent.settings.gateway import Config, load_config
 
 LAT, LON = 32.29876, -90.18481
 """Where the demonstration's house stands: Jackson, Mississippi."""

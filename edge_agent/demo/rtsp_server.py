@@ -7,12 +7,12 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 
-from edge_agent.clock import Clock
 from edge_agent.demo.faults import FaultPlan
 from edge_agent.demo.rtsp_client import SEND_TIMEOUT_S, Client
 from edge_agent.demo.rtsp_login import Account
 from edge_agent.demo.rtsp_request import Request
 from edge_agent.demo.source import CodedUnit, Medium
+from edge_agent.host.clock import Clock
 from edge_agent.units import MonoNs
 
 

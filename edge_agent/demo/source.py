@@ -21,10 +21,10 @@ from av.bitstream import BitStreamFilterContext
 from av.stream import Stream
 from av.video.frame import PictureType
 
-from edge_agent.clock import Clock
 from edge_agent.demo import rtp
 from edge_agent.demo.faults import FaultPlan
 from edge_agent.demo.picture import draw_picture
+from edge_agent.host.clock import Clock
 from edge_agent.nut import describe_stream
 from edge_agent.units import HOUR_NS, SECOND_NS, MonoNs, UtcNs
 

@@ -11,7 +11,7 @@ def digest_sources() -> bytes:
 
     A statement of the gateway about itself: who replaced the software can make it say anything.
     """
-    root = Path(__file__).parent
+    root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):
         content = hashlib.sha256(path.read_bytes()).digest()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from edge_agent import __version__
 from edge_agent.errors import EdgeAgentError, UsageError
-from edge_agent.process import hide_memory
+from edge_agent.host.hardening import hide_memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, Self
 
 from edge_agent.errors import EdgeAgentError, UsageError
+from edge_agent.host.atomic_file import sync_folder
 from edge_agent.host.regular_file import open_regular
-from edge_agent.small_file import sync_folder
 
 _NO_NAMELESS = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)

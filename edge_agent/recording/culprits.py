@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from edge_agent.clock import Clock
+from edge_agent.host.atomic_file import write_small_file
+from edge_agent.host.clock import Clock
 from edge_agent.host.regular_file import open_reader, open_regular, read_regular
-from edge_agent.small_file import write_small_file
 from edge_agent.units import DAY_NS, MINUTE_NS, MonoNs, UtcNs
 
 log = logging.getLogger(__name__)

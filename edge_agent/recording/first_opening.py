@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from edge_agent.clock import Clock
+from edge_agent.host.clock import Clock
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 
 log = logging.getLogger(__name__)

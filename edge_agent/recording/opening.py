@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from edge_agent.buffer.resize import move_ring, needs_move
 from edge_agent.buffer.ring import create_ring, load_superblock, wipe_ring
 from edge_agent.buffer.writer import RingWriter
-from edge_agent.clock import Clock
-from edge_agent.config import Camera, Config, Quality
 from edge_agent.errors import EdgeAgentError, RingError, RingPreparingError
+from edge_agent.host.clock import Clock
 from edge_agent.recording.pins import Pin, RingPins
+from edge_agent.settings.gateway import Camera, Config, Quality
 from edge_agent.units import SECOND_NS, MonoNs
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.errors import ConfigError, DenialError
+from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.regular_file import read_regular
-from edge_agent.small_file import write_small_file
 from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, parse_rfc3339
 
 log = logging.getLogger(__name__)

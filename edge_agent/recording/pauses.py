@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import ConfigError, UsageError
+from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.regular_file import read_regular
-from edge_agent.small_file import write_small_file
 from edge_agent.units import MonoNs, UtcNs, encode_rfc3339, parse_rfc3339
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.errors import RingError
+from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.regular_file import read_regular
-from edge_agent.small_file import write_small_file
 
 log = logging.getLogger(__name__)
 

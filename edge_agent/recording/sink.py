@@ -16,8 +16,8 @@ from edge_agent.buffer.format import FLAG_CONTINUES, Kind
 from edge_agent.buffer.open_block import Draft
 from edge_agent.buffer.writer import ErasedBlock, RingWriter
 from edge_agent.capture.records import ClockNote, Gap, Gop, RunInfo
-from edge_agent.clock import Clock
 from edge_agent.errors import RecordTooLargeError, RingError, RingPreparingError, UnavailableError
+from edge_agent.host.clock import Clock
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window
 
 log = logging.getLogger(__name__)

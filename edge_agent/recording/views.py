@@ -9,9 +9,9 @@ from typing import Any
 
 from edge_agent.capture.camera import Look
 from edge_agent.capture.picture import HEALTH, PictureWatch, StreamView
-from edge_agent.clock import Clock
-from edge_agent.config import Camera, Config, MotionTrigger, Quality
+from edge_agent.host.clock import Clock
 from edge_agent.recording.triggers import Triggers
+from edge_agent.settings.gateway import Camera, Config, MotionTrigger, Quality
 from edge_agent.units import encode_rfc3339
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from edge_agent.b64 import parse_b64url
+from edge_agent.base64url import parse_b64url
 from edge_agent.errors import EvidenceError
 from edge_agent.jws import PublicKey
 from edge_agent.keys import thumbprint

@@ -4,8 +4,8 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
-from edge_agent import command_line
-from edge_agent.command_line import Command
+from edge_agent.host import command_line
+from edge_agent.host.command_line import Command
 
 COMMANDS: Mapping[str, Command] = {
     "keys": Command("make and show the RTCC's keys"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_agent.b64 import parse_b64
+from edge_agent.base64url import parse_b64
 from edge_agent.errors import EvidenceError
 from edge_agent.keys import load_jwk
 from edge_agent.rtcc.case import KnownKeys, KnownSigner

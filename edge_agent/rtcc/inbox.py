@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from edge_agent.b64 import encode_b64
+from edge_agent.base64url import encode_b64
 from edge_agent.errors import ConflictError, EvidenceError
 from edge_agent.rtcc.enrol import gateway_key
 from edge_agent.rtcc.home import RtccHome

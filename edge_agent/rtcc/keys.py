@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from edge_agent.errors import CustodyError
+from edge_agent.host.atomic_file import write_new_file, write_small_file
 from edge_agent.keys import read_guarded, thumbprint
-from edge_agent.small_file import write_new_file, write_small_file
 
 SigningKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 _PRIVATE = 0o077

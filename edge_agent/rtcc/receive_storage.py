@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from tuspyserver.storage import TusStorage
 
-from edge_agent.small_file import sync_folder, write_small_file
+from edge_agent.host.atomic_file import sync_folder, write_small_file
 
 peer: ContextVar[str] = ContextVar("peer", default="")
 """CN of the certificate that the request in hand came with."""

@@ -12,11 +12,11 @@ from itertools import pairwise
 from typing import Any
 
 from edge_agent import media
-from edge_agent.b64 import parse_b64
+from edge_agent.base64url import parse_b64
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.record import parse_header
-from edge_agent.clock import ClockState
 from edge_agent.errors import EvidenceError, RingError
+from edge_agent.host.clock import ClockState
 from edge_agent.rtcc.chain import Chain, Link, Place, read_lines
 from edge_agent.units import MINUTE_NS, SECOND_NS, parse_rfc3339
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge_agent import jws
-from edge_agent.b64 import parse_b64url
+from edge_agent.base64url import parse_b64url
 from edge_agent.buffer.format import ZERO_DIGEST
 from edge_agent.consent.policy import CameraTerms, Mode, Terms, parse_terms
 from edge_agent.consent.request import Quality

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Self
 
 from edge_agent import jws
-from edge_agent.clock import Clock, SystemClock
 from edge_agent.errors import ConflictError, CustodyError, EvidenceError, UnavailableError
+from edge_agent.host.clock import Clock, SystemClock
 from edge_agent.rtcc.home import CLIENT_NAME, RtccHome
 from edge_agent.rtcc.inbox import TOPIC_FILTER, Inbox
 from edge_agent.rtcc.request import SignedRequest

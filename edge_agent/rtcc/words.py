@@ -8,7 +8,7 @@ from typing import Any
 
 from edge_agent.consent.request import Place
 from edge_agent.errors import UsageError
-from edge_agent.time_arguments import read_window
+from edge_agent.host.time_arguments import read_window
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339, encode_size
 from edge_agent.uplink.answers import Answer, Note, Status
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from edge_agent.config import Config
 from edge_agent.consent.policy import make_schema
+from edge_agent.settings.gateway import Config
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

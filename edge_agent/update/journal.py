@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edge_agent.errors import UpdateError
+from edge_agent.host.atomic_file import sync_folder, write_small_file
 from edge_agent.host.regular_file import open_reader, read_regular
-from edge_agent.small_file import sync_folder, write_small_file
 
 NEXT, BEFORE, TARGET, JOURNAL = "next.deb", "before.deb", "target.deb", "journal.json"
 

@@ -15,8 +15,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge_agent.clock import Clock, ClockState
 from edge_agent.errors import UpdateError
+from edge_agent.host.clock import Clock, ClockState
 from edge_agent.update.journal import BEFORE, NEXT, Begun, Journal
 from edge_agent.update.machine import Machine
 from edge_agent.update.release_list import Step, find_step

@@ -17,7 +17,7 @@ from typing import cast
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from edge_agent.b64 import encode_b64, parse_b64
+from edge_agent.base64url import encode_b64, parse_b64
 from edge_agent.errors import EvidenceError
 from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink import merkle

@@ -19,8 +19,8 @@ from pathlib import Path
 import av
 
 from edge_agent import media
-from edge_agent.confine import confine
 from edge_agent.errors import EdgeAgentError, EvidenceError
+from edge_agent.host.sandbox import confine
 from edge_agent.nut import NutPacket, TrackTemplate, read_nut
 from edge_agent.parameter_sets import merge_sets
 from edge_agent.uplink import clip_wire as wire

@@ -11,9 +11,9 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.consent.order import ConfirmClock, verify_order
-from edge_agent.control import Answer, Handler, Peer
 from edge_agent.errors import UsageError
-from edge_agent.kept_clock import KeptClock, describe_confirmed
+from edge_agent.host.control_socket import Answer, Handler, Peer
+from edge_agent.host.persistent_clock import KeptClock, describe_confirmed
 from edge_agent.units import encode_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.store import Store

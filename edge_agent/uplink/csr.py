@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.x509.oid import NameOID
 
-from edge_agent.b64 import encode_b64url, parse_b64url
+from edge_agent.base64url import encode_b64url, parse_b64url
 from edge_agent.errors import EvidenceError
 
 MAX_CSR_BYTES = 16 * 1024

@@ -61,7 +61,7 @@ CREATE TABLE pause (camera TEXT PRIMARY KEY, until_ns INTEGER) STRICT;
 INSERT INTO pause SELECT camera, until_ns FROM stop WHERE what = 'release';
 DROP TABLE stop;
 """,
-    # The clock has a memory of its own (`edge_agent.kept_clock`).
+    # The clock has a memory of its own (`edge_agent.host.persistent_clock`).
     2: "DROP TABLE IF EXISTS floor;",
     # What was decided before there was a bound may release nothing: its next evaluation ends it.
     3: "ALTER TABLE request ADD COLUMN bound TEXT;",

@@ -18,8 +18,8 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from edge_agent.clock import Clock
 from edge_agent.errors import DeliveryError, UploadLostError, UploadRefusedError, UploadStoppedError
+from edge_agent.host.clock import Clock
 from edge_agent.units import SECOND_NS, MonoNs
 from edge_agent.uplink.tls import watch_reads
 

@@ -8,10 +8,10 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from edge_agent.clock import Clock
 from edge_agent.consent.bound import NOTHING
-from edge_agent.control import Answer, Handler, Peer
 from edge_agent.errors import UsageError
+from edge_agent.host.clock import Clock
+from edge_agent.host.control_socket import Answer, Handler, Peer
 from edge_agent.units import UtcNs, Window
 from edge_agent.uplink import ledger
 from edge_agent.uplink.footage import Footage

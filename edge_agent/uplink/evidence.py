@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from edge_agent import media
-from edge_agent.b64 import encode_b64
+from edge_agent.base64url import encode_b64
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import BlockEvidence, StoredRecord
 from edge_agent.errors import EvidenceError

@@ -15,7 +15,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from edge_agent.clock import Clock
+from edge_agent.host.clock import Clock
 from edge_agent.units import SECOND_NS, UtcNs
 
 log = logging.getLogger(__name__)

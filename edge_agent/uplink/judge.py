@@ -8,7 +8,6 @@ never beyond the bound that the first decision set.
 import sqlite3
 from dataclasses import dataclass
 
-from edge_agent.clock import Clock, ClockState
 from edge_agent.consent.bound import NOTHING, Bound
 from edge_agent.consent.decision import Evaluation, counted, decide, decide_again, stop, trace
 from edge_agent.consent.household import Household, patience_ns, refusals
@@ -17,6 +16,7 @@ from edge_agent.consent.request import Admitted, Request
 from edge_agent.consent.verdict import Approval, Denial, Grant, Reason, Verdict
 from edge_agent.enrolment import Enrolment
 from edge_agent.errors import DenialError
+from edge_agent.host.clock import Clock, ClockState
 from edge_agent.reasons import RULES, TIMED, UNKNOWN, say
 from edge_agent.units import UtcNs
 from edge_agent.uplink.admission import GatewayFacts, Replayed, SeenRequest, admit

@@ -8,9 +8,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.clock import Clock
-from edge_agent.control import Answer, Handler, Peer
 from edge_agent.errors import UsageError
+from edge_agent.host.clock import Clock
+from edge_agent.host.control_socket import Answer, Handler, Peer
 from edge_agent.units import encode_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.checkpoint import ledger_origin, verify_checkpoint, verify_growth

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
-from edge_agent.clock import Clock
 from edge_agent.consent.verdict import CameraGrant, Grant
 from edge_agent.errors import EdgeAgentError, RingError
+from edge_agent.host.clock import Clock
 from edge_agent.units import MINUTE_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.bundle import BundleInfo

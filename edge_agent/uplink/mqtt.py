@@ -20,8 +20,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge_agent.clock import Clock
 from edge_agent.errors import UnavailableError
+from edge_agent.host.clock import Clock
 from edge_agent.units import MonoNs
 from edge_agent.uplink.mqtt_inbox import Inbox, Incoming
 from edge_agent.uplink.mqtt_loop import CONNECT_TIMEOUT_S, NetworkLoop

@@ -17,7 +17,7 @@ from typing import Any
 from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTErrorCode
 
-from edge_agent.clock import Clock
+from edge_agent.host.clock import Clock
 from edge_agent.units import SECOND_NS, MonoNs
 
 CONNECT_TIMEOUT_S = 10.0

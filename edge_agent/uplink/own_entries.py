@@ -2,10 +2,10 @@
 
 import logging
 
-from edge_agent.config import Config
 from edge_agent.consent.request import Quality
 from edge_agent.enrolment import Enrolment
 from edge_agent.errors import RingError
+from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
 from edge_agent.uplink import ledger
 from edge_agent.uplink.footage import Footage

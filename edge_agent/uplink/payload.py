@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from edge_agent import jws
-from edge_agent.b64 import encode_b64url
+from edge_agent.base64url import encode_b64url
 from edge_agent.consent.verdict import CameraGrant, Grant
 from edge_agent.units import UtcNs, Window
 from edge_agent.uplink.envelope import TYP as REQUEST_TYP

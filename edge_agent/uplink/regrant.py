@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from edge_agent.clock import Clock
 from edge_agent.consent.decision import Evaluation
 from edge_agent.consent.verdict import Ask, Denial, Grant, Reason, Wait
+from edge_agent.host.clock import Clock
 from edge_agent.reasons import UNKNOWN, say
 from edge_agent.units import UtcNs
 from edge_agent.uplink.docket import UNDER_WAY, Docket, WithdrawnError, encode_reasons

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from edge_agent.clock import Clock
 from edge_agent.errors import EdgeAgentError, UnavailableError
+from edge_agent.host.clock import Clock
 from edge_agent.units import SECOND_NS
 from edge_agent.uplink.outbox import OutboxMessage
 from edge_agent.uplink.store import Store

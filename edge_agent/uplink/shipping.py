@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from edge_agent.clock import Clock
 from edge_agent.errors import UploadRefusedError
+from edge_agent.host.clock import Clock
 from edge_agent.units import SECOND_NS, MonoNs
 from edge_agent.uplink.answers import Status
 from edge_agent.uplink.delivery import MAX_LOSSES

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from edge_agent.errors import DeliveryError
+from edge_agent.host.atomic_file import sync_folder
 from edge_agent.host.regular_file import open_reader
 from edge_agent.host.service_user import remove_entry
-from edge_agent.small_file import sync_folder
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 import logging
 
-from edge_agent.clock import Clock, ClockState
+from edge_agent.host.clock import Clock, ClockState
 from edge_agent.jws import deny
 from edge_agent.units import encode_rfc3339
 from edge_agent.uplink.store import Store

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.regular_file import read_regular
-from edge_agent.small_file import write_small_file
 from edge_agent.units import UtcNs
 from edge_agent.uplink import ledger
 from edge_agent.uplink.store import Store

@@ -16,7 +16,6 @@ from edge_agent.buffer.reader import Loss, RingReader, StoredRecord
 from edge_agent.buffer.ring import create_ring
 from edge_agent.buffer.superblock import Superblock
 from edge_agent.buffer.writer import RingWriter
-from edge_agent.clock import ClockState
 from edge_agent.consent.request import (
     Audience,
     Category,
@@ -26,7 +25,8 @@ from edge_agent.consent.request import (
     Request,
 )
 from edge_agent.consent.verdict import CameraGrant, ExportOrder, Grant
-from edge_agent.source_digest import digest_source
+from edge_agent.host.clock import ClockState
+from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window
 
 START = UtcNs(1_800_000_000 * SECOND_NS)

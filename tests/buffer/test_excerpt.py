@@ -8,8 +8,8 @@ from edge_agent.buffer.check import check_ring
 from edge_agent.buffer.disk import FileDisk
 from edge_agent.buffer.excerpt import HoldFolder, excerpt
 from edge_agent.buffer.reader import RingReader
-from edge_agent.clock import ClockState
 from edge_agent.errors import RingError
+from edge_agent.host.clock import ClockState
 from edge_agent.units import DAY_NS, MINUTE_NS, SECOND_NS, UtcNs, Window
 from tests.buffer.rig import START, Rig, read_all
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge_agent.buffer.format import PAGE_BYTES, Kind
 from edge_agent.buffer.page import parse_page
-from edge_agent.source_digest import digest_source
+from edge_agent.settings.source_digest import digest_source
 from tests.buffer.rig import ADDRESS, Keys, Rig, everything, make_grant, make_order
 from tests.buffer.test_format import read_example
 

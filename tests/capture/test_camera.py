@@ -14,10 +14,10 @@ from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.records import Gap, Gop
 from edge_agent.capture.rtsp import Endpoint, Session, open_session
 from edge_agent.capture.status import list_warnings
-from edge_agent.clock import ClockState, SystemClock
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.rtsp_login import Account
 from edge_agent.demo.source import LiveSettings
+from edge_agent.host.clock import ClockState, SystemClock
 from edge_agent.media import Track, Unit, open_payload, record_commitment
 from edge_agent.units import HOUR_NS, SECOND_NS, MonoNs, UtcNs
 

@@ -16,11 +16,10 @@ from wsdiscovery.publishing import ThreadedWSPublishing
 from edge_agent.capture.discovery import discover, list_interfaces
 from edge_agent.capture.discovery_child import read_matches
 from edge_agent.capture.onvif import OnvifDevice
-from edge_agent.config import parse_config
+from edge_agent.settings.gateway import parse_config
+from tests.capture.test_onvif_tls import behind_tls
+from tests.capture.test_tls import make_certificate
 from tests.peers.onvif_camera import FOREIGN, OnvifCamera, OnvifSettings
-
-from .test_onvif_tls import behind_tls
-from .test_tls import make_certificate
 
 pytestmark = pytest.mark.peer
 

@@ -16,13 +16,13 @@ from edge_agent.capture.events import EventGate
 from edge_agent.capture.listener import EventListener
 from edge_agent.capture.rtsp import Endpoint
 from edge_agent.capture.trigger import MAX_PACKET_BYTES, HomeBroker, MqttTriggers, TopicTrigger
-from edge_agent.clock import SystemClock
 from edge_agent.demo.broker import find_free_port, find_mosquitto, start_mosquitto
 from edge_agent.demo.camera import SimulatedCamera
+from edge_agent.host.clock import SystemClock
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, MonoNs
+from tests.capture.test_tls import make_certificate
 
 from .conftest import Recording, wait_until
-from .test_tls import make_certificate
 
 FOR_NS = 30 * SECOND_NS
 

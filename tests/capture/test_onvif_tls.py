@@ -14,11 +14,11 @@ from edge_agent.capture.onvif import OnvifDevice, describe_device, find_stream
 from edge_agent.capture.onvif_http import Border, DeviceError, OnvifTls
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.demo.tls_front import TlsFront
+from tests.capture.test_onvif import only_loopback  # noqa: F401
+from tests.capture.test_tls import make_certificate
 from tests.peers.onvif_camera import CAPTURED, FOREIGN, OnvifCamera, OnvifSettings
 
 from .conftest import wait_until
-from .test_onvif import only_loopback  # noqa: F401
-from .test_tls import make_certificate
 
 pytestmark = pytest.mark.peer
 

@@ -13,9 +13,9 @@ from edge_agent.capture.camera import Look
 from edge_agent.capture.events import EventGate
 from edge_agent.capture.picture import FIRST_SKIP_NS, HEALTH_EVERY_NS, WANTS_HEALTH, PictureWatch, StreamView
 from edge_agent.capture.rtsp import Endpoint
-from edge_agent.clock import SystemClock
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.source import LiveSettings
+from edge_agent.host.clock import SystemClock
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs
 
 from .conftest import Recording, read_pictures, wait_until

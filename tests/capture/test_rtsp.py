@@ -16,9 +16,9 @@ import pytest
 from edge_agent.capture.loss import PacketLoss
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.rtsp import Endpoint, open_session
-from edge_agent.clock import SystemClock
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.rtsp_login import Account
+from edge_agent.host.clock import SystemClock
 
 pytestmark = pytest.mark.peer
 

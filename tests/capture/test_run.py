@@ -7,7 +7,7 @@ from edge_agent.capture.gaps import GapKeeper
 from edge_agent.capture.rtsp import Arrival
 from edge_agent.capture.run import Run
 from edge_agent.capture.status import StreamStatus
-from edge_agent.clock import ClockState
+from edge_agent.host.clock import ClockState
 from edge_agent.nut import NutPacket
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 from tests.fakes import FakeClock

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from edge_agent.config import load_config
 from edge_agent.consent.policy import parse_policy
 from edge_agent.consent.waiver import Notice, digest_notice, sign_consent
 from edge_agent.credentials import Login
@@ -23,6 +22,7 @@ from edge_agent.errors import ConfigError
 from edge_agent.keys import KeyStore, generate
 from edge_agent.rtcc.enrol import enrol, enrol_server
 from edge_agent.rtcc.home import RtccHome, Settings
+from edge_agent.settings.gateway import load_config
 from edge_agent.setup import inspection, probe
 from edge_agent.setup.inspection import Finding, Level
 from edge_agent.setup.provision import create_state, write_csr

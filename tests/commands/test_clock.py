@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from edge_agent.clock import ClockState
-from edge_agent.config import load_config
-from edge_agent.control import ControlServer, Peer
 from edge_agent.errors import UnavailableError, UsageError
-from edge_agent.kept_clock import KeptClock
+from edge_agent.host.clock import ClockState
+from edge_agent.host.control_socket import ControlServer, Peer
+from edge_agent.host.persistent_clock import KeptClock
+from edge_agent.settings.gateway import load_config
 from edge_agent.units import DAY_NS, HOUR_NS
 from tests.commands import typed
 from tests.fakes import FakeKernel

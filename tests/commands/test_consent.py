@@ -8,13 +8,13 @@ import pytest
 
 from edge_agent import jws
 from edge_agent.buffer.ring import create_ring
-from edge_agent.config import load_config
 from edge_agent.consent.waiver import verify_consent
 from edge_agent.enrolment import load_enrolment
 from edge_agent.errors import ConfigError, CustodyError, UsageError
 from edge_agent.keys import KeyStore
 from edge_agent.rtcc.enrol import enrol
 from edge_agent.rtcc.home import RtccHome, Settings
+from edge_agent.settings.gateway import load_config
 from edge_agent.setup.provision import create_state, write_csr
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.standing import load_facts

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from edge_agent.cli import main
-from edge_agent.config import load_config
 from edge_agent.consent.policy import parse_policy
 from edge_agent.enrolment import load_enrolment
 from edge_agent.errors import ConfigError, CustodyError, EdgeAgentError, UsageError
 from edge_agent.keys import KeyStore
 from edge_agent.rtcc.enrol import enrol as rtcc_enrol
 from edge_agent.rtcc.home import RtccHome, Settings
+from edge_agent.settings.gateway import load_config
 from edge_agent.setup.provision import TREE
 from edge_agent.units import UtcNs, parse_rfc3339
 from edge_agent.uplink.csr import verify_csr

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from edge_agent.config import load_config
-from edge_agent.control import ControlServer, Peer
 from edge_agent.errors import UsageError
+from edge_agent.host.control_socket import ControlServer, Peer
+from edge_agent.settings.gateway import load_config
 from tests.commands import typed
 
 

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import edge_agent
-from edge_agent.clock import ClockState
 from edge_agent.consent import decision
 from edge_agent.consent.decision import counted, decide, decide_again, public_notes, trace
 from edge_agent.consent.hours import parse_hours
@@ -22,6 +21,7 @@ from edge_agent.consent.rules import RULES
 from edge_agent.consent.tighter import meet
 from edge_agent.consent.verdict import Approval, Ask, Denial, Grant, Mask, Wait
 from edge_agent.consent.waiver import effective, sign_consent
+from edge_agent.host.clock import ClockState
 from edge_agent.reasons import RULES as CODES
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, Window
 from tests.consent import strategies

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.open_block import Draft
 from edge_agent.buffer.writer import RingWriter
-from edge_agent.clock import SystemClock
+from edge_agent.host.clock import SystemClock
 from edge_agent.units import UtcNs
 
 _SYNC_EVERY_RECORDS = 7

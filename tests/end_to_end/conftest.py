@@ -13,12 +13,12 @@ import av
 import pytest
 
 from edge_agent import jws
-from edge_agent.clock import SystemClock
 from edge_agent.consent.request import Category, Incident, Place
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.city import City
 from edge_agent.demo.home import HOUSE_TERMS, LAT, LON, TrialCamera, TrialHome
 from edge_agent.demo.picture import read_strip
+from edge_agent.host.clock import SystemClock
 from edge_agent.rtcc.deliveries import deliveries, open_delivery
 from edge_agent.rtcc.request import RequestDraft, SignedRequest, sign_request, to_gateway
 from edge_agent.rtcc.session import RtccSession
@@ -98,7 +98,7 @@ class World:
 
     def entries(self, *kinds: str) -> list[dict[str, Any]]:
         """Return the ledger's entries."""
-        from edge_agent.control import stream
+        from edge_agent.host.control_socket import stream
 
         path = self.home.config.control_path("releaser")
         return [each for answer in stream(path, "ledger", kinds=kinds, last=0) for each in answer.get("entries", ())]

@@ -11,12 +11,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_agent.config import parse_config
 from edge_agent.consent.policy import encode_terms, parse_policy, parse_terms
 from edge_agent.consent.waiver import TYP as CONSENT_TYP
 from edge_agent.consent.waiver import sign_consent, verify_consent
 from edge_agent.errors import ConfigError, DenialError
 from edge_agent.reasons import RULES
+from edge_agent.settings.gateway import parse_config
 from edge_agent.uplink.envelope import TYP as REQUEST_TYP
 from edge_agent.uplink.envelope import verify_request
 from edge_agent.uplink.trust import TYP as TRUST_TYP

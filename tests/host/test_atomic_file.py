@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from edge_agent.small_file import write_new_file, write_small_file
+from edge_agent.host.atomic_file import write_new_file, write_small_file
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.clock import MARKER_GOOD_FOR_S, ClockState, SystemClock, has_fresh_marker, read_kernel_time
+from edge_agent.host.clock import MARKER_GOOD_FOR_S, ClockState, SystemClock, has_fresh_marker, read_kernel_time
 from edge_agent.units import DAY_NS, SECOND_NS, UtcNs
 
 NOW_S = 1_790_000_000

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.control import ANSWER_TIMEOUT_S, ControlServer, call, stream
 from edge_agent.errors import ConfigError, EdgeAgentError, UnavailableError
+from edge_agent.host.control_socket import ANSWER_TIMEOUT_S, ControlServer, call, stream
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from edge_agent.errors import ConfigError, RingBusyError
-from edge_agent.process import lock_folder
+from edge_agent.host.hardening import lock_folder
 
-HARDENED = "from edge_agent.process import harden; import ctypes, os; harden(); "
+HARDENED = "from edge_agent.host.hardening import harden; import ctypes, os; harden(); "
 
 
 def test_second_process_on_the_same_state_is_refused_and_the_first_goes_on(tmp_path):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.clock import ClockState
 from edge_agent.errors import ConfigError, UsageError
-from edge_agent.kept_clock import MAX_STEP_NS, PERSIST_EVERY_NS, KeptClock
+from edge_agent.host.clock import ClockState
+from edge_agent.host.persistent_clock import MAX_STEP_NS, PERSIST_EVERY_NS, KeptClock
 from edge_agent.units import DAY_NS, HOUR_NS, SECOND_NS, UtcNs
 from tests.fakes import FakeKernel
 

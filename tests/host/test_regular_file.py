@@ -12,16 +12,16 @@ import pytest
 from edge_agent.buffer.disk import FileDisk
 from edge_agent.buffer.excerpt import HoldFolder
 from edge_agent.buffer.ring import wipe_ring
-from edge_agent.clock import SystemClock
-from edge_agent.config import read_text
 from edge_agent.errors import ConfigError, EdgeAgentError
+from edge_agent.host.clock import SystemClock
+from edge_agent.host.hardening import lock_folder
+from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.regular_file import NotRegularError, open_regular, read_regular
-from edge_agent.kept_clock import KeptClock
-from edge_agent.process import lock_folder
 from edge_agent.recording.culprits import Culprits
 from edge_agent.recording.orders import UsedOrders
 from edge_agent.recording.pauses import Pauses
 from edge_agent.recording.pins import RingPins
+from edge_agent.settings.gateway import read_text
 from edge_agent.units import MonoNs, UtcNs
 from edge_agent.uplink.database import Database
 from edge_agent.uplink.staging import Staging

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.errors import UsageError
-from edge_agent.new_file import NewFile, WriteError
+from edge_agent.host.unnamed_file import NewFile, WriteError
 
 
 def list_folder(path: Path) -> list[str]:
@@ -63,7 +63,7 @@ def test_a_folder_that_is_none_is_told(tmp_path, where):
 _KILLED = """
 import sys
 from pathlib import Path
-from edge_agent.new_file import NewFile
+from edge_agent.host.unnamed_file import NewFile
 new = NewFile(Path(sys.argv[1]))
 new.file.write(b"x" * 3_000_000)
 new.file.flush()

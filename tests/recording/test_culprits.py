@@ -18,7 +18,7 @@ BOOT_ID = bytes(range(16))
 _PROCESS = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from edge_agent.clock import SystemClock
+from edge_agent.host.clock import SystemClock
 from edge_agent.recording.culprits import Culprits
 folder, number = Path(sys.argv[1]), int(sys.argv[2])
 culprits = Culprits(folder / "crash", folder / "strikes.json", SystemClock(), bytes(range(16)))

@@ -11,10 +11,10 @@ from edge_agent.buffer.check import check_ring
 from edge_agent.buffer.disk import FileDisk
 from edge_agent.buffer.ring import read_superblock
 from edge_agent.buffer.writer import RingWriter
-from edge_agent.config import Config, parse_config
 from edge_agent.errors import EdgeAgentError, RingError, RingPreparingError
 from edge_agent.recording.opening import RingOpener
 from edge_agent.recording.pins import Pin, RingPins
+from edge_agent.settings.gateway import Config, parse_config
 from tests.buffer.rig import ADDRESS, Draft, FakeClock, Keys, Rig, read_all
 
 KEYS = Keys()

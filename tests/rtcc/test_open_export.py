@@ -14,7 +14,7 @@ import pyrage
 import pytest
 
 from edge_agent import jws
-from edge_agent.b64 import encode_b64url
+from edge_agent.base64url import encode_b64url
 from edge_agent.buffer.format import Kind
 from edge_agent.keys import thumbprint
 from edge_agent.rtcc.case import Pins

@@ -12,7 +12,7 @@ import pytest
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.record import parse_header
 from edge_agent.rtcc.findings import Verdict
-from edge_agent.source_digest import digest_source
+from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import SECOND_NS
 from edge_agent.uplink import manifest as names
 from tests.footage import START, encode, read_numbers, records, window

@@ -4,7 +4,7 @@ import pytest
 
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.open_block import Draft
-from edge_agent.clock import ClockState
+from edge_agent.host.clock import ClockState
 from edge_agent.rtcc.findings import Verdict
 from edge_agent.units import HOUR_NS, UtcNs, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink import manifest as names

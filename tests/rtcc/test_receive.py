@@ -15,9 +15,9 @@ from urllib.parse import urljoin
 import pytest
 import requests
 
-from edge_agent.clock import SystemClock
 from edge_agent.demo.broker import find_free_port, is_listening
 from edge_agent.errors import DeliveryError, UploadLostError, UploadRefusedError
+from edge_agent.host.clock import SystemClock
 from edge_agent.rtcc.receive import MAX_UNFINISHED, Receiver, ReceiverSettings
 from edge_agent.uplink.delivery import TusUploader
 from edge_agent.uplink.tls import build_client_context

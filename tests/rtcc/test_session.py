@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from edge_agent.clock import SystemClock
 from edge_agent.demo.broker import BrokerFiles, find_free_port, find_mosquitto, start_mosquitto, write_config
 from edge_agent.errors import UnavailableError
+from edge_agent.host.clock import SystemClock
 from edge_agent.rtcc.enrol import enrol, enrol_server
 from edge_agent.rtcc.inbox import Inbox
 from edge_agent.rtcc.request import RequestDraft, sign_request, to_area, to_gateway

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.config import parse_config
+from edge_agent.settings.gateway import parse_config
 from edge_agent.setup.dropins import encode_dropin
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import pytest
 
 from edge_agent.cli import main
 from edge_agent.commands import check
-from edge_agent.config import load_config
+from edge_agent.settings.gateway import load_config
 from edge_agent.setup import doctor
 from edge_agent.setup.doctor import find_phrase, known_phrases, list_listening, make_report
 from edge_agent.setup.inspection import Finding, Level

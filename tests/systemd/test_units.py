@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.config import parse_config
+from edge_agent.settings.gateway import parse_config
 from edge_agent.setup.provision import GROUP, RECORDER_USER, RELEASER_USER, TREE
 from tests.peers.seccomp_run import allowed_calls, read_unit
 

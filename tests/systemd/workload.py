@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
-from edge_agent.clock import read_boot_id, read_kernel_time
+from edge_agent.host.clock import read_boot_id, read_kernel_time
 
 
 def code_video() -> None:

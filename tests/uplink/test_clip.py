@@ -20,7 +20,7 @@ from edge_agent import media, nut
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import StoredRecord
 from edge_agent.buffer.record import RecordHeader
-from edge_agent.clock import ClockState
+from edge_agent.host.clock import ClockState
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.clip import ClipError, ClipRecord, cut_clips
@@ -325,7 +325,7 @@ def test_a_confined_child_reaches_no_path(tmp_path):
     (tmp_path / "there").write_text("x")
     code = f"""
         import os
-        from edge_agent.confine import confine
+        from edge_agent.host.sandbox import confine
         is_walled = confine(cpu_s=10, memory_bytes=1 << 30)
         there, other = "{tmp_path}/there", "{tmp_path}/other"
         def refused(attempt):
@@ -376,7 +376,7 @@ def test_a_confined_child_opens_nothing():
     """After its start the child has no way to a file, a socket or a process, and nothing in its environment."""
     code = """
         import os, socket, sys
-        from edge_agent.confine import confine
+        from edge_agent.host.sandbox import confine
         confine(cpu_s=10, memory_bytes=1 << 30)
         def refused(attempt):
             try:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.clock import ClockState
 from edge_agent.consent.order import sign_order
-from edge_agent.control import Peer
 from edge_agent.errors import DenialError, UsageError
-from edge_agent.kept_clock import KeptClock
+from edge_agent.host.clock import ClockState
+from edge_agent.host.control_socket import Peer
+from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.clock_desk import ClockDesk

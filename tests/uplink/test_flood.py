@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.clock import SystemClock
+from edge_agent.host.clock import SystemClock
 from edge_agent.uplink.mqtt import Broker
 from edge_agent.uplink.mqtt_inbox import Incoming
 from tests.peers.mosquitto import Mosquitto

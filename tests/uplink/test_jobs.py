@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from edge_agent.clock import SystemClock
+from edge_agent.host.clock import SystemClock
 from edge_agent.units import HOUR_NS
 from edge_agent.uplink.jobs import Jobs
 from tests.fakes import FakeClock

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from edge_agent.clock import SystemClock
 from edge_agent.errors import CustodyError, UnavailableError
+from edge_agent.host.clock import SystemClock
 from edge_agent.units import SECOND_NS, MonoNs
 from edge_agent.uplink.mqtt import (
     MAX_PACKET_BYTES,

@@ -11,12 +11,12 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from edge_agent.config import parse_config
 from edge_agent.consent.request import Quality
-from edge_agent.control import Peer
 from edge_agent.errors import DenialError, EdgeAgentError, UsageError
-from edge_agent.new_file import WriteError
+from edge_agent.host.control_socket import Peer
+from edge_agent.host.unnamed_file import WriteError
 from edge_agent.rtcc.open import open_bundle
+from edge_agent.settings.gateway import parse_config
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window
 from edge_agent.uplink import ledger
 from edge_agent.uplink.builder import BundleBuilder

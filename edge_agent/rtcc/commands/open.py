@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import EvidenceError, UsageError
+from edge_agent.host.terminal import print_json, print_table
 from edge_agent.rtcc.case import KnownKeys, Pins
 from edge_agent.rtcc.commands.folder import add_home, open_home
 from edge_agent.rtcc.deliveries import Delivery, assemble, deliveries, find_upload, load_known_keys, open_delivery
@@ -15,7 +16,6 @@ from edge_agent.rtcc.findings import Findings
 from edge_agent.rtcc.home import RtccHome
 from edge_agent.rtcc.keys import read_passphrase
 from edge_agent.rtcc.open import is_zip, open_bundle, read_identity
-from edge_agent.terminal import print_json, print_table
 from edge_agent.units import encode_size
 
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edge_agent.consent.request import Category, Incident, Quality
 from edge_agent.errors import UsageError
+from edge_agent.host.time_arguments import find_machine_zone, read_time, tell_moment, tell_window
 from edge_agent.jws import MAX_MESSAGE_BYTES
 from edge_agent.rtcc.commands.folder import add_home, open_home, read_now
 from edge_agent.rtcc.commands.watch import follow
@@ -22,7 +23,6 @@ from edge_agent.rtcc.request import (
 )
 from edge_agent.rtcc.session import RtccSession
 from edge_agent.rtcc.words import parse_metres, parse_place, parse_window
-from edge_agent.time_arguments import find_machine_zone, read_time, tell_moment, tell_window
 from edge_agent.units import UtcNs, parse_duration
 
 _CATEGORIES = (

@@ -11,7 +11,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from edge_agent.config_types import (
+from edge_agent.errors import ConfigError, UsageError
+from edge_agent.host.regular_file import read_regular
+from edge_agent.printable_text import check_line
+from edge_agent.settings.fields import (
     NONE_IS_EMPTY,
     CertificatePin,
     FilePath,
@@ -31,11 +34,8 @@ from edge_agent.config_types import (
     no_twice,
     size,
 )
-from edge_agent.errors import ConfigError, UsageError
-from edge_agent.host.regular_file import read_regular
-from edge_agent.printable_text import check_line
+from edge_agent.settings.yaml_lines import load_yaml, validate
 from edge_agent.units import HOUR_NS, SECOND_NS
-from edge_agent.yaml_lines import load_yaml, validate
 
 Quality = Literal["main", "sub"]
 

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, RootModel, ValidationError
 
 from edge_agent.errors import ConfigError
-from edge_agent.yaml_mends import (
+from edge_agent.settings.yaml_mends import (
     Mend,
     find_odd_blank,
     mend_number,

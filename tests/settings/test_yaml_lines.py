@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from edge_agent.errors import ConfigError
-from edge_agent.yaml_lines import MAX_YAML_CHARS, allowed_keys, load_yaml, validate
+from edge_agent.settings.yaml_lines import MAX_YAML_CHARS, allowed_keys, load_yaml, validate
 
 PLAIN = {
     "text that YAML 1.1 would change": ("a: no\nb: 22:00\nc: 2026-07-04\nd: 0x10\ne: 1e5\nf: 007\ng: yes\nh: on", str),

@@ -1,7 +1,7 @@
 """The kinds of value that the configuration knows: durations, sizes, paths, URLs, hours.
 
 Owns their YAML text, their limits and what a wrong one is told. Reads no file; the folder that relative paths start
-from is set by ``edge_agent.config.load_config`` while it validates.
+from is set by ``edge_agent.settings.gateway.load_config`` while it validates.
 """
 
 import re

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from edge_agent.config import Config, load_config, parse_config
-from edge_agent.config_types import Hours
 from edge_agent.errors import ConfigError, UsageError
+from edge_agent.settings.fields import Hours
+from edge_agent.settings.gateway import Config, load_config, parse_config
 from edge_agent.setup import schema
 from edge_agent.units import HOUR_NS, SECOND_NS
 
@@ -215,7 +215,7 @@ def test_any_text_is_a_configuration_or_a_config_error(text: str) -> None:
         parse(text)
 
 
-SHIPPED = Path(__file__).parents[1] / "config" / "edge-agent.yaml"
+SHIPPED = Path(__file__).parents[2] / "config" / "edge-agent.yaml"
 
 
 def _models(model: type[BaseModel], seen: set[type[BaseModel]]) -> set[type[BaseModel]]:
