@@ -29,9 +29,9 @@ import edge_agent
 from bench.measure import Row, interleave, parse_arguments, report
 from bench.recorded import ADDRESS, BLOCK_BYTES, Recorded
 from edge_agent.consent.request import Category, Incident, Place
+from edge_agent.custody.keys import KeyStore
 from edge_agent.demo.city import HOST, City
 from edge_agent.demo.home import HOUSE_TERMS, LAT, LON, TrialCamera, TrialHome
-from edge_agent.keys import KeyStore
 from edge_agent.rtcc.deliveries import deliveries, open_delivery
 from edge_agent.rtcc.home import CLIENT_NAME
 from edge_agent.rtcc.request import RequestDraft, SignedRequest, sign_request, to_gateway

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.x509.oid import NameOID
 from pydantic import Field, StringConstraints
 
+from edge_agent.custody.keys import load_jwk, read_guarded, thumbprint
 from edge_agent.errors import ConfigError, CustodyError, DenialError
 from edge_agent.jws import PublicKey, parse_strict_json
-from edge_agent.keys import load_jwk, read_guarded, thumbprint
 from edge_agent.wire import GatewayId, Issuer, TargetName, WireModel, parse_members
 
 MAX_ENROLMENT_BYTES = 64 * 1024

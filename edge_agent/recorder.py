@@ -17,7 +17,8 @@ from typing import Any
 from edge_agent.buffer.writer import ErasedBlock, RingWriter
 from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.events import EventGate
-from edge_agent.credentials import Login, load_logins
+from edge_agent.custody.credentials import Login, load_logins
+from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import ConfigError, EdgeAgentError, UsageError
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
@@ -25,7 +26,6 @@ from edge_agent.host.control_socket import ControlServer, Peer
 from edge_agent.host.hardening import harden, lock_folder
 from edge_agent.host.persistent_clock import KeptClock, describe_confirmed
 from edge_agent.host.systemd_notify import Notifier
-from edge_agent.keys import KeyStore
 from edge_agent.recording.culprits import Culprits
 from edge_agent.recording.first_opening import FirstOpening
 from edge_agent.recording.opening import RingOpener

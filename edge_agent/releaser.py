@@ -22,7 +22,9 @@ from edge_agent.consent.camera_state import CameraConsent, encode_consents
 from edge_agent.consent.household import occasions
 from edge_agent.consent.policy import Occasion
 from edge_agent.consent.verdict import Ask, Grant, Verdict
-from edge_agent.credentials import load_services
+from edge_agent.custody.credentials import load_services
+from edge_agent.custody.keys import KeyStore, thumbprint
+from edge_agent.custody.owner_identity import load_recipient
 from edge_agent.enrolment import Enrolment
 from edge_agent.geo import geohash_encode
 from edge_agent.host.clock import ClockState, SystemClock, read_boot_id, read_build_time
@@ -30,8 +32,6 @@ from edge_agent.host.control_socket import Answer, ControlServer, Peer
 from edge_agent.host.hardening import harden, lock_folder, stop_on_signals
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
-from edge_agent.keys import KeyStore, thumbprint
-from edge_agent.recipient import load_recipient
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.unenrolled import wait_enrolled
 from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339

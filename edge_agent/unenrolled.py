@@ -13,14 +13,14 @@ from typing import Any
 
 from edge_agent import __version__
 from edge_agent.consent.camera_state import encode_consents
+from edge_agent.custody.keys import KeyStore
+from edge_agent.custody.owner_identity import load_recipient
 from edge_agent.enrolment import Enrolment, load_enrolment, name_unenrolled
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
 from edge_agent.host.control_socket import Answer, ControlServer, Peer
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
-from edge_agent.keys import KeyStore
-from edge_agent.recipient import load_recipient
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
 from edge_agent.uplink import ledger

@@ -13,9 +13,9 @@ from edge_agent.consent.household import CameraHistory, CameraStanding, History,
 from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Terms
 from edge_agent.consent.request import Admitted, Category, Place, Quality
 from edge_agent.consent.waiver import Facts, Notice, Stream, digest_notice, sign_consent
+from edge_agent.custody.keys import public_jwk, thumbprint
 from edge_agent.geo import geohash_encode
 from edge_agent.host.clock import ClockState
-from edge_agent.keys import public_jwk, thumbprint
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink.admission import GatewayFacts, SeenRequest, admit

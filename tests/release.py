@@ -22,7 +22,7 @@ from edge_agent.consent.policy import CameraTerms, Mode, Terms
 from edge_agent.consent.request import Audience, Category, Incident, Place, Quality, Request, Role, Signer
 from edge_agent.consent.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.consent.waiver import Facts, Notice, Stream, digest_notice, sign_consent
-from edge_agent.keys import thumbprint
+from edge_agent.custody.keys import thumbprint
 from edge_agent.rtcc.case import KnownKeys, KnownSigner
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import DAY_NS, MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from joserfc import jws as jose
 
 from edge_agent import jws
+from edge_agent.custody.keys import load_jwk, public_jwk, thumbprint
 from edge_agent.errors import DenialError
-from edge_agent.keys import load_jwk, public_jwk, thumbprint
 
 # RFC 8032, 7.1: seed, public key, message, signature.
 RFC8032 = {

@@ -20,11 +20,11 @@ from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import RingReader, StoredRecord
 from edge_agent.consent.request import Quality
 from edge_agent.consent.verdict import ExportOrder
+from edge_agent.custody.keys import KeyStore
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.rtsp_login import Account
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.control_socket import call
-from edge_agent.keys import KeyStore
 from edge_agent.media import Track, Unit, open_payload, record_commitment
 from edge_agent.nut import read_nut
 from edge_agent.settings.gateway import load_config

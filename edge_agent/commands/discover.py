@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from edge_agent.capture.discovery import FoundCamera, describe_all, discover, list_interfaces
 from edge_agent.capture.onvif import OnvifDevice
 from edge_agent.commands.daemon import add_config
-from edge_agent.credentials import find_login, load_logins
+from edge_agent.custody.credentials import find_login, load_logins
 from edge_agent.errors import UsageError
 from edge_agent.host.terminal import print_json, print_table
 from edge_agent.settings.fields import CertificatePin, OnvifAddress

@@ -7,8 +7,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import EdgeAgentError, UsageError
-from edge_agent.keys import KeyStore
 from edge_agent.settings.gateway import Config, load_config
 
 

@@ -16,8 +16,8 @@ from pydantic import Field
 from edge_agent import jws
 from edge_agent.consent.request import Quality
 from edge_agent.consent.verdict import Approval, ExportOrder
+from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import DenialError
-from edge_agent.keys import thumbprint
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.wire import AgeRecipient, CameraId, Digest, GatewayId, Jti, Time, WireModel, WireWindow, parse_members
 

@@ -19,9 +19,9 @@ from edge_agent.base64url import encode_b64url, parse_b64url
 from edge_agent.consent.policy import Mode, Terms, encode_terms, parse_terms
 from edge_agent.consent.request import Place, Quality
 from edge_agent.consent.tighter import meet
+from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import CustodyError, DenialError
 from edge_agent.jws import deny
-from edge_agent.keys import thumbprint
 from edge_agent.units import UtcNs, encode_rfc3339
 from edge_agent.wire import (
     CameraId,

@@ -12,7 +12,7 @@ from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.rtsp import Endpoint
 from edge_agent.capture.status import StreamStatus
 from edge_agent.capture.tls import Trust, pin_trust
-from edge_agent.credentials import Login, find_login
+from edge_agent.custody.credentials import Login, find_login
 from edge_agent.errors import ConfigError
 from edge_agent.settings.gateway import Camera, Quality
 

@@ -13,7 +13,7 @@ from typing import Any
 from edge_agent.capture.events import EventGate
 from edge_agent.capture.listener import EventListener
 from edge_agent.capture.reasons import CaptureError
-from edge_agent.credentials import Login, find_login
+from edge_agent.custody.credentials import Login, find_login
 from edge_agent.host.clock import Clock
 from edge_agent.recording.sources import Sources
 from edge_agent.settings.gateway import Camera, Config, MqttTrigger, OnvifTrigger, Trigger

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.base64url import parse_b64
+from edge_agent.custody.keys import load_jwk
 from edge_agent.errors import EvidenceError
-from edge_agent.keys import load_jwk
 from edge_agent.rtcc.case import KnownKeys, KnownSigner
 from edge_agent.rtcc.enrol import gateway_key
 from edge_agent.rtcc.findings import Findings

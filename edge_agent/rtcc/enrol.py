@@ -10,8 +10,8 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from edge_agent.custody.keys import load_jwk, public_jwk
 from edge_agent.errors import CustodyError, EvidenceError
-from edge_agent.keys import load_jwk, public_jwk
 from edge_agent.rtcc import authority
 from edge_agent.rtcc.home import RtccHome
 from edge_agent.rtcc.keys import encode_json, generate_tls_key, make_id, write_new, write_private_key

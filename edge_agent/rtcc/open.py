@@ -15,8 +15,8 @@ from typing import IO
 
 import pyrage
 
+from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import CustodyError, EvidenceError
-from edge_agent.keys import thumbprint
 from edge_agent.rtcc.case import AnyManifest, Case, KnownKeys, Pins, settle_keys
 from edge_agent.rtcc.certificate import write_certificate
 from edge_agent.rtcc.findings import Findings

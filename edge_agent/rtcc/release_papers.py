@@ -11,8 +11,8 @@ from edge_agent.base64url import parse_b64url
 from edge_agent.buffer.format import ZERO_DIGEST
 from edge_agent.consent.policy import CameraTerms, Mode, Terms, parse_terms
 from edge_agent.consent.request import Quality
+from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import EvidenceError
-from edge_agent.keys import thumbprint
 from edge_agent.rtcc.case import Case, KnownSigner
 from edge_agent.rtcc.chain import Chain
 from edge_agent.units import Window, encode_rfc3339

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_agent.custody.keys import public_jwk
 from edge_agent.errors import CustodyError
-from edge_agent.keys import public_jwk
 from edge_agent.rtcc.keys import (
     SigningKey,
     encode_json,

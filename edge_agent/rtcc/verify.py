@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import DenialError, EvidenceError
 from edge_agent.host.clock import ClockState
-from edge_agent.keys import thumbprint
 from edge_agent.rtcc import export_papers, release_papers
 from edge_agent.rtcc.boxes import verify_boxes
 from edge_agent.rtcc.case import AnyManifest, Case, KnownKeys

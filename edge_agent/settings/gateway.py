@@ -1,7 +1,7 @@
 """``edge-agent.yaml``: what the installer decides, as values that cannot change.
 
 Owns the names, limits and defaults of every key, and where each file of the state folder lies. Never holds a
-password: those are in the credentials file (``edge_agent.credentials``). What the *owner* decides is in
+password: those are in the credentials file (``edge_agent.custody.credentials``). What the *owner* decides is in
 ``consent.yaml`` and not here.
 """
 

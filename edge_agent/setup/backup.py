@@ -23,11 +23,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from edge_agent.base64url import encode_b64, parse_b64
+from edge_agent.custody.keys import KeyStore, private_path
+from edge_agent.custody.owner_identity import encrypt_under_passphrase, identity_path, open_identity, recipient_path
 from edge_agent.errors import CustodyError, EvidenceError, UsageError
 from edge_agent.host.atomic_file import write_new_file
 from edge_agent.host.service_user import acting_as_owner
-from edge_agent.keys import KeyStore, private_path
-from edge_agent.recipient import encrypt_under_passphrase, identity_path, open_identity, recipient_path
 from edge_agent.settings.gateway import Config
 from edge_agent.setup.provision import GROUP
 from edge_agent.uplink import merkle

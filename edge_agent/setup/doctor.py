@@ -23,9 +23,9 @@ from typing import Any
 
 from edge_agent import __version__
 from edge_agent.capture.reasons import REASONS
+from edge_agent.custody.keys import custody_note_path
 from edge_agent.host.build_id import digest_sources
 from edge_agent.host.clock import SystemClock, read_kernel_time
-from edge_agent.keys import custody_note_path
 from edge_agent.settings.gateway import Config
 from edge_agent.setup.inspection import Finding, find_filesystem
 

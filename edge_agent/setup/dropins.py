@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_agent.keys import KEY_HOLDER, custody_note_path
+from edge_agent.custody.keys import KEY_HOLDER, custody_note_path
 from edge_agent.settings.gateway import Config, load_config
 
 STATE_DIR = Path("/var/lib/edge-agent")

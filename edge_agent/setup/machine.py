@@ -12,11 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_agent.custody.keys import KEY_HOLDER, custody_note_path, private_path
 from edge_agent.errors import CustodyError, EdgeAgentError
 from edge_agent.host.atomic_file import sync_folder, write_small_file
 from edge_agent.host.regular_file import open_regular, read_regular
 from edge_agent.host.service_user import acting_as_owner
-from edge_agent.keys import KEY_HOLDER, custody_note_path, private_path
 from edge_agent.settings.gateway import load_config
 from edge_agent.setup.dropins import encode_dropin
 from edge_agent.setup.provision import GROUP

@@ -20,10 +20,10 @@ from edge_agent.capture.onvif import find_stream
 from edge_agent.capture.question import connect
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.tls import Trust, find_fault, pin_trust, system_trust
-from edge_agent.credentials import Login
+from edge_agent.custody.credentials import Login
+from edge_agent.custody.keys import KeyStore
 from edge_agent.enrolment import Enrolment
 from edge_agent.errors import EdgeAgentError
-from edge_agent.keys import KeyStore
 from edge_agent.recording.sources import make_device
 from edge_agent.settings.gateway import Camera, Config
 from edge_agent.setup.inspection import Finding, Level, fault, is_sealed

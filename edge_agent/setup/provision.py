@@ -12,11 +12,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.errors import CustodyError, EvidenceError
-from edge_agent.host.atomic_file import write_new_file, write_small_file
-from edge_agent.host.regular_file import open_regular, read_regular
-from edge_agent.host.service_user import acting_as_owner, open_folder
-from edge_agent.keys import (
+from edge_agent.custody.keys import (
     KEY_HOLDER,
     KeyStore,
     custody_note_path,
@@ -28,8 +24,12 @@ from edge_agent.keys import (
     read_guarded,
     thumbprint,
 )
-from edge_agent.passphrase import encode_encrypted
-from edge_agent.recipient import IDENTITY_NAME, identity_path, make_identity, open_identity, recipient_path
+from edge_agent.custody.owner_identity import IDENTITY_NAME, identity_path, make_identity, open_identity, recipient_path
+from edge_agent.custody.passphrase import encode_encrypted
+from edge_agent.errors import CustodyError, EvidenceError
+from edge_agent.host.atomic_file import write_new_file, write_small_file
+from edge_agent.host.regular_file import open_regular, read_regular
+from edge_agent.host.service_user import acting_as_owner, open_folder
 from edge_agent.uplink.csr import encode_csr, verify_csr
 
 RECORDER_USER = "edge-agent-recorder"

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from edge_agent import jws
 from edge_agent.base64url import encode_b64, parse_b64
+from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import DenialError, EvidenceError
-from edge_agent.keys import thumbprint
 from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
 
 TYP = "clip-answer+jws"

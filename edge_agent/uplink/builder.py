@@ -10,11 +10,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from edge_agent import __version__
 from edge_agent.base64url import parse_b64url
 from edge_agent.consent.verdict import CameraGrant, ExportOrder, Grant
+from edge_agent.custody.keys import Custody
 from edge_agent.errors import DeliveryError, DenialError
 from edge_agent.host.build_id import digest_sources
 from edge_agent.host.clock import Clock
 from edge_agent.host.regular_file import open_reader
-from edge_agent.keys import Custody
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
 from edge_agent.uplink.bundle import BundleFacts, BundleInfo, BundleRecipient, build

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from edge_agent import media
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import Loss, StoredRecord
-from edge_agent.keys import Custody, thumbprint
+from edge_agent.custody.keys import Custody, thumbprint
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink import manifest as names

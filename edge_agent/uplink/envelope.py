@@ -10,8 +10,8 @@ from pydantic import Field, StringConstraints, model_validator
 
 from edge_agent import jws
 from edge_agent.consent.request import Audience, Category, Incident, Place, Quality, Request, Role, Signer
+from edge_agent.custody.keys import thumbprint
 from edge_agent.jws import deny
-from edge_agent.keys import thumbprint
 from edge_agent.units import UtcNs
 from edge_agent.uplink.trust import TrustBundle, TrustedKey, find_key
 from edge_agent.wire import (

@@ -20,10 +20,10 @@ from edge_agent.consent.policy import Policy, parse_policy
 from edge_agent.consent.request import Place, Quality
 from edge_agent.consent.waiver import TYP as CONSENT_TYP
 from edge_agent.consent.waiver import Facts, Stream
+from edge_agent.custody.keys import thumbprint
 from edge_agent.enrolment import Enrolment
 from edge_agent.errors import ConfigError, DenialError, IntegrityError, RingError, UnsupportedVersionError
 from edge_agent.host.regular_file import read_regular
-from edge_agent.keys import thumbprint
 from edge_agent.settings.gateway import Camera, Config
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import DAY_NS, UtcNs

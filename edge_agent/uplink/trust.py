@@ -13,10 +13,10 @@ from pydantic import Field
 
 from edge_agent import jws
 from edge_agent.consent.request import Role
+from edge_agent.custody.keys import load_jwk, public_jwk, thumbprint
 from edge_agent.errors import CustodyError
 from edge_agent.host.clock import ClockState
 from edge_agent.jws import PublicKey, deny
-from edge_agent.keys import load_jwk, public_jwk, thumbprint
 from edge_agent.units import DAY_NS, SECOND_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.wire import AgeRecipient, Issuer, Kid, Person, Time, Version, WireModel, parse_members
 

@@ -18,11 +18,11 @@ import pytest
 from edge_agent.cli import main
 from edge_agent.consent.order import verify_order
 from edge_agent.consent.verdict import ExportOrder
+from edge_agent.custody.keys import KeyStore, thumbprint
 from edge_agent.demo.home import TrialCamera, TrialHome
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import ControlServer
 from edge_agent.host.unnamed_file import WriteError
-from edge_agent.keys import KeyStore, thumbprint
 from edge_agent.rtcc.case import Pins
 from edge_agent.rtcc.enrol import enrol
 from edge_agent.rtcc.home import RtccHome, Settings

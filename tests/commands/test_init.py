@@ -8,9 +8,9 @@ import pytest
 
 from edge_agent.cli import main
 from edge_agent.consent.policy import parse_policy
+from edge_agent.custody.keys import KeyStore
 from edge_agent.enrolment import load_enrolment
 from edge_agent.errors import ConfigError, CustodyError, EdgeAgentError, UsageError
-from edge_agent.keys import KeyStore
 from edge_agent.rtcc.enrol import enrol as rtcc_enrol
 from edge_agent.rtcc.home import RtccHome, Settings
 from edge_agent.settings.gateway import load_config

@@ -11,8 +11,8 @@ from edge_agent.base64url import encode_b64url
 from edge_agent.consent.order import MAX_AGE_NS, SKEW_NS, TYP, Order, Resume, sign_order, verify_order, window_members
 from edge_agent.consent.request import Quality
 from edge_agent.consent.verdict import Approval, ExportOrder
+from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import DenialError
-from edge_agent.keys import thumbprint
 from edge_agent.units import UtcNs, Window
 
 KEY = Ed25519PrivateKey.generate()

@@ -11,8 +11,8 @@ from edge_agent.consent.household import occasions, refusals, stand
 from edge_agent.consent.policy import Occasion, Refusal, Refusals, encode_terms
 from edge_agent.consent.request import Place, Quality
 from edge_agent.consent.waiver import TYP, Stream, sign_consent, verify_consent
+from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import DenialError
-from edge_agent.keys import thumbprint
 from edge_agent.units import DAY_NS, UtcNs
 from tests.gate import NOTICE, NOW, OWNER, facts, household, standing, terms
 

@@ -8,9 +8,9 @@ import zipfile
 import av
 import pytest
 
+from edge_agent.custody.owner_identity import identity_path
 from edge_agent.demo.picture import read_strip
 from edge_agent.errors import EdgeAgentError
-from edge_agent.recipient import identity_path
 from edge_agent.rtcc.deliveries import assemble, deliveries
 from edge_agent.rtcc.enrol import gateway_key
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339

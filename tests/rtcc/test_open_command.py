@@ -6,8 +6,8 @@ import os
 import pyrage
 import pytest
 
-from edge_agent.keys import thumbprint
-from edge_agent.recipient import make_identity
+from edge_agent.custody.keys import thumbprint
+from edge_agent.custody.owner_identity import make_identity
 from edge_agent.rtcc.cli import main
 from edge_agent.rtcc.enrol import enrol
 from tests.footage import encode, records, window

@@ -16,7 +16,7 @@ import pytest
 from edge_agent import jws
 from edge_agent.base64url import encode_b64url
 from edge_agent.buffer.format import Kind
-from edge_agent.keys import thumbprint
+from edge_agent.custody.keys import thumbprint
 from edge_agent.rtcc.case import Pins
 from edge_agent.rtcc.findings import Verdict
 from edge_agent.rtcc.open import open_bundle

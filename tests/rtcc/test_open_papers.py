@@ -9,7 +9,7 @@ from edge_agent import jws
 from edge_agent.consent.policy import Mode
 from edge_agent.consent.request import Quality
 from edge_agent.consent.verdict import Mask
-from edge_agent.keys import thumbprint
+from edge_agent.custody.keys import thumbprint
 from edge_agent.rtcc.findings import Verdict
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink import manifest as names

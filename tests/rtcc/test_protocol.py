@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent import jws
-from edge_agent.keys import thumbprint
+from edge_agent.custody.keys import thumbprint
 from edge_agent.units import parse_rfc3339
 from edge_agent.uplink.answers import MAX_ANSWER_BYTES, MEMBERS, STEP_BYTES, TYP, Answer, Status, encode_answer
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.consent.policy import parse_policy
-from edge_agent.credentials import load_logins
+from edge_agent.custody.credentials import load_logins
 from edge_agent.errors import ConfigError
 from edge_agent.settings.gateway import parse_config
 from edge_agent.setup.inspection import Level, describe_cameras, inspect_place

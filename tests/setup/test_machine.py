@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.custody.keys import custody_note_path, private_path
 from edge_agent.errors import CustodyError
-from edge_agent.keys import custody_note_path, private_path
 from edge_agent.settings.gateway import parse_config
 from edge_agent.setup import inspection, machine
 from edge_agent.setup.inspection import Level

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.custody.keys import KeyStore, custody_note_path
 from edge_agent.errors import CustodyError, RingBusyError
-from edge_agent.keys import KeyStore, custody_note_path
 from edge_agent.settings.gateway import Config, parse_config
 from edge_agent.setup.provision import create_state, erasure_note_path
 from edge_agent.setup.renewal import Renewal, renew_vault

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.custody.keys import private_path
 from edge_agent.errors import CustodyError
 from edge_agent.host.service_user import acting_as_owner
-from edge_agent.keys import private_path
 from edge_agent.settings.gateway import Config, parse_config
 from edge_agent.setup.provision import TREE, ServiceUsers, create_state
 from edge_agent.setup.renewal import renew_vault

@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent import jws
 from edge_agent.consent.request import Category, Quality, Role
+from edge_agent.custody.keys import public_jwk, thumbprint
 from edge_agent.errors import DenialError
-from edge_agent.keys import public_jwk, thumbprint
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.envelope import TYP, verify_request
 from tests.gate import ISS, JTI, NOW, ROLES, Rtcc, at, request_payload

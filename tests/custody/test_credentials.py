@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.credentials import Login, find_login, load_logins, load_services, missing_names
+from edge_agent.custody.credentials import Login, find_login, load_logins, load_services, missing_names
 from edge_agent.errors import ConfigError, CustodyError
 from edge_agent.settings.gateway import parse_config
 

@@ -12,8 +12,8 @@ from typing import Annotated
 
 from pydantic import RootModel, SecretStr, StringConstraints
 
+from edge_agent.custody.keys import read_guarded
 from edge_agent.errors import ConfigError
-from edge_agent.keys import read_guarded
 from edge_agent.settings.fields import Part
 from edge_agent.settings.gateway import Config, CredentialName
 from edge_agent.settings.yaml_lines import ModelT, load_yaml, validate

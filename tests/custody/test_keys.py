@@ -9,8 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from edge_agent.errors import CustodyError
-from edge_agent.keys import (
+from edge_agent.custody.keys import (
     KEY_HOLDER,
     KeyStore,
     encode_private,
@@ -21,7 +20,8 @@ from edge_agent.keys import (
     public_jwk,
     thumbprint,
 )
-from edge_agent.passphrase import check_strength, encode_encrypted
+from edge_agent.custody.passphrase import check_strength, encode_encrypted
+from edge_agent.errors import CustodyError
 from edge_agent.setup.provision import PUBLIC_KEYS, create_state, is_complete
 
 PASSPHRASE = "correct horse battery"

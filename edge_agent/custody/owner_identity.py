@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from edge_agent.custody.keys import read_guarded
 from edge_agent.errors import CustodyError, UsageError
-from edge_agent.keys import read_guarded
 
 IDENTITY_NAME = "owner.age"
 
