@@ -15,11 +15,11 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
-from edge_agent import media, nut
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.open_block import Draft
 from edge_agent.buffer.ring import create_ring
 from edge_agent.buffer.writer import RingWriter
+from edge_agent.media import commitments, nut
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window
 from tests.fakes import FakeClock
 
@@ -62,7 +62,7 @@ class Recorded:
 
     def _write_ring(self, gop: bytes, vault: X25519PublicKey, recorder: Ed25519PrivateKey) -> None:
         tracks, packets = nut.read_nut(gop)
-        described = [media.Track(t.index, t.codec, t.time_base, t.extradata) for t in tracks]
+        described = [commitments.Track(t.index, t.codec, t.time_base, t.extradata) for t in tracks]
         clock = FakeClock(utc=self.start)
         create_ring(
             self.ring, camera=self.camera, quality="main", size_bytes=self.ring_bytes, block_size=BLOCK_BYTES,
@@ -77,9 +77,9 @@ class Recorded:
                 nut.NutPacket(p.track, p.pts + shift, p.dts + shift, p.duration, p.is_keyframe, p.data) for p in packets
             ]
             salt, at = os.urandom(32), MonoNs(clock.boot())
-            units = [media.Unit(p.track, p.pts, p.data) for p in moved]
+            units = [commitments.Unit(p.track, p.pts, p.data) for p in moved]
             payload = nut.write_nut(tracks, moved, behind=salt)
-            commitment = media.record_commitment(salt, described, units)
+            commitment = commitments.record_commitment(salt, described, units)
             start = clock.utc()
             clock.advance(GOP_S * SECOND_NS)
             writer.append(Draft(Kind.GOP, start, GOP_S * SECOND_NS, at, payload, commitment))

@@ -28,8 +28,8 @@ from edge_agent.demo.home import TrialCamera
 from edge_agent.demo.picture import read_strip
 from edge_agent.demo.source import LiveSettings
 from edge_agent.errors import EdgeAgentError
-from edge_agent.media import open_payload
-from edge_agent.nut import read_nut
+from edge_agent.media.commitments import open_payload
+from edge_agent.media.nut import read_nut
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs
 
 FAILING, HEALTHY = 6, 2

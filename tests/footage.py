@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from edge_agent import media, nut
+from edge_agent.media import commitments, nut
 from edge_agent.units import SECOND_NS, UtcNs, Window
 
 WIDTH, HEIGHT, RATE = 128, 96, 10
@@ -124,8 +124,8 @@ def records(stream: io.BytesIO, start_ns: int = START, split: Sequence[int] = ()
         _, again = nut.read_nut(data)
         first = next(packet for packet in again if packet.track == video.index)
         salt = os.urandom(32)
-        described = [media.Track(t.index, t.codec, t.time_base, t.extradata) for t in nut.read_nut(data)[0]]
-        units = [media.Unit(packet.track, packet.pts, packet.data) for packet in again]
+        described = [commitments.Track(t.index, t.codec, t.time_base, t.extradata) for t in nut.read_nut(data)[0]]
+        units = [commitments.Unit(packet.track, packet.pts, packet.data) for packet in again]
         count = sum(packet.track == video.index for packet in again)
         made.append(
             Footage(
@@ -133,7 +133,7 @@ def records(stream: io.BytesIO, start_ns: int = START, split: Sequence[int] = ()
                 duration_ns=count * slowness * SECOND_NS // RATE,
                 salt=salt,
                 nut=data,
-                commitment=media.record_commitment(salt, described, units),
+                commitment=commitments.record_commitment(salt, described, units),
                 continues=continues,
             )
         )

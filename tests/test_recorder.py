@@ -25,8 +25,8 @@ from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.rtsp_login import Account
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.control_socket import call
-from edge_agent.media import Track, Unit, open_payload, record_commitment
-from edge_agent.nut import read_nut
+from edge_agent.media.commitments import Track, Unit, open_payload, record_commitment
+from edge_agent.media.nut import read_nut
 from edge_agent.settings.gateway import load_config
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.setup.provision import create_state

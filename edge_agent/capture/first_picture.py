@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import pairwise, takewhile
 
 from edge_agent.capture.rtsp import Arrival
-from edge_agent.media import CodecKind, split_annexb
+from edge_agent.media.commitments import CodecKind, split_annexb
 
 _LOOK_AHEAD = 8
 """Pictures that follow where the order is another than that of showing: the first shown is among them, pyramids too."""

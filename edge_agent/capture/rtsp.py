@@ -20,7 +20,7 @@ from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.slices import continues_picture
 from edge_agent.capture.tls import Trust, system_trust
 from edge_agent.host.clock import Clock
-from edge_agent.nut import TrackTemplate, describe_stream
+from edge_agent.media.nut import TrackTemplate, describe_stream
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 
 OPEN_TIMEOUT_S = 10.0

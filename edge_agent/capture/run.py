@@ -20,9 +20,9 @@ from edge_agent.capture.status import CLOCK_RATE, StreamStatus
 from edge_agent.capture.stretch import Stretch
 from edge_agent.capture.timeline import Timeline, TimelineBreakError
 from edge_agent.host.clock import ClockState
-from edge_agent.media import codec_kind, inband_parameter_sets, parameter_sets
-from edge_agent.nut import NutPacket, TrackTemplate, retemplate
-from edge_agent.parameter_sets import is_decodable, merge_sets
+from edge_agent.media.commitments import codec_kind, inband_parameter_sets, parameter_sets
+from edge_agent.media.decoder_sets import is_decodable, merge_sets
+from edge_agent.media.nut import NutPacket, TrackTemplate, retemplate
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from itertools import combinations, pairwise
 from math import floor
 from pathlib import Path
 
-from edge_agent import media
 from edge_agent.buffer.format import Kind
 from edge_agent.errors import EvidenceError
+from edge_agent.media import commitments
 from edge_agent.rtcc.chain import Chain
 from edge_agent.rtcc.records import RecordShown, Shown, TrackShown
 from edge_agent.rtcc.video import Mp4, Mp4Track, open_mp4
@@ -154,16 +154,20 @@ def _compare(
 
 def _is_committed(track: Mp4Track, own: TrackShown, data: bytes) -> bool:
     """Tell whether everything that this unit is decoded with is what the recorder committed to, in the unit as well."""
-    kind = media.codec_kind(track.codec)
-    if media.parameter_sets(kind, track.extradata) != own.parameters:
+    kind = commitments.codec_kind(track.codec)
+    if commitments.parameter_sets(kind, track.extradata) != own.parameters:
         return False
-    inside = media.inband_parameter_sets(kind, track.extradata, data)
-    return set(map(bytes, media.split_prefixed(inside))) <= set(map(bytes, media.split_prefixed(own.parameters)))
+    inside = commitments.inband_parameter_sets(kind, track.extradata, data)
+    return set(map(bytes, commitments.split_prefixed(inside))) <= set(
+        map(bytes, commitments.split_prefixed(own.parameters))
+    )
 
 
 def _digest(track: Mp4Track, shown: Shown, data: bytes) -> bytes:
-    body = media.vcl_parts(media.codec_kind(track.codec), track.extradata, data)
-    return media.unit_digest(shown.salt.place, shown.track, shown.pts, media.body_digest(shown.salt.body, body))
+    body = commitments.vcl_parts(commitments.codec_kind(track.codec), track.extradata, data)
+    return commitments.unit_digest(
+        shown.salt.place, shown.track, shown.pts, commitments.body_digest(shown.salt.body, body)
+    )
 
 
 def _find_left_out(

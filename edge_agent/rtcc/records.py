@@ -11,19 +11,19 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from edge_agent import media
 from edge_agent.base64url import parse_b64
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.record import parse_header
 from edge_agent.errors import EvidenceError, RingError
 from edge_agent.host.clock import ClockState
+from edge_agent.media import commitments
 from edge_agent.rtcc.chain import Chain, Link, Place, read_lines
 from edge_agent.units import MINUTE_NS, SECOND_NS, parse_rfc3339
 
 _MAX_STEP_NS = MINUTE_NS
 """A gateway whose clock was stepped by more decides nothing before its owner has confirmed the clock."""
 _PLACE = struct.Struct(">IBq16s32s")
-_SALT_BYTES = 2 * media.UNIT_SALT_BYTES
+_SALT_BYTES = 2 * commitments.UNIT_SALT_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Shown:
     index: int
     track: int
     pts: int
-    salt: media.UnitSalt
+    salt: commitments.UnitSalt
     body: bytes | None
 
 
@@ -159,15 +159,15 @@ def _verify_date(chain: Chain, link: Link, start_ns: int, where: str, *, is_reba
 
 def _verify_media(line: Mapping[str, Any], record: RecordShown, commitment: bytes, where: str) -> RecordShown:
     blob = parse_b64(line["digests"])
-    leaves = [blob[at : at + media.DIGEST_BYTES] for at in range(0, len(blob), media.DIGEST_BYTES)]
-    if media.commitment(leaves) != commitment:
+    leaves = [blob[at : at + commitments.DIGEST_BYTES] for at in range(0, len(blob), commitments.DIGEST_BYTES)]
+    if commitments.commitment(leaves) != commitment:
         raise EvidenceError(f"digests are not what the recorder committed to: {where}")
     tracks: dict[int, TrackShown] = {}
     for number, entry in enumerate(line["tracks"]):
         track = TrackShown(
             entry["track"], entry["codec"], Fraction(*entry["time_base"]), parse_b64(entry["parameters"])
         )
-        digest = media.track_digest(
+        digest = commitments.track_digest(
             parse_b64(entry["salt"]), track.index, track.codec, track.time_base, track.parameters
         )
         if digest != leaves[number]:
@@ -177,7 +177,7 @@ def _verify_media(line: Mapping[str, Any], record: RecordShown, commitment: byte
     places = {place.index: place for place in _iter_places(parse_b64(line["places"]))}
     for shown in places.values():
         assert shown.body is not None
-        if media.unit_digest(shown.salt.place, shown.track, shown.pts, shown.body) != digests[shown.index]:
+        if commitments.unit_digest(shown.salt.place, shown.track, shown.pts, shown.body) != digests[shown.index]:
             raise EvidenceError(f"place of an access unit is not the one committed to: {where} unit={shown.index}")
     delivered = {part["clip"]: tuple(_iter_delivered(part)) for part in line["delivered"]}
     for units in delivered.values():
@@ -191,13 +191,13 @@ def _verify_media(line: Mapping[str, Any], record: RecordShown, commitment: byte
 
 def _iter_places(blob: bytes) -> Iterator[Shown]:
     for index, track, pts, salt, body in _PLACE.iter_unpack(blob):
-        yield Shown(index, track, pts, media.UnitSalt(salt, b""), body)
+        yield Shown(index, track, pts, commitments.UnitSalt(salt, b""), body)
 
 
 def _iter_delivered(part: Mapping[str, Any]) -> Iterator[Shown]:
-    salts, half = parse_b64(part["salts"]), media.UNIT_SALT_BYTES
+    salts, half = parse_b64(part["salts"]), commitments.UNIT_SALT_BYTES
     if len(salts) != len(part["units"]) * _SALT_BYTES:
         raise ValueError("not one salt per access unit")
     for number, (index, track, pts) in enumerate(part["units"]):
         salt = salts[number * _SALT_BYTES : (number + 1) * _SALT_BYTES]
-        yield Shown(index, track, pts, media.UnitSalt(salt[:half], salt[half:]), None)
+        yield Shown(index, track, pts, commitments.UnitSalt(salt[:half], salt[half:]), None)

@@ -14,10 +14,10 @@ from typing import IO, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from edge_agent import media
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import Loss, StoredRecord
 from edge_agent.custody.keys import Custody, thumbprint
+from edge_agent.media import commitments
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink import manifest as names
@@ -230,7 +230,7 @@ class _Assembly:
             if record.header.kind is not Kind.GOP:
                 self._book.add(record, b"")
                 continue
-            salt, nut = media.open_payload(record.plaintext)
+            salt, nut = commitments.open_payload(record.plaintext)
             ref = self._book.add(record, salt)
             yield ClipRecord(wire.RecordHead(ref, record.start_ns, reason, salt), nut)
             if self._on_progress is not None:

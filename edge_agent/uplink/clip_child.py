@@ -18,11 +18,11 @@ from pathlib import Path
 
 import av
 
-from edge_agent import media
 from edge_agent.errors import EdgeAgentError, EvidenceError
 from edge_agent.host.sandbox import confine
-from edge_agent.nut import NutPacket, TrackTemplate, read_nut
-from edge_agent.parameter_sets import merge_sets
+from edge_agent.media import commitments
+from edge_agent.media.decoder_sets import merge_sets
+from edge_agent.media.nut import NutPacket, TrackTemplate, read_nut
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.clip_mux import MUXER, Mp4Run, Placed
 from edge_agent.uplink.clip_sound import find_reach_ns
@@ -154,20 +154,20 @@ class Cutting:
 
         A keyframe replaces the sets that it brings and no other (``parameter_sets.merge_sets``).
         """
-        kind, track = media.codec_kind(record.video.codec), record.video
-        described = media.parameter_sets(kind, track.extradata)
+        kind, track = commitments.codec_kind(record.video.codec), record.video
+        described = commitments.parameter_sets(kind, track.extradata)
         if described != self._described:
             self._described = self._parameters = described
         if packet.is_keyframe:
-            brought = media.inband_parameter_sets(kind, track.extradata, packet.data)
+            brought = commitments.inband_parameter_sets(kind, track.extradata, packet.data)
             self._parameters = merge_sets(kind, self._parameters, brought)
         return _Shape(track.codec, track.time_base, self._parameters, record.audio)
 
     def _start_run(self, record: _Record, shape: _Shape) -> None:
-        kind, own = media.codec_kind(shape.codec), record.video.extradata
+        kind, own = commitments.codec_kind(shape.codec), record.video.extradata
         replaced = b""
-        if shape.parameters != media.parameter_sets(kind, own):
-            replaced = b"".join(b"\x00\x00\x00\x01" + nal for nal in media.split_prefixed(shape.parameters))
+        if shape.parameters != commitments.parameter_sets(kind, own):
+            replaced = b"".join(b"\x00\x00\x00\x01" + nal for nal in commitments.split_prefixed(shape.parameters))
         self._shape = shape
         self._output.tell(wire.RunStart(shape.codec, record.video.width, record.video.height))
         self._run = self._make_run(self._output, record.video, record.audio, replaced)
@@ -182,11 +182,11 @@ class Cutting:
     def _tell_digests(
         self, head: wire.RecordHead, tracks: Sequence[TrackTemplate], packets: Sequence[NutPacket]
     ) -> None:
-        kinds = [(media.codec_kind(track.codec), track.extradata) for track in tracks]
-        salts = media.UnitSalts(head.salt)
+        kinds = [(commitments.codec_kind(track.codec), track.extradata) for track in tracks]
+        salts = commitments.UnitSalts(head.salt)
         units = b"".join(
             wire.UNIT.pack(
-                packet.track, packet.pts, media.hash_body(salts.of(index).body, *kinds[packet.track], packet.data)
+                packet.track, packet.pts, commitments.hash_body(salts.of(index).body, *kinds[packet.track], packet.data)
             )
             for index, packet in enumerate(packets)
         )
@@ -195,7 +195,7 @@ class Cutting:
                 track.index,
                 track.codec,
                 (track.time_base.numerator, track.time_base.denominator),
-                media.parameter_sets(media.codec_kind(track.codec), track.extradata),
+                commitments.parameter_sets(commitments.codec_kind(track.codec), track.extradata),
             )
             for track in tracks
         )

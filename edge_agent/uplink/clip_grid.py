@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 
-from edge_agent.nut import TrackTemplate
+from edge_agent.media.nut import TrackTemplate
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.clip_mux import Placed
 from edge_agent.uplink.clip_still import decode_keyframe

@@ -17,7 +17,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from edge_agent.nut import TrackTemplate
+from edge_agent.media.nut import TrackTemplate
 from edge_agent.uplink.clip_mux import Mp4Run, Placed, Sink
 
 _BLACK_Y, _NO_COLOUR = 16, 128

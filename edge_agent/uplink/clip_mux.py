@@ -18,7 +18,7 @@ from av.container.output import OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 
-from edge_agent.nut import NutPacket, TrackTemplate
+from edge_agent.media.nut import NutPacket, TrackTemplate
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.cut import DtsClock
 

@@ -12,7 +12,7 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from edge_agent.nut import TrackTemplate
+from edge_agent.media.nut import TrackTemplate
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.clip_mux import Placed
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from edge_agent import media
 from edge_agent.base64url import encode_b64
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import BlockEvidence, StoredRecord
 from edge_agent.errors import EvidenceError
+from edge_agent.media import commitments
 from edge_agent.units import UtcNs, encode_rfc3339
 from edge_agent.uplink import clip_wire as wire
 
@@ -86,7 +86,7 @@ class EvidenceBook:
         entry.tracks, entry.units = seen.tracks, seen.units
         digests = _digests(entry)
         entry.digests = b"".join(digests)
-        return media.commitment(digests) == entry.commitment
+        return commitments.commitment(digests) == entry.commitment
 
     def deliver(self, clip: str, delivered: wire.Delivered) -> None:
         """Take down which access units are in a clip."""
@@ -154,7 +154,7 @@ class EvidenceBook:
 
 
 def _media_members(entry: _Entry, ref: int, extents: Mapping[str, "_Extent"]) -> dict[str, object]:
-    salts = media.UnitSalts(entry.salt)
+    salts = commitments.UnitSalts(entry.salt)
     return {
         "tracks": [
             {
@@ -162,7 +162,7 @@ def _media_members(entry: _Entry, ref: int, extents: Mapping[str, "_Extent"]) ->
                 "codec": track.codec,
                 "time_base": list(track.time_base),
                 "parameters": encode_b64(track.parameters),
-                "salt": encode_b64(media.track_salt(entry.salt, track.track)),
+                "salt": encode_b64(commitments.track_salt(entry.salt, track.track)),
             }
             for track in entry.tracks
         ],
@@ -184,8 +184,8 @@ def _media_members(entry: _Entry, ref: int, extents: Mapping[str, "_Extent"]) ->
 def _digests(entry: _Entry) -> list[bytes]:
     """Compute the record's digests from what the child saw, with the record's own salt."""
     digests = [
-        media.track_digest(
-            media.track_salt(entry.salt, track.track),
+        commitments.track_digest(
+            commitments.track_salt(entry.salt, track.track),
             track.track,
             track.codec,
             Fraction(*track.time_base),
@@ -193,9 +193,9 @@ def _digests(entry: _Entry) -> list[bytes]:
         )
         for track in entry.tracks
     ]
-    salts = media.UnitSalts(entry.salt)
+    salts = commitments.UnitSalts(entry.salt)
     for index, (track, pts, body) in enumerate(wire.UNIT.iter_unpack(entry.units)):
-        digests.append(media.unit_digest(salts.of(index).place, track, pts, body))
+        digests.append(commitments.unit_digest(salts.of(index).place, track, pts, body))
     return digests
 
 
@@ -210,8 +210,10 @@ def _places(entry: _Entry, ref: int, extents: Mapping[str, "_Extent"]) -> Iterat
         return
     if not any(extent.first[0] <= ref <= extent.last[0] for extent in extents.values()):
         return
-    pictures = {track.track for track in entry.tracks if media.codec_kind(track.codec) is not media.CodecKind.AUDIO}
-    salts, is_first = media.UnitSalts(entry.salt), True
+    pictures = {
+        track.track for track in entry.tracks if commitments.codec_kind(track.codec) is not commitments.CodecKind.AUDIO
+    }
+    salts, is_first = commitments.UnitSalts(entry.salt), True
     for index, (track, pts, body) in enumerate(wire.UNIT.iter_unpack(entry.units)):
         is_origin, is_first = is_first and track in pictures, is_first and track not in pictures
         is_inside = any(extent.first < (ref, index) < extent.last for extent in extents.values())

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Protocol, cast
 
-from edge_agent import media
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import Loss, StoredRecord
 from edge_agent.consent.verdict import ExportOrder
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.unnamed_file import explain
+from edge_agent.media import commitments
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.bundle import LEAST_GAP_NS, BundleInfo, CutClips, DeliveredGap, RunBreaks, encode_code
@@ -119,7 +119,7 @@ class _Source:
             reason = self._breaks.step(record)
             end_ns = UtcNs(record.start_ns + record.header.duration_ns)
             if record.header.kind is Kind.GOP:
-                salt, nut = media.open_payload(record.plaintext)
+                salt, nut = commitments.open_payload(record.plaintext)
                 yield ClipRecord(wire.RecordHead(ref, record.start_ns, reason, salt), nut)
                 ref += 1
                 self.footage.append((record.start_ns, end_ns, ""))

@@ -6,9 +6,9 @@ Owns the parent's side. The pictures are made in the clip child, which can open 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from edge_agent import media
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import StoredRecord
+from edge_agent.media import commitments
 from edge_agent.units import UtcNs, Window
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.clip import ClipRecord, cut_clips
@@ -65,5 +65,5 @@ def _take(job: wire.Job, records: Iterable[StoredRecord]) -> tuple[StillPicture,
 def _records(records: Iterable[StoredRecord]) -> Iterator[ClipRecord]:
     footage = (record for record in records if record.header.kind is Kind.GOP)
     for ref, record in enumerate(footage):
-        salt, nut = media.open_payload(record.plaintext)
+        salt, nut = commitments.open_payload(record.plaintext)
         yield ClipRecord(wire.RecordHead(ref, record.start_ns, "", salt), nut)

@@ -13,8 +13,8 @@ from edge_agent.capture.records import ClockNote, Gap, Gop, RunInfo
 from edge_agent.capture.rtsp import Endpoint
 from edge_agent.demo.picture import read_strip
 from edge_agent.host.clock import Clock, SystemClock
-from edge_agent.media import open_payload
-from edge_agent.nut import NutPacket, TrackTemplate, read_nut
+from edge_agent.media.commitments import open_payload
+from edge_agent.media.nut import NutPacket, TrackTemplate, read_nut
 from edge_agent.units import UtcNs
 
 Record = Gop | Gap | RunInfo | ClockNote

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.capture.gop import MAX_RECORD_BYTES, MAX_RECORD_NS, Cut, GopCutter
-from edge_agent.nut import NutPacket, TrackTemplate
+from edge_agent.media.nut import NutPacket, TrackTemplate
 from edge_agent.units import SECOND_NS
 
 BASE = Fraction(1, 90_000)

@@ -8,10 +8,10 @@ from edge_agent.capture.rtsp import Arrival
 from edge_agent.capture.run import Run
 from edge_agent.capture.status import StreamStatus
 from edge_agent.host.clock import ClockState
-from edge_agent.nut import NutPacket
+from edge_agent.media.nut import NutPacket
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 from tests.fakes import FakeClock
-from tests.test_nut import TICKS_PER_PICTURE, encode, template
+from tests.media.test_nut import TICKS_PER_PICTURE, encode, template
 
 from .conftest import MemorySink, unpack
 

@@ -10,10 +10,10 @@ import av
 import pytest
 from av.bitstream import BitStreamFilterContext
 
-from edge_agent import media
 from edge_agent.buffer.format import Kind
 from edge_agent.consent.request import Quality
 from edge_agent.consent.verdict import Mask
+from edge_agent.media import commitments
 from edge_agent.rtcc.findings import Verdict
 from edge_agent.rtcc.open import open_bundle
 from edge_agent.units import SECOND_NS
@@ -162,7 +162,7 @@ def cropping() -> bytes:
         video = source.streams.video[0]
         cut = BitStreamFilterContext("h264_metadata=crop_right=64:crop_bottom=32", video)
         packets = (bytes(made) for packet in source.demux(video) for made in cut.filter(packet))
-        return media.inband_parameter_sets(media.CodecKind.H264, b"", next(packets))
+        return commitments.inband_parameter_sets(commitments.CodecKind.H264, b"", next(packets))
 
 
 def put_in(sets: bytes, packets):

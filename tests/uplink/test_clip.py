@@ -16,11 +16,11 @@ import av
 import numpy as np
 import pytest
 
-from edge_agent import media, nut
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import StoredRecord
 from edge_agent.buffer.record import RecordHeader
 from edge_agent.host.clock import ClockState
+from edge_agent.media import commitments, nut
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.clip import ClipError, ClipRecord, cut_clips
@@ -89,7 +89,7 @@ def test_units_of_a_clip_have_the_digests_of_their_records(options, tag):
     clips, events = run(Job((window(0, 3),)), footage)
     with av.open(io.BytesIO(clips[0])) as container:
         track = container.streams.video[0]
-        kind = media.codec_kind(track.codec.name)
+        kind = commitments.codec_kind(track.codec.name)
         packets = [(p.pts * track.time_base, bytes(p)) for p in container.demux(track) if p.size]
         box = track.codec_context.extradata or b""
     units = [unit for event in events[wire.Delivered] for unit in wire.DELIVERED.iter_unpack(event.units)]
@@ -97,9 +97,9 @@ def test_units_of_a_clip_have_the_digests_of_their_records(options, tag):
     assert len(units) == len(packets)
     for (ref, index, number, pts), (shown, data) in zip(units, packets, strict=True):
         seen = list(wire.UNIT.iter_unpack(events[wire.RecordSeen][ref].units))
-        salt = media.UnitSalts(footage[ref].salt).of(index).body
+        salt = commitments.UnitSalts(footage[ref].salt).of(index).body
         assert shown / base + offset == pts
-        assert (number, pts, media.body_digest(salt, media.vcl_parts(kind, box, data))) == seen[index]
+        assert (number, pts, commitments.body_digest(salt, commitments.vcl_parts(kind, box, data))) == seen[index]
     book = EvidenceBook()
     for record in footage:
         book.add(stored(record), record.salt)
@@ -400,8 +400,8 @@ def test_a_keyframe_with_a_part_of_its_parameter_sets_can_be_decoded(codec, plac
     partial = []
     for record in footage:
         tracks, packets = nut.read_nut(record.nut)
-        kind = media.codec_kind(tracks[0].codec)
-        brought = list(media.split_prefixed(media.parameter_sets(kind, tracks[0].extradata)))[place]
+        kind = commitments.codec_kind(tracks[0].codec)
+        brought = list(commitments.split_prefixed(commitments.parameter_sets(kind, tracks[0].extradata)))[place]
         told = [
             replace(each, data=b"\0\0\0\1" + bytes(brought) + each.data) if each.is_keyframe else each
             for each in packets

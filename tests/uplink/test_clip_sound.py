@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from edge_agent.nut import TrackTemplate
+from edge_agent.media.nut import TrackTemplate
 from edge_agent.uplink.clip_sound import find_reach_ns
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import IntegrityError
-from edge_agent.nut import NutPacket, TrackTemplate, derive_dts, describe_stream, interleave, read_nut, write_nut
+from edge_agent.media.nut import NutPacket, TrackTemplate, derive_dts, describe_stream, interleave, read_nut, write_nut
 
 TICKS_PER_PICTURE = 3600
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent import media
-from edge_agent.media import CodecKind, Track, Unit
+from edge_agent.media import commitments
+from edge_agent.media.commitments import CodecKind, Track, Unit
 
-VECTORS = json.loads((Path(__file__).parent / "vectors" / "media.json").read_text())
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "media.json").read_text())
 AVCC = bytes([1, 0x64, 0, 0x1F, 0xFF, 0xE1, 0, 2, 0x67, 1, 1, 0, 2, 0x68, 2])
 SLICE, IDR, SEI, AUD = b"\x41abc", b"\x65def", b"\x06sei", b"\x09\xf0"
 
@@ -39,38 +39,40 @@ UNITS = {
 @pytest.mark.parametrize("data", UNITS.values(), ids=UNITS.keys())
 def test_annexb_has_one_canonical_form(data):
     """Start codes, non-VCL units and padding leave no trace in the body."""
-    assert media.vcl_parts(CodecKind.H264, b"", data) == prefixed(IDR, SLICE)
+    assert commitments.vcl_parts(CodecKind.H264, b"", data) == prefixed(IDR, SLICE)
 
 
 def test_annexb_and_length_prefixed_agree():
     """The same access unit has the same body in either packaging."""
-    assert media.vcl_parts(CodecKind.H264, AVCC, prefixed(AUD, IDR, SLICE)) == prefixed(IDR, SLICE)
-    assert media.parameter_sets(CodecKind.H264, AVCC) == media.parameter_sets(
+    assert commitments.vcl_parts(CodecKind.H264, AVCC, prefixed(AUD, IDR, SLICE)) == prefixed(IDR, SLICE)
+    assert commitments.parameter_sets(CodecKind.H264, AVCC) == commitments.parameter_sets(
         CodecKind.H264, annexb(b"\x68\x02", b"\x67\x01", b"\x67\x01")
     )
 
 
 def test_a_length_beyond_the_end_takes_what_there_is():
     """A malformed packet has a body, so that it is committed to and not lost."""
-    assert media.vcl_parts(CodecKind.H264, AVCC, b"\x00\x00\xff\xff" + IDR) == prefixed(IDR)
+    assert commitments.vcl_parts(CodecKind.H264, AVCC, b"\x00\x00\xff\xff" + IDR) == prefixed(IDR)
 
 
 @given(st.binary(min_size=32, max_size=32), st.integers(0, 2**32 - 1))
 def test_salts_of_units_are_an_hmac(salt, index):
     """A stranger derives them with any library (FORMAT 6.2)."""
     label = b"edge-agent/v1 unit"
-    assert b"".join(media.UnitSalts(salt).of(index)) == hmac.digest(salt, label + index.to_bytes(4, "big"), "sha256")
+    assert b"".join(commitments.UnitSalts(salt).of(index)) == hmac.digest(
+        salt, label + index.to_bytes(4, "big"), "sha256"
+    )
 
 
 @given(st.binary(max_size=200), st.binary(max_size=60), st.sampled_from(CodecKind))
 def test_no_bytes_are_refused(data, extradata, kind):
     """Hostile bytes never raise; a body taken apart again is itself."""
-    body = media.vcl_parts(kind, extradata, data)
-    assert media.hash_body(b"salt", kind, extradata, data) == media.body_digest(b"salt", body)
-    media.parameter_sets(kind, extradata)
-    media.inband_parameter_sets(kind, extradata, data)
+    body = commitments.vcl_parts(kind, extradata, data)
+    assert commitments.hash_body(b"salt", kind, extradata, data) == commitments.body_digest(b"salt", body)
+    commitments.parameter_sets(kind, extradata)
+    commitments.inband_parameter_sets(kind, extradata, data)
     if kind is CodecKind.H264:
-        assert media.vcl_parts(kind, AVCC, body) == body
+        assert commitments.vcl_parts(kind, AVCC, body) == body
 
 
 @pytest.mark.parametrize("encoder", ["libx264", "libx265"])
@@ -91,22 +93,22 @@ def test_mp4_gives_the_same_bodies_and_parameters(encoder):
     stream_form.seek(0)
     with av.open(stream_form) as source, av.open(mp4_form, "w", format="mp4") as out:
         template = source.streams.video[0]
-        kind, annexb_form = media.codec_kind(template.codec.name), template.codec_context.extradata
+        kind, annexb_form = commitments.codec_kind(template.codec.name), template.codec_context.extradata
         target = out.add_stream_from_template(template, opaque=True)
         bodies = []
         for packet in source.demux(template):
             if packet.size:
-                bodies.append(media.vcl_parts(kind, annexb_form, bytes(packet)))
+                bodies.append(commitments.vcl_parts(kind, annexb_form, bytes(packet)))
                 packet.stream = target
                 out.mux(packet)
     mp4_form.seek(0)
     with av.open(mp4_form) as source:
         box = source.streams.video[0].codec_context.extradata
-        again = [media.vcl_parts(kind, box, bytes(packet)) for packet in source.demux() if packet.size]
+        again = [commitments.vcl_parts(kind, box, bytes(packet)) for packet in source.demux() if packet.size]
     assert (annexb_form[0], box[0], len(bodies)) == (0, 1, 12)
     assert again == bodies
     assert all(bodies)
-    assert media.parameter_sets(kind, box) == media.parameter_sets(kind, annexb_form)
+    assert commitments.parameter_sets(kind, box) == commitments.parameter_sets(kind, annexb_form)
 
 
 @pytest.mark.parametrize("vector", VECTORS["commitments"], ids=lambda vector: vector["name"])
@@ -118,8 +120,8 @@ def test_vectors(vector):
     ]
     units = [Unit(u["track"], u["pts"], bytes.fromhex(u["data"])) for u in vector["units"]]
     salt = bytes.fromhex(vector["salt"])
-    assert [d.hex() for d in media.record_digests(salt, tracks, units)] == vector["digests"]
-    assert media.record_commitment(salt, tracks, units).hex() == vector["commitment"]
+    assert [d.hex() for d in commitments.record_digests(salt, tracks, units)] == vector["digests"]
+    assert commitments.record_commitment(salt, tracks, units).hex() == vector["commitment"]
 
 
 CHANGES = {
@@ -138,12 +140,14 @@ def test_every_change_changes_the_commitment(change):
     tracks = [Track(0, "h264", Fraction(1, 90000), AVCC)]
     units = [Unit(0, 0, prefixed(IDR)), Unit(0, 3600, prefixed(SLICE))]
     salt = bytes(range(32))
-    assert media.record_commitment(salt, tracks, units) != media.record_commitment(salt, *change(tracks, units))
+    assert commitments.record_commitment(salt, tracks, units) != commitments.record_commitment(
+        salt, *change(tracks, units)
+    )
 
 
 def test_payload_is_taken_apart():
     """A record's plaintext is its salt and its NUT file."""
     salt = bytes(range(32))
-    assert media.open_payload(salt + b"nut") == (salt, b"nut")
+    assert commitments.open_payload(salt + b"nut") == (salt, b"nut")
     with pytest.raises(ValueError, match="at least 32"):
-        media.open_payload(b"short")
+        commitments.open_payload(b"short")

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.media import CodecKind, inband_parameter_sets, split_prefixed
-from edge_agent.parameter_sets import MOST_SETS, is_decodable, merge_sets, set_key
-from tests.test_nut import encode
+from edge_agent.media.commitments import CodecKind, inband_parameter_sets, split_prefixed
+from edge_agent.media.decoder_sets import MOST_SETS, is_decodable, merge_sets, set_key
+from tests.media.test_nut import encode
 
 KINDS = {
     "h264": (CodecKind.H264, "libx264", {}),

@@ -7,7 +7,7 @@ each behind its length as four bytes big-endian.
 
 from collections.abc import Callable, Mapping
 
-from edge_agent.media import CodecKind, split_prefixed
+from edge_agent.media.commitments import CodecKind, split_prefixed
 
 MOST_SETS = 64
 """Sets that are kept of a stream; cameras send three. One that sends ever new ids must not fill the memory."""
