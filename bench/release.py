@@ -28,16 +28,16 @@ from urllib.parse import urlsplit
 import edge_agent
 from bench.measure import Row, interleave, parse_arguments, report
 from bench.recorded import ADDRESS, BLOCK_BYTES, Recorded
-from edge_agent.consent.request import Category, Incident, Place
 from edge_agent.custody.keys import KeyStore
 from edge_agent.demo.city import HOST, City
 from edge_agent.demo.home import HOUSE_TERMS, LAT, LON, TrialCamera, TrialHome
+from edge_agent.protocol.answer import Status
+from edge_agent.protocol.request import Category, Incident, Place
 from edge_agent.rtcc.deliveries import deliveries, open_delivery
 from edge_agent.rtcc.home import CLIENT_NAME
 from edge_agent.rtcc.request import RequestDraft, SignedRequest, sign_request, to_gateway
 from edge_agent.rtcc.session import RtccSession
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs
-from edge_agent.uplink.answers import Status
 
 GOAL, GOAL_MIN, RSS_GOAL_MB = 1.5, 5, 120.0
 LONG_MIN, LONG_RUNS = 30, 3

@@ -14,10 +14,10 @@ import av
 import numpy as np
 
 from edge_agent.buffer.reader import RingReader, StoredRecord
-from edge_agent.consent.request import Quality
-from edge_agent.consent.verdict import ExportOrder
 from edge_agent.custody.keys import KeyStore
 from edge_agent.demo.home import TrialCamera, TrialHome
+from edge_agent.protocol.request import Quality
+from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.setup.provision import create_state
 from edge_agent.units import UtcNs, Window
 

@@ -21,24 +21,25 @@ from edge_agent import __version__
 from edge_agent.consent.camera_state import CameraConsent, encode_consents
 from edge_agent.consent.household import occasions
 from edge_agent.consent.policy import Occasion
-from edge_agent.consent.verdict import Ask, Grant, Verdict
 from edge_agent.custody.credentials import load_services
 from edge_agent.custody.keys import KeyStore, thumbprint
 from edge_agent.custody.owner_identity import load_recipient
-from edge_agent.enrolment import Enrolment
-from edge_agent.geo import geohash_encode
 from edge_agent.host.clock import ClockState, SystemClock, read_boot_id, read_build_time
 from edge_agent.host.control_socket import Answer, ControlServer, Peer
 from edge_agent.host.hardening import harden, lock_folder, stop_on_signals
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
+from edge_agent.protocol.checkpoint import ledger_origin
+from edge_agent.protocol.enrolment import Enrolment
+from edge_agent.protocol.geohash import geohash_encode
+from edge_agent.protocol.trust_bundle import Roots
+from edge_agent.protocol.verdict import Ask, Grant, Verdict
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.unenrolled import wait_enrolled
 from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.builder import BundleBuilder
 from edge_agent.uplink.carrier import Carrier
-from edge_agent.uplink.checkpoint import ledger_origin
 from edge_agent.uplink.clock_desk import ClockDesk
 from edge_agent.uplink.consent_states import read_consent_states
 from edge_agent.uplink.docket import Docket
@@ -67,7 +68,6 @@ from edge_agent.uplink.standing import Standing
 from edge_agent.uplink.store import OPEN_STATES, ReleaseState, RequestState, Store, StoredRequest
 from edge_agent.uplink.tally import Tally
 from edge_agent.uplink.tls import TlsIdentity, build_client_context
-from edge_agent.uplink.trust import Roots
 from edge_agent.uplink.trust_store import TrustStore
 from edge_agent.uplink.update_notes import FOLDER as UPDATE_NOTES
 from edge_agent.uplink.update_notes import take_in

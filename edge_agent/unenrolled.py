@@ -15,17 +15,17 @@ from edge_agent import __version__
 from edge_agent.consent.camera_state import encode_consents
 from edge_agent.custody.keys import KeyStore
 from edge_agent.custody.owner_identity import load_recipient
-from edge_agent.enrolment import Enrolment, load_enrolment, name_unenrolled
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
 from edge_agent.host.control_socket import Answer, ControlServer, Peer
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
+from edge_agent.protocol.checkpoint import ledger_origin
+from edge_agent.protocol.enrolment import Enrolment, load_enrolment, name_unenrolled
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
 from edge_agent.uplink import ledger
 from edge_agent.uplink.builder import BundleBuilder
-from edge_agent.uplink.checkpoint import ledger_origin
 from edge_agent.uplink.clock_desk import ClockDesk
 from edge_agent.uplink.consent_states import read_consent_states
 from edge_agent.uplink.docket import Docket

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from edge_agent.consent.hours import parse_hours
 from edge_agent.consent.policy import Mode, Terms
-from edge_agent.consent.verdict import Mask
+from edge_agent.protocol.verdict import Mask
 from edge_agent.units import DAY_NS, MINUTE_NS
 from tests import gate
 

@@ -12,11 +12,11 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ENVELOPE = ("uplink/envelope.py", "tests/uplink/test_envelope.py")
-JWS = ("jws.py", "tests/uplink/test_envelope.py tests/test_jws.py")
+ENVELOPE = ("protocol/request_jws.py", "tests/protocol/test_request_jws.py")
+JWS = ("protocol/jws.py", "tests/protocol/test_request_jws.py tests/protocol/test_jws.py")
 TRUST_STORE = ("uplink/trust_store.py", "tests/uplink/test_intake.py")
 WORD = ("uplink/word.py", "tests/uplink/test_intake.py")
-TRUST = ("uplink/trust.py", "tests/uplink/test_trust.py tests/uplink/test_envelope.py")
+TRUST = ("protocol/trust_bundle.py", "tests/protocol/test_trust_bundle.py tests/protocol/test_request_jws.py")
 ADMISSION = ("uplink/admission.py", "tests/uplink/test_admission.py")
 RULES = ("consent/rules.py", "tests/consent/test_decision.py")
 DECISION = ("consent/decision.py", "tests/consent/test_decision.py")
@@ -25,7 +25,7 @@ BOUND = ("consent/bound.py", "tests/consent/test_decision.py")
 READER = ("buffer/reader.py", "tests/buffer/test_source.py")
 TIGHTER = ("consent/tighter.py", "tests/consent/test_tighter.py")
 HOURS = ("consent/hours.py", "tests/consent/test_hours.py")
-WIRE = ("wire.py", "tests/uplink/test_envelope.py")
+WIRE = ("protocol/members.py", "tests/protocol/test_request_jws.py")
 PRINTABLE = ("printable_text.py", "tests/test_printable_text.py")
 
 MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {

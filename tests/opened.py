@@ -9,12 +9,12 @@ from pathlib import Path
 import av
 import pyrage
 
-from edge_agent import jws
+from edge_agent.protocol import jws
+from edge_agent.protocol import manifest as names
+from edge_agent.protocol.age_stream import find_header_end
 from edge_agent.rtcc.findings import Findings
 from edge_agent.rtcc.open import open_bundle
-from edge_agent.uplink import manifest as names
 from edge_agent.uplink.clip_mux import MUXER
-from edge_agent.uplink.seal import find_header_end
 from tests.release import House
 
 

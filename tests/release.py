@@ -11,7 +11,6 @@ import pyrage
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from edge_agent import jws
 from edge_agent.buffer.format import FLAG_CONTINUES, Kind
 from edge_agent.buffer.open_block import Draft
 from edge_agent.buffer.reader import RingReader
@@ -19,15 +18,16 @@ from edge_agent.buffer.ring import create_ring
 from edge_agent.buffer.writer import RingWriter
 from edge_agent.consent.order import sign_order, verify_order, window_members
 from edge_agent.consent.policy import CameraTerms, Mode, Terms
-from edge_agent.consent.request import Audience, Category, Incident, Place, Quality, Request, Role, Signer
-from edge_agent.consent.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.consent.waiver import Facts, Notice, Stream, digest_notice, sign_consent
 from edge_agent.custody.keys import thumbprint
+from edge_agent.protocol import checkpoint, jws
+from edge_agent.protocol import manifest as names
+from edge_agent.protocol.request import Audience, Category, Incident, Place, Quality, Request, Role, Signer
+from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.rtcc.case import KnownKeys, KnownSigner
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import DAY_NS, MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
-from edge_agent.uplink import bundle, checkpoint, ledger
-from edge_agent.uplink import manifest as names
+from edge_agent.uplink import bundle, ledger
 from edge_agent.uplink.export import encode_entry
 from edge_agent.uplink.mandate import GrantMandate, OrderMandate
 from tests.buffer.rig import FakeClock

@@ -16,18 +16,18 @@ from edge_agent.base64url import encode_b64url
 from edge_agent.consent.household import FOREVER, CameraStanding, Household
 from edge_agent.consent.order import sign_order, window_members
 from edge_agent.consent.policy import Terms
-from edge_agent.consent.request import Quality
-from edge_agent.consent.verdict import CameraGrant, Grant
-from edge_agent.enrolment import Enrolment
 from edge_agent.errors import UnavailableError
-from edge_agent.geo import geohash_encode
 from edge_agent.host.control_socket import Peer
+from edge_agent.protocol.answer import Answer, Status, verify_answer
+from edge_agent.protocol.checkpoint import ledger_origin
+from edge_agent.protocol.enrolment import Enrolment
+from edge_agent.protocol.geohash import geohash_encode
+from edge_agent.protocol.request import Quality
+from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.settings.gateway import parse_config
 from edge_agent.units import SECOND_NS, UtcNs, Window, parse_rfc3339
 from edge_agent.uplink import ledger
-from edge_agent.uplink.answers import Answer, Status, verify_answer
 from edge_agent.uplink.bundle import BundleInfo
-from edge_agent.uplink.checkpoint import ledger_origin
 from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.handover import Handover
 from edge_agent.uplink.intake import TRUST_TOPIC, Intake

@@ -18,8 +18,6 @@ import pytest
 
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import RingReader, StoredRecord
-from edge_agent.consent.request import Quality
-from edge_agent.consent.verdict import ExportOrder
 from edge_agent.custody.keys import KeyStore
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.rtsp_login import Account
@@ -27,6 +25,8 @@ from edge_agent.errors import EdgeAgentError
 from edge_agent.host.control_socket import call
 from edge_agent.media.commitments import Track, Unit, open_payload, record_commitment
 from edge_agent.media.nut import read_nut
+from edge_agent.protocol.request import Quality
+from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.settings.gateway import load_config
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.setup.provision import create_state

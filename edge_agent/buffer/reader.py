@@ -33,9 +33,9 @@ from edge_agent.buffer.timeline import (
     lay_out,
     time_records,
 )
-from edge_agent.consent.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.errors import IntegrityError, OverwrittenError, RingError
 from edge_agent.host.clock import ClockState
+from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.units import UtcNs, Window
 
 log = logging.getLogger(__name__)

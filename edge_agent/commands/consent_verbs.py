@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from edge_agent import jws
 from edge_agent.commands.owner_key import read_passphrase
 from edge_agent.consent.camera_state import CameraConsent, parse_consents, say_until
 from edge_agent.consent.policy import Policy, encode_terms
@@ -34,7 +33,6 @@ from edge_agent.consent.waiver import (
     verify_consent,
 )
 from edge_agent.custody.keys import KeyStore, thumbprint
-from edge_agent.enrolment import load_enrolment
 from edge_agent.errors import CustodyError, DenialError, UsageError
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.clock import SystemClock
@@ -42,7 +40,9 @@ from edge_agent.host.control_socket import call
 from edge_agent.host.regular_file import read_regular
 from edge_agent.host.service_user import acting_as_owner
 from edge_agent.host.terminal import print_json
-from edge_agent.reasons import say
+from edge_agent.protocol import jws
+from edge_agent.protocol.enrolment import load_enrolment
+from edge_agent.protocol.reasons import say
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs, encode_rfc3339, parse_duration
 from edge_agent.uplink.consent_states import read_consent_states, read_marks

@@ -11,9 +11,9 @@ from edge_agent.errors import UsageError
 from edge_agent.host.control_socket import call, stream
 from edge_agent.host.terminal import print_json, print_table
 from edge_agent.local_time import encode_local
+from edge_agent.protocol.checkpoint import find_note
 from edge_agent.settings.gateway import load_config
 from edge_agent.units import parse_rfc3339
-from edge_agent.uplink.checkpoint import find_note
 
 _DESCRIPTION = """\
 The ledger holds every request, decision, release, refusal, pause and change of policy. Nothing in it can be changed

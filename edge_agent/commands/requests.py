@@ -16,7 +16,6 @@ from edge_agent.commands.owner_key import (
     load_signer,
 )
 from edge_agent.consent.order import read_approval, sign_built_order, window_members
-from edge_agent.consent.request import Request
 from edge_agent.consent.shown_request import (
     Offer,
     list_leaving,
@@ -32,9 +31,10 @@ from edge_agent.host.terminal import print_json, print_table
 from edge_agent.host.time_arguments import TIME_HELP, read_window, tell_window
 from edge_agent.local_time import encode_local, say_moment
 from edge_agent.printable_text import show_line
+from edge_agent.protocol.request import Request
+from edge_agent.protocol.request_jws import read_request
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.units import SECOND_NS, UtcNs, parse_rfc3339
-from edge_agent.uplink.envelope import read_request
 
 _DESCRIPTION = """\
   edge-agent requests list                     what was asked, newest first

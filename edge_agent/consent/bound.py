@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edge_agent.consent.request import Quality
-from edge_agent.consent.verdict import Mask
+from edge_agent.protocol.request import Quality
+from edge_agent.protocol.verdict import Mask
 from edge_agent.units import UtcNs, Window
 
 

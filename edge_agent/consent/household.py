@@ -11,11 +11,11 @@ from datetime import tzinfo
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.consent.policy import GlobalTerms, Occasion, Refusal, Refusals, Terms
-from edge_agent.consent.request import Place
-from edge_agent.consent.verdict import Reason
 from edge_agent.consent.waiver import Facts, SignedConsent, effective, verify_consent
 from edge_agent.errors import DenialError
-from edge_agent.reasons import say
+from edge_agent.protocol.reasons import say
+from edge_agent.protocol.request import Place
+from edge_agent.protocol.verdict import Reason
 from edge_agent.units import UtcNs
 
 FOREVER = UtcNs(2**63 - 1)

@@ -13,13 +13,23 @@ from typing import Annotated, Literal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import Field
 
-from edge_agent import jws
-from edge_agent.consent.request import Quality
-from edge_agent.consent.verdict import Approval, ExportOrder
 from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import DenialError
+from edge_agent.protocol import jws
+from edge_agent.protocol.members import (
+    AgeRecipient,
+    CameraId,
+    Digest,
+    GatewayId,
+    Jti,
+    Time,
+    WireModel,
+    WireWindow,
+    parse_members,
+)
+from edge_agent.protocol.request import Quality
+from edge_agent.protocol.verdict import Approval, ExportOrder
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, Window, encode_rfc3339
-from edge_agent.wire import AgeRecipient, CameraId, Digest, GatewayId, Jti, Time, WireModel, WireWindow, parse_members
 
 TYP = "owner-order+jws"
 MAX_AGE_NS = 5 * MINUTE_NS

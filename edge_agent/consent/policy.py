@@ -24,8 +24,8 @@ from pydantic import (
 )
 
 from edge_agent.consent.hours import Hours, encode_hours, parse_hours
-from edge_agent.consent.request import Category, Quality
-from edge_agent.consent.verdict import Mask
+from edge_agent.protocol.request import Category, Quality
+from edge_agent.protocol.verdict import Mask
 from edge_agent.settings.yaml_lines import load_yaml, validate
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, encode_duration, parse_duration
 

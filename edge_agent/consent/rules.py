@@ -11,11 +11,11 @@ from datetime import tzinfo
 from edge_agent.consent.hours import local_dates
 from edge_agent.consent.household import CameraHistory, CameraStanding, Household
 from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Signatures
-from edge_agent.consent.request import Admitted, Quality, Request, Role
-from edge_agent.consent.verdict import Reason
 from edge_agent.consent.waiver import SignedConsent
-from edge_agent.geo import distance_m
-from edge_agent.reasons import say
+from edge_agent.protocol.geohash import distance_m
+from edge_agent.protocol.reasons import say
+from edge_agent.protocol.request import Admitted, Quality, Request, Role
+from edge_agent.protocol.verdict import Reason
 from edge_agent.units import MINUTE_NS, UtcNs, Window, encode_duration, encode_rfc3339
 
 

@@ -10,10 +10,10 @@ from datetime import tzinfo
 from typing import Any
 
 from edge_agent.consent.bound import intersect
-from edge_agent.consent.request import Quality, Request
-from edge_agent.consent.verdict import Approval
 from edge_agent.local_time import encode_local, say_moment
 from edge_agent.printable_text import show_line
+from edge_agent.protocol.request import Quality, Request
+from edge_agent.protocol.verdict import Approval
 from edge_agent.units import SECOND_NS, UtcNs, Window
 
 _SIZES = {Quality.MAIN: "full resolution", Quality.SUB: "small resolution"}

@@ -11,7 +11,7 @@ from typing import Any
 
 from edge_agent.consent.hours import Hours
 from edge_agent.consent.policy import Mode, Refusal, Signatures, Terms
-from edge_agent.consent.request import Quality
+from edge_agent.protocol.request import Quality
 
 _Meet = Callable[[Any, Any], Any]
 """Of two values of one term, allows what both allow, and no more."""

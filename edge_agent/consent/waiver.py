@@ -14,16 +14,14 @@ from typing import Annotated, Any, Literal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import Field, ValidationError
 
-from edge_agent import jws
 from edge_agent.base64url import encode_b64url, parse_b64url
 from edge_agent.consent.policy import Mode, Terms, encode_terms, parse_terms
-from edge_agent.consent.request import Place, Quality
 from edge_agent.consent.tighter import meet
 from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import CustodyError, DenialError
-from edge_agent.jws import deny
-from edge_agent.units import UtcNs, encode_rfc3339
-from edge_agent.wire import (
+from edge_agent.protocol import jws
+from edge_agent.protocol.jws import deny
+from edge_agent.protocol.members import (
     CameraId,
     Digest,
     Issuer,
@@ -37,6 +35,8 @@ from edge_agent.wire import (
     WirePlace,
     parse_members,
 )
+from edge_agent.protocol.request import Place, Quality
+from edge_agent.units import UtcNs, encode_rfc3339
 
 TYP = "owner-consent+jws"
 SCHEMA_VERSION = "edge-agent/1"

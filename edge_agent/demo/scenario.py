@@ -14,8 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_agent import jws
-from edge_agent.consent.request import Category, Incident, Place, Role
 from edge_agent.demo.broker import find_mosquitto
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.city import City
@@ -24,13 +22,15 @@ from edge_agent.demo.source import LiveSettings
 from edge_agent.errors import EdgeAgentError, EvidenceError
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.terminal import Progress
+from edge_agent.protocol import jws
+from edge_agent.protocol.answer import Status
+from edge_agent.protocol.request import Category, Incident, Place, Role
+from edge_agent.protocol.request_jws import TYP
 from edge_agent.rtcc.deliveries import deliveries, open_delivery
 from edge_agent.rtcc.keys import make_id
 from edge_agent.rtcc.request import RequestDraft, SignedRequest, build_payload, sign_request, to_gateway, topics_of
 from edge_agent.rtcc.session import RtccSession
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, Window
-from edge_agent.uplink.answers import Status
-from edge_agent.uplink.envelope import TYP
 
 log = logging.getLogger(__name__)
 

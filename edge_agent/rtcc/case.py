@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from edge_agent.base64url import parse_b64url
 from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import EvidenceError
-from edge_agent.jws import PublicKey
+from edge_agent.protocol.jws import PublicKey
+from edge_agent.protocol.manifest import ExportManifest, Manifest
 from edge_agent.rtcc.findings import Findings
-from edge_agent.uplink.manifest import ExportManifest, Manifest
 
 AnyManifest = Manifest | ExportManifest
 

@@ -4,10 +4,10 @@ Owns the text. It is a draft for a qualified person to check, complete and sign;
 and is not legal advice.
 """
 
+from edge_agent.protocol.manifest import Manifest
 from edge_agent.rtcc.case import AnyManifest
 from edge_agent.rtcc.findings import Findings, Verdict
 from edge_agent.units import Window, encode_rfc3339
-from edge_agent.uplink.manifest import Manifest
 
 _TEXT = """\
 DRAFT: CERTIFICATION OF DATA COPIED FROM AN ELECTRONIC DEVICE

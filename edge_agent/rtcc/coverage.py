@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.page import BlockEnd
 from edge_agent.buffer.timeline import free_parts, merge_windows
+from edge_agent.protocol.manifest import ExportManifest
 from edge_agent.rtcc.case import AnyManifest
 from edge_agent.rtcc.chain import Chain, Place
 from edge_agent.rtcc.records import RecordShown
 from edge_agent.units import UtcNs, Window
-from edge_agent.uplink.manifest import ExportManifest
 
 TOLERANCE_NS = 100_000_000
 """Gaps shorter than this between what was granted, delivered and declared missing are rounding."""

@@ -15,12 +15,12 @@ from typing import Any
 from edge_agent.base64url import parse_b64
 from edge_agent.custody.keys import load_jwk
 from edge_agent.errors import EvidenceError
+from edge_agent.protocol.answer import DeliveredFile
 from edge_agent.rtcc.case import KnownKeys, KnownSigner
 from edge_agent.rtcc.enrol import gateway_key
 from edge_agent.rtcc.findings import Findings
 from edge_agent.rtcc.home import RtccHome
 from edge_agent.rtcc.open import open_bundle
-from edge_agent.uplink.answers import DeliveredFile
 
 _BLOCK_BYTES = 1 << 20
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

@@ -6,15 +6,15 @@ No request and no consent: an order of another kind, for a copy in the clear or 
 from collections.abc import Mapping
 from typing import Any
 
-from edge_agent import jws
 from edge_agent.consent.order import verify_order
-from edge_agent.consent.verdict import ExportOrder
 from edge_agent.errors import EvidenceError
+from edge_agent.protocol import jws
+from edge_agent.protocol import manifest as names
+from edge_agent.protocol.checkpoint import ledger_origin, verify_proof
+from edge_agent.protocol.manifest import ExportManifest
+from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.rtcc.case import Case
 from edge_agent.units import encode_rfc3339
-from edge_agent.uplink import manifest as names
-from edge_agent.uplink.checkpoint import ledger_origin, verify_proof
-from edge_agent.uplink.manifest import ExportManifest
 
 
 def check_order(case: Case, manifest: ExportManifest) -> None:

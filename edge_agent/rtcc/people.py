@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.consent.request import Role
 from edge_agent.custody.keys import public_jwk
 from edge_agent.errors import ConfigError, CustodyError
+from edge_agent.protocol.request import Role
 from edge_agent.rtcc.keys import (
     SigningKey,
     encode_json,

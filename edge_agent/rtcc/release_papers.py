@@ -6,19 +6,19 @@ Believes neither request nor consent without a key that the RTCC knew before.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edge_agent import jws
 from edge_agent.base64url import parse_b64url
 from edge_agent.buffer.format import ZERO_DIGEST
 from edge_agent.consent.policy import CameraTerms, Mode, Terms, parse_terms
-from edge_agent.consent.request import Quality
 from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import EvidenceError
+from edge_agent.protocol import jws
+from edge_agent.protocol import manifest as names
+from edge_agent.protocol.checkpoint import ledger_origin, verify_proof
+from edge_agent.protocol.manifest import Manifest
+from edge_agent.protocol.request import Quality
 from edge_agent.rtcc.case import Case, KnownSigner
 from edge_agent.rtcc.chain import Chain
 from edge_agent.units import Window, encode_rfc3339
-from edge_agent.uplink import manifest as names
-from edge_agent.uplink.checkpoint import ledger_origin, verify_proof
-from edge_agent.uplink.manifest import Manifest
 
 _MODES: Mapping[Mode, str] = {
     Mode.AUTO: "released by its terms",

@@ -1,22 +1,22 @@
 """A clip request, drafted and signed by two persons (PROTOCOL 3).
 
 Owns how the RTCC's side writes a request: its members, its times, its cells, and the topics it is published to. What a
-gateway makes of it is said by ``edge_agent.uplink.envelope`` and by the gate behind it.
+gateway makes of it is said by ``edge_agent.protocol.request_jws`` and by the gate behind it.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from edge_agent import jws
-from edge_agent.consent.request import Audience, Incident, Quality, Role
 from edge_agent.errors import UsageError
-from edge_agent.geo import cells_touched
+from edge_agent.protocol import jws
+from edge_agent.protocol.geohash import cells_touched
+from edge_agent.protocol.request import Audience, Incident, Quality, Role
+from edge_agent.protocol.request_jws import TYP, verify_request
 from edge_agent.rtcc.home import RtccHome
 from edge_agent.rtcc.keys import make_id
 from edge_agent.rtcc.trust import load_trust
 from edge_agent.units import UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.admission import MAX_AREA_VALIDITY_NS, MAX_GATEWAY_VALIDITY_NS, MAX_RELEASE_NS
-from edge_agent.uplink.envelope import TYP, verify_request
 
 
 @dataclass(frozen=True, slots=True)

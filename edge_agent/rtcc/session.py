@@ -13,16 +13,16 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from edge_agent import jws
 from edge_agent.errors import ConflictError, CustodyError, EvidenceError, UnavailableError
 from edge_agent.host.clock import Clock, SystemClock
+from edge_agent.protocol import jws
+from edge_agent.protocol.answer import Answer
+from edge_agent.protocol.request_jws import TYP
 from edge_agent.rtcc.home import CLIENT_NAME, RtccHome
 from edge_agent.rtcc.inbox import TOPIC_FILTER, Inbox
 from edge_agent.rtcc.request import SignedRequest
 from edge_agent.rtcc.trust import TOPIC as TRUST_TOPIC
 from edge_agent.units import SECOND_NS
-from edge_agent.uplink.answers import Answer
-from edge_agent.uplink.envelope import TYP
 from edge_agent.uplink.mqtt import Broker, BrokerSettings, Subscription, wait_connected
 from edge_agent.uplink.mqtt_inbox import Incoming
 from edge_agent.uplink.tls import TlsIdentity

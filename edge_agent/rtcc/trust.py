@@ -1,20 +1,20 @@
 """The trust bundle: whose keys count, for how long, and to whom bundles are encrypted (PROTOCOL 5).
 
 Owns how a bundle is put together from an RTCC's home and signed by its offline roots. How a gateway judges one is said
-by ``edge_agent.uplink.trust``.
+by ``edge_agent.protocol.trust_bundle``.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_agent import jws
 from edge_agent.errors import ConfigError
+from edge_agent.protocol import jws
+from edge_agent.protocol.trust_bundle import TYP, Roots, TrustBundle, make_roots, verify_trust
 from edge_agent.rtcc.home import RtccHome
 from edge_agent.rtcc.keys import SigningKey, kid_of
 from edge_agent.rtcc.roots import RootSet
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
-from edge_agent.uplink.trust import TYP, Roots, TrustBundle, make_roots, verify_trust
 
 MAX_VALIDITY_DAYS = 30
 TOPIC = "rtcc/1/trust"

@@ -14,6 +14,8 @@ from pathlib import Path
 from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import DenialError, EvidenceError
 from edge_agent.host.clock import ClockState
+from edge_agent.protocol import manifest as names
+from edge_agent.protocol.manifest import Clip, Manifest, parse_manifest, verify_manifest
 from edge_agent.rtcc import export_papers, release_papers
 from edge_agent.rtcc.boxes import verify_boxes
 from edge_agent.rtcc.case import AnyManifest, Case, KnownKeys
@@ -23,8 +25,6 @@ from edge_agent.rtcc.pictures import ClipProof, verify_clip, verify_silence
 from edge_agent.rtcc.records import RecordShown, verify_records
 from edge_agent.rtcc.video import copy_progressive
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
-from edge_agent.uplink import manifest as names
-from edge_agent.uplink.manifest import Clip, Manifest, parse_manifest, verify_manifest
 
 log = logging.getLogger(__name__)
 

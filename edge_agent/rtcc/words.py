@@ -6,11 +6,11 @@ Pure: text in, values out, and back. ``now`` is passed in.
 from datetime import tzinfo
 from typing import Any
 
-from edge_agent.consent.request import Place
 from edge_agent.errors import UsageError
 from edge_agent.host.time_arguments import read_window
+from edge_agent.protocol.answer import Answer, Note, Status
+from edge_agent.protocol.request import Place
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339, encode_size
-from edge_agent.uplink.answers import Answer, Note, Status
 
 
 def parse_window(text: str, now: UtcNs, zone: tzinfo, name: str = "window") -> Window:

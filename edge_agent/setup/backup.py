@@ -28,10 +28,10 @@ from edge_agent.custody.owner_identity import encrypt_under_passphrase, identity
 from edge_agent.errors import CustodyError, EvidenceError, UsageError
 from edge_agent.host.atomic_file import write_new_file
 from edge_agent.host.service_user import acting_as_owner
+from edge_agent.protocol import merkle
+from edge_agent.protocol.checkpoint import parse_leaf, read_origin, verify_checkpoint
 from edge_agent.settings.gateway import Config
 from edge_agent.setup.provision import GROUP
-from edge_agent.uplink import merkle
-from edge_agent.uplink.checkpoint import parse_leaf, read_origin, verify_checkpoint
 from edge_agent.uplink.database import refuse_other_files
 
 MAX_BYTES = 1 << 30

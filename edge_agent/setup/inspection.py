@@ -17,9 +17,9 @@ from edge_agent.consent.policy import parse_policy
 from edge_agent.custody.credentials import Login, load_logins, load_services, missing_names
 from edge_agent.custody.keys import KEY_HOLDER, KeyStore, Role, custody_note_path, read_guarded, thumbprint
 from edge_agent.custody.owner_identity import load_recipient
-from edge_agent.enrolment import Enrolment, load_enrolment
 from edge_agent.errors import CustodyError, EdgeAgentError
 from edge_agent.host.clock import ClockState, SystemClock, read_build_time
+from edge_agent.protocol.enrolment import Enrolment, load_enrolment
 from edge_agent.settings.gateway import Camera, Config, read_text
 from edge_agent.setup.machine import opens_sealed
 from edge_agent.setup.provision import erasure_note_path

@@ -22,8 +22,8 @@ from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.tls import Trust, find_fault, pin_trust, system_trust
 from edge_agent.custody.credentials import Login
 from edge_agent.custody.keys import KeyStore
-from edge_agent.enrolment import Enrolment
 from edge_agent.errors import EdgeAgentError
+from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.recording.sources import make_device
 from edge_agent.settings.gateway import Camera, Config
 from edge_agent.setup.inspection import Finding, Level, fault, is_sealed

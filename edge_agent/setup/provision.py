@@ -30,7 +30,7 @@ from edge_agent.errors import CustodyError, EvidenceError
 from edge_agent.host.atomic_file import write_new_file, write_small_file
 from edge_agent.host.regular_file import open_regular, read_regular
 from edge_agent.host.service_user import acting_as_owner, open_folder
-from edge_agent.uplink.csr import encode_csr, verify_csr
+from edge_agent.protocol.application import encode_csr, verify_csr
 
 RECORDER_USER = "edge-agent-recorder"
 RELEASER_USER = "edge-agent-releaser"

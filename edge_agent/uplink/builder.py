@@ -9,19 +9,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from edge_agent import __version__
 from edge_agent.base64url import parse_b64url
-from edge_agent.consent.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.custody.keys import Custody
 from edge_agent.errors import DeliveryError, DenialError
 from edge_agent.host.build_id import digest_sources
 from edge_agent.host.clock import Clock
 from edge_agent.host.regular_file import open_reader
+from edge_agent.protocol.trust_bundle import TrustBundle
+from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
 from edge_agent.uplink.bundle import BundleFacts, BundleInfo, BundleRecipient, build
 from edge_agent.uplink.footage import Footage
 from edge_agent.uplink.mandate import GrantMandate, OrderMandate, Scope
 from edge_agent.uplink.standing import Standing
-from edge_agent.uplink.trust import TrustBundle
 from edge_agent.uplink.trust_store import list_recipients
 
 log = logging.getLogger(__name__)

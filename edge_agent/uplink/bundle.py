@@ -18,15 +18,15 @@ from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import Loss, StoredRecord
 from edge_agent.custody.keys import Custody, thumbprint
 from edge_agent.media import commitments
+from edge_agent.protocol import manifest as names
+from edge_agent.protocol.age_stream import seal_stream
+from edge_agent.protocol.manifest import sign_manifest
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import clip_wire as wire
-from edge_agent.uplink import manifest as names
 from edge_agent.uplink.clip import ClipError, ClipRecord, cut_clips
 from edge_agent.uplink.evidence import EvidenceBook, block_line, find_gaps
 from edge_agent.uplink.mandate import Footage, Mandate, encode_span
-from edge_agent.uplink.manifest import sign_manifest
 from edge_agent.uplink.readme import write_readme
-from edge_agent.uplink.seal import seal_stream
 from edge_agent.uplink.zipstream import Stored, ZipStream
 
 log = logging.getLogger(__name__)

@@ -3,9 +3,9 @@
 import ssl
 from collections.abc import Callable
 
-from edge_agent.enrolment import Enrolment
 from edge_agent.errors import DeliveryError, UploadLostError, UploadRefusedError, UploadStoppedError
 from edge_agent.host.clock import Clock
+from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.units import SECOND_NS, MonoNs
 from edge_agent.uplink.delivery import TusUploader
 from edge_agent.uplink.staging import Staging

@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from edge_agent.consent.camera_state import CameraConsent, ConsentState, find_consent_state
 from edge_agent.consent.household import stand
 from edge_agent.consent.policy import Policy, parse_policy
-from edge_agent.enrolment import Enrolment
 from edge_agent.errors import ConfigError, CustodyError
 from edge_agent.host.regular_file import read_regular
 from edge_agent.host.service_user import acting_as_owner
+from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.settings.gateway import Camera, Config, read_text
 from edge_agent.units import UtcNs
 from edge_agent.uplink.database import refuse_other_files

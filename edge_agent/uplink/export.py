@@ -15,10 +15,10 @@ from typing import IO, Any, Protocol, cast
 
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import Loss, StoredRecord
-from edge_agent.consent.verdict import ExportOrder
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.unnamed_file import explain
 from edge_agent.media import commitments
+from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink import clip_wire as wire
 from edge_agent.uplink.bundle import LEAST_GAP_NS, BundleInfo, CutClips, DeliveredGap, RunBreaks, encode_code

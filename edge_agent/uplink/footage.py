@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from edge_agent.buffer.excerpt import HoldFolder
 from edge_agent.buffer.reader import RingReader
 from edge_agent.consent.bound import CameraBound
-from edge_agent.consent.request import Quality
 from edge_agent.errors import RingError
+from edge_agent.protocol.request import Quality
 from edge_agent.settings.gateway import Config
 from edge_agent.units import Window
 

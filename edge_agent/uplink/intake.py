@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from edge_agent.consent.bound import NOTHING
-from edge_agent.consent.request import Admitted, Request
-from edge_agent.consent.verdict import Denial, Reason, Verdict
 from edge_agent.errors import DenialError
 from edge_agent.host.clock import Clock
-from edge_agent.reasons import RULES, TRANSIENT
+from edge_agent.protocol.reasons import RULES, TRANSIENT
+from edge_agent.protocol.request import Admitted, Request
+from edge_agent.protocol.verdict import Denial, Reason, Verdict
 from edge_agent.units import UtcNs
 from edge_agent.uplink.admission import Replayed, incident_digest
 from edge_agent.uplink.docket import Docket, identify

@@ -12,18 +12,18 @@ from edge_agent.consent.bound import NOTHING, Bound
 from edge_agent.consent.decision import Evaluation, counted, decide, decide_again, stop, trace
 from edge_agent.consent.household import Household, patience_ns, refusals
 from edge_agent.consent.policy import Refusals
-from edge_agent.consent.request import Admitted, Request
-from edge_agent.consent.verdict import Approval, Denial, Grant, Reason, Verdict
-from edge_agent.enrolment import Enrolment
 from edge_agent.errors import DenialError
 from edge_agent.host.clock import Clock, ClockState
-from edge_agent.reasons import RULES, TIMED, UNKNOWN, say
+from edge_agent.protocol.enrolment import Enrolment
+from edge_agent.protocol.reasons import RULES, TIMED, UNKNOWN, say
+from edge_agent.protocol.request import Admitted, Request
+from edge_agent.protocol.request_jws import verify_request
+from edge_agent.protocol.trust_bundle import TrustBundle
+from edge_agent.protocol.verdict import Approval, Denial, Grant, Reason, Verdict
 from edge_agent.units import UtcNs
 from edge_agent.uplink.admission import GatewayFacts, Replayed, SeenRequest, admit
-from edge_agent.uplink.envelope import verify_request
 from edge_agent.uplink.standing import NEWEST, Standing
 from edge_agent.uplink.store import Store, StoredRequest
-from edge_agent.uplink.trust import TrustBundle
 from edge_agent.uplink.trust_store import TrustStore, list_recipients
 
 CHECKS = {

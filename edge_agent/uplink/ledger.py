@@ -13,11 +13,9 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from edge_agent.enrolment import name_unenrolled
 from edge_agent.errors import EvidenceError
-from edge_agent.units import UtcNs, encode_rfc3339
-from edge_agent.uplink import merkle
-from edge_agent.uplink.checkpoint import (
+from edge_agent.protocol import merkle
+from edge_agent.protocol.checkpoint import (
     PAD_TO,
     SALT_BYTES,
     Checkpoint,
@@ -30,6 +28,8 @@ from edge_agent.uplink.checkpoint import (
     sign_checkpoint,
     verify_checkpoint,
 )
+from edge_agent.protocol.enrolment import name_unenrolled
+from edge_agent.units import UtcNs, encode_rfc3339
 
 PADDING = "padding"
 """Kind of the leaves that fill a tree up before its head leaves the house."""

@@ -12,8 +12,8 @@ from typing import Any
 
 from edge_agent.buffer.format import FLAG_CONTINUES, Kind
 from edge_agent.buffer.reader import Loss, StoredRecord
-from edge_agent.consent.verdict import ExportOrder
 from edge_agent.errors import EdgeAgentError, UsageError
+from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.export import OwnFootage
 from edge_agent.uplink.stills import MAX_STILLS, StillPicture, take_grid, take_stills

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
-from edge_agent.consent.verdict import CameraGrant, Grant
 from edge_agent.errors import EdgeAgentError, RingError
 from edge_agent.host.clock import Clock
+from edge_agent.protocol.trust_bundle import TrustBundle
+from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.units import MINUTE_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.bundle import BundleInfo
@@ -24,7 +25,6 @@ from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.payload import describe, upload_name
 from edge_agent.uplink.staging import Staging, StagingFullError
 from edge_agent.uplink.store import ReleaseState, Store, StoredRelease, StoredRequest
-from edge_agent.uplink.trust import TrustBundle
 
 log = logging.getLogger(__name__)
 

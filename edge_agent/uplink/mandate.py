@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.base64url import encode_b64url
 from edge_agent.buffer.reader import BlockEvidence, Loss, StoredRecord
-from edge_agent.consent.request import Quality
-from edge_agent.consent.verdict import CameraGrant, ExportOrder, Grant, Mask
+from edge_agent.protocol import manifest as names
+from edge_agent.protocol.request import Quality
+from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant, Mask
 from edge_agent.units import UtcNs, Window, encode_rfc3339
-from edge_agent.uplink import manifest as names
 
 OnLoss = Callable[[Loss], None]
 

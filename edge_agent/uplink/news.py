@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from edge_agent import jws
 from edge_agent.consent.household import Household
 from edge_agent.consent.policy import Occasion
-from edge_agent.consent.verdict import Ask, Denial, Grant, Verdict
+from edge_agent.protocol import jws
+from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
+from edge_agent.protocol.trust_bundle import TrustBundle
+from edge_agent.protocol.verdict import Ask, Denial, Grant, Verdict
 from edge_agent.units import DAY_NS, SECOND_NS, UtcNs
-from edge_agent.uplink.envelope import TYP as REQUEST_TYP
 from edge_agent.uplink.notify import (
     Notice,
     ask_notice,
@@ -23,7 +24,6 @@ from edge_agent.uplink.notify import (
     update_notice,
 )
 from edge_agent.uplink.store import RequestState, StoredRequest
-from edge_agent.uplink.trust import TrustBundle
 
 log = logging.getLogger(__name__)
 

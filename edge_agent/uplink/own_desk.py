@@ -14,13 +14,13 @@ from typing import IO, Any, Protocol
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.consent.order import LONGEST_BUNDLE_NS, LONGEST_LOOK_NS, verify_order
-from edge_agent.consent.verdict import ExportOrder
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import ANSWER_TIMEOUT_S, Answer, Handler, Peer
+from edge_agent.protocol import manifest as names
+from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import UtcNs
 from edge_agent.uplink import ledger
-from edge_agent.uplink import manifest as names
 from edge_agent.uplink.bundle import BundleInfo
 from edge_agent.uplink.export import (
     ExportError,

@@ -2,9 +2,9 @@
 
 import logging
 
-from edge_agent.consent.request import Quality
-from edge_agent.enrolment import Enrolment
 from edge_agent.errors import RingError
+from edge_agent.protocol.enrolment import Enrolment
+from edge_agent.protocol.request import Quality
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
 from edge_agent.uplink import ledger

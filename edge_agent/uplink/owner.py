@@ -9,20 +9,20 @@ from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from edge_agent import jws
 from edge_agent.base64url import encode_b64url
 from edge_agent.consent.bound import CameraBound
 from edge_agent.consent.order import Order, Resume, verify_order, window_members
-from edge_agent.consent.verdict import Approval, Denial, Reason, Wait
 from edge_agent.errors import DenialError, UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Answer, Handler, Peer
-from edge_agent.reasons import say
+from edge_agent.protocol import jws
+from edge_agent.protocol.reasons import say
+from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
+from edge_agent.protocol.verdict import Approval, Denial, Reason, Wait
 from edge_agent.settings.gateway import Config
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink import ledger
 from edge_agent.uplink.docket import Docket
-from edge_agent.uplink.envelope import TYP as REQUEST_TYP
 from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.regrant import Aftermath, Regrant
 from edge_agent.uplink.store import RequestState, Store, StoredRequest

@@ -4,11 +4,11 @@ import hashlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from edge_agent import jws
 from edge_agent.base64url import encode_b64url
-from edge_agent.consent.verdict import CameraGrant, Grant
+from edge_agent.protocol import jws
+from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
+from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.units import UtcNs, Window
-from edge_agent.uplink.envelope import TYP as REQUEST_TYP
 from edge_agent.uplink.store import StoredRequest
 
 

@@ -8,9 +8,9 @@ incidents and the versions of consent are kept for ever. Decides nothing about a
 import logging
 from typing import Any
 
-from edge_agent import jws
+from edge_agent.protocol import jws
+from edge_agent.protocol.request_jws import TYP
 from edge_agent.units import DAY_NS, UtcNs, parse_rfc3339
-from edge_agent.uplink.envelope import TYP
 from edge_agent.uplink.store import Store, StoredRequest
 
 log = logging.getLogger(__name__)

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from edge_agent.consent.decision import Evaluation
-from edge_agent.consent.verdict import Ask, Denial, Grant, Reason, Wait
 from edge_agent.host.clock import Clock
-from edge_agent.reasons import UNKNOWN, say
+from edge_agent.protocol.reasons import UNKNOWN, say
+from edge_agent.protocol.trust_bundle import TrustBundle
+from edge_agent.protocol.verdict import Ask, Denial, Grant, Reason, Wait
 from edge_agent.units import UtcNs
 from edge_agent.uplink.docket import UNDER_WAY, Docket, WithdrawnError, encode_reasons
 from edge_agent.uplink.judge import Judge, Outlook
 from edge_agent.uplink.maker import LATE
 from edge_agent.uplink.payload import covers
 from edge_agent.uplink.store import OPEN_STATES, ReleaseState, RequestState, Store, StoredRelease, StoredRequest
-from edge_agent.uplink.trust import TrustBundle
 
 log = logging.getLogger(__name__)
 

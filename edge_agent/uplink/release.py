@@ -10,9 +10,9 @@ import logging
 import threading
 from typing import NoReturn
 
-from edge_agent.consent.verdict import Grant
 from edge_agent.errors import EdgeAgentError, UploadRefusedError
 from edge_agent.host.clock import Clock, ClockState
+from edge_agent.protocol.verdict import Grant
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs
 from edge_agent.uplink.docket import UNDER_WAY, Docket, WithdrawnError
 from edge_agent.uplink.handover import Handover

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from edge_agent.errors import UploadRefusedError
 from edge_agent.host.clock import Clock
+from edge_agent.protocol.answer import Status
 from edge_agent.units import SECOND_NS, MonoNs
-from edge_agent.uplink.answers import Status
 from edge_agent.uplink.delivery import MAX_LOSSES
 from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.payload import target_of

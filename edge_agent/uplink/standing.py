@@ -13,17 +13,17 @@ from zoneinfo import ZoneInfo
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from edge_agent import jws
 from edge_agent.buffer.ring import load_superblock
 from edge_agent.consent.household import FOREVER, CameraHistory, CameraStanding, History, Household, stand
 from edge_agent.consent.policy import Policy, parse_policy
-from edge_agent.consent.request import Place, Quality
 from edge_agent.consent.waiver import TYP as CONSENT_TYP
 from edge_agent.consent.waiver import Facts, Stream
 from edge_agent.custody.keys import thumbprint
-from edge_agent.enrolment import Enrolment
 from edge_agent.errors import ConfigError, DenialError, IntegrityError, RingError, UnsupportedVersionError
 from edge_agent.host.regular_file import read_regular
+from edge_agent.protocol import jws
+from edge_agent.protocol.enrolment import Enrolment
+from edge_agent.protocol.request import Place, Quality
 from edge_agent.settings.gateway import Camera, Config
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import DAY_NS, UtcNs

@@ -16,16 +16,9 @@ from edge_agent.buffer.reader import Loss, RingReader, StoredRecord
 from edge_agent.buffer.ring import create_ring
 from edge_agent.buffer.superblock import Superblock
 from edge_agent.buffer.writer import RingWriter
-from edge_agent.consent.request import (
-    Audience,
-    Category,
-    Incident,
-    Place,
-    Quality,
-    Request,
-)
-from edge_agent.consent.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.host.clock import ClockState
+from edge_agent.protocol.request import Audience, Category, Incident, Place, Quality, Request
+from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window
 

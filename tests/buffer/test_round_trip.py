@@ -13,9 +13,9 @@ from edge_agent.buffer.disk import Disk, FileDisk
 from edge_agent.buffer.format import FLAG_CONTINUES, Kind
 from edge_agent.buffer.reader import RingReader
 from edge_agent.buffer.writer import RingWriter
-from edge_agent.consent.verdict import Ask
 from edge_agent.errors import IntegrityError, RecordTooLargeError, RingBusyError, RingError
 from edge_agent.host.clock import ClockState
+from edge_agent.protocol.verdict import Ask
 from edge_agent.units import DAY_NS, HOUR_NS, SECOND_NS, MonoNs, UtcNs, Window
 from tests.buffer.rig import START, Keys, Rig, everything, make_grant, make_order, read_all
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent import jws
 from edge_agent.buffer.ring import create_ring
 from edge_agent.consent.waiver import verify_consent
 from edge_agent.custody.keys import KeyStore
-from edge_agent.enrolment import load_enrolment
 from edge_agent.errors import ConfigError, CustodyError, UsageError
+from edge_agent.protocol import jws
+from edge_agent.protocol.enrolment import load_enrolment
 from edge_agent.rtcc.enrol import enrol
 from edge_agent.rtcc.home import RtccHome, Settings
 from edge_agent.settings.gateway import load_config

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from edge_agent.consent.hours import WEEK_MINUTES, Hours
 from edge_agent.consent.household import CameraHistory, History
 from edge_agent.consent.policy import Mode, Occasion, Refusal, Refusals, Signatures, Terms
-from edge_agent.consent.request import Category, Quality, Role, Signer
-from edge_agent.consent.verdict import Mask
+from edge_agent.protocol.request import Category, Quality, Role, Signer
+from edge_agent.protocol.verdict import Mask
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, Window
 from tests.gate import ISS, NEAR, NOW, admitted
 from tests.gate import terms as wide_terms

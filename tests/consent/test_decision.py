@@ -16,13 +16,13 @@ from edge_agent.consent.decision import counted, decide, decide_again, public_no
 from edge_agent.consent.hours import parse_hours
 from edge_agent.consent.household import FOREVER, CameraStanding, History, stand
 from edge_agent.consent.policy import Mode, Signatures
-from edge_agent.consent.request import Quality
 from edge_agent.consent.rules import RULES
 from edge_agent.consent.tighter import meet
-from edge_agent.consent.verdict import Approval, Ask, Denial, Grant, Mask, Wait
 from edge_agent.consent.waiver import effective, sign_consent
 from edge_agent.host.clock import ClockState
-from edge_agent.reasons import RULES as CODES
+from edge_agent.protocol.reasons import RULES as CODES
+from edge_agent.protocol.request import Quality
+from edge_agent.protocol.verdict import Approval, Ask, Denial, Grant, Mask, Wait
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, Window
 from tests.consent import strategies
 from tests.gate import HOME, NOTICE, NOW, OWNER, SYNC, admitted, at, facts, history, household, standing, terms

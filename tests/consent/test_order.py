@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent import jws
 from edge_agent.base64url import encode_b64url
 from edge_agent.consent.order import MAX_AGE_NS, SKEW_NS, TYP, Order, Resume, sign_order, verify_order, window_members
-from edge_agent.consent.request import Quality
-from edge_agent.consent.verdict import Approval, ExportOrder
 from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import DenialError
+from edge_agent.protocol import jws
+from edge_agent.protocol.request import Quality
+from edge_agent.protocol.verdict import Approval, ExportOrder
 from edge_agent.units import UtcNs, Window
 
 KEY = Ed25519PrivateKey.generate()

@@ -18,8 +18,8 @@ from edge_agent.consent.policy import (
     parse_policy,
     parse_terms,
 )
-from edge_agent.consent.request import Category
 from edge_agent.errors import ConfigError
+from edge_agent.protocol.request import Category
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS
 from tests.consent import strategies
 

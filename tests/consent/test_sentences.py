@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from edge_agent.consent import sentences
 from edge_agent.consent.hours import Hours, parse_hours
 from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Occasion, Refusal, Refusals
-from edge_agent.consent.request import Category
 from edge_agent.consent.sentences import (
     LANGUAGES,
     WAIVER,
@@ -19,6 +18,7 @@ from edge_agent.consent.sentences import (
     describe_house,
     notice,
 )
+from edge_agent.protocol.request import Category
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS
 from tests.consent import strategies
 from tests.gate import terms

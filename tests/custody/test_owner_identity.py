@@ -8,8 +8,8 @@ import pytest
 
 from edge_agent.custody.owner_identity import identity_path, load_recipient, open_identity, recipient_path
 from edge_agent.errors import CustodyError
+from edge_agent.protocol.age_stream import seal_stream
 from edge_agent.setup.provision import create_state, is_complete
-from edge_agent.uplink.seal import seal_stream
 from tests.peers import age
 
 PASSPHRASE = "correct horse battery"

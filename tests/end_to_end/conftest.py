@@ -12,18 +12,18 @@ from typing import Any
 import av
 import pytest
 
-from edge_agent import jws
-from edge_agent.consent.request import Category, Incident, Place
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.city import City
 from edge_agent.demo.home import HOUSE_TERMS, LAT, LON, TrialCamera, TrialHome
 from edge_agent.demo.picture import read_strip
 from edge_agent.host.clock import SystemClock
+from edge_agent.protocol import jws
+from edge_agent.protocol.answer import Answer
+from edge_agent.protocol.request import Category, Incident, Place
 from edge_agent.rtcc.deliveries import deliveries, open_delivery
 from edge_agent.rtcc.request import RequestDraft, SignedRequest, sign_request, to_gateway
 from edge_agent.rtcc.session import RtccSession
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window, parse_rfc3339
-from edge_agent.uplink.answers import Answer
 
 AUTO = {"mode": "auto", "categories": ["robbery"], "requests_per_day": 90, "requests_per_month": 900}
 _numbers = count(1)

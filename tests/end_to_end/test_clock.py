@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import pytest
 
-from edge_agent import jws
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.open_block import Draft
 from edge_agent.buffer.reader import RingReader
@@ -17,8 +16,9 @@ from edge_agent.custody.keys import KeyStore
 from edge_agent.demo.source import LiveSettings
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.clock import SystemClock, read_boot_id
+from edge_agent.protocol import jws
+from edge_agent.protocol.answer import Status
 from edge_agent.units import DAY_NS, HOUR_NS, SECOND_NS, UtcNs, Window, encode_rfc3339, parse_rfc3339
-from edge_agent.uplink.answers import Status
 from tests.end_to_end.conftest import World, passphrase, read_pictures
 from tests.fakes import FakeClock
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from edge_agent.protocol.answer import Status
 from edge_agent.units import SECOND_NS, UtcNs, Window
-from edge_agent.uplink.answers import Status
 from tests.end_to_end.conftest import read_pictures
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]

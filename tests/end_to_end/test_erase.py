@@ -6,12 +6,12 @@ import pytest
 
 from edge_agent.buffer.format import Kind
 from edge_agent.buffer.reader import RingReader
-from edge_agent.consent.request import Quality
-from edge_agent.consent.verdict import ExportOrder
 from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import EdgeAgentError
+from edge_agent.protocol.answer import Status
+from edge_agent.protocol.request import Quality
+from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339, parse_rfc3339
-from edge_agent.uplink.answers import Status
 from tests.end_to_end.test_owner import SLOW_UPLOAD, assert_nothing_can_be_opened
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]

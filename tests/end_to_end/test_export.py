@@ -13,8 +13,8 @@ import pyrage
 import pytest
 
 from edge_agent.custody.owner_identity import identity_path
+from edge_agent.protocol.manifest import EXPORT_TYP
 from edge_agent.units import SECOND_NS, encode_rfc3339, parse_rfc3339
-from edge_agent.uplink.manifest import EXPORT_TYP
 from tests.end_to_end.conftest import World, read_pictures
 from tests.peers import age
 

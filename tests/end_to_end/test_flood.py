@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.protocol.answer import Status
 from edge_agent.rtcc.request import topics_of
-from edge_agent.uplink.answers import Status
 from tests.end_to_end.conftest import read_pictures
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]

@@ -5,16 +5,16 @@ from itertools import pairwise
 
 import pytest
 
-from edge_agent import jws
-from edge_agent.consent.request import Place, Quality, Role
 from edge_agent.demo.camera import CameraSettings
 from edge_agent.demo.home import LAT, LON
 from edge_agent.demo.source import LiveSettings
+from edge_agent.protocol import jws
+from edge_agent.protocol.answer import Status
+from edge_agent.protocol.request import Place, Quality, Role
+from edge_agent.protocol.request_jws import TYP
 from edge_agent.rtcc.keys import make_id
 from edge_agent.rtcc.request import build_payload, to_area, topics_of
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, Window
-from edge_agent.uplink.answers import Status
-from edge_agent.uplink.envelope import TYP
 from tests.end_to_end.conftest import read_pictures
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]

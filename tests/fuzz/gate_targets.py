@@ -15,12 +15,12 @@ from edge_agent.consent.policy import encode_terms, parse_policy, parse_terms
 from edge_agent.consent.waiver import TYP as CONSENT_TYP
 from edge_agent.consent.waiver import sign_consent, verify_consent
 from edge_agent.errors import ConfigError, DenialError
-from edge_agent.reasons import RULES
+from edge_agent.protocol.reasons import RULES
+from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
+from edge_agent.protocol.request_jws import verify_request
+from edge_agent.protocol.trust_bundle import TYP as TRUST_TYP
+from edge_agent.protocol.trust_bundle import verify_trust
 from edge_agent.settings.gateway import parse_config
-from edge_agent.uplink.envelope import TYP as REQUEST_TYP
-from edge_agent.uplink.envelope import verify_request
-from edge_agent.uplink.trust import TYP as TRUST_TYP
-from edge_agent.uplink.trust import verify_trust
 from tests.gate import NOTICE, NOW, OWNER, Rtcc, facts, request_payload, terms
 
 CORPUS = Path(__file__).parent / "corpus"

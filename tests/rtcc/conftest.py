@@ -6,10 +6,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.consent.request import Category, Incident, Place
+from edge_agent.protocol.application import encode_csr
+from edge_agent.protocol.request import Category, Incident, Place
 from edge_agent.rtcc.home import RtccHome, Settings
 from edge_agent.units import HOUR_NS, MINUTE_NS, UtcNs, Window
-from edge_agent.uplink.csr import encode_csr
 
 NOW = UtcNs(time.time_ns())
 SETTINGS = Settings("rtcc.example-city", "localhost", 8883, 8884, {"evidence": "https://localhost:8443/files/"})

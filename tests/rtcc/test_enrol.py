@@ -8,12 +8,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from edge_agent.enrolment import parse_enrolment
 from edge_agent.errors import ConfigError, CustodyError, EvidenceError
+from edge_agent.protocol.enrolment import parse_enrolment
+from edge_agent.protocol.trust_bundle import make_roots, verify_trust
 from edge_agent.rtcc.enrol import enrol, enrol_server, gateway_key
 from edge_agent.rtcc.keys import make_id
 from edge_agent.rtcc.trust import sign_trust
-from edge_agent.uplink.trust import make_roots, verify_trust
 
 from .conftest import Applicant
 

@@ -6,8 +6,8 @@ import subprocess
 import pyrage
 import pytest
 
-from edge_agent.consent.request import Role
 from edge_agent.errors import ConfigError, CustodyError
+from edge_agent.protocol.request import Role
 from edge_agent.rtcc.home import RtccHome
 from edge_agent.rtcc.keys import load_signing_key, read_passphrase
 

@@ -7,12 +7,12 @@ import pyrage
 import pytest
 
 from edge_agent.errors import ConflictError, EvidenceError
+from edge_agent.protocol.age_stream import seal_stream
+from edge_agent.protocol.answer import Answer, DeliveredFile, Status, encode_answer
 from edge_agent.rtcc.deliveries import assemble, deliveries, find_upload, load_delivery
 from edge_agent.rtcc.enrol import enrol
 from edge_agent.rtcc.inbox import MAX_ANSWERS, MAX_CONFLICTS, Inbox
-from edge_agent.uplink.answers import Answer, DeliveredFile, Status, encode_answer
 from edge_agent.uplink.payload import upload_name
-from edge_agent.uplink.seal import seal_stream
 
 from .conftest import NOW, Applicant
 

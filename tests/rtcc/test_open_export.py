@@ -13,15 +13,15 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from edge_agent import jws
 from edge_agent.base64url import encode_b64url
 from edge_agent.buffer.format import Kind
 from edge_agent.custody.keys import thumbprint
+from edge_agent.protocol import jws
+from edge_agent.protocol import manifest as names
 from edge_agent.rtcc.case import Pins
 from edge_agent.rtcc.findings import Verdict
 from edge_agent.rtcc.open import open_bundle
 from edge_agent.units import SECOND_NS
-from edge_agent.uplink import manifest as names
 from tests.footage import START, encode, read_numbers, records, window
 from tests.opened import open_export, open_release
 from tests.release import GATEWAY, House

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from edge_agent import jws
 from edge_agent.consent.policy import Mode
-from edge_agent.consent.request import Quality
-from edge_agent.consent.verdict import Mask
 from edge_agent.custody.keys import thumbprint
+from edge_agent.protocol import jws
+from edge_agent.protocol import manifest as names
+from edge_agent.protocol.request import Quality
+from edge_agent.protocol.verdict import Mask
 from edge_agent.rtcc.findings import Verdict
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
-from edge_agent.uplink import manifest as names
 from tests.footage import START, encode, records, window
 from tests.opened import Opened, open_release, remux
 from tests.release import House

@@ -6,9 +6,9 @@ from datetime import UTC
 import pytest
 
 from edge_agent.errors import UsageError
+from edge_agent.protocol.answer import Answer, DeliveredFile, Note, Status
 from edge_agent.rtcc.words import describe_answer, parse_metres, parse_place, parse_window, say_answer
 from edge_agent.units import MINUTE_NS, UtcNs, Window
-from edge_agent.uplink.answers import Answer, DeliveredFile, Note, Status
 
 NOW = UtcNs(1_800_000_000_123_456_789)
 WHOLE = NOW // 10**9 * 10**9

@@ -5,8 +5,8 @@ import io
 import av
 
 from edge_agent.buffer.format import Kind
-from edge_agent.consent.request import Quality
-from edge_agent.consent.verdict import ExportOrder
+from edge_agent.protocol.request import Quality
+from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import SECOND_NS
 from edge_agent.uplink.export import export_footage
 from edge_agent.uplink.stills import take_stills

@@ -9,9 +9,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.errors import EvidenceError
+from edge_agent.protocol.checkpoint import encode_leaf, ledger_origin, verify_checkpoint, verify_growth, verify_proof
 from edge_agent.units import DAY_NS, HOUR_NS, UtcNs, parse_rfc3339
 from edge_agent.uplink import ledger
-from edge_agent.uplink.checkpoint import encode_leaf, ledger_origin, verify_checkpoint, verify_growth, verify_proof
 from edge_agent.uplink.tally import MAX_KEYS, Tally
 
 ORIGIN = ledger_origin("gw-1")

@@ -11,10 +11,10 @@ import pytest
 
 from edge_agent.base64url import encode_b64url
 from edge_agent.consent.order import sign_order
-from edge_agent.consent.request import Quality
-from edge_agent.consent.verdict import ExportOrder
 from edge_agent.errors import DenialError, UsageError
 from edge_agent.host.control_socket import Peer
+from edge_agent.protocol.request import Quality
+from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.look import find_keyframes
 from edge_agent.uplink.own_desk import OwnDesk

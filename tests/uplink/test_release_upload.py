@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.consent.request import Quality
-from edge_agent.enrolment import Enrolment
 from edge_agent.host.clock import SystemClock
+from edge_agent.protocol.answer import Note, Status
+from edge_agent.protocol.enrolment import Enrolment
+from edge_agent.protocol.request import Quality
 from edge_agent.settings.gateway import load_config
 from edge_agent.units import HOUR_NS, SECOND_NS
-from edge_agent.uplink.answers import Note, Status
 from edge_agent.uplink.bundle import BundleInfo
 from edge_agent.uplink.carrier import Carrier
 from edge_agent.uplink.delivery import MAX_LOSSES

@@ -4,9 +4,9 @@ import argparse
 import re
 from pathlib import Path
 
-from edge_agent.consent.request import Role
 from edge_agent.errors import UsageError
 from edge_agent.host.terminal import print_json
+from edge_agent.protocol.request import Role
 from edge_agent.rtcc.commands.folder import add_home, add_passphrase, open_home, read_now
 from edge_agent.rtcc.home import DEFAULT_PEOPLE, RtccHome, Settings
 from edge_agent.rtcc.keys import read_passphrase

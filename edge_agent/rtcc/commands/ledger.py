@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from edge_agent import jws
 from edge_agent.errors import EvidenceError, UsageError
+from edge_agent.protocol import jws
+from edge_agent.protocol.checkpoint import find_note, ledger_origin, read_origin, verify_growth
 from edge_agent.rtcc.commands.folder import add_home, open_home
 from edge_agent.rtcc.enrol import gateway_key
-from edge_agent.uplink.checkpoint import find_note, ledger_origin, read_origin, verify_growth
 
 _EPILOG = """\
 example:

@@ -4,10 +4,10 @@ import argparse
 import json
 from pathlib import Path
 
-from edge_agent.consent.request import Category, Incident, Quality
 from edge_agent.errors import UsageError
 from edge_agent.host.time_arguments import find_machine_zone, read_time, tell_moment, tell_window
-from edge_agent.jws import MAX_MESSAGE_BYTES
+from edge_agent.protocol.jws import MAX_MESSAGE_BYTES
+from edge_agent.protocol.request import Category, Incident, Quality
 from edge_agent.rtcc.commands.folder import add_home, open_home, read_now
 from edge_agent.rtcc.commands.watch import follow
 from edge_agent.rtcc.home import RtccHome

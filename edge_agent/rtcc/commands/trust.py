@@ -3,14 +3,14 @@
 import argparse
 from pathlib import Path
 
-from edge_agent import jws
 from edge_agent.errors import ConfigError, CustodyError
+from edge_agent.protocol import jws
+from edge_agent.protocol.trust_bundle import TYP
 from edge_agent.rtcc.commands.folder import add_home, open_home, read_now
 from edge_agent.rtcc.keys import replace
 from edge_agent.rtcc.session import RtccSession
 from edge_agent.rtcc.trust import TOPIC, is_handed_over, load_trust, sign_trust
 from edge_agent.units import encode_rfc3339
-from edge_agent.uplink.trust import TYP
 
 _EPILOG = """\
 examples:

@@ -5,12 +5,12 @@ import json
 import os
 
 from edge_agent.errors import UsageError
+from edge_agent.protocol.answer import Answer
 from edge_agent.rtcc.commands.folder import add_home, open_home
 from edge_agent.rtcc.inbox import Inbox
 from edge_agent.rtcc.session import RtccSession
 from edge_agent.rtcc.words import describe_answer, say_answer, say_time
 from edge_agent.units import SECOND_NS, parse_duration
-from edge_agent.uplink.answers import Answer
 
 _EPILOG = """\
 examples:

@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass
 
-from edge_agent.consent.request import Quality, Request
+from edge_agent.protocol.request import Quality, Request
 from edge_agent.units import UtcNs, Window
 
 

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent import jws
 from edge_agent.consent.decision import decide
 from edge_agent.consent.policy import Mode
-from edge_agent.consent.request import Category
-from edge_agent.consent.verdict import Denial, Grant
 from edge_agent.consent.waiver import TYP as CONSENT_TYP
 from edge_agent.consent.waiver import sign_consent
 from edge_agent.errors import DenialError
-from edge_agent.reasons import RULES, main, say
+from edge_agent.protocol import jws
+from edge_agent.protocol.reasons import RULES, main, say
+from edge_agent.protocol.request import Category
+from edge_agent.protocol.request_jws import verify_request
+from edge_agent.protocol.verdict import Denial, Grant
 from edge_agent.units import MINUTE_NS, UtcNs, parse_rfc3339
 from edge_agent.uplink.admission import SeenRequest, admit, incident_digest
-from edge_agent.uplink.envelope import verify_request
 from tests.gate import (
     HOME,
     ISS,
@@ -49,7 +49,7 @@ def section(number):
 
 
 def test_the_table_of_reasons_is_that_of_the_code(capsys):
-    """Every code, its check and its sentence, in the order of the checks; made by ``python -m edge_agent.reasons``."""
+    """Every code, its check and its sentence, by check: made by ``python -m edge_agent.protocol.reasons``."""
     main()
     assert capsys.readouterr().out.strip() in section("4.1")
 

@@ -10,7 +10,7 @@ import pyrage
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from edge_agent.uplink import manifest as names
+from edge_agent.protocol import manifest as names
 from tests.footage import encode, records, window
 from tests.release import House
 

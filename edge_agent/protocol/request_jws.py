@@ -8,13 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from edge_agent import jws
-from edge_agent.consent.request import Audience, Category, Incident, Place, Quality, Request, Role, Signer
 from edge_agent.custody.keys import thumbprint
-from edge_agent.jws import deny
-from edge_agent.units import UtcNs
-from edge_agent.uplink.trust import TrustBundle, TrustedKey, find_key
-from edge_agent.wire import (
+from edge_agent.protocol import jws
+from edge_agent.protocol.jws import deny
+from edge_agent.protocol.members import (
     Cell,
     GatewayId,
     Issuer,
@@ -28,6 +25,9 @@ from edge_agent.wire import (
     WireWindow,
     parse_members,
 )
+from edge_agent.protocol.request import Audience, Category, Incident, Place, Quality, Request, Role, Signer
+from edge_agent.protocol.trust_bundle import TrustBundle, TrustedKey, find_key
+from edge_agent.units import UtcNs
 
 TYP = "rtcc-request+jws"
 MAX_CAMERAS = 64

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.geo import cells_touched, distance_m, geohash_encode
+from edge_agent.protocol.geohash import cells_touched, distance_m, geohash_encode
 
 KNOWN = {
     "Jutland (the example of the geohash's inventor)": (57.64911, 10.40744, 11, "u4pruydqqvj"),

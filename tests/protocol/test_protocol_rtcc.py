@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent import jws
 from edge_agent.custody.keys import thumbprint
+from edge_agent.protocol import jws
+from edge_agent.protocol.answer import MAX_ANSWER_BYTES, MEMBERS, STEP_BYTES, TYP, Answer, Status, encode_answer
 from edge_agent.units import parse_rfc3339
-from edge_agent.uplink.answers import MAX_ANSWER_BYTES, MEMBERS, STEP_BYTES, TYP, Answer, Status, encode_answer
 
 PROTOCOL = Path(__file__).parents[2] / "docs" / "PROTOCOL.md"
 # RFC 8032, 7.1, test 1.

@@ -1,6 +1,7 @@
 """A clip request as values: what is left of the signed JSON once it was verified.
 
-Built in one place, ``edge_agent.uplink.envelope.verify_request``; what was checked when is said there (PROTOCOL 4).
+Built in one place, ``edge_agent.protocol.request_jws.verify_request``; what was checked when is said there (PROTOCOL
+4).
 """
 
 from dataclasses import dataclass

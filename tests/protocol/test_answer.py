@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent import jws
 from edge_agent.errors import EvidenceError
-from edge_agent.units import UtcNs
-from edge_agent.uplink.answers import (
+from edge_agent.protocol import jws
+from edge_agent.protocol.age_stream import seal_stream
+from edge_agent.protocol.answer import (
     MAX_AGE_HEADER_BYTES,
     MAX_ANSWER_BYTES,
     MAX_CAMERAS,
@@ -26,7 +26,7 @@ from edge_agent.uplink.answers import (
     encode_answer,
     verify_answer,
 )
-from edge_agent.uplink.seal import seal_stream
+from edge_agent.units import UtcNs
 
 KEY = Ed25519PrivateKey.generate()
 GATEWAY = "g" * 22

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
 
 from edge_agent.errors import EvidenceError
-from edge_agent.uplink.csr import COMMON_NAME, MAX_CSR_BYTES, encode_csr, verify_csr
+from edge_agent.protocol.application import COMMON_NAME, MAX_CSR_BYTES, encode_csr, verify_csr
 
 TLS = ec.generate_private_key(ec.SECP256R1())
 KEYS = {name: Ed25519PrivateKey.generate().public_key() for name in ("gateway", "recorder", "owner")}

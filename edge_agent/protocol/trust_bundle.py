@@ -11,14 +11,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edge_agent import jws
-from edge_agent.consent.request import Role
 from edge_agent.custody.keys import load_jwk, public_jwk, thumbprint
 from edge_agent.errors import CustodyError
 from edge_agent.host.clock import ClockState
-from edge_agent.jws import PublicKey, deny
+from edge_agent.protocol import jws
+from edge_agent.protocol.jws import PublicKey, deny
+from edge_agent.protocol.members import AgeRecipient, Issuer, Kid, Person, Time, Version, WireModel, parse_members
+from edge_agent.protocol.request import Role
 from edge_agent.units import DAY_NS, SECOND_NS, UtcNs, Window, encode_rfc3339
-from edge_agent.wire import AgeRecipient, Issuer, Kid, Person, Time, Version, WireModel, parse_members
 
 TYP = "rtcc-trust+jws"
 MAX_LIFETIME_NS = 30 * DAY_NS

@@ -6,12 +6,12 @@ import json
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent import jws
-from edge_agent.consent.request import Category, Quality, Role
 from edge_agent.custody.keys import public_jwk, thumbprint
 from edge_agent.errors import DenialError
+from edge_agent.protocol import jws
+from edge_agent.protocol.request import Category, Quality, Role
+from edge_agent.protocol.request_jws import TYP, verify_request
 from edge_agent.units import DAY_NS, UtcNs
-from edge_agent.uplink.envelope import TYP, verify_request
 from tests.gate import ISS, JTI, NOW, ROLES, Rtcc, at, request_payload
 
 RTCC = Rtcc()
@@ -345,7 +345,7 @@ def twins(role: str):
 
 
 def rtcc_trust(rtcc, keys):
-    from edge_agent.uplink.trust import verify_trust
+    from edge_agent.protocol.trust_bundle import verify_trust
 
     base = {name: value for name, value in RTCC.trust_payload().items() if name not in ("keys", "roots")}
     roots = {"threshold": 2, "keys": [public_jwk(key.public_key()) for key in rtcc.roots]}

@@ -21,7 +21,7 @@ from pydantic import (
 
 from edge_agent.errors import DenialError
 from edge_agent.printable_text import check_line, show_line
-from edge_agent.reasons import say
+from edge_agent.protocol.reasons import say
 from edge_agent.units import UtcNs, Window, parse_rfc3339
 
 WireT = TypeVar("WireT", bound="WireModel")

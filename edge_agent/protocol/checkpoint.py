@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from edge_agent.base64url import encode_b64, parse_b64
 from edge_agent.errors import EvidenceError
+from edge_agent.protocol import merkle
 from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
-from edge_agent.uplink import merkle
 
 PAD_TO = 256
 """A checkpoint that leaves the house stands at a multiple of this, so that its size does not tell how many entries,

@@ -8,7 +8,7 @@ import pyrage
 import pytest
 
 from edge_agent.errors import EvidenceError
-from edge_agent.uplink.seal import find_header_end, seal_stream
+from edge_agent.protocol.age_stream import find_header_end, seal_stream
 from tests.peers import age as stock
 
 CHUNK = 64 << 10

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import EvidenceError
-from edge_agent.uplink import merkle
+from edge_agent.protocol import merkle
 
 # The eight leaves and the roots that the reference implementations of RFC 6962 are tested with.
 LEAVES = [

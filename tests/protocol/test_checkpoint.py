@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import EvidenceError
-from edge_agent.units import UtcNs
-from edge_agent.uplink import merkle
-from edge_agent.uplink.checkpoint import (
+from edge_agent.protocol import merkle
+from edge_agent.protocol.checkpoint import (
     MAX_LEAF_BYTES,
     Checkpoint,
     encode_growth,
@@ -27,6 +26,7 @@ from edge_agent.uplink.checkpoint import (
     verify_growth,
     verify_proof,
 )
+from edge_agent.units import UtcNs
 
 ORIGIN = ledger_origin("gw-1")
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)

@@ -19,8 +19,8 @@ from pydantic import Field, StringConstraints
 
 from edge_agent.custody.keys import load_jwk, read_guarded, thumbprint
 from edge_agent.errors import ConfigError, CustodyError, DenialError
-from edge_agent.jws import PublicKey, parse_strict_json
-from edge_agent.wire import GatewayId, Issuer, TargetName, WireModel, parse_members
+from edge_agent.protocol.jws import PublicKey, parse_strict_json
+from edge_agent.protocol.members import GatewayId, Issuer, TargetName, WireModel, parse_members
 
 MAX_ENROLMENT_BYTES = 64 * 1024
 MAX_ROOTS = 16

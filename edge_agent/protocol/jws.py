@@ -23,7 +23,7 @@ from joserfc.jwk import ECKey, OKPKey
 from edge_agent.base64url import encode_b64url, parse_b64url
 from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import DenialError
-from edge_agent.reasons import say
+from edge_agent.protocol.reasons import say
 
 PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey
 PublicKey = Ed25519PublicKey | EllipticCurvePublicKey
