@@ -7,11 +7,11 @@ from collections.abc import Callable
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bench.measure import Row, interleave, parse_arguments, report
+from edge_agent.consent.admission import admit
 from edge_agent.consent.decision import decide
 from edge_agent.protocol import jws
 from edge_agent.protocol.request_jws import verify_request
 from edge_agent.protocol.verdict import Grant
-from edge_agent.uplink.admission import admit
 from tests.gate import ME, NOW, SYNC, Rtcc, SeenBefore, history, household, request_payload
 
 GOAL = 5.0

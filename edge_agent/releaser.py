@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 from edge_agent import __version__
 from edge_agent.consent.camera_state import CameraConsent, encode_consents
-from edge_agent.consent.household import occasions
+from edge_agent.consent.house_state import occasions
 from edge_agent.consent.policy import Occasion
 from edge_agent.custody.credentials import load_services
 from edge_agent.custody.keys import KeyStore, thumbprint

@@ -8,9 +8,10 @@ from zoneinfo import ZoneInfo
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.consent.household import CameraHistory, CameraStanding, History, Household, stand
+from edge_agent.consent.admission import GatewayFacts, SeenRequest, admit
+from edge_agent.consent.house_state import CameraHistory, CameraStanding, History, Household, stand
 from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Terms
-from edge_agent.consent.waiver import Facts, Notice, Stream, digest_notice, sign_consent
+from edge_agent.consent.signed_consent import Facts, Notice, Stream, digest_notice, sign_consent
 from edge_agent.custody.keys import public_jwk, thumbprint
 from edge_agent.host.clock import ClockState
 from edge_agent.protocol import jws
@@ -21,7 +22,6 @@ from edge_agent.protocol.trust_bundle import TYP as TRUST_TYP
 from edge_agent.protocol.trust_bundle import Roots, TrustBundle, make_roots, verify_trust
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, encode_rfc3339, parse_rfc3339
-from edge_agent.uplink.admission import GatewayFacts, SeenRequest, admit
 
 NOW = parse_rfc3339("2026-07-01T22:30:00Z")
 GATEWAY = "Q2FtZXJhR2F0ZXdheUlkMQ"

@@ -8,9 +8,9 @@ import tempfile
 from pathlib import Path
 
 from edge_agent.base64url import encode_b64url
-from edge_agent.consent.household import stand
-from edge_agent.consent.order import sign_order, window_members
-from edge_agent.consent.waiver import sign_consent
+from edge_agent.consent.house_state import stand
+from edge_agent.consent.owner_order import sign_order, window_members
+from edge_agent.consent.signed_consent import sign_consent
 from edge_agent.errors import DeliveryError, UnavailableError
 from edge_agent.host.clock import ClockState
 from edge_agent.protocol.answer import Status, verify_answer

@@ -16,9 +16,9 @@ from edge_agent.buffer.open_block import Draft
 from edge_agent.buffer.reader import RingReader
 from edge_agent.buffer.ring import create_ring
 from edge_agent.buffer.writer import RingWriter
-from edge_agent.consent.order import sign_order, verify_order, window_members
+from edge_agent.consent.owner_order import sign_order, verify_order, window_members
 from edge_agent.consent.policy import CameraTerms, Mode, Terms
-from edge_agent.consent.waiver import Facts, Notice, Stream, digest_notice, sign_consent
+from edge_agent.consent.signed_consent import Facts, Notice, Stream, digest_notice, sign_consent
 from edge_agent.custody.keys import thumbprint
 from edge_agent.protocol import checkpoint, jws
 from edge_agent.protocol import manifest as names

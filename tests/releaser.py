@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.base64url import encode_b64url
-from edge_agent.consent.household import FOREVER, CameraStanding, Household
-from edge_agent.consent.order import sign_order, window_members
+from edge_agent.consent.house_state import FOREVER, CameraStanding, Household
+from edge_agent.consent.owner_order import sign_order, window_members
 from edge_agent.consent.policy import Terms
 from edge_agent.errors import UnavailableError
 from edge_agent.host.control_socket import Peer

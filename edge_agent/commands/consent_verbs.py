@@ -11,8 +11,7 @@ from zoneinfo import ZoneInfo
 
 from edge_agent.commands.owner_key import read_passphrase
 from edge_agent.consent.camera_state import CameraConsent, parse_consents, say_until
-from edge_agent.consent.policy import Policy, encode_terms
-from edge_agent.consent.sentences import (
+from edge_agent.consent.plain_words import (
     WAIVER,
     Language,
     describe_camera,
@@ -21,8 +20,9 @@ from edge_agent.consent.sentences import (
     describe_house,
     notice,
 )
+from edge_agent.consent.policy import Policy, encode_terms
 from edge_agent.consent.shown_consent import CHANGED, Unsigned, list_camera, list_house, mark_changes
-from edge_agent.consent.waiver import (
+from edge_agent.consent.signed_consent import (
     TYP,
     Facts,
     SignedConsent,

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from edge_agent.commands.daemon import add_config
 from edge_agent.commands.owner_key import add_passphrase, load_signer
-from edge_agent.consent.order import LONGEST_BUNDLE_NS, MAX_RECIPIENTS, window_members
+from edge_agent.consent.owner_order import LONGEST_BUNDLE_NS, MAX_RECIPIENTS, window_members
 from edge_agent.custody.keys import KeyStore, thumbprint
 from edge_agent.custody.owner_identity import identity_path, parse_recipients
 from edge_agent.errors import EdgeAgentError, UsageError

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from edge_agent.commands.daemon import add_config
 from edge_agent.commands.look import fetch_pictures, write_picture
 from edge_agent.commands.owner_key import add_passphrase, sign_owner_order
-from edge_agent.consent.order import window_members
+from edge_agent.consent.owner_order import window_members
 from edge_agent.consent.policy import parse_policy
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import SystemClock

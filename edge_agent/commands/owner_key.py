@@ -11,7 +11,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.base64url import encode_b64url
-from edge_agent.consent.order import build_order, sign_order
+from edge_agent.consent.owner_order import build_order, sign_order
 from edge_agent.custody.keys import KeyStore, thumbprint
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import SystemClock

@@ -15,7 +15,7 @@ from edge_agent.commands.owner_key import (
     load_owner_key,
     load_signer,
 )
-from edge_agent.consent.order import read_approval, sign_built_order, window_members
+from edge_agent.consent.owner_order import read_approval, sign_built_order, window_members
 from edge_agent.consent.shown_request import (
     Offer,
     list_leaving,

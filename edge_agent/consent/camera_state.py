@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from enum import Enum
 
-from edge_agent.consent.household import CameraStanding
+from edge_agent.consent.house_state import CameraStanding
 from edge_agent.consent.policy import Mode, Terms
 from edge_agent.local_time import encode_local
 from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339

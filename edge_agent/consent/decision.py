@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from edge_agent.consent.bound import NOTHING, Bound, CameraBound, intersect
-from edge_agent.consent.household import History, Household
+from edge_agent.consent.house_state import History, Household
 from edge_agent.consent.policy import GlobalTerms, Mode
 from edge_agent.consent.rules import RULES, Case, Rule, make_case, standing_reasons
 from edge_agent.host.clock import ClockState

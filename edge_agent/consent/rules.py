@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import tzinfo
 
 from edge_agent.consent.hours import local_dates
-from edge_agent.consent.household import CameraHistory, CameraStanding, Household
+from edge_agent.consent.house_state import CameraHistory, CameraStanding, Household
 from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Signatures
-from edge_agent.consent.waiver import SignedConsent
+from edge_agent.consent.signed_consent import SignedConsent
 from edge_agent.protocol.geohash import distance_m
 from edge_agent.protocol.reasons import say
 from edge_agent.protocol.request import Admitted, Quality, Request, Role

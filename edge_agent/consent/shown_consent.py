@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_agent.base64url import encode_b64url
-from edge_agent.consent.sentences import Language, describe_camera, describe_fact, describe_house
-from edge_agent.consent.waiver import SignedConsent
+from edge_agent.consent.plain_words import Language, describe_camera, describe_fact, describe_house
+from edge_agent.consent.signed_consent import SignedConsent
 from edge_agent.errors import CustodyError
 from edge_agent.printable_text import show_line
 from edge_agent.settings.source_digest import digest_source

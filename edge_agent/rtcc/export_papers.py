@@ -6,7 +6,7 @@ No request and no consent: an order of another kind, for a copy in the clear or 
 from collections.abc import Mapping
 from typing import Any
 
-from edge_agent.consent.order import verify_order
+from edge_agent.consent.owner_order import verify_order
 from edge_agent.errors import EvidenceError
 from edge_agent.protocol import jws
 from edge_agent.protocol import manifest as names

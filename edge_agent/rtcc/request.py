@@ -7,6 +7,7 @@ gateway makes of it is said by ``edge_agent.protocol.request_jws`` and by the ga
 from dataclasses import dataclass
 from typing import Any
 
+from edge_agent.consent.admission import MAX_AREA_VALIDITY_NS, MAX_GATEWAY_VALIDITY_NS, MAX_RELEASE_NS
 from edge_agent.errors import UsageError
 from edge_agent.protocol import jws
 from edge_agent.protocol.geohash import cells_touched
@@ -16,7 +17,6 @@ from edge_agent.rtcc.home import RtccHome
 from edge_agent.rtcc.keys import make_id
 from edge_agent.rtcc.trust import load_trust
 from edge_agent.units import UtcNs, Window, encode_rfc3339
-from edge_agent.uplink.admission import MAX_AREA_VALIDITY_NS, MAX_GATEWAY_VALIDITY_NS, MAX_RELEASE_NS
 
 
 @dataclass(frozen=True, slots=True)

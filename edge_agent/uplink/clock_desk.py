@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from edge_agent.consent.order import ConfirmClock, verify_order
+from edge_agent.consent.owner_order import ConfirmClock, verify_order
 from edge_agent.errors import UsageError
 from edge_agent.host.control_socket import Answer, Handler, Peer
 from edge_agent.host.persistent_clock import KeptClock, describe_confirmed

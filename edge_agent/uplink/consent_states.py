@@ -11,7 +11,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.consent.camera_state import CameraConsent, ConsentState, find_consent_state
-from edge_agent.consent.household import stand
+from edge_agent.consent.house_state import stand
 from edge_agent.consent.policy import Policy, parse_policy
 from edge_agent.errors import ConfigError, CustodyError
 from edge_agent.host.regular_file import read_regular

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from edge_agent.consent.admission import Replayed, incident_digest
 from edge_agent.consent.bound import NOTHING
 from edge_agent.errors import DenialError
 from edge_agent.host.clock import Clock
@@ -18,7 +19,6 @@ from edge_agent.protocol.reasons import RULES, TRANSIENT
 from edge_agent.protocol.request import Admitted, Request
 from edge_agent.protocol.verdict import Denial, Reason, Verdict
 from edge_agent.units import UtcNs
-from edge_agent.uplink.admission import Replayed, incident_digest
 from edge_agent.uplink.docket import Docket, identify
 from edge_agent.uplink.judge import Judge, Outlook
 from edge_agent.uplink.pruning import is_forgotten

@@ -8,9 +8,10 @@ never beyond the bound that the first decision set.
 import sqlite3
 from dataclasses import dataclass
 
+from edge_agent.consent.admission import GatewayFacts, Replayed, SeenRequest, admit
 from edge_agent.consent.bound import NOTHING, Bound
 from edge_agent.consent.decision import Evaluation, counted, decide, decide_again, stop, trace
-from edge_agent.consent.household import Household, patience_ns, refusals
+from edge_agent.consent.house_state import Household, patience_ns, refusals
 from edge_agent.consent.policy import Refusals
 from edge_agent.errors import DenialError
 from edge_agent.host.clock import Clock, ClockState
@@ -21,7 +22,6 @@ from edge_agent.protocol.request_jws import verify_request
 from edge_agent.protocol.trust_bundle import TrustBundle
 from edge_agent.protocol.verdict import Approval, Denial, Grant, Reason, Verdict
 from edge_agent.units import UtcNs
-from edge_agent.uplink.admission import GatewayFacts, Replayed, SeenRequest, admit
 from edge_agent.uplink.standing import NEWEST, Standing
 from edge_agent.uplink.store import Store, StoredRequest
 from edge_agent.uplink.trust_store import TrustStore, list_recipients

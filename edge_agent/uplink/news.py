@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from edge_agent.consent.household import Household
+from edge_agent.consent.house_state import Household
 from edge_agent.consent.policy import Occasion
 from edge_agent.protocol import jws
 from edge_agent.protocol.request_jws import TYP as REQUEST_TYP

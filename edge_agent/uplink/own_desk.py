@@ -13,7 +13,7 @@ from typing import IO, Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from edge_agent.consent.order import LONGEST_BUNDLE_NS, LONGEST_LOOK_NS, verify_order
+from edge_agent.consent.owner_order import LONGEST_BUNDLE_NS, LONGEST_LOOK_NS, verify_order
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import ANSWER_TIMEOUT_S, Answer, Handler, Peer

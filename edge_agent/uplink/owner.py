@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.base64url import encode_b64url
 from edge_agent.consent.bound import CameraBound
-from edge_agent.consent.order import Order, Resume, verify_order, window_members
+from edge_agent.consent.owner_order import Order, Resume, verify_order, window_members
 from edge_agent.errors import DenialError, UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Answer, Handler, Peer

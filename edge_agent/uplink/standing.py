@@ -14,10 +14,10 @@ from zoneinfo import ZoneInfo
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.buffer.ring import load_superblock
-from edge_agent.consent.household import FOREVER, CameraHistory, CameraStanding, History, Household, stand
+from edge_agent.consent.house_state import FOREVER, CameraHistory, CameraStanding, History, Household, stand
 from edge_agent.consent.policy import Policy, parse_policy
-from edge_agent.consent.waiver import TYP as CONSENT_TYP
-from edge_agent.consent.waiver import Facts, Stream
+from edge_agent.consent.signed_consent import TYP as CONSENT_TYP
+from edge_agent.consent.signed_consent import Facts, Stream
 from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import ConfigError, DenialError, IntegrityError, RingError, UnsupportedVersionError
 from edge_agent.host.regular_file import read_regular

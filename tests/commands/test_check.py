@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from edge_agent.consent.policy import parse_policy
-from edge_agent.consent.waiver import Notice, digest_notice, sign_consent
+from edge_agent.consent.signed_consent import Notice, digest_notice, sign_consent
 from edge_agent.custody.credentials import Login
 from edge_agent.custody.keys import KeyStore, generate
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.buffer.ring import create_ring
-from edge_agent.consent.waiver import verify_consent
+from edge_agent.consent.signed_consent import verify_consent
 from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import ConfigError, CustodyError, UsageError
 from edge_agent.protocol import jws

@@ -16,7 +16,7 @@ import pyrage
 import pytest
 
 from edge_agent.cli import main
-from edge_agent.consent.order import verify_order
+from edge_agent.consent.owner_order import verify_order
 from edge_agent.custody.keys import KeyStore, thumbprint
 from edge_agent.demo.home import TrialCamera, TrialHome
 from edge_agent.host.clock import SystemClock

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.base64url import encode_b64url
 from edge_agent.commands.requests import asked_cameras
-from edge_agent.consent.order import sign_order
+from edge_agent.consent.owner_order import sign_order
 from edge_agent.errors import UnavailableError, UsageError
 from edge_agent.host.control_socket import ControlServer, Peer
 from edge_agent.protocol.jws import parse

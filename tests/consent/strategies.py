@@ -6,7 +6,7 @@ from datetime import date
 from hypothesis import strategies as st
 
 from edge_agent.consent.hours import WEEK_MINUTES, Hours
-from edge_agent.consent.household import CameraHistory, History
+from edge_agent.consent.house_state import CameraHistory, History
 from edge_agent.consent.policy import Mode, Occasion, Refusal, Refusals, Signatures, Terms
 from edge_agent.protocol.request import Category, Quality, Role, Signer
 from edge_agent.protocol.verdict import Mask

@@ -14,11 +14,11 @@ import edge_agent
 from edge_agent.consent import decision
 from edge_agent.consent.decision import counted, decide, decide_again, public_notes, trace
 from edge_agent.consent.hours import parse_hours
-from edge_agent.consent.household import FOREVER, CameraStanding, History, stand
+from edge_agent.consent.house_state import FOREVER, CameraStanding, History, stand
+from edge_agent.consent.meet import meet
 from edge_agent.consent.policy import Mode, Signatures
 from edge_agent.consent.rules import RULES
-from edge_agent.consent.tighter import meet
-from edge_agent.consent.waiver import effective, sign_consent
+from edge_agent.consent.signed_consent import effective, sign_consent
 from edge_agent.host.clock import ClockState
 from edge_agent.protocol.reasons import RULES as CODES
 from edge_agent.protocol.request import Quality

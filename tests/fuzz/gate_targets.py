@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge_agent.consent.policy import encode_terms, parse_policy, parse_terms
-from edge_agent.consent.waiver import TYP as CONSENT_TYP
-from edge_agent.consent.waiver import sign_consent, verify_consent
+from edge_agent.consent.signed_consent import TYP as CONSENT_TYP
+from edge_agent.consent.signed_consent import sign_consent, verify_consent
 from edge_agent.errors import ConfigError, DenialError
 from edge_agent.protocol.reasons import RULES
 from edge_agent.protocol.request_jws import TYP as REQUEST_TYP

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.consent.order import sign_order
+from edge_agent.consent.owner_order import sign_order
 from edge_agent.errors import ConfigError, DenialError
 from edge_agent.protocol import jws
 from edge_agent.recording.orders import (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.consent.order import sign_order
+from edge_agent.consent.owner_order import sign_order
 from edge_agent.errors import DenialError, UsageError
 from edge_agent.host.clock import ClockState
 from edge_agent.host.control_socket import Peer

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_agent.base64url import encode_b64url
-from edge_agent.consent.order import sign_order
+from edge_agent.consent.owner_order import sign_order
 from edge_agent.errors import DenialError, UsageError
 from edge_agent.host.control_socket import Peer
 from edge_agent.protocol.request import Quality

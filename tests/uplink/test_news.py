@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from edge_agent.consent.household import Household
+from edge_agent.consent.house_state import Household
 from edge_agent.consent.policy import Occasion
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.news import News

@@ -2,7 +2,7 @@
 
 from zoneinfo import ZoneInfo
 
-from edge_agent.consent.household import CameraStanding, Household, patience_ns, refusals
+from edge_agent.consent.house_state import CameraStanding, Household, patience_ns, refusals
 from edge_agent.consent.policy import GlobalTerms, Refusal, Refusals, Terms
 from edge_agent.protocol.request import Place
 from edge_agent.units import MINUTE_NS

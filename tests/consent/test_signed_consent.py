@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.consent.household import occasions, refusals, stand
+from edge_agent.consent.house_state import occasions, refusals, stand
 from edge_agent.consent.policy import Occasion, Refusal, Refusals, encode_terms
-from edge_agent.consent.waiver import TYP, Stream, sign_consent, verify_consent
+from edge_agent.consent.signed_consent import TYP, Stream, sign_consent, verify_consent
 from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import DenialError
 from edge_agent.protocol import jws

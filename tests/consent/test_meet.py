@@ -5,9 +5,9 @@ from datetime import date
 from hypothesis import given
 
 from edge_agent.consent.hours import parse_hours
+from edge_agent.consent.meet import differences, meet
 from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Refusal, Refusals, Signatures
-from edge_agent.consent.tighter import differences, meet
-from edge_agent.consent.waiver import effective
+from edge_agent.consent.signed_consent import effective
 from edge_agent.protocol.request import Category, Quality
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS
 from tests.consent import strategies

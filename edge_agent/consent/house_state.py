@@ -11,7 +11,7 @@ from datetime import tzinfo
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.consent.policy import GlobalTerms, Occasion, Refusal, Refusals, Terms
-from edge_agent.consent.waiver import Facts, SignedConsent, effective, verify_consent
+from edge_agent.consent.signed_consent import Facts, SignedConsent, effective, verify_consent
 from edge_agent.errors import DenialError
 from edge_agent.protocol.reasons import say
 from edge_agent.protocol.request import Place

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from pydantic import Field, ValidationError
 
 from edge_agent.base64url import encode_b64url, parse_b64url
+from edge_agent.consent.meet import meet
 from edge_agent.consent.policy import Mode, Terms, encode_terms, parse_terms
-from edge_agent.consent.tighter import meet
 from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import CustodyError, DenialError
 from edge_agent.protocol import jws

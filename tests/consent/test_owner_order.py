@@ -7,7 +7,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.base64url import encode_b64url
-from edge_agent.consent.order import MAX_AGE_NS, SKEW_NS, TYP, Order, Resume, sign_order, verify_order, window_members
+from edge_agent.consent.owner_order import (
+    MAX_AGE_NS,
+    SKEW_NS,
+    TYP,
+    Order,
+    Resume,
+    sign_order,
+    verify_order,
+    window_members,
+)
 from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import DenialError
 from edge_agent.protocol import jws

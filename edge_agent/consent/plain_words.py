@@ -9,9 +9,9 @@ from enum import Enum
 from typing import Any, Literal
 
 from edge_agent.consent.hours import DAYS, Hours, encode_hours
+from edge_agent.consent.meet import Difference, differences
 from edge_agent.consent.policy import Mode, Refusals, Terms
-from edge_agent.consent.tighter import Difference, differences
-from edge_agent.consent.waiver import Notice, digest_notice
+from edge_agent.consent.signed_consent import Notice, digest_notice
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, encode_duration
 
 Language = Literal["en", "es", "fr"]

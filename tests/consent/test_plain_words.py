@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.consent import sentences
+from edge_agent.consent import plain_words
 from edge_agent.consent.hours import Hours, parse_hours
-from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Occasion, Refusal, Refusals
-from edge_agent.consent.sentences import (
+from edge_agent.consent.plain_words import (
     LANGUAGES,
     WAIVER,
     describe,
@@ -18,6 +17,7 @@ from edge_agent.consent.sentences import (
     describe_house,
     notice,
 )
+from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Occasion, Refusal, Refusals
 from edge_agent.protocol.request import Category
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS
 from tests.consent import strategies
@@ -35,12 +35,12 @@ def test_every_term_has_a_sentence_in_every_language(some, language):
 
 def test_the_catalogue_is_complete():
     """Three texts for every key, with the same places to fill, and no word missing."""
-    for key, texts in sentences._CATALOGUE.items():
+    for key, texts in plain_words._CATALOGUE.items():
         assert len(set(texts)) >= 1
         assert len({tuple(re.findall(r"{\w+}", text)) for text in texts}) == 1, key
         assert all(texts), key
     words = [*Category, *Occasion, *Refusal]
-    assert all(f"word.{word.value}" in sentences._CATALOGUE for word in words)
+    assert all(f"word.{word.value}" in plain_words._CATALOGUE for word in words)
 
 
 SAID = {
