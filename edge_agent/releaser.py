@@ -29,6 +29,8 @@ from edge_agent.host.control_socket import Answer, ControlServer, Peer
 from edge_agent.host.hardening import harden, lock_folder, stop_on_signals
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
+from edge_agent.ledger import table as ledger
+from edge_agent.ledger.refusal_counts import Tally
 from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.geohash import geohash_encode
@@ -37,7 +39,6 @@ from edge_agent.protocol.verdict import Ask, Grant, Verdict
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.unenrolled import wait_enrolled
 from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339
-from edge_agent.uplink import ledger
 from edge_agent.uplink.builder import BundleBuilder
 from edge_agent.uplink.carrier import Carrier
 from edge_agent.uplink.clock_desk import ClockDesk
@@ -66,7 +67,6 @@ from edge_agent.uplink.shipping import Shipping
 from edge_agent.uplink.staging import Staging
 from edge_agent.uplink.standing import Standing
 from edge_agent.uplink.store import OPEN_STATES, ReleaseState, RequestState, Store, StoredRequest
-from edge_agent.uplink.tally import Tally
 from edge_agent.uplink.tls import TlsIdentity, build_client_context
 from edge_agent.uplink.trust_store import TrustStore
 from edge_agent.uplink.update_notes import FOLDER as UPDATE_NOTES

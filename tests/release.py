@@ -20,6 +20,7 @@ from edge_agent.consent.owner_order import sign_order, verify_order, window_memb
 from edge_agent.consent.policy import CameraTerms, Mode, Terms
 from edge_agent.consent.signed_consent import Facts, Notice, Stream, digest_notice, sign_consent
 from edge_agent.custody.keys import thumbprint
+from edge_agent.ledger import table as ledger
 from edge_agent.protocol import checkpoint, jws
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.request import Audience, Category, Incident, Place, Quality, Request, Role, Signer
@@ -27,7 +28,7 @@ from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.rtcc.case import KnownKeys, KnownSigner
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import DAY_NS, MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
-from edge_agent.uplink import bundle, ledger
+from edge_agent.uplink import bundle
 from edge_agent.uplink.export import encode_entry
 from edge_agent.uplink.mandate import GrantMandate, OrderMandate
 from tests.buffer.rig import FakeClock

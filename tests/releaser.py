@@ -18,6 +18,8 @@ from edge_agent.consent.owner_order import sign_order, window_members
 from edge_agent.consent.policy import Terms
 from edge_agent.errors import UnavailableError
 from edge_agent.host.control_socket import Peer
+from edge_agent.ledger import table as ledger
+from edge_agent.ledger.refusal_counts import Tally
 from edge_agent.protocol.answer import Answer, Status, verify_answer
 from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.enrolment import Enrolment
@@ -26,7 +28,6 @@ from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.settings.gateway import parse_config
 from edge_agent.units import SECOND_NS, UtcNs, Window, parse_rfc3339
-from edge_agent.uplink import ledger
 from edge_agent.uplink.bundle import BundleInfo
 from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.handover import Handover
@@ -41,7 +42,6 @@ from edge_agent.uplink.shipping import Shipping
 from edge_agent.uplink.staging import Staging
 from edge_agent.uplink.standing import Standing
 from edge_agent.uplink.store import RequestState, Store, StoredRelease, StoredRequest
-from edge_agent.uplink.tally import Tally
 from edge_agent.uplink.trust_store import TrustStore
 from tests import gate
 from tests.fakes import FakeClock

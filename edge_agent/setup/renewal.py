@@ -35,9 +35,9 @@ from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import call
 from edge_agent.host.regular_file import NotRegularError, open_regular
 from edge_agent.host.service_user import acting_as_owner, remove_entry
+from edge_agent.ledger import table as ledger
 from edge_agent.settings.gateway import Config
 from edge_agent.setup.provision import erasure_note_path, public_path
-from edge_agent.uplink import ledger
 from edge_agent.uplink.store import Store
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from edge_agent.consent.owner_order import ConfirmClock, verify_order
 from edge_agent.errors import UsageError
 from edge_agent.host.control_socket import Answer, Handler, Peer
 from edge_agent.host.persistent_clock import KeptClock, describe_confirmed
+from edge_agent.ledger import table as ledger
 from edge_agent.units import encode_rfc3339
-from edge_agent.uplink import ledger
 from edge_agent.uplink.store import Store
 
 log = logging.getLogger(__name__)

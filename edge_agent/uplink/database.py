@@ -17,7 +17,7 @@ from typing import Self
 
 from edge_agent.errors import UnsupportedVersionError
 from edge_agent.host.regular_file import open_regular
-from edge_agent.uplink import ledger
+from edge_agent.ledger import table as ledger
 
 log = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge_agent.consent.bound import NOTHING, Bound
 from edge_agent.consent.decision import Evaluation, public_notes
 from edge_agent.consent.policy import Refusal
+from edge_agent.ledger import table as ledger
 from edge_agent.protocol.answer import Answer, Note, Status, encode_answer
 from edge_agent.protocol.reasons import RULES
 from edge_agent.protocol.request import Request
 from edge_agent.protocol.verdict import Ask, CameraGrant, Denial, Grant, Reason, Verdict
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
-from edge_agent.uplink import ledger
 from edge_agent.uplink.judge import Telling
 from edge_agent.uplink.store import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 

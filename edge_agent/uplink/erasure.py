@@ -12,8 +12,8 @@ from edge_agent.consent.bound import NOTHING
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Answer, Handler, Peer
+from edge_agent.ledger import table as ledger
 from edge_agent.units import UtcNs, Window
-from edge_agent.uplink import ledger
 from edge_agent.uplink.footage import Footage
 from edge_agent.uplink.store import RequestState, Store, StoredRequest
 

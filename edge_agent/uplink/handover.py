@@ -9,10 +9,10 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from edge_agent.ledger import table as ledger
 from edge_agent.protocol.answer import DeliveredFile, Note, Status
 from edge_agent.protocol.verdict import Denial, Grant
 from edge_agent.units import UtcNs
-from edge_agent.uplink import ledger
 from edge_agent.uplink.docket import Docket, WithdrawnError, notes_of
 from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.regrant import Aftermath, PutOffError, Regrant

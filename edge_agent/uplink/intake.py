@@ -15,6 +15,7 @@ from edge_agent.consent.admission import Replayed, incident_digest
 from edge_agent.consent.bound import NOTHING
 from edge_agent.errors import DenialError
 from edge_agent.host.clock import Clock
+from edge_agent.ledger.refusal_counts import Tally
 from edge_agent.protocol.reasons import RULES, TRANSIENT
 from edge_agent.protocol.request import Admitted, Request
 from edge_agent.protocol.verdict import Denial, Reason, Verdict
@@ -23,7 +24,6 @@ from edge_agent.uplink.docket import Docket, identify
 from edge_agent.uplink.judge import Judge, Outlook
 from edge_agent.uplink.pruning import is_forgotten
 from edge_agent.uplink.store import QuotaUse, Store, StoredRequest
-from edge_agent.uplink.tally import Tally
 from edge_agent.uplink.trust_store import TrustStore
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Answer, Handler, Peer
+from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin, verify_checkpoint, verify_growth
 from edge_agent.units import encode_rfc3339
-from edge_agent.uplink import ledger
 from edge_agent.uplink.store import Store
 
 _PAGE = 200

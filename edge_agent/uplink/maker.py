@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 from edge_agent.errors import EdgeAgentError, RingError
 from edge_agent.host.clock import Clock
+from edge_agent.ledger import table as ledger
 from edge_agent.protocol.trust_bundle import TrustBundle
 from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.units import MINUTE_NS, UtcNs, encode_rfc3339
-from edge_agent.uplink import ledger
 from edge_agent.uplink.bundle import BundleInfo
 from edge_agent.uplink.clip import ClipError
 from edge_agent.uplink.docket import Docket

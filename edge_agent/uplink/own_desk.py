@@ -17,10 +17,10 @@ from edge_agent.consent.owner_order import LONGEST_BUNDLE_NS, LONGEST_LOOK_NS, v
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import ANSWER_TIMEOUT_S, Answer, Handler, Peer
+from edge_agent.ledger import table as ledger
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import UtcNs
-from edge_agent.uplink import ledger
 from edge_agent.uplink.bundle import BundleInfo
 from edge_agent.uplink.export import (
     ExportError,

@@ -3,11 +3,11 @@
 import logging
 
 from edge_agent.errors import RingError
+from edge_agent.ledger import table as ledger
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.request import Quality
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
-from edge_agent.uplink import ledger
 from edge_agent.uplink.footage import Footage
 from edge_agent.uplink.store import Store
 

@@ -15,13 +15,13 @@ from edge_agent.consent.owner_order import Order, Resume, verify_order, window_m
 from edge_agent.errors import DenialError, UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Answer, Handler, Peer
+from edge_agent.ledger import table as ledger
 from edge_agent.protocol import jws
 from edge_agent.protocol.reasons import say
 from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
 from edge_agent.protocol.verdict import Approval, Denial, Reason, Wait
 from edge_agent.settings.gateway import Config
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339
-from edge_agent.uplink import ledger
 from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.regrant import Aftermath, Regrant

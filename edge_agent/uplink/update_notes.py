@@ -13,8 +13,8 @@ from typing import Any
 
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.regular_file import read_regular
+from edge_agent.ledger import table as ledger
 from edge_agent.units import UtcNs
-from edge_agent.uplink import ledger
 from edge_agent.uplink.store import Store
 
 log = logging.getLogger(__name__)

@@ -22,6 +22,7 @@ from edge_agent.demo.home import TrialCamera, TrialHome
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import ControlServer
 from edge_agent.host.unnamed_file import WriteError
+from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.rtcc.case import Pins
@@ -29,7 +30,6 @@ from edge_agent.rtcc.enrol import enrol
 from edge_agent.rtcc.home import RtccHome, Settings
 from edge_agent.rtcc.open import open_bundle
 from edge_agent.units import HOUR_NS, UtcNs, Window, encode_rfc3339
-from edge_agent.uplink import ledger
 from edge_agent.uplink.builder import BundleBuilder
 from edge_agent.uplink.export import NoFootageError
 from edge_agent.uplink.own_desk import OwnDesk

@@ -10,12 +10,12 @@ from edge_agent.cli import main
 from edge_agent.custody.keys import KeyStore, thumbprint
 from edge_agent.custody.owner_identity import encrypt_under_passphrase, load_recipient, open_identity
 from edge_agent.errors import CustodyError, EvidenceError, UsageError
+from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.setup import backup as backups
 from edge_agent.setup.backup import make_backup, open_backup, restore
 from edge_agent.units import UtcNs
-from edge_agent.uplink import ledger
 from edge_agent.uplink.ledger_archive import begin_from_archive
 from edge_agent.uplink.store import Store
 

@@ -14,12 +14,12 @@ import pytest
 from edge_agent.errors import DenialError, EdgeAgentError, UsageError
 from edge_agent.host.control_socket import Peer
 from edge_agent.host.unnamed_file import WriteError
+from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.request import Quality
 from edge_agent.rtcc.open import open_bundle
 from edge_agent.settings.gateway import parse_config
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window
-from edge_agent.uplink import ledger
 from edge_agent.uplink.builder import BundleBuilder
 from edge_agent.uplink.bundle import BundleInfo
 from edge_agent.uplink.export import ExportError, NoFootageError

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from edge_agent.ledger import table as ledger
 from edge_agent.units import UtcNs
-from edge_agent.uplink import ledger
 from edge_agent.uplink.store import Store
 from edge_agent.uplink.update_notes import KIND, MAX_NOTES, take_in, write_note
 

@@ -34,7 +34,8 @@ from edge_agent.units import UtcNs, encode_rfc3339
 PADDING = "padding"
 """Kind of the leaves that fill a tree up before its head leaves the house."""
 UNVERIFIED = "unverified"
-"""Kind of the one entry per reason and hour that counts what is not written down (``edge_agent.uplink.tally``)."""
+"""Kind of the one entry per reason and hour that counts what is not written down
+(``edge_agent.ledger.refusal_counts``)."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS ledger_leaves (

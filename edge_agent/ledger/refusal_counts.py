@@ -7,8 +7,8 @@ more than ``MAX_KEYS`` numbers an hour. A kill loses the counts of the hour that
 import sqlite3
 import threading
 
+from edge_agent.ledger import table as ledger
 from edge_agent.units import HOUR_NS, UtcNs, encode_rfc3339
-from edge_agent.uplink import ledger
 
 MAX_KEYS = 64
 OTHER = "other"

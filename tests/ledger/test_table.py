@@ -9,10 +9,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.errors import EvidenceError
+from edge_agent.ledger import table as ledger
+from edge_agent.ledger.refusal_counts import MAX_KEYS, Tally
 from edge_agent.protocol.checkpoint import encode_leaf, ledger_origin, verify_checkpoint, verify_growth, verify_proof
 from edge_agent.units import DAY_NS, HOUR_NS, UtcNs, parse_rfc3339
-from edge_agent.uplink import ledger
-from edge_agent.uplink.tally import MAX_KEYS, Tally
 
 ORIGIN = ledger_origin("gw-1")
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
