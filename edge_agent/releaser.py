@@ -31,6 +31,8 @@ from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
 from edge_agent.ledger import table as ledger
 from edge_agent.ledger.refusal_counts import Tally
+from edge_agent.mqtt.connection import Broker, BrokerSettings, Subscription
+from edge_agent.mqtt.mutual_tls import TlsIdentity, build_client_context
 from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.geohash import geohash_encode
@@ -53,7 +55,6 @@ from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.ledger_archive import begin_from_archive
 from edge_agent.uplink.ledger_desk import LedgerDesk
 from edge_agent.uplink.maker import BundleMaker
-from edge_agent.uplink.mqtt import Broker, BrokerSettings, Subscription
 from edge_agent.uplink.news import News
 from edge_agent.uplink.notify import Messenger
 from edge_agent.uplink.own_desk import OwnDesk
@@ -67,7 +68,6 @@ from edge_agent.uplink.shipping import Shipping
 from edge_agent.uplink.staging import Staging
 from edge_agent.uplink.standing import Standing
 from edge_agent.uplink.store import OPEN_STATES, ReleaseState, RequestState, Store, StoredRequest
-from edge_agent.uplink.tls import TlsIdentity, build_client_context
 from edge_agent.uplink.trust_store import TrustStore
 from edge_agent.uplink.update_notes import FOLDER as UPDATE_NOTES
 from edge_agent.uplink.update_notes import take_in

@@ -1,7 +1,7 @@
 """The RTCC's connection to its own broker: requests and trust bundles out, answers in.
 
-Owns nothing of MQTT (``edge_agent.uplink.mqtt`` does) and nothing of what is kept (``edge_agent.rtcc.inbox`` does); it
-joins the two, and turns the stream of answers into something a command can wait for.
+Owns nothing of MQTT (``edge_agent.mqtt.connection`` does) and nothing of what is kept (``edge_agent.rtcc.inbox`` does);
+it joins the two, and turns the stream of answers into something a command can wait for.
 """
 
 import logging
@@ -15,6 +15,9 @@ from typing import Self
 
 from edge_agent.errors import ConflictError, CustodyError, EvidenceError, UnavailableError
 from edge_agent.host.clock import Clock, SystemClock
+from edge_agent.mqtt.connection import Broker, BrokerSettings, Subscription, wait_connected
+from edge_agent.mqtt.inbound_queue import Incoming
+from edge_agent.mqtt.mutual_tls import TlsIdentity
 from edge_agent.protocol import jws
 from edge_agent.protocol.answer import Answer
 from edge_agent.protocol.request_jws import TYP
@@ -23,9 +26,6 @@ from edge_agent.rtcc.inbox import TOPIC_FILTER, Inbox
 from edge_agent.rtcc.request import SignedRequest
 from edge_agent.rtcc.trust import TOPIC as TRUST_TOPIC
 from edge_agent.units import SECOND_NS
-from edge_agent.uplink.mqtt import Broker, BrokerSettings, Subscription, wait_connected
-from edge_agent.uplink.mqtt_inbox import Incoming
-from edge_agent.uplink.tls import TlsIdentity
 
 WATCH_CLIENT = "rtcc-watch"
 """The one client whose session the broker keeps, so that no answer is lost while nobody watches."""

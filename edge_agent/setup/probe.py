@@ -23,11 +23,11 @@ from edge_agent.capture.tls import Trust, find_fault, pin_trust, system_trust
 from edge_agent.custody.credentials import Login
 from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import EdgeAgentError
+from edge_agent.mqtt.mutual_tls import TlsIdentity, build_client_context
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.recording.sources import make_device
 from edge_agent.settings.gateway import Camera, Config
 from edge_agent.setup.inspection import Finding, Level, fault, is_sealed
-from edge_agent.uplink.tls import TlsIdentity, build_client_context
 
 CONNECT_TIMEOUT_S = 3.0
 _MAX_ANSWER_BYTES = 16 * 1024

@@ -20,8 +20,8 @@ from requests.adapters import HTTPAdapter
 
 from edge_agent.errors import DeliveryError, UploadLostError, UploadRefusedError, UploadStoppedError
 from edge_agent.host.clock import Clock
+from edge_agent.mqtt.mutual_tls import watch_reads
 from edge_agent.units import SECOND_NS, MonoNs
-from edge_agent.uplink.tls import watch_reads
 
 PATCH_BYTES, MAX_PATCH_BYTES = 8 << 20, 64 << 20
 """Sent per PATCH; also what a server that keeps only whole requests loses at most. Behind one that took less than a

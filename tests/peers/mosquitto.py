@@ -7,7 +7,7 @@ import pytest
 
 from edge_agent.demo.broker import HOST, BrokerFiles, find_free_port, find_mosquitto, start_mosquitto, write_config
 from edge_agent.errors import UnavailableError
-from edge_agent.uplink.mqtt import BrokerSettings, Subscription
+from edge_agent.mqtt.connection import BrokerSettings, Subscription
 from tests.peers.pki import Pki
 from tests.peers.process import PeerProcess
 

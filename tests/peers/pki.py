@@ -8,9 +8,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from edge_agent.mqtt.mutual_tls import TlsIdentity
 from edge_agent.rtcc import authority
 from edge_agent.units import UtcNs
-from edge_agent.uplink.tls import TlsIdentity
 
 
 @dataclass(frozen=True)

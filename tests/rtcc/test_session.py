@@ -10,6 +10,8 @@ import pytest
 from edge_agent.demo.broker import BrokerFiles, find_free_port, find_mosquitto, start_mosquitto, write_config
 from edge_agent.errors import UnavailableError
 from edge_agent.host.clock import SystemClock
+from edge_agent.mqtt.connection import Broker, BrokerSettings, Subscription, wait_connected
+from edge_agent.mqtt.mutual_tls import TlsIdentity
 from edge_agent.protocol.answer import Answer, Status, encode_answer
 from edge_agent.rtcc.enrol import enrol, enrol_server
 from edge_agent.rtcc.inbox import Inbox
@@ -18,8 +20,6 @@ from edge_agent.rtcc.session import RtccSession
 from edge_agent.rtcc.trust import TOPIC as TRUST_TOPIC
 from edge_agent.rtcc.trust import sign_trust
 from edge_agent.units import MINUTE_NS, UtcNs, Window
-from edge_agent.uplink.mqtt import Broker, BrokerSettings, Subscription, wait_connected
-from edge_agent.uplink.tls import TlsIdentity
 
 pytestmark = pytest.mark.peer
 LIMIT_S = 15

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.host.clock import SystemClock
+from edge_agent.mqtt.mutual_tls import build_client_context
 from edge_agent.protocol.answer import Note, Status
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.request import Quality
@@ -25,7 +26,6 @@ from edge_agent.uplink.footage import Footage, NotRecordedError
 from edge_agent.uplink.payload import upload_name
 from edge_agent.uplink.staging import PayloadLostError, Staging, StagingFullError
 from edge_agent.uplink.store import RequestState
-from edge_agent.uplink.tls import build_client_context
 from tests import gate
 from tests.peers.pki import Pki
 from tests.peers.proxy import Proxy

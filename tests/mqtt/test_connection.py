@@ -13,17 +13,11 @@ import pytest
 
 from edge_agent.errors import CustodyError, UnavailableError
 from edge_agent.host.clock import SystemClock
+from edge_agent.mqtt.connection import MAX_PACKET_BYTES, RECEIVE_MAXIMUM, Broker, BrokerSettings, Subscription
+from edge_agent.mqtt.inbound_queue import Incoming
+from edge_agent.mqtt.mutual_tls import build_client_context
+from edge_agent.mqtt.network_loop import backoff_s
 from edge_agent.units import SECOND_NS, MonoNs
-from edge_agent.uplink.mqtt import (
-    MAX_PACKET_BYTES,
-    RECEIVE_MAXIMUM,
-    Broker,
-    BrokerSettings,
-    Subscription,
-)
-from edge_agent.uplink.mqtt_inbox import Incoming
-from edge_agent.uplink.mqtt_loop import backoff_s
-from edge_agent.uplink.tls import build_client_context
 from tests.peers.mosquitto import Mosquitto
 from tests.peers.pki import Pki
 from tests.peers.proxy import Proxy

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent.host.clock import SystemClock
-from edge_agent.uplink.mqtt import Broker
-from edge_agent.uplink.mqtt_inbox import Incoming
+from edge_agent.mqtt.connection import Broker
+from edge_agent.mqtt.inbound_queue import Incoming
 from tests.peers.mosquitto import Mosquitto
 from tests.peers.wait import wait_until
 

@@ -22,10 +22,10 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_agent.errors import UnavailableError
 from edge_agent.host.clock import Clock
+from edge_agent.mqtt.inbound_queue import Inbox, Incoming
+from edge_agent.mqtt.mutual_tls import TlsIdentity, build_client_context, watch_socket
+from edge_agent.mqtt.network_loop import CONNECT_TIMEOUT_S, NetworkLoop
 from edge_agent.units import MonoNs
-from edge_agent.uplink.mqtt_inbox import Inbox, Incoming
-from edge_agent.uplink.mqtt_loop import CONNECT_TIMEOUT_S, NetworkLoop
-from edge_agent.uplink.tls import TlsIdentity, build_client_context, watch_socket
 
 RECEIVE_MAXIMUM = 64
 """Unacknowledged messages that the broker may have under way to us, and at which we stop reading from it."""

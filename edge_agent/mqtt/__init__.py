@@ -1,0 +1,1 @@
+"""One MQTT 5 connection over mutual TLS, for both ends of the protocol."""
