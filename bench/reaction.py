@@ -20,7 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from bench.measure import Row, interleave
 from bench.trial import LoopCamera, create_home, read_records
-from edge_agent.buffer.format import Kind
+from edge_agent.buffer.format.constants import Kind
 from edge_agent.demo.broker import HOST, find_free_port, find_mosquitto, start_mosquitto
 from edge_agent.demo.home import TrialCamera, TrialHome
 from edge_agent.units import UtcNs

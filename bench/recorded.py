@@ -15,10 +15,10 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
-from edge_agent.buffer.format import Kind
-from edge_agent.buffer.open_block import Draft
+from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.ring import create_ring
-from edge_agent.buffer.writer import RingWriter
+from edge_agent.buffer.write.open_block import Draft
+from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.media import commitments, nut
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window
 from tests.fakes import FakeClock

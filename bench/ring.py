@@ -21,17 +21,15 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from bench.measure import Row, interleave, parse_arguments, report
-from edge_agent.buffer.allocate import allocate
 from edge_agent.buffer.crypt import key_id, sign_page, sign_superblock
-from edge_agent.buffer.format import (
-    Kind,
-)
-from edge_agent.buffer.open_block import Draft
-from edge_agent.buffer.page import BlockEnd, Page
-from edge_agent.buffer.reader import RingReader
-from edge_agent.buffer.record import chain_genesis, record_bytes
+from edge_agent.buffer.format.constants import Kind
+from edge_agent.buffer.format.page import BlockEnd, Page
+from edge_agent.buffer.format.record import chain_genesis, record_bytes
+from edge_agent.buffer.preallocate import allocate
+from edge_agent.buffer.read.reader import RingReader
 from edge_agent.buffer.ring import choose_block_bytes, create_ring, make_file, plan_superblock
-from edge_agent.buffer.writer import RingWriter
+from edge_agent.buffer.write.open_block import Draft
+from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.host.clock import ClockState
 from edge_agent.media.commitments import Track, Unit, record_commitment
 from edge_agent.protocol.request import Quality
@@ -288,7 +286,7 @@ def fill_sparse(folder: Path, size_bytes: int) -> Path:
 _OPEN = """
 import resource, sys, time
 from pathlib import Path
-from edge_agent.buffer.reader import RingReader
+from edge_agent.buffer.read.reader import RingReader
 from edge_agent.units import UtcNs, Window
 path, middle = Path(sys.argv[1]), int(sys.argv[2])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edge_agent.buffer.writer import ErasedBlock, RingWriter
+from edge_agent.buffer.write.writer import ErasedBlock, RingWriter
 from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.events import EventGate
 from edge_agent.custody.credentials import Login, load_logins

@@ -11,11 +11,11 @@ import pyrage
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from edge_agent.buffer.format import FLAG_CONTINUES, Kind
-from edge_agent.buffer.open_block import Draft
-from edge_agent.buffer.reader import RingReader
+from edge_agent.buffer.format.constants import FLAG_CONTINUES, Kind
+from edge_agent.buffer.read.reader import RingReader
 from edge_agent.buffer.ring import create_ring
-from edge_agent.buffer.writer import RingWriter
+from edge_agent.buffer.write.open_block import Draft
+from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.consent.owner_order import sign_order, verify_order, window_members
 from edge_agent.consent.policy import CameraTerms, Mode, Terms
 from edge_agent.consent.signed_consent import Facts, Notice, Stream, digest_notice, sign_consent

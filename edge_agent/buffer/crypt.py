@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from edge_agent.buffer.format import (
+from edge_agent.buffer.format.constants import (
     DIGEST_BYTES,
     HEADER_BYTES,
     ID_BYTES,
@@ -25,9 +25,9 @@ from edge_agent.buffer.format import (
     TAG_BYTES,
     seal_page,
 )
-from edge_agent.buffer.page import PAGE_SIGNED_BYTES, Page, encode_page_signed
-from edge_agent.buffer.record import RecordHeader, encode_header, record_bytes
-from edge_agent.buffer.superblock import SUPERBLOCK_SIGNED_BYTES, Superblock, encode_superblock_signed
+from edge_agent.buffer.format.page import PAGE_SIGNED_BYTES, Page, encode_page_signed
+from edge_agent.buffer.format.record import RecordHeader, encode_header, record_bytes
+from edge_agent.buffer.format.superblock import SUPERBLOCK_SIGNED_BYTES, Superblock, encode_superblock_signed
 from edge_agent.errors import IntegrityError
 
 _LABEL_BLOCK_KEY = b"edge-agent/v1 block key"

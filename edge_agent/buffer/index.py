@@ -8,9 +8,9 @@ import bisect
 from dataclasses import dataclass
 
 from edge_agent.buffer.disk import Disk
-from edge_agent.buffer.format import PAGE_BYTES, SUPERBLOCK_COPIES
-from edge_agent.buffer.page import BlockEnd, Page, is_blank, parse_page
-from edge_agent.buffer.superblock import Superblock
+from edge_agent.buffer.format.constants import PAGE_BYTES, SUPERBLOCK_COPIES
+from edge_agent.buffer.format.page import BlockEnd, Page, is_blank, parse_page
+from edge_agent.buffer.format.superblock import Superblock
 from edge_agent.errors import IntegrityError, UnsupportedVersionError
 from edge_agent.host.clock import ClockState
 from edge_agent.units import MonoNs, UtcNs, Window

@@ -11,11 +11,18 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.buffer.allocate import allocate, ask_no_copy_on_write
 from edge_agent.buffer.crypt import sign_superblock
 from edge_agent.buffer.disk import Disk, FileDisk, hint_for
-from edge_agent.buffer.format import ID_BYTES, MAX_BLOCKS, MIN_BLOCKS, PAGE_BYTES, QUALITIES, SUPERBLOCK_COPIES
-from edge_agent.buffer.superblock import Superblock, is_camera_id, parse_superblock
+from edge_agent.buffer.format.constants import (
+    ID_BYTES,
+    MAX_BLOCKS,
+    MIN_BLOCKS,
+    PAGE_BYTES,
+    QUALITIES,
+    SUPERBLOCK_COPIES,
+)
+from edge_agent.buffer.format.superblock import Superblock, is_camera_id, parse_superblock
+from edge_agent.buffer.preallocate import allocate, ask_no_copy_on_write
 from edge_agent.errors import IntegrityError, RingError, UnsupportedVersionError
 from edge_agent.host.atomic_file import sync_folder
 from edge_agent.host.regular_file import open_regular

@@ -4,8 +4,8 @@ import argparse
 import json
 import os
 
-from edge_agent.buffer.check import dump_ring
 from edge_agent.buffer.disk import FileDisk
+from edge_agent.buffer.read.check import dump_ring
 from edge_agent.commands.daemon import add_config
 from edge_agent.commands.ring_check import check_rings
 from edge_agent.commands.ring_files import find_rings, load_config_if_any

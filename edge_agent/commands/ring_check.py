@@ -5,8 +5,8 @@ import os
 from functools import partial
 from typing import Any
 
-from edge_agent.buffer.check import CheckReport, KnownHead, check_ring
 from edge_agent.buffer.disk import FileDisk
+from edge_agent.buffer.read.check import CheckReport, KnownHead, check_ring
 from edge_agent.commands.ring_files import find_recorder_key, find_rings, load_config_if_any
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.control_socket import stream

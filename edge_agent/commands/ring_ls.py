@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from edge_agent.buffer.overview import Overview, look_over
-from edge_agent.buffer.reader import RingReader
+from edge_agent.buffer.read.coverage import Overview, look_over
+from edge_agent.buffer.read.reader import RingReader
 from edge_agent.commands.ring_files import find_rings, find_vault_key, load_config_if_any
 from edge_agent.host.terminal import print_json
 from edge_agent.settings.gateway import Config

@@ -13,9 +13,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
-from edge_agent.buffer.resize import move_ring, needs_move
 from edge_agent.buffer.ring import create_ring, load_superblock, wipe_ring
-from edge_agent.buffer.writer import RingWriter
+from edge_agent.buffer.write.resize import move_ring, needs_move
+from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.errors import EdgeAgentError, RingError, RingPreparingError
 from edge_agent.host.clock import Clock
 from edge_agent.recording.pins import Pin, RingPins

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from edge_agent.buffer.format import FLAG_CONTINUES, Kind
-from edge_agent.buffer.open_block import Draft
-from edge_agent.buffer.writer import ErasedBlock, RingWriter
+from edge_agent.buffer.format.constants import FLAG_CONTINUES, Kind
+from edge_agent.buffer.write.open_block import Draft
+from edge_agent.buffer.write.writer import ErasedBlock, RingWriter
 from edge_agent.capture.records import ClockNote, Gap, Gop, RunInfo
 from edge_agent.errors import RecordTooLargeError, RingError, RingPreparingError, UnavailableError
 from edge_agent.host.clock import Clock

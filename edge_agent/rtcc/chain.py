@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.base64url import parse_b64
 from edge_agent.buffer.crypt import verify_page
-from edge_agent.buffer.format import FLAG_FLOOR_ONLY
-from edge_agent.buffer.page import Page, chain_start, parse_page
-from edge_agent.buffer.record import RecordHeader, next_chain, parse_header, record_digest
+from edge_agent.buffer.format.constants import FLAG_FLOOR_ONLY
+from edge_agent.buffer.format.page import Page, chain_start, parse_page
+from edge_agent.buffer.format.record import RecordHeader, next_chain, parse_header, record_digest
 from edge_agent.errors import EvidenceError, RingError
 from edge_agent.host.clock import ClockState
 from edge_agent.units import UtcNs, Window

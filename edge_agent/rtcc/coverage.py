@@ -7,9 +7,9 @@ that footage was recorded, whatever became of it; why it is not delivered is the
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from edge_agent.buffer.format import Kind
-from edge_agent.buffer.page import BlockEnd
-from edge_agent.buffer.timeline import free_parts, merge_windows
+from edge_agent.buffer.format.constants import Kind
+from edge_agent.buffer.format.page import BlockEnd
+from edge_agent.buffer.read.timeline import free_parts, merge_windows
 from edge_agent.protocol.manifest import ExportManifest
 from edge_agent.rtcc.case import AnyManifest
 from edge_agent.rtcc.chain import Chain, Place

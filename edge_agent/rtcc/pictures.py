@@ -10,7 +10,7 @@ from itertools import combinations, pairwise
 from math import floor
 from pathlib import Path
 
-from edge_agent.buffer.format import Kind
+from edge_agent.buffer.format.constants import Kind
 from edge_agent.errors import EvidenceError
 from edge_agent.media import commitments
 from edge_agent.protocol.manifest import Clip

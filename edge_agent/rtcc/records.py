@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import Any
 
 from edge_agent.base64url import parse_b64
-from edge_agent.buffer.format import Kind
-from edge_agent.buffer.record import parse_header
+from edge_agent.buffer.format.constants import Kind
+from edge_agent.buffer.format.record import parse_header
 from edge_agent.errors import EvidenceError, RingError
 from edge_agent.host.clock import ClockState
 from edge_agent.media import commitments

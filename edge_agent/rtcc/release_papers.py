@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge_agent.base64url import parse_b64url
-from edge_agent.buffer.format import ZERO_DIGEST
+from edge_agent.buffer.format.constants import ZERO_DIGEST
 from edge_agent.consent.policy import CameraTerms, Mode, Terms, parse_terms
 from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import EvidenceError

@@ -14,8 +14,8 @@ from typing import IO, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from edge_agent.buffer.format import Kind
-from edge_agent.buffer.reader import Loss, StoredRecord
+from edge_agent.buffer.format.constants import Kind
+from edge_agent.buffer.read.reader import Loss, StoredRecord
 from edge_agent.custody.keys import Custody, thumbprint
 from edge_agent.media import commitments
 from edge_agent.protocol import manifest as names

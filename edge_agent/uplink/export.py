@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Protocol, cast
 
-from edge_agent.buffer.format import Kind
-from edge_agent.buffer.reader import Loss, StoredRecord
+from edge_agent.buffer.format.constants import Kind
+from edge_agent.buffer.read.reader import Loss, StoredRecord
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.unnamed_file import explain
 from edge_agent.media import commitments

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from edge_agent.buffer.excerpt import HoldFolder
-from edge_agent.buffer.reader import RingReader
+from edge_agent.buffer.read.excerpt import HoldFolder
+from edge_agent.buffer.read.reader import RingReader
 from edge_agent.consent.bound import CameraBound
 from edge_agent.errors import RingError
 from edge_agent.protocol.request import Quality

@@ -10,8 +10,8 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from edge_agent.buffer.format import FLAG_CONTINUES, Kind
-from edge_agent.buffer.reader import Loss, StoredRecord
+from edge_agent.buffer.format.constants import FLAG_CONTINUES, Kind
+from edge_agent.buffer.read.reader import Loss, StoredRecord
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import UtcNs, Window, encode_rfc3339

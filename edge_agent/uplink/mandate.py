@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.base64url import encode_b64url
-from edge_agent.buffer.reader import BlockEvidence, Loss, StoredRecord
+from edge_agent.buffer.read.reader import BlockEvidence, Loss, StoredRecord
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant, Mask

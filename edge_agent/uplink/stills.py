@@ -6,8 +6,8 @@ Owns the parent's side. The pictures are made in the clip child, which can open 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from edge_agent.buffer.format import Kind
-from edge_agent.buffer.reader import StoredRecord
+from edge_agent.buffer.format.constants import Kind
+from edge_agent.buffer.read.reader import StoredRecord
 from edge_agent.media import commitments
 from edge_agent.units import UtcNs, Window
 from edge_agent.uplink import clip_wire as wire

@@ -10,12 +10,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from edge_agent.buffer.disk import Disk
-from edge_agent.buffer.format import Kind
-from edge_agent.buffer.open_block import Draft
-from edge_agent.buffer.reader import Loss, RingReader, StoredRecord
+from edge_agent.buffer.format.constants import Kind
+from edge_agent.buffer.format.superblock import Superblock
+from edge_agent.buffer.read.reader import Loss, RingReader, StoredRecord
 from edge_agent.buffer.ring import create_ring
-from edge_agent.buffer.superblock import Superblock
-from edge_agent.buffer.writer import RingWriter
+from edge_agent.buffer.write.open_block import Draft
+from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.host.clock import ClockState
 from edge_agent.protocol.request import Audience, Category, Incident, Place, Quality, Request
 from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.buffer.allocate import allocate
 from edge_agent.buffer.disk import Disk, FileDisk
+from edge_agent.buffer.preallocate import allocate
 from edge_agent.buffer.ring import create_ring, wipe_ring
 from edge_agent.errors import DurabilityError, IntegrityError, RingError
 from edge_agent.units import SECOND_NS
@@ -63,7 +63,7 @@ def test_failed_write_closes_the_ring_for_good(rig: Rig, code: int) -> None:
         writer.append(rig.gop())
     again = rig.writer_on(disk)
     drafts += rig.record(again, 1)
-    from edge_agent.buffer.reader import RingReader
+    from edge_agent.buffer.read.reader import RingReader
 
     records = read_all(RingReader(disk, rig.keys.vault))
     assert [each.plaintext for each in records] == [draft.payload for draft in drafts]
@@ -112,7 +112,7 @@ def test_tail_that_the_disk_does_not_take_is_given_up(rig: Rig) -> None:
     again = rig.writer_on(disk)
     disk.write_fault = lambda offset, length: None
     drafts += rig.record(again, 1)
-    from edge_agent.buffer.reader import RingReader
+    from edge_agent.buffer.read.reader import RingReader
 
     records = read_all(RingReader(disk, rig.keys.vault))
     # The synced record of the same block is in the unsynced part too: no later record says that it was synced.
@@ -124,7 +124,7 @@ def test_read_fault_costs_the_record_it_hits(rig: Rig) -> None:
     disk = make_fake(rig)
     writer = rig.writer_on(disk)
     rig.record(writer, 6)
-    from edge_agent.buffer.reader import RingReader
+    from edge_agent.buffer.read.reader import RingReader
 
     reader = RingReader(disk, rig.keys.vault)
     bad = reader.superblock.block_offset(1) + 2 * 8192 + 128

@@ -10,9 +10,9 @@ from typing import Any, cast
 import pytest
 
 from edge_agent.buffer.disk import Disk, FileDisk
-from edge_agent.buffer.format import FLAG_CONTINUES, Kind
-from edge_agent.buffer.reader import RingReader
-from edge_agent.buffer.writer import RingWriter
+from edge_agent.buffer.format.constants import FLAG_CONTINUES, Kind
+from edge_agent.buffer.read.reader import RingReader
+from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.errors import IntegrityError, RecordTooLargeError, RingBusyError, RingError
 from edge_agent.host.clock import ClockState
 from edge_agent.protocol.verdict import Ask
@@ -240,8 +240,8 @@ def test_coverage_tells_gaps_and_their_reasons(rig: Rig) -> None:
 
 def test_evidence_walks_the_chain_from_page_to_page(rig: Rig) -> None:
     """Header bytes and body digests alone lead from a block's page to the value that the next page signs."""
-    from edge_agent.buffer.page import chain_start, parse_page
-    from edge_agent.buffer.record import next_chain, record_digest
+    from edge_agent.buffer.format.page import chain_start, parse_page
+    from edge_agent.buffer.format.record import next_chain, record_digest
 
     rig.create(blocks=16)
     rig.record(rig.writer(), 40)
@@ -261,7 +261,7 @@ def test_reader_refuses_another_recorders_pages(rig: Rig) -> None:
     """Pages that another key signed are damage, even where that key is in the superblock."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from edge_agent.buffer.reader import RingReader
+    from edge_agent.buffer.read.reader import RingReader
 
     rig.create()
     rig.record(rig.writer(), 3)

@@ -9,11 +9,11 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.buffer.format import PAGE_BYTES, Kind
-from edge_agent.buffer.page import parse_page
+from edge_agent.buffer.format.constants import PAGE_BYTES, Kind
+from edge_agent.buffer.format.page import parse_page
 from edge_agent.settings.source_digest import digest_source
+from tests.buffer.format.test_format import read_example
 from tests.buffer.rig import ADDRESS, Keys, Rig, everything, make_grant, make_order
-from tests.buffer.test_format import read_example
 
 BEDROOM = "rtsp://door.example/bedroom"
 UNKNOWN = bytes(32)

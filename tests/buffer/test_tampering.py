@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.buffer.check import CheckReport, check_ring
-from edge_agent.buffer.format import PAGE_BYTES
-from edge_agent.buffer.reader import RingReader
-from edge_agent.buffer.record import record_bytes
-from edge_agent.buffer.superblock import Superblock
+from edge_agent.buffer.format.constants import PAGE_BYTES
+from edge_agent.buffer.format.record import record_bytes
+from edge_agent.buffer.format.superblock import Superblock
+from edge_agent.buffer.read.check import CheckReport, check_ring
+from edge_agent.buffer.read.reader import RingReader
 from edge_agent.errors import RingError
 from tests.buffer.fake_disk import FakeDisk
 from tests.buffer.rig import Keys, Rig, make_grant
@@ -170,7 +170,7 @@ def test_page_of_a_forger_is_not_accepted(sample: Sample) -> None:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from edge_agent.buffer.crypt import BlockCipher, sign_page
-    from edge_agent.buffer.page import parse_page
+    from edge_agent.buffer.format.page import parse_page
 
     raw = bytearray(sample.raw)
     at = sample.superblock.page_offset(17)

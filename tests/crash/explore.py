@@ -15,15 +15,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_agent.buffer.check import check_ring
 from edge_agent.buffer.crypt import sign_superblock
-from edge_agent.buffer.format import PAGE_BYTES
-from edge_agent.buffer.page import Page, is_blank, parse_page
-from edge_agent.buffer.reader import RingReader
-from edge_agent.buffer.record import parse_header
+from edge_agent.buffer.format.constants import PAGE_BYTES
+from edge_agent.buffer.format.page import Page, is_blank, parse_page
+from edge_agent.buffer.format.record import parse_header
+from edge_agent.buffer.format.superblock import Superblock
+from edge_agent.buffer.read.check import check_ring
+from edge_agent.buffer.read.reader import RingReader
 from edge_agent.buffer.ring import plan_superblock
-from edge_agent.buffer.superblock import Superblock
-from edge_agent.buffer.writer import RecordRef, RingWriter
+from edge_agent.buffer.write.writer import RecordRef, RingWriter
 from edge_agent.errors import RingError
 from edge_agent.units import HOUR_NS, SECOND_NS
 from tests.buffer.fake_disk import FakeDisk

@@ -5,8 +5,8 @@ import zlib
 
 import pytest
 
-from edge_agent.buffer.format import PAGE_BYTES
-from edge_agent.buffer.page import parse_page
+from edge_agent.buffer.format.constants import PAGE_BYTES
+from edge_agent.buffer.format.page import parse_page
 from tests.buffer.rig import Keys
 from tests.crash.explore import BLOCKS, CrashState, Explorer, explore
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.buffer.check import check_ring
 from edge_agent.buffer.disk import FileDisk
-from edge_agent.buffer.format import Kind
+from edge_agent.buffer.format.constants import Kind
+from edge_agent.buffer.read.check import check_ring
 from tests.buffer.rig import Keys, Rig, make_grant
 from tests.crash.writer_process import payload_of
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
-from edge_agent.buffer.format import Kind
-from edge_agent.buffer.open_block import Draft
-from edge_agent.buffer.writer import RingWriter
+from edge_agent.buffer.format.constants import Kind
+from edge_agent.buffer.write.open_block import Draft
+from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.host.clock import SystemClock
 from edge_agent.units import UtcNs
 

@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import pytest
 
-from edge_agent.buffer.format import Kind
-from edge_agent.buffer.open_block import Draft
-from edge_agent.buffer.reader import RingReader
+from edge_agent.buffer.format.constants import Kind
+from edge_agent.buffer.read.reader import RingReader
 from edge_agent.buffer.ring import create_ring
-from edge_agent.buffer.writer import RingWriter
+from edge_agent.buffer.write.open_block import Draft
+from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.custody.keys import KeyStore
 from edge_agent.demo.source import LiveSettings
 from edge_agent.errors import EdgeAgentError

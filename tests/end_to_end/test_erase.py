@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from edge_agent.buffer.format import Kind
-from edge_agent.buffer.reader import RingReader
+from edge_agent.buffer.format.constants import Kind
+from edge_agent.buffer.read.reader import RingReader
 from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import EdgeAgentError
 from edge_agent.protocol.answer import Status

@@ -11,12 +11,12 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_agent.buffer.block import BlockWalk
-from edge_agent.buffer.check import check_ring, dump_ring
-from edge_agent.buffer.format import DIGEST_BYTES, HEADER_BYTES, MAX_PAYLOAD_BYTES, PAGE_BYTES
-from edge_agent.buffer.page import encode_page_signed, parse_page
-from edge_agent.buffer.record import encode_header, parse_header
-from edge_agent.buffer.superblock import Superblock, encode_superblock_signed, parse_superblock
+from edge_agent.buffer.block_scan import BlockWalk
+from edge_agent.buffer.format.constants import DIGEST_BYTES, HEADER_BYTES, MAX_PAYLOAD_BYTES, PAGE_BYTES
+from edge_agent.buffer.format.page import encode_page_signed, parse_page
+from edge_agent.buffer.format.record import encode_header, parse_header
+from edge_agent.buffer.format.superblock import Superblock, encode_superblock_signed, parse_superblock
+from edge_agent.buffer.read.check import check_ring, dump_ring
 from edge_agent.errors import IntegrityError, RingError, UnsupportedVersionError
 from edge_agent.units import UtcNs
 from tests.buffer.fake_disk import FakeDisk

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.buffer.disk import FileDisk
-from edge_agent.buffer.excerpt import HoldFolder
+from edge_agent.buffer.read.excerpt import HoldFolder
 from edge_agent.buffer.ring import wipe_ring
 from edge_agent.errors import ConfigError, EdgeAgentError
 from edge_agent.host.clock import SystemClock

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.buffer.check import check_ring
 from edge_agent.buffer.disk import FileDisk
+from edge_agent.buffer.read.check import check_ring
 from edge_agent.buffer.ring import read_superblock
-from edge_agent.buffer.writer import RingWriter
+from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.errors import EdgeAgentError, RingError, RingPreparingError
 from edge_agent.recording.opening import RingOpener
 from edge_agent.recording.pins import Pin, RingPins

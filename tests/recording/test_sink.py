@@ -2,7 +2,7 @@
 
 import threading
 
-from edge_agent.buffer.writer import RingWriter
+from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.errors import RingError
 from edge_agent.recording.sink import RingSink
 from edge_agent.units import SECOND_NS

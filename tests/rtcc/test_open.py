@@ -10,7 +10,7 @@ import av
 import pytest
 from av.bitstream import BitStreamFilterContext
 
-from edge_agent.buffer.format import Kind
+from edge_agent.buffer.format.constants import Kind
 from edge_agent.media import commitments
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.request import Quality

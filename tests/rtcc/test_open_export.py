@@ -14,7 +14,7 @@ import pyrage
 import pytest
 
 from edge_agent.base64url import encode_b64url
-from edge_agent.buffer.format import Kind
+from edge_agent.buffer.format.constants import Kind
 from edge_agent.custody.keys import thumbprint
 from edge_agent.protocol import jws
 from edge_agent.protocol import manifest as names

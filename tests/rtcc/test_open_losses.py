@@ -9,8 +9,8 @@ from dataclasses import replace
 import av
 import pytest
 
-from edge_agent.buffer.format import Kind
-from edge_agent.buffer.record import parse_header
+from edge_agent.buffer.format.constants import Kind
+from edge_agent.buffer.format.record import parse_header
 from edge_agent.protocol import manifest as names
 from edge_agent.rtcc.findings import Verdict
 from edge_agent.settings.source_digest import digest_source

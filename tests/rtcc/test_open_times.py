@@ -2,8 +2,8 @@
 
 import pytest
 
-from edge_agent.buffer.format import Kind
-from edge_agent.buffer.open_block import Draft
+from edge_agent.buffer.format.constants import Kind
+from edge_agent.buffer.write.open_block import Draft
 from edge_agent.host.clock import ClockState
 from edge_agent.protocol import manifest as names
 from edge_agent.rtcc.findings import Verdict

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pyrage
 import pytest
 
-from edge_agent.buffer.format import Kind
+from edge_agent.buffer.format.constants import Kind
 from edge_agent.errors import EvidenceError
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.age_stream import find_header_end

@@ -16,9 +16,9 @@ import av
 import numpy as np
 import pytest
 
-from edge_agent.buffer.format import Kind
-from edge_agent.buffer.reader import StoredRecord
-from edge_agent.buffer.record import RecordHeader
+from edge_agent.buffer.format.constants import Kind
+from edge_agent.buffer.format.record import RecordHeader
+from edge_agent.buffer.read.reader import StoredRecord
 from edge_agent.host.clock import ClockState
 from edge_agent.media import commitments, nut
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs

@@ -4,7 +4,7 @@ import io
 
 import av
 
-from edge_agent.buffer.format import Kind
+from edge_agent.buffer.format.constants import Kind
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import SECOND_NS

@@ -4,7 +4,7 @@ import hashlib
 import struct
 from dataclasses import dataclass, field, replace
 
-from edge_agent.buffer.format import (
+from edge_agent.buffer.format.constants import (
     MAX_BLOCK_BYTES,
     PAGE_BYTES,
     PAGE_PREVIOUS_LOST,

@@ -14,17 +14,16 @@ from typing import Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from edge_agent.buffer.block import Damage, Located, read_body
-from edge_agent.buffer.blocks import BlockReader, LoadedBlock
+from edge_agent.buffer.block_scan import Damage, Located, read_body
 from edge_agent.buffer.crypt import BlockCipher
 from edge_agent.buffer.disk import Disk, FileDisk
-from edge_agent.buffer.format import ZERO_DIGEST, Kind
+from edge_agent.buffer.format.constants import ZERO_DIGEST, Kind
+from edge_agent.buffer.format.page import Page, parse_page
+from edge_agent.buffer.format.record import RecordHeader, next_chain, record_digest
+from edge_agent.buffer.format.superblock import Superblock
 from edge_agent.buffer.index import RingIndex
-from edge_agent.buffer.page import Page, parse_page
-from edge_agent.buffer.record import RecordHeader, next_chain, record_digest
-from edge_agent.buffer.ring import read_superblock
-from edge_agent.buffer.superblock import Superblock
-from edge_agent.buffer.timeline import (
+from edge_agent.buffer.read.live_block import BlockReader, LoadedBlock
+from edge_agent.buffer.read.timeline import (
     Segment,
     Span,
     TimedRecord,
@@ -33,6 +32,7 @@ from edge_agent.buffer.timeline import (
     lay_out,
     time_records,
 )
+from edge_agent.buffer.ring import read_superblock
 from edge_agent.errors import IntegrityError, OverwrittenError, RingError
 from edge_agent.host.clock import ClockState
 from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from edge_agent.buffer.block import BlockWalk, Located, is_body_good
+from edge_agent.buffer.block_scan import BlockWalk, Located, is_body_good
 from edge_agent.buffer.crypt import verify_page, verify_superblock
 from edge_agent.buffer.disk import Disk
-from edge_agent.buffer.format import (
+from edge_agent.buffer.format.constants import (
     DIGEST_BYTES,
     HEADER_BYTES,
     PAGE_BYTES,
@@ -19,11 +19,11 @@ from edge_agent.buffer.format import (
     TAG_BYTES,
     State,
 )
+from edge_agent.buffer.format.page import Page, chain_start, parse_page
+from edge_agent.buffer.format.record import chain_genesis
+from edge_agent.buffer.format.superblock import parse_superblock
 from edge_agent.buffer.index import RingIndex
-from edge_agent.buffer.page import Page, chain_start, parse_page
-from edge_agent.buffer.record import chain_genesis
 from edge_agent.buffer.ring import read_superblock
-from edge_agent.buffer.superblock import parse_superblock
 from edge_agent.errors import IntegrityError, RingError
 
 

@@ -7,9 +7,9 @@ and is gone with the process. Must never decrypt.
 from dataclasses import dataclass
 
 from edge_agent.buffer.crypt import BlockCipher
-from edge_agent.buffer.format import FLAG_CONTINUES, FLAG_FLOOR_ONLY, ZERO_DIGEST, Kind
-from edge_agent.buffer.page import BlockEnd
-from edge_agent.buffer.record import RecordHeader, next_chain, record_bytes, record_digest
+from edge_agent.buffer.format.constants import FLAG_CONTINUES, FLAG_FLOOR_ONLY, ZERO_DIGEST, Kind
+from edge_agent.buffer.format.page import BlockEnd
+from edge_agent.buffer.format.record import RecordHeader, next_chain, record_bytes, record_digest
 from edge_agent.host.clock import ClockState
 from edge_agent.units import MonoNs, UtcNs
 

@@ -5,7 +5,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from edge_agent.buffer.format import (
+from edge_agent.buffer.format.constants import (
     DIGEST_BYTES,
     FLAG_CONTINUES,
     FLAG_FLOOR_ONLY,

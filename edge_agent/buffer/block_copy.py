@@ -3,11 +3,11 @@
 Owns the order in which a copy becomes true: records, sync, page, sync. Must never decrypt, sign or change a page.
 """
 
-from edge_agent.buffer.block import BlockWalk
+from edge_agent.buffer.block_scan import BlockWalk
 from edge_agent.buffer.disk import Disk
+from edge_agent.buffer.format.page import Page, chain_start, parse_page
+from edge_agent.buffer.format.superblock import Superblock
 from edge_agent.buffer.index import RingIndex
-from edge_agent.buffer.page import Page, chain_start, parse_page
-from edge_agent.buffer.superblock import Superblock
 from edge_agent.errors import OverwrittenError
 
 _CHUNK_BYTES = 1 << 20

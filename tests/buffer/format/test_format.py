@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from edge_agent.buffer.check import check_ring
-from edge_agent.buffer.format import PAGE_BYTES
-from edge_agent.buffer.page import _PAGE, encode_page_signed, parse_page
-from edge_agent.buffer.record import _HEADER, encode_header, parse_header, record_bytes
-from edge_agent.buffer.superblock import _SUPERBLOCK, encode_superblock_signed, parse_superblock
+from edge_agent.buffer.format.constants import PAGE_BYTES
+from edge_agent.buffer.format.page import _PAGE, encode_page_signed, parse_page
+from edge_agent.buffer.format.record import _HEADER, encode_header, parse_header, record_bytes
+from edge_agent.buffer.format.superblock import _SUPERBLOCK, encode_superblock_signed, parse_superblock
+from edge_agent.buffer.read.check import check_ring
 from edge_agent.errors import IntegrityError, UnsupportedVersionError
 from tests.buffer.fake_disk import FakeDisk
 from tests.buffer.rig import Rig
 from tests.plain_reader import read_ring
 
-FORMAT = Path(__file__).parents[2] / "docs" / "FORMAT.md"
+FORMAT = Path(__file__).parents[3] / "docs" / "FORMAT.md"
 EXAMPLE_VAULT = X25519PrivateKey.from_private_bytes(hashlib.sha256(b"edge-agent example vault").digest())
 
 

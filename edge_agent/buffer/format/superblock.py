@@ -4,7 +4,7 @@ import re
 import struct
 from dataclasses import dataclass, field
 
-from edge_agent.buffer.format import (
+from edge_agent.buffer.format.constants import (
     DIGEST_BYTES,
     HEADER_BYTES,
     MAX_BLOCK_BYTES,

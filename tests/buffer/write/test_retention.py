@@ -2,8 +2,8 @@
 
 import pytest
 
-from edge_agent.buffer.page import parse_page
-from edge_agent.buffer.retention import anchor_clock
+from edge_agent.buffer.format.page import parse_page
+from edge_agent.buffer.write.retention import anchor_clock
 from edge_agent.host.clock import ClockState
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, Window
 from tests.buffer.rig import START, Rig, read_all
@@ -155,8 +155,8 @@ def test_erase_of_everything_includes_the_open_block(rig: Rig) -> None:
 
 def test_tombstone_of_the_newest_block_keeps_the_chain_over_a_restart(rig: Rig) -> None:
     """An erased newest block still tells the next process how it ended."""
-    from edge_agent.buffer.check import check_ring
     from edge_agent.buffer.disk import FileDisk
+    from edge_agent.buffer.read.check import check_ring
 
     rig.create(blocks=16)
     writer = rig.writer()

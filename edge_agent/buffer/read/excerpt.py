@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge_agent.buffer.copy import accepted_bytes, copy_block
+from edge_agent.buffer.block_copy import accepted_bytes, copy_block
 from edge_agent.buffer.disk import FileDisk
-from edge_agent.buffer.format import PAGE_BYTES, SIGNATURE_BYTES, SUPERBLOCK_COPIES, State, seal_page
-from edge_agent.buffer.page import parse_page
-from edge_agent.buffer.reader import RingReader
+from edge_agent.buffer.format.constants import PAGE_BYTES, SIGNATURE_BYTES, SUPERBLOCK_COPIES, State, seal_page
+from edge_agent.buffer.format.page import parse_page
+from edge_agent.buffer.format.superblock import Superblock, encode_superblock_signed
+from edge_agent.buffer.read.reader import RingReader
 from edge_agent.buffer.ring import make_file
-from edge_agent.buffer.superblock import Superblock, encode_superblock_signed
 from edge_agent.errors import IntegrityError, OverwrittenError, RingError
 from edge_agent.host.atomic_file import sync_folder
 from edge_agent.host.clock import ClockState

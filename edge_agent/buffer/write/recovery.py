@@ -7,17 +7,13 @@ damage before what was synced is an integrity error, reported and walked around.
 import logging
 from dataclasses import dataclass
 
-from edge_agent.buffer.block import BlockWalk, Located, end_of, is_body_good, read_body
+from edge_agent.buffer.block_scan import BlockWalk, Located, end_of, is_body_good, read_body
 from edge_agent.buffer.disk import Disk
-from edge_agent.buffer.format import (
-    DIGEST_BYTES,
-    HEADER_BYTES,
-    TAG_BYTES,
-)
+from edge_agent.buffer.format.constants import DIGEST_BYTES, HEADER_BYTES, TAG_BYTES
+from edge_agent.buffer.format.page import BlockEnd, Page, chain_start, parse_page
+from edge_agent.buffer.format.record import chain_genesis, parse_header, record_bytes
+from edge_agent.buffer.format.superblock import Superblock
 from edge_agent.buffer.index import RingIndex
-from edge_agent.buffer.page import BlockEnd, Page, chain_start, parse_page
-from edge_agent.buffer.record import chain_genesis, parse_header, record_bytes
-from edge_agent.buffer.superblock import Superblock
 from edge_agent.errors import DurabilityError, RingError
 
 log = logging.getLogger(__name__)

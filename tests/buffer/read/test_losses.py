@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge_agent.buffer.reader import Loss
+from edge_agent.buffer.read.reader import Loss
 from tests.footage import encode, records, window
 from tests.release import House
 

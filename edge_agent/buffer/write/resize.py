@@ -12,12 +12,13 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.buffer.allocate import allocate, punch_hole
-from edge_agent.buffer.copy import copy_block
+from edge_agent.buffer.block_copy import copy_block
 from edge_agent.buffer.crypt import sign_superblock
 from edge_agent.buffer.disk import FileDisk, hint_for
-from edge_agent.buffer.format import MAX_BLOCKS, MIN_BLOCKS, PAGE_BYTES, SUPERBLOCK_COPIES, State
+from edge_agent.buffer.format.constants import MAX_BLOCKS, MIN_BLOCKS, PAGE_BYTES, SUPERBLOCK_COPIES, State
+from edge_agent.buffer.format.superblock import Superblock
 from edge_agent.buffer.index import RingIndex
+from edge_agent.buffer.preallocate import allocate, punch_hole
 from edge_agent.buffer.ring import (
     choose_block_bytes,
     load_superblock,
@@ -25,7 +26,6 @@ from edge_agent.buffer.ring import (
     read_superblock,
     rewrite_superblock,
 )
-from edge_agent.buffer.superblock import Superblock
 from edge_agent.errors import IntegrityError, RingError
 from edge_agent.host.atomic_file import sync_folder
 from edge_agent.host.regular_file import open_regular

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from edge_agent.buffer.block import BlockScan, BlockWalk, Located, is_body_good, read_body
+from edge_agent.buffer.block_scan import BlockScan, BlockWalk, Located, is_body_good, read_body
 from edge_agent.buffer.crypt import BlockCipher, verify_page
-from edge_agent.buffer.format import FLAG_FLOOR_ONLY, Kind
+from edge_agent.buffer.format.constants import FLAG_FLOOR_ONLY, Kind
+from edge_agent.buffer.format.page import Page, chain_start, parse_page
 from edge_agent.buffer.index import BlockEntry, RingIndex
-from edge_agent.buffer.page import Page, chain_start, parse_page
-from edge_agent.buffer.timeline import time_records
+from edge_agent.buffer.read.timeline import time_records
 from edge_agent.errors import IntegrityError, OverwrittenError, RingError
 from edge_agent.host.clock import ClockState
 from edge_agent.units import MINUTE_NS, UtcNs, Window

@@ -6,13 +6,10 @@ Owns the rebasing of floor-only records on boot time and the rule of conflicts. 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from edge_agent.buffer.block import Located
-from edge_agent.buffer.format import (
-    FLAG_FLOOR_ONLY,
-    Kind,
-)
-from edge_agent.buffer.page import Page
-from edge_agent.buffer.record import run_id_of
+from edge_agent.buffer.block_scan import Located
+from edge_agent.buffer.format.constants import FLAG_FLOOR_ONLY, Kind
+from edge_agent.buffer.format.page import Page
+from edge_agent.buffer.format.record import run_id_of
 from edge_agent.host.clock import ClockState
 from edge_agent.units import SECOND_NS, UtcNs, Window
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.buffer.check import check_ring
 from edge_agent.buffer.disk import FileDisk
-from edge_agent.buffer.excerpt import HoldFolder, excerpt
-from edge_agent.buffer.reader import RingReader
+from edge_agent.buffer.read.check import check_ring
+from edge_agent.buffer.read.excerpt import HoldFolder, excerpt
+from edge_agent.buffer.read.reader import RingReader
 from edge_agent.errors import RingError
 from edge_agent.host.clock import ClockState
 from edge_agent.units import DAY_NS, MINUTE_NS, SECOND_NS, UtcNs, Window

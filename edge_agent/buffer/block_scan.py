@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import dataclass
 
 from edge_agent.buffer.disk import Disk
-from edge_agent.buffer.format import (
+from edge_agent.buffer.format.constants import (
     DIGEST_BYTES,
     FLAG_FLOOR_ONLY,
     HEADER_BYTES,
@@ -16,9 +16,9 @@ from edge_agent.buffer.format import (
     TAG_BYTES,
     Kind,
 )
-from edge_agent.buffer.page import BlockEnd
-from edge_agent.buffer.record import RecordHeader, next_chain, parse_header, record_bytes, record_digest
-from edge_agent.buffer.superblock import Superblock
+from edge_agent.buffer.format.page import BlockEnd
+from edge_agent.buffer.format.record import RecordHeader, next_chain, parse_header, record_bytes, record_digest
+from edge_agent.buffer.format.superblock import Superblock
 from edge_agent.errors import IntegrityError, UnsupportedVersionError
 
 _SEARCH_BYTES = 2 * record_bytes(MAX_PAYLOAD_BYTES)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.buffer.check import KnownHead, check_ring
 from edge_agent.buffer.disk import FileDisk
+from edge_agent.buffer.read.check import KnownHead, check_ring
 from edge_agent.host.control_socket import ControlServer
 from edge_agent.units import SECOND_NS
 from tests.buffer.rig import Rig

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.buffer.check import check_ring
 from edge_agent.buffer.disk import FileDisk
-from edge_agent.buffer.resize import move_ring, needs_move
+from edge_agent.buffer.read.check import check_ring
+from edge_agent.buffer.write.resize import move_ring, needs_move
 from edge_agent.errors import RingBusyError
 from tests.buffer.rig import BLOCK, Draft, Rig, read_all
 

@@ -15,15 +15,15 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from edge_agent.buffer.crypt import BlockCipher, key_id, sign_page
 from edge_agent.buffer.disk import Disk, FileDisk
-from edge_agent.buffer.format import ID_BYTES, Erased, Kind, State
+from edge_agent.buffer.format.constants import ID_BYTES, Erased, Kind, State
+from edge_agent.buffer.format.page import BlockEnd, Page, chain_start, parse_page, tombstone_of
+from edge_agent.buffer.format.record import record_bytes, run_id_of
+from edge_agent.buffer.format.superblock import Superblock
 from edge_agent.buffer.index import RingIndex
-from edge_agent.buffer.open_block import Draft, OpenBlock
-from edge_agent.buffer.page import BlockEnd, Page, chain_start, parse_page, tombstone_of
-from edge_agent.buffer.record import record_bytes, run_id_of
-from edge_agent.buffer.recovery import resume
-from edge_agent.buffer.retention import anchor_clock, find_expired
 from edge_agent.buffer.ring import read_superblock, rewrite_superblock
-from edge_agent.buffer.superblock import Superblock
+from edge_agent.buffer.write.open_block import Draft, OpenBlock
+from edge_agent.buffer.write.recovery import resume
+from edge_agent.buffer.write.retention import anchor_clock, find_expired
 from edge_agent.errors import DurabilityError, RecordTooLargeError, RingError
 from edge_agent.host.clock import Clock, ClockState
 from edge_agent.settings.source_digest import digest_source

@@ -1,0 +1,1 @@
+"""The recorder's side of a ring: GOPs in."""
