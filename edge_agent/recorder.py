@@ -16,7 +16,7 @@ from typing import Any
 
 from edge_agent.buffer.write.writer import ErasedBlock, RingWriter
 from edge_agent.capture.camera import CameraThread
-from edge_agent.capture.events import EventGate
+from edge_agent.capture.event_window import EventGate
 from edge_agent.custody.credentials import Login, load_logins
 from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import ConfigError, EdgeAgentError, UsageError

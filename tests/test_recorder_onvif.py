@@ -7,8 +7,8 @@ import pytest
 
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.rtsp_login import Account
-from tests.capture.test_onvif_tls import behind_tls
-from tests.capture.test_tls import make_certificate
+from tests.capture.onvif.test_http_session import behind_tls
+from tests.capture.test_camera_tls import make_certificate
 from tests.peers.onvif_camera import FOREIGN, Encoder, OnvifCamera, OnvifSettings
 from tests.test_recorder import Gateway, footage_of, is_recording
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from edge_agent.capture.backoff import Backoff
-from edge_agent.capture.feed import Feed, HeldError, Line
-from edge_agent.capture.gaps import SMALL_STEP_NS, GapKeeper
-from edge_agent.capture.prelude import Prelude
 from edge_agent.capture.reasons import REASONS, CaptureError
-from edge_agent.capture.records import Sink
-from edge_agent.capture.rtsp import Arrival, Endpoint, Session
-from edge_agent.capture.run import Run, RunBreakError
+from edge_agent.capture.run.gap_account import SMALL_STEP_NS, GapKeeper
+from edge_agent.capture.run.open_run import Run, RunBreakError
+from edge_agent.capture.run.pre_roll import Prelude
+from edge_agent.capture.run.records import Sink
+from edge_agent.capture.session.reader import Feed, HeldError, Line
+from edge_agent.capture.session.rtsp import Arrival, Endpoint, Session
 from edge_agent.capture.status import StreamStatus
 from edge_agent.host.clock import Clock
 from edge_agent.host.hardening import name_thread

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from edge_agent.capture.loss import PacketLoss, is_lossy
+from edge_agent.capture.session.packet_loss import PacketLoss, is_lossy
 from edge_agent.host.clock import Clock
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from edge_agent.capture.discovery import FoundCamera, describe_all, discover, list_interfaces
-from edge_agent.capture.onvif import OnvifDevice
+from edge_agent.capture.onvif.discovery import FoundCamera, describe_all, discover, list_interfaces
+from edge_agent.capture.onvif.query import OnvifDevice
 from edge_agent.commands.daemon import add_config
 from edge_agent.custody.credentials import find_login, load_logins
 from edge_agent.errors import UsageError

@@ -15,7 +15,7 @@ from typing import Any
 from edge_agent.buffer.format.constants import FLAG_CONTINUES, Kind
 from edge_agent.buffer.write.open_block import Draft
 from edge_agent.buffer.write.writer import ErasedBlock, RingWriter
-from edge_agent.capture.records import ClockNote, Gap, Gop, RunInfo
+from edge_agent.capture.run.records import ClockNote, Gap, Gop, RunInfo
 from edge_agent.errors import RecordTooLargeError, RingError, RingPreparingError, UnavailableError
 from edge_agent.host.clock import Clock
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from edge_agent.capture.onvif import OnvifDevice, OnvifStream, StreamFinder, find_stream
+from edge_agent.capture.camera_tls import Trust, pin_trust
+from edge_agent.capture.onvif.query import OnvifDevice, OnvifStream, StreamFinder, find_stream
 from edge_agent.capture.reasons import CaptureError
-from edge_agent.capture.rtsp import Endpoint
+from edge_agent.capture.session.rtsp import Endpoint
 from edge_agent.capture.status import StreamStatus
-from edge_agent.capture.tls import Trust, pin_trust
 from edge_agent.custody.credentials import Login, find_login
 from edge_agent.errors import ConfigError
 from edge_agent.settings.gateway import Camera, Quality

@@ -10,8 +10,8 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from edge_agent.capture.events import EventGate
-from edge_agent.capture.listener import EventListener
+from edge_agent.capture.event_listener import EventListener
+from edge_agent.capture.event_window import EventGate
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.custody.credentials import Login, find_login
 from edge_agent.host.clock import Clock
@@ -113,7 +113,7 @@ class Triggers:
             if camera.id in self._lines and any(isinstance(trigger, MqttTrigger) for trigger in camera.triggers):
                 self._lines[camera.id].append(line)
         fires = [fire for _, fire in topics]
-        self._listeners.append(EventListener("edge_agent.capture.trigger", settings, fires, line.tell))
+        self._listeners.append(EventListener("edge_agent.capture.home_mqtt_child", settings, fires, line.tell))
 
     def _listen_onvif(self, camera: Camera, sources: Sources) -> None:
         """Listen to the camera itself."""
@@ -130,4 +130,4 @@ class Triggers:
             return
         settings = device.request(topics=[trigger.topic for trigger in triggers])
         fires = [self.firing(camera, trigger) for trigger in triggers]
-        self._listeners.append(EventListener("edge_agent.capture.onvif_events", settings, fires, line.tell))
+        self._listeners.append(EventListener("edge_agent.capture.onvif.events_child", settings, fires, line.tell))

@@ -1,6 +1,6 @@
 """Which streams' pictures are looked at, and what for: their health, and motion where it opens a camera.
 
-Part of the recorder process; the looking is done in one child for all cameras (``capture.picture``).
+Part of the recorder process; the looking is done in one child for all cameras (``capture.pictures.analyser``).
 """
 
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from edge_agent.capture.camera import Look
-from edge_agent.capture.picture import HEALTH, PictureWatch, StreamView
+from edge_agent.capture.pictures.analyser import HEALTH, PictureWatch, StreamView
 from edge_agent.host.clock import Clock
 from edge_agent.recording.triggers import Triggers
 from edge_agent.settings.gateway import Camera, Config, MotionTrigger, Quality

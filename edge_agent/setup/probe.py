@@ -15,11 +15,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
-from edge_agent.capture import question
-from edge_agent.capture.onvif import find_stream
-from edge_agent.capture.question import connect
+from edge_agent.capture.camera_tls import Trust, find_fault, pin_trust, system_trust
+from edge_agent.capture.onvif.query import find_stream
 from edge_agent.capture.reasons import CaptureError
-from edge_agent.capture.tls import Trust, find_fault, pin_trust, system_trust
+from edge_agent.capture.session import rtsp_probe
+from edge_agent.capture.session.rtsp_probe import connect
 from edge_agent.custody.credentials import Login
 from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import EdgeAgentError
@@ -97,12 +97,12 @@ def describe(url: str, login: Login | None) -> int:
     """
     is_tls = url.startswith("rtsps://")
     with connect(url) as connection:
-        status, head = question.describe(connection, url)
+        status, head = rtsp_probe.describe(connection, url)
         challenge = next((line for line in head if line.lower().startswith("www-authenticate: digest")), None)
         if status == 401 and is_tls:
             return 200  # it answers; the password goes only to a camera whose certificate was verified
         if status == 401 and login is not None and challenge is not None:
-            status, _ = question.describe(connection, url, 2, _answer_digest(challenge, url, login))
+            status, _ = rtsp_probe.describe(connection, url, 2, _answer_digest(challenge, url, login))
         return status
 
 

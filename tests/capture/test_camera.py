@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from edge_agent.capture.camera import Look
-from edge_agent.capture.feed import Feed
-from edge_agent.capture.loss import PacketLoss
 from edge_agent.capture.reasons import CaptureError
-from edge_agent.capture.records import Gap, Gop
-from edge_agent.capture.rtsp import Endpoint, Session, open_session
+from edge_agent.capture.run.records import Gap, Gop
+from edge_agent.capture.session.packet_loss import PacketLoss
+from edge_agent.capture.session.reader import Feed
+from edge_agent.capture.session.rtsp import Endpoint, Session, open_session
 from edge_agent.capture.status import list_warnings
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.rtsp_login import Account

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edge_agent.capture.events import EventGate
-from edge_agent.capture.listener import EventListener
-from edge_agent.capture.rtsp import Endpoint
-from edge_agent.capture.trigger import MAX_PACKET_BYTES, HomeBroker, MqttTriggers, TopicTrigger
+from edge_agent.capture.event_listener import EventListener
+from edge_agent.capture.event_window import EventGate
+from edge_agent.capture.home_mqtt_child import MAX_PACKET_BYTES, HomeBroker, MqttTriggers, TopicTrigger
+from edge_agent.capture.session.rtsp import Endpoint
 from edge_agent.demo.broker import find_free_port, find_mosquitto, start_mosquitto
 from edge_agent.demo.camera import SimulatedCamera
 from edge_agent.host.clock import SystemClock
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, MonoNs
-from tests.capture.test_tls import make_certificate
+from tests.capture.test_camera_tls import make_certificate
 
 from .conftest import Recording, wait_until
 
@@ -135,7 +135,7 @@ def test_listening_child_reports_events_and_is_started_again(broker_port: int) -
     publisher = paho.Client(CallbackAPIVersion.VERSION2)
     publisher.connect("127.0.0.1", broker_port)
     publisher.loop_start()
-    listener = EventListener("edge_agent.capture.trigger", settings, fires)
+    listener = EventListener("edge_agent.capture.home_mqtt_child", settings, fires)
     listener.start()
     try:
         wait_until(lambda: bool(publisher.publish("b", "ON", qos=1)) and bool(heard))
@@ -151,7 +151,7 @@ def test_listening_child_reports_events_and_is_started_again(broker_port: int) -
 
 
 def listen(settings: dict[str, object], told: list[str]) -> EventListener:
-    listener = EventListener("edge_agent.capture.trigger", settings, [lambda: None], told.append)
+    listener = EventListener("edge_agent.capture.home_mqtt_child", settings, [lambda: None], told.append)
     listener.start()
     return listener
 

@@ -14,13 +14,13 @@ import av
 import pytest
 
 from edge_agent.capture.camera import CameraThread
-from edge_agent.capture.records import Gap, Gop
-from edge_agent.capture.rtsp import Endpoint
-from edge_agent.capture.tls import Trust
+from edge_agent.capture.camera_tls import Trust
+from edge_agent.capture.run.records import Gap, Gop
+from edge_agent.capture.session.rtsp import Endpoint
 from edge_agent.demo.picture import draw_picture
 from edge_agent.host.clock import SystemClock
 from edge_agent.units import SECOND_NS, UtcNs
-from tests.capture.test_tls import make_certificate
+from tests.capture.test_camera_tls import make_certificate
 
 from .conftest import MemorySink, Recording, wait_until
 

@@ -28,8 +28,8 @@ from edge_agent.setup.inspection import Finding, Level
 from edge_agent.setup.provision import create_state, write_csr
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.standing import load_facts
-from tests.capture.test_onvif_tls import behind_tls
-from tests.capture.test_tls import make_certificate
+from tests.capture.onvif.test_http_session import behind_tls
+from tests.capture.test_camera_tls import make_certificate
 from tests.commands import typed
 from tests.peers.onvif_camera import OnvifCamera, OnvifSettings
 

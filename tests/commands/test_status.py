@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from edge_agent.capture.loss import PacketLoss
+from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.capture.status import StreamStatus
 from edge_agent.host.control_socket import ControlServer
 from edge_agent.recording.report import report_stream

@@ -1,0 +1,1 @@
+"""Pictures decoded and looked at, in a child process: health and motion."""

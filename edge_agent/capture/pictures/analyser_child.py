@@ -1,0 +1,86 @@
+"""The child that looks at pictures, started by ``capture.pictures.analyser``.
+
+``python -m edge_agent.capture.pictures.analyser_child``.
+
+Owns the decoding of single keyframes, at the lowest priority and confined like the child that cuts clips: whoever takes
+it over by a forged picture reaches no file, no network and no other process. Reads keyframes from standard input,
+answers each with one line of JSON on standard output, and ends when its input does.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections import defaultdict
+from typing import BinaryIO
+
+import av
+import cv2
+import numpy as np
+
+from edge_agent.capture.pictures.analyser import CODECS, HEADER, MAX_KEYFRAME_BYTES, WANTS_HEALTH, WANTS_MOTION
+from edge_agent.capture.pictures.health import HealthJudge, MotionMeter, Picture, shrink
+from edge_agent.host.sandbox import confine
+
+NICENESS = 19
+MAX_MEMORY_BYTES = 2 << 30
+"""Address space: OpenCV and FFmpeg map 0.7 GB, a picture of 8K with its references 0.3 GB."""
+_MAX_EXTRADATA_BYTES = 1 << 20
+
+
+def decode_keyframe(codec: str, extradata: bytes, data: bytes) -> Picture | None:
+    """Decode one keyframe to its luma, small; None where nothing can be seen in it."""
+    try:
+        decoder = av.CodecContext.create(codec, "r")
+        assert isinstance(decoder, av.VideoCodecContext)
+        decoder.thread_count = 1
+        decoder.extradata = extradata or None
+        frames = decoder.decode(av.Packet(data)) + decoder.decode(None)
+    except (av.FFmpegError, ValueError):
+        return None
+    if not frames or min(frames[0].width, frames[0].height) < 16:
+        return None
+    return shrink(np.asarray(frames[0].to_ndarray(format="gray"), np.uint8))
+
+
+def serve(keyframes: BinaryIO, answers: BinaryIO) -> None:
+    """Answer keyframes until there are no more."""
+    judges: defaultdict[int, HealthJudge] = defaultdict(HealthJudge)
+    meters: defaultdict[int, MotionMeter] = defaultdict(MotionMeter)
+    while len(head := keyframes.read(HEADER.size)) == HEADER.size:
+        stream, codec, wanted, extradata_bytes, keyframe_bytes = HEADER.unpack(head)
+        if extradata_bytes > _MAX_EXTRADATA_BYTES or keyframe_bytes > MAX_KEYFRAME_BYTES or codec >= len(CODECS):
+            return
+        extradata, data = keyframes.read(extradata_bytes), keyframes.read(keyframe_bytes)
+        picture = decode_keyframe(CODECS[codec], extradata, data)
+        health = judges[stream].judge(picture) if picture is not None and wanted & WANTS_HEALTH else None
+        motion = meters[stream].measure(picture) if picture is not None and wanted & WANTS_MOTION else None
+        answers.write(json.dumps({"health": health, "motion_percent": motion}).encode() + b"\n")
+        answers.flush()
+
+
+def _warm_up() -> None:
+    """Load what OpenCV and FFmpeg load lazily, while files can still be opened."""
+    picture = shrink(np.random.default_rng(1).integers(0, 256, (180, 320), np.uint8))
+    judge, meter = HealthJudge(), MotionMeter()
+    for _ in range(8):
+        judge.judge(picture)
+        meter.measure(picture)
+        picture = np.roll(picture, 16, axis=1)
+    for codec in CODECS:
+        decode_keyframe(codec, b"", b"no picture")
+
+
+def main() -> int:
+    """Look at pictures until the recorder wants no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICENESS)
+    cv2.setNumThreads(1)
+    _warm_up()
+    confine(memory_bytes=MAX_MEMORY_BYTES)
+    serve(sys.stdin.buffer, sys.stdout.buffer)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

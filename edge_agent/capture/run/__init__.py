@@ -1,0 +1,1 @@
+"""From the packets of an unbroken session to records with their UTC."""

@@ -1,0 +1,53 @@
+"""What a camera sent just before an event, in memory only.
+
+Owns the packets of an open session that is looked at but not recorded: whole GOPs, of the last few seconds. What gets
+too old is forgotten; nothing of it is ever written unless an event asks for it.
+"""
+
+from collections import deque
+
+from edge_agent.capture.session.rtsp import Arrival
+from edge_agent.units import MonoNs, UtcNs
+
+MAX_BYTES = 16 << 20
+
+
+class Prelude:
+    """The packets since the last keyframe, and those of the GOPs before it that are young enough.
+
+    Args:
+        before_ns: So far back; with 0 it is the GOP in which the event falls.
+    """
+
+    def __init__(self, before_ns: int) -> None:
+        self._before_ns = before_ns
+        self._gops: deque[list[Arrival]] = deque()
+        self._bytes = 0
+
+    def push(self, arrival: Arrival) -> None:
+        """Keep a packet, and forget what is too old for it."""
+        if arrival.track == 0 and arrival.is_keyframe:
+            self._gops.append([])
+        if not self._gops:
+            return
+        self._gops[-1].append(arrival)
+        self._bytes += len(arrival.data)
+        while len(self._gops) > 1 and self._is_past(self._gops[1][0].boot, arrival.boot):
+            self._forget()
+        while self._gops and self._bytes > MAX_BYTES:
+            self._forget()
+
+    @property
+    def since(self) -> tuple[UtcNs, MonoNs] | None:
+        """Arrival of the oldest packet, by both clocks."""
+        return (self._gops[0][0].utc, self._gops[0][0].boot) if self._gops else None
+
+    def packets(self) -> list[Arrival]:
+        """Return what is kept, oldest first."""
+        return [arrival for gop in self._gops for arrival in gop]
+
+    def _is_past(self, next_gop: MonoNs, now: MonoNs) -> bool:
+        return next_gop <= now - self._before_ns
+
+    def _forget(self) -> None:
+        self._bytes -= sum(len(arrival.data) for arrival in self._gops.popleft())

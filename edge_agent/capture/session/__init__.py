@@ -1,0 +1,1 @@
+"""One RTSP session: opened, read, and its failures explained."""

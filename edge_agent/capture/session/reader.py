@@ -1,0 +1,211 @@
+"""The thread of a stream that waits inside FFmpeg, so that nothing else of the stream ever has to.
+
+Owns opening, reading and closing of sessions, one at a time, and the bounded queue between FFmpeg and whoever records.
+FFmpeg cannot be interrupted without harm: a read that is given up in the middle of an RTP packet leaves it out of step
+with the camera, and pictures come out cut, merged or late. So this thread waits for as long as a session may be silent,
+while the camera's own thread syncs, counts and stops. A disk that is slow does not move the times of arrival either.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+
+from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.session.diagnosis import explain_silence, refine
+from edge_agent.capture.session.packet_loss import PacketLoss
+from edge_agent.capture.session.rtsp import Arrival, Endpoint, Session, open_session
+from edge_agent.host.clock import Clock
+from edge_agent.host.hardening import name_thread
+from edge_agent.units import MonoNs, UtcNs
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.2
+"""So long a packet may lie in the queue. A keyframe, which completes a record, is handed over at once."""
+MOST_BYTES = 4 << 20
+"""Of packets that nobody takes, because a disk is slow; then the camera has to wait."""
+MOST_PACKETS = 4096
+_ROOM_STEP_S = 0.05
+
+
+class HeldError(Exception):
+    """From that moment on the stream is not to be recorded; everything that came before was handed over."""
+
+    def __init__(self, reason: str, utc: UtcNs, boot: MonoNs) -> None:
+        super().__init__(reason)
+        self.reason, self.utc, self.boot = reason, utc, boot
+
+
+class Line:
+    """One session, from its order to its end: the feed's thread puts packets in, one other takes them out.
+
+    Args:
+        endpoint: Where it is.
+        hold: Returns why there is to be no session, or an empty text. Asked whenever a packet arrives: what arrives
+            while the owner has paused recording is not recorded later, though a disk holds up whoever takes it.
+    """
+
+    def __init__(self, endpoint: Endpoint, hold: Callable[[], str]) -> None:
+        self.endpoint, self._hold = endpoint, hold
+        self._held: tuple[str, UtcNs, MonoNs] | None = None
+        self._session: Session | None = None
+        # Not the exception: it would hold all that the session had, in a circle, until a collector comes by.
+        self._end: tuple[str, str] | None = None
+        self._arrivals: deque[Arrival] = deque()
+        self._bytes_in = self._bytes_out = 0
+        self.has_keyframe = False
+        self.was_open = False
+        self._changed = threading.Event()
+        self._released = threading.Event()
+
+    # The taker's side
+
+    def wait_open(self) -> Session | None:
+        """Return the session as soon as it is open, or None after ``POLL_S``.
+
+        Raises:
+            CaptureError: It cannot be opened.
+        """
+        self._changed.wait(POLL_S)
+        if self._session is None and self._end is not None:
+            raise CaptureError(*self._end)
+        return self._session
+
+    def read(self) -> Iterator[Arrival | None]:
+        """Yield what arrives, in order, and None whenever nothing came for ``POLL_S``.
+
+        Raises:
+            CaptureError: The session has ended; everything that came before was yielded.
+            HeldError: It is not wanted any more; likewise.
+        """
+        while True:
+            self._changed.clear()
+            end, held = self._end, self._held  # before the queue is emptied: nothing comes into it after the end
+            while self._arrivals:
+                arrival = self._arrivals.popleft()
+                self._bytes_out += len(arrival.data)
+                yield arrival
+            if held is not None:
+                raise HeldError(*held)
+            if end is not None:
+                raise CaptureError(*end)
+            if not self._changed.wait(POLL_S) and not self._arrivals:
+                yield None
+
+    def release(self) -> None:
+        """Give the session back; its tracks are not used any more. It is closed as soon as FFmpeg returns."""
+        self._released.set()
+        self._arrivals.clear()
+
+    # The feed's side
+
+    def reason_to_close(self) -> str:
+        """Return why there is to be no session, or an empty text."""
+        return self._hold()
+
+    def serve(self, clock: Clock, loss: PacketLoss, silence_s: float) -> None:
+        """Open the session, read it until it ends or is released, and close it when it is released."""
+        if self._released.is_set():  # nobody waits for it any more
+            return
+        session = None
+        try:
+            session = self._session = self._open(clock, loss, silence_s)
+            self.was_open = True
+            self._changed.set()
+            for arrival in session.read():
+                if not self._put(arrival):
+                    break
+        except CaptureError as error:
+            self._tell_end(error.reason, error.detail)
+        except Exception as error:
+            log.exception("session failed")
+            self._tell_end("internal-error", type(error).__name__)
+        if session is not None:
+            # Records are made with the tracks of the open session.
+            self._released.wait()
+            session.close()
+
+    def _open(self, clock: Clock, loss: PacketLoss, silence_s: float) -> Session:
+        try:
+            return open_session(self.endpoint, clock, loss, silence_s)
+        except CaptureError as error:
+            raise refine(error, self.endpoint) from None
+
+    def _put(self, arrival: Arrival) -> bool:
+        reason = self._hold()
+        if reason:
+            self._held = reason, arrival.utc, arrival.boot
+            self._changed.set()
+            return False
+        while self._bytes_in - self._bytes_out > MOST_BYTES or len(self._arrivals) >= MOST_PACKETS:
+            self._changed.set()
+            if self._released.wait(_ROOM_STEP_S):
+                return False
+        self._arrivals.append(arrival)
+        self._bytes_in += len(arrival.data)
+        if arrival.is_keyframe and arrival.track == 0:
+            self.has_keyframe = True
+            self._changed.set()
+        return not self._released.is_set()
+
+    def _tell_end(self, reason: str, detail: str) -> None:
+        self._end = reason, detail
+        self._changed.set()
+
+
+class Feed:
+    """The thread, for all sessions of one stream.
+
+    Args:
+        name: ``<camera>.<quality>``, for log and thread name.
+        clock: The gateway's clocks; arrivals are timed here.
+        loss: Told of packets that are lost.
+        silence_s: So long a session may send nothing before it is given up.
+    """
+
+    def __init__(self, name: str, clock: Clock, loss: PacketLoss, silence_s: float) -> None:
+        self._name, self._clock, self._loss, self._silence_s = name, clock, loss, silence_s
+        self._lines: SimpleQueue[Line | None] = SimpleQueue()
+        self._obstacle: tuple[str, str] | None = None
+        self._thread = threading.Thread(target=self._main, name=f"feed-{name}", daemon=True)
+
+    def start(self) -> int:
+        """Begin to serve; return the thread's number."""
+        self._thread.start()
+        return self._thread.ident or 0
+
+    def order(self, endpoint: Endpoint, hold: Callable[[], str]) -> Line:
+        """Order a session; it is opened when the one before is closed. Release it."""
+        line = Line(endpoint, hold)
+        self._lines.put(line)
+        return line
+
+    def obstacle(self) -> CaptureError | None:
+        """Return why the last session gave no keyframe though the camera sends, if that was found out."""
+        found = self._obstacle
+        return None if found is None else CaptureError(*found)
+
+    def close(self) -> None:
+        """End when the last session is closed."""
+        self._lines.put(None)
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait until the thread has ended after ``close``; tell whether it has."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def is_alive(self) -> bool:
+        """Tell whether the thread runs."""
+        return self._thread.is_alive()
+
+    def _main(self) -> None:
+        name_thread(self._name)
+        while (line := self._lines.get()) is not None:
+            line.serve(self._clock, self._loss, self._silence_s)
+            if line.has_keyframe:
+                self._obstacle = None
+            elif line.was_open and not line.reason_to_close():
+                found = explain_silence(line.endpoint)
+                self._obstacle = None if found is None else (found.reason, found.detail)

@@ -1,0 +1,308 @@
+"""One RTSP session through FFmpeg: opening it, reading access units, telling why it failed.
+
+Owns everything PyAV about the network: options, time-outs, foreign errors. Must never let a URL with credentials out:
+FFmpeg's error texts contain it, so none of them is repeated or chained.
+"""
+
+import errno
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import av
+from av.container.input import InputContainer
+
+from edge_agent.capture.camera_tls import Trust, system_trust
+from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.run.raw_time import RawTime, ReportTimes
+from edge_agent.capture.session.ffmpeg_log import Hearing, hear
+from edge_agent.capture.session.packet_loss import PacketLoss
+from edge_agent.capture.session.slice_header import continues_picture
+from edge_agent.host.clock import Clock
+from edge_agent.media.nut import TrackTemplate, describe_stream
+from edge_agent.units import SECOND_NS, MonoNs, UtcNs
+
+OPEN_TIMEOUT_S = 10.0
+SILENCE_S = 10.0
+"""How long a read may block; then the session is over. FFmpeg forgets the part of an RTP packet that it has read, hands
+out the picture that it has put together as far as it has come, and would go on anywhere in the bytes that follow."""
+VIDEO_CODECS = ("h264", "hevc", "mjpeg")
+AUDIO_CODECS = ("aac", "pcm_alaw", "pcm_mulaw", "opus")
+_PROBE_US = 500_000  # 1.1 s to the first access unit without it, 0.56 s with it
+_RATE_STEPS = 5
+"""From how many steps FFmpeg tells the rate of the pictures, once it knows their order: H.264 opens after 13 pictures,
+and by default after 28. With 3 steps a rate of 25 came out as 240 where the times jitter by 10 ms, with none as 90,000;
+a picture's duration is made of it (docs/performance.md)."""
+_ASK_EVERY_NS = SECOND_NS // 2
+"""Side data cost 11 µs a question; the camera's clock is looked at so often, sender reports at every packet."""
+_SUB_DELIMITERS = "!$&'()*+,;="
+_MOST_LOGIN_BYTES = 127
+"""FFmpeg cuts off what is longer, and the camera refuses what is left."""
+_NTP_EPOCH_S = 2_208_988_800
+_BUFFER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a stream is and how to ask for it."""
+
+    url: str
+    """Without credentials."""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    transport: str = "tcp"
+    """``tcp`` or ``udp``, as wished; see ``carrier``."""
+    audio: bool = False
+    trust: Trust | None = None
+    """For ``rtsps``: whose certificate is believed; None for what this machine trusts."""
+
+    @property
+    def carrier(self) -> str:
+        """What the pictures come over: FFmpeg takes ``rtsps`` over TCP alone, where they are encrypted too."""
+        return "tcp" if self.url.startswith("rtsps://") else self.transport
+
+    @property
+    def authorised_url(self) -> str:
+        """The URL with user name and password, whatever characters they have. A secret."""
+        if not self.username:
+            return self.url
+        parts = urlsplit(self.url)
+        return urlunsplit(parts._replace(netloc=f"{self.login}@{parts.netloc.rpartition('@')[2]}"))
+
+    @property
+    def login(self) -> str:
+        """User name and password as a URL holds them (RFC 3986, section 3.2.1). A secret."""
+        return f"{quote(self.username, safe=_SUB_DELIMITERS)}:{quote(self.password, safe=_SUB_DELIMITERS)}"
+
+
+@dataclass(frozen=True, slots=True)
+class SenderReport:
+    """An RTCP sender report: the camera's NTP time and the RTP time that belongs to it."""
+
+    ntp: int
+    rtp: int
+
+    @property
+    def camera_utc(self) -> UtcNs:
+        """The NTP time as UTC."""
+        seconds, fraction = divmod(self.ntp, 1 << 32)
+        return UtcNs((seconds - _NTP_EPOCH_S) * SECOND_NS + (fraction * SECOND_NS >> 32))
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One packet as it came: its ticks as far as they are known, and when it was handed over."""
+
+    track: int
+    pts: int | None
+    duration: int
+    is_keyframe: bool
+    data: bytes
+    utc: UtcNs
+    boot: MonoNs
+    camera_utc: UtcNs | None
+    """When the camera says that it took the picture, by its sender reports."""
+    report: SenderReport | None
+    rtp: int | None = None
+    """RTP timestamp as it came, 32 bits; None if the reader does not tell it, as FFmpeg does not."""
+
+
+class Session:
+    """An open session. One thread only; close it."""
+
+    def __init__(
+        self, container: InputContainer, clock: Clock, loss: PacketLoss, *, audio: bool, silence_s: float
+    ) -> None:
+        self._container = container
+        self._clock, self._loss = clock, loss
+        self._silence_ns = int(silence_s * SECOND_NS)
+        videos = [stream for stream in container.streams if stream.type == "video"]
+        if not videos:
+            raise CaptureError("no-video")
+        video = videos[0]
+        codec = video.codec_context.name if video.codec_context else "unknown"
+        if codec not in VIDEO_CODECS:
+            raise CaptureError("unsupported-codec", f"codec={codec}")
+        chosen = [video, *[s for s in container.streams if audio and _is_usable_audio(s)][:1]]
+        self._streams = chosen
+        self._places = {stream.index: place for place, stream in enumerate(chosen)}
+        self.tracks: tuple[TrackTemplate, ...] = tuple(describe_stream(s, place) for place, s in enumerate(chosen))
+        self._asked = MonoNs(0)
+        self.reorders = bool(getattr(video.codec_context, "has_b_frames", False))
+        # FFmpeg believes RTCP where a session has more than one stream, whether or not they are read.
+        is_moved = len(container.streams) > 1
+        self._raw = [
+            RawTime(track.time_base, reorders=self.reorders and not track.index) for track in self.tracks if is_moved
+        ]
+
+    def read(self) -> Iterator[Arrival]:
+        """Yield access units as they arrive; blocks for as long as the session may be silent.
+
+        Where a camera repeats its parameter sets before every slice of a keyframe, FFmpeg takes each for a picture of
+        its own: they are joined again. For that a keyframe waits until the next picture is there.
+
+        Raises:
+            CaptureError: The camera ended the session, was silent for too long, or broke the protocol.
+        """
+        codec = self.tracks[0].codec
+        held: Arrival | None = None
+        try:
+            for arrival in self._arrivals():
+                if held is not None and arrival.track == 0:
+                    if arrival.pts == held.pts and continues_picture(codec, arrival.data):
+                        held = replace(arrival, data=held.data + arrival.data)
+                        continue
+                    yield held
+                    held = None
+                if arrival.is_keyframe and arrival.track == 0 and codec != "mjpeg":
+                    held = arrival
+                else:
+                    yield arrival
+        except CaptureError:
+            if held is not None:
+                yield held
+            raise
+
+    def _arrivals(self) -> Iterator[Arrival]:
+        packets = self._container.demux(*self._streams)
+        while True:
+            asked = self._clock.boot()
+            try:
+                packet = next(packets, None)
+            except av.error.ExitError:
+                raise CaptureError("stalled") from None
+            except av.FFmpegError as error:
+                raise CaptureError("ended", type(error).__name__) from None
+            if packet is None or not packet.size:
+                # FFmpeg reports a peer that is gone as a plain end, and then flushes empty packets.
+                raise CaptureError("ended")
+            arrival = self._describe(packet)
+            if arrival.boot - asked >= self._silence_ns:
+                # The read was given up: this is what FFmpeg had put together so far, perhaps half a picture.
+                raise CaptureError("stalled")
+            yield arrival
+
+    def _describe(self, packet: "av.Packet[av.stream.Stream]") -> Arrival:
+        boot, utc = self._clock.boot(), self._clock.utc()
+        camera_utc, report, times = None, None, None
+        if boot - self._asked >= _ASK_EVERY_NS and packet.has_sidedata("prft"):
+            self._asked = boot
+            (wallclock_us,) = struct.unpack_from("q", bytes(packet.get_sidedata("prft")))
+            camera_utc = UtcNs(wallclock_us * 1000)
+        track = self._places[packet.stream_index]
+        if packet.has_sidedata("rtcp_sr"):
+            # AVRTCPSenderReport: u32 ssrc, (pad) u64 ntp, u32 rtp, u32 packets, u32 bytes.
+            _, ntp, rtp, sent = struct.unpack_from("I4xQII", bytes(packet.get_sidedata("rtcp_sr")))
+            self._loss.sent(track, sent)
+            # Sound has an RTP time of its own, which nobody could tell from the video's.
+            report = None if track else SenderReport(ntp, rtp)
+            times = ReportTimes(ntp, rtp)
+        return Arrival(
+            track=track,
+            pts=self._raw_pts(track, packet.pts, boot, times) if self._raw else packet.pts,
+            duration=packet.duration or 0,
+            is_keyframe=packet.is_keyframe,
+            data=bytes(packet),
+            utc=utc,
+            boot=boot,
+            camera_utc=camera_utc,
+            report=report,
+        )
+
+    def _raw_pts(self, track: int, pts: int | None, boot: MonoNs, times: ReportTimes | None) -> int | None:
+        raw, moved = self._raw[track].take(pts, boot, times), 0
+        if (moved_ns := self._raw[track].take_moved_ns()) and len(self._raw) > 1:
+            # Pictures are never moved: the sound is, against them.
+            moved = self._raw[1].follow_sync(self._raw[0], moved_ns if track else -moved_ns)
+        if not track:
+            return raw
+        moved += self._raw[1].stay_beside(self._raw[0])
+        return None if raw is None or not self._raw[0].has_place else raw + moved
+
+    def close(self) -> None:
+        """Say TEARDOWN and close the connection."""
+        self._container.close()
+
+
+def open_session(endpoint: Endpoint, clock: Clock, loss: PacketLoss, silence_s: float = SILENCE_S) -> Session:
+    """Open a session in the thread that will read it; takes at most about ``OPEN_TIMEOUT_S``.
+
+    Args:
+        endpoint: Where and how.
+        clock: The gateway's clocks.
+        loss: Told of packets that are lost, and of those that the camera sent.
+        silence_s: How long the session may send nothing before it is over.
+
+    Raises:
+        CaptureError: The reason in words; nothing secret in it.
+    """
+    if ":" in endpoint.username or len(endpoint.login) > _MOST_LOGIN_BYTES:
+        raise CaptureError("login-unusable")
+    options = {
+        "rtsp_transport": endpoint.carrier,
+        # What is read for this is kept (`nobuffer` would throw away the keyframe that most sessions begin with).
+        "analyzeduration": str(_PROBE_US),
+        "fpsprobesize": str(_RATE_STEPS),
+        "buffer_size": str(_BUFFER_BYTES),
+    }
+    if endpoint.carrier == "udp":
+        options["fflags"] = "+discardcorrupt"
+    if not endpoint.audio:
+        # Audio that nobody consented to is not even asked for.
+        options["allowed_media_types"] = "video"
+    if endpoint.url.startswith("rtsps://"):
+        # FFmpeg verifies nothing unless it is told to.
+        trust = endpoint.trust or system_trust()
+        options |= {"tls_verify": "1", "ca_file": str(trust.ca_file)}
+        options |= {"verifyhost": trust.verify_host} if trust.verify_host else {}
+    loss.begin(is_counted=endpoint.carrier == "udp")
+    heard = hear(loss.missed)
+    container = _open(endpoint, options, heard, silence_s)
+    try:
+        _refuse_redirect(endpoint, heard)
+        return Session(container, clock, loss, audio=endpoint.audio, silence_s=silence_s)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _open(endpoint: Endpoint, options: dict[str, str], heard: Hearing, silence_s: float) -> InputContainer:
+    try:
+        return av.open(endpoint.authorised_url, "r", options=options, timeout=(OPEN_TIMEOUT_S, silence_s))
+    except av.FFmpegError as error:
+        _refuse_redirect(endpoint, heard)
+        raise CaptureError(*_explain(error, heard.status)) from None
+    except (ValueError, OSError) as error:
+        raise CaptureError("protocol-error", type(error).__name__) from None
+
+
+def _refuse_redirect(endpoint: Endpoint, heard: Hearing) -> None:
+    """Refuse footage from another place than the configured one; FFmpeg follows without asking."""
+    parts = urlsplit(endpoint.url)
+    if heard.redirected not in (None, (parts.scheme, parts.hostname)):
+        raise CaptureError("redirected", f"to {heard.redirected[1] or 'nowhere'}")
+
+
+def _is_usable_audio(stream: "av.stream.Stream") -> bool:
+    return stream.type == "audio" and stream.codec_context is not None and stream.codec_context.name in AUDIO_CODECS
+
+
+def _explain(error: av.FFmpegError, status: int) -> tuple[str, str]:
+    """Map FFmpeg's error, and the RTSP status behind it, to a reason code and a harmless detail."""
+    told = f"status={status}" if status else ""
+    if isinstance(error, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
+        return "unauthorized", told
+    if isinstance(error, av.error.HTTPNotFoundError):
+        return "not-found", told
+    if status == 453:
+        return "busy", told
+    if error.errno == errno.EPROTONOSUPPORT:
+        return "transport-refused", told
+    if status >= 400 or isinstance(error, av.error.HTTPError | av.error.HTTPOtherClientError):
+        return "refused", told or type(error).__name__
+    if isinstance(error, av.error.ExitError | av.error.InvalidDataError) or error.errno == errno.ETIMEDOUT:
+        return "no-answer", ""
+    if isinstance(error, OSError):
+        return "unreachable", errno.errorcode.get(error.errno or 0, type(error).__name__)
+    return "protocol-error", type(error).__name__

@@ -1,0 +1,164 @@
+"""The onvif trigger: which notifications are events, and a camera that is pulled through the child process."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from xml.etree import ElementTree
+
+import pytest
+
+from edge_agent.capture.event_listener import EventListener
+from edge_agent.capture.onvif.events_child import EMPTY_PULL_S, FULL_PULL_S, PATIENCE_S, is_event
+from tests.capture.conftest import wait_until
+from tests.peers.onvif_camera import MOTION, OnvifCamera, OnvifSettings
+
+pytestmark = pytest.mark.peer
+
+_SCHEMA = "http://www.onvif.org/ver10/schema"
+
+
+def message(operation: str, *values: str) -> ElementTree.Element:
+    items = "".join(f'<SimpleItem Name="x" Value="{value}"/>' for value in values)
+    return ElementTree.fromstring(
+        f'<Message xmlns="{_SCHEMA}" PropertyOperation="{operation}">'
+        f'<Source><SimpleItem Name="Token" Value="0"/></Source>'
+        f"<Data>{items}</Data></Message>"
+    )
+
+
+EVENTS = {
+    "motion begins": (MOTION, message("Changed", "true"), "Motion", True),
+    "in numbers": (MOTION, message("Changed", "1"), "Motion", True),
+    "whatever the case": (MOTION, message("Changed", "true"), "motion", True),
+    "an event without a state": ("tns1:VideoSource/MotionAlarm", message("", "4711"), "Motion", True),
+    "without data": ("tns1:Device/Trigger/DigitalInput", message("Changed"), "DigitalInput", True),
+    "motion is over": (MOTION, message("Changed", "false"), "Motion", False),
+    "motion is over, in numbers": (MOTION, message("Changed", "0"), "Motion", False),
+    "what was before we asked": (MOTION, message("Initialized", "true"), "Motion", False),
+    "a rule that is gone": (MOTION, message("Deleted", "true"), "Motion", False),
+    "another topic": ("tns1:Monitoring/ProcessorUsage", message("Changed", "true"), "Motion", False),
+}
+
+
+@pytest.mark.parametrize(("topic", "told", "wanted", "expected"), EVENTS.values(), ids=EVENTS.keys())
+def test_event(topic: str, told: ElementTree.Element, wanted: str, expected: bool) -> None:
+    """Only what begins, on a topic that was asked for, is an event."""
+    assert is_event(topic, told, wanted) == expected
+
+
+@contextmanager
+def listening(
+    camera: OnvifCamera,
+    *topics: str,
+    told: list[str] | None = None,
+    password: str | None = None,
+    patience_s: int = PATIENCE_S,
+) -> Iterator[list[int]]:
+    fired: list[int] = []
+    lock = threading.Lock()
+
+    def firing(number: int):  # type: ignore[no-untyped-def]
+        def fire() -> None:
+            with lock:
+                fired.append(number)
+
+        return fire
+
+    settings = {
+        "address": camera.address,
+        "username": camera.settings.username,
+        "password": camera.settings.password if password is None else password,
+        "topics": topics,
+        "patience_s": patience_s,
+    }
+    fires = [firing(number) for number, _ in enumerate(topics)]
+    tell = (lambda _: None) if told is None else told.append
+    listener = EventListener("edge_agent.capture.onvif.events_child", settings, fires, tell)
+    listener.start()
+    try:
+        yield fired
+    finally:
+        listener.close()
+
+
+@pytest.mark.parametrize("ahead_s", [0, -86400 * 400], ids=["right clock", "wrong clock"])
+def test_camera_fires_the_trigger_that_fits(ahead_s: int) -> None:
+    """An event reaches the recorder, with the number of its trigger; an end, and another topic, do not."""
+    settings = OnvifSettings(clock_ahead_s=ahead_s)
+    with OnvifCamera(settings) as camera, listening(camera, "Tamper", "Motion") as fired:
+        wait_until(lambda: camera.pull_points)
+        camera.tell("false")
+        camera.tell("true", "tns1:Monitoring/Other")
+        camera.tell("true")
+        wait_until(lambda: fired == [1])
+        camera.tell("true", "tns1:VideoSource/GlobalSceneChange/Tamper")
+        wait_until(lambda: fired == [1, 0])
+
+
+def test_lost_pull_point_is_made_anew() -> None:
+    """A camera that forgets the subscription, as after a reboot, is asked again."""
+    with OnvifCamera() as camera, listening(camera, "Motion") as fired:
+        wait_until(lambda: camera.pull_points)
+        before = set(camera.pull_points)
+        camera.pull_points.clear()
+        camera.tell("false")
+        wait_until(lambda: bool(camera.pull_points - before))
+        camera.tell("true")
+        wait_until(lambda: fired == [0])
+
+
+def test_trouble_is_told_and_its_end() -> None:
+    """Why no events come is told in words without the password; once they do, that as well."""
+    told: list[str] = []
+    with OnvifCamera() as camera:
+        right, camera.settings.password = camera.settings.password, "another"
+        with listening(camera, "Motion", told=told, password=right):
+            wait_until(lambda: bool(told))
+            assert "refuses the user name or password" in told[0]
+            camera.settings.password = right
+            wait_until(lambda: told[-1] == "")
+            camera.pull_points.clear()
+            camera.tell("false")
+            wait_until(lambda: bool(told[-1]))
+            assert "ONVIF" in told[-1]
+            wait_until(lambda: told[-1] == "")
+    assert not any(right in words for words in told)
+
+
+def test_pull_point_is_given_back() -> None:
+    """When the recorder ends, the camera is told so: it has few pull points."""
+    with OnvifCamera() as camera:
+        with listening(camera, "Motion"):
+            wait_until(lambda: ("PullMessages", "digest") in camera.asked)
+        wait_until(lambda: not camera.pull_points)
+
+
+HASTY = {
+    "with nothing": (OnvifSettings(waits_s=0), EMPTY_PULL_S),
+    "with something each time": (OnvifSettings(waits_s=0, chatters=True), FULL_PULL_S),
+}
+
+
+@pytest.mark.parametrize(("settings", "shortest_s"), HASTY.values(), ids=HASTY.keys())
+def test_camera_that_answers_at_once_is_not_asked_without_pause(settings: OnvifSettings, shortest_s: float) -> None:
+    """However fast a camera answers a pull, the next one comes a while after it began."""
+
+    def count() -> int:
+        return camera.asked.count(("PullMessages", "digest"))
+
+    with OnvifCamera(settings) as camera, listening(camera, "Motion"):
+        wait_until(lambda: count() >= 1)
+        before, since = count(), time.monotonic()
+        wait_until(lambda: count() >= before + 4)
+        took = time.monotonic() - since
+    # The first of the four may have been due already.
+    assert took >= 3 * shortest_s
+
+
+def test_answer_that_drips_for_ever_is_given_up() -> None:
+    """A camera that answers byte by byte, each in time, does not keep the listening from being started anew."""
+    told: list[str] = []
+    with OnvifCamera(OnvifSettings(drips=True)) as camera, listening(camera, "Motion", told=told, patience_s=3):
+        wait_until(lambda: len(camera.pull_points) > 1)
+    assert "the listening process ended; it is started again" in told
