@@ -26,17 +26,17 @@ from edge_agent.host.control_socket import ControlServer, Peer
 from edge_agent.host.hardening import harden, lock_folder
 from edge_agent.host.persistent_clock import KeptClock, describe_confirmed
 from edge_agent.host.systemd_notify import Notifier
-from edge_agent.recording.culprits import Culprits
+from edge_agent.recording.crash_suspects import Culprits
+from edge_agent.recording.event_triggers import Triggers
 from edge_agent.recording.first_opening import FirstOpening
-from edge_agent.recording.opening import RingOpener
-from edge_agent.recording.orders import ClockOrder, ResumeOrder, UsedOrders, verify_order
+from edge_agent.recording.owner_orders import ClockOrder, ResumeOrder, UsedOrders, verify_order
 from edge_agent.recording.pauses import ALL, Pauses
-from edge_agent.recording.pins import RingPins
-from edge_agent.recording.report import report_stream
-from edge_agent.recording.sink import RingSink
-from edge_agent.recording.sources import Sources
-from edge_agent.recording.triggers import Triggers
-from edge_agent.recording.views import Views
+from edge_agent.recording.picture_watch import Views
+from edge_agent.recording.ring_ids import RingPins
+from edge_agent.recording.ring_opener import RingOpener
+from edge_agent.recording.ring_sink import RingSink
+from edge_agent.recording.status import report_stream
+from edge_agent.recording.stream_addresses import Sources
 from edge_agent.settings.gateway import Camera, Config, Quality, load_config
 from edge_agent.units import SECOND_NS, MonoNs, Window, encode_rfc3339
 

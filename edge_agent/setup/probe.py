@@ -25,7 +25,7 @@ from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import EdgeAgentError
 from edge_agent.mqtt.mutual_tls import TlsIdentity, build_client_context
 from edge_agent.protocol.enrolment import Enrolment
-from edge_agent.recording.sources import make_device
+from edge_agent.recording.stream_addresses import make_device
 from edge_agent.settings.gateway import Camera, Config
 from edge_agent.setup.inspection import Finding, Level, fault, is_sealed
 

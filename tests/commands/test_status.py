@@ -20,7 +20,7 @@ import pytest
 from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.capture.status import StreamStatus
 from edge_agent.host.control_socket import ControlServer
-from edge_agent.recording.report import report_stream
+from edge_agent.recording.status import report_stream
 from edge_agent.units import SECOND_NS
 from tests.fakes import FakeClock
 

@@ -17,10 +17,10 @@ from edge_agent.host.clock import SystemClock
 from edge_agent.host.hardening import lock_folder
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.regular_file import NotRegularError, open_regular, read_regular
-from edge_agent.recording.culprits import Culprits
-from edge_agent.recording.orders import UsedOrders
+from edge_agent.recording.crash_suspects import Culprits
+from edge_agent.recording.owner_orders import UsedOrders
 from edge_agent.recording.pauses import Pauses
-from edge_agent.recording.pins import RingPins
+from edge_agent.recording.ring_ids import RingPins
 from edge_agent.settings.gateway import read_text
 from edge_agent.units import MonoNs, UtcNs
 from edge_agent.uplink.database import Database

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge_agent.consent.owner_order import sign_order
 from edge_agent.errors import ConfigError, DenialError
 from edge_agent.protocol import jws
-from edge_agent.recording.orders import (
+from edge_agent.recording.owner_orders import (
     ORDER_MAX_AGE_NS,
     ORDER_TYP,
     ClockOrder,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.recording.culprits import FORGET_NS, LONGEST_HOLD_NS, Culprits, find_culprit
+from edge_agent.recording.crash_suspects import FORGET_NS, LONGEST_HOLD_NS, Culprits, find_culprit
 from edge_agent.units import MINUTE_NS
 from tests.fakes import FakeClock
 
@@ -19,7 +19,7 @@ _PROCESS = """
 import os, signal, sys, threading, time
 from pathlib import Path
 from edge_agent.host.clock import SystemClock
-from edge_agent.recording.culprits import Culprits
+from edge_agent.recording.crash_suspects import Culprits
 folder, number = Path(sys.argv[1]), int(sys.argv[2])
 culprits = Culprits(folder / "crash", folder / "strikes.json", SystemClock(), bytes(range(16)))
 culprits.start()

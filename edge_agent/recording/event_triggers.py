@@ -1,8 +1,8 @@
 """What decides when event-only cameras are recorded: a gate for each, and the child processes that listen for events.
 
 Knows for each camera whether its events can come, and if not, why: without events nothing of it is recorded. Motion is
-seen by the child that looks at pictures (``edge_agent.recording.views``). Part of the recorder process; the children
-have the libraries and parsers.
+seen by the child that looks at pictures (``edge_agent.recording.picture_watch``). Part of the recorder process; the
+children have the libraries and parsers.
 """
 
 import logging
@@ -15,7 +15,7 @@ from edge_agent.capture.event_window import EventGate
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.custody.credentials import Login, find_login
 from edge_agent.host.clock import Clock
-from edge_agent.recording.sources import Sources
+from edge_agent.recording.stream_addresses import Sources
 from edge_agent.settings.gateway import Camera, Config, MqttTrigger, OnvifTrigger, Trigger
 from edge_agent.units import encode_rfc3339
 

@@ -12,8 +12,8 @@ from edge_agent.buffer.read.check import check_ring
 from edge_agent.buffer.ring import read_superblock
 from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.errors import EdgeAgentError, RingError, RingPreparingError
-from edge_agent.recording.opening import RingOpener
-from edge_agent.recording.pins import Pin, RingPins
+from edge_agent.recording.ring_ids import Pin, RingPins
+from edge_agent.recording.ring_opener import RingOpener
 from edge_agent.settings.gateway import Config, parse_config
 from tests.buffer.rig import ADDRESS, Draft, FakeClock, Keys, Rig, read_all
 

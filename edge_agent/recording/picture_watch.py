@@ -10,7 +10,7 @@ from typing import Any
 from edge_agent.capture.camera import Look
 from edge_agent.capture.pictures.analyser import HEALTH, PictureWatch, StreamView
 from edge_agent.host.clock import Clock
-from edge_agent.recording.triggers import Triggers
+from edge_agent.recording.event_triggers import Triggers
 from edge_agent.settings.gateway import Camera, Config, MotionTrigger, Quality
 from edge_agent.units import encode_rfc3339
 

@@ -18,7 +18,7 @@ from edge_agent.buffer.write.resize import move_ring, needs_move
 from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.errors import EdgeAgentError, RingError, RingPreparingError
 from edge_agent.host.clock import Clock
-from edge_agent.recording.pins import Pin, RingPins
+from edge_agent.recording.ring_ids import Pin, RingPins
 from edge_agent.settings.gateway import Camera, Config, Quality
 from edge_agent.units import SECOND_NS, MonoNs
 

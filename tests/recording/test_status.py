@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge_agent.recording.report import report_stream
+from edge_agent.recording.status import report_stream
 
 
 @pytest.mark.parametrize("held_back", [True, False])

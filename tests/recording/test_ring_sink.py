@@ -4,7 +4,7 @@ import threading
 
 from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.errors import RingError
-from edge_agent.recording.sink import RingSink
+from edge_agent.recording.ring_sink import RingSink
 from edge_agent.units import SECOND_NS
 from tests.fakes import FakeClock
 
