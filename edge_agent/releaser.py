@@ -52,7 +52,6 @@ from edge_agent.uplink.handover import Handover
 from edge_agent.uplink.intake import TRUST_TOPIC, Intake
 from edge_agent.uplink.jobs import Jobs
 from edge_agent.uplink.judge import Judge
-from edge_agent.uplink.ledger_archive import begin_from_archive
 from edge_agent.uplink.ledger_desk import LedgerDesk
 from edge_agent.uplink.maker import BundleMaker
 from edge_agent.uplink.news import News
@@ -67,7 +66,8 @@ from edge_agent.uplink.sender import Sender
 from edge_agent.uplink.shipping import Shipping
 from edge_agent.uplink.staging import Staging
 from edge_agent.uplink.standing import Standing
-from edge_agent.uplink.store import OPEN_STATES, ReleaseState, RequestState, Store, StoredRequest
+from edge_agent.uplink.store.ledger_archive import begin_from_archive
+from edge_agent.uplink.store.requests import OPEN_STATES, ReleaseState, RequestState, Store, StoredRequest
 from edge_agent.uplink.trust_store import TrustStore
 from edge_agent.uplink.update_notes import FOLDER as UPDATE_NOTES
 from edge_agent.uplink.update_notes import take_in

@@ -39,7 +39,7 @@ from edge_agent.uplink.own_entries import enter_heads
 from edge_agent.uplink.owner import OwnerDesk
 from edge_agent.uplink.regrant import Regrant
 from edge_agent.uplink.standing import Standing
-from edge_agent.uplink.store import OPEN_STATES, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.requests import OPEN_STATES, Store, StoredRelease, StoredRequest
 from edge_agent.uplink.trust_store import TrustStore
 
 log = logging.getLogger(__name__)

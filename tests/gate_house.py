@@ -15,7 +15,7 @@ from edge_agent.errors import DeliveryError, UnavailableError
 from edge_agent.host.clock import ClockState
 from edge_agent.protocol.answer import Status, verify_answer
 from edge_agent.units import HOUR_NS, MINUTE_NS, UtcNs, Window, encode_rfc3339
-from edge_agent.uplink.store import OPEN_STATES, ReleaseState, RequestState, StoredRelease
+from edge_agent.uplink.store.requests import OPEN_STATES, ReleaseState, RequestState, StoredRelease
 from tests import gate
 from tests.gate_model import CAMERAS, MASK, PLACELESS, WHOLE, Model, Part, Promise, Say
 from tests.releaser import Delivery, FakeStanding, FakeUploader, House

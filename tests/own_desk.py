@@ -6,7 +6,7 @@ from edge_agent.base64url import encode_b64url
 from edge_agent.consent.owner_order import sign_order, window_members
 from edge_agent.ledger import table as ledger
 from edge_agent.units import UtcNs, Window
-from edge_agent.uplink.store import Store
+from edge_agent.uplink.store.requests import Store
 from tests.release import GATEWAY, House
 
 

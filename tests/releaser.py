@@ -41,7 +41,7 @@ from edge_agent.uplink.sender import Sender
 from edge_agent.uplink.shipping import Shipping
 from edge_agent.uplink.staging import Staging
 from edge_agent.uplink.standing import Standing
-from edge_agent.uplink.store import RequestState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.requests import RequestState, Store, StoredRelease, StoredRequest
 from edge_agent.uplink.trust_store import TrustStore
 from tests import gate
 from tests.fakes import FakeClock

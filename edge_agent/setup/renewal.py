@@ -38,7 +38,7 @@ from edge_agent.host.service_user import acting_as_owner, remove_entry
 from edge_agent.ledger import table as ledger
 from edge_agent.settings.gateway import Config
 from edge_agent.setup.provision import erasure_note_path, public_path
-from edge_agent.uplink.store import Store
+from edge_agent.uplink.store.requests import Store
 
 log = logging.getLogger(__name__)
 

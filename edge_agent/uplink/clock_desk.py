@@ -16,7 +16,7 @@ from edge_agent.host.control_socket import Answer, Handler, Peer
 from edge_agent.host.persistent_clock import KeptClock, describe_confirmed
 from edge_agent.ledger import table as ledger
 from edge_agent.units import encode_rfc3339
-from edge_agent.uplink.store import Store
+from edge_agent.uplink.store.requests import Store
 
 log = logging.getLogger(__name__)
 

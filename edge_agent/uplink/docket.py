@@ -20,7 +20,7 @@ from edge_agent.protocol.request import Request
 from edge_agent.protocol.verdict import Ask, CameraGrant, Denial, Grant, Reason, Verdict
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink.judge import Telling
-from edge_agent.uplink.store import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.requests import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 
 MAX_CORRELATION_BYTES = 64
 DAY_OF_GRACE_NS = DAY_NS

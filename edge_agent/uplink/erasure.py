@@ -15,7 +15,7 @@ from edge_agent.host.control_socket import Answer, Handler, Peer
 from edge_agent.ledger import table as ledger
 from edge_agent.units import UtcNs, Window
 from edge_agent.uplink.footage import Footage
-from edge_agent.uplink.store import RequestState, Store, StoredRequest
+from edge_agent.uplink.store.requests import RequestState, Store, StoredRequest
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from edge_agent.uplink.docket import Docket, WithdrawnError, notes_of
 from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.regrant import Aftermath, PutOffError, Regrant
 from edge_agent.uplink.shipping import Shipping
-from edge_agent.uplink.store import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.requests import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 
 log = logging.getLogger(__name__)
 

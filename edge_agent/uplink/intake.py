@@ -23,7 +23,7 @@ from edge_agent.units import UtcNs
 from edge_agent.uplink.docket import Docket, identify
 from edge_agent.uplink.judge import Judge, Outlook
 from edge_agent.uplink.pruning import is_forgotten
-from edge_agent.uplink.store import QuotaUse, Store, StoredRequest
+from edge_agent.uplink.store.requests import QuotaUse, Store, StoredRequest
 from edge_agent.uplink.trust_store import TrustStore
 
 log = logging.getLogger(__name__)

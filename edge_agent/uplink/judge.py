@@ -23,7 +23,7 @@ from edge_agent.protocol.trust_bundle import TrustBundle
 from edge_agent.protocol.verdict import Approval, Denial, Grant, Reason, Verdict
 from edge_agent.units import UtcNs
 from edge_agent.uplink.standing import NEWEST, Standing
-from edge_agent.uplink.store import Store, StoredRequest
+from edge_agent.uplink.store.requests import Store, StoredRequest
 from edge_agent.uplink.trust_store import TrustStore, list_recipients
 
 CHECKS = {

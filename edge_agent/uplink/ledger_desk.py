@@ -14,7 +14,7 @@ from edge_agent.host.control_socket import Answer, Handler, Peer
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin, verify_checkpoint, verify_growth
 from edge_agent.units import encode_rfc3339
-from edge_agent.uplink.store import Store
+from edge_agent.uplink.store.requests import Store
 
 _PAGE = 200
 MAX_REMEMBERED = 64

@@ -24,7 +24,7 @@ from edge_agent.uplink.footage import NotRecordedError
 from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.payload import describe, upload_name
 from edge_agent.uplink.staging import Staging, StagingFullError
-from edge_agent.uplink.store import ReleaseState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease, StoredRequest
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from edge_agent.uplink.notify import (
     request_notice,
     update_notice,
 )
-from edge_agent.uplink.store import RequestState, StoredRequest
+from edge_agent.uplink.store.requests import RequestState, StoredRequest
 
 log = logging.getLogger(__name__)
 

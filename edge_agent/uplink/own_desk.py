@@ -32,7 +32,7 @@ from edge_agent.uplink.export import (
 )
 from edge_agent.uplink.footage import Footage
 from edge_agent.uplink.look import parse_wish, write_picture
-from edge_agent.uplink.store import Store
+from edge_agent.uplink.store.requests import Store
 
 STALL_S = 60.0
 _TELL_S = 0.5

@@ -25,7 +25,7 @@ from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.regrant import Aftermath, Regrant
-from edge_agent.uplink.store import RequestState, Store, StoredRequest
+from edge_agent.uplink.store.requests import RequestState, Store, StoredRequest
 
 EVERY_CAMERA = "*"
 MIN_ID_LETTERS = 4

@@ -9,7 +9,7 @@ from edge_agent.protocol import jws
 from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
 from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.units import UtcNs, Window
-from edge_agent.uplink.store import StoredRequest
+from edge_agent.uplink.store.requests import StoredRequest
 
 
 def target_of(request: StoredRequest) -> str:

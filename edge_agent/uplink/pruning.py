@@ -11,7 +11,7 @@ from typing import Any
 from edge_agent.protocol import jws
 from edge_agent.protocol.request_jws import TYP
 from edge_agent.units import DAY_NS, UtcNs, parse_rfc3339
-from edge_agent.uplink.store import Store, StoredRequest
+from edge_agent.uplink.store.requests import Store, StoredRequest
 
 log = logging.getLogger(__name__)
 

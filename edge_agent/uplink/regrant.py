@@ -20,7 +20,14 @@ from edge_agent.uplink.docket import UNDER_WAY, Docket, WithdrawnError, encode_r
 from edge_agent.uplink.judge import Judge, Outlook
 from edge_agent.uplink.maker import LATE
 from edge_agent.uplink.payload import covers
-from edge_agent.uplink.store import OPEN_STATES, ReleaseState, RequestState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.requests import (
+    OPEN_STATES,
+    ReleaseState,
+    RequestState,
+    Store,
+    StoredRelease,
+    StoredRequest,
+)
 
 log = logging.getLogger(__name__)
 

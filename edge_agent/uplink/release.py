@@ -19,7 +19,7 @@ from edge_agent.uplink.handover import Handover
 from edge_agent.uplink.maker import BundleMaker, last_call
 from edge_agent.uplink.regrant import PutOffError, Regrant
 from edge_agent.uplink.shipping import Shipping
-from edge_agent.uplink.store import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.requests import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 
 log = logging.getLogger(__name__)
 

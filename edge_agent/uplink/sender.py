@@ -11,8 +11,8 @@ from typing import Protocol
 from edge_agent.errors import EdgeAgentError, UnavailableError
 from edge_agent.host.clock import Clock
 from edge_agent.units import SECOND_NS
-from edge_agent.uplink.outbox import OutboxMessage
-from edge_agent.uplink.store import Store
+from edge_agent.uplink.store.outbox import OutboxMessage
+from edge_agent.uplink.store.requests import Store
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from edge_agent.uplink.delivery import MAX_LOSSES
 from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.payload import target_of
 from edge_agent.uplink.staging import PayloadLostError, Staging
-from edge_agent.uplink.store import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.requests import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from edge_agent.protocol.request import Place, Quality
 from edge_agent.settings.gateway import Camera, Config
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import DAY_NS, UtcNs
-from edge_agent.uplink.store import Store
+from edge_agent.uplink.store.requests import Store
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.regular_file import read_regular
 from edge_agent.ledger import table as ledger
 from edge_agent.units import UtcNs
-from edge_agent.uplink.store import Store
+from edge_agent.uplink.store.requests import Store
 
 log = logging.getLogger(__name__)
 

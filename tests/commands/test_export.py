@@ -33,7 +33,7 @@ from edge_agent.units import HOUR_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.builder import BundleBuilder
 from edge_agent.uplink.export import NoFootageError
 from edge_agent.uplink.own_desk import OwnDesk
-from edge_agent.uplink.store import Store
+from edge_agent.uplink.store.requests import Store
 from tests.footage import START, encode, read_numbers, records, window
 from tests.peers.wait import wait_until
 from tests.release import House

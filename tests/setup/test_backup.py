@@ -16,8 +16,8 @@ from edge_agent.settings.gateway import Config, load_config
 from edge_agent.setup import backup as backups
 from edge_agent.setup.backup import make_backup, open_backup, restore
 from edge_agent.units import UtcNs
-from edge_agent.uplink.ledger_archive import begin_from_archive
-from edge_agent.uplink.store import Store
+from edge_agent.uplink.store.ledger_archive import begin_from_archive
+from edge_agent.uplink.store.requests import Store
 
 PASSPHRASE = "correct horse battery"
 

@@ -16,7 +16,7 @@ from edge_agent.host.service_user import acting_as_owner
 from edge_agent.settings.gateway import Config, parse_config
 from edge_agent.setup.provision import TREE, ServiceUsers, create_state
 from edge_agent.setup.renewal import renew_vault
-from edge_agent.uplink.store import Store
+from edge_agent.uplink.store.requests import Store
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as the installer has it")
 
@@ -143,7 +143,7 @@ def test_memory_that_is_locked_does_not_end_a_services_rights(root: Path) -> Non
     code = (
         "import sys; from pathlib import Path; "
         "from edge_agent.host.hardening import keep_memory_from_swap; "
-        "from edge_agent.host.service_user import acting_as_owner; from edge_agent.uplink.store import Store; "
+        "from edge_agent.host.service_user import acting_as_owner; from edge_agent.uplink.store.requests import Store; "
         "keep_memory_from_swap(); folder = Path(sys.argv[1])\n"
         "with acting_as_owner(folder), Store(folder / 'state.sqlite'): bytearray(64 << 20)"
     )

@@ -24,7 +24,7 @@ from edge_agent.consent.policy import Mode
 from edge_agent.errors import DenialError, UsageError
 from edge_agent.ledger import table as ledger
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, encode_rfc3339
-from edge_agent.uplink.store import RequestState
+from edge_agent.uplink.store.requests import RequestState
 from tests import gate
 from tests.gate_house import KilledError, Unacknowledged, WatchedHouse
 from tests.gate_model import ASK_TIMEOUT_NS, CAMERAS, HALF, WHOLE, Say

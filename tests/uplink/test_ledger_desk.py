@@ -10,7 +10,7 @@ from edge_agent.host.control_socket import Peer
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin, verify_growth, verify_proof
 from edge_agent.uplink.ledger_desk import LedgerDesk
-from edge_agent.uplink.store import Store
+from edge_agent.uplink.store.requests import Store
 from tests.fakes import FakeClock
 
 ORIGIN = ledger_origin("gw-1")

@@ -13,7 +13,7 @@ from edge_agent.uplink.clip import ClipError
 from edge_agent.uplink.maker import LAST_CALL_NS
 from edge_agent.uplink.release import FIRST_PAUSE_NS, LONGEST_PAUSE_NS
 from edge_agent.uplink.staging import StagingFullError
-from edge_agent.uplink.store import RequestState
+from edge_agent.uplink.store.requests import RequestState
 from tests import gate
 from tests.releaser import House
 

@@ -11,7 +11,7 @@ from edge_agent.protocol.answer import Status
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from edge_agent.uplink.release import FIRST_PAUSE_NS, TURN_NS
 from edge_agent.uplink.staging import StagingFullError
-from edge_agent.uplink.store import RequestState
+from edge_agent.uplink.store.requests import RequestState
 from tests import gate
 from tests.releaser import HEADER, Delivery, House
 

@@ -25,7 +25,7 @@ from edge_agent.uplink.delivery import MAX_LOSSES
 from edge_agent.uplink.footage import Footage, NotRecordedError
 from edge_agent.uplink.payload import upload_name
 from edge_agent.uplink.staging import PayloadLostError, Staging, StagingFullError
-from edge_agent.uplink.store import RequestState
+from edge_agent.uplink.store.requests import RequestState
 from tests import gate
 from tests.peers.pki import Pki
 from tests.peers.proxy import Proxy

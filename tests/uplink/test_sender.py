@@ -9,9 +9,9 @@ import pytest
 from edge_agent.errors import UnavailableError
 from edge_agent.units import HOUR_NS, UtcNs
 from edge_agent.uplink.sender import Sender
-from edge_agent.uplink.store import Store
+from edge_agent.uplink.store.requests import Store
 from tests.fakes import FakeClock
-from tests.uplink.test_store import REQUEST
+from tests.uplink.store.test_requests import REQUEST
 
 
 class FlakyBroker:

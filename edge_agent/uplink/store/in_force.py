@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edge_agent.units import UtcNs
-from edge_agent.uplink.database import Database
+from edge_agent.uplink.store.database import Database
 
 
 class Word(Database):

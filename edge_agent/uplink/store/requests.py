@@ -12,8 +12,8 @@ from typing import Any
 
 from edge_agent.consent.bound import Bound, encode_bound, parse_bound
 from edge_agent.units import UtcNs
-from edge_agent.uplink.outbox import Outbox
-from edge_agent.uplink.word import Word
+from edge_agent.uplink.store.in_force import Word
+from edge_agent.uplink.store.outbox import Outbox
 
 
 class RequestState(Enum):

@@ -8,14 +8,7 @@ import pytest
 
 from edge_agent.errors import UnsupportedVersionError
 from edge_agent.units import UtcNs
-from edge_agent.uplink.store import (
-    QuotaUse,
-    ReleaseState,
-    RequestState,
-    Store,
-    StoredRelease,
-    StoredRequest,
-)
+from edge_agent.uplink.store.requests import QuotaUse, ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 
 REQUEST = StoredRequest(
     0, "rtcc.test", "jti-1", b"p" * 32, b"{}", "24-1", "robbery", False, b"c", UtcNs(100), UtcNs(900),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edge_agent.units import UtcNs
-from edge_agent.uplink.database import Database
+from edge_agent.uplink.store.database import Database
 
 
 class Asked(Protocol):

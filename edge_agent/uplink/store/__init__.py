@@ -1,0 +1,1 @@
+"""The releaser's SQLite file, one module for each group of tables."""
