@@ -203,7 +203,7 @@ class ChildMemory:
             for path in Path(f"/proc/{self._pid}/task").glob("*/children"):
                 try:
                     for child in path.read_text().split():
-                        if b"clip_child" in Path(f"/proc/{child}/cmdline").read_bytes():
+                        if b"cutter_child" in Path(f"/proc/{child}/cmdline").read_bytes():
                             self.peak_mb = max(self.peak_mb, _peak_mb(Path(f"/proc/{child}/status")))
                 except OSError:
                     continue

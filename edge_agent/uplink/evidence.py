@@ -16,7 +16,7 @@ from edge_agent.buffer.read.reader import BlockEvidence, StoredRecord
 from edge_agent.errors import EvidenceError
 from edge_agent.media import commitments
 from edge_agent.units import UtcNs, encode_rfc3339
-from edge_agent.uplink import clip_wire as wire
+from edge_agent.uplink.clip import messages as wire
 
 _UNIT = struct.Struct(">IBq")
 PLACE = struct.Struct(">IBq16s32s")

@@ -18,7 +18,7 @@ from edge_agent.protocol.trust_bundle import TrustBundle
 from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.units import MINUTE_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink.bundle import BundleInfo
-from edge_agent.uplink.clip import ClipError
+from edge_agent.uplink.clip.cutter import ClipError
 from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.footage import NotRecordedError
 from edge_agent.uplink.judge import Judge

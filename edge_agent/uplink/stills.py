@@ -10,8 +10,8 @@ from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.read.reader import StoredRecord
 from edge_agent.media import commitments
 from edge_agent.units import UtcNs, Window
-from edge_agent.uplink import clip_wire as wire
-from edge_agent.uplink.clip import ClipRecord, cut_clips
+from edge_agent.uplink.clip import messages as wire
+from edge_agent.uplink.clip.cutter import ClipRecord, cut_clips
 
 MAX_STILLS = 16
 

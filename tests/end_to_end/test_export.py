@@ -108,7 +108,7 @@ def test_the_releaser_killed_in_mid_export_leaves_nothing(world, tmp_path):
                "--config", str(world.home.config_path)]  # fmt: skip
     client = subprocess.Popen(command, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 30
-    while not (children := find_children(releaser.pid, b"clip_child")):
+    while not (children := find_children(releaser.pid, b"cutter_child")):
         assert time.monotonic() < deadline
         time.sleep(0.002)
     os.kill(children[0], signal.SIGSTOP)

@@ -13,8 +13,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from edge_agent.media.nut import TrackTemplate
-from edge_agent.uplink import clip_wire as wire
-from edge_agent.uplink.clip_mux import Placed
+from edge_agent.uplink.clip import messages as wire
+from edge_agent.uplink.clip.mp4 import Placed
 
 MAX_WIDTH = 640
 

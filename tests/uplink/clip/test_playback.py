@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.uplink import clip_wire as wire
-from edge_agent.uplink.clip import cut_clips
-from edge_agent.uplink.clip_wire import Job
+from edge_agent.uplink.clip import messages as wire
+from edge_agent.uplink.clip.cutter import cut_clips
+from edge_agent.uplink.clip.messages import Job
 from tests.footage import RATE, encode, records, window
-from tests.uplink.test_clip import feed
+from tests.uplink.clip.test_cutter import feed
 
-CHROMIUM = Path(__file__).parents[1] / "peers" / "chromium"
+CHROMIUM = Path(__file__).parents[2] / "peers" / "chromium"
 
 
 @pytest.mark.peer

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from edge_agent.errors import EdgeAgentError, EvidenceError
-from edge_agent.uplink import clip_wire as wire
+from edge_agent.uplink.clip import messages as wire
 
 log = logging.getLogger(__name__)
 
-_ROOT = Path(__file__).resolve().parents[2]
-CHILD = (sys.executable, "-E", "-s", "-B", "-m", "edge_agent.uplink.clip_child")
+_ROOT = Path(__file__).resolve().parents[3]
+CHILD = (sys.executable, "-E", "-s", "-B", "-m", "edge_agent.uplink.clip.cutter_child")
 _CHILD_ENVIRONMENT = {
     # glibc would give every freed megabyte back and fault it in again for the next record.
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),

@@ -1,8 +1,8 @@
 """The clip child: the process in which a released camera's bytes are parsed once more.
 
-``python -m edge_agent.uplink.clip_child`` reads a job and records from stdin and writes MP4 and events to stdout. It
-holds no key but the salts of the records it is given, and once it has started it can open no file, no socket and no
-process: what a hostile stream can win here is a spoilt clip, which the commitments show.
+``python -m edge_agent.uplink.clip.cutter_child`` reads a job and records from stdin and writes MP4 and events to
+stdout. It holds no key but the salts of the records it is given, and once it has started it can open no file, no socket
+and no process: what a hostile stream can win here is a spoilt clip, which the commitments show.
 """
 
 import gc
@@ -23,11 +23,11 @@ from edge_agent.host.sandbox import confine
 from edge_agent.media import commitments
 from edge_agent.media.decoder_sets import merge_sets
 from edge_agent.media.nut import NutPacket, TrackTemplate, read_nut
-from edge_agent.uplink import clip_wire as wire
-from edge_agent.uplink.clip_mux import MUXER, Mp4Run, Placed
-from edge_agent.uplink.clip_sound import find_reach_ns
-from edge_agent.uplink.clip_still import Pictures, Stills, encode_jpeg
-from edge_agent.uplink.cut import Cutter
+from edge_agent.uplink.clip import messages as wire
+from edge_agent.uplink.clip.audio import find_reach_ns
+from edge_agent.uplink.clip.mp4 import MUXER, Mp4Run, Placed
+from edge_agent.uplink.clip.stills import Pictures, Stills, encode_jpeg
+from edge_agent.uplink.clip.trim import Cutter
 
 MAX_HOLE_NS = 2_000_000_000
 """A longer jump of the PTS ends a run: the pictures would otherwise stand still and not say why."""
@@ -232,7 +232,7 @@ def _span_ns(track: TrackTemplate, start: Fraction, packet: NutPacket) -> int:
 
 def make_masked_run(masks: Sequence[Sequence[tuple[int, int]]]) -> MakeRun:
     """Load OpenCV and the encoder, while files can be opened, and return what makes masked runs."""
-    from edge_agent.uplink.clip_mask import MaskedRun, paint_black
+    from edge_agent.uplink.clip.mask import MaskedRun, paint_black
 
     picture = paint_black(av.VideoFrame(64, 64, "yuv420p"), masks, 64, 64)
     with av.open(io.BytesIO(), "w", format="mp4", options=MUXER) as container:
@@ -246,7 +246,7 @@ def make_masked_run(masks: Sequence[Sequence[tuple[int, int]]]) -> MakeRun:
 def make_pictures(job: wire.Job, output: Output) -> Pictures | None:
     """Load what making pictures needs, while files can be opened; None where the job is a clip."""
     if job.grid:
-        from edge_agent.uplink.clip_grid import GridStill, draw_grid
+        from edge_agent.uplink.clip.grid import GridStill, draw_grid
 
         draw_grid(av.VideoFrame(64, 64, "yuv420p"), job.masks)
         return GridStill(job, output.tell)

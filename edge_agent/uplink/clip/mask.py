@@ -18,7 +18,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from edge_agent.media.nut import TrackTemplate
-from edge_agent.uplink.clip_mux import Mp4Run, Placed, Sink
+from edge_agent.uplink.clip.mp4 import Mp4Run, Placed, Sink
 
 _BLACK_Y, _NO_COLOUR = 16, 128
 _KEYFRAME_EVERY_S = 2

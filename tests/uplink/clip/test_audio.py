@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 
 from edge_agent.media.nut import TrackTemplate
-from edge_agent.uplink.clip_sound import find_reach_ns
+from edge_agent.uplink.clip.audio import find_reach_ns
 
 
 def track(codec: str, rate: int = 8000, channels: int = 1, extradata: bytes = b"") -> TrackTemplate:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.units import UtcNs, Window
-from edge_agent.uplink.cut import Cutter, DtsClock, find_depth
+from edge_agent.uplink.clip.trim import Cutter, DtsClock, find_depth
 
 
 def cut(windows, units):

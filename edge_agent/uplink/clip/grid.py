@@ -11,9 +11,9 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from edge_agent.media.nut import TrackTemplate
-from edge_agent.uplink import clip_wire as wire
-from edge_agent.uplink.clip_mux import Placed
-from edge_agent.uplink.clip_still import decode_keyframe
+from edge_agent.uplink.clip import messages as wire
+from edge_agent.uplink.clip.mp4 import Placed
+from edge_agent.uplink.clip.stills import decode_keyframe
 
 MAX_WIDTH = 1280
 _STEP = 100

@@ -19,8 +19,8 @@ from av.packet import Packet
 from av.stream import Stream
 
 from edge_agent.media.nut import NutPacket, TrackTemplate
-from edge_agent.uplink import clip_wire as wire
-from edge_agent.uplink.cut import DtsClock
+from edge_agent.uplink.clip import messages as wire
+from edge_agent.uplink.clip.trim import DtsClock
 
 LOOK_AHEAD = 32
 """Pictures seen before the first is written: enough to tell how deep they are reordered (16 places at most)."""

@@ -1,0 +1,1 @@
+"""From records to MP4, in a child process that holds no key."""
