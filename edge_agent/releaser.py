@@ -41,13 +41,13 @@ from edge_agent.protocol.verdict import Ask, Grant, Verdict
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.unenrolled import wait_enrolled
 from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339
-from edge_agent.uplink.builder import BundleBuilder
+from edge_agent.uplink.bundle.builder import BundleBuilder
+from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.carrier import Carrier
 from edge_agent.uplink.clock_desk import ClockDesk
 from edge_agent.uplink.consent_states import read_consent_states
 from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.erasure import EraseDesk
-from edge_agent.uplink.footage import Footage
 from edge_agent.uplink.handover import Handover
 from edge_agent.uplink.intake import TRUST_TOPIC, Intake
 from edge_agent.uplink.jobs import Jobs

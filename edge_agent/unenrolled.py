@@ -25,12 +25,12 @@ from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.enrolment import Enrolment, load_enrolment, name_unenrolled
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
-from edge_agent.uplink.builder import BundleBuilder
+from edge_agent.uplink.bundle.builder import BundleBuilder
+from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.clock_desk import ClockDesk
 from edge_agent.uplink.consent_states import read_consent_states
 from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.erasure import EraseDesk
-from edge_agent.uplink.footage import Footage
 from edge_agent.uplink.jobs import Jobs
 from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.ledger_desk import LedgerDesk

@@ -28,7 +28,7 @@ from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.settings.gateway import parse_config
 from edge_agent.units import SECOND_NS, UtcNs, Window, parse_rfc3339
-from edge_agent.uplink.bundle import BundleInfo
+from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.handover import Handover
 from edge_agent.uplink.intake import TRUST_TOPIC, Intake

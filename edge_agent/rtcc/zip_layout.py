@@ -2,8 +2,8 @@
 
 Owns the reading of the container, to the last byte. Programs read a ZIP from its beginning or from its end, and believe
 one or the other of two places that describe an entry. So each field has one value that it may have, the one that
-``edge_agent.uplink.zipstream`` writes, and every program extracts the same bytes. Nothing is inflated, and no library
-decides which bytes are an entry's. Opens nothing; reads the file that it is given.
+``edge_agent.uplink.bundle.zip_stream`` writes, and every program extracts the same bytes. Nothing is inflated, and no
+library decides which bytes are an entry's. Opens nothing; reads the file that it is given.
 """
 
 import struct

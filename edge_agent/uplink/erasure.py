@@ -14,7 +14,7 @@ from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Answer, Handler, Peer
 from edge_agent.ledger import table as ledger
 from edge_agent.units import UtcNs, Window
-from edge_agent.uplink.footage import Footage
+from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.store.requests import RequestState, Store, StoredRequest
 
 log = logging.getLogger(__name__)

@@ -17,10 +17,10 @@ from edge_agent.ledger import table as ledger
 from edge_agent.protocol.trust_bundle import TrustBundle
 from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.units import MINUTE_NS, UtcNs, encode_rfc3339
-from edge_agent.uplink.bundle import BundleInfo
+from edge_agent.uplink.bundle.rings import NotRecordedError
+from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.clip.cutter import ClipError
 from edge_agent.uplink.docket import Docket
-from edge_agent.uplink.footage import NotRecordedError
 from edge_agent.uplink.judge import Judge
 from edge_agent.uplink.payload import describe, upload_name
 from edge_agent.uplink.staging import Staging, StagingFullError

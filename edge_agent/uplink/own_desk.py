@@ -21,8 +21,7 @@ from edge_agent.ledger import table as ledger
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import UtcNs
-from edge_agent.uplink.bundle import BundleInfo
-from edge_agent.uplink.export import (
+from edge_agent.uplink.bundle.export import (
     ExportError,
     ExportJob,
     describe_bundle,
@@ -30,7 +29,8 @@ from edge_agent.uplink.export import (
     encode_entry,
     export_footage,
 )
-from edge_agent.uplink.footage import Footage
+from edge_agent.uplink.bundle.rings import Footage
+from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.look import parse_wish, write_picture
 from edge_agent.uplink.store.requests import Store
 

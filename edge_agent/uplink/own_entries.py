@@ -8,7 +8,7 @@ from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.request import Quality
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
-from edge_agent.uplink.footage import Footage
+from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.store.requests import Store
 
 log = logging.getLogger(__name__)

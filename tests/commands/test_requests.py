@@ -20,7 +20,7 @@ from edge_agent.protocol.jws import parse
 from edge_agent.protocol.request import Quality
 from edge_agent.settings.gateway import load_config
 from edge_agent.units import HOUR_NS, MINUTE_NS
-from edge_agent.uplink.footage import NotRecordedError
+from edge_agent.uplink.bundle.rings import NotRecordedError
 from tests import gate
 from tests.commands import typed
 

@@ -20,10 +20,10 @@ from edge_agent.protocol.request import Quality
 from edge_agent.rtcc.open import open_bundle
 from edge_agent.settings.gateway import parse_config
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window
-from edge_agent.uplink.builder import BundleBuilder
-from edge_agent.uplink.bundle import BundleInfo
-from edge_agent.uplink.export import ExportError, NoFootageError
-from edge_agent.uplink.footage import NotRecordedError
+from edge_agent.uplink.bundle.builder import BundleBuilder
+from edge_agent.uplink.bundle.export import ExportError, NoFootageError
+from edge_agent.uplink.bundle.rings import NotRecordedError
+from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.own_desk import OwnDesk
 from tests.footage import START, encode, read_numbers, records, window
 from tests.own_desk import Owner

@@ -19,10 +19,10 @@ from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.request import Quality
 from edge_agent.settings.gateway import load_config
 from edge_agent.units import HOUR_NS, SECOND_NS
-from edge_agent.uplink.bundle import BundleInfo
+from edge_agent.uplink.bundle.rings import Footage, NotRecordedError
+from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.carrier import Carrier
 from edge_agent.uplink.delivery import MAX_LOSSES
-from edge_agent.uplink.footage import Footage, NotRecordedError
 from edge_agent.uplink.payload import upload_name
 from edge_agent.uplink.staging import PayloadLostError, Staging, StagingFullError
 from edge_agent.uplink.store.requests import RequestState

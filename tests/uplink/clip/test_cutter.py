@@ -22,10 +22,10 @@ from edge_agent.buffer.read.reader import StoredRecord
 from edge_agent.host.clock import ClockState
 from edge_agent.media import commitments, nut
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
+from edge_agent.uplink.bundle.evidence import EvidenceBook
 from edge_agent.uplink.clip import messages as wire
 from edge_agent.uplink.clip.cutter import ClipError, ClipRecord, cut_clips
 from edge_agent.uplink.clip.messages import Job, RecordHead
-from edge_agent.uplink.evidence import EvidenceBook
 from tests.footage import RATE, START, encode, read_numbers, records, window
 
 

@@ -22,12 +22,12 @@ from edge_agent.protocol import manifest as names
 from edge_agent.protocol.age_stream import seal_stream
 from edge_agent.protocol.manifest import sign_manifest
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
+from edge_agent.uplink.bundle.authority import Footage, Mandate, encode_span
+from edge_agent.uplink.bundle.evidence import EvidenceBook, block_line, find_gaps
+from edge_agent.uplink.bundle.readme import write_readme
+from edge_agent.uplink.bundle.zip_stream import Stored, ZipStream
 from edge_agent.uplink.clip import messages as wire
 from edge_agent.uplink.clip.cutter import ClipError, ClipRecord, cut_clips
-from edge_agent.uplink.evidence import EvidenceBook, block_line, find_gaps
-from edge_agent.uplink.mandate import Footage, Mandate, encode_span
-from edge_agent.uplink.readme import write_readme
-from edge_agent.uplink.zipstream import Stored, ZipStream
 
 log = logging.getLogger(__name__)
 

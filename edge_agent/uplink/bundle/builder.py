@@ -18,9 +18,9 @@ from edge_agent.protocol.trust_bundle import TrustBundle
 from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
-from edge_agent.uplink.bundle import BundleFacts, BundleInfo, BundleRecipient, build
-from edge_agent.uplink.footage import Footage
-from edge_agent.uplink.mandate import GrantMandate, OrderMandate, Scope
+from edge_agent.uplink.bundle.authority import GrantMandate, OrderMandate, Scope
+from edge_agent.uplink.bundle.rings import Footage
+from edge_agent.uplink.bundle.writer import BundleFacts, BundleInfo, BundleRecipient, build
 from edge_agent.uplink.standing import Standing
 from edge_agent.uplink.trust_store import list_recipients
 

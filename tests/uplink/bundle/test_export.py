@@ -8,11 +8,11 @@ from edge_agent.buffer.format.constants import Kind
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import SECOND_NS
-from edge_agent.uplink.export import export_footage
+from edge_agent.uplink.bundle.export import export_footage
 from edge_agent.uplink.stills import take_stills
 from tests.footage import START, encode, read_number, read_numbers, records, window
 from tests.release import House
-from tests.uplink.test_bundle import spoil
+from tests.uplink.bundle.test_writer import spoil
 
 
 def test_export_writes_one_mp4_per_run(tmp_path):

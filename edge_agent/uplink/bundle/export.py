@@ -20,11 +20,11 @@ from edge_agent.host.unnamed_file import explain
 from edge_agent.media import commitments
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
-from edge_agent.uplink.bundle import LEAST_GAP_NS, BundleInfo, CutClips, DeliveredGap, RunBreaks, encode_code
+from edge_agent.uplink.bundle.evidence import find_gaps, read_note
+from edge_agent.uplink.bundle.rings import NotRecordedError
+from edge_agent.uplink.bundle.writer import LEAST_GAP_NS, BundleInfo, CutClips, DeliveredGap, RunBreaks, encode_code
 from edge_agent.uplink.clip import messages as wire
 from edge_agent.uplink.clip.cutter import ClipRecord, cut_clips
-from edge_agent.uplink.evidence import find_gaps, read_note
-from edge_agent.uplink.footage import NotRecordedError
 
 log = logging.getLogger(__name__)
 

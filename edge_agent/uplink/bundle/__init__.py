@@ -1,0 +1,1 @@
+"""One camera's clips and their evidence, encrypted to the RTCC or the owner."""
