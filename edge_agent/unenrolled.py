@@ -28,19 +28,19 @@ from edge_agent.units import UtcNs
 from edge_agent.uplink.bundle.builder import BundleBuilder
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.clock_desk import ClockDesk
-from edge_agent.uplink.consent_states import read_consent_states
-from edge_agent.uplink.docket import Docket
 from edge_agent.uplink.erasure import EraseDesk
-from edge_agent.uplink.jobs import Jobs
-from edge_agent.uplink.judge import Judge
+from edge_agent.uplink.inbound.consent_files import Standing
+from edge_agent.uplink.inbound.consent_states import read_consent_states
+from edge_agent.uplink.inbound.evaluator import Judge
+from edge_agent.uplink.inbound.register import Docket
+from edge_agent.uplink.inbound.schedule import Jobs
+from edge_agent.uplink.inbound.trust_store import TrustStore
 from edge_agent.uplink.ledger_desk import LedgerDesk
 from edge_agent.uplink.own_desk import OwnDesk
 from edge_agent.uplink.own_entries import enter_heads
 from edge_agent.uplink.owner import OwnerDesk
 from edge_agent.uplink.regrant import Regrant
-from edge_agent.uplink.standing import Standing
 from edge_agent.uplink.store.requests import OPEN_STATES, Store, StoredRelease, StoredRequest
-from edge_agent.uplink.trust_store import TrustStore
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ENVELOPE = ("protocol/request_jws.py", "tests/protocol/test_request_jws.py")
 JWS = ("protocol/jws.py", "tests/protocol/test_request_jws.py tests/protocol/test_jws.py")
-TRUST_STORE = ("uplink/trust_store.py", "tests/uplink/test_intake.py")
-WORD = ("uplink/store/in_force.py", "tests/uplink/test_intake.py")
+TRUST_STORE = ("uplink/inbound/trust_store.py", "tests/uplink/inbound/test_intake.py")
+WORD = ("uplink/store/in_force.py", "tests/uplink/inbound/test_intake.py")
 TRUST = ("protocol/trust_bundle.py", "tests/protocol/test_trust_bundle.py tests/protocol/test_request_jws.py")
 ADMISSION = ("consent/admission.py", "tests/consent/test_admission.py")
 RULES = ("consent/rules.py", "tests/consent/test_decision.py")

@@ -45,8 +45,8 @@ from edge_agent.protocol.enrolment import load_enrolment
 from edge_agent.protocol.reasons import say
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs, encode_rfc3339, parse_duration
-from edge_agent.uplink.consent_states import read_consent_states, read_marks
-from edge_agent.uplink.standing import load_facts
+from edge_agent.uplink.inbound.consent_files import load_facts
+from edge_agent.uplink.inbound.consent_states import read_consent_states, read_marks
 from edge_agent.uplink.store.database import refuse_other_files
 
 

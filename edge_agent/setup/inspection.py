@@ -24,7 +24,7 @@ from edge_agent.settings.gateway import Camera, Config, read_text
 from edge_agent.setup.machine import opens_sealed
 from edge_agent.setup.provision import erasure_note_path
 from edge_agent.units import DAY_NS, UtcNs, encode_duration, encode_size
-from edge_agent.uplink.consent_states import read_consent_states, read_marks
+from edge_agent.uplink.inbound.consent_states import read_consent_states, read_marks
 
 CERTIFICATE_WARNING_DAYS = 30
 CONSENT_WARNING_DAYS = 7

@@ -27,7 +27,7 @@ from edge_agent.setup import inspection, probe
 from edge_agent.setup.inspection import Finding, Level
 from edge_agent.setup.provision import create_state, write_csr
 from edge_agent.units import DAY_NS, UtcNs
-from edge_agent.uplink.standing import load_facts
+from edge_agent.uplink.inbound.consent_files import load_facts
 from tests.capture.onvif.test_http_session import behind_tls
 from tests.capture.test_camera_tls import make_certificate
 from tests.commands import typed

@@ -17,7 +17,7 @@ from edge_agent.rtcc.home import RtccHome, Settings
 from edge_agent.settings.gateway import load_config
 from edge_agent.setup.provision import create_state, write_csr
 from edge_agent.units import DAY_NS, UtcNs
-from edge_agent.uplink.standing import load_facts
+from edge_agent.uplink.inbound.consent_files import load_facts
 from edge_agent.uplink.store.requests import Store
 from tests.commands import typed
 

@@ -21,8 +21,8 @@ from edge_agent.units import UtcNs
 from edge_agent.uplink.bundle.authority import GrantMandate, OrderMandate, Scope
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.bundle.writer import BundleFacts, BundleInfo, BundleRecipient, build
-from edge_agent.uplink.standing import Standing
-from edge_agent.uplink.trust_store import list_recipients
+from edge_agent.uplink.inbound.consent_files import Standing
+from edge_agent.uplink.inbound.trust_store import list_recipients
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from edge_agent.protocol.reasons import RULES
 from edge_agent.protocol.request import Request
 from edge_agent.protocol.verdict import Ask, CameraGrant, Denial, Grant, Reason, Verdict
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
-from edge_agent.uplink.judge import Telling
+from edge_agent.uplink.inbound.evaluator import Telling
 from edge_agent.uplink.store.requests import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 
 MAX_CORRELATION_BYTES = 64

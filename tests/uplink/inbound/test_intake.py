@@ -8,7 +8,7 @@ import pytest
 from edge_agent.consent.policy import Mode
 from edge_agent.host.clock import ClockState
 from edge_agent.units import HOUR_NS, MINUTE_NS
-from edge_agent.uplink.intake import MAX_WAITING, TRUST_TOPIC
+from edge_agent.uplink.inbound.intake import MAX_WAITING, TRUST_TOPIC
 from edge_agent.uplink.store.requests import RequestState
 from tests import gate
 from tests.releaser import Delivery, House

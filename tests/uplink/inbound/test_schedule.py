@@ -7,7 +7,7 @@ import pytest
 
 from edge_agent.host.clock import SystemClock
 from edge_agent.units import HOUR_NS
-from edge_agent.uplink.jobs import Jobs
+from edge_agent.uplink.inbound.schedule import Jobs
 from tests.fakes import FakeClock
 
 

@@ -20,11 +20,11 @@ from edge_agent.protocol.reasons import RULES, TRANSIENT
 from edge_agent.protocol.request import Admitted, Request
 from edge_agent.protocol.verdict import Denial, Reason, Verdict
 from edge_agent.units import UtcNs
-from edge_agent.uplink.docket import Docket, identify
-from edge_agent.uplink.judge import Judge, Outlook
-from edge_agent.uplink.pruning import is_forgotten
+from edge_agent.uplink.inbound.evaluator import Judge, Outlook
+from edge_agent.uplink.inbound.register import Docket, identify
+from edge_agent.uplink.inbound.retention import is_forgotten
+from edge_agent.uplink.inbound.trust_store import TrustStore
 from edge_agent.uplink.store.requests import QuotaUse, Store, StoredRequest
-from edge_agent.uplink.trust_store import TrustStore
 
 log = logging.getLogger(__name__)
 

@@ -22,9 +22,9 @@ from edge_agent.protocol.request_jws import verify_request
 from edge_agent.protocol.trust_bundle import TrustBundle
 from edge_agent.protocol.verdict import Approval, Denial, Grant, Reason, Verdict
 from edge_agent.units import UtcNs
-from edge_agent.uplink.standing import NEWEST, Standing
+from edge_agent.uplink.inbound.consent_files import NEWEST, Standing
+from edge_agent.uplink.inbound.trust_store import TrustStore, list_recipients
 from edge_agent.uplink.store.requests import Store, StoredRequest
-from edge_agent.uplink.trust_store import TrustStore, list_recipients
 
 CHECKS = {
     1: "size",

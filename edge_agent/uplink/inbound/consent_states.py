@@ -19,7 +19,7 @@ from edge_agent.host.service_user import acting_as_owner
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.settings.gateway import Camera, Config, read_text
 from edge_agent.units import UtcNs
-from edge_agent.uplink.standing import load_facts
+from edge_agent.uplink.inbound.consent_files import load_facts
 from edge_agent.uplink.store.database import refuse_other_files
 
 Marks = Callable[[str], tuple[int, bool]]

@@ -1,0 +1,1 @@
+"""Requests in: verified, decided, registered, answered."""
