@@ -39,7 +39,7 @@ from edge_agent.uplink.ledger_desk import LedgerDesk
 from edge_agent.uplink.own_desk import OwnDesk
 from edge_agent.uplink.own_entries import enter_heads
 from edge_agent.uplink.owner import OwnerDesk
-from edge_agent.uplink.regrant import Regrant
+from edge_agent.uplink.release.recheck import Regrant
 from edge_agent.uplink.store.requests import OPEN_STATES, Store, StoredRelease, StoredRequest
 
 log = logging.getLogger(__name__)

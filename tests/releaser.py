@@ -29,19 +29,19 @@ from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.settings.gateway import parse_config
 from edge_agent.units import SECOND_NS, UtcNs, Window, parse_rfc3339
 from edge_agent.uplink.bundle.writer import BundleInfo
-from edge_agent.uplink.handover import Handover
 from edge_agent.uplink.inbound.answer_sender import Sender
 from edge_agent.uplink.inbound.consent_files import Standing
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.intake import TRUST_TOPIC, Intake
 from edge_agent.uplink.inbound.register import Docket
 from edge_agent.uplink.inbound.trust_store import TrustStore
-from edge_agent.uplink.maker import BundleMaker
 from edge_agent.uplink.owner import OwnerDesk
-from edge_agent.uplink.regrant import Regrant
-from edge_agent.uplink.release import ReleaseWorker
-from edge_agent.uplink.shipping import Shipping
-from edge_agent.uplink.staging import Staging
+from edge_agent.uplink.release.build_step import BundleMaker
+from edge_agent.uplink.release.key_step import Handover
+from edge_agent.uplink.release.recheck import Regrant
+from edge_agent.uplink.release.staging import Staging
+from edge_agent.uplink.release.upload_step import Shipping
+from edge_agent.uplink.release.worker import ReleaseWorker
 from edge_agent.uplink.store.requests import RequestState, Store, StoredRelease, StoredRequest
 from tests import gate
 from tests.fakes import FakeClock

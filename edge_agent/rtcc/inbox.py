@@ -18,7 +18,7 @@ from edge_agent.rtcc.enrol import gateway_key
 from edge_agent.rtcc.home import RtccHome
 from edge_agent.rtcc.keys import encode_json, replace, write_new
 from edge_agent.units import encode_rfc3339
-from edge_agent.uplink.payload import upload_name
+from edge_agent.uplink.release.payload import upload_name
 
 MAX_ANSWERS = 256
 """Kept per request and gateway, progress aside, of which only the last one is."""

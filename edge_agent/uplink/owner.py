@@ -24,7 +24,7 @@ from edge_agent.settings.gateway import Config
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.register import Docket
-from edge_agent.uplink.regrant import Aftermath, Regrant
+from edge_agent.uplink.release.recheck import Aftermath, Regrant
 from edge_agent.uplink.store.requests import RequestState, Store, StoredRequest
 
 EVERY_CAMERA = "*"

@@ -24,7 +24,7 @@ from edge_agent.recording.ring_ids import RingPins
 from edge_agent.settings.gateway import read_text
 from edge_agent.units import MonoNs, UtcNs
 from edge_agent.uplink.inbound.consent_files import _read as read_owners_file
-from edge_agent.uplink.staging import Staging
+from edge_agent.uplink.release.staging import Staging
 from edge_agent.uplink.store.database import Database
 
 LIMIT_S = 10.0

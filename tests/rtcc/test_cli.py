@@ -13,7 +13,7 @@ from edge_agent.rtcc.cli import COMMANDS, build_parser, main
 from edge_agent.rtcc.enrol import enrol
 from edge_agent.rtcc.home import RtccHome
 from edge_agent.rtcc.inbox import Inbox
-from edge_agent.uplink.payload import upload_name
+from edge_agent.uplink.release.payload import upload_name
 
 from .conftest import NOW
 

@@ -12,7 +12,7 @@ from edge_agent.protocol.answer import Answer, DeliveredFile, Status, encode_ans
 from edge_agent.rtcc.deliveries import assemble, deliveries, find_upload, load_delivery
 from edge_agent.rtcc.enrol import enrol
 from edge_agent.rtcc.inbox import MAX_ANSWERS, MAX_CONFLICTS, Inbox
-from edge_agent.uplink.payload import upload_name
+from edge_agent.uplink.release.payload import upload_name
 
 from .conftest import NOW, Applicant
 

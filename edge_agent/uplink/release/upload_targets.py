@@ -7,8 +7,8 @@ from edge_agent.errors import DeliveryError, UploadLostError, UploadRefusedError
 from edge_agent.host.clock import Clock
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.units import SECOND_NS, MonoNs
-from edge_agent.uplink.delivery import TusUploader
-from edge_agent.uplink.staging import Staging
+from edge_agent.uplink.release.staging import Staging
+from edge_agent.uplink.release.tus import TusUploader
 from edge_agent.uplink.store.requests import StoredRelease
 
 _ASK_EVERY_NS = SECOND_NS // 20

@@ -18,8 +18,8 @@ from edge_agent.protocol.verdict import Ask, Denial, Grant, Reason, Wait
 from edge_agent.units import UtcNs
 from edge_agent.uplink.inbound.evaluator import Judge, Outlook
 from edge_agent.uplink.inbound.register import UNDER_WAY, Docket, WithdrawnError, encode_reasons
-from edge_agent.uplink.maker import LATE
-from edge_agent.uplink.payload import covers
+from edge_agent.uplink.release.build_step import LATE
+from edge_agent.uplink.release.payload import covers
 from edge_agent.uplink.store.requests import (
     OPEN_STATES,
     ReleaseState,

@@ -12,10 +12,10 @@ from edge_agent.errors import UploadRefusedError
 from edge_agent.host.clock import Clock
 from edge_agent.protocol.answer import Status
 from edge_agent.units import SECOND_NS, MonoNs
-from edge_agent.uplink.delivery import MAX_LOSSES
 from edge_agent.uplink.inbound.register import Docket
-from edge_agent.uplink.payload import target_of
-from edge_agent.uplink.staging import PayloadLostError, Staging
+from edge_agent.uplink.release.payload import target_of
+from edge_agent.uplink.release.staging import PayloadLostError, Staging
+from edge_agent.uplink.release.tus import MAX_LOSSES
 from edge_agent.uplink.store.requests import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from edge_agent.errors import DeliveryError, RingError
 from edge_agent.protocol.answer import Note, Status
 from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink.clip.cutter import ClipError
-from edge_agent.uplink.maker import LAST_CALL_NS
-from edge_agent.uplink.release import FIRST_PAUSE_NS, LONGEST_PAUSE_NS
-from edge_agent.uplink.staging import StagingFullError
+from edge_agent.uplink.release.build_step import LAST_CALL_NS
+from edge_agent.uplink.release.staging import StagingFullError
+from edge_agent.uplink.release.worker import FIRST_PAUSE_NS, LONGEST_PAUSE_NS
 from edge_agent.uplink.store.requests import RequestState
 from tests import gate
 from tests.releaser import House

@@ -15,8 +15,8 @@ from edge_agent.protocol.verdict import Denial, Grant
 from edge_agent.units import UtcNs
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.register import Docket, WithdrawnError, notes_of
-from edge_agent.uplink.regrant import Aftermath, PutOffError, Regrant
-from edge_agent.uplink.shipping import Shipping
+from edge_agent.uplink.release.recheck import Aftermath, PutOffError, Regrant
+from edge_agent.uplink.release.upload_step import Shipping
 from edge_agent.uplink.store.requests import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 
 log = logging.getLogger(__name__)

@@ -22,8 +22,8 @@ from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.clip.cutter import ClipError
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.register import Docket
-from edge_agent.uplink.payload import describe, upload_name
-from edge_agent.uplink.staging import Staging, StagingFullError
+from edge_agent.uplink.release.payload import describe, upload_name
+from edge_agent.uplink.release.staging import Staging, StagingFullError
 from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease, StoredRequest
 
 log = logging.getLogger(__name__)

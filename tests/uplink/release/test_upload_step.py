@@ -21,10 +21,10 @@ from edge_agent.settings.gateway import load_config
 from edge_agent.units import HOUR_NS, SECOND_NS
 from edge_agent.uplink.bundle.rings import Footage, NotRecordedError
 from edge_agent.uplink.bundle.writer import BundleInfo
-from edge_agent.uplink.carrier import Carrier
-from edge_agent.uplink.delivery import MAX_LOSSES
-from edge_agent.uplink.payload import upload_name
-from edge_agent.uplink.staging import PayloadLostError, Staging, StagingFullError
+from edge_agent.uplink.release.payload import upload_name
+from edge_agent.uplink.release.staging import PayloadLostError, Staging, StagingFullError
+from edge_agent.uplink.release.tus import MAX_LOSSES
+from edge_agent.uplink.release.upload_targets import Carrier
 from edge_agent.uplink.store.requests import RequestState
 from tests import gate
 from tests.peers.pki import Pki

@@ -18,7 +18,7 @@ from edge_agent.errors import DeliveryError, UploadLostError, UploadRefusedError
 from edge_agent.host.clock import Clock, SystemClock
 from edge_agent.mqtt.mutual_tls import build_client_context
 from edge_agent.units import SECOND_NS, MonoNs
-from edge_agent.uplink.delivery import MAX_LOSSES, PATCH_BYTES, PIECE_BYTES, Pacer, TusUploader
+from edge_agent.uplink.release.tus import MAX_LOSSES, PATCH_BYTES, PIECE_BYTES, Pacer, TusUploader
 from tests.fakes import FakeClock
 from tests.peers.pki import Pki
 from tests.peers.proxy import Proxy

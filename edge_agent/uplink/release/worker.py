@@ -14,11 +14,11 @@ from edge_agent.errors import EdgeAgentError, UploadRefusedError
 from edge_agent.host.clock import Clock, ClockState
 from edge_agent.protocol.verdict import Grant
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs
-from edge_agent.uplink.handover import Handover
 from edge_agent.uplink.inbound.register import UNDER_WAY, Docket, WithdrawnError
-from edge_agent.uplink.maker import BundleMaker, last_call
-from edge_agent.uplink.regrant import PutOffError, Regrant
-from edge_agent.uplink.shipping import Shipping
+from edge_agent.uplink.release.build_step import BundleMaker, last_call
+from edge_agent.uplink.release.key_step import Handover
+from edge_agent.uplink.release.recheck import PutOffError, Regrant
+from edge_agent.uplink.release.upload_step import Shipping
 from edge_agent.uplink.store.requests import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 
 log = logging.getLogger(__name__)
