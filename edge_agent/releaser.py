@@ -43,8 +43,6 @@ from edge_agent.unenrolled import wait_enrolled
 from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink.bundle.builder import BundleBuilder
 from edge_agent.uplink.bundle.rings import Footage
-from edge_agent.uplink.clock_desk import ClockDesk
-from edge_agent.uplink.erasure import EraseDesk
 from edge_agent.uplink.inbound.answer_sender import Sender
 from edge_agent.uplink.inbound.consent_files import Standing
 from edge_agent.uplink.inbound.consent_states import read_consent_states
@@ -54,12 +52,16 @@ from edge_agent.uplink.inbound.register import Docket
 from edge_agent.uplink.inbound.retention import prune
 from edge_agent.uplink.inbound.schedule import Jobs
 from edge_agent.uplink.inbound.trust_store import TrustStore
-from edge_agent.uplink.ledger_desk import LedgerDesk
-from edge_agent.uplink.news import News
-from edge_agent.uplink.notify import Messenger
-from edge_agent.uplink.own_desk import OwnDesk
-from edge_agent.uplink.own_entries import enter_enrolment, enter_heads
-from edge_agent.uplink.owner import OwnerDesk
+from edge_agent.uplink.owner.clock_commands import ClockDesk
+from edge_agent.uplink.owner.erase_commands import EraseDesk
+from edge_agent.uplink.owner.export_commands import OwnDesk
+from edge_agent.uplink.owner.gateway_entries import enter_enrolment, enter_heads
+from edge_agent.uplink.owner.ledger_commands import LedgerDesk
+from edge_agent.uplink.owner.notifications import News
+from edge_agent.uplink.owner.notifier import Messenger
+from edge_agent.uplink.owner.request_commands import OwnerDesk
+from edge_agent.uplink.owner.update_notes import FOLDER as UPDATE_NOTES
+from edge_agent.uplink.owner.update_notes import take_in
 from edge_agent.uplink.release.build_step import BundleMaker
 from edge_agent.uplink.release.key_step import Handover
 from edge_agent.uplink.release.recheck import Regrant
@@ -69,8 +71,6 @@ from edge_agent.uplink.release.upload_targets import Carrier
 from edge_agent.uplink.release.worker import SETTLE_NS, ReleaseWorker
 from edge_agent.uplink.store.ledger_archive import begin_from_archive
 from edge_agent.uplink.store.requests import OPEN_STATES, ReleaseState, RequestState, Store, StoredRequest
-from edge_agent.uplink.update_notes import FOLDER as UPDATE_NOTES
-from edge_agent.uplink.update_notes import take_in
 
 log = logging.getLogger(__name__)
 

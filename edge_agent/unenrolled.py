@@ -27,18 +27,18 @@ from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
 from edge_agent.uplink.bundle.builder import BundleBuilder
 from edge_agent.uplink.bundle.rings import Footage
-from edge_agent.uplink.clock_desk import ClockDesk
-from edge_agent.uplink.erasure import EraseDesk
 from edge_agent.uplink.inbound.consent_files import Standing
 from edge_agent.uplink.inbound.consent_states import read_consent_states
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.register import Docket
 from edge_agent.uplink.inbound.schedule import Jobs
 from edge_agent.uplink.inbound.trust_store import TrustStore
-from edge_agent.uplink.ledger_desk import LedgerDesk
-from edge_agent.uplink.own_desk import OwnDesk
-from edge_agent.uplink.own_entries import enter_heads
-from edge_agent.uplink.owner import OwnerDesk
+from edge_agent.uplink.owner.clock_commands import ClockDesk
+from edge_agent.uplink.owner.erase_commands import EraseDesk
+from edge_agent.uplink.owner.export_commands import OwnDesk
+from edge_agent.uplink.owner.gateway_entries import enter_heads
+from edge_agent.uplink.owner.ledger_commands import LedgerDesk
+from edge_agent.uplink.owner.request_commands import OwnerDesk
 from edge_agent.uplink.release.recheck import Regrant
 from edge_agent.uplink.store.requests import OPEN_STATES, Store, StoredRelease, StoredRequest
 

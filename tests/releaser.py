@@ -35,7 +35,7 @@ from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.intake import TRUST_TOPIC, Intake
 from edge_agent.uplink.inbound.register import Docket
 from edge_agent.uplink.inbound.trust_store import TrustStore
-from edge_agent.uplink.owner import OwnerDesk
+from edge_agent.uplink.owner.request_commands import OwnerDesk
 from edge_agent.uplink.release.build_step import BundleMaker
 from edge_agent.uplink.release.key_step import Handover
 from edge_agent.uplink.release.recheck import Regrant

@@ -22,7 +22,7 @@ from edge_agent.update.machine import DebianMachine
 from edge_agent.update.procedure import Outcome, Procedure
 from edge_agent.update.release_list import Step
 from edge_agent.update.repository import Repository
-from edge_agent.uplink.update_notes import FOLDER, write_note
+from edge_agent.uplink.owner.update_notes import FOLDER, write_note
 
 OFFERED = 10
 """Exit code of ``--check`` where there is a newer release."""

@@ -32,7 +32,7 @@ from edge_agent.rtcc.open import open_bundle
 from edge_agent.units import HOUR_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.bundle.builder import BundleBuilder
 from edge_agent.uplink.bundle.export import NoFootageError
-from edge_agent.uplink.own_desk import OwnDesk
+from edge_agent.uplink.owner.export_commands import OwnDesk
 from edge_agent.uplink.store.requests import Store
 from tests.footage import START, encode, read_numbers, records, window
 from tests.peers.wait import wait_until

@@ -13,7 +13,7 @@ from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
 from edge_agent.protocol.trust_bundle import TrustBundle
 from edge_agent.protocol.verdict import Ask, Denial, Grant, Verdict
 from edge_agent.units import DAY_NS, SECOND_NS, UtcNs
-from edge_agent.uplink.notify import (
+from edge_agent.uplink.owner.notifier import (
     Notice,
     ask_notice,
     expiry_notice,

@@ -24,7 +24,7 @@ from edge_agent.uplink.bundle.builder import BundleBuilder
 from edge_agent.uplink.bundle.export import ExportError, NoFootageError
 from edge_agent.uplink.bundle.rings import NotRecordedError
 from edge_agent.uplink.bundle.writer import BundleInfo
-from edge_agent.uplink.own_desk import OwnDesk
+from edge_agent.uplink.owner.export_commands import OwnDesk
 from tests.footage import START, encode, read_numbers, records, window
 from tests.own_desk import Owner
 from tests.release import GATEWAY, House

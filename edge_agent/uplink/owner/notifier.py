@@ -17,13 +17,13 @@ from pathlib import Path
 
 from edge_agent.consent.policy import Occasion
 
-CHILD = (sys.executable, "-E", "-s", "-B", "-m", "edge_agent.uplink.notify_child")
+CHILD = (sys.executable, "-E", "-s", "-B", "-m", "edge_agent.uplink.owner.notifier_child")
 TIMEOUT_S = 60.0
 MAX_WAITING = 64
 PAUSES_S = (5.0, 60.0)
 """Before the second and the third attempt, for the services that failed."""
 MAX_TITLE, MAX_BODY = 120, 2000
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.bundle.export import OwnFootage
-from edge_agent.uplink.stills import MAX_STILLS, StillPicture, take_grid, take_stills
+from edge_agent.uplink.owner.preview_stills import MAX_STILLS, StillPicture, take_grid, take_stills
 
 MAX_MASKS, MAX_POINTS = 16, 32
 """As many as consent.yaml can name."""

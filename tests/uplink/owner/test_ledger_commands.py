@@ -9,7 +9,7 @@ from edge_agent.errors import EvidenceError
 from edge_agent.host.control_socket import Peer
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin, verify_growth, verify_proof
-from edge_agent.uplink.ledger_desk import LedgerDesk
+from edge_agent.uplink.owner.ledger_commands import LedgerDesk
 from edge_agent.uplink.store.requests import Store
 from tests.fakes import FakeClock
 

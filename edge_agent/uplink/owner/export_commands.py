@@ -31,7 +31,7 @@ from edge_agent.uplink.bundle.export import (
 )
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.bundle.writer import BundleInfo
-from edge_agent.uplink.look import parse_wish, write_picture
+from edge_agent.uplink.owner.preview_commands import parse_wish, write_picture
 from edge_agent.uplink.store.requests import Store
 
 STALL_S = 60.0

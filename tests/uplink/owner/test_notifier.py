@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edge_agent.consent.policy import Occasion
-from edge_agent.uplink.notify import (
+from edge_agent.uplink.owner.notifier import (
     MAX_WAITING,
     Messenger,
     Notice,

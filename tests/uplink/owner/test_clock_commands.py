@@ -15,7 +15,7 @@ from edge_agent.host.control_socket import Peer
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.ledger import table as ledger
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, encode_rfc3339
-from edge_agent.uplink.clock_desk import ClockDesk
+from edge_agent.uplink.owner.clock_commands import ClockDesk
 from edge_agent.uplink.store.requests import Store
 from tests.fakes import FakeKernel
 

@@ -7,8 +7,8 @@ import pytest
 from edge_agent.consent.house_state import Household
 from edge_agent.consent.policy import Occasion
 from edge_agent.units import DAY_NS, UtcNs
-from edge_agent.uplink.news import News
-from edge_agent.uplink.notify import Notice
+from edge_agent.uplink.owner.notifications import News
+from edge_agent.uplink.owner.notifier import Notice
 
 NOW = UtcNs(1_790_000_000_000_000_000)
 NOBODY = Household({}, ZoneInfo("UTC"))

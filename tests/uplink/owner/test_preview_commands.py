@@ -16,9 +16,9 @@ from edge_agent.host.control_socket import Peer
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window, encode_rfc3339
-from edge_agent.uplink.look import find_keyframes
-from edge_agent.uplink.own_desk import OwnDesk
-from edge_agent.uplink.stills import take_grid
+from edge_agent.uplink.owner.export_commands import OwnDesk
+from edge_agent.uplink.owner.preview_commands import find_keyframes
+from edge_agent.uplink.owner.preview_stills import take_grid
 from tests.footage import START, encode, read_number, records, window
 from tests.own_desk import Owner
 from tests.release import GATEWAY, House

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from edge_agent.ledger import table as ledger
 from edge_agent.units import UtcNs
+from edge_agent.uplink.owner.update_notes import KIND, MAX_NOTES, take_in, write_note
 from edge_agent.uplink.store.requests import Store
-from edge_agent.uplink.update_notes import KIND, MAX_NOTES, take_in, write_note
 
 
 def entered(store: Store) -> list[dict[str, object]]:

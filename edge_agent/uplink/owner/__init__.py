@@ -1,0 +1,1 @@
+"""What the owner sees and commands: the control socket's commands, stills and notifications."""
