@@ -12,9 +12,9 @@ import pyrage
 from edge_agent.protocol import jws
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.age_stream import find_header_end
-from edge_agent.rtcc.findings import Findings
-from edge_agent.rtcc.open import open_bundle
 from edge_agent.uplink.clip.mp4 import MUXER
+from edge_agent.verifier.findings import Findings
+from edge_agent.verifier.open import open_bundle
 from tests.release import House
 
 

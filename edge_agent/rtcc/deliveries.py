@@ -1,6 +1,6 @@
 """Delivered bundles in an RTCC's home: the key from the answer and the payload from the upload, joined.
 
-Owns how the two are found and put together to a stock age file. What is inside, ``edge_agent.rtcc.open`` judges.
+Owns how the two are found and put together to a stock age file. What is inside, ``edge_agent.verifier.open`` judges.
 """
 
 import hashlib
@@ -16,11 +16,11 @@ from edge_agent.base64url import parse_b64
 from edge_agent.custody.keys import load_jwk
 from edge_agent.errors import EvidenceError
 from edge_agent.protocol.answer import DeliveredFile
-from edge_agent.rtcc.case import KnownKeys, KnownSigner
 from edge_agent.rtcc.enrol import gateway_key
-from edge_agent.rtcc.findings import Findings
 from edge_agent.rtcc.home import RtccHome
-from edge_agent.rtcc.open import open_bundle
+from edge_agent.verifier.findings import Findings
+from edge_agent.verifier.open import open_bundle
+from edge_agent.verifier.opened_bundle import KnownKeys, KnownSigner
 
 _BLOCK_BYTES = 1 << 20
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

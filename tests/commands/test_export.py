@@ -25,15 +25,15 @@ from edge_agent.host.unnamed_file import WriteError
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.verdict import ExportOrder
-from edge_agent.rtcc.case import Pins
 from edge_agent.rtcc.enrol import enrol
 from edge_agent.rtcc.home import RtccHome, Settings
-from edge_agent.rtcc.open import open_bundle
 from edge_agent.units import HOUR_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.bundle.builder import BundleBuilder
 from edge_agent.uplink.bundle.export import NoFootageError
 from edge_agent.uplink.owner.export_commands import OwnDesk
 from edge_agent.uplink.store.requests import Store
+from edge_agent.verifier.open import open_bundle
+from edge_agent.verifier.opened_bundle import Pins
 from tests.footage import START, encode, read_numbers, records, window
 from tests.peers.wait import wait_until
 from tests.release import House

@@ -9,14 +9,14 @@ from typing import Any
 
 from edge_agent.errors import EvidenceError, UsageError
 from edge_agent.host.terminal import print_json, print_table
-from edge_agent.rtcc.case import KnownKeys, Pins
 from edge_agent.rtcc.commands.folder import add_home, open_home
 from edge_agent.rtcc.deliveries import Delivery, assemble, deliveries, find_upload, load_known_keys, open_delivery
-from edge_agent.rtcc.findings import Findings
 from edge_agent.rtcc.home import RtccHome
 from edge_agent.rtcc.keys import read_passphrase
-from edge_agent.rtcc.open import is_zip, open_bundle, read_identity
 from edge_agent.units import encode_size
+from edge_agent.verifier.findings import Findings
+from edge_agent.verifier.open import is_zip, open_bundle, read_identity
+from edge_agent.verifier.opened_bundle import KnownKeys, Pins
 
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 _EPILOG = """\

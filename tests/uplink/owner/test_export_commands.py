@@ -17,7 +17,6 @@ from edge_agent.host.unnamed_file import WriteError
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.request import Quality
-from edge_agent.rtcc.open import open_bundle
 from edge_agent.settings.gateway import parse_config
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window
 from edge_agent.uplink.bundle.builder import BundleBuilder
@@ -25,6 +24,7 @@ from edge_agent.uplink.bundle.export import ExportError, NoFootageError
 from edge_agent.uplink.bundle.rings import NotRecordedError
 from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.owner.export_commands import OwnDesk
+from edge_agent.verifier.open import open_bundle
 from tests.footage import START, encode, read_numbers, records, window
 from tests.own_desk import Owner
 from tests.release import GATEWAY, House

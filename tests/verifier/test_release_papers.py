@@ -11,8 +11,8 @@ from edge_agent.protocol import jws
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Mask
-from edge_agent.rtcc.findings import Verdict
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
+from edge_agent.verifier.findings import Verdict
 from tests.footage import START, encode, records, window
 from tests.opened import Opened, open_release, remux
 from tests.release import House

@@ -17,8 +17,8 @@ from edge_agent.buffer.format.record import parse_header
 from edge_agent.errors import EvidenceError, RingError
 from edge_agent.host.clock import ClockState
 from edge_agent.media import commitments
-from edge_agent.rtcc.chain import Chain, Link, Place, read_lines
 from edge_agent.units import MINUTE_NS, SECOND_NS, parse_rfc3339
+from edge_agent.verifier.chain import Chain, Link, Place, read_lines
 
 _MAX_STEP_NS = MINUTE_NS
 """A gateway whose clock was stepped by more decides nothing before its owner has confirmed the clock."""

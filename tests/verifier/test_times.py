@@ -6,8 +6,8 @@ from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.write.open_block import Draft
 from edge_agent.host.clock import ClockState
 from edge_agent.protocol import manifest as names
-from edge_agent.rtcc.findings import Verdict
 from edge_agent.units import HOUR_NS, UtcNs, encode_rfc3339, parse_rfc3339
+from edge_agent.verifier.findings import Verdict
 from tests.footage import START, encode, records, window
 from tests.opened import Opened, edit_lines
 from tests.release import House

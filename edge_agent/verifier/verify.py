@@ -16,15 +16,22 @@ from edge_agent.errors import DenialError, EvidenceError
 from edge_agent.host.clock import ClockState
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.manifest import Clip, Manifest, parse_manifest, verify_manifest
-from edge_agent.rtcc import export_papers, release_papers
-from edge_agent.rtcc.boxes import verify_boxes
-from edge_agent.rtcc.case import AnyManifest, Case, KnownKeys
-from edge_agent.rtcc.chain import Chain, verify_blocks
-from edge_agent.rtcc.coverage import TOLERANCE_NS, Footage, find_absent, find_footage, find_undelivered, find_unspoken
-from edge_agent.rtcc.pictures import ClipProof, verify_clip, verify_silence
-from edge_agent.rtcc.records import RecordShown, verify_records
-from edge_agent.rtcc.video import copy_progressive
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
+from edge_agent.verifier import export_papers, release_papers
+from edge_agent.verifier.chain import Chain, verify_blocks
+from edge_agent.verifier.coverage import (
+    TOLERANCE_NS,
+    Footage,
+    find_absent,
+    find_footage,
+    find_undelivered,
+    find_unspoken,
+)
+from edge_agent.verifier.mp4_boxes import verify_boxes
+from edge_agent.verifier.mp4_video import copy_progressive
+from edge_agent.verifier.opened_bundle import AnyManifest, Case, KnownKeys
+from edge_agent.verifier.pictures import ClipProof, verify_clip, verify_silence
+from edge_agent.verifier.records import RecordShown, verify_records
 
 log = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ and is not legal advice.
 """
 
 from edge_agent.protocol.manifest import Manifest
-from edge_agent.rtcc.case import AnyManifest
-from edge_agent.rtcc.findings import Findings, Verdict
 from edge_agent.units import Window, encode_rfc3339
+from edge_agent.verifier.findings import Findings, Verdict
+from edge_agent.verifier.opened_bundle import AnyManifest
 
 _TEXT = """\
 DRAFT: CERTIFICATION OF DATA COPIED FROM AN ELECTRONIC DEVICE

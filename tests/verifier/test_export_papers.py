@@ -18,10 +18,10 @@ from edge_agent.buffer.format.constants import Kind
 from edge_agent.custody.keys import thumbprint
 from edge_agent.protocol import jws
 from edge_agent.protocol import manifest as names
-from edge_agent.rtcc.case import Pins
-from edge_agent.rtcc.findings import Verdict
-from edge_agent.rtcc.open import open_bundle
 from edge_agent.units import SECOND_NS
+from edge_agent.verifier.findings import Verdict
+from edge_agent.verifier.open import open_bundle
+from edge_agent.verifier.opened_bundle import Pins
 from tests.footage import START, encode, read_numbers, records, window
 from tests.opened import open_export, open_release
 from tests.release import GATEWAY, House

@@ -14,10 +14,10 @@ import pyrage
 import pytest
 
 from edge_agent.errors import EvidenceError
-from edge_agent.rtcc.open import open_bundle, unpack
-from edge_agent.rtcc.zip_layout import iter_bytes, read_layout
 from edge_agent.units import UtcNs
 from edge_agent.uplink.bundle.zip_stream import ZipStream
+from edge_agent.verifier.open import open_bundle, unpack
+from edge_agent.verifier.zip_layout import iter_bytes, read_layout
 from tests.footage import encode, records, window
 from tests.opened import Opened, open_release
 from tests.release import House

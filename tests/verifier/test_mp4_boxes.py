@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from edge_agent.errors import EvidenceError
-from edge_agent.rtcc.boxes import verify_boxes
+from edge_agent.verifier.mp4_boxes import verify_boxes
 from tests.footage import encode, records, window
 from tests.opened import open_release
 from tests.release import House

@@ -13,8 +13,8 @@ from edge_agent.protocol import manifest as names
 from edge_agent.protocol.checkpoint import ledger_origin, verify_proof
 from edge_agent.protocol.manifest import ExportManifest
 from edge_agent.protocol.verdict import ExportOrder
-from edge_agent.rtcc.case import Case
 from edge_agent.units import encode_rfc3339
+from edge_agent.verifier.opened_bundle import Case
 
 
 def check_order(case: Case, manifest: ExportManifest) -> None:

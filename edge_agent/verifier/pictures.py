@@ -14,10 +14,10 @@ from edge_agent.buffer.format.constants import Kind
 from edge_agent.errors import EvidenceError
 from edge_agent.media import commitments
 from edge_agent.protocol.manifest import Clip
-from edge_agent.rtcc.chain import Chain
-from edge_agent.rtcc.records import RecordShown, Shown, TrackShown
-from edge_agent.rtcc.video import Mp4, Mp4Track, open_mp4
 from edge_agent.units import UtcNs, Window, encode_rfc3339
+from edge_agent.verifier.chain import Chain
+from edge_agent.verifier.mp4_video import Mp4, Mp4Track, open_mp4
+from edge_agent.verifier.records import RecordShown, Shown, TrackShown
 
 MAX_HOLE_NS = 2_000_000_000
 """A gateway ends a clip where pictures are further apart."""

@@ -12,9 +12,9 @@ import pytest
 from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.format.record import parse_header
 from edge_agent.protocol import manifest as names
-from edge_agent.rtcc.findings import Verdict
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import SECOND_NS
+from edge_agent.verifier.findings import Verdict
 from tests.footage import START, encode, read_numbers, records, window
 from tests.opened import Opened, edit_lines, open_release, remux
 from tests.release import ADDRESS, House

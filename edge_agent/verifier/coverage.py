@@ -11,10 +11,10 @@ from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.format.page import BlockEnd
 from edge_agent.buffer.read.timeline import free_parts, merge_windows
 from edge_agent.protocol.manifest import ExportManifest
-from edge_agent.rtcc.case import AnyManifest
-from edge_agent.rtcc.chain import Chain, Place
-from edge_agent.rtcc.records import RecordShown
 from edge_agent.units import UtcNs, Window
+from edge_agent.verifier.chain import Chain, Place
+from edge_agent.verifier.opened_bundle import AnyManifest
+from edge_agent.verifier.records import RecordShown
 
 TOLERANCE_NS = 100_000_000
 """Gaps shorter than this between what was granted, delivered and declared missing are rounding."""

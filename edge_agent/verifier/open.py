@@ -20,12 +20,12 @@ from edge_agent.errors import CustodyError, EvidenceError
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.age_stream import find_header_end
 from edge_agent.protocol.manifest import Manifest
-from edge_agent.rtcc.case import AnyManifest, Case, KnownKeys, Pins, settle_keys
-from edge_agent.rtcc.certificate import write_certificate
-from edge_agent.rtcc.findings import Findings
-from edge_agent.rtcc.verify import Checklist, read_manifest, verify_signature
-from edge_agent.rtcc.zip_layout import iter_bytes, read_layout
 from edge_agent.units import encode_rfc3339
+from edge_agent.verifier.certificate import write_certificate
+from edge_agent.verifier.findings import Findings
+from edge_agent.verifier.opened_bundle import AnyManifest, Case, KnownKeys, Pins, settle_keys
+from edge_agent.verifier.verify import Checklist, read_manifest, verify_signature
+from edge_agent.verifier.zip_layout import iter_bytes, read_layout
 
 MAX_EVIDENCE_BYTES = 1 << 30
 _NAME = re.compile(r"(clips/[0-9]{3}\.mp4|evidence/[a-z]+\.jsonl?|README\.txt|(request|consent|order|manifest)\.jws)")

@@ -16,9 +16,9 @@ from edge_agent.protocol import manifest as names
 from edge_agent.protocol.checkpoint import ledger_origin, verify_proof
 from edge_agent.protocol.manifest import Manifest
 from edge_agent.protocol.request import Quality
-from edge_agent.rtcc.case import Case, KnownSigner
-from edge_agent.rtcc.chain import Chain
 from edge_agent.units import Window, encode_rfc3339
+from edge_agent.verifier.chain import Chain
+from edge_agent.verifier.opened_bundle import Case, KnownSigner
 
 _MODES: Mapping[Mode, str] = {
     Mode.AUTO: "released by its terms",

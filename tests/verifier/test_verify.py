@@ -15,9 +15,9 @@ from edge_agent.media import commitments
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Mask
-from edge_agent.rtcc.findings import Verdict
-from edge_agent.rtcc.open import open_bundle
 from edge_agent.units import SECOND_NS
+from edge_agent.verifier.findings import Verdict
+from edge_agent.verifier.open import open_bundle
 from tests.footage import START, encode, read_numbers, records, window
 from tests.opened import edit_lines, open_release, remux
 from tests.release import House

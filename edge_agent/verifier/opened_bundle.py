@@ -15,7 +15,7 @@ from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import EvidenceError
 from edge_agent.protocol.jws import PublicKey
 from edge_agent.protocol.manifest import ExportManifest, Manifest
-from edge_agent.rtcc.findings import Findings
+from edge_agent.verifier.findings import Findings
 
 AnyManifest = Manifest | ExportManifest
 
