@@ -34,8 +34,8 @@ from edge_agent.demo.home import HOUSE_TERMS, LAT, LON, TrialCamera, TrialHome
 from edge_agent.protocol.answer import Status
 from edge_agent.protocol.request import Category, Incident, Place
 from edge_agent.rtcc.deliveries import deliveries, open_delivery
-from edge_agent.rtcc.home import CLIENT_NAME
-from edge_agent.rtcc.request import RequestDraft, SignedRequest, sign_request, to_gateway
+from edge_agent.rtcc.office.home import CLIENT_NAME
+from edge_agent.rtcc.office.request import RequestDraft, SignedRequest, sign_request, to_gateway
 from edge_agent.rtcc.session import RtccSession
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs
 

@@ -15,7 +15,7 @@ from edge_agent.demo.interrupts import SIGNALS
 from edge_agent.demo.scenario import RECORD_S, run
 from edge_agent.errors import EdgeAgentError, UnavailableError
 from edge_agent.host.command_line import print_error
-from edge_agent.rtcc.receive import KEEP_FREE_BYTES
+from edge_agent.rtcc.receiver import KEEP_FREE_BYTES
 
 _DESCRIPTION = """\
 Shows the whole path on this machine, on loopback alone and without root: two simulated cameras are recorded into

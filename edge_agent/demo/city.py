@@ -20,10 +20,10 @@ from edge_agent.demo.broker import BrokerFiles, find_free_port, find_mosquitto, 
 from edge_agent.demo.interrupts import hold_interrupts
 from edge_agent.errors import UnavailableError
 from edge_agent.host.clock import SystemClock
-from edge_agent.rtcc.enrol import Enrolment, enrol, enrol_server
-from edge_agent.rtcc.home import RtccHome, Settings
+from edge_agent.rtcc.office.enrol import Enrolment, enrol, enrol_server
+from edge_agent.rtcc.office.home import RtccHome, Settings
+from edge_agent.rtcc.office.trust import sign_trust
 from edge_agent.rtcc.session import RtccSession
-from edge_agent.rtcc.trust import sign_trust
 
 HOST = "localhost"
 _SERVER_NAMES = ("localhost", "127.0.0.1")

@@ -27,8 +27,15 @@ from edge_agent.protocol.answer import Status
 from edge_agent.protocol.request import Category, Incident, Place, Role
 from edge_agent.protocol.request_jws import TYP
 from edge_agent.rtcc.deliveries import deliveries, open_delivery
-from edge_agent.rtcc.keys import make_id
-from edge_agent.rtcc.request import RequestDraft, SignedRequest, build_payload, sign_request, to_gateway, topics_of
+from edge_agent.rtcc.office.keys import make_id
+from edge_agent.rtcc.office.request import (
+    RequestDraft,
+    SignedRequest,
+    build_payload,
+    sign_request,
+    to_gateway,
+    topics_of,
+)
 from edge_agent.rtcc.session import RtccSession
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, Window
 

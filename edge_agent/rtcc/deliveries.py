@@ -16,8 +16,8 @@ from edge_agent.base64url import parse_b64
 from edge_agent.custody.keys import load_jwk
 from edge_agent.errors import EvidenceError
 from edge_agent.protocol.answer import DeliveredFile
-from edge_agent.rtcc.enrol import gateway_key
-from edge_agent.rtcc.home import RtccHome
+from edge_agent.rtcc.office.enrol import gateway_key
+from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.verifier.findings import Findings
 from edge_agent.verifier.open import open_bundle
 from edge_agent.verifier.opened_bundle import KnownKeys, KnownSigner

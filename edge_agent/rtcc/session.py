@@ -1,7 +1,7 @@
 """The RTCC's connection to its own broker: requests and trust bundles out, answers in.
 
-Owns nothing of MQTT (``edge_agent.mqtt.connection`` does) and nothing of what is kept (``edge_agent.rtcc.inbox`` does);
-it joins the two, and turns the stream of answers into something a command can wait for.
+Owns nothing of MQTT (``edge_agent.mqtt.connection`` does) and nothing of what is kept (``edge_agent.rtcc.answers``
+does); it joins the two, and turns the stream of answers into something a command can wait for.
 """
 
 import logging
@@ -21,10 +21,10 @@ from edge_agent.mqtt.mutual_tls import TlsIdentity
 from edge_agent.protocol import jws
 from edge_agent.protocol.answer import Answer
 from edge_agent.protocol.request_jws import TYP
-from edge_agent.rtcc.home import CLIENT_NAME, RtccHome
-from edge_agent.rtcc.inbox import TOPIC_FILTER, Inbox
-from edge_agent.rtcc.request import SignedRequest
-from edge_agent.rtcc.trust import TOPIC as TRUST_TOPIC
+from edge_agent.rtcc.answers import TOPIC_FILTER, Inbox
+from edge_agent.rtcc.office.home import CLIENT_NAME, RtccHome
+from edge_agent.rtcc.office.request import SignedRequest
+from edge_agent.rtcc.office.trust import TOPIC as TRUST_TOPIC
 from edge_agent.units import SECOND_NS
 
 WATCH_CLIENT = "rtcc-watch"

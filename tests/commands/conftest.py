@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.rtcc.enrol import enrol
-from edge_agent.rtcc.home import RtccHome, Settings
+from edge_agent.rtcc.office.enrol import enrol
+from edge_agent.rtcc.office.home import RtccHome, Settings
 from edge_agent.setup.provision import create_state, write_csr
 from edge_agent.units import UtcNs
 

@@ -20,8 +20,8 @@ from edge_agent.custody.keys import KeyStore, generate
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.errors import ConfigError
 from edge_agent.protocol.enrolment import load_enrolment
-from edge_agent.rtcc.enrol import enrol, enrol_server
-from edge_agent.rtcc.home import RtccHome, Settings
+from edge_agent.rtcc.office.enrol import enrol, enrol_server
+from edge_agent.rtcc.office.home import RtccHome, Settings
 from edge_agent.settings.gateway import load_config
 from edge_agent.setup import inspection, probe
 from edge_agent.setup.inspection import Finding, Level

@@ -12,8 +12,8 @@ from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import ConfigError, CustodyError, UsageError
 from edge_agent.protocol import jws
 from edge_agent.protocol.enrolment import load_enrolment
-from edge_agent.rtcc.enrol import enrol
-from edge_agent.rtcc.home import RtccHome, Settings
+from edge_agent.rtcc.office.enrol import enrol
+from edge_agent.rtcc.office.home import RtccHome, Settings
 from edge_agent.settings.gateway import load_config
 from edge_agent.setup.provision import create_state, write_csr
 from edge_agent.units import DAY_NS, UtcNs

@@ -25,8 +25,8 @@ from edge_agent.host.unnamed_file import WriteError
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.verdict import ExportOrder
-from edge_agent.rtcc.enrol import enrol
-from edge_agent.rtcc.home import RtccHome, Settings
+from edge_agent.rtcc.office.enrol import enrol
+from edge_agent.rtcc.office.home import RtccHome, Settings
 from edge_agent.units import HOUR_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.bundle.builder import BundleBuilder
 from edge_agent.uplink.bundle.export import NoFootageError

@@ -12,8 +12,8 @@ from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import ConfigError, CustodyError, EdgeAgentError, UsageError
 from edge_agent.protocol.application import verify_csr
 from edge_agent.protocol.enrolment import load_enrolment
-from edge_agent.rtcc.enrol import enrol as rtcc_enrol
-from edge_agent.rtcc.home import RtccHome, Settings
+from edge_agent.rtcc.office.enrol import enrol as rtcc_enrol
+from edge_agent.rtcc.office.home import RtccHome, Settings
 from edge_agent.settings.gateway import load_config
 from edge_agent.setup.provision import TREE
 from edge_agent.units import UtcNs, parse_rfc3339

@@ -21,7 +21,7 @@ from edge_agent.protocol import jws
 from edge_agent.protocol.answer import Answer
 from edge_agent.protocol.request import Category, Incident, Place
 from edge_agent.rtcc.deliveries import deliveries, open_delivery
-from edge_agent.rtcc.request import RequestDraft, SignedRequest, sign_request, to_gateway
+from edge_agent.rtcc.office.request import RequestDraft, SignedRequest, sign_request, to_gateway
 from edge_agent.rtcc.session import RtccSession
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window, parse_rfc3339
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.protocol.answer import Status
-from edge_agent.rtcc.request import topics_of
+from edge_agent.rtcc.office.request import topics_of
 from tests.end_to_end.conftest import read_pictures
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]

@@ -15,7 +15,7 @@ from edge_agent.protocol import manifest as names
 from edge_agent.protocol.answer import Status
 from edge_agent.protocol.manifest import verify_manifest
 from edge_agent.rtcc.deliveries import assemble, deliveries
-from edge_agent.rtcc.enrol import gateway_key
+from edge_agent.rtcc.office.enrol import gateway_key
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339
 from tests.end_to_end.conftest import passphrase, read_pictures
 from tests.peers import age

@@ -12,8 +12,8 @@ from edge_agent.protocol import jws
 from edge_agent.protocol.answer import Status
 from edge_agent.protocol.request import Place, Quality, Role
 from edge_agent.protocol.request_jws import TYP
-from edge_agent.rtcc.keys import make_id
-from edge_agent.rtcc.request import build_payload, to_area, topics_of
+from edge_agent.rtcc.office.keys import make_id
+from edge_agent.rtcc.office.request import build_payload, to_area, topics_of
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, Window
 from tests.end_to_end.conftest import read_pictures
 

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from edge_agent.mqtt.mutual_tls import TlsIdentity
-from edge_agent.rtcc import authority
+from edge_agent.rtcc.office import authority
 from edge_agent.units import UtcNs
 
 

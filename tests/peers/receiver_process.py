@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from edge_agent.rtcc.receive import Receiver, ReceiverSettings
+from edge_agent.rtcc.receiver import Receiver, ReceiverSettings
 
 
 def main() -> None:

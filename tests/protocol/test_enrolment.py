@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from edge_agent.custody.keys import generate, public_jwk, thumbprint
 from edge_agent.errors import ConfigError, CustodyError
 from edge_agent.protocol.enrolment import load_enrolment, parse_enrolment
-from edge_agent.rtcc.authority import issue_client, make_ca
+from edge_agent.rtcc.office.authority import issue_client, make_ca
 from edge_agent.units import UtcNs, parse_rfc3339
 
 NOW = parse_rfc3339("2026-03-01T00:00:00Z")

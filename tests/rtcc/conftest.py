@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.protocol.application import encode_csr
 from edge_agent.protocol.request import Category, Incident, Place
-from edge_agent.rtcc.home import RtccHome, Settings
+from edge_agent.rtcc.office.home import RtccHome, Settings
 from edge_agent.units import HOUR_NS, MINUTE_NS, UtcNs, Window
 
 NOW = UtcNs(time.time_ns())

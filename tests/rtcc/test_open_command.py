@@ -9,7 +9,7 @@ import pytest
 from edge_agent.custody.keys import thumbprint
 from edge_agent.custody.owner_identity import make_identity
 from edge_agent.rtcc.cli import main
-from edge_agent.rtcc.enrol import enrol
+from edge_agent.rtcc.office.enrol import enrol
 from tests.footage import encode, records, window
 from tests.release import House
 

@@ -13,12 +13,12 @@ from edge_agent.host.clock import SystemClock
 from edge_agent.mqtt.connection import Broker, BrokerSettings, Subscription, wait_connected
 from edge_agent.mqtt.mutual_tls import TlsIdentity
 from edge_agent.protocol.answer import Answer, Status, encode_answer
-from edge_agent.rtcc.enrol import enrol, enrol_server
-from edge_agent.rtcc.inbox import Inbox
-from edge_agent.rtcc.request import RequestDraft, sign_request, to_area, to_gateway
+from edge_agent.rtcc.answers import Inbox
+from edge_agent.rtcc.office.enrol import enrol, enrol_server
+from edge_agent.rtcc.office.request import RequestDraft, sign_request, to_area, to_gateway
+from edge_agent.rtcc.office.trust import TOPIC as TRUST_TOPIC
+from edge_agent.rtcc.office.trust import sign_trust
 from edge_agent.rtcc.session import RtccSession
-from edge_agent.rtcc.trust import TOPIC as TRUST_TOPIC
-from edge_agent.rtcc.trust import sign_trust
 from edge_agent.units import MINUTE_NS, UtcNs, Window
 
 pytestmark = pytest.mark.peer

@@ -7,8 +7,8 @@ from pathlib import Path
 from edge_agent.errors import EvidenceError, UsageError
 from edge_agent.protocol.application import MAX_CSR_BYTES
 from edge_agent.rtcc.commands.folder import add_home, open_home, read_now
-from edge_agent.rtcc.enrol import enrol, enrol_server
-from edge_agent.rtcc.keys import replace
+from edge_agent.rtcc.office.enrol import enrol, enrol_server
+from edge_agent.rtcc.office.keys import replace
 
 _EPILOG = """\
 examples:

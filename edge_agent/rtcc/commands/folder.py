@@ -6,8 +6,8 @@ from pathlib import Path
 
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import SystemClock
-from edge_agent.rtcc.home import RtccHome
-from edge_agent.rtcc.keys import read_passphrase
+from edge_agent.rtcc.office.home import RtccHome
+from edge_agent.rtcc.office.keys import read_passphrase
 from edge_agent.units import SECOND_NS, UtcNs
 
 

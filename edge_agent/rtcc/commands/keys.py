@@ -8,9 +8,9 @@ from edge_agent.errors import UsageError
 from edge_agent.host.terminal import print_json
 from edge_agent.protocol.request import Role
 from edge_agent.rtcc.commands.folder import add_home, add_passphrase, open_home, read_now
-from edge_agent.rtcc.home import DEFAULT_PEOPLE, RtccHome, Settings
-from edge_agent.rtcc.keys import read_passphrase
-from edge_agent.rtcc.show import describe_home, print_home
+from edge_agent.rtcc.office.home import DEFAULT_PEOPLE, RtccHome, Settings
+from edge_agent.rtcc.office.keys import read_passphrase
+from edge_agent.rtcc.office.show import describe_home, print_home
 
 _ROLES = ("operator", "supervisor", "dispatch")
 _INIT = """\

@@ -7,7 +7,7 @@ from edge_agent.errors import EvidenceError, UsageError
 from edge_agent.protocol import jws
 from edge_agent.protocol.checkpoint import find_note, ledger_origin, read_origin, verify_growth
 from edge_agent.rtcc.commands.folder import add_home, open_home
-from edge_agent.rtcc.enrol import gateway_key
+from edge_agent.rtcc.office.enrol import gateway_key
 
 _EPILOG = """\
 example:

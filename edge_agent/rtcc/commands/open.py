@@ -11,8 +11,8 @@ from edge_agent.errors import EvidenceError, UsageError
 from edge_agent.host.terminal import print_json, print_table
 from edge_agent.rtcc.commands.folder import add_home, open_home
 from edge_agent.rtcc.deliveries import Delivery, assemble, deliveries, find_upload, load_known_keys, open_delivery
-from edge_agent.rtcc.home import RtccHome
-from edge_agent.rtcc.keys import read_passphrase
+from edge_agent.rtcc.office.home import RtccHome
+from edge_agent.rtcc.office.keys import read_passphrase
 from edge_agent.units import encode_size
 from edge_agent.verifier.findings import Findings
 from edge_agent.verifier.open import is_zip, open_bundle, read_identity

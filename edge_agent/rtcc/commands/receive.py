@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     if not certificate.exists():
         raise ConfigError(f"no certificate of this name: {args.name}", f"rtcc enrol --server {args.name}")
     try:
-        from edge_agent.rtcc.receive import Receiver, ReceiverSettings
+        from edge_agent.rtcc.receiver import Receiver, ReceiverSettings
     except ImportError as error:
         raise ConfigError(
             f"the receiver's packages are not installed: {error}", "pip install 'edge-agent[rtcc]'"

@@ -10,9 +10,9 @@ from edge_agent.protocol.jws import MAX_MESSAGE_BYTES
 from edge_agent.protocol.request import Category, Incident, Quality
 from edge_agent.rtcc.commands.folder import add_home, open_home, read_now
 from edge_agent.rtcc.commands.watch import follow
-from edge_agent.rtcc.home import RtccHome
-from edge_agent.rtcc.keys import replace
-from edge_agent.rtcc.request import (
+from edge_agent.rtcc.office.home import RtccHome
+from edge_agent.rtcc.office.keys import replace
+from edge_agent.rtcc.office.request import (
     RequestDraft,
     SignedRequest,
     countersign_request,
@@ -21,8 +21,8 @@ from edge_agent.rtcc.request import (
     to_area,
     to_gateway,
 )
+from edge_agent.rtcc.office.words import parse_metres, parse_place, parse_window
 from edge_agent.rtcc.session import RtccSession
-from edge_agent.rtcc.words import parse_metres, parse_place, parse_window
 from edge_agent.units import UtcNs, parse_duration
 
 _CATEGORIES = (

@@ -7,9 +7,9 @@ from edge_agent.errors import ConfigError, CustodyError
 from edge_agent.protocol import jws
 from edge_agent.protocol.trust_bundle import TYP
 from edge_agent.rtcc.commands.folder import add_home, open_home, read_now
-from edge_agent.rtcc.keys import replace
+from edge_agent.rtcc.office.keys import replace
+from edge_agent.rtcc.office.trust import TOPIC, is_handed_over, load_trust, sign_trust
 from edge_agent.rtcc.session import RtccSession
-from edge_agent.rtcc.trust import TOPIC, is_handed_over, load_trust, sign_trust
 from edge_agent.units import encode_rfc3339
 
 _EPILOG = """\

@@ -6,10 +6,10 @@ import os
 
 from edge_agent.errors import UsageError
 from edge_agent.protocol.answer import Answer
+from edge_agent.rtcc.answers import Inbox
 from edge_agent.rtcc.commands.folder import add_home, open_home
-from edge_agent.rtcc.inbox import Inbox
+from edge_agent.rtcc.office.words import describe_answer, say_answer, say_time
 from edge_agent.rtcc.session import RtccSession
-from edge_agent.rtcc.words import describe_answer, say_answer, say_time
 from edge_agent.units import SECOND_NS, parse_duration
 
 _EPILOG = """\

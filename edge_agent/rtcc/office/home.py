@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge_agent.errors import ConfigError, CustodyError
 from edge_agent.protocol.request import Role
-from edge_agent.rtcc import authority
-from edge_agent.rtcc.keys import (
+from edge_agent.rtcc.office import authority
+from edge_agent.rtcc.office.keys import (
     encode_json,
     generate_tls_key,
     load_age_identity,
@@ -28,8 +28,8 @@ from edge_agent.rtcc.keys import (
     write_new,
     write_private_key,
 )
-from edge_agent.rtcc.people import People
-from edge_agent.rtcc.roots import Roots
+from edge_agent.rtcc.office.people import People
+from edge_agent.rtcc.office.roots import Roots
 from edge_agent.units import UtcNs
 
 HOME_VERSION = 1

@@ -5,7 +5,7 @@ import pytest
 from edge_agent.errors import ConfigError, CustodyError, DenialError
 from edge_agent.protocol.request import Role
 from edge_agent.protocol.trust_bundle import verify_trust
-from edge_agent.rtcc.trust import load_trust, roots_to_pin, sign_trust
+from edge_agent.rtcc.office.trust import load_trust, roots_to_pin, sign_trust
 from edge_agent.units import DAY_NS, SECOND_NS
 
 

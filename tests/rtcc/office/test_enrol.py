@@ -11,11 +11,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from edge_agent.errors import ConfigError, CustodyError, EvidenceError
 from edge_agent.protocol.enrolment import parse_enrolment
 from edge_agent.protocol.trust_bundle import make_roots, verify_trust
-from edge_agent.rtcc.enrol import enrol, enrol_server, gateway_key
-from edge_agent.rtcc.keys import make_id
-from edge_agent.rtcc.trust import sign_trust
-
-from .conftest import Applicant
+from edge_agent.rtcc.office.enrol import enrol, enrol_server, gateway_key
+from edge_agent.rtcc.office.keys import make_id
+from edge_agent.rtcc.office.trust import sign_trust
+from tests.rtcc.conftest import Applicant
 
 
 def test_an_enrolment_file_has_all_that_a_gateway_needs(home, applicant, now):

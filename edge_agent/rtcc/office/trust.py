@@ -11,9 +11,9 @@ from typing import Any
 from edge_agent.errors import ConfigError
 from edge_agent.protocol import jws
 from edge_agent.protocol.trust_bundle import TYP, Roots, TrustBundle, make_roots, verify_trust
-from edge_agent.rtcc.home import RtccHome
-from edge_agent.rtcc.keys import SigningKey, kid_of
-from edge_agent.rtcc.roots import RootSet
+from edge_agent.rtcc.office.home import RtccHome
+from edge_agent.rtcc.office.keys import SigningKey, kid_of
+from edge_agent.rtcc.office.roots import RootSet
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
 
 MAX_VALIDITY_DAYS = 30

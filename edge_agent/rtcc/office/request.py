@@ -13,9 +13,9 @@ from edge_agent.protocol import jws
 from edge_agent.protocol.geohash import cells_touched
 from edge_agent.protocol.request import Audience, Incident, Quality, Role
 from edge_agent.protocol.request_jws import TYP, verify_request
-from edge_agent.rtcc.home import RtccHome
-from edge_agent.rtcc.keys import make_id
-from edge_agent.rtcc.trust import load_trust
+from edge_agent.rtcc.office.home import RtccHome
+from edge_agent.rtcc.office.keys import make_id
+from edge_agent.rtcc.office.trust import load_trust
 from edge_agent.units import UtcNs, Window, encode_rfc3339
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edge_agent.custody.keys import public_jwk
 from edge_agent.errors import CustodyError
-from edge_agent.rtcc.keys import (
+from edge_agent.rtcc.office.keys import (
     SigningKey,
     encode_json,
     generate_signing_key,

@@ -7,7 +7,7 @@ import pytest
 
 from edge_agent.errors import UsageError
 from edge_agent.protocol.answer import Answer, DeliveredFile, Note, Status
-from edge_agent.rtcc.words import describe_answer, parse_metres, parse_place, parse_window, say_answer
+from edge_agent.rtcc.office.words import describe_answer, parse_metres, parse_place, parse_window, say_answer
 from edge_agent.units import MINUTE_NS, UtcNs, Window
 
 NOW = UtcNs(1_800_000_000_123_456_789)

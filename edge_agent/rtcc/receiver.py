@@ -1,7 +1,7 @@
 """The RTCC's upload server: a tus endpoint behind mutual TLS.
 
 Owns the HTTP side: who may create an upload, of which size and name, and how long a silent one is waited for; where the
-bytes go is ``edge_agent.rtcc.receive_storage``. What arrives is ciphertext without its age header: nothing here could
+bytes go is ``edge_agent.rtcc.receiver_storage``. What arrives is ciphertext without its age header: nothing here could
 open it.
 """
 
@@ -24,8 +24,8 @@ from tuspyserver import create_tus_router
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edge_agent.errors import UnavailableError
-from edge_agent.rtcc.receive_namespace import PREFIX, App, Message, Receive, Send, keep_apart
-from edge_agent.rtcc.receive_storage import UPLOAD_NAME, ReceiveStorage, peer
+from edge_agent.rtcc.receiver_namespace import PREFIX, App, Message, Receive, Send, keep_apart
+from edge_agent.rtcc.receiver_storage import UPLOAD_NAME, ReceiveStorage, peer
 
 MAX_UPLOAD_BYTES = 64 << 30
 MAX_UNFINISHED = 64

@@ -14,10 +14,10 @@ from edge_agent.custody.keys import load_jwk, public_jwk
 from edge_agent.errors import CustodyError, EvidenceError
 from edge_agent.protocol.application import verify_csr
 from edge_agent.protocol.trust_bundle import encode_roots
-from edge_agent.rtcc import authority
-from edge_agent.rtcc.home import RtccHome
-from edge_agent.rtcc.keys import encode_json, generate_tls_key, make_id, write_new, write_private_key
-from edge_agent.rtcc.trust import roots_to_pin
+from edge_agent.rtcc.office import authority
+from edge_agent.rtcc.office.home import RtccHome
+from edge_agent.rtcc.office.keys import encode_json, generate_tls_key, make_id, write_new, write_private_key
+from edge_agent.rtcc.office.trust import roots_to_pin
 from edge_agent.units import UtcNs, encode_rfc3339
 
 ENROLMENT_VERSION = 1

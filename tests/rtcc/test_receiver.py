@@ -19,7 +19,7 @@ from edge_agent.demo.broker import find_free_port, is_listening
 from edge_agent.errors import DeliveryError, UploadLostError, UploadRefusedError
 from edge_agent.host.clock import SystemClock
 from edge_agent.mqtt.mutual_tls import build_client_context
-from edge_agent.rtcc.receive import MAX_UNFINISHED, Receiver, ReceiverSettings
+from edge_agent.rtcc.receiver import MAX_UNFINISHED, Receiver, ReceiverSettings
 from edge_agent.uplink.release.tus import TusUploader
 from tests.peers.pki import Pki
 from tests.peers.wait import wait_until

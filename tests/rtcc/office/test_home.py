@@ -8,10 +8,9 @@ import pytest
 
 from edge_agent.errors import ConfigError, CustodyError
 from edge_agent.protocol.request import Role
-from edge_agent.rtcc.home import RtccHome
-from edge_agent.rtcc.keys import load_signing_key, read_passphrase
-
-from .conftest import NOW, SETTINGS
+from edge_agent.rtcc.office.home import RtccHome
+from edge_agent.rtcc.office.keys import load_signing_key, read_passphrase
+from tests.rtcc.conftest import NOW, SETTINGS
 
 
 def test_a_new_home_has_every_key_that_the_rtcc_needs(home):

@@ -1,0 +1,1 @@
+"""The RTCC's offline work: roots, people, certificates, trust bundles, requests."""
