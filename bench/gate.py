@@ -12,7 +12,7 @@ from edge_agent.consent.decision import decide
 from edge_agent.protocol import jws
 from edge_agent.protocol.request_jws import verify_request
 from edge_agent.protocol.verdict import Grant
-from tests.gate import ME, NOW, SYNC, Rtcc, SeenBefore, history, household, request_payload
+from tests.support.gate import ME, NOW, SYNC, Rtcc, SeenBefore, history, household, request_payload
 
 GOAL = 5.0
 CALLS = 200

@@ -21,7 +21,7 @@ from edge_agent.buffer.write.open_block import Draft
 from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.media import commitments, nut
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 GOP_S, RATE, BITS_S, SEGMENT_S = 2, 25, 4_000_000, 10
 BLOCK_BYTES = 8 << 20

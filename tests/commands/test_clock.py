@@ -16,7 +16,7 @@ from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.settings.gateway import load_config
 from edge_agent.units import DAY_NS, HOUR_NS
 from tests.commands import typed
-from tests.fakes import FakeKernel
+from tests.support.fakes import FakeKernel
 
 
 class Process:

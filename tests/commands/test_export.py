@@ -34,9 +34,9 @@ from edge_agent.uplink.owner.export_commands import OwnDesk
 from edge_agent.uplink.store.requests import Store
 from edge_agent.verifier.open import open_bundle
 from edge_agent.verifier.opened_bundle import Pins
-from tests.footage import START, encode, read_numbers, records, window
 from tests.peers.wait import wait_until
-from tests.release import House
+from tests.support.footage import START, encode, read_numbers, records, window
+from tests.support.release import House
 
 SETTINGS = Settings("rtcc.example-city", "localhost", 8883, 8884, {"evidence": "https://localhost:8443/files/"})
 COURT = pyrage.x25519.Identity.generate()

@@ -21,8 +21,8 @@ from edge_agent.protocol.request import Quality
 from edge_agent.settings.gateway import load_config
 from edge_agent.units import HOUR_NS, MINUTE_NS
 from edge_agent.uplink.bundle.rings import NotRecordedError
-from tests import gate
 from tests.commands import typed
+from tests.support import gate
 
 HOUSE = SimpleNamespace(cameras=[SimpleNamespace(id="door"), SimpleNamespace(id="yard")])
 

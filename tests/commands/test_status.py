@@ -22,7 +22,7 @@ from edge_agent.capture.status import StreamStatus
 from edge_agent.host.control_socket import ControlServer
 from edge_agent.recording.status import report_stream
 from edge_agent.units import SECOND_NS
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 CLOCK = FakeClock()
 

@@ -11,8 +11,8 @@ from edge_agent.consent.policy import Mode, Occasion, Refusal, Refusals, Signatu
 from edge_agent.protocol.request import Category, Quality, Role, Signer
 from edge_agent.protocol.verdict import Mask
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, Window
-from tests.gate import ISS, NEAR, NOW, admitted
-from tests.gate import terms as wide_terms
+from tests.support.gate import ISS, NEAR, NOW, admitted
+from tests.support.gate import terms as wide_terms
 
 BASE = admitted()
 CAMERAS = ("door", "yard", "shed")

@@ -9,7 +9,7 @@ from edge_agent.errors import DenialError
 from edge_agent.host.clock import ClockState
 from edge_agent.protocol.request_jws import verify_request
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, Window
-from tests.gate import ISS, JTI, ME, NOW, SYNC, Rtcc, SeenBefore, at, request_payload
+from tests.support.gate import ISS, JTI, ME, NOW, SYNC, Rtcc, SeenBefore, at, request_payload
 
 RTCC = Rtcc()
 TRUST = RTCC.trust()

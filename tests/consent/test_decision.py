@@ -25,7 +25,7 @@ from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Approval, Ask, Denial, Grant, Mask, Wait
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, Window
 from tests.consent import strategies
-from tests.gate import HOME, NOTICE, NOW, OWNER, SYNC, admitted, at, facts, history, household, standing, terms
+from tests.support.gate import HOME, NOTICE, NOW, OWNER, SYNC, admitted, at, facts, history, household, standing, terms
 
 WINDOW = Window(UtcNs(NOW - 55 * MINUTE_NS), UtcNs(NOW - 45 * MINUTE_NS))
 

@@ -11,7 +11,7 @@ from edge_agent.consent.signed_consent import effective
 from edge_agent.protocol.request import Category, Quality
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS
 from tests.consent import strategies
-from tests.gate import ISS, terms
+from tests.support.gate import ISS, terms
 
 
 def is_tighter(one, other):

@@ -21,7 +21,7 @@ from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Occasion, 
 from edge_agent.protocol.request import Category
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS
 from tests.consent import strategies
-from tests.gate import terms
+from tests.support.gate import terms
 
 
 @given(strategies.terms, st.sampled_from(LANGUAGES))

@@ -14,7 +14,7 @@ from edge_agent.errors import DenialError
 from edge_agent.protocol import jws
 from edge_agent.protocol.request import Place, Quality
 from edge_agent.units import DAY_NS, UtcNs
-from tests.gate import NOTICE, NOW, OWNER, facts, household, standing, terms
+from tests.support.gate import NOTICE, NOW, OWNER, facts, household, standing, terms
 
 RAW = sign_consent(facts(), terms(), NOTICE, 3, NOW, OWNER)
 

@@ -20,7 +20,7 @@ from edge_agent.protocol import jws
 from edge_agent.protocol.answer import Status
 from edge_agent.units import DAY_NS, HOUR_NS, SECOND_NS, UtcNs, Window, encode_rfc3339, parse_rfc3339
 from tests.end_to_end.conftest import World, passphrase, read_pictures
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 

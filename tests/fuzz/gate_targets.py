@@ -21,7 +21,7 @@ from edge_agent.protocol.request_jws import verify_request
 from edge_agent.protocol.trust_bundle import TYP as TRUST_TYP
 from edge_agent.protocol.trust_bundle import verify_trust
 from edge_agent.settings.gateway import parse_config
-from tests.gate import NOTICE, NOW, OWNER, Rtcc, facts, request_payload, terms
+from tests.support.gate import NOTICE, NOW, OWNER, Rtcc, facts, request_payload, terms
 
 CORPUS = Path(__file__).parent / "corpus"
 RTCC = Rtcc()

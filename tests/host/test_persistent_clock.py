@@ -8,7 +8,7 @@ from edge_agent.errors import ConfigError, UsageError
 from edge_agent.host.clock import ClockState
 from edge_agent.host.persistent_clock import MAX_STEP_NS, PERSIST_EVERY_NS, KeptClock
 from edge_agent.units import DAY_NS, HOUR_NS, SECOND_NS, UtcNs
-from tests.fakes import FakeKernel
+from tests.support.fakes import FakeKernel
 
 BOOT, LATER_BOOT = b"a" * 16, b"b" * 16
 SYNCHRONISED, FLOOR_ONLY = ClockState.SYNCHRONISED, ClockState.FLOOR_ONLY

@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from edge_agent.protocol import manifest as names
-from tests.footage import encode, records, window
-from tests.release import House
+from tests.support.footage import encode, records, window
+from tests.support.release import House
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -19,7 +19,7 @@ from edge_agent.protocol.request import Category
 from edge_agent.protocol.request_jws import verify_request
 from edge_agent.protocol.verdict import Denial, Grant
 from edge_agent.units import MINUTE_NS, UtcNs, parse_rfc3339
-from tests.gate import (
+from tests.support.gate import (
     HOME,
     ISS,
     ME,

@@ -12,7 +12,7 @@ from edge_agent.protocol import jws
 from edge_agent.protocol.request import Category, Quality, Role
 from edge_agent.protocol.request_jws import TYP, verify_request
 from edge_agent.units import DAY_NS, UtcNs
-from tests.gate import ISS, JTI, NOW, ROLES, Rtcc, at, request_payload
+from tests.support.gate import ISS, JTI, NOW, ROLES, Rtcc, at, request_payload
 
 RTCC = Rtcc()
 TRUST = RTCC.trust()

@@ -10,7 +10,7 @@ from edge_agent.host.clock import ClockState
 from edge_agent.protocol import jws
 from edge_agent.protocol.trust_bundle import TYP, encode_roots, make_roots, verify_trust
 from edge_agent.units import DAY_NS, UtcNs
-from tests.gate import ESCROW, EVIDENCE, NOW, Rtcc, at
+from tests.support.gate import ESCROW, EVIDENCE, NOW, Rtcc, at
 
 RTCC = Rtcc()
 CURRENT = RTCC.trust(version=5)

@@ -10,7 +10,7 @@ import pytest
 
 from edge_agent.recording.crash_suspects import FORGET_NS, LONGEST_HOLD_NS, Culprits, find_culprit
 from edge_agent.units import MINUTE_NS
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 BOOT_ID = bytes(range(16))
 

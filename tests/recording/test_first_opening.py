@@ -7,7 +7,7 @@ import pytest
 from edge_agent.errors import RingError
 from edge_agent.recording.first_opening import ALL_WITHIN_NS, FirstOpening
 from edge_agent.units import UtcNs
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 
 def test_opening_returns_what_was_found() -> None:

@@ -6,7 +6,7 @@ from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.errors import RingError
 from edge_agent.recording.ring_sink import RingSink
 from edge_agent.units import SECOND_NS
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 
 def test_disk_that_does_not_answer_is_told_and_its_return_too() -> None:

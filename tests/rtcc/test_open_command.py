@@ -10,8 +10,8 @@ from edge_agent.custody.keys import thumbprint
 from edge_agent.custody.owner_identity import make_identity
 from edge_agent.rtcc.cli import main
 from edge_agent.rtcc.office.enrol import enrol
-from tests.footage import encode, records, window
-from tests.release import House
+from tests.support.footage import encode, records, window
+from tests.support.release import House
 
 from .conftest import NOW
 

@@ -13,7 +13,7 @@ import pytest
 from edge_agent.update.journal import Journal
 from edge_agent.update.procedure import Outcome, Procedure
 from edge_agent.update.repository import Repository
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 from tests.update.world import KIND, FakeMachine, serve
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from edge_agent.update.procedure import Outcome, Procedure
 from edge_agent.update.release_list import find_step, parse_list
 from edge_agent.update.repository import Repository
 from package.repository import DraftError
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 from tests.update.world import KIND, FakeMachine, Office, PowerCutError, deb, serve
 
 NOW = datetime.now(UTC)

@@ -1,7 +1,7 @@
 """The gate under a long random life: no evaluation widens an earlier one, and nothing leaves that a rule forbids.
 
 Real store, gate, docket, worker, sender and owner's desk; footage, network and clock are stand-ins that show the model
-(``tests.gate_model``) each byte of a bundle and each key before it leaves. CI makes the same few
+(``tests.support.gate_model``) each byte of a bundle and each key before it leaves. CI makes the same few
 thousand runs each time; ``GATE_STEPS=200000`` makes so many steps at random instead.
 """
 
@@ -25,10 +25,10 @@ from edge_agent.errors import DenialError, UsageError
 from edge_agent.ledger import table as ledger
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink.store.requests import RequestState
-from tests import gate
-from tests.gate_house import KilledError, Unacknowledged, WatchedHouse
-from tests.gate_model import ASK_TIMEOUT_NS, CAMERAS, HALF, WHOLE, Say
-from tests.releaser import Delivery
+from tests.support import gate
+from tests.support.gate_house import KilledError, Unacknowledged, WatchedHouse
+from tests.support.gate_model import ASK_TIMEOUT_NS, CAMERAS, HALF, WHOLE, Say
+from tests.support.releaser import Delivery
 
 STEPS = int(os.environ.get("GATE_STEPS", "0"))
 STEPS_OF_A_RUN = 14

@@ -15,9 +15,9 @@ from edge_agent.protocol import manifest as names
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import SECOND_NS
 from edge_agent.verifier.findings import Verdict
-from tests.footage import START, encode, read_numbers, records, window
-from tests.opened import Opened, edit_lines, open_release, remux
-from tests.release import ADDRESS, House
+from tests.support.footage import START, encode, read_numbers, records, window
+from tests.support.opened import Opened, edit_lines, open_release, remux
+from tests.support.release import ADDRESS, House
 
 
 def release(folder, house: House, asked) -> Opened:

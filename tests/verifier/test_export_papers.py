@@ -22,9 +22,9 @@ from edge_agent.units import SECOND_NS
 from edge_agent.verifier.findings import Verdict
 from edge_agent.verifier.open import open_bundle
 from edge_agent.verifier.opened_bundle import Pins
-from tests.footage import START, encode, read_numbers, records, window
-from tests.opened import open_export, open_release
-from tests.release import GATEWAY, House
+from tests.support.footage import START, encode, read_numbers, records, window
+from tests.support.opened import open_export, open_release
+from tests.support.release import GATEWAY, House
 
 COURT = pyrage.x25519.Identity.generate()
 KEYS = ("gateway", "recorder", "owner")

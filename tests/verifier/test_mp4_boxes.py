@@ -8,9 +8,9 @@ import pytest
 
 from edge_agent.errors import EvidenceError
 from edge_agent.verifier.mp4_boxes import verify_boxes
-from tests.footage import encode, records, window
-from tests.opened import open_release
-from tests.release import House
+from tests.support.footage import encode, records, window
+from tests.support.opened import open_release
+from tests.support.release import House
 
 
 @pytest.fixture(scope="module")

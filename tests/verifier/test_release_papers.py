@@ -13,9 +13,9 @@ from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Mask
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
 from edge_agent.verifier.findings import Verdict
-from tests.footage import START, encode, records, window
-from tests.opened import Opened, open_release, remux
-from tests.release import House
+from tests.support.footage import START, encode, records, window
+from tests.support.opened import Opened, open_release, remux
+from tests.support.release import House
 
 PIECES = records(encode(40, audio="aac"))
 ZONE = [[0, 500], [500, 500], [500, 1000], [0, 1000]]

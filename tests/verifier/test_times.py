@@ -8,9 +8,9 @@ from edge_agent.host.clock import ClockState
 from edge_agent.protocol import manifest as names
 from edge_agent.units import HOUR_NS, UtcNs, encode_rfc3339, parse_rfc3339
 from edge_agent.verifier.findings import Verdict
-from tests.footage import START, encode, records, window
-from tests.opened import Opened, edit_lines
-from tests.release import House
+from tests.support.footage import START, encode, records, window
+from tests.support.opened import Opened, edit_lines
+from tests.support.release import House
 
 PAST_NS = 30 * HOUR_NS
 """So far behind is the clock before it is set."""

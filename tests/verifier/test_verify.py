@@ -18,9 +18,9 @@ from edge_agent.protocol.verdict import Mask
 from edge_agent.units import SECOND_NS
 from edge_agent.verifier.findings import Verdict
 from edge_agent.verifier.open import open_bundle
-from tests.footage import START, encode, read_numbers, records, window
-from tests.opened import edit_lines, open_release, remux
-from tests.release import House
+from tests.support.footage import START, encode, read_numbers, records, window
+from tests.support.opened import edit_lines, open_release, remux
+from tests.support.release import House
 
 
 @pytest.fixture(scope="module")

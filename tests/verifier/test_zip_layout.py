@@ -18,9 +18,9 @@ from edge_agent.units import UtcNs
 from edge_agent.uplink.bundle.zip_stream import ZipStream
 from edge_agent.verifier.open import open_bundle, unpack
 from edge_agent.verifier.zip_layout import iter_bytes, read_layout
-from tests.footage import encode, records, window
-from tests.opened import Opened, open_release
-from tests.release import House
+from tests.support.footage import encode, records, window
+from tests.support.opened import Opened, open_release
+from tests.support.release import House
 
 
 @pytest.fixture(scope="module")

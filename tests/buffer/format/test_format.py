@@ -15,7 +15,7 @@ from edge_agent.buffer.read.check import check_ring
 from edge_agent.errors import IntegrityError, UnsupportedVersionError
 from tests.buffer.fake_disk import FakeDisk
 from tests.buffer.rig import Rig
-from tests.plain_reader import read_ring
+from tests.support.plain_reader import read_ring
 
 FORMAT = Path(__file__).parents[3] / "docs" / "FORMAT.md"
 EXAMPLE_VAULT = X25519PrivateKey.from_private_bytes(hashlib.sha256(b"edge-agent example vault").digest())

@@ -3,8 +3,8 @@
 import pytest
 
 from edge_agent.buffer.read.reader import Loss
-from tests.footage import encode, records, window
-from tests.release import House
+from tests.support.footage import encode, records, window
+from tests.support.release import House
 
 HARM = {"its body": 328, "its header": 30}
 

@@ -11,8 +11,8 @@ from edge_agent.host.clock import ClockState
 from edge_agent.media.nut import NutPacket
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 from tests.capture.conftest import MemorySink, unpack
-from tests.fakes import FakeClock
 from tests.media.test_nut import TICKS_PER_PICTURE, encode, template
+from tests.support.fakes import FakeClock
 
 NOW = UtcNs(1_795_000_000 * SECOND_NS)
 PICTURE_NS = SECOND_NS // 25

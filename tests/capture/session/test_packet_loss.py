@@ -18,7 +18,7 @@ from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.source import LiveSettings
 from edge_agent.units import SECOND_NS
 from tests.capture.conftest import Recording, wait_until
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 LIVE = LiveSettings(width=1280, height=720, gop=8)
 """Several packets a picture."""

@@ -10,8 +10,8 @@ from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import SECOND_NS
 from edge_agent.uplink.bundle.export import export_footage
 from edge_agent.uplink.owner.preview_stills import take_stills
-from tests.footage import START, encode, read_number, read_numbers, records, window
-from tests.release import House
+from tests.support.footage import START, encode, read_number, read_numbers, records, window
+from tests.support.release import House
 from tests.uplink.bundle.test_writer import spoil
 
 

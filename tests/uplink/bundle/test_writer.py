@@ -16,8 +16,8 @@ from edge_agent.protocol.age_stream import find_header_end
 from edge_agent.protocol.manifest import parse_manifest, verify_manifest
 from edge_agent.units import SECOND_NS, UtcNs, Window
 from edge_agent.uplink.bundle.writer import RunBreaks
-from tests.footage import START, encode, read_numbers, records, window
-from tests.release import ADDRESS, House
+from tests.support.footage import START, encode, read_numbers, records, window
+from tests.support.release import ADDRESS, House
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from edge_agent.uplink.bundle.evidence import EvidenceBook
 from edge_agent.uplink.clip import messages as wire
 from edge_agent.uplink.clip.cutter import ClipError, ClipRecord, cut_clips
 from edge_agent.uplink.clip.messages import Job, RecordHead
-from tests.footage import RATE, START, encode, read_numbers, records, window
+from tests.support.footage import RATE, START, encode, read_numbers, records, window
 
 
 def feed(footage, breaks=()):

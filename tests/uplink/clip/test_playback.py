@@ -10,7 +10,7 @@ import pytest
 from edge_agent.uplink.clip import messages as wire
 from edge_agent.uplink.clip.cutter import cut_clips
 from edge_agent.uplink.clip.messages import Job
-from tests.footage import RATE, encode, records, window
+from tests.support.footage import RATE, encode, records, window
 from tests.uplink.clip.test_cutter import feed
 
 CHROMIUM = Path(__file__).parents[2] / "peers" / "chromium"

@@ -10,7 +10,7 @@ from edge_agent.errors import UnavailableError
 from edge_agent.units import HOUR_NS, UtcNs
 from edge_agent.uplink.inbound.answer_sender import Sender
 from edge_agent.uplink.store.requests import Store
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 from tests.uplink.store.test_requests import REQUEST
 
 

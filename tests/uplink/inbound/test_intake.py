@@ -10,8 +10,8 @@ from edge_agent.host.clock import ClockState
 from edge_agent.units import HOUR_NS, MINUTE_NS
 from edge_agent.uplink.inbound.intake import MAX_WAITING, TRUST_TOPIC
 from edge_agent.uplink.store.requests import RequestState
-from tests import gate
-from tests.releaser import Delivery, House
+from tests.support import gate
+from tests.support.releaser import Delivery, House
 
 
 @pytest.fixture

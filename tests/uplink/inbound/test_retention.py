@@ -9,8 +9,8 @@ from edge_agent.errors import DenialError
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink.inbound.retention import REMEMBER_NS, prune
 from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, StoredRequest
-from tests import gate
-from tests.releaser import Delivery, House
+from tests.support import gate
+from tests.support.releaser import Delivery, House
 
 EXP_NS = 9 * MINUTE_NS
 """How long after its arrival a request of these tests may arrive again."""

@@ -8,7 +8,7 @@ import pytest
 from edge_agent.host.clock import SystemClock
 from edge_agent.units import HOUR_NS
 from edge_agent.uplink.inbound.schedule import Jobs
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 
 @pytest.fixture

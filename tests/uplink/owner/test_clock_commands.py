@@ -17,7 +17,7 @@ from edge_agent.ledger import table as ledger
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink.owner.clock_commands import ClockDesk
 from edge_agent.uplink.store.requests import Store
-from tests.fakes import FakeKernel
+from tests.support.fakes import FakeKernel
 
 GATEWAY = base64.urlsafe_b64encode(bytes(16)).decode().rstrip("=")
 OWNER = Ed25519PrivateKey.generate()

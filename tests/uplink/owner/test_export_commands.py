@@ -25,9 +25,9 @@ from edge_agent.uplink.bundle.rings import NotRecordedError
 from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.owner.export_commands import OwnDesk
 from edge_agent.verifier.open import open_bundle
-from tests.footage import START, encode, read_numbers, records, window
-from tests.own_desk import Owner
-from tests.release import GATEWAY, House
+from tests.support.footage import START, encode, read_numbers, records, window
+from tests.support.footage_owner import Owner
+from tests.support.release import GATEWAY, House
 
 CONFIG = parse_config(
     "cameras:\n  - {id: door, name: Front door, url: 'rtsp://127.0.0.1:1'}\n",

@@ -11,7 +11,7 @@ from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin, verify_growth, verify_proof
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
 from edge_agent.uplink.store.requests import Store
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 ORIGIN = ledger_origin("gw-1")
 KEY = Ed25519PrivateKey.generate()

@@ -19,9 +19,9 @@ from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.owner.export_commands import OwnDesk
 from edge_agent.uplink.owner.preview_commands import find_keyframes
 from edge_agent.uplink.owner.preview_stills import take_grid
-from tests.footage import START, encode, read_number, records, window
-from tests.own_desk import Owner
-from tests.release import GATEWAY, House
+from tests.support.footage import START, encode, read_number, records, window
+from tests.support.footage_owner import Owner
+from tests.support.release import GATEWAY, House
 
 
 class Looking(Owner):

@@ -9,8 +9,8 @@ from edge_agent.errors import DenialError, EdgeAgentError, UsageError
 from edge_agent.protocol.answer import Status
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink.store.requests import RequestState
-from tests import gate
-from tests.releaser import House
+from tests.support import gate
+from tests.support.releaser import House
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from edge_agent.uplink.release.build_step import LAST_CALL_NS
 from edge_agent.uplink.release.staging import StagingFullError
 from edge_agent.uplink.release.worker import FIRST_PAUSE_NS, LONGEST_PAUSE_NS
 from edge_agent.uplink.store.requests import RequestState
-from tests import gate
-from tests.releaser import House
+from tests.support import gate
+from tests.support.releaser import House
 
 LIMIT_BYTES = 1 << 20
 """Of the house's staging folder."""

@@ -19,11 +19,11 @@ from edge_agent.host.clock import Clock, SystemClock
 from edge_agent.mqtt.mutual_tls import build_client_context
 from edge_agent.units import SECOND_NS, MonoNs
 from edge_agent.uplink.release.tus import MAX_LOSSES, PATCH_BYTES, PIECE_BYTES, Pacer, TusUploader
-from tests.fakes import FakeClock
 from tests.peers.pki import Pki
 from tests.peers.proxy import Proxy
 from tests.peers.uploads import UploadServer
 from tests.peers.wait import wait_until
+from tests.support.fakes import FakeClock
 
 NAME = "aW5jaWRlbnQ-door"
 METADATA = {"filename": NAME}

@@ -26,12 +26,12 @@ from edge_agent.uplink.release.staging import PayloadLostError, Staging, Staging
 from edge_agent.uplink.release.tus import MAX_LOSSES
 from edge_agent.uplink.release.upload_targets import Carrier
 from edge_agent.uplink.store.requests import RequestState
-from tests import gate
 from tests.peers.pki import Pki
 from tests.peers.proxy import Proxy
 from tests.peers.uploads import ReceiverProcess
 from tests.peers.wait import wait_until
-from tests.releaser import HEADER, House
+from tests.support import gate
+from tests.support.releaser import HEADER, House
 
 PAYLOAD = random.Random(2).randbytes(900_000)
 RATE_BYTES_S = 512 << 10

@@ -12,8 +12,8 @@ from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from edge_agent.uplink.release.staging import StagingFullError
 from edge_agent.uplink.release.worker import FIRST_PAUSE_NS, TURN_NS
 from edge_agent.uplink.store.requests import RequestState
-from tests import gate
-from tests.releaser import HEADER, Delivery, House
+from tests.support import gate
+from tests.support.releaser import HEADER, Delivery, House
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from edge_agent.consent.hours import parse_hours
 from edge_agent.consent.policy import Mode, Terms
 from edge_agent.protocol.verdict import Mask
 from edge_agent.units import DAY_NS, MINUTE_NS
-from tests import gate
+from tests.support import gate
 
 PLACELESS = "shed"
 CAMERAS = ("door", "yard", PLACELESS)

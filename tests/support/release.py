@@ -32,7 +32,7 @@ from edge_agent.uplink.bundle.authority import GrantMandate, OrderMandate
 from edge_agent.uplink.bundle.export import encode_entry
 from edge_agent.verifier.opened_bundle import KnownKeys, KnownSigner
 from tests.buffer.rig import FakeClock
-from tests.footage import START, Footage
+from tests.support.footage import START, Footage
 
 GATEWAY = "AAAAAAAAAAAAAAAAAAAAAA"
 ADDRESS = "rtsp://door/"

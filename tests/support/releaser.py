@@ -43,8 +43,8 @@ from edge_agent.uplink.release.staging import Staging
 from edge_agent.uplink.release.upload_step import Shipping
 from edge_agent.uplink.release.worker import ReleaseWorker
 from edge_agent.uplink.store.requests import RequestState, Store, StoredRelease, StoredRequest
-from tests import gate
-from tests.fakes import FakeClock
+from tests.support import gate
+from tests.support.fakes import FakeClock
 
 REQUEST_TOPIC = f"rtcc/1/req/g/{gate.GATEWAY}"
 HEADER = b"age-encryption.org/v1 header of "

@@ -1,6 +1,6 @@
 """A second reader of ring files, written from docs/FORMAT.md alone: it imports nothing of the program.
 
-python tests/plain_reader.py RING VAULT_PRIVATE_HEX OUT_DIR      writes every record's payload into a file
+python tests/support/plain_reader.py RING VAULT_PRIVATE_HEX OUT_DIR      writes every record's payload into a file
 """
 
 import hashlib

@@ -15,7 +15,7 @@ from edge_agent.protocol.age_stream import find_header_end
 from edge_agent.uplink.clip.mp4 import MUXER
 from edge_agent.verifier.findings import Findings
 from edge_agent.verifier.open import open_bundle
-from tests.release import House
+from tests.support.release import House
 
 
 class Opened:

@@ -1,4 +1,5 @@
-"""A house for the state machine: the releaser of ``tests.releaser``, each of whose exits is watched by the model."""
+"""A house for the state machine: the releaser of ``tests.support.releaser``, each of whose exits is watched by the
+model."""
 
 import base64
 import functools
@@ -16,9 +17,9 @@ from edge_agent.host.clock import ClockState
 from edge_agent.protocol.answer import Status, verify_answer
 from edge_agent.units import HOUR_NS, MINUTE_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.store.requests import OPEN_STATES, ReleaseState, RequestState, StoredRelease
-from tests import gate
-from tests.gate_model import CAMERAS, MASK, PLACELESS, WHOLE, Model, Part, Promise, Say
-from tests.releaser import Delivery, FakeStanding, FakeUploader, House
+from tests.support import gate
+from tests.support.gate_model import CAMERAS, MASK, PLACELESS, WHOLE, Model, Part, Promise, Say
+from tests.support.releaser import Delivery, FakeStanding, FakeUploader, House
 
 _RAM = Path("/dev/shm")
 

@@ -7,7 +7,7 @@ from edge_agent.consent.owner_order import sign_order, window_members
 from edge_agent.ledger import table as ledger
 from edge_agent.units import UtcNs, Window
 from edge_agent.uplink.store.requests import Store
-from tests.release import GATEWAY, House
+from tests.support.release import GATEWAY, House
 
 
 class Owner:
