@@ -11,14 +11,14 @@ MACHINE = "tests/uplink/test_gate_machine.py"
 DECISION = ("consent/decision.py", MACHINE)
 BOUND = ("consent/bound.py", MACHINE)
 RULES = ("consent/rules.py", MACHINE)
-JUDGE = ("uplink/judge.py", MACHINE)
-REGRANT = ("uplink/regrant.py", MACHINE)
-HANDOVER = ("uplink/handover.py", MACHINE)
-DOCKET = ("uplink/docket.py", MACHINE)
-OWNER = ("uplink/owner.py", MACHINE)
-INTAKE = ("uplink/intake.py", MACHINE)
-STORE = ("uplink/store.py", MACHINE)
-HOUSEHOLD = ("consent/household.py", MACHINE)
+JUDGE = ("uplink/inbound/evaluator.py", MACHINE)
+REGRANT = ("uplink/release/recheck.py", MACHINE)
+HANDOVER = ("uplink/release/key_step.py", MACHINE)
+DOCKET = ("uplink/inbound/register.py", MACHINE)
+OWNER = ("uplink/owner/request_commands.py", MACHINE)
+INTAKE = ("uplink/inbound/intake.py", MACHINE)
+STORE = ("uplink/store/requests.py", MACHINE)
+HOUSEHOLD = ("consent/house_state.py", MACHINE)
 
 MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     "G1 a later evaluation is not recorded": (
@@ -37,7 +37,7 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
         "return False",
     ),
     "G3 a request is decided by any clock": (
-        ("uplink/admission.py", MACHINE),
+        ("consent/admission.py", MACHINE),
         "if clock_state is not ClockState.SYNCHRONISED:",
         "if False:",
     ),
@@ -97,7 +97,7 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     ),
     "G7 a consent signed anew widens": (
         BOUND,
-        "if self.camera != other.camera or self.quality is not other.quality or not windows:",
+        "if of != (other.camera, other.quality, other.source) or not windows:",
         "if not other.trims:\n            return other\n        if not windows:",
     ),
     "G8 an approval grants all that was asked": (DECISION, " if mine.camera in approval.cameras else ()", ""),

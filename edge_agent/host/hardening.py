@@ -40,13 +40,19 @@ def keep_memory_from_swap() -> None:
     The limit of another user (8 MiB on Debian) is less than the derivation of a key takes: for it nothing is locked.
     """
     if os.geteuid() == 0:
-        # A command may go on with a service's rights, and without root's it has that user's limit: every later
-        # allocation beyond it would fail, and SQLite reports that as an I/O error.
+        # Some containers let root lock memory but not raise the limit: ``unlock_for_user`` ends the lock then.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] != resource.RLIM_INFINITY:
-            return
         ctypes.CDLL(None).mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT)
+
+
+def unlock_for_user() -> None:
+    """End the lock before root takes another user's rights, if that user's limit would count.
+
+    Beyond the limit every allocation fails, and SQLite reports that as an I/O error.
+    """
+    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] != resource.RLIM_INFINITY:
+        ctypes.CDLL(None).munlockall()
 
 
 def harden(*, gives_memory_back: bool = True) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edge_agent.host.hardening import unlock_for_user
+
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -34,6 +36,7 @@ def acting_as_owner(folder: Path) -> Iterator[None]:
     if owner is None or owner.st_uid == 0 or os.geteuid() != 0:
         yield
         return
+    unlock_for_user()
     groups, group = os.getgroups(), os.getegid()
     os.setgroups([])
     os.setegid(owner.st_gid)

@@ -45,7 +45,7 @@ COMMANDS = {
 }
 LOOK = """
 import argparse, ctypes, resource, sys
-from edge_agent import command_line
+from edge_agent.host import command_line
 IMPORT
 def look(*_):
     print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE))

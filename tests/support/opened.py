@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import av
@@ -12,10 +13,20 @@ import pyrage
 from edge_agent.protocol import jws
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.age_stream import find_header_end
+from edge_agent.units import UtcNs
+from edge_agent.uplink.bundle.zip_stream import ZipStream
 from edge_agent.uplink.clip.mp4 import MUXER
 from edge_agent.verifier.findings import Findings
 from edge_agent.verifier.open import open_bundle
 from tests.support.release import House
+
+
+def pack(parts: Mapping[str, bytes]) -> bytes:
+    """Put parts into the container as the gateway's own writer does."""
+    stream = ZipStream(UtcNs(0))
+    data = b"".join(chunk for name, part in parts.items() for chunk in stream.add(name, [part]))
+    stream.close()
+    return data + stream.take()
 
 
 class Opened:
@@ -43,12 +54,8 @@ class Opened:
 
     def open(self, parts=None, known=None) -> Findings:
         """Put together, encrypt and open."""
-        out = io.BytesIO()
-        with zipfile.ZipFile(out, "w") as bundle:
-            for name, data in (parts or self.parts).items():
-                bundle.writestr(name, data)
         path = self.folder / "bundle.age"
-        path.write_bytes(pyrage.encrypt(out.getvalue(), [self.identity.to_public()]))
+        path.write_bytes(pyrage.encrypt(pack(parts or self.parts), [self.identity.to_public()]))
         return open_bundle(path, b"", str(self.identity), known or self.house.known(), self.folder / "out")
 
     def sign(self, parts, members=None, typ=None, key=None) -> dict[str, bytes]:

@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-_CHALLENGE = re.compile(r"www-authenticate:\s*(\w+)\s*(.*)", re.IGNORECASE)
-_NEXT_OFFER = re.compile(r",\s*(?=(?:digest|basic)\s+\w+=)", re.IGNORECASE)
-_FIELD = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^",\s]*))')
+_CHALLENGE = re.compile(r"www-authenticate:\s*(\w+)\s*(.*)", re.IGNORECASE | re.ASCII)
+_NEXT_OFFER = re.compile(r",\s*(?=(?:digest|basic)\s+\w+=)", re.IGNORECASE | re.ASCII)
+_FIELD = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^",\s]*))', re.ASCII)
 _HASHES: dict[str, Callable[[str], str]] = {
     "MD5": lambda text: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest(),
     "SHA-256": lambda text: hashlib.sha256(text.encode()).hexdigest(),

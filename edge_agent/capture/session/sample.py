@@ -22,7 +22,7 @@ LONGEST_S = 8.0
 _WATCH_S = 3.0
 _MOST_PACKETS = 2000
 _MAX_ANSWER_BYTES = 64 << 10
-_STATUS = re.compile(r"RTSP/1\.[01] (\d{3})")
+_STATUS = re.compile(r"RTSP/1\.[01] ([0-9]{3})")
 _SETS = {"H264": {7, 8}, "H265": {32, 33, 34}}
 _KEYFRAMES = {"H264": {5}, "H265": set(range(16, 22))}
 _MOST_NAME = 30
@@ -45,8 +45,8 @@ def read_video(sdp: str) -> VideoMedium | None:
     video = next((each for each in media if each.startswith("video ")), None)
     if video is None:
         return None
-    named = re.search(r"(?m)^a=rtpmap:\s*\d+\s+([^/\s]+)", video)
-    control = re.search(r"(?m)^a=control:\s*(\S+)", video)
+    named = re.search(r"(?m)^a=rtpmap:\s*\d+\s+([^/\s]+)", video, re.ASCII)
+    control = re.search(r"(?m)^a=control:\s*(\S+)", video, re.ASCII)
     return VideoMedium(
         tuple(int(each) for each in video.splitlines()[0].split()[3:] if each.isdigit()),
         show_line(named[1].upper(), _MOST_NAME) if named else "",
