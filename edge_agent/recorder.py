@@ -295,7 +295,7 @@ class Recorder:
         return {}
 
     def _order(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
-        from edge_agent.protocol.enrolment import find_gateway_name
+        from edge_agent.custody.enrolment_file import find_gateway_name
 
         gateway = find_gateway_name(self._config.uplink.enrolment, self._keys.load_public("gateway"))
         owner = self._keys.load_public("owner")

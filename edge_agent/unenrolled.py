@@ -13,6 +13,7 @@ from typing import Any
 
 from edge_agent import __version__
 from edge_agent.consent.camera_state import encode_consents
+from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.custody.keys import KeyStore
 from edge_agent.custody.owner_identity import load_recipient
 from edge_agent.errors import EdgeAgentError
@@ -22,7 +23,7 @@ from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin
-from edge_agent.protocol.enrolment import Enrolment, load_enrolment, name_unenrolled
+from edge_agent.protocol.enrolment import Enrolment, name_unenrolled
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
 from edge_agent.uplink.bundle.builder import BundleBuilder
