@@ -214,7 +214,8 @@ def running(folder: Path, *, paced: bool) -> Iterator[tuple[Gateway, Broker, Wat
                     each.close()
     finally:
         mosquitto.kill()
-        gateway.store.close()
+        if gateway.store is not None:
+            gateway.store.close()
 
 
 def sample(folder: Path, n: int, paced: bool) -> dict[str, list[float]]:
