@@ -13,6 +13,7 @@ from typing import Any
 
 from edge_agent import __version__
 from edge_agent.consent.camera_state import encode_consents
+from edge_agent.consent.policy import Occasion
 from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.custody.keys import KeyStore
 from edge_agent.custody.owner_identity import load_recipient
@@ -37,8 +38,11 @@ from edge_agent.uplink.inbound.trust_store import TrustStore
 from edge_agent.uplink.owner.clock_commands import ClockDesk
 from edge_agent.uplink.owner.erase_commands import EraseDesk
 from edge_agent.uplink.owner.export_commands import OwnDesk
+from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
+from edge_agent.uplink.owner.fault_news import FaultNews
 from edge_agent.uplink.owner.gateway_entries import enter_heads
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
+from edge_agent.uplink.owner.notifier import make_messenger
 from edge_agent.uplink.owner.request_commands import OwnerDesk
 from edge_agent.uplink.release.recheck import Regrant
 from edge_agent.uplink.store.requests import OPEN_STATES, Store, StoredRelease, StoredRequest
@@ -156,12 +160,21 @@ class Unenrolled:
         }
         self._control = ControlServer(config.control_path("releaser"), handlers, self._ended)
         self._jobs = Jobs(clock, self._plan, self._ended)
+        self._messenger = make_messenger(config, self._ended)
+        self._faults = FaultNews(
+            config,
+            self._messenger.tell,
+            lambda: frozenset(Occasion),
+            clock,
+            why_unclear=lambda: clock.facts()["why"],
+        )
 
     def run(self) -> Enrolment | None:
         """Answer the owner until the enrolment file comes, or ``stop``; return the enrolment, or None."""
         notifier = Notifier()
         self._footage.keep_holds([request.jti for request in self._store.list_requests(OPEN_STATES)])
         self._clock.keep()
+        self._messenger.start()
         self._control.start()
         self._jobs.start()
         log.info("releaser waits for an enrolment; your own footage and ledger can be read version=%s", __version__)
@@ -175,6 +188,7 @@ class Unenrolled:
             enrolment = self._watch.look()
         self._ended.set()
         self._jobs.join()
+        self._messenger.join()
         self._control.join(_JOIN_S)
         if enrolment is not None:
             notifier.status("")
@@ -185,6 +199,7 @@ class Unenrolled:
         self._footage.drop_holds(request.jti)
 
     def _plan(self, jobs: Jobs) -> None:
+        jobs.every("faults", FAULTS_EVERY_S, self._faults.look)
         jobs.every("heads", _HOUR_S, lambda: enter_heads(self._config, self._footage, self._store, self._clock.utc()))
 
     def _status(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
@@ -200,6 +215,7 @@ class Unenrolled:
             "custody": self._custody,
             "consents": encode_consents(consents),
             "release_paused": sorted(self._store.list_pauses(now)),
+            "faults": self._faults.lines(),
             "refused_unread": 0,
             "waiting_for_you": [],
             "releasing": [],

@@ -195,7 +195,8 @@ def _shred(path: Path) -> bool:
 def _destroy_footage(config: Config, work: _Work) -> None:
     """Wipe every ring file, those of cameras that are no longer configured included, every hold, every staged byte."""
     with acting_as_owner(config.recorder_state_dir):
-        _empty(config.rings_dir, "*.ring*", config, work)
+        for folder in config.ring_folders:
+            _empty(folder, "*.ring*", config, work)
         for path in (config.recorder_state_dir / "rings.json", config.status_path):
             with work.go_on_after_errors(path):
                 if os.path.lexists(path):
