@@ -23,8 +23,9 @@ from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import ConfigError, EdgeAgentError, UsageError
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
-from edge_agent.host.control_socket import ControlServer, Peer
+from edge_agent.host.control_socket import ControlServer, Handler, Peer
 from edge_agent.host.hardening import harden, lock_folder
+from edge_agent.host.page_socket import open_page_socket, select_handlers
 from edge_agent.host.persistent_clock import KeptClock, describe_confirmed
 from edge_agent.host.systemd_notify import Notifier
 from edge_agent.recording.crash_suspects import Culprits
@@ -110,6 +111,8 @@ class Recorder:
         control = ControlServer(self._config.control_path("recorder"), self._handlers(), self._stop)
         try:
             control.start()
+            # Reads only: a lost phone must not blind the cameras.
+            open_page_socket(self._config.page_path("recorder"), self._page_handlers(), self._stop)
             self._culprits.start()
             self._views.start()
             opening = FirstOpening(self._clock)
@@ -235,6 +238,9 @@ class Recorder:
             "pause": self._pause,
             "order": self._order,
         }
+
+    def _page_handlers(self) -> Mapping[str, Handler]:
+        return select_handlers(self._handlers(), ("status",))
 
     def _say(self, camera: object) -> str:
         """Name a camera of the configuration, or all of them, in a sentence; UsageError where there is no such."""

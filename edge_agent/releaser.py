@@ -27,6 +27,7 @@ from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
 from edge_agent.host.control_socket import Answer, ControlServer, Peer
 from edge_agent.host.hardening import harden, lock_folder, stop_on_signals
 from edge_agent.host.language import load_texts
+from edge_agent.host.page_socket import open_page_socket
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
 from edge_agent.ledger import table as ledger
@@ -63,6 +64,9 @@ from edge_agent.uplink.owner.gateway_entries import enter_enrolment, enter_heads
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.owner.notifier import make_messenger
+from edge_agent.uplink.owner.notifier import Messenger
+from edge_agent.uplink.owner.page_commands import PageCommands
+from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.request_commands import OwnerDesk
 from edge_agent.uplink.owner.update_notes import FOLDER as UPDATE_NOTES
 from edge_agent.uplink.owner.update_notes import take_in
@@ -176,6 +180,8 @@ class Releaser:
             **own.handlers,
         }
         self._control = ControlServer(config.control_path("releaser"), handlers, stop)
+        reads = PageReads(config, self._footage, self._standing, self._consents, self._clock)
+        self._page = PageCommands(config, store, self._clock, handlers, reads)
 
     def run(self) -> None:
         """Start every thread, watch them, stop them."""
@@ -184,6 +190,7 @@ class Releaser:
         self._footage.keep_holds([request.jti for request in self._store.list_requests(OPEN_STATES)])
         self._messenger.start()
         self._control.start()
+        open_page_socket(self._config.page_path("releaser"), self._page.handlers, self._stop)
         self._worker.start()
         self._sender.start()
         self._jobs.start()

@@ -361,6 +361,10 @@ class Config(Part):
         """Return the control socket of a process."""
         return self.run_dir(process) / "sock"
 
+    def page_path(self, process: Literal["recorder", "releaser"]) -> Path:
+        """Return the socket at which the resident's page reaches a process; its folder lets in the page's group."""
+        return self.gateway.run_dir / f"{process}-page" / "sock"
+
 
 def load_config(path: Path) -> Config:
     """Read and check ``edge-agent.yaml``; relative paths in it start from its own folder.
