@@ -12,7 +12,6 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from edge_agent.errors import ConfigError, UsageError
-from edge_agent.host.language import Language
 from edge_agent.host.regular_file import read_regular
 from edge_agent.printable_text import check_line
 from edge_agent.settings.fields import (
@@ -36,6 +35,7 @@ from edge_agent.settings.fields import (
     size,
 )
 from edge_agent.settings.yaml_lines import load_yaml, validate
+from edge_agent.texts import Language
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS
 
 Quality = Literal["main", "sub"]
