@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from bench.measure import Row, parse_arguments, report
 from edge_agent.consent.house_state import CameraStanding
 from edge_agent.consent.policy import Mode
+from edge_agent.host.clock import SystemClock
 from edge_agent.mqtt.connection import Broker, wait_connected
 from edge_agent.units import MINUTE_NS, ClockState, MonoNs, UtcNs, encode_rfc3339
 from edge_agent.uplink.inbound.ack_pace import AckPace
