@@ -274,10 +274,19 @@ def inspect_clock(config: Config) -> Iterator[Finding]:
 
 
 def inspect_disk(config: Config) -> Iterator[Finding]:
-    """Compare the rings' sizes with what the disk has, and look at the kind of filesystem."""
-    folder = config.rings_dir
+    """Compare the rings' sizes with what each of their disks has, and look at the kinds of filesystem."""
+    for folder in config.ring_folders:
+        yield from _inspect_folder(config, folder)
+    if any(_is_small(config, camera) for camera in config.cameras):
+        yield Finding(Level.WARNING, "disk", "a ring is below 1GiB: for trials only")
+
+
+def _inspect_folder(config: Config, folder: Path) -> Iterator[Finding]:
     if not folder.is_dir():
-        yield Finding(Level.FAULT, "disk", f"folder is missing: {folder}", "is the disk mounted? else: edge-agent init")
+        hint = "is the disk mounted? else: edge-agent init"
+        if folder != config.rings_dir:
+            hint = f"is the disk mounted? else: install -d -o edge-agent-recorder -g edge-agent -m 2750 {folder}"
+        yield Finding(Level.FAULT, "disk", f"folder is missing: {folder}", hint)
         return
     kind = find_filesystem(folder)
     if kind in _UNFIT_FILESYSTEMS:
@@ -292,17 +301,18 @@ def inspect_disk(config: Config) -> Iterator[Finding]:
         yield Finding(Level.WARNING, "disk", f"{folder} is on {kind}, which was not tried", "use ext4, xfs or btrfs")
     wanted, there = 0, 0
     for camera, quality in config.rings():
-        wanted += config.ring_size_bytes(camera, quality)
-        there += _allocated_bytes(config.ring_path(camera.id, quality))
+        path = config.ring_path(camera.id, quality)
+        if path.parent == folder:
+            wanted += config.ring_size_bytes(camera, quality)
+            there += _allocated_bytes(path)
     free = shutil.disk_usage(folder).free
     more = max(0, wanted - there)
-    text = f"{kind}: rings need {more / (1 << 30):.1f} GiB more, {free / (1 << 30):.1f} GiB are free"
+    place = "" if folder == config.rings_dir else f"{folder}, "
+    text = f"{place}{kind}: rings need {more / (1 << 30):.1f} GiB more, {free / (1 << 30):.1f} GiB are free"
     if more + _SPARE_BYTES > free:
         yield Finding(Level.FAULT, "disk", text, "make buffer.size smaller, or give it a larger disk")
     else:
         yield Finding(Level.OK, "disk", text)
-    if any(_is_small(config, camera) for camera in config.cameras):
-        yield Finding(Level.WARNING, "disk", "a ring is below 1GiB: for trials only")
 
 
 def _is_small(config: Config, camera: Camera) -> bool:

@@ -33,6 +33,7 @@ from edge_agent.protocol.public_keys import encode_public, thumbprint
 
 RECORDER_USER = "edge-agent-recorder"
 RELEASER_USER = "edge-agent-releaser"
+PAGE_USER = "edge-agent-page"
 GROUP = "edge-agent"
 
 PUBLIC_KEYS = ("vault", "recorder", "gateway", "owner")
@@ -44,7 +45,7 @@ class Folder:
 
     path: str
     holder: str
-    """``root``, ``recorder`` or ``releaser``."""
+    """``root``, ``recorder``, ``releaser`` or ``page``."""
     mode: int
 
 
@@ -56,6 +57,9 @@ TREE = (
     Folder("keys/public", "root", 0o755),
     Folder("keys/recorder", "recorder", 0o700),
     Folder("keys/releaser", "releaser", 0o700),
+    # The authority behind the page's certificate, and what the page itself keeps.
+    Folder("keys/page", "root", 0o700),
+    Folder("page", "page", 0o700),
     Folder("rings", "recorder", 0o2750),
     Folder("recorder", "recorder", 0o700),
     Folder("holds", "releaser", 0o700),
@@ -70,15 +74,16 @@ TREE = (
 
 @dataclass(frozen=True, slots=True)
 class ServiceUsers:
-    """The numbers of the two services' users and of the group that joins them."""
+    """The numbers of the services' users and of the group that joins the recorder and the releaser."""
 
     recorder: int
     releaser: int
+    page: int
     group: int
 
     def holder(self, name: str) -> int:
-        """Return the user of ``recorder`` or ``releaser``; 0, root, for anybody else."""
-        return {"recorder": self.recorder, "releaser": self.releaser}.get(name, 0)
+        """Return the user of ``recorder``, ``releaser`` or ``page``; 0, root, for anybody else."""
+        return {"recorder": self.recorder, "releaser": self.releaser, "page": self.page}.get(name, 0)
 
 
 def find_users() -> ServiceUsers | None:
@@ -86,8 +91,8 @@ def find_users() -> ServiceUsers | None:
     if os.geteuid() != 0:
         return None
     try:
-        recorder, releaser = (pwd.getpwnam(name).pw_uid for name in (RECORDER_USER, RELEASER_USER))
-        return ServiceUsers(recorder, releaser, grp.getgrnam(GROUP).gr_gid)
+        recorder, releaser, page = (pwd.getpwnam(name).pw_uid for name in (RECORDER_USER, RELEASER_USER, PAGE_USER))
+        return ServiceUsers(recorder, releaser, page, grp.getgrnam(GROUP).gr_gid)
     except KeyError:
         return None
 

@@ -29,7 +29,7 @@ from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import DAY_NS, MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.bundle import writer as bundle
 from edge_agent.uplink.bundle.authority import GrantMandate, OrderMandate
-from edge_agent.uplink.bundle.export import encode_entry
+from edge_agent.uplink.bundle.export import describe_order
 from edge_agent.verifier.opened_bundle import KnownKeys, KnownSigner
 from tests.buffer.rig import FakeClock
 from tests.support.footage import START, Footage
@@ -295,7 +295,7 @@ class House:
         assert isinstance(order, ExportOrder)
         named = tuple(bundle.BundleRecipient("named", age) for age in order.recipients or ())
         keys = {name: getattr(self, name).public_key() for name in ("gateway", "recorder", "owner")}
-        entry = encode_entry(order, raw, names.EXPORTED)
+        entry = describe_order(order, raw, names.EXPORTED).members()
         out = io.BytesIO()
         with self.reader() as reader:
             facts = self._facts("export", entry, order.signed_at, (self.own_recipient, *named))
