@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from edge_agent.errors import EdgeAgentError, RingError
 from edge_agent.host.clock import Clock
 from edge_agent.ledger import table as ledger
+from edge_agent.protocol.answer import upload_name
 from edge_agent.protocol.trust_bundle import TrustBundle
 from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.units import MINUTE_NS, UtcNs, encode_rfc3339
@@ -22,7 +23,7 @@ from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.clip.cutter import ClipError
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.register import Docket
-from edge_agent.uplink.release.payload import describe, upload_name
+from edge_agent.uplink.release.payload import describe
 from edge_agent.uplink.release.staging import Staging, StagingFullError
 from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease, StoredRequest
 
