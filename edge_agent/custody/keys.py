@@ -31,7 +31,7 @@ from edge_agent.errors import CustodyError
 from edge_agent.protocol.public_keys import PublicKey
 
 PrivateKey = Ed25519PrivateKey | X25519PrivateKey | EllipticCurvePrivateKey
-Role = Literal["recorder", "releaser", "owner"]
+KeyRole = Literal["recorder", "releaser", "owner"]
 Custody = Literal["bare", "tpm", "passphrase"]
 
 MAX_KEY_BYTES = 16 * 1024
@@ -49,7 +49,7 @@ _PUBLIC_TYPES: dict[str, type[Any]] = {
     "gateway": Ed25519PublicKey,
     "owner": Ed25519PublicKey,
 }
-KEY_HOLDER: Mapping[str, Role] = {
+KEY_HOLDER: Mapping[str, KeyRole] = {
     "recorder": "recorder",
     "vault": "releaser",
     "gateway": "releaser",
@@ -80,9 +80,9 @@ class KeyStore:
         credentials_dir: ``$CREDENTIALS_DIRECTORY`` unless given.
     """
 
-    def __init__(self, state_dir: Path, role: Role, credentials_dir: Path | None = None) -> None:
+    def __init__(self, state_dir: Path, role: KeyRole, credentials_dir: Path | None = None) -> None:
         self._keys_dir = state_dir / "keys"
-        self._role: Role = role
+        self._role: KeyRole = role
         named = os.environ.get("CREDENTIALS_DIRECTORY")
         self._credentials_dir = credentials_dir or (Path(named) if named else None)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TextIO
 
-from edge_agent.demo.faults import FAULTS, Fault, FaultPlan, parse_fault
+from edge_agent.demo.faults import FAULTS, CameraFault, FaultPlan, parse_fault
 from edge_agent.demo.rtsp_login import Account
 from edge_agent.demo.rtsp_server import RtspServer
 from edge_agent.demo.source import CameraClock, CodedUnit, LiveSettings, LiveSource, LoopSource, Source
@@ -36,7 +36,7 @@ class CameraSettings:
     live: LiveSettings = field(default_factory=LiveSettings)
     loop: Path | None = None
     """A file to play over and over instead of encoding live."""
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[CameraFault, ...] = ()
     certificate: Path | None = None
     """PEM with certificate and key: then it speaks ``rtsps``."""
     log: Path | None = None

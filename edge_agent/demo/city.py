@@ -20,7 +20,7 @@ from edge_agent.demo.broker import BrokerFiles, find_free_port, find_mosquitto, 
 from edge_agent.demo.interrupts import hold_interrupts
 from edge_agent.errors import UnavailableError
 from edge_agent.host.clock import SystemClock
-from edge_agent.rtcc.office.enrol import Enrolment, enrol, enrol_server
+from edge_agent.rtcc.office.enrol import IssuedEnrolment, enrol, enrol_server
 from edge_agent.rtcc.office.home import RtccHome, Settings
 from edge_agent.rtcc.office.trust import sign_trust
 from edge_agent.rtcc.session import RtccSession
@@ -125,7 +125,7 @@ class City:
         with RtccSession(self.home) as session:
             session.publish_trust(raw)
 
-    def enrol(self, csr_pem: bytes) -> Enrolment:
+    def enrol(self, csr_pem: bytes) -> IssuedEnrolment:
         """Admit a gateway."""
         return enrol(self.home, csr_pem, self._clock.utc())
 

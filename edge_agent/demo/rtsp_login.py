@@ -6,7 +6,7 @@ import re
 import secrets
 from dataclasses import dataclass, field
 
-from edge_agent.demo.rtsp_request import Request
+from edge_agent.demo.rtsp_request import RtspRequest
 
 _REALM = "camera"
 
@@ -26,7 +26,7 @@ class Account:
         algorithm = ", algorithm=SHA-256" if sha256_only else ""
         return "WWW-Authenticate", f'Digest realm="{_REALM}", nonce="{nonce}"{algorithm}'
 
-    def admits(self, request: Request, nonce: str) -> bool:
+    def admits(self, request: RtspRequest, nonce: str) -> bool:
         """Check a request's credentials."""
         if not self.username:
             return True

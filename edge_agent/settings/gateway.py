@@ -44,9 +44,9 @@ GIB = 1 << 30
 MAX_CAMERAS = 64
 _MAX_CONFIG_BYTES = 1 << 20
 
-CameraId = SlugText
+CameraSlug = SlugText
 CredentialName = NameText
-ShortText = Annotated[str, StringConstraints(min_length=1, max_length=80), AfterValidator(check_line)]
+DisplayText = Annotated[str, StringConstraints(min_length=1, max_length=80), AfterValidator(check_line)]
 
 RingSize = Annotated[int, size("8MiB", "16TiB")]
 KeepFor = Annotated[int, duration("1m", "366d")]
@@ -104,7 +104,7 @@ class Substream(Part):
     """The camera's second, smaller stream; recorded into a ring of its own."""
 
     url: RtspUrl | None = None
-    profile: ShortText | None = None
+    profile: DisplayText | None = None
     size_bytes: RingSize | None = Field(default=None, alias="size")
 
     @model_validator(mode="after")
@@ -148,12 +148,12 @@ Trigger = Annotated[MqttTrigger | OnvifTrigger | MotionTrigger, Field(discrimina
 class Camera(Part):
     """One camera: where it is, how it is recorded."""
 
-    id: CameraId
-    name: ShortText = ""
+    id: CameraSlug
+    name: DisplayText = ""
     enabled: bool = True
     url: RtspUrl | None = None
     onvif: OnvifAddress | None = None
-    profile: ShortText = "main"
+    profile: DisplayText = "main"
     credentials: CredentialName | None = None
     transport: Literal["tcp", "udp"] = "tcp"
     tls: Tls | None = None
@@ -206,7 +206,7 @@ class Camera(Part):
         return ("main",) if self.sub is None else ("main", "sub")
 
 
-class HomeBroker(Part):
+class HomeBrokerPart(Part):
     """The home's own MQTT broker, for triggers; never the RTCC's."""
 
     host: Host
@@ -251,7 +251,7 @@ class Config(Part):
     cameras: Annotated[
         tuple[Camera, ...], Listed, Field(max_length=MAX_CAMERAS), no_twice(lambda c: str(c.id)), NONE_IS_EMPTY
     ] = ()
-    home_broker: HomeBroker | None = None
+    home_broker: HomeBrokerPart | None = None
     uplink: Uplink = Field(default_factory=Uplink)
     consent: Consent = Field(default_factory=Consent)
     notify: Notify = Field(default_factory=Notify)

@@ -25,7 +25,7 @@ from edge_agent.verifier.mp4_video import Mp4, Mp4Track, open_mp4
 from edge_agent.verifier.records import Media, Records, RecordShown, Shown, TrackShown
 
 MAX_HOLE_NS = 2_000_000_000
-"""A gateway ends a clip where pictures are further apart."""
+"""A gateway ends a clip if two pictures are further apart."""
 _LOOK_AHEAD = 32
 """So many pictures the muxer looks at before it says how long one is shown."""
 _LONE_NS = 1_000_000_000
@@ -91,7 +91,7 @@ def verify_clip(path: Path, clip: Clip, records: Records, chain: Chain, allowed:
 
     In this order: each access unit is the recorded one with its time; nothing else is in the file; nothing was left out
     between the first and the last; every picture lies inside an allowed window, granted or ordered; the clip's span is
-    that of its pictures; there is no sound where the manifest says so, which is what terms are held against.
+    that of its pictures; there is no sound if the manifest says so, which is what terms are held against.
 
     Raises:
         EvidenceError: Anything does not fit; the message names record and unit.
@@ -124,7 +124,7 @@ def verify_clip(path: Path, clip: Clip, records: Records, chain: Chain, allowed:
 
 
 def verify_silence(path: Path, clip: Clip) -> None:
-    """Look for sound in a derivative, of which nothing else can be compared; EvidenceError where it hides some."""
+    """Look for sound in a derivative, of which nothing else can be compared; EvidenceError if it hides some."""
     if clip.sound == "none":
         with open_mp4(path) as mp4:
             if any(mp4.tracks[unit.track].kind != "video" for unit in mp4.units()):

@@ -30,7 +30,7 @@ from edge_agent.rtcc.office.keys import (
     write_private_key,
 )
 from edge_agent.rtcc.office.people import People
-from edge_agent.rtcc.office.roots import Roots
+from edge_agent.rtcc.office.roots import RootSets
 from edge_agent.units import UtcNs
 
 HOME_VERSION = 1
@@ -71,7 +71,7 @@ class RtccHome:
         self.path = path
         self.settings = settings
         self.passphrase = passphrase
-        self.roots = Roots(path / "roots", passphrase)
+        self.roots = RootSets(path / "roots", passphrase)
         self.people = People(path / "people", passphrase)
 
     @classmethod
