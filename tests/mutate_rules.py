@@ -130,7 +130,12 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
         "for camera, granted_ns in judgement.uses:",
         "for camera, granted_ns in ():",
     ),
-    "G11 the bound is stored later": (DOCKET, "due=due, reasons=[], bound=bound)", "due=due, reasons=[])"),
+    "G11 the bound is stored later": (DOCKET, "            bound=step.bound,\n", ""),
+    "G6 the key of a request that ended stays": (
+        DOCKET,
+        'header = release.header if is_key_kept else b""',
+        "header = release.header",
+    ),
     # G12 (source digests), G13 (floors) and G14 (floods) belong beside the code that will carry them:
     # "G12 …", "G13 …", "G14 …".
 }

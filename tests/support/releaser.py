@@ -119,6 +119,7 @@ class FakeUploader:
 
     uploaded: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
+    urls: dict[str, str] = field(default_factory=dict)
     before: Callable[[], None] = lambda: None
     after: Callable[[], None] = lambda: None
     on_forget: Callable[[], None] = lambda: None
@@ -134,6 +135,7 @@ class FakeUploader:
     def upload(self, release: StoredRelease, target, remember, on_progress, should_stop) -> bool:
         assert target == "evidence"
         remember(f"https://upload.example/{release.file}")
+        self.urls[f"https://upload.example/{release.file}"] = release.camera
         if self.tells:
             on_progress(1)
         self.before()
@@ -143,9 +145,9 @@ class FakeUploader:
         self.after()
         return True
 
-    def forget(self, release: StoredRelease, _target) -> None:
+    def forget(self, url: str, _target) -> None:
         self.on_forget()
-        self.forgotten.append(release.camera)
+        self.forgotten.append(self.urls[url])
 
 
 class FakeStanding(Standing):
@@ -241,7 +243,7 @@ class House:
         )  # fmt: skip
         shipping = Shipping(self.store, self.docket, self.uploader, self.staging, self.clock)
         regrant = Regrant(self.store, self.judge, self.docket, shipping, self.clock, self.ended.append)
-        handover = Handover(self.store, self.docket, self.judge, regrant, shipping, self.ended.append)
+        handover = Handover(self.store, self.docket, self.judge, regrant)
         self.worker = ReleaseWorker(self.store, self.docket, regrant, maker, shipping, handover, self.clock, self.stop)
         self.worker.sweep()
         self.sender = Sender(self.store, self.broker, self.clock, handover.confirm, self.stop)
@@ -251,7 +253,7 @@ class House:
         )  # fmt: skip
         self.desk = OwnerDesk(
             gate.GATEWAY, owner, CONFIG, self.store, self.judge, regrant, self.docket, self.worker,
-            self.clock, self.ended.append,
+            self.clock,
         )  # fmt: skip
 
     # The RTCC
