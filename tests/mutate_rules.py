@@ -107,6 +107,16 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
         "windows = mine.windows",
     ),
     "G8 an approval may come late": (DECISION, "if windows and now < mine.answer_by:", "if windows:"),
+    "G8 an approval of another offer counts": (
+        DECISION,
+        "if approval.offer_sha256 != digest_offers(offers):",
+        "if False:",
+    ),
+    "G8 an approval of what was not offered counts": (
+        DECISION,
+        "if not set(approval.cameras) <= set(offers.names) or",
+        "if",
+    ),
     "G9 the cooling-off begins when the order says": (DECISION, "cools_from=now)", "cools_from=approval.signed_at)"),
     "G9 a longer cooling-off is ignored": (
         DECISION,

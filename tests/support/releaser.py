@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.base64url import encode_b64url
 from edge_agent.consent.house_state import FOREVER, CameraStanding, Household
+from edge_agent.consent.offer import digest_offers, offers_of
 from edge_agent.consent.owner_order import sign_order, window_members
 from edge_agent.consent.policy import Terms
 from edge_agent.errors import UnavailableError
@@ -296,10 +297,12 @@ class House:
         return sign_order(kind, members, gate.GATEWAY, order_id, self.clock.utc(), gate.OWNER).decode()
 
     def approve(self, request: StoredRequest, cameras: tuple[str, ...] = ("door",)) -> dict[str, Any]:
+        """Sign what is offered now."""
         asked = gate.request_payload()["clip"]["window"]
         window = Window(parse_rfc3339(asked["start"]), parse_rfc3339(asked["end"]))
         order = self.order(
             "approve", jti=request.jti, request_sha256=encode_b64url(request.payload_sha256),
+            offer_sha256=encode_b64url(digest_offers(offers_of(self.store.read_request(request.id).bound))),
             cameras=list(cameras), window=window_members(window),
         )  # fmt: skip
         return self.call("order", jws=order)

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.base64url import encode_b64url
-from edge_agent.consent.bound import CameraBound
-from edge_agent.consent.owner_order import Order, Resume, verify_order, window_members
+from edge_agent.consent.offer import encode_offers, offers_of
+from edge_agent.consent.owner_order import Order, Resume, verify_order
 from edge_agent.errors import DenialError, UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Answer, Handler, Peer
@@ -107,7 +107,7 @@ class OwnerDesk:
             "signers": self._judge.name_signers(request.raw),
             "not_before": None if bound is None or bound.asks else encode_rfc3339(bound.not_before),
             "cooling_off_s": 0 if bound is None else bound.cooling_off // SECOND_NS,
-            "offered": [_describe_offer(each) for each in (() if bound is None else bound.cameras)],
+            "offer": encode_offers(offers_of(bound)),
         }
         return {"request": self._describe(request) | more}
 
@@ -306,20 +306,9 @@ class OwnerDesk:
         return camera if camera == EVERY_CAMERA else self._config.demand_camera(camera).id
 
 
-def _describe_offer(bound: CameraBound) -> dict[str, Any]:
-    return {
-        "camera": bound.camera,
-        "quality": bound.quality.value,
-        "windows": [window_members(window) for window in bound.windows],
-        "audio": bound.audio,
-        "masks": len(bound.masks),
-        "answer_by": encode_rfc3339(bound.answer_by),
-    }
-
-
 def is_no_approval(verdict: Denial) -> bool:
     """Tell whether an order was denied because it does not approve the request that it names."""
-    return {each.code for each in verdict.reasons} <= {"approval-mismatch", "approval-outside-ask"}
+    return {each.code for each in verdict.reasons} <= {"approval-mismatch", "approval-outside-ask", "offer-changed"}
 
 
 def _refusal(verdict: Denial | Wait) -> DenialError:
