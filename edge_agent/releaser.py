@@ -158,7 +158,6 @@ class Releaser:
             self._docket,
             self._worker,
             self._clock,
-            self._on_end,
         )
         erasure = EraseDesk(store, self._footage, self._desk.withdraw, self._clock)
         own = OwnDesk(
@@ -240,7 +239,7 @@ class Releaser:
         maker = BundleMaker(store, self._judge, docket, self._builder, staging, self._sign_checkpoint, clock)
         shipping = Shipping(store, docket, carrier, staging, clock)
         regrant = Regrant(store, self._judge, docket, shipping, clock, self._on_end)
-        handover = Handover(store, docket, self._judge, regrant, shipping, self._on_end)
+        handover = Handover(store, docket, self._judge, regrant)
         worker = ReleaseWorker(store, docket, regrant, maker, shipping, handover, clock, self._stop)
         return worker, regrant, handover
 

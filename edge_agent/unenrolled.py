@@ -109,10 +109,7 @@ class _NoWorker:
     def wake(self) -> None:
         pass
 
-    def discard(self, request_id: int) -> None:
-        pass
-
-    def clear_away(self, request: StoredRequest, releases: Sequence[StoredRelease]) -> None:
+    def delete_here(self, releases: Sequence[StoredRelease]) -> None:
         pass
 
 
@@ -148,7 +145,7 @@ class Unenrolled:
         )  # fmt: skip
         worker = _NoWorker()
         regrant = Regrant(store, judge, docket, worker, clock, self._on_end)
-        desk = OwnerDesk(name, owner, config, store, judge, regrant, docket, worker, clock, self._on_end)
+        desk = OwnerDesk(name, owner, config, store, judge, regrant, docket, worker, clock)
 
         def sign(connection: sqlite3.Connection, now: UtcNs) -> str:
             return ledger.checkpoint(connection, ledger_origin(name), key, now)

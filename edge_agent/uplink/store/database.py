@@ -21,7 +21,7 @@ from edge_agent.ledger import table as ledger
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 _BUSY_TIMEOUT_S = 5.0
 _SCHEMA = """
 CREATE TABLE trust (
@@ -49,6 +49,9 @@ CREATE TABLE answer (
 CREATE TABLE outbox (
   id INTEGER PRIMARY KEY, topic TEXT NOT NULL, payload BLOB NOT NULL, correlation BLOB NOT NULL,
   due_ns INTEGER NOT NULL, expires_ns INTEGER NOT NULL, key_of INTEGER REFERENCES request (id)) STRICT;
+CREATE TABLE doomed_upload (
+  id INTEGER PRIMARY KEY, request_id INTEGER NOT NULL REFERENCES request (id), file TEXT NOT NULL, url TEXT NOT NULL,
+  tries INTEGER NOT NULL) STRICT;
 CREATE INDEX outbox_due ON outbox (due_ns);
 CREATE TABLE pause (camera TEXT PRIMARY KEY, until_ns INTEGER) STRICT;
 CREATE TABLE owner_order (order_id TEXT PRIMARY KEY, at_ns INTEGER NOT NULL) STRICT;
@@ -70,6 +73,11 @@ DROP TABLE stop;
 UPDATE request SET bound = NULL;
 CREATE TABLE trust_floor (
   root TEXT PRIMARY KEY, version INTEGER NOT NULL, payload_sha256 BLOB NOT NULL) STRICT;
+""",
+    5: """
+CREATE TABLE doomed_upload (
+  id INTEGER PRIMARY KEY, request_id INTEGER NOT NULL REFERENCES request (id), file TEXT NOT NULL, url TEXT NOT NULL,
+  tries INTEGER NOT NULL) STRICT;
 """,
 }
 """What makes a file of each version one of the next."""

@@ -37,7 +37,7 @@ def test_a_request_is_shown_with_its_signers_and_what_a_yes_can_let_out(house):
     shown = house.call("request", id=request.jti)["request"]
     assert shown["signers"] == ["ann (operator)", "bob (supervisor)"]
     asked = gate.request_payload()["clip"]["window"]
-    assert [(each["camera"], each["windows"]) for each in shown["offered"]] == [("door", [asked])]
+    assert [(each["camera"], each["windows"]) for each in shown["offer"]["cameras"]] == [("door", [asked])]
     assert shown["not_before"] is None
     house.approve(request)
     assert house.call("request", id=request.jti)["request"]["not_before"] is not None
