@@ -133,8 +133,10 @@ class Releaser:
         self._broker = Broker(_broker_settings(config, enrolment, identity), self._intake.handle, self._clock)
         self._builder = self._make_builder(keys)
         self._worker, self._regrant, handover = self._make_worker(build_client_context(identity))
-        self._messenger = _make_messenger(config, stop)
-        self._news = News(self._messenger.tell, self._wanted_news, ZoneInfo(config.gateway.time_zone))
+        services = _find_services(config)
+        store.set_notice_services(services)
+        self._news = News(store, self._wanted_news, ZoneInfo(config.gateway.time_zone), self._clock)
+        self._messenger = Messenger(services, self._news, store.noticed, stop)
         self._sender = Sender(store, self._broker, self._clock, handover.confirm, stop)
         self._jobs = Jobs(self._clock, self._plan, stop)
         self._ledger = LedgerDesk(store, enrolment.gateway, self._key, self._clock)
@@ -245,7 +247,6 @@ class Releaser:
     # What happens to requests
 
     def _on_verdict(self, request: StoredRequest, verdict: Verdict) -> None:
-        self._news.decided(request, verdict)
         if isinstance(verdict, Ask):
             self._plan_ask(self._jobs, request)
         if isinstance(verdict, Ask | Grant):
@@ -270,7 +271,6 @@ class Releaser:
 
     def _on_end(self, request: StoredRequest) -> None:
         self._footage.drop_holds(request.jti)
-        self._news.ended(request)
 
     # What is due at a time
 
@@ -327,8 +327,9 @@ class Releaser:
         self._news.warn_of_ends(household, self._trust.bundle, certificate_end, now)
 
     def _take_in_updates(self) -> None:
-        for note in take_in(self._config.state_dir / UPDATE_NOTES, self._store, self._clock.utc()):
-            self._news.updated(note)
+        now = self._clock.utc()
+        for number, note in enumerate(take_in(self._config.state_dir / UPDATE_NOTES, self._store, now)):
+            self._news.updated(note, UtcNs(now + number))
 
     def _enter_tally(self, *, running: bool = False) -> None:
         with self._store.transaction() as connection:
@@ -363,8 +364,8 @@ class Releaser:
             "consents": encode_consents(self._consents(now)),
             "release_paused": sorted(self._store.list_pauses(now)),
             "refused_unread": self._tally.read(),
-            "waiting_for_you": [each.jti for each in open_requests if each.state is RequestState.ASKED],
-            "releasing": [each.jti for each in open_requests if each.state is not RequestState.ASKED],
+            "waiting_for_you": [each.id for each in open_requests if each.state is RequestState.ASKED],
+            "releasing": [each.id for each in open_requests if each.state is not RequestState.ASKED],
         }
 
 
@@ -392,13 +393,13 @@ def _broker_settings(config: Config, enrolment: Enrolment, identity: TlsIdentity
     )
 
 
-def _make_messenger(config: Config, stop: threading.Event) -> Messenger:
+def _find_services(config: Config) -> dict[str, str]:
+    """Return name and URL of the services that the configuration names and ``notify.yaml`` knows."""
     known = load_services(config.credentials_file.with_name("notify.yaml"))
     missing = [name for name in config.notify.services if name not in known]
     if missing:
         log.error("services are not in notify.yaml and are left out: %s", ", ".join(missing))
-    services = {name: known[name] for name in config.notify.services if name in known}
-    return Messenger(services, frozenset(Occasion), stop)
+    return {name: known[name] for name in config.notify.services if name in known}
 
 
 def _cell(config: Config) -> str:

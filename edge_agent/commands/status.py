@@ -150,7 +150,7 @@ def _plain(key: str, value: Any) -> str:
     if key == "release_paused":
         return ", ".join("all cameras" if each == "*" else str(each) for each in value) or "nothing"
     if key == "waiting_for_you" and value:
-        return ", ".join(f"{each[:8]} (edge-agent requests show {each[:8]})" for each in value)
+        return ", ".join(f"request {each} (edge-agent requests show {each})" for each in value)
     if isinstance(value, list):
         return ", ".join(str(each) for each in value) or "nothing"
     return value if isinstance(value, str) else json.dumps(value)

@@ -55,18 +55,18 @@ class EraseDesk:
         windows = _parse_windows(members.get("windows"))
         now = self._clock.utc()
         holds = self._footage.erase_holds(None if camera == EVERY_CAMERA else camera, windows)
-        stopped = [request.jti for request in self._under_way(camera, windows) if self._withdraw(request, _CODE)]
+        stopped = [each for each in self._under_way(camera, windows) if self._withdraw(each, _CODE)]
         entry = {
             "what": "footage erased",
             "camera": camera,
             "windows": ["all"] if windows is None else [str(window) for window in windows],
             "holds": len(holds),
-            "stopped": stopped,
+            "stopped": [each.jti for each in stopped],
         }
         with self._store.transaction() as connection:
             ledger.append(connection, "erase", entry, now)
         log.warning("footage erased camera=%s holds=%d stopped=%d uid=%d", camera, len(holds), len(stopped), peer.uid)
-        return {"holds": len(holds), "stopped": stopped}
+        return {"holds": len(holds), "stopped": [each.id for each in stopped]}
 
     def _under_way(self, camera: str, windows: Sequence[Window] | None) -> list[StoredRequest]:
         """Return the requests whose bundle holds, or may be getting at this moment, anything of what was erased."""
