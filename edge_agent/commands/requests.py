@@ -77,8 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for verb in (listing, show, approve, deny, cancel):
         if verb is not listing:
-            optional = {"nargs": "?"} if verb in (deny, cancel) else {}
-            verb.add_argument("number", type=_number, metavar="NUMBER", **optional)
+            verb.add_argument("number", type=_number, metavar="NUMBER", nargs="?" if verb in (deny, cancel) else None)
         add_config(verb)
         verb.add_argument("--json", action="store_true", help="print JSON")
         verb.set_defaults(run=run)

@@ -8,27 +8,27 @@ number of those hides the one notice that matters.
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from edge_agent.consent.house_state import Household
 from edge_agent.consent.policy import Occasion
 from edge_agent.host.clock import Clock
+from edge_agent.local_time import encode_local
 from edge_agent.protocol import jws
+from edge_agent.protocol.reasons import say
 from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
-from edge_agent.protocol.trust_bundle import TrustBundle
-from edge_agent.units import DAY_NS, HOUR_NS, SECOND_NS, MonoNs, UtcNs
-from edge_agent.uplink.owner.notice_texts import (
+from edge_agent.texts import ENGLISH, Texts
+from edge_agent.units import DAY_NS, HOUR_NS, MonoNs, UtcNs
+from edge_agent.uplink.owner.notice_words import (
     Notice,
     ask_notice,
-    expiry_notice,
     grant_notice,
     refusal_notice,
     refusals_notice,
     release_notice,
+    remind_notice,
     request_notice,
     update_notice,
 )
@@ -37,8 +37,8 @@ from edge_agent.uplink.store.requests import OPEN_STATES, ReleaseState, RequestS
 
 log = logging.getLogger(__name__)
 
-WARN_DAYS = (7, 1)
-"""How long before an end the owner is warned."""
+REMINDER = "reminder"
+"""The event of a question that is asked once more."""
 SUM_UP_NS = HOUR_NS
 """A service is told of refusals once in so long."""
 MAX_SUMMED = 1000
@@ -65,34 +65,41 @@ class News:
         wanted: What the owner wants to be told of, by the terms that count now.
         time_zone: In which moments are said.
         clock: For what is too old, and how long ago refusals were told.
+        texts: The owner's language.
     """
 
     def __init__(
-        self, store: Store, wanted: Callable[[], frozenset[Occasion]], time_zone: ZoneInfo, clock: Clock
+        self,
+        store: Store,
+        wanted: Callable[[], frozenset[Occasion]],
+        time_zone: ZoneInfo,
+        clock: Clock,
+        texts: Texts = ENGLISH,
     ) -> None:
         self._store = store
         self._wanted = wanted
         self._time_zone = time_zone
         self._clock = clock
+        self._texts = texts
         self._summed: dict[str, MonoNs] = {}
 
-    # Rows about the house
+    # Rows that no request's turn makes
 
-    def warn_of_ends(self, household: Household, trust: TrustBundle | None, certificate_end: UtcNs, now: UtcNs) -> None:
-        """Have the owner told of what ends within seven days and within one, each once."""
-        for what, end in _ends(household, trust, certificate_end):
-            days = -(-(end - now) // DAY_NS)
-            due = min((limit for limit in WARN_DAYS if days <= limit), default=None)
-            if due is not None and end > now:
-                self._add("ends", f"{what}, {due} days before {end}", {"what": what, "end_ns": end})
-
-    def updated(self, note: Mapping[str, str], now: UtcNs) -> None:
-        """Have the owner told of an update that is offered, or of what became of one."""
-        self._add("update", str(now), dict(note))
-
-    def _add(self, kind: str, name: str, detail: Mapping[str, object]) -> None:
+    def remind(self, request: StoredRequest) -> None:
+        """Have the owner asked once more about a request: soon silence is a no."""
         with self._store.transaction() as connection:
-            self._store.add_notice(connection, HOUSE, f"{kind}: {name}", json.dumps({"kind": kind, **detail}))
+            self._store.add_notice(connection, request.id, REMINDER)
+
+    def tell(self, notice: Notice) -> None:
+        """Have the owner told of something that is about no request, such as a fault of the gateway."""
+        occasion = None if notice.occasion is None else notice.occasion.value
+        detail = json.dumps({"occasion": occasion, "title": notice.title, "body": notice.body})
+        with self._store.transaction() as connection:
+            self._store.add_notice(connection, HOUSE, str(self._store.find_newest_notice() + 1), detail)
+
+    def updated(self, note: Mapping[str, str]) -> None:
+        """Have the owner told of an update that is offered, or of what became of one."""
+        self.tell(update_notice(note.get("what", ""), note.get("to", ""), note.get("why", ""), self._texts))
 
     # What is told next
 
@@ -107,7 +114,7 @@ class News:
                 return None
             notices, requests, up_to = found
             wanted = self._wanted()
-            notice = next((each for each in notices if each.occasion in wanted), None)
+            notice = next((each for each in notices if each.occasion is None or each.occasion in wanted), None)
             if notice is not None:
                 return ToTell(notice, requests, up_to)
             self._mark(service, requests, up_to)
@@ -132,11 +139,14 @@ class News:
             return None
         request = self._store.read_request(number)
         is_old = request.state not in OPEN_STATES and request.arrived_at < self._clock.utc() - TOO_OLD_NS
-        return ([] if is_old else self._say_request(request)), (number,), newest
+        if is_old:
+            return [], (number,), newest
+        is_reminder = REMINDER in self._store.list_events_to_tell(service, number)
+        return self._say_request(request, is_reminder=is_reminder), (number,), newest
 
     def _find_house(self, service: str) -> "_Found | None":
         row = self._store.find_house_notice(service)
-        return None if row is None else (list(self._say_house(row)), (), row.id)
+        return None if row is None else ([_parse_notice(row)], (), row.id)
 
     def _find_refusals(self, service: str) -> "_Found | None":
         last = self._summed.get(service)
@@ -150,19 +160,21 @@ class News:
 
     # Texts
 
-    def _say_request(self, request: StoredRequest) -> list[Notice]:
+    def _say_request(self, request: StoredRequest, *, is_reminder: bool = False) -> list[Notice]:
         """Return what can be said of a request as it is now, for each occasion, the most important one first."""
-        number, agency, category = request.id, request.iss, request.category
+        number, agency, category, texts = str(request.id), request.iss, request.category, self._texts
         left = _asked_cameras(request) if request.bound is None else request.bound.names
-        arrived = request_notice(number, agency, category, _asked_cameras(request))
+        arrived = request_notice(number, agency, category, _asked_cameras(request), texts)
+        if request.state is RequestState.ASKED and is_reminder:
+            return [remind_notice(number, agency, left, self._say(request.due), texts)]
         if request.state is RequestState.ASKED:
-            return [ask_notice(number, agency, category, left, self._say(request.due))]
+            return [ask_notice(number, agency, category, left, self._say(request.due), texts)]
         if request.state in OPEN_STATES:
             leaves_at = request.due if request.bound is None else request.bound.not_before
-            return [grant_notice(number, agency, category, left, self._say(leaves_at)), arrived]
+            return [grant_notice(number, agency, left, self._say(leaves_at), texts), arrived]
         if request.state is RequestState.DELIVERED:
-            return [release_notice(number, agency, self._released(request) or _asked_cameras(request))]
-        ended = refusal_notice(number, agency, _reasons(request))
+            return [release_notice(number, agency, self._released(request) or _asked_cameras(request), texts)]
+        ended = refusal_notice(number, agency, _reasons(request), texts)
         if request.state is RequestState.DENIED:
             return [ended, arrived]
         return [ended, Notice(Occasion.RELEASE, ended.title, ended.body)]  # of a release that was told of before
@@ -170,41 +182,37 @@ class News:
     def _sum_up(self, refused: Sequence[StoredRequest]) -> list[Notice]:
         if len(refused) == 1:
             return self._say_request(refused[0])
-        counts = Counter(code for request in refused for code in dict.fromkeys(_reasons(request)))
-        summed = refusals_notice([request.id for request in refused], dict(counts.most_common(8)))
+        counts = Counter(code for request in refused for code in dict(_reasons(request)))
+        summed = refusals_notice([str(each.id) for each in refused], dict(counts.most_common(8)), self._texts)
         return [summed, Notice(Occasion.REQUEST, summed.title, summed.body)]
-
-    def _say_house(self, row: HouseNotice) -> Iterator[Notice]:
-        detail: dict[str, Any] = json.loads(row.detail)
-        if detail["kind"] == "update":
-            yield update_notice(detail.get("what", ""), detail.get("to", ""), detail.get("why", ""))
-            return
-        days = -(-(detail["end_ns"] - self._clock.utc()) // DAY_NS)
-        if detail["end_ns"] > self._clock.utc():
-            yield expiry_notice(detail["what"], days)
 
     def _released(self, request: StoredRequest) -> list[str]:
         releases = self._store.list_releases(request.id)
         return [each.camera for each in releases if each.state is ReleaseState.DELIVERED]
 
     def _say(self, moment: UtcNs) -> str:
-        return datetime.fromtimestamp(moment // SECOND_NS, self._time_zone).strftime("%Y-%m-%d %H:%M")
+        return encode_local(moment, self._time_zone)
 
 
 _Found = tuple[list[Notice], tuple[int, ...], int]
 
 
-def _ends(household: Household, trust: TrustBundle | None, certificate_end: UtcNs) -> Iterator[tuple[str, UtcNs]]:
-    for camera, standing in household.cameras.items():
-        if standing.consent is not None and not standing.revoked:
-            yield f"Your consent for {camera}", standing.consent.valid_until
-    if trust is not None:
-        yield "The RTCC's trust bundle", trust.expires
-    yield "This gateway's certificate", certificate_end
+def _parse_notice(row: HouseNotice) -> Notice:
+    detail: dict[str, Any] = json.loads(row.detail)
+    occasion = None if detail["occasion"] is None else Occasion(detail["occasion"])
+    return Notice(occasion, str(detail["title"]), str(detail["body"]))
 
 
-def _reasons(request: StoredRequest) -> list[str]:
-    return [each["code"] for each in request.reasons] or [request.state.value]
+def _reasons(request: StoredRequest) -> list[tuple[str, str]]:
+    """Return codes and sentences; of a sentence with blanks, and of none, the code has to do."""
+    found = []
+    for each in request.reasons:
+        try:
+            sentence = str(each.get("sentence") or say(each["code"]))
+        except KeyError:
+            sentence = each["code"].replace("-", " ") + "."
+        found.append((str(each["code"]), sentence))
+    return found or [(request.state.value, f"{request.state.value}.")]
 
 
 def _asked_cameras(request: StoredRequest) -> list[str]:

@@ -1,4 +1,4 @@
-"""Carries messages to the owner, through any service that Apprise knows.
+"""Messages to the owner on their way, through any service that Apprise knows; their words are in ``notice_words``.
 
 Apprise runs in a child process, one per message and service: its 45 MB are gone afterwards, a hanging service is ended
 with it, and the services' URLs, which are secrets, are in no argument, no file and no log.
@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from edge_agent.uplink.owner.notice_texts import Notice
+from edge_agent.custody.credentials import load_services
+from edge_agent.settings.gateway import Config
+from edge_agent.uplink.owner.notice_words import Notice
 from edge_agent.uplink.owner.notifications import ToTell
 
 CHILD = (sys.executable, "-E", "-s", "-B", "-m", "edge_agent.uplink.owner.notifier_child")
@@ -128,7 +130,7 @@ class Messenger:
         if is_taken:
             self._source.mark_told(name, next_one)
         else:
-            log.warning("owner is not told yet: occasion=%s service=%s", next_one.notice.occasion.value, name)
+            log.warning("owner is not told yet: occasion=%s service=%s", next_one.notice.kind, name)
         return is_taken
 
     def _attempt(self, notice: Notice, name: str, url: str) -> bool:
@@ -151,3 +153,12 @@ class Messenger:
             child.kill()
             output = output or child.communicate()[0]
         return name in output.decode("ascii", "replace").splitlines()
+
+
+def find_services(config: Config) -> dict[str, str]:
+    """Return name and URL of the services that the configuration names and ``notify.yaml`` knows; logs the others."""
+    known = load_services(config.credentials_file.with_name("notify.yaml"))
+    missing = [name for name in config.notify.services if name not in known]
+    if missing:
+        log.error("services are not in notify.yaml and are left out: %s", ", ".join(missing))
+    return {name: known[name] for name in config.notify.services if name in known}

@@ -89,6 +89,15 @@ class Notices(Database):
         )  # fmt: skip
         return None if row is None else int(row["request_id"])
 
+    def list_events_to_tell(self, service: str, request_id: int) -> set[str]:
+        """Return the events of a request of which a service was not told."""
+        rows = self._all(
+            "SELECT event FROM notice_waiting JOIN notice ON notice.id = notice_id "
+            "WHERE service = ? AND request_id = ?",
+            service, request_id,
+        )  # fmt: skip
+        return {str(row["event"]) for row in rows}
+
     def find_house_notice(self, service: str) -> HouseNotice | None:
         """Return the oldest thing about no request that a service was not sent."""
         row = self._one(

@@ -5,9 +5,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from edge_agent.consent.house_state import Household
 from edge_agent.consent.policy import Mode, Occasion
-from edge_agent.units import DAY_NS, HOUR_NS, UtcNs
+from edge_agent.host.language import load_texts
+from edge_agent.local_time import encode_local
+from edge_agent.protocol.reasons import say
+from edge_agent.texts import Language
+from edge_agent.units import DAY_NS, HOUR_NS
+from edge_agent.uplink.owner.notice_words import Notice
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.store.notices import MAX_HOUSE_ROWS
 from edge_agent.uplink.store.requests import Store
@@ -16,18 +20,17 @@ from tests.support.fakes import FakeClock
 from tests.support.gate_house import KilledError
 from tests.support.releaser import Delivery, House
 
-NOBODY = Household({}, ZoneInfo("UTC"))
 ALL = frozenset(Occasion)
 
 
 class Owner:
     """Takes what a service is told, one message after another."""
 
-    def __init__(self, store: Store, clock: FakeClock, *services: str) -> None:
+    def __init__(self, store: Store, clock: FakeClock, *services: str, language: Language = "en") -> None:
         self.wanted = ALL
         self.services = services or ("phone",)
         store.set_notice_services(self.services)
-        self.news = News(store, lambda: self.wanted, ZoneInfo("America/Chicago"), clock)
+        self.news = News(store, lambda: self.wanted, ZoneInfo("America/Chicago"), clock, load_texts(language))
 
     def hear(self, service: str = "phone", most: int = 100) -> list[str]:
         """Take up to so many messages; return their titles."""
@@ -62,7 +65,7 @@ def test_the_question_comes_before_any_number_of_refusals(house, owner):
     for _ in range(150):
         house.ask(REFUSED)
     first, *rest = owner.hear()
-    assert first == f"Your answer is needed: request {asked.id}"
+    assert first == f"Your word is needed: request {asked.id}"
     assert len(rest) == 1
     assert rest[0].endswith("requests were refused")
 
@@ -82,7 +85,7 @@ def test_refusals_are_told_once_in_an_hour(house, owner):
 def test_every_turn_of_a_request_is_told_once(house, owner):
     """Asked, approved, delivered: three messages, all with the gateway's own number."""
     request = house.ask()
-    assert owner.hear() == [f"Your answer is needed: request {request.id}"]
+    assert owner.hear() == [f"Your word is needed: request {request.id}"]
     house.approve(request)
     assert owner.hear() == [f"A clip will be released: request {request.id}"]
     house.carry_on()
@@ -107,7 +110,7 @@ def test_what_happens_while_a_message_is_on_its_way_is_told_after_it(house, owne
     told = owner.news.find_next("phone")
     house.approve(request)
     owner.news.mark_told("phone", told)
-    assert told.notice.title == f"Your answer is needed: request {request.id}"
+    assert told.notice.title == f"Your word is needed: request {request.id}"
     assert owner.hear() == [f"A clip will be released: request {request.id}"]
 
 
@@ -115,10 +118,10 @@ def test_each_service_has_its_own_list(house):
     """What one service has taken, the other still has before it; one that is gone leaves nothing behind."""
     owner = Owner(house.store, house.clock, "phone", "mail")
     request = house.ask()
-    assert owner.hear("phone") == owner.hear("mail") == [f"Your answer is needed: request {request.id}"]
+    assert owner.hear("phone") == owner.hear("mail") == [f"Your word is needed: request {request.id}"]
     other = house.ask()
-    assert owner.hear("phone") == [f"Your answer is needed: request {other.id}"]
-    assert Owner(house.store, house.clock, "mail").hear("mail") == [f"Your answer is needed: request {other.id}"]
+    assert owner.hear("phone") == [f"Your word is needed: request {other.id}"]
+    assert Owner(house.store, house.clock, "mail").hear("mail") == [f"Your word is needed: request {other.id}"]
     assert Owner(house.store, house.clock, "phone").hear("phone") == []
 
 
@@ -126,9 +129,9 @@ def test_rows_survive_a_restart(house):
     """What was written down with the decision is told after a kill, and what was told is not told again."""
     Owner(house.store, house.clock)
     told, waits = house.ask(), house.ask()
-    assert Owner(house.store, house.clock).hear(most=1) == [f"Your answer is needed: request {told.id}"]
+    assert Owner(house.store, house.clock).hear(most=1) == [f"Your word is needed: request {told.id}"]
     house.restart()
-    assert Owner(house.store, house.clock).hear() == [f"Your answer is needed: request {waits.id}"]
+    assert Owner(house.store, house.clock).hear() == [f"Your word is needed: request {waits.id}"]
 
 
 def test_a_row_is_written_with_its_decision_or_not_at_all(house, owner):
@@ -161,7 +164,7 @@ def test_rows_go_with_their_request(house, owner):
 
 
 WANTED = {
-    "questions alone": (Occasion.ASK, ["Your answer is needed"]),
+    "questions alone": (Occasion.ASK, ["Your word is needed"]),
     "arrivals alone": (Occasion.REQUEST, ["Request"]),
     "releases alone": (Occasion.RELEASE, ["A clip will be released"]),
     "refusals alone": (Occasion.REFUSAL, ["A request was refused"]),
@@ -184,46 +187,50 @@ def test_occasion_that_is_not_wanted_is_not_told(house, owner, occasion, titles)
     assert owner.hear() == []
 
 
-# Ends that come near
-
-
-def warn(house, owner, end, hours):
-    start = house.clock.utc()
-    for hour in range(hours):
-        owner.news.warn_of_ends(NOBODY, None, end, UtcNs(start + hour * HOUR_NS))
-        yield from owner.hear()
-        house.clock.advance(HOUR_NS)
-
-
-def test_certificate_is_warned_of_seven_days_and_one_day_before_each_once(house, owner):
-    """An hourly check tells twice in all, whatever the number of checks."""
-    end = UtcNs(house.clock.utc() + 10 * DAY_NS)
-    assert list(warn(house, owner, end, 11 * 24)) == [
-        "This gateway's certificate ends in 7 days",
-        "This gateway's certificate ends tomorrow",
+def test_a_question_is_asked_once_more_while_it_waits(house, owner):
+    """The reminder is a message of its own; of a question that was answered meanwhile there is none."""
+    request, answered = house.ask(), house.ask()
+    owner.hear()
+    for each in (request, answered):
+        owner.news.remind(each)
+    house.call("deny", number=answered.id)
+    assert owner.hear() == [
+        f"Your word is still needed: request {request.id}",
+        f"A request was refused: request {answered.id}",
     ]
 
 
-def test_a_restart_does_not_warn_again(house):
-    """What was told is remembered in the store."""
-    end = UtcNs(house.clock.utc() + 5 * DAY_NS)
-    for expected in (["This gateway's certificate ends in 5 days"], []):
-        owner = Owner(house.store, house.clock)
-        owner.news.warn_of_ends(NOBODY, None, end, house.clock.utc())
-        assert owner.hear() == expected
-        house.restart()
+def test_a_fault_is_told_whatever_the_consents_say(house, owner):
+    """No terms of requests can keep a dead camera from being told, before and after a restart."""
+    owner.wanted = frozenset()
+    owner.news.tell(Notice(None, "Not recorded: Door", "The camera gives no footage."))
+    house.ask()
+    house.restart()
+    owner = Owner(house.store, house.clock)
+    owner.wanted = frozenset()
+    assert owner.hear() == ["Not recorded: Door"]
 
 
-def test_what_ended_is_not_warned_of(house, owner):
-    """After the end there is nothing to warn of: everything is denied, and says so."""
-    owner.news.warn_of_ends(NOBODY, None, UtcNs(house.clock.utc() - 1), house.clock.utc())
-    assert owner.hear() == []
+def test_a_message_says_until_when_in_local_time(house, owner):
+    """The owner's clock, to the second, and the number that the commands take."""
+    request = house.ask()
+    body = owner.news.find_next("phone").notice.body
+    assert encode_local(request.due, ZoneInfo("America/Chicago")) in body
+    assert f"requests show {request.id}," in body
+
+
+def test_a_refusal_says_why_in_the_owners_language(house):
+    """The sentence is the translated one; each reason once."""
+    owner = Owner(house.store, house.clock, language="es")
+    house.ask({"clip.cameras": ["attic", "cellar"]})
+    body = owner.news.find_next("phone").notice.body
+    assert body.count(load_texts("es")(say("camera-unknown"))) == 1
 
 
 def test_rows_about_the_house_are_bounded(house, owner):
     """However often the house changes while nobody can be told, so many rows are kept, the newest ones."""
     for number in range(MAX_HOUSE_ROWS + 50):
-        owner.news.updated({"what": "offered", "to": f"1.{number}"}, UtcNs(house.clock.utc() + number))
+        owner.news.updated({"what": "offered", "to": f"1.{number}"})
     heard = owner.hear(most=1000)
     assert len(heard) == MAX_HOUSE_ROWS
     assert heard[-1] == f"Release 1.{MAX_HOUSE_ROWS + 49} of the edge agent is there"

@@ -10,21 +10,22 @@ from typing import Any
 
 import pytest
 
-from edge_agent.uplink.owner.notice_texts import (
+from edge_agent.uplink.owner.notice_words import (
     Notice,
     ask_notice,
-    expiry_notice,
     grant_notice,
     refusal_notice,
     refusals_notice,
     release_notice,
+    remind_notice,
     request_notice,
 )
 from edge_agent.uplink.owner.notifications import ToTell
 from edge_agent.uplink.owner.notifier import Messenger
 from tests.peers.wait import wait_until
 
-NOTICE = ask_notice(17, "rtcc.example-city", "hit-and-run", ["door", "yard"], "21:30")
+NOTICE = ask_notice("17", "rtcc.example-city", "hit-and-run", ["door", "yard"], "21:30")
+LATER = request_notice("18", "rtcc.a", "robbery", ["*"])
 
 
 class Rows:
@@ -121,9 +122,9 @@ def test_a_notice_reaches_every_service(sink: Sink, make_messenger: Make) -> Non
     rows = Rows(NOTICE)
     messenger = make_messenger({"phone": sink.url, "mail": sink.url}, rows)
     wait_until(lambda: messenger.counts().told == 2, 30)
-    rows.add(expiry_notice("Your consent", 7))
+    rows.add(LATER)
     wait_until(lambda: messenger.counts().told == 4, 30)
-    assert [got["title"] for got in sink.got] == [NOTICE.title] * 2 + ["Your consent ends in 7 days"] * 2
+    assert [got["title"] for got in sink.got] == [NOTICE.title] * 2 + [LATER.title] * 2
     assert sink.got[0]["message"] == NOTICE.body
 
 
@@ -143,7 +144,7 @@ def test_a_service_that_hangs_holds_up_no_other(sink: Sink, make_messenger: Make
     """While one service hangs on the first message, the others are told the first, and the second as well."""
     hanging = Sink()
     hanging.hang = threading.Event()
-    rows = Rows(NOTICE, expiry_notice("Your consent", 1))
+    rows = Rows(NOTICE, LATER)
     services = {"good": sink.url, "hanging": hanging.url + "?rto=40"}
     messenger = make_messenger(services, rows, timeout_s=40.0)
     wait_until(lambda: len(sink.got) == 2, 30)
@@ -181,12 +182,12 @@ def test_a_child_that_breaks_is_a_failed_attempt(
 
 NOTICES: dict[str, Notice] = {
     "ask": NOTICE,
-    "request": request_notice(1, "rtcc.a", "robbery", ["*"]),
-    "grant": grant_notice(1, "rtcc.a", "robbery", ["door"], "21:30"),
-    "release": release_notice(1, "rtcc.a", ["door"]),
-    "refusal": refusal_notice(1, "rtcc.a", ["outside-hours", "too-far"]),
-    "refusals": refusals_notice(list(range(100, 1100)), {"outside-hours": 990, "too-far": 10}),
-    "expiry": expiry_notice("Your consent", 1),
+    "reminder": remind_notice("1", "rtcc.a", ["door"], "2026-11-28 21:30:00"),
+    "request": request_notice("1", "rtcc.a", "robbery", ["*"]),
+    "grant": grant_notice("1", "rtcc.a", ["door"], "21:30"),
+    "release": release_notice("1", "rtcc.a", ["door"]),
+    "refusal": refusal_notice("1", "rtcc.a", [("outside-hours", "The clip lies outside this camera's hours.")]),
+    "refusals": refusals_notice(list(map(str, range(100, 1100))), {"outside-hours": 990, "too-far": 10}),
 }
 
 
