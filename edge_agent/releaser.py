@@ -61,6 +61,7 @@ from edge_agent.uplink.owner.gateway_entries import enter_enrolment, enter_heads
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.owner.notifier import make_messenger
+from edge_agent.uplink.owner.reload_commands import ReloadDesk, begin_anew
 from edge_agent.uplink.owner.request_commands import OwnerDesk
 from edge_agent.uplink.owner.update_notes import FOLDER as UPDATE_NOTES
 from edge_agent.uplink.owner.update_notes import take_in
@@ -93,9 +94,13 @@ def main(config_path: Path) -> int:
     config = load_config(config_path)
     with lock_folder(config.store_path.parent, "releaser"), Store(config.store_path) as store:
         begin_from_archive(store, config.state_dir, SystemClock(read_build_time()).utc())
-        enrolment = wait_enrolled(config, store, stop)
+        reload = ReloadDesk(config_path)
+        reload.listen()
+        enrolment = wait_enrolled(config, store, stop, reload)
         if enrolment is not None:
-            Releaser(config, enrolment, store, stop).run()
+            Releaser(config, enrolment, store, stop, reload).run()
+    if not stop.is_set():
+        begin_anew()
     return os.EX_OK
 
 
@@ -107,13 +112,22 @@ class Releaser:
         enrolment: The RTCC that this gateway belongs to.
         store: The process's memory.
         stop: Ends everything.
+        reload: Ends everything as well, for a changed configuration.
     """
 
-    def __init__(self, config: Config, enrolment: Enrolment, store: Store, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        config: Config,
+        enrolment: Enrolment,
+        store: Store,
+        stop: threading.Event,
+        reload: ReloadDesk | None = None,
+    ) -> None:
         self._config = config
         self._enrolment = enrolment
         self._store = store
-        self._stop = stop
+        self._asked_to_stop, self._reload = stop, reload
+        self._stop = stop = threading.Event()
         keys = KeyStore(config.state_dir, "releaser")
         self._key = keys.load_private("gateway")
         self._custody = keys.custody_level()
@@ -169,6 +183,7 @@ class Releaser:
             **erasure.handlers,
             **ClockDesk(enrolment.gateway, keys.load_public("owner"), store, self._clock).handlers,
             **own.handlers,
+            **(reload.handlers if reload is not None else {}),
         }
         self._control = ControlServer(config.control_path("releaser"), handlers, stop)
 
@@ -185,13 +200,15 @@ class Releaser:
         self._broker.start()
         log.info("releaser runs gateway=%s version=%s", self._enrolment.gateway, __version__)
         notifier.ready()
-        while not self._stop.wait(_TURN_S):
+        while not (self._asked_to_stop.wait(_TURN_S) or (self._reload is not None and self._reload.take())):
             self._keep_clock()
             now = self._clock.boot()
             threads = (self._worker, self._sender, self._jobs, self._control)
             if self._broker.is_live(now) and all(thread.is_alive() for thread in threads):
                 notifier.alive(now)
-        notifier.stopping()
+        self._stop.set()
+        if self._asked_to_stop.is_set():
+            notifier.stopping()
         self._broker.close()
         self._enter_tally(running=True)
         for part in (self._sender, self._worker, self._jobs, self._messenger, self._control):
@@ -372,6 +389,15 @@ class Releaser:
         owner = KeyStore(self._config.state_dir, "releaser").load_public("owner")
         return read_consent_states(self._config, self._enrolment, owner, self._store.find_consent, now)
 
+    def _figures(self) -> dict[str, Any]:
+        """Return what ``edge-agent metrics`` shows of the releaser: numbers, and no reason of any refusal."""
+        notices = self._messenger.counts()
+        return {
+            "requests": self._store.count_requests(),
+            "ends_ns": {kind: end for kind, end in self._find_ends().items() if end is not None},
+            "notices": {"sent": notices.told, "failed": notices.failed, "dropped": notices.dropped},
+        }
+
     def _status(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
         now = self._clock.utc()
         bundle, broker, clock = self._trust.bundle, self._broker.status(), self._clock.facts()
@@ -387,6 +413,7 @@ class Releaser:
             "consents": encode_consents(self._consents(now)),
             "release_paused": sorted(self._store.list_pauses(now)),
             "faults": self._faults.lines(),
+            "figures": self._figures(),
             "refused_unread": self._tally.read(),
             "waiting_for_you": [each.jti for each in open_requests if each.state is RequestState.ASKED],
             "releasing": [each.jti for each in open_requests if each.state is not RequestState.ASKED],

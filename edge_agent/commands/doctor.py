@@ -9,6 +9,7 @@ from edge_agent.commands import check
 from edge_agent.commands.daemon import add_config
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.host.control_socket import call
+from edge_agent.host.terminal import working
 from edge_agent.host.unnamed_file import NewFile
 from edge_agent.settings.gateway import load_config
 from edge_agent.setup.doctor import make_report
@@ -35,8 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the report; write what was printed, and nothing else, where that was asked for."""
     config = load_config(args.config)
-    findings = check.inspect(config, is_offline=args.offline)
-    status = {name: _ask(config.control_path(name)) for name in ("recorder", "releaser")}
+    with working("looking the gateway over"):
+        findings = check.inspect(config, is_offline=args.offline)
+        status = {name: _ask(config.control_path(name)) for name in ("recorder", "releaser")}
     text = json.dumps(make_report(config, findings, status), indent=1) + "\n"
     print(text, end="")
     if args.out is not None:

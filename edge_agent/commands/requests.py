@@ -27,7 +27,7 @@ from edge_agent.consent.shown_request import (
 from edge_agent.errors import EdgeAgentError, UnavailableError, UsageError
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import call
-from edge_agent.host.terminal import print_json, print_table
+from edge_agent.host.terminal import print_json, print_table, print_text
 from edge_agent.host.time_arguments import TIME_HELP, read_window, tell_window
 from edge_agent.local_time import encode_local, say_moment
 from edge_agent.printable_text import show_line
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     if args.verb == "approve":
         approved = _approve(config, request, args)
         if approved is None:
-            print("not approved: the request waits on")
+            print_text("not approved: the request waits on")
             return 1
         answer = approved
     else:
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(answer)
     else:
-        print(f"request {request['jti']}: {answer['state']}")
+        print_text(f"request {request['jti']}: {answer['state']}")
         _tell_what_follows(config, request["jti"], answer["state"])
     return 0
 
@@ -126,9 +126,9 @@ def _tell_what_follows(config: Config, request_id: str, state: str) -> None:
         now = call(config.control_path("releaser"), "request", id=request_id)["request"]
         if now["not_before"] is not None:
             not_before, release_by = parse_rfc3339(now["not_before"]), parse_rfc3339(now["release_by"])
-            print("\n".join(say_cancel(not_before, release_by, request_id, zone)))
+            print_text("\n".join(say_cancel(not_before, release_by, request_id, zone)))
     elif state in ("denied", "cancelled"):
-        print("Nothing of it can be opened by anybody. This cannot be undone; they may ask again.")
+        print_text("Nothing of it can be opened by anybody. This cannot be undone; they may ask again.")
 
 
 def _approve(config: Config, request: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any] | None:
@@ -171,34 +171,34 @@ def _print_prompt(
     print(f"request {asked.jti}", *(f"  {line}" for line in list_request(asked, request["signers"], zone)), sep="\n")
     print("what leaves with your yes:", *(f"  {line}" for line in list_leaving(leaving, zone)), sep="\n")
     not_before = UtcNs(now + int(request["cooling_off_s"]) * SECOND_NS)
-    print("\n".join(say_cancel(not_before, asked.release_by, asked.jti, zone)))
+    print_text("\n".join(say_cancel(not_before, asked.release_by, asked.jti, zone)))
 
 
 def _print_request(request: Mapping[str, Any], zone: ZoneInfo) -> None:
     """Print one request in words: what was asked, what became of it, what waits."""
     asked = read_request(str(request["raw"]).encode())
-    print(f"request {asked.jti}: {request['state']}")
+    print_text(f"request {asked.jti}: {request['state']}")
     print(*(f"  {line}" for line in list_request(asked, request["signers"], zone)), sep="\n")
-    print(f"  arrived: {say_moment(parse_rfc3339(request['arrived_at']), zone)}")
+    print_text(f"  arrived: {say_moment(parse_rfc3339(request['arrived_at']), zone)}")
     for reason in request["reasons"]:
         camera = f" ({reason['camera']})" if reason.get("camera") else ""
-        print(f"  because: {reason['sentence']}{camera}")
+        print_text(f"  because: {reason['sentence']}{camera}")
     for release in request["releases"]:
         why = f", {release['reason']}" if release["reason"] else ""
-        print(f"  clip of {release['camera']}: {release['state']}{why}")
+        print_text(f"  clip of {release['camera']}: {release['state']}{why}")
     for path in request.get("stills", ()):
-        print(f"  picture: {path}")
+        print_text(f"  picture: {path}")
     for camera, why in request.get("no_stills", {}).items():
-        print(f"  no picture of {camera}: {why}")
+        print_text(f"  no picture of {camera}: {why}")
     lines = list(list_leaving(parse_offers(request["offered"]), zone))
     if request["state"] == "asked":
         print("what can leave with your yes:", *(f"  {line}" for line in lines), sep="\n")
-        print(f"answer until {say_moment(parse_rfc3339(request['due']), zone)}; silence is a no:")
+        print_text(f"answer until {say_moment(parse_rfc3339(request['due']), zone)}; silence is a no:")
         print(f"  edge-agent requests approve {asked.jti}", f"  edge-agent requests deny {asked.jti}", sep="\n")
     elif request["state"] in ("granted", "uploading") and request["not_before"] is not None:
         print("what leaves:", *(f"  {line}" for line in lines), sep="\n")
         not_before = parse_rfc3339(request["not_before"])
-        print("\n".join(say_cancel(not_before, asked.release_by, asked.jti, zone)))
+        print_text("\n".join(say_cancel(not_before, asked.release_by, asked.jti, zone)))
 
 
 STILLS = 6
@@ -257,7 +257,7 @@ def _print_list(requests: list[dict[str, Any]], zone: ZoneInfo) -> None:
             )
         )
     if not rows:
-        print("nothing was asked so far")
+        print_text("nothing was asked so far")
         return
     print_table(("ID", "STATE", "UNTIL", "WHO", "WHAT"), rows)
 
@@ -275,5 +275,5 @@ def run_explain(args: argparse.Namespace) -> int:
     else:
         rows = [(step["step"], step["verdict"], step["reason"], step["sentence"]) for step in found["steps"]]
         print_table(("STEP", "VERDICT", "REASON", ""), rows)
-        print(f"\nverdict: {found['verdict']}")
+        print_text(f"\nverdict: {found['verdict']}")
     return 0 if found["verdict"] in ("grant", "ask") else 1

@@ -10,10 +10,28 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from edge_agent import __version__
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.host.hardening import hide_memory
+from edge_agent.host.journal import JournalHandler, is_journal
+
+
+class _Parser(argparse.ArgumentParser):
+    """Prints help at a terminal's width, in its colours; plain into a pipe or if ``NO_COLOR`` is set."""
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; the library that lays it out is loaded here, and by no process."""
+        if file is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+            from rich_argparse import RawDescriptionRichHelpFormatter
+
+            class Formatter(RawDescriptionRichHelpFormatter):
+                text_markup = help_markup = False
+                group_name_formatter = str
+
+            self.formatter_class = Formatter
+        super().print_help(file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +64,7 @@ def build_parser(
         description: What the program is for.
         epilog: What to type first.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=prog, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"{prog} {__version__}")
@@ -71,14 +89,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str], *, log_level: str
         return os.EX_OK
     hide_memory()
     args = parser.parse_args(words)
-    # The journal writes the time itself.
-    time = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
-    logging.basicConfig(
-        level=os.environ.get("EDGE_AGENT_LOG", log_level).upper(),
-        format=f"{time}%(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    _begin_log(os.environ.get("EDGE_AGENT_LOG", log_level).upper())
     try:
         return int(args.run(args))
     except EdgeAgentError as error:
@@ -95,6 +106,15 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str], *, log_level: str
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return os.EX_OK
+
+
+def _begin_log(level: str) -> None:
+    """Log to the journal, which writes the time and the priority itself, or to stderr with both in the text."""
+    if is_journal(os.environ, sys.stderr):
+        logging.basicConfig(level=level, format="%(message)s", handlers=[JournalHandler()])
+    else:
+        logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)
 
 
 def print_error(prog: str, error: EdgeAgentError) -> None:
