@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, Command] = {
     "ring": Command("what the rings hold, and whether they are whole"),
     "ledger": Command("everything that was asked, decided and released"),
     "export": Command("a copy of your own footage"),
+    "keep": Command("keep a moment beyond the ring's time"),
     "doctor": Command("a report for somebody who helps, without anything of yours"),
     "backup": Command("one encrypted file with what cannot be made again"),
     "update": Command("look for a newer release, and install it"),

@@ -33,6 +33,7 @@ from edge_agent.host.systemd_notify import Notifier
 from edge_agent.recording.crash_suspects import Culprits
 from edge_agent.recording.event_triggers import Triggers
 from edge_agent.recording.first_opening import FirstOpening
+from edge_agent.recording.home_sensors import SensorPublisher
 from edge_agent.recording.hours import RecordingHours
 from edge_agent.recording.owner_orders import ClockOrder, ResumeOrder, UsedOrders, verify_order
 from edge_agent.recording.pauses import ALL, Pauses
@@ -101,6 +102,7 @@ class Recorder:
         self._used_orders = UsedOrders(config.recorder_state_dir / "orders.json")
         keys = KeyStore(config.state_dir, "recorder")
         self._keys = keys
+        self._sensors = SensorPublisher(f"edge_agent_{keys.load_public('recorder').public_bytes_raw().hex()[:8]}")
         pins = RingPins(config.recorder_state_dir / "rings.json")
         self._rings = RingOpener(
             config, keys.load_public("vault"), keys.load_private("recorder"), clock, self._boot_id, pins, self._stop
@@ -131,6 +133,7 @@ class Recorder:
             for camera, quality in self._config.rings():
                 self._start_stream(camera, quality, opening)
             self._triggers.start()
+            self._sensors.change(self._config, self._logins)
             self._notifier.ready()
             while not self._stop.wait(_POLL_S):
                 self._do_chores()
@@ -140,6 +143,7 @@ class Recorder:
             self._notifier.stopping()
             self._close_streams(self._streams)
             self._triggers.close()
+            self._sensors.close()
             self._views.close()
             control.join()
             self._write_status()
@@ -240,6 +244,7 @@ class Recorder:
         self._rings.change(config)
         self._triggers.change(config, logins, changes)
         self._views.change(config, changes)
+        self._sensors.change(config, logins)
         opening = FirstOpening(self._clock)
         for camera, quality in config.rings():
             if camera.id in changes.start:

@@ -58,6 +58,7 @@ from edge_agent.uplink.owner.export_commands import OwnDesk
 from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
 from edge_agent.uplink.owner.fault_news import FaultNews
 from edge_agent.uplink.owner.gateway_entries import enter_enrolment, enter_heads
+from edge_agent.uplink.owner.keep_commands import KeepDesk
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.owner.notifier import make_messenger
@@ -166,6 +167,7 @@ class Releaser:
             self._clock,
             self._on_end,
         )
+        self._keeps = KeepDesk(enrolment.gateway, keys.load_public("owner"), store, self._footage, self._clock)
         erasure = EraseDesk(store, self._footage, self._desk.withdraw, self._clock)
         own = OwnDesk(
             enrolment.gateway,
@@ -183,6 +185,7 @@ class Releaser:
             **erasure.handlers,
             **ClockDesk(enrolment.gateway, keys.load_public("owner"), store, self._clock).handlers,
             **own.handlers,
+            **self._keeps.handlers,
             **(reload.handlers if reload is not None else {}),
         }
         self._control = ControlServer(config.control_path("releaser"), handlers, stop)
@@ -320,6 +323,8 @@ class Releaser:
         jobs.every("heads", _HOUR_S, self._enter_heads)
         jobs.every("consents", _HOUR_S, self._note_consents)
         jobs.every("faults", FAULTS_EVERY_S, self._faults.look)
+        jobs.every("keeps", _HOUR_S, self._keeps.expire)
+        jobs.at("keeps at start", self._clock.utc(), self._keeps.expire)
         jobs.every("prune", _HOUR_S, self._prune)
         jobs.every("updates", _HOUR_S, self._take_in_updates)
         jobs.at("updates at start", self._clock.utc(), self._take_in_updates)
@@ -389,10 +394,12 @@ class Releaser:
         owner = KeyStore(self._config.state_dir, "releaser").load_public("owner")
         return read_consent_states(self._config, self._enrolment, owner, self._store.find_consent, now)
 
-    def _figures(self) -> dict[str, Any]:
+    def _figures(self, now: UtcNs) -> dict[str, Any]:
         """Return what ``edge-agent metrics`` shows of the releaser: numbers, and no reason of any refusal."""
         notices = self._messenger.counts()
+        ends = [end for end in (*self._find_ends().values(), *(c.until for c in self._consents(now).values())) if end]
         return {
+            "next_end_ns": min((end for end in ends if end > now), default=None),
             "requests": self._store.count_requests(),
             "ends_ns": {kind: end for kind, end in self._find_ends().items() if end is not None},
             "notices": {"sent": notices.told, "failed": notices.failed, "dropped": notices.dropped},
@@ -413,7 +420,7 @@ class Releaser:
             "consents": encode_consents(self._consents(now)),
             "release_paused": sorted(self._store.list_pauses(now)),
             "faults": self._faults.lines(),
-            "figures": self._figures(),
+            "figures": self._figures(now),
             "refused_unread": self._tally.read(),
             "waiting_for_you": [each.jti for each in open_requests if each.state is RequestState.ASKED],
             "releasing": [each.jti for each in open_requests if each.state is not RequestState.ASKED],

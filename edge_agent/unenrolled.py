@@ -40,6 +40,7 @@ from edge_agent.uplink.owner.export_commands import OwnDesk
 from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
 from edge_agent.uplink.owner.fault_news import FaultNews
 from edge_agent.uplink.owner.gateway_entries import enter_heads
+from edge_agent.uplink.owner.keep_commands import KeepDesk
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
 from edge_agent.uplink.owner.notifier import make_messenger
 from edge_agent.uplink.owner.reload_commands import ReloadDesk
@@ -157,6 +158,7 @@ class Unenrolled:
         def sign(connection: sqlite3.Connection, now: UtcNs) -> str:
             return ledger.checkpoint(connection, ledger_origin(name), key, now)
 
+        self._keeps = KeepDesk(name, owner, store, self._footage, clock)
         handlers = {
             "status": self._status,
             **desk.handlers,
@@ -164,6 +166,7 @@ class Unenrolled:
             **EraseDesk(store, self._footage, desk.withdraw, clock).handlers,
             **ClockDesk(name, owner, store, clock).handlers,
             **OwnDesk(name, owner, store, self._footage, builder, sign, clock).handlers,
+            **self._keeps.handlers,
             **(reload.handlers if reload is not None else {}),
         }
         self._control = ControlServer(config.control_path("releaser"), handlers, self._ended)
@@ -209,6 +212,7 @@ class Unenrolled:
         self._footage.drop_holds(request.jti)
 
     def _plan(self, jobs: Jobs) -> None:
+        jobs.every("keeps", _HOUR_S, self._keeps.expire)
         jobs.every("faults", FAULTS_EVERY_S, self._faults.look)
         jobs.every("heads", _HOUR_S, lambda: enter_heads(self._config, self._footage, self._store, self._clock.utc()))
 

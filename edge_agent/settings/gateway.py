@@ -85,6 +85,7 @@ class Buffer(Part):
     sync_every_ns: Annotated[int, duration("500ms", "4s")] = Field(default=3 * SECOND_NS, alias="sync_every")
     block_size_bytes: Annotated[int, size("64KiB", "64MiB")] | None = Field(default=None, alias="block_size")
     hold_size_bytes: Annotated[int, size("16MiB", "1TiB")] = Field(default=4 * GIB, alias="hold_size")
+    keeps_size_bytes: Annotated[int, size("16MiB", "1TiB")] = Field(default=4 * GIB, alias="keeps_size")
 
 
 class Tls(Part):
@@ -207,12 +208,13 @@ class Camera(Part):
 
 
 class HomeBroker(Part):
-    """The home's own MQTT broker, for triggers; never the RTCC's."""
+    """The home's own MQTT broker, for triggers and sensors; never the RTCC's."""
 
     host: Host
     port: Annotated[int, Field(ge=1, le=65535)] = 1883
     credentials: CredentialName | None = None
     ca_file: FilePath | None = None
+    sensors: bool = False
 
 
 class Uplink(Part):
@@ -327,6 +329,11 @@ class Config(Part):
     def holds_dir(self) -> Path:
         """The folder of the excerpts that pending requests hold."""
         return self.state_dir / "holds"
+
+    @property
+    def keeps_dir(self) -> Path:
+        """The folder of the moments that the owner keeps beyond the rings' time."""
+        return self.state_dir / "releaser" / "keeps"
 
     @property
     def staging_dir(self) -> Path:

@@ -208,7 +208,7 @@ def _destroy_footage(config: Config, work: _Work) -> None:
                 if os.path.lexists(path):
                     remove_entry(path.parent, path.name)
     with acting_as_owner(config.store_path.parent):
-        for folder in (config.holds_dir, config.staging_dir):
+        for folder in (config.holds_dir, config.keeps_dir, config.staging_dir):
             _empty(folder, "*", config, work)
 
 
