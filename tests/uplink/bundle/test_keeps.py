@@ -64,9 +64,9 @@ def test_what_is_unknown_is_said(rig, tmp_path):  # noqa: F811
     """A time without footage, and an id that nobody has."""
     fill(rig)
     folder = KeepFolder(tmp_path / "keeps", 1 << 20)
-    late = Window(UtcNs(START + DAY_NS), UtcNs(START + DAY_NS + SECOND_NS))
+    early = Window(UtcNs(START - DAY_NS), UtcNs(START - DAY_NS + SECOND_NS))
     with rig.reader() as reader, pytest.raises(UsageError, match="nothing is recorded"):
-        folder.keep(reader, "door", Quality.MAIN, late, END)
+        folder.keep(reader, "door", Quality.MAIN, early, END)
     with pytest.raises(UsageError, match="nothing is kept"):
         folder.drop("../../etc/passwd")
 
