@@ -26,8 +26,9 @@ from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import ConfigError, EdgeAgentError, UnavailableError, UsageError
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
-from edge_agent.host.control_socket import ControlServer, Peer
+from edge_agent.host.control_socket import ControlServer, Handler, Peer
 from edge_agent.host.hardening import harden, lock_folder
+from edge_agent.host.page_socket import open_page_socket, select_handlers
 from edge_agent.host.persistent_clock import KeptClock, describe_confirmed
 from edge_agent.host.systemd_notify import Notifier
 from edge_agent.recording.crash_suspects import Culprits
@@ -127,6 +128,8 @@ class Recorder:
         control = ControlServer(self._config.control_path("recorder"), self._handlers(), self._stop)
         try:
             control.start()
+            # Reads only: a lost phone must not blind the cameras.
+            open_page_socket(self._config.page_path("recorder"), self._page_handlers(), self._stop)
             self._culprits.start()
             self._views.start()
             opening = FirstOpening(self._clock)
@@ -307,6 +310,9 @@ class Recorder:
             "reload": self._answer_reload,
         }
 
+    def _page_handlers(self) -> Mapping[str, Handler]:
+        return select_handlers(self._handlers(), ("status",))
+
     def _say(self, camera: object) -> str:
         """Name a camera of the configuration, or all of them, in a sentence; UsageError where there is no such."""
         return "any camera" if camera == ALL else f"{self._config.demand_camera(str(camera)).id}: it is switched off"
@@ -371,7 +377,7 @@ class Recorder:
         return {}
 
     def _order(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
-        from edge_agent.protocol.enrolment import find_gateway_name
+        from edge_agent.custody.enrolment_file import find_gateway_name
 
         gateway = find_gateway_name(self._config.uplink.enrolment, self._keys.load_public("gateway"))
         owner = self._keys.load_public("owner")

@@ -21,12 +21,13 @@ from edge_agent import __version__
 from edge_agent.consent.camera_state import CameraConsent, encode_consents
 from edge_agent.consent.house_state import occasions
 from edge_agent.consent.policy import Occasion
-from edge_agent.custody.keys import KeyStore, thumbprint
+from edge_agent.custody.keys import KeyStore
 from edge_agent.custody.owner_identity import load_recipient
-from edge_agent.host.clock import ClockState, SystemClock, read_boot_id, read_build_time
+from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
 from edge_agent.host.control_socket import Answer, ControlServer, Peer
 from edge_agent.host.hardening import harden, lock_folder, stop_on_signals
 from edge_agent.host.language import load_texts
+from edge_agent.host.page_socket import open_page_socket
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
 from edge_agent.ledger import table as ledger
@@ -36,13 +37,15 @@ from edge_agent.mqtt.mutual_tls import TlsIdentity, build_client_context
 from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.geohash import geohash_encode
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.trust_bundle import Roots
 from edge_agent.protocol.verdict import Ask, Grant, Verdict
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.unenrolled import wait_enrolled
-from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339
+from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, ClockState, UtcNs, encode_rfc3339
 from edge_agent.uplink.bundle.builder import BundleBuilder
 from edge_agent.uplink.bundle.rings import Footage
+from edge_agent.uplink.inbound.ack_pace import AckPace
 from edge_agent.uplink.inbound.answer_sender import Sender
 from edge_agent.uplink.inbound.consent_files import Standing
 from edge_agent.uplink.inbound.consent_states import read_consent_states
@@ -62,6 +65,8 @@ from edge_agent.uplink.owner.keep_commands import KeepDesk
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.owner.notifier import make_messenger
+from edge_agent.uplink.owner.page_commands import PageCommands
+from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadDesk, begin_anew
 from edge_agent.uplink.owner.request_commands import OwnerDesk
 from edge_agent.uplink.owner.update_notes import FOLDER as UPDATE_NOTES
@@ -144,7 +149,10 @@ class Releaser:
         self._docket = Docket(store, enrolment.gateway, self._key)
         self._footage = Footage(config, keys.load_private("vault"), keys.load_public("recorder"))
         identity = TlsIdentity(enrolment.ca_pem, enrolment.certificate_pem, keys.load_private("tls"))
-        self._intake = Intake(store, self._judge, self._docket, self._trust, self._tally, self._clock, self._on_verdict)
+        pace = AckPace(self._clock, stop.wait)
+        self._intake = Intake(
+            store, self._judge, self._docket, self._trust, self._tally, self._clock, pace, self._on_verdict
+        )
         self._broker = Broker(_broker_settings(config, enrolment, identity), self._intake.handle, self._clock)
         self._builder = self._make_builder(keys)
         self._worker, self._regrant, handover = self._make_worker(build_client_context(identity))
@@ -189,6 +197,8 @@ class Releaser:
             **(reload.handlers if reload is not None else {}),
         }
         self._control = ControlServer(config.control_path("releaser"), handlers, stop)
+        reads = PageReads(config, self._footage, self._standing, self._consents, self._clock)
+        self._page = PageCommands(config, store, self._clock, handlers, reads)
 
     def run(self) -> None:
         """Start every thread, watch them, stop them."""
@@ -197,6 +207,7 @@ class Releaser:
         self._footage.keep_holds([request.jti for request in self._store.list_requests(OPEN_STATES)])
         self._messenger.start()
         self._control.start()
+        open_page_socket(self._config.page_path("releaser"), self._page.handlers, self._stop)
         self._worker.start()
         self._sender.start()
         self._jobs.start()

@@ -7,8 +7,8 @@ from edge_agent.commands import consent_verbs
 from edge_agent.commands.daemon import add_config
 from edge_agent.commands.owner_key import add_passphrase
 from edge_agent.consent.policy import parse_policy
-from edge_agent.host.language import LANGUAGES
 from edge_agent.settings.gateway import load_config, read_text
+from edge_agent.texts import LANGUAGES
 
 _DESCRIPTION = """\
   edge-agent consent show                      your terms in plain sentences, and until when they count

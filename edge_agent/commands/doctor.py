@@ -72,9 +72,7 @@ def _measure(config: Config, *, is_json: bool) -> int:
         limits = {each.part: {"cameras": each.cameras, "measured": each.measured} for each in found.limits}
         print_json({"cameras": found.cameras, "limit": found.tightest.part, "limits": limits})
         return 0
-    print_text(
-        f"{found.cameras} cameras of 4 Mbit/s fit on this machine; more would need: a faster {found.tightest.part}"
-    )
+    print_text(f"{found.cameras} cameras of 4 Mbit/s fit on this machine. The {found.tightest.part} decides.")
     print_table(("PART", "CAMERAS", "MEASURED"), [(each.part, each.cameras, each.measured) for each in found.limits])
     return 0
 

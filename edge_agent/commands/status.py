@@ -14,10 +14,11 @@ from edge_agent.commands.daemon import add_config
 from edge_agent.consent.camera_state import parse_consents, say_until
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.control_socket import call
-from edge_agent.host.language import Texts, load_texts
+from edge_agent.host.language import load_texts
 from edge_agent.host.terminal import print_json, print_text
 from edge_agent.local_time import encode_local
 from edge_agent.settings.gateway import Config, load_config
+from edge_agent.texts import Texts
 from edge_agent.units import parse_rfc3339
 
 REFRESH_S = 2.0

@@ -10,8 +10,8 @@ from enum import Enum
 
 from edge_agent.consent.house_state import CameraStanding
 from edge_agent.consent.policy import Mode, Terms
-from edge_agent.host.language import ENGLISH, Texts
 from edge_agent.local_time import encode_local
+from edge_agent.texts import ENGLISH, Texts
 from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
 
 

@@ -7,6 +7,7 @@ import argparse
 import importlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,26 @@ from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.host.hardening import hide_memory
 from edge_agent.host.journal import JournalHandler, is_journal
 
+_ID = re.compile(r"-[A-Za-z0-9_-]{21}|-[A-Za-z0-9_-]{42}")
+"""A random id or a thumbprint (base64url of 16 or 32 bytes): one in 64 begins with a hyphen."""
 
-class _Parser(argparse.ArgumentParser):
-    """Prints help at a terminal's width, in its colours; plain into a pipe or if ``NO_COLOR`` is set."""
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: what the help says of it, and where it is."""
+
+    help: str
+    module: str = ""
+    """In the package of the commands; the command's own name where empty."""
+    adds: str = "add_arguments"
+    """The module's function that adds its arguments to a parser, and sets ``run``."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes an id for an id, although it begins as an option does.
+
+    Its help fits a terminal's width, in its colours; plain into a pipe or if ``NO_COLOR`` is set.
+    """
 
     def print_help(self, file: Any = None) -> None:
         """Print the help; the library that lays it out is loaded here, and by no process."""
@@ -33,16 +51,10 @@ class _Parser(argparse.ArgumentParser):
             self.formatter_class = Formatter
         super().print_help(file)
 
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One command: what the help says of it, and where it is."""
-
-    help: str
-    module: str = ""
-    """In the package of the commands; the command's own name where empty."""
-    adds: str = "add_arguments"
-    """The module's function that adds its arguments to a parser, and sets ``run``."""
+    def _parse_optional(self, arg_string: str) -> Any:
+        if _ID.fullmatch(arg_string) and arg_string not in self._option_string_actions:
+            return None
+        return super()._parse_optional(arg_string)
 
 
 def build_parser(
@@ -64,7 +76,7 @@ def build_parser(
         description: What the program is for.
         epilog: What to type first.
     """
-    parser = _Parser(
+    parser = Parser(
         prog=prog, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"{prog} {__version__}")

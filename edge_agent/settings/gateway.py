@@ -12,7 +12,6 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from edge_agent.errors import ConfigError, UsageError
-from edge_agent.host.language import Language
 from edge_agent.host.regular_file import read_regular
 from edge_agent.printable_text import check_line
 from edge_agent.settings.fields import (
@@ -36,6 +35,7 @@ from edge_agent.settings.fields import (
     size,
 )
 from edge_agent.settings.yaml_lines import load_yaml, validate
+from edge_agent.texts import Language
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS
 
 Quality = Literal["main", "sub"]
@@ -367,6 +367,10 @@ class Config(Part):
     def control_path(self, process: Literal["recorder", "releaser"]) -> Path:
         """Return the control socket of a process."""
         return self.run_dir(process) / "sock"
+
+    def page_path(self, process: Literal["recorder", "releaser"]) -> Path:
+        """Return the socket at which the resident's page reaches a process; its folder lets in the page's group."""
+        return self.gateway.run_dir / f"{process}-page" / "sock"
 
 
 def load_config(path: Path) -> Config:

@@ -15,15 +15,17 @@ from zoneinfo import ZoneInfo
 from edge_agent.consent.camera_state import CameraConsent, ConsentState, say_until
 from edge_agent.consent.policy import parse_policy
 from edge_agent.custody.credentials import Login, load_logins, load_services, missing_names
-from edge_agent.custody.keys import KEY_HOLDER, KeyStore, Role, custody_note_path, read_guarded, thumbprint
+from edge_agent.custody.enrolment_file import load_enrolment
+from edge_agent.custody.keys import KEY_HOLDER, KeyStore, Role, custody_note_path, read_guarded
 from edge_agent.custody.owner_identity import load_recipient
 from edge_agent.errors import CustodyError, EdgeAgentError
-from edge_agent.host.clock import ClockState, SystemClock, read_build_time
-from edge_agent.protocol.enrolment import Enrolment, load_enrolment
+from edge_agent.host.clock import SystemClock, read_build_time
+from edge_agent.protocol.enrolment import Enrolment
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import Camera, Config, read_text
 from edge_agent.setup.machine import opens_sealed
 from edge_agent.setup.provision import erasure_note_path
-from edge_agent.units import DAY_NS, UtcNs, encode_duration, encode_size
+from edge_agent.units import DAY_NS, ClockState, UtcNs, encode_duration, encode_size
 from edge_agent.uplink.inbound.consent_states import read_consent_states, read_marks
 
 CERTIFICATE_WARNING_DAYS = 30

@@ -9,8 +9,9 @@ import pytest
 
 from edge_agent.capture.pictures.analyser import HEALTH
 from edge_agent.capture.reasons import REASONS
-from edge_agent.host.language import FOLDER, LANGUAGES, load_texts
+from edge_agent.host.language import FOLDER, load_texts
 from edge_agent.protocol.reasons import RULES
+from edge_agent.texts import LANGUAGES
 from edge_agent.uplink.owner.fault_words import WORDS
 
 ROOT = FOLDER.parent

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.consent.camera_state import CameraConsent, ConsentState
-from edge_agent.host.clock import ClockState
 from edge_agent.host.regular_file import read_regular
 from edge_agent.settings.gateway import Config
-from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, encode_size, parse_rfc3339
+from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, ClockState, UtcNs, encode_size, parse_rfc3339
 from edge_agent.uplink.owner.faults import Fault, Key
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from edge_agent.consent.policy import Occasion
-from edge_agent.host.language import Texts
+from edge_agent.texts import Texts
 from edge_agent.uplink.owner.faults import Fault, Turn
 from edge_agent.uplink.owner.notice_words import Notice
 

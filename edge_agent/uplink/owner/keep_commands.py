@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.consent.owner_order import Keep, verify_order
 from edge_agent.errors import UsageError
-from edge_agent.host.clock import Clock, ClockState
+from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Answer, Handler, Peer
 from edge_agent.ledger import table as ledger
-from edge_agent.units import encode_rfc3339
+from edge_agent.units import ClockState, encode_rfc3339
 from edge_agent.uplink.bundle.keeps import KeptMoment
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.store.requests import Store

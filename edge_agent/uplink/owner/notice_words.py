@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_agent.consent.policy import Occasion
-from edge_agent.host.language import ENGLISH, Texts
 from edge_agent.protocol.reasons import RULES, find_values
+from edge_agent.texts import ENGLISH, Texts
 
 
 @dataclass(frozen=True, slots=True)

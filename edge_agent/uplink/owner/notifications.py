@@ -6,11 +6,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from edge_agent.consent.policy import Occasion
-from edge_agent.host.language import ENGLISH, Texts
 from edge_agent.local_time import encode_local
 from edge_agent.protocol import jws
 from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
 from edge_agent.protocol.verdict import Ask, Denial, Grant, Verdict
+from edge_agent.texts import ENGLISH, Texts
 from edge_agent.units import UtcNs
 from edge_agent.uplink.owner.notice_words import (
     Notice,
