@@ -40,9 +40,10 @@ COMMANDS: Mapping[str, Command] = {
 _EPILOG = """\
 first steps:
   edge-agent init                     make the keys, the vault and a commented configuration
-  edge-agent discover eth0            find ONVIF cameras, and the lines that record them
+  edge-agent discover                 find ONVIF cameras, and the lines that record them
   edge-agent check                    say what is wrong, and what was understood
-  edge-agent run                      record and answer requests (with systemd: two services instead)
+  edge-agent run                      record and answer requests; with systemd instead:
+                                      systemctl enable --now edge-agent.target
   edge-agent status                   see how every camera does
 
 stop it, without a passphrase:

@@ -36,6 +36,7 @@ from edge_agent.recording.event_triggers import Triggers
 from edge_agent.recording.first_opening import FirstOpening
 from edge_agent.recording.home_sensors import SensorPublisher
 from edge_agent.recording.hours import RecordingHours
+from edge_agent.recording.mirrors import Mirrors
 from edge_agent.recording.owner_orders import ClockOrder, ResumeOrder, UsedOrders, verify_order
 from edge_agent.recording.pauses import ALL, Pauses
 from edge_agent.recording.picture_watch import Views
@@ -103,6 +104,7 @@ class Recorder:
         self._used_orders = UsedOrders(config.recorder_state_dir / "orders.json")
         keys = KeyStore(config.state_dir, "recorder")
         self._keys = keys
+        self._mirrors = Mirrors()
         self._sensors = SensorPublisher(f"edge_agent_{keys.load_public('recorder').public_bytes_raw().hex()[:8]}")
         pins = RingPins(config.recorder_state_dir / "rings.json")
         self._rings = RingOpener(
@@ -137,6 +139,8 @@ class Recorder:
                 self._start_stream(camera, quality, opening)
             self._triggers.start()
             self._sensors.change(self._config, self._logins)
+            self._mirrors.change(self._config)
+            self._mirrors.start()
             self._notifier.ready()
             while not self._stop.wait(_POLL_S):
                 self._do_chores()
@@ -147,6 +151,7 @@ class Recorder:
             self._close_streams(self._streams)
             self._triggers.close()
             self._sensors.close()
+            self._mirrors.close()
             self._views.close()
             control.join()
             self._write_status()
@@ -248,6 +253,7 @@ class Recorder:
         self._triggers.change(config, logins, changes)
         self._views.change(config, changes)
         self._sensors.change(config, logins)
+        self._mirrors.change(config)
         opening = FirstOpening(self._clock)
         for camera, quality in config.rings():
             if camera.id in changes.start:
@@ -284,7 +290,7 @@ class Recorder:
         camera = name.rpartition(".")[0]
         return report_stream(
             stream.thread.status.snapshot(),
-            stream.sink.facts(),
+            {**stream.sink.facts(), **self._mirrors.facts(name)},
             picture=self._views.facts(camera),
             crashes=self._culprits.facts(name),
             events=self._triggers.facts(camera),
@@ -333,6 +339,7 @@ class Recorder:
                 continue
             erased[name] = [_describe_erased(block) for block in blocks]
             log.warning("erased stream=%s blocks=%d uid=%d", name, len(blocks), peer.uid)
+        self._mirrors.hurry()
         return {"erased": erased, "failed": failed}
 
     def _erasers(self, camera: object) -> list[tuple[str, Callable[[Window | None], list[ErasedBlock]]]]:

@@ -74,7 +74,7 @@ def _print(findings: list[Finding]) -> None:
     marks = {Level.OK: ("ok      ", "green"), Level.WARNING: ("WARNING ", "yellow"), Level.FAULT: ("FAULT   ", "red")}
     for finding in findings:
         mark, style = marks[finding.level]
-        print_text(f"{mark}{finding.topic}: {finding.text}", style="" if finding.level is Level.OK else style)
+        print_text(f"{mark}{finding.topic}: {finding.text}", style="" if finding.level is Level.OK else style, hang=8)
         if finding.hint:
             print_text(f"        {finding.hint}")
     counts = {level: sum(finding.level is level for finding in findings) for level in Level}

@@ -9,8 +9,10 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from edge_agent import __version__
@@ -18,6 +20,8 @@ from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.host.hardening import hide_memory
 from edge_agent.host.journal import JournalHandler, is_journal
 
+_COLUMN = re.compile(r" +\S.*? {2,}(?=\S)| +")
+"""Up to the second column of an example, or its blanks in front."""
 _ID = re.compile(r"-[A-Za-z0-9_-]{21}|-[A-Za-z0-9_-]{42}")
 """A random id or a thumbprint (base64url of 16 or 32 bytes): one in 64 begins with a hyphen."""
 
@@ -33,6 +37,26 @@ class Command:
     """The module's function that adds its arguments to a parser, and sets ``run``."""
 
 
+class _Fitted(argparse.RawDescriptionHelpFormatter):
+    """Fits descriptions into a terminal: prose is filled, examples keep their lines. Into a pipe all stays as it is."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if not sys.stdout.isatty():
+            return super()._fill_text(text, width, indent)
+        return "\n".join(_fit(text, width))
+
+
+def _fit(text: str, width: int) -> Iterator[str]:
+    for is_prose, group in groupby(text.strip("\n").split("\n"), lambda line: bool(line) and not line.startswith(" ")):
+        if is_prose:
+            yield from textwrap.wrap(" ".join(group), width)
+            continue
+        for line in group:
+            column = _COLUMN.match(line)
+            hang = len(column[0]) if column and len(column[0]) < width // 2 + 8 else 6
+            yield from textwrap.wrap(line, width, subsequent_indent=" " * hang) or [""]
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that takes an id for an id, although it begins as an option does.
 
@@ -44,7 +68,7 @@ class Parser(argparse.ArgumentParser):
         if file is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
             from rich_argparse import RawDescriptionRichHelpFormatter
 
-            class Formatter(RawDescriptionRichHelpFormatter):
+            class Formatter(_Fitted, RawDescriptionRichHelpFormatter):
                 text_markup = help_markup = False
                 group_name_formatter = str
 
@@ -76,9 +100,7 @@ def build_parser(
         description: What the program is for.
         epilog: What to type first.
     """
-    parser = Parser(
-        prog=prog, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=prog, description=description, epilog=epilog, formatter_class=_Fitted)
     parser.add_argument("--version", action="version", version=f"{prog} {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     typed = None if words is None else next((word for word in words if not word.startswith("-")), "")
@@ -87,7 +109,7 @@ def build_parser(
             name,
             help=command.help,
             description=command.help,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Fitted,
         )
         if typed in (None, name):
             getattr(importlib.import_module(f"{package}.{command.module or name}"), command.adds)(each)

@@ -45,10 +45,11 @@ def is_fitted() -> bool:
     return sys.stdout.isatty()
 
 
-def print_text(text: str, indent: int = 0, style: str = "") -> None:
+def print_text(text: str, indent: int = 0, style: str = "", hang: int = 0) -> None:
     """Print paragraphs, one a line, each wrapped at the terminal's width if there is one.
 
-    A line's own blanks in front hold for all of its wrapped lines; what follows a mark such as ``- `` stays behind it.
+    A line's own blanks in front hold for all of its wrapped lines. What follows a mark such as ``- `` stays behind it;
+    so does what follows a mark of ``hang`` letters.
     ``style`` is one of rich's, such as ``bold red``; shown at a terminal only, and not if ``NO_COLOR`` is set. It
     repeats what the words say: nothing depends on seeing it.
     """
@@ -58,15 +59,19 @@ def print_text(text: str, indent: int = 0, style: str = "") -> None:
         return
     console = _console()
     for line in text.split("\n"):
-        hang = len(_LEAD.match(line)[0]) if _LEAD.match(line) else 0  # type: ignore[index]
-        lead, rest = line[:hang], line[hang:]
-        if not rest or indent + hang > console.width // 2:
+        found = _LEAD.match(line)
+        width = max(hang, len(found[0]) if found else 0)
+        lead, rest = line[:width], line[width:]
+        if not line:
+            print()
+            continue
+        if not rest or indent + width > console.width // 2:
             console.print(Padding(Text(line, style=style), (0, 0, 0, indent), expand=False))
             continue
-        first, *others = Text(rest, style=style).wrap(console, console.width - indent - hang)
+        first, *others = Text(rest, style=style).wrap(console, console.width - indent - width)
         console.print(Text(" " * indent + lead, style=style) + first)
         for other in others:
-            console.print(Text(" " * (indent + hang)) + other)
+            console.print(Text(" " * (indent + width)) + other)
 
 
 @contextmanager

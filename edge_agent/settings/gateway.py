@@ -80,6 +80,7 @@ class Buffer(Part):
     """The rings: one preallocated file per camera and quality."""
 
     dir: FilePath | None = None
+    mirror_dir: FilePath | None = None
     size_bytes: RingSize = Field(default=32 * GIB, alias="size")
     keep_for_ns: KeepFor = Field(default=72 * HOUR_NS, alias="keep_for")
     sync_every_ns: Annotated[int, duration("500ms", "4s")] = Field(default=3 * SECOND_NS, alias="sync_every")
@@ -324,6 +325,11 @@ class Config(Part):
         camera = self.find_camera(camera_id)
         folder = camera.dir if camera is not None else None
         return (folder or self.rings_dir) / f"{camera_id}.{quality}.ring"
+
+    def mirror_path(self, camera_id: str, quality: Quality) -> Path | None:
+        """Return the file of a ring's mirror, or None if there is to be none."""
+        folder = self.buffer.mirror_dir
+        return None if folder is None else folder / f"{camera_id}.{quality}.ring"
 
     @property
     def holds_dir(self) -> Path:

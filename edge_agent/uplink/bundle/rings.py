@@ -69,8 +69,12 @@ class Footage:
 
     @contextmanager
     def open_own(self, order: ExportOrder) -> Iterator[RingReader]:
-        """Open what the owner's order is for: a kept moment that has all of it, or the camera's ring; see ``open``."""
+        """Open a kept moment that has all of the order's window, the ring, or its mirror if the ring is gone."""
         kept = self.keeps.find(order.camera, order.quality, order.window)
+        ring = self._config.ring_path(order.camera, order.quality.value)
+        mirror = self._config.mirror_path(order.camera, order.quality.value)
+        if kept is None and mirror is not None and not ring.exists() and mirror.exists():
+            kept = mirror
         if kept is None:
             with self.open(order.camera, order.quality) as reader:
                 yield reader
