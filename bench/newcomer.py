@@ -144,10 +144,10 @@ def walk_to_clip(folder: Path) -> list[Step]:
         wait_for_footage(file, folder)
         walk.type("resident", "edge-agent", "consent", "sign", *file, answers=(("YES", "YES"), owner))
         jti = _ask(walk, home, answer)
-        wait_for_ask(file, folder)
-        words = ("edge-agent", "requests", "approve", jti[:8], *file)
+        number = wait_for_ask(file, folder)
+        words = ("edge-agent", "requests", "approve", number, *file)
         walk.type("resident", *words, answers=(("YES", "YES"), owner))
-        wait_for_delivery(file, folder, jti)
+        wait_for_delivery(file, folder, number)
         shown = walk.type("rtcc", "rtcc", "open", jti, *home)
         if "FAILED" in shown or "failed" in shown.splitlines()[-1]:
             raise SystemExit(f"the clip does not verify:\n{shown}")
@@ -168,12 +168,12 @@ def _ask(walk: Walk, home: tuple[str, ...], enrolment: str) -> str:
     return next(word for word in known if len(word) == 22)
 
 
-def _wait(file: tuple[str, ...], folder: Path, words: tuple[str, ...], condition: str) -> None:
+def _wait(file: tuple[str, ...], folder: Path, words: tuple[str, ...], condition: str) -> str:
     deadline = time.monotonic() + _TIMEOUT_S
     while time.monotonic() < deadline:
         shown, _ = type_command(("edge-agent", *words, *file, "--json"), (), folder)
         if condition in shown:
-            return
+            return shown
         time.sleep(0.3)
     raise SystemExit(f"waited for {condition!r}:\n{shown}")
 
@@ -185,14 +185,15 @@ def wait_for_footage(file: tuple[str, ...], folder: Path) -> None:
     time.sleep(6)  # of footage
 
 
-def wait_for_ask(file: tuple[str, ...], folder: Path) -> None:
-    """Wait until the request waits for the owner."""
-    _wait(file, folder, ("requests", "list"), '"asked"')
+def wait_for_ask(file: tuple[str, ...], folder: Path) -> str:
+    """Wait until the request waits for the owner; return its number."""
+    shown = _wait(file, folder, ("requests", "list"), '"asked"')
+    return str(json.loads(shown)[0]["number"])
 
 
-def wait_for_delivery(file: tuple[str, ...], folder: Path, jti: str) -> None:
+def wait_for_delivery(file: tuple[str, ...], folder: Path, number: str) -> None:
     """Wait until the clip is delivered."""
-    _wait(file, folder, ("requests", "show", jti), '"delivered"')
+    _wait(file, folder, ("requests", "show", number), '"delivered"')
 
 
 def main() -> int:

@@ -64,7 +64,7 @@ from edge_agent.uplink.owner.gateway_entries import enter_enrolment, enter_heads
 from edge_agent.uplink.owner.keep_commands import KeepDesk
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
 from edge_agent.uplink.owner.notifications import News
-from edge_agent.uplink.owner.notifier import make_messenger
+from edge_agent.uplink.owner.notifier import Messenger, find_services
 from edge_agent.uplink.owner.page_commands import PageCommands
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadDesk, begin_anew
@@ -156,9 +156,10 @@ class Releaser:
         self._broker = Broker(_broker_settings(config, enrolment, identity), self._intake.handle, self._clock)
         self._builder = self._make_builder(keys)
         self._worker, self._regrant, handover = self._make_worker(build_client_context(identity))
-        self._messenger = make_messenger(config, stop)
-        texts = load_texts(config.gateway.language)
-        self._news = News(self._messenger.tell, self._wanted_news, ZoneInfo(config.gateway.time_zone), texts)
+        services, texts = find_services(config), load_texts(config.gateway.language)
+        store.set_notice_services(services)
+        self._news = News(store, self._wanted_news, ZoneInfo(config.gateway.time_zone), self._clock, texts)
+        self._messenger = Messenger(services, self._news, store.noticed, stop)
         self._faults = self._make_fault_news()
         self._sender = Sender(store, self._broker, self._clock, handover.confirm, stop)
         self._jobs = Jobs(self._clock, self._plan, stop)
@@ -173,7 +174,6 @@ class Releaser:
             self._docket,
             self._worker,
             self._clock,
-            self._on_end,
         )
         self._keeps = KeepDesk(enrolment.gateway, keys.load_public("owner"), store, self._footage, self._clock)
         erasure = EraseDesk(store, self._footage, self._desk.withdraw, self._clock)
@@ -260,14 +260,14 @@ class Releaser:
         maker = BundleMaker(store, self._judge, docket, self._builder, staging, self._sign_checkpoint, clock)
         shipping = Shipping(store, docket, carrier, staging, clock)
         regrant = Regrant(store, self._judge, docket, shipping, clock, self._on_end)
-        handover = Handover(store, docket, self._judge, regrant, shipping, self._on_end)
+        handover = Handover(store, docket, self._judge, regrant)
         worker = ReleaseWorker(store, docket, regrant, maker, shipping, handover, clock, self._stop)
         return worker, regrant, handover
 
     def _make_fault_news(self) -> FaultNews:
         return FaultNews(
             self._config,
-            self._messenger.tell,
+            self._news.tell,
             self._wanted_news,
             self._clock,
             why_unclear=lambda: self._clock.facts()["why"],
@@ -295,7 +295,6 @@ class Releaser:
     # What happens to requests
 
     def _on_verdict(self, request: StoredRequest, verdict: Verdict) -> None:
-        self._news.decided(request, verdict)
         if isinstance(verdict, Ask):
             self._plan_ask(self._jobs, request)
         if isinstance(verdict, Ask | Grant):
@@ -320,7 +319,6 @@ class Releaser:
 
     def _on_end(self, request: StoredRequest) -> None:
         self._footage.drop_holds(request.jti)
-        self._news.ended(request)
 
     # What is due at a time
 
@@ -413,7 +411,7 @@ class Releaser:
             "next_end_ns": min((end for end in ends if end > now), default=None),
             "requests": self._store.count_requests(),
             "ends_ns": {kind: end for kind, end in self._find_ends().items() if end is not None},
-            "notices": {"sent": notices.told, "failed": notices.failed, "dropped": notices.dropped},
+            "notices": {"sent": notices.told, "failed": notices.failed},
         }
 
     def _status(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
@@ -433,8 +431,8 @@ class Releaser:
             "faults": self._faults.lines(),
             "figures": self._figures(now),
             "refused_unread": self._tally.read(),
-            "waiting_for_you": [each.jti for each in open_requests if each.state is RequestState.ASKED],
-            "releasing": [each.jti for each in open_requests if each.state is not RequestState.ASKED],
+            "waiting_for_you": [each.id for each in open_requests if each.state is RequestState.ASKED],
+            "releasing": [each.id for each in open_requests if each.state is not RequestState.ASKED],
         }
 
 

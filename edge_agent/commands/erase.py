@@ -99,8 +99,8 @@ def _print(answer: dict[str, Any], zone: ZoneInfo) -> None:
         for block in blocks:
             print_text(f"  block {block['block']}: {_say_span(block['window'], zone)}")
     print_text(f"holds let go: {answer['holds']}")
-    for jti in answer["stopped"]:
-        print_text(f"release withdrawn: {jti}")
+    for number in answer["stopped"]:
+        print_text(f"release withdrawn: request {number}")
     for name, text in sorted(answer["failed"].items()):
         print_text(f"NOT ERASED {name}: {text}")
 
