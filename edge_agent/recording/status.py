@@ -32,6 +32,8 @@ def report_stream(
     facts["reason_text"] = REASONS.get(str(stream.get("reason")), "")
     facts["since"] = encode_rfc3339(UtcNs(facts["since"]))
     warnings = [f"nothing is stored: {storage['storage']}"] if storage["storage"] != "ok" else []
+    if storage.get("mirror", "ok") != "ok":
+        warnings.append(f"not mirrored: {storage['mirror']}")
     if events.get("events") == "trouble":
         warnings.append(f"no events come: {events['events_detail']}")
     warnings += list_warnings(stream)

@@ -39,6 +39,10 @@ class Sources:
     def __init__(self, logins: Mapping[str, Login], folder: Path, stop: threading.Event) -> None:
         self._logins, self._folder, self._stop = logins, folder, stop
 
+    def change(self, logins: Mapping[str, Login]) -> None:
+        """Take over changed credentials; each counts from the next session on."""
+        self._logins = logins
+
     def resolver(self, camera: Camera, quality: Quality, status: Callable[[], StreamStatus]) -> Callable[[], Endpoint]:
         """Return what finds a stream before each attempt to open it; it raises ``CaptureError``.
 
