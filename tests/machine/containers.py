@@ -1,0 +1,136 @@
+"""The image and ``compose.yaml`` as they are: two containers, two users, a read-only root; run by podman."""
+
+import json
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.machine.town import CAMERA_PORT, Town
+from tests.machine.virtual import MachineError
+
+TREE = Path(__file__).parents[2]
+PASSPHRASE = "correct horse battery staple"
+_SERVICES = {"recorder": ("961", "960"), "releaser": ("962", "960")}
+# The city listens on this namespace's loopback; nothing else of the file is changed.
+_OVERRIDE = "services: {recorder: {network_mode: host}, releaser: {network_mode: host}}\n"
+_EDIT = """
+import pathlib
+config, consent = (pathlib.Path("/etc/edge-agent") / name for name in ("edge-agent.yaml", "consent.yaml"))
+text = config.read_text()
+text = text.replace("  # location: {{lat", "  location: {{lat").replace("  size: 32GiB", "  size: 256MiB")
+text = text.replace("  trust: kernel", "  trust: wall-clock")
+text = text.replace("\\ncameras:\\n", "\\ncameras:\\n  - id: door\\n    url: rtsp://127.0.0.1:{port}/cam\\n")
+config.write_text(text)
+text = consent.read_text()
+text = text.replace("  agencies: []", "  agencies: [rtcc.example-city]")
+text = text.replace("  cooling_off: 10m", "  cooling_off: 0s")
+consent.write_text(text.replace("\\ncameras: {{}}\\n", "\\ncameras:\\n  door: {{mode: auto, categories: [robbery]}}\\n"))
+"""
+
+
+class Containers:
+    """One project of compose; its volumes and containers end with ``close``."""
+
+    def __init__(self) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="compose-"))
+        self._override = folder / "override.yaml"
+        self._override.write_text(_OVERRIDE)
+        self._start = ["podman-compose", "-p", "edgetest", "-f", str(TREE / "compose.yaml"), "-f", str(self._override)]
+
+    def compose(self, *words: str, content: str = "", check: bool = True) -> str:
+        """Run podman-compose; MachineError if it fails."""
+        return _run([*self._start, *words], content, check=check)
+
+    def owner(self, command: str, content: str = "") -> str:
+        """Run a command as the owner does, in a container that is gone afterwards."""
+        words = ("--profile", "setup", "run", "--rm", "-T", "--entrypoint", json.dumps(["sh", "-c", command]), "setup")
+        return self.compose(*words, content=content)
+
+    def inside(self, service: str, command: str, *, check: bool = True) -> str:
+        """Run a command beside a process, with its rights."""
+        return _run(["podman", "exec", f"edgetest_{service}_1", "sh", "-c", command], check=check)
+
+    def wait(self, what: str, service: str, command: str, word: str, limit_s: float = 120) -> None:
+        """Wait until a word is in what a command prints."""
+        begun = time.monotonic()
+        while word not in (said := self.inside(service, command, check=False)):
+            if time.monotonic() - begun > limit_s:
+                logs = "".join(_run(["podman", "logs", "--tail", "15", f"edgetest_{each}_1"]) for each in _SERVICES)
+                raise MachineError(f"waited {limit_s:.0f} s until {what}; {command} says:\n{said}\n{logs}")
+            time.sleep(0.5)
+
+    def close(self) -> None:
+        """Remove containers and volumes."""
+        self.compose("--profile", "setup", "down", "--volumes", check=False)
+
+
+def tell(town: Town) -> dict[str, Any]:
+    """Tell the demonstration's scenario in two containers; return the figures.
+
+    Raises:
+        MachineError: It went otherwise than it must.
+    """
+    home = Containers()
+    home.close()
+    try:
+        print("== setup: keys and configuration", flush=True)
+        begun = time.monotonic()
+        home.compose("--profile", "setup", "run", "--rm", "-T", "setup", "--passphrase-file", "-", content=PASSPHRASE)
+        home.owner("/opt/edge-agent/bin/python -I -", _EDIT.format(port=CAMERA_PORT))
+        enrolment = town.city.enrol(home.owner("cat /etc/edge-agent/gateway.csr").encode())
+        home.owner("cat > /tmp/e && edge-agent enrol /tmp/e --yes", enrolment.content.decode())
+        print("== recorder and releaser, as compose.yaml says", flush=True)
+        home.compose("up", "-d", "recorder", "releaser")
+        home.wait("it records", "releaser", "edge-agent status", "door.main: recording")
+        figures = {"setup_to_recording_s": round(time.monotonic() - begun, 1)}
+        home.owner("edge-agent consent sign --yes --passphrase-file -", PASSPHRASE)
+        _look_at_the_walls(home)
+        home.wait("the broker is there", "releaser", "edge-agent status", "broker: connected")
+        time.sleep(16)
+        print("== a request, a clip, and what the RTCC makes of it", flush=True)
+        figures["request_to_opened_clip_s"] = round(town.ask(enrolment.gateway, "door", 120), 1)
+        print("== both are killed, and come back", flush=True)
+        begun = time.monotonic()
+        for service in _SERVICES:
+            _run(["podman", "kill", "-s", "KILL", f"edgetest_{service}_1"])
+        home.compose("up", "-d", "recorder", "releaser")
+        home.wait("it records again", "releaser", "edge-agent status", "door.main: recording")
+        figures["killed_to_recording_s"] = round(time.monotonic() - begun, 1)
+        home.owner("edge-agent ring check && edge-agent ledger verify")
+        print("   " + "\n   ".join(home.owner("edge-agent check --offline; true").strip().splitlines()), flush=True)
+        return figures
+    finally:
+        home.close()
+
+
+def _look_at_the_walls(home: Containers) -> None:
+    """Demand two users without a capability, on a root that nobody writes; neither reads the other's keys."""
+    print("== the walls", flush=True)
+    for service, (user, group) in _SERVICES.items():
+        status = home.inside(service, "cat /proc/1/status")
+        facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        if facts["Uid"].split()[0] != user or facts["Gid"].split()[0] != group:
+            raise MachineError(f"{service} runs as {facts['Uid']}")
+        for name, wanted in {"CapEff": 0, "CapBnd": 0}.items():
+            if int(facts[name], 16) != wanted:
+                raise MachineError(f"{service}: {name} is {facts[name]}")
+        if facts["NoNewPrivs"].strip() != "1" or facts["Seccomp"].strip() != "2":
+            raise MachineError(f"{service}: no-new-privileges or seccomp is missing")
+        other = next(each for each in _SERVICES if each != service)
+        for command in ("touch /usr/x", "touch /etc/edge-agent/x", f"ls /var/lib/edge-agent/keys/{other}"):
+            if "denied" not in (said := home.inside(service, command, check=False)) and "Read-only" not in said:
+                raise MachineError(f"{service} may {command}: {said}")
+        print(f"   {service}: uid {user}, no capability, read-only root, {other}'s keys are closed")
+    if "bare" not in home.inside("releaser", "edge-agent status"):
+        raise MachineError("status does not say that keys are bare")
+
+
+def _run(words: list[str], content: str = "", *, check: bool = True) -> str:
+    done = subprocess.run(words, input=content, capture_output=True, text=True, timeout=300, check=False, cwd=TREE)
+    if check and done.returncode:
+        raise MachineError(
+            f"{' '.join(words[:12])}\nexit code {done.returncode}\n{done.stdout[-1500:]}{done.stderr[-2500:]}"
+        )
+    return done.stdout + ("" if check else done.stderr)
