@@ -1,6 +1,6 @@
 """The image and ``compose.yaml`` as they are: two containers, two users, a read-only root; run by podman."""
 
-import json
+import shutil
 import subprocess
 import tempfile
 import time
@@ -15,38 +15,53 @@ PASSPHRASE = "correct horse battery staple"
 _SERVICES = {"recorder": ("961", "960"), "releaser": ("962", "960")}
 # The city listens on this namespace's loopback; nothing else of the file is changed.
 _OVERRIDE = "services: {recorder: {network_mode: host}, releaser: {network_mode: host}}\n"
-_EDIT = """
-import pathlib
-config, consent = (pathlib.Path("/etc/edge-agent") / name for name in ("edge-agent.yaml", "consent.yaml"))
-text = config.read_text()
-text = text.replace("  # location: {{lat", "  location: {{lat").replace("  size: 32GiB", "  size: 256MiB")
-text = text.replace("  trust: kernel", "  trust: wall-clock")
-text = text.replace("\\ncameras:\\n", "\\ncameras:\\n  - id: door\\n    url: rtsp://127.0.0.1:{port}/cam\\n")
-config.write_text(text)
-text = consent.read_text()
-text = text.replace("  agencies: []", "  agencies: [rtcc.example-city]")
-text = text.replace("  cooling_off: 10m", "  cooling_off: 0s")
-consent.write_text(text.replace("\\ncameras: {{}}\\n", "\\ncameras:\\n  door: {{mode: auto, categories: [robbery]}}\\n"))
-"""
+_EDITS = {
+    "edge-agent.yaml": {
+        "  # location: {lat": "  location: {lat",
+        "  size: 32GiB": "  size: 256MiB",
+        "  trust: kernel": "  trust: wall-clock",
+        "\ncameras:\n": f"\ncameras:\n  - id: door\n    url: rtsp://127.0.0.1:{CAMERA_PORT}/cam\n",
+    },
+    "consent.yaml": {
+        "  agencies: []": "  agencies: [rtcc.example-city]",
+        "  cooling_off: 10m": "  cooling_off: 0s",
+        "\ncameras: {}\n": "\ncameras:\n  door: {mode: auto, categories: [robbery]}\n",
+    },
+}
 
 
 class Containers:
     """One project of compose; its volumes and containers end with ``close``."""
 
     def __init__(self) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="compose-"))
-        self._override = folder / "override.yaml"
-        self._override.write_text(_OVERRIDE)
-        self._start = ["podman-compose", "-p", "edgetest", "-f", str(TREE / "compose.yaml"), "-f", str(self._override)]
+        self._folder = Path(tempfile.mkdtemp(prefix="compose-"))
+        shutil.copyfile(TREE / "container/compose.yaml", self._folder / "compose.yaml")
+        (self._folder / "override.yaml").write_text(_OVERRIDE)
+        (self._folder / "etc").mkdir()
+
+    @property
+    def etc(self) -> Path:
+        """The folder with the configuration."""
+        return self._folder / "etc"
 
     def compose(self, *words: str, content: str = "", check: bool = True) -> str:
         """Run podman-compose; MachineError if it fails."""
-        return _run([*self._start, *words], content, check=check)
+        files = ("-f", "compose.yaml", "-f", "override.yaml")
+        return _run(["podman-compose", "-p", "edgetest", *files, *words], content, check=check, cwd=self._folder)
 
-    def owner(self, command: str, content: str = "") -> str:
+    def owner(self, *words: str, content: str = "") -> str:
         """Run a command as the owner does, in a container that is gone afterwards."""
-        words = ("--profile", "setup", "run", "--rm", "-T", "--entrypoint", json.dumps(["sh", "-c", command]), "setup")
-        return self.compose(*words, content=content)
+        return self.compose("run", "--rm", "-T", "owner", *words, content=content)
+
+    def edit(self) -> None:
+        """Do what an installer and an owner do in an editor."""
+        for name, changes in _EDITS.items():
+            text = (self.etc / name).read_text()
+            for old, new in changes.items():
+                if old not in text:
+                    raise MachineError(f"{name}: the line is not there: {old}")
+                text = text.replace(old, new, 1)
+            (self.etc / name).write_text(text)
 
     def inside(self, service: str, command: str, *, check: bool = True) -> str:
         """Run a command beside a process, with its rights."""
@@ -63,7 +78,7 @@ class Containers:
 
     def close(self) -> None:
         """Remove containers and volumes."""
-        self.compose("--profile", "setup", "down", "--volumes", check=False)
+        self.compose("down", "--volumes", check=False)
 
 
 def tell(town: Town) -> dict[str, Any]:
@@ -77,15 +92,16 @@ def tell(town: Town) -> dict[str, Any]:
     try:
         print("== setup: keys and configuration", flush=True)
         begun = time.monotonic()
-        home.compose("--profile", "setup", "run", "--rm", "-T", "setup", "--passphrase-file", "-", content=PASSPHRASE)
-        home.owner("/opt/edge-agent/bin/python -I -", _EDIT.format(port=CAMERA_PORT))
-        enrolment = town.city.enrol(home.owner("cat /etc/edge-agent/gateway.csr").encode())
-        home.owner("cat > /tmp/e && edge-agent enrol /tmp/e --yes", enrolment.content.decode())
+        home.owner("init", "--passphrase-file", "-", content=PASSPHRASE)
+        home.edit()
+        enrolment = town.city.enrol((home.etc / "gateway.csr").read_bytes())
+        (home.etc / "from-rtcc.json").write_bytes(enrolment.content)
+        home.owner("enrol", "/etc/edge-agent/from-rtcc.json", "--yes")
         print("== recorder and releaser, as compose.yaml says", flush=True)
         home.compose("up", "-d", "recorder", "releaser")
         home.wait("it records", "releaser", "edge-agent status", "door.main: recording")
         figures = {"setup_to_recording_s": round(time.monotonic() - begun, 1)}
-        home.owner("edge-agent consent sign --yes --passphrase-file -", PASSPHRASE)
+        home.owner("consent", "sign", "--yes", "--passphrase-file", "-", content=PASSPHRASE)
         _look_at_the_walls(home)
         home.wait("the broker is there", "releaser", "edge-agent status", "broker: connected")
         time.sleep(16)
@@ -98,8 +114,8 @@ def tell(town: Town) -> dict[str, Any]:
         home.compose("up", "-d", "recorder", "releaser")
         home.wait("it records again", "releaser", "edge-agent status", "door.main: recording")
         figures["killed_to_recording_s"] = round(time.monotonic() - begun, 1)
-        home.owner("edge-agent ring check && edge-agent ledger verify")
-        print("   " + "\n   ".join(home.owner("edge-agent check --offline; true").strip().splitlines()), flush=True)
+        home.owner("ring", "check")
+        home.owner("ledger", "verify")
         return figures
     finally:
         home.close()
@@ -127,8 +143,8 @@ def _look_at_the_walls(home: Containers) -> None:
         raise MachineError("status does not say that keys are bare")
 
 
-def _run(words: list[str], content: str = "", *, check: bool = True) -> str:
-    done = subprocess.run(words, input=content, capture_output=True, text=True, timeout=300, check=False, cwd=TREE)
+def _run(words: list[str], content: str = "", *, check: bool = True, cwd: Path = TREE) -> str:
+    done = subprocess.run(words, input=content, capture_output=True, text=True, timeout=300, check=False, cwd=cwd)
     if check and done.returncode:
         raise MachineError(
             f"{' '.join(words[:12])}\nexit code {done.returncode}\n{done.stdout[-1500:]}{done.stderr[-2500:]}"
