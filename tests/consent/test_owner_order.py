@@ -17,9 +17,9 @@ from edge_agent.consent.owner_order import (
     verify_order,
     window_members,
 )
-from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import DenialError
 from edge_agent.protocol import jws
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Approval, ExportOrder
 from edge_agent.units import UtcNs, Window
@@ -34,6 +34,7 @@ MEMBERS = {
     "approve": {
         "jti": JTI,
         "request_sha256": encode_b64url(DIGEST),
+        "offer_sha256": encode_b64url(DIGEST[::-1]),
         "cameras": ["door"],
         "window": window_members(WINDOW),
     },
@@ -42,7 +43,7 @@ MEMBERS = {
 }
 AGE = "age1" + "q" * 58
 VALUES = {
-    "approve": Approval(JTI, DIGEST, ("door",), WINDOW, thumbprint(KEY.public_key()), NOW),
+    "approve": Approval(JTI, DIGEST, DIGEST[::-1], ("door",), WINDOW, thumbprint(KEY.public_key()), NOW),
     "resume": Resume("release", "*"),
     "export": ExportOrder(ORDER_ID, "door", Quality.MAIN, WINDOW, thumbprint(KEY.public_key()), NOW),
 }
