@@ -13,8 +13,14 @@ from tests.machine.virtual import MachineError
 TREE = Path(__file__).parents[2]
 PASSPHRASE = "correct horse battery staple"
 _SERVICES = {"recorder": ("961", "960"), "releaser": ("962", "960")}
-# The city listens on this namespace's loopback; nothing else of the file is changed.
-_OVERRIDE = "services: {recorder: {network_mode: host}, releaser: {network_mode: host}}\n"
+# The city listens on this namespace's loopback; a host that is a guest itself may not raise limits. No more is changed.
+_LIMITS = "ulimits: {core: 0, nofile: 4096, nproc: 4096}"
+_OVERRIDE = f"""\
+services:
+  recorder: {{network_mode: host, {_LIMITS}}}
+  releaser: {{network_mode: host, {_LIMITS}}}
+  owner: {{{_LIMITS}}}
+"""
 _EDITS = {
     "edge-agent.yaml": {
         "  # location: {lat": "  location: {lat",
@@ -51,7 +57,7 @@ class Containers:
 
     def owner(self, *words: str, content: str = "") -> str:
         """Run a command as the owner does, in a container that is gone afterwards."""
-        return self.compose("run", "--rm", "-T", "owner", *words, content=content)
+        return self.compose("--profile", "owner", "run", "--rm", "-T", "owner", *words, content=content)
 
     def edit(self) -> None:
         """Do what an installer and an owner do in an editor."""
@@ -78,7 +84,7 @@ class Containers:
 
     def close(self) -> None:
         """Remove containers and volumes."""
-        self.compose("down", "--volumes", check=False)
+        self.compose("--profile", "owner", "down", "--volumes", check=False)
 
 
 def tell(town: Town) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.lifecycle import CameraEvent
 from edge_agent.uplink.inbound.register import Aftermath, Docket
 from edge_agent.uplink.inbound.steps import LATE, Step, describe_grant
-from edge_agent.uplink.release.payload import describe, upload_name
+from edge_agent.uplink.release.payload import describe
 from edge_agent.uplink.release.staging import Staging, StagingFullError
 from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease, StoredRequest
 
