@@ -12,7 +12,9 @@ COMMANDS: Mapping[str, Command] = {
     "enrol": Command("install the RTCC's enrolment file"),
     "discover": Command("find ONVIF cameras, and the lines that record them"),
     "check": Command("say what is wrong, and what was understood"),
-    "run": Command("start the recorder and the releaser and watch both (where there is no systemd)", "daemon"),
+    "run": Command(
+        "start the recorder and the releaser and watch both (if there is no systemd)", "daemon", "add_run_arguments"
+    ),
     "record": Command("record the cameras into their rings (one of the two processes)", "daemon"),
     "release": Command("answer requests (the other process)", "daemon"),
     "reload": Command("take over a changed edge-agent.yaml, without a restart"),
