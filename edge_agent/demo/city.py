@@ -21,7 +21,7 @@ from edge_agent.demo.interrupts import hold_interrupts
 from edge_agent.errors import UnavailableError
 from edge_agent.host.clock import SystemClock
 from edge_agent.rtcc.office.enrol import IssuedEnrolment, enrol, enrol_server
-from edge_agent.rtcc.office.home import RtccHome, Settings
+from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.rtcc.office.trust import sign_trust
 from edge_agent.rtcc.session import RtccSession
 
@@ -145,10 +145,10 @@ class City:
         self.stop_broker()
 
 
-def _choose_ports() -> Settings:
+def _choose_ports() -> HomeSettings:
     broker_port, rtcc_port, receiver_port = (find_free_port() for _ in range(3))
     uploads = {"evidence": f"https://{HOST}:{receiver_port}/files/"}
-    return Settings("rtcc.example-city", HOST, broker_port, rtcc_port, uploads)
+    return HomeSettings("rtcc.example-city", HOST, broker_port, rtcc_port, uploads)
 
 
 def _end(process: "subprocess.Popen[bytes] | None", how: signal.Signals) -> None:

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
+class TopicSubscription:
     """A topic of ours, at QoS 1; its retained message is wanted or not."""
 
     topic: str
@@ -53,7 +53,7 @@ class BrokerSettings:
     port: int
     client_id: str
     tls: TlsIdentity
-    subscriptions: tuple[Subscription, ...]
+    subscriptions: tuple[TopicSubscription, ...]
     state_topic: str = ""
     """Where the retained state and the last will go; none if empty."""
     online: bytes = b""
@@ -360,7 +360,7 @@ class Broker:
                 self._counts["acknowledged"] += 1
 
 
-def _subscribe_options(subscription: Subscription) -> SubscribeOptions:
+def _subscribe_options(subscription: TopicSubscription) -> SubscribeOptions:
     handling = (
         SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if subscription.retained else SubscribeOptions.RETAIN_DO_NOT_SEND
     )

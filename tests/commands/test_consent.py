@@ -13,7 +13,7 @@ from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import ConfigError, CustodyError, UsageError
 from edge_agent.protocol import jws
 from edge_agent.rtcc.office.enrol import enrol
-from edge_agent.rtcc.office.home import RtccHome, Settings
+from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.settings.gateway import load_config
 from edge_agent.setup.provision import create_state, write_csr
 from edge_agent.units import DAY_NS, UtcNs
@@ -34,7 +34,7 @@ cameras:
 def enrolment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gateway")
     now = UtcNs(time.time_ns())
-    settings = Settings("rtcc.example-city", "127.0.0.1", 1, 2, {"evidence": "https://127.0.0.1:2/files/"})
+    settings = HomeSettings("rtcc.example-city", "127.0.0.1", 1, 2, {"evidence": "https://127.0.0.1:2/files/"})
     home = RtccHome.create(tmp_path_factory.mktemp("rtcc") / "home", settings, now)
     create_state(folder / "state", PASSPHRASE)
     write_csr(folder / "state", folder / "gateway.csr")
