@@ -21,7 +21,7 @@ PAGE = "edge-agent-page.service"
 pytestmark = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 
 
-@pytest.mark.parametrize("name", (*SERVICES, PAGE))
+@pytest.mark.parametrize("name", [*SERVICES, PAGE])
 def test_exposure_is_at_most_1_5(name: str) -> None:
     """`systemd-analyze security` agrees, and the figure in the unit is the one it prints."""
     words = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", str(UNITS / name)]
@@ -43,7 +43,7 @@ def test_units_verify(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("name", (*SERVICES, PAGE))
+@pytest.mark.parametrize("name", [*SERVICES, PAGE])
 def test_every_hardening_line_has_its_reason(name: str) -> None:
     """A restriction without a reason is the first that somebody removes: a comment stands above each group of lines."""
     reason = False
@@ -106,7 +106,7 @@ def test_each_process_has_a_run_folder_of_its_own() -> None:
 
 
 def test_page_is_in_no_group_but_its_own_and_reaches_two_sockets() -> None:
-    """The page can connect at the two folders that carry its group, and sees neither keys, rings, state nor settings."""
+    """The page can connect at the two folders that carry its group, and sees no key, ring, state or setting."""
     assert f"m {PAGE_USER}" not in (UNITS / "edge-agent.sysusers").read_text()
     lines = [line.split() for line in (UNITS / "edge-agent.tmpfiles").read_text().splitlines() if line.startswith("d ")]
     for user in (RECORDER_USER, RELEASER_USER):
