@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.host.clock import Clock
-from edge_agent.page.devices import Device, Devices, form_token
+from edge_agent.page.devices import Device, Devices, form_token, parse_name
 from edge_agent.page.forms import read_form
 from edge_agent.page.guard import Guard
 from edge_agent.page.pairing import Pairing
@@ -275,23 +275,23 @@ class Pages:
         return await run_in_threadpool(self._pair_now, request, form)
 
     def _pair_now(self, request: Request, form: Mapping[str, str]) -> Response:
-        address = request.client.host if request.client else ""
         fault, name = "", form.get("name", "")
         if request.method == "POST":
-            wait_s = self._pairing.wait_s(address)
-            if wait_s > 0:
-                fault = f"Too many wrong codes. Wait {say_length(int(wait_s) + 1)} and try again."
-            elif self._pairing.redeem(form.get("code", ""), address):
-                try:
-                    return self._welcome(name)
-                except UsageError as error:
-                    fault = f"{error}. The code is used up; ask for a new one at the gateway: edge-agent page pair"
-            else:
-                fault = "This code is wrong or over. A new one comes from the gateway: edge-agent page pair"
+            try:
+                return self._redeem(form.get("code", ""), name, request.client.host if request.client else "")
+            except UsageError as error:
+                fault = str(error)
         text = self._templates.get_template("pair.html").render(fault=fault, name=name)
         return HTMLResponse(text, 403 if fault else 200)
 
-    def _welcome(self, name: str) -> Response:
+    def _redeem(self, code: str, name: str, address: str) -> Response:
+        """Turn a code into a device; UsageError, in words for the page, if it is none."""
+        name = parse_name(name)  # first: a code is not used up by a name that cannot be one
+        wait_s = self._pairing.wait_s(address)
+        if wait_s > 0:
+            raise UsageError(f"Too many wrong codes. Wait {say_length(int(wait_s) + 1)} and try again.")
+        if not self._pairing.redeem(code, address):
+            raise UsageError("This code is wrong or over. A new one comes from the gateway: edge-agent page pair")
         _, secret = self._devices.add(name)
         answer = _go("/", "paired")
         answer.set_cookie(

@@ -85,22 +85,22 @@ class Devices:
     def add(self, name: str) -> tuple[Device, str]:
         """Add a device; return it and the secret for its cookie, which is kept nowhere else.
 
+        A name that another device has gets a number behind it: the ledger must tell them apart, and a phone that lost
+        its cookie comes back under the name that it had.
+
         Raises:
-            UsageError: The name is not one line of at most ``MAX_NAME_LETTERS`` visible letters, or there are too many.
+            UsageError: The name cannot be one, or there are too many devices.
         """
-        try:
-            name = check_line(" ".join(name.split()))
-        except ValueError as error:
-            raise UsageError(f"the name {error}") from error
-        if len(name) > MAX_NAME_LETTERS:
-            raise UsageError(f"the name has at most {MAX_NAME_LETTERS} letters")
+        name = parse_name(name)
         secret, now = secrets.token_urlsafe(32), encode_rfc3339(self._utc())
         with self._lock:
             if len(self._devices) >= MAX_DEVICES:
                 raise UsageError(f"at most {MAX_DEVICES} devices; take one off first")
-            if name in (each.name for each in self._devices.values()):
-                raise UsageError("another device has this name")
-            device = Device(secrets.token_hex(4), name, _digest(secret), now, now[:10])
+            taken = {each.name for each in self._devices.values()}
+            names = (name, *(f"{name} {number}" for number in range(2, MAX_DEVICES + 2)))
+            device = Device(
+                secrets.token_hex(4), next(each for each in names if each not in taken), _digest(secret), now, now[:10]
+            )
             self._devices[device.id] = device
             self._write()
         log.info("device paired id=%s", device.id)
@@ -118,6 +118,17 @@ class Devices:
     def _write(self) -> None:
         content = json.dumps({"devices": [asdict(each) for each in self._devices.values()]}, indent=1).encode()
         write_small_file(self._path, content, mode=0o600)
+
+
+def parse_name(text: str) -> str:
+    """Return a device's name: one line of visible letters, at most ``MAX_NAME_LETTERS``; UsageError otherwise."""
+    try:
+        name = check_line(" ".join(text.split()))
+    except ValueError as error:
+        raise UsageError(f"the name {error}") from error
+    if len(name) > MAX_NAME_LETTERS:
+        raise UsageError(f"the name has at most {MAX_NAME_LETTERS} letters")
+    return name
 
 
 def _digest(secret: str) -> str:

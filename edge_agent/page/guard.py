@@ -62,7 +62,7 @@ def find_fault(method: str, headers: Headers, hosts: frozenset[str]) -> tuple[in
     if headers.get("content-type", "").split(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         return 415, "This page takes plain forms only.\n"
     length = headers.get("content-length", "")
-    if not length.isdigit() or int(length) > MAX_BODY_BYTES:
+    if not (length.isascii() and length.isdigit()) or int(length) > MAX_BODY_BYTES:
         return 413, f"A form here has at most {MAX_BODY_BYTES} bytes, and says how many.\n"
     return None
 

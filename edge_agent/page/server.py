@@ -45,6 +45,8 @@ def main(folder: Path) -> int:
     settings = load_settings(folder)
     harden()
     os.umask(0o077)
+    # What a stranger sends is not worth a line each: junk, and more connections than are taken.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
     with lock_folder(folder, "page"):
         Server(folder, settings).run()
     return os.EX_OK

@@ -41,6 +41,7 @@ GAPS: Mapping[str, str] = {
     "no-credentials": "the camera's password is missing",
     "held-back": "the camera made the recorder stop, and is left alone for a while",
     "not-by-rule": "nothing happened that should be recorded",
+    "outside-hours": "outside of the hours that are recorded",
     "paused": "you paused recording",
     "storage": "the disk could not be written",
     "recorder-stopped": "the gateway was not recording: off, or starting",
@@ -79,7 +80,7 @@ _DONE: Mapping[str, str] = {
     "forget": "Taken off. That device cannot open this page any more.",
     "paired": "This device is paired.",
 }
-_KINDS: Mapping[str, str] = {
+KINDS: Mapping[str, str] = {
     "request": "Request arrived",
     "decision": "Decision",
     "grant": "Release decided",
@@ -92,7 +93,9 @@ _KINDS: Mapping[str, str] = {
     "export": "Your own export or look",
     "erase": "Footage erased",
     "clock": "Clock confirmed",
-    "heads": "State of the recordings noted",
+    "release": "Clip",
+    "rings": "State of the recordings noted",
+    "restored": "Backup restored",
     "enrolment": "Enrolment",
     "update": "Program update",
     "unverified": "Refused unread",
@@ -146,7 +149,7 @@ def say_entry(kind: str, entry: Mapping[str, Any]) -> tuple[str, str]:
         words.append(f"{entry['count']} times, {entry.get('reason', '')}")
     if entry.get("until"):
         words.append(f"until {entry['until']}")
-    return _KINDS.get(kind, show_line(kind, 40)), ", ".join(show_line(each, 120) for each in words)
+    return KINDS.get(kind, show_line(kind, 40)), ", ".join(show_line(each, 120) for each in words)
 
 
 def _say_reason(reason: Mapping[str, Any]) -> str:

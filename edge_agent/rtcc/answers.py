@@ -13,12 +13,11 @@ from typing import Any
 
 from edge_agent.base64url import encode_b64
 from edge_agent.errors import ConflictError, EvidenceError
-from edge_agent.protocol.answer import Answer, DeliveredFile, Status, verify_answer
+from edge_agent.protocol.answer import Answer, DeliveredFile, Status, upload_name, verify_answer
 from edge_agent.rtcc.office.enrol import gateway_key
 from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.rtcc.office.keys import encode_json, replace, write_new
 from edge_agent.units import encode_rfc3339
-from edge_agent.uplink.release.payload import upload_name
 
 MAX_ANSWERS = 256
 """Kept per request and gateway, progress aside, of which only the last one is."""

@@ -18,11 +18,9 @@ from edge_agent.custody.keys import (
     custody_note_path,
     decode_private,
     encode_private,
-    encode_public,
     generate,
     private_path,
     read_guarded,
-    thumbprint,
 )
 from edge_agent.custody.owner_identity import IDENTITY_NAME, identity_path, make_identity, open_identity, recipient_path
 from edge_agent.custody.passphrase import encode_encrypted
@@ -31,6 +29,7 @@ from edge_agent.host.atomic_file import write_new_file, write_small_file
 from edge_agent.host.regular_file import open_regular, read_regular
 from edge_agent.host.service_user import acting_as_owner, open_folder
 from edge_agent.protocol.application import encode_csr, verify_csr
+from edge_agent.protocol.public_keys import encode_public, thumbprint
 
 RECORDER_USER = "edge-agent-recorder"
 RELEASER_USER = "edge-agent-releaser"

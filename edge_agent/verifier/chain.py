@@ -17,8 +17,7 @@ from edge_agent.buffer.format.constants import FLAG_FLOOR_ONLY
 from edge_agent.buffer.format.page import Page, chain_start, parse_page
 from edge_agent.buffer.format.record import RecordHeader, next_chain, parse_header, record_digest
 from edge_agent.errors import EvidenceError, RingError
-from edge_agent.host.clock import ClockState
-from edge_agent.units import UtcNs, Window
+from edge_agent.units import ClockState, UtcNs, Window
 
 MAX_LINE_BYTES = 8 << 20
 Place = tuple[int, int]

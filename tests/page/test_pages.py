@@ -1,8 +1,15 @@
 """The resident's page over HTTPS: what a paired device sees, what its forms do, and what everybody else gets."""
 
+import shutil
+import socket
+import sys
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
 import pytest
 
-from tests.support.page_house import HOSTILE, JTI, PageHouse, request
+from edge_agent.page import connections
+from tests.support.page_house import HOSTILE, JTI, FakeHouse, PageHouse, request
 
 PATHS = ("/", "/requests", f"/requests/{JTI}", "/recordings", "/ledger", "/terms", "/devices")
 
@@ -173,6 +180,49 @@ def test_guessing_a_code_meets_growing_pauses(page: PageHouse):
     answer = page.post("/pair", {"code": "1111-1111-1111", "name": "x"})
     assert "Wait" in answer.text
     page.code()  # the owner asks anew at the gateway: the pauses are over
+
+
+def test_name_that_cannot_be_one_does_not_use_the_code_up(page: PageHouse):
+    """Who mistypes tries again; a name that is taken gets a number."""
+    code = page.code()
+    assert page.post("/pair", {"code": code, "name": " "}).status == 403
+    for name in ("twin", "twin"):
+        assert page.post("/pair", {"code": code, "name": name}).status == 303
+        code = page.code()
+    page.forget("twin")
+    page.forget("twin 2")
+
+
+def test_slow_and_many_connections_do_not_hold_the_page(page: PageHouse, cookie: str):
+    """Twelve from one address; one that sends half a request is ended, and the next in line is answered."""
+    with ExitStack() as stack:
+        slow = []
+        for _ in range(connections.MAX_OF_ONE_ADDRESS + 3):
+            raw = stack.enter_context(socket.create_connection(("127.0.0.1", page.port), timeout=20))
+            one = stack.enter_context(page.context().wrap_socket(raw, server_hostname="127.0.0.1"))
+            with suppress(OSError):
+                one.sendall(b"GET / HTTP/1.1\r\nHost: x")
+            slow.append(one)
+        for one in slow:
+            with suppress(OSError):
+                assert one.recv(100) == b""
+    assert page.get("/", cookie).status == 200
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_page_runs_under_the_filter_of_its_unit():
+    """TLS, threads, sockets and the file of devices need no call that the unit forbids."""
+    root = Path(__file__).parents[2]
+    launcher = (sys.executable, str(root / "tests/peers/seccomp_run.py"), str(root / "systemd/edge-agent-page.service"))
+    page = PageHouse(FakeHouse(), launcher=(*launcher, "--"))
+    try:
+        page.start()
+        assert page.get("/", page.pair()).status == 200
+        assert page.process is not None
+        assert "Seccomp:\t2" in Path(f"/proc/{page.process.pid}/status").read_text()
+        assert "not permitted" not in page.log.read_text()
+    finally:
+        page.stop()
 
 
 def test_cookie_is_kept_from_scripts_other_hosts_and_plain_http(page: PageHouse):

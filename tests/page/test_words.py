@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from edge_agent.capture.reasons import REASONS
 from edge_agent.errors import ConfigError, EdgeAgentError, UsageError
+from edge_agent.ledger.entries import SHAPES
 from edge_agent.page.devices import MAX_DEVICES, Devices
 from edge_agent.page.pairing import LIFE_S, Pairing
 from edge_agent.page.recordings import read_days
 from edge_agent.page.settings import PageSettings, encode_settings, is_home_address, load_settings, settings_path
-from edge_agent.page.words import GAPS, REQUEST_STATES, say_distance, say_length
+from edge_agent.page.words import GAPS, KINDS, REQUEST_STATES, say_distance, say_length
 from edge_agent.units import UtcNs
 from edge_agent.uplink.store.requests import RequestState
 
@@ -22,6 +23,11 @@ ZONE = ZoneInfo("America/Chicago")
 def test_every_reason_of_a_gap_has_a_residents_word():
     """A new reason of the recorder is found here."""
     assert set(REASONS) <= set(GAPS)
+
+
+def test_every_kind_of_ledger_entry_has_a_residents_title():
+    """The ledger's kinds are a closed list; padding is never shown."""
+    assert {each.kind for each in SHAPES} <= set(KINDS)
 
 
 def test_every_state_of_a_request_has_a_residents_word():
@@ -144,8 +150,7 @@ def test_devices_are_bounded_and_named_once(tmp_path):
     with pytest.raises(UsageError, match="at most"):
         devices.add("another")
     devices.remove(devices.list()[0].id)
-    with pytest.raises(UsageError, match="has this name"):
-        devices.add("phone 1")
+    assert devices.add("phone 1")[0].name == "phone 1 2"
 
 
 def test_list_of_devices_that_cannot_be_read_lets_nobody_in(tmp_path):

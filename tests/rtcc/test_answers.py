@@ -8,11 +8,10 @@ import pytest
 
 from edge_agent.errors import ConflictError, EvidenceError
 from edge_agent.protocol.age_stream import seal_stream
-from edge_agent.protocol.answer import Answer, DeliveredFile, Status, encode_answer
+from edge_agent.protocol.answer import Answer, DeliveredFile, Status, encode_answer, upload_name
 from edge_agent.rtcc.answers import MAX_ANSWERS, MAX_CONFLICTS, Inbox
 from edge_agent.rtcc.deliveries import assemble, deliveries, find_upload, load_delivery
 from edge_agent.rtcc.office.enrol import enrol
-from edge_agent.uplink.release.payload import upload_name
 from tests.rtcc.conftest import NOW, Applicant
 
 JTI = "j" * 22

@@ -135,8 +135,11 @@ class Answer:
 class PageHouse:
     """The page's process over a ``FakeHouse``, or over the sockets that already lie in ``run_dir``."""
 
-    def __init__(self, house: FakeHouse | None = None, *, config: Path | None = None) -> None:
+    def __init__(
+        self, house: FakeHouse | None = None, *, config: Path | None = None, launcher: tuple[str, ...] = ()
+    ) -> None:
         self.house = house
+        self._launcher = launcher
         self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
         self.config_path = config or self._write_config()
         self._stop = threading.Event()
@@ -176,7 +179,7 @@ class PageHouse:
 
     def serve(self) -> None:
         """Start the process; returns when it answers."""
-        words = [sys.executable, "-m", "edge_agent", "serve-page", "--folder", str(self.state)]
+        words = [*self._launcher, sys.executable, "-m", "edge_agent", "serve-page", "--folder", str(self.state)]
         self.log = self.folder / "page.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -69,7 +69,8 @@ def test_each_process_has_its_own_user_and_the_group_joins_them() -> None:
 
 def test_tmpfiles_and_init_make_the_same_folders() -> None:
     """One table of owners and modes, told twice: to systemd and to `init`."""
-    lines = [line.split() for line in (UNITS / "edge-agent.tmpfiles").read_text().splitlines() if line.startswith("d ")]
+    listed = (UNITS / "edge-agent.tmpfiles").read_text().splitlines()
+    lines = [line.split() for line in listed if line.startswith("d ")]
     made = {path: (int(mode, 8), user, group) for _, path, mode, user, group, _ in lines}
     users = {"root": "root", "recorder": RECORDER_USER, "releaser": RELEASER_USER, "page": PAGE_USER}
     for folder in TREE:
@@ -94,7 +95,8 @@ def test_neither_process_sees_the_others_secrets() -> None:
 
 def test_each_process_has_a_run_folder_of_its_own() -> None:
     """Only root can say whose a name in the run folder is: neither process can bind the other's socket."""
-    lines = [line.split() for line in (UNITS / "edge-agent.tmpfiles").read_text().splitlines() if line.startswith("d ")]
+    listed = (UNITS / "edge-agent.tmpfiles").read_text().splitlines()
+    lines = [line.split() for line in listed if line.startswith("d ")]
     assert [line[2:5] for line in lines if line[1] == "/run/edge-agent"] == [["0755", "root", "root"]]
     config = parse_config("", "x", Path("/etc/edge-agent"))
     for name, process in zip(SERVICES, ("recorder", "releaser"), strict=True):
@@ -106,9 +108,10 @@ def test_each_process_has_a_run_folder_of_its_own() -> None:
 
 
 def test_page_is_in_no_group_but_its_own_and_reaches_two_sockets() -> None:
-    """The page can connect at the two folders that carry its group, and sees no key, ring, state or setting."""
+    """The page connects at the two folders that carry its group, and sees neither keys, rings, state nor settings."""
     assert f"m {PAGE_USER}" not in (UNITS / "edge-agent.sysusers").read_text()
-    lines = [line.split() for line in (UNITS / "edge-agent.tmpfiles").read_text().splitlines() if line.startswith("d ")]
+    listed = (UNITS / "edge-agent.tmpfiles").read_text().splitlines()
+    lines = [line.split() for line in listed if line.startswith("d ")]
     for user in (RECORDER_USER, RELEASER_USER):
         path = f"/run/edge-agent/{user.removeprefix('edge-agent-')}-page"
         assert [line[2:5] for line in lines if line[1] == path] == [["2750", user, PAGE_USER]]
