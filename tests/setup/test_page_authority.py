@@ -11,7 +11,10 @@ from edge_agent.errors import UsageError
 from edge_agent.host.clock import SystemClock
 from edge_agent.settings.gateway import load_config
 from edge_agent.setup import page_service
+from edge_agent.setup.inspection import Level
 from edge_agent.setup.page_authority import covers, issue, load_authority, make_authority, show_thumbprint
+from edge_agent.setup.page_inspection import inspect_page
+from edge_agent.units import DAY_NS, UtcNs
 from tests.support.page_house import CONFIG
 
 NAMES, ADDRESSES = ("edge-agent-1a2b3c.local", "gateway.lan"), ("192.168.1.5", "fd00::5")
@@ -134,6 +137,22 @@ def test_wrong_words_are_refused_before_anything_is_made(config, addresses, name
     with pytest.raises(UsageError):
         page_service.choose_settings(config, addresses, names, port)
     assert not page_service.page_dir(config).exists()
+
+
+def test_check_tells_where_the_page_is_and_what_ends_soon(config):
+    """Nothing while it is off; its thumbprint while it is on; a warning before it ends, or if an address left."""
+    assert list(inspect_page(config, NOW)) == []
+    settings = page_service.choose_settings(config, ["127.0.0.1"], [], None)
+    made = page_service.turn_on(config, settings, NOW)
+    (found,) = inspect_page(config, NOW)
+    assert (found.level, made.thumbprint in found.text) == (Level.OK, True)
+    warning, _ = inspect_page(config, UtcNs(NOW + 370 * DAY_NS))
+    assert (warning.level, warning.text) == (Level.WARNING, "its certificate ends in 25 days")
+    page_service.turn_on(config, page_service.choose_settings(config, ["10.255.255.1"], [], None), NOW)
+    assert "no longer has 10.255.255.1" in next(inspect_page(config, NOW)).text
+    (page_service.page_dir(config) / "tls.pem").write_text("torn")
+    (fault,) = inspect_page(config, NOW)
+    assert fault.level is Level.FAULT
 
 
 def test_turning_off_keeps_devices_and_certificate(config):
