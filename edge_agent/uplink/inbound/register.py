@@ -321,13 +321,22 @@ class Docket:
     def _decline(
         self, connection: sqlite3.Connection, stored: StoredRequest, reasons: Sequence[Reason], telling: Telling
     ) -> None:
-        how = telling.how.area if stored.is_area else telling.how.gateway
-        if how is Refusal.SILENCE or any(RULES[each.code].check <= _CHECK_OF_TIME for each in reasons):
-            return
-        # The moment at which an owner who was asked and kept silent would have been refused: the latest of all causes.
-        due = UtcNs(stored.arrived_at + telling.after_ns)
-        if due < stored.release_by:
+        due = find_decline(stored.is_area, stored.arrived_at, stored.release_by, reasons, telling)
+        if due:
             self.answer(connection, stored, due, status=Status.DECLINED)
+
+    def decline_unkept(
+        self, connection: sqlite3.Connection, request: Request, correlation: bytes | None, due: UtcNs, now: UtcNs
+    ) -> None:
+        """Send, or send again, the refusal of a request that is only counted: the same bytes each time.
+
+        They follow from its id and the moment alone, so that nothing of them has to be kept.
+        """
+        answer = Answer(self.gateway, request.iss, request.jti, seq=0, at=due, status=Status.DECLINED)
+        raw, expires = encode_answer(answer, self._key), UtcNs(max(request.release_by, now) + DAY_OF_GRACE_NS)
+        if not self._store.has_message(connection, raw):
+            kept = (correlation or b"")[:MAX_CORRELATION_BYTES]
+            self._store.push_message(connection, self.answer_topic, raw, kept, due, expires)
 
     def answer(self, connection: sqlite3.Connection, stored: StoredRequest, due: UtcNs, **members: Any) -> None:
         """Sign the next answer of a request and put it into the outbox."""
@@ -344,6 +353,18 @@ class Docket:
         is_key = bool(answer.files)
         expires = stored.release_by if is_key else UtcNs(max(stored.release_by, due) + DAY_OF_GRACE_NS)
         self._store.push_answer(connection, stored, self.answer_topic, raw, due, expires, is_key=is_key)
+
+
+def find_decline(
+    is_area: bool, arrived_at: UtcNs, release_by: UtcNs, reasons: Sequence[Reason], telling: Telling
+) -> UtcNs:
+    """Return the moment of the answer ``declined``; 0 if the refusal is not told."""
+    how = telling.how.area if is_area else telling.how.gateway
+    if how is Refusal.SILENCE or any(RULES[each.code].check <= _CHECK_OF_TIME for each in reasons):
+        return UtcNs(0)
+    # The moment at which an owner who was asked and kept silent would have been refused: the latest of all causes.
+    due = UtcNs(arrived_at + telling.after_ns)
+    return due if due < release_by else UtcNs(0)
 
 
 def encode_reasons(reasons: Sequence[Reason]) -> tuple[dict[str, str | None], ...]:
