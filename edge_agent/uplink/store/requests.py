@@ -15,6 +15,7 @@ from edge_agent.units import UtcNs
 from edge_agent.uplink.store.in_force import Word
 from edge_agent.uplink.store.notices import Notices
 from edge_agent.uplink.store.outbox import Outbox
+from edge_agent.uplink.store.refusals import RefusedRequests
 
 
 class RequestState(Enum):
@@ -109,7 +110,7 @@ class QuotaUse:
     incident: str
 
 
-class Store(Outbox, Word, Notices):
+class Store(Outbox, Word, Notices, RefusedRequests):
     """Requests, incidents, quotas and releases; with everything else that lies in the file."""
 
     # Requests

@@ -175,6 +175,9 @@ def test_pauses_of_a_file_of_version_1_still_count(tmp_path):
             DROP TABLE notice_waiting;
             DROP TABLE notice;
             DROP TABLE request_number;
+            DROP TABLE refused;
+            DROP TABLE refusal_count;
+            DROP INDEX request_refused;
             ALTER TABLE request DROP COLUMN bound;
             CREATE TABLE stop (
               what TEXT NOT NULL, camera TEXT NOT NULL, until_ns INTEGER, PRIMARY KEY (what, camera)) STRICT;
