@@ -256,7 +256,8 @@ class Intake:
         """Write down a request that verified and was not admitted; None if it is only counted."""
         verdict = Denial(request, (Reason(error.reason, str(error)),), outlook.now)
         if over is not None:
-            return self._only_count(connection, request, verdict, correlation, outlook, over)
+            self._only_count(connection, request, verdict, correlation, outlook, over)
+            return None
         self._limits.note_entered(connection, request, outlook.now, exp_of)
         if error.reason == "jti-reused":
             self._docket.enter_reused(connection, request, verdict.reasons, outlook.now)
@@ -279,7 +280,8 @@ class Intake:
         number = request.incident.number
         self._store.add_incident(connection, request.iss, number, incident_digest(request.incident))
         if isinstance(judgement.verdict, Denial) and over is not None and not judgement.uses:
-            return self._only_count(connection, request, judgement.verdict, correlation, outlook, over)
+            self._only_count(connection, request, judgement.verdict, correlation, outlook, over)
+            return None
         stored = self._docket.add(connection, request, correlation, now)
         for camera, granted_ns in judgement.uses:
             use = QuotaUse(camera, now, granted_ns, request.iss, number)
@@ -305,7 +307,7 @@ class Intake:
         if any(each.code == "jti-reused" for each in verdict.reasons):
             self._limits.note_unseen(connection, over, now)  # its id is known as another request's
             return
-        self._limits.note_counted(connection, request, over, due, now)
+        self._limits.note_counted(connection, request, over, due or UtcNs(0), now)
         if due:
             self._docket.decline_unkept(connection, request, correlation, due, now)
         log.info("request refused and counted reason=%s", verdict.reasons[0].code)
