@@ -250,8 +250,8 @@ def _next_steps(folder: Path, state_dir: Path) -> str:
         (
             "",
             "Next:",
-            f"  1. Keep copies of owner.pem and owner.age in {state_dir}/keys outside this machine: your signature, and "
-            "what opens every clip that was sent. Both are encrypted under your passphrase.",
+            f"  1. Keep copies of owner.pem and owner.age in {state_dir}/keys outside this machine: your signature, "
+            "and what opens every clip that was sent. Both are encrypted under your passphrase.",
             f"  2. Describe the cameras and the place in {folder}/edge-agent.yaml, and passwords in "
             "credentials.yaml beside it. `edge-agent discover` finds ONVIF cameras and prints the lines for it.",
             f"  3. edge-agent check{option}",
