@@ -1,15 +1,17 @@
 """Which ring files the words of a command name, and the keys that go with them. No command of its own."""
 
 import argparse
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from edge_agent.custody.keys import KeyStore
+from edge_agent.custody.keys import KeyStore, decode_private
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.settings.gateway import Config, load_config
+from edge_agent.setup.machine import CREDENTIAL_STORE, open_sealed
 
 
 def load_config_if_any(args: argparse.Namespace) -> Config | None:
@@ -41,13 +43,26 @@ def find_rings(
 
 
 def find_vault_key(config: Config | None) -> X25519PrivateKey | None:
-    """Return the vault's private key where whoever runs this may read it: it only adds the reasons of gaps."""
+    """Return the vault's private key if whoever runs this may read it: it only adds the reasons of gaps.
+
+    Root opens a sealed one as systemd does for the releaser.
+    """
     if config is None:
         return None
     try:
         return KeyStore(config.state_dir, "releaser").load_private("vault")
     except EdgeAgentError:
+        return _open_sealed_vault()
+
+
+def _open_sealed_vault() -> X25519PrivateKey | None:
+    if os.geteuid() != 0 or not (CREDENTIAL_STORE / "edge-agent.vault").exists():
         return None
+    try:
+        key = decode_private(open_sealed("vault"), None, "the sealed vault key")
+    except EdgeAgentError:
+        return None
+    return key if isinstance(key, X25519PrivateKey) else None
 
 
 def find_recorder_key(config: Config | None) -> Ed25519PublicKey | None:

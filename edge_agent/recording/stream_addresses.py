@@ -15,6 +15,7 @@ from edge_agent.capture.status import StreamStatus
 from edge_agent.custody.credentials import Login, find_login
 from edge_agent.errors import ConfigError
 from edge_agent.settings.gateway import Camera, Quality
+from edge_agent.units import SECOND_NS
 
 
 def make_device(camera: Camera, login: Login | None) -> OnvifDevice:
@@ -86,6 +87,7 @@ class Sources:
             transport=camera.transport,
             audio=camera.audio,
             trust=self._trust_of(camera, url),
+            open_timeout_s=camera.longest_opening_ns / SECOND_NS,
         )
 
     def _trust_of(self, camera: Camera, url: str) -> Trust | None:

@@ -50,6 +50,7 @@ ShortText = Annotated[str, StringConstraints(min_length=1, max_length=80), After
 
 RingSize = Annotated[int, size("8MiB", "16TiB")]
 KeepFor = Annotated[int, duration("1m", "366d")]
+OpenTimeout = Annotated[int, duration("1s", "5m")]
 DownAfter = Annotated[int, duration("10s", "366d")]
 
 
@@ -162,6 +163,7 @@ class Camera(Part):
     audio: bool = False
     sub: Substream | None = None
     record: Literal["always", "on_event"] = "always"
+    open_timeout_ns: OpenTimeout | None = Field(default=None, alias="open_timeout")
     triggers: Annotated[tuple[Trigger, ...], Listed, Field(max_length=8)] = ()
     location: Location | None = None
     size_bytes: RingSize | None = Field(default=None, alias="size")
@@ -188,6 +190,12 @@ class Camera(Part):
     def title(self) -> str:
         """The name that people read; the id where none was given."""
         return self.name or self.id
+
+    @property
+    def longest_opening_ns(self) -> int:
+        """How long a session may take to open: an event has to wake most bridges first."""
+        usual_ns = (60 if self.record == "on_event" else 10) * SECOND_NS
+        return usual_ns if self.open_timeout_ns is None else self.open_timeout_ns
 
     def address(self, quality: Quality) -> str:
         """Return where a stream comes from, without credentials: what the owner's consent is bound to (FORMAT 3.5).

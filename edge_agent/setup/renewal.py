@@ -76,7 +76,7 @@ def renew_vault(config: Config, *, has_services: bool, sealed: Path = SEALED_VAU
     Args:
         config: Where everything lies.
         has_services: This is the gateway that systemd runs, where it does: its services are stopped and started.
-        sealed: Where ``scripts/install --seal`` put the vault's key, if it did.
+        sealed: Where ``edge-agent init --seal`` put the vault's key, if it did.
 
     Raises:
         UsageError: Somebody without the right to the keys asked.
