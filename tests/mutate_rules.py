@@ -80,10 +80,10 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     ),
     "G5 a pause acts at the next step only": (
         OWNER,
-        '            ledger.append(connection, "pause", entry, outlook.now)\n'
+        "            entries.append(connection, entry, outlook.now)\n"
         "            aftermath = Aftermath()\n"
         "            self._regrant.evaluate_all(connection, outlook, aftermath)\n",
-        '            ledger.append(connection, "pause", entry, outlook.now)\n            aftermath = Aftermath()\n',
+        "            entries.append(connection, entry, outlook.now)\n            aftermath = Aftermath()\n",
     ),
     "G6 the bundle of a camera that left stays": (
         REGRANT,

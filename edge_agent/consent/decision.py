@@ -12,12 +12,11 @@ from edge_agent.consent.bound import NOTHING, Bound, CameraBound, intersect
 from edge_agent.consent.house_state import History, Household
 from edge_agent.consent.policy import GlobalTerms, Mode
 from edge_agent.consent.rules import RULES, Case, Rule, make_case, standing_reasons
-from edge_agent.host.clock import ClockState
 from edge_agent.protocol.reasons import RULES as CODES
 from edge_agent.protocol.reasons import TIMED, UNKNOWN, say
 from edge_agent.protocol.request import Admitted, Request
 from edge_agent.protocol.verdict import Approval, Ask, CameraGrant, Denial, Grant, Reason, Verdict, Wait
-from edge_agent.units import SECOND_NS, UtcNs
+from edge_agent.units import SECOND_NS, ClockState, UtcNs
 
 SKEW_NS = 60 * SECOND_NS
 EVERY_CAMERA = "*"

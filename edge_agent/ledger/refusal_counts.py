@@ -7,8 +7,9 @@ more than ``MAX_KEYS`` numbers an hour. A kill loses the counts of the hour that
 import sqlite3
 import threading
 
-from edge_agent.ledger import table as ledger
-from edge_agent.units import HOUR_NS, UtcNs, encode_rfc3339
+from edge_agent.ledger import entries
+from edge_agent.ledger.entries import CountedEntry
+from edge_agent.units import HOUR_NS, UtcNs
 
 MAX_KEYS = 64
 OTHER = "other"
@@ -53,8 +54,7 @@ class Tally:
         with self._lock:
             due = {key: self._counts[key] for key in sorted(self._counts) if running or key[0] != now // HOUR_NS}
         for (hour, reason), count in due.items():
-            entry = {"hour": encode_rfc3339(UtcNs(hour * HOUR_NS)), "reason": reason, "count": count}
-            ledger.append(conn, ledger.UNVERIFIED, entry, now)
+            entries.append(conn, CountedEntry(UtcNs(hour * HOUR_NS), reason, count), now)
         return due
 
     def forget(self, entered: dict[Key, int]) -> None:

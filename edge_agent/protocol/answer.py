@@ -14,9 +14,9 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from edge_agent.base64url import encode_b64, encode_b64url, parse_b64
-from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import DenialError, EvidenceError
 from edge_agent.protocol import jws
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
 
 TYP = "clip-answer+jws"

@@ -20,8 +20,7 @@ from edge_agent.buffer.format.constants import FLAG_FLOOR_ONLY, Kind
 from edge_agent.buffer.format.page import Page, chain_start, parse_page
 from edge_agent.buffer.format.record import RecordHeader, next_chain, parse_header, record_digest
 from edge_agent.errors import EvidenceError, RingError
-from edge_agent.host.clock import ClockState
-from edge_agent.units import MonoNs, UtcNs, Window
+from edge_agent.units import ClockState, MonoNs, UtcNs, Window
 
 MAX_LINE_BYTES = 8 << 20
 """A block of 64 MiB holds at most 16384 records, of 270 bytes each in a line."""

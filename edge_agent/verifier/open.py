@@ -17,12 +17,12 @@ from typing import IO
 
 import pyrage
 
-from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import CustodyError, EvidenceError
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.age_header import verify_header
 from edge_agent.protocol.age_stream import MAX_HEADER_BYTES, find_header_end
 from edge_agent.protocol.manifest import Manifest
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.units import encode_rfc3339
 from edge_agent.verifier.certificate import write_certificate
 from edge_agent.verifier.findings import Findings

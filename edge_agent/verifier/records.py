@@ -19,9 +19,8 @@ from edge_agent.base64url import parse_b64
 from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.format.record import parse_header, record_digest
 from edge_agent.errors import EvidenceError, RingError
-from edge_agent.host.clock import ClockState
 from edge_agent.media import commitments
-from edge_agent.units import MINUTE_NS, SECOND_NS, parse_rfc3339
+from edge_agent.units import MINUTE_NS, SECOND_NS, ClockState, parse_rfc3339
 from edge_agent.verifier.chain import (
     MAX_RECORDS,
     Chain,

@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import DenialError, EvidenceError
-from edge_agent.host.clock import ClockState
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.manifest import Clip, Manifest, parse_manifest, verify_manifest
-from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
+from edge_agent.protocol.public_keys import thumbprint
+from edge_agent.units import SECOND_NS, ClockState, UtcNs, Window, encode_rfc3339
 from edge_agent.verifier import export_papers, release_papers
 from edge_agent.verifier.chain import Chain, verify_blocks
 from edge_agent.verifier.coverage import (

@@ -19,11 +19,10 @@ from edge_agent.consent.meet import meet
 from edge_agent.consent.policy import Mode, Signatures
 from edge_agent.consent.rules import RULES
 from edge_agent.consent.signed_consent import effective, sign_consent
-from edge_agent.host.clock import ClockState
 from edge_agent.protocol.reasons import RULES as CODES
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Approval, Ask, Denial, Grant, Mask, Wait
-from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, Window
+from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, ClockState, UtcNs, Window
 from tests.consent import strategies
 from tests.support.gate import HOME, NOTICE, NOW, OWNER, SYNC, admitted, at, facts, history, household, standing, terms
 

@@ -19,17 +19,17 @@ from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.consent.owner_order import sign_order, verify_order, window_members
 from edge_agent.consent.policy import CameraTerms, Mode, Terms
 from edge_agent.consent.signed_consent import Facts, Notice, Stream, digest_notice, sign_consent
-from edge_agent.custody.keys import thumbprint
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol import checkpoint, jws
 from edge_agent.protocol import manifest as names
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Audience, Category, Incident, Place, Quality, Request, Role, Signer
 from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import DAY_NS, MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.bundle import writer as bundle
 from edge_agent.uplink.bundle.authority import GrantMandate, OrderMandate
-from edge_agent.uplink.bundle.export import encode_entry
+from edge_agent.uplink.bundle.export import describe_order
 from edge_agent.verifier.opened_bundle import KnownKeys, KnownSigner
 from tests.buffer.rig import FakeClock
 from tests.support.footage import START, Footage
@@ -295,7 +295,7 @@ class House:
         assert isinstance(order, ExportOrder)
         named = tuple(bundle.BundleRecipient("named", age) for age in order.recipients or ())
         keys = {name: getattr(self, name).public_key() for name in ("gateway", "recorder", "owner")}
-        entry = encode_entry(order, raw, names.EXPORTED)
+        entry = describe_order(order, raw, names.EXPORTED).members()
         out = io.BytesIO()
         with self.reader() as reader:
             facts = self._facts("export", entry, order.signed_at, (self.own_recipient, *named))

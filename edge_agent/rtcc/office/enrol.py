@@ -10,9 +10,9 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from edge_agent.custody.keys import load_jwk, public_jwk, thumbprint
 from edge_agent.errors import CustodyError, EvidenceError
 from edge_agent.protocol.application import verify_csr
+from edge_agent.protocol.public_keys import load_jwk, public_jwk, thumbprint
 from edge_agent.protocol.trust_bundle import encode_roots
 from edge_agent.rtcc.office import authority
 from edge_agent.rtcc.office.home import RtccHome

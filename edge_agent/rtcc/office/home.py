@@ -15,8 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from edge_agent.custody.keys import load_jwk, thumbprint
 from edge_agent.errors import ConfigError, CustodyError
+from edge_agent.protocol.public_keys import load_jwk, thumbprint
 from edge_agent.protocol.request import Role
 from edge_agent.rtcc.office import authority
 from edge_agent.rtcc.office.keys import (

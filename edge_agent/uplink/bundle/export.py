@@ -17,6 +17,7 @@ from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.read.reader import Loss, StoredRecord
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.unnamed_file import explain
+from edge_agent.ledger.entries import ExportEntry
 from edge_agent.media import commitments
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
@@ -219,18 +220,18 @@ class ExportJob:
             self._done.set()
 
 
-def encode_entry(order: ExportOrder, raw: bytes, what: str) -> dict[str, object]:
+def describe_order(order: ExportOrder, raw: bytes, what: str) -> ExportEntry:
     """Return the ledger's entry of an order; of one for a bundle, it names who can open it."""
-    entry: dict[str, object] = {
-        "what": what,
-        "camera": order.camera,
-        "quality": order.quality.value,
-        "window": str(order.window),
-        "order_id": order.order_id,
-    }
-    if order.recipients is not None:
-        entry |= {"order_sha256": hashlib.sha256(raw).hexdigest(), "recipients": list(order.recipients)}
-    return entry
+    is_bundle = order.recipients is not None
+    return ExportEntry(
+        what=what,
+        camera=order.camera,
+        quality=order.quality.value,
+        window=order.window,
+        order_id=order.order_id,
+        order_sha256=hashlib.sha256(raw).digest() if is_bundle else None,
+        recipients=order.recipients,
+    )
 
 
 def describe_export(order: ExportOrder, info: ExportInfo) -> Mapping[str, Any]:

@@ -18,12 +18,13 @@ from edge_agent.consent.house_state import FOREVER, CameraHistory, CameraStandin
 from edge_agent.consent.policy import Policy, parse_policy
 from edge_agent.consent.signed_consent import TYP as CONSENT_TYP
 from edge_agent.consent.signed_consent import Facts, Stream
-from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import ConfigError, DenialError, IntegrityError, RingError, UnsupportedVersionError
 from edge_agent.host.regular_file import read_regular
-from edge_agent.ledger import table as ledger
+from edge_agent.ledger import entries
+from edge_agent.ledger.entries import ConsentSignedEntry
 from edge_agent.protocol import jws
 from edge_agent.protocol.enrolment import Enrolment
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Place, Quality
 from edge_agent.settings.gateway import Camera, Config
 from edge_agent.settings.source_digest import digest_source
@@ -107,13 +108,7 @@ class Standing:
             if consent is None or consent.version <= self._store.find_consent(camera)[0]:
                 continue
             self._store.note_consent(connection, camera, consent.version)
-            entry = {
-                "camera": camera,
-                "what": "signed",
-                "version": consent.version,
-                "consent_sha256": consent.sha256.hex(),
-            }
-            ledger.append(connection, "consent", entry, now)
+            entries.append(connection, ConsentSignedEntry(camera, consent.version, consent.sha256), now)
             log.info("consent in force camera=%s version=%d", camera, consent.version)
 
     def history(self, household: Household, incident: tuple[str, str], before: int, now: UtcNs) -> History:

@@ -13,12 +13,23 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge_agent.consent.bound import NOTHING, Bound
 from edge_agent.consent.decision import Evaluation, public_notes
 from edge_agent.consent.policy import Refusal
+from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
+from edge_agent.ledger.entries import (
+    DecisionEntry,
+    DenialEntry,
+    EndEntry,
+    GrantEntry,
+    LedgerCamera,
+    NarrowedEntry,
+    RequestEntry,
+    TakenBackEntry,
+)
 from edge_agent.protocol.answer import Answer, Note, Status, encode_answer
 from edge_agent.protocol.reasons import RULES
 from edge_agent.protocol.request import Request
 from edge_agent.protocol.verdict import Ask, CameraGrant, Denial, Grant, Reason, Verdict
-from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
+from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.inbound.evaluator import Telling
 from edge_agent.uplink.store.requests import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 
@@ -84,17 +95,17 @@ class Docket:
 
     def enter_request(self, connection: sqlite3.Connection, request: Request, now: UtcNs) -> None:
         """Enter what was asked into the ledger."""
-        entry = {
+        entry = RequestEntry(
             **identify(request),
-            "request_sha256": request.payload_sha256.hex(),
-            "to": "area" if request.audience.is_area else "gateway",
-            "signers": [f"{signer.person} ({signer.role.value})" for signer in request.signers],
-            "cameras": list(request.cameras),
-            "start": encode_rfc3339(request.window.start),
-            "end": encode_rfc3339(request.window.end),
-            "purpose": request.purpose,
-        }
-        ledger.append(connection, "request", entry, now)
+            request_sha256=request.payload_sha256,
+            to="area" if request.audience.is_area else "gateway",
+            signers=tuple(f"{signer.person} ({signer.role.value})" for signer in request.signers),
+            cameras=tuple(request.cameras),
+            start=request.window.start,
+            end=request.window.end,
+            purpose=request.purpose,
+        )
+        entries.append(connection, entry, now)
 
     def settle(
         self,
@@ -126,13 +137,8 @@ class Docket:
         if isinstance(evaluation.verdict, Denial) or bound == stored.bound:
             return
         if stored.bound is None or bound.cameras != stored.bound.cameras:
-            entry = {
-                **{name: getattr(stored, name) for name in ("jti", "iss", "incident", "category")},
-                "outcome": "narrowed",
-                "cameras": list(bound.names),
-                "reasons": encode_reasons(evaluation.left),
-            }
-            ledger.append(connection, "decision", entry, now)
+            entry = NarrowedEntry(**_name(stored), cameras=bound.names, reasons=encode_reasons(evaluation.left))
+            entries.append(connection, entry, now)
         due = UtcNs(max(stored.due, bound.not_before)) if stored.state in UNDER_WAY else None
         self._store.update_request(connection, stored.id, stored.state, due=due, bound=bound)
 
@@ -157,8 +163,7 @@ class Docket:
         now: UtcNs,
     ) -> None:
         """Enter a refusal of a request that was not granted yet, for all of its reasons."""
-        identity = {name: getattr(stored, name) for name in ("jti", "iss", "incident", "category")}
-        self.enter_refusal(connection, identity, reasons, now)
+        self.enter_refusal(connection, _name(stored), reasons, now)
         self._store.update_request(
             connection,
             stored.id,
@@ -177,20 +182,19 @@ class Docket:
         now: UtcNs,
     ) -> None:
         """Enter a refusal into the ledger."""
-        entry = {**identity, "outcome": "denial", "reasons": encode_reasons(reasons)}
-        ledger.append(connection, "decision", entry, now)
+        entries.append(connection, DenialEntry(**identity, reasons=encode_reasons(reasons)), now)
 
     def enter_decision(self, connection: sqlite3.Connection, verdict: Ask | Grant, now: UtcNs) -> None:
         """Enter a grant or an ask into the ledger, for the owner: all cameras, and what was left out and why."""
-        entry: dict[str, Any] = {
+        entry = DecisionEntry(
             **identify(verdict.request),
-            "outcome": type(verdict).__name__.lower(),
-            "cameras": [_describe(camera) for camera in verdict.cameras],
-            "reasons": encode_reasons(verdict.trimmed),
-        }
-        if isinstance(verdict, Grant):
-            entry |= _terms_of(verdict)
-        ledger.append(connection, "decision", entry, now)
+            outcome=type(verdict).__name__.lower(),
+            cameras=tuple(_describe(camera) for camera in verdict.cameras),
+            reasons=encode_reasons(verdict.trimmed),
+            not_before=verdict.not_before if isinstance(verdict, Grant) else None,
+            approved_by=_approver(verdict) if isinstance(verdict, Grant) else None,
+        )
+        entries.append(connection, entry, now)
 
     def enter_grant(
         self, connection: sqlite3.Connection, grant: Grant, camera: CameraGrant, now: UtcNs, known: int | None = None
@@ -200,15 +204,15 @@ class Docket:
         An entry of its own, because it travels in the bundle as a proof: it speaks of this camera and of no other.
         ``known`` is that of an earlier try: it is used again where it says the same.
         """
-        entry = {
+        entry = GrantEntry(
             **identify(grant.request),
-            "outcome": "grant",
-            "cameras": [_describe(camera)],
-            **_terms_of(grant),
-        }
-        if known is not None and ledger.read_entry(connection, known) == entry:
+            cameras=(_describe(camera),),
+            not_before=grant.not_before,
+            approved_by=_approver(grant),
+        )
+        if known is not None and ledger.read_entry(connection, known) == entry.members():
             return known
-        return ledger.append(connection, "grant", entry, now)
+        return entries.append(connection, entry, now)
 
     def demand_open(
         self, _connection: sqlite3.Connection, stored: StoredRequest, release: StoredRelease | None = None
@@ -234,14 +238,8 @@ class Docket:
 
         Headers that wait in the outbox are taken back as well: what the broker has not taken was not handed over.
         """
-        entry = {
-            "jti": stored.jti,
-            "iss": stored.iss,
-            "incident": stored.incident,
-            "outcome": state.value,
-            "reasons": list(reasons),
-        }
-        ledger.append(connection, "end", entry, now)
+        entry = EndEntry(stored.jti, stored.iss, stored.incident, state.value, tuple(reasons))
+        entries.append(connection, entry, now)
         self._store.forget_header(connection, stored.id)
         self._store.recall_key(connection, stored.id)
         self._store.update_request(connection, stored.id, state, reasons=reasons, bound=NOTHING)
@@ -269,15 +267,9 @@ class Docket:
             reasons: Why, as the ledger has them.
             now: The moment of the evaluation.
         """
-        entry = {
-            "jti": stored.jti,
-            "iss": stored.iss,
-            "incident": stored.incident,
-            "outcome": "taken-back",
-            "cameras": [each.camera for each in wider],
-            "reasons": list(reasons),
-        }
-        ledger.append(connection, "delivery", entry, now)
+        cameras = tuple(each.camera for each in wider)
+        entry = TakenBackEntry(stored.jti, stored.iss, stored.incident, cameras, tuple(reasons))
+        entries.append(connection, entry, now)
         self._store.recall_key(connection, stored.id)
         for release in self._store.list_releases(stored.id):
             if release.camera in {each.camera for each in wider}:
@@ -294,14 +286,8 @@ class Docket:
         now: UtcNs,
     ) -> None:
         """Enter that a release was stopped after its key was handed to the broker; it is not sent again."""
-        entry = {
-            "jti": stored.jti,
-            "iss": stored.iss,
-            "incident": stored.incident,
-            "outcome": "too-late",
-            "reasons": list(reasons),
-        }
-        ledger.append(connection, "end", entry, now)
+        entry = EndEntry(stored.jti, stored.iss, stored.incident, "too-late", tuple(reasons))
+        entries.append(connection, entry, now)
         self._store.drop_key(connection, stored.id)
         self._store.update_request(connection, stored.id, stored.state, reasons=reasons)
 
@@ -360,9 +346,9 @@ class Docket:
         self._store.push_answer(connection, stored, self.answer_topic, raw, due, expires, is_key=is_key)
 
 
-def encode_reasons(reasons: Sequence[Reason]) -> list[dict[str, str | None]]:
+def encode_reasons(reasons: Sequence[Reason]) -> tuple[dict[str, str | None], ...]:
     """Write reasons as JSON values, for the store and the ledger."""
-    return [{"code": each.code, "camera": each.camera} for each in reasons]
+    return tuple({"code": each.code, "camera": each.camera} for each in reasons)
 
 
 def notes_of(grant: Grant) -> tuple[Note, ...]:
@@ -370,19 +356,23 @@ def notes_of(grant: Grant) -> tuple[Note, ...]:
     return tuple(Note(each.code, each.camera) for each in public_notes(grant))
 
 
-def _describe(camera: CameraGrant) -> dict[str, Any]:
-    return {
-        "camera": camera.camera,
-        "quality": camera.quality.value,
-        "windows": [str(window) for window in camera.windows],
-        "audio": camera.audio,
-        "consent_sha256": camera.consent_sha256.hex(),
-        "consent_version": camera.consent_version,
-    }
+def _describe(camera: CameraGrant) -> LedgerCamera:
+    return LedgerCamera(
+        camera.camera,
+        camera.quality.value,
+        camera.windows,
+        camera.audio,
+        camera.consent_sha256,
+        camera.consent_version,
+    )
 
 
-def _terms_of(grant: Grant) -> dict[str, str]:
-    return {"not_before": encode_rfc3339(grant.not_before), "approved_by": grant.approved_by or "terms"}
+def _approver(grant: Grant) -> str:
+    return grant.approved_by or "terms"
+
+
+def _name(stored: StoredRequest) -> dict[str, str]:
+    return {name: getattr(stored, name) for name in ("jti", "iss", "incident", "category")}
 
 
 def identify(request: Request) -> dict[str, str]:

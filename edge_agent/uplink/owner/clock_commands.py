@@ -14,7 +14,8 @@ from edge_agent.consent.owner_order import ConfirmClock, verify_order
 from edge_agent.errors import UsageError
 from edge_agent.host.control_socket import Answer, Handler, Peer
 from edge_agent.host.persistent_clock import KeptClock, describe_confirmed
-from edge_agent.ledger import table as ledger
+from edge_agent.ledger import entries
+from edge_agent.ledger.entries import ClockEntry
 from edge_agent.units import encode_rfc3339
 from edge_agent.uplink.store.requests import Store
 
@@ -50,14 +51,8 @@ class ClockDesk:
         with self._store.transaction() as connection:
             if not self._store.burn_order(connection, order.order_id, now):
                 raise UsageError("this order was carried out before")
-            entry = {
-                "what": "clock confirmed",
-                "time": encode_rfc3339(now),
-                "floor_was": before["floor"],
-                "why": before["why"],
-                "order_id": order.order_id,
-            }
-            ledger.append(connection, "clock", entry, now)
+            entry = ClockEntry(now, before["floor"], before["why"], order.order_id)
+            entries.append(connection, entry, now)
         confirmed = self._clock.confirm()
         log.warning("clock confirmed time=%s uid=%d", encode_rfc3339(confirmed.time), peer.uid)
         return describe_confirmed(confirmed)

@@ -12,7 +12,8 @@ from edge_agent.consent.bound import NOTHING
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Answer, Handler, Peer
-from edge_agent.ledger import table as ledger
+from edge_agent.ledger import entries
+from edge_agent.ledger.entries import ErasedEntry
 from edge_agent.units import UtcNs, Window
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.store.requests import RequestState, Store, StoredRequest
@@ -56,15 +57,9 @@ class EraseDesk:
         now = self._clock.utc()
         holds = self._footage.erase_holds(None if camera == EVERY_CAMERA else camera, windows)
         stopped = [request.jti for request in self._under_way(camera, windows) if self._withdraw(request, _CODE)]
-        entry = {
-            "what": "footage erased",
-            "camera": camera,
-            "windows": ["all"] if windows is None else [str(window) for window in windows],
-            "holds": len(holds),
-            "stopped": stopped,
-        }
+        erased = ("all",) if windows is None else tuple(map(str, windows))
         with self._store.transaction() as connection:
-            ledger.append(connection, "erase", entry, now)
+            entries.append(connection, ErasedEntry(camera, erased, len(holds), tuple(stopped)), now)
         log.warning("footage erased camera=%s holds=%d stopped=%d uid=%d", camera, len(holds), len(stopped), peer.uid)
         return {"holds": len(holds), "stopped": stopped}
 

@@ -17,7 +17,9 @@ from edge_agent.consent.owner_order import LONGEST_BUNDLE_NS, LONGEST_LOOK_NS, v
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import ANSWER_TIMEOUT_S, Answer, Handler, Peer
+from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
+from edge_agent.ledger.entries import ExportedEntry
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import UtcNs
@@ -26,7 +28,7 @@ from edge_agent.uplink.bundle.export import (
     ExportJob,
     describe_bundle,
     describe_export,
-    encode_entry,
+    describe_order,
     export_footage,
 )
 from edge_agent.uplink.bundle.rings import Footage
@@ -139,10 +141,9 @@ class OwnDesk:
         info = self._builder.build_export(order, raw, self._owner, proof, out, tell)
         described = describe_bundle(order, info)
         # So that the owner can tell later which file it was.
-        entry = {"what": "bundle written", "camera": order.camera, "order_id": order.order_id}
+        entry = ExportedEntry(order.camera, order.order_id, info.sha256, info.size)
         with self._store.transaction() as connection:
-            written = {**entry, "sha256": info.sha256.hex(), "bytes": info.size}
-            ledger.append(connection, "export", written, self._clock.utc())
+            entries.append(connection, entry, self._clock.utc())
         return described
 
     def _verify(self, members: Mapping[str, Any], peer: Peer) -> tuple[ExportOrder, bytes, int]:
@@ -158,7 +159,7 @@ class OwnDesk:
         with self._store.transaction() as connection:
             if not self._store.burn_order(connection, order.order_id, now):
                 raise UsageError("this order was carried out before")
-            index = ledger.append(connection, "export", encode_entry(order, raw, what), now)
+            index = entries.append(connection, describe_order(order, raw, what), now)
             if order.recipients is None:
                 return {}
             self._sign(connection, now)

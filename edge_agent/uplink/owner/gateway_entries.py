@@ -3,7 +3,9 @@
 import logging
 
 from edge_agent.errors import RingError
+from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
+from edge_agent.ledger.entries import EnrolmentEntry, RingsEntry
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.request import Quality
 from edge_agent.settings.gateway import Config
@@ -12,8 +14,6 @@ from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.store.requests import Store
 
 log = logging.getLogger(__name__)
-
-ENROLMENT = "enrolment"
 
 
 def enter_heads(config: Config, footage: Footage, store: Store, now: UtcNs) -> None:
@@ -28,19 +28,14 @@ def enter_heads(config: Config, footage: Footage, store: Store, now: UtcNs) -> N
         except RingError as error:
             log.warning("ring has no head to enter: %s", error)
     with store.transaction() as connection:
-        ledger.append(connection, "rings", {"heads": heads}, now)
+        entries.append(connection, RingsEntry(heads), now)
 
 
 def enter_enrolment(store: Store, enrolment: Enrolment, now: UtcNs) -> None:
     """Enter an RTCC that is not the one of the last such entry; the ledger's checkpoints are under its id from here."""
-    entry: dict[str, object] = {
-        "what": "enrolled",
-        "gateway": enrolment.gateway,
-        "iss": enrolment.iss,
-        "roots": list(enrolment.root_thumbprints),
-        "threshold": enrolment.threshold,
-    }
+    roots = tuple(enrolment.root_thumbprints)
+    entry = EnrolmentEntry(enrolment.gateway, enrolment.iss, roots, enrolment.threshold)
     with store.transaction() as connection:
-        known = [each.entry for each in ledger.entries(connection, kinds=[ENROLMENT])]
-        if not known or dict(known[-1]) != entry:
-            ledger.append(connection, ENROLMENT, entry, now)
+        known = [each.entry for each in ledger.entries(connection, kinds=[entry.kind])]
+        if not known or dict(known[-1]) != entry.members():
+            entries.append(connection, entry, now)

@@ -15,7 +15,8 @@ from edge_agent.consent.owner_order import Order, Resume, verify_order, window_m
 from edge_agent.errors import DenialError, UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Answer, Handler, Peer
-from edge_agent.ledger import table as ledger
+from edge_agent.ledger import entries
+from edge_agent.ledger.entries import ApprovalEntry, ConsentRevokedEntry, PauseEntry, ResumeEntry
 from edge_agent.protocol import jws
 from edge_agent.protocol.reasons import say
 from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
@@ -185,15 +186,8 @@ class OwnerDesk:
             verdict = evaluation.verdict
             if isinstance(verdict, Wait) or (isinstance(verdict, Denial) and is_no_approval(verdict)):
                 raise _refusal(verdict)  # and nothing of it happened: the question stays open
-            entry = {
-                "jti": request.jti,
-                "iss": request.iss,
-                "outcome": "approved",
-                "cameras": list(approval.cameras),
-                "window": str(approval.window),
-                "order_id": order.order_id,
-            }
-            ledger.append(connection, "approval", entry, outlook.now)
+            entry = ApprovalEntry(request.jti, request.iss, approval.cameras, approval.window, order.order_id)
+            entries.append(connection, entry, outlook.now)
             self._docket.settle(connection, request, verdict, evaluation.bound, outlook.telling, outlook.now)
             state = self._store.read_request(request.id).state
             self._store.update_request(connection, request.id, state, approval=raw)
@@ -207,8 +201,7 @@ class OwnerDesk:
         with self._store.transaction() as connection:
             self._burn(connection, order, now)
             self._store.clear_pause(connection, resume.camera)
-            entry = {"what": "release resumed", "camera": resume.camera, "order_id": order.order_id}
-            ledger.append(connection, "resume", entry, now)
+            entries.append(connection, ResumeEntry(resume.camera, order.order_id), now)
         return {"state": "resumed", "paused": sorted(self._store.list_pauses(now))}
 
     def _burn(self, connection: Any, order: Order, now: UtcNs) -> None:
@@ -282,12 +275,8 @@ class OwnerDesk:
         with self._store.transaction() as connection:
             self._store.set_pause(connection, camera, until)
             outlook = self._judge.look_and_note(connection)
-            entry = {
-                "what": "release paused",
-                "camera": camera,
-                "until": "" if until is None else encode_rfc3339(until),
-            }
-            ledger.append(connection, "pause", entry, outlook.now)
+            entry = PauseEntry(camera, "" if until is None else encode_rfc3339(until))
+            entries.append(connection, entry, outlook.now)
             aftermath = Aftermath()
             self._regrant.evaluate_all(connection, outlook, aftermath)
         return {"stopped": self._clear_up(aftermath)}
@@ -299,7 +288,7 @@ class OwnerDesk:
             signed = [each for each in wanted if self._judge.revoke(connection, each)]
             outlook = self._judge.look_and_note(connection)
             for each in signed:
-                ledger.append(connection, "consent", {"what": "revoked", "camera": each}, outlook.now)
+                entries.append(connection, ConsentRevokedEntry(each), outlook.now)
             aftermath = Aftermath()
             self._regrant.evaluate_all(connection, outlook, aftermath)
         return {"cameras": signed, "stopped": self._clear_up(aftermath)}

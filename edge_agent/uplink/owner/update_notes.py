@@ -13,13 +13,14 @@ from typing import Any
 
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.regular_file import read_regular
+from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
+from edge_agent.ledger.entries import UpdateEntry
 from edge_agent.units import UtcNs
 from edge_agent.uplink.store.requests import Store
 
 log = logging.getLogger(__name__)
 
-KIND = "update"
 FOLDER = "update-notes"
 MAX_NOTES = 64
 _MAX_BYTES = 4096
@@ -46,14 +47,18 @@ def take_in(folder: Path, store: Store, now: UtcNs) -> list[dict[str, str]]:
     if not paths:
         return []
     with store.transaction() as connection:
-        known = {entry.entry.get("note") for entry in ledger.entries(connection, kinds=[KIND])}
+        known = {entry.entry.get("note") for entry in ledger.entries(connection, kinds=[UpdateEntry.kind])}
         entered = []
         for path in paths:
             note = None if path.stem in known else _read(path)
             if note is not None:
-                ledger.append(connection, KIND, {"note": path.stem, **note}, now)
+                entries.append(connection, UpdateEntry(path.stem, **_fields_of(note)), now)
                 entered.append(note)
     return entered
+
+
+def _fields_of(note: Mapping[str, str]) -> dict[str, str]:
+    return {"from_" if name == "from" else name: text for name, text in note.items()}
 
 
 def _read(path: Path) -> dict[str, str] | None:

@@ -13,7 +13,9 @@ from typing import Any, Protocol
 
 from edge_agent.errors import EdgeAgentError, RingError
 from edge_agent.host.clock import Clock
+from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
+from edge_agent.ledger.entries import BundleEntry, GivenUpEntry
 from edge_agent.protocol.answer import upload_name
 from edge_agent.protocol.trust_bundle import TrustBundle
 from edge_agent.protocol.verdict import CameraGrant, Grant
@@ -152,20 +154,20 @@ class BundleMaker:
             ],
         }
         header = info.age_header if info.has_footage else b""
-        entry = {
-            "jti": request.jti,
-            "iss": request.iss,
-            "incident": request.incident,
-            "camera": release.camera,
-            "outcome": "built" if info.has_footage else "no-footage",
-            "bundle_sha256": info.sha256.hex(),
-            "manifest_sha256": info.manifest_sha256.hex(),
-            "size": info.size,
-            "delivered": members["delivered"],
-        }
+        entry = BundleEntry(
+            jti=request.jti,
+            iss=request.iss,
+            incident=request.incident,
+            camera=release.camera,
+            outcome="built" if info.has_footage else "no-footage",
+            bundle_sha256=info.sha256,
+            manifest_sha256=info.manifest_sha256,
+            size=info.size,
+            delivered=tuple(info.delivered),
+        )
         with self._store.transaction() as connection:
             self._docket.demand_open(connection, request, release)
-            ledger.append(connection, "release", entry, self._clock.utc())
+            entries.append(connection, entry, self._clock.utc())
             self._store.save_release(connection, replace(release, state=state, info=members, header=header))
         log.info(
             "bundle built jti=%s camera=%s bytes=%d outcome=%s", request.jti, release.camera, info.size, state.value
@@ -187,10 +189,10 @@ class BundleMaker:
         state = ReleaseState.FAILED if release.state is ReleaseState.WAITING else release.state
         info = {"granted": granted, "reason": release.info.get("reason", LATE)}
         log.error("bundle is given up jti=%s camera=%s reason=%s", request.jti, release.camera, info["reason"])
-        entry = {"jti": request.jti, "iss": request.iss, "camera": release.camera, "outcome": info["reason"]}
+        entry = GivenUpEntry(request.jti, request.iss, release.camera, info["reason"])
         with self._store.transaction() as connection:
             self._docket.demand_open(connection, request, release)
-            ledger.append(connection, "release", entry, self._clock.utc())
+            entries.append(connection, entry, self._clock.utc())
             self._store.save_release(connection, replace(release, state=state, info=info))
 
     def _is_last_call(self, request: StoredRequest) -> bool:

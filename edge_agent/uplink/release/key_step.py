@@ -9,7 +9,8 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edge_agent.ledger import table as ledger
+from edge_agent.ledger import entries
+from edge_agent.ledger.entries import DeliveryEntry
 from edge_agent.protocol.answer import DeliveredFile, Note, Status
 from edge_agent.protocol.verdict import Denial, Grant
 from edge_agent.units import UtcNs
@@ -94,17 +95,12 @@ class Handover:
         """Enter the delivery, and put the answer with the age headers into the outbox."""
         done = [each for each in releases if each.state is ReleaseState.UPLOADED]
         missing = tuple(Note(_reason_of(each), each.camera) for each in releases if each not in done)
-        entry = {
-            "jti": request.jti,
-            "iss": request.iss,
-            "incident": request.incident,
-            "outcome": "partial" if missing else "delivered",
-            "cameras": [each.camera for each in done],
-        }
+        outcome, cameras = "partial" if missing else "delivered", tuple(each.camera for each in done)
+        entry = DeliveryEntry(request.jti, request.iss, request.incident, outcome, cameras)
         members: dict[str, Any] = {"files": tuple(_file(each) for each in done), "trimmed": notes_of(grant)}
         if missing:
             members["missing"] = missing
-        ledger.append(connection, "delivery", entry, now)
+        entries.append(connection, entry, now)
         status = Status.PARTIAL if missing else Status.DELIVERED
         self._docket.answer(connection, request, now, status=status, **members)
         for release in done:

@@ -230,8 +230,10 @@ class Regrant:
         return covers(grant, release.camera, release.info["granted"], recipients)
 
 
-def end_of(verdict: Denial, request: StoredRequest, now: UtcNs) -> tuple[RequestState, list[dict[str, str | None]]]:
+def end_of(
+    verdict: Denial, request: StoredRequest, now: UtcNs
+) -> tuple[RequestState, tuple[dict[str, str | None], ...]]:
     """Return how a request ends that is not granted any more, and why."""
     if now >= request.release_by and {each.code for each in verdict.reasons} <= {LATE, *UNKNOWN}:
-        return RequestState.FAILED, [{"code": LATE, "camera": None}]
+        return RequestState.FAILED, ({"code": LATE, "camera": None},)
     return RequestState.CANCELLED, encode_reasons(verdict.reasons or (Reason(_NARROWED, say(_NARROWED)),))

@@ -11,9 +11,9 @@ import threading
 from typing import NoReturn
 
 from edge_agent.errors import EdgeAgentError, UploadRefusedError
-from edge_agent.host.clock import Clock, ClockState
+from edge_agent.host.clock import Clock
 from edge_agent.protocol.verdict import Grant
-from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs
+from edge_agent.units import MINUTE_NS, SECOND_NS, ClockState, MonoNs
 from edge_agent.uplink.inbound.register import UNDER_WAY, Docket, WithdrawnError
 from edge_agent.uplink.release.build_step import BundleMaker, last_call
 from edge_agent.uplink.release.key_step import Handover

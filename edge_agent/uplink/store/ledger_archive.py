@@ -7,12 +7,13 @@ from pathlib import Path
 
 from edge_agent.errors import EvidenceError
 from edge_agent.host.regular_file import read_regular
+from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
+from edge_agent.ledger.entries import RestoredEntry
 from edge_agent.protocol.checkpoint import MAX_NOTE_BYTES
 from edge_agent.units import UtcNs
 from edge_agent.uplink.store.requests import Store
 
-KIND = "restored"
 FOLDER, CHECKPOINT = "ledger-archive", "checkpoint.txt"
 
 
@@ -30,4 +31,4 @@ def begin_from_archive(store: Store, state_dir: Path, now: UtcNs) -> None:
             note = read_regular(path, MAX_NOTE_BYTES).decode()
         except (OSError, UnicodeDecodeError) as error:
             raise EvidenceError(f"the archive's checkpoint cannot be read: {path}") from error
-        ledger.append(connection, KIND, {"what": "restored from a backup", "checkpoint": note}, now)
+        entries.append(connection, RestoredEntry(note), now)

@@ -19,9 +19,8 @@ import pytest
 from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.format.record import RecordHeader
 from edge_agent.buffer.read.reader import StoredRecord
-from edge_agent.host.clock import ClockState
 from edge_agent.media import commitments, nut
-from edge_agent.units import SECOND_NS, MonoNs, UtcNs
+from edge_agent.units import SECOND_NS, ClockState, MonoNs, UtcNs
 from edge_agent.uplink.bundle.evidence import EvidenceBook
 from edge_agent.uplink.clip import messages as wire
 from edge_agent.uplink.clip.cutter import ClipError, ClipRecord, cut_clips

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from edge_agent.ledger import table as ledger
 from edge_agent.units import UtcNs
-from edge_agent.uplink.owner.update_notes import KIND, MAX_NOTES, take_in, write_note
+from edge_agent.uplink.owner.update_notes import MAX_NOTES, take_in, write_note
 from edge_agent.uplink.store.requests import Store
 
 
 def entered(store: Store) -> list[dict[str, object]]:
     with store.reading() as connection:
-        return [dict(each.entry) for each in ledger.entries(connection, kinds=[KIND])]
+        return [dict(each.entry) for each in ledger.entries(connection, kinds=["update"])]
 
 
 def test_each_note_is_entered_once(tmp_path: Path) -> None:
