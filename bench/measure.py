@@ -41,11 +41,13 @@ def memory_mb(pid: int, name: str) -> float:
     raise SystemExit(f"no {name} for {pid}")
 
 
-def parse_arguments(name: str, description: str) -> argparse.Namespace:
+def parse_arguments(name: str, description: str, extra: Sequence[str] = ()) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=f"scripts/bench {name}", description=description)
     parser.add_argument("--check", action="store_true", help="exit with 1 where a goal is missed")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--runs", type=int, default=5, help="interleaved runs of each; the median counts [%(default)s]")
+    for option in extra:
+        parser.add_argument(option, type=int, help="another number than is usual")
     return parser.parse_args()
 
 

@@ -30,11 +30,10 @@ from edge_agent.buffer.read.reader import RingReader
 from edge_agent.buffer.ring import choose_block_bytes, create_ring, make_file, plan_superblock
 from edge_agent.buffer.write.open_block import Draft
 from edge_agent.buffer.write.writer import RingWriter
-from edge_agent.host.clock import ClockState
 from edge_agent.media.commitments import Track, Unit, record_commitment
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import ExportOrder
-from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window
+from edge_agent.units import SECOND_NS, ClockState, MonoNs, UtcNs, Window
 
 RECORD = 500_000  # bytes of one second at 4 Mbit/s
 SYNC_EVERY = 3  # records

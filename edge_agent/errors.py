@@ -4,14 +4,23 @@ A message leads to the byte, the line or the rule; a hint says what to do. Neith
 payload or a URL with credentials.
 """
 
-import os
 from typing import ClassVar
+
+# sysexits.h, as ``os.EX_*``; written out so that the pure packages, which import this one, do not import ``os``.
+_EX_USAGE = 64
+_EX_DATAERR = 65
+_EX_UNAVAILABLE = 69
+_EX_SOFTWARE = 70
+_EX_IOERR = 74
+_EX_TEMPFAIL = 75
+_EX_NOPERM = 77
+_EX_CONFIG = 78
 
 
 class EdgeAgentError(Exception):
     """Anything that this program reports in words rather than with a traceback."""
 
-    exit_code: ClassVar[int] = os.EX_SOFTWARE
+    exit_code: ClassVar[int] = _EX_SOFTWARE
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -21,31 +30,31 @@ class EdgeAgentError(Exception):
 class UsageError(EdgeAgentError):
     """The command's words do not fit together."""
 
-    exit_code = os.EX_USAGE
+    exit_code = _EX_USAGE
 
 
 class ConfigError(EdgeAgentError):
     """A configuration file is wrong; the message leads to its line."""
 
-    exit_code = os.EX_CONFIG
+    exit_code = _EX_CONFIG
 
 
 class CustodyError(EdgeAgentError):
     """A key is missing, unreadable, of the wrong kind, or readable by others."""
 
-    exit_code = os.EX_NOPERM
+    exit_code = _EX_NOPERM
 
 
 class UnavailableError(EdgeAgentError):
     """A peer (camera, broker, upload server, control socket) does not answer."""
 
-    exit_code = os.EX_UNAVAILABLE
+    exit_code = _EX_UNAVAILABLE
 
 
 class RingError(EdgeAgentError):
     """A ring file cannot be used as it is; the message names ring, block and index."""
 
-    exit_code = os.EX_IOERR
+    exit_code = _EX_IOERR
 
 
 class UnsupportedVersionError(RingError):
@@ -63,13 +72,13 @@ class OverwrittenError(RingError):
 class RingBusyError(RingError):
     """Another process has this ring or this state folder."""
 
-    exit_code = os.EX_TEMPFAIL
+    exit_code = _EX_TEMPFAIL
 
 
 class RingPreparingError(RingError):
     """The ring is being made, moved or resized, and will be there later."""
 
-    exit_code = os.EX_TEMPFAIL
+    exit_code = _EX_TEMPFAIL
 
 
 class DurabilityError(RingError):
@@ -83,7 +92,7 @@ class RecordTooLargeError(RingError):
 class DenialError(EdgeAgentError):
     """The gate refuses: ``reason`` is the stable code (PROTOCOL 4), the message a plain sentence."""
 
-    exit_code = os.EX_NOPERM
+    exit_code = _EX_NOPERM
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -93,7 +102,7 @@ class DenialError(EdgeAgentError):
 class EvidenceError(EdgeAgentError):
     """A bundle, a manifest or a proof does not verify; the message names the part."""
 
-    exit_code = os.EX_DATAERR
+    exit_code = _EX_DATAERR
 
 
 class ConflictError(EvidenceError):
@@ -103,13 +112,13 @@ class ConflictError(EvidenceError):
 class UpdateError(EdgeAgentError):
     """A release is not taken: not signed, too old, damaged, or it does not start here."""
 
-    exit_code = os.EX_NOPERM
+    exit_code = _EX_NOPERM
 
 
 class DeliveryError(EdgeAgentError):
     """An upload failed in a way that trying again may mend."""
 
-    exit_code = os.EX_TEMPFAIL
+    exit_code = _EX_TEMPFAIL
 
 
 class UploadLostError(DeliveryError):
@@ -119,7 +128,7 @@ class UploadLostError(DeliveryError):
 class UploadRefusedError(DeliveryError):
     """The server will not take this upload however often it is tried."""
 
-    exit_code = os.EX_UNAVAILABLE
+    exit_code = _EX_UNAVAILABLE
 
 
 class UploadStoppedError(DeliveryError):

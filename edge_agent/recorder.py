@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from edge_agent.buffer.write.writer import ErasedBlock, RingWriter
 from edge_agent.capture.camera import CameraThread
@@ -22,13 +23,15 @@ from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import ConfigError, EdgeAgentError, UsageError
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
-from edge_agent.host.control_socket import ControlServer, Peer
+from edge_agent.host.control_socket import ControlServer, Handler, Peer
 from edge_agent.host.hardening import harden, lock_folder
+from edge_agent.host.page_socket import open_page_socket, select_handlers
 from edge_agent.host.persistent_clock import KeptClock, describe_confirmed
 from edge_agent.host.systemd_notify import Notifier
 from edge_agent.recording.crash_suspects import Culprits
 from edge_agent.recording.event_triggers import Triggers
 from edge_agent.recording.first_opening import FirstOpening
+from edge_agent.recording.hours import RecordingHours
 from edge_agent.recording.owner_orders import ClockOrder, ResumeOrder, UsedOrders, verify_order
 from edge_agent.recording.pauses import ALL, Pauses
 from edge_agent.recording.picture_watch import Views
@@ -108,6 +111,8 @@ class Recorder:
         control = ControlServer(self._config.control_path("recorder"), self._handlers(), self._stop)
         try:
             control.start()
+            # Reads only: a lost phone must not blind the cameras.
+            open_page_socket(self._config.page_path("recorder"), self._page_handlers(), self._stop)
             self._culprits.start()
             self._views.start()
             opening = FirstOpening(self._clock)
@@ -138,6 +143,7 @@ class Recorder:
         name = f"{camera.id}.{quality}"
         sink = RingSink(name, partial(self._open_ring, camera, quality), self._clock)
         gate = self._triggers.gate_of(camera.id)
+        hours = RecordingHours(camera, ZoneInfo(self._config.gateway.time_zone))
         thread = CameraThread(
             name,
             self._sources.resolver(camera, quality, lambda: self._streams[name].thread.status),
@@ -145,7 +151,7 @@ class Recorder:
             self._clock,
             self._stop,
             covered_until=opening.open(name, sink.open),
-            hold=lambda: self._reason_to_hold(name, camera.id, gate),
+            hold=lambda: self._reason_to_hold(name, camera.id, gate, hours),
             look=self._views.look_of(camera, quality),
         )
         self._streams[name] = _Stream(thread, sink)
@@ -159,11 +165,13 @@ class Recorder:
             writer.confirm_clock(offset_ns)
         return writer
 
-    def _reason_to_hold(self, name: str, camera_id: str, gate: EventGate | None) -> str:
+    def _reason_to_hold(self, name: str, camera_id: str, gate: EventGate | None, hours: RecordingHours) -> str:
         if self._culprits.is_held_back(name):
             return "held-back"
         if self._pauses.is_paused(camera_id, self._clock.utc(), self._clock.boot()):
             return "paused"
+        if hours.is_closed(self._clock.utc()):
+            return "outside-hours"
         return "not-by-rule" if gate is not None and not gate.is_open(self._clock.boot()) else ""
 
     def _do_chores(self) -> None:
@@ -231,6 +239,9 @@ class Recorder:
             "order": self._order,
         }
 
+    def _page_handlers(self) -> Mapping[str, Handler]:
+        return select_handlers(self._handlers(), ("status",))
+
     def _say(self, camera: object) -> str:
         """Name a camera of the configuration, or all of them, in a sentence; UsageError where there is no such."""
         return "any camera" if camera == ALL else f"{self._config.demand_camera(str(camera)).id}: it is switched off"
@@ -295,7 +306,7 @@ class Recorder:
         return {}
 
     def _order(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
-        from edge_agent.protocol.enrolment import find_gateway_name
+        from edge_agent.custody.enrolment_file import find_gateway_name
 
         gateway = find_gateway_name(self._config.uplink.enrolment, self._keys.load_public("gateway"))
         owner = self._keys.load_public("owner")

@@ -21,12 +21,13 @@ from edge_agent import __version__
 from edge_agent.consent.camera_state import CameraConsent, encode_consents
 from edge_agent.consent.house_state import occasions
 from edge_agent.consent.policy import Occasion
-from edge_agent.custody.credentials import load_services
-from edge_agent.custody.keys import KeyStore, thumbprint
+from edge_agent.custody.keys import KeyStore
 from edge_agent.custody.owner_identity import load_recipient
-from edge_agent.host.clock import ClockState, SystemClock, read_boot_id, read_build_time
+from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
 from edge_agent.host.control_socket import Answer, ControlServer, Peer
 from edge_agent.host.hardening import harden, lock_folder, stop_on_signals
+from edge_agent.host.language import load_texts
+from edge_agent.host.page_socket import open_page_socket
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
 from edge_agent.ledger import table as ledger
@@ -36,13 +37,15 @@ from edge_agent.mqtt.mutual_tls import TlsIdentity, build_client_context
 from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.geohash import geohash_encode
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.trust_bundle import Roots
 from edge_agent.protocol.verdict import Ask, Grant, Verdict
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.unenrolled import wait_enrolled
-from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339
+from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, ClockState, UtcNs, encode_rfc3339
 from edge_agent.uplink.bundle.builder import BundleBuilder
 from edge_agent.uplink.bundle.rings import Footage
+from edge_agent.uplink.inbound.ack_pace import AckPace
 from edge_agent.uplink.inbound.answer_sender import Sender
 from edge_agent.uplink.inbound.consent_files import Standing
 from edge_agent.uplink.inbound.consent_states import read_consent_states
@@ -55,10 +58,14 @@ from edge_agent.uplink.inbound.trust_store import TrustStore
 from edge_agent.uplink.owner.clock_commands import ClockDesk
 from edge_agent.uplink.owner.erase_commands import EraseDesk
 from edge_agent.uplink.owner.export_commands import OwnDesk
+from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
+from edge_agent.uplink.owner.fault_news import FaultNews
 from edge_agent.uplink.owner.gateway_entries import enter_enrolment, enter_heads
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
 from edge_agent.uplink.owner.notifications import News
-from edge_agent.uplink.owner.notifier import Messenger
+from edge_agent.uplink.owner.notifier import make_messenger
+from edge_agent.uplink.owner.page_commands import PageCommands
+from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.request_commands import OwnerDesk
 from edge_agent.uplink.owner.update_notes import FOLDER as UPDATE_NOTES
 from edge_agent.uplink.owner.update_notes import take_in
@@ -78,6 +85,8 @@ _TURN_S = 1.0
 _RETRY_S = 5.0
 _TALLY_S = 600.0
 _HOUR_S = 3600.0
+REMIND_BEFORE_NS = HOUR_NS
+"""So long before silence becomes a no the owner is reminded; at half time of an ask that is shorter than two hours."""
 CHECKPOINT_HOUR_UTC = 3
 """When the daily checkpoint leaves: at the same time every day, whatever happened."""
 
@@ -125,12 +134,17 @@ class Releaser:
         self._docket = Docket(store, enrolment.gateway, self._key)
         self._footage = Footage(config, keys.load_private("vault"), keys.load_public("recorder"))
         identity = TlsIdentity(enrolment.ca_pem, enrolment.certificate_pem, keys.load_private("tls"))
-        self._intake = Intake(store, self._judge, self._docket, self._trust, self._tally, self._clock, self._on_verdict)
+        pace = AckPace(self._clock, stop.wait)
+        self._intake = Intake(
+            store, self._judge, self._docket, self._trust, self._tally, self._clock, pace, self._on_verdict
+        )
         self._broker = Broker(_broker_settings(config, enrolment, identity), self._intake.handle, self._clock)
         self._builder = self._make_builder(keys)
         self._worker, self._regrant, handover = self._make_worker(build_client_context(identity))
-        self._messenger = _make_messenger(config, stop)
-        self._news = News(self._messenger.tell, self._wanted_news, ZoneInfo(config.gateway.time_zone))
+        self._messenger = make_messenger(config, stop)
+        texts = load_texts(config.gateway.language)
+        self._news = News(self._messenger.tell, self._wanted_news, ZoneInfo(config.gateway.time_zone), texts)
+        self._faults = self._make_fault_news()
         self._sender = Sender(store, self._broker, self._clock, handover.confirm, stop)
         self._jobs = Jobs(self._clock, self._plan, stop)
         self._ledger = LedgerDesk(store, enrolment.gateway, self._key, self._clock)
@@ -164,6 +178,8 @@ class Releaser:
             **own.handlers,
         }
         self._control = ControlServer(config.control_path("releaser"), handlers, stop)
+        reads = PageReads(config, self._footage, self._standing, self._consents, self._clock)
+        self._page = PageCommands(config, store, self._clock, handlers, reads)
 
     def run(self) -> None:
         """Start every thread, watch them, stop them."""
@@ -172,6 +188,7 @@ class Releaser:
         self._footage.keep_holds([request.jti for request in self._store.list_requests(OPEN_STATES)])
         self._messenger.start()
         self._control.start()
+        open_page_socket(self._config.page_path("releaser"), self._page.handlers, self._stop)
         self._worker.start()
         self._sender.start()
         self._jobs.start()
@@ -226,6 +243,23 @@ class Releaser:
         worker = ReleaseWorker(store, docket, regrant, maker, shipping, handover, clock, self._stop)
         return worker, regrant, handover
 
+    def _make_fault_news(self) -> FaultNews:
+        return FaultNews(
+            self._config,
+            self._messenger.tell,
+            self._wanted_news,
+            self._clock,
+            why_unclear=lambda: self._clock.facts()["why"],
+            is_connected=lambda: self._broker.status().connected,
+            consents=self._consents,
+            ends=self._find_ends,
+        )
+
+    def _find_ends(self) -> dict[str, UtcNs | None]:
+        bundle = self._trust.bundle
+        certificate_end = UtcNs(self._enrolment.not_after_s * SECOND_NS)
+        return {"certificate": certificate_end, "trust": None if bundle is None else bundle.expires}
+
     def _sign_checkpoint(self, connection: sqlite3.Connection, now: UtcNs) -> str:
         return ledger.checkpoint(connection, ledger_origin(self._enrolment.gateway), self._key, now)
 
@@ -277,11 +311,12 @@ class Releaser:
         jobs.every("waiting", _RETRY_S, self._intake.retry_waiting)
         jobs.every("tally", _TALLY_S, self._enter_tally)
         jobs.every("heads", _HOUR_S, self._enter_heads)
-        jobs.every("ends", _HOUR_S, self._warn_of_ends)
+        jobs.every("consents", _HOUR_S, self._note_consents)
+        jobs.every("faults", FAULTS_EVERY_S, self._faults.look)
         jobs.every("prune", _HOUR_S, self._prune)
         jobs.every("updates", _HOUR_S, self._take_in_updates)
         jobs.at("updates at start", self._clock.utc(), self._take_in_updates)
-        jobs.at("ends at start", self._clock.utc(), self._warn_of_ends)
+        jobs.at("consents at start", self._clock.utc(), self._note_consents)
         self._plan_checkpoint(jobs)
 
     def _plan_hold(self, jobs: Jobs, request: StoredRequest) -> None:
@@ -291,6 +326,13 @@ class Releaser:
 
     def _plan_ask(self, jobs: Jobs, request: StoredRequest) -> None:
         jobs.at(f"ask {request.id}", request.due, partial(self._end_ask, request.id))
+        early_ns = min(REMIND_BEFORE_NS, (request.due - request.arrived_at) // 2)
+        jobs.at(f"remind {request.id}", UtcNs(request.due - early_ns), partial(self._remind, request.id))
+
+    def _remind(self, request_id: int) -> None:
+        request = self._store.read_request(request_id)
+        if request.state is RequestState.ASKED:
+            self._news.remind(request)
 
     def _end_ask(self, request_id: int) -> None:
         request = self._store.read_request(request_id)
@@ -314,12 +356,9 @@ class Releaser:
         finally:
             self._plan_checkpoint(jobs)
 
-    def _warn_of_ends(self) -> None:
-        now = self._clock.utc()
-        certificate_end = UtcNs(self._enrolment.not_after_s * SECOND_NS)
+    def _note_consents(self) -> None:
         with self._store.transaction() as connection:
-            household = self._judge.look_and_note(connection).household
-        self._news.warn_of_ends(household, self._trust.bundle, certificate_end, now)
+            self._judge.look_and_note(connection)
 
     def _take_in_updates(self) -> None:
         for note in take_in(self._config.state_dir / UPDATE_NOTES, self._store, self._clock.utc()):
@@ -357,6 +396,7 @@ class Releaser:
             "custody": self._custody,
             "consents": encode_consents(self._consents(now)),
             "release_paused": sorted(self._store.list_pauses(now)),
+            "faults": self._faults.lines(),
             "refused_unread": self._tally.read(),
             "waiting_for_you": [each.jti for each in open_requests if each.state is RequestState.ASKED],
             "releasing": [each.jti for each in open_requests if each.state is not RequestState.ASKED],
@@ -385,15 +425,6 @@ def _broker_settings(config: Config, enrolment: Enrolment, identity: TlsIdentity
         offline=encode_state(online=False),
         keepalive_s=max(5, config.uplink.keepalive_ns // SECOND_NS),
     )
-
-
-def _make_messenger(config: Config, stop: threading.Event) -> Messenger:
-    known = load_services(config.credentials_file.with_name("notify.yaml"))
-    missing = [name for name in config.notify.services if name not in known]
-    if missing:
-        log.error("services are not in notify.yaml and are left out: %s", ", ".join(missing))
-    services = {name: known[name] for name in config.notify.services if name in known}
-    return Messenger(services, frozenset(Occasion), stop)
 
 
 def _cell(config: Config) -> str:

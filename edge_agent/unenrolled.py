@@ -12,17 +12,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge_agent import __version__
-from edge_agent.consent.camera_state import encode_consents
+from edge_agent.consent.camera_state import CameraConsent, encode_consents
+from edge_agent.consent.policy import Occasion
+from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.custody.keys import KeyStore
 from edge_agent.custody.owner_identity import load_recipient
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
 from edge_agent.host.control_socket import Answer, ControlServer, Peer
+from edge_agent.host.page_socket import open_page_socket
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin
-from edge_agent.protocol.enrolment import Enrolment, load_enrolment, name_unenrolled
+from edge_agent.protocol.enrolment import Enrolment, name_unenrolled
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
 from edge_agent.uplink.bundle.builder import BundleBuilder
@@ -36,8 +39,13 @@ from edge_agent.uplink.inbound.trust_store import TrustStore
 from edge_agent.uplink.owner.clock_commands import ClockDesk
 from edge_agent.uplink.owner.erase_commands import EraseDesk
 from edge_agent.uplink.owner.export_commands import OwnDesk
+from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
+from edge_agent.uplink.owner.fault_news import FaultNews
 from edge_agent.uplink.owner.gateway_entries import enter_heads
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
+from edge_agent.uplink.owner.notifier import make_messenger
+from edge_agent.uplink.owner.page_commands import PageCommands
+from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.request_commands import OwnerDesk
 from edge_agent.uplink.release.recheck import Regrant
 from edge_agent.uplink.store.requests import OPEN_STATES, Store, StoredRelease, StoredRequest
@@ -151,14 +159,26 @@ class Unenrolled:
             **OwnDesk(name, owner, store, self._footage, builder, sign, clock).handlers,
         }
         self._control = ControlServer(config.control_path("releaser"), handlers, self._ended)
+        reads = PageReads(config, self._footage, standing, self._consents, clock)
+        self._page = PageCommands(config, store, clock, handlers, reads)
         self._jobs = Jobs(clock, self._plan, self._ended)
+        self._messenger = make_messenger(config, self._ended)
+        self._faults = FaultNews(
+            config,
+            self._messenger.tell,
+            lambda: frozenset(Occasion),
+            clock,
+            why_unclear=lambda: clock.facts()["why"],
+        )
 
     def run(self) -> Enrolment | None:
         """Answer the owner until the enrolment file comes, or ``stop``; return the enrolment, or None."""
         notifier = Notifier()
         self._footage.keep_holds([request.jti for request in self._store.list_requests(OPEN_STATES)])
         self._clock.keep()
+        self._messenger.start()
         self._control.start()
+        page = open_page_socket(self._config.page_path("releaser"), self._page.handlers, self._ended)
         self._jobs.start()
         log.info("releaser waits for an enrolment; your own footage and ledger can be read version=%s", __version__)
         notifier.status("not enrolled: waits for `edge-agent enrol FILE`")
@@ -171,7 +191,9 @@ class Unenrolled:
             enrolment = self._watch.look()
         self._ended.set()
         self._jobs.join()
-        self._control.join(_JOIN_S)
+        self._messenger.join()
+        for server in filter(None, (self._control, page)):
+            server.join(_JOIN_S)
         if enrolment is not None:
             notifier.status("")
             log.info("gateway is enrolled gateway=%s rtcc=%s", enrolment.gateway, enrolment.iss)
@@ -181,11 +203,14 @@ class Unenrolled:
         self._footage.drop_holds(request.jti)
 
     def _plan(self, jobs: Jobs) -> None:
+        jobs.every("faults", FAULTS_EVERY_S, self._faults.look)
         jobs.every("heads", _HOUR_S, lambda: enter_heads(self._config, self._footage, self._store, self._clock.utc()))
+
+    def _consents(self, now: UtcNs) -> dict[str, CameraConsent]:
+        return read_consent_states(self._config, None, self._owner, self._store.find_consent, now)
 
     def _status(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
         clock, now = self._clock.facts(), self._clock.utc()
-        consents = read_consent_states(self._config, None, self._owner, self._store.find_consent, now)
         return {
             "gateway": None,
             "enrolment": self._watch.problem or "not enrolled",
@@ -194,8 +219,9 @@ class Unenrolled:
             "clock": ": ".join(filter(None, (clock["state"], clock["why"]))),
             "trust_bundle": "none",
             "custody": self._custody,
-            "consents": encode_consents(consents),
+            "consents": encode_consents(self._consents(now)),
             "release_paused": sorted(self._store.list_pauses(now)),
+            "faults": self._faults.lines(),
             "refused_unread": 0,
             "waiting_for_you": [],
             "releasing": [],

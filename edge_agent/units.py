@@ -1,4 +1,4 @@
-"""Units of time and size, and the half-open window of UTC.
+"""Units of time and size, the half-open window of UTC, and what a wall clock is good for.
 
 Owns the integer types in which times travel inside the program, and their texts on the wire (RFC 3339 with ``Z``)
 and in YAML (``72h``, ``32GiB``). Reads no clock; no float ever holds a time.
@@ -7,6 +7,7 @@ and in YAML (``72h``, ``32GiB``). Reads no clock; no float ever holds a time.
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from typing import NewType, Self
 
 UtcNs = NewType("UtcNs", int)
@@ -26,6 +27,13 @@ _DURATION = re.compile(r"([0-9]{1,9}) ?(ms|s|min|m|h|d)")
 _SIZE = re.compile(r"([0-9]{1,9}) ?(B|KiB|MiB|GiB|TiB)")
 _DURATION_NS = {"ms": 1_000_000, "s": SECOND_NS, "m": MINUTE_NS, "min": MINUTE_NS, "h": HOUR_NS, "d": DAY_NS}
 _SIZE_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+
+
+class ClockState(Enum):
+    """What the wall clock is good for."""
+
+    SYNCHRONISED = "synchronised"
+    FLOOR_ONLY = "floor-only"
 
 
 @dataclass(frozen=True, slots=True, order=True)

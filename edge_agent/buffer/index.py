@@ -12,8 +12,7 @@ from edge_agent.buffer.format.constants import PAGE_BYTES, SUPERBLOCK_COPIES
 from edge_agent.buffer.format.page import BlockEnd, Page, is_blank, parse_page
 from edge_agent.buffer.format.superblock import Superblock
 from edge_agent.errors import IntegrityError, UnsupportedVersionError
-from edge_agent.host.clock import ClockState
-from edge_agent.units import MonoNs, UtcNs, Window
+from edge_agent.units import ClockState, MonoNs, UtcNs, Window
 
 _CHUNK_PAGES = 256
 

@@ -24,7 +24,7 @@ from edge_agent.capture.session.rtsp import Arrival, Endpoint, Session
 from edge_agent.capture.status import StreamStatus
 from edge_agent.host.clock import Clock
 from edge_agent.host.hardening import name_thread
-from edge_agent.media.nut import TrackTemplate
+from edge_agent.media.packets import TrackTemplate
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ WATCHDOG_NS = 10 * SECOND_NS
 """So long may no video access unit arrive, whatever else the session does."""
 _WAIT_STEP_S = 0.5
 _HOLD_STEP_S = 0.1
-_HELD_STATES = {"not-by-rule": "waiting", "paused": "off"}
+_HELD_STATES = {"not-by-rule": "waiting", "paused": "off", "outside-hours": "off"}
 _SILENT = ("stalled", "ended", "no-keyframe")
 """What a session without a keyframe ends with, for whichever cause."""
 _KEYFRAME_WATCHDOGS = 6

@@ -38,6 +38,7 @@ REASONS = {
     "no-credentials": "the credentials that the configuration names are missing",
     "held-back": "the recorder fell over this camera's stream and leaves it alone for a while",
     "not-by-rule": "not recorded by rule: no event asked for it",
+    "outside-hours": "not recorded by rule: outside of this camera's hours",
     "paused": "the owner paused recording",
     "storage": "the ring could not be written",
     "recorder-stopped": "the recorder was not running",

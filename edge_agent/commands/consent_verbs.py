@@ -32,7 +32,8 @@ from edge_agent.consent.signed_consent import (
     sign_built,
     verify_consent,
 )
-from edge_agent.custody.keys import KeyStore, thumbprint
+from edge_agent.custody.enrolment_file import load_enrolment
+from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import CustodyError, DenialError, UsageError
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.clock import SystemClock
@@ -41,7 +42,7 @@ from edge_agent.host.regular_file import read_regular
 from edge_agent.host.service_user import acting_as_owner
 from edge_agent.host.terminal import print_json
 from edge_agent.protocol import jws
-from edge_agent.protocol.enrolment import load_enrolment
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.reasons import say
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs, encode_rfc3339, parse_duration

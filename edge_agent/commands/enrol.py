@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 from edge_agent.commands.daemon import add_config
-from edge_agent.custody.keys import KeyStore, private_path, thumbprint
+from edge_agent.custody.keys import KeyStore, private_path
 from edge_agent.errors import ConfigError, CustodyError, UsageError
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.protocol.enrolment import MAX_ENROLMENT_BYTES, Enrolment, parse_enrolment
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import Config, load_config
 
 _DESCRIPTION = """\
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="THUMBPRINT",
-        help="a root's thumbprint; all, and no others; with =, for it may begin with a hyphen",
+        help="a root's thumbprint; all, and no others",
     )
     parser.add_argument("--yes", action="store_true", help="do not ask (for trials: compares nothing)")
     parser.set_defaults(run=run)

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from edge_agent.commands.daemon import add_config
 from edge_agent.commands.owner_key import add_passphrase, load_signer
 from edge_agent.consent.owner_order import LONGEST_BUNDLE_NS, MAX_RECIPIENTS, window_members
-from edge_agent.custody.keys import KeyStore, thumbprint
+from edge_agent.custody.keys import KeyStore
 from edge_agent.custody.owner_identity import identity_path, parse_recipients
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.host.clock import SystemClock
@@ -20,6 +20,7 @@ from edge_agent.host.terminal import Progress, print_json
 from edge_agent.host.time_arguments import END_HELP, TIME_HELP, read_window, tell_window
 from edge_agent.host.unnamed_file import NewFile, explain
 from edge_agent.local_time import encode_local
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.units import SECOND_NS, UtcNs, Window, parse_rfc3339
 

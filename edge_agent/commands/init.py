@@ -10,12 +10,13 @@ from getpass import getpass
 from pathlib import Path
 
 from edge_agent.commands.owner_key import read_passphrase
-from edge_agent.custody.keys import KeyStore, custody_note_path, private_path, thumbprint
+from edge_agent.custody.keys import KeyStore, custody_note_path, private_path
 from edge_agent.custody.passphrase import MIN_CHARACTERS, check_strength
 from edge_agent.errors import ConfigError, CustodyError, UsageError
 from edge_agent.host.atomic_file import write_new_file
 from edge_agent.host.hardening import keep_memory_from_swap
 from edge_agent.host.regular_file import read_regular
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import load_config, parse_config
 from edge_agent.setup import machine
 from edge_agent.setup.backup import MAX_BYTES, open_backup, restore

@@ -12,11 +12,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.base64url import encode_b64url
 from edge_agent.consent.owner_order import build_order, sign_order
-from edge_agent.custody.keys import KeyStore, thumbprint
+from edge_agent.custody.enrolment_file import find_gateway_name
+from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.hardening import keep_memory_from_swap
-from edge_agent.protocol.enrolment import find_gateway_name
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import Config
 
 

@@ -14,9 +14,11 @@ from edge_agent.commands.daemon import add_config
 from edge_agent.consent.camera_state import parse_consents, say_until
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.control_socket import call
+from edge_agent.host.language import load_texts
 from edge_agent.host.terminal import print_json, print_text
 from edge_agent.local_time import encode_local
 from edge_agent.settings.gateway import Config, load_config
+from edge_agent.texts import Texts
 from edge_agent.units import parse_rfc3339
 
 REFRESH_S = 2.0
@@ -30,6 +32,9 @@ _LABELS = {
     "waiting_for_you": "waits for you",
     "releasing": "being released",
 }
+_URGENT = ("waiting_for_you", "release_paused")
+_FOR_MACHINES = ("faults", "figures")
+_STYLES = {"recording": "green", "down": "bold red", "held-back": "bold red", "connecting": "yellow"}
 _DESCRIPTION = """\
 Show how every camera does, whether requests can be answered, and what waits for you.
 On a terminal `--watch` refreshes the page until Ctrl-C; --json is for scripts.
@@ -71,53 +76,62 @@ def _ask(path: Path) -> dict[str, Any]:
 
 
 def _print(status: Mapping[str, Mapping[str, Any]], config: Config) -> None:
-    zone = ZoneInfo(config.gateway.time_zone)
+    zone, texts = ZoneInfo(config.gateway.time_zone), load_texts(config.gateway.language)
     recorder, releaser = status["recorder"], status["releaser"]
+    for fault in releaser.get("faults", []):
+        print_text(texts("not working: {fault}", fault=fault), style="bold red")
     if "error" in recorder:
-        print_text(f"recorder: not running ({recorder['error']})")
+        print_text(texts("recorder: not running ({error})", error=recorder["error"]), style="bold red")
     else:
         for name, camera in sorted(recorder.get("cameras", {}).items()):
-            _print_camera(name, camera, config, zone)
+            _print_camera(name, camera, config, zone, texts)
     print()
     if "error" in releaser:
-        print_text(f"releaser: not running ({releaser['error']})")
+        print_text(texts("releaser: not running ({error})", error=releaser["error"]), style="bold red")
         return
     for key, value in releaser.items():
         if key == "consents":
             for camera, consent in parse_consents(value).items():
-                print_text(f"consent of {camera}: {consent.say(say_until(consent, zone))}")
-        else:
-            print_text(f"{_LABELS.get(key, key.replace('_', ' '))}: {_plain(key, value)}")
+                state = consent.say(say_until(consent, zone), texts)
+                print_text(texts("consent of {camera}: {state}", camera=camera, state=state))
+        elif key not in _FOR_MACHINES:
+            label = texts(_LABELS.get(key, key.replace("_", " ")))
+            print_text(f"{label}: {_plain(key, value, texts)}", style="bold" if key in _URGENT and value else "")
 
 
-def _print_camera(ring: str, camera: Mapping[str, Any], config: Config, zone: tzinfo) -> None:
+def _print_camera(ring: str, camera: Mapping[str, Any], config: Config, zone: tzinfo, texts: Texts) -> None:
     """Print one stream: what it does and since when, its figures, and what somebody should know."""
     known = config.find_camera(ring.partition(".")[0])
-    title = f" ({known.title})" if known is not None and known.title != known.id else ""
-    since = camera.get("since")
-    state = camera.get("state", "unknown") + (f" since {_local_time(since, zone)}" if since else "")
-    print_text(f"{ring}{title}: {state}")
-    if camera.get("state") == "recording":
-        print_text(", ".join(_figures_of(camera)), indent=2)
-    note = _note_of(camera)
+    name = f"{ring} ({known.title})" if known is not None and known.title != known.id else ring
+    since, state = camera.get("since"), str(camera.get("state", "unknown"))
+    words = texts(state)
+    if since:
+        moment = _local_time(since, zone)
+        line = texts("{camera}: {state} since {moment}", camera=name, state=words, moment=moment)
+    else:
+        line = texts("{camera}: {state}", camera=name, state=words)
+    print_text(line, style=_STYLES.get(state, ""))
+    if state == "recording":
+        print_text(", ".join(_figures_of(camera, texts)), indent=2)
+    note = _note_of(camera, texts)
     if note:
         print_text(note, indent=2)
 
 
-def _figures_of(camera: Mapping[str, Any]) -> Iterator[str]:
+def _figures_of(camera: Mapping[str, Any], texts: Texts) -> Iterator[str]:
     bitrate, gop_ns, offset_ns = (camera.get(key) for key in ("bitrate", "gop_ns", "clock_offset_ns"))
-    yield str(camera.get("codec") or "no codec yet")
+    yield str(camera.get("codec") or texts("no codec yet"))
     if bitrate:
-        yield f"{bitrate / 1e6:.1f} Mbit/s"
+        yield texts("{rate} Mbit/s", rate=f"{bitrate / 1e6:.1f}")
     if gop_ns:
-        yield f"a keyframe every {gop_ns / 1e9:.1f}s"
+        yield texts("a keyframe every {seconds} s", seconds=f"{gop_ns / 1e9:.1f}")
     if offset_ns is not None:
-        yield f"its clock {offset_ns / 1e9:+.1f}s"
+        yield texts("its clock {seconds} s", seconds=f"{offset_ns / 1e9:+.1f}")
     loss = _loss_of(camera)
     if loss != "-":
-        yield f"lost {loss}"
+        yield texts("lost {share}", share=loss)
     if camera.get("picture"):
-        yield f"picture {camera['picture']}"
+        yield texts("picture {health}", health=camera["picture"])
 
 
 def _local_time(text: str, zone: tzinfo) -> str:
@@ -133,24 +147,25 @@ def _loss_of(camera: Mapping[str, Any]) -> str:
     return f"{camera['lost_packets']} packets" if "lost_packets" in camera else "-"
 
 
-def _note_of(camera: Mapping[str, Any]) -> str:
+def _note_of(camera: Mapping[str, Any], texts: Texts) -> str:
     """Return why a camera is not recorded, in words, and what else somebody should know."""
     reason, detail = camera.get("reason", ""), camera.get("detail", "")
-    words = REASONS.get(reason, reason)
+    words = texts(REASONS[reason]) if reason in REASONS else reason
     if camera.get("state") == "down" and reason in REASONS:
         words = f"{reason}: {words}"
     words += f" ({detail})" if detail else ""
     return "; ".join(text for text in (words, camera.get("warning", "")) if text)
 
 
-def _plain(key: str, value: Any) -> str:
+def _plain(key: str, value: Any, texts: Texts) -> str:
     """Say a fact of the releaser: a list as its items, and for a request that waits what to type."""
     if value is None:
-        return "none"
+        return texts("none")
     if key == "release_paused":
-        return ", ".join("all cameras" if each == "*" else str(each) for each in value) or "nothing"
+        names = (texts("all cameras") if each == "*" else str(each) for each in value)
+        return ", ".join(names) or texts("nothing")
     if key == "waiting_for_you" and value:
         return ", ".join(f"{each[:8]} (edge-agent requests show {each[:8]})" for each in value)
     if isinstance(value, list):
-        return ", ".join(str(each) for each in value) or "nothing"
-    return value if isinstance(value, str) else json.dumps(value)
+        return ", ".join(str(each) for each in value) or texts("nothing")
+    return texts.template(value) if isinstance(value, str) and value else json.dumps(value)

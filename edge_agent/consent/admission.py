@@ -9,10 +9,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import Protocol
 
-from edge_agent.host.clock import ClockState
 from edge_agent.protocol.jws import deny, encode_json
 from edge_agent.protocol.request import Admitted, Incident, Request
-from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339
+from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, ClockState, UtcNs, encode_rfc3339
 
 SKEW_NS = 60 * SECOND_NS
 MAX_GATEWAY_VALIDITY_NS = 15 * MINUTE_NS

@@ -11,6 +11,7 @@ from enum import Enum
 from edge_agent.consent.house_state import CameraStanding
 from edge_agent.consent.policy import Mode, Terms
 from edge_agent.local_time import encode_local
+from edge_agent.texts import ENGLISH, Texts
 from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
 
 
@@ -43,17 +44,17 @@ class CameraConsent:
     until: UtcNs | None = None
     why: str = ""
 
-    def say(self, until: str) -> str:
+    def say(self, until: str, texts: Texts = ENGLISH) -> str:
         """Return the state as a sentence without a full stop; ``until`` is the end as people read it."""
         match self.state:
             case ConsentState.VOID:
-                return f"the signature does not count, nothing leaves: {self.why}"
+                return texts("the signature does not count, nothing leaves: {why}", why=self.why)
             case ConsentState.ENDED:
-                return f"the signature ended on {until}: nothing leaves"
+                return texts("the signature ended on {until}: nothing leaves", until=until)
             case ConsentState.IN_FORCE:
-                return f"{self.mode}, signed until {until}"
+                return texts("{mode}, signed until {until}", mode=self.mode, until=until)
             case _:
-                return self.why or _SENTENCES[self.state]
+                return self.why or texts(_SENTENCES[self.state])
 
 
 def find_consent_state(

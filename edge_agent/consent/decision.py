@@ -13,12 +13,11 @@ from edge_agent.consent.house_state import History, Household
 from edge_agent.consent.offer import Offers, digest_offers, offers_of
 from edge_agent.consent.policy import GlobalTerms, Mode
 from edge_agent.consent.rules import RULES, Case, Rule, make_case, standing_reasons
-from edge_agent.host.clock import ClockState
 from edge_agent.protocol.reasons import RULES as CODES
 from edge_agent.protocol.reasons import TIMED, UNKNOWN, say
 from edge_agent.protocol.request import Admitted, Request
 from edge_agent.protocol.verdict import Approval, Ask, CameraGrant, Denial, Grant, Reason, Verdict, Wait
-from edge_agent.units import SECOND_NS, UtcNs
+from edge_agent.units import SECOND_NS, ClockState, UtcNs
 
 SKEW_NS = 60 * SECOND_NS
 EVERY_CAMERA = "*"
@@ -210,18 +209,6 @@ def counted(
     findings = _find(admitted, household, history, now, as_signed=True)
     duration_ns = admitted.request.window.duration_ns
     return tuple((finding.camera, duration_ns) for finding in findings if not finding.reasons)
-
-
-def public_notes(grant: Grant) -> tuple[Reason, ...]:
-    """Return what an answer may say of the parts that were not granted.
-
-    Of a camera that was named in the request: that it is not granted, never why. Of ``*``: nothing about other cameras.
-    """
-    granted = {camera.camera for camera in grant.cameras}
-    named = [camera for camera in grant.request.cameras if camera != EVERY_CAMERA]
-    missing = [Reason("camera-not-granted", say("camera-not-granted"), name) for name in named if name not in granted]
-    about_granted = [reason for reason in grant.trimmed if reason.camera in granted]
-    return (*missing, *about_granted)
 
 
 def _find(

@@ -13,7 +13,6 @@ from typing import Annotated, Literal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import Field
 
-from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import DenialError
 from edge_agent.protocol import jws
 from edge_agent.protocol.members import (
@@ -27,6 +26,7 @@ from edge_agent.protocol.members import (
     WireWindow,
     parse_members,
 )
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Approval, ExportOrder
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, Window, encode_rfc3339

@@ -17,7 +17,6 @@ from pydantic import Field, ValidationError
 from edge_agent.base64url import encode_b64url, parse_b64url
 from edge_agent.consent.meet import meet
 from edge_agent.consent.policy import Mode, Terms, encode_terms, parse_terms
-from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import CustodyError, DenialError
 from edge_agent.protocol import jws
 from edge_agent.protocol.jws import deny
@@ -35,6 +34,7 @@ from edge_agent.protocol.members import (
     WirePlace,
     parse_members,
 )
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Place, Quality
 from edge_agent.units import UtcNs, encode_rfc3339
 

@@ -1,11 +1,10 @@
 """The gateway's keys: where they lie, who may read them, and what they are called.
 
-Owns the key files (``keys/`` in the state folder), the check of their owner and mode, the systemd credentials that
-replace them, and the names of public keys: RFC 7638 thumbprints. Must never log a private key, repair a bad mode by
-itself, or choose another key where the named one is missing.
+Owns the key files (``keys/`` in the state folder), the check of their owner and mode, and the systemd credentials that
+replace them. Must never log a private key, repair a bad mode by itself, or choose another key if the named one is
+missing. Public keys as values: ``protocol.public_keys``.
 """
 
-import hashlib
 import os
 import stat
 from collections.abc import Mapping
@@ -16,8 +15,6 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
     EllipticCurvePrivateKey,
-    EllipticCurvePublicKey,
-    EllipticCurvePublicNumbers,
     generate_private_key,
 )
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -26,16 +23,14 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
     load_pem_public_key,
 )
 
-from edge_agent.base64url import encode_b64url, parse_b64url
 from edge_agent.errors import CustodyError
+from edge_agent.protocol.public_keys import PublicKey
 
 PrivateKey = Ed25519PrivateKey | X25519PrivateKey | EllipticCurvePrivateKey
-PublicKey = Ed25519PublicKey | X25519PublicKey | EllipticCurvePublicKey
 Role = Literal["recorder", "releaser", "owner"]
 Custody = Literal["bare", "tpm", "passphrase"]
 
@@ -71,58 +66,6 @@ def generate(name: str) -> PrivateKey:
         return generate_private_key(SECP256R1())
     key: Ed25519PrivateKey | X25519PrivateKey = kind.generate()
     return key
-
-
-def public_jwk(key: PublicKey) -> dict[str, str]:
-    """Return the key as a JWK (RFC 7517, RFC 8037) with its required members only."""
-    if isinstance(key, EllipticCurvePublicKey):
-        if not isinstance(key.curve, SECP256R1):
-            raise CustodyError(f"key is on {key.curve.name}: only P-256 is used")
-        point = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-        return {"kty": "EC", "crv": "P-256", "x": encode_b64url(point[1:33]), "y": encode_b64url(point[33:])}
-    curve = "X25519" if isinstance(key, X25519PublicKey) else "Ed25519"
-    return {"kty": "OKP", "crv": curve, "x": encode_b64url(key.public_bytes_raw())}
-
-
-def load_jwk(jwk: Mapping[str, object]) -> PublicKey:
-    """Read a public key from a JWK that has its required members and no other.
-
-    Raises:
-        CustodyError: Another member (a private one above all), another curve, a wrong length, not a point.
-    """
-    kind = (jwk.get("kty"), jwk.get("crv"))
-    expected = {"kty", "crv", "x", "y"} if kind[0] == "EC" else {"kty", "crv", "x"}
-    if set(jwk) != expected:
-        raise CustodyError(f"jwk has the members {', '.join(sorted(map(str, jwk)))}: needs exactly kty, crv, x (EC: y)")
-    x = _coordinate(jwk["x"])
-    try:
-        if kind == ("OKP", "Ed25519"):
-            return Ed25519PublicKey.from_public_bytes(x)
-        if kind == ("OKP", "X25519"):
-            return X25519PublicKey.from_public_bytes(x)
-        if kind == ("EC", "P-256"):
-            y = _coordinate(jwk["y"])
-            return EllipticCurvePublicNumbers(int.from_bytes(x), int.from_bytes(y), SECP256R1()).public_key()
-    except ValueError as error:
-        raise CustodyError("jwk holds no valid public key") from error
-    raise CustodyError("jwk is of another kind: Ed25519, X25519 and P-256 are known")
-
-
-def thumbprint(key: PublicKey) -> str:
-    """Return the RFC 7638 thumbprint (SHA-256, base64url, 43 letters): the ``kid`` everywhere."""
-    jwk = public_jwk(key)
-    members = ",".join(f'"{name}":"{jwk[name]}"' for name in sorted(jwk))
-    return encode_b64url(hashlib.sha256(f"{{{members}}}".encode()).digest())
-
-
-def _coordinate(text: object) -> bytes:
-    try:
-        raw = parse_b64url(text)
-    except ValueError:
-        raw = b""
-    if len(raw) != 32:
-        raise CustodyError("jwk coordinate is not 32 bytes of base64url")
-    return raw
 
 
 class KeyStore:
@@ -290,11 +233,6 @@ def decode_private(pem: bytes, passphrase: bytes | None, source: str) -> Private
     if not isinstance(key, PrivateKey):
         raise CustodyError(f"key is of the wrong kind: {source}")
     return key
-
-
-def encode_public(key: PublicKey) -> bytes:
-    """Write a public key as SubjectPublicKeyInfo PEM."""
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def is_encrypted(pem: bytes) -> bool:

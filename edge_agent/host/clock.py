@@ -10,11 +10,10 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
-from edge_agent.units import MonoNs, UtcNs
+from edge_agent.units import ClockState, MonoNs, UtcNs
 
 BOOT_ID_PATH = Path("/proc/sys/kernel/random/boot_id")
 TIMESYNC_MARKER = Path("/run/systemd/timesync/synchronized")
@@ -23,13 +22,6 @@ MARKER_GOOD_FOR_S = 24 * 3600
 """A clock that was right so long ago is off by seconds at the worst: 20 ppm are usual for a Raspberry Pi."""
 _STA_UNSYNC = 0x0040
 _TIME_ERROR = 5
-
-
-class ClockState(Enum):
-    """What the wall clock is good for."""
-
-    SYNCHRONISED = "synchronised"
-    FLOOR_ONLY = "floor-only"
 
 
 class Clock(Protocol):

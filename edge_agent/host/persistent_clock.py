@@ -17,9 +17,9 @@ from typing import Any
 
 from edge_agent.errors import ConfigError, UsageError
 from edge_agent.host.atomic_file import write_small_file
-from edge_agent.host.clock import ClockState, SystemClock, TimeSource
+from edge_agent.host.clock import SystemClock, TimeSource
 from edge_agent.host.regular_file import read_regular
-from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs, encode_rfc3339
+from edge_agent.units import MINUTE_NS, SECOND_NS, ClockState, MonoNs, UtcNs, encode_rfc3339
 
 log = logging.getLogger(__name__)
 

@@ -5,6 +5,7 @@ every line stays whole, for scripts. Must not be imported by what the two proces
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -41,12 +42,21 @@ def is_fitted() -> bool:
     return sys.stdout.isatty()
 
 
-def print_text(text: str, indent: int = 0) -> None:
-    """Print one paragraph, wrapped at the terminal's width if there is one."""
+def print_text(text: str, indent: int = 0, style: str = "") -> None:
+    """Print one paragraph, wrapped at the terminal's width if there is one.
+
+    ``style`` is one of rich's, such as ``bold red``; shown at a terminal only, and not if ``NO_COLOR`` is set. It
+    repeats what the words say: nothing depends on seeing it.
+    """
     if not is_fitted():
         print(" " * indent + text)
         return
-    Console(highlight=False).print(Padding(Text(text), (0, 0, 0, indent), expand=False))
+    _console().print(Padding(Text(text, style=style), (0, 0, 0, indent), expand=False))
+
+
+def _console() -> Console:
+    """Return where text goes: without any escape sequence if ``NO_COLOR`` is set and not empty (no-color.org)."""
+    return Console(highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto")
 
 
 def _print_fitted_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -56,7 +66,7 @@ def _print_fitted_table(header: Sequence[str], rows: Sequence[Sequence[str]]) ->
     table.add_column(Text(header[-1]), overflow="fold", ratio=1)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False).print(table)
+    _console().print(table)
 
 
 class Progress:

@@ -352,6 +352,18 @@ class ErasedAllEntry(LedgerEntry):
     windows: tuple[str, ...] = ("all",)
 
 
+@dataclass(frozen=True, slots=True)
+class PageEntry(LedgerEntry):
+    """A device of the page asked for `deny`, `cancel`, `pause` or `revoke`, which is entered by itself as well."""
+
+    kind = "page"
+
+    what: str
+    by: str
+    jti: str | None = None
+    camera: str | None = None
+
+
 # The gateway
 
 
@@ -411,34 +423,12 @@ class CountedEntry(LedgerEntry):
     count: int
 
 
-SHAPES: tuple[type[LedgerEntry], ...] = (
-    RequestEntry,
-    DecisionEntry,
-    DenialEntry,
-    NarrowedEntry,
-    ApprovalEntry,
-    GrantEntry,
-    BundleEntry,
-    GivenUpEntry,
-    DeliveryEntry,
-    TakenBackEntry,
-    EndEntry,
-    ConsentSignedEntry,
-    ConsentRevokedEntry,
-    PauseEntry,
-    ResumeEntry,
-    ExportEntry,
-    ExportedEntry,
-    ClockEntry,
-    ErasedEntry,
-    ErasedAllEntry,
-    EnrolmentEntry,
-    RingsEntry,
-    UpdateEntry,
-    RestoredEntry,
-    CountedEntry,
+SHAPES: tuple[type[LedgerEntry], ...] = tuple(
+    each
+    for each in list(globals().values())
+    if isinstance(each, type) and issubclass(each, LedgerEntry) and each is not LedgerEntry
 )
-"""The closed list."""
+"""The closed list: what stands above."""
 
 
 def main() -> None:

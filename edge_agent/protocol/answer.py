@@ -4,6 +4,7 @@ Owns ``clip-answer+jws`` for both ends: the releaser writes answers, the RTCC ve
 multiple of ``STEP_BYTES``, so that its size does not say what it says. Opens nothing, reads no clock, decides nothing.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,10 +13,10 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from edge_agent.base64url import encode_b64, parse_b64
-from edge_agent.custody.keys import thumbprint
+from edge_agent.base64url import encode_b64, encode_b64url, parse_b64
 from edge_agent.errors import DenialError, EvidenceError
 from edge_agent.protocol import jws
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
 
 TYP = "clip-answer+jws"
@@ -106,6 +107,16 @@ MEMBERS: Mapping[Status, tuple[str, ...]] = {
     Status.DECLINED: (),
 }
 """The members of ``detail``, per status: exactly these."""
+
+
+def upload_name(gateway: str, jti: str, camera: str) -> str:
+    """Return the name under which one camera's payload is uploaded: the same at every try, and no other house's.
+
+    Two houses that answer one area request may both have a camera of this name, and the upload server need not know
+    it (PROTOCOL 9, step 4).
+    """
+    digest = hashlib.sha256(f"edge-agent/1 upload\n{gateway}\n{jti}\n{camera}".encode()).digest()
+    return encode_b64url(digest[:16])
 
 
 def encode_answer(answer: Answer, key: Ed25519PrivateKey) -> bytes:

@@ -6,7 +6,6 @@ replace it can choose another RTCC, so it is installed by root and its roots' th
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, TypeGuard
 from urllib.parse import urlsplit
 
@@ -17,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.x509.oid import NameOID
 from pydantic import Field, StringConstraints
 
-from edge_agent.custody.keys import load_jwk, read_guarded, thumbprint
 from edge_agent.errors import ConfigError, CustodyError, DenialError
-from edge_agent.protocol.jws import PublicKey, parse_strict_json
+from edge_agent.protocol.jws import VerifyingKey, parse_strict_json
 from edge_agent.protocol.members import GatewayId, Issuer, TargetName, WireModel, parse_members
+from edge_agent.protocol.public_keys import load_jwk, thumbprint
 
 MAX_ENROLMENT_BYTES = 64 * 1024
 MAX_ROOTS = 16
@@ -39,7 +38,7 @@ class Enrolment:
     certificate_pem: str
     uploads: Mapping[str, str]
     """Upload targets: name → URL (https)."""
-    roots: tuple[PublicKey, ...]
+    roots: tuple[VerifyingKey, ...]
     threshold: int
     not_after_s: int
     """When the certificate ends, in seconds of Unix time."""
@@ -80,27 +79,6 @@ def name_unenrolled(gateway: Ed25519PublicKey) -> str:
     document stays as it is.
     """
     return thumbprint(gateway)[:22]
-
-
-def find_gateway_name(path: Path, gateway: Ed25519PublicKey) -> str:
-    """Return the gateway's id of the installed enrolment file, or its own name where none is installed.
-
-    Raises:
-        ConfigError, CustodyError: There is a file, and it is wrong (see ``load_enrolment``).
-    """
-    return load_enrolment(path).gateway if path.exists() else name_unenrolled(gateway)
-
-
-def load_enrolment(path: Path) -> Enrolment:
-    """Read the installed enrolment file.
-
-    Raises:
-        ConfigError: Missing or wrong.
-        CustodyError: Others can write it.
-    """
-    if not path.exists():
-        raise ConfigError(f"{path}: file is missing", "`edge-agent enrol FILE` installs what the RTCC sent you")
-    return parse_enrolment(read_guarded(path, forbidden=0o022), str(path))
 
 
 def parse_enrolment(raw: bytes, source: str) -> Enrolment:
@@ -147,7 +125,7 @@ def _check_roots(source: str, roots: tuple[object, ...], threshold: int) -> None
         raise ConfigError(f"{source}: threshold: {threshold} is outside 2 to {len(roots)}, the number of roots")
 
 
-def _is_signing(key: object) -> TypeGuard[PublicKey]:
+def _is_signing(key: object) -> TypeGuard[VerifyingKey]:
     return isinstance(key, Ed25519PublicKey | EllipticCurvePublicKey)
 
 

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Final, Literal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, WithJsonSchema
 
-from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import DenialError, EvidenceError
 from edge_agent.protocol import jws
 from edge_agent.protocol.members import AgeRecipient, CameraId, GatewayId, Issuer, Jti, Kid, ShortText, Text, WireModel
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.units import UtcNs, Window, parse_rfc3339
 
 TYP = "clip-manifest+jws"

@@ -4,6 +4,7 @@ Owns the closed list that documents, tests, ledger and commands share (PROTOCOL 
 is never used again. What of it is told to whom is not decided here: an outsider learns nothing from a code.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -153,6 +154,17 @@ TIMED = frozenset(
 def say(code: str, **values: object) -> str:
     """Return the sentence of a code with its values filled in."""
     return RULES[code].sentence.format(**values)
+
+
+def find_values(code: str, sentence: str) -> Mapping[str, str] | None:
+    """Return the values that ``say`` filled in; None if the sentence is not that code's, as after an update."""
+    rule = RULES.get(code)
+    if rule is None:
+        return None
+    parts = re.split(r"[{]([a-z]+)[}]", rule.sentence)
+    pattern = "".join(f"(?P<{part}>.*)" if index % 2 else re.escape(part) for index, part in enumerate(parts))
+    match = re.fullmatch(pattern, sentence, re.DOTALL)
+    return None if match is None else match.groupdict()
 
 
 def main() -> None:

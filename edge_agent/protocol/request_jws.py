@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from edge_agent.custody.keys import thumbprint
 from edge_agent.protocol import jws
 from edge_agent.protocol.jws import deny
 from edge_agent.protocol.members import (
@@ -25,6 +24,7 @@ from edge_agent.protocol.members import (
     WireWindow,
     parse_members,
 )
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Audience, Category, Incident, Place, Quality, Request, Role, Signer
 from edge_agent.protocol.trust_bundle import TrustBundle, TrustedKey, find_key
 from edge_agent.units import UtcNs

@@ -11,14 +11,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edge_agent.custody.keys import load_jwk, public_jwk, thumbprint
 from edge_agent.errors import CustodyError
-from edge_agent.host.clock import ClockState
 from edge_agent.protocol import jws
-from edge_agent.protocol.jws import PublicKey, deny
+from edge_agent.protocol.jws import VerifyingKey, deny
 from edge_agent.protocol.members import AgeRecipient, Issuer, Kid, Person, Time, Version, WireModel, parse_members
+from edge_agent.protocol.public_keys import load_jwk, public_jwk, thumbprint
 from edge_agent.protocol.request import Role
-from edge_agent.units import DAY_NS, SECOND_NS, UtcNs, Window, encode_rfc3339
+from edge_agent.units import DAY_NS, SECOND_NS, ClockState, UtcNs, Window, encode_rfc3339
 
 TYP = "rtcc-trust+jws"
 MAX_LIFETIME_NS = 30 * DAY_NS
@@ -31,7 +30,7 @@ class Roots:
     """Offline keys of which ``threshold`` must sign a bundle; pinned at enrolment."""
 
     threshold: int
-    keys: Mapping[str, PublicKey]
+    keys: Mapping[str, VerifyingKey]
     """By thumbprint, all different."""
 
 
@@ -40,7 +39,7 @@ class TrustedKey:
     """One key of a person at the RTCC, in one role, with its validity."""
 
     kid: str
-    key: PublicKey
+    key: VerifyingKey
     person: str
     role: Role
     valid: Window
@@ -222,7 +221,7 @@ def _bundle(message: jws.Jws[_WireTrust], roots: Roots) -> TrustBundle:
     )
 
 
-def _load_key(jwk: Mapping[str, str]) -> PublicKey:
+def _load_key(jwk: Mapping[str, str]) -> VerifyingKey:
     try:
         key = load_jwk(jwk)
         jws.alg_of(key)  # type: ignore[arg-type]

@@ -85,8 +85,8 @@ def verify_order(raw: bytes, gateway: str, owner: Ed25519PublicKey, now: UtcNs) 
     Raises:
         DenialError: Malformed, another order, another signer or gateway, too old or from the future.
     """
-    from edge_agent.custody.keys import thumbprint
     from edge_agent.protocol import jws
+    from edge_agent.protocol.public_keys import thumbprint
 
     message = jws.parse(raw, ORDER_TYP)
     jws.verify(message, {thumbprint(owner): owner})

@@ -50,6 +50,7 @@ class RingSink:
         self._retry_at = clock.boot()
         self._retry_ns = FIRST_RETRY_NS
         self._error = _NOT_YET
+        self._is_preparing = False
         self._last_run: RunInfo | None = None
         self._recent: deque[tuple[MonoNs, UtcNs]] = deque()
         self._lost_from: UtcNs | None = None
@@ -127,7 +128,7 @@ class RingSink:
 
     def facts(self) -> Mapping[str, Any]:
         """Return what the status tells of the ring."""
-        facts: dict[str, Any] = {"storage": self._error or "ok"}
+        facts: dict[str, Any] = {"storage": self._error or "ok", "preparing": self._is_preparing}
         # No waiting for a disk: without the lock at hand the status goes without the ring's head.
         if not self._lock.acquire(timeout=0.05):
             now = self._clock.boot()
@@ -227,6 +228,7 @@ class RingSink:
         self._note_error(error)
 
     def _note_error(self, error: Exception) -> None:
+        self._is_preparing = False
         text = str(error)
         if text != self._error:
             log.error("ring cannot be written stream=%s: %s %s", self._name, text, getattr(error, "hint", ""))
@@ -241,7 +243,9 @@ class RingSink:
     def _reopen(self) -> None:
         try:
             self._writer = self._open_writer()
+            self._is_preparing = False
         except RingPreparingError as error:
+            self._is_preparing = True
             self._error, self._retry_at = str(error), MonoNs(self._clock.boot() + SECOND_NS)
             return
         except (RingError, OSError) as error:

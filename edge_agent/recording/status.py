@@ -6,6 +6,7 @@ Part of the recorder process. Pure: the values are asked for elsewhere.
 from collections.abc import Mapping
 from typing import Any
 
+from edge_agent.capture.reasons import REASONS
 from edge_agent.capture.status import list_warnings
 from edge_agent.units import UtcNs, encode_rfc3339
 
@@ -28,6 +29,7 @@ def report_stream(
         events: How the events come that open it.
     """
     facts = {**events, **picture, **crashes, **stream, **storage}
+    facts["reason_text"] = REASONS.get(str(stream.get("reason")), "")
     facts["since"] = encode_rfc3339(UtcNs(facts["since"]))
     warnings = [f"nothing is stored: {storage['storage']}"] if storage["storage"] != "ok" else []
     if events.get("events") == "trouble":

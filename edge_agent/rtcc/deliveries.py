@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.base64url import parse_b64
-from edge_agent.custody.keys import load_jwk
 from edge_agent.errors import EvidenceError
 from edge_agent.protocol.answer import DeliveredFile
+from edge_agent.protocol.public_keys import load_jwk
 from edge_agent.rtcc.office.enrol import gateway_key
 from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.verifier.findings import Findings

@@ -35,7 +35,8 @@ from edge_agent.settings.fields import (
     size,
 )
 from edge_agent.settings.yaml_lines import load_yaml, validate
-from edge_agent.units import HOUR_NS, SECOND_NS
+from edge_agent.texts import Language
+from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS
 
 Quality = Literal["main", "sub"]
 
@@ -49,6 +50,7 @@ ShortText = Annotated[str, StringConstraints(min_length=1, max_length=80), After
 
 RingSize = Annotated[int, size("8MiB", "16TiB")]
 KeepFor = Annotated[int, duration("1m", "366d")]
+DownAfter = Annotated[int, duration("10s", "366d")]
 
 
 class Location(Part):
@@ -65,6 +67,7 @@ class Gateway(Part):
     run_dir: FilePath = Path("/run/edge-agent")
     location: Location | None = None
     time_zone: TimeZone = "UTC"
+    language: Language = "en"
 
 
 class ClockSource(Part):
@@ -161,6 +164,9 @@ class Camera(Part):
     location: Location | None = None
     size_bytes: RingSize | None = Field(default=None, alias="size")
     keep_for_ns: KeepFor | None = Field(default=None, alias="keep_for")
+    dir: FilePath | None = None
+    hours: Annotated[tuple[HoursText, ...], Listed, Field(max_length=8)] = ()
+    down_after_ns: DownAfter | None = Field(default=None, alias="down_after")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -232,6 +238,8 @@ class Notify(Part):
 
     file: FilePath = Field(default=Path("notify.yaml"), validate_default=True)
     services: Annotated[tuple[CredentialName, ...], Listed, Field(max_length=16), no_twice(str)] = ()
+    faults: bool = True
+    down_after_ns: DownAfter = Field(default=5 * MINUTE_NS, alias="down_after")
 
 
 class Config(Part):
@@ -286,6 +294,10 @@ class Config(Part):
         """Return how long a camera's footage is kept at most."""
         return camera.keep_for_ns or self.buffer.keep_for_ns
 
+    def down_after_ns(self, camera: Camera) -> int:
+        """Return after how long the owner is told that a camera is not recorded."""
+        return camera.down_after_ns or self.notify.down_after_ns
+
     def location_of(self, camera: Camera) -> Location | None:
         """Return where a camera is: its own place, or the gateway's."""
         return camera.location or self.gateway.location
@@ -300,9 +312,16 @@ class Config(Part):
         """The folder of the ring files."""
         return self.buffer.dir or self.state_dir / "rings"
 
+    @property
+    def ring_folders(self) -> tuple[Path, ...]:
+        """Every folder that ring files lie in: that of the buffer first, then those of cameras that have their own."""
+        return tuple(dict.fromkeys((self.rings_dir, *(each.dir for each in self.cameras if each.dir is not None))))
+
     def ring_path(self, camera_id: str, quality: Quality) -> Path:
         """Return the file of one ring."""
-        return self.rings_dir / f"{camera_id}.{quality}.ring"
+        camera = self.find_camera(camera_id)
+        folder = camera.dir if camera is not None else None
+        return (folder or self.rings_dir) / f"{camera_id}.{quality}.ring"
 
     @property
     def holds_dir(self) -> Path:
@@ -341,6 +360,10 @@ class Config(Part):
     def control_path(self, process: Literal["recorder", "releaser"]) -> Path:
         """Return the control socket of a process."""
         return self.run_dir(process) / "sock"
+
+    def page_path(self, process: Literal["recorder", "releaser"]) -> Path:
+        """Return the socket at which the resident's page reaches a process; its folder lets in the page's group."""
+        return self.gateway.run_dir / f"{process}-page" / "sock"
 
 
 def load_config(path: Path) -> Config:

@@ -196,7 +196,8 @@ def describe_clock(config: Config, run: Run) -> dict[str, object]:
 def describe_disk(config: Config) -> dict[str, object]:
     """Filesystem, room and rings, by size and number."""
     folder = config.rings_dir
-    rings = sorted(folder.glob("*.ring")) if folder.is_dir() and os.access(folder, os.R_OK | os.X_OK) else []
+    readable = [each for each in config.ring_folders if each.is_dir() and os.access(each, os.R_OK | os.X_OK)]
+    rings = sorted(path for each in readable for path in each.glob("*.ring"))
     if not folder.is_dir():
         return {"rings_folder": "missing", "configured_rings": len(list(config.rings()))}
     usage = shutil.disk_usage(folder)

@@ -21,11 +21,11 @@ def encode_dropin(config: Config, service: str, systemd_version: int) -> str:
     Folders outside the state folder are opened for writing and waited for; sealed keys are handed over; from systemd
     254 on, restarts come in steps from 1 s to 60 s.
     """
-    folders = [config.rings_dir, config.recorder_state_dir] if service == "recorder" else [
+    folders = [*config.ring_folders, config.recorder_state_dir] if service == "recorder" else [
         config.staging_dir, config.holds_dir, config.waivers_dir, config.store_path.parent,
     ]  # fmt: skip
     outside = sorted({str(folder) for folder in folders if not folder.is_relative_to(STATE_DIR)})
-    needed = sorted({*outside, *([str(config.rings_dir)] if not config.rings_dir.is_relative_to(STATE_DIR) else [])})
+    needed = sorted({*outside, *(str(each) for each in config.ring_folders if not each.is_relative_to(STATE_DIR))})
     unit = [f"RequiresMountsFor={' '.join(needed)}"] if needed else []
     lines = [f"ReadWritePaths={' '.join(outside)}"] if outside else []
     if systemd_version >= RESTART_STEPS_SINCE:

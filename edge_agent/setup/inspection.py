@@ -15,15 +15,17 @@ from zoneinfo import ZoneInfo
 from edge_agent.consent.camera_state import CameraConsent, ConsentState, say_until
 from edge_agent.consent.policy import parse_policy
 from edge_agent.custody.credentials import Login, load_logins, load_services, missing_names
-from edge_agent.custody.keys import KEY_HOLDER, KeyStore, Role, custody_note_path, read_guarded, thumbprint
+from edge_agent.custody.enrolment_file import load_enrolment
+from edge_agent.custody.keys import KEY_HOLDER, KeyStore, Role, custody_note_path, read_guarded
 from edge_agent.custody.owner_identity import load_recipient
 from edge_agent.errors import CustodyError, EdgeAgentError
-from edge_agent.host.clock import ClockState, SystemClock, read_build_time
-from edge_agent.protocol.enrolment import Enrolment, load_enrolment
+from edge_agent.host.clock import SystemClock, read_build_time
+from edge_agent.protocol.enrolment import Enrolment
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import Camera, Config, read_text
 from edge_agent.setup.machine import opens_sealed
 from edge_agent.setup.provision import erasure_note_path
-from edge_agent.units import DAY_NS, UtcNs, encode_duration, encode_size
+from edge_agent.units import DAY_NS, ClockState, UtcNs, encode_duration, encode_size
 from edge_agent.uplink.inbound.consent_states import read_consent_states, read_marks
 
 CERTIFICATE_WARNING_DAYS = 30
@@ -272,10 +274,19 @@ def inspect_clock(config: Config) -> Iterator[Finding]:
 
 
 def inspect_disk(config: Config) -> Iterator[Finding]:
-    """Compare the rings' sizes with what the disk has, and look at the kind of filesystem."""
-    folder = config.rings_dir
+    """Compare the rings' sizes with what each of their disks has, and look at the kinds of filesystem."""
+    for folder in config.ring_folders:
+        yield from _inspect_folder(config, folder)
+    if any(_is_small(config, camera) for camera in config.cameras):
+        yield Finding(Level.WARNING, "disk", "a ring is below 1GiB: for trials only")
+
+
+def _inspect_folder(config: Config, folder: Path) -> Iterator[Finding]:
     if not folder.is_dir():
-        yield Finding(Level.FAULT, "disk", f"folder is missing: {folder}", "is the disk mounted? else: edge-agent init")
+        hint = "is the disk mounted? else: edge-agent init"
+        if folder != config.rings_dir:
+            hint = f"is the disk mounted? else: install -d -o edge-agent-recorder -g edge-agent -m 2750 {folder}"
+        yield Finding(Level.FAULT, "disk", f"folder is missing: {folder}", hint)
         return
     kind = find_filesystem(folder)
     if kind in _UNFIT_FILESYSTEMS:
@@ -290,17 +301,18 @@ def inspect_disk(config: Config) -> Iterator[Finding]:
         yield Finding(Level.WARNING, "disk", f"{folder} is on {kind}, which was not tried", "use ext4, xfs or btrfs")
     wanted, there = 0, 0
     for camera, quality in config.rings():
-        wanted += config.ring_size_bytes(camera, quality)
-        there += _allocated_bytes(config.ring_path(camera.id, quality))
+        path = config.ring_path(camera.id, quality)
+        if path.parent == folder:
+            wanted += config.ring_size_bytes(camera, quality)
+            there += _allocated_bytes(path)
     free = shutil.disk_usage(folder).free
     more = max(0, wanted - there)
-    text = f"{kind}: rings need {more / (1 << 30):.1f} GiB more, {free / (1 << 30):.1f} GiB are free"
+    place = "" if folder == config.rings_dir else f"{folder}, "
+    text = f"{place}{kind}: rings need {more / (1 << 30):.1f} GiB more, {free / (1 << 30):.1f} GiB are free"
     if more + _SPARE_BYTES > free:
         yield Finding(Level.FAULT, "disk", text, "make buffer.size smaller, or give it a larger disk")
     else:
         yield Finding(Level.OK, "disk", text)
-    if any(_is_small(config, camera) for camera in config.cameras):
-        yield Finding(Level.WARNING, "disk", "a ring is below 1GiB: for trials only")
 
 
 def _is_small(config: Config, camera: Camera) -> bool:

@@ -18,11 +18,9 @@ from edge_agent.custody.keys import (
     custody_note_path,
     decode_private,
     encode_private,
-    encode_public,
     generate,
     private_path,
     read_guarded,
-    thumbprint,
 )
 from edge_agent.custody.owner_identity import IDENTITY_NAME, identity_path, make_identity, open_identity, recipient_path
 from edge_agent.custody.passphrase import encode_encrypted
@@ -31,9 +29,11 @@ from edge_agent.host.atomic_file import write_new_file, write_small_file
 from edge_agent.host.regular_file import open_regular, read_regular
 from edge_agent.host.service_user import acting_as_owner, open_folder
 from edge_agent.protocol.application import encode_csr, verify_csr
+from edge_agent.protocol.public_keys import encode_public, thumbprint
 
 RECORDER_USER = "edge-agent-recorder"
 RELEASER_USER = "edge-agent-releaser"
+PAGE_USER = "edge-agent-page"
 GROUP = "edge-agent"
 
 PUBLIC_KEYS = ("vault", "recorder", "gateway", "owner")
@@ -45,7 +45,7 @@ class Folder:
 
     path: str
     holder: str
-    """``root``, ``recorder`` or ``releaser``."""
+    """``root``, ``recorder``, ``releaser`` or ``page``."""
     mode: int
 
 
@@ -57,6 +57,9 @@ TREE = (
     Folder("keys/public", "root", 0o755),
     Folder("keys/recorder", "recorder", 0o700),
     Folder("keys/releaser", "releaser", 0o700),
+    # The authority behind the page's certificate, and what the page itself keeps.
+    Folder("keys/page", "root", 0o700),
+    Folder("page", "page", 0o700),
     Folder("rings", "recorder", 0o2750),
     Folder("recorder", "recorder", 0o700),
     Folder("holds", "releaser", 0o700),
@@ -71,15 +74,16 @@ TREE = (
 
 @dataclass(frozen=True, slots=True)
 class ServiceUsers:
-    """The numbers of the two services' users and of the group that joins them."""
+    """The numbers of the services' users and of the group that joins the recorder and the releaser."""
 
     recorder: int
     releaser: int
+    page: int
     group: int
 
     def holder(self, name: str) -> int:
-        """Return the user of ``recorder`` or ``releaser``; 0, root, for anybody else."""
-        return {"recorder": self.recorder, "releaser": self.releaser}.get(name, 0)
+        """Return the user of ``recorder``, ``releaser`` or ``page``; 0, root, for anybody else."""
+        return {"recorder": self.recorder, "releaser": self.releaser, "page": self.page}.get(name, 0)
 
 
 def find_users() -> ServiceUsers | None:
@@ -87,8 +91,8 @@ def find_users() -> ServiceUsers | None:
     if os.geteuid() != 0:
         return None
     try:
-        recorder, releaser = (pwd.getpwnam(name).pw_uid for name in (RECORDER_USER, RELEASER_USER))
-        return ServiceUsers(recorder, releaser, grp.getgrnam(GROUP).gr_gid)
+        recorder, releaser, page = (pwd.getpwnam(name).pw_uid for name in (RECORDER_USER, RELEASER_USER, PAGE_USER))
+        return ServiceUsers(recorder, releaser, page, grp.getgrnam(GROUP).gr_gid)
     except KeyError:
         return None
 

@@ -20,15 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_agent.buffer.ring import wipe_ring
-from edge_agent.custody.keys import (
-    PrivateKey,
-    custody_note_path,
-    encode_private,
-    encode_public,
-    generate,
-    private_path,
-    thumbprint,
-)
+from edge_agent.custody.keys import PrivateKey, custody_note_path, encode_private, generate, private_path
 from edge_agent.errors import CustodyError, EdgeAgentError, RingBusyError, UnavailableError, UsageError
 from edge_agent.host.atomic_file import sync_folder, write_small_file
 from edge_agent.host.clock import SystemClock
@@ -37,6 +29,7 @@ from edge_agent.host.regular_file import NotRegularError, open_regular
 from edge_agent.host.service_user import acting_as_owner, remove_entry
 from edge_agent.ledger import entries
 from edge_agent.ledger.entries import ErasedAllEntry
+from edge_agent.protocol.public_keys import encode_public, thumbprint
 from edge_agent.settings.gateway import Config
 from edge_agent.setup.provision import erasure_note_path, public_path
 from edge_agent.uplink.store.requests import Store
@@ -202,7 +195,8 @@ def _shred(path: Path) -> bool:
 def _destroy_footage(config: Config, work: _Work) -> None:
     """Wipe every ring file, those of cameras that are no longer configured included, every hold, every staged byte."""
     with acting_as_owner(config.recorder_state_dir):
-        _empty(config.rings_dir, "*.ring*", config, work)
+        for folder in config.ring_folders:
+            _empty(folder, "*.ring*", config, work)
         for path in (config.recorder_state_dir / "rings.json", config.status_path):
             with work.go_on_after_errors(path):
                 if os.path.lexists(path):

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge_agent.errors import UpdateError
-from edge_agent.host.clock import Clock, ClockState
+from edge_agent.host.clock import Clock
+from edge_agent.units import ClockState
 from edge_agent.update.journal import BEFORE, NEXT, Begun, Journal
 from edge_agent.update.machine import Machine
 from edge_agent.update.release_list import Step, find_step

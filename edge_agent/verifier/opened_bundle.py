@@ -11,10 +11,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.base64url import parse_b64url
-from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import EvidenceError
-from edge_agent.protocol.jws import PublicKey
+from edge_agent.protocol.jws import VerifyingKey
 from edge_agent.protocol.manifest import ExportManifest, Manifest
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.verifier.findings import Findings
 
 AnyManifest = Manifest | ExportManifest
@@ -24,7 +24,7 @@ AnyManifest = Manifest | ExportManifest
 class KnownSigner:
     """Somebody who may sign requests."""
 
-    key: PublicKey
+    key: VerifyingKey
     person: str
     role: str
 

@@ -9,12 +9,12 @@ from typing import Any
 from edge_agent.base64url import parse_b64url
 from edge_agent.buffer.format.constants import ZERO_DIGEST
 from edge_agent.consent.policy import CameraTerms, Mode, Terms, parse_terms
-from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import EvidenceError
 from edge_agent.protocol import jws
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.checkpoint import ledger_origin, verify_proof
 from edge_agent.protocol.manifest import Manifest
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Quality
 from edge_agent.units import Window, encode_rfc3339
 from edge_agent.verifier.chain import Chain

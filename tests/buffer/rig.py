@@ -16,11 +16,10 @@ from edge_agent.buffer.read.reader import Loss, RingReader, StoredRecord
 from edge_agent.buffer.ring import create_ring
 from edge_agent.buffer.write.open_block import Draft
 from edge_agent.buffer.write.writer import RingWriter
-from edge_agent.host.clock import ClockState
 from edge_agent.protocol.request import Audience, Category, Incident, Place, Quality, Request
 from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.settings.source_digest import digest_source
-from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window
+from edge_agent.units import SECOND_NS, ClockState, MonoNs, UtcNs, Window
 
 START = UtcNs(1_800_000_000 * SECOND_NS)
 BLOCK = 64 << 10

@@ -14,9 +14,8 @@ from edge_agent.buffer.format.constants import FLAG_CONTINUES, Kind
 from edge_agent.buffer.read.reader import RingReader
 from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.errors import IntegrityError, RecordTooLargeError, RingBusyError, RingError
-from edge_agent.host.clock import ClockState
 from edge_agent.protocol.verdict import Ask
-from edge_agent.units import DAY_NS, HOUR_NS, SECOND_NS, MonoNs, UtcNs, Window
+from edge_agent.units import DAY_NS, HOUR_NS, SECOND_NS, ClockState, MonoNs, UtcNs, Window
 from tests.buffer.rig import START, Keys, Rig, everything, make_grant, make_order, read_all
 
 

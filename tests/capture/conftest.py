@@ -14,8 +14,9 @@ from edge_agent.capture.session.rtsp import Endpoint
 from edge_agent.demo.picture import read_strip
 from edge_agent.host.clock import Clock, SystemClock
 from edge_agent.media.commitments import open_payload
-from edge_agent.media.nut import NutPacket, TrackTemplate, read_nut
+from edge_agent.media.packets import NutPacket, TrackTemplate
 from edge_agent.units import UtcNs
+from edge_agent.uplink.clip.nut_reader import read_nut
 
 Record = Gop | Gap | RunInfo | ClockNote
 

@@ -17,9 +17,9 @@ from edge_agent.capture.status import list_warnings
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.rtsp_login import Account
 from edge_agent.demo.source import LiveSettings
-from edge_agent.host.clock import ClockState, SystemClock
+from edge_agent.host.clock import SystemClock
 from edge_agent.media.commitments import Track, Unit, open_payload, record_commitment
-from edge_agent.units import HOUR_NS, SECOND_NS, MonoNs, UtcNs
+from edge_agent.units import HOUR_NS, SECOND_NS, ClockState, MonoNs, UtcNs
 
 from .conftest import MemorySink, Recording, read_pictures, unpack, wait_until
 

@@ -16,10 +16,10 @@ import pytest
 from edge_agent.consent.policy import parse_policy
 from edge_agent.consent.signed_consent import Notice, digest_notice, sign_consent
 from edge_agent.custody.credentials import Login
+from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.custody.keys import KeyStore, generate
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.errors import ConfigError
-from edge_agent.protocol.enrolment import load_enrolment
 from edge_agent.rtcc.office.enrol import enrol, enrol_server
 from edge_agent.rtcc.office.home import RtccHome, Settings
 from edge_agent.settings.gateway import load_config

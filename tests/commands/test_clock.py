@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from edge_agent.errors import UnavailableError, UsageError
-from edge_agent.host.clock import ClockState
 from edge_agent.host.control_socket import ControlServer, Peer
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.settings.gateway import load_config
-from edge_agent.units import DAY_NS, HOUR_NS
+from edge_agent.units import DAY_NS, HOUR_NS, ClockState
 from tests.commands import typed
 from tests.support.fakes import FakeKernel
 

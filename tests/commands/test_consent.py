@@ -8,10 +8,10 @@ import pytest
 
 from edge_agent.buffer.ring import create_ring
 from edge_agent.consent.signed_consent import verify_consent
+from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import ConfigError, CustodyError, UsageError
 from edge_agent.protocol import jws
-from edge_agent.protocol.enrolment import load_enrolment
 from edge_agent.rtcc.office.enrol import enrol
 from edge_agent.rtcc.office.home import RtccHome, Settings
 from edge_agent.settings.gateway import load_config

@@ -17,13 +17,14 @@ import pytest
 
 from edge_agent.cli import main
 from edge_agent.consent.owner_order import verify_order
-from edge_agent.custody.keys import KeyStore, thumbprint
+from edge_agent.custody.keys import KeyStore
 from edge_agent.demo.home import TrialCamera, TrialHome
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import ControlServer
 from edge_agent.host.unnamed_file import WriteError
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.rtcc.office.enrol import enrol
 from edge_agent.rtcc.office.home import RtccHome, Settings

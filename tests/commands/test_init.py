@@ -8,10 +8,10 @@ import pytest
 
 from edge_agent.cli import main
 from edge_agent.consent.policy import parse_policy
+from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import ConfigError, CustodyError, EdgeAgentError, UsageError
 from edge_agent.protocol.application import verify_csr
-from edge_agent.protocol.enrolment import load_enrolment
 from edge_agent.rtcc.office.enrol import enrol as rtcc_enrol
 from edge_agent.rtcc.office.home import RtccHome, Settings
 from edge_agent.settings.gateway import load_config

@@ -61,7 +61,7 @@ def report(stream: StreamStatus, storage: str = "ok", **others: dict[str, object
 COVERED = {"picture": "covered", "picture_since": "2026-01-01T00:00:00Z", "warning": "the picture is covered"}
 DEAF = {"events": "trouble", "events_detail": "the home's broker is not reached: ECONNREFUSED", "events_since": "x"}
 CAMERAS: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "a good one": (report(recording(gop_ns=2 * SECOND_NS, clock_offset_ns=-90 * SECOND_NS)), ["2.0s", "-90.0s"]),
+    "a good one": (report(recording(gop_ns=2 * SECOND_NS, clock_offset_ns=-90 * SECOND_NS)), ["2.0 s", "-90.0 s"]),
     "a long GOP": (report(recording(gop_ns=5 * SECOND_NS)), ["a keyframe only every 5.0s"]),
     "a refusal": (report(down("busy", "status=453")), ["busy: the camera serves no further", "(status=453)"]),
     "a covered lens": (report(recording(), picture=COVERED), ["picture covered", "the picture is covered"]),

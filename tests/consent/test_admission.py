@@ -6,9 +6,8 @@ import pytest
 
 from edge_agent.consent.admission import Replayed, SeenRequest, admit, incident_digest
 from edge_agent.errors import DenialError
-from edge_agent.host.clock import ClockState
 from edge_agent.protocol.request_jws import verify_request
-from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, Window
+from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, ClockState, UtcNs, Window
 from tests.support.gate import ISS, JTI, ME, NOW, SYNC, Rtcc, SeenBefore, at, request_payload
 
 RTCC = Rtcc()

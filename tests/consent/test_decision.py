@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 
 import edge_agent
 from edge_agent.consent import decision
-from edge_agent.consent.decision import counted, decide, decide_again, public_notes, trace
+from edge_agent.consent.decision import counted, decide, decide_again, trace
 from edge_agent.consent.hours import parse_hours
 from edge_agent.consent.house_state import FOREVER, CameraStanding, History, stand
 from edge_agent.consent.meet import meet
 from edge_agent.consent.offer import digest_offers, offers_of
 from edge_agent.consent.policy import Mode, Signatures
+from edge_agent.consent.public_notes import public_notes
 from edge_agent.consent.rules import RULES
 from edge_agent.consent.signed_consent import effective, sign_consent
-from edge_agent.host.clock import ClockState
 from edge_agent.protocol.reasons import RULES as CODES
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Approval, Ask, Denial, Grant, Mask, Wait
-from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, Window
+from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, ClockState, UtcNs, Window
 from tests.consent import strategies
 from tests.support.gate import HOME, NOTICE, NOW, OWNER, SYNC, admitted, at, facts, history, household, standing, terms
 

@@ -17,9 +17,9 @@ from edge_agent.consent.owner_order import (
     verify_order,
     window_members,
 )
-from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import DenialError
 from edge_agent.protocol import jws
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Approval, ExportOrder
 from edge_agent.units import UtcNs, Window

@@ -9,19 +9,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from edge_agent.custody.keys import (
-    KEY_HOLDER,
-    KeyStore,
-    encode_private,
-    encode_public,
-    generate,
-    load_jwk,
-    private_path,
-    public_jwk,
-    thumbprint,
-)
+from edge_agent.custody.keys import KEY_HOLDER, KeyStore, encode_private, generate, private_path
 from edge_agent.custody.passphrase import check_strength, encode_encrypted
 from edge_agent.errors import CustodyError
+from edge_agent.protocol.public_keys import encode_public, load_jwk, public_jwk, thumbprint
 from edge_agent.setup.provision import PUBLIC_KEYS, create_state, is_complete
 
 PASSPHRASE = "correct horse battery"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.host.clock import MARKER_GOOD_FOR_S, ClockState, SystemClock, has_fresh_marker, read_kernel_time
-from edge_agent.units import DAY_NS, SECOND_NS, UtcNs
+from edge_agent.host.clock import MARKER_GOOD_FOR_S, SystemClock, has_fresh_marker, read_kernel_time
+from edge_agent.units import DAY_NS, SECOND_NS, ClockState, UtcNs
 
 NOW_S = 1_790_000_000
 AGES = {"just now": (0, True), "an hour": (3600, True), "two days": (2 * 86400, False), "tomorrow": (-86400, False)}

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent.errors import ConfigError, UsageError
-from edge_agent.host.clock import ClockState
 from edge_agent.host.persistent_clock import MAX_STEP_NS, PERSIST_EVERY_NS, KeptClock
-from edge_agent.units import DAY_NS, HOUR_NS, SECOND_NS, UtcNs
+from edge_agent.units import DAY_NS, HOUR_NS, SECOND_NS, ClockState, UtcNs
 from tests.support.fakes import FakeKernel
 
 BOOT, LATER_BOOT = b"a" * 16, b"b" * 16

@@ -24,6 +24,7 @@ class Proxy:
         refuse: New connections are closed at once.
         cut_after: All connections are reset when so many more bytes have gone to the target; None for never.
         passed: Bytes that went to the target.
+        watch: Sees each piece before it is passed on: whether it goes to the target, and how many bytes it has.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -34,6 +35,7 @@ class Proxy:
         self.cut_after: int | None = None
         self.passed = 0
         self.connections = 0
+        self.watch: Callable[[bool, int], None] = lambda _to_target, _size: None
         self._target_port = target_port
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -93,6 +95,7 @@ class Proxy:
             for data in self._read(source):
                 while self.silent and not self._stop.is_set():
                     time.sleep(0.01)
+                self.watch(counts, len(data))
                 if self.delay_s:
                     time.sleep(self.delay_s)
                 if self.rate_bytes_s:

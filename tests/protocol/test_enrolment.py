@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from edge_agent.custody.keys import generate, public_jwk, thumbprint
+from edge_agent.custody.enrolment_file import load_enrolment
+from edge_agent.custody.keys import generate
 from edge_agent.errors import ConfigError, CustodyError
-from edge_agent.protocol.enrolment import load_enrolment, parse_enrolment
+from edge_agent.protocol.enrolment import parse_enrolment
+from edge_agent.protocol.public_keys import public_jwk, thumbprint
 from edge_agent.rtcc.office.authority import issue_client, make_ca
 from edge_agent.units import UtcNs, parse_rfc3339
 

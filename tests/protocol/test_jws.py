@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jws as jose
 
-from edge_agent.custody.keys import load_jwk, public_jwk, thumbprint
 from edge_agent.errors import DenialError
 from edge_agent.protocol import jws
+from edge_agent.protocol.public_keys import load_jwk, public_jwk, thumbprint
 
 # RFC 8032, 7.1: seed, public key, message, signature.
 RFC8032 = {

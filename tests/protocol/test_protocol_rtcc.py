@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.custody.keys import thumbprint
 from edge_agent.protocol import jws
 from edge_agent.protocol.answer import MAX_ANSWER_BYTES, MEMBERS, STEP_BYTES, TYP, Answer, Status, encode_answer
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.units import parse_rfc3339
 
 PROTOCOL = Path(__file__).parents[2] / "docs" / "PROTOCOL.md"

@@ -6,9 +6,9 @@ import json
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.custody.keys import public_jwk, thumbprint
 from edge_agent.errors import DenialError
 from edge_agent.protocol import jws
+from edge_agent.protocol.public_keys import public_jwk, thumbprint
 from edge_agent.protocol.request import Category, Quality, Role
 from edge_agent.protocol.request_jws import TYP, verify_request
 from edge_agent.units import DAY_NS, UtcNs

@@ -4,12 +4,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from edge_agent.custody.keys import public_jwk, thumbprint
 from edge_agent.errors import DenialError
-from edge_agent.host.clock import ClockState
 from edge_agent.protocol import jws
+from edge_agent.protocol.public_keys import public_jwk, thumbprint
 from edge_agent.protocol.trust_bundle import TYP, encode_roots, make_roots, verify_trust
-from edge_agent.units import DAY_NS, UtcNs
+from edge_agent.units import DAY_NS, ClockState, UtcNs
 from tests.support.gate import ESCROW, EVIDENCE, NOW, Rtcc, at
 
 RTCC = Rtcc()

@@ -7,13 +7,12 @@ import os
 import pytest
 
 from edge_agent.protocol.age_stream import seal_stream
-from edge_agent.protocol.answer import Answer, DeliveredFile, Status, encode_answer
+from edge_agent.protocol.answer import Answer, DeliveredFile, Status, encode_answer, upload_name
 from edge_agent.protocol.checkpoint import Checkpoint, encode_growth, ledger_origin, sign_checkpoint
 from edge_agent.rtcc.answers import Inbox
 from edge_agent.rtcc.cli import COMMANDS, build_parser, main
 from edge_agent.rtcc.office.enrol import enrol
 from edge_agent.rtcc.office.home import RtccHome
-from edge_agent.uplink.release.payload import upload_name
 
 from .conftest import NOW
 

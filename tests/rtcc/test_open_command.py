@@ -6,8 +6,8 @@ import os
 import pyrage
 import pytest
 
-from edge_agent.custody.keys import thumbprint
 from edge_agent.custody.owner_identity import make_identity
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.rtcc.cli import main
 from edge_agent.rtcc.office.enrol import enrol
 from tests.support.footage import encode, records, window

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from edge_agent.cli import main
-from edge_agent.custody.keys import KeyStore, thumbprint
+from edge_agent.custody.keys import KeyStore
 from edge_agent.custody.owner_identity import encrypt_under_passphrase, load_recipient, open_identity
 from edge_agent.errors import CustodyError, EvidenceError, UsageError
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.setup import backup as backups
 from edge_agent.setup.backup import make_backup, open_backup, restore

@@ -3,8 +3,8 @@
 import time
 from pathlib import Path
 
-from edge_agent.host.clock import ClockState, KernelTime, SystemClock
-from edge_agent.units import MonoNs, UtcNs
+from edge_agent.host.clock import KernelTime, SystemClock
+from edge_agent.units import ClockState, MonoNs, UtcNs
 
 
 class FakeClock:

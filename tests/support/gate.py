@@ -12,16 +12,15 @@ from edge_agent.consent.admission import GatewayFacts, SeenRequest, admit
 from edge_agent.consent.house_state import CameraHistory, CameraStanding, History, Household, stand
 from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Terms
 from edge_agent.consent.signed_consent import Facts, Notice, Stream, digest_notice, sign_consent
-from edge_agent.custody.keys import public_jwk, thumbprint
-from edge_agent.host.clock import ClockState
 from edge_agent.protocol import jws
 from edge_agent.protocol.geohash import geohash_encode
+from edge_agent.protocol.public_keys import public_jwk, thumbprint
 from edge_agent.protocol.request import Admitted, Category, Place, Quality
 from edge_agent.protocol.request_jws import TYP, verify_request
 from edge_agent.protocol.trust_bundle import TYP as TRUST_TYP
 from edge_agent.protocol.trust_bundle import Roots, TrustBundle, make_roots, verify_trust
 from edge_agent.settings.source_digest import digest_source
-from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, encode_rfc3339, parse_rfc3339
+from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, ClockState, UtcNs, encode_rfc3339, parse_rfc3339
 
 NOW = parse_rfc3339("2026-07-01T22:30:00Z")
 GATEWAY = "Q2FtZXJhR2F0ZXdheUlkMQ"

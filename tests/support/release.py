@@ -19,10 +19,10 @@ from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.consent.owner_order import sign_order, verify_order, window_members
 from edge_agent.consent.policy import CameraTerms, Mode, Terms
 from edge_agent.consent.signed_consent import Facts, Notice, Stream, digest_notice, sign_consent
-from edge_agent.custody.keys import thumbprint
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol import checkpoint, jws
 from edge_agent.protocol import manifest as names
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Audience, Category, Incident, Place, Quality, Request, Role, Signer
 from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.settings.source_digest import digest_source

@@ -28,8 +28,9 @@ from edge_agent.protocol.geohash import geohash_encode
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.settings.gateway import parse_config
-from edge_agent.units import SECOND_NS, UtcNs, Window, parse_rfc3339
+from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window, parse_rfc3339
 from edge_agent.uplink.bundle.writer import BundleInfo
+from edge_agent.uplink.inbound.ack_pace import AckPace
 from edge_agent.uplink.inbound.answer_sender import Sender
 from edge_agent.uplink.inbound.consent_files import Standing
 from edge_agent.uplink.inbound.evaluator import Judge
@@ -198,6 +199,13 @@ CONFIG = parse_config(
 )
 
 
+class InstantPace(AckPace):
+    """Waits for nothing: for tests that are about something else."""
+
+    def hold(self, arrival: MonoNs) -> bool:
+        return True
+
+
 class House:
     """One gateway; ``restart`` is what a kill leaves: the files, and nothing in memory."""
 
@@ -249,13 +257,17 @@ class House:
         self.worker.sweep()
         self.sender = Sender(self.store, self.broker, self.clock, handover.confirm, self.stop)
         self.intake = Intake(
-            self.store, self.judge, self.docket, self.trust, self.tally, self.clock,
+            self.store, self.judge, self.docket, self.trust, self.tally, self.clock, self.make_pace(),
             lambda request, verdict: self.decided.append((request, verdict)),
         )  # fmt: skip
         self.desk = OwnerDesk(
             gate.GATEWAY, owner, CONFIG, self.store, self.judge, regrant, self.docket, self.worker,
             self.clock,
         )  # fmt: skip
+
+    def make_pace(self) -> AckPace:
+        """Acknowledge at once."""
+        return InstantPace(self.clock, lambda _: False)
 
     # The RTCC
 

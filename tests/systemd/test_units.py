@@ -10,17 +10,18 @@ from pathlib import Path
 import pytest
 
 from edge_agent.settings.gateway import parse_config
-from edge_agent.setup.provision import GROUP, RECORDER_USER, RELEASER_USER, TREE
+from edge_agent.setup.provision import GROUP, PAGE_USER, RECORDER_USER, RELEASER_USER, TREE
 from tests.peers.seccomp_run import allowed_calls, read_unit
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "systemd"
 SERVICES = ("edge-agent-recorder.service", "edge-agent-releaser.service")
+PAGE = "edge-agent-page.service"
 
 pytestmark = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", [*SERVICES, PAGE])
 def test_exposure_is_at_most_1_5(name: str) -> None:
     """`systemd-analyze security` agrees, and the figure in the unit is the one it prints."""
     words = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", str(UNITS / name)]
@@ -36,13 +37,13 @@ def test_units_verify(tmp_path: Path) -> None:
     for path in UNITS.iterdir():
         text = path.read_text().replace("/opt/edge-agent/bin/edge-agent", sys.executable)
         (tmp_path / path.name).write_text(text)
-    units = [str(tmp_path / name) for name in (*SERVICES, "edge-agent.target")]
+    units = [str(tmp_path / name) for name in (*SERVICES, PAGE, "edge-agent.target")]
     words = ["systemd-analyze", "verify", "--recursive-errors=no", "--man=no", *units]
     result = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", [*SERVICES, PAGE])
 def test_every_hardening_line_has_its_reason(name: str) -> None:
     """A restriction without a reason is the first that somebody removes: a comment stands above each group of lines."""
     reason = False
@@ -68,9 +69,10 @@ def test_each_process_has_its_own_user_and_the_group_joins_them() -> None:
 
 def test_tmpfiles_and_init_make_the_same_folders() -> None:
     """One table of owners and modes, told twice: to systemd and to `init`."""
-    lines = [line.split() for line in (UNITS / "edge-agent.tmpfiles").read_text().splitlines() if line.startswith("d ")]
+    listed = (UNITS / "edge-agent.tmpfiles").read_text().splitlines()
+    lines = [line.split() for line in listed if line.startswith("d ")]
     made = {path: (int(mode, 8), user, group) for _, path, mode, user, group, _ in lines}
-    users = {"root": "root", "recorder": RECORDER_USER, "releaser": RELEASER_USER}
+    users = {"root": "root", "recorder": RECORDER_USER, "releaser": RELEASER_USER, "page": PAGE_USER}
     for folder in TREE:
         path = str(Path("/var/lib/edge-agent") / folder.path)
         assert made[path] == (folder.mode, users[folder.holder], GROUP)
@@ -93,26 +95,62 @@ def test_neither_process_sees_the_others_secrets() -> None:
 
 def test_each_process_has_a_run_folder_of_its_own() -> None:
     """Only root can say whose a name in the run folder is: neither process can bind the other's socket."""
-    lines = [line.split() for line in (UNITS / "edge-agent.tmpfiles").read_text().splitlines() if line.startswith("d ")]
+    listed = (UNITS / "edge-agent.tmpfiles").read_text().splitlines()
+    lines = [line.split() for line in listed if line.startswith("d ")]
     assert [line[2:5] for line in lines if line[1] == "/run/edge-agent"] == [["0755", "root", "root"]]
     config = parse_config("", "x", Path("/etc/edge-agent"))
     for name, process in zip(SERVICES, ("recorder", "releaser"), strict=True):
         unit = read_unit(UNITS / name)
         assert f"/run/{unit['RuntimeDirectory'][0]}" == str(config.run_dir(process))  # type: ignore[arg-type]
         assert unit["RuntimeDirectoryMode"] == ["0750"]
-        assert "/run" not in " ".join(unit["ReadWritePaths"])
+        written = [each for line in unit["ReadWritePaths"] for each in line.split() if "/run" in each]
+        assert written == [f"-{config.page_path(process).parent}"]  # type: ignore[arg-type]
+
+
+def test_page_is_in_no_group_but_its_own_and_reaches_two_sockets() -> None:
+    """The page connects at the two folders that carry its group, and sees neither keys, rings, state nor settings."""
+    assert f"m {PAGE_USER}" not in (UNITS / "edge-agent.sysusers").read_text()
+    listed = (UNITS / "edge-agent.tmpfiles").read_text().splitlines()
+    lines = [line.split() for line in listed if line.startswith("d ")]
+    for user in (RECORDER_USER, RELEASER_USER):
+        path = f"/run/edge-agent/{user.removeprefix('edge-agent-')}-page"
+        assert [line[2:5] for line in lines if line[1] == path] == [["2750", user, PAGE_USER]]
+    unit = read_unit(UNITS / PAGE)
+    hidden = {each.lstrip("-") for line in unit["InaccessiblePaths"] for each in line.split()}
+    own = {"page", "."}
+    for folder in TREE:
+        path = Path("/var/lib/edge-agent") / folder.path
+        assert folder.path in own or {str(path), *map(str, path.parents)} & hidden, path
+    assert {"/etc/edge-agent", "/run/edge-agent/recorder", "/run/edge-agent/releaser"} <= hidden
+    assert unit["ReadWritePaths"] == ["-/var/lib/edge-agent/page"]
+    assert unit["Group"] == [PAGE_USER]
+    assert "SupplementaryGroups" not in unit
+
+
+def test_the_others_do_not_see_the_pages_key() -> None:
+    """Its TLS key and its authority are hidden from the two other processes as well."""
+    for name in SERVICES:
+        hidden = " ".join(read_unit(UNITS / name)["InaccessiblePaths"]).split()
+        assert {"-/var/lib/edge-agent/keys/page", "-/var/lib/edge-agent/page"} <= set(hidden)
+
+
+def test_page_is_off_until_it_is_turned_on() -> None:
+    """Nothing wants the page at boot, and it does not start without what `edge-agent page on` wrote."""
+    assert PAGE not in (UNITS / "edge-agent.target").read_text()
+    assert "ConditionPathExists=/var/lib/edge-agent/page/settings.json" in (UNITS / PAGE).read_text()
 
 
 def test_recorder_reaches_no_public_address() -> None:
     """Wherever a camera sends FFmpeg, nothing goes to the internet: no range holds an address that is routed there."""
-    unit = read_unit(UNITS / SERVICES[0])
-    assert unit["IPAddressDeny"] == ["any"]
-    ranges = {word for line in unit["IPAddressAllow"] for word in line.split()} - {
-        "localhost",
-        "link-local",
-        "multicast",
-    }
-    assert not [each for each in ranges if ipaddress.ip_network(each).is_global]
+    for name in (SERVICES[0], PAGE):
+        unit = read_unit(UNITS / name)
+        assert unit["IPAddressDeny"] == ["any"]
+        ranges = {word for line in unit["IPAddressAllow"] for word in line.split()} - {
+            "localhost",
+            "link-local",
+            "multicast",
+        }
+        assert not [each for each in ranges if ipaddress.ip_network(each).is_global]
 
 
 @pytest.mark.parametrize("name", SERVICES)

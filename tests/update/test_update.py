@@ -10,7 +10,7 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata
 
 from edge_agent.errors import EdgeAgentError, UpdateError
-from edge_agent.host.clock import ClockState
+from edge_agent.units import ClockState
 from edge_agent.update.journal import Journal
 from edge_agent.update.procedure import Outcome, Procedure
 from edge_agent.update.release_list import find_step, parse_list

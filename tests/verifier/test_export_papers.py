@@ -15,9 +15,9 @@ import pytest
 
 from edge_agent.base64url import encode_b64url
 from edge_agent.buffer.format.constants import Kind
-from edge_agent.custody.keys import thumbprint
 from edge_agent.protocol import jws
 from edge_agent.protocol import manifest as names
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.units import SECOND_NS
 from edge_agent.verifier.findings import Verdict
 from edge_agent.verifier.open import open_bundle

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from edge_agent.consent.policy import Mode
-from edge_agent.custody.keys import thumbprint
 from edge_agent.protocol import jws
 from edge_agent.protocol import manifest as names
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Mask
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339

@@ -4,9 +4,8 @@ import pytest
 
 from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.write.open_block import Draft
-from edge_agent.host.clock import ClockState
 from edge_agent.protocol import manifest as names
-from edge_agent.units import HOUR_NS, UtcNs, encode_rfc3339, parse_rfc3339
+from edge_agent.units import HOUR_NS, ClockState, UtcNs, encode_rfc3339, parse_rfc3339
 from edge_agent.verifier.findings import Verdict
 from tests.support.footage import START, encode, records, window
 from tests.support.opened import Opened, edit_lines

@@ -18,8 +18,7 @@ from edge_agent.buffer.format.constants import (
     check_page,
 )
 from edge_agent.errors import IntegrityError
-from edge_agent.host.clock import ClockState
-from edge_agent.units import MonoNs, UtcNs
+from edge_agent.units import ClockState, MonoNs, UtcNs
 
 _LABEL_BLOCK = b"edge-agent/v1 block"
 _NEVER = UtcNs(0)

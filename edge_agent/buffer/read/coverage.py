@@ -11,8 +11,7 @@ from edge_agent.buffer.index import BlockEntry
 from edge_agent.buffer.read.reader import RingReader
 from edge_agent.buffer.read.timeline import CONTINUOUS_NS
 from edge_agent.errors import RingError
-from edge_agent.host.clock import ClockState
-from edge_agent.units import HOUR_NS, UtcNs, Window
+from edge_agent.units import HOUR_NS, ClockState, UtcNs, Window
 
 
 @dataclass(slots=True)

@@ -18,9 +18,8 @@ from edge_agent.buffer.read.reader import RingReader
 from edge_agent.buffer.ring import make_file
 from edge_agent.errors import IntegrityError, OverwrittenError, RingError
 from edge_agent.host.atomic_file import sync_folder
-from edge_agent.host.clock import ClockState
 from edge_agent.host.service_user import remove_entry
-from edge_agent.units import Window
+from edge_agent.units import ClockState, Window
 
 log = logging.getLogger(__name__)
 

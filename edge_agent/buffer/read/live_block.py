@@ -17,8 +17,7 @@ from edge_agent.buffer.format.page import Page, chain_start, parse_page
 from edge_agent.buffer.index import BlockEntry, RingIndex
 from edge_agent.buffer.read.timeline import time_records
 from edge_agent.errors import IntegrityError, OverwrittenError, RingError
-from edge_agent.host.clock import ClockState
-from edge_agent.units import MINUTE_NS, UtcNs, Window
+from edge_agent.units import MINUTE_NS, ClockState, UtcNs, Window
 
 _ATTEMPTS = 3
 _CACHED_BLOCKS = 16

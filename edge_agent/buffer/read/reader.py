@@ -34,9 +34,8 @@ from edge_agent.buffer.read.timeline import (
 )
 from edge_agent.buffer.ring import read_superblock
 from edge_agent.errors import IntegrityError, OverwrittenError, RingError
-from edge_agent.host.clock import ClockState
 from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant
-from edge_agent.units import UtcNs, Window
+from edge_agent.units import ClockState, UtcNs, Window
 
 log = logging.getLogger(__name__)
 

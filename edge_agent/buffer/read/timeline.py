@@ -10,8 +10,7 @@ from edge_agent.buffer.block_scan import Located
 from edge_agent.buffer.format.constants import FLAG_FLOOR_ONLY, Kind
 from edge_agent.buffer.format.page import Page
 from edge_agent.buffer.format.record import run_id_of
-from edge_agent.host.clock import ClockState
-from edge_agent.units import SECOND_NS, UtcNs, Window
+from edge_agent.units import SECOND_NS, ClockState, UtcNs, Window
 
 CONFLICT_TOLERANCE_NS = SECOND_NS
 """Two runs may overlap by so much: the start of a run is an estimate, the end of the last GOP another."""

@@ -10,8 +10,7 @@ from edge_agent.buffer.crypt import BlockCipher
 from edge_agent.buffer.format.constants import FLAG_CONTINUES, FLAG_FLOOR_ONLY, ZERO_DIGEST, Kind
 from edge_agent.buffer.format.page import BlockEnd
 from edge_agent.buffer.format.record import RecordHeader, next_chain, record_bytes, record_digest
-from edge_agent.host.clock import ClockState
-from edge_agent.units import MonoNs, UtcNs
+from edge_agent.units import ClockState, MonoNs, UtcNs
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ confirmed it. Pure: is handed the index and the times.
 from dataclasses import dataclass
 
 from edge_agent.buffer.index import BlockEntry, RingIndex
-from edge_agent.host.clock import ClockState
-from edge_agent.units import HOUR_NS, MonoNs, UtcNs
+from edge_agent.units import HOUR_NS, ClockState, MonoNs, UtcNs
 
 MAX_STEP_NS = HOUR_NS
 

@@ -25,9 +25,9 @@ from edge_agent.buffer.write.open_block import Draft, OpenBlock
 from edge_agent.buffer.write.recovery import resume
 from edge_agent.buffer.write.retention import anchor_clock, find_expired
 from edge_agent.errors import DurabilityError, RecordTooLargeError, RingError
-from edge_agent.host.clock import Clock, ClockState
+from edge_agent.host.clock import Clock
 from edge_agent.settings.source_digest import digest_source
-from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window
+from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, ClockState, MonoNs, UtcNs, Window
 
 log = logging.getLogger(__name__)
 

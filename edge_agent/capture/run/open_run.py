@@ -17,13 +17,13 @@ from edge_agent.capture.run.pts_sequence import DiscontinuityError, Sequencer
 from edge_agent.capture.run.pts_stretch import Stretch
 from edge_agent.capture.run.records import ClockNote, Gop, RunInfo, Sink
 from edge_agent.capture.run.timeline import Timeline, TimelineBreakError
+from edge_agent.capture.session.reset_track import retemplate
 from edge_agent.capture.session.rtsp import Arrival, SenderReport
 from edge_agent.capture.status import CLOCK_RATE, StreamStatus
-from edge_agent.host.clock import ClockState
 from edge_agent.media.commitments import codec_kind, inband_parameter_sets, parameter_sets
 from edge_agent.media.decoder_sets import is_decodable, merge_sets
-from edge_agent.media.nut import NutPacket, TrackTemplate, retemplate
-from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs
+from edge_agent.media.packets import NutPacket, TrackTemplate
+from edge_agent.units import MINUTE_NS, SECOND_NS, ClockState, MonoNs, UtcNs
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from edge_agent.capture.session.ffmpeg_log import Hearing, hear
 from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.capture.session.slice_header import continues_picture
 from edge_agent.host.clock import Clock
-from edge_agent.media.nut import TrackTemplate, describe_stream
+from edge_agent.media.packets import TrackTemplate, describe_stream
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 
 OPEN_TIMEOUT_S = 10.0

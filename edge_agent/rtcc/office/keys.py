@@ -22,9 +22,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from edge_agent.custody.keys import read_guarded, thumbprint
+from edge_agent.custody.keys import read_guarded
 from edge_agent.errors import CustodyError
 from edge_agent.host.atomic_file import write_new_file, write_small_file
+from edge_agent.protocol.public_keys import thumbprint
 
 SigningKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 _PRIVATE = 0o077

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.custody.keys import public_jwk
 from edge_agent.errors import CustodyError
+from edge_agent.protocol.public_keys import public_jwk
 from edge_agent.rtcc.office.keys import (
     SigningKey,
     encode_json,

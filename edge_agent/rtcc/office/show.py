@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from edge_agent.custody.keys import load_jwk, thumbprint
 from edge_agent.errors import ConfigError, DenialError
 from edge_agent.host.terminal import print_table
+from edge_agent.protocol.public_keys import load_jwk, thumbprint
 from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.rtcc.office.trust import load_trust
 from edge_agent.units import UtcNs, encode_rfc3339

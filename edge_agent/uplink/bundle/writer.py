@@ -16,11 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.read.reader import Loss, StoredRecord
-from edge_agent.custody.keys import Custody, thumbprint
+from edge_agent.custody.keys import Custody
 from edge_agent.media import commitments
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.age_stream import seal_stream
 from edge_agent.protocol.manifest import sign_manifest
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.bundle.authority import Footage, Mandate, encode_span
 from edge_agent.uplink.bundle.evidence import EvidenceBook, block_line, find_gaps

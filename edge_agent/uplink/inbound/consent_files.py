@@ -18,13 +18,13 @@ from edge_agent.consent.house_state import FOREVER, CameraHistory, CameraStandin
 from edge_agent.consent.policy import Policy, parse_policy
 from edge_agent.consent.signed_consent import TYP as CONSENT_TYP
 from edge_agent.consent.signed_consent import Facts, Stream
-from edge_agent.custody.keys import thumbprint
 from edge_agent.errors import ConfigError, DenialError, IntegrityError, RingError, UnsupportedVersionError
 from edge_agent.host.regular_file import read_regular
 from edge_agent.ledger import entries
 from edge_agent.ledger.entries import ConsentSignedEntry
 from edge_agent.protocol import jws
 from edge_agent.protocol.enrolment import Enrolment
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Place, Quality
 from edge_agent.settings.gateway import Camera, Config
 from edge_agent.settings.source_digest import digest_source

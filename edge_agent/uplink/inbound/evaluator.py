@@ -14,14 +14,14 @@ from edge_agent.consent.decision import Evaluation, counted, decide, decide_agai
 from edge_agent.consent.house_state import Household, patience_ns, refusals
 from edge_agent.consent.policy import Refusals
 from edge_agent.errors import DenialError
-from edge_agent.host.clock import Clock, ClockState
+from edge_agent.host.clock import Clock
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.reasons import RULES, TIMED, UNKNOWN, say
 from edge_agent.protocol.request import Admitted, Request
 from edge_agent.protocol.request_jws import verify_request
 from edge_agent.protocol.trust_bundle import TrustBundle
 from edge_agent.protocol.verdict import Approval, Denial, Grant, Reason, Verdict
-from edge_agent.units import UtcNs
+from edge_agent.units import ClockState, UtcNs
 from edge_agent.uplink.inbound.consent_files import NEWEST, Standing
 from edge_agent.uplink.inbound.trust_store import TrustStore, list_recipients
 from edge_agent.uplink.store.requests import Store, StoredRequest

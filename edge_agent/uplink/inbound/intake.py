@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable
+from enum import Enum
 from typing import Protocol
 
 from edge_agent.consent.admission import Replayed, incident_digest
@@ -20,6 +21,7 @@ from edge_agent.protocol.reasons import RULES, TRANSIENT
 from edge_agent.protocol.request import Admitted, Request
 from edge_agent.protocol.verdict import Denial, Reason, Verdict
 from edge_agent.units import UtcNs
+from edge_agent.uplink.inbound.ack_pace import AckPace
 from edge_agent.uplink.inbound.evaluator import Judge, Outlook
 from edge_agent.uplink.inbound.register import Docket
 from edge_agent.uplink.inbound.retention import is_forgotten
@@ -61,6 +63,15 @@ class Message(Protocol):
         """Tell the broker that it is dealt with."""
 
 
+class _Fate(Enum):
+    """What became of a message."""
+
+    WAITS = "waits"
+    UNREAD = "unread"
+    """Nothing about this house was looked up for it."""
+    JUDGED = "judged"
+
+
 class Intake:
     """The way in.
 
@@ -71,6 +82,7 @@ class Intake:
         trust: Takes trust bundles.
         tally: Counts what is not written down.
         clock: The moment of arrival.
+        pace: Says when what was judged is acknowledged.
         on_verdict: Told of every decided request, after its transaction.
     """
 
@@ -82,6 +94,7 @@ class Intake:
         trust: TrustStore,
         tally: Tally,
         clock: Clock,
+        pace: AckPace,
         on_verdict: Callable[[StoredRequest, Verdict], None],
     ) -> None:
         self._store = store
@@ -90,6 +103,7 @@ class Intake:
         self._trust = trust
         self._tally = tally
         self._clock = clock
+        self._pace = pace
         self._on_verdict = on_verdict
         self._lock = threading.RLock()
         self._waiting: dict[bytes, Message] = {}
@@ -102,18 +116,28 @@ class Intake:
             sqlite3.Error, OSError: It could not be written down; nothing happened, and it must come again.
         """
         with self._lock:
-            if self._take(message):
-                message.ack()
-            else:
+            if not self._finish(message):
                 self._wait(message)
 
     def retry_waiting(self) -> None:
         """Judge again what waits for a believable clock or for a trust bundle."""
         with self._lock:
             for payload, message in list(self._waiting.items()):
-                if self._take(message):
+                if self._finish(message):
                     del self._waiting[payload]
-                    message.ack()
+
+    def _finish(self, message: Message) -> bool:
+        """Deal with a message and acknowledge it at its moment; False if it has to wait.
+
+        What nothing of this house was looked up for is acknowledged at once, so that noise delays nobody.
+        """
+        arrival = self._pace.arrive()
+        fate = self._take(message)
+        if fate is _Fate.WAITS:
+            return False
+        if fate is _Fate.UNREAD or self._pace.hold(arrival):
+            message.ack()
+        return True
 
     def _wait(self, message: Message) -> None:
         earlier = self._waiting.pop(message.payload, None)
@@ -125,8 +149,8 @@ class Intake:
             return
         self._waiting[message.payload] = message
 
-    def _take(self, message: Message) -> bool:
-        """Deal with a message; False where it has to wait.
+    def _take(self, message: Message) -> _Fate:
+        """Deal with a message.
 
         An error that nobody foresaw refuses the message that met it: it would meet it again for ever, and hold up every
         message behind it.
@@ -143,7 +167,8 @@ class Intake:
         except Exception:
             log.exception("message refused by an error of this program: bytes=%d", len(message.payload))
             self._tally.count("internal", self._clock.utc())
-        return True
+            return _Fate.JUDGED
+        return _Fate.UNREAD
 
     def _take_trust(self, payload: bytes) -> None:
         try:
@@ -154,8 +179,8 @@ class Intake:
         else:
             self.retry_waiting()
 
-    def _take_request(self, message: Message) -> bool:
-        """Judge a request; False if it has to wait.
+    def _take_request(self, message: Message) -> _Fate:
+        """Judge a request.
 
         One transaction: clock, trust, consent, pauses and quotas are read in it, once, and what they make of the
         request is recorded by it (PROTOCOL 6.2, O9).
@@ -174,7 +199,7 @@ class Intake:
                 self._repeat(connection, request, replayed, message.correlation, moment.now)
             except DenialError as error:
                 if error.reason in TRANSIENT:
-                    return False
+                    return _Fate.WAITS
                 if request is None or self._is_counted(request, error, moment.now):
                     counted = error.reason
                 else:
@@ -184,7 +209,7 @@ class Intake:
             self._tally.count(counted, moment.now)
         if decided is not None:
             self._tell(*decided)
-        return True
+        return _Fate.UNREAD if request is None else _Fate.JUDGED
 
     def _repeat(
         self,

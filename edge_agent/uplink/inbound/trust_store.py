@@ -2,10 +2,10 @@
 
 import logging
 
-from edge_agent.host.clock import Clock, ClockState
+from edge_agent.host.clock import Clock
 from edge_agent.protocol.jws import deny
 from edge_agent.protocol.trust_bundle import Recipient, Roots, TrustBundle, encode_roots, make_roots, verify_trust
-from edge_agent.units import encode_rfc3339
+from edge_agent.units import ClockState, encode_rfc3339
 from edge_agent.uplink.store.requests import Store
 
 log = logging.getLogger(__name__)

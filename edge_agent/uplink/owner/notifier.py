@@ -1,6 +1,6 @@
-"""Messages to the owner: what happened and what to do, through any service that Apprise knows.
+"""Messages to the owner on their way, through any service that Apprise knows; their words are in ``notice_words``.
 
-Owns what a message may say (never footage, an address, or an incident's place) and the queue of those that wait.
+Owns the queue of those that wait.
 Apprise runs in a child process, one per message: its 45 MB are gone afterwards, a hanging service is ended with it, and
 the services' URLs, which are secrets, are in no argument, no file and no log.
 """
@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.consent.policy import Occasion
+from edge_agent.custody.credentials import load_services
+from edge_agent.settings.gateway import Config
+from edge_agent.uplink.owner.notice_words import Notice
 
 CHILD = (sys.executable, "-E", "-s", "-B", "-m", "edge_agent.uplink.owner.notifier_child")
 TIMEOUT_S = 60.0
@@ -29,100 +32,12 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """One message to the owner. Both texts leave the house unencrypted in most services."""
-
-    occasion: Occasion
-    title: str
-    body: str
-
-
-@dataclass(frozen=True, slots=True)
 class NoticeCounts:
     """What became of the messages so far."""
 
     told: int
     failed: int
     dropped: int
-
-
-def ask_notice(request_id: str, agency: str, category: str, cameras: Sequence[str], until: str) -> Notice:
-    """Tell that a request waits for the owner's word.
-
-    Args:
-        request_id: What ``edge-agent requests`` calls it.
-        agency: Who asks.
-        category: The incident's category; neither its place nor its number is told.
-        cameras: Ids.
-        until: When silence becomes a no, in the gateway's time zone.
-    """
-    return Notice(
-        Occasion.ASK,
-        f"Your word is needed: request {request_id}",
-        f"{agency} asks for footage of {_names(cameras)} because of: {_words(category)}.\n"
-        f"Without an answer until {until} the request is refused.\n"
-        f"On the gateway: edge-agent requests show {request_id}, then approve or deny.",
-    )
-
-
-def request_notice(request_id: str, agency: str, category: str, cameras: Sequence[str]) -> Notice:
-    """Tell that a request arrived which the owner's terms decide by themselves."""
-    return Notice(
-        Occasion.REQUEST,
-        f"Request {request_id} for footage",
-        f"{agency} asks for footage of {_names(cameras)} because of: {_words(category)}.\n"
-        f"Your consent decides it. On the gateway: edge-agent requests show {request_id}.",
-    )
-
-
-def grant_notice(request_id: str, agency: str, cameras: Sequence[str], leaves_at: str) -> Notice:
-    """Tell that a clip will leave, and until when that can be stopped."""
-    return Notice(
-        Occasion.RELEASE,
-        f"A clip will be released: request {request_id}",
-        f"Footage of {_names(cameras)} goes to {agency}, not before {leaves_at}.\n"
-        f"To stop it: edge-agent requests cancel {request_id}.",
-    )
-
-
-def release_notice(request_id: str, agency: str, cameras: Sequence[str]) -> Notice:
-    """Tell that a clip has left and can be opened by the other side."""
-    return Notice(
-        Occasion.RELEASE,
-        f"A clip was released: request {request_id}",
-        f"Footage of {_names(cameras)} was handed over to {agency}.\nWhat and why: edge-agent ledger show.",
-    )
-
-
-def refusal_notice(request_id: str, agency: str, reasons: Sequence[str]) -> Notice:
-    """Tell that a request was refused, and by which of the owner's terms."""
-    return Notice(
-        Occasion.REFUSAL,
-        f"A request was refused: request {request_id}",
-        f"{agency} got nothing. Why: {', '.join(_words(reason) for reason in reasons)}.",
-    )
-
-
-def expiry_notice(what: str, days: int) -> Notice:
-    """Tell that something ends soon: the owner's consent, the RTCC's trust bundle, a certificate."""
-    when = "today" if days <= 0 else "tomorrow" if days == 1 else f"in {days} days"
-    return Notice(Occasion.EXPIRY, f"{what} ends {when}", f"{what} ends {when}. After that, every request is refused.")
-
-
-def update_notice(what: str, version: str, why: str) -> Notice:
-    """Tell of a release: offered, installed, or taken back. Sent to who wants to hear of what ends."""
-    if what == "offered":
-        body = "What runs goes on. To install it, on the gateway: sudo edge-agent update"
-        return Notice(Occasion.EXPIRY, f"Release {version} of the edge agent is there", body)
-    return Notice(Occasion.EXPIRY, f"Release {version} of the edge agent: {what}", why or "It runs.")
-
-
-def _names(cameras: Sequence[str]) -> str:
-    return "all cameras" if list(cameras) == ["*"] else ", ".join(cameras)
-
-
-def _words(code: str) -> str:
-    return code.replace("-", " ")
 
 
 class Messenger:
@@ -168,13 +83,13 @@ class Messenger:
 
     def tell(self, notice: Notice) -> bool:
         """Queue a notice; False where it is not wanted, nobody is to be told, or too many wait. Any thread."""
-        if not self._services or notice.occasion not in self._wanted:
+        if not self._services or (notice.occasion is not None and notice.occasion not in self._wanted):
             return False
         try:
             self._waiting.put_nowait(notice)
         except queue.Full:
             self._dropped += 1
-            log.warning("owner is not told, too many messages wait: occasion=%s", notice.occasion.value)
+            log.warning("owner is not told, too many messages wait: occasion=%s", notice.kind)
             return False
         return True
 
@@ -191,7 +106,7 @@ class Messenger:
             try:
                 self._send(notice)
             except Exception:
-                log.exception("message to the owner failed: occasion=%s", notice.occasion.value)
+                log.exception("message to the owner failed: occasion=%s", notice.kind)
 
     def _send(self, notice: Notice) -> None:
         left = dict(self._services)
@@ -204,7 +119,7 @@ class Messenger:
             if not left:
                 return
         self._failed += len(left)
-        log.warning("owner is not told: occasion=%s services=%s", notice.occasion.value, ",".join(sorted(left)))
+        log.warning("owner is not told: occasion=%s services=%s", notice.kind, ",".join(sorted(left)))
 
     def _attempt(self, notice: Notice, services: Mapping[str, str]) -> set[str]:
         """Send to these services in a child process, and return the names of those that took it."""
@@ -227,3 +142,13 @@ class Messenger:
             output = output or child.communicate()[0]
         # The child writes a line per service when it is done with it, so that a hanging one hides no other.
         return {line for line in output.decode("ascii", "replace").splitlines() if line in services}
+
+
+def make_messenger(config: Config, stop: threading.Event) -> Messenger:
+    """Return the messenger to the services that the configuration names; a name that is not in the file is logged."""
+    known = load_services(config.notify.file)
+    missing = [name for name in config.notify.services if name not in known]
+    if missing:
+        log.error("services are not in notify.yaml and are left out: %s", ", ".join(missing))
+    services = {name: known[name] for name in config.notify.services if name in known}
+    return Messenger(services, frozenset(Occasion), stop)

@@ -27,7 +27,7 @@ from edge_agent.uplink.inbound import steps
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.lifecycle import Event
 from edge_agent.uplink.inbound.register import Aftermath, Docket
-from edge_agent.uplink.inbound.steps import Step
+from edge_agent.uplink.inbound.steps import RequestStep
 from edge_agent.uplink.release.recheck import Regrant
 from edge_agent.uplink.store.requests import RequestState, Store, StoredRequest
 
@@ -185,7 +185,7 @@ class OwnerDesk:
             if isinstance(verdict, Wait) or (isinstance(verdict, Denial) and is_no_approval(verdict)):
                 raise _refusal(verdict)  # and nothing of it happened: the question stays open
             entry = ApprovalEntry(request.jti, request.iss, approval.cameras, approval.window, order.order_id)
-            step = Step(Event.APPROVAL, outlook.now, (entry,), approval=raw)
+            step = RequestStep(Event.APPROVAL, outlook.now, (entry,), approval=raw)
             self._docket.apply(connection, request, step)
             bound, telling = evaluation.bound, outlook.telling
             self._docket.settle(connection, request, verdict, bound, telling, outlook.now, aftermath=aftermath)

@@ -15,6 +15,7 @@ from edge_agent.errors import EdgeAgentError, RingError
 from edge_agent.host.clock import Clock
 from edge_agent.ledger import table as ledger
 from edge_agent.ledger.entries import BundleEntry, GivenUpEntry
+from edge_agent.protocol.answer import upload_name
 from edge_agent.protocol.trust_bundle import TrustBundle
 from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.units import MINUTE_NS, UtcNs, encode_rfc3339
@@ -25,8 +26,8 @@ from edge_agent.uplink.inbound import steps
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.lifecycle import CameraEvent
 from edge_agent.uplink.inbound.register import Aftermath, Docket
-from edge_agent.uplink.inbound.steps import LATE, Step, describe_grant
-from edge_agent.uplink.release.payload import describe, upload_name
+from edge_agent.uplink.inbound.steps import LATE, RequestStep, describe_grant
+from edge_agent.uplink.release.payload import describe
 from edge_agent.uplink.release.staging import Staging, StagingFullError
 from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease, StoredRequest
 
@@ -189,7 +190,7 @@ class BundleMaker:
         given_up = replace(release, state=state, info=info)
         self._record(request, steps.camera(happened, given_up, self._clock.utc(), entry))
 
-    def _record(self, request: StoredRequest, step: Step) -> None:
+    def _record(self, request: StoredRequest, step: RequestStep) -> None:
         aftermath = Aftermath()
         with self._store.transaction() as connection:
             self._docket.apply(connection, request, step, aftermath)

@@ -16,7 +16,7 @@ from edge_agent.units import UtcNs
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.lifecycle import Event
 from edge_agent.uplink.inbound.register import Aftermath, Docket, WithdrawnError
-from edge_agent.uplink.inbound.steps import Step, notes_of
+from edge_agent.uplink.inbound.steps import RequestStep, notes_of
 from edge_agent.uplink.release.recheck import PutOffError, Regrant
 from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease, StoredRequest
 
@@ -93,7 +93,7 @@ class Handover:
         if missing:
             members["missing"] = missing
         event = Event.PART if missing else Event.WHOLE
-        self._docket.apply(connection, request, Step(event, now, (entry,), answer=members))
+        self._docket.apply(connection, request, RequestStep(event, now, (entry,), answer=members))
 
     def end_empty(self, request: StoredRequest, releases: Sequence[StoredRelease]) -> None:
         """End a request of which there is nothing to deliver."""
@@ -120,7 +120,7 @@ class Handover:
             request = self._store.read_request(request_id)
             leaves = isinstance(verdict, Grant) and outlook.now >= verdict.not_before
             if leaves:
-                self._docket.apply(connection, request, Step(Event.KEY_LEAVES, outlook.now), aftermath)
+                self._docket.apply(connection, request, RequestStep(Event.KEY_LEAVES, outlook.now), aftermath)
         self._regrant.clear_up(aftermath)
         return leaves
 

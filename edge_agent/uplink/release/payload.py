@@ -1,10 +1,8 @@
-"""What one camera's payload is called, and what it was built under: a later decision is compared with that. Pure."""
+"""What a camera's payload was built under: a later decision is compared with that. Pure."""
 
-import hashlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from edge_agent.base64url import encode_b64url
 from edge_agent.protocol import jws
 from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
 from edge_agent.protocol.verdict import CameraGrant, Grant
@@ -16,15 +14,6 @@ def target_of(request: StoredRequest) -> str:
     """Return the name of the upload target that a verified request asks for."""
     payload: Any = jws.parse(request.raw, REQUEST_TYP).payload
     return str(payload["deliver"])
-
-
-def upload_name(gateway: str, jti: str, camera: str) -> str:
-    """Return the name under which one camera's payload is uploaded: the same at every try, and no other house's.
-
-    Two houses that answer one area request may both have a camera of this name; and the upload server need not know it.
-    """
-    digest = hashlib.sha256(f"edge-agent/1 upload\n{gateway}\n{jti}\n{camera}".encode()).digest()
-    return encode_b64url(digest[:16])
 
 
 def describe(camera: CameraGrant, recipients: Collection[str]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from edge_agent.uplink.inbound import steps
 from edge_agent.uplink.inbound.evaluator import Judge, Outlook
 from edge_agent.uplink.inbound.lifecycle import CameraEvent, Event
 from edge_agent.uplink.inbound.register import UNDER_WAY, Aftermath, Docket, WithdrawnError
-from edge_agent.uplink.inbound.steps import NARROWED, CameraStep, Step, encode_reasons
+from edge_agent.uplink.inbound.steps import NARROWED, CameraStep, RequestStep, encode_reasons
 from edge_agent.uplink.release.payload import covers
 from edge_agent.uplink.store.requests import (
     OPEN_STATES,
@@ -168,7 +168,7 @@ class Regrant:
             log.warning("bundle holds more than is granted now: jti=%s camera=%s", request.jti, release.camera)
         if dropped:
             leave = {each.camera: CameraStep(CameraEvent.LEAVE) for each in dropped}
-            self._docket.apply(connection, request, Step(Event.LESS, outlook.now, cameras=leave), aftermath)
+            self._docket.apply(connection, request, RequestStep(Event.LESS, outlook.now, cameras=leave), aftermath)
 
     def _evaluate_key(
         self,

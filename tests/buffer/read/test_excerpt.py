@@ -9,8 +9,7 @@ from edge_agent.buffer.read.check import check_ring
 from edge_agent.buffer.read.excerpt import HoldFolder, excerpt
 from edge_agent.buffer.read.reader import RingReader
 from edge_agent.errors import RingError
-from edge_agent.host.clock import ClockState
-from edge_agent.units import DAY_NS, MINUTE_NS, SECOND_NS, UtcNs, Window
+from edge_agent.units import DAY_NS, MINUTE_NS, SECOND_NS, ClockState, UtcNs, Window
 from tests.buffer.rig import START, Rig, read_all
 
 WINDOW = Window(UtcNs(START + 20 * SECOND_NS), UtcNs(START + 30 * SECOND_NS))

@@ -4,8 +4,7 @@ import pytest
 
 from edge_agent.buffer.format.page import parse_page
 from edge_agent.buffer.write.retention import anchor_clock
-from edge_agent.host.clock import ClockState
-from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, Window
+from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, ClockState, UtcNs, Window
 from tests.buffer.rig import START, Rig, read_all
 
 

@@ -6,13 +6,12 @@ import pytest
 
 from edge_agent.consent.admission import GatewayFacts, admit
 from edge_agent.errors import CustodyError, DenialError, UsageError
-from edge_agent.host.clock import ClockState
 from edge_agent.protocol.geohash import geohash_encode
 from edge_agent.protocol.request import Audience, Role
 from edge_agent.protocol.request_jws import verify_request
 from edge_agent.rtcc.office.request import RequestDraft, sign_request, to_area, to_gateway, topics_of
 from edge_agent.rtcc.office.trust import load_trust, sign_trust
-from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, Window
+from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, ClockState, UtcNs, Window
 
 GATEWAY = "g" * 22
 

@@ -6,8 +6,7 @@ import sqlite3
 import pytest
 
 from edge_agent.consent.policy import Mode
-from edge_agent.host.clock import ClockState
-from edge_agent.units import HOUR_NS, MINUTE_NS
+from edge_agent.units import HOUR_NS, MINUTE_NS, ClockState
 from edge_agent.uplink.inbound.intake import MAX_WAITING, TRUST_TOPIC
 from edge_agent.uplink.store.requests import RequestState
 from tests.support import gate

@@ -24,7 +24,7 @@ from edge_agent.uplink.inbound.lifecycle import (
     Phase,
 )
 from edge_agent.uplink.inbound.register import Aftermath, WithdrawnError
-from edge_agent.uplink.inbound.steps import CameraStep, Step
+from edge_agent.uplink.inbound.steps import CameraStep, RequestStep
 from edge_agent.uplink.store.requests import ReleaseState, RequestState, StoredRelease
 from tests.support import gate
 from tests.support.releaser import House
@@ -78,7 +78,7 @@ def step_of(phase, event, cameras, states):
         cell = CAMERA.get((states[name], camera.event))
         shapes += [cell.entry] if cell is not None and cell.entry is not None else []
     answer = {} if row is None else MEMBERS.get(row.answer, {})
-    return Step(event, gate.NOW, tuple(entry_of(shape) for shape in shapes), answer=answer, cameras=cameras)
+    return RequestStep(event, gate.NOW, tuple(entry_of(shape) for shape in shapes), answer=answer, cameras=cameras)
 
 
 def take_in(house):
@@ -298,7 +298,7 @@ def test_a_step_with_other_entries_than_its_cells_is_refused(house):
     request = take_in(house)
     stood = everything(house)
     with pytest.raises(AssertionError, match="entries"), house.store.transaction() as connection:
-        house.docket.apply(connection, request, Step(Event.GRANT, gate.NOW))
+        house.docket.apply(connection, request, RequestStep(Event.GRANT, gate.NOW))
     assert everything(house) == stood
 
 

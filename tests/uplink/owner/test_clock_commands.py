@@ -10,11 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.consent.owner_order import sign_order
 from edge_agent.errors import DenialError, UsageError
-from edge_agent.host.clock import ClockState
 from edge_agent.host.control_socket import Peer
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.ledger import table as ledger
-from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, encode_rfc3339
+from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, ClockState, UtcNs, encode_rfc3339
 from edge_agent.uplink.owner.clock_commands import ClockDesk
 from edge_agent.uplink.store.requests import Store
 from tests.support.fakes import FakeKernel

@@ -1,48 +1,56 @@
-"""What the owner is told: every turn of a request, every end that comes near, each once, and nothing not wanted."""
+"""What the owner is told of requests: every turn, in their language and local time, and nothing that is not wanted."""
 
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from edge_agent.consent.house_state import Household
 from edge_agent.consent.policy import Occasion
-from edge_agent.units import DAY_NS, UtcNs
+from edge_agent.host.language import load_texts
+from edge_agent.protocol.reasons import say
+from edge_agent.protocol.verdict import Denial, Reason
+from edge_agent.units import HOUR_NS, UtcNs
+from edge_agent.uplink.owner import notifications
+from edge_agent.uplink.owner.notice_words import Notice
 from edge_agent.uplink.owner.notifications import News
-from edge_agent.uplink.owner.notifier import Notice
 
 NOW = UtcNs(1_790_000_000_000_000_000)
-NOBODY = Household({}, ZoneInfo("UTC"))
+REQUEST = SimpleNamespace(jti="0123456789abcdef", iss="rtcc.a", category="robbery", due=UtcNs(NOW + HOUR_NS), raw=b"")
 
 
 @pytest.fixture
-def told():
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Notice]:
+    monkeypatch.setattr(notifications, "_cameras", lambda _: ["door"])
     return []
 
 
-def make(told: list[Notice], wanted=frozenset(Occasion)) -> News:
-    return News(told.append, lambda: wanted, ZoneInfo("America/Chicago"))
-
-
-def test_certificate_is_warned_of_seven_days_and_one_day_before_each_once(told):
-    """A daily or hourly check tells twice in all, whatever the number of checks."""
-    news = make(told)
-    end = UtcNs(NOW + 10 * DAY_NS)
-    for hour in range(11 * 24):
-        news.warn_of_ends(NOBODY, None, end, UtcNs(NOW + hour * DAY_NS // 24))
-    assert [notice.title for notice in told] == [
-        "This gateway's certificate ends in 7 days",
-        "This gateway's certificate ends tomorrow",
-    ]
-
-
-def test_what_ended_is_not_warned_of(told):
-    """After the end there is nothing to warn of: everything is denied, and says so."""
-    make(told).warn_of_ends(NOBODY, None, UtcNs(NOW - 1), NOW)
-    assert told == []
+def make(told: list[Notice], wanted=frozenset(Occasion), language="en") -> News:
+    return News(told.append, lambda: wanted, ZoneInfo("America/Chicago"), load_texts(language))
 
 
 def test_occasion_that_is_not_wanted_is_not_told(told):
     """The owner's signed terms say what is told."""
-    news = make(told, frozenset({Occasion.ASK}))
-    news.warn_of_ends(NOBODY, None, UtcNs(NOW + DAY_NS // 2), NOW)
+    make(told, frozenset({Occasion.REFUSAL})).remind(REQUEST)
     assert told == []
+
+
+def test_a_reminder_says_until_when_in_local_time(told):
+    """The owner's clock, to the second."""
+    make(told).remind(REQUEST)
+    assert "2026-09-21 10:13:20" in told[0].body
+    assert "01234567" in told[0].title
+    assert "requests show 01234567" in told[0].body
+
+
+def test_a_refusal_says_why_in_the_owners_language(told):
+    """The values of the gate's sentence stand in the translated one; each reason once."""
+    reason = Reason("too-far", say("too-far", limit=500), "door")
+    make(told, language="es").decided(REQUEST, Denial(None, (reason, reason), NOW))
+    assert told[-1].body.count("500 m") == 1
+    assert "incidente" in told[-1].body
+
+
+def test_a_reason_of_another_version_is_told_as_it_stands(told):
+    """After an update a stored sentence may be no code's any more: it is shown, not lost, and raises nothing."""
+    make(told, language="fr").decided(REQUEST, Denial(None, (Reason("too-far", "Too {far} away.", ""),), NOW))
+    assert "Too {far} away." in told[-1].body

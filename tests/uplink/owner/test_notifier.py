@@ -11,17 +11,16 @@ from typing import Any
 import pytest
 
 from edge_agent.consent.policy import Occasion
-from edge_agent.uplink.owner.notifier import (
-    MAX_WAITING,
-    Messenger,
+from edge_agent.uplink.owner.notice_words import (
     Notice,
     ask_notice,
-    expiry_notice,
     grant_notice,
     refusal_notice,
     release_notice,
+    remind_notice,
     request_notice,
 )
+from edge_agent.uplink.owner.notifier import MAX_WAITING, Messenger
 from tests.peers.wait import wait_until
 
 ALL = frozenset(Occasion)
@@ -92,9 +91,9 @@ def test_a_notice_reaches_every_service(sink: Sink, make_messenger: Callable[...
     """Title and body arrive through Apprise, at each service once, in order."""
     messenger = make_messenger({"phone": sink.url, "mail": sink.url})
     assert messenger.tell(NOTICE)
-    assert messenger.tell(expiry_notice("Your consent", 7))
+    assert messenger.tell(request_notice("1", "rtcc.a", "robbery", ["*"]))
     wait_until(lambda: messenger.counts().told == 4, 30)
-    assert [got["title"] for got in sink.got] == [NOTICE.title] * 2 + ["Your consent ends in 7 days"] * 2
+    assert [got["title"] for got in sink.got] == [NOTICE.title] * 2 + ["Request 1 for footage"] * 2
     assert sink.got[0]["message"] == NOTICE.body
 
 
@@ -119,6 +118,13 @@ def test_a_service_that_hangs_hides_no_other(sink: Sink, make_messenger: Callabl
     wait_until(lambda: messenger.counts().failed == 1, 30)
     assert len(sink.got) == 1
     hanging.close()
+
+
+def test_a_fault_is_told_whatever_the_consents_say(sink: Sink, make_messenger: Callable[..., Messenger]) -> None:
+    """No terms of requests can keep a dead camera from being told."""
+    messenger = make_messenger({"phone": sink.url}, frozenset())
+    assert messenger.tell(Notice(None, "Not recorded: Door", "The camera gives no footage."))
+    wait_until(lambda: messenger.counts().told == 1, 30)
 
 
 def test_only_what_is_wanted_is_told(sink: Sink, make_messenger: Callable[..., Messenger]) -> None:
@@ -153,11 +159,11 @@ def test_a_child_that_breaks_is_a_failed_attempt(
 
 NOTICES: dict[str, Notice] = {
     "ask": NOTICE,
+    "reminder": remind_notice("1", "rtcc.a", ["door"], "2026-11-28 21:30:00"),
     "request": request_notice("1", "rtcc.a", "robbery", ["*"]),
     "grant": grant_notice("1", "rtcc.a", ["door"], "21:30"),
     "release": release_notice("1", "rtcc.a", ["door"]),
-    "refusal": refusal_notice("1", "rtcc.a", ["outside-hours", "too-far"]),
-    "expiry": expiry_notice("Your consent", 1),
+    "refusal": refusal_notice("1", "rtcc.a", [("outside-hours", "The clip lies outside this camera's hours.")]),
 }
 
 

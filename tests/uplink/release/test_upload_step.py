@@ -14,14 +14,13 @@ import pytest
 
 from edge_agent.host.clock import SystemClock
 from edge_agent.mqtt.mutual_tls import build_client_context
-from edge_agent.protocol.answer import Note, Status
+from edge_agent.protocol.answer import Note, Status, upload_name
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.request import Quality
 from edge_agent.settings.gateway import load_config
 from edge_agent.units import HOUR_NS, SECOND_NS
 from edge_agent.uplink.bundle.rings import Footage, NotRecordedError
 from edge_agent.uplink.bundle.writer import BundleInfo
-from edge_agent.uplink.release.payload import upload_name
 from edge_agent.uplink.release.staging import PayloadLostError, Staging, StagingFullError
 from edge_agent.uplink.release.tus import MAX_LOSSES
 from edge_agent.uplink.release.upload_targets import Carrier

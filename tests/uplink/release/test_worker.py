@@ -6,9 +6,8 @@ import pytest
 
 from edge_agent.consent.policy import Mode
 from edge_agent.errors import EdgeAgentError, UnavailableError
-from edge_agent.host.clock import ClockState
 from edge_agent.protocol.answer import Status
-from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
+from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, ClockState
 from edge_agent.uplink.release.staging import StagingFullError
 from edge_agent.uplink.release.worker import FIRST_PAUSE_NS, TURN_NS
 from edge_agent.uplink.store.requests import RequestState

@@ -1,0 +1,134 @@
+"""Tells the owner of faults: looks every few seconds, and remembers across restarts what was told.
+
+Owns the file of what was told and is not over. Without it, or if it is damaged, everything that is wrong is told
+again: twice is better than never.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from edge_agent.consent.camera_state import CameraConsent
+from edge_agent.consent.policy import Occasion
+from edge_agent.host.atomic_file import write_small_file
+from edge_agent.host.clock import Clock
+from edge_agent.host.language import load_texts
+from edge_agent.host.regular_file import read_regular
+from edge_agent.local_time import encode_local
+from edge_agent.settings.gateway import Config
+from edge_agent.units import UtcNs
+from edge_agent.uplink.owner.fault_sources import (
+    Seen,
+    list_folders,
+    read_recorder,
+    see_disks,
+    see_ends,
+    see_line,
+    see_recorder,
+)
+from edge_agent.uplink.owner.fault_words import WORDS, make_notices, say_fault
+from edge_agent.uplink.owner.faults import Fault, FaultWatch, Key
+from edge_agent.uplink.owner.notice_words import Notice
+
+log = logging.getLogger(__name__)
+
+FILE = "faults-told.json"
+EVERY_S = 10.0
+
+
+class FaultNews:
+    """Looks at everything that can be wrong.
+
+    Args:
+        config: Which cameras there are, where the recorder's status and the disks are, and the owner's language.
+        send: Takes notices; ``Messenger.tell``.
+        wanted: What the owner's terms want told; faults themselves are told by ``notify.faults``.
+        clock: The gateway's clocks.
+        why_unclear: Why the clock is not believed.
+        is_connected: Whether the broker is; None for a gateway that belongs to no RTCC.
+        consents: Each camera's consent now.
+        ends: When the certificate and the trust bundle end, by kind.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        send: Callable[[Notice], object],
+        wanted: Callable[[], frozenset[Occasion]],
+        clock: Clock,
+        *,
+        why_unclear: Callable[[], str] = lambda: "",
+        is_connected: Callable[[], bool | None] = lambda: None,
+        consents: Callable[[UtcNs], Mapping[str, CameraConsent]] = lambda _: {},
+        ends: Callable[[], Mapping[str, UtcNs | None]] = dict,
+    ) -> None:
+        self._config, self._send, self._wanted, self._clock = config, send, wanted, clock
+        self._why_unclear, self._is_connected, self._consents, self._ends = why_unclear, is_connected, consents, ends
+        self._texts = load_texts(config.gateway.language)
+        self._zone: tzinfo = ZoneInfo(config.gateway.time_zone)
+        self._path = config.store_path.with_name(FILE)
+        self._watch = FaultWatch(_load(self._path))
+        self._lock = threading.Lock()
+        self._current: dict[Key, Fault] = {}
+
+    def look(self) -> None:
+        """Look once, tell what is news, and remember it."""
+        with self._lock:
+            seen = self._see()
+            before = self._watch.told
+            turns = self._watch.look(seen.faults, seen.well, self._clock.boot())
+            self._current = {fault.key: fault for fault in seen.faults}
+            if self._watch.told != before:
+                self._save()
+        for turn in turns:
+            log.warning(
+                "fault %s kind=%s subject=%s detail=%s",
+                "is over" if turn.is_over else "is told",
+                turn.fault.kind,
+                turn.fault.subject,
+                turn.fault.detail,
+            )
+        for notice in make_notices(turns, self._texts):
+            is_wanted = self._config.notify.faults if notice.occasion is None else notice.occasion in self._wanted()
+            if is_wanted:
+                self._send(notice)
+
+    def lines(self) -> list[str]:
+        """Return what is wrong for as long as its kind allows, one line each, for the status. Any thread."""
+        with self._lock:
+            told = self._watch.told
+            return [say_fault(fault, self._texts) for key, fault in self._current.items() if key in told]
+
+    def _see(self) -> Seen:
+        seen, now = Seen(), self._clock.utc()
+        see_recorder(seen, read_recorder(self._config.status_path), self._config, now, self._say)
+        see_disks(seen, list_folders(self._config))
+        see_line(seen, self._clock.state(), self._is_connected(), self._why_unclear())
+        see_ends(seen, self._consents(now), self._ends(), now, self._say)
+        return seen
+
+    def _say(self, moment: UtcNs) -> str:
+        return encode_local(moment, self._zone)
+
+    def _save(self) -> None:
+        told = [[kind, subject, stage] for (kind, subject), stage in sorted(self._watch.told.items())]
+        try:
+            write_small_file(self._path, json.dumps(told, ensure_ascii=False).encode())
+        except OSError as error:
+            log.warning("what was told is not remembered path=%s: %s", self._path, error.strerror)
+
+
+def _load(path: Path) -> dict[Key, int]:
+    try:
+        found: Any = json.loads(read_regular(path))
+        return {(kind, str(subject)): int(stage) for kind, subject, stage in found if kind in WORDS}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError) as error:
+        log.warning("what was told cannot be read, and is told again: %s", type(error).__name__)
+        return {}

@@ -1,0 +1,120 @@
+"""What the resident's page may ask of the releaser: reads, and what tightens. Nothing that loosens, nothing of footage.
+
+Owns the short list of the page's socket. Every act of the page is entered with the device that it came from, before it
+is carried out. No order (a signature of the owner), no picture, no key and no erasure passes here: a page in wrong
+hands can stop and read, and nothing else.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from edge_agent.errors import UsageError
+from edge_agent.host.clock import Clock
+from edge_agent.host.control_socket import Answer, Handler, Peer
+from edge_agent.host.page_socket import PushLimit, select_handlers
+from edge_agent.ledger import entries
+from edge_agent.ledger.entries import PageEntry
+from edge_agent.printable_text import check_line
+from edge_agent.protocol import jws
+from edge_agent.protocol.geohash import distance_m
+from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
+from edge_agent.settings.gateway import Config
+from edge_agent.uplink.owner.page_reads import PageReads
+from edge_agent.uplink.store.requests import Store
+
+READS = ("status", "requests", "request", "ledger")
+TIGHTENS = ("deny", "cancel", "pause", "revoke")
+MAX_DEVICE_LETTERS = 60
+_BURST, _EVERY_S = 20, 6.0
+_POINTS = ("north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west")
+
+
+class PageCommands:
+    """Handlers by command name: see ``handlers``.
+
+    Args:
+        config: Cameras, their names and places.
+        store: Whose ledger tells what the page did.
+        clock: The moment of each act.
+        owner: The handlers of the owner's socket; ``READS`` and ``TIGHTENS`` of them are used.
+        reads: What only the page asks.
+    """
+
+    def __init__(
+        self, config: Config, store: Store, clock: Clock, owner: Mapping[str, Handler], reads: PageReads
+    ) -> None:
+        self._config, self._store, self._clock = config, store, clock
+        self._owner = select_handlers(owner, (*READS, *TIGHTENS))
+        self._reads = reads
+        self._limit = PushLimit(_BURST, _EVERY_S, time.monotonic)
+
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        """What the page's socket is given."""
+        return {
+            **select_handlers(self._owner, READS),
+            "request": self._show,
+            **self._reads.handlers,
+            **{name: self._tighten(name) for name in TIGHTENS},
+        }
+
+    def _show(self, members: Mapping[str, Any], peer: Peer) -> Answer:
+        """Add how far away the incident was, which no other reader needs: they know where they live."""
+        answer = self._owner["request"](members, peer)
+        assert isinstance(answer, Mapping)
+        request = dict(answer["request"])
+        raw = request.pop("raw")
+        request["distance"] = self._find_distance(jws.parse(raw.encode(), REQUEST_TYP).payload)
+        return {"request": request}
+
+    def _find_distance(self, payload: Mapping[str, Any]) -> dict[str, Any] | None:
+        home, there = self._config.gateway.location, payload["incident"]["place"]
+        if home is None:
+            return None
+        here, place = (home.lat, home.lon), (float(there["lat"]), float(there["lon"]))
+        return {"metres": round(distance_m(here, place)), "direction": say_direction(here, place)}
+
+    def _tighten(self, name: str) -> Handler:
+        def carry_out(members: Mapping[str, Any], peer: Peer) -> Answer:
+            by = _parse_device(members)
+            subject = self._find_subject(name, members, peer)
+            self._limit.demand()
+            with self._store.transaction() as connection:
+                entries.append(connection, PageEntry(name, by, **subject), self._clock.utc())
+            answer = self._owner[name]({**members, **subject, "id": subject.get("jti", "")}, peer)
+            assert isinstance(answer, Mapping)
+            return answer
+
+        return carry_out
+
+    def _find_subject(self, name: str, members: Mapping[str, Any], peer: Peer) -> dict[str, str]:
+        """Return what is acted on, as the ledger names it; UsageError if there is no such."""
+        if name in ("deny", "cancel"):
+            found = self._owner["request"]({"id": members.get("id", "")}, peer)
+            assert isinstance(found, Mapping)
+            jti = str(found["request"]["jti"])
+            return {"jti": jti}
+        camera = str(members.get("camera", "*"))
+        return {"camera": camera if camera == "*" else self._config.demand_camera(camera).id}
+
+
+def say_direction(here: tuple[float, float], there: tuple[float, float]) -> str:
+    """Return the point of the compass, of eight, in which another point (lat, lon) lies; empty for the same point."""
+    north = there[0] - here[0]
+    east = (there[1] - here[1]) * math.cos(math.radians(here[0]))
+    if not (north or east):
+        return ""
+    return _POINTS[round(math.degrees(math.atan2(east, north)) / 45) % 8]
+
+
+def _parse_device(members: Mapping[str, Any]) -> str:
+    """Return who acts, such as ``page/Ann's phone``: in the ledger, the page is never taken for the owner's command."""
+    try:
+        device = check_line(str(members["by"]))
+    except (KeyError, ValueError) as error:
+        raise UsageError(f"an act of the page names its device: {error}") from error
+    if len(device) > MAX_DEVICE_LETTERS:
+        raise UsageError(f"a device's name has at most {MAX_DEVICE_LETTERS} letters")
+    return f"page/{device}"

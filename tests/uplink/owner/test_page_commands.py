@@ -1,0 +1,142 @@
+"""What the resident's page may ask of the releaser: to see and to stop. Everything else has no name at its socket."""
+
+import contextlib
+import itertools
+
+import pytest
+
+from edge_agent.consent.policy import Mode
+from edge_agent.errors import ConfigError, EdgeAgentError, UsageError
+from edge_agent.host.control_socket import ControlServer, call
+from edge_agent.host.page_socket import PushLimit, open_page_socket
+from edge_agent.uplink.owner.page_commands import PageCommands, say_direction
+from edge_agent.uplink.owner.page_reads import PageReads
+from edge_agent.uplink.store.requests import RequestState
+from tests.support import gate
+from tests.support.releaser import CONFIG, PEER, House
+
+
+@pytest.fixture
+def house(tmp_path):
+    house = House(tmp_path)
+    house.signed["door"] = gate.terms(mode=Mode.ASK)
+    yield house
+    house.store.close()
+
+
+def page_of(house: House) -> PageCommands:
+    """The page's list over the owner's whole one."""
+
+    def never(*_):
+        raise AssertionError("the page reached what it must not")
+
+    owner = {"status": never, "ledger": never, "export": never, "erase": never, **house.desk.handlers}
+    reads = PageReads(CONFIG, None, house.standing, lambda _: {}, house.clock)  # type: ignore[arg-type]
+    return PageCommands(CONFIG, house.store, house.clock, owner, reads)
+
+
+def test_the_list_holds_reads_and_brakes_and_nothing_else(house):
+    """No order, look, export, erasure, clock or checkpoint has a name here; a new one must be put into this test."""
+    assert set(page_of(house).handlers) == {
+        "status", "requests", "request", "ledger", "house", "recordings", "terms", "deny", "cancel", "pause", "revoke",
+    }  # fmt: skip
+
+
+def test_each_act_is_in_the_ledger_with_its_device(house):
+    """A no from the page is a no of the owner's, and the ledger tells from which device it came."""
+    request = house.ask()
+    page = page_of(house).handlers
+    page["deny"]({"id": request.jti[:8], "by": "Ann's phone"}, PEER)
+    page["pause"]({"camera": "door", "by": "Ann's phone"}, PEER)
+    assert house.state() is RequestState.DENIED
+    assert house.entries("page") == [
+        {"what": "deny", "jti": request.jti, "by": "page/Ann's phone"},
+        {"what": "pause", "camera": "door", "by": "page/Ann's phone"},
+    ]
+    assert [each["what"] for each in house.entries("pause")] == ["release paused"]
+
+
+@pytest.mark.parametrize(
+    "members",
+    {
+        "no device": {},
+        "device that reorders a line": {"by": "a\u202eb"},
+        "device of two lines": {"by": "a\nb"},
+        "device of 61 letters": {"by": "a" * 61},
+        "no such camera": {"by": "phone", "camera": "attic"},
+    }.items(),
+    ids=lambda each: each[0],
+)
+def test_nothing_happens_for_an_act_that_is_not_well_formed(house, members):
+    """Neither the act nor an entry."""
+    with pytest.raises(UsageError):
+        page_of(house).handlers["pause"](members[1], PEER)
+    assert (house.entries("page"), house.entries("pause")) == ([], [])
+
+
+def test_page_cannot_fill_the_ledger(house):
+    """After a burst the page waits; the owner's own command does not."""
+    page = page_of(house).handlers
+    with contextlib.suppress(EdgeAgentError):
+        for _ in range(200):
+            page["pause"]({"by": "phone"}, PEER)
+    assert 1 <= len(house.entries("page")) <= 21
+    house.call("pause", camera="door")
+
+
+def test_limit_lets_one_more_through_after_its_time():
+    """A burst, then one for each interval, whatever came in between."""
+    now = itertools.count()
+    limit = PushLimit(2, 2.0, lambda: float(next(now)))  # every look at the clock is a second later
+    passed = 0
+    for _ in range(12):
+        with contextlib.suppress(EdgeAgentError):
+            limit.demand()
+            passed += 1
+    assert 6 <= passed <= 8
+
+
+def test_request_is_shown_without_its_raw_bytes_and_with_its_distance(house):
+    """The page is told where the incident was seen from the house; without a place of the house, nothing."""
+    request = house.ask()
+    shown = page_of(house).handlers["request"]({"id": request.jti}, PEER)["request"]
+    assert "raw" not in shown
+    assert shown["distance"] is None  # this house has no place
+    assert shown["signers"] == ["ann (operator)", "bob (supervisor)"]
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    {
+        "same point": ((32.0, -90.0), ""),
+        "north": ((32.1, -90.0), "north"),
+        "east": ((32.0, -89.9), "east"),
+        "south-west": ((31.9, -90.118), "south-west"),
+    }.values(),
+)
+def test_direction_is_a_point_of_the_compass(there, expected):
+    """Of eight, seen from the house."""
+    assert say_direction((32.0, -90.0), there) == expected
+
+
+def test_process_runs_on_without_the_pages_socket(tmp_path, house):
+    """A folder that is not there or not ours costs the page, never the recording."""
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    assert open_page_socket(blocked / "x" / "sock", {}, house.stop) is None
+    with pytest.raises(ConfigError):
+        ControlServer(blocked / "x" / "sock", {}, house.stop).start()
+
+
+def test_unknown_command_at_the_pages_socket_is_refused(house, tmp_path):
+    """By the same server as everybody's: an order has no way in."""
+    path = tmp_path / "p" / "sock"
+    server = open_page_socket(path, page_of(house).handlers, house.stop)
+    assert server is not None
+    try:
+        for command in ("order", "export", "erase", "clock", "ledger-checkpoint", "explain"):
+            with pytest.raises(EdgeAgentError, match="unknown command"):
+                call(path, command)
+    finally:
+        house.stop.set()
+        server.join()
