@@ -29,7 +29,8 @@ from edge_agent.uplink.inbound.lifecycle import Event
 from edge_agent.uplink.inbound.register import Aftermath, Docket
 from edge_agent.uplink.inbound.steps import RequestStep
 from edge_agent.uplink.release.recheck import Regrant
-from edge_agent.uplink.store.requests import RequestState, Store, StoredRequest
+from edge_agent.uplink.store.release_info import Bundle
+from edge_agent.uplink.store.requests import RequestState, Store, StoredRelease, StoredRequest
 
 EVERY_CAMERA = "*"
 MIN_ID_LETTERS = 4
@@ -152,8 +153,8 @@ class OwnerDesk:
                 {
                     "camera": each.camera,
                     "state": each.state.value,
-                    "bytes": each.info.get("size"),
-                    "reason": each.info.get("reason"),
+                    "bytes": each.info.size if isinstance(each.info, Bundle) else None,
+                    "reason": _reason_of(each),
                 }
                 for each in self._store.list_releases(request.id)
             ],
@@ -304,6 +305,12 @@ class OwnerDesk:
     def _camera(self, members: Mapping[str, Any]) -> str:
         camera = str(members.get("camera", EVERY_CAMERA))
         return camera if camera == EVERY_CAMERA else self._config.demand_camera(camera).id
+
+
+def _reason_of(release: StoredRelease) -> str | None:
+    """Return why there is no bundle, if its state does not say that already."""
+    reason = None if isinstance(release.info, Bundle) else release.info.reason
+    return None if reason == release.state.value else reason
 
 
 def is_no_approval(verdict: Denial) -> bool:

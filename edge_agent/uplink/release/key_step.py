@@ -18,6 +18,7 @@ from edge_agent.uplink.inbound.lifecycle import Event
 from edge_agent.uplink.inbound.register import Aftermath, Docket, WithdrawnError
 from edge_agent.uplink.inbound.steps import RequestStep, notes_of
 from edge_agent.uplink.release.recheck import PutOffError, Regrant
+from edge_agent.uplink.store.release_info import Ended
 from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease, StoredRequest
 
 log = logging.getLogger(__name__)
@@ -126,14 +127,14 @@ class Handover:
 
 
 def _reason_of(release: StoredRelease) -> str:
-    return str(release.info.get("reason", "no-footage"))
+    return release.info.reason if isinstance(release.info, Ended) else "no-footage"
 
 
 def _file(release: StoredRelease) -> DeliveredFile:
     return DeliveredFile(
         camera=release.camera,
         upload=release.file,
-        sha256=bytes.fromhex(release.info["sha256"]),
-        size=release.info["size"],
+        sha256=bytes.fromhex(release.bundle.sha256),
+        size=release.bundle.size,
         age_header=release.header,
     )

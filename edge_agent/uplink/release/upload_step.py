@@ -153,8 +153,8 @@ class Shipping:
         self, request: StoredRequest, release: StoredRelease, all_of_it: Sequence[StoredRelease]
     ) -> Callable[[int], None]:
         """Return what tells the RTCC of an upload's progress, now and then."""
-        total = sum(each.info["size"] for each in all_of_it)
-        before = sum(each.info["size"] for each in all_of_it if each.camera < release.camera)
+        total = sum(each.bundle.size for each in all_of_it)
+        before = sum(each.bundle.size for each in all_of_it if each.camera < release.camera)
         told_at = MonoNs(0)
 
         def tell(sent: int) -> None:
