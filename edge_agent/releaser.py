@@ -63,7 +63,7 @@ from edge_agent.uplink.owner.fault_news import FaultNews
 from edge_agent.uplink.owner.gateway_entries import enter_enrolment, enter_heads
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
 from edge_agent.uplink.owner.notifications import News
-from edge_agent.uplink.owner.notifier import make_messenger
+from edge_agent.uplink.owner.notifier import Messenger, find_services
 from edge_agent.uplink.owner.page_commands import PageCommands
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.request_commands import OwnerDesk
@@ -141,9 +141,10 @@ class Releaser:
         self._broker = Broker(_broker_settings(config, enrolment, identity), self._intake.handle, self._clock)
         self._builder = self._make_builder(keys)
         self._worker, self._regrant, handover = self._make_worker(build_client_context(identity))
-        self._messenger = make_messenger(config, stop)
-        texts = load_texts(config.gateway.language)
-        self._news = News(self._messenger.tell, self._wanted_news, ZoneInfo(config.gateway.time_zone), texts)
+        services, texts = find_services(config), load_texts(config.gateway.language)
+        store.set_notice_services(services)
+        self._news = News(store, self._wanted_news, ZoneInfo(config.gateway.time_zone), self._clock, texts)
+        self._messenger = Messenger(services, self._news, store.noticed, stop)
         self._faults = self._make_fault_news()
         self._sender = Sender(store, self._broker, self._clock, handover.confirm, stop)
         self._jobs = Jobs(self._clock, self._plan, stop)
@@ -246,7 +247,7 @@ class Releaser:
     def _make_fault_news(self) -> FaultNews:
         return FaultNews(
             self._config,
-            self._messenger.tell,
+            self._news.tell,
             self._wanted_news,
             self._clock,
             why_unclear=lambda: self._clock.facts()["why"],
@@ -274,7 +275,6 @@ class Releaser:
     # What happens to requests
 
     def _on_verdict(self, request: StoredRequest, verdict: Verdict) -> None:
-        self._news.decided(request, verdict)
         if isinstance(verdict, Ask):
             self._plan_ask(self._jobs, request)
         if isinstance(verdict, Ask | Grant):
@@ -299,7 +299,6 @@ class Releaser:
 
     def _on_end(self, request: StoredRequest) -> None:
         self._footage.drop_holds(request.jti)
-        self._news.ended(request)
 
     # What is due at a time
 
@@ -398,8 +397,8 @@ class Releaser:
             "release_paused": sorted(self._store.list_pauses(now)),
             "faults": self._faults.lines(),
             "refused_unread": self._tally.read(),
-            "waiting_for_you": [each.jti for each in open_requests if each.state is RequestState.ASKED],
-            "releasing": [each.jti for each in open_requests if each.state is not RequestState.ASKED],
+            "waiting_for_you": [each.id for each in open_requests if each.state is RequestState.ASKED],
+            "releasing": [each.id for each in open_requests if each.state is not RequestState.ASKED],
         }
 
 

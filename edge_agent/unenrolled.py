@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from edge_agent import __version__
 from edge_agent.consent.camera_state import CameraConsent, encode_consents
@@ -20,6 +21,7 @@ from edge_agent.custody.owner_identity import load_recipient
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
 from edge_agent.host.control_socket import Answer, ControlServer, Peer
+from edge_agent.host.language import load_texts
 from edge_agent.host.page_socket import open_page_socket
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
@@ -43,7 +45,8 @@ from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
 from edge_agent.uplink.owner.fault_news import FaultNews
 from edge_agent.uplink.owner.gateway_entries import enter_heads
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
-from edge_agent.uplink.owner.notifier import make_messenger
+from edge_agent.uplink.owner.notifications import News
+from edge_agent.uplink.owner.notifier import Messenger, find_services
 from edge_agent.uplink.owner.page_commands import PageCommands
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.request_commands import OwnerDesk
@@ -162,10 +165,13 @@ class Unenrolled:
         reads = PageReads(config, self._footage, standing, self._consents, clock)
         self._page = PageCommands(config, store, clock, handlers, reads)
         self._jobs = Jobs(clock, self._plan, self._ended)
-        self._messenger = make_messenger(config, self._ended)
+        services, texts = find_services(config), load_texts(config.gateway.language)
+        store.set_notice_services(services)
+        news = News(store, lambda: frozenset(Occasion), ZoneInfo(config.gateway.time_zone), clock, texts)
+        self._messenger = Messenger(services, news, store.noticed, self._ended)
         self._faults = FaultNews(
             config,
-            self._messenger.tell,
+            news.tell,
             lambda: frozenset(Occasion),
             clock,
             why_unclear=lambda: clock.facts()["why"],

@@ -199,8 +199,8 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     "escrow of one is enough": (DECISION, "escrow=all(", "escrow=any("),
     "quotas of the file": (DECISION, "as_signed=True)", "as_signed=False)"),
     "notes tell of other cameras": (
-        ("consent/public_notes.py", "tests/consent/test_decision.py"),
-        "if reason.camera in granted]",
+        ("uplink/inbound/steps.py", "tests/consent/test_decision.py"),
+        "if each.camera in granted]",
         "]",
     ),
     # Consent

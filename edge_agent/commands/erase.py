@@ -99,8 +99,8 @@ def _print(answer: dict[str, Any]) -> None:
             span = block["window"]
             print(f"  block {block['block']}: " + (f"{span['start']} to {span['end']}" if span else "no known time"))
     print(f"holds let go: {answer['holds']}")
-    for jti in answer["stopped"]:
-        print(f"release withdrawn: {jti}")
+    for number in answer["stopped"]:
+        print(f"release withdrawn: request {number}")
     for name, text in sorted(answer["failed"].items()):
         print(f"NOT ERASED {name}: {text}")
 

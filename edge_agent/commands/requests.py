@@ -37,14 +37,15 @@ from edge_agent.units import SECOND_NS, UtcNs, parse_rfc3339
 
 _DESCRIPTION = """\
   edge-agent requests list                     what was asked, newest first
-  edge-agent requests show ID                  one request in full
-  edge-agent requests show ID --stills DIR     … and a few pictures of what is asked for (asks for your passphrase)
-  edge-agent requests approve ID               say yes (asks for your passphrase)
-  edge-agent requests approve ID --camera door --from 20:15 --to 20:20     … to less than was asked
-  edge-agent requests deny ID                  say no, at once, no passphrase
-  edge-agent requests cancel ID                stop a release that was granted; nothing sent so far can be opened
+  edge-agent requests show 12                  one request in full
+  edge-agent requests show 12 --stills DIR     … and a few pictures of what is asked for (asks for your passphrase)
+  edge-agent requests approve 12               say yes (asks for your passphrase)
+  edge-agent requests approve 12 --camera door --from 20:15 --to 20:20     … to less than was asked
+  edge-agent requests deny 12                  say no, at once, no passphrase
+  edge-agent requests cancel 12                stop a release that was granted; nothing sent so far can be opened
+  edge-agent requests cancel                   without a number, and `deny` as well: stop everything that is open
 
-ID is the request's id or the first letters of it.
+The number is this gateway's own: what `requests list` and every message to you call the request.
 """
 _EXPLAIN = """\
 Read a request from a file, as the RTCC signed it, and print all eleven checks and every rule of your consent, with
@@ -69,11 +70,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     approve.add_argument("--to", dest="end", metavar="TIME", help="an earlier end")
     approve.add_argument("--yes", action="store_true", help="do not ask for YES; the passphrase is asked for")
     add_passphrase(approve)
-    deny = verbs.add_parser("deny", help="say no")
-    cancel = verbs.add_parser("cancel", help="stop a release that was granted")
+    deny = verbs.add_parser("deny", help="say no; without a number, to everything that is open")
+    cancel = verbs.add_parser(
+        "cancel", help="stop a release that was granted; without a number, everything that is open"
+    )
     for verb in (listing, show, approve, deny, cancel):
         if verb is not listing:
-            verb.add_argument("id", metavar="ID")
+            verb.add_argument("number", type=_number, metavar="NUMBER", nargs="?" if verb in (deny, cancel) else None)
         add_config(verb)
         verb.add_argument("--json", action="store_true", help="print JSON")
         verb.set_defaults(run=run)
@@ -96,7 +99,9 @@ def run(args: argparse.Namespace) -> int:
         found = call(path, "requests", last=args.last)["requests"]
         print_json(found) if args.json else _print_list(found, ZoneInfo(config.gateway.time_zone))
         return 0
-    request = call(path, "request", id=args.id)["request"]
+    if args.number is None:
+        return _stop_all(call(path, args.verb), as_json=args.json)
+    request = call(path, "request", number=args.number)["request"]
     if args.verb == "show":
         if args.stills is not None:
             request["stills"], request["no_stills"] = _write_stills(config, request, args)
@@ -109,23 +114,43 @@ def run(args: argparse.Namespace) -> int:
             return 1
         answer = approved
     else:
-        answer = call(path, args.verb, id=request["jti"])
+        answer = call(path, args.verb, number=args.number)
     if args.json:
         print_json(answer)
     else:
-        print(f"request {request['jti']}: {answer['state']}")
-        _tell_what_follows(config, request["jti"], answer["state"])
+        print(f"request {args.number}: {answer['state']}")
+        _tell_what_follows(config, args.number, answer["state"])
     return 0
 
 
-def _tell_what_follows(config: Config, request_id: str, state: str) -> None:
+def _number(text: str) -> int:
+    """Read a request's number: digits of ASCII, so that it is the one that was shown and begins with no hyphen."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**63):
+        raise argparse.ArgumentTypeError(f"a request has a number, such as 12: {text!r}")
+    return int(text)
+
+
+def _stop_all(answer: Mapping[str, Any], *, as_json: bool) -> int:
+    """Say what was stopped; 1 if a key may be out already."""
+    if as_json:
+        print_json(answer)
+    elif not answer["stopped"] and not answer["too_late"]:
+        print("nothing was open")
+    for number in () if as_json else answer["stopped"]:
+        print(f"request {number}: stopped; nothing of it can be opened by anybody")
+    for number in () if as_json else answer["too_late"]:
+        print(f"request {number}: too late: the crime center may have the key already; it is not sent again")
+    return 1 if answer["too_late"] else 0
+
+
+def _tell_what_follows(config: Config, number: int, state: str) -> None:
     """Say until when a grant can be stopped, or what a stop means."""
     zone = ZoneInfo(config.gateway.time_zone)
     if state == "granted":
-        now = call(config.control_path("releaser"), "request", id=request_id)["request"]
+        now = call(config.control_path("releaser"), "request", number=number)["request"]
         if now["not_before"] is not None:
             not_before, release_by = parse_rfc3339(now["not_before"]), parse_rfc3339(now["release_by"])
-            print("\n".join(say_cancel(not_before, release_by, request_id, zone)))
+            print("\n".join(say_cancel(not_before, release_by, number, zone)))
     elif state in ("denied", "cancelled"):
         print("Nothing of it can be opened by anybody. This cannot be undone; they may ask again.")
 
@@ -133,7 +158,7 @@ def _tell_what_follows(config: Config, request_id: str, state: str) -> None:
 def _approve(config: Config, request: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any] | None:
     """Show what leaves, from the bytes that are signed; ask; sign those. None if the owner did not say yes."""
     if request["state"] != "asked":
-        raise UsageError(f"request {request['jti']} does not wait for you: it is {request['state']}")
+        raise UsageError(f"request {args.number} does not wait for you: it is {request['state']}")
     window = request["window"]
     if args.start or args.end:
         zone = ZoneInfo(config.gateway.time_zone)
@@ -143,8 +168,8 @@ def _approve(config: Config, request: Mapping[str, Any], args: argparse.Namespac
         window = window_members(part)
     # Not the digest that the socket names: the one of the bytes that are shown below.
     asked = read_request(str(request["raw"]).encode())
-    if asked.jti != request["jti"]:
-        raise UsageError(f"the releaser shows another request than {request['jti']}")
+    if (request["number"], request["jti"]) != (args.number, asked.jti):
+        raise UsageError(f"the releaser shows another request than {args.number}")
     offers = parse_offers(request["offer"])
     members = {
         "jti": asked.jti,
@@ -170,18 +195,21 @@ def _approve(config: Config, request: Mapping[str, Any], args: argparse.Namespac
 
 
 def _print_prompt(asked: Request, request: Mapping[str, Any], leaving: Offers, now: UtcNs, zone: ZoneInfo) -> None:
-    print(f"request {asked.jti}", *(f"  {line}" for line in list_request(asked, request["signers"], zone)), sep="\n")
+    lines = (f"  {line}" for line in list_request(asked, request["signers"], zone))
+    print(f"request {request['number']}", *lines, sep="\n")
     print("what leaves with your yes:", *(f"  {line}" for line in list_leaving(leaving, zone)), sep="\n")
     not_before = UtcNs(now + int(request["cooling_off_s"]) * SECOND_NS)
-    print("\n".join(say_cancel(not_before, asked.release_by, asked.jti, zone)))
+    print("\n".join(say_cancel(not_before, asked.release_by, request["number"], zone)))
 
 
 def _print_request(request: Mapping[str, Any], zone: ZoneInfo) -> None:
     """Print one request in words: what was asked, what became of it, what waits."""
     asked = read_request(str(request["raw"]).encode())
-    print(f"request {asked.jti}: {request['state']}")
+    number = request["number"]
+    print(f"request {number}: {request['state']}")
     print(*(f"  {line}" for line in list_request(asked, request["signers"], zone)), sep="\n")
     print(f"  arrived: {say_moment(parse_rfc3339(request['arrived_at']), zone)}")
+    print(f"  their id: {asked.jti}")
     for reason in request["reasons"]:
         camera = f" ({reason['camera']})" if reason.get("camera") else ""
         print(f"  because: {reason['sentence']}{camera}")
@@ -196,11 +224,11 @@ def _print_request(request: Mapping[str, Any], zone: ZoneInfo) -> None:
     if request["state"] == "asked":
         print("what can leave with your yes:", *(f"  {line}" for line in lines), sep="\n")
         print(f"answer until {say_moment(parse_rfc3339(request['due']), zone)}; silence is a no:")
-        print(f"  edge-agent requests approve {asked.jti}", f"  edge-agent requests deny {asked.jti}", sep="\n")
+        print(f"  edge-agent requests approve {number}", f"  edge-agent requests deny {number}", sep="\n")
     elif request["state"] in ("granted", "uploading") and request["not_before"] is not None:
         print("what leaves:", *(f"  {line}" for line in lines), sep="\n")
         not_before = parse_rfc3339(request["not_before"])
-        print("\n".join(say_cancel(not_before, asked.release_by, asked.jti, zone)))
+        print("\n".join(say_cancel(not_before, asked.release_by, request["number"], zone)))
 
 
 STILLS = 6
@@ -251,7 +279,7 @@ def _print_list(requests: list[dict[str, Any]], zone: ZoneInfo) -> None:
         codes = ", ".join(dict.fromkeys(reason["code"] for reason in request["reasons"]))
         rows.append(
             (
-                request["jti"][:8],
+                str(request["number"]),
                 request["state"],
                 encode_local(parse_rfc3339(until), zone) if until else "-",
                 show_line(request["iss"], 24),
@@ -261,7 +289,7 @@ def _print_list(requests: list[dict[str, Any]], zone: ZoneInfo) -> None:
     if not rows:
         print("nothing was asked so far")
         return
-    print_table(("ID", "STATE", "UNTIL", "WHO", "WHAT"), rows)
+    print_table(("NUMBER", "STATE", "UNTIL", "WHO", "WHAT"), rows)
 
 
 def run_explain(args: argparse.Namespace) -> int:

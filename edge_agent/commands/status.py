@@ -165,7 +165,7 @@ def _plain(key: str, value: Any, texts: Texts) -> str:
         names = (texts("all cameras") if each == "*" else str(each) for each in value)
         return ", ".join(names) or texts("nothing")
     if key == "waiting_for_you" and value:
-        return ", ".join(f"{each[:8]} (edge-agent requests show {each[:8]})" for each in value)
+        return ", ".join(f"request {each} (edge-agent requests show {each})" for each in value)
     if isinstance(value, list):
         return ", ".join(str(each) for each in value) or texts("nothing")
     return texts.template(value) if isinstance(value, str) and value else json.dumps(value)

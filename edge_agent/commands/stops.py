@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
 def _tell_stopped(answer: Mapping[str, Any]) -> None:
     """Say which requests a stop has ended or cut."""
     if answer.get("stopped"):
-        print(f"stopped, and nothing sent of it can be opened: {', '.join(answer['stopped'])}")
+        print(f"stopped, and nothing sent of it can be opened: request {', '.join(map(str, answer['stopped']))}")
 
 
 def _say(camera: str) -> str:

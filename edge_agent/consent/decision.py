@@ -145,7 +145,7 @@ def decide_again(
     against = [each for each in general if each.code not in UNKNOWN and (believed or each.code not in TIMED)]
     refused = [reason for finding in findings if finding.is_denied for reason in finding.reasons]
     unknown = [reason for finding in findings if finding.is_unknown for reason in finding.reasons]
-    offers = offers_of(bound)
+    stored = bound
     bound, narrowed = _meet(bound, findings)
     refused += narrowed
     if against or not bound.cameras:
@@ -153,7 +153,7 @@ def decide_again(
     if unknown:
         return Evaluation(Wait(_sorted(unknown), now), bound, _sorted(refused))
     if approval is not None and bound.asks:
-        problem = _problem_of(approval, admitted, offers, now)
+        problem = _problem_of(approval, admitted, offers_of(stored), now)
         if problem is not None:
             return _ended(request, [problem], now)
         bound, narrowed = _approve(bound, approval, now)

@@ -58,12 +58,12 @@ def list_leaving(offers: Offers, zone: tzinfo) -> Iterator[str]:
     yield f"can be read by: you, the crime center{', and the key that it keeps in escrow' * offers.escrow}"
 
 
-def say_cancel(not_before: UtcNs, release_by: UtcNs, request_id: str, zone: tzinfo) -> list[str]:
+def say_cancel(not_before: UtcNs, release_by: UtcNs, number: int, zone: tzinfo) -> list[str]:
     """Say from when something may be sent, and until when it can be stopped."""
     return [
         f"Nothing is sent before {say_moment(not_before, zone)}.",
         f"Until the key is handed over, at the latest {say_moment(release_by, zone)}, this stops it, and what was sent "
-        f"stays closed: edge-agent requests cancel {request_id}",
+        f"stays closed: edge-agent requests cancel {number}",
     ]
 
 

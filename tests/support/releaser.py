@@ -258,7 +258,7 @@ class House:
         self.sender = Sender(self.store, self.broker, self.clock, handover.confirm, self.stop)
         self.intake = Intake(
             self.store, self.judge, self.docket, self.trust, self.tally, self.clock, self.make_pace(),
-            lambda request, verdict: self.decided.append((request, verdict)),
+            self.on_verdict,
         )  # fmt: skip
         self.desk = OwnerDesk(
             gate.GATEWAY, owner, CONFIG, self.store, self.judge, regrant, self.docket, self.worker,
@@ -268,6 +268,9 @@ class House:
     def make_pace(self) -> AckPace:
         """Acknowledge at once."""
         return InstantPace(self.clock, lambda _: False)
+
+    def on_verdict(self, request: StoredRequest, verdict: Any) -> None:
+        self.decided.append((request, verdict))
 
     # The RTCC
 

@@ -54,8 +54,8 @@ class Aftermath:
     """Their files are to be deleted here; at the upload server, the store remembers it."""
     told: list[StoredRequest] = field(default_factory=list)
     """Of these the owner is told."""
-    stopped: list[str] = field(default_factory=list)
-    """Ids of requests of which something was stopped."""
+    stopped: list[int] = field(default_factory=list)
+    """Numbers of requests of which something was stopped."""
 
 
 class Docket:
@@ -137,7 +137,7 @@ class Docket:
         for move in moves:
             self._move_camera(connection, move, aftermath)
         if row.phase in lifecycle.ENDED or any(move.is_dropped for move in moves):
-            aftermath.stopped.append(request.jti)
+            aftermath.stopped.append(request.id)
         self._move_keys(connection, request, {move.row.key for move in moves})
         if row.answer is not None and step.answer is not None:
             self._answer(connection, request, row.answer, step.answer_at or step.now, step.answer)

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edge_agent.consent.bound import NOTHING, Bound
-from edge_agent.consent.decision import Evaluation
-from edge_agent.consent.public_notes import public_notes
+from edge_agent.consent.decision import EVERY_CAMERA, Evaluation
 from edge_agent.ledger.entries import (
     DecisionEntry,
     DenialEntry,
@@ -182,8 +181,15 @@ def encode_reasons(reasons: Sequence[Reason]) -> tuple[dict[str, str | None], ..
 
 
 def notes_of(verdict: Grant) -> tuple[Note, ...]:
-    """Return what an answer may say about the parts that were not granted."""
-    return tuple(Note(each.code, each.camera) for each in public_notes(verdict))
+    """Return what an answer may say of the parts that were not granted (PROTOCOL 6.2, O6).
+
+    Of a camera that was named in the request: that it is not granted, never why. Of ``*``: nothing about other cameras.
+    """
+    granted = {part.camera for part in verdict.cameras}
+    named = [name for name in verdict.request.cameras if name != EVERY_CAMERA]
+    missing = [Note("camera-not-granted", name) for name in named if name not in granted]
+    about_granted = [Note(each.code, each.camera) for each in verdict.trimmed if each.camera in granted]
+    return (*missing, *about_granted)
 
 
 def identify(request: Request) -> dict[str, str]:

@@ -30,10 +30,9 @@ from edge_agent.uplink.inbound.register import Aftermath, Docket
 from edge_agent.uplink.inbound.steps import RequestStep
 from edge_agent.uplink.release.recheck import Regrant
 from edge_agent.uplink.store.release_info import Bundle
-from edge_agent.uplink.store.requests import RequestState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, Store, StoredRelease, StoredRequest
 
 EVERY_CAMERA = "*"
-MIN_ID_LETTERS = 4
 
 
 class Worker(Protocol):
@@ -123,17 +122,16 @@ class OwnerDesk:
         }
 
     def _find(self, members: Mapping[str, Any]) -> StoredRequest:
-        wanted = str(members.get("id", ""))
-        if len(wanted) < MIN_ID_LETTERS:
-            raise UsageError(f"give at least {MIN_ID_LETTERS} letters of the request's id")
-        matches = self._store.find_requests(wanted)
-        if len(matches) != 1:
-            raise UsageError(f"{'no' if not matches else 'more than one'} request begins with {wanted[:22]!r}")
-        return matches[0]
+        number = members.get("number")
+        found = self._store.find_numbered(number) if type(number) is int and 0 < number < 2**63 else None
+        if found is None:
+            raise UsageError(f"there is no request {str(number)[:22]}", "edge-agent requests list")
+        return found
 
     def _describe(self, request: StoredRequest) -> dict[str, Any]:
         payload = jws.parse(request.raw, REQUEST_TYP).payload
         return {
+            "number": request.id,
             "jti": request.jti,
             "iss": request.iss,
             "sha256": encode_b64url(request.payload_sha256),
@@ -211,10 +209,28 @@ class OwnerDesk:
     # Take away: at once, no signature
 
     def _deny(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+        if members.get("number") is None:
+            return self._stop_all()
         request = self._find(members)
         if request.state is not RequestState.ASKED:
             raise UsageError(f"request does not wait for you: it is {request.state.value}")
         return self.refuse(request, "owner-denied")
+
+    def _stop_all(self) -> Answer:
+        """Refuse what waits for the owner, and stop what is being released; say of what the key may be out already."""
+        waiting = [self._store.read_request(each) for each in self._store.list_waiting_keys()]
+        states: dict[int, RequestState | None] = {}
+        for request in [*self._store.list_requests(OPEN_STATES), *waiting]:
+            if self._refuse(request, (Reason("owner-denied", say("owner-denied")),)):
+                states[request.id] = RequestState.DENIED
+            else:  # not asked, or approved at this very moment
+                states[request.id] = self.withdraw(request, "owner-cancelled")
+        return {
+            "stopped": sorted(
+                n for n, state in states.items() if state in (RequestState.DENIED, RequestState.CANCELLED)
+            ),
+            "too_late": sorted(number for number, state in states.items() if state is RequestState.DELIVERED),
+        }
 
     def refuse(self, request: StoredRequest, code: str) -> Answer:
         """Deny a request that waits for the owner: they said no, or nothing in time."""
@@ -235,6 +251,8 @@ class OwnerDesk:
         return True
 
     def _cancel(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+        if members.get("number") is None:
+            return self._stop_all()
         request = self._find(members)
         if request.state is RequestState.ASKED:
             return self.refuse(request, "owner-denied")
@@ -296,8 +314,8 @@ class OwnerDesk:
             self._regrant.evaluate_all(connection, outlook, aftermath)
         return {"cameras": signed, "stopped": self._clear_up(aftermath)}
 
-    def _clear_up(self, aftermath: Aftermath) -> list[str]:
-        """Carry out what was recorded; return the requests of which something was stopped."""
+    def _clear_up(self, aftermath: Aftermath) -> list[int]:
+        """Carry out what was recorded; return the numbers of the requests of which something was stopped."""
         self._regrant.clear_up(aftermath)
         self._worker.wake()
         return list(dict.fromkeys(aftermath.stopped))

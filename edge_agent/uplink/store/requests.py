@@ -13,6 +13,7 @@ from typing import Any
 from edge_agent.consent.bound import Bound, encode_bound, parse_bound
 from edge_agent.units import UtcNs
 from edge_agent.uplink.store.in_force import Word
+from edge_agent.uplink.store.notices import Notices
 from edge_agent.uplink.store.outbox import Outbox
 from edge_agent.uplink.store.release_info import Bundle, ReleaseInfo, Waiting, encode_info, parse_info
 
@@ -52,6 +53,7 @@ class StoredRequest:
     """One verified request and where it stands."""
 
     id: int
+    """Its number: the gateway's own, by which a person calls it. Numbers rise, and none is given twice."""
     iss: str
     jti: str
     payload_sha256: bytes
@@ -121,25 +123,28 @@ class QuotaUse:
     incident: str
 
 
-class Store(Outbox, Word):
+class Store(Outbox, Word, Notices):
     """Requests, incidents, quotas and releases; with everything else that lies in the file."""
 
     # Requests
 
     def add_request(self, connection: sqlite3.Connection, request: StoredRequest) -> int:
-        """Insert a request (its ``id`` is ignored) and return its id."""
-        cursor = connection.execute(
-            "INSERT INTO request VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        """Insert a request (its ``id`` is ignored) under the next number and return that.
+
+        The last number is kept apart from the requests: those that are forgotten make no room for others.
+        """
+        (number,) = connection.execute("UPDATE request_number SET last = last + 1 RETURNING last").fetchone()
+        connection.execute(
+            "INSERT INTO request VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                request.iss, request.jti, request.payload_sha256, request.raw,
+                number, request.iss, request.jti, request.payload_sha256, request.raw,
                 request.incident, request.category, request.is_area,
                 request.correlation, request.arrived_at, request.release_by, request.state.value, request.due,
                 request.approval, json.dumps(request.reasons), request.is_handed_over,
                 None if request.bound is None else encode_bound(request.bound),
             ),
         )  # fmt: skip
-        assert cursor.lastrowid is not None
-        return cursor.lastrowid
+        return int(number)
 
     def find_request(self, jti: str, iss: str | None = None) -> StoredRequest | None:
         """Look a request up by its ``jti``, of one issuer or (for a person's command) of any."""
@@ -152,10 +157,10 @@ class Store(Outbox, Word):
         assert row is not None
         return _request(row)
 
-    def find_requests(self, letters: str) -> list[StoredRequest]:
-        """Return the requests whose ``jti`` begins with these letters, newest first; two at most."""
-        sql = "SELECT * FROM request WHERE substr(jti, 1, length(?1)) = ?1 ORDER BY id DESC LIMIT 2"
-        return [_request(row) for row in self._all(sql, letters)]
+    def find_numbered(self, number: int) -> StoredRequest | None:
+        """Look a request up by its number; None if there is none, or it is forgotten."""
+        row = self._one("SELECT * FROM request WHERE id = ?", number)
+        return None if row is None else _request(row)
 
     def list_requests(self, states: Sequence[RequestState] = (), limit: int = -1) -> list[StoredRequest]:
         """Return the newest requests, of the given states or of all, newest first; all of them unless limited."""
@@ -190,6 +195,7 @@ class Store(Outbox, Word):
         """Forget a request that has ended, and everything about it but its incident's facts."""
         for table in ("release", "quota", "answer", "doomed_upload"):
             connection.execute(f"DELETE FROM {table} WHERE request_id = ?", (request_id,))  # noqa: S608
+        self.forget_notices(connection, request_id)
         connection.execute("DELETE FROM request WHERE id = ?", (request_id,))
         self.note_remains()
 
@@ -204,13 +210,15 @@ class Store(Outbox, Word):
         approval: bytes | None = None,
         bound: Bound | None = None,
     ) -> None:
-        """Move a request to a state; what is None stays as it was."""
+        """Move a request to a state, of which the owner is told; what is None stays as it was."""
         connection.execute(
             "UPDATE request SET state = ?, due_ns = coalesce(?, due_ns), reasons = coalesce(?, reasons), "
             "approval = coalesce(?, approval), bound = coalesce(?, bound) WHERE id = ?",
             (state.value, due, None if reasons is None else json.dumps(list(reasons)), approval,
              None if bound is None else encode_bound(bound), request_id),
         )  # fmt: skip
+        if state is not RequestState.UPLOADING:
+            self.add_notice(connection, request_id, state.value)
 
     def mark_handed_over(self, connection: sqlite3.Connection, request_id: int) -> None:
         """Note that the broker is given a request's age headers now."""
