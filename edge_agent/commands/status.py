@@ -88,6 +88,8 @@ def _print(status: Mapping[str, Mapping[str, Any]], config: Config) -> None:
     print()
     if "error" in releaser:
         print_text(texts("releaser: not running ({error})", error=releaser["error"]), style="bold red")
+        if "error" in recorder:
+            print_text(texts("To start both: sudo systemctl start edge-agent.target, or edge-agent run."))
         return
     for key, value in releaser.items():
         if key == "consents":

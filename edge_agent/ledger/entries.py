@@ -287,6 +287,18 @@ class ResumeEntry(LedgerEntry):
 
 
 @dataclass(frozen=True, slots=True)
+class PageEntry(LedgerEntry):
+    """A device of the resident's page asked to `deny`, `cancel`, `pause` or `revoke`; what came of it follows."""
+
+    kind = "page"
+
+    what: str
+    by: str
+    camera: str | None = None
+    jti: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ExportEntry(LedgerEntry):
     """An order for own footage: a look, a copy, or a bundle with its recipients."""
 
@@ -350,18 +362,6 @@ class ErasedAllEntry(LedgerEntry):
     what: str = "everything erased, new vault key"
     camera: str = "*"
     windows: tuple[str, ...] = ("all",)
-
-
-@dataclass(frozen=True, slots=True)
-class PageEntry(LedgerEntry):
-    """A device of the page asked for `deny`, `cancel`, `pause` or `revoke`, which is entered by itself as well."""
-
-    kind = "page"
-
-    what: str
-    by: str
-    jti: str | None = None
-    camera: str | None = None
 
 
 # The gateway

@@ -110,7 +110,7 @@ def say_direction(here: tuple[float, float], there: tuple[float, float]) -> str:
 
 
 def _parse_device(members: Mapping[str, Any]) -> str:
-    """Return who acts, such as ``page/Ann's phone``: in the ledger, the page is never taken for the owner's command."""
+    """Return who acts, as the ledger names it: ``page/kitchen tablet``, never to be taken for the owner's command."""
     try:
         device = check_line(str(members["by"]))
     except (KeyError, ValueError) as error:
