@@ -5,10 +5,12 @@ import os
 
 from edge_agent.commands.daemon import add_config
 from edge_agent.errors import ConfigError
+from edge_agent.host.clock import SystemClock
 from edge_agent.host.terminal import print_json, print_text, working
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.setup import inspection, probe
 from edge_agent.setup.inspection import Finding, Level
+from edge_agent.setup.page_inspection import inspect_page
 
 _DESCRIPTION = """\
 Check both configuration files, then the keys and how they are kept, the clock, the disk, the cameras, the broker and
@@ -62,6 +64,7 @@ def inspect(config: Config, *, is_offline: bool) -> list[Finding]:
     findings = [*inspection.describe_cameras(config), *inspection.inspect_consent(config, enrolment)]
     findings += [*inspection.inspect_place(config), *secrets, *inspection.inspect_keys(config), *enrolled]
     findings += [*inspection.inspect_clock(config), *inspection.inspect_disk(config)]
+    findings += inspect_page(config, SystemClock().utc())
     if is_offline:
         return findings
     findings += probe.probe_cameras(config, logins)

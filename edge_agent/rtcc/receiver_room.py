@@ -25,7 +25,7 @@ class UploadRefusal:
     why: str
 
 
-class Room:
+class ReservedSpace:
     """The promises of a server. Any thread.
 
     Args:
