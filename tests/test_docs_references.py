@@ -9,7 +9,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MOST_COLUMNS = 100
 LONG_LINES = {
-    "CHANGELOG.md",
     "README.md",
     "docs/FORMAT.md",
     "docs/PROTOCOL.md",
