@@ -225,8 +225,9 @@ class Releaser:
 
     def _make_builder(self, keys: KeyStore) -> BundleBuilder:
         return BundleBuilder(
-            self._config, self._enrolment.gateway, self._key, keys.load_public("recorder"), self._custody, self._footage,
-            self._standing, lambda: self._trust.bundle, load_recipient(self._config.state_dir), self._clock,
+            self._config, self._enrolment.gateway, self._key, keys.load_public("recorder"), self._custody,
+            self._footage, self._standing, lambda: self._trust.bundle, load_recipient(self._config.state_dir),
+            self._clock,
         )  # fmt: skip
 
     def _make_worker(self, context: ssl.SSLContext) -> tuple[ReleaseWorker, Regrant, Handover]:
