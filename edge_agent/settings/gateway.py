@@ -34,6 +34,7 @@ from edge_agent.settings.fields import (
     no_twice,
     size,
 )
+from edge_agent.settings.triggers import Trigger
 from edge_agent.settings.yaml_lines import load_yaml, validate
 from edge_agent.texts import Language
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS
@@ -115,37 +116,6 @@ class Substream(Part):
         if (self.url is None) == (self.profile is None):
             raise ValueError("needs exactly one of url and profile")
         return self
-
-
-class _Trigger(Part):
-    before_ns: Annotated[int, duration("0s", "10s")] = Field(default=0, alias="from")
-    for_ns: Annotated[int, duration("5s", "10m")] = Field(default=30 * SECOND_NS, alias="for")
-    per_hour: Annotated[int, Field(ge=1, le=360)] = 30
-
-
-class MqttTrigger(_Trigger):
-    """A message on the home's own broker (``home_broker``)."""
-
-    kind: Literal["mqtt"]
-    topic: Annotated[str, StringConstraints(pattern=r"^[^#+\x00]{1,256}$")]
-    payload: Annotated[str, StringConstraints(max_length=256)] = "ON"
-
-
-class OnvifTrigger(_Trigger):
-    """An event of the camera itself, by ONVIF PullPoint; any topic that contains the text."""
-
-    kind: Literal["onvif"]
-    topic: Annotated[str, StringConstraints(min_length=1, max_length=256)] = "Motion"
-
-
-class MotionTrigger(_Trigger):
-    """Motion in the keyframes of the substream (of the main stream where there is no other)."""
-
-    kind: Literal["motion"]
-    area_percent: Annotated[float, Field(ge=0.1, le=100)] = 1.0
-
-
-Trigger = Annotated[MqttTrigger | OnvifTrigger | MotionTrigger, Field(discriminator="kind")]
 
 
 class Camera(Part):

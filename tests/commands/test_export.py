@@ -127,6 +127,8 @@ class Desk:
         with self.house.reader() as reader:
             yield reader
 
+    open_own = open
+
 
 def test_a_bundle_for_a_court_proves_with_the_thumbprints_that_were_printed(owner, tmp_path, capsys):
     """Written to the owner's path, mode 0600, nothing beside it; the court needs the file and three thumbprints."""
