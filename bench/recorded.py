@@ -19,8 +19,11 @@ from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.ring import create_ring
 from edge_agent.buffer.write.open_block import Draft
 from edge_agent.buffer.write.writer import RingWriter
-from edge_agent.media import commitments, nut
+from edge_agent.media import commitments
+from edge_agent.media.nut_writer import write_nut
+from edge_agent.media.packets import NutPacket
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window
+from edge_agent.uplink.clip.nut_reader import read_nut
 from tests.support.fakes import FakeClock
 
 GOP_S, RATE, BITS_S, SEGMENT_S = 2, 25, 4_000_000, 10
@@ -61,7 +64,7 @@ class Recorded:
         return Window(UtcNs(end - minutes * 60 * SECOND_NS), end), names[-minutes * 60 // SEGMENT_S :]
 
     def _write_ring(self, gop: bytes, vault: X25519PublicKey, recorder: Ed25519PrivateKey) -> None:
-        tracks, packets = nut.read_nut(gop)
+        tracks, packets = read_nut(gop)
         described = [commitments.Track(t.index, t.codec, t.time_base, t.extradata) for t in tracks]
         clock = FakeClock(utc=self.start)
         create_ring(
@@ -74,11 +77,11 @@ class Recorded:
         for number in range(self.minutes * 60 // GOP_S):
             shift = number * _TICKS
             moved = [
-                nut.NutPacket(p.track, p.pts + shift, p.dts + shift, p.duration, p.is_keyframe, p.data) for p in packets
+                NutPacket(p.track, p.pts + shift, p.dts + shift, p.duration, p.is_keyframe, p.data) for p in packets
             ]
             salt, at = os.urandom(32), MonoNs(clock.boot())
             units = [commitments.Unit(p.track, p.pts, p.data) for p in moved]
-            payload = nut.write_nut(tracks, moved, behind=salt)
+            payload = write_nut(tracks, moved, behind=salt)
             commitment = commitments.record_commitment(salt, described, units)
             start = clock.utc()
             clock.advance(GOP_S * SECOND_NS)

@@ -29,8 +29,8 @@ from edge_agent.demo.picture import read_strip
 from edge_agent.demo.source import LiveSettings
 from edge_agent.errors import EdgeAgentError
 from edge_agent.media.commitments import open_payload
-from edge_agent.media.nut import read_nut
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs
+from edge_agent.uplink.clip.nut_reader import read_nut
 
 FAILING, HEALTHY = 6, 2
 FPS, GOP = 10, 10

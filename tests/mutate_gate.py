@@ -173,11 +173,11 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
         "if (approval.jti, approval.request_sha256) != (request.jti, request.payload_sha256):",
         "if False:",
     ),
-    "approval of more cameras": (DECISION, "if beyond or not", "if not"),
+    "approval of more cameras": (DECISION, "if not set(approval.cameras) <= set(offers.names) or", "if"),
     "approval of a longer window": (
         DECISION,
-        "if beyond or not request.window.contains(approval.window):",
-        "if beyond:",
+        " or not request.window.contains(approval.window):",
+        ":",
     ),
     "late approval": (DECISION, "if windows and now < mine.answer_by:", "if windows:"),
     "approval before the request": (

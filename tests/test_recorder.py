@@ -24,13 +24,13 @@ from edge_agent.demo.rtsp_login import Account
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.control_socket import call
 from edge_agent.media.commitments import Track, Unit, open_payload, record_commitment
-from edge_agent.media.nut import read_nut
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.settings.gateway import load_config
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.setup.provision import create_state
 from edge_agent.units import DAY_NS, SECOND_NS, UtcNs, Window
+from edge_agent.uplink.clip.nut_reader import read_nut
 
 pytestmark = pytest.mark.peer
 

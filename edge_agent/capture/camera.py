@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
-from edge_agent.capture.backoff import Backoff
 from edge_agent.capture.reasons import REASONS, CaptureError
+from edge_agent.capture.retry import Retry
 from edge_agent.capture.run.gap_account import SMALL_STEP_NS, GapKeeper
 from edge_agent.capture.run.open_run import Run, RunBreakError
 from edge_agent.capture.run.pre_roll import Prelude
@@ -24,7 +24,7 @@ from edge_agent.capture.session.rtsp import Arrival, Endpoint, Session
 from edge_agent.capture.status import StreamStatus
 from edge_agent.host.clock import Clock
 from edge_agent.host.hardening import name_thread
-from edge_agent.media.nut import TrackTemplate
+from edge_agent.media.packets import TrackTemplate
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,11 @@ _HOLD_STEP_S = 0.1
 _HELD_STATES = {"not-by-rule": "waiting", "paused": "off", "outside-hours": "off"}
 _SILENT = ("stalled", "ended", "no-keyframe")
 """What a session without a keyframe ends with, for whichever cause."""
+_MISSED = ("unreachable", "no-answer")
+"""After these the camera is asked for a sign of life first: FFmpeg would wait for ten seconds."""
+_SILENCE_NS = 10 * SECOND_NS
+_SESSION_NS = MINUTE_NS + 2 * SECOND_NS
+"""So long a camera holds a session whose client is gone, unless it says otherwise (RFC 2326, 12.37)."""
 _KEYFRAME_WATCHDOGS = 6
 """So many watchdogs a session that sends pictures is waited for its first keyframe; then another may begin with one."""
 _TICK_NS = SECOND_NS // 2
@@ -79,6 +84,7 @@ class CameraThread:
         hold: Returns why the stream is not to be recorded now, or an empty text; asked all the time.
         look: What is done with keyframes besides recording them.
         watchdog_ns: So long may no video access unit arrive.
+        is_patient: The camera runs on a battery, or a bridge wakes it: it is not tried every second.
     """
 
     def __init__(
@@ -93,6 +99,7 @@ class CameraThread:
         hold: Callable[[], str] = lambda: "",
         look: Look | None = None,
         watchdog_ns: int = WATCHDOG_NS,
+        is_patient: bool = False,
     ) -> None:
         self.name = name
         self.status = StreamStatus(clock)
@@ -101,10 +108,16 @@ class CameraThread:
         now = clock.utc()
         known = covered_until is not None and covered_until <= now
         self._gaps = GapKeeper(sink, covered_until if known and covered_until is not None else now, "recorder-stopped")
-        self._backoff = Backoff(random.SystemRandom())
+        self._is_patient = is_patient and not (look is not None and look.keeps_open)
+        self._has_missed = False
+        self._retry = Retry(random.SystemRandom(), is_patient=self._is_patient)
+        # A recorder that was killed has left its sessions open, too.
+        is_fresh = covered_until is not None and 0 <= now - covered_until < _SESSION_NS
+        self._lost_session: MonoNs | None = clock.boot() if is_fresh else None
         self._ticked = clock.boot()
         self._held = False
         self._tracks: tuple[TrackTemplate, ...] = ()
+        self._silence = ""
         self._feed = Feed(name, clock, self.status.loss, watchdog_ns / SECOND_NS)
         self._thread = threading.Thread(target=self._main, name=f"camera-{name}", daemon=True)
 
@@ -149,11 +162,13 @@ class CameraThread:
                 self._gaps.because(held.reason, held.utc, held.boot)
                 continue
             except CaptureError as error:
-                self._say_down(error)
+                trouble = error
             except Exception as error:
                 log.exception("camera failed stream=%s", self.name)
-                self._say_down(CaptureError("internal-error", type(error).__name__))
-            self._wait(self._backoff.next_ns())
+                trouble = CaptureError("internal-error", type(error).__name__)
+            self._say_down(trouble)
+            self._has_missed = trouble.reason in _MISSED and not self._is_patient
+            self._wait(self._retry.next_ns(trouble.reason))
 
     def _wait_while_held(self) -> None:
         """Wait while the stream is not to be recorded, and account for it."""
@@ -165,7 +180,7 @@ class CameraThread:
             self._gaps.wait(now, self._clock.boot())
             self._tick()
             self._stop.wait(_HOLD_STEP_S)
-            self._backoff.reset()
+            self._retry.reset()
             self._held = True
         if self._held:
             self._held = False
@@ -182,10 +197,16 @@ class CameraThread:
             return
         if trouble.reason in _SILENT:
             trouble = self._feed.obstacle() or trouble
+        if trouble.reason == "busy" and self._holds_session():
+            trouble = CaptureError("session-still-open", trouble.detail)
         now = self._clock.utc()
         if self.status.enter("down", trouble.reason, now, trouble.detail):
             log.warning("camera is down stream=%s reason=%s: %s", self.name, trouble.reason, trouble)
         self._gaps.because(trouble.reason, now, self._clock.boot())
+
+    def _holds_session(self) -> bool:
+        """Tell whether the camera may still hold a session that was lost without a word."""
+        return self._lost_session is not None and self._clock.boot() - self._lost_session < _SESSION_NS
 
     def _wait(self, wait_ns: int) -> None:
         until = self._clock.boot() + wait_ns
@@ -208,11 +229,15 @@ class CameraThread:
         """
         if self._stop.is_set():
             return
-        line = self._feed.order(self._resolve(), self._reason_to_close)
+        line = self._feed.order(self._resolve(), self._reason_to_close, knocks=self._has_missed)
         try:
             session = self._wait_open(line)
             if session is not None:
                 self._record_runs(session, line)
+        except CaptureError:
+            if line.was_open:
+                self._lost_session = self._clock.boot()
+            raise
         finally:
             line.release()
 
@@ -229,6 +254,10 @@ class CameraThread:
 
     def _record_runs(self, session: Session, line: Line) -> None:
         self._tracks = session.tracks
+        self._silence = session.silence
+        if session.silence:
+            log.warning("sound is not recorded stream=%s: %s", self.name, session.silence)
+        self.status.note(silence=session.silence)
         packets = self._take_packets(line)
         waiting: deque[Arrival] = deque()
         broken: _Break | None = None
@@ -312,8 +341,12 @@ class CameraThread:
 
     def _take_packets(self, line: Line) -> "Iterator[Arrival | None]":
         """Yield what arrives, give keyframes to whoever looks at them, and watch that pictures arrive at all."""
-        opened = last_video = self._clock.boot()
+        opened = last_video = last_sound = self._clock.boot()
         for arrival in line.read():
+            if arrival is not None and arrival.track:
+                last_sound = arrival.boot
+            elif len(self._tracks) > 1:
+                self._note_silence(self._clock.boot() - last_sound)
             if not line.has_keyframe:
                 self._judge_wait(last_video, self._clock.boot() - opened)
             if arrival is not None and arrival.track == 0:
@@ -324,6 +357,12 @@ class CameraThread:
             elif (self._clock.boot() if arrival is None else arrival.boot) - last_video > self._watchdog_ns:
                 raise CaptureError("stalled")
             yield arrival
+
+    def _note_silence(self, lasts_ns: int) -> None:
+        silence = "none has come for ten seconds" if lasts_ns > _SILENCE_NS else ""
+        if silence != self._silence:
+            self._silence = silence
+            self.status.note(silence=silence)
 
     def _judge_wait(self, last_video: MonoNs, waited_ns: int) -> None:
         """Say so if pictures arrive and none is a keyframe; later give the session up."""
@@ -347,7 +386,7 @@ class CameraThread:
                 prelude.push(arrival)
                 if self.status.enter("waiting", _BY_RULE, self._clock.utc()):
                     log.info("camera is watched, not recorded stream=%s", self.name)
-                    self._backoff.reset()
+                    self._retry.reset()
             # What may yet be recorded is not told as a hole; it was taken a while before it came.
             utc, boot = prelude.since or (self._clock.utc(), self._clock.boot())
             self._gaps.wait(UtcNs(utc - _BEFORE_ARRIVAL_NS), MonoNs(boot - _BEFORE_ARRIVAL_NS))
@@ -361,7 +400,7 @@ class CameraThread:
             if self.status.state == "recording":
                 self._tick()
                 return
-            self._backoff.reset()
+            self._retry.reset()
             if self.status.enter("recording", "", self._clock.utc()):
                 log.info("camera is recording stream=%s", self.name)
         elif not run.has_begun:

@@ -88,6 +88,8 @@ def _print(status: Mapping[str, Mapping[str, Any]], config: Config) -> None:
     print()
     if "error" in releaser:
         print_text(texts("releaser: not running ({error})", error=releaser["error"]), style="bold red")
+        if "error" in recorder:
+            print_text(texts("To start both: sudo systemctl start edge-agent.target, or edge-agent run."))
         return
     for key, value in releaser.items():
         if key == "consents":
@@ -165,7 +167,7 @@ def _plain(key: str, value: Any, texts: Texts) -> str:
         names = (texts("all cameras") if each == "*" else str(each) for each in value)
         return ", ".join(names) or texts("nothing")
     if key == "waiting_for_you" and value:
-        return ", ".join(f"{each[:8]} (edge-agent requests show {each[:8]})" for each in value)
+        return ", ".join(f"request {each} (edge-agent requests show {each})" for each in value)
     if isinstance(value, list):
         return ", ".join(str(each) for each in value) or texts("nothing")
     return texts.template(value) if isinstance(value, str) and value else json.dumps(value)

@@ -25,7 +25,7 @@ from edge_agent.demo import rtp
 from edge_agent.demo.faults import FaultPlan
 from edge_agent.demo.picture import draw_picture
 from edge_agent.host.clock import Clock
-from edge_agent.media.nut import describe_stream
+from edge_agent.media.packets import describe_stream
 from edge_agent.units import HOUR_NS, SECOND_NS, MonoNs, UtcNs
 
 AnyPacket: TypeAlias = "av.Packet[Stream]"

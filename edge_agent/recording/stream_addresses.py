@@ -15,6 +15,7 @@ from edge_agent.capture.status import StreamStatus
 from edge_agent.custody.credentials import Login, find_login
 from edge_agent.errors import ConfigError
 from edge_agent.settings.gateway import Camera, Quality
+from edge_agent.units import SECOND_NS
 
 
 def make_device(camera: Camera, login: Login | None) -> OnvifDevice:
@@ -37,6 +38,10 @@ class Sources:
 
     def __init__(self, logins: Mapping[str, Login], folder: Path, stop: threading.Event) -> None:
         self._logins, self._folder, self._stop = logins, folder, stop
+
+    def change(self, logins: Mapping[str, Login]) -> None:
+        """Take over changed credentials; each counts from the next session on."""
+        self._logins = logins
 
     def resolver(self, camera: Camera, quality: Quality, status: Callable[[], StreamStatus]) -> Callable[[], Endpoint]:
         """Return what finds a stream before each attempt to open it; it raises ``CaptureError``.
@@ -82,6 +87,7 @@ class Sources:
             transport=camera.transport,
             audio=camera.audio,
             trust=self._trust_of(camera, url),
+            open_timeout_s=camera.longest_opening_ns / SECOND_NS,
         )
 
     def _trust_of(self, camera: Camera, url: str) -> Trust | None:

@@ -37,7 +37,7 @@ _HEADINGS: Mapping[Verdict, tuple[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Still:
+class ReportStill:
     """A picture of a clip, as JPEG."""
 
     utc_ns: UtcNs
@@ -51,7 +51,7 @@ class ReportClip:
     clip: Clip
     file: str
     """Its name in the folder."""
-    stills: Sequence[Still]
+    stills: Sequence[ReportStill]
 
 
 def write_report(

@@ -14,8 +14,9 @@ from edge_agent.capture.session.rtsp import Endpoint
 from edge_agent.demo.picture import read_strip
 from edge_agent.host.clock import Clock, SystemClock
 from edge_agent.media.commitments import open_payload
-from edge_agent.media.nut import NutPacket, TrackTemplate, read_nut
+from edge_agent.media.packets import NutPacket, TrackTemplate
 from edge_agent.units import UtcNs
+from edge_agent.uplink.clip.nut_reader import read_nut
 
 Record = Gop | Gap | RunInfo | ClockNote
 
@@ -78,6 +79,7 @@ class Recording:
         look: Look | None = None,
         watchdog_ns: int = WATCHDOG_NS,
         sink: MemorySink | None = None,
+        is_patient: bool = False,
     ) -> None:
         self.sink = sink or MemorySink()
         self.stop = threading.Event()
@@ -90,6 +92,7 @@ class Recording:
             hold=hold,
             look=look,
             watchdog_ns=watchdog_ns,
+            is_patient=is_patient,
         )
         self.status = self.thread.status
 

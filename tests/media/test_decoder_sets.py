@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from edge_agent.media.commitments import CodecKind, inband_parameter_sets, split_prefixed
 from edge_agent.media.decoder_sets import MOST_SETS, is_decodable, merge_sets, set_key
-from tests.media.test_nut import encode
+from tests.media.test_nut_writer import encode
 
 KINDS = {
     "h264": (CodecKind.H264, "libx264", {}),

@@ -9,8 +9,11 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from edge_agent.media import commitments, nut
+from edge_agent.media import commitments
+from edge_agent.media.nut_writer import write_nut
+from edge_agent.media.packets import interleave
 from edge_agent.units import SECOND_NS, UtcNs, Window
+from edge_agent.uplink.clip.nut_reader import read_nut
 
 WIDTH, HEIGHT, RATE = 128, 96, 10
 START = UtcNs(1_700_000_000 * SECOND_NS)
@@ -113,18 +116,18 @@ def encode(
 
 def records(stream: io.BytesIO, start_ns: int = START, split: Sequence[int] = (), slowness: int = 1) -> list[Footage]:
     """Cut a stream into one record per GOP, as capture does; ``split`` names pictures at which a GOP is cut further."""
-    tracks, packets = nut.read_nut(stream.getvalue())
+    tracks, packets = read_nut(stream.getvalue())
     video = next(track for track in tracks if track.kind == "video")
     made, group, pictures, is_continued = [], [], 0, False
     origin = next(packet.pts for packet in packets if packet.track == video.index)
 
     def emit(continues: bool) -> None:
-        ordered = nut.interleave(tracks, group)
-        data = nut.write_nut(tracks, ordered)
-        _, again = nut.read_nut(data)
+        ordered = interleave(tracks, group)
+        data = write_nut(tracks, ordered)
+        _, again = read_nut(data)
         first = next(packet for packet in again if packet.track == video.index)
         salt = os.urandom(32)
-        described = [commitments.Track(t.index, t.codec, t.time_base, t.extradata) for t in nut.read_nut(data)[0]]
+        described = [commitments.Track(t.index, t.codec, t.time_base, t.extradata) for t in read_nut(data)[0]]
         units = [commitments.Unit(packet.track, packet.pts, packet.data) for packet in again]
         count = sum(packet.track == video.index for packet in again)
         made.append(

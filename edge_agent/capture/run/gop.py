@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edge_agent.media.commitments import SALT_BYTES, Track, Unit, record_commitment
-from edge_agent.media.nut import NutPacket, TrackTemplate, derive_dts, interleave, write_nut
+from edge_agent.media.nut_writer import write_nut
+from edge_agent.media.packets import NutPacket, TrackTemplate, derive_dts, interleave
 from edge_agent.units import SECOND_NS
 
 MAX_RECORD_NS = 2 * SECOND_NS

@@ -9,7 +9,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from edge_agent.capture.run.gop import Cut
-from edge_agent.media.nut import NutPacket, TrackTemplate
+from edge_agent.media.packets import NutPacket, TrackTemplate
 
 
 class Stretch:

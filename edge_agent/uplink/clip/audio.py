@@ -3,7 +3,7 @@
 Told by the codec, because NUT keeps no durations and the next packet may be lost. Runs inside the clip child. Pure.
 """
 
-from edge_agent.media.nut import TrackTemplate
+from edge_agent.media.packets import TrackTemplate
 
 # A packet of AAC or MP3 codes its own frame and, overlapping with the next packet, the one behind it.
 _AAC_REACH, _HE_AAC_REACH, _MP3_REACH = 2 * 1024, 2 * 2048, 2 * 1152

@@ -22,10 +22,11 @@ from edge_agent.errors import EdgeAgentError, EvidenceError
 from edge_agent.host.sandbox import confine
 from edge_agent.media import commitments
 from edge_agent.media.decoder_sets import merge_sets
-from edge_agent.media.nut import NutPacket, TrackTemplate, read_nut
+from edge_agent.media.packets import NutPacket
 from edge_agent.uplink.clip import messages as wire
 from edge_agent.uplink.clip.audio import find_reach_ns
 from edge_agent.uplink.clip.mp4 import MUXER, Mp4Run, Placed
+from edge_agent.uplink.clip.nut_reader import StoredTrack, read_nut
 from edge_agent.uplink.clip.stills import Pictures, Stills, encode_jpeg
 from edge_agent.uplink.clip.trim import Cutter
 
@@ -62,8 +63,8 @@ class Output:
 class _Record:
     """One record, taken apart."""
 
-    video: TrackTemplate
-    audio: TrackTemplate | None
+    video: StoredTrack
+    audio: StoredTrack | None
     placed: tuple[Placed, ...]
 
 
@@ -74,10 +75,10 @@ class _Shape:
     codec: str
     time_base: Fraction
     parameters: bytes
-    audio: TrackTemplate | None
+    audio: StoredTrack | None
 
 
-MakeRun = Callable[[Output, TrackTemplate, TrackTemplate | None, bytes], Mp4Run]
+MakeRun = Callable[[Output, StoredTrack, StoredTrack | None, bytes], Mp4Run]
 
 
 class Cutting:
@@ -179,9 +180,7 @@ class Cutting:
         if reach_ns is not None and self._cutter.is_open and placed.utc_ns + reach_ns <= self._cutter.window.end:
             run.add(placed)
 
-    def _tell_digests(
-        self, head: wire.RecordHead, tracks: Sequence[TrackTemplate], packets: Sequence[NutPacket]
-    ) -> None:
+    def _tell_digests(self, head: wire.RecordHead, tracks: Sequence[StoredTrack], packets: Sequence[NutPacket]) -> None:
         kinds = [(commitments.codec_kind(track.codec), track.extradata) for track in tracks]
         salts = commitments.UnitSalts(head.salt)
         units = b"".join(
@@ -207,7 +206,7 @@ class Cutting:
 
 
 def place(
-    head: wire.RecordHead, tracks: Sequence[TrackTemplate], packets: Sequence[NutPacket], *, with_audio: bool
+    head: wire.RecordHead, tracks: Sequence[StoredTrack], packets: Sequence[NutPacket], *, with_audio: bool
 ) -> _Record | None:
     """Give every packet its UTC: the record's start and the distance in PTS from its first picture, if it has one."""
     video = next((track for track in tracks if track.kind == "video"), None)
@@ -224,7 +223,7 @@ def place(
     return _Record(video, audio, placed)
 
 
-def _span_ns(track: TrackTemplate, start: Fraction, packet: NutPacket) -> int:
+def _span_ns(track: StoredTrack, start: Fraction, packet: NutPacket) -> int:
     """Return the time from ``start``, in ticks of the track, rounded down; in integers, because fractions are slow."""
     ticks, base = packet.pts * start.denominator - start.numerator, track.time_base
     return ticks * base.numerator * 1_000_000_000 // (base.denominator * start.denominator)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 
-from edge_agent.media.nut import TrackTemplate
+from edge_agent.media.packets import TrackTemplate
 from edge_agent.uplink.clip import messages as wire
 from edge_agent.uplink.clip.mp4 import Placed
 from edge_agent.uplink.clip.stills import decode_keyframe

@@ -17,8 +17,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from edge_agent.media.nut import TrackTemplate
 from edge_agent.uplink.clip.mp4 import Mp4Run, Placed, Sink
+from edge_agent.uplink.clip.nut_reader import StoredTrack
 
 _BLACK_Y, _NO_COLOUR = 16, 128
 _KEYFRAME_EVERY_S = 2
@@ -46,8 +46,8 @@ class MaskedRun(Mp4Run):
     def __init__(
         self,
         sink: Sink,
-        video: TrackTemplate,
-        audio: TrackTemplate | None,
+        video: StoredTrack,
+        audio: StoredTrack | None,
         parameters: bytes = b"",
         *,
         masks: Sequence[Polygon],

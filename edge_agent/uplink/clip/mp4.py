@@ -18,8 +18,9 @@ from av.container.output import OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 
-from edge_agent.media.nut import NutPacket, TrackTemplate
+from edge_agent.media.packets import NutPacket
 from edge_agent.uplink.clip import messages as wire
+from edge_agent.uplink.clip.nut_reader import StoredTrack
 from edge_agent.uplink.clip.trim import DtsClock
 
 LOOK_AHEAD = 32
@@ -72,7 +73,7 @@ class Mp4Run:
         parameters: Decoder parameters in Annex B in place of the track's extradata; empty to keep these.
     """
 
-    def __init__(self, sink: Sink, video: TrackTemplate, audio: TrackTemplate | None, parameters: bytes = b"") -> None:
+    def __init__(self, sink: Sink, video: StoredTrack, audio: StoredTrack | None, parameters: bytes = b"") -> None:
         self.video = video
         self.audio = audio if audio and audio.codec in _COPIED_AUDIO | _CODED_AUDIO else None
         self.offsets: dict[int, int] = {}
@@ -165,7 +166,7 @@ class Mp4Run:
         """Write pictures that are still on their way; a copy has none."""
 
     @staticmethod
-    def _add_track(container: OutputContainer, track: TrackTemplate, parameters: bytes) -> Stream:
+    def _add_track(container: OutputContainer, track: StoredTrack, parameters: bytes) -> Stream:
         stream = container.add_stream_from_template(track.template, opaque=True)
         stream.time_base = track.time_base
         if parameters:
@@ -216,7 +217,7 @@ class Mp4Run:
 class _ToAac:
     """Decodes G.711 and encodes AAC, keeping the time of every sample."""
 
-    def __init__(self, container: OutputContainer, track: TrackTemplate) -> None:
+    def __init__(self, container: OutputContainer, track: StoredTrack) -> None:
         layout = "stereo" if track.channels == 2 else "mono"
         self._decoder = cast(AudioCodecContext, CodecContext.create(track.codec, "r"))
         self._decoder.sample_rate, self._decoder.layout = track.sample_rate, layout

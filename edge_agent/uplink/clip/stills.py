@@ -12,7 +12,7 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from edge_agent.media.nut import TrackTemplate
+from edge_agent.media.packets import TrackTemplate
 from edge_agent.uplink.clip import messages as wire
 from edge_agent.uplink.clip.mp4 import Placed
 

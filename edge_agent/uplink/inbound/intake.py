@@ -23,8 +23,9 @@ from edge_agent.protocol.verdict import Denial, Reason, Verdict
 from edge_agent.units import UtcNs
 from edge_agent.uplink.inbound.ack_pace import AckPace
 from edge_agent.uplink.inbound.evaluator import Judge, Outlook
-from edge_agent.uplink.inbound.register import Docket, identify
+from edge_agent.uplink.inbound.register import Docket
 from edge_agent.uplink.inbound.retention import is_forgotten
+from edge_agent.uplink.inbound.steps import describe_request
 from edge_agent.uplink.inbound.trust_store import TrustStore
 from edge_agent.uplink.store.requests import QuotaUse, Store, StoredRequest
 
@@ -242,11 +243,11 @@ class Intake:
         """Write down a request that verified and was not admitted."""
         verdict = Denial(request, (Reason(error.reason, str(error)),), outlook.now)
         if error.reason == "jti-reused":
-            self._docket.enter_request(connection, request, outlook.now)
-            self._docket.enter_refusal(connection, identify(request), verdict.reasons, outlook.now)
+            self._docket.enter_reused(connection, request, verdict.reasons, outlook.now)
             return None, verdict
         stored = self._docket.add(connection, request, correlation, outlook.now)
-        self._docket.settle(connection, stored, verdict, NOTHING, outlook.telling, outlook.now)
+        asked = describe_request(request)
+        self._docket.settle(connection, stored, verdict, NOTHING, outlook.telling, outlook.now, asked)
         return stored, verdict
 
     def _decide(
@@ -260,7 +261,8 @@ class Intake:
         for camera, granted_ns in judgement.uses:
             use = QuotaUse(camera, now, granted_ns, request.iss, number)
             self._store.add_quota_use(connection, stored.id, use)
-        self._docket.settle(connection, stored, judgement.verdict, judgement.bound, outlook.telling, now)
+        asked = describe_request(request)
+        self._docket.settle(connection, stored, judgement.verdict, judgement.bound, outlook.telling, now, asked)
         return stored, judgement.verdict
 
     def _tell(self, stored: StoredRequest | None, verdict: Verdict) -> None:

@@ -9,7 +9,7 @@ from edge_agent.capture.run.first_pts import FirstPicture
 from edge_agent.capture.session.rtsp import Arrival
 from edge_agent.media.commitments import CodecKind, codec_kind
 from edge_agent.units import MonoNs, UtcNs
-from tests.media.test_nut import TICKS_PER_PICTURE, encode
+from tests.media.test_nut_writer import TICKS_PER_PICTURE, encode
 
 H265 = "log-level=none:keyint=12:min-keyint=12:bframes=3"
 STREAMS = {

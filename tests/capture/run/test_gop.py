@@ -2,17 +2,16 @@
 
 import itertools
 from fractions import Fraction
-from unittest.mock import sentinel
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.capture.run.gop import MAX_RECORD_BYTES, MAX_RECORD_NS, Cut, GopCutter
-from edge_agent.media.nut import NutPacket, TrackTemplate
+from edge_agent.media.packets import NutPacket, TrackTemplate
 from edge_agent.units import SECOND_NS
 
 BASE = Fraction(1, 90_000)
-VIDEO = TrackTemplate(0, "video", "h264", BASE, b"", 320, 180, 0, 0, sentinel.template)
+VIDEO = TrackTemplate(0, "video", "h264", BASE, b"", 320, 180, 0, 0)
 STEP = 6000
 
 

@@ -7,10 +7,10 @@ from edge_agent.capture.run.gap_account import GapKeeper
 from edge_agent.capture.run.open_run import Run
 from edge_agent.capture.session.rtsp import Arrival
 from edge_agent.capture.status import StreamStatus
-from edge_agent.media.nut import NutPacket
+from edge_agent.media.packets import NutPacket
 from edge_agent.units import SECOND_NS, ClockState, MonoNs, UtcNs
 from tests.capture.conftest import MemorySink, unpack
-from tests.media.test_nut import TICKS_PER_PICTURE, encode, template
+from tests.media.test_nut_writer import TICKS_PER_PICTURE, encode, template
 from tests.support.fakes import FakeClock
 
 NOW = UtcNs(1_795_000_000 * SECOND_NS)

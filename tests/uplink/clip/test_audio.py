@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from edge_agent.media.nut import TrackTemplate
+from edge_agent.media.packets import TrackTemplate
 from edge_agent.uplink.clip.audio import find_reach_ns
 
 

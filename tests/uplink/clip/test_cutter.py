@@ -19,12 +19,15 @@ import pytest
 from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.format.record import RecordHeader
 from edge_agent.buffer.read.reader import StoredRecord
-from edge_agent.media import commitments, nut
+from edge_agent.media import commitments
+from edge_agent.media.nut_writer import write_nut
+from edge_agent.media.packets import interleave
 from edge_agent.units import SECOND_NS, ClockState, MonoNs, UtcNs
 from edge_agent.uplink.bundle.evidence import EvidenceBook
 from edge_agent.uplink.clip import messages as wire
 from edge_agent.uplink.clip.cutter import ClipError, ClipRecord, cut_clips
 from edge_agent.uplink.clip.messages import Job, RecordHead
+from edge_agent.uplink.clip.nut_reader import read_nut
 from tests.support.footage import RATE, START, encode, read_numbers, records, window
 
 
@@ -163,7 +166,7 @@ def test_sound_only_where_granted(codec, is_coded):
 
 def with_hole(hole: tuple[float, float]) -> io.BytesIO:
     """A-law that is silent, lacks the packets of a span, and is loud from its end on."""
-    tracks, packets = nut.read_nut(encode(80, audio="pcm_alaw").getvalue())
+    tracks, packets = read_nut(encode(80, audio="pcm_alaw").getvalue())
     sound = next(track.index for track in tracks if track.kind == "audio")
     begin = min(packet.pts for packet in packets if packet.track == sound)
     kept = []
@@ -172,7 +175,7 @@ def with_hole(hole: tuple[float, float]) -> io.BytesIO:
         if packet.track != sound or not hole[0] <= at < hole[1]:
             loud = b"\xaa" * 10 + b"\x2a" * 10 if at >= hole[1] else b"\xd5" * 20
             kept.append(replace(packet, data=loud * 40) if packet.track == sound else packet)
-    return io.BytesIO(nut.write_nut(tracks, nut.interleave(tracks, kept)))
+    return io.BytesIO(write_nut(tracks, interleave(tracks, kept)))
 
 
 HOLES = {"two seconds": (2.0, 4.0), "a packet": (2.0, 2.1), "a packet at the end of a frame": (4.0, 4.1)}
@@ -398,13 +401,13 @@ def test_a_keyframe_with_a_part_of_its_parameter_sets_can_be_decoded(codec, plac
     footage = records(encode(30, codec=codec, described=True))
     partial = []
     for record in footage:
-        tracks, packets = nut.read_nut(record.nut)
+        tracks, packets = read_nut(record.nut)
         kind = commitments.codec_kind(tracks[0].codec)
         brought = list(commitments.split_prefixed(commitments.parameter_sets(kind, tracks[0].extradata)))[place]
         told = [
             replace(each, data=b"\0\0\0\1" + bytes(brought) + each.data) if each.is_keyframe else each
             for each in packets
         ]
-        partial.append(replace(record, nut=nut.write_nut(tracks, told)))
+        partial.append(replace(record, nut=write_nut(tracks, told)))
     clips, _ = run(Job((window(0, 9),)), partial)
     assert [read_numbers(clip) for clip in clips] == [list(range(30))]

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from edge_agent.consent.camera_state import CameraConsent, ConsentState
 from edge_agent.consent.policy import Occasion
-from edge_agent.host.clock import ClockState
 from edge_agent.host.language import load_texts
 from edge_agent.settings.gateway import parse_config
 from edge_agent.texts import LANGUAGES
-from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, MonoNs, UtcNs, encode_rfc3339
+from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, ClockState, MonoNs, UtcNs, encode_rfc3339
 from edge_agent.uplink.owner.fault_news import FaultNews
 from edge_agent.uplink.owner.fault_sources import Seen, see_disks, see_ends, see_recorder
 from edge_agent.uplink.owner.fault_words import WORDS, make_notices

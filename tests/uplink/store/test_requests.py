@@ -171,6 +171,10 @@ def test_pauses_of_a_file_of_version_1_still_count(tmp_path):
         connection.executescript("""
             DROP TABLE pause;
             DROP TABLE trust_floor;
+            DROP TABLE doomed_upload;
+            DROP TABLE notice_waiting;
+            DROP TABLE notice;
+            DROP TABLE request_number;
             ALTER TABLE request DROP COLUMN bound;
             CREATE TABLE stop (
               what TEXT NOT NULL, camera TEXT NOT NULL, until_ns INTEGER, PRIMARY KEY (what, camera)) STRICT;

@@ -1,0 +1,50 @@
+"""When a stream is tried again, by why it was lost. Pure but for its dice.
+
+Owns the three ways to wait. What passes by itself is tried every second or two, so that a camera that is back is
+recorded at once. What somebody has to change is tried at growing intervals. A login that was refused is tried less
+often still: several cameras lock the user after five wrong passwords.
+"""
+
+import random
+
+from edge_agent.capture.backoff import Backoff
+from edge_agent.units import MINUTE_NS, SECOND_NS
+
+SOON_NS = 3 * SECOND_NS // 2
+_FIRST_LOGIN_NS = 15 * SECOND_NS
+PASSING = frozenset({"unreachable", "no-answer", "stalled", "ended", "busy", "session-still-open"})
+_PASSING_ONCE_IT_WORKED = frozenset({"not-found", "refused", "no-video", "protocol-error", "internal-error"})
+"""What a camera or bridge also says while it starts."""
+_LOGIN = frozenset({"unauthorized", "digest-sha256-only", "login-unusable", "redirected"})
+
+
+class Retry:
+    """The waits between the attempts at one stream.
+
+    Args:
+        dice: A quarter more or less, so that cameras do not come back at once.
+        is_patient: Nothing is tried every second: the camera runs on a battery, or its bridge wakes it.
+    """
+
+    def __init__(self, dice: random.Random, *, is_patient: bool = False) -> None:
+        self._dice, self._is_patient = dice, is_patient
+        self._backoff = Backoff(dice)
+        self._login_ns = _FIRST_LOGIN_NS
+        self._has_worked = False
+
+    def next_ns(self, reason: str) -> int:
+        """Return how long to wait, given one of ``capture.reasons``."""
+        if reason in _LOGIN:
+            wait_ns = self._login_ns
+            self._login_ns = min(MINUTE_NS, 2 * self._login_ns)
+            return min(MINUTE_NS, wait_ns * self._dice.randrange(750, 1250) // 1000)
+        passes = reason in PASSING or (self._has_worked and reason in _PASSING_ONCE_IT_WORKED)
+        if passes and not self._is_patient:
+            return SOON_NS * self._dice.randrange(750, 1250) // 1000
+        return self._backoff.next_ns()
+
+    def reset(self) -> None:
+        """Begin again at the shortest waits: there was footage."""
+        self._has_worked = True
+        self._login_ns = _FIRST_LOGIN_NS
+        self._backoff.reset()
