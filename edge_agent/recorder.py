@@ -178,7 +178,6 @@ class Recorder:
             covered_until=opening.open(name, sink.open),
             hold=lambda: self._reason_to_hold(name, camera.id, gate, hours),
             look=self._views.look_of(camera, quality),
-            is_patient=camera.record == "on_event",
         )
         self._streams = {**self._streams, name: _Stream(thread, sink, stop)}  # others may be reading the one before
         for ident in thread.start():

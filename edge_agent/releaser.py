@@ -51,6 +51,7 @@ from edge_agent.uplink.inbound.consent_files import Standing
 from edge_agent.uplink.inbound.consent_states import read_consent_states
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.intake import TRUST_TOPIC, Intake
+from edge_agent.uplink.inbound.refusal_limits import RefusalLimits
 from edge_agent.uplink.inbound.register import Docket
 from edge_agent.uplink.inbound.retention import prune
 from edge_agent.uplink.inbound.schedule import Jobs
@@ -149,9 +150,17 @@ class Releaser:
         self._docket = Docket(store, enrolment.gateway, self._key)
         self._footage = Footage(config, keys.load_private("vault"), keys.load_public("recorder"))
         identity = TlsIdentity(enrolment.ca_pem, enrolment.certificate_pem, keys.load_private("tls"))
-        pace = AckPace(self._clock, stop.wait)
+        self._limits = RefusalLimits(store)
         self._intake = Intake(
-            store, self._judge, self._docket, self._trust, self._tally, self._clock, pace, self._on_verdict
+            store,
+            self._judge,
+            self._docket,
+            self._trust,
+            self._tally,
+            self._clock,
+            AckPace(self._clock, stop.wait),
+            self._limits,
+            self._on_verdict,
         )
         self._broker = Broker(_broker_settings(config, enrolment, identity), self._intake.handle, self._clock)
         self._builder = self._make_builder(keys)
@@ -388,6 +397,7 @@ class Releaser:
     def _enter_tally(self, *, running: bool = False) -> None:
         with self._store.transaction() as connection:
             entered = self._tally.enter(connection, self._clock.utc(), running=running)
+            self._limits.enter_counts(connection, self._clock.utc())
         self._tally.forget(entered)
 
     def _prune(self) -> None:

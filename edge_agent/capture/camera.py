@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from edge_agent.capture.reasons import REASONS, CaptureError
-from edge_agent.capture.retry import Retry
+from edge_agent.capture.retry import SESSION_NS, Retry
 from edge_agent.capture.run.gap_account import SMALL_STEP_NS, GapKeeper
 from edge_agent.capture.run.open_run import Run, RunBreakError
 from edge_agent.capture.run.pre_roll import Prelude
 from edge_agent.capture.run.records import Sink
 from edge_agent.capture.session.reader import Feed, HeldError, Line
 from edge_agent.capture.session.rtsp import Arrival, Endpoint, Session
+from edge_agent.capture.sound import SoundWatch
 from edge_agent.capture.status import StreamStatus
 from edge_agent.host.clock import Clock
 from edge_agent.host.hardening import name_thread
@@ -36,11 +37,6 @@ _HOLD_STEP_S = 0.1
 _HELD_STATES = {"not-by-rule": "waiting", "paused": "off", "outside-hours": "off"}
 _SILENT = ("stalled", "ended", "no-keyframe")
 """What a session without a keyframe ends with, for whichever cause."""
-_MISSED = ("unreachable", "no-answer")
-"""After these the camera is asked for a sign of life first: FFmpeg would wait for ten seconds."""
-_SILENCE_NS = 10 * SECOND_NS
-_SESSION_NS = MINUTE_NS + 2 * SECOND_NS
-"""So long a camera holds a session whose client is gone, unless it says otherwise (RFC 2326, 12.37)."""
 _KEYFRAME_WATCHDOGS = 6
 """So many watchdogs a session that sends pictures is waited for its first keyframe; then another may begin with one."""
 _TICK_NS = SECOND_NS // 2
@@ -84,7 +80,6 @@ class CameraThread:
         hold: Returns why the stream is not to be recorded now, or an empty text; asked all the time.
         look: What is done with keyframes besides recording them.
         watchdog_ns: So long may no video access unit arrive.
-        is_patient: The camera runs on a battery, or a bridge wakes it: it is not tried every second.
     """
 
     def __init__(
@@ -99,7 +94,6 @@ class CameraThread:
         hold: Callable[[], str] = lambda: "",
         look: Look | None = None,
         watchdog_ns: int = WATCHDOG_NS,
-        is_patient: bool = False,
     ) -> None:
         self.name = name
         self.status = StreamStatus(clock)
@@ -108,16 +102,13 @@ class CameraThread:
         now = clock.utc()
         known = covered_until is not None and covered_until <= now
         self._gaps = GapKeeper(sink, covered_until if known and covered_until is not None else now, "recorder-stopped")
-        self._is_patient = is_patient and not (look is not None and look.keeps_open)
-        self._has_missed = False
-        self._retry = Retry(random.SystemRandom(), is_patient=self._is_patient)
         # A recorder that was killed has left its sessions open, too.
-        is_fresh = covered_until is not None and 0 <= now - covered_until < _SESSION_NS
-        self._lost_session: MonoNs | None = clock.boot() if is_fresh else None
+        is_fresh = covered_until is not None and 0 <= now - covered_until < SESSION_NS
+        self._retry = Retry(random.SystemRandom(), clock.boot() if is_fresh else None)
+        self._is_patient = False
         self._ticked = clock.boot()
         self._held = False
         self._tracks: tuple[TrackTemplate, ...] = ()
-        self._silence = ""
         self._feed = Feed(name, clock, self.status.loss, watchdog_ns / SECOND_NS)
         self._thread = threading.Thread(target=self._main, name=f"camera-{name}", daemon=True)
 
@@ -167,8 +158,7 @@ class CameraThread:
                 log.exception("camera failed stream=%s", self.name)
                 trouble = CaptureError("internal-error", type(error).__name__)
             self._say_down(trouble)
-            self._has_missed = trouble.reason in _MISSED and not self._is_patient
-            self._wait(self._retry.next_ns(trouble.reason))
+            self._wait(self._retry.next_ns(trouble.reason, is_patient=self._is_patient))
 
     def _wait_while_held(self) -> None:
         """Wait while the stream is not to be recorded, and account for it."""
@@ -197,16 +187,11 @@ class CameraThread:
             return
         if trouble.reason in _SILENT:
             trouble = self._feed.obstacle() or trouble
-        if trouble.reason == "busy" and self._holds_session():
-            trouble = CaptureError("session-still-open", trouble.detail)
+        trouble = self._retry.explain(trouble, self._clock.boot())
         now = self._clock.utc()
         if self.status.enter("down", trouble.reason, now, trouble.detail):
             log.warning("camera is down stream=%s reason=%s: %s", self.name, trouble.reason, trouble)
         self._gaps.because(trouble.reason, now, self._clock.boot())
-
-    def _holds_session(self) -> bool:
-        """Tell whether the camera may still hold a session that was lost without a word."""
-        return self._lost_session is not None and self._clock.boot() - self._lost_session < _SESSION_NS
 
     def _wait(self, wait_ns: int) -> None:
         until = self._clock.boot() + wait_ns
@@ -229,14 +214,16 @@ class CameraThread:
         """
         if self._stop.is_set():
             return
-        line = self._feed.order(self._resolve(), self._reason_to_close, knocks=self._has_missed)
+        endpoint = self._resolve()
+        self._is_patient = endpoint.is_patient
+        line = self._feed.order(endpoint, self._reason_to_close, knocks=self._retry.knocks)
         try:
             session = self._wait_open(line)
             if session is not None:
                 self._record_runs(session, line)
         except CaptureError:
             if line.was_open:
-                self._lost_session = self._clock.boot()
+                self._retry.lose_session(self._clock.boot())
             raise
         finally:
             line.release()
@@ -254,11 +241,7 @@ class CameraThread:
 
     def _record_runs(self, session: Session, line: Line) -> None:
         self._tracks = session.tracks
-        self._silence = session.silence
-        if session.silence:
-            log.warning("sound is not recorded stream=%s: %s", self.name, session.silence)
-        self.status.note(silence=session.silence)
-        packets = self._take_packets(line)
+        packets = self._take_packets(line, SoundWatch(self.name, session, self.status, self._clock.boot()))
         waiting: deque[Arrival] = deque()
         broken: _Break | None = None
         while not (self._stop.is_set() or self._reason_to_close()):
@@ -339,14 +322,11 @@ class CameraThread:
         if broken and not run.records and self._clock.boot() - broken.at > self._watchdog_ns:
             raise CaptureError(broken.reason, broken.detail) from None
 
-    def _take_packets(self, line: Line) -> "Iterator[Arrival | None]":
+    def _take_packets(self, line: Line, sound: SoundWatch) -> "Iterator[Arrival | None]":
         """Yield what arrives, give keyframes to whoever looks at them, and watch that pictures arrive at all."""
-        opened = last_video = last_sound = self._clock.boot()
+        opened = last_video = self._clock.boot()
         for arrival in line.read():
-            if arrival is not None and arrival.track:
-                last_sound = arrival.boot
-            elif len(self._tracks) > 1:
-                self._note_silence(self._clock.boot() - last_sound)
+            sound.take(arrival, self._clock.boot() if arrival is None else arrival.boot)
             if not line.has_keyframe:
                 self._judge_wait(last_video, self._clock.boot() - opened)
             if arrival is not None and arrival.track == 0:
@@ -357,12 +337,6 @@ class CameraThread:
             elif (self._clock.boot() if arrival is None else arrival.boot) - last_video > self._watchdog_ns:
                 raise CaptureError("stalled")
             yield arrival
-
-    def _note_silence(self, lasts_ns: int) -> None:
-        silence = "none has come for ten seconds" if lasts_ns > _SILENCE_NS else ""
-        if silence != self._silence:
-            self._silence = silence
-            self.status.note(silence=silence)
 
     def _judge_wait(self, last_video: MonoNs, waited_ns: int) -> None:
         """Say so if pictures arrive and none is a keyframe; later give the session up."""

@@ -46,7 +46,7 @@ from edge_agent.protocol import jws
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.reasons import say
 from edge_agent.settings.gateway import Config
-from edge_agent.units import UtcNs, encode_rfc3339, parse_duration
+from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_duration
 from edge_agent.uplink.inbound.consent_files import load_facts
 from edge_agent.uplink.inbound.consent_states import read_consent_states, read_marks
 from edge_agent.uplink.store.database import refuse_other_files
@@ -143,14 +143,14 @@ def diff(config: Config, policy: Policy, args: argparse.Namespace) -> int:
 
 def sign(config: Config, policy: Policy, args: argparse.Namespace) -> int:
     """Read the terms aloud, ask, and sign them camera by camera; 1 where the owner did not say yes."""
-    now = SystemClock().utc()
+    now = UtcNs(SystemClock().utc() // SECOND_NS * SECOND_NS)  # read aloud, and signed, to the second
     until = _until(args.for_, now)
     cameras = [camera for camera in _cameras(config, args.camera) if camera in policy.cameras]
     if not cameras:
         raise UsageError(f"{config.consent.file} names none of these cameras: there is nothing to sign")
     drafts = [_draft(config, policy, camera, args.language, now, until) for camera in cameras]
     print_text(_read_aloud(drafts, args.language))
-    print_text(f"\n{WAIVER[args.language]}\n")
+    print_text("\n" + " ".join(WAIVER[args.language].split("\n")) + "\n")
     if not args.yes and input("Type YES to sign: ").strip().upper() not in ("YES", "SI", "SÍ", "OUI"):
         print_text("not signed")
         return 1

@@ -246,17 +246,20 @@ def _next_steps(folder: Path, state_dir: Path) -> str:
     is_default = str(folder) == "/etc/edge-agent"
     option = "" if is_default else f" --config {folder}/edge-agent.yaml"
     start = "systemctl enable --now edge-agent.target" if is_default else f"edge-agent run{option}"
-    return f"""\
-
-Next:
-  1. Keep copies of owner.pem and owner.age in {state_dir}/keys outside this machine: your signature, and what opens
-     every clip that was sent. Both are encrypted under your passphrase.
-  2. Describe the cameras and the place in {folder}/edge-agent.yaml, and passwords in credentials.yaml beside it.
-     `edge-agent discover` finds ONVIF cameras and prints the lines for it.
-  3. edge-agent check{option}
-  4. {start}
-     It records from here on; your own export and the ledger work, and nobody can ask for anything yet.
-  5. Send {folder}/{CSR_FILE} to your RTCC; install its answer: edge-agent enrol FILE{option}
-     What runs goes on by itself with it.
-  6. The owner decides in {folder}/consent.yaml. As shipped it lets nothing out.
-  7. The owner signs: edge-agent consent sign{option}"""
+    return "\n".join(
+        (
+            "",
+            "Next:",
+            f"  1. Keep copies of owner.pem and owner.age in {state_dir}/keys outside this machine: your signature, "
+            "and what opens every clip that was sent. Both are encrypted under your passphrase.",
+            f"  2. Describe the cameras and the place in {folder}/edge-agent.yaml, and passwords in "
+            "credentials.yaml beside it. `edge-agent discover` finds ONVIF cameras and prints the lines for it.",
+            f"  3. edge-agent check{option}",
+            f"  4. {start}",
+            "     It records from here on; your own export and the ledger work, and nobody can ask for anything yet.",
+            f"  5. Send {folder}/{CSR_FILE} to your RTCC; install its answer: edge-agent enrol FILE{option}",
+            "     What runs goes on by itself with it.",
+            f"  6. The owner decides in {folder}/consent.yaml. As shipped it lets nothing out.",
+            f"  7. The owner signs: edge-agent consent sign{option}",
+        )
+    )

@@ -191,12 +191,6 @@ class Camera(Part):
         """The name that people read; the id where none was given."""
         return self.name or self.id
 
-    @property
-    def longest_opening_ns(self) -> int:
-        """How long a session may take to open: an event has to wake most bridges first."""
-        usual_ns = (60 if self.record == "on_event" else 10) * SECOND_NS
-        return usual_ns if self.open_timeout_ns is None else self.open_timeout_ns
-
     def address(self, quality: Quality) -> str:
         """Return where a stream comes from, without credentials: what the owner's consent is bound to (FORMAT 3.5).
 

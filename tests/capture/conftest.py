@@ -79,7 +79,6 @@ class Recording:
         look: Look | None = None,
         watchdog_ns: int = WATCHDOG_NS,
         sink: MemorySink | None = None,
-        is_patient: bool = False,
     ) -> None:
         self.sink = sink or MemorySink()
         self.stop = threading.Event()
@@ -92,7 +91,6 @@ class Recording:
             hold=hold,
             look=look,
             watchdog_ns=watchdog_ns,
-            is_patient=is_patient,
         )
         self.status = self.thread.status
 

@@ -679,7 +679,7 @@ def test_camera_that_a_bridge_wakes_is_not_tried_every_second() -> None:
     """A patient recording asks at growing intervals, and never for a sign of life."""
     with SimulatedCamera(QUICK) as camera:
         camera.fault("busy")
-        with Recording(endpoint(camera), is_patient=True):
+        with Recording(endpoint(camera, is_patient=True)):
             wait_seconds(10)
         # At 0, 1, 3 and 7 s, a quarter more or less: four requests each at most.
         assert camera.requests <= 5 * 4

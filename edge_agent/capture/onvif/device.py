@@ -8,7 +8,6 @@ rewritten to the configured host (``capture.onvif.http_session`` lets nothing el
 # mypy: disable-error-code="no-untyped-call"
 
 import datetime as dt
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -26,13 +25,13 @@ from onvif.definition import SERVICES
 from requests.auth import HTTPDigestAuth
 from zeep.wsse.username import UsernameToken
 
+from edge_agent.capture.onvif.addresses import split_address
 from edge_agent.capture.onvif.http_session import TIMEOUT_S, Border, DeviceError, OnvifTls, is_unauthorised
 from edge_agent.capture.onvif.profiles import Profile, codec_name
 from edge_agent.printable_text import show_line
 
 MEDIA2 = "http://www.onvif.org/ver20/media/wsdl"
 MAX_URL_CHARACTERS = 2048
-_PORT_TWICE = re.compile(r"(:[0-9]{1,5})(?::[0-9]{1,5})+$")
 _SCHEMA = "http://www.onvif.org/ver10/schema"
 _EVENTS = "http://www.onvif.org/ver10/events/wsdl"
 _NOTIFICATION = "http://docs.oasis-open.org/wsn/b-2"
@@ -41,7 +40,7 @@ _SETTINGS = zeep.Settings(strict=False, forbid_dtd=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
+class EventSubscription:
     """A pull point: a subscription to a camera's events, which we fetch."""
 
     url: str
@@ -128,7 +127,7 @@ class Device:
             uri = str(getattr(answer, "Uri", "") or "")
         return self._own_stream(uri.strip())
 
-    def subscribe(self, lifetime: str) -> "Subscription":
+    def subscribe(self, lifetime: str) -> "EventSubscription":
         """Make a pull point, with an address on the configured host."""
         answer = self._call("events", "CreatePullPointSubscription", InitialTerminationTime=lifetime)
         with self._border.translated():
@@ -140,9 +139,9 @@ class Device:
                 # WS-Addressing: the address of whoever answered.
                 address = self._address_of("events")
             left_s = _between(getattr(answer, "CurrentTime", None), getattr(answer, "TerminationTime", None))
-            return Subscription(self._own(address), headers, left_s)
+            return EventSubscription(self._own(address), headers, left_s)
 
-    def pull(self, point: "Subscription", wait_s: float) -> tuple[list[tuple[str, Any]], float | None]:
+    def pull(self, point: "EventSubscription", wait_s: float) -> tuple[list[tuple[str, Any]], float | None]:
         """Wait for events at a pull point.
 
         Returns:
@@ -160,12 +159,12 @@ class Device:
         now, end = (answer.findtext(f".//{{{_EVENTS}}}{name}") for name in ("CurrentTime", "TerminationTime"))
         return found, _between(_parse_time(now), _parse_time(end))
 
-    def renew(self, point: "Subscription", lifetime: str) -> float | None:
+    def renew(self, point: "EventSubscription", lifetime: str) -> float | None:
         """Keep a pull point for longer; return for how many seconds, if the camera says so."""
         answer = self._call("subscription", "Renew", point.url, point.headers, TerminationTime=lifetime)
         return _between(getattr(answer, "CurrentTime", None), getattr(answer, "TerminationTime", None))
 
-    def unsubscribe(self, point: "Subscription") -> None:
+    def unsubscribe(self, point: "EventSubscription") -> None:
         """Give a pull point back: cameras have few."""
         self._call("subscription", "Unsubscribe", point.url, point.headers)
 
@@ -334,14 +333,10 @@ def _number(value: Any) -> int:
 
 
 def _split(url: str) -> SplitResult:
-    """Split an address; one whose port is written twice (``http://HOST:80:80/``, some Hikvision-made) is mended."""
     try:
-        parts = urlsplit(url.strip())
-        parts = parts._replace(netloc=_PORT_TWICE.sub(r"\1", parts.netloc))
-        _ = parts.port, parts.hostname
+        return split_address(url)
     except ValueError:
         raise DeviceError("onvif-failed", "an address in its answer is none") from None
-    return parts
 
 
 def _between(now: Any, end: Any) -> float | None:

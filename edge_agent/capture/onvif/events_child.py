@@ -15,13 +15,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edge_agent.capture.backoff import Backoff
 from edge_agent.capture.event_listener import begin_child, tell_trouble
-from edge_agent.capture.onvif.device import Device, Subscription
+from edge_agent.capture.onvif.device import Device, EventSubscription
 from edge_agent.capture.onvif.http_session import DeviceError, OnvifTls
 from edge_agent.capture.onvif.lease import Lease
 from edge_agent.capture.onvif.notification import Notifications
 from edge_agent.capture.reasons import REASONS
+from edge_agent.capture.retry import Retry
 from edge_agent.units import SECOND_NS
 
 log = logging.getLogger(__name__)
@@ -64,23 +64,25 @@ class PullPoint:
     ) -> None:
         self._make_device, self._topics, self._fire, self._stop = make_device, tuple(topics), fire, stop
         self._tell, self._trouble, self._get_on = tell, "?", get_on
-        self._open: tuple[Device, Subscription] | None = None
+        self._open: tuple[Device, EventSubscription] | None = None
         self._notifications, self._has_listened = Notifications(), False
 
     def listen(self) -> None:
         """Subscribe and pull, again and again."""
-        backoff = Backoff(random.SystemRandom())
+        retry = Retry(random.SystemRandom())
         while not self._stop.is_set():
             self._get_on()
+            reason = ""
             try:
-                self._serve(backoff)
+                self._serve(retry)
             except DeviceError as error:
+                reason = error.reason
                 self._say(f"{REASONS.get(error.reason, error.reason)} ({error})")
             except Exception as error:
                 self._say(f"unexpected {type(error).__name__}")
-            self._stop.wait(backoff.next_ns() / SECOND_NS)
+            self._stop.wait(retry.next_ns(reason, is_patient=True) / SECOND_NS)
 
-    def _serve(self, backoff: Backoff) -> None:
+    def _serve(self, retry: Retry) -> None:
         """Pull at one pull point after the other, without a pause, for as long as each of them lasts for a while.
 
         Raises:
@@ -88,7 +90,7 @@ class PullPoint:
         """
         device = self._make_device()
         device.connect()
-        before: Subscription | None = None
+        before: EventSubscription | None = None
         while not self._stop.is_set():
             self._get_on()
             began, point = time.monotonic(), device.subscribe(LIFETIME)
@@ -96,7 +98,7 @@ class PullPoint:
             if before is not None:
                 self._empty(device, before)
             try:
-                self._pull(device, point, backoff)
+                self._pull(device, point, retry)
                 before = point
             except DeviceError:
                 before = None
@@ -106,19 +108,19 @@ class PullPoint:
         if before is not None:
             self._give_back(device, before)
 
-    def _empty(self, device: Device, point: Subscription) -> None:
+    def _empty(self, device: Device, point: EventSubscription) -> None:
         """Take what a pull point still holds, now that there is another, and give it back."""
         with contextlib.suppress(DeviceError):
             self._take(device.pull(point, 0)[0])
         self._give_back(device, point)
 
-    def _give_back(self, device: Device, point: Subscription) -> None:
+    def _give_back(self, device: Device, point: EventSubscription) -> None:
         if self._open is not None and self._open[1] is point:
             self._open = None
         with contextlib.suppress(DeviceError):
             device.unsubscribe(point)
 
-    def _pull(self, device: Device, point: Subscription, backoff: Backoff) -> None:
+    def _pull(self, device: Device, point: EventSubscription, retry: Retry) -> None:
         """Pull until ``stop`` is set or the pull point is about to end.
 
         Raises:
@@ -133,7 +135,7 @@ class PullPoint:
             found, left_s = device.pull(point, lease.wait_s)
             self._take(found)
             self._has_listened = True
-            backoff.reset()
+            retry.reset()
             self._say("")
             lease.extend(left_s, time.monotonic())
             if lease.is_due(time.monotonic()):

@@ -59,6 +59,8 @@ class Endpoint:
     """For ``rtsps``: whose certificate is believed; None for what this machine trusts."""
     open_timeout_s: float = OPEN_TIMEOUT_S
     """How long it may take until pictures come: a bridge wakes its camera first."""
+    is_patient: bool = False
+    """The camera runs on a battery, or a bridge wakes it: it is not tried every second."""
 
     @property
     def carrier(self) -> str:

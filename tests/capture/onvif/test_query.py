@@ -84,6 +84,20 @@ CAMERAS = {
 }
 
 
+TWICE = {
+    "of its services": OnvifSettings(services_at="http://127.0.0.1:{port}:{port}", stream="rtsp://127.0.0.1:554/P"),
+    "of its stream": OnvifSettings(stream="rtsp://127.0.0.1:554:554/P"),
+}
+
+
+@pytest.mark.parametrize("settings", TWICE.values(), ids=TWICE.keys())
+def test_port_that_stands_twice_is_one(settings: OnvifSettings) -> None:
+    """``http://HOST:80:80/`` leads to port 80, and ``rtsp://HOST:554:554/`` to 554."""
+    with OnvifCamera(settings) as camera:
+        settings.services_at = settings.services_at.replace("{port}", str(camera.port))
+        assert find_stream(device_of(camera), "main", "tcp").url == "rtsp://127.0.0.1:554/P"
+
+
 @pytest.mark.parametrize("settings", CAMERAS.values(), ids=CAMERAS.keys())
 def test_stream_is_found(settings: OnvifSettings) -> None:
     """Each kind of camera gives its stream, on the configured host and the stream's own port."""
