@@ -41,7 +41,7 @@ class ProbeResult:
     """What the broker did that it must not do; empty if it kept the rule."""
 
 
-class CheckedClient:
+class ProbeClient:
     """A connection that remembers what arrives, in its order. Use it as a context manager.
 
     Args:
@@ -77,7 +77,7 @@ class CheckedClient:
         self.broker.start()
         return wait_connected(self.broker, wait_s)
 
-    def __enter__(self) -> "CheckedClient":
+    def __enter__(self) -> "ProbeClient":
         if not self.connect():
             self.broker.close(1.0)
             raise UnavailableError("broker does not let a probe in")
@@ -159,10 +159,10 @@ class BrokerCheck:
         )
         return replace(settings, **changes)  # type: ignore[arg-type]
 
-    def _client(self, settings: BrokerSettings, *, acks: bool = True) -> CheckedClient:
-        return CheckedClient(settings, self._clock, acks=acks)
+    def _client(self, settings: BrokerSettings, *, acks: bool = True) -> ProbeClient:
+        return ProbeClient(settings, self._clock, acks=acks)
 
-    def _rtcc_client(self) -> CheckedClient:
+    def _rtcc_client(self) -> ProbeClient:
         topics = tuple(
             TopicSubscription(f"rtcc/1/{topic}", retained=True)
             for name in (self.one, self.other)
@@ -355,6 +355,6 @@ def _area(name: str) -> str:
     return f"rtcc/1/req/a/a{name[:4].lower()}"
 
 
-def _publish_anyway(client: CheckedClient, topic: str, payload: bytes) -> None:
+def _publish_anyway(client: ProbeClient, topic: str, payload: bytes) -> None:
     with suppress(UnavailableError):  # Refused, which is one way to keep the rule.
         client.broker.publish(topic, payload, expiry_s=60)

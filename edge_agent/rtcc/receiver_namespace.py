@@ -11,6 +11,7 @@ from typing import Any
 PREFIX = "files"
 EXTENSIONS = b"creation,expiration,termination"
 """tuspyserver announces three more, which ``receive`` refuses."""
+_DRAINED_BYTES = 1 << 20
 _PATH = re.compile(rf"/{PREFIX}/(?P<cn>[A-Za-z0-9_-]{{1,64}})(?:/(?P<uid>[0-9a-f]{{32}})?)?")
 
 AsgiMessage = MutableMapping[str, Any]
@@ -40,6 +41,7 @@ def keep_apart(app: App, find_peer: Callable[[AsgiMessage], str]) -> App:
         peer = find_peer(scope)
         path = find_inner_path(scope, peer)
         if path is None:
+            await _drain(receive)
             await _answer_not_found(send)
             return
         # tuspyserver would follow this header to another method than the one that was judged here.
@@ -63,6 +65,16 @@ def _translate(name: bytes, value: bytes, peer: str) -> tuple[bytes, bytes]:
     if name.lower() == b"tus-extension":
         return name, EXTENSIONS
     return name, value
+
+
+async def _drain(receive: Receive) -> None:
+    """Take a small body in before it is refused: a connection that is closed over unread bytes loses the answer."""
+    left = _DRAINED_BYTES
+    while left > 0:
+        message = await receive()
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return
+        left -= len(message.get("body", b""))
 
 
 async def _answer_not_found(send: Send) -> None:

@@ -287,7 +287,7 @@ def _read_page(chain: Chain, raw: bytes, ring_id: bytes, recorder: Ed25519Public
 
 
 @dataclass(frozen=True, slots=True)
-class JsonLine:
+class EvidenceLine:
     """One line of evidence, and its place in the file."""
 
     at: int
@@ -297,14 +297,14 @@ class JsonLine:
 
 def read_lines(
     file: BinaryIO, always: set[str], sometimes: frozenset[str] | set[str] = frozenset()
-) -> Iterator[JsonLine]:
+) -> Iterator[EvidenceLine]:
     """Yield each line of a file; EvidenceError if one is no JSON, too long, or has other members."""
     at = 0
     while line := file.readline(MAX_LINE_BYTES + 1):
         members = parse_line(line)
         if not isinstance(members, dict) or not always <= members.keys() <= always | sometimes:
             raise EvidenceError("a line of evidence has other members than it should")
-        yield JsonLine(at, len(line), members)
+        yield EvidenceLine(at, len(line), members)
         at += len(line)
         file.seek(at)  # whoever got the line may have read another one again
 

@@ -24,7 +24,7 @@ from edge_agent.units import MINUTE_NS, SECOND_NS, ClockState, parse_rfc3339
 from edge_agent.verifier.chain import (
     MAX_RECORDS,
     Chain,
-    JsonLine,
+    EvidenceLine,
     Link,
     RecordPlace,
     add_fault,
@@ -150,7 +150,7 @@ def verify_records(path: Path, chain: Chain) -> Records:
     return Records(path, shown, faults)
 
 
-def _verify_record(evidence: JsonLine, ref: int, chain: Chain) -> RecordShown | None:
+def _verify_record(evidence: EvidenceLine, ref: int, chain: Chain) -> RecordShown | None:
     """Return what is shown of a record of footage; None for a note."""
     line = evidence.members
     header_bytes, body = parse_b64(line["header"]), bytes.fromhex(line["body_sha256"])
