@@ -1,7 +1,7 @@
 """``edge-agent requests`` and ``explain``: what the RTCC asked, and the owner's answers."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,19 +15,18 @@ from edge_agent.commands.owner_key import (
     load_owner_key,
     load_signer,
 )
+from edge_agent.consent.offer import Offers, digest_offers, parse_offers
 from edge_agent.consent.owner_order import read_approval, sign_built_order, window_members
 from edge_agent.consent.shown_request import (
-    Offer,
     list_leaving,
     list_request,
     meet_approval,
-    parse_offers,
     say_cancel,
 )
 from edge_agent.errors import EdgeAgentError, UnavailableError, UsageError
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import call
-from edge_agent.host.terminal import print_json, print_table
+from edge_agent.host.terminal import print_json, print_table, print_text
 from edge_agent.host.time_arguments import TIME_HELP, read_window, tell_window
 from edge_agent.local_time import encode_local, say_moment
 from edge_agent.printable_text import show_line
@@ -38,14 +37,15 @@ from edge_agent.units import SECOND_NS, UtcNs, parse_rfc3339
 
 _DESCRIPTION = """\
   edge-agent requests list                     what was asked, newest first
-  edge-agent requests show ID                  one request in full
-  edge-agent requests show ID --stills DIR     … and a few pictures of what is asked for (asks for your passphrase)
-  edge-agent requests approve ID               say yes (asks for your passphrase)
-  edge-agent requests approve ID --camera door --from 20:15 --to 20:20     … to less than was asked
-  edge-agent requests deny ID                  say no, at once, no passphrase
-  edge-agent requests cancel ID                stop a release that was granted; nothing sent so far can be opened
+  edge-agent requests show 12                  one request in full
+  edge-agent requests show 12 --stills DIR     … and a few pictures of what is asked for (asks for your passphrase)
+  edge-agent requests approve 12               say yes (asks for your passphrase)
+  edge-agent requests approve 12 --camera door --from 20:15 --to 20:20     … to less than was asked
+  edge-agent requests deny 12                  say no, at once, no passphrase
+  edge-agent requests cancel 12                stop a release that was granted; nothing sent so far can be opened
+  edge-agent requests cancel                   without a number, and `deny` as well: stop everything that is open
 
-ID is the request's id or the first letters of it.
+The number is this gateway's own: what `requests list` and every message to you call the request.
 """
 _EXPLAIN = """\
 Read a request from a file, as the RTCC signed it, and print all eleven checks and every rule of your consent, with
@@ -70,11 +70,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     approve.add_argument("--to", dest="end", metavar="TIME", help="an earlier end")
     approve.add_argument("--yes", action="store_true", help="do not ask for YES; the passphrase is asked for")
     add_passphrase(approve)
-    deny = verbs.add_parser("deny", help="say no")
-    cancel = verbs.add_parser("cancel", help="stop a release that was granted")
+    deny = verbs.add_parser("deny", help="say no; without a number, to everything that is open")
+    cancel = verbs.add_parser(
+        "cancel", help="stop a release that was granted; without a number, everything that is open"
+    )
     for verb in (listing, show, approve, deny, cancel):
         if verb is not listing:
-            verb.add_argument("id", metavar="ID")
+            verb.add_argument("number", type=_number, metavar="NUMBER", nargs="?" if verb in (deny, cancel) else None)
         add_config(verb)
         verb.add_argument("--json", action="store_true", help="print JSON")
         verb.set_defaults(run=run)
@@ -97,7 +99,9 @@ def run(args: argparse.Namespace) -> int:
         found = call(path, "requests", last=args.last)["requests"]
         print_json(found) if args.json else _print_list(found, ZoneInfo(config.gateway.time_zone))
         return 0
-    request = call(path, "request", id=args.id)["request"]
+    if args.number is None:
+        return _stop_all(call(path, args.verb), as_json=args.json)
+    request = call(path, "request", number=args.number)["request"]
     if args.verb == "show":
         if args.stills is not None:
             request["stills"], request["no_stills"] = _write_stills(config, request, args)
@@ -106,35 +110,55 @@ def run(args: argparse.Namespace) -> int:
     if args.verb == "approve":
         approved = _approve(config, request, args)
         if approved is None:
-            print("not approved: the request waits on")
+            print_text("not approved: the request waits on")
             return 1
         answer = approved
     else:
-        answer = call(path, args.verb, id=request["jti"])
+        answer = call(path, args.verb, number=args.number)
     if args.json:
         print_json(answer)
     else:
-        print(f"request {request['jti']}: {answer['state']}")
-        _tell_what_follows(config, request["jti"], answer["state"])
+        print_text(f"request {args.number}: {answer['state']}")
+        _tell_what_follows(config, args.number, answer["state"])
     return 0
 
 
-def _tell_what_follows(config: Config, request_id: str, state: str) -> None:
+def _number(text: str) -> int:
+    """Read a request's number: digits of ASCII, so that it is the one that was shown and begins with no hyphen."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**63):
+        raise argparse.ArgumentTypeError(f"a request has a number, such as 12: {text!r}")
+    return int(text)
+
+
+def _stop_all(answer: Mapping[str, Any], *, as_json: bool) -> int:
+    """Say what was stopped; 1 if a key may be out already."""
+    if as_json:
+        print_json(answer)
+    elif not answer["stopped"] and not answer["too_late"]:
+        print_text("nothing was open")
+    for number in () if as_json else answer["stopped"]:
+        print_text(f"request {number}: stopped; nothing of it can be opened by anybody")
+    for number in () if as_json else answer["too_late"]:
+        print_text(f"request {number}: too late: the crime center may have the key already; it is not sent again")
+    return 1 if answer["too_late"] else 0
+
+
+def _tell_what_follows(config: Config, number: int, state: str) -> None:
     """Say until when a grant can be stopped, or what a stop means."""
     zone = ZoneInfo(config.gateway.time_zone)
     if state == "granted":
-        now = call(config.control_path("releaser"), "request", id=request_id)["request"]
+        now = call(config.control_path("releaser"), "request", number=number)["request"]
         if now["not_before"] is not None:
             not_before, release_by = parse_rfc3339(now["not_before"]), parse_rfc3339(now["release_by"])
-            print("\n".join(say_cancel(not_before, release_by, request_id, zone)))
+            print_text("\n".join(say_cancel(not_before, release_by, number, zone)))
     elif state in ("denied", "cancelled"):
-        print("Nothing of it can be opened by anybody. This cannot be undone; they may ask again.")
+        print_text("Nothing of it can be opened by anybody. This cannot be undone; they may ask again.")
 
 
 def _approve(config: Config, request: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any] | None:
     """Show what leaves, from the bytes that are signed; ask; sign those. None if the owner did not say yes."""
     if request["state"] != "asked":
-        raise UsageError(f"request {request['jti']} does not wait for you: it is {request['state']}")
+        raise UsageError(f"request {args.number} does not wait for you: it is {request['state']}")
     window = request["window"]
     if args.start or args.end:
         zone = ZoneInfo(config.gateway.time_zone)
@@ -144,19 +168,24 @@ def _approve(config: Config, request: Mapping[str, Any], args: argparse.Namespac
         window = window_members(part)
     # Not the digest that the socket names: the one of the bytes that are shown below.
     asked = read_request(str(request["raw"]).encode())
-    if asked.jti != request["jti"]:
-        raise UsageError(f"the releaser shows another request than {request['jti']}")
-    offers = parse_offers(request["offered"])
+    if (request["number"], request["jti"]) != (args.number, asked.jti):
+        raise UsageError(f"the releaser shows another request than {args.number}")
+    offers = parse_offers(request["offer"])
     members = {
         "jti": asked.jti,
         "request_sha256": encode_b64url(asked.payload_sha256),
-        "cameras": args.camera or [offer.camera for offer in offers],
+        "offer_sha256": encode_b64url(digest_offers(offers)),
+        "cameras": args.camera or list(offers.names),
         "window": window,
     }
+    if beyond := set(args.camera or ()) - set(offers.names):
+        raise UsageError(
+            f"nothing of what was asked can leave of: {', '.join(sorted(beyond))}", "compare `requests show`"
+        )
     built = build_owner_order(config, "approve", members)
     approval = read_approval(built.payload, built.owner)
     leaving = meet_approval(approval, offers)
-    if not leaving:
+    if not leaving.cameras:
         raise UsageError("nothing of what was asked can leave with this answer", "compare `requests show`")
     _print_prompt(asked, request, leaving, approval.signed_at, ZoneInfo(config.gateway.time_zone))
     if not args.yes and input("Type YES to let this leave: ").strip().upper() not in ("YES", "SI", "SÍ", "OUI"):
@@ -165,40 +194,41 @@ def _approve(config: Config, request: Mapping[str, Any], args: argparse.Namespac
     return call(config.control_path("releaser"), "order", jws=signed)
 
 
-def _print_prompt(
-    asked: Request, request: Mapping[str, Any], leaving: Sequence[Offer], now: UtcNs, zone: ZoneInfo
-) -> None:
-    print(f"request {asked.jti}", *(f"  {line}" for line in list_request(asked, request["signers"], zone)), sep="\n")
-    print("what leaves with your yes:", *(f"  {line}" for line in list_leaving(leaving, zone)), sep="\n")
+def _print_prompt(asked: Request, request: Mapping[str, Any], leaving: Offers, now: UtcNs, zone: ZoneInfo) -> None:
+    lines = (f"  {line}" for line in list_request(asked, request["signers"], zone))
+    print_text("\n".join([f"request {request['number']}", *lines]))
+    print_text("\n".join(["what leaves with your yes:", *(f"  {line}" for line in list_leaving(leaving, zone))]))
     not_before = UtcNs(now + int(request["cooling_off_s"]) * SECOND_NS)
-    print("\n".join(say_cancel(not_before, asked.release_by, asked.jti, zone)))
+    print_text("\n".join(say_cancel(not_before, asked.release_by, request["number"], zone)))
 
 
 def _print_request(request: Mapping[str, Any], zone: ZoneInfo) -> None:
     """Print one request in words: what was asked, what became of it, what waits."""
     asked = read_request(str(request["raw"]).encode())
-    print(f"request {asked.jti}: {request['state']}")
-    print(*(f"  {line}" for line in list_request(asked, request["signers"], zone)), sep="\n")
-    print(f"  arrived: {say_moment(parse_rfc3339(request['arrived_at']), zone)}")
+    number = request["number"]
+    print_text(f"request {number}: {request['state']}")
+    print_text("\n".join(f"  {line}" for line in list_request(asked, request["signers"], zone)))
+    print_text(f"  arrived: {say_moment(parse_rfc3339(request['arrived_at']), zone)}")
+    print_text(f"  their id: {asked.jti}")
     for reason in request["reasons"]:
         camera = f" ({reason['camera']})" if reason.get("camera") else ""
-        print(f"  because: {reason['sentence']}{camera}")
+        print_text(f"  because: {reason['sentence']}{camera}")
     for release in request["releases"]:
         why = f", {release['reason']}" if release["reason"] else ""
-        print(f"  clip of {release['camera']}: {release['state']}{why}")
+        print_text(f"  clip of {release['camera']}: {release['state']}{why}")
     for path in request.get("stills", ()):
-        print(f"  picture: {path}")
+        print_text(f"  picture: {path}")
     for camera, why in request.get("no_stills", {}).items():
-        print(f"  no picture of {camera}: {why}")
-    lines = list(list_leaving(parse_offers(request["offered"]), zone))
+        print_text(f"  no picture of {camera}: {why}")
+    lines = list(list_leaving(parse_offers(request["offer"]), zone))
     if request["state"] == "asked":
-        print("what can leave with your yes:", *(f"  {line}" for line in lines), sep="\n")
-        print(f"answer until {say_moment(parse_rfc3339(request['due']), zone)}; silence is a no:")
-        print(f"  edge-agent requests approve {asked.jti}", f"  edge-agent requests deny {asked.jti}", sep="\n")
+        print_text("\n".join(["what can leave with your yes:", *(f"  {line}" for line in lines)]))
+        print_text(f"answer until {say_moment(parse_rfc3339(request['due']), zone)}; silence is a no:")
+        print(f"  edge-agent requests approve {number}", f"  edge-agent requests deny {number}", sep="\n")
     elif request["state"] in ("granted", "uploading") and request["not_before"] is not None:
-        print("what leaves:", *(f"  {line}" for line in lines), sep="\n")
+        print_text("\n".join(["what leaves:", *(f"  {line}" for line in lines)]))
         not_before = parse_rfc3339(request["not_before"])
-        print("\n".join(say_cancel(not_before, asked.release_by, asked.jti, zone)))
+        print_text("\n".join(say_cancel(not_before, asked.release_by, request["number"], zone)))
 
 
 STILLS = 6
@@ -249,7 +279,7 @@ def _print_list(requests: list[dict[str, Any]], zone: ZoneInfo) -> None:
         codes = ", ".join(dict.fromkeys(reason["code"] for reason in request["reasons"]))
         rows.append(
             (
-                request["jti"][:8],
+                str(request["number"]),
                 request["state"],
                 encode_local(parse_rfc3339(until), zone) if until else "-",
                 show_line(request["iss"], 24),
@@ -257,9 +287,9 @@ def _print_list(requests: list[dict[str, Any]], zone: ZoneInfo) -> None:
             )
         )
     if not rows:
-        print("nothing was asked so far")
+        print_text("nothing was asked so far")
         return
-    print_table(("ID", "STATE", "UNTIL", "WHO", "WHAT"), rows)
+    print_table(("NUMBER", "STATE", "UNTIL", "WHO", "WHAT"), rows)
 
 
 def run_explain(args: argparse.Namespace) -> int:
@@ -275,5 +305,5 @@ def run_explain(args: argparse.Namespace) -> int:
     else:
         rows = [(step["step"], step["verdict"], step["reason"], step["sentence"]) for step in found["steps"]]
         print_table(("STEP", "VERDICT", "REASON", ""), rows)
-        print(f"\nverdict: {found['verdict']}")
+        print_text(f"\nverdict: {found['verdict']}")
     return 0 if found["verdict"] in ("grant", "ask") else 1

@@ -118,7 +118,8 @@ _RULES = (
     Rule("quota-minutes", 11, "The {limit} minutes in 30 days of this camera are used up."),
     # Check 11: the owner's answer.
     Rule("approval-mismatch", 11, "The owner's approval is for another request."),
-    Rule("approval-outside-ask", 11, "The owner's approval goes beyond what was asked."),
+    Rule("approval-outside-ask", 11, "The owner's approval goes beyond what was offered."),
+    Rule("offer-changed", 11, "What can leave has changed since the owner looked; they have to look again."),
     Rule("approval-missing", 11, "The owner would be asked about this camera now, and was not."),
     Rule("approval-narrowed", 11, "The owner approved less than was asked."),
     Rule("owner-denied", 11, "The owner said no to this request."),

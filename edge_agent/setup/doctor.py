@@ -44,8 +44,8 @@ _UNIT_STATES = (
     "start-limit-hit timeout resources oom-kill protocol enabled disabled static linked indirect generated"
 )
 _OWN_WORDS = (
-    "recording connecting idle down paused preparing off unknown ok warning fault synchronised floor-only kernel "
-    "timesyncd configuration bare tpm passphrase none h264 hevc h265 mjpeg"
+    "recording not-stored connecting idle down paused preparing off unknown ok warning fault synchronised floor-only "
+    "kernel timesyncd configuration bare tpm passphrase none h264 hevc h265 mjpeg"
 )
 _FILESYSTEMS = "ext4 ext3 xfs btrfs f2fs vfat exfat ntfs3 fuseblk nfs nfs4 cifs overlay tmpfs zfs 9p"
 _WORDS = frozenset(" ".join((_UNIT_STATES, _OWN_WORDS, _FILESYSTEMS)).split())

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.base64url import encode_b64url
 from edge_agent.commands.requests import asked_cameras
+from edge_agent.consent.offer import digest_offers, parse_offers
 from edge_agent.consent.owner_order import sign_order
 from edge_agent.errors import UnavailableError, UsageError
 from edge_agent.host.control_socket import ControlServer, Peer
@@ -35,7 +36,13 @@ def test_an_approval_names_the_cameras_that_were_asked_for(asked, named):
     cameras = asked_cameras(HOUSE, {"cameras": asked})
     assert cameras == named
     window = gate.request_payload()["clip"]["window"]
-    members = {"jti": gate.JTI, "request_sha256": "A" * 43, "cameras": cameras, "window": window}
+    members = {
+        "jti": gate.JTI,
+        "request_sha256": "A" * 43,
+        "offer_sha256": "A" * 43,
+        "cameras": cameras,
+        "window": window,
+    }
     assert sign_order("approve", members, gate.GATEWAY, gate.JTI, gate.NOW, Ed25519PrivateKey.generate())
 
 
@@ -47,9 +54,19 @@ class Releaser:
 
     def __init__(self) -> None:
         self.is_cut = False
+        self.number = 12
+        self.called: list[tuple[str, Any]] = []
         self.raw = gate.Rtcc().sign(gate.request_payload({"clip.cameras": ["*"]}))
         self.orders: list[bytes] = []
         self.handlers = {"request": self._request, "requests": self._list, "look": self._look, "order": self._order}
+        self.handlers |= {verb: self._stop(verb) for verb in ("deny", "cancel")}
+
+    def _stop(self, verb: str):
+        def stop(members: Mapping[str, Any], _peer: Peer) -> Mapping[str, Any]:
+            self.called.append((verb, members.get("number")))
+            return {"state": "denied"} if "number" in members else {"stopped": [12, 14], "too_late": [9]}
+
+        return stop
 
     def _order(self, members: Mapping[str, Any], _peer: Peer) -> Mapping[str, Any]:
         self.orders.append(members["jws"].encode())
@@ -61,11 +78,14 @@ class Releaser:
     def _request(self, _members: Mapping[str, Any], _peer: Peer) -> Mapping[str, Any]:
         window = gate.request_payload()["clip"]["window"]
         half = {"start": window["start"], "end": gate.at(-50 * MINUTE_NS)}
-        offer = {"camera": "door", "quality": "main", "windows": [half], "audio": False, "masks": 1}
+        masks = [[[0, 0], [10, 0], [10, 10]]]
+        door = {"camera": "door", "quality": "main", "windows": [half], "audio": False, "masks": masks}
+        self.offer = {"cameras": [door], "escrow": True}
         request = {
-            "jti": gate.JTI, "cameras": ["*"], "quality": "main", "window": window, "raw": self.raw.decode(),
-            "sha256": "A" * 43, "state": "asked", "signers": ["ann (operator)", "bob (supervisor)"],
-            "offered": [offer], "cooling_off_s": 600, "not_before": None, "release_by": gate.at(6 * HOUR_NS),
+            "number": self.number, "jti": gate.JTI, "cameras": ["*"], "quality": "main", "window": window,
+            "raw": self.raw.decode(), "sha256": "A" * 43, "state": "asked",
+            "signers": ["ann (operator)", "bob (supervisor)"],
+            "offer": self.offer, "cooling_off_s": 600, "not_before": None, "release_by": gate.at(6 * HOUR_NS),
             "due": gate.at(30 * MINUTE_NS), "arrived_at": gate.at(0), "reasons": [], "releases": [],
             "iss": gate.ISS, "category": "robbery",
         }  # fmt: skip
@@ -97,7 +117,7 @@ def releaser(enrolled: Path) -> Iterator[Releaser]:
 
 def show_stills(folder: Path) -> int:
     words = ["--json", "--stills", str(folder / "stills"), "--passphrase-file", str(folder / "passphrase")]
-    return typed.run("requests", "show", gate.JTI, *words, "--config", str(folder / "edge-agent.yaml"))
+    return typed.run("requests", "show", "12", *words, "--config", str(folder / "edge-agent.yaml"))
 
 
 def test_a_camera_without_pictures_does_not_keep_the_others_from_being_shown(releaser, enrolled, capsys):
@@ -122,7 +142,7 @@ def test_pictures_that_do_not_arrive_whole_are_an_error(releaser, enrolled):
 
 def approve(folder: Path, *words: str) -> int:
     typed_words = ["--passphrase-file", str(folder / "passphrase"), "--config", str(folder / "edge-agent.yaml"), *words]
-    return typed.run("requests", "approve", gate.JTI, *typed_words)
+    return typed.run("requests", "approve", "12", *typed_words)
 
 
 def test_an_approval_shows_what_it_signs_and_signs_the_digest_of_what_it_shows(releaser, enrolled, monkeypatch, capsys):
@@ -132,6 +152,7 @@ def test_an_approval_shows_what_it_signs_and_signs_the_digest_of_what_it_shows(r
     shown = capsys.readouterr().out
     signed = parse(releaser.orders[0], "owner-order+jws").payload
     assert signed["request_sha256"] == encode_b64url(parse(releaser.raw, "rtcc-request+jws").payload_sha256)
+    assert signed["offer_sha256"] == encode_b64url(digest_offers(parse_offers(releaser.offer)))
     assert signed["cameras"] == ["door"]
     for words in (
         "asked by: rtcc.example-city",
@@ -140,7 +161,8 @@ def test_an_approval_shows_what_it_signs_and_signs_the_digest_of_what_it_shows(r
         "what leaves with your yes:",
         "door: 2026-07-01 21:35:00 to 2026-07-01 21:40:00 UTC (2026-07-01T21:40:00Z), 5 min, full resolution",
         "1 areas blacked out",
-        f"edge-agent requests cancel {gate.JTI}",
+        "can be read by: you, the crime center, and the key that it keeps in escrow",
+        "edge-agent requests cancel 12",
     ):
         assert words in shown
     assert shown.index("what leaves") < shown.index("Type YES") < shown.index("granted")
@@ -178,15 +200,62 @@ def test_another_request_than_the_one_that_was_typed_is_refused(releaser, enroll
         approve(enrolled, "--yes")
 
 
+def test_another_number_than_the_one_that_was_typed_is_refused(releaser, enrolled):
+    """The same request under another number is not what was named."""
+    releaser.number = 13
+    with pytest.raises(UsageError, match="another request"):
+        approve(enrolled, "--yes")
+
+
+NO_NUMBERS = {
+    "an id of theirs": "AAECAwQFBgcICQoLDA0ODw",
+    "an id of theirs that begins with a hyphen": "-AECAwQFBgcICQoLDA0ODw",
+    "digits of another script": "١٢",
+    "nothing": "",
+    "zero": "0",
+    "a negative one": "-12",
+    "one that is too large": str(2**63),
+}
+
+
+@pytest.mark.parametrize("typed_number", NO_NUMBERS.values(), ids=NO_NUMBERS)
+@pytest.mark.parametrize("verb", ["show", "approve", "deny", "cancel"])
+def test_only_a_number_names_a_request(releaser, enrolled, typed_number, verb):
+    """Nothing that another side chose is a handle; what is none ends before the releaser is asked."""
+    with pytest.raises(SystemExit) as ended:
+        typed.run("requests", verb, typed_number, "--config", str(enrolled / "edge-agent.yaml"))
+    assert ended.value.code == 2
+    assert releaser.called == []
+
+
+@pytest.mark.parametrize("verb", ["deny", "cancel"])
+def test_without_a_number_everything_is_stopped(releaser, enrolled, capsys, verb):
+    """Both words without a number stop all that is open, and say of which the key may be out."""
+    words = ["--config", str(enrolled / "edge-agent.yaml")]
+    assert typed.run("requests", verb, *words) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in said] == ["request 12", "request 14", "request 9"]
+    assert typed.run("requests", verb, "12", *words) == 0
+    assert releaser.called == [(verb, None), (verb, 12)]
+
+
+@pytest.mark.parametrize("verb", ["show", "approve"])
+def test_a_number_is_needed_for_what_gives(releaser, enrolled, verb):
+    """`approve` takes exactly one number."""
+    for words in ([], ["12", "13"]):
+        with pytest.raises(SystemExit):
+            typed.run("requests", verb, *words, "--config", str(enrolled / "edge-agent.yaml"))
+
+
 def test_a_request_is_shown_and_listed_in_words(releaser, enrolled, capsys):
     """What it is about, until when to answer, and how."""
     words = ["--config", str(enrolled / "edge-agent.yaml")]
-    assert typed.run("requests", "show", gate.JTI, *words) == 0
+    assert typed.run("requests", "show", "12", *words) == 0
     shown = capsys.readouterr().out
     assert "answer until 2026-07-01 23:00:00 UTC (2026-07-01T23:00:00Z); silence is a no:" in shown
-    assert f"edge-agent requests deny {gate.JTI}" in shown
+    assert "edge-agent requests deny 12" in shown
     assert typed.run("requests", "list", *words) == 0
     header, row = capsys.readouterr().out.splitlines()
-    assert header.split() == ["ID", "STATE", "UNTIL", "WHO", "WHAT"]
+    assert header.split() == ["NUMBER", "STATE", "UNTIL", "WHO", "WHAT"]
     assert "2026-07-01 23:00:00" in row
     assert row.endswith("robbery: every camera")

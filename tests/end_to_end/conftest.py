@@ -74,6 +74,12 @@ class World:
         found = self.home.ask("releaser", "requests", last=500)["requests"]
         return next((each for each in found if each["jti"] == jti), None)
 
+    def number(self, jti: str) -> str:
+        """Return what the gateway calls a request that it has."""
+        found = self.find(jti)
+        assert found is not None
+        return str(found["number"])
+
     def wait_state(self, jti: str, *states: str, limit_s: float = 40.0) -> dict[str, Any]:
         """Wait until the owner sees a request in one of these states."""
 

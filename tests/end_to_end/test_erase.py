@@ -44,7 +44,7 @@ def test_erased_span_is_gone_from_ring_and_upload(make_world):
     assert gone
     assert gone[0].start <= window.start + 2 * SECOND_NS
     assert all(each.intersect(window) for each in gone)
-    assert told["stopped"] == [signed.jti]
+    assert told["stopped"] == [int(world.number(signed.jti))]
     assert told["holds"] == 0  # what is bundled already is not held as well
     assert world.answers(signed.jti)[-1].status is Status.CANCELLED
     assert_nothing_can_be_opened(world, signed.jti)
@@ -75,7 +75,7 @@ def test_erased_camera_takes_the_hold_of_a_waiting_request_and_no_other(make_wor
     assert (told["holds"], told["stopped"]) == (1, [])
     erased_at = world.clock.utc()
     passphrase = ("--passphrase-file", str(world.home.passphrase_path))
-    world.home.run("requests", "approve", signed.jti, "--yes", *passphrase)
+    world.home.run("requests", "approve", world.number(signed.jti), "--yes", *passphrase)
     assert world.answers(signed.jti)[-1].status is Status.NO_FOOTAGE
     world.wait_recorded(2)
     assert all(each.end > erased_at - SECOND_NS for each in footage(world))

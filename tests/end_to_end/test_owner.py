@@ -39,10 +39,12 @@ def test_asked_owner_approves_less_and_no_more_is_delivered(make_world):
     signed = world.send(world.draft(7, 1))
     asked = world.wait_state(signed.jti, "asked")
     with pytest.raises(EdgeAgentError):
-        world.home.run("requests", "approve", signed.jti, "--yes", "--passphrase-file", "/dev/null")
+        world.home.run("requests", "approve", world.number(signed.jti), "--yes", "--passphrase-file", "/dev/null")
     end = asked["window"]["end"]
     start = UtcNs(parse_rfc3339(asked["window"]["start"]) + 3 * SECOND_NS)
-    world.home.run("requests", "approve", signed.jti, "--yes", "--from", encode_rfc3339(start), *passphrase(world))
+    world.home.run(
+        "requests", "approve", world.number(signed.jti), "--yes", "--from", encode_rfc3339(start), *passphrase(world)
+    )
     answers = world.answers(signed.jti)
     assert [answers[0].status, answers[-1].status] == [Status.QUEUED, Status.DELIVERED]
     assert world.open(signed.jti).ok
@@ -77,7 +79,7 @@ def test_owner_looks_at_what_is_asked_for_and_at_what_a_mask_covers(make_world, 
     asked = world.wait_state(signed.jti, "asked")
     stills, mask = tmp_path / "stills", tmp_path / "mask.png"
     for words in (
-        ("requests", "show", signed.jti, "--stills", str(stills)),
+        ("requests", "show", world.number(signed.jti), "--stills", str(stills)),
         ("masks", "show", "front-door", "--out", str(mask)),
     ):
         with pytest.raises(EdgeAgentError):
@@ -103,7 +105,7 @@ def test_denied_request_leaves_nothing_but_its_ledger_entry(make_world):
     world.wait_recorded(3)
     signed = world.send(world.draft(2, 1))
     world.wait_state(signed.jti, "asked")
-    world.home.run("requests", "deny", signed.jti[:8])
+    world.home.run("requests", "deny", world.number(signed.jti))
     denied = world.wait_state(signed.jti, "denied")
     assert [each["code"] for each in denied["reasons"]] == ["owner-denied"]
     config = world.home.config
@@ -119,7 +121,7 @@ def test_upload_under_way_is_stopped_and_what_was_sent_stays_closed(make_world, 
     signed = world.send(world.draft(15, 6))
     world.wait_state(signed.jti, "uploading")
     words = {
-        "cancel": ("requests", "cancel", signed.jti),
+        "cancel": ("requests", "cancel", world.number(signed.jti)),
         "pause": ("pause",),
         "revoke": ("revoke",),
         "pause one camera": ("pause", "--camera", "front-door", "--for", "1h"),

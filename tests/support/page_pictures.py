@@ -10,11 +10,11 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-from tests.support.page_house import JTI, FakeHouse, PageHouse
+from tests.support.page_house import NUMBER, FakeHouse, PageHouse
 
 VIEWS = {
     "home": "/",
-    "request": f"/requests/{JTI}",
+    "request": f"/requests/{NUMBER}",
     "recordings": "/recordings",
     "ledger": "/ledger",
     "devices": "/devices",

@@ -56,12 +56,14 @@ class EraseDesk:
         windows = _parse_windows(members.get("windows"))
         now = self._clock.utc()
         holds = self._footage.erase_holds(None if camera == EVERY_CAMERA else camera, windows)
-        stopped = [request.jti for request in self._under_way(camera, windows) if self._withdraw(request, _CODE)]
+        stopped = [each for each in self._under_way(camera, windows) if self._withdraw(each, _CODE)]
         erased = ("all",) if windows is None else tuple(map(str, windows))
         with self._store.transaction() as connection:
-            entries.append(connection, ErasedEntry(camera, erased, len(holds), tuple(stopped)), now)
+            entries.append(
+                connection, ErasedEntry(camera, erased, len(holds), tuple(each.jti for each in stopped)), now
+            )
         log.warning("footage erased camera=%s holds=%d stopped=%d uid=%d", camera, len(holds), len(stopped), peer.uid)
-        return {"holds": len(holds), "stopped": stopped}
+        return {"holds": len(holds), "stopped": [each.id for each in stopped]}
 
     def _under_way(self, camera: str, windows: Sequence[Window] | None) -> list[StoredRequest]:
         """Return the requests whose bundle holds, or may be getting at this moment, anything of what was erased."""

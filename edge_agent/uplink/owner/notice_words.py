@@ -4,12 +4,15 @@ Owns what a message may say: never footage, an address, or an incident's place, 
 clear. Pure: moments come in as local times, cameras as their ids.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_agent.consent.policy import Occasion
 from edge_agent.protocol.reasons import RULES, find_values
 from edge_agent.texts import ENGLISH, Texts
+
+MAX_NUMBERS = 12
+"""Requests that a summary names; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ def release_notice(request_id: str, agency: str, cameras: Sequence[str], texts: 
     return Notice(
         Occasion.RELEASE,
         texts("A clip was released: request {request}", request=request_id),
-        "\n".join((went, texts("What and why: edge-agent ledger show."))),
+        "\n".join((went, texts("What and why: edge-agent requests show {request}.", request=request_id))),
     )
 
 
@@ -109,6 +112,18 @@ def refusal_notice(request_id: str, agency: str, reasons: Sequence[tuple[str, st
         Occasion.REFUSAL,
         texts("A request was refused: request {request}", request=request_id),
         texts("{agency} got nothing. Why: {reasons}", agency=agency, reasons=why),
+    )
+
+
+def refusals_notice(numbers: Sequence[str], reasons: Mapping[str, int], texts: Texts = ENGLISH) -> Notice:
+    """Tell that several requests were refused: which, and how often for which code."""
+    named = ", ".join(numbers[:MAX_NUMBERS]) + (" …" if len(numbers) > MAX_NUMBERS else "")
+    why = ", ".join(f"{code.replace('-', ' ')} ({count})" for code, count in reasons.items())
+    nothing = texts("Requests {requests} got nothing. Why: {reasons}", requests=named, reasons=why)
+    return Notice(
+        Occasion.REFUSAL,
+        texts("{count} requests were refused", count=len(numbers)),
+        "\n".join((nothing, texts("On the gateway: edge-agent requests list."))),
     )
 
 

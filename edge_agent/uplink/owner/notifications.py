@@ -1,100 +1,220 @@
-"""What the owner is told of requests and updates, and when; of faults and ends, ``fault_news`` tells."""
+"""What each of the owner's services is told next: of the rows that it was not sent, the one that matters most.
 
+The text is made as it is sent, of how things are then: a question that was answered meanwhile is not asked again.
+Questions come first, then what leaves and what ended, then what comes near in the house, then refusals, summed up: no
+number of those hides the one notice that matters.
+"""
+
+import json
 import logging
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from edge_agent.consent.policy import Occasion
+from edge_agent.host.clock import Clock
 from edge_agent.local_time import encode_local
 from edge_agent.protocol import jws
+from edge_agent.protocol.reasons import say
 from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
-from edge_agent.protocol.verdict import Ask, Denial, Grant, Verdict
 from edge_agent.texts import ENGLISH, Texts
-from edge_agent.units import UtcNs
+from edge_agent.units import DAY_NS, HOUR_NS, MonoNs, UtcNs
 from edge_agent.uplink.owner.notice_words import (
     Notice,
     ask_notice,
     grant_notice,
     refusal_notice,
+    refusals_notice,
     release_notice,
     remind_notice,
     request_notice,
     update_notice,
 )
-from edge_agent.uplink.store.requests import RequestState, StoredRequest
+from edge_agent.uplink.store.notices import HOUSE, HouseNotice
+from edge_agent.uplink.store.requests import OPEN_STATES, ReleaseState, RequestState, Store, StoredRequest
 
 log = logging.getLogger(__name__)
 
-SHORT_ID = 8
+REMINDER = "reminder"
+"""The event of a question that is asked once more."""
+SUM_UP_NS = HOUR_NS
+"""A service is told of refusals once in so long."""
+MAX_SUMMED = 1000
+TOO_OLD_NS = 7 * DAY_NS
+"""What ended, and could not be told so long after the request's arrival, is not told any more; the ledger has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToTell:
+    """A message for one service, and what is told with it."""
+
+    notice: Notice
+    requests: tuple[int, ...]
+    """Numbers; none for a row of the house."""
+    up_to: int
+    """The newest row when the text was made, or the one row of the house."""
 
 
 class News:
-    """Tells the owner.
+    """Makes what a service is told next.
 
     Args:
-        send: Takes notices; ``Messenger.tell``.
+        store: Rows, requests, releases.
         wanted: What the owner wants to be told of, by the terms that count now.
         time_zone: In which moments are said.
+        clock: For what is too old, and how long ago refusals were told.
         texts: The owner's language.
     """
 
     def __init__(
         self,
-        send: Callable[[Notice], object],
+        store: Store,
         wanted: Callable[[], frozenset[Occasion]],
         time_zone: ZoneInfo,
+        clock: Clock,
         texts: Texts = ENGLISH,
     ) -> None:
-        self._send = send
+        self._store = store
         self._wanted = wanted
         self._time_zone = time_zone
+        self._clock = clock
         self._texts = texts
+        self._summed: dict[str, MonoNs] = {}
 
-    def decided(self, request: StoredRequest, verdict: Verdict) -> None:
-        """Tell of a request's first decision."""
-        name, agency = request.jti[:SHORT_ID], request.iss
-        cameras = _cameras(request)
-        if isinstance(verdict, Ask):
-            asked = [camera.camera for camera in verdict.cameras]
-            self._tell(ask_notice(name, agency, request.category, asked, self._say(verdict.until), self._texts))
-            return
-        self._tell(request_notice(name, agency, request.category, cameras, self._texts))
-        if isinstance(verdict, Grant):
-            granted = [camera.camera for camera in verdict.cameras]
-            self._tell(grant_notice(name, agency, granted, self._say(verdict.not_before), self._texts))
-        elif isinstance(verdict, Denial):
-            self._tell(
-                refusal_notice(name, agency, [(each.code, each.sentence) for each in verdict.reasons], self._texts)
-            )
+    # Rows that no request's turn makes
 
     def remind(self, request: StoredRequest) -> None:
-        """Tell once more of a request that waits for the owner: soon silence is a no."""
-        name = request.jti[:SHORT_ID]
-        self._tell(remind_notice(name, request.iss, _cameras(request), self._say(request.due), self._texts))
+        """Have the owner asked once more about a request: soon silence is a no."""
+        with self._store.transaction() as connection:
+            self._store.add_notice(connection, request.id, REMINDER)
 
-    def ended(self, request: StoredRequest) -> None:
-        """Tell how a request ended that was asked or granted before."""
-        name, agency = request.jti[:SHORT_ID], request.iss
-        if request.state is RequestState.DELIVERED:
-            self._tell(release_notice(name, agency, _cameras(request), self._texts))
-        else:
-            reasons = [(str(each["code"]), str(each["sentence"])) for each in request.reasons]
-            reasons = reasons or [(request.state.value, f"{request.state.value}.")]
-            self._tell(refusal_notice(name, agency, reasons, self._texts))
+    def tell(self, notice: Notice) -> None:
+        """Have the owner told of something that is about no request, such as a fault of the gateway."""
+        occasion = None if notice.occasion is None else notice.occasion.value
+        detail = json.dumps({"occasion": occasion, "title": notice.title, "body": notice.body})
+        with self._store.transaction() as connection:
+            self._store.add_notice(connection, HOUSE, str(self._store.find_newest_notice() + 1), detail)
 
     def updated(self, note: Mapping[str, str]) -> None:
-        """Tell of an update that is offered, or of what became of one."""
-        self._tell(update_notice(note.get("what", ""), note.get("to", ""), note.get("why", ""), self._texts))
+        """Have the owner told of an update that is offered, or of what became of one."""
+        self.tell(update_notice(note.get("what", ""), note.get("to", ""), note.get("why", ""), self._texts))
 
-    def _tell(self, notice: Notice) -> None:
-        if notice.occasion in self._wanted():
-            self._send(notice)
+    # What is told next
+
+    def find_next(self, service: str) -> ToTell | None:
+        """Return what a service is told next; None if there is nothing, or what there is has to wait.
+
+        What the owner does not want to be told of, and what has become pointless, goes off the list here.
+        """
+        while True:
+            found = self._find_request(service) or self._find_house(service) or self._find_refusals(service)
+            if found is None:
+                return None
+            notices, requests, up_to = found
+            wanted = self._wanted()
+            notice = next((each for each in notices if each.occasion is None or each.occasion in wanted), None)
+            if notice is not None:
+                return ToTell(notice, requests, up_to)
+            self._mark(service, requests, up_to)
+
+    def mark_told(self, service: str, told: ToTell) -> None:
+        """Take off a service's list what it has been sent; what happened since stays on it."""
+        if told.notice.occasion is Occasion.REFUSAL:
+            self._summed[service] = self._clock.boot()
+        self._mark(service, told.requests, told.up_to)
+
+    def _mark(self, service: str, requests: tuple[int, ...], up_to: int) -> None:
+        if requests:
+            self._store.mark_told(service, requests, up_to)
+        else:
+            self._store.mark_house_notice_told(service, up_to)
+
+    def _find_request(self, service: str) -> "_Found | None":
+        newest = self._store.find_newest_notice()
+        denied = RequestState.DENIED.value
+        number = self._store.find_request_to_tell(service, RequestState.ASKED.value, denied)
+        if number is None:
+            return None
+        request = self._store.read_request(number)
+        is_old = request.state not in OPEN_STATES and request.arrived_at < self._clock.utc() - TOO_OLD_NS
+        if is_old:
+            return [], (number,), newest
+        is_reminder = REMINDER in self._store.list_events_to_tell(service, number)
+        return self._say_request(request, is_reminder=is_reminder), (number,), newest
+
+    def _find_house(self, service: str) -> "_Found | None":
+        row = self._store.find_house_notice(service)
+        return None if row is None else ([_parse_notice(row)], (), row.id)
+
+    def _find_refusals(self, service: str) -> "_Found | None":
+        last = self._summed.get(service)
+        if last is not None and self._clock.boot() - last < SUM_UP_NS:
+            return None
+        newest = self._store.find_newest_notice()
+        numbers = self._store.list_refused_to_tell(service, RequestState.DENIED.value, MAX_SUMMED)
+        if not numbers:
+            return None
+        return self._sum_up([self._store.read_request(number) for number in numbers]), tuple(numbers), newest
+
+    # Texts
+
+    def _say_request(self, request: StoredRequest, *, is_reminder: bool = False) -> list[Notice]:
+        """Return what can be said of a request as it is now, for each occasion, the most important one first."""
+        number, agency, category, texts = str(request.id), request.iss, request.category, self._texts
+        left = _asked_cameras(request) if request.bound is None else request.bound.names
+        arrived = request_notice(number, agency, category, _asked_cameras(request), texts)
+        if request.state is RequestState.ASKED and is_reminder:
+            return [remind_notice(number, agency, left, self._say(request.due), texts)]
+        if request.state is RequestState.ASKED:
+            return [ask_notice(number, agency, category, left, self._say(request.due), texts)]
+        if request.state in OPEN_STATES:
+            leaves_at = request.due if request.bound is None else request.bound.not_before
+            return [grant_notice(number, agency, left, self._say(leaves_at), texts), arrived]
+        if request.state is RequestState.DELIVERED:
+            return [release_notice(number, agency, self._released(request) or _asked_cameras(request), texts)]
+        ended = refusal_notice(number, agency, _reasons(request), texts)
+        if request.state is RequestState.DENIED:
+            return [ended, arrived]
+        return [ended, Notice(Occasion.RELEASE, ended.title, ended.body)]  # of a release that was told of before
+
+    def _sum_up(self, refused: Sequence[StoredRequest]) -> list[Notice]:
+        if len(refused) == 1:
+            return self._say_request(refused[0])
+        counts = Counter(code for request in refused for code in dict(_reasons(request)))
+        summed = refusals_notice([str(each.id) for each in refused], dict(counts.most_common(8)), self._texts)
+        return [summed, Notice(Occasion.REQUEST, summed.title, summed.body)]
+
+    def _released(self, request: StoredRequest) -> list[str]:
+        releases = self._store.list_releases(request.id)
+        return [each.camera for each in releases if each.state is ReleaseState.DELIVERED]
 
     def _say(self, moment: UtcNs) -> str:
         return encode_local(moment, self._time_zone)
 
 
-def _cameras(request: StoredRequest) -> list[str]:
+_Found = tuple[list[Notice], tuple[int, ...], int]
+
+
+def _parse_notice(row: HouseNotice) -> Notice:
+    detail: dict[str, Any] = json.loads(row.detail)
+    occasion = None if detail["occasion"] is None else Occasion(detail["occasion"])
+    return Notice(occasion, str(detail["title"]), str(detail["body"]))
+
+
+def _reasons(request: StoredRequest) -> list[tuple[str, str]]:
+    """Return codes and sentences; of a sentence with blanks, and of none, the code has to do."""
+    found = []
+    for each in request.reasons:
+        try:
+            sentence = str(each.get("sentence") or say(each["code"]))
+        except KeyError:
+            sentence = each["code"].replace("-", " ") + "."
+        found.append((str(each["code"]), sentence))
+    return found or [(request.state.value, f"{request.state.value}.")]
+
+
+def _asked_cameras(request: StoredRequest) -> list[str]:
     payload: Any = jws.parse(request.raw, REQUEST_TYP).payload
     return [str(camera) for camera in payload["clip"]["cameras"]]

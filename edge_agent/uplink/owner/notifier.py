@@ -1,30 +1,29 @@
 """Messages to the owner on their way, through any service that Apprise knows; their words are in ``notice_words``.
 
-Owns the queue of those that wait.
-Apprise runs in a child process, one per message: its 45 MB are gone afterwards, a hanging service is ended with it, and
-the services' URLs, which are secrets, are in no argument, no file and no log.
+Apprise runs in a child process, one per message and service: its 45 MB are gone afterwards, a hanging service is ended
+with it, and the services' URLs, which are secrets, are in no argument, no file and no log.
 """
 
 import json
 import logging
-import queue
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from edge_agent.consent.policy import Occasion
 from edge_agent.custody.credentials import load_services
 from edge_agent.settings.gateway import Config
 from edge_agent.uplink.owner.notice_words import Notice
+from edge_agent.uplink.owner.notifications import ToTell
 
 CHILD = (sys.executable, "-E", "-s", "-B", "-m", "edge_agent.uplink.owner.notifier_child")
 TIMEOUT_S = 60.0
-MAX_WAITING = 64
-PAUSES_S = (5.0, 60.0)
-"""Before the second and the third attempt, for the services that failed."""
+PAUSES_S = (5.0, 60.0, 300.0)
+POLL_S = 60.0
+"""Refusals that were held back are looked for so often."""
 MAX_TITLE, MAX_BODY = 120, 2000
 _ROOT = Path(__file__).resolve().parents[3]
 
@@ -33,97 +32,110 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NoticeCounts:
-    """What became of the messages so far."""
+    """What became of the attempts so far."""
 
     told: int
     failed: int
-    dropped: int
+
+
+class Source(Protocol):
+    """Says what a service is told next; ``News``."""
+
+    def find_next(self, service: str) -> ToTell | None:
+        """Return the next message, or None."""
+
+    def mark_told(self, service: str, told: ToTell) -> None:
+        """Note that the service took it."""
 
 
 class Messenger:
-    """Sends notices from a thread of its own, in order; the caller never waits.
+    """Tells each service from a thread of its own: one that hangs or fails holds up no other.
 
     Args:
         services: Name → URL of each Apprise service; without any, nothing is sent.
-        wanted: The occasions that the owner's policy wants told.
-        stop: Ends the thread, and any pause.
+        source: Says what is told next.
+        noticed: By service: set if there may be something new.
+        stop: Ends the threads, and any pause.
         child: The program that sends one message.
-        timeout_s: For one message to all services.
-        pauses_s: Before each further attempt.
+        timeout_s: For one message to one service.
+        pauses_s: After each failure in a row; the last one counts for all that follow.
     """
 
     def __init__(
         self,
         services: Mapping[str, str],
-        wanted: frozenset[Occasion],
+        source: Source,
+        noticed: Mapping[str, threading.Event],
         stop: threading.Event,
         *,
         child: Sequence[str] = CHILD,
         timeout_s: float = TIMEOUT_S,
         pauses_s: Sequence[float] = PAUSES_S,
     ) -> None:
-        self._services = dict(services)
-        self._wanted = wanted
+        self._source = source
+        self._noticed = noticed
         self._stop = stop
         self._child = tuple(child)
         self._timeout_s = timeout_s
         self._pauses_s = tuple(pauses_s)
-        self._waiting: queue.Queue[Notice] = queue.Queue(MAX_WAITING)
-        self._told = self._failed = self._dropped = 0
-        self._thread = threading.Thread(target=self._run, name="messenger", daemon=True)
+        self._counting = threading.Lock()
+        self._told = self._failed = 0
+        self._threads = [
+            threading.Thread(target=self._run, args=each, name="messenger", daemon=True) for each in services.items()
+        ]
 
     def start(self) -> None:
         """Begin to send."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def join(self, timeout_s: float = 5.0) -> None:
-        """Wait for the thread after ``stop``; what still waits is not sent."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-
-    def tell(self, notice: Notice) -> bool:
-        """Queue a notice; False where it is not wanted, nobody is to be told, or too many wait. Any thread."""
-        if not self._services or (notice.occasion is not None and notice.occasion not in self._wanted):
-            return False
-        try:
-            self._waiting.put_nowait(notice)
-        except queue.Full:
-            self._dropped += 1
-            log.warning("owner is not told, too many messages wait: occasion=%s", notice.kind)
-            return False
-        return True
+        """Wait for the threads after ``stop``; what still waits is sent after the next start."""
+        for waits in self._noticed.values():
+            waits.set()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(timeout_s)
 
     def counts(self) -> NoticeCounts:
-        """Return what became of the messages so far, per service."""
-        return NoticeCounts(self._told, self._failed, self._dropped)
+        """Return how many messages were taken, and how many attempts failed, of all services."""
+        return NoticeCounts(self._told, self._failed)
 
-    def _run(self) -> None:
+    def _run(self, name: str, url: str) -> None:
+        failures = 0
         while not self._stop.is_set():
+            self._noticed[name].clear()
             try:
-                notice = self._waiting.get(timeout=0.25)
-            except queue.Empty:
-                continue
-            try:
-                self._send(notice)
+                has_told = self._turn(name, url)
             except Exception:
-                log.exception("message to the owner failed: occasion=%s", notice.kind)
+                log.exception("message to the owner failed: service=%s", name)
+                has_told = False
+            if has_told is None:
+                self._noticed[name].wait(POLL_S)
+            elif has_told:
+                failures = 0
+            else:
+                self._stop.wait(self._pauses_s[min(failures, len(self._pauses_s) - 1)])
+                failures += 1
 
-    def _send(self, notice: Notice) -> None:
-        left = dict(self._services)
-        for pause_s in (0.0, *self._pauses_s):
-            if self._stop.wait(pause_s):
-                break
-            done = self._attempt(notice, left)
-            self._told += len(done)
-            left = {name: url for name, url in left.items() if name not in done}
-            if not left:
-                return
-        self._failed += len(left)
-        log.warning("owner is not told: occasion=%s services=%s", notice.kind, ",".join(sorted(left)))
+    def _turn(self, name: str, url: str) -> bool | None:
+        """Tell a service the next thing; None if there is nothing, False if it did not take it."""
+        next_one = self._source.find_next(name)
+        if next_one is None:
+            return None
+        is_taken = self._attempt(next_one.notice, name, url)
+        with self._counting:
+            self._told += is_taken
+            self._failed += not is_taken
+        if is_taken:
+            self._source.mark_told(name, next_one)
+        else:
+            log.warning("owner is not told yet: occasion=%s service=%s", next_one.notice.kind, name)
+        return is_taken
 
-    def _attempt(self, notice: Notice, services: Mapping[str, str]) -> set[str]:
-        """Send to these services in a child process, and return the names of those that took it."""
-        job = {"services": services, "title": notice.title[:MAX_TITLE], "body": notice.body[:MAX_BODY]}
+    def _attempt(self, notice: Notice, name: str, url: str) -> bool:
+        """Send to one service in a child process; true if it took the message."""
+        job = {"services": {name: url}, "title": notice.title[:MAX_TITLE], "body": notice.body[:MAX_BODY]}
         child = subprocess.Popen(
             self._child,
             stdin=subprocess.PIPE,
@@ -135,20 +147,18 @@ class Messenger:
         try:
             output, _ = child.communicate(json.dumps(job).encode(), timeout=self._timeout_s)
         except subprocess.TimeoutExpired:
-            log.warning("service hangs: seconds=%d", self._timeout_s)
+            log.warning("service hangs: service=%s seconds=%d", name, self._timeout_s)
             output = b""
         finally:
             child.kill()
             output = output or child.communicate()[0]
-        # The child writes a line per service when it is done with it, so that a hanging one hides no other.
-        return {line for line in output.decode("ascii", "replace").splitlines() if line in services}
+        return name in output.decode("ascii", "replace").splitlines()
 
 
-def make_messenger(config: Config, stop: threading.Event) -> Messenger:
-    """Return the messenger to the services that the configuration names; a name that is not in the file is logged."""
-    known = load_services(config.notify.file)
+def find_services(config: Config) -> dict[str, str]:
+    """Return name and URL of the services that the configuration names and ``notify.yaml`` knows; logs the others."""
+    known = load_services(config.credentials_file.with_name("notify.yaml"))
     missing = [name for name in config.notify.services if name not in known]
     if missing:
         log.error("services are not in notify.yaml and are left out: %s", ", ".join(missing))
-    services = {name: known[name] for name in config.notify.services if name in known}
-    return Messenger(services, frozenset(Occasion), stop)
+    return {name: known[name] for name in config.notify.services if name in known}

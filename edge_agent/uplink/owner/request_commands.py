@@ -4,14 +4,14 @@ What only takes away needs no passphrase and acts at once; what gives needs an o
 command that changes something is one transaction with its ledger entry.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.base64url import encode_b64url
-from edge_agent.consent.bound import CameraBound
-from edge_agent.consent.owner_order import Order, Resume, verify_order, window_members
+from edge_agent.consent.offer import encode_offers, offers_of
+from edge_agent.consent.owner_order import Order, Resume, verify_order
 from edge_agent.errors import DenialError, UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Answer, Handler, Peer
@@ -23,13 +23,16 @@ from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
 from edge_agent.protocol.verdict import Approval, Denial, Reason, Wait
 from edge_agent.settings.gateway import Config
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339
+from edge_agent.uplink.inbound import steps
 from edge_agent.uplink.inbound.evaluator import Judge
-from edge_agent.uplink.inbound.register import Docket
-from edge_agent.uplink.release.recheck import Aftermath, Regrant
-from edge_agent.uplink.store.requests import RequestState, Store, StoredRequest
+from edge_agent.uplink.inbound.lifecycle import Event
+from edge_agent.uplink.inbound.register import Aftermath, Docket
+from edge_agent.uplink.inbound.steps import RequestStep
+from edge_agent.uplink.release.recheck import Regrant
+from edge_agent.uplink.store.release_info import Bundle
+from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, Store, StoredRelease, StoredRequest
 
 EVERY_CAMERA = "*"
-MIN_ID_LETTERS = 4
 
 
 class Worker(Protocol):
@@ -37,9 +40,6 @@ class Worker(Protocol):
 
     def wake(self) -> None:
         """Look at once what may go on."""
-
-    def discard(self, request_id: int) -> None:
-        """Delete the payloads of a request that was withdrawn."""
 
 
 class OwnerDesk:
@@ -55,7 +55,6 @@ class OwnerDesk:
         docket: Writes down.
         worker: Carries out what was granted.
         clock: The moment of each command.
-        on_end: Told of every request that ended here.
     """
 
     def __init__(
@@ -69,7 +68,6 @@ class OwnerDesk:
         docket: Docket,
         worker: Worker,
         clock: Clock,
-        on_end: Callable[[StoredRequest], None],
     ) -> None:
         self._gateway = gateway
         self._owner = owner
@@ -80,7 +78,6 @@ class OwnerDesk:
         self._docket = docket
         self._worker = worker
         self._clock = clock
-        self._on_end = on_end
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
@@ -110,7 +107,7 @@ class OwnerDesk:
             "signers": self._judge.name_signers(request.raw),
             "not_before": None if bound is None or bound.asks else encode_rfc3339(bound.not_before),
             "cooling_off_s": 0 if bound is None else bound.cooling_off // SECOND_NS,
-            "offered": [_describe_offer(each) for each in (() if bound is None else bound.cameras)],
+            "offer": encode_offers(offers_of(bound)),
         }
         return {"request": self._describe(request) | more}
 
@@ -125,17 +122,16 @@ class OwnerDesk:
         }
 
     def _find(self, members: Mapping[str, Any]) -> StoredRequest:
-        wanted = str(members.get("id", ""))
-        if len(wanted) < MIN_ID_LETTERS:
-            raise UsageError(f"give at least {MIN_ID_LETTERS} letters of the request's id")
-        matches = self._store.find_requests(wanted)
-        if len(matches) != 1:
-            raise UsageError(f"{'no' if not matches else 'more than one'} request begins with {wanted[:22]!r}")
-        return matches[0]
+        number = members.get("number")
+        found = self._store.find_numbered(number) if type(number) is int and 0 < number < 2**63 else None
+        if found is None:
+            raise UsageError(f"there is no request {str(number)[:22]}", "edge-agent requests list")
+        return found
 
     def _describe(self, request: StoredRequest) -> dict[str, Any]:
         payload = jws.parse(request.raw, REQUEST_TYP).payload
         return {
+            "number": request.id,
             "jti": request.jti,
             "iss": request.iss,
             "sha256": encode_b64url(request.payload_sha256),
@@ -155,8 +151,8 @@ class OwnerDesk:
                 {
                     "camera": each.camera,
                     "state": each.state.value,
-                    "bytes": each.info.get("size"),
-                    "reason": each.info.get("reason"),
+                    "bytes": each.info.size if isinstance(each.info, Bundle) else None,
+                    "reason": _reason_of(each),
                 }
                 for each in self._store.list_releases(request.id)
             ],
@@ -175,6 +171,7 @@ class OwnerDesk:
         raise UsageError("this order is for another command")
 
     def _approve(self, order: Order, approval: Approval, raw: bytes, now: UtcNs) -> Answer:
+        aftermath = Aftermath()
         with self._store.transaction() as connection:
             self._burn(connection, order, now)
             request = self._store.find_request(approval.jti)
@@ -187,12 +184,13 @@ class OwnerDesk:
             if isinstance(verdict, Wait) or (isinstance(verdict, Denial) and is_no_approval(verdict)):
                 raise _refusal(verdict)  # and nothing of it happened: the question stays open
             entry = ApprovalEntry(request.jti, request.iss, approval.cameras, approval.window, order.order_id)
-            entries.append(connection, entry, outlook.now)
-            self._docket.settle(connection, request, verdict, evaluation.bound, outlook.telling, outlook.now)
+            step = RequestStep(Event.APPROVAL, outlook.now, (entry,), approval=raw)
+            self._docket.apply(connection, request, step)
+            bound, telling = evaluation.bound, outlook.telling
+            self._docket.settle(connection, request, verdict, bound, telling, outlook.now, aftermath=aftermath)
             state = self._store.read_request(request.id).state
-            self._store.update_request(connection, request.id, state, approval=raw)
+        self._regrant.clear_up(aftermath)
         if isinstance(verdict, Denial):
-            self._end(request.id)
             raise _refusal(verdict)
         self._worker.wake()
         return {"state": state.value}
@@ -211,10 +209,28 @@ class OwnerDesk:
     # Take away: at once, no signature
 
     def _deny(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+        if members.get("number") is None:
+            return self._stop_all()
         request = self._find(members)
         if request.state is not RequestState.ASKED:
             raise UsageError(f"request does not wait for you: it is {request.state.value}")
         return self.refuse(request, "owner-denied")
+
+    def _stop_all(self) -> Answer:
+        """Refuse what waits for the owner, and stop what is being released; say of what the key may be out already."""
+        waiting = [self._store.read_request(each) for each in self._store.list_waiting_keys()]
+        states: dict[int, RequestState | None] = {}
+        for request in [*self._store.list_requests(OPEN_STATES), *waiting]:
+            if self._refuse(request, (Reason("owner-denied", say("owner-denied")),)):
+                states[request.id] = RequestState.DENIED
+            else:  # not asked, or approved at this very moment
+                states[request.id] = self.withdraw(request, "owner-cancelled")
+        return {
+            "stopped": sorted(
+                n for n, state in states.items() if state in (RequestState.DENIED, RequestState.CANCELLED)
+            ),
+            "too_late": sorted(number for number, state in states.items() if state is RequestState.DELIVERED),
+        }
 
     def refuse(self, request: StoredRequest, code: str) -> Answer:
         """Deny a request that waits for the owner: they said no, or nothing in time."""
@@ -224,16 +240,19 @@ class OwnerDesk:
 
     def _refuse(self, request: StoredRequest, reasons: Sequence[Reason]) -> bool:
         """Refuse a request that waits for the owner; False if it does not any more."""
+        aftermath = Aftermath()
         with self._store.transaction() as connection:
             current = self._store.read_request(request.id)
             if current.state is not RequestState.ASKED:
                 return False
             outlook = self._judge.look()
-            self._docket.refuse(connection, current, reasons, outlook.telling, outlook.now)
-        self._end(request.id)
+            self._docket.refuse(connection, current, reasons, outlook.telling, outlook.now, aftermath=aftermath)
+        self._regrant.clear_up(aftermath)
         return True
 
     def _cancel(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+        if members.get("number") is None:
+            return self._stop_all()
         request = self._find(members)
         if request.state is RequestState.ASKED:
             return self.refuse(request, "owner-denied")
@@ -252,19 +271,21 @@ class OwnerDesk:
             None where there was nothing to stop.
         """
         now = self._clock.utc()
-        reasons = [{"code": code, "camera": None}]
+        reasons = ({"code": code, "camera": None},)
+        aftermath = Aftermath()
         with self._store.transaction() as connection:
             current = self._store.read_request(request.id)
             is_open = current.state in (RequestState.GRANTED, RequestState.UPLOADING)
             if not is_open and not self._store.has_waiting_key(connection, request.id):
                 return None
             if current.is_handed_over:
-                self._docket.enter_too_late(connection, current, reasons, now)
-                return current.state
-            self._docket.withdraw(connection, current, RequestState.CANCELLED, reasons, now)
-        self._worker.discard(request.id)
-        self._end(request.id)
-        return RequestState.CANCELLED
+                step = steps.too_late(current, reasons, now, is_stop=True)
+            else:
+                step = steps.end(current, Event.STOP, "cancelled", reasons, now)
+            self._docket.apply(connection, current, step, aftermath)
+        self._regrant.clear_up(aftermath)
+        self._worker.wake()
+        return RequestState.DELIVERED if current.is_handed_over else RequestState.CANCELLED
 
     def _pause(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
         camera = self._camera(members)
@@ -293,35 +314,26 @@ class OwnerDesk:
             self._regrant.evaluate_all(connection, outlook, aftermath)
         return {"cameras": signed, "stopped": self._clear_up(aftermath)}
 
-    def _clear_up(self, aftermath: Aftermath) -> list[str]:
-        """Carry out what was recorded; return the requests of which something was stopped."""
+    def _clear_up(self, aftermath: Aftermath) -> list[int]:
+        """Carry out what was recorded; return the numbers of the requests of which something was stopped."""
         self._regrant.clear_up(aftermath)
         self._worker.wake()
-        stopped = [*aftermath.ended, *(request for request, _ in aftermath.dropped)]
-        return list(dict.fromkeys(each.jti for each in stopped))
+        return list(dict.fromkeys(aftermath.stopped))
 
     def _camera(self, members: Mapping[str, Any]) -> str:
         camera = str(members.get("camera", EVERY_CAMERA))
         return camera if camera == EVERY_CAMERA else self._config.demand_camera(camera).id
 
-    def _end(self, request_id: int) -> None:
-        self._on_end(self._store.read_request(request_id))
 
-
-def _describe_offer(bound: CameraBound) -> dict[str, Any]:
-    return {
-        "camera": bound.camera,
-        "quality": bound.quality.value,
-        "windows": [window_members(window) for window in bound.windows],
-        "audio": bound.audio,
-        "masks": len(bound.masks),
-        "answer_by": encode_rfc3339(bound.answer_by),
-    }
+def _reason_of(release: StoredRelease) -> str | None:
+    """Return why there is no bundle, if its state does not say that already."""
+    reason = None if isinstance(release.info, Bundle) else release.info.reason
+    return None if reason == release.state.value else reason
 
 
 def is_no_approval(verdict: Denial) -> bool:
     """Tell whether an order was denied because it does not approve the request that it names."""
-    return {each.code for each in verdict.reasons} <= {"approval-mismatch", "approval-outside-ask"}
+    return {each.code for each in verdict.reasons} <= {"approval-mismatch", "approval-outside-ask", "offer-changed"}
 
 
 def _refusal(verdict: Denial | Wait) -> DenialError:

@@ -21,8 +21,29 @@ from edge_agent.ledger import table as ledger
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 8
 _BUSY_TIMEOUT_S = 5.0
+_NUMBERS_AND_NOTICES = """
+CREATE TABLE request_number (one INTEGER PRIMARY KEY CHECK (one = 1), last INTEGER NOT NULL) STRICT;
+CREATE TABLE notice (
+  id INTEGER PRIMARY KEY, request_id INTEGER NOT NULL, event TEXT NOT NULL, detail TEXT NOT NULL,
+  UNIQUE (request_id, event)) STRICT;
+CREATE TABLE notice_waiting (
+  service TEXT NOT NULL, notice_id INTEGER NOT NULL REFERENCES notice (id) ON DELETE CASCADE,
+  PRIMARY KEY (service, notice_id)) STRICT, WITHOUT ROWID;
+CREATE INDEX notice_waiting_notice ON notice_waiting (notice_id);
+INSERT INTO request_number SELECT 1, coalesce(max(id), 0) FROM request;
+"""
+_REFUSALS = """
+CREATE TABLE refused (
+  iss TEXT NOT NULL, jti TEXT NOT NULL, payload_sha256 BLOB NOT NULL, until_ns INTEGER NOT NULL,
+  declined_ns INTEGER NOT NULL, PRIMARY KEY (iss, jti)) STRICT, WITHOUT ROWID;
+CREATE INDEX refused_until ON refused (until_ns);
+CREATE TABLE refusal_count (
+  hour INTEGER NOT NULL, kid TEXT NOT NULL, entered INTEGER NOT NULL, counted INTEGER NOT NULL,
+  PRIMARY KEY (hour, kid)) STRICT, WITHOUT ROWID;
+CREATE INDEX request_refused ON request (iss, id, length(raw)) WHERE state = 'denied';
+"""
 _SCHEMA = """
 CREATE TABLE trust (
   one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, raw BLOB NOT NULL, roots TEXT NOT NULL) STRICT;
@@ -49,11 +70,15 @@ CREATE TABLE answer (
 CREATE TABLE outbox (
   id INTEGER PRIMARY KEY, topic TEXT NOT NULL, payload BLOB NOT NULL, correlation BLOB NOT NULL,
   due_ns INTEGER NOT NULL, expires_ns INTEGER NOT NULL, key_of INTEGER REFERENCES request (id)) STRICT;
+CREATE TABLE doomed_upload (
+  id INTEGER PRIMARY KEY, request_id INTEGER NOT NULL REFERENCES request (id), file TEXT NOT NULL, url TEXT NOT NULL,
+  tries INTEGER NOT NULL) STRICT;
 CREATE INDEX outbox_due ON outbox (due_ns);
 CREATE TABLE pause (camera TEXT PRIMARY KEY, until_ns INTEGER) STRICT;
 CREATE TABLE owner_order (order_id TEXT PRIMARY KEY, at_ns INTEGER NOT NULL) STRICT;
 CREATE TABLE consent (camera TEXT PRIMARY KEY, version INTEGER NOT NULL, revoked INTEGER NOT NULL) STRICT;
 """
+_SCHEMA += _NUMBERS_AND_NOTICES + _REFUSALS
 _MIGRATIONS = {
     # Version 1 named what was paused, and that was never anything but release.
     1: """
@@ -71,6 +96,13 @@ UPDATE request SET bound = NULL;
 CREATE TABLE trust_floor (
   root TEXT PRIMARY KEY, version INTEGER NOT NULL, payload_sha256 BLOB NOT NULL) STRICT;
 """,
+    5: """
+CREATE TABLE doomed_upload (
+  id INTEGER PRIMARY KEY, request_id INTEGER NOT NULL REFERENCES request (id), file TEXT NOT NULL, url TEXT NOT NULL,
+  tries INTEGER NOT NULL) STRICT;
+""",
+    6: _NUMBERS_AND_NOTICES,
+    7: _REFUSALS,
 }
 """What makes a file of each version one of the next."""
 

@@ -13,12 +13,17 @@ from typing import Any
 from edge_agent.consent.bound import Bound, encode_bound, parse_bound
 from edge_agent.units import UtcNs
 from edge_agent.uplink.store.in_force import Word
+from edge_agent.uplink.store.notices import Notices
 from edge_agent.uplink.store.outbox import Outbox
+from edge_agent.uplink.store.refusals import RefusedRequests
+from edge_agent.uplink.store.release_info import Bundle, ReleaseInfo, Waiting, encode_info, parse_info
 
 
 class RequestState(Enum):
     """Where an admitted request stands; the last five are final."""
 
+    NEW = "new"
+    """Inside the transaction of its decision, and never outside of it."""
     ASKED = "asked"
     GRANTED = "granted"
     UPLOADING = "uploading"
@@ -49,6 +54,7 @@ class StoredRequest:
     """One verified request and where it stands."""
 
     id: int
+    """Its number: the gateway's own, by which a person calls it. Numbers rise, and none is given twice."""
     iss: str
     jti: str
     payload_sha256: bytes
@@ -78,10 +84,33 @@ class StoredRelease:
     camera: str
     state: ReleaseState
     file: str
-    info: Mapping[str, Any]
+    info: ReleaseInfo
+    """In the shape of the state: ``Waiting``, ``Bundle`` or ``Ended``."""
     header: bytes
     """The age header: stays here until the key is handed over."""
     upload_url: str
+
+    @property
+    def waiting(self) -> Waiting:
+        """What is known of a release that waits."""
+        assert isinstance(self.info, Waiting)
+        return self.info
+
+    @property
+    def bundle(self) -> Bundle:
+        """What is known of a release with a bundle."""
+        assert isinstance(self.info, Bundle)
+        return self.info
+
+
+@dataclass(frozen=True, slots=True)
+class DoomedUpload:
+    """An upload that the server is still to be asked to delete."""
+
+    id: int
+    request_id: int
+    file: str
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,25 +124,28 @@ class QuotaUse:
     incident: str
 
 
-class Store(Outbox, Word):
+class Store(Outbox, Word, Notices, RefusedRequests):
     """Requests, incidents, quotas and releases; with everything else that lies in the file."""
 
     # Requests
 
     def add_request(self, connection: sqlite3.Connection, request: StoredRequest) -> int:
-        """Insert a request (its ``id`` is ignored) and return its id."""
-        cursor = connection.execute(
-            "INSERT INTO request VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        """Insert a request (its ``id`` is ignored) under the next number and return that.
+
+        The last number is kept apart from the requests: those that are forgotten make no room for others.
+        """
+        (number,) = connection.execute("UPDATE request_number SET last = last + 1 RETURNING last").fetchone()
+        connection.execute(
+            "INSERT INTO request VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                request.iss, request.jti, request.payload_sha256, request.raw,
+                number, request.iss, request.jti, request.payload_sha256, request.raw,
                 request.incident, request.category, request.is_area,
                 request.correlation, request.arrived_at, request.release_by, request.state.value, request.due,
                 request.approval, json.dumps(request.reasons), request.is_handed_over,
                 None if request.bound is None else encode_bound(request.bound),
             ),
         )  # fmt: skip
-        assert cursor.lastrowid is not None
-        return cursor.lastrowid
+        return int(number)
 
     def find_request(self, jti: str, iss: str | None = None) -> StoredRequest | None:
         """Look a request up by its ``jti``, of one issuer or (for a person's command) of any."""
@@ -126,10 +158,15 @@ class Store(Outbox, Word):
         assert row is not None
         return _request(row)
 
-    def find_requests(self, letters: str) -> list[StoredRequest]:
-        """Return the requests whose ``jti`` begins with these letters, newest first; two at most."""
-        sql = "SELECT * FROM request WHERE substr(jti, 1, length(?1)) = ?1 ORDER BY id DESC LIMIT 2"
-        return [_request(row) for row in self._all(sql, letters)]
+    def find_numbered(self, number: int) -> StoredRequest | None:
+        """Look a request up by its number; None if there is none, or it is forgotten."""
+        row = self._one("SELECT * FROM request WHERE id = ?", number)
+        return None if row is None else _request(row)
+
+    def count_requests(self) -> dict[str, int]:
+        """Return how many requests are kept, by state; states without any are 0."""
+        rows = self._all("SELECT state, count(*) AS number FROM request GROUP BY state")
+        return {state.value: 0 for state in RequestState} | {str(row["state"]): int(row["number"]) for row in rows}
 
     def list_requests(self, states: Sequence[RequestState] = (), limit: int = -1) -> list[StoredRequest]:
         """Return the newest requests, of the given states or of all, newest first; all of them unless limited."""
@@ -162,8 +199,9 @@ class Store(Outbox, Word):
 
     def remove_request(self, connection: sqlite3.Connection, request_id: int) -> None:
         """Forget a request that has ended, and everything about it but its incident's facts."""
-        for table in ("release", "quota", "answer"):
+        for table in ("release", "quota", "answer", "doomed_upload"):
             connection.execute(f"DELETE FROM {table} WHERE request_id = ?", (request_id,))  # noqa: S608
+        self.forget_notices(connection, request_id)
         connection.execute("DELETE FROM request WHERE id = ?", (request_id,))
         self.note_remains()
 
@@ -178,13 +216,15 @@ class Store(Outbox, Word):
         approval: bytes | None = None,
         bound: Bound | None = None,
     ) -> None:
-        """Move a request to a state; what is None stays as it was."""
+        """Move a request to a state, of which the owner is told; what is None stays as it was."""
         connection.execute(
             "UPDATE request SET state = ?, due_ns = coalesce(?, due_ns), reasons = coalesce(?, reasons), "
             "approval = coalesce(?, approval), bound = coalesce(?, bound) WHERE id = ?",
             (state.value, due, None if reasons is None else json.dumps(list(reasons)), approval,
              None if bound is None else encode_bound(bound), request_id),
         )  # fmt: skip
+        if state is not RequestState.UPLOADING:
+            self.add_notice(connection, request_id, state.value)
 
     def mark_handed_over(self, connection: sqlite3.Connection, request_id: int) -> None:
         """Note that the broker is given a request's age headers now."""
@@ -221,8 +261,8 @@ class Store(Outbox, Word):
         """Insert or replace one camera's release."""
         connection.execute(
             "INSERT OR REPLACE INTO release VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (release.request_id, release.camera, release.state.value, release.file, json.dumps(release.info),
-             release.header, release.upload_url),
+            (release.request_id, release.camera, release.state.value, release.file,
+             json.dumps(encode_info(release.info)), release.header, release.upload_url),
         )  # fmt: skip
 
     def list_releases(self, request_id: int | None = None) -> list[StoredRelease]:
@@ -234,19 +274,12 @@ class Store(Outbox, Word):
                 row["camera"],
                 ReleaseState(row["state"]),
                 row["file"],
-                json.loads(row["info"]),
+                parse_info(row["state"], json.loads(row["info"])),
                 bytes(row["header"]),
                 row["upload_url"],
             )
             for row in rows
         ]
-
-    def set_release_state(self, connection: sqlite3.Connection, release: StoredRelease, state: ReleaseState) -> None:
-        """Move one camera's release on."""
-        connection.execute(
-            "UPDATE release SET state = ? WHERE request_id = ? AND camera = ?",
-            (state.value, release.request_id, release.camera),
-        )
 
     def remove_release(self, connection: sqlite3.Connection, release: StoredRelease) -> None:
         """Forget one camera's release, its age header included."""
@@ -267,6 +300,26 @@ class Store(Outbox, Word):
         """Destroy the age headers of a request: what was uploaded without them can never be opened."""
         connection.execute("UPDATE release SET header = x'' WHERE request_id = ?", (request_id,))
         self.note_remains()
+
+    # Uploads that are to be deleted where they lie
+
+    def doom_upload(self, connection: sqlite3.Connection, release: StoredRelease) -> None:
+        """Remember that what the server has of a release is to be deleted."""
+        connection.execute(
+            "INSERT INTO doomed_upload VALUES (NULL, ?, ?, ?, 0)",
+            (release.request_id, release.file, release.upload_url),
+        )
+
+    def find_doomed_upload(self) -> DoomedUpload | None:
+        """Return the upload that was tried least often, the oldest of them."""
+        row = self._one("SELECT id, request_id, file, url FROM doomed_upload ORDER BY tries, id LIMIT 1")
+        return None if row is None else DoomedUpload(*row)
+
+    def put_off_doomed(self, doomed: DoomedUpload, max_tries: int) -> None:
+        """Note that deleting an upload was tried; forget it after so many tries (0: it is done)."""
+        with self.transaction() as connection:
+            connection.execute("UPDATE doomed_upload SET tries = tries + 1 WHERE id = ?", (doomed.id,))
+            connection.execute("DELETE FROM doomed_upload WHERE id = ? AND tries >= ?", (doomed.id, max_tries))
 
 
 def _request(row: sqlite3.Row) -> StoredRequest:

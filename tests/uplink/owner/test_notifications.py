@@ -1,56 +1,236 @@
-"""What the owner is told of requests: every turn, in their language and local time, and nothing that is not wanted."""
+"""What the owner is told: every turn of a request, every end that comes near, each once, and nothing not wanted."""
 
-from types import SimpleNamespace
+import contextlib
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from edge_agent.consent.policy import Occasion
+from edge_agent.consent.policy import Mode, Occasion
 from edge_agent.host.language import load_texts
+from edge_agent.local_time import encode_local
 from edge_agent.protocol.reasons import say
-from edge_agent.protocol.verdict import Denial, Reason
-from edge_agent.units import HOUR_NS, UtcNs
-from edge_agent.uplink.owner import notifications
+from edge_agent.texts import Language
+from edge_agent.units import DAY_NS, HOUR_NS
 from edge_agent.uplink.owner.notice_words import Notice
 from edge_agent.uplink.owner.notifications import News
+from edge_agent.uplink.store.notices import MAX_HOUSE_ROWS
+from edge_agent.uplink.store.requests import Store
+from tests.support import gate
+from tests.support.fakes import FakeClock
+from tests.support.gate_house import KilledError
+from tests.support.releaser import Delivery, House
 
-NOW = UtcNs(1_790_000_000_000_000_000)
-REQUEST = SimpleNamespace(jti="0123456789abcdef", iss="rtcc.a", category="robbery", due=UtcNs(NOW + HOUR_NS), raw=b"")
+ALL = frozenset(Occasion)
+
+
+class Owner:
+    """Takes what a service is told, one message after another."""
+
+    def __init__(self, store: Store, clock: FakeClock, *services: str, language: Language = "en") -> None:
+        self.wanted = ALL
+        self.services = services or ("phone",)
+        store.set_notice_services(self.services)
+        self.news = News(store, lambda: self.wanted, ZoneInfo("America/Chicago"), clock, load_texts(language))
+
+    def hear(self, service: str = "phone", most: int = 100) -> list[str]:
+        """Take up to so many messages; return their titles."""
+        titles = []
+        while len(titles) < most and (told := self.news.find_next(service)) is not None:
+            titles.append(told.notice.title)
+            self.news.mark_told(service, told)
+        return titles
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[Notice]:
-    monkeypatch.setattr(notifications, "_cameras", lambda _: ["door"])
-    return []
+def house(tmp_path):
+    house = House(tmp_path)
+    house.signed["door"] = gate.terms(mode=Mode.ASK, requests_per_day=100, requests_per_incident=100)
+    yield house
+    house.store.close()
 
 
-def make(told: list[Notice], wanted=frozenset(Occasion), language="en") -> News:
-    return News(told.append, lambda: wanted, ZoneInfo("America/Chicago"), load_texts(language))
+@pytest.fixture
+def owner(house):
+    return Owner(house.store, house.clock)
 
 
-def test_occasion_that_is_not_wanted_is_not_told(told):
-    """The owner's signed terms say what is told."""
-    make(told, frozenset({Occasion.REFUSAL})).remind(REQUEST)
-    assert told == []
+REFUSED = {"incident.category": "arson", "incident.number": "of another kind"}
 
 
-def test_a_reminder_says_until_when_in_local_time(told):
-    """The owner's clock, to the second."""
-    make(told).remind(REQUEST)
-    assert "2026-09-21 10:13:20" in told[0].body
-    assert "01234567" in told[0].title
-    assert "requests show 01234567" in told[0].body
+def test_the_question_comes_before_any_number_of_refusals(house, owner):
+    """Three hundred refused requests do not drop or delay the one notice that matters, and are told as one."""
+    for _ in range(150):
+        house.ask(REFUSED)
+    asked = house.ask()
+    for _ in range(150):
+        house.ask(REFUSED)
+    first, *rest = owner.hear()
+    assert first == f"Your word is needed: request {asked.id}"
+    assert len(rest) == 1
+    assert rest[0].endswith("requests were refused")
 
 
-def test_a_refusal_says_why_in_the_owners_language(told):
-    """The values of the gate's sentence stand in the translated one; each reason once."""
-    reason = Reason("too-far", say("too-far", limit=500), "door")
-    make(told, language="es").decided(REQUEST, Denial(None, (reason, reason), NOW))
-    assert told[-1].body.count("500 m") == 1
-    assert "incidente" in told[-1].body
+def test_refusals_are_told_once_in_an_hour(house, owner):
+    """The first refusal is told at once; those that follow are summed up when the hour is over."""
+    first = house.ask(REFUSED)
+    assert owner.hear() == [f"A request was refused: request {first.id}"]
+    for _ in range(3):
+        house.ask(REFUSED)
+    assert owner.hear() == []
+    house.clock.advance(HOUR_NS)
+    assert owner.hear() == ["3 requests were refused"]
+    assert owner.hear() == []
 
 
-def test_a_reason_of_another_version_is_told_as_it_stands(told):
-    """After an update a stored sentence may be no code's any more: it is shown, not lost, and raises nothing."""
-    make(told, language="fr").decided(REQUEST, Denial(None, (Reason("too-far", "Too {far} away.", ""),), NOW))
-    assert "Too {far} away." in told[-1].body
+def test_every_turn_of_a_request_is_told_once(house, owner):
+    """Asked, approved, delivered: three messages, all with the gateway's own number."""
+    request = house.ask()
+    assert owner.hear() == [f"Your word is needed: request {request.id}"]
+    house.approve(request)
+    assert owner.hear() == [f"A clip will be released: request {request.id}"]
+    house.carry_on()
+    house.sender.turn()
+    house.worker.turn()
+    assert owner.hear() == [f"A clip was released: request {request.id}"]
+    assert owner.hear() == []
+
+
+def test_the_text_is_of_the_moment_of_sending(house, owner):
+    """A question that was answered before a service could be reached is not asked any more; nothing is told twice."""
+    request = house.ask()
+    house.approve(request)
+    house.call("cancel", number=request.id)
+    assert owner.hear() == [f"A request was refused: request {request.id}"]
+    assert owner.hear() == []
+
+
+def test_what_happens_while_a_message_is_on_its_way_is_told_after_it(house, owner):
+    """The state changes between the making of a text and its sending: the change is told next."""
+    request = house.ask()
+    told = owner.news.find_next("phone")
+    house.approve(request)
+    owner.news.mark_told("phone", told)
+    assert told.notice.title == f"Your word is needed: request {request.id}"
+    assert owner.hear() == [f"A clip will be released: request {request.id}"]
+
+
+def test_each_service_has_its_own_list(house):
+    """What one service has taken, the other still has before it; one that is gone leaves nothing behind."""
+    owner = Owner(house.store, house.clock, "phone", "mail")
+    request = house.ask()
+    assert owner.hear("phone") == owner.hear("mail") == [f"Your word is needed: request {request.id}"]
+    other = house.ask()
+    assert owner.hear("phone") == [f"Your word is needed: request {other.id}"]
+    assert Owner(house.store, house.clock, "mail").hear("mail") == [f"Your word is needed: request {other.id}"]
+    assert Owner(house.store, house.clock, "phone").hear("phone") == []
+
+
+def test_rows_survive_a_restart(house):
+    """What was written down with the decision is told after a kill, and what was told is not told again."""
+    Owner(house.store, house.clock)
+    told, waits = house.ask(), house.ask()
+    assert Owner(house.store, house.clock).hear(most=1) == [f"Your word is needed: request {told.id}"]
+    house.restart()
+    assert Owner(house.store, house.clock).hear() == [f"Your word is needed: request {waits.id}"]
+
+
+def test_a_row_is_written_with_its_decision_or_not_at_all(house, owner):
+    """A decision that is rolled back is told to nobody."""
+    with contextlib.suppress(KilledError), house.store.transaction():
+        house.intake.handle(Delivery(house.sign()))
+        raise KilledError
+    assert owner.hear() == []
+
+
+def test_what_ended_long_ago_is_told_no_more(house, owner):
+    """A service that was away for weeks is not flooded with what cannot be changed any more."""
+    request = house.ask()
+    house.call("cancel", number=request.id)
+    house.approve(later := house.ask())
+    house.call("cancel", number=later.id)
+    house.clock.advance(8 * DAY_NS)
+    assert owner.hear() == [f"A request was refused: request {request.id}"]
+
+
+def test_rows_go_with_their_request(house, owner):
+    """What is forgotten is told to nobody, and its rows take no room."""
+    request = house.ask()
+    house.call("deny", number=request.id)
+    with house.store.transaction() as connection:
+        house.store.remove_request(connection, request.id)
+        for table in ("notice", "notice_waiting"):
+            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] == 0
+    assert owner.hear() == []
+
+
+WANTED = {
+    "questions alone": (Occasion.ASK, ["Your word is needed"]),
+    "arrivals alone": (Occasion.REQUEST, ["Request"]),
+    "releases alone": (Occasion.RELEASE, ["A clip will be released"]),
+    "refusals alone": (Occasion.REFUSAL, ["A request was refused"]),
+    "ends alone": (Occasion.EXPIRY, []),
+}
+
+
+@pytest.mark.parametrize(("occasion", "titles"), WANTED.values(), ids=WANTED)
+def test_occasion_that_is_not_wanted_is_not_told(house, owner, occasion, titles):
+    """The owner's signed terms say what is told; what is not wanted waits for nobody."""
+    owner.wanted = frozenset({occasion})
+    house.ask()
+    house.approve(house.ask())
+    house.ask(REFUSED)
+    heard = owner.hear()
+    assert len(heard) == (2 if occasion is Occasion.REQUEST else len(titles))
+    assert all(title.startswith(titles[0]) or title.startswith("A request was refused") for title in heard)
+    owner.wanted = ALL
+    house.clock.advance(HOUR_NS)
+    assert owner.hear() == []
+
+
+def test_a_question_is_asked_once_more_while_it_waits(house, owner):
+    """The reminder is a message of its own; of a question that was answered meanwhile there is none."""
+    request, answered = house.ask(), house.ask()
+    owner.hear()
+    for each in (request, answered):
+        owner.news.remind(each)
+    house.call("deny", number=answered.id)
+    assert owner.hear() == [
+        f"Your word is still needed: request {request.id}",
+        f"A request was refused: request {answered.id}",
+    ]
+
+
+def test_a_fault_is_told_whatever_the_consents_say(house, owner):
+    """No terms of requests can keep a dead camera from being told, before and after a restart."""
+    owner.wanted = frozenset()
+    owner.news.tell(Notice(None, "Not recorded: Door", "The camera gives no footage."))
+    house.ask()
+    house.restart()
+    owner = Owner(house.store, house.clock)
+    owner.wanted = frozenset()
+    assert owner.hear() == ["Not recorded: Door"]
+
+
+def test_a_message_says_until_when_in_local_time(house, owner):
+    """The owner's clock, to the second, and the number that the commands take."""
+    request = house.ask()
+    body = owner.news.find_next("phone").notice.body
+    assert encode_local(request.due, ZoneInfo("America/Chicago")) in body
+    assert f"requests show {request.id}," in body
+
+
+def test_a_refusal_says_why_in_the_owners_language(house):
+    """The sentence is the translated one; each reason once."""
+    owner = Owner(house.store, house.clock, language="es")
+    house.ask({"clip.cameras": ["attic", "cellar"]})
+    body = owner.news.find_next("phone").notice.body
+    assert body.count(load_texts("es")(say("camera-unknown"))) == 1
+
+
+def test_rows_about_the_house_are_bounded(house, owner):
+    """However often the house changes while nobody can be told, so many rows are kept, the newest ones."""
+    for number in range(MAX_HOUSE_ROWS + 50):
+        owner.news.updated({"what": "offered", "to": f"1.{number}"})
+    heard = owner.hear(most=1000)
+    assert len(heard) == MAX_HOUSE_ROWS
+    assert heard[-1] == f"Release 1.{MAX_HOUSE_ROWS + 49} of the edge agent is there"

@@ -1,0 +1,131 @@
+"""What the owner is to be told: one row for each turn of a request, and for each thing of the house that comes near.
+
+A row is written in the transaction of what it tells of, so that nothing which happened is forgotten to be told. Its
+text is made as it is sent, of how things are then. Each service has its own list of the rows that it was not sent.
+"""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.uplink.store.database import Database
+
+HOUSE = 0
+"""Stands for a request in the rows that are about none."""
+MAX_HOUSE_ROWS = 200
+"""So many of those are kept, told or not, so that nothing is told twice. Those of requests go with their request."""
+
+
+@dataclass(frozen=True, slots=True)
+class HouseNotice:
+    """Something to be told that is about no request."""
+
+    id: int
+    event: str
+    detail: str
+
+
+class Notices(Database):
+    """Rows to be told, and to whom."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._services: tuple[str, ...] = ()
+        self.noticed: dict[str, threading.Event] = {}
+        """By service: set with each new row; for one waiter, who clears it and looks."""
+
+    def set_notice_services(self, names: Iterable[str]) -> None:
+        """Say who is told from now on; what waits for others is dropped."""
+        self._services = tuple(names)
+        self.noticed = {name: threading.Event() for name in self._services}
+        with self.transaction() as connection:
+            connection.execute(
+                "DELETE FROM notice_waiting WHERE service NOT IN (SELECT value FROM json_each(?))",
+                (json.dumps(self._services),),
+            )
+
+    def add_notice(self, connection: sqlite3.Connection, request_id: int, event: str, detail: str = "") -> None:
+        """Have every service told of an event, once: the same event of the same request again is none."""
+        cursor = connection.execute("INSERT OR IGNORE INTO notice VALUES (NULL, ?, ?, ?)", (request_id, event, detail))
+        if not cursor.rowcount:
+            return
+        rows = [(name, cursor.lastrowid) for name in self._services]
+        connection.executemany("INSERT INTO notice_waiting VALUES (?, ?)", rows)
+        if request_id == HOUSE:
+            connection.execute(
+                "DELETE FROM notice WHERE request_id = ?1 AND id NOT IN "
+                "(SELECT id FROM notice WHERE request_id = ?1 ORDER BY id DESC LIMIT ?2)",
+                (HOUSE, MAX_HOUSE_ROWS),
+            )
+        for event_of in self.noticed.values():
+            event_of.set()  # who looks now waits for the transaction to end
+
+    def forget_notices(self, connection: sqlite3.Connection, request_id: int) -> None:
+        """Forget the rows of a request, told or not."""
+        connection.execute("DELETE FROM notice WHERE request_id = ?", (request_id,))
+
+    def find_newest_notice(self) -> int:
+        """Return the number of the newest row; 0 if there is none."""
+        row = self._one("SELECT coalesce(max(id), 0) AS newest FROM notice")
+        assert row is not None
+        return int(row["newest"])
+
+    def find_request_to_tell(self, service: str, asked: str, refused: str) -> int | None:
+        """Return the request of which a service is told next: what waits for the owner first, then the oldest.
+
+        Args:
+            service: Its name.
+            asked: The state of those that come first.
+            refused: The state of those that are not told one by one.
+        """
+        row = self._one(
+            "SELECT request_id FROM notice_waiting JOIN notice ON notice.id = notice_id "
+            "JOIN request ON request.id = request_id WHERE service = ? AND state != ? "
+            "ORDER BY state != ?, notice.id LIMIT 1",
+            service, refused, asked,
+        )  # fmt: skip
+        return None if row is None else int(row["request_id"])
+
+    def list_events_to_tell(self, service: str, request_id: int) -> set[str]:
+        """Return the events of a request of which a service was not told."""
+        rows = self._all(
+            "SELECT event FROM notice_waiting JOIN notice ON notice.id = notice_id "
+            "WHERE service = ? AND request_id = ?",
+            service, request_id,
+        )  # fmt: skip
+        return {str(row["event"]) for row in rows}
+
+    def find_house_notice(self, service: str) -> HouseNotice | None:
+        """Return the oldest thing about no request that a service was not sent."""
+        row = self._one(
+            "SELECT notice.id, event, detail FROM notice_waiting JOIN notice ON notice.id = notice_id "
+            "WHERE service = ? AND request_id = ? ORDER BY notice.id LIMIT 1",
+            service, HOUSE,
+        )  # fmt: skip
+        return None if row is None else HouseNotice(row["id"], row["event"], row["detail"])
+
+    def list_refused_to_tell(self, service: str, refused: str, limit: int) -> list[int]:
+        """Return requests of a state that a service was not told of, oldest first."""
+        rows = self._all(
+            "SELECT DISTINCT request_id FROM notice_waiting JOIN notice ON notice.id = notice_id "
+            "JOIN request ON request.id = request_id WHERE service = ? AND state = ? ORDER BY request_id LIMIT ?",
+            service, refused, limit,
+        )  # fmt: skip
+        return [int(row["request_id"]) for row in rows]
+
+    def mark_told(self, service: str, requests: Iterable[int], up_to: int) -> None:
+        """Take the rows of these requests, as far as ``up_to``, off a service's list."""
+        with self.transaction() as connection:
+            connection.execute(
+                "DELETE FROM notice_waiting WHERE service = ? AND notice_id <= ? AND notice_id IN "
+                "(SELECT id FROM notice WHERE request_id IN (SELECT value FROM json_each(?)))",
+                (service, up_to, json.dumps(list(requests))),
+            )
+
+    def mark_house_notice_told(self, service: str, notice_id: int) -> None:
+        """Take one row about no request off a service's list."""
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM notice_waiting WHERE service = ? AND notice_id = ?", (service, notice_id))
