@@ -90,14 +90,14 @@ class Pages:
 
     def routes(self) -> list[Route]:
         """Every address of the page."""
-        jti = "{jti:str}"
+        number = "{number:int}"
         return [
             Route("/", self._paired(self._home)),
             Route("/live", self._paired(self._live)),
             Route("/requests", self._paired(self._requests)),
-            Route(f"/requests/{jti}", self._paired(self._request)),
-            Route(f"/requests/{jti}/deny", self._acting(self._deny), methods=["POST"]),
-            Route(f"/requests/{jti}/cancel", self._acting(self._cancel), methods=["POST"]),
+            Route(f"/requests/{number}", self._paired(self._request)),
+            Route(f"/requests/{number}/deny", self._acting(self._deny), methods=["POST"]),
+            Route(f"/requests/{number}/cancel", self._acting(self._cancel), methods=["POST"]),
             Route("/pause", self._acting(self._pause), methods=["POST"]),
             Route("/recordings", self._paired(self._recordings)),
             Route("/ledger", self._paired(self._ledger)),
@@ -193,7 +193,7 @@ class Pages:
         return self._render(visit, "requests.html", requests=requests, mark=self._mark())
 
     def _request(self, visit: Visit) -> Response:
-        found = self._processes.ask("releaser", "request", id=visit.path["jti"])["request"]
+        found = self._processes.ask("releaser", "request", number=visit.path["number"])["request"]
         return self._render(visit, "request.html", request=visit.reader.read_request(found), mark=self._mark())
 
     def _recordings(self, visit: Visit) -> Response:
@@ -232,12 +232,12 @@ class Pages:
     # What is done: it only tightens
 
     def _deny(self, visit: Visit) -> Response:
-        self._processes.ask("releaser", "deny", id=visit.path["jti"], by=visit.device.name)
-        return _go(f"/requests/{visit.path['jti']}", "deny")
+        self._processes.ask("releaser", "deny", number=visit.path["number"], by=visit.device.name)
+        return _go(f"/requests/{visit.path['number']}", "deny")
 
     def _cancel(self, visit: Visit) -> Response:
-        self._processes.ask("releaser", "cancel", id=visit.path["jti"], by=visit.device.name)
-        return _go(f"/requests/{visit.path['jti']}", "cancel")
+        self._processes.ask("releaser", "cancel", number=visit.path["number"], by=visit.device.name)
+        return _go(f"/requests/{visit.path['number']}", "cancel")
 
     def _pause(self, visit: Visit) -> Response:
         length = visit.form.get("for", "until-resumed")

@@ -45,7 +45,7 @@ class CameraView:
 class RequestView:
     """One request: on the list, and in full where ``offers`` and the like were asked for."""
 
-    id: str
+    number: int
     who: str
     what: str
     state: str
@@ -128,7 +128,7 @@ class Reader:
         cameras = request["cameras"]
         asked = "every camera" if EVERY_CAMERA in cameras else ", ".join(self.title(str(each)) for each in cameras)
         return RequestView(
-            id=str(request["jti"]),
+            number=int(request["number"]),
             who=show_line(str(request["iss"]), 80),
             what=f"{str(request['category']).replace('-', ' ')}: {asked}",
             state=state,
@@ -143,7 +143,7 @@ class Reader:
             cameras=asked,
             window=self._span(window),
             quality={"main": "full resolution", "sub": "small resolution"}.get(str(request["quality"]), ""),
-            offers=tuple(self._read_offers(request.get("offered", ()))),
+            offers=tuple(self._read_offers(request.get("offer", {}).get("cameras", ()))),
             refusals=tuple(self._read_reasons(request.get("reasons", ()))),
             releases=tuple(self._read_releases(request.get("releases", ()))),
         )
@@ -152,7 +152,8 @@ class Reader:
         lines = []
         for each in offered:
             sound = "with sound" if each["audio"] else "without sound"
-            masks = f", {int(each['masks'])} areas blacked out" if each["masks"] else ""
+            areas = len(each["masks"])
+            masks = f", {areas} area{'s' * (areas > 1)} blacked out" if areas else ""
             for window in each["windows"]:
                 start, end = parse_rfc3339(window["start"]), parse_rfc3339(window["end"])
                 length = say_length(-(-(end - start) // SECOND_NS))
