@@ -111,6 +111,7 @@ class Story:
     def release(self, what: str) -> None:
         """One request to its end."""
         with self.step(what):
+            self.wait("the broker is there", "edge-agent status", "broker: connected", 120)
             time.sleep(16)
             self.note("request_to_opened_clip_s", round(self.town.ask(self.gateway, "door", 180), 1))
 
