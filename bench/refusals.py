@@ -30,9 +30,11 @@ from edge_agent.consent.house_state import CameraStanding
 from edge_agent.consent.policy import Mode
 from edge_agent.host.clock import SystemClock
 from edge_agent.mqtt.connection import Broker, wait_connected
+from edge_agent.protocol.geohash import geohash_encode
 from edge_agent.protocol.verdict import Ask
 from edge_agent.units import MINUTE_NS, ClockState, MonoNs, UtcNs, encode_rfc3339
 from edge_agent.uplink.inbound.ack_pace import AckPace
+from edge_agent.uplink.inbound.refusal_limits import Room
 from edge_agent.uplink.inbound.schedule import Jobs
 from edge_agent.uplink.store.requests import StoredRequest
 from tests.peers.mosquitto import Mosquitto
@@ -92,6 +94,7 @@ class Gateway(House):
     """A house that asks about its doors and says no to everything about the yard."""
 
     standing_type = SignedStanding
+    room = Room(entered_in_all=10**6)
 
     def __init__(self, folder: Path, *, paced: bool) -> None:
         self._paced = paced
@@ -123,12 +126,13 @@ class Gateway(House):
         self.worker.wake()
 
     def draw(self, kind: str) -> bytes:
-        """Return a new request that is asked about, or denied."""
+        """Return a new request to the area, that is asked about, or denied in silence."""
         now = self.clock.utc()
         self.numbers += 1
         pair = self.numbers % PAIRS
         changes = {
             "jti": f"{self.numbers:022d}",
+            "aud": {"cells": [geohash_encode(gate.HOME.lat, gate.HOME.lon)]},
             "iat": encode_rfc3339(now),
             "nbf": encode_rfc3339(now),
             "exp": encode_rfc3339(UtcNs(now + 9 * MINUTE_NS)),

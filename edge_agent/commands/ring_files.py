@@ -21,12 +21,17 @@ def load_config_if_any(args: argparse.Namespace) -> Config | None:
     return load_config(args.config)
 
 
-def find_rings(args: argparse.Namespace, config: Config | None) -> Iterator[tuple[str, Path]]:
+def find_rings(
+    args: argparse.Namespace, config: Config | None, *, with_mirrors: bool = False
+) -> Iterator[tuple[str, Path]]:
     """Yield name and path of every ring that is named, or of all; UsageError where a word names none."""
     if not args.rings:
         assert config is not None
         for camera, quality in config.rings():
             yield f"{camera.id}.{quality}", config.ring_path(camera.id, quality)
+            mirror = config.mirror_path(camera.id, quality)
+            if mirror is not None and with_mirrors:
+                yield f"{camera.id}.{quality} mirror", mirror
     for name in args.rings:
         if Path(name).is_file():
             yield name, Path(name)

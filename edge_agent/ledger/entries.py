@@ -287,6 +287,18 @@ class ResumeEntry(LedgerEntry):
 
 
 @dataclass(frozen=True, slots=True)
+class PageEntry(LedgerEntry):
+    """A device of the resident's page asked to `deny`, `cancel`, `pause` or `revoke`; what came of it follows."""
+
+    kind = "page"
+
+    what: str
+    by: str
+    camera: str | None = None
+    jti: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ExportEntry(LedgerEntry):
     """An order for own footage: a look, a copy, or a bundle with its recipients."""
 
@@ -411,34 +423,12 @@ class CountedEntry(LedgerEntry):
     count: int
 
 
-SHAPES: tuple[type[LedgerEntry], ...] = (
-    RequestEntry,
-    DecisionEntry,
-    DenialEntry,
-    NarrowedEntry,
-    ApprovalEntry,
-    GrantEntry,
-    BundleEntry,
-    GivenUpEntry,
-    DeliveryEntry,
-    TakenBackEntry,
-    EndEntry,
-    ConsentSignedEntry,
-    ConsentRevokedEntry,
-    PauseEntry,
-    ResumeEntry,
-    ExportEntry,
-    ExportedEntry,
-    ClockEntry,
-    ErasedEntry,
-    ErasedAllEntry,
-    EnrolmentEntry,
-    RingsEntry,
-    UpdateEntry,
-    RestoredEntry,
-    CountedEntry,
+SHAPES: tuple[type[LedgerEntry], ...] = tuple(
+    each
+    for each in list(globals().values())
+    if isinstance(each, type) and issubclass(each, LedgerEntry) and each is not LedgerEntry
 )
-"""The closed list."""
+"""The closed list: what stands above."""
 
 
 def main() -> None:

@@ -112,8 +112,7 @@ MEMBERS: Mapping[Status, tuple[str, ...]] = {
 def upload_name(gateway: str, jti: str, camera: str) -> str:
     """Return the name under which one camera's payload is uploaded: the same at every try, and no other house's.
 
-    Two houses that answer one area request may both have a camera of this name, and the upload server need not know
-    it (PROTOCOL 9, step 4).
+    Two houses that answer one area request may both have a camera of this name (PROTOCOL 9, step 4).
     """
     digest = hashlib.sha256(f"edge-agent/1 upload\n{gateway}\n{jti}\n{camera}".encode()).digest()
     return encode_b64url(digest[:16])

@@ -35,6 +35,8 @@ def report_stream(
         # The camera is read, and nothing of it is kept.
         facts["state"] = "not-stored"
     warnings = [f"nothing is stored: {storage['storage']}"] if storage["storage"] != "ok" else []
+    if storage.get("mirror", "ok") != "ok":
+        warnings.append(f"not mirrored: {storage['mirror']}")
     if events.get("events") == "trouble":
         warnings.append(f"no events come: {events['events_detail']}")
     warnings += list_warnings(stream)

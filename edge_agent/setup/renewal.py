@@ -195,14 +195,15 @@ def _shred(path: Path) -> bool:
 def _destroy_footage(config: Config, work: _Work) -> None:
     """Wipe every ring file, those of cameras that are no longer configured included, every hold, every staged byte."""
     with acting_as_owner(config.recorder_state_dir):
-        for folder in config.ring_folders:
+        mirror = (config.buffer.mirror_dir,) if config.buffer.mirror_dir is not None else ()
+        for folder in (*config.ring_folders, *mirror):
             _empty(folder, "*.ring*", config, work)
         for path in (config.recorder_state_dir / "rings.json", config.status_path):
             with work.go_on_after_errors(path):
                 if os.path.lexists(path):
                     remove_entry(path.parent, path.name)
     with acting_as_owner(config.store_path.parent):
-        for folder in (config.holds_dir, config.staging_dir):
+        for folder in (config.holds_dir, config.keeps_dir, config.staging_dir):
             _empty(folder, "*", config, work)
 
 

@@ -35,6 +35,7 @@ from edge_agent.uplink.inbound.answer_sender import Sender
 from edge_agent.uplink.inbound.consent_files import Standing
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.intake import TRUST_TOPIC, Intake
+from edge_agent.uplink.inbound.refusal_limits import RefusalLimits, Room
 from edge_agent.uplink.inbound.register import Docket
 from edge_agent.uplink.inbound.trust_store import TrustStore
 from edge_agent.uplink.owner.request_commands import OwnerDesk
@@ -210,6 +211,8 @@ class House:
     """One gateway; ``restart`` is what a kill leaves: the files, and nothing in memory."""
 
     standing_type = FakeStanding
+    room = Room()
+    """For refusals."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -258,7 +261,7 @@ class House:
         self.sender = Sender(self.store, self.broker, self.clock, handover.confirm, self.stop)
         self.intake = Intake(
             self.store, self.judge, self.docket, self.trust, self.tally, self.clock, self.make_pace(),
-            self.on_verdict,
+            RefusalLimits(self.store, self.room), self.on_verdict,
         )  # fmt: skip
         self.desk = OwnerDesk(
             gate.GATEWAY, owner, CONFIG, self.store, self.judge, regrant, self.docket, self.worker,

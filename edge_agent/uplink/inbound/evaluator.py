@@ -107,7 +107,8 @@ class _Seen:
         """Look up a request, with the answer whose moment has come."""
         found = self._store.find_request(jti, iss)
         if found is None:
-            return None
+            refused = self._store.find_refused(iss, jti)
+            return None if refused is None else SeenRequest(refused.payload_sha256, None)
         return SeenRequest(found.payload_sha256, self._store.find_last_answer(found.id, self._now))
 
     def find_incident(self, iss: str, number: str) -> bytes | None:

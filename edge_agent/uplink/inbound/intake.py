@@ -23,8 +23,9 @@ from edge_agent.protocol.verdict import Denial, Reason, Verdict
 from edge_agent.units import UtcNs
 from edge_agent.uplink.inbound.ack_pace import AckPace
 from edge_agent.uplink.inbound.evaluator import Judge, Outlook
-from edge_agent.uplink.inbound.register import Docket
-from edge_agent.uplink.inbound.retention import is_forgotten
+from edge_agent.uplink.inbound.refusal_limits import RefusalLimits
+from edge_agent.uplink.inbound.register import Docket, find_decline
+from edge_agent.uplink.inbound.retention import exp_of, is_forgotten
 from edge_agent.uplink.inbound.steps import describe_request
 from edge_agent.uplink.inbound.trust_store import TrustStore
 from edge_agent.uplink.store.requests import QuotaUse, Store, StoredRequest
@@ -83,6 +84,7 @@ class Intake:
         tally: Counts what is not written down.
         clock: The moment of arrival.
         pace: Says when what was judged is acknowledged.
+        limits: Says which refusals are entered one by one.
         on_verdict: Told of every decided request, after its transaction.
     """
 
@@ -95,6 +97,7 @@ class Intake:
         tally: Tally,
         clock: Clock,
         pace: AckPace,
+        limits: RefusalLimits,
         on_verdict: Callable[[StoredRequest, Verdict], None],
     ) -> None:
         self._store = store
@@ -104,6 +107,7 @@ class Intake:
         self._tally = tally
         self._clock = clock
         self._pace = pace
+        self._limits = limits
         self._on_verdict = on_verdict
         self._lock = threading.RLock()
         self._waiting: dict[bytes, Message] = {}
@@ -192,9 +196,13 @@ class Intake:
             request: Request | None = None
             try:
                 request = self._judge.verify(message.payload, moment)
+                over = self._limits.find_key_over(request, moment.now)
+                if over is not None and self._limits.is_full():
+                    self._limits.note_unseen(connection, over, moment.now)
+                    return _Fate.JUDGED
                 outlook = self._judge.look_and_note(connection, moment)
                 admitted = self._judge.admit(request, outlook)
-                decided = self._decide(connection, admitted, message.correlation, outlook)
+                decided = self._decide(connection, admitted, message.correlation, outlook, over)
             except Replayed as replayed:
                 self._repeat(connection, request, replayed, message.correlation, moment.now)
             except DenialError as error:
@@ -203,7 +211,7 @@ class Intake:
                 if request is None or self._is_counted(request, error, moment.now):
                     counted = error.reason
                 else:
-                    decided = self._refuse(connection, request, error, message.correlation, outlook)
+                    decided = self._refuse(connection, request, error, message.correlation, outlook, over)
         if counted is not None:
             log.info("request refused and counted reason=%s", counted)
             self._tally.count(counted, moment.now)
@@ -222,6 +230,10 @@ class Intake:
         stored = None if request is None else self._store.find_request(request.jti, request.iss)
         if replayed.answer is not None and stored is not None:
             self._docket.repeat(connection, stored, replayed.answer, correlation, now)
+        elif request is not None and stored is None:
+            refused = self._store.find_refused(request.iss, request.jti)
+            if refused is not None and 0 < refused.declined_at <= now:
+                self._docket.decline_unkept(connection, request, correlation, refused.declined_at, now)
 
     def _is_counted(self, request: Request, error: DenialError, now: UtcNs) -> bool:
         """Tell whether a refusal is counted and not entered: what is repeated for ever must not fill the ledger.
@@ -239,9 +251,14 @@ class Intake:
         error: DenialError,
         correlation: bytes | None,
         outlook: Outlook,
-    ) -> tuple[StoredRequest | None, Verdict]:
-        """Write down a request that verified and was not admitted."""
+        over: str | None,
+    ) -> tuple[StoredRequest | None, Verdict] | None:
+        """Write down a request that verified and was not admitted; None if it is only counted."""
         verdict = Denial(request, (Reason(error.reason, str(error)),), outlook.now)
+        if over is not None:
+            self._only_count(connection, request, verdict, correlation, outlook, over)
+            return None
+        self._limits.note_entered(connection, request, outlook.now, exp_of)
         if error.reason == "jti-reused":
             self._docket.enter_reused(connection, request, verdict.reasons, outlook.now)
             return None, verdict
@@ -251,19 +268,49 @@ class Intake:
         return stored, verdict
 
     def _decide(
-        self, connection: sqlite3.Connection, admitted: Admitted, correlation: bytes | None, outlook: Outlook
-    ) -> tuple[StoredRequest | None, Verdict]:
+        self,
+        connection: sqlite3.Connection,
+        admitted: Admitted,
+        correlation: bytes | None,
+        outlook: Outlook,
+        over: str | None,
+    ) -> tuple[StoredRequest | None, Verdict] | None:
         now, request = outlook.now, admitted.request
         judgement = self._judge.decide(admitted, outlook)
-        stored = self._docket.add(connection, request, correlation, now)
         number = request.incident.number
         self._store.add_incident(connection, request.iss, number, incident_digest(request.incident))
+        if isinstance(judgement.verdict, Denial) and over is not None and not judgement.uses:
+            self._only_count(connection, request, judgement.verdict, correlation, outlook, over)
+            return None
+        stored = self._docket.add(connection, request, correlation, now)
         for camera, granted_ns in judgement.uses:
             use = QuotaUse(camera, now, granted_ns, request.iss, number)
             self._store.add_quota_use(connection, stored.id, use)
         asked = describe_request(request)
         self._docket.settle(connection, stored, judgement.verdict, judgement.bound, outlook.telling, now, asked)
+        if isinstance(judgement.verdict, Denial):
+            self._limits.note_entered(connection, request, now, exp_of)
         return stored, judgement.verdict
+
+    def _only_count(
+        self,
+        connection: sqlite3.Connection,
+        request: Request,
+        verdict: Denial,
+        correlation: bytes | None,
+        outlook: Outlook,
+        over: str,
+    ) -> None:
+        """Count a refusal that is one too many to be entered; the RTCC sees no difference."""
+        now = outlook.now
+        due = find_decline(request.audience.is_area, now, request.release_by, verdict.reasons, outlook.telling)
+        if any(each.code == "jti-reused" for each in verdict.reasons):
+            self._limits.note_unseen(connection, over, now)  # its id is known as another request's
+            return
+        self._limits.note_counted(connection, request, over, due or UtcNs(0), now)
+        if due:
+            self._docket.decline_unkept(connection, request, correlation, due, now)
+        log.info("request refused and counted reason=%s", verdict.reasons[0].code)
 
     def _tell(self, stored: StoredRequest | None, verdict: Verdict) -> None:
         """Say what was decided, once it is durable."""

@@ -32,7 +32,7 @@ from edge_agent.uplink.inbound.lifecycle import (
     Phase,
     Row,
 )
-from edge_agent.uplink.inbound.steps import CameraStep, Step
+from edge_agent.uplink.inbound.steps import CameraStep, RequestStep
 from edge_agent.uplink.store.requests import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 
 MAX_CORRELATION_BYTES = 64
@@ -107,7 +107,11 @@ class Docket:
         return Phase(stored.state.value)
 
     def apply(
-        self, connection: sqlite3.Connection, stored: StoredRequest, step: Step, aftermath: Aftermath | None = None
+        self,
+        connection: sqlite3.Connection,
+        stored: StoredRequest,
+        step: RequestStep,
+        aftermath: Aftermath | None = None,
     ) -> None:
         """Record one event of a request, and everything that follows from it: the only way to change its state.
 
@@ -140,7 +144,7 @@ class Docket:
         if row.notice is not None:
             aftermath.told.append(request)
 
-    def _find_moves(self, request: StoredRequest, row: Row, step: Step) -> list["_Move"]:
+    def _find_moves(self, request: StoredRequest, row: Row, step: RequestStep) -> list["_Move"]:
         """Return what happens to each camera; WithdrawnError if it cannot happen to one."""
         found = {each.camera: each for each in self._store.list_releases(request.id)}
         happens = dict.fromkeys(found, CameraStep(row.cameras)) if row.cameras is not None else {}
@@ -153,7 +157,9 @@ class Docket:
             moves.append(_Move(found.get(name), cell, camera))
         return moves
 
-    def _move_request(self, connection: sqlite3.Connection, request: StoredRequest, row: Row, step: Step) -> None:
+    def _move_request(
+        self, connection: sqlite3.Connection, request: StoredRequest, row: Row, step: RequestStep
+    ) -> None:
         delivered = row.phase in (Phase.KEY_WAITS, Phase.KEY_GIVEN)
         state = RequestState.DELIVERED if delivered else RequestState(row.phase.value)
         self._store.update_request(
@@ -207,7 +213,12 @@ class Docket:
     ) -> None:
         """Record a decision: of a request that has just arrived (``before`` is what it asks), or of an approval."""
         if isinstance(verdict, Denial):
-            step = steps.refuse(stored, verdict.reasons, _answer_at(stored, verdict.reasons, telling), now)
+            step = steps.refuse(
+                stored,
+                verdict.reasons,
+                find_decline(stored.is_area, stored.arrived_at, stored.release_by, verdict.reasons, telling),
+                now,
+            )
         elif isinstance(verdict, Ask):
             step = steps.ask(verdict, bound)
         else:
@@ -232,7 +243,7 @@ class Docket:
         aftermath: Aftermath | None = None,
     ) -> None:
         """Refuse a request that was asked about."""
-        answer_at = _answer_at(stored, reasons, telling)
+        answer_at = find_decline(stored.is_area, stored.arrived_at, stored.release_by, reasons, telling)
         self.apply(connection, stored, steps.refuse(stored, reasons, answer_at, now, event), aftermath)
 
     def narrow(self, connection: sqlite3.Connection, stored: StoredRequest, evaluation: Evaluation, now: UtcNs) -> None:
@@ -286,6 +297,19 @@ class Docket:
             stored.release_by if is_key else UtcNs(max(stored.release_by, now) + DAY_OF_GRACE_NS),
             key_of=stored.id if is_key else None,
         )
+
+    def decline_unkept(
+        self, connection: sqlite3.Connection, request: Request, correlation: bytes | None, due: UtcNs, now: UtcNs
+    ) -> None:
+        """Send, or send again, the refusal of a request that is only counted: the same bytes each time.
+
+        They follow from its id and the moment alone, so that nothing of them has to be kept.
+        """
+        answer = Answer(self.gateway, request.iss, request.jti, seq=0, at=due, status=Status.DECLINED)
+        raw, expires = encode_answer(answer, self._key), UtcNs(max(request.release_by, now) + DAY_OF_GRACE_NS)
+        if not self._store.has_message(connection, raw):
+            kept = (correlation or b"")[:MAX_CORRELATION_BYTES]
+            self._store.push_message(connection, self.answer_topic, raw, kept, due, expires)
 
     def _answer(
         self,
@@ -352,11 +376,13 @@ def _demand_entries(row: Row, moves: Sequence[_Move], entries: Sequence[LedgerEn
         raise AssertionError(f"entries are not those of the tables: {entries!r}")
 
 
-def _answer_at(stored: StoredRequest, reasons: Sequence[Reason], telling: Telling) -> UtcNs | None:
+def find_decline(
+    is_area: bool, arrived_at: UtcNs, release_by: UtcNs, reasons: Sequence[Reason], telling: Telling
+) -> UtcNs | None:
     """Return when a refusal is answered: at one moment for every cause; None for silence."""
-    how = telling.how.area if stored.is_area else telling.how.gateway
+    how = telling.how.area if is_area else telling.how.gateway
     if how is Refusal.SILENCE or any(RULES[each.code].check <= _CHECK_OF_TIME for each in reasons):
         return None
     # The moment at which an owner who was asked and kept silent would have been refused: the latest of all causes.
-    due = UtcNs(stored.arrived_at + telling.after_ns)
-    return due if due < stored.release_by else None
+    due = UtcNs(arrived_at + telling.after_ns)
+    return due if due < release_by else None

@@ -42,7 +42,7 @@ def prune(store: Store, now: UtcNs, *, newest: int = KEEP_NEWEST) -> int:
     count, after = 0, 0
     before = UtcNs(now - REMEMBER_NS)
     while page := store.list_ended_requests(before, newest, after=after, limit=_PAGE):
-        old = [each.id for each in page if is_forgotten(_exp_of(each), now)]
+        old = [each.id for each in page if is_forgotten(exp_of(each), now)]
         with store.transaction() as connection:
             for request_id in old:
                 store.remove_request(connection, request_id)
@@ -54,6 +54,7 @@ def prune(store: Store, now: UtcNs, *, newest: int = KEEP_NEWEST) -> int:
     return count
 
 
-def _exp_of(request: StoredRequest) -> UtcNs:
+def exp_of(request: StoredRequest) -> UtcNs:
+    """Return until when a stored request could arrive."""
     payload: Any = jws.parse(request.raw, TYP).payload
     return parse_rfc3339(payload["exp"])

@@ -21,7 +21,7 @@ from edge_agent.ledger import table as ledger
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 _BUSY_TIMEOUT_S = 5.0
 _NUMBERS_AND_NOTICES = """
 CREATE TABLE request_number (one INTEGER PRIMARY KEY CHECK (one = 1), last INTEGER NOT NULL) STRICT;
@@ -33,6 +33,16 @@ CREATE TABLE notice_waiting (
   PRIMARY KEY (service, notice_id)) STRICT, WITHOUT ROWID;
 CREATE INDEX notice_waiting_notice ON notice_waiting (notice_id);
 INSERT INTO request_number SELECT 1, coalesce(max(id), 0) FROM request;
+"""
+_REFUSALS = """
+CREATE TABLE refused (
+  iss TEXT NOT NULL, jti TEXT NOT NULL, payload_sha256 BLOB NOT NULL, until_ns INTEGER NOT NULL,
+  declined_ns INTEGER NOT NULL, PRIMARY KEY (iss, jti)) STRICT, WITHOUT ROWID;
+CREATE INDEX refused_until ON refused (until_ns);
+CREATE TABLE refusal_count (
+  hour INTEGER NOT NULL, kid TEXT NOT NULL, entered INTEGER NOT NULL, counted INTEGER NOT NULL,
+  PRIMARY KEY (hour, kid)) STRICT, WITHOUT ROWID;
+CREATE INDEX request_refused ON request (iss, id, length(raw)) WHERE state = 'denied';
 """
 _SCHEMA = """
 CREATE TABLE trust (
@@ -68,7 +78,7 @@ CREATE TABLE pause (camera TEXT PRIMARY KEY, until_ns INTEGER) STRICT;
 CREATE TABLE owner_order (order_id TEXT PRIMARY KEY, at_ns INTEGER NOT NULL) STRICT;
 CREATE TABLE consent (camera TEXT PRIMARY KEY, version INTEGER NOT NULL, revoked INTEGER NOT NULL) STRICT;
 """
-_SCHEMA += _NUMBERS_AND_NOTICES
+_SCHEMA += _NUMBERS_AND_NOTICES + _REFUSALS
 _MIGRATIONS = {
     # Version 1 named what was paused, and that was never anything but release.
     1: """
@@ -92,6 +102,7 @@ CREATE TABLE doomed_upload (
   tries INTEGER NOT NULL) STRICT;
 """,
     6: _NUMBERS_AND_NOTICES,
+    7: _REFUSALS,
 }
 """What makes a file of each version one of the next."""
 

@@ -94,6 +94,11 @@ class Outbox(Database):
         )
         return None if row is None else bytes(row["payload"])
 
+    def find_answer_due(self, request_id: int) -> UtcNs:
+        """Return the moment of a request's last answer, past or to come; 0 if there is none."""
+        row = self._one("SELECT coalesce(max(due_ns), 0) AS due FROM answer WHERE request_id = ?", request_id)
+        return UtcNs(0 if row is None else row["due"])
+
     def push_message(
         self,
         connection: sqlite3.Connection,

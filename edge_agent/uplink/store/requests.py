@@ -15,6 +15,8 @@ from edge_agent.units import UtcNs
 from edge_agent.uplink.store.in_force import Word
 from edge_agent.uplink.store.notices import Notices
 from edge_agent.uplink.store.outbox import Outbox
+from edge_agent.uplink.store.refusals import RefusedRequests
+from edge_agent.uplink.store.release_info import Bundle, ReleaseInfo, Waiting, encode_info, parse_info
 
 
 class RequestState(Enum):
@@ -82,10 +84,23 @@ class StoredRelease:
     camera: str
     state: ReleaseState
     file: str
-    info: Mapping[str, Any]
+    info: ReleaseInfo
+    """In the shape of the state: ``Waiting``, ``Bundle`` or ``Ended``."""
     header: bytes
     """The age header: stays here until the key is handed over."""
     upload_url: str
+
+    @property
+    def waiting(self) -> Waiting:
+        """What is known of a release that waits."""
+        assert isinstance(self.info, Waiting)
+        return self.info
+
+    @property
+    def bundle(self) -> Bundle:
+        """What is known of a release with a bundle."""
+        assert isinstance(self.info, Bundle)
+        return self.info
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +124,7 @@ class QuotaUse:
     incident: str
 
 
-class Store(Outbox, Word, Notices):
+class Store(Outbox, Word, Notices, RefusedRequests):
     """Requests, incidents, quotas and releases; with everything else that lies in the file."""
 
     # Requests
@@ -147,6 +162,11 @@ class Store(Outbox, Word, Notices):
         """Look a request up by its number; None if there is none, or it is forgotten."""
         row = self._one("SELECT * FROM request WHERE id = ?", number)
         return None if row is None else _request(row)
+
+    def count_requests(self) -> dict[str, int]:
+        """Return how many requests are kept, by state; states without any are 0."""
+        rows = self._all("SELECT state, count(*) AS number FROM request GROUP BY state")
+        return {state.value: 0 for state in RequestState} | {str(row["state"]): int(row["number"]) for row in rows}
 
     def list_requests(self, states: Sequence[RequestState] = (), limit: int = -1) -> list[StoredRequest]:
         """Return the newest requests, of the given states or of all, newest first; all of them unless limited."""
@@ -241,8 +261,8 @@ class Store(Outbox, Word, Notices):
         """Insert or replace one camera's release."""
         connection.execute(
             "INSERT OR REPLACE INTO release VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (release.request_id, release.camera, release.state.value, release.file, json.dumps(release.info),
-             release.header, release.upload_url),
+            (release.request_id, release.camera, release.state.value, release.file,
+             json.dumps(encode_info(release.info)), release.header, release.upload_url),
         )  # fmt: skip
 
     def list_releases(self, request_id: int | None = None) -> list[StoredRelease]:
@@ -254,7 +274,7 @@ class Store(Outbox, Word, Notices):
                 row["camera"],
                 ReleaseState(row["state"]),
                 row["file"],
-                json.loads(row["info"]),
+                parse_info(row["state"], json.loads(row["info"])),
                 bytes(row["header"]),
                 row["upload_url"],
             )

@@ -46,12 +46,12 @@ def test_each_act_is_in_the_ledger_with_its_device(house):
     """A no from the page is a no of the owner's, and the ledger tells from which device it came."""
     request = house.ask()
     page = page_of(house).handlers
-    page["deny"]({"id": request.jti[:8], "by": "Ann's phone"}, PEER)
-    page["pause"]({"camera": "door", "by": "Ann's phone"}, PEER)
+    page["deny"]({"id": request.jti[:8], "by": "kitchen tablet"}, PEER)
+    page["pause"]({"camera": "door", "by": "kitchen tablet"}, PEER)
     assert house.state() is RequestState.DENIED
     assert house.entries("page") == [
-        {"what": "deny", "jti": request.jti, "by": "page/Ann's phone"},
-        {"what": "pause", "camera": "door", "by": "page/Ann's phone"},
+        {"what": "deny", "jti": request.jti, "by": "page/kitchen tablet"},
+        {"what": "pause", "camera": "door", "by": "page/kitchen tablet"},
     ]
     assert [each["what"] for each in house.entries("pause")] == ["release paused"]
 
