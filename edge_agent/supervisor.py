@@ -26,7 +26,7 @@ FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 GOOD_RUN_S = 600.0
 STOP_TIMEOUT_S = 10.0
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 180.0
 """So long may a process take until it says that it is ready."""
 WATCHDOG_S = 30.0
 """So long may it be silent from then on."""

@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=TREE / "dist", metavar="DIR", help="[dist]")
     parser.add_argument("--update-root", type=Path, metavar="FILE", help="root.json that updates are trusted by")
     parser.add_argument("--update-url", metavar="URL", help="the web folder that updates come from")
-    parser.add_argument("--level", type=int, default=6, metavar="N", help="of compression: a lower one for a trial [6]")
+    parser.add_argument("--level", type=int, default=6, metavar="N", help="of compression; 0: none, for a trial [6]")
     args = parser.parse_args()
     if (args.update_root is None) != (args.update_url is None):
         parser.error("--update-root and --update-url go together")
@@ -120,7 +120,8 @@ def build(stage: Path, deb: Path, level: int) -> None:
             os.chmod(path, 0o755 if runs else 0o644)
         os.utime(path, (epoch, epoch), follow_symlinks=False)
     # One thread: xz cuts its blocks by the number of threads.
-    words = ["dpkg-deb", "--root-owner-group", "-Zxz", f"-z{level}", "--threads-max=1", "--build", str(stage), str(deb)]
+    how = ["-Zxz", f"-z{level}", "--threads-max=1"] if level else ["-Znone"]
+    words = ["dpkg-deb", "--root-owner-group", *how, "--build", str(stage), str(deb)]
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL, timeout=1800)
 
 

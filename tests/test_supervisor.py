@@ -135,4 +135,5 @@ def test_patience_is_that_of_the_units() -> None:
     for command, watchdog_s in PROCESSES.items():
         unit = (folder / f"edge-agent-{command.removesuffix('e')}er.service").read_text()
         assert f"WatchdogSec={watchdog_s:.0f}\n" in unit
+        assert f"TimeoutStartSec={START_TIMEOUT_S:.0f}\n" in unit
         assert f"edge-agent {command} --config" in unit

@@ -66,6 +66,10 @@ def _tell_machine(args: argparse.Namespace, run: Path) -> dict[str, Any]:
             machine.switch_off()
             if not args.without_tpm:
                 tell_sealed(story, sealed, run / "tpm")
+        except MachineError:
+            told = "edge-agent status; edge-agent clock; journalctl -b --no-pager -n 60 -u 'edge-agent-*'"
+            print(story.machine.ssh(told, check=False, timeout_s=120), file=sys.stderr)
+            raise
         finally:
             machine.cut_power()
             sealed.cut_power()

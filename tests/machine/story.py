@@ -111,6 +111,7 @@ class Story:
     def release(self, what: str) -> None:
         """One request to its end."""
         with self.step(what):
+            self.wait("the broker is there", "edge-agent status", "broker: connected", 120)
             time.sleep(16)
             self.note("request_to_opened_clip_s", round(self.town.ask(self.gateway, "door", 180), 1))
 
@@ -265,10 +266,13 @@ class Story:
         self.wait("it records", "edge-agent status", "door.main: recording", 180)
 
     def expect_active(self, *units: str) -> None:
-        """Expect that units run."""
-        said = self.machine.ssh(f"systemctl is-active {' '.join(units)}", check=False).split()
-        if said != ["active"] * len(units):
-            raise MachineError(f"{units}: {said}")
+        """Expect that units run, at once or as soon as they have said READY."""
+        wanted = ["active"] * len(units)
+        begun = time.monotonic()
+        while (said := self.machine.ssh(f"systemctl is-active {' '.join(units)}", check=False).split()) != wanted:
+            if time.monotonic() - begun > 120 or "failed" in said:
+                raise MachineError(f"{units}: {said}")
+            time.sleep(0.5)
 
     def expect_version(self, version: str) -> None:
         """Expect that this version is installed, and that both services run it and record."""

@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import random
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,31 @@ def build(tree: Path, out: Path, *before: str, umask: int, home: Path) -> bytes:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, umask=umask)
     assert done.returncode == 0, done.stderr
     return hashlib.sha256(Path(done.stdout.strip()).read_bytes()).digest()
+
+
+_COMPRESS = """
+import sys
+from pathlib import Path
+from package.__main__ import build
+build(Path(sys.argv[1]), Path(sys.argv[2]), 1)
+"""
+
+
+@pytest.mark.needs("dpkg-deb", "taskset")
+def test_the_number_of_processors_does_not_show(tmp_path: Path) -> None:
+    """A compressor of several threads cuts its blocks otherwise; the package of the next test is not compressed."""
+    stage = tmp_path / "stage"
+    (stage / "DEBIAN").mkdir(parents=True)
+    (stage / "DEBIAN/control").write_text("Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n")
+    (stage / "large").write_bytes(random.Random(14).randbytes(7 << 20))
+    found = set()
+    for before in ((), ("taskset", "-c", str(min(os.sched_getaffinity(0))))):
+        out = tmp_path / f"{len(before)}.deb"
+        words = [*before, sys.executable, "-P", "-c", _COMPRESS, str(stage), str(out)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "SOURCE_DATE_EPOCH": "1800000000"}
+        subprocess.run(words, check=True, timeout=120, env=environment, stdout=subprocess.DEVNULL)
+        found.add(hashlib.sha256(out.read_bytes()).digest())
+    assert len(found) == 1
 
 
 @pytest.mark.slow
