@@ -107,6 +107,16 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
         "windows = mine.windows",
     ),
     "G8 an approval may come late": (DECISION, "if windows and now < mine.answer_by:", "if windows:"),
+    "G8 an approval of another offer counts": (
+        DECISION,
+        "if approval.offer_sha256 != digest_offers(offers):",
+        "if False:",
+    ),
+    "G8 an approval of what was not offered counts": (
+        DECISION,
+        "if not set(approval.cameras) <= set(offers.names) or",
+        "if",
+    ),
     "G9 the cooling-off begins when the order says": (DECISION, "cools_from=now)", "cools_from=approval.signed_at)"),
     "G9 a longer cooling-off is ignored": (
         DECISION,
@@ -130,7 +140,12 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
         "for camera, granted_ns in judgement.uses:",
         "for camera, granted_ns in ():",
     ),
-    "G11 the bound is stored later": (DOCKET, "due=due, reasons=[], bound=bound)", "due=due, reasons=[])"),
+    "G11 the bound is stored later": (DOCKET, "            bound=step.bound,\n", ""),
+    "G6 the key of a request that ended stays": (
+        DOCKET,
+        'header = release.header if is_key_kept else b""',
+        "header = release.header",
+    ),
     # G12 (source digests), G13 (floors) and G14 (floods) belong beside the code that will carry them:
     # "G12 …", "G13 …", "G14 …".
 }

@@ -93,3 +93,15 @@ def test_a_bare_command_prints_its_help(module, capsys) -> None:
     shown = capsys.readouterr()
     assert shown.out.startswith("usage: ")
     assert shown.err == ""
+
+
+IDS = ["-" + "a" * 21, "-h" + "b" * 20, "--" + "c" * 20, "-" + "d" * 42]
+
+
+@pytest.mark.parametrize("text", IDS)
+def test_an_id_that_begins_with_a_hyphen_is_an_id(text: str) -> None:
+    """One random id in 64 begins as an option does; it is taken as it is, wherever it stands."""
+    parse = PARSERS["rtcc"].parse_args
+    assert parse(["open", text]).what == text
+    assert parse(["open", "--json", text]).what == text
+    assert parse(["open", "--file", "x", "--gateway", text, "--pin", text]).pin == [text]

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="THUMBPRINT",
-        help="a root's thumbprint; all, and no others; with =, for it may begin with a hyphen",
+        help="a root's thumbprint; all, and no others",
     )
     parser.add_argument("--yes", action="store_true", help="do not ask (for trials: compares nothing)")
     parser.set_defaults(run=run)

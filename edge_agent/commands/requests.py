@@ -1,7 +1,7 @@
 """``edge-agent requests`` and ``explain``: what the RTCC asked, and the owner's answers."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,13 +15,12 @@ from edge_agent.commands.owner_key import (
     load_owner_key,
     load_signer,
 )
+from edge_agent.consent.offer import Offers, digest_offers, parse_offers
 from edge_agent.consent.owner_order import read_approval, sign_built_order, window_members
 from edge_agent.consent.shown_request import (
-    Offer,
     list_leaving,
     list_request,
     meet_approval,
-    parse_offers,
     say_cancel,
 )
 from edge_agent.errors import EdgeAgentError, UnavailableError, UsageError
@@ -101,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         print_json(found) if args.json else _print_list(found, ZoneInfo(config.gateway.time_zone))
         return 0
     if args.number is None:
-        return _stop_all(call(path, args.verb), as_json=args.json)
+        return _stop_all(call(path, args.verb, all=True), as_json=args.json)
     request = call(path, "request", number=args.number)["request"]
     if args.verb == "show":
         if args.stills is not None:
@@ -171,17 +170,22 @@ def _approve(config: Config, request: Mapping[str, Any], args: argparse.Namespac
     asked = read_request(str(request["raw"]).encode())
     if (request["number"], request["jti"]) != (args.number, asked.jti):
         raise UsageError(f"the releaser shows another request than {args.number}")
-    offers = parse_offers(request["offered"])
+    offers = parse_offers(request["offer"])
     members = {
         "jti": asked.jti,
         "request_sha256": encode_b64url(asked.payload_sha256),
-        "cameras": args.camera or [offer.camera for offer in offers],
+        "offer_sha256": encode_b64url(digest_offers(offers)),
+        "cameras": args.camera or list(offers.names),
         "window": window,
     }
+    if beyond := set(args.camera or ()) - set(offers.names):
+        raise UsageError(
+            f"nothing of what was asked can leave of: {', '.join(sorted(beyond))}", "compare `requests show`"
+        )
     built = build_owner_order(config, "approve", members)
     approval = read_approval(built.payload, built.owner)
     leaving = meet_approval(approval, offers)
-    if not leaving:
+    if not leaving.cameras:
         raise UsageError("nothing of what was asked can leave with this answer", "compare `requests show`")
     _print_prompt(asked, request, leaving, approval.signed_at, ZoneInfo(config.gateway.time_zone))
     if not args.yes and input("Type YES to let this leave: ").strip().upper() not in ("YES", "SI", "SÍ", "OUI"):
@@ -190,9 +194,7 @@ def _approve(config: Config, request: Mapping[str, Any], args: argparse.Namespac
     return call(config.control_path("releaser"), "order", jws=signed)
 
 
-def _print_prompt(
-    asked: Request, request: Mapping[str, Any], leaving: Sequence[Offer], now: UtcNs, zone: ZoneInfo
-) -> None:
+def _print_prompt(asked: Request, request: Mapping[str, Any], leaving: Offers, now: UtcNs, zone: ZoneInfo) -> None:
     lines = (f"  {line}" for line in list_request(asked, request["signers"], zone))
     print(f"request {request['number']}", *lines, sep="\n")
     print("what leaves with your yes:", *(f"  {line}" for line in list_leaving(leaving, zone)), sep="\n")
@@ -218,7 +220,7 @@ def _print_request(request: Mapping[str, Any], zone: ZoneInfo) -> None:
         print(f"  picture: {path}")
     for camera, why in request.get("no_stills", {}).items():
         print(f"  no picture of {camera}: {why}")
-    lines = list(list_leaving(parse_offers(request["offered"]), zone))
+    lines = list(list_leaving(parse_offers(request["offer"]), zone))
     if request["state"] == "asked":
         print("what can leave with your yes:", *(f"  {line}" for line in lines), sep="\n")
         print(f"answer until {say_moment(parse_rfc3339(request['due']), zone)}; silence is a no:")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from edge_agent.consent.bound import NOTHING, Bound, CameraBound, intersect
 from edge_agent.consent.house_state import History, Household
+from edge_agent.consent.offer import Offers, digest_offers, offers_of
 from edge_agent.consent.policy import GlobalTerms, Mode
 from edge_agent.consent.rules import RULES, Case, Rule, make_case, standing_reasons
 from edge_agent.protocol.reasons import RULES as CODES
@@ -144,6 +145,7 @@ def decide_again(
     against = [each for each in general if each.code not in UNKNOWN and (believed or each.code not in TIMED)]
     refused = [reason for finding in findings if finding.is_denied for reason in finding.reasons]
     unknown = [reason for finding in findings if finding.is_unknown for reason in finding.reasons]
+    offers = offers_of(bound)
     bound, narrowed = _meet(bound, findings)
     refused += narrowed
     if against or not bound.cameras:
@@ -151,7 +153,7 @@ def decide_again(
     if unknown:
         return Evaluation(Wait(_sorted(unknown), now), bound, _sorted(refused))
     if approval is not None and bound.asks:
-        problem = _problem_of(approval, admitted, now)
+        problem = _problem_of(approval, admitted, offers, now)
         if problem is not None:
             return _ended(request, [problem], now)
         bound, narrowed = _approve(bound, approval, now)
@@ -306,13 +308,14 @@ def _meet(bound: Bound, findings: Iterable[_Finding]) -> tuple[Bound, list[Reaso
     return replace(bound, cameras=tuple(kept), escrow=escrow, cooling_off=longest), left
 
 
-def _problem_of(approval: Approval, admitted: Admitted, now: UtcNs) -> Reason | None:
-    """Return why an approval is none of this request."""
+def _problem_of(approval: Approval, admitted: Admitted, offers: Offers, now: UtcNs) -> Reason | None:
+    """Return why an approval is none of this request, and of what is stored as its offer."""
     request = admitted.request
     if (approval.jti, approval.request_sha256) != (request.jti, request.payload_sha256):
         return _plain("approval-mismatch")
-    beyond = EVERY_CAMERA not in request.cameras and not set(approval.cameras) <= set(request.cameras)
-    if beyond or not request.window.contains(approval.window):
+    if approval.offer_sha256 != digest_offers(offers):
+        return _plain("offer-changed")
+    if not set(approval.cameras) <= set(offers.names) or not request.window.contains(approval.window):
         return _plain("approval-outside-ask")
     if not admitted.arrived_at - SKEW_NS <= approval.signed_at <= now + SKEW_NS:
         return _plain("approval-mismatch")  # nobody can have meant this request by it

@@ -54,6 +54,7 @@ class _Approve(_Order):
     order: Literal["approve"]
     jti: Jti
     request_sha256: Digest
+    offer_sha256: Digest
     cameras: Annotated[list[CameraId], Field(min_length=1, max_length=MAX_CAMERAS)]
     window: WireWindow
 
@@ -182,9 +183,11 @@ def verify_order(raw: bytes, gateway: str, owner: Ed25519PublicKey, now: UtcNs |
 def _value(members: _Order, signer: str) -> Approval | Resume | ExportOrder | ConfirmClock:
     match members:
         case _Approve():
-            digest = base64.urlsafe_b64decode(members.request_sha256 + "=")
+            request, offer = (
+                base64.urlsafe_b64decode(each + "=") for each in (members.request_sha256, members.offer_sha256)
+            )
             window = members.window.window()
-            return Approval(members.jti, digest, tuple(members.cameras), window, signer, members.iat)
+            return Approval(members.jti, request, offer, tuple(members.cameras), window, signer, members.iat)
         case _Export():
             return ExportOrder(
                 members.order_id,

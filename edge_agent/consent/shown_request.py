@@ -4,44 +4,19 @@ Made from the bytes that the RTCC signed and from the payload that the owner is 
 gate has left of it. Pure.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import tzinfo
-from typing import Any
 
 from edge_agent.consent.bound import intersect
+from edge_agent.consent.offer import Offers
 from edge_agent.local_time import encode_local, say_moment
 from edge_agent.printable_text import show_line
 from edge_agent.protocol.request import Quality, Request
 from edge_agent.protocol.verdict import Approval
-from edge_agent.units import SECOND_NS, UtcNs, Window
+from edge_agent.units import SECOND_NS, UtcNs
 
 _SIZES = {Quality.MAIN: "full resolution", Quality.SUB: "small resolution"}
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What the gate has left of one camera: the most that a yes can let out."""
-
-    camera: str
-    quality: Quality
-    windows: tuple[Window, ...]
-    audio: bool
-    masks: int
-
-
-def parse_offers(offered: Sequence[Mapping[str, Any]]) -> list[Offer]:
-    """Read what the releaser tells of a request's bound."""
-    return [
-        Offer(
-            str(each["camera"]),
-            Quality(each["quality"]),
-            tuple(Window.parse(window["start"], window["end"]) for window in each["windows"]),
-            bool(each["audio"]),
-            int(each["masks"]),
-        )
-        for each in offered
-    ]
 
 
 def list_request(request: Request, signers: Sequence[str], zone: tzinfo) -> Iterator[str]:
@@ -61,25 +36,26 @@ def list_request(request: Request, signers: Sequence[str], zone: tzinfo) -> Iter
     yield f"to: {say_moment(request.window.end, zone)}"
 
 
-def meet_approval(approval: Approval, offers: Sequence[Offer]) -> list[Offer]:
+def meet_approval(approval: Approval, offers: Offers) -> Offers:
     """Return what leaves with an approval: of each camera that it names, what lies in its window too."""
     met = []
-    for offer in offers:
+    for offer in offers.cameras:
         windows = intersect(offer.windows, (approval.window,)) if offer.camera in approval.cameras else ()
         if windows:
-            met.append(Offer(offer.camera, offer.quality, windows, offer.audio, offer.masks))
-    return met
+            met.append(replace(offer, windows=windows))
+    return Offers(tuple(met), offers.escrow)
 
 
-def list_leaving(offers: Sequence[Offer], zone: tzinfo) -> Iterator[str]:
-    """Yield a line for each camera and span that leaves."""
-    for offer in offers:
+def list_leaving(offers: Offers, zone: tzinfo) -> Iterator[str]:
+    """Yield a line for each camera and span that leaves, and one for who can read it."""
+    for offer in offers.cameras:
         sound = "with sound" if offer.audio else "without sound"
-        masked = f", {offer.masks} areas blacked out" if offer.masks else ""
+        masked = f", {len(offer.masks)} areas blacked out" if offer.masks else ""
         for window in offer.windows:
             span = f"{encode_local(window.start, zone)} to {say_moment(window.end, zone)}"
             length = say_length(window.duration_ns)
             yield f"{offer.camera}: {span}, {length}, {_SIZES[offer.quality]}, {sound}{masked}"
+    yield f"can be read by: you, the crime center{', and the key that it keeps in escrow' * offers.escrow}"
 
 
 def say_cancel(not_before: UtcNs, release_by: UtcNs, number: int, zone: tzinfo) -> list[str]:

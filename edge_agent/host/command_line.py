@@ -7,13 +7,18 @@ import argparse
 import importlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from edge_agent import __version__
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.host.hardening import hide_memory
+
+_ID = re.compile(r"-[A-Za-z0-9_-]{21}|-[A-Za-z0-9_-]{42}")
+"""A random id or a thumbprint (base64url of 16 or 32 bytes): one in 64 begins with a hyphen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,15 @@ class Command:
     """In the package of the commands; the command's own name where empty."""
     adds: str = "add_arguments"
     """The module's function that adds its arguments to a parser, and sets ``run``."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes an id for an id, although it begins as an option does."""
+
+    def _parse_optional(self, arg_string: str) -> Any:
+        if _ID.fullmatch(arg_string) and arg_string not in self._option_string_actions:
+            return None
+        return super()._parse_optional(arg_string)
 
 
 def build_parser(
@@ -46,7 +60,7 @@ def build_parser(
         description: What the program is for.
         epilog: What to type first.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"{prog} {__version__}")

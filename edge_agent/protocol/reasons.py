@@ -72,6 +72,7 @@ _RULES = (
     # Check 9: time.
     Rule("clock-unsynchronised", 9, "The gateway's clock is not synchronised; nothing is decided until it is."),
     Rule("issued-in-future", 9, "The request was issued in the future."),
+    Rule("issued-before-store", 9, "The request was issued before this gateway's memory began."),
     Rule("not-yet-valid", 9, "The request is not valid yet."),
     Rule("expired", 9, "The request arrived after its time."),
     Rule("validity-too-long", 9, "The request may arrive for longer than {limit} after it was issued."),
@@ -118,7 +119,8 @@ _RULES = (
     Rule("quota-minutes", 11, "The {limit} minutes in 30 days of this camera are used up."),
     # Check 11: the owner's answer.
     Rule("approval-mismatch", 11, "The owner's approval is for another request."),
-    Rule("approval-outside-ask", 11, "The owner's approval goes beyond what was asked."),
+    Rule("approval-outside-ask", 11, "The owner's approval goes beyond what was offered."),
+    Rule("offer-changed", 11, "What can leave has changed since the owner looked; they have to look again."),
     Rule("approval-missing", 11, "The owner would be asked about this camera now, and was not."),
     Rule("approval-narrowed", 11, "The owner approved less than was asked."),
     Rule("owner-denied", 11, "The owner said no to this request."),

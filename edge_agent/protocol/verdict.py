@@ -93,10 +93,12 @@ Verdict = Grant | Ask | Denial
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """The owner's verified signature under one request, never wider than the ask; may narrow it."""
+    """The owner's verified signature under one request and what was offered of it, or under a part of that."""
 
     jti: str
     request_sha256: bytes
+    offer_sha256: bytes
+    """Of what the owner was shown (PROTOCOL 6.3)."""
     cameras: tuple[str, ...]
     window: Window
     thumbprint: str

@@ -14,6 +14,7 @@ from typing import Any
 from edge_agent.base64url import encode_b64
 from edge_agent.errors import ConflictError, EvidenceError
 from edge_agent.protocol.answer import Answer, DeliveredFile, Status, upload_name, verify_answer
+from edge_agent.rtcc.announced import announce
 from edge_agent.rtcc.office.enrol import gateway_key
 from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.rtcc.office.keys import encode_json, replace, write_new
@@ -50,7 +51,7 @@ class Inbox:
         if match is None:
             raise EvidenceError(f"not a gateway's topic: {topic[:80]!r}")
         gateway = match[1]
-        if gateway not in self._home.gateway_ids():
+        if not self._home.has_gateway(gateway):
             raise EvidenceError(f"answer of a gateway that is not enrolled: gateway={gateway}")
         answer = verify_answer(payload, gateway, gateway_key(self._home, gateway))
         if answer.requester != self._home.settings.iss or not self._home.has_request(answer.jti):
@@ -88,6 +89,7 @@ class Inbox:
         for path, content in headers.items():
             if not path.exists():
                 write_new(path, encode_json(content))
+        announce(self._home, answer)
         if answer.status is not Status.UPLOADING:
             path = folder / f"{answer.seq:010d}-{answer.status.value}.jws"
             # What a kill between this file and the next one left is the same answer.

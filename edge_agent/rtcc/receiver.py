@@ -21,17 +21,18 @@ from typing import Any, Self
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from tuspyserver import create_tus_router
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edge_agent.errors import UnavailableError
+from edge_agent.rtcc.receiver_connections import PeerProtocol, QuickHandshakeLoop
 from edge_agent.rtcc.receiver_namespace import PREFIX, App, Message, Receive, Send, keep_apart
 from edge_agent.rtcc.receiver_storage import UPLOAD_NAME, ReceiveStorage, peer
 
 MAX_UPLOAD_BYTES = 64 << 30
-MAX_UNFINISHED = 64
-"""Per gateway."""
 KEEP_FREE_BYTES = 1 << 30
 KEEP_DAYS = 5
+RETRY_AFTER_S = 15
+"""Said with every refusal that may mend."""
+MAX_CONNECTIONS_IN_ALL = 1024
 IDLE_TIMEOUT_S = 30.0
 """A body that brings nothing for so long is taken as cut off: its lock is given to the next attempt."""
 START_TIMEOUT_S = 15.0
@@ -60,6 +61,7 @@ class Receiver:
     def __init__(
         self,
         settings: ReceiverSettings,
+        is_announced: Callable[[str, str], bool],
         on_received: Callable[[str, str], None] | None = None,
         find_signed: Callable[[str, str], str | None] | None = None,
     ) -> None:
@@ -67,6 +69,7 @@ class Receiver:
 
         Args:
             settings: Port 0 takes a free one.
+            is_announced: Tells whether a verified ``queued`` of this gateway names this upload.
             on_received: Called with the gateway's id and the upload's name once it is whole and durable.
             find_signed: SHA-256 (hex) that this gateway's kept ``delivered`` names for this upload; None before one.
         """
@@ -79,8 +82,8 @@ class Receiver:
         self.port = int(self._socket.getsockname()[1])
         self._server = uvicorn.Server(
             uvicorn.Config(
-                build_app(storage, settings),
-                http=_PeerProtocol,
+                build_app(storage, settings, is_announced),
+                http=PeerProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -88,7 +91,7 @@ class Receiver:
                 server_header=False,
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=2,
-                limit_concurrency=256,
+                limit_concurrency=MAX_CONNECTIONS_IN_ALL,
                 ssl_certfile=settings.certificate,
                 ssl_keyfile=settings.key,
                 ssl_ca_certs=str(settings.ca),
@@ -104,7 +107,8 @@ class Receiver:
 
     def serve(self) -> None:
         """Serve until ``stop``, or until SIGINT or SIGTERM where this is the main thread."""
-        self._server.run(sockets=[self._socket])
+        with asyncio.Runner(loop_factory=QuickHandshakeLoop) as runner:
+            runner.run(self._server.serve(sockets=[self._socket]))
 
     def start(self) -> None:
         """Serve in a thread; returns when it answers.
@@ -136,12 +140,12 @@ class Receiver:
         self.stop()
 
 
-def build_app(storage: ReceiveStorage, settings: ReceiverSettings) -> App:
+def build_app(storage: ReceiveStorage, settings: ReceiverSettings, is_announced: Callable[[str, str], bool]) -> App:
     """Return the ASGI application."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
     def judge(request: Request) -> Callable[[dict[str, str], dict[str, Any]], None]:
-        return lambda metadata, upload: _judge(request, metadata, upload, storage, settings)
+        return lambda metadata, upload: _judge(request, metadata, upload, storage, settings, is_announced)
 
     app.include_router(
         create_tus_router(
@@ -179,6 +183,7 @@ def _judge(
     upload: dict[str, Any],
     storage: ReceiveStorage,
     settings: ReceiverSettings,
+    is_announced: Callable[[str, str], bool],
 ) -> None:
     """Refuse an upload that we would not want, before anything of it is written."""
     size, name = upload["size"], metadata.get("filename", "")
@@ -195,20 +200,16 @@ def _judge(
         raise HTTPException(400, "Upload-Metadata needs a filename of 8 to 64 letters, digits, - and _")
     if size > settings.max_upload_bytes:
         raise HTTPException(413, "upload is too large")
-    if storage.count_unfinished() >= MAX_UNFINISHED:
-        raise HTTPException(429, "too many uploads under way")
-    if shutil.disk_usage(settings.uploads_dir).free < size + settings.keep_free_bytes:
-        raise HTTPException(503, "disk is full")
+    if not is_announced(peer.get(), name):
+        # The `queued` that names it may be on its way, or nobody takes answers in at the moment.
+        raise _not_now(503, "no queued answer names this upload yet")
+    free_bytes = shutil.disk_usage(settings.uploads_dir).free - settings.keep_free_bytes
+    if refusal := storage.room.allow(peer.get(), name, size, free_bytes):
+        raise _not_now(refusal.status, refusal.why)
 
 
-class _PeerProtocol(H11Protocol):
-    """Puts the CN of the client's certificate into the state of every request of its connection."""
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        subject = (transport.get_extra_info("peercert") or {}).get("subject", ())
-        names = [value for part in subject for name, value in part if name == "commonName"]
-        self.app_state = {**self.app_state, "peer": names[0] if len(names) == 1 else ""}
+def _not_now(status: int, why: str) -> HTTPException:
+    return HTTPException(status, why, headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
 def _find_nothing(gateway: str, name: str) -> str | None:  # noqa: ARG001

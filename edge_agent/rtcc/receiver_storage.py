@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 from tuspyserver.storage import TusStorage
 
 from edge_agent.host.atomic_file import sync_folder, write_small_file
+from edge_agent.rtcc.receiver_room import Room
 
 peer: ContextVar[str] = ContextVar("peer", default="")
 """CN of the certificate that the request in hand came with."""
@@ -59,6 +60,7 @@ class ReceiveStorage(TusStorage):
         self._received = received_dir
         self._on_received = on_received
         self._find_signed = find_signed
+        self.room = Room()
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
         self._open: dict[str, tuple[BinaryIO, bytearray]] = {}
         # A DELETE may come while the PATCH that it cuts off is noting its last offset.
@@ -76,11 +78,16 @@ class ReceiveStorage(TusStorage):
                 self._remove(gateway, path.stem)
             elif info["offset"] == info["size"] and not info.get("received"):
                 self._finalize(gateway, path.stem)
+            else:
+                self._count(gateway, path.stem, info)
 
-    def count_unfinished(self) -> int:
-        """Return how many uploads of this peer are under way."""
-        infos = (_load(path) for path in (self._uploads / peer.get()).glob("*.json"))
-        return sum(1 for info in infos if info and not info.get("received"))
+    def _count(self, gateway: str, uid: str, info: dict[str, Any]) -> None:
+        """Keep the promise of an upload as large as what is still to come of it."""
+        if info.get("received"):
+            self.room.drop(gateway, uid)
+        elif info.get("size") is not None:
+            name = str((info.get("metadata") or {}).get("filename", ""))
+            self.room.put(gateway, uid, name, int(info["size"]) - int(info["offset"]))
 
     def _sort_by_gateway(self) -> None:
         """Put what an earlier version received into its gateway's folder; what was under way then begins anew."""
@@ -234,9 +241,11 @@ class ReceiveStorage(TusStorage):
             # What an upload is was said at its creation.
             data = {name: value for name, value in data.items() if name not in _FIXED or name not in kept}
             _store(self._info(gateway, uid), kept | data)
+            self._count(gateway, uid, kept | data)
 
     def _remove(self, gateway: str, uid: str) -> None:
         with self._guard:
+            self.room.drop(gateway, uid)
             self._part(gateway, uid).unlink(missing_ok=True)
             self._info(gateway, uid).unlink(missing_ok=True)
 

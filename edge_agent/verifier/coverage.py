@@ -4,6 +4,7 @@ Owns the comparison of the headers in the chain with the clips and the gaps that
 that footage was recorded, whatever became of it; why it is not delivered is the gateway's word. Pure.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -46,35 +47,44 @@ def find_footage(manifest: AnyManifest, records: Sequence[RecordShown], chain: C
     """Return the footage inside the allowed windows that the chain knows, whether the bundle lists it or not."""
     clips = {clip.file: Window(clip.start, clip.end) for clip in manifest.clips}
     # Of a derivative nothing says which records it was made of.
-    anywhere = [clips[clip.file] for clip in manifest.clips if clip.derivative_of_sha256 is not None]
+    anywhere = merge_windows([clips[clip.file] for clip in manifest.clips if clip.derivative_of_sha256 is not None])
     listed = {record.place: record for record in records}
     found = []
-    for place, link in chain.links.items():
+    allowed = sorted(manifest.allowed)
+    for place, link in chain.links.iter_from():
         claimed = chain.find_span(link, as_written=isinstance(manifest, ExportManifest))
-        if link.header.kind is not Kind.GOP or claimed is None:
+        if link.kind is not Kind.GOP or claimed is None:
             continue
         record = listed.get(place)
-        own = [clips[name] for name in record.delivered if name in clips] if record else []
-        for window in manifest.allowed:
+        own = [clips[name] for name in record.clips if name in clips] if record else []
+        for window in _find_touched(allowed, claimed):
             if (span := claimed.intersect(window)) is not None:
-                found.append(Footage(place, span, (*own, *anywhere)))
+                found.append(Footage(place, span, (*own, *_find_touched(anywhere, span))))
     return found
+
+
+def _find_touched(windows: Sequence[Window], span: Window) -> Sequence[Window]:
+    """Return those that may touch a span, of windows that are in order and apart."""
+    begin = bisect_right(windows, span.start, key=lambda window: window.end)
+    return windows[begin : bisect_left(windows, span.end, begin, key=lambda window: window.start)]
 
 
 def find_unspoken(footage: Sequence[Footage], gaps: Sequence[Window]) -> Iterator[Place]:
     """Yield the places of footage that is neither delivered nor lies in a declared gap."""
+    apart = merge_windows(list(gaps))
     for each in footage:
-        rest = sum(part.duration_ns for part in free_parts(each.span, (*each.clips, *gaps)))
+        free = free_parts(each.span, (*each.clips, *_find_touched(apart, each.span)))
+        rest = sum(part.duration_ns for part in free)
         if rest > TOLERANCE_NS and (rest > _OVERLAP_NS or rest == each.span.duration_ns):
             yield each.place
 
 
 def find_undelivered(manifest: AnyManifest, footage: Sequence[Footage]) -> Iterator[Undelivered]:
     """Yield what was recorded and lies in a declared gap, in the order of the gaps."""
-    left = [part for each in footage for part in free_parts(each.span, each.clips)]
+    left = merge_windows([part for each in footage for part in free_parts(each.span, each.clips)])
     for gap in manifest.gaps:
         window = Window(gap.start, gap.end)
-        inside = merge_windows([cut for part in left if (cut := part.intersect(window)) is not None])
+        inside = [cut for part in _find_touched(left, window) if (cut := part.intersect(window)) is not None]
         yield from (Undelivered(span, gap.reason) for span in inside if span.duration_ns > TOLERANCE_NS)
 
 

@@ -15,8 +15,15 @@ from typing import BinaryIO
 
 from edge_agent.errors import EvidenceError
 
-MAX_INDEX_BYTES = 16 << 20
+MAX_INDEX_BYTES = 2 << 20
 """Of one ``moov``, ``moof`` or ``mfra``; the muxer's fragments hold 4 MiB of samples."""
+MAX_SAMPLES = 1 << 20
+"""Of one clip, nearly four hours of pictures and sound: FFmpeg's index and the copy's take 100 bytes of memory each."""
+MAX_FRAGMENTS = 100_000
+_MAX_BOXES = 4096
+"""In one box."""
+MAX_SAMPLE_BYTES = 8 << 20
+"""A record holds 4 MiB; a clip that was coded anew may be somewhat larger."""
 _HEADER = struct.Struct(">I4s")
 _IDENTITY = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 _SELF_CONTAINED = bytes.fromhex("00000000 00000001 0000000c 75726c20 00000001")
@@ -67,11 +74,15 @@ class Box:
 def verify_boxes(path: Path) -> None:
     """Walk over a clip's boxes; EvidenceError where it is another MP4 than a release's muxer writes."""
     with path.open("rb") as file:
-        kinds, tracks, moof, fragments = [], set[int](), b"", set[int]()
+        kinds, tracks, moof, fragments, samples = [], set[int](), b"", set[int](), 0
         for at, kind, size in _iter_top(file, path.stat().st_size):
             kinds.append(kind)
+            if len(kinds) > 2 * MAX_FRAGMENTS:
+                raise EvidenceError(f"MP4 has more fragments than are checked: more than {MAX_FRAGMENTS}")
             if kind == b"mdat":
-                _verify_samples(moof, size, tracks)
+                samples += _verify_samples(moof, size, tracks)
+                if samples > MAX_SAMPLES:
+                    raise EvidenceError(f"MP4 has more samples than are checked: more than {MAX_SAMPLES}")
                 moof = b""  # Read once, however many boxes of data follow it.
                 continue
             if size > MAX_INDEX_BYTES:
@@ -104,11 +115,14 @@ def _iter_top(file: BinaryIO, end: int) -> Iterator[tuple[int, bytes, int]]:
 
 
 def _split(body: bytes) -> Iterator[Box]:
-    at = 0
+    at = count = 0
     while at < len(body):
         size, kind = _HEADER.unpack_from(body, at) if at + _HEADER.size <= len(body) else (0, b"")
         if size < _HEADER.size or at + size > len(body):
             raise EvidenceError("MP4 has a box of no length that fits")
+        count += 1
+        if count > _MAX_BOXES:
+            raise EvidenceError("MP4 has a box with too many in it")
         yield Box(kind, body[at + _HEADER.size : at + size])
         at += size
 
@@ -201,19 +215,21 @@ def _verify_index(body: bytes, tracks: set[int], fragments: set[int]) -> None:
         raise EvidenceError("MP4 has an index of other tracks than it holds")
 
 
-def _verify_samples(moof: bytes, size: int, tracks: set[int]) -> None:
-    """The samples of a fragment fill its data, to the byte."""
-    at = 2 * _HEADER.size + len(moof)
-    for start, length in sorted(_iter_runs(moof, tracks)):
+def _verify_samples(moof: bytes, size: int, tracks: set[int]) -> int:
+    """The samples of a fragment fill its data, to the byte; returns how many they are."""
+    at, samples = 2 * _HEADER.size + len(moof), 0
+    for start, length, count in sorted(_iter_runs(moof, tracks)):
         if start != at:
             raise EvidenceError("MP4 has data that is no sample's")
         at += length
+        samples += count
     if at != 2 * _HEADER.size + len(moof) + size:
         raise EvidenceError("MP4 has data that is no sample's")
+    return samples
 
 
-def _iter_runs(moof: bytes, tracks: set[int]) -> Iterator[tuple[int, int]]:
-    """Yield offset, from the fragment's start, and length of each run of samples."""
+def _iter_runs(moof: bytes, tracks: set[int]) -> Iterator[tuple[int, int, int]]:
+    """Yield offset, from the fragment's start, length and number of each run of samples."""
     for traf in (box for box in _children(Box(b"moof", moof)) if box.kind == b"traf"):
         boxes = _children(traf)
         head = _find(boxes, b"tfhd").body
@@ -225,18 +241,20 @@ def _iter_runs(moof: bytes, tracks: set[int]) -> Iterator[tuple[int, int]]:
         yield from (_measure_run(box.body, default) for box in boxes if box.kind == b"trun")
 
 
-def _measure_run(body: bytes, default: int | None) -> tuple[int, int]:
+def _measure_run(body: bytes, default: int | None) -> tuple[int, int, int]:
     words = struct.unpack(f">{len(body) // 4}I", body)
     flags, count, offset = words[0] & 0xFFFFFF, words[1], words[2]
     rows = words[3 + bool(flags & 0x004) :]
     width = (flags & 0xF00).bit_count()
     if flags & ~_TRUN_KNOWN or not flags & 0x001 or len(rows) != count * width:
         raise EvidenceError("MP4 has a run of samples that cannot be read")
-    if flags & 0x200:
-        return offset, sum(rows[bool(flags & 0x100) :: width])
-    if default is None:
+    if not flags & 0x200 and default is None:
         raise EvidenceError("MP4 has samples without a length")
-    return offset, count * default
+    sizes = rows[bool(flags & 0x100) :: width] if flags & 0x200 else (default or 0,)
+    # A sample without a byte costs FFmpeg memory, and nobody else any.
+    if not count or not sizes or min(sizes) == 0 or max(sizes) > MAX_SAMPLE_BYTES:
+        raise EvidenceError("MP4 has a sample of no length that it can have")
+    return offset, sum(sizes) if flags & 0x200 else count * sizes[0], count
 
 
 def _name(kind: bytes) -> str:

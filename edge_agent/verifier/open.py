@@ -7,8 +7,10 @@ appears there before it is whole.
 import hashlib
 import io
 import json
+import logging
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
@@ -17,7 +19,8 @@ import pyrage
 
 from edge_agent.errors import CustodyError, EvidenceError
 from edge_agent.protocol import manifest as names
-from edge_agent.protocol.age_stream import find_header_end
+from edge_agent.protocol.age_header import verify_header
+from edge_agent.protocol.age_stream import MAX_HEADER_BYTES, find_header_end
 from edge_agent.protocol.manifest import Manifest
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.units import encode_rfc3339
@@ -27,7 +30,12 @@ from edge_agent.verifier.opened_bundle import AnyManifest, Case, KnownKeys, Pins
 from edge_agent.verifier.verify import Checklist, read_manifest, verify_signature
 from edge_agent.verifier.zip_layout import iter_bytes, read_layout
 
+log = logging.getLogger(__name__)
+
 MAX_EVIDENCE_BYTES = 1 << 30
+MAX_CLIP_BYTES = 1 << 40
+MAX_PAPER_BYTES = 1 << 20
+"""Of whatever is read as a whole: papers, ledger entry, manifest, README."""
 _NAME = re.compile(r"(clips/[0-9]{3}\.mp4|evidence/[a-z]+\.jsonl?|README\.txt|(request|consent|order|manifest)\.jws)")
 
 _FOLDERS = ("clips", "evidence", "progressive")
@@ -99,8 +107,7 @@ def decrypt(path: Path, header: bytes, identity: str, target: Path) -> None:
     """
     temporary = target.with_suffix(".part")
     try:
-        if header and find_header_end(header) != len(header):
-            raise EvidenceError("the age header is not a whole one")
+        verify_header(header or _read_header(path))
         keys = [pyrage.x25519.Identity.from_str(each) for each in find_identities(identity)]
         with path.open("rb") as payload, open(temporary, "wb", opener=_open_private) as plain:
             pyrage.decrypt_io(_Joined(header, payload), plain, keys)
@@ -112,8 +119,19 @@ def decrypt(path: Path, header: bytes, identity: str, target: Path) -> None:
             raise
         # pyrage tells an altered chunk as an OSError without a number.
         raise EvidenceError("it cannot be decrypted: altered, or cut short") from error
+    except (Exception, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:
+        # A panic of the library is no Exception: a file that makes it panic is one that cannot be decrypted.
+        raise EvidenceError("it cannot be decrypted: the library gave up on it") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _read_header(path: Path) -> bytes:
+    with path.open("rb") as file:
+        begin = file.read(MAX_HEADER_BYTES + 1)
+    return begin[: find_header_end(begin)]
 
 
 def read_identity(path: Path, ask_passphrase: Callable[[], bytes]) -> str:
@@ -162,7 +180,7 @@ def verify_zip(path: Path, known: KnownKeys | Pins, out_dir: Path, findings: Fin
     """Unpack a decrypted bundle and go through the checklist; each check's failure leaves the others to be made."""
     part = "container"
     try:
-        stored = unpack(path, out_dir)
+        stored = unpack(path, out_dir, findings)
         part = "manifest"
         manifest = read_manifest(out_dir, stored)
         part = "keys"
@@ -171,6 +189,13 @@ def verify_zip(path: Path, known: KnownKeys | Pins, out_dir: Path, findings: Fin
         verify_signature(out_dir, keys)
     except EvidenceError as error:
         findings.fail(part, str(error))
+        return
+    except OSError:
+        raise  # Our own disk's.
+    except Exception as error:
+        # Nothing that a stranger can put into a bundle ends in a traceback.
+        log.debug("malformed part: part=%s", part, exc_info=True)
+        findings.fail(part, f"{part} is malformed: {type(error).__name__}")
         return
     findings.files += [str(out_dir / name) for name in stored]
     findings.unpinned = keys.unpinned
@@ -210,30 +235,45 @@ def _say_kind(manifest: AnyManifest, findings: Findings) -> None:
     )
 
 
-def unpack(path: Path, out_dir: Path) -> dict[str, str]:
+def unpack(path: Path, out_dir: Path, findings: Findings) -> dict[str, str]:
     """Unpack the ZIP; return the SHA-256 of each part, in order.
 
+    A clip whose checksum is another is a failure of that clip; the others are unpacked.
+
     Raises:
-        EvidenceError: It is no ZIP, holds what no bundle holds, or a part is damaged.
+        EvidenceError: It is no ZIP, holds what no bundle holds, or a part other than a clip is damaged.
     """
     stored: dict[str, str] = {}
     with path.open("rb") as file:
         for entry in read_layout(file):
             if entry.name in stored or not _NAME.fullmatch(entry.name):
                 raise EvidenceError(f"container holds what no bundle holds: {entry.name[:60]!r}")
-            if not entry.name.endswith(".mp4") and entry.size > MAX_EVIDENCE_BYTES:
+            if entry.size > _find_limit(entry.name):
                 raise EvidenceError(f"container holds a part that is too large: {entry.name}")
-            stored[entry.name] = _extract(iter_bytes(file, entry), out_dir / entry.name)
+            stored[entry.name], crc = _extract(iter_bytes(file, entry), out_dir / entry.name)
+            if crc != entry.crc:
+                wrong = f"container has an entry with another checksum: {entry.name}"
+                if not entry.name.startswith("clips/"):
+                    raise EvidenceError(wrong)
+                findings.fail("container", wrong, entry.name)
     if not stored or list(stored)[-1] != names.MANIFEST:
         raise EvidenceError("container does not end with the manifest")
     return stored
 
 
-def _extract(chunks: Iterable[bytes], target: Path) -> str:
-    digest = hashlib.sha256()
+def _find_limit(name: str) -> int:
+    if name.endswith(".mp4"):
+        return MAX_CLIP_BYTES
+    return MAX_EVIDENCE_BYTES if name.endswith(".jsonl") else MAX_PAPER_BYTES
+
+
+def _extract(chunks: Iterable[bytes], target: Path) -> tuple[str, int]:
+    """Write a part; return its SHA-256, and its CRC-32, by which other programs refuse it."""
+    digest, crc = hashlib.sha256(), 0
     target.parent.mkdir(mode=0o700, exist_ok=True)
     with target.open("wb") as copy:
         for chunk in chunks:
             digest.update(chunk)
+            crc = zlib.crc32(chunk, crc)
             copy.write(chunk)
-    return digest.hexdigest()
+    return digest.hexdigest(), crc

@@ -3,27 +3,34 @@
 Owns the comparison of an MP4 with the records that it was made of, and of both with what was granted.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations, pairwise
 from math import floor
 from pathlib import Path
+from typing import BinaryIO
 
 from edge_agent.buffer.format.constants import Kind
+from edge_agent.buffer.read.timeline import merge_windows
 from edge_agent.errors import EvidenceError
 from edge_agent.media import commitments
 from edge_agent.protocol.manifest import Clip
 from edge_agent.units import UtcNs, Window, encode_rfc3339
 from edge_agent.verifier.chain import Chain
 from edge_agent.verifier.mp4_video import Mp4, Mp4Track, open_mp4
-from edge_agent.verifier.records import RecordShown, Shown, TrackShown
+from edge_agent.verifier.records import Media, Records, RecordShown, Shown, TrackShown
 
 MAX_HOLE_NS = 2_000_000_000
 """A gateway ends a clip where pictures are further apart."""
 _LOOK_AHEAD = 32
 """So many pictures the muxer looks at before it says how long one is shown."""
 _LONE_NS = 1_000_000_000
+_KEPT_RECORDS = 3
+_OTHER_TRACKS = "the MP4 has not the tracks that it should have"
 _UNSPOKEN_SOUND = "the MP4 has sound, and the manifest says that it has none"
 
 
@@ -46,12 +53,40 @@ class ClipProof:
 @dataclass(frozen=True, slots=True)
 class _Placed:
     record: RecordShown
+    media: Media
     unit: Shown
 
 
-def verify_clip(
-    path: Path, clip: Clip, records: Sequence[RecordShown], chain: Chain, allowed: Sequence[Window]
-) -> ClipProof:
+class _Source:
+    """The records of one clip, in order; each is read when it is needed, and a few are kept."""
+
+    def __init__(self, clip: str, records: Records, file: BinaryIO) -> None:
+        self._clip, self._records, self._file = clip, records, file
+        self._kept: OrderedDict[int, Media] = OrderedDict()
+        self.parts = [record for record in records.shown if clip in record.clips]
+
+    def read(self, record: RecordShown) -> Media:
+        """Return what a record shows."""
+        if record.ref not in self._kept:
+            self._kept[record.ref] = self._records.read_media(self._file, record)
+            if len(self._kept) > _KEPT_RECORDS:
+                self._kept.popitem(last=False)
+        return self._kept[record.ref]
+
+    def units(self, track: int | None = None) -> Iterator[_Placed]:
+        """Yield the clip's access units in the order of the records, of one track or of all."""
+        for record in self.parts:
+            media = self.read(record)
+            for unit in media.delivered[self._clip]:
+                if track in (None, unit.track):
+                    yield _Placed(record, media, unit)
+
+    def delivered(self, record: RecordShown) -> tuple[Shown, ...]:
+        """Return the units of a record that are in the clip."""
+        return self.read(record).delivered.get(self._clip, ())
+
+
+def verify_clip(path: Path, clip: Clip, records: Records, chain: Chain, allowed: Sequence[Window]) -> ClipProof:
     """Compare one clip with its records.
 
     In this order: each access unit is the recorded one with its time; nothing else is in the file; nothing was left out
@@ -61,26 +96,25 @@ def verify_clip(
     Raises:
         EvidenceError: Anything does not fit; the message names record and unit.
     """
-    placed = [_Placed(record, unit) for record in records for unit in record.delivered.get(clip.file, ())]
-    if not placed:
-        raise EvidenceError("no access unit is said to be in it")
-    by_track: dict[int, list[_Placed]] = {}
-    for each in placed:
-        by_track.setdefault(each.unit.track, []).append(each)
-    offsets = _read_offsets(clip, placed[0].record)
-    with open_mp4(path) as mp4:
-        pairs = _pair_tracks(mp4, clip, placed[0].record, by_track)
-        counts, strange = _compare(mp4, pairs, by_track, offsets)
-        video = next(track for track in mp4.tracks if track.kind == "video")
-        own_video = pairs[video.number]
-    _find_left_out(placed, records, chain, clip.file, own_video)
-    times = {number: _date(units, own_video) for number, units in by_track.items()}
-    for number, units in by_track.items():
-        _demand_inside(units, times[number], allowed)
-    _demand_unbroken(times[own_video])
-    _demand_span(clip, by_track[own_video], times[own_video])
-    signed = all(chain.is_signed(each.record.place) for each in placed)
-    dated = all(each.record.is_dated for each in placed)
+    with records.path.open("rb") as file:
+        source = _Source(clip.file, records, file)
+        if not source.parts:
+            raise EvidenceError("no access unit is said to be in it")
+        first = source.read(source.parts[0])
+        offsets = _read_offsets(clip, first)
+        with open_mp4(path) as mp4:
+            pairs = _pair_tracks(mp4, clip, first)
+            if not {each.unit.track for each in source.units()} <= set(pairs.values()):
+                raise EvidenceError(_OTHER_TRACKS)
+            counts, strange = _compare(mp4, pairs, source, offsets)
+            video = next(track for track in mp4.tracks if track.kind == "video")
+            own_video = pairs[video.number]
+        _find_left_out(source, records.shown, chain, own_video)
+        times = _date(source, own_video, allowed)
+        _demand_unbroken(times)
+        _demand_span(clip, source.parts[0], times)
+    signed = all(chain.is_signed(record.place) for record in source.parts)
+    dated = all(record.is_dated for record in source.parts)
     sounds = sum(count for number, count in counts.items() if number != video.number)
     if clip.sound == "none" and sounds:
         raise EvidenceError(_UNSPOKEN_SOUND)
@@ -97,7 +131,7 @@ def verify_silence(path: Path, clip: Clip) -> None:
                 raise EvidenceError(_UNSPOKEN_SOUND)
 
 
-def _read_offsets(clip: Clip, record: RecordShown) -> dict[int, int]:
+def _read_offsets(clip: Clip, record: Media) -> dict[int, int]:
     """Return the offset of each track; they are one instant, or sound would be moved against the pictures."""
     offsets = {entry.track: entry.ticks for entry in clip.offsets}
     if len(offsets) != len(clip.offsets) or not offsets.keys() <= record.tracks.keys():
@@ -109,7 +143,7 @@ def _read_offsets(clip: Clip, record: RecordShown) -> dict[int, int]:
     return offsets
 
 
-def _pair_tracks(mp4: Mp4, clip: Clip, first: RecordShown, by_track: dict[int, list[_Placed]]) -> dict[int, int]:
+def _pair_tracks(mp4: Mp4, clip: Clip, first: Media) -> dict[int, int]:
     """Pair each track of the MP4 with one of the records; sound that was coded anew has no pair."""
     pairs: dict[int, int] = {}
     for track in mp4.tracks:
@@ -120,16 +154,16 @@ def _pair_tracks(mp4: Mp4, clip: Clip, first: RecordShown, by_track: dict[int, l
             raise EvidenceError(f"a track of the MP4 is none of the recorded ones: track={track.number}")
         pairs[track.number] = same[0]
     # A short clip may have a track for sound and no sound in it.
-    if not by_track.keys() <= set(pairs.values()) or sum(track.kind == "video" for track in mp4.tracks) != 1:
-        raise EvidenceError("the MP4 has not the tracks that it should have")
+    if sum(track.kind == "video" for track in mp4.tracks) != 1:
+        raise EvidenceError(_OTHER_TRACKS)
     return pairs
 
 
 def _compare(
-    mp4: Mp4, pairs: dict[int, int], by_track: Mapping[int, list[_Placed]], offsets: dict[int, int]
+    mp4: Mp4, pairs: dict[int, int], source: _Source, offsets: dict[int, int]
 ) -> tuple[dict[int, int], set[int]]:
     """Compare unit by unit; return how many there are per track, and which tracks have parameters not committed to."""
-    expected: dict[int, Iterator[_Placed]] = {number: iter(by_track.get(own, ())) for number, own in pairs.items()}
+    expected = {number: source.units(own) for number, own in pairs.items()}
     counts, strange = dict.fromkeys(pairs, 0), set[int]()
     for unit in mp4.units():
         if unit.track not in pairs:
@@ -137,12 +171,12 @@ def _compare(
         each = next(expected[unit.track], None)
         if each is None:
             raise EvidenceError("the MP4 holds more than was recorded")
-        record, shown, track = each.record, each.unit, mp4.tracks[unit.track]
+        record, media, shown, track = each.record, each.media, each.unit, mp4.tracks[unit.track]
         where = f"block={record.place[0]} index={record.place[1]} unit={shown.index}"
-        own = record.tracks[shown.track]
+        own = media.tracks[shown.track]
         if unit.pts * track.time_base != (shown.pts - offsets[shown.track]) * own.time_base:
             raise EvidenceError(f"access unit is shown at another time than it was recorded: {where}")
-        if _digest(track, shown, unit.data) != record.digests[shown.index]:
+        if _digest(track, shown, unit.data) != media.digests[shown.index]:
             raise EvidenceError(f"access unit is not the one that was recorded: {where}")
         counts[unit.track] += 1
         if not _is_committed(track, own, unit.data):
@@ -170,29 +204,27 @@ def _digest(track: Mp4Track, shown: Shown, data: bytes) -> bytes:
     )
 
 
-def _find_left_out(
-    placed: Sequence[_Placed], records: Sequence[RecordShown], chain: Chain, clip: str, video: int
-) -> None:
+def _find_left_out(source: _Source, records: Sequence[RecordShown], chain: Chain, video: int) -> None:
     """Account for every access unit between the first and the last: in the clip, or seen to be no picture of it."""
-    first, last = placed[0], placed[-1]
-    first_pts = min(each.unit.pts for each in placed if each.unit.track == video)
-    inside = [record for record in records if first.record.ref <= record.ref <= last.record.ref and record.digests]
-    order = [place for place, link in chain.links.items() if link.header.kind is Kind.GOP]
-    at = order.index(first.record.place)
-    if [record.place for record in inside] != order[at : at + len(inside)]:
+    first, last = source.parts[0], source.parts[-1]
+    first_pts = min((each.unit.pts for each in source.units(video)), default=0)
+    inside = [record for record in records if first.ref <= record.ref <= last.ref and record.has_media]
+    order = (place for place, link in chain.links.iter_from(first.place) if link.kind is Kind.GOP)
+    if any(record.place != next(order, None) for record in inside):
         raise EvidenceError("a record between the first and the last is left out")
-    for block in {record.place[0] for record in inside} - {first.record.place[0]}:
+    for block in {record.place[0] for record in inside} - {first.place[0]}:
         if not chain.is_joined(block):
             raise EvidenceError(f"a block between the first and the last is left out: before block={block}")
     holes = ((block, hole.start) for block, found in chain.holes.items() for hole in found)
-    if hole := next((each for each in holes if first.record.place < each < last.record.place), None):
+    if hole := next((each for each in holes if first.place < each < last.place), None):
         raise EvidenceError(f"records between the first and the last are not shown: block={hole[0]} index={hole[1]}")
     for record in inside:
-        delivered = {unit.index for unit in record.delivered.get(clip, ())}
-        begin = first.unit.index if record.ref == first.record.ref else 0
-        end = last.unit.index if record.ref == last.record.ref else len(record.digests) - 1
+        units, media = source.delivered(record), source.read(record)
+        delivered = {unit.index for unit in units}
+        begin = units[0].index if record.ref == first.ref else 0
+        end = units[-1].index if record.ref == last.ref else len(media.digests) - 1
         for index in range(begin, end + 1):
-            shown = record.places.get(index)
+            shown = media.places.get(index)
             if index in delivered:
                 continue
             # A leading picture is shown before the keyframe that the clip begins with: not granted.
@@ -201,53 +233,65 @@ def _find_left_out(
                 raise EvidenceError(f"an access unit was left out: {where}")
 
 
-def _date(units: Sequence[_Placed], video: int) -> list[UtcNs]:
-    """Return the time of each access unit: its record's start, and the distance in PTS from its first picture."""
-    origins: dict[int, Fraction] = {}
-    times = []
-    for each in units:
-        record = each.record
-        if record.ref not in origins:
-            shown = (unit for units in record.delivered.values() for unit in units)
-            pictures = [unit for unit in (*shown, *record.places.values()) if unit.track == video]
-            origins[record.ref] = min(pictures, key=lambda unit: unit.index).pts * record.tracks[video].time_base
-        distance = each.unit.pts * record.tracks[each.unit.track].time_base - origins[record.ref]
-        times.append(UtcNs(record.start_ns + floor(distance * 1_000_000_000)))
+def _date(source: _Source, video: int, allowed: Sequence[Window]) -> "array[int]":
+    """Return the time of each picture: its record's start, and the distance in PTS from its first one.
+
+    Raises:
+        EvidenceError: A picture or a sound lies outside the allowed windows.
+    """
+    apart = merge_windows(list(allowed))
+    times, origin, dated = array("q"), Fraction(0), -1
+    for each in source.units():
+        record, media = each.record, each.media
+        if record.ref != dated:
+            shown = (unit for units in media.delivered.values() for unit in units)
+            pictures = [unit for unit in (*shown, *media.places.values()) if unit.track == video]
+            if not pictures:
+                raise EvidenceError(f"no picture tells the time of a record: block={record.place[0]}")
+            origin = min(pictures, key=lambda unit: unit.index).pts * media.tracks[video].time_base
+            dated = record.ref
+        distance = each.unit.pts * media.tracks[each.unit.track].time_base - origin
+        utc_ns = UtcNs(record.start_ns + floor(distance * 1_000_000_000))
+        _demand_inside(each, utc_ns, apart)
+        if each.unit.track == video:
+            times.append(utc_ns)
     return times
 
 
-def _demand_inside(units: Sequence[_Placed], times: Sequence[UtcNs], allowed: Sequence[Window]) -> None:
-    for each, utc_ns in zip(units, times, strict=True):
-        if not any(window.start <= utc_ns < window.end for window in allowed):
-            place = each.record.place
-            raise EvidenceError(
-                f"an access unit lies outside what may be in it: {encode_rfc3339(utc_ns)}"
-                f" block={place[0]} index={place[1]} unit={each.unit.index}"
-            )
+def _demand_inside(each: _Placed, utc_ns: UtcNs, apart: Sequence[Window]) -> None:
+    at = bisect_right(apart, utc_ns, key=lambda window: window.start) - 1
+    if at < 0 or apart[at].end <= utc_ns:
+        place = each.record.place
+        raise EvidenceError(
+            f"an access unit lies outside what may be in it: {encode_rfc3339(utc_ns)}"
+            f" block={place[0]} index={place[1]} unit={each.unit.index}"
+        )
 
 
-def _demand_unbroken(times: Sequence[UtcNs]) -> None:
+def _demand_unbroken(times: Sequence[int]) -> None:
     """Pictures that stand still for longer are two clips, with the hole between them declared."""
     for before, after in pairwise(sorted(times)):
         if after - before > MAX_HOLE_NS:
-            raise EvidenceError(f"pictures are missing inside it: from {encode_rfc3339(before)}")
+            raise EvidenceError(f"pictures are missing inside it: from {encode_rfc3339(UtcNs(before))}")
 
 
-def _demand_span(clip: Clip, pictures: Sequence[_Placed], times: Sequence[UtcNs]) -> None:
+def _demand_span(clip: Clip, first: RecordShown, times: Sequence[int]) -> None:
     """The clip says of itself what its pictures span, to one picture."""
-    step_ns, last = _find_step(pictures, times), max(times)
-    if abs(clip.start - min(times)) > step_ns or not last < clip.end <= last + 2 * step_ns:
+    if not times:
+        raise EvidenceError("it has no picture")
+    step_ns, begin, last = _find_step(first, times), UtcNs(min(times)), UtcNs(max(times))
+    if abs(clip.start - begin) > step_ns or not last < clip.end <= last + 2 * step_ns:
         raise EvidenceError(
-            f"the manifest gives another span than its pictures have: from {encode_rfc3339(min(times))}"
+            f"the manifest gives another span than its pictures have: from {encode_rfc3339(begin)}"
             f" to one picture after {encode_rfc3339(last)}"
         )
 
 
-def _find_step(pictures: Sequence[_Placed], times: Sequence[UtcNs]) -> int:
+def _find_step(first: RecordShown, times: Sequence[int]) -> int:
     """Return how long a picture is shown, as the clip was made with it: the median of its first steps."""
     ordered = sorted(set(times[:_LOOK_AHEAD]))
     steps = sorted(after - before for before, after in pairwise(ordered))
     if steps:
         return steps[len(steps) // 2]
     # Of a lone picture nothing tells but its record's duration; the muxer guesses.
-    return max(pictures[0].record.end_ns - times[0], _LONE_NS)
+    return max(first.end_ns - times[0], _LONE_NS)

@@ -6,7 +6,6 @@ others are still made. Reads the unpacked parts, and writes only the progressive
 """
 
 import logging
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,7 +29,7 @@ from edge_agent.verifier.mp4_boxes import verify_boxes
 from edge_agent.verifier.mp4_video import copy_progressive
 from edge_agent.verifier.opened_bundle import AnyManifest, Case, KnownKeys
 from edge_agent.verifier.pictures import ClipProof, verify_clip, verify_silence
-from edge_agent.verifier.records import RecordShown, verify_records
+from edge_agent.verifier.records import Records, verify_records
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +48,7 @@ def read_manifest(out_dir: Path, stored: Mapping[str, str]) -> AnyManifest:
     may be there.
     """
     manifest, message = parse_manifest((out_dir / names.MANIFEST).read_bytes())
+    _demand_windows(manifest)
     listed = [file.name for file in manifest.files]
     if listed != [name for name in stored if name != names.MANIFEST]:
         raise EvidenceError("manifest lists other files than the container holds")
@@ -61,6 +61,19 @@ def read_manifest(out_dir: Path, stored: Mapping[str, str]) -> AnyManifest:
     if len(set(clips)) != len(clips) or listed != [*found, *clips, *_AFTER_CLIPS]:
         raise EvidenceError("the container holds a clip that the manifest does not speak of, or lacks a part")
     return manifest
+
+
+def _demand_windows(manifest: AnyManifest) -> None:
+    """Demand that every span of the manifest ends after it starts: each check reckons with that."""
+    clips = [(clip.file, clip.start, clip.end) for clip in manifest.clips]
+    gaps = [("a gap", gap.start, gap.end) for gap in manifest.gaps]
+    windows = manifest.windows
+    first = windows.ordered if isinstance(windows, names.ExportWindows) else windows.asked
+    granted = [] if isinstance(windows, names.ExportWindows) else windows.granted
+    spans = [("a window", span.start, span.end) for span in (first, *granted, *windows.delivered)]
+    for name, start, end in (*spans, *gaps, *clips):
+        if start >= end:
+            raise EvidenceError(f"manifest has {name} that ends before it starts: {encode_rfc3339(start)}")
 
 
 def verify_signature(out_dir: Path, known: KnownKeys) -> None:
@@ -77,7 +90,7 @@ class Checklist:
         self._case, self._manifest, self._known, self._findings = case, case.manifest, case.known, case.findings
         self._allowed = case.manifest.allowed
         self._chain: Chain | None = None
-        self._records: list[RecordShown] = []
+        self._records = Records(case.folder / names.RECORDS)
 
     @property
     def _word(self) -> str:
@@ -107,7 +120,10 @@ class Checklist:
             check()
         except (EvidenceError, DenialError) as error:
             self._findings.fail(part, f"{name}: {error}" if name else str(error), name)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError, struct.error) as error:
+        except OSError:
+            raise  # Our own disk's: what the bundle does to a parser is told as another error.
+        except Exception as error:
+            # Whatever a part makes our parsers and libraries raise is a finding of that part, and of no other.
             log.debug("malformed part: part=%s", part, exc_info=True)
             self._findings.fail(part, f"{name or part} is malformed: {type(error).__name__}", name)
 
@@ -141,7 +157,10 @@ class Checklist:
         camera = self._manifest.camera
         if thumbprint(self._known.recorder) != camera.recorder:
             raise EvidenceError("manifest names another recorder's key than the gateway was enrolled with")
-        self._chain = verify_blocks(self._case.read(names.BLOCKS), bytes.fromhex(camera.ring), self._known.recorder)
+        with (self._case.folder / names.BLOCKS).open("rb") as file:
+            self._chain = verify_blocks(file, bytes.fromhex(camera.ring), self._known.recorder)
+        for fault in self._chain.faults:
+            self._findings.fail("chain", fault)
         self._say_chain(self._chain)
 
     def _check_source(self) -> None:
@@ -171,15 +190,15 @@ class Checklist:
     def _check_records(self) -> None:
         if self._chain is None:
             raise EvidenceError("without a chain the records cannot be checked")
-        self._records = verify_records(self._case.read(names.RECORDS), self._chain)
+        self._records = verify_records(self._case.folder / names.RECORDS, self._chain)
+        for fault in self._records.faults:
+            self._findings.fail("records", fault)
         undated = [
-            each
-            for each in self._records
-            if each.is_footage and each.clock_state is ClockState.FLOOR_ONLY and not each.rebased
+            each for each in self._records.shown if each.clock_state is ClockState.FLOOR_ONLY and not each.rebased
         ]
         if undated and isinstance(self._manifest, Manifest):
             raise EvidenceError(f"footage without a known time was released: block={undated[0].place[0]}")
-        footage = [self._chain.is_signed(record.place) for record in self._records if record.digests]
+        footage = [self._chain.is_signed(record.place) for record in self._records.shown if record.has_media]
         sentence = "records of footage are those of the chain, with the digests committed to in it."
         if all(footage):
             self._findings.prove("records", f"{len(footage)} {sentence}")
@@ -224,7 +243,7 @@ class Checklist:
             self._say_derivative(clip, clip.derivative_of_sha256)
             self._copy_progressive(clip)
             return
-        if self._chain is None or not self._records:
+        if self._chain is None or not self._records.shown:
             raise EvidenceError("without records the pictures cannot be checked")
         proof = verify_clip(self._case.folder / clip.file, clip, self._records, self._chain, self._allowed)
         span = Window(clip.start, clip.end)
@@ -289,7 +308,9 @@ class Checklist:
         if self._chain is None:
             raise EvidenceError("without a chain nothing can be said about what is missing")
         manifest = self._manifest
-        footage = find_footage(manifest, self._records, self._chain)
+        if self._chain.faults or self._records.faults:
+            raise EvidenceError("blocks or records are not as they must be: what is missing cannot be said")
+        footage = find_footage(manifest, self._records.shown, self._chain)
         gaps = [Window(gap.start, gap.end) for gap in manifest.gaps]
         if unspoken := next(find_unspoken(footage, gaps), None):
             raise EvidenceError(
@@ -298,7 +319,7 @@ class Checklist:
         sentence = (
             f"All footage of these blocks that lies inside what was {self._word} is delivered or declared missing."
         )
-        if not all(record.is_dated for record in self._records if record.is_footage):
+        if not all(record.is_dated for record in self._records.shown):
             self._findings.doubt("completeness", f"{sentence} {_UNDATED}")
         elif self._chain.holes or self._chain.signed != set(self._chain.blocks):
             self._findings.doubt("completeness", f"{sentence} Of blocks that are not whole that is the gateway's word.")
@@ -324,7 +345,7 @@ class Checklist:
 
     def _check_clock(self) -> None:
         clocks = self._manifest.clocks
-        if footage := [record for record in self._records if record.is_footage]:
+        if footage := self._records.shown:
             states = sorted({record.clock_state.value for record in footage})
             if (clocks.states, clocks.rebased) != (states, any(record.rebased for record in footage)):
                 raise EvidenceError("the manifest says that the footage was recorded under another clock")

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.base64url import encode_b64url
 from edge_agent.commands.requests import asked_cameras
+from edge_agent.consent.offer import digest_offers, parse_offers
 from edge_agent.consent.owner_order import sign_order
 from edge_agent.errors import UnavailableError, UsageError
 from edge_agent.host.control_socket import ControlServer, Peer
@@ -35,7 +36,13 @@ def test_an_approval_names_the_cameras_that_were_asked_for(asked, named):
     cameras = asked_cameras(HOUSE, {"cameras": asked})
     assert cameras == named
     window = gate.request_payload()["clip"]["window"]
-    members = {"jti": gate.JTI, "request_sha256": "A" * 43, "cameras": cameras, "window": window}
+    members = {
+        "jti": gate.JTI,
+        "request_sha256": "A" * 43,
+        "offer_sha256": "A" * 43,
+        "cameras": cameras,
+        "window": window,
+    }
     assert sign_order("approve", members, gate.GATEWAY, gate.JTI, gate.NOW, Ed25519PrivateKey.generate())
 
 
@@ -57,7 +64,7 @@ class Releaser:
     def _stop(self, verb: str):
         def stop(members: Mapping[str, Any], _peer: Peer) -> Mapping[str, Any]:
             self.called.append((verb, members.get("number")))
-            return {"state": "denied"} if "number" in members else {"stopped": [12, 14], "too_late": [9]}
+            return {"stopped": [12, 14], "too_late": [9]} if members.get("all") is True else {"state": "denied"}
 
         return stop
 
@@ -71,12 +78,14 @@ class Releaser:
     def _request(self, _members: Mapping[str, Any], _peer: Peer) -> Mapping[str, Any]:
         window = gate.request_payload()["clip"]["window"]
         half = {"start": window["start"], "end": gate.at(-50 * MINUTE_NS)}
-        offer = {"camera": "door", "quality": "main", "windows": [half], "audio": False, "masks": 1}
+        masks = [[[0, 0], [10, 0], [10, 10]]]
+        door = {"camera": "door", "quality": "main", "windows": [half], "audio": False, "masks": masks}
+        self.offer = {"cameras": [door], "escrow": True}
         request = {
             "number": self.number, "jti": gate.JTI, "cameras": ["*"], "quality": "main", "window": window,
             "raw": self.raw.decode(), "sha256": "A" * 43, "state": "asked",
             "signers": ["ann (operator)", "bob (supervisor)"],
-            "offered": [offer], "cooling_off_s": 600, "not_before": None, "release_by": gate.at(6 * HOUR_NS),
+            "offer": self.offer, "cooling_off_s": 600, "not_before": None, "release_by": gate.at(6 * HOUR_NS),
             "due": gate.at(30 * MINUTE_NS), "arrived_at": gate.at(0), "reasons": [], "releases": [],
             "iss": gate.ISS, "category": "robbery",
         }  # fmt: skip
@@ -143,6 +152,7 @@ def test_an_approval_shows_what_it_signs_and_signs_the_digest_of_what_it_shows(r
     shown = capsys.readouterr().out
     signed = parse(releaser.orders[0], "owner-order+jws").payload
     assert signed["request_sha256"] == encode_b64url(parse(releaser.raw, "rtcc-request+jws").payload_sha256)
+    assert signed["offer_sha256"] == encode_b64url(digest_offers(parse_offers(releaser.offer)))
     assert signed["cameras"] == ["door"]
     for words in (
         "asked by: rtcc.example-city",
@@ -151,6 +161,7 @@ def test_an_approval_shows_what_it_signs_and_signs_the_digest_of_what_it_shows(r
         "what leaves with your yes:",
         "door: 2026-07-01 21:35:00 to 2026-07-01 21:40:00 UTC (2026-07-01T21:40:00Z), 5 min, full resolution",
         "1 areas blacked out",
+        "can be read by: you, the crime center, and the key that it keeps in escrow",
         "edge-agent requests cancel 12",
     ):
         assert words in shown

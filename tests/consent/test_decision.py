@@ -16,6 +16,7 @@ from edge_agent.consent.decision import counted, decide, decide_again, public_no
 from edge_agent.consent.hours import parse_hours
 from edge_agent.consent.house_state import FOREVER, CameraStanding, History, stand
 from edge_agent.consent.meet import meet
+from edge_agent.consent.offer import digest_offers, offers_of
 from edge_agent.consent.policy import Mode, Signatures
 from edge_agent.consent.rules import RULES
 from edge_agent.consent.signed_consent import effective, sign_consent
@@ -290,7 +291,7 @@ def verdict_of_later(now, approval=None, house=ASKING, changes=None, first=None)
     """Decide at arrival, in the house as it was ``first``; evaluate later."""
     ask = admitted(changes)
     _, bound = decide(ask, first or house, history(), NOW, SYNC)
-    return decide_again(ask, house, history(), approval, bound, UtcNs(now), SYNC).verdict
+    return decide_again(ask, house, history(), of_offer(approval, bound), bound, UtcNs(now), SYNC).verdict
 
 
 def pointed_at(source):
@@ -360,9 +361,16 @@ def test_silence_is_a_no_for_the_cameras_that_ask():
     assert [camera.camera for camera in approved.cameras] == ["door"]
 
 
+def of_offer(answer, bound):
+    """Let an approval name the offer that it answers, unless it names one already."""
+    return (
+        replace(answer, offer_sha256=digest_offers(offers_of(bound))) if answer and not answer.offer_sha256 else answer
+    )
+
+
 def approval(cameras=("door",), window=WINDOW, changes=None, **others):
     request = admitted(changes).request
-    known = Approval(request.jti, request.payload_sha256, cameras, window, "T" * 43, UtcNs(NOW + 5 * MINUTE_NS))
+    known = Approval(request.jti, request.payload_sha256, b"", cameras, window, "T" * 43, UtcNs(NOW + 5 * MINUTE_NS))
     return replace(known, **others)
 
 
@@ -371,7 +379,7 @@ def test_an_approval_grants_what_was_asked():
     ask = admitted()
     _, bound = decide(ask, ASKING, history(), NOW, SYNC)
     for answer, now in ((approval(), NOW + 7 * MINUTE_NS), (None, NOW + 40 * MINUTE_NS)):
-        evaluation = decide_again(ask, ASKING, history(), answer, bound, UtcNs(now), SYNC)
+        evaluation = decide_again(ask, ASKING, history(), of_offer(answer, bound), bound, UtcNs(now), SYNC)
         grant, bound = evaluation.verdict, evaluation.bound
         assert isinstance(grant, Grant)
         assert (grant.approved_by, grant.not_before) == ("T" * 43, NOW + 17 * MINUTE_NS)
@@ -406,6 +414,7 @@ APPROVALS = {
     "another request's id": ({"jti": "B" * 22}, "approval-mismatch"),
     "another request's payload": ({"request_sha256": b"\0" * 32}, "approval-mismatch"),
     "a camera nobody asked for": ({"cameras": ("door", "yard")}, "approval-outside-ask"),
+    "another offer": ({"offer_sha256": b"\0" * 32}, "offer-changed"),
     "a longer window": ({"window": WINDOW.widen(1)}, "approval-outside-ask"),
     "before the request": ({"signed_at": UtcNs(NOW - 61 * 10**9)}, "approval-mismatch"),
     "after the time-out, says the order": ({"signed_at": UtcNs(NOW + 30 * MINUTE_NS)}, "approval-mismatch"),
@@ -420,10 +429,41 @@ def test_an_approval_of_something_else_is_a_denial(changes, reason):
 
 
 def test_an_approval_of_every_camera_names_them():
-    """A request for every camera may be approved by name; names that are not there count for nothing."""
+    """A request for every camera is approved by name; one that was not offered makes it no approval."""
     every = {"clip.cameras": ["*"]}
-    grant = verdict_of_later(NOW + 6 * MINUTE_NS, approval(("door", "cellar"), WINDOW, every), ASKING, every)
+    grant = verdict_of_later(NOW + 6 * MINUTE_NS, approval(("door",), WINDOW, every), ASKING, every)
     assert [camera.camera for camera in grant.cameras] == ["door"]
+    beyond = verdict_of_later(NOW + 6 * MINUTE_NS, approval(("door", "cellar"), WINDOW, every), ASKING, every)
+    assert codes(beyond) == ["approval-outside-ask"]
+
+
+def test_an_approval_covers_what_was_offered_and_no_more():
+    """Of two cameras that were asked for, one was refused at arrival: no approval brings it back."""
+    both = {"clip.cameras": ["door", "yard"]}
+    refused = two(terms(mode=Mode.ASK), terms(mode=Mode.DENY))
+    willing = two(terms(mode=Mode.ASK), terms(mode=Mode.ASK))
+    for names, expected in ((("door", "yard"), ["approval-outside-ask"]), (("door",), None)):
+        answer = approval(names, WINDOW, both)
+        verdict = verdict_of_later(NOW + 6 * MINUTE_NS, answer, willing, both, first=refused)
+        if expected is None:
+            assert [camera.camera for camera in verdict.cameras] == ["door"]
+        else:
+            assert codes(verdict) == expected
+
+
+def test_an_offer_that_shrank_meanwhile_is_looked_at_again():
+    """The owner signs the digest of what was shown: what an evaluation has left since is another offer."""
+    every = {"clip.cameras": ["*"]}
+    ask = admitted(every)
+    both = two(terms(mode=Mode.ASK), terms(mode=Mode.ASK))
+    _, shown = decide(ask, both, history(), NOW, SYNC)
+    answer = of_offer(approval(("door",), WINDOW, every), shown)
+    fewer = two(terms(mode=Mode.ASK), terms(mode=Mode.DENY))
+    left = decide_again(ask, fewer, history(), None, shown, UtcNs(NOW + MINUTE_NS), SYNC).bound
+    at_once = decide_again(ask, fewer, history(), answer, shown, UtcNs(NOW + 6 * MINUTE_NS), SYNC)
+    assert [camera.camera for camera in at_once.verdict.cameras] == ["door"], "narrowed in the same evaluation"
+    late = decide_again(ask, both, history(), answer, left, UtcNs(NOW + 6 * MINUTE_NS), SYNC)
+    assert codes(late.verdict) == ["offer-changed"]
 
 
 def test_an_approval_too_late_for_the_cooling_off_is_a_denial():
@@ -594,6 +634,7 @@ def test_an_approval_never_adds(ask, signed, past, cameras, skip, length, when):
     answer = Approval(
         ask.request.jti,
         ask.request.payload_sha256,
+        b"",
         tuple(sorted(cameras)),
         Window(start, UtcNs(start + length)),
         "T" * 43,
@@ -602,6 +643,7 @@ def test_an_approval_never_adds(ask, signed, past, cameras, skip, length, when):
     verdict, bound = decide(ask, house, past, NOW, SYNC)
     assume(isinstance(verdict, Ask))
     before = offered(verdict)
+    answer = of_offer(answer, bound)
     after = decide_again(ask, house, past, answer, bound, UtcNs(NOW + max(when, 0)), SYNC).verdict
     for name, camera in offered(after).items():
         assert name in cameras

@@ -34,6 +34,7 @@ MEMBERS = {
     "approve": {
         "jti": JTI,
         "request_sha256": encode_b64url(DIGEST),
+        "offer_sha256": encode_b64url(DIGEST[::-1]),
         "cameras": ["door"],
         "window": window_members(WINDOW),
     },
@@ -42,7 +43,7 @@ MEMBERS = {
 }
 AGE = "age1" + "q" * 58
 VALUES = {
-    "approve": Approval(JTI, DIGEST, ("door",), WINDOW, thumbprint(KEY.public_key()), NOW),
+    "approve": Approval(JTI, DIGEST, DIGEST[::-1], ("door",), WINDOW, thumbprint(KEY.public_key()), NOW),
     "resume": Resume("release", "*"),
     "export": ExportOrder(ORDER_ID, "door", Quality.MAIN, WINDOW, thumbprint(KEY.public_key()), NOW),
 }

@@ -2,16 +2,19 @@
 
 import dataclasses
 import io
+import time
 
 import pyrage
 import pytest
 
 from edge_agent.errors import ConflictError, EvidenceError
 from edge_agent.protocol.age_stream import seal_stream
-from edge_agent.protocol.answer import Answer, DeliveredFile, Status, encode_answer, upload_name
+from edge_agent.protocol.answer import MAX_CAMERAS, Answer, DeliveredFile, Status, encode_answer, upload_name
+from edge_agent.rtcc.announced import is_announced
 from edge_agent.rtcc.answers import MAX_ANSWERS, MAX_CONFLICTS, Inbox
 from edge_agent.rtcc.deliveries import assemble, deliveries, find_upload, load_delivery
 from edge_agent.rtcc.office.enrol import enrol
+from edge_agent.units import DAY_NS, UtcNs
 from tests.rtcc.conftest import NOW, Applicant
 
 JTI = "j" * 22
@@ -193,3 +196,35 @@ def test_a_gateway_cannot_fill_the_disk(home, send):
         send(seq, Status.QUEUED, cameras=("door",), not_before=NOW)
     with pytest.raises(EvidenceError, match="too many"):
         send(MAX_ANSWERS, Status.QUEUED, cameras=("door",), not_before=NOW)
+
+
+def test_queued_announces_uploads_until_the_final_answer(home, send, gateway, file, now):
+    """The receiver takes in what a verified ``queued`` names, of that gateway alone, and nothing after the end."""
+    others = upload_name("B" * 22, JTI, "door")
+
+    def announced(upload=file.upload, by=gateway):
+        return is_announced(home, by, upload, UtcNs(time.time_ns()))
+
+    assert not announced()
+    assert send(1, Status.QUEUED, cameras=("door",), not_before=NOW)
+    assert announced()
+    assert not announced(by="B" * 22)
+    assert not announced(others)
+    assert not is_announced(home, gateway, file.upload, UtcNs(time.time_ns() + DAY_NS))
+    assert send(2, Status.DELIVERED, files=(file,))
+    assert not announced()
+
+
+def test_what_one_request_may_announce_is_bounded(home, send, gateway):
+    """A gateway that names ever new cameras fills no folder."""
+    for number in range(4):
+        cameras = tuple(f"camera-{number}-{each}" for each in range(MAX_CAMERAS))
+        send(number, Status.QUEUED, cameras=cameras, not_before=NOW)
+    assert len(list((home.announced_dir / gateway).iterdir())) == MAX_CAMERAS
+
+
+@pytest.mark.parametrize("path", ["../x/12345678", "..", "", "a" * 65, "upload.json"])
+def test_no_name_leads_out_of_the_announced(home, gateway, path):
+    """What the receiver asks about is a gateway's plain name."""
+    assert not is_announced(home, gateway, path, UtcNs(0))
+    assert not is_announced(home, path, "12345678", UtcNs(0))

@@ -3,11 +3,14 @@
 import hashlib
 import io
 import json
+import shutil
+import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urljoin
@@ -19,7 +22,9 @@ from edge_agent.demo.broker import find_free_port, is_listening
 from edge_agent.errors import DeliveryError, UploadLostError, UploadRefusedError
 from edge_agent.host.clock import SystemClock
 from edge_agent.mqtt.mutual_tls import build_client_context
-from edge_agent.rtcc.receiver import MAX_UNFINISHED, Receiver, ReceiverSettings
+from edge_agent.rtcc.receiver import Receiver, ReceiverSettings
+from edge_agent.rtcc.receiver_connections import HANDSHAKE_TIMEOUT_S, HEAD_TIMEOUT_S, MAX_CONNECTIONS
+from edge_agent.rtcc.receiver_room import MAX_UNFINISHED
 from edge_agent.uplink.release.tus import TusUploader
 from tests.peers.pki import Pki
 from tests.peers.wait import wait_until
@@ -28,6 +33,11 @@ pytestmark = pytest.mark.peer
 ROOT = Path(__file__).parents[2]
 NAME = "upload-name-1"
 DATA = bytes(range(256)) * 1000
+
+
+def every(gateway: str, name: str) -> bool:
+    """Every upload is announced."""
+    return True
 
 
 @pytest.fixture
@@ -41,7 +51,7 @@ def settings(tmp_path: Path, pki: Pki) -> ReceiverSettings:
 
 @pytest.fixture
 def receiver(settings: ReceiverSettings) -> Iterator[Receiver]:
-    with Receiver(settings) as running:
+    with Receiver(settings, every) as running:
         yield running
 
 
@@ -61,7 +71,7 @@ def upload(client: TusUploader, name: str = NAME, data: bytes = DATA) -> str:
 def test_a_whole_upload_lies_under_its_name_with_a_note(settings: ReceiverSettings, pki: Pki) -> None:
     """The payload byte for byte, whose it is, how large, and its digest; the caller is told once."""
     told: list[tuple[str, str]] = []
-    with Receiver(settings, lambda gateway, name: told.append((gateway, name))) as receiver:
+    with Receiver(settings, every, lambda gateway, name: told.append((gateway, name))) as receiver:
         upload(connect(receiver.url, pki, "gw1"))
     assert told == [("gw1", NAME)]
     assert (settings.received_dir / "gw1" / NAME).read_bytes() == DATA
@@ -108,7 +118,7 @@ def test_a_gateway_may_send_its_own_again(client: Callable[[str], TusUploader], 
 def test_what_a_signed_answer_names_is_never_replaced(settings: ReceiverSettings, pki: Pki) -> None:
     """Another payload under a delivered name is put aside for a person; its gateway finds it lost, not whole."""
     signed: dict[tuple[str, str], str] = {}
-    with Receiver(settings, find_signed=lambda gateway, name: signed.get((gateway, name))) as receiver:
+    with Receiver(settings, every, find_signed=lambda gateway, name: signed.get((gateway, name))) as receiver:
         gateway = connect(receiver.url, pki, "gw1")
         upload(gateway)
         signed["gw1", NAME] = hashlib.sha256(DATA).hexdigest()
@@ -186,7 +196,7 @@ def test_what_an_earlier_version_received_is_put_in_order(settings: ReceiverSett
     (settings.received_dir / NAME).write_bytes(DATA)
     (settings.received_dir / f"{NAME}.json").write_text('{"gateway": "gw1"}')
     (settings.uploads_dir / f"{'a' * 32}.json").write_text('{"gateway": "gw1", "offset": 0, "size": 5}')
-    with Receiver(settings):
+    with Receiver(settings, every):
         pass
     assert (settings.received_dir / "gw1" / NAME).read_bytes() == DATA
     assert [path.name for path in settings.received_dir.iterdir()] == ["gw1"]
@@ -219,15 +229,85 @@ def test_a_full_disk_and_too_many_uploads_are_said(
     client: Callable[[str], TusUploader], settings: ReceiverSettings, pki: Pki
 ) -> None:
     """Both may mend, so both are tried again later; another gateway is not touched by one's many."""
+    many = client("gw1")
     for _ in range(MAX_UNFINISHED):
-        client("gw1").create(10, {"filename": NAME})
+        many.create(10, {"filename": NAME})
     with pytest.raises(DeliveryError, match="429"):
-        client("gw1").create(10, {"filename": NAME})
+        many.create(10, {"filename": NAME})
     client("gw2").create(10, {"filename": NAME})
-    with Receiver(replace(settings, keep_free_bytes=1 << 60)) as full:
+    with Receiver(replace(settings, keep_free_bytes=1 << 60), every) as full:
         gateway = connect(full.url, pki, "gw3")
         with pytest.raises(DeliveryError, match="503"):
             gateway.create(10, {"filename": NAME})
+
+
+def test_only_what_was_announced_is_taken(settings: ReceiverSettings, pki: Pki) -> None:
+    """Before a verified ``queued`` names it, an upload waits; it is not refused, for the answer may be on its way."""
+    announced = set[tuple[str, str]]()
+    with Receiver(settings, lambda gateway, name: (gateway, name) in announced) as receiver:
+        answer = raw(
+            "POST", f"{receiver.url}gw1/", pki, Upload_Length="10", Upload_Metadata="filename dXBsb2FkLW5hbWUtMQ=="
+        )
+        assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
+        announced.add(("gw2", NAME))
+        with pytest.raises(DeliveryError, match="503"):
+            connect(receiver.url, pki, "gw1").create(10, {"filename": NAME})
+        announced.add(("gw1", NAME))
+        upload(connect(receiver.url, pki, "gw1"))
+    assert (settings.received_dir / "gw1" / NAME).exists()
+
+
+def test_announced_bytes_are_reserved(settings: ReceiverSettings, pki: Pki) -> None:
+    """Two uploads that each fit, and not both: the second one waits until the first is gone, also after a restart."""
+    size = 400 << 20
+    room = shutil.disk_usage(settings.uploads_dir.parent).free - 600 * (1 << 20)
+    settings = replace(settings, max_upload_bytes=1 << 40, keep_free_bytes=room)
+    with Receiver(settings, every) as receiver:
+        url = connect(receiver.url, pki, "gw1").create(size, {"filename": NAME})
+        with pytest.raises(DeliveryError, match="503"):
+            connect(receiver.url, pki, "gw2").create(size, {"filename": NAME})
+    with Receiver(replace(settings, port=receiver.port), every) as receiver:
+        with pytest.raises(DeliveryError, match="503"):
+            connect(receiver.url, pki, "gw2").create(size, {"filename": NAME})
+        connect(receiver.url, pki, "gw1").delete(url)
+        connect(receiver.url, pki, "gw2").create(size, {"filename": NAME})
+
+
+def test_one_certificate_cannot_take_the_places_of_others(receiver: Receiver, pki: Pki) -> None:
+    """However many connections one gateway opens, another one is served at once."""
+    context = build_client_context(pki.client("gw1"))
+    with ExitStack() as stack:
+        for _ in range(2 * MAX_CONNECTIONS):
+            plain = socket.create_connection(("127.0.0.1", receiver.port), 5)
+            stack.enter_context(context.wrap_socket(plain, server_hostname="127.0.0.1"))
+        upload(connect(receiver.url, pki, "gw2"))
+        with pytest.raises(DeliveryError):
+            connect(receiver.url, pki, "gw1").create(10, {"filename": NAME})
+
+
+@pytest.mark.slow
+def test_who_says_nothing_is_not_waited_for(receiver: Receiver, pki: Pki) -> None:
+    """In the handshake, before a first request, and in the middle of the head of a further one."""
+    context = build_client_context(pki.client("gw1"))
+
+    def dial() -> socket.socket:
+        return socket.create_connection(("127.0.0.1", receiver.port), 5)
+
+    silent = [dial() for _ in range(20)]
+    idle = context.wrap_socket(dial(), server_hostname="127.0.0.1")
+    half = context.wrap_socket(dial(), server_hostname="127.0.0.1")
+    half.sendall(b"OPTIONS /files/ HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert half.recv(1 << 16).startswith(b"HTTP/1.1 2")
+    half.sendall(b"OPTIONS /files/ HTTP/1.1\r\nhost")
+    began = time.monotonic()
+    for connection in (*silent, idle, half):
+        connection.settimeout(HEAD_TIMEOUT_S + HANDSHAKE_TIMEOUT_S)
+        with suppress(OSError):
+            while connection.recv(1 << 16):
+                pass
+        connection.close()
+    assert time.monotonic() - began < HEAD_TIMEOUT_S + 5
+    upload(connect(receiver.url, pki, "gw1"))
 
 
 def raw(method: str, url: str, pki: Pki, body: bytes = b"", **headers: str) -> requests.Response:
@@ -301,12 +381,12 @@ def test_a_kill_before_the_move_is_made_good_at_the_next_start(settings: Receive
         (folder / f"{uid}.json").write_text(json.dumps(info))
         (folder / f"{uid}.part").write_bytes(b"hello")
     told: list[str] = []
-    with Receiver(settings, lambda _, name: told.append(name)):
+    with Receiver(settings, every, lambda _, name: told.append(name)):
         pass
     assert told == [NAME]
     assert (settings.received_dir / "gw1" / NAME).read_bytes() == b"hello"
     assert sorted(path.stem[0] for path in settings.uploads_dir.glob("*/*.json")) == ["a", "c"]
-    with Receiver(settings, lambda _, name: told.append(name)):
+    with Receiver(settings, every, lambda _, name: told.append(name)):
         pass
     assert told == [NAME]
 
@@ -370,9 +450,9 @@ def test_what_was_received_cannot_be_deleted(client: Callable[[str], TusUploader
 
 def test_the_receiver_stops_and_its_port_is_free(settings: ReceiverSettings) -> None:
     """Start, stop, start on the same port."""
-    first = Receiver(settings)
+    first = Receiver(settings, every)
     first.start()
     first.stop()
     wait_until(lambda: first.port)
-    with Receiver(replace(settings, port=first.port)) as second:
+    with Receiver(replace(settings, port=first.port), every) as second:
         assert second.port == first.port

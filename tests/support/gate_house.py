@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edge_agent.base64url import encode_b64url
 from edge_agent.consent.house_state import stand
+from edge_agent.consent.offer import digest_offers, offers_of
 from edge_agent.consent.owner_order import sign_order, window_members
 from edge_agent.consent.signed_consent import sign_consent
 from edge_agent.errors import DeliveryError, UnavailableError
@@ -271,12 +272,15 @@ class WatchedHouse(House):
         except UnavailableError:
             self.counts["key or answer without its acknowledgement"] += 1
 
-    def approval_order(self, request, cameras, span, signed_at: int) -> str:
+    def approval_order(self, request, cameras, span, signed_at: int, offer: bytes | None = None) -> str:
+        """An approval of the offer as it is now, or of another one's digest."""
         self.orders += 1
+        offer = digest_offers(offers_of(request.bound)) if offer is None else offer
         order_id = "o" * 16 + f"{self.orders:06d}"
         members = {
             "jti": request.jti,
             "request_sha256": encode_b64url(request.payload_sha256),
+            "offer_sha256": encode_b64url(offer),
             "cameras": list(cameras),
             "window": window_members(Window(UtcNs(span[0]), UtcNs(span[1]))),
         }

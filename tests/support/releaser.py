@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.base64url import encode_b64url
 from edge_agent.consent.house_state import FOREVER, CameraStanding, Household
+from edge_agent.consent.offer import digest_offers, offers_of
 from edge_agent.consent.owner_order import sign_order, window_members
 from edge_agent.consent.policy import Terms
 from edge_agent.errors import UnavailableError
@@ -27,14 +28,14 @@ from edge_agent.protocol.geohash import geohash_encode
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.settings.gateway import parse_config
-from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window, parse_rfc3339
+from edge_agent.units import DAY_NS, SECOND_NS, MonoNs, UtcNs, Window, parse_rfc3339
 from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.inbound.ack_pace import AckPace
 from edge_agent.uplink.inbound.answer_sender import Sender
 from edge_agent.uplink.inbound.consent_files import Standing
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.intake import TRUST_TOPIC, Intake
-from edge_agent.uplink.inbound.refusal_limits import RefusalLimits, Room
+from edge_agent.uplink.inbound.refusal_limits import RefusalLimits, RefusalRoom
 from edge_agent.uplink.inbound.register import Docket
 from edge_agent.uplink.inbound.trust_store import TrustStore
 from edge_agent.uplink.owner.request_commands import OwnerDesk
@@ -121,6 +122,7 @@ class FakeUploader:
 
     uploaded: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
+    urls: dict[str, str] = field(default_factory=dict)
     before: Callable[[], None] = lambda: None
     after: Callable[[], None] = lambda: None
     on_forget: Callable[[], None] = lambda: None
@@ -136,6 +138,7 @@ class FakeUploader:
     def upload(self, release: StoredRelease, target, remember, on_progress, should_stop) -> bool:
         assert target == "evidence"
         remember(f"https://upload.example/{release.file}")
+        self.urls[f"https://upload.example/{release.file}"] = release.camera
         if self.tells:
             on_progress(1)
         self.before()
@@ -145,9 +148,9 @@ class FakeUploader:
         self.after()
         return True
 
-    def forget(self, release: StoredRelease, _target) -> None:
+    def forget(self, url: str, _target) -> None:
         self.on_forget()
-        self.forgotten.append(release.camera)
+        self.forgotten.append(self.urls[url])
 
 
 class FakeStanding(Standing):
@@ -208,7 +211,7 @@ class House:
     """One gateway; ``restart`` is what a kill leaves: the files, and nothing in memory."""
 
     standing_type = FakeStanding
-    room = Room()
+    room = RefusalRoom()
     """For refusals."""
 
     def __init__(self, folder: Path) -> None:
@@ -222,6 +225,7 @@ class House:
         self.store: Store | None = None
         self.numbers = 0
         self.restart()
+        self.store.note_birth(UtcNs(gate.NOW - 30 * DAY_NS))
         self.intake.handle(self.trust_message())
 
     def restart(self) -> None:
@@ -252,17 +256,18 @@ class House:
         )  # fmt: skip
         shipping = Shipping(self.store, self.docket, self.uploader, self.staging, self.clock)
         regrant = Regrant(self.store, self.judge, self.docket, shipping, self.clock, self.ended.append)
-        handover = Handover(self.store, self.docket, self.judge, regrant, shipping, self.ended.append)
+        handover = Handover(self.store, self.docket, self.judge, regrant)
         self.worker = ReleaseWorker(self.store, self.docket, regrant, maker, shipping, handover, self.clock, self.stop)
         self.worker.sweep()
         self.sender = Sender(self.store, self.broker, self.clock, handover.confirm, self.stop)
         self.intake = Intake(
             self.store, self.judge, self.docket, self.trust, self.tally, self.clock, self.make_pace(),
-            RefusalLimits(self.store, self.room), self.on_verdict,
+            self.on_verdict,
         )  # fmt: skip
+        self.intake.limits = RefusalLimits(self.store, self.room)
         self.desk = OwnerDesk(
             gate.GATEWAY, owner, CONFIG, self.store, self.judge, regrant, self.docket, self.worker,
-            self.clock, self.ended.append,
+            self.clock,
         )  # fmt: skip
 
     def make_pace(self) -> AckPace:
@@ -312,10 +317,12 @@ class House:
         return sign_order(kind, members, gate.GATEWAY, order_id, self.clock.utc(), gate.OWNER).decode()
 
     def approve(self, request: StoredRequest, cameras: tuple[str, ...] = ("door",)) -> dict[str, Any]:
+        """Sign what is offered now."""
         asked = gate.request_payload()["clip"]["window"]
         window = Window(parse_rfc3339(asked["start"]), parse_rfc3339(asked["end"]))
         order = self.order(
             "approve", jti=request.jti, request_sha256=encode_b64url(request.payload_sha256),
+            offer_sha256=encode_b64url(digest_offers(offers_of(self.store.read_request(request.id).bound))),
             cameras=list(cameras), window=window_members(window),
         )  # fmt: skip
         return self.call("order", jws=order)

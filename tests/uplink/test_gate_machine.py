@@ -20,6 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from edge_agent.consent.offer import digest_offers, offers_of
 from edge_agent.consent.policy import Mode
 from edge_agent.errors import DenialError, UsageError
 from edge_agent.ledger import table as ledger
@@ -46,6 +47,7 @@ REACHED = (
     "payloads that left",
     "keys that left",
     "approvals",
+    "approvals of something else",
     "bundles that wait when a camera is paused",
 )
 counts: Counter[str] = Counter()
@@ -307,7 +309,7 @@ class GateMachine(RuleBasedStateMachine):
         request = asked[0]
         self.time_passes(late_min)
         promise = self.model.promises[request.jti]
-        names = [each for each in named if each in self._asked_of(request)] or self._asked_of(request)[:1]
+        names = [each for each in named if each in request.bound.names] or list(request.bound.names[:1])
         order = self.house.approval_order(request, names, span, self.model.now - signed_before_min * MINUTE_NS)
         try:
             self.house.call("order", jws=order)
@@ -329,13 +331,42 @@ class GateMachine(RuleBasedStateMachine):
         self.model.evaluated(promise)
         counts["approvals"] += 1
 
+    @rule(camera=cameras, beyond=st.booleans())
+    def the_owner_approves_something_else(self, camera, beyond) -> None:
+        """What they were shown before the offer shrank, or a camera that was never offered: neither is an answer."""
+        for name in ("door", "yard"):
+            self.the_owner_signs_anew(name, Say(mode=Mode.ASK))
+        if beyond:
+            self.the_file_says_something_else(camera, Say(mode=Mode.DENY))
+        self.a_request_arrives(["door", "yard"], False, 6, False)
+        asked = self.house.store.list_requests([RequestState.ASKED])
+        if not asked:
+            return
+        shown = asked[0]
+        offer = digest_offers(offers_of(shown.bound))
+        self.the_file_says_something_else(camera, Say(mode=Mode.ASK, half=True))
+        self.house.call("pause", camera="shed", until=None)  # everything is evaluated, and nothing else happens
+        self.house.call("order", jws=self.house.order("resume", what="release", camera="shed"))
+        current = self.house.store.read_request(shown.id)
+        if current.state is not RequestState.ASKED:
+            return
+        names = ("door", "yard") if beyond else current.bound.names
+        order = self.house.approval_order(current, names, WHOLE, self.model.now, None if beyond else offer)
+        if (set(names) <= set(current.bound.names)) if beyond else digest_offers(offers_of(current.bound)) == offer:
+            return
+        with pytest.raises(DenialError):
+            self.house.call("order", jws=order)
+        assert self.house.store.read_request(shown.id).state in (RequestState.ASKED, RequestState.DENIED)
+        counts["approvals of something else"] += 1
+        self.the_file_says_again_what_was_signed(camera)
+
     @rule(what=st.sampled_from(["cancel", "deny"]), chance=st.integers(0, 3))
     def the_owner_says_no(self, what, chance) -> None:
         found = self.house.open_promises()
         if not found or chance:
             return
         try:
-            state = self.house.call(what, id=found[0])["state"]
+            state = self.house.call(what, number=self.house.store.find_request(found[0]).id)["state"]
         except UsageError:
             return
         assert state in ("cancelled", "denied")

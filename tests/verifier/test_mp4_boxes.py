@@ -162,12 +162,28 @@ TFHD = box(b"tfhd", struct.pack(">II", 0x020000, 1))
 
 def test_very_many_boxes_in_one_are_walked_over_once(opened, tmp_path):
     """The work grows with the bytes of a fragment, not with their square: one run per 20 bytes is still read."""
-    count = 200_000
+    count = 50_000
     end = 3 * 8 + len(TFHD) + count * 20
     clip = tmp_path / "clip.mp4"
     run = box(b"trun", struct.pack(">III", 0x201, 0, end))
     clip.write_bytes(add_fragment(opened, box(b"traf", TFHD + run * count), box(b"mdat", b"")))
-    with within_cpu(30):
+    with within_cpu(5), pytest.raises(EvidenceError, match="too many in it"):
+        verify_boxes(clip)
+
+
+SAMPLES = {
+    "of no byte": struct.pack(">IIII", 0x201, 1, 0, 0),
+    "none at all": struct.pack(">III", 0x201, 0, 0),
+    "more than any picture": struct.pack(">IIII", 0x201, 1, 0, 9 << 20),
+}
+
+
+@pytest.mark.parametrize("run", SAMPLES.values(), ids=SAMPLES.keys())
+def test_a_sample_has_a_length_that_it_can_have(opened, tmp_path, run):
+    """FFmpeg keeps memory for each sample, also for one without a byte, and for as many bytes as it is said to have."""
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(add_fragment(opened, box(b"traf", TFHD + box(b"trun", run)), box(b"mdat", b"")))
+    with pytest.raises(EvidenceError, match="of no length that it can have"):
         verify_boxes(clip)
 
 
@@ -191,7 +207,7 @@ def test_a_fragment_says_no_more_of_its_samples_than_their_defaults(opened, tmp_
 def test_a_fragment_is_read_for_its_own_data_alone(opened, tmp_path):
     """However many boxes of data follow a fragment, it is taken apart once."""
     clip = tmp_path / "clip.mp4"
-    clip.write_bytes(add_fragment(opened, box(b"traf", TFHD) * 100_000, box(b"mdat", b"") * 1000))
+    clip.write_bytes(add_fragment(opened, box(b"traf", TFHD) * 4000, box(b"mdat", b"") * 1000))
     with within_cpu(30), pytest.raises(EvidenceError, match="in another order"):
         verify_boxes(clip)
 

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--identity", type=Path, metavar="FILE", help="age identity that opens --file [the home's]")
     parser.add_argument(
         "--pin", action="append", default=[], metavar="THUMBPRINT",
-        help="of a key of the house, told by another way; with =, for it may begin with a hyphen",
+        help="of a key of the house, told by another way",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="for scripts")
     parser.set_defaults(run=run)

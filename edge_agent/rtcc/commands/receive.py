@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 
 from edge_agent.errors import ConfigError, UsageError
+from edge_agent.host.clock import SystemClock
+from edge_agent.rtcc.announced import is_announced
 from edge_agent.rtcc.commands.folder import add_home, open_home
 from edge_agent.rtcc.deliveries import find_signed_digest
 
@@ -13,8 +15,9 @@ examples:
   rtcc receive                               localhost:8443, into the home's received/
   rtcc receive --listen 0.0.0.0:8443 --name uploads.example --into /srv/evidence
 
-Takes uploads from enrolled gateways alone (mutual TLS), resumes after any break, and can open none of them: the key
-comes with the signed answer, to `rtcc watch`. Needs the extra: pip install 'edge-agent[rtcc]'.
+Takes uploads from enrolled gateways alone (mutual TLS), and of those only what a `queued` answer announced: keep
+`rtcc watch` running beside it, or every upload waits. Resumes after any break, and can open none of them: the key comes
+with the signed answer, to `rtcc watch`. Needs the extra: pip install 'edge-agent[rtcc]'.
 """
 
 
@@ -54,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
                 uploads_dir=home.path / "uploads",
                 received_dir=args.into or home.received_dir,
             ),
+            lambda gateway, name: is_announced(home, gateway, name, SystemClock().utc()),
             lambda gateway, name: print(f"received: gateway={gateway} upload={name}", flush=True),
             lambda gateway, name: find_signed_digest(home, gateway, name),
         )

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge_agent.errors import CustodyError, EvidenceError
 from edge_agent.protocol.application import verify_csr
-from edge_agent.protocol.public_keys import load_jwk, public_jwk
+from edge_agent.protocol.public_keys import load_jwk, public_jwk, thumbprint
 from edge_agent.protocol.trust_bundle import encode_roots
 from edge_agent.rtcc.office import authority
 from edge_agent.rtcc.office.home import RtccHome
@@ -48,7 +48,7 @@ def enrol(home: RtccHome, csr_pem: bytes, now: UtcNs, *, renew: bool = False, no
     """
     application = verify_csr(csr_pem)
     keys = {name: public_jwk(getattr(application, name)) for name in ("gateway", "recorder", "owner", "tls")}
-    known = _find_gateway(home, keys["gateway"])
+    known = home.find_gateway_by_key(thumbprint(application.gateway))
     if known and not renew:
         raise EvidenceError(f"this gateway is enrolled already: gateway={known}", "--renew issues it a new certificate")
     # The signature of the application proves the TLS key alone, so a renewal is for exactly the keys that are pinned.
@@ -103,7 +103,3 @@ def _enrolment(home: RtccHome, gateway: str, ca: x509.Certificate, certificate: 
         "roots": roots["keys"],
         "threshold": roots["threshold"],
     }
-
-
-def _find_gateway(home: RtccHome, jwk: dict[str, str]) -> str | None:
-    return next((known for known in home.gateway_ids() if home.load_gateway(known)["keys"]["gateway"] == jwk), None)

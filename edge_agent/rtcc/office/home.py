@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge_agent.errors import ConfigError, CustodyError
+from edge_agent.protocol.public_keys import load_jwk, thumbprint
 from edge_agent.protocol.request import Role
 from edge_agent.rtcc.office import authority
 from edge_agent.rtcc.office.keys import (
@@ -190,9 +191,27 @@ class RtccHome:
         """Return the ids of all enrolled gateways."""
         return tuple(sorted(path.stem for path in (self.path / "gateways").glob("*.json")))
 
+    def has_gateway(self, gateway: str) -> bool:
+        """Tell whether a gateway of this id was enrolled here; one look, however many there are."""
+        return _JTI.fullmatch(gateway) is not None and (self.path / "gateways" / f"{gateway}.json").exists()
+
     def write_gateway(self, gateway: str, record: Mapping[str, Any]) -> None:
         """Keep what a gateway was enrolled with: the pins by which its answers and bundles are verified."""
         write_new(self.path / "gateways" / f"{gateway}.json", encode_json(record))
+        self._index_gateway(gateway, record)
+
+    def find_gateway_by_key(self, kid: str) -> str | None:
+        """Return the id of the gateway that signs with the key of this thumbprint; one look, however many there are."""
+        folder = self.path / "gateways" / "by-key"
+        if not folder.exists():  # A home of an earlier version.
+            for gateway in self.gateway_ids():
+                self._index_gateway(gateway, self.load_gateway(gateway))
+        path = folder / kid
+        return path.read_text() if path.exists() else None
+
+    def _index_gateway(self, gateway: str, record: Mapping[str, Any]) -> None:
+        kid = thumbprint(load_jwk(record["keys"]["gateway"]))
+        replace(self.path / "gateways" / "by-key" / kid, gateway.encode())
 
     def load_gateway(self, gateway: str) -> dict[str, Any]:
         """Read the record of a gateway.
@@ -200,7 +219,7 @@ class RtccHome:
         Raises:
             ConfigError: No gateway of this id was enrolled here.
         """
-        if gateway not in self.gateway_ids():
+        if not self.has_gateway(gateway):
             raise ConfigError(f"no such gateway: {gateway[:64]!r}", "`rtcc keys show` lists the enrolled ones")
         return dict(json.loads((self.path / "gateways" / f"{gateway}.json").read_text()))
 
@@ -241,6 +260,11 @@ class RtccHome:
     def conflicts_dir(self) -> Path:
         """Where answers lie that contradict what was taken before, by gateway: for a person."""
         return self.path / "conflicts"
+
+    @property
+    def announced_dir(self) -> Path:
+        """What gateways said that they will upload: ``<gateway>/<upload>.json``."""
+        return self.path / "announced"
 
     @property
     def deliveries_dir(self) -> Path:

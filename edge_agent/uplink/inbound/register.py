@@ -1,36 +1,38 @@
-"""Writes down what becomes of requests: state, ledger entries and answers, together in one transaction.
+"""Writes down what becomes of requests: one ``apply`` records a row of the tables, in the caller's transaction.
 
-Owns what is entered and what is answered for each turn of a request, and when: refusals of every cause go out at the
-same moment after arrival and are of the same size, and nothing is answered before a grant but that. Decides nothing.
+Owns that state, ledger entries, answer, keys and payloads of a turn change together or not at all, and what of it lies
+outside of SQLite: that is recorded in the transaction and carried out after it (``Aftermath``). Decides nothing.
 """
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.consent.bound import NOTHING, Bound
-from edge_agent.consent.decision import Evaluation, public_notes
+from edge_agent.consent.bound import Bound
+from edge_agent.consent.decision import Evaluation
 from edge_agent.consent.policy import Refusal
-from edge_agent.ledger import entries
-from edge_agent.ledger import table as ledger
-from edge_agent.ledger.entries import (
-    DecisionEntry,
-    DenialEntry,
-    EndEntry,
-    GrantEntry,
-    LedgerCamera,
-    NarrowedEntry,
-    RequestEntry,
-    TakenBackEntry,
-)
-from edge_agent.protocol.answer import Answer, Note, Status, encode_answer
+from edge_agent.ledger import entries as ledger_entries
+from edge_agent.ledger.entries import LedgerEntry
+from edge_agent.protocol.answer import Answer, Status, encode_answer
 from edge_agent.protocol.reasons import RULES
 from edge_agent.protocol.request import Request
-from edge_agent.protocol.verdict import Ask, CameraGrant, Denial, Grant, Reason, Verdict
+from edge_agent.protocol.verdict import Ask, Denial, Reason, Verdict
 from edge_agent.units import DAY_NS, UtcNs
+from edge_agent.uplink.inbound import lifecycle, steps
 from edge_agent.uplink.inbound.evaluator import Telling
+from edge_agent.uplink.inbound.lifecycle import (
+    CameraRow,
+    CameraState,
+    Event,
+    KeyFate,
+    PayloadFate,
+    Phase,
+    Row,
+)
+from edge_agent.uplink.inbound.steps import CameraStep, Step
 from edge_agent.uplink.store.requests import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 
 MAX_CORRELATION_BYTES = 64
@@ -39,15 +41,21 @@ _CHECK_OF_TIME = 9
 
 UNDER_WAY = (RequestState.GRANTED, RequestState.UPLOADING)
 
-FINAL_ANSWERS: Mapping[RequestState, Status] = {
-    RequestState.NO_FOOTAGE: Status.NO_FOOTAGE,
-    RequestState.CANCELLED: Status.CANCELLED,
-    RequestState.FAILED: Status.FAILED,
-}
-
 
 class WithdrawnError(Exception):
-    """The request is not under way any more: go no further."""
+    """No error: the tables have no such cell, the request is not under way any more. Go no further."""
+
+
+@dataclass(slots=True)
+class Aftermath:
+    """What is carried out after the transaction that recorded it; what a kill prevents, the next start does."""
+
+    payloads: list[StoredRelease] = field(default_factory=list)
+    """Their files are to be deleted here; at the upload server, the store remembers it."""
+    told: list[StoredRequest] = field(default_factory=list)
+    """Of these the owner is told."""
+    stopped: list[int] = field(default_factory=list)
+    """Numbers of requests of which something was stopped."""
 
 
 class Docket:
@@ -72,7 +80,7 @@ class Docket:
     def add(
         self, connection: sqlite3.Connection, request: Request, correlation: bytes | None, now: UtcNs
     ) -> StoredRequest:
-        """Enter a verified request into store and ledger; its id is burnt from here on."""
+        """Take a verified request in; its id is used up from here on. The same transaction has to decide it."""
         stored = StoredRequest(
             id=0,
             iss=request.iss,
@@ -85,27 +93,106 @@ class Docket:
             correlation=(correlation or b"")[:MAX_CORRELATION_BYTES],
             arrived_at=now,
             release_by=request.release_by,
-            state=RequestState.DENIED,
+            state=RequestState.NEW,
             due=now,
             approval=None,
             reasons=(),
         )
-        self.enter_request(connection, request, now)
         return self._store.read_request(self._store.add_request(connection, stored))
 
-    def enter_request(self, connection: sqlite3.Connection, request: Request, now: UtcNs) -> None:
-        """Enter what was asked into the ledger."""
-        entry = RequestEntry(
-            **identify(request),
-            request_sha256=request.payload_sha256,
-            to="area" if request.audience.is_area else "gateway",
-            signers=tuple(f"{signer.person} ({signer.role.value})" for signer in request.signers),
-            cameras=tuple(request.cameras),
-            start=request.window.start,
-            end=request.window.end,
-            purpose=request.purpose,
+    def find_phase(self, stored: StoredRequest) -> Phase:
+        """Return where a request stands in the tables."""
+        if stored.state is RequestState.DELIVERED:
+            return Phase.KEY_GIVEN if stored.is_handed_over else Phase.KEY_WAITS
+        return Phase(stored.state.value)
+
+    def apply(
+        self, connection: sqlite3.Connection, stored: StoredRequest, step: Step, aftermath: Aftermath | None = None
+    ) -> None:
+        """Record one event of a request, and everything that follows from it: the only way to change its state.
+
+        Args:
+            connection: Of the transaction in which the event was found to happen.
+            stored: The request; read anew here.
+            step: What happens.
+            aftermath: Takes what is to be carried out after the commit.
+
+        Raises:
+            WithdrawnError: The event cannot happen in this state, of the request or of a camera; nothing is recorded.
+        """
+        aftermath = Aftermath() if aftermath is None else aftermath
+        request = self._store.read_request(stored.id)
+        row = lifecycle.REQUEST.get((self.find_phase(request), step.event))
+        if row is None:
+            raise WithdrawnError
+        moves = self._find_moves(request, row, step)
+        _demand_entries(row, moves, step.entries)
+        for entry in step.entries:
+            ledger_entries.append(connection, entry, step.now)
+        self._move_request(connection, request, row, step)
+        for move in moves:
+            self._move_camera(connection, move, aftermath)
+        if row.phase in lifecycle.ENDED or any(move.is_dropped for move in moves):
+            aftermath.stopped.append(request.id)
+        self._move_keys(connection, request, {move.row.key for move in moves})
+        if row.answer is not None and step.answer is not None:
+            self._answer(connection, request, row.answer, step.answer_at or step.now, step.answer)
+        if row.notice is not None:
+            aftermath.told.append(request)
+
+    def _find_moves(self, request: StoredRequest, row: Row, step: Step) -> list["_Move"]:
+        """Return what happens to each camera; WithdrawnError if it cannot happen to one."""
+        found = {each.camera: each for each in self._store.list_releases(request.id)}
+        happens = dict.fromkeys(found, CameraStep(row.cameras)) if row.cameras is not None else {}
+        moves = []
+        for name, camera in {**happens, **step.cameras}.items():
+            state = _find_state(request, found.get(name))
+            cell = lifecycle.CAMERA.get((state, camera.event))
+            if cell is None:
+                raise WithdrawnError
+            moves.append(_Move(found.get(name), cell, camera))
+        return moves
+
+    def _move_request(self, connection: sqlite3.Connection, request: StoredRequest, row: Row, step: Step) -> None:
+        delivered = row.phase in (Phase.KEY_WAITS, Phase.KEY_GIVEN)
+        state = RequestState.DELIVERED if delivered else RequestState(row.phase.value)
+        self._store.update_request(
+            connection,
+            request.id,
+            state,
+            due=step.due,
+            reasons=step.reasons,
+            approval=step.approval,
+            bound=step.bound,
         )
-        entries.append(connection, entry, now)
+
+    def _move_camera(self, connection: sqlite3.Connection, move: "_Move", aftermath: Aftermath) -> None:
+        cell, release = move.row, move.step.release or move.release
+        if release is None:
+            return
+        if cell.payload is not PayloadFate.KEEP and move.release is not None:
+            aftermath.payloads.append(move.release)
+        if cell.payload is PayloadFate.DELETE_EVERYWHERE and move.release is not None and move.release.upload_url:
+            self._store.doom_upload(connection, move.release)
+        if cell.state is CameraState.NONE:
+            self._store.remove_release(connection, release)
+            return
+        is_key_kept = cell.key in (KeyFate.KEEP, KeyFate.QUEUE, KeyFate.RECALL)
+        header = release.header if is_key_kept else b""
+        if not is_key_kept:
+            self._store.note_remains()
+        self._store.save_release(connection, replace(release, state=_STORED[cell.state], header=header))
+
+    def _move_keys(self, connection: sqlite3.Connection, request: StoredRequest, fates: set[KeyFate]) -> None:
+        """Carry out, inside the transaction, what becomes of the answer with the keys."""
+        if KeyFate.GIVE in fates:
+            self._store.mark_handed_over(connection, request.id)
+        if KeyFate.TOO_LATE in fates:
+            self._store.drop_key(connection, request.id)
+        elif fates & {KeyFate.DESTROY, KeyFate.RECALL}:
+            self._store.recall_key(connection, request.id)
+
+    # Turns that a verdict makes
 
     def settle(
         self,
@@ -115,44 +202,24 @@ class Docket:
         bound: Bound,
         telling: Telling,
         now: UtcNs,
+        *before: LedgerEntry,
+        aftermath: Aftermath | None = None,
     ) -> None:
-        """Enter a verdict on a request: the decision, its bound, the state that follows, the answer that is due."""
+        """Record a decision: of a request that has just arrived (``before`` is what it asks), or of an approval."""
         if isinstance(verdict, Denial):
-            self.refuse(connection, stored, verdict.reasons, telling, now)
-            return
-        self.enter_decision(connection, verdict, now)
-        if isinstance(verdict, Ask):
-            state, due = RequestState.ASKED, verdict.until
+            step = steps.refuse(stored, verdict.reasons, _answer_at(stored, verdict.reasons, telling), now)
+        elif isinstance(verdict, Ask):
+            step = steps.ask(verdict, bound)
         else:
-            state, due = RequestState.GRANTED, verdict.not_before
-            self.answer_queued(connection, stored, verdict, now)
-        self._store.update_request(connection, stored.id, state, due=due, reasons=[], bound=bound)
+            step = steps.grant(verdict, bound, now)
+        self.apply(connection, stored, steps.with_entries(step, *before), aftermath)
 
-    def narrow(self, connection: sqlite3.Connection, stored: StoredRequest, evaluation: Evaluation, now: UtcNs) -> None:
-        """Enter what a later evaluation leaves of a request's bound, if that is less than before or later.
-
-        Of a denial nothing is entered here: it ends the request, and with it the bound.
-        """
-        bound = evaluation.bound
-        if isinstance(evaluation.verdict, Denial) or bound == stored.bound:
-            return
-        if stored.bound is None or bound.cameras != stored.bound.cameras:
-            entry = NarrowedEntry(**_name(stored), cameras=bound.names, reasons=encode_reasons(evaluation.left))
-            entries.append(connection, entry, now)
-        due = UtcNs(max(stored.due, bound.not_before)) if stored.state in UNDER_WAY else None
-        self._store.update_request(connection, stored.id, stored.state, due=due, bound=bound)
-
-    def answer_queued(self, connection: sqlite3.Connection, stored: StoredRequest, grant: Grant, now: UtcNs) -> None:
-        """Tell that a clip is granted and waits: for the end of cooling-off, or for what it needs at home."""
-        self.answer(
-            connection,
-            stored,
-            now,
-            status=Status.QUEUED,
-            cameras=tuple(camera.camera for camera in grant.cameras),
-            trimmed=notes_of(grant),
-            not_before=grant.not_before,
-        )
+    def enter_reused(
+        self, connection: sqlite3.Connection, request: Request, reasons: Sequence[Reason], now: UtcNs
+    ) -> None:
+        """Enter a request that has the id of another one: it is refused, and has no life of its own."""
+        ledger_entries.append(connection, steps.describe_request(request), now)
+        ledger_entries.append(connection, steps.deny(steps.identify(request), reasons), now)
 
     def refuse(
         self,
@@ -161,58 +228,23 @@ class Docket:
         reasons: Sequence[Reason],
         telling: Telling,
         now: UtcNs,
+        event: Event = Event.DENIAL,
+        aftermath: Aftermath | None = None,
     ) -> None:
-        """Enter a refusal of a request that was not granted yet, for all of its reasons."""
-        self.enter_refusal(connection, _name(stored), reasons, now)
-        self._store.update_request(
-            connection,
-            stored.id,
-            RequestState.DENIED,
-            due=now,
-            reasons=encode_reasons(reasons),
-            bound=NOTHING,
-        )
-        self._decline(connection, stored, reasons, telling)
+        """Refuse a request that was asked about."""
+        answer_at = _answer_at(stored, reasons, telling)
+        self.apply(connection, stored, steps.refuse(stored, reasons, answer_at, now, event), aftermath)
 
-    def enter_refusal(
-        self,
-        connection: sqlite3.Connection,
-        identity: Mapping[str, str],
-        reasons: Sequence[Reason],
-        now: UtcNs,
-    ) -> None:
-        """Enter a refusal into the ledger."""
-        entries.append(connection, DenialEntry(**identity, reasons=encode_reasons(reasons)), now)
+    def narrow(self, connection: sqlite3.Connection, stored: StoredRequest, evaluation: Evaluation, now: UtcNs) -> None:
+        """Record what a later evaluation leaves of a bound, if that is less than before or later.
 
-    def enter_decision(self, connection: sqlite3.Connection, verdict: Ask | Grant, now: UtcNs) -> None:
-        """Enter a grant or an ask into the ledger, for the owner: all cameras, and what was left out and why."""
-        entry = DecisionEntry(
-            **identify(verdict.request),
-            outcome=type(verdict).__name__.lower(),
-            cameras=tuple(_describe(camera) for camera in verdict.cameras),
-            reasons=encode_reasons(verdict.trimmed),
-            not_before=verdict.not_before if isinstance(verdict, Grant) else None,
-            approved_by=_approver(verdict) if isinstance(verdict, Grant) else None,
-        )
-        entries.append(connection, entry, now)
-
-    def enter_grant(
-        self, connection: sqlite3.Connection, grant: Grant, camera: CameraGrant, now: UtcNs, known: int | None = None
-    ) -> int:
-        """Enter what a bundle is built under and return the entry's index.
-
-        An entry of its own, because it travels in the bundle as a proof: it speaks of this camera and of no other.
-        ``known`` is that of an earlier try: it is used again where it says the same.
+        Of a denial nothing is recorded here: it ends the request, and with it the bound.
         """
-        entry = GrantEntry(
-            **identify(grant.request),
-            cameras=(_describe(camera),),
-            not_before=grant.not_before,
-            approved_by=_approver(grant),
-        )
-        if known is not None and ledger.read_entry(connection, known) == entry.members():
-            return known
-        return entries.append(connection, entry, now)
+        bound = evaluation.bound
+        if isinstance(evaluation.verdict, Denial) or bound == stored.bound:
+            return
+        due = UtcNs(max(stored.due, bound.not_before)) if stored.state in UNDER_WAY else None
+        self.apply(connection, stored, steps.narrow(stored, evaluation, now, due))
 
     def demand_open(
         self, _connection: sqlite3.Connection, stored: StoredRequest, release: StoredRelease | None = None
@@ -226,70 +258,7 @@ class Docket:
         if release is not None and release.camera not in {each.camera for each in self._store.list_releases(stored.id)}:
             raise WithdrawnError
 
-    def withdraw(
-        self,
-        connection: sqlite3.Connection,
-        stored: StoredRequest,
-        state: RequestState,
-        reasons: Sequence[Mapping[str, Any]],
-        now: UtcNs,
-    ) -> None:
-        """End a request that was granted: cancelled, failed or without footage; its age headers are destroyed.
-
-        Headers that wait in the outbox are taken back as well: what the broker has not taken was not handed over.
-        """
-        entry = EndEntry(stored.jti, stored.iss, stored.incident, state.value, tuple(reasons))
-        entries.append(connection, entry, now)
-        self._store.forget_header(connection, stored.id)
-        self._store.recall_key(connection, stored.id)
-        self._store.update_request(connection, stored.id, state, reasons=reasons, bound=NOTHING)
-        members: dict[str, Any] = {}
-        if state is RequestState.FAILED:
-            members["reason"] = reasons[0]["code"] if reasons else "internal"
-        if state is RequestState.NO_FOOTAGE:
-            members["missing"] = tuple(Note(each["code"], each.get("camera")) for each in reasons)
-        self.answer(connection, stored, now, status=FINAL_ANSWERS[state], **members)
-
-    def take_back(
-        self,
-        connection: sqlite3.Connection,
-        stored: StoredRequest,
-        wider: Sequence[StoredRelease],
-        reasons: Sequence[Mapping[str, Any]],
-        now: UtcNs,
-    ) -> None:
-        """Take back an answer with age headers that the broker was not given; the release goes on.
-
-        Args:
-            connection: Of the evaluation's transaction.
-            stored: The request.
-            wider: What may not leave as it is: its bundle and its age header are gone.
-            reasons: Why, as the ledger has them.
-            now: The moment of the evaluation.
-        """
-        cameras = tuple(each.camera for each in wider)
-        entry = TakenBackEntry(stored.jti, stored.iss, stored.incident, cameras, tuple(reasons))
-        entries.append(connection, entry, now)
-        self._store.recall_key(connection, stored.id)
-        for release in self._store.list_releases(stored.id):
-            if release.camera in {each.camera for each in wider}:
-                self._store.remove_release(connection, release)
-            elif release.state is ReleaseState.DELIVERED:
-                self._store.set_release_state(connection, release, ReleaseState.UPLOADED)
-        self._store.update_request(connection, stored.id, RequestState.GRANTED)
-
-    def enter_too_late(
-        self,
-        connection: sqlite3.Connection,
-        stored: StoredRequest,
-        reasons: Sequence[Mapping[str, Any]],
-        now: UtcNs,
-    ) -> None:
-        """Enter that a release was stopped after its key was handed to the broker; it is not sent again."""
-        entry = EndEntry(stored.jti, stored.iss, stored.incident, "too-late", tuple(reasons))
-        entries.append(connection, entry, now)
-        self._store.drop_key(connection, stored.id)
-        self._store.update_request(connection, stored.id, stored.state, reasons=reasons)
+    # Answers
 
     def repeat(
         self,
@@ -318,13 +287,6 @@ class Docket:
             key_of=stored.id if is_key else None,
         )
 
-    def _decline(
-        self, connection: sqlite3.Connection, stored: StoredRequest, reasons: Sequence[Reason], telling: Telling
-    ) -> None:
-        due = find_decline(stored.is_area, stored.arrived_at, stored.release_by, reasons, telling)
-        if due:
-            self.answer(connection, stored, due, status=Status.DECLINED)
-
     def decline_unkept(
         self, connection: sqlite3.Connection, request: Request, correlation: bytes | None, due: UtcNs, now: UtcNs
     ) -> None:
@@ -338,7 +300,14 @@ class Docket:
             kept = (correlation or b"")[:MAX_CORRELATION_BYTES]
             self._store.push_message(connection, self.answer_topic, raw, kept, due, expires)
 
-    def answer(self, connection: sqlite3.Connection, stored: StoredRequest, due: UtcNs, **members: Any) -> None:
+    def _answer(
+        self,
+        connection: sqlite3.Connection,
+        stored: StoredRequest,
+        status: Status,
+        due: UtcNs,
+        members: Mapping[str, Any],
+    ) -> None:
         """Sign the next answer of a request and put it into the outbox."""
         answer = Answer(
             gateway=self.gateway,
@@ -346,6 +315,7 @@ class Docket:
             jti=stored.jti,
             seq=self._store.count_answers(stored.id),
             at=due,
+            status=status,
             **members,
         )
         raw = encode_answer(answer, self._key)
@@ -355,52 +325,57 @@ class Docket:
         self._store.push_answer(connection, stored, self.answer_topic, raw, due, expires, is_key=is_key)
 
 
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """One camera's release as it is stored, its cell, and what the step says of it."""
+
+    release: StoredRelease | None
+    row: CameraRow
+    step: CameraStep
+
+    @property
+    def is_dropped(self) -> bool:
+        """Tell whether a release goes that there was."""
+        return self.release is not None and self.row.state is CameraState.NONE
+
+
+_STORED = {
+    CameraState.WAITING: ReleaseState.WAITING,
+    CameraState.BUILT: ReleaseState.BUILT,
+    CameraState.UPLOADED: ReleaseState.UPLOADED,
+    CameraState.KEY_WAITS: ReleaseState.DELIVERED,
+    CameraState.KEY_GIVEN: ReleaseState.DELIVERED,
+    CameraState.NO_FOOTAGE: ReleaseState.NO_FOOTAGE,
+    CameraState.FAILED: ReleaseState.FAILED,
+}
+
+
+def _find_state(request: StoredRequest, release: StoredRelease | None) -> CameraState:
+    if release is None:
+        return CameraState.NONE
+    if release.state is ReleaseState.DELIVERED:
+        return CameraState.KEY_GIVEN if request.is_handed_over else CameraState.KEY_WAITS
+    return CameraState(release.state.value)
+
+
+def _demand_entries(row: Row, moves: Sequence[_Move], entries: Sequence[LedgerEntry]) -> None:
+    """Hold a step to the ledger entries of its cells."""
+    expected = (*row.entries, *(move.row.entry for move in moves if move.row.entry is not None))
+    if tuple(type(each) for each in entries) != expected:
+        raise AssertionError(f"entries are not those of the tables: {entries!r}")
+
+
+def _answer_at(stored: StoredRequest, reasons: Sequence[Reason], telling: Telling) -> UtcNs | None:
+    return find_decline(stored.is_area, stored.arrived_at, stored.release_by, reasons, telling)
+
+
 def find_decline(
     is_area: bool, arrived_at: UtcNs, release_by: UtcNs, reasons: Sequence[Reason], telling: Telling
-) -> UtcNs:
-    """Return the moment of the answer ``declined``; 0 if the refusal is not told."""
+) -> UtcNs | None:
+    """Return when a refusal is answered: at one moment for every cause; None for silence."""
     how = telling.how.area if is_area else telling.how.gateway
     if how is Refusal.SILENCE or any(RULES[each.code].check <= _CHECK_OF_TIME for each in reasons):
-        return UtcNs(0)
+        return None
     # The moment at which an owner who was asked and kept silent would have been refused: the latest of all causes.
     due = UtcNs(arrived_at + telling.after_ns)
-    return due if due < release_by else UtcNs(0)
-
-
-def encode_reasons(reasons: Sequence[Reason]) -> tuple[dict[str, str | None], ...]:
-    """Write reasons as JSON values, for the store and the ledger."""
-    return tuple({"code": each.code, "camera": each.camera} for each in reasons)
-
-
-def notes_of(grant: Grant) -> tuple[Note, ...]:
-    """Return what an answer may say about the parts that were not granted."""
-    return tuple(Note(each.code, each.camera) for each in public_notes(grant))
-
-
-def _describe(camera: CameraGrant) -> LedgerCamera:
-    return LedgerCamera(
-        camera.camera,
-        camera.quality.value,
-        camera.windows,
-        camera.audio,
-        camera.consent_sha256,
-        camera.consent_version,
-    )
-
-
-def _approver(grant: Grant) -> str:
-    return grant.approved_by or "terms"
-
-
-def _name(stored: StoredRequest) -> dict[str, str]:
-    return {name: getattr(stored, name) for name in ("jti", "iss", "incident", "category")}
-
-
-def identify(request: Request) -> dict[str, str]:
-    """Return what every ledger entry about a request begins with."""
-    return {
-        "jti": request.jti,
-        "iss": request.iss,
-        "incident": request.incident.number,
-        "category": request.incident.category.value,
-    }
+    return due if due < release_by else None

@@ -4,14 +4,14 @@ What only takes away needs no passphrase and acts at once; what gives needs an o
 command that changes something is one transaction with its ledger entry.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.base64url import encode_b64url
-from edge_agent.consent.bound import CameraBound
-from edge_agent.consent.owner_order import Order, Resume, verify_order, window_members
+from edge_agent.consent.offer import encode_offers, offers_of
+from edge_agent.consent.owner_order import Order, Resume, verify_order
 from edge_agent.errors import DenialError, UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Answer, Handler, Peer
@@ -23,9 +23,12 @@ from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
 from edge_agent.protocol.verdict import Approval, Denial, Reason, Wait
 from edge_agent.settings.gateway import Config
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339
+from edge_agent.uplink.inbound import steps
 from edge_agent.uplink.inbound.evaluator import Judge
-from edge_agent.uplink.inbound.register import Docket
-from edge_agent.uplink.release.recheck import Aftermath, Regrant
+from edge_agent.uplink.inbound.lifecycle import Event
+from edge_agent.uplink.inbound.register import Aftermath, Docket
+from edge_agent.uplink.inbound.steps import Step
+from edge_agent.uplink.release.recheck import Regrant
 from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, Store, StoredRequest
 
 EVERY_CAMERA = "*"
@@ -36,9 +39,6 @@ class Worker(Protocol):
 
     def wake(self) -> None:
         """Look at once what may go on."""
-
-    def discard(self, request_id: int) -> None:
-        """Delete the payloads of a request that was withdrawn."""
 
 
 class OwnerDesk:
@@ -54,7 +54,6 @@ class OwnerDesk:
         docket: Writes down.
         worker: Carries out what was granted.
         clock: The moment of each command.
-        on_end: Told of every request that ended here.
     """
 
     def __init__(
@@ -68,7 +67,6 @@ class OwnerDesk:
         docket: Docket,
         worker: Worker,
         clock: Clock,
-        on_end: Callable[[StoredRequest], None],
     ) -> None:
         self._gateway = gateway
         self._owner = owner
@@ -79,7 +77,6 @@ class OwnerDesk:
         self._docket = docket
         self._worker = worker
         self._clock = clock
-        self._on_end = on_end
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
@@ -92,6 +89,7 @@ class OwnerDesk:
             "cancel": self._cancel,
             "pause": self._pause,
             "revoke": self._revoke,
+            "note-consents": self._note_consents,
             "explain": self._explain,
         }
 
@@ -109,7 +107,7 @@ class OwnerDesk:
             "signers": self._judge.name_signers(request.raw),
             "not_before": None if bound is None or bound.asks else encode_rfc3339(bound.not_before),
             "cooling_off_s": 0 if bound is None else bound.cooling_off // SECOND_NS,
-            "offered": [_describe_offer(each) for each in (() if bound is None else bound.cameras)],
+            "offer": encode_offers(offers_of(bound)),
         }
         return {"request": self._describe(request) | more}
 
@@ -173,6 +171,7 @@ class OwnerDesk:
         raise UsageError("this order is for another command")
 
     def _approve(self, order: Order, approval: Approval, raw: bytes, now: UtcNs) -> Answer:
+        aftermath = Aftermath()
         with self._store.transaction() as connection:
             self._burn(connection, order, now)
             request = self._store.find_request(approval.jti)
@@ -185,12 +184,13 @@ class OwnerDesk:
             if isinstance(verdict, Wait) or (isinstance(verdict, Denial) and is_no_approval(verdict)):
                 raise _refusal(verdict)  # and nothing of it happened: the question stays open
             entry = ApprovalEntry(request.jti, request.iss, approval.cameras, approval.window, order.order_id)
-            entries.append(connection, entry, outlook.now)
-            self._docket.settle(connection, request, verdict, evaluation.bound, outlook.telling, outlook.now)
+            step = Step(Event.APPROVAL, outlook.now, (entry,), approval=raw)
+            self._docket.apply(connection, request, step)
+            bound, telling = evaluation.bound, outlook.telling
+            self._docket.settle(connection, request, verdict, bound, telling, outlook.now, aftermath=aftermath)
             state = self._store.read_request(request.id).state
-            self._store.update_request(connection, request.id, state, approval=raw)
+        self._regrant.clear_up(aftermath)
         if isinstance(verdict, Denial):
-            self._end(request.id)
             raise _refusal(verdict)
         self._worker.wake()
         return {"state": state.value}
@@ -209,7 +209,7 @@ class OwnerDesk:
     # Take away: at once, no signature
 
     def _deny(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
-        if members.get("number") is None:
+        if members.get("all") is True:
             return self._stop_all()
         request = self._find(members)
         if request.state is not RequestState.ASKED:
@@ -240,17 +240,18 @@ class OwnerDesk:
 
     def _refuse(self, request: StoredRequest, reasons: Sequence[Reason]) -> bool:
         """Refuse a request that waits for the owner; False if it does not any more."""
+        aftermath = Aftermath()
         with self._store.transaction() as connection:
             current = self._store.read_request(request.id)
             if current.state is not RequestState.ASKED:
                 return False
             outlook = self._judge.look()
-            self._docket.refuse(connection, current, reasons, outlook.telling, outlook.now)
-        self._end(request.id)
+            self._docket.refuse(connection, current, reasons, outlook.telling, outlook.now, aftermath=aftermath)
+        self._regrant.clear_up(aftermath)
         return True
 
     def _cancel(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
-        if members.get("number") is None:
+        if members.get("all") is True:
             return self._stop_all()
         request = self._find(members)
         if request.state is RequestState.ASKED:
@@ -270,19 +271,21 @@ class OwnerDesk:
             None where there was nothing to stop.
         """
         now = self._clock.utc()
-        reasons = [{"code": code, "camera": None}]
+        reasons = ({"code": code, "camera": None},)
+        aftermath = Aftermath()
         with self._store.transaction() as connection:
             current = self._store.read_request(request.id)
             is_open = current.state in (RequestState.GRANTED, RequestState.UPLOADING)
             if not is_open and not self._store.has_waiting_key(connection, request.id):
                 return None
             if current.is_handed_over:
-                self._docket.enter_too_late(connection, current, reasons, now)
-                return current.state
-            self._docket.withdraw(connection, current, RequestState.CANCELLED, reasons, now)
-        self._worker.discard(request.id)
-        self._end(request.id)
-        return RequestState.CANCELLED
+                step = steps.too_late(current, reasons, now, is_stop=True)
+            else:
+                step = steps.end(current, Event.STOP, "cancelled", reasons, now)
+            self._docket.apply(connection, current, step, aftermath)
+        self._regrant.clear_up(aftermath)
+        self._worker.wake()
+        return RequestState.DELIVERED if current.is_handed_over else RequestState.CANCELLED
 
     def _pause(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
         camera = self._camera(members)
@@ -298,6 +301,12 @@ class OwnerDesk:
             aftermath = Aftermath()
             self._regrant.evaluate_all(connection, outlook, aftermath)
         return {"stopped": self._clear_up(aftermath)}
+
+    def _note_consents(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+        """Take note of the consents that lie there, at once after a signature: an older file never counts again."""
+        with self._store.transaction() as connection:
+            household = self._judge.look_and_note(connection).household
+        return {"versions": {camera: each.highest_version for camera, each in household.cameras.items()}}
 
     def _revoke(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
         camera = self._camera(members)
@@ -315,31 +324,16 @@ class OwnerDesk:
         """Carry out what was recorded; return the numbers of the requests of which something was stopped."""
         self._regrant.clear_up(aftermath)
         self._worker.wake()
-        stopped = [*aftermath.ended, *(request for request, _ in aftermath.dropped)]
-        return list(dict.fromkeys(each.id for each in stopped))
+        return list(dict.fromkeys(aftermath.stopped))
 
     def _camera(self, members: Mapping[str, Any]) -> str:
         camera = str(members.get("camera", EVERY_CAMERA))
         return camera if camera == EVERY_CAMERA else self._config.demand_camera(camera).id
 
-    def _end(self, request_id: int) -> None:
-        self._on_end(self._store.read_request(request_id))
-
-
-def _describe_offer(bound: CameraBound) -> dict[str, Any]:
-    return {
-        "camera": bound.camera,
-        "quality": bound.quality.value,
-        "windows": [window_members(window) for window in bound.windows],
-        "audio": bound.audio,
-        "masks": len(bound.masks),
-        "answer_by": encode_rfc3339(bound.answer_by),
-    }
-
 
 def is_no_approval(verdict: Denial) -> bool:
     """Tell whether an order was denied because it does not approve the request that it names."""
-    return {each.code for each in verdict.reasons} <= {"approval-mismatch", "approval-outside-ask"}
+    return {each.code for each in verdict.reasons} <= {"approval-mismatch", "approval-outside-ask", "offer-changed"}
 
 
 def _refusal(verdict: Denial | Wait) -> DenialError:

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 from edge_agent.errors import EdgeAgentError, RingError
 from edge_agent.host.clock import Clock
-from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
 from edge_agent.ledger.entries import BundleEntry, GivenUpEntry
 from edge_agent.protocol.answer import upload_name
@@ -23,8 +22,11 @@ from edge_agent.units import MINUTE_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink.bundle.rings import NotRecordedError
 from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.clip.cutter import ClipError
+from edge_agent.uplink.inbound import steps
 from edge_agent.uplink.inbound.evaluator import Judge
-from edge_agent.uplink.inbound.register import Docket
+from edge_agent.uplink.inbound.lifecycle import CameraEvent
+from edge_agent.uplink.inbound.register import Aftermath, Docket
+from edge_agent.uplink.inbound.steps import LATE, Step, describe_grant
 from edge_agent.uplink.release.payload import describe
 from edge_agent.uplink.release.staging import Staging, StagingFullError
 from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease, StoredRequest
@@ -35,8 +37,6 @@ LAST_CALL_NS = MINUTE_NS
 """So long before ``release_by`` nothing is waited for any more: what is uploaded by then can still be handed over."""
 MAX_CRASHES = 2
 """The same footage that ends the clip child so often will do it again."""
-LATE = "release-by-passed"
-"""The reason of what was put off for none of its own."""
 
 
 class Builder(Protocol):
@@ -127,21 +127,20 @@ class BundleMaker:
         now = self._clock.utc()
         with self._store.transaction() as connection:
             self._docket.demand_open(connection, request)
-            entry = self._docket.enter_grant(connection, grant, camera, now, known)
-            if earlier is None or entry != known:
-                self._sign(connection, now)
+            entry = describe_grant(grant, camera)
+            if earlier is None or known is None or ledger.read_entry(connection, known) != entry.members():
+                known = ledger.read_size(connection)  # of the entry that this step makes
                 name = upload_name(self._docket.gateway, request.jti, camera.camera)
-                info = {"entry": entry}
+                info = {"entry": known}
                 earlier = StoredRelease(request.id, camera.camera, ReleaseState.WAITING, name, info, b"", "")
-                self._store.save_release(connection, earlier)
-            return earlier, ledger.prove(connection, entry)
+                self._docket.apply(connection, request, steps.camera(CameraEvent.ENTER, earlier, now, entry))
+                self._sign(connection, now)
+            return earlier, ledger.prove(connection, known)
 
     def _keep(
         self, request: StoredRequest, release: StoredRelease, granted: Mapping[str, Any], info: BundleInfo
     ) -> None:
         """Make a built bundle durable, and its ledger entry with it: before the first byte leaves."""
-        if not info.has_footage:
-            self._staging.remove(release.file)
         state = ReleaseState.BUILT if info.has_footage else ReleaseState.NO_FOOTAGE
         members = {
             "granted": granted,
@@ -165,10 +164,9 @@ class BundleMaker:
             size=info.size,
             delivered=tuple(info.delivered),
         )
-        with self._store.transaction() as connection:
-            self._docket.demand_open(connection, request, release)
-            entries.append(connection, entry, self._clock.utc())
-            self._store.save_release(connection, replace(release, state=state, info=members, header=header))
+        happened = CameraEvent.BUILD if info.has_footage else CameraEvent.EMPTY
+        built = replace(release, state=state, info=members, header=header)
+        self._record(request, steps.camera(happened, built, self._clock.utc(), entry))
         log.info(
             "bundle built jti=%s camera=%s bytes=%d outcome=%s", request.jti, release.camera, info.size, state.value
         )
@@ -181,19 +179,23 @@ class BundleMaker:
         if release.state is not ReleaseState.WAITING or self._is_last_call(request):
             self._give_up(request, release, granted)
             return
-        with self._store.transaction() as connection:
-            self._docket.demand_open(connection, request, release)
-            self._store.save_release(connection, release)
+        self._record(request, steps.camera(CameraEvent.PUT_OFF, release, self._clock.utc()))
 
     def _give_up(self, request: StoredRequest, release: StoredRelease, granted: Mapping[str, Any]) -> None:
         state = ReleaseState.FAILED if release.state is ReleaseState.WAITING else release.state
         info = {"granted": granted, "reason": release.info.get("reason", LATE)}
         log.error("bundle is given up jti=%s camera=%s reason=%s", request.jti, release.camera, info["reason"])
         entry = GivenUpEntry(request.jti, request.iss, release.camera, info["reason"])
+        happened = CameraEvent.GIVE_UP if state is ReleaseState.FAILED else CameraEvent.NOT_HERE
+        given_up = replace(release, state=state, info=info)
+        self._record(request, steps.camera(happened, given_up, self._clock.utc(), entry))
+
+    def _record(self, request: StoredRequest, step: Step) -> None:
+        aftermath = Aftermath()
         with self._store.transaction() as connection:
-            self._docket.demand_open(connection, request, release)
-            entries.append(connection, entry, self._clock.utc())
-            self._store.save_release(connection, replace(release, state=state, info=info))
+            self._docket.apply(connection, request, step, aftermath)
+        for release in aftermath.payloads:
+            self._staging.remove(release.file)
 
     def _is_last_call(self, request: StoredRequest) -> bool:
         return self._clock.utc() >= last_call(request)

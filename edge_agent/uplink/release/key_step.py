@@ -6,19 +6,19 @@ headers into the outbox, and the one as they leave it.
 
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from edge_agent.ledger import entries
 from edge_agent.ledger.entries import DeliveryEntry
-from edge_agent.protocol.answer import DeliveredFile, Note, Status
+from edge_agent.protocol.answer import DeliveredFile, Note
 from edge_agent.protocol.verdict import Denial, Grant
 from edge_agent.units import UtcNs
 from edge_agent.uplink.inbound.evaluator import Judge
-from edge_agent.uplink.inbound.register import Docket, WithdrawnError, notes_of
-from edge_agent.uplink.release.recheck import Aftermath, PutOffError, Regrant
-from edge_agent.uplink.release.upload_step import Shipping
-from edge_agent.uplink.store.requests import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.inbound.lifecycle import Event
+from edge_agent.uplink.inbound.register import Aftermath, Docket, WithdrawnError
+from edge_agent.uplink.inbound.steps import Step, notes_of
+from edge_agent.uplink.release.recheck import PutOffError, Regrant
+from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease, StoredRequest
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,6 @@ class Handover:
         docket: Writes entries and answers.
         judge: Reads the house for each decision.
         regrant: Decides anew.
-        shipping: Deletes what is left at home.
-        on_end: Told of every request whose key left, or ended instead.
     """
 
     def __init__(
@@ -41,15 +39,11 @@ class Handover:
         docket: Docket,
         judge: Judge,
         regrant: Regrant,
-        shipping: Shipping,
-        on_end: Callable[[StoredRequest], None],
     ) -> None:
         self._store = store
         self._docket = docket
         self._judge = judge
         self._regrant = regrant
-        self._shipping = shipping
-        self._on_end = on_end
 
     def hand_over(self, request: StoredRequest) -> None:
         """Decide, and put the age headers of what was uploaded into the outbox, in one transaction.
@@ -81,8 +75,6 @@ class Handover:
             self.end_empty(request, releases)
             return
         log.info("clip uploaded, its key is due jti=%s cameras=%d", request.jti, len(done))
-        for release in releases:
-            self._shipping.make_room(release)
 
     def _enter(
         self,
@@ -100,18 +92,15 @@ class Handover:
         members: dict[str, Any] = {"files": tuple(_file(each) for each in done), "trimmed": notes_of(grant)}
         if missing:
             members["missing"] = missing
-        entries.append(connection, entry, now)
-        status = Status.PARTIAL if missing else Status.DELIVERED
-        self._docket.answer(connection, request, now, status=status, **members)
-        for release in done:
-            self._store.set_release_state(connection, release, ReleaseState.DELIVERED)
-        self._store.update_request(connection, request.id, RequestState.DELIVERED)
+        event = Event.PART if missing else Event.WHOLE
+        self._docket.apply(connection, request, Step(event, now, (entry,), answer=members))
 
     def end_empty(self, request: StoredRequest, releases: Sequence[StoredRelease]) -> None:
         """End a request of which there is nothing to deliver."""
-        reasons = [{"code": _reason_of(each), "camera": each.camera} for each in releases]
+        reasons = tuple({"code": _reason_of(each), "camera": each.camera} for each in releases)
         failed = any(each.state is ReleaseState.FAILED for each in releases)
-        self._regrant.end(request, RequestState.FAILED if failed else RequestState.NO_FOOTAGE, reasons)
+        event, outcome = (Event.FAILURE, "failed") if failed else (Event.NOTHING, "no-footage")
+        self._regrant.end(request, event, outcome, reasons)
 
     def confirm(self, request_id: int) -> bool:
         """Decide once more on a request whose age headers wait in the outbox, and note that they leave now.
@@ -131,11 +120,8 @@ class Handover:
             request = self._store.read_request(request_id)
             leaves = isinstance(verdict, Grant) and outlook.now >= verdict.not_before
             if leaves:
-                self._store.mark_handed_over(connection, request_id)
-                self._store.forget_header(connection, request_id)
+                self._docket.apply(connection, request, Step(Event.KEY_LEAVES, outlook.now), aftermath)
         self._regrant.clear_up(aftermath)
-        if leaves and not request.is_handed_over:
-            self._on_end(self._store.read_request(request_id))
         return leaves
 
 

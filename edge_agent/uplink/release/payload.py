@@ -1,4 +1,4 @@
-"""What one camera's payload is called, and what it was built under: a later decision is compared with that. Pure."""
+"""What a camera's payload was built under: a later decision is compared with that. Pure."""
 
 from collections.abc import Collection, Mapping
 from typing import Any

@@ -6,19 +6,19 @@ that follows from it. A bundle that holds more than is granted now is dropped he
 
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from edge_agent.consent.decision import Evaluation
 from edge_agent.host.clock import Clock
-from edge_agent.protocol.reasons import UNKNOWN, say
+from edge_agent.ledger.entries import Reasons
 from edge_agent.protocol.trust_bundle import TrustBundle
-from edge_agent.protocol.verdict import Ask, Denial, Grant, Reason, Wait
-from edge_agent.units import UtcNs
+from edge_agent.protocol.verdict import Ask, Denial, Grant, Wait
+from edge_agent.uplink.inbound import steps
 from edge_agent.uplink.inbound.evaluator import Judge, Outlook
-from edge_agent.uplink.inbound.register import UNDER_WAY, Docket, WithdrawnError, encode_reasons
-from edge_agent.uplink.release.build_step import LATE
+from edge_agent.uplink.inbound.lifecycle import CameraEvent, Event
+from edge_agent.uplink.inbound.register import UNDER_WAY, Aftermath, Docket, WithdrawnError
+from edge_agent.uplink.inbound.steps import NARROWED, CameraStep, Step, encode_reasons
 from edge_agent.uplink.release.payload import covers
 from edge_agent.uplink.store.requests import (
     OPEN_STATES,
@@ -31,29 +31,16 @@ from edge_agent.uplink.store.requests import (
 
 log = logging.getLogger(__name__)
 
-_NARROWED = "grant-narrowed"
-
 
 class Clearing(Protocol):
     """Deletes payloads of what may not leave any more."""
 
-    def clear_away(self, request: StoredRequest, releases: Sequence[StoredRelease]) -> None:
-        """Delete the payloads of releases that were removed."""
-
-    def discard(self, request_id: int) -> None:
-        """Delete the payloads of a request that was withdrawn."""
+    def delete_here(self, releases: Sequence[StoredRelease]) -> None:
+        """Delete the payloads of what may not leave any more."""
 
 
 class PutOffError(Exception):
     """Nothing can be done about this request now: it is looked at again after a pause."""
-
-
-@dataclass(slots=True)
-class Aftermath:
-    """What is carried out after the transaction that recorded it: files, uploads, and who is told."""
-
-    ended: list[StoredRequest] = field(default_factory=list)
-    dropped: list[tuple[StoredRequest, list[StoredRelease]]] = field(default_factory=list)
 
 
 class Regrant:
@@ -124,10 +111,12 @@ class Regrant:
         self._docket.narrow(connection, request, evaluation, outlook.now)
         if request.state is RequestState.ASKED:
             if isinstance(verdict, Denial):
-                self._docket.refuse(connection, request, verdict.reasons, outlook.telling, outlook.now)
-                aftermath.ended.append(request)
+                event = Event.STOP if is_stop else Event.DENIAL
+                self._docket.refuse(
+                    connection, request, verdict.reasons, outlook.telling, outlook.now, event, aftermath
+                )
         elif request.state in UNDER_WAY:
-            self._evaluate_release(connection, request, evaluation, outlook, aftermath)
+            self._evaluate_release(connection, request, evaluation, outlook, aftermath, is_stop=is_stop)
         elif self._store.has_waiting_key(connection, request_id):
             return self._evaluate_key(connection, request, evaluation, outlook, aftermath, is_stop=is_stop)
         return verdict
@@ -140,20 +129,18 @@ class Regrant:
 
     def clear_up(self, aftermath: Aftermath) -> None:
         """Carry out, after the transaction, what follows from it; what a kill prevents, the next start's sweep does."""
-        for request, releases in aftermath.dropped:
-            self._shipping.clear_away(request, releases)
-        for request in aftermath.ended:
-            self._shipping.discard(request.id)
+        self._shipping.delete_here(aftermath.payloads)
+        for request in aftermath.told:
             ended = self._store.read_request(request.id)
             log.info("request ended jti=%s state=%s", ended.jti, ended.state.value)
             self._on_end(ended)
 
-    def end(self, request: StoredRequest, state: RequestState, reasons: Sequence[Mapping[str, Any]]) -> None:
+    def end(self, request: StoredRequest, event: Event, outcome: str, reasons: Reasons) -> None:
         """End a request that is under way; its payloads and age headers are destroyed."""
-        aftermath = Aftermath(ended=[request])
+        aftermath = Aftermath()
         with self._store.transaction() as connection:
-            self._docket.demand_open(connection, request)
-            self._docket.withdraw(connection, request, state, reasons, self._clock.utc())
+            step = steps.end(request, event, outcome, reasons, self._clock.utc())
+            self._docket.apply(connection, request, step, aftermath)
         self.clear_up(aftermath)
 
     def _evaluate_release(
@@ -163,11 +150,13 @@ class Regrant:
         evaluation: Evaluation,
         outlook: Outlook,
         aftermath: Aftermath,
+        *,
+        is_stop: bool,
     ) -> None:
         verdict = evaluation.verdict
         if isinstance(verdict, Denial):
-            self._docket.withdraw(connection, request, *end_of(verdict, request, outlook.now), outlook.now)
-            aftermath.ended.append(request)
+            step = steps.end_denied(request, verdict, outlook.now, is_stop=is_stop)
+            self._docket.apply(connection, request, step, aftermath)
             return
         dropped = [
             each
@@ -177,9 +166,9 @@ class Regrant:
         ]
         for release in dropped:
             log.warning("bundle holds more than is granted now: jti=%s camera=%s", request.jti, release.camera)
-            self._store.remove_release(connection, release)
         if dropped:
-            aftermath.dropped.append((request, dropped))
+            leave = {each.camera: CameraStep(CameraEvent.LEAVE) for each in dropped}
+            self._docket.apply(connection, request, Step(Event.LESS, outlook.now, cameras=leave), aftermath)
 
     def _evaluate_key(
         self,
@@ -197,20 +186,17 @@ class Regrant:
         """
         verdict = evaluation.verdict
         wider = self._list_wider(request, evaluation, outlook)
-        reasons = encode_reasons(evaluation.left) or [{"code": _NARROWED, "camera": each.camera} for each in wider]
+        reasons = encode_reasons(evaluation.left) or tuple({"code": NARROWED, "camera": each.camera} for each in wider)
         if request.is_handed_over and (wider or isinstance(verdict, Denial)):
-            if is_stop:
-                self._docket.enter_too_late(connection, request, reasons, outlook.now)
-            else:  # this would be a repetition: there is nothing to end any more
-                self._store.drop_key(connection, request.id)
+            step = steps.too_late(request, reasons, outlook.now, is_stop=is_stop)
+            self._docket.apply(connection, request, step, aftermath)
             return Denial(None, evaluation.left, outlook.now)
         if isinstance(verdict, Denial):
-            end = end_of(verdict, request, outlook.now)
-            self._docket.withdraw(connection, request, *end, outlook.now)
-            aftermath.ended.append(request)
+            step = steps.end_denied(request, verdict, outlook.now, is_stop=is_stop)
+            self._docket.apply(connection, request, step, aftermath)
         elif wider:
-            self._docket.take_back(connection, request, wider, reasons, outlook.now)
-            aftermath.dropped.append((request, wider))
+            step = steps.take_back(request, wider, reasons, outlook.now)
+            self._docket.apply(connection, request, step, aftermath)
             return Wait((), outlook.now)
         return verdict
 
@@ -228,12 +214,3 @@ class Regrant:
             return any(each.camera == release.camera for each in grant.cameras)
         recipients = self._judge.list_recipients(grant, outlook.moment.trust)
         return covers(grant, release.camera, release.info["granted"], recipients)
-
-
-def end_of(
-    verdict: Denial, request: StoredRequest, now: UtcNs
-) -> tuple[RequestState, tuple[dict[str, str | None], ...]]:
-    """Return how a request ends that is not granted any more, and why."""
-    if now >= request.release_by and {each.code for each in verdict.reasons} <= {LATE, *UNKNOWN}:
-        return RequestState.FAILED, ({"code": LATE, "camera": None},)
-    return RequestState.CANCELLED, encode_reasons(verdict.reasons or (Reason(_NARROWED, say(_NARROWED)),))

@@ -4,15 +4,15 @@ Owns the states between built and uploaded, and the payload's file. What leaves 
 """
 
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from edge_agent.errors import UploadRefusedError
 from edge_agent.host.clock import Clock
-from edge_agent.protocol.answer import Status
-from edge_agent.units import SECOND_NS, MonoNs
-from edge_agent.uplink.inbound.register import Docket
+from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs
+from edge_agent.uplink.inbound.lifecycle import CameraEvent, Event
+from edge_agent.uplink.inbound.register import Aftermath, Docket
+from edge_agent.uplink.inbound.steps import CameraStep, Step
 from edge_agent.uplink.release.payload import target_of
 from edge_agent.uplink.release.staging import PayloadLostError, Staging
 from edge_agent.uplink.release.tus import MAX_LOSSES
@@ -21,7 +21,9 @@ from edge_agent.uplink.store.requests import ReleaseState, RequestState, Store, 
 log = logging.getLogger(__name__)
 
 TELL_EVERY_NS = 10 * SECOND_NS
-_TO_FORGET = 64
+MAX_TRIES = 12
+FORGET_AGAIN_NS = 5 * MINUTE_NS
+"""After a server did not delete an upload."""
 
 
 class Uploader(Protocol):
@@ -46,8 +48,8 @@ class Uploader(Protocol):
     def has_whole(self, release: StoredRelease, target: str) -> bool:
         """Tell whether the target still has the last byte of an upload; DeliveryError where it does not answer."""
 
-    def forget(self, release: StoredRelease, target: str) -> None:
-        """Ask the target to delete what it has of a release that was withdrawn; DeliveryError where it does not."""
+    def forget(self, url: str, target: str) -> None:
+        """Ask the target to delete what it has of an upload that was withdrawn; DeliveryError where it does not."""
 
 
 class Shipping:
@@ -68,7 +70,7 @@ class Shipping:
         self._staging = staging
         self._clock = clock
         self._losses: dict[int, int] = {}
-        self._forgetting: deque[tuple[StoredRelease, str]] = deque(maxlen=_TO_FORGET)
+        self._forget_at = MonoNs(0)
 
     def sweep(self, requests: Sequence[StoredRequest]) -> None:
         """Delete what none of these requests waits to upload: what a kill left behind."""
@@ -82,7 +84,7 @@ class Shipping:
         all_of_it: Sequence[StoredRelease],
         should_stop: Callable[[], bool],
     ) -> bool:
-        """Upload one payload, or go on with it; it stays until ``make_room`` or ``discard``.
+        """Upload one payload, or go on with it; with its last byte it is deleted here.
 
         Args:
             request: To which it belongs.
@@ -100,8 +102,7 @@ class Shipping:
             DeliveryError: Trying again may mend it.
         """
         with self._store.transaction() as connection:
-            self._docket.demand_open(connection, request)
-            self._store.update_request(connection, request.id, RequestState.UPLOADING)
+            self._docket.apply(connection, request, Step(Event.UPLOAD, self._clock.utc()))
 
         def remember(url: str) -> None:
             self._store.save_upload_url(release, url)
@@ -119,11 +120,9 @@ class Shipping:
             ):
                 return False
         except PayloadLostError:
-            self._drop_open(request, release)
+            self._record(request, release, CameraEvent.LOSE)
             raise
-        with self._store.transaction() as connection:
-            self._docket.demand_open(connection, request, release)
-            self._store.set_release_state(connection, release, ReleaseState.UPLOADED)
+        self._record(request, release, CameraEvent.UPLOAD)
         return True
 
     def drop_lost(self, request: StoredRequest) -> bool:
@@ -141,7 +140,7 @@ class Shipping:
         lost = [each for each in uploaded if not self._uploader.has_whole(each, target_of(request))]
         for release in lost:
             log.warning("upload server has lost a payload: jti=%s camera=%s", request.jti, release.camera)
-            self._drop_open(request, release)
+            self._record(request, release, CameraEvent.LOSE)
         if not lost:
             self._losses.pop(request.id, None)
             return False
@@ -149,10 +148,6 @@ class Shipping:
         if self._losses[request.id] > MAX_LOSSES:
             raise UploadRefusedError("upload server loses what it has acknowledged, again and again")
         return True
-
-    def make_room(self, release: StoredRelease) -> None:
-        """Delete the payload of what is uploaded."""
-        self._staging.remove(release.file)
 
     def _teller(
         self, request: StoredRequest, release: StoredRelease, all_of_it: Sequence[StoredRelease]
@@ -168,56 +163,38 @@ class Shipping:
                 return
             told_at = self._clock.boot()
             with self._store.transaction() as connection:
-                self._docket.demand_open(connection, request)
-                self._docket.answer(
-                    connection,
-                    request,
-                    self._clock.utc(),
-                    status=Status.UPLOADING,
-                    sent_bytes=before + sent,
-                    total_bytes=total,
-                )
+                members = {"sent_bytes": before + sent, "total_bytes": total}
+                self._docket.apply(connection, request, Step(Event.PROGRESS, self._clock.utc(), answer=members))
 
         return tell
 
-    def drop(self, request: StoredRequest, release: StoredRelease) -> None:
-        """Delete one camera's payload and its release; it may be built anew."""
-        self._staging.remove(release.file)
+    def _record(self, request: StoredRequest, release: StoredRelease, happened: CameraEvent) -> None:
+        """Record what happened to one camera; WithdrawnError if a withdrawal came before it."""
+        aftermath = Aftermath()
+        step = Step(Event.CAMERA, self._clock.utc(), cameras={release.camera: CameraStep(happened)})
         with self._store.transaction() as connection:
-            self._store.remove_release(connection, release)
-        self._forget_later(request, release)
+            self._docket.apply(connection, request, step, aftermath)
+        self.delete_here(aftermath.payloads)
 
-    def _drop_open(self, request: StoredRequest, release: StoredRelease) -> None:
-        """Drop a release whose payload is lost; not where a withdrawal has just deleted it."""
-        with self._store.transaction() as connection:
-            self._docket.demand_open(connection, request, release)
-            self.drop(request, release)
-
-    def clear_away(self, request: StoredRequest, releases: Sequence[StoredRelease]) -> None:
-        """Delete the payloads of releases that were removed, here and, as far as it goes, at their targets."""
+    def delete_here(self, releases: Sequence[StoredRelease]) -> None:
+        """Delete payloads at home; what a kill prevents, ``sweep`` does."""
         for release in releases:
             self._staging.remove(release.file)
-            self._forget_later(request, release)
-
-    def discard(self, request_id: int) -> None:
-        """Delete the payloads of a request that was withdrawn, here and, as far as it goes, at their targets."""
-        request = self._store.read_request(request_id)
-        for release in self._store.list_releases(request_id):
-            self._staging.remove(release.file)
-            self._forget_later(request, release)
-
-    def _forget_later(self, request: StoredRequest, release: StoredRelease) -> None:
-        # What was handed over is the RTCC's; a key that only waited in the outbox was not.
-        if release.upload_url and not request.is_handed_over:
-            self._forgetting.append((release, target_of(request)))
 
     def forget_one(self) -> None:
-        """Have one withdrawn upload deleted: one a turn, so that a server that does not answer holds up no release."""
-        if not self._forgetting:
+        """Have one withdrawn upload deleted: one a turn, so that a server that does not answer holds up no release.
+
+        Which ones is stored with the withdrawal. Without its age header it can be opened by nobody: this is tidiness,
+        and is given up after ``MAX_TRIES``.
+        """
+        doomed = None if self._clock.boot() < self._forget_at else self._store.find_doomed_upload()
+        if doomed is None:
             return
-        release, target = self._forgetting.popleft()
         try:
-            self._uploader.forget(release, target)
+            self._uploader.forget(doomed.url, target_of(self._store.read_request(doomed.request_id)))
         except Exception as error:
-            # Without its age header it can be opened by nobody: this is tidiness, and is not tried for ever.
-            log.warning("upload stays at its target, closed: file=%s: %s", release.file, error)
+            log.warning("upload stays at its target for now, closed: file=%s: %s", doomed.file, error)
+            self._forget_at = MonoNs(self._clock.boot() + FORGET_AGAIN_NS)
+            self._store.put_off_doomed(doomed, MAX_TRIES)
+        else:
+            self._store.put_off_doomed(doomed, 0)

@@ -105,11 +105,11 @@ class Carrier:
 
         return asked
 
-    def forget(self, release: StoredRelease, target: str) -> None:
+    def forget(self, url: str, target: str) -> None:
         """Ask the target to delete an upload; DeliveryError where it does not answer or does not do that."""
         uploader = self._open(target)
         try:
-            uploader.delete(release.upload_url)
+            uploader.delete(url)
         finally:
             uploader.close()
 

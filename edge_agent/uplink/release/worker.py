@@ -14,12 +14,14 @@ from edge_agent.errors import EdgeAgentError, UploadRefusedError
 from edge_agent.host.clock import Clock
 from edge_agent.protocol.verdict import Grant
 from edge_agent.units import MINUTE_NS, SECOND_NS, ClockState, MonoNs
+from edge_agent.uplink.inbound.lifecycle import Event
 from edge_agent.uplink.inbound.register import UNDER_WAY, Docket, WithdrawnError
+from edge_agent.uplink.inbound.steps import Step, tell_queued
 from edge_agent.uplink.release.build_step import BundleMaker, last_call
 from edge_agent.uplink.release.key_step import Handover
 from edge_agent.uplink.release.recheck import PutOffError, Regrant
 from edge_agent.uplink.release.upload_step import Shipping
-from edge_agent.uplink.store.requests import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease, StoredRequest
 
 log = logging.getLogger(__name__)
 
@@ -101,11 +103,6 @@ class ReleaseWorker:
         """Tell whether a request's footage is being bundled or uploaded at this moment."""
         return self._in_hand == request_id
 
-    def discard(self, request_id: int) -> None:
-        """Delete the payloads of a request that was withdrawn, and see at once what may go on without it."""
-        self._shipping.discard(request_id)
-        self._wake.set()
-
     def _open(self) -> list[StoredRequest]:
         return self._store.list_requests(UNDER_WAY)[::-1]
 
@@ -179,8 +176,6 @@ class ReleaseWorker:
             if release.state is ReleaseState.BUILT:
                 self._demand_still_granted(request, release)
                 self._upload(request, release, sendable)
-                if is_waiting or release is not sendable[-1]:  # the last payload is deleted behind its key
-                    self._shipping.make_room(release)
                 self._pauses.pop(request.id, None)  # its payload made room: what waits for that is tried soon
         if is_waiting:
             self._tell_waiting(request, grant)
@@ -200,10 +195,8 @@ class ReleaseWorker:
     def _tell_waiting(self, request: StoredRequest, grant: Grant) -> None:
         """Tell the RTCC, where it believes in an upload, that the rest is not built yet: once, not at every try."""
         with self._store.transaction() as connection:
-            self._docket.demand_open(connection, request)
-            if self._store.read_request(request.id).state is RequestState.UPLOADING:
-                self._store.update_request(connection, request.id, RequestState.GRANTED)
-                self._docket.answer_queued(connection, request, grant, self._clock.utc())
+            step = Step(Event.REST_WAITS, self._clock.utc(), answer=tell_queued(grant))
+            self._docket.apply(connection, request, step)
 
     def _upload(self, request: StoredRequest, release: StoredRelease, all_of_it: list[StoredRelease]) -> None:
         turn_ends = self._clock.boot() + TURN_NS
@@ -227,7 +220,8 @@ class ReleaseWorker:
 
     def _end_refused(self, request: StoredRequest, camera: str | None, error: UploadRefusedError) -> NoReturn:
         log.error("upload is refused jti=%s: %s", request.jti, error)
-        self._regrant.end(request, RequestState.FAILED, [{"code": "upload-refused", "camera": camera}])
+        reasons = ({"code": "upload-refused", "camera": camera},)
+        self._regrant.end(request, Event.FAILURE, "failed", reasons)
         raise WithdrawnError from error
 
     def _others_wait(self, request: StoredRequest) -> bool:

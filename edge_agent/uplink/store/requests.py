@@ -21,6 +21,8 @@ from edge_agent.uplink.store.refusals import RefusedRequests
 class RequestState(Enum):
     """Where an admitted request stands; the last five are final."""
 
+    NEW = "new"
+    """Inside the transaction of its decision, and never outside of it."""
     ASKED = "asked"
     GRANTED = "granted"
     UPLOADING = "uploading"
@@ -85,6 +87,16 @@ class StoredRelease:
     header: bytes
     """The age header: stays here until the key is handed over."""
     upload_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class DoomedUpload:
+    """An upload that the server is still to be asked to delete."""
+
+    id: int
+    request_id: int
+    file: str
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +180,7 @@ class Store(Outbox, Word, Notices, RefusedRequests):
 
     def remove_request(self, connection: sqlite3.Connection, request_id: int) -> None:
         """Forget a request that has ended, and everything about it but its incident's facts."""
-        for table in ("release", "quota", "answer"):
+        for table in ("release", "quota", "answer", "doomed_upload"):
             connection.execute(f"DELETE FROM {table} WHERE request_id = ?", (request_id,))  # noqa: S608
         self.forget_notices(connection, request_id)
         connection.execute("DELETE FROM request WHERE id = ?", (request_id,))
@@ -250,13 +262,6 @@ class Store(Outbox, Word, Notices, RefusedRequests):
             for row in rows
         ]
 
-    def set_release_state(self, connection: sqlite3.Connection, release: StoredRelease, state: ReleaseState) -> None:
-        """Move one camera's release on."""
-        connection.execute(
-            "UPDATE release SET state = ? WHERE request_id = ? AND camera = ?",
-            (state.value, release.request_id, release.camera),
-        )
-
     def remove_release(self, connection: sqlite3.Connection, release: StoredRelease) -> None:
         """Forget one camera's release, its age header included."""
         connection.execute(
@@ -276,6 +281,26 @@ class Store(Outbox, Word, Notices, RefusedRequests):
         """Destroy the age headers of a request: what was uploaded without them can never be opened."""
         connection.execute("UPDATE release SET header = x'' WHERE request_id = ?", (request_id,))
         self.note_remains()
+
+    # Uploads that are to be deleted where they lie
+
+    def doom_upload(self, connection: sqlite3.Connection, release: StoredRelease) -> None:
+        """Remember that what the server has of a release is to be deleted."""
+        connection.execute(
+            "INSERT INTO doomed_upload VALUES (NULL, ?, ?, ?, 0)",
+            (release.request_id, release.file, release.upload_url),
+        )
+
+    def find_doomed_upload(self) -> DoomedUpload | None:
+        """Return the upload that was tried least often, the oldest of them."""
+        row = self._one("SELECT id, request_id, file, url FROM doomed_upload ORDER BY tries, id LIMIT 1")
+        return None if row is None else DoomedUpload(*row)
+
+    def put_off_doomed(self, doomed: DoomedUpload, max_tries: int) -> None:
+        """Note that deleting an upload was tried; forget it after so many tries (0: it is done)."""
+        with self.transaction() as connection:
+            connection.execute("UPDATE doomed_upload SET tries = tries + 1 WHERE id = ?", (doomed.id,))
+            connection.execute("DELETE FROM doomed_upload WHERE id = ? AND tries >= ?", (doomed.id, max_tries))
 
 
 def _request(row: sqlite3.Row) -> StoredRequest:

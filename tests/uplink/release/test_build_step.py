@@ -344,7 +344,7 @@ def test_the_owner_sees_what_is_waited_for(house: House) -> None:
     house.builder.before = failing(StagingFullError("no room"))
     request = house.ask()
     house.carry_on()
-    (release,) = house.call("request", id=request.jti)["request"]["releases"]
+    (release,) = house.call("request", number=request.id)["request"]["releases"]
     assert (release["camera"], release["state"], release["reason"]) == ("door", "waiting", "staging-full")
 
 

@@ -171,9 +171,11 @@ def test_pauses_of_a_file_of_version_1_still_count(tmp_path):
         connection.executescript("""
             DROP TABLE pause;
             DROP TABLE trust_floor;
+            DROP TABLE doomed_upload;
             DROP TABLE notice_waiting;
             DROP TABLE notice;
             DROP TABLE request_number;
+            DROP TABLE store;
             DROP TABLE refused;
             DROP TABLE refusal_count;
             DROP INDEX request_refused;

@@ -1,0 +1,225 @@
+"""What each turn of a request records: the entries, the answer's members and what becomes of its cameras, as values.
+
+Owns how a verdict or an end is written as a ``Step`` of the tables (``lifecycle``). Decides nothing and stores nothing.
+Pure.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from edge_agent.consent.bound import NOTHING, Bound
+from edge_agent.consent.decision import Evaluation, public_notes
+from edge_agent.ledger.entries import (
+    DecisionEntry,
+    DenialEntry,
+    EndEntry,
+    GrantEntry,
+    LedgerCamera,
+    LedgerEntry,
+    NarrowedEntry,
+    Reasons,
+    RequestEntry,
+    TakenBackEntry,
+)
+from edge_agent.protocol.answer import Note
+from edge_agent.protocol.reasons import UNKNOWN, say
+from edge_agent.protocol.request import Request
+from edge_agent.protocol.verdict import Ask, CameraGrant, Denial, Grant, Reason
+from edge_agent.units import UtcNs
+from edge_agent.uplink.inbound.lifecycle import CameraEvent, Event
+from edge_agent.uplink.store.requests import StoredRelease, StoredRequest
+
+LATE = "release-by-passed"
+"""Reason code for what simply ran out of time."""
+NARROWED = "grant-narrowed"
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStep:
+    """What happens to one camera, and what its release is to be saved as; None keeps it."""
+
+    event: CameraEvent
+    release: StoredRelease | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One event of a request with everything that the tables do not know by themselves; None keeps what is stored."""
+
+    event: Event
+    now: UtcNs
+    entries: tuple[LedgerEntry, ...] = ()
+    bound: Bound | None = None
+    due: UtcNs | None = None
+    reasons: Reasons | None = None
+    approval: bytes | None = None
+    answer: Mapping[str, Any] | None = field(default_factory=dict)
+    """Members of the answer, beside its status; None if its receiver is owed silence."""
+    answer_at: UtcNs | None = None
+    """When it is due, if not ``now``."""
+    cameras: Mapping[str, CameraStep] = field(default_factory=dict)
+
+
+# A decision
+
+
+def ask(verdict: Ask, bound: Bound) -> Step:
+    """Ask the owner: silence ends it when the verdict says."""
+    return Step(Event.ASK, verdict.decided_at, (_decision(verdict),), bound, verdict.until, ())
+
+
+def grant(verdict: Grant, bound: Bound, now: UtcNs) -> Step:
+    """Grant, and tell that a clip waits for the end of cooling-off."""
+    members = tell_queued(verdict)
+    return Step(Event.GRANT, now, (_decision(verdict),), bound, verdict.not_before, (), answer=members)
+
+
+def refuse(
+    stored: StoredRequest, reasons: Sequence[Reason], answer_at: UtcNs | None, now: UtcNs, event: Event = Event.DENIAL
+) -> Step:
+    """Refuse what was not granted yet, for all of its reasons; ``answer_at`` None for silence."""
+    codes = encode_reasons(reasons)
+    entry = DenialEntry(**_name(stored), reasons=codes)
+    answer: dict[str, Any] | None = None if answer_at is None else {}
+    return Step(event, now, (entry,), NOTHING, now, codes, answer=answer, answer_at=answer_at)
+
+
+def narrow(stored: StoredRequest, evaluation: Evaluation, now: UtcNs, due: UtcNs | None) -> Step:
+    """Store what a later evaluation left of the bound."""
+    bound = evaluation.bound
+    if stored.bound is not None and bound.cameras == stored.bound.cameras:
+        return Step(Event.LESS, now, bound=bound, due=due)
+    entry = NarrowedEntry(**_name(stored), cameras=bound.names, reasons=encode_reasons(evaluation.left))
+    return Step(Event.CAMERAS_LEFT, now, (entry,), bound, due)
+
+
+# An end
+
+
+def end(stored: StoredRequest, event: Event, outcome: str, reasons: Reasons, now: UtcNs) -> Step:
+    """End what was granted; ``outcome`` is the phase that the tables lead to."""
+    entry = EndEntry(stored.jti, stored.iss, stored.incident, outcome, reasons)
+    members: dict[str, Any] = {}
+    if outcome == "failed":
+        members["reason"] = reasons[0]["code"] if reasons else "internal"
+    if outcome == "no-footage":
+        members["missing"] = tuple(Note(each["code"], each.get("camera")) for each in reasons)
+    return Step(event, now, (entry,), NOTHING, reasons=reasons, answer=members)
+
+
+def end_denied(stored: StoredRequest, verdict: Denial, now: UtcNs, *, is_stop: bool) -> Step:
+    """End what is not granted any more: overdue if only time is against it, else cancelled."""
+    if now >= stored.release_by and {each.code for each in verdict.reasons} <= {LATE, *UNKNOWN}:
+        return end(stored, Event.OVERDUE, "failed", ({"code": LATE, "camera": None},), now)
+    reasons = encode_reasons(verdict.reasons or (Reason(NARROWED, say(NARROWED)),))
+    return end(stored, Event.STOP if is_stop else Event.DENIAL, "cancelled", reasons, now)
+
+
+def take_back(stored: StoredRequest, wider: Sequence[StoredRelease], reasons: Reasons, now: UtcNs) -> Step:
+    """Take back an answer that the broker was not given; ``wider`` is built anew, the rest stays uploaded."""
+    names = tuple(each.camera for each in wider)
+    entry = TakenBackEntry(stored.jti, stored.iss, stored.incident, names, reasons)
+    cameras = {name: CameraStep(CameraEvent.LEAVE) for name in names}
+    return Step(Event.TAKEN_BACK, now, (entry,), cameras=cameras)
+
+
+def too_late(stored: StoredRequest, reasons: Reasons, now: UtcNs, *, is_stop: bool) -> Step:
+    """Stop a release whose key the broker may have: it is not sent again, and the owner's stop is entered."""
+    if not is_stop:
+        return Step(Event.DENIAL, now)
+    entry = EndEntry(stored.jti, stored.iss, stored.incident, "too-late", reasons)
+    return Step(Event.STOP, now, (entry,), reasons=reasons)
+
+
+# Its parts
+
+
+def camera(request_event: CameraEvent, release: StoredRelease, now: UtcNs, *entries: LedgerEntry) -> Step:
+    """Carry one camera on, and save its release."""
+    return Step(Event.CAMERA, now, entries, cameras={release.camera: CameraStep(request_event, release)})
+
+
+def tell_queued(verdict: Grant) -> dict[str, Any]:
+    """Return the members of ``queued``: a clip is granted, and waits."""
+    names = tuple(each.camera for each in verdict.cameras)
+    return {"cameras": names, "trimmed": notes_of(verdict), "not_before": verdict.not_before}
+
+
+def describe_request(request: Request) -> RequestEntry:
+    """Return the ledger's entry of what was asked."""
+    return RequestEntry(
+        **identify(request),
+        request_sha256=request.payload_sha256,
+        to="area" if request.audience.is_area else "gateway",
+        signers=tuple(f"{signer.person} ({signer.role.value})" for signer in request.signers),
+        cameras=tuple(request.cameras),
+        start=request.window.start,
+        end=request.window.end,
+        purpose=request.purpose,
+    )
+
+
+def describe_grant(verdict: Grant, part: CameraGrant) -> GrantEntry:
+    """Return the entry that a bundle is built under: it travels in it, and speaks of no other camera."""
+    return GrantEntry(
+        **identify(verdict.request),
+        cameras=(_describe(part),),
+        not_before=verdict.not_before,
+        approved_by=_approver(verdict),
+    )
+
+
+def deny(identity: Mapping[str, str], reasons: Sequence[Reason]) -> DenialEntry:
+    """Return the ledger's entry of a refusal."""
+    return DenialEntry(**identity, reasons=encode_reasons(reasons))
+
+
+def encode_reasons(reasons: Sequence[Reason]) -> tuple[dict[str, str | None], ...]:
+    """Write reasons as JSON values, for the store and the ledger."""
+    return tuple({"code": each.code, "camera": each.camera} for each in reasons)
+
+
+def notes_of(verdict: Grant) -> tuple[Note, ...]:
+    """Return what an answer may say about the parts that were not granted."""
+    return tuple(Note(each.code, each.camera) for each in public_notes(verdict))
+
+
+def identify(request: Request) -> dict[str, str]:
+    """Return what every ledger entry about a request begins with."""
+    return {
+        "jti": request.jti,
+        "iss": request.iss,
+        "incident": request.incident.number,
+        "category": request.incident.category.value,
+    }
+
+
+def with_entries(step: Step, *before: LedgerEntry) -> Step:
+    """Return a step that enters something before its own entries."""
+    return replace(step, entries=(*before, *step.entries))
+
+
+def _decision(verdict: Ask | Grant) -> DecisionEntry:
+    return DecisionEntry(
+        **identify(verdict.request),
+        outcome=type(verdict).__name__.lower(),
+        cameras=tuple(_describe(part) for part in verdict.cameras),
+        reasons=encode_reasons(verdict.trimmed),
+        not_before=verdict.not_before if isinstance(verdict, Grant) else None,
+        approved_by=_approver(verdict) if isinstance(verdict, Grant) else None,
+    )
+
+
+def _describe(part: CameraGrant) -> LedgerCamera:
+    return LedgerCamera(
+        part.camera, part.quality.value, part.windows, part.audio, part.consent_sha256, part.consent_version
+    )
+
+
+def _approver(verdict: Grant) -> str:
+    return verdict.approved_by or "terms"
+
+
+def _name(stored: StoredRequest) -> dict[str, str]:
+    return {name: getattr(stored, name) for name in ("jti", "iss", "incident", "category")}
