@@ -12,10 +12,15 @@ COMMANDS: Mapping[str, Command] = {
     "enrol": Command("install the RTCC's enrolment file"),
     "discover": Command("find ONVIF cameras, and the lines that record them"),
     "check": Command("say what is wrong, and what was understood"),
-    "run": Command("start the recorder and the releaser and watch both (where there is no systemd)", "daemon"),
+    "run": Command(
+        "start the recorder and the releaser and watch both (if there is no systemd)", "daemon", "add_run_arguments"
+    ),
     "record": Command("record the cameras into their rings (one of the two processes)", "daemon"),
     "release": Command("answer requests (the other process)", "daemon"),
+    "reload": Command("take over a changed edge-agent.yaml, without a restart"),
+    "serve-page": Command("serve the resident's page (the third process; off until `page on`)", "page_process"),
     "status": Command("how every camera does, and what waits for you"),
+    "metrics": Command("figures for Prometheus"),
     "clock": Command("whether the gateway's clock is believed; confirm it"),
     "consent": Command("your terms: show, sign, diff"),
     "masks": Command("see what a mask covers"),
@@ -24,9 +29,11 @@ COMMANDS: Mapping[str, Command] = {
     "pause": Command("stop release or recording, at once", "stops", "add_pause_arguments"),
     "resume": Command("end a pause", "stops", "add_resume_arguments"),
     "revoke": Command("withdraw your consent, at once", "stops", "add_revoke_arguments"),
+    "page": Command("a page for the browsers of your home: on, off, pair a device"),
     "ring": Command("what the rings hold, and whether they are whole"),
     "ledger": Command("everything that was asked, decided and released"),
     "export": Command("a copy of your own footage"),
+    "keep": Command("keep a moment beyond the ring's time"),
     "doctor": Command("a report for somebody who helps, without anything of yours"),
     "backup": Command("one encrypted file with what cannot be made again"),
     "update": Command("look for a newer release, and install it"),
@@ -37,9 +44,10 @@ COMMANDS: Mapping[str, Command] = {
 _EPILOG = """\
 first steps:
   edge-agent init                     make the keys, the vault and a commented configuration
-  edge-agent discover eth0            find ONVIF cameras, and the lines that record them
+  edge-agent discover                 find ONVIF cameras, and the lines that record them
   edge-agent check                    say what is wrong, and what was understood
-  edge-agent run                      record and answer requests (with systemd: two services instead)
+  edge-agent run                      record and answer requests; with systemd instead:
+                                      systemctl enable --now edge-agent.target
   edge-agent status                   see how every camera does
 
 stop it, without a passphrase:

@@ -12,6 +12,7 @@ from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_duration, p
 EXAMPLES = "19:12, 8:10pm, yesterday 19:12, 2026-11-28 19:12, 10m-ago, 2026-11-28T19:12:00-06:00"
 """For help texts and errors."""
 
+_MS_NS = 1_000_000
 _AGO = re.compile(r"([0-9]{1,9} ?(?:ms|s|min|m|h|d))[ -]ago")
 _DAY = r"(?:(?P<day>today|yesterday|[0-9]{4}-[0-9]{2}-[0-9]{2})(?:[t ,]+|$))?"
 _CLOCK = r"(?P<hour>[0-9]{1,2})(?::(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:\.(?P<decimals>[0-9]{1,9}))?)?)?"
@@ -141,5 +142,9 @@ def encode_local(moment: UtcNs, zone: tzinfo) -> str:
 
 
 def say_moment(moment: UtcNs, zone: tzinfo) -> str:
-    """Write a moment in both ways: ``2026-11-28 19:12:00 CST (2026-11-29T01:12:00Z)``."""
-    return f"{encode_local(moment, zone)} {_local(moment, zone):%Z} ({encode_rfc3339(moment)})"
+    """Write a moment in both ways: ``2026-11-28 19:12:00 CST (2026-11-29T01:12:00Z)``.
+
+    Decimals are shown as far as people write them, to the millisecond; those that only a clock makes are left out.
+    """
+    shown = moment if moment % _MS_NS == 0 else UtcNs(moment // SECOND_NS * SECOND_NS)
+    return f"{encode_local(moment, zone)} {_local(moment, zone):%Z} ({encode_rfc3339(shown)})"

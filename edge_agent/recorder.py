@@ -4,12 +4,15 @@ Owns the wiring and the status file. Holds the vault's public key and its own si
 opens footage, and never talk to anything but cameras.
 """
 
+import contextlib
 import json
 import logging
 import os
+import queue
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.event_window import EventGate
 from edge_agent.custody.credentials import Login, load_logins
 from edge_agent.custody.keys import KeyStore
-from edge_agent.errors import ConfigError, EdgeAgentError, UsageError
+from edge_agent.errors import ConfigError, EdgeAgentError, UnavailableError, UsageError
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
 from edge_agent.host.control_socket import ControlServer, Handler, Peer
@@ -31,10 +34,13 @@ from edge_agent.host.systemd_notify import Notifier
 from edge_agent.recording.crash_suspects import Culprits
 from edge_agent.recording.event_triggers import Triggers
 from edge_agent.recording.first_opening import FirstOpening
+from edge_agent.recording.home_sensors import SensorPublisher
 from edge_agent.recording.hours import RecordingHours
+from edge_agent.recording.mirrors import Mirrors
 from edge_agent.recording.owner_orders import ClockOrder, ResumeOrder, UsedOrders, verify_order
 from edge_agent.recording.pauses import ALL, Pauses
 from edge_agent.recording.picture_watch import Views
+from edge_agent.recording.reload import find_changes
 from edge_agent.recording.ring_ids import RingPins
 from edge_agent.recording.ring_opener import RingOpener
 from edge_agent.recording.ring_sink import RingSink
@@ -49,13 +55,17 @@ STATUS_EVERY_NS = 2 * SECOND_NS
 _POLL_S = 0.25
 _JOIN_S = 1.2
 _CLOSE_S = 0.6
+_RELOAD_S = 60.0
+
+
+Settings = tuple[Config, Mapping[str, Login]]
 
 
 class _Stream:
-    """One camera in one quality: its thread and its ring."""
+    """One camera in one quality: its thread, its ring, and what ends both."""
 
-    def __init__(self, thread: CameraThread, sink: RingSink) -> None:
-        self.thread, self.sink = thread, sink
+    def __init__(self, thread: CameraThread, sink: RingSink, stop: threading.Event) -> None:
+        self.thread, self.sink, self.stop = thread, sink, stop
 
 
 class Recorder:
@@ -66,12 +76,19 @@ class Recorder:
         logins: The cameras' credentials by name.
         clock: The gateway's clocks.
         notifier: The line to systemd.
+        load: Reads the configuration and the logins anew.
     """
 
     def __init__(
-        self, config: Config, logins: Mapping[str, Login], clock: KeptClock, notifier: Notifier | None = None
+        self,
+        config: Config,
+        logins: Mapping[str, Login],
+        clock: KeptClock,
+        notifier: Notifier | None = None,
+        load: Callable[[], Settings] | None = None,
     ) -> None:
-        self._config, self._clock = config, clock
+        self._config, self._logins, self._clock, self._load = config, logins, clock, load
+        self._reloads: queue.SimpleQueue[Future[dict[str, Any]]] = queue.SimpleQueue()
         self._notifier = notifier or Notifier({})
         self._boot_id = read_boot_id()
         self._stop = threading.Event()
@@ -87,6 +104,8 @@ class Recorder:
         self._used_orders = UsedOrders(config.recorder_state_dir / "orders.json")
         keys = KeyStore(config.state_dir, "recorder")
         self._keys = keys
+        self._mirrors = Mirrors()
+        self._sensors = SensorPublisher(f"edge_agent_{keys.load_public('recorder').public_bytes_raw().hex()[:8]}")
         pins = RingPins(config.recorder_state_dir / "rings.json")
         self._rings = RingOpener(
             config, keys.load_public("vault"), keys.load_private("recorder"), clock, self._boot_id, pins, self._stop
@@ -119,14 +138,20 @@ class Recorder:
             for camera, quality in self._config.rings():
                 self._start_stream(camera, quality, opening)
             self._triggers.start()
+            self._sensors.change(self._config, self._logins)
+            self._mirrors.change(self._config)
+            self._mirrors.start()
             self._notifier.ready()
             while not self._stop.wait(_POLL_S):
                 self._do_chores()
+                self._reload_if_asked()
         finally:
             self._stop.set()
             self._notifier.stopping()
-            self._close_streams()
+            self._close_streams(self._streams)
             self._triggers.close()
+            self._sensors.close()
+            self._mirrors.close()
             self._views.close()
             control.join()
             self._write_status()
@@ -140,7 +165,7 @@ class Recorder:
             raise ConfigError(f"folder cannot be made: {self._config.rings_dir}: {error.strerror}") from error
 
     def _start_stream(self, camera: Camera, quality: Quality, opening: FirstOpening) -> None:
-        name = f"{camera.id}.{quality}"
+        name, stop = f"{camera.id}.{quality}", threading.Event()
         sink = RingSink(name, partial(self._open_ring, camera, quality), self._clock)
         gate = self._triggers.gate_of(camera.id)
         hours = RecordingHours(camera, ZoneInfo(self._config.gateway.time_zone))
@@ -149,12 +174,12 @@ class Recorder:
             self._sources.resolver(camera, quality, lambda: self._streams[name].thread.status),
             sink,
             self._clock,
-            self._stop,
+            stop,
             covered_until=opening.open(name, sink.open),
             hold=lambda: self._reason_to_hold(name, camera.id, gate, hours),
             look=self._views.look_of(camera, quality),
         )
-        self._streams[name] = _Stream(thread, sink)
+        self._streams = {**self._streams, name: _Stream(thread, sink, stop)}  # others may be reading the one before
         for ident in thread.start():
             self._culprits.watch(name, ident)
 
@@ -183,16 +208,67 @@ class Recorder:
         if all(stream.thread.is_alive() for stream in self._streams.values()):
             self._notifier.alive(now)
 
-    def _close_streams(self) -> None:
+    def _close_streams(self, streams: Mapping[str, _Stream]) -> None:
+        for stream in streams.values():
+            stream.stop.set()
         deadline = self._clock.boot() + int(_JOIN_S * SECOND_NS)
-        for name, stream in self._streams.items():
+        for name, stream in streams.items():
             left_ns = max(0, deadline - self._clock.boot())
             if not stream.thread.join(left_ns / SECOND_NS):
                 # FFmpeg cannot be interrupted; what it holds are pictures that have not come whole.
                 log.warning("camera did not stop in time stream=%s", name)
-        for name, stream in self._streams.items():
+        for name, stream in streams.items():
             if not stream.sink.close(_CLOSE_S):
                 log.error("ring did not close in time stream=%s", name)
+
+    # Reload
+
+    def ask_reload(self) -> "Future[dict[str, Any]]":
+        """Have the configuration read anew, by the thread of ``run``; any thread, or a signal handler."""
+        asked: Future[dict[str, Any]] = Future()
+        self._reloads.put(asked)
+        return asked
+
+    def _reload_if_asked(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            asked = self._reloads.get_nowait()
+            try:
+                asked.set_result(self._reload())
+            except EdgeAgentError as error:
+                log.error("configuration is not taken over, the one before goes on: %s", error)
+                asked.set_exception(error)
+
+    def _reload(self) -> dict[str, Any]:
+        """Take over what has changed; cameras that are not touched record on as if nothing had happened."""
+        if self._load is None:
+            raise UsageError("this recorder cannot read its configuration anew")
+        config, logins = self._load()
+        changes = find_changes(self._config, self._logins, config, logins)
+        gone = {name: each for name, each in self._streams.items() if name.rpartition(".")[0] in changes.stop}
+        self._close_streams(gone)
+        self._streams = {name: each for name, each in self._streams.items() if name not in gone}
+        self._config, self._logins = config, logins
+        self._sources.change(logins)
+        self._rings.change(config)
+        self._triggers.change(config, logins, changes)
+        self._views.change(config, changes)
+        self._sensors.change(config, logins)
+        self._mirrors.change(config)
+        opening = FirstOpening(self._clock)
+        for camera, quality in config.rings():
+            if camera.id in changes.start:
+                self._start_stream(camera, quality, opening)
+                self._notifier.alive(self._clock.boot())
+        told = {name: sorted(getattr(changes, name)) for name in ("stop", "start", "untouched")}
+        log.warning("configuration taken over started=%d stopped=%d", len(changes.start), len(changes.stop))
+        return told
+
+    def _answer_reload(self, _request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
+        log.info("reload asked for uid=%d", peer.uid)
+        try:
+            return self.ask_reload().result(_RELOAD_S)
+        except TimeoutError:
+            raise UnavailableError("the recorder is still at it", "edge-agent status shows what it does") from None
 
     # Status and commands
 
@@ -214,7 +290,7 @@ class Recorder:
         camera = name.rpartition(".")[0]
         return report_stream(
             stream.thread.status.snapshot(),
-            stream.sink.facts(),
+            {**stream.sink.facts(), **self._mirrors.facts(name)},
             picture=self._views.facts(camera),
             crashes=self._culprits.facts(name),
             events=self._triggers.facts(camera),
@@ -237,6 +313,7 @@ class Recorder:
             "clock": self._describe_clock,
             "pause": self._pause,
             "order": self._order,
+            "reload": self._answer_reload,
         }
 
     def _page_handlers(self) -> Mapping[str, Handler]:
@@ -262,6 +339,7 @@ class Recorder:
                 continue
             erased[name] = [_describe_erased(block) for block in blocks]
             log.warning("erased stream=%s blocks=%d uid=%d", name, len(blocks), peer.uid)
+        self._mirrors.hurry()
         return {"erased": erased, "failed": failed}
 
     def _erasers(self, camera: object) -> list[tuple[str, Callable[[Window | None], list[ErasedBlock]]]]:
@@ -350,11 +428,17 @@ def _describe_erased(block: ErasedBlock) -> dict[str, Any]:
 def main(config_path: Path) -> int:
     """Run the recorder until SIGTERM or SIGINT; returns the exit code."""
     harden()
-    config = load_config(config_path)
+
+    def load() -> Settings:
+        config = load_config(config_path)
+        return config, load_logins(config.credentials_file)
+
+    config, logins = load()
     system = SystemClock(read_build_time(), trust_wall_clock=config.clock.trust == "wall-clock")
     clock = KeptClock(config.recorder_state_dir / "clock.json", read_boot_id(), system)
-    recorder = Recorder(config, load_logins(config.credentials_file), clock, Notifier())
+    recorder = Recorder(config, logins, clock, Notifier(), load)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: recorder.stop())
+    signal.signal(signal.SIGHUP, lambda *_: recorder.ask_reload())
     recorder.run()
     return os.EX_OK

@@ -61,11 +61,13 @@ from edge_agent.uplink.owner.export_commands import OwnDesk
 from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
 from edge_agent.uplink.owner.fault_news import FaultNews
 from edge_agent.uplink.owner.gateway_entries import enter_enrolment, enter_heads
+from edge_agent.uplink.owner.keep_commands import KeepDesk
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.owner.notifier import make_messenger
 from edge_agent.uplink.owner.page_commands import PageCommands
 from edge_agent.uplink.owner.page_reads import PageReads
+from edge_agent.uplink.owner.reload_commands import ReloadDesk, begin_anew
 from edge_agent.uplink.owner.request_commands import OwnerDesk
 from edge_agent.uplink.owner.update_notes import FOLDER as UPDATE_NOTES
 from edge_agent.uplink.owner.update_notes import take_in
@@ -98,9 +100,13 @@ def main(config_path: Path) -> int:
     config = load_config(config_path)
     with lock_folder(config.store_path.parent, "releaser"), Store(config.store_path) as store:
         begin_from_archive(store, config.state_dir, SystemClock(read_build_time()).utc())
-        enrolment = wait_enrolled(config, store, stop)
+        reload = ReloadDesk(config_path)
+        reload.listen()
+        enrolment = wait_enrolled(config, store, stop, reload)
         if enrolment is not None:
-            Releaser(config, enrolment, store, stop).run()
+            Releaser(config, enrolment, store, stop, reload).run()
+    if not stop.is_set():
+        begin_anew()
     return os.EX_OK
 
 
@@ -112,13 +118,22 @@ class Releaser:
         enrolment: The RTCC that this gateway belongs to.
         store: The process's memory.
         stop: Ends everything.
+        reload: Ends everything as well, for a changed configuration.
     """
 
-    def __init__(self, config: Config, enrolment: Enrolment, store: Store, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        config: Config,
+        enrolment: Enrolment,
+        store: Store,
+        stop: threading.Event,
+        reload: ReloadDesk | None = None,
+    ) -> None:
         self._config = config
         self._enrolment = enrolment
         self._store = store
-        self._stop = stop
+        self._asked_to_stop, self._reload = stop, reload
+        self._stop = stop = threading.Event()
         keys = KeyStore(config.state_dir, "releaser")
         self._key = keys.load_private("gateway")
         self._custody = keys.custody_level()
@@ -159,6 +174,7 @@ class Releaser:
             self._worker,
             self._clock,
         )
+        self._keeps = KeepDesk(enrolment.gateway, keys.load_public("owner"), store, self._footage, self._clock)
         erasure = EraseDesk(store, self._footage, self._desk.withdraw, self._clock)
         own = OwnDesk(
             enrolment.gateway,
@@ -176,6 +192,8 @@ class Releaser:
             **erasure.handlers,
             **ClockDesk(enrolment.gateway, keys.load_public("owner"), store, self._clock).handlers,
             **own.handlers,
+            **self._keeps.handlers,
+            **(reload.handlers if reload is not None else {}),
         }
         self._control = ControlServer(config.control_path("releaser"), handlers, stop)
         reads = PageReads(config, self._footage, self._standing, self._consents, self._clock)
@@ -195,13 +213,15 @@ class Releaser:
         self._broker.start()
         log.info("releaser runs gateway=%s version=%s", self._enrolment.gateway, __version__)
         notifier.ready()
-        while not self._stop.wait(_TURN_S):
+        while not (self._asked_to_stop.wait(_TURN_S) or (self._reload is not None and self._reload.take())):
             self._keep_clock()
             now = self._clock.boot()
             threads = (self._worker, self._sender, self._jobs, self._control)
             if self._broker.is_live(now) and all(thread.is_alive() for thread in threads):
                 notifier.alive(now)
-        notifier.stopping()
+        self._stop.set()
+        if self._asked_to_stop.is_set():
+            notifier.stopping()
         self._broker.close()
         self._enter_tally(running=True)
         for part in (self._sender, self._worker, self._jobs, self._messenger, self._control):
@@ -313,6 +333,8 @@ class Releaser:
         jobs.every("heads", _HOUR_S, self._enter_heads)
         jobs.every("consents", _HOUR_S, self._note_consents)
         jobs.every("faults", FAULTS_EVERY_S, self._faults.look)
+        jobs.every("keeps", _HOUR_S, self._keeps.expire)
+        jobs.at("keeps at start", self._clock.utc(), self._keeps.expire)
         jobs.every("prune", _HOUR_S, self._prune)
         jobs.every("updates", _HOUR_S, self._take_in_updates)
         jobs.at("updates at start", self._clock.utc(), self._take_in_updates)
@@ -384,6 +406,17 @@ class Releaser:
         marks = Marks(self._store.read_id(), self._store.find_consent)
         return read_consent_states(self._config, self._enrolment, owner, marks, now)
 
+    def _figures(self, now: UtcNs) -> dict[str, Any]:
+        """Return what ``edge-agent metrics`` shows of the releaser: numbers, and no reason of any refusal."""
+        notices = self._messenger.counts()
+        ends = [end for end in (*self._find_ends().values(), *(c.until for c in self._consents(now).values())) if end]
+        return {
+            "next_end_ns": min((end for end in ends if end > now), default=None),
+            "requests": self._store.count_requests(),
+            "ends_ns": {kind: end for kind, end in self._find_ends().items() if end is not None},
+            "notices": {"sent": notices.told, "failed": notices.failed},
+        }
+
     def _status(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
         now = self._clock.utc()
         bundle, broker, clock = self._trust.bundle, self._broker.status(), self._clock.facts()
@@ -401,6 +434,7 @@ class Releaser:
             "consents": encode_consents(self._consents(now)),
             "release_paused": sorted(self._store.list_pauses(now)),
             "faults": self._faults.lines(),
+            "figures": self._figures(now),
             "refused_unread": self._tally.read(),
             "waiting_for_you": [each.id for each in open_requests if each.state is RequestState.ASKED],
             "releasing": [each.id for each in open_requests if each.state is not RequestState.ASKED],

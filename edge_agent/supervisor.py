@@ -121,8 +121,8 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def main(config_path: Path) -> int:
-    """Watch both processes until SIGTERM or SIGINT, then stop them; 0, or the code of configuration errors."""
+def main(config_path: Path, only: str | None = None) -> int:
+    """Watch both processes, or one, until SIGTERM or SIGINT, then stop; 0, or the code of configuration errors."""
     stop = stop_on_signals()
     # Only this user gets into the folder: nobody else can say that a process is alive.
     with tempfile.TemporaryDirectory(prefix="edge-agent-") as folder:
@@ -134,6 +134,7 @@ def main(config_path: Path) -> int:
                 watchdog_s=watchdog_s,
             )
             for name, watchdog_s in PROCESSES.items()
+            if only in (None, name)
         ]
         try:
             _watch(watched, stop)

@@ -44,11 +44,13 @@ from edge_agent.uplink.owner.export_commands import OwnDesk
 from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
 from edge_agent.uplink.owner.fault_news import FaultNews
 from edge_agent.uplink.owner.gateway_entries import enter_heads
+from edge_agent.uplink.owner.keep_commands import KeepDesk
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.owner.notifier import make_messenger
 from edge_agent.uplink.owner.page_commands import PageCommands
 from edge_agent.uplink.owner.page_reads import PageReads
+from edge_agent.uplink.owner.reload_commands import ReloadDesk
 from edge_agent.uplink.owner.request_commands import OwnerDesk
 from edge_agent.uplink.release.recheck import Regrant
 from edge_agent.uplink.store.requests import OPEN_STATES, Store, StoredRelease, StoredRequest
@@ -61,15 +63,17 @@ _JOIN_S = 10.0
 """Until the control socket is closed: the releaser that goes on makes its own at the same path."""
 
 
-def wait_enrolled(config: Config, store: Store, stop: threading.Event) -> Enrolment | None:
+def wait_enrolled(
+    config: Config, store: Store, stop: threading.Event, reload: ReloadDesk | None = None
+) -> Enrolment | None:
     """Return the installed enrolment, at once where there is one; serve the owner until then.
 
     Returns:
-        None where ``stop`` came first.
+        None where ``stop`` or a reload came first.
     """
     watch = EnrolmentWatch(config)
     enrolment = watch.look()
-    return enrolment if enrolment is not None else Unenrolled(config, store, stop, watch).run()
+    return enrolment if enrolment is not None else Unenrolled(config, store, stop, watch, reload).run()
 
 
 class EnrolmentWatch:
@@ -124,9 +128,14 @@ class Unenrolled:
         store: The process's memory.
         stop: Ends everything.
         watch: Looks for the enrolment file.
+        reload: Ends it for a changed configuration.
     """
 
-    def __init__(self, config: Config, store: Store, stop: threading.Event, watch: EnrolmentWatch) -> None:
+    def __init__(
+        self, config: Config, store: Store, stop: threading.Event, watch: EnrolmentWatch,
+        reload: ReloadDesk | None = None,
+    ) -> None:  # fmt: skip
+        self._reload = reload
         self._config, self._store, self._stop, self._watch = config, store, stop, watch
         self._ended = threading.Event()
         keys = KeyStore(config.state_dir, "releaser")
@@ -153,6 +162,7 @@ class Unenrolled:
         def sign(connection: sqlite3.Connection, now: UtcNs) -> str:
             return ledger.checkpoint(connection, ledger_origin(name), key, now)
 
+        self._keeps = KeepDesk(name, owner, store, self._footage, clock)
         handlers = {
             "status": self._status,
             **desk.handlers,
@@ -160,6 +170,8 @@ class Unenrolled:
             **EraseDesk(store, self._footage, desk.withdraw, clock).handlers,
             **ClockDesk(name, owner, store, clock).handlers,
             **OwnDesk(name, owner, store, self._footage, builder, sign, clock).handlers,
+            **self._keeps.handlers,
+            **(reload.handlers if reload is not None else {}),
         }
         self._control = ControlServer(config.control_path("releaser"), handlers, self._ended)
         reads = PageReads(config, self._footage, standing, self._consents, clock)
@@ -194,6 +206,8 @@ class Unenrolled:
             if self._control.is_alive() and self._jobs.is_alive():
                 notifier.alive(self._clock.boot())
             enrolment = self._watch.look()
+            if self._reload is not None and self._reload.take():
+                break
         self._ended.set()
         self._jobs.join()
         self._messenger.join()
@@ -208,6 +222,7 @@ class Unenrolled:
         self._footage.drop_holds(request.jti)
 
     def _plan(self, jobs: Jobs) -> None:
+        jobs.every("keeps", _HOUR_S, self._keeps.expire)
         jobs.every("faults", FAULTS_EVERY_S, self._faults.look)
         jobs.every("heads", _HOUR_S, lambda: enter_heads(self._config, self._footage, self._store, self._clock.utc()))
 

@@ -97,3 +97,22 @@ def test_data_files_are_there_and_complete() -> None:
     named = {line for value in config["options.data_files"].values() for line in value.split()}
     there = {str(path.relative_to(ROOT)) for folder in ("config", "systemd") for path in (ROOT / folder).iterdir()}
     assert named == there
+
+
+def test_package_data_holds_every_file_that_is_no_module() -> None:
+    """A template, a style, a catalogue that no pattern of setup.cfg names would be missing in the wheel alone."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    named: set[Path] = set()
+    for package, patterns in config["options.package_data"].items():
+        for pattern in patterns.split():
+            named |= set((ROOT / package.replace(".", "/")).glob(pattern))
+    there = {path for path in (ROOT / "edge_agent").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert {path for path in there if path.suffix != ".py"} == named
+    assert len(named) > 10
+
+
+def test_gateway_gets_the_pages_packages() -> None:
+    """The page is off until somebody turns it on, and needs no network then."""
+    runtime = {name_of(requirement) for requirement in read_lock("runtime")}
+    assert dependencies("options.extras_require", "page") <= runtime

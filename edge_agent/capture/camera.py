@@ -13,14 +13,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
-from edge_agent.capture.backoff import Backoff
 from edge_agent.capture.reasons import REASONS, CaptureError
+from edge_agent.capture.retry import SESSION_NS, Retry
 from edge_agent.capture.run.gap_account import SMALL_STEP_NS, GapKeeper
 from edge_agent.capture.run.open_run import Run, RunBreakError
 from edge_agent.capture.run.pre_roll import Prelude
 from edge_agent.capture.run.records import Sink
 from edge_agent.capture.session.reader import Feed, HeldError, Line
 from edge_agent.capture.session.rtsp import Arrival, Endpoint, Session
+from edge_agent.capture.sound import SoundWatch
 from edge_agent.capture.status import StreamStatus
 from edge_agent.host.clock import Clock
 from edge_agent.host.hardening import name_thread
@@ -101,7 +102,10 @@ class CameraThread:
         now = clock.utc()
         known = covered_until is not None and covered_until <= now
         self._gaps = GapKeeper(sink, covered_until if known and covered_until is not None else now, "recorder-stopped")
-        self._backoff = Backoff(random.SystemRandom())
+        # A recorder that was killed has left its sessions open, too.
+        is_fresh = covered_until is not None and 0 <= now - covered_until < SESSION_NS
+        self._retry = Retry(random.SystemRandom(), clock.boot() if is_fresh else None)
+        self._is_patient = False
         self._ticked = clock.boot()
         self._held = False
         self._tracks: tuple[TrackTemplate, ...] = ()
@@ -149,11 +153,12 @@ class CameraThread:
                 self._gaps.because(held.reason, held.utc, held.boot)
                 continue
             except CaptureError as error:
-                self._say_down(error)
+                trouble = error
             except Exception as error:
                 log.exception("camera failed stream=%s", self.name)
-                self._say_down(CaptureError("internal-error", type(error).__name__))
-            self._wait(self._backoff.next_ns())
+                trouble = CaptureError("internal-error", type(error).__name__)
+            self._say_down(trouble)
+            self._wait(self._retry.next_ns(trouble.reason, is_patient=self._is_patient))
 
     def _wait_while_held(self) -> None:
         """Wait while the stream is not to be recorded, and account for it."""
@@ -165,7 +170,7 @@ class CameraThread:
             self._gaps.wait(now, self._clock.boot())
             self._tick()
             self._stop.wait(_HOLD_STEP_S)
-            self._backoff.reset()
+            self._retry.reset()
             self._held = True
         if self._held:
             self._held = False
@@ -182,6 +187,7 @@ class CameraThread:
             return
         if trouble.reason in _SILENT:
             trouble = self._feed.obstacle() or trouble
+        trouble = self._retry.explain(trouble, self._clock.boot())
         now = self._clock.utc()
         if self.status.enter("down", trouble.reason, now, trouble.detail):
             log.warning("camera is down stream=%s reason=%s: %s", self.name, trouble.reason, trouble)
@@ -208,11 +214,17 @@ class CameraThread:
         """
         if self._stop.is_set():
             return
-        line = self._feed.order(self._resolve(), self._reason_to_close)
+        endpoint = self._resolve()
+        self._is_patient = endpoint.is_patient
+        line = self._feed.order(endpoint, self._reason_to_close, knocks=self._retry.knocks)
         try:
             session = self._wait_open(line)
             if session is not None:
                 self._record_runs(session, line)
+        except CaptureError:
+            if line.was_open:
+                self._retry.lose_session(self._clock.boot())
+            raise
         finally:
             line.release()
 
@@ -229,7 +241,7 @@ class CameraThread:
 
     def _record_runs(self, session: Session, line: Line) -> None:
         self._tracks = session.tracks
-        packets = self._take_packets(line)
+        packets = self._take_packets(line, SoundWatch(self.name, session, self.status, self._clock.boot()))
         waiting: deque[Arrival] = deque()
         broken: _Break | None = None
         while not (self._stop.is_set() or self._reason_to_close()):
@@ -310,10 +322,11 @@ class CameraThread:
         if broken and not run.records and self._clock.boot() - broken.at > self._watchdog_ns:
             raise CaptureError(broken.reason, broken.detail) from None
 
-    def _take_packets(self, line: Line) -> "Iterator[Arrival | None]":
+    def _take_packets(self, line: Line, sound: SoundWatch) -> "Iterator[Arrival | None]":
         """Yield what arrives, give keyframes to whoever looks at them, and watch that pictures arrive at all."""
         opened = last_video = self._clock.boot()
         for arrival in line.read():
+            sound.take(arrival, self._clock.boot() if arrival is None else arrival.boot)
             if not line.has_keyframe:
                 self._judge_wait(last_video, self._clock.boot() - opened)
             if arrival is not None and arrival.track == 0:
@@ -347,7 +360,7 @@ class CameraThread:
                 prelude.push(arrival)
                 if self.status.enter("waiting", _BY_RULE, self._clock.utc()):
                     log.info("camera is watched, not recorded stream=%s", self.name)
-                    self._backoff.reset()
+                    self._retry.reset()
             # What may yet be recorded is not told as a hole; it was taken a while before it came.
             utc, boot = prelude.since or (self._clock.utc(), self._clock.boot())
             self._gaps.wait(UtcNs(utc - _BEFORE_ARRIVAL_NS), MonoNs(boot - _BEFORE_ARRIVAL_NS))
@@ -361,7 +374,7 @@ class CameraThread:
             if self.status.state == "recording":
                 self._tick()
                 return
-            self._backoff.reset()
+            self._retry.reset()
             if self.status.enter("recording", "", self._clock.utc()):
                 log.info("camera is recording stream=%s", self.name)
         elif not run.has_begun:

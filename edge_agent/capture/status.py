@@ -17,6 +17,7 @@ LONG_GOP_NS = 4 * SECOND_NS
 """So much may be missing at the start of a clip; the status warns from here on."""
 
 CLOCK_RATE = "the camera's media clock does not run as fast as time does: its pictures are timed by their arrival"
+CLOCK_STANDS = "the RTP time of the camera's pictures stands still: they are timed by their arrival"
 
 
 class StreamStatus:
@@ -94,6 +95,10 @@ def list_warnings(facts: Mapping[str, Any]) -> list[str]:
         warnings.append(f"a keyframe only every {seconds:.1f}s: so much may be missing at a clip's start")
     if facts["state"] == "recording" and (ppm := facts.get("clock_rate_ppm", 0)):
         warnings.append(f"clock-rate: {CLOCK_RATE} (by {ppm / 10_000:+.1f} %): set the encoder's rate of pictures anew")
+    if facts["state"] == "recording" and facts.get("clock_stands"):
+        warnings.append(f"clock-stands: {CLOCK_STANDS}; newer firmware")
+    if facts["state"] == "recording" and (silence := facts.get("silence")):
+        warnings.append(f"sound is not recorded: {silence}: choose AAC, G.711 or Opus in the camera, or `audio: false`")
     packets, percent = facts.get("lost_packets", 0), facts.get("lost_percent")
     if is_lossy(packets, percent):
         share = f"{packets} packets" if percent is None else f"{percent:g} % of the packets"

@@ -8,6 +8,7 @@ from edge_agent.commands.daemon import add_config
 from edge_agent.commands.owner_key import add_passphrase, read_passphrase
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.control_socket import call
+from edge_agent.host.terminal import print_text
 from edge_agent.host.unnamed_file import NewFile
 from edge_agent.settings.gateway import load_config
 from edge_agent.setup.backup import make_backup, open_backup
@@ -44,5 +45,5 @@ def run(args: argparse.Namespace) -> int:
     with NewFile(args.out) as new:
         new.file.write(content)
         new.keep()
-    print(f"{args.out}: {len(content)} bytes, {found.entries} entries of the ledger")
+    print_text(f"{args.out}: {len(content)} bytes, {found.entries} entries of the ledger")
     return 0

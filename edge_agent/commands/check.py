@@ -5,10 +5,12 @@ import os
 
 from edge_agent.commands.daemon import add_config
 from edge_agent.errors import ConfigError
-from edge_agent.host.terminal import print_json
+from edge_agent.host.clock import SystemClock
+from edge_agent.host.terminal import print_json, print_text, working
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.setup import inspection, probe
 from edge_agent.setup.inspection import Finding, Level
+from edge_agent.setup.page_inspection import inspect_page
 
 _DESCRIPTION = """\
 Check both configuration files, then the keys and how they are kept, the clock, the disk, the cameras, the broker and
@@ -42,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
             raise
         print_json([{"level": "fault", "topic": "configuration", "text": str(error), "hint": error.hint}])
         return os.EX_CONFIG
-    findings = inspect(config, is_offline=args.offline)
+    with working("looking at the configuration" if args.offline else "looking at the gateway and asking the cameras"):
+        findings = inspect(config, is_offline=args.offline)
     if args.json:
         keys = ("topic", "text", "hint")
         print_json([{"level": f.level.value} | {key: getattr(f, key) for key in keys} for f in findings])
@@ -61,6 +64,7 @@ def inspect(config: Config, *, is_offline: bool) -> list[Finding]:
     findings = [*inspection.describe_cameras(config), *inspection.inspect_consent(config, enrolment)]
     findings += [*inspection.inspect_place(config), *secrets, *inspection.inspect_keys(config), *enrolled]
     findings += [*inspection.inspect_clock(config), *inspection.inspect_disk(config)]
+    findings += inspect_page(config, SystemClock().utc())
     if is_offline:
         return findings
     findings += probe.probe_cameras(config, logins)
@@ -70,10 +74,11 @@ def inspect(config: Config, *, is_offline: bool) -> list[Finding]:
 
 
 def _print(findings: list[Finding]) -> None:
-    marks = {Level.OK: "ok      ", Level.WARNING: "WARNING ", Level.FAULT: "FAULT   "}
+    marks = {Level.OK: ("ok      ", "green"), Level.WARNING: ("WARNING ", "yellow"), Level.FAULT: ("FAULT   ", "red")}
     for finding in findings:
-        print(f"{marks[finding.level]}{finding.topic}: {finding.text}")
+        mark, style = marks[finding.level]
+        print_text(f"{mark}{finding.topic}: {finding.text}", style="" if finding.level is Level.OK else style, hang=8)
         if finding.hint:
-            print(f"        {finding.hint}")
+            print_text(f"        {finding.hint}")
     counts = {level: sum(finding.level is level for finding in findings) for level in Level}
-    print(f"\n{counts[Level.FAULT]} fault(s), {counts[Level.WARNING]} warning(s), {counts[Level.OK]} in order")
+    print_text(f"\n{counts[Level.FAULT]} fault(s), {counts[Level.WARNING]} warning(s), {counts[Level.OK]} in order")

@@ -13,7 +13,7 @@ from edge_agent.commands.owner_key import add_passphrase, sign_owner_order
 from edge_agent.errors import EdgeAgentError, UnavailableError, UsageError
 from edge_agent.host.clock import SystemClock, read_build_time, read_kernel_time
 from edge_agent.host.control_socket import call
-from edge_agent.host.terminal import print_json
+from edge_agent.host.terminal import print_json, print_text
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.units import SECOND_NS, encode_rfc3339
 
@@ -88,23 +88,23 @@ def _ask(config: Config, process: Literal["recorder", "releaser"]) -> dict[str, 
 def _print(shown: Mapping[str, Mapping[str, Any]]) -> None:
     here = shown["here"]
     kernel = here["kernel"]
-    print(f"wall clock   {here['wall']}  ({here['local']})")
-    print(f"time source  {here['source']['state']}, says the {here['source']['by']}")
-    print(f"kernel       {kernel['state']}, error below {kernel['max_error_us'] / 1000:.0f} ms")
+    print_text(f"wall clock   {here['wall']}  ({here['local']})")
+    print_text(f"time source  {here['source']['state']}, says the {here['source']['by']}")
+    print_text(f"kernel       {kernel['state']}, error below {kernel['max_error_us'] / 1000:.0f} ms")
     offset_s = here["utc_minus_boot_ns"] / 1e9
-    print(f"boot time    {here['boot_ns'] / 1e9:.0f} s; the wall clock is {offset_s:.3f} s ahead of it")
-    print(f"installed    {here['build_time']}")
+    print_text(f"boot time    {here['boot_ns'] / 1e9:.0f} s; the wall clock is {offset_s:.3f} s ahead of it")
+    print_text(f"installed    {here['build_time']}")
     for name in PROCESSES:
         facts = shown[name]
         if "error" in facts:
-            print(f"{name}     not running ({facts['error']})")
+            print_text(f"{name}     not running ({facts['error']})")
             continue
-        print(f"{name}     {facts['state']}" + (f": {facts['why']}" if facts["why"] else ""))
-        print(f"             believes nothing before {facts['floor']}")
+        print_text(f"{name}     {facts['state']}" + (f": {facts['why']}" if facts["why"] else ""))
+        print_text(f"             believes nothing before {facts['floor']}")
         for ring in facts.get("held_back", ()):
-            print(f"             keeps footage of {ring} for longer than you said: the clock was set ahead")
+            print_text(f"             keeps footage of {ring} for longer than you said: the clock was set ahead")
     if _waits(shown):
-        print("\nIf the time above is right, say so: edge-agent clock confirm")
+        print_text("\nIf the time above is right, say so: edge-agent clock confirm")
 
 
 def _waits(shown: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -127,7 +127,7 @@ def _confirm(args: argparse.Namespace, config: Config, shown: Mapping[str, Mappi
                 shown[name]["error"], "both processes have to run: the releaser enters it in the ledger"
             )
     if not _waits(shown):
-        print("nothing waits for your word: the clock is believed")
+        print_text("nothing waits for your word: the clock is believed")
         return 0
     if not args.json:
         _print(shown)
@@ -148,7 +148,7 @@ def _confirm(args: argparse.Namespace, config: Config, shown: Mapping[str, Mappi
 def _demand_right(local: str) -> None:
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to compare the time", "in a script: --yes")
-    print("Footage that is older than you keep, by this time, is destroyed at once.")
+    print_text("Footage that is older than you keep, by this time, is destroyed at once.")
     if input(f"Is it {local}, by a clock that you trust? [yes/no] ").strip().lower() != "yes":
         raise UsageError("nothing was changed", "set the clock right first: `timedatectl`")
 
@@ -166,9 +166,9 @@ def _send(config: Config, signed: str) -> tuple[dict[str, Any], dict[str, str]]:
 def _tell(answers: Mapping[str, Mapping[str, Any]], failed: Mapping[str, str]) -> None:
     for name, answer in answers.items():
         lowered = answer["floor"] != answer["floor_was"]
-        print(
+        print_text(
             f"{name}: believes the clock"
             + (f"; floor was {answer['floor_was']}, is {answer['floor']}" if lowered else "")
         )
     for name, text in failed.items():
-        print(f"NOT CONFIRMED {name}: {text}")
+        print_text(f"NOT CONFIRMED {name}: {text}")

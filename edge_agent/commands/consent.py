@@ -8,6 +8,7 @@ from edge_agent.commands.daemon import add_config
 from edge_agent.commands.owner_key import add_passphrase
 from edge_agent.consent.policy import parse_policy
 from edge_agent.settings.gateway import load_config, read_text
+from edge_agent.texts import LANGUAGES
 
 _DESCRIPTION = """\
   edge-agent consent show                      your terms in plain sentences, and until when they count
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     diff = verbs.add_parser("diff", help="what the file says that was not signed")
     for verb in (show, sign, diff):
         verb.add_argument("--camera", metavar="CAMERA", help="only this one [all]")
-        verb.add_argument("--language", choices=("en", "es", "fr"), default="en", help="[%(default)s]")
+        verb.add_argument("--language", choices=LANGUAGES, help="[that of the gateway]")
         add_config(verb)
         verb.set_defaults(run=run)
     for verb in (show, diff):
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out one verb."""
     config = load_config(args.config)
+    args.language = args.language or config.gateway.language
     path: Path = config.consent.file
     policy = parse_policy(read_text(path), str(path))
     verbs = {"show": consent_verbs.show, "sign": consent_verbs.sign, "diff": consent_verbs.diff}

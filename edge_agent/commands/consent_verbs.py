@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from edge_agent.commands.owner_key import read_passphrase
+from edge_agent.commands.owner_key import load_owner_key
 from edge_agent.consent.camera_state import CameraConsent, parse_consents, say_until
 from edge_agent.consent.plain_words import (
     WAIVER,
@@ -41,12 +41,13 @@ from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import call
 from edge_agent.host.regular_file import read_regular
 from edge_agent.host.service_user import acting_as_owner
-from edge_agent.host.terminal import print_json
+from edge_agent.host.terminal import print_json, print_text
+from edge_agent.local_time import say_moment
 from edge_agent.protocol import jws
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.reasons import say
 from edge_agent.settings.gateway import Config
-from edge_agent.units import UtcNs, encode_rfc3339, parse_duration
+from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_duration
 from edge_agent.uplink.inbound.consent_files import load_facts
 from edge_agent.uplink.inbound.consent_states import Marks, read_consent_states, read_marks
 from edge_agent.uplink.store.database import refuse_other_files
@@ -107,11 +108,11 @@ def show(config: Config, policy: Policy, args: argparse.Namespace) -> int:
                 "terms": None if terms is None else encode_terms(terms),
             }
             continue
-        print(f"{camera}: {state.say(say_until(state, ZoneInfo(config.gateway.time_zone)))}")
+        print_text(f"{camera}: {state.say(say_until(state, ZoneInfo(config.gateway.time_zone)))}")
         for sentence in () if terms is None else (*describe_camera(terms, args.language),):
-            print(f"  - {sentence}")
+            print_text(f"  - {sentence}")
         for sentence in () if terms is None else (*describe_house(terms, args.language),):
-            print(f"  * {sentence}")
+            print_text(f"  * {sentence}")
     if args.json:
         print_json(cameras)
     return 0
@@ -147,26 +148,27 @@ def diff(config: Config, policy: Policy, args: argparse.Namespace) -> int:
         print_json(found)
     else:
         for camera, lines in found.items():
-            print(f"{camera}:" if lines else f"{camera}: as signed")
+            print_text(f"{camera}:" if lines else f"{camera}: as signed")
             for line in lines:
-                print(f"  {'…' if line['waits'] else '✓'} {line['term']}: {line['sentence']}".replace(" : ", " "))
+                print_text(f"  {'…' if line['waits'] else '✓'} {line['term']}: {line['sentence']}".replace(" : ", " "))
     return 1 if any(line["waits"] for lines in found.values() for line in lines) else 0
 
 
 def sign(config: Config, policy: Policy, args: argparse.Namespace) -> int:
     """Read the terms aloud, ask, and sign them camera by camera; 1 where the owner did not say yes."""
-    now = SystemClock().utc()
+    now = UtcNs(SystemClock().utc() // SECOND_NS * SECOND_NS)  # read aloud, and signed, to the second
     until = _until(args.for_, now)
     cameras = [camera for camera in _cameras(config, args.camera) if camera in policy.cameras]
     if not cameras:
         raise UsageError(f"{config.consent.file} names none of these cameras: there is nothing to sign")
     drafts = [_draft(config, policy, camera, args.language, now, until) for camera in cameras]
-    print(_read_aloud(drafts, args.language))
-    print(f"\n{WAIVER[args.language]}\n")
+    print_text(_read_aloud(drafts, args.language))
+    print_text("\n" + " ".join(WAIVER[args.language].split("\n")) + "\n")
     if not args.yes and input("Type YES to sign: ").strip().upper() not in ("YES", "SI", "SÍ", "OUI"):
-        print("not signed")
+        print_text("not signed")
         return 1
-    key = KeyStore(config.state_dir, "owner").load_private("owner", read_passphrase(args.passphrase_file))
+    key = load_owner_key(config, args.passphrase_file)
+    zone = ZoneInfo(config.gateway.time_zone)
     config.waivers_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     for draft in drafts:
         camera, built = draft.built.camera, draft.built
@@ -174,7 +176,7 @@ def sign(config: Config, policy: Policy, args: argparse.Namespace) -> int:
         # Signed and public by nature: the releaser's user reads it, and it travels in every bundle.
         with acting_as_owner(config.waivers_dir):
             write_small_file(config.waivers_dir / f"{camera}.jws", raw, mode=0o644)
-        print(f"signed: {camera}, version {built.version}, until {encode_rfc3339(built.valid_until)}")
+        print_text(f"signed: {camera}, version {built.version}, until {say_moment(built.valid_until, zone)}")
     _have_noted(config)
     return 0
 

@@ -19,6 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``run`` takes."""
+    add_arguments(parser)
+    parser.add_argument(
+        "only", nargs="?", choices=("record", "release"), help="one process alone, as in a container of its own [both]"
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Run one process until it is told to stop (SIGTERM, SIGINT)."""
     if args.command == "record":
@@ -31,4 +39,4 @@ def run(args: argparse.Namespace) -> int:
         return releaser.main(args.config)
     from edge_agent import supervisor
 
-    return supervisor.main(args.config)
+    return supervisor.main(args.config, args.only)

@@ -14,7 +14,7 @@ from edge_agent.capture.onvif.query import OnvifDevice
 from edge_agent.commands.daemon import add_config
 from edge_agent.custody.credentials import find_login, load_logins
 from edge_agent.errors import UsageError
-from edge_agent.host.terminal import print_json, print_table
+from edge_agent.host.terminal import print_json, print_table, print_text
 from edge_agent.settings.fields import CertificatePin, OnvifAddress
 from edge_agent.settings.gateway import load_config
 
@@ -122,7 +122,7 @@ def _print(cameras: list[FoundCamera], args: argparse.Namespace) -> None:
         print_json([_as_json(camera) for camera in cameras])
         return
     if not cameras:
-        print("no ONVIF camera answers there: is ONVIF switched on in the camera, and is it on this network?")
+        print_text("no ONVIF camera answers there: is ONVIF switched on in the camera, and is it on this network?")
         return
     rows = []
     for camera in cameras:
@@ -132,10 +132,10 @@ def _print(cameras: list[FoundCamera], args: argparse.Namespace) -> None:
         rows.append((*first, lines[0], _login_words(camera)))
         rows += [("", "", "", line, "") for line in lines[1:]]
     print_table(("NAME", "MODEL", "ADDRESS", "PROFILES", "LOGIN"), rows)
-    print("\n# for edge-agent.yaml:\ncameras:")
+    print_text("\n# for edge-agent.yaml:\ncameras:")
     taken: set[str] = set()
     for camera in cameras:
-        print("\n".join(_yaml_lines(camera, args.credentials, taken)))
+        print_text("\n".join(_yaml_lines(camera, args.credentials, taken)))
     if any(camera.problem == "unauthorized" and not camera.was_tried for camera in cameras):
         print("\nedge-agent: hint: to see what a camera has: --try ADDRESS --credentials NAME", file=sys.stderr)
 

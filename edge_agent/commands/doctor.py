@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from edge_agent.commands import check
 from edge_agent.commands.daemon import add_config
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.host.control_socket import call
+from edge_agent.host.terminal import Progress, print_json, print_table, print_text, working
 from edge_agent.host.unnamed_file import NewFile
-from edge_agent.settings.gateway import load_config
+from edge_agent.settings.gateway import Config, load_config
 from edge_agent.setup.doctor import make_report
 
 _DESCRIPTION = """\
@@ -19,6 +21,10 @@ It holds versions, numbers and words of fixed lists: no address, no camera's nam
 
   sudo edge-agent doctor                     print it
   sudo edge-agent doctor --out report.json   print it, ask, and write just that
+  sudo edge-agent doctor --benchmark         how many cameras this machine records; takes a minute
+
+The benchmark records a stream of its own with the recorder's parts, on the disk of your rings, and says how many
+cameras of 4 Mbit/s fit and what would have to be faster for more. Beside a recorder that runs, it is how many more.
 """
 
 
@@ -29,14 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--offline", action="store_true", help="dial nobody")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write it there, once you have seen it")
     parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--benchmark", action="store_true", help="measure how many cameras fit")
+    parser.add_argument("--json", action="store_true", help="print the benchmark as JSON; the report always is")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; write what was printed, and nothing else, where that was asked for."""
     config = load_config(args.config)
-    findings = check.inspect(config, is_offline=args.offline)
-    status = {name: _ask(config.control_path(name)) for name in ("recorder", "releaser")}
+    if args.benchmark:
+        return _measure(config, is_json=args.json)
+    with working("looking the gateway over"):
+        findings = check.inspect(config, is_offline=args.offline)
+        status = {name: _ask(config.control_path(name)) for name in ("recorder", "releaser")}
     text = json.dumps(make_report(config, findings, status), indent=1) + "\n"
     print(text, end="")
     if args.out is not None:
@@ -45,6 +56,24 @@ def run(args: argparse.Namespace) -> int:
         with NewFile(args.out) as new:
             new.file.write(text.encode())
             new.keep()
+    return 0
+
+
+def _measure(config: Config, *, is_json: bool) -> int:
+    from edge_agent.setup.benchmark import run_benchmark
+
+    logging.getLogger("edge_agent.buffer").setLevel(logging.WARNING)  # of a ring that nobody is to look for
+    progress = Progress("measuring", 1000)
+    try:
+        found = run_benchmark(config, progress=progress.update)
+    finally:
+        progress.close()
+    if is_json:
+        limits = {each.part: {"cameras": each.cameras, "measured": each.measured} for each in found.limits}
+        print_json({"cameras": found.cameras, "limit": found.tightest.part, "limits": limits})
+        return 0
+    print_text(f"{found.cameras} cameras of 4 Mbit/s fit on this machine. The {found.tightest.part} decides.")
+    print_table(("PART", "CAMERAS", "MEASURED"), [(each.part, each.cameras, each.measured) for each in found.limits])
     return 0
 
 

@@ -9,6 +9,7 @@ from edge_agent.commands.daemon import add_config
 from edge_agent.custody.keys import KeyStore, private_path
 from edge_agent.errors import ConfigError, CustodyError, UsageError
 from edge_agent.host.atomic_file import write_small_file
+from edge_agent.host.terminal import print_text
 from edge_agent.protocol.enrolment import MAX_ENROLMENT_BYTES, Enrolment, parse_enrolment
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import Config, load_config
@@ -61,9 +62,11 @@ def run(args: argparse.Namespace) -> int:
         print("nothing was installed", file=sys.stderr)
         return os.EX_NOPERM
     _install(config.uplink.enrolment, raw)
-    print(f"installed: {config.uplink.enrolment}")
-    print("a releaser that waits for it goes on by itself; one that was enrolled before: restart it")
-    print("next: edge-agent check; then the owner signs (edge-agent consent sign): signatures made for other roots end")
+    print_text(f"installed: {config.uplink.enrolment}")
+    print_text("a releaser that waits for it goes on by itself; one that was enrolled before: restart it")
+    print_text(
+        "next: edge-agent check; then the owner signs (edge-agent consent sign): signatures made for other roots end"
+    )
     return 0
 
 
@@ -79,14 +82,14 @@ def _check_ours(config: Config, enrolment: Enrolment) -> None:
 
 
 def _show(enrolment: Enrolment) -> None:
-    print(f"RTCC:      {enrolment.iss}")
-    print(f"gateway:   {enrolment.gateway}")
-    print(f"broker:    {enrolment.broker_host}:{enrolment.broker_port}")
+    print_text(f"RTCC:      {enrolment.iss}")
+    print_text(f"gateway:   {enrolment.gateway}")
+    print_text(f"broker:    {enrolment.broker_host}:{enrolment.broker_port}")
     for name, url in sorted(enrolment.uploads.items()):
-        print(f"uploads:   {name} to {url}")
-    print(f"roots:     {enrolment.threshold} of these {len(enrolment.roots)} must agree on who may ask")
+        print_text(f"uploads:   {name} to {url}")
+    print_text(f"roots:     {enrolment.threshold} of these {len(enrolment.roots)} must agree on who may ask")
     for each in enrolment.root_thumbprints:
-        print(f"           {each}")
+        print_text(f"           {each}")
 
 
 def _is_confirmed() -> bool:

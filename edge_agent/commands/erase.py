@@ -9,11 +9,12 @@ from edge_agent.commands.daemon import DEFAULT_CONFIG, add_config
 from edge_agent.errors import UnavailableError, UsageError
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import call
-from edge_agent.host.terminal import print_json
+from edge_agent.host.terminal import print_json, print_text
 from edge_agent.host.time_arguments import END_HELP, TIME_HELP, read_window, tell_window
+from edge_agent.local_time import encode_local
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.setup.renewal import renew_vault
-from edge_agent.units import UtcNs, encode_rfc3339
+from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
 
 _DESCRIPTION = """\
 Destroy footage for good, at once, without a passphrase: in the rings, in what is held for requests, and in what is
@@ -79,7 +80,7 @@ def _erase_footage(args: argparse.Namespace, config: Config) -> int:
     if args.json:
         print_json(answer)
     else:
-        _print(answer)
+        _print(answer, ZoneInfo(config.gateway.time_zone))
     return os.EX_IOERR if answer["failed"] else 0
 
 
@@ -92,17 +93,22 @@ def _parse_window(args: argparse.Namespace, zone: ZoneInfo) -> dict[str, str] | 
     return {"start": encode_rfc3339(window.start), "end": encode_rfc3339(window.end)}
 
 
-def _print(answer: dict[str, Any]) -> None:
+def _print(answer: dict[str, Any], zone: ZoneInfo) -> None:
     for name, blocks in sorted(answer["erased"].items()):
-        print(f"{name}: {len(blocks)} blocks erased")
+        print_text(f"{name}: {len(blocks)} blocks erased")
         for block in blocks:
-            span = block["window"]
-            print(f"  block {block['block']}: " + (f"{span['start']} to {span['end']}" if span else "no known time"))
-    print(f"holds let go: {answer['holds']}")
+            print_text(f"  block {block['block']}: {_say_span(block['window'], zone)}")
+    print_text(f"holds let go: {answer['holds']}")
     for number in answer["stopped"]:
-        print(f"release withdrawn: request {number}")
+        print_text(f"release withdrawn: request {number}")
     for name, text in sorted(answer["failed"].items()):
-        print(f"NOT ERASED {name}: {text}")
+        print_text(f"NOT ERASED {name}: {text}")
+
+
+def _say_span(span: dict[str, str] | None, zone: ZoneInfo) -> str:
+    if span is None:
+        return "no known time"
+    return f"{encode_local(parse_rfc3339(span['start']), zone)} to {encode_local(parse_rfc3339(span['end']), zone)}"
 
 
 def _ask(args: argparse.Namespace, text: str) -> None:
@@ -130,11 +136,11 @@ def _erase_everything(args: argparse.Namespace, config: Config) -> int:
         )
         return os.EX_IOERR if report.failed else 0
     for path in report.destroyed:
-        print(f"destroyed: {path}")
+        print_text(f"destroyed: {path}")
     for path, text in sorted(report.failed.items()):
-        print(f"NOT ERASED {path}: {text}; nothing opens it any more")
-    print(f"new vault key: {report.vault}")
+        print_text(f"NOT ERASED {path}: {text}; nothing opens it any more")
+    print_text(f"new vault key: {report.vault}")
     if not report.restarted:
-        print("Nothing is recorded now: start the gateway again (edge-agent run).")
-    print("The rings are new ones. Once they are there, the owner signs again: edge-agent consent sign")
+        print_text("Nothing is recorded now: start the gateway again (edge-agent run).")
+    print_text("The rings are new ones. Once they are there, the owner signs again: edge-agent consent sign")
     return os.EX_IOERR if report.failed else 0

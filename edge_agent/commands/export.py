@@ -16,7 +16,7 @@ from edge_agent.custody.owner_identity import identity_path, parse_recipients
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import stream
-from edge_agent.host.terminal import Progress, print_json
+from edge_agent.host.terminal import Progress, print_json, print_text
 from edge_agent.host.time_arguments import END_HELP, TIME_HELP, read_window, tell_window
 from edge_agent.host.unnamed_file import NewFile, explain
 from edge_agent.local_time import encode_local
@@ -236,18 +236,18 @@ def _report(config: Config, args: argparse.Namespace, found: dict[str, Any]) -> 
         spans = file["delivered"] if args.bundle else [file["window"]]
         size = f"{file['size'] / 1e6:.1f} MB"
         span = f"{_say(config, spans[0]['start'])} to {_say(config, spans[-1]['end'])}"
-        print(f"{file['path']}: {file['camera']}, {span}, {size}")
+        print_text(f"{file['path']}: {file['camera']}, {span}, {size}")
         if args.bundle:
-            print(f"  SHA-256 {file['sha256']}")
+            print_text(f"  SHA-256 {file['sha256']}")
     for gap in found["gaps"]:
         span = f"{_say(config, gap['start'])} to {_say(config, gap['end'])}"
-        print(f"no footage: {gap['camera']}, {span} ({gap['reason']})")
+        print_text(f"no footage: {gap['camera']}, {span} ({gap['reason']})")
     if args.bundle:
         first = found["files"][0]["path"]
-        print(f"you open it with: age -d -i {identity_path(config.state_dir)} -o bundle.zip {first}")
-        print("whoever checks it should hear these thumbprints from you, by another way than the file:")
+        print_text(f"you open it with: age -d -i {identity_path(config.state_dir)} -o bundle.zip {first}")
+        print_text("whoever checks it should hear these thumbprints from you, by another way than the file:")
         for name, print_of in found["thumbprints"].items():
-            print(f"  {name:<8} {print_of}")
+            print_text(f"  {name:<8} {print_of}")
 
 
 def _say(config: Config, time: str) -> str:

@@ -16,6 +16,7 @@ from edge_agent.errors import ConfigError, CustodyError, UsageError
 from edge_agent.host.atomic_file import write_new_file
 from edge_agent.host.hardening import keep_memory_from_swap
 from edge_agent.host.regular_file import read_regular
+from edge_agent.host.terminal import print_text, working
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import load_config, parse_config
 from edge_agent.setup import machine
@@ -108,7 +109,8 @@ def run(args: argparse.Namespace) -> int:
     written = _write_config(folder, state_dir)
     config = load_config(folder / "edge-agent.yaml")
     users = find_users()
-    made = create_state(config.state_dir, passphrase, users)
+    with working("making keys"):
+        made = create_state(config.state_dir, passphrase, users)
     if write_csr(config.state_dir, folder / CSR_FILE):
         written.append(CSR_FILE)
     with contextlib.suppress(OSError):  # /run/edge-agent is systemd's to make
@@ -133,8 +135,8 @@ def _restore(args: argparse.Namespace, folder: Path, state_dir: Path | None) -> 
     text = backup.files["edge-agent.yaml"].decode(errors="replace")
     state = state_dir or parse_config(text, "edge-agent.yaml of the backup", folder).state_dir
     for path in restore(backup, folder, state):
-        print(f"restored: {path}")
-    print(f"the ledger's {backup.entries} entries are an archive; a new ledger begins with its last signed head")
+        print_text(f"restored: {path}")
+    print_text(f"the ledger's {backup.entries} entries are an archive; a new ledger begins with its last signed head")
     return passphrase
 
 
@@ -223,36 +225,41 @@ def _check_passphrase(passphrase: str, state_dir: Path) -> None:
 
 
 def _report(folder: Path, state_dir: Path, written: list[str], made: tuple[str, ...], is_handed_over: bool) -> None:
-    print(f"configuration: {folder}" + (f" (new: {', '.join(written)})" if written else " (nothing new)"))
-    print(f"state:         {state_dir}" + (f" (new keys: {', '.join(made)})" if made else " (all keys were there)"))
+    print_text(f"configuration: {folder}" + (f" (new: {', '.join(written)})" if written else " (nothing new)"))
+    print_text(
+        f"state:         {state_dir}" + (f" (new keys: {', '.join(made)})" if made else " (all keys were there)")
+    )
     public = KeyStore(state_dir, "owner")
-    print(f"owner's key:   {thumbprint(public.load_public('owner'))}")
-    print(f"gateway's key: {thumbprint(public.load_public('gateway'))}")
+    print_text(f"owner's key:   {thumbprint(public.load_public('owner'))}")
+    print_text(f"gateway's key: {thumbprint(public.load_public('gateway'))}")
     if custody_note_path(state_dir).exists():
-        print("custody:       sealed to this machine's TPM")
+        print_text("custody:       sealed to this machine's TPM")
     if not is_handed_over:
-        print(
+        print_text(
             f"note: the users {RECORDER_USER} and {RELEASER_USER} were not given their folders: this is a trial in "
             "which one user runs both processes. The package sets up a gateway."
         )
-    print(_next_steps(folder, state_dir))
+    print_text(_next_steps(folder, state_dir))
 
 
 def _next_steps(folder: Path, state_dir: Path) -> str:
     is_default = str(folder) == "/etc/edge-agent"
     option = "" if is_default else f" --config {folder}/edge-agent.yaml"
     start = "systemctl enable --now edge-agent.target" if is_default else f"edge-agent run{option}"
-    return f"""\
-
-Next:
-  1. Keep copies of owner.pem and owner.age in {state_dir}/keys outside this machine: your signature, and what opens
-     every clip that was sent. Both are encrypted under your passphrase.
-  2. Describe the cameras and the place in {folder}/edge-agent.yaml, and passwords in credentials.yaml beside it.
-     `edge-agent discover` finds ONVIF cameras and prints the lines for it.
-  3. edge-agent check{option}
-  4. {start}
-     It records from here on; your own export and the ledger work, and nobody can ask for anything yet.
-  5. Send {folder}/{CSR_FILE} to your RTCC; install its answer: edge-agent enrol FILE{option}
-     What runs goes on by itself with it.
-  6. The owner decides in {folder}/consent.yaml. As shipped it lets nothing out.
-  7. The owner signs: edge-agent consent sign{option}"""
+    return "\n".join(
+        (
+            "",
+            "Next:",
+            f"  1. Keep copies of owner.pem and owner.age in {state_dir}/keys outside this machine: your signature, "
+            "and what opens every clip that was sent. Both are encrypted under your passphrase.",
+            f"  2. Describe the cameras and the place in {folder}/edge-agent.yaml, and passwords in "
+            "credentials.yaml beside it. `edge-agent discover` finds ONVIF cameras and prints the lines for it.",
+            f"  3. edge-agent check{option}",
+            f"  4. {start}",
+            "     It records from here on; your own export and the ledger work, and nobody can ask for anything yet.",
+            f"  5. Send {folder}/{CSR_FILE} to your RTCC; install its answer: edge-agent enrol FILE{option}",
+            "     What runs goes on by itself with it.",
+            f"  6. The owner decides in {folder}/consent.yaml. As shipped it lets nothing out.",
+            f"  7. The owner signs: edge-agent consent sign{option}",
+        )
+    )

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from edge_agent.commands.daemon import add_config
 from edge_agent.errors import UsageError
 from edge_agent.host.control_socket import call, stream
-from edge_agent.host.terminal import print_json, print_table
+from edge_agent.host.terminal import print_json, print_table, working
 from edge_agent.local_time import encode_local
 from edge_agent.protocol.checkpoint import find_note
 from edge_agent.settings.gateway import load_config
@@ -63,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
         _dump(_entries(path, args))
     elif args.verb == "verify":
         notes = [_read(name) for name in args.remembered]
-        found = call(path, "ledger-verify", timeout_s=600, remembered=notes)
+        with working("verifying every entry"):
+            found = call(path, "ledger-verify", timeout_s=600, remembered=notes)
         if args.json:
             print_json(found)
         else:

@@ -17,6 +17,7 @@ from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.hardening import keep_memory_from_swap
+from edge_agent.host.terminal import working
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import Config
 
@@ -64,14 +65,18 @@ def build_owner_order(config: Config, order: str, members: Mapping[str, object])
 
 def load_owner_key(config: Config, passphrase_file: Path | None) -> Ed25519PrivateKey:
     """Ask for the passphrase and return the owner's key."""
-    return KeyStore(config.state_dir, "owner").load_private("owner", read_passphrase(passphrase_file))
+    passphrase = read_passphrase(passphrase_file)
+    with working("opening your key"):
+        return KeyStore(config.state_dir, "owner").load_private("owner", passphrase)
 
 
 def load_signer(config: Config, passphrase_file: Path | None) -> Callable[[str, Mapping[str, object]], str]:
     """Ask for the passphrase once; return what signs an order of a kind, good for five minutes from then."""
     keys = KeyStore(config.state_dir, "owner")
     gateway = find_gateway_name(config.uplink.enrolment, keys.load_public("gateway"))
-    key = keys.load_private("owner", read_passphrase(passphrase_file))
+    passphrase = read_passphrase(passphrase_file)
+    with working("opening your key"):
+        key = keys.load_private("owner", passphrase)
 
     def sign(order: str, members: Mapping[str, object]) -> str:
         order_id = encode_b64url(secrets.token_bytes(16))

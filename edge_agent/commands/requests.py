@@ -26,7 +26,7 @@ from edge_agent.consent.shown_request import (
 from edge_agent.errors import EdgeAgentError, UnavailableError, UsageError
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import call
-from edge_agent.host.terminal import print_json, print_table
+from edge_agent.host.terminal import print_json, print_table, print_text
 from edge_agent.host.time_arguments import TIME_HELP, read_window, tell_window
 from edge_agent.local_time import encode_local, say_moment
 from edge_agent.printable_text import show_line
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     if args.verb == "approve":
         approved = _approve(config, request, args)
         if approved is None:
-            print("not approved: the request waits on")
+            print_text("not approved: the request waits on")
             return 1
         answer = approved
     else:
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(answer)
     else:
-        print(f"request {args.number}: {answer['state']}")
+        print_text(f"request {args.number}: {answer['state']}")
         _tell_what_follows(config, args.number, answer["state"])
     return 0
 
@@ -135,11 +135,11 @@ def _stop_all(answer: Mapping[str, Any], *, as_json: bool) -> int:
     if as_json:
         print_json(answer)
     elif not answer["stopped"] and not answer["too_late"]:
-        print("nothing was open")
+        print_text("nothing was open")
     for number in () if as_json else answer["stopped"]:
-        print(f"request {number}: stopped; nothing of it can be opened by anybody")
+        print_text(f"request {number}: stopped; nothing of it can be opened by anybody")
     for number in () if as_json else answer["too_late"]:
-        print(f"request {number}: too late: the crime center may have the key already; it is not sent again")
+        print_text(f"request {number}: too late: the crime center may have the key already; it is not sent again")
     return 1 if answer["too_late"] else 0
 
 
@@ -150,9 +150,9 @@ def _tell_what_follows(config: Config, number: int, state: str) -> None:
         now = call(config.control_path("releaser"), "request", number=number)["request"]
         if now["not_before"] is not None:
             not_before, release_by = parse_rfc3339(now["not_before"]), parse_rfc3339(now["release_by"])
-            print("\n".join(say_cancel(not_before, release_by, number, zone)))
+            print_text("\n".join(say_cancel(not_before, release_by, number, zone)))
     elif state in ("denied", "cancelled"):
-        print("Nothing of it can be opened by anybody. This cannot be undone; they may ask again.")
+        print_text("Nothing of it can be opened by anybody. This cannot be undone; they may ask again.")
 
 
 def _approve(config: Config, request: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any] | None:
@@ -196,39 +196,39 @@ def _approve(config: Config, request: Mapping[str, Any], args: argparse.Namespac
 
 def _print_prompt(asked: Request, request: Mapping[str, Any], leaving: Offers, now: UtcNs, zone: ZoneInfo) -> None:
     lines = (f"  {line}" for line in list_request(asked, request["signers"], zone))
-    print(f"request {request['number']}", *lines, sep="\n")
-    print("what leaves with your yes:", *(f"  {line}" for line in list_leaving(leaving, zone)), sep="\n")
+    print_text("\n".join([f"request {request['number']}", *lines]))
+    print_text("\n".join(["what leaves with your yes:", *(f"  {line}" for line in list_leaving(leaving, zone))]))
     not_before = UtcNs(now + int(request["cooling_off_s"]) * SECOND_NS)
-    print("\n".join(say_cancel(not_before, asked.release_by, request["number"], zone)))
+    print_text("\n".join(say_cancel(not_before, asked.release_by, request["number"], zone)))
 
 
 def _print_request(request: Mapping[str, Any], zone: ZoneInfo) -> None:
     """Print one request in words: what was asked, what became of it, what waits."""
     asked = read_request(str(request["raw"]).encode())
     number = request["number"]
-    print(f"request {number}: {request['state']}")
-    print(*(f"  {line}" for line in list_request(asked, request["signers"], zone)), sep="\n")
-    print(f"  arrived: {say_moment(parse_rfc3339(request['arrived_at']), zone)}")
-    print(f"  their id: {asked.jti}")
+    print_text(f"request {number}: {request['state']}")
+    print_text("\n".join(f"  {line}" for line in list_request(asked, request["signers"], zone)))
+    print_text(f"  arrived: {say_moment(parse_rfc3339(request['arrived_at']), zone)}")
+    print_text(f"  their id: {asked.jti}")
     for reason in request["reasons"]:
         camera = f" ({reason['camera']})" if reason.get("camera") else ""
-        print(f"  because: {reason['sentence']}{camera}")
+        print_text(f"  because: {reason['sentence']}{camera}")
     for release in request["releases"]:
         why = f", {release['reason']}" if release["reason"] else ""
-        print(f"  clip of {release['camera']}: {release['state']}{why}")
+        print_text(f"  clip of {release['camera']}: {release['state']}{why}")
     for path in request.get("stills", ()):
-        print(f"  picture: {path}")
+        print_text(f"  picture: {path}")
     for camera, why in request.get("no_stills", {}).items():
-        print(f"  no picture of {camera}: {why}")
+        print_text(f"  no picture of {camera}: {why}")
     lines = list(list_leaving(parse_offers(request["offer"]), zone))
     if request["state"] == "asked":
-        print("what can leave with your yes:", *(f"  {line}" for line in lines), sep="\n")
-        print(f"answer until {say_moment(parse_rfc3339(request['due']), zone)}; silence is a no:")
+        print_text("\n".join(["what can leave with your yes:", *(f"  {line}" for line in lines)]))
+        print_text(f"answer until {say_moment(parse_rfc3339(request['due']), zone)}; silence is a no:")
         print(f"  edge-agent requests approve {number}", f"  edge-agent requests deny {number}", sep="\n")
     elif request["state"] in ("granted", "uploading") and request["not_before"] is not None:
-        print("what leaves:", *(f"  {line}" for line in lines), sep="\n")
+        print_text("\n".join(["what leaves:", *(f"  {line}" for line in lines)]))
         not_before = parse_rfc3339(request["not_before"])
-        print("\n".join(say_cancel(not_before, asked.release_by, request["number"], zone)))
+        print_text("\n".join(say_cancel(not_before, asked.release_by, request["number"], zone)))
 
 
 STILLS = 6
@@ -287,7 +287,7 @@ def _print_list(requests: list[dict[str, Any]], zone: ZoneInfo) -> None:
             )
         )
     if not rows:
-        print("nothing was asked so far")
+        print_text("nothing was asked so far")
         return
     print_table(("NUMBER", "STATE", "UNTIL", "WHO", "WHAT"), rows)
 
@@ -305,5 +305,5 @@ def run_explain(args: argparse.Namespace) -> int:
     else:
         rows = [(step["step"], step["verdict"], step["reason"], step["sentence"]) for step in found["steps"]]
         print_table(("STEP", "VERDICT", "REASON", ""), rows)
-        print(f"\nverdict: {found['verdict']}")
+        print_text(f"\nverdict: {found['verdict']}")
     return 0 if found["verdict"] in ("grant", "ask") else 1

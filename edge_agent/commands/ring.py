@@ -11,7 +11,7 @@ from edge_agent.commands.ring_check import check_rings
 from edge_agent.commands.ring_files import find_rings, load_config_if_any
 from edge_agent.commands.ring_ls import list_rings
 from edge_agent.host.control_socket import call
-from edge_agent.host.terminal import print_json
+from edge_agent.host.terminal import print_json, print_text
 from edge_agent.settings.gateway import load_config
 
 _DESCRIPTION = """\
@@ -64,8 +64,8 @@ def _accept(args: argparse.Namespace) -> int:
         print_json(storage)
     else:
         for name, state in sorted(storage.items()):
-            print(f"{name}: {state}")
-        print(
+            print_text(f"{name}: {state}")
+        print_text(
             "A consent is for the rings that it names: after a change the owner signs again (edge-agent consent sign)"
         )
     return 0 if all(state == "ok" for state in storage.values()) else os.EX_IOERR

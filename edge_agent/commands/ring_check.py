@@ -10,7 +10,7 @@ from edge_agent.buffer.read.check import CheckReport, KnownHead, check_ring
 from edge_agent.commands.ring_files import find_recorder_key, find_rings, load_config_if_any
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.control_socket import stream
-from edge_agent.host.terminal import Progress, print_json
+from edge_agent.host.terminal import Progress, print_json, print_text
 from edge_agent.settings.gateway import Config
 
 _ANSWER_S = 30.0
@@ -22,7 +22,7 @@ def check_rings(args: argparse.Namespace) -> int:
     recorder = find_recorder_key(config)
     heads = _find_heads(config)
     answers = []
-    for name, path in find_rings(args, config):
+    for name, path in find_rings(args, config, with_mirrors=True):
         progress = Progress(f"check {name}", 1000)
         try:
             with FileDisk.open(path) as disk:
@@ -32,8 +32,8 @@ def check_rings(args: argparse.Namespace) -> int:
         answers.append(_describe_report(name, report) | {"held_against_ledger": name in heads})
         if not args.json:
             _print_report(name, report, is_pinned=recorder is not None)
-            if name not in heads:
-                print(f"{name}: not held against the ledger: newest blocks that were cut off would not show")
+            if name not in heads and not name.endswith(" mirror"):  # which is half a minute behind
+                print_text(f"{name}: not held against the ledger: newest blocks that were cut off would not show")
     if args.json:
         print_json(answers)
     return os.EX_IOERR if any(answer["findings"] for answer in answers) else 0
@@ -75,12 +75,12 @@ def _print_report(name: str, report: CheckReport, *, is_pinned: bool) -> None:
     for each in report.findings:
         place = f" block={each.seq}" if each.seq is not None else ""
         place += f" index={each.index}" if each.index is not None else ""
-        print(f"{name}:{place} {each.text} (costs {each.cost})")
+        print_text(f"{name}:{place} {each.text} (costs {each.cost})")
     outcome = "whole" if report.is_clean else f"{len(report.findings)} findings"
     unsigned = report.records - report.signed_records
-    print(
+    print_text(
         f"{name}: {outcome}: blocks={report.blocks} erased={report.tombstones} records={report.records} "
         f"bytes={report.bytes_checked} in_the_open_block={unsigned}"
     )
     if not is_pinned:
-        print(f"{name}: signatures were checked with the key in the file itself; a forger could have put it there")
+        print_text(f"{name}: signatures were checked with the key in the file itself; a forger could have put it there")

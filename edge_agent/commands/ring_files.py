@@ -1,15 +1,17 @@
 """Which ring files the words of a command name, and the keys that go with them. No command of its own."""
 
 import argparse
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from edge_agent.custody.keys import KeyStore
+from edge_agent.custody.keys import KeyStore, decode_private
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.settings.gateway import Config, load_config
+from edge_agent.setup.machine import CREDENTIAL_STORE, open_sealed
 
 
 def load_config_if_any(args: argparse.Namespace) -> Config | None:
@@ -19,12 +21,17 @@ def load_config_if_any(args: argparse.Namespace) -> Config | None:
     return load_config(args.config)
 
 
-def find_rings(args: argparse.Namespace, config: Config | None) -> Iterator[tuple[str, Path]]:
+def find_rings(
+    args: argparse.Namespace, config: Config | None, *, with_mirrors: bool = False
+) -> Iterator[tuple[str, Path]]:
     """Yield name and path of every ring that is named, or of all; UsageError where a word names none."""
     if not args.rings:
         assert config is not None
         for camera, quality in config.rings():
             yield f"{camera.id}.{quality}", config.ring_path(camera.id, quality)
+            mirror = config.mirror_path(camera.id, quality)
+            if mirror is not None and with_mirrors:
+                yield f"{camera.id}.{quality} mirror", mirror
     for name in args.rings:
         if Path(name).is_file():
             yield name, Path(name)
@@ -36,13 +43,26 @@ def find_rings(args: argparse.Namespace, config: Config | None) -> Iterator[tupl
 
 
 def find_vault_key(config: Config | None) -> X25519PrivateKey | None:
-    """Return the vault's private key where whoever runs this may read it: it only adds the reasons of gaps."""
+    """Return the vault's private key if whoever runs this may read it: it only adds the reasons of gaps.
+
+    Root opens a sealed one as systemd does for the releaser.
+    """
     if config is None:
         return None
     try:
         return KeyStore(config.state_dir, "releaser").load_private("vault")
     except EdgeAgentError:
+        return _open_sealed_vault()
+
+
+def _open_sealed_vault() -> X25519PrivateKey | None:
+    if os.geteuid() != 0 or not (CREDENTIAL_STORE / "edge-agent.vault").exists():
         return None
+    try:
+        key = decode_private(open_sealed("vault"), None, "the sealed vault key")
+    except EdgeAgentError:
+        return None
+    return key if isinstance(key, X25519PrivateKey) else None
 
 
 def find_recorder_key(config: Config | None) -> Ed25519PublicKey | None:

@@ -1,6 +1,7 @@
 """``edge-agent ring ls``: what rings hold, as a row of hours per day or as JSON."""
 
 import argparse
+import os
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,6 +10,8 @@ from zoneinfo import ZoneInfo
 from edge_agent.buffer.read.coverage import Overview, look_over
 from edge_agent.buffer.read.reader import RingReader
 from edge_agent.commands.ring_files import find_rings, find_vault_key, load_config_if_any
+from edge_agent.errors import EdgeAgentError
+from edge_agent.host.control_socket import call
 from edge_agent.host.terminal import print_json
 from edge_agent.settings.gateway import Config
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339, encode_size
@@ -21,12 +24,16 @@ def list_rings(args: argparse.Namespace) -> int:
     """Print every ring that is named."""
     config = load_config_if_any(args)
     vault = find_vault_key(config)
-    answers = []
+    trouble = _ask_storage(config)
+    answers: list[dict[str, Any]] = []
     for name, path in find_rings(args, config):
+        if name in trouble:
+            print(f"edge-agent: error: {name}: nothing is stored: {trouble[name]}", file=sys.stderr)
         if not path.exists():
-            answers.append({"ring": name, "state": "not made yet"})
+            state = "cannot be made" if name in trouble else "not made yet"
+            answers.append({"ring": name, "state": state})
             if not args.json:
-                print(f"{name}  not made yet: the recorder makes it at its first start")
+                print(f"{name}  {state}" + ("" if name in trouble else ": the recorder makes it at its first start"))
             continue
         with RingReader.open(path, vault) as reader:
             overview = look_over(reader)
@@ -39,7 +46,20 @@ def list_rings(args: argparse.Namespace) -> int:
             _print_timeline(name, asked_bytes, overview, config.gateway.time_zone if config else "UTC", args.days)
     if args.json:
         print_json(answers)
-    return 0
+    elif vault is None and any("unknown" in cell["gaps_s"] for each in answers for cell in each.get("hours", ())):
+        print("why there is a gap is encrypted: root sees it, on the machine that holds the vault's key")
+    return os.EX_IOERR if any(each["ring"] in trouble for each in answers) else 0
+
+
+def _ask_storage(config: Config | None) -> dict[str, str]:
+    """Return ring → why the recorder can store nothing there; none where no recorder runs."""
+    if config is None:
+        return {}
+    try:
+        cameras = call(config.control_path("recorder"), "status").get("cameras", {})
+    except EdgeAgentError:
+        return {}
+    return {name: each["storage"] for name, each in cameras.items() if each.get("storage", "ok") not in ("ok", "")}
 
 
 def _asked_bytes(config: Config | None, name: str) -> int | None:
@@ -65,7 +85,7 @@ def _describe(name: str, size_bytes: int, overview: Overview) -> dict[str, Any]:
             {
                 "start": encode_rfc3339(cell.start_ns),
                 "footage_s": cell.footage_ns // SECOND_NS,
-                "gaps_s": {reason: ns // SECOND_NS for reason, ns in sorted(cell.reasons.items())},
+                "gaps_s": {_name(reason): ns // SECOND_NS for reason, ns in sorted(cell.reasons.items())},
             }
             for _, cell in sorted(overview.cells.items())
         ],
@@ -94,7 +114,12 @@ def _print_timeline(name: str, size_bytes: int, overview: Overview, time_zone: s
         for reason, ns in cell.reasons.items():
             totals[reason] = totals.get(reason, 0) + ns
     for reason, ns in sorted(totals.items(), key=lambda pair: -pair[1]):
-        print(f"  gap {reason}: {_words(ns)}")
+        print(f"  gap {_name(reason)}: {_words(ns)}")
+
+
+def _name(reason: str) -> str:
+    """Return a reason as it is printed: without the vault's key a gap note says only that it is one."""
+    return "unknown" if reason == "gap" else reason
 
 
 def _rows(overview: Overview, time_zone: str) -> dict[str, list[int]]:

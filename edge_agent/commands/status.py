@@ -32,6 +32,7 @@ _LABELS = {
     "waiting_for_you": "waits for you",
     "releasing": "being released",
 }
+_CLOCK_OFF_NS = 500_000_000
 _URGENT = ("waiting_for_you", "release_paused")
 _FOR_MACHINES = ("faults", "figures", "store", "recipients")
 _STYLES = {"recording": "green", "down": "bold red", "held-back": "bold red", "connecting": "yellow"}
@@ -88,6 +89,8 @@ def _print(status: Mapping[str, Mapping[str, Any]], config: Config) -> None:
     print()
     if "error" in releaser:
         print_text(texts("releaser: not running ({error})", error=releaser["error"]), style="bold red")
+        if "error" in recorder:
+            print_text(texts("To start both: sudo systemctl start edge-agent.target, or edge-agent run."))
         return
     for key, value in releaser.items():
         if key == "consents":
@@ -96,7 +99,7 @@ def _print(status: Mapping[str, Mapping[str, Any]], config: Config) -> None:
                 print_text(texts("consent of {camera}: {state}", camera=camera, state=state))
         elif key not in _FOR_MACHINES:
             label = texts(_LABELS.get(key, key.replace("_", " ")))
-            print_text(f"{label}: {_plain(key, value, texts)}", style="bold" if key in _URGENT and value else "")
+            print_text(f"{label}: {_plain(key, value, texts, zone)}", style="bold" if key in _URGENT and value else "")
 
 
 def _print_camera(ring: str, camera: Mapping[str, Any], config: Config, zone: tzinfo, texts: Texts) -> None:
@@ -125,7 +128,7 @@ def _figures_of(camera: Mapping[str, Any], texts: Texts) -> Iterator[str]:
         yield texts("{rate} Mbit/s", rate=f"{bitrate / 1e6:.1f}")
     if gop_ns:
         yield texts("a keyframe every {seconds} s", seconds=f"{gop_ns / 1e9:.1f}")
-    if offset_ns is not None:
+    if offset_ns is not None and abs(offset_ns) >= _CLOCK_OFF_NS:
         yield texts("its clock {seconds} s", seconds=f"{offset_ns / 1e9:+.1f}")
     loss = _loss_of(camera)
     if loss != "-":
@@ -157,7 +160,7 @@ def _note_of(camera: Mapping[str, Any], texts: Texts) -> str:
     return "; ".join(text for text in (words, camera.get("warning", "")) if text)
 
 
-def _plain(key: str, value: Any, texts: Texts) -> str:
+def _plain(key: str, value: Any, texts: Texts, zone: tzinfo) -> str:
     """Say a fact of the releaser: a list as its items, and for a request that waits what to type."""
     if value is None:
         return texts("none")
@@ -166,6 +169,16 @@ def _plain(key: str, value: Any, texts: Texts) -> str:
         return ", ".join(names) or texts("nothing")
     if key == "waiting_for_you" and value:
         return ", ".join(f"request {each} (edge-agent requests show {each})" for each in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{number} × {reason}" for reason, number in value.items()) or texts("nothing")
+    if key == "trust_bundle":
+        return _in_local_time(str(value), zone, texts)
     if isinstance(value, list):
         return ", ".join(str(each) for each in value) or texts("nothing")
     return texts.template(value) if isinstance(value, str) and value else json.dumps(value)
+
+
+def _in_local_time(text: str, zone: tzinfo, texts: Texts) -> str:
+    """Say ``VERSION until MOMENT`` with the moment as people read it."""
+    version, _, moment = text.partition(" until ")
+    return f"{version}, {_local_time(moment, zone)}" if moment else texts.template(text)

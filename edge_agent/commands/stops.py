@@ -10,6 +10,7 @@ from edge_agent.commands.owner_key import add_passphrase, sign_owner_order
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import call
+from edge_agent.host.terminal import print_text
 from edge_agent.local_time import say_moment
 from edge_agent.settings.gateway import load_config
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_duration
@@ -79,17 +80,17 @@ def run(args: argparse.Namespace) -> int:
     is_on = args.camera == "*" or config.demand_camera(args.camera).enabled
     if args.command == "revoke":
         answer = call(config.control_path("releaser"), "revoke", camera=args.camera)
-        print(f"consent revoked: {', '.join(answer['cameras']) or 'none was signed'}")
+        print_text(f"consent revoked: {', '.join(answer['cameras']) or 'none was signed'}")
         _tell_stopped(answer)
-        print("requests are refused from now on; to give it again: edge-agent consent sign")
+        print_text("requests are refused from now on; to give it again: edge-agent consent sign")
         return 0
     path = config.control_path("recorder" if args.what == "recording" else "releaser")
     if args.command == "resume":
         signed = sign_owner_order(config, "resume", {"what": args.what, "camera": args.camera}, args.passphrase_file)
         paused = call(path, "order", jws=signed)["paused"]
-        print(f"{args.what} resumed: {_say(args.camera)}")
+        print_text(f"{args.what} resumed: {_say(args.camera)}")
         if paused:
-            print(f"still paused: {', '.join(map(_say, paused))}")
+            print_text(f"still paused: {', '.join(map(_say, paused))}")
         return 0
     until, said = None, "until you resume it"
     if args.for_:
@@ -99,20 +100,20 @@ def run(args: argparse.Namespace) -> int:
         except ValueError as error:
             raise UsageError(f"--for: {error}") from error
     answer = call(path, "pause", camera=args.camera, until=until)
-    print(f"{args.what} paused: {_say(args.camera)}, {said}")
+    print_text(f"{args.what} paused: {_say(args.camera)}, {said}")
     _tell_stopped(answer)
     only = "" if args.camera == "*" else f" --camera {args.camera}"
     recording = " recording" if args.what == "recording" else ""
-    print(f"to end it, with your passphrase: edge-agent resume{recording}{only}")
+    print_text(f"to end it, with your passphrase: edge-agent resume{recording}{only}")
     if not is_on:
-        print(f"{args.camera} is switched off in {args.config}; the pause counts when it is switched on")
+        print_text(f"{args.camera} is switched off in {args.config}; the pause counts when it is switched on")
     return 0
 
 
 def _tell_stopped(answer: Mapping[str, Any]) -> None:
     """Say which requests a stop has ended or cut."""
     if answer.get("stopped"):
-        print(f"stopped, and nothing sent of it can be opened: request {', '.join(map(str, answer['stopped']))}")
+        print_text(f"stopped, and nothing sent of it can be opened: request {', '.join(map(str, answer['stopped']))}")
 
 
 def _say(camera: str) -> str:

@@ -14,7 +14,7 @@ from edge_agent.errors import UpdateError, UsageError
 from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.regular_file import open_regular, read_regular
-from edge_agent.host.terminal import print_json
+from edge_agent.host.terminal import print_json, print_text
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.setup.shipped import find_shipped
 from edge_agent.update.journal import Journal
@@ -112,21 +112,21 @@ def _say_step(step: Step | None, config: Config, *, is_json: bool) -> int:
     if is_json:
         print_json(None if step is None else {"from": step.before, "to": step.after, "notes": step.notes})
     elif step is None:
-        print("nothing newer")
+        print_text("nothing newer")
     else:
-        print(f"{step.after} is there ({step.before} runs): sudo edge-agent update")
+        print_text(f"{step.after} is there ({step.before} runs): sudo edge-agent update")
         print(step.notes, end="\n" if step.notes else "")
     return 0 if step is None else OFFERED
 
 
 def _say_outcome(outcome: Outcome | None, *, is_json: bool) -> int:
     if outcome is None:
-        print_json(None) if is_json else print("nothing newer")
+        print_json(None) if is_json else print_text("nothing newer")
         return 0
     if is_json:
         print_json({"what": outcome.what, "from": outcome.before, "to": outcome.after, "why": outcome.why})
     elif outcome.what == "installed":
-        print(f"{outcome.after} is installed and runs")
+        print_text(f"{outcome.after} is installed and runs")
     else:
-        print(f"{outcome.after} was not kept ({outcome.what}): {outcome.why}")
+        print_text(f"{outcome.after} was not kept ({outcome.what}): {outcome.why}")
     return 0 if outcome.what == "installed" else 1

@@ -1,4 +1,4 @@
-"""The owner's signed orders (``owner-order+jws``): approve a request, resume, export, confirm the clock.
+"""The owner's signed orders (``owner-order+jws``): approve a request, resume, export, keep, confirm the clock.
 
 Owns their members, and the check that the owner's pinned key signed them, for this gateway, just now. Denying,
 cancelling, pausing, revoking and erasing need no order: they only take away. Pure: whether an order was used before is
@@ -29,7 +29,7 @@ from edge_agent.protocol.members import (
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Approval, ExportOrder
-from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, Window, encode_rfc3339
+from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, Window, encode_rfc3339
 
 TYP = "owner-order+jws"
 MAX_AGE_NS = 5 * MINUTE_NS
@@ -39,6 +39,8 @@ MAX_RECIPIENTS = 15
 """Of an export, beside the owner."""
 LONGEST_LOOK_NS = 12 * HOUR_NS
 """As long as a request's window can be."""
+LONGEST_KEEP_NS = 366 * DAY_NS
+"""As long as a ring may keep anything."""
 LONGEST_BUNDLE_NS = 4 * HOUR_NS
 """Of an export. Its evidence is in memory while it is made and while it is verified: with 25 pictures and 47 packets of
 sound a second, 165 MB in the releaser and 700 MB at the verifier."""
@@ -74,6 +76,14 @@ class _Export(_Order):
     recipients: Annotated[list[AgeRecipient], Field(max_length=MAX_RECIPIENTS)] | None = None
 
 
+class _Keep(_Order):
+    order: Literal["keep"]
+    camera: CameraId
+    quality: Literal["main", "sub"]
+    window: WireWindow
+    until: Time
+
+
 class _ConfirmClock(_Order):
     """That the time is ``iat``, now."""
 
@@ -89,6 +99,16 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """The owner's verified order to keep a moment of own footage until a time, for own export alone."""
+
+    camera: str
+    quality: Quality
+    window: Window
+    until: UtcNs
+
+
+@dataclass(frozen=True, slots=True)
 class ConfirmClock:
     """The owner's verified word that the wall clock is right."""
 
@@ -98,13 +118,14 @@ class Order:
     """A verified order and its id, which is good once."""
 
     order_id: str
-    value: Approval | Resume | ExportOrder | ConfirmClock
+    value: Approval | Resume | ExportOrder | Keep | ConfirmClock
 
 
 _MODELS: dict[str, type[_Order]] = {
     "approve": _Approve,
     "resume": _Resume,
     "export": _Export,
+    "keep": _Keep,
     "confirm-clock": _ConfirmClock,
 }
 
@@ -115,7 +136,7 @@ def sign_order(
     """Sign an order with the owner's key.
 
     Args:
-        order: ``approve``, ``resume``, ``export`` or ``confirm-clock``.
+        order: ``approve``, ``resume``, ``export``, ``keep`` or ``confirm-clock``.
         members: What the order says, by the names of its kind.
         gateway: For this gateway alone.
         order_id: 128 fresh random bits in base64url.
@@ -168,7 +189,7 @@ def verify_order(raw: bytes, gateway: str, owner: Ed25519PublicKey, now: UtcNs |
     kind = message.payload.get("order") if isinstance(message.payload, dict) else None
     model = _MODELS.get(kind) if isinstance(kind, str) else None
     if model is None:
-        jws.deny("member-invalid", member="order", detail="should be approve, resume, export or confirm-clock")
+        jws.deny("member-invalid", member="order", detail="should be approve, resume, export, keep or confirm-clock")
     members = parse_members(model, message.payload)
     jws.verify(message, {thumbprint(owner): owner})
     if members.gateway != gateway:
@@ -180,7 +201,7 @@ def verify_order(raw: bytes, gateway: str, owner: Ed25519PublicKey, now: UtcNs |
     return Order(members.order_id, _value(members, thumbprint(owner)))
 
 
-def _value(members: _Order, signer: str) -> Approval | Resume | ExportOrder | ConfirmClock:
+def _value(members: _Order, signer: str) -> Approval | Resume | ExportOrder | Keep | ConfirmClock:
     match members:
         case _Approve():
             request, offer = (
@@ -200,6 +221,13 @@ def _value(members: _Order, signer: str) -> Approval | Resume | ExportOrder | Co
             )
         case _Resume():
             return Resume(members.what, members.camera)
+        case _Keep():
+            window = members.window.window()
+            if not 0 < members.until - members.iat <= LONGEST_KEEP_NS:
+                jws.deny("member-invalid", member="until", detail="should be within 366 days from now")
+            if window.duration_ns > LONGEST_LOOK_NS:
+                jws.deny("member-invalid", member="window", detail="should be twelve hours at most")
+            return Keep(members.camera, Quality(members.quality), window, members.until)
         case _ConfirmClock():
             return ConfirmClock()
     raise DenialError("member-invalid", "The order is of no known kind.")

@@ -152,7 +152,7 @@ class KeyStore:
     def custody_level(self) -> Custody:
         """Tell how the role's private keys are kept, by the weakest of them.
 
-        ``tpm``: a systemd credential that ``scripts/install --seal`` bound to the TPM. ``passphrase``: every file
+        ``tpm``: a systemd credential that ``edge-agent init --seal`` bound to the TPM. ``passphrase``: every file
         is encrypted and needs the owner after each start. ``bare``: whoever copies the disk has the key; so is a
         credential sealed with the host's key only, which lies on the same disk.
         """

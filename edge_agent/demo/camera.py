@@ -20,7 +20,7 @@ from edge_agent.demo.rtsp_login import Account
 from edge_agent.demo.rtsp_server import RtspServer
 from edge_agent.demo.source import CameraClock, CodedUnit, LiveSettings, LiveSource, LoopSource, Source
 from edge_agent.demo.tls_front import TlsFront
-from edge_agent.demo.unit_faults import SETS_KEPT, keep_sets
+from edge_agent.demo.unit_faults import SETS_KEPT, StoppedTicks, keep_sets
 from edge_agent.host.clock import SystemClock
 
 _POLL_S = 0.2
@@ -59,6 +59,7 @@ class SimulatedCamera:
         )
         self._log: TextIO | None = None
         self._held: list[CodedUnit] = []
+        self._stopped_ticks = StoppedTicks()
         self._units = 0
         self._dropped = False
         self._threads: list[threading.Thread] = []
@@ -121,6 +122,11 @@ class SimulatedCamera:
         """How many RTSP requests it has read."""
         return self._server.requests
 
+    @property
+    def wrong_logins(self) -> int:
+        """How many requests had a login that was refused."""
+        return self._server.wrong_logins
+
     def has_players(self) -> bool:
         """Tell whether anybody watches."""
         return self._server.has_players()
@@ -140,6 +146,7 @@ class SimulatedCamera:
             if self._units % 10 == 0:
                 back = self._server.media[0].clock_rate // 2
                 unit = CodedUnit(0, unit.ticks - back, unit.camera_utc, unit.is_keyframe, unit.payloads)
+        unit = self._stopped_ticks.apply(unit, self.plan, now)
         for fault, kinds in SETS_KEPT.items():
             if unit.medium == 0 and unit.is_keyframe and self.plan.is_on(fault, now):
                 unit = keep_sets(self._server.media[0].codec, unit, kinds)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SEND_TIMEOUT_S = 5.0
 _QUEUE_UNITS = 256
 _HESITATION_STEP_S = 0.02
+_SLOW_NS = 12 * SECOND_NS
 _REPORT_EVERY_NS = 2 * SECOND_NS
 _REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed",
             453: "Not Enough Bandwidth", 454: "Session Not Found", 455: "Method Not Valid",
@@ -54,7 +55,7 @@ class Client:
         self._connection = connection
         self._server = server
         self._session = ""
-        self._nonce = secrets.token_hex(8)
+        self._nonce, self._was_stale = secrets.token_hex(8), False
         self._transports: dict[int, _Transport] = {}
         self._units: queue.Queue[CodedUnit | None] = queue.Queue(_QUEUE_UNITS)
         self._write_lock = threading.Lock()
@@ -130,15 +131,24 @@ class Client:
             self._server.wants_keyframe()
             self.is_playing = True
 
+    def _is_stale(self, request: Request) -> bool:
+        is_due = request.method == "SETUP" and not self._was_stale and "authorization" in request.headers
+        return is_due and self._server.is_on("stale-nonce")
+
     def _handle(self, request: Request) -> tuple[int, list[tuple[str, str]], bytes]:
         server = self._server
         if request.method == "OPTIONS":
             return 200, [("Public", "OPTIONS, DESCRIBE, SETUP, PLAY, GET_PARAMETER, TEARDOWN")], b""
-        if not server.admits(request, self._nonce):
-            return 401, [server.challenge(self._nonce)], b""
+        if is_stale := self._is_stale(request):
+            self._was_stale, self._nonce = True, secrets.token_hex(8)
+        if is_stale or not server.admits(request, self._nonce):
+            return 401, server.challenges(self._nonce, is_stale=is_stale), b""
         if request.path != server.path or server.is_on("not-found"):
             return 404, [], b""
         if request.method == "DESCRIBE":
+            began = server.clock.boot()
+            while server.is_on("slow-open") and server.clock.boot() - began < _SLOW_NS:
+                time.sleep(_HESITATION_STEP_S)
             base = request.url.split("?")[0].rstrip("/") + "/"
             return 200, [("Content-Type", "application/sdp"), ("Content-Base", base)], server.describe()
         if request.method == "SETUP":
@@ -171,6 +181,8 @@ class Client:
             server_port = transport.sockets[0].getsockname()[1]
             answer = f"RTP/AVP;unicast;client_port={ports[1]}-{int(ports[1]) + 1}"
             answer += f";server_port={server_port}-{server_port + 1}"
+        if server.is_on("other-transport"):
+            answer = "RTP/AVP;unicast;client_port=5000-5001" if interleaved else "RTP/AVP/TCP;unicast;interleaved=0-1"
         answer += f";ssrc={transport.ssrc:08X}"
         self._transports[track] = transport
         self._session = self._session or secrets.token_hex(4)

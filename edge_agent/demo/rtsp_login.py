@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edge_agent.demo.rtsp_request import Request
@@ -19,15 +20,20 @@ class Account:
     password: str = field(default="", repr=False)
     basic: bool = False
 
-    def challenge(self, nonce: str, *, sha256_only: bool = False) -> tuple[str, str]:
-        """Return the ``WWW-Authenticate`` header."""
+    def challenges(self, nonce: str, algorithms: Sequence[str], *, is_stale: bool = False) -> list[tuple[str, str]]:
+        """Return the ``WWW-Authenticate`` headers: one for each algorithm, of which an empty one is not named."""
         if self.basic:
-            return "WWW-Authenticate", f'Basic realm="{_REALM}"'
-        algorithm = ", algorithm=SHA-256" if sha256_only else ""
-        return "WWW-Authenticate", f'Digest realm="{_REALM}", nonce="{nonce}"{algorithm}'
+            return [("WWW-Authenticate", f'Basic realm="{_REALM}"')]
+        offers = []
+        for algorithm in algorithms:
+            named = f", algorithm={algorithm}" if algorithm else ""
+            stale = ", stale=true" if is_stale else ""
+            offers.append(f'Digest realm="{_REALM}", nonce="{nonce}"{named}{stale}')
+        offers += [f'Basic realm="{_REALM}"'] if len(algorithms) > 1 and algorithms[-1] == "MD5" else []
+        return [("WWW-Authenticate", offer) for offer in offers]
 
-    def admits(self, request: Request, nonce: str) -> bool:
-        """Check a request's credentials."""
+    def admits(self, request: Request, nonce: str, algorithms: Sequence[str]) -> bool:
+        """Check a request's credentials; one of the algorithms has to be used."""
         if not self.username:
             return True
         scheme, _, rest = request.headers.get("authorization", "").partition(" ")
@@ -37,10 +43,18 @@ class Account:
         if scheme != "Digest":
             return False
         given = dict(re.findall(r'(\w+)="?([^",]*)"?', rest))
-        first = _md5(f"{self.username}:{_REALM}:{self.password}")
-        second = _md5(f"{request.method}:{given.get('uri', '')}")
-        good = secrets.compare_digest(given.get("response", ""), _md5(f"{first}:{nonce}:{second}"))
+        algorithm = given.get("algorithm", "MD5")
+        if algorithm not in {each or "MD5" for each in algorithms}:
+            return False
+        digest = _sha256 if algorithm == "SHA-256" else _md5
+        first = digest(f"{self.username}:{_REALM}:{self.password}")
+        second = digest(f"{request.method}:{given.get('uri', '')}")
+        good = secrets.compare_digest(given.get("response", ""), digest(f"{first}:{nonce}:{second}"))
         return good and given.get("username") == self.username and given.get("nonce") == nonce
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _md5(text: str) -> str:

@@ -15,6 +15,13 @@ from edge_agent.demo.source import CodedUnit, Medium
 from edge_agent.host.clock import Clock
 from edge_agent.units import MonoNs
 
+_OFFERS = {
+    "sha256-only": ("SHA-256",),
+    "md5-then-sha256": ("MD5", "SHA-256"),
+    "sha256-then-md5": ("SHA-256", "MD5"),
+}
+"""By fault: the algorithms of the Digest challenges, in their order."""
+
 
 class RtspServer:
     """Accepts clients of one camera and hands them its access units."""
@@ -39,6 +46,8 @@ class RtspServer:
         self._stale_sessions = 0
         self.requests = 0
         """How many requests were read, of all clients."""
+        self.wrong_logins = 0
+        """How many of them had a login that was refused."""
 
     def bind(self, port: int) -> int:
         """Listen on loopback; return the port."""
@@ -128,19 +137,24 @@ class RtspServer:
             if medium.kind == "video" and self.is_on("unknown-codec"):
                 rtpmap = "X-SMART/90000"
             lines += [f"m={medium.kind} 0 RTP/AVP {payload_type}", f"a=rtpmap:{payload_type} {rtpmap}"]
+            if medium.kind == "audio" and self.is_on("unknown-sound"):
+                lines[-1] = f"a=rtpmap:{payload_type} G726-32/8000"
             is_told = medium.fmtp and not (medium.kind == "video" and self.is_on("no-sets"))
             lines += [f"a=fmtp:{payload_type} {medium.fmtp}"] if is_told else []
             lines.append(f"a=control:track{track}")
         return "\r\n".join(lines).encode() + b"\r\n"
 
-    def challenge(self, nonce: str) -> tuple[str, str]:
-        """Return the ``WWW-Authenticate`` header."""
-        return self._account.challenge(nonce, sha256_only=self.is_on("sha256-only"))
+    @property
+    def _algorithms(self) -> tuple[str, ...]:
+        return next((offered for fault, offered in _OFFERS.items() if self.is_on(fault)), ("",))
+
+    def challenges(self, nonce: str, *, is_stale: bool) -> list[tuple[str, str]]:
+        """Return the ``WWW-Authenticate`` headers."""
+        return self._account.challenges(nonce, self._algorithms, is_stale=is_stale)
 
     def admits(self, request: Request, nonce: str) -> bool:
         """Check a request's credentials."""
-        if self.is_on("unauthorized"):
-            return False
-        if self._account.username and not self._account.basic and self.is_on("sha256-only"):
-            return False
-        return self._account.admits(request, nonce)
+        if not self.is_on("unauthorized") and self._account.admits(request, nonce, self._algorithms):
+            return True
+        self.wrong_logins += "authorization" in request.headers
+        return False

@@ -1,9 +1,11 @@
-"""What the simulated camera's faults do to one access unit. Pure."""
+"""What the simulated camera's faults do to one access unit. Opens nothing and reads no clock."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
+from edge_agent.demo.faults import FaultPlan
 from edge_agent.demo.source import CodedUnit
+from edge_agent.units import MonoNs
 
 SETS_KEPT: Mapping[str, tuple[int, int]] = {"pps-only": (8, 34), "sps-only": (7, 33), "no-sets": (-1, -1)}
 """By fault: the NAL unit type, in H.264 and H.265, of the parameter sets that a keyframe still brings."""
@@ -27,3 +29,18 @@ def nal_type(codec: str, payload: bytes) -> int:
     if codec == "h264":
         return payload[0] & 0x1F
     return payload[0] >> 1 & 0x3F if codec == "hevc" else -1
+
+
+class StoppedTicks:
+    """The RTP time of a camera whose media clock stands still, for ever or from keyframe to keyframe."""
+
+    def __init__(self) -> None:
+        self._ticks: dict[int, int] = {}
+
+    def apply(self, unit: CodedUnit, plan: FaultPlan, now: MonoNs) -> CodedUnit:
+        """Return the unit with the time that such a camera stamps it with."""
+        steps = plan.is_on("gop-ticks", now) and unit.medium == 0 and unit.is_keyframe
+        if steps or not (plan.is_on("still-ticks", now) or plan.is_on("gop-ticks", now)):
+            self._ticks[unit.medium] = unit.ticks
+            return unit
+        return replace(unit, ticks=self._ticks.setdefault(unit.medium, unit.ticks))

@@ -9,14 +9,19 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from edge_agent import __version__
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.host.hardening import hide_memory
+from edge_agent.host.journal import JournalHandler, is_journal
 
+_COLUMN = re.compile(r" +\S.*? {2,}(?=\S)| +")
+"""Up to the second column of an example, or its blanks in front."""
 _ID = re.compile(r"-[A-Za-z0-9_-]{21}|-[A-Za-z0-9_-]{42}")
 """A random id or a thumbprint (base64url of 16 or 32 bytes): one in 64 begins with a hyphen."""
 
@@ -32,8 +37,43 @@ class Command:
     """The module's function that adds its arguments to a parser, and sets ``run``."""
 
 
+class _Fitted(argparse.RawDescriptionHelpFormatter):
+    """Fits descriptions into a terminal: prose is filled, examples keep their lines. Into a pipe all stays as it is."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if not sys.stdout.isatty():
+            return super()._fill_text(text, width, indent)
+        return "\n".join(_fit(text, width))
+
+
+def _fit(text: str, width: int) -> Iterator[str]:
+    for is_prose, group in groupby(text.strip("\n").split("\n"), lambda line: bool(line) and not line.startswith(" ")):
+        if is_prose:
+            yield from textwrap.wrap(" ".join(group), width)
+            continue
+        for line in group:
+            column = _COLUMN.match(line)
+            hang = len(column[0]) if column and len(column[0]) < width // 2 + 8 else 6
+            yield from textwrap.wrap(line, width, subsequent_indent=" " * hang) or [""]
+
+
 class Parser(argparse.ArgumentParser):
-    """A parser that takes an id for an id, although it begins as an option does."""
+    """A parser that takes an id for an id, although it begins as an option does.
+
+    Its help fits a terminal's width, in its colours; plain into a pipe or if ``NO_COLOR`` is set.
+    """
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; the library that lays it out is loaded here, and by no process."""
+        if file is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+            from rich_argparse import RawDescriptionRichHelpFormatter
+
+            class Formatter(_Fitted, RawDescriptionRichHelpFormatter):
+                text_markup = help_markup = False
+                group_name_formatter = str
+
+            self.formatter_class = Formatter
+        super().print_help(file)
 
     def _parse_optional(self, arg_string: str) -> Any:
         if _ID.fullmatch(arg_string) and arg_string not in self._option_string_actions:
@@ -60,9 +100,7 @@ def build_parser(
         description: What the program is for.
         epilog: What to type first.
     """
-    parser = Parser(
-        prog=prog, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=prog, description=description, epilog=epilog, formatter_class=_Fitted)
     parser.add_argument("--version", action="version", version=f"{prog} {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     typed = None if words is None else next((word for word in words if not word.startswith("-")), "")
@@ -71,7 +109,7 @@ def build_parser(
             name,
             help=command.help,
             description=command.help,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Fitted,
         )
         if typed in (None, name):
             getattr(importlib.import_module(f"{package}.{command.module or name}"), command.adds)(each)
@@ -85,14 +123,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str], *, log_level: str
         return os.EX_OK
     hide_memory()
     args = parser.parse_args(words)
-    # The journal writes the time itself.
-    time = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
-    logging.basicConfig(
-        level=os.environ.get("EDGE_AGENT_LOG", log_level).upper(),
-        format=f"{time}%(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    _begin_log(os.environ.get("EDGE_AGENT_LOG", log_level).upper())
     try:
         return int(args.run(args))
     except EdgeAgentError as error:
@@ -109,6 +140,15 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str], *, log_level: str
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return os.EX_OK
+
+
+def _begin_log(level: str) -> None:
+    """Log to the journal, which writes the time and the priority itself, or to stderr with both in the text."""
+    if is_journal(os.environ, sys.stderr):
+        logging.basicConfig(level=level, format="%(message)s", handlers=[JournalHandler()])
+    else:
+        logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)
 
 
 def print_error(prog: str, error: EdgeAgentError) -> None:

@@ -6,9 +6,11 @@ every line stays whole, for scripts. Must not be imported by what the two proces
 
 import json
 import os
+import re
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 _BAR_WIDTH = 30
+_LEAD = re.compile(r" *(?:[-*+~…✓] |[0-9]+[.] )? *")
 _REDRAW_S = 0.2
 _PLAIN_S = 5.0
 
@@ -42,16 +45,44 @@ def is_fitted() -> bool:
     return sys.stdout.isatty()
 
 
-def print_text(text: str, indent: int = 0, style: str = "") -> None:
-    """Print one paragraph, wrapped at the terminal's width if there is one.
+def print_text(text: str, indent: int = 0, style: str = "", hang: int = 0) -> None:
+    """Print paragraphs, one a line, each wrapped at the terminal's width if there is one.
 
+    A line's own blanks in front hold for all of its wrapped lines. What follows a mark such as ``- `` stays behind it;
+    so does what follows a mark of ``hang`` letters.
     ``style`` is one of rich's, such as ``bold red``; shown at a terminal only, and not if ``NO_COLOR`` is set. It
     repeats what the words say: nothing depends on seeing it.
     """
     if not is_fitted():
-        print(" " * indent + text)
+        for line in text.split("\n"):
+            print(" " * indent + line if line else "")
         return
-    _console().print(Padding(Text(text, style=style), (0, 0, 0, indent), expand=False))
+    console = _console()
+    for line in text.split("\n"):
+        found = _LEAD.match(line)
+        width = max(hang, len(found[0]) if found else 0)
+        lead, rest = line[:width], line[width:]
+        if not line:
+            print()
+            continue
+        if not rest or indent + width > console.width // 2:
+            console.print(Padding(Text(line, style=style), (0, 0, 0, indent), expand=False))
+            continue
+        first, *others = Text(rest, style=style).wrap(console, console.width - indent - width)
+        console.print(Text(" " * indent + lead, style=style) + first)
+        for other in others:
+            console.print(Text(" " * (indent + width)) + other)
+
+
+@contextmanager
+def working(label: str) -> Iterator[None]:
+    """Show, for the time of the block, that something is going on: a moving mark at a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    console = Console(stderr=True, highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto")
+    with console.status(f"{label} …"):
+        yield
 
 
 def _console() -> Console:

@@ -287,6 +287,18 @@ class ResumeEntry(LedgerEntry):
 
 
 @dataclass(frozen=True, slots=True)
+class PageEntry(LedgerEntry):
+    """A device of the resident's page asked to `deny`, `cancel`, `pause` or `revoke`; what came of it follows."""
+
+    kind = "page"
+
+    what: str
+    by: str
+    camera: str | None = None
+    jti: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ExportEntry(LedgerEntry):
     """An order for own footage: a look, a copy, or a bundle with its recipients."""
 
@@ -427,6 +439,7 @@ SHAPES: tuple[type[LedgerEntry], ...] = (
     ConsentRevokedEntry,
     PauseEntry,
     ResumeEntry,
+    PageEntry,
     ExportEntry,
     ExportedEntry,
     ClockEntry,

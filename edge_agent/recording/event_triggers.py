@@ -15,11 +15,15 @@ from edge_agent.capture.event_window import EventGate
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.custody.credentials import Login, find_login
 from edge_agent.host.clock import Clock
+from edge_agent.recording.reload import Changes
 from edge_agent.recording.stream_addresses import Sources
 from edge_agent.settings.gateway import Camera, Config, MqttTrigger, OnvifTrigger, Trigger
 from edge_agent.units import encode_rfc3339
 
 log = logging.getLogger(__name__)
+
+_HOME = ""
+"""The listener at the home's broker; cameras' ids are not empty."""
 
 
 class _Line:
@@ -48,19 +52,47 @@ class Triggers:
     """
 
     def __init__(self, config: Config, logins: Mapping[str, Login], sources: Sources, clock: Clock) -> None:
-        self._config, self._logins, self._clock = config, logins, clock
+        self._config, self._logins, self._clock, self._sources = config, logins, clock, sources
         self._gates: dict[str, EventGate] = {}
-        self._listeners: list[EventListener] = []
+        self._listeners: dict[str, EventListener] = {}
+        """By the camera that is listened to; the home's broker is under no name."""
         self._lines: dict[str, list[_Line]] = {}
-        topics: list[tuple[MqttTrigger, Callable[[], None]]] = []
+        self._home_line = _Line(clock)
         for camera in config.cameras:
-            if not camera.enabled or camera.record != "on_event":
-                continue
-            self._gates[camera.id] = EventGate(min(trigger.per_hour for trigger in camera.triggers))
-            self._lines[camera.id] = []
-            topics += [(t, self.firing(camera, t)) for t in camera.triggers if isinstance(t, MqttTrigger)]
-            self._listen_onvif(camera, sources)
-        self._listen_mqtt(topics)
+            self._add(camera)
+        self._listen_mqtt()
+
+    def change(self, config: Config, logins: Mapping[str, Login], changes: Changes) -> None:
+        """Take over a changed configuration. Untouched cameras keep their gate and what has opened it."""
+        self._config, self._logins = config, logins
+        had_mqtt = self._list_topics()
+        for camera_id in changes.stop:
+            self._gates.pop(camera_id, None)
+            self._lines.pop(camera_id, None)
+            listener = self._listeners.pop(camera_id, None)
+            if listener is not None:
+                listener.close()
+        for camera in config.cameras:
+            if camera.id in changes.start:
+                self._add(camera)
+                if camera.id in self._listeners:
+                    self._listeners[camera.id].start()
+        if [trigger for trigger, _ in had_mqtt] != [trigger for trigger, _ in self._list_topics()]:
+            listener = self._listeners.pop(_HOME, None)
+            if listener is not None:
+                listener.close()
+            self._listen_mqtt()
+            if _HOME in self._listeners:
+                self._listeners[_HOME].start()
+
+    def _add(self, camera: Camera) -> None:
+        if not camera.enabled or camera.record != "on_event":
+            return
+        self._gates[camera.id] = EventGate(min(trigger.per_hour for trigger in camera.triggers))
+        self._lines[camera.id] = []
+        if any(isinstance(trigger, MqttTrigger) for trigger in camera.triggers):
+            self._lines[camera.id].append(self._home_line)
+        self._listen_onvif(camera)
 
     def gate_of(self, camera_id: str) -> EventGate | None:
         """Return the gate of an event-only camera; None for one that is always recorded."""
@@ -76,12 +108,12 @@ class Triggers:
 
     def start(self) -> None:
         """Start the listeners."""
-        for listener in self._listeners:
+        for listener in self._listeners.values():
             listener.start()
 
     def close(self) -> None:
         """End the listeners."""
-        for listener in self._listeners:
+        for listener in self._listeners.values():
             listener.close()
 
     def firing(self, camera: Camera, trigger: Trigger) -> Callable[[], None]:
@@ -94,9 +126,18 @@ class Triggers:
 
         return fire
 
-    def _listen_mqtt(self, topics: list[tuple[MqttTrigger, Callable[[], None]]]) -> None:
+    def _list_topics(self) -> list[tuple[MqttTrigger, Callable[[], None]]]:
+        return [
+            (trigger, self.firing(camera, trigger))
+            for camera in self._config.cameras
+            if camera.id in self._gates
+            for trigger in camera.triggers
+            if isinstance(trigger, MqttTrigger)
+        ]
+
+    def _listen_mqtt(self) -> None:
         """Listen at the home's broker, for all cameras at once."""
-        home = self._config.home_broker
+        home, topics = self._config.home_broker, self._list_topics()
         if not topics or home is None:
             return
         login = find_login(self._logins, home.credentials)
@@ -108,14 +149,10 @@ class Triggers:
             "client_id": f"edge-agent-{secrets.token_hex(6)}",
             "triggers": [{"topic": trigger.topic, "payload": trigger.payload} for trigger, _ in topics],
         }
-        line = _Line(self._clock)
-        for camera in self._config.cameras:
-            if camera.id in self._lines and any(isinstance(trigger, MqttTrigger) for trigger in camera.triggers):
-                self._lines[camera.id].append(line)
-        fires = [fire for _, fire in topics]
-        self._listeners.append(EventListener("edge_agent.capture.home_mqtt_child", settings, fires, line.tell))
+        fires, module = [fire for _, fire in topics], "edge_agent.capture.home_mqtt_child"
+        self._listeners[_HOME] = EventListener(module, settings, fires, self._home_line.tell)
 
-    def _listen_onvif(self, camera: Camera, sources: Sources) -> None:
+    def _listen_onvif(self, camera: Camera) -> None:
         """Listen to the camera itself."""
         triggers = [trigger for trigger in camera.triggers if isinstance(trigger, OnvifTrigger)]
         if not triggers:
@@ -123,11 +160,12 @@ class Triggers:
         line = _Line(self._clock)
         self._lines[camera.id].append(line)
         try:
-            device = sources.onvif_device(camera)
+            device = self._sources.onvif_device(camera)
         except CaptureError as error:
             log.error("camera is not asked for events camera=%s: %s", camera.id, error)
             line.tell(str(error))
             return
         settings = device.request(topics=[trigger.topic for trigger in triggers])
         fires = [self.firing(camera, trigger) for trigger in triggers]
-        self._listeners.append(EventListener("edge_agent.capture.onvif.events_child", settings, fires, line.tell))
+        module = "edge_agent.capture.onvif.events_child"
+        self._listeners[camera.id] = EventListener(module, settings, fires, line.tell)

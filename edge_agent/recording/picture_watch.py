@@ -3,6 +3,7 @@
 Part of the recorder process; the looking is done in one child for all cameras (``capture.pictures.analyser``).
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -11,8 +12,12 @@ from edge_agent.capture.camera import Look
 from edge_agent.capture.pictures.analyser import HEALTH, PictureWatch, StreamView
 from edge_agent.host.clock import Clock
 from edge_agent.recording.event_triggers import Triggers
+from edge_agent.recording.reload import Changes
 from edge_agent.settings.gateway import Camera, Config, MotionTrigger, Quality
 from edge_agent.units import encode_rfc3339
+
+MAX_VIEWS = 1 << 16
+"""A view's number takes two bytes on the wire; it comes again after so many reloads."""
 
 
 class Views:
@@ -28,16 +33,33 @@ class Views:
         self._watch = PictureWatch(clock)
         self._looks: dict[str, Look] = {}
         self._views: dict[str, StreamView] = {}
-        for number, camera in enumerate(camera for camera in config.cameras if camera.enabled):
-            name = f"{camera.id}.{camera.qualities[-1]}"
-            on_motion = _motion_of(camera, triggers)
-            view = StreamView(number, name, looks_at_health=True, on_motion=on_motion)
-            self._views[camera.id] = view
-            self._looks[name] = Look(
-                partial(self._watch.offer, view),
-                keeps_open=on_motion is not None,
-                before_ns=max((trigger.before_ns for trigger in camera.triggers), default=0),
-            )
+        self._triggers = triggers
+        self._numbers = itertools.count()
+        for camera in config.cameras:
+            self._add(camera)
+
+    def change(self, config: Config, changes: Changes) -> None:
+        """Take over a changed configuration. Of untouched cameras everything stays that was learnt."""
+        for camera_id in changes.stop:
+            view = self._views.pop(camera_id, None)
+            if view is not None:
+                self._looks.pop(view.name, None)
+        for camera in config.cameras:
+            if camera.id in changes.start:
+                self._add(camera)
+
+    def _add(self, camera: Camera) -> None:
+        if not camera.enabled:
+            return
+        name = f"{camera.id}.{camera.qualities[-1]}"
+        on_motion = _motion_of(camera, self._triggers)
+        view = StreamView(next(self._numbers) % MAX_VIEWS, name, looks_at_health=True, on_motion=on_motion)
+        self._views[camera.id] = view
+        self._looks[name] = Look(
+            partial(self._watch.offer, view),
+            keeps_open=on_motion is not None,
+            before_ns=max((trigger.before_ns for trigger in camera.triggers), default=0),
+        )
 
     def start(self) -> None:
         """Begin to look."""

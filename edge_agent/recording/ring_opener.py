@@ -56,6 +56,10 @@ class RingOpener:
         self._clock, self._boot_id, self._pins, self._stop = clock, boot_id, pins, stop
         self._preparations: dict[str, _Preparation] = {}
 
+    def change(self, config: Config) -> None:
+        """Take over a changed configuration; it counts for rings that are opened from now on."""
+        self._config = config
+
     def open(self, camera: Camera, quality: Quality) -> RingWriter:
         """Open a ring for writing, and make, move or resize it first where that is due.
 

@@ -18,6 +18,7 @@ from edge_agent.buffer.write.writer import ErasedBlock, RingWriter
 from edge_agent.capture.run.records import ClockNote, Gap, Gop, RunInfo
 from edge_agent.errors import RecordTooLargeError, RingError, RingPreparingError, UnavailableError
 from edge_agent.host.clock import Clock
+from edge_agent.recording.ring_figures import RingFigures
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class RingSink:
         self._retry_ns = FIRST_RETRY_NS
         self._error = _NOT_YET
         self._is_preparing = False
+        self._figures = RingFigures()
         self._last_run: RunInfo | None = None
         self._recent: deque[tuple[MonoNs, UtcNs]] = deque()
         self._lost_from: UtcNs | None = None
@@ -74,6 +76,7 @@ class RingSink:
 
     def gap(self, gap: Gap) -> None:
         """Store a hole."""
+        self._figures.count_gap(gap.reason, gap.duration_ns)
         self._store(_note(Kind.GAP, gap.start_ns, gap.boot_ns, {"reason": gap.reason}, gap.duration_ns))
 
     def run(self, run: RunInfo) -> None:
@@ -129,6 +132,7 @@ class RingSink:
     def facts(self) -> Mapping[str, Any]:
         """Return what the status tells of the ring."""
         facts: dict[str, Any] = {"storage": self._error or "ok", "preparing": self._is_preparing}
+        facts["figures"] = self._figures.facts()
         # No waiting for a disk: without the lock at hand the status goes without the ring's head.
         if not self._lock.acquire(timeout=0.05):
             now = self._clock.boot()
@@ -142,6 +146,7 @@ class RingSink:
                     seq, chain = self._writer.head
                     facts |= {"ring_id": self._writer.superblock.ring_id.hex(), "seq": seq, "chain": chain.hex()}
                     facts["clock_held_back"] = self._writer.is_clock_held_back
+                    facts["oldest_ns"] = self._writer.oldest_ns
             finally:
                 self._lock.release()
         return facts
@@ -187,6 +192,7 @@ class RingSink:
                 if self._lost_from is not None:
                     self._tell_loss(self._writer, draft)
                 self._writer.append(draft)
+                self._figures.count_record(len(draft.payload))
                 self._remember(draft)
             except RecordTooLargeError as error:
                 log.error("record dropped stream=%s: %s", self._name, error)
@@ -209,12 +215,14 @@ class RingSink:
         """Store the hole that a failure made, before the first record after it."""
         if self._lost_from is not None and draft.start_ns > self._lost_from:
             duration_ns = draft.start_ns - self._lost_from
+            self._figures.count_gap("storage", duration_ns)
             boot = MonoNs(max(0, draft.boot_ns - duration_ns))
             writer.append(_note(Kind.GAP, self._lost_from, boot, {"reason": "storage"}, duration_ns))
         self._lost_from = None
 
     def _fail(self, error: Exception) -> None:
         """Let go of a ring that failed; what may not have been synced counts as lost."""
+        self._figures.failures += 1
         writer, self._writer = self._writer, None
         if self._recent:
             first = min(start for _, start in self._recent)

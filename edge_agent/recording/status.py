@@ -31,7 +31,12 @@ def report_stream(
     facts = {**events, **picture, **crashes, **stream, **storage}
     facts["reason_text"] = REASONS.get(str(stream.get("reason")), "")
     facts["since"] = encode_rfc3339(UtcNs(facts["since"]))
+    if storage["storage"] != "ok" and facts["state"] == "recording":
+        # The camera is read, and nothing of it is kept.
+        facts["state"] = "not-stored"
     warnings = [f"nothing is stored: {storage['storage']}"] if storage["storage"] != "ok" else []
+    if storage.get("mirror", "ok") != "ok":
+        warnings.append(f"not mirrored: {storage['mirror']}")
     if events.get("events") == "trouble":
         warnings.append(f"no events come: {events['events_detail']}")
     warnings += list_warnings(stream)

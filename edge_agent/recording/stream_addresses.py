@@ -10,11 +10,12 @@ from pathlib import Path
 from edge_agent.capture.camera_tls import Trust, pin_trust
 from edge_agent.capture.onvif.query import OnvifDevice, OnvifStream, StreamFinder, find_stream
 from edge_agent.capture.reasons import CaptureError
-from edge_agent.capture.session.rtsp import Endpoint
+from edge_agent.capture.session.rtsp import OPEN_TIMEOUT_S, Endpoint
 from edge_agent.capture.status import StreamStatus
 from edge_agent.custody.credentials import Login, find_login
 from edge_agent.errors import ConfigError
 from edge_agent.settings.gateway import Camera, Quality
+from edge_agent.units import MINUTE_NS, SECOND_NS
 
 
 def make_device(camera: Camera, login: Login | None) -> OnvifDevice:
@@ -37,6 +38,10 @@ class Sources:
 
     def __init__(self, logins: Mapping[str, Login], folder: Path, stop: threading.Event) -> None:
         self._logins, self._folder, self._stop = logins, folder, stop
+
+    def change(self, logins: Mapping[str, Login]) -> None:
+        """Take over changed credentials; each counts from the next session on."""
+        self._logins = logins
 
     def resolver(self, camera: Camera, quality: Quality, status: Callable[[], StreamStatus]) -> Callable[[], Endpoint]:
         """Return what finds a stream before each attempt to open it; it raises ``CaptureError``.
@@ -82,6 +87,8 @@ class Sources:
             transport=camera.transport,
             audio=camera.audio,
             trust=self._trust_of(camera, url),
+            open_timeout_s=_open_timeout_ns(camera) / SECOND_NS,
+            is_patient=camera.record == "on_event" and not any(each.kind == "motion" for each in camera.triggers),
         )
 
     def _trust_of(self, camera: Camera, url: str) -> Trust | None:
@@ -91,3 +98,9 @@ class Sources:
             return pin_trust(url, camera.tls.pin, self._folder)
         assert camera.tls.ca_file is not None
         return Trust(camera.tls.ca_file)
+
+
+def _open_timeout_ns(camera: Camera) -> int:
+    """Return how long a session may take to open: an event has to wake most bridges first."""
+    usual_ns = MINUTE_NS if camera.record == "on_event" else int(OPEN_TIMEOUT_S * SECOND_NS)
+    return usual_ns if camera.open_timeout_ns is None else camera.open_timeout_ns

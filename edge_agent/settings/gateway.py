@@ -50,6 +50,7 @@ ShortText = Annotated[str, StringConstraints(min_length=1, max_length=80), After
 
 RingSize = Annotated[int, size("8MiB", "16TiB")]
 KeepFor = Annotated[int, duration("1m", "366d")]
+OpenTimeout = Annotated[int, duration("1s", "5m")]
 DownAfter = Annotated[int, duration("10s", "366d")]
 
 
@@ -80,11 +81,13 @@ class Buffer(Part):
     """The rings: one preallocated file per camera and quality."""
 
     dir: FilePath | None = None
+    mirror_dir: FilePath | None = None
     size_bytes: RingSize = Field(default=32 * GIB, alias="size")
     keep_for_ns: KeepFor = Field(default=72 * HOUR_NS, alias="keep_for")
     sync_every_ns: Annotated[int, duration("500ms", "4s")] = Field(default=3 * SECOND_NS, alias="sync_every")
     block_size_bytes: Annotated[int, size("64KiB", "64MiB")] | None = Field(default=None, alias="block_size")
     hold_size_bytes: Annotated[int, size("16MiB", "1TiB")] = Field(default=4 * GIB, alias="hold_size")
+    keeps_size_bytes: Annotated[int, size("16MiB", "1TiB")] = Field(default=4 * GIB, alias="keeps_size")
 
 
 class Tls(Part):
@@ -160,6 +163,7 @@ class Camera(Part):
     audio: bool = False
     sub: Substream | None = None
     record: Literal["always", "on_event"] = "always"
+    open_timeout_ns: OpenTimeout | None = Field(default=None, alias="open_timeout")
     triggers: Annotated[tuple[Trigger, ...], Listed, Field(max_length=8)] = ()
     location: Location | None = None
     size_bytes: RingSize | None = Field(default=None, alias="size")
@@ -207,12 +211,13 @@ class Camera(Part):
 
 
 class HomeBroker(Part):
-    """The home's own MQTT broker, for triggers; never the RTCC's."""
+    """The home's own MQTT broker, for triggers and sensors; never the RTCC's."""
 
     host: Host
     port: Annotated[int, Field(ge=1, le=65535)] = 1883
     credentials: CredentialName | None = None
     ca_file: FilePath | None = None
+    sensors: bool = False
 
 
 class Uplink(Part):
@@ -323,10 +328,20 @@ class Config(Part):
         folder = camera.dir if camera is not None else None
         return (folder or self.rings_dir) / f"{camera_id}.{quality}.ring"
 
+    def mirror_path(self, camera_id: str, quality: Quality) -> Path | None:
+        """Return the file of a ring's mirror, or None if there is to be none."""
+        folder = self.buffer.mirror_dir
+        return None if folder is None else folder / f"{camera_id}.{quality}.ring"
+
     @property
     def holds_dir(self) -> Path:
         """The folder of the excerpts that pending requests hold."""
         return self.state_dir / "holds"
+
+    @property
+    def keeps_dir(self) -> Path:
+        """The folder of the moments that the owner keeps beyond the rings' time."""
+        return self.state_dir / "releaser" / "keeps"
 
     @property
     def staging_dir(self) -> Path:

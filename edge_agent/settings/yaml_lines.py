@@ -142,6 +142,13 @@ def _refuse_odd_scalars(root: Any, text: str, *, is_secret: bool) -> None:
                 raise _YamlLinesError(node.start_mark.line + 1, f"column {node.start_mark.column + 1}: {problem}")
 
 
+def _say_key(node: Any) -> str:
+    """Say what is wrong with a key that is no text; in braces a decimal comma makes a number one: ``{lat: 32,29}``."""
+    if node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
+        return f"a number stands alone behind a comma: {node.value[:20]}; decimals have a point, such as 32.29"
+    return "a key must be text; put it into quotes"
+
+
 def _plain(node: Any, path: YamlPath, lines: dict[YamlPath, int]) -> Any:
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
@@ -149,7 +156,7 @@ def _plain(node: Any, path: YamlPath, lines: dict[YamlPath, int]) -> Any:
         for key_node, value_node in node.value:
             key, line = key_node.value, key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != "tag:yaml.org,2002:str":
-                raise _YamlLinesError(line, f"{show_path(path)}: a key must be text; put it into quotes")
+                raise _YamlLinesError(line, f"{show_path(path)}: {_say_key(key_node)}")
             if key in mapping:
                 first = lines[(*path, key)]
                 raise _YamlLinesError(line, f"{show_path((*path, key))}: written twice; first in line {first}")

@@ -29,7 +29,13 @@ from edge_agent.host.clock import SystemClock, read_kernel_time
 from edge_agent.settings.gateway import Config
 from edge_agent.setup.inspection import Finding, find_filesystem
 
-UNITS = ("edge-agent.target", "edge-agent-recorder.service", "edge-agent-releaser.service", "edge-agent-update.timer")
+UNITS = (
+    "edge-agent.target",
+    "edge-agent-recorder.service",
+    "edge-agent-releaser.service",
+    "edge-agent-page.service",
+    "edge-agent-update.timer",
+)
 TIME_SERVICES = ("systemd-timesyncd.service", "chrony.service", "ntpsec.service", "ntp.service")
 _UNIT_FIELDS = ("LoadState", "ActiveState", "SubState", "Result", "UnitFileState", "NRestarts", "ExecMainStatus")
 _UNIT_STATES = (
@@ -38,12 +44,12 @@ _UNIT_STATES = (
     "start-limit-hit timeout resources oom-kill protocol enabled disabled static linked indirect generated"
 )
 _OWN_WORDS = (
-    "recording connecting idle down paused preparing off unknown ok warning fault synchronised floor-only kernel "
-    "timesyncd configuration bare tpm passphrase none h264 hevc h265 mjpeg"
+    "recording not-stored connecting idle down paused preparing off unknown ok warning fault synchronised floor-only "
+    "kernel timesyncd configuration bare tpm passphrase none h264 hevc h265 mjpeg"
 )
 _FILESYSTEMS = "ext4 ext3 xfs btrfs f2fs vfat exfat ntfs3 fuseblk nfs nfs4 cifs overlay tmpfs zfs 9p"
 _WORDS = frozenset(" ".join((_UNIT_STATES, _OWN_WORDS, _FILESYSTEMS)).split())
-_CHECKED = "cameras place credentials notify consent enrolment clock disk broker configuration"
+_CHECKED = "cameras place credentials notify consent enrolment clock disk page broker configuration"
 _TOPICS = frozenset(_CHECKED.split())
 _LONGER_TOPICS = ("keys of the recorder", "keys of the releaser", "owner's key")
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+~-]{0,39}")

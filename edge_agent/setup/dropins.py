@@ -21,7 +21,8 @@ def encode_dropin(config: Config, service: str, systemd_version: int) -> str:
     Folders outside the state folder are opened for writing and waited for; sealed keys are handed over; from systemd
     254 on, restarts come in steps from 1 s to 60 s.
     """
-    folders = [*config.ring_folders, config.recorder_state_dir] if service == "recorder" else [
+    mirror = [config.buffer.mirror_dir] if config.buffer.mirror_dir is not None else []
+    folders = [*config.ring_folders, *mirror, config.recorder_state_dir] if service == "recorder" else [
         config.staging_dir, config.holds_dir, config.waivers_dir, config.store_path.parent,
     ]  # fmt: skip
     outside = sorted({str(folder) for folder in folders if not folder.is_relative_to(STATE_DIR)})

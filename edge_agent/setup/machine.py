@@ -107,10 +107,15 @@ def _explain(error: Exception) -> str:
 
 def opens_sealed(name: str, store: Path = CREDENTIAL_STORE) -> bool:
     """Tell whether this machine opens a sealed key, as systemd would for its service. As root."""
+    return bool(open_sealed(name, store))
+
+
+def open_sealed(name: str, store: Path = CREDENTIAL_STORE) -> bytes:
+    """Return a sealed key as PEM; empty if this machine does not open it. As root."""
     try:
-        return bool(_run("systemd-creds", "decrypt", f"--name={name}", str(store / f"edge-agent.{name}"), "-").stdout)
+        return _run("systemd-creds", "decrypt", f"--name={name}", str(store / f"edge-agent.{name}"), "-").stdout
     except (OSError, subprocess.SubprocessError):
-        return False
+        return b""
 
 
 def seal_keys(state_dir: Path, store: Path = CREDENTIAL_STORE) -> tuple[str, ...]:

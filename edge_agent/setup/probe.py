@@ -4,7 +4,6 @@ Sends passwords to nobody but the camera they are for, in a Digest answer or ove
 """
 
 import contextlib
-import hashlib
 import re
 import socket
 import ssl
@@ -17,9 +16,9 @@ from urllib.parse import urlsplit
 
 from edge_agent.capture.camera_tls import Trust, find_fault, pin_trust, system_trust
 from edge_agent.capture.onvif.query import find_stream
-from edge_agent.capture.reasons import CaptureError
-from edge_agent.capture.session import rtsp_probe
-from edge_agent.capture.session.rtsp_probe import connect
+from edge_agent.capture.reasons import REASONS, CaptureError
+from edge_agent.capture.session.login import is_answered_by_ffmpeg
+from edge_agent.capture.session.rtsp_probe import ask_description
 from edge_agent.custody.credentials import Login
 from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import EdgeAgentError
@@ -32,7 +31,6 @@ from edge_agent.setup.inspection import Finding, Level, fault, is_sealed
 CONNECT_TIMEOUT_S = 3.0
 _MAX_ANSWER_BYTES = 16 * 1024
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
-_CHALLENGE = re.compile(r'([A-Za-z0-9_]+)="?([^",]*)"?')
 
 _CAMERA_ANSWERS = {
     401: "refuses the user name or password",
@@ -63,13 +61,19 @@ def _probe_camera(camera: Camera, login: Login | None) -> Finding:
             gives += "; the stream itself is not encrypted on the way"
     if url.startswith("rtsps://") and (distrust := _find_distrust(camera, url)) is not None:
         return Finding(Level.FAULT, topic, str(distrust), f"docs/cameras.md explains `{distrust.reason}`")
+    is_tls = url.startswith("rtsps://")
+    secret = ("", "") if login is None else (login.username, login.password)
     try:
-        status = describe(url, login)
+        # Over TLS it is enough that it answers: this connection's certificate is not verified.
+        status, offers = ask_description(url, secret, lambda _: not is_tls)
     except OSError as error:
         # ssl's and socket's texts name hosts and certificates, never what we sent.
         text = f"does not answer: {error.strerror or error or 'time-out'}"
         return Finding(Level.FAULT, topic, text, "is it on, and is the address right?")
-    if status == 200:
+    if status in (200, 401) and offers and not is_answered_by_ffmpeg(offers):
+        hint = "docs/cameras.md explains `digest-sha256-only`"
+        return Finding(Level.FAULT, topic, REASONS["digest-sha256-only"], hint)
+    if status == 200 or (status == 401 and is_tls):
         return Finding(Level.OK, topic, gives)
     if status in (401, 403) and login is None:
         hint = "give it `credentials: NAME` in edge-agent.yaml"
@@ -87,35 +91,6 @@ def _find_distrust(camera: Camera, url: str) -> CaptureError | None:
             return find_fault(url, pin_trust(url, camera.tls.pin, Path(folder)))
         except CaptureError as error:
             return error
-
-
-def describe(url: str, login: Login | None) -> int:
-    """Send RTSP DESCRIBE, once more with a Digest (MD5) answer where that is asked for; return the status.
-
-    Raises:
-        OSError: No connection, no answer in time, or no RTSP.
-    """
-    is_tls = url.startswith("rtsps://")
-    with connect(url) as connection:
-        status, head = rtsp_probe.describe(connection, url)
-        challenge = next((line for line in head if line.lower().startswith("www-authenticate: digest")), None)
-        if status == 401 and is_tls:
-            return 200  # it answers; the password goes only to a camera whose certificate was verified
-        if status == 401 and login is not None and challenge is not None:
-            status, _ = rtsp_probe.describe(connection, url, 2, _answer_digest(challenge, url, login))
-        return status
-
-
-def _answer_digest(challenge: str, url: str, login: Login) -> str:
-    fields = {name.lower(): value for name, value in _CHALLENGE.findall(challenge.partition("igest ")[2])}
-    realm, nonce = fields.get("realm", ""), fields.get("nonce", "")
-    secret = _md5(f"{login.username}:{realm}:{login.password}")
-    response = _md5(f"{secret}:{nonce}:{_md5(f'DESCRIBE:{url}')}")
-    return f'Digest username="{login.username}", realm="{realm}", nonce="{nonce}", uri="{url}", response="{response}"'
-
-
-def _md5(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def renew_vault(config: Config, *, has_services: bool, sealed: Path = SEALED_VAU
     Args:
         config: Where everything lies.
         has_services: This is the gateway that systemd runs, where it does: its services are stopped and started.
-        sealed: Where ``scripts/install --seal`` put the vault's key, if it did.
+        sealed: Where ``edge-agent init --seal`` put the vault's key, if it did.
 
     Raises:
         UsageError: Somebody without the right to the keys asked.
@@ -195,14 +195,15 @@ def _shred(path: Path) -> bool:
 def _destroy_footage(config: Config, work: _Work) -> None:
     """Wipe every ring file, those of cameras that are no longer configured included, every hold, every staged byte."""
     with acting_as_owner(config.recorder_state_dir):
-        for folder in config.ring_folders:
+        mirror = (config.buffer.mirror_dir,) if config.buffer.mirror_dir is not None else ()
+        for folder in (*config.ring_folders, *mirror):
             _empty(folder, "*.ring*", config, work)
         for path in (config.recorder_state_dir / "rings.json", config.status_path):
             with work.go_on_after_errors(path):
                 if os.path.lexists(path):
                     remove_entry(path.parent, path.name)
     with acting_as_owner(config.store_path.parent):
-        for folder in (config.holds_dir, config.staging_dir):
+        for folder in (config.holds_dir, config.keeps_dir, config.staging_dir):
             _empty(folder, "*", config, work)
 
 

@@ -127,6 +127,8 @@ DOWN = {
     "not-now": ("refused", "status=455"),
     "no-tcp": ("transport-refused", "status=461"),
     "sha256-only": ("digest-sha256-only", ""),
+    "md5-then-sha256": ("digest-sha256-only", ""),
+    "other-transport": ("transport-refused", "it sets up another one than it was asked for"),
     "wrong-codec": ("unsupported-codec", "codec=THEORA"),
     "mute": ("no-answer", ""),
     "reboot": ("no-answer", ""),
@@ -143,6 +145,57 @@ def test_refusals_are_told_apart(fault: str, reason: str, detail: str) -> None:
             wait_until(lambda: recording.status.state == "down")
             told = recording.status.snapshot()
     assert (told["reason"], told["detail"]) == (reason, detail)
+
+
+@pytest.mark.parametrize("fault", ["sha256-then-md5", "stale-nonce"])
+def test_login_of_many_offers_is_taken(fault: str) -> None:
+    """Digest with MD5 is found among other offers, and a nonce that has become stale is answered anew."""
+    account = Account("owner", "secret-word")
+    with SimulatedCamera(CameraSettings(live=QUICK.live, account=account)) as camera:
+        camera.fault(fault)
+        with Recording(endpoint(camera, username="owner", password="secret-word")) as recording:
+            recording.wait_for_gops(1)
+        assert not camera.wrong_logins
+
+
+@pytest.mark.parametrize("fault", ["unauthorized", "sha256-only", "md5-then-sha256"])
+def test_wrong_password_is_told_as_that_after_one_try(fault: str) -> None:
+    """Whatever a camera offers: a password that it refuses is wrong, and was sent once."""
+    account = Account("owner", "secret-word")
+    with SimulatedCamera(CameraSettings(live=QUICK.live, account=account)) as camera:
+        camera.fault(fault)
+        with Recording(endpoint(camera, username="owner", password="another")) as recording:
+            wait_until(lambda: recording.status.snapshot()["reason"] == "unauthorized")
+        assert camera.wrong_logins == 1
+
+
+def test_slow_bridge_is_waited_for() -> None:
+    """A bridge that wakes its camera for longer than is usual is recorded if the endpoint gives it the time."""
+    with SimulatedCamera(QUICK) as camera:
+        camera.fault("slow-open")
+        with Recording(endpoint(camera, open_timeout_s=30)) as recording:
+            recording.wait_for_gops(1, 40)
+
+
+SOUNDS = {
+    "not known": ("unknown-sound", "pcm_alaw", "codec=g726le"),
+    "not offered": ("drift", "", "the camera offers none"),
+    "not sent": ("silent-audio", "aac", "none has come"),
+}
+
+
+@pytest.mark.parametrize(("fault", "audio", "words"), SOUNDS.values(), ids=SOUNDS.keys())
+def test_sound_that_is_not_recorded_is_told(fault: str, audio: str, words: str) -> None:
+    """Where sound is wanted and none can be recorded, the status says why; the pictures are recorded."""
+    with SimulatedCamera(CameraSettings(live=LiveSettings(gop=GOP, audio=audio))) as camera:
+        camera.fault(fault)
+        with Recording(endpoint(camera, audio=True)) as recording:
+            recording.wait_for_gops(2)
+            wait_until(lambda: any(words in each for each in list_warnings(recording.status.snapshot())), 30)
+            camera.fault(fault, False)
+            if fault == "silent-audio":
+                wait_until(lambda: not recording.status.snapshot()["silence"])
+    assert_tiled(recording.sink)
 
 
 def test_repeated_refusal_keeps_its_reason() -> None:
@@ -592,10 +645,54 @@ def test_stale_session_is_waited_for() -> None:
         recording.wait_for_gops(1)
         camera.fault("stale-session")
         camera.drop_clients()
-        wait_until(lambda: recording.status.snapshot()["reason"] == "busy")
+        wait_until(lambda: recording.status.snapshot()["reason"] == "session-still-open")
         camera.fault("stale-session", False)
         before = len(recording.sink.gops)
         recording.wait_for_gops(before + 1)
+
+
+OUTAGES = {
+    "connections are closed": "reboot",
+    "nothing is answered": "mute",
+    "busy": "busy",
+    "no such path": "not-found",
+}
+
+
+@pytest.mark.parametrize("fault", OUTAGES.values(), ids=OUTAGES.keys())
+def test_camera_that_is_back_is_recorded_at_once(fault: str) -> None:
+    """However long it was away: within two seconds, the time of an opening, and a keyframe's."""
+    with SimulatedCamera(QUICK) as camera, Recording(endpoint(camera)) as recording:
+        recording.wait_for_gops(1)
+        camera.fault(fault)
+        camera.drop_clients()
+        wait_seconds(14)
+        assert recording.status.state == "down"
+        camera.fault(fault, False)
+        back, before = SystemClock().utc(), len(recording.sink.gops)
+        recording.wait_for_gops(before + 1)
+    assert recording.sink.gops[before].start_ns - back < 4 * SECOND_NS
+    assert_tiled(recording.sink)
+
+
+def test_camera_that_a_bridge_wakes_is_not_tried_every_second() -> None:
+    """A patient recording asks at growing intervals, and never for a sign of life."""
+    with SimulatedCamera(QUICK) as camera:
+        camera.fault("busy")
+        with Recording(endpoint(camera, is_patient=True)):
+            wait_seconds(10)
+        # At 0, 1, 3 and 7 s, a quarter more or less: four requests each at most.
+        assert camera.requests <= 5 * 4
+
+
+def test_wrong_password_is_tried_seldom() -> None:
+    """Cameras lock a user after a few wrong passwords: there are not even two attempts in ten seconds."""
+    account = Account("owner", "secret-word")
+    with SimulatedCamera(CameraSettings(live=QUICK.live, account=account)) as camera:
+        with Recording(endpoint(camera, username="owner", password="another")) as recording:
+            wait_until(lambda: recording.status.snapshot()["reason"] == "unauthorized")
+            wait_seconds(8)
+        assert camera.wrong_logins == 1
 
 
 def test_run_record_names_the_source_without_credentials() -> None:
@@ -658,6 +755,45 @@ def test_media_clock_at_another_rate_costs_no_picture(fault: str, audio: str) ->
     firsts = [unpack(gop)[1][0].pts for gop in recording.sink.gops]
     for (a, one), (b, two) in itertools.pairwise(zip(recording.sink.gops, firsts, strict=True)):
         assert abs((two - one) * SECOND_NS // 90_000 - (b.start_ns - a.start_ns)) < 1_000_000
+
+
+STANDING = {
+    "H.264": ("still-ticks", LiveSettings(gop=GOP), 2),
+    "H.265": ("still-ticks", LiveSettings("hevc", gop=GOP), 2),
+    "MJPEG": ("still-ticks", LiveSettings("mjpeg", gop=GOP), 10),
+    "beside sound": ("still-ticks", LiveSettings(gop=GOP, audio="aac"), 2),
+    "beside sound, G.711": ("still-ticks", LiveSettings(gop=GOP, audio="pcm_alaw"), 2),
+    "from keyframe to keyframe": ("gop-ticks", LiveSettings(gop=GOP), 2),
+    "one picture a second": ("still-ticks", LiveSettings(fps=1, gop=1), 2),
+}
+
+
+@pytest.mark.parametrize(("fault", "live", "steps"), STANDING.values(), ids=STANDING.keys())
+def test_rtp_time_that_stands_still_costs_no_picture(fault: str, live: LiveSettings, steps: int) -> None:
+    """Pictures without a time are all recorded, in one run, timed by their arrival; sound too; and it is said.
+
+    How long an MJPEG picture lasts nobody tells, and FFmpeg holds seconds of them back: those come a while late.
+    """
+    with SimulatedCamera(CameraSettings(live=live)) as camera:
+        camera.fault(fault)
+        with Recording(endpoint(camera, audio=True)) as recording:
+            recording.wait_for_gops(2)
+            wait_seconds(9)
+            facts = recording.status.snapshot()
+            assert any(each.startswith("clock-stands") for each in list_warnings(facts)), facts
+    pictures = read_pictures(recording.sink.gops)
+    step_ns = SECOND_NS // live.fps
+    assert {round((b - a) / step_ns) for (_, a), (_, b) in itertools.pairwise(pictures)} == {1}
+    late = [abs(ring - pixels) for ring, pixels in pictures]
+    assert max(late[-5 * live.fps :] if live.codec == "mjpeg" else late) <= steps * step_ns
+    assert len(recording.sink.runs) == 1
+    assert any(note.facts.get("clock_stands") for note in recording.sink.notes)
+    assert_tiled(recording.sink)
+    if live.audio:
+        packets = [packet for gop in recording.sink.gops for packet in unpack(gop)[1] if packet.track]
+        span_s = (recording.sink.gops[-1].start_ns - recording.sink.gops[0].start_ns) / SECOND_NS
+        per_second = 8000 / 160 if live.audio == "pcm_alaw" else 48_000 / 1024
+        assert len(packets) > 0.9 * span_s * per_second
 
 
 REPORTS = {

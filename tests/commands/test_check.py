@@ -1,5 +1,6 @@
 """``edge-agent check``: every fault is found, said, and hides no other."""
 
+import hashlib
 import json
 import os
 import socket
@@ -13,12 +14,14 @@ from typing import Any
 
 import pytest
 
+from edge_agent.capture.session.rtsp_probe import ask_description
 from edge_agent.consent.policy import parse_policy
 from edge_agent.consent.signed_consent import Notice, digest_notice, sign_consent
 from edge_agent.custody.credentials import Login
 from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.custody.keys import KeyStore, generate
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
+from edge_agent.demo.rtsp_login import Account
 from edge_agent.errors import ConfigError
 from edge_agent.rtcc.office.enrol import enrol, enrol_server
 from edge_agent.rtcc.office.home import RtccHome, Settings
@@ -70,11 +73,15 @@ def serve(answer: Answer, context: ssl.SSLContext | None = None) -> Iterator[int
         thread.join(10)
 
 
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
 def digest_camera(request: bytes) -> bytes:
     if b"Authorization: Digest" not in request:
         return b'RTSP/1.0 401 Unauthorized\r\nWWW-Authenticate: Digest realm="cam", nonce="n0"\r\n\r\n'
     url = request.split(b" ")[1].decode()
-    expected = probe._md5(f"{probe._md5('admin:cam:pass:w@rd')}:n0:{probe._md5(f'DESCRIBE:{url}')}").encode()
+    expected = _md5(f"{_md5('admin:cam:pass:w@rd')}:n0:{_md5(f'DESCRIBE:{url}')}").encode()
     return b"RTSP/1.0 200 OK\r\n\r\n" if expected in request else b"RTSP/1.0 401 Unauthorized\r\n\r\n"
 
 
@@ -107,9 +114,32 @@ def test_describe_answers_a_digest_challenge() -> None:
     """The right password is taken, a wrong one refused, and none is said to be missing."""
     with serve(digest_camera) as port:
         url = f"rtsp://127.0.0.1:{port}/live"
-        assert probe.describe(url, Login("admin", "pass:w@rd")) == 200
-        assert probe.describe(url, Login("admin", "wrong")) == 401
-        assert probe.describe(url, None) == 401
+        assert ask_description(url, ("admin", "pass:w@rd"))[0] == 200
+        assert ask_description(url, ("admin", "wrong"))[0] == 401
+        assert ask_description(url, ("", ""))[0] == 401
+
+
+LOGINS: dict[str, tuple[str, str, Level, str]] = {
+    "MD5 last": ("sha256-then-md5", "secret-word", Level.OK, "gives its stream"),
+    "SHA-256 last": ("md5-then-sha256", "secret-word", Level.FAULT, "the camera wants Digest with SHA-256"),
+    "SHA-256 only": ("sha256-only", "secret-word", Level.FAULT, "the camera wants Digest with SHA-256"),
+    "a wrong password": ("sha256-then-md5", "another", Level.FAULT, "refuses the user name or password"),
+}
+
+
+@pytest.mark.parametrize(("fault", "password", "level", "words"), LOGINS.values(), ids=LOGINS.keys())
+def test_a_login_is_judged_as_the_recorder_will(
+    tmp_path: Path, fault: str, password: str, level: Level, words: str
+) -> None:
+    """Of several challenges the best is answered; a camera into which FFmpeg cannot log in is told. One try."""
+    settings = CameraSettings(account=Account("owner", "secret-word"))
+    with SimulatedCamera(settings) as stream:
+        stream.fault(fault)
+        path = tmp_path / "edge-agent.yaml"
+        path.write_text(f"cameras: [{{id: door, url: '{stream.url}', credentials: door}}]\n")
+        (finding,) = probe.probe_cameras(load_config(path), {"door": Login("owner", password)})
+        assert stream.wrong_logins == int(password == "another")
+    assert (finding.level, finding.text.startswith(words)) == (level, True), finding
 
 
 CAMERAS: dict[str, tuple[Answer, Level, str]] = {

@@ -77,6 +77,14 @@ class OnvifSettings:
     """It has something to tell at every pull."""
     drips: bool = False
     """It answers a pull for ever, byte by byte."""
+    grants_s: float = 0
+    """A pull point lasts for so long, whatever is asked for; 0 for ever."""
+    grants_truly: bool = True
+    """It says so."""
+    renews: bool = True
+    """False: it knows no Renew, and a pull renews nothing."""
+    reference: str = "http://{host}/onvif/pull/{number}"
+    """The address that it gives a pull point."""
     captured: Path | None = None
 
 
@@ -94,6 +102,8 @@ class OnvifCamera:
 
     def __enter__(self) -> "OnvifCamera":
         self._events: list[str] = []
+        self._ends: dict[int, float] = {}
+        self._state = ""
         self._woken = threading.Condition()
         self._stopped = threading.Event()
         camera = self
@@ -126,14 +136,18 @@ class OnvifCamera:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def tell(self, value: str = "true", topic: str = MOTION, operation: str = "Changed") -> None:
-        """Hand an event to whoever pulls next."""
+    def tell(self, value: str = "true", topic: str = MOTION, operation: str = "Changed", more: str = "") -> None:
+        """Hand an event to whoever pulls next; if pull points end, to nobody unless there is one."""
         with self._woken:
+            self._forget_ended()
+            self._state = value
+            if self.settings.grants_s and not self.pull_points and operation == "Changed":
+                return
             self._events.append(
                 f"<wsnt:NotificationMessage><wsnt:Topic>{topic}</wsnt:Topic><wsnt:Message>"
                 f'<tt:Message UtcTime="2026-01-01T00:00:00Z" PropertyOperation="{operation}">'
                 '<tt:Source><tt:SimpleItem Name="Rule" Value="0"/></tt:Source>'
-                f'<tt:Data><tt:SimpleItem Name="IsMotion" Value="{value}"/></tt:Data>'
+                f'<tt:Data><tt:SimpleItem Name="IsMotion" Value="{value}"/>{more}</tt:Data>'
                 "</tt:Message></wsnt:Message></wsnt:NotificationMessage>"
             )
             self._woken.notify_all()
@@ -308,28 +322,65 @@ class OnvifCamera:
         token = question.findtext("{*}ProfileToken") or ""
         return f"<tr2:Uri>{self.settings.stream.replace('{token}', token)}</tr2:Uri>"
 
-    def _tev_CreatePullPointSubscription(self, *_: object) -> str:
-        number = len(self.asked)
-        self.pull_points.add(number)
+    def _forget_ended(self) -> None:
+        for number in [number for number, end in self._ends.items() if end <= time.monotonic()]:
+            del self._ends[number]
+            self.pull_points.discard(number)
+
+    def _times(self, name: str, number: int) -> str:
+        left_s = (
+            self._ends.get(number, time.monotonic() + 120) - time.monotonic() if self.settings.grants_truly else 120
+        )
+        now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+        end = now + dt.timedelta(seconds=left_s)
         return (
-            f"<tev:SubscriptionReference><wsa:Address>http://{FOREIGN}/onvif/pull/{number}</wsa:Address>"
-            "</tev:SubscriptionReference><wsnt:CurrentTime>2026-01-01T00:00:00Z</wsnt:CurrentTime>"
-            "<wsnt:TerminationTime>2026-01-01T00:02:00Z</wsnt:TerminationTime>"
+            f"<{name}:CurrentTime>{now.isoformat()}</{name}:CurrentTime>"
+            f"<{name}:TerminationTime>{end.isoformat()}</{name}:TerminationTime>"
         )
 
+    def _tev_CreatePullPointSubscription(self, *_: object) -> str:
+        number = len(self.asked)
+        self._forget_ended()
+        self.pull_points.add(number)
+        if self.settings.grants_s:
+            self._ends[number] = time.monotonic() + self.settings.grants_s
+            self.tell(self._state or "false", operation="Initialized")
+        address = self.settings.reference.format(host=FOREIGN, number=number)
+        return (
+            f"<tev:SubscriptionReference><wsa:Address>{address}</wsa:Address></tev:SubscriptionReference>"
+            f"{self._times('wsnt', number)}"
+        )
+
+    def _number(self, path: str) -> int:
+        """Return the pull point of an address; of one without a number it is the last."""
+        last = path.rpartition("/")[2]
+        return int(last) if last.isdigit() else max(self.pull_points, default=-1) if last == "tev" else -1
+
     def _tev_PullMessages(self, _question: ElementTree.Element, path: str) -> str | None:
-        if int(path.rpartition("/")[2]) not in self.pull_points:
+        number = self._number(path)
+        self._forget_ended()
+        if number not in self.pull_points:
             return None
         if self.settings.chatters:
             self.tell("false")
+        wait = dt.timedelta(seconds=self.settings.waits_s).total_seconds()
+        asked = re.fullmatch(r"PT([0-9.]+)S", _question.findtext("{*}Timeout") or "")
         with self._woken:
-            self._woken.wait_for(lambda: self._events or self._stopped.is_set(), self.settings.waits_s)
+            self._woken.wait_for(
+                lambda: self._events or self._stopped.is_set(), min(wait, float(asked[1])) if asked else wait
+            )
             told, self._events = self._events, []
-        times = "<tev:CurrentTime>2026-01-01T00:00:00Z</tev:CurrentTime>"
-        return f"{times}<tev:TerminationTime>2026-01-01T00:02:00Z</tev:TerminationTime>{''.join(told)}"
+        return f"{self._times('tev', number)}{''.join(told)}"
+
+    def _wsnt_Renew(self, _question: ElementTree.Element, path: str) -> str | None:
+        number = self._number(path)
+        if not self.settings.renews or number not in self.pull_points:
+            return None
+        self._ends[number] = time.monotonic() + (self.settings.grants_s or 120)
+        return self._times("wsnt", number)
 
     def _wsnt_Unsubscribe(self, _question: ElementTree.Element, path: str) -> str:
-        self.pull_points.discard(int(path.rpartition("/")[2]))
+        self.pull_points.discard(self._number(path))
         return ""
 
 

@@ -30,7 +30,7 @@ REFUSED = {
     "an alias alone": ("a: *x", "f:1: anchors and aliases"),
     "a tag": ("a: 1\nb: !!python/object:os.system x", "f:2: tags (!) are not accepted"),
     "a key twice": ("a:\n  b: 1\n  c: 2\n  b: 3", "f:4: a.b: written twice; first in line 2"),
-    "a number as a key": ("a: 1\n2: b", "f:2: (file): a key must be text"),
+    "a number as a key": ("a: 1\n2: b", "f:2: (file): a number stands alone behind a comma: 2; decimals have a point"),
     "a list as a key": ("? [a]\n: 1", "f:1: (file): a key must be text"),
     "too deep": ("[" * 17 + "]" * 17, "f:1: nested too deeply"),
     "two documents": ("a: 1\n---\nb: 2", "f:2: not YAML: column 1: a second document begins"),

@@ -45,6 +45,7 @@ CONFIG = {
     "a text that begins with *": (DOOR + "    name: *home\n", "put it in quotes"),
     "a text that begins with !": (DOOR + "    name: !home\n", "begins with ! in quotes"),
     "a decimal comma": ("gateway: {location: {lat: '38,63', lon: 2}}\n", "write a decimal point: 38.63"),
+    "a decimal comma in braces": ("gateway: {location: {lat: 38,63, lon: 2}}\n", "decimals have a point"),
     "a decimal comma in a block": ("gateway:\n  location:\n    lat: 38,63\n    lon: 2\n", ":3: gateway.location.lat:"),
     "a lettered coordinate": ("gateway: {location: {lat: 38.6 N, lon: 90.2 W}}\n", "are negative: -90.2"),
     "swapped coordinates": ("gateway: {location: {lat: -90.2, lon: 38.6}}\n", "is it the longitude?"),

@@ -6,6 +6,7 @@ import os
 import random
 import struct
 import subprocess
+import sys
 import zipfile
 import zlib
 from pathlib import Path
@@ -237,3 +238,29 @@ def test_a_clip_of_more_than_two_gibibytes_is_read(tmp_path):
         entries = read_layout(file)
         assert [(entry.name, entry.size) for entry in entries] == [("clips/001.mp4", size), ("manifest.jws", 2)]
         assert b"".join(iter_bytes(file, entries[1])) == b"{}"
+
+
+_PACK_AND_READ = """
+import io, sys
+sys.path.insert(0, sys.argv[1])
+from edge_agent.uplink.bundle.zip_stream import ZipStream
+from edge_agent.verifier.zip_layout import read_layout
+made = ZipStream(1_800_000_000 * 10**9)
+plain = b"".join(made.add("a", [b"x"]))
+made.close()
+plain += made.take()
+assert [entry.name for entry in read_layout(io.BytesIO(plain))] == ["a"]
+print(plain.hex())
+"""
+
+
+@pytest.mark.parametrize("python", [sys.executable, "/usr/bin/python3"], ids=["ours", "the system's"])
+def test_every_python_packs_the_same_bytes(python: str) -> None:
+    """A gateway runs its suite's Python, whose zipfile differs: before 3.11.4 it wrote an invalid local header."""
+    if not Path(python).exists():
+        pytest.skip("no Python of the system")
+    words = [python, "-I", "-c", _PACK_AND_READ, str(Path(__file__).parents[2])]
+    made = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+    local = "504b03042d000800000000402f5e00000000ffffffffffffffff01001400610100100000000000000000000000"
+    assert made.startswith(local)
+    assert "504b01022d032d000800000000402f5e8316dc8c0100000001000000010000000000" in made

@@ -174,6 +174,12 @@ class RingWriter:
             return UtcNs(self._block.newest_ns)
         return UtcNs(self._previous.newest_ns)
 
+    @property
+    def oldest_ns(self) -> UtcNs | None:
+        """Start of the oldest block whose key is there; None in a ring without footage."""
+        there = (entry.first_start_ns for entry in self._index.entries() if not entry.tombstone)
+        return next(there, None)
+
     def append(self, draft: Draft) -> RecordRef:
         """Encrypt one record and append it to the open block.
 

@@ -9,6 +9,7 @@ rewritten to the configured host (``capture.onvif.http_session`` lets nothing el
 
 import datetime as dt
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from onvif.definition import SERVICES
 from requests.auth import HTTPDigestAuth
 from zeep.wsse.username import UsernameToken
 
+from edge_agent.capture.onvif.addresses import split_address
 from edge_agent.capture.onvif.http_session import TIMEOUT_S, Border, DeviceError, OnvifTls, is_unauthorised
 from edge_agent.capture.onvif.profiles import Profile, codec_name
 from edge_agent.printable_text import show_line
@@ -31,9 +33,21 @@ from edge_agent.printable_text import show_line
 MEDIA2 = "http://www.onvif.org/ver20/media/wsdl"
 MAX_URL_CHARACTERS = 2048
 _SCHEMA = "http://www.onvif.org/ver10/schema"
+_EVENTS = "http://www.onvif.org/ver10/events/wsdl"
 _NOTIFICATION = "http://docs.oasis-open.org/wsn/b-2"
 _SOAP = "http://www.w3.org/2003/05/soap-envelope"
 _SETTINGS = zeep.Settings(strict=False, forbid_dtd=True)
+
+
+@dataclass(frozen=True, slots=True)
+class EventSubscription:
+    """A pull point: a subscription to a camera's events, which we fetch."""
+
+    url: str
+    headers: list[Any]
+    """Which the camera wants back with each request."""
+    left_s: float | None
+    """In how long it ends unless it is renewed; None if the camera does not say."""
 
 
 class Device:
@@ -113,35 +127,46 @@ class Device:
             uri = str(getattr(answer, "Uri", "") or "")
         return self._own_stream(uri.strip())
 
-    def subscribe(self, lifetime: str) -> tuple[str, list[Any]]:
-        """Make a pull point; return its address, on the configured host, and the headers that it wants back."""
+    def subscribe(self, lifetime: str) -> "EventSubscription":
+        """Make a pull point, with an address on the configured host."""
         answer = self._call("events", "CreatePullPointSubscription", InitialTerminationTime=lifetime)
         with self._border.translated():
             reference = answer.SubscriptionReference
             parameters = getattr(reference, "ReferenceParameters", None)
             headers = list(getattr(parameters, "_value_1", None) or [])
-            return self._own(str(reference.Address._value_1)), headers
+            address = str(getattr(reference.Address, "_value_1", None) or "").strip()
+            if not address or address.endswith("/anonymous"):
+                # WS-Addressing: the address of whoever answered.
+                address = self._address_of("events")
+            left_s = _between(getattr(answer, "CurrentTime", None), getattr(answer, "TerminationTime", None))
+            return EventSubscription(self._own(address), headers, left_s)
 
-    def pull(self, url: str, headers: list[Any], wait_s: int) -> list[tuple[str, Any]]:
-        """Wait for events at a pull point; return the topic and the message of each."""
+    def pull(self, point: "EventSubscription", wait_s: float) -> tuple[list[tuple[str, Any]], float | None]:
+        """Wait for events at a pull point.
+
+        Returns:
+            Topic and message of each, and in how many seconds the pull point ends, if the camera says so.
+        """
         wait = dt.timedelta(seconds=wait_s)
         # zeep loses the topic where a camera leaves out the name of its dialect.
         client, _ = self._client("pullpoint")
         with self._transport.settings(timeout=wait_s + TIMEOUT_S), client.settings(raw_response=True):
-            answer = self._call("pullpoint", "PullMessages", url, headers, Timeout=wait, MessageLimit=64)
+            answer = self._call("pullpoint", "PullMessages", point.url, point.headers, Timeout=wait, MessageLimit=64)
         found = []
         for notification in answer.iter(f"{{{_NOTIFICATION}}}NotificationMessage"):
             topic = "".join(part for t in notification.iter(f"{{{_NOTIFICATION}}}Topic") for part in t.itertext())
             found += [(topic.strip(), message) for message in notification.iter(f"{{{_SCHEMA}}}Message")]
-        return found
+        now, end = (answer.findtext(f".//{{{_EVENTS}}}{name}") for name in ("CurrentTime", "TerminationTime"))
+        return found, _between(_parse_time(now), _parse_time(end))
 
-    def renew(self, url: str, headers: list[Any], lifetime: str) -> None:
-        """Keep a pull point for longer."""
-        self._call("subscription", "Renew", url, headers, TerminationTime=lifetime)
+    def renew(self, point: "EventSubscription", lifetime: str) -> float | None:
+        """Keep a pull point for longer; return for how many seconds, if the camera says so."""
+        answer = self._call("subscription", "Renew", point.url, point.headers, TerminationTime=lifetime)
+        return _between(getattr(answer, "CurrentTime", None), getattr(answer, "TerminationTime", None))
 
-    def unsubscribe(self, url: str, headers: list[Any]) -> None:
+    def unsubscribe(self, point: "EventSubscription") -> None:
         """Give a pull point back: cameras have few."""
-        self._call("subscription", "Unsubscribe", url, headers)
+        self._call("subscription", "Unsubscribe", point.url, point.headers)
 
     # Requests
 
@@ -309,11 +334,25 @@ def _number(value: Any) -> int:
 
 def _split(url: str) -> SplitResult:
     try:
-        parts = urlsplit(url)
-        _ = parts.port, parts.hostname
+        return split_address(url)
     except ValueError:
         raise DeviceError("onvif-failed", "an address in its answer is none") from None
-    return parts
+
+
+def _between(now: Any, end: Any) -> float | None:
+    """Return the seconds between two times of a camera; None if it does not tell both."""
+    try:
+        return float((end - now).total_seconds())
+    except (AttributeError, TypeError):
+        return None
+
+
+def _parse_time(text: str | None) -> dt.datetime | None:
+    try:
+        at = dt.datetime.fromisoformat((text or "").strip().replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=dt.UTC)
 
 
 def _netloc(host: str, port: int | None) -> str:

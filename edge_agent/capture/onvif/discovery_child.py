@@ -5,19 +5,22 @@ WSDiscovery's messages but not its daemon: that one listens on every interface, 
 proxy.
 """
 
+import contextlib
 import json
 import logging
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from wsdiscovery import QName
 from wsdiscovery.actions import constructProbe
 from wsdiscovery.message import createSOAPMessage, parseSOAPMessage
 
+from edge_agent.capture.onvif.addresses import split_address
 from edge_agent.printable_text import show_line
 
 GROUP = ("239.255.255.250", 3702)
@@ -86,11 +89,19 @@ def _address_of(urls: list[str], sender: str) -> str:
 
     With ``https://`` before it where the camera names that alone.
     """
-    plain = [urlsplit(url) for url in urls if url.startswith("http://")]
-    parts = plain or [urlsplit(url) for url in urls if url.startswith("https://")]
+    split = list(_split(urls))
+    plain = [part for part in split if part.scheme == "http"]
+    parts = plain or [part for part in split if part.scheme == "https"]
     scheme, usual = ("https://", 443) if parts and not plain else ("", 80)
     ports = [part.port for part in parts if part.hostname == sender] or [part.port for part in parts]
     return f"{scheme}{sender}:{ports[0]}" if ports and ports[0] not in (None, usual) else f"{scheme}{sender}"
+
+
+def _split(urls: list[str]) -> Iterator[SplitResult]:
+    """Split the addresses that are some; one that is none does not hide the others, or the camera."""
+    for url in urls:
+        with contextlib.suppress(ValueError):
+            yield split_address(url)
 
 
 def _names(scopes: list[Any]) -> dict[str, str]:

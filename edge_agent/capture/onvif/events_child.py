@@ -15,18 +15,20 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edge_agent.capture.backoff import Backoff
 from edge_agent.capture.event_listener import begin_child, tell_trouble
-from edge_agent.capture.onvif.device import Device
+from edge_agent.capture.onvif.device import Device, EventSubscription
 from edge_agent.capture.onvif.http_session import DeviceError, OnvifTls
+from edge_agent.capture.onvif.lease import Lease
+from edge_agent.capture.onvif.notification import Notifications
 from edge_agent.capture.reasons import REASONS
+from edge_agent.capture.retry import Retry
 from edge_agent.units import SECOND_NS
 
 log = logging.getLogger(__name__)
 
 LIFETIME = "PT2M"
 """A pull point that we could not give back is gone after so long; cameras have few."""
-WAIT_S = 5
+
 EMPTY_PULL_S, FULL_PULL_S = 1.0, 0.1
 """From one pull to the next, at the least: a camera that answers at once would otherwise be asked without pause. Short
 after one that told something, because there may be more, and an event is not to wait."""
@@ -35,20 +37,8 @@ MAX_MEMORY_BYTES = 128 << 20
 PATIENCE_S = 180
 """At the most from one attempt or pull to the next. The longest pause and all questions of an attempt take two minutes,
 where each takes its whole time-out; but that begins anew with every byte, so an answer may drip for ever."""
-_RENEW_EVERY = 6
-_FALSE = {"false", "0", "off", "no", "inactive"}
-
-
-def is_event(topic: str, message: Any, wanted: str) -> bool:
-    """Tell whether a notification is an event that begins: its topic fits, and nothing in it says that it is over.
-
-    What a camera tells of its state when it is asked for the first time is old news and no event.
-    """
-    if wanted.lower() not in topic.lower() or message.get("PropertyOperation") in ("Initialized", "Deleted"):
-        return False
-    data = [element for element in message.iter() if str(element.tag).endswith("}Data")]
-    values = [str(item.get("Value", "")).lower() for part in data for item in part if item.get("Value") is not None]
-    return not any(value in _FALSE for value in values)
+_LASTS_S = 10.0
+"""A pull point that lasted for so long is followed by another at once when it ends."""
 
 
 class PullPoint:
@@ -74,62 +64,104 @@ class PullPoint:
     ) -> None:
         self._make_device, self._topics, self._fire, self._stop = make_device, tuple(topics), fire, stop
         self._tell, self._trouble, self._get_on = tell, "?", get_on
-        self._open: tuple[Device, str, list[Any]] | None = None
+        self._open: tuple[Device, EventSubscription] | None = None
+        self._notifications, self._has_listened = Notifications(), False
 
     def listen(self) -> None:
         """Subscribe and pull, again and again."""
-        backoff = Backoff(random.SystemRandom())
+        retry = Retry(random.SystemRandom())
         while not self._stop.is_set():
             self._get_on()
+            reason = ""
             try:
-                self._subscribe(backoff)
+                self._serve(retry)
             except DeviceError as error:
+                reason = error.reason
                 self._say(f"{REASONS.get(error.reason, error.reason)} ({error})")
             except Exception as error:
                 self._say(f"unexpected {type(error).__name__}")
-            self._stop.wait(backoff.next_ns() / SECOND_NS)
+            self._stop.wait(retry.next_ns(reason, is_patient=True) / SECOND_NS)
 
-    def _subscribe(self, backoff: Backoff) -> None:
+    def _serve(self, retry: Retry) -> None:
+        """Pull at one pull point after the other, without a pause, for as long as each of them lasts for a while.
+
+        Raises:
+            DeviceError: The last one did not.
+        """
         device = self._make_device()
         device.connect()
-        url, headers = device.subscribe(LIFETIME)
-        self._open = device, url, headers
-        try:
-            self._pull(device, url, headers, backoff)
-        finally:
+        before: EventSubscription | None = None
+        while not self._stop.is_set():
+            self._get_on()
+            began, point = time.monotonic(), device.subscribe(LIFETIME)
+            self._open = device, point
+            if before is not None:
+                self._empty(device, before)
+            try:
+                self._pull(device, point, retry)
+                before = point
+            except DeviceError:
+                before = None
+                self._give_back(device, point)
+                if time.monotonic() - began < _LASTS_S:
+                    raise
+        if before is not None:
+            self._give_back(device, before)
+
+    def _empty(self, device: Device, point: EventSubscription) -> None:
+        """Take what a pull point still holds, now that there is another, and give it back."""
+        with contextlib.suppress(DeviceError):
+            self._take(device.pull(point, 0)[0])
+        self._give_back(device, point)
+
+    def _give_back(self, device: Device, point: EventSubscription) -> None:
+        if self._open is not None and self._open[1] is point:
             self._open = None
-            with contextlib.suppress(DeviceError):
-                device.unsubscribe(url, headers)
+        with contextlib.suppress(DeviceError):
+            device.unsubscribe(point)
+
+    def _pull(self, device: Device, point: EventSubscription, retry: Retry) -> None:
+        """Pull until ``stop`` is set or the pull point is about to end.
+
+        Raises:
+            DeviceError: It has ended.
+        """
+        if self._has_listened:
+            self._notifications.ask_anew()
+        lease = Lease(point.left_s, time.monotonic())
+        while not self._stop.is_set():
+            self._get_on()
+            began = time.monotonic()
+            found, left_s = device.pull(point, lease.wait_s)
+            self._take(found)
+            self._has_listened = True
+            retry.reset()
+            self._say("")
+            lease.extend(left_s, time.monotonic())
+            if lease.is_due(time.monotonic()):
+                with contextlib.suppress(DeviceError):
+                    lease.extend(device.renew(point, LIFETIME), time.monotonic())
+            if lease.is_ending(time.monotonic()):
+                return
+            shortest = FULL_PULL_S if found else EMPTY_PULL_S
+            self._stop.wait(max(0.0, began + shortest - time.monotonic()))
+
+    def _take(self, found: Sequence[tuple[str, Any]]) -> None:
+        for topic, message in found:
+            if self._notifications.begins(topic, message):
+                for number, wanted in enumerate(self._topics):
+                    if wanted.lower() in topic.lower():
+                        self._fire(number)
 
     def close(self) -> None:
         """Give the pull point back while another thread may still wait at it; nothing may be asked afterwards."""
         self._stop.set()
-        if self._open is not None:
-            device, url, headers = self._open
+        if (opened := self._open) is not None:
+            device, point = opened
             with contextlib.suppress(DeviceError):
                 another = self._make_device()  # a session is one thread's
                 another.clock_offset = device.clock_offset
-                another.unsubscribe(url, headers)
-
-    def _pull(self, device: Device, url: str, headers: list[Any], backoff: Backoff) -> None:
-        pulls = 0
-        while not self._stop.is_set():
-            self._get_on()
-            began = time.monotonic()
-            found = device.pull(url, headers, WAIT_S)
-            for topic, message in found:
-                for number, wanted in enumerate(self._topics):
-                    if is_event(topic, message, wanted):
-                        self._fire(number)
-            backoff.reset()
-            self._say("")
-            pulls += 1
-            if pulls % _RENEW_EVERY == 0:
-                # Most cameras renew whenever they are pulled; one that does neither ends it, and we subscribe anew.
-                with contextlib.suppress(DeviceError):
-                    device.renew(url, headers, LIFETIME)
-            shortest = FULL_PULL_S if found else EMPTY_PULL_S
-            self._stop.wait(max(0.0, began + shortest - time.monotonic()))
+                another.unsubscribe(point)
 
     def _say(self, trouble: str) -> None:
         if trouble != self._trouble:

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -89,6 +90,10 @@ def describe_device(device: OnvifDevice) -> OnvifDescription:
     return OnvifDescription(found["maker"], found["model"], profiles, found["token"], found["clock_offset_s"])
 
 
+ASK_EVERY_S = 30.0
+"""A stream is tried every second or two; a question to ONVIF is a child process and several requests."""
+
+
 class StreamFinder:
     """Remembers one stream's URL for as long as sessions with it give footage. The camera's own thread only.
 
@@ -97,6 +102,7 @@ class StreamFinder:
         find: Asks the camera.
         progress: Returns something that differs once more footage has been recorded.
         told: Takes the facts of a stream that was found, for the status.
+        now_s: A clock that does not step.
     """
 
     def __init__(
@@ -105,10 +111,12 @@ class StreamFinder:
         find: Callable[[], OnvifStream],
         progress: Callable[[], object],
         told: Callable[[Mapping[str, Any]], None],
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._name, self._find, self._progress, self._told = name, find, progress, told
+        self._name, self._find, self._progress, self._told, self._now_s = name, find, progress, told, now_s
         self._found: OnvifStream | None = None
         self._seen: object = None
+        self._asked_s = 0.0
 
     def url(self) -> str:
         """Return the URL to try next: the one that worked last time, or a newly asked one.
@@ -121,6 +129,9 @@ class StreamFinder:
             self._seen = progress
             return self._found.url
         self._seen = progress
+        if self._found is not None and self._now_s() - self._asked_s < ASK_EVERY_S:
+            return self._found.url
+        self._asked_s = self._now_s()
         try:
             found = self._find()
         except CaptureError as error:

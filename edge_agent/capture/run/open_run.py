@@ -19,7 +19,7 @@ from edge_agent.capture.run.records import ClockNote, Gop, RunInfo, Sink
 from edge_agent.capture.run.timeline import Timeline, TimelineBreakError
 from edge_agent.capture.session.reset_track import retemplate
 from edge_agent.capture.session.rtsp import Arrival, SenderReport
-from edge_agent.capture.status import CLOCK_RATE, StreamStatus
+from edge_agent.capture.status import CLOCK_RATE, CLOCK_STANDS, StreamStatus
 from edge_agent.media.commitments import codec_kind, inband_parameter_sets, parameter_sets
 from edge_agent.media.decoder_sets import is_decodable, merge_sets
 from edge_agent.media.packets import NutPacket, TrackTemplate
@@ -88,7 +88,7 @@ class Run:
         self._clock_asked = MonoNs(0)
         self._clock_noted: MonoNs | None = None
         self._clock_state: ClockState | None = None
-        self._has_noted_offset = self._is_rate_told = False
+        self._has_noted_offset = self._is_rate_told = self._is_standing_told = False
         self._report: SenderReport | None = None
         self.records = 0
 
@@ -237,6 +237,11 @@ class Run:
         if rate_ppm and not self._is_rate_told:
             log.warning("clock-rate source=%s ppm=%d: %s", self._source.get("source"), rate_ppm, CLOCK_RATE)
         self._is_rate_told = bool(rate_ppm)
+        stands = self._previous is not None and self._previous.is_by_arrival
+        if stands and not self._is_standing_told:
+            log.warning("clock-stands source=%s: %s", self._source.get("source"), CLOCK_STANDS)
+        self._is_standing_told = stands
+        self._status.note(clock_stands=stands)
         self._status.note(last_record_ns=end, slew_ns=self._timeline.correction_ns, clock_rate_ppm=rate_ppm)
 
     def _span_ticks(self, start: UtcNs, end: UtcNs) -> int:
@@ -279,6 +284,7 @@ class Run:
         facts: dict[str, Any] = {"state": state.value, "utc_ns": arrival.utc, "boot_ns": arrival.boot}
         facts["slew_ns"] = self._timeline.correction_ns
         facts |= {"clock_rate_ppm": self._timeline.rate_ppm} if self._timeline.rate_ppm else {}
+        facts |= {"clock_stands": True} if arrival.is_by_arrival else {}
         if offset_ns is not None:
             facts["camera_offset_ns"] = offset_ns
         self._sink.clock(ClockNote(arrival.utc, arrival.boot, {**facts, **_report_facts(self._report)}))

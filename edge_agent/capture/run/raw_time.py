@@ -129,13 +129,14 @@ class RawTime:
         elif (step := self._unexplained(pts - self._shift_ticks, boot)) is not None:
             self._shift_ticks += step
         raw = pts - self._shift_ticks
-        self._note_delay(boot - raw * SECOND_NS // int(self._rate), boot)
         if self._latest is not None and 0 < raw - self._latest < self._rate:
             self._step_ticks = raw - self._latest
         self._latest, self._latest_boot = raw, boot
         return raw
 
-    def _note_delay(self, delay_ns: int, boot: MonoNs) -> None:
+    def note_arrival(self, pts: int, boot: MonoNs) -> None:
+        """Take in where a packet that was taken lies in the end: by its RTP time, or by what stands in for it."""
+        delay_ns = boot - pts * SECOND_NS // int(self._rate)
         place = boot // _DELAY_WINDOW_NS
         if self._delays and self._delays[-1][0] == place:
             delay_ns = min(delay_ns, self._delays.pop()[1])

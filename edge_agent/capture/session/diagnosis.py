@@ -1,21 +1,18 @@
 """Why a camera refuses: one plain RTSP question, where FFmpeg's answer is too coarse.
 
 Owns the telling apart of what FFmpeg reports alike: a wrong password and a Digest challenge whose algorithm it does
-not know (some Hikvision-made firmware offers SHA-256 only); no connection and a certificate that is refused; a session
-without pictures and one whose pictures nobody can decode. Sends no password but as a Digest answer.
+not know (some Hikvision-made firmware offers SHA-256, alone or last); no connection and a certificate that is refused;
+a session without pictures and one whose pictures nobody can decode. Sends no password but as a Digest answer.
 """
 
 import contextlib
-import re
 
 from edge_agent.capture.camera_tls import find_fault, system_trust
 from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.session.login import choose, is_answered_by_ffmpeg
 from edge_agent.capture.session.rtsp import Endpoint
-from edge_agent.capture.session.rtsp_probe import connect, describe
+from edge_agent.capture.session.rtsp_probe import ask_description
 from edge_agent.capture.session.sample import find_codec, find_obstacle
-
-_CHALLENGE = re.compile(r"www-authenticate:[ \t]*([A-Za-z0-9_]+)(.*)", re.IGNORECASE)
-_ALGORITHM = re.compile(r'algorithm="?([A-Za-z0-9_-]+)', re.IGNORECASE)
 
 
 def refine(error: CaptureError, endpoint: Endpoint) -> CaptureError:
@@ -25,11 +22,8 @@ def refine(error: CaptureError, endpoint: Endpoint) -> CaptureError:
     if error.reason == "unsupported-codec" and not endpoint.url.startswith("rtsps://"):
         named = find_codec(endpoint.url, (endpoint.username, endpoint.password))
         return CaptureError(error.reason, f"codec={named}") if named else error
-    if error.reason != "unauthorized":
-        return error
-    with contextlib.suppress(OSError, ValueError):
-        if _offers_nothing_known(_ask(endpoint.url)):
-            return CaptureError("digest-sha256-only")
+    if error.reason == "unauthorized":
+        return _explain_login(endpoint) or error
     return error
 
 
@@ -40,16 +34,18 @@ def explain_silence(endpoint: Endpoint) -> CaptureError | None:
     return find_obstacle(endpoint.url, (endpoint.username, endpoint.password))
 
 
-def _offers_nothing_known(head: list[str]) -> bool:
-    offers = [offer for line in head if (offer := _CHALLENGE.match(line))]
-    known = [
-        offer[1].lower() == "basic" or not (named := _ALGORITHM.search(offer[2])) or named[1].upper() == "MD5"
-        for offer in offers
-    ]
-    return bool(known) and not any(known)
+def _explain_login(endpoint: Endpoint) -> CaptureError | None:
+    """Tell a login that FFmpeg cannot answer from one that is wrong.
 
-
-def _ask(url: str) -> list[str]:
-    """Send DESCRIBE without credentials; return the answer's head."""
-    with connect(url) as connection:
-        return describe(connection, url)[1]
+    The password is tried only if FFmpeg has not: some cameras lock the user after a few wrong ones.
+    """
+    login = (endpoint.username, endpoint.password)
+    is_plain = not endpoint.url.startswith("rtsps://")
+    with contextlib.suppress(OSError, ValueError):
+        status, offers = ask_description(
+            endpoint.url, login, lambda offered: is_plain and not is_answered_by_ffmpeg(offered)
+        )
+        is_wrong = status in (401, 403) and choose(offers, may_send_password=False) is not None
+        if offers and not is_answered_by_ffmpeg(offers) and not (is_plain and is_wrong):
+            return CaptureError("digest-sha256-only")
+    return None

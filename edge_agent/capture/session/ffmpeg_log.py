@@ -17,18 +17,21 @@ from edge_agent.printable_text import show_line
 _STATUS = re.compile(r"method [A-Z_]+ failed: ([0-9]{3})(?![0-9A-Za-z_])")
 _MISSED = re.compile(r"RTP: missed ([0-9]{1,5}) packets")
 _REDIRECT = re.compile(r"Status [0-9]{3}: Redirecting to ([^ \t\r\n]+)")
+_OTHER_TRANSPORT = "Nonmatching transport in server reply"
 _MOST_HOST_CHARACTERS = 60
 
 
 class Hearing:
     """What was said in one thread since ``hear``."""
 
-    __slots__ = ("missed", "redirected", "status")
+    __slots__ = ("is_other_transport", "missed", "redirected", "status")
 
     def __init__(self, missed: Callable[[int], None]) -> None:
         self.missed = missed
         self.status = 0
         """The last RTSP status that was a refusal; 0 for none."""
+        self.is_other_transport = False
+        """SETUP was answered with a transport that was not asked for."""
         self.redirected: tuple[str, str] | None = None
         """Scheme and host to which the camera sent FFmpeg, which went there."""
 
@@ -50,6 +53,8 @@ class _Ear(logging.Handler):
             hearing.missed(int(found[1]))
         elif found := _STATUS.search(text):
             hearing.status = int(found[1])
+        elif text.startswith(_OTHER_TRANSPORT):
+            hearing.is_other_transport = True
         elif found := _REDIRECT.match(text):
             hearing.redirected = _split(found[1])
 

@@ -70,6 +70,14 @@ def choose(offers: Sequence[Offer], *, may_send_password: bool) -> Offer | None:
     return max(usable, key=lambda offer: offer.strength, default=None)
 
 
+def is_answered_by_ffmpeg(offers: Sequence[Offer]) -> bool:
+    """Tell whether FFmpeg can log in: it takes the last Digest offer, whichever it is, and knows MD5 alone."""
+    digests = [offer for offer in offers if offer.scheme == "digest"]
+    if digests:
+        return digests[-1].algorithm in ("MD5", "MD5-SESS")
+    return any(offer.scheme == "basic" for offer in offers)
+
+
 def answer(offer: Offer, method: str, url: str, login: tuple[str, str], client_nonce: str) -> str:
     """Return the value of the ``Authorization`` header; it holds no password unless the offer is Basic.
 

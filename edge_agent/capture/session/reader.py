@@ -16,9 +16,10 @@ from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.session.diagnosis import explain_silence, refine
 from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.capture.session.rtsp import Arrival, Endpoint, Session, open_session
+from edge_agent.capture.session.rtsp_probe import knock
 from edge_agent.host.clock import Clock
 from edge_agent.host.hardening import name_thread
-from edge_agent.units import MonoNs, UtcNs
+from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ MOST_BYTES = 4 << 20
 """Of packets that nobody takes, because a disk is slow; then the camera has to wait."""
 MOST_PACKETS = 4096
 _ROOM_STEP_S = 0.05
+_LONGEST_KNOCKING_NS = 20 * SECOND_NS
+"""A camera that answers nothing but the real thing is tried as often as that."""
 
 
 class HeldError(Exception):
@@ -45,10 +48,11 @@ class Line:
         endpoint: Where it is.
         hold: Returns why there is to be no session, or an empty text. Asked whenever a packet arrives: what arrives
             while the owner has paused recording is not recorded later, though a disk holds up whoever takes it.
+        knocks: The camera gave no sign of life before: it is asked for one first, which takes a second or two at most.
     """
 
-    def __init__(self, endpoint: Endpoint, hold: Callable[[], str]) -> None:
-        self.endpoint, self._hold = endpoint, hold
+    def __init__(self, endpoint: Endpoint, hold: Callable[[], str], *, knocks: bool = False) -> None:
+        self.endpoint, self._hold, self.knocks = endpoint, hold, knocks
         self._held: tuple[str, UtcNs, MonoNs] | None = None
         self._session: Session | None = None
         # Not the exception: it would hold all that the session had, in a circle, until a collector comes by.
@@ -128,6 +132,8 @@ class Line:
             session.close()
 
     def _open(self, clock: Clock, loss: PacketLoss, silence_s: float) -> Session:
+        if self.knocks:
+            knock(self.endpoint.url)
         try:
             return open_session(self.endpoint, clock, loss, silence_s)
         except CaptureError as error:
@@ -169,6 +175,7 @@ class Feed:
         self._name, self._clock, self._loss, self._silence_s = name, clock, loss, silence_s
         self._lines: SimpleQueue[Line | None] = SimpleQueue()
         self._obstacle: tuple[str, str] | None = None
+        self._opened = MonoNs(0)
         self._thread = threading.Thread(target=self._main, name=f"feed-{name}", daemon=True)
 
     def start(self) -> int:
@@ -176,9 +183,10 @@ class Feed:
         self._thread.start()
         return self._thread.ident or 0
 
-    def order(self, endpoint: Endpoint, hold: Callable[[], str]) -> Line:
+    def order(self, endpoint: Endpoint, hold: Callable[[], str], *, knocks: bool = False) -> Line:
         """Order a session; it is opened when the one before is closed. Release it."""
-        line = Line(endpoint, hold)
+        line = Line(endpoint, hold, knocks=knocks and self._clock.boot() - self._opened < _LONGEST_KNOCKING_NS)
+        self._opened = self._opened if line.knocks else self._clock.boot()
         self._lines.put(line)
         return line
 

@@ -16,6 +16,7 @@ from av.container.input import InputContainer
 from edge_agent.capture.camera_tls import Trust, system_trust
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.run.raw_time import RawTime, ReportTimes
+from edge_agent.capture.run.standing_time import StandingTime
 from edge_agent.capture.session.ffmpeg_log import Hearing, hear
 from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.capture.session.slice_header import continues_picture
@@ -56,6 +57,10 @@ class Endpoint:
     audio: bool = False
     trust: Trust | None = None
     """For ``rtsps``: whose certificate is believed; None for what this machine trusts."""
+    open_timeout_s: float = OPEN_TIMEOUT_S
+    """How long it may take until pictures come: a bridge wakes its camera first."""
+    is_patient: bool = False
+    """The camera runs on a battery, or a bridge wakes it: it is not tried every second."""
 
     @property
     def carrier(self) -> str:
@@ -106,6 +111,8 @@ class Arrival:
     report: SenderReport | None
     rtp: int | None = None
     """RTP timestamp as it came, 32 bits; None if the reader does not tell it, as FFmpeg does not."""
+    is_by_arrival: bool = False
+    """RTP time stands still, and ``pts`` is made of the arrivals (``run.standing_time``)."""
 
 
 class Session:
@@ -124,7 +131,10 @@ class Session:
         codec = video.codec_context.name if video.codec_context else "unknown"
         if codec not in VIDEO_CODECS:
             raise CaptureError("unsupported-codec", f"codec={codec}")
-        chosen = [video, *[s for s in container.streams if audio and _is_usable_audio(s)][:1]]
+        sounds = [stream for stream in container.streams if audio and stream.type == "audio"]
+        chosen = [video, *[stream for stream in sounds if _is_usable_audio(stream)][:1]]
+        self.silence = _explain_silence(sounds) if audio and len(chosen) == 1 else ""
+        """Why no sound is recorded though it is wanted; empty if it is, or is not wanted."""
         self._streams = chosen
         self._places = {stream.index: place for place, stream in enumerate(chosen)}
         self.tracks: tuple[TrackTemplate, ...] = tuple(describe_stream(s, place) for place, s in enumerate(chosen))
@@ -135,6 +145,7 @@ class Session:
         self._raw = [
             RawTime(track.time_base, reorders=self.reorders and not track.index) for track in self.tracks if is_moved
         ]
+        self._standing = [StandingTime(track.time_base) for track in self.tracks]
 
     def read(self) -> Iterator[Arrival]:
         """Yield access units as they arrive; blocks for as long as the session may be silent.
@@ -198,27 +209,53 @@ class Session:
             # Sound has an RTP time of its own, which nobody could tell from the video's.
             report = None if track else SenderReport(ntp, rtp)
             times = ReportTimes(ntp, rtp)
+        data = bytes(packet)
+        raw = self._raw[track].take(packet.pts, boot, times) if self._raw else packet.pts
         return Arrival(
             track=track,
-            pts=self._raw_pts(track, packet.pts, boot, times) if self._raw else packet.pts,
+            pts=self._place(track, self._find_pts(track, raw, boot, packet.duration or 0, data), boot),
             duration=packet.duration or 0,
             is_keyframe=packet.is_keyframe,
-            data=bytes(packet),
+            data=data,
             utc=utc,
             boot=boot,
             camera_utc=camera_utc,
             report=report,
+            is_by_arrival=self._standing[track].stands,
         )
 
-    def _raw_pts(self, track: int, pts: int | None, boot: MonoNs, times: ReportTimes | None) -> int | None:
-        raw, moved = self._raw[track].take(pts, boot, times), 0
-        if (moved_ns := self._raw[track].take_moved_ns()) and len(self._raw) > 1:
-            # Pictures are never moved: the sound is, against them.
-            moved = self._raw[1].follow_sync(self._raw[0], moved_ns if track else -moved_ns)
+    def _find_pts(self, track: int, raw: int | None, boot: MonoNs, duration: int, data: bytes) -> int | None:
+        standing = self._standing[track]
+        if raw is None:
+            return None
+        is_sliced = not track and raw == standing.own and self.tracks[0].codec != "mjpeg"
+        if is_sliced and continues_picture(self.tracks[0].codec, data):
+            return standing.latest  # another slice of the same picture; ``read`` joins them
+        return standing.take(raw, boot, duration)
+
+    def _place(self, track: int, pts: int | None, boot: MonoNs) -> int | None:
+        if not self._raw:
+            return pts
+        if pts is not None:
+            self._raw[track].note_arrival(pts, boot)
+        moved = self._sync(track)
         if not track:
-            return raw
-        moved += self._raw[1].stay_beside(self._raw[0])
-        return None if raw is None or not self._raw[0].has_place else raw + moved
+            return pts
+        return None if pts is None or not self._raw[0].has_place else pts + moved
+
+    def _sync(self, track: int) -> int:
+        """Move the sound to the pictures, if it has to be; return by how much. Pictures are never moved."""
+        if len(self._raw) == 1:
+            self._raw[0].take_moved_ns()
+            return 0
+        moved = 0
+        if moved_ns := self._raw[track].take_moved_ns():
+            moved = self._raw[1].follow_sync(self._raw[0], moved_ns if track else -moved_ns)
+        if track:
+            moved += self._raw[1].stay_beside(self._raw[0])
+        if moved:
+            self._standing[1].move(moved)
+        return moved
 
     def close(self) -> None:
         """Say TEARDOWN and close the connection."""
@@ -226,7 +263,7 @@ class Session:
 
 
 def open_session(endpoint: Endpoint, clock: Clock, loss: PacketLoss, silence_s: float = SILENCE_S) -> Session:
-    """Open a session in the thread that will read it; takes at most about ``OPEN_TIMEOUT_S``.
+    """Open a session in the thread that will read it; takes at most about as long as the endpoint says.
 
     Args:
         endpoint: Where and how.
@@ -269,9 +306,11 @@ def open_session(endpoint: Endpoint, clock: Clock, loss: PacketLoss, silence_s: 
 
 def _open(endpoint: Endpoint, options: dict[str, str], heard: Hearing, silence_s: float) -> InputContainer:
     try:
-        return av.open(endpoint.authorised_url, "r", options=options, timeout=(OPEN_TIMEOUT_S, silence_s))
+        return av.open(endpoint.authorised_url, "r", options=options, timeout=(endpoint.open_timeout_s, silence_s))
     except av.FFmpegError as error:
         _refuse_redirect(endpoint, heard)
+        if heard.is_other_transport:
+            raise CaptureError("transport-refused", "it sets up another one than it was asked for") from None
         raise CaptureError(*_explain(error, heard.status)) from None
     except (ValueError, OSError) as error:
         raise CaptureError("protocol-error", type(error).__name__) from None
@@ -286,6 +325,13 @@ def _refuse_redirect(endpoint: Endpoint, heard: Hearing) -> None:
 
 def _is_usable_audio(stream: "av.stream.Stream") -> bool:
     return stream.type == "audio" and stream.codec_context is not None and stream.codec_context.name in AUDIO_CODECS
+
+
+def _explain_silence(sounds: "list[av.stream.Stream]") -> str:
+    if not sounds:
+        return "the camera offers none"
+    names = {stream.codec_context.name if stream.codec_context is not None else "unknown" for stream in sounds}
+    return f"its codec is not known here (codec={'/'.join(sorted(names))})"
 
 
 def _explain(error: av.FFmpegError, status: int) -> tuple[str, str]:

@@ -68,7 +68,10 @@ class _Conversation:
     def ask(self, method: str, url: str, *headers: str) -> tuple[list[str], str]:
         """Return an answer's head and body, if the server grants the request; OSError otherwise."""
         head, body = self._ask(method, url, headers)
-        if " 401 " in head[0] and (offer := choose(read_offers(head), may_send_password=False)) and self._login[0]:
+        for attempt in (1, 2):
+            offer = choose(read_offers(head), may_send_password=False) if " 401 " in head[0] else None
+            if offer is None or not self._login[0] or (attempt > 1 and not offer.is_stale):
+                break
             signed = answer(offer, method, url, self._login, secrets.token_hex(8))
             head, body = self._ask(method, url, (*headers, f"Authorization: {signed}"))
         status = _STATUS.match(head[0])

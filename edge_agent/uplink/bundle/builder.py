@@ -110,7 +110,7 @@ class BundleBuilder:
         mandate = OrderMandate(order, raw, keys)
         named = [age for age in order.recipients or () if age != self._owner]
         recipients = (BundleRecipient("owner", self._owner), *(BundleRecipient("named", age) for age in named))
-        with self._footage.open(order.camera, order.quality) as reader:
+        with self._footage.open_own(order) as reader:
             facts = self._facts(mandate.scope, reader.superblock.ring_id, proof, recipients)
             return build(mandate, reader, facts, out, on_progress=on_progress)
 

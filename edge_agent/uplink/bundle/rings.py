@@ -16,8 +16,10 @@ from edge_agent.buffer.read.reader import RingReader
 from edge_agent.consent.bound import CameraBound
 from edge_agent.errors import RingError
 from edge_agent.protocol.request import Quality
+from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.settings.gateway import Config
 from edge_agent.units import Window
+from edge_agent.uplink.bundle.keeps import KeepFolder
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,8 @@ class Footage:
         self._vault = vault
         self._recorder = recorder
         self._holds = HoldFolder(config.holds_dir, config.buffer.hold_size_bytes)
+        self.keeps = KeepFolder(config.keeps_dir, config.buffer.keeps_size_bytes)
+        """What the owner keeps beyond the rings' time; ``open`` never looks there, because a grant must not."""
         self._lock = threading.Lock()
 
     @contextmanager
@@ -61,6 +65,21 @@ class Footage:
             others = [self._config.ring_path(camera, each.value) for each in Quality if each is not quality]
             raise NotRecordedError(camera, quality, has_other=any(other.exists() for other in others))
         with RingReader.open(path, self._vault, self._recorder) as reader:
+            yield reader
+
+    @contextmanager
+    def open_own(self, order: ExportOrder) -> Iterator[RingReader]:
+        """Open a kept moment that has all of the order's window, the ring, or its mirror if the ring is gone."""
+        kept = self.keeps.find(order.camera, order.quality, order.window)
+        ring = self._config.ring_path(order.camera, order.quality.value)
+        mirror = self._config.mirror_path(order.camera, order.quality.value)
+        if kept is None and mirror is not None and not ring.exists() and mirror.exists():
+            kept = mirror
+        if kept is None:
+            with self.open(order.camera, order.quality) as reader:
+                yield reader
+            return
+        with RingReader.open(kept, self._vault, self._recorder) as reader:
             yield reader
 
     def hold(self, jti: str, cameras: Collection[CameraBound]) -> None:
@@ -82,11 +101,13 @@ class Footage:
                 self._holds.release(_hold_name(jti, camera.id, Quality(quality)))
 
     def erase_holds(self, camera: str | None, windows: Collection[Window] | None) -> list[str]:
-        """Let go of every hold of a camera (None: of all) that may hold anything of the windows (None: of any)."""
+        """Let go of every hold and kept moment of a camera (None: of all) that may hold anything of the windows."""
         with self._lock:
             if windows is None:
-                return self._holds.erase(None, camera)
-            return [name for window in windows for name in self._holds.erase(window, camera)]
+                held = self._holds.erase(None, camera)
+            else:
+                held = [name for window in windows for name in self._holds.erase(window, camera)]
+        return [*held, *self.keeps.erase(camera, windows)]
 
     def keep_holds(self, jtis: Collection[str]) -> None:
         """Let go of everything that none of these requests holds; at start."""

@@ -13,6 +13,9 @@ from typing import IO
 
 from edge_agent.units import SECOND_NS, UtcNs
 
+_ZIP64_VERSION = 45
+_SIZES_AT = 18
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -40,6 +43,20 @@ class _Outbox:
         """Nothing is open."""
 
 
+class _Entry(zipfile.ZipInfo):
+    """An entry in the one form that a verifier takes, whichever Python writes it.
+
+    Before 3.11.4 (Debian 12 has 3.11.2) ``force_zip64`` wrote sizes of 0 and version 2.0 beside the ZIP64 field, which
+    is not ZIP (APPNOTE 4.4.3.2, 4.5.3).
+    """
+
+    def FileHeader(self, zip64: bool | None = None) -> bytes:
+        """Return the local header: version 4.5, both sizes in the ZIP64 field."""
+        self.create_version = self.extract_version = _ZIP64_VERSION
+        header = super().FileHeader(zip64)
+        return header[:_SIZES_AT] + b"\xff" * 8 + header[_SIZES_AT + 8 :]
+
+
 class ZipStream:
     """Writes one ZIP; ``take`` fetches the bytes made so far.
 
@@ -58,7 +75,7 @@ class ZipStream:
 
     def begin(self, name: str) -> None:
         """Begin an entry."""
-        info = zipfile.ZipInfo(name, self._date)
+        info = _Entry(name, self._date)
         info.external_attr = 0o100644 << 16
         self._entry = self._zip.open(info, "w", force_zip64=True)
         self._name, self._digest, self._size = name, hashlib.sha256(), 0

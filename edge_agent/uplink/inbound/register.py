@@ -207,7 +207,12 @@ class Docket:
     ) -> None:
         """Record a decision: of a request that has just arrived (``before`` is what it asks), or of an approval."""
         if isinstance(verdict, Denial):
-            step = steps.refuse(stored, verdict.reasons, _answer_at(stored, verdict.reasons, telling), now)
+            step = steps.refuse(
+                stored,
+                verdict.reasons,
+                find_decline(stored.is_area, stored.arrived_at, stored.release_by, verdict.reasons, telling),
+                now,
+            )
         elif isinstance(verdict, Ask):
             step = steps.ask(verdict, bound)
         else:
@@ -232,7 +237,7 @@ class Docket:
         aftermath: Aftermath | None = None,
     ) -> None:
         """Refuse a request that was asked about."""
-        answer_at = _answer_at(stored, reasons, telling)
+        answer_at = find_decline(stored.is_area, stored.arrived_at, stored.release_by, reasons, telling)
         self.apply(connection, stored, steps.refuse(stored, reasons, answer_at, now, event), aftermath)
 
     def narrow(self, connection: sqlite3.Connection, stored: StoredRequest, evaluation: Evaluation, now: UtcNs) -> None:
@@ -363,10 +368,6 @@ def _demand_entries(row: Row, moves: Sequence[_Move], entries: Sequence[LedgerEn
     expected = (*row.entries, *(move.row.entry for move in moves if move.row.entry is not None))
     if tuple(type(each) for each in entries) != expected:
         raise AssertionError(f"entries are not those of the tables: {entries!r}")
-
-
-def _answer_at(stored: StoredRequest, reasons: Sequence[Reason], telling: Telling) -> UtcNs | None:
-    return find_decline(stored.is_area, stored.arrived_at, stored.release_by, reasons, telling)
 
 
 def find_decline(

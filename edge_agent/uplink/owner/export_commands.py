@@ -132,7 +132,7 @@ class OwnDesk:
         return lambda out, tell: self._write_bundle(order, raw, proof, out, tell)
 
     def _write_clips(self, order: ExportOrder, out: IO[bytes], tell: Callable[[UtcNs], None]) -> Answer:
-        with self._footage.open(order.camera, order.quality) as reader:
+        with self._footage.open_own(order) as reader:
             return describe_export(order, export_footage(reader, order, out, on_progress=tell))
 
     def _write_bundle(

@@ -89,6 +89,10 @@ def _see_stream(seen: Seen, stream: Mapping[str, Any], subject: str, down_after_
     if not stream.get("preparing"):
         ring = Fault("ring", subject, "" if storage == "ok" else storage, after_ns=_AFTER_NS["ring"])
         seen.note(ring, is_wrong=storage != "ok")
+    if "mirror" in stream:
+        mirror = str(stream["mirror"])
+        fault = Fault("mirror", subject, "" if mirror == "ok" else mirror, after_ns=_LINE_AFTER_NS)
+        seen.note(fault, is_wrong=mirror != "ok")
     if stream.get("events") in ("listening", "trouble"):
         events = Fault("events", subject, str(stream.get("events_detail", "")), after_ns=_AFTER_NS["events"])
         seen.note(events, is_wrong=stream["events"] == "trouble")

@@ -61,6 +61,12 @@ WORDS: Mapping[str, FaultWords] = {
         "Is the disk there, mounted and whole? On the gateway: edge-agent check.",
         "Footage is stored again: {subject}",
     ),
+    "mirror": FaultWords(
+        "Not mirrored: {subject}",
+        "Recording goes on. The second disk gets no copy of it.",
+        "Is the second disk or the share there, with room? On the gateway: edge-agent status.",
+        "Mirrored again: {subject}",
+    ),
     "disk": FaultWords(
         "A disk is nearly full: {subject}",
         "Without room nothing is decided and no clip is made. Recording goes on in the space that it has.",

@@ -14,7 +14,8 @@ from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Answer, Handler, Peer
 from edge_agent.host.page_socket import PushLimit, select_handlers
-from edge_agent.ledger import table as ledger
+from edge_agent.ledger import entries
+from edge_agent.ledger.entries import PageEntry
 from edge_agent.printable_text import check_line
 from edge_agent.protocol import jws
 from edge_agent.protocol.geohash import distance_m
@@ -81,9 +82,8 @@ class PageCommands:
             subject = self._find_subject(name, members, peer)
             self._limit.demand()
             with self._store.transaction() as connection:
-                entry = {"what": name, **subject, "by": by}
-                ledger.append(connection, "page", entry, self._clock.utc())
-            answer = self._owner[name]({**members, **subject, "id": subject.get("jti", "")}, peer)
+                entries.append(connection, PageEntry(name, by, **subject), self._clock.utc())
+            answer = self._owner[name]({**members, **subject, "all": False}, peer)
             assert isinstance(answer, Mapping)
             return answer
 
@@ -92,7 +92,7 @@ class PageCommands:
     def _find_subject(self, name: str, members: Mapping[str, Any], peer: Peer) -> dict[str, str]:
         """Return what is acted on, as the ledger names it; UsageError if there is no such."""
         if name in ("deny", "cancel"):
-            found = self._owner["request"]({"id": members.get("id", "")}, peer)
+            found = self._owner["request"]({"number": members.get("number")}, peer)
             assert isinstance(found, Mapping)
             jti = str(found["request"]["jti"])
             return {"jti": jti}
@@ -110,7 +110,7 @@ def say_direction(here: tuple[float, float], there: tuple[float, float]) -> str:
 
 
 def _parse_device(members: Mapping[str, Any]) -> str:
-    """Return who acts, such as ``page/Ann's phone``: in the ledger, the page is never taken for the owner's command."""
+    """Return who acts, as the ledger names it: ``page/kitchen tablet``, never to be taken for the owner's command."""
     try:
         device = check_line(str(members["by"]))
     except (KeyError, ValueError) as error:

@@ -149,6 +149,11 @@ class Store(Outbox, Word, Notices, RefusedRequests):
         row = self._one("SELECT * FROM request WHERE id = ?", number)
         return None if row is None else _request(row)
 
+    def count_requests(self) -> dict[str, int]:
+        """Return how many requests are kept, by state; states without any are 0."""
+        rows = self._all("SELECT state, count(*) AS number FROM request GROUP BY state")
+        return {state.value: 0 for state in RequestState} | {str(row["state"]): int(row["number"]) for row in rows}
+
     def list_requests(self, states: Sequence[RequestState] = (), limit: int = -1) -> list[StoredRequest]:
         """Return the newest requests, of the given states or of all, newest first; all of them unless limited."""
         wanted = [state.value for state in (states or RequestState)]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.buffer.disk import FileDisk
+from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.read.check import KnownHead, check_ring
 from edge_agent.host.control_socket import ControlServer
 from edge_agent.units import SECOND_NS
@@ -167,6 +168,47 @@ def test_ring_put_back_to_an_older_copy_is_found_by_the_ledgers_head_alone(rig: 
     assert findings_against(rig, replace(known, ring_id=bytes(16))) == [
         "the ledger tells of another ring in this one's place"
     ]
+
+
+@pytest.mark.parametrize("is_made", [False, True], ids=["never made", "lost later"])
+def test_ring_ls_fails_if_the_recorder_cannot_store(
+    is_made: bool, rig: Rig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A ring that cannot be made or opened is named with the recorder's own words, and the exit code is EX_IOERR."""
+    if is_made:
+        rig.create(blocks=8)
+    config = tmp_path / "edge-agent.yaml"
+    folders = f"gateway: {{state_dir: {tmp_path}, run_dir: {tmp_path}}}\nbuffer: {{dir: {rig.folder}}}\n"
+    config.write_text(folders + "cameras: [{id: door, url: 'rtsp://127.0.0.1/'}]\n")
+    assert run("ls", "--config", str(config)) == 0  # no recorder runs
+    assert ("not made yet" in capsys.readouterr().out) is not is_made
+    stop = threading.Event()
+    status = {"cameras": {"door.main": {"storage": "no space left: path=/mnt/x"}, "hall.main": {"storage": "ok"}}}
+    server = ControlServer(tmp_path / "recorder/sock", {"status": lambda *_: status}, stop)
+    server.start()
+    try:
+        assert run("ls", "--config", str(config)) == os.EX_IOERR
+    finally:
+        stop.set()
+        server.join()
+    printed = capsys.readouterr()
+    assert "no space left: path=/mnt/x" in printed.err
+    assert ("cannot be made" in printed.out) is not is_made
+
+
+def test_a_gap_whose_reason_is_closed_is_called_unknown(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without the vault's key a gap has its length and no reason, and it is said who sees one."""
+    rig.create(blocks=8)
+    writer = rig.writer()
+    rig.record(writer, 5)
+    rig.clock.run(7 * SECOND_NS)
+    writer.append(rig.note(Kind.GAP, b'{"reason":"busy"}', 7 * SECOND_NS))
+    rig.record(writer, 5)
+    writer.close()
+    assert run("ls", str(rig.path), "--config", str(rig.folder / "none.yaml")) == 0
+    out = capsys.readouterr().out
+    assert "gap unknown: 7 s" in out
+    assert "root sees it" in out
 
 
 def test_ring_check_asks_the_releaser_for_the_heads(rig: Rig, tmp_path: Path, capsys) -> None:

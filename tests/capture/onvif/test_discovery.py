@@ -57,6 +57,14 @@ def test_camera_is_found_and_gets_no_login() -> None:
     assert {kind for _, kind in camera.asked} == {"none"}
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}:{port}/onvif/device_service", "http://[zz/"])
+def test_address_that_is_none_does_not_hide_a_camera(url: str) -> None:
+    """A camera that writes its port twice is found there; one whose address is none, at the usual port."""
+    with OnvifCamera() as camera, published(url.replace("{port}", str(camera.port))):
+        (found,) = discover(LOOPBACK, wait_s=2)
+    assert found.address == (camera.address if "{port}" in url else "127.0.0.1")
+
+
 def test_named_camera_is_asked_with_the_login() -> None:
     """The address that the installer named gets the login; the other one, which was found, does not."""
     login = ("owner", OnvifSettings().password)

@@ -1,50 +1,18 @@
-"""The onvif trigger: which notifications are events, and a camera that is pulled through the child process."""
+"""The onvif trigger: a camera that is pulled through the child process."""
 
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from xml.etree import ElementTree
 
 import pytest
 
 from edge_agent.capture.event_listener import EventListener
-from edge_agent.capture.onvif.events_child import EMPTY_PULL_S, FULL_PULL_S, PATIENCE_S, is_event
+from edge_agent.capture.onvif.events_child import EMPTY_PULL_S, FULL_PULL_S, PATIENCE_S
 from tests.capture.conftest import wait_until
-from tests.peers.onvif_camera import MOTION, OnvifCamera, OnvifSettings
+from tests.peers.onvif_camera import OnvifCamera, OnvifSettings
 
 pytestmark = pytest.mark.peer
-
-_SCHEMA = "http://www.onvif.org/ver10/schema"
-
-
-def message(operation: str, *values: str) -> ElementTree.Element:
-    items = "".join(f'<SimpleItem Name="x" Value="{value}"/>' for value in values)
-    return ElementTree.fromstring(
-        f'<Message xmlns="{_SCHEMA}" PropertyOperation="{operation}">'
-        f'<Source><SimpleItem Name="Token" Value="0"/></Source>'
-        f"<Data>{items}</Data></Message>"
-    )
-
-
-EVENTS = {
-    "motion begins": (MOTION, message("Changed", "true"), "Motion", True),
-    "in numbers": (MOTION, message("Changed", "1"), "Motion", True),
-    "whatever the case": (MOTION, message("Changed", "true"), "motion", True),
-    "an event without a state": ("tns1:VideoSource/MotionAlarm", message("", "4711"), "Motion", True),
-    "without data": ("tns1:Device/Trigger/DigitalInput", message("Changed"), "DigitalInput", True),
-    "motion is over": (MOTION, message("Changed", "false"), "Motion", False),
-    "motion is over, in numbers": (MOTION, message("Changed", "0"), "Motion", False),
-    "what was before we asked": (MOTION, message("Initialized", "true"), "Motion", False),
-    "a rule that is gone": (MOTION, message("Deleted", "true"), "Motion", False),
-    "another topic": ("tns1:Monitoring/ProcessorUsage", message("Changed", "true"), "Motion", False),
-}
-
-
-@pytest.mark.parametrize(("topic", "told", "wanted", "expected"), EVENTS.values(), ids=EVENTS.keys())
-def test_event(topic: str, told: ElementTree.Element, wanted: str, expected: bool) -> None:
-    """Only what begins, on a topic that was asked for, is an event."""
-    assert is_event(topic, told, wanted) == expected
 
 
 @contextmanager
@@ -108,6 +76,49 @@ def test_lost_pull_point_is_made_anew() -> None:
         wait_until(lambda: fired == [0])
 
 
+LEASES = {
+    "it says so": OnvifSettings(grants_s=4, waits_s=5),
+    "it says so and renews nothing": OnvifSettings(grants_s=4, renews=False),
+    "it does not say so": OnvifSettings(grants_s=4, grants_truly=False, renews=False),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", LEASES.values(), ids=LEASES.keys())
+def test_pull_point_that_ends_early_loses_no_event(settings: OnvifSettings) -> None:
+    """Whatever a camera grants, motion that begins at any moment fires, also while there is no pull point."""
+    with OnvifCamera(settings) as camera, listening(camera, "Motion") as fired:
+        wait_until(lambda: ("PullMessages", "digest") in camera.asked)
+        for number in range(9):
+            before, since = len(fired), time.monotonic()
+            camera.tell("true")
+            wait_until(lambda before=before: len(fired) > before, 15)  # type: ignore[misc]
+            assert number == 0 or time.monotonic() - since < 12
+            camera.tell("false")
+            until = time.monotonic() + 1.7
+            wait_until(lambda until=until: time.monotonic() > until)  # type: ignore[misc]
+
+
+REFERENCES = {
+    "empty": "",
+    "blank": " ",
+    "anonymous": "http://www.w3.org/2005/08/addressing/anonymous",
+    "a port twice": "http://127.0.0.1:{port}:{port}/onvif/pull/{number}",
+    "a path alone": "/onvif/pull/{number}",
+}
+
+
+@pytest.mark.parametrize("reference", REFERENCES.values(), ids=REFERENCES.keys())
+def test_address_that_cameras_get_wrong_is_understood(reference: str) -> None:
+    """A pull point without an address is asked for at the service that made it; a port that stands twice is one."""
+    with OnvifCamera() as camera:
+        camera.settings.reference = reference.replace("{port}", str(camera.port))
+        with listening(camera, "Motion") as fired:
+            wait_until(lambda: ("PullMessages", "digest") in camera.asked)
+            camera.tell("true", more='<tt:SimpleItem Name="ObjectId" Value="0"/>')
+            wait_until(lambda: fired == [0])
+
+
 def test_trouble_is_told_and_its_end() -> None:
     """Why no events come is told in words without the password; once they do, that as well."""
     told: list[str] = []
@@ -117,7 +128,7 @@ def test_trouble_is_told_and_its_end() -> None:
             wait_until(lambda: bool(told))
             assert "refuses the user name or password" in told[0]
             camera.settings.password = right
-            wait_until(lambda: told[-1] == "")
+            wait_until(lambda: told[-1] == "", 40)  # a refused login is not tried again at once
             camera.pull_points.clear()
             camera.tell("false")
             wait_until(lambda: bool(told[-1]))

@@ -12,7 +12,14 @@ import pytest
 
 from edge_agent.capture.camera import public_url
 from edge_agent.capture.onvif.profiles import Profile
-from edge_agent.capture.onvif.query import OnvifDevice, OnvifStream, StreamFinder, describe_device, find_stream
+from edge_agent.capture.onvif.query import (
+    ASK_EVERY_S,
+    OnvifDevice,
+    OnvifStream,
+    StreamFinder,
+    describe_device,
+    find_stream,
+)
 from edge_agent.capture.reasons import CaptureError
 from tests.peers.onvif_camera import CAPTURED, FOREIGN, Encoder, OnvifCamera, OnvifSettings
 
@@ -75,6 +82,20 @@ CAMERAS = {
     "no GetServices": OnvifSettings(services_known=False),
     "a clock that it does not tell": OnvifSettings(clock_hidden=True),
 }
+
+
+TWICE = {
+    "of its services": OnvifSettings(services_at="http://127.0.0.1:{port}:{port}", stream="rtsp://127.0.0.1:554/P"),
+    "of its stream": OnvifSettings(stream="rtsp://127.0.0.1:554:554/P"),
+}
+
+
+@pytest.mark.parametrize("settings", TWICE.values(), ids=TWICE.keys())
+def test_port_that_stands_twice_is_one(settings: OnvifSettings) -> None:
+    """``http://HOST:80:80/`` leads to port 80, and ``rtsp://HOST:554:554/`` to 554."""
+    with OnvifCamera(settings) as camera:
+        settings.services_at = settings.services_at.replace("{port}", str(camera.port))
+        assert find_stream(device_of(camera), "main", "tcp").url == "rtsp://127.0.0.1:554/P"
 
 
 @pytest.mark.parametrize("settings", CAMERAS.values(), ids=CAMERAS.keys())
@@ -203,7 +224,10 @@ class Finder:
 
     def __init__(self) -> None:
         self.asked, self.works, self.footage = 0, True, 0
-        self.finder = StreamFinder("door.main", self.find, lambda: self.footage, lambda _: None)
+        self.now_s = 1000.0
+        self.finder = StreamFinder(
+            "door.main", self.find, lambda: self.footage, lambda _: None, now_s=lambda: self.now_s
+        )
 
     def find(self) -> OnvifStream:
         self.asked += 1
@@ -218,10 +242,21 @@ def test_url_is_kept_while_it_works_and_asked_anew_when_not() -> None:
     assert cases.finder.url().endswith("/1")
     cases.footage += 1
     assert cases.finder.url().endswith("/1")
+    cases.now_s += ASK_EVERY_S
     assert cases.finder.url().endswith("/2")
     cases.works = False
+    cases.now_s += ASK_EVERY_S
     assert cases.finder.url().endswith("/2")
     assert cases.asked == 3
+
+
+def test_camera_that_is_tried_every_second_is_asked_seldom() -> None:
+    """Attempts without footage ask the camera for its stream every half minute, and use what it told in between."""
+    cases = Finder()
+    for _ in range(60):
+        cases.finder.url()
+        cases.now_s += 1
+    assert cases.asked == 2
 
 
 def test_never_told_is_an_error() -> None:

@@ -17,6 +17,7 @@ from edge_agent.host.unnamed_file import WriteError
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.request import Quality
+from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.settings.gateway import parse_config
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window
 from edge_agent.uplink.bundle.builder import BundleBuilder
@@ -52,6 +53,9 @@ class Exporting(Owner):
         )  # fmt: skip
 
     @contextlib.contextmanager
+    def open_own(self, order: ExportOrder):
+        return self.open(order.camera, order.quality)
+
     def open(self, camera: str, quality: Quality, jti: str = ""):
         assert jti == ""
         if quality is Quality.SUB:

@@ -46,12 +46,12 @@ def test_each_act_is_in_the_ledger_with_its_device(house):
     """A no from the page is a no of the owner's, and the ledger tells from which device it came."""
     request = house.ask()
     page = page_of(house).handlers
-    page["deny"]({"id": request.jti[:8], "by": "Ann's phone"}, PEER)
-    page["pause"]({"camera": "door", "by": "Ann's phone"}, PEER)
+    page["deny"]({"number": request.id, "by": "kitchen tablet"}, PEER)
+    page["pause"]({"camera": "door", "by": "kitchen tablet"}, PEER)
     assert house.state() is RequestState.DENIED
     assert house.entries("page") == [
-        {"what": "deny", "jti": request.jti, "by": "page/Ann's phone"},
-        {"what": "pause", "camera": "door", "by": "page/Ann's phone"},
+        {"what": "deny", "jti": request.jti, "by": "page/kitchen tablet"},
+        {"what": "pause", "camera": "door", "by": "page/kitchen tablet"},
     ]
     assert [each["what"] for each in house.entries("pause")] == ["release paused"]
 
@@ -99,7 +99,7 @@ def test_limit_lets_one_more_through_after_its_time():
 def test_request_is_shown_without_its_raw_bytes_and_with_its_distance(house):
     """The page is told where the incident was seen from the house; without a place of the house, nothing."""
     request = house.ask()
-    shown = page_of(house).handlers["request"]({"id": request.jti}, PEER)["request"]
+    shown = page_of(house).handlers["request"]({"number": request.id}, PEER)["request"]
     assert "raw" not in shown
     assert shown["distance"] is None  # this house has no place
     assert shown["signers"] == ["ann (operator)", "bob (supervisor)"]

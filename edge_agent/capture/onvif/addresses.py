@@ -1,0 +1,18 @@
+"""Addresses as cameras write them: split, and mended if their port stands twice. Pure."""
+
+import re
+from urllib.parse import SplitResult, urlsplit
+
+_PORT_TWICE = re.compile(r"(:[0-9]{1,5})(?::[0-9]{1,5})+$")
+
+
+def split_address(url: str) -> SplitResult:
+    """Split an address; of one like ``http://HOST:80:80/`` (some Hikvision-made) the first port counts.
+
+    Raises:
+        ValueError: It is none; host and port of what is returned can be read.
+    """
+    parts = urlsplit(url.strip())
+    parts = parts._replace(netloc=_PORT_TWICE.sub(r"\1", parts.netloc))
+    _ = parts.port, parts.hostname
+    return parts

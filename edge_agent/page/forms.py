@@ -1,0 +1,35 @@
+"""A form of the page, read: names once each, all text. Bounded, because the reader must not be the one to be filled."""
+
+from collections.abc import Mapping
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+
+from edge_agent.errors import UsageError
+from edge_agent.page.guard import MAX_BODY_BYTES
+
+MAX_FIELDS = 16
+
+
+async def read_form(request: Request) -> Mapping[str, str]:
+    """Return the fields of a POST.
+
+    Raises:
+        UsageError: Too long, not UTF-8, too many fields, or one of them twice.
+    """
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:  # whatever Content-Length said: a chunked body may say less
+            raise UsageError("the form is too long")
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=MAX_FIELDS,
+            errors="strict",
+        )  # fmt: skip
+    except ValueError as error:
+        raise UsageError("the form cannot be read") from error
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise UsageError("a field of the form came twice")
+    return fields

@@ -1,0 +1,104 @@
+"""What stands before every page: who may be asked for, from where a form may come, and what a browser may do with it.
+
+Owns the allow-list of ``Host`` (against DNS rebinding), the origin of every POST (against forms of other pages), the
+limit of a body, and the headers of every answer. An ASGI middleware: nothing behind it sees a request that it refused.
+"""
+
+from collections.abc import Iterable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_BODY_BYTES = 8 * 1024
+_READS = ("GET", "HEAD")
+_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "style-src 'self'",
+        "script-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    # For browsers that do not know frame-ancestors.
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    # Not `no-referrer`: with it browsers send `Origin: null` with our own forms (Fetch, 3.2).
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    # What a house is asked, and when, stays in no cache.
+    "Cache-Control": "no-store",
+}
+
+
+def find_fault(method: str, headers: Headers, hosts: frozenset[str]) -> tuple[int, str] | None:
+    """Return the status and the words of a refusal; None for a request that may go on.
+
+    Args:
+        method: Of the request.
+        headers: Of the request.
+        hosts: Every ``Host`` that is answered.
+    """
+    found = headers.getlist("host")
+    if len(found) != 1 or found[0].lower() not in hosts:
+        mend = "Use an address that `edge-agent page` prints, or add a name: edge-agent page on --name NAME"
+        return 421, f"This page is not known by that name.\n{mend}\n"
+    if method in _READS:
+        return None
+    if method != "POST":
+        return 405, "This page takes GET and POST.\n"
+    if not _is_own_form(headers, f"https://{found[0].lower()}"):
+        return 403, "This form did not come from this page. Open the page and press the button there.\n"
+    if headers.get("content-type", "").split(";")[0].strip().lower() != "application/x-www-form-urlencoded":
+        return 415, "This page takes plain forms only.\n"
+    length = headers.get("content-length", "")
+    if not (length.isascii() and length.isdigit()) or int(length) > MAX_BODY_BYTES:
+        return 413, f"A form here has at most {MAX_BODY_BYTES} bytes, and says how many.\n"
+    return None
+
+
+def _is_own_form(headers: Headers, origin: str) -> bool:
+    """Tell whether a POST was begun by this very page. Every browser sends ``Origin`` with a POST."""
+    site = headers.get("sec-fetch-site", "same-origin")
+    return site == "same-origin" and headers.get("origin", "").lower() == origin
+
+
+class Guard:
+    """The middleware.
+
+    Args:
+        app: What answers the requests that may go on.
+        hosts: Every ``Host`` that is answered.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
+        self._app, self._hosts = app, frozenset(each.lower() for each in hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or hand on; in both cases with the headers."""
+        if scope["type"] != "http":
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        fault = find_fault(scope["method"], Headers(scope=scope), self._hosts)
+        if fault is None:
+            await self._app(scope, receive, send_guarded)
+        else:
+            answer = PlainTextResponse(fault[1], fault[0], {"Connection": "close"})
+            await answer(scope, receive, send_guarded)

@@ -1,0 +1,52 @@
+"""What the page knows and does, it asks the two processes: through the sockets that are its own, and in no other way.
+
+Owns the calls. A process that does not answer costs its part of a page and no more.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from edge_agent.errors import EdgeAgentError
+from edge_agent.host.control_socket import call, stream
+from edge_agent.page.settings import PageSettings
+
+Process = Literal["recorder", "releaser"]
+_READ_TIMEOUT_S = 20.0
+"""A ring that is full and broken takes the releaser seconds to look over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a process answered; ``problem`` instead if it did not."""
+
+    members: Mapping[str, Any]
+    problem: str = ""
+
+
+class Processes:
+    """The two processes, as the page may ask them.
+
+    Args:
+        settings: Where their sockets are.
+    """
+
+    def __init__(self, settings: PageSettings) -> None:
+        self._settings = settings
+
+    def ask(self, process: Process, command: str, **members: Any) -> dict[str, Any]:
+        """Send one command and return its one answer; EdgeAgentError in the process's words."""
+        return call(self._settings.process_socket(process), command, timeout_s=_READ_TIMEOUT_S, **members)
+
+    def look(self, process: Process, command: str, **members: Any) -> Said:
+        """Ask for something that a page can do without."""
+        try:
+            return Said(self.ask(process, command, **members))
+        except EdgeAgentError as error:
+            return Said({}, str(error))
+
+    def entries(self, last: int) -> list[dict[str, Any]]:
+        """Return the last entries of the ledger, oldest first."""
+        path = self._settings.process_socket("releaser")
+        answers = stream(path, "ledger", timeout_s=_READ_TIMEOUT_S, last=last)
+        return [entry for answer in answers for entry in answer.get("entries", ())]

@@ -1,0 +1,178 @@
+"""The page's words: what a camera does, why there is a gap, what became of a request, what a ledger entry tells.
+
+Pure. Every text from outside passes ``show_line`` before it gets here or in here; the templates escape all of it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from edge_agent.printable_text import show_line
+
+GAPS: Mapping[str, str] = {
+    "connecting": "the camera was being connected",
+    "unreachable": "the camera could not be reached",
+    "no-answer": "the camera did not answer",
+    "unauthorized": "the camera refused its password",
+    "digest-sha256-only": "the camera asks for the password in a way that is not supported",
+    "not-found": "the camera does not know the address of its picture",
+    "busy": "the camera had too many viewers",
+    "transport-refused": "the camera refused the way of transport",
+    "refused": "the camera refused to send pictures",
+    "redirected": "the camera sent us to another address",
+    "login-unusable": "the camera's user name or password cannot be used",
+    "tls-untrusted": "the camera's certificate is not trusted",
+    "tls-wrong-pin": "the camera showed another certificate than the agreed one",
+    "tls-wrong-name": "the camera's certificate is for another address",
+    "tls-expired": "the camera's certificate has ended",
+    "tls-not-yet-valid": "the camera's certificate is not valid yet",
+    "tls-failed": "no safe connection to the camera came about",
+    "no-video": "the camera sent no picture",
+    "unsupported-codec": "the camera's kind of video cannot be recorded",
+    "no-keyframe": "the camera sent no whole picture",
+    "wrong-payload": "the camera sent something else than it said",
+    "no-parameter-sets": "the camera did not say how its video is read",
+    "protocol-error": "the camera sent something that cannot be understood",
+    "stalled": "the camera was connected but sent no picture",
+    "ended": "the camera ended the connection",
+    "time-jump": "the camera's clock jumped",
+    "clock-step": "the gateway's clock was set",
+    "new-parameters": "the camera's settings were changed",
+    "onvif-failed": "the camera did not say where its picture is",
+    "no-credentials": "the camera's password is missing",
+    "held-back": "the camera made the recorder stop, and is left alone for a while",
+    "not-by-rule": "nothing happened that should be recorded",
+    "outside-hours": "outside of the hours that are recorded",
+    "paused": "you paused recording",
+    "storage": "the disk could not be written",
+    "recorder-stopped": "the gateway was not recording: off, or starting",
+    "internal-error": "a fault of the gateway's own",
+    "erased": "erased",
+    "unknown": "nothing was recorded, and nothing says why",
+}
+"""For each reason of a gap. A test compares the list with ``capture.reasons``, which this package must not import."""
+
+CAMERA_STATES: Mapping[str, str] = {
+    "recording": "recording",
+    "connecting": "connecting",
+    "down": "not recording",
+    "waiting": "waiting for something to happen",
+    "held-back": "left alone for a while",
+    "idle": "not recording",
+    "paused": "recording is paused",
+    "off": "switched off",
+}
+REQUEST_STATES: Mapping[str, str] = {
+    "asked": "waits for your answer",
+    "granted": "allowed: it leaves after the waiting time",
+    "uploading": "on its way out",
+    "delivered": "handed over",
+    "denied": "refused",
+    "cancelled": "stopped",
+    "failed": "failed: nothing can be opened",
+    "expired": "over: it came too late",
+    "no-footage": "nothing was recorded then",
+}
+_DONE: Mapping[str, str] = {
+    "deny": "Refused. Nothing of it leaves. This cannot be undone; they may ask again.",
+    "cancel": "Stopped. Nothing that was sent can be opened by anybody.",
+    "pause": "Paused. Nothing leaves until the pause ends or you resume at the gateway with your passphrase.",
+    "revoke": "Withdrawn. Every request is refused from now on.",
+    "forget": "Taken off. That device cannot open this page any more.",
+    "paired": "This device is paired.",
+}
+KINDS: Mapping[str, str] = {
+    "request": "Request arrived",
+    "decision": "Decision",
+    "grant": "Release decided",
+    "approval": "You approved",
+    "delivery": "Delivery",
+    "end": "Request ended",
+    "pause": "Pause",
+    "resume": "Pause ended",
+    "consent": "Terms",
+    "export": "Your own export or look",
+    "erase": "Footage erased",
+    "clock": "Clock confirmed",
+    "release": "Clip",
+    "rings": "State of the recordings noted",
+    "restored": "Backup restored",
+    "enrolment": "Enrolment",
+    "update": "Program update",
+    "unverified": "Refused unread",
+    "page": "From this page",
+}
+_OUTCOMES: Mapping[str, str] = {
+    "denial": "refused",
+    "grant": "allowed",
+    "ask": "you were asked",
+    "narrowed": "less than before",
+    "approved": "approved",
+    "delivered": "handed over",
+    "cancelled": "stopped",
+    "denied": "refused",
+    "failed": "failed",
+    "too-late": "too late to stop",
+    "taken-back": "taken back",
+    "no-footage": "nothing was recorded",
+}
+
+
+def say_gap(reason: str) -> str:
+    """Return why there is a gap; the code itself for one that a newer program wrote."""
+    return GAPS.get(reason, show_line(reason, 60))
+
+
+def say_camera_state(state: str, reason: str) -> str:
+    """Return what a camera does, and why it does not record."""
+    said = CAMERA_STATES.get(state, show_line(state, 40))
+    return f"{said}: {say_gap(reason)}" if reason and state != "recording" else said
+
+
+def say_request_state(state: str) -> str:
+    """Return what became of a request so far."""
+    return REQUEST_STATES.get(state, show_line(state, 40))
+
+
+def say_done(code: str) -> str:
+    """Return what was just done, for a code of the page's own; empty for any other, so that no link puts words here."""
+    return _DONE.get(code, "")
+
+
+def say_entry(kind: str, entry: Mapping[str, Any]) -> tuple[str, str]:
+    """Return a ledger entry's title and its one line."""
+    words = []
+    if outcome := entry.get("outcome"):
+        words.append(_OUTCOMES.get(str(outcome), str(outcome)))
+    words += [str(entry[name]) for name in ("what", "camera", "category", "incident", "by") if entry.get(name)]
+    words += [_say_reason(each) for each in entry.get("reasons", ()) if isinstance(each, Mapping)]
+    if "count" in entry:
+        words.append(f"{entry['count']} times, {entry.get('reason', '')}")
+    if entry.get("until"):
+        words.append(f"until {entry['until']}")
+    return KINDS.get(kind, show_line(kind, 40)), ", ".join(show_line(each, 120) for each in words)
+
+
+def _say_reason(reason: Mapping[str, Any]) -> str:
+    camera = reason.get("camera")
+    return f"{reason.get('code', '')} ({camera})" if camera else str(reason.get("code", ""))
+
+
+def say_length(seconds: int) -> str:
+    """Say a length in its two largest units: ``2 days 3 h``, ``1 h 20 min``, ``45 s``."""
+    for size, unit, below, smaller in ((86400, "days", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= size:
+            count, rest = seconds // size, seconds % size // below
+            named = "day" if unit == "days" and count == 1 else unit
+            return f"{count} {named}" + (f" {rest} {smaller}" if rest and (unit != "min" or count < 10) else "")
+    return f"{max(0, seconds)} s"
+
+
+def say_distance(distance: Mapping[str, Any] | None) -> str:
+    """Say how far away an incident was: ``about 300 m north-east of your house``."""
+    if distance is None:
+        return ""
+    metres = int(distance["metres"])
+    if metres < 50:
+        return "at your house"
+    far = f"{round(metres, -1)} m" if metres < 1000 else f"{metres / 1000:.1f} km"
+    return f"about {far} {distance['direction']} of your house".replace("  ", " ")

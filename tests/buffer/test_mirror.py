@@ -1,0 +1,91 @@
+"""A mirror: the same ciphertext elsewhere, whole as far as it says, and as erased as the ring."""
+
+import pytest
+
+from edge_agent.buffer.disk import FileDisk
+from edge_agent.buffer.mirror import RingMirror
+from edge_agent.buffer.read.check import check_ring
+from edge_agent.errors import RingError
+from edge_agent.units import SECOND_NS, UtcNs, Window
+from tests.buffer.rig import START, Rig, read_all
+
+WINDOW = Window(UtcNs(START), UtcNs(START + 400 * SECOND_NS))
+
+
+@pytest.fixture
+def mirrored(rig: Rig):
+    (rig.folder / "second").mkdir()
+    rig.create(blocks=8)
+    return rig, RingMirror(rig.path, rig.folder / "second" / rig.path.name)
+
+
+def read(rig: Rig, name: str):
+    with rig.reader(name) as reader:
+        return read_all(reader, WINDOW)
+
+
+def test_a_mirror_reads_and_checks_as_its_ring(mirrored):
+    """Through several laps, with an open block at the end; a second round touches the open block alone."""
+    rig, mirror = mirrored
+    writer = rig.writer()
+    for _ in range(5):
+        rig.record(writer, 30)
+        mirror.bring_up()
+    assert mirror.bring_up() <= 1
+    name = f"second/{rig.path.name}"
+    assert read(rig, name) == read(rig, rig.path.name) != []
+    with FileDisk.open(rig.folder / name) as disk:
+        assert check_ring(disk, rig.keys.recorder.public_key()).findings == ()
+
+
+def test_an_erased_block_is_erased_in_the_mirror(mirrored):
+    """Its key goes with its page: nothing of it opens there either."""
+    rig, mirror = mirrored
+    writer = rig.writer()
+    rig.record(writer, 40)
+    mirror.bring_up()
+    assert read(rig, f"second/{rig.path.name}") != []
+    writer.erase(None)
+    mirror.bring_up()
+    assert read(rig, f"second/{rig.path.name}") == []
+
+
+def test_a_new_process_copies_nothing_twice(mirrored):
+    """After a restart the pages in the copy tell what is whole: a large ring is not copied again."""
+    rig, mirror = mirrored
+    rig.record(rig.writer(), 40)
+    first = mirror.bring_up()
+    again = RingMirror(rig.path, rig.folder / "second" / rig.path.name)
+    assert again.bring_up() <= 1 < first
+
+
+def test_a_copy_that_was_cut_short_is_made_whole(mirrored):
+    """A page without the one after it proves nothing: that block is copied again."""
+    rig, mirror = mirrored
+    writer = rig.writer()
+    rig.record(writer, 12)
+    mirror.bring_up()
+    rig.record(writer, 28)
+    RingMirror(rig.path, rig.folder / "second" / rig.path.name).bring_up()
+    assert read(rig, f"second/{rig.path.name}") == read(rig, rig.path.name)
+
+
+def test_a_disk_that_is_not_mounted_is_never_written_below(mirrored):
+    """The folder is missing: that is said, and it is not made."""
+    rig, _ = mirrored
+    rig.record(rig.writer(), 5)
+    mirror = RingMirror(rig.path, rig.folder / "away" / "door.ring")
+    with pytest.raises(RingError, match="folder is missing"):
+        mirror.bring_up()
+    assert not (rig.folder / "away").exists()
+
+
+def test_the_copy_of_another_ring_is_made_anew(mirrored, tmp_path):
+    """The owner destroyed the ring and its key: the copy of the old one does not stay under the new one's name."""
+    rig, mirror = mirrored
+    rig.record(rig.writer(), 20)
+    mirror.bring_up()
+    rig.path.unlink()
+    rig.create(blocks=8)
+    mirror.bring_up()
+    assert read(rig, f"second/{rig.path.name}") == []

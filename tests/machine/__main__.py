@@ -1,0 +1,84 @@
+"""``python -m tests.machine FOLDER SUITE``: see ``scripts/test-machine``."""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.machine import containers
+from tests.machine.releases import ReleaseOffice
+from tests.machine.sealed import tell_sealed
+from tests.machine.story import Story
+from tests.machine.town import WEB_PORT, open_town
+from tests.machine.virtual import HERE, MachineError, Qemu, UserModeLinux, copy_disk
+
+
+def main() -> int:
+    """Tell the story of one suite's machine; 1 if it went otherwise than it must."""
+    parser = argparse.ArgumentParser(prog="scripts/test-machine")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("suite")
+    parser.add_argument("--cuts", type=int, default=5, metavar="N", help="power cuts while it records [5]")
+    parser.add_argument("--without-tpm", action="store_true", help="leave out the part that QEMU runs")
+    args = parser.parse_args()
+    run = args.folder / "run" / args.suite
+    subprocess.run(["rm", "-rf", run], check=True)
+    run.mkdir(parents=True)
+    try:
+        figures = _tell_containers(run) if args.suite == "container" else _tell_machine(args, run)
+    except MachineError as error:
+        print(f"test-machine: error: {error}", file=sys.stderr)
+        return 1
+    print(f"\n{args.suite}:")
+    for name, value in figures.items():
+        print(f"  {name}: {value}")
+    return 0
+
+
+def _tell_containers(run: Path) -> dict[str, Any]:
+    with open_town(run / "town", run) as town:
+        return containers.tell(town)
+
+
+def _tell_machine(args: argparse.Namespace, run: Path) -> dict[str, Any]:
+    office = ReleaseOffice(run / "releases", args.suite)
+    packages = _make_packages(office)
+    machine = UserModeLinux(args.folder, args.suite, run / "disk.raw")
+    copy_disk(args.folder / f"{args.suite}.raw", machine.disk)
+    sealed = Qemu(args.folder, args.suite, run / "sealed.raw", run / "tpm")
+    with open_town(run / "town", office.web) as town:
+        story = Story(machine, town, office, packages)
+        try:
+            story.install()
+            story.admit()
+            story.look_at_the_sandbox()
+            story.reboot()
+            if not args.without_tpm:
+                machine.switch_off()
+                copy_disk(machine.disk, sealed.disk)
+                machine.start()
+            story.release("it releases after a reboot")
+            story.cut(args.cuts)
+            story.update()
+            story.leave()
+            machine.switch_off()
+            if not args.without_tpm:
+                tell_sealed(story, sealed, run / "tpm")
+        finally:
+            machine.cut_power()
+            sealed.cut_power()
+    return story.figures
+
+
+def _make_packages(office: ReleaseOffice) -> dict[str, Path]:
+    """Give the package its root of trust, and make three later versions of it."""
+    built = Path(os.environ["EDGE_AGENT_PACKAGE"])
+    url = f"http://{HERE}:{WEB_PORT}"
+    versions = ("0.1.0", "0.2.0", "0.3.0", "0.4.0")
+    return {each: office.rework(built, each, url, is_broken=each == "0.3.0") for each in versions}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,281 @@
+"""The life of one gateway, step by step, under user-mode Linux; each step prints its figures or ends the test."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import av
+
+from edge_agent.demo.picture import read_strip
+from edge_agent.units import SECOND_NS
+from tests.machine.releases import ReleaseOffice
+from tests.machine.town import CAMERA_PORT, Town
+from tests.machine.typist import Typist
+from tests.machine.virtual import HERE, Machine, MachineError
+
+PASSPHRASE = "correct horse battery staple"
+_ASKED, _AGAIN = ("owner's passphrase: ", PASSPHRASE), ("the same once more: ", PASSPHRASE)
+_SERVICES = ("edge-agent-recorder", "edge-agent-releaser")
+_AUTO = (
+    "  door: {mode: auto, hours: always, categories: [robbery], requests_per_day: 90, requests_per_incident: 90, "
+    "requests_per_month: 900, minutes_per_month: 43200}\n"
+)
+
+
+class Story:
+    """What happens to one machine.
+
+    Args:
+        machine: It boots a plain Debian.
+        town: The city that it will belong to.
+        office: Its releases; the packages are made already.
+        packages: By version; the household was given 0.1.0, and 0.3.0 does not start.
+    """
+
+    def __init__(self, machine: Machine, town: Town, office: ReleaseOffice, packages: Mapping[str, Path]) -> None:
+        self.machine, self.town, self.office, self.packages = machine, town, office, packages
+        self.package = packages["0.1.0"]
+        self.typist = Typist(machine)
+        self.gateway = ""
+        self.figures: dict[str, Any] = {}
+
+    @contextmanager
+    def step(self, what: str) -> Iterator[None]:
+        """Print a step, and the time it took."""
+        print(f"== {what}", flush=True)
+        begun = time.monotonic()
+        yield
+        print(f"   ok ({time.monotonic() - begun:.1f} s)", flush=True)
+
+    def note(self, name: str, value: Any) -> None:
+        """Print and keep a figure."""
+        self.figures[name] = value
+        print(f"   {name}: {value}", flush=True)
+
+    # --- From a plain Debian to the first second that is recorded
+
+    def install(self) -> None:
+        """Type what README's "Install it" says."""
+        with self.step("a plain Debian boots"):
+            self.note("boot_s", round(self.machine.start(), 1))
+            self.machine.ssh(
+                f"systemctl enable -q --now city@{self.town.ports[0]}.socket city@{self.town.ports[1]}.socket"
+            )
+            deb = f"/home/resident/{self.package.name}"
+            self.machine.ssh(f"cat > {deb}", content=self.package.read_bytes())
+        begun = time.monotonic()
+        with self.step("README, Install it: to the first recorded second"):
+            said = self.typist.type(f"sudo apt-get install -y ./{self.package.name}")
+            if "sudo edge-agent init" not in said:
+                raise MachineError(f"the package does not say the second command:\n{said[-800:]}")
+            self.typist.type("sudo edge-agent init", _ASKED, _AGAIN)
+            self.typist.edit(
+                "/etc/edge-agent/edge-agent.yaml",
+                {
+                    "  # location: {lat: 32.29876, lon: -90.18481}": "  location: {lat: 32.29876, lon: -90.18481}",
+                    "  size: 32GiB": "  size: 256MiB",
+                    "\ncameras:\n": f"\ncameras:\n  - id: door\n    url: rtsp://{HERE}:{CAMERA_PORT}/cam\n",
+                },
+            )
+            self.typist.type("sudo edge-agent check")
+            self.typist.type("sudo systemctl enable --now edge-agent.target")
+            self.wait_recording()
+        self.note("to_first_second_s", round(time.monotonic() - begun, 1))
+        self.note("commands", self.typist.commands)
+        self.note("keystrokes", self.typist.keys)
+        self.expect_active("edge-agent-update.timer")
+
+    def admit(self) -> None:
+        """Enrol, write terms, sign them, and let one clip out."""
+        with self.step("enrolment, terms, signature"):
+            csr = self.machine.ssh("cat /etc/edge-agent/gateway.csr")
+            enrolment = self.town.city.enrol(csr.encode())
+            self.machine.ssh("cat > /home/resident/enrolment.json", content=enrolment.content)
+            self.gateway = enrolment.gateway
+            self.typist.type("sudo edge-agent enrol enrolment.json", ("[yes/no]", "yes"))
+            self.typist.edit(
+                "/etc/edge-agent/consent.yaml",
+                {
+                    "  agencies: []": "  agencies: [rtcc.example-city]",
+                    "  cooling_off: 10m": "  cooling_off: 0s",
+                    "\ncameras: {}\n": f"\ncameras:\n{_AUTO}",
+                },
+            )
+            self.typist.type("sudo edge-agent consent sign", ("Type YES", "YES"), _ASKED)
+            self.wait("the clock is believed", "edge-agent clock", "synchronised", 180)
+        self.release("a request, a clip, and what the RTCC makes of it")
+
+    def release(self, what: str) -> None:
+        """One request to its end."""
+        with self.step(what):
+            time.sleep(16)
+            self.note("request_to_opened_clip_s", round(self.town.ask(self.gateway, "door", 180), 1))
+
+    def look_at_the_sandbox(self) -> None:
+        """What the units promise, asked of the running processes."""
+        with self.step("the sandbox of the running services"):
+            for service in _SERVICES:
+                pid = self.machine.ssh(f"systemctl show -p MainPID --value {service}").strip()
+                status = self.machine.ssh(f"cat /proc/{pid}/status")
+                facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+                wanted = {"CapBnd": "0000000000000000", "CapEff": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2"}
+                found = {name: facts.get(name, "").strip() for name in wanted}
+                if found != wanted:
+                    raise MachineError(f"{service}: {found}")
+                said = self.machine.ssh(f"systemd-analyze security --no-pager {service}").splitlines()[-1]
+                self.note(f"exposure of {service}", said.split(": ")[-1])
+
+    # --- Reboots, power cuts
+
+    def reboot(self) -> None:
+        """An orderly reboot: both services come back by themselves and say READY."""
+        with self.step("an orderly reboot"):
+            self.note("shutdown_s", round(self.machine.switch_off(), 1))
+            begun = time.monotonic()
+            self.machine.start()
+            self.wait_recording()
+            self.note("reboot_to_recording_s", round(time.monotonic() - begun, 1))
+            self.expect_active(*_SERVICES)
+
+    def cut(self, times: int) -> None:
+        """Cut the power while it records; nothing that was kept is wrong, little is lost."""
+        lost, wrong, pictures = [], 0, 0
+        for number in range(1, times + 1):
+            with self.step(f"power cut {number} of {times}"):
+                self.wait_recording()
+                time.sleep(6 + 2.3 * (number % 5))
+                self.machine.cut_power()
+                at_ns = time.time_ns()
+                self.machine.start()
+                self.wait_recording()
+                self.machine.ssh("edge-agent ring check && edge-agent ledger verify")
+                times_ns, unreadable = self.export_until(at_ns)
+                wrong += unreadable
+                pictures += len(times_ns)
+                lost.append(round((at_ns - max(times_ns)) / SECOND_NS, 2))
+                print(f"   lost {lost[-1]} s of footage; {len(times_ns)} pictures before the cut are whole", flush=True)
+        self.note("power cuts", times)
+        self.note("lost_s at most", max(lost, default=0))
+        self.note("pictures read back", pictures)
+        self.note("pictures that are wrong", wrong)
+
+    def export_until(self, at_ns: int) -> tuple[list[int], int]:
+        """Export the half minute before a moment; return the times in its pictures, and how many have none."""
+        at = datetime.fromtimestamp(at_ns / SECOND_NS, UTC)
+        start, end = ((at + timedelta(seconds=each)).strftime("%Y-%m-%dT%H:%M:%SZ") for each in (-30, 1))
+        words = f"--from {start} --to {end} --out /root/x/cut.mp4 --passphrase-file /root/x/pass"
+        self.machine.ssh(f"rm -rf /root/x; mkdir -p /root/x; umask 077; echo '{PASSPHRASE}' > /root/x/pass")
+        self.machine.ssh(f"edge-agent export door {words}")
+        names = self.machine.ssh("ls /root/x/*.mp4").split()
+        found, unreadable = [], 0
+        for name in names:
+            path = self.town.folder / Path(name).name
+            path.write_bytes(self.machine.fetch(name))
+            with av.open(str(path)) as clip:
+                for frame in clip.decode(video=0):
+                    try:
+                        found.append(int(read_strip(frame.to_ndarray(format="gray"))))
+                    except ValueError:
+                        unreadable += 1
+        return [each for each in found if each <= at_ns], unreadable
+
+    # --- Updates
+
+    def update(self) -> None:
+        """Upgrade, fail to upgrade, be cut off in the middle of one."""
+        with self.step("nothing newer"):
+            self.office.publish("0.1.0", self.package)
+            self.machine.ssh("edge-agent update --check")
+        with self.step("0.2.0 is there: the owner installs it"):
+            self.office.publish("0.2.0", self.packages["0.2.0"])
+            self.typist.type("sudo edge-agent update --check", code=10)
+            said = self.typist.type("sudo edge-agent update")
+            if "0.2.0 is installed and runs" not in said:
+                raise MachineError(said)
+            self.expect_version("0.2.0")
+        self.release("it releases after the upgrade")
+        with self.step("0.3.0 does not start: the way back"):
+            self.office.publish("0.3.0", self.packages["0.3.0"])
+            said = self.typist.type("sudo edge-agent update", code=1)
+            print("   " + said.strip().splitlines()[-1])
+            self.expect_version("0.2.0")
+        with self.step("power cut in the middle of an upgrade"):
+            self.office.publish("0.4.0", self.packages["0.4.0"])
+            self.machine.ssh("systemd-run -q --unit=owner edge-agent update")
+            self.wait("dpkg is at work", "pgrep -x dpkg-deb || pgrep -x dpkg || echo no", "no", 120, absent=True)
+            time.sleep(1)
+            self.machine.cut_power()
+            self.machine.start()
+            self.wait("the update has ended", "test -e /var/lib/edge-agent/update/journal.json && echo under way; true",
+                      "under way", 300, absent=True)  # fmt: skip
+            self.wait_recording()
+            version = self.machine.ssh("edge-agent --version").strip()
+            self.note("after the cut", version)
+            if not version.endswith(("0.2.0", "0.4.0")):
+                raise MachineError(version)
+        with self.step("the ledger has all of it"):
+            print("   " + "\n   ".join(
+                line for line in self.machine.ssh("edge-agent ledger show").splitlines() if "update" in line.lower()
+            ))  # fmt: skip
+            self.machine.ssh("edge-agent ledger verify")
+
+    # --- The end
+
+    def leave(self) -> None:
+        """Backup, report, removal, purge, the program again, and the end of everything."""
+        kept = "find /var/lib/edge-agent /etc/edge-agent -type f -not -path '*/update*' | sort"
+        with self.step("backup, and a report for somebody who helps"):
+            self.typist.type("sudo edge-agent backup --out backup.age", _ASKED)
+            self.typist.type("sudo edge-agent doctor --out report.json --yes")
+        with self.step("remove and purge keep footage and keys"):
+            before = self.machine.ssh(kept)
+            self.typist.type("sudo apt-get purge -y edge-agent")
+            if self.machine.ssh(kept) != before:
+                raise MachineError(f"not the same files:\n{before}\n---\n{self.machine.ssh(kept)}")
+            left = self.machine.ssh("find / -xdev -name '*edge-agent*' -not -path '/proc/*' -not -path '/home/*' "
+                                    "-not -path '/var/lib/edge-agent*' -not -path '/etc/edge-agent*'")  # fmt: skip
+            print("   left: " + " ".join(left.split()))
+        with self.step("the program again: it goes on with them"):
+            self.typist.type(f"sudo apt-get install -y ./{self.package.name}")
+            self.typist.type("sudo systemctl enable --now edge-agent.target")
+            self.wait_recording()
+            self.machine.ssh("edge-agent ring check && edge-agent ledger verify")
+        with self.step("erase everything"):
+            self.typist.type("sudo edge-agent erase --everything", ('Type "erase"', "erase"))
+            print(
+                "   "
+                + self.machine.ssh("find /var/lib/edge-agent -name '*.ring' -o -name '*.pem' | sort; true").strip()
+            )
+
+    # --- Waiting
+
+    def wait(self, what: str, command: str, word: str, limit_s: float, *, absent: bool = False) -> None:
+        """Wait until a word is (or is no more) in what a command prints."""
+        begun = time.monotonic()
+        while (word in (said := self.machine.ssh(command, check=False, timeout_s=60))) is absent:
+            if time.monotonic() - begun > limit_s:
+                raise MachineError(f"waited {limit_s:.0f} s until {what}; {command} says:\n{said}")
+            time.sleep(0.5)
+
+    def wait_recording(self) -> None:
+        """Wait until the camera's footage reaches the ring."""
+        self.wait("it records", "edge-agent status", "door.main: recording", 180)
+
+    def expect_active(self, *units: str) -> None:
+        """Expect that units run."""
+        said = self.machine.ssh(f"systemctl is-active {' '.join(units)}", check=False).split()
+        if said != ["active"] * len(units):
+            raise MachineError(f"{units}: {said}")
+
+    def expect_version(self, version: str) -> None:
+        """Expect that this version is installed, and that both services run it and record."""
+        said = self.machine.ssh("edge-agent --version")
+        if version not in said:
+            raise MachineError(f"{said.strip()} is installed, not {version}")
+        self.wait_recording()
+        self.expect_active(*_SERVICES)
+        if f"version: {version}" not in self.machine.ssh("edge-agent status"):
+            raise MachineError("the running releaser is of another version")

@@ -1,0 +1,274 @@
+"""The resident's page over HTTPS: what a paired device sees, what its forms do, and what everybody else gets."""
+
+import shutil
+import socket
+import sys
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from edge_agent.page import connections
+from tests.support.page_house import HOSTILE, NUMBER, FakeHouse, PageHouse, request
+
+PATHS = ("/", "/requests", f"/requests/{NUMBER}", "/recordings", "/ledger", "/terms", "/devices")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_page_opens_for_a_paired_device_and_for_no_other(page: PageHouse, cookie: str, path: str):
+    """Without the cookie, or with a wrong one, there is the way to pair and nothing of the house."""
+    page.house.entries = [
+        {"index": 7, "at": "2026-11-28T20:00:00Z", "kind": "page", "entry": {"what": "deny", "by": "page/x"}}
+    ]
+    assert page.get(path, cookie).status == 200
+    for wrong in ("", "__Host-edge-agent=" + "A" * 43, "__Host-edge-agent=", cookie[:-1]):
+        answer = page.get(path, wrong)
+        assert (answer.status, answer.headers["Location"], answer.text) == (303, "/pair", "")
+
+
+def test_home_says_in_one_sentence_how_it_is(page: PageHouse, cookie: str):
+    """Cameras by name, what waits, what is paused: in that order of importance."""
+    text = page.get("/", cookie).text
+    assert "1 of 2 cameras record. One request waits for you." in text
+    assert "not recording: the camera could not be reached" in text
+    page.house.requests, page.house.paused = [request("denied")], ["yard"]
+    page.house.cameras.pop("yard.main")
+    text = page.get("/", cookie).text
+    assert "The camera records. You have paused: nothing leaves of Yard." in text
+
+
+def test_request_shows_who_why_where_and_what_a_yes_would_give(page: PageHouse, cookie: str):
+    """Before somebody answers, everything that is signed and everything that the terms leave of it."""
+    page.house.requests = [request(reasons=[{"code": "hours", "camera": "yard", "sentence": "Not in these hours."}])]
+    text = page.get(f"/requests/{NUMBER}", cookie).text
+    for each in (
+        "rtcc.example-city", "robbery at the corner shop", "E-2026-118", "about 310 m north-east of your house",
+        "ann (operator)", "bob (supervisor)", "desk 4, 555-0100", "Sat 28 Nov, 13:12:00 to 13:22:00",
+        "Front door: Sat 28 Nov, 13:12:00 to 13:20:00 (8 min), without sound, 1 areas blacked out",
+        "Yard: Not in these hours.", "Silence is a no.",
+    ):  # fmt: skip
+        assert each in text, each
+
+
+def test_forms_deny_stop_pause_and_withdraw_in_the_devices_name(page: PageHouse, cookie: str):
+    """Each act reaches the releaser once, with the device, and leads to a page that says what was done."""
+    token = page.token(cookie)
+    acts = [
+        (f"/requests/{NUMBER}/deny", {}, {"command": "deny", "number": NUMBER}),
+        (f"/requests/{NUMBER}/cancel", {}, {"command": "cancel", "number": NUMBER}),
+        ("/pause", {"camera": "door", "for": "until-resumed"}, {"command": "pause", "camera": "door", "until": None}),
+        ("/terms/revoke", {"camera": "door", "sure": "yes"}, {"command": "revoke", "camera": "door"}),
+    ]
+    for path, fields, told in acts:
+        answer = page.post(path, {"token": token, **fields}, cookie)
+        assert answer.status == 303, answer.text
+        assert page.house.acts.pop() == {**told, "by": "kitchen tablet"}
+        assert 'class="done"' in page.get(answer.headers["Location"], cookie).text
+
+
+def test_pause_for_a_time_ends_at_a_whole_second(page: PageHouse, cookie: str):
+    """The releaser is told a moment, not a length."""
+    page.post("/pause", {"token": page.token(cookie), "for": "8h", "camera": "*"}, cookie)
+    until = page.house.acts[0]["until"]
+    assert until.endswith("Z")
+    assert "." not in until
+
+
+@pytest.mark.parametrize(
+    ("fields", "headers", "expected"),
+    {
+        "no token": ({}, {}, 403),
+        "wrong token": ({"token": "0" * 64}, {}, 403),
+        "another page's form": ({"token": "right"}, {"Origin": "https://evil.test"}, 403),
+        "no origin": ({"token": "right"}, {"Origin": ""}, 403),
+        "origin of a sandbox": ({"token": "right"}, {"Origin": "null"}, 403),
+        "another site, says the browser": ({"token": "right"}, {"Sec_Fetch_Site": "cross-site"}, 403),
+        "another page of the same site": ({"token": "right"}, {"Sec_Fetch_Site": "same-site"}, 403),
+        "form of another kind": ({"token": "right"}, {"Content_Type": "text/plain"}, 415),
+        "upload": ({"token": "right"}, {"Content_Type": "multipart/form-data; boundary=x"}, 415),
+        "form of 9 kB": ({"token": "right", "x": "y" * 9000}, {}, 413),
+        "seventeen fields": ({"token": "right", **{str(n): "" for n in range(17)}}, {}, 400),
+        "rebound name": ({"token": "right"}, {"Host": "evil.test:8443"}, 421),
+        "no pause of this length": ({"token": "right", "for": "9y"}, {}, 400),
+    }.values(),
+    ids=str,
+)
+def test_forged_form_does_nothing(page: PageHouse, cookie: str, fields, headers, expected):
+    """Whatever another page, another name or another program sends with a device's cookie: no act."""
+    if fields.get("token") == "right":
+        fields = {**fields, "token": page.token(cookie)}
+    assert page.post("/pause", fields, cookie, **headers).status == expected
+    assert page.house.acts == []
+
+
+def test_nothing_is_changed_by_a_get(page: PageHouse, cookie: str):
+    """A link in a notice, or in a hostile page, can show and never act."""
+    for path in (
+        f"/requests/{NUMBER}/deny",
+        f"/requests/{NUMBER}/cancel",
+        "/pause",
+        "/terms/revoke",
+        "/devices/forget",
+    ):
+        assert page.get(path, cookie).status == 405
+    assert page.house.acts == []
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.test", "127.0.0.1", "127.0.0.1:1", "localhost", "page.home.test.evil.test", "page.home.test:443", ""],
+)
+def test_foreign_host_is_answered_by_nothing_of_the_house(page: PageHouse, cookie: str, host: str):
+    """A name that was bent to this address (DNS rebinding) gets 421 and the mend, whatever the cookie."""
+    answer = page.get("/", cookie, Host=host)
+    assert answer.status in (400, 421)
+    assert "camera" not in answer.text
+
+
+def test_own_names_and_addresses_are_answered(page: PageHouse, cookie: str):
+    """By the name that was added, by the random one, and by address."""
+    for name in (*page.settings.names, "127.0.0.1", "PAGE.home.test"):
+        assert page.get("/", cookie, Host=f"{name}:{page.port}").status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/pair", "/nothing", "/static/page.css"])
+def test_every_answer_carries_the_headers(page: PageHouse, cookie: str, path: str):
+    """No script but our own, no frame, no cache, no address that leaks; refusals included."""
+    for answer in (page.get(path, cookie), page.get(path, cookie, Host="evil.test")):
+        policy = answer.headers["Content-Security-Policy"]
+        for each in ("default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "form-action 'self'"):
+            assert each in policy
+        assert "unsafe" not in policy
+        assert answer.headers["X-Frame-Options"] == "DENY"
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["Referrer-Policy"] == "same-origin"
+        assert answer.headers["Server"] is None
+
+
+def test_hostile_texts_stay_texts(page: PageHouse, cookie: str):
+    """Markup, direction controls, NUL and ten kilobytes, wherever a stranger's word is shown."""
+    house = page.house
+    house.requests = [request(
+        iss=HOSTILE, purpose=HOSTILE, contact=HOSTILE, incident=HOSTILE, category=HOSTILE, signers=[HOSTILE],
+        cameras=[HOSTILE], reasons=[{"code": HOSTILE, "camera": HOSTILE, "sentence": HOSTILE}],
+        releases=[{"camera": HOSTILE, "state": HOSTILE, "reason": HOSTILE, "bytes": 1}],
+    )]  # fmt: skip
+    house.title = house.sentence = HOSTILE
+    house.cameras = {"door.main": {"state": HOSTILE, "reason": HOSTILE, "warning": HOSTILE}}
+    house.paused = [HOSTILE]
+    house.entries = [{
+        "index": 1, "at": "2026-11-28T20:00:00Z", "kind": HOSTILE,
+        "entry": {"what": HOSTILE, "jti": HOSTILE, "reasons": [{"code": HOSTILE}], "count": 1, "reason": HOSTILE},
+    }]  # fmt: skip
+    for path in PATHS:
+        text = page.get(path, cookie).text
+        assert "<script>alert" not in text, path
+        assert "<img" not in text, path
+        assert not {"\u202e", "\u2066", "\x00"} & set(text), path
+        assert len(text) < 60_000, path
+
+
+def test_pairing_code_is_good_once(page: PageHouse):
+    """The second browser with the same code gets nothing; a new code ends the one before."""
+    code = page.code()
+    answer = page.post("/pair", {"code": code.lower().replace("-", " "), "name": "one"})
+    assert answer.status == 303
+    assert page.post("/pair", {"code": code, "name": "two"}).status == 403
+    old, _ = page.code(), page.code()
+    assert page.post("/pair", {"code": old, "name": "three"}).status == 403
+    page.forget("one")
+
+
+def test_guessing_a_code_meets_growing_pauses(page: PageHouse):
+    """After a wrong code even the right one is refused until the pause is over; the page says so."""
+    page.code()
+    assert page.post("/pair", {"code": "0000-0000-0000", "name": "x"}).status == 403
+    answer = page.post("/pair", {"code": "1111-1111-1111", "name": "x"})
+    assert "Wait" in answer.text
+    page.code()  # the owner asks anew at the gateway: the pauses are over
+
+
+def test_name_that_cannot_be_one_does_not_use_the_code_up(page: PageHouse):
+    """Who mistypes tries again; a name that is taken gets a number."""
+    code = page.code()
+    assert page.post("/pair", {"code": code, "name": " "}).status == 403
+    for name in ("twin", "twin"):
+        assert page.post("/pair", {"code": code, "name": name}).status == 303
+        code = page.code()
+    page.forget("twin")
+    page.forget("twin 2")
+
+
+def test_slow_and_many_connections_do_not_hold_the_page(page: PageHouse, cookie: str):
+    """Twelve from one address; one that sends half a request is ended, and the next in line is answered."""
+    with ExitStack() as stack:
+        slow = []
+        for _ in range(connections.MAX_OF_ONE_ADDRESS + 3):
+            raw = stack.enter_context(socket.create_connection(("127.0.0.1", page.port), timeout=20))
+            one = stack.enter_context(page.context().wrap_socket(raw, server_hostname="127.0.0.1"))
+            with suppress(OSError):
+                one.sendall(b"GET / HTTP/1.1\r\nHost: x")
+            slow.append(one)
+        for one in slow:
+            with suppress(OSError):
+                assert one.recv(100) == b""
+    assert page.get("/", cookie).status == 200
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_page_runs_under_the_filter_of_its_unit():
+    """TLS, threads, sockets and the file of devices need no call that the unit forbids."""
+    root = Path(__file__).parents[2]
+    launcher = (sys.executable, str(root / "tests/peers/seccomp_run.py"), str(root / "systemd/edge-agent-page.service"))
+    page = PageHouse(FakeHouse(), launcher=(*launcher, "--"))
+    try:
+        page.start()
+        assert page.get("/", page.pair()).status == 200
+        assert page.process is not None
+        assert "Seccomp:\t2" in Path(f"/proc/{page.process.pid}/status").read_text()
+        assert "not permitted" not in page.log.read_text()
+    finally:
+        page.stop()
+
+
+def test_cookie_is_kept_from_scripts_other_hosts_and_plain_http(page: PageHouse):
+    """`__Host-`, Secure, HttpOnly, Lax: RFC 6265bis, 4.1.3."""
+    answer = page.post("/pair", {"code": page.code(), "name": "other"})
+    attributes = {each.strip().lower() for each in answer.headers["Set-Cookie"].split(";")[1:]}
+    assert {"secure", "httponly", "samesite=lax", "path=/"} <= attributes
+    assert answer.headers["Set-Cookie"].startswith("__Host-")
+    assert not [each for each in attributes if each.startswith("domain")]
+    page.forget("other")
+
+
+def test_device_that_is_taken_off_is_out_at_once(page: PageHouse, cookie: str):
+    """By another device, or at the gateway; its cookie opens nothing from the next request on."""
+    lost = page.pair("lost phone")
+    listed = page.get("/devices", cookie).text
+    device = listed.split("lost phone")[1].split('name="device" value="')[1].split('"')[0]
+    page.post("/devices/forget", {"token": page.token(cookie), "device": device}, cookie)
+    assert page.get("/", lost).status == 303
+    assert page.get("/", cookie).status == 200
+    mine = page.pair("mine")
+    page.forget("mine")
+    assert page.get("/", mine).status == 303
+
+
+def test_refusal_of_a_process_is_shown_in_its_words(page: PageHouse, cookie: str):
+    """No traceback, and the status of a gateway behind which something refused."""
+    answer = page.get(f"/requests/{'B' * 22}", cookie)
+    assert answer.status == 502
+    assert "no request begins with that" in answer.text
+
+
+def test_secrets_are_hashed_at_rest_and_logged_nowhere(page: PageHouse, cookie: str):
+    """Whoever reads the page's folder or its log cannot become a device."""
+    secret = cookie.partition("=")[2]
+    code = page.code()
+    page.post("/pair", {"code": code, "name": "logged"})
+    page.forget("logged")
+    for path in [page.log, *page.state.iterdir()]:
+        text = path.read_text(errors="replace")
+        assert secret not in text, path
+        assert code not in text, path
+        assert path == page.log or path.stat().st_mode & 0o077 == 0, path

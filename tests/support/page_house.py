@@ -1,0 +1,276 @@
+"""The resident's page as a real process, over two processes that answer from dictionaries; HTTP as in a browser."""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from edge_agent.errors import UsageError
+from edge_agent.host.control_socket import ControlServer, call
+from edge_agent.page.settings import PageSettings, ca_path, load_settings
+
+JTI = "AAAAAAAAAAAAAAAAAAAAAQ"
+NUMBER = 12
+CONFIG = """\
+gateway:
+  state_dir: {state}
+  run_dir: {run}
+  time_zone: America/Chicago
+cameras: []
+"""
+HOSTILE = "<img src=x onerror=alert(1)>\"'\u202eevil\u2066\x00<script>alert(2)</script>" + "A" * 10_000
+
+
+def request(state: str = "asked", **changes: Any) -> dict[str, Any]:
+    """A request as the releaser describes it to the page."""
+    return {
+        "number": NUMBER, "jti": JTI, "iss": "rtcc.example-city", "sha256": "x", "arrived_at": "2026-11-28T20:00:00Z",
+        "release_by": "2036-11-28T23:00:00Z", "due": "2036-11-28T20:30:00Z", "state": state,
+        "incident": "E-2026-118", "category": "robbery", "cameras": ["door"],
+        "window": {"start": "2026-11-28T19:12:00Z", "end": "2026-11-28T19:22:00Z"}, "quality": "main",
+        "purpose": "robbery at the corner shop", "contact": "desk 4, 555-0100", "reasons": [], "releases": [],
+        "signers": ["ann (operator)", "bob (supervisor)"], "not_before": None, "cooling_off_s": 600,
+        "offered": [{"camera": "door", "quality": "main", "audio": False, "masks": 1,
+                     "windows": [{"start": "2026-11-28T19:12:00Z", "end": "2026-11-28T19:20:00Z"}],
+                     "answer_by": "2036-11-28T20:30:00Z"}],
+        "distance": {"metres": 312, "direction": "north-east"},
+        **changes,
+    }  # fmt: skip
+
+
+@dataclass
+class FakeHouse:
+    """What the two processes answer, and what they were told to do."""
+
+    requests: list[dict[str, Any]] = field(default_factory=lambda: [request()])
+    cameras: dict[str, Any] = field(
+        default_factory=lambda: {
+            "door.main": {"state": "recording", "reason": "", "since": "2026-11-28T10:00:00Z"},
+            "yard.main": {"state": "down", "reason": "unreachable", "since": "2026-11-28T18:00:00Z"},
+        }
+    )
+    paused: list[str] = field(default_factory=list)
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    acts: list[dict[str, Any]] = field(default_factory=list)
+    title: str = "Front door"
+    sentence: str = "ask, signed until 2026-12-30 10:00:00"
+
+    def recorder(self) -> dict[str, Any]:
+        """The handlers of the recorder's page socket."""
+        return {"status": lambda *_: {"cameras": self.cameras}}
+
+    def releaser(self) -> dict[str, Any]:
+        """The handlers of the releaser's page socket."""
+        acts = {name: self._act(name) for name in ("deny", "cancel", "pause", "revoke")}
+        return {
+            "status": lambda *_: {
+                "broker": "connected", "release_paused": self.paused, "releasing": [],
+                "waiting_for_you": [each["number"] for each in self.requests if each["state"] == "asked"],
+            },
+            "house": lambda *_: {
+                "time_zone": "America/Chicago",
+                "cameras": [{"id": "door", "title": self.title, "enabled": True},
+                            {"id": "yard", "title": "Yard", "enabled": True}],
+            },
+            "requests": lambda *_: {"requests": self.requests},
+            "request": self._request,
+            "ledger": lambda *_: {"entries": self.entries},
+            "recordings": self._recordings,
+            "terms": lambda members, _: {"cameras": [
+                {"id": "door", "title": self.title, "state": "in-force", "sentence": self.sentence,
+                 "terms": ["I am asked every time.", "At most 10 minutes."], "house": ["Waiting: 10 minutes."]},
+            ], "language": members["language"]},
+            **acts,
+        }  # fmt: skip
+
+    def _request(self, members: Any, _peer: Any) -> dict[str, Any]:
+        found = [each for each in self.requests if each["number"] == members["number"]]
+        if not found:
+            raise UsageError("no request begins with that")
+        return {"request": found[0]}
+
+    def _recordings(self, members: Any, _peer: Any) -> dict[str, Any]:
+        hours = [
+            {"start": f"2026-11-{day:02}T{hour:02}:00:00Z", "footage_s": 3600 if hour != 18 else 1200,
+             "gaps_s": {"unreachable": 2400} if hour == 18 else {}}
+            for day in (26, 27, 28) for hour in range(24)
+        ]  # fmt: skip
+        return {
+            "camera": members["camera"], "bytes": 1 << 30, "footage_s": 1, "oldest": "2026-11-26T00:00:00Z",
+            "newest": "2026-11-28T23:59:59Z", "hours": hours,
+        }  # fmt: skip
+
+    def _act(self, name: str) -> Any:
+        def act(members: Any, _peer: Any) -> dict[str, Any]:
+            self.acts.append({**members, "command": name})
+            if name == "deny":
+                self.requests[0]["state"] = "denied"
+            if name == "pause":
+                self.paused.append(members["camera"])
+            return {"state": "denied", "stopped": [], "cameras": []}
+
+        return act
+
+
+@dataclass
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    text: str
+
+
+class PageHouse:
+    """The page's process over a ``FakeHouse``, or over the sockets that already lie in ``run_dir``."""
+
+    def __init__(
+        self, house: FakeHouse | None = None, *, config: Path | None = None, launcher: tuple[str, ...] = ()
+    ) -> None:
+        self.house = house
+        self._launcher = launcher
+        self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
+        self.config_path = config or self._write_config()
+        self._stop = threading.Event()
+        self._servers: list[ControlServer] = []
+        self.process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+
+    def _write_config(self) -> Path:
+        path = self.folder / "edge-agent.yaml"
+        state, run = self.folder / "state", self.folder / "run"
+        (state / "keys").mkdir(parents=True)
+        run.mkdir()
+        path.write_text(CONFIG.format(state=json.dumps(str(state)), run=json.dumps(str(run))))
+        return path
+
+    def command(self, *words: str) -> str:
+        """Type one ``edge-agent page`` command."""
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_agent", "page", *words, "--config", str(self.config_path)],
+            capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def start(self, *names: str) -> None:
+        """Turn the page on and serve it."""
+        words = [word for name in names for word in ("--name", name)]
+        printed = self.command("on", "--address", "127.0.0.1", "--port", str(self.port), *words)
+        self.state = Path(printed.split("--folder ")[1].splitlines()[0])
+        self.settings: PageSettings = load_settings(self.state)
+        if self.house is not None:
+            for process, handlers in (("recorder", self.house.recorder()), ("releaser", self.house.releaser())):
+                server = ControlServer(self.settings.process_socket(process), handlers, self._stop)
+                server.start()
+                self._servers.append(server)
+        self.serve()
+
+    def serve(self) -> None:
+        """Start the process; returns when it answers."""
+        words = [*self._launcher, sys.executable, "-m", "edge_agent", "serve-page", "--folder", str(self.state)]
+        self.log = self.folder / "page.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + 30
+        while not self._answers():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        try:
+            return self.get("/pair").status == 200
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        """End everything."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(15)
+        self._stop.set()
+        for server in self._servers:
+            server.join()
+        shutil.rmtree(self.folder)
+
+    # As a browser
+
+    @property
+    def origin(self) -> str:
+        """The page's own."""
+        return f"https://127.0.0.1:{self.port}"
+
+    def context(self) -> ssl.SSLContext:
+        """A device that trusts the page's authority and nobody else."""
+        return ssl.create_default_context(cafile=str(ca_path(self.state)))
+
+    def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
+        """Send one request with just these headers (``_`` for ``-``)."""
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=20, context=self.context())
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body, named)
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.headers, answer.read().decode())
+        finally:
+            connection.close()
+
+    def get(self, path: str, cookie: str = "", **headers: str) -> Answer:
+        """Open an address."""
+        return self.send("GET", path, **({"Cookie": cookie} if cookie else {}), **headers)
+
+    def post(self, path: str, fields: dict[str, str], cookie: str = "", **headers: str) -> Answer:
+        """Send a form as the page's own would be sent, but for the headers that are given."""
+        usual = {
+            "Origin": self.origin, "Sec-Fetch-Site": "same-origin", "Cookie": cookie,
+            "Content-Type": "application/x-www-form-urlencoded",
+        }  # fmt: skip
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        kept = {name: value for name, value in (usual | given).items() if value}
+        return self.send("POST", path, urlencode(fields).encode(), **kept)
+
+    def code(self) -> str:
+        """Ask for a pairing code, as root does."""
+        return str(call(self.settings.own_socket, "pair")["code"])
+
+    def pair(self, name: str = "kitchen tablet") -> str:
+        """Pair a device; return its cookie as a browser sends it."""
+        answer = self.post("/pair", {"code": self.code(), "name": name})
+        assert answer.status == 303, answer.text
+        return answer.headers["Set-Cookie"].split(";")[0]
+
+    def forget(self, name: str) -> None:
+        """Take a device off, as root does."""
+        call(self.settings.own_socket, "forget", device=name)
+
+    def token(self, cookie: str) -> str:
+        """Return the token of the page's forms."""
+        return self.get("/", cookie).text.split('name="token" value="')[1].split('"')[0]
+
+
+def free_port() -> int:
+    """Return a port above 1023 that nobody has just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def read_pss_mb(pid: int) -> float:
+    """Return the proportional set size of a process (proc(5), smaps_rollup)."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError(os.strerror(0))
