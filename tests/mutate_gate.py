@@ -198,7 +198,11 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     "cooling-off from the order's own time": (DECISION, "cools_from=now)", "cools_from=approval.signed_at)"),
     "escrow of one is enough": (DECISION, "escrow=all(", "escrow=any("),
     "quotas of the file": (DECISION, "as_signed=True)", "as_signed=False)"),
-    "notes tell of other cameras": (DECISION, "if reason.camera in granted]", "]"),
+    "notes tell of other cameras": (
+        ("uplink/inbound/steps.py", "tests/consent/test_decision.py"),
+        "if each.camera in granted]",
+        "]",
+    ),
     # Consent
     "owner's signature": (WAIVER, "        jws.verify(message, {thumbprint(owner_key): owner_key})\n", ""),
     "G12 threshold is a fact": (WAIVER, '        "threshold": facts.threshold,\n', '        "threshold": 2,\n'),

@@ -145,7 +145,7 @@ def decide_again(
     against = [each for each in general if each.code not in UNKNOWN and (believed or each.code not in TIMED)]
     refused = [reason for finding in findings if finding.is_denied for reason in finding.reasons]
     unknown = [reason for finding in findings if finding.is_unknown for reason in finding.reasons]
-    offers = offers_of(bound)
+    stored = bound
     bound, narrowed = _meet(bound, findings)
     refused += narrowed
     if against or not bound.cameras:
@@ -153,7 +153,7 @@ def decide_again(
     if unknown:
         return Evaluation(Wait(_sorted(unknown), now), bound, _sorted(refused))
     if approval is not None and bound.asks:
-        problem = _problem_of(approval, admitted, offers, now)
+        problem = _problem_of(approval, admitted, offers_of(stored), now)
         if problem is not None:
             return _ended(request, [problem], now)
         bound, narrowed = _approve(bound, approval, now)
@@ -209,18 +209,6 @@ def counted(
     findings = _find(admitted, household, history, now, as_signed=True)
     duration_ns = admitted.request.window.duration_ns
     return tuple((finding.camera, duration_ns) for finding in findings if not finding.reasons)
-
-
-def public_notes(grant: Grant) -> tuple[Reason, ...]:
-    """Return what an answer may say of the parts that were not granted.
-
-    Of a camera that was named in the request: that it is not granted, never why. Of ``*``: nothing about other cameras.
-    """
-    granted = {camera.camera for camera in grant.cameras}
-    named = [camera for camera in grant.request.cameras if camera != EVERY_CAMERA]
-    missing = [Reason("camera-not-granted", say("camera-not-granted"), name) for name in named if name not in granted]
-    about_granted = [reason for reason in grant.trimmed if reason.camera in granted]
-    return (*missing, *about_granted)
 
 
 def _find(

@@ -423,35 +423,12 @@ class CountedEntry(LedgerEntry):
     count: int
 
 
-SHAPES: tuple[type[LedgerEntry], ...] = (
-    RequestEntry,
-    DecisionEntry,
-    DenialEntry,
-    NarrowedEntry,
-    ApprovalEntry,
-    GrantEntry,
-    BundleEntry,
-    GivenUpEntry,
-    DeliveryEntry,
-    TakenBackEntry,
-    EndEntry,
-    ConsentSignedEntry,
-    ConsentRevokedEntry,
-    PauseEntry,
-    ResumeEntry,
-    PageEntry,
-    ExportEntry,
-    ExportedEntry,
-    ClockEntry,
-    ErasedEntry,
-    ErasedAllEntry,
-    EnrolmentEntry,
-    RingsEntry,
-    UpdateEntry,
-    RestoredEntry,
-    CountedEntry,
+SHAPES: tuple[type[LedgerEntry], ...] = tuple(
+    each
+    for each in list(globals().values())
+    if isinstance(each, type) and issubclass(each, LedgerEntry) and each is not LedgerEntry
 )
-"""The closed list."""
+"""The closed list: what stands above."""
 
 
 def main() -> None:

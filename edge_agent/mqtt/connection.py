@@ -150,6 +150,15 @@ class Broker:
         self._join(timeout_s / 2)
         self._loop.close()
 
+    def abandon(self) -> None:
+        """Break the connection off without a word, as a power cut does: the broker sends the last will."""
+        self._stop.set()
+        self._inbox.wake()
+        with self._lock:
+            self._loop.drop_socket()
+        self._join(1.0)
+        self._loop.close()
+
     def _join(self, timeout_s: float) -> None:
         for thread in self._threads:
             if thread.is_alive():

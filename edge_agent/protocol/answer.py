@@ -112,8 +112,8 @@ MEMBERS: Mapping[Status, tuple[str, ...]] = {
 def upload_name(gateway: str, jti: str, camera: str) -> str:
     """Return the name under which one camera's payload is uploaded: the same at every try, and no other house's.
 
-    Two houses that answer one area request may both have a camera of this name, and the upload server need not know
-    it (PROTOCOL 9, step 4). Hexadecimal, because a person may type it: it never begins with a hyphen.
+    Two houses that answer one area request may both have a camera of this name (PROTOCOL 9, step 4). Hexadecimal,
+    because a person may type it: it never begins with a hyphen.
     """
     digest = hashlib.sha256(f"edge-agent/1 upload\n{gateway}\n{jti}\n{camera}".encode()).digest()
     return digest[:16].hex()

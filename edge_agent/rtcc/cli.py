@@ -10,11 +10,13 @@ from edge_agent.host.command_line import Command
 COMMANDS: Mapping[str, Command] = {
     "keys": Command("make and show the RTCC's keys"),
     "trust": Command("sign and publish whose signatures count"),
+    "broker": Command("prove a broker before it is trusted"),
     "enrol": Command("admit a gateway; make a server's certificate"),
     "request": Command("ask for a clip, signed by two persons"),
     "watch": Command("follow the signed answers"),
     "receive": Command("take uploads in"),
     "open": Command("decrypt and verify delivered bundles"),
+    "hand-over": Command("write a folder and a ZIP for a prosecutor or a court", "hand_over"),
     "ledger": Command("check that a gateway's ledger was not rewritten"),
 }
 """In the order in which an RTCC needs them. Their modules are in ``edge_agent.rtcc.commands``."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import edge_agent
 from edge_agent.consent import decision
-from edge_agent.consent.decision import counted, decide, decide_again, public_notes, trace
+from edge_agent.consent.decision import counted, decide, decide_again, trace
 from edge_agent.consent.hours import parse_hours
 from edge_agent.consent.house_state import FOREVER, CameraStanding, History, stand
 from edge_agent.consent.meet import meet
@@ -24,6 +24,7 @@ from edge_agent.protocol.reasons import RULES as CODES
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Approval, Ask, Denial, Grant, Mask, Wait
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, ClockState, UtcNs, Window
+from edge_agent.uplink.inbound.steps import notes_of
 from tests.consent import strategies
 from tests.support.gate import HOME, NOTICE, NOW, OWNER, SYNC, admitted, at, facts, history, household, standing, terms
 
@@ -222,7 +223,7 @@ def test_hours_cut_and_the_grant_says_so():
         Window(UtcNs(NOW - 46 * MINUTE_NS), UtcNs(NOW - 45 * MINUTE_NS)),
     )
     assert [(reason.code, reason.camera) for reason in grant.trimmed] == [("hours-trimmed", "door")]
-    assert public_notes(grant) == grant.trimmed
+    assert [(note.code, note.camera) for note in notes_of(grant)] == [(one.code, one.camera) for one in grant.trimmed]
 
 
 def test_sound_leaves_only_with_consent():
@@ -260,11 +261,11 @@ def test_the_cameras_that_consent_are_granted(cameras):
 def test_an_answer_never_says_why_a_camera_is_missing():
     """Of a camera that was named: that it is not granted. Of the others: nothing at all."""
     named = verdict_of({"clip.cameras": ["yard", "door", "cellar"]}, house=two())
-    assert [(note.code, note.camera) for note in public_notes(named)] == [
+    assert [(note.code, note.camera) for note in notes_of(named)] == [
         ("camera-not-granted", "yard"),
         ("camera-not-granted", "cellar"),
     ]
-    assert public_notes(verdict_of({"clip.cameras": ["*"]}, house=two())) == ()
+    assert notes_of(verdict_of({"clip.cameras": ["*"]}, house=two())) == ()
 
 
 def test_the_longest_cooling_off_and_the_common_escrow_count():

@@ -234,6 +234,8 @@ class GateMachine(RuleBasedStateMachine):
     @rule(camera=cameras, resumes=st.booleans())
     def the_owner_pauses_while_a_bundle_waits(self, camera, resumes) -> None:
         """The upload server is away: the bundles are built, and stay at home."""
+        for name in ("door", "yard"):
+            self.the_owner_signs_anew(name, Say())
         self.a_request_arrives(["door", "yard"], False, 6, False)
         self.house.uploader.away = True
         self.the_worker_has_its_turn(11)

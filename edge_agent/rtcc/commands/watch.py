@@ -3,12 +3,16 @@
 import argparse
 import json
 import os
+from typing import Any
 
 from edge_agent.errors import UsageError
+from edge_agent.protocol import jws
 from edge_agent.protocol.answer import Answer
+from edge_agent.protocol.request_jws import TYP
 from edge_agent.rtcc.answers import Inbox
-from edge_agent.rtcc.commands.folder import add_home, open_home
-from edge_agent.rtcc.office.words import describe_answer, say_answer, say_time
+from edge_agent.rtcc.commands.folder import add_home, open_home, read_now
+from edge_agent.rtcc.office.home import RtccHome
+from edge_agent.rtcc.office.words import describe_answer, say_answer, say_deadline, say_time
 from edge_agent.rtcc.session import RtccSession
 from edge_agent.units import SECOND_NS, parse_duration
 
@@ -64,9 +68,18 @@ def _show_stored(args: argparse.Namespace) -> int:
     home = open_home(args)
     inbox = Inbox(home)
     for jti in [args.request] if args.request is not None else home.request_ids():
-        for answer in inbox.answers(jti):
+        answers = inbox.answers(jti)
+        for answer in answers:
             _print_answer(answer, as_json=args.json)
+        if not args.json and not any(answer.status.is_final for answer in answers):
+            _print_deadline(home, jti, is_answered=bool(answers))
     return 0
+
+
+def _print_deadline(home: RtccHome, jti: str, *, is_answered: bool) -> None:
+    raw = (home.request_dir(jti) / "request.jws").read_bytes()
+    payload: Any = jws.parse(raw, TYP).payload
+    print(f"{'':<20}  {'':<22}  {jti}  {'waiting':<10}  {say_deadline(payload, read_now(), is_answered=is_answered)}")
 
 
 def _print_answer(answer: Answer, *, as_json: bool) -> None:

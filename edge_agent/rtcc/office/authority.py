@@ -33,10 +33,16 @@ def make_ca(key: ec.EllipticCurvePrivateKey, name: str, now: UtcNs) -> x509.Cert
 
 
 def issue_client(
-    ca: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey, key: ec.EllipticCurvePublicKey, name: str, now: UtcNs
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    key: ec.EllipticCurvePublicKey,
+    name: str,
+    now: UtcNs,
+    *,
+    days: float = CERTIFICATE_DAYS,
 ) -> x509.Certificate:
     """Sign a client's certificate; ``name`` becomes its CN, which the broker takes as the user name."""
-    return _issue(ca, ca_key, key, name, now, ExtendedKeyUsageOID.CLIENT_AUTH, ())
+    return _issue(ca, ca_key, key, name, now, ExtendedKeyUsageOID.CLIENT_AUTH, (), days)
 
 
 def issue_server(
@@ -58,9 +64,10 @@ def _issue(
     now: UtcNs,
     usage: x509.ObjectIdentifier,
     hosts: tuple[str, ...],
+    days: float = CERTIFICATE_DAYS,
 ) -> x509.Certificate:
     builder = (
-        _builder(_name(name), ca.subject, key, now, CERTIFICATE_DAYS)
+        _builder(_name(name), ca.subject, key, now, days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(is_ca=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
@@ -74,7 +81,7 @@ def _issue(
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: UtcNs, days: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: UtcNs, days: float
 ) -> x509.CertificateBuilder:
     start = datetime.fromtimestamp(now // SECOND_NS, UTC)
     return (

@@ -3,6 +3,7 @@
 Pure: text in, values out, and back. ``now`` is passed in.
 """
 
+from collections.abc import Mapping
 from datetime import tzinfo
 from typing import Any
 
@@ -10,7 +11,7 @@ from edge_agent.errors import UsageError
 from edge_agent.host.time_arguments import read_window
 from edge_agent.protocol.answer import Answer, Note, Status
 from edge_agent.protocol.request import Place
-from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339, encode_size
+from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339, encode_size, parse_rfc3339
 
 
 def parse_window(text: str, now: UtcNs, zone: tzinfo, name: str = "window") -> Window:
@@ -75,6 +76,22 @@ def say_answer(answer: Answer) -> str:
             return f"could not be delivered: {answer.reason}"
         case Status.DECLINED:
             return "declined; why is the owner's business"
+
+
+def say_deadline(payload: Mapping[str, Any], now: UtcNs, *, is_answered: bool) -> str:
+    """Say until when a request without a final answer may still get one.
+
+    Args:
+        payload: Of the request.
+        now: UTC.
+        is_answered: Some gateway has said something.
+    """
+    expires, release_by = parse_rfc3339(payload["exp"]), parse_rfc3339(payload["release_by"])
+    if now >= release_by:
+        return f"no final answer, and none will come: the time for it ended at {say_time(release_by)}"
+    if is_answered or now >= expires:
+        return f"no final answer yet; none comes after {say_time(release_by)}"
+    return f"no answer yet; gateways take it in until {say_time(expires)}, and answer until {say_time(release_by)}"
 
 
 def say_time(time: UtcNs) -> str:

@@ -32,7 +32,7 @@ from edge_agent.uplink.inbound.lifecycle import (
     Phase,
     Row,
 )
-from edge_agent.uplink.inbound.steps import CameraStep, Step
+from edge_agent.uplink.inbound.steps import CameraStep, RequestStep
 from edge_agent.uplink.store.requests import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 
 MAX_CORRELATION_BYTES = 64
@@ -107,7 +107,11 @@ class Docket:
         return Phase(stored.state.value)
 
     def apply(
-        self, connection: sqlite3.Connection, stored: StoredRequest, step: Step, aftermath: Aftermath | None = None
+        self,
+        connection: sqlite3.Connection,
+        stored: StoredRequest,
+        step: RequestStep,
+        aftermath: Aftermath | None = None,
     ) -> None:
         """Record one event of a request, and everything that follows from it: the only way to change its state.
 
@@ -140,7 +144,7 @@ class Docket:
         if row.notice is not None:
             aftermath.told.append(request)
 
-    def _find_moves(self, request: StoredRequest, row: Row, step: Step) -> list["_Move"]:
+    def _find_moves(self, request: StoredRequest, row: Row, step: RequestStep) -> list["_Move"]:
         """Return what happens to each camera; WithdrawnError if it cannot happen to one."""
         found = {each.camera: each for each in self._store.list_releases(request.id)}
         happens = dict.fromkeys(found, CameraStep(row.cameras)) if row.cameras is not None else {}
@@ -153,7 +157,9 @@ class Docket:
             moves.append(_Move(found.get(name), cell, camera))
         return moves
 
-    def _move_request(self, connection: sqlite3.Connection, request: StoredRequest, row: Row, step: Step) -> None:
+    def _move_request(
+        self, connection: sqlite3.Connection, request: StoredRequest, row: Row, step: RequestStep
+    ) -> None:
         delivered = row.phase in (Phase.KEY_WAITS, Phase.KEY_GIVEN)
         state = RequestState.DELIVERED if delivered else RequestState(row.phase.value)
         self._store.update_request(

@@ -1,7 +1,7 @@
 """What each turn of a request records: the entries, the answer's members and what becomes of its cameras, as values.
 
-Owns how a verdict or an end is written as a ``Step`` of the tables (``lifecycle``). Decides nothing and stores nothing.
-Pure.
+Owns how a verdict or an end is written as a ``RequestStep`` of the tables (``lifecycle``). Decides nothing and stores
+nothing. Pure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edge_agent.consent.bound import NOTHING, Bound
-from edge_agent.consent.decision import Evaluation, public_notes
+from edge_agent.consent.decision import EVERY_CAMERA, Evaluation
 from edge_agent.ledger.entries import (
     DecisionEntry,
     DenialEntry,
@@ -44,7 +44,7 @@ class CameraStep:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RequestStep:
     """One event of a request with everything that the tables do not know by themselves; None keeps what is stored."""
 
     event: Event
@@ -64,40 +64,40 @@ class Step:
 # A decision
 
 
-def ask(verdict: Ask, bound: Bound) -> Step:
+def ask(verdict: Ask, bound: Bound) -> RequestStep:
     """Ask the owner: silence ends it when the verdict says."""
-    return Step(Event.ASK, verdict.decided_at, (_decision(verdict),), bound, verdict.until, ())
+    return RequestStep(Event.ASK, verdict.decided_at, (_decision(verdict),), bound, verdict.until, ())
 
 
-def grant(verdict: Grant, bound: Bound, now: UtcNs) -> Step:
+def grant(verdict: Grant, bound: Bound, now: UtcNs) -> RequestStep:
     """Grant, and tell that a clip waits for the end of cooling-off."""
     members = tell_queued(verdict)
-    return Step(Event.GRANT, now, (_decision(verdict),), bound, verdict.not_before, (), answer=members)
+    return RequestStep(Event.GRANT, now, (_decision(verdict),), bound, verdict.not_before, (), answer=members)
 
 
 def refuse(
     stored: StoredRequest, reasons: Sequence[Reason], answer_at: UtcNs | None, now: UtcNs, event: Event = Event.DENIAL
-) -> Step:
+) -> RequestStep:
     """Refuse what was not granted yet, for all of its reasons; ``answer_at`` None for silence."""
     codes = encode_reasons(reasons)
     entry = DenialEntry(**_name(stored), reasons=codes)
     answer: dict[str, Any] | None = None if answer_at is None else {}
-    return Step(event, now, (entry,), NOTHING, now, codes, answer=answer, answer_at=answer_at)
+    return RequestStep(event, now, (entry,), NOTHING, now, codes, answer=answer, answer_at=answer_at)
 
 
-def narrow(stored: StoredRequest, evaluation: Evaluation, now: UtcNs, due: UtcNs | None) -> Step:
+def narrow(stored: StoredRequest, evaluation: Evaluation, now: UtcNs, due: UtcNs | None) -> RequestStep:
     """Store what a later evaluation left of the bound."""
     bound = evaluation.bound
     if stored.bound is not None and bound.cameras == stored.bound.cameras:
-        return Step(Event.LESS, now, bound=bound, due=due)
+        return RequestStep(Event.LESS, now, bound=bound, due=due)
     entry = NarrowedEntry(**_name(stored), cameras=bound.names, reasons=encode_reasons(evaluation.left))
-    return Step(Event.CAMERAS_LEFT, now, (entry,), bound, due)
+    return RequestStep(Event.CAMERAS_LEFT, now, (entry,), bound, due)
 
 
 # An end
 
 
-def end(stored: StoredRequest, event: Event, outcome: str, reasons: Reasons, now: UtcNs) -> Step:
+def end(stored: StoredRequest, event: Event, outcome: str, reasons: Reasons, now: UtcNs) -> RequestStep:
     """End what was granted; ``outcome`` is the phase that the tables lead to."""
     entry = EndEntry(stored.jti, stored.iss, stored.incident, outcome, reasons)
     members: dict[str, Any] = {}
@@ -105,10 +105,10 @@ def end(stored: StoredRequest, event: Event, outcome: str, reasons: Reasons, now
         members["reason"] = reasons[0]["code"] if reasons else "internal"
     if outcome == "no-footage":
         members["missing"] = tuple(Note(each["code"], each.get("camera")) for each in reasons)
-    return Step(event, now, (entry,), NOTHING, reasons=reasons, answer=members)
+    return RequestStep(event, now, (entry,), NOTHING, reasons=reasons, answer=members)
 
 
-def end_denied(stored: StoredRequest, verdict: Denial, now: UtcNs, *, is_stop: bool) -> Step:
+def end_denied(stored: StoredRequest, verdict: Denial, now: UtcNs, *, is_stop: bool) -> RequestStep:
     """End what is not granted any more: overdue if only time is against it, else cancelled."""
     if now >= stored.release_by and {each.code for each in verdict.reasons} <= {LATE, *UNKNOWN}:
         return end(stored, Event.OVERDUE, "failed", ({"code": LATE, "camera": None},), now)
@@ -116,28 +116,28 @@ def end_denied(stored: StoredRequest, verdict: Denial, now: UtcNs, *, is_stop: b
     return end(stored, Event.STOP if is_stop else Event.DENIAL, "cancelled", reasons, now)
 
 
-def take_back(stored: StoredRequest, wider: Sequence[StoredRelease], reasons: Reasons, now: UtcNs) -> Step:
+def take_back(stored: StoredRequest, wider: Sequence[StoredRelease], reasons: Reasons, now: UtcNs) -> RequestStep:
     """Take back an answer that the broker was not given; ``wider`` is built anew, the rest stays uploaded."""
     names = tuple(each.camera for each in wider)
     entry = TakenBackEntry(stored.jti, stored.iss, stored.incident, names, reasons)
     cameras = {name: CameraStep(CameraEvent.LEAVE) for name in names}
-    return Step(Event.TAKEN_BACK, now, (entry,), cameras=cameras)
+    return RequestStep(Event.TAKEN_BACK, now, (entry,), cameras=cameras)
 
 
-def too_late(stored: StoredRequest, reasons: Reasons, now: UtcNs, *, is_stop: bool) -> Step:
+def too_late(stored: StoredRequest, reasons: Reasons, now: UtcNs, *, is_stop: bool) -> RequestStep:
     """Stop a release whose key the broker may have: it is not sent again, and the owner's stop is entered."""
     if not is_stop:
-        return Step(Event.DENIAL, now)
+        return RequestStep(Event.DENIAL, now)
     entry = EndEntry(stored.jti, stored.iss, stored.incident, "too-late", reasons)
-    return Step(Event.STOP, now, (entry,), reasons=reasons)
+    return RequestStep(Event.STOP, now, (entry,), reasons=reasons)
 
 
 # Its parts
 
 
-def camera(request_event: CameraEvent, release: StoredRelease, now: UtcNs, *entries: LedgerEntry) -> Step:
+def camera(request_event: CameraEvent, release: StoredRelease, now: UtcNs, *entries: LedgerEntry) -> RequestStep:
     """Carry one camera on, and save its release."""
-    return Step(Event.CAMERA, now, entries, cameras={release.camera: CameraStep(request_event, release)})
+    return RequestStep(Event.CAMERA, now, entries, cameras={release.camera: CameraStep(request_event, release)})
 
 
 def tell_queued(verdict: Grant) -> dict[str, Any]:
@@ -181,8 +181,15 @@ def encode_reasons(reasons: Sequence[Reason]) -> tuple[dict[str, str | None], ..
 
 
 def notes_of(verdict: Grant) -> tuple[Note, ...]:
-    """Return what an answer may say about the parts that were not granted."""
-    return tuple(Note(each.code, each.camera) for each in public_notes(verdict))
+    """Return what an answer may say of the parts that were not granted (PROTOCOL 6.2, O6).
+
+    Of a camera that was named in the request: that it is not granted, never why. Of ``*``: nothing about other cameras.
+    """
+    granted = {part.camera for part in verdict.cameras}
+    named = [name for name in verdict.request.cameras if name != EVERY_CAMERA]
+    missing = [Note("camera-not-granted", name) for name in named if name not in granted]
+    about_granted = [Note(each.code, each.camera) for each in verdict.trimmed if each.camera in granted]
+    return (*missing, *about_granted)
 
 
 def identify(request: Request) -> dict[str, str]:
@@ -195,7 +202,7 @@ def identify(request: Request) -> dict[str, str]:
     }
 
 
-def with_entries(step: Step, *before: LedgerEntry) -> Step:
+def with_entries(step: RequestStep, *before: LedgerEntry) -> RequestStep:
     """Return a step that enters something before its own entries."""
     return replace(step, entries=(*before, *step.entries))
 

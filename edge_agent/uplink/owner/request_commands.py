@@ -27,9 +27,10 @@ from edge_agent.uplink.inbound import steps
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.lifecycle import Event
 from edge_agent.uplink.inbound.register import Aftermath, Docket
-from edge_agent.uplink.inbound.steps import Step
+from edge_agent.uplink.inbound.steps import RequestStep
 from edge_agent.uplink.release.recheck import Regrant
-from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, Store, StoredRequest
+from edge_agent.uplink.store.release_info import Bundle
+from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, Store, StoredRelease, StoredRequest
 
 EVERY_CAMERA = "*"
 
@@ -151,8 +152,8 @@ class OwnerDesk:
                 {
                     "camera": each.camera,
                     "state": each.state.value,
-                    "bytes": each.info.get("size"),
-                    "reason": each.info.get("reason"),
+                    "bytes": each.info.size if isinstance(each.info, Bundle) else None,
+                    "reason": _reason_of(each),
                 }
                 for each in self._store.list_releases(request.id)
             ],
@@ -184,7 +185,7 @@ class OwnerDesk:
             if isinstance(verdict, Wait) or (isinstance(verdict, Denial) and is_no_approval(verdict)):
                 raise _refusal(verdict)  # and nothing of it happened: the question stays open
             entry = ApprovalEntry(request.jti, request.iss, approval.cameras, approval.window, order.order_id)
-            step = Step(Event.APPROVAL, outlook.now, (entry,), approval=raw)
+            step = RequestStep(Event.APPROVAL, outlook.now, (entry,), approval=raw)
             self._docket.apply(connection, request, step)
             bound, telling = evaluation.bound, outlook.telling
             self._docket.settle(connection, request, verdict, bound, telling, outlook.now, aftermath=aftermath)
@@ -329,6 +330,12 @@ class OwnerDesk:
     def _camera(self, members: Mapping[str, Any]) -> str:
         camera = str(members.get("camera", EVERY_CAMERA))
         return camera if camera == EVERY_CAMERA else self._config.demand_camera(camera).id
+
+
+def _reason_of(release: StoredRelease) -> str | None:
+    """Return why there is no bundle, if its state does not say that already."""
+    reason = None if isinstance(release.info, Bundle) else release.info.reason
+    return None if reason == release.state.value else reason
 
 
 def is_no_approval(verdict: Denial) -> bool:

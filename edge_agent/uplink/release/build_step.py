@@ -26,9 +26,10 @@ from edge_agent.uplink.inbound import steps
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.lifecycle import CameraEvent
 from edge_agent.uplink.inbound.register import Aftermath, Docket
-from edge_agent.uplink.inbound.steps import LATE, Step, describe_grant
+from edge_agent.uplink.inbound.steps import LATE, RequestStep, describe_grant
 from edge_agent.uplink.release.payload import describe
 from edge_agent.uplink.release.staging import Staging, StagingFullError
+from edge_agent.uplink.store.release_info import Bundle, Ended, Waiting
 from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease, StoredRequest
 
 log = logging.getLogger(__name__)
@@ -103,15 +104,15 @@ class BundleMaker:
         earlier: StoredRelease | None,
         granted: Mapping[str, Any],
     ) -> None:
-        if earlier is not None and earlier.info.get("tries") and self._is_last_call(request):
+        if earlier is not None and earlier.waiting.tries and self._is_last_call(request):
             self._give_up(request, earlier, granted)
             return
         release, proof = self._enter(request, grant, camera, earlier)
         try:
-            with self._staging.create(release.file, release.info.get("needs", 0)) as out:
+            with self._staging.create(release.file, release.waiting.needs) as out:
                 info = self._builder.build(grant, camera, proof, out)
         except (EdgeAgentError, OSError) as error:
-            self._put_off(request, after_failure(release, error), granted, error)
+            self._put_off(request, release, granted, error)
             return
         try:
             self._keep(request, release, granted, info)
@@ -123,7 +124,7 @@ class BundleMaker:
         self, request: StoredRequest, grant: Grant, camera: CameraGrant, earlier: StoredRelease | None
     ) -> tuple[StoredRelease, Mapping[str, object]]:
         """Enter the grant, once however often its bundle is tried; return what waits, and the proof of the entry."""
-        known = None if earlier is None else earlier.info["entry"]
+        known = None if earlier is None else earlier.waiting.entry
         now = self._clock.utc()
         with self._store.transaction() as connection:
             self._docket.demand_open(connection, request)
@@ -131,7 +132,7 @@ class BundleMaker:
             if earlier is None or known is None or ledger.read_entry(connection, known) != entry.members():
                 known = ledger.read_size(connection)  # of the entry that this step makes
                 name = upload_name(self._docket.gateway, request.jti, camera.camera)
-                info = {"entry": known}
+                info = Waiting(known)
                 earlier = StoredRelease(request.id, camera.camera, ReleaseState.WAITING, name, info, b"", "")
                 self._docket.apply(connection, request, steps.camera(CameraEvent.ENTER, earlier, now, entry))
                 self._sign(connection, now)
@@ -141,18 +142,6 @@ class BundleMaker:
         self, request: StoredRequest, release: StoredRelease, granted: Mapping[str, Any], info: BundleInfo
     ) -> None:
         """Make a built bundle durable, and its ledger entry with it: before the first byte leaves."""
-        state = ReleaseState.BUILT if info.has_footage else ReleaseState.NO_FOOTAGE
-        members = {
-            "granted": granted,
-            "sha256": info.sha256.hex(),
-            "size": info.size,
-            "delivered": [str(window) for window in info.delivered],
-            "gaps": [
-                {"start": encode_rfc3339(gap.start), "end": encode_rfc3339(gap.end), "reason": gap.reason}
-                for gap in info.gaps
-            ],
-        }
-        header = info.age_header if info.has_footage else b""
         entry = BundleEntry(
             jti=request.jti,
             iss=request.iss,
@@ -164,11 +153,13 @@ class BundleMaker:
             size=info.size,
             delivered=tuple(info.delivered),
         )
-        happened = CameraEvent.BUILD if info.has_footage else CameraEvent.EMPTY
-        built = replace(release, state=state, info=members, header=header)
+        if info.has_footage:
+            happened, built = CameraEvent.BUILD, replace(release, info=_bundle(granted, info), header=info.age_header)
+        else:
+            happened, built = CameraEvent.EMPTY, replace(release, info=Ended(granted, "no-footage"))
         self._record(request, steps.camera(happened, built, self._clock.utc(), entry))
         log.info(
-            "bundle built jti=%s camera=%s bytes=%d outcome=%s", request.jti, release.camera, info.size, state.value
+            "bundle built jti=%s camera=%s bytes=%d outcome=%s", request.jti, release.camera, info.size, entry.outcome
         )
 
     def _put_off(
@@ -176,21 +167,28 @@ class BundleMaker:
     ) -> None:
         """Remember why a bundle could not be made, for the next try; give it up where there will be none."""
         log.warning("bundle cannot be built jti=%s camera=%s: %s", request.jti, release.camera, error)
-        if release.state is not ReleaseState.WAITING or self._is_last_call(request):
-            self._give_up(request, release, granted)
-            return
-        self._record(request, steps.camera(CameraEvent.PUT_OFF, release, self._clock.utc()))
+        happened, info = after_failure(release.waiting, error)
+        tried = replace(release, info=info)
+        if happened is CameraEvent.PUT_OFF and not self._is_last_call(request):
+            self._record(request, steps.camera(happened, tried, self._clock.utc()))
+        else:
+            self._give_up(request, tried, granted, happened)
 
-    def _give_up(self, request: StoredRequest, release: StoredRelease, granted: Mapping[str, Any]) -> None:
-        state = ReleaseState.FAILED if release.state is ReleaseState.WAITING else release.state
-        info = {"granted": granted, "reason": release.info.get("reason", LATE)}
-        log.error("bundle is given up jti=%s camera=%s reason=%s", request.jti, release.camera, info["reason"])
-        entry = GivenUpEntry(request.jti, request.iss, release.camera, info["reason"])
-        happened = CameraEvent.GIVE_UP if state is ReleaseState.FAILED else CameraEvent.NOT_HERE
-        given_up = replace(release, state=state, info=info)
-        self._record(request, steps.camera(happened, given_up, self._clock.utc(), entry))
+    def _give_up(
+        self,
+        request: StoredRequest,
+        release: StoredRelease,
+        granted: Mapping[str, Any],
+        happened: CameraEvent = CameraEvent.GIVE_UP,
+    ) -> None:
+        reason = release.waiting.reason or LATE
+        log.error("bundle is given up jti=%s camera=%s reason=%s", request.jti, release.camera, reason)
+        entry = GivenUpEntry(request.jti, request.iss, release.camera, reason)
+        happened = CameraEvent.GIVE_UP if happened is CameraEvent.PUT_OFF else happened
+        ended = replace(release, info=Ended(granted, reason))
+        self._record(request, steps.camera(happened, ended, self._clock.utc(), entry))
 
-    def _record(self, request: StoredRequest, step: Step) -> None:
+    def _record(self, request: StoredRequest, step: RequestStep) -> None:
         aftermath = Aftermath()
         with self._store.transaction() as connection:
             self._docket.apply(connection, request, step, aftermath)
@@ -201,21 +199,32 @@ class BundleMaker:
         return self._clock.utc() >= last_call(request)
 
 
-def after_failure(release: StoredRelease, error: Exception) -> StoredRelease:
-    """Return what a release is after a try that failed: waiting for another one, or at its end. Pure."""
-    info = {**release.info, "tries": release.info.get("tries", 0) + 1}
-    state = ReleaseState.WAITING
+def after_failure(waiting: Waiting, error: Exception) -> tuple[CameraEvent, Waiting]:
+    """Return what a failed try comes to, put off or at its end, and what is known then. Pure."""
+    known = replace(waiting, tries=waiting.tries + 1)
     match error:
         case NotRecordedError():
-            state, info["reason"] = ReleaseState.NO_FOOTAGE, error.code
+            return CameraEvent.NOT_HERE, replace(known, reason=error.code)
         case StagingFullError():
-            state = ReleaseState.FAILED if error.is_final else state
-            info |= {"reason": "staging-full", "needs": max(info.get("needs", 0), error.needs_bytes)}
+            known = replace(known, reason="staging-full", needs=max(known.needs, error.needs_bytes))
+            return CameraEvent.GIVE_UP if error.is_final else CameraEvent.PUT_OFF, known
         case ClipError():
-            info |= {"reason": "clip-failed", "crashes": info.get("crashes", 0) + 1}
-            state = ReleaseState.FAILED if info["crashes"] >= MAX_CRASHES else state
+            known = replace(known, reason="clip-failed", crashes=known.crashes + 1)
+            return CameraEvent.GIVE_UP if known.crashes >= MAX_CRASHES else CameraEvent.PUT_OFF, known
         case RingError() | OSError():
-            info["reason"] = "clip-failed"
-        case _:  # such as consent that changed under the builder's hands: the next decision knows more
-            info.pop("reason", None)
-    return replace(release, state=state, info=info)
+            return CameraEvent.PUT_OFF, replace(known, reason="clip-failed")
+    # Such as consent that changed under the builder's hands: the next decision knows more.
+    return CameraEvent.PUT_OFF, replace(known, reason=None)
+
+
+def _bundle(granted: Mapping[str, Any], info: BundleInfo) -> Bundle:
+    return Bundle(
+        granted,
+        info.sha256.hex(),
+        info.size,
+        tuple(map(str, info.delivered)),
+        tuple(
+            {"start": encode_rfc3339(gap.start), "end": encode_rfc3339(gap.end), "reason": gap.reason}
+            for gap in info.gaps
+        ),
+    )

@@ -16,8 +16,9 @@ from edge_agent.units import UtcNs
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.lifecycle import Event
 from edge_agent.uplink.inbound.register import Aftermath, Docket, WithdrawnError
-from edge_agent.uplink.inbound.steps import Step, notes_of
+from edge_agent.uplink.inbound.steps import RequestStep, notes_of
 from edge_agent.uplink.release.recheck import PutOffError, Regrant
+from edge_agent.uplink.store.release_info import Ended
 from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease, StoredRequest
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ class Handover:
         if missing:
             members["missing"] = missing
         event = Event.PART if missing else Event.WHOLE
-        self._docket.apply(connection, request, Step(event, now, (entry,), answer=members))
+        self._docket.apply(connection, request, RequestStep(event, now, (entry,), answer=members))
 
     def end_empty(self, request: StoredRequest, releases: Sequence[StoredRelease]) -> None:
         """End a request of which there is nothing to deliver."""
@@ -120,20 +121,20 @@ class Handover:
             request = self._store.read_request(request_id)
             leaves = isinstance(verdict, Grant) and outlook.now >= verdict.not_before
             if leaves:
-                self._docket.apply(connection, request, Step(Event.KEY_LEAVES, outlook.now), aftermath)
+                self._docket.apply(connection, request, RequestStep(Event.KEY_LEAVES, outlook.now), aftermath)
         self._regrant.clear_up(aftermath)
         return leaves
 
 
 def _reason_of(release: StoredRelease) -> str:
-    return str(release.info.get("reason", "no-footage"))
+    return release.info.reason if isinstance(release.info, Ended) else "no-footage"
 
 
 def _file(release: StoredRelease) -> DeliveredFile:
     return DeliveredFile(
         camera=release.camera,
         upload=release.file,
-        sha256=bytes.fromhex(release.info["sha256"]),
-        size=release.info["size"],
+        sha256=bytes.fromhex(release.bundle.sha256),
+        size=release.bundle.size,
         age_header=release.header,
     )

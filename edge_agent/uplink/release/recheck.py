@@ -18,8 +18,9 @@ from edge_agent.uplink.inbound import steps
 from edge_agent.uplink.inbound.evaluator import Judge, Outlook
 from edge_agent.uplink.inbound.lifecycle import CameraEvent, Event
 from edge_agent.uplink.inbound.register import UNDER_WAY, Aftermath, Docket, WithdrawnError
-from edge_agent.uplink.inbound.steps import NARROWED, CameraStep, Step, encode_reasons
+from edge_agent.uplink.inbound.steps import NARROWED, CameraStep, RequestStep, encode_reasons
 from edge_agent.uplink.release.payload import covers
+from edge_agent.uplink.store.release_info import Waiting
 from edge_agent.uplink.store.requests import (
     OPEN_STATES,
     ReleaseState,
@@ -168,7 +169,7 @@ class Regrant:
             log.warning("bundle holds more than is granted now: jti=%s camera=%s", request.jti, release.camera)
         if dropped:
             leave = {each.camera: CameraStep(CameraEvent.LEAVE) for each in dropped}
-            self._docket.apply(connection, request, Step(Event.LESS, outlook.now, cameras=leave), aftermath)
+            self._docket.apply(connection, request, RequestStep(Event.LESS, outlook.now, cameras=leave), aftermath)
 
     def _evaluate_key(
         self,
@@ -210,7 +211,7 @@ class Regrant:
         return [each for each in delivered if evaluation.bound.find(each.camera) is None]
 
     def _covers(self, grant: Grant, release: StoredRelease, outlook: Outlook) -> bool:
-        if release.state is ReleaseState.WAITING or "granted" not in release.info:  # nothing is built
+        if isinstance(release.info, Waiting):
             return any(each.camera == release.camera for each in grant.cameras)
         recipients = self._judge.list_recipients(grant, outlook.moment.trust)
-        return covers(grant, release.camera, release.info["granted"], recipients)
+        return covers(grant, release.camera, release.info.granted, recipients)

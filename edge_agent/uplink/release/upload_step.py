@@ -12,7 +12,7 @@ from edge_agent.host.clock import Clock
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs
 from edge_agent.uplink.inbound.lifecycle import CameraEvent, Event
 from edge_agent.uplink.inbound.register import Aftermath, Docket
-from edge_agent.uplink.inbound.steps import CameraStep, Step
+from edge_agent.uplink.inbound.steps import CameraStep, RequestStep
 from edge_agent.uplink.release.payload import target_of
 from edge_agent.uplink.release.staging import PayloadLostError, Staging
 from edge_agent.uplink.release.tus import MAX_LOSSES
@@ -102,7 +102,7 @@ class Shipping:
             DeliveryError: Trying again may mend it.
         """
         with self._store.transaction() as connection:
-            self._docket.apply(connection, request, Step(Event.UPLOAD, self._clock.utc()))
+            self._docket.apply(connection, request, RequestStep(Event.UPLOAD, self._clock.utc()))
 
         def remember(url: str) -> None:
             self._store.save_upload_url(release, url)
@@ -153,8 +153,8 @@ class Shipping:
         self, request: StoredRequest, release: StoredRelease, all_of_it: Sequence[StoredRelease]
     ) -> Callable[[int], None]:
         """Return what tells the RTCC of an upload's progress, now and then."""
-        total = sum(each.info["size"] for each in all_of_it)
-        before = sum(each.info["size"] for each in all_of_it if each.camera < release.camera)
+        total = sum(each.bundle.size for each in all_of_it)
+        before = sum(each.bundle.size for each in all_of_it if each.camera < release.camera)
         told_at = MonoNs(0)
 
         def tell(sent: int) -> None:
@@ -164,14 +164,14 @@ class Shipping:
             told_at = self._clock.boot()
             with self._store.transaction() as connection:
                 members = {"sent_bytes": before + sent, "total_bytes": total}
-                self._docket.apply(connection, request, Step(Event.PROGRESS, self._clock.utc(), answer=members))
+                self._docket.apply(connection, request, RequestStep(Event.PROGRESS, self._clock.utc(), answer=members))
 
         return tell
 
     def _record(self, request: StoredRequest, release: StoredRelease, happened: CameraEvent) -> None:
         """Record what happened to one camera; WithdrawnError if a withdrawal came before it."""
         aftermath = Aftermath()
-        step = Step(Event.CAMERA, self._clock.utc(), cameras={release.camera: CameraStep(happened)})
+        step = RequestStep(Event.CAMERA, self._clock.utc(), cameras={release.camera: CameraStep(happened)})
         with self._store.transaction() as connection:
             self._docket.apply(connection, request, step, aftermath)
         self.delete_here(aftermath.payloads)

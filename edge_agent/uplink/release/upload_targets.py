@@ -60,12 +60,12 @@ class Carrier:
         uploader = self._open(target)
         if not self._is_allowed_now():
             raise DeliveryError("uploads wait for the hours that uplink.upload_hours allows")
-        metadata = {"filename": release.file, "sha256": release.info["sha256"]}
+        metadata = {"filename": release.file, "sha256": release.bundle.sha256}
         try:
-            with self._staging.open(release.file, release.info["size"]) as file:
+            with self._staging.open(release.file, release.bundle.size) as file:
                 uploader.upload(
                     file,
-                    release.info["size"],
+                    release.bundle.size,
                     metadata,
                     upload_url=release.upload_url or None,
                     save_url=remember,
@@ -83,7 +83,7 @@ class Carrier:
     def has_whole(self, release: StoredRelease, target: str) -> bool:
         """Tell whether the target has the last byte of an upload; DeliveryError where it does not answer."""
         uploader = self._open(target)
-        size = int(release.info["size"])
+        size = release.bundle.size
         try:
             return uploader.find_offset(release.upload_url, size) == size
         except UploadLostError:

@@ -16,7 +16,7 @@ from edge_agent.protocol.verdict import Grant
 from edge_agent.units import MINUTE_NS, SECOND_NS, ClockState, MonoNs
 from edge_agent.uplink.inbound.lifecycle import Event
 from edge_agent.uplink.inbound.register import UNDER_WAY, Docket, WithdrawnError
-from edge_agent.uplink.inbound.steps import Step, tell_queued
+from edge_agent.uplink.inbound.steps import RequestStep, tell_queued
 from edge_agent.uplink.release.build_step import BundleMaker, last_call
 from edge_agent.uplink.release.key_step import Handover
 from edge_agent.uplink.release.recheck import PutOffError, Regrant
@@ -195,7 +195,7 @@ class ReleaseWorker:
     def _tell_waiting(self, request: StoredRequest, grant: Grant) -> None:
         """Tell the RTCC, where it believes in an upload, that the rest is not built yet: once, not at every try."""
         with self._store.transaction() as connection:
-            step = Step(Event.REST_WAITS, self._clock.utc(), answer=tell_queued(grant))
+            step = RequestStep(Event.REST_WAITS, self._clock.utc(), answer=tell_queued(grant))
             self._docket.apply(connection, request, step)
 
     def _upload(self, request: StoredRequest, release: StoredRelease, all_of_it: list[StoredRelease]) -> None:

@@ -16,6 +16,7 @@ from edge_agent.uplink.store.in_force import Word
 from edge_agent.uplink.store.notices import Notices
 from edge_agent.uplink.store.outbox import Outbox
 from edge_agent.uplink.store.refusals import RefusedRequests
+from edge_agent.uplink.store.release_info import Bundle, ReleaseInfo, Waiting, encode_info, parse_info
 
 
 class RequestState(Enum):
@@ -83,10 +84,23 @@ class StoredRelease:
     camera: str
     state: ReleaseState
     file: str
-    info: Mapping[str, Any]
+    info: ReleaseInfo
+    """In the shape of the state: ``Waiting``, ``Bundle`` or ``Ended``."""
     header: bytes
     """The age header: stays here until the key is handed over."""
     upload_url: str
+
+    @property
+    def waiting(self) -> Waiting:
+        """What is known of a release that waits."""
+        assert isinstance(self.info, Waiting)
+        return self.info
+
+    @property
+    def bundle(self) -> Bundle:
+        """What is known of a release with a bundle."""
+        assert isinstance(self.info, Bundle)
+        return self.info
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +261,8 @@ class Store(Outbox, Word, Notices, RefusedRequests):
         """Insert or replace one camera's release."""
         connection.execute(
             "INSERT OR REPLACE INTO release VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (release.request_id, release.camera, release.state.value, release.file, json.dumps(release.info),
-             release.header, release.upload_url),
+            (release.request_id, release.camera, release.state.value, release.file,
+             json.dumps(encode_info(release.info)), release.header, release.upload_url),
         )  # fmt: skip
 
     def list_releases(self, request_id: int | None = None) -> list[StoredRelease]:
@@ -260,7 +274,7 @@ class Store(Outbox, Word, Notices, RefusedRequests):
                 row["camera"],
                 ReleaseState(row["state"]),
                 row["file"],
-                json.loads(row["info"]),
+                parse_info(row["state"], json.loads(row["info"])),
                 bytes(row["header"]),
                 row["upload_url"],
             )

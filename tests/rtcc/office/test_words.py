@@ -7,7 +7,14 @@ import pytest
 
 from edge_agent.errors import UsageError
 from edge_agent.protocol.answer import Answer, DeliveredFile, Note, Status
-from edge_agent.rtcc.office.words import describe_answer, parse_metres, parse_place, parse_window, say_answer
+from edge_agent.rtcc.office.words import (
+    describe_answer,
+    parse_metres,
+    parse_place,
+    parse_window,
+    say_answer,
+    say_deadline,
+)
 from edge_agent.units import MINUTE_NS, UtcNs, Window
 
 NOW = UtcNs(1_800_000_000_123_456_789)
@@ -59,3 +66,19 @@ def test_every_status_has_words_and_json():
     partial = dataclasses.replace(answer, status=Status.PARTIAL, files=(file,), missing=(Note("no-footage", "yard"),))
     assert say_answer(partial) == "key handed over: door as upload-0001; missing: yard: no-footage"
     assert "age_header" not in str(describe_answer(partial))
+
+
+DEADLINES = {
+    "just sent": (-1, False, "no answer yet; gateways take it in until 2027-01-15T08:10:00Z, and answer until"),
+    "queued": (-1, True, "no final answer yet; none comes after 2027-01-15T09:00:00Z"),
+    "not taken in any more": (11 * MINUTE_NS, False, "no final answer yet; none comes after"),
+    "over": (61 * MINUTE_NS, True, "none will come: the time for it ended at 2027-01-15T09:00:00Z"),
+}
+
+
+@pytest.mark.parametrize(("later_ns", "is_answered", "said"), DEADLINES.values(), ids=DEADLINES.keys())
+def test_a_request_without_a_final_answer_has_a_deadline(later_ns, is_answered, said):
+    """Silence has an end: it is said until when something may still come."""
+    payload = {"exp": "2027-01-15T08:10:00Z", "release_by": "2027-01-15T09:00:00Z"}
+    now = UtcNs(1_800_000_000 * 10**9 + later_ns)
+    assert said in say_deadline(payload, now, is_answered=is_answered)

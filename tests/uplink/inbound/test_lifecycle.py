@@ -24,7 +24,8 @@ from edge_agent.uplink.inbound.lifecycle import (
     Phase,
 )
 from edge_agent.uplink.inbound.register import Aftermath, WithdrawnError
-from edge_agent.uplink.inbound.steps import CameraStep, Step
+from edge_agent.uplink.inbound.steps import CameraStep, RequestStep
+from edge_agent.uplink.store.release_info import Bundle, Ended, Waiting
 from edge_agent.uplink.store.requests import ReleaseState, RequestState, StoredRelease
 from tests.support import gate
 from tests.support.releaser import House
@@ -43,6 +44,7 @@ ENTER, BUILD, SENT = (
     {"door": CameraStep(event)} for event in (CameraEvent.ENTER, CameraEvent.BUILD, CameraEvent.UPLOAD)
 )
 UPLOADED = [(Event.GRANT, {}), (Event.CAMERA, ENTER), (Event.CAMERA, BUILD), (Event.CAMERA, SENT)]
+BUNDLE = Bundle({}, "00", 9)
 PATHS = {
     Phase.NEW: [],
     Phase.ASKED: [(Event.ASK, {})],
@@ -78,7 +80,7 @@ def step_of(phase, event, cameras, states):
         cell = CAMERA.get((states[name], camera.event))
         shapes += [cell.entry] if cell is not None and cell.entry is not None else []
     answer = {} if row is None else MEMBERS.get(row.answer, {})
-    return Step(event, gate.NOW, tuple(entry_of(shape) for shape in shapes), answer=answer, cameras=cameras)
+    return RequestStep(event, gate.NOW, tuple(entry_of(shape) for shape in shapes), answer=answer, cameras=cameras)
 
 
 def take_in(house):
@@ -102,9 +104,9 @@ def apply(house, request, event, cameras, aftermath=None):
 def fill(request, release, camera):
     """What a step saves of a release: entered with a name, built with a header and somewhere to upload it."""
     if camera.event is CameraEvent.ENTER:
-        release = StoredRelease(request.id, "door", ReleaseState.WAITING, "file-door", {"entry": 0}, b"", "")
+        release = StoredRelease(request.id, "door", ReleaseState.WAITING, "file-door", Waiting(0), b"", "")
     if camera.event is CameraEvent.BUILD and release is not None:
-        release = replace(release, info={"size": 9}, header=b"age", upload_url="https://upload.example/file-door")
+        release = replace(release, info=BUNDLE, header=b"age", upload_url="https://upload.example/file-door")
     return CameraStep(camera.event, release)
 
 
@@ -207,8 +209,9 @@ def in_state(house, state):
     stored = ReleaseState.DELIVERED if waits else ReleaseState(state.value)
     has_bundle = waits or state in (CameraState.BUILT, CameraState.UPLOADED)
     header, url = (b"age", "https://upload.example/x") if has_bundle else (b"", "")
+    info = Waiting(0) if state is CameraState.WAITING else BUNDLE if has_bundle else Ended({}, "no-footage")
     with house.store.transaction() as connection:
-        release = StoredRelease(request.id, "door", stored, "file-door", {}, b"" if given else header, url)
+        release = StoredRelease(request.id, "door", stored, "file-door", info, b"" if given else header, url)
         house.store.save_release(connection, release)
         if waits:
             house.store.update_request(connection, request.id, RequestState.DELIVERED)
@@ -241,6 +244,16 @@ def test_what_is_revoked_during_an_upload_is_a_row():
         for event in (row.cameras, CameraEvent.LEAVE):  # of all of its cameras, and of one of them
             cell = CAMERA[state, event]
             assert (cell.key, cell.payload) == (KeyFate.DESTROY, PayloadFate.DELETE_EVERYWHERE)
+
+
+def test_nothing_keeps_the_owner_from_stopping():
+    """Whatever a request or one of its cameras is at, there is a row for its end: a pause can never fail on one."""
+    for phase in (Phase.ASKED, Phase.GRANTED, Phase.UPLOADING, Phase.KEY_WAITS, Phase.KEY_GIVEN):
+        events = {Event.STOP, Event.DENIAL, Event.OVERDUE, Event.CAMERAS_LEFT, Event.LESS}
+        assert events <= {event for each, event in REQUEST if each is phase}
+    stored = set(CameraState) - {CameraState.NONE, CameraState.KEY_GIVEN}
+    assert {(state, CameraEvent.END) for state in stored} <= set(CAMERA)
+    assert {(state, CameraEvent.LEAVE) for state in stored} <= set(CAMERA)
 
 
 def test_nothing_comes_back_and_no_key_leaves_twice_over():
@@ -298,7 +311,7 @@ def test_a_step_with_other_entries_than_its_cells_is_refused(house):
     request = take_in(house)
     stood = everything(house)
     with pytest.raises(AssertionError, match="entries"), house.store.transaction() as connection:
-        house.docket.apply(connection, request, Step(Event.GRANT, gate.NOW))
+        house.docket.apply(connection, request, RequestStep(Event.GRANT, gate.NOW))
     assert everything(house) == stood
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from edge_agent.errors import UnsupportedVersionError
 from edge_agent.units import UtcNs
+from edge_agent.uplink.store.release_info import Bundle
 from edge_agent.uplink.store.requests import QuotaUse, ReleaseState, RequestState, Store, StoredRelease, StoredRequest
 
 REQUEST = StoredRequest(
@@ -120,7 +121,7 @@ def test_quota_counts_a_request_once_a_camera(store):
 def test_forgotten_header_is_gone_from_the_file(store, tmp_path):
     """A revocation during an upload destroys the key, on disk as well."""
     request = add(store)
-    release = StoredRelease(request.id, "door", ReleaseState.BUILT, "f", {"a": 1}, b"HEADER" * 20, "")
+    release = StoredRelease(request.id, "door", ReleaseState.BUILT, "f", Bundle({"a": 1}, "00", 9), b"HEADER" * 20, "")
     with store.transaction() as connection:
         store.save_release(connection, release)
     store.save_upload_url(release, "https://127.0.0.1/f/1")
@@ -226,7 +227,7 @@ DESTROYED = {
 def with_header(store: Store) -> StoredRelease:
     """A release whose age header lies in the store and waits in the outbox."""
     request = add(store)
-    release = StoredRelease(request.id, "door", ReleaseState.UPLOADED, "f", {}, HEADER, "")
+    release = StoredRelease(request.id, "door", ReleaseState.UPLOADED, "f", Bundle({}, "00", 9), HEADER, "")
     with store.transaction() as connection:
         store.save_release(connection, release)
         store.push_answer(connection, request, "t", b"{" + HEADER + b"}", UtcNs(2), UtcNs(90), is_key=True)

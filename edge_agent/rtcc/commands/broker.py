@@ -1,0 +1,53 @@
+"""``rtcc broker``: prove a broker before it is trusted."""
+
+import argparse
+import os
+
+from edge_agent.host.terminal import print_json
+from edge_agent.rtcc.broker_check import BrokerCheck
+from edge_agent.rtcc.commands.folder import add_home, open_home, read_now
+
+_EPILOG = """\
+examples:
+  rtcc broker check                      nine lines, about half a minute
+  rtcc broker check --across-restart     asks you to restart it, and looks whether anything was lost
+
+Comes as two gateways that nobody enrolled, with certificates of our authority that count for an hour, and judges the
+broker by what arrives. Run it against every broker before the first gateway is enrolled, and after each change of its
+configuration or version. Ends with 0 if every line holds, 65 if one does not.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.epilog = _EPILOG
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    check = actions.add_parser("check", help="look whether it keeps what requests depend on")
+    add_home(check)
+    check.add_argument("--across-restart", action="store_true", help="restart it in between, by your hand")
+    check.add_argument("--json", action="store_true", help="for scripts")
+    check.set_defaults(run=run_check)
+
+
+def _ask_for_restart() -> None:
+    input("restart the broker now, then press Enter: ")
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """Go through the checklist, line by line."""
+    check = BrokerCheck(open_home(args), read_now())
+    results = []
+    for result in check.run():
+        results.append(result)
+        if not args.json:
+            print(f"{'FAILED' if result.fault else 'ok':<7} {result.name}", flush=True)
+            if result.fault:
+                print(f"        {result.fault}", flush=True)
+    if args.across_restart:
+        result = check.run_across_restart(_ask_for_restart)
+        results.append(result)
+        if not args.json:
+            print(f"{'FAILED' if result.fault else 'ok':<7} {result.name}\n        {result.fault}".rstrip())
+    if args.json:
+        print_json([{"name": each.name, "ok": not each.fault, "fault": each.fault} for each in results])
+    return os.EX_DATAERR if any(each.fault for each in results) else os.EX_OK
