@@ -50,10 +50,9 @@ from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.inbound.ack_pace import AckPace
 from edge_agent.uplink.inbound.answer_sender import Sender
 from edge_agent.uplink.inbound.consent_files import Standing
-from edge_agent.uplink.inbound.consent_states import read_consent_states
+from edge_agent.uplink.inbound.consent_states import Marks, read_consent_states
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.intake import TRUST_TOPIC, Intake
-from edge_agent.uplink.inbound.refusal_limits import RefusalLimits
 from edge_agent.uplink.inbound.register import Docket
 from edge_agent.uplink.inbound.retention import prune
 from edge_agent.uplink.inbound.schedule import Jobs
@@ -68,7 +67,7 @@ from edge_agent.uplink.owner.gateway_entries import enter_enrolment, enter_heads
 from edge_agent.uplink.owner.keep_commands import KeepDesk
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
 from edge_agent.uplink.owner.notifications import News
-from edge_agent.uplink.owner.notifier import Messenger, find_services
+from edge_agent.uplink.owner.notifier import make_messenger
 from edge_agent.uplink.owner.page_commands import PageCommands
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadDesk, begin_anew
@@ -153,25 +152,16 @@ class Releaser:
         self._docket = Docket(store, enrolment.gateway, self._key)
         self._footage = Footage(config, keys.load_private("vault"), keys.load_public("recorder"))
         identity = TlsIdentity(enrolment.ca_pem, enrolment.certificate_pem, keys.load_private("tls"))
-        self._limits = RefusalLimits(store)
+        pace = AckPace(self._clock, stop.wait)
         self._intake = Intake(
-            store,
-            self._judge,
-            self._docket,
-            self._trust,
-            self._tally,
-            self._clock,
-            AckPace(self._clock, stop.wait),
-            self._limits,
-            self._on_verdict,
+            store, self._judge, self._docket, self._trust, self._tally, self._clock, pace, self._on_verdict
         )
         self._broker = Broker(_broker_settings(config, enrolment, identity), self._intake.handle, self._clock)
         self._builder = self._make_builder(keys)
         self._worker, self._regrant, handover = self._make_worker(build_client_context(identity))
-        services, texts = find_services(config), load_texts(config.gateway.language)
-        store.set_notice_services(services)
+        texts = load_texts(config.gateway.language)
         self._news = News(store, self._wanted_news, ZoneInfo(config.gateway.time_zone), self._clock, texts)
-        self._messenger = Messenger(services, self._news, store.noticed, stop)
+        self._messenger = make_messenger(config, store, self._news, stop)
         self._faults = self._make_fault_news()
         self._sender = Sender(store, self._broker, self._clock, handover.confirm, stop)
         self._jobs = Jobs(self._clock, self._plan, stop)
@@ -220,6 +210,8 @@ class Releaser:
         if self._trust.bundle is not None:
             self._clock.raise_floor(self._trust.bundle.issued_at)
         self._clock.keep()
+        if self._clock.state() is ClockState.SYNCHRONISED:
+            self._store.note_birth(self._clock.utc())
 
     # Parts
 
@@ -379,7 +371,7 @@ class Releaser:
     def _enter_tally(self, *, running: bool = False) -> None:
         with self._store.transaction() as connection:
             entered = self._tally.enter(connection, self._clock.utc(), running=running)
-            self._limits.enter_counts(connection, self._clock.utc())
+            self._intake.limits.enter_counts(connection, self._clock.utc())
         self._tally.forget(entered)
 
     def _prune(self) -> None:
@@ -393,7 +385,8 @@ class Releaser:
 
     def _consents(self, now: UtcNs) -> dict[str, CameraConsent]:
         owner = KeyStore(self._config.state_dir, "releaser").load_public("owner")
-        return read_consent_states(self._config, self._enrolment, owner, self._store.find_consent, now)
+        marks = Marks(self._store.read_id(), self._store.find_consent)
+        return read_consent_states(self._config, self._enrolment, owner, marks, now)
 
     def _status(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
         now = self._clock.utc()
@@ -408,6 +401,8 @@ class Releaser:
             "clock": ": ".join(filter(None, (clock["state"], clock["why"]))),
             "trust_bundle": "none" if bundle is None else f"{bundle.version} until {encode_rfc3339(bundle.expires)}",
             "custody": self._custody,
+            "store": self._store.read_id(),
+            "recipients": {} if bundle is None else {each.role: each.age for each in bundle.recipients},
             "consents": encode_consents(consents),
             "release_paused": sorted(self._store.list_pauses(now)),
             "faults": self._faults.lines(),

@@ -207,6 +207,9 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     # Consent
     "owner's signature": (WAIVER, "        jws.verify(message, {thumbprint(owner_key): owner_key})\n", ""),
     "G12 threshold is a fact": (WAIVER, '        "threshold": facts.threshold,\n', '        "threshold": 2,\n'),
+    "G13 the store is a fact": (WAIVER, '        "store": facts.store,\n', '        "store": "5a" * 16,\n'),
+    "G13 requests older than the store": (ADMISSION, "request.iat < me.born_at", "False"),
+    "G13 a store that knows no time": (ADMISSION, " or me.born_at is None", ""),
     "G12 every stream is a fact": (WAIVER, "in sorted(facts.streams,", "in sorted(facts.streams[:1],"),
     "G12 which stream": (WAIVER, 'if each["quality"] == quality.value', "if each"),
     "G12 source of the page": (SOURCE, "found == source and found != ZERO_DIGEST", "found != ZERO_DIGEST"),

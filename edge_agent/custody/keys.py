@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from edge_agent.errors import CustodyError
-from edge_agent.protocol.public_keys import PublicKey
+from edge_agent.protocol.public_keys import PublicKey, thumbprint
 
 PrivateKey = Ed25519PrivateKey | X25519PrivateKey | EllipticCurvePrivateKey
 KeyRole = Literal["recorder", "releaser", "owner"]
@@ -60,12 +60,17 @@ KEY_HOLDER: Mapping[str, KeyRole] = {
 
 
 def generate(name: str) -> PrivateKey:
-    """Make a new private key of the kind that ``name`` has (``KEY_HOLDER`` lists the names)."""
+    """Make a new private key of the kind that ``name`` has (``KEY_HOLDER`` lists the names).
+
+    A key that signs has a thumbprint that a person can type: one with a hyphen first would be taken for an option.
+    """
     kind = _PRIVATE_TYPES[name]
     if kind is EllipticCurvePrivateKey:
         return generate_private_key(SECP256R1())
-    key: Ed25519PrivateKey | X25519PrivateKey = kind.generate()
-    return key
+    while True:
+        key: Ed25519PrivateKey | X25519PrivateKey = kind.generate()
+        if isinstance(key, X25519PrivateKey) or thumbprint(key.public_key())[0].isalnum():
+            return key
 
 
 class KeyStore:

@@ -9,6 +9,7 @@ from edge_agent.rtcc.office.enrol import enrol
 from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.setup.provision import create_state, write_csr
 from edge_agent.units import UtcNs
+from edge_agent.uplink.store.requests import Store
 
 
 @pytest.fixture
@@ -21,5 +22,8 @@ def enrolled(tmp_path: Path) -> Path:
     write_csr(tmp_path / "state", tmp_path / "gateway.csr")
     (tmp_path / "enrolment.json").write_bytes(enrol(home, (tmp_path / "gateway.csr").read_bytes(), now).content)
     (tmp_path / "enrolment.json").chmod(0o644)
+    store = tmp_path / "state" / "releaser" / "state.sqlite"
+    store.parent.mkdir(mode=0o700, exist_ok=True)
+    Store(store).close()
     (tmp_path / "passphrase").write_text("correct horse battery\n")
     return tmp_path

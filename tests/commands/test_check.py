@@ -31,6 +31,7 @@ from edge_agent.setup.inspection import Finding, Level
 from edge_agent.setup.provision import create_state, write_csr
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.inbound.consent_files import load_facts
+from edge_agent.uplink.store.requests import Store
 from tests.capture.onvif.test_http_session import behind_tls
 from tests.capture.test_camera_tls import make_certificate
 from tests.commands import typed
@@ -293,7 +294,9 @@ def test_a_signature_that_does_not_count_is_found(tmp_path: Path, rtcc: tuple[Rt
     enrolment = load_enrolment(config.uplink.enrolment)
     (finding,) = inspection.inspect_consent(config, enrolment)
     assert finding.text == "camera door: not signed: nothing leaves"
-    facts = load_facts(config, enrolment, config.cameras[0])
+    config.store_path.parent.mkdir(exist_ok=True)
+    with Store(config.store_path) as store:
+        facts = load_facts(config, enrolment, config.cameras[0], store.read_id())
     terms = parse_policy("version: 1\ncameras: {door: {mode: ask}}\n", "x").terms("door")
     owner = KeyStore(config.state_dir, "owner").load_private("owner", b"correct horse battery")
     waiver = config.waivers_dir / "door.jws"

@@ -23,6 +23,7 @@ from edge_agent.page.settings import PageSettings, ca_path, load_settings
 
 NUMBER = 12
 JTI = "AAAAAAAAAAAAAAAAAAAAAQ"
+NUMBER = 12
 CONFIG = """\
 gateway:
   state_dir: {state}
@@ -78,7 +79,7 @@ class FakeHouse:
         return {
             "status": lambda *_: {
                 "broker": "connected", "release_paused": self.paused, "releasing": [],
-                "waiting_for_you": [each["jti"] for each in self.requests if each["state"] == "asked"],
+                "waiting_for_you": [each["number"] for each in self.requests if each["state"] == "asked"],
             },
             "house": lambda *_: {
                 "time_zone": "America/Chicago",

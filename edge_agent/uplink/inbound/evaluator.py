@@ -170,7 +170,8 @@ class Judge:
         """Run checks 7 to 10; DenialError with the first reason, Replayed for a request that is known."""
         now, standings = outlook.moment.now, outlook.household.cameras.values()
         padding_ns = max((each.terms.house.padding for each in standings if each.terms is not None), default=0)
-        facts = GatewayFacts(self._enrolment.gateway, self._cell, self._enrolment.iss, padding_ns)
+        born_at = self._store.find_birth()
+        facts = GatewayFacts(self._enrolment.gateway, self._cell, self._enrolment.iss, padding_ns, born_at)
         return admit(request, facts, _Seen(self._store, now), now, outlook.moment.clock_state)
 
     def decide(self, admitted: Admitted, outlook: Outlook) -> Judgement:

@@ -83,7 +83,7 @@ class PageCommands:
             self._limit.demand()
             with self._store.transaction() as connection:
                 entries.append(connection, PageEntry(name, by, **subject), self._clock.utc())
-            answer = self._owner[name]({**members, **subject}, peer)
+            answer = self._owner[name]({**members, **subject, "all": False}, peer)
             assert isinstance(answer, Mapping)
             return answer
 
