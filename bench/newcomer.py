@@ -30,7 +30,7 @@ _PLACE = "32.29876,-90.18481"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Typed:
     """One thing that a person did."""
 
     who: str
@@ -48,7 +48,7 @@ class Walk:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.steps: list[Step] = []
+        self.steps: list[Typed] = []
 
     def type(self, who: str, *words: str, answers: tuple[tuple[str, str], ...] = (), code: int = 0) -> str:
         """Type a command at a terminal, answer its prompts in order, and return what it showed."""
@@ -57,7 +57,7 @@ class Walk:
         if ended != code:
             raise SystemExit(f"step failed: {' '.join(words)}: exit={ended}\n{shown}")
         typed = len(" ".join(words)) + 1 + sum(len(answer) + 1 for _, answer in answers)
-        self.steps.append(Step(who, " ".join(words), typed, time.monotonic() - begun))
+        self.steps.append(Typed(who, " ".join(words), typed, time.monotonic() - begun))
         return shown
 
     def edit(self, who: str, path: Path, changes: dict[str, str]) -> None:
@@ -69,7 +69,7 @@ class Walk:
             text = text.replace(before, after, 1)
             typed += max(1, len(after) - len(before))
         path.write_text(text)
-        self.steps.append(Step(who, f"edit {path.name}", typed, 0.0))
+        self.steps.append(Typed(who, f"edit {path.name}", typed, 0.0))
 
 
 def type_command(words: tuple[str, ...], answers: tuple[tuple[str, str], ...], folder: Path) -> tuple[str, int]:
@@ -100,7 +100,7 @@ def type_command(words: tuple[str, ...], answers: tuple[tuple[str, str], ...], f
 def started(walk: Walk, config: Path) -> Iterator[None]:
     """Type `edge-agent run`, and leave it running."""
     words = ("edge-agent", "run", "--config", str(config))
-    walk.steps.append(Step("resident", " ".join(words), len(" ".join(words)) + 1, 0.0))
+    walk.steps.append(Typed("resident", " ".join(words), len(" ".join(words)) + 1, 0.0))
     with (walk.folder / "run.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "edge_agent", *words[1:]], stdout=log, stderr=log, start_new_session=True
@@ -112,7 +112,7 @@ def started(walk: Walk, config: Path) -> Iterator[None]:
         process.wait(20)
 
 
-def walk_to_clip(folder: Path) -> list[Step]:
+def walk_to_clip(folder: Path) -> list[Typed]:
     """Walk the whole way; SystemExit if a step fails or the clip does not verify."""
     walk = Walk(folder)
     config, state = folder / "config", folder / "state"

@@ -34,7 +34,7 @@ from edge_agent.protocol.geohash import geohash_encode
 from edge_agent.protocol.verdict import Ask
 from edge_agent.units import MINUTE_NS, ClockState, MonoNs, UtcNs, encode_rfc3339
 from edge_agent.uplink.inbound.ack_pace import AckPace
-from edge_agent.uplink.inbound.refusal_limits import Room
+from edge_agent.uplink.inbound.refusal_limits import RefusalRoom
 from edge_agent.uplink.inbound.schedule import Jobs
 from edge_agent.uplink.store.requests import StoredRequest
 from tests.peers.mosquitto import Mosquitto
@@ -94,7 +94,7 @@ class Gateway(House):
     """A house that asks about its doors and says no to everything about the yard."""
 
     standing_type = SignedStanding
-    room = Room(entered_in_all=10**6)
+    room = RefusalRoom(entered_in_all=10**6)
 
     def __init__(self, folder: Path, *, paced: bool) -> None:
         self._paced = paced

@@ -89,9 +89,9 @@ class Trial:
         self.recorded = Recorded(config.ring_path(CAMERA, "main"), folder / "plain", CAMERA, start, minutes)
         recorder = KeyStore(config.state_dir, "recorder")
         self.recorded.write(recorder.load_public("vault"), recorder.load_private("recorder"))
-        self.home.sign()
         self.home.start("release")
         self.home.wait_ready()
+        self.home.sign()
         self.pid = self.home.processes["release"].pid
         self.session = stack.enter_context(RtccSession(self.city.home, watch=True))
         self.child = ChildMemory(self.pid)

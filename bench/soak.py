@@ -22,7 +22,7 @@ import av
 from bench.measure import Row, memory_mb, parse_arguments, report
 from bench.trial import create_home, read_records
 from edge_agent.buffer.format.constants import Kind
-from edge_agent.buffer.read.reader import StoredRecord
+from edge_agent.buffer.read.records import StoredRecord
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.home import TrialCamera
 from edge_agent.demo.picture import read_strip

@@ -13,7 +13,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from edge_agent.buffer.read.reader import RingReader, StoredRecord
+from edge_agent.buffer.read.reader import RingReader
+from edge_agent.buffer.read.records import StoredRecord
 from edge_agent.custody.keys import KeyStore
 from edge_agent.demo.home import TrialCamera, TrialHome
 from edge_agent.protocol.request import Quality

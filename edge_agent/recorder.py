@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from edge_agent.buffer.write.writer import ErasedBlock, RingWriter
+from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.event_window import EventGate
 from edge_agent.custody.credentials import Login, load_logins
@@ -32,6 +32,7 @@ from edge_agent.host.page_socket import open_page_socket, select_handlers
 from edge_agent.host.persistent_clock import KeptClock, describe_confirmed
 from edge_agent.host.systemd_notify import Notifier
 from edge_agent.recording.crash_suspects import Culprits
+from edge_agent.recording.erase_commands import EraseCommands
 from edge_agent.recording.event_triggers import Triggers
 from edge_agent.recording.first_opening import FirstOpening
 from edge_agent.recording.home_sensors import SensorPublisher
@@ -47,7 +48,7 @@ from edge_agent.recording.ring_sink import RingSink
 from edge_agent.recording.status import report_stream
 from edge_agent.recording.stream_addresses import Sources
 from edge_agent.settings.gateway import Camera, Config, Quality, load_config
-from edge_agent.units import SECOND_NS, MonoNs, Window, encode_rfc3339
+from edge_agent.units import SECOND_NS, MonoNs, encode_rfc3339
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ _CLOSE_S = 0.6
 _RELOAD_S = 60.0
 
 
-Settings = tuple[Config, Mapping[str, Login]]
+Loaded = tuple[Config, Mapping[str, Login]]
 
 
 class _Stream:
@@ -85,7 +86,7 @@ class Recorder:
         logins: Mapping[str, Login],
         clock: KeptClock,
         notifier: Notifier | None = None,
-        load: Callable[[], Settings] | None = None,
+        load: Callable[[], Loaded] | None = None,
     ) -> None:
         self._config, self._logins, self._clock, self._load = config, logins, clock, load
         self._reloads: queue.SimpleQueue[Future[dict[str, Any]]] = queue.SimpleQueue()
@@ -308,7 +309,7 @@ class Recorder:
     def _handlers(self) -> Mapping[str, Callable[[Mapping[str, Any], Peer], Mapping[str, Any]]]:
         return {
             "status": lambda *_: self.status(),
-            "erase": self._erase,
+            "erase": EraseCommands(lambda: self._config, self._list_sinks, self._rings, self._mirrors.hurry).erase,
             "accept-ring": self._accept_ring,
             "clock": self._describe_clock,
             "pause": self._pause,
@@ -319,48 +320,8 @@ class Recorder:
     def _page_handlers(self) -> Mapping[str, Handler]:
         return select_handlers(self._handlers(), ("status",))
 
-    def _say(self, camera: object) -> str:
-        """Name a camera of the configuration, or all of them, in a sentence; UsageError where there is no such."""
-        return "any camera" if camera == ALL else f"{self._config.demand_camera(str(camera)).id}: it is switched off"
-
-    def _erase(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
-        try:
-            window = Window.parse(request["start"], request["end"]) if "start" in request else None
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"not a window: {error}") from error
-        camera = request.get("camera", "*")
-        erased, failed = {}, {}
-        for name, erase in self._erasers(camera):
-            try:
-                blocks = erase(window)
-            except (EdgeAgentError, OSError) as error:
-                log.error("not erased stream=%s: %s", name, error)
-                failed[name] = str(error)
-                continue
-            erased[name] = [_describe_erased(block) for block in blocks]
-            log.warning("erased stream=%s blocks=%d uid=%d", name, len(blocks), peer.uid)
-        self._mirrors.hurry()
-        return {"erased": erased, "failed": failed}
-
-    def _erasers(self, camera: object) -> list[tuple[str, Callable[[Window | None], list[ErasedBlock]]]]:
-        """Return what erases each chosen ring: its stream, or a writer of its own where the camera is switched off."""
-        chosen: list[tuple[str, Callable[[Window | None], list[ErasedBlock]]]]
-        chosen = [(n, s.sink.erase) for n, s in self._streams.items() if camera in ("*", n.rpartition(".")[0])]
-        for each in self._config.cameras:
-            if not each.enabled and camera in ("*", each.id):
-                for quality in each.qualities:
-                    if self._config.ring_path(each.id, quality).exists():
-                        chosen.append((f"{each.id}.{quality}", partial(self._erase_idle, each, quality)))
-        if not chosen:
-            raise UsageError(f"nothing is recorded of {self._say(camera)}")
-        return chosen
-
-    def _erase_idle(self, camera: Camera, quality: Quality, window: Window | None) -> list[ErasedBlock]:
-        writer = self._rings.open(camera, quality)
-        try:
-            return writer.erase(window)
-        finally:
-            writer.close()
+    def _list_sinks(self) -> dict[str, RingSink]:
+        return {name: stream.sink for name, stream in self._streams.items()}
 
     def _accept_ring(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
         chosen = [(n, s) for n, s in self._streams.items() if request.get("ring") in ("*", n)]
@@ -419,17 +380,11 @@ class Recorder:
         return {**self._clock.facts(), "held_back": [n for n, facts in rings.items() if facts.get("clock_held_back")]}
 
 
-def _describe_erased(block: ErasedBlock) -> dict[str, Any]:
-    window = block.window
-    span = None if window is None else {"start": encode_rfc3339(window.start), "end": encode_rfc3339(window.end)}
-    return {"block": block.seq, "window": span}
-
-
 def main(config_path: Path) -> int:
     """Run the recorder until SIGTERM or SIGINT; returns the exit code."""
     harden()
 
-    def load() -> Settings:
+    def load() -> Loaded:
         config = load_config(config_path)
         return config, load_logins(config.credentials_file)
 

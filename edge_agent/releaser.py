@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from edge_agent import __version__
 from edge_agent.consent.camera_state import CameraConsent, encode_consents
 from edge_agent.consent.house_state import occasions
@@ -24,7 +26,7 @@ from edge_agent.consent.policy import Occasion
 from edge_agent.custody.keys import KeyStore
 from edge_agent.custody.owner_identity import load_recipient
 from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
-from edge_agent.host.control_socket import Answer, ControlServer, Peer
+from edge_agent.host.control_socket import Answer, ControlServer, Handler, Peer
 from edge_agent.host.hardening import harden, lock_folder, stop_on_signals
 from edge_agent.host.language import load_texts
 from edge_agent.host.page_socket import open_page_socket
@@ -32,7 +34,7 @@ from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
 from edge_agent.ledger import table as ledger
 from edge_agent.ledger.refusal_counts import Tally
-from edge_agent.mqtt.connection import Broker, BrokerSettings, Subscription
+from edge_agent.mqtt.connection import Broker, BrokerSettings, TopicSubscription
 from edge_agent.mqtt.mutual_tls import TlsIdentity, build_client_context
 from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.enrolment import Enrolment
@@ -48,10 +50,9 @@ from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.inbound.ack_pace import AckPace
 from edge_agent.uplink.inbound.answer_sender import Sender
 from edge_agent.uplink.inbound.consent_files import Standing
-from edge_agent.uplink.inbound.consent_states import read_consent_states
+from edge_agent.uplink.inbound.consent_states import Marks, read_consent_states
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.intake import TRUST_TOPIC, Intake
-from edge_agent.uplink.inbound.refusal_limits import RefusalLimits
 from edge_agent.uplink.inbound.register import Docket
 from edge_agent.uplink.inbound.retention import prune
 from edge_agent.uplink.inbound.schedule import Jobs
@@ -61,11 +62,12 @@ from edge_agent.uplink.owner.erase_commands import EraseDesk
 from edge_agent.uplink.owner.export_commands import OwnDesk
 from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
 from edge_agent.uplink.owner.fault_news import FaultNews
+from edge_agent.uplink.owner.figures import make_figures
 from edge_agent.uplink.owner.gateway_entries import enter_enrolment, enter_heads
 from edge_agent.uplink.owner.keep_commands import KeepDesk
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
 from edge_agent.uplink.owner.notifications import News
-from edge_agent.uplink.owner.notifier import Messenger, find_services
+from edge_agent.uplink.owner.notifier import make_messenger
 from edge_agent.uplink.owner.page_commands import PageCommands
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadDesk, begin_anew
@@ -150,61 +152,27 @@ class Releaser:
         self._docket = Docket(store, enrolment.gateway, self._key)
         self._footage = Footage(config, keys.load_private("vault"), keys.load_public("recorder"))
         identity = TlsIdentity(enrolment.ca_pem, enrolment.certificate_pem, keys.load_private("tls"))
-        self._limits = RefusalLimits(store)
+        pace = AckPace(self._clock, stop.wait)
         self._intake = Intake(
-            store,
-            self._judge,
-            self._docket,
-            self._trust,
-            self._tally,
-            self._clock,
-            AckPace(self._clock, stop.wait),
-            self._limits,
-            self._on_verdict,
+            store, self._judge, self._docket, self._trust, self._tally, self._clock, pace, self._on_verdict
         )
         self._broker = Broker(_broker_settings(config, enrolment, identity), self._intake.handle, self._clock)
         self._builder = self._make_builder(keys)
         self._worker, self._regrant, handover = self._make_worker(build_client_context(identity))
-        services, texts = find_services(config), load_texts(config.gateway.language)
-        store.set_notice_services(services)
+        texts = load_texts(config.gateway.language)
         self._news = News(store, self._wanted_news, ZoneInfo(config.gateway.time_zone), self._clock, texts)
-        self._messenger = Messenger(services, self._news, store.noticed, stop)
+        self._messenger = make_messenger(config, store, self._news, stop)
         self._faults = self._make_fault_news()
         self._sender = Sender(store, self._broker, self._clock, handover.confirm, stop)
         self._jobs = Jobs(self._clock, self._plan, stop)
         self._ledger = LedgerDesk(store, enrolment.gateway, self._key, self._clock)
+        owner = keys.load_public("owner")
         self._desk = OwnerDesk(
-            enrolment.gateway,
-            keys.load_public("owner"),
-            config,
-            store,
-            self._judge,
-            self._regrant,
-            self._docket,
-            self._worker,
-            self._clock,
-        )
-        self._keeps = KeepDesk(enrolment.gateway, keys.load_public("owner"), store, self._footage, self._clock)
-        erasure = EraseDesk(store, self._footage, self._desk.withdraw, self._clock)
-        own = OwnDesk(
-            enrolment.gateway,
-            keys.load_public("owner"),
-            store,
-            self._footage,
-            self._builder,
-            self._sign_checkpoint,
-            self._clock,
-        )
-        handlers = {
-            "status": self._status,
-            **self._desk.handlers,
-            **self._ledger.handlers,
-            **erasure.handlers,
-            **ClockDesk(enrolment.gateway, keys.load_public("owner"), store, self._clock).handlers,
-            **own.handlers,
-            **self._keeps.handlers,
-            **(reload.handlers if reload is not None else {}),
-        }
+            enrolment.gateway, owner, config, store, self._judge, self._regrant,
+            self._docket, self._worker, self._clock,
+        )  # fmt: skip
+        self._keeps = KeepDesk(enrolment.gateway, owner, store, self._footage, self._clock)
+        handlers = self._make_handlers(owner)
         self._control = ControlServer(config.control_path("releaser"), handlers, stop)
         reads = PageReads(config, self._footage, self._standing, self._consents, self._clock)
         self._page = PageCommands(config, store, self._clock, handlers, reads)
@@ -242,22 +210,17 @@ class Releaser:
         if self._trust.bundle is not None:
             self._clock.raise_floor(self._trust.bundle.issued_at)
         self._clock.keep()
+        if self._clock.state() is ClockState.SYNCHRONISED:
+            self._store.note_birth(self._clock.utc())
 
     # Parts
 
     def _make_builder(self, keys: KeyStore) -> BundleBuilder:
         return BundleBuilder(
-            self._config,
-            self._enrolment.gateway,
-            self._key,
-            keys.load_public("recorder"),
-            self._custody,
-            self._footage,
-            self._standing,
-            lambda: self._trust.bundle,
-            load_recipient(self._config.state_dir),
+            self._config, self._enrolment.gateway, self._key, keys.load_public("recorder"), self._custody,
+            self._footage, self._standing, lambda: self._trust.bundle, load_recipient(self._config.state_dir),
             self._clock,
-        )
+        )  # fmt: skip
 
     def _make_worker(self, context: ssl.SSLContext) -> tuple[ReleaseWorker, Regrant, Handover]:
         config, enrolment = self._config, self._enrolment
@@ -273,17 +236,28 @@ class Releaser:
         worker = ReleaseWorker(store, docket, regrant, maker, shipping, handover, clock, self._stop)
         return worker, regrant, handover
 
+    def _make_handlers(self, owner: Ed25519PublicKey) -> dict[str, Handler]:
+        gateway, store, clock = self._enrolment.gateway, self._store, self._clock
+        own = OwnDesk(gateway, owner, store, self._footage, self._builder, self._sign_checkpoint, clock)
+        return {
+            "status": self._status,
+            **self._desk.handlers,
+            **self._ledger.handlers,
+            **EraseDesk(store, self._footage, self._desk.withdraw, clock).handlers,
+            **ClockDesk(gateway, owner, store, clock).handlers,
+            **own.handlers,
+            **self._keeps.handlers,
+            **(self._reload.handlers if self._reload is not None else {}),
+        }
+
     def _make_fault_news(self) -> FaultNews:
         return FaultNews(
-            self._config,
-            self._news.tell,
-            self._wanted_news,
-            self._clock,
+            self._config, self._news.tell, self._wanted_news, self._clock,
             why_unclear=lambda: self._clock.facts()["why"],
             is_connected=lambda: self._broker.status().connected,
             consents=self._consents,
             ends=self._find_ends,
-        )
+        )  # fmt: skip
 
     def _find_ends(self) -> dict[str, UtcNs | None]:
         bundle = self._trust.bundle
@@ -397,7 +371,7 @@ class Releaser:
     def _enter_tally(self, *, running: bool = False) -> None:
         with self._store.transaction() as connection:
             entered = self._tally.enter(connection, self._clock.utc(), running=running)
-            self._limits.enter_counts(connection, self._clock.utc())
+            self._intake.limits.enter_counts(connection, self._clock.utc())
         self._tally.forget(entered)
 
     def _prune(self) -> None:
@@ -411,21 +385,12 @@ class Releaser:
 
     def _consents(self, now: UtcNs) -> dict[str, CameraConsent]:
         owner = KeyStore(self._config.state_dir, "releaser").load_public("owner")
-        return read_consent_states(self._config, self._enrolment, owner, self._store.find_consent, now)
-
-    def _figures(self, now: UtcNs) -> dict[str, Any]:
-        """Return what ``edge-agent metrics`` shows of the releaser: numbers, and no reason of any refusal."""
-        notices = self._messenger.counts()
-        ends = [end for end in (*self._find_ends().values(), *(c.until for c in self._consents(now).values())) if end]
-        return {
-            "next_end_ns": min((end for end in ends if end > now), default=None),
-            "requests": self._store.count_requests(),
-            "ends_ns": {kind: end for kind, end in self._find_ends().items() if end is not None},
-            "notices": {"sent": notices.told, "failed": notices.failed},
-        }
+        marks = Marks(self._store.read_id(), self._store.find_consent)
+        return read_consent_states(self._config, self._enrolment, owner, marks, now)
 
     def _status(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
         now = self._clock.utc()
+        consents = self._consents(now)
         bundle, broker, clock = self._trust.bundle, self._broker.status(), self._clock.facts()
         open_requests = self._store.list_requests(OPEN_STATES)
         return {
@@ -436,10 +401,14 @@ class Releaser:
             "clock": ": ".join(filter(None, (clock["state"], clock["why"]))),
             "trust_bundle": "none" if bundle is None else f"{bundle.version} until {encode_rfc3339(bundle.expires)}",
             "custody": self._custody,
-            "consents": encode_consents(self._consents(now)),
+            "store": self._store.read_id(),
+            "recipients": {} if bundle is None else {each.role: each.age for each in bundle.recipients},
+            "consents": encode_consents(consents),
             "release_paused": sorted(self._store.list_pauses(now)),
             "faults": self._faults.lines(),
-            "figures": self._figures(now),
+            "figures": make_figures(
+                self._store.count_requests(), self._find_ends(), consents.values(), self._messenger.counts(), now
+            ),
             "refused_unread": self._tally.read(),
             "waiting_for_you": [each.id for each in open_requests if each.state is RequestState.ASKED],
             "releasing": [each.id for each in open_requests if each.state is not RequestState.ASKED],
@@ -453,10 +422,10 @@ def encode_state(*, online: bool, checkpoint: str | None = None) -> bytes:
 
 def _broker_settings(config: Config, enrolment: Enrolment, identity: TlsIdentity) -> BrokerSettings:
     gateway = enrolment.gateway
-    subscriptions = [Subscription(TRUST_TOPIC, retained=True), Subscription(f"rtcc/1/req/g/{gateway}")]
+    subscriptions = [TopicSubscription(TRUST_TOPIC, retained=True), TopicSubscription(f"rtcc/1/req/g/{gateway}")]
     cell = _cell(config)
     if cell:
-        subscriptions.append(Subscription(f"rtcc/1/req/a/{cell}"))
+        subscriptions.append(TopicSubscription(f"rtcc/1/req/a/{cell}"))
     return BrokerSettings(
         host=enrolment.broker_host,
         port=enrolment.broker_port,

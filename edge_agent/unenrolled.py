@@ -33,7 +33,7 @@ from edge_agent.units import UtcNs
 from edge_agent.uplink.bundle.builder import BundleBuilder
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.inbound.consent_files import Standing
-from edge_agent.uplink.inbound.consent_states import read_consent_states
+from edge_agent.uplink.inbound.consent_states import Marks, read_consent_states
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.register import Docket
 from edge_agent.uplink.inbound.schedule import Jobs
@@ -47,7 +47,7 @@ from edge_agent.uplink.owner.gateway_entries import enter_heads
 from edge_agent.uplink.owner.keep_commands import KeepDesk
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
 from edge_agent.uplink.owner.notifications import News
-from edge_agent.uplink.owner.notifier import Messenger, find_services
+from edge_agent.uplink.owner.notifier import make_messenger
 from edge_agent.uplink.owner.page_commands import PageCommands
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadDesk
@@ -177,10 +177,9 @@ class Unenrolled:
         reads = PageReads(config, self._footage, standing, self._consents, clock)
         self._page = PageCommands(config, store, clock, handlers, reads)
         self._jobs = Jobs(clock, self._plan, self._ended)
-        services, texts = find_services(config), load_texts(config.gateway.language)
-        store.set_notice_services(services)
+        texts = load_texts(config.gateway.language)
         news = News(store, lambda: frozenset(Occasion), ZoneInfo(config.gateway.time_zone), clock, texts)
-        self._messenger = Messenger(services, news, store.noticed, self._ended)
+        self._messenger = make_messenger(config, store, news, self._ended)
         self._faults = FaultNews(
             config,
             news.tell,
@@ -228,7 +227,8 @@ class Unenrolled:
         jobs.every("heads", _HOUR_S, lambda: enter_heads(self._config, self._footage, self._store, self._clock.utc()))
 
     def _consents(self, now: UtcNs) -> dict[str, CameraConsent]:
-        return read_consent_states(self._config, None, self._owner, self._store.find_consent, now)
+        marks = Marks(self._store.read_id(), self._store.find_consent)
+        return read_consent_states(self._config, None, self._owner, marks, now)
 
     def _status(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
         clock, now = self._clock.facts(), self._clock.utc()
@@ -240,6 +240,8 @@ class Unenrolled:
             "clock": ": ".join(filter(None, (clock["state"], clock["why"]))),
             "trust_bundle": "none",
             "custody": self._custody,
+            "store": self._store.read_id(),
+            "recipients": {},
             "consents": encode_consents(self._consents(now)),
             "release_paused": sorted(self._store.list_pauses(now)),
             "faults": self._faults.lines(),

@@ -23,6 +23,7 @@ DECISION = ("consent/decision.py", "tests/consent/test_decision.py")
 WAIVER = ("consent/signed_consent.py", "tests/consent/test_signed_consent.py tests/consent/test_decision.py")
 BOUND = ("consent/bound.py", "tests/consent/test_decision.py")
 READER = ("buffer/read/reader.py", "tests/buffer/test_source.py")
+SOURCE = ("buffer/read/source.py", "tests/buffer/test_source.py")
 TIGHTER = ("consent/meet.py", "tests/consent/test_meet.py")
 HOURS = ("consent/hours.py", "tests/consent/test_hours.py")
 WIRE = ("protocol/members.py", "tests/protocol/test_request_jws.py")
@@ -206,14 +207,17 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     # Consent
     "owner's signature": (WAIVER, "        jws.verify(message, {thumbprint(owner_key): owner_key})\n", ""),
     "G12 threshold is a fact": (WAIVER, '        "threshold": facts.threshold,\n', '        "threshold": 2,\n'),
+    "G13 the store is a fact": (WAIVER, '        "store": facts.store,\n', '        "store": "5a" * 16,\n'),
+    "G13 requests older than the store": (ADMISSION, "request.iat < me.born_at", "False"),
+    "G13 a store that knows no time": (ADMISSION, " or me.born_at is None", ""),
     "G12 every stream is a fact": (WAIVER, "in sorted(facts.streams,", "in sorted(facts.streams[:1],"),
     "G12 which stream": (WAIVER, 'if each["quality"] == quality.value', "if each"),
-    "G12 source of the page": (READER, "found == source and found != ZERO_DIGEST", "found != ZERO_DIGEST"),
-    "G12 unknown source": (READER, "found == source and found != ZERO_DIGEST", "found == source"),
-    "G12 source of the run": (READER, "            if is_foreign:\n", "            if False:\n"),
+    "G12 source of the page": (SOURCE, "found == source and found != ZERO_DIGEST", "found != ZERO_DIGEST"),
+    "G12 unknown source": (SOURCE, "found == source and found != ZERO_DIGEST", "found == source"),
+    "G12 source of the run": (SOURCE, "        if is_foreign:\n", "        if False:\n"),
     "G12 evidence of another source": (
         READER,
-        "if not _is_of(source, block.page.source):\n                continue",
+        "if not is_of(source, block.page.source):\n                continue",
         "if False:\n                continue",
     ),
     "G12 gaps of another source": (

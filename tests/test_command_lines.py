@@ -105,5 +105,3 @@ def test_an_id_that_begins_with_a_hyphen_is_an_id(text: str) -> None:
     assert parse(["open", text]).what == text
     assert parse(["open", "--json", text]).what == text
     assert parse(["open", "--file", "x", "--gateway", text, "--pin", text]).pin == [text]
-    if len(text) == 22:
-        assert PARSERS["edge-agent"].parse_args(["requests", "show", text]).id == text

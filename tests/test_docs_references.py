@@ -9,7 +9,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MOST_COLUMNS = 100
 LONG_LINES = {
-    "CHANGELOG.md",
     "README.md",
     "docs/FORMAT.md",
     "docs/PROTOCOL.md",
@@ -92,6 +91,16 @@ def test_the_architecture_draws_the_layers_that_are_checked() -> None:
     ground = set.union(*layers[-2:])
     assert drawn[:-1] == layers[:-2]
     assert set(re.findall(r"\w+", block.strip().splitlines()[-1].partition(": ")[2])) == ground
+
+
+def test_names_in_the_architecture_are_in_their_files() -> None:
+    """If the page says "`name` in `file`", the file defines that name."""
+    text = " ".join(DOCUMENTS["docs/architecture.md"].split())
+    named = re.findall(r"`(\w+(?:\.\w+)?)`(?: and `(\w+(?:\.\w+)?)`)? (?:in|of) `(edge_agent/[\w/]+\.py)`", text)
+    pairs = [(name.rpartition(".")[2], path) for first, second, path in named for name in (first, second) if name]
+    assert len(pairs) > 10
+    defined = {path: set(re.findall(r"(?:def|class) (\w+)|^(\w+)(?:: .*)? = ", FILES[path], re.M)) for _, path in pairs}
+    assert [(name, path) for name, path in pairs if not any(name in each for each in defined[path])] == []
 
 
 def long_lines(text: str) -> list[str]:

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent.buffer.format.constants import Kind
-from edge_agent.buffer.read.reader import RingReader, StoredRecord
+from edge_agent.buffer.read.reader import RingReader
+from edge_agent.buffer.read.records import StoredRecord
 from edge_agent.custody.keys import KeyStore
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.rtsp_login import Account

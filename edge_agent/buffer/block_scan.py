@@ -26,7 +26,7 @@ _SEARCH_BYTES = 2 * record_bytes(MAX_PAYLOAD_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
-class Located:
+class LocatedRecord:
     """A record where it lies: its header is good and in its place; its body was not looked at."""
 
     offset: int
@@ -64,7 +64,7 @@ class Damage:
 class BlockScan:
     """What the headers of a block say."""
 
-    records: tuple[Located, ...]
+    records: tuple[LocatedRecord, ...]
     damage: tuple[Damage, ...]
     end_offset: int
     chain: bytes
@@ -107,8 +107,8 @@ class BlockWalk:
         self.index = 0
 
     def scan(self) -> BlockScan:
-        """Walk to the end: the accepted length where it is known, else the last record whose header is good."""
-        records: list[Located] = []
+        """Walk to the end: the accepted length if it is known, else the last record whose header is good."""
+        records: list[LocatedRecord] = []
         damage: list[Damage] = []
         raw = self._disk.pread(HEADER_BYTES, self._base + self.offset)
         while self.offset + PAGE_BYTES <= self._limit:
@@ -154,26 +154,26 @@ class BlockWalk:
                 return offset, raw, header
         return None
 
-    def _take(self, header: RecordHeader, raw: bytes) -> tuple[Located, bytes]:
+    def _take(self, header: RecordHeader, raw: bytes) -> tuple[LocatedRecord, bytes]:
         """Read the digest behind a record's tag and, in the same read, the header that follows."""
         digest_at = self.offset + HEADER_BYTES + header.length + TAG_BYTES
         next_at = self.offset + record_bytes(header.length)
         data = self._disk.pread(next_at + HEADER_BYTES - digest_at, self._base + digest_at)
-        return Located(self.offset, header, raw, data[:DIGEST_BYTES]), data[next_at - digest_at :]
+        return LocatedRecord(self.offset, header, raw, data[:DIGEST_BYTES]), data[next_at - digest_at :]
 
 
-def read_body(disk: Disk, superblock: Superblock, record: Located) -> bytes:
+def read_body(disk: Disk, superblock: Superblock, record: LocatedRecord) -> bytes:
     """Read a record's ciphertext and tag."""
     at = superblock.block_offset(record.header.seq) + record.offset + HEADER_BYTES
     return disk.pread(record.header.length + TAG_BYTES, at)
 
 
-def is_body_good(record: Located, body: bytes | memoryview) -> bool:
+def is_body_good(record: LocatedRecord, body: bytes | memoryview) -> bool:
     """Tell whether a body is the one whose digest stands behind it."""
     return hashlib.sha256(body).digest() == record.body_sha256
 
 
-def end_of(records: tuple[Located, ...], chain: bytes) -> BlockEnd:
+def end_of(records: tuple[LocatedRecord, ...], chain: bytes) -> BlockEnd:
     """Sum up the accepted records of a block for the next header page.
 
     Where some records were written by a synchronised clock, only their times count (FORMAT 3.1).

@@ -92,7 +92,7 @@ class BlockCipher:
         Returns:
             The bytes used in ``out``, the header's bytes, and SHA-256(ciphertext ‖ tag).
         """
-        # One key, one index, one plaintext: what a position would be worth if an index came twice is everything.
+        # One key, one index, one plaintext: reusing an index would reuse a nonce and break ChaCha20-Poly1305.
         if header.index != self._next_index or header.seq != self._seq:
             raise ValueError(f"record out of order: block={header.seq} index={header.index}")
         self._next_index += 1
@@ -135,12 +135,12 @@ def sign_page(page: Page, key: Ed25519PrivateKey) -> bytes:
 
 
 def verify_superblock(raw: bytes, superblock: Superblock, key: Ed25519PublicKey) -> None:
-    """Check a superblock's signature; IntegrityError where it does not verify."""
+    """Check a superblock's signature; IntegrityError if it does not verify."""
     _verify(key, superblock.signature, LABEL_SUPERBLOCK_SIGNATURE + raw[:SUPERBLOCK_SIGNED_BYTES], "superblock")
 
 
 def verify_page(raw: bytes, page: Page, key: Ed25519PublicKey) -> None:
-    """Check a header page's key id and signature; IntegrityError where either does not fit."""
+    """Check a header page's key id and signature; IntegrityError if either does not fit."""
     if not hmac.compare_digest(page.recorder_key_id, key_id(key)):
         raise IntegrityError(f"header page was signed by another key: block={page.seq}")
     _verify(key, page.signature, LABEL_PAGE_SIGNATURE + raw[:PAGE_SIGNED_BYTES], f"header page of block={page.seq}")

@@ -36,13 +36,13 @@ class Disk(Protocol):
     name: str
 
     def pread(self, length: int, offset: int) -> bytes:
-        """Read up to ``length`` bytes; fewer only at the end of the file. RingError where the disk fails."""
+        """Read up to ``length`` bytes; fewer only at the end of the file. RingError if the disk fails."""
 
     def pwrite(self, data: bytes | bytearray | memoryview, offset: int) -> None:
-        """Write all of ``data``; durable after the next ``fdatasync``. DurabilityError where the disk fails."""
+        """Write all of ``data``; durable after the next ``fdatasync``. DurabilityError if the disk fails."""
 
     def fdatasync(self) -> None:
-        """Make everything written so far durable. DurabilityError, final, where the disk fails."""
+        """Make everything written so far durable. DurabilityError, final, if the disk fails."""
 
     def size(self) -> int:
         """Return the length of the file."""

@@ -37,13 +37,13 @@ class BlockEntry:
 
     @property
     def span(self) -> Window | None:
-        """The span of the block's records; None where it is not known."""
+        """The span of the block's records; None if it is not known."""
         if not self.ended or self.newest_ns <= self.oldest_ns:
             return None
         return Window(UtcNs(self.oldest_ns), UtcNs(self.newest_ns))
 
     def may_touch(self, window: Window | None) -> bool:
-        """Tell whether the block may hold anything of a window (None: of any); where its span is unknown, it may."""
+        """Tell whether the block may hold anything of a window (None: of any); if its span is unknown, it may."""
         if window is None or self.span is None or self.clock_state is not ClockState.SYNCHRONISED:
             return True
         return self.span.intersect(window) is not None
@@ -133,7 +133,7 @@ class RingIndex:
         self._tell_previous(page)
 
     def _judge(self, slot: int, raw: bytes) -> Page | None:
-        """Parse what is in a slot; None where it is blank, damaged, foreign or in the wrong place."""
+        """Parse what is in a slot; None if it is blank, damaged, foreign or in the wrong place."""
         if is_blank(raw):
             return None
         try:

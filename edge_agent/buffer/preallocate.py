@@ -1,6 +1,6 @@
-"""Space on a file system: reserve it for good, give it back, keep it from being copied on write.
+"""Space on a file system: reserve it permanently, give it back, keep it from being copied on write.
 
-Owns the three Linux calls that Python does not offer. glibc's ``posix_fallocate`` is avoided: where the file system
+Owns the three Linux calls that Python does not offer. glibc's ``posix_fallocate`` is avoided: if the file system
 cannot reserve, it silently writes one byte into every block, which on a card takes minutes that nobody sees.
 """
 
@@ -54,9 +54,9 @@ def allocate(
     Args:
         fd: The file.
         size_bytes: Its length afterwards.
-        progress: Called with bytes done and bytes in all where ``fill`` is needed.
+        progress: Called with bytes done and bytes in all if ``fill`` is needed.
         reserve: The system call.
-        fill: What to do where the file system knows no such call: by default, write zeros into the empty file.
+        fill: What to do if the file system knows no such call: by default, write zeros into the empty file.
     """
     try:
         reserve(fd, 0, 0, size_bytes)
@@ -67,7 +67,7 @@ def allocate(
 
 
 def punch_hole(fd: int, offset: int, length: int) -> bool:
-    """Give space inside a file back; False where the file system cannot."""
+    """Give space inside a file back; False if the file system cannot."""
     try:
         _fallocate(fd, _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE, offset, length)
     except OSError as error:

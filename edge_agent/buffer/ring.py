@@ -84,7 +84,7 @@ def create_ring(
         recorder_key: Signs the superblock, and later every header page.
         block_size: In bytes; None lets the ring choose.
         now: Time of creation.
-        progress: Called with bytes done and bytes in all where the file system makes it slow.
+        progress: Called with bytes done and bytes in all if the file system makes it slow.
 
     Raises:
         RingError: The file exists, or the space cannot be had; the hint says what to do.

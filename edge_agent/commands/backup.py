@@ -8,7 +8,7 @@ from edge_agent.commands.daemon import add_config
 from edge_agent.commands.owner_key import add_passphrase, read_passphrase
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.control_socket import call
-from edge_agent.host.terminal import print_text
+from edge_agent.host.terminal import print_text, working
 from edge_agent.host.unnamed_file import NewFile
 from edge_agent.settings.gateway import load_config
 from edge_agent.setup.backup import make_backup, open_backup
@@ -40,8 +40,9 @@ def run(args: argparse.Namespace) -> int:
         call(config.control_path("releaser"), "ledger-checkpoint", timeout_s=30)
     except EdgeAgentError as error:
         print(f"note: the ledger's newest entries are not under a signed head: {error}", file=sys.stderr)
-    content = make_backup(config, args.config.parent, passphrase)
-    found = open_backup(content, passphrase)
+    with working("encrypting, and opening it again"):
+        content = make_backup(config, args.config.parent, passphrase)
+        found = open_backup(content, passphrase)
     with NewFile(args.out) as new:
         new.file.write(content)
         new.keep()

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import sqlite3
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ from edge_agent.consent.signed_consent import (
 )
 from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.custody.keys import KeyStore
-from edge_agent.errors import CustodyError, DenialError, UsageError
+from edge_agent.errors import CustodyError, DenialError, UnavailableError, UsageError
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import call
@@ -48,7 +49,7 @@ from edge_agent.protocol.reasons import say
 from edge_agent.settings.gateway import Config
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_duration
 from edge_agent.uplink.inbound.consent_files import load_facts
-from edge_agent.uplink.inbound.consent_states import read_consent_states, read_marks
+from edge_agent.uplink.inbound.consent_states import Marks, read_consent_states, read_marks
 from edge_agent.uplink.store.database import refuse_other_files
 
 
@@ -60,7 +61,19 @@ def _cameras(config: Config, wanted: str | None) -> list[str]:
 def _facts(config: Config, camera: str) -> Facts:
     found = config.find_camera(camera)
     assert found is not None
-    return load_facts(config, load_enrolment(config.uplink.enrolment), found)
+    return load_facts(config, load_enrolment(config.uplink.enrolment), found, _find_marks(config).store_id)
+
+
+def _find_marks(config: Config) -> Marks:
+    """Return what the releaser's store says, asked of the releaser if the file is not ours to read."""
+    try:
+        return read_marks(config)
+    except CustodyError as error:
+        try:
+            found = call(config.control_path("releaser"), "status")
+        except UnavailableError:
+            raise error from None
+        return Marks(str(found["store"]), lambda _: (0, False), found["recipients"])
 
 
 def _load_signed(config: Config, camera: str) -> tuple[SignedConsent | None, str]:
@@ -164,7 +177,16 @@ def sign(config: Config, policy: Policy, args: argparse.Namespace) -> int:
         with acting_as_owner(config.waivers_dir):
             write_small_file(config.waivers_dir / f"{camera}.jws", raw, mode=0o644)
         print_text(f"signed: {camera}, version {built.version}, until {say_moment(built.valid_until, zone)}")
+    _have_noted(config)
     return 0
+
+
+def _have_noted(config: Config) -> None:
+    """Have the releaser remember what was signed, so that an earlier file that is put back does not count."""
+    try:
+        call(config.control_path("releaser"), "note-consents")
+    except UnavailableError:
+        print("the releaser does not run: it takes note of what was signed as it starts", file=sys.stderr)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +208,12 @@ def _draft(
     camera, terms = config.demand_camera(camera_id), policy.terms(camera_id)
     assert terms is not None
     enrolment = load_enrolment(config.uplink.enrolment)
-    facts = load_facts(config, enrolment, camera)
+    facts = load_facts(config, enrolment, camera, _find_marks(config).store_id)
+    if not facts.store:
+        raise UsageError(
+            f"{camera_id}: what remembers a revocation of its terms is not there yet, and they are bound to it",
+            "start the releaser first: sudo systemctl start edge-agent.target",
+        )
     if len(facts.streams) < len(camera.qualities):
         raise UsageError(
             f"{camera_id}: its ring is not there yet, and the terms are bound to it",
@@ -199,6 +226,7 @@ def _draft(
         f"{enrolment.broker_host}:{enrolment.broker_port}",
         {quality: camera.address(quality) for quality in camera.qualities},
         camera.title,
+        _find_marks(config).recipients,
     )
     built = read_built(payload)
     signed, _ = _load_signed(config, camera_id)

@@ -9,7 +9,7 @@ from edge_agent.commands.daemon import DEFAULT_CONFIG, add_config
 from edge_agent.errors import UnavailableError, UsageError
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import call
-from edge_agent.host.terminal import print_json, print_text
+from edge_agent.host.terminal import print_json, print_text, working
 from edge_agent.host.time_arguments import END_HELP, TIME_HELP, read_window, tell_window
 from edge_agent.local_time import encode_local
 from edge_agent.settings.gateway import Config, load_config
@@ -65,7 +65,8 @@ def _erase_footage(args: argparse.Namespace, config: Config) -> int:
     _ask(args, f"This destroys {'all footage' if window is None else 'the footage of that time'} of {whose}.")
     # The rings first: what is held or built from now on can no longer contain any of it.
     span = {} if window is None else window
-    told = call(config.control_path("recorder"), "erase", timeout_s=_TIMEOUT_S, camera=args.camera, **span)
+    with working("destroying the keys of the blocks"):
+        told = call(config.control_path("recorder"), "erase", timeout_s=_TIMEOUT_S, camera=args.camera, **span)
     blocks = [block for each in told["erased"].values() for block in each]
     windows = None if window is None else [window, *(each["window"] for each in blocks if each["window"])]
     answer: dict[str, Any] = {"erased": told["erased"], "failed": dict(told["failed"]), "holds": 0, "stopped": []}
@@ -124,7 +125,8 @@ def _ask(args: argparse.Namespace, text: str) -> None:
 
 def _erase_everything(args: argparse.Namespace, config: Config) -> int:
     _ask(args, "This destroys all footage of all cameras and the key that opens it.")
-    report = renew_vault(config, has_services=args.config == DEFAULT_CONFIG)
+    with working("destroying every ring and the vault's key"):
+        report = renew_vault(config, has_services=args.config == DEFAULT_CONFIG)
     if args.json:
         print_json(
             {

@@ -11,7 +11,7 @@ from edge_agent.consent.owner_order import LONGEST_KEEP_NS, window_members
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import call
-from edge_agent.host.terminal import print_json, print_table, print_text
+from edge_agent.host.terminal import print_json, print_table, print_text, working
 from edge_agent.host.time_arguments import END_HELP, TIME_HELP, read_window, tell_window
 from edge_agent.local_time import encode_local, say_moment
 from edge_agent.settings.gateway import Config, load_config
@@ -80,7 +80,8 @@ def _keep(args: argparse.Namespace, config: Config, zone: ZoneInfo) -> dict[str,
         "until": encode_rfc3339(until),
     }
     signed = sign_owner_order(config, "keep", members, args.passphrase_file)
-    kept: dict[str, Any] = call(config.control_path("releaser"), "keep", timeout_s=300, jws=signed)["kept"]
+    with working("copying its blocks"):
+        kept: dict[str, Any] = call(config.control_path("releaser"), "keep", timeout_s=300, jws=signed)["kept"]
     return kept
 
 

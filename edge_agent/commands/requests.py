@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         print_json(found) if args.json else _print_list(found, ZoneInfo(config.gateway.time_zone))
         return 0
     if args.number is None:
-        return _stop_all(call(path, args.verb), as_json=args.json)
+        return _stop_all(call(path, args.verb, all=True), as_json=args.json)
     request = call(path, "request", number=args.number)["request"]
     if args.verb == "show":
         if args.stills is not None:

@@ -34,7 +34,7 @@ _LABELS = {
 }
 _CLOCK_OFF_NS = 500_000_000
 _URGENT = ("waiting_for_you", "release_paused")
-_FOR_MACHINES = ("faults", "figures")
+_FOR_MACHINES = ("faults", "figures", "store", "recipients")
 _STYLES = {"recording": "green", "down": "bold red", "held-back": "bold red", "connecting": "yellow"}
 _DESCRIPTION = """\
 Show how every camera does, whether requests can be answered, and what waits for you.

@@ -20,7 +20,7 @@ from edge_agent.setup.shipped import find_shipped
 from edge_agent.update.journal import Journal
 from edge_agent.update.machine import DebianMachine
 from edge_agent.update.procedure import Outcome, Procedure
-from edge_agent.update.release_list import Step
+from edge_agent.update.release_list import UpdateStep
 from edge_agent.update.repository import Repository
 from edge_agent.uplink.owner.update_notes import FOLDER, write_note
 
@@ -106,7 +106,7 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _say_step(step: Step | None, config: Config, *, is_json: bool) -> int:
+def _say_step(step: UpdateStep | None, config: Config, *, is_json: bool) -> int:
     if step is not None:
         note_outcome(config, Outcome("offered", step.before, step.after))
     if is_json:

@@ -20,6 +20,9 @@ MAX_RELEASE_NS = 24 * HOUR_NS
 MAX_INCIDENT_WINDOW_NS = DAY_NS
 
 
+_ALWAYS = UtcNs(0)
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayFacts:
     """What a request is compared with: this gateway's id and cell, the RTCC it is enrolled with, the widest padding."""
@@ -29,6 +32,8 @@ class GatewayFacts:
     iss: str
     padding_ns: int = 0
     """The largest padding of any camera's terms; each camera's own is applied by ``decide``."""
+    born_at: UtcNs | None = _ALWAYS
+    """When this gateway's memory began; None if it has not, as no time was believed yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ def admit(request: Request, me: GatewayFacts, seen: Seen, now: UtcNs, clock_stat
     """
     _check_audience(request, me)
     _check_replay(request, seen)
-    _check_time(request, now, clock_state)
+    _check_time(request, me, now, clock_state)
     _check_incident(request, me, seen, now)
     return Admitted(request, now)
 
@@ -104,10 +109,15 @@ def _check_replay(request: Request, seen: Seen) -> None:
     raise Replayed(known.answer)
 
 
-def _check_time(request: Request, now: UtcNs, clock_state: ClockState) -> None:
-    """Check 9: arrival between nbf and exp, release before release_by, by a clock that can be believed."""
-    if clock_state is not ClockState.SYNCHRONISED:
+def _check_time(request: Request, me: GatewayFacts, now: UtcNs, clock_state: ClockState) -> None:
+    """Check 9: arrival between nbf and exp, release before release_by, by a clock that can be believed.
+
+    What was issued before the memory began may have been refused, granted or cancelled by one that is lost.
+    """
+    if clock_state is not ClockState.SYNCHRONISED or me.born_at is None:
         deny("clock-unsynchronised")
+    if request.iat < me.born_at:
+        deny("issued-before-store")
     if not request.iat <= request.nbf < request.exp <= request.release_by:
         deny("validity-inverted")
     longest_ns = MAX_AREA_VALIDITY_NS if request.audience.is_area else MAX_GATEWAY_VALIDITY_NS

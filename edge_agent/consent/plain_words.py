@@ -202,6 +202,21 @@ _CATALOGUE: Mapping[str, tuple[str, str, str]] = {
         "Una clave raíz que avala a su personal: {value}",
         "Une clé racine qui répond de son personnel : {value}",
     ),
+    "fact.recipient.evidence": (
+        "Today, clips are opened by the evidence key {value}",
+        "Hoy abre los clips la clave de pruebas {value}",
+        "Aujourd'hui, la clé de preuve {value} ouvre les extraits",
+    ),
+    "fact.recipient.escrow": (
+        "Today, clips are also opened by the escrow key {value}",
+        "Hoy también abre los clips la clave de depósito {value}",
+        "Aujourd'hui, la clé de dépôt {value} ouvre aussi les extraits",
+    ),
+    "fact.store": (
+        "Requests and revocations are remembered by: {value}",
+        "Las solicitudes y revocaciones las recuerda: {value}",
+        "Les demandes et révocations sont retenues par : {value}",
+    ),
     "fact.threshold": (
         "Root keys that must sign together: {value}",
         "Claves raíz que deben firmar juntas: {value}",

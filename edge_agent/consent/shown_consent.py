@@ -28,6 +28,8 @@ class Unsigned:
     """Address of each recorded stream, without credentials, by quality."""
     file_name: str
     """The camera's name in ``edge-agent.yaml`` now."""
+    recipients: Mapping[str, str]
+    """Role → age key for which clips are sealed today; the trust bundle may bring others."""
 
 
 def list_camera(built: SignedConsent, beside: Unsigned, language: Language) -> list[str]:
@@ -69,7 +71,13 @@ def list_house(built: SignedConsent, beside: Unsigned, language: Language) -> li
         describe_fact("threshold", str(facts["threshold"]), language),
         describe_fact("broker", show_line(beside.broker), language),
         *(describe_fact("upload", show_line(origin), language) for origin in facts["upload_origins"]),
+        *(
+            describe_fact(f"recipient.{role}", beside.recipients.get(role, "?"), language)
+            for role in ("evidence", "escrow")
+            if role == "evidence" or built.terms.house.escrow
+        ),
         describe_fact("time_zone", facts["time_zone"], language),
+        describe_fact("store", facts["store"], language),
         *describe_house(built.terms, language),
     ]
 

@@ -70,6 +70,8 @@ class Facts:
     """Thumbprints of the pinned roots, sorted."""
     threshold: int
     """How many of them must sign a trust bundle."""
+    store: str
+    """Id of the store that remembers revocations, quotas and used orders: with another one, nothing is allowed."""
     upload_origins: tuple[str, ...]
     """Where bundles may be uploaded to: scheme, host and port, sorted."""
 
@@ -122,6 +124,7 @@ class _WireFacts(WireModel):
     issuer: Issuer
     roots: list[Kid]
     threshold: Annotated[int, Field(ge=2, le=16)]
+    store: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     upload_origins: list[Text]
 
 
@@ -347,5 +350,6 @@ def _comparable(facts: Facts) -> dict[str, Any]:
         "issuer": facts.issuer,
         "roots": sorted(facts.roots),
         "threshold": facts.threshold,
+        "store": facts.store,
         "upload_origins": sorted(facts.upload_origins),
     }

@@ -28,10 +28,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from edge_agent.errors import CustodyError
-from edge_agent.protocol.public_keys import PublicKey
+from edge_agent.protocol.public_keys import PublicKey, thumbprint
 
 PrivateKey = Ed25519PrivateKey | X25519PrivateKey | EllipticCurvePrivateKey
-Role = Literal["recorder", "releaser", "owner"]
+KeyRole = Literal["recorder", "releaser", "owner"]
 Custody = Literal["bare", "tpm", "passphrase"]
 
 MAX_KEY_BYTES = 16 * 1024
@@ -49,7 +49,7 @@ _PUBLIC_TYPES: dict[str, type[Any]] = {
     "gateway": Ed25519PublicKey,
     "owner": Ed25519PublicKey,
 }
-KEY_HOLDER: Mapping[str, Role] = {
+KEY_HOLDER: Mapping[str, KeyRole] = {
     "recorder": "recorder",
     "vault": "releaser",
     "gateway": "releaser",
@@ -60,12 +60,17 @@ KEY_HOLDER: Mapping[str, Role] = {
 
 
 def generate(name: str) -> PrivateKey:
-    """Make a new private key of the kind that ``name`` has (``KEY_HOLDER`` lists the names)."""
+    """Make a new private key of the kind that ``name`` has (``KEY_HOLDER`` lists the names).
+
+    A key that signs has a thumbprint that a person can type: one with a hyphen first would be taken for an option.
+    """
     kind = _PRIVATE_TYPES[name]
     if kind is EllipticCurvePrivateKey:
         return generate_private_key(SECP256R1())
-    key: Ed25519PrivateKey | X25519PrivateKey = kind.generate()
-    return key
+    while True:
+        key: Ed25519PrivateKey | X25519PrivateKey = kind.generate()
+        if isinstance(key, X25519PrivateKey) or thumbprint(key.public_key())[0].isalnum():
+            return key
 
 
 class KeyStore:
@@ -80,9 +85,9 @@ class KeyStore:
         credentials_dir: ``$CREDENTIALS_DIRECTORY`` unless given.
     """
 
-    def __init__(self, state_dir: Path, role: Role, credentials_dir: Path | None = None) -> None:
+    def __init__(self, state_dir: Path, role: KeyRole, credentials_dir: Path | None = None) -> None:
         self._keys_dir = state_dir / "keys"
-        self._role: Role = role
+        self._role: KeyRole = role
         named = os.environ.get("CREDENTIALS_DIRECTORY")
         self._credentials_dir = credentials_dir or (Path(named) if named else None)
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TextIO
 
-from edge_agent.demo.faults import FAULTS, Fault, FaultPlan, parse_fault
+from edge_agent.demo.faults import FAULTS, CameraFault, FaultPlan, parse_fault
 from edge_agent.demo.rtsp_login import Account
 from edge_agent.demo.rtsp_server import RtspServer
-from edge_agent.demo.source import CameraClock, CodedUnit, LiveSettings, LiveSource, LoopSource, Source
+from edge_agent.demo.source import CameraClock, CameraSource, CodedUnit, LiveSettings, LiveSource, LoopSource
 from edge_agent.demo.tls_front import TlsFront
 from edge_agent.demo.unit_faults import SETS_KEPT, StoppedTicks, keep_sets
 from edge_agent.host.clock import SystemClock
@@ -36,7 +36,7 @@ class CameraSettings:
     live: LiveSettings = field(default_factory=LiveSettings)
     loop: Path | None = None
     """A file to play over and over instead of encoding live."""
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[CameraFault, ...] = ()
     certificate: Path | None = None
     """PEM with certificate and key: then it speaks ``rtsps``."""
     log: Path | None = None
@@ -52,7 +52,7 @@ class SimulatedCamera:
         self.plan = FaultPlan(self._settings.faults, self._clock.boot())
         self._stop = threading.Event()
         camera_clock = CameraClock(self._clock, self.plan)
-        self._source: Source = (
+        self._source: CameraSource = (
             LoopSource(self._settings.loop, camera_clock)
             if self._settings.loop
             else LiveSource(self._settings.live, camera_clock, self.plan)

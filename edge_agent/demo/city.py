@@ -20,8 +20,8 @@ from edge_agent.demo.broker import BrokerFiles, find_free_port, find_mosquitto, 
 from edge_agent.demo.interrupts import hold_interrupts
 from edge_agent.errors import UnavailableError
 from edge_agent.host.clock import SystemClock
-from edge_agent.rtcc.office.enrol import Enrolment, enrol, enrol_server
-from edge_agent.rtcc.office.home import RtccHome, Settings
+from edge_agent.rtcc.office.enrol import IssuedEnrolment, enrol, enrol_server
+from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.rtcc.office.trust import sign_trust
 from edge_agent.rtcc.session import RtccSession
 
@@ -125,7 +125,7 @@ class City:
         with RtccSession(self.home) as session:
             session.publish_trust(raw)
 
-    def enrol(self, csr_pem: bytes) -> Enrolment:
+    def enrol(self, csr_pem: bytes) -> IssuedEnrolment:
         """Admit a gateway."""
         return enrol(self.home, csr_pem, self._clock.utc())
 
@@ -145,10 +145,10 @@ class City:
         self.stop_broker()
 
 
-def _choose_ports() -> Settings:
+def _choose_ports() -> HomeSettings:
     broker_port, rtcc_port, receiver_port = (find_free_port() for _ in range(3))
     uploads = {"evidence": f"https://{HOST}:{receiver_port}/files/"}
-    return Settings("rtcc.example-city", HOST, broker_port, rtcc_port, uploads)
+    return HomeSettings("rtcc.example-city", HOST, broker_port, rtcc_port, uploads)
 
 
 def _end(process: "subprocess.Popen[bytes] | None", how: signal.Signals) -> None:

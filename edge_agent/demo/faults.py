@@ -69,7 +69,7 @@ _FORM = re.compile(r"([a-z0-9-]+)(?:@([^+]+)(?:\+([^+]+))?)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class CameraFault:
     """One misbehaviour: on from ``start_ns`` after the camera's start, for ``duration_ns``; 0 is for ever."""
 
     name: str
@@ -77,19 +77,19 @@ class Fault:
     duration_ns: int = 0
 
 
-def parse_fault(text: str) -> Fault:
+def parse_fault(text: str) -> CameraFault:
     """Parse ``NAME``, ``NAME@30s`` or ``NAME@30s+5s``; ValueError for an unknown name or another form."""
     match = _FORM.fullmatch(text)
     if match is None or match[1] not in FAULTS:
         raise ValueError(f"not a fault: {text[:40]!r}, known: {', '.join(FAULTS)}")
     name, start, duration = match.groups()
-    return Fault(name, parse_duration(start) if start else 0, parse_duration(duration) if duration else 0)
+    return CameraFault(name, parse_duration(start) if start else 0, parse_duration(duration) if duration else 0)
 
 
 class FaultPlan:
     """The faults of one camera. Safe to ask and to change from any thread."""
 
-    def __init__(self, faults: Iterable[Fault], started: MonoNs) -> None:
+    def __init__(self, faults: Iterable[CameraFault], started: MonoNs) -> None:
         self._started = started
         self._faults = tuple(faults)
         self._switched: dict[str, bool] = {}

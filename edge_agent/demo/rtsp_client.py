@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edge_agent.demo import rtp
-from edge_agent.demo.rtsp_request import Request, read_request
+from edge_agent.demo.rtsp_request import RtspRequest, read_request
 from edge_agent.demo.source import CodedUnit
 from edge_agent.demo.unit_faults import is_sps
 from edge_agent.units import SECOND_NS
@@ -29,7 +29,7 @@ _QUEUE_UNITS = 256
 _HESITATION_STEP_S = 0.02
 _SLOW_NS = 12 * SECOND_NS
 _REPORT_EVERY_NS = 2 * SECOND_NS
-_REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed",
+_REASONS = {200: "OK", 400: "Bad RtspRequest", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed",
             453: "Not Enough Bandwidth", 454: "Session Not Found", 455: "Method Not Valid",
             461: "Unsupported Transport"}  # fmt: skip
 
@@ -119,7 +119,7 @@ class Client:
                 udp.close()
         self._connection.close()
 
-    def _answer(self, request: Request) -> None:
+    def _answer(self, request: RtspRequest) -> None:
         status, headers, body = self._handle(request)
         lines = [f"RTSP/1.0 {status} {_REASONS[status]}", f"CSeq: {request.headers.get('cseq', '0')}"]
         lines += [f"{name}: {value}" for name, value in headers]
@@ -131,11 +131,11 @@ class Client:
             self._server.wants_keyframe()
             self.is_playing = True
 
-    def _is_stale(self, request: Request) -> bool:
+    def _is_stale(self, request: RtspRequest) -> bool:
         is_due = request.method == "SETUP" and not self._was_stale and "authorization" in request.headers
         return is_due and self._server.is_on("stale-nonce")
 
-    def _handle(self, request: Request) -> tuple[int, list[tuple[str, str]], bytes]:
+    def _handle(self, request: RtspRequest) -> tuple[int, list[tuple[str, str]], bytes]:
         server = self._server
         if request.method == "OPTIONS":
             return 200, [("Public", "OPTIONS, DESCRIBE, SETUP, PLAY, GET_PARAMETER, TEARDOWN")], b""
@@ -157,7 +157,7 @@ class Client:
             return 454, [], b""
         return 200, [("Session", self._session)], b""
 
-    def _set_up(self, request: Request) -> tuple[int, list[tuple[str, str]], bytes]:
+    def _set_up(self, request: RtspRequest) -> tuple[int, list[tuple[str, str]], bytes]:
         server = self._server
         if server.is_busy(self):
             return 453, [], b""

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from edge_agent.demo.rtsp_request import Request
+from edge_agent.demo.rtsp_request import RtspRequest
 
 _REALM = "camera"
 
@@ -32,7 +32,7 @@ class Account:
         offers += [f'Basic realm="{_REALM}"'] if len(algorithms) > 1 and algorithms[-1] == "MD5" else []
         return [("WWW-Authenticate", offer) for offer in offers]
 
-    def admits(self, request: Request, nonce: str, algorithms: Sequence[str]) -> bool:
+    def admits(self, request: RtspRequest, nonce: str, algorithms: Sequence[str]) -> bool:
         """Check a request's credentials; one of the algorithms has to be used."""
         if not self.username:
             return True

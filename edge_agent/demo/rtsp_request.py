@@ -9,7 +9,7 @@ _MAX_REQUEST_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RtspRequest:
     """One RTSP request."""
 
     method: str
@@ -22,7 +22,7 @@ class Request:
         return re.sub(r"^rtsps?://[^/]*", "", self.url).split("?")[0].split("/track")[0].rstrip("/") or "/"
 
 
-def read_request(stream: BinaryIO) -> Request | None:
+def read_request(stream: BinaryIO) -> RtspRequest | None:
     """Read one request, stepping over interleaved packets that a client sends; None at the end."""
     while True:
         first = stream.read(1)
@@ -46,4 +46,4 @@ def read_request(stream: BinaryIO) -> Request | None:
     method, _, rest = lines[0].partition(" ")
     headers = {name.strip().lower(): value.strip() for name, _, value in (text.partition(":") for text in lines[1:])}
     stream.read(int(headers.get("content-length", "0")))
-    return Request(method, rest.split(" ")[0], headers)
+    return RtspRequest(method, rest.split(" ")[0], headers)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from edge_agent.demo.faults import FaultPlan
 from edge_agent.demo.rtsp_client import SEND_TIMEOUT_S, Client
 from edge_agent.demo.rtsp_login import Account
-from edge_agent.demo.rtsp_request import Request
+from edge_agent.demo.rtsp_request import RtspRequest
 from edge_agent.demo.source import CodedUnit, Medium
 from edge_agent.host.clock import Clock
 from edge_agent.units import MonoNs
@@ -152,7 +152,7 @@ class RtspServer:
         """Return the ``WWW-Authenticate`` headers."""
         return self._account.challenges(nonce, self._algorithms, is_stale=is_stale)
 
-    def admits(self, request: Request, nonce: str) -> bool:
+    def admits(self, request: RtspRequest, nonce: str) -> bool:
         """Check a request's credentials."""
         if not self.is_on("unauthorized") and self._account.admits(request, nonce, self._algorithms):
             return True

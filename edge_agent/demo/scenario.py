@@ -111,11 +111,11 @@ class Scenario:
         with self._step("start the recorder (edge-agent record)"):
             self.home.start("record")
             self.home.wait_ready()
-        with self._step("the owner signs: front-door by terms, back-yard never (edge-agent consent sign)"):
-            self.home.sign()
         with self._step("start the releaser (edge-agent release)"):
             self.home.start("release")
             self.home.wait_ready()
+        with self._step("the owner signs: front-door by terms, back-yard never (edge-agent consent sign)"):
+            self.home.sign()
 
     def _record(self) -> None:
         with self._step(f"record {self._record_s} s into the encrypted rings"):

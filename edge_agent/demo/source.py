@@ -63,7 +63,7 @@ class CodedUnit:
     payloads: tuple[bytes, ...]
 
 
-class Source(Protocol):
+class CameraSource(Protocol):
     """A camera's sensor and encoder."""
 
     @property

@@ -2,7 +2,7 @@
 
 Owns every read of time in the product: other modules are handed a ``Clock`` or a ``now``. A wall clock is
 ``synchronised`` when the kernel says so (``adjtimex``) or timesyncd has set it within a day, else ``floor-only``: it is
-then good for ordering and for nothing that a decision leans on (design: a Raspberry Pi 4 has no battery-backed clock).
+then good for ordering and for nothing that a decision depends on (a Raspberry Pi 4 has no battery-backed clock).
 """
 
 import ctypes

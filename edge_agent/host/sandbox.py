@@ -24,7 +24,7 @@ def confine(*, memory_bytes: int, cpu_s: int = resource.RLIM_INFINITY) -> bool:
 
     Args:
         memory_bytes: Of address space.
-        cpu_s: Processor time until the kernel ends the process; without it, for ever.
+        cpu_s: Processor time until the kernel ends the process; without it, indefinitely.
 
     Returns:
         Whether Landlock denies every path as well. Without it no file can be opened either, but one could be unlinked

@@ -14,7 +14,7 @@ from edge_agent.units import HOUR_NS, UtcNs
 MAX_KEYS = 64
 OTHER = "other"
 
-Key = tuple[int, str]
+RefusalKey = tuple[int, str]
 """The hour, counted since 1970, and the reason."""
 
 
@@ -22,11 +22,11 @@ class Tally:
     """What was refused unread, per hour and reason. Any thread."""
 
     def __init__(self) -> None:
-        self._counts: dict[Key, int] = {}
+        self._counts: dict[RefusalKey, int] = {}
         self._lock = threading.Lock()
 
     def count(self, reason: str, now: UtcNs) -> None:
-        """Count one refusal; where too many reasons wait to be entered, new ones count as ``other``."""
+        """Count one refusal; if too many reasons wait to be entered, new ones count as ``other``."""
         hour = now // HOUR_NS
         with self._lock:
             key = (hour, reason) if (hour, reason) in self._counts or len(self._counts) < MAX_KEYS else (hour, OTHER)
@@ -40,7 +40,7 @@ class Tally:
                 counts[reason] = counts.get(reason, 0) + count
             return counts
 
-    def enter(self, conn: sqlite3.Connection, now: UtcNs, *, running: bool = False) -> dict[Key, int]:
+    def enter(self, conn: sqlite3.Connection, now: UtcNs, *, running: bool = False) -> dict[RefusalKey, int]:
         """Append one entry per reason of every hour that is over, inside the caller's transaction.
 
         Args:
@@ -49,7 +49,7 @@ class Tally:
             running: The running hour as well: at a clean stop.
 
         Returns:
-            What was entered, for ``forget`` once the transaction is committed; empty where nothing was due.
+            What was entered, for ``forget`` once the transaction is committed; empty if nothing was due.
         """
         with self._lock:
             due = {key: self._counts[key] for key in sorted(self._counts) if running or key[0] != now // HOUR_NS}
@@ -57,7 +57,7 @@ class Tally:
             entries.append(conn, CountedEntry(UtcNs(hour * HOUR_NS), reason, count), now)
         return due
 
-    def forget(self, entered: dict[Key, int]) -> None:
+    def forget(self, entered: dict[RefusalKey, int]) -> None:
         """Take off what a committed ``enter`` returned."""
         with self._lock:
             for key, count in entered.items():

@@ -79,7 +79,7 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class ReportLine:
-    """How many entries of one kind a month holds, by agency, category and outcome (empty where an entry has none)."""
+    """How many entries of one kind a month holds, by agency, category and outcome (empty if an entry has none)."""
 
     month: str
     kind: str
@@ -90,7 +90,7 @@ class ReportLine:
 
 
 def create_tables(conn: sqlite3.Connection) -> None:
-    """Create the ledger's tables and guards where they are missing. Commits, as SQLite scripts do."""
+    """Create the ledger's tables and guards if they are missing. Commits, as SQLite scripts do."""
     guards = (_GUARD.format(table=table, verb=verb) for table in _GUARDED for verb in ("update", "delete"))
     conn.executescript(_TABLES + "".join(guards))
 
@@ -199,7 +199,7 @@ def prove_growth(conn: sqlite3.Connection, from_size: int) -> dict[str, object]:
 
 
 def _newest_checkpoint(conn: sqlite3.Connection) -> tuple[int, str]:
-    """Return size and note; 0 where none was ever made."""
+    """Return size and note; 0 if none was ever made."""
     row = conn.execute("SELECT size, note FROM ledger_checkpoints ORDER BY size DESC LIMIT 1").fetchone()
     return (int(row[0]), str(row[1])) if row else (0, "")
 
@@ -297,7 +297,7 @@ def _node_reader(conn: sqlite3.Connection) -> merkle.ReadNode:
 def report(conn: sqlite3.Connection) -> list[ReportLine]:
     """Count entries per month, kind, agency, category and outcome; padding left out.
 
-    An entry takes part with its own members ``iss``, ``category`` and ``outcome``, where it has them; an entry that
+    An entry takes part with its own members ``iss``, ``category`` and ``outcome``, if it has them; an entry that
     is itself a count (``count``) counts as that many.
     """
     counts: dict[tuple[str, str, str, str, str], int] = {}

@@ -125,7 +125,7 @@ def parameter_sets(codec: CodecKind, extradata: bytes) -> bytes:
 
 
 def inband_parameter_sets(codec: CodecKind, extradata: bytes, data: bytes) -> bytes:
-    """Return an access unit's own parameter sets, in the form of :func:`parameter_sets`; empty where it has none."""
+    """Return an access unit's own parameter sets, in the form of :func:`parameter_sets`; empty if it has none."""
     if codec not in (CodecKind.H264, CodecKind.H265):
         return b""
     return _sets_in_order(codec, _split(codec, extradata, data))
@@ -155,7 +155,7 @@ def split_prefixed(data: bytes, length_size: int = 4) -> Iterator[memoryview]:
 
 
 def _trim(data: bytes, begin: int, end: int) -> memoryview:
-    """Return a slice without the zeros at its end; nothing is copied but where there are any."""
+    """Return a slice without the zeros at its end; it is copied only if there are any."""
     if end > begin and not data[end - 1]:
         end = begin + len(data[begin:end].rstrip(b"\x00"))
     return memoryview(data)[begin:end]
@@ -323,7 +323,7 @@ def record_commitment(salt: bytes, tracks: Sequence[Track], units: Iterable[Unit
 
 
 def open_payload(payload: bytes) -> tuple[bytes, bytes]:
-    """Return the salt and the NUT file behind it in a GOP record's plaintext; ValueError where it is too short."""
+    """Return the salt and the NUT file behind it in a GOP record's plaintext; ValueError if it is too short."""
     if len(payload) < SALT_BYTES:
         raise ValueError(f"a GOP record holds at least {SALT_BYTES} bytes, not {len(payload)}")
     return payload[:SALT_BYTES], payload[SALT_BYTES:]

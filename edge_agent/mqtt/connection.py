@@ -22,7 +22,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_agent.errors import UnavailableError
 from edge_agent.host.clock import Clock
-from edge_agent.mqtt.inbound_queue import Inbox, Incoming
+from edge_agent.mqtt.inbound_queue import InboundQueue, Incoming
 from edge_agent.mqtt.mutual_tls import TlsIdentity, build_client_context, watch_socket
 from edge_agent.mqtt.network_loop import CONNECT_TIMEOUT_S, NetworkLoop
 from edge_agent.units import MonoNs
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
+class TopicSubscription:
     """A topic of ours, at QoS 1; its retained message is wanted or not."""
 
     topic: str
@@ -53,9 +53,9 @@ class BrokerSettings:
     port: int
     client_id: str
     tls: TlsIdentity
-    subscriptions: tuple[Subscription, ...]
+    subscriptions: tuple[TopicSubscription, ...]
     state_topic: str = ""
-    """Where the retained state and the last will go; none where empty."""
+    """Where the retained state and the last will go; none if empty."""
     online: bytes = b""
     offline: bytes = b""
     """The last will; also left behind by a clean ``close``."""
@@ -90,7 +90,7 @@ class Broker:
         self._clock = clock
         self._stop = threading.Event()
         self._counts: Counter[str] = Counter()
-        self._inbox = Inbox(
+        self._inbox = InboundQueue(
             RECEIVE_MAXIMUM,
             on_message,
             is_current=lambda generation: generation == self._generation,
@@ -172,10 +172,10 @@ class Broker:
         return self._connected and not self._unconfirmed and not self._loop.is_silent(self._clock.boot())
 
     def is_live(self, now: MonoNs) -> bool:
-        """Tell whether both threads run and the network loop turns: what a watchdog may lean on.
+        """Tell whether both threads run and the network loop turns: a watchdog may depend on it.
 
         True while a broker cannot be reached, as long as the attempts go on: a restart would not mend that. False
-        where a thread died, hangs, or believes in a connection on which nothing arrives any more.
+        if a thread died, hangs, or believes in a connection on which nothing arrives any more.
         """
         return all(thread.is_alive() for thread in self._threads) and self._loop.is_turning(now)
 
@@ -186,7 +186,7 @@ class Broker:
         )
 
     def set_state(self, payload: bytes) -> None:
-        """Replace the retained state: published now where connected, and on every connection from now on."""
+        """Replace the retained state: published now if connected, and on every connection from now on."""
         with self._lock:
             self._state = payload
             if self._connected and self._settings.state_topic:
@@ -369,7 +369,7 @@ class Broker:
                 self._counts["acknowledged"] += 1
 
 
-def _subscribe_options(subscription: Subscription) -> SubscribeOptions:
+def _subscribe_options(subscription: TopicSubscription) -> SubscribeOptions:
     handling = (
         SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if subscription.retained else SubscribeOptions.RETAIN_DO_NOT_SEND
     )

@@ -1,4 +1,4 @@
-"""What came in from the broker and was not dealt with yet: a bounded queue, and the worker that hands it on.
+"""Messages of the broker that were not dealt with yet: a bounded queue, and the worker that hands them on.
 
 Owns the order of arrival and the rule that a message belongs to the connection that brought it: only there can it be
 acknowledged, and on the next one it comes again. It knows nothing of paho, and judges no message.
@@ -31,17 +31,17 @@ class Incoming:
     def ack(self) -> None:
         """Tell the broker that this message is dealt with: after the commit, from any thread, any number of times.
 
-        Does nothing where the connection that brought the message is gone: it will come again.
+        Does nothing if the connection that brought the message is gone: it will come again.
         """
         self._ack()
 
 
-class Inbox:
+class InboundQueue:
     """The queue and the body of its worker.
 
     Args:
         most: How many messages there is room for; twice as many are kept.
-        handle: Takes one message at a time. Where it raises, ``give_up`` is called.
+        handle: Takes one message at a time. If it raises, ``give_up`` is called.
         is_current: Tells whether a connection, by its number, is still the one.
         give_up: Drops that connection, so that its messages come again.
         counts: For ``status``.
@@ -74,7 +74,7 @@ class Inbox:
         try:
             self._queue.put_nowait((generation, incoming))
         except queue.Full:
-            # Not reached while the network loop reads only where there is room; unacknowledged, it would come again.
+            # Not reached while the network loop reads only if there is space; unacknowledged, it would come again.
             self._counts["dropped-full"] += 1
 
     def wake(self) -> None:

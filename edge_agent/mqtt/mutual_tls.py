@@ -68,7 +68,7 @@ def watch_socket(context: ssl.SSLContext, heard: Callable[[], None], max_read_by
     """Make the context's sockets call ``heard`` whenever bytes arrive, and refuse to read more than so many at once.
 
     paho asks for exactly the announced rest of a packet: a hostile broker that announces 256 MiB is refused before
-    anything is allocated, and ``heard`` is what liveness leans on, since paho's own clock also counts what was sent.
+    anything is allocated, and ``heard`` is the sign of life: paho's own clock also counts what was sent.
     """
 
     class WatchedSocket(ssl.SSLSocket):

@@ -1,4 +1,4 @@
-"""The thread that keeps a paho client connected: reads, writes, pings, and makes the connection again for ever.
+"""The thread that keeps a paho client connected: reads, writes, pings, and makes the connection again indefinitely.
 
 Owns the socket's life, the back-off, and the one true account of when the other side was last heard of. It knows
 nothing of messages. A loop of our own around paho's ``loop_read`` and ``loop_write``, because in paho's own an
@@ -179,7 +179,7 @@ class NetworkLoop:
 
     def _read_packet(self) -> MQTTErrorCode:
         code = self._client.loop_read()
-        # paho keeps a message of QoS 2 until the broker releases it, 65,535 of them where it never does. Subscriptions
+        # paho keeps a message of QoS 2 until the broker releases it, 65,535 of them if it never does. Subscriptions
         # are of QoS 1, above which no honest broker sends.
         if self._client._in_messages:
             self._client._in_messages.clear()

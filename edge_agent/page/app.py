@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.host.clock import Clock
-from edge_agent.page.devices import Device, Devices, form_token, parse_name
+from edge_agent.page.devices import Devices, PairedDevice, form_token, parse_name
 from edge_agent.page.forms import read_form
 from edge_agent.page.guard import Guard
 from edge_agent.page.pairing import Pairing
@@ -54,7 +54,7 @@ _STATIC = {
 class Visit:
     """One request of a paired device."""
 
-    device: Device
+    device: PairedDevice
     secret: str
     reader: Reader
     form: Mapping[str, str]
@@ -90,14 +90,14 @@ class Pages:
 
     def routes(self) -> list[Route]:
         """Every address of the page."""
-        jti = "{jti:str}"
+        number = "{number:int}"
         return [
             Route("/", self._paired(self._home)),
             Route("/live", self._paired(self._live)),
             Route("/requests", self._paired(self._requests)),
-            Route(f"/requests/{jti}", self._paired(self._request)),
-            Route(f"/requests/{jti}/deny", self._acting(self._deny), methods=["POST"]),
-            Route(f"/requests/{jti}/cancel", self._acting(self._cancel), methods=["POST"]),
+            Route(f"/requests/{number}", self._paired(self._request)),
+            Route(f"/requests/{number}/deny", self._acting(self._deny), methods=["POST"]),
+            Route(f"/requests/{number}/cancel", self._acting(self._cancel), methods=["POST"]),
             Route("/pause", self._acting(self._pause), methods=["POST"]),
             Route("/recordings", self._paired(self._recordings)),
             Route("/ledger", self._paired(self._ledger)),
@@ -112,7 +112,7 @@ class Pages:
 
     # Who may
 
-    def _find_device(self, request: Request) -> tuple[Device, str] | None:
+    def _find_device(self, request: Request) -> tuple[PairedDevice, str] | None:
         secret = request.cookies.get(COOKIE, "")
         device = self._devices.find(secret) if secret else None
         return None if device is None else (device, secret)
@@ -193,7 +193,7 @@ class Pages:
         return self._render(visit, "requests.html", requests=requests, mark=self._mark())
 
     def _request(self, visit: Visit) -> Response:
-        found = self._processes.ask("releaser", "request", id=visit.path["jti"])["request"]
+        found = self._processes.ask("releaser", "request", number=visit.path["number"])["request"]
         return self._render(visit, "request.html", request=visit.reader.read_request(found), mark=self._mark())
 
     def _recordings(self, visit: Visit) -> Response:
@@ -232,12 +232,12 @@ class Pages:
     # What is done: it only tightens
 
     def _deny(self, visit: Visit) -> Response:
-        self._processes.ask("releaser", "deny", id=visit.path["jti"], by=visit.device.name)
-        return _go(f"/requests/{visit.path['jti']}", "deny")
+        self._processes.ask("releaser", "deny", number=visit.path["number"], by=visit.device.name)
+        return _go(f"/requests/{visit.path['number']}", "deny")
 
     def _cancel(self, visit: Visit) -> Response:
-        self._processes.ask("releaser", "cancel", id=visit.path["jti"], by=visit.device.name)
-        return _go(f"/requests/{visit.path['jti']}", "cancel")
+        self._processes.ask("releaser", "cancel", number=visit.path["number"], by=visit.device.name)
+        return _go(f"/requests/{visit.path['number']}", "cancel")
 
     def _pause(self, visit: Visit) -> Response:
         length = visit.form.get("for", "until-resumed")

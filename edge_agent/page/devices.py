@@ -27,7 +27,7 @@ MAX_NAME_LETTERS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class PairedDevice:
     """One browser: ``id`` is public, ``seen_on`` is a day, so that the file is written once a day at most."""
 
     id: str
@@ -51,10 +51,10 @@ class Devices:
     def __init__(self, path: Path, utc: Callable[[], UtcNs]) -> None:
         self._path, self._utc = path, utc
         self._lock = threading.Lock()
-        self._devices: dict[str, Device] = {}
+        self._devices: dict[str, PairedDevice] = {}
         try:
             for each in json.loads(read_regular(path))["devices"]:
-                device = Device(**{name: str(each[name]) for name in Device.__slots__})
+                device = PairedDevice(**{name: str(each[name]) for name in PairedDevice.__slots__})
                 self._devices[device.id] = device
         except FileNotFoundError:
             return
@@ -63,12 +63,12 @@ class Devices:
                 f"{path}: devices cannot be read: {error}", "remove the file and pair again: edge-agent page pair"
             ) from error
 
-    def list(self) -> tuple[Device, ...]:
+    def list(self) -> tuple[PairedDevice, ...]:
         """Return every device, in the order in which they were paired."""
         with self._lock:
             return tuple(self._devices.values())
 
-    def find(self, secret: str) -> Device | None:
+    def find(self, secret: str) -> PairedDevice | None:
         """Return the device that holds this secret, or None; notes the day on which it was seen."""
         digest = _digest(secret)
         today = encode_rfc3339(self._utc())[:10]
@@ -82,7 +82,7 @@ class Devices:
                 self._write()
             return device
 
-    def add(self, name: str) -> tuple[Device, str]:
+    def add(self, name: str) -> tuple[PairedDevice, str]:
         """Add a device; return it and the secret for its cookie, which is kept nowhere else.
 
         A name that another device has gets a number behind it: the ledger must tell them apart, and a phone that lost
@@ -98,7 +98,7 @@ class Devices:
                 raise UsageError(f"at most {MAX_DEVICES} devices; take one off first")
             taken = {each.name for each in self._devices.values()}
             names = (name, *(f"{name} {number}" for number in range(2, MAX_DEVICES + 2)))
-            device = Device(
+            device = PairedDevice(
                 secrets.token_hex(4), next(each for each in names if each not in taken), _digest(secret), now, now[:10]
             )
             self._devices[device.id] = device

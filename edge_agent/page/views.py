@@ -23,7 +23,7 @@ EVERY_CAMERA = "*"
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class ShownMoment:
     """A time as people read it; ``iso`` for scripts in the browser."""
 
     text: str
@@ -45,13 +45,13 @@ class CameraView:
 class RequestView:
     """One request: on the list, and in full where ``offers`` and the like were asked for."""
 
-    id: str
+    number: int
     who: str
     what: str
     state: str
     state_said: str
-    arrived: Moment
-    until: Moment | None
+    arrived: ShownMoment
+    until: ShownMoment | None
     """Until when the owner may answer, or may stop it."""
     why: str
     contact: str
@@ -81,7 +81,7 @@ class EntryView:
     """One line of the ledger."""
 
     index: int
-    at: Moment
+    at: ShownMoment
     title: str
     line: str
     request: str
@@ -99,9 +99,9 @@ class Reader:
         self.zone = zone
         self.cameras = {str(each["id"]): show_line(str(each["title"]), 80) for each in house.get("cameras", ())}
 
-    def moment(self, text: str) -> Moment:
+    def moment(self, text: str) -> ShownMoment:
         """Read a time of the wire."""
-        return Moment(say_time(parse_rfc3339(text), self.zone), text)
+        return ShownMoment(say_time(parse_rfc3339(text), self.zone), text)
 
     def title(self, camera: str) -> str:
         """Return a camera's name, or all cameras'."""
@@ -128,7 +128,7 @@ class Reader:
         cameras = request["cameras"]
         asked = "every camera" if EVERY_CAMERA in cameras else ", ".join(self.title(str(each)) for each in cameras)
         return RequestView(
-            id=str(request["jti"]),
+            number=int(request["number"]),
             who=show_line(str(request["iss"]), 80),
             what=f"{str(request['category']).replace('-', ' ')}: {asked}",
             state=state,
@@ -143,7 +143,7 @@ class Reader:
             cameras=asked,
             window=self._span(window),
             quality={"main": "full resolution", "sub": "small resolution"}.get(str(request["quality"]), ""),
-            offers=tuple(self._read_offers(request.get("offered", ()))),
+            offers=tuple(self._read_offers(request.get("offer", {}).get("cameras", ()))),
             refusals=tuple(self._read_reasons(request.get("reasons", ()))),
             releases=tuple(self._read_releases(request.get("releases", ()))),
         )
@@ -152,7 +152,8 @@ class Reader:
         lines = []
         for each in offered:
             sound = "with sound" if each["audio"] else "without sound"
-            masks = f", {int(each['masks'])} areas blacked out" if each["masks"] else ""
+            areas = len(each["masks"])
+            masks = f", {areas} area{'s' * (areas > 1)} blacked out" if areas else ""
             for window in each["windows"]:
                 start, end = parse_rfc3339(window["start"]), parse_rfc3339(window["end"])
                 length = say_length(-(-(end - start) // SECOND_NS))

@@ -16,6 +16,7 @@ GAPS: Mapping[str, str] = {
     "digest-sha256-only": "the camera asks for the password in a way that is not supported",
     "not-found": "the camera does not know the address of its picture",
     "busy": "the camera had too many viewers",
+    "session-still-open": "the camera still held the connection before",
     "transport-refused": "the camera refused the way of transport",
     "refused": "the camera refused to send pictures",
     "redirected": "the camera sent us to another address",
@@ -62,6 +63,7 @@ CAMERA_STATES: Mapping[str, str] = {
     "off": "switched off",
 }
 REQUEST_STATES: Mapping[str, str] = {
+    "new": "just arrived",
     "asked": "waits for your answer",
     "granted": "allowed: it leaves after the waiting time",
     "uploading": "on its way out",
@@ -92,6 +94,7 @@ KINDS: Mapping[str, str] = {
     "consent": "Terms",
     "export": "Your own export or look",
     "erase": "Footage erased",
+    "keep": "A moment kept, or let go",
     "clock": "Clock confirmed",
     "release": "Clip",
     "rings": "State of the recordings noted",

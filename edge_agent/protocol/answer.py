@@ -13,7 +13,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from edge_agent.base64url import encode_b64, encode_b64url, parse_b64
+from edge_agent.base64url import encode_b64, parse_b64
 from edge_agent.errors import DenialError, EvidenceError
 from edge_agent.protocol import jws
 from edge_agent.protocol.public_keys import thumbprint
@@ -112,10 +112,11 @@ MEMBERS: Mapping[Status, tuple[str, ...]] = {
 def upload_name(gateway: str, jti: str, camera: str) -> str:
     """Return the name under which one camera's payload is uploaded: the same at every try, and no other house's.
 
-    Two houses that answer one area request may both have a camera of this name (PROTOCOL 9, step 4).
+    Two houses that answer one area request may both have a camera of this name (PROTOCOL 9, step 4). Hexadecimal,
+    because a person may type it: it never begins with a hyphen.
     """
     digest = hashlib.sha256(f"edge-agent/1 upload\n{gateway}\n{jti}\n{camera}".encode()).digest()
-    return encode_b64url(digest[:16])
+    return digest[:16].hex()
 
 
 def encode_answer(answer: Answer, key: Ed25519PrivateKey) -> bytes:

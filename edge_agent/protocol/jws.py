@@ -25,7 +25,7 @@ from edge_agent.errors import DenialError
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.reasons import say
 
-SigningKey = Ed25519PrivateKey | EllipticCurvePrivateKey
+PrivateSigningKey = Ed25519PrivateKey | EllipticCurvePrivateKey
 VerifyingKey = Ed25519PublicKey | EllipticCurvePublicKey
 PayloadT = TypeVar("PayloadT")
 
@@ -73,7 +73,7 @@ def deny(code: str, **values: object) -> NoReturn:
     raise DenialError(code, say(code, **values))
 
 
-def alg_of(key: SigningKey | VerifyingKey) -> str:
+def alg_of(key: PrivateSigningKey | VerifyingKey) -> str:
     """Return the one algorithm (RFC 9864 name) that goes with a key.
 
     Raises:
@@ -86,17 +86,17 @@ def alg_of(key: SigningKey | VerifyingKey) -> str:
     raise ValueError("a signing key must be Ed25519 or P-256")
 
 
-def sign(typ: str, payload: Mapping[str, object], keys: Sequence[SigningKey]) -> bytes:
+def sign(typ: str, payload: Mapping[str, object], keys: Sequence[PrivateSigningKey]) -> bytes:
     """Sign a payload with every key, in order; ``kid`` is the key's thumbprint."""
     return sign_with(typ, encode_json(payload), keys)
 
 
-def sign_with(typ: str, payload_bytes: bytes, keys: Sequence[SigningKey]) -> bytes:
+def sign_with(typ: str, payload_bytes: bytes, keys: Sequence[PrivateSigningKey]) -> bytes:
     """Sign a payload that is already bytes, so that two signers on two machines sign the same."""
     return encode_json({"payload": encode_b64url(payload_bytes), "signatures": _signatures(typ, payload_bytes, keys)})
 
 
-def countersign(raw: bytes, typ: str, key: SigningKey) -> bytes:
+def countersign(raw: bytes, typ: str, key: PrivateSigningKey) -> bytes:
     """Add one signature to a message, over the very payload that is in it.
 
     Raises:
@@ -109,7 +109,7 @@ def countersign(raw: bytes, typ: str, key: SigningKey) -> bytes:
     )
 
 
-def _signatures(typ: str, payload_bytes: bytes, keys: Sequence[SigningKey]) -> list[dict[str, Any]]:
+def _signatures(typ: str, payload_bytes: bytes, keys: Sequence[PrivateSigningKey]) -> list[dict[str, Any]]:
     signatures: list[dict[str, Any]] = []
     for key in keys:
         alg = alg_of(key)
@@ -293,7 +293,7 @@ def _short(value: object) -> str:
     return repr(value if isinstance(value, str) else type(value).__name__)[:42]
 
 
-def _jose_key(key: SigningKey | VerifyingKey) -> OKPKey | ECKey:
+def _jose_key(key: PrivateSigningKey | VerifyingKey) -> OKPKey | ECKey:
     if isinstance(key, Ed25519PrivateKey | Ed25519PublicKey):
         return OKPKey.import_key(key)
     return ECKey.import_key(key)

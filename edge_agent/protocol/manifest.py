@@ -47,7 +47,7 @@ def _parse_moment(value: object) -> UtcNs:
     return parse_rfc3339(value)
 
 
-Moment = Annotated[
+ClockMoment = Annotated[
     UtcNs,
     BeforeValidator(_parse_moment),
     WithJsonSchema({"type": "string", "format": "date-time", "pattern": "Z$"}),
@@ -58,16 +58,16 @@ FileName = Annotated[str, StringConstraints(pattern=_FILE, max_length=64)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Fact = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,47}$")]
-Note = Annotated[str, StringConstraints(max_length=200)]
+ManifestNote = Annotated[str, StringConstraints(max_length=200)]
 RawKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
 """An Ed25519 public key: 32 bytes in base64url."""
 
 
-class Span(WireModel):
+class RecordSpan(WireModel):
     """Half open, in UTC of the gateway's clock."""
 
-    start: Moment
-    end: Moment
+    start: ClockMoment
+    end: ClockMoment
 
     def window(self) -> Window:
         """Return the value; ValueError where it is empty."""
@@ -93,12 +93,12 @@ class RequestPart(WireModel):
 
 
 class ConsentPart(WireModel):
-    """The consent that the grant leans on, and who allowed this release."""
+    """The consent that the grant depends on, and the signer who allowed this release."""
 
     sha256: Sha256
     version: Count
     waiver_sha256: Sha256
-    decided_at: Moment
+    decided_at: ClockMoment
     approved_by: Kid | None
     """Thumbprint of the owner's key; null where the signed terms allow it without asking."""
 
@@ -108,7 +108,7 @@ class OrderPart(WireModel):
 
     order_id: Jti
     sha256: Sha256
-    ordered_at: Moment
+    ordered_at: ClockMoment
     owner: Kid
     """Thumbprint of the key that signed it."""
 
@@ -130,7 +130,7 @@ class ExportCameraPart(WireModel):
     ring: Id16
     recorder: Kid
     """Thumbprint of the key that signed the header pages while recording."""
-    health: dict[Fact, Note | int | bool | None]
+    health: dict[Fact, ManifestNote | int | bool | None]
 
 
 class CameraPart(ExportCameraPart):
@@ -142,23 +142,23 @@ class CameraPart(ExportCameraPart):
 class ExportWindows(WireModel):
     """What the owner ordered, what is here."""
 
-    ordered: Span
-    delivered: Annotated[list[Span], Field(max_length=MAX_CLIPS)]
+    ordered: RecordSpan
+    delivered: Annotated[list[RecordSpan], Field(max_length=MAX_CLIPS)]
 
 
 class Windows(WireModel):
     """What was asked for, what was granted, what is here."""
 
-    asked: Span
-    granted: Annotated[list[Span], Field(min_length=1, max_length=1000)]
-    delivered: Annotated[list[Span], Field(max_length=MAX_CLIPS)]
+    asked: RecordSpan
+    granted: Annotated[list[RecordSpan], Field(min_length=1, max_length=1000)]
+    delivered: Annotated[list[RecordSpan], Field(max_length=MAX_CLIPS)]
 
 
-class Gap(WireModel):
+class ManifestGap(WireModel):
     """A part of the granted windows that is not here, and why."""
 
-    start: Moment
-    end: Moment
+    start: ClockMoment
+    end: ClockMoment
     reason: Code
 
 
@@ -180,8 +180,8 @@ class Clip(WireModel):
     """One continuous run of pictures."""
 
     file: FileName
-    start: Moment
-    end: Moment
+    start: ClockMoment
+    end: ClockMoment
     codec: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,32}$")]
     width: Annotated[int, Field(ge=0, le=65535)]
     height: Annotated[int, Field(ge=0, le=65535)]
@@ -212,7 +212,7 @@ class File(WireModel):
     bytes: Count
 
 
-class Recipient(WireModel):
+class ManifestRecipient(WireModel):
     """Who can open the bundle of a release."""
 
     role: Literal["evidence", "escrow", "owner"]
@@ -231,10 +231,10 @@ class _AnyManifest(WireModel):
 
     manifest: Literal[1]
     gateway: GatewayId
-    made_at: Moment
+    made_at: ClockMoment
     software: Software
     custody: Literal["bare", "tpm", "passphrase"]
-    gaps: Annotated[list[Gap], Field(max_length=MAX_GAPS)]
+    gaps: Annotated[list[ManifestGap], Field(max_length=MAX_GAPS)]
     clips: Annotated[list[Clip], Field(max_length=MAX_CLIPS)]
     clocks: Clocks
     files: Annotated[list[File], Field(min_length=1, max_length=MAX_CLIPS + 16)]
@@ -248,7 +248,7 @@ class Manifest(_AnyManifest):
     camera: CameraPart
     windows: Windows
     trimmed: Annotated[list[Trim], Field(max_length=256)]
-    recipients: Annotated[list[Recipient], Field(min_length=1, max_length=16)]
+    recipients: Annotated[list[ManifestRecipient], Field(min_length=1, max_length=16)]
 
     @property
     def allowed(self) -> list[Window]:

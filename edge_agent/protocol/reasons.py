@@ -72,6 +72,7 @@ _RULES = (
     # Check 9: time.
     Rule("clock-unsynchronised", 9, "The gateway's clock is not synchronised; nothing is decided until it is."),
     Rule("issued-in-future", 9, "The request was issued in the future."),
+    Rule("issued-before-store", 9, "The request was issued before this gateway's memory began."),
     Rule("not-yet-valid", 9, "The request is not valid yet."),
     Rule("expired", 9, "The request arrived after its time."),
     Rule("validity-too-long", 9, "The request may arrive for longer than {limit} after it was issued."),

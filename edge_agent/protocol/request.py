@@ -63,7 +63,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """The reported event that a request leans on."""
+    """The reported event that a request depends on."""
 
     number: str
     category: Category

@@ -36,7 +36,7 @@ class CameraGrant:
     audio: bool
     masks: tuple[Mask, ...]
     consent_sha256: bytes
-    """Of the ``owner-consent+jws`` that this leans on."""
+    """Of the ``owner-consent+jws`` that this depends on."""
     consent_version: int
     source: bytes
     """Digest of the source that the consent signed for this stream (FORMAT 3.5): footage of any other stays here."""

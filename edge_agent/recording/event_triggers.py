@@ -17,7 +17,8 @@ from edge_agent.custody.credentials import Login, find_login
 from edge_agent.host.clock import Clock
 from edge_agent.recording.reload import Changes
 from edge_agent.recording.stream_addresses import Sources
-from edge_agent.settings.gateway import Camera, Config, MqttTrigger, OnvifTrigger, Trigger
+from edge_agent.settings.gateway import Camera, Config
+from edge_agent.settings.triggers import MqttTrigger, OnvifTrigger, Trigger
 from edge_agent.units import encode_rfc3339
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from edge_agent.capture.pictures.analyser import HEALTH, PictureWatch, StreamVie
 from edge_agent.host.clock import Clock
 from edge_agent.recording.event_triggers import Triggers
 from edge_agent.recording.reload import Changes
-from edge_agent.settings.gateway import Camera, Config, MotionTrigger, Quality
+from edge_agent.settings.gateway import Camera, Config, Quality
+from edge_agent.settings.triggers import MotionTrigger
 from edge_agent.units import encode_rfc3339
 
 MAX_VIEWS = 1 << 16

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge_agent.errors import EvidenceError, UnavailableError
 from edge_agent.host.clock import Clock, SystemClock
-from edge_agent.mqtt.connection import Broker, BrokerSettings, Subscription, wait_connected
+from edge_agent.mqtt.connection import Broker, BrokerSettings, TopicSubscription, wait_connected
 from edge_agent.mqtt.inbound_queue import Incoming
 from edge_agent.mqtt.mutual_tls import TlsIdentity
 from edge_agent.rtcc.office import authority
@@ -41,7 +41,7 @@ class ProbeResult:
     """What the broker did that it must not do; empty if it kept the rule."""
 
 
-class Client:
+class ProbeClient:
     """A connection that remembers what arrives, in its order. Use it as a context manager.
 
     Args:
@@ -77,7 +77,7 @@ class Client:
         self.broker.start()
         return wait_connected(self.broker, wait_s)
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> "ProbeClient":
         if not self.connect():
             self.broker.close(1.0)
             raise UnavailableError("broker does not let a probe in")
@@ -148,7 +148,7 @@ class BrokerCheck:
     # Connections.
 
     def _gateway(self, name: str, client_id: str | None = None, **changes: object) -> BrokerSettings:
-        own = (Subscription(f"rtcc/1/req/g/{name}"), Subscription(_area(name)))
+        own = (TopicSubscription(f"rtcc/1/req/g/{name}"), TopicSubscription(_area(name)))
         settings = BrokerSettings(
             host=self._home.settings.broker_host,
             port=self._home.settings.broker_port,
@@ -159,12 +159,12 @@ class BrokerCheck:
         )
         return replace(settings, **changes)  # type: ignore[arg-type]
 
-    def _client(self, settings: BrokerSettings, *, acks: bool = True) -> Client:
-        return Client(settings, self._clock, acks=acks)
+    def _client(self, settings: BrokerSettings, *, acks: bool = True) -> ProbeClient:
+        return ProbeClient(settings, self._clock, acks=acks)
 
-    def _rtcc_client(self) -> Client:
+    def _rtcc_client(self) -> ProbeClient:
         topics = tuple(
-            Subscription(f"rtcc/1/{topic}", retained=True)
+            TopicSubscription(f"rtcc/1/{topic}", retained=True)
             for name in (self.one, self.other)
             for topic in (f"gw/{name}/res", f"gw/{name}/state", f"req/g/{name}")
         )
@@ -212,7 +212,7 @@ class BrokerCheck:
     def _probe_theft(self) -> None:
         """One gateway names the other's client id and topics; the other one is there."""
         secret, mark = _payload(), _payload()
-        stolen = (Subscription(f"rtcc/1/req/g/{self.other}"), Subscription(_area(self.one)))
+        stolen = (TopicSubscription(f"rtcc/1/req/g/{self.other}"), TopicSubscription(_area(self.one)))
         with ExitStack() as stack:
             victim = stack.enter_context(self._client(self._gateway(self.other, clean_start=True)))
             before = victim.broker.status().counts.get("connected", 0)
@@ -244,10 +244,10 @@ class BrokerCheck:
 
     def _probe_reading(self) -> None:
         foreign = (f"rtcc/1/req/g/{self.other}", f"rtcc/1/gw/{self.other}/res", f"rtcc/1/gw/{self.other}/state")
-        wide = tuple(Subscription(topic) for topic in (*foreign, "rtcc/1/req/g/+", "rtcc/1/gw/#", "#"))
+        wide = tuple(TopicSubscription(topic) for topic in (*foreign, "rtcc/1/req/g/+", "rtcc/1/gw/#", "#"))
         secret, answer, mark = _payload(), _payload(), _payload()
         with ExitStack() as stack:
-            own = (Subscription(f"rtcc/1/req/g/{self.one}"),)
+            own = (TopicSubscription(f"rtcc/1/req/g/{self.one}"),)
             curious = stack.enter_context(self._client(self._gateway(self.one, subscriptions=own + wide)))
             other = stack.enter_context(self._client(self._gateway(self.other)))
             rtcc = stack.enter_context(self._rtcc_client())
@@ -355,6 +355,6 @@ def _area(name: str) -> str:
     return f"rtcc/1/req/a/a{name[:4].lower()}"
 
 
-def _publish_anyway(client: Client, topic: str, payload: bytes) -> None:
+def _publish_anyway(client: ProbeClient, topic: str, payload: bytes) -> None:
     with suppress(UnavailableError):  # Refused, which is one way to keep the rule.
         client.broker.publish(topic, payload, expiry_s=60)

@@ -26,7 +26,7 @@ from edge_agent.units import SECOND_NS, UtcNs
 from edge_agent.verifier.findings import Findings
 from edge_agent.verifier.mp4_video import read_stills
 from edge_agent.verifier.opened_bundle import AnyManifest, KnownKeys
-from edge_agent.verifier.report import ReportClip, Still, write_report
+from edge_agent.verifier.report import ReportClip, ReportStill, write_report
 
 STILLS = 3
 """Per clip."""
@@ -137,7 +137,8 @@ def _copy_clip(opened: Path, clip: Clip, manifest: AnyManifest, part: Path, zone
     shutil.copyfile(source, part / name)
     try:
         stills = [
-            Still(UtcNs(clip.start + int(second * SECOND_NS)), jpeg) for second, jpeg in read_stills(source, STILLS)
+            ReportStill(UtcNs(clip.start + int(second * SECOND_NS)), jpeg)
+            for second, jpeg in read_stills(source, STILLS)
         ]
     except EvidenceError:
         stills = []

@@ -24,7 +24,7 @@ from tuspyserver import create_tus_router
 
 from edge_agent.errors import UnavailableError
 from edge_agent.rtcc.receiver_connections import PeerProtocol, QuickHandshakeLoop
-from edge_agent.rtcc.receiver_namespace import PREFIX, App, Message, Receive, Send, keep_apart
+from edge_agent.rtcc.receiver_namespace import PREFIX, App, AsgiMessage, Receive, Send, keep_apart
 from edge_agent.rtcc.receiver_storage import UPLOAD_NAME, ReceiveStorage, peer
 
 MAX_UPLOAD_BYTES = 64 << 30
@@ -160,8 +160,8 @@ def build_app(storage: ReceiveStorage, settings: ReceiverSettings, is_announced:
 
     apart = keep_apart(app, _find_peer)
 
-    async def guarded(scope: Message, receive: Receive, send: Send) -> None:
-        async def receive_in_time() -> Message:
+    async def guarded(scope: AsgiMessage, receive: Receive, send: Send) -> None:
+        async def receive_in_time() -> AsgiMessage:
             try:
                 return await asyncio.wait_for(receive(), IDLE_TIMEOUT_S)
             except TimeoutError:
@@ -173,7 +173,7 @@ def build_app(storage: ReceiveStorage, settings: ReceiverSettings, is_announced:
     return guarded
 
 
-def _find_peer(scope: Message) -> str:
+def _find_peer(scope: AsgiMessage) -> str:
     return str(scope.get("state", {}).get("peer", ""))
 
 

@@ -11,15 +11,16 @@ from typing import Any
 PREFIX = "files"
 EXTENSIONS = b"creation,expiration,termination"
 """tuspyserver announces three more, which ``receive`` refuses."""
+_DRAINED_BYTES = 1 << 20
 _PATH = re.compile(rf"/{PREFIX}/(?P<cn>[A-Za-z0-9_-]{{1,64}})(?:/(?P<uid>[0-9a-f]{{32}})?)?")
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
+AsgiMessage = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[AsgiMessage]]
+Send = Callable[[AsgiMessage], Awaitable[None]]
+App = Callable[[AsgiMessage, Receive, Send], Awaitable[None]]
 
 
-def find_inner_path(scope: Message, peer: str) -> str | None:
+def find_inner_path(scope: AsgiMessage, peer: str) -> str | None:
     """Return the path as tuspyserver knows it; None for anything but the peer's own part.
 
     ``OPTIONS /files/`` concerns no upload, and is everybody's.
@@ -33,20 +34,21 @@ def find_inner_path(scope: Message, peer: str) -> str | None:
     return f"/{PREFIX}/{match['uid'] or ''}"
 
 
-def keep_apart(app: App, find_peer: Callable[[Message], str]) -> App:
+def keep_apart(app: App, find_peer: Callable[[AsgiMessage], str]) -> App:
     """Wrap the tus application so that a gateway reaches nothing but its own part of it."""
 
-    async def apart(scope: Message, receive: Receive, send: Send) -> None:
+    async def apart(scope: AsgiMessage, receive: Receive, send: Send) -> None:
         peer = find_peer(scope)
         path = find_inner_path(scope, peer)
         if path is None:
+            await _drain(receive)
             await _answer_not_found(send)
             return
         # tuspyserver would follow this header to another method than the one that was judged here.
         headers = [each for each in scope["headers"] if each[0].lower() != b"x-http-method-override"]
         inner = {**scope, "path": path, "raw_path": path.encode(), "headers": headers}
 
-        async def send_apart(message: Message) -> None:
+        async def send_apart(message: AsgiMessage) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [_translate(name, value, peer) for name, value in message["headers"]]
             await send(message)
@@ -63,6 +65,16 @@ def _translate(name: bytes, value: bytes, peer: str) -> tuple[bytes, bytes]:
     if name.lower() == b"tus-extension":
         return name, EXTENSIONS
     return name, value
+
+
+async def _drain(receive: Receive) -> None:
+    """Take a small body in before it is refused: a connection that is closed over unread bytes loses the answer."""
+    left = _DRAINED_BYTES
+    while left > 0:
+        message = await receive()
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return
+        left -= len(message.get("body", b""))
 
 
 async def _answer_not_found(send: Send) -> None:

@@ -18,14 +18,14 @@ CREATION_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class NoRoom:
     """Why there is no room now, as an HTTP status."""
 
     status: int
     why: str
 
 
-class Room:
+class ReservedSpace:
     """The promises of a server. Any thread.
 
     Args:
@@ -40,7 +40,7 @@ class Room:
         self._allowed: dict[tuple[str, str], list[tuple[float, int]]] = {}
         """By gateway and name: creations that are under way, with their deadline and size."""
 
-    def allow(self, gateway: str, name: str, size: int, free_bytes: int) -> Refusal | None:
+    def allow(self, gateway: str, name: str, size: int, free_bytes: int) -> NoRoom | None:
         """Promise room for one upload, or say why there is none.
 
         Args:
@@ -54,11 +54,11 @@ class Room:
             own = self._left.get(gateway, {})
             coming = [size for (each, _), sizes in self._allowed.items() if each == gateway for _, size in sizes]
             if len(own) + len(coming) >= MAX_UNFINISHED:
-                return Refusal(429, "too many uploads under way")
+                return NoRoom(429, "too many uploads under way")
             if sum(own.values()) + sum(coming) + size > MAX_ANNOUNCED_BYTES:
-                return Refusal(429, "too many bytes under way")
+                return NoRoom(429, "too many bytes under way")
             if self._sum() + size > free_bytes:
-                return Refusal(503, "disk is full")
+                return NoRoom(503, "disk is full")
             self._allowed.setdefault((gateway, name), []).append((self._monotonic() + CREATION_S, size))
             return None
 

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from tuspyserver.storage import TusStorage
 
 from edge_agent.host.atomic_file import sync_folder, write_small_file
-from edge_agent.rtcc.receiver_room import Room
+from edge_agent.rtcc.receiver_room import ReservedSpace
 
 peer: ContextVar[str] = ContextVar("peer", default="")
 """CN of the certificate that the request in hand came with."""
@@ -60,7 +60,7 @@ class ReceiveStorage(TusStorage):
         self._received = received_dir
         self._on_received = on_received
         self._find_signed = find_signed
-        self.room = Room()
+        self.room = ReservedSpace()
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
         self._open: dict[str, tuple[BinaryIO, bytearray]] = {}
         # A DELETE may come while the PATCH that it cuts off is noting its last offset.

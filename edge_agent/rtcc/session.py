@@ -15,7 +15,7 @@ from typing import Self
 
 from edge_agent.errors import ConflictError, CustodyError, EvidenceError, UnavailableError
 from edge_agent.host.clock import Clock, SystemClock
-from edge_agent.mqtt.connection import Broker, BrokerSettings, Subscription, wait_connected
+from edge_agent.mqtt.connection import Broker, BrokerSettings, TopicSubscription, wait_connected
 from edge_agent.mqtt.inbound_queue import Incoming
 from edge_agent.mqtt.mutual_tls import TlsIdentity
 from edge_agent.protocol import jws
@@ -175,7 +175,7 @@ def _settings(home: RtccHome, watch: bool) -> BrokerSettings:
         port=home.settings.rtcc_port,
         client_id=WATCH_CLIENT if watch else f"{CLIENT_NAME}-{secrets.token_hex(8)}",
         tls=TlsIdentity(home.ca_path.read_text(), certificate, home.load_tls_key(CLIENT_NAME)),
-        subscriptions=(Subscription(TOPIC_FILTER),) if watch else (),
+        subscriptions=(TopicSubscription(TOPIC_FILTER),) if watch else (),
         clean_start=not watch,
         session_expiry_s=_SESSION_EXPIRY_S if watch else 0,
     )

@@ -138,7 +138,7 @@ Rate = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Hours:
+class DailyHours:
     """A daily span of local time, in minutes after midnight; over midnight where ``end <= start``."""
 
     start: int
@@ -151,7 +151,7 @@ class Hours:
         return minute >= self.start or minute < self.end
 
 
-def _check_hours(value: object) -> Hours:
+def _check_hours(value: object) -> DailyHours:
     match = _HOURS.fullmatch(_text(value, "hours such as 22:00-06:00").replace(" ", ""))
     if match is None:
         raise ValueError("should be two times of day, such as 22:00-06:00 or 18:00-24:00")
@@ -159,11 +159,11 @@ def _check_hours(value: object) -> Hours:
     start = int(match[1]) * 60 + int(match[2])
     if start == end:
         raise ValueError("begins and ends at the same time; leave it out to mean always, or write 00:00-24:00")
-    return Hours(start, end)
+    return DailyHours(start, end)
 
 
 HoursText = Annotated[
-    Hours,
+    DailyHours,
     BeforeValidator(_check_hours),
     WithJsonSchema({"type": "string", "pattern": "^[0-2][0-9]:[0-5][0-9] ?- ?[0-2][0-9]:[0-5][0-9]$"}),
 ]

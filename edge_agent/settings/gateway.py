@@ -34,6 +34,7 @@ from edge_agent.settings.fields import (
     no_twice,
     size,
 )
+from edge_agent.settings.triggers import Trigger
 from edge_agent.settings.yaml_lines import load_yaml, validate
 from edge_agent.texts import Language
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS
@@ -44,9 +45,9 @@ GIB = 1 << 30
 MAX_CAMERAS = 64
 _MAX_CONFIG_BYTES = 1 << 20
 
-CameraId = SlugText
+CameraSlug = SlugText
 CredentialName = NameText
-ShortText = Annotated[str, StringConstraints(min_length=1, max_length=80), AfterValidator(check_line)]
+DisplayText = Annotated[str, StringConstraints(min_length=1, max_length=80), AfterValidator(check_line)]
 
 RingSize = Annotated[int, size("8MiB", "16TiB")]
 KeepFor = Annotated[int, duration("1m", "366d")]
@@ -107,7 +108,7 @@ class Substream(Part):
     """The camera's second, smaller stream; recorded into a ring of its own."""
 
     url: RtspUrl | None = None
-    profile: ShortText | None = None
+    profile: DisplayText | None = None
     size_bytes: RingSize | None = Field(default=None, alias="size")
 
     @model_validator(mode="after")
@@ -117,46 +118,15 @@ class Substream(Part):
         return self
 
 
-class _Trigger(Part):
-    before_ns: Annotated[int, duration("0s", "10s")] = Field(default=0, alias="from")
-    for_ns: Annotated[int, duration("5s", "10m")] = Field(default=30 * SECOND_NS, alias="for")
-    per_hour: Annotated[int, Field(ge=1, le=360)] = 30
-
-
-class MqttTrigger(_Trigger):
-    """A message on the home's own broker (``home_broker``)."""
-
-    kind: Literal["mqtt"]
-    topic: Annotated[str, StringConstraints(pattern=r"^[^#+\x00]{1,256}$")]
-    payload: Annotated[str, StringConstraints(max_length=256)] = "ON"
-
-
-class OnvifTrigger(_Trigger):
-    """An event of the camera itself, by ONVIF PullPoint; any topic that contains the text."""
-
-    kind: Literal["onvif"]
-    topic: Annotated[str, StringConstraints(min_length=1, max_length=256)] = "Motion"
-
-
-class MotionTrigger(_Trigger):
-    """Motion in the keyframes of the substream (of the main stream where there is no other)."""
-
-    kind: Literal["motion"]
-    area_percent: Annotated[float, Field(ge=0.1, le=100)] = 1.0
-
-
-Trigger = Annotated[MqttTrigger | OnvifTrigger | MotionTrigger, Field(discriminator="kind")]
-
-
 class Camera(Part):
     """One camera: where it is, how it is recorded."""
 
-    id: CameraId
-    name: ShortText = ""
+    id: CameraSlug
+    name: DisplayText = ""
     enabled: bool = True
     url: RtspUrl | None = None
     onvif: OnvifAddress | None = None
-    profile: ShortText = "main"
+    profile: DisplayText = "main"
     credentials: CredentialName | None = None
     transport: Literal["tcp", "udp"] = "tcp"
     tls: Tls | None = None
@@ -210,7 +180,7 @@ class Camera(Part):
         return ("main",) if self.sub is None else ("main", "sub")
 
 
-class HomeBroker(Part):
+class HomeBrokerPart(Part):
     """The home's own MQTT broker, for triggers and sensors; never the RTCC's."""
 
     host: Host
@@ -256,7 +226,7 @@ class Config(Part):
     cameras: Annotated[
         tuple[Camera, ...], Listed, Field(max_length=MAX_CAMERAS), no_twice(lambda c: str(c.id)), NONE_IS_EMPTY
     ] = ()
-    home_broker: HomeBroker | None = None
+    home_broker: HomeBrokerPart | None = None
     uplink: Uplink = Field(default_factory=Uplink)
     consent: Consent = Field(default_factory=Consent)
     notify: Notify = Field(default_factory=Notify)

@@ -16,7 +16,7 @@ from edge_agent.consent.camera_state import CameraConsent, ConsentState, say_unt
 from edge_agent.consent.policy import parse_policy
 from edge_agent.custody.credentials import Login, load_logins, load_services, missing_names
 from edge_agent.custody.enrolment_file import load_enrolment
-from edge_agent.custody.keys import KEY_HOLDER, KeyStore, Role, custody_note_path, read_guarded
+from edge_agent.custody.keys import KEY_HOLDER, KeyRole, KeyStore, custody_note_path, read_guarded
 from edge_agent.custody.owner_identity import load_recipient
 from edge_agent.errors import CustodyError, EdgeAgentError
 from edge_agent.host.clock import SystemClock, read_build_time
@@ -172,7 +172,7 @@ def inspect_keys(config: Config) -> Iterator[Finding]:
     if erasure_note_path(config.state_dir).exists():
         text = "an erasure was begun and is not finished"
         yield Finding(Level.FAULT, "keys", text, "sudo edge-agent erase --everything")
-    roles: tuple[Role, ...] = ("recorder", "releaser")
+    roles: tuple[KeyRole, ...] = ("recorder", "releaser")
     for role in roles:
         store = KeyStore(config.state_dir, role)
         if is_sealed(config, role):
@@ -200,7 +200,7 @@ def inspect_keys(config: Config) -> Iterator[Finding]:
         yield fault("owner's key", error)
 
 
-def _inspect_sealed(config: Config, role: Role) -> Finding:
+def _inspect_sealed(config: Config, role: KeyRole) -> Finding:
     """Try what systemd does at each start, as root: a TPM or a host key that was lost is found here, not in a loop."""
     topic, kept = f"keys of the {role}", read_custody(config)
     if os.geteuid() != 0:
@@ -212,7 +212,7 @@ def _inspect_sealed(config: Config, role: Role) -> Finding:
     return Finding(Level.OK, topic, f"sealed ({kept}), and this machine opens them")
 
 
-def is_sealed(config: Config, role: Role) -> bool:
+def is_sealed(config: Config, role: KeyRole) -> bool:
     """Tell whether a role's keys are credentials that systemd opens for its service alone, and we are not it."""
     names = [name for name, holder in KEY_HOLDER.items() if holder == role]
     return custody_note_path(config.state_dir).exists() and not any(

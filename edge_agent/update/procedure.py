@@ -20,7 +20,7 @@ from edge_agent.host.clock import Clock
 from edge_agent.units import ClockState
 from edge_agent.update.journal import BEFORE, NEXT, Begun, Journal
 from edge_agent.update.machine import Machine
-from edge_agent.update.release_list import Step, find_step
+from edge_agent.update.release_list import UpdateStep, find_step
 from edge_agent.update.repository import Repository
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Procedure:
         self._repository, self._journal, self._machine = repository, journal, machine
         self._clock, self._note, self._package_kind = clock, note, package_kind
 
-    def look(self) -> Step | None:
+    def look(self) -> UpdateStep | None:
         """Return the update that there is, if there is one. Changes nothing but the metadata of the last visit."""
         step, _ = self._look()
         return step
@@ -92,7 +92,7 @@ class Procedure:
         begun = self._journal.read()
         return None if begun is None else self._finish(begun)
 
-    def _look(self) -> tuple[Step | None, Repository]:
+    def _look(self) -> tuple[UpdateStep | None, Repository]:
         if self._clock.state() is not ClockState.SYNCHRONISED:
             raise UpdateError("the clock is not believed: an update could be an old one", "edge-agent clock says why")
         running = self._machine.installed_version()

@@ -36,7 +36,7 @@ class ReleaseList(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class UpdateStep:
     """From one version to a newer one, and the file of the first, by which the machine can go back."""
 
     before: str
@@ -64,7 +64,7 @@ def parse_version(text: str) -> tuple[int, int, int]:
     return int(found[1]), int(found[2]), int(found[3])
 
 
-def find_step(releases: ReleaseList, running: str, package_kind: str) -> Step | None:
+def find_step(releases: ReleaseList, running: str, package_kind: str) -> UpdateStep | None:
     """Return the step to the newest release; None where it runs already, or a newer one does.
 
     Raises:
@@ -79,4 +79,4 @@ def find_step(releases: ReleaseList, running: str, package_kind: str) -> Step | 
     if releases.version not in files:
         raise UpdateError(f"release {releases.version} has no package for {package_kind}")
     way_back = files.get(running) if parse_version(running) >= minimum else None
-    return Step(running, releases.version, files[releases.version], way_back, releases.notes)
+    return UpdateStep(running, releases.version, files[releases.version], way_back, releases.notes)

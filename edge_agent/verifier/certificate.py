@@ -6,7 +6,7 @@ and is not legal advice.
 
 from edge_agent.protocol.manifest import Manifest
 from edge_agent.units import Window, encode_rfc3339
-from edge_agent.verifier.findings import Findings, Verdict
+from edge_agent.verifier.findings import Findings, Proof
 from edge_agent.verifier.opened_bundle import AnyManifest
 
 _TEXT = """\
@@ -40,10 +40,10 @@ def write_certificate(manifest: AnyManifest, findings: Findings) -> str:
     delivered = [f"   - {span.window()}" for span in manifest.windows.delivered] or ["   - nothing"]
     gaps = [f"   - {Window(gap.start, gap.end)}: {gap.reason}" for gap in manifest.gaps] or ["   - nothing"]
     labels = {
-        Verdict.PROVED: "proved",
-        Verdict.NOT_PINNED: "ATTESTED BY THE KEYS IN THE BUNDLE ONLY",
-        Verdict.NOT_PROVED: "NOT PROVED",
-        Verdict.FAILED: "FAILED",
+        Proof.PROVED: "proved",
+        Proof.NOT_PINNED: "ATTESTED BY THE KEYS IN THE BUNDLE ONLY",
+        Proof.NOT_PROVED: "NOT PROVED",
+        Proof.FAILED: "FAILED",
     }
     statements = [f"   - {labels[item.verdict]}: {item.sentence}" for item in findings.items]
     return _TEXT.format(

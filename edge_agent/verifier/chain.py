@@ -34,7 +34,7 @@ MAX_BLOCKS = 20_000
 """A ring has 4096 of them if nobody chose otherwise."""
 MAX_FAULTS = 20
 """Named of one file."""
-Place = tuple[int, int]
+RecordPlace = tuple[int, int]
 """Block and index of a record in the ring."""
 _LINK = struct.Struct("<BBqqq32s")
 
@@ -100,7 +100,7 @@ class Links:
             _LINK.pack(header.kind, header.flags, header.start_ns, header.duration_ns, header.boot_ns, digest)
         )
 
-    def find(self, place: Place) -> Link | None:
+    def find(self, place: RecordPlace) -> Link | None:
         """Return the record at a place; None if no block shows it."""
         block = self._blocks.get(place[0])
         if block is None or type(place[1]) is not int or place[1] < 0:
@@ -108,7 +108,7 @@ class Links:
         at = bisect_left(block.indexes, place[1])
         return block.unpack(at) if at < len(block.indexes) and block.indexes[at] == place[1] else None
 
-    def iter_from(self, place: Place = (0, 0)) -> Iterator[tuple[Place, Link]]:
+    def iter_from(self, place: RecordPlace = (0, 0)) -> Iterator[tuple[RecordPlace, Link]]:
         """Yield the records from a place on."""
         for number, block in self._blocks.items():
             if number < place[0]:
@@ -142,11 +142,11 @@ class Chain:
     """Per boot UTC less boot time, wherever the recorder signed both while its clock was set (FORMAT 7.8); sorted."""
 
     def find_span(self, link: Link, *, as_written: bool) -> Window | None:
-        """Return the span of a record by what counts for the others of its boot; None where it has no time.
+        """Return the span of a record by what counts for the others of its boot; None if it has no time.
 
         Args:
             link: The record.
-            as_written: Take a time from before the clock was set at its word, where nothing dates it.
+            as_written: Take a time from before the clock was set at its word, if nothing dates it.
         """
         start_ns = link.start_ns
         if link.is_floor_only:
@@ -158,7 +158,7 @@ class Chain:
         end_ns = UtcNs(start_ns + link.duration_ns)
         return Window(start_ns, end_ns) if start_ns < end_ns else None
 
-    def is_signed(self, place: Place) -> bool:
+    def is_signed(self, place: RecordPlace) -> bool:
         """Tell whether the page after the block of a record vouches for it: there is no hole behind it."""
         block, index = place
         holes = self.holes.get(block)
@@ -287,7 +287,7 @@ def _read_page(chain: Chain, raw: bytes, ring_id: bytes, recorder: Ed25519Public
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class EvidenceLine:
     """One line of evidence, and its place in the file."""
 
     at: int
@@ -295,14 +295,16 @@ class Line:
     members: Mapping[str, Any]
 
 
-def read_lines(file: BinaryIO, always: set[str], sometimes: frozenset[str] | set[str] = frozenset()) -> Iterator[Line]:
+def read_lines(
+    file: BinaryIO, always: set[str], sometimes: frozenset[str] | set[str] = frozenset()
+) -> Iterator[EvidenceLine]:
     """Yield each line of a file; EvidenceError if one is no JSON, too long, or has other members."""
     at = 0
     while line := file.readline(MAX_LINE_BYTES + 1):
         members = parse_line(line)
         if not isinstance(members, dict) or not always <= members.keys() <= always | sometimes:
             raise EvidenceError("a line of evidence has other members than it should")
-        yield Line(at, len(line), members)
+        yield EvidenceLine(at, len(line), members)
         at += len(line)
         file.seek(at)  # whoever got the line may have read another one again
 

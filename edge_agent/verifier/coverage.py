@@ -13,7 +13,7 @@ from edge_agent.buffer.format.page import BlockEnd
 from edge_agent.buffer.read.timeline import free_parts, merge_windows
 from edge_agent.protocol.manifest import ExportManifest
 from edge_agent.units import UtcNs, Window
-from edge_agent.verifier.chain import Chain, Place
+from edge_agent.verifier.chain import Chain, RecordPlace
 from edge_agent.verifier.opened_bundle import AnyManifest
 from edge_agent.verifier.records import RecordShown
 
@@ -24,10 +24,10 @@ _OVERLAP_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Footage:
+class GrantedRecord:
     """A record of footage that touches an allowed window."""
 
-    place: Place
+    place: RecordPlace
     span: Window
     """As far as it lies inside the window."""
     clips: tuple[Window, ...]
@@ -43,7 +43,7 @@ class Undelivered:
     """The gateway's word."""
 
 
-def find_footage(manifest: AnyManifest, records: Sequence[RecordShown], chain: Chain) -> list[Footage]:
+def find_footage(manifest: AnyManifest, records: Sequence[RecordShown], chain: Chain) -> list[GrantedRecord]:
     """Return the footage inside the allowed windows that the chain knows, whether the bundle lists it or not."""
     clips = {clip.file: Window(clip.start, clip.end) for clip in manifest.clips}
     # Of a derivative nothing says which records it was made of.
@@ -59,7 +59,7 @@ def find_footage(manifest: AnyManifest, records: Sequence[RecordShown], chain: C
         own = [clips[name] for name in record.clips if name in clips] if record else []
         for window in _find_touched(allowed, claimed):
             if (span := claimed.intersect(window)) is not None:
-                found.append(Footage(place, span, (*own, *_find_touched(anywhere, span))))
+                found.append(GrantedRecord(place, span, (*own, *_find_touched(anywhere, span))))
     return found
 
 
@@ -69,7 +69,7 @@ def _find_touched(windows: Sequence[Window], span: Window) -> Sequence[Window]:
     return windows[begin : bisect_left(windows, span.end, begin, key=lambda window: window.start)]
 
 
-def find_unspoken(footage: Sequence[Footage], gaps: Sequence[Window]) -> Iterator[Place]:
+def find_unspoken(footage: Sequence[GrantedRecord], gaps: Sequence[Window]) -> Iterator[RecordPlace]:
     """Yield the places of footage that is neither delivered nor lies in a declared gap."""
     apart = merge_windows(list(gaps))
     for each in footage:
@@ -79,7 +79,7 @@ def find_unspoken(footage: Sequence[Footage], gaps: Sequence[Window]) -> Iterato
             yield each.place
 
 
-def find_undelivered(manifest: AnyManifest, footage: Sequence[Footage]) -> Iterator[Undelivered]:
+def find_undelivered(manifest: AnyManifest, footage: Sequence[GrantedRecord]) -> Iterator[Undelivered]:
     """Yield what was recorded and lies in a declared gap, in the order of the gaps."""
     left = merge_windows([part for each in footage for part in free_parts(each.span, each.clips)])
     for gap in manifest.gaps:

@@ -14,10 +14,10 @@ from edge_agent.protocol.checkpoint import ledger_origin, verify_proof
 from edge_agent.protocol.manifest import ExportManifest
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import encode_rfc3339
-from edge_agent.verifier.opened_bundle import Case
+from edge_agent.verifier.opened_bundle import SignedBundle
 
 
-def check_order(case: Case, manifest: ExportManifest) -> None:
+def check_order(case: SignedBundle, manifest: ExportManifest) -> None:
     """The owner signed it, for this camera, this stream, this window, and whom the bundle is sealed to."""
     about, owner = manifest.order, case.known.owner
     assert owner is not None  # an export brings its owner's key, if none is pinned
@@ -43,7 +43,7 @@ def check_order(case: Case, manifest: ExportManifest) -> None:
     )
 
 
-def check_ledger(case: Case, manifest: ExportManifest) -> None:
+def check_ledger(case: SignedBundle, manifest: ExportManifest) -> None:
     """The entry is of this very order."""
     value = jws.parse_strict_json(case.read(names.LEDGER), 1 << 20)
     proved = verify_proof(value, ledger_origin(case.known.gateway_id), case.known.gateway)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 
-class Verdict(Enum):
+class Proof(Enum):
     """What is known about one statement."""
 
     PROVED = "proved"
@@ -26,24 +26,24 @@ class Finding:
     """``envelope``, ``container``, ``manifest``, ``keys``, ``kind``, ``files``, ``request``, ``consent``, ``order``,
     ``ledger``, ``chain``, ``records``, ``pictures``, ``sound``, ``windows``, ``clock``, ``completeness``, ``camera``,
     ``gateway``."""
-    verdict: Verdict
+    verdict: Proof
     sentence: str
     name: str = ""
-    """The file that it is about, where it is about one."""
+    """The file that it is about, if it is about one."""
 
 
 _HEADINGS = {
-    Verdict.FAILED: "FAILED: this is not as it must be",
-    Verdict.PROVED: "PROVED by signatures and digests, checked here",
-    Verdict.NOT_PINNED: "ATTESTED BY THE KEYS IN THE BUNDLE ONLY, not pinned: true if these keys are that house's",
-    Verdict.NOT_PROVED: "NOT PROVED: nothing speaks against it, but nothing here proves it",
+    Proof.FAILED: "FAILED: this is not as it must be",
+    Proof.PROVED: "PROVED by signatures and digests, checked here",
+    Proof.NOT_PINNED: "ATTESTED BY THE KEYS IN THE BUNDLE ONLY, not pinned: true if these keys are that house's",
+    Proof.NOT_PROVED: "NOT PROVED: nothing speaks against it, but nothing here proves it",
 }
 _KEY_OF = {
     **dict.fromkeys(("manifest", "kind", "files", "ledger", "windows"), "gateway"),
     **dict.fromkeys(("chain", "records", "pictures", "sound", "completeness"), "recorder"),
     **dict.fromkeys(("order", "consent"), "owner"),
 }
-"""Whose signature a statement about a part rests on, where it rests on a key of the house."""
+"""The signer that a statement about a part rests on, if that is a key of the house."""
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class Findings:
     files: list[str] = field(default_factory=list)
     """What was written: paths."""
     kind: str | None = None
-    """``release`` or ``export``; None where it could not be made out."""
+    """``release`` or ``export``; None if it could not be made out."""
     unpinned: frozenset[str] = frozenset()
     """Keys of the house that the bundle itself brought: ``gateway``, ``recorder``, ``owner``."""
 
@@ -62,24 +62,24 @@ class Findings:
     def ok(self) -> bool:
         """Tell whether nothing failed and anything was found to hold."""
         verdicts = {item.verdict for item in self.items}
-        return Verdict.FAILED not in verdicts and bool({Verdict.PROVED, Verdict.NOT_PINNED} & verdicts)
+        return Proof.FAILED not in verdicts and bool({Proof.PROVED, Proof.NOT_PINNED} & verdicts)
 
     def failed_parts(self) -> set[str]:
         """Return the parts about which something failed."""
-        return {item.part for item in self.items if item.verdict is Verdict.FAILED}
+        return {item.part for item in self.items if item.verdict is Proof.FAILED}
 
     def prove(self, part: str, sentence: str, name: str = "") -> None:
-        """Take down a statement that is proved, as far as the key that it rests on is pinned."""
-        verdict = Verdict.NOT_PINNED if _KEY_OF.get(part) in self.unpinned else Verdict.PROVED
+        """Record a statement that is proved, as far as the key that it rests on is pinned."""
+        verdict = Proof.NOT_PINNED if _KEY_OF.get(part) in self.unpinned else Proof.PROVED
         self.items.append(Finding(part, verdict, sentence, name))
 
     def doubt(self, part: str, sentence: str, name: str = "") -> None:
-        """Take down a statement that is not proved."""
-        self.items.append(Finding(part, Verdict.NOT_PROVED, sentence, name))
+        """Record a statement that is not proved."""
+        self.items.append(Finding(part, Proof.NOT_PROVED, sentence, name))
 
     def fail(self, part: str, sentence: str, name: str = "") -> None:
-        """Take down what is not as it must be."""
-        self.items.append(Finding(part, Verdict.FAILED, sentence, name))
+        """Record a failure."""
+        self.items.append(Finding(part, Proof.FAILED, sentence, name))
 
     def as_text(self) -> str:
         """Write the findings in words, what failed first."""

@@ -72,7 +72,7 @@ class Box:
 
 
 def verify_boxes(path: Path) -> None:
-    """Walk over a clip's boxes; EvidenceError where it is another MP4 than a release's muxer writes."""
+    """Walk over a clip's boxes; EvidenceError if it is another MP4 than a release's muxer writes."""
     with path.open("rb") as file:
         kinds, tracks, moof, fragments, samples = [], set[int](), b"", set[int](), 0
         for at, kind, size in _iter_top(file, path.stat().st_size):
@@ -128,7 +128,7 @@ def _split(body: bytes) -> Iterator[Box]:
 
 
 def _children(parent: Box) -> list[Box]:
-    """Return the boxes in a box; EvidenceError where one may not be in it, or not so often."""
+    """Return the boxes in a box; EvidenceError if one may not be in it, or not so often."""
     boxes = list(_split(parent.body))
     for kind, count in Counter(box.kind for box in boxes).items():
         if kind not in _INSIDE[parent.kind] or (count > 1 and kind not in _REPEATED):

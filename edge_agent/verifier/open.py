@@ -26,7 +26,7 @@ from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.units import encode_rfc3339
 from edge_agent.verifier.certificate import write_certificate
 from edge_agent.verifier.findings import Findings
-from edge_agent.verifier.opened_bundle import AnyManifest, Case, KnownKeys, Pins, settle_keys
+from edge_agent.verifier.opened_bundle import AnyManifest, KnownKeys, Pins, SignedBundle, settle_keys
 from edge_agent.verifier.verify import Checklist, read_manifest, verify_signature
 from edge_agent.verifier.zip_layout import iter_bytes, read_layout
 
@@ -47,14 +47,14 @@ def open_bundle(path: Path, header: bytes, identity: str, known: KnownKeys | Pin
 
     Args:
         path: The payload as it was uploaded, or a whole age file; or the ZIP that ``age`` made of one.
-        header: The age header out of the ``delivered`` answer; empty where ``path`` has it.
+        header: The age header out of the ``delivered`` answer; empty if ``path`` has it.
         identity: One or more age identities that may open it, ``AGE-SECRET-KEY-1…``, as in a file of ``age-keygen``.
         known: Keys that count, or what a stranger to the house pins.
         out_dir: Made if it is not there. Gets the parts, ``progressive/``, ``findings.json`` and ``certificate.txt``;
             those of an earlier opening are deleted first, other files stay.
 
     Returns:
-        What is proved, what is not, and what failed; ``Findings.ok`` where nothing failed.
+        What is proved, what is not, and what failed; ``Findings.ok`` if nothing failed.
 
     Raises:
         OSError: ``out_dir`` cannot be written.
@@ -152,7 +152,7 @@ def read_identity(path: Path, ask_passphrase: Callable[[], bytes]) -> str:
 
 
 def find_identities(text: str) -> list[str]:
-    """Return the age identities in the text of an identity file; EvidenceError where there is none."""
+    """Return the age identities in the text of an identity file; EvidenceError if there is none."""
     found = [line for line in text.split() if line.startswith("AGE-SECRET-KEY-1")]
     if not found:
         raise EvidenceError("there is no age identity (AGE-SECRET-KEY-1…) to open it with")
@@ -206,7 +206,7 @@ def verify_zip(path: Path, known: KnownKeys | Pins, out_dir: Path, findings: Fin
         f" (software {manifest.software.version}, keys: {manifest.custody}).",
     )
     _say_kind(manifest, findings)
-    Checklist(Case(manifest, stored, keys, out_dir, findings)).run()
+    Checklist(SignedBundle(manifest, stored, keys, out_dir, findings)).run()
     (out_dir / "certificate.txt").write_text(write_certificate(manifest, findings))
     findings.files.append(str(out_dir / "certificate.txt"))
 

@@ -40,7 +40,7 @@ class KnownKeys:
     signers: Mapping[str, KnownSigner] = field(default_factory=dict)
     """By ``kid``."""
     request: bytes | None = None
-    """The request as it was sent, where the RTCC kept it."""
+    """The request as it was sent, if the RTCC kept it."""
     unpinned: frozenset[str] = frozenset()
     """Which of ``gateway``, ``recorder`` and ``owner`` came with the bundle itself."""
 
@@ -53,7 +53,7 @@ class Pins:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class SignedBundle:
     """One unpacked bundle, with a manifest whose signature verifies."""
 
     manifest: AnyManifest
@@ -69,10 +69,10 @@ class Case:
 
 
 def settle_keys(manifest: AnyManifest, known: KnownKeys | Pins) -> KnownKeys:
-    """Return the keys to verify with; those that an export brings count where nothing better is known.
+    """Return the keys to verify with; those that an export brings count if nothing better is known.
 
     Raises:
-        EvidenceError: A release, of which no key is known; an export where a release was asked for; or the bundle
+        EvidenceError: A release, of which no key is known; an export if a release was asked for; or the bundle
             brings other keys than the pinned ones, or one key for two of its signers.
     """
     if isinstance(manifest, Manifest):

@@ -25,7 +25,7 @@ from edge_agent.verifier.mp4_video import Mp4, Mp4Track, open_mp4
 from edge_agent.verifier.records import Media, Records, RecordShown, Shown, TrackShown
 
 MAX_HOLE_NS = 2_000_000_000
-"""A gateway ends a clip where pictures are further apart."""
+"""A gateway ends a clip if two pictures are further apart."""
 _LOOK_AHEAD = 32
 """So many pictures the muxer looks at before it says how long one is shown."""
 _LONE_NS = 1_000_000_000
@@ -57,7 +57,7 @@ class _Placed:
     unit: Shown
 
 
-class _Source:
+class _ClipRecords:
     """The records of one clip, in order; each is read when it is needed, and a few are kept."""
 
     def __init__(self, clip: str, records: Records, file: BinaryIO) -> None:
@@ -91,13 +91,13 @@ def verify_clip(path: Path, clip: Clip, records: Records, chain: Chain, allowed:
 
     In this order: each access unit is the recorded one with its time; nothing else is in the file; nothing was left out
     between the first and the last; every picture lies inside an allowed window, granted or ordered; the clip's span is
-    that of its pictures; there is no sound where the manifest says so, which is what terms are held against.
+    that of its pictures; there is no sound if the manifest says so, which is what terms are held against.
 
     Raises:
         EvidenceError: Anything does not fit; the message names record and unit.
     """
     with records.path.open("rb") as file:
-        source = _Source(clip.file, records, file)
+        source = _ClipRecords(clip.file, records, file)
         if not source.parts:
             raise EvidenceError("no access unit is said to be in it")
         first = source.read(source.parts[0])
@@ -124,7 +124,7 @@ def verify_clip(path: Path, clip: Clip, records: Records, chain: Chain, allowed:
 
 
 def verify_silence(path: Path, clip: Clip) -> None:
-    """Look for sound in a derivative, of which nothing else can be compared; EvidenceError where it hides some."""
+    """Look for sound in a derivative, of which nothing else can be compared; EvidenceError if it hides some."""
     if clip.sound == "none":
         with open_mp4(path) as mp4:
             if any(mp4.tracks[unit.track].kind != "video" for unit in mp4.units()):
@@ -160,7 +160,7 @@ def _pair_tracks(mp4: Mp4, clip: Clip, first: Media) -> dict[int, int]:
 
 
 def _compare(
-    mp4: Mp4, pairs: dict[int, int], source: _Source, offsets: dict[int, int]
+    mp4: Mp4, pairs: dict[int, int], source: _ClipRecords, offsets: dict[int, int]
 ) -> tuple[dict[int, int], set[int]]:
     """Compare unit by unit; return how many there are per track, and which tracks have parameters not committed to."""
     expected = {number: source.units(own) for number, own in pairs.items()}
@@ -204,7 +204,7 @@ def _digest(track: Mp4Track, shown: Shown, data: bytes) -> bytes:
     )
 
 
-def _find_left_out(source: _Source, records: Sequence[RecordShown], chain: Chain, video: int) -> None:
+def _find_left_out(source: _ClipRecords, records: Sequence[RecordShown], chain: Chain, video: int) -> None:
     """Account for every access unit between the first and the last: in the clip, or seen to be no picture of it."""
     first, last = source.parts[0], source.parts[-1]
     first_pts = min((each.unit.pts for each in source.units(video)), default=0)
@@ -233,7 +233,7 @@ def _find_left_out(source: _Source, records: Sequence[RecordShown], chain: Chain
                 raise EvidenceError(f"an access unit was left out: {where}")
 
 
-def _date(source: _Source, video: int, allowed: Sequence[Window]) -> "array[int]":
+def _date(source: _ClipRecords, video: int, allowed: Sequence[Window]) -> "array[int]":
     """Return the time of each picture: its record's start, and the distance in PTS from its first one.
 
     Raises:

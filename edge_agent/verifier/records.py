@@ -24,9 +24,9 @@ from edge_agent.units import MINUTE_NS, SECOND_NS, ClockState, parse_rfc3339
 from edge_agent.verifier.chain import (
     MAX_RECORDS,
     Chain,
-    Line,
+    EvidenceLine,
     Link,
-    Place,
+    RecordPlace,
     add_fault,
     make_link,
     parse_line,
@@ -44,7 +44,7 @@ _SALT_BYTES = 2 * commitments.UNIT_SALT_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An access unit of which at least the place is shown; ``body`` is None where it must come from the clip."""
+    """An access unit of which at least the place is shown; ``body`` is None if it must come from the clip."""
 
     index: int
     track: int
@@ -79,7 +79,7 @@ class RecordShown:
     """One line of ``records.jsonl`` about footage, checked against the chain; what it shows is read again from it."""
 
     ref: int
-    place: Place
+    place: RecordPlace
     start_ns: int
     end_ns: int
     clock_state: ClockState
@@ -127,7 +127,7 @@ def verify_records(path: Path, chain: Chain) -> Records:
     """
     shown: list[RecordShown] = []
     faults: list[str] = []
-    seen, notes = set[Place](), 0
+    seen, notes = set[RecordPlace](), 0
     with path.open("rb") as file:
         for number, line in enumerate(read_lines(file, _ALWAYS, {"note", *_MEDIA})):
             try:
@@ -150,7 +150,7 @@ def verify_records(path: Path, chain: Chain) -> Records:
     return Records(path, shown, faults)
 
 
-def _verify_record(evidence: Line, ref: int, chain: Chain) -> RecordShown | None:
+def _verify_record(evidence: EvidenceLine, ref: int, chain: Chain) -> RecordShown | None:
     """Return what is shown of a record of footage; None for a note."""
     line = evidence.members
     header_bytes, body = parse_b64(line["header"]), bytes.fromhex(line["body_sha256"])

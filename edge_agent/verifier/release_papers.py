@@ -18,7 +18,7 @@ from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Quality
 from edge_agent.units import Window, encode_rfc3339
 from edge_agent.verifier.chain import Chain
-from edge_agent.verifier.opened_bundle import Case, KnownSigner
+from edge_agent.verifier.opened_bundle import KnownSigner, SignedBundle
 
 _MODES: Mapping[Mode, str] = {
     Mode.AUTO: "released by its terms",
@@ -27,7 +27,7 @@ _MODES: Mapping[Mode, str] = {
 }
 
 
-def check_request(case: Case, manifest: Manifest) -> None:
+def check_request(case: SignedBundle, manifest: Manifest) -> None:
     """Two persons signed it, and it is the request that the manifest and the RTCC know."""
     raw, about, known = case.read(names.REQUEST), manifest.request, case.known
     message = jws.parse(raw, "rtcc-request+jws")
@@ -76,7 +76,7 @@ def _demand_asked(payload: Mapping[str, Any], manifest: Manifest) -> None:
         raise EvidenceError("request.jws asks for no sound")
 
 
-def check_consent(case: Case, manifest: Manifest) -> None:
+def check_consent(case: SignedBundle, manifest: Manifest) -> None:
     """The owner signed it, for this camera and this ring, and its terms allow what was released."""
     about, owner = manifest.consent, case.known.owner
     if case.stored[names.CONSENT] != about.sha256:
@@ -113,7 +113,7 @@ def check_consent(case: Case, manifest: Manifest) -> None:
     )
 
 
-def check_source(case: Case, manifest: Manifest, chain: Chain) -> None:
+def check_source(case: SignedBundle, manifest: Manifest, chain: Chain) -> None:
     """Every block is of the source that the consent, verified before, names for this stream (FORMAT 3.5)."""
     if case.known.owner is None:
         return
@@ -152,16 +152,16 @@ def _demand_consented(terms: CameraTerms, manifest: Manifest, owner: str) -> Non
         raise EvidenceError("consent.jws has zones to mask, and a clip is not masked")
 
 
-def has_signed_masks(case: Case) -> bool:
+def has_signed_masks(case: SignedBundle) -> bool:
     """Tell whether there are zones to mask in terms that ``check_consent`` can hold against the owner's key."""
     return case.known.owner is not None and bool(_read_terms(case).camera.masks)
 
 
-def _read_terms(case: Case) -> Terms:
+def _read_terms(case: SignedBundle) -> Terms:
     return parse_terms(jws.parse(case.read(names.CONSENT), "owner-consent+jws").payload["terms"])
 
 
-def check_ledger(case: Case, manifest: Manifest) -> None:
+def check_ledger(case: SignedBundle, manifest: Manifest) -> None:
     """The entry grants this request, this camera, this stream, at least these windows, by this consent."""
     value = jws.parse_strict_json(case.read(names.LEDGER), 1 << 20)
     proved = verify_proof(value, ledger_origin(case.known.gateway_id), case.known.gateway)
@@ -190,7 +190,7 @@ def check_ledger(case: Case, manifest: Manifest) -> None:
     )
 
 
-def check_asked(case: Case, manifest: Manifest) -> None:
+def check_asked(case: SignedBundle, manifest: Manifest) -> None:
     """Nothing was granted that was not asked for, and all of it belongs to the incident."""
     incident = jws.parse(case.read(names.REQUEST), "rtcc-request+jws").payload["incident"]["window"]
     terms = _read_terms(case)

@@ -12,7 +12,7 @@ from html import escape
 
 from edge_agent.protocol.manifest import Clip, Manifest
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339
-from edge_agent.verifier.findings import Finding, Findings, Verdict
+from edge_agent.verifier.findings import Finding, Findings, Proof
 from edge_agent.verifier.opened_bundle import AnyManifest
 
 _STYLE = """
@@ -25,19 +25,19 @@ figure { display: inline-block; width: 31%; margin: .5em 1% .5em 0; } img { widt
 figcaption { font-size: .85em; }
 section, tr, figure { break-inside: avoid; } @media print { body { margin: 0; max-width: none; } }
 """
-_HEADINGS: Mapping[Verdict, tuple[str, str]] = {
-    Verdict.FAILED: ("Failed", "This is not as it must be. Do not use the bundle for what these statements are about."),
-    Verdict.PROVED: ("Proved", "This follows from signatures and digests that were checked with keys pinned before."),
-    Verdict.NOT_PINNED: (
+_HEADINGS: Mapping[Proof, tuple[str, str]] = {
+    Proof.FAILED: ("Failed", "This is not as it must be. Do not use the bundle for what these statements are about."),
+    Proof.PROVED: ("Proved", "This follows from signatures and digests that were checked with keys pinned before."),
+    Proof.NOT_PINNED: (
         "Attested by keys in the bundle only",
         "This holds if the keys that came with the bundle are that house's. Compare their thumbprints.",
     ),
-    Verdict.NOT_PROVED: ("Not proved", "Nothing speaks against this, and nothing here proves it."),
+    Proof.NOT_PROVED: ("Not proved", "Nothing speaks against this, and nothing here proves it."),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Still:
+class ReportStill:
     """A picture of a clip, as JPEG."""
 
     utc_ns: UtcNs
@@ -51,7 +51,7 @@ class ReportClip:
     clip: Clip
     file: str
     """Its name in the folder."""
-    stills: Sequence[Still]
+    stills: Sequence[ReportStill]
 
 
 def write_report(
@@ -148,7 +148,7 @@ def _write_clock(manifest: AnyManifest, zone: tzinfo) -> str:
     return _write_section("Clock", _write_table((), rows))
 
 
-def _write_findings(verdict: Verdict, items: Sequence[Finding]) -> str:
+def _write_findings(verdict: Proof, items: Sequence[Finding]) -> str:
     rows = [(item.part, item.sentence) for item in items if item.verdict is verdict]
     if not rows:
         return ""

@@ -19,7 +19,7 @@ from edge_agent.verifier import export_papers, release_papers
 from edge_agent.verifier.chain import Chain, verify_blocks
 from edge_agent.verifier.coverage import (
     TOLERANCE_NS,
-    Footage,
+    GrantedRecord,
     find_absent,
     find_footage,
     find_undelivered,
@@ -27,7 +27,7 @@ from edge_agent.verifier.coverage import (
 )
 from edge_agent.verifier.mp4_boxes import verify_boxes
 from edge_agent.verifier.mp4_video import copy_progressive
-from edge_agent.verifier.opened_bundle import AnyManifest, Case, KnownKeys
+from edge_agent.verifier.opened_bundle import AnyManifest, KnownKeys, SignedBundle
 from edge_agent.verifier.pictures import ClipProof, verify_clip, verify_silence
 from edge_agent.verifier.records import Records, verify_records
 
@@ -42,7 +42,7 @@ _AFTER_CLIPS = (names.RECORDS, names.BLOCKS, names.LEDGER, names.README)
 
 
 def read_manifest(out_dir: Path, stored: Mapping[str, str]) -> AnyManifest:
-    """Read the manifest, whose signature is not verified yet; EvidenceError where it is not about what was unpacked.
+    """Read the manifest, whose signature is not verified yet; EvidenceError if it is not about what was unpacked.
 
     The type that it is signed as says whether it is of a release or of an export, and then nothing of the other kind
     may be there.
@@ -77,7 +77,7 @@ def _demand_windows(manifest: AnyManifest) -> None:
 
 
 def verify_signature(out_dir: Path, known: KnownKeys) -> None:
-    """Verify the manifest's signature with the gateway's key; EvidenceError where it is not this gateway's."""
+    """Verify the manifest's signature with the gateway's key; EvidenceError if it is not this gateway's."""
     manifest = verify_manifest((out_dir / names.MANIFEST).read_bytes(), known.gateway)
     if manifest.gateway != known.gateway_id:
         raise EvidenceError(f"manifest is of another gateway: {manifest.gateway}")
@@ -86,7 +86,7 @@ def verify_signature(out_dir: Path, known: KnownKeys) -> None:
 class Checklist:
     """The checklist, once the manifest is known to be the gateway's."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: SignedBundle) -> None:
         self._case, self._manifest, self._known, self._findings = case, case.manifest, case.known, case.findings
         self._allowed = case.manifest.allowed
         self._chain: Chain | None = None
@@ -121,7 +121,7 @@ class Checklist:
         except (EvidenceError, DenialError) as error:
             self._findings.fail(part, f"{name}: {error}" if name else str(error), name)
         except OSError:
-            raise  # Our own disk's: what the bundle does to a parser is told as another error.
+            raise  # Our own disk's: what the bundle does to a parser is reported as another error.
         except Exception as error:
             # Whatever a part makes our parsers and libraries raise is a finding of that part, and of no other.
             log.debug("malformed part: part=%s", part, exc_info=True)
@@ -230,7 +230,7 @@ class Checklist:
         self._prove_by_clips("windows", sentence)
 
     def _prove_by_clips(self, part: str, sentence: str) -> None:
-        """Take down what leans on the spans of the clips: of a derivative they are the gateway's word."""
+        """Record the statements that depend on the spans of the clips: of a derivative they are the gateway's word."""
         if any(clip.derivative_of_sha256 is not None for clip in self._manifest.clips):
             self._findings.doubt(part, f"{sentence} What derivatives span is the gateway's word.")
         else:
@@ -327,7 +327,7 @@ class Checklist:
             self._prove_by_clips("completeness", sentence)
         self._say_missing(footage)
 
-    def _say_missing(self, footage: Sequence[Footage]) -> None:
+    def _say_missing(self, footage: Sequence[GrantedRecord]) -> None:
         assert self._chain is not None
         for each in find_undelivered(self._manifest, footage):
             self._findings.doubt(

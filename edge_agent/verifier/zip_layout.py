@@ -42,7 +42,7 @@ _REGULAR_FILE = 0o100644 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ZipEntry:
     """A file in the container: where its bytes lie, and how many they are."""
 
     name: str
@@ -63,7 +63,7 @@ class _Listed:
     local_at: int
 
 
-def read_layout(file: BinaryIO) -> list[Entry]:
+def read_layout(file: BinaryIO) -> list[ZipEntry]:
     """Account for every byte of a ZIP and return its entries in the order in which they lie.
 
     Raises:
@@ -81,7 +81,7 @@ def read_layout(file: BinaryIO) -> list[Entry]:
     return entries
 
 
-def iter_bytes(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
+def iter_bytes(file: BinaryIO, entry: ZipEntry) -> Iterator[bytes]:
     """Yield the bytes of an entry; whether they have its checksum is the caller's to judge."""
     file.seek(entry.at)
     left = entry.size
@@ -164,7 +164,7 @@ def _encode_central(entry: _Listed) -> bytes:
     )  # fmt: skip
 
 
-def _read_entry(file: BinaryIO, listed: _Listed, place: int) -> Entry:
+def _read_entry(file: BinaryIO, listed: _Listed, place: int) -> ZipEntry:
     """Check what stands before and behind the bytes of an entry against the directory."""
     head = _LOCAL.pack(
         b"PK\3\4", _VERSION, _STREAMED, 0, listed.time, listed.date, 0, _LARGE, _LARGE, len(listed.name), _LOCAL64.size
@@ -180,7 +180,7 @@ def _read_entry(file: BinaryIO, listed: _Listed, place: int) -> Entry:
     behind = _DESCRIPTOR.pack(b"PK\7\x08", listed.crc, listed.size, listed.size)
     if _read(file, at + listed.size, len(behind)) != behind:
         raise EvidenceError(f"container says two things of an entry: {name[:60]!r}")
-    return Entry(name, at, listed.size, listed.crc)
+    return ZipEntry(name, at, listed.size, listed.crc)
 
 
 def _read(file: BinaryIO, at: int, size: int) -> bytes:

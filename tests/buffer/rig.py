@@ -12,7 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from edge_agent.buffer.disk import Disk
 from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.format.superblock import Superblock
-from edge_agent.buffer.read.reader import Loss, RingReader, StoredRecord
+from edge_agent.buffer.read.losses import Loss
+from edge_agent.buffer.read.reader import RingReader
+from edge_agent.buffer.read.records import StoredRecord
 from edge_agent.buffer.ring import create_ring
 from edge_agent.buffer.write.open_block import Draft
 from edge_agent.buffer.write.writer import RingWriter

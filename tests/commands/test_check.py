@@ -24,13 +24,14 @@ from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.rtsp_login import Account
 from edge_agent.errors import ConfigError
 from edge_agent.rtcc.office.enrol import enrol, enrol_server
-from edge_agent.rtcc.office.home import RtccHome, Settings
+from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.settings.gateway import load_config
 from edge_agent.setup import inspection, probe
 from edge_agent.setup.inspection import Finding, Level
 from edge_agent.setup.provision import create_state, write_csr
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.inbound.consent_files import load_facts
+from edge_agent.uplink.store.requests import Store
 from tests.capture.onvif.test_http_session import behind_tls
 from tests.capture.test_camera_tls import make_certificate
 from tests.commands import typed
@@ -293,7 +294,9 @@ def test_a_signature_that_does_not_count_is_found(tmp_path: Path, rtcc: tuple[Rt
     enrolment = load_enrolment(config.uplink.enrolment)
     (finding,) = inspection.inspect_consent(config, enrolment)
     assert finding.text == "camera door: not signed: nothing leaves"
-    facts = load_facts(config, enrolment, config.cameras[0])
+    config.store_path.parent.mkdir(exist_ok=True)
+    with Store(config.store_path) as store:
+        facts = load_facts(config, enrolment, config.cameras[0], store.read_id())
     terms = parse_policy("version: 1\ncameras: {door: {mode: ask}}\n", "x").terms("door")
     owner = KeyStore(config.state_dir, "owner").load_private("owner", b"correct horse battery")
     waiver = config.waivers_dir / "door.jws"
@@ -335,7 +338,7 @@ def test_find_filesystem_knows_the_kernel_s_names() -> None:
 @pytest.fixture(scope="module")
 def rtcc(tmp_path_factory: pytest.TempPathFactory) -> tuple[RtccHome, UtcNs, str, str]:
     now = UtcNs(time.time_ns())
-    settings = Settings("rtcc.example-city", "127.0.0.1", 1, 2, {"evidence": "https://127.0.0.1:2/files/"})
+    settings = HomeSettings("rtcc.example-city", "127.0.0.1", 1, 2, {"evidence": "https://127.0.0.1:2/files/"})
     home = RtccHome.create(tmp_path_factory.mktemp("rtcc") / "home", settings, now)
     return home, now, *enrol_server(home, ("127.0.0.1",), now)
 

@@ -10,16 +10,18 @@ from edge_agent.buffer.ring import create_ring
 from edge_agent.consent.signed_consent import verify_consent
 from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.custody.keys import KeyStore
-from edge_agent.errors import ConfigError, CustodyError, UsageError
+from edge_agent.errors import ConfigError, CustodyError, DenialError, UsageError
 from edge_agent.protocol import jws
 from edge_agent.rtcc.office.enrol import enrol
-from edge_agent.rtcc.office.home import RtccHome, Settings
+from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.settings.gateway import load_config
 from edge_agent.setup.provision import create_state, write_csr
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.inbound.consent_files import load_facts
+from edge_agent.uplink.inbound.consent_states import read_marks
 from edge_agent.uplink.store.requests import Store
 from tests.commands import typed
+from tests.support import gate
 
 PASSPHRASE = "correct horse battery"
 POLICY = """\
@@ -34,7 +36,7 @@ cameras:
 def enrolment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gateway")
     now = UtcNs(time.time_ns())
-    settings = Settings("rtcc.example-city", "127.0.0.1", 1, 2, {"evidence": "https://127.0.0.1:2/files/"})
+    settings = HomeSettings("rtcc.example-city", "127.0.0.1", 1, 2, {"evidence": "https://127.0.0.1:2/files/"})
     home = RtccHome.create(tmp_path_factory.mktemp("rtcc") / "home", settings, now)
     create_state(folder / "state", PASSPHRASE)
     write_csr(folder / "state", folder / "gateway.csr")
@@ -56,6 +58,10 @@ def gateway(enrolment: Path, tmp_path: Path) -> Path:
     (tmp_path / "consent.yaml").write_text(POLICY)
     (tmp_path / "passphrase").write_text(PASSPHRASE + "\n")
     make_ring(path, "door")
+    store = load_config(path).store_path
+    store.parent.mkdir(exist_ok=True)
+    store.unlink(missing_ok=True)
+    Store(store).close()
     return path
 
 
@@ -80,7 +86,8 @@ def signed(path: Path):
     config = load_config(path)
     camera = config.find_camera("door")
     assert camera is not None
-    facts = load_facts(config, load_enrolment(config.uplink.enrolment), camera)
+    store_id = read_marks(config).store_id
+    facts = load_facts(config, load_enrolment(config.uplink.enrolment), camera, store_id)
     owner = KeyStore(config.state_dir, "owner").load_public("owner")
     return verify_consent((config.waivers_dir / "door.jws").read_bytes(), owner, facts)
 
@@ -107,6 +114,40 @@ def test_signing_shows_everything_and_names_the_end(gateway, capsys):
     assert run(gateway, "diff", "--camera", "door") == 0
     assert run(gateway, "show", "--language", "es") == 0
     assert "Ningún clip dura más de 20 minutos." in capsys.readouterr().out
+
+
+def test_signing_shows_todays_recipient_and_the_store(gateway, capsys):
+    """Whose key opens a clip today is shown, though a trust bundle may bring another; the store is what is signed."""
+    with Store(load_config(gateway).store_path) as store:
+        rtcc = gate.Rtcc()
+        assert sign(gateway) == 0
+        assert "opened by the evidence key ?" in capsys.readouterr().out
+        store.save_trust(1, rtcc.sign_trust(rtcc.trust_payload()), {})
+        assert sign(gateway) == 0
+        said = capsys.readouterr().out
+        assert f"opened by the evidence key {gate.EVIDENCE}" in said
+        assert f"remembered by: {store.read_id()}" in said
+        assert signed(gateway).facts["store"] == store.read_id()
+
+
+def test_a_consent_is_void_with_another_store(gateway):
+    """A store that was lost or restored has forgotten revocations: nothing counts until it is signed again."""
+    assert sign(gateway) == 0
+    store_path = load_config(gateway).store_path
+    store_path.unlink()
+    Store(store_path).close()
+    with pytest.raises(DenialError, match="store"):
+        signed(gateway)
+    assert sign(gateway) == 0
+    assert signed(gateway).version == 2
+
+
+def test_nothing_is_signed_before_there_is_a_store(gateway):
+    """The terms are bound to it; the error says what to start."""
+    load_config(gateway).store_path.unlink()
+    with pytest.raises(UsageError) as refused:
+        sign(gateway)
+    assert "start the releaser first" in refused.value.hint
 
 
 def test_versions_only_rise_also_over_the_stores_memory(gateway):

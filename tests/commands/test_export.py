@@ -27,7 +27,7 @@ from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.rtcc.office.enrol import enrol
-from edge_agent.rtcc.office.home import RtccHome, Settings
+from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.units import HOUR_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.bundle.builder import BundleBuilder
 from edge_agent.uplink.bundle.export import NoFootageError
@@ -39,7 +39,7 @@ from tests.peers.wait import wait_until
 from tests.support.footage import START, encode, read_numbers, records, window
 from tests.support.release import House
 
-SETTINGS = Settings("rtcc.example-city", "localhost", 8883, 8884, {"evidence": "https://localhost:8443/files/"})
+SETTINGS = HomeSettings("rtcc.example-city", "localhost", 8883, 8884, {"evidence": "https://localhost:8443/files/"})
 COURT = pyrage.x25519.Identity.generate()
 
 
@@ -126,6 +126,8 @@ class Desk:
     def open(self, *_):
         with self.house.reader() as reader:
             yield reader
+
+    open_own = open
 
 
 def test_a_bundle_for_a_court_proves_with_the_thumbprints_that_were_printed(owner, tmp_path, capsys):

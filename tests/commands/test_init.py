@@ -13,7 +13,7 @@ from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import ConfigError, CustodyError, EdgeAgentError, UsageError
 from edge_agent.protocol.application import verify_csr
 from edge_agent.rtcc.office.enrol import enrol as rtcc_enrol
-from edge_agent.rtcc.office.home import RtccHome, Settings
+from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.settings.gateway import load_config
 from edge_agent.setup.provision import TREE
 from edge_agent.units import UtcNs, parse_rfc3339
@@ -148,7 +148,7 @@ def test_init_refuses_another_state_folder(command: Command, tmp_path: Path) -> 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> RtccHome:
-    settings = Settings(
+    settings = HomeSettings(
         iss="rtcc.example-city",
         broker_host="127.0.0.1",
         broker_port=8883,

@@ -64,7 +64,7 @@ class Releaser:
     def _stop(self, verb: str):
         def stop(members: Mapping[str, Any], _peer: Peer) -> Mapping[str, Any]:
             self.called.append((verb, members.get("number")))
-            return {"state": "denied"} if "number" in members else {"stopped": [12, 14], "too_late": [9]}
+            return {"stopped": [12, 14], "too_late": [9]} if members.get("all") is True else {"state": "denied"}
 
         return stop
 

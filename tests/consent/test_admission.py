@@ -45,6 +45,12 @@ WRONG = {
     "another cell": ({"aud": {"cells": ["9vxz0"]}}, {}, "audience-mismatch"),
     # Check 9
     "clock not synchronised": ({}, {"clock_state": ClockState.FLOOR_ONLY}, "clock-unsynchronised"),
+    "issued before the memory began": (
+        {},
+        {"me": replace(ME, born_at=UtcNs(NOW - MINUTE_NS + 1))},
+        "issued-before-store",
+    ),
+    "a memory that knows no time": ({}, {"me": replace(ME, born_at=None)}, "clock-unsynchronised"),
     "nbf before iat": ({"nbf": at(-2 * MINUTE_NS)}, {}, "validity-inverted"),
     "exp at nbf": ({"exp": at(-MINUTE_NS)}, {}, "validity-inverted"),
     "release before exp": ({"release_by": at(8 * MINUTE_NS)}, {}, "validity-inverted"),
@@ -185,3 +191,9 @@ def test_a_window_is_half_open_in_the_incident():
     window = Window(UtcNs(NOW - 60 * MINUTE_NS), UtcNs(NOW - 40 * MINUTE_NS))
     whole = {"clip.window": {"start": at(-60 * MINUTE_NS), "end": at(-40 * MINUTE_NS)}}
     assert admit(request(whole), replace(ME, padding_ns=0), SeenBefore(), NOW, SYNC).request.window == window
+
+
+@pytest.mark.parametrize("after_ns", [0, -1])
+def test_a_request_that_was_issued_when_the_memory_began_is_taken(after_ns):
+    """To the nanosecond, by the moment at which it was issued."""
+    assert passes(me=replace(ME, born_at=UtcNs(request().iat + after_ns)))

@@ -69,6 +69,7 @@ CHANGED = {
     "issuer": {"issuer": "rtcc.other-city"},
     "roots": {"roots": ("A" * 43, "B" * 43, "D" * 43)},
     "threshold": {"threshold": 3},
+    "store": {"store": "5b" * 16},
     "upload_origins": {"upload_origins": ("https://elsewhere.example:443",)},
 }
 

@@ -181,9 +181,9 @@ def make_world(tmp_path: Path) -> Iterator[Callable[..., World]]:
             prepare(home)
             home.start("record")
             home.wait_ready()
-            home.sign()
             home.start("release")
             home.wait_ready()
+            home.sign()
             session = stack.enter_context(RtccSession(city.home, watch=True))
             return World(tmp_path, city, home, cameras, session)
 

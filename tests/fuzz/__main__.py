@@ -8,6 +8,7 @@ import tempfile
 
 NAMES = {
     "ring": ("superblock", "page", "record", "block", "ring"),
+    "evidence": ("container", "header", "boxes", "blocks", "records"),
     "gate": ("envelope", "request", "trust", "consent", "policy", "config"),
 }
 
@@ -21,9 +22,10 @@ def main() -> None:
 
     # Our own code alone: to instrument everything takes longer than a short run of a target.
     with atheris.instrument_imports(include=["edge_agent"]):
-        from tests.fuzz import gate_targets, ring_targets
+        from tests.fuzz import evidence_targets, gate_targets, ring_targets
     room, _, name = sys.argv[1].partition("-")
-    targets = {"ring": ring_targets.TARGETS, "gate": gate_targets.TARGETS}[room]
+    rooms = {"ring": ring_targets, "gate": gate_targets, "evidence": evidence_targets}
+    targets = rooms[room].TARGETS
     # What is found on the way goes to the first folder; the corpus in the tree grows by hand.
     found = tempfile.mkdtemp(prefix=f"fuzz-{sys.argv[1]}-")
     atheris.Setup([sys.argv[0], *sys.argv[2:], found, str(ring_targets.CORPUS / sys.argv[1])], targets[name])

@@ -4,12 +4,16 @@ import random
 
 import pytest
 
-from tests.fuzz import gate_targets, ring_targets
+from tests.fuzz import evidence_targets, gate_targets, ring_targets
 
 CORPUS = gate_targets.CORPUS
 TARGETS = {
     f"{room}-{name}": target
-    for room, targets in {"gate": gate_targets.TARGETS, "ring": ring_targets.TARGETS}.items()
+    for room, targets in {
+        "evidence": evidence_targets.TARGETS,
+        "gate": gate_targets.TARGETS,
+        "ring": ring_targets.TARGETS,
+    }.items()
     for name, target in targets.items()
 }
 MUTATIONS = 200

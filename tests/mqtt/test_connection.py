@@ -13,7 +13,7 @@ import pytest
 
 from edge_agent.errors import CustodyError, UnavailableError
 from edge_agent.host.clock import SystemClock
-from edge_agent.mqtt.connection import MAX_PACKET_BYTES, RECEIVE_MAXIMUM, Broker, BrokerSettings, Subscription
+from edge_agent.mqtt.connection import MAX_PACKET_BYTES, RECEIVE_MAXIMUM, Broker, BrokerSettings, TopicSubscription
 from edge_agent.mqtt.inbound_queue import Incoming
 from edge_agent.mqtt.mutual_tls import build_client_context
 from edge_agent.mqtt.network_loop import backoff_s
@@ -241,7 +241,7 @@ def test_a_handler_that_fails_gets_the_message_again(mosquitto: Mosquitto, rtcc:
 def test_a_gateway_can_neither_speak_nor_listen_for_another(mosquitto: Mosquitto, rtcc: Client) -> None:
     """The certificate's name decides: topics of others are refused, and another's client id takes over nothing."""
     intruder = replace(
-        mosquitto.gateway("gw2"), client_id="gw1", subscriptions=(Subscription(REQUESTS), Subscription("#"))
+        mosquitto.gateway("gw2"), client_id="gw1", subscriptions=(TopicSubscription(REQUESTS), TopicSubscription("#"))
     )
     with connected(mosquitto.gateway("gw1")) as gateway, connected(replace(intruder, state_topic="")) as other:
         with pytest.raises(UnavailableError, match="Not authorized"):
@@ -355,7 +355,7 @@ SUBACK = b"\x90\x04\x00\x01\x00\x01"
 def test_connected_is_who_is_subscribed(pki: Pki, answer: bytes) -> None:
     """Who is told that a gateway is connected may send it a request: before its subscriptions stand it is lost."""
     broker = HostileBroker(pki, answer)
-    client = Client(BrokerSettings("127.0.0.1", broker.port, "gw1", pki.client("gw1"), (Subscription(REQUESTS),)))
+    client = Client(BrokerSettings("127.0.0.1", broker.port, "gw1", pki.client("gw1"), (TopicSubscription(REQUESTS),)))
     client.broker.start()
     wait_until(lambda: client.broker.status().counts.get("connected") == 1)
     if answer:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.support.page_house import HOSTILE, JTI, PageHouse, free_port, read_pss_mb, request
+from tests.support.page_house import HOSTILE, JTI, NUMBER, PageHouse, free_port, read_pss_mb, request
 
 AXE = Path(__file__).parents[1] / "peers" / "chromium" / "node_modules" / "axe-core" / "axe.min.js"
-PATHS = ("/", "/requests", f"/requests/{JTI}", "/recordings", "/ledger", "/terms", "/devices")
+PATHS = ("/", "/requests", f"/requests/{NUMBER}", "/recordings", "/ledger", "/terms", "/devices")
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
 
 pytestmark = [
@@ -155,7 +155,7 @@ def test_reads_and_stops_without_scripts(page: PageHouse, paired: Open):
     for path in PATHS:
         tab.goto(page.origin + path)
         assert tab.locator("h1").count() == 1
-    tab.goto(f"{page.origin}/requests/{JTI}")
+    tab.goto(f"{page.origin}/requests/{NUMBER}")
     tab.get_by_role("button", name="Say no").click()
     assert "Refused" in tab.inner_text("[role=status]")
     tab.goto(page.origin + "/terms")
@@ -252,7 +252,7 @@ def test_link_in_a_notice_opens_the_page_and_changes_nothing(page: PageHouse, pa
     """The cookie is Lax: from a mail or another page the request is shown, after which it still waits."""
     tab = paired().new_page()
     tab.goto(evil_site + "?about:blank")
-    tab.evaluate(f"location.href = '{page.origin}/requests/{JTI}'")
+    tab.evaluate(f"location.href = '{page.origin}/requests/{NUMBER}'")
     expect(tab.get_by_role("button", name="Say no")).to_be_visible()
     assert page.house.acts == []
 

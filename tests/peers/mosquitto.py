@@ -7,7 +7,7 @@ import pytest
 
 from edge_agent.demo.broker import HOST, BrokerFiles, find_free_port, find_mosquitto, start_mosquitto, write_config
 from edge_agent.errors import UnavailableError
-from edge_agent.mqtt.connection import BrokerSettings, Subscription
+from edge_agent.mqtt.connection import BrokerSettings, TopicSubscription
 from tests.peers.pki import Pki
 from tests.peers.process import PeerProcess
 
@@ -39,9 +39,9 @@ class Mosquitto(PeerProcess):
             "client_id": gateway,
             "tls": self.pki.client(gateway),
             "subscriptions": (
-                Subscription(f"rtcc/1/req/g/{gateway}"),
-                Subscription("rtcc/1/req/a/u4pru"),
-                Subscription("rtcc/1/trust", retained=True),
+                TopicSubscription(f"rtcc/1/req/g/{gateway}"),
+                TopicSubscription("rtcc/1/req/a/u4pru"),
+                TopicSubscription("rtcc/1/trust", retained=True),
             ),
             "state_topic": f"rtcc/1/gw/{gateway}/state",
             "online": b"online",
@@ -56,7 +56,7 @@ class Mosquitto(PeerProcess):
             "port": self.rtcc_port,
             "client_id": client_id,
             "tls": self.pki.client("rtcc"),
-            "subscriptions": (Subscription("rtcc/1/gw/#", retained=True),),
+            "subscriptions": (TopicSubscription("rtcc/1/gw/#", retained=True),),
             "clean_start": True,
             "session_expiry_s": 0,
         }

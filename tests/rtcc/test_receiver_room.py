@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from edge_agent.rtcc.receiver_room import CREATION_S, MAX_ANNOUNCED_BYTES, MAX_UNFINISHED, Room
+from edge_agent.rtcc.receiver_room import CREATION_S, MAX_ANNOUNCED_BYTES, MAX_UNFINISHED, ReservedSpace
 
 
 class Clock:
@@ -23,7 +23,7 @@ class Promises(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        self.room = Room(self.clock)
+        self.room = ReservedSpace(self.clock)
         self.uploads: dict[tuple[str, str], tuple[int, int]] = {}
         self.creating: list[tuple[str, str, int, float]] = []
         self.count = 0
@@ -76,7 +76,7 @@ TestPromises = Promises.TestCase
 
 def test_one_certificate_is_bounded_and_no_other_is() -> None:
     """By the number of its uploads and by their bytes, those that are being created included."""
-    room, free = Room(), 1 << 60
+    room, free = ReservedSpace(), 1 << 60
     for number in range(MAX_UNFINISHED):
         assert room.allow("a", f"name-{number}", 1, free) is None
     refusal = room.allow("a", "one-more", 1, free)
@@ -91,6 +91,6 @@ def test_one_certificate_is_bounded_and_no_other_is() -> None:
 @pytest.mark.parametrize("left", [0, 5])
 def test_an_upload_of_an_earlier_run_is_counted_without_a_promise(left: int) -> None:
     """At the start nothing was allowed, and what lies there is still to come."""
-    room = Room()
+    room = ReservedSpace()
     room.put("a", "uid", "name", left)
     assert room.announced_bytes == left

@@ -10,7 +10,7 @@ import pytest
 from edge_agent.demo.broker import BrokerFiles, find_free_port, find_mosquitto, start_mosquitto, write_config
 from edge_agent.errors import UnavailableError
 from edge_agent.host.clock import SystemClock
-from edge_agent.mqtt.connection import Broker, BrokerSettings, Subscription, wait_connected
+from edge_agent.mqtt.connection import Broker, BrokerSettings, TopicSubscription, wait_connected
 from edge_agent.mqtt.mutual_tls import TlsIdentity
 from edge_agent.protocol.answer import Answer, Status, encode_answer
 from edge_agent.rtcc.answers import Inbox
@@ -53,13 +53,13 @@ class Gateway:
         enrolment = json.loads(enrol(home, applicant.csr, now).content)
         self.id = enrolment["gateway"]
         self.heard = queue.Queue()
-        topics = (Subscription(f"rtcc/1/req/g/{self.id}"), Subscription(f"rtcc/1/req/a/{cell}"))
+        topics = (TopicSubscription(f"rtcc/1/req/g/{self.id}"), TopicSubscription(f"rtcc/1/req/a/{cell}"))
         settings = BrokerSettings(
             host="localhost",
             port=home.settings.broker_port,
             client_id=self.id,
             tls=TlsIdentity(enrolment["ca"], enrolment["certificate"], applicant.tls),
-            subscriptions=(*topics, Subscription(TRUST_TOPIC, retained=True)),
+            subscriptions=(*topics, TopicSubscription(TRUST_TOPIC, retained=True)),
         )
         self._broker = Broker(settings, self._take, SystemClock())
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from edge_agent.errors import ConfigError, UsageError
-from edge_agent.settings.fields import Hours
+from edge_agent.settings.fields import DailyHours
 from edge_agent.settings.gateway import Config, load_config, parse_config
 from edge_agent.setup import schema
 from edge_agent.units import HOUR_NS, SECOND_NS
@@ -204,7 +204,7 @@ def test_a_missing_file_has_a_hint(tmp_path: Path) -> None:
 def test_hours_and_their_complement_share_no_minute(start: int, end: int, minute: int) -> None:
     """A minute is inside a span or inside what is left of the day, never both or neither."""
     if start != end:
-        assert Hours(start, end).contains(minute) != Hours(end, start).contains(minute)
+        assert DailyHours(start, end).contains(minute) != DailyHours(end, start).contains(minute)
 
 
 @settings(max_examples=150)

@@ -169,6 +169,7 @@ def facts(camera: str = "door", **changes: Any) -> Facts:
         issuer=ISS,
         roots=("A" * 43, "B" * 43, "C" * 43),
         threshold=2,
+        store="5a" * 16,
         upload_origins=("https://upload.example:443",),
     )
     return replace(known, **changes)

@@ -121,7 +121,7 @@ def _asked(house, then: str = "approve") -> None:
         house.carry_on()
         house.carry_on()
     else:
-        house.call(then, id=request.jti)
+        house.call(then, number=request.id)
 
 
 def _refused(house) -> None:

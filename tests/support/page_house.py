@@ -21,7 +21,9 @@ from edge_agent.errors import UsageError
 from edge_agent.host.control_socket import ControlServer, call
 from edge_agent.page.settings import PageSettings, ca_path, load_settings
 
+NUMBER = 12
 JTI = "AAAAAAAAAAAAAAAAAAAAAQ"
+NUMBER = 12
 CONFIG = """\
 gateway:
   state_dir: {state}
@@ -35,15 +37,16 @@ HOSTILE = "<img src=x onerror=alert(1)>\"'\u202eevil\u2066\x00<script>alert(2)</
 def request(state: str = "asked", **changes: Any) -> dict[str, Any]:
     """A request as the releaser describes it to the page."""
     return {
-        "jti": JTI, "iss": "rtcc.example-city", "sha256": "x", "arrived_at": "2026-11-28T20:00:00Z",
+        "number": NUMBER, "jti": JTI, "iss": "rtcc.example-city", "sha256": "x", "arrived_at": "2026-11-28T20:00:00Z",
         "release_by": "2036-11-28T23:00:00Z", "due": "2036-11-28T20:30:00Z", "state": state,
         "incident": "E-2026-118", "category": "robbery", "cameras": ["door"],
         "window": {"start": "2026-11-28T19:12:00Z", "end": "2026-11-28T19:22:00Z"}, "quality": "main",
         "purpose": "robbery at the corner shop", "contact": "desk 4, 555-0100", "reasons": [], "releases": [],
         "signers": ["ann (operator)", "bob (supervisor)"], "not_before": None, "cooling_off_s": 600,
-        "offered": [{"camera": "door", "quality": "main", "audio": False, "masks": 1,
-                     "windows": [{"start": "2026-11-28T19:12:00Z", "end": "2026-11-28T19:20:00Z"}],
-                     "answer_by": "2036-11-28T20:30:00Z"}],
+        "offer": {"escrow": False, "cameras": [{
+            "camera": "door", "quality": "main", "audio": False, "masks": [[[0, 0]]],
+            "windows": [{"start": "2026-11-28T19:12:00Z", "end": "2026-11-28T19:20:00Z"}],
+        }]},
         "distance": {"metres": 312, "direction": "north-east"},
         **changes,
     }  # fmt: skip
@@ -76,7 +79,7 @@ class FakeHouse:
         return {
             "status": lambda *_: {
                 "broker": "connected", "release_paused": self.paused, "releasing": [],
-                "waiting_for_you": [each["jti"] for each in self.requests if each["state"] == "asked"],
+                "waiting_for_you": [each["number"] for each in self.requests if each["state"] == "asked"],
             },
             "house": lambda *_: {
                 "time_zone": "America/Chicago",
@@ -95,9 +98,9 @@ class FakeHouse:
         }  # fmt: skip
 
     def _request(self, members: Any, _peer: Any) -> dict[str, Any]:
-        found = [each for each in self.requests if each["jti"].startswith(str(members["id"]))]
+        found = [each for each in self.requests if each["number"] == members["number"]]
         if not found:
-            raise UsageError("no request begins with that")
+            raise UsageError("there is no request")
         return {"request": found[0]}
 
     def _recordings(self, members: Any, _peer: Any) -> dict[str, Any]:

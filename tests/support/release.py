@@ -190,6 +190,7 @@ class House:
             issuer="rtcc.example-city",
             roots=(),
             threshold=2,
+            store="5a" * 16,
             upload_origins=(),
         )
         camera = CameraTerms(**{"mode": Mode.AUTO, "audio": True, **self.terms, **terms})

@@ -28,14 +28,14 @@ from edge_agent.protocol.geohash import geohash_encode
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.settings.gateway import parse_config
-from edge_agent.units import SECOND_NS, MonoNs, UtcNs, Window, parse_rfc3339
+from edge_agent.units import DAY_NS, SECOND_NS, MonoNs, UtcNs, Window, parse_rfc3339
 from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.inbound.ack_pace import AckPace
 from edge_agent.uplink.inbound.answer_sender import Sender
 from edge_agent.uplink.inbound.consent_files import Standing
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.intake import TRUST_TOPIC, Intake
-from edge_agent.uplink.inbound.refusal_limits import RefusalLimits, Room
+from edge_agent.uplink.inbound.refusal_limits import RefusalLimits, RefusalRoom
 from edge_agent.uplink.inbound.register import Docket
 from edge_agent.uplink.inbound.trust_store import TrustStore
 from edge_agent.uplink.owner.request_commands import OwnerDesk
@@ -211,7 +211,7 @@ class House:
     """One gateway; ``restart`` is what a kill leaves: the files, and nothing in memory."""
 
     standing_type = FakeStanding
-    room = Room()
+    room = RefusalRoom()
     """For refusals."""
 
     def __init__(self, folder: Path) -> None:
@@ -225,6 +225,7 @@ class House:
         self.store: Store | None = None
         self.numbers = 0
         self.restart()
+        self.store.note_birth(UtcNs(gate.NOW - 30 * DAY_NS))
         self.intake.handle(self.trust_message())
 
     def restart(self) -> None:
@@ -261,8 +262,9 @@ class House:
         self.sender = Sender(self.store, self.broker, self.clock, handover.confirm, self.stop)
         self.intake = Intake(
             self.store, self.judge, self.docket, self.trust, self.tally, self.clock, self.make_pace(),
-            RefusalLimits(self.store, self.room), self.on_verdict,
+            self.on_verdict,
         )  # fmt: skip
+        self.intake.limits = RefusalLimits(self.store, self.room)
         self.desk = OwnerDesk(
             gate.GATEWAY, owner, CONFIG, self.store, self.judge, regrant, self.docket, self.worker,
             self.clock,

@@ -368,7 +368,7 @@ class GateMachine(RuleBasedStateMachine):
         if not found or chance:
             return
         try:
-            state = self.house.call(what, id=found[0])["state"]
+            state = self.house.call(what, number=self.house.store.find_request(found[0]).id)["state"]
         except UsageError:
             return
         assert state in ("cancelled", "denied")

@@ -14,7 +14,7 @@ from edge_agent.buffer.format.record import parse_header
 from edge_agent.protocol import manifest as names
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import SECOND_NS
-from edge_agent.verifier.findings import Verdict
+from edge_agent.verifier.findings import Proof
 from tests.support.footage import START, encode, read_numbers, records, window
 from tests.support.opened import Opened, edit_lines, open_release, remux
 from tests.support.release import ADDRESS, House
@@ -28,7 +28,7 @@ def release(folder, house: House, asked) -> Opened:
 def undelivered(findings) -> list[str]:
     """What is said to be recorded and not delivered."""
     told = [item.sentence for item in findings.items if item.sentence.startswith("Recorded, but not delivered")]
-    assert all(item.verdict is Verdict.NOT_PROVED for item in findings.items if item.sentence in told)
+    assert all(item.verdict is Proof.NOT_PROVED for item in findings.items if item.sentence in told)
     return told
 
 
@@ -67,7 +67,7 @@ def test_a_record_without_header_or_digest_fails_nothing(tmp_path, number, what)
     opened = release(tmp_path, house, window(0, 8))
     findings = opened.open()
     assert findings.ok, findings.as_text()
-    proved = {item.name for item in findings.items if (item.part, item.verdict) == ("pictures", Verdict.PROVED)}
+    proved = {item.name for item in findings.items if (item.part, item.verdict) == ("pictures", Proof.PROVED)}
     every = {clip["file"] for clip in opened.manifest["clips"]}
     assert len(every) == (2 if number == 1 else 1)
     # A digest can be had from the body; a body from nothing.
@@ -84,7 +84,7 @@ def test_a_hole_in_the_chain_takes_the_proof_of_what_lies_before(tmp_path):
     for at in (-1, 4):
         blocks = edit_lines(opened.parts[names.BLOCKS], lambda lines, at=at: lines[0]["records"].pop(at) and None)
         findings = opened.open(opened.sign(opened.parts | {names.BLOCKS: blocks}))
-        proved = {item.part for item in findings.items if item.verdict is Verdict.PROVED}
+        proved = {item.part for item in findings.items if item.verdict is Proof.PROVED}
         assert not {"pictures", "completeness"} & proved
         assert "more records than are shown" in findings.as_text()
     within = edit_lines(opened.parts[names.BLOCKS], lambda lines: lines[0]["records"].pop(2) and None)

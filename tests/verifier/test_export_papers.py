@@ -19,7 +19,7 @@ from edge_agent.protocol import jws
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.units import SECOND_NS
-from edge_agent.verifier.findings import Verdict
+from edge_agent.verifier.findings import Proof
 from edge_agent.verifier.open import open_bundle
 from edge_agent.verifier.opened_bundle import Pins
 from tests.support.footage import START, encode, read_numbers, records, window
@@ -43,7 +43,7 @@ def release(tmp_path_factory):
     return open_release(folder, House(folder), window(0.5, 4.25), records(encode(60)))
 
 
-def parts_by(findings, verdict: Verdict) -> set[str]:
+def parts_by(findings, verdict: Proof) -> set[str]:
     return {item.part for item in findings.items if item.verdict is verdict}
 
 
@@ -59,8 +59,8 @@ def test_an_export_is_proved_by_pinned_keys(opened):
     out = opened.folder / "whole"
     findings = open_bundle(path, b"", str(COURT), opened.house.known(), out)
     assert findings.ok, findings.as_text()
-    assert parts_by(findings, Verdict.PROVED) == HELD | {"envelope"}
-    assert parts_by(findings, Verdict.NOT_PROVED) >= {"camera", "gateway", "clock"}
+    assert parts_by(findings, Proof.PROVED) == HELD | {"envelope"}
+    assert parts_by(findings, Proof.NOT_PROVED) >= {"camera", "gateway", "clock"}
     text = findings.as_text()
     assert "the owner's own export" in text
     assert "without a request" in text
@@ -77,8 +77,8 @@ def test_a_stranger_is_told_that_nothing_ties_the_keys_to_a_house(opened):
     """With the keys in the bundle alone everything that rests on them holds, and nothing of it is called proved."""
     findings = opened.open(known=Pins())
     assert findings.ok, findings.as_text()
-    assert parts_by(findings, Verdict.PROVED) == {"envelope"}
-    assert parts_by(findings, Verdict.NOT_PINNED) == HELD
+    assert parts_by(findings, Proof.PROVED) == {"envelope"}
+    assert parts_by(findings, Proof.NOT_PINNED) == HELD
     assert findings.as_json()["unpinned"] == sorted(KEYS)
     assert "ATTESTED BY THE KEYS IN THE BUNDLE ONLY" in findings.as_text()
     assert all(prints(opened)[name] in findings.as_text() for name in KEYS)
@@ -100,8 +100,8 @@ def test_a_pinned_thumbprint_proves_what_rests_on_its_key(opened, pinned, not_pi
     """Told over another way, a thumbprint turns what its key signed into proof, and nothing else."""
     findings = opened.open(known=Pins(frozenset(prints(opened)[name] for name in pinned)))
     assert findings.ok, findings.as_text()
-    assert parts_by(findings, Verdict.NOT_PINNED) == not_pinned
-    assert parts_by(findings, Verdict.PROVED) == (HELD | {"envelope"}) - not_pinned
+    assert parts_by(findings, Proof.NOT_PINNED) == not_pinned
+    assert parts_by(findings, Proof.PROVED) == (HELD | {"envelope"}) - not_pinned
 
 
 def test_a_pinned_thumbprint_that_is_not_there_fails(opened):
@@ -134,7 +134,7 @@ def test_where_the_owners_key_is_not_known_the_order_is_not_proved(opened):
     """An RTCC that enrolled the gateway without its owner's key sees the order rest on the bundle's."""
     findings = opened.open(known=replace(opened.house.known(), owner=None))
     assert findings.ok
-    assert parts_by(findings, Verdict.NOT_PINNED) == {"order"}
+    assert parts_by(findings, Proof.NOT_PINNED) == {"order"}
 
 
 def test_a_zip_that_age_made_is_verified_as_well(opened):
@@ -143,8 +143,8 @@ def test_a_zip_that_age_made_is_verified_as_well(opened):
     plain.write_bytes(pyrage.decrypt(opened.header + opened.payload, [COURT]))
     findings = open_bundle(plain, b"", "", opened.house.known(), opened.folder / "plain")
     assert findings.ok, findings.as_text()
-    assert parts_by(findings, Verdict.PROVED) == HELD
-    assert "envelope" in parts_by(findings, Verdict.NOT_PROVED)
+    assert parts_by(findings, Proof.PROVED) == HELD
+    assert "envelope" in parts_by(findings, Proof.NOT_PROVED)
 
 
 PARTS = [
@@ -174,7 +174,7 @@ def test_any_altered_byte_of_a_part_is_caught_and_named(opened, name, where, kno
     if name == names.MANIFEST:
         assert findings.failed_parts() <= {"manifest", "keys"}
     else:
-        assert name in {item.name for item in findings.items if item.verdict is Verdict.FAILED}
+        assert name in {item.name for item in findings.items if item.verdict is Proof.FAILED}
 
 
 def test_any_altered_byte_of_the_file_is_caught(opened):
@@ -345,7 +345,7 @@ def test_two_runs_that_claim_the_same_time_are_both_exported(tmp_path):
     opened = open_export(tmp_path, House(tmp_path), window(0, 2.5), [*first, (Kind.RUN, 0, b"{}"), *second])
     findings = opened.open()
     assert findings.ok, findings.as_text()
-    assert "pictures" in parts_by(findings, Verdict.PROVED)
+    assert "pictures" in parts_by(findings, Proof.PROVED)
     assert read_numbers(opened.parts["clips/001.mp4"]) == list(range(15))
     assert read_numbers(opened.parts["clips/002.mp4"]) == list(range(100, 125))
     assert opened.manifest["gaps"] == []

@@ -12,7 +12,7 @@ from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.format.record import RecordHeader, encode_header
 from edge_agent.protocol import manifest as names
 from edge_agent.units import MonoNs, UtcNs
-from edge_agent.verifier.findings import Findings, Verdict
+from edge_agent.verifier.findings import Findings, Proof
 from edge_agent.verifier.open import open_bundle
 from tests.support.footage import encode, records, window
 from tests.support.opened import Opened, edit_lines, open_release, pack
@@ -181,7 +181,7 @@ def test_the_fault_of_one_clip_hides_no_other(two, damage):
     findings = two.open(two.sign(two.parts | damage(two.parts, "clips/002.mp4")))
     assert not findings.ok
     pictures = {item.name: item.verdict for item in findings.items if item.part == "pictures"}
-    assert pictures == {"clips/001.mp4": Verdict.PROVED, "clips/002.mp4": Verdict.FAILED}, findings.as_text()
+    assert pictures == {"clips/001.mp4": Proof.PROVED, "clips/002.mp4": Proof.FAILED}, findings.as_text()
     assert (two.folder / "out/progressive/001.mp4").exists()
 
 
@@ -191,8 +191,8 @@ def test_a_clip_with_another_checksum_hides_no_other(two):
     at = plain.index(two.parts["clips/002.mp4"]) + 500
     plain[at] ^= 1
     findings = open_plain(two, bytes(plain))
-    assert {item.name for item in findings.items if item.verdict is Verdict.FAILED} == {"clips/002.mp4"}
-    assert Verdict.PROVED in {item.verdict for item in findings.items if item.name == "clips/001.mp4"}
+    assert {item.name for item in findings.items if item.verdict is Proof.FAILED} == {"clips/002.mp4"}
+    assert Proof.PROVED in {item.verdict for item in findings.items if item.name == "clips/001.mp4"}
 
 
 def open_plain(opened: Opened, plain: bytes) -> Findings:

@@ -12,7 +12,7 @@ from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Mask
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
-from edge_agent.verifier.findings import Verdict
+from edge_agent.verifier.findings import Proof
 from tests.support.footage import START, encode, records, window
 from tests.support.opened import Opened, open_release, remux
 from tests.support.release import House
@@ -60,8 +60,8 @@ def test_an_approval_is_the_owners_and_stands_in_the_ledger(tmp_path):
     findings = opened.open()
     assert findings.ok, findings.as_text()
     told = {item.sentence: item.verdict for item in findings.items if item.part == "consent"}
-    assert told["That the owner approved this one release is the gateway's word."] is Verdict.NOT_PROVED
-    proved = [sentence for sentence, verdict in told.items() if verdict is Verdict.PROVED]
+    assert told["That the owner approved this one release is the gateway's word."] is Proof.NOT_PROVED
+    proved = [sentence for sentence, verdict in told.items() if verdict is Proof.PROVED]
     assert not any("approved this release" in sentence for sentence in proved)
     members = opened.manifest
     for approved_by, parts in ((None, {"consent", "ledger"}), ("x" * 43, {"consent", "ledger"})):
@@ -162,7 +162,7 @@ def test_nothing_is_proved_of_a_derivative(tmp_path):
     members["clips"][0] |= {"derivative_of_sha256": "ab" * 32, "offsets": [], "sound": "none"}
     forged = opened.parts | {"clips/001.mp4": remux(opened.parts["clips/001.mp4"], keep_pictures)}
     findings = opened.open(opened.sign(forged, members))
-    proved = {item.part for item in findings.items if item.verdict is Verdict.PROVED}
+    proved = {item.part for item in findings.items if item.verdict is Proof.PROVED}
     assert not {"pictures", "windows", "completeness", "sound"} & proved
     assert "verified here, have no zone to mask" in findings.as_text()
 
@@ -193,6 +193,6 @@ def test_terms_that_nobody_vouches_for_are_not_taken_as_signed(tmp_path):
         assert "time of the incident" not in opened.open(parts).as_text()
         findings = opened.open(parts, replace(pinned, owner=None))
         assert not {"consent", "windows"} & findings.failed_parts()
-        told = [item.sentence for item in findings.items if item.verdict is Verdict.NOT_PROVED]
+        told = [item.sentence for item in findings.items if item.verdict is Proof.NOT_PROVED]
         assert any("as far as they are verified here, have no zone to mask" in sentence for sentence in told)
         assert any("More was granted than the time of the incident" in sentence for sentence in told) is is_beyond

@@ -6,7 +6,7 @@ from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.write.open_block import Draft
 from edge_agent.protocol import manifest as names
 from edge_agent.units import HOUR_NS, ClockState, UtcNs, encode_rfc3339, parse_rfc3339
-from edge_agent.verifier.findings import Verdict
+from edge_agent.verifier.findings import Proof
 from tests.support.footage import START, encode, records, window
 from tests.support.opened import Opened, edit_lines
 from tests.support.release import House
@@ -45,7 +45,7 @@ def open_early(folder, *states: ClockState) -> Opened:
     return Opened(folder, house, info.age_header + payload, house.evidence, names.TYP)
 
 
-def verdicts(findings, part: str) -> set[Verdict]:
+def verdicts(findings, part: str) -> set[Proof]:
     return {item.verdict for item in findings.items if item.part == part}
 
 
@@ -54,7 +54,7 @@ def test_times_that_were_counted_back_are_proved_by_a_page_of_that_boot(tmp_path
     opened = open_early(tmp_path, ClockState.SYNCHRONISED)
     findings = opened.open()
     assert findings.ok, findings.as_text()
-    assert verdicts(findings, "pictures") == {Verdict.PROVED}
+    assert verdicts(findings, "pictures") == {Proof.PROVED}
 
 
 def test_times_that_nothing_dates_are_the_gateways_word(tmp_path):
@@ -62,8 +62,8 @@ def test_times_that_nothing_dates_are_the_gateways_word(tmp_path):
     opened = open_early(tmp_path, ClockState.FLOOR_ONLY, ClockState.SYNCHRONISED)
     findings = opened.open()
     assert findings.ok, findings.as_text()
-    assert verdicts(findings, "pictures") == {Verdict.NOT_PROVED}
-    assert Verdict.PROVED not in verdicts(findings, "completeness")
+    assert verdicts(findings, "pictures") == {Proof.NOT_PROVED}
+    assert Proof.PROVED not in verdicts(findings, "completeness")
     assert "nothing here that the recorder signed after that dates this boot" in findings.as_text()
 
 

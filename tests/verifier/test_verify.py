@@ -16,7 +16,7 @@ from edge_agent.protocol import manifest as names
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Mask
 from edge_agent.units import SECOND_NS
-from edge_agent.verifier.findings import Verdict
+from edge_agent.verifier.findings import Proof
 from edge_agent.verifier.open import open_bundle
 from tests.support.footage import START, encode, read_numbers, records, window
 from tests.support.opened import edit_lines, open_release, remux
@@ -39,12 +39,12 @@ def test_a_whole_bundle_is_proved(opened):
         path, opened.header, str(opened.house.evidence), opened.house.known(), opened.folder / "whole"
     )
     assert findings.ok, findings.as_text()
-    proved = {item.part for item in findings.items if item.verdict is Verdict.PROVED}
+    proved = {item.part for item in findings.items if item.verdict is Proof.PROVED}
     assert proved == {
         "envelope", "manifest", "kind", "files", "request", "consent", "ledger", "chain", "records", "windows",
         "pictures", "sound", "completeness",
     }  # fmt: skip
-    assert {item.part for item in findings.items if item.verdict is Verdict.NOT_PROVED} >= {
+    assert {item.part for item in findings.items if item.verdict is Proof.NOT_PROVED} >= {
         "camera",
         "gateway",
         "clock",
@@ -106,7 +106,7 @@ def test_any_altered_byte_of_a_part_is_caught_and_named(opened, name, where):
     if name == names.MANIFEST:
         assert findings.failed_parts() == {"manifest"}
     else:
-        assert name in {item.name for item in findings.items if item.verdict is Verdict.FAILED}
+        assert name in {item.name for item in findings.items if item.verdict is Proof.FAILED}
 
 
 def reencode(data: bytes) -> bytes:
@@ -188,7 +188,7 @@ def test_parameters_among_the_pictures_are_committed_to_or_told(tmp_path):
         assert next(container.decode(video=0)).width == 64
     findings = opened.open(opened.sign(opened.parts | {"clips/001.mp4": clip}))
     (told,) = [item for item in findings.items if "parameters" in item.sentence]
-    assert (told.part, told.verdict) == ("pictures", Verdict.NOT_PROVED)
+    assert (told.part, told.verdict) == ("pictures", Proof.NOT_PROVED)
 
 
 def flip64(text: str, at: int = 40) -> str:
@@ -336,8 +336,8 @@ def test_open_blocks_are_attested_by_the_gateway_only(tmp_path):
     findings = opened.open()
     assert findings.ok, findings.as_text()
     parts = {"chain", "records", "pictures", "sound", "completeness"}
-    assert parts <= {item.part for item in findings.items if item.verdict is Verdict.NOT_PROVED}
-    assert not parts & {item.part for item in findings.items if item.verdict is Verdict.PROVED}
+    assert parts <= {item.part for item in findings.items if item.verdict is Proof.NOT_PROVED}
+    assert not parts & {item.part for item in findings.items if item.verdict is Proof.PROVED}
 
 
 def test_sound_that_was_not_granted_hides_no_picture(tmp_path):
@@ -345,7 +345,7 @@ def test_sound_that_was_not_granted_hides_no_picture(tmp_path):
     opened = open_release(tmp_path, House(tmp_path), window(0.5, 3), records(encode(40, audio="pcm_alaw")))
     findings = opened.open()
     assert findings.ok, findings.as_text()
-    assert "pictures" in {item.part for item in findings.items if item.verdict is Verdict.PROVED}
+    assert "pictures" in {item.part for item in findings.items if item.verdict is Proof.PROVED}
 
 
 def test_a_masked_clip_is_a_derivative(tmp_path):
@@ -357,7 +357,7 @@ def test_a_masked_clip_is_a_derivative(tmp_path):
     findings = opened.open()
     assert findings.ok, findings.as_text()
     assert "is a derivative" in findings.as_text()
-    assert "pictures" not in {item.part for item in findings.items if item.verdict is Verdict.PROVED}
+    assert "pictures" not in {item.part for item in findings.items if item.verdict is Proof.PROVED}
     lines = [json.loads(line) for line in opened.parts[names.RECORDS].splitlines()]
     assert not any(line.get("delivered") or line.get("places") for line in lines)
     assert "derivative" in opened.parts[names.README].decode()
@@ -395,4 +395,4 @@ def test_a_note_from_before_the_clip_is_told_as_the_gateways_word(tmp_path):
     findings = opened.open()
     assert findings.ok, findings.as_text()
     (told,) = [item for item in findings.items if "1234" in item.sentence]
-    assert (told.part, told.verdict) == ("clock", Verdict.NOT_PROVED)
+    assert (told.part, told.verdict) == ("clock", Proof.NOT_PROVED)

@@ -53,9 +53,9 @@ class BlockEnd:
     accepted_bytes: int
     records: int
     oldest_ns: int
-    """Smallest start of a record; 0 where there is none."""
+    """Smallest start of a record; 0 if there is none."""
     newest_ns: int
-    """Largest end of a record; 0 where there is none."""
+    """Largest end of a record; 0 if there is none."""
     footage_ns: int
     """Sum of the durations of its GOP records."""
     chain: bytes
@@ -103,7 +103,7 @@ def tombstone_of(page: Page, why: Erased, now: UtcNs, recorder_key_id: bytes, en
         why: Who or what erases it.
         now: When.
         recorder_key_id: Of the key that will sign.
-        end: How the block ended, where no later page says it.
+        end: How the block ended, if no later page says it.
     """
     return replace(
         page,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from edge_agent.buffer.block_scan import BlockWalk, Located, is_body_good
+from edge_agent.buffer.block_scan import BlockWalk, LocatedRecord, is_body_good
 from edge_agent.buffer.crypt import verify_page, verify_superblock
 from edge_agent.buffer.disk import Disk
 from edge_agent.buffer.format.constants import (
@@ -28,7 +28,7 @@ from edge_agent.errors import IntegrityError, RingError
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RingFinding:
     """Something that is not as it was written, and what it costs."""
 
     seq: int | None
@@ -52,7 +52,7 @@ class CheckReport:
     signed_records: int
     """Records in blocks whose end a later header page signs."""
     head: tuple[int, bytes]
-    findings: tuple[Finding, ...]
+    findings: tuple[RingFinding, ...]
 
     @property
     def is_clean(self) -> bool:
@@ -90,7 +90,7 @@ class _Checker:
         self._progress = progress
         self._index = RingIndex(disk, self._superblock)
         self._index.load()
-        self.findings: list[Finding] = []
+        self.findings: list[RingFinding] = []
         self._records = self._signed = self._bytes = 0
         self._head = (0, chain_genesis(self._superblock.ring_id))
 
@@ -119,7 +119,7 @@ class _Checker:
         )
 
     def _note(self, seq: int | None, index: int | None, text: str, cost: str) -> None:
-        self.findings.append(Finding(seq, index, text, cost))
+        self.findings.append(RingFinding(seq, index, text, cost))
 
     def _check_known(self) -> None:
         """Hold the ring's end against the ledger: newest blocks that were cut off leave no other trace (FORMAT 8)."""
@@ -172,22 +172,22 @@ class _Checker:
         scan = BlockWalk(self._disk, self._superblock, seq, chain_start(raw), limit).scan()
         if following is None:
             scan = scan.without_torn_tail()
-        findings = [Finding(seq, each.index, f"{each.reason} is damaged", "one record") for each in scan.damage]
+        findings = [RingFinding(seq, each.index, f"{each.reason} is damaged", "one record") for each in scan.damage]
         if following and scan.chain != following.previous.chain and not findings:
             last = scan.records[-1].header.index if scan.records else None
-            findings.append(Finding(seq, last, "chain ends otherwise than the next page signs", "one record"))
+            findings.append(RingFinding(seq, last, "chain ends otherwise than the next page signs", "one record"))
         known = self._known
         if known is not None and known.seq == seq and known.ring_id == page.ring_id:
             chains = {chain_start(raw), *(record.chain for record in scan.records)}
             if known.chain not in chains and not findings:
-                findings.append(Finding(seq, None, "block was another when the ledger noted it", "one block"))
+                findings.append(RingFinding(seq, None, "block was another when the ledger noted it", "one block"))
         for record in scan.records:
             wrong = self._check_record(record)
             if wrong is None:
                 continue
             if following is None and record.header.index >= scan.durable:
                 break  # On its way to the disk, or a torn tail: the recorder will not accept it.
-            findings.append(Finding(seq, record.header.index, wrong[0], wrong[1]))
+            findings.append(RingFinding(seq, record.header.index, wrong[0], wrong[1]))
         if self._index.read_page(seq) != raw:
             return  # A writer beside us took the block: what was read is a mixture.
         self.findings += findings
@@ -195,7 +195,7 @@ class _Checker:
         self._signed += len(scan.records) if following else 0
         self._head = (seq, scan.chain)
 
-    def _check_record(self, record: Located) -> tuple[str, str] | None:
+    def _check_record(self, record: LocatedRecord) -> tuple[str, str] | None:
         """Hash a body and look at its padding; return what is wrong and what it costs."""
         start = self._superblock.block_offset(record.header.seq) + record.offset
         raw = memoryview(self._disk.pread(record.end_offset - record.offset, start))
@@ -291,7 +291,7 @@ def _describe_page(page: Page, slot: int) -> dict[str, object]:
     }
 
 
-def _describe_record(record: Located) -> dict[str, object]:
+def _describe_record(record: LocatedRecord) -> dict[str, object]:
     header = record.header
     return {
         "block": header.seq,

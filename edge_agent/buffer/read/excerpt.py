@@ -1,6 +1,6 @@
 """A hold: the blocks that a pending request needs, copied as ciphertext to a small ring file of the same format.
 
-Owns the folder of holds and its bounds. No key is at hand here, and none is needed.
+Owns the folder of holds and its bounds. There is no key here, and none is needed.
 """
 
 import logging
@@ -46,7 +46,7 @@ def excerpt(reader: RingReader, windows: Sequence[Window], target: Path, max_byt
         max_bytes: The most that it may take.
 
     Returns:
-        What was copied, or None where the ring holds nothing of the windows.
+        What was copied, or None if the ring holds nothing of the windows.
 
     Raises:
         RingError: It would be larger than ``max_bytes``; nothing is left behind.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from edge_agent.buffer.block_scan import BlockScan, BlockWalk, Located, is_body_good, read_body
+from edge_agent.buffer.block_scan import BlockScan, BlockWalk, LocatedRecord, is_body_good, read_body
 from edge_agent.buffer.crypt import BlockCipher, verify_page
 from edge_agent.buffer.format.constants import FLAG_FLOOR_ONLY, Kind
 from edge_agent.buffer.format.page import Page, chain_start, parse_page
@@ -35,7 +35,7 @@ class LoadedBlock:
     page: Page
     page_bytes: bytes
     next_page_bytes: bytes | None
-    """Bounds the block and signs its end; None while it is open, or where that page is damaged."""
+    """Bounds the block and signs its end; None while it is open, or if that page is damaged."""
     scan: BlockScan
 
 
@@ -76,7 +76,7 @@ class BlockReader:
         raise AssertionError("unreachable")
 
     def _scan(self, seq: int, raw: bytes, limit: int | None) -> BlockScan:
-        """Walk a block's headers; where its end is open, believe no damage that a second walk does not find.
+        """Walk a block's headers; if its end is open, believe no damage that a second walk does not find.
 
         A writer that appends and syncs while the walk searches behind the open end lets it find a later record, and
         what was just being written looks like a hole among what is synced.
@@ -90,7 +90,7 @@ class BlockReader:
                 break
         return scan
 
-    def open_record(self, block: LoadedBlock, cipher: BlockCipher, place: Located) -> tuple[bytes, bytes]:
+    def open_record(self, block: LoadedBlock, cipher: BlockCipher, place: LocatedRecord) -> tuple[bytes, bytes]:
         """Read, check and decrypt one record; then see that its block is still the same (FORMAT 7.7)."""
         for attempt in range(_ATTEMPTS):
             try:
@@ -111,7 +111,7 @@ class BlockReader:
         raise AssertionError("unreachable")
 
     def demand_unchanged(self, block: LoadedBlock) -> None:
-        """Read the block's page again; OverwrittenError where it is another."""
+        """Read the block's page again; OverwrittenError if it is another."""
         raw = self._index.read_page(block.page.seq)
         if raw != block.page_bytes:
             raise OverwrittenError(f"{self._what_became(raw, block.page.seq)}: block={block.page.seq}")
@@ -181,7 +181,7 @@ class BlockReader:
     def find_notes(
         self, windows: Sequence[Window], offsets: dict[bytes, int], *, as_written: bool = False
     ) -> set[tuple[int, int]]:
-        """Return block and index of the last CLOCK record before each window, where there is one within reach."""
+        """Return block and index of the last CLOCK record before each window, if there is one within reach."""
         found = (self._find_note(window.start, offsets, as_written=as_written) for window in windows)
         return {place for place in found if place is not None}
 

@@ -7,26 +7,27 @@ place were not checked, nor anything of a block whose page changed meanwhile.
 import json
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from edge_agent.buffer.block_scan import Damage, Located, read_body
+from edge_agent.buffer.block_scan import LocatedRecord, read_body
 from edge_agent.buffer.crypt import BlockCipher
 from edge_agent.buffer.disk import Disk, FileDisk
-from edge_agent.buffer.format.constants import ZERO_DIGEST, Kind
+from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.format.page import Page, parse_page
-from edge_agent.buffer.format.record import RecordHeader, next_chain, record_digest
+from edge_agent.buffer.format.record import next_chain, record_digest
 from edge_agent.buffer.format.superblock import Superblock
 from edge_agent.buffer.index import RingIndex
 from edge_agent.buffer.read.live_block import BlockReader, LoadedBlock
+from edge_agent.buffer.read.losses import Loss, losses_of, pass_over, raise_loss, reason_of
+from edge_agent.buffer.read.records import BlockEvidence, EvidenceRecord, StoredRecord, chains_after, make_stored
+from edge_agent.buffer.read.source import find_foreign, is_of
 from edge_agent.buffer.read.timeline import (
     Segment,
-    Span,
-    TimedRecord,
+    TimeSpan,
     add_segment,
     find_conflicts,
     lay_out,
@@ -35,64 +36,13 @@ from edge_agent.buffer.read.timeline import (
 from edge_agent.buffer.ring import read_superblock
 from edge_agent.errors import IntegrityError, OverwrittenError, RingError
 from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant
-from edge_agent.units import ClockState, UtcNs, Window
+from edge_agent.units import UtcNs, Window
 
 log = logging.getLogger(__name__)
 
 _FAR = 1 << 62
 _MAX_REASON_CHARS = 64
 _ALL_TIME = Window(UtcNs(-_FAR), UtcNs(_FAR))
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRecord:
-    """One record read back: checked, decrypted, and with what a proof of it needs."""
-
-    ring_id: bytes
-    seq: int
-    index: int
-    header: RecordHeader
-    header_bytes: bytes
-    body_sha256: bytes
-    clock_state: ClockState
-    boot_id: bytes
-    run_id: bytes
-    start_ns: UtcNs
-    """The time that counts: as written, or rebased on boot time where the clock was floor-only."""
-    rebased: bool
-    attested: bool
-    """A later header page signs the end of this block: signed at the time of recording, not by the gateway alone."""
-    plaintext: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """Something of a window that cannot be had: it becomes a declared gap."""
-
-    seq: int
-    index: int | None
-    window: Window | None
-    reason: str
-    """``overwritten``, ``erased``, ``damaged``, ``unreadable``, ``clock-conflict`` or ``source-changed``."""
-
-
-@dataclass(frozen=True, slots=True)
-class EvidenceRecord:
-    """What a stranger needs of one record to walk the chain."""
-
-    header_bytes: bytes
-    body_sha256: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class BlockEvidence:
-    """A block without its footage: pages as they lie on the disk, and every record's header and body digest."""
-
-    seq: int
-    page_bytes: bytes
-    next_page_bytes: bytes | None
-    """Signs the end of the block; None while the block is open: then only the gateway attests it."""
-    records: tuple[EvidenceRecord, ...]
 
 
 class RingReader:
@@ -237,18 +187,18 @@ class RingReader:
                 block = self._blocks.load(seq)
             except RingError:
                 continue
-            if not _is_of(source, block.page.source):
+            if not is_of(source, block.page.source):
                 continue
             timed = time_records(block.page, block.scan.records, offsets, as_written=as_written)
             if any(record.matches(windows) and record.place.header.kind is Kind.GOP for record in timed):
                 yield self._evidence_of(block)
 
-    def coverage(self, window: Window) -> list[Span]:
+    def coverage(self, window: Window) -> list[TimeSpan]:
         """Tile a window with footage and gaps. Headers only; reasons of gaps need the vault key."""
         self._index.refresh()
         offsets = self._blocks.boot_offsets()
         segments: list[Segment] = []
-        gaps: list[Span] = []
+        gaps: list[TimeSpan] = []
         for seq in self._blocks.find_blocks((window,), offsets, tombstones=True):
             entry = self._index.find(seq)
             if entry is not None and entry.tombstone:
@@ -263,14 +213,15 @@ class RingReader:
             self._cover(block, window, offsets, segments, gaps)
         return lay_out(window, segments, find_conflicts(segments), gaps)
 
-    def block_spans(self, seq: int) -> list[Span]:
-        """Return footage and recorded gaps of one block, in order; OverwrittenError where it is gone."""
+    def block_spans(self, seq: int) -> list[TimeSpan]:
+        """Return footage and recorded gaps of one block, in order; OverwrittenError if it is gone."""
         block = self._blocks.load(seq)
         segments: list[Segment] = []
-        gaps: list[Span] = []
+        gaps: list[TimeSpan] = []
         self._cover(block, _ALL_TIME, self._blocks.boot_offsets(), segments, gaps)
         footage = [
-            Span(Window(UtcNs(each.start_ns), UtcNs(each.end_ns)), "footage", None, each.run_id) for each in segments
+            TimeSpan(Window(UtcNs(each.start_ns), UtcNs(each.end_ns)), "footage", None, each.run_id)
+            for each in segments
         ]
         return sorted(footage + gaps, key=lambda span: span.window.start)
 
@@ -304,7 +255,7 @@ class RingReader:
         as_written = source is None
         if self._vault is None:
             raise RingError(f"ring was opened without the vault key: ring={self._disk.name}")
-        tell = on_loss or _raise_loss
+        tell = on_loss or raise_loss
         self._index.refresh()
         offsets = self._blocks.boot_offsets()
         seqs = self._blocks.find_blocks(windows, offsets, as_written=as_written)
@@ -312,7 +263,7 @@ class RingReader:
         notes = self._blocks.find_notes(windows, offsets, as_written=as_written)
         for seq in sorted({*seqs, *(seq for seq, _ in notes)}):
             also = {index for block, index in notes if block == seq}
-            told = tell if seq in seqs else _pass_over
+            told = tell if seq in seqs else pass_over
             yield from self._read_block(seq, windows, offsets, conflicts, told, also, source)
 
     def _find_conflicts(
@@ -346,11 +297,11 @@ class RingReader:
             block = self._blocks.load(seq)
             cipher = BlockCipher.open(block.page.sealed_key, self._vault_key(), block.page.ring_id, seq)
         except RingError as error:
-            tell(Loss(seq, None, entry.span if entry else None, _reason_of(error)))
+            tell(Loss(seq, None, entry.span if entry else None, reason_of(error)))
             return
         timed = time_records(block.page, block.scan.records, offsets, as_written=as_written)
-        losses = list(_losses_of(block, timed, windows))
-        foreign = self._find_foreign(block, cipher, timed, source)
+        losses = list(losses_of(block, timed, windows))
+        foreign = find_foreign(self._blocks, block, cipher, timed, source)
         for record in timed:
             header = record.place.header
             # Where it is, not before the block: what follows a loss does not go on with what is before it.
@@ -371,41 +322,13 @@ class RingReader:
                 is_unsynced = block.next_page_bytes is None and header.index >= block.scan.durable
                 if is_unsynced and not isinstance(error, OverwrittenError):
                     return  # Still on its way to the disk, or a torn tail.
-                tell(Loss(seq, header.index, record.window, _reason_of(error)))
+                tell(Loss(seq, header.index, record.window, reason_of(error)))
                 if isinstance(error, OverwrittenError):
                     return
                 continue
-            yield _stored(block, record, plaintext, digest)
+            yield make_stored(block, record, plaintext, digest)
         for loss in losses:
             tell(loss)
-
-    def _find_foreign(
-        self, block: LoadedBlock, cipher: BlockCipher, timed: Sequence[TimedRecord], source: bytes | None
-    ) -> Collection[int]:
-        """Return the indexes of the records that are of another source than the granted one (FORMAT 3.5, 4.6).
-
-        The signed page decides for the block. A RUN record can only take away.
-        """
-        if source is None:
-            return frozenset()
-        if not _is_of(source, block.page.source):
-            return {record.place.header.index for record in timed}
-        foreign, is_foreign = set(), False
-        for record in timed:
-            if record.place.header.kind is Kind.RUN:
-                is_foreign = self._names_other_source(block, cipher, record.place, source)
-            if is_foreign:
-                foreign.add(record.place.header.index)
-        return foreign
-
-    def _names_other_source(self, block: LoadedBlock, cipher: BlockCipher, place: Located, source: bytes) -> bool:
-        """Tell whether a RUN record names another source; one that is damaged says nothing, and the page holds."""
-        try:
-            plaintext, _ = self._blocks.open_record(block, cipher, place)
-            named = json.loads(plaintext)["source_sha256"]
-        except (RingError, ValueError, KeyError, TypeError, RecursionError):
-            return False
-        return bool(named != source.hex())
 
     def _vault_key(self) -> X25519PrivateKey:
         if self._vault is None:
@@ -413,10 +336,15 @@ class RingReader:
         return self._vault
 
     def _cover(
-        self, block: LoadedBlock, window: Window, offsets: dict[bytes, int], segments: list[Segment], gaps: list[Span]
+        self,
+        block: LoadedBlock,
+        window: Window,
+        offsets: dict[bytes, int],
+        segments: list[Segment],
+        gaps: list[TimeSpan],
     ) -> None:
         timed = time_records(block.page, block.scan.records, offsets)
-        for loss in _losses_of(block, timed, (window,)):
+        for loss in losses_of(block, timed, (window,)):
             _note_gap(gaps, loss.window, loss.reason)
         for record in timed:
             if not record.matches((window,)):
@@ -425,8 +353,8 @@ class RingReader:
             if record.place.header.kind is Kind.GAP:
                 _note_gap(gaps, record.window, self._reason_in(block, record.place))
 
-    def _reason_in(self, block: LoadedBlock, place: Located) -> str:
-        """Read the reason of a GAP record, where the vault key is at hand."""
+    def _reason_in(self, block: LoadedBlock, place: LocatedRecord) -> str:
+        """Read the reason of a GAP record, if the vault key is available."""
         if self._vault is None:
             return "gap"
         try:
@@ -438,9 +366,9 @@ class RingReader:
         return str(reason)[:_MAX_REASON_CHARS]
 
     def _evidence_of(self, block: LoadedBlock) -> BlockEvidence:
-        """Collect what proves a block; a record whose digest is gone for good is left out, as one without a header."""
+        """Collect what proves a block; a record whose digest is lost is left out, as one without a header."""
         records = []
-        for place, chain in zip(block.scan.records, _chains_after(block), strict=True):
+        for place, chain in zip(block.scan.records, chains_after(block), strict=True):
             digest = place.body_sha256
             if chain not in (None, place.chain):
                 digest = place.digest_of(read_body(self._disk, self._superblock, place))
@@ -451,87 +379,6 @@ class RingReader:
         return BlockEvidence(block.page.seq, block.page_bytes, block.next_page_bytes, tuple(records))
 
 
-def _is_of(source: bytes | None, found: bytes) -> bool:
-    """Tell whether footage is of the granted source. None is the owner, who has all; unknown footage is in no grant."""
-    return source is None or (found == source and found != ZERO_DIGEST)
-
-
-def _chains_after(block: LoadedBlock) -> Iterator[bytes | None]:
-    """Yield, for each record, the chain value after it that the next header or page tells; None where neither does."""
-    records = block.scan.records
-    told = {place.header.index: place.header.previous_chain for place in records}
-    if block.next_page_bytes is not None:
-        end = parse_page(block.next_page_bytes).previous
-        told[end.records] = end.chain
-    for place in records:
-        yield told.get(place.header.index + 1)
-
-
-def _stored(block: LoadedBlock, record: TimedRecord, plaintext: bytes, digest: bytes) -> StoredRecord:
-    header = record.place.header
-    return StoredRecord(
-        ring_id=block.page.ring_id,
-        seq=header.seq,
-        index=header.index,
-        header=header,
-        header_bytes=record.place.header_bytes,
-        body_sha256=digest,
-        clock_state=record.clock_state,
-        boot_id=block.page.boot_id,
-        run_id=record.run_id,
-        start_ns=header.start_ns if record.start_ns is None else record.start_ns,
-        rebased=record.rebased,
-        attested=block.next_page_bytes is not None,
-        plaintext=plaintext,
-    )
-
-
-def _losses_of(block: LoadedBlock, timed: Sequence[TimedRecord], windows: Sequence[Window]) -> Iterator[Loss]:
-    """Yield the stretches of a block whose headers are gone, with the span between their neighbours."""
-    for damage in block.scan.damage:
-        if damage.reason == "chain":
-            continue  # The record itself will fail its digest, if it is the one that was changed.
-        span = _span_around(damage, timed)
-        if span is None or any(span.intersect(window) for window in windows):
-            yield Loss(block.page.seq, damage.index, span, "damaged")
-
-
-def _span_around(damage: Damage, timed: Sequence[TimedRecord]) -> Window | None:
-    before = max((_end_ns(record) for record in timed if record.place.header.index < damage.index), default=None)
-    after = min(
-        (
-            record.start_ns
-            for record in timed
-            if record.place.header.index > damage.index and record.start_ns is not None
-        ),
-        default=None,
-    )
-    if before is None or after is None or before >= after:
-        return None
-    return Window(UtcNs(before), after)
-
-
-def _end_ns(record: TimedRecord) -> int:
-    return 0 if record.start_ns is None else record.start_ns + record.place.header.duration_ns
-
-
-def _note_gap(gaps: list[Span], window: Window | None, reason: str) -> None:
+def _note_gap(gaps: list[TimeSpan], window: Window | None, reason: str) -> None:
     if window is not None:
-        gaps.append(Span(window, "gap", reason))
-
-
-def _reason_of(error: RingError) -> str:
-    if isinstance(error, OverwrittenError):
-        return "erased" if str(error).startswith("erased") else "overwritten"
-    return "damaged" if isinstance(error, IntegrityError) else "unreadable"
-
-
-def _pass_over(_loss: Loss) -> None:
-    """A note that cannot be had is no loss of footage."""
-
-
-def _raise_loss(loss: Loss) -> None:
-    message = f"{loss.reason}: block={loss.seq} index={loss.index}"
-    if loss.reason in ("overwritten", "erased"):
-        raise OverwrittenError(message)
-    raise IntegrityError(message)
+        gaps.append(TimeSpan(window, "gap", reason))

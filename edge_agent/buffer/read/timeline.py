@@ -6,7 +6,7 @@ Owns the rebasing of floor-only records on boot time and the rule of conflicts. 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from edge_agent.buffer.block_scan import Located
+from edge_agent.buffer.block_scan import LocatedRecord
 from edge_agent.buffer.format.constants import FLAG_FLOOR_ONLY, Kind
 from edge_agent.buffer.format.page import Page
 from edge_agent.buffer.format.record import run_id_of
@@ -22,9 +22,9 @@ CONTINUOUS_NS = 2 * SECOND_NS
 class TimedRecord:
     """A record with the time that it may claim."""
 
-    place: Located
+    place: LocatedRecord
     start_ns: UtcNs | None
-    """None where the clock was floor-only and the boot never synchronised: it matches no window."""
+    """None if the clock was floor-only and the boot never synchronised: it matches no window."""
     rebased: bool
     clock_state: ClockState
     run_id: bytes
@@ -45,7 +45,7 @@ class TimedRecord:
 
 
 def time_records(
-    page: Page, records: Iterable[Located], offsets: Mapping[bytes, int], *, as_written: bool = False
+    page: Page, records: Iterable[LocatedRecord], offsets: Mapping[bytes, int], *, as_written: bool = False
 ) -> list[TimedRecord]:
     """Give each record of a block its time and its run.
 
@@ -124,7 +124,7 @@ def merge_windows(windows: list[Window]) -> list[Window]:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimeSpan:
     """A stretch of a window: footage, or a gap and its reason."""
 
     window: Window
@@ -135,19 +135,20 @@ class Span:
     run_id: bytes | None = None
 
 
-def lay_out(window: Window, segments: list[Segment], conflicts: list[Window], gaps: list[Span]) -> list[Span]:
+def lay_out(window: Window, segments: list[Segment], conflicts: list[Window], gaps: list[TimeSpan]) -> list[TimeSpan]:
     """Tile a window with spans: conflicts first, then footage, then known gaps, then ``not-recorded``."""
-    spans = [Span(conflict, "gap", "clock-conflict") for conflict in conflicts]
+    spans = [TimeSpan(conflict, "gap", "clock-conflict") for conflict in conflicts]
     for segment in sorted(segments, key=lambda each: each.start_ns):
         claimed = Window(UtcNs(segment.start_ns), UtcNs(segment.end_ns))
         spans += [
-            Span(free, "footage", None, segment.run_id) for free in free_parts(claimed, (each.window for each in spans))
+            TimeSpan(free, "footage", None, segment.run_id)
+            for free in free_parts(claimed, (each.window for each in spans))
         ]
     for gap in gaps:
-        spans += [Span(free, "gap", gap.reason) for free in free_parts(gap.window, (each.window for each in spans))]
-    spans += [Span(free, "gap", "not-recorded") for free in free_parts(window, (each.window for each in spans))]
+        spans += [TimeSpan(free, "gap", gap.reason) for free in free_parts(gap.window, (each.window for each in spans))]
+    spans += [TimeSpan(free, "gap", "not-recorded") for free in free_parts(window, (each.window for each in spans))]
     inside = ((span, span.window.intersect(window)) for span in spans)
-    tiles = [Span(cut, span.kind, span.reason, span.run_id) for span, cut in inside if cut is not None]
+    tiles = [TimeSpan(cut, span.kind, span.reason, span.run_id) for span, cut in inside if cut is not None]
     return sorted(tiles, key=lambda span: span.window.start)
 
 

@@ -7,7 +7,7 @@ damage before what was synced is an integrity error, reported and walked around.
 import logging
 from dataclasses import dataclass
 
-from edge_agent.buffer.block_scan import BlockWalk, Located, end_of, is_body_good, read_body
+from edge_agent.buffer.block_scan import BlockWalk, LocatedRecord, end_of, is_body_good, read_body
 from edge_agent.buffer.disk import Disk
 from edge_agent.buffer.format.constants import DIGEST_BYTES, HEADER_BYTES, TAG_BYTES
 from edge_agent.buffer.format.page import BlockEnd, Page, chain_start, parse_page
@@ -81,7 +81,7 @@ def _end_of_newest(disk: Disk, superblock: Superblock, page: Page, raw: bytes) -
     return end_of(kept, kept[-1].chain if kept else start)
 
 
-def _count_good(disk: Disk, superblock: Superblock, records: tuple[Located, ...]) -> int:
+def _count_good(disk: Disk, superblock: Superblock, records: tuple[LocatedRecord, ...]) -> int:
     """Count the records of the unsynced tail up to the first whose body is not whole."""
     for count, record in enumerate(records):
         if not is_body_good(record, read_body(disk, superblock, record)):
@@ -89,8 +89,8 @@ def _count_good(disk: Disk, superblock: Superblock, records: tuple[Located, ...]
     return len(records)
 
 
-def _rewrite(disk: Disk, superblock: Superblock, records: tuple[Located, ...]) -> bool:
-    """Write the unsynced tail once more, byte for byte, and sync; False where the disk will not have it."""
+def _rewrite(disk: Disk, superblock: Superblock, records: tuple[LocatedRecord, ...]) -> bool:
+    """Write the unsynced tail once more, byte for byte, and sync; False if the disk will not have it."""
     try:
         for record in records:
             at = superblock.block_offset(record.header.seq) + record.offset
@@ -106,7 +106,7 @@ def _rewrite(disk: Disk, superblock: Superblock, records: tuple[Located, ...]) -
 
 
 def _find_orphan(index: RingIndex) -> int:
-    """Return the largest block number that only records tell of, under pages that are damaged; 0 where there is none.
+    """Return the largest block number that only records tell of, under pages that are damaged; 0 if there is none.
 
     Its number must not be used again for other records.
     """

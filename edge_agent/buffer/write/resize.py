@@ -84,7 +84,7 @@ def move_ring(
 ) -> MoveInfo:
     """Move a ring to another place, another size, or both; call it again after a kill and it goes on.
 
-    The recorder must not have it open. Space is given back in the source as it is taken in the target, where the file
+    The recorder must not have it open. Space is given back in the source as it is taken in the target, if the file
     system can. Holes in it are no loss: what was copied is durable in the target first.
 
     Args:
@@ -92,7 +92,7 @@ def move_ring(
         target: Where it goes; may be ``source``.
         size_bytes: Upper bound of the new file's length.
         recorder_key: Signs the new superblock.
-        block_bytes: Size of a block where the configuration names one; None lets the ring choose.
+        block_bytes: Size of a block if the configuration names one; None lets the ring choose.
         progress: Called with blocks done and blocks in all.
 
     Raises:

@@ -37,7 +37,7 @@ TICK_NS = SECOND_NS
 """``tick`` comes at least this often; a sync is due so much earlier, and 5 s stay the most that is lost."""
 EXPIRE_EVERY_NS = 20 * SECOND_NS
 CLOCK_STEP_NS = SECOND_NS
-"""The wall clock comes away from boot time by so much only where it is set."""
+"""The wall clock comes away from boot time by so much only if it is set."""
 DEFAULT_SYNC_EVERY_NS = 3 * SECOND_NS
 DEFAULT_KEEP_FOR_NS = 72 * HOUR_NS
 
@@ -57,7 +57,7 @@ class ErasedBlock:
 
     seq: int
     window: Window | None
-    """None where the block held no record, or no span is known of it."""
+    """None if the block held no record, or no span is known of it."""
 
 
 class RingWriter:
@@ -83,7 +83,7 @@ class RingWriter:
         self._recorder, self._recorder_id = recorder_key, key_id(recorder_key.public_key())
         self._sync_every_ns, self._keep_for_ns = sync_every_ns, keep_for_ns
         self.source = digest_source(self._superblock.ring_id, source)
-        """Digest of where the records come from, as every header page and RUN record has it."""
+        """Digest of the place that the records come from, as every header page and RUN record has it."""
         self._check_identity(ring_id)
         if loaded.damaged_copies:
             self._repair_superblock()
@@ -169,7 +169,7 @@ class RingWriter:
 
     @property
     def newest_ns(self) -> UtcNs:
-        """End of the newest record, by the times that were written; 0 where none is known."""
+        """End of the newest record, by the times that were written; 0 if none is known."""
         if self._block is not None and self._block.index:
             return UtcNs(self._block.newest_ns)
         return UtcNs(self._previous.newest_ns)
@@ -418,7 +418,7 @@ class RingWriter:
 
 
 class _FailureMark:
-    """Closes the writer for good when anything inside fails."""
+    """Closes the writer permanently if anything inside fails."""
 
     __slots__ = ("_writer",)
 

@@ -8,7 +8,7 @@ from edge_agent.errors import UsageError
 from edge_agent.host.terminal import print_json
 from edge_agent.protocol.request import Role
 from edge_agent.rtcc.commands.folder import add_home, add_passphrase, open_home, read_now
-from edge_agent.rtcc.office.home import DEFAULT_PEOPLE, RtccHome, Settings
+from edge_agent.rtcc.office.home import DEFAULT_PEOPLE, HomeSettings, RtccHome
 from edge_agent.rtcc.office.keys import read_passphrase
 from edge_agent.rtcc.office.show import describe_home, print_home
 
@@ -70,7 +70,7 @@ def run_init(args: argparse.Namespace) -> int:
     """Make a home."""
     host, port = _parse_broker(args.broker)
     uploads = dict(_parse_upload(text) for text in args.upload or ["evidence=https://localhost:8443/files/"])
-    settings = Settings(args.iss, host, port, args.rtcc_port or port + 1, uploads)
+    settings = HomeSettings(args.iss, host, port, args.rtcc_port or port + 1, uploads)
     people = {name: Role(role) for role in _ROLES for name in getattr(args, role) or ()}
     passphrase = read_passphrase(args.passphrase_file)
     home = RtccHome.create(args.folder, settings, read_now(), passphrase=passphrase, people=people or DEFAULT_PEOPLE)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import EvidenceError, UsageError
-from edge_agent.host.terminal import print_json, print_table
+from edge_agent.host.terminal import print_json, print_table, working
 from edge_agent.rtcc.commands.folder import add_home, open_home
 from edge_agent.rtcc.deliveries import Delivery, assemble, deliveries, find_upload, load_known_keys, open_delivery
 from edge_agent.rtcc.office.home import RtccHome
@@ -87,7 +87,9 @@ def _find(home: RtccHome, what: str) -> list[Delivery]:
 
 def _open(args: argparse.Namespace, home: RtccHome, delivery: Delivery) -> int:
     out_dir = args.out or home.opened_dir / delivery.file.upload
-    return _report(args, open_delivery(home, delivery, out_dir, args.received))
+    with working("decrypting and verifying"):
+        opened = open_delivery(home, delivery, out_dir, args.received)
+    return _report(args, opened)
 
 
 def _open_file(args: argparse.Namespace) -> int:
@@ -107,7 +109,9 @@ def _open_file(args: argparse.Namespace) -> int:
     if not is_plain:
         identity = home.load_identity() if home is not None and args.identity is None else _read_identity(args)
     folder = Path(f"{args.file.stem}-opened") if home is None else home.opened_dir / args.file.stem
-    return _report(args, open_bundle(args.file, b"", identity, known, args.out or folder))
+    with working("decrypting and verifying"):
+        opened = open_bundle(args.file, b"", identity, known, args.out or folder)
+    return _report(args, opened)
 
 
 def _read_identity(args: argparse.Namespace) -> str:

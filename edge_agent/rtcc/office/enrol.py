@@ -24,7 +24,7 @@ ENROLMENT_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Enrolment:
+class IssuedEnrolment:
     """What the RTCC hands to a gateway."""
 
     gateway: str
@@ -32,7 +32,7 @@ class Enrolment:
     """The enrolment file; ``edge-agent enrol FILE`` installs it."""
 
 
-def enrol(home: RtccHome, csr_pem: bytes, now: UtcNs, *, renew: bool = False, note: str = "") -> Enrolment:
+def enrol(home: RtccHome, csr_pem: bytes, now: UtcNs, *, renew: bool = False, note: str = "") -> IssuedEnrolment:
     """Verify a gateway's application, issue its certificate, and keep the keys that it named.
 
     Args:
@@ -61,7 +61,7 @@ def enrol(home: RtccHome, csr_pem: bytes, now: UtcNs, *, renew: bool = False, no
         home.write_gateway(
             gateway, {"gateway": gateway, "enrolled_at": encode_rfc3339(now), "keys": keys, "note": note}
         )
-    return Enrolment(gateway, encode_json(_enrolment(home, gateway, ca, certificate)))
+    return IssuedEnrolment(gateway, encode_json(_enrolment(home, gateway, ca, certificate)))
 
 
 def gateway_key(home: RtccHome, gateway: str, name: str = "gateway") -> Any:

@@ -30,7 +30,7 @@ from edge_agent.rtcc.office.keys import (
     write_private_key,
 )
 from edge_agent.rtcc.office.people import People
-from edge_agent.rtcc.office.roots import Roots
+from edge_agent.rtcc.office.roots import RootSets
 from edge_agent.units import UtcNs
 
 HOME_VERSION = 1
@@ -46,7 +46,7 @@ _ISS = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class HomeSettings:
     """What ``rtcc.json`` says: who we are, and where our broker and our upload servers are."""
 
     iss: str
@@ -67,16 +67,16 @@ class RtccHome:
         passphrase: Opens the private keys where they are encrypted.
     """
 
-    def __init__(self, path: Path, settings: Settings, passphrase: bytes | None) -> None:
+    def __init__(self, path: Path, settings: HomeSettings, passphrase: bytes | None) -> None:
         self.path = path
         self.settings = settings
         self.passphrase = passphrase
-        self.roots = Roots(path / "roots", passphrase)
+        self.roots = RootSets(path / "roots", passphrase)
         self.people = People(path / "people", passphrase)
 
     @classmethod
     def create(
-        cls, path: Path, settings: Settings, now: UtcNs, *, passphrase: bytes | None = None,
+        cls, path: Path, settings: HomeSettings, now: UtcNs, *, passphrase: bytes | None = None,
         people: Mapping[str, Role] = DEFAULT_PEOPLE,
     ) -> Self:  # fmt: skip
         """Make a home with all its keys: roots, people, certificate authority, our client, age identities.
@@ -116,7 +116,7 @@ class RtccHome:
         try:
             if raw["edge_agent_rtcc"] != HOME_VERSION:
                 raise ConfigError(f"home is of another version: {path} version={raw['edge_agent_rtcc']}")
-            settings = Settings(
+            settings = HomeSettings(
                 str(raw["iss"]),
                 str(raw["broker"]["host"]),
                 int(raw["broker"]["port"]),
@@ -127,7 +127,7 @@ class RtccHome:
             raise ConfigError(f"rtcc.json lacks a member or has a wrong one: {path / 'rtcc.json'}: {error}") from error
         return cls(path, settings, passphrase)
 
-    def write_settings(self, settings: Settings) -> None:
+    def write_settings(self, settings: HomeSettings) -> None:
         """Write ``rtcc.json`` anew."""
         self.settings = settings
         content = {

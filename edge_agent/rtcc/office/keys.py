@@ -42,8 +42,11 @@ def make_id() -> str:
 
 
 def generate_signing_key() -> Ed25519PrivateKey:
-    """Make a key for a person or an offline root."""
-    return Ed25519PrivateKey.generate()
+    """Make a key for a person or an offline root, with a thumbprint that a person can type: see ``make_id``."""
+    while True:
+        key = Ed25519PrivateKey.generate()
+        if thumbprint(key.public_key())[0].isalnum():
+            return key
 
 
 def generate_tls_key() -> ec.EllipticCurvePrivateKey:

@@ -28,7 +28,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class Signatory:
     """Somebody who signs for the RTCC: a name, one role, one key and its validity."""
 
     name: str
@@ -63,19 +63,19 @@ class People:
     def __init__(self, folder: Path, passphrase: bytes | None) -> None:
         self._folder, self._passphrase = folder, passphrase
 
-    def present(self) -> tuple[Person, ...]:
+    def present(self) -> tuple[Signatory, ...]:
         """Return everybody who may sign, by name; whoever was revoked is not among them."""
         return tuple(_parse_person(path) for path in sorted(self._folder.glob("*.json")))
 
-    def former(self) -> tuple[Person, ...]:
+    def former(self) -> tuple[Signatory, ...]:
         """Return everybody who was revoked: what they signed before stays to be judged."""
         return tuple(_parse_person(path) for path in sorted((self._folder / "revoked").glob("*.json")))
 
-    def add(self, name: str, role: Role, now: UtcNs, days: int = PERSON_DAYS) -> Person:
+    def add(self, name: str, role: Role, now: UtcNs, days: int = PERSON_DAYS) -> Signatory:
         """Make a person's key, valid from now on; it counts once a trust bundle that names it is published."""
         key = generate_signing_key()
         write_private_key(self._path(name, "pem"), key, self._passphrase)
-        person = Person(name, role, public_jwk(key.public_key()), kid_of(key), now, UtcNs(now + days * DAY_NS))
+        person = Signatory(name, role, public_jwk(key.public_key()), kid_of(key), now, UtcNs(now + days * DAY_NS))
         content = {
             "person": name,
             "role": role.value,
@@ -87,7 +87,7 @@ class People:
         write_new(self._path(name, "json"), encode_json(content))
         return person
 
-    def find(self, name: str) -> Person | None:
+    def find(self, name: str) -> Signatory | None:
         """Return a person by name."""
         return next((person for person in self.present() if person.name == name), None)
 
@@ -129,10 +129,10 @@ class People:
         return self._folder / f"{_check_name(name)}.{ending}"
 
 
-def _parse_person(path: Path) -> Person:
+def _parse_person(path: Path) -> Signatory:
     try:
         raw = json.loads(path.read_text())
-        return Person(
+        return Signatory(
             raw["person"], Role(raw["role"]), dict(raw["jwk"]), raw["kid"],
             parse_rfc3339(raw["from"]), parse_rfc3339(raw["until"]),
         )  # fmt: skip

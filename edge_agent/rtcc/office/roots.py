@@ -32,7 +32,7 @@ class RootSet:
     jwks: tuple[dict[str, str], ...]
 
 
-class Roots:
+class RootSets:
     """The root sets of a home.
 
     Args:

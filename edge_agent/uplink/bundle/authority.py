@@ -12,7 +12,8 @@ from typing import ClassVar, Protocol
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.base64url import encode_b64url
-from edge_agent.buffer.read.reader import BlockEvidence, Loss, StoredRecord
+from edge_agent.buffer.read.losses import Loss
+from edge_agent.buffer.read.records import BlockEvidence, StoredRecord
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant, Mask
@@ -21,7 +22,7 @@ from edge_agent.units import UtcNs, Window, encode_rfc3339
 OnLoss = Callable[[Loss], None]
 
 
-class Footage(Protocol):
+class FootageReader(Protocol):
     """The reading side of a ring, or of the excerpt that a hold made of it."""
 
     def read(self, grant: Grant, camera: str, *, on_loss: OnLoss | None = None) -> Iterator[StoredRecord]:
@@ -78,10 +79,10 @@ class Mandate(Protocol):
     def papers(self) -> Sequence[tuple[str, bytes]]:
         """The files, by name, that stand first in the bundle."""
 
-    def read(self, footage: Footage, on_loss: OnLoss) -> Iterator[StoredRecord]:
+    def read(self, footage: FootageReader, on_loss: OnLoss) -> Iterator[StoredRecord]:
         """Decrypt what it allows."""
 
-    def read_evidence(self, footage: Footage) -> Iterator[BlockEvidence]:
+    def read_evidence(self, footage: FootageReader) -> Iterator[BlockEvidence]:
         """Yield pages and chain of the blocks that hold it."""
 
     def claims(self) -> Claims:
@@ -113,11 +114,11 @@ class GrantMandate:
         """Who asked, and who consented."""
         return (names.REQUEST, self.grant.request.raw), (names.CONSENT, self.consent_jws)
 
-    def read(self, footage: Footage, on_loss: OnLoss) -> Iterator[StoredRecord]:
+    def read(self, footage: FootageReader, on_loss: OnLoss) -> Iterator[StoredRecord]:
         """Decrypt what was granted."""
         return footage.read(self.grant, self.granted.camera, on_loss=on_loss)
 
-    def read_evidence(self, footage: Footage) -> Iterator[BlockEvidence]:
+    def read_evidence(self, footage: FootageReader) -> Iterator[BlockEvidence]:
         """Yield pages and chain of the blocks that hold it."""
         return footage.evidence(self.grant, self.granted.camera)
 
@@ -178,11 +179,11 @@ class OrderMandate:
         """The owner's word, in place of a request and a consent."""
         return ((names.ORDER, self.raw),)
 
-    def read(self, footage: Footage, on_loss: OnLoss) -> Iterator[StoredRecord]:
+    def read(self, footage: FootageReader, on_loss: OnLoss) -> Iterator[StoredRecord]:
         """Decrypt what was ordered."""
         return footage.read_own(self.order, on_loss=on_loss)
 
-    def read_evidence(self, footage: Footage) -> Iterator[BlockEvidence]:
+    def read_evidence(self, footage: FootageReader) -> Iterator[BlockEvidence]:
         """Yield pages and chain of the blocks that hold it."""
         return footage.evidence_own(self.order)
 

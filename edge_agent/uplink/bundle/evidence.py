@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from edge_agent.base64url import encode_b64
 from edge_agent.buffer.format.constants import Kind
-from edge_agent.buffer.read.reader import BlockEvidence, StoredRecord
+from edge_agent.buffer.read.records import BlockEvidence, StoredRecord
 from edge_agent.errors import EvidenceError
 from edge_agent.media import commitments
 from edge_agent.units import UtcNs, encode_rfc3339

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import IO, Any, Protocol, cast
 
 from edge_agent.buffer.format.constants import Kind
-from edge_agent.buffer.read.reader import Loss, StoredRecord
+from edge_agent.buffer.read.losses import Loss
+from edge_agent.buffer.read.records import StoredRecord
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.unnamed_file import explain
 from edge_agent.ledger.entries import ExportEntry

@@ -15,7 +15,8 @@ from typing import IO, Literal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from edge_agent.buffer.format.constants import Kind
-from edge_agent.buffer.read.reader import Loss, StoredRecord
+from edge_agent.buffer.read.losses import Loss
+from edge_agent.buffer.read.records import StoredRecord
 from edge_agent.custody.keys import Custody
 from edge_agent.media import commitments
 from edge_agent.protocol import manifest as names
@@ -23,7 +24,7 @@ from edge_agent.protocol.age_stream import seal_stream
 from edge_agent.protocol.manifest import sign_manifest
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
-from edge_agent.uplink.bundle.authority import Footage, Mandate, encode_span
+from edge_agent.uplink.bundle.authority import FootageReader, Mandate, encode_span
 from edge_agent.uplink.bundle.evidence import EvidenceBook, block_line, find_gaps
 from edge_agent.uplink.bundle.readme import write_readme
 from edge_agent.uplink.bundle.zip_stream import Stored, ZipStream
@@ -97,7 +98,7 @@ class BundleInfo:
 
 def build(
     mandate: Mandate,
-    reader: Footage,
+    reader: FootageReader,
     facts: BundleFacts,
     out: IO[bytes],
     *,
@@ -151,7 +152,7 @@ class _Assembly:
     def __init__(
         self,
         mandate: Mandate,
-        reader: Footage,
+        reader: FootageReader,
         facts: BundleFacts,
         on_progress: Callable[[UtcNs], None] | None,
         cut: CutClips,

@@ -21,7 +21,7 @@ _LABEL, _LINE, _MASK, _SHADE = (255, 255, 255), (200, 200, 200), (0, 0, 255), (0
 """Blue, green, red."""
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.4
 
-Picture = np.ndarray[Any, np.dtype[np.uint8]]
+GridPicture = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 class GridStill:
@@ -53,7 +53,7 @@ def draw_grid(frame: VideoFrame, masks: Sequence[Sequence[tuple[int, int]]]) -> 
     """Return a picture as PNG, at most ``MAX_WIDTH`` wide, with lines at every hundred thousandths and the masks."""
     width = min(frame.width, MAX_WIDTH)
     height = max(1, frame.height * width // frame.width)
-    picture: Picture = np.ascontiguousarray(frame.reformat(width=width, height=height, format="bgr24").to_ndarray())
+    picture: GridPicture = np.ascontiguousarray(frame.reformat(width=width, height=height, format="bgr24").to_ndarray())
     for mask in masks:
         _cover(picture, mask)
     for part in range(_STEP, 1000, _STEP):
@@ -70,7 +70,7 @@ def draw_grid(frame: VideoFrame, masks: Sequence[Sequence[tuple[int, int]]]) -> 
     return encoded.tobytes()
 
 
-def _cover(picture: Picture, mask: Sequence[tuple[int, int]]) -> None:
+def _cover(picture: GridPicture, mask: Sequence[tuple[int, int]]) -> None:
     """Show what a mask will cover: its outline, and the area half as bright."""
     height, width = picture.shape[:2]
     corners = np.array([(x * width // 1000, y * height // 1000) for x, y in mask], np.int32)
@@ -80,6 +80,6 @@ def _cover(picture: Picture, mask: Sequence[tuple[int, int]]) -> None:
     cv2.polylines(picture, [corners], True, _MASK, 2)
 
 
-def _write(picture: Picture, text: str, at: tuple[int, int]) -> None:
+def _write(picture: GridPicture, text: str, at: tuple[int, int]) -> None:
     cv2.putText(picture, text, at, _FONT, _FONT_SCALE, _SHADE, 3, cv2.LINE_AA)
     cv2.putText(picture, text, at, _FONT, _FONT_SCALE, _LABEL, 1, cv2.LINE_AA)

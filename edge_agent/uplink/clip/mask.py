@@ -17,7 +17,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from edge_agent.uplink.clip.mp4 import Mp4Run, Placed, Sink
+from edge_agent.uplink.clip.mp4 import ClipSink, Mp4Run, Placed
 from edge_agent.uplink.clip.nut_reader import StoredTrack
 
 _BLACK_Y, _NO_COLOUR = 16, 128
@@ -45,7 +45,7 @@ class MaskedRun(Mp4Run):
 
     def __init__(
         self,
-        sink: Sink,
+        sink: ClipSink,
         video: StoredTrack,
         audio: StoredTrack | None,
         parameters: bytes = b"",

@@ -46,7 +46,7 @@ MUXER = {
 }
 
 
-class Sink(Protocol):
+class ClipSink(Protocol):
     """Takes the bytes of an MP4, in order."""
 
     def write(self, data: bytes) -> int:
@@ -73,7 +73,7 @@ class Mp4Run:
         parameters: Decoder parameters in Annex B in place of the track's extradata; empty to keep these.
     """
 
-    def __init__(self, sink: Sink, video: StoredTrack, audio: StoredTrack | None, parameters: bytes = b"") -> None:
+    def __init__(self, sink: ClipSink, video: StoredTrack, audio: StoredTrack | None, parameters: bytes = b"") -> None:
         self.video = video
         self.audio = audio if audio and audio.codec in _COPIED_AUDIO | _CODED_AUDIO else None
         self.offsets: dict[int, int] = {}

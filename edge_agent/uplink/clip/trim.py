@@ -13,7 +13,7 @@ from edge_agent.units import Window
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class Trimmed:
     """The verdict on one access unit of the video."""
 
     ended: bool
@@ -50,19 +50,19 @@ class Cutter:
         """End the open run: what follows does not continue it, and may be earlier where a clock was set back."""
         self._first_pts, self._at = None, 0
 
-    def step(self, utc_ns: int, pts: int, is_keyframe: bool) -> Cut:
+    def step(self, utc_ns: int, pts: int, is_keyframe: bool) -> Trimmed:
         """Judge the next access unit."""
         ended = False
         while not self.is_done and utc_ns >= self.window.end:
             ended, self._first_pts, self._at = ended or self.is_open, None, self._at + 1
         if self.is_done or utc_ns < self.window.start:
-            return Cut(ended, False, False)
+            return Trimmed(ended, False, False)
         if self._first_pts is not None:
             # A picture shown before the keyframe that the run began with refers to what was left out.
-            return Cut(ended, False, pts >= self._first_pts)
+            return Trimmed(ended, False, pts >= self._first_pts)
         if is_keyframe:
             self._first_pts = pts
-        return Cut(ended, is_keyframe, is_keyframe)
+        return Trimmed(ended, is_keyframe, is_keyframe)
 
 
 def find_depth(pts: Sequence[int]) -> int:

@@ -39,12 +39,12 @@ NEWEST = 2**63 - 1
 """Stands for the number of a request that is not stored yet."""
 
 
-def load_facts(config: Config, enrolment: Enrolment, camera: Camera) -> Facts:
+def load_facts(config: Config, enrolment: Enrolment, camera: Camera, store_id: str) -> Facts:
     """Gather what the owner's terms for one camera lean on, as it is now; a ring that cannot be read is left out."""
-    return _read_facts(config, enrolment, camera)[0]
+    return _read_facts(config, enrolment, camera, store_id)[0]
 
 
-def _read_facts(config: Config, enrolment: Enrolment, camera: Camera) -> tuple[Facts, bool]:
+def _read_facts(config: Config, enrolment: Enrolment, camera: Camera, store_id: str) -> tuple[Facts, bool]:
     """Gather the facts, and tell whether each ring could be read."""
     streams = tuple(_list_streams(config, camera))
     location = config.location_of(camera)
@@ -56,6 +56,7 @@ def _read_facts(config: Config, enrolment: Enrolment, camera: Camera) -> tuple[F
         issuer=enrolment.iss,
         roots=tuple(sorted(thumbprint(root) for root in enrolment.roots)),
         threshold=enrolment.threshold,
+        store=store_id,
         upload_origins=tuple(sorted({_origin(url) for url in enrolment.uploads.values()})),
     )
     return facts, len(streams) == len(camera.qualities)
@@ -156,7 +157,7 @@ class Standing:
         except (OSError, ConfigError):
             raw = None
         highest, revoked = self._store.find_consent(camera.id)
-        facts, has_every_ring = _read_facts(self._config, self._enrolment, camera)
+        facts, has_every_ring = _read_facts(self._config, self._enrolment, camera, self._store.read_id())
         return stand(
             raw,
             self._owner,

@@ -4,9 +4,11 @@ Reads files and the releaser's store; writes nothing and decides nothing.
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -16,14 +18,25 @@ from edge_agent.consent.policy import Policy, parse_policy
 from edge_agent.errors import ConfigError, CustodyError
 from edge_agent.host.regular_file import read_regular
 from edge_agent.host.service_user import acting_as_owner
+from edge_agent.protocol import jws
 from edge_agent.protocol.enrolment import Enrolment
+from edge_agent.protocol.trust_bundle import TYP as TRUST_TYP
 from edge_agent.settings.gateway import Camera, Config, read_text
 from edge_agent.units import UtcNs
 from edge_agent.uplink.inbound.consent_files import load_facts
 from edge_agent.uplink.store.database import refuse_other_files
 
-Marks = Callable[[str], tuple[int, bool]]
-"""Camera → the highest version of its consent that was ever seen, and whether that one was revoked."""
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What the releaser's store says of consents."""
+
+    store_id: str
+    """Its own id; empty if there is no store yet."""
+    find: Callable[[str], tuple[int, bool]]
+    """Camera → the highest version of its consent that was ever seen, and whether that one was revoked."""
+    recipients: Mapping[str, str] = field(default_factory=dict)
+    """Role → age key of those for whom clips are sealed today; empty if there is no trust bundle."""
 
 
 def read_consent_states(
@@ -52,10 +65,10 @@ def _read(
         raw: bytes | None = read_regular(config.waivers_dir / f"{camera.id}.jws")
     except OSError:
         raw = None
-    highest, revoked = marks(camera.id)
+    highest, revoked = marks.find(camera.id)
     standing = None
     if enrolment is not None and raw is not None:
-        facts = load_facts(config, enrolment, camera)
+        facts = load_facts(config, enrolment, camera, marks.store_id)
         standing = stand(raw, owner, facts, terms, highest_version=highest, revoked=revoked)
         # A signature that is newer than the revocation counts: the releaser remembers it as soon as it reads it.
         revoked = revoked and (standing.consent is None or standing.consent.version <= highest)
@@ -68,18 +81,27 @@ def read_marks(config: Config) -> Marks:
     Raises:
         CustodyError: There is a store that whoever runs this may not read.
     """
-    found: dict[str, tuple[int, bool]] = {}
     try:
         if config.store_path.exists():
             with acting_as_owner(config.store_path.parent):
-                found = _read_store(config.store_path)
+                return _read_store(config.store_path)
     except (OSError, sqlite3.Error) as error:
         raise CustodyError(f"{config.store_path}: cannot be read: {error}", "run it as root (sudo)") from error
-    return lambda camera: found.get(camera, (0, False))
+    return Marks("", lambda _: (0, False))
 
 
-def _read_store(path: Path) -> dict[str, tuple[int, bool]]:
+def _read_store(path: Path) -> Marks:
     refuse_other_files(path)
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)) as connection:
         rows = connection.execute("SELECT camera, version, revoked FROM consent")
-        return {camera: (version, bool(revoked)) for camera, version, revoked in rows}
+        found = {camera: (version, bool(revoked)) for camera, version, revoked in rows}
+        (store_id,) = connection.execute("SELECT id FROM store").fetchone()
+        bundle = connection.execute("SELECT raw FROM trust").fetchone()
+    recipients = {} if bundle is None else _read_recipients(bytes(bundle[0]))
+    return Marks(str(store_id), lambda camera: found.get(camera, (0, False)), recipients)
+
+
+def _read_recipients(raw: bytes) -> dict[str, str]:
+    """Read a trust bundle that the releaser verified before it kept it."""
+    payload: Any = jws.parse(raw, TRUST_TYP).payload
+    return {str(each["role"]): str(each["age"]) for each in payload["recipients"]}

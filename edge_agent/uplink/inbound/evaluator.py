@@ -87,7 +87,7 @@ class Outlook:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ExplainedCheck:
     """One line of ``explain``: a check or rule, what it says, and why."""
 
     step: str
@@ -170,7 +170,8 @@ class Judge:
         """Run checks 7 to 10; DenialError with the first reason, Replayed for a request that is known."""
         now, standings = outlook.moment.now, outlook.household.cameras.values()
         padding_ns = max((each.terms.house.padding for each in standings if each.terms is not None), default=0)
-        facts = GatewayFacts(self._enrolment.gateway, self._cell, self._enrolment.iss, padding_ns)
+        born_at = self._store.find_birth()
+        facts = GatewayFacts(self._enrolment.gateway, self._cell, self._enrolment.iss, padding_ns, born_at)
         return admit(request, facts, _Seen(self._store, now), now, outlook.moment.clock_state)
 
     def decide(self, admitted: Admitted, outlook: Outlook) -> Judgement:
@@ -222,7 +223,7 @@ class Judge:
         """Return the age recipients to whom a clip is sealed under a grant of now."""
         return tuple(each.age for each in list_recipients(trust, escrow=grant.escrow))
 
-    def explain(self, raw: bytes) -> tuple[list[Step], str]:
+    def explain(self, raw: bytes) -> tuple[list[ExplainedCheck], str]:
         """Say what every check and rule has to say of a request; remembers nothing.
 
         Returns:
@@ -235,24 +236,24 @@ class Judge:
             admitted = self.admit(request, outlook)
         except DenialError as error:
             number = RULES[error.reason].check
-            return [*_passed(number), Step(_name(number), "refuse", error.reason, str(error))], "denial"
+            return [*_passed(number), ExplainedCheck(_name(number), "refuse", error.reason, str(error))], "denial"
         except Replayed:
             text = "This request was judged before; it gets the answer that it got."
-            return [*_passed(8), Step(_name(8), "repeat", "", text)], "repeat"
+            return [*_passed(8), ExplainedCheck(_name(8), "repeat", "", text)], "repeat"
         incident = (request.iss, request.incident.number)
         history = self._standing.history(household, incident, NEWEST, moment.now)
         steps = _passed(11)
         for each in trace(admitted, household, history, moment.now, moment.clock_state):
             name = f"11 {each.rule}" + (f" ({each.camera})" if each.camera else "")
             if each.reason is None:
-                steps.append(Step(name, "allow"))
+                steps.append(ExplainedCheck(name, "allow"))
             else:
-                steps.append(Step(name, "refuse", each.reason.code, each.reason.sentence))
+                steps.append(ExplainedCheck(name, "refuse", each.reason.code, each.reason.sentence))
         return steps, type(self.decide(admitted, outlook).verdict).__name__.lower()
 
 
-def _passed(before: int) -> list[Step]:
-    return [Step(_name(number), "pass") for number in CHECKS if number < before]
+def _passed(before: int) -> list[ExplainedCheck]:
+    return [ExplainedCheck(_name(number), "pass") for number in CHECKS if number < before]
 
 
 def _name(number: int) -> str:

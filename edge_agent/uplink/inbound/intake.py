@@ -84,7 +84,6 @@ class Intake:
         tally: Counts what is not written down.
         clock: The moment of arrival.
         pace: Says when what was judged is acknowledged.
-        limits: Says which refusals are entered one by one.
         on_verdict: Told of every decided request, after its transaction.
     """
 
@@ -97,7 +96,6 @@ class Intake:
         tally: Tally,
         clock: Clock,
         pace: AckPace,
-        limits: RefusalLimits,
         on_verdict: Callable[[StoredRequest, Verdict], None],
     ) -> None:
         self._store = store
@@ -107,7 +105,8 @@ class Intake:
         self._tally = tally
         self._clock = clock
         self._pace = pace
-        self._limits = limits
+        self.limits = RefusalLimits(store)
+        """Which refusals are entered one by one."""
         self._on_verdict = on_verdict
         self._lock = threading.RLock()
         self._waiting: dict[bytes, Message] = {}
@@ -196,9 +195,9 @@ class Intake:
             request: Request | None = None
             try:
                 request = self._judge.verify(message.payload, moment)
-                over = self._limits.find_key_over(request, moment.now)
-                if over is not None and self._limits.is_full():
-                    self._limits.note_unseen(connection, over, moment.now)
+                over = self.limits.find_key_over(request, moment.now)
+                if over is not None and self.limits.is_full():
+                    self.limits.note_unseen(connection, over, moment.now)
                     return _Fate.JUDGED
                 outlook = self._judge.look_and_note(connection, moment)
                 admitted = self._judge.admit(request, outlook)
@@ -258,7 +257,7 @@ class Intake:
         if over is not None:
             self._only_count(connection, request, verdict, correlation, outlook, over)
             return None
-        self._limits.note_entered(connection, request, outlook.now, exp_of)
+        self.limits.note_entered(connection, request, outlook.now, exp_of)
         if error.reason == "jti-reused":
             self._docket.enter_reused(connection, request, verdict.reasons, outlook.now)
             return None, verdict
@@ -289,7 +288,7 @@ class Intake:
         asked = describe_request(request)
         self._docket.settle(connection, stored, judgement.verdict, judgement.bound, outlook.telling, now, asked)
         if isinstance(judgement.verdict, Denial):
-            self._limits.note_entered(connection, request, now, exp_of)
+            self.limits.note_entered(connection, request, now, exp_of)
         return stored, judgement.verdict
 
     def _only_count(
@@ -305,10 +304,10 @@ class Intake:
         now = outlook.now
         due = find_decline(request.audience.is_area, now, request.release_by, verdict.reasons, outlook.telling)
         if any(each.code == "jti-reused" for each in verdict.reasons):
-            self._limits.note_unseen(connection, over, now)  # its id is known as another request's
+            self.limits.note_unseen(connection, over, now)  # its id is known as another request's
             return
-        self._limits.note_counted(connection, request, over, due or UtcNs(0), now)
-        if due:
+        self.limits.note_counted(connection, request, over, due or UtcNs(0), now)
+        if due is not None:
             self._docket.decline_unkept(connection, request, correlation, due, now)
         log.info("request refused and counted reason=%s", verdict.reasons[0].code)
 

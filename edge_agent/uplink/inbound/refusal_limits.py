@@ -22,7 +22,7 @@ EVERY_KEY = "*"
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class RefusalRoom:
     """The bounds."""
 
     entered: int = 60
@@ -47,9 +47,9 @@ class RefusalLimits:
         room: The bounds.
     """
 
-    def __init__(self, store: Store, room: Room | None = None) -> None:
+    def __init__(self, store: Store, room: RefusalRoom | None = None) -> None:
         self._store = store
-        self._room = room or Room()
+        self._room = room or RefusalRoom()
 
     def find_key_over(self, request: Request, now: UtcNs) -> str | None:
         """Return the key because of which a refusal of this request is counted and not entered; None if it is entered.

@@ -18,6 +18,7 @@ from edge_agent.custody.credentials import load_services
 from edge_agent.settings.gateway import Config
 from edge_agent.uplink.owner.notice_words import Notice
 from edge_agent.uplink.owner.notifications import ToTell
+from edge_agent.uplink.store.notices import Notices
 
 CHILD = (sys.executable, "-E", "-s", "-B", "-m", "edge_agent.uplink.owner.notifier_child")
 TIMEOUT_S = 60.0
@@ -38,7 +39,7 @@ class NoticeCounts:
     failed: int
 
 
-class Source(Protocol):
+class NoticeSource(Protocol):
     """Says what a service is told next; ``News``."""
 
     def find_next(self, service: str) -> ToTell | None:
@@ -64,7 +65,7 @@ class Messenger:
     def __init__(
         self,
         services: Mapping[str, str],
-        source: Source,
+        source: NoticeSource,
         noticed: Mapping[str, threading.Event],
         stop: threading.Event,
         *,
@@ -155,10 +156,12 @@ class Messenger:
         return name in output.decode("ascii", "replace").splitlines()
 
 
-def find_services(config: Config) -> dict[str, str]:
-    """Return name and URL of the services that the configuration names and ``notify.yaml`` knows; logs the others."""
+def make_messenger(config: Config, store: Notices, source: NoticeSource, stop: threading.Event) -> Messenger:
+    """Make the messenger of the services that the configuration names and ``notify.yaml`` knows; logs the others."""
     known = load_services(config.credentials_file.with_name("notify.yaml"))
     missing = [name for name in config.notify.services if name not in known]
     if missing:
         log.error("services are not in notify.yaml and are left out: %s", ", ".join(missing))
-    return {name: known[name] for name in config.notify.services if name in known}
+    services = {name: known[name] for name in config.notify.services if name in known}
+    store.set_notice_services(services)
+    return Messenger(services, source, store.noticed, stop)

@@ -83,7 +83,7 @@ class PageCommands:
             self._limit.demand()
             with self._store.transaction() as connection:
                 entries.append(connection, PageEntry(name, by, **subject), self._clock.utc())
-            answer = self._owner[name]({**members, **subject, "id": subject.get("jti", "")}, peer)
+            answer = self._owner[name]({**members, **subject, "all": False}, peer)
             assert isinstance(answer, Mapping)
             return answer
 
@@ -92,10 +92,10 @@ class PageCommands:
     def _find_subject(self, name: str, members: Mapping[str, Any], peer: Peer) -> dict[str, str]:
         """Return what is acted on, as the ledger names it; UsageError if there is no such."""
         if name in ("deny", "cancel"):
-            found = self._owner["request"]({"id": members.get("id", "")}, peer)
+            # Without a number `cancel` would stop everything: here that is no request, and an error.
+            found = self._owner["request"]({"number": members.get("number")}, peer)
             assert isinstance(found, Mapping)
-            jti = str(found["request"]["jti"])
-            return {"jti": jti}
+            return {"jti": str(found["request"]["jti"])}
         camera = str(members.get("camera", "*"))
         return {"camera": camera if camera == "*" else self._config.demand_camera(camera).id}
 

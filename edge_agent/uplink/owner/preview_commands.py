@@ -11,7 +11,8 @@ from itertools import pairwise
 from typing import Any
 
 from edge_agent.buffer.format.constants import FLAG_CONTINUES, Kind
-from edge_agent.buffer.read.reader import Loss, StoredRecord
+from edge_agent.buffer.read.losses import Loss
+from edge_agent.buffer.read.records import StoredRecord
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import UtcNs, Window, encode_rfc3339

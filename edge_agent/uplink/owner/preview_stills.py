@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from edge_agent.buffer.format.constants import Kind
-from edge_agent.buffer.read.reader import StoredRecord
+from edge_agent.buffer.read.records import StoredRecord
 from edge_agent.media import commitments
 from edge_agent.units import UtcNs, Window
 from edge_agent.uplink.clip import messages as wire

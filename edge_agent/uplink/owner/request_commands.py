@@ -90,6 +90,7 @@ class OwnerDesk:
             "cancel": self._cancel,
             "pause": self._pause,
             "revoke": self._revoke,
+            "note-consents": self._note_consents,
             "explain": self._explain,
         }
 
@@ -209,7 +210,7 @@ class OwnerDesk:
     # Take away: at once, no signature
 
     def _deny(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
-        if members.get("number") is None:
+        if members.get("all") is True:
             return self._stop_all()
         request = self._find(members)
         if request.state is not RequestState.ASKED:
@@ -251,7 +252,7 @@ class OwnerDesk:
         return True
 
     def _cancel(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
-        if members.get("number") is None:
+        if members.get("all") is True:
             return self._stop_all()
         request = self._find(members)
         if request.state is RequestState.ASKED:
@@ -301,6 +302,12 @@ class OwnerDesk:
             aftermath = Aftermath()
             self._regrant.evaluate_all(connection, outlook, aftermath)
         return {"stopped": self._clear_up(aftermath)}
+
+    def _note_consents(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+        """Take note of the consents that lie there, at once after a signature: an older file never counts again."""
+        with self._store.transaction() as connection:
+            household = self._judge.look_and_note(connection).household
+        return {"versions": {camera: each.highest_version for camera, each in household.cameras.items()}}
 
     def _revoke(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
         camera = self._camera(members)

@@ -21,7 +21,7 @@ from edge_agent.ledger import table as ledger
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 _BUSY_TIMEOUT_S = 5.0
 _NUMBERS_AND_NOTICES = """
 CREATE TABLE request_number (one INTEGER PRIMARY KEY CHECK (one = 1), last INTEGER NOT NULL) STRICT;
@@ -43,6 +43,10 @@ CREATE TABLE refusal_count (
   hour INTEGER NOT NULL, kid TEXT NOT NULL, entered INTEGER NOT NULL, counted INTEGER NOT NULL,
   PRIMARY KEY (hour, kid)) STRICT, WITHOUT ROWID;
 CREATE INDEX request_refused ON request (iss, id, length(raw)) WHERE state = 'denied';
+"""
+_BIRTH = """
+CREATE TABLE store (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL, born_ns INTEGER) STRICT;
+INSERT INTO store VALUES (1, lower(hex(randomblob(16))), NULL);
 """
 _SCHEMA = """
 CREATE TABLE trust (
@@ -78,7 +82,7 @@ CREATE TABLE pause (camera TEXT PRIMARY KEY, until_ns INTEGER) STRICT;
 CREATE TABLE owner_order (order_id TEXT PRIMARY KEY, at_ns INTEGER NOT NULL) STRICT;
 CREATE TABLE consent (camera TEXT PRIMARY KEY, version INTEGER NOT NULL, revoked INTEGER NOT NULL) STRICT;
 """
-_SCHEMA += _NUMBERS_AND_NOTICES + _REFUSALS
+_SCHEMA += _NUMBERS_AND_NOTICES + _REFUSALS + _BIRTH
 _MIGRATIONS = {
     # Version 1 named what was paused, and that was never anything but release.
     1: """
@@ -103,6 +107,7 @@ CREATE TABLE doomed_upload (
 """,
     6: _NUMBERS_AND_NOTICES,
     7: _REFUSALS,
+    8: _BIRTH,
 }
 """What makes a file of each version one of the next."""
 

@@ -12,6 +12,25 @@ from edge_agent.uplink.store.database import Database
 class Word(Database):
     """The RTCC's trust bundle and the owner's word, as far as the releaser has to remember them."""
 
+    # The store itself
+
+    def read_id(self) -> str:
+        """Return this store's random id: 32 hexadecimal digits, drawn as its file was made."""
+        row = self._one("SELECT id FROM store")
+        assert row is not None
+        return str(row["id"])
+
+    def note_birth(self, now: UtcNs) -> None:
+        """Remember the first moment at which this store knew the time; later ones change nothing."""
+        if self.find_birth() is None:
+            with self.transaction() as connection:
+                connection.execute("UPDATE store SET born_ns = ? WHERE born_ns IS NULL", (now,))
+
+    def find_birth(self) -> UtcNs | None:
+        """Return that moment; None if it has not come."""
+        row = self._one("SELECT born_ns FROM store")
+        return None if row is None or row["born_ns"] is None else UtcNs(row["born_ns"])
+
     # Trust bundle
 
     def load_trust(self) -> tuple[bytes, dict[str, Any]] | None:

@@ -5,7 +5,8 @@ import pytest
 from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.read.excerpt import excerpt
 from edge_agent.buffer.read.live_block import NOTE_REACH_NS
-from edge_agent.buffer.read.reader import RingReader, StoredRecord
+from edge_agent.buffer.read.reader import RingReader
+from edge_agent.buffer.read.records import StoredRecord
 from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.units import SECOND_NS, UtcNs, Window
 from tests.buffer.rig import START, Rig, make_grant, make_order, read_all

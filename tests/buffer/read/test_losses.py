@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge_agent.buffer.read.reader import Loss
+from edge_agent.buffer.read.losses import Loss
 from tests.support.footage import encode, records, window
 from tests.support.release import House
 

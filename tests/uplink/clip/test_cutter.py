@@ -18,7 +18,7 @@ import pytest
 
 from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.format.record import RecordHeader
-from edge_agent.buffer.read.reader import StoredRecord
+from edge_agent.buffer.read.records import StoredRecord
 from edge_agent.media import commitments
 from edge_agent.media.nut_writer import write_nut
 from edge_agent.media.packets import interleave

@@ -6,9 +6,9 @@ import sqlite3
 import pytest
 
 from edge_agent.consent.policy import Mode
-from edge_agent.units import HOUR_NS, MINUTE_NS, ClockState
+from edge_agent.units import HOUR_NS, MINUTE_NS, ClockState, UtcNs, encode_rfc3339
 from edge_agent.uplink.inbound.intake import MAX_WAITING, TRUST_TOPIC
-from edge_agent.uplink.store.requests import RequestState
+from edge_agent.uplink.store.requests import RequestState, Store
 from tests.support import gate
 from tests.support.releaser import Delivery, House
 
@@ -269,7 +269,7 @@ def test_refusals_of_every_cause_look_alike(tmp_path):
         request = house.ask(changes)
         if name == "owner":
             house.clock.advance(5 * MINUTE_NS)
-            house.call("deny", id=request.jti)
+            house.call("deny", number=request.id)
         assert house.state() is RequestState.DENIED
         first = None
         for minute in range(60):
@@ -281,3 +281,44 @@ def test_refusals_of_every_cause_look_alike(tmp_path):
         seen.add((len(house.broker.taken), tuple(map(len, house.broker.taken)), moment))
         house.store.close()
     assert len(seen) == 1
+
+
+# The store's birth
+
+
+def test_request_of_before_the_memory_began_is_refused(tmp_path):
+    """What an earlier store may have refused, granted or cancelled is not taken by a new one; a later one is."""
+    new = House(tmp_path)
+    new.store.close()
+    (tmp_path / "store.sqlite").unlink()
+    new.store = None
+    new.restart()
+    new.intake.handle(new.trust_message())
+    new.store.note_birth(UtcNs(gate.NOW - MINUTE_NS // 2))
+    assert [each["code"] for each in new.ask().reasons] == ["issued-before-store"]
+    later = encode_rfc3339(UtcNs(gate.NOW - MINUTE_NS // 2))
+    assert new.ask({"iat": later, "nbf": later}).state is RequestState.GRANTED
+    new.store.close()
+
+
+def test_request_waits_until_the_memory_knows_when_it_began(house):
+    """No time was believed yet: nothing is decided, and nothing is lost."""
+    with house.store.transaction() as connection:
+        connection.execute("UPDATE store SET born_ns = NULL")
+    message = Delivery(house.sign())
+    house.intake.handle(message)
+    assert message.acks == 0
+    house.store.note_birth(UtcNs(gate.NOW - HOUR_NS))
+    house.intake.retry_waiting()
+    assert (message.acks, house.state()) == (1, RequestState.GRANTED)
+
+
+def test_birth_and_id_of_a_store_stay(house):
+    """The first believed moment counts for ever; two stores have two ids, and one keeps its own over a restart."""
+    known = house.store.read_id(), house.store.find_birth()
+    house.store.note_birth(gate.NOW)
+    house.restart()
+    assert (house.store.read_id(), house.store.find_birth()) == known
+    with Store(house.folder / "other.sqlite") as other:
+        assert other.read_id() != known[0]
+        assert other.find_birth() is None

@@ -11,12 +11,12 @@ from edge_agent.protocol import jws
 from edge_agent.protocol.answer import Status
 from edge_agent.protocol.request_jws import TYP
 from edge_agent.units import HOUR_NS, MINUTE_NS, UtcNs, encode_rfc3339
-from edge_agent.uplink.inbound.refusal_limits import Room
+from edge_agent.uplink.inbound.refusal_limits import RefusalRoom
 from edge_agent.uplink.store.requests import RequestState
 from tests.support import gate
 from tests.support.releaser import Delivery, House
 
-SMALL = Room(entered=4, entered_in_all=10, remembered=6, incidents=1000, message_bytes=300_000, messages=100)
+SMALL = RefusalRoom(entered=4, entered_in_all=10, remembered=6, incidents=1000, message_bytes=300_000, messages=100)
 KILOBYTES = 40
 
 
@@ -66,7 +66,7 @@ def counted(house: House) -> list[int]:
     """Let the hour end; return the counts that the ledger then has."""
     house.clock.advance(HOUR_NS)
     with house.store.transaction() as connection:
-        house.intake._limits.enter_counts(connection, house.clock.utc())
+        house.intake.limits.enter_counts(connection, house.clock.utc())
     return [entry["count"] for entry in house.entries("unverified")]
 
 
@@ -172,7 +172,7 @@ def test_all_keys_together_have_a_limit(house):
         for _ in range(4):
             deliver(house, refused(house, *people))
     assert denials(house) == 16
-    house.intake._limits._room = Room(entered=4, entered_in_all=6)
+    house.intake.limits._room = RefusalRoom(entered=4, entered_in_all=6)
     house.clock.advance(HOUR_NS)
     for people in (("ann", "bob"), ("dan", "eve")):
         for _ in range(4):

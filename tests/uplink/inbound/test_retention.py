@@ -7,6 +7,7 @@ import pytest
 from edge_agent.consent.admission import SKEW_NS
 from edge_agent.errors import DenialError
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, encode_rfc3339
+from edge_agent.uplink.inbound.refusal_limits import RefusalLimits, RefusalRoom
 from edge_agent.uplink.inbound.retention import REMEMBER_NS, prune
 from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, StoredRequest
 from tests.support import gate
@@ -187,6 +188,7 @@ def test_orders_of_the_owner_are_forgotten_when_they_are_worth_nothing(house: Ho
 
 def test_many_old_requests_go_at_once(house: House) -> None:
     """More than one page of them, in transactions that are short."""
+    house.intake.limits = RefusalLimits(house.store, RefusalRoom(entered=1000, entered_in_all=1000))
     for _ in range(250):
         house.ask({"incident.category": "arson"})
     pass_time(house, REMEMBER_NS + HOUR_NS)

@@ -46,7 +46,7 @@ def test_each_act_is_in_the_ledger_with_its_device(house):
     """A no from the page is a no of the owner's, and the ledger tells from which device it came."""
     request = house.ask()
     page = page_of(house).handlers
-    page["deny"]({"id": request.jti[:8], "by": "kitchen tablet"}, PEER)
+    page["deny"]({"number": request.id, "by": "kitchen tablet"}, PEER)
     page["pause"]({"camera": "door", "by": "kitchen tablet"}, PEER)
     assert house.state() is RequestState.DENIED
     assert house.entries("page") == [
@@ -99,7 +99,7 @@ def test_limit_lets_one_more_through_after_its_time():
 def test_request_is_shown_without_its_raw_bytes_and_with_its_distance(house):
     """The page is told where the incident was seen from the house; without a place of the house, nothing."""
     request = house.ask()
-    shown = page_of(house).handlers["request"]({"id": request.jti}, PEER)["request"]
+    shown = page_of(house).handlers["request"]({"number": request.id}, PEER)["request"]
     assert "raw" not in shown
     assert shown["distance"] is None  # this house has no place
     assert shown["signers"] == ["ann (operator)", "bob (supervisor)"]
@@ -140,3 +140,14 @@ def test_unknown_command_at_the_pages_socket_is_refused(house, tmp_path):
     finally:
         house.stop.set()
         server.join()
+
+
+@pytest.mark.parametrize("number", [None, "12", 0, -1, 2**70, 99, True])
+@pytest.mark.parametrize("act", ["deny", "cancel"])
+def test_act_on_no_request_stops_nothing(house, act, number):
+    """The owner's `cancel` without a number stops everything; the page's stops nothing, and is entered nowhere."""
+    house.ask()
+    with pytest.raises(UsageError):
+        page_of(house).handlers[act]({"number": number, "by": "phone"}, PEER)
+    assert house.state() is RequestState.ASKED
+    assert house.entries("page") == []

@@ -120,6 +120,15 @@ def test_revoked_consent_is_revoked_though_nobody_had_looked_at_it(house):
     assert house.ask().state is RequestState.ASKED
 
 
+def test_a_signature_is_noted_at_once_and_an_earlier_file_put_back_does_not_count(house):
+    """The releaser need not have decided anything by the newer version: `sign` has it take note."""
+    house.standing.version = 2
+    assert house.call("note-consents") == {"versions": {"door": 2}}
+    house.standing.version = 1
+    assert [each["code"] for each in house.ask().reasons] == ["consent-superseded"]
+    assert [each["version"] for each in house.entries("consent")] == [2]
+
+
 PAUSES = {
     "for good, then shortly": (None, MINUTE_NS),
     "long, then shortly": (8 * HOUR_NS, MINUTE_NS),
@@ -190,8 +199,8 @@ def test_without_a_number_all_that_is_open_is_stopped(house, verb):
     house.clock.advance(11 * MINUTE_NS)
     house.worker.turn()
     house.approve(granted)
-    assert house.call(verb) == {"stopped": sorted([asked.id, granted.id, with_key.id]), "too_late": []}
-    assert house.call(verb) == {"stopped": [], "too_late": []}
+    assert house.call(verb, all=True) == {"stopped": sorted([asked.id, granted.id, with_key.id]), "too_late": []}
+    assert house.call(verb, all=True) == {"stopped": [], "too_late": []}
     house.broker.connected = True
     house.sender.turn()
     assert house.keys_out() == 0
@@ -207,7 +216,7 @@ def test_without_a_number_it_is_said_what_was_too_late(house):
     with contextlib.suppress(EdgeAgentError):
         house.sender.turn()
     house.broker.acknowledges = True
-    assert house.call("cancel") == {"stopped": [], "too_late": [request.id]}
+    assert house.call("cancel", all=True) == {"stopped": [], "too_late": [request.id]}
 
 
 MALFORMED = {
@@ -218,6 +227,8 @@ MALFORMED = {
     "last of nonsense": ("requests", {"last": "x"}),
     "number of a list": ("request", {"number": [1, 2]}),
     "number of nonsense": ("deny", {"number": "x"}),
+    "no number and not all": ("cancel", {"id": "AAECAwQFBgcICQoLDA0ODw"}),
+    "nothing said to be all": ("deny", {}),
     "camera of a list": ("pause", {"camera": ["door"]}),
     "raw of nothing": ("explain", {}),
 }

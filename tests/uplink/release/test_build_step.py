@@ -318,7 +318,7 @@ def test_what_waits_is_stopped_like_anything_else(house: House, stop: str) -> No
     house.builder.before = failing(RingError("ring cannot be read"))
     request = house.ask()
     house.carry_on()
-    house.call(stop, **({"id": request.jti} if stop == "cancel" else {}))
+    house.call(stop, **({"number": request.id} if stop == "cancel" else {}))
     assert house.state() is RequestState.CANCELLED
     turns(house, 2)
     assert house.builder.tries == {"door": 1}
@@ -344,7 +344,7 @@ def test_the_owner_sees_what_is_waited_for(house: House) -> None:
     house.builder.before = failing(StagingFullError("no room"))
     request = house.ask()
     house.carry_on()
-    (release,) = house.call("request", id=request.jti)["request"]["releases"]
+    (release,) = house.call("request", number=request.id)["request"]["releases"]
     assert (release["camera"], release["state"], release["reason"]) == ("door", "waiting", "staging-full")
 
 

@@ -327,7 +327,7 @@ def test_server_that_loses_everything_ends_the_release(house: House) -> None:
 def test_payload_that_a_cancel_deletes_is_not_taken_for_a_lost_one(house: House) -> None:
     """The owner cancels as the upload opens its file: the request stays cancelled, and nothing is built anew."""
     request = house.ask()
-    house.uploader.before = lambda: (house.call("cancel", id=request.jti), failing(PayloadLostError("gone"))())
+    house.uploader.before = lambda: (house.call("cancel", number=request.id), failing(PayloadLostError("gone"))())
     house.carry_on()
     house.worker.turn()
     assert house.state() is RequestState.CANCELLED

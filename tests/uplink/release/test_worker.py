@@ -54,7 +54,7 @@ def test_a_grant_becomes_a_bundle_an_upload_and_a_key(house):
 
 
 STOPS = {
-    "cancel": lambda house, request: house.call("cancel", id=request.jti),
+    "cancel": lambda house, request: house.call("cancel", number=request.id),
     "revoke": lambda house, _: house.call("revoke"),
     "pause": lambda house, _: house.call("pause"),
     "pause of the camera": lambda house, _: house.call("pause", camera="door"),
@@ -154,7 +154,7 @@ def test_key_cancelled_while_an_earlier_message_is_under_way_is_not_sent(house):
 
     def cancel_once(_payload: bytes) -> None:
         if house.state() is RequestState.DELIVERED:
-            assert house.call("cancel", id=request.jti)["state"] == "cancelled"
+            assert house.call("cancel", number=request.id)["state"] == "cancelled"
 
     house.broker.before = cancel_once
     house.sender.turn()
@@ -172,7 +172,7 @@ def test_key_that_the_broker_may_have_is_not_called_cancelled(house):
     assert house.keys_out() == 1
     house.restart()
     with pytest.raises(EdgeAgentError, match="too late"):
-        house.call("cancel", id=request.jti)
+        house.call("cancel", number=request.id)
     house.broker.acknowledges = True
     house.sender.turn()
     house.intake.handle(Delivery(request.raw))
@@ -190,7 +190,7 @@ def test_key_cancelled_while_it_is_being_published_is_not_called_cancelled(house
 
     def cancel(_payload: bytes) -> None:
         try:
-            said.append(house.call("cancel", id=request.jti))
+            said.append(house.call("cancel", number=request.id))
         except EdgeAgentError as error:
             said.append(str(error))
 
@@ -207,7 +207,7 @@ def test_key_waits_for_a_broker_that_is_away_and_can_be_cancelled(house):
     for _ in range(3):
         with pytest.raises(UnavailableError):
             house.sender.turn()
-    assert house.call("cancel", id=request.jti)["state"] == "cancelled"
+    assert house.call("cancel", number=request.id)["state"] == "cancelled"
     house.broker.connected = True
     house.sender.turn()
     assert house.keys_out() == 0
@@ -220,7 +220,7 @@ def test_request_that_comes_again_gets_no_key_past_the_gate(house):
     """A duplicate puts no second copy of the key into the outbox that a cancel would miss."""
     request = uploaded(house)
     house.intake.handle(Delivery(request.raw))
-    house.call("cancel", id=request.jti)
+    house.call("cancel", number=request.id)
     house.sender.turn()
     assert house.keys_out() == 0
 
@@ -386,7 +386,7 @@ def test_many_granted_requests_are_all_carried_out_and_survive_a_restart(house):
     house.clock.advance(11 * MINUTE_NS)
     house.worker.turn()
     assert house.store.read_request(first.id).state is RequestState.DELIVERED
-    assert house.call("request", id=first.jti[:21] + first.jti[21])["request"]["jti"] == first.jti
+    assert house.call("request", number=first.id)["request"]["jti"] == first.jti
 
 
 def test_hostile_upload_server_does_not_end_the_worker(house):
@@ -395,7 +395,7 @@ def test_hostile_upload_server_does_not_end_the_worker(house):
 
     def cancel() -> None:
         house.uploader.before = lambda: None
-        house.call("cancel", id=request.jti)
+        house.call("cancel", number=request.id)
 
     def crash() -> None:
         raise ValueError("Invalid IPv6 URL")
@@ -521,7 +521,7 @@ def test_a_kill_during_a_cancel_leaves_it_whole_or_undone(house, at, after):
     request = uploaded(house)
     KillingStore(house, at, after=after)
     try:
-        house.call("cancel", id=request.jti)
+        house.call("cancel", number=request.id)
         house.sender.turn()
         house.sender.turn()
     except Killed:

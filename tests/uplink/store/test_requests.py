@@ -176,6 +176,7 @@ def test_pauses_of_a_file_of_version_1_still_count(tmp_path):
             DROP TABLE notice_waiting;
             DROP TABLE notice;
             DROP TABLE request_number;
+            DROP TABLE store;
             DROP TABLE refused;
             DROP TABLE refusal_count;
             DROP INDEX request_refused;

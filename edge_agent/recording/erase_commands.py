@@ -1,0 +1,89 @@
+"""The control command ``erase``: the recorder destroys the keys of blocks in its rings.
+
+A camera that is switched off has no stream: its ring is opened for the moment. What fails is named; the rest goes on.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from edge_agent.buffer.write.writer import ErasedBlock
+from edge_agent.errors import EdgeAgentError, UsageError
+from edge_agent.host.control_socket import Peer
+from edge_agent.recording.pauses import ALL
+from edge_agent.recording.ring_opener import RingOpener
+from edge_agent.recording.ring_sink import RingSink
+from edge_agent.settings.gateway import Camera, Config, Quality
+from edge_agent.units import Window, encode_rfc3339
+
+log = logging.getLogger(__name__)
+
+Erase = Callable[[Window | None], list[ErasedBlock]]
+
+
+class EraseCommands:
+    """The handler of ``erase``.
+
+    Args:
+        config: Returns the configuration that counts now.
+        sinks: Returns the rings that are recorded now, by stream.
+        rings: Opens the others.
+        done: Told when something was erased.
+    """
+
+    def __init__(
+        self,
+        config: Callable[[], Config],
+        sinks: Callable[[], Mapping[str, RingSink]],
+        rings: RingOpener,
+        done: Callable[[], None],
+    ) -> None:
+        self._config, self._sinks, self._rings, self._done = config, sinks, rings, done
+
+    def erase(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
+        """Erase a window, or all, of a camera or of all; return what was erased and what failed, by stream."""
+        try:
+            window = Window.parse(request["start"], request["end"]) if "start" in request else None
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"not a window: {error}") from error
+        erased, failed = {}, {}
+        for name, erase in self._choose(request.get("camera", "*")):
+            try:
+                blocks = erase(window)
+            except (EdgeAgentError, OSError) as error:
+                log.error("not erased stream=%s: %s", name, error)
+                failed[name] = str(error)
+                continue
+            erased[name] = [_describe(block) for block in blocks]
+            log.warning("erased stream=%s blocks=%d uid=%d", name, len(blocks), peer.uid)
+        self._done()
+        return {"erased": erased, "failed": failed}
+
+    def _choose(self, camera: object) -> list[tuple[str, Erase]]:
+        """Return what erases each chosen ring: its sink, or a writer of its own if the camera is switched off."""
+        config = self._config()
+        chosen: list[tuple[str, Erase]]
+        chosen = [(n, sink.erase) for n, sink in self._sinks().items() if camera in ("*", n.rpartition(".")[0])]
+        for each in config.cameras:
+            if not each.enabled and camera in ("*", each.id):
+                for quality in each.qualities:
+                    if config.ring_path(each.id, quality).exists():
+                        chosen.append((f"{each.id}.{quality}", partial(self._erase_idle, each, quality)))
+        if not chosen:
+            named = "any camera" if camera == ALL else f"{config.demand_camera(str(camera)).id}: it is switched off"
+            raise UsageError(f"nothing is recorded of {named}")
+        return chosen
+
+    def _erase_idle(self, camera: Camera, quality: Quality, window: Window | None) -> list[ErasedBlock]:
+        writer = self._rings.open(camera, quality)
+        try:
+            return writer.erase(window)
+        finally:
+            writer.close()
+
+
+def _describe(block: ErasedBlock) -> dict[str, Any]:
+    window = block.window
+    span = None if window is None else {"start": encode_rfc3339(window.start), "end": encode_rfc3339(window.end)}
+    return {"block": block.seq, "window": span}
