@@ -97,8 +97,9 @@ def try_sealing() -> None:
 
 def _explain(error: Exception) -> str:
     said = (getattr(error, "stderr", None) or b"").decode(errors="replace")
-    if "libtss2" in said or "TPM2 support is not installed" in said or "dlopen" in said:
-        return "install libtss2: apt-get install libtss2-esys-3.0.2-0 libtss2-mu0 libtss2-rc0 libtss2-tcti-device0"
+    # systemd 252 says "TPM2 support not installed", others name the library or the call.
+    if any(each in said for each in ("libtss2", "TPM2 support", "dlopen")):
+        return "install libtss2: apt-get install tpm2-tools, which brings all of it"
     if not any(Path("/dev").glob("tpmrm*")):
         return "there is no TPM 2.0 (/dev/tpmrm0); on a Raspberry Pi its board needs an overlay"
     last = said.strip().splitlines()[-1:] or [type(error).__name__]

@@ -13,6 +13,7 @@ import pytest
 from edge_agent.update.journal import Journal
 from edge_agent.update.procedure import Outcome, Procedure
 from edge_agent.update.repository import Repository
+from package.environment import tracked
 from tests.support.fakes import FakeClock
 from tests.update.world import KIND, FakeMachine, serve
 
@@ -87,6 +88,8 @@ def test_from_a_tag_to_a_gateway(tmp_path: Path) -> None:
             kept = files.extractfile("./opt/edge-agent/share/edge-agent/update/root.json")
             assert kept is not None
             assert kept.read() == root
+            packed = {name.partition("/site-packages/")[2] for name in files.getnames()}
+            assert {str(path) for path in tracked(tree) if path.parts[0] == "edge_agent"} <= packed
         parts = json.loads(package.fetch(step.package.replace(".deb", ".cdx.json")).read_bytes())
         assert {"av", "tuf", "cryptography"} <= {each["name"] for each in parts["components"]}
         assert gateway.carry_out(without_way_back=True) == Outcome("installed", "0.1.0", "0.2.0")
