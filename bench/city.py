@@ -1,0 +1,75 @@
+"""What one gateway more costs an RTCC's embedded home: enrolment, an answer, reading the answers again.
+
+    scripts/bench city [GATEWAYS]
+
+CPU of one thread; the disk's share is in the wall times. Beside GATEWAYS real ones (1000 by default) lie nine times as
+many records of others, as their neighbours would.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge_agent.host.clock import SystemClock
+from edge_agent.protocol.answer import Answer, Status, encode_answer
+from edge_agent.protocol.application import encode_csr
+from edge_agent.rtcc.answers import Inbox
+from edge_agent.rtcc.office.enrol import enrol
+from edge_agent.rtcc.office.home import RtccHome, Settings
+from edge_agent.rtcc.office.keys import make_id
+
+LAST = 30
+"""So many enrolments at the end are measured."""
+JTI = "j" * 22
+
+
+def measure(name: str, count: int, work: Callable[[], object]) -> None:
+    """Run and print milliseconds of CPU and of wall time for each of ``count``."""
+    cpu, wall = time.process_time(), time.monotonic()
+    work()
+    cpu, wall = time.process_time() - cpu, time.monotonic() - wall
+    print(f"{name:<44} {cpu * 1000 / count:8.2f} ms CPU {wall * 1000 / count:8.2f} ms")
+
+
+def apply(key: Ed25519PrivateKey) -> bytes:
+    """Make a gateway's application."""
+    recorder, owner = Ed25519PrivateKey.generate().public_key(), Ed25519PrivateKey.generate().public_key()
+    tls = ec.generate_private_key(ec.SECP256R1())
+    return encode_csr(tls, gateway=key.public_key(), recorder=recorder, owner=owner)
+
+
+def main() -> None:
+    """Make a city in a temporary folder, and measure."""
+    count, now = int(sys.argv[1]) if len(sys.argv) > 1 else 1000, SystemClock().utc()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings("rtcc.example-city", "127.0.0.1", 1, 2, {"evidence": "https://localhost:1/files/"})
+        home = RtccHome.create(Path(folder) / "home", settings, now)
+        keys = [Ed25519PrivateKey.generate() for _ in range(count + LAST)]
+        ids = [enrol(home, apply(key), now).gateway for key in keys[:count]]
+        last = [apply(key) for key in keys[count:]]
+        measure(f"enrol one at {count}", LAST, lambda: [enrol(home, each, now) for each in last])
+        record = (home.path / "gateways" / f"{ids[0]}.json").read_bytes()
+        for _ in range(9 * count):
+            (home.path / "gateways" / f"{make_id()}.json").write_bytes(record)
+        home.write_request(JTI, b"{}")
+        inbox = Inbox(home)
+        answers = [
+            (
+                f"rtcc/1/gw/{gateway}/res",
+                encode_answer(
+                    Answer(gateway, settings.iss, JTI, 0, now, Status.QUEUED, cameras=("door",), not_before=now), key
+                ),
+            )
+            for gateway, key in zip(ids, keys, strict=False)
+        ]
+        measure(f"take an answer in at {10 * count}", count, lambda: [inbox.take(*each) for each in answers])
+        measure("read an answer again", count, lambda: inbox.answers(JTI))
+
+
+if __name__ == "__main__":
+    main()
