@@ -20,7 +20,7 @@ from edge_agent.protocol.answer import Answer, Status, encode_answer
 from edge_agent.protocol.application import encode_csr
 from edge_agent.rtcc.answers import Inbox
 from edge_agent.rtcc.office.enrol import enrol
-from edge_agent.rtcc.office.home import RtccHome, Settings
+from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.rtcc.office.keys import make_id
 
 LAST = 30
@@ -47,7 +47,7 @@ def main() -> None:
     """Make a city in a temporary folder, and measure."""
     count, now = int(sys.argv[1]) if len(sys.argv) > 1 else 1000, SystemClock().utc()
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings("rtcc.example-city", "127.0.0.1", 1, 2, {"evidence": "https://localhost:1/files/"})
+        settings = HomeSettings("rtcc.example-city", "127.0.0.1", 1, 2, {"evidence": "https://localhost:1/files/"})
         home = RtccHome.create(Path(folder) / "home", settings, now)
         keys = [Ed25519PrivateKey.generate() for _ in range(count + LAST)]
         ids = [enrol(home, apply(key), now).gateway for key in keys[:count]]
