@@ -20,7 +20,7 @@ from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.host.hardening import hide_memory
 from edge_agent.host.journal import JournalHandler, is_journal
 
-_COLUMN = re.compile(r" +\S.*? {2,}(?=\S)| +")
+_COLUMN = re.compile(r" +\S.*? {2,}(?=\S)| +", re.ASCII)
 """Up to the second column of an example, or its blanks in front."""
 _ID = re.compile(r"-[A-Za-z0-9_-]{21}|-[A-Za-z0-9_-]{42}")
 """A random id or a thumbprint (base64url of 16 or 32 bytes): one in 64 begins with a hyphen."""

@@ -18,7 +18,7 @@ IDENTIFIER = "edge-agent"
 FIELD_PREFIX = "EDGE_AGENT_"
 MAX_MESSAGE_BYTES = 48 << 10
 _MAX_FIELDS = 16
-_PAIR = re.compile(r"(?<!\S)([a-z][a-z_]{0,30})=(\S+)")
+_PAIR = re.compile(r"(?<!\S)([a-z][a-z_]{0,30})=(\S+)", re.ASCII)
 
 
 def is_journal(environment: Mapping[str, str], stream: TextIO) -> bool:

@@ -353,6 +353,20 @@ class ErasedEntry(LedgerEntry):
 
 
 @dataclass(frozen=True, slots=True)
+class KeepEntry(LedgerEntry):
+    """A moment that the owner keeps longer (`kept`), or not any more (`let go`)."""
+
+    kind = "keep"
+
+    what: str
+    id: str
+    camera: str
+    quality: str
+    window: Window
+    until: UtcNs = field(metadata=TIME)
+
+
+@dataclass(frozen=True, slots=True)
 class ErasedAllEntry(LedgerEntry):
     """`everything erased, new vault key`."""
 

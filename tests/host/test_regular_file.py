@@ -167,6 +167,7 @@ ALLOWED = {
     "path.read_text": "the passphrase, age keys: a person names the file; shipped files: the program's own",
     "path.write_text": "the pinned certificate: in a folder that was just made",
     "path.read_bytes": "the program's own sources",
+    "(importlib.resources.files('edge_agent.page') / 'static' / name).read_bytes": "the program's own",
     "tarfile.open": "of bytes in memory",
     "archive.chmod": "root's own folder, just made",
     "folder.chmod": "root's own folder of configuration",

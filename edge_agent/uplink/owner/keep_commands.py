@@ -13,13 +13,12 @@ from edge_agent.consent.owner_order import Keep, verify_order
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Answer, Handler, Peer
-from edge_agent.ledger import table as ledger
+from edge_agent.ledger import entries
+from edge_agent.ledger.entries import KeepEntry
 from edge_agent.units import ClockState, encode_rfc3339
 from edge_agent.uplink.bundle.keeps import KeptMoment
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.store.requests import Store
-
-KIND = "keep"
 
 
 class KeepDesk:
@@ -70,10 +69,9 @@ class KeepDesk:
         return {"dropped": describe(dropped)}
 
     def _enter(self, what: str, kept: KeptMoment) -> None:
-        entry = {"what": what, **describe(kept)}
-        del entry["bytes"]
+        entry = KeepEntry(what, kept.keep_id, kept.camera, kept.quality.value, kept.window, kept.until)
         with self._store.transaction() as connection:
-            ledger.append(connection, KIND, entry, self._clock.utc())
+            entries.append(connection, entry, self._clock.utc())
 
 
 def describe(kept: KeptMoment) -> dict[str, Any]:
