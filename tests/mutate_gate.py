@@ -91,10 +91,14 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     "jti reused": (ADMISSION, "if known.payload_sha256 != request.payload_sha256:", "if False:"),
     "replay before time": (
         ADMISSION,
-        "    _check_replay(request, seen)\n    _check_time(request, now, clock_state)\n",
-        "    _check_time(request, now, clock_state)\n    _check_replay(request, seen)\n",
+        "    _check_replay(request, seen)\n    _check_time(request, me, now, clock_state)\n",
+        "    _check_time(request, me, now, clock_state)\n    _check_replay(request, seen)\n",
     ),
-    "clock": (ADMISSION, "if clock_state is not ClockState.SYNCHRONISED:", "if False:"),
+    "clock": (
+        ADMISSION,
+        "if clock_state is not ClockState.SYNCHRONISED or me.born_at is None:",
+        "if me.born_at is None:",
+    ),
     "order of times": (
         ADMISSION,
         "if not request.iat <= request.nbf < request.exp <= request.release_by:",

@@ -38,8 +38,8 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     ),
     "G3 a request is decided by any clock": (
         ("consent/admission.py", MACHINE),
-        "if clock_state is not ClockState.SYNCHRONISED:",
-        "if False:",
+        "if clock_state is not ClockState.SYNCHRONISED or me.born_at is None:",
+        "if me.born_at is None:",
     ),
     "G4 a camera without a place is anywhere": (
         RULES,

@@ -39,7 +39,7 @@ def standing(house, tmp_path) -> Standing:
     ring.parent.mkdir(parents=True)
     recorder = Ed25519PrivateKey.generate()
     create_ring(ring, camera="door", quality="main", size_bytes=8 << 20, recorder_key=recorder, block_size=1 << 16)
-    facts = load_facts(config, enrolment, camera)
+    facts = load_facts(config, enrolment, camera, house.store.read_id())
     assert [each.quality for each in facts.streams] == [Quality.MAIN]
     signed = sign_consent(facts, gate.terms(), gate.NOTICE, 3, gate.NOW, gate.OWNER)
     config.waivers_dir.mkdir(parents=True)
