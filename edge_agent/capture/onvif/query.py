@@ -90,7 +90,7 @@ def describe_device(device: OnvifDevice) -> OnvifDescription:
     return OnvifDescription(found["maker"], found["model"], profiles, found["token"], found["clock_offset_s"])
 
 
-ASK_EVERY_S = 30.0
+ASK_EVERY_S = 10.0
 """A stream is tried every second or two; a question to ONVIF is a child process and several requests."""
 
 
