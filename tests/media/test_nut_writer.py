@@ -112,15 +112,21 @@ def write_by_ffmpeg(tracks: Sequence[StoredTrack], packets: list[NutPacket]) -> 
     return sink.getvalue()
 
 
+_OF_A_MISSING_INDEX = ("no index at the end", "read_timestamp failed", "(repeated")
+"""A record holds none: it is read from its beginning. FFmpeg looks for it at the end, and then for the length."""
+
+
 def read_all(data: bytes) -> tuple[list[Any], list[Any]]:
-    """Let FFmpeg probe and demux a file as a player does; it must have nothing to complain of."""
+    """Let FFmpeg probe and demux a file as a player does; it complains of nothing but that no index is there."""
+    av.logging.set_level(av.logging.INFO)
     with av.logging.Capture() as told, av.open(io.BytesIO(data), "r", format="nut") as container:
         shapes = [
             (describe_stream(stream, stream.index), stream.codec_context.has_b_frames if stream.type == "video" else 0)
             for stream in container.streams
         ]
         found = [(p.stream_index, p.pts, p.dts, p.is_keyframe, bytes(p)) for p in container.demux() if p.size]
-    assert [line for line in told if line[0] <= av.logging.WARNING] == []
+    complaints = [text for level, _, text in told if level <= av.logging.WARNING]
+    assert [text for text in complaints if not text.lstrip().startswith(_OF_A_MISSING_INDEX)] == []
     return shapes, found
 
 
