@@ -27,7 +27,7 @@ from edge_agent.errors import ConfigError, EdgeAgentError, UnavailableError, Usa
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
 from edge_agent.host.control_socket import ControlServer, Handler, Peer
-from edge_agent.host.hardening import harden, lock_folder
+from edge_agent.host.hardening import harden, leave, lock_folder
 from edge_agent.host.page_socket import open_page_socket, select_handlers
 from edge_agent.host.persistent_clock import KeptClock, describe_confirmed
 from edge_agent.host.systemd_notify import Notifier
@@ -396,4 +396,4 @@ def main(config_path: Path) -> int:
         signal.signal(number, lambda *_: recorder.stop())
     signal.signal(signal.SIGHUP, lambda *_: recorder.ask_reload())
     recorder.run()
-    return os.EX_OK
+    return leave(os.EX_OK)

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import fcntl
 import gc
+import logging
 import os
 import resource
 import signal
@@ -94,6 +95,17 @@ def lock_folder(folder: Path, who: str) -> Iterator[None]:
             hint = "`edge-agent status` shows it; one of each serves the whole gateway"
             raise RingBusyError(f"another {who} runs on this state folder: {folder.parent}", hint) from None
         yield
+
+
+def leave(code: int) -> int:
+    """Return the exit code, or end at once if a thread of native code would not end.
+
+    FFmpeg logs from it into an interpreter that is being taken down, and the process crashes after its work is done.
+    """
+    if any(thread.daemon for thread in threading.enumerate()):
+        logging.shutdown()
+        os._exit(code)
+    return code
 
 
 def name_thread(name: str) -> None:
