@@ -102,6 +102,8 @@ def _read_end(file: BinaryIO, size: int) -> tuple[int, int]:
     if locator_at > 0 and _read(file, locator_at, 4) == b"PK\6\7":
         end64 = _END64.unpack(_read(file, locator_at - _END64.size, _END64.size))
         count, length, at = end64[7], end64[8], end64[9]
+        if at + length > size:
+            raise EvidenceError("container does not end as a bundle's does")
         tail = _END64.pack(b"PK\6\6", _END64.size - 12, _VERSION, _VERSION, 0, 0, count, count, length, at)
         tail += _LOCATOR.pack(b"PK\6\7", 0, at + length, 1)
     small = min(count, _LARGE_COUNT), min(length, _LARGE), min(at, _LARGE)

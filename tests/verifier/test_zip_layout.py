@@ -319,3 +319,11 @@ def test_every_python_packs_the_same_bytes(python: str) -> None:
     local = "504b03042d000800000000402f5e00000000ffffffffffffffff01001400610100100000000000000000000000"
     assert made.startswith(local)
     assert "504b01022d032d000800000000402f5e8316dc8c0100000001000000010000000000" in made
+
+
+def test_a_directory_beyond_the_largest_number_is_refused():
+    """Found by the fuzzer: place and length of 64 bits each, whose sum is more."""
+    end64 = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, 2**64 - 1, 2**64 - 1)
+    tail = struct.pack("<4sIQI", b"PK\6\7", 0, 1, 1) + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, 1, 1, 0)
+    with pytest.raises(EvidenceError, match="does not end"):
+        read_layout(io.BytesIO(b"x" + end64 + tail))
