@@ -46,16 +46,7 @@ DOCUMENTS = {name: text for name, text in FILES.items() if name.endswith(".md")}
 def test_relative_links_lead_somewhere(name: str) -> None:
     """Every relative link of a document names a file or folder beside it."""
     folder = (ROOT / name).parent
-    links = [link for link in _LINK.findall(DOCUMENTS[name]) if not link.startswith("pictures/")]
-    assert [link for link in links if not (folder / link).exists()] == []
-
-
-def test_pictures_of_documents_are_made_by_the_command() -> None:
-    """Every picture of the resident's guide is one that ``scripts/page-pictures`` draws."""
-    shown = re.findall(r"\(pictures/([a-z-]+)\.png\)", DOCUMENTS["docs/page.md"])
-    maker = (ROOT / "tests/support/page_pictures.py").read_text()
-    assert shown
-    assert [name for name in shown if name.rpartition("-")[0] not in maker] == []
+    assert [link for link in _LINK.findall(DOCUMENTS[name]) if not (folder / link).exists()] == []
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

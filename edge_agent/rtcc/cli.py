@@ -45,7 +45,7 @@ def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
         "edge_agent.rtcc.commands",
         COMMANDS,
         words,
-        description="The other end of edge-agent: a reference client for a real-time crime centre. It asks gateways "
+        description="The other end of edge-agent: a reference client for a real-time crime center. It asks gateways "
         "for clips with the signatures of two persons, takes what residents consented to, and verifies it.",
         epilog=_EPILOG,
     )

@@ -15,7 +15,7 @@ from edge_agent.units import encode_rfc3339
 _EPILOG = """\
 examples:
   rtcc trust sign                                 with root keys that are in the home
-  rtcc trust sign --root-file /media/a/root-1.pem --root-file /media/b/root-2.pem
+  rtcc trust sign --root-file /media/a/set-001-root-1.pem --root-file /media/b/set-001-root-2.pem
   rtcc trust publish                              retained at the broker: every gateway takes it
   rtcc trust revoke ada                           a person or a kid; then sign and publish
   rtcc trust new-roots                            then sign: that bundle hands over to the new set
