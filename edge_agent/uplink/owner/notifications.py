@@ -169,7 +169,7 @@ class News:
             return [remind_notice(number, agency, left, self._say(request.due), texts)]
         if request.state is RequestState.ASKED:
             return [ask_notice(number, agency, category, left, self._say(request.due), texts)]
-        if request.state in OPEN_STATES:
+        if request.state in OPEN_STATES or (request.state is RequestState.DELIVERED and not request.is_handed_over):
             leaves_at = request.due if request.bound is None else request.bound.not_before
             return [grant_notice(number, agency, left, self._say(leaves_at), texts), arrived]
         if request.state is RequestState.DELIVERED:

@@ -14,7 +14,7 @@ from edge_agent.units import DAY_NS, HOUR_NS
 from edge_agent.uplink.owner.notice_words import Notice
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.store.notices import MAX_HOUSE_ROWS
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.requests import RequestState, Store
 from tests.support import gate
 from tests.support.fakes import FakeClock
 from tests.support.gate_house import KilledError
@@ -93,6 +93,26 @@ def test_every_turn_of_a_request_is_told_once(house, owner):
     house.worker.turn()
     assert owner.hear() == [f"A clip was released: request {request.id}"]
     assert owner.hear() == []
+
+
+def test_a_handover_is_told_when_the_key_leaves_and_not_before(house, owner):
+    """While the keys wait everything can still be stopped: no message says that footage was handed over."""
+    house.approve(request := house.ask())
+    owner.hear()
+    house.carry_on()
+    assert house.state() is RequestState.DELIVERED
+    assert owner.hear() == []
+    house.sender.turn()
+    assert owner.hear() == [f"A clip was released: request {request.id}"]
+
+
+def test_a_service_that_is_late_is_not_told_of_a_handover_that_has_not_been(house, owner):
+    """Reached while the keys wait, it is told what was granted; and what left once it has."""
+    house.approve(request := house.ask())
+    house.carry_on()
+    assert owner.hear() == [f"A clip will be released: request {request.id}"]
+    house.sender.turn()
+    assert owner.hear() == [f"A clip was released: request {request.id}"]
 
 
 def test_the_text_is_of_the_moment_of_sending(house, owner):
