@@ -53,10 +53,13 @@ class RefusedRequests(Database):
         row = self._one("SELECT count(*) AS n FROM refused")
         return 0 if row is None else int(row["n"])
 
-    def count_incidents(self) -> int:
-        """Return of how many incidents the facts are remembered."""
-        row = self._one("SELECT count(*) AS n FROM incident")
-        return 0 if row is None else int(row["n"])
+    def forget_incidents(self, connection: sqlite3.Connection, newest: int) -> None:
+        """Forget the facts of incidents of which no request is remembered, but for those of the newest ones."""
+        connection.execute(
+            "DELETE FROM incident WHERE rowid <= (SELECT max(rowid) FROM incident) - ? "
+            "AND (iss, number) NOT IN (SELECT iss, incident FROM request)",
+            (newest,),
+        )
 
     def add_entered_refusal(self, connection: sqlite3.Connection, hour: int, kids: Sequence[str]) -> None:
         """Count a refusal that is entered, for each of these keys."""
