@@ -316,7 +316,7 @@ class Releaser:
         jobs.every("consents", _HOUR_S, self._note_consents)
         jobs.every("faults", FAULTS_EVERY_S, self._faults.look)
         jobs.every("keeps", _HOUR_S, self._keeps.expire)
-        jobs.at("keeps at start", self._clock.utc(), self._keeps.expire)
+        jobs.at("keeps at start", self._clock.utc(), self._keeps.settle)
         jobs.every("prune", _HOUR_S, self._prune)
         jobs.every("updates", _HOUR_S, self._take_in_updates)
         jobs.at("updates at start", self._clock.utc(), self._take_in_updates)

@@ -223,6 +223,7 @@ class Unenrolled:
 
     def _plan(self, jobs: Jobs) -> None:
         jobs.every("keeps", _HOUR_S, self._keeps.expire)
+        jobs.at("keeps at start", self._clock.utc(), self._keeps.settle)
         jobs.every("faults", FAULTS_EVERY_S, self._faults.look)
         jobs.every("heads", _HOUR_S, lambda: enter_heads(self._config, self._footage, self._store, self._clock.utc()))
 
