@@ -132,9 +132,7 @@ class Releaser:
         stop: threading.Event,
         reload: ReloadDesk | None = None,
     ) -> None:
-        self._config = config
-        self._enrolment = enrolment
-        self._store = store
+        self._config, self._enrolment, self._store = config, enrolment, store
         self._asked_to_stop, self._reload = stop, reload
         self._stop = stop = threading.Event()
         keys = KeyStore(config.state_dir, "releaser")
@@ -410,6 +408,7 @@ class Releaser:
                 self._store.count_requests(), self._find_ends(), consents.values(), self._messenger.counts(), now
             ),
             "refused_unread": self._tally.read(),
+            "refused_counted": self._intake.limits.count(),
             "waiting_for_you": [each.id for each in open_requests if each.state is RequestState.ASKED],
             "releasing": [each.id for each in open_requests if each.state is not RequestState.ASKED],
         }

@@ -247,6 +247,7 @@ class Unenrolled:
             "release_paused": sorted(self._store.list_pauses(now)),
             "faults": self._faults.lines(),
             "refused_unread": 0,
+            "refused_counted": 0,
             "waiting_for_you": [],
             "releasing": [],
         }

@@ -73,6 +73,7 @@ class RefusalLimits:
             stored = self._store.read_request(number)
             until = _until(exp_of(stored), stored.arrived_at)
             declined_at = self._store.find_answer_due(number)
+            self._store.sum_up_notices(connection, number)
             self._store.remove_request(connection, number)
             if until >= now:
                 known = RefusedRequest(stored.iss, stored.jti, stored.payload_sha256, until, declined_at)
@@ -90,6 +91,10 @@ class RefusalLimits:
     def note_unkept(self, connection: sqlite3.Connection, over: str, now: UtcNs) -> None:
         """Count a refusal of which nothing is remembered."""
         self._store.add_counted_refusal(connection, now // HOUR_NS, over)
+
+    def count(self) -> int:
+        """Return how many refusals were only counted, and are not in the ledger yet: those of this hour."""
+        return self._store.count_counted_refusals()
 
     def enter_counts(self, connection: sqlite3.Connection, now: UtcNs) -> None:
         """Append one ledger entry per key and hour that is over."""

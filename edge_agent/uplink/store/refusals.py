@@ -75,6 +75,11 @@ class RefusedRequests(Database):
             (hour, kid),
         )
 
+    def count_counted_refusals(self) -> int:
+        """Return how many refusals were only counted, as far as the counts are not taken yet."""
+        row = self._one("SELECT coalesce(sum(counted), 0) AS n FROM refusal_count")
+        return 0 if row is None else int(row["n"])
+
     def find_key_over(self, hour: int, kids: Sequence[str], most: int) -> str | None:
         """Return the first of these keys under which ``most`` refusals were entered in an hour; None if none has."""
         row = self._one(
