@@ -48,7 +48,7 @@ from edge_agent.recording.ring_sink import RingSink
 from edge_agent.recording.status import report_stream
 from edge_agent.recording.stream_addresses import Sources
 from edge_agent.settings.gateway import Camera, Config, Quality, load_config
-from edge_agent.units import SECOND_NS, MonoNs, encode_rfc3339
+from edge_agent.units import SECOND_NS, ClockState, MonoNs, encode_rfc3339
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class Recorder:
         self._used_orders = UsedOrders(config.recorder_state_dir / "orders.json")
         keys = KeyStore(config.state_dir, "recorder")
         self._keys = keys
-        self._mirrors = Mirrors()
+        self._mirrors = Mirrors(now=lambda: clock.utc() if clock.state() is ClockState.SYNCHRONISED else None)
         self._sensors = SensorPublisher(f"edge_agent_{keys.load_public('recorder').public_bytes_raw().hex()[:8]}")
         pins = RingPins(config.recorder_state_dir / "rings.json")
         self._rings = RingOpener(
@@ -309,7 +309,7 @@ class Recorder:
     def _handlers(self) -> Mapping[str, Callable[[Mapping[str, Any], Peer], Mapping[str, Any]]]:
         return {
             "status": lambda *_: self.status(),
-            "erase": EraseCommands(lambda: self._config, self._list_sinks, self._rings, self._mirrors.hurry).erase,
+            "erase": EraseCommands(lambda: self._config, self._list_sinks, self._rings, self._mirrors.erase).erase,
             "accept-ring": self._accept_ring,
             "clock": self._describe_clock,
             "pause": self._pause,
