@@ -391,5 +391,10 @@ def main(config_path: Path) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: recorder.stop())
     signal.signal(signal.SIGHUP, lambda *_: recorder.ask_reload())
-    recorder.run()
+    try:
+        recorder.run()
+    except Exception as error:
+        log.error("recorder ends: %s", error, exc_info=not isinstance(error, EdgeAgentError))
+        leave(getattr(error, "exit_code", os.EX_SOFTWARE))
+        raise
     return leave(os.EX_OK)
