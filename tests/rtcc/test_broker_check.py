@@ -11,7 +11,7 @@ from edge_agent.errors import UnavailableError
 from edge_agent.host.clock import SystemClock
 from edge_agent.rtcc.broker_check import BrokerCheck
 from edge_agent.rtcc.office.enrol import enrol_server
-from edge_agent.rtcc.office.home import RtccHome, Settings
+from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from tests.peers.process import PeerProcess
 
 pytestmark = [pytest.mark.peer, pytest.mark.needs("mosquitto")]
@@ -32,7 +32,7 @@ def make_city(tmp_path):
     def make(change: Callable[[str, Path], str] = lambda text, _: text) -> City:
         port, rtcc_port = find_free_port(), find_free_port()
         uploads = {"evidence": "https://localhost:1/files/"}
-        settings = Settings("rtcc.example-city", "127.0.0.1", port, rtcc_port, uploads)
+        settings = HomeSettings("rtcc.example-city", "127.0.0.1", port, rtcc_port, uploads)
         now = SystemClock().utc()
         home = RtccHome.create(tmp_path / "home", settings, now)
         certificate, key = enrol_server(home, ("127.0.0.1",), now)
