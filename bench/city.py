@@ -16,12 +16,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.host.clock import SystemClock
+from edge_agent.protocol import jws
 from edge_agent.protocol.answer import Answer, Status, encode_answer
 from edge_agent.protocol.application import encode_csr
 from edge_agent.rtcc.answers import Inbox
 from edge_agent.rtcc.office.enrol import enrol
 from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.rtcc.office.keys import make_id
+from edge_agent.units import HOUR_NS, UtcNs, encode_rfc3339
 
 LAST = 30
 """So many enrolments at the end are measured."""
@@ -56,7 +58,8 @@ def main() -> None:
         record = (home.path / "gateways" / f"{ids[0]}.json").read_bytes()
         for _ in range(9 * count):
             (home.path / "gateways" / f"{make_id()}.json").write_bytes(record)
-        home.write_request(JTI, b"{}")
+        asked = {"aud": {"cells": ["dr5rs"]}, "release_by": encode_rfc3339(UtcNs(now + HOUR_NS))}
+        home.write_request(JTI, jws.sign("rtcc-request+jws", asked, [keys[0]]))
         inbox = Inbox(home)
         answers = [
             (

@@ -105,3 +105,13 @@ def test_an_id_that_begins_with_a_hyphen_is_an_id(text: str) -> None:
     assert parse(["open", text]).what == text
     assert parse(["open", "--json", text]).what == text
     assert parse(["open", "--file", "x", "--gateway", text, "--pin", text]).pin == [text]
+
+
+def test_a_file_that_cannot_be_used_is_an_error_in_words(tmp_path, capsys):
+    """The system's own words and the file, no traceback; a broken pipe and a prompt's end stay what they are."""
+    (tmp_path / "key.txt").write_text("AGE-SECRET-KEY-1")
+    (tmp_path / "case.zip").write_bytes(b"PK\x03\x04")
+    (tmp_path / "out").write_bytes(b"")
+    words = ["open", "--file", str(tmp_path / "case.zip"), "--out", str(tmp_path / "out")]
+    assert rtcc_cli.main(words) == 74
+    assert capsys.readouterr().err == f"rtcc: error: {tmp_path / 'out'}: File exists\n"

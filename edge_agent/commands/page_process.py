@@ -21,5 +21,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         from edge_agent.page import server
     except ModuleNotFoundError as error:
-        raise ConfigError(f"the page needs a package that is missing: {error.name}", "edge-agent[page]") from error
+        raise ConfigError(
+            f"the page needs a package that is missing: {error.name}", "in a checkout: pip install '.[page]'"
+        ) from error
     return server.main(args.folder)

@@ -140,6 +140,11 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str], *, log_level: str
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return os.EX_OK
+    except OSError as error:  # a file or a disk that a command could not use, and no fault of this program
+        logging.getLogger(__name__).debug("command failed", exc_info=True)
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print_error(parser.prog, EdgeAgentError(f"{where}{error.strerror or error}"))
+        return os.EX_IOERR
 
 
 def _begin_log(level: str) -> None:

@@ -17,8 +17,9 @@ from zoneinfo import ZoneInfo
 import jinja2
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
@@ -90,7 +91,7 @@ class Pages:
 
     def routes(self) -> list[Route]:
         """Every address of the page."""
-        number = "{number:int}"
+        number = "{number:request}"
         return [
             Route("/", self._paired(self._home)),
             Route("/live", self._paired(self._live)),
@@ -256,7 +257,9 @@ class Pages:
             raise UsageError(
                 "tick the box first: withdrawing ends what you signed, and only a new signature gives it back"
             )
-        self._processes.ask("releaser", "revoke", camera=visit.form.get("camera", "*"), by=visit.device.name)
+        if not visit.form.get("camera"):
+            raise UsageError("the form does not say which camera's terms to withdraw")
+        self._processes.ask("releaser", "revoke", camera=visit.form["camera"], by=visit.device.name)
         return _go("/terms", "revoke")
 
     def _forget(self, visit: Visit) -> Response:
@@ -300,6 +303,21 @@ class Pages:
         return answer
 
 
+class _Numbers(Convertor[int]):
+    """A request's number: of more digits than any has, int() itself would be an error."""
+
+    regex = "[0-9]{1,18}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("request", _Numbers())
+
+
 def clean(value: object) -> object:
     """Make every text that a template shows one line of visible letters, whoever wrote it (``printable_text``).
 
@@ -328,5 +346,16 @@ def build_app(pages: Pages, settings: PageSettings) -> Guard:
         status = 400 if isinstance(error, UsageError) else 502
         return pages.render_fault(status, str(error), error.hint)
 
-    handlers: dict[Any, Any] = {HTTPException: say_refusal, EdgeAgentError: say_error}
+    def say_nothing(_request: Request, _error: Exception) -> Response:
+        return Response(status_code=400)
+
+    def say_broken(_request: Request, _error: Exception) -> Response:
+        return pages.render_fault(500, "Something is wrong with this page. The gateway works on without it.")
+
+    handlers: dict[Any, Any] = {
+        HTTPException: say_refusal,
+        EdgeAgentError: say_error,
+        ClientDisconnect: say_nothing,
+        Exception: say_broken,
+    }
     return Guard(Starlette(routes=pages.routes(), exception_handlers=handlers), settings.hosts)

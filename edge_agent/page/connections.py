@@ -1,36 +1,28 @@
-"""One HTTP connection of the page: at most so many from one address, and so many seconds for what was begun.
+"""One HTTP connection of the page: so many seconds for what was begun. How many there may be is counted before it.
 
 A browser asks at once. What holds a connection without asking would hold the page from the household: uvicorn itself
-bounds all connections together, and the time between two requests only.
+bounds the time between two requests only.
 """
 
 import asyncio
-from collections import Counter
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_OF_ONE_ADDRESS = 12
 """Browsers open six."""
+MAX_IN_ALL = 64
 ASK_WITHIN_S = 10.0
-_open: Counter[str] = Counter()
 
 
 class PageConnection(H11Protocol):
-    """uvicorn's HTTP/1.1 by h11, with the two bounds."""
+    """uvicorn's HTTP/1.1 by h11, with a bound on waiting."""
 
-    _address = ""
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, or end it at once."""
+        """Take the connection."""
         super().connection_made(transport)
-        peer = transport.get_extra_info("peername")
-        self._address = str(peer[0]) if peer else ""
-        _open[self._address] += 1
-        if _open[self._address] > MAX_OF_ONE_ADDRESS:
-            transport.abort()
-            return
         self._await_request()
 
     def handle_events(self) -> None:
@@ -42,11 +34,8 @@ class PageConnection(H11Protocol):
             self._await_nothing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give the address its place back."""
+        """End the waiting."""
         self._await_nothing()
-        _open[self._address] -= 1
-        if _open[self._address] <= 0:
-            del _open[self._address]
         super().connection_lost(exc)
 
     def _await_request(self) -> None:

@@ -4,14 +4,20 @@ Owns the allow-list of ``Host`` (against DNS rebinding), the origin of every POS
 limit of a body, and the headers of every answer. An ASGI middleware: nothing behind it sees a request that it refused.
 """
 
+import logging
+import re
+import traceback
 from collections.abc import Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+log = logging.getLogger(__name__)
+
 MAX_BODY_BYTES = 8 * 1024
 _READS = ("GET", "HEAD")
+_LENGTH = re.compile("[0-9]{1,9}")
 _POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -62,7 +68,7 @@ def find_fault(method: str, headers: Headers, hosts: frozenset[str]) -> tuple[in
     if headers.get("content-type", "").split(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         return 415, "This page takes plain forms only.\n"
     length = headers.get("content-length", "")
-    if not (length.isascii() and length.isdigit()) or int(length) > MAX_BODY_BYTES:
+    if not _LENGTH.fullmatch(length) or int(length) > MAX_BODY_BYTES:
         return 413, f"A form here has at most {MAX_BODY_BYTES} bytes, and says how many.\n"
     return None
 
@@ -98,7 +104,12 @@ class Guard:
 
         fault = find_fault(scope["method"], Headers(scope=scope), self._hosts)
         if fault is None:
-            await self._app(scope, receive, send_guarded)
+            try:
+                await self._app(scope, receive, send_guarded)
+            except Exception as error:
+                # It was answered; uvicorn would write a page of trace for each.
+                at = traceback.extract_tb(error.__traceback__)[-1]
+                log.error("page failed: error=%s at=%s:%d", type(error).__name__, at.name, at.lineno or 0)
         else:
             answer = PlainTextResponse(fault[1], fault[0], {"Connection": "close"})
             await answer(scope, receive, send_guarded)

@@ -17,16 +17,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import uvicorn
 
 from edge_agent.errors import ConfigError, UsageError
+from edge_agent.host.accepting import ConnectionPlaces, CountingListener, QuickHandshakeLoop
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import Answer, ControlServer, Peer
 from edge_agent.host.hardening import harden, lock_folder
 from edge_agent.host.regular_file import read_regular
 from edge_agent.host.systemd_notify import Notifier
 from edge_agent.page.app import Pages, build_app
-from edge_agent.page.connections import PageConnection
+from edge_agent.page.connections import MAX_IN_ALL, MAX_OF_ONE_ADDRESS, PageConnection
 from edge_agent.page.devices import Devices
 from edge_agent.page.pairing import LIFE_S, Pairing
 from edge_agent.page.processes import Processes
@@ -34,7 +36,8 @@ from edge_agent.page.settings import PageSettings, ca_path, devices_path, load_s
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS = 64
+MAX_THREADS = 16
+"""Of handlers: with the others of this process below the unit's ``TasksMax``."""
 _IP_FREEBIND = 15
 """From <linux/in.h>: an address that comes later, as DHCP brings it, can be bound now."""
 _TURN_S = 1.0
@@ -80,7 +83,6 @@ class Server:
             proxy_headers=False,
             timeout_keep_alive=5,
             timeout_graceful_shutdown=2,
-            limit_concurrency=MAX_CONNECTIONS,
         )
         config.load()
         config.ssl = load_context(tls_path(folder))
@@ -90,17 +92,20 @@ class Server:
 
     def run(self) -> None:
         """Listen, and answer until told to stop."""
-        sockets = [listen(address, self._settings.port) for address in self._settings.addresses]
+        places = ConnectionPlaces(MAX_OF_ONE_ADDRESS, MAX_IN_ALL)
+        sockets = [listen(address, self._settings.port, places) for address in self._settings.addresses]
         self._control.start()
         notifier = Notifier()
         try:
-            asyncio.run(self._serve(sockets, notifier))
+            with asyncio.Runner(loop_factory=QuickHandshakeLoop) as runner:
+                runner.run(self._serve(sockets, notifier))
         finally:
             notifier.stopping()
             self._stop.set()
             self._control.join()
 
     async def _serve(self, sockets: list[socket.socket], notifier: Notifier) -> None:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = MAX_THREADS
         watch = asyncio.create_task(self._feed(notifier))
         try:
             await self._server.serve(sockets)
@@ -155,7 +160,7 @@ def load_context(path: Path) -> ssl.SSLContext:
     return context
 
 
-def listen(address: str, port: int) -> socket.socket:
+def listen(address: str, port: int, places: ConnectionPlaces) -> socket.socket:
     """Return a socket that listens at one address of the home.
 
     Raises:
@@ -174,5 +179,6 @@ def listen(address: str, port: int) -> socket.socket:
         hint = "another program has the port: edge-agent page on --port PORT"
         raise ConfigError(f"cannot listen at {address} port {port}: {error.strerror}", hint) from error
     server.listen(128)
-    server.setblocking(False)
-    return server
+    counted = CountingListener(server, places)
+    counted.setblocking(False)
+    return counted

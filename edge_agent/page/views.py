@@ -18,7 +18,6 @@ from edge_agent.page.words import (
 from edge_agent.printable_text import show_line
 from edge_agent.units import SECOND_NS, UtcNs, parse_rfc3339
 
-OPEN = ("asked", "granted", "uploading")
 EVERY_CAMERA = "*"
 
 

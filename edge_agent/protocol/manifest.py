@@ -56,6 +56,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Id16 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 FileName = Annotated[str, StringConstraints(pattern=_FILE, max_length=64)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
+Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Fact = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,47}$")]
 ManifestNote = Annotated[str, StringConstraints(max_length=200)]
@@ -130,7 +131,7 @@ class ExportCameraPart(WireModel):
     ring: Id16
     recorder: Kid
     """Thumbprint of the key that signed the header pages while recording."""
-    health: dict[Fact, ManifestNote | int | bool | None]
+    health: dict[Fact, ManifestNote | Int64 | bool | None]
 
 
 class CameraPart(ExportCameraPart):
@@ -173,7 +174,7 @@ class TrackOffset(WireModel):
     """``pts`` of the record = PTS in the MP4 (in the record's time base) + ``ticks``."""
 
     track: Annotated[int, Field(ge=0, le=255)]
-    ticks: int
+    ticks: Int64
 
 
 class Clip(WireModel):
@@ -198,8 +199,8 @@ class Clocks(WireModel):
     states: Annotated[list[Literal["synchronised", "floor-only"]], Field(max_length=2)]
     rebased: bool
     """Recorded before the clock was set, and dated afterwards by the time since boot."""
-    rtcp_offset_min_ns: int | None
-    rtcp_offset_max_ns: int | None
+    rtcp_offset_min_ns: Int64 | None
+    rtcp_offset_max_ns: Int64 | None
     """Camera's clock (RTCP sender reports) less the gateway's, where the camera tells: by the notes inside the windows
     and the last one before each. The gateway's word: what a note says is not committed to."""
 

@@ -6,20 +6,34 @@ upload follows from gateway, request and camera (PROTOCOL 9, step 4): the receiv
 
 import json
 import re
+from dataclasses import dataclass
 
+from edge_agent.errors import DenialError
+from edge_agent.protocol import jws
 from edge_agent.protocol.answer import MAX_CAMERAS, Answer, Status, upload_name
+from edge_agent.protocol.request_jws import TYP
 from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.rtcc.office.keys import encode_json, replace
-from edge_agent.units import DAY_NS, UtcNs
+from edge_agent.units import UtcNs, parse_rfc3339
 
-_LIFETIME_NS = DAY_NS
-"""No request is released later than that after it was issued (PROTOCOL 3.2)."""
 _GATEWAY = re.compile(r"[A-Za-z0-9_-]{22}")
 _UPLOAD = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What our own request says: of whom, and until when."""
+
+    gateway: str | None
+    """None for an area: which homes are in it, the gateways alone know."""
+    release_by: UtcNs
+
+
 def announce(home: RtccHome, answer: Answer) -> None:
-    """Take down what a verified answer says will be uploaded; a final one ends it. Durable on return."""
+    """Take down what a verified answer says will be uploaded; a final one ends it. Durable on return.
+
+    Nothing, if the request went to another gateway: who was not asked has nothing to upload.
+    """
     known_path = home.request_dir(answer.jti) / answer.gateway / "announced.json"
     known: list[str] = json.loads(known_path.read_text()) if known_path.exists() else []
     folder = home.announced_dir / answer.gateway
@@ -27,7 +41,7 @@ def announce(home: RtccHome, answer: Answer) -> None:
         for upload in known:
             (folder / f"{upload}.json").unlink(missing_ok=True)
         known_path.unlink(missing_ok=True)
-    if answer.status is not Status.QUEUED:
+    if answer.status is not Status.QUEUED or not _is_asked(_read_request(home, answer.jti), answer.gateway):
         return
     named = [upload_name(answer.gateway, answer.jti, camera) for camera in answer.cameras]
     # A gateway may say it again, and name others; never more than one request may.
@@ -41,10 +55,25 @@ def announce(home: RtccHome, answer: Answer) -> None:
 
 
 def is_announced(home: RtccHome, gateway: str, upload: str, now: UtcNs) -> bool:
-    """Tell whether a gateway may begin this upload: it was granted lately, and is not answered finally."""
+    """Tell whether a gateway may begin this upload: its request still runs, and is not answered finally."""
     if not _GATEWAY.fullmatch(gateway) or not _UPLOAD.fullmatch(upload):
         return False
     try:
-        return now - (home.announced_dir / gateway / f"{upload}.json").stat().st_mtime_ns < _LIFETIME_NS
+        jti = json.loads((home.announced_dir / gateway / f"{upload}.json").read_text())["jti"]
     except OSError:
         return False
+    asked = _read_request(home, jti)
+    return asked is not None and _is_asked(asked, gateway) and now < asked.release_by
+
+
+def _is_asked(asked: _Asked | None, gateway: str) -> bool:
+    return asked is not None and asked.gateway in (None, gateway)
+
+
+def _read_request(home: RtccHome, jti: str) -> _Asked | None:
+    """Read a request that we signed and kept; None for one that asks nobody."""
+    try:
+        payload = jws.parse((home.request_dir(jti) / "request.jws").read_bytes(), TYP).payload
+        return _Asked(payload["aud"].get("gateway"), parse_rfc3339(payload["release_by"]))
+    except (OSError, DenialError, KeyError, TypeError, AttributeError, ValueError):
+        return None

@@ -5,6 +5,7 @@ the public halves, lies beside it. What is said of it is what ``edge_agent.verif
 """
 
 import hashlib
+import logging
 import re
 import shutil
 import zipfile
@@ -26,7 +27,9 @@ from edge_agent.units import SECOND_NS, UtcNs
 from edge_agent.verifier.findings import Findings
 from edge_agent.verifier.mp4_video import read_stills
 from edge_agent.verifier.opened_bundle import AnyManifest, KnownKeys
-from edge_agent.verifier.report import ReportClip, ReportStill, write_report
+from edge_agent.verifier.report import ReportClip, ReportStill, say_time, write_report
+
+log = logging.getLogger(__name__)
 
 STILLS = 3
 """Per clip."""
@@ -39,7 +42,8 @@ HOW TO VERIFY THIS
 
      sha256sum -c SHA256SUMS
 
-2. With the program `rtcc` (pip install 'edge-agent[rtcc]'), in the home of the crime center that enrolled the gateway:
+2. With the program `rtcc` (in a checkout: pip install '.[rtcc]'), in the home of the crime center that enrolled the
+   gateway:
 
      rtcc open --file bundle.zip --gateway {gateway}
 
@@ -136,13 +140,18 @@ def _copy_clip(opened: Path, clip: Clip, manifest: AnyManifest, part: Path, zone
     name = f"{stem}.mp4" if not (part / f"{stem}.mp4").exists() else f"{stem}_{Path(clip.file).stem}.mp4"
     shutil.copyfile(source, part / name)
     try:
-        stills = [
-            ReportStill(UtcNs(clip.start + int(second * SECOND_NS)), jpeg)
-            for second, jpeg in read_stills(source, STILLS)
-        ]
-    except EvidenceError:
-        stills = []
-    return ReportClip(clip, name, stills)
+        return ReportClip(clip, name, [_place_still(clip, *still, zone) for still in read_stills(source, STILLS)])
+    except Exception as error:
+        # Whatever a clip holds, the rest is handed over; the bundle's own checks have judged it.
+        log.debug("no stills: clip=%s", clip.file, exc_info=True)
+        return ReportClip(clip, name, [], f"no pictures could be drawn from it ({type(error).__name__})")
+
+
+def _place_still(clip: Clip, second: float, jpeg: bytes, zone: tzinfo) -> ReportStill:
+    """Return a picture with its time; an exception if no calendar has that time."""
+    still = ReportStill(UtcNs(clip.start + int(second * SECOND_NS)), jpeg)
+    say_time(still.utc_ns, zone)
+    return still
 
 
 def _write_keys(known: KnownKeys, part: Path) -> None:

@@ -23,8 +23,10 @@ from fastapi import FastAPI, HTTPException, Request
 from tuspyserver import create_tus_router
 
 from edge_agent.errors import UnavailableError
-from edge_agent.rtcc.receiver_connections import PeerProtocol, QuickHandshakeLoop
+from edge_agent.host.accepting import ConnectionPlaces, CountingListener, QuickHandshakeLoop
+from edge_agent.rtcc.receiver_connections import MAX_IN_ALL, MAX_OF_ONE_ADDRESS, PeerProtocol
 from edge_agent.rtcc.receiver_namespace import PREFIX, App, AsgiMessage, Receive, Send, keep_apart
+from edge_agent.rtcc.receiver_room import STALLED_S, NoRoom
 from edge_agent.rtcc.receiver_storage import UPLOAD_NAME, ReceiveStorage, peer
 
 MAX_UPLOAD_BYTES = 64 << 30
@@ -32,7 +34,6 @@ KEEP_FREE_BYTES = 1 << 30
 KEEP_DAYS = 5
 RETRY_AFTER_S = 15
 """Said with every refusal that may mend."""
-MAX_CONNECTIONS_IN_ALL = 1024
 IDLE_TIMEOUT_S = 30.0
 """A body that brings nothing for so long is taken as cut off: its lock is given to the next attempt."""
 START_TIMEOUT_S = 15.0
@@ -78,7 +79,10 @@ class Receiver:
             settings.uploads_dir, settings.received_dir, on_received or _log_received, find_signed or _find_nothing
         )
         storage.recover(KEEP_DAYS)
-        self._socket = socket.create_server((settings.host, settings.port))
+        self._storage = storage
+        self._socket = CountingListener(
+            socket.create_server((settings.host, settings.port)), ConnectionPlaces(MAX_OF_ONE_ADDRESS, MAX_IN_ALL)
+        )
         self.port = int(self._socket.getsockname()[1])
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -91,7 +95,6 @@ class Receiver:
                 server_header=False,
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=2,
-                limit_concurrency=MAX_CONNECTIONS_IN_ALL,
                 ssl_certfile=settings.certificate,
                 ssl_keyfile=settings.key,
                 ssl_ca_certs=str(settings.ca),
@@ -128,6 +131,7 @@ class Receiver:
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(10)
+        self._storage.close()
         self._socket.close()
 
     def __enter__(self) -> Self:
@@ -203,9 +207,17 @@ def _judge(
     if not is_announced(peer.get(), name):
         # The `queued` that names it may be on its way, or nobody takes answers in at the moment.
         raise _not_now(503, "no queued answer names this upload yet")
-    free_bytes = shutil.disk_usage(settings.uploads_dir).free - settings.keep_free_bytes
-    if refusal := storage.room.allow(peer.get(), name, size, free_bytes):
+    storage.drop_stalled(KEEP_DAYS * 86400.0)
+    refusal = _allow(storage, settings, name, size)
+    if refusal and storage.drop_stalled(STALLED_S):
+        refusal = _allow(storage, settings, name, size)
+    if refusal:
         raise _not_now(refusal.status, refusal.why)
+
+
+def _allow(storage: ReceiveStorage, settings: ReceiverSettings, name: str, size: int) -> NoRoom | None:
+    free_bytes = shutil.disk_usage(settings.uploads_dir).free - settings.keep_free_bytes
+    return storage.room.allow(peer.get(), name, size, free_bytes)
 
 
 def _not_now(status: int, why: str) -> HTTPException:

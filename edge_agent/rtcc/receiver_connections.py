@@ -1,7 +1,7 @@
 """The connections of the upload server: whose each one is, how many a certificate may have, how long one may idle.
 
-Owns everything before the first byte of a request is judged. A connection that says nothing is closed, in the handshake
-as after it, and one certificate cannot take the places of the others.
+Owns the numbers, and everything between the handshake and the first request. A connection that says nothing is closed,
+and one certificate cannot take the places of the others, nor one address those of all.
 """
 
 import asyncio
@@ -13,21 +13,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 16
 """Per certificate; a gateway uses one per upload under way, and one at a time."""
-HANDSHAKE_TIMEOUT_S = 10.0
+MAX_OF_ONE_ADDRESS = 128
+"""Before anybody knows whose they are. A provider may have many homes behind one address."""
+MAX_IN_ALL = 1024
 HEAD_TIMEOUT_S = 10.0
 """From the handshake, or from the first byte of a further request, to the end of the request's head."""
 
 log = logging.getLogger(__name__)
-
-
-class QuickHandshakeLoop(asyncio.SelectorEventLoop):
-    """An event loop whose servers wait for a TLS handshake no longer than ``HANDSHAKE_TIMEOUT_S``."""
-
-    async def create_server(self, *args: Any, **options: Any) -> Any:
-        """Serve; asyncio's own limit of 60 s is six times as many silent connections."""
-        if options.get("ssl") is not None:
-            options.setdefault("ssl_handshake_timeout", HANDSHAKE_TIMEOUT_S)
-        return await super().create_server(*args, **options)
 
 
 class PeerProtocol(H11Protocol):

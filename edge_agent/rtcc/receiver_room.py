@@ -13,6 +13,8 @@ MAX_UNFINISHED = 64
 """Per certificate: as many as a request may name cameras."""
 MAX_ANNOUNCED_BYTES = 256 << 30
 """Per certificate, of all its unfinished uploads together."""
+STALLED_S = 3600.0
+"""An upload without a new byte for so long gives its room up to another one."""
 CREATION_S = 60.0
 """So long a creation may take between being allowed and being on the disk."""
 
@@ -37,6 +39,8 @@ class ReservedSpace:
         self._monotonic = monotonic
         self._left: dict[str, dict[str, int]] = {}
         """By gateway and upload: bytes that are still to come."""
+        self._moved_at: dict[tuple[str, str], float] = {}
+        """By gateway and upload: when there was a new byte."""
         self._allowed: dict[tuple[str, str], list[tuple[float, int]]] = {}
         """By gateway and name: creations that are under way, with their deadline and size."""
 
@@ -67,13 +71,23 @@ class ReservedSpace:
         with self._lock:
             if uid not in self._left.setdefault(gateway, {}) and (sizes := self._allowed.get((gateway, name))):
                 sizes.pop()
+            if self._left[gateway].get(uid) != left:
+                self._moved_at[gateway, uid] = self._monotonic()
             self._left[gateway][uid] = left
+
+    def find_stalled(self, longer_than_s: float) -> list[tuple[str, str]]:
+        """Return gateway and id of each upload that is not whole, and got no new byte for so long."""
+        with self._lock:
+            since = self._monotonic() - longer_than_s
+            found = [each for each, moved_at in self._moved_at.items() if moved_at <= since]
+            return [(gateway, uid) for gateway, uid in found if self._left[gateway][uid]]
 
     def drop(self, gateway: str, uid: str) -> None:
         """Forget an upload that is whole, or is not wanted any more."""
         with self._lock:
             own = self._left.get(gateway, {})
             own.pop(uid, None)
+            self._moved_at.pop((gateway, uid), None)
             if not own:
                 self._left.pop(gateway, None)
 

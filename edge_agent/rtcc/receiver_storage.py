@@ -14,8 +14,10 @@ import os
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,6 +39,14 @@ _BUFFER_BYTES = 1 << 20
 _FIXED = ("gateway", "size", "metadata")
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _SharedLock:
+    """The lock of one upload, and how many hold it or wait for it."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
 
 
 class ReceiveStorage(TusStorage):
@@ -61,7 +71,9 @@ class ReceiveStorage(TusStorage):
         self._on_received = on_received
         self._find_signed = find_signed
         self.room = ReservedSpace()
-        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self._locks: dict[tuple[str, str], _SharedLock] = {}
+        # Of its own: hashing 64 GiB takes minutes, in which the default one has to write what others send.
+        self._hashing = ThreadPoolExecutor(2, "receiver-hash")
         self._open: dict[str, tuple[BinaryIO, bytearray]] = {}
         # A DELETE may come while the PATCH that it cuts off is noting its last offset.
         self._guard = threading.Lock()
@@ -80,6 +92,19 @@ class ReceiveStorage(TusStorage):
                 self._finalize(gateway, path.stem)
             else:
                 self._count(gateway, path.stem, info)
+
+    def drop_stalled(self, longer_than_s: float) -> bool:
+        """Forget the uploads without a new byte for so long, and their bytes; tell whether there were any."""
+        # What is open is being written to; uvicorn's thread alone opens, and it is here.
+        stalled = [each for each in self.room.find_stalled(longer_than_s) if each[1] not in self._open]
+        for gateway, uid in stalled:
+            log.warning("upload is dropped, nothing came for long: gateway=%s upload=%s", gateway, uid)
+            self._remove(gateway, uid)
+        return bool(stalled)
+
+    def close(self) -> None:
+        """End the threads once they are done."""
+        self._hashing.shutdown(wait=False)
 
     def _count(self, gateway: str, uid: str, info: dict[str, Any]) -> None:
         """Keep the promise of an upload as large as what is still to come of it."""
@@ -133,7 +158,7 @@ class ReceiveStorage(TusStorage):
 
     async def finalize(self, uid: str) -> None:
         """Move a whole upload to its name in ``received/``."""
-        await asyncio.to_thread(self._finalize, peer.get(), uid)
+        await asyncio.get_running_loop().run_in_executor(self._hashing, self._finalize, peer.get(), uid)
 
     async def read(self, uid: str) -> bytes | None:  # noqa: ARG002
         """Never: an upload is not given out again."""
@@ -166,26 +191,36 @@ class ReceiveStorage(TusStorage):
     ) -> AsyncIterator[None]:
         """Hold an upload alone, its file open and cut to the offset that was promised."""
         gateway = peer.get()
-        lock = self._locks.setdefault((gateway, uid), asyncio.Lock())
-        await asyncio.wait_for(lock.acquire(), LOCK_TIMEOUT_S)
+        shared = self._locks.setdefault((gateway, uid), _SharedLock())
+        # Counted: between a release and the turn of who waits for it the lock looks free, and is not.
+        shared.users += 1
         try:
-            info = self._read_info(uid)
-            if info is None or info.get("received"):
-                yield
-                return
-            file = self._part(gateway, uid).open("r+b", buffering=0)
-            self._open[uid] = (file, bytearray())
+            await asyncio.wait_for(shared.lock.acquire(), LOCK_TIMEOUT_S)
             try:
-                file.truncate(info["offset"])
-                file.seek(0, os.SEEK_END)
-                yield
+                with self._hold_file(gateway, uid):
+                    yield
             finally:
-                self._open.pop(uid)
-                file.close()
+                shared.lock.release()
         finally:
-            lock.release()
-            if not lock.locked():
-                self._locks.pop((gateway, uid), None)
+            shared.users -= 1
+            if not shared.users:
+                del self._locks[gateway, uid]
+
+    @contextlib.contextmanager
+    def _hold_file(self, gateway: str, uid: str) -> Iterator[None]:
+        info = self._read_info(uid)
+        if info is None or info.get("received"):
+            yield
+            return
+        file = self._part(gateway, uid).open("r+b", buffering=0)
+        self._open[uid] = (file, bytearray())
+        try:
+            file.truncate(info["offset"])
+            file.seek(0, os.SEEK_END)
+            yield
+        finally:
+            self._open.pop(uid)
+            file.close()
 
     def _create(self, gateway: str, uid: str) -> None:
         self._part(gateway, uid).parent.mkdir(exist_ok=True, mode=0o700)

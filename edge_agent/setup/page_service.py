@@ -134,7 +134,7 @@ def demand_packages() -> None:
     missing = [each for each in ("starlette", "uvicorn", "jinja2", "segno") if find_spec(each) is None]
     if missing:
         raise ConfigError(
-            f"the page needs packages that are missing: {', '.join(missing)}", "pip install edge-agent[page]"
+            f"the page needs packages that are missing: {', '.join(missing)}", "in a checkout: pip install '.[page]'"
         )
 
 

@@ -231,7 +231,7 @@ def _read_media(line: Mapping[str, Any], where: str) -> Media:
     tracks: dict[int, TrackShown] = {}
     for number, entry in enumerate(line["tracks"]):
         track = TrackShown(
-            entry["track"], entry["codec"], Fraction(*entry["time_base"]), parse_b64(entry["parameters"])
+            entry["track"], entry["codec"], _read_time_base(entry["time_base"]), parse_b64(entry["parameters"])
         )
         digest = commitments.track_digest(
             parse_b64(entry["salt"]), track.index, track.codec, track.time_base, track.parameters
@@ -258,6 +258,15 @@ def _read_media(line: Mapping[str, Any], where: str) -> Media:
     if any(unit.track not in tracks for units in (*delivered.values(), places.values()) for unit in units):
         raise EvidenceError(f"access unit is of a track that is not committed to: {where}")
     return Media(tracks, digests, delivered, places)
+
+
+def _read_time_base(value: object) -> Fraction:
+    """Read the two numbers that a track's digest is over (FORMAT 6.3): a text could name one that takes hours."""
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError("a time base is not two numbers")
+    if any(type(each) is not int or not 0 <= each < 1 << 32 for each in value):
+        raise ValueError("a time base is not of numbers of 32 bits")
+    return Fraction(*value)
 
 
 def _iter_places(blob: bytes) -> Iterator[Shown]:

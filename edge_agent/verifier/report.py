@@ -52,6 +52,8 @@ class ReportClip:
     file: str
     """Its name in the folder."""
     stills: Sequence[ReportStill]
+    fault: str = ""
+    """Why there are no stills, or no copy."""
 
 
 def write_report(
@@ -123,6 +125,8 @@ def _write_clip(each: ReportClip, zone: tzinfo) -> str:
     ]
     if clip.derivative_of_sha256 is not None:
         rows.append(("Masked", "zones were masked at home, and the pictures coded anew"))
+    if each.fault:
+        rows.append(("For the report", each.fault))
     figures = "".join(
         f'<figure><img alt="picture" src="data:image/jpeg;base64,{base64.b64encode(still.jpeg).decode()}">'
         f"<figcaption>{escape(say_time(still.utc_ns, zone))}</figcaption></figure>"

@@ -188,6 +188,9 @@ def _read_entry(file: BinaryIO, listed: _Listed, place: int) -> ZipEntry:
 def _read(file: BinaryIO, at: int, size: int) -> bytes:
     if at < 0:
         raise EvidenceError("container is no ZIP")
+    # Before the seek: a place that no file of this file system reaches would be an error of the system's.
+    if at + size > file.seek(0, 2):
+        raise EvidenceError(f"container is cut short: at={at}")
     file.seek(at)
     data = file.read(size)
     if len(data) != size:

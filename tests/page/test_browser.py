@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from tests.support.page_house import HOSTILE, JTI, NUMBER, PageHouse, free_port, read_pss_mb, request
 
@@ -173,6 +173,21 @@ def test_page_shows_a_new_request_by_itself(page: PageHouse, paired: Open):
     page.house.requests = [request()]
     expect(tab.get_by_role("heading", level=1)).to_contain_text("One request waits for you.", timeout=15_000)
     expect(tab.locator("time[data-until]").first).to_contain_text("left)")
+
+
+def test_page_asks_once_at_a_time(page: PageHouse, paired: Open):
+    """A gateway that answers slowly is not asked again before it has, however often the time comes."""
+    tab = paired().new_page()
+    asked: list[Route] = []
+    tab.route("**/live", asked.append)
+    tab.clock.install()
+    tab.goto(f"{page.origin}/")
+    tab.clock.run_for(21_000)
+    assert len(asked) == 1
+    asked[0].abort()
+    tab.clock.run_for(6_000)
+    tab.wait_for_timeout(100)
+    assert len(asked) == 2
 
 
 def test_hostile_texts_run_nothing_and_turn_no_line_around(page: PageHouse, paired: Open):

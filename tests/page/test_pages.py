@@ -3,14 +3,22 @@
 import shutil
 import socket
 import sys
+import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+from starlette.datastructures import Headers
 
+from edge_agent.host import control_socket
+from edge_agent.host.accepting import HANDSHAKE_TIMEOUT_S
 from edge_agent.page import connections
+from edge_agent.page.guard import find_fault
+from edge_agent.page.server import MAX_THREADS
+from tests.peers.wait import wait_until
 from tests.support.page_house import HOSTILE, NUMBER, FakeHouse, PageHouse, request
 
+UNIT = Path(__file__).parents[2] / "systemd/edge-agent-page.service"
 PATHS = ("/", "/requests", f"/requests/{NUMBER}", "/recordings", "/ledger", "/terms", "/devices")
 
 
@@ -64,6 +72,105 @@ def test_forms_deny_stop_pause_and_withdraw_in_the_devices_name(page: PageHouse,
         assert answer.status == 303, answer.text
         assert page.house.acts.pop() == {**told, "by": "kitchen tablet"}
         assert 'class="done"' in page.get(answer.headers["Location"], cookie).text
+
+
+def test_withdrawing_names_its_camera(page: PageHouse, cookie: str):
+    """A form without the field is not one for every camera: only a new signature gives a consent back."""
+    token = page.token(cookie)
+    for fields in ({}, {"camera": ""}):
+        answer = page.post("/terms/revoke", {"token": token, "sure": "yes", **fields}, cookie)
+        assert answer.status == 400
+    assert page.house.acts == []
+
+
+STRANGE = {
+    "a number of 5000 digits": b"GET /requests/" + b"9" * 5000 + b" HTTP/1.1\r\nHost: HOST\r\n\r\n",
+    "a number of 5000 digits to act on": b"POST /requests/" + b"9" * 5000 + b"/deny HTTP/1.1\r\nHost: HOST\r\n"
+    b"Origin: https://HOST\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 0\r\n\r\n",
+    "a length of 5000 digits": b"POST /pair HTTP/1.1\r\nHost: HOST\r\nOrigin: https://HOST\r\n"
+    b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+    "a number of another script": "GET /requests/\u0661 HTTP/1.1\r\nHost: HOST\r\n\r\n".encode(),
+    "a form that breaks off": b"POST /pair HTTP/1.1\r\nHost: HOST\r\nOrigin: https://HOST\r\n"
+    b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\ncode=",
+    "a form that is no text": b"POST /pair HTTP/1.1\r\nHost: HOST\r\nOrigin: https://HOST\r\n"
+    b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\n\r\n\xff\xfe%",
+}
+
+
+def read_log(page: PageHouse) -> str:
+    """Return the log once it has its first line, which is written a moment after the page answers."""
+    wait_until(lambda: "page is served" in page.log.read_text(), 5)
+    return page.log.read_text()
+
+
+@pytest.mark.parametrize("words", STRANGE.values(), ids=STRANGE)
+def test_what_a_stranger_sends_is_no_line_of_the_journal(page: PageHouse, words: bytes):
+    """Refused with a status below 500, before anybody asks who it is; nothing is logged of it."""
+    before = read_log(page)
+    plain = socket.create_connection(("127.0.0.1", page.port), timeout=20)
+    with page.context().wrap_socket(plain, server_hostname="127.0.0.1") as one:
+        one.sendall(words.replace(b"HOST", f"127.0.0.1:{page.port}".encode()))
+        if not words.endswith(b"code="):
+            assert one.recv(100).split()[1] < b"500"
+    assert page.get("/pair").status == 200  # by now the other is dealt with: one loop, in order
+    assert page.log.read_text() == before
+
+
+def test_length_of_many_digits_is_refused_by_the_guard_itself():
+    """Whatever stands in front of it, int() is not asked for more digits than it takes."""
+    words = {
+        "host": "x", "origin": "https://x", "content-type": "application/x-www-form-urlencoded",
+        "content-length": "9" * 5000,
+    }  # fmt: skip
+    fault = find_fault("POST", Headers(words), frozenset({"x"}))
+    assert fault is not None
+    assert fault[0] == 413
+
+
+def test_fault_of_the_page_itself_is_one_line(page: PageHouse, cookie: str):
+    """An answer that says so and shows nothing, and no page of trace in the journal."""
+    before = read_log(page)
+    page.house.requests = [{"number": NUMBER}]
+    answer = page.get(f"/requests/{NUMBER}", cookie)
+    assert answer.status == 500
+    assert "Something is wrong" in answer.text
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    wait_until(lambda: page.log.read_text() != before, 5)
+    said = page.log.read_text().removeprefix(before)
+    assert said.count("\n") == 1
+    assert "Traceback" not in said
+
+
+def test_page_has_fewer_threads_than_its_unit_allows(monkeypatch: pytest.MonkeyPatch):
+    """Whatever is asked at once while a process takes requests and does not answer."""
+    monkeypatch.setattr(control_socket, "_WORKERS", 64)
+    limit = int(UNIT.read_text().split("TasksMax=")[1].split()[0])
+    house = FakeHouse()
+    page = PageHouse(house)
+    try:
+        page.start()
+        cookie = page.pair()
+        assert page.process is not None
+        threads = Path(f"/proc/{page.process.pid}/task")
+        words = f"GET /live HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\nCookie: {cookie}\r\n\r\n".encode()
+        house.gate.clear()
+        with ExitStack() as stack:
+            for number in range(40):
+                source = (f"127.0.1.{number // 10 + 1}", 0)
+                plain = stack.enter_context(socket.create_connection(("127.0.0.1", page.port), 20, source))
+                one = stack.enter_context(page.context().wrap_socket(plain, server_hostname="127.0.0.1"))
+                one.sendall(words)
+            wait_until(lambda: len(list(threads.iterdir())) > MAX_THREADS, 5)
+            with pytest.raises(TimeoutError):
+                one.settimeout(1)
+                one.recv(1)
+            assert len(list(threads.iterdir())) < limit
+            house.gate.set()
+            one.settimeout(20)
+            assert one.recv(100).startswith(b"HTTP/1.1 200")
+    finally:
+        house.gate.set()
+        page.stop()
 
 
 def test_pause_for_a_time_ends_at_a_whole_second(page: PageHouse, cookie: str):
@@ -205,13 +312,42 @@ def test_slow_and_many_connections_do_not_hold_the_page(page: PageHouse, cookie:
         slow = []
         for _ in range(connections.MAX_OF_ONE_ADDRESS + 3):
             raw = stack.enter_context(socket.create_connection(("127.0.0.1", page.port), timeout=20))
-            one = stack.enter_context(page.context().wrap_socket(raw, server_hostname="127.0.0.1"))
             with suppress(OSError):
+                one = stack.enter_context(page.context().wrap_socket(raw, server_hostname="127.0.0.1"))
                 one.sendall(b"GET / HTTP/1.1\r\nHost: x")
-            slow.append(one)
+                slow.append(one)
         for one in slow:
             with suppress(OSError):
                 assert one.recv(100) == b""
+    assert page.get("/", cookie).status == 200
+
+
+def test_who_never_begins_tls_is_counted_and_ended(page: PageHouse, cookie: str):
+    """A connection without a byte has a place as any other: the next ones are closed at once, it after seconds."""
+    with ExitStack() as stack:
+        silent = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", page.port), timeout=20))
+            for _ in range(connections.MAX_OF_ONE_ADDRESS + 3)
+        ]
+        began = time.monotonic()
+        ends = []
+        for one in silent:
+            with suppress(OSError):
+                assert one.recv(1) == b""
+            ends.append(time.monotonic() - began)
+        assert max(ends) < HANDSHAKE_TIMEOUT_S + 3
+    assert page.get("/", cookie).status == 200
+
+
+def test_a_hundred_silent_connections_take_no_more_places_than_there_are(page: PageHouse, cookie: str):
+    """Whatever somebody on the Wi-Fi holds open, the process has few sockets."""
+    assert page.process is not None
+    folder = Path(f"/proc/{page.process.pid}/fd")
+    before = len(list(folder.iterdir()))
+    with ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(socket.create_connection(("127.0.0.1", page.port), timeout=20))
+        wait_until(lambda: len(list(folder.iterdir())) <= before + connections.MAX_OF_ONE_ADDRESS, 3)
     assert page.get("/", cookie).status == 200
 
 

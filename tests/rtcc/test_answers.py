@@ -2,22 +2,27 @@
 
 import dataclasses
 import io
+import os
 import time
 
 import pyrage
 import pytest
 
 from edge_agent.errors import ConflictError, EvidenceError
+from edge_agent.protocol import jws
 from edge_agent.protocol.age_stream import seal_stream
 from edge_agent.protocol.answer import MAX_CAMERAS, Answer, DeliveredFile, Status, encode_answer, upload_name
+from edge_agent.protocol.request import Role
+from edge_agent.protocol.request_jws import TYP
 from edge_agent.rtcc.announced import is_announced
 from edge_agent.rtcc.answers import MAX_ANSWERS, MAX_CONFLICTS, Inbox
 from edge_agent.rtcc.deliveries import assemble, deliveries, find_upload, load_delivery
 from edge_agent.rtcc.office.enrol import enrol
-from edge_agent.units import DAY_NS, UtcNs
+from edge_agent.units import DAY_NS, HOUR_NS, UtcNs, encode_rfc3339
 from tests.rtcc.conftest import NOW, Applicant
 
 JTI = "j" * 22
+IN_AN_HOUR = UtcNs(NOW + HOUR_NS)
 
 
 def delivered_file(gateway, camera="door", sha256=b"\x01" * 32):
@@ -26,8 +31,15 @@ def delivered_file(gateway, camera="door", sha256=b"\x01" * 32):
 
 @pytest.fixture
 def gateway(home, applicant, now):
-    home.write_request(JTI, b"{}")
-    return enrol(home, applicant.csr, now).gateway
+    gateway = enrol(home, applicant.csr, now).gateway
+    home.write_request(JTI, sign_asking(home, {"gateway": gateway}))
+    return gateway
+
+
+def sign_asking(home, aud, release_by=IN_AN_HOUR):
+    """Sign of a request what an answer is held against."""
+    key = home.people.load_key("operator-1", Role.OPERATOR)
+    return jws.sign(TYP, {"aud": aud, "release_by": encode_rfc3339(release_by)}, [key])
 
 
 @pytest.fixture
@@ -213,6 +225,30 @@ def test_queued_announces_uploads_until_the_final_answer(home, send, gateway, fi
     assert not is_announced(home, gateway, file.upload, UtcNs(time.time_ns() + DAY_NS))
     assert send(2, Status.DELIVERED, files=(file,))
     assert not announced()
+
+
+ASKED = {
+    "this gateway": (lambda gateway: ({"gateway": gateway}, NOW + HOUR_NS), True),
+    "an area": (lambda _: ({"cells": ["dr5rs"]}, NOW + HOUR_NS), True),
+    "another gateway": (lambda _: ({"gateway": "B" * 22}, NOW + HOUR_NS), False),
+    "this gateway, long ago": (lambda gateway: ({"gateway": gateway}, NOW - HOUR_NS), False),
+    "an area, long ago": (lambda _: ({"cells": ["dr5rs"]}, NOW - 1), False),
+}
+
+
+@pytest.mark.parametrize(("ask", "expected"), ASKED.values(), ids=ASKED)
+def test_only_who_was_asked_in_time_announces(home, send, gateway, ask, expected):
+    """A `queued` for any request that was ever sent opens the receiver to nobody."""
+    old = "o" * 22
+    aud, release_by = ask(gateway)
+    home.write_request(old, sign_asking(home, aud, UtcNs(release_by)))
+    send(0, Status.QUEUED, cameras=("door",), not_before=NOW, jti=old)
+    upload = upload_name(gateway, old, "door")
+    assert is_announced(home, gateway, upload, NOW) is expected
+    assert not is_announced(home, gateway, upload, UtcNs(NOW + HOUR_NS))
+    for path in home.announced_dir.rglob("*.json"):
+        os.utime(path)  # copied, or restored from a backup
+    assert not is_announced(home, gateway, upload, UtcNs(NOW + HOUR_NS))
 
 
 def test_what_one_request_may_announce_is_bounded(home, send, gateway):

@@ -105,6 +105,29 @@ def test_the_pictures_are_those_of_the_clip(opened, tmp_path):
         assert frame.width <= 640
 
 
+BROKEN = {
+    "a decoder that gives up": ZeroDivisionError("integer division"),
+    "a picture beyond all memory": MemoryError(),
+    "a time that no calendar has": [(1e18, b"jpeg")],
+    "a time that is no number": [(float("nan"), b"jpeg")],
+}
+
+
+@pytest.mark.parametrize("drawn", BROKEN.values(), ids=BROKEN)
+def test_a_clip_that_cannot_be_drawn_is_a_line_of_the_report(opened, tmp_path, monkeypatch, drawn):
+    """Pictures are there for people: whatever is wrong with one, the rest is handed over whole."""
+
+    def read_stills(*_):
+        if isinstance(drawn, BaseException):
+            raise drawn
+        return drawn
+
+    monkeypatch.setattr("edge_agent.rtcc.hand_over.read_stills", read_stills)
+    folder = hand(opened, tmp_path).folder
+    assert len(list(folder.glob("*.mp4"))) == 2
+    assert read_page(folder).text.count("no pictures could be drawn") == 2
+
+
 def test_what_failed_stands_on_top(opened, tmp_path):
     """A clip that failed is in the bundle alone; the report begins with the warning."""
     parts = opened.sign(opened.parts | {"clips/002.mp4": bytes(500)})

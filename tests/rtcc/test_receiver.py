@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,11 +21,13 @@ import requests
 
 from edge_agent.demo.broker import find_free_port, is_listening
 from edge_agent.errors import DeliveryError, UploadLostError, UploadRefusedError
+from edge_agent.host.accepting import HANDSHAKE_TIMEOUT_S
 from edge_agent.host.clock import SystemClock
 from edge_agent.mqtt.mutual_tls import build_client_context
 from edge_agent.rtcc.receiver import Receiver, ReceiverSettings
-from edge_agent.rtcc.receiver_connections import HANDSHAKE_TIMEOUT_S, HEAD_TIMEOUT_S, MAX_CONNECTIONS
-from edge_agent.rtcc.receiver_room import MAX_UNFINISHED
+from edge_agent.rtcc.receiver_connections import HEAD_TIMEOUT_S, MAX_CONNECTIONS, MAX_OF_ONE_ADDRESS
+from edge_agent.rtcc.receiver_room import MAX_UNFINISHED, STALLED_S
+from edge_agent.rtcc.receiver_storage import ReceiveStorage
 from edge_agent.uplink.release.tus import TusUploader
 from tests.peers.pki import Pki
 from tests.peers.wait import wait_until
@@ -273,6 +276,55 @@ def test_announced_bytes_are_reserved(settings: ReceiverSettings, pki: Pki) -> N
         connect(receiver.url, pki, "gw2").create(size, {"filename": NAME})
 
 
+@pytest.mark.parametrize("asks", ["gw1", "gw2"])
+def test_room_that_nobody_uses_is_given_up(settings: ReceiverSettings, pki: Pki, asks: str) -> None:
+    """A promise whose bytes do not come, for an hour, ends if another one needs the room; its file goes with it."""
+    size = 400 << 20
+    keep = shutil.disk_usage(settings.uploads_dir.parent).free - 600 * (1 << 20)
+    settings = replace(settings, max_upload_bytes=1 << 40, keep_free_bytes=keep)
+    with Receiver(settings, every) as receiver:
+        clock = [0.0]
+        receiver._storage.room._monotonic = lambda: clock[0]
+        url = connect(receiver.url, pki, "gw1").create(size, {"filename": NAME})
+        clock[0] = STALLED_S - 1
+        with pytest.raises(DeliveryError, match="503"):
+            connect(receiver.url, pki, asks).create(size, {"filename": "another-name"})
+        clock[0] = STALLED_S + 1
+        connect(receiver.url, pki, asks).create(size, {"filename": "another-name"})
+        with pytest.raises(UploadLostError):
+            connect(receiver.url, pki, "gw1").find_offset(url, size)
+    assert len(list(settings.uploads_dir.rglob("*.part"))) == 1
+
+
+def test_who_takes_long_to_hash_keeps_nobody_waiting(
+    settings: ReceiverSettings, pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Digests have threads of their own: uploads begin and go on while as many as there are wait for theirs."""
+    begun, end = threading.Semaphore(0), threading.Event()
+    finalize = ReceiveStorage._finalize
+
+    def slowly(self: ReceiveStorage, gateway: str, uid: str) -> None:
+        begun.release()
+        assert end.wait(20)
+        finalize(self, gateway, uid)
+
+    monkeypatch.setattr(ReceiveStorage, "_finalize", slowly)
+    with Receiver(settings, every) as receiver:
+        senders = [
+            threading.Thread(target=upload, args=(connect(receiver.url, pki, f"gw{number}"),)) for number in range(40)
+        ]
+        try:
+            for sender in senders:
+                sender.start()
+            assert begun.acquire(timeout=10)
+            other = connect(receiver.url, pki, "other")
+            assert other.find_offset(other.create(10, {"filename": NAME}), 10) == 0
+        finally:
+            end.set()
+            for sender in senders:
+                sender.join(20)
+
+
 def test_one_certificate_cannot_take_the_places_of_others(receiver: Receiver, pki: Pki) -> None:
     """However many connections one gateway opens, another one is served at once."""
     context = build_client_context(pki.client("gw1"))
@@ -283,6 +335,25 @@ def test_one_certificate_cannot_take_the_places_of_others(receiver: Receiver, pk
         upload(connect(receiver.url, pki, "gw2"))
         with pytest.raises(DeliveryError):
             connect(receiver.url, pki, "gw1").create(10, {"filename": NAME})
+
+
+def test_who_shows_no_certificate_takes_few_places(receiver: Receiver, pki: Pki) -> None:
+    """A connection that never begins TLS is counted by its address when it is accepted, and soon ended."""
+    with ExitStack() as stack:
+        silent = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", receiver.port), 5))
+            for _ in range(MAX_OF_ONE_ADDRESS + 5)
+        ]
+        began = time.monotonic()
+        silent[-1].settimeout(HANDSHAKE_TIMEOUT_S)
+        with suppress(ConnectionError):
+            assert silent[-1].recv(1) == b""
+        assert time.monotonic() - began < HANDSHAKE_TIMEOUT_S / 2
+        for one in silent:
+            one.settimeout(HANDSHAKE_TIMEOUT_S + 3)
+            with suppress(ConnectionError):
+                assert one.recv(1) == b""
+    upload(connect(receiver.url, pki, "gw2"))
 
 
 @pytest.mark.slow

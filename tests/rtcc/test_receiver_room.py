@@ -1,11 +1,15 @@
 """What an upload server promises: never more than it has, and never all of it to one."""
 
+import asyncio
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from edge_agent.rtcc.receiver_room import CREATION_S, MAX_ANNOUNCED_BYTES, MAX_UNFINISHED, ReservedSpace
+from edge_agent.rtcc.receiver_room import CREATION_S, MAX_ANNOUNCED_BYTES, MAX_UNFINISHED, STALLED_S, ReservedSpace
+from edge_agent.rtcc.receiver_storage import ReceiveStorage, peer
 
 
 class Clock:
@@ -94,3 +98,49 @@ def test_an_upload_of_an_earlier_run_is_counted_without_a_promise(left: int) -> 
     room = ReservedSpace()
     room.put("a", "uid", "name", left)
     assert room.announced_bytes == left
+
+
+def test_what_gets_no_byte_is_found() -> None:
+    """By the time of its last new byte; not what is said again, nor what is whole and waits for its digest."""
+    clock = Clock()
+    room = ReservedSpace(clock)
+    for uid in ("stalled", "moving", "whole"):
+        room.put("a", uid, "name", 10)
+    clock.now = STALLED_S - 1
+    assert room.find_stalled(STALLED_S) == []
+    room.put("a", "stalled", "name", 10)
+    room.put("a", "moving", "name", 9)
+    room.put("a", "whole", "name", 0)
+    clock.now = STALLED_S
+    assert room.find_stalled(STALLED_S) == [("a", "stalled")]
+    clock.now = 3 * STALLED_S
+    room.drop("a", "stalled")
+    assert room.find_stalled(STALLED_S) == [("a", "moving")]
+
+
+def test_one_holds_an_upload_at_a_time(tmp_path: Path) -> None:
+    """Whoever comes between a release and the turn of the next in line stands behind that one."""
+    storage = ReceiveStorage(tmp_path / "uploads", tmp_path / "received", lambda *_: None, lambda *_: None)
+    inside = most = 0
+
+    async def hold(turns: int) -> None:
+        nonlocal inside, most
+        async with storage.lock("a" * 32):
+            inside += 1
+            most = max(most, inside)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            inside -= 1
+
+    async def main() -> None:
+        peer.set("gw1")
+        running = [asyncio.create_task(hold(3)), asyncio.create_task(hold(3))]
+        for _ in range(12):
+            await asyncio.sleep(0)
+            running.append(asyncio.create_task(hold(2)))
+        await asyncio.gather(*running)
+
+    asyncio.run(main())
+    storage.close()
+    assert most == 1
+    assert not storage._locks

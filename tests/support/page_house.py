@@ -66,12 +66,22 @@ class FakeHouse:
     paused: list[str] = field(default_factory=list)
     entries: list[dict[str, Any]] = field(default_factory=list)
     acts: list[dict[str, Any]] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
+    """While it is not set, neither process tells how it is."""
     title: str = "Front door"
     sentence: str = "ask, signed until 2026-12-30 10:00:00"
 
+    def __post_init__(self) -> None:
+        self.gate.set()
+
     def recorder(self) -> dict[str, Any]:
         """The handlers of the recorder's page socket."""
-        return {"status": lambda *_: {"cameras": self.cameras}}
+
+        def tell(*_: Any) -> dict[str, Any]:
+            self.gate.wait(10)
+            return {"cameras": self.cameras}
+
+        return {"status": tell}
 
     def releaser(self) -> dict[str, Any]:
         """The handlers of the releaser's page socket."""
@@ -81,11 +91,7 @@ class FakeHouse:
                 "broker": "connected", "release_paused": self.paused, "releasing": [],
                 "waiting_for_you": [each["number"] for each in self.requests if each["state"] == "asked"],
             },
-            "house": lambda *_: {
-                "time_zone": "America/Chicago",
-                "cameras": [{"id": "door", "title": self.title, "enabled": True},
-                            {"id": "yard", "title": "Yard", "enabled": True}],
-            },
+            "house": self._describe,
             "requests": lambda *_: {"requests": self.requests},
             "request": self._request,
             "ledger": lambda *_: {"entries": self.entries},
@@ -96,6 +102,11 @@ class FakeHouse:
             ], "language": members["language"]},
             **acts,
         }  # fmt: skip
+
+    def _describe(self, _members: Any, _peer: Any) -> dict[str, Any]:
+        self.gate.wait(10)
+        cameras = [{"id": "door", "title": self.title}, {"id": "yard", "title": "Yard"}]
+        return {"time_zone": "America/Chicago", "cameras": [{**each, "enabled": True} for each in cameras]}
 
     def _request(self, members: Any, _peer: Any) -> dict[str, Any]:
         found = [each for each in self.requests if each["number"] == members["number"]]

@@ -10,6 +10,7 @@ import pytest
 from edge_agent.base64url import encode_b64
 from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.format.record import RecordHeader, encode_header
+from edge_agent.protocol import jws
 from edge_agent.protocol import manifest as names
 from edge_agent.units import MonoNs, UtcNs
 from edge_agent.verifier.findings import Findings, Proof
@@ -61,6 +62,25 @@ def test_a_span_that_ends_before_it_starts_is_a_finding(opened, change):
     assert "ends before it starts" in findings.as_text()
 
 
+HUGE = {
+    "the least offset of a camera's clock": set_member("clocks", "rtcp_offset_min_ns", -(10**400)),
+    "the greatest offset of a camera's clock": set_member("clocks", "rtcp_offset_max_ns", 10**400),
+    "the offset of a track": set_member("clips", 0, "offsets", [{"track": 0, "ticks": 1 << 63}]),
+    "a fact about the camera": set_member("camera", "health", {"fact": 10**400}),
+}
+
+
+@pytest.mark.parametrize("change", HUGE.values(), ids=HUGE)
+def test_a_number_beyond_64_bits_is_a_finding(opened, change):
+    """What reckons with it, the report among others, never meets it."""
+    members = opened.manifest
+    change(members)
+    signed = jws.sign(names.TYP, members, [opened.house.gateway])
+    findings = opened.open(opened.parts | {names.MANIFEST: signed})
+    assert findings.failed_parts() == {"manifest"}, findings.as_text()
+    assert "member is wrong" in findings.as_text()
+
+
 def first_media(change):
     """Change the first line that shows access units."""
     return lambda lines: change(next(line for line in lines if line.get("delivered")))
@@ -69,6 +89,16 @@ def first_media(change):
 RECORDS = {
     "a time base without a denominator": first_media(lambda line: line["tracks"][0].update(time_base=[1, 0])),
     "a time base of one number": first_media(lambda line: line["tracks"][0].update(time_base=[1])),
+    "a time base of text": first_media(
+        lambda line: line["tracks"][0].update(time_base=["{}/{}".format(*line["tracks"][0]["time_base"])])
+    ),
+    "a time base of a text that names a huge number": first_media(
+        lambda line: line["tracks"][0].update(time_base=["1e8000000"])
+    ),
+    "a time base that is true": first_media(lambda line: line["tracks"][0].update(time_base=[True, 10**9])),
+    "a time base beyond 32 bits": first_media(
+        lambda line: line["tracks"][0].update(time_base=[each << 32 for each in line["tracks"][0]["time_base"]])
+    ),
     "a track of another number": first_media(lambda line: line["tracks"][0].update(track=9)),
     "tracks that are no list": first_media(lambda line: line.update(tracks=7)),
     "more tracks than digests": first_media(lambda line: line.update(tracks=line["tracks"] * 999)),

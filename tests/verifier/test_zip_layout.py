@@ -1,5 +1,6 @@
 """What the RTCC finds where a ZIP holds more than its entries: two programs must not see two bundles."""
 
+import errno
 import hashlib
 import io
 import os
@@ -327,3 +328,37 @@ def test_a_directory_beyond_the_largest_number_is_refused():
     tail = struct.pack("<4sIQI", b"PK\6\7", 0, 1, 1) + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, 1, 1, 0)
     with pytest.raises(EvidenceError, match="does not end"):
         read_layout(io.BytesIO(b"x" + end64 + tail))
+
+
+class OfASmallFileSystem(io.BytesIO):
+    """A file that cannot be longer than 16 TiB, as on ext4: lseek(2) fails beyond."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if offset > 1 << 44:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return super().seek(offset, whence)
+
+
+def declare_size(size: int) -> bytes:
+    """Write a ZIP of one entry that is said to be so large, and is not."""
+    name, date = b"manifest.jws", (0, 0x5F2E)
+    head = struct.pack("<4s5H3I2H", b"PK\3\4", 45, 8, 0, *date, 0, 2**32 - 1, 2**32 - 1, len(name), 20)
+    data = head + name + struct.pack("<HHQQ", 1, 16, 0, 0) + b"{}"
+    extra = struct.pack("<HHQQ", 1, 16, size, size)
+    central = struct.pack(
+        "<4s6H3I5H2I", b"PK\1\2", 3 << 8 | 45, 45, 8, 0, *date, 0, 2**32 - 1, 2**32 - 1, len(name), len(extra),
+        0, 0, 0, 0o100644 << 16, 0,
+    )  # fmt: skip
+    central += name + extra
+    return data + central + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, len(central), len(data), 0)
+
+
+@pytest.mark.parametrize("bits", [45, 62, 63])
+def test_an_entry_beyond_what_a_file_can_be_is_refused(tmp_path, bits):
+    """Its size is the attacker's: whatever the file system says of such a place, the container is at fault."""
+    raw = declare_size((1 << bits) + 5)
+    with pytest.raises(EvidenceError, match="cut short"):
+        read_layout(OfASmallFileSystem(raw))
+    (tmp_path / "bundle.zip").write_bytes(raw)
+    with (tmp_path / "bundle.zip").open("rb") as file, pytest.raises(EvidenceError, match="cut short"):
+        read_layout(file)

@@ -17,11 +17,20 @@ function countDown() {
   }
 }
 
+let looking = false;
+
 async function lookForNews() {
-  // Whoever is choosing or typing keeps the page as it is.
-  if (document.hidden || ["SELECT", "INPUT"].includes(document.activeElement?.tagName)) return;
-  const answer = await fetch("/live", { redirect: "error" }).catch(() => null);
-  if (answer?.ok && (await answer.text()) !== document.body.dataset.mark) location.reload();
+  // Whoever is choosing or typing keeps the page as it is; and a gateway that is slow is not asked twice at once.
+  if (looking || document.hidden || ["SELECT", "INPUT"].includes(document.activeElement?.tagName)) return;
+  looking = true;
+  try {
+    const answer = await fetch("/live", { redirect: "error" });
+    if (answer.ok && (await answer.text()) !== document.body.dataset.mark) location.reload();
+  } catch {
+    // The next look tries again.
+  } finally {
+    looking = false;
+  }
 }
 
 function takeCode() {

@@ -1,6 +1,7 @@
 """``rtcc receive``: the upload server."""
 
 import argparse
+import re
 from pathlib import Path
 
 from edge_agent.errors import ConfigError, UsageError
@@ -17,7 +18,7 @@ examples:
 
 Takes uploads from enrolled gateways alone (mutual TLS), and of those only what a `queued` answer announced: keep
 `rtcc watch` running beside it, or every upload waits. Resumes after any break, and can open none of them: the key comes
-with the signed answer, to `rtcc watch`. Needs the extra: pip install 'edge-agent[rtcc]'.
+with the signed answer, to `rtcc watch`. Needs the extra; in a checkout: pip install '.[rtcc]'.
 """
 
 
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until a signal."""
     home = open_home(args)
     host, _, port = args.listen.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise UsageError(f"not an address: {args.listen[:80]!r}", "ADDRESS:PORT, such as 127.0.0.1:8443")
     certificate, key = home.tls_paths(args.name)
     if not certificate.exists():
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         from edge_agent.rtcc.receiver import Receiver, ReceiverSettings
     except ImportError as error:
         raise ConfigError(
-            f"the receiver's packages are not installed: {error}", "pip install 'edge-agent[rtcc]'"
+            f"the receiver's packages are not installed: {error}", "in a checkout: pip install '.[rtcc]'"
         ) from error
     try:
         receiver = Receiver(
