@@ -232,9 +232,15 @@ def _destroy_footage(config: Config, work: _Work) -> None:
 
 def _destroy_mirrors(config: Config, work: _Work) -> None:
     """Wipe the copies, last of all: a share that hangs must not keep the gateway from its new key and its recording."""
-    if config.buffer.mirror_dir is not None:
-        with acting_as_owner(config.recorder_state_dir):
-            _empty(config.buffer.mirror_dir, "*.ring*", config, work)
+    if config.buffer.mirror_dir is None:
+        return
+    with acting_as_owner(config.recorder_state_dir):
+        # The recorder runs again: it may set a copy aside, under another name, while the first turn is at it.
+        turns = [_Work(), _Work()]
+        for turn in turns:
+            _empty(config.buffer.mirror_dir, "*.ring*", config, turn)
+    work.destroyed.extend(dict.fromkeys(path for turn in turns for path in turn.destroyed))
+    work.failed.update(turns[-1].failed)
 
 
 def _empty(folder: Path, pattern: str, config: Config, work: _Work) -> None:

@@ -251,3 +251,23 @@ def test_a_second_disk_that_hangs_keeps_nobody_from_the_new_key(
     report = renew_vault(config, has_services=True, sealed=Path("/nonexistent"))
     assert report.failed == {}
     assert [path.name for path in mirror.iterdir()] == ["somebody-elses"]
+
+
+def test_a_copy_that_is_set_aside_meanwhile_goes_too(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recorder runs again by then, and takes an old copy for that of a ring which was replaced."""
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    (mirror / "door.main.ring").write_bytes(os.urandom(10_000))
+    config = config.model_copy(update={"buffer": config.buffer.model_copy(update={"mirror_dir": mirror})})
+    wipe = renewal.wipe_ring
+
+    def set_aside(path: Path) -> None:
+        if path == mirror / "door.main.ring" and not list(mirror.glob("*.0*")):
+            path.rename(mirror / f"door.main.ring.{'0' * 32}")
+        wipe(path)
+
+    monkeypatch.setattr(renewal, "wipe_ring", set_aside)
+    assert renew(config).failed == {}
+    assert list(mirror.iterdir()) == []
