@@ -11,7 +11,7 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import ConfigError, EdgeAgentError, UnavailableError, UsageError
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
-from edge_agent.host.control_socket import ControlServer, Handler, Peer
+from edge_agent.host.control_socket import ControlServer, Peer
 from edge_agent.host.hardening import harden, leave, lock_folder
 from edge_agent.host.page_socket import open_page_socket, select_handlers
 from edge_agent.host.persistent_clock import KeptClock, describe_confirmed
@@ -41,32 +41,23 @@ from edge_agent.recording.mirrors import Mirrors
 from edge_agent.recording.owner_orders import ClockOrder, ResumeOrder, UsedOrders, verify_order
 from edge_agent.recording.pauses import ALL, Pauses
 from edge_agent.recording.picture_watch import Views
-from edge_agent.recording.reload import find_changes
+from edge_agent.recording.reload import Changes, find_changes
 from edge_agent.recording.ring_ids import RingPins
 from edge_agent.recording.ring_opener import RingOpener
 from edge_agent.recording.ring_sink import RingSink
 from edge_agent.recording.status import report_stream
 from edge_agent.recording.stream_addresses import Sources
+from edge_agent.recording.streams import RELOAD_CLOSE_S, RunningStream, close_streams
 from edge_agent.settings.gateway import Camera, Config, Quality, load_config
-from edge_agent.units import SECOND_NS, MonoNs, encode_rfc3339
+from edge_agent.units import SECOND_NS, ClockState, MonoNs, encode_rfc3339
 
 log = logging.getLogger(__name__)
 
 STATUS_EVERY_NS = 2 * SECOND_NS
 _POLL_S = 0.25
-_JOIN_S = 1.2
-_CLOSE_S = 0.6
 _RELOAD_S = 60.0
 
-
 Loaded = tuple[Config, Mapping[str, Login]]
-
-
-class _Stream:
-    """One camera in one quality: its thread, its ring, and what ends both."""
-
-    def __init__(self, thread: CameraThread, sink: RingSink, stop: threading.Event) -> None:
-        self.thread, self.sink, self.stop = thread, sink, stop
 
 
 class Recorder:
@@ -93,7 +84,7 @@ class Recorder:
         self._notifier = notifier or Notifier({})
         self._boot_id = read_boot_id()
         self._stop = threading.Event()
-        self._streams: dict[str, _Stream] = {}
+        self._streams: dict[str, RunningStream] = {}
         self._status_due = MonoNs(0)
         self._sources = Sources(logins, config.recorder_state_dir, self._stop)
         self._triggers = Triggers(config, logins, self._sources, clock)
@@ -105,7 +96,7 @@ class Recorder:
         self._used_orders = UsedOrders(config.recorder_state_dir / "orders.json")
         keys = KeyStore(config.state_dir, "recorder")
         self._keys = keys
-        self._mirrors = Mirrors()
+        self._mirrors = Mirrors(now=lambda: clock.utc() if clock.state() is ClockState.SYNCHRONISED else None)
         self._sensors = SensorPublisher(f"edge_agent_{keys.load_public('recorder').public_bytes_raw().hex()[:8]}")
         pins = RingPins(config.recorder_state_dir / "rings.json")
         self._rings = RingOpener(
@@ -132,7 +123,8 @@ class Recorder:
         try:
             control.start()
             # Reads only: a lost phone must not blind the cameras.
-            open_page_socket(self._config.page_path("recorder"), self._page_handlers(), self._stop)
+            reads = select_handlers(self._handlers(), ("status",))
+            open_page_socket(self._config.page_path("recorder"), reads, self._stop)
             self._culprits.start()
             self._views.start()
             opening = FirstOpening(self._clock)
@@ -149,7 +141,7 @@ class Recorder:
         finally:
             self._stop.set()
             self._notifier.stopping()
-            self._close_streams(self._streams)
+            close_streams(self._streams, self._clock)
             self._triggers.close()
             self._sensors.close()
             self._mirrors.close()
@@ -180,7 +172,7 @@ class Recorder:
             hold=lambda: self._reason_to_hold(name, camera.id, gate, hours),
             look=self._views.look_of(camera, quality),
         )
-        self._streams = {**self._streams, name: _Stream(thread, sink, stop)}  # others may be reading the one before
+        self._streams = {**self._streams, name: RunningStream(thread, sink, stop)}  # others may read the old one
         for ident in thread.start():
             self._culprits.watch(name, ident)
 
@@ -209,19 +201,6 @@ class Recorder:
         if all(stream.thread.is_alive() for stream in self._streams.values()):
             self._notifier.alive(now)
 
-    def _close_streams(self, streams: Mapping[str, _Stream]) -> None:
-        for stream in streams.values():
-            stream.stop.set()
-        deadline = self._clock.boot() + int(_JOIN_S * SECOND_NS)
-        for name, stream in streams.items():
-            left_ns = max(0, deadline - self._clock.boot())
-            if not stream.thread.join(left_ns / SECOND_NS):
-                # FFmpeg cannot be interrupted; what it holds are pictures that have not come whole.
-                log.warning("camera did not stop in time stream=%s", name)
-        for name, stream in streams.items():
-            if not stream.sink.close(_CLOSE_S):
-                log.error("ring did not close in time stream=%s", name)
-
     # Reload
 
     def ask_reload(self) -> "Future[dict[str, Any]]":
@@ -235,8 +214,9 @@ class Recorder:
             asked = self._reloads.get_nowait()
             try:
                 asked.set_result(self._reload())
-            except EdgeAgentError as error:
-                log.error("configuration is not taken over, the one before goes on: %s", error)
+            except Exception as error:
+                is_fault = not isinstance(error, EdgeAgentError)
+                log.error("configuration is not taken over, the one before goes on: %s", error, exc_info=is_fault)
                 asked.set_exception(error)
 
     def _reload(self) -> dict[str, Any]:
@@ -244,9 +224,20 @@ class Recorder:
         if self._load is None:
             raise UsageError("this recorder cannot read its configuration anew")
         config, logins = self._load()
-        changes = find_changes(self._config, self._logins, config, logins)
+        before, before_logins = self._config, self._logins
+        changes = find_changes(before, before_logins, config, logins)
+        try:
+            self._take_over(config, logins, changes)
+        except Exception:
+            self._take_over(before, before_logins, changes.undone())
+            raise
+        told = {name: sorted(getattr(changes, name)) for name in ("stop", "start", "untouched")}
+        log.warning("configuration taken over started=%d stopped=%d", len(changes.start), len(changes.stop))
+        return told
+
+    def _take_over(self, config: Config, logins: Mapping[str, Login], changes: Changes) -> None:
         gone = {name: each for name, each in self._streams.items() if name.rpartition(".")[0] in changes.stop}
-        self._close_streams(gone)
+        close_streams(gone, self._clock, RELOAD_CLOSE_S)
         self._streams = {name: each for name, each in self._streams.items() if name not in gone}
         self._config, self._logins = config, logins
         self._sources.change(logins)
@@ -255,14 +246,22 @@ class Recorder:
         self._views.change(config, changes)
         self._sensors.change(config, logins)
         self._mirrors.change(config)
-        opening = FirstOpening(self._clock)
-        for camera, quality in config.rings():
-            if camera.id in changes.start:
-                self._start_stream(camera, quality, opening)
+        self._notifier.alive(self._clock.boot())
+        self._start_streams(changes.start)
+
+    def _start_streams(self, cameras: Collection[str]) -> None:
+        """Start what can be started; then raise the first error of what cannot."""
+        errors, opening = [], FirstOpening(self._clock)
+        for camera, quality in self._config.rings():
+            if camera.id in cameras:
+                try:
+                    self._start_stream(camera, quality, opening)
+                except Exception as error:
+                    log.exception("camera cannot be started stream=%s.%s", camera.id, quality)
+                    errors.append(error)
                 self._notifier.alive(self._clock.boot())
-        told = {name: sorted(getattr(changes, name)) for name in ("stop", "start", "untouched")}
-        log.warning("configuration taken over started=%d stopped=%d", len(changes.start), len(changes.stop))
-        return told
+        if errors:
+            raise errors[0]
 
     def _answer_reload(self, _request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
         log.info("reload asked for uid=%d", peer.uid)
@@ -287,7 +286,7 @@ class Recorder:
             "cameras": cameras,
         }
 
-    def _status_of(self, name: str, stream: _Stream) -> dict[str, Any]:
+    def _status_of(self, name: str, stream: RunningStream) -> dict[str, Any]:
         camera = name.rpartition(".")[0]
         return report_stream(
             stream.thread.status.snapshot(),
@@ -309,16 +308,13 @@ class Recorder:
     def _handlers(self) -> Mapping[str, Callable[[Mapping[str, Any], Peer], Mapping[str, Any]]]:
         return {
             "status": lambda *_: self.status(),
-            "erase": EraseCommands(lambda: self._config, self._list_sinks, self._rings, self._mirrors.hurry).erase,
+            "erase": EraseCommands(lambda: self._config, self._list_sinks, self._rings, self._mirrors.erase).erase,
             "accept-ring": self._accept_ring,
             "clock": self._describe_clock,
             "pause": self._pause,
             "order": self._order,
             "reload": self._answer_reload,
         }
-
-    def _page_handlers(self) -> Mapping[str, Handler]:
-        return select_handlers(self._handlers(), ("status",))
 
     def _list_sinks(self) -> dict[str, RingSink]:
         return {name: stream.sink for name, stream in self._streams.items()}
@@ -395,5 +391,10 @@ def main(config_path: Path) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: recorder.stop())
     signal.signal(signal.SIGHUP, lambda *_: recorder.ask_reload())
-    recorder.run()
+    try:
+        recorder.run()
+    except Exception as error:
+        log.error("recorder ends: %s", error, exc_info=not isinstance(error, EdgeAgentError))
+        leave(getattr(error, "exit_code", os.EX_SOFTWARE))
+        raise
     return leave(os.EX_OK)

@@ -132,9 +132,7 @@ class Releaser:
         stop: threading.Event,
         reload: ReloadDesk | None = None,
     ) -> None:
-        self._config = config
-        self._enrolment = enrolment
-        self._store = store
+        self._config, self._enrolment, self._store = config, enrolment, store
         self._asked_to_stop, self._reload = stop, reload
         self._stop = stop = threading.Event()
         keys = KeyStore(config.state_dir, "releaser")
@@ -316,7 +314,7 @@ class Releaser:
         jobs.every("consents", _HOUR_S, self._note_consents)
         jobs.every("faults", FAULTS_EVERY_S, self._faults.look)
         jobs.every("keeps", _HOUR_S, self._keeps.expire)
-        jobs.at("keeps at start", self._clock.utc(), self._keeps.expire)
+        jobs.at("keeps at start", self._clock.utc(), self._keeps.settle)
         jobs.every("prune", _HOUR_S, self._prune)
         jobs.every("updates", _HOUR_S, self._take_in_updates)
         jobs.at("updates at start", self._clock.utc(), self._take_in_updates)
@@ -410,6 +408,7 @@ class Releaser:
                 self._store.count_requests(), self._find_ends(), consents.values(), self._messenger.counts(), now
             ),
             "refused_unread": self._tally.read(),
+            "refused_counted": self._intake.limits.count(),
             "waiting_for_you": [each.id for each in open_requests if each.state is RequestState.ASKED],
             "releasing": [each.id for each in open_requests if each.state is not RequestState.ASKED],
         }

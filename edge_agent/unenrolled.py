@@ -223,6 +223,7 @@ class Unenrolled:
 
     def _plan(self, jobs: Jobs) -> None:
         jobs.every("keeps", _HOUR_S, self._keeps.expire)
+        jobs.at("keeps at start", self._clock.utc(), self._keeps.settle)
         jobs.every("faults", FAULTS_EVERY_S, self._faults.look)
         jobs.every("heads", _HOUR_S, lambda: enter_heads(self._config, self._footage, self._store, self._clock.utc()))
 
@@ -246,6 +247,7 @@ class Unenrolled:
             "release_paused": sorted(self._store.list_pauses(now)),
             "faults": self._faults.lines(),
             "refused_unread": 0,
+            "refused_counted": 0,
             "waiting_for_you": [],
             "releasing": [],
         }

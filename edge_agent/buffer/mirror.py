@@ -7,14 +7,18 @@ key; an erased block's tombstone takes the place of its page here too, and with 
 
 import hashlib
 import logging
+import re
 from pathlib import Path
 
 from edge_agent.buffer.block_copy import copy_block
 from edge_agent.buffer.disk import FileDisk
 from edge_agent.buffer.format.constants import PAGE_BYTES
+from edge_agent.buffer.format.superblock import Superblock
 from edge_agent.buffer.index import BlockEntry, RingIndex
-from edge_agent.buffer.ring import make_file, read_superblock
+from edge_agent.buffer.ring import make_file, read_superblock, wipe_ring
 from edge_agent.errors import IntegrityError, OverwrittenError, RingError
+from edge_agent.host.atomic_file import sync_folder
+from edge_agent.units import UtcNs
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +28,9 @@ class RingMirror:
 
     Args:
         source: The ring, which somebody else writes.
-        target: The copy; made if it is missing, and anew if it is of another ring. Its folder is never made: a disk
-            that is not mounted would be written to the one below it.
+        target: The copy; made if it is missing. One of another ring is set aside under its name and that ring's id:
+            after a disk was replaced it is all that is left. Its folder is never made: a disk that is not mounted
+            would be written to the one below it.
     """
 
     def __init__(self, source: Path, target: Path) -> None:
@@ -46,8 +51,7 @@ class RingMirror:
             loaded = read_superblock(source)
             index = RingIndex(source, loaded.superblock)
             index.load()
-            self._demand_copy_of(loaded.superblock.ring_id)
-            if not self._target.exists():
+            if not self._is_copy_of(loaded.superblock):
                 self._copied.clear()
                 make_file(self._target, loaded.superblock, loaded.raw, None, reserve=False)
             with FileDisk.open(self._target, writable=True) as target:
@@ -55,15 +59,36 @@ class RingMirror:
                     self._recognise(index, target)
                 return sum(self._copy(index, target, entry) for entry in index.entries())
 
-    def _demand_copy_of(self, ring_id: bytes) -> None:
-        """Remove a copy that is of another ring: the owner made a new one, and the old one's footage is gone."""
+    def list_older(self) -> list[Path]:
+        """Return the copies that were set aside; OSError if the folder cannot be read."""
+        name = re.compile(re.escape(self._target.name) + r"\.[0-9a-f]{32}")
+        return [each for each in self._target.parent.iterdir() if name.fullmatch(each.name)]
+
+    def drop_older(self, before_ns: UtcNs | None) -> None:
+        """Destroy the copies that were set aside and last written before a time; without one, all of them."""
+        for path in self.list_older():
+            if before_ns is None or path.stat().st_mtime_ns < before_ns:
+                wipe_ring(path)
+
+    def _is_copy_of(self, ring: Superblock) -> bool:
+        """Tell whether the copy is there and of this ring; make way for one that is to be made."""
         if not self._target.exists():
-            return
+            return False
         with FileDisk.open(self._target) as there:
-            is_same = read_superblock(there).superblock.ring_id == ring_id
-        if not is_same:
-            log.warning("mirror is of another ring and is made anew path=%s", self._target)
-            self._target.unlink()
+            found = read_superblock(there).superblock
+        if found.ring_id != ring.ring_id:
+            self._set_aside(found)
+            return False
+        # A ring that was resized has taken its footage along.
+        return (found.blocks, found.block_bytes) == (ring.blocks, ring.block_bytes)
+
+    def _set_aside(self, found: Superblock) -> None:
+        """Keep the copy of a ring that was replaced, and no other beside it."""
+        self.drop_older(None)
+        older = self._target.with_name(f"{self._target.name}.{found.ring_id.hex()}")
+        self._target.rename(older)
+        sync_folder(older.parent)
+        log.warning("mirror is of another ring and is set aside path=%s", older)
 
     def _recognise(self, index: RingIndex, target: FileDisk) -> None:
         """Find out after a restart which blocks are whole in the copy: those whose next page is there too."""

@@ -170,7 +170,7 @@ class CameraThread:
             self._gaps.wait(now, self._clock.boot())
             self._tick()
             self._stop.wait(_HOLD_STEP_S)
-            self._retry.reset()
+            self._retry.resume()
             self._held = True
         if self._held:
             self._held = False

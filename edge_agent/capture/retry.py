@@ -63,6 +63,13 @@ class Retry:
         self._login_ns = _FIRST_LOGIN_NS
         self._backoff.reset()
 
+    def resume(self) -> None:
+        """Begin again at the shortest of the growing waits: the stream was not wanted, and is.
+
+        That says nothing of whether the camera works, and a login that was refused is no better for it.
+        """
+        self._backoff.reset()
+
     def lose_session(self, now: MonoNs) -> None:
         """Take in that a session that was open has broken off."""
         self._lost = now

@@ -1,6 +1,7 @@
 """``edge-agent run``, ``record`` and ``release``: the processes."""
 
 import argparse
+import signal
 from pathlib import Path
 
 DEFAULT_CONFIG = Path("/etc/edge-agent/edge-agent.yaml")
@@ -29,6 +30,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one process until it is told to stop (SIGTERM, SIGINT)."""
+    # Else a reload that is asked for before the handler stands would end the process; children inherit it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if args.command == "record":
         from edge_agent import recorder
 

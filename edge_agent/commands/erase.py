@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -76,13 +77,26 @@ def _erase_footage(args: argparse.Namespace, config: Config) -> int:
         )
         answer |= {"holds": released["holds"], "stopped": released["stopped"]}
     except UnavailableError as error:
+        hint = f"{error}; start the releaser and give the command again"
         if config.uplink.enrolment.exists():  # else nobody ever asked for anything, and nothing is held or staged
-            answer["failed"]["holds and uploads"] = f"{error}; start the releaser and give the command again"
+            answer["failed"]["holds and uploads"] = hint
+        if _may_hold_any(config.keeps_dir):
+            answer["failed"]["kept moments"] = hint
     if args.json:
         print_json(answer)
     else:
         _print(answer, ZoneInfo(config.gateway.time_zone))
     return os.EX_IOERR if answer["failed"] else 0
+
+
+def _may_hold_any(folder: Path) -> bool:
+    """Tell whether a folder of the releaser's holds anything; what nobody else may look into counts as if it did."""
+    try:
+        return any(folder.iterdir())
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def _parse_window(args: argparse.Namespace, zone: ZoneInfo) -> dict[str, str] | None:

@@ -29,6 +29,7 @@ _LABELS = {
     "custody": "how the keys are kept",
     "release_paused": "paused",
     "refused_unread": "refused without being read",
+    "refused_counted": "refused beyond the limit this hour",
     "waiting_for_you": "waits for you",
     "releasing": "being released",
 }

@@ -168,24 +168,6 @@ def digest_notice(text: str) -> str:
     return encode_b64url(hashlib.sha256(text.encode()).digest())
 
 
-def sign_consent(
-    facts: Facts,
-    terms: Terms,
-    notice: Notice,
-    version: int,
-    signed_at: UtcNs,
-    key: Ed25519PrivateKey,
-    valid_from: UtcNs | None = None,
-    valid_until: UtcNs | None = None,
-) -> bytes:
-    """Build and sign the owner's terms for one camera, under the camera's id as its name; see ``build_consent``."""
-    owner = thumbprint(key.public_key())
-    named = facts.camera
-    return sign_built(
-        build_consent(facts, named, terms, notice, version, signed_at, owner, valid_from, valid_until), key
-    )
-
-
 def sign_built(payload: bytes, key: Ed25519PrivateKey) -> bytes:
     """Sign the very bytes that ``build_consent`` made and that were shown.
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from edge_agent.errors import ConfigError, EdgeAgentError, UnavailableError
+from edge_agent.errors import ConfigError, EdgeAgentError, UnavailableError, UsageError
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,31 @@ class Peer:
 
 
 Answer = Mapping[str, Any]
+
+
+class Members(dict[str, Any]):
+    """What came with a command; a member that is missing, or of another type, is the caller's error and no other."""
+
+    def __missing__(self, name: str) -> Any:
+        raise UsageError(f"the command needs the member {name!r}")
+
+
+def read_int(members: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    """Return a member that is a whole number of SQLite's size; ``default`` if it is not there. Raises UsageError."""
+    value = members[name] if default is None else members.get(name, default)
+    if type(value) is not int or not -(2**63) <= value < 2**63:
+        raise UsageError(f"{name} is not a whole number")
+    return value
+
+
+def read_texts(members: Mapping[str, Any], name: str) -> list[str]:
+    """Return a member that is a list of texts; empty if it is not there. Raises UsageError."""
+    value = members.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise UsageError(f"{name} is not a list of texts")
+    return value
+
+
 Handler = Callable[[Mapping[str, Any], Peer], "Answer | Iterator[Answer]"]
 
 
@@ -255,11 +280,11 @@ def _receive_line(connection: socket.socket) -> tuple[bytes, int | None]:
     return data, fd
 
 
-def _parse_request(line: bytes) -> dict[str, Any]:
+def _parse_request(line: bytes) -> Members:
     try:
         request: Any = json.loads(line)
     except (ValueError, RecursionError):
         request = None
     if not isinstance(request, dict) or not isinstance(request.get("command"), str):
         raise EdgeAgentError("a request is one line of JSON that names a command")
-    return request
+    return Members(request)

@@ -135,11 +135,18 @@ def read_head(conn: sqlite3.Connection, origin: str) -> Checkpoint:
     return Checkpoint(origin, size, merkle.root(size, _node_reader(conn)))
 
 
-def entries(conn: sqlite3.Connection, *, kinds: Collection[str] = ()) -> Iterator[Entry]:
-    """Yield entries in order: those of these kinds, or all but padding; the caller keeps the connection meanwhile."""
+def entries(conn: sqlite3.Connection, *, kinds: Collection[str] = (), last: int | None = None) -> Iterator[Entry]:
+    """Yield entries in order: those of these kinds, or all but padding; the caller keeps the connection meanwhile.
+
+    Of the ``last`` ones alone nothing else is read.
+    """
     where = f"kind IN ({','.join('?' * len(kinds))})" if kinds else f"kind != '{PADDING}'"
     query = f"SELECT idx, leaf FROM ledger_leaves WHERE {where} ORDER BY idx"  # noqa: S608  (no outside text)
-    for index, raw in conn.execute(query, tuple(kinds)):
+    values: tuple[object, ...] = tuple(kinds)
+    if last is not None:
+        query = f"SELECT * FROM ({query} DESC LIMIT ?) ORDER BY idx"  # noqa: S608
+        values = (*values, last)
+    for index, raw in conn.execute(query, values):
         leaf = parse_leaf(raw)
         yield Entry(index, leaf.kind, leaf.at, leaf.entry)
 

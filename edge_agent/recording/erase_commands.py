@@ -4,7 +4,7 @@ A camera that is switched off has no stream: its ring is opened for the moment. 
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,7 @@ class EraseCommands:
         config: Returns the configuration that counts now.
         sinks: Returns the rings that are recorded now, by stream.
         rings: Opens the others.
-        done: Told when something was erased.
+        mirrors: Erases in the mirrors of these streams, too; returns what is not erased there yet, and why.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class EraseCommands:
         config: Callable[[], Config],
         sinks: Callable[[], Mapping[str, RingSink]],
         rings: RingOpener,
-        done: Callable[[], None],
+        mirrors: Callable[[Collection[str]], Mapping[str, str]],
     ) -> None:
-        self._config, self._sinks, self._rings, self._done = config, sinks, rings, done
+        self._config, self._sinks, self._rings, self._mirrors = config, sinks, rings, mirrors
 
     def erase(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
         """Erase a window, or all, of a camera or of all; return what was erased and what failed, by stream."""
@@ -57,7 +57,7 @@ class EraseCommands:
                 continue
             erased[name] = [_describe(block) for block in blocks]
             log.warning("erased stream=%s blocks=%d uid=%d", name, len(blocks), peer.uid)
-        self._done()
+        failed |= self._mirrors([*erased, *failed])
         return {"erased": erased, "failed": failed}
 
     def _choose(self, camera: object) -> list[tuple[str, Erase]]:

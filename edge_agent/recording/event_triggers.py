@@ -7,13 +7,14 @@ children have the libraries and parsers.
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from edge_agent.capture.event_listener import EventListener
 from edge_agent.capture.event_window import EventGate
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.custody.credentials import Login, find_login
+from edge_agent.errors import ConfigError
 from edge_agent.host.clock import Clock
 from edge_agent.recording.reload import Changes
 from edge_agent.recording.stream_addresses import Sources
@@ -65,8 +66,8 @@ class Triggers:
 
     def change(self, config: Config, logins: Mapping[str, Login], changes: Changes) -> None:
         """Take over a changed configuration. Untouched cameras keep their gate and what has opened it."""
+        has_other_mqtt = _list_mqtt(self._config, changes.stop) + _list_mqtt(config, changes.start)
         self._config, self._logins = config, logins
-        had_mqtt = self._list_topics()
         for camera_id in changes.stop:
             self._gates.pop(camera_id, None)
             self._lines.pop(camera_id, None)
@@ -78,7 +79,7 @@ class Triggers:
                 self._add(camera)
                 if camera.id in self._listeners:
                     self._listeners[camera.id].start()
-        if [trigger for trigger, _ in had_mqtt] != [trigger for trigger, _ in self._list_topics()]:
+        if has_other_mqtt:  # a changed home's broker or login touches every camera that waits for it
             listener = self._listeners.pop(_HOME, None)
             if listener is not None:
                 listener.close()
@@ -91,7 +92,7 @@ class Triggers:
             return
         self._gates[camera.id] = EventGate(min(trigger.per_hour for trigger in camera.triggers))
         self._lines[camera.id] = []
-        if any(isinstance(trigger, MqttTrigger) for trigger in camera.triggers):
+        if _mqtt_of(camera):
             self._lines[camera.id].append(self._home_line)
         self._listen_onvif(camera)
 
@@ -118,11 +119,11 @@ class Triggers:
             listener.close()
 
     def firing(self, camera: Camera, trigger: Trigger) -> Callable[[], None]:
-        """Return what a trigger of an event-only camera does when it fires."""
-        gate = self._gates[camera.id]
+        """Return what a trigger of an event-only camera does when it fires: it opens the gate that stands then."""
 
         def fire() -> None:
-            recorded = gate.fire(self._clock.boot(), trigger.for_ns)
+            gate = self._gates.get(camera.id)
+            recorded = gate is not None and gate.fire(self._clock.boot(), trigger.for_ns)
             log.info("event camera=%s kind=%s recorded=%s", camera.id, trigger.kind, recorded)
 
         return fire
@@ -132,8 +133,7 @@ class Triggers:
             (trigger, self.firing(camera, trigger))
             for camera in self._config.cameras
             if camera.id in self._gates
-            for trigger in camera.triggers
-            if isinstance(trigger, MqttTrigger)
+            for trigger in _mqtt_of(camera)
         ]
 
     def _listen_mqtt(self) -> None:
@@ -141,7 +141,12 @@ class Triggers:
         home, topics = self._config.home_broker, self._list_topics()
         if not topics or home is None:
             return
-        login = find_login(self._logins, home.credentials)
+        try:
+            login = find_login(self._logins, home.credentials)
+        except ConfigError as error:
+            log.error("home's broker is not listened to: %s", error)
+            self._home_line.tell(str(error))
+            return
         broker: dict[str, Any] = {"host": home.host, "port": home.port, "ca_file": str(home.ca_file or "")}
         if login is not None:
             broker |= {"username": login.username, "password": login.password}
@@ -170,3 +175,11 @@ class Triggers:
         fires = [self.firing(camera, trigger) for trigger in triggers]
         module = "edge_agent.capture.onvif.events_child"
         self._listeners[camera.id] = EventListener(module, settings, fires, line.tell)
+
+
+def _mqtt_of(camera: Camera) -> list[MqttTrigger]:
+    return [trigger for trigger in camera.triggers if isinstance(trigger, MqttTrigger)]
+
+
+def _list_mqtt(config: Config, cameras: Collection[str]) -> list[MqttTrigger]:
+    return [trigger for camera in config.cameras if camera.id in cameras for trigger in _mqtt_of(camera)]

@@ -20,6 +20,10 @@ class Changes:
     start: frozenset[str]
     untouched: frozenset[str]
 
+    def undone(self) -> "Changes":
+        """Return what leads back to the configuration before, however far this came."""
+        return Changes(self.stop | self.start, self.stop, self.untouched)
+
 
 def find_changes(old: Config, old_logins: Mapping[str, Login], new: Config, new_logins: Mapping[str, Login]) -> Changes:
     """Compare two configurations.

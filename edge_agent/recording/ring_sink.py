@@ -9,7 +9,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from edge_agent.buffer.format.constants import FLAG_CONTINUES, Kind
@@ -65,8 +65,9 @@ class RingSink:
 
     def open(self) -> UtcNs | None:
         """Open the ring now; return the end of what it holds, or None where it cannot be opened or is empty."""
-        with self._lock:
-            self._reopen()
+        with self._turn():
+            if not self._is_closed:
+                self._reopen()
             return self._writer.newest_ns or None if self._writer else None
 
     def gop(self, gop: Gop) -> None:
@@ -90,7 +91,7 @@ class RingSink:
 
     def tick(self) -> None:
         """Sync, close, expire what is due; try again where the ring had failed."""
-        with self._lock:
+        with self._turn():
             if self._writer is None:
                 self._reopen_if_due()
                 return
@@ -152,29 +153,44 @@ class RingSink:
         return facts
 
     def close(self, timeout_s: float) -> bool:
-        """Sync and let go of the ring for good; False where a disk did not answer in time."""
+        """Sync and let go of the ring for good; False if a disk did not answer in time.
+
+        Whoever waits for that disk lets go of the ring then: a sink that comes after this one can open it.
+        """
+        self._is_closed = True
         if not self._lock.acquire(timeout=timeout_s):
             return False
         try:
-            self._is_closed = True
-            if self._writer is not None:
-                writer, self._writer = self._writer, None
+            return self._close_writer()
+        finally:
+            self._lock.release()
+
+    def _close_writer(self) -> bool:
+        writer, self._writer = self._writer, None
+        try:
+            if writer is not None:
                 writer.close()
             return True
         except (RingError, OSError) as error:
             log.error("ring not closed cleanly stream=%s: %s", self._name, error)
             return False
-        finally:
-            self._lock.release()
 
     @contextmanager
-    def _patiently(self) -> Iterator[None]:
-        if not self._lock.acquire(timeout=_PATIENCE_S):
+    def _turn(self, timeout_s: float = -1) -> Iterator[None]:
+        """Hold the lock, and do at the end what ``close`` did not come to."""
+        if not self._lock.acquire(timeout=timeout_s):
             raise UnavailableError(f"{_NO_ANSWER}: stream={self._name}")
         try:
             yield
         finally:
-            self._lock.release()
+            try:
+                if self._is_closed:
+                    self._close_writer()
+            finally:
+                self._lock.release()
+
+    def _patiently(self) -> AbstractContextManager[None]:
+        return self._turn(_PATIENCE_S)
 
     def _demand(self) -> RingWriter:
         if self._writer is None:
@@ -182,7 +198,7 @@ class RingSink:
         return self._writer
 
     def _store(self, record: Draft | RunInfo) -> None:
-        with self._lock:
+        with self._turn():
             self._reopen_if_due()
             if self._writer is None:
                 self._lose(record)

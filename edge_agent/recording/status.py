@@ -37,6 +37,8 @@ def report_stream(
     warnings = [f"nothing is stored: {storage['storage']}"] if storage["storage"] != "ok" else []
     if storage.get("mirror", "ok") != "ok":
         warnings.append(f"not mirrored: {storage['mirror']}")
+    if "mirror_older" in storage:
+        warnings.append(f"a copy of the ring before this one is kept (docs/recovery.md): {storage['mirror_older']}")
     if events.get("events") == "trouble":
         warnings.append(f"no events come: {events['events_detail']}")
     warnings += list_warnings(stream)

@@ -31,6 +31,7 @@ from edge_agent.ledger import entries
 from edge_agent.ledger.entries import ErasedAllEntry
 from edge_agent.protocol.public_keys import encode_public, thumbprint
 from edge_agent.settings.gateway import Config
+from edge_agent.setup.machine import is_systemd_running
 from edge_agent.setup.provision import erasure_note_path, public_path
 from edge_agent.uplink.store.requests import Store
 
@@ -38,7 +39,9 @@ log = logging.getLogger(__name__)
 
 UNITS = ("edge-agent.target", "edge-agent-recorder.service", "edge-agent-releaser.service")
 SEALED_VAULT = Path("/etc/credstore.encrypted/edge-agent.vault")
-_STOP_TIMEOUT_S = 60.0
+_SERVICES_TIMEOUT_S = 300.0
+"""More than the units' own: a recorder may take three minutes until it is ready."""
+_SEAL_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +88,9 @@ def renew_vault(config: Config, *, has_services: bool, sealed: Path = SEALED_VAU
             written: give it again.
     """
     _demand_right(config.state_dir)
-    services = has_services and Path("/run/systemd/system").is_dir()
+    services = has_services and is_systemd_running()
     if services:
-        subprocess.run(["systemctl", "stop", *UNITS], check=True, timeout=_STOP_TIMEOUT_S, stdin=subprocess.DEVNULL)
+        _stop_services()
     work = _Work()
     with _nobody_else(config):
         key = generate("vault")
@@ -105,9 +108,30 @@ def renew_vault(config: Config, *, has_services: bool, sealed: Path = SEALED_VAU
             _enter(config, work)
         erasure_note_path(config.state_dir).unlink()
         sync_folder(config.state_dir)
-    if services:
-        subprocess.run(["systemctl", "start", UNITS[0]], check=True, timeout=_STOP_TIMEOUT_S, stdin=subprocess.DEVNULL)
-    return Renewal(tuple(work.destroyed), work.failed, thumbprint(key.public_key()), services)
+    restarted = services and _start_services()
+    _destroy_mirrors(config, work)
+    return Renewal(tuple(work.destroyed), work.failed, thumbprint(key.public_key()), restarted)
+
+
+def _stop_services() -> None:
+    try:
+        _run_systemctl("stop", *UNITS)
+    except (OSError, subprocess.SubprocessError) as error:
+        hint = "systemctl status 'edge-agent*' shows why; nothing was destroyed"
+        raise RingBusyError("the services do not stop", hint) from error
+
+
+def _start_services() -> bool:
+    try:
+        _run_systemctl("start", UNITS[0])
+    except (OSError, subprocess.SubprocessError) as error:
+        log.error("services do not start: %s", type(error).__name__)
+        return False
+    return True
+
+
+def _run_systemctl(*words: str) -> None:
+    subprocess.run(["systemctl", *words], check=True, timeout=_SERVICES_TIMEOUT_S, stdin=subprocess.DEVNULL)
 
 
 def _demand_right(state_dir: Path) -> None:
@@ -160,7 +184,7 @@ def _seal(pem: bytes, sealed: Path) -> Path:
     draft = sealed.with_name(sealed.name + ".part")
     words = ["systemd-creds", "encrypt", "--with-key=tpm2", "--name=vault", "-", str(draft)]
     try:
-        subprocess.run(words, input=pem, capture_output=True, check=True, timeout=_STOP_TIMEOUT_S)
+        subprocess.run(words, input=pem, capture_output=True, check=True, timeout=_SEAL_TIMEOUT_S)
     except (OSError, subprocess.SubprocessError) as error:
         raise CustodyError("the TPM does not take a new vault key; nothing was destroyed") from error
     return draft
@@ -195,8 +219,7 @@ def _shred(path: Path) -> bool:
 def _destroy_footage(config: Config, work: _Work) -> None:
     """Wipe every ring file, those of cameras that are no longer configured included, every hold, every staged byte."""
     with acting_as_owner(config.recorder_state_dir):
-        mirror = (config.buffer.mirror_dir,) if config.buffer.mirror_dir is not None else ()
-        for folder in (*config.ring_folders, *mirror):
+        for folder in config.ring_folders:
             _empty(folder, "*.ring*", config, work)
         for path in (config.recorder_state_dir / "rings.json", config.status_path):
             with work.go_on_after_errors(path):
@@ -205,6 +228,13 @@ def _destroy_footage(config: Config, work: _Work) -> None:
     with acting_as_owner(config.store_path.parent):
         for folder in (config.holds_dir, config.keeps_dir, config.staging_dir):
             _empty(folder, "*", config, work)
+
+
+def _destroy_mirrors(config: Config, work: _Work) -> None:
+    """Wipe the copies, last of all: a share that hangs must not keep the gateway from its new key and its recording."""
+    if config.buffer.mirror_dir is not None:
+        with acting_as_owner(config.recorder_state_dir):
+            _empty(config.buffer.mirror_dir, "*.ring*", config, work)
 
 
 def _empty(folder: Path, pattern: str, config: Config, work: _Work) -> None:

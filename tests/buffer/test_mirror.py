@@ -5,6 +5,8 @@ import pytest
 from edge_agent.buffer.disk import FileDisk
 from edge_agent.buffer.mirror import RingMirror
 from edge_agent.buffer.read.check import check_ring
+from edge_agent.buffer.ring import load_superblock
+from edge_agent.buffer.write.resize import move_ring
 from edge_agent.errors import RingError
 from edge_agent.units import SECOND_NS, UtcNs, Window
 from tests.buffer.rig import START, Rig, read_all
@@ -89,3 +91,52 @@ def test_the_copy_of_another_ring_is_made_anew(mirrored, tmp_path):
     rig.create(blocks=8)
     mirror.bring_up()
     assert read(rig, f"second/{rig.path.name}") == []
+
+
+def test_the_copy_of_a_ring_that_was_replaced_is_kept(mirrored):
+    """After a disk was replaced it is all that is left: it reads as before under a name with its own id, and it is the
+    only such one."""
+    rig, mirror = mirrored
+    for _ in range(3):
+        rig.record(rig.writer(), 20)
+        mirror.bring_up()
+        before, ring_id = read(rig, f"second/{rig.path.name}"), load_superblock(rig.path).ring_id
+        rig.path.unlink()
+        rig.create(blocks=8)
+        mirror.bring_up()
+        (older,) = mirror.list_older()
+        assert older.name == f"{rig.path.name}.{ring_id.hex()}"
+        assert read(rig, f"second/{older.name}") == before != []
+        assert read(rig, f"second/{rig.path.name}") == []
+    (rig.folder / "second" / f"{rig.path.name}.notes").touch()
+    mirror.drop_older(UtcNs(older.stat().st_mtime_ns))
+    assert mirror.list_older() == [older]
+    mirror.drop_older(UtcNs(older.stat().st_mtime_ns + 1))
+    assert mirror.list_older() == []
+    assert (rig.folder / "second" / f"{rig.path.name}.notes").exists()
+
+
+@pytest.mark.parametrize("is_new_process", [False, True], ids=["same process", "new process"])
+@pytest.mark.parametrize("block_bytes", [0, 64 << 10], ids=["another size", "another block size"])
+def test_the_copy_of_a_ring_that_was_resized_is_made_anew(mirrored, is_new_process, block_bytes):
+    """The ring keeps its id: pages at the places of the old layout would ruin the copy."""
+    rig, mirror = mirrored
+    writer = rig.writer()
+    rig.record(writer, 40)
+    writer.close()
+    mirror.bring_up()
+    found = load_superblock(rig.path)
+    move_ring(
+        rig.path, rig.path, size_bytes=found.file_bytes * 2, block_bytes=block_bytes or found.block_bytes,
+        recorder_key=rig.keys.recorder,
+    )  # fmt: skip
+    resized = load_superblock(rig.path)
+    assert (resized.blocks, resized.block_bytes) != (found.blocks, found.block_bytes)
+    assert resized.ring_id == found.ring_id
+    if is_new_process:
+        mirror = RingMirror(rig.path, rig.folder / "second" / rig.path.name)
+    mirror.bring_up()
+    assert read(rig, f"second/{rig.path.name}") == read(rig, rig.path.name) != []
+    with FileDisk.open(rig.folder / "second" / rig.path.name) as disk:
+        assert check_ring(disk, rig.keys.recorder.public_key()).findings == ()
+    assert mirror.list_older() == []

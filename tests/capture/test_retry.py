@@ -54,3 +54,15 @@ def test_busy_camera_holds_the_lost_session_for_a_minute() -> None:
     assert (told.reason, told.detail) == ("session-still-open", "status=453")
     assert retry.explain(busy, MonoNs(SECOND_NS + SESSION_NS)) is busy
     assert retry.explain(CaptureError("ended"), MonoNs(SESSION_NS)).reason == "ended"
+
+
+def test_a_pause_says_nothing_of_a_camera() -> None:
+    """Whether it was held or not: what never worked is tried seldom, and a refused login not sooner than before."""
+    held, other = Retry(random.Random(1)), Retry(random.Random(1))
+    for reason in ["not-found", "unauthorized"] * 5:
+        held.next_ns(reason)
+        other.next_ns(reason)
+    held.resume()
+    assert held.next_ns("unauthorized") == other.next_ns("unauthorized") > MINUTE_NS // 2
+    assert held.next_ns("not-found") < 2 * SECOND_NS
+    assert max(held.next_ns("not-found") for _ in range(10)) > 10 * SECOND_NS

@@ -16,7 +16,7 @@ import pytest
 
 from edge_agent.capture.session.rtsp_probe import ask_description
 from edge_agent.consent.policy import parse_policy
-from edge_agent.consent.signed_consent import Notice, digest_notice, sign_consent
+from edge_agent.consent.signed_consent import Notice, digest_notice
 from edge_agent.custody.credentials import Login
 from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.custody.keys import KeyStore, generate
@@ -36,6 +36,7 @@ from tests.capture.onvif.test_http_session import behind_tls
 from tests.capture.test_camera_tls import make_certificate
 from tests.commands import typed
 from tests.peers.onvif_camera import OnvifCamera, OnvifSettings
+from tests.support.consents import sign_consent
 
 Answer = Callable[[bytes], bytes]
 

@@ -19,13 +19,14 @@ from edge_agent.consent.meet import meet
 from edge_agent.consent.offer import digest_offers, offers_of
 from edge_agent.consent.policy import Mode, Signatures
 from edge_agent.consent.rules import RULES
-from edge_agent.consent.signed_consent import effective, sign_consent
+from edge_agent.consent.signed_consent import effective
 from edge_agent.protocol.reasons import RULES as CODES
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Approval, Ask, Denial, Grant, Mask, Wait
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, ClockState, UtcNs, Window
 from edge_agent.uplink.inbound.steps import notes_of
 from tests.consent import strategies
+from tests.support.consents import sign_consent
 from tests.support.gate import HOME, NOTICE, NOW, OWNER, SYNC, admitted, at, facts, history, household, standing, terms
 
 WINDOW = Window(UtcNs(NOW - 55 * MINUTE_NS), UtcNs(NOW - 45 * MINUTE_NS))

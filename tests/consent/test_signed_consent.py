@@ -8,12 +8,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.consent.house_state import occasions, refusals, stand
 from edge_agent.consent.policy import Occasion, Refusal, Refusals, encode_terms
-from edge_agent.consent.signed_consent import TYP, Stream, sign_consent, verify_consent
+from edge_agent.consent.signed_consent import TYP, Stream, verify_consent
 from edge_agent.errors import DenialError
 from edge_agent.protocol import jws
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Place, Quality
 from edge_agent.units import DAY_NS, UtcNs
+from tests.support.consents import sign_consent
 from tests.support.gate import NOTICE, NOW, OWNER, facts, household, standing, terms
 
 RAW = sign_consent(facts(), terms(), NOTICE, 3, NOW, OWNER)

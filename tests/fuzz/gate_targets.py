@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edge_agent.consent.policy import encode_terms, parse_policy, parse_terms
 from edge_agent.consent.signed_consent import TYP as CONSENT_TYP
-from edge_agent.consent.signed_consent import sign_consent, verify_consent
+from edge_agent.consent.signed_consent import verify_consent
 from edge_agent.errors import ConfigError, DenialError
 from edge_agent.protocol.reasons import RULES
 from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
@@ -21,6 +21,7 @@ from edge_agent.protocol.request_jws import verify_request
 from edge_agent.protocol.trust_bundle import TYP as TRUST_TYP
 from edge_agent.protocol.trust_bundle import verify_trust
 from edge_agent.settings.gateway import parse_config
+from tests.support.consents import sign_consent
 from tests.support.gate import NOTICE, NOW, OWNER, Rtcc, facts, request_payload, terms
 
 CORPUS = Path(__file__).parent / "corpus"

@@ -98,3 +98,51 @@ def test_stderr_is_the_journal_only_if_it_is_that_very_stream(tmp_path):
         assert not is_journal({}, file)
     assert not is_journal({"JOURNAL_STREAM": "1:2"}, io.StringIO())
     assert not is_journal({"JOURNAL_STREAM": ":"}, sys.stdin)
+
+
+TOKENS = {
+    "a field of the message": "x stream=yard.main",
+    "a field before it": "stream=yard.main",
+    "one that no message has": "x camera=yard",
+    "many": "x " + " ".join(f"a{chr(97 + n)}=1" for n in range(20)),
+    "directives": "%s stream=%s",
+}
+
+
+@pytest.mark.parametrize("token", TOKENS.values(), ids=TOKENS)
+@pytest.mark.parametrize("text", ["found profile=%s count=%d stream=%s", "found %s: 100%% of stream=%s count=%d, %s"])
+def test_a_pair_in_what_a_camera_says_is_no_field(journal, text, token):
+    """A hostile ONVIF profile token leads nobody who searches the journal for another camera's messages."""
+    log, receive = journal
+    log.warning(text, *((token, 3, "door.main") if "profile" in text else (token, "door.main", 3, token)))
+    fields = receive()
+    assert fields["EDGE_AGENT_STREAM"] == "door.main"
+    assert fields["EDGE_AGENT_COUNT"] == "3"
+    names = {name for name in fields if name.startswith("EDGE_AGENT_")}
+    assert names <= {"EDGE_AGENT_STREAM", "EDGE_AGENT_COUNT", "EDGE_AGENT_PROFILE"}
+
+
+def test_a_journal_that_hangs_costs_records_and_no_time(tmp_path):
+    """Nothing goes to stderr, which the same journal reads; when it answers it is told how many are missing."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        line.bind(str(tmp_path / "socket"))
+        line.settimeout(5)
+        stream = io.StringIO()
+        handler = JournalHandler(str(tmp_path / "socket"), stream)
+        handler._socket.settimeout(0.01)
+        record = logging.LogRecord("x", logging.WARNING, "", 0, "words", (), None)
+        while handler.dropped < 2:
+            handler.emit(record)
+        assert stream.getvalue() == ""
+        while True:
+            line.setblocking(False)
+            try:
+                line.recv(1 << 20)
+            except BlockingIOError:
+                break
+        handler.emit(record)
+        assert parse(line.recv(1 << 20))["MESSAGE"] == "words"
+        told = parse(line.recv(1 << 20))
+        assert (told["EDGE_AGENT_DROPPED"], told["PRIORITY"]) == ("2", "4")
+        assert handler.dropped == 0
+        handler.close()

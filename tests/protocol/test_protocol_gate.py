@@ -11,7 +11,6 @@ from edge_agent.consent.admission import SeenRequest, admit, incident_digest
 from edge_agent.consent.decision import decide
 from edge_agent.consent.policy import Mode
 from edge_agent.consent.signed_consent import TYP as CONSENT_TYP
-from edge_agent.consent.signed_consent import sign_consent
 from edge_agent.errors import DenialError
 from edge_agent.protocol import jws
 from edge_agent.protocol.reasons import RULES, main, say
@@ -19,6 +18,7 @@ from edge_agent.protocol.request import Category
 from edge_agent.protocol.request_jws import verify_request
 from edge_agent.protocol.verdict import Denial, Grant
 from edge_agent.units import MINUTE_NS, UtcNs, parse_rfc3339
+from tests.support.consents import sign_consent
 from tests.support.gate import (
     HOME,
     ISS,

@@ -1,6 +1,9 @@
 """What the status tells of a ring whose disk keeps everybody waiting."""
 
 import threading
+from typing import cast
+
+import pytest
 
 from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.errors import RingError
@@ -32,3 +35,45 @@ def test_disk_that_does_not_answer_is_told_and_its_return_too() -> None:
         answers.set()
         thread.join(20)
     assert sink.facts()["storage"] == "the disk is back, the ring is not"
+
+
+class Writer:
+    """A ring whose sync waits for its disk."""
+
+    def __init__(self) -> None:
+        self.entered, self.answers, self.is_closed = threading.Event(), threading.Event(), False
+        self.newest_ns = 0
+
+    def tick(self) -> None:
+        self.entered.set()
+        assert self.answers.wait(20)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.mark.parametrize("waits", ["opening", "writing"])
+def test_ring_that_could_not_be_closed_in_time_is_let_go_of_when_its_disk_answers(waits: str) -> None:
+    """The sink that follows in the same process opens it: a ring is never locked until the next restart."""
+    writer = Writer()
+
+    def open_writer() -> RingWriter:
+        if waits == "opening":
+            writer.tick()
+        return cast(RingWriter, writer)
+
+    sink = RingSink("door.main", open_writer, FakeClock())
+    if waits == "writing":
+        sink.open()
+    thread = threading.Thread(target=sink.open if waits == "opening" else sink.tick)
+    thread.start()
+    try:
+        assert writer.entered.wait(20)
+        assert not sink.close(0.05)
+        assert not writer.is_closed
+    finally:
+        writer.answers.set()
+        thread.join(20)
+    assert writer.is_closed
+    assert sink.close(5)
+    assert sink.open() is None

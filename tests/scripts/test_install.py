@@ -14,6 +14,7 @@ from edge_agent.setup.dropins import encode_dropin
 ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.slow
+OFF = "  - {id: shed, enabled: false, url: 'rtsp://192.0.2.8/', sub: {url: 'rtsp://192.0.2.8/2'}}\n"
 
 
 def script(name: str, *words: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
@@ -93,14 +94,19 @@ def test_uninstall_keeps_then_erases(tmp_path: Path) -> None:
     root = tmp_path / "root"
     assert install(root, "--passphrase-file", str(tmp_path / "passphrase")).returncode == 0
     config = root / "etc/edge-agent/edge-agent.yaml"
-    disk = tmp_path / "mnt" / "disk"
+    disk, second = tmp_path / "mnt" / "disk", tmp_path / "mnt" / "second"
     disk.mkdir(parents=True)
+    second.mkdir()
     config.write_text(
         config.read_text()
         .replace("  # dir: /mnt/footage", f"  dir: {disk}")
-        .replace("\ncameras:\n", "\ncameras:\n  - {id: door, url: 'rtsp://192.0.2.7/'}\n")
+        .replace("  # mirror_dir: /mnt/nas/rings", f"  mirror_dir: {second}")
+        .replace("\ncameras:\n", "\ncameras:\n  - {id: door, url: 'rtsp://192.0.2.7/'}\n" + OFF)
     )
     (disk / "door.main.ring").write_bytes(b"ring")
+    (disk / "shed.sub.ring").write_bytes(b"ring")
+    for name in ("door.main.ring", "shed.main.ring", f"shed.main.ring.{'0' * 32}", "shed.main.rings", "somebody-elses"):
+        (second / name).write_bytes(b"ring")
     (disk / "somebody-elses").write_bytes(b"x")
     refused = script("uninstall", "--root", str(root), "--erase", stdin="yes\n")
     assert refused.returncode == 1
@@ -110,6 +116,7 @@ def test_uninstall_keeps_then_erases(tmp_path: Path) -> None:
     assert not config.parent.exists()
     assert not (root / "opt/edge-agent").exists()
     assert [path.name for path in disk.iterdir()] == ["somebody-elses"]
+    assert sorted(path.name for path in second.iterdir()) == ["shed.main.rings", "somebody-elses"]
 
 
 def test_uninstall_without_erase_keeps_keys(tmp_path: Path) -> None:

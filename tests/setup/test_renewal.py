@@ -13,6 +13,7 @@ import pytest
 from edge_agent.custody.keys import KeyStore, custody_note_path
 from edge_agent.errors import CustodyError, RingBusyError
 from edge_agent.settings.gateway import Config, parse_config
+from edge_agent.setup import renewal
 from edge_agent.setup.provision import create_state, erasure_note_path
 from edge_agent.setup.renewal import Renewal, renew_vault
 
@@ -185,3 +186,68 @@ def test_key_that_cannot_be_sealed_again_destroys_nothing(config: Config, tmp_pa
     with pytest.raises(CustodyError, match="nothing was destroyed"):
         renew(config, sealed)
     assert all((config.state_dir / name).exists() for name in NAMES)
+
+
+SYSTEMCTL = {
+    "times out": (subprocess.TimeoutExpired("systemctl", 300), False),
+    "fails": (subprocess.CalledProcessError(1, "systemctl"), False),
+    "is not there": (FileNotFoundError(2, "No such file or directory"), False),
+    "works": (None, True),
+}
+
+
+@pytest.mark.parametrize(("error", "restarted"), SYSTEMCTL.values(), ids=SYSTEMCTL)
+def test_services_that_do_not_start_lose_no_report(
+    config: Config, monkeypatch: pytest.MonkeyPatch, error: Exception | None, restarted: bool
+) -> None:
+    """What was destroyed is told whatever systemd says, and it has longer than the recorder may take to be ready."""
+    monkeypatch.setattr(renewal, "is_systemd_running", lambda: True)
+
+    def run(words: list[str], *, timeout: float, **_options: object) -> None:
+        assert timeout > 180
+        if error is not None and words[1] == "start":
+            raise error
+
+    monkeypatch.setattr(renewal.subprocess, "run", run)
+    report = renew_vault(config, has_services=True, sealed=Path("/nonexistent"))
+    assert report.restarted is restarted
+    assert len(report.destroyed) == len(NAMES) + 1
+
+
+def test_services_that_do_not_stop_destroy_nothing(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's rings are wiped under a recorder that still runs."""
+    monkeypatch.setattr(renewal, "is_systemd_running", lambda: True)
+
+    def run(_words: list[str], **_options: object) -> None:
+        raise subprocess.TimeoutExpired("systemctl", 300)
+
+    monkeypatch.setattr(renewal.subprocess, "run", run)
+    with pytest.raises(RingBusyError, match="do not stop"):
+        renew_vault(config, has_services=True, sealed=Path("/nonexistent"))
+    assert all((config.state_dir / name).exists() for name in NAMES)
+
+
+def test_a_second_disk_that_hangs_keeps_nobody_from_the_new_key(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mirrors come last: until they are listed the gateway has its new key and its services run."""
+    mirror, done = tmp_path / "mirror", []
+    mirror.mkdir()
+    for name in ("door.main.ring", f"door.main.ring.{'0' * 32}", "somebody-elses"):
+        (mirror / name).write_bytes(os.urandom(10_000))
+    config = config.model_copy(update={"buffer": config.buffer.model_copy(update={"mirror_dir": mirror})})
+    monkeypatch.setattr(renewal, "is_systemd_running", lambda: True)
+    monkeypatch.setattr(renewal.subprocess, "run", lambda words, **_: done.append(words[1]))
+    old, listdir = vault(config), os.listdir
+
+    def hang(path: Path) -> list[str]:
+        if path == mirror:
+            assert vault(config) != old
+            assert not erasure_note_path(config.state_dir).exists()
+            assert done == ["stop", "start"]
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", hang)
+    report = renew_vault(config, has_services=True, sealed=Path("/nonexistent"))
+    assert report.failed == {}
+    assert [path.name for path in mirror.iterdir()] == ["somebody-elses"]

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge_agent.consent.admission import GatewayFacts, SeenRequest, admit
 from edge_agent.consent.house_state import CameraHistory, CameraStanding, History, Household, stand
 from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Terms
-from edge_agent.consent.signed_consent import Facts, Notice, Stream, digest_notice, sign_consent
+from edge_agent.consent.signed_consent import Facts, Notice, Stream, digest_notice
 from edge_agent.protocol import jws
 from edge_agent.protocol.geohash import geohash_encode
 from edge_agent.protocol.public_keys import public_jwk, thumbprint
@@ -21,6 +21,7 @@ from edge_agent.protocol.trust_bundle import TYP as TRUST_TYP
 from edge_agent.protocol.trust_bundle import Roots, TrustBundle, make_roots, verify_trust
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, ClockState, UtcNs, encode_rfc3339, parse_rfc3339
+from tests.support.consents import sign_consent
 
 NOW = parse_rfc3339("2026-07-01T22:30:00Z")
 GATEWAY = "Q2FtZXJhR2F0ZXdheUlkMQ"

@@ -12,12 +12,12 @@ from edge_agent.base64url import encode_b64url
 from edge_agent.consent.house_state import stand
 from edge_agent.consent.offer import digest_offers, offers_of
 from edge_agent.consent.owner_order import sign_order, window_members
-from edge_agent.consent.signed_consent import sign_consent
 from edge_agent.errors import DeliveryError, UnavailableError
 from edge_agent.protocol.answer import Status, verify_answer
 from edge_agent.units import HOUR_NS, MINUTE_NS, ClockState, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.store.requests import OPEN_STATES, ReleaseState, RequestState, StoredRelease
 from tests.support import gate
+from tests.support.consents import sign_consent
 from tests.support.gate_model import CAMERAS, MASK, PLACELESS, WHOLE, Model, Part, Promise, Say
 from tests.support.releaser import Delivery, FakeStanding, FakeUploader, House
 

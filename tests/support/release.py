@@ -18,7 +18,7 @@ from edge_agent.buffer.write.open_block import Draft
 from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.consent.owner_order import sign_order, verify_order, window_members
 from edge_agent.consent.policy import CameraTerms, Mode, Terms
-from edge_agent.consent.signed_consent import Facts, Notice, Stream, digest_notice, sign_consent
+from edge_agent.consent.signed_consent import Facts, Notice, Stream, digest_notice
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol import checkpoint, jws
 from edge_agent.protocol import manifest as names
@@ -32,6 +32,7 @@ from edge_agent.uplink.bundle.authority import GrantMandate, OrderMandate
 from edge_agent.uplink.bundle.export import describe_order
 from edge_agent.verifier.opened_bundle import KnownKeys, KnownSigner
 from tests.buffer.rig import FakeClock
+from tests.support.consents import sign_consent
 from tests.support.footage import START, Footage
 
 GATEWAY = "AAAAAAAAAAAAAAAAAAAAAA"

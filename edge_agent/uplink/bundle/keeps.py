@@ -38,6 +38,15 @@ class KeptMoment:
     size_bytes: int
 
 
+def plan_keep(camera: str, quality: Quality, window: Window, until: UtcNs) -> KeptMoment:
+    """Name a moment that is to be kept, in whole seconds, before anything of it is copied."""
+    keep_id = secrets.token_hex(4)
+    first, last, end = window.start // SECOND_NS, -(-window.end // SECOND_NS), until // SECOND_NS
+    name = f"{camera}.{quality.value}.{first}-{last}.{end}-{keep_id}"
+    whole = Window(UtcNs(first * SECOND_NS), UtcNs(last * SECOND_NS))
+    return KeptMoment(name, keep_id, camera, quality, whole, UtcNs(end * SECOND_NS), 0)
+
+
 class KeepFolder:
     """All kept moments of this gateway. Any thread.
 
@@ -51,25 +60,23 @@ class KeepFolder:
         self._holds = HoldFolder(folder, max_bytes, MAX_COUNT)
         self._lock = threading.Lock()
 
-    def keep(self, reader: RingReader, camera: str, quality: Quality, window: Window, until: UtcNs) -> KeptMoment:
-        """Copy what a ring has of a window, in whole blocks; whole seconds.
+    def keep(self, reader: RingReader, planned: KeptMoment, window: Window) -> KeptMoment:
+        """Copy what a ring has of a window, in whole blocks, under the name of a planned moment.
 
         Raises:
             UsageError: The ring has nothing of it.
             RingError: The bound is reached.
         """
-        keep_id = secrets.token_hex(4)
-        first, last, end = window.start // SECOND_NS, -(-window.end // SECOND_NS), until // SECOND_NS
-        name = f"{camera}.{quality.value}.{first}-{last}.{end}-{keep_id}"
         with self._lock:
             try:
-                info = self._holds.hold(name, reader, [window])
+                info = self._holds.hold(planned.name, reader, [window])
             except RingError as error:
                 hint = "edge-agent keep lists them, --drop lets one go; buffer.keeps_size is the bound"
                 raise RingError(f"not kept: {error}", hint) from error
         if info is None:
+            camera = planned.camera
             raise UsageError(f"nothing is recorded of {camera} in that time", "edge-agent ring ls shows what there is")
-        return next(each for each in self.list_kept() if each.keep_id == keep_id)
+        return self.demand(planned.keep_id)
 
     def list_kept(self) -> list[KeptMoment]:
         """Return all kept moments, the oldest first."""
@@ -91,14 +98,19 @@ class KeepFolder:
                 return self._holds.path(each.name)
         return None
 
+    def demand(self, keep_id: str) -> KeptMoment:
+        """Return one of them; UsageError if there is no such."""
+        for each in self.list_kept():
+            if each.keep_id == keep_id:
+                return each
+        raise UsageError(f"nothing is kept under that id: {keep_id[:16]}", "edge-agent keep lists them")
+
     def drop(self, keep_id: str) -> KeptMoment:
         """Let one go; UsageError if there is no such."""
         with self._lock:
-            for each in self.list_kept():
-                if each.keep_id == keep_id:
-                    self._holds.release(each.name)
-                    return each
-        raise UsageError(f"nothing is kept under that id: {keep_id[:16]}", "edge-agent keep lists them")
+            found = self.demand(keep_id)
+            self._holds.release(found.name)
+        return found
 
     def expire(self, now: UtcNs) -> list[KeptMoment]:
         """Let go of what has reached its end, and of what a crash left half made; return the former."""

@@ -24,7 +24,7 @@ from edge_agent.protocol.trust_bundle import TYP as TRUST_TYP
 from edge_agent.settings.gateway import Camera, Config, read_text
 from edge_agent.units import UtcNs
 from edge_agent.uplink.inbound.consent_files import load_facts
-from edge_agent.uplink.store.database import refuse_other_files
+from edge_agent.uplink.store.database import SCHEMA_VERSION, refuse_other_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def read_marks(config: Config) -> Marks:
     """Read the marks from the releaser's store, beside it.
 
     Raises:
-        CustodyError: There is a store that whoever runs this may not read.
+        CustodyError: There is a store that whoever runs this may not read, or an older release wrote it.
     """
     try:
         if config.store_path.exists():
@@ -93,6 +93,10 @@ def read_marks(config: Config) -> Marks:
 def _read_store(path: Path) -> Marks:
     refuse_other_files(path)
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version < SCHEMA_VERSION:
+            hint = "restart the releaser, which brings it up to date: systemctl restart edge-agent-releaser"
+            raise CustodyError(f"{path}: written by an older version: schema={version} known={SCHEMA_VERSION}", hint)
         rows = connection.execute("SELECT camera, version, revoked FROM consent")
         found = {camera: (version, bool(revoked)) for camera, version, revoked in rows}
         (store_id,) = connection.execute("SELECT id FROM store").fetchone()

@@ -196,9 +196,6 @@ class Intake:
             try:
                 request = self._judge.verify(message.payload, moment)
                 over = self.limits.find_key_over(request, moment.now)
-                if over is not None and self.limits.is_full():
-                    self.limits.note_unseen(connection, over, moment.now)
-                    return _Fate.JUDGED
                 outlook = self._judge.look_and_note(connection, moment)
                 admitted = self._judge.admit(request, outlook)
                 decided = self._decide(connection, admitted, message.correlation, outlook, over)
@@ -276,11 +273,11 @@ class Intake:
     ) -> tuple[StoredRequest | None, Verdict] | None:
         now, request = outlook.now, admitted.request
         judgement = self._judge.decide(admitted, outlook)
-        number = request.incident.number
-        self._store.add_incident(connection, request.iss, number, incident_digest(request.incident))
         if isinstance(judgement.verdict, Denial) and over is not None and not judgement.uses:
             self._only_count(connection, request, judgement.verdict, correlation, outlook, over)
             return None
+        number = request.incident.number
+        self._store.add_incident(connection, request.iss, number, incident_digest(request.incident))
         stored = self._docket.add(connection, request, correlation, now)
         for camera, granted_ns in judgement.uses:
             use = QuotaUse(camera, now, granted_ns, request.iss, number)
@@ -300,11 +297,15 @@ class Intake:
         outlook: Outlook,
         over: str,
     ) -> None:
-        """Count a refusal that is one too many to be entered; the RTCC sees no difference."""
+        """Count a refusal that is one too many to be entered; the RTCC sees no difference.
+
+        If there is no room to know it again, silence is its answer: a second one could have another moment.
+        """
         now = outlook.now
         due = find_decline(request.audience.is_area, now, request.release_by, verdict.reasons, outlook.telling)
-        if any(each.code == "jti-reused" for each in verdict.reasons):
-            self.limits.note_unseen(connection, over, now)  # its id is known as another request's
+        is_reused = any(each.code == "jti-reused" for each in verdict.reasons)  # its id is known as another request's
+        if is_reused or self.limits.is_full(connection, now):
+            self.limits.note_unkept(connection, over, now)
             return
         self.limits.note_counted(connection, request, over, due or UtcNs(0), now)
         if due is not None:

@@ -153,6 +153,7 @@ class Row:
     entries: tuple[LedgerKind, ...] = ()
     answer: Status | None = None
     notice: Occasion | None = None
+    """What the owner is told of; the text is made as it is sent, of how the request is then."""
     cameras: CameraEvent | None = None
     """What happens to each of its cameras, unless the step says otherwise of one."""
 
@@ -185,7 +186,7 @@ def _request_table() -> dict[tuple[Phase, Event], Row]:
         (Phase.NEW, Event.GRANT): Row(granted, (RequestEntry, DecisionEntry), Status.QUEUED, Occasion.RELEASE),
         (Phase.NEW, Event.DENIAL): Row(Phase.DENIED, (RequestEntry, DenialEntry), Status.DECLINED, Occasion.REFUSAL),
         (asked, Event.APPROVAL): Row(asked, (ApprovalEntry,)),
-        (asked, Event.GRANT): Row(granted, (DecisionEntry,), Status.QUEUED),
+        (asked, Event.GRANT): Row(granted, (DecisionEntry,), Status.QUEUED, Occasion.RELEASE),
     }
     table |= {(asked, event): denied for event in (Event.DENIAL, Event.STOP, Event.OVERDUE)}
     for open_ in (granted, uploading):

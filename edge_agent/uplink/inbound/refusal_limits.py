@@ -31,8 +31,6 @@ class RefusalRoom:
     """Of all keys together: some 300 KB of ledger."""
     remembered: int = 16_384
     """Counted refusals that are remembered until they can arrive no more: some 3 MB."""
-    incidents: int = 100_000
-    """Incidents whose facts are remembered, before those of counted refusals are refused unseen: some 20 MB."""
     message_bytes: int = 10_000_000
     """Signed messages of refused requests that are kept of one issuer: they prove the abuse."""
     messages: int = 5_000
@@ -60,12 +58,10 @@ class RefusalLimits:
         over = self._store.find_key_over(hour, kids, self._room.entered)
         return over or self._store.find_key_over(hour, [EVERY_KEY], self._room.entered_in_all)
 
-    def is_full(self) -> bool:
-        """Tell whether no counted refusal can be remembered any more: then such a request is refused unseen."""
-        return (
-            self._store.count_refused() >= self._room.remembered
-            or self._store.count_incidents() >= self._room.incidents
-        )
+    def is_full(self, connection: sqlite3.Connection, now: UtcNs) -> bool:
+        """Tell whether no counted refusal can be remembered any more, once what can arrive no more is forgotten."""
+        self._store.forget_refused(connection, now)
+        return self._store.count_refused() >= self._room.remembered
 
     def note_entered(
         self, connection: sqlite3.Connection, request: Request, now: UtcNs, exp_of: Callable[[StoredRequest], UtcNs]
@@ -77,6 +73,7 @@ class RefusalLimits:
             stored = self._store.read_request(number)
             until = _until(exp_of(stored), stored.arrived_at)
             declined_at = self._store.find_answer_due(number)
+            self._store.sum_up_notices(connection, number)
             self._store.remove_request(connection, number)
             if until >= now:
                 known = RefusedRequest(stored.iss, stored.jti, stored.payload_sha256, until, declined_at)
@@ -86,16 +83,18 @@ class RefusalLimits:
         self, connection: sqlite3.Connection, request: Request, over: str, declined_at: UtcNs, now: UtcNs
     ) -> None:
         """Count a refusal that is not entered, and remember its request until it can arrive no more."""
-        self._store.forget_refused(connection, now)
         until = _until(request.exp, now)
         known = RefusedRequest(request.iss, request.jti, request.payload_sha256, until, declined_at)
         self._store.add_refused(connection, known)
         self._store.add_counted_refusal(connection, now // HOUR_NS, over)
 
-    def note_unseen(self, connection: sqlite3.Connection, over: str, now: UtcNs) -> None:
-        """Count a request that is refused unseen."""
-        self._store.forget_refused(connection, now)
+    def note_unkept(self, connection: sqlite3.Connection, over: str, now: UtcNs) -> None:
+        """Count a refusal of which nothing is remembered."""
         self._store.add_counted_refusal(connection, now // HOUR_NS, over)
+
+    def count(self) -> int:
+        """Return how many refusals were only counted, and are not in the ledger yet: those of this hour."""
+        return self._store.count_counted_refusals()
 
     def enter_counts(self, connection: sqlite3.Connection, now: UtcNs) -> None:
         """Append one ledger entry per key and hour that is over."""

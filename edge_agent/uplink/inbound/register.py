@@ -142,6 +142,7 @@ class Docket:
         if row.answer is not None and step.answer is not None:
             self._answer(connection, request, row.answer, step.answer_at or step.now, step.answer)
         if row.notice is not None:
+            self._store.add_notice(connection, request.id, row.phase.value)
             aftermath.told.append(request)
 
     def _find_moves(self, request: StoredRequest, row: Row, step: RequestStep) -> list["_Move"]:

@@ -1,8 +1,9 @@
 """Forgets requests of long ago, and the owner's orders: the ledger keeps what became of them.
 
 Owns the bound up to which everything is remembered, and with it why no check says anything else afterwards: a request
-is refused by its time alone long before it is forgotten, what quotas count and terms allow is younger, and the facts of
-incidents and the versions of consent are kept for ever. Decides nothing about a request.
+is refused by its time alone long before it is forgotten, what quotas count and terms allow is younger, the facts of an
+incident outlive every request that terms could still allow, and the versions of consent are kept for ever. Decides
+nothing about a request.
 """
 
 import logging
@@ -20,6 +21,9 @@ REMEMBER_NS = 32 * DAY_NS
 days before a request, and a request to an area may be on its way for a day."""
 KEEP_NEWEST = 500
 """So many requests and orders are never forgotten, whatever the clock says: as many as ``requests list`` shows."""
+KEEP_INCIDENTS = 250_000
+"""The facts of so many incidents are never forgotten, some 50 MB: more than the 240 refusals an hour that are entered
+can bring in ``REMEMBER_NS``, so that what goes was reported longer ago than any terms allow."""
 _PAGE = 100
 
 
@@ -28,13 +32,14 @@ def is_forgotten(exp: UtcNs, now: UtcNs) -> bool:
     return now > exp + REMEMBER_NS
 
 
-def prune(store: Store, now: UtcNs, *, newest: int = KEEP_NEWEST) -> int:
+def prune(store: Store, now: UtcNs, *, newest: int = KEEP_NEWEST, incidents: int = KEEP_INCIDENTS) -> int:
     """Forget what is past its bound; a page is a transaction.
 
     Args:
         store: The releaser's memory.
         now: Of a synchronised clock.
         newest: How many are kept in any case.
+        incidents: Of how many the facts are.
 
     Returns:
         How many requests were forgotten.
@@ -49,6 +54,7 @@ def prune(store: Store, now: UtcNs, *, newest: int = KEEP_NEWEST) -> int:
         count, after = count + len(old), page[-1].id
     with store.transaction() as connection:
         store.forget_orders(connection, before, newest)
+        store.forget_incidents(connection, incidents)
     if count:
         log.info("requests of long ago are forgotten, the ledger keeps them count=%d", count)
     return count

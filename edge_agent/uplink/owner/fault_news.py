@@ -7,7 +7,7 @@ again: twice is better than never.
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,8 @@ from edge_agent.uplink.owner.fault_sources import (
     see_line,
     see_recorder,
 )
-from edge_agent.uplink.owner.fault_words import WORDS, make_notices, say_fault
-from edge_agent.uplink.owner.faults import Fault, FaultWatch, Key
+from edge_agent.uplink.owner.fault_words import WORDS, group_turns, make_notices, say_fault
+from edge_agent.uplink.owner.faults import Fault, FaultWatch, Key, Turn
 from edge_agent.uplink.owner.notice_words import Notice
 
 log = logging.getLogger(__name__)
@@ -77,26 +77,34 @@ class FaultNews:
         self._current: dict[Key, Fault] = {}
 
     def look(self) -> None:
-        """Look once, tell what is news, and remember it."""
+        """Look once, tell what is news, and remember what was told; what could not be told is news at the next look."""
         with self._lock:
-            seen = self._see()
             before = self._watch.told
+            seen = self._see()
             turns = self._watch.look(seen.faults, seen.well, self._clock.boot())
             self._current = {fault.key: fault for fault in seen.faults}
+        for group in group_turns(turns):
+            self._tell(group)
+        with self._lock:
             if self._watch.told != before:
                 self._save()
-        for turn in turns:
-            log.warning(
-                "fault %s kind=%s subject=%s detail=%s",
-                "is over" if turn.is_over else "is told",
-                turn.fault.kind,
-                turn.fault.subject,
-                turn.fault.detail,
-            )
-        for notice in make_notices(turns, self._texts):
-            is_wanted = self._config.notify.faults if notice.occasion is None else notice.occasion in self._wanted()
-            if is_wanted:
-                self._send(notice)
+
+    def _tell(self, group: Sequence[Turn]) -> None:
+        """Tell one message; a full disk, of which it may tell, can keep it from being written down."""
+        try:
+            for notice in make_notices(group, self._texts):
+                faults = self._config.notify.faults
+                if faults if notice.occasion is None else notice.occasion in self._wanted():
+                    self._send(notice)
+        except Exception as error:
+            log.warning("fault is not told yet kind=%s: %s", group[0].fault.kind, error)
+            with self._lock:
+                for turn in group:
+                    self._watch.take_back(turn)
+            return
+        for turn in group:
+            fault, what = turn.fault, "is over" if turn.is_over else "is told"
+            log.warning("fault %s kind=%s subject=%s detail=%s", what, fault.kind, fault.subject, fault.detail)
 
     def lines(self) -> list[str]:
         """Return what is wrong for as long as its kind allows, one line each, for the status. Any thread."""

@@ -137,14 +137,21 @@ WORDS: Mapping[str, FaultWords] = {
 """By kind, in the order in which they are told."""
 
 
-def make_notices(turns: Sequence[Turn], texts: Texts) -> Iterator[Notice]:
-    """Make the messages: one for all cameras with which the same is wrong, or well again."""
+def group_turns(turns: Sequence[Turn]) -> list[list[Turn]]:
+    """Return what is told together: all cameras with which the same is wrong, or well again."""
     order = list(WORDS)
-    keyed = sorted(turns, key=lambda turn: (order.index(turn.fault.kind), turn.is_over, turn.fault.stage))
-    for (kind, is_over, stage), group in groupby(
-        keyed, key=lambda turn: (turn.fault.kind, turn.is_over, turn.fault.stage)
-    ):
+
+    def place(turn: Turn) -> tuple[int, bool, int]:
+        return order.index(turn.fault.kind), turn.is_over, turn.fault.stage
+
+    return [list(group) for _, group in groupby(sorted(turns, key=place), key=place)]
+
+
+def make_notices(turns: Sequence[Turn], texts: Texts) -> Iterator[Notice]:
+    """Make the messages, one for each group of ``group_turns``."""
+    for group in group_turns(turns):
         faults = [turn.fault for turn in group]
+        kind, is_over, stage = faults[0].kind, group[0].is_over, faults[0].stage
         words = WORDS[kind]
         subjects = ", ".join(sorted(fault.subject for fault in faults))
         if is_over:

@@ -49,6 +49,8 @@ class Turn:
 
     fault: Fault
     is_over: bool = False
+    told: int | None = None
+    """The stage that was told of it before; None if it was not told."""
 
 
 class FaultWatch:
@@ -86,17 +88,26 @@ class FaultWatch:
                 turns += self._miss(key, now)
         return turns
 
+    def take_back(self, turn: Turn) -> None:
+        """Be again as before a turn, of which nobody could be told: it is news once more."""
+        if turn.told is None:
+            self._told.pop(turn.fault.key, None)
+        else:
+            self._told[turn.fault.key] = turn.told
+
     def _see(self, fault: Fault, now: MonoNs) -> list[Turn]:
         since = self._first_seen.setdefault(fault.key, now)
         self._last_seen[fault.key] = now
-        if now - since < fault.after_ns or self._told.get(fault.key, -1) >= fault.stage:
+        told = self._told.get(fault.key)
+        if now - since < fault.after_ns or (told is not None and told >= fault.stage):
             return []
         self._told[fault.key] = fault.stage
-        return [Turn(fault)]
+        return [Turn(fault, told=told)]
 
     def _miss(self, key: Key, now: MonoNs) -> list[Turn]:
         if now - self._last_seen.setdefault(key, now) < WELL_NS:
             return []
-        del self._told[key], self._last_seen[key]
+        told = self._told.pop(key)
+        del self._last_seen[key]
         self._first_seen.pop(key, None)
-        return [Turn(Fault(*key), is_over=True)]
+        return [Turn(Fault(*key), is_over=True, told=told)]

@@ -3,6 +3,7 @@
 Reads through a connection of its own, so that a long verification holds nothing up.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
-from edge_agent.host.control_socket import Answer, Handler, Peer
+from edge_agent.host.control_socket import Answer, Handler, Peer, read_int, read_texts
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin, verify_checkpoint, verify_growth
 from edge_agent.units import encode_rfc3339
@@ -54,12 +55,10 @@ class LedgerDesk:
             return ledger.checkpoint(connection, self._origin, self._key, self._clock.utc())
 
     def _entries(self, members: Mapping[str, Any], _peer: Peer) -> Iterator[Answer]:
-        kinds = [str(kind) for kind in members.get("kinds", ())][:32]
-        last = int(members.get("last", 0))
+        kinds, last = read_texts(members, "kinds")[:32], read_int(members, "last", 0)
         with self._store.reading() as connection:
-            found = list(ledger.entries(connection, kinds=kinds))[-last if last > 0 else 0 :]
-            for start in range(0, len(found), _PAGE):
-                page = found[start : start + _PAGE]
+            found = ledger.entries(connection, kinds=kinds, last=last if last > 0 else None)
+            while page := list(itertools.islice(found, _PAGE)):
                 yield {
                     "entries": [
                         {"index": each.index, "at": encode_rfc3339(each.at), "kind": each.kind, "entry": each.entry}
@@ -68,7 +67,7 @@ class LedgerDesk:
                 }
 
     def _verify(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
-        remembered = [str(note) for note in members.get("remembered", ())][:MAX_REMEMBERED]
+        remembered = read_texts(members, "remembered")[:MAX_REMEMBERED]
         with self._store.reading() as connection:
             found = ledger.verify(connection, self._origin, self._key.public_key(), remembered)
         return {
@@ -79,7 +78,7 @@ class LedgerDesk:
         }
 
     def _prove(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
-        index = int(members["index"])
+        index = read_int(members, "index")
         with self._store.transaction() as connection:
             if not 0 <= index < ledger.read_size(connection):
                 raise UsageError(f"the ledger has no entry {index}")

@@ -137,7 +137,9 @@ class News:
         number = self._store.find_request_to_tell(service, RequestState.ASKED.value, denied)
         if number is None:
             return None
-        request = self._store.read_request(number)
+        request = self._store.find_numbered(number)
+        if request is None:  # forgotten meanwhile, and its rows with it
+            return [], (number,), newest
         is_old = request.state not in OPEN_STATES and request.arrived_at < self._clock.utc() - TOO_OLD_NS
         if is_old:
             return [], (number,), newest
@@ -155,8 +157,10 @@ class News:
         newest = self._store.find_newest_notice()
         numbers = self._store.list_refused_to_tell(service, RequestState.DENIED.value, MAX_SUMMED)
         if not numbers:
-            return None
-        return self._sum_up([self._store.read_request(number) for number in numbers]), tuple(numbers), newest
+            row = self._store.find_house_notice(service, refusals=True)
+            return None if row is None else (self._say_dropped(int(row.detail)), (), row.id)
+        found = filter(None, map(self._store.find_numbered, numbers))  # one may be forgotten meanwhile
+        return self._sum_up(list(found)), tuple(numbers), newest
 
     # Texts
 
@@ -169,7 +173,7 @@ class News:
             return [remind_notice(number, agency, left, self._say(request.due), texts)]
         if request.state is RequestState.ASKED:
             return [ask_notice(number, agency, category, left, self._say(request.due), texts)]
-        if request.state in OPEN_STATES:
+        if request.state in OPEN_STATES or (request.state is RequestState.DELIVERED and not request.is_handed_over):
             leaves_at = request.due if request.bound is None else request.bound.not_before
             return [grant_notice(number, agency, left, self._say(leaves_at), texts), arrived]
         if request.state is RequestState.DELIVERED:
@@ -179,7 +183,14 @@ class News:
             return [ended, arrived]
         return [ended, Notice(Occasion.RELEASE, ended.title, ended.body)]  # of a release that was told of before
 
+    def _say_dropped(self, count: int) -> list[Notice]:
+        title = self._texts("{count} requests were refused", count=count)
+        body = self._texts("On the gateway: edge-agent requests list.")
+        return [Notice(each, title, body) for each in (Occasion.REFUSAL, Occasion.REQUEST)]
+
     def _sum_up(self, refused: Sequence[StoredRequest]) -> list[Notice]:
+        if not refused:
+            return []
         if len(refused) == 1:
             return self._say_request(refused[0])
         counts = Counter(code for request in refused for code in dict(_reasons(request)))

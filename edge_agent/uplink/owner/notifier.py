@@ -163,5 +163,5 @@ def make_messenger(config: Config, store: Notices, source: NoticeSource, stop: t
     if missing:
         log.error("services are not in notify.yaml and are left out: %s", ", ".join(missing))
     services = {name: known[name] for name in config.notify.services if name in known}
-    store.set_notice_services(services)
+    store.set_notice_services(services, missing)
     return Messenger(services, source, store.noticed, stop)

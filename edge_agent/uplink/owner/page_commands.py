@@ -7,12 +7,12 @@ hands can stop and read, and nothing else.
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
-from edge_agent.host.control_socket import Answer, Handler, Peer
+from edge_agent.host.control_socket import Answer, Handler, Peer, read_int
 from edge_agent.host.page_socket import PushLimit, select_handlers
 from edge_agent.ledger import entries
 from edge_agent.ledger.entries import PageEntry
@@ -27,7 +27,10 @@ from edge_agent.uplink.store.requests import Store
 READS = ("status", "requests", "request", "ledger")
 TIGHTENS = ("deny", "cancel", "pause", "revoke")
 MAX_DEVICE_LETTERS = 60
+MAX_LAST = 200
+"""Entries of the ledger, or requests, that one read brings."""
 _BURST, _EVERY_S = 20, 6.0
+_READ_BURST, _READ_EVERY_S = 60, 0.5
 _POINTS = ("north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west")
 
 
@@ -49,16 +52,39 @@ class PageCommands:
         self._owner = select_handlers(owner, (*READS, *TIGHTENS))
         self._reads = reads
         self._limit = PushLimit(_BURST, _EVERY_S, time.monotonic)
+        self._read_limit = PushLimit(_READ_BURST, _READ_EVERY_S, time.monotonic)
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
         """What the page's socket is given."""
         return {
-            **select_handlers(self._owner, READS),
-            "request": self._show,
+            "status": self._owner["status"],
+            "requests": self._read_last(self._owner["requests"], 20),
+            "request": self._spare(self._show),
+            "ledger": self._spare(self._read_last(self._owner["ledger"], MAX_LAST)),
             **self._reads.handlers,
+            "terms": self._spare(self._reads.handlers["terms"]),
             **{name: self._tighten(name) for name in TIGHTENS},
         }
+
+    def _spare(self, handler: Handler) -> Handler:
+        """Let a read that takes the disk or the processor through only so often."""
+
+        def read(members: Mapping[str, Any], peer: Peer) -> Answer | Iterator[Answer]:
+            self._read_limit.demand()
+            return handler(members, peer)
+
+        return read
+
+    @staticmethod
+    def _read_last(handler: Handler, usual: int) -> Handler:
+        """Bound how much one read brings, whatever it asks for."""
+
+        def read(members: Mapping[str, Any], peer: Peer) -> Answer | Iterator[Answer]:
+            last = min(max(1, read_int(members, "last", usual)), MAX_LAST)
+            return handler({**members, "last": last}, peer)
+
+        return read
 
     def _show(self, members: Mapping[str, Any], peer: Peer) -> Answer:
         """Add how far away the incident was, which no other reader needs: they know where they live."""
@@ -79,8 +105,8 @@ class PageCommands:
     def _tighten(self, name: str) -> Handler:
         def carry_out(members: Mapping[str, Any], peer: Peer) -> Answer:
             by = _parse_device(members)
-            subject = self._find_subject(name, members, peer)
             self._limit.demand()
+            subject = self._find_subject(name, members, peer)
             with self._store.transaction() as connection:
                 entries.append(connection, PageEntry(name, by, **subject), self._clock.utc())
             answer = self._owner[name]({**members, **subject, "all": False}, peer)

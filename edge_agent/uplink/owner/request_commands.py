@@ -14,7 +14,7 @@ from edge_agent.consent.offer import encode_offers, offers_of
 from edge_agent.consent.owner_order import Order, Resume, verify_order
 from edge_agent.errors import DenialError, UsageError
 from edge_agent.host.clock import Clock
-from edge_agent.host.control_socket import Answer, Handler, Peer
+from edge_agent.host.control_socket import Answer, Handler, Peer, read_int
 from edge_agent.ledger import entries
 from edge_agent.ledger.entries import ApprovalEntry, ConsentRevokedEntry, PauseEntry, ResumeEntry
 from edge_agent.protocol import jws
@@ -97,7 +97,7 @@ class OwnerDesk:
     # See
 
     def _list(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
-        last = min(max(1, int(members.get("last", 20))), 500)
+        last = min(max(1, read_int(members, "last", 20)), 500)
         return {"requests": [self._describe(each) for each in self._store.list_requests(limit=last)]}
 
     def _show(self, members: Mapping[str, Any], _peer: Peer) -> Answer:

@@ -15,6 +15,8 @@ from edge_agent.uplink.store.database import Database
 
 HOUSE = 0
 """Stands for a request in the rows that are about none."""
+REFUSALS = "refusals"
+"""The row of the house that counts refused requests which were dropped before everybody was told of them."""
 MAX_HOUSE_ROWS = 200
 """So many of those are kept, told or not, so that nothing is told twice. Those of requests go with their request."""
 
@@ -37,10 +39,11 @@ class Notices(Database):
         self.noticed: dict[str, threading.Event] = {}
         """By service: set with each new row; for one waiter, who clears it and looks."""
 
-    def set_notice_services(self, names: Iterable[str]) -> None:
-        """Say who is told from now on; what waits for others is dropped."""
-        self._services = tuple(names)
-        self.noticed = {name: threading.Event() for name in self._services}
+    def set_notice_services(self, names: Iterable[str], missing: Iterable[str] = ()) -> None:
+        """Say who is told from now on, and for whom it waits because they are missing; what waits for others goes."""
+        present = tuple(names)
+        self._services = (*present, *missing)
+        self.noticed = {name: threading.Event() for name in present}
         with self.transaction() as connection:
             connection.execute(
                 "DELETE FROM notice_waiting WHERE service NOT IN (SELECT value FROM json_each(?))",
@@ -66,6 +69,21 @@ class Notices(Database):
     def forget_notices(self, connection: sqlite3.Connection, request_id: int) -> None:
         """Forget the rows of a request, told or not."""
         connection.execute("DELETE FROM notice WHERE request_id = ?", (request_id,))
+
+    def sum_up_notices(self, connection: sqlite3.Connection, request_id: int) -> None:
+        """Count a refused request that goes in a row of the house, if somebody was not told of it."""
+        waits = (
+            "SELECT 1 FROM notice_waiting JOIN notice ON notice.id = notice_id "
+            "WHERE request_id = ? AND ? IN ('', event) LIMIT 1"
+        )
+        if connection.execute(waits, (request_id, "")).fetchone() is None:
+            return
+        count = 1
+        if connection.execute(waits, (HOUSE, REFUSALS)).fetchone() is not None:
+            row = self._one("SELECT detail FROM notice WHERE request_id = ? AND event = ?", HOUSE, REFUSALS)
+            count += 0 if row is None else int(row["detail"])
+        connection.execute("DELETE FROM notice WHERE request_id = ? AND event = ?", (HOUSE, REFUSALS))
+        self.add_notice(connection, HOUSE, REFUSALS, str(count))
 
     def find_newest_notice(self) -> int:
         """Return the number of the newest row; 0 if there is none."""
@@ -98,12 +116,12 @@ class Notices(Database):
         )  # fmt: skip
         return {str(row["event"]) for row in rows}
 
-    def find_house_notice(self, service: str) -> HouseNotice | None:
-        """Return the oldest thing about no request that a service was not sent."""
+    def find_house_notice(self, service: str, *, refusals: bool = False) -> HouseNotice | None:
+        """Return the oldest thing about no request that a service was not sent; the count of refusals by itself."""
         row = self._one(
             "SELECT notice.id, event, detail FROM notice_waiting JOIN notice ON notice.id = notice_id "
-            "WHERE service = ? AND request_id = ? ORDER BY notice.id LIMIT 1",
-            service, HOUSE,
+            "WHERE service = ? AND request_id = ? AND (event = ?) = ? ORDER BY notice.id LIMIT 1",
+            service, HOUSE, REFUSALS, refusals,
         )  # fmt: skip
         return None if row is None else HouseNotice(row["id"], row["event"], row["detail"])
 

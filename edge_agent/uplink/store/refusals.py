@@ -53,10 +53,13 @@ class RefusedRequests(Database):
         row = self._one("SELECT count(*) AS n FROM refused")
         return 0 if row is None else int(row["n"])
 
-    def count_incidents(self) -> int:
-        """Return of how many incidents the facts are remembered."""
-        row = self._one("SELECT count(*) AS n FROM incident")
-        return 0 if row is None else int(row["n"])
+    def forget_incidents(self, connection: sqlite3.Connection, newest: int) -> None:
+        """Forget the facts of incidents of which no request is remembered, but for those of the newest ones."""
+        connection.execute(
+            "DELETE FROM incident WHERE rowid <= (SELECT max(rowid) FROM incident) - ? "
+            "AND (iss, number) NOT IN (SELECT iss, incident FROM request)",
+            (newest,),
+        )
 
     def add_entered_refusal(self, connection: sqlite3.Connection, hour: int, kids: Sequence[str]) -> None:
         """Count a refusal that is entered, for each of these keys."""
@@ -71,6 +74,11 @@ class RefusedRequests(Database):
             "INSERT INTO refusal_count VALUES (?, ?, 0, 1) ON CONFLICT (hour, kid) DO UPDATE SET counted = counted + 1",
             (hour, kid),
         )
+
+    def count_counted_refusals(self) -> int:
+        """Return how many refusals were only counted, as far as the counts are not taken yet."""
+        row = self._one("SELECT coalesce(sum(counted), 0) AS n FROM refusal_count")
+        return 0 if row is None else int(row["n"])
 
     def find_key_over(self, hour: int, kids: Sequence[str], most: int) -> str | None:
         """Return the first of these keys under which ``most`` refusals were entered in an hour; None if none has."""

@@ -216,15 +216,13 @@ class Store(Outbox, Word, Notices, RefusedRequests):
         approval: bytes | None = None,
         bound: Bound | None = None,
     ) -> None:
-        """Move a request to a state, of which the owner is told; what is None stays as it was."""
+        """Move a request to a state; what is None stays as it was."""
         connection.execute(
             "UPDATE request SET state = ?, due_ns = coalesce(?, due_ns), reasons = coalesce(?, reasons), "
             "approval = coalesce(?, approval), bound = coalesce(?, bound) WHERE id = ?",
             (state.value, due, None if reasons is None else json.dumps(list(reasons)), approval,
              None if bound is None else encode_bound(bound), request_id),
         )  # fmt: skip
-        if state is not RequestState.UPLOADING:
-            self.add_notice(connection, request_id, state.value)
 
     def mark_handed_over(self, connection: sqlite3.Connection, request_id: int) -> None:
         """Note that the broker is given a request's age headers now."""

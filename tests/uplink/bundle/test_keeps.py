@@ -7,7 +7,7 @@ import pytest
 from edge_agent.errors import RingError, UsageError
 from edge_agent.protocol.request import Quality
 from edge_agent.units import DAY_NS, SECOND_NS, UtcNs, Window
-from edge_agent.uplink.bundle.keeps import KeepFolder
+from edge_agent.uplink.bundle.keeps import KeepFolder, plan_keep
 from tests.buffer.conftest import keys, rig  # noqa: F401 (fixtures)
 from tests.buffer.rig import START, Rig, read_all
 
@@ -26,7 +26,7 @@ def test_a_kept_moment_outlives_the_ring_and_ends(rig, tmp_path):  # noqa: F811
     folder = KeepFolder(tmp_path / "keeps", 1 << 20)
     with rig.reader() as reader:
         before = read_all(reader, WINDOW)
-        kept = folder.keep(reader, "door", Quality.MAIN, WINDOW, END)
+        kept = folder.keep(reader, plan_keep("door", Quality.MAIN, WINDOW, END), WINDOW)
     assert folder.list_kept() == [kept]
     found = folder.find("door", Quality.MAIN, WINDOW)
     assert found is not None
@@ -44,7 +44,7 @@ def test_only_what_lies_wholly_inside_is_found(rig, tmp_path):  # noqa: F811
     fill(rig)
     folder = KeepFolder(tmp_path / "keeps", 1 << 20)
     with rig.reader() as reader:
-        folder.keep(reader, "door", Quality.MAIN, WINDOW, END)
+        folder.keep(reader, plan_keep("door", Quality.MAIN, WINDOW, END), WINDOW)
     assert folder.find("door", Quality.MAIN, WINDOW.widen(SECOND_NS)) is None
     assert folder.find("yard", Quality.MAIN, WINDOW) is None
     assert folder.find("door", Quality.SUB, WINDOW) is None
@@ -55,7 +55,7 @@ def test_the_bound_holds(rig, tmp_path):  # noqa: F811
     fill(rig)
     folder = KeepFolder(tmp_path / "keeps", 50_000)
     with rig.reader() as reader, pytest.raises(RingError, match="not kept") as caught:
-        folder.keep(reader, "door", Quality.MAIN, WINDOW, END)
+        folder.keep(reader, plan_keep("door", Quality.MAIN, WINDOW, END), WINDOW)
     assert "keeps_size" in caught.value.hint
     assert folder.list_kept() == []
 
@@ -66,7 +66,7 @@ def test_what_is_unknown_is_said(rig, tmp_path):  # noqa: F811
     folder = KeepFolder(tmp_path / "keeps", 1 << 20)
     early = Window(UtcNs(START - DAY_NS), UtcNs(START - DAY_NS + SECOND_NS))
     with rig.reader() as reader, pytest.raises(UsageError, match="nothing is recorded"):
-        folder.keep(reader, "door", Quality.MAIN, early, END)
+        folder.keep(reader, plan_keep("door", Quality.MAIN, early, END), early)
     with pytest.raises(UsageError, match="nothing is kept"):
         folder.drop("../../etc/passwd")
 

@@ -6,12 +6,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.buffer.ring import create_ring
-from edge_agent.consent.signed_consent import sign_consent
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.request import Quality
 from edge_agent.settings.gateway import parse_config
 from edge_agent.uplink.inbound.consent_files import Standing, load_facts
 from tests.support import gate
+from tests.support.consents import sign_consent
 from tests.support.releaser import House
 
 TEXT = "cameras: [{id: door, url: 'rtsp://127.0.0.1:1'}]\n"

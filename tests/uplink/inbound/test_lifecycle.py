@@ -130,6 +130,11 @@ def kinds(house):
         return [each.kind for each in ledger.entries(connection)]
 
 
+def notices(house):
+    with house.store.reading() as connection:
+        return {event for (event,) in connection.execute("SELECT event FROM notice")}
+
+
 def answers(house, request):
     with house.store.reading() as connection:
         sql = "SELECT payload FROM answer WHERE request_id = ? ORDER BY seq"
@@ -163,6 +168,18 @@ def test_every_cell_of_a_request(house, phase, event):
     assert answers(house, request) == [*answered[: -1 if recalled else None], *added]
     assert [each.id for each in aftermath.told] == ([request.id] if row.notice else [])
     assert bool(aftermath.stopped) == (row.phase in ENDED)
+
+
+@pytest.mark.parametrize(("phase", "event"), REQUEST, ids=lambda one: one.value.replace(" ", "-"))
+def test_the_owner_is_told_of_the_cells_that_say_so(house, phase, event):
+    """One row to be told, named by the phase that is reached; none for a cell without a notice."""
+    request = take_in(house)
+    for before, cameras in PATHS[phase]:
+        apply(house, request, before, cameras)
+    told = notices(house)
+    apply(house, request, event, {})
+    row = REQUEST[phase, event]
+    assert notices(house) == (told | {row.phase.value} if row.notice else told)
 
 
 @pytest.mark.parametrize(

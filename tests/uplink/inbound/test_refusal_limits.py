@@ -10,14 +10,16 @@ from edge_agent.consent.policy import Mode
 from edge_agent.protocol import jws
 from edge_agent.protocol.answer import Status
 from edge_agent.protocol.request_jws import TYP
-from edge_agent.units import HOUR_NS, MINUTE_NS, UtcNs, encode_rfc3339
-from edge_agent.uplink.inbound.refusal_limits import RefusalRoom
+from edge_agent.units import HOUR_NS, MINUTE_NS, ClockState, UtcNs, encode_rfc3339
+from edge_agent.uplink.inbound.refusal_limits import RefusalLimits, RefusalRoom
 from edge_agent.uplink.store.requests import RequestState
 from tests.support import gate
 from tests.support.releaser import Delivery, House
 
-SMALL = RefusalRoom(entered=4, entered_in_all=10, remembered=6, incidents=1000, message_bytes=300_000, messages=100)
+SMALL = RefusalRoom(entered=4, entered_in_all=10, remembered=6, message_bytes=300_000, messages=100)
 KILOBYTES = 40
+OTHER = "Q2FtZXJhR2F0ZXdheUlkMg"
+"""Another gateway's id."""
 
 
 class SmallHouse(House):
@@ -192,17 +194,75 @@ def test_the_next_hour_is_entered_again(house):
     assert denials(house) == 5
 
 
-def test_beyond_what_can_be_remembered_a_request_is_refused_unseen(house):
-    """With no room to know a request again it is not judged at all: counted, silent, and never released."""
+def test_a_refusal_that_cannot_be_remembered_is_counted_and_silent(house):
+    """With no room to know it again a refusal is not answered, and is never released."""
     for _ in range(SMALL.entered + SMALL.remembered):
         deliver(house, refused(house))
-    unseen = house.sign()
+    unseen = refused(house)
     deliver(house, unseen)
     assert all(each.state is RequestState.DENIED for each in house.store.list_requests())
     assert denials(house) == SMALL.entered
     deliver(house, house.rtcc.sign(gate.request_payload({"jti": gate.JTI}), "dan", "eve"))
     assert house.newest().state is RequestState.ASKED, "another key is judged"
     assert counted(house) == [SMALL.remembered + 1]
+    house.sender.turn()
+    assert len(house.answers(Status.DECLINED)) == SMALL.entered + SMALL.remembered
+
+
+def fill(house: House, key: str) -> None:
+    """Refuse until nothing more can be remembered: of one key, or of all without one that has had too many."""
+    if key == "own":
+        for _ in range(SMALL.entered + SMALL.remembered):
+            deliver(house, refused(house))
+        return
+    house.intake.limits = RefusalLimits(house.store, RefusalRoom(entered=100, entered_in_all=4, remembered=6))
+    for _ in range(4 + 6):
+        deliver(house, refused(house, "dan", "eve"))
+
+
+@pytest.mark.parametrize("key", ["own", "every"])
+def test_no_number_of_refusals_hides_what_is_none(house, key):
+    """A question, and a granted request that comes again, go their usual way with nothing left to remember refusals."""
+    asked = house.ask()
+    house.approve(asked)
+    house.sender.turn()
+    fill(house, key)
+    assert house.ask().state is RequestState.ASKED
+    sent = len(house.broker.taken)
+    deliver(house, asked.raw)
+    house.sender.turn()
+    assert [each.status for each in house.answers()[sent:]] == [Status.QUEUED]
+
+
+@pytest.mark.parametrize("key", ["own", "every"])
+def test_a_request_for_another_house_or_time_is_no_refusal_of_the_key(house, key):
+    """What is for others is counted as such, and what needs a believed clock waits for it."""
+    fill(house, key)
+    deliver(house, house.sign({"aud": {"gateway": OTHER}}))
+    assert house.tally.read() == {"audience-mismatch": 1}
+    house.clock.clock_state = ClockState.FLOOR_ONLY
+    waits = Delivery(house.sign())
+    house.intake.handle(waits)
+    assert waits.acks == 0
+    house.clock.clock_state = ClockState.SYNCHRONISED
+    house.intake.retry_waiting()
+    assert (waits.acks, house.newest().state) == (1, RequestState.ASKED)
+
+
+def test_room_comes_back_as_what_filled_it_can_arrive_no_more(house):
+    """The first refusal after that is remembered and answered again, whatever else arrived meanwhile."""
+    fill(house, "own")
+    house.clock.advance(20 * MINUTE_NS)
+    deliver(house, refused(house))
+    assert house.store.count_refused() == 1
+
+
+def test_what_is_only_counted_leaves_no_incident_behind(house):
+    """Numbers that nobody entered take no room that is kept."""
+    for number in range(SMALL.entered + 5):
+        deliver(house, refused(house, **{"incident.number": f"number {number}"}))
+    found = [house.store.find_incident(gate.ISS, f"number {number}") is not None for number in range(9)]
+    assert found == [True] * SMALL.entered + [False] * 5
 
 
 def test_what_uses_a_quota_is_entered_beyond_the_limit(house):

@@ -8,7 +8,7 @@ from edge_agent.consent.admission import SKEW_NS
 from edge_agent.errors import DenialError
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink.inbound.refusal_limits import RefusalLimits, RefusalRoom
-from edge_agent.uplink.inbound.retention import REMEMBER_NS, prune
+from edge_agent.uplink.inbound.retention import KEEP_INCIDENTS, REMEMBER_NS, prune
 from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, StoredRequest
 from tests.support import gate
 from tests.support.releaser import Delivery, House
@@ -160,6 +160,24 @@ def test_an_incidents_facts_are_never_forgotten(house: House) -> None:
         }
     )
     assert [each["code"] for each in house.newest().reasons] == ["incident-changed"]
+
+
+def test_the_facts_of_incidents_have_a_bound_with_a_way_back(house: House) -> None:
+    """The newest ones stay, and with them every one of which a request is remembered."""
+    for number in ("first", "second", "third"):
+        house.ask({"incident.number": number, "incident.category": "arson"})
+
+    def known() -> list[str]:
+        return [each for each in ("first", "second", "third") if house.store.find_incident(gate.ISS, each)]
+
+    prune(house.store, house.clock.utc(), newest=0, incidents=1)
+    assert known() == ["first", "second", "third"]
+    pass_time(house, REMEMBER_NS + HOUR_NS)
+    prune(house.store, house.clock.utc(), newest=2, incidents=3)
+    assert known() == ["first", "second", "third"]
+    prune(house.store, house.clock.utc(), newest=2, incidents=1)
+    assert known() == ["second", "third"]
+    assert RefusalRoom().entered_in_all * REMEMBER_NS // HOUR_NS < KEEP_INCIDENTS
 
 
 def test_the_bound_is_longer_than_any_quota_or_term_looks_back(house: House) -> None:

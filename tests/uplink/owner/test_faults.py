@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -223,6 +224,44 @@ def test_a_restart_tells_nothing_twice(tmp_path):
     (house.config.store_path.with_name("faults-told.json")).write_text("[[")
     house.news = house.start()
     assert house.run(7, door={"state": "down"}, yard={}) == ["Not recorded: Front door"]
+
+
+def test_what_could_not_be_told_is_told_later_each_fault_alone(tmp_path):
+    """A full disk keeps a message from being written down: it is told once there is room, before or after a restart."""
+    house, sent = House(tmp_path), []
+
+    def send(notice):
+        if "covered" in notice.title and not sent:
+            raise sqlite3.OperationalError("database or disk is full")
+        house.told.append((notice.title, notice.body))
+
+    def start() -> FaultNews:
+        return FaultNews(house.config, send, lambda: frozenset(Occasion), house.clock, is_connected=lambda: True)
+
+    facts: dict[str, dict[str, object]] = {"door": {"state": "down"}, "yard": {"picture": "covered"}}
+    house.news = start()
+    assert house.run(20, **facts) == ["Not recorded: Front door"]
+    house.news = start()
+    assert house.run(20, **facts) == []
+    sent.append("there is room")
+    assert house.run(1, **facts) == ["The picture is covered: Yard"]
+    assert house.run(20, **facts) == []
+
+
+def test_an_end_that_could_not_be_told_is_told_later(tmp_path):
+    """The same for good news."""
+    house = House(tmp_path)
+    house.run(7, door={"state": "down"}, yard={})
+    send = house.news._send
+
+    def fail(_notice):
+        raise OSError("disk is full")
+
+    house.news._send = fail
+    assert house.run(5, door={}, yard={}) == []
+    house.news._send = send
+    assert house.run(3, door={}, yard={}) == ["Recorded again: Front door"]
+    assert house.run(5, door={}, yard={}) == []
 
 
 def test_a_clock_that_is_not_believed_is_told(tmp_path):

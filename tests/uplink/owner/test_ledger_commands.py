@@ -5,8 +5,8 @@ import json
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.errors import EvidenceError
-from edge_agent.host.control_socket import Peer
+from edge_agent.errors import EvidenceError, UsageError
+from edge_agent.host.control_socket import Members, Peer
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin, verify_growth, verify_proof
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
@@ -82,3 +82,37 @@ def test_entry_is_proved_and_shown(make_ledger):
     assert [each["index"] for page in pages for each in page["entries"]] == [3, 4]
     proved = verify_proof(desk.call("ledger-prove", index=4)["proof"], ORIGIN, KEY.public_key())
     assert proved.leaf.entry == {"jti": "4"}
+
+
+def test_the_last_entries_are_found_without_reading_the_others(make_ledger, monkeypatch):
+    """However long the ledger has become; of a kind as of all."""
+    desk = make_ledger("store.sqlite")
+    desk.enter(500)
+    parsed = []
+    parse = ledger.parse_leaf
+    monkeypatch.setattr(ledger, "parse_leaf", lambda raw: parsed.append(raw) or parse(raw))
+    pages = list(desk.call("ledger", last=3, kinds=["decision"]))
+    assert [each["index"] for page in pages for each in page["entries"]] == [497, 498, 499]
+    assert len(parsed) == 3
+    assert sum(len(page["entries"]) for page in desk.call("ledger")) == 500
+
+
+WRONG = {
+    "last is a text": ("ledger", {"last": "4"}),
+    "last is too large": ("ledger", {"last": 2**63}),
+    "kinds is a number": ("ledger", {"kinds": 4}),
+    "kinds has a number": ("ledger", {"kinds": [4]}),
+    "no index": ("ledger-prove", {}),
+    "index is a list": ("ledger-prove", {"index": []}),
+    "remembered is a number": ("ledger-verify", {"remembered": 1}),
+    "nothing remembered": ("ledger-growth", {}),
+}
+
+
+@pytest.mark.parametrize(("command", "members"), WRONG.values(), ids=WRONG)
+def test_member_of_another_type_is_the_callers_error(make_ledger, command, members):
+    """It is said, and is no error of the program in its log."""
+    desk = make_ledger("store.sqlite").desk
+    with pytest.raises(UsageError):
+        answer = desk.handlers[command](Members(members), PEER)
+        list(answer)

@@ -11,10 +11,11 @@ from edge_agent.local_time import encode_local
 from edge_agent.protocol.reasons import say
 from edge_agent.texts import Language
 from edge_agent.units import DAY_NS, HOUR_NS
+from edge_agent.uplink.inbound.refusal_limits import RefusalLimits, RefusalRoom
 from edge_agent.uplink.owner.notice_words import Notice
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.store.notices import MAX_HOUSE_ROWS
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.requests import RequestState, Store
 from tests.support import gate
 from tests.support.fakes import FakeClock
 from tests.support.gate_house import KilledError
@@ -95,6 +96,26 @@ def test_every_turn_of_a_request_is_told_once(house, owner):
     assert owner.hear() == []
 
 
+def test_a_handover_is_told_when_the_key_leaves_and_not_before(house, owner):
+    """While the keys wait everything can still be stopped: no message says that footage was handed over."""
+    house.approve(request := house.ask())
+    owner.hear()
+    house.carry_on()
+    assert house.state() is RequestState.DELIVERED
+    assert owner.hear() == []
+    house.sender.turn()
+    assert owner.hear() == [f"A clip was released: request {request.id}"]
+
+
+def test_a_service_that_is_late_is_not_told_of_a_handover_that_has_not_been(house, owner):
+    """Reached while the keys wait, it is told what was granted; and what left once it has."""
+    house.approve(request := house.ask())
+    house.carry_on()
+    assert owner.hear() == [f"A clip will be released: request {request.id}"]
+    house.sender.turn()
+    assert owner.hear() == [f"A clip was released: request {request.id}"]
+
+
 def test_the_text_is_of_the_moment_of_sending(house, owner):
     """A question that was answered before a service could be reached is not asked any more; nothing is told twice."""
     request = house.ask()
@@ -150,6 +171,45 @@ def test_what_ended_long_ago_is_told_no_more(house, owner):
     house.call("cancel", number=later.id)
     house.clock.advance(8 * DAY_NS)
     assert owner.hear() == [f"A request was refused: request {request.id}"]
+
+
+def test_refusals_that_went_before_they_were_told_are_told_as_a_number(house):
+    """A flood drops the oldest messages, told or not: the owner hears how many, once in an hour, for each service."""
+    owner = Owner(house.store, house.clock, "phone", "mail")
+    house.intake.limits = RefusalLimits(house.store, RefusalRoom(messages=3))
+    first = house.ask(REFUSED)
+    assert owner.hear() == [f"A request was refused: request {first.id}"]
+    for _ in range(8):
+        house.ask(REFUSED)
+    assert owner.hear("mail") == ["3 requests were refused"]
+    house.clock.advance(HOUR_NS)
+    assert owner.hear() == ["3 requests were refused"]
+    assert owner.hear("mail") == ["6 requests were refused"]
+    house.clock.advance(HOUR_NS)
+    assert owner.hear() == ["6 requests were refused"]
+    assert owner.hear() == owner.hear("mail") == []
+    for _ in range(2):
+        house.ask(REFUSED)
+    house.clock.advance(HOUR_NS)
+    assert owner.hear() == ["2 requests were refused"], "what was told goes without another word"
+
+
+def test_a_request_that_is_forgotten_while_a_text_is_made_harms_nothing(house, owner, monkeypatch):
+    """Its number was read a moment before: the next thing is told."""
+    gone, refused, waits = house.ask(), house.ask(REFUSED), house.ask()
+    find = house.store.find_numbered
+    monkeypatch.setattr(house.store, "find_numbered", lambda n: None if n in (gone.id, refused.id) else find(n))
+    assert owner.hear() == [f"Your word is needed: request {waits.id}"]
+
+
+def test_what_waits_for_a_service_that_is_missing_at_a_start_is_kept(house):
+    """The file with its address could not be read once: nothing is lost for it, of before or of meanwhile."""
+    Owner(house.store, house.clock, "phone", "mail")
+    first = house.ask()
+    house.store.set_notice_services(["phone"], missing=["mail"])
+    second = house.ask()
+    owner = Owner(house.store, house.clock, "phone", "mail")
+    assert owner.hear("mail") == [f"Your word is needed: request {each.id}" for each in (first, second)]
 
 
 def test_rows_go_with_their_request(house, owner):

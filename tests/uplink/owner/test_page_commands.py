@@ -24,13 +24,13 @@ def house(tmp_path):
     house.store.close()
 
 
-def page_of(house: House) -> PageCommands:
+def page_of(house: House, **others) -> PageCommands:
     """The page's list over the owner's whole one."""
 
     def never(*_):
         raise AssertionError("the page reached what it must not")
 
-    owner = {"status": never, "ledger": never, "export": never, "erase": never, **house.desk.handlers}
+    owner = {"status": never, "ledger": never, "export": never, "erase": never, **house.desk.handlers, **others}
     reads = PageReads(CONFIG, None, house.standing, lambda _: {}, house.clock)  # type: ignore[arg-type]
     return PageCommands(CONFIG, house.store, house.clock, owner, reads)
 
@@ -82,6 +82,31 @@ def test_page_cannot_fill_the_ledger(house):
             page["pause"]({"by": "phone"}, PEER)
     assert 1 <= len(house.entries("page")) <= 21
     house.call("pause", camera="door")
+
+
+def test_page_reads_no_more_than_a_page_shows_and_not_without_end(house):
+    """However much is asked for, of whatever type; what costs the disk much is answered only so often."""
+    asked = []
+
+    def ledger(members, _peer):
+        asked.append(members["last"])
+        return {"entries": []}
+
+    page = page_of(house, ledger=ledger).handlers
+    for last in (0, -5, 7, 10**9):
+        page["ledger"]({"last": last}, PEER)
+    page["ledger"]({}, PEER)
+    assert asked == [1, 1, 7, 200, 200]
+    for last in ("7", None, [], 1.5, True, 2**70):
+        with pytest.raises(UsageError):
+            page["ledger"]({"last": last}, PEER)
+    request = house.ask()
+    for name, members in (("ledger", {}), ("request", {"number": request.id}), ("terms", {"language": "en"})):
+        page = page_of(house, ledger=ledger).handlers
+        with pytest.raises(EdgeAgentError, match="too many"):
+            for _ in range(1000):
+                with contextlib.suppress(KeyError):  # this house has no consents for `terms`
+                    page[name](members, PEER)
 
 
 def test_limit_lets_one_more_through_after_its_time():
