@@ -3,10 +3,12 @@
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from edge_agent.buffer.read.reader import RingReader
+from edge_agent.buffer.read.source import list_foreign_spans
 from edge_agent.commands.owner_key import load_owner_key
 from edge_agent.consent.camera_state import CameraConsent, parse_consents, say_until
 from edge_agent.consent.plain_words import (
@@ -23,6 +25,7 @@ from edge_agent.consent.shown_consent import CHANGED, Unsigned, list_camera, lis
 from edge_agent.consent.signed_consent import (
     Facts,
     SignedConsent,
+    Stream,
     build_consent,
     effective,
     read_built,
@@ -234,12 +237,14 @@ def _draft(
         {quality: camera.address(quality) for quality in camera.qualities},
         camera.title,
         marks.recipients,
+        {stream.quality.value: span for stream in facts.streams if (span := _find_foreign(config, camera_id, stream))},
     )
     built = read_built(payload)
     signed, _ = _load_signed(config, camera_id)
     earlier = None
     if signed is not None:
-        earlier = [*list_camera(signed, beside, language), *list_house(signed, beside, language)]
+        known = replace(beside, foreign={})
+        earlier = [*list_camera(signed, known, language), *list_house(signed, known, language)]
     return _Draft(
         payload,
         built,
@@ -247,6 +252,15 @@ def _draft(
         list_house(built, beside, language),
         earlier,
     )
+
+
+def _find_foreign(config: Config, camera: str, stream: Stream) -> str:
+    """Say of which time a ring holds footage of another source, which no grant by these terms opens; empty if none."""
+    with RingReader.open(config.ring_path(camera, stream.quality.value), None) as reader:
+        spans = list_foreign_spans(reader.pages(), stream.source)
+    zone = ZoneInfo(config.gateway.time_zone)
+    said = (" – ".join("" if moment is None else say_moment(moment, zone) for moment in span) for span in spans)
+    return "; ".join(said)
 
 
 def _read_aloud(drafts: Sequence[_Draft], language: Language) -> str:

@@ -233,7 +233,7 @@ class EndEntry(OfRequest):
 
 @dataclass(frozen=True, slots=True)
 class ConsentSignedEntry(LedgerEntry):
-    """`signed`: a version of a camera's consent was seen first."""
+    """`signed`: a version of a camera's consent was taken in."""
 
     kind = "consent"
 

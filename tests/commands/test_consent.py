@@ -20,7 +20,7 @@ from edge_agent.rtcc.office.enrol import enrol
 from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.settings.gateway import load_config
 from edge_agent.setup.provision import create_state, write_csr
-from edge_agent.units import DAY_NS, UtcNs
+from edge_agent.units import DAY_NS, HOUR_NS, UtcNs
 from edge_agent.uplink.inbound.consent_files import Standing, load_facts
 from edge_agent.uplink.inbound.consent_states import read_marks
 from edge_agent.uplink.store.requests import Store
@@ -292,6 +292,25 @@ def test_what_differs_from_the_signed_version_is_marked(gateway, capsys):
     marked = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  * ")]
     assert [line for line in marked if "No clip" in line] == ["  * No clip is longer than 25 minutes."]
     assert not [line for line in marked if "root" in line or "place" in line]
+
+
+def test_older_footage_that_falls_out_is_told_and_marked(gateway, capsys, monkeypatch):
+    """Before YES: what the ring holds of another source is in no grant by these terms (G12)."""
+    assert sign(gateway) == 0
+    monkeypatch.setattr(consent_verbs, "list_foreign_spans", lambda *_: [(UtcNs(0), UtcNs(HOUR_NS))])
+    capsys.readouterr()
+    assert sign(gateway) == 0
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "from elsewhere, is not released" in line]
+    assert told.startswith("  * ")
+    assert "1970-01-01" in told
+    assert "(main)" in told
+
+
+def test_a_camera_without_a_place_can_be_signed_and_it_is_said(gateway, capsys):
+    """Nothing is granted by it."""
+    gateway.write_text(gateway.read_text().replace(", location: {lat: 1, lon: 2}", ""))
+    assert sign(gateway) == 0
+    assert "- Its place: none" in capsys.readouterr().out
 
 
 def test_a_name_that_could_deceive_is_refused(gateway):

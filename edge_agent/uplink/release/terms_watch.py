@@ -6,6 +6,7 @@ Without it an edit would count at a request's next step, and one that was taken 
 from pathlib import Path
 
 from edge_agent.errors import ConfigError
+from edge_agent.units import ClockState
 from edge_agent.uplink.inbound.consent_files import read_owners_file
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.register import Aftermath
@@ -34,7 +35,8 @@ class TermsWatch:
     def look(self) -> None:
         """Evaluate what is open and every key that waits, if the file has changed; the first time in any case.
 
-        A file that cannot be read takes nothing away by that: what it says is unknown.
+        A file that cannot be read takes nothing away by that, nor does one that is read by a clock that is not
+        believed: it is looked at again.
         """
         try:
             found = read_owners_file(self._path)
@@ -44,6 +46,9 @@ class TermsWatch:
             return
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            self._regrant.evaluate_all(connection, self._judge.look(), aftermath)
+            moment = self._judge.moment()
+            if moment.clock_state is not ClockState.SYNCHRONISED or moment.trust is None:
+                return
+            self._regrant.evaluate_all(connection, self._judge.look(moment), aftermath)
         self._regrant.clear_up(aftermath)
         self._seen = found

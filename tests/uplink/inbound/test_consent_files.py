@@ -11,6 +11,7 @@ from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.request import Quality
 from edge_agent.settings.gateway import Config, parse_config
+from edge_agent.units import ClockState
 from edge_agent.uplink.inbound.consent_files import Standing, load_facts
 from edge_agent.uplink.release.terms_watch import TermsWatch
 from edge_agent.uplink.store.in_force import StoredConsent
@@ -210,6 +211,20 @@ def test_a_file_that_cannot_be_read_takes_nothing_away(house):
     looks.look()
     assert house.store.read_request(request.id).state is RequestState.GRANTED
     house.config.consent.file.write_text(NARROW)
+    looks.look()
+    assert house.store.read_request(request.id).state is RequestState.CANCELLED
+
+
+def test_an_edit_while_the_clock_is_not_believed_is_looked_at_again(house):
+    """Then nothing is decided, and nothing leaves; as soon as the time is known, the edit counts."""
+    house.hand_over(house.sign_terms(1))
+    request = house.ask()
+    looks = watch(house)
+    house.config.consent.file.write_text(NARROW)
+    house.clock.clock_state = ClockState.FLOOR_ONLY
+    looks.look()
+    assert house.store.read_request(request.id).state is RequestState.GRANTED
+    house.clock.clock_state = ClockState.SYNCHRONISED
     looks.look()
     assert house.store.read_request(request.id).state is RequestState.CANCELLED
 
