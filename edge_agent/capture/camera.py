@@ -19,8 +19,8 @@ from edge_agent.capture.run.gap_account import SMALL_STEP_NS, GapKeeper
 from edge_agent.capture.run.open_run import Run, RunBreakError
 from edge_agent.capture.run.pre_roll import Prelude
 from edge_agent.capture.run.records import Sink
+from edge_agent.capture.session.interface import Arrival, Endpoint, Session
 from edge_agent.capture.session.reader import Feed, HeldError, Line
-from edge_agent.capture.session.rtsp import Arrival, Endpoint, Session
 from edge_agent.capture.sound import SoundWatch
 from edge_agent.capture.status import StreamStatus
 from edge_agent.host.clock import Clock

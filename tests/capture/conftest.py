@@ -10,7 +10,7 @@ import pytest
 
 from edge_agent.capture.camera import WATCHDOG_NS, CameraThread, Look
 from edge_agent.capture.run.records import ClockNote, Gap, Gop, RunInfo
-from edge_agent.capture.session.rtsp import Endpoint
+from edge_agent.capture.session.interface import Endpoint
 from edge_agent.demo.picture import read_strip
 from edge_agent.host.clock import Clock, SystemClock
 from edge_agent.media.commitments import open_payload

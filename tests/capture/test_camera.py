@@ -10,9 +10,11 @@ import pytest
 from edge_agent.capture.camera import Look
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.run.records import Gap, Gop
+from edge_agent.capture.session.interface import Endpoint
+from edge_agent.capture.session.opening import open_session
 from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.capture.session.reader import Feed
-from edge_agent.capture.session.rtsp import Endpoint, Session, open_session
+from edge_agent.capture.session.rtsp import FfmpegSession
 from edge_agent.capture.status import list_warnings
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.rtsp_login import Account
@@ -435,7 +437,7 @@ def test_session_that_ended_holds_no_memory(caplog: pytest.LogCaptureFixture) ->
                 camera.drop_clients()
             recording.sink.records.clear()
             wait_until(lambda: bool(recording.sink.gops))
-            held = sum(isinstance(each, Session) for each in gc.get_objects())
+            held = sum(isinstance(each, FfmpegSession) for each in gc.get_objects())
     finally:
         gc.enable()
     assert held == 1

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from edge_agent.capture.camera_tls import Trust, fetch_certificate, find_fault, pin_trust
 from edge_agent.capture.reasons import REASONS, CaptureError
-from edge_agent.capture.session.rtsp import Endpoint
+from edge_agent.capture.session.interface import Endpoint
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.rtsp_login import Account
 from tests.capture.conftest import Recording, wait_until

@@ -16,7 +16,7 @@ import pytest
 from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.camera_tls import Trust
 from edge_agent.capture.run.records import Gap, Gop
-from edge_agent.capture.session.rtsp import Endpoint
+from edge_agent.capture.session.interface import Endpoint
 from edge_agent.demo.picture import draw_picture
 from edge_agent.host.clock import SystemClock
 from edge_agent.units import SECOND_NS, UtcNs

@@ -17,8 +17,8 @@ from edge_agent.capture.run.pts_sequence import DiscontinuityError, Sequencer
 from edge_agent.capture.run.pts_stretch import Stretch
 from edge_agent.capture.run.records import ClockNote, Gop, RunInfo, Sink
 from edge_agent.capture.run.timeline import Timeline, TimelineBreakError
+from edge_agent.capture.session.interface import Arrival, SenderReport
 from edge_agent.capture.session.reset_track import retemplate
-from edge_agent.capture.session.rtsp import Arrival, SenderReport
 from edge_agent.capture.status import CLOCK_RATE, CLOCK_STANDS, StreamStatus
 from edge_agent.media.commitments import codec_kind, inband_parameter_sets, parameter_sets
 from edge_agent.media.decoder_sets import is_decodable, merge_sets

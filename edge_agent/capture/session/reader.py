@@ -14,8 +14,9 @@ from queue import SimpleQueue
 
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.session.diagnosis import explain_silence, refine
+from edge_agent.capture.session.interface import Arrival, Endpoint, Session
+from edge_agent.capture.session.opening import open_session
 from edge_agent.capture.session.packet_loss import PacketLoss
-from edge_agent.capture.session.rtsp import Arrival, Endpoint, Session, open_session
 from edge_agent.capture.session.rtsp_probe import knock
 from edge_agent.host.clock import Clock
 from edge_agent.host.hardening import name_thread

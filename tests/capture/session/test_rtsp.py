@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.session.interface import Endpoint
+from edge_agent.capture.session.opening import open_session
 from edge_agent.capture.session.packet_loss import PacketLoss
-from edge_agent.capture.session.rtsp import Endpoint, open_session
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.rtsp_login import Account
 from edge_agent.host.clock import SystemClock
