@@ -269,6 +269,7 @@ class CameraThread:
 
     def _begin_run(self, session: Session, line: Line, *, is_joined: bool) -> Run:
         now = self._clock.utc()
+        self.status.note(reader=line.reader)
         self._gaps.follow(now, self._clock.boot())
         covered = self._gaps.covered_until
         return Run(
@@ -277,7 +278,11 @@ class CameraThread:
             sink=self._sink,
             gaps=self._gaps,
             status=self.status,
-            source={"source": public_url(line.endpoint.url), "transport": line.endpoint.carrier},
+            source={
+                "source": public_url(line.endpoint.url),
+                "transport": line.endpoint.carrier,
+                "reader": line.reader,
+            },
             floor=covered if covered <= now + MINUTE_NS else UtcNs(0),
             is_joined=is_joined,
         )
@@ -329,13 +334,13 @@ class CameraThread:
             sound.take(arrival, self._clock.boot() if arrival is None else arrival.boot)
             if not line.has_keyframe:
                 self._judge_wait(last_video, self._clock.boot() - opened)
-            if arrival is not None and arrival.track == 0:
+            if arrival is not None and arrival.track == 0 and not arrival.is_damaged:
                 last_video = arrival.boot
                 if arrival.is_keyframe and self._look is not None:
                     self._look.offer(self._tracks[0].codec, self._tracks[0].extradata, arrival.data)
             # By when it arrived: it may have waited for a disk since.
             elif (self._clock.boot() if arrival is None else arrival.boot) - last_video > self._watchdog_ns:
-                raise CaptureError("stalled")
+                raise CaptureError("lost-packets" if arrival is not None and arrival.is_damaged else "stalled")
             yield arrival
 
     def _judge_wait(self, last_video: MonoNs, waited_ns: int) -> None:
