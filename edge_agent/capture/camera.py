@@ -153,7 +153,8 @@ class CameraThread:
                 self._gaps.because(held.reason, held.utc, held.boot)
                 continue
             except CaptureError as error:
-                trouble = error
+                # Without the frames: they hold all that the session had until the next trouble.
+                trouble = error.with_traceback(None)
             except Exception as error:
                 log.exception("camera failed stream=%s", self.name)
                 trouble = CaptureError("internal-error", type(error).__name__)

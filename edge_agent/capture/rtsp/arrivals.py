@@ -57,7 +57,7 @@ class _Track:
         rate = played.medium.clock_rate
         self.order = RtpOrder(frozenset(played.medium.payload_types[:1]))
         self.clock, self.rate = _MediaClock(rate), rate
-        self.standing = StandingTime(played.template.time_base)
+        self.standing = StandingTime(played.template.time_base, settle_ns=0)
         self.report: SenderReport | None = None
         self.has_new_report = False
 
