@@ -33,6 +33,7 @@ GAPS: Mapping[str, str] = {
     "wrong-payload": "the camera sent something else than it said",
     "no-parameter-sets": "the camera did not say how its video is read",
     "protocol-error": "the camera sent something that cannot be understood",
+    "lost-packets": "parts of the camera's pictures were missing",
     "stalled": "the camera was connected but sent no picture",
     "ended": "the camera ended the connection",
     "time-jump": "the camera's clock jumped",

@@ -85,6 +85,7 @@ class Sources:
             username=login.username if login else "",
             password=login.password if login else "",
             transport=camera.transport,
+            reader=camera.reader,
             audio=camera.audio,
             trust=self._trust_of(camera, url),
             open_timeout_s=_open_timeout_ns(camera) / SECOND_NS,
