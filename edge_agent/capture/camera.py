@@ -153,7 +153,8 @@ class CameraThread:
                     self._gaps.because("connecting", *held.until)
                 continue
             except CaptureError as error:
-                trouble = error
+                # Without the frames: they hold all that the session had until the next trouble.
+                trouble = error.with_traceback(None)
             except Exception as error:
                 log.exception("camera failed stream=%s", self.name)
                 trouble = CaptureError("internal-error", type(error).__name__)
@@ -183,11 +184,7 @@ class CameraThread:
         return "" if reason == _BY_RULE and self._look is not None and self._look.keeps_open else reason
 
     def _is_only_watched(self) -> bool:
-        """Tell whether pictures are to be looked at and not recorded.
-
-        Where there is to be no session at all, the line tells when that began (``HeldError``): pictures that wait
-        behind a slow disk came before it.
-        """
+        """Tell whether pictures are to be looked at only; the line tells when there is to be no session at all."""
         return bool(self._hold()) and not self._reason_to_close()
 
     def _say_down(self, trouble: CaptureError) -> None:
@@ -277,6 +274,7 @@ class CameraThread:
 
     def _begin_run(self, session: Session, line: Line, *, is_joined: bool) -> Run:
         now = self._clock.utc()
+        self.status.note(reader=line.reader)
         self._gaps.follow(now, self._clock.boot())
         covered = self._gaps.covered_until
         return Run(
@@ -285,7 +283,11 @@ class CameraThread:
             sink=self._sink,
             gaps=self._gaps,
             status=self.status,
-            source={"source": line.endpoint.public_url, "transport": line.endpoint.carrier},
+            source={
+                "source": line.endpoint.public_url,
+                "transport": line.endpoint.carrier,
+                "reader": line.reader,
+            },
             floor=covered if covered <= now + MINUTE_NS else UtcNs(0),
             is_joined=is_joined,
         )
@@ -341,13 +343,13 @@ class CameraThread:
             sound.take(arrival, self._clock.boot() if arrival is None else arrival.boot)
             if not line.has_keyframe:
                 self._judge_wait(last_video, self._clock.boot() - opened)
-            if arrival is not None and arrival.track == 0:
+            if arrival is not None and arrival.track == 0 and not arrival.is_damaged:
                 last_video = arrival.boot
                 if arrival.is_keyframe and self._look is not None:
                     self._look.offer(self._tracks[0].codec, self._tracks[0].extradata, arrival.data)
             # By when it arrived: it may have waited for a disk since.
             elif (self._clock.boot() if arrival is None else arrival.boot) - last_video > self._watchdog_ns:
-                raise CaptureError("stalled")
+                raise CaptureError("lost-packets" if arrival is not None and arrival.is_damaged else "stalled")
             yield arrival
 
     def _judge_wait(self, last_video: MonoNs, waited_ns: int) -> None:

@@ -3,21 +3,22 @@
 Owns the reading of it (H.264 7.3.2.1.1 and E.1.1, H.265 7.3.2.2 and E.2.1), as far as that. Pure.
 """
 
+import contextlib
 from dataclasses import dataclass
 from fractions import Fraction
 
 from edge_agent.media.bit_reader import BitReader
 from edge_agent.media.commitments import CodecKind
 
-MOST_PIXELS = 1 << 15
-"""Of a side: level 6.2 of either standard stays below 17,000."""
+MOST_PIXELS = 16_384
+"""Of a side."""
 _ASPECTS = (
     *((0, 1), (1, 1), (12, 11), (10, 11), (16, 11), (40, 33), (24, 11), (20, 11), (32, 11), (80, 33), (18, 11)),
     *((15, 11), (64, 33), (160, 99), (4, 3), (3, 2), (2, 1)),
 )
 """Width and height of a pixel by ``aspect_ratio_idc`` (H.264 table E-1, H.265 table E.1)."""
 _EXTENDED_ASPECT = 255
-_HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
+_HIGH_PROFILES = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 144, 244})
 _BASELINE = 66
 _MOST_REFERENCES = 255
 _MOST_BYTES = 4096
@@ -81,8 +82,9 @@ def _parse_h264(bits: BitReader) -> PictureFormat:
     aspect = Fraction(0)
     if bits.flag():  # vui_parameters_present_flag
         aspect = _read_aspect(bits)
-        told = _read_h264_reordering(bits)
-        depth = depth if told is None else told
+        with contextlib.suppress(IndexError):  # some encoders cut the rest off
+            told = _read_h264_reordering(bits)
+            depth = depth if told is None else told
     return PictureFormat(width, height, aspect, depth)
 
 
@@ -190,7 +192,10 @@ def _parse_h265(bits: BitReader) -> PictureFormat:
         bits.exp_golomb()
         depth = _bounded(bits.exp_golomb(), _MOST_IN_SET)
         bits.exp_golomb()
-    return PictureFormat(width, height, _read_h265_aspect(bits, order_bits), depth)
+    aspect = Fraction(0)
+    with contextlib.suppress(IndexError):
+        aspect = _read_h265_aspect(bits, order_bits)
+    return PictureFormat(width, height, aspect, depth)
 
 
 def skip_profile(bits: BitReader, sublayers: int) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from edge_agent.capture.camera import Look
 from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.rtsp.session import OwnSession
 from edge_agent.capture.run.records import Gap, Gop
 from edge_agent.capture.session.ffmpeg_process import ProcessSession
 from edge_agent.capture.session.interface import Endpoint
@@ -23,9 +24,9 @@ from edge_agent.host.clock import SystemClock
 from edge_agent.media.commitments import Track, Unit, open_payload, record_commitment
 from edge_agent.units import HOUR_NS, SECOND_NS, ClockState, MonoNs, UtcNs
 
-from .conftest import MemorySink, Recording, read_pictures, unpack, wait_until
+from .conftest import ON_EACH_READER, READER, MemorySink, Recording, read_pictures, unpack, wait_until, with_reader
 
-pytestmark = [pytest.mark.peer, pytest.mark.slow]
+pytestmark = [pytest.mark.peer, pytest.mark.slow, *ON_EACH_READER]
 
 GOP = 8
 """Of half a second: the tests wait for GOPs most of their time."""
@@ -49,7 +50,7 @@ ENCODER_DELAY_NS = 600_000_000
 
 
 def endpoint(camera: SimulatedCamera, **options: object) -> Endpoint:
-    return Endpoint(camera.url, **options)  # type: ignore[arg-type]
+    return with_reader(Endpoint(camera.url, **options))  # type: ignore[arg-type]
 
 
 def spans(sink: MemorySink) -> list[tuple[int, int]]:
@@ -140,6 +141,8 @@ DOWN = {
 @pytest.mark.parametrize(("fault", "reason", "detail"), [(fault, *told) for fault, told in DOWN.items()])
 def test_refusals_are_told_apart(fault: str, reason: str, detail: str) -> None:
     """Each way to be refused has its own reason in the status, what is known besides, and no word of the password."""
+    if READER.get() == "own" and reason == "digest-sha256-only":
+        pytest.skip("our own reader can answer that")
     account = Account("owner", "secret-word")
     with SimulatedCamera(CameraSettings(live=QUICK.live, account=account)) as camera:
         camera.fault(fault)
@@ -149,9 +152,11 @@ def test_refusals_are_told_apart(fault: str, reason: str, detail: str) -> None:
     assert (told["reason"], told["detail"]) == (reason, detail)
 
 
-@pytest.mark.parametrize("fault", ["sha256-then-md5", "stale-nonce"])
+@pytest.mark.parametrize("fault", ["sha256-then-md5", "stale-nonce", "sha256-only", "md5-then-sha256"])
 def test_login_of_many_offers_is_taken(fault: str) -> None:
-    """Digest with MD5 is found among other offers, and a nonce that has become stale is answered anew."""
+    """The best Digest offer is found among others, and a nonce that has become stale is answered anew."""
+    if READER.get() == "ffmpeg" and DOWN.get(fault):
+        pytest.skip("FFmpeg cannot answer that")
     account = Account("owner", "secret-word")
     with SimulatedCamera(CameraSettings(live=QUICK.live, account=account)) as camera:
         camera.fault(fault)
@@ -180,7 +185,7 @@ def test_slow_bridge_is_waited_for() -> None:
 
 
 SOUNDS = {
-    "not known": ("unknown-sound", "pcm_alaw", "codec=g726le"),
+    "not known": ("unknown-sound", "pcm_alaw", "not known here (codec=g726"),
     "not offered": ("drift", "", "the camera offers none"),
     "not sent": ("silent-audio", "aac", "none has come"),
 }
@@ -193,7 +198,7 @@ def test_sound_that_is_not_recorded_is_told(fault: str, audio: str, words: str) 
         camera.fault(fault)
         with Recording(endpoint(camera, audio=True)) as recording:
             recording.wait_for_gops(2)
-            wait_until(lambda: any(words in each for each in list_warnings(recording.status.snapshot())), 30)
+            wait_until(lambda: any(words in each.lower() for each in list_warnings(recording.status.snapshot())), 30)
             camera.fault(fault, False)
             if fault == "silent-audio":
                 wait_until(lambda: not recording.status.snapshot()["silence"])
@@ -453,7 +458,7 @@ def test_session_that_ended_holds_no_memory(caplog: pytest.LogCaptureFixture) ->
                 camera.drop_clients()
             recording.sink.records.clear()
             wait_until(lambda: bool(recording.sink.gops))
-            held = sum(isinstance(each, ProcessSession) for each in gc.get_objects())
+            held = sum(isinstance(each, ProcessSession | OwnSession) for each in gc.get_objects())
     finally:
         gc.enable()
     assert held == 1
@@ -483,10 +488,11 @@ def test_jump_of_the_cameras_time_begins_a_run() -> None:
     assert_tiled(recording.sink)
 
 
-def test_jump_costs_no_picture_that_can_stand_alone() -> None:
+@pytest.mark.parametrize("codec", ["mjpeg"])
+def test_jump_costs_no_picture_that_can_stand_alone(codec: str) -> None:
     """The picture at which a run ends begins the next one."""
     with (
-        SimulatedCamera(CameraSettings(live=LiveSettings("mjpeg"))) as camera,
+        SimulatedCamera(CameraSettings(live=LiveSettings(codec))) as camera,
         Recording(endpoint(camera)) as recording,
     ):
         recording.wait_for_gops(2)
@@ -770,7 +776,7 @@ def test_media_clock_at_another_rate_costs_no_picture(fault: str, audio: str) ->
     assert len(recording.sink.runs) == 1
     assert_tiled(recording.sink)
     # The PTS of the records go on as their times do: a clip is made of them.
-    firsts = [unpack(gop)[1][0].pts for gop in recording.sink.gops]
+    firsts = [next(packet.pts for packet in unpack(gop)[1] if not packet.track) for gop in recording.sink.gops]
     for (a, one), (b, two) in itertools.pairwise(zip(recording.sink.gops, firsts, strict=True)):
         assert abs((two - one) * SECOND_NS // 90_000 - (b.start_ns - a.start_ns)) < 1_000_000
 

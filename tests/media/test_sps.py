@@ -1,5 +1,6 @@
 """Sequence parameter sets, read as FFmpeg's decoders read them."""
 
+import contextlib
 from fractions import Fraction
 
 import av
@@ -118,6 +119,21 @@ def test_track_without_its_sets_has_no_size() -> None:
     assert retemplate(track, sets, keyframe).width == 320
 
 
+@pytest.mark.parametrize("codec", [X264, X265])
+def test_set_that_is_cut_is_refused_or_has_its_size(codec: str) -> None:
+    """A set of which the end is missing gives the same size or an error, never another size."""
+    options = {"x265-params": "log-level=none"} if codec == X265 else {}
+    sets, keyframe, _ = encode(codec, (1280, 720), options, "yuv420p", "")
+    kind = CodecKind.H265 if codec == X265 else CodecKind.H264
+    sps = find_active_sps(kind, sets, keyframe)
+    assert sps is not None
+    sizes = set()
+    for length in range(len(sps)):
+        with contextlib.suppress(ValueError):
+            sizes.add((parse_sps(kind, sps[:length]).width, parse_sps(kind, sps[:length]).height))
+    assert sizes == {(1280, 720)}
+
+
 SEEDS = [
     (CodecKind.H264, bytes.fromhex("67640028acd940780227e5c05a808080a0000003002000000781e30632c0")),
     (
@@ -138,7 +154,7 @@ def test_what_a_stranger_sends_is_read_or_refused(seed: tuple[CodecKind, bytes],
     except ValueError:
         return
     assert isinstance(found, PictureFormat)
-    assert 0 < found.width <= 1 << 15
+    assert 0 < found.width <= 16_384
     assert found.sample_aspect >= 0
 
 

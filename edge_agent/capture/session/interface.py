@@ -42,7 +42,7 @@ class Endpoint:
     is_patient: bool = False
     """The camera runs on a battery, or a bridge wakes it: it is not tried every second."""
     reader: str = "ffmpeg"
-    """What reads it: ``ffmpeg`` (``session.opening``)."""
+    """What reads it: ``own``, ``ffmpeg``, or ``auto`` for the one that can (``session.reader_choice``)."""
 
     @property
     def carrier(self) -> str:
@@ -105,6 +105,8 @@ class Arrival:
     """RTP timestamp as it came, 32 bits; None if the reader does not tell it, as FFmpeg does not."""
     is_by_arrival: bool = False
     """RTP time stands still, and ``pts`` is made of the arrivals (``run.standing_time``)."""
+    is_damaged: bool = False
+    """Something of the picture, or of one that it may refer to, never came: it is no footage, and ``data`` is empty."""
 
 
 class LossListener(Protocol):

@@ -2,7 +2,11 @@
 
 import threading
 
+from edge_agent.capture.camera_tls import find_fault, system_trust
+from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.rtsp.session import open_own_session
 from edge_agent.capture.session import ffmpeg_process
+from edge_agent.capture.session.diagnosis import refine
 from edge_agent.capture.session.interface import SILENCE_S, Endpoint, Session
 from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.host.clock import Clock
@@ -27,5 +31,20 @@ def open_session(
     Raises:
         CaptureError: The reason in words; nothing secret in it.
     """
+    if endpoint.reader == "own":
+        try:
+            return open_own_session(endpoint, clock, loss, silence_s)
+        except CaptureError as error:
+            raise _explain_tls(error, endpoint) from None
     loss.begin(is_counted=endpoint.carrier == "udp")
-    return ffmpeg_process.open_session(endpoint, clock, loss, silence_s, released or threading.Event())
+    try:
+        return ffmpeg_process.open_session(endpoint, clock, loss, silence_s, released or threading.Event())
+    except CaptureError as error:
+        raise refine(error, endpoint) from None
+
+
+def _explain_tls(error: CaptureError, endpoint: Endpoint) -> CaptureError:
+    """Return what is wrong with a camera's certificate, if that is why there is no connection."""
+    if error.reason == "unreachable" and endpoint.url.startswith("rtsps://"):
+        return find_fault(endpoint.url, endpoint.trust or system_trust()) or error
+    return error

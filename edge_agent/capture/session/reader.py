@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 
 from edge_agent.capture.reasons import CaptureError
-from edge_agent.capture.session.diagnosis import explain_silence, refine
+from edge_agent.capture.session.diagnosis import explain_silence
 from edge_agent.capture.session.interface import Arrival, Endpoint, Session
 from edge_agent.capture.session.opening import open_session
 from edge_agent.capture.session.packet_loss import PacketLoss
+from edge_agent.capture.session.reader_choice import ReaderChoice, SessionAccount
 from edge_agent.capture.session.rtsp_probe import knock
 from edge_agent.host.clock import Clock
 from edge_agent.host.hardening import name_thread
@@ -69,6 +70,7 @@ class Line:
         self._bytes_in = self._bytes_out = 0
         self.has_keyframe = False
         self.was_open = False
+        self.account = SessionAccount()
         self._changed = threading.Event()
         self._released = threading.Event()
 
@@ -84,6 +86,11 @@ class Line:
         if self._session is None and self._end is not None:
             raise CaptureError(*self._end)
         return self._session
+
+    @property
+    def reader(self) -> str:
+        """What reads the session: ``own`` or ``ffmpeg``."""
+        return self.endpoint.reader
 
     def read(self) -> Iterator[Arrival | None]:
         """Yield what arrives, in order, and None whenever nothing came for ``POLL_S``.
@@ -112,6 +119,11 @@ class Line:
         self._arrivals.clear()
 
     # The feed's side
+
+    @property
+    def refusal(self) -> tuple[str, str]:
+        """What the session ended with: one of ``capture.reasons``, and its detail; empty if nothing is wrong."""
+        return self._end or ("", "")
 
     def reason_to_close(self) -> str:
         """Return why there is to be no session, or an empty text."""
@@ -147,10 +159,7 @@ class Line:
     def _open(self, clock: Clock, loss: PacketLoss, silence_s: float) -> Session:
         if self.knocks:
             knock(self.endpoint.url)
-        try:
-            return open_session(self.endpoint, clock, loss, silence_s, self._released)
-        except CaptureError as error:
-            raise refine(error, self.endpoint) from None
+        return open_session(self.endpoint, clock, loss, silence_s, self._released)
 
     def _put(self, arrival: Arrival) -> bool:
         reason = self._hold()
@@ -162,6 +171,7 @@ class Line:
             self._changed.set()
             if self._released.wait(_ROOM_STEP_S):
                 return False
+        self.account.take(arrival)
         self._arrivals.append(arrival)
         self._bytes_in += len(arrival.data)
         if arrival.is_keyframe and arrival.track == 0:
@@ -189,6 +199,7 @@ class Feed:
         self._lines: SimpleQueue[Line | None] = SimpleQueue()
         self._obstacle: tuple[str, str] | None = None
         self._opened = MonoNs(0)
+        self._choice = ReaderChoice()
         self._thread = threading.Thread(target=self._main, name=f"feed-{name}", daemon=True)
 
     def start(self) -> int:
@@ -224,7 +235,9 @@ class Feed:
     def _main(self) -> None:
         name_thread(self._name)
         while (line := self._lines.get()) is not None:
+            line.endpoint = self._choice.pick(line.endpoint)
             line.serve(self._clock, self._loss, self._silence_s)
+            self._choice.note(line.endpoint, line.account, line.refusal)
             if line.has_keyframe:
                 self._obstacle = None
             elif line.was_open and not line.reason_to_close():
