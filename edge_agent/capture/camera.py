@@ -6,12 +6,10 @@ ends it, and nothing it does touches another camera.
 
 import logging
 import random
-import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
 
 from edge_agent.capture.reasons import REASONS, CaptureError
 from edge_agent.capture.retry import SESSION_NS, Retry
@@ -40,7 +38,6 @@ _SILENT = ("stalled", "ended", "no-keyframe")
 _KEYFRAME_WATCHDOGS = 6
 """So many watchdogs a session that sends pictures is waited for its first keyframe; then another may begin with one."""
 _TICK_NS = SECOND_NS // 2
-_LOGIN_IN_PATH = re.compile(r"(?:user(?:name)?|passw(?:or)?d|pwd)=", re.IGNORECASE)
 _BY_RULE = "not-by-rule"
 _BEFORE_ARRIVAL_NS = 2 * SECOND_NS
 """FFmpeg hands a picture over when the next one begins, and a keyframe may take its time on a slow link."""
@@ -113,7 +110,7 @@ class CameraThread:
         self._thread = threading.Thread(target=self._main, name=f"camera-{name}", daemon=True)
 
     def start(self) -> tuple[int, int]:
-        """Begin to record; return the numbers of both threads, this one and the one that waits inside FFmpeg."""
+        """Begin to record; return the numbers of both threads, this one and the one that waits for the camera."""
         feed = self._feed.start()
         self._thread.start()
         return self._thread.ident or 0, feed
@@ -138,6 +135,7 @@ class CameraThread:
         name_thread(self.name)
         try:
             self._record()
+            self._gaps.end(self._clock.utc(), self._clock.boot())
         finally:
             self._feed.close()
 
@@ -150,7 +148,9 @@ class CameraThread:
                 self._record_session()
                 continue
             except HeldError as held:
-                self._gaps.because(held.reason, held.utc, held.boot)
+                self._gaps.because(held.reason, *held.since)
+                if held.until is not None:
+                    self._gaps.because("connecting", *held.until)
                 continue
             except CaptureError as error:
                 # Without the frames: they hold all that the session had until the next trouble.
@@ -182,6 +182,10 @@ class CameraThread:
         """Return why there is to be no session; empty also where one stays open that is only looked at."""
         reason = self._hold()
         return "" if reason == _BY_RULE and self._look is not None and self._look.keeps_open else reason
+
+    def _is_only_watched(self) -> bool:
+        """Tell whether pictures are to be looked at only; the line tells when there is to be no session at all."""
+        return bool(self._hold()) and not self._reason_to_close()
 
     def _say_down(self, trouble: CaptureError) -> None:
         if self._stop.is_set():
@@ -245,8 +249,8 @@ class CameraThread:
         packets = self._take_packets(line, SoundWatch(self.name, session, self.status, self._clock.boot()))
         waiting: deque[Arrival] = deque()
         broken: _Break | None = None
-        while not (self._stop.is_set() or self._reason_to_close()):
-            if self._hold():
+        while not self._stop.is_set():
+            if self._is_only_watched():
                 waiting.clear()
                 prelude = self._watch(packets)
                 if self._stop.is_set() or self._hold():
@@ -280,7 +284,7 @@ class CameraThread:
             gaps=self._gaps,
             status=self.status,
             source={
-                "source": public_url(line.endpoint.url),
+                "source": line.endpoint.public_url,
                 "transport": line.endpoint.carrier,
                 "reader": line.reader,
             },
@@ -306,15 +310,19 @@ class CameraThread:
 
         Raises:
             RunBreakError: The next run begins with ``waiting``.
+            HeldError: It is not to be recorded any more; what came before is stored.
             CaptureError: No run has come of it for as long as there may be no pictures: another session has a keyframe.
         """
         arrival, is_first = None, True
         try:
-            while not (self._stop.is_set() or self._hold()):
+            while not (self._stop.is_set() or self._is_only_watched()):
                 arrival = waiting.popleft() if waiting else next(packets)
                 if arrival is not None:
                     run.push(arrival, self._clock.state)
                     is_first = False
+                elif reason := self._reason_to_close():
+                    # By now, not by when the last records are stored: a disk may take its time.
+                    raise HeldError(reason, (self._clock.utc(), self._clock.boot()))
                 self._note_progress(run, arrival)
                 self._demand_runs(run, broken)
         except RunBreakError:
@@ -387,13 +395,3 @@ class CameraThread:
             # By when it arrived: what waits behind it may be footage.
             self._gaps.wait(*((arrival.utc, arrival.boot) if arrival else (self._clock.utc(), self._clock.boot())))
         self._tick()
-
-
-def public_url(url: str) -> str:
-    """Return a stream's address for records and logs: no login, no query (some makers put passwords there).
-
-    Nor a path from where it names a user: XMEye's ONVIF gives ``/user=admin_password=…_channel=1_stream=0.sdp``.
-    """
-    parts = urlsplit(url)
-    path: str = _LOGIN_IN_PATH.split(parts.path, maxsplit=1)[0]
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", ""))

@@ -11,11 +11,11 @@ from edge_agent.capture.camera import Look
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.rtsp.session import OwnSession
 from edge_agent.capture.run.records import Gap, Gop
+from edge_agent.capture.session.ffmpeg_process import ProcessSession
 from edge_agent.capture.session.interface import Endpoint
 from edge_agent.capture.session.opening import open_session
 from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.capture.session.reader import Feed
-from edge_agent.capture.session.rtsp import FfmpegSession
 from edge_agent.capture.status import list_warnings
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.rtsp_login import Account
@@ -379,39 +379,55 @@ def test_session_that_nobody_wants_any_more_is_not_opened() -> None:
 
 
 class StuckSink(MemorySink):
-    """A disk that does not answer while ``stuck`` is set."""
+    """A disk that does not answer while ``stuck`` is set; ``waits`` tells that somebody has asked it meanwhile."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stuck = threading.Event()
+        self.stuck, self.waits = threading.Event(), threading.Event()
 
     def gop(self, gop: Gop) -> None:
-        wait_until(lambda: not self.stuck.is_set(), 30)
+        while self.stuck.is_set():
+            self.waits.set()
+            wait_until(lambda: not self.stuck.is_set(), 30)
         super().gop(gop)
 
 
-def test_pause_while_the_disk_is_stuck_is_kept() -> None:
-    """What the camera sent while the owner had paused recording is not recorded when the disk answers again."""
+ORDERS = {"the pause ends first": ("resume", "answer"), "the disk answers first": ("answer", "resume")}
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
+def test_pause_while_the_disk_is_stuck_is_kept(order: tuple[str, str]) -> None:
+    """What the camera sent while the owner had paused recording is not recorded when the disk answers again.
+
+    It is told as a pause from its beginning to its end, and what came before it is recorded.
+    """
     paused, sink, clock = threading.Event(), StuckSink(), SystemClock()
+    acts = {"resume": paused.clear, "answer": sink.stuck.clear}
     with (
         SimulatedCamera(QUICK) as camera,
         Recording(endpoint(camera), hold=lambda: "paused" if paused.is_set() else "", sink=sink) as recording,
     ):
         recording.wait_for_gops(2)
         sink.stuck.set()
+        wait_until(sink.waits.is_set)
         wait_seconds(1)
         paused.set()
         begun = clock.utc()
-        wait_seconds(4)
-        ended = clock.utc()
-        paused.clear()
-        wait_seconds(1)
-        sink.stuck.clear()
-        recording.wait_for_gops(len(sink.gops) + 4)
+        wait_seconds(3)
+        moments = {}
+        for act in order:
+            moments[act] = clock.utc()
+            acts[act]()
+            wait_seconds(2)
+        wait_until(lambda: any(gop.start_ns > max(moments.values()) for gop in sink.gops))
+    ended = moments["resume"]
     pictures = [pixels for gop in sink.gops for _, pixels in read_pictures([gop])]
     assert not [at for at in pictures if begun + SECOND_NS // 2 < at < ended]
     assert [at for at in pictures if begun - SECOND_NS < at < begun]
-    assert "paused" in reasons(sink)
+    pauses = [gap for gap in sink.gaps if gap.reason == "paused"]
+    assert abs(min(gap.start_ns for gap in pauses) - begun) < SECOND_NS
+    assert abs(max(gap.start_ns + gap.duration_ns for gap in pauses) - ended) < SECOND_NS
+    assert reasons(sink) == {"connecting", "paused"}
     assert_tiled(sink)
 
 
@@ -442,7 +458,7 @@ def test_session_that_ended_holds_no_memory(caplog: pytest.LogCaptureFixture) ->
                 camera.drop_clients()
             recording.sink.records.clear()
             wait_until(lambda: bool(recording.sink.gops))
-            held = sum(isinstance(each, FfmpegSession | OwnSession) for each in gc.get_objects())
+            held = sum(isinstance(each, ProcessSession | OwnSession) for each in gc.get_objects())
     finally:
         gc.enable()
     assert held == 1

@@ -4,6 +4,7 @@ Owns the order of requests, and the choice of tracks. Asks for nothing that nobo
 endpoint says so. Never follows a redirect to another host.
 """
 
+import contextlib
 from dataclasses import dataclass
 from fractions import Fraction
 from urllib.parse import urlsplit
@@ -21,9 +22,10 @@ from edge_agent.capture.rtsp.messages import (
 )
 from edge_agent.capture.rtsp.sdp import SdpDescription, SdpMedium, parameter_set_nals, parse_sdp
 from edge_agent.capture.rtsp.sound import SoundForm, find_sound
-from edge_agent.capture.rtsp.sps import PictureForm, SpsError, parse_h264_sps, parse_h265_sps
 from edge_agent.capture.session.interface import Endpoint
+from edge_agent.media.commitments import codec_kind
 from edge_agent.media.packets import TrackTemplate
+from edge_agent.media.sps import PictureFormat, parse_sps
 from edge_agent.printable_text import show_line
 
 CODECS = {"H264": "h264", "H265": "hevc"}
@@ -104,7 +106,7 @@ def _follow(answered: RtspResponse, url: str) -> Exception:
     return RedirectError(there._replace(netloc=there.netloc.rpartition("@")[2]).geturl())
 
 
-def _choose_video(description: SdpDescription) -> tuple[SdpMedium, PictureForm | None, list[bytes]]:
+def _choose_video(description: SdpDescription) -> tuple[SdpMedium, PictureFormat | None, list[bytes]]:
     video = description.find("video")
     if video is None:
         raise CaptureError("no-video")
@@ -114,25 +116,22 @@ def _choose_video(description: SdpDescription) -> tuple[SdpMedium, PictureForm |
     return video, find_form(CODECS[video.codec], nals), nals
 
 
-def find_form(codec: str, nals: list[bytes]) -> PictureForm | None:
+def find_form(codec: str, nals: list[bytes]) -> PictureFormat | None:
     """Return what the first SPS that can be read says; None if there is none.
 
     Args:
         codec: ``h264`` or ``hevc``.
         nals: Parameter sets.
     """
+    kind, is_h264 = codec_kind(codec), codec == "h264"
     for nal in nals:
-        try:
-            if codec == "h264" and nal[0] & 0x1F == 7:
-                return parse_h264_sps(nal)
-            if codec == "hevc" and nal[0] >> 1 & 0x3F == 33:
-                return parse_h265_sps(nal)
-        except SpsError:
-            continue
+        if (nal[0] & 0x1F if is_h264 else nal[0] >> 1 & 0x3F) == (7 if is_h264 else 33):
+            with contextlib.suppress(ValueError):
+                return parse_sps(kind, nal)
     return None
 
 
-def _describe_video(video: SdpMedium, form: PictureForm | None, nals: list[bytes]) -> TrackTemplate:
+def _describe_video(video: SdpMedium, form: PictureFormat | None, nals: list[bytes]) -> TrackTemplate:
     return TrackTemplate(
         index=0,
         kind="video",

@@ -4,6 +4,7 @@ Owns the shapes between a reader and whoever records: where a stream is, what ar
 Opens nothing; must never import FFmpeg.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,7 +17,10 @@ from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 OPEN_TIMEOUT_S = 10.0
 SILENCE_S = 10.0
 """How long a session may send nothing; then it is over."""
+VIDEO_CODECS = ("h264", "hevc", "mjpeg")
+AUDIO_CODECS = ("aac", "pcm_alaw", "pcm_mulaw", "opus")
 _SUB_DELIMITERS = "!$&'()*+,;="
+_LOGIN_IN_PATH = re.compile(r"(?:user(?:name)?|passw(?:or)?d|pwd)=", re.IGNORECASE)
 _NTP_EPOCH_S = 2_208_988_800
 
 
@@ -44,6 +48,16 @@ class Endpoint:
     def carrier(self) -> str:
         """What the pictures come over: FFmpeg takes ``rtsps`` over TCP alone, where they are encrypted too."""
         return "tcp" if self.url.startswith("rtsps://") else self.transport
+
+    @property
+    def public_url(self) -> str:
+        """The address for records and logs: no login, no query (some makers put passwords there).
+
+        Nor a path from where it names a user: XMEye's ONVIF gives ``/user=admin_password=…_channel=1_stream=0.sdp``.
+        """
+        parts = urlsplit(self.url)
+        path: str = _LOGIN_IN_PATH.split(parts.path, maxsplit=1)[0]
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", ""))
 
     @property
     def authorised_url(self) -> str:
@@ -93,6 +107,16 @@ class Arrival:
     """RTP time stands still, and ``pts`` is made of the arrivals (``run.standing_time``)."""
     is_damaged: bool = False
     """Something of the picture, or of one that it may refer to, never came: it is no footage, and ``data`` is empty."""
+
+
+class LossListener(Protocol):
+    """Takes what a reader finds out about packets on the way (``session.packet_loss``)."""
+
+    def missed(self, packets: int) -> None:
+        """Note a gap in the numbers of packets."""
+
+    def sent(self, track: int, total: int) -> None:
+        """Note a sender report: so many packets of a track has the camera sent in this session."""
 
 
 class Session(Protocol):

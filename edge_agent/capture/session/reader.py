@@ -1,9 +1,8 @@
 """The thread of a stream that waits for its camera, so that nothing else of the stream ever has to.
 
-Owns opening, reading and closing of sessions, one at a time, and the bounded queue between FFmpeg and whoever records.
-FFmpeg cannot be interrupted without harm: a read that is given up in the middle of an RTP packet leaves it out of step
-with the camera, and pictures come out cut, merged or late. So this thread waits for as long as a session may be silent,
-while the camera's own thread syncs, counts and stops. A disk that is slow does not move the times of arrival either.
+Owns opening, reading and closing of sessions, one at a time, and the bounded queue between a reader and whoever
+records. This thread waits for as long as a session may be silent, while the camera's own thread syncs, counts and
+stops. A disk that is slow does not move the times of arrival either.
 """
 
 import logging
@@ -35,12 +34,19 @@ _LONGEST_KNOCKING_NS = 20 * SECOND_NS
 """A camera that answers nothing but the real thing is tried as often as that."""
 
 
-class HeldError(Exception):
-    """From that moment on the stream is not to be recorded; everything that came before was handed over."""
+ClockPair = tuple[UtcNs, MonoNs]
+"""Both clocks, read together."""
 
-    def __init__(self, reason: str, utc: UtcNs, boot: MonoNs) -> None:
+
+class HeldError(Exception):
+    """From that moment on the stream is not to be recorded; everything that came before was handed over.
+
+    ``until`` is when it was to be recorded again, if that has come before anybody could act on it.
+    """
+
+    def __init__(self, reason: str, since: ClockPair, until: ClockPair | None = None) -> None:
         super().__init__(reason)
-        self.reason, self.utc, self.boot = reason, utc, boot
+        self.reason, self.since, self.until = reason, since, until
 
 
 class Line:
@@ -55,7 +61,8 @@ class Line:
 
     def __init__(self, endpoint: Endpoint, hold: Callable[[], str], *, knocks: bool = False) -> None:
         self.endpoint, self._hold, self.knocks = endpoint, hold, knocks
-        self._held: tuple[str, UtcNs, MonoNs] | None = None
+        self._held: tuple[str, ClockPair] | None = None
+        self._wanted_again: ClockPair | None = None
         self._session: Session | None = None
         # Not the exception: it would hold all that the session had, in a circle, until a collector comes by.
         self._end: tuple[str, str] | None = None
@@ -100,14 +107,14 @@ class Line:
                 self._bytes_out += len(arrival.data)
                 yield arrival
             if held is not None:
-                raise HeldError(*held)
+                raise HeldError(*held, self._wanted_again)
             if end is not None:
                 raise CaptureError(*end)
             if not self._changed.wait(POLL_S) and not self._arrivals:
                 yield None
 
     def release(self) -> None:
-        """Give the session back; its tracks are not used any more. It is closed as soon as FFmpeg returns."""
+        """Give the session back; it is closed within a second or two."""
         self._released.set()
         self._arrivals.clear()
 
@@ -140,19 +147,24 @@ class Line:
             log.exception("session failed")
             self._tell_end("internal-error", type(error).__name__)
         if session is not None:
-            # Records are made with the tracks of the open session.
-            self._released.wait()
+            self._wait_released(clock)
             session.close()
+
+    def _wait_released(self, clock: Clock) -> None:
+        """Wait for the taker, whom a disk may hold up for longer than the stream is not to be recorded."""
+        while not self._released.wait(POLL_S):
+            if self._held is not None and self._wanted_again is None and not self._hold():
+                self._wanted_again = clock.utc(), clock.boot()
 
     def _open(self, clock: Clock, loss: PacketLoss, silence_s: float) -> Session:
         if self.knocks:
             knock(self.endpoint.url)
-        return open_session(self.endpoint, clock, loss, silence_s)
+        return open_session(self.endpoint, clock, loss, silence_s, self._released)
 
     def _put(self, arrival: Arrival) -> bool:
         reason = self._hold()
         if reason:
-            self._held = reason, arrival.utc, arrival.boot
+            self._held = reason, (arrival.utc, arrival.boot)
             self._changed.set()
             return False
         while self._bytes_in - self._bytes_out > MOST_BYTES or len(self._arrivals) >= MOST_PACKETS:

@@ -1,7 +1,8 @@
 """One RTSP session through FFmpeg: opening it, reading access units, telling why it failed.
 
-Owns everything PyAV about the network: options, time-outs, foreign errors. Must never let a URL with credentials out:
-FFmpeg's error texts contain it, so none of them is repeated or chained.
+Part of the child (``session.ffmpeg_child``): the recorder imports none of it. Owns everything PyAV about the network:
+options, time-outs, foreign errors. Must never let a URL with credentials out: FFmpeg's error texts contain it, so none
+of them is repeated or chained.
 """
 
 import errno
@@ -18,15 +19,20 @@ from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.run.raw_time import RawTime, ReportTimes
 from edge_agent.capture.run.standing_time import StandingTime
 from edge_agent.capture.session.ffmpeg_log import Hearing, hear
-from edge_agent.capture.session.interface import SILENCE_S, Arrival, Endpoint, SenderReport
-from edge_agent.capture.session.packet_loss import PacketLoss
+from edge_agent.capture.session.interface import (
+    AUDIO_CODECS,
+    SILENCE_S,
+    VIDEO_CODECS,
+    Arrival,
+    Endpoint,
+    LossListener,
+    SenderReport,
+)
 from edge_agent.capture.session.slice_header import continues_picture
 from edge_agent.host.clock import Clock
 from edge_agent.media.packets import TrackTemplate, describe_stream
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 
-VIDEO_CODECS = ("h264", "hevc", "mjpeg")
-AUDIO_CODECS = ("aac", "pcm_alaw", "pcm_mulaw", "opus")
 _PROBE_US = 500_000  # 1.1 s to the first access unit without it, 0.56 s with it
 _RATE_STEPS = 5
 """From how many steps FFmpeg tells the rate of the pictures, once it knows their order: H.264 opens after 13 pictures,
@@ -43,7 +49,7 @@ class FfmpegSession:
     """An open session (``interface.Session``). One thread only; close it."""
 
     def __init__(
-        self, container: InputContainer, clock: Clock, loss: PacketLoss, *, audio: bool, silence_s: float
+        self, container: InputContainer, clock: Clock, loss: LossListener, *, audio: bool, silence_s: float
     ) -> None:
         self._container = container
         self._clock, self._loss = clock, loss
@@ -186,7 +192,7 @@ class FfmpegSession:
         self._container.close()
 
 
-def open_session(endpoint: Endpoint, clock: Clock, loss: PacketLoss, silence_s: float = SILENCE_S) -> FfmpegSession:
+def open_session(endpoint: Endpoint, clock: Clock, loss: LossListener, silence_s: float = SILENCE_S) -> FfmpegSession:
     """Open a session in the thread that will read it; takes at most about as long as the endpoint says.
 
     Args:
@@ -217,7 +223,6 @@ def open_session(endpoint: Endpoint, clock: Clock, loss: PacketLoss, silence_s: 
         trust = endpoint.trust or system_trust()
         options |= {"tls_verify": "1", "ca_file": str(trust.ca_file)}
         options |= {"verifyhost": trust.verify_host} if trust.verify_host else {}
-    loss.begin(is_counted=endpoint.carrier == "udp")
     heard = hear(loss.missed)
     container = _open(endpoint, options, heard, silence_s)
     try:
