@@ -47,7 +47,6 @@ GAPS: Mapping[str, str] = {
     "paused": "you paused recording",
     "storage": "the disk could not be written",
     "recorder-stopped": "the gateway was not recording: off, or starting",
-    "lost-packets": "parts of the camera's pictures were missing",
     "reader-failed": "a fault of the gateway's own",
     "internal-error": "a fault of the gateway's own",
     "erased": "erased",

@@ -21,8 +21,9 @@ from edge_agent.capture.rtsp.rtp import RtpOrder, RtpPacket, parse_report
 from edge_agent.capture.rtsp.sdp import MOST_MEDIA, parameter_set_nals, parse_sdp
 from edge_agent.capture.rtsp.sound import find_sound
 from edge_agent.capture.rtsp.split import Splitter
-from edge_agent.capture.rtsp.sps import SpsError, parse_h264_sps, parse_h265_sps
 from edge_agent.capture.session.login import answer, choose, read_offers
+from edge_agent.media.commitments import CodecKind
+from edge_agent.media.sps import parse_sps
 from tests.capture.rtsp.packets import depacketize, frame, make_picture, send
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -77,10 +78,10 @@ def sdp(data: bytes) -> None:
 
 def sps(data: bytes) -> None:
     """A parameter set has a size, or is refused."""
-    for parse in (parse_h264_sps, parse_h265_sps):
+    for kind in (CodecKind.H264, CodecKind.H265):
         try:
-            form = parse(data)
-        except SpsError:
+            form = parse_sps(kind, data)
+        except ValueError:
             continue
         assert form.width > 0
         assert form.height > 0

@@ -9,6 +9,7 @@ import errno
 import secrets
 import socket
 import ssl
+import threading
 from collections import deque
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -26,15 +27,21 @@ from edge_agent.capture.rtsp.split import Pieces, Splitter
 from edge_agent.capture.session.interface import Endpoint
 from edge_agent.capture.session.login import Offer, answer, choose, read_offers
 from edge_agent.host.clock import Clock
+from edge_agent.host.packet_stamp import SO_TIMESTAMPNS, STAMP_BYTES, read_age_ns
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 
 RTSP_PORT = 554
+_STAMP_SPACE = socket.CMSG_SPACE(STAMP_BYTES)
 CHUNK_BYTES = 64 << 10
-_RECEIVE_BUFFER_BYTES = 1 << 20
-"""What the kernel keeps while nobody reads: two seconds of 4 Mbit/s."""
+_ROUND_S = 0.1
+"""So often a socket is looked at while media flow: a wake-up for each packet took as much CPU as all the rest. The
+kernel says when bytes came, and no record ends before the next keyframe."""
+_MOST_PACKETS = 1000
+"""Packets a round, some 110 Mbit/s of usual ones: whoever sends more, in however small pieces, waits for the next."""
 _MOST_AHEAD_BYTES = 1 << 20
 """Of media that come before the last answer of an opening."""
-_LEAST_S = 0.01
+_LEAST_S, _STEP_S = 0.01, 0.5
+"""Shortest and longest wait for bytes; then it is asked whether anybody still wants them."""
 _SEND_S = 2.0
 _GOODBYE_NS = SECOND_NS // 2
 _REASONS = {401: "unauthorized", 403: "unauthorized", 404: "not-found", 453: "busy", 461: "transport-refused"}
@@ -56,12 +63,13 @@ class RtspConnection:
         url: Where; of the endpoint's host.
         clock: The gateway's clocks.
         deadline: By the time since boot: until then everything that opens a session has to be done.
+        released: Set when nobody wants the session any more.
 
     Raises:
         CaptureError: No connection, or a certificate that is not the camera's.
     """
 
-    def __init__(self, endpoint: Endpoint, url: str, clock: Clock, deadline: MonoNs) -> None:
+    def __init__(self, endpoint: Endpoint, url: str, clock: Clock, deadline: MonoNs, released: threading.Event) -> None:
         self._login, self._clock, self._deadline = (endpoint.username, endpoint.password), clock, deadline
         self._splitter = Splitter()
         self._number = 0
@@ -72,6 +80,8 @@ class RtspConnection:
         self.ahead: deque[Received] = deque()
         """What came before it was read for."""
         self.session = ""
+        self._packets, self._is_drained = 0, False
+        self.released = released
         self._socket = self._connect(endpoint, url)
 
     def _connect(self, endpoint: Endpoint, url: str) -> socket.socket:
@@ -79,21 +89,21 @@ class RtspConnection:
         is_tls = parts.scheme == "rtsps"
         address = (parts.hostname or "", parts.port or (RTSPS_PORT if is_tls else RTSP_PORT))
         try:
-            plain = socket.create_connection(address, self._left_s())
+            plain = socket.create_connection(address, max(_LEAST_S, self._left_s()))
         except TimeoutError:
             raise CaptureError("no-answer") from None
         except OSError as error:
             raise CaptureError("unreachable", errno.errorcode.get(error.errno or 0, type(error).__name__)) from None
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+            plain.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
             return self._secure(plain, endpoint, parts.hostname or "") if is_tls else plain
         except BaseException:
             plain.close()
             raise
 
     def _secure(self, plain: socket.socket, endpoint: Endpoint, host: str) -> socket.socket:
-        plain.settimeout(self._left_s())
+        plain.settimeout(max(_LEAST_S, self._left_s()))
         try:
             trust = endpoint.trust or system_trust()
             return verifying_context(trust).wrap_socket(plain, server_hostname=trust.verify_host or host)
@@ -156,8 +166,10 @@ class RtspConnection:
             self._send(method, url, headers)
             while True:
                 received = self.receive(self._left_s())
-                if received is None or received.boot > self._deadline:
+                if self._clock.boot() > self._deadline or self.released.is_set():
                     raise CaptureError("no-answer")
+                if received is None:
+                    continue
                 if received.pieces.frames:
                     self._keep(received)
                 for response in self._answers:
@@ -191,29 +203,48 @@ class RtspConnection:
     # Bytes
 
     def _left_s(self) -> float:
-        return max(_LEAST_S, (self._deadline - self._clock.boot()) / SECOND_NS)
+        return (self._deadline - self._clock.boot()) / SECOND_NS
 
     def receive(self, timeout_s: float) -> Received | None:
-        """Wait for bytes and take them apart; None if none came in that time.
+        """Wait for bytes, a moment at most, and take them apart; None if none came.
 
         Raises:
             OSError: The connection is closed or broken.
             RtspSyntaxError: The camera is out of step.
         """
-        self._socket.settimeout(timeout_s)
+        self._socket.settimeout(max(_LEAST_S, min(_STEP_S, timeout_s)))
         try:
-            chunk = self._socket.recv(CHUNK_BYTES)
+            chunk, late_ns = self._receive_chunk()
         except (TimeoutError, ssl.SSLWantReadError):
             return None
-        utc, boot = self._clock.utc(), self._clock.boot()
+        utc, boot = UtcNs(self._clock.utc() - late_ns), MonoNs(self._clock.boot() - late_ns)
         if not chunk:
             raise ConnectionResetError("closed")
         pieces = self._splitter.feed(chunk)
+        self._packets += len(pieces.frames)
+        self._is_drained = len(chunk) < CHUNK_BYTES
         for head, body in pieces.messages:
             response = parse_response(head, body)
             if response is not None:
                 self._answers.append(response)
         return Received(pieces, utc, boot)
+
+    def _receive_chunk(self) -> tuple[bytes, int]:
+        """Return bytes, and how long ago the last of them came, as far as the kernel tells."""
+        if isinstance(self._socket, ssl.SSLSocket):
+            return self._socket.recv(CHUNK_BYTES), 0
+        chunk, told, _, _ = self._socket.recvmsg(CHUNK_BYTES, _STAMP_SPACE)
+        return chunk, read_age_ns(told[0][2]) if told else 0
+
+    def wait_round(self) -> None:
+        """Wait until the next round, if everything that came was read, or more than a camera may send in one.
+
+        Over TLS nobody but us knows when bytes came, so they are read at once.
+        """
+        is_flooding = self._packets >= _MOST_PACKETS
+        if is_flooding or (self._is_drained and not isinstance(self._socket, ssl.SSLSocket)):
+            self.released.wait(_ROUND_S * max(1.0, self._packets / _MOST_PACKETS))
+            self._packets = 0
 
     def close(self, url: str = "") -> None:
         """Close the connection.

@@ -3,6 +3,7 @@
 Owns when the camera is told that somebody still watches, and when its silence ends the session.
 """
 
+import threading
 from collections.abc import Iterator
 
 from edge_agent.capture.reasons import CaptureError
@@ -17,8 +18,6 @@ from edge_agent.media.packets import TrackTemplate
 from edge_agent.units import SECOND_NS, MonoNs
 
 _MOST_REDIRECTS = 3
-_STEP_S = 1.0
-"""Longest wait for bytes; then the clock is looked at."""
 _UNKNOWN_METHOD = frozenset({400, 405, 451, 501, 551})
 
 
@@ -49,15 +48,17 @@ class OwnSession:
 
     def _read(self) -> Iterator[Arrival]:
         heard = self._clock.boot()
-        while True:
+        while not self._connection.released.is_set():
             received = self._receive(heard)
             now = self._clock.boot()
             if received is not None:
                 for arrival in self._maker.take(received):
-                    heard = now
                     yield arrival
+                    heard = now = self._clock.boot()  # whoever takes it may have waited for a disk
             if now - heard >= self._silence_ns:
                 raise CaptureError("stalled")
+            if received is not None:
+                self._connection.wait_round()
 
     def _receive(self, heard: MonoNs) -> Received | None:
         if self._connection.ahead:
@@ -65,7 +66,7 @@ class OwnSession:
         left_s = (heard + self._silence_ns - self._clock.boot()) / SECOND_NS
         try:
             self._keep_alive.run(self._clock.boot())
-            return self._connection.receive(max(0.01, min(_STEP_S, left_s)))
+            return self._connection.receive(left_s)
         except RtspSyntaxError as error:
             raise CaptureError("protocol-error", str(error)) from None
         except OSError:
@@ -95,7 +96,13 @@ class _KeepAlive:
             self._connection.send(self._method, self._url)
 
 
-def open_own_session(endpoint: Endpoint, clock: Clock, loss: PacketLoss, silence_s: float = SILENCE_S) -> OwnSession:
+def open_own_session(
+    endpoint: Endpoint,
+    clock: Clock,
+    loss: PacketLoss,
+    silence_s: float = SILENCE_S,
+    released: threading.Event | None = None,
+) -> OwnSession:
     """Open a session in the thread that will read it; takes at most as long as the endpoint says.
 
     Args:
@@ -103,15 +110,17 @@ def open_own_session(endpoint: Endpoint, clock: Clock, loss: PacketLoss, silence
         clock: The gateway's clocks.
         loss: Told of packets that are lost, and of those that the camera sent.
         silence_s: How long the session may send nothing before it is over.
+        released: Set when nobody wants the session any more: opening and reading end within a step.
 
     Raises:
         CaptureError: The reason in words; nothing secret in it.
     """
     loss.begin(is_counted=True)
+    released = released or threading.Event()
     deadline = MonoNs(clock.boot() + int(endpoint.open_timeout_s * SECOND_NS))
     url = endpoint.url
     for _ in range(_MOST_REDIRECTS):
-        connection = RtspConnection(endpoint, url, clock, deadline)
+        connection = RtspConnection(endpoint, url, clock, deadline, released)
         try:
             return OwnSession(connection, play(connection, endpoint, url), clock, loss, silence_s)
         except RedirectError as error:

@@ -31,14 +31,15 @@ def open_session(
     Raises:
         CaptureError: The reason in words; nothing secret in it.
     """
+    released = released or threading.Event()
     if endpoint.reader == "own":
         try:
-            return open_own_session(endpoint, clock, loss, silence_s)
+            return open_own_session(endpoint, clock, loss, silence_s, released)
         except CaptureError as error:
             raise _explain_tls(error, endpoint) from None
     loss.begin(is_counted=endpoint.carrier == "udp")
     try:
-        return ffmpeg_process.open_session(endpoint, clock, loss, silence_s, released or threading.Event())
+        return ffmpeg_process.open_session(endpoint, clock, loss, silence_s, released)
     except CaptureError as error:
         raise refine(error, endpoint) from None
 

@@ -1,8 +1,10 @@
 """A session of our own reader against cameras that mean no good, and the requests that it sends."""
 
+import contextlib
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,8 +16,9 @@ from edge_agent.capture.rtsp.session import open_own_session
 from edge_agent.capture.session.interface import Arrival, Endpoint
 from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.host.clock import SystemClock
+from edge_agent.units import SECOND_NS
 
-from .packets import frame, make_picture, send
+from .packets import frame, make_picture, number_packets, send
 from .test_sdp import USUAL
 
 pytestmark = pytest.mark.peer
@@ -266,3 +269,31 @@ def test_packet_that_is_missing_is_counted_and_told() -> None:
     assert loss.facts()["lost_packets"] == 1
     assert [arrival.is_damaged for arrival in arrivals] == [False, True, True, True, False, False]
     assert not any(arrival.data for arrival in arrivals if arrival.is_damaged)
+
+
+def test_flood_of_small_fragments_costs_the_others_little() -> None:
+    """A camera that sends fragments of a byte as fast as its line takes them gets a small share of a processor."""
+    nal = make_picture("h264", 1, key=True).nals[-1]
+    head, kind = nal[0] & 0xE0 | 28, nal[0] & 0x1F
+    parts = [bytes((head, 0x80 | kind)) + nal[1:]] + [bytes((head, kind)) + b"x"] * 40_000
+    flood = b"".join(map(frame, number_packets([(part, 0, False) for part in parts])))
+    clock, used_s = SystemClock(), 0.0
+
+    with camera(media=flood * 30) as made:
+        session = open_own_session(Endpoint(made.url), clock, PacketLoss(clock), 2.0)
+
+        def read() -> None:
+            nonlocal used_s
+            began = time.thread_time()
+            with contextlib.suppress(CaptureError):
+                iter_into(session.read(), lambda _: None)
+            used_s = time.thread_time() - began
+
+        reading = threading.Thread(target=read)
+        began = clock.boot()
+        reading.start()
+        reading.join(20)
+        took_s = (clock.boot() - began) / SECOND_NS
+        session.close()
+    assert not reading.is_alive()
+    assert used_s < took_s / 5, (used_s, took_s)
