@@ -727,6 +727,9 @@ def test_run_record_names_the_source_without_credentials() -> None:
             recording.wait_for_gops(1)
     facts = recording.sink.runs[0].facts
     assert facts["source"] == camera.url
+    assert facts["reader"] == READER.get()
+    # FFmpeg tells no RTP timestamps.
+    assert ("rtp_timestamp" in facts["clock_map"]) == (READER.get() == "own")
     assert facts["tracks"][0] == {
         "index": 0, "kind": "video", "codec": "h264", "time_base": "1/90000", "width": 320, "height": 180,
     }  # fmt: skip

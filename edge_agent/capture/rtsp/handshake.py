@@ -80,7 +80,9 @@ def play(connection: RtspConnection, endpoint: Endpoint, url: str) -> PlayedStre
         CaptureError: It refuses, offers nothing that is recorded here, or does not answer in time.
         RedirectError: It is to be asked once more.
     """
-    methods = connection.ask("OPTIONS", url).find("public").upper()
+    options = connection.ask("OPTIONS", url)
+    if options.status == 401:  # a login that was refused is not sent once more
+        raise CaptureError("unauthorized", "status=401")
     answered = connection.demand("DESCRIBE", url, (("Accept", "application/sdp"),))
     if answered.status >= 300:
         raise _follow(answered, url)
@@ -94,7 +96,9 @@ def play(connection: RtspConnection, endpoint: Endpoint, url: str) -> PlayedStre
     whole = join_control(base, description.control)
     connection.demand("PLAY", whole, (("Range", "npt=0.000-"),))
     depth = form.reorder_depth if form is not None else None
-    return PlayedStream(whole, tuple(tracks), bool(depth), silence, setup.timeout_s, "GET_PARAMETER" in methods)
+    return PlayedStream(
+        whole, tuple(tracks), bool(depth), silence, setup.timeout_s, "GET_PARAMETER" in options.find("public").upper()
+    )
 
 
 def _follow(answered: RtspResponse, url: str) -> Exception:

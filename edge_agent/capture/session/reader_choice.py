@@ -1,8 +1,8 @@
 """Which of the two readers a stream is read with, if its owner leaves that open.
 
 Owns the rule: our own for what it can read; FFmpeg for UDP, for MJPEG, and for a camera of which our own made no whole
-GOP in three sessions with media; then our own again if FFmpeg does no better. Kept in memory, for one stream: a start
-of the recorder begins anew. Pure.
+GOP in three sessions with media, or which broke the protocol in three; then our own again if FFmpeg does no better.
+Kept in memory, for one stream: a start of the recorder begins anew. Pure.
 """
 
 from dataclasses import replace
@@ -16,6 +16,8 @@ _LEAST_NS = 10 * SECOND_NS
 """A session that had media for less tells nothing: it may have ended before its second keyframe."""
 _REFUSED = ("unsupported-codec", "codec=JPEG")
 """What our own reader says of MJPEG, which FFmpeg can read."""
+_OUT_OF_STEP = "protocol-error"
+"""A session that ends so counts as fruitless whatever came before: the other reader may be more forgiving."""
 
 
 class SessionAccount:
@@ -68,9 +70,9 @@ class ReaderChoice:
         """
         if endpoint.reader == OWN and end == _REFUSED:
             self._reader, self._fruitless = FFMPEG, 0
-        elif account.has_gop:
-            self._fruitless = 0
-        elif account.media_ns >= _LEAST_NS:
+        elif end[0] == _OUT_OF_STEP or (account.media_ns >= _LEAST_NS and not account.has_gop):
             self._fruitless += 1
             if self._fruitless >= MOST_FRUITLESS:
                 self._reader, self._fruitless = FFMPEG if endpoint.reader == OWN else OWN, 0
+        elif account.has_gop:
+            self._fruitless = 0

@@ -277,10 +277,10 @@ def test_flood_of_small_fragments_costs_the_others_little() -> None:
     head, kind = nal[0] & 0xE0 | 28, nal[0] & 0x1F
     parts = [bytes((head, 0x80 | kind)) + nal[1:]] + [bytes((head, kind)) + b"x"] * 40_000
     flood = b"".join(map(frame, number_packets([(part, 0, False) for part in parts])))
-    clock, used_s = SystemClock(), 0.0
+    clock, used_s, released = SystemClock(), 0.0, threading.Event()
 
     with camera(media=flood * 30) as made:
-        session = open_own_session(Endpoint(made.url), clock, PacketLoss(clock), 2.0)
+        session = open_own_session(Endpoint(made.url), clock, PacketLoss(clock), 2.0, released)
 
         def read() -> None:
             nonlocal used_s
@@ -292,7 +292,9 @@ def test_flood_of_small_fragments_costs_the_others_little() -> None:
         reading = threading.Thread(target=read)
         began = clock.boot()
         reading.start()
-        reading.join(20)
+        reading.join(3)
+        released.set()
+        reading.join(5)
         took_s = (clock.boot() - began) / SECOND_NS
         session.close()
     assert not reading.is_alive()

@@ -49,6 +49,7 @@ CASES: dict[str, tuple[list[SessionAccount], tuple[str, str], str]] = {
     "silent ones": ([SILENT] * 9, FAILED, "own"),
     "FFmpeg does no better": ([FRUITLESS] * 6, FAILED, "own"),
     "FFmpeg does": ([FRUITLESS] * 3 + [WHOLE] * 9, FAILED, "ffmpeg"),
+    "out of step again and again": ([WHOLE, WHOLE, WHOLE], ("protocol-error", "out of step"), "ffmpeg"),
     "MJPEG": ([SILENT], MJPEG, "ffmpeg"),
     "another codec": ([SILENT], ("unsupported-codec", "codec=THEORA"), "own"),
 }
