@@ -11,7 +11,7 @@ from edge_agent.page.guard import MAX_BODY_BYTES
 MAX_FIELDS = 16
 
 
-async def read_form(request: Request) -> Mapping[str, str]:
+async def read_form(request: Request, max_fields: int = MAX_FIELDS) -> Mapping[str, str]:
     """Return the fields of a POST.
 
     Raises:
@@ -24,7 +24,7 @@ async def read_form(request: Request) -> Mapping[str, str]:
             raise UsageError("the form is too long")
     try:
         pairs = parse_qsl(
-            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=MAX_FIELDS,
+            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=max_fields,
             errors="strict",
         )  # fmt: skip
     except ValueError as error:

@@ -91,6 +91,7 @@ def test_page_in_wrong_hands_can_stop_and_read_and_nothing_else(make_world, open
     signed = world.send(world.draft(3, 1))
     world.wait_state(signed.jti, "asked")
     tried = {*COMMANDS, "order", "erase", "explain", "accept-ring", "clock", "own-export", "stills", "ledger-prove"}
+    tried |= {"draft", "sign", "look", "export", "adopt-terms", "terms-form"}
     allowed = {
         "releaser": {"status", "house", "requests", "request", "recordings", "terms", "ledger"},
         "recorder": {"status"},

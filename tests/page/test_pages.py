@@ -14,7 +14,7 @@ from edge_agent.host import control_socket
 from edge_agent.host.accepting import HANDSHAKE_TIMEOUT_S
 from edge_agent.page import connections
 from edge_agent.page.guard import find_fault
-from edge_agent.page.server import MAX_THREADS
+from edge_agent.page.listening import MAX_THREADS
 from tests.peers.wait import wait_until
 from tests.support.page_house import HOSTILE, NUMBER, FakeHouse, PageHouse, request
 
