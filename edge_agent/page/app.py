@@ -7,6 +7,7 @@ device's token (beside what ``guard`` has demanded) and ends in a redirect.
 
 import hashlib
 import hmac
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -105,6 +106,7 @@ class Pages:
             Route("/pause", self._acting(self._pause), methods=["POST"]),
             Route("/recordings", self._paired(self._recordings)),
             Route("/ledger", self._paired(self._ledger)),
+            Route(f"/ledger/{number}/proof", self._acting(self._prove), methods=["POST"]),
             Route("/terms", self._paired(self._terms)),
             Route("/terms/revoke", self._acting(self._revoke), methods=["POST"]),
             Route("/devices", self._paired(self._list_devices)),
@@ -214,6 +216,12 @@ class Pages:
     def _ledger(self, visit: Visit) -> Response:
         entries = [visit.reader.read_entry(each) for each in reversed(self._processes.entries(ENTRIES))]
         return self._render(visit, "ledger.html", entries=entries, most=ENTRIES)
+
+    def _prove(self, visit: Visit) -> Response:
+        index = visit.path["number"]
+        proof = self._processes.ask("releaser", "ledger-prove", index=index)["proof"]
+        headers = {"Content-Disposition": f'attachment; filename="ledger-{index}-proof.json"'}
+        return Response(json.dumps(proof, indent=1), media_type="application/json", headers=headers)
 
     def _terms(self, visit: Visit) -> Response:
         language = visit.query.get("language", "en")

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import ifaddr
 
-from edge_agent.custody.keys import private_path
+from edge_agent.custody.keys import locate_private
 from edge_agent.errors import ConfigError, UnavailableError, UsageError
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.regular_file import read_regular
@@ -137,7 +137,7 @@ def settle_desk(config: Config, page: PageSettings) -> PageSettings:
     at = urlsplit(page.desk)
     assert at.hostname is not None
     assert at.port is not None
-    key = str(private_path(config.state_dir, "owner"))
+    key = str(locate_private(config.state_dir, "owner"))
     return PageSettings(at.port, page.addresses, (at.hostname,), page.run_dir, owner_key=key)
 
 

@@ -115,6 +115,7 @@ class FakeHouse:
             "requests": lambda *_: {"requests": self.requests},
             "request": self._request,
             "ledger": lambda *_: {"entries": self.entries},
+            "ledger-prove": lambda members, _: {"proof": {"index": members["index"]}},
             "recordings": self._recordings,
             "terms": lambda members, _: {"cameras": [
                 {"id": "door", "title": self.title, "state": "in-force", "sentence": self.sentence,
