@@ -92,9 +92,10 @@ class _ConfirmClock(_Order):
 
 
 class _Adopt(_Order):
-    """That root puts this text in the place of ``consent.yaml``."""
+    """That root puts a text of this digest in the place of ``consent.yaml``, or of the enrolment file."""
 
     order: Literal["adopt"]
+    file: Literal["consent", "enrolment"]
     sha256: Digest
 
 
@@ -123,8 +124,9 @@ class ConfirmClock:
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """The owner's verified order that a text of this digest becomes ``consent.yaml``."""
+    """The owner's verified order that a text of this digest becomes ``consent.yaml``, or the enrolment file."""
 
+    file: Literal["consent", "enrolment"]
     sha256: bytes
 
 
@@ -249,7 +251,7 @@ def _value(members: _Order, signer: str) -> OrderValue:
         case _ConfirmClock():
             return ConfirmClock()
         case _Adopt():
-            return Adopt(base64.urlsafe_b64decode(members.sha256 + "="))
+            return Adopt(members.file, base64.urlsafe_b64decode(members.sha256 + "="))
     raise DenialError("member-invalid", "The order is of no known kind.")
 
 

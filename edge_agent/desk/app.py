@@ -39,6 +39,8 @@ from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339, parse_
 
 MAX_FIELDS = 80
 """A request names 64 cameras at most."""
+MAX_BODY_BYTES = 128 * 1024
+"""An enrolment file has 64 KiB at most, and more as a form."""
 MAX_MARKS = 120
 """Moments to choose from."""
 _DRAFT_TIMEOUT_S = 60.0
@@ -111,6 +113,8 @@ class DeskPages:
             Route("/resume", self._posted(self._resume), methods=["POST"]),
             Route("/show", self._shown(self._choose_show)),
             Route("/show", self._posted(self._show), methods=["POST"]),
+            Route("/join", self._shown(self._choose_join)),
+            Route("/join", self._posted(self._join), methods=["POST"]),
             Route("/terms", self._shown(self._choose_terms)),
             Route("/terms", self._posted(self._terms), methods=["POST"]),
             Route("/terms/preview", self._posted(self._preview), methods=["POST"]),
@@ -130,7 +134,7 @@ class DeskPages:
 
     def _posted(self, act: ShowDesk, *, free: bool = False) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            form = await read_form(request, MAX_FIELDS)
+            form = await read_form(request, MAX_FIELDS, MAX_BODY_BYTES)
             return await run_in_threadpool(self._answer, request, form, act, free)
 
         return answer
@@ -188,6 +192,10 @@ class DeskPages:
             is_named=form["is_named"], hours=show_hours(form["camera"]["hours"]), languages=LANGUAGES, **CHOICES,
         )  # fmt: skip
 
+    def _choose_join(self, call: Call) -> Response:
+        found = self._processes.ask("releaser", "join")
+        return self._render("join.html", ticket=call.ticket, csr=str(found["csr"]).splitlines(), found=found)
+
     def _preview(self, call: Call) -> Response:
         wish = read_terms(call.fields)
         answer = self._processes.ask("releaser", "terms-preview", language=call.fields.get("language"), **wish)
@@ -207,6 +215,9 @@ class DeskPages:
     def _resume(self, call: Call) -> Response:
         return self._draft("resume", {"camera": call.fields.get("camera", "*")})
 
+    def _join(self, call: Call) -> Response:
+        return self._draft("join", {"enrolment": call.fields.get("enrolment", "")})
+
     def _terms(self, call: Call) -> Response:
         return self._draft("sign", read_terms(call.fields))
 
@@ -219,6 +230,7 @@ class DeskPages:
             "camera": call.fields.get("camera", ""),
             "start": encode_rfc3339(start),
             "end": encode_rfc3339(UtcNs(start + length * MINUTE_NS)),
+            "quality": "sub" if call.fields.get("quality") == "sub" else "main",
         }
         return self._draft(what, wish)
 
@@ -351,4 +363,4 @@ def build_app(pages: DeskPages, settings: PageSettings) -> Guard:
     }
     mend = f"The desk answers to its own name alone, with the certificate of your gateway: {settings.urls[0]}"
     app = Starlette(routes=pages.routes(), exception_handlers=handlers)
-    return Guard(app, settings.hosts, mend, DESK_HEADERS)
+    return Guard(app, settings.hosts, mend, DESK_HEADERS, MAX_BODY_BYTES)

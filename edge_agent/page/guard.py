@@ -51,7 +51,7 @@ PAGE_MEND = "Use an address that `edge-agent page` prints, or add a name: edge-a
 
 
 def find_fault(
-    method: str, headers: Headers, hosts: frozenset[str], mend: str = PAGE_MEND
+    method: str, headers: Headers, hosts: frozenset[str], mend: str = PAGE_MEND, max_body: int = MAX_BODY_BYTES
 ) -> tuple[int, str] | None:  # fmt: skip
     """Return the status and the words of a refusal; None for a request that may go on.
 
@@ -60,6 +60,7 @@ def find_fault(
         headers: Of the request.
         hosts: Every ``Host`` that is answered.
         mend: What to do about another one.
+        max_body: Bytes of a form.
     """
     found = headers.getlist("host")
     if len(found) != 1 or found[0].lower() not in hosts:
@@ -73,8 +74,8 @@ def find_fault(
     if headers.get("content-type", "").split(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         return 415, "This page takes plain forms only.\n"
     length = headers.get("content-length", "")
-    if not _LENGTH.fullmatch(length) or int(length) > MAX_BODY_BYTES:
-        return 413, f"A form here has at most {MAX_BODY_BYTES} bytes, and says how many.\n"
+    if not _LENGTH.fullmatch(length) or int(length) > max_body:
+        return 413, f"A form here has at most {max_body} bytes, and says how many.\n"
     return None
 
 
@@ -92,13 +93,19 @@ class Guard:
         hosts: Every ``Host`` that is answered.
         mend: What to do about another one.
         headers: Of every answer.
+        max_body: Bytes of a form.
     """
 
     def __init__(
-        self, app: ASGIApp, hosts: Iterable[str], mend: str = PAGE_MEND, headers: Mapping[str, str] = HEADERS
+        self,
+        app: ASGIApp,
+        hosts: Iterable[str],
+        mend: str = PAGE_MEND,
+        headers: Mapping[str, str] = HEADERS,
+        max_body: int = MAX_BODY_BYTES,
     ) -> None:
         self._app, self._hosts = app, frozenset(each.lower() for each in hosts)
-        self._mend, self._headers = mend, headers
+        self._mend, self._headers, self._max_body = mend, headers, max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or hand on; in both cases with the headers."""
@@ -112,7 +119,7 @@ class Guard:
                     headers[name] = value
             await send(message)
 
-        fault = find_fault(scope["method"], Headers(scope=scope), self._hosts, self._mend)
+        fault = find_fault(scope["method"], Headers(scope=scope), self._hosts, self._mend, self._max_body)
         if fault is None:
             try:
                 await self._app(scope, receive, send_guarded)

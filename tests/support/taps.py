@@ -151,8 +151,8 @@ def install(folder: Path) -> Path:
     return environment / "bin" / "edge-agent"
 
 
-def set_up(terminal: Terminal, folder: Path, city: City, camera: SimulatedCamera, phone: Phone) -> tuple[str, str]:
-    """Type and edit; return the pairing link and the gateway's id."""
+def set_up(terminal: Terminal, folder: Path, camera: SimulatedCamera, phone: Phone) -> str:
+    """Type and edit; return the pairing link."""
     config, state = folder / "etc", folder / "state"
     shown = terminal.type(
         f"edge-agent init --config {config} --state {state} --page 127.0.0.1",
@@ -170,13 +170,10 @@ def set_up(terminal: Terminal, folder: Path, city: City, camera: SimulatedCamera
         },
     )
     terminal.edit(config / "notify.yaml", {"# phone: ntfys://ntfy.example.net/topic": f"phone: {phone.url}"})
-    enrolment = city.enrol((config / "gateway.csr").read_bytes())
-    (folder / "rtcc.json").write_bytes(enrolment.content)
-    terminal.type(f"edge-agent enrol {folder}/rtcc.json --config {config}/edge-agent.yaml", ("[yes/no]", "yes"))
     terminal.start(f"edge-agent run --config {config}/edge-agent.yaml")
     link = re.search(r"https://127\.0\.0\.1:\d+/pair#[0-9A-Z-]+", shown)
     assert link is not None, shown
-    return link[0], enrolment.gateway
+    return link[0]
 
 
 def sign(finger: Finger, phone: Phone, before: int) -> None:
@@ -192,14 +189,28 @@ def sign(finger: Finger, phone: Phone, before: int) -> None:
     finger.keep("signed")
 
 
-def give_terms(finger: Finger, phone: Phone, link: str) -> None:
-    """Pair the phone, and sign terms for the camera."""
+def join(finger: Finger, phone: Phone, city: City, link: str) -> str:
+    """Pair the phone, and join the city's crime center; return the gateway's id there."""
     tab = finger.tab
     wait_for_page(tab, link)
     finger.fill(tab.get_by_label("A name for this device"), "phone", "a name for the phone")
     finger.tap(tab.get_by_role("button", name="Pair"), "Pair")
     finger.keep("home")
-    finger.tap(tab.get_by_role("link", name="Terms"), "Terms")
+    finger.tap(tab.get_by_role("link", name="Join one"), "Join one, at your desk")
+    enrolment = city.enrol(tab.locator("pre").inner_text().encode())  # what is sent, and what comes back
+    finger.fill(tab.get_by_label("The text of their file"), enrolment.content.decode(), "the crime center's answer")
+    finger.keep("join")
+    before = len(phone.got)
+    finger.tap(tab.get_by_role("button", name="Go on"), "Go on: send me the code")
+    sign(finger, phone, before)
+    return enrolment.gateway
+
+
+def give_terms(finger: Finger, phone: Phone, home: str) -> None:
+    """Sign terms for the camera, once the gateway has joined."""
+    tab = finger.tab
+    finger.open(f"{home}terms", "the page's Terms")
+    wait_for_form(tab)
     finger.tap(tab.get_by_role("link", name="Change and sign them"), "Change and sign them, at your desk")
     finger.tap(tab.get_by_label("robbery"), "robbery")
     tab.get_by_label("How long a clip waits").select_option("0s")
@@ -223,6 +234,22 @@ def say_yes(finger: Finger, phone: Phone) -> None:
     before = len(phone.got)
     finger.tap(tab.get_by_role("button", name="Go on"), "Go on: send me the code")
     sign(finger, phone, before)
+
+
+def wait_for_form(tab: Page) -> None:
+    """Open the form of the terms, which is there once the gateway has taken the enrolment in."""
+    deadline = time.monotonic() + _LIMIT_S
+    terms = tab.url
+    while True:
+        tab.goto(terms)
+        link = tab.get_by_role("link", name="Change and sign them").first
+        if link.count():
+            tab.goto(str(link.get_attribute("href")))
+            if tab.get_by_role("button", name="Go on").count():
+                tab.goto(terms)
+                return
+        assert time.monotonic() < deadline, tab.content()
+        time.sleep(0.5)
 
 
 def wait_for_page(tab: Page, link: str) -> None:
@@ -259,7 +286,7 @@ def run(pictures: Path | None = None) -> tuple[int, int]:
         stack.callback(phone.close)
         terminal = Terminal(program, folder)
         stack.callback(terminal.end)
-        link, gateway = set_up(terminal, folder, city, camera, phone)
+        link = set_up(terminal, folder, camera, phone)
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"),
@@ -268,7 +295,8 @@ def run(pictures: Path | None = None) -> tuple[int, int]:
         stack.callback(browser.close)
         words = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "ignore_https_errors": True}
         finger = Finger(browser.new_context(**words).new_page(), pictures)  # type: ignore[arg-type]
-        give_terms(finger, phone, link)
+        gateway = join(finger, phone, city, link)
+        give_terms(finger, phone, link.partition("pair")[0])
         session = stack.enter_context(RtccSession(city.home, watch=True))
         now = SystemClock().utc()
         window = Window(UtcNs(now - 6 * SECOND_NS), UtcNs(now - 2 * SECOND_NS))

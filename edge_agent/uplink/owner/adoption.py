@@ -1,4 +1,4 @@
-"""Terms that the owner changed and signed at the desk, on their way into ``consent.yaml``, which root alone writes.
+"""Terms, or an enrolment, that the owner signed at the desk, on their way into a file that root alone writes.
 
 The releaser leaves the text with the owner's order for just that text; root's ``edge-agent adopt`` verifies the order
 again, against the pinned key, and believes nobody else. One file, taken once.
@@ -7,6 +7,7 @@ again, against the pinned key, and believes nobody else. One file, taken once.
 import base64
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import ConfigError, DenialError
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.regular_file import read_regular
+from edge_agent.protocol.enrolment import parse_enrolment
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
 
@@ -34,19 +36,23 @@ def leave(config: Config, order: bytes, text: str) -> None:
     write_small_file(adoption_path(config), content, mode=0o600)
 
 
-def demand_order(config: Config, order: bytes, text: str, now: UtcNs) -> None:
-    """Refuse unless the owner has signed, just now and for this gateway, that this text becomes ``consent.yaml``.
+def demand_order(config: Config, order: bytes, text: str, now: UtcNs) -> Path:
+    """Refuse unless the owner has signed, just now and for this gateway, what this text becomes; return which file.
 
     Raises:
         DenialError: The order is another's, another's text's, too old, or no such order.
-        ConfigError: The text is no ``consent.yaml``.
+        ConfigError: The text is no such file.
     """
     keys = KeyStore(config.state_dir, "owner")
     gateway = find_gateway_name(config.uplink.enrolment, keys.load_public("gateway"))
     value = verify_order(order, gateway, keys.load_public("owner"), now).value
     if not isinstance(value, Adopt) or value.sha256 != hashlib.sha256(text.encode()).digest():
         raise DenialError("member-invalid", "The order is not for this text.")
+    if value.file == "enrolment":
+        parse_enrolment(text.encode(), "enrolment of the desk")
+        return config.uplink.enrolment
     parse_policy(text, "consent.yaml of the desk")
+    return config.consent.file.resolve()
 
 
 def parse_left(content: bytes) -> tuple[bytes, str]:
@@ -59,18 +65,27 @@ def parse_left(content: bytes) -> tuple[bytes, str]:
 
 
 def put(config: Config, order: bytes, text: str, now: UtcNs) -> Path:
-    """Verify, and put the text in the place of ``consent.yaml``; return its path.
+    """Verify, and put the text in the place of its file, with that one's mode; return its path.
 
     Raises:
         DenialError, ConfigError: See ``demand_order``; or the file cannot be written.
     """
-    demand_order(config, order, text, now)
-    path = config.consent.file.resolve()
+    path = demand_order(config, order, text, now)
     try:
-        write_small_file(path, text.encode(), mode=path.stat().st_mode & 0o777)
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+        write_small_file(path, text.encode(), mode=mode)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}", "run it as root") from error
     return path
+
+
+def put_or_leave(config: Config, order: bytes, text: str, now: UtcNs) -> None:
+    """Put a text at once if this user may write its folder, as in a trial; else leave it for root."""
+    path = demand_order(config, order, text, now)
+    if os.access(path.parent, os.W_OK):
+        put(config, order, text, now)
+    else:
+        leave(config, order, text)
 
 
 def take(config: Config) -> tuple[bytes, str]:

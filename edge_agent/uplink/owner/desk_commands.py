@@ -27,7 +27,7 @@ from edge_agent.uplink.store.requests import Store
 
 BY = "desk"
 READS = ("house", "request", "recordings", "terms", "status")
-TERMS_READS = ("terms-form", "terms-preview")
+MORE_READS = ("terms-form", "terms-preview", "join")
 MAX_SENTENCE = 1500
 """Letters: a message holds 2000, and is cut."""
 _BURST, _EVERY_S = 6, 30.0
@@ -74,7 +74,7 @@ class DeskCommands:
     @property
     def handlers(self) -> Mapping[str, Handler]:
         """What the desk's socket is given."""
-        names = [*READS, *(name for name in TERMS_READS if name in self._reads)]
+        names = [*READS, *(name for name in MORE_READS if name in self._reads)]
         return {**{name: self._reads[name] for name in names}, "draft": self._draft, "sign": self._sign}
 
     def _draft(self, members: Mapping[str, Any], _peer: Peer) -> Answer:

@@ -23,6 +23,7 @@ from edge_agent.settings.gateway import Config
 from edge_agent.texts import Texts
 from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, Window
 from edge_agent.uplink.owner.desk_codes import DeskDraft, ToSign
+from edge_agent.uplink.owner.join_desk import JoinDesk
 from edge_agent.uplink.owner.terms_desk import TermsDesk
 
 LONGEST_PLAY_NS = 10 * MINUTE_NS
@@ -45,6 +46,7 @@ class Drafts:
         clock: When an order begins to be good.
         texts: The owner's language.
         terms: Drafts terms; None before there is an enrolment.
+        join: Drafts an enrolment.
     """
 
     def __init__(
@@ -56,9 +58,11 @@ class Drafts:
         clock: Clock,
         texts: Texts,
         terms: TermsDesk | None = None,
+        join: JoinDesk | None = None,
     ) -> None:
         self._gateway, self._owner, self._config = gateway, owner, config
-        self._ask, self._clock, self._texts, self._terms = ask, clock, texts, terms
+        self._ask, self._clock, self._texts = ask, clock, texts
+        self._terms, self._join = terms, join
         self._zone = ZoneInfo(config.gateway.time_zone)
 
     def draft(self, members: Mapping[str, Any]) -> DeskDraft:
@@ -76,7 +80,9 @@ class Drafts:
             return self._show(str(what), members)
         if what == "sign" and self._terms is not None:
             return self._terms.draft(members, self._gateway)
-        raise UsageError("the desk takes approve, resume, look, play, export and sign")
+        if what == "join" and self._join is not None:
+            return self._join.draft(members, self._gateway)
+        raise UsageError("the desk takes approve, resume, look, play, export, sign and join")
 
     def _approve(self, members: Mapping[str, Any]) -> DeskDraft:
         request = self._ask("request", {"number": members.get("number")})["request"]
@@ -116,7 +122,9 @@ class Drafts:
         if window.duration_ns > LONGEST_PLAY_NS:
             raise UsageError("at most ten minutes at once", "longer ones, at the gateway: edge-agent export")
         payload = self._build("export", {"camera": camera, "quality": quality, "window": window_members(window)})
-        said = say_show(what, f"{camera}, {say_span(window, self._zone)}", self._texts)
+        texts = self._texts
+        small = texts(", small picture") if quality == "sub" else ""
+        said = say_show(what, f"{camera}, {say_span(window, self._zone)}{small}", texts)
         more = {"stills": MAX_STILLS} if what == "look" else {}
         command = "look" if what == "look" else "export"
         return DeskDraft(what, (payload,), said, command, more, {"camera": camera})

@@ -19,6 +19,7 @@ from edge_agent.settings.gateway import Config
 from edge_agent.uplink.inbound.consent_files import Standing
 from edge_agent.uplink.owner.desk_commands import DeskCommands, Teller
 from edge_agent.uplink.owner.desk_drafts import Drafts
+from edge_agent.uplink.owner.join_desk import JoinDesk
 from edge_agent.uplink.owner.page_commands import PageCommands
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.terms_desk import TermsDesk
@@ -64,10 +65,13 @@ class HomeSockets:
         if config.uplink.enrolment.exists():
             standing = Standing(config, load_enrolment(config.uplink.enrolment), owner, store)
             terms = TermsDesk(config, thumb, standing, store, clock, texts)
-        drafts = Drafts(gateway, thumb, config, ask, clock, texts, terms)
+        join = JoinDesk(config, clock, texts)
+        drafts = Drafts(gateway, thumb, config, ask, clock, texts, terms, join)
         # Two of them, for each counts how often it is asked: a page that asks without end does not starve the desk.
         self._page, shown = (PageCommands(config, store, clock, commands, reads).handlers for _ in range(2))
-        more, carry_out = ({}, {}) if terms is None else (terms.reads, terms.commands)
+        parts: list[JoinDesk | TermsDesk] = [join] if terms is None else [join, terms]
+        more = {name: each for part in parts for name, each in part.reads.items()}
+        carry_out = {name: each for part in parts for name, each in part.commands.items()}
         self._desk = DeskCommands(
             owner, store, clock, {**commands, **carry_out}, {**shown, **more}, drafts, tell, texts
         ).handlers  # fmt: skip

@@ -6,7 +6,6 @@ it. What the owner reads in the notice is made from the payload that will be sig
 
 import hashlib
 import logging
-import os
 import secrets
 import time
 from collections.abc import Mapping
@@ -114,7 +113,7 @@ class TermsDesk:
         payload = build_consent(facts, found.title, terms, notice(language), version, now, self._owner)
         digest = encode_b64url(hashlib.sha256(text.encode()).digest())
         order_id = encode_b64url(secrets.token_bytes(16))
-        order = build_order("adopt", {"sha256": digest}, gateway, order_id, now)
+        order = build_order("adopt", {"file": "consent", "sha256": digest}, gateway, order_id, now)
         messages = (ToSign(owner_order.TYP, order), ToSign(TYP, payload))
         sentence = self._say(camera, payload, language)
         return DeskDraft(
@@ -177,10 +176,7 @@ class TermsDesk:
         adoption.demand_order(self._config, order, text, now)
         self._config.waivers_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
         write_small_file(self._standing.consent_path(camera), consent, mode=0o644)
-        if os.access(self._config.consent.file.resolve().parent, os.W_OK):
-            adoption.put(self._config, order, text, now)
-        else:
-            adoption.leave(self._config, order, text)
+        adoption.put_or_leave(self._config, order, text, now)
         with self._store.transaction() as connection:
             self._standing.note_versions(connection, self._standing.household(now), now)
         log.info("terms signed at the desk camera=%s", camera)

@@ -37,11 +37,15 @@ def config(tmp_path, state):
     return load_config(path)
 
 
+def digest(text) -> str:
+    return encode_b64url(hashlib.sha256(text.encode()).digest())
+
+
 def order(config, text=TEXT, now=NOW, kind="adopt", key=None, gateway=None, **more):
     keys = KeyStore(config.state_dir, "owner")
     key = key or keys.load_private("owner", PASSPHRASE.encode())
     gateway = gateway or name_unenrolled(keys.load_public("gateway"))
-    members = more or {"sha256": encode_b64url(hashlib.sha256(text.encode()).digest())}
+    members = more or {"file": "consent", "sha256": digest(text)}
     return sign_order(kind, members, gateway, encode_b64url(os.urandom(16)), now, key)
 
 
@@ -62,6 +66,7 @@ HOSTILE = {
     "an old order": lambda config: (order(config, now=UtcNs(NOW - 6 * MINUTE_NS)), TEXT),
     "an order for something else": lambda config: (order(config, kind="confirm-clock", **{}), TEXT),
     "terms that are none": lambda config: (order(config, text="version: 7\n"), "version: 7\n"),
+    "an order for the other file": lambda config: (order(config, file="enrolment", sha256=digest(TEXT)), TEXT),
     "no order": lambda _: (b"{}", TEXT),
 }
 
