@@ -353,6 +353,11 @@ class Config(Part):
         """Return the socket at which the resident's page reaches a process; its folder lets in the page's group."""
         return self.gateway.run_dir / f"{process}-page" / "sock"
 
+    @property
+    def desk_path(self) -> Path:
+        """Return the socket at which the desk reaches the releaser; its folder lets in the desk's group."""
+        return self.gateway.run_dir / "releaser-desk" / "sock"
+
 
 def load_config(path: Path) -> Config:
     """Read and check ``edge-agent.yaml``; relative paths in it start from its own folder.
