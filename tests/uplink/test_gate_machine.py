@@ -113,12 +113,19 @@ class GateMachine(RuleBasedStateMachine):
         self.a_request_arrives(cameras, audio, 6, False)
         self.the_worker_has_its_turn(11)
 
-    @rule(cameras=wanted, audio=st.booleans(), named=named, span=spans, signed_before_min=st.sampled_from([0, 4]))
-    def a_request_is_approved(self, cameras, audio, named, span, signed_before_min) -> None:
+    @rule(
+        cameras=wanted,
+        audio=st.booleans(),
+        named=named,
+        span=spans,
+        late_min=st.sampled_from([0, 0, 0, 31]),
+        signed_before_min=st.sampled_from([0, 4]),
+    )
+    def a_request_is_approved(self, cameras, audio, named, span, late_min, signed_before_min) -> None:
         """By an order that may say that it was signed earlier; the worker looks a little before and after it may."""
         self.a_request_arrives(cameras, audio, 6, False)
         self.time_passes(5)
-        self.the_owner_approves(named, span, 0, signed_before_min)
+        self.the_owner_approves(named, span, late_min, signed_before_min)
         self.the_worker_has_its_turn(9)
         self.the_worker_has_its_turn(2)
 
