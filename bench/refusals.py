@@ -58,6 +58,9 @@ PAIRS = 40
 """Pairs of signers, so that the refusals of none are too many to be entered one by one."""
 WAIT_S = 10.0
 KINDS = ("ask", "denial")
+FRESH = 200
+"""A gateway of the control takes so many of each kind. As a store fills, asks and denials become slower in different
+ways, and which is the slower one changes: over a long run of one gateway the two differences cancel out."""
 BLOCK = 10
 """So many of each kind make a block."""
 
@@ -309,11 +312,11 @@ def sample(folder: Path, n: int, paced: bool) -> Sample:
     return took
 
 
-def measure(folder: Path, n: int, gateways: int, *, paced: bool) -> Comparison:
-    """Take ``n`` samples of each kind, shared among gateways."""
+def measure(folder: Path, n: int, gateways: int, *, at_once: int, paced: bool) -> Comparison:
+    """Take ``n`` samples of each kind, shared among gateways, of which so many run at once."""
     folder.mkdir()
     each = -(-n // gateways // BLOCK) * BLOCK
-    with ProcessPoolExecutor(gateways, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(at_once, mp_context=multiprocessing.get_context("spawn")) as pool:
         samples = [pool.submit(sample, folder / str(number), each, paced) for number in range(gateways)]
         return compare([one.result() for one in samples])
 
@@ -333,8 +336,8 @@ def main() -> int:
     n, gateways = args.n or N, args.gateways or GATEWAYS
     # In memory: what a disk's syncs add is noise, in which a watcher sees less.
     with tempfile.TemporaryDirectory(prefix="refusals-", dir="/dev/shm") as folder:
-        old = measure(Path(folder) / "old", n, 1, paced=False)
-        new = measure(Path(folder) / "new", n, gateways, paced=True)
+        old = measure(Path(folder) / "old", n, -(-n // FRESH), at_once=1, paced=False)
+        new = measure(Path(folder) / "new", n, gateways, at_once=gateways, paced=True)
     rows = [
         Row("bound of the difference", new.bound, BOUND_MS, "ms", describe(new, n)),
         Row("old order: needed / found", Z_FOUND / max(abs(old.rank_z), 1e-9), 1.0, "", describe(old, n)),

@@ -274,7 +274,7 @@ def run_tests(folder: Path, tests: str) -> str | None:
         raise SystemExit(f"pytest ended with {done.returncode}: {tests}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     if done.returncode == 0:
         return None
-    lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR tests"))]
     return (lines or ["red"])[0][:200]
 
 

@@ -113,12 +113,19 @@ class GateMachine(RuleBasedStateMachine):
         self.a_request_arrives(cameras, audio, 6, False)
         self.the_worker_has_its_turn(11)
 
-    @rule(cameras=wanted, audio=st.booleans(), named=named, span=spans, signed_before_min=st.sampled_from([0, 4]))
-    def a_request_is_approved(self, cameras, audio, named, span, signed_before_min) -> None:
+    @rule(
+        cameras=wanted,
+        audio=st.booleans(),
+        named=named,
+        span=spans,
+        late_min=st.sampled_from([0, 0, 0, 31]),
+        signed_before_min=st.sampled_from([0, 4]),
+    )
+    def a_request_is_approved(self, cameras, audio, named, span, late_min, signed_before_min) -> None:
         """By an order that may say that it was signed earlier; the worker looks a little before and after it may."""
         self.a_request_arrives(cameras, audio, 6, False)
         self.time_passes(5)
-        self.the_owner_approves(named, span, 0, signed_before_min)
+        self.the_owner_approves(named, span, late_min, signed_before_min)
         self.the_worker_has_its_turn(9)
         self.the_worker_has_its_turn(2)
 
@@ -352,9 +359,10 @@ class GateMachine(RuleBasedStateMachine):
         self.model.file.pop(camera, None)
         counts["file narrowed and back over a request"] += bool(self._take_over(self.narrowed_over, camera))
 
-    @rule(camera=cameras, change=one_change, minutes=st.sampled_from([0, 5, 11, None]))
-    def the_file_narrows_for_a_while(self, camera, change, minutes) -> None:
+    @rule(camera=cameras, change=one_change, minutes=st.sampled_from([0, 5, 11, None]), fresh=st.booleans())
+    def the_file_narrows_for_a_while(self, camera, change, minutes, fresh) -> None:
         """Before a request arrives (None), or over one; with or without an evaluation in between."""
+        self._sign_all(fresh)
         if minutes is not None:
             self.a_request_arrives(["door", "yard"], True, 6, False)
         self.the_file_says_something_else(camera, Say(**change))
@@ -365,9 +373,10 @@ class GateMachine(RuleBasedStateMachine):
         self.the_file_says_again_what_was_signed(camera)
         self.the_worker_has_its_turn(11)
 
-    @rule(camera=cameras, change=one_change)
-    def the_owner_signs_anew_over_a_request(self, camera, change) -> None:
+    @rule(camera=cameras, change=one_change, fresh=st.booleans())
+    def the_owner_signs_anew_over_a_request(self, camera, change, fresh) -> None:
         """Less, and later everything again."""
+        self._sign_all(fresh)
         self.a_request_arrives(["door", "yard"], True, 6, False)
         self.the_owner_signs_anew(camera, Say(**change))
         self.the_worker_has_its_turn(11)
@@ -457,6 +466,11 @@ class GateMachine(RuleBasedStateMachine):
         """After each step."""
         counts["steps"] += 1
         self.house.check_bounds()
+
+    def _sign_all(self, fresh: bool) -> None:
+        """Sign everything that can be, or leave what is signed: what is denied already cannot be narrowed."""
+        for name in ("door", "yard") if fresh else ():
+            self.the_owner_signs_anew(name, Say())
 
     def _asked_of(self, request) -> list[str]:
         names = self.house.asked(request.raw)
