@@ -125,9 +125,10 @@ class ArrivalMaker:
         self._place.report(number, ntp_ns, track.clock.place_ns(report.rtp))
 
     def _make_picture(self, unit: CodedUnitBytes) -> Arrival:
-        track, boot = self._tracks[VIDEO], unit.stamp.boot
-        pts = track.standing.take(track.clock.unwrap(unit.ticks), boot, 0)
-        self._place.arrive(VIDEO, track.clock.to_ns(pts), boot)
+        track, boot, pts = self._tracks[VIDEO], unit.stamp.boot, None
+        if not unit.is_damaged:
+            pts = track.standing.take(track.clock.unwrap(unit.ticks), boot, 0)
+            self._place.arrive(VIDEO, track.clock.to_ns(pts), boot)
         report = track.report if track.has_new_report else None
         track.has_new_report = False
         return Arrival(

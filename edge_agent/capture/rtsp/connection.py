@@ -212,6 +212,7 @@ class RtspConnection:
             OSError: The connection is closed or broken.
             RtspSyntaxError: The camera is out of step.
         """
+        self._splitter.check()
         self._socket.settimeout(max(_LEAST_S, min(_STEP_S, timeout_s)))
         try:
             chunk, late_ns = self._receive_chunk()

@@ -43,7 +43,7 @@ UNDER_WAY = (RequestState.GRANTED, RequestState.UPLOADING)
 
 
 class WithdrawnError(Exception):
-    """No error: the tables have no such cell, the request is not under way any more. Go no further."""
+    """Control flow, not an error: the request was stopped meanwhile, so this step has no cell in the tables."""
 
 
 @dataclass(slots=True)

@@ -100,7 +100,7 @@ class Regrant:
         *,
         is_stop: bool = False,
     ) -> Ask | Grant | Denial | Wait:
-        """Evaluate a request that is open or whose key waits, and record what comes of it; the one way to do so.
+        """Evaluate a request that is open or whose key waits, and record the outcome. Nothing else decides again.
 
         ``is_stop``: the owner has just taken something back, and is owed an entry if it came too late.
 
@@ -166,7 +166,7 @@ class Regrant:
             or (isinstance(verdict, Grant) and not self._covers(verdict, each, outlook))
         ]
         for release in dropped:
-            log.warning("bundle holds more than is granted now: jti=%s camera=%s", request.jti, release.camera)
+            log.warning("camera is not released any more: jti=%s camera=%s", request.jti, release.camera)
         if dropped:
             leave = {each.camera: CameraStep(CameraEvent.LEAVE) for each in dropped}
             self._docket.apply(connection, request, RequestStep(Event.LESS, outlook.now, cameras=leave), aftermath)

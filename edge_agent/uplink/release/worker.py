@@ -2,8 +2,8 @@
 
 The order is the promise (PROTOCOL 9): the ledger's ``release`` entry is durable before the first byte leaves, and the
 age headers leave only after the last byte is there and the gate has said yes once more. A kill at any point repeats
-nothing that counts and loses nothing. Owns the thread, whose turn it is and how long it rests; the steps are
-``maker``'s, ``shipping``'s and ``handover``'s.
+nothing that counts and loses nothing. Owns the thread, the order of requests and the pauses; the steps are those of
+``build_step``, ``upload_step`` and ``key_step``.
 """
 
 import logging

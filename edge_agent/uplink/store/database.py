@@ -1,8 +1,8 @@
 """The releaser's SQLite file: its tables, its versions, its transactions.
 
 Every step of a request is one transaction (``synchronous=FULL``), so that a kill at any point loses nothing and
-repeats nothing (design 10). Owns the form of every table but the ledger's, which is handed the connection of the same
-transaction; what stands in them is ``store``'s, ``outbox``'s and ``word``'s.
+repeats nothing (PROTOCOL 9). Owns the form of every table but the ledger's, which gets the connection of the same
+transaction; the modules beside it read and write the rows.
 """
 
 import contextlib

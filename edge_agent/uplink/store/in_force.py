@@ -1,4 +1,4 @@
-"""What somebody said that stands until something newer is said: the trust bundle, pauses, orders, consents."""
+"""Tables of what stays in force until it is replaced: trust bundle, pauses, used orders, versions of consent."""
 
 import json
 import sqlite3
