@@ -81,6 +81,11 @@ class ArrivalMaker:
         self._place = SoundPlace()
         self._told = MonoNs(0)
 
+    @property
+    def is_by_arrival(self) -> bool:
+        """Tell whether pictures are timed by their arrival, because their RTP time stands still."""
+        return self._tracks[VIDEO].standing.stands
+
     def take(self, received: Received) -> Iterator[Arrival]:
         """Yield what a chunk completes, in order."""
         data, stamp = received.pieces.data, Stamp(received.utc, received.boot)
