@@ -84,7 +84,7 @@ def test_yes_at_the_desk_delivers(at_home, phone: Phone):
     assert "Signed" in answer.text
     assert world.answers(signed.jti)[-1].status is Status.DELIVERED
     assert world.open(signed.jti)
-    assert [each["entry"] for each in world.entries("page")] == [{"what": "approve", "by": "desk", "jti": signed.jti}]
+    assert [each["entry"] for each in world.entries("page")] == [{"what": "approve", "by": "desk", "number": number}]
 
 
 def test_recording_is_looked_at_and_played(at_home, phone: Phone):

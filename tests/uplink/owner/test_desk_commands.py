@@ -107,7 +107,7 @@ def test_yes_with_passphrase_and_code_is_a_yes(house, desk):
     assert made["sentence"].endswith(f", to {gate.ISS}")
     desk.sign(made)
     assert house.state() is RequestState.GRANTED
-    assert house.entries("page") == [{"what": "approve", "by": "desk", "jti": request.jti}]
+    assert house.entries("page") == [{"what": "approve", "by": "desk", "number": request.id}]
     assert [each["outcome"] for each in house.entries("approval")] == ["approved"]
 
 
@@ -216,7 +216,7 @@ def test_wrong_code_stands_in_the_ledger(house, desk):
     wrong = f"{(int(desk.phone.code) + 1) % 1_000_000:06}"
     with pytest.raises(WrongCodeError):
         desk.sign(made, code=wrong)
-    assert house.entries("page") == [{"what": "wrong code", "by": "desk", "jti": request.jti}]
+    assert house.entries("page") == [{"what": "wrong code", "by": "desk", "number": request.id}]
 
 
 def test_without_a_notice_service_it_stays_in_the_terminal(house, desk):
