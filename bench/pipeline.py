@@ -41,8 +41,8 @@ from tests.support.fakes import FakeClock
 GOAL = 2.5
 FEWEST_RUNS = 9
 _RING_BYTES = 64 << 20
-_LOOKS = 5
-_LOOK_NS = RATE // 2 * SECOND_NS // RATE // _LOOKS
+_LOOK_PICTURES = 2
+_LOOK_NS = _LOOK_PICTURES * SECOND_NS // RATE
 
 
 class Pipeline:
@@ -85,14 +85,13 @@ class Pipeline:
         return used_s
 
     def _tape(self) -> Iterator[list[bytes]]:
-        """Yield what comes in half a second, in chunks of a tenth."""
+        """Yield what comes in about half a second, as it is found at each look."""
         ticks, sequence = itertools.count(0, 90_000 // RATE), itertools.count()
         pictures = itertools.islice(itertools.cycle(self._payloads), self._gops * len(self._payloads))
         halves = iter(lambda: list(itertools.islice(pictures, RATE // 2)), [])
         for half in halves:
-            sent = b"".join(self._frame(payloads, next(ticks), sequence) for payloads in half)
-            size = -(-len(sent) // _LOOKS)
-            yield [sent[at : at + size] for at in range(0, len(sent), size)]
+            sent = [self._frame(payloads, next(ticks), sequence) for payloads in half]
+            yield [b"".join(sent[at : at + _LOOK_PICTURES]) for at in range(0, len(sent), _LOOK_PICTURES)]
 
     @staticmethod
     def _frame(payloads: Sequence[bytes], ticks: int, sequence: Iterator[int]) -> bytes:

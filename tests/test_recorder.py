@@ -170,6 +170,7 @@ def test_no_codec_library_is_in_the_process_that_sees_every_picture(gateway: Gat
     """While it records, refuses a codec and follows an encoder that is set anew, the recorder maps no FFmpeg."""
     with SimulatedCamera() as door, SimulatedCamera() as yard:
         gateway.configure({"door": door.url, "yard": yard.url})
+        gateway.config.write_text(gateway.config.read_text().replace("id: door,", "id: door, reader: ffmpeg,"))
         yard.fault("unknown-codec")
         with gateway.recorder() as process:
             gateway.wait_for(lambda status: is_recording(status, "door.main"))

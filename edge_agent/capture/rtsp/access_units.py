@@ -174,7 +174,7 @@ class AccessUnits:
             self._finish()
         self._prefix.take()
         self._prefix_is_key = False
-        self._waits_for_keyframe = True
+        self._miss()
 
     def break_off(self) -> None:
         """Take in that the slice that was begun last has no end."""
@@ -185,6 +185,12 @@ class AccessUnits:
         if self._is_marked and ticks != self._ticks:
             self._finish()
         self._is_damaged = self._has_slice
+        self._miss()
+
+    def _miss(self) -> None:
+        """Tell, once, that something is missing here, though the next picture may be a whole keyframe."""
+        if self._has_begun and not self._waits_for_keyframe and not self._has_slice:
+            self.ready.append(CodedUnitBytes(self._ticks, False, True, b"", self._stamp))
         self._waits_for_keyframe = True
 
     def settle(self) -> None:

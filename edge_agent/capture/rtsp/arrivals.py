@@ -81,6 +81,11 @@ class ArrivalMaker:
         self._place = SoundPlace()
         self._told = MonoNs(0)
 
+    @property
+    def is_by_arrival(self) -> bool:
+        """Tell whether pictures are timed by their arrival, because their RTP time stands still."""
+        return self._tracks[VIDEO].standing.stands
+
     def take(self, received: Received) -> Iterator[Arrival]:
         """Yield what a chunk completes, in order."""
         data, stamp = received.pieces.data, Stamp(received.utc, received.boot)
@@ -125,9 +130,10 @@ class ArrivalMaker:
         self._place.report(number, ntp_ns, track.clock.place_ns(report.rtp))
 
     def _make_picture(self, unit: CodedUnitBytes) -> Arrival:
-        track, boot = self._tracks[VIDEO], unit.stamp.boot
-        pts = track.standing.take(track.clock.unwrap(unit.ticks), boot, 0)
-        self._place.arrive(VIDEO, track.clock.to_ns(pts), boot)
+        track, boot, pts = self._tracks[VIDEO], unit.stamp.boot, None
+        if not unit.is_damaged:
+            pts = track.standing.take(track.clock.unwrap(unit.ticks), boot, 0)
+            self._place.arrive(VIDEO, track.clock.to_ns(pts), boot)
         report = track.report if track.has_new_report else None
         track.has_new_report = False
         return Arrival(

@@ -33,7 +33,7 @@ from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 RTSP_PORT = 554
 _STAMP_SPACE = socket.CMSG_SPACE(STAMP_BYTES)
 CHUNK_BYTES = 64 << 10
-_ROUND_S = 0.1
+_ROUND_NS = SECOND_NS // 10
 """So often a socket is looked at while media flow: a wake-up for each packet took as much CPU as all the rest. The
 kernel says when bytes came, and no record ends before the next keyframe."""
 _MOST_PACKETS = 1000
@@ -80,7 +80,7 @@ class RtspConnection:
         self.ahead: deque[Received] = deque()
         """What came before it was read for."""
         self.session = ""
-        self._packets, self._is_drained = 0, False
+        self._packets, self._is_drained, self._round_began = 0, False, clock.boot()
         self.released = released
         self._socket = self._connect(endpoint, url)
 
@@ -212,6 +212,7 @@ class RtspConnection:
             OSError: The connection is closed or broken.
             RtspSyntaxError: The camera is out of step.
         """
+        self._splitter.check()
         self._socket.settimeout(max(_LEAST_S, min(_STEP_S, timeout_s)))
         try:
             chunk, late_ns = self._receive_chunk()
@@ -236,15 +237,19 @@ class RtspConnection:
         chunk, told, _, _ = self._socket.recvmsg(CHUNK_BYTES, _STAMP_SPACE)
         return chunk, read_age_ns(told[0][2]) if told else 0
 
-    def wait_round(self) -> None:
+    def wait_round(self, *, is_hurried: bool) -> None:
         """Wait until the next round, if everything that came was read, or more than a camera may send in one.
 
-        Over TLS nobody but us knows when bytes came, so they are read at once.
+        Args:
+            is_hurried: Each picture's own time of arrival is needed: what came is read at once, but no flood. So it is
+                over TLS, where nobody but us knows when bytes came.
         """
         is_flooding = self._packets >= _MOST_PACKETS
-        if is_flooding or (self._is_drained and not isinstance(self._socket, ssl.SSLSocket)):
-            self.released.wait(_ROUND_S * max(1.0, self._packets / _MOST_PACKETS))
-            self._packets = 0
+        is_hurried = is_hurried or isinstance(self._socket, ssl.SSLSocket)
+        if is_flooding or (self._is_drained and not is_hurried):
+            self.released.wait(_ROUND_NS / SECOND_NS * max(1.0, self._packets / _MOST_PACKETS))
+        if self._clock.boot() - self._round_began >= _ROUND_NS:
+            self._round_began, self._packets = self._clock.boot(), 0
 
     def close(self, url: str = "") -> None:
         """Close the connection.

@@ -141,6 +141,7 @@ def find_redirect(response: RtspResponse) -> tuple[str, str, str]:
     location = response.find("location")
     try:
         parts = urlsplit(location)
+        _ = parts.port  # raises, if it is none
         return parts.scheme.lower(), parts.hostname or "", location
     except ValueError:
         return "", "", ""

@@ -18,6 +18,8 @@ from edge_agent.media.packets import TrackTemplate
 from edge_agent.units import SECOND_NS, MonoNs
 
 _MOST_REDIRECTS = 3
+_BEGINNING_NS = 3 * SECOND_NS
+"""So long each picture's own arrival counts: the run is timed by them."""
 _UNKNOWN_METHOD = frozenset({400, 405, 451, 501, 551})
 
 
@@ -47,7 +49,7 @@ class OwnSession:
             raise
 
     def _read(self) -> Iterator[Arrival]:
-        heard = self._clock.boot()
+        began = heard = self._clock.boot()
         while not self._connection.released.is_set():
             received = self._receive(heard)
             now = self._clock.boot()
@@ -58,7 +60,7 @@ class OwnSession:
             if now - heard >= self._silence_ns:
                 raise CaptureError("stalled")
             if received is not None:
-                self._connection.wait_round()
+                self._connection.wait_round(is_hurried=now - began < _BEGINNING_NS or self._maker.is_by_arrival)
 
     def _receive(self, heard: MonoNs) -> Received | None:
         if self._connection.ahead:

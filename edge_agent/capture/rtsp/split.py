@@ -38,13 +38,21 @@ class Splitter:
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._needed_bytes = 0
+        self._fault = ""
+
+    def check(self) -> None:
+        """Raise RtspSyntaxError if the connection is of no more use, and all that came before was returned."""
+        if self._fault:
+            raise RtspSyntaxError(self._fault)
 
     def feed(self, chunk: bytes) -> Pieces:
         """Take in what was received; return what is complete by it.
 
         Raises:
             RtspSyntaxError: Neither a frame nor a message, or one that is too long: the connection is of no more use.
+                If something was complete before that, it is returned, and ``check`` and the next call raise.
         """
+        self.check()
         if self._waiting:
             self._waiting.append(chunk)
             self._waiting_bytes += len(chunk)
@@ -52,7 +60,13 @@ class Splitter:
                 return Pieces()
             chunk = b"".join(self._waiting)
         pieces = Pieces(chunk)
-        at = self._split(chunk, pieces)
+        try:
+            at = self._split(chunk, pieces)
+        except RtspSyntaxError as error:
+            self._fault = str(error)
+            if not (pieces.frames or pieces.messages):
+                raise
+            return pieces
         rest = chunk[at:]
         self._waiting, self._waiting_bytes = [rest] if rest else [], len(rest)
         return pieces

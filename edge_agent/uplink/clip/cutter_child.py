@@ -89,6 +89,7 @@ class Cutting:
         self._cutter = Cutter(job.windows)
         self._run: Mp4Run | None = None
         self._shape: _Shape | None = None
+        self._kind = commitments.CodecKind.MJPEG
         self._described: bytes | None = None
         self._parameters = b""
         self._last_utc_ns = 0
@@ -108,6 +109,7 @@ class Cutting:
         record = place(head, tracks, packets, with_audio=self._job.audio)
         if record is None:
             return
+        self._describe(record.video)
         for placed in record.placed:
             if placed.packet.track == record.video.index:
                 self._add_picture(record, placed)
@@ -151,18 +153,22 @@ class Cutting:
         if cut.kept and self._run is not None:
             self._run.add(placed)
 
+    def _describe(self, video: StoredTrack) -> None:
+        """Take over a record's own parameter sets, if they are not those of the record before."""
+        self._kind = commitments.codec_kind(video.codec)
+        described = commitments.parameter_sets(self._kind, video.extradata)
+        if described != self._described:
+            self._described = self._parameters = described
+
     def _find_shape(self, record: _Record, packet: NutPacket) -> _Shape:
         """Return the shape with which a picture is decoded: the record's parameter sets, and those in band since.
 
         A keyframe replaces the sets that it brings and no other (``parameter_sets.merge_sets``).
         """
-        kind, track = commitments.codec_kind(record.video.codec), record.video
-        described = commitments.parameter_sets(kind, track.extradata)
-        if described != self._described:
-            self._described = self._parameters = described
+        track = record.video
         if packet.is_keyframe:
-            brought = commitments.inband_parameter_sets(kind, track.extradata, packet.data)
-            self._parameters = merge_sets(kind, self._parameters, brought)
+            brought = commitments.inband_parameter_sets(self._kind, track.extradata, packet.data)
+            self._parameters = merge_sets(self._kind, self._parameters, brought)
         return _Shape(track.codec, track.time_base, self._parameters, record.audio)
 
     def _start_run(self, record: _Record, shape: _Shape) -> None:

@@ -112,7 +112,8 @@ def test_base_is_the_described_one_if_it_is_usable(head: tuple[str, ...], base: 
 def test_redirect_is_read() -> None:
     """Scheme and host, or nothing that could be dialled."""
     assert find_redirect(RtspResponse(302, ("Location: RTSP://Other:9/x",)))[:2] == ("rtsp", "other")
-    assert find_redirect(RtspResponse(302, ("Location: rtsp://[::1/x",)))[:2] == ("", "")
+    for location in ("rtsp://[::1/x", "rtsp://host:99999/x", "rtsp://host:x/", "", "nowhere"):
+        assert not find_redirect(RtspResponse(302, (f"Location: {location}",)))[1]
 
 
 @pytest.mark.parametrize("word", ["rtsp://h/\r\nEvil: 1", "rtsp://h/ x", "rtsp://h/\0"])

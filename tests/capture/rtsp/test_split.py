@@ -81,6 +81,17 @@ def test_stream_that_is_out_of_step_is_told(bad: bytes, size: int) -> None:
     with pytest.raises(RtspSyntaxError):
         for at in range(0, len(stream), size):
             splitter.feed(stream[at : at + size])
+        splitter.check()
+
+
+def test_what_came_before_the_fault_is_kept() -> None:
+    """The frames of a chunk that goes out of step are handed out; then the fault is told, again and again."""
+    splitter = Splitter()
+    pieces = splitter.feed(frame(b"good") + b"\0\0")
+    assert [pieces.data[begin:end] for _, begin, end in pieces.frames] == [b"good"]
+    for _ in range(2):
+        with pytest.raises(RtspSyntaxError):
+            splitter.feed(frame(b"more"))
 
 
 @given(st.binary(max_size=400))

@@ -3,6 +3,8 @@
 import itertools
 from dataclasses import replace
 
+import pytest
+
 from edge_agent.capture.run.gap_account import GapKeeper
 from edge_agent.capture.run.open_run import Run
 from edge_agent.capture.session.interface import Arrival
@@ -101,3 +103,32 @@ def test_what_a_reader_does_not_tell_is_left_out() -> None:
     """A session reader without RTP timestamps gives a clock map without one, never a guess."""
     (run,) = record(100, kept=4).runs
     assert run.facts["clock_map"].keys() == {"utc_ns", "boot_ns", "clock_rate"}
+
+
+DAMAGE = {"a picture": range(30, 50), "from a keyframe on": range(25, 50), "a whole GOP and more": range(30, 75)}
+
+
+@pytest.mark.parametrize("damaged", DAMAGE.values(), ids=DAMAGE.keys())
+def test_damaged_pictures_are_a_hole_and_no_footage(damaged: range) -> None:
+    """The record ends before the first of them, the hole has its reason, the next record begins with a keyframe."""
+    packets = encode("libx264", 150, GOP_OPTIONS)
+    sink, clock = MemorySink(), FakeClock(NOW)
+    gaps, tracks = GapKeeper(sink, NOW, "connecting"), (template("h264", packets),)
+    run = Run(tracks, reorders=False, sink=sink, gaps=gaps, status=StreamStatus(clock), source={}, floor=NOW)
+    for number, packet in enumerate(packets):
+        at_ns, is_damaged = number * PICTURE_NS, number in damaged
+        arrival = Arrival(
+            track=0, pts=packet.pts, duration=0, is_keyframe=packet.is_keyframe and not is_damaged,
+            data=b"" if is_damaged else packet.data, utc=UtcNs(NOW + at_ns), boot=MonoNs(at_ns), camera_utc=None,
+            report=None, rtp=number * TICKS_PER_PICTURE, is_damaged=is_damaged,
+        )  # fmt: skip
+        run.push(arrival, lambda: ClockState.SYNCHRONISED)
+    run.finish()
+    (hole,) = sink.gaps
+    start, end = damaged.start * PICTURE_NS, damaged.stop * PICTURE_NS
+    assert (hole.start_ns - NOW, hole.duration_ns, hole.reason) == (start, end - start, "lost-packets")
+    recorded = [unit.data for gop in sink.gops for unit in unpack(gop)[1]]
+    assert recorded == [packet.data for number, packet in enumerate(packets) if number not in damaged]
+    timed = sorted((each.start_ns, each.start_ns + each.duration_ns) for each in (*sink.gops, *sink.gaps))
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(timed))
+    assert len(sink.runs) == 1
