@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import tempfile
-from getpass import getpass
 from pathlib import Path
 
 from edge_agent.commands.owner_key import read_passphrase
@@ -16,7 +15,7 @@ from edge_agent.errors import ConfigError, CustodyError, UsageError
 from edge_agent.host.atomic_file import write_new_file
 from edge_agent.host.hardening import keep_memory_from_swap
 from edge_agent.host.regular_file import read_regular
-from edge_agent.host.terminal import print_text, working
+from edge_agent.host.terminal import ask_secret, print_text, working
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import load_config, parse_config
 from edge_agent.setup import machine
@@ -205,13 +204,13 @@ def _ask_passphrase(path: Path | None, state_dir: Path) -> str:
         rule = f"The owner chooses a passphrase of at least {MIN_CHARACTERS} characters. It cannot be recovered."
         print(rule, file=sys.stderr)
     for _ in range(ATTEMPTS):
-        passphrase = getpass("owner's passphrase: ")
+        passphrase = ask_secret("owner's passphrase: ")
         try:
             _check_passphrase(passphrase, state_dir)
         except CustodyError as error:
             print(f"{error}. Once more, please.", file=sys.stderr)
             continue
-        if private_path(state_dir, "owner").exists() or getpass("the same once more: ") == passphrase:
+        if private_path(state_dir, "owner").exists() or ask_secret("the same once more: ") == passphrase:
             return passphrase
         print("The two differ. Once more, please, from the beginning.", file=sys.stderr)
     raise CustodyError(f"no passphrase after {ATTEMPTS} attempts; nothing was made", "give the command again")

@@ -219,7 +219,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise EOFError
         return typed_lines.pop(0)
 
-    monkeypatch.setattr("edge_agent.commands.init.getpass", ask)
+    monkeypatch.setattr("edge_agent.commands.init.ask_secret", ask)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     return typed_lines
 
