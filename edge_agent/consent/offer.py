@@ -53,7 +53,7 @@ def encode_offers(offers: Offers) -> dict[str, Any]:
 
 
 def parse_offers(found: Mapping[str, Any]) -> Offers:
-    """Read what ``encode_offers`` wrote."""
+    """Read the value of ``encode_offers``."""
     return Offers(tuple(_parse(each) for each in found["cameras"]), bool(found["escrow"]))
 
 

@@ -201,7 +201,7 @@ RULES: Mapping[str, Rule] = {
 def make_case(
     camera: str, admitted: Admitted, household: Household, history: CameraHistory, now: UtcNs, *, as_signed: bool
 ) -> Case | None:
-    """Put together what the rules look at; None where no consent stands for the camera.
+    """Put together what the rules look at; None if no consent stands for the camera.
 
     Args:
         camera: Its id.

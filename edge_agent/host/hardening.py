@@ -1,4 +1,4 @@
-"""What processes and commands do to themselves before anything else."""
+"""The limits that processes and commands set themselves before anything else."""
 
 import contextlib
 import ctypes

@@ -1,6 +1,6 @@
 """A process gives up what it does not need before it parses what a stranger sent.
 
-Owns the limits: no new descriptors, no privileges, no core file, bounded memory and time; and, where the kernel has
+Owns the limits: no new descriptors, no privileges, no core file, bounded memory and time; and, if the kernel has
 Landlock, no path, no socket and no signal to others. Linux only.
 """
 
@@ -55,7 +55,7 @@ def confine(*, memory_bytes: int, cpu_s: int = resource.RLIM_INFINITY) -> bool:
 
 
 def bound_memory(memory_bytes: int) -> None:
-    """Have the kernel refuse this process more memory than that: what it maps to write in, stacks included.
+    """Have the kernel refuse this process more memory than that: the memory that it maps to write in, stacks included.
 
     For a process that needs files and sockets, and so cannot be confined; there is no core file either.
     """
@@ -64,7 +64,7 @@ def bound_memory(memory_bytes: int) -> None:
 
 
 def _forbid_paths(libc: ctypes.CDLL) -> bool:
-    """Deny this thread, and those that it will start, all that Landlock knows; False where that is not everything."""
+    """Deny this thread, and those that it will start, all that Landlock knows; False if that is not everything."""
     version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)
     if version < 1:
         return False

@@ -1,4 +1,4 @@
-"""What the ledger may hold: the closed list of its kinds of entries, each with exactly its members.
+"""The closed list of the kinds of entries that the ledger may hold, each with exactly its members.
 
 Owns the kinds, their members and how a member is written (docs/ledger.md, "Kinds", is printed from here:
 ``python -m edge_agent.ledger.entries``). Every entry but the padding of ``table`` is made here. Decides nothing; what
@@ -156,7 +156,7 @@ class ApprovalEntry(LedgerEntry):
 
 @dataclass(frozen=True, slots=True)
 class GrantEntry(LedgerEntry):
-    """What one bundle is built under; travels in it as a proof, and speaks of its camera alone."""
+    """The grant under which one bundle is built; travels in it as a proof, and speaks of its camera alone."""
 
     kind = "grant"
 
