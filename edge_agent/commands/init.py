@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from edge_agent.commands.owner_key import read_passphrase
-from edge_agent.custody.keys import KeyStore, custody_note_path, private_path
+from edge_agent.custody.keys import KeyStore, custody_note_path, locate_private
 from edge_agent.custody.passphrase import MIN_CHARACTERS, check_strength
 from edge_agent.errors import ConfigError, CustodyError, UsageError
 from edge_agent.host.atomic_file import write_new_file
@@ -200,7 +200,7 @@ def _ask_passphrase(path: Path | None, state_dir: Path) -> str:
     if not sys.stdin.isatty():
         raise UsageError("the owner's passphrase is asked for at a terminal", "in a script: --passphrase-file FILE")
     keep_memory_from_swap()
-    if not private_path(state_dir, "owner").exists():
+    if not locate_private(state_dir, "owner").exists():
         rule = f"The owner chooses a passphrase of at least {MIN_CHARACTERS} characters. It cannot be recovered."
         print(rule, file=sys.stderr)
     for _ in range(ATTEMPTS):
@@ -210,14 +210,14 @@ def _ask_passphrase(path: Path | None, state_dir: Path) -> str:
         except CustodyError as error:
             print(f"{error}. Once more, please.", file=sys.stderr)
             continue
-        if private_path(state_dir, "owner").exists() or ask_secret("the same once more: ") == passphrase:
+        if locate_private(state_dir, "owner").exists() or ask_secret("the same once more: ") == passphrase:
             return passphrase
         print("The two differ. Once more, please, from the beginning.", file=sys.stderr)
     raise CustodyError(f"no passphrase after {ATTEMPTS} attempts; nothing was made", "give the command again")
 
 
 def _check_passphrase(passphrase: str, state_dir: Path) -> None:
-    if private_path(state_dir, "owner").exists():
+    if locate_private(state_dir, "owner").exists():
         KeyStore(state_dir, "owner").load_private("owner", passphrase.encode())
     else:
         check_strength(passphrase)

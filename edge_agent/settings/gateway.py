@@ -202,7 +202,7 @@ class Uplink(Part):
 
 
 class Consent(Part):
-    """The files of the owner's rules and signatures."""
+    """The owner's rules, and the copies of signatures."""
 
     file: FilePath = Field(default=Path("consent.yaml"), validate_default=True)
     waivers: FilePath | None = None
@@ -320,7 +320,7 @@ class Config(Part):
 
     @property
     def waivers_dir(self) -> Path:
-        """The folder of the owner's signed consents, one per camera."""
+        """The folder of the owner's copies of signed consents, one per camera; what counts is in the store."""
         return self.consent.waivers or self.state_dir / "consent"
 
     @property

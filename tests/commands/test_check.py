@@ -300,11 +300,13 @@ def test_a_signature_that_does_not_count_is_found(tmp_path: Path, rtcc: tuple[Rt
         facts = load_facts(config, enrolment, config.cameras[0], store.read_id())
     terms = parse_policy("version: 1\ncameras: {door: {mode: ask}}\n", "x").terms("door")
     owner = KeyStore(config.state_dir, "owner").load_private("owner", b"correct horse battery")
-    waiver = config.waivers_dir / "door.jws"
     now = UtcNs(time.time_ns())
     cases = [(owner, now, Level.OK, "signed until 2"), (owner, UtcNs(now - 400 * DAY_NS), Level.WARNING, "ended on")]
-    for key, signed_at, level, text in [*cases, (generate("owner"), now, Level.WARNING, "does not count")]:
-        waiver.write_bytes(sign_consent(facts, terms, Notice("1", "en", digest_notice("text")), 1, signed_at, key))
+    cases += [(generate("owner"), now, Level.WARNING, "does not count")]
+    for version, (key, signed_at, level, text) in enumerate(cases, 1):
+        raw = sign_consent(facts, terms, Notice("1", "en", digest_notice("text")), version, signed_at, key)
+        with Store(config.store_path) as store, store.transaction() as connection:
+            store.save_consent(connection, "door", version, raw)
         (finding,) = inspection.inspect_consent(config, enrolment)
         assert finding.level is level
         assert text in finding.text

@@ -101,7 +101,7 @@ def test_page_in_wrong_hands_can_stop_and_read_and_nothing_else(make_world, open
         for command in tried - reads - tightens:
             with pytest.raises(EdgeAgentError, match="unknown command"):
                 call(path, command, jws="x", id=signed.jti)
-    with pytest.raises(EdgeAgentError, match="names its device"):
+    with pytest.raises(EdgeAgentError, match="needs the member 'by'"):
         call(page.settings.process_socket("releaser"), "pause")
     with pytest.raises(EdgeAgentError, match="unknown command"):
         call(page.settings.process_socket("recorder"), "pause", by="phone")
