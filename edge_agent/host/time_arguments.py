@@ -69,7 +69,7 @@ def read_window(start: str, end: str, now: UtcNs, zone: tzinfo, names: tuple[str
     return Window(first, last)
 
 
-def tell_window(window: Window, zone: tzinfo, label: str = "time") -> None:
+def tell_window(window: Window, zone: tzinfo, label: str = "from") -> None:
     """Say to stderr what was understood, in local time and in UTC."""
     print(f"{label}: {say_moment(window.start, zone)}", file=sys.stderr)
     print(f"{'to':>{len(label)}}: {say_moment(window.end, zone)}", file=sys.stderr)
