@@ -1,6 +1,6 @@
 """A ring file as a whole: its making, its superblock, its end.
 
-Owns geometry, and what a file must be before it is a ring. Must never open footage.
+Owns geometry, and the conditions under which a file is a ring. Must never open footage.
 """
 
 import logging
@@ -161,7 +161,7 @@ def wipe_ring(path: Path) -> None:
 
 
 def load_superblock(path: Path) -> Superblock:
-    """Open a ring file for a moment and read what it is; errors as of ``read_superblock``."""
+    """Open a ring file for a moment and read its identity; errors as of ``read_superblock``."""
     with FileDisk.open(path) as disk:
         return read_superblock(disk).superblock
 

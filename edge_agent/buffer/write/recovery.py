@@ -1,4 +1,4 @@
-"""What a recorder does before it writes again: find how the newest block ended, without any key.
+"""The steps of a recorder before it writes again: find how the newest block ended, without any key.
 
 Owns the decision which records of an open block count as written (FORMAT 7.4). A torn tail is a crash, and dropped;
 damage before what was synced is an integrity error, reported and walked around. Must never change a synced byte.
