@@ -14,7 +14,7 @@ MAX_STEP_NS = HOUR_NS
 
 @dataclass(slots=True)
 class RetentionClock:
-    """The latest time that retention may act on: the wall clock, but never ahead of boot time."""
+    """The latest time that retention may act on: the wall clock, within the bound that boot time sets."""
 
     anchor_utc_ns: UtcNs
     anchor_boot_ns: MonoNs
