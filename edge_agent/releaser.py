@@ -25,7 +25,6 @@ from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
 from edge_agent.host.control_socket import ControlServer, Handler
 from edge_agent.host.hardening import harden, lock_folder, stop_on_signals
 from edge_agent.host.language import load_texts
-from edge_agent.host.page_socket import open_page_socket
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
 from edge_agent.ledger import table as ledger
@@ -61,11 +60,12 @@ from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
 from edge_agent.uplink.owner.fault_news import FaultNews
 from edge_agent.uplink.owner.gateway_entries import enter_enrolment, enter_heads
 from edge_agent.uplink.owner.gateway_status import GatewayStatus, find_ends
+from edge_agent.uplink.owner.home_sockets import HomeSockets
 from edge_agent.uplink.owner.keep_commands import KeepDesk
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.owner.notifier import make_messenger
-from edge_agent.uplink.owner.page_commands import PageCommands
+from edge_agent.uplink.owner.page_links import PageLinks
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadDesk, begin_anew
 from edge_agent.uplink.owner.request_commands import OwnerDesk
@@ -152,9 +152,9 @@ class Releaser:
         self._builder = self._make_builder(keys)
         self._worker, self._regrant, handover = self._make_worker(build_client_context(identity))
         self._terms = TermsWatch(config.consent.file, store, self._judge, self._regrant)
-        self._news = News(
-            store, self._wanted_news, ZoneInfo(config.gateway.time_zone), clock, load_texts(config.gateway.language)
-        )
+        texts = load_texts(config.gateway.language)
+        zone, links = ZoneInfo(config.gateway.time_zone), PageLinks(config.state_dir, texts)
+        self._news = News(store, self._wanted_news, zone, clock, texts, links)
         self._messenger = make_messenger(config, store, self._news, stop)
         marks = Marks(store.read_id(), store.find_consent)
         consents = partial(read_consent_states, config, enrolment, owner, marks)
@@ -181,7 +181,7 @@ class Releaser:
         handlers = self._make_handlers(owner)
         self._control = ControlServer(config.control_path("releaser"), handlers, stop)
         reads = PageReads(config, self._footage, self._standing, consents, clock)
-        self._page = PageCommands(config, store, clock, handlers, reads)
+        self._home = HomeSockets(enrolment.gateway, owner, config, store, clock, handlers, reads, self._messenger)
 
     def run(self) -> None:
         """Start every thread, watch them, stop them."""
@@ -190,7 +190,7 @@ class Releaser:
         self._footage.keep_holds([request.jti for request in self._store.list_requests(OPEN_STATES)])
         self._messenger.start()
         self._control.start()
-        open_page_socket(self._config.page_path("releaser"), self._page.handlers, self._stop)
+        self._home.open(self._stop)
         self._worker.start()
         self._sender.start()
         self._jobs.start()

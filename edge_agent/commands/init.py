@@ -8,17 +8,19 @@ import sys
 import tempfile
 from pathlib import Path
 
+from edge_agent.commands import page
 from edge_agent.commands.owner_key import read_passphrase
 from edge_agent.custody.keys import KeyStore, custody_note_path, locate_private
 from edge_agent.custody.passphrase import MIN_CHARACTERS, check_strength
-from edge_agent.errors import ConfigError, CustodyError, UsageError
+from edge_agent.errors import ConfigError, CustodyError, EdgeAgentError, UsageError
 from edge_agent.host.atomic_file import write_new_file
 from edge_agent.host.hardening import keep_memory_from_swap
 from edge_agent.host.regular_file import read_regular
 from edge_agent.host.terminal import ask_secret, print_text, working
+from edge_agent.page.settings import settings_path
 from edge_agent.protocol.public_keys import thumbprint
-from edge_agent.settings.gateway import load_config, parse_config
-from edge_agent.setup import machine
+from edge_agent.settings.gateway import Config, load_config, parse_config
+from edge_agent.setup import machine, page_service
 from edge_agent.setup.backup import MAX_BYTES, open_backup, restore
 from edge_agent.setup.provision import RECORDER_USER, RELEASER_USER, create_state, find_users, is_complete, write_csr
 from edge_agent.setup.shipped import find_shipped, read_shipped
@@ -87,6 +89,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the owner, configuration and ledger archive of a backup",
     )
+    parser.add_argument(
+        "--page",
+        nargs="*",
+        metavar="ADDRESS",
+        help="turn the page for the browsers of your home on as well, at these addresses [those of this machine]",
+    )
     parser.set_defaults(run=run)
 
 
@@ -120,7 +128,26 @@ def run(args: argparse.Namespace) -> int:
             machine.seal_keys(config.state_dir)
         machine.write_dropins(folder / "edge-agent.yaml")
     _report(folder, config.state_dir, written, made, users is not None)
+    if args.page is not None or (args.passphrase_file is None and _wants_page(config)):
+        _turn_page_on(config, args.page or [])
     return 0
+
+
+def _wants_page(config: Config) -> bool:
+    """Ask whether the page should be on, where somebody is there to answer and it is off."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or settings_path(page_service.page_dir(config)).exists():
+        return False
+    answer = input("A page for the phones of your home: to see, to stop, and to say yes? [y/N] ")
+    return answer.strip().lower() in ("y", "yes")
+
+
+def _turn_page_on(config: Config, addresses: list[str]) -> None:
+    """Turn it on; what is missing for it costs the page and nothing else."""
+    try:
+        page_service.demand_packages()
+        page.turn_on(config, page_service.choose_settings(config, addresses, [], None))
+    except EdgeAgentError as error:
+        print_text(f"the page is off: {error}. {error.hint}")
 
 
 def _restore(args: argparse.Namespace, folder: Path, state_dir: Path | None) -> str:

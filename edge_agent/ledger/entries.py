@@ -277,7 +277,7 @@ class ResumeEntry(LedgerEntry):
 
 @dataclass(frozen=True, slots=True)
 class PageEntry(LedgerEntry):
-    """A device of the resident's page asked to `deny`, `cancel`, `pause` or `revoke`; what came of it follows."""
+    """A device of the page (`by: page/NAME`), or the desk (`by: desk`), asked for this; what came of it follows."""
 
     kind = "page"
 

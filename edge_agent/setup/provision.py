@@ -34,6 +34,7 @@ from edge_agent.protocol.public_keys import encode_public, thumbprint
 RECORDER_USER = "edge-agent-recorder"
 RELEASER_USER = "edge-agent-releaser"
 PAGE_USER = "edge-agent-page"
+DESK_USER = "edge-agent-desk"
 GROUP = "edge-agent"
 
 PUBLIC_KEYS = ("vault", "recorder", "gateway", "owner")
@@ -45,7 +46,7 @@ class Folder:
 
     path: str
     holder: str
-    """``root``, ``recorder``, ``releaser`` or ``page``."""
+    """``root``, ``recorder``, ``releaser``, ``page`` or ``desk``."""
     mode: int
 
 
@@ -60,6 +61,7 @@ TREE = (
     # The authority behind the page's certificate, and the page's own files.
     Folder("keys/page", "root", 0o700),
     Folder("page", "page", 0o700),
+    Folder("desk", "desk", 0o700),
     Folder("rings", "recorder", 0o2750),
     Folder("recorder", "recorder", 0o700),
     Folder("holds", "releaser", 0o700),
@@ -79,11 +81,13 @@ class ServiceUsers:
     recorder: int
     releaser: int
     page: int
+    desk: int
     group: int
 
     def holder(self, name: str) -> int:
-        """Return the user of ``recorder``, ``releaser`` or ``page``; 0, root, for anybody else."""
-        return {"recorder": self.recorder, "releaser": self.releaser, "page": self.page}.get(name, 0)
+        """Return the user of ``recorder``, ``releaser``, ``page`` or ``desk``; 0, root, for anybody else."""
+        holders = {"recorder": self.recorder, "releaser": self.releaser, "page": self.page, "desk": self.desk}
+        return holders.get(name, 0)
 
 
 def find_users() -> ServiceUsers | None:
@@ -91,8 +95,9 @@ def find_users() -> ServiceUsers | None:
     if os.geteuid() != 0:
         return None
     try:
-        recorder, releaser, page = (pwd.getpwnam(name).pw_uid for name in (RECORDER_USER, RELEASER_USER, PAGE_USER))
-        return ServiceUsers(recorder, releaser, page, grp.getgrnam(GROUP).gr_gid)
+        names = (RECORDER_USER, RELEASER_USER, PAGE_USER, DESK_USER)
+        recorder, releaser, page, desk = (pwd.getpwnam(name).pw_uid for name in names)
+        return ServiceUsers(recorder, releaser, page, desk, grp.getgrnam(GROUP).gr_gid)
     except KeyError:
         return None
 

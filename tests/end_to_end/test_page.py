@@ -90,9 +90,10 @@ def test_page_in_wrong_hands_can_stop_and_read_and_nothing_else(make_world, open
     page = open_page(world)
     signed = world.send(world.draft(3, 1))
     world.wait_state(signed.jti, "asked")
-    tried = {*COMMANDS, "order", "erase", "explain", "accept-ring", "clock", "own-export", "stills", "ledger-prove"}
+    tried = {*COMMANDS, "order", "erase", "explain", "accept-ring", "clock", "own-export", "stills", "ledger-growth"}
+    tried |= {"draft", "sign", "look", "export", "adopt-terms", "terms-form"}
     allowed = {
-        "releaser": {"status", "house", "requests", "request", "recordings", "terms", "ledger"},
+        "releaser": {"status", "house", "requests", "request", "recordings", "terms", "ledger", "ledger-prove"},
         "recorder": {"status"},
     }
     tightens = {"deny", "cancel", "pause", "revoke"}

@@ -21,7 +21,7 @@ from edge_agent.uplink.store.requests import Store
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as the installer has it")
 
 PASSPHRASE = "a passphrase for a test"
-USERS = ServiceUsers(recorder=61234, releaser=61235, page=61237, group=61236)
+USERS = ServiceUsers(recorder=61234, releaser=61235, page=61237, desk=61238, group=61236)
 """Numbers that nobody has."""
 
 
