@@ -54,7 +54,7 @@ def _fit(text: str, width: int) -> Iterator[str]:
             continue
         for line in group:
             column = _COLUMN.match(line)
-            hang = len(column[0]) if column and len(column[0]) < width // 2 + 8 else 6
+            hang = len(column[0]) if column and len(column[0]) <= width * 2 // 3 else 6
             yield from textwrap.wrap(line, width, subsequent_indent=" " * hang) or [""]
 
 
