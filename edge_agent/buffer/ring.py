@@ -115,7 +115,8 @@ def make_file(
 ) -> None:
     """Write both superblocks of an empty ring file and give it its name, or leave nothing behind.
 
-    Whatever the umask: the releaser's group reads a ring, nobody else does, and an excerpt (``mode``) only its maker.
+    Independent of the umask: the releaser's group reads a ring, nobody else does, and an excerpt (``mode``) only its
+    maker.
     """
     making = path.with_name(path.name + ".new")
     try:

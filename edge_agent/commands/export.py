@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """One order: a camera, a window, and what its first file is called."""
+    """One order: a camera, a window, and the name of its first file."""
 
     camera: str
     window: Window

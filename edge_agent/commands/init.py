@@ -99,7 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make what is missing and say what comes next; 0, or the exit code of the error."""
+    """Make the missing parts and name the next step; 0, or the exit code of the error."""
     folder: Path = (args.config.parent if args.config.suffix == ".yaml" else args.config).absolute()
     state_dir: Path | None = args.state.absolute() if args.state is not None else None
     if args.seal:  # before anything is made: a refusal leaves nothing behind

@@ -47,7 +47,7 @@ Answer = Mapping[str, Any]
 
 
 class Members(dict[str, Any]):
-    """What came with a command; a member that is missing, or of another type, is the caller's error and no other."""
+    """The peer of a command; a member that is missing, or of another type, is the caller's error and no other."""
 
     def __missing__(self, name: str) -> Any:
         raise UsageError(f"the command needs the member {name!r}")

@@ -22,7 +22,7 @@ _LANDLOCK_VERSION = 1
 _PATH_BENEATH, _READ_FILE = 1, 1 << 2
 _TCP_BIND, _TCP = 0b01, 0b11
 _CLIENT_DESCRIPTORS = 64
-"""RTSP, four ports for each of two tracks, and what a resolver opens."""
+"""RTSP, four ports for each of two tracks, and the sockets of a resolver."""
 _FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
 """How many of the rights to files each version of Landlock knows, from bit 0; from version 5 on 16."""
 
@@ -129,7 +129,8 @@ def _allow_reading(libc: ctypes.CDLL, ruleset: int, path: Path) -> None:
     except OSError:
         return
     try:
-        # struct landlock_path_beneath_attr: rights, then a descriptor. For what is no file the kernel refuses the rule.
+        # struct landlock_path_beneath_attr: rights, then a descriptor. The kernel refuses the rule for anything but a
+        # file.
         beneath = struct.pack("<Qi", _READ_FILE, file)
         libc.syscall(_LANDLOCK_ADD_RULE, ruleset, _PATH_BENEATH, beneath, 0)
     finally:

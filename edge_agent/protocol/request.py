@@ -1,6 +1,6 @@
 """A clip request as values: the value that a verified signed JSON becomes.
 
-Built in one place, ``edge_agent.protocol.request_jws.verify_request``; what was checked when is said there (PROTOCOL
+Built in one place, ``edge_agent.protocol.request_jws.verify_request``; the order of the checks is told there (PROTOCOL
 4).
 """
 

@@ -25,7 +25,8 @@ from edge_agent.units import SECOND_NS, MonoNs
 log = logging.getLogger(__name__)
 
 _AT_ONCE_S = 0.5
-"""How long an opening waits for what is usually instant: making a ring where the file system can reserve space."""
+"""How long an opening waits for a step that is usually instant: making a ring where the file system can reserve
+space."""
 _TELL_EVERY_NS = 30 * SECOND_NS
 
 

@@ -82,7 +82,7 @@ def run_benchmark(config: Config, seconds: float = 20.0, progress: Tell | None =
     Args:
         config: Names the folder of the rings.
         seconds: For reading, and as long again for writing.
-        progress: Told the permille done; None for nobody.
+        progress: Told the permille done; None for no output.
 
     Raises:
         UsageError: The rings' folder cannot be written.

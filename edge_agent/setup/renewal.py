@@ -201,7 +201,7 @@ def _destroy_key(state_dir: Path, sealed: Path, work: _Work) -> None:
 
 
 def _shred(path: Path) -> bool:
-    """Overwrite a small file and delete it; what flash memory keeps of it is in docs/threat-model.md."""
+    """Overwrite a small file and delete it; the traces in flash memory are in docs/threat-model.md."""
     try:
         with os.fdopen(open_regular(path, os.O_RDWR), "rb+") as file:
             file.write(os.urandom(os.fstat(file.fileno()).st_size))

@@ -133,7 +133,7 @@ class Chain:
     """Every page that is shown, by the number of its block: signed by the recorder while recording."""
 
     faults: list[str] = field(default_factory=list)
-    """Of blocks that are not here for it: what does not fit in them."""
+    """Of blocks that are not here for it: the parts that do not fit in them."""
 
     claimed: dict[bytes, int] = field(default_factory=dict)
     """Per boot UTC less boot time, as the gateway counted back with it."""

@@ -35,7 +35,7 @@ class RingFinding:
     index: int | None
     text: str
     cost: str
-    """``nothing``, ``one record``, ``one block``, or what cannot be told."""
+    """``nothing``, ``one record``, ``one block``, or that it cannot be told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ _NAME = re.compile(r"([a-z0-9-]{1,32})\.(main|sub)\.([0-9]{1,12})-([0-9]{1,12})\
 
 @dataclass(frozen=True, slots=True)
 class KeptMoment:
-    """One excerpt: what of, until when, and what it takes on the disk."""
+    """One excerpt: its camera, its end, and its room on the disk."""
 
     name: str
     keep_id: str
