@@ -134,10 +134,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _wants_page(config: Config) -> bool:
-    """Ask whether the page should be on, where somebody is there to answer and it is off."""
+    """Ask whether the page should be on, if somebody is there to answer and it is off; no answer is a no."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or settings_path(page_service.page_dir(config)).exists():
         return False
-    answer = input("A page for the phones of your home: to see, to stop, and to say yes? [y/N] ")
+    try:
+        answer = input("A page for the phones of your home: to see, to stop, and to say yes? [y/N] ")
+    except EOFError:  # all keys are made: no error
+        print()
+        return False
     return answer.strip().lower() in ("y", "yes")
 
 
