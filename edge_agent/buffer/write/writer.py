@@ -287,8 +287,7 @@ class RingWriter:
     def _state_of(self, draft: Draft) -> ClockState:
         """Tell whether a record's time is of the clock that is synchronised now.
 
-        A record that was timed before the clock was set, and comes here after it, is floor-only: its boot time dates
-        it.
+        A record that was timed before the clock was set, and comes after it, is floor-only: its boot time dates it.
         """
         state = self._clock.state()
         if state is ClockState.SYNCHRONISED and draft.boot_ns:
