@@ -124,7 +124,8 @@ def walk_to_clip(folder: Path) -> list[Typed]:
         stack.enter_context(RtccSession(city.home, watch=True))
         home = ("--home", str(city.home.path))
         words = ("edge-agent", "init", "--config", str(config), "--state", str(state))
-        walk.type("resident", *words, answers=(owner, ("once more", _PASSPHRASE)))
+        prompts = (owner, ("once more", _PASSPHRASE), ("phones of your home", "n"))
+        walk.type("resident", *words, answers=prompts)
         lat, lon = _PLACE.split(",")
         walk.edit("resident", config / "edge-agent.yaml", {
             "\n  # location: {lat: 32.29876, lon: -90.18481}": f"\n  location: {{lat: {lat}, lon: {lon}}}",

@@ -1,6 +1,6 @@
 """The one tree of errors, each with the exit code that a command ends with (``sysexits.h``).
 
-A message leads to the byte, the line or the rule; a hint says what to do. Neither ever holds a key, a password, a
+A message leads to the byte, the line or the rule; a hint names the mend. Neither ever holds a key, a password, a
 payload or a URL with credentials.
 """
 

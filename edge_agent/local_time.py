@@ -1,7 +1,7 @@
 """Times as people write and read them, in one time zone: ``19:12``, ``yesterday 8:10pm``, ``10m-ago``.
 
-Pure: takes ``now`` and the zone, reads no clock. What could mean two moments is refused with both of them spelled out,
-and so is what no clock ever showed. On the wire and in JSON times stay RFC 3339 in UTC (``units``).
+Pure: takes ``now`` and the zone, reads no clock. A text that could mean two moments is refused with both of them
+spelled out; so is a moment that no clock ever showed. On the wire and in JSON times stay RFC 3339 in UTC (``units``).
 """
 
 import re
@@ -20,6 +20,7 @@ _HALF = r"(?: ?(?P<half>[ap])\.?m\.?)?"
 _OFFSET = r" ?(?P<offset>z|utc|[+-][0-9]{2}:?(?:[0-9]{2})?)?"
 _TIME = re.compile(_DAY + _CLOCK + _HALF + _OFFSET)
 _DAY_ALONE = re.compile(r"today|yesterday|[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_WIRE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?Z")
 _OTHER_DATE = re.compile(r"[0-9]{1,2}[/.][0-9]{1,2}[/.][0-9]{2,4}.*")
 
 
@@ -33,8 +34,8 @@ def parse_local(text: str, now: UtcNs, zone: tzinfo) -> UtcNs:
         zone: Of the gateway, or of the machine at the RTCC.
 
     Raises:
-        ValueError: Anything else; a moment that the clocks of ``zone`` showed twice, or never. The message says what to
-            write.
+        ValueError: Anything else; a moment that the clocks of ``zone`` showed twice, or never. The message names the
+            right form.
     """
     wanted = " ".join(text.strip().lower().split())
     if wanted == "now":
@@ -148,3 +149,15 @@ def say_moment(moment: UtcNs, zone: tzinfo) -> str:
     """
     shown = moment if moment % _MS_NS == 0 else UtcNs(moment // SECOND_NS * SECOND_NS)
     return f"{encode_local(moment, zone)} {_local(moment, zone):%Z} ({encode_rfc3339(shown)})"
+
+
+def localise(text: str, zone: tzinfo) -> str:
+    """Return a sentence with every RFC 3339 time in UTC written as ``encode_local`` does."""
+
+    def write(match: re.Match[str]) -> str:
+        try:
+            return encode_local(parse_rfc3339(match[0]), zone)
+        except ValueError:
+            return match[0]
+
+    return _WIRE.sub(write, text)

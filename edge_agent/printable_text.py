@@ -1,4 +1,4 @@
-"""What a text may hold before a person sees it: one line of visible letters.
+"""The characters that a text may hold before a person sees it: one line of visible letters.
 
 Owns the one rule for every text that comes from a file, a camera, a request or a bundle, in two forms: a check that
 refuses (``check_line``) and a filter that shows the rest (``show_line``). Scripts of all languages pass; letters that
@@ -22,7 +22,7 @@ _INVISIBLE = frozenset(
 
 
 def check_line(text: str) -> str:
-    """Return a text that a person may be shown; ValueError with what is wrong, and at which letter.
+    """Return a text that a person may be shown; ValueError with the fault and the number of its letter.
 
     One line, not blank, no blanks around it or doubled inside, nothing invisible, no controls (bidirectional ones
     included), and at most ``MAX_MARKS`` combining marks on a letter.

@@ -64,7 +64,7 @@ class Recorder:
     """Records all enabled cameras of a configuration.
 
     Args:
-        config: What to record and where.
+        config: The cameras to record, and the folders.
         logins: The cameras' credentials by name.
         clock: The gateway's clocks.
         notifier: The line to systemd.
@@ -362,7 +362,7 @@ class Recorder:
         return {"state": "resumed", "paused": self._pauses.standing(self._clock.utc(), self._clock.boot())}
 
     def _confirm_clock(self, peer: Peer) -> Mapping[str, Any]:
-        """Believe the wall clock, and let retention follow it: what is too old by it goes."""
+        """Believe the wall clock, and let retention follow it: footage that is too old by it goes."""
         confirmed = self._clock.confirm()
         offset_ns = self._clock.confirmed_offset_ns
         assert offset_ns is not None

@@ -41,7 +41,7 @@ HOME = {"serve-page": "page", "serve-desk": "desk"}
 """The commands of the processes for browsers, and their folders."""
 _POLL_S = 0.1
 _SLEPT_S = 5.0
-"""Whoever did not look for so long cannot say that others hang."""
+"""A supervisor that did not look for so long cannot say that others hang."""
 _MAX_NOTE_BYTES = 4096
 _FINAL = frozenset({os.EX_CONFIG, os.EX_NOPERM, os.EX_USAGE})
 """Exit codes that starting again cannot mend: a wrong configuration, a key that others can read."""
@@ -148,7 +148,7 @@ def _end_with_parent() -> None:
 def main(config_path: Path, only: str | None = None) -> int:
     """Watch both processes, or one, until SIGTERM or SIGINT, then stop; 0, or the code of configuration errors."""
     stop = stop_on_signals()
-    # Only this user gets into the folder: nobody else can say that a process is alive.
+    # Only this user gets into the folder: no other can say that a process is alive.
     with tempfile.TemporaryDirectory(prefix="edge-agent-") as folder:
         watched = [
             Watched(

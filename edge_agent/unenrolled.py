@@ -1,4 +1,4 @@
-"""The releaser before this gateway belongs to an RTCC: the owner's commands work, and nobody can ask for anything.
+"""The releaser before this gateway belongs to an RTCC: the owner's commands work, and no RTCC can ask for anything.
 
 Wires the desks of the control socket, without a broker, a trust bundle or an upload. Not being enrolled is a state of
 the gateway and no fault: ``edge-agent enrol`` ends it, and the releaser goes on by itself.
@@ -76,16 +76,16 @@ def wait_enrolled(
 
 
 class EnrolmentWatch:
-    """Looks whether the enrolment file is there and right; reads it again only where it has changed."""
+    """Looks whether the enrolment file is there and right; reads it again only if it has changed."""
 
     def __init__(self, config: Config) -> None:
         self._path = config.uplink.enrolment
         self._seen: tuple[int, int, int] | None = None
         self.problem = ""
-        """Why the file that is there cannot be used; empty where there is none."""
+        """Why the file that is there cannot be used; empty if there is none."""
 
     def look(self) -> Enrolment | None:
-        """Return the enrolment, or None; what is wrong with the file is logged once."""
+        """Return the enrolment, or None; a fault of the file is logged once."""
         seen = self._stat()
         if seen is None:
             self._seen, self.problem = None, ""
@@ -110,7 +110,7 @@ class EnrolmentWatch:
 
 
 class _NoWorker:
-    """Nothing is carried out; what was staged for a request that is withdrawn goes as the releaser starts."""
+    """Nothing is carried out; staged payloads of a withdrawn request go as the releaser starts."""
 
     def wake(self) -> None:
         pass

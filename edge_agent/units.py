@@ -1,4 +1,4 @@
-"""Units of time and size, the half-open window of UTC, and what a wall clock is good for.
+"""Units of time and size, the half-open window of UTC, and the trust that a wall clock has.
 
 Owns the integer types in which times travel inside the program, and their texts on the wire (RFC 3339 with ``Z``)
 and in YAML (``72h``, ``32GiB``). Reads no clock; no float ever holds a time.
@@ -21,7 +21,7 @@ HOUR_NS = 60 * MINUTE_NS
 DAY_NS = 24 * HOUR_NS
 
 _YEARS = range(1970, 2200)
-"""Whatever is in them fits into 64 bits of nanoseconds, with room for what is added to it."""
+"""Every moment in them fits into 64 bits of nanoseconds, with room for an addition."""
 _RFC3339 = re.compile(r"([0-9]{4}-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9])(?:\.([0-9]{1,9}))?Z")
 _DURATION = re.compile(r"([0-9]{1,9}) ?(ms|s|min|m|h|d)")
 _SIZE = re.compile(r"([0-9]{1,9}) ?(B|KiB|MiB|GiB|TiB)")
@@ -30,7 +30,7 @@ _SIZE_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 
 
 
 class ClockState(Enum):
-    """What the wall clock is good for."""
+    """The trust that the wall clock has."""
 
     SYNCHRONISED = "synchronised"
     FLOOR_ONLY = "floor-only"
@@ -57,7 +57,7 @@ class Window:
         return self.start <= other.start and other.end <= self.end
 
     def intersect(self, other: "Window") -> "Window | None":
-        """Return the common part, or None where there is none."""
+        """Return the common part; None if there is none."""
         start, end = max(self.start, other.start), min(self.end, other.end)
         return Window(start, end) if start < end else None
 

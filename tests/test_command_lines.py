@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent import cli
+from edge_agent.errors import UsageError
+from edge_agent.host.command_line import print_error
 from edge_agent.rtcc import cli as rtcc_cli
 
 ROOT = Path(__file__).parents[1]
@@ -115,3 +117,18 @@ def test_a_file_that_cannot_be_used_is_an_error_in_words(tmp_path, capsys):
     words = ["open", "--file", str(tmp_path / "case.zip"), "--out", str(tmp_path / "out")]
     assert rtcc_cli.main(words) == 74
     assert capsys.readouterr().err == f"rtcc: error: {tmp_path / 'out'}: File exists\n"
+
+
+def test_an_error_is_not_wider_than_the_terminal(monkeypatch, capsys):
+    """Each line of an error and its hint is wrapped for a person; into a pipe it stays whole."""
+    error = UsageError("a.yaml:1: " + "some words " * 20 + "\na.yaml:2: " + "some words " * 20, "a hint " * 30)
+    print_error("edge-agent", error)
+    assert len(capsys.readouterr().err.splitlines()) == 3
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    print_error("edge-agent", error)
+    lines = capsys.readouterr().err.splitlines()
+    assert max(map(len, lines)) <= 40
+    assert " ".join(" ".join(lines).split()) == " ".join(
+        f"edge-agent: error: {error} edge-agent: hint: {error.hint}".split()
+    )

@@ -9,15 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MOST_COLUMNS = 100
 LONG_LINES = {
-    "README.md",
-    "docs/FORMAT.md",
     "docs/PROTOCOL.md",
     "docs/cameras.md",
-    "docs/consent.md",
-    "docs/evidence.md",
-    "docs/ledger.md",
     "docs/performance.md",
-    "docs/rtcc.md",
     "docs/threat-model.md",
 }
 """Documents that are not brought to ``MOST_COLUMNS`` yet. Take lines out of here, and put none in."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edge_agent.errors import UsageError
 from edge_agent.host.time_arguments import find_machine_zone, read_window
-from edge_agent.local_time import encode_local, parse_local, say_moment
+from edge_agent.local_time import encode_local, localise, parse_local, say_moment
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339
 
 CHICAGO = ZoneInfo("America/Chicago")
@@ -151,3 +151,9 @@ def test_the_zone_of_the_machine(monkeypatch, value, zone):
     assert str(find_machine_zone()) == zone
     monkeypatch.setenv("TZ", "No/Where")
     assert find_machine_zone() is not None
+
+
+def test_times_of_the_wire_in_a_sentence_are_said_in_local_time():
+    """Every one of them, and nothing else."""
+    said = localise("ended on 2026-11-29T01:12:00Z, seen at 2026-11-29T01:12:00.5Z; 2026-13-29T01:12:00Z", CHICAGO)
+    assert said == "ended on 2026-11-28 19:12:00, seen at 2026-11-28 19:12:00; 2026-13-29T01:12:00Z"

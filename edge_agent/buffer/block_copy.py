@@ -41,7 +41,7 @@ def copy_block(index: RingIndex, target: Disk, target_superblock: Superblock, se
     for at in range(0, length, _CHUNK_BYTES):
         data = index.disk.pread(min(_CHUNK_BYTES, length - at), index.superblock.block_offset(seq) + at)
         target.pwrite(data, target_superblock.block_offset(seq) + at)
-    # The same page before and after: what was copied in between is this block and no other.
+    # The same page before and after: the bytes that were copied in between are of this block and no other.
     if index.read_page(seq) != raw:
         raise OverwrittenError(f"overwritten: block={seq}")
     target.fdatasync()

@@ -62,7 +62,7 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class BlockScan:
-    """What the headers of a block say."""
+    """The facts of a block's headers."""
 
     records: tuple[LocatedRecord, ...]
     damage: tuple[Damage, ...]

@@ -31,7 +31,7 @@ def hint_for(error: OSError) -> str:
 
 
 class Disk(Protocol):
-    """What a ring needs of a disk; ``FileDisk`` in the product, ``FakeDisk`` in tests."""
+    """The functions of a disk that a ring needs; ``FileDisk`` in the product, ``FakeDisk`` in tests."""
 
     name: str
 
@@ -110,7 +110,7 @@ class FileDisk:
             ) from error
 
     def fdatasync(self) -> None:
-        """Make everything written so far durable; a failure is final for what it covered."""
+        """Make everything written so far durable; a failure is final for the bytes that it covered."""
         try:
             os.fdatasync(self._fd)
         except OSError as error:

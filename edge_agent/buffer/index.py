@@ -19,7 +19,7 @@ _CHUNK_PAGES = 256
 
 @dataclass(slots=True)
 class BlockEntry:
-    """What the index knows of one block; ``oldest_ns`` and what follows only once the next page said it."""
+    """The index's knowledge of one block; ``oldest_ns`` and what follows only once the next page said it."""
 
     seq: int
     tombstone: bool
@@ -100,7 +100,7 @@ class RingIndex:
             self._tell_previous(page)
 
     def refresh(self) -> None:
-        """Take in what a writer beside us has opened since: as many page reads as there are new blocks, plus one."""
+        """Take in the blocks that a writer beside us has opened since: a page read for each new block, plus one."""
         seq = self.newest_seq + 1
         if seq == 1:
             self.load()

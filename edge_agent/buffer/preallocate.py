@@ -1,7 +1,7 @@
 """Space on a file system: reserve it permanently, give it back, keep it from being copied on write.
 
 Owns the three Linux calls that Python does not offer. glibc's ``posix_fallocate`` is avoided: if the file system
-cannot reserve, it silently writes one byte into every block, which on a card takes minutes that nobody sees.
+cannot reserve, it silently writes one byte into every block, which on a card takes minutes, unseen.
 """
 
 import array
@@ -56,7 +56,7 @@ def allocate(
         size_bytes: Its length afterwards.
         progress: Called with bytes done and bytes in all if ``fill`` is needed.
         reserve: The system call.
-        fill: What to do if the file system knows no such call: by default, write zeros into the empty file.
+        fill: The way if the file system knows no such call: by default, write zeros into the empty file.
     """
     try:
         reserve(fd, 0, 0, size_bytes)

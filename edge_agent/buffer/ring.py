@@ -1,6 +1,6 @@
 """A ring file as a whole: its making, its superblock, its end.
 
-Owns geometry, and what a file must be before it is a ring. Must never open footage.
+Owns geometry, and the conditions under which a file is a ring. Must never open footage.
 """
 
 import logging
@@ -115,7 +115,8 @@ def make_file(
 ) -> None:
     """Write both superblocks of an empty ring file and give it its name, or leave nothing behind.
 
-    Whatever the umask: the releaser's group reads a ring, nobody else does, and an excerpt (``mode``) only its maker.
+    Independent of the umask: the releaser's group reads a ring, nobody else does, and an excerpt (``mode``) only its
+    maker.
     """
     making = path.with_name(path.name + ".new")
     try:
@@ -161,7 +162,7 @@ def wipe_ring(path: Path) -> None:
 
 
 def load_superblock(path: Path) -> Superblock:
-    """Open a ring file for a moment and read what it is; errors as of ``read_superblock``."""
+    """Open a ring file for a moment and read its identity; errors as of ``read_superblock``."""
     with FileDisk.open(path) as disk:
         return read_superblock(disk).superblock
 

@@ -1,1 +1,1 @@
-"""One module a command: its words, its help, and what it prints. The work is done elsewhere."""
+"""One module a command: its words, its help, and its output. The work is done elsewhere."""

@@ -1,4 +1,4 @@
-"""``edge-agent backup``: one encrypted file with what cannot be made again."""
+"""``edge-agent backup``: one encrypted file with all that cannot be made again."""
 
 import argparse
 import sys

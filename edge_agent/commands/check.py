@@ -1,4 +1,4 @@
-"""``edge-agent check``: is everything there that recording and releasing need, and what was understood."""
+"""``edge-agent check``: is everything there that recording and releasing need, and how was it understood."""
 
 import argparse
 import os
@@ -81,4 +81,4 @@ def _print(findings: list[Finding]) -> None:
         if finding.hint:
             print_text(f"        {finding.hint}")
     counts = {level: sum(finding.level is level for finding in findings) for level in Level}
-    print_text(f"\n{counts[Level.FAULT]} fault(s), {counts[Level.WARNING]} warning(s), {counts[Level.OK]} in order")
+    print_text(f"\nfaults: {counts[Level.FAULT]}, warnings: {counts[Level.WARNING]}, in order: {counts[Level.OK]}")

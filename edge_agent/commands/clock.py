@@ -14,8 +14,9 @@ from edge_agent.errors import EdgeAgentError, UnavailableError, UsageError
 from edge_agent.host.clock import SystemClock, read_build_time, read_kernel_time
 from edge_agent.host.control_socket import call
 from edge_agent.host.terminal import print_json, print_text
+from edge_agent.local_time import localise, say_moment
 from edge_agent.settings.gateway import Config, load_config
-from edge_agent.units import SECOND_NS, encode_rfc3339
+from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339
 
 PROCESSES: tuple[Literal["recorder", "releaser"], ...] = ("recorder", "releaser")
 _DESCRIPTION = """\
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(shown)
     else:
-        _print(shown)
+        _print(shown, ZoneInfo(config.gateway.time_zone))
     return 0 if all(shown[name].get("state") == "synchronised" for name in PROCESSES) else 1
 
 
@@ -85,26 +86,30 @@ def _ask(config: Config, process: Literal["recorder", "releaser"]) -> dict[str, 
     return answer
 
 
-def _print(shown: Mapping[str, Mapping[str, Any]]) -> None:
+def _print(shown: Mapping[str, Mapping[str, Any]], zone: ZoneInfo) -> None:
     here = shown["here"]
     kernel = here["kernel"]
-    print_text(f"wall clock   {here['wall']}  ({here['local']})")
+    print_text(f"wall clock   {here['local']} ({encode_rfc3339(_to_second(here['wall']))})")
     print_text(f"time source  {here['source']['state']}, says the {here['source']['by']}")
     print_text(f"kernel       {kernel['state']}, error below {kernel['max_error_us'] / 1000:.0f} ms")
     offset_s = here["utc_minus_boot_ns"] / 1e9
     print_text(f"boot time    {here['boot_ns'] / 1e9:.0f} s; the wall clock is {offset_s:.3f} s ahead of it")
-    print_text(f"installed    {here['build_time']}")
+    print_text(f"installed    {say_moment(_to_second(here['build_time']), zone)}")
     for name in PROCESSES:
         facts = shown[name]
         if "error" in facts:
             print_text(f"{name}     not running ({facts['error']})")
             continue
-        print_text(f"{name}     {facts['state']}" + (f": {facts['why']}" if facts["why"] else ""))
-        print_text(f"             believes nothing before {facts['floor']}")
+        print_text(f"{name}     {facts['state']}" + (f": {localise(facts['why'], zone)}" if facts["why"] else ""))
+        print_text(f"             believes nothing before {say_moment(_to_second(facts['floor']), zone)}")
         for ring in facts.get("held_back", ()):
             print_text(f"             keeps footage of {ring} for longer than you said: the clock was set ahead")
     if _waits(shown):
         print_text("\nIf the time above is right, say so: edge-agent clock confirm")
+
+
+def _to_second(text: str) -> UtcNs:
+    return UtcNs(parse_rfc3339(text) // SECOND_NS * SECOND_NS)
 
 
 def _waits(shown: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -130,7 +135,7 @@ def _confirm(args: argparse.Namespace, config: Config, shown: Mapping[str, Mappi
         print_text("nothing waits for your word: the clock is believed")
         return 0
     if not args.json:
-        _print(shown)
+        _print(shown, ZoneInfo(config.gateway.time_zone))
     if not args.yes:
         _demand_right(here["local"])
     signed = sign_owner_order(config, "confirm-clock", {}, args.passphrase_file)
@@ -141,7 +146,7 @@ def _confirm(args: argparse.Namespace, config: Config, shown: Mapping[str, Mappi
     if args.json:
         print_json({"confirmed": answers, "failed": failed})
     else:
-        _tell(answers, failed)
+        _tell(answers, failed, ZoneInfo(config.gateway.time_zone))
     return os.EX_TEMPFAIL if failed else 0
 
 
@@ -163,12 +168,10 @@ def _send(config: Config, signed: str) -> tuple[dict[str, Any], dict[str, str]]:
     return answers, {}
 
 
-def _tell(answers: Mapping[str, Mapping[str, Any]], failed: Mapping[str, str]) -> None:
+def _tell(answers: Mapping[str, Mapping[str, Any]], failed: Mapping[str, str], zone: ZoneInfo) -> None:
     for name, answer in answers.items():
         lowered = answer["floor"] != answer["floor_was"]
-        print_text(
-            f"{name}: believes the clock"
-            + (f"; floor was {answer['floor_was']}, is {answer['floor']}" if lowered else "")
-        )
+        was, now = (say_moment(_to_second(answer[key]), zone) for key in ("floor_was", "floor"))
+        print_text(f"{name}: believes the clock" + (f"; floor was {was}, is {now}" if lowered else ""))
     for name, text in failed.items():
         print_text(f"NOT CONFIRMED {name}: {text}")

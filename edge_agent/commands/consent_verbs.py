@@ -1,4 +1,4 @@
-"""What ``edge-agent consent`` does with the terms: show, diff, sign. No command of its own."""
+"""The verbs of ``edge-agent consent``: show, diff, sign. No command of its own."""
 
 import argparse
 import sys
@@ -94,6 +94,7 @@ def show(config: Config, policy: Policy, args: argparse.Namespace) -> int:
     """Print the terms that count, in plain sentences or as JSON."""
     states = _find_states(config)
     cameras: dict[str, dict[str, Any]] = {}
+    houses: dict[tuple[str, ...], list[str]] = {}
     for camera in _cameras(config, args.camera):
         # Before enrolment nothing is bound to an RTCC, and no signature can be judged.
         signed, problem = _load_signed(config, camera) if config.uplink.enrolment.exists() else (None, "")
@@ -109,10 +110,11 @@ def show(config: Config, policy: Policy, args: argparse.Namespace) -> int:
             }
             continue
         print_text(f"{camera}: {state.say(say_until(state, ZoneInfo(config.gateway.time_zone)))}")
-        for sentence in () if terms is None else (*describe_camera(terms, args.language),):
-            print_text(f"  - {sentence}")
-        for sentence in () if terms is None else (*describe_house(terms, args.language),):
-            print_text(f"  * {sentence}")
+        if terms is not None:
+            print_text("\n".join(f"  - {sentence}" for sentence in describe_camera(terms, args.language)))
+            houses.setdefault(tuple(describe_house(terms, args.language)), []).append(camera)
+    for sentences, names in houses.items():
+        print_text("\n".join([f"for {', '.join(names)}:", *(f"  - {sentence}" for sentence in sentences)]))
     if args.json:
         print_json(cameras)
     return 0
@@ -239,16 +241,16 @@ def _draft(
         marks.recipients,
         {stream.quality.value: span for stream in facts.streams if (span := _find_foreign(config, camera_id, stream))},
     )
-    built = read_built(payload)
+    built, zone = read_built(payload), ZoneInfo(config.gateway.time_zone)
     signed, _ = _load_signed(config, camera_id)
     earlier = None
     if signed is not None:
         known = replace(beside, foreign={})
-        earlier = [*list_camera(signed, known, language), *list_house(signed, known, language)]
+        earlier = [*list_camera(signed, known, language, zone), *list_house(signed, known, language)]
     return _Draft(
         payload,
         built,
-        list_camera(built, beside, language),
+        list_camera(built, beside, language, zone),
         list_house(built, beside, language),
         earlier,
     )
@@ -269,7 +271,8 @@ def _read_aloud(drafts: Sequence[_Draft], language: Language) -> str:
     for draft in drafts:
         lines += [f"{draft.built.camera}:", *mark_changes(draft.camera_lines, draft.earlier), ""]
     first = drafts[0]
-    lines += ["*:", *mark_changes(first.house_lines, first.earlier)]
+    names = ", ".join(draft.built.camera for draft in drafts)
+    lines += [f"{names}:", *mark_changes(first.house_lines, first.earlier)]
     if any(draft.earlier is not None for draft in drafts):
         lines += ["", f"({CHANGED}: {describe_fact('changed', '', language)})"]
     return "\n".join(lines)

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report; write what was printed, and nothing else, where that was asked for."""
+    """Print the report; write the printed text, and nothing else, if that was asked for."""
     config = load_config(args.config)
     if args.benchmark:
         return _measure(config, is_json=args.json)

@@ -129,11 +129,12 @@ def _say_span(span: dict[str, str] | None, zone: ZoneInfo) -> str:
 def _ask(args: argparse.Namespace, text: str) -> None:
     if args.yes:
         return
+    print_text(f"{text} It cannot be undone.")
     try:
-        if input(f'{text} It cannot be undone. Type "erase" to go on: ').strip() == "erase":
+        if input('Type "erase" to go on: ').strip() == "erase":
             return
     except EOFError:
-        pass
+        print()
     raise UsageError("nothing was changed", "with --yes it does not ask")
 
 

@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """One order: a camera, a window, and what its first file is called."""
+    """One order: a camera, a window, and the name of its first file."""
 
     camera: str
     window: Window
@@ -197,7 +197,7 @@ def _follow(config: Config, signed: str, descriptor: int, label: str) -> dict[st
 
 
 def _take_apart(whole: Any, files: list[dict[str, Any]], out: Path) -> list[dict[str, Any]]:
-    """Give each MP4 a file of its own; where there is one alone, it is there already."""
+    """Give each MP4 a file of its own; if there is one alone, it is there already."""
     paths = [_number(out, number) for number in range(1, len(files) + 1)]
     if len(files) == 1:
         whole.keep()

@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import tempfile
-from getpass import getpass
 from pathlib import Path
 
 from edge_agent.commands import page
@@ -17,7 +16,7 @@ from edge_agent.errors import ConfigError, CustodyError, EdgeAgentError, UsageEr
 from edge_agent.host.atomic_file import write_new_file
 from edge_agent.host.hardening import keep_memory_from_swap
 from edge_agent.host.regular_file import read_regular
-from edge_agent.host.terminal import print_text, working
+from edge_agent.host.terminal import ask_secret, print_text, working
 from edge_agent.page.settings import settings_path
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import Config, load_config, parse_config
@@ -100,7 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make what is missing and say what comes next; 0, or the exit code of the error."""
+    """Make the missing parts and name the next step; 0, or the exit code of the error."""
     folder: Path = (args.config.parent if args.config.suffix == ".yaml" else args.config).absolute()
     state_dir: Path | None = args.state.absolute() if args.state is not None else None
     if args.seal:  # before anything is made: a refusal leaves nothing behind
@@ -135,10 +134,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _wants_page(config: Config) -> bool:
-    """Ask whether the page should be on, where somebody is there to answer and it is off."""
+    """Ask whether the page should be on, if somebody is there to answer and it is off; no answer is a no."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or settings_path(page_service.page_dir(config)).exists():
         return False
-    answer = input("A page for the phones of your home: to see, to stop, and to say yes? [y/N] ")
+    try:
+        answer = input("A page for the phones of your home: to see, to stop, and to say yes? [y/N] ")
+    except EOFError:  # all keys are made: no error
+        print()
+        return False
     return answer.strip().lower() in ("y", "yes")
 
 
@@ -232,13 +235,13 @@ def _ask_passphrase(path: Path | None, state_dir: Path) -> str:
         rule = f"The owner chooses a passphrase of at least {MIN_CHARACTERS} characters. It cannot be recovered."
         print(rule, file=sys.stderr)
     for _ in range(ATTEMPTS):
-        passphrase = getpass("owner's passphrase: ")
+        passphrase = ask_secret("owner's passphrase: ")
         try:
             _check_passphrase(passphrase, state_dir)
         except CustodyError as error:
             print(f"{error}. Once more, please.", file=sys.stderr)
             continue
-        if locate_private(state_dir, "owner").exists() or getpass("the same once more: ") == passphrase:
+        if locate_private(state_dir, "owner").exists() or ask_secret("the same once more: ") == passphrase:
             return passphrase
         print("The two differ. Once more, please, from the beginning.", file=sys.stderr)
     raise CustodyError(f"no passphrase after {ATTEMPTS} attempts; nothing was made", "give the command again")

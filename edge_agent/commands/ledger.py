@@ -97,9 +97,12 @@ def _show(args: argparse.Namespace, entries: list[dict[str, Any]]) -> None:
     if args.json:
         print_json(entries)
         return
+    if not entries:
+        print("nothing is entered so far" + (" of this kind" if args.kind else ""))
+        return
     zone = ZoneInfo(load_config(args.config).gateway.time_zone)
     rows: list[tuple[object, ...]] = []
-    after = entries[0]["index"] if entries else 0
+    after = entries[0]["index"]
     for entry in entries:
         if entry["index"] > after and not args.kind:  # the releaser leaves padding out
             rows.append(("", "", "padding", "", f"{entry['index'] - after} × against counting"))
@@ -117,6 +120,7 @@ def _dump(entries: Iterator[dict[str, Any]]) -> None:
 def _summary(entry: dict[str, Any]) -> str:
     """Say an entry in one line: its outcome, its reasons, and the rest that is short."""
     words = [str(entry[name]) for name in ("outcome", "what", "camera", "incident", "category") if entry.get(name)]
+    words = ["all cameras" if word == "*" else word for word in words]
     for reason in entry.get("reasons", ()):
         words.append(reason["code"] + (f" ({reason['camera']})" if reason.get("camera") else ""))
     if "count" in entry:

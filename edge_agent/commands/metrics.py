@@ -51,7 +51,7 @@ def _ask(config: Config, process: Any) -> _Part:
 
 
 def encode_metrics(recorder: _Part, releaser: _Part) -> str:
-    """Return the exposition text of what both processes say; None: that one does not answer."""
+    """Return the exposition text of both processes' figures; None: that one does not answer."""
     registry = CollectorRegistry()
     registry.register(_Figures(recorder, releaser))
     return generate_latest(registry).decode()

@@ -5,7 +5,6 @@ import secrets
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from getpass import getpass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,7 +16,7 @@ from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.hardening import keep_memory_from_swap
-from edge_agent.host.terminal import working
+from edge_agent.host.terminal import ask_secret, working
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import Config
 
@@ -33,7 +32,7 @@ def read_passphrase(path: Path | None) -> bytes:
     """Return the owner's passphrase from the terminal, from a file's first line, or from standard input (``-``)."""
     keep_memory_from_swap()
     if path is None:
-        return getpass("owner's passphrase: ").encode()
+        return ask_secret("owner's passphrase: ").encode()
     try:
         line = sys.stdin.readline() if str(path) == "-" else path.read_text().partition("\n")[0]
     except (OSError, UnicodeDecodeError) as error:

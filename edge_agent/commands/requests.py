@@ -1,4 +1,4 @@
-"""``edge-agent requests`` and ``explain``: what the RTCC asked, and the owner's answers."""
+"""``edge-agent requests`` and ``explain``: the RTCC's requests, and the owner's answers."""
 
 import argparse
 from collections.abc import Mapping
@@ -131,7 +131,7 @@ def _number(text: str) -> int:
 
 
 def _stop_all(answer: Mapping[str, Any], *, as_json: bool) -> int:
-    """Say what was stopped; 1 if a key may be out already."""
+    """Name the requests that were stopped; 1 if a key may be out already."""
     if as_json:
         print_json(answer)
     elif not answer["stopped"] and not answer["too_late"]:
@@ -144,7 +144,7 @@ def _stop_all(answer: Mapping[str, Any], *, as_json: bool) -> int:
 
 
 def _tell_what_follows(config: Config, number: int, state: str) -> None:
-    """Say until when a grant can be stopped, or what a stop means."""
+    """Say until when a grant can be stopped, or the meaning of a stop."""
     zone = ZoneInfo(config.gateway.time_zone)
     if state == "granted":
         now = call(config.control_path("releaser"), "request", number=number)["request"]
@@ -203,7 +203,7 @@ def _print_prompt(asked: Request, request: Mapping[str, Any], leaving: Offers, n
 
 
 def _print_request(request: Mapping[str, Any], zone: ZoneInfo) -> None:
-    """Print one request in words: what was asked, what became of it, what waits."""
+    """Print one request in words: its words, its outcome, its next step."""
     asked = read_request(str(request["raw"]).encode())
     number = request["number"]
     print_text(f"request {number}: {request['state']}")
@@ -270,7 +270,7 @@ def asked_cameras(config: Config, request: Mapping[str, Any]) -> list[str]:
 
 
 def _print_list(requests: list[dict[str, Any]], zone: ZoneInfo) -> None:
-    """Print a row for each request; what waits for the owner or can be stopped has until when."""
+    """Print a row for each request; one that waits for the owner or can be stopped has until when."""
     rows = []
     for request in requests:
         ends = {"asked": request["due"], "granted": request["release_by"], "uploading": request["release_by"]}
@@ -293,7 +293,7 @@ def _print_list(requests: list[dict[str, Any]], zone: ZoneInfo) -> None:
 
 
 def run_explain(args: argparse.Namespace) -> int:
-    """Print every check and rule; 0 where the gate would grant or ask, 1 where it would refuse."""
+    """Print every check and rule; 0 if the gate would grant or ask, 1 if it would refuse."""
     try:
         with open(args.file, encoding="utf-8") as file:
             raw = file.read(256 * 1024)

@@ -1,4 +1,4 @@
-"""``edge-agent ring``: what the rings hold, whether they are as they were written, and their bytes for a developer."""
+"""``edge-agent ring``: their content, whether they are as they were written, and their bytes for a developer."""
 
 import argparse
 import json

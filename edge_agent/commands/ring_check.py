@@ -40,7 +40,7 @@ def check_rings(args: argparse.Namespace) -> int:
 
 
 def _find_heads(config: Config | None) -> dict[str, KnownHead]:
-    """Ask the releaser where the rings stood when the ledger last noted it; empty where it does not answer."""
+    """Ask the releaser where the rings stood when the ledger last noted it; empty if it does not answer."""
     if config is None:
         return {}
     try:

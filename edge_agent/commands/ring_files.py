@@ -66,7 +66,7 @@ def _open_sealed_vault() -> X25519PrivateKey | None:
 
 
 def find_recorder_key(config: Config | None) -> Ed25519PublicKey | None:
-    """Return the recorder's pinned public key, where there is a configuration that leads to it."""
+    """Return the recorder's pinned public key, if there is a configuration that leads to it."""
     if config is None:
         return None
     try:

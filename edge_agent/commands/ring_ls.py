@@ -1,8 +1,9 @@
-"""``edge-agent ring ls``: what rings hold, as a row of hours per day or as JSON."""
+"""``edge-agent ring ls``: the content of rings, as a row of hours per day or as JSON."""
 
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,7 +13,7 @@ from edge_agent.buffer.read.reader import RingReader
 from edge_agent.commands.ring_files import find_rings, find_vault_key, load_config_if_any
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.control_socket import call
-from edge_agent.host.terminal import print_json
+from edge_agent.host.terminal import print_json, print_text
 from edge_agent.settings.gateway import Config
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339, encode_size
 
@@ -46,13 +47,16 @@ def list_rings(args: argparse.Namespace) -> int:
             _print_timeline(name, asked_bytes, overview, config.gateway.time_zone if config else "UTC", args.days)
     if args.json:
         print_json(answers)
-    elif vault is None and any("unknown" in cell["gaps_s"] for each in answers for cell in each.get("hours", ())):
+    elif any(answer.get("hours") for answer in answers):
+        _print_legend(config.gateway.time_zone if config else "UTC")
+    unknown = any("unknown" in cell["gaps_s"] for each in answers for cell in each.get("hours", ()))
+    if not args.json and vault is None and unknown:
         print("why there is a gap is encrypted: root sees it, on the machine that holds the vault's key")
     return os.EX_IOERR if any(each["ring"] in trouble for each in answers) else 0
 
 
 def _ask_storage(config: Config | None) -> dict[str, str]:
-    """Return ring → why the recorder can store nothing there; none where no recorder runs."""
+    """Return ring → why the recorder can store nothing there; none if no recorder runs."""
     if config is None:
         return {}
     try:
@@ -93,10 +97,8 @@ def _describe(name: str, size_bytes: int, overview: Overview) -> dict[str, Any]:
 
 
 def _print_timeline(name: str, size_bytes: int, overview: Overview, time_zone: str, days: int) -> None:
-    """Print one ring: a line about it, a row per day, and what the gaps were."""
-    encoding = (sys.stdout.encoding or "ascii").lower()
-    glyphs = _GLYPHS["utf-8" if encoding.replace("_", "-") in ("utf-8", "utf8") else "ascii"]
-    hours = overview.footage_ns / HOUR_NS
+    """Print one ring: a line about it, a row per day, and the gaps."""
+    glyphs, hours = _find_glyphs(), overview.footage_ns / HOUR_NS
     notes = [f"{overview.erased_blocks} erased"] if overview.erased_blocks else []
     notes += [f"{overview.untimed_blocks} without a believable time"] if overview.untimed_blocks else []
     print(f"{name}  {encode_size(size_bytes)}  {hours:.1f} h of footage  blocks {overview.blocks}", *notes, sep="  ")
@@ -106,15 +108,25 @@ def _print_timeline(name: str, size_bytes: int, overview: Overview, time_zone: s
             f"  {day}  " + "".join(glyphs[mark] + (" " if hour % 6 == 5 else "") for hour, mark in enumerate(rows[day]))
         )
     if rows:
-        print(f"  {time_zone:10.10}  0     6      12     18       "
-              f"{glyphs[_FULL]} footage  {glyphs[_MOST]} most  {glyphs[_SOME]} some  {glyphs[_NONE]} none  "
-              f"{glyphs[_ERASED]} erased")  # fmt: skip
+        print(f"  {'hour':10}  0      6      12     18")
     totals: dict[str, int] = {}
     for cell in overview.cells.values():
         for reason, ns in cell.reasons.items():
             totals[reason] = totals.get(reason, 0) + ns
     for reason, ns in sorted(totals.items(), key=lambda pair: -pair[1]):
         print(f"  gap {_name(reason)}: {_words(ns)}")
+
+
+def _print_legend(time_zone: str) -> None:
+    glyphs = _find_glyphs()
+    marks = {_FULL: "footage", _MOST: "most", _SOME: "some", _NONE: "none", _ERASED: "erased"}
+    shown = "  ".join(f"{glyphs[mark]} {word}" for mark, word in marks.items())
+    print_text(f"{shown}; hours of {time_zone}")
+
+
+def _find_glyphs() -> Sequence[str]:
+    encoding = (sys.stdout.encoding or "ascii").lower()
+    return _GLYPHS["utf-8" if encoding.replace("_", "-") in ("utf-8", "utf8") else "ascii"]
 
 
 def _name(reason: str) -> str:

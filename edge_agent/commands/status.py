@@ -16,7 +16,7 @@ from edge_agent.errors import EdgeAgentError
 from edge_agent.host.control_socket import call
 from edge_agent.host.language import load_texts
 from edge_agent.host.terminal import print_json, print_text
-from edge_agent.local_time import encode_local
+from edge_agent.local_time import encode_local, localise
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.texts import Texts
 from edge_agent.units import parse_rfc3339
@@ -32,6 +32,12 @@ _LABELS = {
     "refused_counted": "refused beyond the limit this hour",
     "waiting_for_you": "waits for you",
     "releasing": "being released",
+}
+_CLOCK_STATES = {"synchronised": "believed", "floor-only": "not believed"}
+_CUSTODY = {
+    "bare": "bare files: whoever copies the disk has them",
+    "tpm": "sealed to this machine's TPM",
+    "passphrase": "under a passphrase",
 }
 _CLOCK_OFF_NS = 500_000_000
 _URGENT = ("waiting_for_you", "release_paused")
@@ -83,13 +89,15 @@ def _print(status: Mapping[str, Mapping[str, Any]], config: Config) -> None:
     for fault in releaser.get("faults", []):
         print_text(texts("not working: {fault}", fault=fault), style="bold red")
     if "error" in recorder:
-        print_text(texts("recorder: not running ({error})", error=recorder["error"]), style="bold red")
+        error = texts.translate(recorder["error"])
+        print_text(texts("recorder: not running ({error})", error=error), style="bold red")
     else:
         for name, camera in sorted(recorder.get("cameras", {}).items()):
             _print_camera(name, camera, config, zone, texts)
     print()
     if "error" in releaser:
-        print_text(texts("releaser: not running ({error})", error=releaser["error"]), style="bold red")
+        error = texts.translate(releaser["error"])
+        print_text(texts("releaser: not running ({error})", error=error), style="bold red")
         if "error" in recorder:
             print_text(texts("To start both: sudo systemctl start edge-agent.target, or edge-agent run."))
         return
@@ -100,11 +108,12 @@ def _print(status: Mapping[str, Mapping[str, Any]], config: Config) -> None:
                 print_text(texts("consent of {camera}: {state}", camera=camera, state=state))
         elif key not in _FOR_MACHINES:
             label = texts(_LABELS.get(key, key.replace("_", " ")))
-            print_text(f"{label}: {_plain(key, value, texts, zone)}", style="bold" if key in _URGENT and value else "")
+            line = texts("{fact}: {value}", fact=label, value=_plain(key, value, texts, zone))
+            print_text(line, style="bold" if key in _URGENT and value else "")
 
 
 def _print_camera(ring: str, camera: Mapping[str, Any], config: Config, zone: tzinfo, texts: Texts) -> None:
-    """Print one stream: what it does and since when, its figures, and what somebody should know."""
+    """Print one stream: its state and since when, its figures, its warnings."""
     known = config.find_camera(ring.partition(".")[0])
     name = f"{ring} ({known.title})" if known is not None and known.title != known.id else ring
     since, state = camera.get("since"), str(camera.get("state", "unknown"))
@@ -117,9 +126,8 @@ def _print_camera(ring: str, camera: Mapping[str, Any], config: Config, zone: tz
     print_text(line, style=_STYLES.get(state, ""))
     if state == "recording":
         print_text(", ".join(_figures_of(camera, texts)), indent=2)
-    note = _note_of(camera, texts)
-    if note:
-        print_text(note, indent=2)
+    for note in _notes_of(camera, texts):
+        print_text(localise(note, zone), indent=2)
 
 
 def _figures_of(camera: Mapping[str, Any], texts: Texts) -> Iterator[str]:
@@ -131,11 +139,12 @@ def _figures_of(camera: Mapping[str, Any], texts: Texts) -> Iterator[str]:
         yield texts("a keyframe every {seconds} s", seconds=f"{gop_ns / 1e9:.1f}")
     if offset_ns is not None and abs(offset_ns) >= _CLOCK_OFF_NS:
         yield texts("its clock {seconds} s", seconds=f"{offset_ns / 1e9:+.1f}")
-    loss = _loss_of(camera)
-    if loss != "-":
-        yield texts("lost {share}", share=loss)
+    if "lost_percent" in camera:
+        yield texts("lost {share}", share=f"{camera['lost_percent']:.2f}%")
+    elif "lost_packets" in camera:
+        yield texts("{packets} packets lost", packets=camera["lost_packets"])
     if camera.get("picture"):
-        yield texts("picture {health}", health=camera["picture"])
+        yield texts("picture {health}", health=texts.template(str(camera["picture"])))
 
 
 def _local_time(text: str, zone: tzinfo) -> str:
@@ -145,38 +154,40 @@ def _local_time(text: str, zone: tzinfo) -> str:
         return text
 
 
-def _loss_of(camera: Mapping[str, Any]) -> str:
-    if "lost_percent" in camera:
-        return f"{camera['lost_percent']:.2f}%"
-    return f"{camera['lost_packets']} packets" if "lost_packets" in camera else "-"
-
-
-def _note_of(camera: Mapping[str, Any], texts: Texts) -> str:
-    """Return why a camera is not recorded, in words, and what else somebody should know."""
+def _notes_of(camera: Mapping[str, Any], texts: Texts) -> Iterator[str]:
+    """Yield why a camera is not recorded, in words, and its warnings."""
     reason, detail = camera.get("reason", ""), camera.get("detail", "")
-    words = texts(REASONS[reason]) if reason in REASONS else reason
+    words = texts.template(REASONS.get(reason, reason))
     if camera.get("state") == "down" and reason in REASONS:
         words = f"{reason}: {words}"
-    words += f" ({detail})" if detail else ""
-    return "; ".join(text for text in (words, camera.get("warning", "")) if text)
+    words += f" ({texts.translate(detail)})" if detail else ""
+    if words:
+        yield words
+    yield from map(texts.translate, camera.get("warnings", ()))
 
 
 def _plain(key: str, value: Any, texts: Texts, zone: tzinfo) -> str:
     """Say a fact of the releaser: a list as its items, and for a request that waits what to type."""
     if value is None:
         return texts("none")
+    if key == "clock":
+        state, _, why = str(value).partition(": ")
+        believed = texts.template(_CLOCK_STATES.get(state, state))
+        return f"{believed}: {localise(texts.translate(why), zone)}" if why else believed
     if key == "release_paused":
         names = (texts("all cameras") if each == "*" else str(each) for each in value)
         return ", ".join(names) or texts("nothing")
     if key == "waiting_for_you" and value:
-        return ", ".join(f"request {each} (edge-agent requests show {each})" for each in value)
+        return ", ".join(texts("request {number} (edge-agent requests show {number})", number=each) for each in value)
     if isinstance(value, dict):
-        return ", ".join(f"{number} × {reason}" for reason, number in value.items()) or texts("nothing")
+        return ", ".join(f"{count} × {texts.translate(reason)}" for reason, count in value.items()) or texts("nothing")
+    if key == "custody":
+        return texts.template(_CUSTODY.get(str(value), str(value)))
     if key == "trust_bundle":
         return _in_local_time(str(value), zone, texts)
     if isinstance(value, list):
         return ", ".join(str(each) for each in value) or texts("nothing")
-    return texts.template(value) if isinstance(value, str) and value else json.dumps(value)
+    return texts.translate(value) if isinstance(value, str) and value else json.dumps(value)
 
 
 def _in_local_time(text: str, zone: tzinfo, texts: Texts) -> str:

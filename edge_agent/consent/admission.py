@@ -1,8 +1,8 @@
 """Admission of a verified request: for us, new, in time, inside its incident (PROTOCOL 4, checks 7 to 10).
 
 Owns these four checks and their order: replay before time, so that a repeated request gets the answer it got and
-never a new decision. Pure: what was seen is asked of a ``Seen``, and remembering is the caller's, in the transaction
-that stores the decision.
+never a new decision. Pure: it asks a ``Seen`` for the requests of before, and the caller remembers this one, in the
+transaction that stores the decision.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _ALWAYS = UtcNs(0)
 
 @dataclass(frozen=True, slots=True)
 class GatewayFacts:
-    """What a request is compared with: this gateway's id and cell, the RTCC it is enrolled with, the widest padding."""
+    """The facts beside a request: this gateway's id and cell, the RTCC it is enrolled with, the widest padding."""
 
     gateway: str
     cell: str
@@ -42,11 +42,11 @@ class SeenRequest:
 
     payload_sha256: bytes
     answer: bytes | None
-    """What was answered last; None for silence."""
+    """The last answer; None for silence."""
 
 
 class Seen(Protocol):
-    """What this gateway remembers of requests; a read of the store, inside the caller's transaction."""
+    """This gateway's memory of requests; a read of the store, inside the caller's transaction."""
 
     def find(self, iss: str, jti: str) -> SeenRequest | None:
         """Look up a request by its issuer and id."""
@@ -66,8 +66,9 @@ class Replayed(Exception):
 def admit(request: Request, me: GatewayFacts, seen: Seen, now: UtcNs, clock_state: ClockState) -> Admitted:
     """Admit a verified request (PROTOCOL 4, checks 7 to 10).
 
-    The caller remembers (iss, jti, payload digest) of whatever passes check 8, and the incident's digest of what is
-    admitted. ``clock-unsynchronised`` passes by itself (``reasons.TRANSIENT``): the request waits and comes again.
+    The caller remembers (iss, jti, payload digest) of every request that passes check 8, and the incident's digest of
+    one that is admitted. ``clock-unsynchronised`` passes by itself (``reasons.TRANSIENT``): the request waits and comes
+    again.
 
     Raises:
         DenialError: With the first reason, in the order of the checks.
@@ -112,7 +113,8 @@ def _check_replay(request: Request, seen: Seen) -> None:
 def _check_time(request: Request, me: GatewayFacts, now: UtcNs, clock_state: ClockState) -> None:
     """Check 9: arrival between nbf and exp, release before release_by, by a clock that can be believed.
 
-    What was issued before the memory began may have been refused, granted or cancelled by one that is lost.
+    A request that was issued before the memory began may have been refused, granted or cancelled by a memory that is
+    lost.
     """
     if clock_state is not ClockState.SYNCHRONISED or me.born_at is None:
         deny("clock-unsynchronised")
@@ -142,7 +144,8 @@ def _check_incident(request: Request, me: GatewayFacts, seen: Seen, now: UtcNs) 
         deny("incident-window-too-long", limit="24 h")
     if not incident.window.widen(me.padding_ns).contains(request.window):
         deny("clip-outside-incident")
-    # No skew here: what is not yet recorded is never granted, so the RTCC asks a minute later rather than earlier.
+    # No skew here: footage that is not yet recorded is never granted, so the RTCC asks a minute later rather than
+    # earlier.
     if incident.window.end > now:
         deny("incident-in-future")
     if request.window.end > now:

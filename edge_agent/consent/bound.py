@@ -1,4 +1,4 @@
-"""The bound of a request: what its decision allowed, and what every later evaluation has left of it.
+"""The bound of a request: all that its decision allowed, and all that every later evaluation has left of it.
 
 Owns the rule that a later evaluation may only narrow (PROTOCOL 6.2, O9): ``meet`` takes of each camera what both
 sides allow. Pure; the releaser stores a bound with its request, in the transaction of the evaluation.
@@ -105,7 +105,7 @@ def encode_bound(bound: Bound) -> str:
 
 
 def parse_bound(text: str) -> Bound:
-    """Read what ``encode_bound`` wrote."""
+    """Read the text of ``encode_bound``."""
     found: Any = json.loads(text)
     return Bound(
         cameras=tuple(_parse_camera(each) for each in found["cameras"]),

@@ -16,7 +16,7 @@ from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
 
 
 class ConsentState(Enum):
-    """What is in force for one camera. Only under ``IN_FORCE`` can anything leave."""
+    """The state of one camera's consent. Only under ``IN_FORCE`` can anything leave."""
 
     DENIED = "denied"
     REVOKED = "revoked"
@@ -48,13 +48,13 @@ class CameraConsent:
         """Return the state as a sentence without a full stop; ``until`` is the end as people read it."""
         match self.state:
             case ConsentState.VOID:
-                return texts("the signature does not count, nothing leaves: {why}", why=self.why)
+                return texts("the signature does not count, nothing leaves: {why}", why=texts.translate(self.why))
             case ConsentState.ENDED:
                 return texts("the signature ended on {until}: nothing leaves", until=until)
             case ConsentState.IN_FORCE:
                 return texts("{mode}, signed until {until}", mode=self.mode, until=until)
             case _:
-                return self.why or texts(_SENTENCES[self.state])
+                return texts.translate(self.why) or texts(_SENTENCES[self.state])
 
 
 def find_consent_state(
@@ -63,8 +63,8 @@ def find_consent_state(
     """Describe one camera's consent; the first line that fits, from the top of ``ConsentState``.
 
     Args:
-        terms: What ``consent.yaml`` says of the camera; None where it does not name it or cannot be read.
-        standing: What is in force; None where this gateway belongs to no RTCC.
+        terms: The camera's terms in ``consent.yaml``; None if it does not name the camera or cannot be read.
+        standing: The consent in force; None if this gateway belongs to no RTCC.
         now: Judges the end.
         is_signed: A signed consent lies there, whether it counts or not.
         revoked: From the releaser's store.
@@ -92,7 +92,7 @@ def find_consent_state(
 
 
 def say_until(consent: CameraConsent, zone: tzinfo) -> str:
-    """Return the end of a consent as people read it: local time to the second; empty where there is none."""
+    """Return the end of a consent as people read it: local time to the second; empty if there is none."""
     return "" if consent.until is None else encode_local(consent.until, zone)
 
 
@@ -110,7 +110,7 @@ def encode_consents(consents: Mapping[str, CameraConsent]) -> dict[str, dict[str
 
 
 def parse_consents(members: Mapping[str, Mapping[str, str | None]]) -> dict[str, CameraConsent]:
-    """Read what ``encode_consents`` wrote; KeyError or ValueError for anything else."""
+    """Read the value of ``encode_consents``; KeyError or ValueError for anything else."""
     return {
         camera: CameraConsent(
             ConsentState(each["state"]),

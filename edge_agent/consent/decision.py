@@ -26,7 +26,7 @@ _STOPS = frozenset({"release-paused", "camera-paused", "consent-revoked"})
 
 @dataclass(frozen=True, slots=True)
 class TraceStep:
-    """One rule's verdict on one camera, for ``explain``: ``reason`` is None where the rule has nothing against it."""
+    """One rule's verdict on one camera, for ``explain``: ``reason`` is None if the rule has nothing against it."""
 
     rule: str
     camera: str | None
@@ -35,7 +35,7 @@ class TraceStep:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a later evaluation says, what it leaves of the bound, and why cameras left it or have less."""
+    """The verdict of a later evaluation, the rest of the bound, and why cameras left it or have less."""
 
     verdict: Verdict | Wait
     bound: Bound
@@ -44,7 +44,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """What the rules found on one camera."""
+    """The findings of the rules on one camera."""
 
     camera: str
     steps: tuple[TraceStep, ...]
@@ -79,7 +79,7 @@ def decide(
 
     Returns:
         A grant of the request's part that incident and consent allow, a question to the owner about that part, or a
-        denial with every reason; and the bound that no later evaluation leaves. What is unknown counts as denied.
+        denial with every reason; and the bound that no later evaluation leaves. An unknown fact counts as a denial.
     """
     request = admitted.request
     findings = _find(admitted, household, history, now)
@@ -128,9 +128,9 @@ def decide_again(
     Args:
         admitted: As it arrived.
         household: What stands for each camera now.
-        history: What requests with a smaller number used before ``bound.decided_at``.
+        history: The use by requests with a smaller number, before ``bound.decided_at``.
         approval: The owner's verified answer, at the moment at which it is recorded; None at any other.
-        bound: What earlier evaluations left.
+        bound: The rest that earlier evaluations left.
         now: The moment of the evaluation.
         clock_state: Whether ``now`` can be believed.
 
@@ -199,7 +199,7 @@ def trace(
 def counted(
     admitted: Admitted, household: Household, history: History, now: UtcNs, clock_state: ClockState
 ) -> tuple[tuple[str, int], ...]:
-    """Return what this request uses up of the quotas: (camera, nanoseconds) for what the signed terms would allow.
+    """Return what this request uses up of the quotas: (camera, nanoseconds) of all that the signed terms would allow.
 
     Entered once, with the first decision, whatever that decision is: a file made tighter for a while and looser again
     must not admit more requests than the signed terms alone would have.
@@ -275,7 +275,7 @@ def _again(finding: _Finding, bound: Bound, now: UtcNs, believed: bool) -> _Find
 
 
 def _meet(bound: Bound, findings: Iterable[_Finding]) -> tuple[Bound, list[Reason]]:
-    """Return the bound met with what each of its cameras may have now, and why cameras left it by that."""
+    """Return the bound met with the part that each of its cameras may have now, and why cameras left it by that."""
     kept: list[CameraBound] = []
     left: list[Reason] = []
     houses: list[GlobalTerms] = []

@@ -76,7 +76,7 @@ class Hours:
 
 
 def parse_hours(value: object) -> Hours:
-    """Read ``always`` or a list of lines; ValueError says what is allowed."""
+    """Read ``always`` or a list of lines; ValueError names the allowed forms."""
     if value == ALWAYS:
         return Hours.always()
     if not isinstance(value, list) or not value or len(value) > 32:

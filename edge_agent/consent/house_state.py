@@ -1,4 +1,4 @@
-"""The house at one moment: what stands for each camera, what is paused, and what was granted before.
+"""The house at one moment: the terms of each camera, the pauses, and the grants of before.
 
 Owns the values that ``decide`` judges a request with. They are put together by the releaser from its store, the signed
 consents and the file; nothing here looks anything up.
@@ -25,17 +25,17 @@ NOT_PAUSED = UtcNs(0)
 
 @dataclass(frozen=True, slots=True)
 class CameraStanding:
-    """What stands for one camera of this gateway."""
+    """The terms of one camera of this gateway, and its state."""
 
     place: Place | None
     """None if none is configured: then nothing is granted."""
     consent: SignedConsent | None
     problem: Reason | None
-    """Why there is no consent, where there is none."""
+    """Why there is no consent, if there is none."""
     terms: Terms | None
     """The terms that count: the tighter of signed and file. None exactly where ``consent`` is."""
     unknown: Reason | None = None
-    """What could not be read: then nothing is granted, and nothing that was granted is lost (``reasons.UNKNOWN``)."""
+    """Why something could not be read: then nothing is granted, and no grant is lost (``reasons.UNKNOWN``)."""
     highest_version: int = 0
     """The highest version of this camera's consent that was ever seen; an older one never counts again."""
     revoked: bool = False
@@ -44,7 +44,7 @@ class CameraStanding:
 
 @dataclass(frozen=True, slots=True)
 class Household:
-    """What stands for the whole house."""
+    """The state of the whole house."""
 
     cameras: Mapping[str, CameraStanding]
     time_zone: tzinfo
@@ -53,10 +53,10 @@ class Household:
 
 @dataclass(frozen=True, slots=True)
 class CameraHistory:
-    """What requests with a smaller number were granted or asked about for one camera, before the decision at hand.
+    """The grants and questions of one camera for requests with a smaller number, before the decision at hand.
 
-    Counted by what the *signed* terms would have granted (``decision.counted``), so that an edit of the file never
-    makes room for a request that there would have been no room for without it.
+    Counted by the grants that the *signed* terms would have made (``decision.counted``), so that an edit of the file
+    never makes room for one more request.
     """
 
     last_day: int = 0
@@ -71,7 +71,7 @@ class CameraHistory:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What was granted or asked before, for every camera of the household."""
+    """The grants and questions of before, for every camera of the household."""
 
     cameras: Mapping[str, CameraHistory]
 
@@ -96,7 +96,7 @@ def stand(
         raw: The signed consent as stored, or None.
         owner_key: Pinned at ``init``.
         facts: As they are now.
-        file: What ``consent.yaml`` says for this camera, or None if it does not name it.
+        file: The terms of this camera in ``consent.yaml``; None if the file does not name it.
         highest_version: From the store.
         revoked: From the store.
         paused_until: From the store; ``FOREVER`` for good.

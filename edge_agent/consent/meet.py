@@ -1,7 +1,7 @@
 """Which terms are tighter: a partial order, and the tighter of two.
 
-Owns, for each term, the direction in which it allows less. ``meet`` takes of each term what both sides allow, so that a
-file that nobody signed can only ever take away. Pure.
+Owns, for each term, the direction in which it allows less. ``meet`` takes of each term the part that both sides allow,
+so that a file without a signature can only take away. Pure.
 """
 
 import operator
@@ -52,7 +52,7 @@ _HOUSE: Mapping[str, _Meet] = {
     "blackout_dates": _MORE,
     "escrow": _LOWER,
     "refusals": lambda one, other: _meet(_REFUSALS, one, other),
-    # The owner is told of whatever either side names: an unsigned edit must not make the house quiet.
+    # The owner is told of every occasion that either side names: an unsigned edit must not make the house quiet.
     "notify": _MORE,
     "expires_after": _LOWER,
 }
@@ -83,7 +83,7 @@ class Difference:
 
 
 def differences(signed: Terms, file: Terms) -> Iterator[Difference]:
-    """Yield each term in which the file differs from what was signed, and what counts meanwhile."""
+    """Yield each term in which the file differs from the signed one, and the term that counts meanwhile."""
     for part, orders in (("camera", _CAMERA), ("house", _HOUSE)):
         ours, theirs = getattr(signed, part), getattr(file, part)
         for name, meet_values in orders.items():
@@ -94,5 +94,5 @@ def differences(signed: Terms, file: Terms) -> Iterator[Difference]:
 
 def _meet(orders: Mapping[str, _Meet], one: Any, other: Any) -> Any:
     values = {name: meet_values(getattr(one, name), getattr(other, name)) for name, meet_values in orders.items()}
-    # The parts were validated when they were read, and what two valid terms have in common is valid.
+    # The parts were validated when they were read, and the common part of two valid terms is valid.
     return type(one).model_construct(**values)

@@ -1,4 +1,4 @@
-"""The offer: what the gate has left of a request that waits for the owner, as it is shown, signed and digested.
+"""The offer: the rest of a request that waits for the owner, as it is shown, signed and digested.
 
 Owns its form and its digest (PROTOCOL 6.3), for both sides of the control socket: the releaser describes the bound,
 the owner's command shows that and signs its digest, and the gate compares. Pure.
@@ -53,7 +53,7 @@ def encode_offers(offers: Offers) -> dict[str, Any]:
 
 
 def parse_offers(found: Mapping[str, Any]) -> Offers:
-    """Read what ``encode_offers`` wrote."""
+    """Read the value of ``encode_offers``."""
     return Offers(tuple(_parse(each) for each in found["cameras"]), bool(found["escrow"]))
 
 

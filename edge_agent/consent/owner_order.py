@@ -157,7 +157,7 @@ def sign_order(
 
     Args:
         order: ``approve``, ``resume``, ``export``, ``keep``, ``confirm-clock`` or ``adopt``.
-        members: What the order says, by the names of its kind.
+        members: The members of the order, by the names of its kind.
         gateway: For this gateway alone.
         order_id: 128 fresh random bits in base64url.
         now: Good for five minutes from here.
@@ -182,7 +182,7 @@ def sign_built_order(payload: bytes, key: Ed25519PrivateKey) -> bytes:
 
 
 def read_approval(payload: bytes, signer: str) -> Approval:
-    """Read what an approval's payload says, before it is signed with the key of that thumbprint.
+    """Read an approval's payload before it is signed with the key of that thumbprint.
 
     Raises:
         DenialError: It is no approval.

@@ -1,4 +1,4 @@
-"""What the terms mean, in plain sentences: English, Spanish and French from one catalogue.
+"""The meaning of the terms, in plain sentences: English, Spanish and French from one catalogue.
 
 Owns the words in which a resident reads the own terms before signing them, and the waiver that is signed with them. A
 changed waiver is a new ``WAIVER_VERSION``: its digest is part of every signature. Pure.

@@ -1,8 +1,8 @@
-"""The owner's terms: what ``consent.yaml`` may say, with units, limits and defaults.
+"""The owner's terms: the members of ``consent.yaml``, with units, limits and defaults.
 
 Owns the typed form of the terms and their texts. Everything that is not said is denied; a key that is not known is an
-error, never a guess. Pure: text in, values out. What the terms do to a request is in ``rules`` and ``decision``; which
-of two terms is tighter, in ``tighter``.
+error, never a guess. Pure: text in, values out. The effect of the terms on a request is in ``rules`` and ``decision``;
+which of two terms is tighter, in ``tighter``.
 """
 
 import re
@@ -31,7 +31,7 @@ from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, encode_duration, parse_
 
 
 class Mode(Enum):
-    """What happens to a request that the other terms allow."""
+    """The fate of a request that the other terms allow."""
 
     AUTO = "auto"
     ASK = "ask"
@@ -39,21 +39,21 @@ class Mode(Enum):
 
 
 class Signatures(Enum):
-    """Who must have signed at the RTCC."""
+    """The roles that must have signed at the RTCC."""
 
     TWO = "operator+supervisor"
     THREE = "operator+supervisor+dispatch"
 
 
 class Refusal(Enum):
-    """What a refusal tells the RTCC."""
+    """The detail of a refusal that the RTCC gets."""
 
     SILENCE = "silence"
     DECLINED = "declined"
 
 
 class Occasion(Enum):
-    """What the owner is told of."""
+    """The occasions of which the owner is told."""
 
     REQUEST = "request"
     ASK = "ask"
@@ -161,7 +161,7 @@ class _Terms(BaseModel):
 
 
 class CameraTerms(_Terms):
-    """What the owner allows for one camera. A default is what counts where the key is left out."""
+    """The owner's terms for one camera. A default counts if the key is left out."""
 
     mode: Mode = Field(
         default=Mode.ASK, description="auto: release by these terms; ask: ask the owner every time; deny: never."
@@ -211,7 +211,7 @@ class Refusals(_Terms):
 
 
 class GlobalTerms(_Terms):
-    """What the owner allows for the whole house."""
+    """The owner's terms for the whole house."""
 
     agencies: Annotated[frozenset[Agency], BeforeValidator(_to_set), _SetSerializer] = Field(
         default=frozenset(),
@@ -249,7 +249,7 @@ class GlobalTerms(_Terms):
 
 
 class Terms(_Terms):
-    """All terms that count for one camera: its own and the house's; what one ``owner-consent+jws`` carries."""
+    """All terms that count for one camera: its own and the house's; the payload's part of one ``owner-consent+jws``."""
 
     camera: CameraTerms = Field(default=CameraTerms())
     house: GlobalTerms = Field(default=GlobalTerms())
@@ -265,7 +265,7 @@ class Policy(_Terms):
     )
 
     def terms(self, camera: str) -> Terms | None:
-        """Return all terms of one camera, or None where the file does not name it."""
+        """Return all terms of one camera; None if the file does not name it."""
         return Terms(camera=self.cameras[camera], house=self.house) if camera in self.cameras else None
 
 
@@ -284,7 +284,7 @@ def encode_terms(terms: Terms) -> dict[str, Any]:
 
 
 def parse_terms(value: Mapping[str, Any]) -> Terms:
-    """Read what ``encode_terms`` wrote; ValueError (pydantic's) for anything else."""
+    """Read the value of ``encode_terms``; ValueError (pydantic's) for anything else."""
     return Terms.model_validate(value)
 
 
@@ -293,7 +293,7 @@ def make_schema() -> dict[str, Any]:
     schema = Policy.model_json_schema(by_alias=True)
     for part in (schema, *schema["$defs"].values()):
         for term in part.get("properties", {}).values():
-            # pydantic writes a default as the program holds it: nanoseconds, where the file says 30m; sets, unordered.
+            # pydantic writes a default as the program holds it: nanoseconds, and the file says 30m; sets, unordered.
             if term.get("pattern") == _DURATION_PATTERN:
                 term["default"] = encode_duration(term["default"])
             elif isinstance(term.get("default"), list):

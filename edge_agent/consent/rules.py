@@ -167,7 +167,7 @@ def _per_incident(case: Case) -> Reason | None:
 
 
 def _minutes(case: Case) -> Reason | None:
-    # The whole of what was asked, not what the hours leave of it: tighter hours must not make room.
+    # The whole asked window, not the rest that the hours leave of it: tighter hours must not make room.
     limit = case.terms.minutes_per_month
     used_ns = case.history.last_month_ns + case.request.window.duration_ns
     return _unless(used_ns <= limit * MINUTE_NS, case, "quota-minutes", limit=limit)
@@ -201,7 +201,7 @@ RULES: Mapping[str, Rule] = {
 def make_case(
     camera: str, admitted: Admitted, household: Household, history: CameraHistory, now: UtcNs, *, as_signed: bool
 ) -> Case | None:
-    """Put together what the rules look at; None where no consent stands for the camera.
+    """Put together what the rules look at; None if no consent stands for the camera.
 
     Args:
         camera: Its id.

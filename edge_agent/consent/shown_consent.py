@@ -1,4 +1,4 @@
-"""What the owner is shown before signing: made from the payload's own bytes, and from nothing else.
+"""The text that the owner sees before signing: made from the payload's own bytes, and from nothing else.
 
 Owns the lines of the prompt for one camera and for the house. A digest in the payload is shown as the text that it
 stands for, and only if that text has that digest. Pure.
@@ -6,14 +6,15 @@ stands for, and only if that text has that digest. Pure.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import tzinfo
 
 from edge_agent.base64url import encode_b64url
 from edge_agent.consent.plain_words import Language, describe_camera, describe_fact, describe_house
 from edge_agent.consent.signed_consent import SignedConsent
 from edge_agent.errors import CustodyError
+from edge_agent.local_time import say_moment
 from edge_agent.printable_text import show_line
 from edge_agent.settings.source_digest import digest_source
-from edge_agent.units import encode_rfc3339
 
 CHANGED = "*"
 """Marks a line that the last signed version did not have."""
@@ -21,7 +22,7 @@ CHANGED = "*"
 
 @dataclass(frozen=True, slots=True)
 class Unsigned:
-    """What the owner is shown beside the payload, because it says who is at the other end but binds nothing."""
+    """Facts that the owner sees beside the payload: they name the other end but bind nothing."""
 
     broker: str
     streams: Mapping[str, str]
@@ -34,13 +35,14 @@ class Unsigned:
     """By quality, the span of the footage in its ring that is of another source than the signed one."""
 
 
-def list_camera(built: SignedConsent, beside: Unsigned, language: Language) -> list[str]:
+def list_camera(built: SignedConsent, beside: Unsigned, language: Language, zone: tzinfo) -> list[str]:
     """Return the lines about one camera.
 
     Args:
         built: Read from the payload (``read_built``).
-        beside: What is shown beside it.
+        beside: The facts that are shown beside it.
         language: Of the sentences.
+        zone: The end is told in its local time, and in UTC.
 
     Raises:
         CustodyError: A digest in the payload is not that of the stream's address.
@@ -55,7 +57,7 @@ def list_camera(built: SignedConsent, beside: Unsigned, language: Language) -> l
     lines += [describe_fact("foreign", f"{span} ({quality})", language) for quality, span in beside.foreign.items()]
     lines.append(describe_fact("place", "" if place is None else f"{place['lat']}, {place['lon']}", language))
     lines += describe_camera(built.terms, language)
-    lines.append(describe_fact("until", encode_rfc3339(built.valid_until), language))
+    lines.append(describe_fact("until", say_moment(built.valid_until, zone), language))
     return lines
 
 

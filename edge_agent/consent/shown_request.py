@@ -20,7 +20,7 @@ _SIZES = {Quality.MAIN: "full resolution", Quality.SUB: "small resolution"}
 
 
 def list_request(request: Request, signers: Sequence[str], zone: tzinfo) -> Iterator[str]:
-    """Yield the lines that say who asks, why, and for what."""
+    """Yield the lines about the asking center, the reason, and the footage."""
     incident = request.incident
     cameras = "every camera" if "*" in request.cameras else ", ".join(map(show_line, request.cameras))
     sound = "with sound" if request.audio else "without sound"
@@ -47,7 +47,7 @@ def meet_approval(approval: Approval, offers: Offers) -> Offers:
 
 
 def list_leaving(offers: Offers, zone: tzinfo) -> Iterator[str]:
-    """Yield a line for each camera and span that leaves, and one for who can read it."""
+    """Yield a line for each camera and span that leaves, and one for its readers."""
     for offer in offers.cameras:
         sound = "with sound" if offer.audio else "without sound"
         masked = f", {len(offer.masks)} areas blacked out" if offer.masks else ""

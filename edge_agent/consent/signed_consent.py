@@ -56,7 +56,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the owner's terms depend on; if one of them changes, the signature no longer counts."""
+    """The facts that the owner's terms depend on; if one of them changes, the signature no longer counts."""
 
     camera: str
     streams: tuple[Stream, ...]
@@ -93,7 +93,7 @@ class SignedConsent:
     sha256: bytes
     camera: str
     name: str
-    """What the owner called the camera when the terms were signed."""
+    """The camera's name when the terms were signed."""
     version: int
     terms: Terms
     notice: Notice
@@ -193,8 +193,8 @@ def build_consent(
     """Build the payload of one camera's consent: the bytes that are shown, and then signed.
 
     Args:
-        facts: What the terms depend on, camera included.
-        name: What the owner calls the camera.
+        facts: The facts that the terms depend on, camera included.
+        name: The owner's name for the camera.
         terms: All terms, as shown to the owner.
         notice: The waiver text that was shown with them.
         version: Above every earlier one of this camera.

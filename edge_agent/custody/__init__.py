@@ -1,1 +1,1 @@
-"""Secrets on disk: private keys, passphrases, camera passwords, and the check of who may read them."""
+"""Secrets on disk: private keys, passphrases, camera passwords, and the check of their readers."""

@@ -63,7 +63,7 @@ def load_services(path: Path) -> Mapping[str, str]:
 
 
 def find_login(logins: Mapping[str, Login], name: str | None) -> Login | None:
-    """Return the login of that name; None where no name was given.
+    """Return the login of that name; None if no name was given.
 
     Raises:
         ConfigError: A name was given and is not there.

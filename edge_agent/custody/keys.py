@@ -81,7 +81,7 @@ class KeyStore:
 
     Args:
         state_dir: The gateway's state folder.
-        role: Whose private keys may be loaded. Asking for another role's is a bug and a ``CustodyError``.
+        role: The role whose private keys may be loaded. Asking for another role's is a bug and a ``CustodyError``.
         credentials_dir: ``$CREDENTIALS_DIRECTORY`` unless given.
     """
 
@@ -106,7 +106,7 @@ class KeyStore:
 
         Args:
             name: ``recorder``; ``vault``, ``gateway`` or ``tls``; ``owner``.
-            passphrase: For an encrypted key; where it is missing, the credential ``passphrase`` is used.
+            passphrase: For an encrypted key; if it is missing, the credential ``passphrase`` is used.
 
         Raises:
             CustodyError: Missing, readable by others, owned by another, of the wrong kind, or the passphrase is wrong.
@@ -188,7 +188,7 @@ def custody_note_path(state_dir: Path) -> Path:
 
 
 def read_guarded(path: Path, forbidden: int) -> bytes:
-    """Read a small file none of whose ``forbidden`` mode bits is set and which belongs to us or to root.
+    """Read a small file that belongs to us or to root, and has none of the ``forbidden`` mode bits.
 
     Raises:
         CustodyError: Missing, a symbolic link, another's, too open, or larger than 16 KiB.

@@ -107,7 +107,7 @@ def parse_recipients(text: str, where: str) -> list[str]:
 
     Args:
         text: The lines.
-        where: What to call it in an error: the option, or the file.
+        where: Its name in an error: the option, or the file.
 
     Raises:
         UsageError: A line is no X25519 key of age.

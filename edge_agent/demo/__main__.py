@@ -26,7 +26,7 @@ _MIN_RECORD_S = 15
 _MAX_FOLDER_BYTES = 107 - len("/home/run/recorder/sock")
 """Unix sockets lie in the folder, and the kernel takes no longer paths for them."""
 _NEEDED_BYTES = KEEP_FREE_BYTES + (300 << 20)
-"""Two rings of 64 MiB, the clip and its copies, and what the RTCC's receiver insists on leaving free."""
+"""Two rings of 64 MiB, the clip and its copies, and the room that the RTCC's receiver insists on leaving free."""
 
 
 def main() -> int:
@@ -69,7 +69,7 @@ def main() -> int:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> Never:
-    """End in order, once: whoever presses Ctrl-C again while that goes on would leave processes behind."""
+    """End in order, once: a second Ctrl-C while that goes on would leave processes behind."""
     for other in SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     raise KeyboardInterrupt
@@ -79,7 +79,7 @@ def _make_folder(wanted: Path | None) -> Path:
     """Make the folder that keeps everything: the one that is wanted, else a new one where there is room for it.
 
     Raises:
-        UnavailableError: It is there already, cannot be made, or is too deep or too small for what goes into it.
+        UnavailableError: It is there already, cannot be made, or is too deep or too small for its content.
     """
     hint = "choose another one with --folder"
     try:

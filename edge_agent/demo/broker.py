@@ -30,7 +30,7 @@ _SYSTEM_PATH = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Where mosquitto is, and what it needs in its environment to start from there."""
+    """Where mosquitto is, and the environment that it needs to start from there."""
 
     path: Path
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -49,12 +49,12 @@ def find_mosquitto(unpack_dir: Path | None = None, search_path: str | None = Non
     """Find mosquitto in the PATH or in the system's folders; else unpack the distribution's packages, without root.
 
     Args:
-        unpack_dir: Where to unpack; found again there next time. In the Python environment by default: what is in
-            it may be executed, and it goes when the environment goes.
+        unpack_dir: Where to unpack; found again there next time. In the Python environment by default: its files may be
+            executed, and it goes when the environment goes.
         search_path: Where to look first, in the form of a PATH; the PATH and the system's folders by default.
 
     Raises:
-        UnavailableError: It is not there and cannot be had; the hint says what to install.
+        UnavailableError: It is not there and cannot be had; the hint names the package to install.
     """
     if search_path is None:
         search_path = f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_PATH}"
@@ -228,7 +228,7 @@ persistence true
 persistence_location {folder}/
 autosave_interval 5
 persistent_client_expiration 14d
-# What waits for a gateway that is away, or slow; beyond it the newest are dropped.
+# The messages that wait for a gateway that is away, or slow; beyond it the newest are dropped.
 max_queued_messages 20000
 max_queued_bytes 67108864
 max_packet_size 131072

@@ -39,7 +39,7 @@ class City:
 
     Args:
         folder: Its own; made where missing. ``home/`` in it is the RTCC's home, ``receiver.log`` and
-            ``broker/mosquitto.log`` say what went wrong.
+            ``broker/mosquitto.log`` tell of failures.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -135,7 +135,7 @@ class City:
         self._broker = None
 
     def stop_receiver(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End the receiver; SIGKILL in the middle of an upload is what resuming is for."""
+        """End the receiver; an upload resumes after a SIGKILL in its middle."""
         _end(self._receiver, how)
         self._receiver = None
 

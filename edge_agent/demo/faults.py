@@ -1,7 +1,7 @@
 """The named misbehaviours of the simulated camera, and when each is on.
 
-``frozen`` is on from the start, ``frozen@30s`` from thirty seconds after it, ``frozen@30s+5s`` for five seconds. What a
-fault does is written where the camera asks for it; this module owns the list of names and the times.
+``frozen`` is on from the start, ``frozen@30s`` from thirty seconds after it, ``frozen@30s+5s`` for five seconds. A
+fault's effect is written where the camera asks for it; this module owns the list of names and the times.
 """
 
 import re

@@ -73,7 +73,7 @@ class TrialHome:
 
     Args:
         folder: Its own; short, because Unix sockets lie in it.
-        cameras: What is recorded.
+        cameras: The recorded cameras.
         house: The owner's terms for the house.
         ring_size: Of each ring.
         block_size: Of a ring's blocks.
@@ -115,7 +115,7 @@ class TrialHome:
         """Make keys and write the configuration."""
         config_dir = self.config_path.parent
         config_dir.mkdir(parents=True)
-        # A passphrase that nobody has to remember: the trial ends with its folder.
+        # A passphrase without a person who remembers it: the trial ends with its folder.
         self.passphrase_path.touch(mode=0o600)
         self.passphrase_path.write_text(secrets.token_urlsafe(24) + "\n")
         self.write_config()

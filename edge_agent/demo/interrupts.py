@@ -24,7 +24,7 @@ def hold_interrupts() -> Iterator[None]:
     def hold(number: int, _frame: FrameType | None) -> None:
         held.append(number)
 
-    # Only what has a handler of Python's: what is ignored stays so for the process that is started.
+    # Only what has a handler of Python's: an ignored signal stays so for the process that is started.
     before = {number: signal.getsignal(number) for number in SIGNALS if callable(signal.getsignal(number))}
     for number in before:
         signal.signal(number, hold)

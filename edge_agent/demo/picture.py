@@ -29,7 +29,7 @@ def draw_picture(time: UtcNs, width: int, height: int, label: str = "") -> Pixel
     """Draw one picture as planar YUV 4:2:0: the strip, the time as text, and a bar that moves.
 
     Args:
-        time: What strip and text say.
+        time: The number that strip and text show.
         width: At least 160; even.
         height: At least 90; even.
         label: A second line of text, such as the camera's name.

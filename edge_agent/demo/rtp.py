@@ -12,7 +12,7 @@ from edge_agent.units import SECOND_NS
 MAX_PAYLOAD_BYTES = 1400
 _NTP_EPOCH_S = 2_208_988_800  # 1900-01-01 to 1970-01-01
 NTP_ZERO_NS = -_NTP_EPOCH_S * SECOND_NS
-"""UTC whose NTP time is 0: what a camera writes that knows no time."""
+"""UTC whose NTP time is 0: a camera that knows no time writes them."""
 _START_CODE = b"\x00\x00\x01"
 
 

@@ -1,4 +1,4 @@
-"""Who may watch the simulated camera: Digest and Basic (RFC 2617)."""
+"""The logins of the simulated camera: Digest and Basic (RFC 2617)."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ _REALM = "camera"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who may watch; without a user name everybody may."""
+    """The allowed logins; without a user name everybody may."""
 
     username: str = ""
     password: str = field(default="", repr=False)

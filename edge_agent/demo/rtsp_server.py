@@ -77,7 +77,8 @@ class RtspServer:
         seconds = int(SEND_TIMEOUT_S)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, seconds.to_bytes(8, "little") + bytes(8))
         client = Client(connection, self)
-        # Who drops all clients waits for their threads: nobody is on the list whose threads have not been started.
+        # A call that drops all clients waits for their threads: nobody is on the list whose threads have not been
+        # started.
         with self._lock:
             self._clients.append(client)
             client.start()

@@ -1,7 +1,7 @@
 """The demonstration: every step of the promise on one machine, each with the outcome that it must have.
 
 Two simulated cameras, an RTCC with a broker and a receiver, and the real recorder and releaser as processes of their
-own. Each step prints what it does and what came of it; one that ends otherwise than named fails the whole.
+own. Each step prints its work and its outcome; one that ends otherwise than named fails the whole.
 """
 
 import json

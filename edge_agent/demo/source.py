@@ -1,4 +1,4 @@
-"""What the simulated camera sends: access units that are encoded live, or a file played in a loop.
+"""The pictures and sound of the simulated camera: access units that are encoded live, or a file played in a loop.
 
 Owns the camera's own clock (which a fault may set wrong) and the threads that make access units. Knows nothing of RTSP:
 each unit is handed to one ``deliver`` function, already cut into RTP payloads.
@@ -58,7 +58,7 @@ class CodedUnit:
     medium: int
     ticks: int
     camera_utc: UtcNs
-    """What the camera's clock said at ``ticks``; a sender report pairs the two."""
+    """The camera's clock at ``ticks``; a sender report pairs the two."""
     is_keyframe: bool
     payloads: tuple[bytes, ...]
 
@@ -153,7 +153,7 @@ class CameraClock:
 
 @dataclass(frozen=True, slots=True)
 class LiveSettings:
-    """What the live source encodes."""
+    """The parameters of the live source's encoder."""
 
     codec: str = "h264"
     width: int = 320
@@ -252,7 +252,7 @@ class _VideoEncoder:
         return {"huffman": "default", "q:v": "4"}
 
     def encode(self, time: UtcNs, number: int, *, keyframe: bool, dark: bool) -> Iterator[tuple[int, bytes, bool]]:
-        """Encode one picture; yield (picture's number, bytes, keyframe) of what the encoder has ready."""
+        """Encode one picture; yield (picture's number, bytes, keyframe) of the packets that the encoder has ready."""
         width, height = self._context.width, self._context.height
         pixels = draw_picture(time, width, height, self._settings.label)
         if dark:

@@ -1,4 +1,4 @@
-"""What the simulated camera's faults do to one access unit. Opens nothing and reads no clock."""
+"""The effects of the simulated camera's faults on one access unit. Opens nothing and reads no clock."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -52,7 +52,7 @@ class _Timex(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class KernelTime:
-    """What ``adjtimex`` says: the state and the kernel's own bound on the error, in microseconds."""
+    """The answer of ``adjtimex``: the state and the kernel's own bound on the error, in microseconds."""
 
     state: ClockState
     max_error_us: int
@@ -93,7 +93,7 @@ def read_boot_id() -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class TimeSource:
-    """Whether a time source disciplines the wall clock, and who says so."""
+    """Whether a time source disciplines the wall clock, and the witness of it."""
 
     state: ClockState
     by: str

@@ -1,4 +1,4 @@
-"""What the two command lines share: a parser over command modules, and the way from an error to words and a code.
+"""The two command lines' common part: a parser over command modules, and the way from an error to words and a code.
 
 Imports the module of the command that was typed and no other, so that the recorder stays small and the help is quick.
 """
@@ -8,6 +8,7 @@ import importlib
 import logging
 import os
 import re
+import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ _ID = re.compile(r"-[A-Za-z0-9_-]{21}|-[A-Za-z0-9_-]{42}")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: what the help says of it, and where it is."""
+    """One command: its line in the help, and its module."""
 
     help: str
     module: str = ""
@@ -53,7 +54,7 @@ def _fit(text: str, width: int) -> Iterator[str]:
             continue
         for line in group:
             column = _COLUMN.match(line)
-            hang = len(column[0]) if column and len(column[0]) < width // 2 + 8 else 6
+            hang = len(column[0]) if column and len(column[0]) <= width * 2 // 3 else 6
             yield from textwrap.wrap(line, width, subsequent_indent=" " * hang) or [""]
 
 
@@ -96,9 +97,9 @@ def build_parser(
         prog: The program's name.
         package: Where its commands' modules are.
         commands: By name, in the order of the help.
-        words: What was typed: the arguments of that command are known. None: those of all commands.
-        description: What the program is for.
-        epilog: What to type first.
+        words: The typed words: the arguments of that command are known. None: those of all commands.
+        description: The program's purpose.
+        epilog: The first steps.
     """
     parser = Parser(prog=prog, description=description, epilog=epilog, formatter_class=_Fitted)
     parser.add_argument("--version", action="version", version=f"{prog} {__version__}")
@@ -130,6 +131,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str], *, log_level: str
         print_error(parser.prog, error)
         return error.exit_code
     except EOFError:  # at any prompt: standard input has ended, or there is no terminal
+        print(file=sys.stderr)
         print_error(
             parser.prog, UsageError("nobody answers: the input has ended", "nothing was done since the question")
         )
@@ -157,7 +159,12 @@ def _begin_log(level: str) -> None:
 
 
 def print_error(prog: str, error: EdgeAgentError) -> None:
-    """Print a command's error, and its hint where it has one, to stderr."""
-    print(f"{prog}: error: {error}", file=sys.stderr)
-    if error.hint:
-        print(f"{prog}: hint: {error.hint}", file=sys.stderr)
+    """Print a command's error, and its hint if it has one, to stderr; at a terminal no line is wider than it."""
+    for label, text in (("error", str(error)), ("hint", error.hint)):
+        for line in f"{prog}: {label}: {text}".split("\n") if text else ():
+            print("\n".join(_wrap(line)) if sys.stderr.isatty() else line, file=sys.stderr)
+
+
+def _wrap(line: str) -> list[str]:
+    width = shutil.get_terminal_size().columns
+    return textwrap.wrap(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

@@ -1,9 +1,9 @@
 """The control socket: how a person's command reaches a running process.
 
 A Unix stream socket of mode 0660 in a folder that its process alone may write. Who may connect is decided by the file's
-group; who did, and who answers, is read from the kernel (``SO_PEERCRED``). One request a connection: one line of JSON,
+group; the kernel names the user at either end (``SO_PEERCRED``). One request a connection: one line of JSON,
 with at most one file descriptor beside it; then one or more lines of JSON back, the last of them with ``"done": true``.
-Owns the transport only: what a command does is its handler's business.
+Owns the transport only: a command's work is its handler's business.
 """
 
 import array
@@ -28,14 +28,14 @@ log = logging.getLogger(__name__)
 
 MAX_LINE_BYTES = 512 * 1024
 ANSWER_TIMEOUT_S = 2.0
-"""How long either side waits for the other's next line, where a handler does not stream."""
+"""How long either side waits for the other's next line, if a handler does not stream."""
 _WORKERS = 4
 _POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end, as the kernel says; ``fd`` is a descriptor that came with the request, or None."""
+    """The caller, by the kernel's word; ``fd`` is a descriptor that came with the request, or None."""
 
     pid: int
     uid: int
@@ -47,7 +47,7 @@ Answer = Mapping[str, Any]
 
 
 class Members(dict[str, Any]):
-    """What came with a command; a member that is missing, or of another type, is the caller's error and no other."""
+    """The peer of a command; a member that is missing, or of another type, is the caller's error and no other."""
 
     def __missing__(self, name: str) -> Any:
         raise UsageError(f"the command needs the member {name!r}")
@@ -77,8 +77,8 @@ class ControlServer:
 
     Args:
         path: Where the socket lies; a stale one is replaced.
-        handlers: Command name → function of the request's members and the peer. What it raises from the error tree
-            becomes an answer; anything else is logged and answered as an internal error.
+        handlers: Command name → function of the request's members and the peer. An error of the error tree becomes an
+            answer; anything else is logged and answered as an internal error.
         stop: Ends the server.
     """
 
@@ -187,8 +187,8 @@ def stream(
     """Send one command, with a file descriptor if given, and yield its answers, the last one included.
 
     Raises:
-        UnavailableError: Nobody answers on the socket, another user does than the one whose folder it lies in, or no
-            line came for ``timeout_s``.
+        UnavailableError: No process answers on the socket, another user does than the owner of its folder, or no line
+            came for ``timeout_s``.
         EdgeAgentError: The process refused.
     """
     line = json.dumps({"command": command, **members}).encode() + b"\n"

@@ -1,4 +1,4 @@
-"""What processes and commands do to themselves before anything else."""
+"""The limits that processes and commands set themselves before anything else."""
 
 import contextlib
 import ctypes
@@ -67,7 +67,7 @@ def harden(*, gives_memory_back: bool = True) -> None:
     hide_memory()
     libc = ctypes.CDLL(None)
     os.umask(0o027)
-    # What was imported stays: the garbage collector would look through all of it again for a few hundred packets.
+    # Imported modules stay: the garbage collector would look through all of it again for a few hundred packets.
     gc.freeze()
     if hasattr(libc, "mallopt"):  # another C library does without
         libc.mallopt(_M_ARENA_MAX, _ARENAS)

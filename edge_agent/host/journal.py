@@ -99,7 +99,7 @@ def _encode(record: logging.LogRecord, message: str) -> Iterator[bytes]:
 def find_pairs(record: logging.LogRecord) -> dict[str, str]:
     """Return the pairs that the format of a message names, each with its own argument's first word.
 
-    What an argument holds makes no pair: a camera's own words may be in it.
+    Text inside an argument makes no pair: a camera's own words may be in it.
     """
     text, values = str(record.msg), record.args if isinstance(record.args, tuple) else ()
     pairs: dict[str, str] = {}

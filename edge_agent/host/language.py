@@ -22,4 +22,5 @@ def load_texts(language: Language) -> Texts:
     if language == "en":
         return ENGLISH
     catalogue = polib.pofile(str(FOLDER / f"{language}.po"), encoding="utf-8")
-    return Texts(gettext.GNUTranslations(io.BytesIO(catalogue.to_binary())))
+    translations = gettext.GNUTranslations(io.BytesIO(catalogue.to_binary()))
+    return Texts(translations, [entry.msgid for entry in catalogue])

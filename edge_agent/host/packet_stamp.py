@@ -12,7 +12,7 @@ SO_TIMESTAMPNS = 35
 _STAMP = Struct("@ll")
 STAMP_BYTES = _STAMP.size
 _LONGEST_NS = 1_000_000_000
-"""Nobody lets bytes wait for longer: an older stamp is one of a clock that was set meanwhile."""
+"""No reader lets bytes wait for longer: an older stamp is one of a clock that was set meanwhile."""
 
 
 def read_age_ns(stamp: bytes) -> int:

@@ -1,11 +1,11 @@
-"""A process's clock with a memory: what it knows of time outlives the process and the power.
+"""A process's clock with a memory: its knowledge of time outlives the process and the power.
 
 Owns one small file with two facts. The **floor**: the last time that was known to be right; a gateway without a
 battery-backed clock starts hours or years back, and must not believe what it was told before it was told it. And where
 the wall clock **stood** against boot time when a time source first disciplined it in this boot: boot time cannot be
-set, so a wall clock that has since come away from it was set by somebody, and whoever can answer for a time server can
-do that. Each process keeps a file of its own: neither can write the other's, and neither believes the other. What ends
-a doubt for good is the owner's word (``confirm``), and that is one order for both.
+set, so a wall clock that has since come away from it was set by somebody; an attacker who can answer for a time server
+can do that. Each process keeps a file of its own: neither can write the other's, and neither believes the other. Only
+the owner's word (``confirm``) ends a doubt for good, and that is one order for both.
 """
 
 import json
@@ -33,13 +33,13 @@ Both clocks are slewed together, so that only steps count. A time source that co
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """What the owner's word changed."""
+    """The change that the owner's word made."""
 
     time: UtcNs
     floor_was: UtcNs
     floor: UtcNs
     step_ns: int
-    """How far the wall clock had come away from boot time; 0 where nothing was known of it."""
+    """How far the wall clock had come away from boot time; 0 if nothing was known of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class KeptClock:
 
     @property
     def confirmed_offset_ns(self) -> int | None:
-        """UTC minus boot time as the owner confirmed it in this boot; None where they did not."""
+        """UTC minus boot time as the owner confirmed it in this boot; None if they did not."""
         return self._stood_ns if self._is_confirmed else None
 
     # What it remembers

@@ -21,7 +21,7 @@ _KINDS = (
 
 
 class NotRegularError(OSError):
-    """Something else than a regular file lies there; ``strerror`` says what."""
+    """Something else than a regular file lies there; ``strerror`` names it."""
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY, *, mode: int = 0o600, follow: bool = False) -> int:
@@ -31,7 +31,7 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, mode: int = 0o600, fol
         path: Of the file.
         flags: As for ``os.open``; ``O_TRUNC`` takes effect only once the file is known to be regular.
         mode: Permissions of a file that ``O_CREAT`` makes.
-        follow: Follow a symbolic link in the last component: only in a folder that nobody but root may write.
+        follow: Follow a symbolic link in the last component: only in a folder that root alone may write.
 
     Returns:
         A descriptor, closed on exec.

@@ -1,6 +1,6 @@
 """A process gives up what it does not need before it parses what a stranger sent.
 
-Owns the limits: no new descriptors, no privileges, no core file, bounded memory and time; and, where the kernel has
+Owns the limits: no new descriptors, no privileges, no core file, bounded memory and time; and, if the kernel has
 Landlock, no path, no socket and no signal to others. Linux only.
 """
 
@@ -22,7 +22,7 @@ _LANDLOCK_VERSION = 1
 _PATH_BENEATH, _READ_FILE = 1, 1 << 2
 _TCP_BIND, _TCP = 0b01, 0b11
 _CLIENT_DESCRIPTORS = 64
-"""RTSP, four ports for each of two tracks, and what a resolver opens."""
+"""RTSP, four ports for each of two tracks, and the sockets of a resolver."""
 _FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
 """How many of the rights to files each version of Landlock knows, from bit 0; from version 5 on 16."""
 
@@ -94,7 +94,7 @@ def _set_limits(*, descriptors: int, cpu_s: int, memory_bytes: int) -> None:
 
 
 def bound_memory(memory_bytes: int) -> None:
-    """Have the kernel refuse this process more memory than that: what it maps to write in, stacks included.
+    """Have the kernel refuse this process more memory than that: the memory that it maps to write in, stacks included.
 
     For a process that needs files and sockets, and so cannot be confined; there is no core file either.
     """
@@ -103,7 +103,7 @@ def bound_memory(memory_bytes: int) -> None:
 
 
 def _forbid_paths(libc: ctypes.CDLL, tcp: int, readable: Sequence[Path] = ()) -> bool:
-    """Deny this thread, and those that it will start, what Landlock knows; False where that is not everything."""
+    """Deny this thread, and those that it will start, all that Landlock knows; False if that is not everything."""
     version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)
     if version < 1:
         return False
@@ -129,7 +129,8 @@ def _allow_reading(libc: ctypes.CDLL, ruleset: int, path: Path) -> None:
     except OSError:
         return
     try:
-        # struct landlock_path_beneath_attr: rights, then a descriptor. For what is no file the kernel refuses the rule.
+        # struct landlock_path_beneath_attr: rights, then a descriptor. The kernel refuses the rule for anything but a
+        # file.
         beneath = struct.pack("<Qi", _READ_FILE, file)
         libc.syscall(_LANDLOCK_ADD_RULE, ruleset, _PATH_BENEATH, beneath, 0)
     finally:

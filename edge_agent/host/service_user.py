@@ -1,7 +1,7 @@
-"""What root does in a folder that a service may write: with the service's own rights, and following no link.
+"""The work of root in a folder that a service may write: with the service's own rights, and following no link.
 
-Owns the change of user for the time of a block, and the removal of whatever lies in a folder. A link or a hard link
-that a taken-over service planted then leads to nothing that the service could not reach by itself.
+Owns the change of user for the time of a block, and the removal of everything that lies in a folder. A link or a hard
+link that a taken-over service planted then leads to nothing that the service could not reach by itself.
 """
 
 import contextlib

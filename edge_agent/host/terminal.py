@@ -1,7 +1,7 @@
-"""What a command prints: tables, JSON, progress. Data to stdout; progress, errors and hints to stderr.
+"""The output of a command: tables, JSON, progress. Data to stdout; progress, errors and hints to stderr.
 
 On a terminal text is wrapped at its width by rich, which keeps NO_COLOR's rules; into a pipe
-every line stays whole, for scripts. Must not be imported by what the two processes import: they need no rich.
+every line stays whole, for scripts. No module that the two processes import may import this one: they need no rich.
 """
 
 import json
@@ -9,14 +9,18 @@ import os
 import re
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from getpass import GetPassWarning, getpass
 from typing import Any
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from edge_agent.errors import UsageError
 
 _BAR_WIDTH = 30
 _LEAD = re.compile(r" *(?:[-*+~…✓] |[0-9]+[.] )? *")
@@ -48,10 +52,9 @@ def is_fitted() -> bool:
 def print_text(text: str, indent: int = 0, style: str = "", hang: int = 0) -> None:
     """Print paragraphs, one a line, each wrapped at the terminal's width if there is one.
 
-    A line's own blanks in front hold for all of its wrapped lines. What follows a mark such as ``- `` stays behind it;
-    so does what follows a mark of ``hang`` letters.
-    ``style`` is one of rich's, such as ``bold red``; shown at a terminal only, and not if ``NO_COLOR`` is set. It
-    repeats what the words say: nothing depends on seeing it.
+    A line's own blanks in front hold for all of its wrapped lines. Text behind a mark such as ``- `` stays behind it;
+    so does text behind a mark of ``hang`` letters. ``style`` is one of rich's, such as ``bold red``; shown at a
+    terminal only, and not if ``NO_COLOR`` is set. It repeats what the words say: nothing depends on seeing it.
     """
     if not is_fitted():
         for line in text.split("\n"):
@@ -72,6 +75,22 @@ def print_text(text: str, indent: int = 0, style: str = "", hang: int = 0) -> No
         console.print(Text(" " * indent + lead, style=style) + first)
         for other in others:
             console.print(Text(" " * (indent + width)) + other)
+
+
+def ask_secret(prompt: str) -> str:
+    """Ask for a passphrase at the terminal, without showing it.
+
+    Raises:
+        UsageError: There is no terminal: it would be shown, or nobody would answer.
+        EOFError: The input has ended.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", GetPassWarning)
+        try:
+            return getpass(prompt)
+        except GetPassWarning:
+            asked = prompt.rstrip(": ")
+            raise UsageError(f"{asked}: asked for at a terminal only", "in a script: --passphrase-file FILE") from None
 
 
 @contextmanager

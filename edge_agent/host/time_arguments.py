@@ -1,6 +1,6 @@
 """The times of a command line: read by ``local_time``, and said back in both ways before anything is done by them.
 
-Shared by both commands. What is said back goes to stderr: stdout is data.
+Shared by both commands. The answer goes to stderr: stdout is data.
 """
 
 import os
@@ -33,10 +33,10 @@ def read_time(name: str, text: str, now: UtcNs, zone: tzinfo) -> UtcNs:
     """Read one time of a person's; ``now`` and ``ago`` count in whole seconds.
 
     Args:
-        name: What the person wrote it behind, such as ``--from``.
-        text: What they wrote.
+        name: The option that it was written behind, such as ``--from``.
+        text: The typed text.
         now: The moment.
-        zone: Whose local time it is.
+        zone: The zone of its local time.
 
     Raises:
         UsageError: See ``parse_local``.
@@ -69,7 +69,7 @@ def read_window(start: str, end: str, now: UtcNs, zone: tzinfo, names: tuple[str
     return Window(first, last)
 
 
-def tell_window(window: Window, zone: tzinfo, label: str = "time") -> None:
+def tell_window(window: Window, zone: tzinfo, label: str = "from") -> None:
     """Say to stderr what was understood, in local time and in UTC."""
     print(f"{label}: {say_moment(window.start, zone)}", file=sys.stderr)
     print(f"{'to':>{len(label)}}: {say_moment(window.end, zone)}", file=sys.stderr)

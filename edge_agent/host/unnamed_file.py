@@ -1,7 +1,7 @@
 """A large file that gets its name when it is whole: footage that its owner ordered.
 
 Owns where it lies until then: in the target's folder, without a name, so that a kill or a power cut leaves nothing.
-Where the file system cannot do that (FAT, some network ones), as a hidden draft, which a kill leaves and the next try
+If the file system cannot do that (FAT, some network ones), as a hidden draft, which a kill leaves and the next try
 takes over.
 """
 
@@ -69,7 +69,7 @@ class NewFile:
         draft = self._path.with_name(f".{self._path.name}.part")
         fd = open_regular(draft, os.O_RDWR | os.O_CREAT)
         try:
-            # Whoever was killed holds no lock any more: what is there is nobody's.
+            # A killed process holds no lock any more: the draft that is there has no owner.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(fd, 0)
         except BaseException:

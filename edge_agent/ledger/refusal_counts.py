@@ -19,7 +19,7 @@ RefusalKey = tuple[int, str]
 
 
 class Tally:
-    """What was refused unread, per hour and reason. Any thread."""
+    """Counts of messages that were refused unread, per hour and reason. Any thread."""
 
     def __init__(self) -> None:
         self._counts: dict[RefusalKey, int] = {}
@@ -49,7 +49,7 @@ class Tally:
             running: The running hour as well: at a clean stop.
 
         Returns:
-            What was entered, for ``forget`` once the transaction is committed; empty if nothing was due.
+            The counts that were entered, for ``forget`` once the transaction is committed; empty if nothing was due.
         """
         with self._lock:
             due = {key: self._counts[key] for key in sorted(self._counts) if running or key[0] != now // HOUR_NS}

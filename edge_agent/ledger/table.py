@@ -1,9 +1,9 @@
 """The ledger: every request, verdict, release and refusal, in SQLite tables that only grow.
 
 Owns the tables ``ledger_*`` of the releaser's database and appends to them inside the caller's transaction, so that an
-entry and what it tells about become durable together. Leaves and tree nodes are written once; triggers refuse every
-update and delete. It must never open a database, read a clock, or give out a checkpoint that is not padded.
-How a rewritten ledger is found out: docs/ledger.md.
+entry and its event become durable together. Leaves and tree nodes are written once; triggers refuse every update and
+delete. It must never open a database, read a clock, or give out a checkpoint that is not padded. How a rewritten ledger
+is found out: docs/ledger.md.
 """
 
 import secrets
@@ -69,7 +69,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What a verification of the whole ledger found: all of it agrees, up to this head."""
+    """The findings of a verification of the whole ledger: all of it agrees, up to this head."""
 
     size: int
     root: bytes

@@ -1,1 +1,1 @@
-"""Coded pictures and sound as bytes: what is committed to, and the container that a record holds."""
+"""Coded pictures and sound as bytes: the bytes that are committed to, and the container that a record holds."""

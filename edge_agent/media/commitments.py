@@ -1,7 +1,8 @@
 """Coded media as bytes: access units, what of them is committed to, and the payload of a GOP record.
 
 Owns the media commitment (FORMAT 6), which the recorder makes and a stranger recomputes from an MP4. Pure: knows no
-container, imports no FFmpeg, opens nothing. It never judges a stream: whatever a camera sends has one canonical form.
+container, imports no FFmpeg, opens nothing. It never judges a stream: everything that a camera sends has one canonical
+form.
 """
 
 import hashlib
@@ -56,7 +57,7 @@ def codec_kind(codec: str) -> CodecKind:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """What a decoder must know of one track of a record; committed to along with the access units."""
+    """The facts that a decoder needs of one track of a record; committed to along with the access units."""
 
     index: int
     codec: str
@@ -80,7 +81,7 @@ class Unit:
 
 
 def vcl_parts(codec: CodecKind, extradata: bytes, data: bytes) -> bytes:
-    """Return the canonical body of an access unit: what the commitment covers (FORMAT 6.2).
+    """Return the canonical body of an access unit: the bytes that the commitment covers (FORMAT 6.2).
 
     For H.264 and H.265 these are the VCL NAL units in order, trailing zero bytes removed, each behind its length as
     four bytes big-endian: the same for a camera's Annex B stream and for the MP4 made of it. Else the whole packet.
@@ -217,7 +218,7 @@ def _hvcc_sets(extradata: bytes) -> Iterator[bytes]:
 
 
 class UnitSalt(NamedTuple):
-    """What keeps an access unit's digest from being guessed: one half for its place, one for its body."""
+    """The salt that keeps an access unit's digest from being guessed: one half for its place, one for its body."""
 
     place: bytes
     body: bytes
@@ -257,8 +258,8 @@ def body_digest(body_salt: bytes, body: bytes) -> bytes:
 def unit_digest(place_salt: bytes, track: int, pts: int, body: bytes) -> bytes:
     """Return SHA-256(label ‖ salt ‖ u8 track ‖ i64 pts ‖ body digest), integers big-endian (FORMAT 6.2).
 
-    In two steps, so that the place of a unit can be shown without its body: sound that was not granted is then seen
-    to be sound, and nobody needs to believe that no picture was left out.
+    In two steps, so that the place of a unit can be shown without its body: sound that was not granted is then seen to
+    be sound, and it is seen that no picture was left out.
 
     Args:
         place_salt: From ``UnitSalts``.

@@ -45,7 +45,7 @@ def write_nut(tracks: Sequence[TrackTemplate], packets: Iterable[NutPacket], *, 
     Args:
         tracks: A packet's ``track`` is a place in them.
         packets: PTS not negative; in the order of ``packets.interleave``.
-        behind: What the file is to stand behind; put together later, half a megabyte would be copied to fresh pages.
+        behind: The file that it follows; put together later, half a megabyte would be copied to fresh pages.
 
     Returns:
         ``behind``, then the file.

@@ -1,4 +1,4 @@
-"""Coded packets and the tracks that they belong to, as values: what capture puts into a record and the clip takes out.
+"""Coded packets and the tracks that they belong to, as values: capture records them, the clip reads them.
 
 Pure: knows no container and no codec. In which order the packets of a record lie, and which DTS they have, is decided
 here, for the writer and for the reader of a record alike.
@@ -43,7 +43,7 @@ class NutPacket:
 
 
 class CodedStream(Protocol):
-    """What ``describe_stream`` asks of a stream of FFmpeg's."""
+    """The members of FFmpeg's stream that ``describe_stream`` reads."""
 
     @property
     def type(self) -> str:

@@ -1,4 +1,4 @@
-"""What a sequence parameter set says of the pictures: their size, the shape of a pixel, how far they are reordered.
+"""A sequence parameter set's facts about the pictures: their size, a pixel's shape, how far they are reordered.
 
 Owns the reading of it (H.264 7.3.2.1.1 and E.1.1, H.265 7.3.2.2 and E.2.1), as far as that. Pure.
 """
@@ -28,7 +28,7 @@ _MOST_SETS, _MOST_IN_SET, _MOST_LONG_TERM = 64, 16, 32
 
 @dataclass(frozen=True, slots=True)
 class PictureFormat:
-    """What the pictures are."""
+    """The kind of the pictures."""
 
     width: int
     """In pixels, after cropping."""
@@ -47,7 +47,7 @@ def parse_sps(kind: CodecKind, nal: bytes | memoryview) -> PictureFormat:
         nal: The NAL unit, its header included; bytes behind its end do no harm.
 
     Raises:
-        ValueError: It is cut short, or says what no encoder says.
+        ValueError: It is cut short, or no encoder writes such values.
     """
     try:
         if kind is CodecKind.H264:

@@ -1,8 +1,8 @@
 """The one connection to the RTCC's broker: MQTT 5 over mutual TLS (PROTOCOL 2).
 
 Owns paho and the state of the connection. A message is acknowledged only by ``Incoming.ack``, after the commit of its
-caller; what is not acknowledged comes again. Nothing here judges a message, and nothing here keeps one: what is to be
-sent waits in an outbox elsewhere, not in the memory of paho.
+caller; a message that is not acknowledged comes again. Nothing here judges a message, and nothing here keeps one:
+outgoing messages wait in an outbox elsewhere, not in the memory of paho.
 """
 
 import logging
@@ -47,7 +47,7 @@ class TopicSubscription:
 
 @dataclass(frozen=True, slots=True)
 class BrokerSettings:
-    """Where the broker is, who we are there, and what we listen to."""
+    """The broker's address, our name there, and our topics."""
 
     host: str
     port: int
@@ -68,7 +68,7 @@ class BrokerSettings:
 
 @dataclass(frozen=True, slots=True)
 class BrokerStatus:
-    """What ``status`` shows of the connection."""
+    """The connection's part of ``status``."""
 
     connected: bool
     since: MonoNs
@@ -80,7 +80,7 @@ class BrokerStatus:
 class Broker:
     """A connection that keeps itself up until it is closed.
 
-    ``on_message`` is called on the worker thread, one message at a time, in the order of arrival. Where it raises, the
+    ``on_message`` is called on the worker thread, one message at a time, in the order of arrival. If it raises, the
     message is not acknowledged, the connection is dropped and made again after the back-off, and the message comes
     again. ``publish`` may be called from any thread but the network thread.
     """
@@ -167,7 +167,7 @@ class Broker:
     def is_connected(self) -> bool:
         """Tell whether the broker accepted us and our subscriptions, and has been heard of within its keepalive.
 
-        What is published to us before the first subscriptions of a session stand goes to nobody.
+        A message to us is lost if it is published before the first subscriptions of a session stand.
         """
         return self._connected and not self._unconfirmed and not self._loop.is_silent(self._clock.boot())
 
@@ -246,7 +246,7 @@ class Broker:
     # Called by the network loop, on its thread.
 
     def _connect(self) -> None:
-        # What paho still holds is the outbox's business: it would be sent again out of order.
+        # The messages that paho still holds are the outbox's business: it would be sent again out of order.
         self._client.drop_out_messages()
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = self._settings.session_expiry_s

@@ -89,7 +89,7 @@ class InboundQueue:
                 item = self._queue.get(timeout=_POLL_S)
             except queue.Empty:
                 continue
-            # What came on an earlier connection cannot be acknowledged any more; it comes again.
+            # A message of an earlier connection cannot be acknowledged any more; it comes again.
             if item is None or not self._is_current(item[0]):
                 continue
             generation, incoming = item

@@ -19,7 +19,7 @@ from edge_agent.errors import CustodyError
 
 @dataclass(frozen=True, slots=True)
 class TlsIdentity:
-    """Who we are, and whose servers we believe."""
+    """Our certificate, and the authority of the servers that we believe."""
 
     ca_pem: str
     certificate_pem: str
@@ -53,7 +53,7 @@ def build_client_context(identity: TlsIdentity) -> ssl.SSLContext:
 def watch_reads(context: ssl.SSLContext, before_read: Callable[[], None]) -> None:
     """Make the context's sockets call ``before_read`` before every read into a buffer, which is how HTTP is read.
 
-    A server that sends a byte now and then keeps within every time-out of a single read; what it raises ends the call.
+    A server that sends a byte now and then keeps within every time-out of a single read; an error of it ends the call.
     """
 
     class TimedSocket(ssl.SSLSocket):

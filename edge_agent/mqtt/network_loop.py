@@ -91,7 +91,7 @@ class NetworkLoop:
             try:
                 self._turn_until_lost()
             except Exception as error:  # nothing may end this thread
-                # TLS and DNS errors say what is wrong without naming a secret; a traceback would add nothing.
+                # TLS and DNS errors name the fault without naming a secret; a traceback would add nothing.
                 log.warning("broker not reached: %s: %s", type(error).__name__, error)
             self._lost()
             if self._clock.boot() - started > STABLE_AFTER_S * SECOND_NS:

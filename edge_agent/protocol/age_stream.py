@@ -1,7 +1,7 @@
 """age, streaming, with the header kept apart.
 
 Owns the split of an age file into its header (which holds the file key, wrapped to each recipient) and its payload.
-Without the header the payload opens for nobody: that is what makes a revocation during an upload a real one.
+Without the header no key opens the payload: for that reason a revocation during an upload is a real one.
 Header ‖ payload is a stock age file (C2SP ``age``).
 """
 
@@ -79,7 +79,7 @@ class _Splitter:
 
 
 def find_header_end(data: bytes | bytearray) -> int | None:
-    """Return where an age file's payload begins, None where the header is not complete.
+    """Return where an age file's payload begins, None if the header is not complete.
 
     Raises:
         EvidenceError: It is no age file, or its header is longer than any of ours.
@@ -103,11 +103,11 @@ def seal_stream(
     A piece is done with when the next one is asked for.
 
     Returns:
-        The header, and SHA-256 and length of what was written.
+        The header, and SHA-256 and length of the written bytes.
 
     Raises:
         EvidenceError: A recipient is not one of age's.
-        BaseException: Whatever making a piece or writing raised.
+        BaseException: Any error of making a piece or of writing.
     """
     keys = [_parse_recipient(text) for text in recipients]
     source, splitter = _Pieces(iter(pieces)), _Splitter(out, header_inside=header_inside)

@@ -1,7 +1,7 @@
 """A gateway's answer to a request: its form, its signature and its size (PROTOCOL 8).
 
 Owns ``clip-answer+jws`` for both ends: the releaser writes answers, the RTCC verifies them. Every answer is padded to a
-multiple of ``STEP_BYTES``, so that its size does not say what it says. Opens nothing, reads no clock, decides nothing.
+multiple of ``STEP_BYTES``, so that its size tells nothing. Opens nothing, reads no clock, decides nothing.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ _CODE = re.compile(r"[a-z][a-z0-9-]{0,47}")
 
 
 class Status(Enum):
-    """What became of a request; before a grant a gateway says nothing."""
+    """The outcome of a request; before a grant a gateway says nothing."""
 
     QUEUED = "queued"
     UPLOADING = "uploading"
@@ -150,7 +150,7 @@ def verify_answer(raw: bytes, gateway: str, key: Ed25519PublicKey) -> Answer:
 
     Args:
         raw: The message as it arrived.
-        gateway: Whose topic it came on; ``iss`` must name the same.
+        gateway: The gateway of the topic that it came on; ``iss`` must name the same.
         key: That gateway's signing key, as pinned when it was enrolled.
 
     Raises:

@@ -20,7 +20,7 @@ from edge_agent.errors import EvidenceError
 
 MAX_CSR_BYTES = 16 * 1024
 COMMON_NAME = "edge-agent gateway"
-"""The same in every application: the RTCC chooses the gateway's id, and nothing here says whose it is."""
+"""The same in every application: the RTCC chooses the gateway's id, and nothing here names its owner."""
 _SUBJECT = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, COMMON_NAME)])
 KEY_NAMES = ("gateway", "recorder", "owner")
 _KEY_URI = re.compile(r"urn:edge-agent:key:(gateway|recorder|owner):([A-Za-z0-9_-]{43})")
@@ -28,7 +28,7 @@ _KEY_URI = re.compile(r"urn:edge-agent:key:(gateway|recorder|owner):([A-Za-z0-9_
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """What a verified ``gateway.csr`` says: four public keys and nothing else."""
+    """The facts of a verified ``gateway.csr``: four public keys and nothing else."""
 
     tls: ec.EllipticCurvePublicKey
     gateway: Ed25519PublicKey

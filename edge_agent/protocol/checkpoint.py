@@ -1,4 +1,4 @@
-"""Signed heads of the ledger, and the proofs of one entry and of growth: what leaves the house, and anybody can check.
+"""Signed heads of the ledger, and the proofs of one entry and of growth: they leave the house for anybody to check.
 
 Pure. A checkpoint is a C2SP signed note (``tlog-checkpoint``): origin, size and root of the tree, signed by the
 gateway's Ed25519 key. The proof of an entry is a leaf, its path and a checkpoint, as one JSON value; the proof of
@@ -77,7 +77,7 @@ def ledger_origin(gateway: str) -> str:
 def encode_leaf(kind: str, at: UtcNs, entry: Mapping[str, object], salt: bytes) -> bytes:
     """Write an entry as canonical JSON: sorted members, no spaces, UTF-8, no floats.
 
-    The salt is random per leaf: who holds a leaf's hash cannot guess the entry behind it. A leaf does not depend on
+    The salt is random per leaf: nobody can guess an entry from its leaf's hash. A leaf does not depend on
     the one before it; the tree fixes the order.
 
     Raises:
@@ -197,7 +197,7 @@ def _parse_signature(line: str) -> tuple[str, bytes]:
 
 
 def encode_proof(index: int, leaf: bytes, path: list[bytes], note: str) -> dict[str, object]:
-    """Return the proof of one entry as a JSON value: what a bundle carries."""
+    """Return the proof of one entry as a JSON value: the part of a ledger that a bundle carries."""
     return {"index": index, "leaf": leaf.decode(), "path": [encode_b64(part) for part in path], "checkpoint": note}
 
 
@@ -235,7 +235,7 @@ def encode_growth(from_size: int, path: list[bytes], note: str) -> dict[str, obj
 
 
 def verify_growth(value: object, remembered: str, origin: str, key: Ed25519PublicKey) -> tuple[Checkpoint, Checkpoint]:
-    """Verify offline that a ledger still begins with what it held at a remembered checkpoint (RFC 9162, 2.1.4.2).
+    """Verify offline that a ledger still begins with the entries of a remembered checkpoint (RFC 9162, 2.1.4.2).
 
     Args:
         value: The parsed JSON value of ``encode_growth``.

@@ -1,7 +1,7 @@
-"""The enrolment file: which RTCC this gateway belongs to, and what it believes of it (PROTOCOL 7).
+"""The enrolment file: which RTCC this gateway belongs to, and the keys that it believes (PROTOCOL 7).
 
-Owns the file's form at the gateway: strict JSON, every member needed and no other. It holds nothing secret; who can
-replace it can choose another RTCC, so it is installed by root and its roots' thumbprints are compared by a person.
+Owns the file's form at the gateway: strict JSON, every member needed and no other. It holds nothing secret; an attacker
+who can replace it can choose another RTCC, so root installs it and a person compares its roots' thumbprints.
 """
 
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ class Enrolment:
 
     @property
     def root_thumbprints(self) -> tuple[str, ...]:
-        """What a person compares with the RTCC's own list, sorted."""
+        """The thumbprints that a person compares with the RTCC's own list, sorted."""
         return tuple(sorted(thumbprint(root) for root in self.roots))
 
 
@@ -85,7 +85,7 @@ def parse_enrolment(raw: bytes, source: str) -> Enrolment:
     """Check an enrolment file's bytes.
 
     Raises:
-        ConfigError: Anything else than what PROTOCOL 7 describes; names ``source`` and the member.
+        ConfigError: Anything else than PROTOCOL 7 describes; names ``source`` and the member.
     """
     try:
         members = parse_members(_EnrolmentFile, parse_strict_json(raw, MAX_ENROLMENT_BYTES))

@@ -44,7 +44,7 @@ _NOT_BRACKETS = re.compile(rb"[^\[\]{}]+")
 
 
 class SignatureHeader(NamedTuple):
-    """What one signature says of itself, protected by itself."""
+    """The protected header of one signature."""
 
     kid: str
     alg: str
@@ -58,13 +58,13 @@ class Jws(Generic[PayloadT]):
     typ: str
     payload_bytes: bytes
     payload: PayloadT
-    """The payload's strict JSON, or what ``read_payload`` made of it."""
+    """The payload's strict JSON, or the value that ``read_payload`` made of it."""
     signatures: tuple[SignatureHeader, ...]
     _general: dict[str, Any]
 
     @property
     def payload_sha256(self) -> bytes:
-        """Digest of the payload's bytes: what identifies the message, whoever signed it again."""
+        """Digest of the payload's bytes: it identifies the message, even if the message is signed again."""
         return hashlib.sha256(self.payload_bytes).digest()
 
 

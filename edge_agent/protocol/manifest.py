@@ -30,9 +30,9 @@ README, REQUEST, CONSENT, ORDER = "README.txt", "request.jws", "consent.jws", "o
 RECORDS, BLOCKS, LEDGER = "evidence/records.jsonl", "evidence/blocks.jsonl", "evidence/ledger.json"
 MANIFEST = "manifest.jws"
 PAPERS: Mapping[str, tuple[str, ...]] = {TYP: (REQUEST, CONSENT), EXPORT_TYP: (ORDER,)}
-"""What authorises each kind of bundle: its first files. None of the other kind's may be in it."""
+"""The authority for each kind of bundle: its first files. None of the other kind's may be in it."""
 EXPORTED = "local export as a bundle"
-"""What the ledger's entry of an export says of it."""
+"""The members of the ledger's entry of an export."""
 _FILE = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"
 
 
@@ -76,7 +76,7 @@ class RecordSpan(WireModel):
 
 
 class Software(WireModel):
-    """What made this bundle."""
+    """The program that made this bundle."""
 
     name: ShortText
     version: ShortText
@@ -84,7 +84,7 @@ class Software(WireModel):
 
 
 class RequestPart(WireModel):
-    """The request that the clip answers; ``sha256`` is of ``request.jws``, ``payload_sha256`` of what was signed."""
+    """The request that the clip answers; ``sha256`` is of ``request.jws``, ``payload_sha256`` of the signed payload."""
 
     iss: Issuer
     jti: Jti
@@ -115,7 +115,7 @@ class OrderPart(WireModel):
 
 
 class Keys(WireModel):
-    """The house's public keys, for whoever pinned none: a bundle cannot vouch for the keys that it brings."""
+    """The house's public keys, for a reader who pinned none: a bundle cannot vouch for the keys that it brings."""
 
     gateway: RawKey
     recorder: RawKey
@@ -141,14 +141,14 @@ class CameraPart(ExportCameraPart):
 
 
 class ExportWindows(WireModel):
-    """What the owner ordered, what is here."""
+    """The ordered window, and the one that is here."""
 
     ordered: RecordSpan
     delivered: Annotated[list[RecordSpan], Field(max_length=MAX_CLIPS)]
 
 
 class Windows(WireModel):
-    """What was asked for, what was granted, what is here."""
+    """The windows that were asked for and granted, and the one that is here."""
 
     asked: RecordSpan
     granted: Annotated[list[RecordSpan], Field(min_length=1, max_length=1000)]
@@ -201,8 +201,8 @@ class Clocks(WireModel):
     """Recorded before the clock was set, and dated afterwards by the time since boot."""
     rtcp_offset_min_ns: Int64 | None
     rtcp_offset_max_ns: Int64 | None
-    """Camera's clock (RTCP sender reports) less the gateway's, where the camera tells: by the notes inside the windows
-    and the last one before each. The gateway's word: what a note says is not committed to."""
+    """Camera's clock (RTCP sender reports) less the gateway's, if the camera tells: by the notes inside the windows
+    and the last one before each. The gateway's word: the text of a note is not committed to."""
 
 
 class File(WireModel):
@@ -214,21 +214,21 @@ class File(WireModel):
 
 
 class ManifestRecipient(WireModel):
-    """Who can open the bundle of a release."""
+    """The recipients of a release's bundle."""
 
     role: Literal["evidence", "escrow", "owner"]
     age: AgeRecipient
 
 
 class ExportRecipient(WireModel):
-    """Who can open an export: the owner, and whom the owner named."""
+    """The recipients of an export: the owner, and whom the owner named."""
 
     role: Literal["owner", "named"]
     age: AgeRecipient
 
 
 class _AnyManifest(WireModel):
-    """What both kinds of bundle say."""
+    """The members of both kinds of bundle."""
 
     manifest: Literal[1]
     gateway: GatewayId

@@ -1,4 +1,4 @@
-"""The JSON edge: what the members of a signed payload may look like.
+"""The JSON edge: the forms that the members of a signed payload may have.
 
 Owns the small types that all payloads share and the translation of pydantic's complaints into reason codes (check 2 of
 PROTOCOL 4). Strict: no member too many or too few, no conversion of one kind of value into another, every text
@@ -43,7 +43,7 @@ Time = Annotated[UtcNs, BeforeValidator(_parse_time)]
 """RFC 3339 with ``Z`` on the wire."""
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(check_line)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=80), AfterValidator(check_line)]
-"""What an owner calls a camera."""
+"""An owner's name for a camera."""
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(check_line)]
 Issuer = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
 Person = Issuer

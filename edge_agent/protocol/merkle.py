@@ -101,7 +101,7 @@ def consistency_proof(old_size: int, new_size: int, read: ReadNode) -> list[byte
         raise ValueError(f"no consistency proof between these sizes: old={old_size} new={new_size}")
     proof: list[bytes] = []
     start, end, whole = 0, new_size, True
-    # SUBPROOF of section 2.1.2: go down to the part where the old tree ends; what lies beside the way is the proof.
+    # SUBPROOF of section 2.1.2: go down to the part where the old tree ends; the hashes beside the way are the proof.
     while old_size != end:
         middle = start + _split(end - start)
         if old_size <= middle:

@@ -1,10 +1,9 @@
 """Why the gate refuses, trims or waits: every stable reason code, its check and its plain sentence.
 
 Owns the closed list that documents, tests, ledger and commands share (PROTOCOL 4). A code never changes its meaning and
-is never used again. What of it is told to whom is not decided here: an outsider learns nothing from a code.
+is never used again. Which reader gets which reason is not decided here: an outsider learns nothing from a code.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -127,7 +126,7 @@ _RULES = (
     Rule("owner-silent", 11, "The owner did not answer in time."),
     Rule("owner-cancelled", 11, "The owner cancelled this release."),
     Rule("grant-narrowed", 11, "Less is granted now than when the clip was made, or to somebody else."),
-    # What a grant leaves out.
+    # Parts that a grant leaves out.
     Rule("hours-trimmed", 11, "Parts of the clip lie outside this camera's hours and are left out."),
     Rule("camera-not-granted", 11, "This camera is not among those granted."),
     Rule("audio-not-consented", 11, "The owner did not consent to sound; the clip is without."),
@@ -155,17 +154,6 @@ TIMED = frozenset(
 def say(code: str, **values: object) -> str:
     """Return the sentence of a code with its values filled in."""
     return RULES[code].sentence.format(**values)
-
-
-def find_values(code: str, sentence: str) -> Mapping[str, str] | None:
-    """Return the values that ``say`` filled in; None if the sentence is not that code's, as after an update."""
-    rule = RULES.get(code)
-    if rule is None:
-        return None
-    parts = re.split(r"[{]([a-z]+)[}]", rule.sentence)
-    pattern = "".join(f"(?P<{part}>.*)" if index % 2 else re.escape(part) for index, part in enumerate(parts))
-    match = re.fullmatch(pattern, sentence, re.DOTALL)
-    return None if match is None else match.groupdict()
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""A clip request as values: what is left of the signed JSON once it was verified.
+"""A clip request as values: the value that a verified signed JSON becomes.
 
-Built in one place, ``edge_agent.protocol.request_jws.verify_request``; what was checked when is said there (PROTOCOL
+Built in one place, ``edge_agent.protocol.request_jws.verify_request``; the order of the checks is told there (PROTOCOL
 4).
 """
 
@@ -11,7 +11,7 @@ from edge_agent.units import UtcNs, Window
 
 
 class Role(Enum):
-    """What a key of the trust bundle may sign for."""
+    """The purposes for which a key of the trust bundle may sign."""
 
     OPERATOR = "operator"
     SUPERVISOR = "supervisor"

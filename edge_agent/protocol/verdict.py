@@ -27,7 +27,7 @@ class Mask:
 
 @dataclass(frozen=True, slots=True)
 class CameraGrant:
-    """What may leave of one camera: request ∩ incident ∩ consent, never wider."""
+    """The part of one camera that may leave: request ∩ incident ∩ consent, never wider."""
 
     camera: str
     quality: Quality
@@ -49,7 +49,7 @@ class Grant:
     request: Request
     cameras: tuple[CameraGrant, ...]
     trimmed: tuple[Reason, ...]
-    """What was asked and is not granted: other cameras, hours, audio."""
+    """The part of a request that is not granted: other cameras, hours, audio."""
     decided_at: UtcNs
     not_before: UtcNs
     approved_by: str | None
@@ -63,7 +63,7 @@ class Ask:
 
     request: Request
     cameras: tuple[CameraGrant, ...]
-    """What an approval could grant at most."""
+    """The most that an approval could grant."""
     trimmed: tuple[Reason, ...]
     decided_at: UtcNs
     until: UtcNs
@@ -81,7 +81,7 @@ class Denial:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing can be said now of some of what was decided: the bound stays for it, and no step is taken."""
+    """Some of the decided cameras cannot be judged now: the bound stays for them, and no step is taken."""
 
     reasons: tuple[Reason, ...]
     decided_at: UtcNs
@@ -93,12 +93,12 @@ Verdict = Grant | Ask | Denial
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """The owner's verified signature under one request and what was offered of it, or under a part of that."""
+    """The owner's verified signature under one request and its offer, or under a part of that offer."""
 
     jti: str
     request_sha256: bytes
     offer_sha256: bytes
-    """Of what the owner was shown (PROTOCOL 6.3)."""
+    """Digest of the offer that the owner saw (PROTOCOL 6.3)."""
     cameras: tuple[str, ...]
     window: Window
     thumbprint: str

@@ -1,1 +1,1 @@
-"""The recorder's parts: what joins cameras to rings. Holds no key that opens footage."""
+"""The recorder's parts: it joins cameras to rings. Holds no key that opens footage."""

@@ -1,6 +1,7 @@
 """The control command ``erase``: the recorder destroys the keys of blocks in its rings.
 
-A camera that is switched off has no stream: its ring is opened for the moment. What fails is named; the rest goes on.
+A camera that is switched off has no stream: its ring is opened for the moment. A ring that fails is named; the rest
+goes on.
 """
 
 import logging
@@ -42,7 +43,7 @@ class EraseCommands:
         self._config, self._sinks, self._rings, self._mirrors = config, sinks, rings, mirrors
 
     def erase(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
-        """Erase a window, or all, of a camera or of all; return what was erased and what failed, by stream."""
+        """Erase a window, or all, of a camera or of all; return the erased rings and the failures, by stream."""
         try:
             window = Window.parse(request["start"], request["end"]) if "start" in request else None
         except (ValueError, KeyError, TypeError) as error:

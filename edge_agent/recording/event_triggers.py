@@ -1,4 +1,4 @@
-"""What decides when event-only cameras are recorded: a gate for each, and the child processes that listen for events.
+"""Decides when event-only cameras are recorded: a gate for each, and the child processes that listen for events.
 
 Knows for each camera whether its events can come, and if not, why: without events nothing of it is recorded. Motion is
 seen by the child that looks at pictures (``edge_agent.recording.picture_watch``). Part of the recorder process; the
@@ -29,7 +29,7 @@ _HOME = ""
 
 
 class _Line:
-    """What one listener said last, and when; written by its thread, read by any."""
+    """The last word of one listener, and its time; written by its thread, read by any."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -65,7 +65,7 @@ class Triggers:
         self._listen_mqtt()
 
     def change(self, config: Config, logins: Mapping[str, Login], changes: Changes) -> None:
-        """Take over a changed configuration. Untouched cameras keep their gate and what has opened it."""
+        """Take over a changed configuration. Untouched cameras keep their gate and the event that opened it."""
         has_other_mqtt = _list_mqtt(self._config, changes.stop) + _list_mqtt(config, changes.start)
         self._config, self._logins = config, logins
         for camera_id in changes.stop:
@@ -101,7 +101,7 @@ class Triggers:
         return self._gates.get(camera_id)
 
     def facts(self, camera_id: str) -> Mapping[str, Any]:
-        """Return what the status tells of how a camera's events come; nothing where no listener is needed."""
+        """Return what the status tells of how a camera's events come; nothing if no listener is needed."""
         lines = self._lines.get(camera_id)
         if not lines:
             return {}

@@ -1,7 +1,7 @@
 """Opens rings at the start of the recorder, one after the other, and waits for none of them for ever.
 
 Owns the bound. A disk that does not answer (a dead drive, a network share that is away) keeps a thread, and with it its
-own camera, and holds up no other: what is not open in time opens when the disk answers.
+own camera, and holds up no other: a ring that is not open in time opens when the disk answers.
 """
 
 import logging
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 RING_WITHIN_NS = 10 * SECOND_NS
 """So long one ring is waited for: reading the header pages of the largest takes about a second from a slow card."""
 ALL_WITHIN_NS = 45 * SECOND_NS
-"""So long all of them are: half of what systemd and ``edge-agent run`` give a process until it is ready."""
+"""So long all of them are: half of the time that systemd and ``edge-agent run`` give a process until it is ready."""
 
 
 class FirstOpening:
@@ -31,9 +31,9 @@ class FirstOpening:
         self._until = MonoNs(clock.boot() + ALL_WITHIN_NS)
 
     def open(self, name: str, work: Callable[[], UtcNs | None]) -> UtcNs | None:
-        """Return what ``work`` returns, or None where it takes too long: then it goes on by itself.
+        """Return what ``work`` returns, or None if it takes too long: then it goes on by itself.
 
-        What ``work`` raises in time is raised here.
+        An error that ``work`` raises in time is raised here.
         """
         done: list[UtcNs | None] = []
         failed: list[Exception] = []

@@ -1,6 +1,6 @@
-"""Runs the child that publishes sensors to the home's broker, where the configuration asks for it.
+"""Runs the child that publishes sensors to the home's broker, if the configuration asks for it.
 
-Part of the recorder process, which already has that broker's login; what is published comes from both processes.
+Part of the recorder process, which already has that broker's login; the published facts come from both processes.
 """
 
 import logging
@@ -20,7 +20,7 @@ class SensorPublisher:
     """The child's life, through reloads.
 
     Args:
-        node: Names this gateway at the broker; stable, and nobody's name.
+        node: Names this gateway at the broker; stable, and no person's name.
     """
 
     def __init__(self, node: str) -> None:

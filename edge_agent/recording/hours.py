@@ -15,7 +15,7 @@ class RecordingHours:
 
     Args:
         camera: Whose hours.
-        zone: Whose local time they are.
+        zone: The zone of their local time.
     """
 
     def __init__(self, camera: Camera, zone: tzinfo) -> None:

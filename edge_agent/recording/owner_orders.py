@@ -47,7 +47,7 @@ class UsedOrders:
     """The orders that were carried out, across restarts: each is good once. Safe from any thread.
 
     Args:
-        path: The file. Where it cannot be read, an order is still good for five minutes only.
+        path: The file. If it cannot be read, an order is still good for five minutes only.
     """
 
     def __init__(self, path: Path) -> None:

@@ -78,7 +78,7 @@ class Pauses:
 
         Args:
             camera: Its id.
-            until: Its end by the clock of whoever sets it.
+            until: Its end by the clock of the command that sets it.
             wall: That clock, as it is now.
             boot: Boot time now.
 

@@ -1,4 +1,4 @@
-"""Which streams' pictures are looked at, and what for: their health, and motion where it opens a camera.
+"""Which streams' pictures are looked at, and the reason: their health, and motion where it opens a camera.
 
 Part of the recorder process; the looking is done in one child for all cameras (``capture.pictures.analyser``).
 """
@@ -22,7 +22,7 @@ MAX_VIEWS = 1 << 16
 
 
 class Views:
-    """The views of all enabled cameras. One stream of each is looked at: the smaller one, where there are two.
+    """The views of all enabled cameras. One stream of each is looked at: the smaller one, if there are two.
 
     Args:
         config: Which cameras and triggers there are.

@@ -1,7 +1,7 @@
 """Which cameras a changed ``edge-agent.yaml`` touches, for the recorder.
 
-Pure. A camera is untouched if everything that its recording depends on is the same; what people call it, where it is
-and when they are told of it do not count.
+Pure. A camera is untouched if everything that its recording depends on is the same; its name, its place and the time
+until its fault is told do not count.
 """
 
 from collections.abc import Hashable, Mapping
@@ -14,7 +14,7 @@ from edge_agent.settings.gateway import Camera, Config
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Ids of cameras, by what a reload does to them; a changed one is both ``stop`` and ``start``."""
+    """Ids of cameras, by the effect of a reload on them; a changed one is both ``stop`` and ``start``."""
 
     stop: frozenset[str]
     start: frozenset[str]

@@ -1,6 +1,6 @@
-"""What a ring has taken since the recorder began, for ``edge-agent metrics``.
+"""The counters of a ring since the recorder began, for ``edge-agent metrics``.
 
-Counters that only grow, and begin at zero with the process: whoever reads them takes differences.
+Counters that only grow, and begin at zero with the process: a reader takes differences.
 """
 
 from collections.abc import Mapping

@@ -29,7 +29,7 @@ class RingPins:
     """The pins of all streams, by ``<camera>.<quality>``. Safe from any thread.
 
     Args:
-        path: The file; where it is missing or unreadable, the rings that are found now are pinned.
+        path: The file; if it is missing or unreadable, the rings that are found now are pinned.
     """
 
     def __init__(self, path: Path) -> None:

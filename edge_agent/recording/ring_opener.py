@@ -25,7 +25,8 @@ from edge_agent.units import SECOND_NS, MonoNs
 log = logging.getLogger(__name__)
 
 _AT_ONCE_S = 0.5
-"""How long an opening waits for what is usually instant: making a ring where the file system can reserve space."""
+"""How long an opening waits for a step that is usually instant: making a ring where the file system can reserve
+space."""
 _TELL_EVERY_NS = 30 * SECOND_NS
 
 
@@ -65,7 +66,7 @@ class RingOpener:
 
         Raises:
             RingPreparingError: That takes a while; ask again.
-            RingError: Another ring lies there, none does, or it cannot be opened; message and hint say what to do.
+            RingError: Another ring lies there, none does, or it cannot be opened; message and hint name the mend.
         """
         name = f"{camera.id}.{quality}"
         path, pin = self._config.ring_path(camera.id, quality), self._pins.find(name)
@@ -188,7 +189,7 @@ class _Preparation:
         self._thread.start()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the end; False where it is not reached."""
+        """Wait for the end; False if it is not reached."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 

@@ -60,7 +60,7 @@ class RingSink:
 
     @property
     def error(self) -> str:
-        """Why the ring cannot be written at the moment; empty where it can."""
+        """Why the ring cannot be written at the moment; empty if it can."""
         return self._error
 
     def open(self) -> UtcNs | None:
@@ -111,7 +111,7 @@ class RingSink:
             return self._demand().erase(window)
 
     def retry(self) -> None:
-        """Try at once to open a ring that failed: what was wrong may be mended.
+        """Try at once to open a ring that failed: the fault may be mended.
 
         Raises:
             UnavailableError: Its disk does not answer.
@@ -155,7 +155,7 @@ class RingSink:
     def close(self, timeout_s: float) -> bool:
         """Sync and let go of the ring for good; False if a disk did not answer in time.
 
-        Whoever waits for that disk lets go of the ring then: a sink that comes after this one can open it.
+        The thread that waits for that disk lets go of the ring then: a sink that comes after this one can open it.
         """
         self._is_closed = True
         if not self._lock.acquire(timeout=timeout_s):
@@ -237,7 +237,7 @@ class RingSink:
         self._lost_from = None
 
     def _fail(self, error: Exception) -> None:
-        """Let go of a ring that failed; what may not have been synced counts as lost."""
+        """Let go of a ring that failed; records that may not have been synced count as lost."""
         self._figures.failures += 1
         writer, self._writer = self._writer, None
         if self._recent:

@@ -1,4 +1,4 @@
-"""What the status says of one stream, put together from all who know something of it.
+"""A stream's part of the status, put together from all parts that know something of it.
 
 Part of the recorder process. Pure: the values are asked for elsewhere.
 """
@@ -24,7 +24,7 @@ def report_stream(
     Args:
         stream: How its session does (``StreamStatus.snapshot``).
         storage: How its ring does.
-        picture: What its pictures tell.
+        picture: The health of its pictures.
         crashes: How often the recorder fell over it.
         events: How the events come that open it.
     """
@@ -46,5 +46,5 @@ def report_stream(
     if storage.get("clock_held_back"):
         warnings.append("footage stays for longer than you said, the clock was set ahead: see edge-agent clock")
     if warnings:
-        facts["warning"] = "; ".join(warnings)
+        facts |= {"warning": "; ".join(warnings), "warnings": warnings}
     return facts

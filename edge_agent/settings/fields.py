@@ -1,6 +1,6 @@
 """The kinds of value that the configuration knows: durations, sizes, paths, URLs, hours.
 
-Owns their YAML text, their limits and what a wrong one is told. Reads no file; the folder that relative paths start
+Owns their YAML text, their limits and the words of a refusal. Reads no file; the folder that relative paths start
 from is set by ``edge_agent.settings.gateway.load_config`` while it validates.
 """
 
@@ -58,10 +58,10 @@ class Quantity:
     parse: Callable[[str], int]
     encode: Callable[[int], str]
     units: tuple[str, ...]
-    """What a number without one may have meant, the likeliest first."""
+    """Likely meanings of a number without one, the likeliest first."""
 
     def check(self, value: object) -> int:
-        """Return the quantity; ValueError with what is allowed."""
+        """Return the quantity; ValueError with the allowed values."""
         text = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
         try:
             quantity = self.parse(text)
@@ -282,7 +282,7 @@ CertificatePin = Annotated[
 
 
 def check_latitude(degrees: float) -> float:
-    """Return a latitude; ValueError beyond the poles, in words for who has written the longitude."""
+    """Return a latitude; ValueError beyond the poles: it asks if the longitude was written instead."""
     if not -90 <= degrees <= 90:
         raise ValueError("should be between -90 and 90; is it the longitude? lat is north (+) or south (-)")
     return degrees

@@ -1,7 +1,7 @@
-"""``edge-agent.yaml``: what the installer decides, as values that cannot change.
+"""``edge-agent.yaml``: the installer's decisions, as values that cannot change.
 
 Owns the names, limits and defaults of every key, and where each file of the state folder lies. Never holds a
-password: those are in the credentials file (``edge_agent.custody.credentials``). What the *owner* decides is in
+password: those are in the credentials file (``edge_agent.custody.credentials``). The *owner's* decisions are in
 ``consent.yaml`` and not here.
 """
 
@@ -165,7 +165,7 @@ class Camera(Part):
         return self.name or self.id
 
     def address(self, quality: Quality) -> str:
-        """Return where a stream comes from, without credentials: what the owner's consent is bound to (FORMAT 3.5).
+        """Return where a stream comes from, without credentials; the owner's consent is bound to it (FORMAT 3.5).
 
         As configured: what an ONVIF camera answers with may be another URL at every start.
         """
@@ -205,7 +205,7 @@ class Uplink(Part):
 
 
 class Consent(Part):
-    """Where the owner's rules and the copies of signatures lie."""
+    """The owner's rules, and the copies of signatures."""
 
     file: FilePath = Field(default=Path("consent.yaml"), validate_default=True)
     waivers: FilePath | None = None
@@ -333,7 +333,7 @@ class Config(Part):
 
     @property
     def recorder_state_dir(self) -> Path:
-        """What the recorder alone remembers across restarts."""
+        """The recorder's own memory across restarts."""
         return self.state_dir / "recorder"
 
     @property
@@ -342,7 +342,7 @@ class Config(Part):
         return self.run_dir("recorder") / "status.json"
 
     def run_dir(self, process: Literal["recorder", "releaser"]) -> Path:
-        """Return the folder of what a process leaves for this boot; nobody else may write there."""
+        """Return the folder of a process's files for this boot; nobody else may write there."""
         return self.gateway.run_dir / process
 
     def control_path(self, process: Literal["recorder", "releaser"]) -> Path:

@@ -1,4 +1,4 @@
-"""What makes an event-only camera record: one message, one ONVIF event, or motion."""
+"""The events that make an event-only camera record: one message, one ONVIF event, or motion."""
 
 from typing import Annotated, Literal
 

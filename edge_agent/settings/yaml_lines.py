@@ -94,7 +94,7 @@ def load_yaml(text: str, source: str, *, is_secret: bool = False) -> Located:
 
     Args:
         text: At most ``MAX_YAML_CHARS`` characters.
-        source: What messages call the file.
+        source: The file's name in messages.
         is_secret: Passwords are in it: a comment behind a value is refused, because it could be the value's end.
 
     Raises:
@@ -143,7 +143,7 @@ def _refuse_odd_scalars(root: Any, text: str, *, is_secret: bool) -> None:
 
 
 def _say_key(node: Any) -> str:
-    """Say what is wrong with a key that is no text; in braces a decimal comma makes a number one: ``{lat: 32,29}``."""
+    """Name the fault of a key that is no text; in braces a decimal comma makes a number one: ``{lat: 32,29}``."""
     if node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
         return f"a number stands alone behind a comma: {node.value[:20]}; decimals have a point, such as 32.29"
     return "a key must be text; put it into quotes"
@@ -261,7 +261,7 @@ _MENDS: dict[str, Callable[[object], str]] = {
 
 
 def allowed_keys(model: type[BaseModel], path: YamlPath) -> list[str]:
-    """List the keys that a model allows at a path; empty where the path leads into no model."""
+    """List the keys that a model allows at a path; empty if the path leads into no model."""
     models: list[type[BaseModel]] = [model]
     for part in path:
         if isinstance(part, int):

@@ -1,4 +1,4 @@
-"""What is wrong with a file that is not the YAML it should be, in a person's words: where, and what to write instead.
+"""The faults of a file that is not the YAML it should be, in a person's words: the place and the mend.
 
 Pure: text and the parser's complaint in; a line, a column and a sentence out. No sentence repeats a value: it could be
 a password.
@@ -16,12 +16,14 @@ _ODD_BLANK = re.compile(r"^[ \t]*(?:- +)?([\u00a0\u1680\u2000-\u200b\u202f\u205f
 _KEY = re.compile(r"^( *(?:- +)*)([A-Za-z0-9_-]+):(?= |$)")
 _SECOND_COLON = re.compile(r"^ *(?:- +)*[A-Za-z0-9_-]+: +[^'\"\[{#|>][^#]*?: ")
 _NO_BLANK = re.compile(r"^( *(?:- +)?[A-Za-z_]+):(?![ /]|$)")
+_ITEM = re.compile(r"^( *)- ")
+_NO_ITEM = re.compile(r"^( *-)[A-Za-z_]+:(?: |$)")
 _UNQUOTED_START = "@`%|>,?]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Mend:
-    """A place, both numbers from 1, and a sentence that says what to write."""
+    """A place, both numbers from 1, and a sentence with the mend."""
 
     line: int
     column: int
@@ -38,7 +40,7 @@ def find_odd_blank(text: str) -> Mend | None:
 
 
 def mend_syntax(text: str, error: yaml.YAMLError) -> Mend:
-    """Say what is wrong where the parser stopped; for what is not known here, the parser's own words."""
+    """Name the fault at which the parser stopped; for a fault that is not known here, return the parser's own words."""
     if isinstance(error, yaml.reader.ReaderError):
         before = text[: error.position]
         column = error.position - before.rfind("\n")
@@ -63,8 +65,12 @@ def mend_syntax(text: str, error: yaml.YAMLError) -> Mend:
     for place in (number, number - 1, opened[0]):
         if 0 < place <= len(lines) and (match := _NO_BLANK.match(lines[place - 1])) is not None:
             return Mend(place, match.end() + 1, "a blank is missing behind the colon")
+        if 0 < place <= len(lines) and (match := _NO_ITEM.match(lines[place - 1])) is not None:
+            return Mend(place, match.end(1) + 1, "a blank is missing behind the dash")
     if problem.startswith("mapping values") and _SECOND_COLON.match(line):
         return Mend(number, column, "a second colon in one line; put the text behind the first one in quotes: '…'")
+    if problem.startswith("mapping values") and (bare := _find_bare(lines, number)):
+        return Mend(bare, 1, "neither `key: value` nor a part of a list; is a colon missing, or the line too much?")
     if problem.startswith("expected <block end>, but found '<scalar>'"):
         return Mend(number, column, "text behind a quote's end; write a quote inside of single quotes twice: ''")
     if problem.startswith("could not find expected ':'"):
@@ -74,10 +80,25 @@ def mend_syntax(text: str, error: yaml.YAMLError) -> Mend:
     return _mend_indentation(lines, number, column, opened) or Mend(number, column, problem)
 
 
+def _find_bare(lines: list[str], number: int) -> int:
+    """Return the nearest line above that is neither empty nor a comment, if it has no colon; 0 else."""
+    for above in range(number - 1, 0, -1):
+        text = lines[above - 1].strip()
+        if text and not text.startswith("#"):
+            return 0 if ":" in text else above
+    return 0
+
+
 def _mend_indentation(lines: list[str], number: int, column: int, opened: tuple[int, int]) -> Mend | None:
     """Name the line that a line should be in line with: the nearest key above it."""
     line = lines[number - 1] if number <= len(lines) else ""
     column = len(line) - len(line.lstrip()) + 1 if line.strip() else column
+    if line.lstrip().startswith("- "):
+        items = ((above, _ITEM.match(lines[above - 1])) for above in range(number - 1, 0, -1))
+        for above, item in items:
+            if item is not None and len(item[1]) + 1 != column:
+                text = f"put its dash below the one of line {above}, in column {len(item[1]) + 1}"
+                return Mend(number, column, f"wrong indentation: {text}")
     for above in range(number - 1, 0, -1):
         match = _KEY.match(lines[above - 1])
         if match is None:
@@ -91,11 +112,11 @@ def _mend_indentation(lines: list[str], number: int, column: int, opened: tuple[
 
 
 def mend_scalar(raw: str, rest: str, *, is_secret: bool) -> str:
-    """Say what is wrong with an unquoted value; empty where nothing is.
+    """Name the fault of an unquoted value; empty if there is none.
 
     Args:
         raw: The value as it is written.
-        rest: What stands behind it in its line.
+        rest: The rest of its line.
         is_secret: The file holds passwords: a comment behind a value would be the end of one.
     """
     if raw[:1] in _QUOTES or raw[-1:] in _QUOTES:
@@ -113,7 +134,7 @@ def suggest_key(key: str, allowed: Collection[str]) -> str:
 
 
 def mend_number(value: str) -> str:
-    """Say how to write a number that was written as text; empty where it resembles none."""
+    """Say how to write a number that was written as text; empty if it resembles none."""
     text = value.strip()
     if re.fullmatch(r"-?[0-9]+,[0-9]+", text):
         return f"write a decimal point: {text.replace(',', '.')}"

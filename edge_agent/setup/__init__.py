@@ -1,1 +1,1 @@
-"""Setting a gateway up and looking it over: what ``init``, ``enrol``, ``check`` and ``erase --everything`` do."""
+"""Setting a gateway up and looking it over: the work of ``init``, ``enrol``, ``check`` and ``erase --everything``."""

@@ -1,9 +1,9 @@
-"""A copy of what cannot be made again: the owner's keys, both configurations, passwords, and the ledger to be read.
+"""A copy of all that cannot be made again: the owner's keys, both configurations, passwords, and the ledger to be read.
 
 An age file under the owner's passphrase (C2SP ``age``, scrypt), with a tar file in it: ``age -d`` and ``tar`` open it
-without this program. It holds no key of a service and no footage: who restores makes new ones. The ledger comes back as
-an archive that nobody appends to, and never as the ledger: one that goes on from an old copy would be a fork that has
-forgotten a revocation. The new ledger begins with the archive's checkpoint instead.
+without this program. It holds no key of a service and no footage: a restored gateway makes new ones. The ledger comes
+back as an archive that gets no further entry, and never as the ledger: one that goes on from an old copy would be a
+fork that has forgotten a revocation. The new ledger begins with the archive's checkpoint instead.
 """
 
 import contextlib
@@ -58,14 +58,14 @@ class Backup:
     files: Mapping[str, bytes]
     entries: int
     checkpoint: str
-    """The newest signed head that the archive holds; empty where no head was ever signed."""
+    """The newest signed head that the archive holds; empty if no head was ever signed."""
 
 
 def make_backup(config: Config, folder: Path, passphrase: str) -> bytes:
     """Return an encrypted backup.
 
     Args:
-        config: Where the keys and the ledger lie.
+        config: The configuration: it names the folders of keys and ledger.
         folder: Of the configuration files.
         passphrase: The owner's: it must open both keys that are in it.
 
@@ -164,7 +164,7 @@ def _mode_of(name: str) -> int:
 
 
 def _guard(archive: Path) -> None:
-    """Let the releaser read the archive, and nobody else who has an account here."""
+    """Let the releaser read the archive, and no other user of this machine."""
     archive.chmod(0o750)
     with contextlib.suppress(KeyError, PermissionError):  # a trial has neither the group nor root
         group = grp.getgrnam(GROUP).gr_gid

@@ -1,8 +1,8 @@
 """How many cameras this machine records: measured with the recorder's own parts, on the disk that the rings lie on.
 
 A stream of 4 Mbit/s is read from loopback, cut, committed to, encrypted, and written to a ring with its syncs. The
-answer is the smallest of what processor, disk, network and memory allow, each with a reserve. It measures what is left:
-beside a recorder that runs, it says how many cameras more.
+answer is the smallest number that processor, disk, network and memory allow, each with a reserve. It measures what is
+left: beside a recorder that runs, it says how many cameras more.
 """
 
 import socket
@@ -52,7 +52,7 @@ CAMERA_BYTES, SPARE_BYTES = 10 << 20, 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What one part of the machine allows: cameras, and the measurement behind that."""
+    """The number that one part of the machine allows: cameras, and the measurement behind that."""
 
     part: str
     cameras: int
@@ -82,7 +82,7 @@ def run_benchmark(config: Config, seconds: float = 20.0, progress: Tell | None =
     Args:
         config: Names the folder of the rings.
         seconds: For reading, and as long again for writing.
-        progress: Told the permille done; None for nobody.
+        progress: Told the permille done; None for no output.
 
     Raises:
         UsageError: The rings' folder cannot be written.

@@ -62,7 +62,7 @@ Run = Callable[[Sequence[str]], str]
 
 
 def run_program(words: Sequence[str]) -> str:
-    """Return what a program prints; nothing where it is missing, fails or hangs."""
+    """Return what a program prints; nothing if it is missing, fails or hangs."""
     try:
         done = subprocess.run(
             words, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL,
@@ -80,7 +80,7 @@ def word(value: object) -> str:
 
 
 def version(value: object) -> str:
-    """Return a version as programs write them; ``other`` for what is none."""
+    """Return a version as programs write them; ``other`` for anything else."""
     text = str(value).strip()
     return text if _VERSION.fullmatch(text) else "other"
 
@@ -98,7 +98,7 @@ def make_report(
     Args:
         config: For counts, sizes and folders.
         findings: Of ``edge-agent check``; their level and topic get in, their texts do not.
-        status: What both processes answered; empty or ``error`` where one did not.
+        status: The answers of both processes; empty or ``error`` where one did not.
         run: Asks the system.
     """
     names = {camera.id: f"camera {index}" for index, camera in enumerate(config.cameras, 1)}
@@ -188,7 +188,7 @@ def describe_releaser(releaser: Mapping[str, Any]) -> dict[str, object]:
 
 
 def describe_clock(config: Config, run: Run) -> dict[str, object]:
-    """Who keeps the clock, and whether the kernel says so."""
+    """The service that keeps the clock, and whether the kernel confirms it."""
     source, kernel = SystemClock().source(), read_kernel_time()
     return {
         "state": source.state.value,
@@ -218,7 +218,7 @@ def describe_disk(config: Config) -> dict[str, object]:
 
 
 def describe_custody(config: Config) -> dict[str, object]:
-    """Whether there is a TPM, and what the installer noted."""
+    """Whether there is a TPM, and the installer's note."""
     return {
         "tpm_device": any(Path("/dev").glob("tpmrm*")),
         "sealed": custody_note_path(config.state_dir).exists(),

@@ -1,4 +1,4 @@
-"""Drop-ins for the systemd services: what depends on this machine and not on the program.
+"""Drop-ins for the systemd services: they depend on this machine and not on the program.
 
 Run by ``scripts/install`` as ``python -m edge_agent.setup.dropins CONFIG SERVICE SYSTEMD_VERSION``; prints the drop-in,
 which may be empty. A unit's own text never changes, so that an upgrade can replace it.

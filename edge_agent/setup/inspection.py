@@ -1,6 +1,6 @@
-"""What ``edge-agent check`` finds on this machine: keys, consent, clock, disk. Dials nobody: that is ``probe``.
+"""The findings of ``edge-agent check`` on this machine: keys, consent, clock, disk. Dials nobody: that is ``probe``.
 
-Each function returns findings and raises nothing for what it finds: one fault must not hide the next.
+Each function returns findings and raises nothing for a fault that it finds: one fault must not hide the next.
 """
 
 import os
@@ -52,7 +52,7 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at, and what was seen."""
+    """One thing that was looked at, and its state."""
 
     level: Level
     topic: str
@@ -66,7 +66,7 @@ def fault(topic: str, error: EdgeAgentError) -> Finding:
 
 
 def describe_cameras(config: Config) -> Iterator[Finding]:
-    """Say what was understood of each camera."""
+    """Tell how each camera was understood."""
     if not config.cameras:
         yield Finding(Level.WARNING, "cameras", "none are configured", "`edge-agent discover` finds ONVIF cameras")
     for camera in config.cameras:
@@ -274,7 +274,7 @@ def inspect_clock(config: Config) -> Iterator[Finding]:
 
 
 def inspect_disk(config: Config) -> Iterator[Finding]:
-    """Compare the rings' sizes with what each of their disks has, and look at the kinds of filesystem."""
+    """Compare the rings' sizes with the room of each of their disks, and look at the kinds of filesystem."""
     for folder in config.ring_folders:
         yield from _inspect_folder(config, folder)
     if any(_is_small(config, camera) for camera in config.cameras):

@@ -1,4 +1,4 @@
-"""What depends on this machine and not on the program: who may read the configuration, drop-ins, sealed keys.
+"""The parts that depend on this machine and not on the program: who may read the configuration, drop-ins, sealed keys.
 
 Called by ``edge-agent init`` on a gateway, and as ``python -m edge_agent.setup.machine`` by the package after an
 upgrade. Doing it again changes nothing. Must never destroy a key that was not read back from its sealed copy.
@@ -35,7 +35,7 @@ _TRIAL = b"edge-agent: can this machine seal?"
 def guard_configuration(folder: Path) -> None:
     """Let the two processes read the configuration, and root alone the secrets: addresses and the place are private."""
     group = grp.getgrnam(GROUP).gr_gid
-    # The folder first: from then on nobody else can put a link into it.
+    # The folder first: from then on no other user can put a link into it.
     os.chown(folder, 0, group, follow_symlinks=False)
     folder.chmod(0o750)
     for name in (*_FOR_BOTH, *_FOR_ROOT):
@@ -66,7 +66,7 @@ def is_systemd_running() -> bool:
 
 
 def read_systemd_version() -> int:
-    """Return systemd's version; 0 where it is not installed."""
+    """Return systemd's version; 0 if it is not installed."""
     try:
         said = _run("systemctl", "--version").stdout.decode(errors="replace")
     except (OSError, subprocess.SubprocessError):
@@ -82,7 +82,7 @@ def try_sealing() -> None:
     library that is missing it calls a missing TPM.
 
     Raises:
-        CustodyError: It does not work here; the hint says what is missing.
+        CustodyError: It does not work here; the hint names the missing part.
     """
     try:
         sealed = _run("systemd-creds", "encrypt", "--with-key=tpm2", "--name=trial", "-", "-", content=_TRIAL).stdout

@@ -1,7 +1,7 @@
 """The authority behind the page's certificate: made by root, constrained to this gateway's own names and addresses.
 
-Owns the CA and what it signs (RFC 5280). A phone that trusts it trusts it for these names and no other (name
-constraints, 4.2.1.10): who steals its key cannot stand in for a bank. The page's process never reads that key.
+Owns the CA and its certificates (RFC 5280). A phone that trusts it trusts it for these names and no other (name
+constraints, 4.2.1.10): a thief of its key cannot stand in for a bank. The page's process never reads that key.
 """
 
 import datetime
@@ -33,7 +33,7 @@ class Authority:
 
     @property
     def pem(self) -> bytes:
-        """The certificate alone: what devices are given."""
+        """The certificate alone: the file that devices are given."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     @property
@@ -70,7 +70,7 @@ def make_authority(names: Sequence[str], addresses: Sequence[str], now: UtcNs) -
 
 
 def load_authority(pem: bytes) -> Authority:
-    """Read what ``key_pem`` wrote; ValueError for anything else."""
+    """Read the text of ``key_pem``; ValueError for anything else."""
     key = serialization.load_pem_private_key(pem, None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ValueError("the authority's key is of another kind")

@@ -1,4 +1,4 @@
-"""What ``edge-agent check`` says of the resident's page: where it is, its authority, and what will end soon."""
+"""The findings of ``edge-agent check`` on the resident's page: address, authority, certificates that end soon."""
 
 from collections.abc import Iterator
 

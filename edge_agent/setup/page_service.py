@@ -1,7 +1,7 @@
 """Turning the resident's page on and off: its certificate, its settings, its service.
 
-Owns what root does for it. The authority's key stays in a folder of root's; what the page's process reads is given to
-its user, in a folder that is that user's, and so written with that user's rights.
+Owns what root does for it. The authority's key stays in a folder of root's; the files that the page's process reads
+belong to its user, in a folder that is that user's, and so written with that user's rights.
 """
 
 import json
@@ -54,7 +54,7 @@ _TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class TurnedOn:
-    """What came of ``page on``."""
+    """The outcome of ``page on``."""
 
     settings: PageSettings
     desk: PageSettings

@@ -1,6 +1,6 @@
-"""What ``edge-agent check`` finds on the network: cameras, broker, upload targets, each within a few seconds.
+"""The findings of ``edge-agent check`` on the network: cameras, broker, upload targets, each within a few seconds.
 
-Sends passwords to nobody but the camera they are for, in a Digest answer or over TLS. Never raises for what it finds.
+Sends a password to its own camera alone, in a Digest answer or over TLS. Never raises for a fault that it finds.
 """
 
 import contextlib
@@ -83,7 +83,7 @@ def _probe_camera(camera: Camera, login: Login | None) -> Finding:
 
 
 def _find_distrust(camera: Camera, url: str) -> CaptureError | None:
-    """Tell what is wrong with a camera's certificate, or why there is none."""
+    """Name the fault of a camera's certificate, or why there is none."""
     if camera.tls is None or camera.tls.pin is None:
         ca_file = camera.tls.ca_file if camera.tls is not None else None
         return find_fault(url, Trust(ca_file) if ca_file is not None else system_trust())

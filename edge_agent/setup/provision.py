@@ -42,7 +42,7 @@ PUBLIC_KEYS = ("vault", "recorder", "gateway", "owner")
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """One folder of the state tree: who owns it, and its mode."""
+    """One folder of the state tree: its owner and its mode."""
 
     path: str
     holder: str
@@ -58,7 +58,7 @@ TREE = (
     Folder("keys/public", "root", 0o755),
     Folder("keys/recorder", "recorder", 0o700),
     Folder("keys/releaser", "releaser", 0o700),
-    # The authority behind the page's certificate, and what the page itself keeps.
+    # The authority behind the page's certificate, and the page's own files.
     Folder("keys/page", "root", 0o700),
     Folder("page", "page", 0o700),
     Folder("desk", "desk", 0o700),
@@ -68,7 +68,7 @@ TREE = (
     Folder("releaser", "releaser", 0o700),
     Folder("releaser/staging", "releaser", 0o700),
     Folder("consent", "releaser", 0o750),
-    # Packages that will be installed as root, and what root tells the releaser of them.
+    # Packages that will be installed as root, and root's notes of them for the releaser.
     Folder("update", "root", 0o700),
     Folder("update-notes", "root", 0o755),
 )
@@ -108,7 +108,7 @@ def create_state(state_dir: Path, owner_passphrase: str | None, users: ServiceUs
     Args:
         state_dir: The state folder; made where it is missing.
         owner_passphrase: For the owner's keys; ``None`` where they are there already.
-        users: Who is given folders and keys; None: everything stays with the caller.
+        users: The users that are given folders and keys; None: everything stays with the caller.
 
     Returns:
         The names of the private keys that were made, in order.
@@ -234,7 +234,7 @@ def write_csr(state_dir: Path, path: Path) -> bool:
     """Write the gateway's application to an RTCC (PROTOCOL 7), unless one with these very keys is there already.
 
     Returns:
-        False where nothing was written: it is there, or the TLS key is sealed and only the releaser has it.
+        False if nothing was written: it is there, or the TLS key is sealed and only the releaser has it.
     """
     if not locate_private(state_dir, "tls").exists():
         return False

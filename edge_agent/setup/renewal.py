@@ -2,9 +2,9 @@
 
 A one-shot for root (on a gateway without systemd: for whoever runs it), because no service may delete its own key. From
 the moment the key is gone, what is left of the footage anywhere is noise. Killed at any point, it is given again: a
-note in the state folder says that it was begun, and nobody makes a new key meanwhile. What lies in a service's folders
-is destroyed with that service's rights, so that a link planted there leads nowhere. Never touches the owner's, the
-recorder's, the gateway's or the TLS key, the ledger's past, or the owner's pauses.
+note in the state folder says that it was begun, and no command makes a new key meanwhile. The files in a service's
+folders are destroyed with that service's rights, so that a link planted there leads nowhere. Never touches the owner's,
+the recorder's, the gateway's or the TLS key, the ledger's past, or the owner's pauses.
 """
 
 import fcntl
@@ -46,7 +46,7 @@ _SEAL_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """What was destroyed, what could not be and why, the new key's thumbprint, and whether the services run again."""
+    """The destroyed things, the others and why, the new key's thumbprint, and whether the services run again."""
 
     destroyed: tuple[str, ...]
     failed: dict[str, str]
@@ -56,7 +56,7 @@ class Renewal:
 
 @dataclass(slots=True)
 class _Work:
-    """What has been done so far."""
+    """The steps that are done so far."""
 
     destroyed: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -73,8 +73,8 @@ class _Work:
 def renew_vault(config: Config, *, has_services: bool, sealed: Path = SEALED_VAULT) -> Renewal:
     """Destroy all footage and the key that opens it; make a new key. Durable on return.
 
-    What cannot be destroyed (a disk that fails) is named, and does not keep the gateway from recording again: the key
-    that opened it is gone.
+    A thing that cannot be destroyed (a disk that fails) is named, and does not keep the gateway from recording again:
+    the key that opened it is gone.
 
     Args:
         config: Where everything lies.
@@ -163,7 +163,7 @@ def _nobody_else(config: Config) -> Iterator[None]:
 
 @contextmanager
 def _locked(folder: Path, name: str) -> Iterator[None]:
-    """Hold a process's lock; what lies in the lock's place and is no file locks nobody out, and is removed."""
+    """Hold a process's lock; a thing in the lock's place that is no file is removed, and locks nobody out."""
     path = folder / "lock"
     with acting_as_owner(folder):
         try:
@@ -201,7 +201,7 @@ def _destroy_key(state_dir: Path, sealed: Path, work: _Work) -> None:
 
 
 def _shred(path: Path) -> bool:
-    """Overwrite a small file and delete it; what flash memory keeps of it is in docs/threat-model.md."""
+    """Overwrite a small file and delete it; the traces in flash memory are in docs/threat-model.md."""
     try:
         with os.fdopen(open_regular(path, os.O_RDWR), "rb+") as file:
             file.write(os.urandom(os.fstat(file.fileno()).st_size))

@@ -1,4 +1,4 @@
-"""What an update has begun, so that a power cut in the middle ends in one of two versions and never between them.
+"""The note of an update that has begun: a power cut in the middle ends in one of two versions, never between them.
 
 Owns ``journal.json``, ``target.deb`` and the two packages in root's own folder. ``target.deb`` is a link to the package
 that must be installed, so that the unit which resumes after a power cut needs no program of ours to lay it down.

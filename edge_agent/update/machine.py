@@ -1,4 +1,4 @@
-"""What an update does to this machine: dpkg, apt and systemd, each with a time-out."""
+"""The effects of an update on this machine: dpkg, apt and systemd, each with a time-out."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ _APT = ("apt-get", "install", "--yes", "--quiet", "--reinstall", "--allow-downgr
 
 
 class Machine(Protocol):
-    """What the update needs of a machine."""
+    """The functions of a machine that an update needs."""
 
     def installed_version(self) -> str:
         """Return the version that is wholly installed; empty where none is."""
@@ -36,7 +36,7 @@ class Machine(Protocol):
         """Tell whether the installed program accepts this machine's configuration."""
 
     def restart(self, services: Sequence[str]) -> bool:
-        """Restart units and wait until each has said READY; False where one did not."""
+        """Restart units and wait until each has said READY; False if one did not."""
 
 
 class DebianMachine:
@@ -53,11 +53,11 @@ class DebianMachine:
         return version.partition("~")[0] if status.strip() == "ii" else ""
 
     def running_services(self) -> tuple[str, ...]:
-        """Ask systemd; none where it does not run."""
+        """Ask systemd; none if it does not run."""
         return tuple(unit for unit in UNITS if is_systemd_running() and _succeeds("systemctl", "is-active", "-q", unit))
 
     def install(self, package: Path) -> None:
-        """Install by path, with what it depends on."""
+        """Install by path, with its dependencies."""
         words = (*_APT, "-o", "DPkg::Lock::Timeout=300", "-o", "APT::Sandbox::User=root", str(package))
         try:
             with _marked():

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an update came to; noted for the owner's ledger."""
+    """The outcome of an update; noted for the owner's ledger."""
 
     what: str
     """``installed``, ``went back`` or ``offered``."""
@@ -42,7 +42,7 @@ class Procedure:
 
     Args:
         repository: Opens the web folder; called only once the clock is believed.
-        journal: What was begun.
+        journal: The note of an update that was begun.
         machine: On which.
         clock: Must be synchronised: an expiry date means nothing to a clock that is not.
         note: Takes the outcome for the ledger; called before the journal forgets, maybe twice for one update.
@@ -67,7 +67,7 @@ class Procedure:
         return step
 
     def carry_out(self, *, without_way_back: bool = False) -> Outcome | None:
-        """Install the newest release; None where it runs already.
+        """Install the newest release; None if it runs already.
 
         Raises:
             UpdateError: Nothing was changed; the message says why.
@@ -88,7 +88,7 @@ class Procedure:
         return self._finish(begun)
 
     def resume(self) -> Outcome | None:
-        """End what a power cut or a kill left in the middle; None where nothing was."""
+        """End what a power cut or a kill left in the middle; None if there was nothing."""
         begun = self._journal.read()
         return None if begun is None else self._finish(begun)
 
@@ -106,13 +106,13 @@ class Procedure:
         if not why:
             return self._end(Outcome("installed", begun.before, begun.after))
         if not self._journal.path(BEFORE).exists():
-            # Nothing to go back to: what is installed stays, and the owner is told.
+            # Nothing to go back to: the installed version stays, and the owner is told.
             return self._end(Outcome("failed", begun.before, begun.after, why))
         log.error("update failed, going back after=%s why=%s", begun.after, why)
         self._journal.go_back(begun)
         self._machine.install(self._journal.path(BEFORE))
         if not self._machine.restart(begun.services):
-            why += "; the version before does not start either: journalctl -u 'edge-agent-*'"
+            why = f"{why}; the version before does not start either: journalctl -u 'edge-agent-*'"
         return self._end(Outcome("went back", begun.before, begun.after, why))
 
     def _go_forward(self, begun: Begun) -> str:

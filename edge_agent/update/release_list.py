@@ -1,4 +1,4 @@
-"""The list of releases: what is newest, what is still allowed, and which file is whose. Pure.
+"""The list of releases: the newest version, the versions still allowed, and the file of each. Pure.
 
 A JSON file that is itself a signed target (``releases.json``), so that two of three offline keys stand behind it::
 
@@ -43,7 +43,7 @@ class UpdateStep:
     after: str
     package: str
     way_back: str | None
-    """None where the list does not hold the version that runs, or no longer allows it."""
+    """None if the list does not hold the version that runs, or no longer allows it."""
     notes: str
 
 
@@ -65,7 +65,7 @@ def parse_version(text: str) -> tuple[int, int, int]:
 
 
 def find_step(releases: ReleaseList, running: str, package_kind: str) -> UpdateStep | None:
-    """Return the step to the newest release; None where it runs already, or a newer one does.
+    """Return the step to the newest release; None if it runs already, or a newer one does.
 
     Raises:
         UpdateError: The list has no file for this machine, or its newest release is below its own minimum.

@@ -44,10 +44,10 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
 
 
 class Repository:
-    """What a web folder offers, as far as the keys in ``root`` vouch for it.
+    """The offer of a web folder, as far as the keys in ``root`` vouch for it.
 
     Args:
-        folder: Root's own; made where it is missing. Holds metadata between visits, and what is downloaded.
+        folder: Root's own; made where it is missing. Holds metadata between visits, and downloads.
         url: Of the web folder with ``metadata/`` and ``targets/`` in it.
         root: The content of the root metadata that came with this program.
     """

@@ -36,7 +36,7 @@ Date: ______________   Signature: ______________________________
 
 
 def write_certificate(manifest: AnyManifest, findings: Findings) -> str:
-    """Write the draft from the manifest and from what was found."""
+    """Write the draft from the manifest and from the findings."""
     delivered = [f"   - {span.window()}" for span in manifest.windows.delivered] or ["   - nothing"]
     gaps = [f"   - {Window(gap.start, gap.end)}: {gap.reason}" for gap in manifest.gaps] or ["   - nothing"]
     labels = {

@@ -1,6 +1,6 @@
 """The blocks of a bundle, read strictly and checked against signatures made while recording (FORMAT 5).
 
-Owns the walk along the ring's chain from signed page to signed page, and what the pages and headers tell beside it.
+Owns the walk along the ring's chain from signed page to signed page, and the facts of the pages and headers beside it.
 Pure: bytes in, values out.
 """
 
@@ -25,7 +25,7 @@ from edge_agent.units import ClockState, MonoNs, UtcNs, Window
 MAX_LINE_BYTES = 8 << 20
 """A block of 64 MiB holds at most 16384 records, of 270 bytes each in a line."""
 MAX_LINE_PARTS = 200_000
-"""Commas, brackets and braces of a line: what its values cost in memory is bounded before they are made."""
+"""Commas, brackets and braces of a line: the memory for its values is bounded before they are made."""
 _MAX_OTHER_BYTES = 64 << 10
 """A line with other letters than ASCII, as a note may have, is no longer: one of them widens all to four bytes."""
 MAX_RECORDS = 150_000
@@ -55,7 +55,7 @@ class Link:
 
     @property
     def clock_state(self) -> ClockState:
-        """What the clock was good for when it was timed."""
+        """The clock's state when it was timed."""
         return ClockState.FLOOR_ONLY if self.flags & FLAG_FLOOR_ONLY else ClockState.SYNCHRONISED
 
     @property
@@ -133,7 +133,7 @@ class Chain:
     """Every page that is shown, by the number of its block: signed by the recorder while recording."""
 
     faults: list[str] = field(default_factory=list)
-    """Of blocks that are not here for it: what does not fit in them."""
+    """Of blocks that are not here for it: the parts that do not fit in them."""
 
     claimed: dict[bytes, int] = field(default_factory=dict)
     """Per boot UTC less boot time, as the gateway counted back with it."""
@@ -142,7 +142,7 @@ class Chain:
     """Per boot UTC less boot time, wherever the recorder signed both while its clock was set (FORMAT 7.8); sorted."""
 
     def find_span(self, link: Link, *, as_written: bool) -> Window | None:
-        """Return the span of a record by what counts for the others of its boot; None if it has no time.
+        """Return the span of a record by the rule of its boot's other records; None if it has no time.
 
         Args:
             link: The record.
@@ -265,7 +265,7 @@ def _walk(
 
 
 def _verify_end(block: int, following: Page, value: bytes, number: int) -> list[range]:
-    """Compare the end of a block with what the page after it signs; return the records that are missing there."""
+    """Compare the end of a block with the values that the page after it signs; return those that are missing there."""
     end, missing = following.previous, list[range]()
     if end.records > number:
         missing = [range(number, end.records)]

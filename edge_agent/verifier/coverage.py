@@ -1,4 +1,4 @@
-"""What of the allowed windows was recorded, and what became of it: delivered, or declared missing.
+"""The recorded parts of the allowed windows, and their fate: delivered, or declared missing.
 
 Owns the comparison of the headers in the chain with the clips and the gaps that the manifest declares. A header says
 that footage was recorded, whatever became of it; why it is not delivered is the gateway's word. Pure.
@@ -20,7 +20,7 @@ from edge_agent.verifier.records import RecordShown
 TOLERANCE_NS = 100_000_000
 """Gaps shorter than this between what was granted, delivered and declared missing are rounding."""
 _OVERLAP_NS = 1_000_000_000
-"""Of a record that is not delivered so much may lie under a clip beside it: where a run starts is an estimate."""
+"""Of a record that is not delivered so much may lie under a clip beside it: a run's start is an estimate."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What stands behind the owner's own export: the owner's signed order, and its entry in the ledger.
+"""The papers behind the owner's own export: the owner's signed order, and its entry in the ledger.
 
 No request and no consent: an order of another kind, for a copy in the clear or for a look, authorises no bundle.
 """

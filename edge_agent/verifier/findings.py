@@ -1,4 +1,4 @@
-"""What was found out about a bundle: each statement proved, not proved, or failed; in words and as JSON.
+"""The findings about a bundle: each statement proved, not proved, or failed; in words and as JSON.
 
 Owns the words and their meaning. *Proved*: follows from signatures and digests that were checked here, with keys that
 were pinned. *Not pinned*: follows in the same way, but from keys that the bundle itself brought. *Not proved*: nothing
@@ -10,7 +10,7 @@ from enum import Enum
 
 
 class Proof(Enum):
-    """What is known about one statement."""
+    """The knowledge about one statement."""
 
     PROVED = "proved"
     NOT_PINNED = "not-pinned"
@@ -52,7 +52,7 @@ class Findings:
 
     items: list[Finding] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
-    """What was written: paths."""
+    """The written files: paths."""
     kind: str | None = None
     """``release`` or ``export``; None if it could not be made out."""
     unpinned: frozenset[str] = frozenset()

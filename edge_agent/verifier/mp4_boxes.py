@@ -1,6 +1,6 @@
 """The structure of a clip: the boxes that a release's muxer writes, and no other (ISO/IEC 14496-12).
 
-Digests cover access units. What else an MP4 may hold decides how they are shown: edit lists, matrices, further sample
+Digests cover access units. The other boxes of an MP4 decide how they are shown: edit lists, matrices, further sample
 descriptions; or it hides bytes that no player shows. So a clip is ``ftyp``, one ``moov``, fragments and ``mfra``; each
 byte of the fragments' data is of a sample, everything that could move, turn or swap pictures is absent or neutral, and
 a box whose form is fixed is no longer than that.
@@ -65,7 +65,7 @@ _TRUN_KNOWN = 0x0F05
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A box, and what is in it."""
+    """A box and its content."""
 
     kind: bytes
     body: bytes
@@ -251,7 +251,7 @@ def _measure_run(body: bytes, default: int | None) -> tuple[int, int, int]:
     if not flags & 0x200 and default is None:
         raise EvidenceError("MP4 has samples without a length")
     sizes = rows[bool(flags & 0x100) :: width] if flags & 0x200 else (default or 0,)
-    # A sample without a byte costs FFmpeg memory, and nobody else any.
+    # A sample without a byte costs FFmpeg memory, and no other program any.
     if not count or not sizes or min(sizes) == 0 or max(sizes) > MAX_SAMPLE_BYTES:
         raise EvidenceError("MP4 has a sample of no length that it can have")
     return offset, sum(sizes) if flags & 0x200 else count * sizes[0], count

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 MAX_EVIDENCE_BYTES = 1 << 30
 MAX_CLIP_BYTES = 1 << 40
 MAX_PAPER_BYTES = 1 << 20
-"""Of whatever is read as a whole: papers, ledger entry, manifest, README."""
+"""Of every part that is read as a whole: papers, ledger entry, manifest, README."""
 _NAME = re.compile(r"(clips/[0-9]{3}\.mp4|evidence/[a-z]+\.jsonl?|README\.txt|(request|consent|order|manifest)\.jws)")
 
 _FOLDERS = ("clips", "evidence", "progressive")
@@ -49,12 +49,12 @@ def open_bundle(path: Path, header: bytes, identity: str, known: KnownKeys | Pin
         path: The payload as it was uploaded, or a whole age file; or the ZIP that ``age`` made of one.
         header: The age header out of the ``delivered`` answer; empty if ``path`` has it.
         identity: One or more age identities that may open it, ``AGE-SECRET-KEY-1…``, as in a file of ``age-keygen``.
-        known: Keys that count, or what a stranger to the house pins.
+        known: Keys that count, or the pins of a stranger to the house.
         out_dir: Made if it is not there. Gets the parts, ``progressive/``, ``findings.json`` and ``certificate.txt``;
             those of an earlier opening are deleted first, other files stay.
 
     Returns:
-        What is proved, what is not, and what failed; ``Findings.ok`` if nothing failed.
+        The proved facts, the others, and the failures; ``Findings.ok`` if nothing failed.
 
     Raises:
         OSError: ``out_dir`` cannot be written.
@@ -135,7 +135,7 @@ def _read_header(path: Path) -> bytes:
 
 
 def read_identity(path: Path, ask_passphrase: Callable[[], bytes]) -> str:
-    """Read an age identity file; one under a passphrase, as an owner's is, is opened with what is asked for.
+    """Read an age identity file; one under a passphrase, as an owner's is, is opened with the one asked for.
 
     Raises:
         CustodyError: It cannot be read, or the passphrase does not open it.

@@ -1,7 +1,7 @@
-"""What the checks of one bundle look at: the unpacked parts, the manifest, and the keys that count.
+"""The values that the checks of one bundle look at: the unpacked parts, the manifest, and the keys that count.
 
 Owns where keys come from. Pinned ones were known before the bundle came. An export brings the house's public keys for
-whoever has none; what rests on those is said to be attested by the bundle's own keys, never to be proved.
+whoever has none; a statement that rests on those is said to be attested by the bundle's own keys, never to be proved.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class KnownSigner:
 
 @dataclass(frozen=True, slots=True)
 class KnownKeys:
-    """What the RTCC knew before the bundle came: pinned at enrolment, and its own trust bundle."""
+    """The RTCC's knowledge before the bundle came: pinned at enrolment, and its own trust bundle."""
 
     gateway_id: str
     gateway: Ed25519PublicKey
@@ -47,7 +47,7 @@ class KnownKeys:
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """What a stranger knows: nothing, or thumbprints that somebody told over another way than the bundle came."""
+    """A stranger's knowledge: nothing, or thumbprints that somebody told over another way than the bundle came."""
 
     thumbprints: frozenset[str] = frozenset()
 
@@ -86,7 +86,7 @@ def settle_keys(manifest: AnyManifest, known: KnownKeys | Pins) -> KnownKeys:
     brought = {name: _read_key(text) for name, text in manifest.keys.model_dump().items()}
     prints = {name: thumbprint(key) for name, key in brought.items()}
     if len(set(prints.values())) < len(prints):
-        # One thumbprint that was told would vouch for what somebody else has to sign.
+        # One thumbprint that was told would vouch for a paper that somebody else has to sign.
         raise EvidenceError("the bundle brings one key for two of gateway, recorder and owner")
     if isinstance(known, Pins):
         if missing := sorted(known.thumbprints - set(prints.values())):

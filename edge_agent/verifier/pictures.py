@@ -1,6 +1,6 @@
 """The pictures of a clip against what the recorder committed to: none altered, added, left out, or from elsewhere.
 
-Owns the comparison of an MP4 with the records that it was made of, and of both with what was granted.
+Owns the comparison of an MP4 with the records that it was made of, and of both with the grant.
 """
 
 from array import array
@@ -36,14 +36,14 @@ _UNSPOKEN_SOUND = "the MP4 has sound, and the manifest says that it has none"
 
 @dataclass(frozen=True, slots=True)
 class ClipProof:
-    """What was found about one clip, every access unit of which was compared."""
+    """The findings about one clip, every access unit of which was compared."""
 
     pictures: int
     sounds: int
     is_recorder_signed: bool
     """Every record of it lies in a block whose end was signed while recording."""
     is_dated: bool
-    """The time of every record of it follows from what the recorder signed."""
+    """The time of every record of it follows from the recorder's signature."""
     has_committed_parameters: bool
     """The parameters with which the pictures are decoded, also those among them, are committed to by the recorder."""
     has_committed_sound: bool
@@ -91,7 +91,7 @@ def verify_clip(path: Path, clip: Clip, records: Records, chain: Chain, allowed:
 
     In this order: each access unit is the recorded one with its time; nothing else is in the file; nothing was left out
     between the first and the last; every picture lies inside an allowed window, granted or ordered; the clip's span is
-    that of its pictures; there is no sound if the manifest says so, which is what terms are held against.
+    that of its pictures; there is no sound if the manifest says so, and terms are held against that.
 
     Raises:
         EvidenceError: Anything does not fit; the message names record and unit.
@@ -187,7 +187,7 @@ def _compare(
 
 
 def _is_committed(track: Mp4Track, own: TrackShown, data: bytes) -> bool:
-    """Tell whether everything that this unit is decoded with is what the recorder committed to, in the unit as well."""
+    """Tell whether the recorder committed to everything that this unit is decoded with, in the unit as well."""
     kind = commitments.codec_kind(track.codec)
     if commitments.parameter_sets(kind, track.extradata) != own.parameters:
         return False

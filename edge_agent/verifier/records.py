@@ -1,6 +1,6 @@
 """The records of a bundle, each one that of the chain, with the digests that its header commits to (FORMAT 6).
 
-Owns one line of ``records.jsonl``: what it shows of a record's tracks and access units, and which time it may claim.
+Owns one line of ``records.jsonl``: its record's tracks and access units, and the time that it may claim.
 Keeps of each record what every check needs, and reads its access units again from the file for the clip that they are
 in: memory does not grow with the footage. Reads that one file.
 """
@@ -65,7 +65,7 @@ class TrackShown:
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """What a line shows of a recording, its digests checked against the chain. About 500 bytes per access unit."""
+    """The facts of a line about a recording, its digests checked against the chain. About 500 bytes per access unit."""
 
     tracks: Mapping[int, TrackShown]
     digests: tuple[bytes, ...]
@@ -76,7 +76,7 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class RecordShown:
-    """One line of ``records.jsonl`` about footage, checked against the chain; what it shows is read again from it."""
+    """One line of ``records.jsonl`` about footage, checked against the chain; its content is read again from it."""
 
     ref: int
     place: RecordPlace
@@ -87,7 +87,7 @@ class RecordShown:
     rebased: bool
     """Counted back, later, from the time since boot."""
     is_dated: bool
-    """Its time follows from what the recorder signed."""
+    """Its time follows from the recorder's signature."""
     at: int
     """Of its line in the file."""
     size: int
@@ -99,7 +99,7 @@ class RecordShown:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """The footage of a bundle: what every check needs of it, and the file that has the rest."""
+    """The footage of a bundle: the part that every check needs, and the file that has the rest."""
 
     path: Path
     shown: Sequence[RecordShown] = ()
@@ -190,7 +190,7 @@ def _verify_record(evidence: EvidenceLine, ref: int, chain: Chain) -> RecordShow
 def _verify_date(chain: Chain, link: Link, start_ns: int, where: str, *, is_rebased: bool) -> bool:
     """Return whether the recorder signed what a record's time follows from; otherwise it is the gateway's word.
 
-    What a boot was counted back with is taken down in the chain: it is the same for all records of the boot.
+    The offset that a boot was counted back with is taken down in the chain: it is the same for all records of the boot.
 
     Raises:
         EvidenceError: The recorder signed another time, or the gateway counted back with two.
@@ -226,7 +226,7 @@ def _read_leaves(line: Mapping[str, Any]) -> list[bytes]:
 
 
 def _read_media(line: Mapping[str, Any], where: str) -> Media:
-    """Read what a line shows, and check it against its digests."""
+    """Read a line's content, and check it against its digests."""
     leaves = _read_leaves(line)
     tracks: dict[int, TrackShown] = {}
     for number, entry in enumerate(line["tracks"]):

@@ -1,4 +1,4 @@
-"""What stands behind a release: who asked, who consented, and the entry of the decision.
+"""The papers behind a release: who asked, who consented, and the entry of the decision.
 
 Believes neither request nor consent without a key that the RTCC knew before.
 """

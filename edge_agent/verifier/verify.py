@@ -94,7 +94,7 @@ class Checklist:
 
     @property
     def _word(self) -> str:
-        """What the manifest's allowance is called."""
+        """The name of the manifest's allowance."""
         return "granted" if isinstance(self._manifest, Manifest) else "ordered"
 
     def run(self) -> None:
@@ -123,7 +123,7 @@ class Checklist:
         except OSError:
             raise  # Our own disk's: what the bundle does to a parser is reported as another error.
         except Exception as error:
-            # Whatever a part makes our parsers and libraries raise is a finding of that part, and of no other.
+            # An error that a part makes our parsers and libraries raise is a finding of that part, and of no other.
             log.debug("malformed part: part=%s", part, exc_info=True)
             self._findings.fail(part, f"{name or part} is malformed: {type(error).__name__}", name)
 

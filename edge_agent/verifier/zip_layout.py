@@ -94,7 +94,7 @@ def iter_bytes(file: BinaryIO, entry: ZipEntry) -> Iterator[bytes]:
 
 
 def _read_end(file: BinaryIO, size: int) -> tuple[int, int]:
-    """Return how many entries there are and where their directory begins; what is behind it is checked to the byte."""
+    """Return how many entries there are and where their directory begins; the bytes behind it are all checked."""
     found = _END.unpack(_read(file, size - _END.size, _END.size))
     count, length, at = found[4], found[5], found[6]
     tail = b""

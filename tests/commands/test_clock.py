@@ -13,7 +13,7 @@ from edge_agent.errors import UnavailableError, UsageError
 from edge_agent.host.control_socket import ControlServer, Peer
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.settings.gateway import load_config
-from edge_agent.units import DAY_NS, HOUR_NS, ClockState
+from edge_agent.units import DAY_NS, HOUR_NS, ClockState, encode_rfc3339
 from tests.commands import typed
 from tests.support.fakes import FakeKernel
 
@@ -39,7 +39,7 @@ class Process:
         self.orders.append(members["jws"])
         self.held_back = []
         done = self.clock.confirm()
-        return {"floor": str(done.floor), "floor_was": str(done.floor_was), "time": str(done.time)}
+        return {name: encode_rfc3339(getattr(done, name)) for name in ("floor", "floor_was", "time")}
 
 
 class Gateway:

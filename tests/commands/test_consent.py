@@ -280,13 +280,14 @@ def test_the_prompt_is_made_from_the_bytes_that_are_signed(gateway, capsys):
         assert fact in said
     assert "Recorded from: rtsp://127.0.0.1:1/live" in said
     assert "Its place: 1.0, 2.0" in said
-    assert f"These terms end: {payload['event']['valid_until']}" in said
+    assert "These terms end: " in said
+    assert f"({payload['event']['valid_until']})" in said
 
 
 def test_what_differs_from_the_signed_version_is_marked(gateway, capsys):
     """The second prompt marks the lines that the first signature did not have, and no other."""
     assert sign(gateway) == 0
-    assert "  * " not in capsys.readouterr().out.replace("\n*:", "")
+    assert "  * " not in capsys.readouterr().out
     (gateway.parent / "consent.yaml").write_text(POLICY.replace("20m", "25m"))
     assert sign(gateway) == 0
     marked = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  * ")]

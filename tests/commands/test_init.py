@@ -1,6 +1,8 @@
 """``edge-agent init`` and ``edge-agent enrol``: a new gateway up to the RTCC's answer."""
 
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -219,7 +221,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise EOFError
         return typed_lines.pop(0)
 
-    monkeypatch.setattr("edge_agent.commands.init.getpass", ask)
+    monkeypatch.setattr("edge_agent.commands.init.ask_secret", ask)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     return typed_lines
 
@@ -249,3 +251,32 @@ def test_init_without_a_passphrase_leaves_nothing_behind(tmp_path, terminal, lin
     assert main(words) != 0
     assert sorted(path.name for path in tmp_path.iterdir()) == []
     assert "edge-agent: error: " in capsys.readouterr().err
+
+
+def test_no_answer_about_the_page_is_a_no(command, tmp_path, terminal, monkeypatch) -> None:
+    """The question comes when everything is made: the end of the input there is no failure."""
+
+    def ask(_prompt: str) -> str:
+        raise EOFError
+
+    terminal += ["correct horse battery"] * 2
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", ask)
+    assert command("init", "--config", str(tmp_path / "etc"), "--state", str(tmp_path / "state")) == 0
+    assert not (tmp_path / "state" / "page" / "settings.json").exists()
+
+
+def test_no_passphrase_is_read_where_it_would_be_shown(command, tmp_path, terminal) -> None:
+    """Without a terminal it is an error with the option that a script takes, and nothing of Python's own."""
+    terminal += ["correct horse battery"] * 2
+    assert command("init", "--config", str(tmp_path / "etc"), "--state", str(tmp_path / "state")) == 0
+    words = ["backup", "--out", str(tmp_path / "b.age"), "--config", str(tmp_path / "etc" / "edge-agent.yaml")]
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_agent", *words],
+        input="correct horse battery\n", capture_output=True, text=True, timeout=60, start_new_session=True,
+    )  # fmt: skip
+    assert done.returncode == 64
+    assert done.stderr == (
+        "edge-agent: error: owner's passphrase: asked for at a terminal only\n"
+        "edge-agent: hint: in a script: --passphrase-file FILE\n"
+    )

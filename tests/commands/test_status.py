@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from edge_agent.capture.pictures.analyser import HEALTH
 from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.capture.status import StreamStatus
 from edge_agent.host.control_socket import ControlServer
@@ -58,37 +59,46 @@ def report(stream: StreamStatus, storage: str = "ok", **others: dict[str, object
     return report_stream(stream.snapshot(), {"storage": storage}, **known)
 
 
-COVERED = {"picture": "covered", "picture_since": "2026-01-01T00:00:00Z", "warning": "the picture is covered"}
+COVERED = {"picture": "covered", "picture_since": "2026-01-01T00:00:00Z", "warning": HEALTH["covered"]}
 DEAF = {"events": "trouble", "events_detail": "the home's broker is not reached: ECONNREFUSED", "events_since": "x"}
 CAMERAS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a good one": (report(recording(gop_ns=2 * SECOND_NS, clock_offset_ns=-90 * SECOND_NS)), ["2.0 s", "-90.0 s"]),
     "a long GOP": (report(recording(gop_ns=5 * SECOND_NS)), ["a keyframe only every 5.0s"]),
     "a refusal": (report(down("busy", "status=453")), ["busy: the camera serves no further", "(status=453)"]),
-    "a covered lens": (report(recording(), picture=COVERED), ["picture covered", "the picture is covered"]),
+    "a covered lens": (report(recording(), picture=COVERED), ["picture covered", HEALTH["covered"]]),
     "packet loss": (report(lossy()), ["1.50%", "1.5 % of the packets lost on the way"]),
     "no events": (report(recording(), events=DEAF), ["no events come: the home's broker is not reached: ECONNREFUSED"]),
     "a full disk": (report(recording(), storage="disk full"), ["nothing is stored: disk full"]),
     "several at once": (
         report(recording(gop_ns=5 * SECOND_NS), storage="disk full", picture=COVERED),
-        ["nothing is stored: disk full; a keyframe only every 5.0s", "; the picture is covered"],
+        ["nothing is stored: disk full  a keyframe only every 5.0s", f"start  {HEALTH['covered']}"],
     ),
     "switched off": ({"state": "off", "since": "", "reason": "disabled"}, ["disabled"]),
 }
 
 
 @contextmanager
-def recorder(tmp_path: Path, cameras: dict[str, Any]) -> Iterator[Path]:
-    """Answer for a recorder with these cameras."""
+def recorder(
+    tmp_path: Path, cameras: dict[str, Any], releaser: dict[str, Any] | None = None, language: str = "en"
+) -> Iterator[Path]:
+    """Answer for a recorder with these cameras, and for a releaser if its answer is given."""
     config = tmp_path / "edge-agent.yaml"
-    config.write_text(f"gateway: {{state_dir: {tmp_path}, run_dir: {tmp_path}}}\ncameras:\n")
+    gateway = f"{{state_dir: {tmp_path}, run_dir: {tmp_path}, language: {language}, time_zone: America/Chicago}}"
+    config.write_text(f"gateway: {gateway}\ncameras:\n")
     stop = threading.Event()
-    server = ControlServer(tmp_path / "recorder/sock", {"status": lambda *_: {"cameras": cameras}}, stop)
-    server.start()
+    answers = {"recorder": {"cameras": cameras}} | ({} if releaser is None else {"releaser": releaser})
+    servers = [
+        ControlServer(tmp_path / f"{name}/sock", {"status": lambda *_, answer=answer: answer}, stop)
+        for name, answer in answers.items()
+    ]
+    for server in servers:
+        server.start()
     try:
         yield config
     finally:
         stop.set()
-        server.join()
+        for server in servers:
+            server.join()
 
 
 def run(config: Path, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -119,6 +129,42 @@ def test_row_says_how_a_camera_does(printed: tuple[dict[str, str], dict[str, Any
     for text in texts:
         assert text in row
     assert printed[1][f"{name.replace(' ', '-')}.main"] == told
+
+
+RELEASER: dict[str, Any] = {
+    "enrolment": "not enrolled",
+    "broker": "not connected",
+    "clock": "floor-only: the wall clock is before 2026-11-29T01:12:00Z, which was known to be right",
+    "trust_bundle": "3 until 2026-11-29T01:12:00Z",
+    "custody": "bare",
+    "consents": {
+        "a": {"state": "in-force", "mode": "ask", "until": "2026-11-29T01:12:00Z", "why": ""},
+        "b": {"state": "void", "mode": "ask", "until": None, "why": "A signature does not verify."},
+        "c": {"state": "denied", "mode": "deny", "until": None, "why": "consent.yaml cannot be used: nothing leaves"},
+    },
+    "release_paused": ["*"],
+    "refused_unread": {},
+    "waiting_for_you": [12],
+    "releasing": [],
+}
+
+
+@pytest.mark.parametrize("language", ["es", "fr"])
+def test_status_is_in_the_owners_language_and_in_local_time(tmp_path: Path, language: str) -> None:
+    """No line of the English status is left in another one's: no warning, no reason, no state; JSON stays English."""
+    lines: dict[str, list[str]] = {}
+    cameras = {f"{name.replace(' ', '-')}.main": told for name, (told, _) in CAMERAS.items()}
+    for each in ("en", language):
+        folder = tmp_path / each
+        folder.mkdir()
+        with recorder(folder, cameras, RELEASER, each) as config:
+            shown = run(config).stdout
+            assert json.loads(run(config, "--json").stdout)["recorder"]["cameras"] == cameras
+        lines[each] = [line for line in shown.splitlines() if line]
+        assert "2026-11-28 19:12:00" in shown
+        assert "T01:12" not in shown
+    assert len(lines["en"]) == len(lines[language])
+    assert set(lines["en"]) & set(lines[language]) <= {"  h264"}
 
 
 def test_no_recorder_is_said(tmp_path: Path) -> None:

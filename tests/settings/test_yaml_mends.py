@@ -22,8 +22,11 @@ CONFIG = {
     "a key not deep enough": (DOOR + "   audio: true\n", "in line with `url` of line 3, in column 5"),
     "a list item out of line": (
         DOOR + " - id: yard\n    url: rtsp://b/\n",
-        ":4: not YAML: column 2: wrong indentation",
+        ":4: not YAML: column 2: wrong indentation: put its dash below the one of line 2, in column 3",
     ),
+    "no blank behind the dash": ("cameras:\n  -id: door\n    url: rtsp://a/\n", ":2: not YAML: column 4: a blank is"),
+    "a key with an equals sign": ("cameras=\n  - id: door\n", ":1: not YAML: column 1: neither `key: value` nor"),
+    "a mark of a merge": ("<<<<<<< ours\nclock: {}\n", ":1: not YAML: column 1: neither `key: value` nor"),
     "an unclosed quote": (
         "cameras:\n  - id: door\n    name: 'front door\n    url: rtsp://a/\n",
         ":3: not YAML: column 11: this quote is not closed",

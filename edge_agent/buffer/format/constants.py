@@ -1,4 +1,4 @@
-"""Ring format v1 (docs/FORMAT.md): its sizes, limits, kinds and labels, and what its 4096-byte pages have in common.
+"""Ring format v1 (docs/FORMAT.md): its sizes, limits, kinds and labels, and the common part of its 4096-byte pages.
 
 The three structures are in ``superblock``, ``page`` and ``record``. All are pure: they open no file, read no clock,
 hold no key. Every parser checks length, magic, version, checksum and bounds, in that order, and raises
@@ -13,7 +13,7 @@ from edge_agent.errors import IntegrityError, UnsupportedVersionError
 
 VERSION = 1
 PAGE_BYTES = 4096
-"""Superblock and header page, and the alignment of everything: what was synced shares no page with what comes later."""
+"""Superblock and header page, and the alignment of everything: a synced record shares no page with a later one."""
 SUPERBLOCK_COPIES = 2
 MIN_BLOCKS, MAX_BLOCKS = 2, 65_536
 MIN_BLOCK_BYTES, MAX_BLOCK_BYTES = 2 * PAGE_BYTES, 1 << 32
@@ -42,7 +42,7 @@ _CHECKSUM_AT = PAGE_BYTES - DIGEST_BYTES
 
 
 class Kind(IntEnum):
-    """What a record holds (FORMAT 4.2)."""
+    """The kinds of a record's content (FORMAT 4.2)."""
 
     GOP = 1
     GAP = 2
@@ -59,7 +59,7 @@ class Erased(IntEnum):
 
 
 class State(IntEnum):
-    """What a ring file is for (FORMAT 2.3)."""
+    """The uses of a ring file (FORMAT 2.3)."""
 
     READY = 0
     MOVING = 1

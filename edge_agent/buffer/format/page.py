@@ -100,7 +100,7 @@ def tombstone_of(page: Page, why: Erased, now: UtcNs, recorder_key_id: bytes, en
 
     Args:
         page: The block's page as it is.
-        why: Who or what erases it.
+        why: The cause of its erasure.
         now: When.
         recorder_key_id: Of the key that will sign.
         end: How the block ended, if no later page says it.

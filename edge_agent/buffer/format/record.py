@@ -39,7 +39,7 @@ _CRC_AT = _HEADER.size
 
 @dataclass(frozen=True, slots=True)
 class RecordHeader:
-    """What is in the clear about one record, and bound to its ciphertext."""
+    """The clear part of one record, bound to its ciphertext."""
 
     kind: Kind
     flags: int

@@ -40,7 +40,7 @@ SUPERBLOCK_SIGNED_BYTES = 256
 
 @dataclass(frozen=True, slots=True)
 class Superblock:
-    """What a ring file is: ids and geometry."""
+    """The identity of a ring file: ids and geometry."""
 
     ring_id: bytes
     camera: str

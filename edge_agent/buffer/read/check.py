@@ -1,4 +1,4 @@
-"""``ring check``: go over every byte of a ring with public keys only, and say what is not as it was written.
+"""``ring check``: go over every byte of a ring with public keys only, and name every part that is not as written.
 
 Owns the list of findings. Works on a copied file and beside a writer. Must never need, or ask for, a private key.
 """
@@ -29,18 +29,18 @@ from edge_agent.errors import IntegrityError, RingError
 
 @dataclass(frozen=True, slots=True)
 class RingFinding:
-    """Something that is not as it was written, and what it costs."""
+    """A part that is not as it was written, and its cost."""
 
     seq: int | None
     index: int | None
     text: str
     cost: str
-    """``nothing``, ``one record``, ``one block``, or what cannot be told."""
+    """``nothing``, ``one record``, ``one block``, or that it cannot be told."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What a check went over and found."""
+    """The extent of a check, and its findings."""
 
     ring_id: bytes
     camera: str
@@ -196,7 +196,7 @@ class _Checker:
         self._head = (seq, scan.chain)
 
     def _check_record(self, record: LocatedRecord) -> tuple[str, str] | None:
-        """Hash a body and look at its padding; return what is wrong and what it costs."""
+        """Hash a body and look at its padding; return the faults and their costs."""
         start = self._superblock.block_offset(record.header.seq) + record.offset
         raw = memoryview(self._disk.pread(record.end_offset - record.offset, start))
         self._bytes += len(raw)

@@ -26,7 +26,7 @@ class HourCell:
 
 @dataclass(slots=True)
 class Overview:
-    """What a ring holds."""
+    """The content of a ring."""
 
     cells: dict[int, HourCell]
     """By the hour's start in nanoseconds."""

@@ -28,12 +28,12 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,80}(\.[A-Za-z0-9_-]{1,40}){0,3}")
 
 @dataclass(frozen=True, slots=True)
 class ExcerptInfo:
-    """What an excerpt holds."""
+    """The content of an excerpt."""
 
     path: Path
     blocks: tuple[int, ...]
     size_bytes: int
-    """What it takes on the disk: pages and records; the rest of the file is a hole."""
+    """Its room on the disk: pages and records; the rest of the file is a hole."""
 
 
 def excerpt(reader: RingReader, windows: Sequence[Window], target: Path, max_bytes: int) -> ExcerptInfo | None:
@@ -41,12 +41,12 @@ def excerpt(reader: RingReader, windows: Sequence[Window], target: Path, max_byt
 
     Args:
         reader: The ring; the vault's key is not used.
-        windows: What the request asks for.
+        windows: The windows that the request asks for.
         target: The excerpt's file; must not exist.
         max_bytes: The most that it may take.
 
     Returns:
-        What was copied, or None if the ring holds nothing of the windows.
+        The copy, or None if the ring holds nothing of the windows.
 
     Raises:
         RingError: It would be larger than ``max_bytes``; nothing is left behind.
@@ -62,7 +62,7 @@ def excerpt(reader: RingReader, windows: Sequence[Window], target: Path, max_byt
     small = replace(superblock, blocks=max(seqs[-1] - seqs[0] + 2, 2), state=State.EXCERPT)
     making = target.with_name(target.name + ".part")
     making.unlink(missing_ok=True)
-    # Only the recorder could sign the superblock; the pages inside are signed, and they are what counts.
+    # Only the recorder could sign the superblock; the pages inside are signed, and they count.
     raw = seal_page(encode_superblock_signed(small), bytes(SIGNATURE_BYTES))
     make_file(making, small, raw, None, reserve=False, mode=0o600)
     try:
@@ -146,7 +146,7 @@ class HoldFolder:
         return True
 
     def keep_only(self, names: Sequence[str]) -> list[str]:
-        """Let go of every hold that no pending request names, and of what a crash left half made; at every start."""
+        """Let go of every hold that no pending request names, and of those half made by a crash; at every start."""
         wanted = {self.path(name) for name in names}
         gone = []
         for path in sorted(self._folder.glob("*.ring*")) if self._folder.is_dir() else []:

@@ -131,7 +131,7 @@ class RingReader:
     def head(self) -> tuple[int, bytes]:
         """Return the newest block's number and the chain value behind its last synced record: for the ledger.
 
-        What is not synced yet a power cut may take away: a head that counted it would look like a rollback.
+        A power cut may take away a record that is not synced yet: a head that counted it would look like a rollback.
         """
         self._index.refresh()
         newest = self._index.newest_seq
@@ -304,7 +304,7 @@ class RingReader:
         foreign = find_foreign(self._blocks, block, cipher, timed, source)
         for record in timed:
             header = record.place.header
-            # Where it is, not before the block: what follows a loss does not go on with what is before it.
+            # Where it is, not before the block: a record behind a loss does not go on with the one before it.
             while losses and losses[0].index is not None and losses[0].index < header.index:
                 tell(losses.pop(0))
             if not record.matches(windows) and header.index not in also:

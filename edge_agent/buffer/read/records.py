@@ -1,4 +1,4 @@
-"""What the reader hands out: records read back, and blocks as evidence. Values only; reads nothing."""
+"""The values that the reader hands out: records read back, and blocks as evidence. Values only; reads nothing."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class StoredRecord:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceRecord:
-    """What a stranger needs of one record to walk the chain."""
+    """The part of one record that a stranger needs to walk the chain."""
 
     header_bytes: bytes
     body_sha256: bytes

@@ -1,4 +1,4 @@
-"""Whether footage is of the source that the owner signed: what came from elsewhere is in no grant (FORMAT 3.5)."""
+"""Whether footage is of the source that the owner signed: footage from elsewhere is in no grant (FORMAT 3.5)."""
 
 import json
 from collections.abc import Collection, Iterable, Sequence

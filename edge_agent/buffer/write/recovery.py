@@ -1,4 +1,4 @@
-"""What a recorder does before it writes again: find how the newest block ended, without any key.
+"""The steps of a recorder before it writes again: find how the newest block ended, without any key.
 
 Owns the decision which records of an open block count as written (FORMAT 7.4). A torn tail is a crash, and dropped;
 damage before what was synced is an integrity error, reported and walked around. Must never change a synced byte.
@@ -32,8 +32,8 @@ class Resumption:
 def resume(index: RingIndex) -> Resumption:
     """Find where the ring ends (FORMAT 7.4).
 
-    Writes the verified records of the tail once more and syncs, so that what the next page accepts is on the disk and
-    not only in the page cache of a kernel whose last sync failed.
+    Writes the verified records of the tail once more and syncs, so that the records that the next page accepts are on
+    the disk and not only in the page cache of a kernel whose last sync failed.
 
     Args:
         index: Freshly loaded, of a ring that is open for writing.

@@ -37,7 +37,7 @@ _SUFFIX = ".moving"
 
 @dataclass(frozen=True, slots=True)
 class MoveInfo:
-    """What a move did."""
+    """The outcome of a move."""
 
     superblock: Superblock
     blocks_kept: int
@@ -85,7 +85,7 @@ def move_ring(
     """Move a ring to another place, another size, or both; call it again after a kill and it goes on.
 
     The recorder must not have it open. Space is given back in the source as it is taken in the target, if the file
-    system can. Holes in it are no loss: what was copied is durable in the target first.
+    system can. Holes in it are no loss: the copy is durable in the target first.
 
     Args:
         source: The ring as it is; gone afterwards, unless it is ``target``.
@@ -97,7 +97,7 @@ def move_ring(
 
     Raises:
         RingBusyError: A recorder has it open.
-        RingError: It cannot be done; the message says why. What was moved stays readable in one of the two files.
+        RingError: It cannot be done; the message says why. Moved footage stays readable in one of the two files.
     """
     making = target.with_name(target.name + _SUFFIX)
     if not source.exists() and making.exists():
@@ -135,7 +135,8 @@ def _fill(
         begun = read_superblock(new).superblock
         if begun.ring_id != superblock.ring_id:
             raise RingError(f"another ring is being moved here: path={making}", hint="Move that file away first.")
-        # What an earlier start began is finished first, in its size; the size asked for now comes with the next start.
+        # A move that an earlier start began is finished first, in its size; the size asked for now comes with the next
+        # start.
         kept, left = _copy_newest(RingIndex(old, superblock), source, RingIndex(new, begun), progress)
         _finish(new, making, begun, recorder_key)
     return MoveInfo(replace(begun, state=State.READY), kept, left)

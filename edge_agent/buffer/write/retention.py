@@ -1,4 +1,4 @@
-"""Which blocks are too old to stay, and what time it may be said to be.
+"""Which blocks are too old to stay, and the time that may be believed.
 
 Owns the rule that a forward step of the wall clock erases nothing until boot time has caught up or the owner has
 confirmed it. Pure: is handed the index and the times.
@@ -14,7 +14,7 @@ MAX_STEP_NS = HOUR_NS
 
 @dataclass(slots=True)
 class RetentionClock:
-    """The latest time that retention may act on: the wall clock, but never ahead of what boot time vouches for."""
+    """The latest time that retention may act on: the wall clock, within the bound that boot time sets."""
 
     anchor_utc_ns: UtcNs
     anchor_boot_ns: MonoNs
@@ -35,8 +35,9 @@ class RetentionClock:
 def anchor_clock(index: RingIndex, boot_id: bytes, utc: UtcNs, boot: MonoNs) -> RetentionClock:
     """Find the newest time that the ring itself vouches for.
 
-    Blocks of earlier boots are believed as written, but for what claims a time to come. Of this boot only the oldest
-    block counts, and at most one hour ahead of them: a step made since then, and a restart after it, move nothing.
+    Blocks of earlier boots are believed as written, but for those that claim a time to come. Of this boot only the
+    oldest block counts, and at most one hour ahead of them: a step made since then, and a restart after it, move
+    nothing.
     """
     timed = [entry for entry in index.entries() if _is_timed(entry, utc)]
     earlier = max((_latest_ns(entry, utc) for entry in timed if entry.boot_id != boot_id), default=None)
@@ -70,8 +71,8 @@ def find_expired(
 
     Args:
         index: The ring's blocks.
-        utc: The wall clock, which tells what is yet to come.
-        now: What retention may act on (``RetentionClock.now``).
+        utc: The wall clock: a time ahead of it is yet to come.
+        now: The time that retention may act on (``RetentionClock.now``).
         boot: Boot time.
         boot_id: Of this boot.
         keep_for_ns: The age at which a block goes.

@@ -115,7 +115,7 @@ class RingWriter:
         keep_for_ns: int = DEFAULT_KEEP_FOR_NS,
         ring_id: bytes | None = None,
     ) -> Self:
-        """Open a ring for writing, alone, and recover from whatever happened to it (FORMAT 7.4).
+        """Open a ring for writing, alone, and recover from anything that happened to it (FORMAT 7.4).
 
         Args:
             path: The ring file.
@@ -215,7 +215,7 @@ class RingWriter:
         """Make every record appended so far durable.
 
         Raises:
-            DurabilityError: Final for what was not synced before; close the ring and open it anew.
+            DurabilityError: Final for records that were not synced before; close the ring and open it anew.
         """
         self._demand_usable()
         if self._unsynced_since is None:
@@ -243,7 +243,7 @@ class RingWriter:
             self._expire(boot)
 
     def close(self) -> None:
-        """Sync and let go of the file; what a failed ring holds unsynced stays lost."""
+        """Sync and let go of the file; the unsynced records of a failed ring stay lost."""
         try:
             if not self._failed:
                 self.sync()
@@ -287,7 +287,7 @@ class RingWriter:
     def _state_of(self, draft: Draft) -> ClockState:
         """Tell whether a record's time is of the clock that is synchronised now.
 
-        What was timed before the clock was set, and comes here after it, is floor-only: its boot time dates it.
+        A record that was timed before the clock was set, and comes after it, is floor-only: its boot time dates it.
         """
         state = self._clock.state()
         if state is ClockState.SYNCHRONISED and draft.boot_ns:

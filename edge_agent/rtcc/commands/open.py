@@ -3,12 +3,11 @@
 import argparse
 import os
 import re
-from getpass import getpass
 from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import EvidenceError, UsageError
-from edge_agent.host.terminal import print_json, print_table, working
+from edge_agent.host.terminal import ask_secret, print_json, print_table, working
 from edge_agent.rtcc.commands.folder import add_home, open_home
 from edge_agent.rtcc.deliveries import Delivery, assemble, deliveries, find_upload, load_known_keys, open_delivery
 from edge_agent.rtcc.office.home import RtccHome
@@ -116,7 +115,7 @@ def _open_file(args: argparse.Namespace) -> int:
 
 def _read_identity(args: argparse.Namespace) -> str:
     def ask() -> bytes:
-        return read_passphrase(args.passphrase_file) or getpass(f"passphrase of {args.identity}: ").encode()
+        return read_passphrase(args.passphrase_file) or ask_secret(f"passphrase of {args.identity}: ").encode()
 
     return read_identity(args.identity, ask)
 

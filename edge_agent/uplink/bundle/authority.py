@@ -1,4 +1,4 @@
-"""What a bundle is made under: a grant of one camera, or the owner's own order.
+"""The mandate of a bundle: a grant of one camera, or the owner's own order.
 
 Owns what the two do not share: how footage is opened, what stands first in the ZIP, what the manifest says of it, and
 whether the age header may lie beside the payload. Decides nothing; neither kind can be had from the other.
@@ -40,7 +40,7 @@ class FootageReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a bundle may hold, never wider."""
+    """The most that a bundle may hold, never wider."""
 
     camera: str
     quality: Quality
@@ -53,7 +53,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a manifest says of its mandate: members of its own, and further ones of two that every manifest has."""
+    """A manifest's members about its mandate: members of its own, and further ones of two that every manifest has."""
 
     own: Mapping[str, object]
     camera: Mapping[str, object]
@@ -61,7 +61,7 @@ class Claims:
 
 
 class Mandate(Protocol):
-    """What a bundle may hold, and why."""
+    """The parts that a bundle may hold, and why."""
 
     @property
     def typ(self) -> str:
@@ -73,7 +73,7 @@ class Mandate(Protocol):
 
     @property
     def scope(self) -> Scope:
-        """What it may hold."""
+        """The parts that it may hold."""
 
     @property
     def papers(self) -> Sequence[tuple[str, bytes]]:
@@ -105,13 +105,13 @@ class GrantMandate:
 
     @property
     def scope(self) -> Scope:
-        """What was granted."""
+        """The grant."""
         part = self.granted
         return Scope(part.camera, part.quality, part.windows, part.audio, part.masks)
 
     @property
     def papers(self) -> Sequence[tuple[str, bytes]]:
-        """Who asked, and who consented."""
+        """The request, and the consent."""
         return (names.REQUEST, self.grant.request.raw), (names.CONSENT, self.consent_jws)
 
     def read(self, footage: FootageReader, on_loss: OnLoss) -> Iterator[StoredRecord]:
@@ -123,7 +123,7 @@ class GrantMandate:
         return footage.evidence(self.grant, self.granted.camera)
 
     def claims(self) -> Claims:
-        """Return request, consent, and what was left out."""
+        """Return request, consent, and the parts that were left out."""
         request, granted = self.grant.request, self.granted
         return Claims(
             own={
@@ -141,7 +141,8 @@ class GrantMandate:
                     "decided_at": encode_rfc3339(self.grant.decided_at),
                     "approved_by": self.grant.approved_by,
                 },
-                # What was not granted, of this camera and of the request as a whole; other cameras are not named.
+                # The parts that were not granted, of this camera and of the request as a whole; other cameras are not
+                # named.
                 "trimmed": [
                     {"code": reason.code, "camera": reason.camera}
                     for reason in self.grant.trimmed
@@ -167,11 +168,11 @@ class OrderMandate:
     raw: bytes
     """The order as it was signed."""
     keys: Mapping[str, Ed25519PublicKey]
-    """``gateway``, ``recorder``, ``owner``: what a stranger verifies with."""
+    """``gateway``, ``recorder``, ``owner``: the papers that a stranger verifies with."""
 
     @property
     def scope(self) -> Scope:
-        """What was ordered: own footage, with sound, nothing masked."""
+        """The order: own footage, with sound, nothing masked."""
         return Scope(self.order.camera, self.order.quality, (self.order.window,), True, ())
 
     @property

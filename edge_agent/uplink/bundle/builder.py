@@ -74,7 +74,7 @@ class BundleBuilder:
         """Write the age payload to ``out``; the header comes back apart.
 
         Raises:
-            DeliveryError: There is nobody to encrypt to.
+            DeliveryError: There is no recipient.
             EdgeAgentError: The ring, the clip or the folder failed.
         """
         raw, waiver = self._consent(camera)
@@ -147,7 +147,7 @@ class BundleBuilder:
         return (*(BundleRecipient(each.role, each.age) for each in found), BundleRecipient("owner", self._owner))
 
     def _read_health(self, scope: Scope) -> dict[str, str | int | bool | None]:
-        """Read how the camera does, from the recorder's status; empty where it cannot be read."""
+        """Read how the camera does, from the recorder's status; empty if it cannot be read."""
         try:
             with open_reader(self._config.status_path) as file:
                 status: Any = json.loads(file.read(_MAX_STATUS_BYTES))

@@ -1,4 +1,4 @@
-"""What a stranger needs to check a clip, collected while it is made: records, digests, salts, blocks.
+"""The evidence that a stranger needs to check a clip, collected while it is made: records, digests, salts, blocks.
 
 Owns the two files of JSON lines in a bundle (docs/evidence.md). A salt goes in only for an access unit that is in the
 clip, so that everything else stays a digest that says nothing. Holds about 3 KiB per record, never a picture. Pure.
@@ -31,7 +31,7 @@ _RUN_FACTS = frozenset(
 
 @dataclass(slots=True)
 class _Entry:
-    """What is kept of one record."""
+    """The parts that are kept of one record."""
 
     kind: Kind
     seq: int
@@ -81,7 +81,7 @@ class EvidenceBook:
         return len(self._entries) - 1
 
     def see(self, seen: wire.RecordSeen) -> bool:
-        """Take down the digests that the child made; False where they are not what the recorder committed to."""
+        """Take down the digests that the child made; False if they are not the bytes that the recorder committed to."""
         entry = self._find(seen.ref)
         entry.tracks, entry.units = seen.tracks, seen.units
         digests = _digests(entry)
@@ -182,7 +182,7 @@ def _media_members(entry: _Entry, ref: int, extents: Mapping[str, "_Extent"]) ->
 
 
 def _digests(entry: _Entry) -> list[bytes]:
-    """Compute the record's digests from what the child saw, with the record's own salt."""
+    """Compute the record's digests from the child's account, with the record's own salt."""
     digests = [
         commitments.track_digest(
             commitments.track_salt(entry.salt, track.track),
@@ -200,10 +200,10 @@ def _digests(entry: _Entry) -> list[bytes]:
 
 
 def _places(entry: _Entry, ref: int, extents: Mapping[str, "_Extent"]) -> Iterator[bytes]:
-    """Show the place, not the body, of what lies between a clip's units: so that nobody suspects a picture there.
+    """Show the place, not the body, of units that lie between a clip's units: so that no picture is suspected there.
 
-    Of what comes before a clip's first unit or after its last nothing is shown but the place of the record's first
-    picture: the record's start, which its header tells in any case, is the time of that one.
+    Of units before a clip's first or after its last nothing is shown but the place of the record's first picture: the
+    record's start, which its header tells in any case, is the time of that one.
     """
     delivered = {index for units in entry.delivered.values() for index, _, _ in _UNIT.iter_unpack(bytes(units))}
     if len(delivered) * wire.UNIT.size == len(entry.units):

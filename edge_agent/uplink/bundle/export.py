@@ -34,7 +34,7 @@ _BUFFER_BYTES = 1 << 20
 
 
 class ExportError(EdgeAgentError):
-    """The export does not get on, or nobody waits for it."""
+    """The export does not get on, or no caller waits for it."""
 
     exit_code = os.EX_IOERR
 
@@ -63,7 +63,7 @@ class ExportedClip:
 
 @dataclass(frozen=True, slots=True)
 class ExportInfo:
-    """What was written, in order, and what of the window is missing."""
+    """The written files, in order, and the missing parts of the window."""
 
     clips: tuple[ExportedClip, ...]
     gaps: tuple[DeliveredGap, ...]
@@ -142,10 +142,10 @@ Write = Callable[[IO[bytes], Callable[[UtcNs], None]], Mapping[str, Any]]
 
 
 class ExportJob:
-    """One export in a thread of its own, so that whoever waits can be told how far it is, and can give up.
+    """One export in a thread of its own, so that a waiting caller can be told how far it is, and can give up.
 
     Args:
-        order: What is exported.
+        order: The ordered footage.
         write: Carries it out.
         descriptor: Of the owner's file; closed at the end.
         on_end: Called when the thread has let go of everything.
@@ -158,7 +158,7 @@ class ExportJob:
         self._written = 0
         self._stop, self._done = threading.Event(), threading.Event()
         self._result: Mapping[str, Any] | EdgeAgentError = ExportError("export did not end")
-        # A daemon: where the owner's disk does not answer, it must not keep the process from ending.
+        # A daemon: if the owner's disk does not answer, it must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="export", daemon=True)
 
     def start(self) -> None:
@@ -166,16 +166,16 @@ class ExportJob:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write no more: nobody waits for it."""
+        """Write no more: no caller waits for it."""
         self._stop.set()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until it is done; False where that takes longer."""
+        """Wait until it is done; False if that takes longer."""
         return self._done.wait(timeout_s)
 
     @property
     def moved(self) -> tuple[int, int]:
-        """What changes as long as there is progress."""
+        """A number that changes as long as there is progress."""
         return self._until, self._written
 
     @property
@@ -243,7 +243,7 @@ def describe_export(order: ExportOrder, info: ExportInfo) -> Mapping[str, Any]:
 
 
 def describe_bundle(order: ExportOrder, info: BundleInfo) -> Mapping[str, Any]:
-    """Say what is in a bundle; NoFootageError where there is no picture."""
+    """Describe a bundle's content; NoFootageError where there is no picture."""
     _demand_footage(order, info.has_footage, info.gaps)
     return {
         "sha256": info.sha256.hex(),

@@ -1,7 +1,7 @@
 """Moments that the owner keeps beyond the ring's time: excerpts of ciphertext, each with its end.
 
 Owns their folder, its bound, and their names, which say everything: no list beside them can disagree. Never read for a
-grant: what is kept here was to be gone by the terms, and only the owner's own export opens it.
+grant: footage that is kept here was to be gone by the terms, and only the owner's own export opens it.
 """
 
 import logging
@@ -27,7 +27,7 @@ _NAME = re.compile(r"([a-z0-9-]{1,32})\.(main|sub)\.([0-9]{1,12})-([0-9]{1,12})\
 
 @dataclass(frozen=True, slots=True)
 class KeptMoment:
-    """One excerpt: what of, until when, and what it takes on the disk."""
+    """One excerpt: its camera, its end, and its room on the disk."""
 
     name: str
     keep_id: str
@@ -113,7 +113,7 @@ class KeepFolder:
         return found
 
     def expire(self, now: UtcNs) -> list[KeptMoment]:
-        """Let go of what has reached its end, and of what a crash left half made; return the former."""
+        """Let go of moments that have reached their end, and of those half made by a crash; return the former."""
         with self._lock:
             gone = [each for each in self.list_kept() if each.until <= now]
             for each in gone:

@@ -36,7 +36,7 @@ class Footage:
     """The rings of this house.
 
     Args:
-        config: Where the ring files lie.
+        config: Names the ring files.
         vault: Opens block keys.
         recorder: Verifies header pages.
     """
@@ -47,7 +47,8 @@ class Footage:
         self._recorder = recorder
         self._holds = HoldFolder(config.holds_dir, config.buffer.hold_size_bytes)
         self.keeps = KeepFolder(config.keeps_dir, config.buffer.keeps_size_bytes)
-        """What the owner keeps beyond the rings' time; ``open`` never looks there, because a grant must not."""
+        """The moments that the owner keeps beyond the rings' time; ``open`` never looks there, because a grant must
+        not."""
         self._lock = threading.Lock()
 
     @contextmanager
@@ -85,7 +86,7 @@ class Footage:
     def hold(self, jti: str, cameras: Collection[CameraBound]) -> None:
         """Keep what a request needs from being overwritten before it is decided and released.
 
-        What cannot be held is logged: the ring may overwrite it before the owner has answered.
+        A block that cannot be held is logged: the ring may overwrite it before the owner has answered.
         """
         for camera in cameras:
             try:
@@ -95,7 +96,7 @@ class Footage:
                 log.warning("footage is not held jti=%s camera=%s: %s", jti, camera.camera, error)
 
     def drop_holds(self, jti: str) -> None:
-        """Let go of what a request held."""
+        """Let go of a request's holds."""
         with self._lock:
             for camera, quality in self._config.rings():
                 self._holds.release(_hold_name(jti, camera.id, Quality(quality)))

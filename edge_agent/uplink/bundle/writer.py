@@ -43,7 +43,7 @@ CutClips = Callable[[wire.Job, Iterator[ClipRecord]], Iterator[bytes | wire.Clip
 
 @dataclass(frozen=True, slots=True)
 class BundleRecipient:
-    """Who can open a bundle."""
+    """The recipients of a bundle."""
 
     role: Literal["evidence", "escrow", "owner", "named"]
     age: str
@@ -51,7 +51,7 @@ class BundleRecipient:
 
 @dataclass(frozen=True, slots=True)
 class BundleFacts:
-    """What a bundle says that is neither in its mandate nor in the ring."""
+    """The facts of a bundle that are neither in its mandate nor in the ring."""
 
     gateway: str
     made_at: UtcNs
@@ -80,7 +80,7 @@ class DeliveredGap:
 
 @dataclass(frozen=True, slots=True)
 class BundleInfo:
-    """What was made: of the payload as written, and what is in it."""
+    """The result: of the payload as written, and its content."""
 
     sha256: bytes
     size: int
@@ -112,7 +112,7 @@ def build(
     ``reader`` is used from a second thread while this runs, and from no other.
 
     Args:
-        mandate: What allows it, and what it may hold.
+        mandate: Its authority, and the parts that it may hold.
         reader: Of the camera's ring in that quality, or of its excerpt.
         facts: Everything else that the manifest says.
         out: Takes the payload: a staging file, or the owner's own.
@@ -244,7 +244,7 @@ class _Assembly:
             self._losses.append((window.start, window.end, loss.reason))
 
     def _settle(self) -> None:
-        """Work out what was delivered and what is missing."""
+        """Work out the delivered and the missing windows."""
         granted = [(window.start, window.end) for window in self._scope.windows]
         for clip in self.clips:
             spans = [
@@ -257,7 +257,7 @@ class _Assembly:
         self.gaps = [gap for gap in gaps if self._is_told(*gap)][: names.MAX_GAPS]
 
     def _is_told(self, start: int, end: int, _reason: str) -> bool:
-        """Tell whether a gap is more than rounding: of what was recorded and is lost, however short it is."""
+        """Tell whether a gap is more than rounding: of footage that was recorded and is lost, however short it is."""
         return end - start >= LEAST_GAP_NS or any(start < until and begin < end for begin, until, _ in self._losses)
 
     def _members(self) -> dict[str, object]:
@@ -296,18 +296,18 @@ class _Assembly:
 
 
 class RunBreaks:
-    """Tells where footage stops being one piece: what follows then needs a clip of its own."""
+    """Tells where footage stops being one piece: the next record then needs a clip of its own."""
 
     def __init__(self) -> None:
         self._last: StoredRecord | None = None
         self._pending = ""
 
     def lose(self, loss: Loss) -> None:
-        """Take note of what cannot be had between the record before and the next."""
+        """Take note of footage that cannot be had between the record before and the next."""
         self._pending = loss.reason
 
     def step(self, record: StoredRecord) -> str:
-        """Return why this record does not continue the last GOP; empty where it does, or where it is no GOP."""
+        """Return why this record does not continue the last GOP; empty if it does, or if it is no GOP."""
         kind = record.header.kind
         if kind is not Kind.GOP:
             if kind in (Kind.GAP, Kind.RUN):
@@ -323,7 +323,7 @@ class RunBreaks:
             return "new-run"
         if record.clock_state is not last.clock_state or record.rebased != last.rebased:
             return "clock-changed"
-        # A block of this run of which not even the header page can be read is told by nobody else.
+        # No other part tells of a block of this run of which not even the header page can be read.
         is_block_missing = record.seq > last.seq + 1
         if is_block_missing or abs(record.start_ns - last.start_ns - last.header.duration_ns) > JUMP_NS:
             return "footage-missing"

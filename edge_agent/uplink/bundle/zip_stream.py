@@ -1,7 +1,7 @@
-"""A ZIP file written to a stream: entries stored, of a length that nobody knows before.
+"""A ZIP file written to a stream: entries stored, of a length that is not known before.
 
-Owns the digests of what goes in. ZIP because every computer opens it; stored because video does not get smaller; the
-order of entries is the order of writing, so that what speaks about the others can come last.
+Owns the digests of the entries. ZIP because every computer opens it; stored because video does not get smaller; the
+order of entries is the order of writing, so that an entry about the others can come last.
 """
 
 import hashlib

@@ -16,7 +16,7 @@ _OPUS_OVERLAP_US, _OPUS_MOST_US = 2_500, 120_000
 
 
 def find_reach_ns(track: TrackTemplate, data: bytes) -> int | None:
-    """Return how long after a packet's PTS sound may come that is coded in it, rounded up; None where that is unknown.
+    """Return how long after a packet's PTS sound may come that is coded in it, rounded up; None if that is unknown.
 
     Args:
         track: The sound.

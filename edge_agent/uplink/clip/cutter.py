@@ -1,7 +1,7 @@
 """Drives the clip child: records in, MP4 and events out, in flat memory and bounded time.
 
 Owns the child's life. The releaser decrypts; everything that parses a camera's bytes happens over there, behind two
-pipes. What the child says about itself is checked (the digests against the record's commitment) or used as a name only.
+pipes. The child's words about itself are checked (the digests against the record's commitment) or used as a name only.
 """
 
 import fcntl
@@ -69,7 +69,7 @@ class _Feeder:
         self._thread.start()
 
     def join(self) -> bool:
-        """Wait for the thread; False where it does not end in time."""
+        """Wait for the thread; False if it does not end in time."""
         self._thread.join(_JOIN_S)
         return not self._thread.is_alive()
 
@@ -110,14 +110,14 @@ def cut_clips(
         job: Windows, audio, limits.
         records: In the order of the ring.
         stall_s: How long the child may neither read nor write before it is killed.
-        program: What is started; a test starts something worse.
+        program: The command that is started; a test starts something worse.
 
     Yields:
         The bytes of each MP4 between its ``run-start`` and ``run-end``, and the child's events.
 
     Raises:
         ClipError: The child crashed, hung, or ended before its job did.
-        EdgeAgentError: Whatever reading ``records`` raised.
+        EdgeAgentError: Any error of reading ``records``.
     """
     child = subprocess.Popen(
         program,

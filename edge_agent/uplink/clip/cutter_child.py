@@ -2,7 +2,7 @@
 
 ``python -m edge_agent.uplink.clip.cutter_child`` reads a job and records from stdin and writes MP4 and events to
 stdout. It holds no key but the salts of the records it is given, and once it has started it can open no file, no socket
-and no process: what a hostile stream can win here is a spoilt clip, which the commitments show.
+and no process: a hostile stream can win only a spoilt clip here, which the commitments show.
 """
 
 import gc
@@ -70,7 +70,7 @@ class _Record:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What one MP4 can hold: pictures of these parameters, sound of this kind."""
+    """The content of one MP4: pictures of these parameters, sound of this kind."""
 
     codec: str
     time_base: Fraction
@@ -82,7 +82,7 @@ MakeRun = Callable[[Output, StoredTrack, StoredTrack | None, bytes], Mp4Run]
 
 
 class Cutting:
-    """Cuts records into runs, one MP4 each, and says what became of every access unit."""
+    """Cuts records into runs, one MP4 each, and tells the fate of every access unit."""
 
     def __init__(self, job: wire.Job, output: Output, make_run: MakeRun = Mp4Run) -> None:
         self._job, self._output, self._make_run = job, output, make_run
@@ -119,7 +119,7 @@ class Cutting:
             self._tell_delivered(self._run)
 
     def end_run(self, reason: str) -> None:
-        """Close the open MP4, if there is one; what follows begins with a keyframe."""
+        """Close the open MP4, if there is one; the rest begins with a keyframe."""
         self._cutter.close()
         self._close_run(reason)
 
@@ -250,7 +250,7 @@ def make_masked_run(masks: Sequence[Sequence[tuple[int, int]]]) -> MakeRun:
 
 
 def make_pictures(job: wire.Job, output: Output) -> Pictures | None:
-    """Load what making pictures needs, while files can be opened; None where the job is a clip."""
+    """Load what making pictures needs, while files can be opened; None if the job is a clip."""
     if job.grid:
         from edge_agent.uplink.clip.grid import GridStill, draw_grid
 

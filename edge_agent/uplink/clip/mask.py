@@ -1,4 +1,4 @@
-"""Zones that the owner masked: decoded, painted black, coded anew. What comes out is a derivative, never the master.
+"""Zones that the owner masked: decoded, painted black, coded anew. The result is a derivative, never the master.
 
 Runs inside the clip child alone. The master is muxed as well, but only its digest is kept: so that the manifest names
 what the derivative was made from, and the owner can show it one day.

@@ -1,6 +1,6 @@
 """The language between the releaser and its clip child: framed messages on two pipes.
 
-Owns the messages and their sizes. Both sides are ours, but what the child says is not believed: it has parsed a
+Owns the messages and their sizes. Both sides are ours, but the child's words are not believed: it has parsed a
 camera's bytes. So every length is bounded before anything is allocated, and the parent reads events as plain JSON.
 Imports no FFmpeg.
 """
@@ -22,7 +22,7 @@ MAX_MESSAGE_BYTES = 8 << 20
 JOB, RECORD, NUT, END = b"J", b"R", b"N", b"E"
 """Releaser to child: one job; records in order, each what is known of it and then its NUT file; the end."""
 DATA, EVENT = b"D", b"V"
-"""Child to releaser: bytes of the open MP4, and what they are."""
+"""Child to releaser: bytes of the open MP4, and their kind."""
 
 
 class Readable(Protocol):
@@ -41,13 +41,13 @@ _FRAME = struct.Struct(">cI")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to cut out of the records that follow."""
+    """The part to cut out of the records that follow."""
 
     windows: tuple[Window, ...]
     """In order, disjoint."""
     audio: bool = False
     evidence: bool = True
-    """Tell the digests of all that is read, and what of it went into the clip."""
+    """Tell the digests of all that is read, and the part that went into the clip."""
     masks: tuple[tuple[tuple[int, int], ...], ...] = ()
     """Polygons in thousandths of width and height; any at all means decode, paint, encode anew."""
     stills: int = 0
@@ -60,14 +60,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class RecordHead:
-    """What the child needs to know of a record beside its NUT file."""
+    """The facts that the child needs of a record beside its NUT file."""
 
     ref: int
     """The record's number in this job, from 0."""
     start_ns: int
     """UTC of the first video access unit in file order."""
     break_before: str
-    """Why this record does not continue the one before; empty where it does."""
+    """Why this record does not continue the one before; empty if it does."""
     salt: bytes
 
 
@@ -90,7 +90,7 @@ def encode_head(head: RecordHead) -> bytes:
 
 
 def parse_head(raw: bytes) -> RecordHead:
-    """Read what is known of a record."""
+    """Read the facts of a record."""
     members = json.loads(raw)
     return RecordHead(**members | {"salt": bytes.fromhex(members["salt"])})
 
@@ -117,7 +117,7 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class TrackSeen:
-    """A track of a record, as the child describes it; what it says is covered by the record's digests."""
+    """A track of a record, as the child describes it; the record's digests cover it."""
 
     track: int
     codec: str
@@ -154,7 +154,7 @@ class RunEnd:
     offsets: tuple[tuple[int, int], ...]
     audio_coded: bool
     master_sha256: bytes = b""
-    """Of the MP4 as it would be without masks, which nobody gets; empty where there are none."""
+    """Of the MP4 as it would be without masks, which nobody gets; empty if there are none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """One continuous run of pictures, and sound, as a fragmented MP4: the only use of FFmpeg's MP4 muxer on a release.
 
 Runs inside the clip child alone. Copies the camera's bytes; only G.711, which MP4 cannot hold, becomes AAC. Tells for
-every access unit whether it was written, so that the evidence says what is in the clip and nothing else.
+every access unit whether it was written, so that the evidence names the clip's units and no others.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ LOOK_AHEAD = 32
 """Pictures seen before the first is written: enough to tell how deep they are reordered (16 places at most)."""
 
 _BUFFER_BYTES = 128 << 10
-"""What is handed on at once: so little that it stays in the processor's cache and on the heap."""
+"""The part that is handed on at once: so little that it stays in the processor's cache and on the heap."""
 _COPIED_AUDIO = frozenset({"aac", "opus", "mp3"})
 _CODED_AUDIO = frozenset({"pcm_alaw", "pcm_mulaw"})
 _AAC_SAMPLES = 1024
@@ -35,7 +35,7 @@ _LONE = Fraction(1, 25)
 _SILENCE = {"pcm_alaw": b"\xd5", "pcm_mulaw": b"\xff"}
 """One sample of it."""
 # One fragment per GOP or per 4 MiB, so the muxer's memory is bounded whatever a camera calls a keyframe.
-# FFmpeg must never move the PTS: they are compared with what was committed to. Without `frag_discont` it forgets that
+# FFmpeg must never move the PTS: they are compared with the committed ones. Without `frag_discont` it forgets that
 # the sound begins later than the pictures; an edit list could hide what it moves.
 MUXER = {
     "movflags": "frag_keyframe+empty_moov+default_base_moof+frag_discont",
@@ -151,7 +151,7 @@ class Mp4Run:
 
     @property
     def master_sha256(self) -> bytes:
-        """SHA-256 of the MP4 that this one was made from; empty where it is the master."""
+        """SHA-256 of the MP4 that this one was made from; empty if it is the master."""
         return b""
 
     def _add_picture_track(self, container: OutputContainer) -> None:
@@ -235,7 +235,7 @@ class _ToAac:
         if self._next_pts is not None:
             hole = int((pts - self._next_pts) * self._base * self._rate)
             if hole > 0 and 2 * hole >= samples:  # less is a camera's jitter
-                # To the end of the open frame at most: what comes now begins a frame of its own then, at its own time.
+                # To the end of the open frame at most: the next unit begins a frame of its own then, at its own time.
                 count = min(hole, -self._fed % _AAC_SAMPLES)
                 self._feed(container, self._silence * (count * self._channels), self._next_pts)
         self._feed(container, data, pts)

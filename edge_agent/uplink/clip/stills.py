@@ -20,7 +20,7 @@ MAX_WIDTH = 640
 
 
 class Pictures(Protocol):
-    """Makes pictures of what passes."""
+    """Makes pictures of the units that pass."""
 
     def add(self, video: TrackTemplate, placed: Placed) -> None:
         """Look at the next picture."""
@@ -55,7 +55,7 @@ class Stills:
 
 
 def decode_keyframe(video: TrackTemplate, data: bytes) -> list[VideoFrame]:
-    """Return the picture, or nothing where it cannot be decoded."""
+    """Return the picture, or nothing if it cannot be decoded."""
     decoder = cast(VideoCodecContext, av.CodecContext.create(video.codec, "r"))
     decoder.extradata = video.extradata or None
     try:

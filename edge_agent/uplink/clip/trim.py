@@ -2,7 +2,7 @@
 
 Owns the rule of the grant (design section 7): a run of pictures begins with the first keyframe whose PTS is at or after
 the window's start, without the leading pictures before it, and ends before the first access unit, in decode order,
-whose PTS is at or after the end. Also the DTS of what is kept. Pure.
+whose PTS is at or after the end. Also the DTS of the units that are kept. Pure.
 """
 
 import heapq
@@ -47,7 +47,7 @@ class Cutter:
         return self._windows[self._at]
 
     def close(self) -> None:
-        """End the open run: what follows does not continue it, and may be earlier where a clock was set back."""
+        """End the open run: the next run does not continue it, and may be earlier if a clock was set back."""
         self._first_pts, self._at = None, 0
 
     def step(self, utc_ns: int, pts: int, is_keyframe: bool) -> Trimmed:
@@ -58,7 +58,7 @@ class Cutter:
         if self.is_done or utc_ns < self.window.start:
             return Trimmed(ended, False, False)
         if self._first_pts is not None:
-            # A picture shown before the keyframe that the run began with refers to what was left out.
+            # A picture shown before the keyframe that the run began with refers to units that were left out.
             return Trimmed(ended, False, pts >= self._first_pts)
         if is_keyframe:
             self._first_pts = pts

@@ -1,1 +1,1 @@
-"""What the owner sees and commands: the control socket's commands, stills and notifications."""
+"""The owner's view and commands: the control socket's commands, stills and notifications."""

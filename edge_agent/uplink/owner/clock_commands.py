@@ -1,4 +1,4 @@
-"""What the owner asks of the releaser's clock: how it stands, and to believe it.
+"""The owner's commands to the releaser's clock: how it stands, and to believe it.
 
 Owns the two commands of the control socket. The owner's word is their signature, and it is in the ledger before it
 counts: to believe another time is to decide by it. It opens nothing by itself; every request is decided as before.
@@ -37,7 +37,7 @@ class ClockDesk:
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
-        """What the control socket is given."""
+        """The handlers for the control socket."""
         return {"clock": lambda *_: self._clock.facts(), "confirm-clock": self._confirm}
 
     def _confirm(self, members: Mapping[str, Any], peer: Peer) -> Answer:

@@ -1,4 +1,4 @@
-"""What the releaser lets go when the owner erases footage: holds, staged bundles, releases under way.
+"""The releaser's part of an erasure by the owner: holds, staged bundles, releases under way.
 
 The rings themselves are the recorder's, which is told first: nothing of them can be held anew afterwards. Needs no
 signature, because it only takes away.
@@ -48,7 +48,7 @@ class EraseDesk:
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
-        """What the control socket is given."""
+        """The handlers for the control socket."""
         return {"erase": self._erase}
 
     def _erase(self, members: Mapping[str, Any], peer: Peer) -> Answer:
@@ -65,7 +65,7 @@ class EraseDesk:
         return {"holds": len(holds), "stopped": [each.id for each in stopped]}
 
     def _under_way(self, camera: str, windows: Sequence[Window] | None) -> list[StoredRequest]:
-        """Return the requests whose bundle holds, or may be getting at this moment, anything of what was erased."""
+        """Return the requests whose bundle holds, or may be getting at this moment, any erased footage."""
         states = (RequestState.GRANTED, RequestState.UPLOADING)
         requests = {request.id: request for request in self._store.list_requests(states)}
         requests |= {each: self._store.read_request(each) for each in self._store.list_waiting_keys()}
@@ -73,7 +73,7 @@ class EraseDesk:
 
 
 def _touches(request: StoredRequest, camera: str, windows: Sequence[Window] | None) -> bool:
-    """Tell whether what may still leave for a request holds anything of what was erased."""
+    """Tell whether the part that may still leave for a request holds any erased footage."""
     return any(
         windows is None or any(mine.intersect(window) for mine in each.windows for window in windows)
         for each in (request.bound or NOTHING).cameras

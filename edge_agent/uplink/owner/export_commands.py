@@ -1,7 +1,7 @@
 """The owner's own footage, as the releaser's control socket gives it out: exports, and looks at a few pictures.
 
 Owns the way of an order: signed by the owner's key, good once, in the ledger before the first byte is read. Writes into
-the descriptor that came along and nowhere else; whoever does not wait for the end gets no more. Never a release.
+the descriptor that came along and nowhere else; a caller who does not wait for the end gets no more. Never a release.
 """
 
 import os
@@ -88,7 +88,7 @@ class OwnDesk:
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
-        """What the control socket is given."""
+        """The handlers for the control socket."""
         return {"export": self._export, "look": self._look}
 
     def _look(self, members: Mapping[str, Any], peer: Peer) -> Answer:

@@ -1,6 +1,7 @@
 """Tells the owner of faults: looks every few seconds, and remembers across restarts what was told.
 
-Owns the file of what was told and is not over. Without it, or if it is damaged, everything that is wrong is told
+Owns the file of the faults that were told and are not over. Without it, or if it is damaged, everything that is wrong
+is told
 again: twice is better than never.
 """
 
@@ -19,7 +20,7 @@ from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.clock import Clock
 from edge_agent.host.language import load_texts
 from edge_agent.host.regular_file import read_regular
-from edge_agent.local_time import encode_local
+from edge_agent.local_time import encode_local, localise
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
 from edge_agent.uplink.owner.fault_sources import (
@@ -45,9 +46,9 @@ class FaultNews:
     """Looks at everything that can be wrong.
 
     Args:
-        config: Which cameras there are, where the recorder's status and the disks are, and the owner's language.
+        config: Names the cameras, the recorder's status, the disks and the owner's language.
         send: Takes notices; ``Messenger.tell``.
-        wanted: What the owner's terms want told; faults themselves are told by ``notify.faults``.
+        wanted: The occasions that the owner's terms want told; faults themselves are told by ``notify.faults``.
         clock: The gateway's clocks.
         why_unclear: Why the clock is not believed.
         is_connected: Whether the broker is; None for a gateway that belongs to no RTCC.
@@ -77,7 +78,7 @@ class FaultNews:
         self._current: dict[Key, Fault] = {}
 
     def look(self) -> None:
-        """Look once, tell what is news, and remember what was told; what could not be told is news at the next look."""
+        """Look once, tell the news, and remember it; news that could not be told is news at the next look."""
         with self._lock:
             before = self._watch.told
             seen = self._see()
@@ -116,7 +117,8 @@ class FaultNews:
         seen, now = Seen(), self._clock.utc()
         see_recorder(seen, read_recorder(self._config.status_path), self._config, now, self._say)
         see_disks(seen, list_folders(self._config))
-        see_line(seen, self._clock.state(), self._is_connected(), self._why_unclear())
+        why_unclear = localise(self._why_unclear(), self._zone)
+        see_line(seen, self._clock.state(), self._is_connected(), why_unclear)
         see_ends(seen, self._consents(now), self._ends(), now, self._say)
         return seen
 

@@ -1,7 +1,7 @@
-"""Where faults are seen: in the recorder's status, on the disks, and in what the releaser knows of its own state.
+"""Where faults are seen: in the recorder's status, on the disks, and in the releaser's own state.
 
-Owns how long each kind lasts before it is told. Every function returns what is wrong and what is right; of anything it
-cannot judge it returns neither. Pure but for ``read_recorder`` and ``see_disks``.
+Owns how long each kind lasts before it is told. Every function returns faults and well subjects; a subject that it
+cannot judge is in neither. Pure but for ``read_recorder`` and ``see_disks``.
 """
 
 import json
@@ -41,7 +41,7 @@ Say = Callable[[UtcNs], str]
 
 @dataclass(slots=True)
 class Seen:
-    """What is wrong and what is right."""
+    """The faults, and the subjects that are well."""
 
     faults: list[Fault] = field(default_factory=list)
     well: set[Key] = field(default_factory=set)

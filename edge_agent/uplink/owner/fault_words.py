@@ -1,4 +1,4 @@
-"""What the owner is told of a fault: what is wrong, what that means, and how to mend it; and that it is well again.
+"""The messages of a fault to the owner: its name, its meaning and its mend; and that it is well again.
 
 Owns the closed list of the kinds of faults. Pure. The sentences are templates, translated as they stand here:
 ``{subject}`` is one camera or folder, or several of them.
@@ -162,7 +162,7 @@ def make_notices(turns: Sequence[Turn], texts: Texts) -> Iterator[Notice]:
 
 
 def say_fault(fault: Fault, texts: Texts) -> str:
-    """Return one line for the status: what is wrong, and how to mend it."""
+    """Return one line for the status: the fault, and how to mend it."""
     words = WORDS[fault.kind]
     return f"{texts(words.title_of(fault.stage), subject=fault.subject)}. {texts(words.mend)}"
 
@@ -172,7 +172,7 @@ def _body(words: FaultWords, faults: Sequence[Fault], texts: Texts) -> Iterator[
     for fault in faults:
         subject = f"{fault.subject}: " if fault.subject and len(faults) > 1 else ""
         since = texts("since {moment}", moment=fault.since) if fault.since else ""
-        detail = ", ".join(filter(None, (texts.template(fault.detail) if fault.detail else "", since)))
+        detail = ", ".join(filter(None, (texts.translate(fault.detail), since)))
         if detail:
             yield f"{subject}{detail}."
     yield texts(words.mend)

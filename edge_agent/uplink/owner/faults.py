@@ -39,7 +39,7 @@ class Fault:
 
     @property
     def key(self) -> Key:
-        """What makes it the same fault as before."""
+        """Two faults with one key are the same fault."""
         return self.kind, self.subject
 
 
@@ -54,10 +54,10 @@ class Turn:
 
 
 class FaultWatch:
-    """Knows what was told.
+    """Knows the faults that were told.
 
     Args:
-        told: What was told before this process began and is not over: stages by fault.
+        told: The faults that were told before this process began and are not over: stages by fault.
     """
 
     def __init__(self, told: Mapping[Key, int]) -> None:
@@ -67,16 +67,16 @@ class FaultWatch:
 
     @property
     def told(self) -> Mapping[Key, int]:
-        """What was told and is not over: to be kept for the next start."""
+        """The faults that were told and are not over: to be kept for the next start."""
         return dict(self._told)
 
     def look(self, faults: Iterable[Fault], well: Collection[Key], now: MonoNs) -> list[Turn]:
-        """Take in what is wrong now, and what is not; return what is news.
+        """Take in the faults of now, and the subjects that are well; return the news.
 
         Args:
             faults: Everything that is seen to be wrong.
-            well: Whatever is seen to be right. Of the rest nothing is known, and nothing is said: a camera that was
-                switched off is neither.
+            well: Every subject that is seen to be well. Of the rest nothing is known, and nothing is said: a camera
+                that was switched off is neither.
             now: Time since boot.
         """
         current = {fault.key: fault for fault in faults}

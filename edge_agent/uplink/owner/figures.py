@@ -1,4 +1,4 @@
-"""What ``edge-agent metrics`` and the home's sensors show of the releaser: numbers, no reason of any refusal. Pure."""
+"""The releaser's part of ``edge-agent metrics`` and of the home's sensors: numbers, no reason of any refusal. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,7 +21,7 @@ def make_figures(
         requests: How many are kept, by state.
         ends: When the certificate and the trust bundle end.
         consents: Of every camera.
-        notices: What became of messages.
+        notices: The outcomes of messages.
         now: Of the ends, only those to come count.
     """
     known = [end for end in (*ends.values(), *(each.until for each in consents)) if end is not None]

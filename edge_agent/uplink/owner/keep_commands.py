@@ -37,7 +37,7 @@ class KeepDesk:
         gateway: This gateway's id: orders name it.
         owner: The pinned key.
         store: Orders that were used, and the ledger.
-        footage: Opens rings, and has the folder of what is kept.
+        footage: Opens rings, and has the folder of kept moments.
         clock: The moment of each command.
     """
 
@@ -48,11 +48,11 @@ class KeepDesk:
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
-        """What the control socket is given."""
+        """The handlers for the control socket."""
         return {"keep": self._keep, "keeps": self._list, "drop-keep": self._drop}
 
     def settle(self) -> None:
-        """Bring ledger and folder together after a kill, and let go of what has reached its end; due at start."""
+        """Bring ledger and folder together after a kill, and let go of moments at their end; due at start."""
         keeps, now = self._footage.keeps, self._clock.utc()
         with self._lock:
             entered, kept = self._read_entered(), {each.keep_id: each for each in keeps.list_kept()}
@@ -67,7 +67,7 @@ class KeepDesk:
         self.expire()
 
     def expire(self) -> None:
-        """Let go of what has reached its end, if the clock is believed; due every hour."""
+        """Let go of moments that have reached their end, if the clock is believed; due every hour."""
         if self._clock.state() is ClockState.SYNCHRONISED:
             for each in self._footage.keeps.expire(self._clock.utc()):
                 self._enter(ENDED, each)

@@ -25,7 +25,7 @@ class LedgerDesk:
     """Handlers by command name: see ``handlers``.
 
     Args:
-        store: Whose file holds the ledger.
+        store: Its file holds the ledger.
         gateway: This gateway's id: the ledger's origin.
         key: Signs checkpoints.
         clock: For padding that a proof needs.
@@ -39,7 +39,7 @@ class LedgerDesk:
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
-        """What the control socket is given."""
+        """The handlers for the control socket."""
         return {
             "ledger": self._entries,
             "ledger-verify": self._verify,
@@ -102,7 +102,7 @@ class LedgerDesk:
         return {"checkpoint": self.checkpoint()}
 
     def _prove_growth(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
-        """Prove it to the owner first: what this ledger cannot keep up is not printed as if it were a proof."""
+        """Prove it to the owner first: a proof that this ledger does not bear out is not printed."""
         remembered, public = str(members["remembered"]), self._key.public_key()
         old = verify_checkpoint(remembered, self._origin, public)
         with self._store.transaction() as connection:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_agent.consent.policy import Occasion
-from edge_agent.protocol.reasons import RULES, find_values
 from edge_agent.texts import ENGLISH, Texts
 
 MAX_NUMBERS = 12
@@ -98,16 +97,16 @@ def release_notice(request_id: str, agency: str, cameras: Sequence[str], texts: 
     )
 
 
-def refusal_notice(request_id: str, agency: str, reasons: Sequence[tuple[str, str]], texts: Texts = ENGLISH) -> Notice:
+def refusal_notice(request_id: str, agency: str, reasons: Sequence[str], texts: Texts = ENGLISH) -> Notice:
     """Tell that a request was refused, and why.
 
     Args:
         request_id: What ``edge-agent requests`` calls it.
         agency: Who asked.
-        reasons: Codes and sentences, as the gate gave them.
+        reasons: Sentences, as the gate gave them.
         texts: The owner's language.
     """
-    why = " ".join(dict.fromkeys(say_reason(code, sentence, texts) for code, sentence in reasons))
+    why = " ".join(dict.fromkeys(map(texts.translate, reasons)))
     return Notice(
         Occasion.REFUSAL,
         texts("A request was refused: request {request}", request=request_id),
@@ -116,9 +115,9 @@ def refusal_notice(request_id: str, agency: str, reasons: Sequence[tuple[str, st
 
 
 def refusals_notice(numbers: Sequence[str], reasons: Mapping[str, int], texts: Texts = ENGLISH) -> Notice:
-    """Tell that several requests were refused: which, and how often for which code."""
+    """Tell that several requests were refused: which, and how often for which reason (a sentence of the gate)."""
     named = ", ".join(numbers[:MAX_NUMBERS]) + (" …" if len(numbers) > MAX_NUMBERS else "")
-    why = ", ".join(f"{code.replace('-', ' ')} ({count})" for code, count in reasons.items())
+    why = " ".join(f"{texts.translate(sentence)} ({count})" for sentence, count in reasons.items())
     nothing = texts("Requests {requests} got nothing. Why: {reasons}", requests=named, reasons=why)
     return Notice(
         Occasion.REFUSAL,
@@ -127,19 +126,13 @@ def refusals_notice(numbers: Sequence[str], reasons: Mapping[str, int], texts: T
     )
 
 
-def say_reason(code: str, sentence: str, texts: Texts) -> str:
-    """Return a reason of the gate in the owner's language; its own sentence if it is not a known one."""
-    values = find_values(code, sentence)
-    return sentence if values is None else texts(RULES[code].sentence, **values)
-
-
 def update_notice(what: str, version: str, why: str, texts: Texts = ENGLISH) -> Notice:
-    """Tell of a release: offered, installed, or taken back. Sent to who wants to hear of what ends."""
+    """Tell of a release: offered, installed, or taken back. Sent to owners who want to hear of ends."""
     if what == "offered":
         body = texts("What runs goes on. To install it, on the gateway: sudo edge-agent update")
         return Notice(Occasion.EXPIRY, texts("Release {version} of the edge agent is there", version=version), body)
-    title = texts("Release {version} of the edge agent: {what}", version=version, what=what)
-    return Notice(Occasion.EXPIRY, title, why or texts("It runs."))
+    title = texts("Release {version} of the edge agent: {what}", version=version, what=texts.translate(what))
+    return Notice(Occasion.EXPIRY, title, texts.translate(why) or texts("It runs."))
 
 
 def code_notice(sentence: str, code: str, texts: Texts = ENGLISH) -> Notice:
@@ -154,7 +147,7 @@ def _asks(agency: str, category: str, cameras: Sequence[str], texts: Texts) -> s
         "{agency} asks for footage of {cameras} because of: {category}.",
         agency=agency,
         cameras=_names(cameras, texts),
-        category=category.replace("-", " "),
+        category=texts.template(category.replace("-", " ")),
     )
 
 

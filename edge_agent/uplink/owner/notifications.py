@@ -1,8 +1,8 @@
-"""What each of the owner's services is told next: of the rows that it was not sent, the one that matters most.
+"""The next message for each of the owner's services: of the rows that it was not sent, the one that matters most.
 
 The text is made as it is sent, of how things are then: a question that was answered meanwhile is not asked again.
-Questions come first, then what leaves and what ended, then what comes near in the house, then refusals, summed up: no
-number of those hides the one notice that matters.
+Questions come first, then releases and ends of requests, then faults and ends of the house, then refusals, summed up:
+no number of those hides the one notice that matters.
 """
 
 import json
@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from edge_agent.consent.policy import Occasion
 from edge_agent.host.clock import Clock
-from edge_agent.local_time import encode_local
+from edge_agent.local_time import encode_local, localise
 from edge_agent.protocol import jws
 from edge_agent.protocol.reasons import say
 from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
@@ -43,13 +43,15 @@ REMINDER = "reminder"
 SUM_UP_NS = HOUR_NS
 """A service is told of refusals once in so long."""
 MAX_SUMMED = 1000
+MAX_REASONS = 3
+"""Reasons that a summary names, each in the words of the newest request that it was said of."""
 TOO_OLD_NS = 7 * DAY_NS
-"""What ended, and could not be told so long after the request's arrival, is not told any more; the ledger has it."""
+"""The end of a request that could not be told so long after its arrival is not told any more; the ledger has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToTell:
-    """A message for one service, and what is told with it."""
+    """A message for one service, and the rows that it tells."""
 
     notice: Notice
     requests: tuple[int, ...]
@@ -63,9 +65,9 @@ class News:
 
     Args:
         store: Rows, requests, releases.
-        wanted: What the owner wants to be told of, by the terms that count now.
+        wanted: The occasions that the owner wants to be told of, by the terms that count now.
         time_zone: In which moments are said.
-        clock: For what is too old, and how long ago refusals were told.
+        clock: Tells which rows are too old, and how long ago refusals were told.
         texts: The owner's language.
         links: Where the resident's page is.
     """
@@ -102,15 +104,15 @@ class News:
             self._store.add_notice(connection, HOUSE, str(self._store.find_newest_notice() + 1), detail)
 
     def updated(self, note: Mapping[str, str]) -> None:
-        """Have the owner told of an update that is offered, or of what became of one."""
+        """Have the owner told of an update that is offered, or of the outcome of one."""
         self.tell(update_notice(note.get("what", ""), note.get("to", ""), note.get("why", ""), self._texts))
 
     # What is told next
 
     def find_next(self, service: str) -> ToTell | None:
-        """Return what a service is told next; None if there is nothing, or what there is has to wait.
+        """Return what a service is told next; None if there is nothing, or the rows have to wait.
 
-        What the owner does not want to be told of, and what has become pointless, goes off the list here.
+        Rows that the owner does not want to be told of, or that have become pointless, go off the list here.
         """
         while True:
             found = self._find_request(service) or self._find_house(service) or self._find_refusals(service)
@@ -124,7 +126,7 @@ class News:
             self._mark(service, requests, up_to)
 
     def mark_told(self, service: str, told: ToTell) -> None:
-        """Take off a service's list what it has been sent; what happened since stays on it."""
+        """Take off a service's list the rows that it has been sent; later ones stay on it."""
         if told.notice.occasion is Occasion.REFUSAL:
             self._summed[service] = self._clock.boot()
         self._mark(service, told.requests, told.up_to)
@@ -184,7 +186,7 @@ class News:
             return [grant_notice(number, agency, left, self._say(leaves_at), texts), arrived]
         if request.state is RequestState.DELIVERED:
             return [release_notice(number, agency, self._released(request) or _asked_cameras(request), texts)]
-        ended = refusal_notice(number, agency, _reasons(request), texts)
+        ended = refusal_notice(number, agency, [text for _, text in self._reasons(request)], texts)
         if request.state is RequestState.DENIED:
             return [ended, arrived]
         return [ended, Notice(Occasion.RELEASE, ended.title, ended.body)]  # of a release that was told of before
@@ -199,13 +201,27 @@ class News:
             return []
         if len(refused) == 1:
             return self._say_request(refused[0])
-        counts = Counter(code for request in refused for code in dict(_reasons(request)))
-        summed = refusals_notice([str(each.id) for each in refused], dict(counts.most_common(8)), self._texts)
+        found = [dict(self._reasons(request)) for request in refused]
+        counts = Counter(code for reasons in found for code in reasons)
+        sentences = {code: text for reasons in found for code, text in reasons.items()}
+        why = {sentences[code]: count for code, count in counts.most_common(MAX_REASONS)}
+        summed = refusals_notice([str(each.id) for each in refused], why, self._texts)
         return [summed, Notice(Occasion.REQUEST, summed.title, summed.body)]
 
     def _released(self, request: StoredRequest) -> list[str]:
         releases = self._store.list_releases(request.id)
         return [each.camera for each in releases if each.state is ReleaseState.DELIVERED]
+
+    def _reasons(self, request: StoredRequest) -> list[tuple[str, str]]:
+        """Return codes and sentences with local times; of a sentence with blanks, and of none, the code has to do."""
+        found = []
+        for each in request.reasons:
+            try:
+                sentence = str(each.get("sentence") or say(each["code"]))
+            except KeyError:
+                sentence = each["code"].replace("-", " ") + "."
+            found.append((str(each["code"]), localise(sentence, self._time_zone)))
+        return found or [(request.state.value, f"{request.state.value}.")]
 
     def _say(self, moment: UtcNs) -> str:
         return encode_local(moment, self._time_zone)
@@ -218,18 +234,6 @@ def _parse_notice(row: HouseNotice) -> Notice:
     detail: dict[str, Any] = json.loads(row.detail)
     occasion = None if detail["occasion"] is None else Occasion(detail["occasion"])
     return Notice(occasion, str(detail["title"]), str(detail["body"]))
-
-
-def _reasons(request: StoredRequest) -> list[tuple[str, str]]:
-    """Return codes and sentences; of a sentence with blanks, and of none, the code has to do."""
-    found = []
-    for each in request.reasons:
-        try:
-            sentence = str(each.get("sentence") or say(each["code"]))
-        except KeyError:
-            sentence = each["code"].replace("-", " ") + "."
-        found.append((str(each["code"]), sentence))
-    return found or [(request.state.value, f"{request.state.value}.")]
 
 
 def _asked_cameras(request: StoredRequest) -> list[str]:

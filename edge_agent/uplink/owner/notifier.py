@@ -36,14 +36,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NoticeCounts:
-    """What became of the attempts so far."""
+    """The outcomes of the attempts so far."""
 
     told: int
     failed: int
 
 
 class NoticeSource(Protocol):
-    """Says what a service is told next; ``News``."""
+    """Makes a service's next message; ``News``."""
 
     def find_next(self, service: str) -> ToTell | None:
         """Return the next message, or None."""
@@ -57,7 +57,7 @@ class Messenger:
 
     Args:
         services: Name → URL of each Apprise service; without any, nothing is sent.
-        source: Says what is told next.
+        source: Makes the next message.
         noticed: By service: set if there may be something new.
         stop: Ends the threads, and any pause.
         child: The program that sends one message.
@@ -95,7 +95,7 @@ class Messenger:
             thread.start()
 
     def join(self, timeout_s: float = 5.0) -> None:
-        """Wait for the threads after ``stop``; what still waits is sent after the next start."""
+        """Wait for the threads after ``stop``; a message that still waits is sent after the next start."""
         for waits in self._noticed.values():
             waits.set()
         for thread in self._threads:

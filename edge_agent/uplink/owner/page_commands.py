@@ -1,4 +1,4 @@
-"""What the resident's page may ask of the releaser: reads, and what tightens. Nothing that loosens, nothing of footage.
+"""The releaser's answers to the resident's page: reads, and commands that tighten. Nothing loosens, no footage.
 
 Owns the short list of the page's socket. Every act of the page is entered with the device that it came from, before it
 is carried out. No order (a signature of the owner), no picture, no key and no erasure passes here: a page in wrong
@@ -39,10 +39,10 @@ class PageCommands:
 
     Args:
         config: Cameras, their names and places.
-        store: Whose ledger tells what the page did.
+        store: Its ledger tells the page's acts.
         clock: The moment of each act.
         owner: The handlers of the owner's socket; ``READS`` and ``TIGHTENS`` of them are used.
-        reads: What only the page asks.
+        reads: The requests that only the page makes.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class PageCommands:
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
-        """What the page's socket is given."""
+        """The handlers for the page's socket."""
         return {
             "status": self._owner["status"],
             "requests": self._read_last(self._owner["requests"], 20),

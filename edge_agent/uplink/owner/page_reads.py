@@ -1,4 +1,4 @@
-"""What the resident's page shows and no command does in this form: the house, what is recorded, the terms in force.
+"""Reads of the resident's page that no command has in this form: the house, what is recorded, the terms in force.
 
 Reads rings (their hours, never a picture), ``consent.yaml`` and signed consents; changes nothing.
 """
@@ -29,7 +29,7 @@ FindConsents = Callable[[UtcNs], Mapping[str, CameraConsent]]
 
 
 class InForce(Protocol):
-    """What stands for the house now; reads files, writes nothing."""
+    """The state of the house now; reads files, writes nothing."""
 
     def household(self, now: UtcNs) -> Household:
         """Return what stands for every camera."""
@@ -59,7 +59,7 @@ class PageReads:
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
-        """What the page's socket is given beside the owner's reads."""
+        """The handlers for the page's socket beside the owner's reads."""
         return {"house": self._house, "recordings": self._recordings, "terms": self._terms}
 
     def _house(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:

@@ -41,7 +41,7 @@ def find_keyframes(reader: OwnFootage, order: ExportOrder, count: int) -> Iterat
     window = order.window
     starts = [UtcNs(window.start + window.duration_ns * part // count) for part in range(count + 1)]
     for start, end in pairwise(starts):
-        # Less than what the order allows: a part of its window.
+        # Less than the order allows: a part of its window.
         part = replace(order, window=Window(start, end))
         for record in reader.read_own(part, on_loss=_pass_over):
             is_first = record.header.kind is Kind.GOP and not record.header.flags & FLAG_CONTINUES
@@ -63,7 +63,7 @@ def _parse_masks(value: object) -> list[list[tuple[int, int]]]:
 
 
 def _pass_over(_loss: Loss) -> None:
-    """What cannot be read is not looked at."""
+    """A ring that cannot be read is not looked at."""
 
 
 def write_picture(picture: StillPicture, descriptor: int) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def take_stills(records: Iterable[StoredRecord], window: Window, count: int) -> 
     ``records`` is read from a second thread. Fewer come back where there is no footage or it cannot be decoded.
 
     Args:
-        records: What ``RingReader.read_own`` yields.
+        records: The records that ``RingReader.read_own`` yields.
         window: From where.
         count: 1 to ``MAX_STILLS``.
 
@@ -47,7 +47,7 @@ def take_grid(
 ) -> tuple[StillPicture, ...]:
     """Take the last keyframe of a window, as PNG with a grid of thousandths and the outlines of masks.
 
-    Empty where there is no footage or it cannot be decoded. ``records`` as for ``take_stills``.
+    Empty if there is no footage or it cannot be decoded. ``records`` as for ``take_stills``.
 
     Raises:
         ClipError: The child crashed or hung.

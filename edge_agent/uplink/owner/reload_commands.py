@@ -56,7 +56,7 @@ class ReloadDesk:
 
 
 def begin_anew() -> None:
-    """Become a new process of the same command line; what is open for this one closes with it."""
+    """Become a new process of the same command line; the process's open files close with it."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os.execv(sys.executable, sys.orig_argv)  # noqa: S606 (the same program with the same words)

@@ -1,7 +1,7 @@
 """The owner's commands, as the releaser's control socket takes them: see, approve, deny, cancel, pause, resume, revoke.
 
-What only takes away needs no passphrase and acts at once; what gives needs an order that the owner's key signed. Every
-command that changes something is one transaction with its ledger entry.
+A command that only takes away needs no passphrase and acts at once; one that gives needs an order that the owner's key
+signed. Every command that changes something is one transaction with its ledger entry.
 """
 
 from collections.abc import Mapping, Sequence
@@ -81,7 +81,7 @@ class OwnerDesk:
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
-        """What the control socket is given."""
+        """The handlers for the control socket."""
         return {
             "requests": self._list,
             "request": self._show,
@@ -244,7 +244,7 @@ class OwnerDesk:
         return self.refuse(request, "owner-denied")
 
     def _stop_all(self) -> Answer:
-        """Refuse what waits for the owner, and stop what is being released; say of what the key may be out already."""
+        """Refuse what waits for the owner, and stop releases; name the requests whose key may be out already."""
         waiting = [self._store.read_request(each) for each in self._store.list_waiting_keys()]
         states: dict[int, RequestState | None] = {}
         for request in [*self._store.list_requests(OPEN_STATES), *waiting]:
@@ -295,7 +295,7 @@ class OwnerDesk:
 
         Returns:
             The state of the request; ``DELIVERED`` where the broker may have the key, which is not sent again then.
-            None where there was nothing to stop.
+            None if there was nothing to stop.
         """
         now = self._clock.utc()
         reasons = ({"code": code, "camera": None},)

@@ -1,4 +1,4 @@
-"""What became of updates, from root's notes into the ledger.
+"""The outcomes of updates, from root's notes into the ledger.
 
 ``edge-agent update`` is root's and writes no database of the releaser; it leaves one small file an outcome in a folder
 that root alone writes. The releaser enters each once: a note is known by its name, which its entry carries. Owns the

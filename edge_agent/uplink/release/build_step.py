@@ -1,8 +1,8 @@
 """Gets every camera of a grant its bundle: entered once, built, staged, kept; or put off, with the reason why.
 
-What may mend by itself (no room in the staging folder, a ring or a disk that fails, one crash of the clip child) is
-tried again as often as the caller comes back, under the same entry of the ledger, until the last call before
-``release_by``. What cannot mend is told at once. Never builds under a grant that the ledger does not hold.
+A failure that may mend by itself (no room in the staging folder, a ring or a disk that fails, one crash of the clip
+child) is tried again as often as the caller comes back, under the same entry of the ledger, until the last call before
+``release_by``. A failure that cannot mend is told at once. Never builds under a grant that the ledger does not hold.
 """
 
 import logging
@@ -35,7 +35,7 @@ from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease,
 log = logging.getLogger(__name__)
 
 LAST_CALL_NS = MINUTE_NS
-"""So long before ``release_by`` nothing is waited for any more: what is uploaded by then can still be handed over."""
+"""So long before ``release_by`` nothing is waited for any more: an uploaded payload can still be handed over."""
 MAX_CRASHES = 2
 """The same footage that ends the clip child so often will do it again."""
 
@@ -205,7 +205,7 @@ class BundleMaker:
 
 
 def after_failure(waiting: Waiting, error: Exception) -> tuple[CameraEvent, Waiting]:
-    """Return what a failed try comes to, put off or at its end, and what is known then. Pure."""
+    """Return the outcome of a failed try, put off or at its end, and the facts that are known then. Pure."""
     known = replace(waiting, tries=waiting.tries + 1)
     match error:
         case NotRecordedError():

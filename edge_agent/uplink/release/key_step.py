@@ -47,7 +47,7 @@ class Handover:
         self._regrant = regrant
 
     def hand_over(self, request: StoredRequest) -> None:
-        """Decide, and put the age headers of what was uploaded into the outbox, in one transaction.
+        """Decide, and put the age headers of the uploaded payloads into the outbox, in one transaction.
 
         Raises:
             WithdrawnError: The request ended instead.
@@ -106,11 +106,11 @@ class Handover:
     def confirm(self, request_id: int) -> bool:
         """Decide once more on a request whose age headers wait in the outbox, and note that they leave now.
 
-        Decision and note are one transaction: what the owner takes back before it stays closed, and what they would
-        take back after it may be with the broker already, acknowledged or not.
+        Decision and note are one transaction: a payload that the owner takes back before it stays closed; after it the
+        header may be with the broker already, acknowledged or not.
 
         Returns:
-            False where they must not leave: they were taken back, now or before, or wait until it can be decided.
+            False if they must not leave: they were taken back, now or before, or wait until it can be decided.
         """
         aftermath = Aftermath()
         with self._store.transaction() as connection:

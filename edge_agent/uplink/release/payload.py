@@ -1,4 +1,4 @@
-"""What a camera's payload was built under: a later decision is compared with that. Pure."""
+"""The grant that a camera's payload was built under: a later decision is compared with that. Pure."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -31,7 +31,7 @@ def describe(camera: CameraGrant, recipients: Collection[str]) -> dict[str, Any]
 def covers(grant: Grant, camera: str, built: Mapping[str, Any], recipients: Collection[str]) -> bool:
     """Tell whether a grant of now allows everything that a bundle was built under.
 
-    Nobody but the recipients of now can open it, and it cites the consent of now.
+    Only the recipients of now can open it, and it cites the consent of now.
     """
     now = next((each for each in grant.cameras if each.camera == camera), None)
     if now is None:

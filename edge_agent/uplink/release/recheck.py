@@ -34,10 +34,10 @@ log = logging.getLogger(__name__)
 
 
 class Clearing(Protocol):
-    """Deletes payloads of what may not leave any more."""
+    """Deletes payloads that may not leave any more."""
 
     def delete_here(self, releases: Sequence[StoredRelease]) -> None:
-        """Delete the payloads of what may not leave any more."""
+        """Delete the payloads that may not leave any more."""
 
 
 class PutOffError(Exception):
@@ -73,7 +73,7 @@ class Regrant:
         self._on_end = on_end
 
     def demand(self, request: StoredRequest) -> tuple[Grant, TrustBundle | None]:
-        """Return the grant of now, and the trust bundle that it rests on; what was built under a wider one is gone.
+        """Return the grant of now, and the trust bundle that it rests on; payloads under a wider one are gone.
 
         Raises:
             WithdrawnError: The request is not under way any more, or has just ended because it is not granted.
@@ -129,7 +129,7 @@ class Regrant:
             self.evaluate(connection, request_id, outlook, aftermath, is_stop=True)
 
     def clear_up(self, aftermath: Aftermath) -> None:
-        """Carry out, after the transaction, what follows from it; what a kill prevents, the next start's sweep does."""
+        """Carry out the consequences, after the transaction; after a kill the next start's sweep does it."""
         self._shipping.delete_here(aftermath.payloads)
         for request in aftermath.told:
             ended = self._store.read_request(request.id)
@@ -183,7 +183,7 @@ class Regrant:
     ) -> Ask | Grant | Denial | Wait:
         """Evaluate a request whose age headers wait in the outbox.
 
-        A grant of less than they open takes the answer back: what is left is handed over anew.
+        A grant of less than they open takes the answer back: the rest is handed over anew.
         """
         verdict = evaluation.verdict
         wider = self._list_wider(request, evaluation, outlook)

@@ -60,11 +60,11 @@ class Staging:
         return self._folder / f"{name}.age-payload"
 
     def create(self, name: str, needs_bytes: int = 0) -> "StagedFile":
-        """Begin a payload; what was there under this name is gone.
+        """Begin a payload; an older file of this name is gone.
 
         Args:
             name: Of the payload.
-            needs_bytes: What an earlier try found that it needs at least: less room is no room.
+            needs_bytes: The least room that an earlier try was found to need: less room is no room.
 
         Raises:
             StagingFullError: There is no room.

@@ -1,8 +1,8 @@
 """Uploads by tus 1.0 over mutual TLS: create, ask for the offset, send, resume, delete.
 
-Owns the HTTP of an upload and nothing else: what is sent, when, and under which URL it goes on after a restart is the
-caller's to keep. It dials the configured origin alone: no redirect, no proxy, no certificate store, no URL that came
-from a request. Every call has a time-out; memory does not grow with the file.
+Owns the HTTP of an upload and nothing else: the caller keeps the bytes, the time, and the URL under which the upload
+goes on after a restart. It dials the configured origin alone: no redirect, no proxy, no certificate store, no URL that
+came from a request. Every call has a time-out; memory does not grow with the file.
 """
 
 import base64
@@ -174,7 +174,7 @@ class TusUploader:
 
         Args:
             file: Seekable, at least ``size`` bytes.
-            size: What to send of it.
+            size: The part of it to send.
             metadata: Upload-Metadata; ``filename`` and ``filetype`` are added where missing.
             upload_url: Of an earlier attempt, from SQLite.
             save_url: Called with each new URL before the first byte is sent to it.
@@ -337,7 +337,7 @@ class TusUploader:
     def _locate(self, location: str) -> str:
         """Resolve a URL against the target; refuse any that leads to another host or port."""
         url = urljoin(self._target_url, location)
-        # Servers behind a TLS proxy believe that they speak http; host and port are what counts.
+        # Servers behind a TLS proxy believe that they speak http; host and port count.
         if url.startswith("http://"):
             url = "https://" + url.removeprefix("http://")
         if not location or _parse_origin(url) != self._origin:
@@ -374,7 +374,7 @@ def _parse_number(text: str | None) -> int | None:
 
 
 def _failure(step: str, status: int) -> DeliveryError:
-    """Tell what may mend (server errors, time-outs, locks, conflicts) from what will not."""
+    """Tell failures that may mend (server errors, time-outs, locks, conflicts) from the others."""
     may_mend = status >= 500 or status in (408, 409, 423, 425, 429)
     kind = DeliveryError if may_mend else UploadRefusedError
     return kind(f"upload server refuses: step={step} status={status}")

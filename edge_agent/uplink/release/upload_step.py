@@ -1,6 +1,7 @@
-"""Payloads on their way: one upload after the other, its progress, and what is deleted when it is withdrawn.
+"""Payloads on their way: one upload after the other, its progress, and its deletion when it is withdrawn.
 
-Owns the states between built and uploaded, and the payload's file. What leaves here can be opened by nobody.
+Owns the states between built and uploaded, and the payload's file. A payload that leaves here cannot be opened by
+anybody.
 """
 
 import logging
@@ -73,7 +74,7 @@ class Shipping:
         self._forget_at = MonoNs(0)
 
     def sweep(self, requests: Sequence[StoredRequest]) -> None:
-        """Delete what none of these requests waits to upload: what a kill left behind."""
+        """Delete what none of these requests waits to upload: the rest that a kill left."""
         releases = [each for request in requests for each in self._store.list_releases(request.id)]
         self._staging.sweep([each.file for each in releases if each.state is ReleaseState.BUILT])
 
@@ -88,12 +89,12 @@ class Shipping:
 
         Args:
             request: To which it belongs.
-            release: What is built of one camera.
+            release: The payload that is built of one camera.
             all_of_it: Everything of the request that is built, for the progress that is told.
             should_stop: Asked between pieces.
 
         Returns:
-            False where it was stopped, by ``should_stop``, the request's end, or its ``release_by``.
+            False if it was stopped, by ``should_stop``, the request's end, or its ``release_by``.
 
         Raises:
             WithdrawnError: The request is not under way any more.
@@ -177,15 +178,15 @@ class Shipping:
         self.delete_here(aftermath.payloads)
 
     def delete_here(self, releases: Sequence[StoredRelease]) -> None:
-        """Delete payloads at home; what a kill prevents, ``sweep`` does."""
+        """Delete payloads at home; if a kill prevents it, ``sweep`` does it."""
         for release in releases:
             self._staging.remove(release.file)
 
     def forget_one(self) -> None:
         """Have one withdrawn upload deleted: one a turn, so that a server that does not answer holds up no release.
 
-        Which ones is stored with the withdrawal. Without its age header it can be opened by nobody: this is tidiness,
-        and is given up after ``MAX_TRIES``.
+        Which ones is stored with the withdrawal. Without its age header it cannot be opened by anybody: this is
+        tidiness, and is given up after ``MAX_TRIES``.
         """
         doomed = None if self._clock.boot() < self._forget_at else self._store.find_doomed_upload()
         if doomed is None:

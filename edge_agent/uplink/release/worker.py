@@ -86,7 +86,7 @@ class ReleaseWorker:
         self._shipping.sweep(self._open())
 
     def wake(self) -> None:
-        """Look at once for what is due."""
+        """Look at once for due steps."""
         self._wake.set()
 
     def join(self, timeout_s: float = 15.0) -> None:
@@ -193,7 +193,7 @@ class ReleaseWorker:
             raise _StoppedError
 
     def _tell_waiting(self, request: StoredRequest, grant: Grant) -> None:
-        """Tell the RTCC, where it believes in an upload, that the rest is not built yet: once, not at every try."""
+        """Tell the RTCC, if it believes in an upload, that the rest is not built yet: once, not at every try."""
         with self._store.transaction() as connection:
             step = RequestStep(Event.REST_WAITS, self._clock.utc(), answer=tell_queued(grant))
             self._docket.apply(connection, request, step)

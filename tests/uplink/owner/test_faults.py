@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -123,7 +125,9 @@ class House:
         self.config = parse_config(text, "test", folder)
         for path in (self.config.store_path.parent, self.config.status_path.parent):
             path.mkdir(parents=True, exist_ok=True)
-        self.clock = FakeClock()
+        self.clock, self.is_connected = FakeClock(), True
+        self.consents: dict[str, CameraConsent] = {}
+        self.ends: dict[str, UtcNs | None] = {}
         self.told: list[tuple[str, str]] = []
         self.news = self.start()
 
@@ -131,7 +135,19 @@ class House:
         def tell(notice):
             self.told.append((notice.title, notice.body))
 
-        return FaultNews(self.config, tell, lambda: frozenset(Occasion), self.clock, is_connected=lambda: True)
+        return FaultNews(
+            self.config,
+            tell,
+            lambda: frozenset(Occasion),
+            self.clock,
+            why_unclear=lambda: "the wall clock is before 2026-11-29T01:12:00Z, which was known to be right",
+            is_connected=lambda: self.is_connected,
+            consents=lambda _now: self.consents,
+            ends=lambda: self.ends,
+        )
+
+    def end_in(self, days: int) -> UtcNs:
+        return UtcNs(self.clock.utc() + days * DAY_NS)
 
     def write(self, **streams: dict[str, object]) -> None:
         good = {"state": "recording", "storage": "ok", "since": encode_rfc3339(self.clock.utc())}
@@ -169,6 +185,79 @@ def test_a_fault_of_a_camera_is_told_with_its_mend_and_its_end(tmp_path, facts, 
     assert house.run(20, door=good | facts, yard=good) == [title]
     assert word in house.told[0][1]
     assert len(house.run(5, door=good, yard=good)) == 1
+
+
+def stop_recorder(house: House) -> dict[str, object]:
+    house.write = lambda **_: None  # type: ignore[method-assign]
+    return {}
+
+
+def start_recorder(house: House) -> None:
+    del house.write
+
+
+def set_consent(house: House, days: int) -> None:
+    house.consents = {"door": CameraConsent(ConsentState.IN_FORCE, "ask", house.end_in(days))}
+
+
+def set_room(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=free, f_blocks=1 << 40, f_frsize=1))
+
+
+Change = Callable[[House, pytest.MonkeyPatch], object]
+KINDS: dict[str, tuple[Change, Change]] = {
+    "recorder": (lambda house, _: stop_recorder(house), lambda house, _: start_recorder(house)),
+    "camera": (lambda *_: {"state": "down"}, lambda *_: {}),
+    "events": (lambda *_: {"events": "trouble"}, lambda *_: {"events": "listening"}),
+    "ring": (lambda *_: {"storage": "disk is full"}, lambda *_: {}),
+    "mirror": (lambda *_: {"mirror": "not copied yet"}, lambda *_: {"mirror": "ok"}),
+    "disk": (lambda _, patch: set_room(patch, 1 << 20), lambda _, patch: set_room(patch, 1 << 39)),
+    "covered": (lambda *_: {"picture": "covered"}, lambda *_: {"picture": "ok"}),
+    "frozen": (lambda *_: {"picture": "frozen"}, lambda *_: {"picture": "ok"}),
+    "black": (lambda *_: {"picture": "black"}, lambda *_: {"picture": "ok"}),
+    "moved": (lambda *_: {"picture": "moved"}, lambda *_: {"picture": "ok"}),
+    "clock": (
+        lambda house, _: setattr(house.clock, "clock_state", ClockState.FLOOR_ONLY),
+        lambda house, _: setattr(house.clock, "clock_state", ClockState.SYNCHRONISED),
+    ),
+    "broker": (
+        lambda house, _: setattr(house, "is_connected", False),
+        lambda house, _: setattr(house, "is_connected", True),
+    ),
+    "consent": (lambda house, _: set_consent(house, 5), lambda house, _: set_consent(house, 40)),
+    "certificate": (
+        lambda house, _: house.ends.update(certificate=house.end_in(5)),
+        lambda house, _: house.ends.update(certificate=house.end_in(300)),
+    ),
+    "trust": (
+        lambda house, _: house.ends.update(trust=house.end_in(5)),
+        lambda house, _: house.ends.update(trust=house.end_in(30)),
+    ),
+}
+
+
+def test_every_kind_of_fault_has_a_way_to_come_about():
+    """A kind that this table lacks would be told by nobody."""
+    assert set(KINDS) == set(WORDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fault_is_told_once_with_its_mend_and_once_when_it_is_well(tmp_path, monkeypatch, kind):
+    """Whatever it is: nothing before it lasts, one message with what to do, and one message that it is over."""
+    house, (break_it, mend_it) = House(tmp_path), KINDS[kind]
+    assert house.run(2, door=mend_it(house, monkeypatch) or {} if kind != "recorder" else {}) == []
+    facts = break_it(house, monkeypatch) or {}
+    assert len(house.run(16 * 60 if kind == "black" else 40, door=facts)) == 1
+    title, body = house.told[0]
+    words, texts = WORDS[kind], load_texts("en")
+    assert body.splitlines()[0] == texts(words.meaning)
+    assert body.splitlines()[-1] == texts(words.mend)
+    assert not re.search(r"[0-9]T[0-9]", body)
+    assert house.news.lines()[0].startswith(title)
+    facts = mend_it(house, monkeypatch) or {}
+    subject = title.partition(": ")[2]
+    assert house.run(20, door=facts) == [texts(words.well, subject=subject)]
+    assert house.news.lines() == []
 
 
 QUIET: dict[str, dict[str, object]] = {

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from edge_agent.protocol.reasons import say
 from edge_agent.uplink.owner.notice_words import (
     Notice,
     ask_notice,
@@ -186,8 +187,10 @@ NOTICES: dict[str, Notice] = {
     "request": request_notice("1", "rtcc.a", "robbery", ["*"]),
     "grant": grant_notice("1", "rtcc.a", ["door"], "21:30"),
     "release": release_notice("1", "rtcc.a", ["door"]),
-    "refusal": refusal_notice("1", "rtcc.a", [("outside-hours", "The clip lies outside this camera's hours.")]),
-    "refusals": refusals_notice(list(map(str, range(100, 1100))), {"outside-hours": 990, "too-far": 10}),
+    "refusal": refusal_notice("1", "rtcc.a", ["The clip lies outside this camera's hours."]),
+    "refusals": refusals_notice(
+        list(map(str, range(100, 1100))), {say("outside-hours"): 990, say("too-far", limit=300): 10}
+    ),
 }
 
 
