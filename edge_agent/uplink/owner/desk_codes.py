@@ -56,7 +56,7 @@ class DeskDraft:
     """Of the owner's socket, which carries it out."""
     members: Mapping[str, Any] = field(default_factory=dict)
     """What that command takes beside the signed bytes."""
-    subject: Mapping[str, str] = field(default_factory=dict)
+    subject: Mapping[str, Any] = field(default_factory=dict)
     """The camera or the request, as the ledger names it."""
 
     @property

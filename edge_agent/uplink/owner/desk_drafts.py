@@ -107,7 +107,7 @@ class Drafts:
         if not leaving.cameras:
             raise UsageError("nothing of what was asked lies in the minutes and cameras that are left")
         said = say_approval(leaving, asked.iss, self._zone, self._texts)
-        return DeskDraft("approve", (payload,), said, "order", subject={"jti": asked.jti})
+        return DeskDraft("approve", (payload,), said, "order", subject={"number": int(request["number"])})
 
     def _resume(self, members: Mapping[str, Any]) -> DeskDraft:
         camera = str(members.get("camera", EVERY_CAMERA))

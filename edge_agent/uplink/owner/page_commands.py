@@ -121,13 +121,13 @@ class PageCommands:
 
         return carry_out
 
-    def _find_subject(self, name: str, members: Mapping[str, Any], peer: Peer) -> dict[str, str]:
+    def _find_subject(self, name: str, members: Mapping[str, Any], peer: Peer) -> dict[str, Any]:
         """Return what is acted on, as the ledger names it; UsageError if there is no such."""
         if name in ("deny", "cancel"):
             # Without a number `cancel` would stop everything: here that is no request, and an error.
             found = self._owner["request"]({"number": members.get("number")}, peer)
             assert isinstance(found, Mapping)
-            return {"jti": str(found["request"]["jti"])}
+            return {"number": found["request"]["number"]}
         camera = str(members.get("camera", "*"))
         return {"camera": camera if camera == "*" else self._config.demand_camera(camera).id}
 

@@ -21,7 +21,6 @@ from edge_agent.consent.policy import Policy, Terms, encode_terms, parse_policy
 from edge_agent.consent.signed_consent import TYP, build_consent, read_built
 from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.errors import ConfigError, UsageError
-from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Answer, Handler, Peer, read_texts
 from edge_agent.host.page_socket import PushLimit
@@ -108,7 +107,8 @@ class TermsDesk:
         facts = load_facts(config, load_enrolment(config.uplink.enrolment), found, self._store.read_id())
         if len(facts.streams) < len(found.qualities):
             raise UsageError(f"{camera}: its ring is not there yet, and the terms are bound to it")
-        version = max(self._store.find_consent(camera)[0], self._standing.find_signed_version(camera)) + 1
+        stored = self._store.find_consent(camera)
+        version = (0 if stored is None else stored.version) + 1
         language: Language = config.gateway.language
         payload = build_consent(facts, found.title, terms, notice(language), version, now, self._owner)
         digest = encode_b64url(hashlib.sha256(text.encode()).digest())
@@ -170,14 +170,12 @@ class TermsDesk:
     # Carry out
 
     def _adopt(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
-        """Write the consent, and leave the text for root; write that as well if this user may (a trial)."""
+        """Take the consent in, and leave the text for root; write that as well if this user may (a trial)."""
         order, consent = (each.encode() for each in read_texts(members, "signed"))
         camera, text, now = str(members["camera"]), str(members["text"]), self._clock.utc()
         adoption.demand_order(self._config, order, text, now)
-        self._config.waivers_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-        write_small_file(self._standing.consent_path(camera), consent, mode=0o644)
-        adoption.put_or_leave(self._config, order, text, now)
         with self._store.transaction() as connection:
-            self._standing.note_versions(connection, self._standing.household(now), now)
+            self._standing.take(connection, camera, consent, now)
+        adoption.put_or_leave(self._config, order, text, now)
         log.info("terms signed at the desk camera=%s", camera)
         return {"state": "signed"}

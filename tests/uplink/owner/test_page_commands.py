@@ -52,7 +52,7 @@ def test_each_act_is_in_the_ledger_with_its_device(house):
     page["pause"]({"camera": "door", "by": "kitchen tablet"}, PEER)
     assert house.state() is RequestState.DENIED
     assert house.entries("page") == [
-        {"what": "deny", "jti": request.jti, "by": "page/kitchen tablet"},
+        {"what": "deny", "number": request.id, "by": "page/kitchen tablet"},
         {"what": "pause", "camera": "door", "by": "page/kitchen tablet"},
     ]
     assert [each["what"] for each in house.entries("pause")] == ["release paused"]
