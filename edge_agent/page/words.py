@@ -79,7 +79,7 @@ REQUEST_STATES: Mapping[str, str] = {
 _DONE: Mapping[str, str] = {
     "deny": "Refused. Nothing of it leaves. This cannot be undone; they may ask again.",
     "cancel": "Stopped. Nothing that was sent can be opened by anybody.",
-    "pause": "Paused. Nothing leaves until the pause ends or you resume at the gateway with your passphrase.",
+    "pause": "Paused. Nothing leaves until the pause ends, or you end it with your passphrase.",
     "revoke": "Withdrawn. Every request is refused from now on.",
     "forget": "Taken off. That device cannot open this page any more.",
     "paired": "This device is paired.",
@@ -104,7 +104,7 @@ KINDS: Mapping[str, str] = {
     "enrolment": "Enrolment",
     "update": "Program update",
     "unverified": "Refused unread",
-    "page": "From this page",
+    "page": "From your page or desk",
 }
 _OUTCOMES: Mapping[str, str] = {
     "denial": "refused",

@@ -160,17 +160,19 @@ def turn_on(config: Config, settings: PageSettings, now: UtcNs) -> TurnedOn:
     try:
         authority, is_new = _find_authority(config, settings, desk, now)
         ticket = secrets.token_bytes(KEY_BYTES)
-        for folder, mine, chain in (
-            (page_dir(config), settings, issue(authority, settings.names, settings.addresses, now)),
-            (desk_dir(config), desk, issue(authority, desk.names, (), now)),
+        for folder, chain in (
+            (page_dir(config), issue(authority, settings.names, settings.addresses, now)),
+            (desk_dir(config), issue(authority, desk.names, (), now)),
         ):
             folder.mkdir(mode=0o700, exist_ok=True)
             with acting_as_owner(folder):
                 write_small_file(tls_path(folder), chain, mode=0o600)
                 write_small_file(ca_path(folder), authority.pem, mode=0o600)
                 write_small_file(ticket_path(folder), ticket, mode=0o600)
-                write_small_file(settings_path(folder), encode_settings(mine), mode=0o600)
         code = _leave_first_code(page_dir(config), now)
+        for folder, mine in ((page_dir(config), settings), (desk_dir(config), desk)):
+            with acting_as_owner(folder):  # last: `edge-agent run` starts a process as soon as these are there
+                write_small_file(settings_path(folder), encode_settings(mine), mode=0o600)
         write_small_file(config.state_dir / FILE, encode_links(settings), mode=0o644)
     except OSError as error:
         raise ConfigError(

@@ -50,7 +50,7 @@ def test_resident_sees_a_request_and_says_no_from_a_phone(make_world, open_page)
     (entry,) = [each["entry"] for each in world.entries("page")]
     assert entry == {"what": "deny", "by": "page/phone", "jti": signed.jti}
     ledger = page.get("/ledger", cookie).text
-    assert "From this page" in ledger
+    assert "From your page or desk" in ledger
     assert "deny" in ledger
 
 

@@ -65,15 +65,17 @@ def parse_left(content: bytes) -> tuple[bytes, str]:
 
 
 def put(config: Config, order: bytes, text: str, now: UtcNs) -> Path:
-    """Verify, and put the text in the place of its file, with that one's mode; return its path.
+    """Verify, and put the text in the place of its file, with that one's mode and group; return its path.
 
     Raises:
         DenialError, ConfigError: See ``demand_order``; or the file cannot be written.
     """
     path = demand_order(config, order, text, now)
     try:
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-        write_small_file(path, text.encode(), mode=mode)
+        before = path.stat() if path.exists() else None
+        write_small_file(path, text.encode(), mode=0o644 if before is None else before.st_mode & 0o777)
+        if before is not None and os.geteuid() == 0:
+            os.chown(path, before.st_uid, before.st_gid)  # its group is by what the releaser reads it
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}", "run it as root") from error
     return path

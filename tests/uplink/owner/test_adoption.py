@@ -50,12 +50,16 @@ def order(config, text=TEXT, now=NOW, kind="adopt", key=None, gateway=None, **mo
 
 
 def test_text_that_the_owner_signed_for_takes_the_place_of_the_file(config):
-    """With its mode; what was left is gone."""
-    config.consent.file.chmod(0o644)
+    """With its mode and its group, by which the releaser reads it; what was left is gone."""
+    config.consent.file.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(config.consent.file, 0, 61236)
     adoption.leave(config, order(config), TEXT)
     adoption.put(config, *adoption.take(config), NOW)
     assert config.consent.file.read_text() == TEXT
-    assert config.consent.file.stat().st_mode & 0o777 == 0o644
+    status = config.consent.file.stat()
+    assert status.st_mode & 0o777 == 0o640
+    assert os.geteuid() != 0 or status.st_gid == 61236
     assert not adoption.adoption_path(config).exists()
 
 
