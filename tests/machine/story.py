@@ -146,7 +146,7 @@ class Story:
             self.note("shutdown_s", round(self.machine.switch_off(), 1))
             begun = time.monotonic()
             self.machine.start()
-            self.wait_recording()
+            self.wait("it records", "edge-agent status", "door.main: recording", 180)
             self.note("reboot_to_recording_s", round(time.monotonic() - begun, 1))
             self.expect_active(*_SERVICES)
 
@@ -299,8 +299,9 @@ class Story:
             time.sleep(0.5)
 
     def wait_recording(self) -> None:
-        """Wait until the camera's footage reaches the ring."""
+        """Wait until the camera's footage reaches the ring, and both processes have said READY."""
         self.wait("it records", "edge-agent status", "door.main: recording", 180)
+        self.expect_active(*_SERVICES)
 
     def wait_clock(self) -> None:
         """Wait until both processes believe the clock."""
@@ -321,6 +322,5 @@ class Story:
         if version not in said:
             raise MachineError(f"{said.strip()} is installed, not {version}")
         self.wait_recording()
-        self.expect_active(*_SERVICES)
         if f"version: {version}" not in self.machine.ssh("edge-agent status"):
             raise MachineError("the running releaser is of another version")
