@@ -265,7 +265,8 @@ class Story:
             print(f"   {len(before.splitlines())} files are as they were, byte for byte")
             left = self.machine.ssh("find / -xdev -name '*edge-agent*' -not -path '/proc/*' -not -path '/home/*' "
                                     "-not -path '/var/lib/edge-agent*' -not -path '/etc/edge-agent*'")  # fmt: skip
-            print("   left: " + " ".join(left.split()))
+            if left.strip():
+                raise MachineError(f"purge leaves: {left}")
         with self.step("the program again: it goes on with them"):
             self.typist.type(f"sudo apt install ./dist/{self.package.name}")
             self.typist.type("sudo systemctl enable --now edge-agent.target")
