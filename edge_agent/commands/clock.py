@@ -103,15 +103,15 @@ def _print(shown: Mapping[str, Mapping[str, Any]]) -> None:
         print_text(f"             believes nothing before {facts['floor']}")
         for ring in facts.get("held_back", ()):
             print_text(f"             keeps footage of {ring} for longer than you said: the clock was set ahead")
-    if _waits(shown):
+    if waits_for_owner(shown):
         print_text("\nIf the time above is right, say so: edge-agent clock confirm")
 
 
-def _waits(shown: Mapping[str, Mapping[str, Any]]) -> bool:
+def waits_for_owner(shown: Mapping[str, Mapping[str, Any]]) -> bool:
     """Tell whether anything waits for the owner's word."""
     from_source = shown["here"]["source"]["state"] == "synchronised"
     doubted = any(shown[name].get("state") == "floor-only" for name in PROCESSES)
-    return (from_source and doubted) or bool(shown["recorder"].get("held_back"))
+    return from_source and (doubted or bool(shown["recorder"].get("held_back")))
 
 
 def _confirm(args: argparse.Namespace, config: Config, shown: Mapping[str, Mapping[str, Any]]) -> int:
@@ -126,7 +126,7 @@ def _confirm(args: argparse.Namespace, config: Config, shown: Mapping[str, Mappi
             raise UnavailableError(
                 shown[name]["error"], "both processes have to run: the releaser enters it in the ledger"
             )
-    if not _waits(shown):
+    if not waits_for_owner(shown):
         print_text("nothing waits for your word: the clock is believed")
         return 0
     if not args.json:

@@ -9,6 +9,7 @@ import random
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,6 +74,12 @@ class ForgetfulDisk:
             finally:
                 listener.shutdown(socket.SHUT_RDWR)
                 thread.join(5)
+
+    def wait_held(self, least: int = 8, timeout_s: float = 60) -> None:
+        """Wait for a moment at which some writes are not flushed, as a cut at any moment seldom finds them."""
+        end = time.monotonic() + timeout_s
+        while len(self._held) < least and time.monotonic() < end:
+            time.sleep(0.002)
 
     def wait_cut(self, timeout_s: float = 60) -> Cut:
         """Wait until the session has ended, and return what its end cost."""

@@ -1,4 +1,7 @@
-"""On Debian's own kernel, by QEMU: a disk that forgets, keys sealed to a TPM, wrong clocks, the TPM lost."""
+"""On Debian's own kernel, by QEMU: a disk that forgets, keys sealed to a TPM, wrong clocks, the TPM lost.
+
+Emulated, a boot takes minutes: each is used for several steps.
+"""
 
 import random
 import shutil
@@ -24,19 +27,55 @@ def tell_forgetful(story: Story, machine: Qemu, cuts: int) -> None:
             story.note("boot_s (QEMU)", round(machine.start(), 1))
             story.wait_recording()
         story.look_at_the_sandbox()
-        story.cut(cuts, " of a disk that forgets", disk.wait_cut)
+        story.cut(cuts, " of a disk that forgets", disk.wait_cut, disk.wait_held)
         machine.switch_off()
         story.note("the last session", disk.wait_cut())
     machine.nbd = None
 
 
 def tell_sealed(story: Story, home: Qemu, tpm: Path) -> None:
-    """Take the disk that the story installed and seal its keys; ``home`` boots it with its own TPM."""
+    """Take the disk that the story installed, with wrong clocks, and seal its keys; four boots.
+
+    Args:
+        story: What it has told until now.
+        home: Boots the disk.
+        tpm: The folder of its own TPM.
+    """
     story.use(home)
-    with story.step("the same disk, with a TPM"):
+    _boot_with_wrong_clock(story, home, "four years ahead", "2030-05-01T00:00:00")
+    print(home.ssh("uname -r; systemctl --version | head -1; systemd-creds has-tpm2; true"))
+    _seal(story, home)
+    own = tpm.with_name("tpm of the first machine")
+    with story.step("the disk in another machine: nothing starts, and it is said why"):
+        home.switch_off()
+        tpm.rename(own)
+        home.rtc = "utc"
         home.start()
+        _demand_closed(home)
+        home.switch_off()
+        shutil.rmtree(tpm)
+        own.rename(tpm)
+    _boot_with_wrong_clock(story, home, "in 2001, the disk back in its own machine", "2001-01-01T00:00:00")
+    with story.step("with sealed keys root is told the reasons of gaps"):
+        said = home.ssh("edge-agent ring ls")
+        print("   " + "\n   ".join(said.strip().splitlines()))
+        if "gap gap" in said:
+            raise MachineError("root opens the sealed vault, and the reasons of gaps are not said")
+    with story.step("no TPM at all: nothing starts, and it is said why"):
+        home.switch_off()
+        home.tpm, home.rtc = None, "utc"
+        home.start()
+        _demand_closed(home)
+    with story.step("docs/recovery.md, Sealed keys, typed as written: it records again"):
+        asked = {"erase": ('Type "erase"', "erase"), "init": ("owner's passphrase: ", PASSPHRASE)}
+        for command in _read_recovery():
+            story.typist.type(command, *(answer for word, answer in asked.items() if f" {word}" in command))
         story.wait_recording()
-        print(home.ssh("uname -r; systemctl --version | head -1; systemd-creds has-tpm2; true"))
+        print("   " + home.ssh("edge-agent status | grep -i 'keys'").strip())
+        home.switch_off()
+
+
+def _seal(story: Story, home: Qemu) -> None:
     with story.step("--seal without libtss2: refused, named, and nothing is changed"):
         before = home.ssh("find /var/lib/edge-agent/keys /etc/systemd/system -type f | sort")
         said = home.ssh("edge-agent init --seal", check=False)
@@ -57,75 +96,37 @@ def tell_sealed(story: Story, home: Qemu, tpm: Path) -> None:
         home.ssh(f"systemctl restart {_UNITS}")
         story.wait_recording()
         print("   " + home.ssh("edge-agent status | grep -i 'keys'").strip())
-    with story.step("a reboot with sealed keys"):
-        home.switch_off()
+
+
+def _boot_with_wrong_clock(story: Story, home: Qemu, name: str, rtc: str) -> None:
+    """Boot with a hardware clock that is wrong, and at first no time server: it records, and decides nothing."""
+    kept_ns = story.recorded_ns
+    with story.step(f"a hardware clock {name}, and no time server: it records, and decides nothing"):
+        story.town.tells_time.clear()
+        home.rtc = rtc
         home.start()
         story.wait_recording()
-        home.ssh("edge-agent ring check")
-        said = home.ssh("edge-agent ring ls")
+        said = home.ssh("date -u; edge-agent clock", check=False)
         print("   " + "\n   ".join(said.strip().splitlines()))
-        if "gap gap" in said:
-            raise MachineError("root opens the sealed vault, and the reasons of gaps are not said")
-    _tell_wrong_clocks(story, home)
-    with story.step("the disk in another machine: nothing starts, and it is said why"):
-        home.switch_off()
-        own = tpm.with_name("tpm of the first machine")
-        tpm.rename(own)
-        home.start()
-        _demand_closed(home)
-    with story.step("the disk back in its own machine: it goes on by itself"):
-        home.switch_off()
-        shutil.rmtree(tpm)
-        own.rename(tpm)
-        home.start()
-        story.wait_recording()
+        if not home.failed:
+            raise MachineError("a clock that nothing disciplines is believed")
+        story.town.tells_time.set()
+        begun = time.monotonic()
+        story.wait_clock()
+        story.note(f"clock {name}: believed after", round(time.monotonic() - begun, 1))
+    story.release("it releases once the time server answered")
+    with story.step("what it had recorded before is there, and whole"):
         home.ssh("edge-agent ring check && edge-agent ledger verify")
-    with story.step("no TPM at all: nothing starts, and it is said why"):
-        home.switch_off()
-        home.tpm = None
-        home.start()
-        _demand_closed(home)
-    with story.step("docs/recovery.md, Sealed keys, typed as written: it records again"):
-        asked = {"erase": ('Type "erase"', "erase"), "init": ("owner's passphrase: ", PASSPHRASE)}
-        for command in _read_recovery():
-            story.typist.type(command, *(answer for word, answer in asked.items() if f" {word}" in command))
-        story.wait_recording()
-        print("   " + home.ssh("edge-agent status | grep -i 'keys'").strip())
-        home.switch_off()
+        pictures, unreadable = story.export_until(kept_ns)
+        if not pictures or unreadable:
+            raise MachineError(f"{len(pictures)} pictures are left, {unreadable} are wrong")
+        print(f"   {len(pictures)} pictures of before")
 
 
 def _read_recovery() -> list[str]:
     """Return the commands by which a gateway that has lost its TPM begins anew."""
     text = (Path(__file__).parents[2] / "docs/recovery.md").read_text()
     return text.partition("## Sealed keys")[2].split("```")[1].strip().splitlines()
-
-
-def _tell_wrong_clocks(story: Story, home: Qemu) -> None:
-    """Boot with a hardware clock that is wrong, and at first no time server: it records, and decides nothing."""
-    kept_ns = time.time_ns()
-    for name, rtc in {"four years ahead": "2030-05-01T00:00:00", "in 2001": "2001-01-01T00:00:00"}.items():
-        with story.step(f"a hardware clock {name}, and no time server: it records, and decides nothing"):
-            home.switch_off()
-            story.town.tells_time.clear()
-            home.rtc = rtc
-            home.start()
-            story.wait_recording()
-            said = home.ssh("date -u; edge-agent clock", check=False)
-            print("   " + "\n   ".join(said.strip().splitlines()))
-            if not home.failed:
-                raise MachineError("a clock that nothing disciplines is believed")
-            story.town.tells_time.set()
-            begun = time.monotonic()
-            story.wait_clock()
-            story.note(f"clock {name}: believed after", round(time.monotonic() - begun, 1))
-        story.release("it releases once the time server answered")
-        with story.step("what it had recorded before is there, and whole"):
-            home.ssh("edge-agent ring check && edge-agent ledger verify")
-            pictures, unreadable = story.export_until(kept_ns)
-            if not pictures or unreadable:
-                raise MachineError(f"{len(pictures)} pictures are left, {unreadable} are wrong")
-            print(f"   {len(pictures)} pictures of before; " + home.ssh("edge-agent ring ls | tail -3").strip())
-    home.rtc = "utc"
 
 
 def _demand_closed(home: Qemu) -> None:

@@ -45,6 +45,8 @@ class Story:
         self.typist = Typist(machine)
         self.gateway = ""
         self.figures: dict[str, Any] = {}
+        self.recorded_ns = 0
+        """A moment of which the ring has footage, with half a minute before it."""
 
     def use(self, machine: Machine) -> None:
         """Go on with another machine that has this one's disk."""
@@ -143,6 +145,7 @@ class Story:
     def reboot(self) -> None:
         """An orderly reboot: both services come back by themselves and say READY."""
         with self.step("an orderly reboot"):
+            self.recorded_ns = time.time_ns()
             self.note("shutdown_s", round(self.machine.switch_off(), 1))
             begun = time.monotonic()
             self.machine.start()
@@ -150,19 +153,28 @@ class Story:
             self.note("reboot_to_recording_s", round(time.monotonic() - begun, 1))
             self.expect_active(*_SERVICES)
 
-    def cut(self, times: int, where: str = "", losses: Callable[[], object] | None = None) -> None:
+    def cut(
+        self,
+        times: int,
+        where: str = "",
+        losses: Callable[[], object] | None = None,
+        wait_moment: Callable[[], None] | None = None,
+    ) -> None:
         """Cut the power while it records; nothing that was kept is wrong, little is lost.
 
         Args:
             times: How often.
             where: Told with each step and figure.
             losses: Asked after each cut what the disk had lost by it.
+            wait_moment: Called before each, to choose the moment.
         """
         lost, wrong, pictures = [], 0, 0
         for number in range(1, times + 1):
             with self.step(f"power cut {number} of {times}{where}"):
                 self.wait_recording()
                 time.sleep(6 + 2.3 * (number % 5))
+                if wait_moment is not None:
+                    wait_moment()
                 self.machine.cut_power()
                 at_ns = time.time_ns()
                 if losses is not None:
@@ -237,9 +249,11 @@ class Story:
             if not version.endswith(("0.2.0", "0.4.0")):
                 raise MachineError(version)
         with self.step("the ledger has all of it"):
-            print("   " + "\n   ".join(
-                line for line in self.machine.ssh("edge-agent ledger show").splitlines() if "update" in line.lower()
-            ))  # fmt: skip
+            # Offered and installed, gone back, and how the one ended that the power cut had stopped.
+            wanted = "4 updates are entered"
+            self.wait(wanted, "echo $(edge-agent ledger show | grep -c ' update ') updates are entered", wanted, 120)
+            shown = self.machine.ssh("edge-agent ledger show").splitlines()
+            print("   " + "\n   ".join(line for line in shown if " update " in line))
             self.machine.ssh("edge-agent ledger verify")
 
     # --- The end
