@@ -156,7 +156,6 @@ class Releaser:
         zone, links = ZoneInfo(config.gateway.time_zone), PageLinks(config.state_dir, texts)
         self._news = News(store, self._wanted_news, zone, clock, texts, links)
         self._messenger = make_messenger(config, store, self._news, stop)
-        self._updates = UpdateNotes(config.state_dir, store, self._news, self._clock)
         marks = Marks(store.read_id(), store.find_consent)
         consents = partial(read_consent_states, config, enrolment, owner, marks)
         ends = partial(find_ends, enrolment, self._trust)
@@ -288,8 +287,9 @@ class Releaser:
         jobs.every("keeps", _HOUR_S, self._keeps.expire)
         jobs.at("keeps at start", now, self._keeps.settle)
         jobs.every("prune", _HOUR_S, self._prune)
-        jobs.every("updates", UPDATES_EVERY_S, self._updates.look)
-        jobs.at("updates at start", now, self._updates.look)
+        updates = UpdateNotes(self._config.state_dir, self._store, self._news, self._clock)
+        jobs.every("updates", UPDATES_EVERY_S, updates.look)
+        jobs.at("updates at start", now, updates.look)
         self._plan_checkpoint(jobs)
 
     def _plan_checkpoint(self, jobs: Jobs) -> None:
