@@ -69,8 +69,8 @@ from edge_agent.uplink.owner.page_links import PageLinks
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadDesk, begin_anew
 from edge_agent.uplink.owner.request_commands import OwnerDesk
-from edge_agent.uplink.owner.update_notes import FOLDER as UPDATE_NOTES
-from edge_agent.uplink.owner.update_notes import take_in
+from edge_agent.uplink.owner.update_notes import EVERY_S as UPDATES_EVERY_S
+from edge_agent.uplink.owner.update_notes import UpdateNotes
 from edge_agent.uplink.release.build_step import BundleMaker
 from edge_agent.uplink.release.key_step import Handover
 from edge_agent.uplink.release.recheck import Regrant
@@ -287,8 +287,9 @@ class Releaser:
         jobs.every("keeps", _HOUR_S, self._keeps.expire)
         jobs.at("keeps at start", now, self._keeps.settle)
         jobs.every("prune", _HOUR_S, self._prune)
-        jobs.every("updates", _HOUR_S, self._take_in_updates)
-        jobs.at("updates at start", now, self._take_in_updates)
+        updates = UpdateNotes(self._config.state_dir, self._store, self._news, self._clock)
+        jobs.every("updates", UPDATES_EVERY_S, updates.look)
+        jobs.at("updates at start", now, updates.look)
         self._plan_checkpoint(jobs)
 
     def _plan_checkpoint(self, jobs: Jobs) -> None:
@@ -302,10 +303,6 @@ class Releaser:
             self._broker.set_state(encode_state(online=True, checkpoint=self._ledger.checkpoint()))
         finally:
             self._plan_checkpoint(jobs)
-
-    def _take_in_updates(self) -> None:
-        for note in take_in(self._config.state_dir / UPDATE_NOTES, self._store, self._clock.utc()):
-            self._news.updated(note)
 
     def _enter_tally(self, *, running: bool = False) -> None:
         with self._store.transaction() as connection:

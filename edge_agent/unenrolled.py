@@ -51,6 +51,8 @@ from edge_agent.uplink.owner.notifier import make_messenger
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadDesk
 from edge_agent.uplink.owner.request_commands import OwnerDesk
+from edge_agent.uplink.owner.update_notes import EVERY_S as UPDATES_EVERY_S
+from edge_agent.uplink.owner.update_notes import UpdateNotes
 from edge_agent.uplink.release.recheck import Regrant
 from edge_agent.uplink.store.requests import OPEN_STATES, Store, StoredRelease, StoredRequest
 
@@ -178,6 +180,7 @@ class Unenrolled:
         texts = load_texts(config.gateway.language)
         news = News(store, lambda: frozenset(Occasion), ZoneInfo(config.gateway.time_zone), clock, texts)
         self._messenger = make_messenger(config, store, news, self._ended)
+        self._updates = UpdateNotes(config.state_dir, store, news, clock)
         self._home = HomeSockets(name, owner, config, store, clock, handlers, reads, self._messenger)
         self._faults = FaultNews(
             config,
@@ -224,6 +227,8 @@ class Unenrolled:
         jobs.every("keeps", _HOUR_S, self._keeps.expire)
         jobs.at("keeps at start", self._clock.utc(), self._keeps.settle)
         jobs.every("faults", FAULTS_EVERY_S, self._faults.look)
+        jobs.every("updates", UPDATES_EVERY_S, self._updates.look)
+        jobs.at("updates at start", self._clock.utc(), self._updates.look)
         jobs.every("heads", _HOUR_S, lambda: enter_heads(self._config, self._footage, self._store, self._clock.utc()))
 
     def _consents(self, now: UtcNs) -> dict[str, CameraConsent]:

@@ -205,19 +205,30 @@ def _inspect_sealed(config: Config, role: KeyRole) -> Finding:
     topic, kept = f"keys of the {role}", read_custody(config)
     if os.geteuid() != 0:
         return Finding(Level.OK, topic, f"sealed by the installer ({kept}): only the service itself can open them")
-    closed = [name for name, holder in KEY_HOLDER.items() if holder == role and not opens_sealed(name)]
+    closed = find_closed_keys(config, role)
     if closed:
         text = f"sealed ({kept}), and this machine does not open: {', '.join(closed)}"
         return Finding(Level.FAULT, topic, text, "the TPM or systemd's host key is another one: docs/recovery.md")
     return Finding(Level.OK, topic, f"sealed ({kept}), and this machine opens them")
 
 
+def find_closed_keys(config: Config, role: KeyRole) -> list[str]:
+    """Return those of a role's keys that are sealed, and that this machine does not open any more. As root."""
+    if not is_sealed(config, role):
+        return []
+    return [name for name, holder in KEY_HOLDER.items() if holder == role and not opens_sealed(name)]
+
+
 def is_sealed(config: Config, role: KeyRole) -> bool:
     """Tell whether a role's keys are credentials that systemd opens for its service alone, and we are not it."""
     names = [name for name, holder in KEY_HOLDER.items() if holder == role]
-    return custody_note_path(config.state_dir).exists() and not any(
-        KeyStore(config.state_dir, role).private_path(name).exists() for name in names
-    )
+    store = KeyStore(config.state_dir, role)
+    try:
+        return custody_note_path(config.state_dir).exists() and not any(
+            store.private_path(name).exists() for name in names
+        )
+    except PermissionError:  # The folder of its keys is the service's own; the note has said enough.
+        return True
 
 
 def read_custody(config: Config) -> str:
