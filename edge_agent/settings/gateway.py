@@ -129,7 +129,7 @@ class Camera(Part):
     profile: DisplayText = "main"
     credentials: CredentialName | None = None
     transport: Literal["tcp", "udp"] = "tcp"
-    reader: Literal["auto", "own", "ffmpeg"] = "ffmpeg"
+    reader: Literal["auto", "own", "ffmpeg"] = "auto"
     tls: Tls | None = None
     audio: bool = False
     sub: Substream | None = None

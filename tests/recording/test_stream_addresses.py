@@ -30,8 +30,8 @@ def test_pace_of_a_stream(settings: dict[str, object], timeout_s: float, is_pati
 
 
 def test_reader_is_the_configured_one(tmp_path: Path) -> None:
-    """FFmpeg, unless the owner says otherwise."""
+    """Left open unless the owner says which."""
     sources = Sources({}, tmp_path, threading.Event())
-    for settings, reader in (({}, "ffmpeg"), ({"reader": "auto"}, "auto")):
+    for settings, reader in (({}, "auto"), ({"reader": "ffmpeg"}, "ffmpeg")):
         camera = Camera.model_validate({"id": "door", "url": "rtsp://127.0.0.1/a", **settings})
         assert sources.resolver(camera, "main", lambda: StreamStatus(SystemClock()))().reader == reader
