@@ -79,6 +79,8 @@ cameras = st.sampled_from(["door", "yard"])
 wanted = st.sampled_from([["door", "yard"], ["*"], ["door"], ["shed", "yard"]])
 named = st.sampled_from([("door",), ("yard",), ("door", "yard"), CAMERAS])
 spans = st.sampled_from([WHOLE, WHOLE, HALF])
+PLENTY = 50
+"""Requests a day: more than a run has."""
 LAST = gate.NOW + 2 * DAY_NS + 20 * HOUR_NS
 """Afterwards the clip would be too old for every camera."""
 
@@ -365,7 +367,7 @@ class GateMachine(RuleBasedStateMachine):
         self._sign_all(fresh)
         if minutes is not None:
             self.a_request_arrives(["door", "yard"], True, 6, False)
-        self.the_file_says_something_else(camera, Say(**change))
+        self.the_file_says_something_else(camera, Say(**({"per_day": PLENTY} | change)))
         if minutes is None:
             self.a_request_arrives(["door", "yard"], True, 6, False)
         else:
@@ -378,7 +380,7 @@ class GateMachine(RuleBasedStateMachine):
         """Less, and later everything again."""
         self._sign_all(fresh)
         self.a_request_arrives(["door", "yard"], True, 6, False)
-        self.the_owner_signs_anew(camera, Say(**change))
+        self.the_owner_signs_anew(camera, Say(**({"per_day": PLENTY} | change)))
         self.the_worker_has_its_turn(11)
         self.the_owner_signs_anew(camera, Say())
         self.the_worker_has_its_turn(11)
@@ -470,7 +472,7 @@ class GateMachine(RuleBasedStateMachine):
     def _sign_all(self, fresh: bool) -> None:
         """Sign everything, and more requests than a run has, or leave it: what is denied cannot be narrowed."""
         for name in ("door", "yard") if fresh else ():
-            self.the_owner_signs_anew(name, Say(per_day=50))
+            self.the_owner_signs_anew(name, Say(per_day=PLENTY))
 
     def _asked_of(self, request) -> list[str]:
         names = self.house.asked(request.raw)
