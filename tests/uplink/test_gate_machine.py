@@ -364,7 +364,7 @@ class GateMachine(RuleBasedStateMachine):
     @rule(camera=cameras, change=one_change, minutes=st.sampled_from([0, 5, 11, None]), fresh=st.booleans())
     def the_file_narrows_for_a_while(self, camera, change, minutes, fresh) -> None:
         """Before a request arrives (None), or over one; with or without an evaluation in between."""
-        self._sign_all(fresh)
+        self._make_whole(fresh)
         if minutes is not None:
             self.a_request_arrives(["door", "yard"], True, 6, False)
         self.the_file_says_something_else(camera, Say(**({"per_day": PLENTY} | change)))
@@ -378,7 +378,7 @@ class GateMachine(RuleBasedStateMachine):
     @rule(camera=cameras, change=one_change, fresh=st.booleans())
     def the_owner_signs_anew_over_a_request(self, camera, change, fresh) -> None:
         """Less, and later everything again."""
-        self._sign_all(fresh)
+        self._make_whole(fresh)
         self.a_request_arrives(["door", "yard"], True, 6, False)
         self.the_owner_signs_anew(camera, Say(**({"per_day": PLENTY} | change)))
         self.the_worker_has_its_turn(11)
@@ -469,10 +469,17 @@ class GateMachine(RuleBasedStateMachine):
         counts["steps"] += 1
         self.house.check_bounds()
 
-    def _sign_all(self, fresh: bool) -> None:
-        """Sign everything, and more requests than a run has, or leave it: what is denied cannot be narrowed."""
-        for name in ("door", "yard") if fresh else ():
-            self.the_owner_signs_anew(name, Say(per_day=PLENTY))
+    def _make_whole(self, fresh: bool) -> None:
+        """End all that is against a request, or leave it: what is denied already cannot be narrowed."""
+        if not fresh:
+            return
+        self.house.lose_clock(False)
+        self.model.readable = True
+        for camera in list(self.model.pauses):
+            self.the_owner_resumes(camera)
+        for camera in ("door", "yard"):
+            self.model.file.pop(camera, None)
+            self.the_owner_signs_anew(camera, Say(per_day=PLENTY))
 
     def _asked_of(self, request) -> list[str]:
         names = self.house.asked(request.raw)
