@@ -79,6 +79,8 @@ cameras = st.sampled_from(["door", "yard"])
 wanted = st.sampled_from([["door", "yard"], ["*"], ["door"], ["shed", "yard"]])
 named = st.sampled_from([("door",), ("yard",), ("door", "yard"), CAMERAS])
 spans = st.sampled_from([WHOLE, WHOLE, HALF])
+PLENTY = 50
+"""Requests a day: more than a run has."""
 LAST = gate.NOW + 2 * DAY_NS + 20 * HOUR_NS
 """Afterwards the clip would be too old for every camera."""
 
@@ -362,10 +364,10 @@ class GateMachine(RuleBasedStateMachine):
     @rule(camera=cameras, change=one_change, minutes=st.sampled_from([0, 5, 11, None]), fresh=st.booleans())
     def the_file_narrows_for_a_while(self, camera, change, minutes, fresh) -> None:
         """Before a request arrives (None), or over one; with or without an evaluation in between."""
-        self._sign_all(fresh)
+        self._make_whole(fresh)
         if minutes is not None:
             self.a_request_arrives(["door", "yard"], True, 6, False)
-        self.the_file_says_something_else(camera, Say(**change))
+        self.the_file_says_something_else(camera, Say(**({"per_day": PLENTY} | change)))
         if minutes is None:
             self.a_request_arrives(["door", "yard"], True, 6, False)
         else:
@@ -376,9 +378,9 @@ class GateMachine(RuleBasedStateMachine):
     @rule(camera=cameras, change=one_change, fresh=st.booleans())
     def the_owner_signs_anew_over_a_request(self, camera, change, fresh) -> None:
         """Less, and later everything again."""
-        self._sign_all(fresh)
+        self._make_whole(fresh)
         self.a_request_arrives(["door", "yard"], True, 6, False)
-        self.the_owner_signs_anew(camera, Say(**change))
+        self.the_owner_signs_anew(camera, Say(**({"per_day": PLENTY} | change)))
         self.the_worker_has_its_turn(11)
         self.the_owner_signs_anew(camera, Say())
         self.the_worker_has_its_turn(11)
@@ -467,10 +469,17 @@ class GateMachine(RuleBasedStateMachine):
         counts["steps"] += 1
         self.house.check_bounds()
 
-    def _sign_all(self, fresh: bool) -> None:
-        """Sign everything that can be, or leave what is signed: what is denied already cannot be narrowed."""
-        for name in ("door", "yard") if fresh else ():
-            self.the_owner_signs_anew(name, Say())
+    def _make_whole(self, fresh: bool) -> None:
+        """End all that is against a request, or leave it: what is denied already cannot be narrowed."""
+        if not fresh:
+            return
+        self.house.lose_clock(False)
+        self.model.readable = True
+        for camera in list(self.model.pauses):
+            self.the_owner_resumes(camera)
+        for camera in ("door", "yard"):
+            self.model.file.pop(camera, None)
+            self.the_owner_signs_anew(camera, Say(per_day=PLENTY))
 
     def _asked_of(self, request) -> list[str]:
         names = self.house.asked(request.raw)
