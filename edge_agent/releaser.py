@@ -4,11 +4,9 @@ Wires the uplink's rooms together and does no work itself. Opens rings read-only
 gateway's signing key and its TLS key.
 """
 
-import json
 import logging
 import os
 import sqlite3
-import ssl
 import threading
 from collections.abc import Mapping
 from datetime import datetime
@@ -34,25 +32,25 @@ from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
 from edge_agent.ledger import table as ledger
 from edge_agent.ledger.refusal_counts import Tally
-from edge_agent.mqtt.connection import Broker, BrokerSettings, TopicSubscription
-from edge_agent.mqtt.mutual_tls import TlsIdentity, build_client_context
+from edge_agent.mqtt.connection import Broker
+from edge_agent.mqtt.mutual_tls import TlsIdentity
 from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.enrolment import Enrolment
-from edge_agent.protocol.geohash import geohash_encode
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.trust_bundle import Roots
 from edge_agent.protocol.verdict import Ask, Grant, Verdict
 from edge_agent.settings.gateway import Config, load_config
-from edge_agent.unenrolled import wait_enrolled
+from edge_agent.unenrolled import EnrolmentWatch, wait_enrolled
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, ClockState, UtcNs, encode_rfc3339
 from edge_agent.uplink.bundle.builder import BundleBuilder
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.inbound.ack_pace import AckPace
 from edge_agent.uplink.inbound.answer_sender import Sender
+from edge_agent.uplink.inbound.broker_settings import encode_state, find_cell, make_broker_settings
 from edge_agent.uplink.inbound.consent_files import Standing
 from edge_agent.uplink.inbound.consent_states import Marks, read_consent_states
 from edge_agent.uplink.inbound.evaluator import Judge
-from edge_agent.uplink.inbound.intake import TRUST_TOPIC, Intake
+from edge_agent.uplink.inbound.intake import Intake
 from edge_agent.uplink.inbound.register import Docket
 from edge_agent.uplink.inbound.retention import prune
 from edge_agent.uplink.inbound.schedule import Jobs
@@ -75,6 +73,8 @@ from edge_agent.uplink.owner.request_commands import OwnerDesk
 from edge_agent.uplink.owner.update_notes import FOLDER as UPDATE_NOTES
 from edge_agent.uplink.owner.update_notes import take_in
 from edge_agent.uplink.release.build_step import BundleMaker
+from edge_agent.uplink.release.certificate_renewal import EVERY_S as RENEW_EVERY_S
+from edge_agent.uplink.release.certificate_renewal import CertificateRenewal
 from edge_agent.uplink.release.key_step import Handover
 from edge_agent.uplink.release.recheck import Regrant
 from edge_agent.uplink.release.staging import Staging
@@ -146,17 +146,21 @@ class Releaser:
         self._keep_clock()
         self._tally = Tally()
         self._standing = Standing(config, enrolment, keys.load_public("owner"), store)
-        self._judge = Judge(enrolment, _cell(config), store, self._standing, self._trust, self._clock)
+        self._judge = Judge(enrolment, find_cell(config), store, self._standing, self._trust, self._clock)
         self._docket = Docket(store, enrolment.gateway, self._key)
         self._footage = Footage(config, keys.load_private("vault"), keys.load_public("recorder"))
-        identity = TlsIdentity(enrolment.ca_pem, enrolment.certificate_pem, keys.load_private("tls"))
+        self._watch = EnrolmentWatch(config)
+        self._watch.look()
+        self._renewal = CertificateRenewal(config, enrolment, keys, self._clock, self._show_certificate)
         pace = AckPace(self._clock, stop.wait)
         self._intake = Intake(
             store, self._judge, self._docket, self._trust, self._tally, self._clock, pace, self._on_verdict
         )
-        self._broker = Broker(_broker_settings(config, enrolment, identity), self._intake.handle, self._clock)
+        self._broker = Broker(
+            make_broker_settings(config, enrolment, self._renewal.identity()), self._intake.handle, self._clock
+        )
         self._builder = self._make_builder(keys)
-        self._worker, self._regrant, handover = self._make_worker(build_client_context(identity))
+        self._worker, self._regrant, handover = self._make_worker()
         texts = load_texts(config.gateway.language)
         self._news = News(store, self._wanted_news, ZoneInfo(config.gateway.time_zone), self._clock, texts)
         self._messenger = make_messenger(config, store, self._news, stop)
@@ -191,6 +195,7 @@ class Releaser:
         notifier.ready()
         while not (self._asked_to_stop.wait(_TURN_S) or (self._reload is not None and self._reload.take())):
             self._keep_clock()
+            self._take_enrolment()
             now = self._clock.boot()
             threads = (self._worker, self._sender, self._jobs, self._control)
             if self._broker.is_live(now) and all(thread.is_alive() for thread in threads):
@@ -211,6 +216,15 @@ class Releaser:
         if self._clock.state() is ClockState.SYNCHRONISED:
             self._store.note_birth(self._clock.utc())
 
+    def _take_enrolment(self) -> None:
+        """Take over an enrolment file that was installed meanwhile: a certificate at once, anything else anew."""
+        new = self._watch.look()
+        if new is not None and not self._renewal.take_certificate(new) and self._reload is not None:
+            self._reload.ask()
+
+    def _show_certificate(self, identity: TlsIdentity) -> None:
+        self._broker.renew(identity)
+
     # Parts
 
     def _make_builder(self, keys: KeyStore) -> BundleBuilder:
@@ -220,12 +234,13 @@ class Releaser:
             self._clock,
         )  # fmt: skip
 
-    def _make_worker(self, context: ssl.SSLContext) -> tuple[ReleaseWorker, Regrant, Handover]:
+    def _make_worker(self) -> tuple[ReleaseWorker, Regrant, Handover]:
         config, enrolment = self._config, self._enrolment
         staging = Staging(config.staging_dir, config.uplink.staging_size_bytes)
         carrier = Carrier(
-            enrolment, context, staging, self._clock, config.uplink.bandwidth_bytes_per_s, self._is_upload_hour
-        )
+            enrolment, self._renewal.context, staging, self._clock, config.uplink.bandwidth_bytes_per_s,
+            self._is_upload_hour,
+        )  # fmt: skip
         store, docket, clock = self._store, self._docket, self._clock
         maker = BundleMaker(store, self._judge, docket, self._builder, staging, self._sign_checkpoint, clock)
         shipping = Shipping(store, docket, carrier, staging, clock)
@@ -259,7 +274,7 @@ class Releaser:
 
     def _find_ends(self) -> dict[str, UtcNs | None]:
         bundle = self._trust.bundle
-        certificate_end = UtcNs(self._enrolment.not_after_s * SECOND_NS)
+        certificate_end = UtcNs(self._renewal.enrolment.not_after_s * SECOND_NS)
         return {"certificate": certificate_end, "trust": None if bundle is None else bundle.expires}
 
     def _sign_checkpoint(self, connection: sqlite3.Connection, now: UtcNs) -> str:
@@ -317,6 +332,8 @@ class Releaser:
         jobs.at("keeps at start", self._clock.utc(), self._keeps.settle)
         jobs.every("prune", _HOUR_S, self._prune)
         jobs.every("updates", _HOUR_S, self._take_in_updates)
+        jobs.every("certificate", RENEW_EVERY_S, self._renewal.look)
+        jobs.at("certificate at start", self._clock.utc(), self._renewal.look)
         jobs.at("updates at start", self._clock.utc(), self._take_in_updates)
         jobs.at("consents at start", self._clock.utc(), self._note_consents)
         self._plan_checkpoint(jobs)
@@ -398,6 +415,7 @@ class Releaser:
             "broker": "connected" if broker.connected else "not connected",
             "clock": ": ".join(filter(None, (clock["state"], clock["why"]))),
             "trust_bundle": "none" if bundle is None else f"{bundle.version} until {encode_rfc3339(bundle.expires)}",
+            "certificate": self._renewal.describe(now),
             "custody": self._custody,
             "store": self._store.read_id(),
             "recipients": {} if bundle is None else {each.role: each.age for each in bundle.recipients},
@@ -412,32 +430,3 @@ class Releaser:
             "waiting_for_you": [each.id for each in open_requests if each.state is RequestState.ASKED],
             "releasing": [each.id for each in open_requests if each.state is not RequestState.ASKED],
         }
-
-
-def encode_state(*, online: bool, checkpoint: str | None = None) -> bytes:
-    """Write the retained state of a gateway (PROTOCOL 2): whether it is there, and its last daily checkpoint."""
-    return json.dumps({"online": online, "version": __version__, "checkpoint": checkpoint}).encode()
-
-
-def _broker_settings(config: Config, enrolment: Enrolment, identity: TlsIdentity) -> BrokerSettings:
-    gateway = enrolment.gateway
-    subscriptions = [TopicSubscription(TRUST_TOPIC, retained=True), TopicSubscription(f"rtcc/1/req/g/{gateway}")]
-    cell = _cell(config)
-    if cell:
-        subscriptions.append(TopicSubscription(f"rtcc/1/req/a/{cell}"))
-    return BrokerSettings(
-        host=enrolment.broker_host,
-        port=enrolment.broker_port,
-        client_id=gateway,
-        tls=identity,
-        subscriptions=tuple(subscriptions),
-        state_topic=f"rtcc/1/gw/{gateway}/state",
-        online=encode_state(online=True),
-        offline=encode_state(online=False),
-        keepalive_s=max(5, config.uplink.keepalive_ns // SECOND_NS),
-    )
-
-
-def _cell(config: Config) -> str:
-    location = config.gateway.location
-    return "" if location is None else geohash_encode(location.lat, location.lon)

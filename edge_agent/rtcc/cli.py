@@ -12,6 +12,8 @@ COMMANDS: Mapping[str, Command] = {
     "trust": Command("sign and publish whose signatures count"),
     "broker": Command("prove a broker before it is trusted"),
     "enrol": Command("admit a gateway; make a server's certificate"),
+    "authority": Command("roll over to another certificate authority"),
+    "revoke": Command("shut a gateway out"),
     "request": Command("ask for a clip, signed by two persons"),
     "watch": Command("follow the signed answers"),
     "receive": Command("take uploads in"),
