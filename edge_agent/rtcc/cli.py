@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, Command] = {
     "authority": Command("roll over to another certificate authority"),
     "revoke": Command("shut a gateway out"),
     "request": Command("ask for a clip, signed by two persons"),
+    "countersign": Command("read a draft in words, and sign it with one's own key"),
     "watch": Command("follow the signed answers"),
     "receive": Command("take uploads in"),
     "open": Command("decrypt and verify delivered bundles"),
