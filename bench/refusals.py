@@ -2,10 +2,11 @@
 
 A real gateway's gate, register and store behind a real connection to a real mosquitto, through a proxy that sees what a
 watcher of the encrypted wire sees: when something went to the gateway, and when something came back. Asks and denials
-arrive in random order. They count as equal if the difference of their mean times lies within ``BOUND_MS`` at 95 %
-confidence (TOST, two one-sided tests). As a positive control the old order, which acknowledged as soon as it had
-committed and planned what follows, goes through the same watcher: if its difference is not found, the watcher is blind
-and nothing is proved.
+arrive in random order, in blocks of a few of each. They count as equal if the difference of their mean times lies
+within ``BOUND_MS`` at 95 % confidence (TOST, two one-sided tests). As a positive control the old order, which
+acknowledged as soon as it had committed and planned what follows, goes through the same watcher: if its difference is
+not found, the watcher is blind and nothing is proved. Found is what a rank test within the blocks finds (Wilcoxon,
+stratified as by van Elteren): a machine that is slow for a while is slow for both kinds.
 """
 
 import contextlib
@@ -57,6 +58,8 @@ PAIRS = 40
 """Pairs of signers, so that the refusals of none are too many to be entered one by one."""
 WAIT_S = 10.0
 KINDS = ("ask", "denial")
+BLOCK = 10
+"""So many of each kind make a block."""
 
 
 class RunningClock:
@@ -84,10 +87,27 @@ class SignedStanding(FakeStanding):
         self._known: dict[tuple[object, ...], CameraStanding] = {}
 
     def _stand_of(self, name: str, paused_until: UtcNs) -> CameraStanding:
-        key = (name, paused_until, *self._store.find_consent(name))
+        key = (name, paused_until, self._store.find_consent(name))
         if key not in self._known:
             self._known[key] = super()._stand_of(name, paused_until)
         return self._known[key]
+
+
+class TimedPace(AckPace):
+    """Notes how long the gateway took, before it holds what it took."""
+
+    def __init__(self, pace: AckPace) -> None:
+        self._pace = pace
+        self.took_ms = 0.0
+        self._began_ns = 0
+
+    def arrive(self) -> MonoNs:
+        self._began_ns = time.perf_counter_ns()
+        return self._pace.arrive()
+
+    def hold(self, arrival: MonoNs) -> bool:
+        self.took_ms = (time.perf_counter_ns() - self._began_ns) / 1e6
+        return self._pace.hold(arrival)
 
 
 class Gateway(House):
@@ -113,7 +133,8 @@ class Gateway(House):
 
     def make_pace(self) -> AckPace:
         kind = AckPace if self._paced else InstantPace
-        return kind(self.clock, threading.Event().wait)
+        self.pace = TimedPace(kind(self.clock, threading.Event().wait))
+        return self.pace
 
     def on_verdict(self, request: StoredRequest, verdict: object) -> None:
         """Plan what the releaser plans: the end of the question, its reminder, and the copy of its footage."""
@@ -172,6 +193,14 @@ class Watcher:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """What one gateway showed, in milliseconds by kind, in the order of arrival."""
+
+    seen: dict[str, list[float]]
+    inside: dict[str, list[float]]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Asks against denials, in milliseconds."""
 
@@ -182,7 +211,9 @@ class Comparison:
     high: float
     """The difference of the means lies between these with 90 % confidence, above and below with 95 % each."""
     rank_z: float
-    """Standard errors of the rank sum (Mann and Whitney) from that of no difference."""
+    """Standard errors of the blocks' rank sums from those of no difference."""
+    inside: tuple[float, float]
+    """What each kind took inside the gateway, from arrival until it could be acknowledged: medians, milliseconds."""
 
     @property
     def bound(self) -> float:
@@ -190,24 +221,37 @@ class Comparison:
         return max(abs(self.low), abs(self.high))
 
 
-def compare(asks: Sequence[float], denials: Sequence[float]) -> Comparison:
-    """Compare two samples (Welch; Mann and Whitney)."""
+def compare(samples: Sequence["Sample"]) -> Comparison:
+    """Compare the two kinds over all samples (Welch; Wilcoxon in blocks)."""
+    asks, denials = ([took for one in samples for took in one.seen[kind]] for kind in KINDS)
     means = (statistics.fmean(asks), statistics.fmean(denials))
     deviations = (statistics.stdev(asks), statistics.stdev(denials))
     error = math.sqrt(deviations[0] ** 2 / len(asks) + deviations[1] ** 2 / len(denials))
     difference = means[0] - means[1]
-    ranked = sorted([*((each, True) for each in asks), *((each, False) for each in denials)])
-    rank_sum = sum(rank for rank, (_, is_ask) in enumerate(ranked, 1) if is_ask)
-    n, m = len(asks), len(denials)
-    expected, spread = n * (n + m + 1) / 2, math.sqrt(n * m * (n + m + 1) / 12)
+    inside = ([took for one in samples for took in one.inside[kind]] for kind in KINDS)
     return Comparison(
         means,
         deviations,
         (statistics.median(asks), statistics.median(denials)),
         difference - Z_95 * error,
         difference + Z_95 * error,
-        (rank_sum - expected) / spread,
+        _rank(samples),
+        tuple(statistics.median(each) for each in inside),  # type: ignore[arg-type]
     )
+
+
+def _rank(samples: Sequence["Sample"]) -> float:
+    """Return how many standard errors the asks' rank sum lies from that of no difference, block by block."""
+    difference = variance = 0.0
+    for sample in samples:
+        asks, denials = (sample.seen[kind] for kind in KINDS)
+        for start in range(0, len(asks), BLOCK):
+            mine, theirs = asks[start : start + BLOCK], denials[start : start + BLOCK]
+            ranked = sorted([*((each, True) for each in mine), *((each, False) for each in theirs)])
+            n, m = len(mine), len(theirs)
+            difference += sum(rank for rank, (_, is_ask) in enumerate(ranked, 1) if is_ask) - n * (n + m + 1) / 2
+            variance += n * m * (n + m + 1) / 12
+    return difference / math.sqrt(variance)
 
 
 @contextlib.contextmanager
@@ -238,11 +282,18 @@ def running(folder: Path, *, paced: bool) -> Iterator[tuple[Gateway, Broker, Wat
             gateway.store.close()
 
 
-def sample(folder: Path, n: int, paced: bool) -> dict[str, list[float]]:
-    """Let ``n`` requests of each kind arrive at one gateway, in random order; return the milliseconds of each."""
-    took: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    order = [kind for kind in KINDS for _ in range(n)]
-    random.shuffle(order)
+def draw_order(n: int) -> list[str]:
+    """Return ``n`` of each kind, in blocks, in each of which the order is random."""
+    blocks = [[*KINDS] * BLOCK for _ in range(n // BLOCK)]
+    for block in blocks:
+        random.shuffle(block)
+    return [kind for block in blocks for kind in block]
+
+
+def sample(folder: Path, n: int, paced: bool) -> Sample:
+    """Let ``n`` requests of each kind (a multiple of ``BLOCK``) arrive at one gateway."""
+    took = Sample({kind: [] for kind in KINDS}, {kind: [] for kind in KINDS})
+    order = draw_order(n)
     with running(folder, paced=paced) as (gateway, rtcc, watcher):
         topic = f"rtcc/1/req/g/{gate.GATEWAY}"
         for number, kind in enumerate(("ask", "denial", "ask", "denial", *order)):
@@ -250,7 +301,8 @@ def sample(folder: Path, n: int, paced: bool) -> dict[str, list[float]]:
             time.sleep(random.uniform(0.001, 0.003))
             milliseconds = watcher.time(lambda raw=raw: rtcc.publish(topic, raw))  # type: ignore[misc]
             if number >= 4:  # the first ones pay for what is done once
-                took[kind].append(milliseconds)
+                took.seen[kind].append(milliseconds)
+                took.inside[kind].append(gateway.pace.took_ms)
         outcomes = [entry["outcome"] for entry in gateway.entries("decision")]
         if (outcomes.count("ask"), outcomes.count("denial")) != (n + 2, n + 2):
             raise SystemExit(f"not what was to be compared: {outcomes.count('ask')} asks of {n + 2}")
@@ -260,19 +312,18 @@ def sample(folder: Path, n: int, paced: bool) -> dict[str, list[float]]:
 def measure(folder: Path, n: int, gateways: int, *, paced: bool) -> Comparison:
     """Take ``n`` samples of each kind, shared among gateways."""
     folder.mkdir()
-    each = -(-n // gateways)
+    each = -(-n // gateways // BLOCK) * BLOCK
     with ProcessPoolExecutor(gateways, mp_context=multiprocessing.get_context("spawn")) as pool:
         samples = [pool.submit(sample, folder / str(number), each, paced) for number in range(gateways)]
-        taken = [one.result() for one in samples]
-    asks, denials = ([took for one in taken for took in one[kind]] for kind in KINDS)
-    return compare(asks, denials)
+        return compare([one.result() for one in samples])
 
 
 def describe(found: Comparison, n: int) -> str:
     return (
         f"n {n} each; ask {found.means[0]:.2f} ± {found.deviations[0]:.2f} ms (median {found.medians[0]:.2f}), "
         f"denial {found.means[1]:.2f} ± {found.deviations[1]:.2f} (median {found.medians[1]:.2f}); "
-        f"difference {found.low:+.3f} to {found.high:+.3f} ms; rank z {found.rank_z:+.1f}"
+        f"difference {found.low:+.3f} to {found.high:+.3f} ms; rank z {found.rank_z:+.1f}; "
+        f"inside the gateway {found.inside[0]:.2f}, {found.inside[1]:.2f} ms"
     )
 
 

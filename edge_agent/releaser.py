@@ -8,26 +8,22 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent import __version__
-from edge_agent.consent.camera_state import CameraConsent, encode_consents
 from edge_agent.consent.house_state import occasions
 from edge_agent.consent.policy import Occasion
 from edge_agent.custody.keys import KeyStore
 from edge_agent.custody.owner_identity import load_recipient
 from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
-from edge_agent.host.control_socket import Answer, ControlServer, Handler, Peer
+from edge_agent.host.control_socket import ControlServer, Handler
 from edge_agent.host.hardening import harden, lock_folder, stop_on_signals
 from edge_agent.host.language import load_texts
-from edge_agent.host.page_socket import open_page_socket
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
 from edge_agent.ledger import table as ledger
@@ -38,35 +34,37 @@ from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.trust_bundle import Roots
-from edge_agent.protocol.verdict import Ask, Grant, Verdict
+from edge_agent.protocol.verdict import Verdict
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.unenrolled import EnrolmentWatch, wait_enrolled
-from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, ClockState, UtcNs, encode_rfc3339
+from edge_agent.units import SECOND_NS, ClockState, UtcNs
 from edge_agent.uplink.bundle.builder import BundleBuilder
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.inbound.ack_pace import AckPace
 from edge_agent.uplink.inbound.answer_sender import Sender
-from edge_agent.uplink.inbound.broker_settings import encode_state, find_cell, make_broker_settings
 from edge_agent.uplink.inbound.consent_files import Standing
 from edge_agent.uplink.inbound.consent_states import Marks, read_consent_states
 from edge_agent.uplink.inbound.evaluator import Judge
 from edge_agent.uplink.inbound.intake import Intake
+from edge_agent.uplink.inbound.presence import encode_state, find_cell, make_broker_settings
 from edge_agent.uplink.inbound.register import Docket
 from edge_agent.uplink.inbound.retention import prune
 from edge_agent.uplink.inbound.schedule import Jobs
 from edge_agent.uplink.inbound.trust_store import TrustStore
 from edge_agent.uplink.owner.clock_commands import ClockDesk
+from edge_agent.uplink.owner.deadlines import Deadlines
 from edge_agent.uplink.owner.erase_commands import EraseDesk
 from edge_agent.uplink.owner.export_commands import OwnDesk
 from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
 from edge_agent.uplink.owner.fault_news import FaultNews
-from edge_agent.uplink.owner.figures import make_figures
 from edge_agent.uplink.owner.gateway_entries import enter_enrolment, enter_heads
+from edge_agent.uplink.owner.gateway_status import GatewayStatus, find_ends
+from edge_agent.uplink.owner.home_sockets import HomeSockets
 from edge_agent.uplink.owner.keep_commands import KeepDesk
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.owner.notifier import make_messenger
-from edge_agent.uplink.owner.page_commands import PageCommands
+from edge_agent.uplink.owner.page_links import PageLinks
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadDesk, begin_anew
 from edge_agent.uplink.owner.request_commands import OwnerDesk
@@ -78,11 +76,13 @@ from edge_agent.uplink.release.certificate_renewal import CertificateRenewal
 from edge_agent.uplink.release.key_step import Handover
 from edge_agent.uplink.release.recheck import Regrant
 from edge_agent.uplink.release.staging import Staging
+from edge_agent.uplink.release.terms_watch import EVERY_S as TERMS_EVERY_S
+from edge_agent.uplink.release.terms_watch import TermsWatch
 from edge_agent.uplink.release.upload_step import Shipping
 from edge_agent.uplink.release.upload_targets import Carrier
-from edge_agent.uplink.release.worker import SETTLE_NS, ReleaseWorker
+from edge_agent.uplink.release.worker import ReleaseWorker
 from edge_agent.uplink.store.ledger_archive import begin_from_archive
-from edge_agent.uplink.store.requests import OPEN_STATES, ReleaseState, RequestState, Store, StoredRequest
+from edge_agent.uplink.store.requests import OPEN_STATES, Store, StoredRequest
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +90,6 @@ _TURN_S = 1.0
 _RETRY_S = 5.0
 _TALLY_S = 600.0
 _HOUR_S = 3600.0
-REMIND_BEFORE_NS = HOUR_NS
-"""So long before silence becomes a no the owner is reminded; at half time of an ask that is shorter than two hours."""
 CHECKPOINT_HOUR_UTC = 3
 """When the daily checkpoint leaves: at the same time every day, whatever happened."""
 
@@ -136,57 +134,65 @@ class Releaser:
         self._asked_to_stop, self._reload = stop, reload
         self._stop = stop = threading.Event()
         keys = KeyStore(config.state_dir, "releaser")
-        self._key = keys.load_private("gateway")
-        self._custody = keys.custody_level()
+        self._key, owner = keys.load_private("gateway"), keys.load_public("owner")
         system = SystemClock(read_build_time(), trust_wall_clock=config.clock.trust == "wall-clock")
         path = config.store_path.with_name("clock.json")
-        self._clock = KeptClock(path, read_boot_id(), system, doubts_steps=True)
+        self._clock = clock = KeptClock(path, read_boot_id(), system, doubts_steps=True)
         roots = Roots(enrolment.threshold, {thumbprint(root): root for root in enrolment.roots})
-        self._trust = TrustStore(store, roots, self._clock)
+        self._trust = TrustStore(store, roots, clock)
         self._keep_clock()
-        self._tally = Tally()
-        self._standing = Standing(config, enrolment, keys.load_public("owner"), store)
-        self._judge = Judge(enrolment, find_cell(config), store, self._standing, self._trust, self._clock)
+        self._tally, pace = Tally(), AckPace(clock, stop.wait)
+        self._standing = Standing(config, enrolment, owner, store)
+        self._judge = Judge(enrolment, find_cell(config), store, self._standing, self._trust, clock)
         self._docket = Docket(store, enrolment.gateway, self._key)
         self._footage = Footage(config, keys.load_private("vault"), keys.load_public("recorder"))
-        self._watch = EnrolmentWatch(config)
-        self._watch.look()
-        self._renewal = CertificateRenewal(config, enrolment, keys, self._clock, self._show_certificate)
-        pace = AckPace(self._clock, stop.wait)
-        self._intake = Intake(
-            store, self._judge, self._docket, self._trust, self._tally, self._clock, pace, self._on_verdict
-        )
-        self._broker = Broker(
-            make_broker_settings(config, enrolment, self._renewal.identity()), self._intake.handle, self._clock
-        )
+        self._renewal = CertificateRenewal(config, enrolment, keys, clock, self._show_certificate)
+        self._intake = Intake(store, self._judge, self._docket, self._trust, self._tally, clock, pace, self._on_verdict)
+        settings = make_broker_settings(config, enrolment, self._renewal.identity())
+        self._broker = Broker(settings, self._intake.handle, clock)
         self._builder = self._make_builder(keys)
         self._worker, self._regrant, handover = self._make_worker()
+        self._terms = TermsWatch(config.consent.file, store, self._judge, self._regrant)
         texts = load_texts(config.gateway.language)
-        self._news = News(store, self._wanted_news, ZoneInfo(config.gateway.time_zone), self._clock, texts)
+        zone, links = ZoneInfo(config.gateway.time_zone), PageLinks(config.state_dir, texts)
+        self._news = News(store, self._wanted_news, zone, clock, texts, links)
         self._messenger = make_messenger(config, store, self._news, stop)
-        self._faults = self._make_fault_news()
-        self._sender = Sender(store, self._broker, self._clock, handover.confirm, stop)
-        self._jobs = Jobs(self._clock, self._plan, stop)
-        self._ledger = LedgerDesk(store, enrolment.gateway, self._key, self._clock)
-        owner = keys.load_public("owner")
-        self._desk = OwnerDesk(
-            enrolment.gateway, owner, config, store, self._judge, self._regrant,
-            self._docket, self._worker, self._clock,
+        marks = Marks(store.read_id(), store.find_consent)
+        consents = partial(read_consent_states, config, enrolment, owner, marks)
+        ends = partial(find_ends, self._renewal, self._trust)
+        self._faults = FaultNews(
+            config, self._news.tell, self._wanted_news, clock,
+            why_unclear=lambda: clock.facts()["why"],
+            is_connected=lambda: self._broker.status().connected,
+            consents=consents,
+            ends=ends,
         )  # fmt: skip
-        self._keeps = KeepDesk(enrolment.gateway, owner, store, self._footage, self._clock)
+        self._status = GatewayStatus(
+            self._renewal, keys.custody_level(), store, clock, self._trust, self._broker.status, consents, ends,
+            self._faults.lines, self._messenger.counts, self._tally.read, self._intake.limits.count,
+        )  # fmt: skip
+        self._sender = Sender(store, self._broker, clock, handover.confirm, stop)
+        self._jobs = Jobs(clock, self._plan, stop)
+        self._ledger = LedgerDesk(store, enrolment.gateway, self._key, clock)
+        self._desk = OwnerDesk(
+            enrolment.gateway, owner, config, store, self._judge, self._regrant, self._docket, self._worker, clock
+        )
+        self._deadlines = Deadlines(store, self._footage, self._worker, clock, self._news.remind, self._desk.refuse)
+        self._keeps = KeepDesk(enrolment.gateway, owner, store, self._footage, clock)
         handlers = self._make_handlers(owner)
         self._control = ControlServer(config.control_path("releaser"), handlers, stop)
-        reads = PageReads(config, self._footage, self._standing, self._consents, self._clock)
-        self._page = PageCommands(config, store, self._clock, handlers, reads)
+        reads = PageReads(config, self._footage, self._standing, consents, clock)
+        self._home = HomeSockets(enrolment.gateway, owner, config, store, clock, handlers, reads, self._messenger)
 
     def run(self) -> None:
         """Start every thread, watch them, stop them."""
-        notifier = Notifier()
+        notifier, watch = Notifier(), EnrolmentWatch(self._config)
+        watch.look()
         enter_enrolment(self._store, self._enrolment, self._clock.utc())
         self._footage.keep_holds([request.jti for request in self._store.list_requests(OPEN_STATES)])
         self._messenger.start()
         self._control.start()
-        open_page_socket(self._config.page_path("releaser"), self._page.handlers, self._stop)
+        self._home.open(self._stop)
         self._worker.start()
         self._sender.start()
         self._jobs.start()
@@ -195,7 +201,7 @@ class Releaser:
         notifier.ready()
         while not (self._asked_to_stop.wait(_TURN_S) or (self._reload is not None and self._reload.take())):
             self._keep_clock()
-            self._take_enrolment()
+            self._take_enrolment(watch)
             now = self._clock.boot()
             threads = (self._worker, self._sender, self._jobs, self._control)
             if self._broker.is_live(now) and all(thread.is_alive() for thread in threads):
@@ -216,9 +222,9 @@ class Releaser:
         if self._clock.state() is ClockState.SYNCHRONISED:
             self._store.note_birth(self._clock.utc())
 
-    def _take_enrolment(self) -> None:
+    def _take_enrolment(self, watch: EnrolmentWatch) -> None:
         """Take over an enrolment file that was installed meanwhile: a certificate at once, anything else anew."""
-        new = self._watch.look()
+        new = watch.look()
         if new is not None and not self._renewal.take_certificate(new) and self._reload is not None:
             self._reload.ask()
 
@@ -229,7 +235,7 @@ class Releaser:
 
     def _make_builder(self, keys: KeyStore) -> BundleBuilder:
         return BundleBuilder(
-            self._config, self._enrolment.gateway, self._key, keys.load_public("recorder"), self._custody,
+            self._config, self._enrolment.gateway, self._key, keys.load_public("recorder"), keys.custody_level(),
             self._footage, self._standing, lambda: self._trust.bundle, load_recipient(self._config.state_dir),
             self._clock,
         )  # fmt: skip
@@ -253,7 +259,7 @@ class Releaser:
         gateway, store, clock = self._enrolment.gateway, self._store, self._clock
         own = OwnDesk(gateway, owner, store, self._footage, self._builder, self._sign_checkpoint, clock)
         return {
-            "status": self._status,
+            "status": self._status.read,
             **self._desk.handlers,
             **self._ledger.handlers,
             **EraseDesk(store, self._footage, self._desk.withdraw, clock).handlers,
@@ -262,20 +268,6 @@ class Releaser:
             **self._keeps.handlers,
             **(self._reload.handlers if self._reload is not None else {}),
         }
-
-    def _make_fault_news(self) -> FaultNews:
-        return FaultNews(
-            self._config, self._news.tell, self._wanted_news, self._clock,
-            why_unclear=lambda: self._clock.facts()["why"],
-            is_connected=lambda: self._broker.status().connected,
-            consents=self._consents,
-            ends=self._find_ends,
-        )  # fmt: skip
-
-    def _find_ends(self) -> dict[str, UtcNs | None]:
-        bundle = self._trust.bundle
-        certificate_end = UtcNs(self._renewal.enrolment.not_after_s * SECOND_NS)
-        return {"certificate": certificate_end, "trust": None if bundle is None else bundle.expires}
 
     def _sign_checkpoint(self, connection: sqlite3.Connection, now: UtcNs) -> str:
         return ledger.checkpoint(connection, ledger_origin(self._enrolment.gateway), self._key, now)
@@ -288,30 +280,8 @@ class Releaser:
     def _wanted_news(self) -> frozenset[Occasion]:
         return occasions(self._standing.household(self._clock.utc()))
 
-    # What happens to requests
-
     def _on_verdict(self, request: StoredRequest, verdict: Verdict) -> None:
-        if isinstance(verdict, Ask):
-            self._plan_ask(self._jobs, request)
-        if isinstance(verdict, Ask | Grant):
-            self._plan_hold(self._jobs, request)
-        self._worker.wake()
-
-    def _hold(self, request_id: int) -> None:
-        """Keep what a request still needs; doing it again does nothing."""
-        request = self._store.read_request(request_id)
-        if request.state not in OPEN_STATES:
-            return
-        if self._worker.is_at_work_on(request_id):
-            # What is read for the bundle now needs no copy beside it, which would cost the disk as much again.
-            self._jobs.at(f"hold {request_id}", UtcNs(self._clock.utc() + MINUTE_NS), partial(self._hold, request_id))
-            return
-        if request.bound is not None:
-            releases = self._store.list_releases(request_id)
-            done = {each.camera for each in releases if each.state is not ReleaseState.WAITING}
-            self._footage.hold(request.jti, [each for each in request.bound.cameras if each.camera not in done])
-        if self._store.read_request(request_id).state not in OPEN_STATES:
-            self._footage.drop_holds(request.jti)  # it ended while its footage was copied
+        self._deadlines.plan(self._jobs, request, verdict)
 
     def _on_end(self, request: StoredRequest) -> None:
         self._footage.drop_holds(request.jti)
@@ -319,49 +289,22 @@ class Releaser:
     # What is due at a time
 
     def _plan(self, jobs: Jobs) -> None:
-        for request in self._store.list_requests(OPEN_STATES):
-            self._plan_hold(jobs, request)
-            if request.state is RequestState.ASKED:
-                self._plan_ask(jobs, request)
+        now = self._clock.utc()
+        self._deadlines.plan_all(jobs)
         jobs.every("waiting", _RETRY_S, self._intake.retry_waiting)
         jobs.every("tally", _TALLY_S, self._enter_tally)
         jobs.every("heads", _HOUR_S, self._enter_heads)
-        jobs.every("consents", _HOUR_S, self._note_consents)
+        jobs.at("terms at start", now, self._terms.look)
+        jobs.every("terms", TERMS_EVERY_S, self._terms.look)
         jobs.every("faults", FAULTS_EVERY_S, self._faults.look)
         jobs.every("keeps", _HOUR_S, self._keeps.expire)
-        jobs.at("keeps at start", self._clock.utc(), self._keeps.settle)
+        jobs.at("keeps at start", now, self._keeps.settle)
         jobs.every("prune", _HOUR_S, self._prune)
         jobs.every("updates", _HOUR_S, self._take_in_updates)
         jobs.every("certificate", RENEW_EVERY_S, self._renewal.look)
         jobs.at("certificate at start", self._clock.utc(), self._renewal.look)
-        jobs.at("updates at start", self._clock.utc(), self._take_in_updates)
-        jobs.at("consents at start", self._clock.utc(), self._note_consents)
+        jobs.at("updates at start", now, self._take_in_updates)
         self._plan_checkpoint(jobs)
-
-    def _plan_hold(self, jobs: Jobs, request: StoredRequest) -> None:
-        # Nothing is asked for that ends after its arrival (check 10).
-        due = UtcNs(request.arrived_at + SETTLE_NS)
-        jobs.at(f"hold {request.id}", due, partial(self._hold, request.id))
-
-    def _plan_ask(self, jobs: Jobs, request: StoredRequest) -> None:
-        jobs.at(f"ask {request.id}", request.due, partial(self._end_ask, request.id))
-        early_ns = min(REMIND_BEFORE_NS, (request.due - request.arrived_at) // 2)
-        jobs.at(f"remind {request.id}", UtcNs(request.due - early_ns), partial(self._remind, request.id))
-
-    def _remind(self, request_id: int) -> None:
-        request = self._store.read_request(request_id)
-        if request.state is RequestState.ASKED:
-            self._news.remind(request)
-
-    def _end_ask(self, request_id: int) -> None:
-        request = self._store.read_request(request_id)
-        if request.state is not RequestState.ASKED:
-            return
-        if self._clock.state() is ClockState.SYNCHRONISED:
-            self._desk.refuse(request, "owner-silent")
-        else:  # it may not be time yet
-            later = UtcNs(self._clock.utc() + MINUTE_NS)
-            self._jobs.at(f"ask {request_id}", later, partial(self._end_ask, request_id))
 
     def _plan_checkpoint(self, jobs: Jobs) -> None:
         day_s = 24 * 3600
@@ -374,10 +317,6 @@ class Releaser:
             self._broker.set_state(encode_state(online=True, checkpoint=self._ledger.checkpoint()))
         finally:
             self._plan_checkpoint(jobs)
-
-    def _note_consents(self) -> None:
-        with self._store.transaction() as connection:
-            self._judge.look_and_note(connection)
 
     def _take_in_updates(self) -> None:
         for note in take_in(self._config.state_dir / UPDATE_NOTES, self._store, self._clock.utc()):
@@ -395,38 +334,3 @@ class Releaser:
 
     def _enter_heads(self) -> None:
         enter_heads(self._config, self._footage, self._store, self._clock.utc())
-
-    # Control socket
-
-    def _consents(self, now: UtcNs) -> dict[str, CameraConsent]:
-        owner = KeyStore(self._config.state_dir, "releaser").load_public("owner")
-        marks = Marks(self._store.read_id(), self._store.find_consent)
-        return read_consent_states(self._config, self._enrolment, owner, marks, now)
-
-    def _status(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
-        now = self._clock.utc()
-        consents = self._consents(now)
-        bundle, broker, clock = self._trust.bundle, self._broker.status(), self._clock.facts()
-        open_requests = self._store.list_requests(OPEN_STATES)
-        return {
-            "gateway": self._enrolment.gateway,
-            "enrolment": self._enrolment.iss,
-            "version": __version__,
-            "broker": "connected" if broker.connected else "not connected",
-            "clock": ": ".join(filter(None, (clock["state"], clock["why"]))),
-            "trust_bundle": "none" if bundle is None else f"{bundle.version} until {encode_rfc3339(bundle.expires)}",
-            "certificate": self._renewal.describe(now),
-            "custody": self._custody,
-            "store": self._store.read_id(),
-            "recipients": {} if bundle is None else {each.role: each.age for each in bundle.recipients},
-            "consents": encode_consents(consents),
-            "release_paused": sorted(self._store.list_pauses(now)),
-            "faults": self._faults.lines(),
-            "figures": make_figures(
-                self._store.count_requests(), self._find_ends(), consents.values(), self._messenger.counts(), now
-            ),
-            "refused_unread": self._tally.read(),
-            "refused_counted": self._intake.limits.count(),
-            "waiting_for_you": [each.id for each in open_requests if each.state is RequestState.ASKED],
-            "releasing": [each.id for each in open_requests if each.state is not RequestState.ASKED],
-        }

@@ -1,5 +1,7 @@
 """``edge-agent run``: starts the recorder and the releaser as processes of their own and starts them again.
 
+So it does with the page and the desk while `edge-agent page on` has left their settings, anew with each change of them.
+
 For a gateway without systemd, and for trials. Knows nothing of footage, keys or requests. A process that ends is
 started again after 1 s, doubling to 60 s, for ever; one that ran for ten minutes starts over at 1 s. One that hangs is
 killed first: both tell systemd that they are alive (``sd_notify``), and here this process listens in its place.
@@ -18,7 +20,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_agent.errors import ConfigError
 from edge_agent.host.hardening import stop_on_signals
+from edge_agent.page.settings import settings_path
+from edge_agent.settings.gateway import load_config
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +37,8 @@ WATCHDOG_S = 30.0
 """So long may it be silent from then on."""
 PROCESSES = {"record": WATCHDOG_S, "release": 90.0}
 """The command of each process, and its own watchdog: as under systemd. A broker that is away is no hang."""
+HOME = {"serve-page": "page", "serve-desk": "desk"}
+"""The commands of the processes for browsers, and their folders."""
 _POLL_S = 0.1
 _SLEPT_S = 5.0
 """Whoever did not look for so long cannot say that others hang."""
@@ -50,7 +57,10 @@ class Watched:
     """A bound datagram socket that never blocks; the child knows its address as ``NOTIFY_SOCKET``."""
     start_timeout_s: float = START_TIMEOUT_S
     watchdog_s: float = WATCHDOG_S
+    wanted_by: Path | None = None
+    """It runs while this file is there, and starts anew when it changes; None: always."""
     process: "subprocess.Popen[bytes] | None" = None
+    stamp_ns: int = 0
     started_s: float = 0.0
     start_at_s: float = 0.0
     silent_until_s: float = 0.0
@@ -59,10 +69,15 @@ class Watched:
 
     def step(self, now_s: float) -> None:
         """Start the process where it is due; kill it where it hangs; note where it has ended."""
+        stamp_ns = self._read_stamp()
+        if stamp_ns != self.stamp_ns:
+            self.stamp_ns, self.gave_up, self.start_at_s = stamp_ns, False, now_s
+            if self.process is not None:
+                self.process.terminate()
         if self.gave_up:
             return
         if self.process is None:
-            if now_s >= self.start_at_s:
+            if now_s >= self.start_at_s and stamp_ns:
                 self._start(now_s)
             return
         self._listen(now_s)
@@ -74,6 +89,15 @@ class Watched:
                 self.silent_until_s = now_s + self.watchdog_s
             return
         self._note_end(code, now_s)
+
+    def _read_stamp(self) -> int:
+        """Return what changes with the file that wants this process; 0 if it is not there."""
+        if self.wanted_by is None:
+            return 1
+        try:
+            return self.wanted_by.stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def forgive(self, now_s: float) -> None:
         """Begin to wait anew: this process itself did not run for a while, and maybe nothing did."""
@@ -136,11 +160,30 @@ def main(config_path: Path, only: str | None = None) -> int:
             for name, watchdog_s in PROCESSES.items()
             if only in (None, name)
         ]
+        watched += _list_home(config_path, folder) if only is None else []
         try:
             _watch(watched, stop)
         finally:
             _stop_all(watched)
-    return os.EX_CONFIG if any(child.gave_up for child in watched) else os.EX_OK
+    return os.EX_CONFIG if any(child.gave_up for child in watched if child.wanted_by is None) else os.EX_OK
+
+
+def _list_home(config_path: Path, lines: str) -> list[Watched]:
+    """Return the processes for browsers; none if the configuration cannot be read, which the two others will say."""
+    try:
+        state_dir = load_config(config_path).state_dir
+    except ConfigError:
+        return []
+    return [
+        Watched(
+            name,
+            [sys.executable, "-m", "edge_agent", name, "--folder", str(state_dir / folder)],
+            open_line(lines, name),
+            watchdog_s=60.0,
+            wanted_by=settings_path(state_dir / folder),
+        )
+        for name, folder in HOME.items()
+    ]
 
 
 def open_line(folder: str | Path, name: str) -> socket.socket:
@@ -153,7 +196,7 @@ def open_line(folder: str | Path, name: str) -> socket.socket:
 
 def _watch(watched: list[Watched], stop: threading.Event) -> None:
     looked_s = time.monotonic()
-    while not stop.wait(_POLL_S) and not all(child.gave_up for child in watched):
+    while not stop.wait(_POLL_S) and not all(child.gave_up for child in watched if child.wanted_by is None):
         now_s = time.monotonic()
         for child in watched:
             if now_s - looked_s > _SLEPT_S:

@@ -22,7 +22,6 @@ from edge_agent.errors import EdgeAgentError
 from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
 from edge_agent.host.control_socket import Answer, ControlServer, Peer
 from edge_agent.host.language import load_texts
-from edge_agent.host.page_socket import open_page_socket
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
 from edge_agent.ledger import table as ledger
@@ -44,11 +43,11 @@ from edge_agent.uplink.owner.export_commands import OwnDesk
 from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
 from edge_agent.uplink.owner.fault_news import FaultNews
 from edge_agent.uplink.owner.gateway_entries import enter_heads
+from edge_agent.uplink.owner.home_sockets import HomeSockets
 from edge_agent.uplink.owner.keep_commands import KeepDesk
 from edge_agent.uplink.owner.ledger_commands import LedgerDesk
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.owner.notifier import make_messenger
-from edge_agent.uplink.owner.page_commands import PageCommands
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadDesk
 from edge_agent.uplink.owner.request_commands import OwnerDesk
@@ -175,11 +174,11 @@ class Unenrolled:
         }
         self._control = ControlServer(config.control_path("releaser"), handlers, self._ended)
         reads = PageReads(config, self._footage, standing, self._consents, clock)
-        self._page = PageCommands(config, store, clock, handlers, reads)
         self._jobs = Jobs(clock, self._plan, self._ended)
         texts = load_texts(config.gateway.language)
         news = News(store, lambda: frozenset(Occasion), ZoneInfo(config.gateway.time_zone), clock, texts)
         self._messenger = make_messenger(config, store, news, self._ended)
+        self._home = HomeSockets(name, owner, config, store, clock, handlers, reads, self._messenger)
         self._faults = FaultNews(
             config,
             news.tell,
@@ -195,7 +194,7 @@ class Unenrolled:
         self._clock.keep()
         self._messenger.start()
         self._control.start()
-        page = open_page_socket(self._config.page_path("releaser"), self._page.handlers, self._ended)
+        home = self._home.open(self._ended)
         self._jobs.start()
         log.info("releaser waits for an enrolment; your own footage and ledger can be read version=%s", __version__)
         notifier.status("not enrolled: waits for `edge-agent enrol FILE`")
@@ -211,7 +210,7 @@ class Unenrolled:
         self._ended.set()
         self._jobs.join()
         self._messenger.join()
-        for server in filter(None, (self._control, page)):
+        for server in (self._control, *home):
             server.join(_JOIN_S)
         if enrolment is not None:
             notifier.status("")

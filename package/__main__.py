@@ -89,7 +89,7 @@ def place(source: Path, to: Path) -> None:
 def place_system_files(stage: Path) -> None:
     """Lay down what belongs outside of /opt: units, users, folders, the command, the licence."""
     for path in (TREE / "systemd").iterdir():
-        if path.suffix in (".service", ".target", ".timer"):
+        if path.suffix in (".path", ".service", ".target", ".timer"):
             place(path, stage / "usr/lib/systemd/system" / path.name)
     place(TREE / "systemd/edge-agent.sysusers", stage / "usr/lib/sysusers.d/edge-agent.conf")
     place(TREE / "systemd/edge-agent.tmpfiles", stage / "usr/lib/tmpfiles.d/edge-agent.conf")

@@ -9,9 +9,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+TIMEOUT_S = 3600
+"""A run that takes longer shows nothing: it is neither a mutant that was noticed nor one that was not."""
 ENVELOPE = ("protocol/request_jws.py", "tests/protocol/test_request_jws.py")
 JWS = ("protocol/jws.py", "tests/protocol/test_request_jws.py tests/protocol/test_jws.py")
 TRUST_STORE = ("uplink/inbound/trust_store.py", "tests/uplink/inbound/test_intake.py")
@@ -253,15 +256,30 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
 }
 
 
-def is_green(folder: Path, tests: str) -> bool:
-    """Run tests in the copy; False where one fails or cannot even be read."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", *tests.split()]
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=300).returncode == 0
+def run_tests(folder: Path, tests: str) -> str | None:
+    """Run tests in the copy, up to the first that fails; return its name and why, or None if all are green.
+
+    Raises:
+        SystemExit: They took longer than ``TIMEOUT_S``, or ended otherwise: that shows nothing of a mutant.
+    """
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=line"]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "GATE_MUTANT": "1"}
+    try:
+        done = subprocess.run(
+            [*command, *tests.split()], cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired:
+        raise SystemExit(f"neither red nor green after {TIMEOUT_S} s: {tests}") from None
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"pytest ended with {done.returncode}: {tests}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    if done.returncode == 0:
+        return None
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return (lines or ["red"])[0][:200]
 
 
-def is_killed(folder: Path, name: str) -> bool:
-    """Apply one mutant to the copy, run its tests, put the text back; True where a test went red."""
+def kill(folder: Path, name: str) -> str | None:
+    """Apply one mutant to the copy, run its tests, put the text back; return what went red, or None."""
     (file, tests), old, new = MUTANTS[name]
     path = folder / "edge_agent" / file
     text = path.read_text()
@@ -269,7 +287,7 @@ def is_killed(folder: Path, name: str) -> bool:
         raise SystemExit(f"mutant no longer fits: {name}: {old!r} is not in {file}")
     path.write_text(text.replace(old, new, 1))
     try:
-        return not is_green(folder, tests)
+        return run_tests(folder, tests)
     finally:
         path.write_text(text)
 
@@ -289,12 +307,15 @@ def main(words: list[str]) -> int:
                 shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, folder / part)
-        if not is_green(folder, " ".join(sorted({test for name in names for test in MUTANTS[name][0][1].split()}))):
-            raise SystemExit("a test is red before anything was broken")
+        tests = " ".join(sorted({test for name in names for test in MUTANTS[name][0][1].split()}))
+        if (red := run_tests(folder, tests)) is not None:
+            raise SystemExit(f"a test is red before anything was broken: {red}")
         for name in names:
-            killed = is_killed(folder, name)
-            print(f"{'red ' if killed else 'GREEN'} {name}", flush=True)
-            survivors += [] if killed else [name]
+            began_s, red = time.monotonic(), kill(folder, name)
+            print(
+                f"{'GREEN' if red is None else 'red  '} {name} ({time.monotonic() - began_s:.0f} s): {red}", flush=True
+            )
+            survivors += [name] if red is None else []
     print(f"mutants: {len(names)}, not noticed: {len(survivors)}")
     return 1 if survivors else 0
 

@@ -1,6 +1,6 @@
 """One mutant per rule of the gate (PROTOCOL 6.2, G1 to G14), each to be killed by the state machine alone.
 
-``python tests/mutate_rules.py [WORD]``: as ``tests.mutate_gate``, in a copy. The machine stops at the first violation.
+``python -m tests.mutate_rules [WORD]``: as ``tests.mutate_gate``, in a copy. The machine stops at the first violation.
 """
 
 import sys
@@ -19,6 +19,11 @@ OWNER = ("uplink/owner/request_commands.py", MACHINE)
 INTAKE = ("uplink/inbound/intake.py", MACHINE)
 STORE = ("uplink/store/requests.py", MACHINE)
 HOUSEHOLD = ("consent/house_state.py", MACHINE)
+WAIVER = ("consent/signed_consent.py", MACHINE)
+IN_FORCE = ("uplink/store/in_force.py", MACHINE)
+TRUST = ("protocol/trust_bundle.py", MACHINE)
+LIMITS = ("uplink/inbound/refusal_limits.py", MACHINE)
+NEWER = "WHERE excluded.version > version"
 
 MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     "G1 a later evaluation is not recorded": (
@@ -134,7 +139,7 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
         "if not isinstance(verdict, Grant):",
     ),
     "G10 the quota is counted back from now": (JUDGE, "stored.id, bound.decided_at)", "stored.id, moment.now)"),
-    "G10 later requests count as well": (STORE, "AND request_id < ? ORDER BY at_ns", "AND ? ORDER BY at_ns"),
+    "G10 later requests count as well": (STORE, "FROM quota WHERE request_id < ?5 GROUP", "FROM quota WHERE ?5 GROUP"),
     "G10 a decision uses no quota": (
         INTAKE,
         "for camera, granted_ns in judgement.uses:",
@@ -146,8 +151,42 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
         'header = release.header if is_key_kept else b""',
         "header = release.header",
     ),
-    # G12 (source digests), G13 (floors) and G14 (floods) belong beside the code that will carry them:
-    # "G12 …", "G13 …", "G14 …".
+    "G12 a later consent's source is released": (
+        BOUND,
+        "of = (self.camera, self.quality, self.source)",
+        "of = (self.camera, self.quality, other.source)",
+    ),
+    "G12 a camera that points elsewhere counts as signed": (WAIVER, "    if changed:\n", "    if False:\n"),
+    "G13 an earlier consent is taken in": (IN_FORCE, f"revoked = 0 {NEWER}", "revoked = 0"),
+    "G13 a revoked consent is taken in again": (
+        IN_FORCE,
+        f"revoked = 0 {NEWER}",
+        f"revoked = 0 {NEWER.replace('>', '>=')}",
+    ),
+    "G13 a revocation is forgotten": (IN_FORCE, "UPDATE consent SET revoked = 1", "UPDATE consent SET revoked = 0"),
+    "G13 an order counts twice": (
+        OWNER,
+        "if not self._store.burn_order(connection, order.order_id, now):",
+        "if not self._store.burn_order(connection, order.order_id, now) and False:",
+    ),
+    "G13 an earlier trust bundle counts again": (TRUST, "if wire.version <= current.version:", "if False:"),
+    "G14 a counted refusal is not remembered": (
+        LIMITS,
+        "        self._store.add_refused(connection, known)\n        self._store.add_counted",
+        "        self._store.add_counted",
+    ),
+    "G14 every refusal is entered": (
+        LIMITS,
+        "over = self._store.find_key_over(hour, kids, self._room.entered)",
+        "over = None",
+    ),
+    "G14 noise hides a grant": (
+        INTAKE,
+        "if isinstance(judgement.verdict, Denial) and over is not None and not judgement.uses:",
+        "if over is not None:",
+    ),
+    "G14 noise makes room in a quota": (INTAKE, "over is not None and not judgement.uses:", "over is not None:"),
+    "G14 nobody is told": (DOCKET, "            self._store.add_notice(connection, request.id, row.phase.value)\n", ""),
 }
 
 

@@ -25,6 +25,7 @@ LONG_LINES = {
 _LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(?:#[^)]*)?\)")
 _DOCUMENT = re.compile(r"\bdocs/[A-Za-z0-9_/.-]*[A-Za-z0-9]\.(?:md|json)\b")
 _PATH = re.compile(r"`((?:edge_agent|tests|scripts|bench|config|systemd|package|docs)/[A-Za-z0-9_./-]*)`")
+_NAME_IN_PATH = re.compile(r"`([A-Za-z_.]+)`(?:\s+(?:in|of))?\s+`(edge_agent/[a-z_/]+\.py)`")
 _ADR = re.compile(r"\bADR (\d{4})\b")
 _TEXT = {".md", ".py", ".yaml", ".cfg", ".toml", ".service", ".timer", ".target", ".sh", ".js", ".html", ""}
 
@@ -53,6 +54,17 @@ def test_relative_links_lead_somewhere(name: str) -> None:
 def test_paths_in_documents_are_there(name: str) -> None:
     """Every file or folder of the tree that a document names is there."""
     assert [path for path in _PATH.findall(DOCUMENTS[name]) if not (ROOT / path).exists()] == []
+
+
+def test_names_in_the_architecture_are_where_it_says() -> None:
+    """Every function, class or constant that the map of the code places in a module is defined there."""
+    placed = _NAME_IN_PATH.findall(DOCUMENTS["docs/architecture.md"])
+    assert len(placed) >= 15
+    assert [
+        (name, path)
+        for name, path in placed
+        if not re.search(rf"(?:def|class) {(last := name.rpartition('.')[2])}\b|^{last}\b", FILES[path], re.MULTILINE)
+    ] == []
 
 
 def test_documents_that_are_named_are_there() -> None:

@@ -165,6 +165,24 @@ def check_commitment(record: StoredRecord) -> None:
     assert record_commitment(salt, described, units) == record.header.commitment
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="the recorder's memory is hidden from everybody but root")
+def test_no_codec_library_is_in_the_process_that_sees_every_picture(gateway: Gateway) -> None:
+    """While it records, refuses a codec and follows an encoder that is set anew, the recorder maps no FFmpeg."""
+    with SimulatedCamera() as door, SimulatedCamera() as yard:
+        gateway.configure({"door": door.url, "yard": yard.url})
+        yard.fault("unknown-codec")
+        with gateway.recorder() as process:
+            gateway.wait_for(lambda status: is_recording(status, "door.main"))
+            gateway.wait_for(lambda status: status["yard.main"].get("reason") == "unsupported-codec")
+            door.fault("new-size")
+            gateway.wait_for(lambda status: status["door.main"].get("width") == 160)
+            maps = Path(f"/proc/{process.pid}/maps").read_text()
+    libraries = {Path(line.split(maxsplit=5)[5]).name for line in maps.splitlines() if line.count("/")}
+    assert any(name.startswith("libc.so") for name in libraries)
+    foreign = ("libav", "libsw", "libx26", "cv2", "opencv", "numpy")
+    assert not [name for name in libraries if name.startswith(foreign)]
+
+
 def test_kill_loses_at_most_five_seconds(gateway: Gateway) -> None:
     """After kill -9 and a restart the ring holds everything up to five seconds before, then a GAP, then footage."""
     with SimulatedCamera() as door:

@@ -137,3 +137,26 @@ def test_patience_is_that_of_the_units() -> None:
         assert f"WatchdogSec={watchdog_s:.0f}\n" in unit
         assert f"TimeoutStartSec={START_TIMEOUT_S:.0f}\n" in unit
         assert f"edge-agent {command} --config" in unit
+
+
+def test_process_for_browsers_runs_while_its_settings_are_there(
+    watch: Callable[[str], Watched], tmp_path: Path
+) -> None:
+    """`edge-agent run` starts page and desk when `page on` was typed, anew when the settings change, and ends them."""
+    watched = watch("import time; time.sleep(60)")
+    watched.wanted_by = tmp_path / "settings.json"
+    watched.step(0.0)
+    assert watched.process is None
+    watched.wanted_by.write_text("{}")
+    watched.step(1.0)
+    first = watched.process
+    assert first is not None
+    os.utime(watched.wanted_by, ns=(1, 1))
+    step_until(watched, 2.0, lambda: watched.process is None)
+    step_until(watched, 10.0, lambda: watched.process is not None)
+    second = watched.process
+    watched.wanted_by.unlink()
+    step_until(watched, 200.0, lambda: watched.process is None)
+    assert second is not None
+    watched.step(300.0)
+    assert watched.process is None

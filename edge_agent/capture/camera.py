@@ -6,12 +6,10 @@ ends it, and nothing it does touches another camera.
 
 import logging
 import random
-import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
 
 from edge_agent.capture.reasons import REASONS, CaptureError
 from edge_agent.capture.retry import SESSION_NS, Retry
@@ -19,8 +17,8 @@ from edge_agent.capture.run.gap_account import SMALL_STEP_NS, GapKeeper
 from edge_agent.capture.run.open_run import Run, RunBreakError
 from edge_agent.capture.run.pre_roll import Prelude
 from edge_agent.capture.run.records import Sink
+from edge_agent.capture.session.interface import Arrival, Endpoint, Session
 from edge_agent.capture.session.reader import Feed, HeldError, Line
-from edge_agent.capture.session.rtsp import Arrival, Endpoint, Session
 from edge_agent.capture.sound import SoundWatch
 from edge_agent.capture.status import StreamStatus
 from edge_agent.host.clock import Clock
@@ -40,7 +38,6 @@ _SILENT = ("stalled", "ended", "no-keyframe")
 _KEYFRAME_WATCHDOGS = 6
 """So many watchdogs a session that sends pictures is waited for its first keyframe; then another may begin with one."""
 _TICK_NS = SECOND_NS // 2
-_LOGIN_IN_PATH = re.compile(r"(?:user(?:name)?|passw(?:or)?d|pwd)=", re.IGNORECASE)
 _BY_RULE = "not-by-rule"
 _BEFORE_ARRIVAL_NS = 2 * SECOND_NS
 """FFmpeg hands a picture over when the next one begins, and a keyframe may take its time on a slow link."""
@@ -113,7 +110,7 @@ class CameraThread:
         self._thread = threading.Thread(target=self._main, name=f"camera-{name}", daemon=True)
 
     def start(self) -> tuple[int, int]:
-        """Begin to record; return the numbers of both threads, this one and the one that waits inside FFmpeg."""
+        """Begin to record; return the numbers of both threads, this one and the one that waits for the camera."""
         feed = self._feed.start()
         self._thread.start()
         return self._thread.ident or 0, feed
@@ -138,6 +135,7 @@ class CameraThread:
         name_thread(self.name)
         try:
             self._record()
+            self._gaps.end(self._clock.utc(), self._clock.boot())
         finally:
             self._feed.close()
 
@@ -150,10 +148,13 @@ class CameraThread:
                 self._record_session()
                 continue
             except HeldError as held:
-                self._gaps.because(held.reason, held.utc, held.boot)
+                self._gaps.because(held.reason, *held.since)
+                if held.until is not None:
+                    self._gaps.because("connecting", *held.until)
                 continue
             except CaptureError as error:
-                trouble = error
+                # Without the frames: they hold all that the session had until the next trouble.
+                trouble = error.with_traceback(None)
             except Exception as error:
                 log.exception("camera failed stream=%s", self.name)
                 trouble = CaptureError("internal-error", type(error).__name__)
@@ -181,6 +182,10 @@ class CameraThread:
         """Return why there is to be no session; empty also where one stays open that is only looked at."""
         reason = self._hold()
         return "" if reason == _BY_RULE and self._look is not None and self._look.keeps_open else reason
+
+    def _is_only_watched(self) -> bool:
+        """Tell whether pictures are to be looked at only; the line tells when there is to be no session at all."""
+        return bool(self._hold()) and not self._reason_to_close()
 
     def _say_down(self, trouble: CaptureError) -> None:
         if self._stop.is_set():
@@ -244,8 +249,8 @@ class CameraThread:
         packets = self._take_packets(line, SoundWatch(self.name, session, self.status, self._clock.boot()))
         waiting: deque[Arrival] = deque()
         broken: _Break | None = None
-        while not (self._stop.is_set() or self._reason_to_close()):
-            if self._hold():
+        while not self._stop.is_set():
+            if self._is_only_watched():
                 waiting.clear()
                 prelude = self._watch(packets)
                 if self._stop.is_set() or self._hold():
@@ -269,6 +274,7 @@ class CameraThread:
 
     def _begin_run(self, session: Session, line: Line, *, is_joined: bool) -> Run:
         now = self._clock.utc()
+        self.status.note(reader=line.reader)
         self._gaps.follow(now, self._clock.boot())
         covered = self._gaps.covered_until
         return Run(
@@ -277,7 +283,11 @@ class CameraThread:
             sink=self._sink,
             gaps=self._gaps,
             status=self.status,
-            source={"source": public_url(line.endpoint.url), "transport": line.endpoint.carrier},
+            source={
+                "source": line.endpoint.public_url,
+                "transport": line.endpoint.carrier,
+                "reader": line.reader,
+            },
             floor=covered if covered <= now + MINUTE_NS else UtcNs(0),
             is_joined=is_joined,
         )
@@ -300,15 +310,19 @@ class CameraThread:
 
         Raises:
             RunBreakError: The next run begins with ``waiting``.
+            HeldError: It is not to be recorded any more; what came before is stored.
             CaptureError: No run has come of it for as long as there may be no pictures: another session has a keyframe.
         """
         arrival, is_first = None, True
         try:
-            while not (self._stop.is_set() or self._hold()):
+            while not (self._stop.is_set() or self._is_only_watched()):
                 arrival = waiting.popleft() if waiting else next(packets)
                 if arrival is not None:
                     run.push(arrival, self._clock.state)
                     is_first = False
+                elif reason := self._reason_to_close():
+                    # By now, not by when the last records are stored: a disk may take its time.
+                    raise HeldError(reason, (self._clock.utc(), self._clock.boot()))
                 self._note_progress(run, arrival)
                 self._demand_runs(run, broken)
         except RunBreakError:
@@ -329,13 +343,13 @@ class CameraThread:
             sound.take(arrival, self._clock.boot() if arrival is None else arrival.boot)
             if not line.has_keyframe:
                 self._judge_wait(last_video, self._clock.boot() - opened)
-            if arrival is not None and arrival.track == 0:
+            if arrival is not None and arrival.track == 0 and not arrival.is_damaged:
                 last_video = arrival.boot
                 if arrival.is_keyframe and self._look is not None:
                     self._look.offer(self._tracks[0].codec, self._tracks[0].extradata, arrival.data)
             # By when it arrived: it may have waited for a disk since.
             elif (self._clock.boot() if arrival is None else arrival.boot) - last_video > self._watchdog_ns:
-                raise CaptureError("stalled")
+                raise CaptureError("lost-packets" if arrival is not None and arrival.is_damaged else "stalled")
             yield arrival
 
     def _judge_wait(self, last_video: MonoNs, waited_ns: int) -> None:
@@ -381,13 +395,3 @@ class CameraThread:
             # By when it arrived: what waits behind it may be footage.
             self._gaps.wait(*((arrival.utc, arrival.boot) if arrival else (self._clock.utc(), self._clock.boot())))
         self._tick()
-
-
-def public_url(url: str) -> str:
-    """Return a stream's address for records and logs: no login, no query (some makers put passwords there).
-
-    Nor a path from where it names a user: XMEye's ONVIF gives ``/user=admin_password=…_channel=1_stream=0.sdp``.
-    """
-    parts = urlsplit(url)
-    path: str = _LOGIN_IN_PATH.split(parts.path, maxsplit=1)[0]
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", ""))

@@ -99,11 +99,9 @@ def find_fault(url: str, trust: Trust) -> CaptureError | None:
     FFmpeg calls all of it an I/O error like any other.
     """
     try:
-        context = ssl.create_default_context(cafile=str(trust.ca_file))
+        context = verifying_context(trust)
     except OSError:
         return CaptureError("tls-untrusted", "ca_file cannot be read, or holds no certificate")
-    # As FFmpeg's library does it: a certificate in the file counts, whoever signed it. That is what a pin means.
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
         with _connected(url, context, trust.verify_host):
             return None
@@ -116,6 +114,14 @@ def find_fault(url: str, trust: Trust) -> CaptureError | None:
         return error
     except OSError:
         return None
+
+
+def verifying_context(trust: Trust) -> ssl.SSLContext:
+    """Return the context that believes no certificate but a trusted one; OSError if the file cannot be used."""
+    context = ssl.create_default_context(cafile=str(trust.ca_file))
+    # As FFmpeg's library does it: a certificate in the file counts, whoever signed it. That is what a pin means.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
 
 
 @contextmanager

@@ -30,6 +30,8 @@ REASONS = {
     "wrong-payload": "media arrive under another RTP payload type than the camera describes: newer firmware",
     "no-parameter-sets": "pictures arrive, but nothing that tells how to decode them (SPS, PPS): newer firmware",
     "protocol-error": "the camera breaks the protocol",
+    "reader-failed": "the process that reads the camera's stream failed; another one is started",
+    "lost-packets": "packets of the camera's are missing: there is no footage until its next keyframe",
     "stalled": "the session is up, but no picture arrives",
     "ended": "the camera ended the session",
     "time-jump": "the camera's own time jumped; a new run began",

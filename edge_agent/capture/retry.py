@@ -13,7 +13,7 @@ from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs
 
 SOON_NS = 3 * SECOND_NS // 2
 _FIRST_LOGIN_NS = 15 * SECOND_NS
-PASSING = frozenset({"unreachable", "no-answer", "stalled", "ended", "busy", "session-still-open"})
+PASSING = frozenset({"unreachable", "no-answer", "stalled", "ended", "busy", "session-still-open", "lost-packets"})
 _PASSING_ONCE_IT_WORKED = frozenset({"not-found", "refused", "no-video", "protocol-error", "internal-error"})
 """What a camera or bridge also says while it starts."""
 _LOGIN = frozenset({"unauthorized", "digest-sha256-only", "login-unusable", "redirected"})

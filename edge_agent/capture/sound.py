@@ -5,7 +5,7 @@ Owns that part of a stream's status. One thread only: the stream's own.
 
 import logging
 
-from edge_agent.capture.session.rtsp import Arrival, Session
+from edge_agent.capture.session.interface import Arrival, Session
 from edge_agent.capture.status import StreamStatus
 from edge_agent.units import SECOND_NS, MonoNs
 

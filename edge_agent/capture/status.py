@@ -102,5 +102,7 @@ def list_warnings(facts: Mapping[str, Any]) -> list[str]:
     packets, percent = facts.get("lost_packets", 0), facts.get("lost_percent")
     if is_lossy(packets, percent):
         share = f"{packets} packets" if percent is None else f"{percent:g} % of the packets"
-        warnings.append(f"{share} lost on the way in five minutes, most GOPs are damaged: use transport: tcp")
+        warnings.append(
+            f"{share} lost on the way in five minutes, most GOPs are damaged: use transport: tcp, or a lower bit rate"
+        )
     return warnings

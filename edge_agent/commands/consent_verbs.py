@@ -1,15 +1,14 @@
 """What ``edge-agent consent`` does with the terms: show, diff, sign. No command of its own."""
 
 import argparse
-import contextlib
-import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from edge_agent.buffer.read.reader import RingReader
+from edge_agent.buffer.read.source import list_foreign_spans
 from edge_agent.commands.owner_key import load_owner_key
 from edge_agent.consent.camera_state import CameraConsent, parse_consents, say_until
 from edge_agent.consent.plain_words import (
@@ -24,9 +23,9 @@ from edge_agent.consent.plain_words import (
 from edge_agent.consent.policy import Policy, encode_terms
 from edge_agent.consent.shown_consent import CHANGED, Unsigned, list_camera, list_house, mark_changes
 from edge_agent.consent.signed_consent import (
-    TYP,
     Facts,
     SignedConsent,
+    Stream,
     build_consent,
     effective,
     read_built,
@@ -39,18 +38,16 @@ from edge_agent.errors import CustodyError, DenialError, UnavailableError, Usage
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import call
-from edge_agent.host.regular_file import read_regular
 from edge_agent.host.service_user import acting_as_owner
 from edge_agent.host.terminal import print_json, print_text
 from edge_agent.local_time import say_moment
-from edge_agent.protocol import jws
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.reasons import say
 from edge_agent.settings.gateway import Config
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_duration
 from edge_agent.uplink.inbound.consent_files import load_facts
 from edge_agent.uplink.inbound.consent_states import Marks, read_consent_states, read_marks
-from edge_agent.uplink.store.database import refuse_other_files
+from edge_agent.uplink.store.in_force import StoredConsent
 
 
 def _cameras(config: Config, wanted: str | None) -> list[str]:
@@ -66,26 +63,29 @@ def _facts(config: Config, camera: str) -> Facts:
 
 def _find_marks(config: Config) -> Marks:
     """Return what the releaser's store says, asked of the releaser if the file is not ours to read."""
+    path = config.control_path("releaser")
     try:
         return read_marks(config)
     except CustodyError as error:
         try:
-            found = call(config.control_path("releaser"), "status")
+            found, taken = call(path, "status"), call(path, "consents")["consents"]
         except UnavailableError:
             raise error from None
-        return Marks(str(found["store"]), lambda _: (0, False), found["recipients"])
+    consents = {
+        camera: StoredConsent(int(each["version"]), str(each["jws"]).encode(), bool(each["revoked"]))
+        for camera, each in taken.items()
+    }
+    return Marks(str(found["store"]), consents.get, found["recipients"])
 
 
 def _load_signed(config: Config, camera: str) -> tuple[SignedConsent | None, str]:
     """Return a camera's consent, or None and why there is none."""
-    path = config.waivers_dir / f"{camera}.jws"
-    try:
-        raw = read_regular(path)
-    except OSError:
+    stored = _find_marks(config).find(camera)
+    if stored is None or not stored.raw:
         return None, say("consent-missing")
     try:
         owner = KeyStore(config.state_dir, "owner").load_public("owner")
-        return verify_consent(raw, owner, _facts(config, camera)), ""
+        return verify_consent(stored.raw, owner, _facts(config, camera)), ""
     except DenialError as error:
         return None, str(error)
 
@@ -169,24 +169,32 @@ def sign(config: Config, policy: Policy, args: argparse.Namespace) -> int:
         return 1
     key = load_owner_key(config, args.passphrase_file)
     zone = ZoneInfo(config.gateway.time_zone)
-    config.waivers_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     for draft in drafts:
         camera, built = draft.built.camera, draft.built
         raw = sign_built(draft.payload, key)
-        # Signed and public by nature: the releaser's user reads it, and it travels in every bundle.
-        with acting_as_owner(config.waivers_dir):
-            write_small_file(config.waivers_dir / f"{camera}.jws", raw, mode=0o644)
+        _hand_over(config, camera, raw)
         print_text(f"signed: {camera}, version {built.version}, until {say_moment(built.valid_until, zone)}")
-    _have_noted(config)
+        _write_copy(config, camera, raw)
     return 0
 
 
-def _have_noted(config: Config) -> None:
-    """Have the releaser remember what was signed, so that an earlier file that is put back does not count."""
+def _hand_over(config: Config, camera: str, raw: bytes) -> None:
+    """Give a signed consent to the releaser, which alone keeps it: from there it counts, and from nowhere else."""
     try:
-        call(config.control_path("releaser"), "note-consents")
-    except UnavailableError:
-        print("the releaser does not run: it takes note of what was signed as it starts", file=sys.stderr)
+        call(config.control_path("releaser"), "take-consent", camera=camera, jws=raw.decode())
+    except UnavailableError as error:
+        hint = "start the releaser first: sudo systemctl start edge-agent.target"
+        raise UnavailableError(f"{camera}: not signed, the releaser does not take it in: {error}", hint) from error
+
+
+def _write_copy(config: Config, camera: str, raw: bytes) -> None:
+    """Leave a copy for the owner's own papers; no program reads it."""
+    try:
+        config.waivers_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with acting_as_owner(config.waivers_dir):
+            write_small_file(config.waivers_dir / f"{camera}.jws", raw, mode=0o644)
+    except OSError as error:
+        print(f"{camera}: signed, but your copy cannot be written: {error}", file=sys.stderr)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +216,8 @@ def _draft(
     camera, terms = config.demand_camera(camera_id), policy.terms(camera_id)
     assert terms is not None
     enrolment = load_enrolment(config.uplink.enrolment)
-    facts = load_facts(config, enrolment, camera, _find_marks(config).store_id)
+    marks = _find_marks(config)
+    facts = load_facts(config, enrolment, camera, marks.store_id)
     if not facts.store:
         raise UsageError(
             f"{camera_id}: what remembers a revocation of its terms is not there yet, and they are bound to it",
@@ -220,19 +229,22 @@ def _draft(
             "start the recorder first: sudo systemctl start edge-agent.target",
         )
     owner = thumbprint(KeyStore(config.state_dir, "owner").load_public("owner"))
-    version = _last_version(config, camera_id) + 1
+    last = marks.find(camera_id)
+    version = 1 if last is None else last.version + 1
     payload = build_consent(facts, camera.title, terms, notice(language), version, now, owner, valid_until=until)
     beside = Unsigned(
         f"{enrolment.broker_host}:{enrolment.broker_port}",
         {quality: camera.address(quality) for quality in camera.qualities},
         camera.title,
-        _find_marks(config).recipients,
+        marks.recipients,
+        {stream.quality.value: span for stream in facts.streams if (span := _find_foreign(config, camera_id, stream))},
     )
     built = read_built(payload)
     signed, _ = _load_signed(config, camera_id)
     earlier = None
     if signed is not None:
-        earlier = [*list_camera(signed, beside, language), *list_house(signed, beside, language)]
+        known = replace(beside, foreign={})
+        earlier = [*list_camera(signed, known, language), *list_house(signed, known, language)]
     return _Draft(
         payload,
         built,
@@ -240,6 +252,15 @@ def _draft(
         list_house(built, beside, language),
         earlier,
     )
+
+
+def _find_foreign(config: Config, camera: str, stream: Stream) -> str:
+    """Say of which time a ring holds footage of another source, which no grant by these terms opens; empty if none."""
+    with RingReader.open(config.ring_path(camera, stream.quality.value), None) as reader:
+        spans = list_foreign_spans(reader.pages(), stream.source)
+    zone = ZoneInfo(config.gateway.time_zone)
+    said = (" – ".join("" if moment is None else say_moment(moment, zone) for moment in span) for span in spans)
+    return "; ".join(said)
 
 
 def _read_aloud(drafts: Sequence[_Draft], language: Language) -> str:
@@ -261,27 +282,3 @@ def _until(text: str | None, now: UtcNs) -> UtcNs | None:
         return UtcNs(now + parse_duration(text))
     except ValueError as error:
         raise UsageError(f"--for: {error}") from error
-
-
-def _last_version(config: Config, camera: str) -> int:
-    """Return the highest version that the releaser saw or the file carries, so that versions only rise."""
-    highest = 0
-    try:
-        payload = jws.parse(read_regular(config.waivers_dir / f"{camera}.jws"), TYP).payload
-        highest = int(payload["version"])
-    except (OSError, DenialError, KeyError, TypeError, ValueError):
-        pass
-    if config.store_path.exists():
-        try:
-            with acting_as_owner(config.store_path.parent):
-                highest = max(highest, _seen_version(config.store_path, camera))
-        except (OSError, sqlite3.Error) as error:
-            raise CustodyError(f"{config.store_path}: cannot be read: {error}", "run it as root (sudo)") from error
-    return highest
-
-
-def _seen_version(path: Path, camera: str) -> int:
-    refuse_other_files(path)
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)) as connection:
-        row = connection.execute("SELECT version FROM consent WHERE camera = ?", (camera,)).fetchone()
-        return row[0] if row else 0

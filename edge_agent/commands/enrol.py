@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from edge_agent.commands.daemon import add_config
-from edge_agent.custody.keys import KeyStore, private_path
+from edge_agent.custody.keys import KeyStore, locate_private
 from edge_agent.errors import ConfigError, CustodyError, UsageError
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.terminal import print_text
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_ours(config: Config, enrolment: Enrolment) -> None:
     """Refuse a certificate for another key than this gateway's: the upload would fail weeks later."""
-    if not private_path(config.state_dir, "tls").exists():
+    if not locate_private(config.state_dir, "tls").exists():
         return  # sealed: only the releaser sees it; `check` there compares
     key = KeyStore(config.state_dir, "releaser").load_private("tls").public_key()
     if thumbprint(key) != enrolment.tls_thumbprint:

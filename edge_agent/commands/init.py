@@ -9,17 +9,19 @@ import tempfile
 from getpass import getpass
 from pathlib import Path
 
+from edge_agent.commands import page
 from edge_agent.commands.owner_key import read_passphrase
-from edge_agent.custody.keys import KeyStore, custody_note_path, private_path
+from edge_agent.custody.keys import KeyStore, custody_note_path, locate_private
 from edge_agent.custody.passphrase import MIN_CHARACTERS, check_strength
-from edge_agent.errors import ConfigError, CustodyError, UsageError
+from edge_agent.errors import ConfigError, CustodyError, EdgeAgentError, UsageError
 from edge_agent.host.atomic_file import write_new_file
 from edge_agent.host.hardening import keep_memory_from_swap
 from edge_agent.host.regular_file import read_regular
 from edge_agent.host.terminal import print_text, working
+from edge_agent.page.settings import settings_path
 from edge_agent.protocol.public_keys import thumbprint
-from edge_agent.settings.gateway import load_config, parse_config
-from edge_agent.setup import machine
+from edge_agent.settings.gateway import Config, load_config, parse_config
+from edge_agent.setup import machine, page_service
 from edge_agent.setup.backup import MAX_BYTES, open_backup, restore
 from edge_agent.setup.provision import RECORDER_USER, RELEASER_USER, create_state, find_users, is_complete, write_csr
 from edge_agent.setup.shipped import find_shipped, read_shipped
@@ -88,6 +90,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the owner, configuration and ledger archive of a backup",
     )
+    parser.add_argument(
+        "--page",
+        nargs="*",
+        metavar="ADDRESS",
+        help="turn the page for the browsers of your home on as well, at these addresses [those of this machine]",
+    )
     parser.set_defaults(run=run)
 
 
@@ -121,7 +129,26 @@ def run(args: argparse.Namespace) -> int:
             machine.seal_keys(config.state_dir)
         machine.write_dropins(folder / "edge-agent.yaml")
     _report(folder, config.state_dir, written, made, users is not None)
+    if args.page is not None or (args.passphrase_file is None and _wants_page(config)):
+        _turn_page_on(config, args.page or [])
     return 0
+
+
+def _wants_page(config: Config) -> bool:
+    """Ask whether the page should be on, where somebody is there to answer and it is off."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or settings_path(page_service.page_dir(config)).exists():
+        return False
+    answer = input("A page for the phones of your home: to see, to stop, and to say yes? [y/N] ")
+    return answer.strip().lower() in ("y", "yes")
+
+
+def _turn_page_on(config: Config, addresses: list[str]) -> None:
+    """Turn it on; what is missing for it costs the page and nothing else."""
+    try:
+        page_service.demand_packages()
+        page.turn_on(config, page_service.choose_settings(config, addresses, [], None))
+    except EdgeAgentError as error:
+        print_text(f"the page is off: {error}. {error.hint}")
 
 
 def _restore(args: argparse.Namespace, folder: Path, state_dir: Path | None) -> str:
@@ -201,7 +228,7 @@ def _ask_passphrase(path: Path | None, state_dir: Path) -> str:
     if not sys.stdin.isatty():
         raise UsageError("the owner's passphrase is asked for at a terminal", "in a script: --passphrase-file FILE")
     keep_memory_from_swap()
-    if not private_path(state_dir, "owner").exists():
+    if not locate_private(state_dir, "owner").exists():
         rule = f"The owner chooses a passphrase of at least {MIN_CHARACTERS} characters. It cannot be recovered."
         print(rule, file=sys.stderr)
     for _ in range(ATTEMPTS):
@@ -211,14 +238,14 @@ def _ask_passphrase(path: Path | None, state_dir: Path) -> str:
         except CustodyError as error:
             print(f"{error}. Once more, please.", file=sys.stderr)
             continue
-        if private_path(state_dir, "owner").exists() or getpass("the same once more: ") == passphrase:
+        if locate_private(state_dir, "owner").exists() or getpass("the same once more: ") == passphrase:
             return passphrase
         print("The two differ. Once more, please, from the beginning.", file=sys.stderr)
     raise CustodyError(f"no passphrase after {ATTEMPTS} attempts; nothing was made", "give the command again")
 
 
 def _check_passphrase(passphrase: str, state_dir: Path) -> None:
-    if private_path(state_dir, "owner").exists():
+    if locate_private(state_dir, "owner").exists():
         KeyStore(state_dir, "owner").load_private("owner", passphrase.encode())
     else:
         check_strength(passphrase)

@@ -104,7 +104,7 @@ def _show(args: argparse.Namespace, entries: list[dict[str, Any]]) -> None:
         if entry["index"] > after and not args.kind:  # the releaser leaves padding out
             rows.append(("", "", "padding", "", f"{entry['index'] - after} × against counting"))
         at = encode_local(parse_rfc3339(entry["at"]), zone)
-        rows.append((entry["index"], at, entry["kind"], entry["entry"].get("jti", "")[:8], _summary(entry["entry"])))
+        rows.append((entry["index"], at, entry["kind"], entry.get("request") or "", _summary(entry["entry"])))
         after = entry["index"] + 1
     print_table(("ENTRY", "AT", "KIND", "REQUEST", "WHAT"), rows)
 

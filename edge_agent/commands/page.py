@@ -11,8 +11,9 @@ from edge_agent.errors import UsageError
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import call
 from edge_agent.host.regular_file import read_regular
+from edge_agent.page.pairing import FIRST_LIFE_S
 from edge_agent.page.settings import PageSettings, ca_path, load_settings
-from edge_agent.settings.gateway import load_config
+from edge_agent.settings.gateway import Config, load_config
 from edge_agent.setup import page_service
 from edge_agent.setup.page_authority import show_thumbprint
 
@@ -28,7 +29,8 @@ the brakes (say no, stop, pause, withdraw). It is off until you turn it on, and 
   sudo edge-agent page status                  its addresses, and the thumbprint of its certificate
   sudo edge-agent page off                     stop it
 
-It never takes your passphrase: to say yes, to resume or to sign, use this command line.
+The page never takes your passphrase. Beside it is the desk, at a name of its own: there you say yes, end a pause and
+look at recordings, with your passphrase and the code of a message to you (docs/page.md).
 """
 
 
@@ -41,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--address", action="append", default=[], metavar="ADDRESS", help="listen here only; may be given again"
     )
     on.add_argument("--name", action="append", default=[], metavar="NAME", help="answer to this name as well")
-    on.add_argument("--port", type=int, metavar="PORT", help="[8443]")
+    on.add_argument("--port", type=int, metavar="PORT", help="[8443]; the desk gets the next one")
+    on.add_argument("--desk-name", metavar="NAME", help="the desk answers to this name alone [one ending in .local]")
     pair = verbs.add_parser("pair", help="let a device in, within ten minutes")
     devices = verbs.add_parser("devices", help="list the paired devices")
     forget = verbs.add_parser("forget", help="take a device off")
@@ -58,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config)
     folder = page_service.page_dir(config)
     if args.verb == "on":
-        settings = page_service.choose_settings(config, args.address, args.name, args.port)
-        _tell_on(page_service.turn_on(config, settings, SystemClock().utc()), folder)
+        settings = page_service.choose_settings(config, args.address, args.name, args.port, args.desk_name)
+        turn_on(config, settings)
         return 0
     if args.verb == "off":
         page_service.turn_off(config)
@@ -68,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings(folder)
     if args.verb == "status":
         _print_addresses(settings.urls)
+        print(f"desk, by this name alone:\n  {settings.desk}")
         print(f"certificate authority, SHA-256:\n  {_read_thumbprint(folder)}")
     elif args.verb == "pair":
         answer = call(settings.own_socket, "pair")
@@ -79,15 +83,25 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _tell_on(made: page_service.TurnedOn, folder: Path) -> None:
-    print("the page is on" if made.is_started else "the page is ready; start it:")
+def turn_on(config: Config, args_settings: PageSettings) -> None:
+    """Turn page and desk on, and say where they are and how the first device gets in."""
+    made = page_service.turn_on(config, args_settings, SystemClock().utc())
+    _tell_on(made, page_service.page_dir(config), page_service.desk_dir(config))
+
+
+def _tell_on(made: page_service.TurnedOn, folder: Path, desk_folder: Path) -> None:
+    print("the page is on" if made.is_started else "the page is ready; `edge-agent run` starts it, or by hand:")
     if not made.is_started:
-        print(f"  edge-agent serve-page --folder {folder}")
+        print(f"  edge-agent serve-page --folder {folder}", f"  edge-agent serve-desk --folder {desk_folder}", sep="\n")
     _print_addresses(made.settings.urls)
+    print(f"desk, by this name alone:\n  {made.desk.urls[0]}")
     print(f"certificate authority, SHA-256:\n  {made.thumbprint}")
     if made.is_new_authority:
         print("it is new: a device that trusted the one before must trust this one")
-    print("let a device in: edge-agent page pair")
+    if made.code:
+        _print_code(made.settings.urls[0], made.code, FIRST_LIFE_S)
+    else:
+        print("let another device in: edge-agent page pair")
 
 
 def _print_devices(settings: PageSettings) -> None:

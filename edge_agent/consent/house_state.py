@@ -88,7 +88,7 @@ def stand(
     is_file_unreadable: bool = False,
     is_ring_unreadable: bool = False,
 ) -> CameraStanding:
-    """Work out what stands for one camera; what does not verify becomes the reason why nothing does.
+    """Return what is in force for one camera. If its consent does not verify, nothing is, and ``problem`` says why.
 
     A consent of a version that was not seen before counts, whether an earlier one was revoked or not.
 

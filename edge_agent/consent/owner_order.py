@@ -1,4 +1,5 @@
-"""The owner's signed orders (``owner-order+jws``): approve a request, resume, export, keep, confirm the clock.
+"""The owner's signed orders (``owner-order+jws``): approve a request, resume, export, keep, confirm the clock,
+adopt changed terms.
 
 Owns their members, and the check that the owner's pinned key signed them, for this gateway, just now. Denying,
 cancelling, pausing, revoking and erasing need no order: they only take away. Pure: whether an order was used before is
@@ -90,6 +91,14 @@ class _ConfirmClock(_Order):
     order: Literal["confirm-clock"]
 
 
+class _Adopt(_Order):
+    """That root puts a text of this digest in the place of ``consent.yaml``, or of the enrolment file."""
+
+    order: Literal["adopt"]
+    file: Literal["consent", "enrolment"]
+    sha256: Digest
+
+
 @dataclass(frozen=True, slots=True)
 class Resume:
     """The owner's verified order to end a pause of ``release`` or ``recording``, for a camera or ``*``."""
@@ -114,12 +123,22 @@ class ConfirmClock:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopt:
+    """The owner's verified order that a text of this digest becomes ``consent.yaml``, or the enrolment file."""
+
+    file: Literal["consent", "enrolment"]
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """A verified order and its id, which is good once."""
 
     order_id: str
-    value: Approval | Resume | ExportOrder | Keep | ConfirmClock
+    value: "OrderValue"
 
+
+OrderValue = Approval | Resume | ExportOrder | Keep | ConfirmClock | Adopt
 
 _MODELS: dict[str, type[_Order]] = {
     "approve": _Approve,
@@ -127,6 +146,7 @@ _MODELS: dict[str, type[_Order]] = {
     "export": _Export,
     "keep": _Keep,
     "confirm-clock": _ConfirmClock,
+    "adopt": _Adopt,
 }
 
 
@@ -136,7 +156,7 @@ def sign_order(
     """Sign an order with the owner's key.
 
     Args:
-        order: ``approve``, ``resume``, ``export``, ``keep`` or ``confirm-clock``.
+        order: ``approve``, ``resume``, ``export``, ``keep``, ``confirm-clock`` or ``adopt``.
         members: What the order says, by the names of its kind.
         gateway: For this gateway alone.
         order_id: 128 fresh random bits in base64url.
@@ -189,7 +209,7 @@ def verify_order(raw: bytes, gateway: str, owner: Ed25519PublicKey, now: UtcNs |
     kind = message.payload.get("order") if isinstance(message.payload, dict) else None
     model = _MODELS.get(kind) if isinstance(kind, str) else None
     if model is None:
-        jws.deny("member-invalid", member="order", detail="should be approve, resume, export, keep or confirm-clock")
+        jws.deny("member-invalid", member="order", detail=f"should be one of {', '.join(_MODELS)}")
     members = parse_members(model, message.payload)
     jws.verify(message, {thumbprint(owner): owner})
     if members.gateway != gateway:
@@ -201,7 +221,7 @@ def verify_order(raw: bytes, gateway: str, owner: Ed25519PublicKey, now: UtcNs |
     return Order(members.order_id, _value(members, thumbprint(owner)))
 
 
-def _value(members: _Order, signer: str) -> Approval | Resume | ExportOrder | Keep | ConfirmClock:
+def _value(members: _Order, signer: str) -> OrderValue:
     match members:
         case _Approve():
             request, offer = (
@@ -230,6 +250,8 @@ def _value(members: _Order, signer: str) -> Approval | Resume | ExportOrder | Ke
             return Keep(members.camera, Quality(members.quality), window, members.until)
         case _ConfirmClock():
             return ConfirmClock()
+        case _Adopt():
+            return Adopt(members.file, base64.urlsafe_b64decode(members.sha256 + "="))
     raise DenialError("member-invalid", "The order is of no known kind.")
 
 

@@ -190,6 +190,11 @@ _CATALOGUE: Mapping[str, tuple[str, str, str]] = {
         "Flujo reducido grabado desde: {value}",
         "Petit flux enregistré depuis : {value}",
     ),
+    "fact.foreign": (
+        "Older footage, recorded from elsewhere, is not released: {value}",
+        "Las grabaciones anteriores, de otra fuente, no se entregan: {value}",
+        "Les enregistrements antérieurs, d'une autre source, ne sont pas remis : {value}",
+    ),
     "fact.place": ("Its place: {value}", "Su lugar: {value}", "Son emplacement : {value}"),
     "fact.until": (
         "These terms end: {value}",
@@ -343,8 +348,8 @@ def describe(path: str, value: Any, language: Language) -> str:
 
 
 def describe_fact(fact: str, value: str, language: Language) -> str:
-    """Return the sentence of one fact that the terms depend on, such as ``place``, with its value."""
-    return _word(f"fact.{fact}", language).format(value=value)
+    """Return the sentence of one fact that the terms depend on, such as ``place``, with its value; empty for none."""
+    return _word(f"fact.{fact}", language).format(value=value or _word("word.none", language))
 
 
 def _show(path: str, value: Any, language: Language) -> str:

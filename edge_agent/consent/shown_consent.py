@@ -5,7 +5,7 @@ stands for, and only if that text has that digest. Pure.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge_agent.base64url import encode_b64url
 from edge_agent.consent.plain_words import Language, describe_camera, describe_fact, describe_house
@@ -30,6 +30,8 @@ class Unsigned:
     """The camera's name in ``edge-agent.yaml`` now."""
     recipients: Mapping[str, str]
     """Role → age key for which clips are sealed today; the trust bundle may bring others."""
+    foreign: Mapping[str, str] = field(default_factory=dict)
+    """By quality, the span of the footage in its ring that is of another source than the signed one."""
 
 
 def list_camera(built: SignedConsent, beside: Unsigned, language: Language) -> list[str]:
@@ -50,7 +52,8 @@ def list_camera(built: SignedConsent, beside: Unsigned, language: Language) -> l
     if beside.file_name != built.name:
         lines.append(describe_fact("file_name", beside.file_name, language))
     lines += [describe_fact(f"stream.{quality}", show_line(url), language) for quality, url in beside.streams.items()]
-    lines.append(describe_fact("place", f"{place['lat']}, {place['lon']}", language))
+    lines += [describe_fact("foreign", f"{span} ({quality})", language) for quality, span in beside.foreign.items()]
+    lines.append(describe_fact("place", "" if place is None else f"{place['lat']}, {place['lon']}", language))
     lines += describe_camera(built.terms, language)
     lines.append(describe_fact("until", encode_rfc3339(built.valid_until), language))
     return lines

@@ -147,7 +147,7 @@ class KeyStore:
             raise CustodyError(f"key {name} does not belong to the {self._role}")
         if self._credentials_dir is not None and (self._credentials_dir / name).is_file():
             return self._credentials_dir / name
-        return private_path(self._keys_dir.parent, name)
+        return locate_private(self._keys_dir.parent, name)
 
     def custody_level(self) -> Custody:
         """Tell how the role's private keys are kept, by the weakest of them.
@@ -176,8 +176,8 @@ class KeyStore:
         return read_guarded(self._credentials_dir / "passphrase", forbidden=0o007).rstrip(b"\n")
 
 
-def private_path(state_dir: Path, name: str) -> Path:
-    """Return where a private key's file lies: ``keys/<role>/<name>.pem``, or ``keys/owner.pem``."""
+def locate_private(state_dir: Path, name: str) -> Path:
+    """Return where a private key's file lies, whoever asks: ``keys/<role>/<name>.pem``, or ``keys/owner.pem``."""
     role = KEY_HOLDER[name]
     return state_dir / "keys" / "owner.pem" if role == "owner" else state_dir / "keys" / role / f"{name}.pem"
 

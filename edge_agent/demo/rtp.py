@@ -1,7 +1,7 @@
 """RTP and RTCP as a camera writes them: access units cut into payloads, headers, sender reports.
 
 Owns the byte layouts of RFC 3550 (RTP, RTCP), RFC 6184 (H.264), RFC 7798 (H.265), RFC 2435 (JPEG) and RFC 3640 (AAC).
-Pure: sends nothing. For the simulated camera only; the product reads RTP through FFmpeg.
+Pure: sends nothing. For the simulated camera only; the product's own reader (``capture.rtsp``) shares none of it.
 """
 
 import struct

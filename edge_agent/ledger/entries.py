@@ -73,13 +73,20 @@ class LedgerCamera:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestEntry(LedgerEntry):
-    """A verified request arrived."""
-
-    kind = "request"
+class OfRequest(LedgerEntry):
+    """What each entry of a request begins with; ``number`` is the gateway's own: none if it has another one's id."""
 
     jti: str
     iss: str
+    number: int | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEntry(OfRequest):
+    """A verified request arrived. `number` is the gateway's own; one with another's id has none."""
+
+    kind = "request"
+
     incident: str
     category: str
     request_sha256: bytes
@@ -92,13 +99,11 @@ class RequestEntry(LedgerEntry):
 
 
 @dataclass(frozen=True, slots=True)
-class DecisionEntry(LedgerEntry):
+class DecisionEntry(OfRequest):
     """`ask` or `grant`: each camera's part, and what was left out and why. A grant has its terms."""
 
     kind = "decision"
 
-    jti: str
-    iss: str
     incident: str
     category: str
     outcome: str
@@ -109,13 +114,11 @@ class DecisionEntry(LedgerEntry):
 
 
 @dataclass(frozen=True, slots=True)
-class DenialEntry(LedgerEntry):
+class DenialEntry(OfRequest):
     """`denial`: refused, for all of these reasons."""
 
     kind = "decision"
 
-    jti: str
-    iss: str
     incident: str
     category: str
     reasons: Reasons
@@ -123,13 +126,11 @@ class DenialEntry(LedgerEntry):
 
 
 @dataclass(frozen=True, slots=True)
-class NarrowedEntry(LedgerEntry):
+class NarrowedEntry(OfRequest):
     """`narrowed`: a later evaluation took cameras out; `cameras` are left."""
 
     kind = "decision"
 
-    jti: str
-    iss: str
     incident: str
     category: str
     cameras: tuple[str, ...]
@@ -138,13 +139,11 @@ class NarrowedEntry(LedgerEntry):
 
 
 @dataclass(frozen=True, slots=True)
-class ApprovalEntry(LedgerEntry):
+class ApprovalEntry(OfRequest):
     """The owner approved an ask, or a part of it."""
 
     kind = "approval"
 
-    jti: str
-    iss: str
     cameras: tuple[str, ...]
     window: Window
     order_id: str
@@ -156,7 +155,7 @@ class ApprovalEntry(LedgerEntry):
 
 @dataclass(frozen=True, slots=True)
 class GrantEntry(LedgerEntry):
-    """What one bundle is built under; travels in it as a proof, and speaks of its camera alone."""
+    """What one bundle is built under; travels in it as a proof, speaks of its camera alone, and has no number."""
 
     kind = "grant"
 
@@ -171,13 +170,11 @@ class GrantEntry(LedgerEntry):
 
 
 @dataclass(frozen=True, slots=True)
-class BundleEntry(LedgerEntry):
+class BundleEntry(OfRequest):
     """`built` or `no-footage`: durable before the first byte leaves."""
 
     kind = "release"
 
-    jti: str
-    iss: str
     incident: str
     camera: str
     outcome: str
@@ -188,38 +185,32 @@ class BundleEntry(LedgerEntry):
 
 
 @dataclass(frozen=True, slots=True)
-class GivenUpEntry(LedgerEntry):
+class GivenUpEntry(OfRequest):
     """A bundle could not be made; `outcome` is why."""
 
     kind = "release"
 
-    jti: str
-    iss: str
     camera: str
     outcome: str
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryEntry(LedgerEntry):
+class DeliveryEntry(OfRequest):
     """`delivered` or `partial`: the keys of these cameras wait to leave."""
 
     kind = "delivery"
 
-    jti: str
-    iss: str
     incident: str
     outcome: str
     cameras: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class TakenBackEntry(LedgerEntry):
+class TakenBackEntry(OfRequest):
     """`taken-back`: the keys did not leave; those of `cameras` are destroyed, the release goes on."""
 
     kind = "delivery"
 
-    jti: str
-    iss: str
     incident: str
     cameras: tuple[str, ...]
     reasons: Reasons
@@ -227,13 +218,11 @@ class TakenBackEntry(LedgerEntry):
 
 
 @dataclass(frozen=True, slots=True)
-class EndEntry(LedgerEntry):
+class EndEntry(OfRequest):
     """`cancelled`, `failed` or `no-footage`: what was granted ended. `too-late`: the broker had the keys."""
 
     kind = "end"
 
-    jti: str
-    iss: str
     incident: str
     outcome: str
     reasons: Reasons
@@ -244,7 +233,7 @@ class EndEntry(LedgerEntry):
 
 @dataclass(frozen=True, slots=True)
 class ConsentSignedEntry(LedgerEntry):
-    """`signed`: a version of a camera's consent was seen first."""
+    """`signed`: a version of a camera's consent was taken in."""
 
     kind = "consent"
 
@@ -288,14 +277,14 @@ class ResumeEntry(LedgerEntry):
 
 @dataclass(frozen=True, slots=True)
 class PageEntry(LedgerEntry):
-    """A device of the resident's page asked to `deny`, `cancel`, `pause` or `revoke`; what came of it follows."""
+    """A device of the page (`by: page/NAME`), or the desk (`by: desk`), asked for this; what came of it follows."""
 
     kind = "page"
 
     what: str
     by: str
     camera: str | None = None
-    jti: str | None = None
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +337,7 @@ class ErasedEntry(LedgerEntry):
     camera: str
     windows: tuple[str, ...]
     holds: int
-    stopped: tuple[str, ...]
+    stopped: tuple[int, ...]
     what: str = "footage erased"
 
 
@@ -440,7 +429,7 @@ class CountedEntry(LedgerEntry):
 SHAPES: tuple[type[LedgerEntry], ...] = tuple(
     each
     for each in list(globals().values())
-    if isinstance(each, type) and issubclass(each, LedgerEntry) and each is not LedgerEntry
+    if isinstance(each, type) and issubclass(each, LedgerEntry) and hasattr(each, "kind")
 )
 """The closed list: what stands above."""
 

@@ -5,9 +5,12 @@ what it brings and nothing else. Pure: bytes in, bytes out, in the form of ``med
 each behind its length as four bytes big-endian.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 
-from edge_agent.media.commitments import CodecKind, split_prefixed
+from edge_agent.media.bit_reader import BitReader
+from edge_agent.media.commitments import CodecKind, split_annexb, split_prefixed
+from edge_agent.media.sps import skip_profile
 
 MOST_SETS = 64
 """Sets that are kept of a stream; cameras send three. One that sends ever new ids must not fill the memory."""
@@ -19,39 +22,13 @@ SetKey = tuple[int, int]
 """NAL unit type, and id; the id is -1 if the set is too short to have one."""
 
 
-class _Bits:
-    """Reads a NAL unit's payload bit by bit; raises IndexError at its end."""
-
-    def __init__(self, payload: bytes) -> None:
-        # Emulation prevention (H.264 7.4.1, H.265 7.4.2): 00 00 03 stands for 00 00.
-        self._bytes = payload.replace(b"\x00\x00\x03", b"\x00\x00")
-        self._at = 0
-
-    def skip(self, bits: int) -> None:
-        self._at += bits
-
-    def fixed(self, bits: int) -> int:
-        value = 0
-        for _ in range(bits):
-            value = value << 1 | self._bytes[self._at >> 3] >> (7 - (self._at & 7)) & 1
-            self._at += 1
-        return value
-
-    def exp_golomb(self) -> int:
-        """Read ue(v): as many zeros as bits follow the first one (H.264 9.1)."""
-        zeros = 0
-        while not self.fixed(1):
-            zeros += 1
-        return (1 << zeros) - 1 + self.fixed(zeros)
-
-
 def set_key(kind: CodecKind, nal: bytes | memoryview) -> SetKey:
     """Return which set a NAL unit replaces: its type, and its id if it has one that can be read."""
     is_h264 = kind is CodecKind.H264
     unit_type = nal[0] & 0x1F if is_h264 else nal[0] >> 1 & 0x3F
     read = (_H264_IDS if is_h264 else _H265_IDS).get(unit_type)
     try:
-        return unit_type, read(_Bits(bytes(nal[1 if is_h264 else 2 : _HEADER_BYTES]))) if read else -1
+        return unit_type, read(BitReader(bytes(nal[1 if is_h264 else 2 : _HEADER_BYTES]))) if read else -1
     except IndexError:
         return unit_type, -1
 
@@ -82,25 +59,68 @@ def is_decodable(kind: CodecKind, sets: bytes) -> bool:
     return _NEEDED.get(kind, frozenset()) <= {set_key(kind, nal)[0] for nal in split_prefixed(sets)}
 
 
-def _h264_sps_id(bits: _Bits) -> int:
+def find_active_sps(kind: CodecKind, sets: bytes, keyframe: bytes) -> memoryview | None:
+    """Return the sequence parameter set by which a keyframe is decoded: the one of its first slice's PPS.
+
+    Args:
+        kind: H.264 or H.265.
+        sets: Those in force.
+        keyframe: In Annex B.
+
+    Returns:
+        A NAL unit; None if the keyframe has no slice, or the set is not there.
+    """
+    sps_type, pps_type, read_pps = (7, 8, _h264_slice_pps) if kind is CodecKind.H264 else (33, 34, _h265_slice_pps)
+    store = {set_key(kind, nal): nal for nal in split_prefixed(sets)}
+    with contextlib.suppress(IndexError):
+        for nal in split_annexb(keyframe):
+            pps_id = read_pps(bytes(nal[:_HEADER_BYTES]))
+            if pps_id is None:
+                continue
+            pps = store.get((pps_type, pps_id))
+            if pps is None:
+                return None
+            bits = BitReader(bytes(pps[1 if kind is CodecKind.H264 else 2 : _HEADER_BYTES]))
+            bits.exp_golomb()
+            return store.get((sps_type, bits.exp_golomb()))
+    return None
+
+
+def _h264_slice_pps(nal: bytes) -> int | None:
+    """Return ``pic_parameter_set_id`` of a slice (H.264 7.3.3); None if the NAL unit is none."""
+    if nal[0] & 0x1F not in (1, 2, 5):
+        return None
+    bits = BitReader(nal[1:])
+    bits.exp_golomb()  # first_mb_in_slice
+    bits.exp_golomb()  # slice_type
+    return bits.exp_golomb()
+
+
+def _h265_slice_pps(nal: bytes) -> int | None:
+    """Return ``slice_pic_parameter_set_id`` of a slice segment (H.265 7.3.6.1); None if the NAL unit is none."""
+    unit_type = nal[0] >> 1 & 0x3F
+    if unit_type >= 32:
+        return None
+    bits = BitReader(nal[2:])
+    bits.skip(2 if 16 <= unit_type <= 23 else 1)  # first_slice_segment_in_pic_flag, no_output_of_prior_pics_flag
+    return bits.exp_golomb()
+
+
+def _h264_sps_id(bits: BitReader) -> int:
     bits.skip(24)  # profile_idc, constraint flags, level_idc
     return bits.exp_golomb()
 
 
-def _h265_sps_id(bits: _Bits) -> int:
+def _h265_sps_id(bits: BitReader) -> int:
     bits.skip(4)
     sublayers = bits.fixed(3)  # sps_max_sub_layers_minus1
-    bits.skip(1 + 96)  # nesting flag; general profile, tier and level (H.265 7.3.3)
-    present = [(bits.fixed(1), bits.fixed(1)) for _ in range(sublayers)]
-    if sublayers:
-        bits.skip(2 * (8 - sublayers))
-    bits.skip(sum(88 * profile + 8 * level for profile, level in present))
+    skip_profile(bits, sublayers)
     return bits.exp_golomb()
 
 
-_H264_IDS: Mapping[int, Callable[[_Bits], int]] = {7: _h264_sps_id, 8: _Bits.exp_golomb}
-_H265_IDS: Mapping[int, Callable[[_Bits], int]] = {
+_H264_IDS: Mapping[int, Callable[[BitReader], int]] = {7: _h264_sps_id, 8: BitReader.exp_golomb}
+_H265_IDS: Mapping[int, Callable[[BitReader], int]] = {
     32: lambda bits: bits.fixed(4),
     33: _h265_sps_id,
-    34: _Bits.exp_golomb,
+    34: BitReader.exp_golomb,
 }

@@ -7,17 +7,15 @@ device's token (beside what ``guard`` has demanded) and ends in a redirect.
 
 import hashlib
 import hmac
-import importlib.resources
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-import jinja2
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
@@ -28,13 +26,15 @@ from edge_agent.host.clock import Clock
 from edge_agent.page.devices import Devices, PairedDevice, form_token, parse_name
 from edge_agent.page.forms import read_form
 from edge_agent.page.guard import Guard
+from edge_agent.page.numbers import allow_numbers
 from edge_agent.page.pairing import Pairing
 from edge_agent.page.processes import Processes
 from edge_agent.page.recordings import read_days
+from edge_agent.page.rendering import STATIC, Templates
 from edge_agent.page.settings import PageSettings
+from edge_agent.page.tickets import Tickets
 from edge_agent.page.views import Reader, say_house
 from edge_agent.page.words import say_done, say_length
-from edge_agent.printable_text import show_line
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, encode_rfc3339
 
 COOKIE = "__Host-edge-agent"
@@ -43,12 +43,6 @@ _COOKIE_S = 400 * 86400
 PAUSES: Mapping[str, int | None] = {"until-resumed": None, "1h": HOUR_NS, "8h": 8 * HOUR_NS, "24h": 24 * HOUR_NS}
 LANGUAGES: Mapping[str, str] = {"en": "English", "es": "Español", "fr": "Français"}
 ENTRIES = 200
-MAX_LETTERS = 1000
-_STATIC = {
-    "page.css": "text/css; charset=utf-8",
-    "page.js": "text/javascript; charset=utf-8",
-    "page.svg": "image/svg+xml",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +60,18 @@ class Visit:
 Show = Callable[[Visit], Response]
 
 
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where the desk is, and what lets a browser begin there."""
+
+    url: str
+    tickets: Tickets
+
+    def link(self, path: str, **query: str) -> str:
+        """Return a link for a paired device; empty if there is no desk."""
+        return f"{self.url}{path}?{urlencode({**query, 'ticket': self.tickets.make()})}" if self.url else ""
+
+
 class Pages:
     """The handlers.
 
@@ -75,22 +81,20 @@ class Pages:
         pairing: How a browser becomes one of them.
         clock: The wall clock, for pauses.
         ca_pem: The authority's certificate, for a device that wants to trust it.
+        desk: Where links to what loosens lead.
     """
 
-    def __init__(self, processes: Processes, devices: Devices, pairing: Pairing, clock: Clock, ca_pem: bytes) -> None:
+    def __init__(
+        self, processes: Processes, devices: Devices, pairing: Pairing, clock: Clock, ca_pem: bytes, desk: Desk
+    ) -> None:
         self._processes, self._devices, self._pairing, self._clock = processes, devices, pairing, clock
         self._ca_pem = ca_pem
-        self._static = {name: _read_static(name) for name in _STATIC}
-        version = hashlib.sha256(b"".join(self._static.values())).hexdigest()[:12]
-        self._templates = jinja2.Environment(
-            loader=jinja2.PackageLoader("edge_agent.page"), autoescape=True, undefined=jinja2.StrictUndefined,
-            auto_reload=False,
-            finalize=clean,
-        )  # fmt: skip
-        self._templates.globals |= {"version": version, "say_length": say_length}
+        self._desk = desk
+        self._templates = Templates("edge_agent.page")
 
     def routes(self) -> list[Route]:
         """Every address of the page."""
+        allow_numbers()
         number = "{number:request}"
         return [
             Route("/", self._paired(self._home)),
@@ -102,6 +106,7 @@ class Pages:
             Route("/pause", self._acting(self._pause), methods=["POST"]),
             Route("/recordings", self._paired(self._recordings)),
             Route("/ledger", self._paired(self._ledger)),
+            Route(f"/ledger/{number}/proof", self._acting(self._prove), methods=["POST"]),
             Route("/terms", self._paired(self._terms)),
             Route("/terms/revoke", self._acting(self._revoke), methods=["POST"]),
             Route("/devices", self._paired(self._list_devices)),
@@ -148,14 +153,14 @@ class Pages:
 
     def _render(self, visit: Visit, template: str, **values: Any) -> Response:
         done = say_done(visit.query.get("done", ""))
-        text = self._templates.get_template(template).render(
-            device=visit.device, token=form_token(visit.secret), done=done, **values
+        text = self._templates.render(
+            template, device=visit.device, token=form_token(visit.secret), done=done, desk=self._desk.link, **values
         )
         return HTMLResponse(text)
 
     def render_fault(self, status: int, message: str, hint: str = "") -> Response:
         """Return a page that says what went wrong."""
-        text = self._templates.get_template("fault.html").render(message=message, hint=hint)
+        text = self._templates.render("fault.html", message=message, hint=hint)
         return HTMLResponse(text, status)
 
     # What is shown
@@ -212,6 +217,12 @@ class Pages:
         entries = [visit.reader.read_entry(each) for each in reversed(self._processes.entries(ENTRIES))]
         return self._render(visit, "ledger.html", entries=entries, most=ENTRIES)
 
+    def _prove(self, visit: Visit) -> Response:
+        index = visit.path["number"]
+        proof = self._processes.ask("releaser", "ledger-prove", index=index)["proof"]
+        headers = {"Content-Disposition": f'attachment; filename="ledger-{index}-proof.json"'}
+        return Response(json.dumps(proof, indent=1), media_type="application/json", headers=headers)
+
     def _terms(self, visit: Visit) -> Response:
         language = visit.query.get("language", "en")
         language = language if language in LANGUAGES else "en"
@@ -226,9 +237,9 @@ class Pages:
 
     async def _file(self, request: Request) -> Response:
         name = str(request.path_params["name"])
-        if name not in self._static:
+        if name not in STATIC:
             raise HTTPException(404, "There is no such file.")
-        return Response(self._static[name], media_type=_STATIC[name])
+        return Response(self._templates.files[name], media_type=STATIC[name])
 
     # What is done: it only tightens
 
@@ -284,7 +295,7 @@ class Pages:
                 return self._redeem(form.get("code", ""), name, request.client.host if request.client else "")
             except UsageError as error:
                 fault = str(error)
-        text = self._templates.get_template("pair.html").render(fault=fault, name=name)
+        text = self._templates.render("pair.html", fault=fault, name=name)
         return HTMLResponse(text, 403 if fault else 200)
 
     def _redeem(self, code: str, name: str, address: str) -> Response:
@@ -303,35 +314,8 @@ class Pages:
         return answer
 
 
-class _Numbers(Convertor[int]):
-    """A request's number: of more digits than any has, int() itself would be an error."""
-
-    regex = "[0-9]{1,18}"
-
-    def convert(self, value: str) -> int:
-        return int(value)
-
-    def to_string(self, value: int) -> str:
-        return str(value)
-
-
-register_url_convertor("request", _Numbers())
-
-
-def clean(value: object) -> object:
-    """Make every text that a template shows one line of visible letters, whoever wrote it (``printable_text``).
-
-    Escaping keeps markup out; this keeps out what reorders or hides the words of a sentence.
-    """
-    return show_line(value, MAX_LETTERS) if isinstance(value, str) else value
-
-
 def _go(path: str, done: str) -> Response:
     return RedirectResponse(f"{path}?{urlencode({'done': done})}", 303)
-
-
-def _read_static(name: str) -> bytes:
-    return (importlib.resources.files("edge_agent.page") / "static" / name).read_bytes()
 
 
 def build_app(pages: Pages, settings: PageSettings) -> Guard:

@@ -11,7 +11,9 @@ from edge_agent.page.guard import MAX_BODY_BYTES
 MAX_FIELDS = 16
 
 
-async def read_form(request: Request) -> Mapping[str, str]:
+async def read_form(
+    request: Request, max_fields: int = MAX_FIELDS, max_bytes: int = MAX_BODY_BYTES
+) -> Mapping[str, str]:  # fmt: skip
     """Return the fields of a POST.
 
     Raises:
@@ -20,11 +22,11 @@ async def read_form(request: Request) -> Mapping[str, str]:
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BODY_BYTES:  # whatever Content-Length said: a chunked body may say less
+        if len(body) > max_bytes:  # whatever Content-Length said: a chunked body may say less
             raise UsageError("the form is too long")
     try:
         pairs = parse_qsl(
-            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=MAX_FIELDS,
+            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=max_fields,
             errors="strict",
         )  # fmt: skip
     except ValueError as error:

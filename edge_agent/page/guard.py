@@ -7,7 +7,7 @@ limit of a body, and the headers of every answer. An ASGI middleware: nothing be
 import logging
 import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -47,17 +47,23 @@ HEADERS = {
 }
 
 
-def find_fault(method: str, headers: Headers, hosts: frozenset[str]) -> tuple[int, str] | None:
+PAGE_MEND = "Use an address that `edge-agent page` prints, or add a name: edge-agent page on --name NAME"
+
+
+def find_fault(
+    method: str, headers: Headers, hosts: frozenset[str], mend: str = PAGE_MEND, max_body: int = MAX_BODY_BYTES
+) -> tuple[int, str] | None:  # fmt: skip
     """Return the status and the words of a refusal; None for a request that may go on.
 
     Args:
         method: Of the request.
         headers: Of the request.
         hosts: Every ``Host`` that is answered.
+        mend: What to do about another one.
+        max_body: Bytes of a form.
     """
     found = headers.getlist("host")
     if len(found) != 1 or found[0].lower() not in hosts:
-        mend = "Use an address that `edge-agent page` prints, or add a name: edge-agent page on --name NAME"
         return 421, f"This page is not known by that name.\n{mend}\n"
     if method in _READS:
         return None
@@ -68,8 +74,8 @@ def find_fault(method: str, headers: Headers, hosts: frozenset[str]) -> tuple[in
     if headers.get("content-type", "").split(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         return 415, "This page takes plain forms only.\n"
     length = headers.get("content-length", "")
-    if not _LENGTH.fullmatch(length) or int(length) > MAX_BODY_BYTES:
-        return 413, f"A form here has at most {MAX_BODY_BYTES} bytes, and says how many.\n"
+    if not _LENGTH.fullmatch(length) or int(length) > max_body:
+        return 413, f"A form here has at most {max_body} bytes, and says how many.\n"
     return None
 
 
@@ -85,10 +91,21 @@ class Guard:
     Args:
         app: What answers the requests that may go on.
         hosts: Every ``Host`` that is answered.
+        mend: What to do about another one.
+        headers: Of every answer.
+        max_body: Bytes of a form.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: Iterable[str],
+        mend: str = PAGE_MEND,
+        headers: Mapping[str, str] = HEADERS,
+        max_body: int = MAX_BODY_BYTES,
+    ) -> None:
         self._app, self._hosts = app, frozenset(each.lower() for each in hosts)
+        self._mend, self._headers, self._max_body = mend, headers, max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or hand on; in both cases with the headers."""
@@ -98,11 +115,11 @@ class Guard:
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in self._headers.items():
                     headers[name] = value
             await send(message)
 
-        fault = find_fault(scope["method"], Headers(scope=scope), self._hosts)
+        fault = find_fault(scope["method"], Headers(scope=scope), self._hosts, self._mend, self._max_body)
         if fault is None:
             try:
                 await self._app(scope, receive, send_guarded)

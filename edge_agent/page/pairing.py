@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 
 LIFE_S = 600.0
+FIRST_LIFE_S = 3600
+"""Of the code that ``page on`` prints, before the page has started."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 _LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's Base32: no letter that looks like another."""
@@ -35,11 +37,15 @@ class Pairing:
 
     def offer(self) -> str:
         """Make a new code, in groups; the one before it is worth nothing any more."""
-        code = "".join(secrets.choice(_LETTERS) for _ in range(_GROUPS * _GROUP))
+        code = make_code()
+        self.accept(code, LIFE_S)
+        return code
+
+    def accept(self, code: str, life_s: float) -> None:
+        """Take this code from now on, for so long; the one before it is worth nothing any more."""
         with self._lock:
-            self._code, self._until_s = code, self._now_s() + LIFE_S
+            self._code, self._until_s = _read(code), self._now_s() + life_s
             self._pauses.clear()
-        return "-".join(code[start : start + _GROUP] for start in range(0, len(code), _GROUP))
 
     def wait_s(self, address: str) -> float:
         """Return how long an address must wait before its next guess; 0: not at all."""
@@ -48,7 +54,7 @@ class Pairing:
 
     def redeem(self, code: str, address: str) -> bool:
         """Use the code up; False if it is wrong, over, or comes within a pause, which a guess makes longer."""
-        given = "".join(letter for letter in code.upper().translate(_ALIKE) if letter in _LETTERS)
+        given = _read(code)
         with self._lock:
             now_s = self._now_s()
             not_before_s, pause_s = self._pauses.get(address, (0.0, FIRST_PAUSE_S))
@@ -61,3 +67,13 @@ class Pairing:
                 self._pauses.pop(next(iter(self._pauses)))
             self._pauses[address] = (now_s + pause_s, min(LONGEST_PAUSE_S, 2 * pause_s))
             return False
+
+
+def make_code() -> str:
+    """Return a new code, in groups."""
+    letters = "".join(secrets.choice(_LETTERS) for _ in range(_GROUPS * _GROUP))
+    return "-".join(letters[start : start + _GROUP] for start in range(0, len(letters), _GROUP))
+
+
+def _read(code: str) -> str:
+    return "".join(letter for letter in code.upper().translate(_ALIKE) if letter in _LETTERS)

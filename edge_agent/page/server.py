@@ -4,43 +4,38 @@ Wires only. Its user reads no key but its own TLS key, no ring, no state and no 
 the two other processes at the sockets that are its own.
 """
 
-import asyncio
-import contextlib
 import json
 import logging
 import os
-import socket
-import ssl
 import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
-import uvicorn
-
-from edge_agent.errors import ConfigError, UsageError
-from edge_agent.host.accepting import ConnectionPlaces, CountingListener, QuickHandshakeLoop
+from edge_agent.errors import UsageError
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import Answer, ControlServer, Peer
 from edge_agent.host.hardening import harden, lock_folder
 from edge_agent.host.regular_file import read_regular
-from edge_agent.host.systemd_notify import Notifier
-from edge_agent.page.app import Pages, build_app
-from edge_agent.page.connections import MAX_IN_ALL, MAX_OF_ONE_ADDRESS, PageConnection
+from edge_agent.page.app import Desk, Pages, build_app
 from edge_agent.page.devices import Devices
-from edge_agent.page.pairing import LIFE_S, Pairing
+from edge_agent.page.listening import make_server, serve
+from edge_agent.page.pairing import FIRST_LIFE_S, LIFE_S, Pairing
 from edge_agent.page.processes import Processes
-from edge_agent.page.settings import PageSettings, ca_path, devices_path, load_settings, tls_path
+from edge_agent.page.settings import (
+    PageSettings,
+    ca_path,
+    devices_path,
+    first_code_path,
+    load_settings,
+    ticket_path,
+    tls_path,
+)
+from edge_agent.page.tickets import Tickets
+from edge_agent.units import SECOND_NS
 
 log = logging.getLogger(__name__)
-
-MAX_THREADS = 16
-"""Of handlers: with the others of this process below the unit's ``TasksMax``."""
-_IP_FREEBIND = 15
-"""From <linux/in.h>: an address that comes later, as DHCP brings it, can be bound now."""
-_TURN_S = 1.0
 
 
 def main(folder: Path) -> int:
@@ -68,61 +63,41 @@ class Server:
         self._settings, self._clock = settings, clock
         self._devices = Devices(devices_path(folder), clock.utc)
         self._pairing = Pairing(time.monotonic)
+        self._take_first_code(first_code_path(folder))
         self._stop = threading.Event()
-        pages = Pages(Processes(settings), self._devices, self._pairing, clock, read_regular(ca_path(folder)))
-        config = uvicorn.Config(
-            build_app(pages, settings),
-            http=PageConnection,
-            ws="none",
-            lifespan="off",
-            loop="asyncio",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=2,
-        )
-        config.load()
-        config.ssl = load_context(tls_path(folder))
-        self._server = uvicorn.Server(config)
+        # Turned on by a version that had no desk, there is no key yet, and there are no links.
+        key = read_regular(ticket_path(folder)) if settings.desk else b""
+        tickets = Tickets(key, lambda: clock.utc() // SECOND_NS)
+        pages = Pages(
+            Processes(settings), self._devices, self._pairing, clock, read_regular(ca_path(folder)),
+            Desk(settings.desk, tickets),
+        )  # fmt: skip
+        self._server = make_server(build_app(pages, settings), tls_path(folder))
         handlers = {"pair": self._pair, "devices": self._list, "forget": self._forget}
         self._control = ControlServer(settings.own_socket, handlers, self._stop)
 
     def run(self) -> None:
         """Listen, and answer until told to stop."""
-        places = ConnectionPlaces(MAX_OF_ONE_ADDRESS, MAX_IN_ALL)
-        sockets = [listen(address, self._settings.port, places) for address in self._settings.addresses]
         self._control.start()
-        notifier = Notifier()
         try:
-            with asyncio.Runner(loop_factory=QuickHandshakeLoop) as runner:
-                runner.run(self._serve(sockets, notifier))
+            serve(self._server, self._settings, self._control.is_alive)
         finally:
-            notifier.stopping()
             self._stop.set()
             self._control.join()
 
-    async def _serve(self, sockets: list[socket.socket], notifier: Notifier) -> None:
-        anyio.to_thread.current_default_thread_limiter().total_tokens = MAX_THREADS
-        watch = asyncio.create_task(self._feed(notifier))
+    def _take_first_code(self, path: Path) -> None:
+        """Take the code that ``page on`` has printed, once: it is gone from the disk before it can be used."""
         try:
-            await self._server.serve(sockets)
-        finally:
-            watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watch
-
-    async def _feed(self, notifier: Notifier) -> None:
-        while not self._server.started:
-            await asyncio.sleep(0.05)
-        log.info("page is served addresses=%s port=%d", ",".join(self._settings.addresses), self._settings.port)
-        notifier.ready()
-        while True:
-            if self._control.is_alive():
-                notifier.alive(self._clock.boot())
-            await asyncio.sleep(_TURN_S)
+            found = json.loads(read_regular(path))
+            path.unlink()
+            code, left_s = str(found["code"]), int(found["until_s"]) - self._clock.utc() // SECOND_NS
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError):
+            log.warning("code of the first device cannot be read")
+            return
+        if 0 < left_s <= FIRST_LIFE_S:
+            self._pairing.accept(code, left_s)
 
     # Root's own socket: how a device is paired, and taken off
 
@@ -143,42 +118,3 @@ class Server:
             raise UsageError(f"no such device: {json.dumps(wanted[:40])}", "edge-agent page devices")
         self._devices.remove(found[0].id)
         return {"name": found[0].name}
-
-
-def load_context(path: Path) -> ssl.SSLContext:
-    """Return the page's TLS: version 1.3 (RFC 8446), which every browser of the last six years speaks.
-
-    Raises:
-        ConfigError: Key or certificate cannot be read.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    try:
-        context.load_cert_chain(path)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"{path}: certificate cannot be read: {error}", "sudo edge-agent page on") from error
-    return context
-
-
-def listen(address: str, port: int, places: ConnectionPlaces) -> socket.socket:
-    """Return a socket that listens at one address of the home.
-
-    Raises:
-        ConfigError: Something else listens there.
-    """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    server = socket.socket(family, socket.SOCK_STREAM)
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if family == socket.AF_INET6:
-        server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    server.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
-    try:
-        server.bind((address, port))
-    except OSError as error:
-        server.close()
-        hint = "another program has the port: edge-agent page on --port PORT"
-        raise ConfigError(f"cannot listen at {address} port {port}: {error.strerror}", hint) from error
-    server.listen(128)
-    counted = CountingListener(server, places)
-    counted.setblocking(False)
-    return counted

@@ -1,4 +1,4 @@
-"""What ``edge-agent page on`` decides and the page's process reads: where it listens, and by which names it is called.
+"""What ``edge-agent page on`` decides and the page and the desk read: where they listen, and by which names.
 
 Owns ``settings.json`` and the paths beside it. The process must not read ``edge-agent.yaml``, which tells where cameras
 and the house are.
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from edge_agent.errors import ConfigError
 from edge_agent.host.regular_file import read_regular
 
-DEFAULT_PORT = 8443
+DEFAULT_PORT, DESK_PORT = 8443, 8444
 MAX_NAMES = 16
 _HOME = tuple(
     ipaddress.ip_network(each)
@@ -31,24 +31,38 @@ class PageSettings:
     names: tuple[str, ...]
     run_dir: str
     """The folder of the processes' sockets."""
+    desk: str = ""
+    """Where browsers find the desk, for the page's links; empty in the desk's own settings."""
+    owner_key: str = ""
+    """The desk's alone: where the owner's key lies, under the owner's passphrase."""
+
+    @property
+    def is_desk(self) -> bool:
+        """Whether these are the desk's: it answers to its own name and to no address."""
+        return bool(self.owner_key)
+
+    @property
+    def _shown(self) -> list[str]:
+        """By address first, because not every phone resolves the names of a home."""
+        addresses = [] if self.is_desk else [f"[{each}]" if ":" in each else each for each in self.addresses]
+        return [*addresses, *self.names]
 
     @property
     def hosts(self) -> frozenset[str]:
         """Every value of ``Host`` that is answered (RFC 9110, 7.2)."""
-        shown = [*self.names, *(f"[{each}]" if ":" in each else each for each in self.addresses)]
+        shown = self._shown
         return frozenset(f"{each}:{self.port}" for each in shown) | (
             frozenset(shown) if self.port == 443 else frozenset()
         )
 
     @property
     def urls(self) -> list[str]:
-        """Where browsers find the page: by address first, because not every phone resolves the names of a home."""
-        shown = [*(f"[{each}]" if ":" in each else each for each in self.addresses), *self.names]
-        return [f"https://{each}:{self.port}/" for each in shown]
+        """Where browsers find it."""
+        return [f"https://{each}:{self.port}/" for each in self._shown]
 
     def process_socket(self, process: Literal["recorder", "releaser"]) -> Path:
-        """Return where the page reaches a process."""
-        return Path(self.run_dir) / f"{process}-page" / "sock"
+        """Return where the page, or the desk, reaches a process."""
+        return Path(self.run_dir) / f"{process}-{'desk' if self.is_desk else 'page'}" / "sock"
 
     @property
     def own_socket(self) -> Path:
@@ -85,6 +99,16 @@ def devices_path(folder: Path) -> Path:
     return folder / "devices.json"
 
 
+def first_code_path(folder: Path) -> Path:
+    """Return where ``page on`` leaves the code for the first device, until the page has read it."""
+    return folder / "first-code.json"
+
+
+def ticket_path(folder: Path) -> Path:
+    """Return where the key lies with which the page's links let a browser begin at the desk."""
+    return folder / "ticket.key"
+
+
 def encode_settings(settings: PageSettings) -> bytes:
     """Write settings as the process reads them."""
     return json.dumps(asdict(settings), indent=1).encode() + b"\n"
@@ -102,7 +126,7 @@ def load_settings(folder: Path) -> PageSettings:
         found: Any = json.loads(read_regular(path))
         settings = PageSettings(
             int(found["port"]), tuple(map(str, found["addresses"])), tuple(map(str, found["names"])),
-            str(found["run_dir"]),
+            str(found["run_dir"]), str(found.get("desk", "")), str(found.get("owner_key", "")),
         )  # fmt: skip
     except FileNotFoundError:
         raise ConfigError(f"the page is off: {path} is missing", "sudo edge-agent page on") from None

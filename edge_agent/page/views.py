@@ -83,7 +83,8 @@ class EntryView:
     at: ShownMoment
     title: str
     line: str
-    request: str
+    request: int | None
+    """Its number."""
 
 
 class Reader:
@@ -182,8 +183,7 @@ class Reader:
     def read_entry(self, entry: Mapping[str, Any]) -> EntryView:
         """Return one line of the ledger."""
         title, line = say_entry(str(entry["kind"]), entry["entry"])
-        request = str(entry["entry"].get("jti", ""))
-        return EntryView(int(entry["index"]), self.moment(entry["at"]), title, line, request)
+        return EntryView(int(entry["index"]), self.moment(entry["at"]), title, line, entry.get("request"))
 
 
 def say_time(moment: UtcNs, zone: tzinfo, *, seconds: bool = False) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from edge_agent.capture.camera_tls import Trust, pin_trust
 from edge_agent.capture.onvif.query import OnvifDevice, OnvifStream, StreamFinder, find_stream
 from edge_agent.capture.reasons import CaptureError
-from edge_agent.capture.session.rtsp import OPEN_TIMEOUT_S, Endpoint
+from edge_agent.capture.session.interface import OPEN_TIMEOUT_S, Endpoint
 from edge_agent.capture.status import StreamStatus
 from edge_agent.custody.credentials import Login, find_login
 from edge_agent.errors import ConfigError
@@ -85,6 +85,7 @@ class Sources:
             username=login.username if login else "",
             password=login.password if login else "",
             transport=camera.transport,
+            reader=camera.reader,
             audio=camera.audio,
             trust=self._trust_of(camera, url),
             open_timeout_s=_open_timeout_ns(camera) / SECOND_NS,

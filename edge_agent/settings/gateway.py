@@ -129,6 +129,7 @@ class Camera(Part):
     profile: DisplayText = "main"
     credentials: CredentialName | None = None
     transport: Literal["tcp", "udp"] = "tcp"
+    reader: Literal["auto", "own", "ffmpeg"] = "auto"
     tls: Tls | None = None
     audio: bool = False
     sub: Substream | None = None
@@ -148,6 +149,8 @@ class Camera(Part):
             raise ValueError("needs exactly one of url and onvif")
         if self.tls is not None and self.url is not None and not self.url.startswith("rtsps://"):
             raise ValueError("has tls, but its url is not rtsps://")
+        if self.reader == "own" and self.transport == "udp":
+            raise ValueError("has `reader: own`, which takes tcp alone, and `transport: udp`")
         if self.sub is not None and self.sub.profile is not None and self.onvif is None:
             raise ValueError("has sub.profile, which needs onvif; give sub.url")
         if (self.record == "on_event") != bool(self.triggers):
@@ -202,7 +205,7 @@ class Uplink(Part):
 
 
 class Consent(Part):
-    """Where the owner's rules and signatures lie."""
+    """Where the owner's rules and the copies of signatures lie."""
 
     file: FilePath = Field(default=Path("consent.yaml"), validate_default=True)
     waivers: FilePath | None = None
@@ -320,7 +323,7 @@ class Config(Part):
 
     @property
     def waivers_dir(self) -> Path:
-        """The folder of the owner's signed consents, one per camera."""
+        """The folder of the owner's copies of signed consents, one per camera; what counts is in the store."""
         return self.consent.waivers or self.state_dir / "consent"
 
     @property
@@ -349,6 +352,11 @@ class Config(Part):
     def page_path(self, process: Literal["recorder", "releaser"]) -> Path:
         """Return the socket at which the resident's page reaches a process; its folder lets in the page's group."""
         return self.gateway.run_dir / f"{process}-page" / "sock"
+
+    @property
+    def desk_path(self) -> Path:
+        """Return the socket at which the desk reaches the releaser; its folder lets in the desk's group."""
+        return self.gateway.run_dir / "releaser-desk" / "sock"
 
 
 def load_config(path: Path) -> Config:

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from edge_agent.base64url import encode_b64, parse_b64
-from edge_agent.custody.keys import KeyStore, private_path
+from edge_agent.custody.keys import KeyStore, locate_private
 from edge_agent.custody.owner_identity import encrypt_under_passphrase, identity_path, open_identity, recipient_path
 from edge_agent.errors import CustodyError, EvidenceError, UsageError
 from edge_agent.host.atomic_file import write_new_file
@@ -78,7 +78,7 @@ def make_backup(config: Config, folder: Path, passphrase: str) -> bytes:
     open_identity(state, passphrase)
     files = {"README.txt": _README.encode()}
     sources = {
-        "owner.pem": private_path(state, "owner"),
+        "owner.pem": locate_private(state, "owner"),
         "owner.age": identity_path(state),
         "owner.pub.pem": state / "keys/public/owner.pem",
         "owner.age.pub": recipient_path(state),

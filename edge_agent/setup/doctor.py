@@ -34,6 +34,7 @@ UNITS = (
     "edge-agent-recorder.service",
     "edge-agent-releaser.service",
     "edge-agent-page.service",
+    "edge-agent-desk.service",
     "edge-agent-update.timer",
 )
 TIME_SERVICES = ("systemd-timesyncd.service", "chrony.service", "ntpsec.service", "ntp.service")

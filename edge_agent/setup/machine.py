@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_agent.custody.keys import KEY_HOLDER, custody_note_path, private_path
+from edge_agent.custody.keys import KEY_HOLDER, custody_note_path, locate_private
 from edge_agent.errors import CustodyError, EdgeAgentError
 from edge_agent.host.atomic_file import sync_folder, write_small_file
 from edge_agent.host.regular_file import open_regular, read_regular
@@ -128,16 +128,16 @@ def seal_keys(state_dir: Path, store: Path = CREDENTIAL_STORE) -> tuple[str, ...
     Raises:
         CustodyError: A key did not come back as it was; every file is still there.
     """
-    names = [name for name in KEY_HOLDER if name != "owner" and private_path(state_dir, name).is_file()]
+    names = [name for name in KEY_HOLDER if name != "owner" and locate_private(state_dir, name).is_file()]
     store.mkdir(mode=0o700, parents=True, exist_ok=True)
-    drafts = [(name, _seal(name, private_path(state_dir, name), store)) for name in names]
+    drafts = [(name, _seal(name, locate_private(state_dir, name), store)) for name in names]
     for name, draft in drafts:
         draft.rename(store / f"edge-agent.{name}")
     sync_folder(store)
     if names:
         write_small_file(custody_note_path(state_dir), b"tpm\n", mode=0o644)
     for name in names:
-        _shred(private_path(state_dir, name))
+        _shred(locate_private(state_dir, name))
     return tuple(names)
 
 

@@ -4,6 +4,7 @@ Owns what root does for it. The authority's key stays in a folder of root's; wha
 its user, in a folder that is that user's, and so written with that user's rights.
 """
 
+import json
 import re
 import secrets
 import shutil
@@ -12,30 +13,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import ifaddr
 
+from edge_agent.custody.keys import locate_private
 from edge_agent.errors import ConfigError, UnavailableError, UsageError
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.regular_file import read_regular
 from edge_agent.host.service_user import acting_as_owner
+from edge_agent.page.pairing import FIRST_LIFE_S, make_code
 from edge_agent.page.settings import (
     DEFAULT_PORT,
+    DESK_PORT,
     MAX_NAMES,
     PageSettings,
     ca_path,
+    devices_path,
     encode_settings,
+    first_code_path,
     is_home_address,
     load_settings,
     settings_path,
+    ticket_path,
     tls_path,
 )
+from edge_agent.page.tickets import KEY_BYTES
 from edge_agent.settings.gateway import Config
 from edge_agent.setup.machine import UNIT_DIR, is_systemd_running
 from edge_agent.setup.page_authority import Authority, covers, issue, load_authority, make_authority
-from edge_agent.units import UtcNs
+from edge_agent.units import SECOND_NS, UtcNs
+from edge_agent.uplink.owner.page_links import FILE
 
-UNIT = "edge-agent-page.service"
+UNIT, DESK_UNIT = "edge-agent-page.service", "edge-agent-desk.service"
+ADOPT_UNIT = "edge-agent-adopt.path"
+"""Has root write the terms that are signed at the desk."""
 _NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _TIMEOUT_S = 60.0
 
@@ -45,8 +57,11 @@ class TurnedOn:
     """What came of ``page on``."""
 
     settings: PageSettings
+    desk: PageSettings
     thumbprint: str
     is_new_authority: bool
+    code: str
+    """For the first device; empty if there are devices."""
     is_started: bool
     """False on a machine without systemd: somebody must start it."""
 
@@ -54,6 +69,11 @@ class TurnedOn:
 def page_dir(config: Config) -> Path:
     """Return the folder of the page's process."""
     return config.state_dir / "page"
+
+
+def desk_dir(config: Config) -> Path:
+    """Return the folder of the desk's process."""
+    return config.state_dir / "desk"
 
 
 def authority_path(config: Config) -> Path:
@@ -72,8 +92,10 @@ def find_home_addresses() -> list[str]:
     return sorted(set(found), key=lambda each: (":" in each, each))
 
 
-def choose_settings(config: Config, addresses: Sequence[str], names: Sequence[str], port: int | None) -> PageSettings:
-    """Return where the page will listen: as asked, as before, or as this machine is.
+def choose_settings(
+    config: Config, addresses: Sequence[str], names: Sequence[str], port: int | None, desk_name: str | None = None
+) -> PageSettings:
+    """Return where the page will listen, and the desk's address: as asked, as before, or as this machine is.
 
     Raises:
         UsageError: An address that is not of a home, a malformed name, or none of either.
@@ -93,9 +115,30 @@ def choose_settings(config: Config, addresses: Sequence[str], names: Sequence[st
     if len(called) > MAX_NAMES:
         raise UsageError(f"at most {MAX_NAMES} names")
     port = port or (before.port if before else DEFAULT_PORT)
-    if not 1024 <= port <= 65535:
-        raise UsageError("the port is 1024 to 65535: the page's user may not take a lower one")
-    return PageSettings(port, tuple(chosen), tuple(called), str(config.gateway.run_dir))
+    if not 1024 <= port <= 65534:
+        raise UsageError("the port is 1024 to 65534: the page's user may not take a lower one")
+    desk = _choose_desk(before, desk_name, port)
+    return PageSettings(port, tuple(chosen), tuple(called), str(config.gateway.run_dir), desk)
+
+
+def _choose_desk(before: PageSettings | None, name: str | None, page_port: int) -> str:
+    """Return the desk's address: a name of its own, for browsers keep cookies and certificates apart by it."""
+    port = DESK_PORT if page_port == DEFAULT_PORT else page_port + 1
+    if name is None and before is not None and before.desk:
+        name = urlsplit(before.desk).hostname
+    name = (name or f"desk-{secrets.token_hex(3)}.local").lower().rstrip(".")
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"not a host name: {name[:60]}")
+    return f"https://{name}:{port}/"
+
+
+def settle_desk(config: Config, page: PageSettings) -> PageSettings:
+    """Return the desk's settings beside the page's."""
+    at = urlsplit(page.desk)
+    assert at.hostname is not None
+    assert at.port is not None
+    key = str(locate_private(config.state_dir, "owner"))
+    return PageSettings(at.port, page.addresses, (at.hostname,), page.run_dir, owner_key=key)
 
 
 def _find_settings(config: Config) -> PageSettings | None:
@@ -113,20 +156,45 @@ def turn_on(config: Config, settings: PageSettings, now: UtcNs) -> TurnedOn:
         UnavailableError: It does not start.
     """
     demand_packages()
-    folder = page_dir(config)
+    desk = settle_desk(config, settings)
     try:
-        authority, is_new = _find_authority(config, settings, now)
-        chain = issue(authority, settings.names, settings.addresses, now)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        with acting_as_owner(folder):
-            write_small_file(tls_path(folder), chain, mode=0o600)
-            write_small_file(ca_path(folder), authority.pem, mode=0o600)
-            write_small_file(settings_path(folder), encode_settings(settings), mode=0o600)
+        authority, is_new = _find_authority(config, settings, desk, now)
+        ticket = secrets.token_bytes(KEY_BYTES)
+        for folder, mine, chain in (
+            (page_dir(config), settings, issue(authority, settings.names, settings.addresses, now)),
+            (desk_dir(config), desk, issue(authority, desk.names, (), now)),
+        ):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            with acting_as_owner(folder):
+                write_small_file(tls_path(folder), chain, mode=0o600)
+                write_small_file(ca_path(folder), authority.pem, mode=0o600)
+                write_small_file(ticket_path(folder), ticket, mode=0o600)
+                write_small_file(settings_path(folder), encode_settings(mine), mode=0o600)
+        code = _leave_first_code(page_dir(config), now)
+        write_small_file(config.state_dir / FILE, encode_links(settings), mode=0o644)
     except OSError as error:
         raise ConfigError(
             f"the page cannot be set up: {error.filename}: {error.strerror}", "sudo edge-agent init"
         ) from error
-    return TurnedOn(settings, authority.thumbprint, is_new, _start(settings))
+    return TurnedOn(settings, desk, authority.thumbprint, is_new, code, _start(settings, desk))
+
+
+def _leave_first_code(folder: Path, now: UtcNs) -> str:
+    """Leave a code for the first device to the page, which takes it as it starts; empty if there are devices."""
+    with acting_as_owner(folder):
+        if devices_path(folder).exists():
+            return ""
+        code = make_code()
+        content = json.dumps({"code": code, "until_s": now // SECOND_NS + FIRST_LIFE_S}).encode()
+        write_small_file(first_code_path(folder), content, mode=0o600)
+    return code
+
+
+def encode_links(settings: PageSettings) -> bytes:
+    """Write where the page is, for the links of notices: the first address, and the first name."""
+    shown = {urlsplit(each).hostname: each for each in settings.urls}
+    first = [each for host, each in shown.items() if host in (settings.addresses[0].lower(), settings.names[0])]
+    return json.dumps({"urls": first or settings.urls[:1]}).encode()
 
 
 def demand_packages() -> None:
@@ -138,35 +206,38 @@ def demand_packages() -> None:
         )
 
 
-def _find_authority(config: Config, settings: PageSettings, now: UtcNs) -> tuple[Authority, bool]:
+def _find_authority(
+    config: Config, settings: PageSettings, desk: PageSettings, now: UtcNs
+) -> tuple[Authority, bool]:  # fmt: skip
     """Return the authority of before if it may vouch for all of it, or a new one: each device must trust that anew."""
-    path = authority_path(config)
+    path, names = authority_path(config), (*settings.names, *desk.names)
     try:
         authority = load_authority(read_regular(path))
-        if covers(authority, settings.names, settings.addresses):
+        if covers(authority, names, settings.addresses):
             return authority, False
     except (FileNotFoundError, ValueError):
         pass
-    authority = make_authority(settings.names, settings.addresses, now)
+    authority = make_authority(names, settings.addresses, now)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     write_small_file(path, authority.key_pem, mode=0o600)
     return authority, True
 
 
-def _start(settings: PageSettings) -> bool:
+def _start(settings: PageSettings, desk: PageSettings) -> bool:
     if not is_systemd_running() or not shutil.which("systemctl"):
         return False
-    _write_port(settings.port)
+    _write_port(UNIT, settings.port, DEFAULT_PORT)
+    _write_port(DESK_UNIT, desk.port, DESK_PORT)
     _run("daemon-reload")
-    _run("enable", UNIT)
-    _run("restart", UNIT)
+    _run("enable", UNIT, DESK_UNIT, ADOPT_UNIT)
+    _run("restart", UNIT, DESK_UNIT, ADOPT_UNIT)
     return True
 
 
-def _write_port(port: int, unit_dir: Path = UNIT_DIR) -> None:
+def _write_port(unit: str, port: int, usual: int, unit_dir: Path = UNIT_DIR) -> None:
     """Allow the service the port that was asked for, and no other."""
-    path = unit_dir / f"{UNIT}.d" / "port.conf"
-    if port == DEFAULT_PORT:
+    path = unit_dir / f"{unit}.d" / "port.conf"
+    if port == usual:
         path.unlink(missing_ok=True)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -174,13 +245,15 @@ def _write_port(port: int, unit_dir: Path = UNIT_DIR) -> None:
 
 
 def turn_off(config: Config) -> None:
-    """Stop the page and keep it off; its devices and its certificate stay for the next time."""
-    folder = page_dir(config)
+    """Stop page and desk and keep them off; devices, names and certificates stay for the next time."""
     if is_systemd_running() and shutil.which("systemctl"):
-        _run("disable", "--now", UNIT)
+        _run("disable", "--now", UNIT, DESK_UNIT, ADOPT_UNIT)
     try:
-        with acting_as_owner(folder):
-            settings_path(folder).unlink(missing_ok=True)
+        for folder in filter(Path.exists, (page_dir(config), desk_dir(config))):
+            with acting_as_owner(folder):
+                settings_path(folder).unlink(missing_ok=True)
+                first_code_path(folder).unlink(missing_ok=True)
+        (config.state_dir / FILE).unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"the page cannot be turned off: {error.filename}: {error.strerror}") from error
 

@@ -70,7 +70,8 @@ def _probe_camera(camera: Camera, login: Login | None) -> Finding:
         # ssl's and socket's texts name hosts and certificates, never what we sent.
         text = f"does not answer: {error.strerror or error or 'time-out'}"
         return Finding(Level.FAULT, topic, text, "is it on, and is the address right?")
-    if status in (200, 401) and offers and not is_answered_by_ffmpeg(offers):
+    is_ffmpeg = camera.reader == "ffmpeg" or (camera.transport == "udp" and not is_tls)
+    if is_ffmpeg and status in (200, 401) and offers and not is_answered_by_ffmpeg(offers):
         hint = "docs/cameras.md explains `digest-sha256-only`"
         return Finding(Level.FAULT, topic, REASONS["digest-sha256-only"], hint)
     if status == 200 or (status == 401 and is_tls):

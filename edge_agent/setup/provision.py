@@ -19,7 +19,7 @@ from edge_agent.custody.keys import (
     decode_private,
     encode_private,
     generate,
-    private_path,
+    locate_private,
     read_guarded,
 )
 from edge_agent.custody.owner_identity import IDENTITY_NAME, identity_path, make_identity, open_identity, recipient_path
@@ -34,6 +34,7 @@ from edge_agent.protocol.public_keys import encode_public, thumbprint
 RECORDER_USER = "edge-agent-recorder"
 RELEASER_USER = "edge-agent-releaser"
 PAGE_USER = "edge-agent-page"
+DESK_USER = "edge-agent-desk"
 GROUP = "edge-agent"
 
 PUBLIC_KEYS = ("vault", "recorder", "gateway", "owner")
@@ -45,7 +46,7 @@ class Folder:
 
     path: str
     holder: str
-    """``root``, ``recorder``, ``releaser`` or ``page``."""
+    """``root``, ``recorder``, ``releaser``, ``page`` or ``desk``."""
     mode: int
 
 
@@ -60,6 +61,7 @@ TREE = (
     # The authority behind the page's certificate, and what the page itself keeps.
     Folder("keys/page", "root", 0o700),
     Folder("page", "page", 0o700),
+    Folder("desk", "desk", 0o700),
     Folder("rings", "recorder", 0o2750),
     Folder("recorder", "recorder", 0o700),
     Folder("holds", "releaser", 0o700),
@@ -79,11 +81,13 @@ class ServiceUsers:
     recorder: int
     releaser: int
     page: int
+    desk: int
     group: int
 
     def holder(self, name: str) -> int:
-        """Return the user of ``recorder``, ``releaser`` or ``page``; 0, root, for anybody else."""
-        return {"recorder": self.recorder, "releaser": self.releaser, "page": self.page}.get(name, 0)
+        """Return the user of ``recorder``, ``releaser``, ``page`` or ``desk``; 0, root, for anybody else."""
+        holders = {"recorder": self.recorder, "releaser": self.releaser, "page": self.page, "desk": self.desk}
+        return holders.get(name, 0)
 
 
 def find_users() -> ServiceUsers | None:
@@ -91,8 +95,9 @@ def find_users() -> ServiceUsers | None:
     if os.geteuid() != 0:
         return None
     try:
-        recorder, releaser, page = (pwd.getpwnam(name).pw_uid for name in (RECORDER_USER, RELEASER_USER, PAGE_USER))
-        return ServiceUsers(recorder, releaser, page, grp.getgrnam(GROUP).gr_gid)
+        names = (RECORDER_USER, RELEASER_USER, PAGE_USER, DESK_USER)
+        recorder, releaser, page, desk = (pwd.getpwnam(name).pw_uid for name in names)
+        return ServiceUsers(recorder, releaser, page, desk, grp.getgrnam(GROUP).gr_gid)
     except KeyError:
         return None
 
@@ -122,7 +127,7 @@ def create_state(state_dir: Path, owner_passphrase: str | None, users: ServiceUs
         made = tuple(name for name in KEY_HOLDER if _create_key(state_dir, name, owner_passphrase))
         if users is not None:
             for name, role in KEY_HOLDER.items():
-                _give_key(private_path(state_dir, name), users.holder(role), users.group)
+                _give_key(locate_private(state_dir, name), users.holder(role), users.group)
         return (*made, IDENTITY_NAME) if _create_identity(state_dir, owner_passphrase) else made
     except OSError as error:
         raise CustodyError(f"state folder cannot be written: {error.filename}: {error.strerror}") from error
@@ -164,7 +169,7 @@ def is_complete(state_dir: Path) -> bool:
     """Tell whether every key is there."""
     sealed = custody_note_path(state_dir).exists()
     owned = (identity_path(state_dir), recipient_path(state_dir))
-    return (sealed or all(private_path(state_dir, name).exists() for name in KEY_HOLDER)) and all(
+    return (sealed or all(locate_private(state_dir, name).exists() for name in KEY_HOLDER)) and all(
         path.exists() for path in (*(public_path(state_dir, name) for name in PUBLIC_KEYS), *owned)
     )
 
@@ -180,7 +185,7 @@ def erasure_note_path(state_dir: Path) -> Path:
 
 
 def _create_key(state_dir: Path, name: str, owner_passphrase: str | None) -> bool:
-    path, public = private_path(state_dir, name), public_path(state_dir, name)
+    path, public = locate_private(state_dir, name), public_path(state_dir, name)
     if path.exists():
         if name in PUBLIC_KEYS and not public.exists():
             passphrase = owner_passphrase.encode() if owner_passphrase is not None else None
@@ -217,7 +222,7 @@ def _create_identity(state_dir: Path, owner_passphrase: str | None) -> bool:
         return False
     if public.exists():
         raise CustodyError(f"private key is gone and its public half is not: {path}", "docs/recovery.md says what now")
-    owner = private_path(state_dir, "owner")
+    owner = locate_private(state_dir, "owner")
     decode_private(read_guarded(owner, forbidden=0o077), owner_passphrase.encode(), str(owner))
     content, recipient = make_identity(owner_passphrase)
     write_new_file(path, content, 0o600)
@@ -231,7 +236,7 @@ def write_csr(state_dir: Path, path: Path) -> bool:
     Returns:
         False where nothing was written: it is there, or the TLS key is sealed and only the releaser has it.
     """
-    if not private_path(state_dir, "tls").exists():
+    if not locate_private(state_dir, "tls").exists():
         return False
     keys = KeyStore(state_dir, "releaser")
     tls = keys.load_private("tls")

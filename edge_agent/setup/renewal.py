@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_agent.buffer.ring import wipe_ring
-from edge_agent.custody.keys import PrivateKey, custody_note_path, encode_private, generate, private_path
+from edge_agent.custody.keys import PrivateKey, custody_note_path, encode_private, generate, locate_private
 from edge_agent.errors import CustodyError, EdgeAgentError, RingBusyError, UnavailableError, UsageError
 from edge_agent.host.atomic_file import sync_folder, write_small_file
 from edge_agent.host.clock import SystemClock
@@ -192,7 +192,7 @@ def _seal(pem: bytes, sealed: Path) -> Path:
 
 def _destroy_key(state_dir: Path, sealed: Path, work: _Work) -> None:
     """Destroy every form of the vault's private key, then the pin; OSError if that fails."""
-    for path in (private_path(state_dir, "vault"), sealed):
+    for path in (locate_private(state_dir, "vault"), sealed):
         with acting_as_owner(path.parent):
             if _shred(path):
                 work.destroyed.append(_show(path))
@@ -273,7 +273,7 @@ def _show(path: Path) -> str:
 
 
 def _write_key(state_dir: Path, key: PrivateKey, draft: Path | None, sealed: Path) -> None:
-    private = private_path(state_dir, "vault")
+    private = locate_private(state_dir, "vault")
     if draft is not None:
         draft.rename(sealed)
         sync_folder(sealed.parent)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from edge_agent.buffer.format.constants import PAGE_BYTES, Kind
 from edge_agent.buffer.format.page import parse_page
+from edge_agent.buffer.read.source import list_foreign_spans
 from edge_agent.settings.source_digest import digest_source
 from tests.buffer.format.test_format import read_example
 from tests.buffer.rig import ADDRESS, Keys, Rig, everything, make_grant, make_order
@@ -44,6 +45,16 @@ def test_a_source_that_was_away_is_a_gap(rig: Rig) -> None:
     assert payloads == {payload for payload, address in written.items() if address == ADDRESS}
     assert [each.reason for each in lost] == ["source-changed"] * 3
     assert all(each.window.duration_ns == 10**9 for each in lost)
+
+
+def test_the_owner_is_told_which_footage_falls_out(rig: Rig) -> None:
+    """By the header pages alone, without a key: each time at another source, and one that goes on."""
+    record(rig, ADDRESS, BEDROOM, ADDRESS, BEDROOM)
+    with rig.reader() as reader:
+        source, pages = digest_source(reader.superblock.ring_id, ADDRESS), list(reader.pages())
+    opened = [page.opened_utc_ns for page in pages]
+    assert list_foreign_spans(pages, source) == [(opened[1], opened[2]), (opened[3], None)]
+    assert list_foreign_spans(pages[:1], source) == []
 
 
 def test_nothing_of_another_source_is_evidence(rig: Rig) -> None:

@@ -2,15 +2,16 @@
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 
 import av
 import pytest
 
 from edge_agent.capture.camera import WATCHDOG_NS, CameraThread, Look
 from edge_agent.capture.run.records import ClockNote, Gap, Gop, RunInfo
-from edge_agent.capture.session.rtsp import Endpoint
+from edge_agent.capture.session.interface import Endpoint
 from edge_agent.demo.picture import read_strip
 from edge_agent.host.clock import Clock, SystemClock
 from edge_agent.media.commitments import open_payload
@@ -19,6 +20,33 @@ from edge_agent.units import UtcNs
 from edge_agent.uplink.clip.nut_reader import read_nut
 
 Record = Gop | Gap | RunInfo | ClockNote
+READER: ContextVar[str] = ContextVar("reader", default="ffmpeg")
+"""What reads the sessions of a test: ``own`` or ``ffmpeg``."""
+
+
+def with_reader(endpoint: Endpoint) -> Endpoint:
+    """Return the endpoint for the test's reader; a test of what our own reader does not do is skipped."""
+    if READER.get() == "own" and endpoint.carrier == "udp":
+        pytest.skip("our own reader takes TCP alone")
+    return replace(endpoint, reader=READER.get())
+
+
+ON_EACH_READER = [
+    pytest.mark.usefixtures("each_reader"),
+    pytest.mark.parametrize("each_reader", ["own", "ffmpeg"], indirect=True),
+]
+
+
+@pytest.fixture
+def each_reader(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run a test on each reader."""
+    callspec = getattr(request.node, "callspec", None)
+    words = [str(value) for value in (callspec.params.values() if callspec else ())]
+    if request.param == "own" and any("mjpeg" in word for word in words):
+        pytest.skip("our own reader takes H.264 and H.265 alone")
+    token = READER.set(request.param)
+    yield request.param
+    READER.reset(token)
 
 
 @dataclass
@@ -80,6 +108,7 @@ class Recording:
         watchdog_ns: int = WATCHDOG_NS,
         sink: MemorySink | None = None,
     ) -> None:
+        endpoint = with_reader(endpoint)
         self.sink = sink or MemorySink()
         self.stop = threading.Event()
         self.thread = CameraThread(

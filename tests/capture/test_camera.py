@@ -9,10 +9,13 @@ import pytest
 
 from edge_agent.capture.camera import Look
 from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.rtsp.session import OwnSession
 from edge_agent.capture.run.records import Gap, Gop
+from edge_agent.capture.session.ffmpeg_process import ProcessSession
+from edge_agent.capture.session.interface import Endpoint
+from edge_agent.capture.session.opening import open_session
 from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.capture.session.reader import Feed
-from edge_agent.capture.session.rtsp import Endpoint, Session, open_session
 from edge_agent.capture.status import list_warnings
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.rtsp_login import Account
@@ -21,9 +24,9 @@ from edge_agent.host.clock import SystemClock
 from edge_agent.media.commitments import Track, Unit, open_payload, record_commitment
 from edge_agent.units import HOUR_NS, SECOND_NS, ClockState, MonoNs, UtcNs
 
-from .conftest import MemorySink, Recording, read_pictures, unpack, wait_until
+from .conftest import ON_EACH_READER, READER, MemorySink, Recording, read_pictures, unpack, wait_until, with_reader
 
-pytestmark = [pytest.mark.peer, pytest.mark.slow]
+pytestmark = [pytest.mark.peer, pytest.mark.slow, *ON_EACH_READER]
 
 GOP = 8
 """Of half a second: the tests wait for GOPs most of their time."""
@@ -47,7 +50,7 @@ ENCODER_DELAY_NS = 600_000_000
 
 
 def endpoint(camera: SimulatedCamera, **options: object) -> Endpoint:
-    return Endpoint(camera.url, **options)  # type: ignore[arg-type]
+    return with_reader(Endpoint(camera.url, **options))  # type: ignore[arg-type]
 
 
 def spans(sink: MemorySink) -> list[tuple[int, int]]:
@@ -138,6 +141,8 @@ DOWN = {
 @pytest.mark.parametrize(("fault", "reason", "detail"), [(fault, *told) for fault, told in DOWN.items()])
 def test_refusals_are_told_apart(fault: str, reason: str, detail: str) -> None:
     """Each way to be refused has its own reason in the status, what is known besides, and no word of the password."""
+    if READER.get() == "own" and reason == "digest-sha256-only":
+        pytest.skip("our own reader can answer that")
     account = Account("owner", "secret-word")
     with SimulatedCamera(CameraSettings(live=QUICK.live, account=account)) as camera:
         camera.fault(fault)
@@ -147,9 +152,11 @@ def test_refusals_are_told_apart(fault: str, reason: str, detail: str) -> None:
     assert (told["reason"], told["detail"]) == (reason, detail)
 
 
-@pytest.mark.parametrize("fault", ["sha256-then-md5", "stale-nonce"])
+@pytest.mark.parametrize("fault", ["sha256-then-md5", "stale-nonce", "sha256-only", "md5-then-sha256"])
 def test_login_of_many_offers_is_taken(fault: str) -> None:
-    """Digest with MD5 is found among other offers, and a nonce that has become stale is answered anew."""
+    """The best Digest offer is found among others, and a nonce that has become stale is answered anew."""
+    if READER.get() == "ffmpeg" and DOWN.get(fault):
+        pytest.skip("FFmpeg cannot answer that")
     account = Account("owner", "secret-word")
     with SimulatedCamera(CameraSettings(live=QUICK.live, account=account)) as camera:
         camera.fault(fault)
@@ -178,7 +185,7 @@ def test_slow_bridge_is_waited_for() -> None:
 
 
 SOUNDS = {
-    "not known": ("unknown-sound", "pcm_alaw", "codec=g726le"),
+    "not known": ("unknown-sound", "pcm_alaw", "not known here (codec=g726"),
     "not offered": ("drift", "", "the camera offers none"),
     "not sent": ("silent-audio", "aac", "none has come"),
 }
@@ -191,7 +198,7 @@ def test_sound_that_is_not_recorded_is_told(fault: str, audio: str, words: str) 
         camera.fault(fault)
         with Recording(endpoint(camera, audio=True)) as recording:
             recording.wait_for_gops(2)
-            wait_until(lambda: any(words in each for each in list_warnings(recording.status.snapshot())), 30)
+            wait_until(lambda: any(words in each.lower() for each in list_warnings(recording.status.snapshot())), 30)
             camera.fault(fault, False)
             if fault == "silent-audio":
                 wait_until(lambda: not recording.status.snapshot()["silence"])
@@ -372,39 +379,55 @@ def test_session_that_nobody_wants_any_more_is_not_opened() -> None:
 
 
 class StuckSink(MemorySink):
-    """A disk that does not answer while ``stuck`` is set."""
+    """A disk that does not answer while ``stuck`` is set; ``waits`` tells that somebody has asked it meanwhile."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stuck = threading.Event()
+        self.stuck, self.waits = threading.Event(), threading.Event()
 
     def gop(self, gop: Gop) -> None:
-        wait_until(lambda: not self.stuck.is_set(), 30)
+        while self.stuck.is_set():
+            self.waits.set()
+            wait_until(lambda: not self.stuck.is_set(), 30)
         super().gop(gop)
 
 
-def test_pause_while_the_disk_is_stuck_is_kept() -> None:
-    """What the camera sent while the owner had paused recording is not recorded when the disk answers again."""
+ORDERS = {"the pause ends first": ("resume", "answer"), "the disk answers first": ("answer", "resume")}
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
+def test_pause_while_the_disk_is_stuck_is_kept(order: tuple[str, str]) -> None:
+    """What the camera sent while the owner had paused recording is not recorded when the disk answers again.
+
+    It is told as a pause from its beginning to its end, and what came before it is recorded.
+    """
     paused, sink, clock = threading.Event(), StuckSink(), SystemClock()
+    acts = {"resume": paused.clear, "answer": sink.stuck.clear}
     with (
         SimulatedCamera(QUICK) as camera,
         Recording(endpoint(camera), hold=lambda: "paused" if paused.is_set() else "", sink=sink) as recording,
     ):
         recording.wait_for_gops(2)
         sink.stuck.set()
+        wait_until(sink.waits.is_set)
         wait_seconds(1)
         paused.set()
         begun = clock.utc()
-        wait_seconds(4)
-        ended = clock.utc()
-        paused.clear()
-        wait_seconds(1)
-        sink.stuck.clear()
-        recording.wait_for_gops(len(sink.gops) + 4)
+        wait_seconds(3)
+        moments = {}
+        for act in order:
+            moments[act] = clock.utc()
+            acts[act]()
+            wait_seconds(2)
+        wait_until(lambda: any(gop.start_ns > max(moments.values()) for gop in sink.gops))
+    ended = moments["resume"]
     pictures = [pixels for gop in sink.gops for _, pixels in read_pictures([gop])]
     assert not [at for at in pictures if begun + SECOND_NS // 2 < at < ended]
     assert [at for at in pictures if begun - SECOND_NS < at < begun]
-    assert "paused" in reasons(sink)
+    pauses = [gap for gap in sink.gaps if gap.reason == "paused"]
+    assert abs(min(gap.start_ns for gap in pauses) - begun) < SECOND_NS
+    assert abs(max(gap.start_ns + gap.duration_ns for gap in pauses) - ended) < SECOND_NS
+    assert reasons(sink) == {"connecting", "paused"}
     assert_tiled(sink)
 
 
@@ -435,7 +458,7 @@ def test_session_that_ended_holds_no_memory(caplog: pytest.LogCaptureFixture) ->
                 camera.drop_clients()
             recording.sink.records.clear()
             wait_until(lambda: bool(recording.sink.gops))
-            held = sum(isinstance(each, Session) for each in gc.get_objects())
+            held = sum(isinstance(each, ProcessSession | OwnSession) for each in gc.get_objects())
     finally:
         gc.enable()
     assert held == 1
@@ -465,10 +488,11 @@ def test_jump_of_the_cameras_time_begins_a_run() -> None:
     assert_tiled(recording.sink)
 
 
-def test_jump_costs_no_picture_that_can_stand_alone() -> None:
+@pytest.mark.parametrize("codec", ["mjpeg"])
+def test_jump_costs_no_picture_that_can_stand_alone(codec: str) -> None:
     """The picture at which a run ends begins the next one."""
     with (
-        SimulatedCamera(CameraSettings(live=LiveSettings("mjpeg"))) as camera,
+        SimulatedCamera(CameraSettings(live=LiveSettings(codec))) as camera,
         Recording(endpoint(camera)) as recording,
     ):
         recording.wait_for_gops(2)
@@ -703,6 +727,9 @@ def test_run_record_names_the_source_without_credentials() -> None:
             recording.wait_for_gops(1)
     facts = recording.sink.runs[0].facts
     assert facts["source"] == camera.url
+    assert facts["reader"] == READER.get()
+    # FFmpeg tells no RTP timestamps.
+    assert ("rtp_timestamp" in facts["clock_map"]) == (READER.get() == "own")
     assert facts["tracks"][0] == {
         "index": 0, "kind": "video", "codec": "h264", "time_base": "1/90000", "width": 320, "height": 180,
     }  # fmt: skip
@@ -752,7 +779,7 @@ def test_media_clock_at_another_rate_costs_no_picture(fault: str, audio: str) ->
     assert len(recording.sink.runs) == 1
     assert_tiled(recording.sink)
     # The PTS of the records go on as their times do: a clip is made of them.
-    firsts = [unpack(gop)[1][0].pts for gop in recording.sink.gops]
+    firsts = [next(packet.pts for packet in unpack(gop)[1] if not packet.track) for gop in recording.sink.gops]
     for (a, one), (b, two) in itertools.pairwise(zip(recording.sink.gops, firsts, strict=True)):
         assert abs((two - one) * SECOND_NS // 90_000 - (b.start_ns - a.start_ns)) < 1_000_000
 

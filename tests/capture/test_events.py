@@ -15,7 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edge_agent.capture.event_listener import EventListener
 from edge_agent.capture.event_window import EventGate
 from edge_agent.capture.home_mqtt_child import MAX_PACKET_BYTES, HomeBroker, MqttTriggers, TopicTrigger
-from edge_agent.capture.session.rtsp import Endpoint
+from edge_agent.capture.session.interface import Endpoint
 from edge_agent.demo.broker import find_free_port, find_mosquitto, start_mosquitto
 from edge_agent.demo.camera import SimulatedCamera
 from edge_agent.host.clock import SystemClock

@@ -16,13 +16,13 @@ import pytest
 from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.camera_tls import Trust
 from edge_agent.capture.run.records import Gap, Gop
-from edge_agent.capture.session.rtsp import Endpoint
+from edge_agent.capture.session.interface import Endpoint
 from edge_agent.demo.picture import draw_picture
 from edge_agent.host.clock import SystemClock
 from edge_agent.units import SECOND_NS, UtcNs
 from tests.capture.test_camera_tls import make_certificate
 
-from .conftest import MemorySink, Recording, wait_until
+from .conftest import ON_EACH_READER, MemorySink, Recording, wait_until, with_reader
 
 PYTHON = "/usr/bin/python3"
 FPS, GOP, PICTURES = 15, 8, 120
@@ -34,6 +34,7 @@ _HAS_SERVER = (
     == 0
 )
 pytestmark = [
+    *ON_EACH_READER,
     pytest.mark.peer,
     pytest.mark.slow,
     pytest.mark.skipif(not _HAS_SERVER, reason="gst-rtsp-server is not installed (gir1.2-gst-rtsp-server-1.0)"),
@@ -156,7 +157,7 @@ def test_killed_server_is_found_again(footage: Path) -> None:
     sink, stop, clock = MemorySink(), threading.Event(), SystemClock()
     camera = GstCamera(footage)
     cameras = [camera]
-    thread = CameraThread("door.main", lambda: Endpoint(cameras[-1].url), sink, clock, stop)
+    thread = CameraThread("door.main", lambda: with_reader(Endpoint(cameras[-1].url)), sink, clock, stop)
     thread.start()
     try:
         wait_until(lambda: len(sink.gops) >= 2)

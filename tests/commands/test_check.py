@@ -120,24 +120,26 @@ def test_describe_answers_a_digest_challenge() -> None:
         assert ask_description(url, ("", ""))[0] == 401
 
 
-LOGINS: dict[str, tuple[str, str, Level, str]] = {
-    "MD5 last": ("sha256-then-md5", "secret-word", Level.OK, "gives its stream"),
-    "SHA-256 last": ("md5-then-sha256", "secret-word", Level.FAULT, "the camera wants Digest with SHA-256"),
-    "SHA-256 only": ("sha256-only", "secret-word", Level.FAULT, "the camera wants Digest with SHA-256"),
-    "a wrong password": ("sha256-then-md5", "another", Level.FAULT, "refuses the user name or password"),
+WANTS_SHA256 = "the camera wants Digest with SHA-256"
+LOGINS: dict[str, tuple[str, str, str, Level, str]] = {
+    "MD5 last": ("sha256-then-md5", "ffmpeg", "secret-word", Level.OK, "gives its stream"),
+    "SHA-256 last": ("md5-then-sha256", "ffmpeg", "secret-word", Level.FAULT, WANTS_SHA256),
+    "SHA-256 only": ("sha256-only", "ffmpeg", "secret-word", Level.FAULT, WANTS_SHA256),
+    "SHA-256 only, our own reader": ("sha256-only", "auto", "secret-word", Level.OK, "gives its stream"),
+    "a wrong password": ("sha256-then-md5", "auto", "another", Level.FAULT, "refuses the user name or password"),
 }
 
 
-@pytest.mark.parametrize(("fault", "password", "level", "words"), LOGINS.values(), ids=LOGINS.keys())
+@pytest.mark.parametrize(("fault", "reader", "password", "level", "words"), LOGINS.values(), ids=LOGINS.keys())
 def test_a_login_is_judged_as_the_recorder_will(
-    tmp_path: Path, fault: str, password: str, level: Level, words: str
+    tmp_path: Path, fault: str, reader: str, password: str, level: Level, words: str
 ) -> None:
     """Of several challenges the best is answered; a camera into which FFmpeg cannot log in is told. One try."""
     settings = CameraSettings(account=Account("owner", "secret-word"))
     with SimulatedCamera(settings) as stream:
         stream.fault(fault)
         path = tmp_path / "edge-agent.yaml"
-        path.write_text(f"cameras: [{{id: door, url: '{stream.url}', credentials: door}}]\n")
+        path.write_text(f"cameras: [{{id: door, url: '{stream.url}', credentials: door, reader: {reader}}}]\n")
         (finding,) = probe.probe_cameras(load_config(path), {"door": Login("owner", password)})
         assert stream.wrong_logins == int(password == "another")
     assert (finding.level, finding.text.startswith(words)) == (level, True), finding
@@ -300,11 +302,13 @@ def test_a_signature_that_does_not_count_is_found(tmp_path: Path, rtcc: tuple[Rt
         facts = load_facts(config, enrolment, config.cameras[0], store.read_id())
     terms = parse_policy("version: 1\ncameras: {door: {mode: ask}}\n", "x").terms("door")
     owner = KeyStore(config.state_dir, "owner").load_private("owner", b"correct horse battery")
-    waiver = config.waivers_dir / "door.jws"
     now = UtcNs(time.time_ns())
     cases = [(owner, now, Level.OK, "signed until 2"), (owner, UtcNs(now - 400 * DAY_NS), Level.WARNING, "ended on")]
-    for key, signed_at, level, text in [*cases, (generate("owner"), now, Level.WARNING, "does not count")]:
-        waiver.write_bytes(sign_consent(facts, terms, Notice("1", "en", digest_notice("text")), 1, signed_at, key))
+    cases += [(generate("owner"), now, Level.WARNING, "does not count")]
+    for version, (key, signed_at, level, text) in enumerate(cases, 1):
+        raw = sign_consent(facts, terms, Notice("1", "en", digest_notice("text")), version, signed_at, key)
+        with Store(config.store_path) as store, store.transaction() as connection:
+            store.save_consent(connection, "door", version, raw)
         (finding,) = inspection.inspect_consent(config, enrolment)
         assert finding.level is level
         assert text in finding.text

@@ -1,23 +1,27 @@
 """``edge-agent consent``: read aloud, sign, and see what waits."""
 
 import json
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edge_agent.buffer.ring import create_ring
+from edge_agent.commands import consent_verbs
 from edge_agent.consent.signed_consent import verify_consent
 from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.custody.keys import KeyStore
-from edge_agent.errors import ConfigError, CustodyError, DenialError, UsageError
+from edge_agent.errors import ConfigError, CustodyError, DenialError, EdgeAgentError, UnavailableError, UsageError
+from edge_agent.host.control_socket import ControlServer, Handler
 from edge_agent.protocol import jws
 from edge_agent.rtcc.office.enrol import enrol
 from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.settings.gateway import load_config
 from edge_agent.setup.provision import create_state, write_csr
-from edge_agent.units import DAY_NS, UtcNs
-from edge_agent.uplink.inbound.consent_files import load_facts
+from edge_agent.units import DAY_NS, HOUR_NS, UtcNs
+from edge_agent.uplink.inbound.consent_files import Standing, load_facts
 from edge_agent.uplink.inbound.consent_states import read_marks
 from edge_agent.uplink.store.requests import Store
 from tests.commands import typed
@@ -46,7 +50,7 @@ def enrolment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def gateway(enrolment: Path, tmp_path: Path) -> Path:
+def gateway(enrolment: Path, tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "edge-agent.yaml"
     path.write_text(
         f"gateway: {{state_dir: {enrolment}/state, run_dir: run, location: {{lat: 1, lon: 2}}}}\n"
@@ -62,7 +66,26 @@ def gateway(enrolment: Path, tmp_path: Path) -> Path:
     store.parent.mkdir(exist_ok=True)
     store.unlink(missing_ok=True)
     Store(store).close()
-    return path
+    stop = threading.Event()
+    server = ControlServer(load_config(path).control_path("releaser"), {"take-consent": taker(path)}, stop)
+    server.start()
+    yield path
+    stop.set()
+    server.join()
+
+
+def taker(path: Path) -> Handler:
+    """Take a signed consent in as the releaser does, with the configuration of now."""
+
+    def take(members, _peer):
+        config = load_config(path)
+        owner = KeyStore(config.state_dir, "owner").load_public("owner")
+        with Store(config.store_path) as store, store.transaction() as connection:
+            standing = Standing(config, load_enrolment(config.uplink.enrolment), owner, store)
+            taken = standing.take(connection, members["camera"], members["jws"].encode(), UtcNs(time.time_ns()))
+        return {"version": taken.version, "stopped": []}
+
+    return take
 
 
 def make_ring(path: Path, camera: str, quality: str = "main") -> None:
@@ -86,10 +109,19 @@ def signed(path: Path):
     config = load_config(path)
     camera = config.find_camera("door")
     assert camera is not None
-    store_id = read_marks(config).store_id
-    facts = load_facts(config, load_enrolment(config.uplink.enrolment), camera, store_id)
+    marks = read_marks(config)
+    facts = load_facts(config, load_enrolment(config.uplink.enrolment), camera, marks.store_id)
     owner = KeyStore(config.state_dir, "owner").load_public("owner")
-    return verify_consent((config.waivers_dir / "door.jws").read_bytes(), owner, facts)
+    raw = (config.waivers_dir / "door.jws").read_bytes()
+    stored = marks.find("door")
+    assert stored is None or stored.raw == raw
+    return verify_consent(raw, owner, facts)
+
+
+def signed_copy(path: Path) -> int:
+    """Return the version of the copy that lies there."""
+    raw = (load_config(path).waivers_dir / "door.jws").read_bytes()
+    return int(jws.parse(raw, "owner-consent+jws").payload["version"])
 
 
 def test_nothing_is_consented_to_before_it_is_signed(gateway, capsys):
@@ -139,7 +171,7 @@ def test_a_consent_is_void_with_another_store(gateway):
     with pytest.raises(DenialError, match="store"):
         signed(gateway)
     assert sign(gateway) == 0
-    assert signed(gateway).version == 2
+    assert signed(gateway).version == 1
 
 
 def test_nothing_is_signed_before_there_is_a_store(gateway):
@@ -150,24 +182,47 @@ def test_nothing_is_signed_before_there_is_a_store(gateway):
     assert "start the releaser first" in refused.value.hint
 
 
-def test_versions_only_rise_also_over_the_stores_memory(gateway):
-    """Signing again is a new version; where the file was lost, the releaser's memory counts."""
+def test_versions_only_rise_above_what_the_releaser_has(gateway):
+    """Signing again is a new version, whatever became of the copies; without a readable store nothing is signed."""
     assert sign(gateway) == 0
+    (gateway.parent / "waivers" / "door.jws").unlink()
     assert sign(gateway, "--for", "14d") == 0
     assert (signed(gateway).version, signed(gateway).valid_until - signed(gateway).valid_from) == (2, 14 * DAY_NS)
     store_path = load_config(gateway).store_path
-    store_path.parent.mkdir(parents=True, exist_ok=True)
-    with Store(store_path) as store, store.transaction() as connection:
-        store.note_consent(connection, "door", 7)
-    (gateway.parent / "waivers" / "door.jws").unlink()
-    assert sign(gateway) == 0
-    assert signed(gateway).version == 8
-    (gateway.parent / "waivers" / "door.jws").unlink()
     store_path.unlink()
     store_path.write_bytes(b"no database")
-    with pytest.raises(CustodyError, match="cannot be read"):
+    with pytest.raises(EdgeAgentError):
         sign(gateway)
+    assert signed_copy(gateway) == 2
     store_path.unlink()
+
+
+def test_nothing_is_signed_while_the_releaser_is_down(gateway, monkeypatch, capsys):
+    """Nobody would remember it: an earlier consent could be put in its place. The error says what to start."""
+
+    def refuse(path: Path, command: str, **_: object) -> None:
+        raise UnavailableError(f"nobody answers on {path}")
+
+    monkeypatch.setattr(consent_verbs, "call", refuse)
+    with pytest.raises(UnavailableError, match="door: not signed") as refused:
+        sign(gateway)
+    assert "start the releaser first" in refused.value.hint
+    assert "signed: door" not in capsys.readouterr().out
+    assert not (gateway.parent / "waivers").exists()
+
+
+def test_an_earlier_copy_that_is_put_back_is_read_by_nobody(gateway, capsys):
+    """``show`` and ``diff`` tell what the releaser has."""
+    assert sign(gateway) == 0
+    earlier = (gateway.parent / "waivers" / "door.jws").read_bytes()
+    (gateway.parent / "consent.yaml").write_text(POLICY.replace("20m", "10m"))
+    assert sign(gateway) == 0
+    (gateway.parent / "consent.yaml").write_text(POLICY)
+    (gateway.parent / "waivers" / "door.jws").write_bytes(earlier)
+    capsys.readouterr()
+    assert run(gateway, "show", "--camera", "door", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)["door"]
+    assert (shown["signed_version"], shown["terms"]["camera"]["window"]) == (2, "10m")
 
 
 def test_a_changed_file_counts_where_tighter_and_waits_where_looser(gateway, capsys):
@@ -237,6 +292,25 @@ def test_what_differs_from_the_signed_version_is_marked(gateway, capsys):
     marked = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  * ")]
     assert [line for line in marked if "No clip" in line] == ["  * No clip is longer than 25 minutes."]
     assert not [line for line in marked if "root" in line or "place" in line]
+
+
+def test_older_footage_that_falls_out_is_told_and_marked(gateway, capsys, monkeypatch):
+    """Before YES: what the ring holds of another source is in no grant by these terms (G12)."""
+    assert sign(gateway) == 0
+    monkeypatch.setattr(consent_verbs, "list_foreign_spans", lambda *_: [(UtcNs(0), UtcNs(HOUR_NS))])
+    capsys.readouterr()
+    assert sign(gateway) == 0
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "from elsewhere, is not released" in line]
+    assert told.startswith("  * ")
+    assert "1970-01-01" in told
+    assert "(main)" in told
+
+
+def test_a_camera_without_a_place_can_be_signed_and_it_is_said(gateway, capsys):
+    """Nothing is granted by it."""
+    gateway.write_text(gateway.read_text().replace(", location: {lat: 1, lon: 2}", ""))
+    assert sign(gateway) == 0
+    assert "- Its place: none" in capsys.readouterr().out
 
 
 def test_a_name_that_could_deceive_is_refused(gateway):

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from edge_agent.custody.keys import KEY_HOLDER, KeyStore, encode_private, generate, private_path
+from edge_agent.custody.keys import KEY_HOLDER, KeyStore, encode_private, generate, locate_private
 from edge_agent.custody.passphrase import check_strength, encode_encrypted
 from edge_agent.errors import CustodyError
 from edge_agent.protocol.public_keys import encode_public, load_jwk, public_jwk, thumbprint
@@ -102,7 +102,7 @@ def test_owner_key_needs_its_passphrase(made: Path) -> None:
 @pytest.mark.needs("openssl")
 def test_owner_key_opens_with_openssl(made: Path) -> None:
     """The encrypted key is a standard file."""
-    command = ["openssl", "pkey", "-in", str(private_path(made, "owner")), "-passin", "stdin", "-noout"]
+    command = ["openssl", "pkey", "-in", str(locate_private(made, "owner")), "-passin", "stdin", "-noout"]
     assert subprocess.run(command, input=PASSPHRASE.encode(), capture_output=True).returncode == 0
 
 
@@ -110,7 +110,7 @@ def test_owner_key_opens_with_openssl(made: Path) -> None:
 def test_load_private_refuses_an_open_file(tmp_path: Path, mode: int) -> None:
     """A key that others may read is no key; the hint repairs it."""
     create_state(tmp_path, PASSPHRASE)
-    path = private_path(tmp_path, "vault")
+    path = locate_private(tmp_path, "vault")
     path.chmod(mode)
     with pytest.raises(CustodyError, match=f"open to others: .*mode={mode:04o}") as refused:
         KeyStore(tmp_path, "releaser").load_private("vault")
@@ -142,7 +142,7 @@ DAMAGE = {
 def test_load_private_reports_damage(tmp_path: Path, case: tuple) -> None:
     """Whatever lies in the key's place is named, never a traceback."""
     create_state(tmp_path, PASSPHRASE)
-    path = private_path(tmp_path, "vault")
+    path = locate_private(tmp_path, "vault")
     case[0](path)
     with pytest.raises(CustodyError, match=case[1]):
         KeyStore(tmp_path, "releaser").load_private("vault")
@@ -159,7 +159,7 @@ def test_load_public_refuses_a_writable_pin(tmp_path: Path) -> None:
 def test_a_lost_private_key_is_never_replaced(tmp_path: Path) -> None:
     """Making a new vault key silently would orphan every ring."""
     create_state(tmp_path, PASSPHRASE)
-    private_path(tmp_path, "vault").unlink()
+    locate_private(tmp_path, "vault").unlink()
     with pytest.raises(CustodyError, match="public half is not"):
         create_state(tmp_path, PASSPHRASE)
 

@@ -10,6 +10,7 @@ import tempfile
 NAMES = {
     "ring": ("superblock", "page", "record", "block", "ring"),
     "evidence": ("container", "header", "boxes", "blocks", "records"),
+    "capture": ("split", "text", "sdp", "sps", "h264", "h265"),
     "gate": ("envelope", "request", "trust", "consent", "policy", "config"),
 }
 
@@ -23,9 +24,9 @@ def main() -> None:
 
     # Our own code alone: to instrument everything takes longer than a short run of a target.
     with atheris.instrument_imports(include=["edge_agent"]):
-        from tests.fuzz import evidence_targets, gate_targets, ring_targets
+        from tests.fuzz import capture_targets, evidence_targets, gate_targets, ring_targets
     room, _, name = sys.argv[1].partition("-")
-    rooms = {"ring": ring_targets, "gate": gate_targets, "evidence": evidence_targets}
+    rooms = {"ring": ring_targets, "gate": gate_targets, "evidence": evidence_targets, "capture": capture_targets}
     targets = rooms[room].TARGETS
     corpus = str(ring_targets.CORPUS / sys.argv[1])
     if sys.argv[2:3] == ["--keep"]:

@@ -4,12 +4,13 @@ import random
 
 import pytest
 
-from tests.fuzz import evidence_targets, gate_targets, ring_targets
+from tests.fuzz import capture_targets, evidence_targets, gate_targets, ring_targets
 
 CORPUS = gate_targets.CORPUS
 TARGETS = {
     f"{room}-{name}": target
     for room, targets in {
+        "capture": capture_targets.TARGETS,
         "evidence": evidence_targets.TARGETS,
         "gate": gate_targets.TARGETS,
         "ring": ring_targets.TARGETS,

@@ -23,7 +23,7 @@ from edge_agent.recording.pauses import Pauses
 from edge_agent.recording.ring_ids import RingPins
 from edge_agent.settings.gateway import read_text
 from edge_agent.units import MonoNs, UtcNs
-from edge_agent.uplink.inbound.consent_files import _read as read_owners_file
+from edge_agent.uplink.inbound.consent_files import read_owners_file
 from edge_agent.uplink.release.staging import Staging
 from edge_agent.uplink.store.database import Database
 
@@ -74,7 +74,7 @@ USES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "orders": ("orders.json", UsedOrders),
     "clock": ("clock.json", lambda path: KeptClock(path, bytes(16), SystemClock())),
     "crash file": ("crash", _crash_file),
-    "signed consent": ("door.jws", read_owners_file),
+    "owner's terms": ("consent.yaml", read_owners_file),
     "configuration": ("edge-agent.yaml", read_text),
     "database": ("state.sqlite", Database),
     "staged payload": ("1.age-payload", _staged),

@@ -71,7 +71,7 @@ class Story:
             said = self.typist.type(f"sudo apt-get install -y ./{self.package.name}")
             if "sudo edge-agent init" not in said:
                 raise MachineError(f"the package does not say the second command:\n{said[-800:]}")
-            self.typist.type("sudo edge-agent init", _ASKED, _AGAIN)
+            self.typist.type("sudo edge-agent init", _ASKED, _AGAIN, ("for the phones of your home", "n"))
             self.typist.edit(
                 "/etc/edge-agent/edge-agent.yaml",
                 {

@@ -78,7 +78,13 @@ def fill_ledger(page: PageHouse) -> None:
         ("unverified", {"count": 12, "reason": "signature-invalid"}),
     ]
     page.house.entries = [
-        {"index": index, "at": "2026-11-28T20:00:00Z", "kind": kind, "entry": entry}
+        {
+            "index": index,
+            "at": "2026-11-28T20:00:00Z",
+            "kind": kind,
+            "entry": entry,
+            "request": NUMBER if "jti" in entry else None,
+        }
         for index, (kind, entry) in enumerate(kinds)
     ]
 

@@ -1,5 +1,6 @@
 """The resident's page over HTTPS: what a paired device sees, what its forms do, and what everybody else gets."""
 
+import json
 import shutil
 import socket
 import sys
@@ -14,7 +15,7 @@ from edge_agent.host import control_socket
 from edge_agent.host.accepting import HANDSHAKE_TIMEOUT_S
 from edge_agent.page import connections
 from edge_agent.page.guard import find_fault
-from edge_agent.page.server import MAX_THREADS
+from edge_agent.page.listening import MAX_THREADS
 from tests.peers.wait import wait_until
 from tests.support.page_house import HOSTILE, NUMBER, FakeHouse, PageHouse, request
 
@@ -408,3 +409,12 @@ def test_secrets_are_hashed_at_rest_and_logged_nowhere(page: PageHouse, cookie: 
         assert secret not in text, path
         assert code not in text, path
         assert path == page.log or path.stat().st_mode & 0o077 == 0, path
+
+
+def test_proof_of_an_entry_is_a_file(page: PageHouse, cookie: str):
+    """Asked for by a form, because the gateway signs the ledger's head for it."""
+    assert page.get("/ledger/3/proof", cookie).status == 405
+    answer = page.post("/ledger/3/proof", {"token": page.token(cookie)}, cookie)
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+    assert 'filename="ledger-3-proof.json"' in answer.headers["Content-Disposition"]
+    assert json.loads(answer.text) == {"index": 3}

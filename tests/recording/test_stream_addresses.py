@@ -27,3 +27,11 @@ def test_pace_of_a_stream(settings: dict[str, object], timeout_s: float, is_pati
     sources = Sources({}, tmp_path, threading.Event())
     endpoint = sources.resolver(camera, "main", lambda: StreamStatus(SystemClock()))()
     assert (endpoint.open_timeout_s, endpoint.is_patient) == (timeout_s, is_patient)
+
+
+def test_reader_is_the_configured_one(tmp_path: Path) -> None:
+    """Left open unless the owner says which."""
+    sources = Sources({}, tmp_path, threading.Event())
+    for settings, reader in (({}, "auto"), ({"reader": "ffmpeg"}, "ffmpeg")):
+        camera = Camera.model_validate({"id": "door", "url": "rtsp://127.0.0.1/a", **settings})
+        assert sources.resolver(camera, "main", lambda: StreamStatus(SystemClock()))().reader == reader

@@ -49,8 +49,8 @@ def test_install_places_program_units_and_keys(installed: Path) -> None:
     assert link.readlink() == installed / "opt/edge-agent-releases/0001"
     assert (link / "share/edge-agent/config/edge-agent.yaml").is_file()
     units = sorted(path.name for path in (installed / "usr/local/lib/systemd/system").iterdir())
-    services = [f"edge-agent-{name}.service" for name in ("page", "recorder", "releaser")]
-    assert units == [*services, "edge-agent.target"]
+    services = [f"edge-agent-{name}.service" for name in ("adopt", "desk", "page", "recorder", "releaser")]
+    assert units == ["edge-agent-adopt.path", *services, "edge-agent.target"]
     assert len(keys_of(installed)) == 9
     where = subprocess.run(
         [link / "bin/python", "-I", "-c", "import edge_agent; print(edge_agent.__file__)"],

@@ -135,6 +135,10 @@ WRONG = {
     ),
     "sync too rare": ("buffer: {sync_every: 10s}\n", ":1: buffer.sync_every: 10s is outside 500ms to 4s"),
     "keep too long": ("buffer: {keep_for: 400d}\n", ":1: buffer.keep_for: 400d is outside 1m to 366d"),
+    "reader": (
+        DOOR + "    transport: udp\n    reader: own\n",
+        ":2: cameras[0]: has `reader: own`, which takes tcp alone, and `transport: udp`",
+    ),
     "transport": (DOOR + "    transport: sctp\n", ":4: cameras[0].transport: should be 'tcp' or 'udp', not 'sctp'"),
     "audio as text": (DOOR + "    audio: yes\n", ":4: cameras[0].audio: should be true or false; write true"),
     "latitude": ("gateway: {location: {lat: 91, lon: 0}}\n", ":1: gateway.location.lat: should be between -90 and 90"),

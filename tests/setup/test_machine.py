@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.custody.keys import custody_note_path, private_path
+from edge_agent.custody.keys import custody_note_path, locate_private
 from edge_agent.errors import CustodyError
 from edge_agent.settings.gateway import parse_config
 from edge_agent.setup import inspection, machine
@@ -42,14 +42,14 @@ def test_keys_go_once_they_came_back(tmp_path: Path, sealer: Callable[[str], Non
     sealer("works")
     machine.try_sealing()
     create_state(tmp_path / "state", "correct horse battery")
-    pems = {name: private_path(tmp_path / "state", name).read_bytes() for name in SEALED}
+    pems = {name: locate_private(tmp_path / "state", name).read_bytes() for name in SEALED}
     assert set(machine.seal_keys(tmp_path / "state", tmp_path / "store")) == set(SEALED)
     for name in SEALED:
-        assert not private_path(tmp_path / "state", name).exists()
+        assert not locate_private(tmp_path / "state", name).exists()
         assert (tmp_path / f"store/edge-agent.{name}").read_bytes() == pems[name]
     assert custody_note_path(tmp_path / "state").read_text() == "tpm\n"
     assert stat.S_IMODE((tmp_path / "store").stat().st_mode) == 0o700
-    assert private_path(tmp_path / "state", "owner").exists()
+    assert locate_private(tmp_path / "state", "owner").exists()
     assert machine.seal_keys(tmp_path / "state", tmp_path / "store") == ()
 
 
@@ -64,7 +64,7 @@ def test_a_tpm_that_fails_costs_nothing(tmp_path: Path, behaviour: str, sealer: 
     create_state(tmp_path / "state", "correct horse battery")
     with pytest.raises(CustodyError, match="nothing was destroyed"):
         machine.seal_keys(tmp_path / "state", tmp_path / "store")
-    assert all(private_path(tmp_path / "state", name).exists() for name in SEALED)
+    assert all(locate_private(tmp_path / "state", name).exists() for name in SEALED)
     assert not custody_note_path(tmp_path / "state").exists()
 
 

@@ -107,9 +107,10 @@ def test_key_of_the_authority_is_for_root_and_not_in_the_pages_folder(config):
     path = page_service.authority_path(config)
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     authority = load_authority(path.read_bytes())
-    assert covers(authority, settings.names, settings.addresses)
+    desk = page_service.settle_desk(config, settings)
+    assert covers(authority, (*settings.names, *desk.names), settings.addresses)
     folder = page_service.page_dir(config)
-    for each in folder.iterdir():
+    for each in (*folder.iterdir(), *page_service.desk_dir(config).iterdir()):
         assert each.stat().st_mode & 0o077 == 0
         assert authority.key_pem.split(b"-----")[2] not in each.read_bytes()
     (leaf, _) = x509.load_pem_x509_certificates((folder / "tls.pem").read_bytes())
@@ -161,5 +162,5 @@ def test_turning_off_keeps_devices_and_certificate(config):
     page_service.turn_on(config, settings, NOW)
     page_service.turn_off(config)
     left = {each.name for each in page_service.page_dir(config).iterdir()}
-    assert left == {"tls.pem", "ca.pem"}
+    assert left == {"ca.pem", "ticket.key", "tls.pem"}
     page_service.turn_off(config)

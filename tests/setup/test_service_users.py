@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.custody.keys import private_path
+from edge_agent.custody.keys import locate_private
 from edge_agent.errors import CustodyError
 from edge_agent.host.service_user import acting_as_owner
 from edge_agent.settings.gateway import Config, parse_config
@@ -21,7 +21,7 @@ from edge_agent.uplink.store.requests import Store
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as the installer has it")
 
 PASSPHRASE = "a passphrase for a test"
-USERS = ServiceUsers(recorder=61234, releaser=61235, page=61237, group=61236)
+USERS = ServiceUsers(recorder=61234, releaser=61235, page=61237, desk=61238, group=61236)
 """Numbers that nobody has."""
 
 
@@ -67,7 +67,7 @@ def test_everything_belongs_to_whom_it_should(config: Config) -> None:
             owner = (USERS.holder(folder.holder), USERS.group, folder.mode)
             assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == owner
         for name, user in {"vault": USERS.releaser, "recorder": USERS.recorder, "owner": 0}.items():
-            status = private_path(config.state_dir, name).stat()
+            status = locate_private(config.state_dir, name).stat()
             assert (status.st_uid, status.st_mode & 0o777) == (user, 0o600)
         create_state(config.state_dir, None, USERS)
 
@@ -87,7 +87,7 @@ def test_init_gives_no_folder_away_through_a_link(config: Config, shadow: Path, 
 @pytest.mark.parametrize("plant", [os.link, os.symlink, lambda _, path: os.mkfifo(path)], ids=["hard", "soft", "fifo"])
 def test_init_gives_no_file_away(config: Config, shadow: Path, plant) -> None:
     """What lies in a key's place and is no key of this gateway is refused and stays whose it was."""
-    path, before = private_path(config.state_dir, "tls"), facts(shadow)
+    path, before = locate_private(config.state_dir, "tls"), facts(shadow)
     path.unlink()
     plant(shadow, path)
     with pytest.raises(CustodyError):
@@ -103,18 +103,18 @@ def test_erasure_gives_no_file_away(config: Config, shadow: Path, end: str) -> N
     path.symlink_to(shadow)
     renew_vault(config, has_services=False, sealed=Path("/nonexistent"))
     assert facts(shadow) == before
-    assert private_path(config.state_dir, "vault").stat().st_uid == USERS.releaser
+    assert locate_private(config.state_dir, "vault").stat().st_uid == USERS.releaser
 
 
 @pytest.mark.parametrize("plant", [os.link, os.symlink], ids=["hard", "soft"])
 def test_erasure_overwrites_no_file_but_the_key(config: Config, shadow: Path, plant) -> None:
     """A link in place of the vault's key goes; what it names does not."""
-    path, before = private_path(config.state_dir, "vault"), facts(shadow)
+    path, before = locate_private(config.state_dir, "vault"), facts(shadow)
     path.unlink()
     plant(shadow, path)
     renew_vault(config, has_services=False, sealed=Path("/nonexistent"))
     assert facts(shadow) == before
-    assert private_path(config.state_dir, "vault").stat().st_nlink == 1
+    assert locate_private(config.state_dir, "vault").stat().st_nlink == 1
 
 
 @pytest.mark.parametrize("place", ["releaser/staging", "holds", "rings"])

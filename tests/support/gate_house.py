@@ -6,6 +6,7 @@ import functools
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from edge_agent.base64url import encode_b64url
@@ -15,11 +16,12 @@ from edge_agent.consent.owner_order import sign_order, window_members
 from edge_agent.errors import DeliveryError, UnavailableError
 from edge_agent.protocol.answer import Status, verify_answer
 from edge_agent.units import HOUR_NS, MINUTE_NS, ClockState, UtcNs, Window, encode_rfc3339
+from edge_agent.uplink.inbound.refusal_limits import RefusalRoom
 from edge_agent.uplink.store.requests import OPEN_STATES, ReleaseState, RequestState, StoredRelease
 from tests.support import gate
 from tests.support.consents import sign_consent
 from tests.support.gate_model import CAMERAS, MASK, PLACELESS, WHOLE, Model, Part, Promise, Say
-from tests.support.releaser import Delivery, FakeStanding, FakeUploader, House
+from tests.support.releaser import CONFIG, Delivery, FakeStanding, FakeUploader, House
 
 _RAM = Path("/dev/shm")
 
@@ -35,39 +37,57 @@ class Unacknowledged(Delivery):
         raise KilledError
 
 
-@functools.cache
-def _consent(camera: str, version: int, say: Say) -> bytes:
-    return sign_consent(_facts(camera), say.terms(), gate.NOTICE, version, UtcNs(gate.NOW - HOUR_NS), gate.OWNER)
+SERVICES = ("phone",)
+"""Who is told, and hears nothing: what is to be told stays to be seen."""
+
+
+@functools.lru_cache(4096)
+def _consent(camera: str, source: int, version: int, say: Say) -> bytes:
+    signed_at = UtcNs(gate.NOW - HOUR_NS)
+    return sign_consent(_facts(camera, source), say.terms(), gate.NOTICE, version, signed_at, gate.OWNER)
 
 
 @functools.cache
-def _facts(camera: str):
-    return gate.facts(camera, **({"place": None} if camera == PLACELESS else {}))
+def _facts(camera: str, source: int):
+    facts = gate.facts(camera, **({"place": None} if camera == PLACELESS else {}))
+    (stream,) = facts.streams
+    return replace(facts, streams=(replace(stream, source=digest_of(source)),))
 
 
-@functools.cache
-def _stand(camera, version, signed, file, readable, highest, revoked, paused_until):
+def digest_of(source: int) -> bytes:
+    """Return the digest of where a camera is pointed, of the machine's few places."""
+    return bytes([source + 1]) * 32
+
+
+@functools.lru_cache(4096)
+def _stand(camera, source, stored, file, readable, paused_until):
     return stand(
-        _consent(camera, version, signed), gate.OWNER.public_key(), _facts(camera), file.terms(),
-        highest_version=highest, revoked=revoked, paused_until=paused_until, is_file_unreadable=not readable,
+        None if stored is None else stored.raw, gate.OWNER.public_key(), _facts(camera, source), file.terms(),
+        highest_version=0 if stored is None else stored.version, revoked=stored is not None and stored.is_revoked,
+        paused_until=paused_until, is_file_unreadable=not readable,
     )  # fmt: skip
 
 
 class WatchedStanding(FakeStanding):
-    """The owner's consent, as the machine says it is signed and written."""
+    """The owner's consent as the store has taken it in; the file and the cameras' facts as the machine has them."""
 
     house: "WatchedHouse"
 
+    def __init__(self, store) -> None:
+        super().__init__(store)
+        self._config, self._owner = CONFIG, gate.OWNER.public_key()
+
+    def read_facts(self, camera):
+        return _facts(camera.id, self.house.model.pointed[camera.id]), True
+
     def _stand_of(self, name: str, paused_until: UtcNs):
         model = self.house.model
-        highest, revoked = self._store.find_consent(name)
+        stored = self._store.find_consent(name)
         file = model.file.get(name, model.signed[name])
-        return _stand(
-            name, self.house.versions[name], model.signed[name], file, model.readable, highest, revoked, paused_until
-        )
+        return _stand(name, model.pointed[name], stored, file, model.readable, paused_until)
 
-    def find_signed_version(self, camera: str) -> int:
-        return self.house.versions.get(camera, 0)
+    def take_all(self) -> None:
+        """The machine hands every consent over itself."""
 
 
 class WatchedUploader(FakeUploader):
@@ -87,17 +107,21 @@ class WatchedHouse(House):
     """One gateway under watch; ``counts`` says what the machine has reached."""
 
     standing_type = WatchedStanding
+    room = RefusalRoom(entered=3)
 
     def __init__(self, counts) -> None:
         self.counts = counts
         self.model = Model(signed={name: Say() for name in CAMERAS})
-        self.versions = dict.fromkeys(CAMERAS, 1)
+        self.consents: dict[str, list[bytes]] = {name: [] for name in CAMERAS}
+        """Every one that was ever signed, in order."""
+        self.last_number = 0
         self.built: dict[tuple[str, str], Part] = {}
         self.bounds: dict[int, object] = {}
         self.orders = 0
         self.violations: list[str] = []
         self.trust_version = 1
         super().__init__(Path(tempfile.mkdtemp(prefix="gate-", dir=_RAM if _RAM.is_dir() else None)))
+        self.signed.update(dict.fromkeys(CAMERAS, gate.terms()))
 
     def close(self) -> None:
         self.store.close()
@@ -108,6 +132,7 @@ class WatchedHouse(House):
             self.uploader = WatchedUploader()
             self.uploader.house = self
         super().restart()
+        self.store.set_notice_services(SERVICES)
         self.standing.house = self
         self.broker.before = self.check_keys
         inner = self.judge.decide_again
@@ -118,6 +143,18 @@ class WatchedHouse(House):
             return inner(stored, outlook, approval)
 
         self.judge.decide_again = watched
+
+    def sign_anew(self, camera: str, say: Say) -> None:
+        """Sign a camera's terms, as it is pointed now, and hand them over."""
+        model, known = self.model, self.consents[camera]
+        known.append(_consent(camera, model.pointed[camera], len(known) + 1, say))
+        model.signed[camera], model.signed_for[camera] = say, model.pointed[camera]
+        model.revoked.discard(camera)
+        self.hand_over(camera, known[-1])
+
+    def hand_over(self, camera: str, raw: bytes) -> None:
+        """Give the releaser a consent."""
+        self.call("take-consent", camera=camera, jws=raw.decode())
 
     # What the model learns
 
@@ -146,7 +183,10 @@ class WatchedHouse(House):
         promise = Promise(
             stored.id, self.model.now, stored.release_by, audio, announced, set(announced),
             dict.fromkeys(announced, WHOLE), starts_at=self.model.now, asked=decision["outcome"] == "ask",
+            sources={each: self.model.signed_for[each] for each in announced},
         )  # fmt: skip
+        assert stored.id > self.last_number, "a number is given twice"
+        self.last_number = stored.id
         for camera in announced:
             assert not (why := self.model.denies(camera, promise)), f"{camera} is announced: {why}"
             assert not self.model.is_unknown(), f"{camera} is announced while nothing is known"
@@ -191,7 +231,7 @@ class WatchedHouse(House):
             if grant.request.jti == jti and part.camera == camera
         )
         spans = [(window.start, window.end) for window in part.windows]
-        return Part(camera, spans, part.audio, MASK in part.masks, grant.escrow)
+        return Part(camera, spans, part.audio, MASK in part.masks, grant.escrow, part.source)
 
     def recorded(self, jti: str) -> frozenset[str]:
         """Find the decision as a second connection sees it: only what is durable."""
@@ -216,6 +256,8 @@ class WatchedHouse(House):
             if before is not None and not before.cameras:
                 assert not bound.cameras, "what was over began again"
             self.bounds[stored.id] = bound
+            told = self.store.list_events_to_tell(SERVICES[0], stored.id)
+            assert stored.state not in OPEN_STATES or told & {"asked", "granted"}, "nobody is told of it"
             for release in self.store.list_releases(stored.id):
                 assert not release.header or release.camera in bound.names, "a key outlives its part of the bound"
             if stored.state in OPEN_STATES and stored.jti in self.model.promises:
@@ -233,6 +275,7 @@ class WatchedHouse(House):
         for camera in bound.cameras:
             (window,) = camera.windows
             assert (window.start, window.end) == promise.spans[camera.camera]
+            assert camera.source == digest_of(promise.sources[camera.camera])
             assert camera.audio == (promise.audio and camera.camera not in promise.silent)
             assert bool(camera.masks) == (camera.camera in promise.masked)
 

@@ -83,6 +83,8 @@ class Promise:
     cooling_min: int = 0
     asked: bool = False
     approved: bool = False
+    sources: dict[str, int] = field(default_factory=dict)
+    """Where each camera was pointed by the consent of the decision."""
     crossed: set[str] = field(default_factory=set)
     seen_edges: int = 0
 
@@ -96,6 +98,7 @@ class Part:
     audio: bool
     masked: bool
     escrow: bool
+    source: bytes
 
 
 @dataclass
@@ -110,6 +113,9 @@ class Model:
     signed: dict[str, Say] = field(default_factory=dict)
     file: dict[str, Say] = field(default_factory=dict)
     revoked: set[str] = field(default_factory=set)
+    pointed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CAMERAS, 0))
+    """Where each camera is pointed, and below where the consent says that it is."""
+    signed_for: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CAMERAS, 0))
     pauses: dict[str, int] = field(default_factory=dict)
     counted: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: {each: [] for each in CAMERAS})
     """(number, time) of each request that used a camera's quota."""
@@ -134,6 +140,8 @@ class Model:
             "no place": camera == PLACELESS,
             "paused": self.is_paused(camera),
             "revoked": camera in self.revoked,
+            "pointed elsewhere": self.pointed[camera] != self.signed_for[camera],
+            "another source": promise.sources.get(camera, self.signed_for[camera]) != self.signed_for[camera],
             "mode": says.mode is Mode.DENY,
             "unasked": says.mode is Mode.ASK and not promise.asked,
             "category": not says.robbery,
@@ -152,12 +160,14 @@ class Model:
 
     def count(self, number: int, cameras: tuple[str, ...]) -> None:
         """Enter what the signed terms alone would have granted or asked about."""
-        for camera in cameras:
-            says = self.signed[camera]
-            plain = Promise(number, self.now, 0, False, frozenset(), set(), {}, asked=True)
-            open_by_signature = replace(self, file={}, readable=True)
-            if not open_by_signature.denies(camera, plain) and says.mode is not Mode.DENY:
-                self.counted[camera].append((number, self.now))
+        for camera in self.list_counted(number, cameras):
+            self.counted[camera].append((number, self.now))
+
+    def list_counted(self, number: int, cameras: tuple[str, ...]) -> list[str]:
+        """Return the cameras whose quota a request uses that is decided now."""
+        plain = Promise(number, self.now, 0, False, frozenset(), set(), {}, asked=True)
+        by_signature = replace(self, file={}, readable=True)
+        return [each for each in cameras if not by_signature.denies(each, plain)]
 
     def evaluated(self, promise: Promise) -> None:
         """Narrow a promise by everything that is so now: the gate has just evaluated its request."""
@@ -205,6 +215,7 @@ class Model:
             low, high = promise.spans[camera]
             assert low <= start < end <= high, f"{about} leaves outside its span"
             assert not says.half or end <= HALF[1], f"{about} leaves outside today's hours"
+        assert part.source == bytes([promise.sources[camera] + 1]) * 32, f"{about} leaves from another source"
         assert part.masked or (camera not in promise.masked and not says.masked), f"{about} leaves without its mask"
         silent = camera in promise.silent or not says.audio or not promise.audio
         assert not (part.audio and silent), f"{about} leaves with sound"

@@ -1,8 +1,10 @@
 """The resident's page as a real process, over two processes that answer from dictionaries; HTTP as in a browser."""
 
+import functools
 import http.client
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -17,13 +19,26 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from edge_agent.errors import UsageError
+import cv2
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge_agent.base64url import encode_b64url
+from edge_agent.consent.owner_order import TYP, build_order
+from edge_agent.custody.passphrase import encode_encrypted
+from edge_agent.errors import UnavailableError, UsageError
 from edge_agent.host.control_socket import ControlServer, call
 from edge_agent.page.settings import PageSettings, ca_path, load_settings
+from edge_agent.page.tickets import Tickets
+from edge_agent.protocol import jws
+from edge_agent.protocol.public_keys import thumbprint
+from edge_agent.units import SECOND_NS, UtcNs
+from edge_agent.uplink.owner.desk_codes import WrongCodeError
 
 NUMBER = 12
 JTI = "AAAAAAAAAAAAAAAAAAAAAQ"
-NUMBER = 12
+PASSPHRASE = "correct horse battery staple"
+DESK_NAME = "desk.home.test"
 CONFIG = """\
 gateway:
   state_dir: {state}
@@ -70,6 +85,11 @@ class FakeHouse:
     """While it is not set, neither process tells how it is."""
     title: str = "Front door"
     sentence: str = "ask, signed until 2026-12-30 10:00:00"
+    phone: list[tuple[str, str]] = field(default_factory=list)
+    """Sentence and code of each message."""
+    has_phone: bool = True
+    drafts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    signed: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -95,6 +115,7 @@ class FakeHouse:
             "requests": lambda *_: {"requests": self.requests},
             "request": self._request,
             "ledger": lambda *_: {"entries": self.entries},
+            "ledger-prove": lambda members, _: {"proof": {"index": members["index"]}},
             "recordings": self._recordings,
             "terms": lambda members, _: {"cameras": [
                 {"id": "door", "title": self.title, "state": "in-force", "sentence": self.sentence,
@@ -102,6 +123,63 @@ class FakeHouse:
             ], "language": members["language"]},
             **acts,
         }  # fmt: skip
+
+    def desk(self) -> dict[str, Any]:
+        """The handlers of the releaser's desk socket."""
+        releaser = self.releaser()
+        reads = {name: releaser[name] for name in ("house", "request", "recordings", "terms", "status")}
+        return {
+            **reads, "draft": self._draft, "sign": self._sign, "terms-form": self._terms_form,
+            "terms-preview": lambda said, _: {"lines": [f"{said['language']}: {said['terms']['mode']}", "Two."]},
+        }  # fmt: skip
+
+    def _terms_form(self, members: Any, _peer: Any) -> dict[str, Any]:
+        assert members["camera"] == "door"
+        camera = {
+            "mode": "ask", "hours": ["22:00-06:00"], "categories": ["robbery"], "distance_m": 300, "window": "30m",
+            "requests_per_day": 2, "audio": False,
+        }  # fmt: skip
+        house = {"agencies": [], "ask_timeout": "30m", "cooling_off": "10m", "expires_after": "45d"}
+        return {
+            "camera": camera, "house": house, "categories": ["robbery", "hit-and-run", "missing-person"],
+            "agencies": ["rtcc.example-city"], "is_named": False,
+        }  # fmt: skip
+
+    def _draft(self, members: Any, _peer: Any) -> dict[str, Any]:
+        if not self.has_phone:
+            raise UnavailableError("no notice service took the code of this act, so it cannot be done at the desk")
+        order_id = encode_b64url(secrets.token_bytes(16))
+        now = UtcNs(time.time_ns() // SECOND_NS * SECOND_NS)
+        payload = build_order("resume", {"what": "release", "camera": "*"}, "A" * 22, order_id, now).decode()
+        sentence = f"{members['what']}: front-door, 2026-11-28 21:35–21:45, to rtcc.example-city"
+        self.phone.append((sentence, f"{secrets.randbelow(1_000_000):06}"))
+        self.drafts[order_id] = {**members, "payload": payload, "code": self.phone[-1][1]}
+        return {
+            "draft": order_id,
+            "messages": [{"typ": TYP, "payload": payload}],
+            "sentence": sentence,
+            "told": ["phone"],
+            "life_s": 300,
+        }
+
+    def _sign(self, members: Any, peer: Any) -> dict[str, Any]:
+        draft = self.drafts[members["draft"]]
+        message = jws.parse(members["jws"][0].encode(), TYP)
+        assert message.payload_bytes.decode() == draft["payload"]
+        owner = owner_key().public_key()
+        jws.verify(message, {thumbprint(owner): owner})
+        if members["proof"] != {"code": draft["code"]}:
+            raise WrongCodeError("this is not the code of this act")
+        self.signed.append(draft)
+        if draft["what"] not in ("look", "play", "export"):
+            return {"state": "granted"}
+        if draft["what"] == "look":
+            image = cv2.imencode(".jpg", np.full((360, 640, 3), 90, np.uint8))[1].tobytes()
+            os.write(peer.fd, image * 2)
+            return {"pictures": [{"at": f"2026-11-28T21:3{each}:00Z", "size": len(image)} for each in (5, 6)]}
+        os.write(peer.fd, b"0123456789")
+        window = {"start": "2026-11-28T21:35:00Z", "end": "2026-11-28T21:36:00Z"}
+        return {"result": {"files": [{"window": window, "size": 10, "sound": False}], "gaps": []}}
 
     def _describe(self, _members: Any, _peer: Any) -> dict[str, Any]:
         self.gate.wait(10)
@@ -146,6 +224,21 @@ class Answer:
     text: str
 
 
+class NamedConnection(http.client.HTTPSConnection):
+    """Connects to this machine, whatever the name; TLS checks the name."""
+
+    def connect(self) -> None:
+        """Do as a browser whose resolver leads home."""
+        plain = socket.create_connection(("127.0.0.1", self.port), self.timeout)
+        self.sock = self._context.wrap_socket(plain, server_hostname=self.host)  # type: ignore[attr-defined]
+
+
+@functools.cache
+def owner_key() -> Ed25519PrivateKey:
+    """The owner's of the made-up house; made anew for each run."""
+    return Ed25519PrivateKey.generate()
+
+
 class PageHouse:
     """The page's process over a ``FakeHouse``, or over the sockets that already lie in ``run_dir``."""
 
@@ -159,6 +252,7 @@ class PageHouse:
         self._stop = threading.Event()
         self._servers: list[ControlServer] = []
         self.process: subprocess.Popen[bytes] | None = None
+        self.desk_process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
 
     def _write_config(self) -> Path:
@@ -166,6 +260,9 @@ class PageHouse:
         state, run = self.folder / "state", self.folder / "run"
         (state / "keys").mkdir(parents=True)
         run.mkdir()
+        key_path = state / "keys" / "owner.pem"
+        key_path.touch(mode=0o600)
+        key_path.write_bytes(encode_encrypted(owner_key(), PASSPHRASE))
         path.write_text(CONFIG.format(state=json.dumps(str(state)), run=json.dumps(str(run))))
         return path
 
@@ -181,15 +278,44 @@ class PageHouse:
     def start(self, *names: str) -> None:
         """Turn the page on and serve it."""
         words = [word for name in names for word in ("--name", name)]
-        printed = self.command("on", "--address", "127.0.0.1", "--port", str(self.port), *words)
-        self.state = Path(printed.split("--folder ")[1].splitlines()[0])
+        words += ["--address", "127.0.0.1", "--port", str(self.port), "--desk-name", DESK_NAME]
+        printed = self.command("on", *words)
+        self.state, self.desk_state = (Path(each.splitlines()[0]) for each in printed.split("--folder ")[1:3])
         self.settings: PageSettings = load_settings(self.state)
+        self.desk_settings: PageSettings = load_settings(self.desk_state)
         if self.house is not None:
             for process, handlers in (("recorder", self.house.recorder()), ("releaser", self.house.releaser())):
                 server = ControlServer(self.settings.process_socket(process), handlers, self._stop)
                 server.start()
                 self._servers.append(server)
+            desk = ControlServer(self.desk_settings.process_socket("releaser"), self.house.desk(), self._stop)
+            desk.start()
+            self._servers.append(desk)
         self.serve()
+
+    def serve_desk(self) -> None:
+        """Start the desk; returns when it answers."""
+        words = [
+            sys.executable,
+            "-m",
+            "edge_agent",
+            "serve-desk",
+            "--folder",
+            str(self.desk_state),
+        ]
+        self.desk_log = self.folder / "desk.log"
+        with self.desk_log.open("ab") as log:
+            self.desk_process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                if self.send_desk("GET", "/").status == 200:
+                    return
+            except OSError:
+                pass
+            assert self.desk_process.poll() is None, self.desk_log.read_text()
+            assert time.monotonic() < deadline, self.desk_log.read_text()
+            time.sleep(0.05)
 
     def serve(self) -> None:
         """Start the process; returns when it answers."""
@@ -211,9 +337,9 @@ class PageHouse:
 
     def stop(self) -> None:
         """End everything."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(15)
+        for process in filter(None, (self.process, self.desk_process)):
+            process.send_signal(signal.SIGTERM)
+            process.wait(15)
         self._stop.set()
         for server in self._servers:
             server.join()
@@ -240,6 +366,36 @@ class PageHouse:
             return Answer(answer.status, answer.headers, answer.read().decode())
         finally:
             connection.close()
+
+    @property
+    def desk_origin(self) -> str:
+        """The desk's own."""
+        return f"https://{DESK_NAME}:{self.desk_settings.port}"
+
+    @property
+    def ticket(self) -> str:
+        """What a link of the page carries."""
+        return Tickets((self.state / "ticket.key").read_bytes(), lambda: int(time.time())).make()
+
+    def send_desk(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
+        """Send one request to the desk by its name, with just these headers."""
+        connection = NamedConnection(DESK_NAME, self.desk_settings.port, timeout=60, context=self.context())
+        try:
+            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.headers, answer.read().decode(errors="replace"))
+        finally:
+            connection.close()
+
+    def post_desk(self, path: str, fields: dict[str, str], **headers: str) -> Answer:
+        """Send a form as the desk's own would be sent, but for the headers that are given."""
+        usual = {
+            "Origin": self.desk_origin, "Sec-Fetch-Site": "same-origin",
+            "Content-Type": "application/x-www-form-urlencoded",
+        }  # fmt: skip
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        kept = {name: value for name, value in (usual | given).items() if value}
+        return self.send_desk("POST", path, urlencode(fields).encode(), **kept)
 
     def get(self, path: str, cookie: str = "", **headers: str) -> Answer:
         """Open an address."""

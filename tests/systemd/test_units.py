@@ -10,18 +10,19 @@ from pathlib import Path
 import pytest
 
 from edge_agent.settings.gateway import parse_config
-from edge_agent.setup.provision import GROUP, PAGE_USER, RECORDER_USER, RELEASER_USER, TREE
+from edge_agent.setup.provision import DESK_USER, GROUP, PAGE_USER, RECORDER_USER, RELEASER_USER, TREE
 from tests.peers.seccomp_run import allowed_calls, read_unit
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "systemd"
 SERVICES = ("edge-agent-recorder.service", "edge-agent-releaser.service")
-PAGE = "edge-agent-page.service"
+ADOPT = "edge-agent-adopt.service"
+PAGE, DESK = "edge-agent-page.service", "edge-agent-desk.service"
 
 pytestmark = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 
 
-@pytest.mark.parametrize("name", [*SERVICES, PAGE])
+@pytest.mark.parametrize("name", [*SERVICES, PAGE, DESK])
 def test_exposure_is_at_most_1_5(name: str) -> None:
     """`systemd-analyze security` agrees, and the figure in the unit is the one it prints."""
     words = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", str(UNITS / name)]
@@ -37,13 +38,15 @@ def test_units_verify(tmp_path: Path) -> None:
     for path in UNITS.iterdir():
         text = path.read_text().replace("/opt/edge-agent/bin/edge-agent", sys.executable)
         (tmp_path / path.name).write_text(text)
-    units = [str(tmp_path / name) for name in (*SERVICES, PAGE, "edge-agent.target")]
+    units = [
+        str(tmp_path / name) for name in (*SERVICES, PAGE, DESK, ADOPT, "edge-agent-adopt.path", "edge-agent.target")
+    ]
     words = ["systemd-analyze", "verify", "--recursive-errors=no", "--man=no", *units]
     result = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("name", [*SERVICES, PAGE])
+@pytest.mark.parametrize("name", [*SERVICES, PAGE, DESK])
 def test_every_hardening_line_has_its_reason(name: str) -> None:
     """A restriction without a reason is the first that somebody removes: a comment stands above each group of lines."""
     reason = False
@@ -72,7 +75,7 @@ def test_tmpfiles_and_init_make_the_same_folders() -> None:
     listed = (UNITS / "edge-agent.tmpfiles").read_text().splitlines()
     lines = [line.split() for line in listed if line.startswith("d ")]
     made = {path: (int(mode, 8), user, group) for _, path, mode, user, group, _ in lines}
-    users = {"root": "root", "recorder": RECORDER_USER, "releaser": RELEASER_USER, "page": PAGE_USER}
+    users = {"root": "root", "recorder": RECORDER_USER, "releaser": RELEASER_USER, "page": PAGE_USER, "desk": DESK_USER}
     for folder in TREE:
         path = str(Path("/var/lib/edge-agent") / folder.path)
         assert made[path] == (folder.mode, users[folder.holder], GROUP)
@@ -104,7 +107,8 @@ def test_each_process_has_a_run_folder_of_its_own() -> None:
         assert f"/run/{unit['RuntimeDirectory'][0]}" == str(config.run_dir(process))  # type: ignore[arg-type]
         assert unit["RuntimeDirectoryMode"] == ["0750"]
         written = [each for line in unit["ReadWritePaths"] for each in line.split() if "/run" in each]
-        assert written == [f"-{config.page_path(process).parent}"]  # type: ignore[arg-type]
+        desk = [f"-{config.desk_path.parent}"] if process == "releaser" else []
+        assert written == [f"-{config.page_path(process).parent}", *desk]  # type: ignore[arg-type]
 
 
 def test_page_is_in_no_group_but_its_own_and_reaches_two_sockets() -> None:
@@ -127,6 +131,28 @@ def test_page_is_in_no_group_but_its_own_and_reaches_two_sockets() -> None:
     assert "SupplementaryGroups" not in unit
 
 
+def test_desk_reaches_the_releaser_alone_and_sees_the_owners_key_through_systemd_alone() -> None:
+    """Its socket carries its group alone; the keys are hidden from it, and the owner's comes as a credential."""
+    assert f"m {DESK_USER}" not in (UNITS / "edge-agent.sysusers").read_text()
+    listed = (UNITS / "edge-agent.tmpfiles").read_text().splitlines()
+    lines = [line.split() for line in listed if line.startswith("d ") and DESK_USER in line]
+    assert [line[1:5] for line in lines] == [
+        ["/run/edge-agent/releaser-desk", "2750", RELEASER_USER, DESK_USER],
+        ["/var/lib/edge-agent/desk", "0700", DESK_USER, GROUP],
+    ]
+    unit = read_unit(UNITS / DESK)
+    hidden = {each.lstrip("-") for line in unit["InaccessiblePaths"] for each in line.split()}
+    for folder in TREE:
+        path = Path("/var/lib/edge-agent") / folder.path
+        assert folder.path in ("desk", ".") or {str(path), *map(str, path.parents)} & hidden, path
+    runs = {"recorder", "releaser", "recorder-page", "releaser-page"}
+    assert {"/etc/edge-agent", *(f"/run/edge-agent/{each}" for each in runs)} <= hidden
+    assert unit["LoadCredential"] == ["owner.pem:/var/lib/edge-agent/keys/owner.pem"]
+    assert (unit["Group"], unit["MemorySwapMax"], unit["LimitCORE"]) == ([DESK_USER], ["0"], ["0"])
+    assert "SupplementaryGroups" not in unit
+    assert "-/run/edge-agent/releaser-desk" in " ".join(read_unit(UNITS / PAGE)["InaccessiblePaths"]).split()
+
+
 def test_the_others_do_not_see_the_pages_key() -> None:
     """Its TLS key and its authority are hidden from the two other processes as well."""
     for name in SERVICES:
@@ -142,7 +168,7 @@ def test_page_is_off_until_it_is_turned_on() -> None:
 
 def test_recorder_reaches_no_public_address() -> None:
     """Wherever a camera sends FFmpeg, nothing goes to the internet: no range holds an address that is routed there."""
-    for name in (SERVICES[0], PAGE):
+    for name in (SERVICES[0], PAGE, DESK):
         unit = read_unit(UNITS / name)
         assert unit["IPAddressDeny"] == ["any"]
         ranges = {word for line in unit["IPAddressAllow"] for word in line.split()} - {

@@ -1,19 +1,34 @@
 """Whether footage is of the source that the owner signed: what came from elsewhere is in no grant (FORMAT 3.5)."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from edge_agent.buffer.block_scan import LocatedRecord
 from edge_agent.buffer.crypt import BlockCipher
 from edge_agent.buffer.format.constants import ZERO_DIGEST, Kind
+from edge_agent.buffer.format.page import Page
 from edge_agent.buffer.read.live_block import BlockReader, LoadedBlock
 from edge_agent.buffer.read.timeline import TimedRecord
 from edge_agent.errors import RingError
+from edge_agent.units import UtcNs
 
 
 def is_of(source: bytes | None, found: bytes) -> bool:
     """Tell whether footage is of the granted source. None is the owner, who has all; unknown footage is in no grant."""
     return source is None or (found == source and found != ZERO_DIGEST)
+
+
+def list_foreign_spans(pages: Iterable[Page], source: bytes) -> list[tuple[UtcNs, UtcNs | None]]:
+    """Return from when to when header pages, oldest first, name other sources than one; None: the newest still does."""
+    spans: list[tuple[UtcNs, UtcNs | None]] = []
+    since: UtcNs | None = None
+    for page in (each for each in pages if not each.tombstone):
+        if page.source != source:
+            since = page.opened_utc_ns if since is None else since
+        elif since is not None:
+            spans.append((since, page.opened_utc_ns))
+            since = None
+    return spans if since is None else [*spans, (since, None)]
 
 
 def find_foreign(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise, takewhile
 
-from edge_agent.capture.session.rtsp import Arrival
+from edge_agent.capture.session.interface import Arrival
 from edge_agent.media.commitments import CodecKind, split_annexb
 
 _LOOK_AHEAD = 8

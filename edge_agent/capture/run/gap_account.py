@@ -67,6 +67,12 @@ class GapKeeper:
             self._tell_until(now, boot)
             self._told_a_piece = True
 
+    def end(self, now: UtcNs, boot: MonoNs) -> None:
+        """Tell the hole that there is now, if its reason is known: nobody goes on with this account."""
+        self.follow(now, boot)
+        if self._reason != _AFTER_FOOTAGE and now - self._covered_until >= SHORTEST_PIECE_NS:
+            self._tell_until(now, boot)
+
     def follow(self, now: UtcNs, boot: MonoNs, least_ns: int = CLOCK_STEP_NS) -> None:
         """Take in both clocks, read together; a wall clock that was set by ``least_ns`` moves the account with it."""
         offset_ns = now - boot

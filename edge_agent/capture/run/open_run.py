@@ -17,8 +17,8 @@ from edge_agent.capture.run.pts_sequence import DiscontinuityError, Sequencer
 from edge_agent.capture.run.pts_stretch import Stretch
 from edge_agent.capture.run.records import ClockNote, Gop, RunInfo, Sink
 from edge_agent.capture.run.timeline import Timeline, TimelineBreakError
+from edge_agent.capture.session.interface import Arrival, SenderReport
 from edge_agent.capture.session.reset_track import retemplate
-from edge_agent.capture.session.rtsp import Arrival, SenderReport
 from edge_agent.capture.status import CLOCK_RATE, CLOCK_STANDS, StreamStatus
 from edge_agent.media.commitments import codec_kind, inband_parameter_sets, parameter_sets
 from edge_agent.media.decoder_sets import is_decodable, merge_sets
@@ -125,8 +125,22 @@ class Run:
             self._push_audio(arrival)
             return
         self._check_clock(arrival)
+        if arrival.is_damaged and self._origin_ticks is not None:
+            self._break_off(arrival)
+            return
         self._push_video(arrival)
         self._note_clock(arrival, state)
+
+    def _break_off(self, damaged: Arrival) -> None:
+        """End the record that is open before a damaged picture; the next one begins with a keyframe."""
+        self._previous = damaged
+        cut = self._cutter.flush(self._sequencer.step_ticks)
+        if cut is not None:
+            self._pending.append((self._tracks, cut))
+        if self._timeline.is_settled:
+            self._store_pending()
+            since = self._gaps.covered_until
+            self._gaps.because("lost-packets", since, MonoNs(since - self._utc_minus_boot))
 
     def _check_clock(self, arrival: Arrival) -> None:
         difference_ns = arrival.utc - arrival.boot
@@ -172,7 +186,8 @@ class Run:
     def _observe(self, arrival: Arrival, pts: int) -> None:
         # FFmpeg's parser hands out an H.264 or H.265 picture when the first byte of the next one is there: the moment
         # at which the picture before was handed over is when this one arrived.
-        seen = self._previous if self._tracks[0].codec in _PARSED else arrival
+        is_late = self._tracks[0].codec in _PARSED and arrival.rtp is None
+        seen = self._previous if is_late else arrival
         if seen is not None:
             self._timeline.observe(self._media_ns(pts), seen.utc)
 

@@ -6,7 +6,7 @@ too old is forgotten; nothing of it is ever written unless an event asks for it.
 
 from collections import deque
 
-from edge_agent.capture.session.rtsp import Arrival
+from edge_agent.capture.session.interface import Arrival
 from edge_agent.units import MonoNs, UtcNs
 
 MAX_BYTES = 16 << 20

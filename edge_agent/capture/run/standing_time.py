@@ -32,10 +32,11 @@ class StandingTime:
 
     Args:
         time_base: Of the track.
+        settle_ns: How long what the reader has held back keeps arriving; 0 if it holds nothing back.
     """
 
-    def __init__(self, time_base: Fraction) -> None:
-        self._rate = 1 / time_base
+    def __init__(self, time_base: Fraction, settle_ns: int = _SETTLE_NS) -> None:
+        self._rate, self._settle_ns = 1 / time_base, settle_ns
         self._bound_ticks = self._ticks(BOUND_NS)
         self._usual_ticks = max(1, int(self._rate / _USUAL_RATE))
         self.own: int | None = None
@@ -63,7 +64,7 @@ class StandingTime:
             boot: When it was handed over.
             duration_ticks: As the reader tells; 0 if it does not.
         """
-        if self._began is not None and boot - self._began >= _SETTLE_NS:
+        if self._began is not None and boot - self._began >= self._settle_ns:
             if not self._arrivals and self._anchor is not None:
                 self._anchor = self.latest, self._latest_boot
             self._arrivals.append(boot)

@@ -9,8 +9,8 @@ import contextlib
 
 from edge_agent.capture.camera_tls import find_fault, system_trust
 from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.session.interface import Endpoint
 from edge_agent.capture.session.login import choose, is_answered_by_ffmpeg
-from edge_agent.capture.session.rtsp import Endpoint
 from edge_agent.capture.session.rtsp_probe import ask_description
 from edge_agent.capture.session.sample import find_codec, find_obstacle
 

@@ -78,7 +78,7 @@ def is_answered_by_ffmpeg(offers: Sequence[Offer]) -> bool:
     return any(offer.scheme == "basic" for offer in offers)
 
 
-def answer(offer: Offer, method: str, url: str, login: tuple[str, str], client_nonce: str) -> str:
+def answer(offer: Offer, method: str, url: str, login: tuple[str, str], client_nonce: str, uses: int = 1) -> str:
     """Return the value of the ``Authorization`` header; it holds no password unless the offer is Basic.
 
     Args:
@@ -87,16 +87,17 @@ def answer(offer: Offer, method: str, url: str, login: tuple[str, str], client_n
         url: Of the request, as its first line has it.
         login: User name and password.
         client_nonce: Fresh, hexadecimal; used if the offer has a quality of protection.
+        uses: How many requests this offer's nonce has answered, this one included (RFC 7616 3.4, ``nc``).
     """
     username, password = login
     if offer.scheme == "basic":
         return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
     digest = _HASHES[offer.algorithm]
     secret, asked = digest(f"{username}:{offer.realm}:{password}"), digest(f"{method}:{url}")
-    middle = f"{offer.nonce}:00000001:{client_nonce}:auth" if offer.has_qop else offer.nonce
+    middle = f"{offer.nonce}:{uses:08x}:{client_nonce}:auth" if offer.has_qop else offer.nonce
     name = username.replace("\\", "\\\\").replace('"', '\\"')
     fields = [f'username="{name}"', f'realm="{offer.realm}"', f'nonce="{offer.nonce}"', f'uri="{url}"']
     fields += [f'response="{digest(f"{secret}:{middle}:{asked}")}"', f"algorithm={offer.algorithm}"]
-    fields += ["qop=auth", "nc=00000001", f'cnonce="{client_nonce}"'] if offer.has_qop else []
+    fields += ["qop=auth", f"nc={uses:08x}", f'cnonce="{client_nonce}"'] if offer.has_qop else []
     fields += [f'opaque="{offer.opaque}"'] if offer.opaque else []
     return "Digest " + ", ".join(fields)

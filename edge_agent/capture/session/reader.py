@@ -1,9 +1,8 @@
-"""The thread of a stream that waits inside FFmpeg, so that nothing else of the stream ever has to.
+"""The thread of a stream that waits for its camera, so that nothing else of the stream ever has to.
 
-Owns opening, reading and closing of sessions, one at a time, and the bounded queue between FFmpeg and whoever records.
-FFmpeg cannot be interrupted without harm: a read that is given up in the middle of an RTP packet leaves it out of step
-with the camera, and pictures come out cut, merged or late. So this thread waits for as long as a session may be silent,
-while the camera's own thread syncs, counts and stops. A disk that is slow does not move the times of arrival either.
+Owns opening, reading and closing of sessions, one at a time, and the bounded queue between a reader and whoever
+records. This thread waits for as long as a session may be silent, while the camera's own thread syncs, counts and
+stops. A disk that is slow does not move the times of arrival either.
 """
 
 import logging
@@ -13,9 +12,11 @@ from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 
 from edge_agent.capture.reasons import CaptureError
-from edge_agent.capture.session.diagnosis import explain_silence, refine
+from edge_agent.capture.session.diagnosis import explain_silence
+from edge_agent.capture.session.interface import Arrival, Endpoint, Session
+from edge_agent.capture.session.opening import open_session
 from edge_agent.capture.session.packet_loss import PacketLoss
-from edge_agent.capture.session.rtsp import Arrival, Endpoint, Session, open_session
+from edge_agent.capture.session.reader_choice import ReaderChoice, SessionAccount
 from edge_agent.capture.session.rtsp_probe import knock
 from edge_agent.host.clock import Clock
 from edge_agent.host.hardening import name_thread
@@ -33,12 +34,19 @@ _LONGEST_KNOCKING_NS = 20 * SECOND_NS
 """A camera that answers nothing but the real thing is tried as often as that."""
 
 
-class HeldError(Exception):
-    """From that moment on the stream is not to be recorded; everything that came before was handed over."""
+ClockPair = tuple[UtcNs, MonoNs]
+"""Both clocks, read together."""
 
-    def __init__(self, reason: str, utc: UtcNs, boot: MonoNs) -> None:
+
+class HeldError(Exception):
+    """From that moment on the stream is not to be recorded; everything that came before was handed over.
+
+    ``until`` is when it was to be recorded again, if that has come before anybody could act on it.
+    """
+
+    def __init__(self, reason: str, since: ClockPair, until: ClockPair | None = None) -> None:
         super().__init__(reason)
-        self.reason, self.utc, self.boot = reason, utc, boot
+        self.reason, self.since, self.until = reason, since, until
 
 
 class Line:
@@ -53,7 +61,8 @@ class Line:
 
     def __init__(self, endpoint: Endpoint, hold: Callable[[], str], *, knocks: bool = False) -> None:
         self.endpoint, self._hold, self.knocks = endpoint, hold, knocks
-        self._held: tuple[str, UtcNs, MonoNs] | None = None
+        self._held: tuple[str, ClockPair] | None = None
+        self._wanted_again: ClockPair | None = None
         self._session: Session | None = None
         # Not the exception: it would hold all that the session had, in a circle, until a collector comes by.
         self._end: tuple[str, str] | None = None
@@ -61,6 +70,7 @@ class Line:
         self._bytes_in = self._bytes_out = 0
         self.has_keyframe = False
         self.was_open = False
+        self.account = SessionAccount()
         self._changed = threading.Event()
         self._released = threading.Event()
 
@@ -77,6 +87,11 @@ class Line:
             raise CaptureError(*self._end)
         return self._session
 
+    @property
+    def reader(self) -> str:
+        """What reads the session: ``own`` or ``ffmpeg``."""
+        return self.endpoint.reader
+
     def read(self) -> Iterator[Arrival | None]:
         """Yield what arrives, in order, and None whenever nothing came for ``POLL_S``.
 
@@ -92,18 +107,23 @@ class Line:
                 self._bytes_out += len(arrival.data)
                 yield arrival
             if held is not None:
-                raise HeldError(*held)
+                raise HeldError(*held, self._wanted_again)
             if end is not None:
                 raise CaptureError(*end)
             if not self._changed.wait(POLL_S) and not self._arrivals:
                 yield None
 
     def release(self) -> None:
-        """Give the session back; its tracks are not used any more. It is closed as soon as FFmpeg returns."""
+        """Give the session back; it is closed within a second or two."""
         self._released.set()
         self._arrivals.clear()
 
     # The feed's side
+
+    @property
+    def refusal(self) -> tuple[str, str]:
+        """What the session ended with: one of ``capture.reasons``, and its detail; empty if nothing is wrong."""
+        return self._end or ("", "")
 
     def reason_to_close(self) -> str:
         """Return why there is to be no session, or an empty text."""
@@ -127,28 +147,31 @@ class Line:
             log.exception("session failed")
             self._tell_end("internal-error", type(error).__name__)
         if session is not None:
-            # Records are made with the tracks of the open session.
-            self._released.wait()
+            self._wait_released(clock)
             session.close()
+
+    def _wait_released(self, clock: Clock) -> None:
+        """Wait for the taker, whom a disk may hold up for longer than the stream is not to be recorded."""
+        while not self._released.wait(POLL_S):
+            if self._held is not None and self._wanted_again is None and not self._hold():
+                self._wanted_again = clock.utc(), clock.boot()
 
     def _open(self, clock: Clock, loss: PacketLoss, silence_s: float) -> Session:
         if self.knocks:
             knock(self.endpoint.url)
-        try:
-            return open_session(self.endpoint, clock, loss, silence_s)
-        except CaptureError as error:
-            raise refine(error, self.endpoint) from None
+        return open_session(self.endpoint, clock, loss, silence_s, self._released)
 
     def _put(self, arrival: Arrival) -> bool:
         reason = self._hold()
         if reason:
-            self._held = reason, arrival.utc, arrival.boot
+            self._held = reason, (arrival.utc, arrival.boot)
             self._changed.set()
             return False
         while self._bytes_in - self._bytes_out > MOST_BYTES or len(self._arrivals) >= MOST_PACKETS:
             self._changed.set()
             if self._released.wait(_ROOM_STEP_S):
                 return False
+        self.account.take(arrival)
         self._arrivals.append(arrival)
         self._bytes_in += len(arrival.data)
         if arrival.is_keyframe and arrival.track == 0:
@@ -176,6 +199,7 @@ class Feed:
         self._lines: SimpleQueue[Line | None] = SimpleQueue()
         self._obstacle: tuple[str, str] | None = None
         self._opened = MonoNs(0)
+        self._choice = ReaderChoice()
         self._thread = threading.Thread(target=self._main, name=f"feed-{name}", daemon=True)
 
     def start(self) -> int:
@@ -211,7 +235,9 @@ class Feed:
     def _main(self) -> None:
         name_thread(self._name)
         while (line := self._lines.get()) is not None:
+            line.endpoint = self._choice.pick(line.endpoint)
             line.serve(self._clock, self._loss, self._silence_s)
+            self._choice.note(line.endpoint, line.account, line.refusal)
             if line.has_keyframe:
                 self._obstacle = None
             elif line.was_open and not line.reason_to_close():

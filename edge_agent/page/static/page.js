@@ -42,6 +42,27 @@ function takeCode() {
   document.querySelector("input[name=name]").focus();
 }
 
+let asked = 0;
+
+async function preview(form) {
+  const mine = ++asked;
+  const answer = await fetch(form.dataset.preview, { method: "POST", body: new URLSearchParams(new FormData(form)), redirect: "error" });
+  const text = await answer.text();
+  if (mine !== asked) return; // a later choice was asked about
+  const lines = answer.ok ? text.split("\n") : ["These terms cannot be: look at the numbers and hours."];
+  document.getElementById("preview").replaceChildren(...lines.map((line) => {
+    const item = document.createElement("li");
+    item.textContent = line;
+    return item;
+  }));
+}
+
+for (const form of document.querySelectorAll("form[data-preview]")) {
+  const show = () => preview(form).catch(() => {});
+  form.addEventListener("change", show);
+  show();
+}
+
 // A reload must not say again what was done once.
 if (new URLSearchParams(location.search).has("done")) history.replaceState(null, "", location.pathname);
 takeCode();

@@ -10,7 +10,7 @@ from edge_agent.errors import UsageError
 from edge_agent.host.time_arguments import find_machine_zone
 from edge_agent.local_time import say_moment
 from edge_agent.rtcc.commands.folder import add_home, open_home, read_now
-from edge_agent.rtcc.office.drafts import Drafts, OpenedDraft, load_person_key
+from edge_agent.rtcc.office.drafts import OpenedDraft, RequestDrafts, load_person_key
 from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.rtcc.office.request import SignedRequest
 from edge_agent.rtcc.office.words import say_request
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.person is None:
         raise UsageError("who signs?", "--person PERSON")
-    drafts, now = Drafts(home), read_now()
+    drafts, now = RequestDrafts(home), read_now()
     opened = drafts.open(args.draft, args.person, now)
     _show(opened, find_machine_zone())
     if not args.yes and not _is_confirmed():
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(home: RtccHome) -> None:
-    drafts = Drafts(home)
+    drafts = RequestDrafts(home)
     for draft_id in drafts.ids():
         draft = drafts.load(draft_id)
         incident = draft.members["incident"]

@@ -11,7 +11,7 @@ from edge_agent.protocol.request import Category, Incident, Quality
 from edge_agent.rtcc.commands.folder import add_home, open_home, read_now
 from edge_agent.rtcc.commands.watch import follow
 from edge_agent.rtcc.office.cad import MAX_CAD_BYTES, read_cad
-from edge_agent.rtcc.office.drafts import Drafts
+from edge_agent.rtcc.office.drafts import RequestDrafts
 from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.rtcc.office.keys import replace
 from edge_agent.rtcc.office.request import (
@@ -145,7 +145,7 @@ def _fill_from_cad(args: argparse.Namespace) -> None:
 
 def _keep_draft(args: argparse.Namespace, home: RtccHome, now: UtcNs) -> int:
     draft = _build_draft(args, now)
-    stored = Drafts(home).add(draft, args.operator, now)
+    stored = RequestDrafts(home).add(draft, args.operator, now)
     _tell_times(draft)
     _say(args, {"draft": stored.id}, f"drafted, signed by nobody: draft={stored.id}")
     _say(args, None, f"next: the second person runs rtcc countersign {stored.id} --person PERSON; then {args.operator}")

@@ -59,7 +59,7 @@ class OpenedDraft:
         return UtcNs(self.opened_at + SIGN_WITHIN_NS)
 
 
-class Drafts:
+class RequestDrafts:
     """The drafts of a home."""
 
     def __init__(self, home: RtccHome) -> None:

@@ -87,7 +87,7 @@ def export_footage(
         OSError: ``out`` could not be written.
     """
     source = _Source(reader, order, on_progress)
-    job = wire.Job((order.window,), audio=True, cpu_s=120 + order.window.duration_ns // SECOND_NS // 4)
+    job = wire.Job((order.window,), audio=True, evidence=False, cpu_s=120 + order.window.duration_ns // SECOND_NS // 4)
     clips: list[ExportedClip] = []
     ended: list[tuple[int, int, str]] = []
     size = 0

@@ -103,7 +103,8 @@ class Cutting:
             self.end_run("unreadable-record")
             self._output.tell(wire.Unreadable(head.ref))
             return
-        self._tell_digests(head, tracks, packets)
+        if self._job.evidence:
+            self._tell_digests(head, tracks, packets)
         record = place(head, tracks, packets, with_audio=self._job.audio)
         if record is None:
             return
@@ -201,7 +202,7 @@ class Cutting:
         self._output.tell(wire.RecordSeen(head.ref, seen, units))
 
     def _tell_delivered(self, run: Mp4Run) -> None:
-        if delivered := run.take_delivered():
+        if (delivered := run.take_delivered()) and self._job.evidence:
             self._output.tell(wire.Delivered(delivered))
 
 

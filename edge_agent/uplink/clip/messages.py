@@ -46,6 +46,8 @@ class Job:
     windows: tuple[Window, ...]
     """In order, disjoint."""
     audio: bool = False
+    evidence: bool = True
+    """Tell the digests of all that is read, and what of it went into the clip."""
     masks: tuple[tuple[tuple[int, int], ...], ...] = ()
     """Polygons in thousandths of width and height; any at all means decode, paint, encode anew."""
     stills: int = 0

@@ -1,7 +1,7 @@
 """What the owner's word is now: signed consents, ``consent.yaml``, pauses and what was granted before.
 
-Reads the files and the store and puts together the values that ``edge_agent.consent.decision`` judges with; decides
-nothing. A file that is missing or wrong takes consent away, never gives it.
+Puts together the values that ``edge_agent.consent.decision`` judges with; decides nothing. Signed consents are those
+that the store has taken in: the newest version of each camera. No file gives consent; ``consent.yaml`` only takes away.
 """
 
 import logging
@@ -16,25 +16,22 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from edge_agent.buffer.ring import load_superblock
 from edge_agent.consent.house_state import FOREVER, CameraHistory, CameraStanding, History, Household, stand
 from edge_agent.consent.policy import Policy, parse_policy
-from edge_agent.consent.signed_consent import TYP as CONSENT_TYP
-from edge_agent.consent.signed_consent import Facts, Stream
-from edge_agent.errors import ConfigError, DenialError, IntegrityError, RingError, UnsupportedVersionError
+from edge_agent.consent.signed_consent import Facts, SignedConsent, Stream, verify_consent
+from edge_agent.errors import ConfigError, IntegrityError, RingError, UnsupportedVersionError, UsageError
 from edge_agent.host.regular_file import read_regular
 from edge_agent.ledger import entries
 from edge_agent.ledger.entries import ConsentSignedEntry
-from edge_agent.protocol import jws
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Place, Quality
 from edge_agent.settings.gateway import Camera, Config
 from edge_agent.settings.source_digest import digest_source
-from edge_agent.units import DAY_NS, UtcNs
+from edge_agent.units import UtcNs
 from edge_agent.uplink.store.requests import Store
 
 log = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 256 * 1024
-MONTH_NS = 30 * DAY_NS
 NEWEST = 2**63 - 1
 """Stands for the number of a request that is not stored yet."""
 
@@ -96,21 +93,26 @@ class Standing:
         self._told = ""
 
     def household(self, now: UtcNs) -> Household:
-        """Return what stands for every camera. Writes nothing: ``note_versions`` does."""
+        """Return what stands for every camera. Writes nothing."""
         policy = self.load_policy()
         stops = self._store.list_pauses(now)
         cameras = {camera.id: self._stand(camera, policy, stops) for camera in self._config.cameras if camera.enabled}
         return Household(cameras, ZoneInfo(self._config.gateway.time_zone), _until(stops, "*"))
 
-    def note_versions(self, connection: sqlite3.Connection, household: Household, now: UtcNs) -> None:
-        """Remember and enter each version of consent that is seen first; of the releaser alone."""
-        for camera, standing in household.cameras.items():
-            consent = standing.consent
-            if consent is None or consent.version <= self._store.find_consent(camera)[0]:
-                continue
-            self._store.note_consent(connection, camera, consent.version)
-            entries.append(connection, ConsentSignedEntry(camera, consent.version, consent.sha256), now)
-            log.info("consent in force camera=%s version=%d", camera, consent.version)
+    def take(self, connection: sqlite3.Connection, camera_id: str, raw: bytes, now: UtcNs) -> SignedConsent:
+        """Take in a consent that the owner has just signed, inside a transaction, with its entry in the ledger.
+
+        Raises:
+            DenialError: ``consent-invalid`` or ``consent-facts-changed``: it would not count as things are now.
+            UsageError: There is no such camera, or a consent of this version or a later one was taken in before.
+        """
+        camera = self._config.demand_camera(camera_id)
+        consent = verify_consent(raw, self._owner, self.read_facts(camera)[0])
+        if not self._store.save_consent(connection, camera.id, consent.version, raw):
+            raise UsageError(f"{camera.id}: version {consent.version} is not newer than what was signed before")
+        entries.append(connection, ConsentSignedEntry(camera.id, consent.version, consent.sha256), now)
+        log.info("consent in force camera=%s version=%d", camera.id, consent.version)
+        return consent
 
     def history(self, household: Household, incident: tuple[str, str], before: int, now: UtcNs) -> History:
         """Return what was used of every camera's quotas by the requests with a smaller number than ``before``.
@@ -121,24 +123,18 @@ class Standing:
             before: Number of the request at hand; ``NEWEST`` for one that has none yet.
             now: The moment at which the request was decided first.
         """
-        uses = self._store.list_quota_uses(UtcNs(0), before=before)
-        cameras = {}
-        for camera in household.cameras:
-            mine = [use for use in uses if use.camera == camera]
-            month = [use for use in mine if use.at > now - MONTH_NS]
-            cameras[camera] = CameraHistory(
-                last_day=sum(use.at > now - DAY_NS for use in mine),
-                last_month=len(month),
-                same_incident=sum((use.iss, use.incident) == incident for use in mine),
-                last_month_ns=sum(use.granted_ns for use in month),
-            )
-        return History(cameras)
+        used = self._store.count_quota_uses(*incident, before=before, now=now)
+        return History({camera: used.get(camera, CameraHistory()) for camera in household.cameras})
+
+    def read_facts(self, camera: Camera) -> tuple[Facts, bool]:
+        """Return the facts of a camera as they are now, and whether each of its rings could be read."""
+        return _read_facts(self._config, self._enrolment, camera, self._store.read_id())
 
     def load_policy(self) -> Policy | None:
         """Read ``consent.yaml``; None, logged once, if it is missing or wrong: then nothing new is granted."""
         path = self._config.consent.file
         try:
-            policy = parse_policy(_read(path).decode(), str(path))
+            policy = parse_policy(read_owners_file(path).decode(), str(path))
         except (OSError, UnicodeDecodeError, ConfigError) as error:
             if str(error) != self._told:
                 log.error("consent file cannot be read, and nothing is granted until it is mended: %s", error)
@@ -147,50 +143,20 @@ class Standing:
         self._told = ""
         return policy
 
-    def consent_path(self, camera: str) -> Path:
-        """Return where a camera's signed consent lies."""
-        return self._config.waivers_dir / f"{camera}.jws"
-
     def _stand(self, camera: Camera, policy: Policy | None, stops: Mapping[str, UtcNs | None]) -> CameraStanding:
-        try:
-            raw: bytes | None = _read(self.consent_path(camera.id))
-        except (OSError, ConfigError):
-            raw = None
-        highest, revoked = self._store.find_consent(camera.id)
-        facts, has_every_ring = _read_facts(self._config, self._enrolment, camera, self._store.read_id())
+        stored = self._store.find_consent(camera.id)
+        facts, has_every_ring = self.read_facts(camera)
         return stand(
-            raw,
+            None if stored is None or not stored.raw else stored.raw,
             self._owner,
             facts,
             None if policy is None else policy.terms(camera.id),
-            highest_version=highest,
-            revoked=revoked,
+            highest_version=0 if stored is None else stored.version,
+            revoked=stored is not None and stored.is_revoked,
             paused_until=_until(stops, camera.id),
             is_file_unreadable=policy is None,
             is_ring_unreadable=not has_every_ring,
         )
-
-    def revoke(self, connection: sqlite3.Connection, camera: str) -> bool:
-        """Revoke a camera's consent, be it one that nothing was decided by yet; only a new signature counts after that.
-
-        Returns:
-            False where none was ever signed.
-        """
-        seen, _ = self._store.find_consent(camera)
-        version = max(seen, self.find_signed_version(camera))
-        if version:
-            self._store.note_consent(connection, camera, version, revoked=True)
-        return version > 0
-
-    def find_signed_version(self, camera: str) -> int:
-        """Return the version of the consent that lies there, whether it counts now or not; 0 for none of ours."""
-        try:
-            message = jws.parse(_read(self.consent_path(camera)), CONSENT_TYP)
-            jws.verify(message, {thumbprint(self._owner): self._owner})
-            version = message.payload["version"]
-        except (OSError, ConfigError, DenialError, KeyError, TypeError):
-            return 0
-        return version if isinstance(version, int) else 0
 
 
 def _until(stops: Mapping[str, UtcNs | None], camera: str) -> UtcNs:
@@ -200,6 +166,7 @@ def _until(stops: Mapping[str, UtcNs | None], camera: str) -> UtcNs:
     return FOREVER if until is None else until
 
 
-def _read(path: Path) -> bytes:
+def read_owners_file(path: Path) -> bytes:
+    """Read ``consent.yaml``; OSError or ConfigError if it cannot be read, or is no regular file."""
     # The owner may keep the file elsewhere, behind a link: the configuration's folder is root's alone.
     return read_regular(path, MAX_FILE_BYTES, follow=True)

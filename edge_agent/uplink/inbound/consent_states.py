@@ -1,6 +1,6 @@
 """Reads what there is of each camera's consent, for ``status``, ``check`` and ``consent show`` alike.
 
-Reads files and the releaser's store; writes nothing and decides nothing.
+Reads ``consent.yaml`` and the releaser's store; writes nothing and decides nothing.
 """
 
 import sqlite3
@@ -16,7 +16,6 @@ from edge_agent.consent.camera_state import CameraConsent, ConsentState, find_co
 from edge_agent.consent.house_state import stand
 from edge_agent.consent.policy import Policy, parse_policy
 from edge_agent.errors import ConfigError, CustodyError
-from edge_agent.host.regular_file import read_regular
 from edge_agent.host.service_user import acting_as_owner
 from edge_agent.protocol import jws
 from edge_agent.protocol.enrolment import Enrolment
@@ -25,6 +24,7 @@ from edge_agent.settings.gateway import Camera, Config, read_text
 from edge_agent.units import UtcNs
 from edge_agent.uplink.inbound.consent_files import load_facts
 from edge_agent.uplink.store.database import SCHEMA_VERSION, refuse_other_files
+from edge_agent.uplink.store.in_force import StoredConsent
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class Marks:
 
     store_id: str
     """Its own id; empty if there is no store yet."""
-    find: Callable[[str], tuple[int, bool]]
-    """Camera → the highest version of its consent that was ever seen, and whether that one was revoked."""
+    find: Callable[[str], StoredConsent | None]
+    """Camera → the newest consent of it that was ever taken in."""
     recipients: Mapping[str, str] = field(default_factory=dict)
     """Role → age key of those for whom clips are sealed today; empty if there is no trust bundle."""
 
@@ -61,18 +61,14 @@ def _read(
     now: UtcNs,
 ) -> CameraConsent:
     terms = policy.terms(camera.id)
-    try:
-        raw: bytes | None = read_regular(config.waivers_dir / f"{camera.id}.jws")
-    except OSError:
-        raw = None
-    highest, revoked = marks.find(camera.id)
+    stored = marks.find(camera.id)
+    if stored is None or not stored.raw:
+        return find_consent_state(terms, None, now, is_signed=False, revoked=False)
     standing = None
-    if enrolment is not None and raw is not None:
+    if enrolment is not None:
         facts = load_facts(config, enrolment, camera, marks.store_id)
-        standing = stand(raw, owner, facts, terms, highest_version=highest, revoked=revoked)
-        # A signature that is newer than the revocation counts: the releaser remembers it as soon as it reads it.
-        revoked = revoked and (standing.consent is None or standing.consent.version <= highest)
-    return find_consent_state(terms, standing, now, is_signed=raw is not None, revoked=revoked)
+        standing = stand(stored.raw, owner, facts, terms, highest_version=stored.version, revoked=stored.is_revoked)
+    return find_consent_state(terms, standing, now, is_signed=True, revoked=stored.is_revoked)
 
 
 def read_marks(config: Config) -> Marks:
@@ -87,7 +83,7 @@ def read_marks(config: Config) -> Marks:
                 return _read_store(config.store_path)
     except (OSError, sqlite3.Error) as error:
         raise CustodyError(f"{config.store_path}: cannot be read: {error}", "run it as root (sudo)") from error
-    return Marks("", lambda _: (0, False))
+    return Marks("", lambda _: None)
 
 
 def _read_store(path: Path) -> Marks:
@@ -97,12 +93,12 @@ def _read_store(path: Path) -> Marks:
         if version < SCHEMA_VERSION:
             hint = "restart the releaser, which brings it up to date: systemctl restart edge-agent-releaser"
             raise CustodyError(f"{path}: written by an older version: schema={version} known={SCHEMA_VERSION}", hint)
-        rows = connection.execute("SELECT camera, version, revoked FROM consent")
-        found = {camera: (version, bool(revoked)) for camera, version, revoked in rows}
+        rows = connection.execute("SELECT camera, version, raw, revoked FROM consent")
+        found = {camera: StoredConsent(version, bytes(raw), bool(revoked)) for camera, version, raw, revoked in rows}
         (store_id,) = connection.execute("SELECT id FROM store").fetchone()
         bundle = connection.execute("SELECT raw FROM trust").fetchone()
     recipients = {} if bundle is None else _read_recipients(bytes(bundle[0]))
-    return Marks(str(store_id), lambda camera: found.get(camera, (0, False)), recipients)
+    return Marks(str(store_id), found.get, recipients)
 
 
 def _read_recipients(raw: bytes) -> dict[str, str]:

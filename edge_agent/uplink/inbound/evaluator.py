@@ -13,6 +13,7 @@ from edge_agent.consent.bound import NOTHING, Bound
 from edge_agent.consent.decision import Evaluation, counted, decide, decide_again, stop, trace
 from edge_agent.consent.house_state import Household, patience_ns, refusals
 from edge_agent.consent.policy import Refusals
+from edge_agent.consent.signed_consent import SignedConsent
 from edge_agent.errors import DenialError
 from edge_agent.host.clock import Clock
 from edge_agent.protocol.enrolment import Enrolment
@@ -156,12 +157,6 @@ class Judge:
         moment = self.moment() if moment is None else moment
         return Outlook(moment, self._standing.household(moment.now))
 
-    def look_and_note(self, connection: sqlite3.Connection, moment: Moment | None = None) -> Outlook:
-        """Read the house for an evaluation that this transaction records; new versions of consent are noted with it."""
-        outlook = self.look(moment)
-        self._standing.note_versions(connection, outlook.household, outlook.moment.now)
-        return outlook
-
     def verify(self, raw: bytes, moment: Moment) -> Request:
         """Run checks 1 to 6; DenialError with the first reason."""
         return verify_request(raw, moment.trust, moment.now)
@@ -215,9 +210,9 @@ class Judge:
         except DenialError:
             return []
 
-    def revoke(self, connection: sqlite3.Connection, camera: str) -> bool:
-        """Take the owner's word back for a camera, inside a transaction; False where it was never given."""
-        return self._standing.revoke(connection, camera)
+    def take_consent(self, connection: sqlite3.Connection, camera: str, raw: bytes) -> SignedConsent:
+        """Take in a consent that was just signed; see ``Standing.take``."""
+        return self._standing.take(connection, camera, raw, self.moment().now)
 
     def list_recipients(self, grant: Grant, trust: TrustBundle | None) -> tuple[str, ...]:
         """Return the age recipients to whom a clip is sealed under a grant of now."""

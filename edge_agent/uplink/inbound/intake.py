@@ -196,7 +196,7 @@ class Intake:
             try:
                 request = self._judge.verify(message.payload, moment)
                 over = self.limits.find_key_over(request, moment.now)
-                outlook = self._judge.look_and_note(connection, moment)
+                outlook = self._judge.look(moment)
                 admitted = self._judge.admit(request, outlook)
                 decided = self._decide(connection, admitted, message.correlation, outlook, over)
             except Replayed as replayed:
@@ -259,7 +259,7 @@ class Intake:
             self._docket.enter_reused(connection, request, verdict.reasons, outlook.now)
             return None, verdict
         stored = self._docket.add(connection, request, correlation, outlook.now)
-        asked = describe_request(request)
+        asked = describe_request(request, stored.id)
         self._docket.settle(connection, stored, verdict, NOTHING, outlook.telling, outlook.now, asked)
         return stored, verdict
 
@@ -282,7 +282,7 @@ class Intake:
         for camera, granted_ns in judgement.uses:
             use = QuotaUse(camera, now, granted_ns, request.iss, number)
             self._store.add_quota_use(connection, stored.id, use)
-        asked = describe_request(request)
+        asked = describe_request(request, stored.id)
         self._docket.settle(connection, stored, judgement.verdict, judgement.bound, outlook.telling, now, asked)
         if isinstance(judgement.verdict, Denial):
             self.limits.note_entered(connection, request, now, exp_of)
@@ -316,7 +316,7 @@ class Intake:
         """Say what was decided, once it is durable."""
         kind = type(verdict).__name__.lower()
         if stored is not None:
-            log.info("request decided jti=%s verdict=%s", stored.jti, kind)
+            log.info("request decided request=%d verdict=%s", stored.id, kind)
             self._on_verdict(self._store.read_request(stored.id), verdict)
         elif isinstance(verdict, Denial) and verdict.request is not None:
             self._reused.append(verdict.request.payload_sha256)  # what is counted must have been entered

@@ -43,7 +43,7 @@ UNDER_WAY = (RequestState.GRANTED, RequestState.UPLOADING)
 
 
 class WithdrawnError(Exception):
-    """No error: the tables have no such cell, the request is not under way any more. Go no further."""
+    """Control flow, not an error: the request was stopped meanwhile, so this step has no cell in the tables."""
 
 
 @dataclass(slots=True)
@@ -221,16 +221,16 @@ class Docket:
                 now,
             )
         elif isinstance(verdict, Ask):
-            step = steps.ask(verdict, bound)
+            step = steps.ask(stored, verdict, bound)
         else:
-            step = steps.grant(verdict, bound, now)
+            step = steps.grant(stored, verdict, bound, now)
         self.apply(connection, stored, steps.with_entries(step, *before), aftermath)
 
     def enter_reused(
         self, connection: sqlite3.Connection, request: Request, reasons: Sequence[Reason], now: UtcNs
     ) -> None:
         """Enter a request that has the id of another one: it is refused, and has no life of its own."""
-        ledger_entries.append(connection, steps.describe_request(request), now)
+        ledger_entries.append(connection, steps.describe_request(request, None), now)
         ledger_entries.append(connection, steps.deny(steps.identify(request), reasons), now)
 
     def refuse(

@@ -64,15 +64,15 @@ class RequestStep:
 # A decision
 
 
-def ask(verdict: Ask, bound: Bound) -> RequestStep:
+def ask(stored: StoredRequest, verdict: Ask, bound: Bound) -> RequestStep:
     """Ask the owner: silence ends it when the verdict says."""
-    return RequestStep(Event.ASK, verdict.decided_at, (_decision(verdict),), bound, verdict.until, ())
+    return RequestStep(Event.ASK, verdict.decided_at, (_decision(stored, verdict),), bound, verdict.until, ())
 
 
-def grant(verdict: Grant, bound: Bound, now: UtcNs) -> RequestStep:
+def grant(stored: StoredRequest, verdict: Grant, bound: Bound, now: UtcNs) -> RequestStep:
     """Grant, and tell that a clip waits for the end of cooling-off."""
-    members = tell_queued(verdict)
-    return RequestStep(Event.GRANT, now, (_decision(verdict),), bound, verdict.not_before, (), answer=members)
+    entry, members = _decision(stored, verdict), tell_queued(verdict)
+    return RequestStep(Event.GRANT, now, (entry,), bound, verdict.not_before, (), answer=members)
 
 
 def refuse(
@@ -99,7 +99,7 @@ def narrow(stored: StoredRequest, evaluation: Evaluation, now: UtcNs, due: UtcNs
 
 def end(stored: StoredRequest, event: Event, outcome: str, reasons: Reasons, now: UtcNs) -> RequestStep:
     """End what was granted; ``outcome`` is the phase that the tables lead to."""
-    entry = EndEntry(stored.jti, stored.iss, stored.incident, outcome, reasons)
+    entry = EndEntry(stored.jti, stored.iss, stored.incident, outcome, reasons, number=stored.id)
     members: dict[str, Any] = {}
     if outcome == "failed":
         members["reason"] = reasons[0]["code"] if reasons else "internal"
@@ -119,7 +119,7 @@ def end_denied(stored: StoredRequest, verdict: Denial, now: UtcNs, *, is_stop: b
 def take_back(stored: StoredRequest, wider: Sequence[StoredRelease], reasons: Reasons, now: UtcNs) -> RequestStep:
     """Take back an answer that the broker was not given; ``wider`` is built anew, the rest stays uploaded."""
     names = tuple(each.camera for each in wider)
-    entry = TakenBackEntry(stored.jti, stored.iss, stored.incident, names, reasons)
+    entry = TakenBackEntry(stored.jti, stored.iss, stored.incident, names, reasons, number=stored.id)
     cameras = {name: CameraStep(CameraEvent.LEAVE) for name in names}
     return RequestStep(Event.TAKEN_BACK, now, (entry,), cameras=cameras)
 
@@ -128,7 +128,7 @@ def too_late(stored: StoredRequest, reasons: Reasons, now: UtcNs, *, is_stop: bo
     """Stop a release whose key the broker may have: it is not sent again, and the owner's stop is entered."""
     if not is_stop:
         return RequestStep(Event.DENIAL, now)
-    entry = EndEntry(stored.jti, stored.iss, stored.incident, "too-late", reasons)
+    entry = EndEntry(stored.jti, stored.iss, stored.incident, "too-late", reasons, number=stored.id)
     return RequestStep(Event.STOP, now, (entry,), reasons=reasons)
 
 
@@ -146,8 +146,8 @@ def tell_queued(verdict: Grant) -> dict[str, Any]:
     return {"cameras": names, "trimmed": notes_of(verdict), "not_before": verdict.not_before}
 
 
-def describe_request(request: Request) -> RequestEntry:
-    """Return the ledger's entry of what was asked."""
+def describe_request(request: Request, number: int | None) -> RequestEntry:
+    """Return the ledger's entry of what was asked; None for a request that is not stored."""
     return RequestEntry(
         **identify(request),
         request_sha256=request.payload_sha256,
@@ -157,6 +157,7 @@ def describe_request(request: Request) -> RequestEntry:
         start=request.window.start,
         end=request.window.end,
         purpose=request.purpose,
+        number=number,
     )
 
 
@@ -170,7 +171,7 @@ def describe_grant(verdict: Grant, part: CameraGrant) -> GrantEntry:
     )
 
 
-def deny(identity: Mapping[str, str], reasons: Sequence[Reason]) -> DenialEntry:
+def deny(identity: Mapping[str, Any], reasons: Sequence[Reason]) -> DenialEntry:
     """Return the ledger's entry of a refusal."""
     return DenialEntry(**identity, reasons=encode_reasons(reasons))
 
@@ -207,7 +208,7 @@ def with_entries(step: RequestStep, *before: LedgerEntry) -> RequestStep:
     return replace(step, entries=(*before, *step.entries))
 
 
-def _decision(verdict: Ask | Grant) -> DecisionEntry:
+def _decision(stored: StoredRequest, verdict: Ask | Grant) -> DecisionEntry:
     return DecisionEntry(
         **identify(verdict.request),
         outcome=type(verdict).__name__.lower(),
@@ -215,6 +216,7 @@ def _decision(verdict: Ask | Grant) -> DecisionEntry:
         reasons=encode_reasons(verdict.trimmed),
         not_before=verdict.not_before if isinstance(verdict, Grant) else None,
         approved_by=_approver(verdict) if isinstance(verdict, Grant) else None,
+        number=stored.id,
     )
 
 
@@ -228,5 +230,5 @@ def _approver(verdict: Grant) -> str:
     return verdict.approved_by or "terms"
 
 
-def _name(stored: StoredRequest) -> dict[str, str]:
-    return {name: getattr(stored, name) for name in ("jti", "iss", "incident", "category")}
+def _name(stored: StoredRequest) -> dict[str, Any]:
+    return {name: getattr(stored, name) for name in ("jti", "iss", "incident", "category")} | {"number": stored.id}

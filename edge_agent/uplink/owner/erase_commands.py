@@ -59,9 +59,8 @@ class EraseDesk:
         stopped = [each for each in self._under_way(camera, windows) if self._withdraw(each, _CODE)]
         erased = ("all",) if windows is None else tuple(map(str, windows))
         with self._store.transaction() as connection:
-            entries.append(
-                connection, ErasedEntry(camera, erased, len(holds), tuple(each.jti for each in stopped)), now
-            )
+            numbers = tuple(each.id for each in stopped)
+            entries.append(connection, ErasedEntry(camera, erased, len(holds), numbers), now)
         log.warning("footage erased camera=%s holds=%d stopped=%d uid=%d", camera, len(holds), len(stopped), peer.uid)
         return {"holds": len(holds), "stopped": [each.id for each in stopped]}
 

@@ -61,10 +61,23 @@ class LedgerDesk:
             while page := list(itertools.islice(found, _PAGE)):
                 yield {
                     "entries": [
-                        {"index": each.index, "at": encode_rfc3339(each.at), "kind": each.kind, "entry": each.entry}
+                        {
+                            "index": each.index,
+                            "at": encode_rfc3339(each.at),
+                            "kind": each.kind,
+                            "request": self._find_number(each.entry),
+                            "entry": each.entry,
+                        }
                         for each in page
                     ]
                 }
+
+    def _find_number(self, entry: Mapping[str, Any]) -> int | None:
+        """Return the number of an entry's request; a grant's entry, which leaves the house, has none in it."""
+        if "number" in entry or "jti" not in entry:
+            return entry.get("number")
+        found = self._store.find_request(str(entry["jti"]), entry.get("iss"))
+        return None if found is None else found.id
 
     def _verify(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
         remembered = read_texts(members, "remembered")[:MAX_REMEMBERED]

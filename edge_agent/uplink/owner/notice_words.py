@@ -142,6 +142,13 @@ def update_notice(what: str, version: str, why: str, texts: Texts = ENGLISH) -> 
     return Notice(Occasion.EXPIRY, title, why or texts("It runs."))
 
 
+def code_notice(sentence: str, code: str, texts: Texts = ENGLISH) -> Notice:
+    """Tell the code of one act of the desk, beside the sentence of what is signed with it."""
+    only = texts("Type it at the desk only if this is what you want. It is good once, for five minutes.")
+    never = texts("If you did not ask for it, somebody else is at your desk: on the gateway: edge-agent page off")
+    return Notice(None, texts("Code {code} for your desk", code=code), "\n".join((f"{sentence}: {code}", only, never)))
+
+
 def _asks(agency: str, category: str, cameras: Sequence[str], texts: Texts) -> str:
     return texts(
         "{agency} asks for footage of {cameras} because of: {category}.",

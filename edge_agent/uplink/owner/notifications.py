@@ -9,7 +9,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -32,6 +32,7 @@ from edge_agent.uplink.owner.notice_words import (
     request_notice,
     update_notice,
 )
+from edge_agent.uplink.owner.page_links import PageLinks
 from edge_agent.uplink.store.notices import HOUSE, HouseNotice
 from edge_agent.uplink.store.requests import OPEN_STATES, ReleaseState, RequestState, Store, StoredRequest
 
@@ -66,6 +67,7 @@ class News:
         time_zone: In which moments are said.
         clock: For what is too old, and how long ago refusals were told.
         texts: The owner's language.
+        links: Where the resident's page is.
     """
 
     def __init__(
@@ -75,12 +77,14 @@ class News:
         time_zone: ZoneInfo,
         clock: Clock,
         texts: Texts = ENGLISH,
+        links: PageLinks | None = None,
     ) -> None:
         self._store = store
         self._wanted = wanted
         self._time_zone = time_zone
         self._clock = clock
         self._texts = texts
+        self._links = links or PageLinks(None)
         self._summed: dict[str, MonoNs] = {}
 
     # Rows that no request's turn makes
@@ -144,7 +148,9 @@ class News:
         if is_old:
             return [], (number,), newest
         is_reminder = REMINDER in self._store.list_events_to_tell(service, number)
-        return self._say_request(request, is_reminder=is_reminder), (number,), newest
+        notices = self._say_request(request, is_reminder=is_reminder)
+        lines = self._links.lines(number)
+        return [replace(each, body="\n".join((each.body, *lines))) for each in notices], (number,), newest
 
     def _find_house(self, service: str) -> "_Found | None":
         row = self._store.find_house_notice(service)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +23,8 @@ from edge_agent.uplink.store.notices import Notices
 
 CHILD = (sys.executable, "-E", "-s", "-B", "-m", "edge_agent.uplink.owner.notifier_child")
 TIMEOUT_S = 60.0
+NOW_TIMEOUT_S = 30.0
+"""For a message for which somebody waits."""
 PAUSES_S = (5.0, 60.0, 300.0)
 POLL_S = 60.0
 """Refusals that were held back are looked for so often."""
@@ -73,6 +76,7 @@ class Messenger:
         timeout_s: float = TIMEOUT_S,
         pauses_s: Sequence[float] = PAUSES_S,
     ) -> None:
+        self._services = dict(services)
         self._source = source
         self._noticed = noticed
         self._stop = stop
@@ -97,6 +101,17 @@ class Messenger:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(timeout_s)
+
+    def tell_now(self, notice: Notice) -> list[str]:
+        """Send to every service at once, and keep nothing of it; return the names of those that took it in time."""
+        if not self._services:
+            return []
+        with ThreadPoolExecutor(len(self._services), thread_name_prefix="messenger-now") as pool:
+            sent = {
+                name: pool.submit(self._attempt, notice, name, url, NOW_TIMEOUT_S)
+                for name, url in self._services.items()
+            }
+            return [name for name, attempt in sent.items() if attempt.result()]
 
     def counts(self) -> NoticeCounts:
         """Return how many messages were taken, and how many attempts failed, of all services."""
@@ -134,7 +149,7 @@ class Messenger:
             log.warning("owner is not told yet: occasion=%s service=%s", next_one.notice.kind, name)
         return is_taken
 
-    def _attempt(self, notice: Notice, name: str, url: str) -> bool:
+    def _attempt(self, notice: Notice, name: str, url: str, timeout_s: float | None = None) -> bool:
         """Send to one service in a child process; true if it took the message."""
         job = {"services": {name: url}, "title": notice.title[:MAX_TITLE], "body": notice.body[:MAX_BODY]}
         child = subprocess.Popen(
@@ -146,9 +161,9 @@ class Messenger:
             env={"HOME": "/nonexistent"},
         )
         try:
-            output, _ = child.communicate(json.dumps(job).encode(), timeout=self._timeout_s)
+            output, _ = child.communicate(json.dumps(job).encode(), timeout=timeout_s or self._timeout_s)
         except subprocess.TimeoutExpired:
-            log.warning("service hangs: service=%s seconds=%d", name, self._timeout_s)
+            log.warning("service hangs: service=%s seconds=%d", name, timeout_s or self._timeout_s)
             output = b""
         finally:
             child.kill()

@@ -24,7 +24,7 @@ from edge_agent.settings.gateway import Config
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.store.requests import Store
 
-READS = ("status", "requests", "request", "ledger")
+READS = ("status", "requests", "request", "ledger", "ledger-prove")
 TIGHTENS = ("deny", "cancel", "pause", "revoke")
 MAX_DEVICE_LETTERS = 60
 MAX_LAST = 200
@@ -62,6 +62,7 @@ class PageCommands:
             "requests": self._read_last(self._owner["requests"], 20),
             "request": self._spare(self._show),
             "ledger": self._spare(self._read_last(self._owner["ledger"], MAX_LAST)),
+            "ledger-prove": self._prove,
             **self._reads.handlers,
             "terms": self._spare(self._reads.handlers["terms"]),
             **{name: self._tighten(name) for name in TIGHTENS},
@@ -85,6 +86,11 @@ class PageCommands:
             return handler({**members, "last": last}, peer)
 
         return read
+
+    def _prove(self, members: Mapping[str, Any], peer: Peer) -> Answer | Iterator[Answer]:
+        """Bound as acts are: a proof has the ledger's head signed, and padded."""
+        self._limit.demand()
+        return self._owner["ledger-prove"](members, peer)
 
     def _show(self, members: Mapping[str, Any], peer: Peer) -> Answer:
         """Add how far away the incident was, which no other reader needs: they know where they live."""
@@ -115,13 +121,13 @@ class PageCommands:
 
         return carry_out
 
-    def _find_subject(self, name: str, members: Mapping[str, Any], peer: Peer) -> dict[str, str]:
+    def _find_subject(self, name: str, members: Mapping[str, Any], peer: Peer) -> dict[str, Any]:
         """Return what is acted on, as the ledger names it; UsageError if there is no such."""
         if name in ("deny", "cancel"):
             # Without a number `cancel` would stop everything: here that is no request, and an error.
             found = self._owner["request"]({"number": members.get("number")}, peer)
             assert isinstance(found, Mapping)
-            return {"jti": str(found["request"]["jti"])}
+            return {"number": found["request"]["number"]}
         camera = str(members.get("camera", "*"))
         return {"camera": camera if camera == "*" else self._config.demand_camera(camera).id}
 

@@ -90,7 +90,8 @@ class OwnerDesk:
             "cancel": self._cancel,
             "pause": self._pause,
             "revoke": self._revoke,
-            "note-consents": self._note_consents,
+            "consents": self._consents,
+            "take-consent": self._take_consent,
             "explain": self._explain,
         }
 
@@ -111,6 +112,17 @@ class OwnerDesk:
             "offer": encode_offers(offers_of(bound)),
         }
         return {"request": self._describe(request) | more}
+
+    def _consents(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+        """Return what the store has of each camera's consent, for who may not read the store."""
+        found = {camera.id: self._store.find_consent(camera.id) for camera in self._config.cameras}
+        return {
+            "consents": {
+                camera: {"version": each.version, "jws": each.raw.decode(), "revoked": each.is_revoked}
+                for camera, each in found.items()
+                if each is not None
+            }
+        }
 
     def _explain(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
         steps, verdict = self._judge.explain(str(members["raw"]).encode())
@@ -179,12 +191,14 @@ class OwnerDesk:
             if request is None or request.state is not RequestState.ASKED:
                 where = "" if request is None else f": it is {request.state.value}"
                 raise UsageError(f"request does not wait for you: {approval.jti}{where}")
-            outlook = self._judge.look_and_note(connection)
+            outlook = self._judge.look()
             evaluation = self._judge.decide_again(request, outlook, approval)
             verdict = evaluation.verdict
             if isinstance(verdict, Wait) or (isinstance(verdict, Denial) and is_no_approval(verdict)):
                 raise _refusal(verdict)  # and nothing of it happened: the question stays open
-            entry = ApprovalEntry(request.jti, request.iss, approval.cameras, approval.window, order.order_id)
+            entry = ApprovalEntry(
+                request.jti, request.iss, approval.cameras, approval.window, order.order_id, number=request.id
+            )
             step = RequestStep(Event.APPROVAL, outlook.now, (entry,), approval=raw)
             self._docket.apply(connection, request, step)
             bound, telling = evaluation.bound, outlook.telling
@@ -206,6 +220,18 @@ class OwnerDesk:
     def _burn(self, connection: Any, order: Order, now: UtcNs) -> None:
         if not self._store.burn_order(connection, order.order_id, now):
             raise UsageError("this order was carried out before")
+
+    def _take_consent(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+        """Take in a consent that the owner has just signed: from here alone it comes to count (PROTOCOL 6.1, O2b)."""
+        camera, aftermath = str(members["camera"]), Aftermath()
+        with self._store.transaction() as connection:
+            try:
+                consent = self._judge.take_consent(connection, camera, str(members["jws"]).encode())
+            except DenialError as error:
+                hint = "the releaser runs with another configuration? sudo edge-agent reload, and sign again"
+                raise UsageError(f"{camera}: not signed, it would not count: {error}", hint) from error
+            self._regrant.evaluate_all(connection, self._judge.look(), aftermath)
+        return {"version": consent.version, "stopped": self._clear_up(aftermath)}
 
     # Take away: at once, no signature
 
@@ -296,25 +322,19 @@ class OwnerDesk:
             raise UsageError(f"until: {error}") from error
         with self._store.transaction() as connection:
             self._store.set_pause(connection, camera, until)
-            outlook = self._judge.look_and_note(connection)
+            outlook = self._judge.look()
             entry = PauseEntry(camera, "" if until is None else encode_rfc3339(until))
             entries.append(connection, entry, outlook.now)
             aftermath = Aftermath()
             self._regrant.evaluate_all(connection, outlook, aftermath)
         return {"stopped": self._clear_up(aftermath)}
 
-    def _note_consents(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
-        """Take note of the consents that lie there, at once after a signature: an older file never counts again."""
-        with self._store.transaction() as connection:
-            household = self._judge.look_and_note(connection).household
-        return {"versions": {camera: each.highest_version for camera, each in household.cameras.items()}}
-
     def _revoke(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
         camera = self._camera(members)
         wanted = [each.id for each in self._config.cameras] if camera == EVERY_CAMERA else [camera]
         with self._store.transaction() as connection:
-            signed = [each for each in wanted if self._judge.revoke(connection, each)]
-            outlook = self._judge.look_and_note(connection)
+            signed = [each for each in wanted if self._store.revoke_consent(connection, each)]
+            outlook = self._judge.look()
             for each in signed:
                 entries.append(connection, ConsentRevokedEntry(each), outlook.now)
             aftermath = Aftermath()

@@ -152,6 +152,7 @@ class BundleMaker:
             manifest_sha256=info.manifest_sha256,
             size=info.size,
             delivered=tuple(info.delivered),
+            number=request.id,
         )
         if info.has_footage:
             happened, built = CameraEvent.BUILD, replace(release, info=_bundle(granted, info), header=info.age_header)
@@ -159,14 +160,18 @@ class BundleMaker:
             happened, built = CameraEvent.EMPTY, replace(release, info=Ended(granted, "no-footage"))
         self._record(request, steps.camera(happened, built, self._clock.utc(), entry))
         log.info(
-            "bundle built jti=%s camera=%s bytes=%d outcome=%s", request.jti, release.camera, info.size, entry.outcome
+            "bundle built request=%d camera=%s bytes=%d outcome=%s",
+            request.id,
+            release.camera,
+            info.size,
+            entry.outcome,
         )
 
     def _put_off(
         self, request: StoredRequest, release: StoredRelease, granted: Mapping[str, Any], error: Exception
     ) -> None:
         """Remember why a bundle could not be made, for the next try; give it up where there will be none."""
-        log.warning("bundle cannot be built jti=%s camera=%s: %s", request.jti, release.camera, error)
+        log.warning("bundle cannot be built request=%d camera=%s: %s", request.id, release.camera, error)
         happened, info = after_failure(release.waiting, error)
         tried = replace(release, info=info)
         if happened is CameraEvent.PUT_OFF and not self._is_last_call(request):
@@ -182,8 +187,8 @@ class BundleMaker:
         happened: CameraEvent = CameraEvent.GIVE_UP,
     ) -> None:
         reason = release.waiting.reason or LATE
-        log.error("bundle is given up jti=%s camera=%s reason=%s", request.jti, release.camera, reason)
-        entry = GivenUpEntry(request.jti, request.iss, release.camera, reason)
+        log.error("bundle is given up request=%d camera=%s reason=%s", request.id, release.camera, reason)
+        entry = GivenUpEntry(request.jti, request.iss, release.camera, reason, number=request.id)
         happened = CameraEvent.GIVE_UP if happened is CameraEvent.PUT_OFF else happened
         ended = replace(release, info=Ended(granted, reason))
         self._record(request, steps.camera(happened, ended, self._clock.utc(), entry))

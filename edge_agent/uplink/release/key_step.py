@@ -55,7 +55,7 @@ class Handover:
         """
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            outlook = self._judge.look_and_note(connection)
+            outlook = self._judge.look()
             self._docket.demand_open(connection, request)
             verdict = self._regrant.evaluate(connection, request.id, outlook, aftermath)
             releases = self._store.list_releases(request.id)
@@ -75,7 +75,7 @@ class Handover:
         if not done:  # what was uploaded is not granted any more, and the rest could not be built
             self.end_empty(request, releases)
             return
-        log.info("clip uploaded, its key is due jti=%s cameras=%d", request.jti, len(done))
+        log.info("clip uploaded, its key is due request=%d cameras=%d", request.id, len(done))
 
     def _enter(
         self,
@@ -89,7 +89,7 @@ class Handover:
         done = [each for each in releases if each.state is ReleaseState.UPLOADED]
         missing = tuple(Note(_reason_of(each), each.camera) for each in releases if each not in done)
         outcome, cameras = "partial" if missing else "delivered", tuple(each.camera for each in done)
-        entry = DeliveryEntry(request.jti, request.iss, request.incident, outcome, cameras)
+        entry = DeliveryEntry(request.jti, request.iss, request.incident, outcome, cameras, number=request.id)
         members: dict[str, Any] = {"files": tuple(_file(each) for each in done), "trimmed": notes_of(grant)}
         if missing:
             members["missing"] = missing
@@ -116,7 +116,7 @@ class Handover:
         with self._store.transaction() as connection:
             if not self._store.has_waiting_key(connection, request_id):
                 return False
-            outlook = self._judge.look_and_note(connection)
+            outlook = self._judge.look()
             verdict = self._regrant.evaluate(connection, request_id, outlook, aftermath)
             request = self._store.read_request(request_id)
             leaves = isinstance(verdict, Grant) and outlook.now >= verdict.not_before

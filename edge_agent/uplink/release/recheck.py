@@ -81,7 +81,7 @@ class Regrant:
         """
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            outlook = self._judge.look_and_note(connection)
+            outlook = self._judge.look()
             self._docket.demand_open(connection, request)
             verdict = self.evaluate(connection, request.id, outlook, aftermath)
         self.clear_up(aftermath)
@@ -100,7 +100,7 @@ class Regrant:
         *,
         is_stop: bool = False,
     ) -> Ask | Grant | Denial | Wait:
-        """Evaluate a request that is open or whose key waits, and record what comes of it; the one way to do so.
+        """Evaluate a request that is open or whose key waits, and record the outcome. Nothing else decides again.
 
         ``is_stop``: the owner has just taken something back, and is owed an entry if it came too late.
 
@@ -133,7 +133,7 @@ class Regrant:
         self._shipping.delete_here(aftermath.payloads)
         for request in aftermath.told:
             ended = self._store.read_request(request.id)
-            log.info("request ended jti=%s state=%s", ended.jti, ended.state.value)
+            log.info("request ended request=%d state=%s", ended.id, ended.state.value)
             self._on_end(ended)
 
     def end(self, request: StoredRequest, event: Event, outcome: str, reasons: Reasons) -> None:
@@ -166,7 +166,7 @@ class Regrant:
             or (isinstance(verdict, Grant) and not self._covers(verdict, each, outlook))
         ]
         for release in dropped:
-            log.warning("bundle holds more than is granted now: jti=%s camera=%s", request.jti, release.camera)
+            log.warning("camera is not released any more: request=%d camera=%s", request.id, release.camera)
         if dropped:
             leave = {each.camera: CameraStep(CameraEvent.LEAVE) for each in dropped}
             self._docket.apply(connection, request, RequestStep(Event.LESS, outlook.now, cameras=leave), aftermath)

@@ -103,7 +103,7 @@ class TusUploader:
 
     Args:
         target_url: Where uploads are created: ``https``, from the enrolment file.
-        context: TLS context with our certificate (``tls.build_client_context``).
+        context: TLS context with our certificate (``mqtt.mutual_tls``).
         clock: For deadlines.
         rate_bytes_s: Upper limit of bytes per second; None for none.
         sleep: Waits so many seconds.

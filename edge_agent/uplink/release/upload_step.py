@@ -139,7 +139,7 @@ class Shipping:
         uploaded = [each for each in self._store.list_releases(request.id) if each.state is ReleaseState.UPLOADED]
         lost = [each for each in uploaded if not self._uploader.has_whole(each, target_of(request))]
         for release in lost:
-            log.warning("upload server has lost a payload: jti=%s camera=%s", request.jti, release.camera)
+            log.warning("upload server has lost a payload: request=%d camera=%s", request.id, release.camera)
             self._record(request, release, CameraEvent.LOSE)
         if not lost:
             self._losses.pop(request.id, None)

@@ -2,8 +2,8 @@
 
 The order is the promise (PROTOCOL 9): the ledger's ``release`` entry is durable before the first byte leaves, and the
 age headers leave only after the last byte is there and the gate has said yes once more. A kill at any point repeats
-nothing that counts and loses nothing. Owns the thread, whose turn it is and how long it rests; the steps are
-``maker``'s, ``shipping``'s and ``handover``'s.
+nothing that counts and loses nothing. Owns the thread, the order of requests and the pauses; the steps are those of
+``build_step``, ``upload_step`` and ``key_step``.
 """
 
 import logging
@@ -133,17 +133,17 @@ class ReleaseWorker:
         try:
             self._step(request)
         except _StoppedError:
-            log.info("release stopped jti=%s", request.jti)
+            log.info("release stopped request=%d", request.id)
         except PutOffError:
             self._rest(request)
         except EdgeAgentError as error:
             self._rest(request)
-            log.warning("release waits and is tried again jti=%s: %s", request.jti, error)
+            log.warning("release waits and is tried again request=%d: %s", request.id, error)
         except WithdrawnError:
             self._pauses.pop(request.id, None)
         except Exception:
             self._rest(request)
-            log.exception("release failed jti=%s", request.jti)
+            log.exception("release failed request=%d", request.id)
         else:
             self._pauses.pop(request.id, None)
         finally:
@@ -219,7 +219,7 @@ class ReleaseWorker:
             self._end_refused(request, None, error)
 
     def _end_refused(self, request: StoredRequest, camera: str | None, error: UploadRefusedError) -> NoReturn:
-        log.error("upload is refused jti=%s: %s", request.jti, error)
+        log.error("upload is refused request=%d: %s", request.id, error)
         reasons = ({"code": "upload-refused", "camera": camera},)
         self._regrant.end(request, Event.FAILURE, "failed", reasons)
         raise WithdrawnError from error

@@ -1,8 +1,8 @@
 """The releaser's SQLite file: its tables, its versions, its transactions.
 
 Every step of a request is one transaction (``synchronous=FULL``), so that a kill at any point loses nothing and
-repeats nothing (design 10). Owns the form of every table but the ledger's, which is handed the connection of the same
-transaction; what stands in them is ``store``'s, ``outbox``'s and ``word``'s.
+repeats nothing (PROTOCOL 9). Owns the form of every table but the ledger's, which gets the connection of the same
+transaction; the modules beside it read and write the rows.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from edge_agent.ledger import table as ledger
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 _BUSY_TIMEOUT_S = 5.0
 _NUMBERS_AND_NOTICES = """
 CREATE TABLE request_number (one INTEGER PRIMARY KEY CHECK (one = 1), last INTEGER NOT NULL) STRICT;
@@ -80,7 +80,8 @@ CREATE TABLE doomed_upload (
 CREATE INDEX outbox_due ON outbox (due_ns);
 CREATE TABLE pause (camera TEXT PRIMARY KEY, until_ns INTEGER) STRICT;
 CREATE TABLE owner_order (order_id TEXT PRIMARY KEY, at_ns INTEGER NOT NULL) STRICT;
-CREATE TABLE consent (camera TEXT PRIMARY KEY, version INTEGER NOT NULL, revoked INTEGER NOT NULL) STRICT;
+CREATE TABLE consent (
+  camera TEXT PRIMARY KEY, version INTEGER NOT NULL, raw BLOB NOT NULL, revoked INTEGER NOT NULL) STRICT;
 """
 _SCHEMA += _NUMBERS_AND_NOTICES + _REFUSALS + _BIRTH
 _MIGRATIONS = {
@@ -108,6 +109,15 @@ CREATE TABLE doomed_upload (
     6: _NUMBERS_AND_NOTICES,
     7: _REFUSALS,
     8: _BIRTH,
+    # Consents lay in files, which could be exchanged. What the store does not have does not count until it is signed
+    # again; versions and revocations stay.
+    9: """
+CREATE TABLE consent_taken (
+  camera TEXT PRIMARY KEY, version INTEGER NOT NULL, raw BLOB NOT NULL, revoked INTEGER NOT NULL) STRICT;
+INSERT INTO consent_taken SELECT camera, version, x'', revoked FROM consent;
+DROP TABLE consent;
+ALTER TABLE consent_taken RENAME TO consent;
+""",
 }
 """What makes a file of each version one of the next."""
 

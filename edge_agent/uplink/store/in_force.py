@@ -1,12 +1,23 @@
-"""What somebody said that stands until something newer is said: the trust bundle, pauses, orders, consents."""
+"""Tables of what stays in force until it is replaced: trust bundle, pauses, used orders, versions of consent."""
 
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.units import UtcNs
 from edge_agent.uplink.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class StoredConsent:
+    """The newest consent of a camera that was ever taken in."""
+
+    version: int
+    raw: bytes
+    """The signed message."""
+    is_revoked: bool
 
 
 class Word(Database):
@@ -105,17 +116,20 @@ class Word(Database):
             (before, newest),
         )
 
-    def note_consent(self, connection: sqlite3.Connection, camera: str, version: int, *, revoked: bool = False) -> None:
-        """Remember the highest version of a camera's consent; a revoked version stays revoked for ever."""
-        connection.execute(
-            "INSERT INTO consent VALUES (?, ?, ?) ON CONFLICT (camera) DO UPDATE SET "
-            "revoked = CASE WHEN excluded.version > version THEN excluded.revoked "
-            "ELSE max(revoked, excluded.revoked) END, "
-            "version = max(version, excluded.version)",
-            (camera, version, revoked),
+    def save_consent(self, connection: sqlite3.Connection, camera: str, version: int, raw: bytes) -> bool:
+        """Put a camera's consent in the place of an older one; False, and nothing changes, if it is not newer."""
+        cursor = connection.execute(
+            "INSERT INTO consent VALUES (?, ?, ?, 0) ON CONFLICT (camera) DO UPDATE SET "
+            "version = excluded.version, raw = excluded.raw, revoked = 0 WHERE excluded.version > version",
+            (camera, version, raw),
         )
+        return cursor.rowcount == 1
 
-    def find_consent(self, camera: str) -> tuple[int, bool]:
-        """Return the highest version of a camera's consent ever seen (0: none) and whether it was revoked."""
+    def revoke_consent(self, connection: sqlite3.Connection, camera: str) -> bool:
+        """Revoke a camera's consent: that version never counts again; False if none was ever taken in."""
+        return connection.execute("UPDATE consent SET revoked = 1 WHERE camera = ?", (camera,)).rowcount == 1
+
+    def find_consent(self, camera: str) -> StoredConsent | None:
+        """Return the newest consent of a camera, revoked or not; None if none was ever taken in."""
         row = self._one("SELECT * FROM consent WHERE camera = ?", camera)
-        return (0, False) if row is None else (row["version"], bool(row["revoked"]))
+        return None if row is None else StoredConsent(row["version"], bytes(row["raw"]), bool(row["revoked"]))

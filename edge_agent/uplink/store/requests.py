@@ -11,7 +11,8 @@ from enum import Enum
 from typing import Any
 
 from edge_agent.consent.bound import Bound, encode_bound, parse_bound
-from edge_agent.units import UtcNs
+from edge_agent.consent.house_state import CameraHistory
+from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.store.in_force import Word
 from edge_agent.uplink.store.notices import Notices
 from edge_agent.uplink.store.outbox import Outbox
@@ -46,6 +47,7 @@ class ReleaseState(Enum):
     FAILED = "failed"
 
 
+MONTH_NS = 30 * DAY_NS
 OPEN_STATES = (RequestState.ASKED, RequestState.GRANTED, RequestState.UPLOADING)
 
 
@@ -246,12 +248,21 @@ class Store(Outbox, Word, Notices, RefusedRequests):
             (request_id, use.camera, use.at, use.granted_ns, use.iss, use.incident),
         )
 
-    def list_quota_uses(self, since: UtcNs, *, before: int = 2**63 - 1) -> list[QuotaUse]:
-        """Return what was used since a time, by requests with a smaller number than ``before``."""
-        rows = self._all("SELECT * FROM quota WHERE at_ns >= ? AND request_id < ? ORDER BY at_ns", since, before)
-        return [
-            QuotaUse(row["camera"], UtcNs(row["at_ns"]), row["granted_ns"], row["iss"], row["incident"]) for row in rows
-        ]
+    def count_quota_uses(self, iss: str, incident: str, *, before: int, now: UtcNs) -> dict[str, CameraHistory]:
+        """Count, of each camera, what requests with a smaller number than ``before`` used until ``now``.
+
+        In SQL: an owner may sign a thousand requests a month for each camera, and every evaluation counts them.
+        """
+        rows = self._all(
+            "SELECT camera, sum(at_ns > ?1) AS last_day, sum(at_ns > ?2) AS last_month, "
+            "sum(iss = ?3 AND incident = ?4) AS same_incident, sum((at_ns > ?2) * granted_ns) AS last_month_ns "
+            "FROM quota WHERE request_id < ?5 GROUP BY camera",
+            now - DAY_NS, now - MONTH_NS, iss, incident, before,
+        )  # fmt: skip
+        return {
+            row["camera"]: CameraHistory(row["last_day"], row["last_month"], row["same_incident"], row["last_month_ns"])
+            for row in rows
+        }
 
     # Releases
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.capture.camera import public_url
 from edge_agent.capture.onvif.profiles import Profile
 from edge_agent.capture.onvif.query import (
     ASK_EVERY_S,
@@ -21,6 +20,7 @@ from edge_agent.capture.onvif.query import (
     find_stream,
 )
 from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.session.interface import Endpoint
 from tests.peers.onvif_camera import CAPTURED, FOREIGN, Encoder, OnvifCamera, OnvifSettings
 
 pytestmark = pytest.mark.peer
@@ -278,4 +278,4 @@ ADDRESSES = {
 @pytest.mark.parametrize(("url", "public"), ADDRESSES.items())
 def test_records_and_logs_hold_no_login(url: str, public: str) -> None:
     """Wherever a camera puts the login into its URL, the address that is written down has none."""
-    assert public_url(url) == public
+    assert Endpoint(url).public_url == public

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from edge_agent.capture.run.first_pts import FirstPicture
-from edge_agent.capture.session.rtsp import Arrival
+from edge_agent.capture.session.interface import Arrival
 from edge_agent.media.commitments import CodecKind, codec_kind
 from edge_agent.units import MonoNs, UtcNs
 from tests.media.test_nut_writer import TICKS_PER_PICTURE, encode

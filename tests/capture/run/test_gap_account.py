@@ -45,6 +45,18 @@ def test_long_hole_is_told_while_it_lasts() -> None:
     assert {gap.reason for gap in sink.gaps} == {"ended"}
 
 
+def test_end_of_the_account_tells_what_was_under_way() -> None:
+    """A recorder that is stopped in a pause leaves it told up to that moment; the tail of footage is no hole."""
+    sink = MemorySink()
+    gaps = GapKeeper(sink, UtcNs(0), "connecting")
+    gaps.footage(UtcNs(0), UtcNs(SECOND_NS), MonoNs(0))
+    gaps.end(UtcNs(2 * SECOND_NS), MonoNs(2 * SECOND_NS))
+    assert not sink.gaps
+    gaps.because("paused", UtcNs(SECOND_NS), MonoNs(SECOND_NS))
+    gaps.end(UtcNs(4 * SECOND_NS), MonoNs(4 * SECOND_NS))
+    assert [(gap.start_ns, gap.duration_ns, gap.reason) for gap in sink.gaps] == [(SECOND_NS, 3 * SECOND_NS, "paused")]
+
+
 @pytest.mark.parametrize("step_ns", [3 * DAY_NS, -3 * DAY_NS, 75 * 365 * DAY_NS], ids=["forward", "back", "from 1951"])
 def test_hole_is_as_long_as_it_lasted_though_the_clock_was_set(step_ns: int) -> None:
     """A camera that is down while the gateway's clock is set leaves holes of its time, none of the clock's."""

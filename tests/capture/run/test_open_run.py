@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from edge_agent.capture.run.gap_account import GapKeeper
 from edge_agent.capture.run.open_run import Run
-from edge_agent.capture.session.rtsp import Arrival
+from edge_agent.capture.session.interface import Arrival
 from edge_agent.capture.status import StreamStatus
 from edge_agent.media.packets import NutPacket
 from edge_agent.units import SECOND_NS, ClockState, MonoNs, UtcNs

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.capture.session.ffmpeg_log import hear
+from edge_agent.capture.session.interface import Endpoint
 from edge_agent.capture.session.packet_loss import WARNING_PACKETS, WINDOW_NS, PacketLoss
-from edge_agent.capture.session.rtsp import Endpoint
 from edge_agent.capture.status import list_warnings
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.source import LiveSettings

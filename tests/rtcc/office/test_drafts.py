@@ -7,7 +7,7 @@ import pytest
 
 from edge_agent.errors import ConfigError, CustodyError, EvidenceError
 from edge_agent.protocol.request_jws import verify_request
-from edge_agent.rtcc.office.drafts import SIGN_WITHIN_NS, Drafts, load_person_key
+from edge_agent.rtcc.office.drafts import SIGN_WITHIN_NS, RequestDrafts, load_person_key
 from edge_agent.rtcc.office.request import RequestDraft, to_area, to_gateway
 from edge_agent.rtcc.office.trust import load_trust, sign_trust
 from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs
@@ -35,7 +35,7 @@ def keys(home, tmp_path):
 @pytest.fixture
 def drafts(home, now):
     sign_trust(home, now)
-    return Drafts(home)
+    return RequestDrafts(home)
 
 
 def make(incident):

@@ -11,6 +11,7 @@ from edge_agent.protocol import jws
 from edge_agent.protocol.answer import Status
 from edge_agent.protocol.request_jws import TYP
 from edge_agent.units import HOUR_NS, MINUTE_NS, ClockState, UtcNs, encode_rfc3339
+from edge_agent.uplink.inbound.consent_files import NEWEST
 from edge_agent.uplink.inbound.refusal_limits import RefusalLimits, RefusalRoom
 from edge_agent.uplink.store.requests import RequestState
 from tests.support import gate
@@ -272,7 +273,7 @@ def test_what_uses_a_quota_is_entered_beyond_the_limit(house):
     house.standing.file["door"] = gate.terms(mode=Mode.DENY)
     request = house.ask()
     assert request.state is RequestState.DENIED
-    assert [use.camera for use in house.store.list_quota_uses(UtcNs(0))] == ["door"]
+    assert list(house.store.count_quota_uses(gate.ISS, "24-1", before=NEWEST, now=gate.NOW)) == ["door"]
 
 
 def test_an_id_that_is_used_again_is_counted_beyond_the_limit(house):

@@ -157,11 +157,11 @@ def test_a_service_that_hangs_is_ended_at_its_time(make_messenger: Make) -> None
     """The child ends with its time-out, and what it was to tell is tried again."""
     hanging = Sink()
     hanging.hang = threading.Event()
-    messenger = make_messenger({"hanging": hanging.url + "?rto=40"}, Rows(NOTICE), timeout_s=2.0)
-    wait_until(lambda: messenger.counts().failed == 2, 30)
+    messenger = make_messenger({"hanging": hanging.url + "?rto=40"}, Rows(NOTICE), timeout_s=5.0)
+    wait_until(lambda: messenger.counts().failed == 2, 90)
     hanging.hang.set()
     hanging.hang = None
-    wait_until(lambda: messenger.counts().told == 1, 30)
+    wait_until(lambda: messenger.counts().told == 1, 90)
     hanging.close()
 
 

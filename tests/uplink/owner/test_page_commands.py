@@ -30,7 +30,8 @@ def page_of(house: House, **others) -> PageCommands:
     def never(*_):
         raise AssertionError("the page reached what it must not")
 
-    owner = {"status": never, "ledger": never, "export": never, "erase": never, **house.desk.handlers, **others}
+    rest = dict.fromkeys(("status", "ledger", "ledger-prove", "export", "erase"), never)
+    owner = {**rest, **house.desk.handlers, **others}
     reads = PageReads(CONFIG, None, house.standing, lambda _: {}, house.clock)  # type: ignore[arg-type]
     return PageCommands(CONFIG, house.store, house.clock, owner, reads)
 
@@ -38,7 +39,8 @@ def page_of(house: House, **others) -> PageCommands:
 def test_the_list_holds_reads_and_brakes_and_nothing_else(house):
     """No order, look, export, erasure, clock or checkpoint has a name here; a new one must be put into this test."""
     assert set(page_of(house).handlers) == {
-        "status", "requests", "request", "ledger", "house", "recordings", "terms", "deny", "cancel", "pause", "revoke",
+        "status", "requests", "request", "ledger", "ledger-prove", "house", "recordings", "terms",
+        "deny", "cancel", "pause", "revoke",
     }  # fmt: skip
 
 
@@ -50,7 +52,7 @@ def test_each_act_is_in_the_ledger_with_its_device(house):
     page["pause"]({"camera": "door", "by": "kitchen tablet"}, PEER)
     assert house.state() is RequestState.DENIED
     assert house.entries("page") == [
-        {"what": "deny", "jti": request.jti, "by": "page/kitchen tablet"},
+        {"what": "deny", "number": request.id, "by": "page/kitchen tablet"},
         {"what": "pause", "camera": "door", "by": "page/kitchen tablet"},
     ]
     assert [each["what"] for each in house.entries("pause")] == ["release paused"]

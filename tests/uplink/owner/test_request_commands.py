@@ -111,22 +111,13 @@ def test_stop_that_meets_an_approval_stops_the_release(house):
     assert house.state() is RequestState.CANCELLED
 
 
-def test_revoked_consent_is_revoked_though_nobody_had_looked_at_it(house):
-    """Signed, and revoked before anything was decided by it: it does not come into force afterwards."""
+def test_revoked_consent_stays_revoked_until_a_newer_signature(house):
+    """The version that was revoked never counts again."""
     house.standing.version = 2
     assert house.call("revoke", camera="door")["cameras"] == ["door"]
     assert house.ask().state is RequestState.DENIED
     house.standing.version = 3
     assert house.ask().state is RequestState.ASKED
-
-
-def test_a_signature_is_noted_at_once_and_an_earlier_file_put_back_does_not_count(house):
-    """The releaser need not have decided anything by the newer version: `sign` has it take note."""
-    house.standing.version = 2
-    assert house.call("note-consents") == {"versions": {"door": 2}}
-    house.standing.version = 1
-    assert [each["code"] for each in house.ask().reasons] == ["consent-superseded"]
-    assert [each["version"] for each in house.entries("consent")] == [2]
 
 
 PAUSES = {

@@ -6,10 +6,20 @@ from dataclasses import replace
 
 import pytest
 
+from edge_agent.consent.house_state import CameraHistory
 from edge_agent.errors import UnsupportedVersionError
-from edge_agent.units import UtcNs
+from edge_agent.units import DAY_NS, UtcNs
+from edge_agent.uplink.store.in_force import StoredConsent
 from edge_agent.uplink.store.release_info import Bundle
-from edge_agent.uplink.store.requests import QuotaUse, ReleaseState, RequestState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.requests import (
+    MONTH_NS,
+    QuotaUse,
+    ReleaseState,
+    RequestState,
+    Store,
+    StoredRelease,
+    StoredRequest,
+)
 
 REQUEST = StoredRequest(
     0, "rtcc.test", "jti-1", b"p" * 32, b"{}", "24-1", "robbery", False, b"c", UtcNs(100), UtcNs(900),
@@ -112,10 +122,16 @@ def test_quota_counts_a_request_once_a_camera(store):
     for _ in range(2):
         with store.transaction() as connection:
             store.add_quota_use(connection, request.id, use)
-    assert store.list_quota_uses(UtcNs(0)) == [use]
-    assert store.list_quota_uses(UtcNs(0), before=request.id) == []
-    assert store.list_quota_uses(UtcNs(0), before=request.id + 1) == [use]
-    assert store.list_quota_uses(UtcNs(101)) == []
+
+    def count(now: int, number: int = request.id + 1, incident: str = "24-1") -> CameraHistory | None:
+        return store.count_quota_uses("rtcc.test", incident, before=number, now=UtcNs(now)).get("door")
+
+    assert count(100) == CameraHistory(1, 1, 1, 60)
+    assert count(100, request.id) is None
+    assert count(100, incident="24-2") == CameraHistory(1, 1, 0, 60)
+    assert count(100 + DAY_NS) == CameraHistory(0, 1, 1, 60)
+    assert count(99 + DAY_NS) == CameraHistory(1, 1, 1, 60)
+    assert count(100 + MONTH_NS) == CameraHistory(0, 0, 1, 0)
 
 
 def test_forgotten_header_is_gone_from_the_file(store, tmp_path):
@@ -132,14 +148,24 @@ def test_forgotten_header_is_gone_from_the_file(store, tmp_path):
     assert b"HEADERHEADER" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
 
-def test_revoked_consent_stays_revoked_until_a_higher_version(store):
-    """Versions only rise, and a revocation is undone by a new signature alone."""
-    for version, revoked, expected in ((2, False, (2, False)), (2, True, (2, True)), (2, False, (2, True)),
-                                       (1, False, (2, True)), (3, False, (3, False))):  # fmt: skip
+def test_a_consent_only_ever_gives_way_to_a_newer_one(store):
+    """Versions only rise, and a revocation is undone by a newer signature alone."""
+    steps = (
+        (2, True, StoredConsent(2, b"2", False)),
+        ("revoke", True, StoredConsent(2, b"2", True)),
+        (2, False, StoredConsent(2, b"2", True)),
+        (1, False, StoredConsent(2, b"2", True)),
+        (3, True, StoredConsent(3, b"3", False)),
+    )
+    for step, changes, expected in steps:
         with store.transaction() as connection:
-            store.note_consent(connection, "door", version, revoked=revoked)
+            if isinstance(step, int):
+                assert store.save_consent(connection, "door", step, b"%d" % step) == changes
+            else:
+                assert store.revoke_consent(connection, "door")
+                assert not store.revoke_consent(connection, "other")
         assert store.find_consent("door") == expected
-    assert store.find_consent("other") == (0, False)
+    assert store.find_consent("other") is None
 
 
 def test_pause_ends_by_itself(store):

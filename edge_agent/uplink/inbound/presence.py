@@ -1,4 +1,4 @@
-"""How this gateway meets its RTCC's broker (PROTOCOL 2): topics, retained state, times."""
+"""How this gateway appears at the broker: where it connects, what it subscribes to, what it says of itself."""
 
 import json
 
@@ -11,21 +11,17 @@ from edge_agent.settings.gateway import Config
 from edge_agent.units import SECOND_NS
 from edge_agent.uplink.inbound.intake import TRUST_TOPIC
 
+_SHORTEST_KEEPALIVE_S = 5
+
 
 def encode_state(*, online: bool, checkpoint: str | None = None) -> bytes:
     """Write the retained state of a gateway (PROTOCOL 2): whether it is there, and its last daily checkpoint."""
     return json.dumps({"online": online, "version": __version__, "checkpoint": checkpoint}).encode()
 
 
-def find_cell(config: Config) -> str:
-    """Return the geohash cell of the house; empty if it has no place."""
-    location = config.gateway.location
-    return "" if location is None else geohash_encode(location.lat, location.lon)
-
-
 def make_broker_settings(config: Config, enrolment: Enrolment, identity: TlsIdentity) -> BrokerSettings:
-    """Return where the brokers are, who we are there, and what we listen to."""
-    gateway, keepalive_s = enrolment.gateway, max(5, config.uplink.keepalive_ns // SECOND_NS)
+    """Return what the connection to the RTCC needs (PROTOCOL 2)."""
+    gateway, keepalive_s = enrolment.gateway, max(_SHORTEST_KEEPALIVE_S, config.uplink.keepalive_ns // SECOND_NS)
     subscriptions = [TopicSubscription(TRUST_TOPIC, retained=True), TopicSubscription(f"rtcc/1/req/g/{gateway}")]
     cell = find_cell(config)
     if cell:
@@ -43,3 +39,9 @@ def make_broker_settings(config: Config, enrolment: Enrolment, identity: TlsIden
         keepalive_s=keepalive_s,
         first_retry_s=float(keepalive_s),
     )
+
+
+def find_cell(config: Config) -> str:
+    """Return the geohash of five letters in which the gateway lies; empty if no place is configured."""
+    location = config.gateway.location
+    return "" if location is None else geohash_encode(location.lat, location.lon)

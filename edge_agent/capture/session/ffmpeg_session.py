@@ -1,35 +1,38 @@
 """One RTSP session through FFmpeg: opening it, reading access units, telling why it failed.
 
-Owns everything PyAV about the network: options, time-outs, foreign errors. Must never let a URL with credentials out:
-FFmpeg's error texts contain it, so none of them is repeated or chained.
+Part of the child (``session.ffmpeg_child``): the recorder imports none of it. Owns everything PyAV about the network:
+options, time-outs, foreign errors. Must never let a URL with credentials out: FFmpeg's error texts contain it, so none
+of them is repeated or chained.
 """
 
 import errno
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from urllib.parse import quote, urlsplit, urlunsplit
+from dataclasses import replace
+from urllib.parse import urlsplit
 
 import av
 from av.container.input import InputContainer
 
-from edge_agent.capture.camera_tls import Trust, system_trust
+from edge_agent.capture.camera_tls import system_trust
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.run.raw_time import RawTime, ReportTimes
 from edge_agent.capture.run.standing_time import StandingTime
 from edge_agent.capture.session.ffmpeg_log import Hearing, hear
-from edge_agent.capture.session.packet_loss import PacketLoss
+from edge_agent.capture.session.interface import (
+    AUDIO_CODECS,
+    SILENCE_S,
+    VIDEO_CODECS,
+    Arrival,
+    Endpoint,
+    LossListener,
+    SenderReport,
+)
 from edge_agent.capture.session.slice_header import continues_picture
 from edge_agent.host.clock import Clock
 from edge_agent.media.packets import TrackTemplate, describe_stream
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 
-OPEN_TIMEOUT_S = 10.0
-SILENCE_S = 10.0
-"""How long a read may block; then the session is over. FFmpeg forgets the part of an RTP packet that it has read, hands
-out the picture that it has put together as far as it has come, and would go on anywhere in the bytes that follow."""
-VIDEO_CODECS = ("h264", "hevc", "mjpeg")
-AUDIO_CODECS = ("aac", "pcm_alaw", "pcm_mulaw", "opus")
 _PROBE_US = 500_000  # 1.1 s to the first access unit without it, 0.56 s with it
 _RATE_STEPS = 5
 """From how many steps FFmpeg tells the rate of the pictures, once it knows their order: H.264 opens after 13 pictures,
@@ -37,89 +40,16 @@ and by default after 28. With 3 steps a rate of 25 came out as 240 where the tim
 a picture's duration is made of it (docs/performance.md)."""
 _ASK_EVERY_NS = SECOND_NS // 2
 """Side data cost 11 µs a question; the camera's clock is looked at so often, sender reports at every packet."""
-_SUB_DELIMITERS = "!$&'()*+,;="
 _MOST_LOGIN_BYTES = 127
 """FFmpeg cuts off what is longer, and the camera refuses what is left."""
-_NTP_EPOCH_S = 2_208_988_800
 _BUFFER_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a stream is and how to ask for it."""
-
-    url: str
-    """Without credentials."""
-    username: str = ""
-    password: str = field(default="", repr=False)
-    transport: str = "tcp"
-    """``tcp`` or ``udp``, as wished; see ``carrier``."""
-    audio: bool = False
-    trust: Trust | None = None
-    """For ``rtsps``: whose certificate is believed; None for what this machine trusts."""
-    open_timeout_s: float = OPEN_TIMEOUT_S
-    """How long it may take until pictures come: a bridge wakes its camera first."""
-    is_patient: bool = False
-    """The camera runs on a battery, or a bridge wakes it: it is not tried every second."""
-
-    @property
-    def carrier(self) -> str:
-        """What the pictures come over: FFmpeg takes ``rtsps`` over TCP alone, where they are encrypted too."""
-        return "tcp" if self.url.startswith("rtsps://") else self.transport
-
-    @property
-    def authorised_url(self) -> str:
-        """The URL with user name and password, whatever characters they have. A secret."""
-        if not self.username:
-            return self.url
-        parts = urlsplit(self.url)
-        return urlunsplit(parts._replace(netloc=f"{self.login}@{parts.netloc.rpartition('@')[2]}"))
-
-    @property
-    def login(self) -> str:
-        """User name and password as a URL holds them (RFC 3986, section 3.2.1). A secret."""
-        return f"{quote(self.username, safe=_SUB_DELIMITERS)}:{quote(self.password, safe=_SUB_DELIMITERS)}"
-
-
-@dataclass(frozen=True, slots=True)
-class SenderReport:
-    """An RTCP sender report: the camera's NTP time and the RTP time that belongs to it."""
-
-    ntp: int
-    rtp: int
-
-    @property
-    def camera_utc(self) -> UtcNs:
-        """The NTP time as UTC."""
-        seconds, fraction = divmod(self.ntp, 1 << 32)
-        return UtcNs((seconds - _NTP_EPOCH_S) * SECOND_NS + (fraction * SECOND_NS >> 32))
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """One packet as it came: its ticks as far as they are known, and when it was handed over."""
-
-    track: int
-    pts: int | None
-    duration: int
-    is_keyframe: bool
-    data: bytes
-    utc: UtcNs
-    boot: MonoNs
-    camera_utc: UtcNs | None
-    """When the camera says that it took the picture, by its sender reports."""
-    report: SenderReport | None
-    rtp: int | None = None
-    """RTP timestamp as it came, 32 bits; None if the reader does not tell it, as FFmpeg does not."""
-    is_by_arrival: bool = False
-    """RTP time stands still, and ``pts`` is made of the arrivals (``run.standing_time``)."""
-
-
-class Session:
-    """An open session. One thread only; close it."""
+class FfmpegSession:
+    """An open session (``interface.Session``). One thread only; close it."""
 
     def __init__(
-        self, container: InputContainer, clock: Clock, loss: PacketLoss, *, audio: bool, silence_s: float
+        self, container: InputContainer, clock: Clock, loss: LossListener, *, audio: bool, silence_s: float
     ) -> None:
         self._container = container
         self._clock, self._loss = clock, loss
@@ -262,7 +192,7 @@ class Session:
         self._container.close()
 
 
-def open_session(endpoint: Endpoint, clock: Clock, loss: PacketLoss, silence_s: float = SILENCE_S) -> Session:
+def open_session(endpoint: Endpoint, clock: Clock, loss: LossListener, silence_s: float = SILENCE_S) -> FfmpegSession:
     """Open a session in the thread that will read it; takes at most about as long as the endpoint says.
 
     Args:
@@ -293,12 +223,11 @@ def open_session(endpoint: Endpoint, clock: Clock, loss: PacketLoss, silence_s: 
         trust = endpoint.trust or system_trust()
         options |= {"tls_verify": "1", "ca_file": str(trust.ca_file)}
         options |= {"verifyhost": trust.verify_host} if trust.verify_host else {}
-    loss.begin(is_counted=endpoint.carrier == "udp")
     heard = hear(loss.missed)
     container = _open(endpoint, options, heard, silence_s)
     try:
         _refuse_redirect(endpoint, heard)
-        return Session(container, clock, loss, audio=endpoint.audio, silence_s=silence_s)
+        return FfmpegSession(container, clock, loss, audio=endpoint.audio, silence_s=silence_s)
     except BaseException:
         container.close()
         raise

@@ -1,0 +1,263 @@
+"""The sockets of our own RTSP reader: one connection to one camera, its requests, its login, its TLS.
+
+Owns every system call of the reader, and the time that each may take. The certificate is verified before the first
+byte is sent. Must never dial another address than the configured one, nor send a password that was refused again.
+"""
+
+import contextlib
+import errno
+import secrets
+import socket
+import ssl
+import threading
+from collections import deque
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from edge_agent.capture.camera_tls import RTSPS_PORT, system_trust, verifying_context
+from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.rtsp.messages import (
+    USER_AGENT,
+    RtspResponse,
+    RtspSyntaxError,
+    encode_request,
+    parse_response,
+)
+from edge_agent.capture.rtsp.split import Pieces, Splitter
+from edge_agent.capture.session.interface import Endpoint
+from edge_agent.capture.session.login import Offer, answer, choose, read_offers
+from edge_agent.host.clock import Clock
+from edge_agent.host.packet_stamp import SO_TIMESTAMPNS, STAMP_BYTES, read_age_ns
+from edge_agent.units import SECOND_NS, MonoNs, UtcNs
+
+RTSP_PORT = 554
+_STAMP_SPACE = socket.CMSG_SPACE(STAMP_BYTES)
+CHUNK_BYTES = 64 << 10
+_ROUND_S = 0.1
+"""So often a socket is looked at while media flow: a wake-up for each packet took as much CPU as all the rest. The
+kernel says when bytes came, and no record ends before the next keyframe."""
+_MOST_PACKETS = 1000
+"""Packets a round, some 110 Mbit/s of usual ones: whoever sends more, in however small pieces, waits for the next."""
+_MOST_AHEAD_BYTES = 1 << 20
+"""Of media that come before the last answer of an opening."""
+_LEAST_S, _STEP_S = 0.01, 0.5
+"""Shortest and longest wait for bytes; then it is asked whether anybody still wants them."""
+_SEND_S = 2.0
+_GOODBYE_NS = SECOND_NS // 2
+_REASONS = {401: "unauthorized", 403: "unauthorized", 404: "not-found", 453: "busy", 461: "transport-refused"}
+
+
+class Received(NamedTuple):
+    """A chunk taken apart, and when it came."""
+
+    pieces: Pieces
+    utc: UtcNs
+    boot: MonoNs
+
+
+class RtspConnection:
+    """One connection. One thread only; close it.
+
+    Args:
+        endpoint: With which login, and whose certificate.
+        url: Where; of the endpoint's host.
+        clock: The gateway's clocks.
+        deadline: By the time since boot: until then everything that opens a session has to be done.
+        released: Set when nobody wants the session any more.
+
+    Raises:
+        CaptureError: No connection, or a certificate that is not the camera's.
+    """
+
+    def __init__(self, endpoint: Endpoint, url: str, clock: Clock, deadline: MonoNs, released: threading.Event) -> None:
+        self._login, self._clock, self._deadline = (endpoint.username, endpoint.password), clock, deadline
+        self._splitter = Splitter()
+        self._number = 0
+        self._offer: Offer | None = None
+        self._uses = 0
+        self._answers: deque[RtspResponse] = deque(maxlen=8)
+        self._ahead_bytes = 0
+        self.ahead: deque[Received] = deque()
+        """What came before it was read for."""
+        self.session = ""
+        self._packets, self._is_drained = 0, False
+        self.released = released
+        self._socket = self._connect(endpoint, url)
+
+    def _connect(self, endpoint: Endpoint, url: str) -> socket.socket:
+        parts = urlsplit(url)
+        is_tls = parts.scheme == "rtsps"
+        address = (parts.hostname or "", parts.port or (RTSPS_PORT if is_tls else RTSP_PORT))
+        try:
+            plain = socket.create_connection(address, max(_LEAST_S, self._left_s()))
+        except TimeoutError:
+            raise CaptureError("no-answer") from None
+        except OSError as error:
+            raise CaptureError("unreachable", errno.errorcode.get(error.errno or 0, type(error).__name__)) from None
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            plain.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            return self._secure(plain, endpoint, parts.hostname or "") if is_tls else plain
+        except BaseException:
+            plain.close()
+            raise
+
+    def _secure(self, plain: socket.socket, endpoint: Endpoint, host: str) -> socket.socket:
+        plain.settimeout(max(_LEAST_S, self._left_s()))
+        try:
+            trust = endpoint.trust or system_trust()
+            return verifying_context(trust).wrap_socket(plain, server_hostname=trust.verify_host or host)
+        except (OSError, ValueError) as error:
+            # ``session.diagnosis`` asks for the certificate once more, and tells its fault in words.
+            raise CaptureError("unreachable", type(error).__name__) from None
+
+    # Requests
+
+    def ask(self, method: str, url: str, headers: tuple[tuple[str, str], ...] = ()) -> RtspResponse:
+        """Send a request and return its answer, whatever its status; log in if that is asked for.
+
+        A login is sent once: again only if the camera says that the nonce has become stale.
+
+        Raises:
+            CaptureError: No answer until the deadline, no RTSP, or the connection is closed.
+        """
+        response = self._exchange(method, url, headers)
+        for _ in range(2):
+            if response.status != 401 or not self._take_offer(response):
+                break
+            response = self._exchange(method, url, headers)
+        return response
+
+    def demand(self, method: str, url: str, headers: tuple[tuple[str, str], ...] = ()) -> RtspResponse:
+        """Do as ``ask``; CaptureError if the camera refuses."""
+        response = self.ask(method, url, headers)
+        if response.status >= 400 or response.status < 200:
+            reason = _REASONS.get(response.status, "refused")
+            raise CaptureError(reason, f"status={response.status}")
+        return response
+
+    def send(self, method: str, url: str) -> None:
+        """Send a request whose answer is not waited for (``take_answers``); OSError if it cannot be sent whole."""
+        self._send(method, url, ())
+
+    def take_answers(self) -> list[RtspResponse]:
+        """Return the answers that have come since the last call; a stale nonce is replaced."""
+        answers = list(self._answers)
+        self._answers.clear()
+        for response in answers:
+            if response.status == 401:
+                self._take_offer(response)
+        return answers
+
+    def _take_offer(self, response: RtspResponse) -> bool:
+        """Choose a way to log in; False if there is none, or what was sent is refused."""
+        offers = read_offers(response.head)
+        offer = choose(offers, may_send_password=True)
+        if not self._login[0] or offer is None or (self._offer is not None and not offer.is_stale):
+            return False
+        if offer.scheme == "basic" and ":" in self._login[0]:
+            raise CaptureError("login-unusable")
+        self._offer, self._uses = offer, 0
+        return True
+
+    def _exchange(self, method: str, url: str, headers: tuple[tuple[str, str], ...]) -> RtspResponse:
+        self._answers.clear()
+        try:
+            self._send(method, url, headers)
+            while True:
+                received = self.receive(self._left_s())
+                if self._clock.boot() > self._deadline or self.released.is_set():
+                    raise CaptureError("no-answer")
+                if received is None:
+                    continue
+                if received.pieces.frames:
+                    self._keep(received)
+                for response in self._answers:
+                    if response.number in (self._number, -1):
+                        return response
+        except OSError:
+            raise CaptureError("no-answer") from None
+        except RtspSyntaxError as error:
+            raise CaptureError("protocol-error", str(error)) from None
+
+    def _keep(self, received: Received) -> None:
+        self._ahead_bytes += len(received.pieces.data)
+        if self._ahead_bytes <= _MOST_AHEAD_BYTES:
+            self.ahead.append(received)
+
+    def _send(self, method: str, url: str, headers: tuple[tuple[str, str], ...]) -> None:
+        self._number += 1
+        own = [("CSeq", str(self._number)), ("User-Agent", USER_AGENT)]
+        own += [("Session", self.session)] if self.session else []
+        if self._offer is not None:
+            self._uses += 1
+            signed = answer(self._offer, method, url, self._login, secrets.token_hex(8), self._uses)
+            own.append(("Authorization", signed))
+        try:
+            request = encode_request(method, url, [*own, *headers])
+        except RtspSyntaxError:
+            raise CaptureError("protocol-error", "a request cannot be written") from None
+        self._socket.settimeout(_SEND_S)
+        self._socket.sendall(request)
+
+    # Bytes
+
+    def _left_s(self) -> float:
+        return (self._deadline - self._clock.boot()) / SECOND_NS
+
+    def receive(self, timeout_s: float) -> Received | None:
+        """Wait for bytes, a moment at most, and take them apart; None if none came.
+
+        Raises:
+            OSError: The connection is closed or broken.
+            RtspSyntaxError: The camera is out of step.
+        """
+        self._socket.settimeout(max(_LEAST_S, min(_STEP_S, timeout_s)))
+        try:
+            chunk, late_ns = self._receive_chunk()
+        except (TimeoutError, ssl.SSLWantReadError):
+            return None
+        utc, boot = UtcNs(self._clock.utc() - late_ns), MonoNs(self._clock.boot() - late_ns)
+        if not chunk:
+            raise ConnectionResetError("closed")
+        pieces = self._splitter.feed(chunk)
+        self._packets += len(pieces.frames)
+        self._is_drained = len(chunk) < CHUNK_BYTES
+        for head, body in pieces.messages:
+            response = parse_response(head, body)
+            if response is not None:
+                self._answers.append(response)
+        return Received(pieces, utc, boot)
+
+    def _receive_chunk(self) -> tuple[bytes, int]:
+        """Return bytes, and how long ago the last of them came, as far as the kernel tells."""
+        if isinstance(self._socket, ssl.SSLSocket):
+            return self._socket.recv(CHUNK_BYTES), 0
+        chunk, told, _, _ = self._socket.recvmsg(CHUNK_BYTES, _STAMP_SPACE)
+        return chunk, read_age_ns(told[0][2]) if told else 0
+
+    def wait_round(self) -> None:
+        """Wait until the next round, if everything that came was read, or more than a camera may send in one.
+
+        Over TLS nobody but us knows when bytes came, so they are read at once.
+        """
+        is_flooding = self._packets >= _MOST_PACKETS
+        if is_flooding or (self._is_drained and not isinstance(self._socket, ssl.SSLSocket)):
+            self.released.wait(_ROUND_S * max(1.0, self._packets / _MOST_PACKETS))
+            self._packets = 0
+
+    def close(self, url: str = "") -> None:
+        """Close the connection.
+
+        Args:
+            url: Of the stream, if a session is to be torn down first. Then a moment is spent on reading what still
+                comes: a connection that is closed with unread bytes is reset, and the camera may lose the TEARDOWN.
+        """
+        with contextlib.suppress(OSError, CaptureError, RtspSyntaxError), self._socket:
+            if not url or not self.session:
+                return
+            self.send("TEARDOWN", url)
+            self._answers.clear()
+            until = self._clock.boot() + _GOODBYE_NS
+            while (left_ns := until - self._clock.boot()) > 0 and not self._answers:
+                self.receive(left_ns / SECOND_NS)

@@ -1,0 +1,120 @@
+"""NAL units out of RTP payloads: fragments, losses, Annex B inside; the part that H.264 and H.265 share. Pure.
+
+A subclass knows the payload forms of its standard and the roles of its NAL units.
+"""
+
+from edge_agent.capture.rtsp.access_units import AccessUnits, NalRole, Parts, Stamp
+from edge_agent.capture.rtsp.rtp import NEW_NUMBERS, RtpPacket
+from edge_agent.media.commitments import split_annexb
+
+_START, _END = 0x80, 0x40
+"""Flags of a fragment (RFC 6184 5.8, RFC 7798 4.4.3)."""
+_START_CODE = b"\0\0\1"
+
+
+class NalDepacketizer:
+    """Turns the packets of one track into access units. Feed it in order; take them out of ``units.ready``."""
+
+    head_bytes = 1
+    """Of a NAL unit."""
+
+    def __init__(self) -> None:
+        self.units = AccessUnits()
+        self._fragment: Parts | None = None
+        """A fragmented unit that is no slice: looked into when it is whole."""
+        self._is_in_slice = False
+
+    def take(self, data: bytes, view: memoryview, packet: RtpPacket, stamp: Stamp) -> None:
+        """Take in one packet.
+
+        Args:
+            data: The chunk.
+            view: Of the chunk.
+            packet: Where its payload lies.
+            stamp: When the chunk was received.
+        """
+        begin, end, ticks, is_marked, lost = packet
+        if lost:
+            self._end_fragment(is_whole=False, ticks=ticks)
+            self.units.lose(numbers_anew=lost == NEW_NUMBERS)
+        if end - begin > self.head_bytes:
+            self._take_payload(data, view, (begin, end), ticks)
+            self.units.arrive(stamp, is_marked=is_marked)
+
+    def settle(self) -> None:
+        """Copy what is views of chunks; call after some of them."""
+        if self._fragment is not None:
+            self._fragment.settle()
+        self.units.settle()
+
+    def _take_payload(self, data: bytes, view: memoryview, place: tuple[int, int], ticks: int) -> None:
+        raise NotImplementedError
+
+    def _judge(self, nal: bytes | memoryview) -> tuple[NalRole, bool]:
+        """Return the role of a NAL unit, at least ``head_bytes`` long, and whether it makes a keyframe."""
+        raise NotImplementedError
+
+    def _take_fragment(self, flags: int, header: bytes, part: memoryview, ticks: int) -> None:
+        """Take in a fragment; ``header`` is that of the unit, and counts if the fragment is the first one."""
+        if flags & _START:
+            self._end_fragment(is_whole=False, ticks=ticks)
+            role, is_key = self._judge(header + part[:1])
+            if role <= NalRole.MORE:
+                self._is_in_slice = True
+                self.units.begin(role, header, part, ticks, is_key=is_key)
+            else:
+                self._fragment = Parts()
+                self._fragment.add(header)
+                self._fragment.add(part)
+        elif self._is_in_slice:
+            self.units.more(part)
+        elif self._fragment is not None:
+            self._fragment.add(part)
+        else:  # its beginning is missing
+            self.units.damage(ticks)
+        if flags & _END:
+            self._end_fragment(is_whole=True, ticks=ticks)
+
+    def _end_fragment(self, *, is_whole: bool, ticks: int) -> None:
+        fragment, self._fragment = self._fragment, None
+        if self._is_in_slice and not is_whole:
+            self.units.break_off()
+        self._is_in_slice = False
+        if fragment is not None and is_whole and not fragment.is_too_long:
+            nal = fragment.take()
+            self._take_nal(memoryview(nal), ticks)
+
+    def _split_aggregate(
+        self, data: bytes, view: memoryview, place: tuple[int, int], order_bytes: int
+    ) -> list[memoryview]:
+        """Return the units of an aggregation packet, each behind its length in two bytes.
+
+        Args:
+            data: The chunk.
+            view: Of the chunk.
+            place: Where the first length lies, and where the packet ends.
+            order_bytes: Decoding order between a unit and the next length.
+        """
+        at, end = place
+        nals = []
+        while at + 2 < end:
+            begin = at + 2
+            at = begin + (data[at] << 8 | data[at + 1])
+            if at > end:
+                break
+            if at - begin >= self.head_bytes:
+                nals.append(view[begin:at])
+            at += order_bytes
+        return nals
+
+    def _take_nal(self, nal: memoryview, ticks: int) -> None:
+        role, is_key = self._judge(nal)
+        # Some cameras put a whole access unit, start codes and all, into one unit that begins as a parameter set.
+        if role > NalRole.MORE and _START_CODE in (text := bytes(nal)):
+            whole = text if text.startswith((b"\0\0\1", b"\0\0\0\1")) else _START_CODE + text
+            for inner in split_annexb(whole):
+                if len(inner) >= self.head_bytes:
+                    role, is_key = self._judge(inner)
+                    self.units.begin(role, b"", inner, ticks, is_key=is_key)
+            return
+        self.units.begin(role, b"", nal, ticks, is_key=is_key)

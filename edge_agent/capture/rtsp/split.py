@@ -1,0 +1,100 @@
+"""Takes the bytes of an RTSP connection apart: interleaved frames, and messages between them (RFC 2326 10.12).
+
+Owns the bounds of what is waited for, and the telling of a connection that is out of step. Pure: chunks in, places in
+bytes out; nothing is copied but what lies across two chunks.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from edge_agent.capture.rtsp.messages import MAX_BODY_BYTES, MAX_HEAD_BYTES, RtspSyntaxError
+
+#    0   1  magic     "$"
+#    1   1  channel
+#    2   2  length    big-endian, of what follows
+FRAME_HEAD_BYTES = 4
+_MAGIC = 0x24
+_BLANK = b"\r\n"
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_HEAD = re.compile(rb"(?:RTSP/1\.[0-9] +[1-9][0-9]{2}(?![0-9])|[A-Z_]{1,20} \S{1,2048} RTSP/1\.[0-9]\s)")
+_PARTIAL_HEAD = re.compile(rb"[A-Z_]{1,20}(?:[/ ][^\r\n]*)?(?:\r?\n|\r?\Z)")
+_LENGTH = re.compile(rb"^content-length[ \t]*:[ \t]*([0-9]{1,9})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(slots=True)
+class Pieces:
+    """What a chunk completed: frames as places in ``data``, and messages as head and body."""
+
+    data: bytes = b""
+    frames: list[tuple[int, int, int]] = field(default_factory=list)
+    """Channel, begin and end of what it holds, in order."""
+    messages: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+
+class Splitter:
+    """The way from chunks to frames and messages, for one connection."""
+
+    def __init__(self) -> None:
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._needed_bytes = 0
+
+    def feed(self, chunk: bytes) -> Pieces:
+        """Take in what was received; return what is complete by it.
+
+        Raises:
+            RtspSyntaxError: Neither a frame nor a message, or one that is too long: the connection is of no more use.
+        """
+        if self._waiting:
+            self._waiting.append(chunk)
+            self._waiting_bytes += len(chunk)
+            if self._waiting_bytes < self._needed_bytes:
+                return Pieces()
+            chunk = b"".join(self._waiting)
+        pieces = Pieces(chunk)
+        at = self._split(chunk, pieces)
+        rest = chunk[at:]
+        self._waiting, self._waiting_bytes = [rest] if rest else [], len(rest)
+        return pieces
+
+    def _split(self, data: bytes, pieces: Pieces) -> int:
+        """Return where the first byte lies that belongs to nothing complete."""
+        at, size, frames = 0, len(data), pieces.frames
+        while at < size:
+            if data[at] != _MAGIC:
+                end = self._take_message(data, at, pieces)
+                if end == at:
+                    return at
+                at = end
+                continue
+            end = at + FRAME_HEAD_BYTES + (data[at + 2] << 8 | data[at + 3]) if size - at >= FRAME_HEAD_BYTES else 0
+            if not end or end > size:
+                self._needed_bytes = end - at if end else FRAME_HEAD_BYTES
+                return at
+            frames.append((data[at + 1], at + FRAME_HEAD_BYTES, end))
+            at = end
+        return at
+
+    def _take_message(self, data: bytes, at: int, pieces: Pieces) -> int:
+        """Return the end of the message at a place, or that place if it is not complete."""
+        if data[at] in _BLANK:  # some cameras end a message with one line more
+            return at + 1
+        found = _HEAD_END.search(data, at, at + MAX_HEAD_BYTES + 4)
+        if found is None:
+            if len(data) - at > MAX_HEAD_BYTES or _PARTIAL_HEAD.match(data, at) is None:
+                raise RtspSyntaxError("out of step")
+            self._needed_bytes = len(data) - at + 1
+            return at
+        head = data[at : found.start()]
+        if _HEAD.match(head + b"\n") is None:
+            raise RtspSyntaxError("out of step")
+        length = _LENGTH.search(head)
+        body_bytes = int(length[1]) if length else 0
+        if body_bytes > MAX_BODY_BYTES:
+            raise RtspSyntaxError("a message is too long")
+        end = found.end() + body_bytes
+        if end > len(data):
+            self._needed_bytes = end - at
+            return at
+        pieces.messages.append((head, data[found.end() : end]))
+        return end

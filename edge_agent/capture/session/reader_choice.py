@@ -1,0 +1,78 @@
+"""Which of the two readers a stream is read with, if its owner leaves that open.
+
+Owns the rule: our own for what it can read; FFmpeg for UDP, for MJPEG, and for a camera of which our own made no whole
+GOP in three sessions with media, or which broke the protocol in three; then our own again if FFmpeg does no better.
+Kept in memory, for one stream: a start of the recorder begins anew. Pure.
+"""
+
+from dataclasses import replace
+
+from edge_agent.capture.session.interface import Arrival, Endpoint
+from edge_agent.units import SECOND_NS, MonoNs
+
+OWN, FFMPEG, AUTO = "own", "ffmpeg", "auto"
+MOST_FRUITLESS = 3
+_LEAST_NS = 10 * SECOND_NS
+"""A session that had media for less tells nothing: it may have ended before its second keyframe."""
+_REFUSED = ("unsupported-codec", "codec=JPEG")
+"""What our own reader says of MJPEG, which FFmpeg can read."""
+_OUT_OF_STEP = "protocol-error"
+"""A session that ends so counts as fruitless whatever came before: the other reader may be more forgiving."""
+
+
+class SessionAccount:
+    """What came of one session: media for how long, and whether a GOP was whole."""
+
+    def __init__(self) -> None:
+        self._first: MonoNs | None = None
+        self._latest = MonoNs(0)
+        self._is_in_gop = False
+        self.has_gop = False
+
+    @property
+    def media_ns(self) -> int:
+        """For how long pictures came."""
+        return 0 if self._first is None else self._latest - self._first
+
+    def take(self, arrival: Arrival) -> None:
+        """Take in what arrived."""
+        if arrival.track:
+            return
+        self._first = arrival.boot if self._first is None else self._first
+        self._latest = arrival.boot
+        if arrival.is_damaged:
+            self._is_in_gop = False
+        elif arrival.is_keyframe:
+            self.has_gop = self.has_gop or self._is_in_gop
+            self._is_in_gop = True
+
+
+class ReaderChoice:
+    """The reader of one stream, from session to session."""
+
+    def __init__(self) -> None:
+        self._reader = OWN
+        self._fruitless = 0
+
+    def pick(self, endpoint: Endpoint) -> Endpoint:
+        """Return the endpoint with the reader of its next session: ``own`` or ``ffmpeg``."""
+        if endpoint.reader != AUTO:
+            return endpoint
+        return replace(endpoint, reader=self._reader if endpoint.carrier == "tcp" else FFMPEG)
+
+    def note(self, endpoint: Endpoint, account: SessionAccount, end: tuple[str, str]) -> None:
+        """Take in how a session ended.
+
+        Args:
+            endpoint: Of ``pick``.
+            account: What came of it.
+            end: One of ``capture.reasons``, and its detail; empty texts if nothing went wrong.
+        """
+        if endpoint.reader == OWN and end == _REFUSED:
+            self._reader, self._fruitless = FFMPEG, 0
+        elif end[0] == _OUT_OF_STEP or (account.media_ns >= _LEAST_NS and not account.has_gop):
+            self._fruitless += 1
+            if self._fruitless >= MOST_FRUITLESS:
+                self._reader, self._fruitless = FFMPEG if endpoint.reader == OWN else OWN, 0
+        elif account.has_gop:
+            self._fruitless = 0

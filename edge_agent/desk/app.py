@@ -1,0 +1,366 @@
+"""The desk's application: choose an act, read what it comes to, sign it with passphrase and code.
+
+Owns the addresses. There is no cookie and no session: a ticket from the page lets a browser begin, and each form that
+signs is good for one try. What is signed, its sentence and its code are the releaser's; this process draws, carries
+and forgets.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from edge_agent.desk.acts import Act, Acts
+from edge_agent.desk.films import Film, FilmPart, Films
+from edge_agent.desk.ranges import parse_range
+from edge_agent.desk.signer import OwnerSigner
+from edge_agent.desk.terms_form import CHOICES, read_terms, show_hours
+from edge_agent.errors import EdgeAgentError, UsageError
+from edge_agent.host.control_socket import stream
+from edge_agent.page.forms import read_form
+from edge_agent.page.guard import HEADERS, Guard
+from edge_agent.page.numbers import allow_numbers
+from edge_agent.page.processes import Processes
+from edge_agent.page.rendering import STATIC, Templates
+from edge_agent.page.settings import PageSettings
+from edge_agent.page.tickets import Tickets
+from edge_agent.page.views import Reader
+from edge_agent.printable_text import show_line
+from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339
+
+MAX_FIELDS = 80
+"""A request names 64 cameras at most."""
+MAX_BODY_BYTES = 128 * 1024
+"""An enrolment file has 64 KiB at most, and more as a form."""
+MAX_MARKS = 120
+"""Moments to choose from."""
+_DRAFT_TIMEOUT_S = 60.0
+"""A notice service may take half a minute."""
+_CARRY_OUT_TIMEOUT_S = 120.0
+_PIECE_BYTES = 256 << 10
+_MAX_RANGE_BYTES = 8 << 20
+SHOWS: Mapping[str, str] = {"look": "See a few pictures", "play": "Play it", "export": "Save a copy"}
+LANGUAGES: Mapping[str, str] = {"en": "English", "es": "Español", "fr": "Français"}
+LENGTHS: Mapping[str, int] = {"1": 1, "2": 2, "5": 5, "10": 10}
+DESK_HEADERS: Mapping[str, str] = {
+    **HEADERS,
+    "Content-Security-Policy": HEADERS["Content-Security-Policy"] + "; media-src 'self'",
+    # From the first visit without a warning on, the browser takes no other certificate for this name (RFC 6797).
+    "Strict-Transport-Security": "max-age=31536000",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request that may begin: the house, and what came with it."""
+
+    reader: Reader
+    fields: Mapping[str, str]
+    path: Mapping[str, Any]
+
+    @property
+    def ticket(self) -> str:
+        """Carried on from form to form."""
+        return self.fields.get("ticket", "")
+
+
+ShowDesk = Callable[[Call], Response]
+
+
+class DeskPages:
+    """The handlers.
+
+    Args:
+        processes: The releaser, as the desk may ask it.
+        settings: Where its socket lies.
+        tickets: What the page's links carry.
+        acts: What waits for a signature.
+        signer: Makes signatures.
+        films: What is looked at.
+    """
+
+    def __init__(
+        self,
+        processes: Processes,
+        settings: PageSettings,
+        tickets: Tickets,
+        acts: Acts,
+        signer: OwnerSigner,
+        films: Films,
+    ) -> None:
+        self._processes, self._settings, self._tickets = processes, settings, tickets
+        self._acts, self._signer, self._films = acts, signer, films
+        self._templates = Templates("edge_agent.desk", "edge_agent.page")
+
+    def routes(self) -> list[Route]:
+        """Every address of the desk."""
+        allow_numbers()
+        approve = "/approve/{number:request}"
+        return [
+            Route("/", self._shown(self._home, free=True)),
+            Route(approve, self._shown(self._choose_part)),
+            Route(approve, self._posted(self._approve), methods=["POST"]),
+            Route("/resume", self._shown(self._choose_resume)),
+            Route("/resume", self._posted(self._resume), methods=["POST"]),
+            Route("/show", self._shown(self._choose_show)),
+            Route("/show", self._posted(self._show), methods=["POST"]),
+            Route("/join", self._shown(self._choose_join)),
+            Route("/join", self._posted(self._join), methods=["POST"]),
+            Route("/terms", self._shown(self._choose_terms)),
+            Route("/terms", self._posted(self._terms), methods=["POST"]),
+            Route("/terms/preview", self._posted(self._preview), methods=["POST"]),
+            Route("/sign", self._posted(self._sign, free=True), methods=["POST"]),
+            Route("/film/{token:str}", self._shown(self._watch, free=True)),
+            Route("/film/{token:str}/{part:request}", self._part),
+            Route("/static/{name:str}", self._file),
+        ]
+
+    # Who may begin
+
+    def _shown(self, show: ShowDesk, *, free: bool = False) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            return await run_in_threadpool(self._answer, request, dict(request.query_params), show, free)
+
+        return answer
+
+    def _posted(self, act: ShowDesk, *, free: bool = False) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            form = await read_form(request, MAX_FIELDS, MAX_BODY_BYTES)
+            return await run_in_threadpool(self._answer, request, form, act, free)
+
+        return answer
+
+    def _answer(self, request: Request, fields: Mapping[str, str], show: ShowDesk, free: bool) -> Response:
+        if not free and not self._tickets.is_good(fields.get("ticket", "")):
+            raise HTTPException(403, "Begin at your page: a link of this desk is good for an hour.")
+        house = self._processes.look("releaser", "house").members
+        zone = ZoneInfo(str(house.get("time_zone", "UTC")))
+        return show(Call(Reader(house, zone), fields, request.path_params))
+
+    def _render(self, template: str, status: int = 200, **values: Any) -> Response:
+        return HTMLResponse(self._templates.render(template, **values), status)
+
+    def render_fault(self, status: int, message: str, hint: str = "") -> Response:
+        """Return a page that says what went wrong."""
+        return self._render("fault.html", status, message=message, hint=hint)
+
+    # Choose
+
+    def _home(self, _call: Call) -> Response:
+        return self._render("desk.html")
+
+    def _choose_part(self, call: Call) -> Response:
+        found = self._processes.ask("releaser", "request", number=call.path["number"])["request"]
+        request = call.reader.read_request(found)
+        offered = [each["camera"] for each in found["offer"]["cameras"]]
+        windows = [window for each in found["offer"]["cameras"] for window in each["windows"]]
+        marks = list(list_marks(windows)) if windows else []
+        return self._render(
+            "approve.html", request=request, ticket=call.ticket,
+            cameras=[(each, call.reader.title(each)) for each in dict.fromkeys(offered)],
+            marks=[(each, call.reader.moment(each).text) for each in marks],
+        )  # fmt: skip
+
+    def _choose_resume(self, call: Call) -> Response:
+        paused = self._processes.ask("releaser", "status")["release_paused"]
+        choices = [(str(each), call.reader.title(str(each))) for each in paused]
+        return self._render("resume.html", choices=choices, ticket=call.ticket)
+
+    def _choose_show(self, call: Call) -> Response:
+        camera = call.fields.get("camera", "")
+        now = datetime.fromtimestamp(time.time() // 60 * 60 - 600, call.reader.zone)
+        return self._render(
+            "show.html", ticket=call.ticket, names=call.reader.cameras, camera=camera, shows=SHOWS, lengths=LENGTHS,
+            start=f"{now:%Y-%m-%dT%H:%M}",
+        )  # fmt: skip
+
+    def _choose_terms(self, call: Call) -> Response:
+        camera = call.fields.get("camera", "")
+        form = self._processes.ask("releaser", "terms-form", camera=camera)
+        return self._render(
+            "terms-form.html", ticket=call.ticket, camera=camera, title=call.reader.title(camera),
+            terms=form["camera"], house=form["house"], categories=form["categories"], agencies=form["agencies"],
+            is_named=form["is_named"], hours=show_hours(form["camera"]["hours"]), languages=LANGUAGES, **CHOICES,
+        )  # fmt: skip
+
+    def _choose_join(self, call: Call) -> Response:
+        found = self._processes.ask("releaser", "join")
+        return self._render("join.html", ticket=call.ticket, csr=str(found["csr"]).splitlines(), found=found)
+
+    def _preview(self, call: Call) -> Response:
+        wish = read_terms(call.fields)
+        answer = self._processes.ask("releaser", "terms-preview", language=call.fields.get("language"), **wish)
+        return PlainTextResponse("\n".join(show_line(str(each), 500) for each in answer["lines"]))
+
+    # Draft: the releaser makes bytes, sentence and code
+
+    def _approve(self, call: Call) -> Response:
+        cameras = sorted(name.partition(".")[2] for name in call.fields if name.startswith("camera."))
+        if not cameras:
+            raise UsageError("No camera is left: to let nothing leave, say no on the page.")
+        wish: dict[str, Any] = {"number": call.path["number"], "cameras": cameras}
+        if "start" in call.fields:
+            wish |= {"start": call.fields["start"], "end": call.fields.get("end", "")}
+        return self._draft("approve", wish)
+
+    def _resume(self, call: Call) -> Response:
+        return self._draft("resume", {"camera": call.fields.get("camera", "*")})
+
+    def _join(self, call: Call) -> Response:
+        return self._draft("join", {"enrolment": call.fields.get("enrolment", "")})
+
+    def _terms(self, call: Call) -> Response:
+        return self._draft("sign", read_terms(call.fields))
+
+    def _show(self, call: Call) -> Response:
+        what, length = call.fields.get("what", ""), LENGTHS.get(call.fields.get("minutes", ""))
+        if what not in SHOWS or length is None:
+            raise UsageError("Choose what to see, and for how long.")
+        start = parse_moment(call.fields.get("start", ""), call.reader.zone)
+        wish = {
+            "camera": call.fields.get("camera", ""),
+            "start": encode_rfc3339(start),
+            "end": encode_rfc3339(UtcNs(start + length * MINUTE_NS)),
+            "quality": "sub" if call.fields.get("quality") == "sub" else "main",
+        }
+        return self._draft(what, wish)
+
+    def _draft(self, what: str, wish: Mapping[str, Any]) -> Response:
+        path = self._settings.process_socket("releaser")
+        *_, made = stream(path, "draft", timeout_s=_DRAFT_TIMEOUT_S, what=what, **wish)
+        act = Act(
+            what, str(made["draft"]), tuple((str(each["typ"]), str(each["payload"])) for each in made["messages"]),
+            str(made["sentence"]), ", ".join(map(str, made["told"])), time.monotonic() + float(made["life_s"]),
+        )  # fmt: skip
+        return self._ask_signature(act)
+
+    def _ask_signature(self, act: Act, fault: str = "") -> Response:
+        return self._render("sign.html", 403 if fault else 200, act=act, nonce=self._acts.add(act), fault=fault)
+
+    # Sign
+
+    def _sign(self, call: Call) -> Response:
+        act = self._acts.take(call.fields.get("nonce", ""))
+        code = "".join(call.fields.get("code", "").split())
+        if not (len(code) == 6 and code.isascii() and code.isdigit()):
+            return self._ask_signature(act, "The code has six digits. It is in the message, beside the same sentence.")
+        try:
+            signed = self._signer.sign(act.messages, call.fields.get("passphrase", ""))
+            return self._carry_out(act, {"draft": act.draft, "jws": signed, "proof": {"code": code}})
+        except EdgeAgentError as error:
+            return self._ask_signature(act, " ".join(filter(None, (str(error), error.hint))))
+
+    def _carry_out(self, act: Act, members: Mapping[str, Any]) -> Response:
+        path = self._settings.process_socket("releaser")
+
+        def receive(descriptor: int | None = None) -> Iterator[Mapping[str, Any]]:
+            return stream(path, "sign", timeout_s=_CARRY_OUT_TIMEOUT_S, fd=descriptor, **members)
+
+        if act.what in SHOWS:
+            return RedirectResponse(f"/film/{self._films.begin(act.what, act.sentence, receive).token}", 303)
+        *_, answer = receive()
+        return self._render("done.html", act=act, state=str(answer.get("state", "")))
+
+    # Look
+
+    def _watch(self, call: Call) -> Response:
+        film = self._find(call.path["token"])
+        spans = [self._say_at(part, call.reader) for part in film.parts]
+        return self._render("film.html", film=film, parts=list(zip(film.parts, spans, strict=True)))
+
+    @staticmethod
+    def _say_at(part: FilmPart, reader: Reader) -> str:
+        return " to ".join(reader.moment(each).text for each in part.at.split("/"))
+
+    def _find(self, token: str) -> Film:
+        film = self._films.find(token)
+        if film is None:
+            raise HTTPException(404, "This is over: what was shown is gone from the gateway's memory.")
+        return film
+
+    async def _part(self, request: Request) -> Response:
+        film = self._find(request.path_params["token"])
+        number = request.path_params["part"]
+        if not 1 <= number <= len(film.parts):
+            raise HTTPException(404, "There is no such part.")
+        part = film.parts[number - 1]
+        kind = "attachment" if film.what == "export" else "inline"
+        headers = {"Accept-Ranges": "bytes", "Content-Disposition": f'{kind}; filename="{part.name}"'}
+        wanted = parse_range(request.headers.get("range", ""), part.size)
+        if wanted is None:
+            headers["Content-Length"] = str(part.size)
+            return StreamingResponse(self._pieces(film, part), media_type=part.media_type, headers=headers)
+        start, end = wanted
+        end = min(end, start + _MAX_RANGE_BYTES - 1)
+        body = await run_in_threadpool(self._films.read, film, part.start + start, end - start + 1)
+        headers["Content-Range"] = f"bytes {start}-{end}/{part.size}"
+        return Response(body, 206, headers, part.media_type)
+
+    def _pieces(self, film: Film, part: FilmPart) -> Iterator[bytes]:
+        for start in range(0, part.size, _PIECE_BYTES):
+            yield self._films.read(film, part.start + start, min(_PIECE_BYTES, part.size - start))
+
+    async def _file(self, request: Request) -> Response:
+        name = str(request.path_params["name"])
+        if name not in STATIC:
+            raise HTTPException(404, "There is no such file.")
+        return Response(self._templates.files[name], media_type=STATIC[name])
+
+
+def list_marks(windows: list[Mapping[str, str]]) -> Iterator[str]:
+    """Yield the moments at which a yes may begin and end: both ends, and whole minutes between them."""
+    start = min(parse_rfc3339(each["start"]) for each in windows)
+    end = max(parse_rfc3339(each["end"]) for each in windows)
+    step_ns = MINUTE_NS * (1 + (end - start) // (MAX_MARKS * MINUTE_NS))
+    yield encode_rfc3339(start)
+    for moment in range((start // step_ns + 1) * step_ns, end, step_ns):
+        yield encode_rfc3339(UtcNs(moment))
+    yield encode_rfc3339(end)
+
+
+def parse_moment(text: str, zone: tzinfo) -> UtcNs:
+    """Read a time of the house as a browser's ``datetime-local`` writes it; UsageError for anything else."""
+    try:
+        local = datetime.fromisoformat(text[:19])
+        if not 2000 <= local.year < 2200:
+            raise ValueError("no time that footage can have")
+        return UtcNs(int(local.replace(tzinfo=zone).timestamp()) * SECOND_NS)
+    except ValueError as error:
+        raise UsageError("Choose a day and a time.") from error
+
+
+def build_app(pages: DeskPages, settings: PageSettings) -> Guard:
+    """Return the ASGI application behind its guard, which answers to the desk's own name alone."""
+
+    def say_refusal(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return pages.render_fault(error.status_code, error.detail)
+
+    def say_error(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, EdgeAgentError)
+        return pages.render_fault(400 if isinstance(error, UsageError) else 502, str(error), error.hint)
+
+    def say_nothing(_request: Request, _error: Exception) -> Response:
+        return Response(status_code=400)
+
+    def say_broken(_request: Request, _error: Exception) -> Response:
+        return pages.render_fault(500, "Something is wrong with this desk. At the gateway, the commands work.")
+
+    handlers: dict[Any, Any] = {
+        HTTPException: say_refusal,
+        EdgeAgentError: say_error,
+        ClientDisconnect: say_nothing,
+        Exception: say_broken,
+    }
+    mend = f"The desk answers to its own name alone, with the certificate of your gateway: {settings.urls[0]}"
+    app = Starlette(routes=pages.routes(), exception_handlers=handlers)
+    return Guard(app, settings.hosts, mend, DESK_HEADERS, MAX_BODY_BYTES)

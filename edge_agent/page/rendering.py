@@ -1,0 +1,52 @@
+"""The templates of the page and of the desk, and the few files beside them.
+
+Every text that a template shows is escaped, and is one line of visible letters, whoever wrote it.
+"""
+
+import hashlib
+import importlib.resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from edge_agent.page.words import say_length
+from edge_agent.printable_text import show_line
+
+MAX_LETTERS = 2000
+STATIC = {
+    "page.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "page.svg": "image/svg+xml",
+}
+
+
+def clean(value: object) -> object:
+    """Make every text that a template shows one line of visible letters, whoever wrote it (``printable_text``).
+
+    Escaping keeps markup out; this keeps out what reorders or hides the words of a sentence.
+    """
+    if isinstance(value, Markup):  # of a macro of our own, whose values passed here one by one
+        return value
+    return show_line(value, MAX_LETTERS) if isinstance(value, str) else value
+
+
+class Templates:
+    """The templates of these packages; the first one that has a name wins."""
+
+    def __init__(self, *packages: str) -> None:
+        self.files = {name: _read_static(name) for name in STATIC}
+        self._environment = jinja2.Environment(
+            loader=jinja2.ChoiceLoader([jinja2.PackageLoader(each) for each in packages]),
+            autoescape=True, undefined=jinja2.StrictUndefined, auto_reload=False, finalize=clean,
+        )  # fmt: skip
+        version = hashlib.sha256(b"".join(self.files.values())).hexdigest()[:12]
+        self._environment.globals |= {"version": version, "say_length": say_length}
+
+    def render(self, template: str, /, **values: Any) -> str:
+        """Return a page."""
+        return self._environment.get_template(template).render(**values)
+
+
+def _read_static(name: str) -> bytes:
+    return (importlib.resources.files("edge_agent.page") / "static" / name).read_bytes()

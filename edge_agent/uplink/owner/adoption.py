@@ -1,0 +1,101 @@
+"""Terms, or an enrolment, that the owner signed at the desk, on their way into a file that root alone writes.
+
+The releaser leaves the text with the owner's order for just that text; root's ``edge-agent adopt`` verifies the order
+again, against the pinned key, and believes nobody else. One file, taken once.
+"""
+
+import base64
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from edge_agent.consent.owner_order import Adopt, verify_order
+from edge_agent.consent.policy import parse_policy
+from edge_agent.custody.enrolment_file import find_gateway_name
+from edge_agent.custody.keys import KeyStore
+from edge_agent.errors import ConfigError, DenialError
+from edge_agent.host.atomic_file import write_small_file
+from edge_agent.host.regular_file import read_regular
+from edge_agent.protocol.enrolment import parse_enrolment
+from edge_agent.settings.gateway import Config
+from edge_agent.units import UtcNs
+
+MAX_BYTES = 512 * 1024
+
+
+def adoption_path(config: Config) -> Path:
+    """Return where the releaser leaves a text for root."""
+    return config.store_path.parent / "adopt.json"
+
+
+def leave(config: Config, order: bytes, text: str) -> None:
+    """Leave a text and its order."""
+    content = json.dumps({"order": order.decode(), "text": base64.b64encode(text.encode()).decode()}).encode()
+    write_small_file(adoption_path(config), content, mode=0o600)
+
+
+def demand_order(config: Config, order: bytes, text: str, now: UtcNs) -> Path:
+    """Refuse unless the owner has signed, just now and for this gateway, what this text becomes; return which file.
+
+    Raises:
+        DenialError: The order is another's, another's text's, too old, or no such order.
+        ConfigError: The text is no such file.
+    """
+    keys = KeyStore(config.state_dir, "owner")
+    gateway = find_gateway_name(config.uplink.enrolment, keys.load_public("gateway"))
+    value = verify_order(order, gateway, keys.load_public("owner"), now).value
+    if not isinstance(value, Adopt) or value.sha256 != hashlib.sha256(text.encode()).digest():
+        raise DenialError("member-invalid", "The order is not for this text.")
+    if value.file == "enrolment":
+        parse_enrolment(text.encode(), "enrolment of the desk")
+        return config.uplink.enrolment
+    parse_policy(text, "consent.yaml of the desk")
+    return config.consent.file.resolve()
+
+
+def parse_left(content: bytes) -> tuple[bytes, str]:
+    """Read what ``leave`` wrote; ConfigError for anything else."""
+    try:
+        found: Any = json.loads(content)
+        return str(found["order"]).encode(), base64.b64decode(found["text"], validate=True).decode()
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError("what the desk left cannot be read") from error
+
+
+def put(config: Config, order: bytes, text: str, now: UtcNs) -> Path:
+    """Verify, and put the text in the place of its file, with that one's mode; return its path.
+
+    Raises:
+        DenialError, ConfigError: See ``demand_order``; or the file cannot be written.
+    """
+    path = demand_order(config, order, text, now)
+    try:
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+        write_small_file(path, text.encode(), mode=mode)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}", "run it as root") from error
+    return path
+
+
+def put_or_leave(config: Config, order: bytes, text: str, now: UtcNs) -> None:
+    """Put a text at once if this user may write its folder, as in a trial; else leave it for root."""
+    path = demand_order(config, order, text, now)
+    if os.access(path.parent, os.W_OK):
+        put(config, order, text, now)
+    else:
+        leave(config, order, text)
+
+
+def take(config: Config) -> tuple[bytes, str]:
+    """Read what was left, and remove it, whatever comes of it: a text that is refused is not looked at for ever."""
+    path = adoption_path(config)
+    try:
+        return parse_left(read_regular(path, MAX_BYTES))
+    except FileNotFoundError:
+        raise ConfigError("the desk has left nothing to adopt") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    finally:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,92 @@
+"""Joining an RTCC at the desk: what this gateway sends to it, and the file that it sends back.
+
+The roots in that file decide who may ask for footage. Their thumbprints are in the sentence that the notice brings; the
+owner compares them with those that the RTCC publishes.
+"""
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from edge_agent.base64url import encode_b64url
+from edge_agent.consent import owner_order
+from edge_agent.consent.owner_order import build_order
+from edge_agent.custody.enrolment_file import load_enrolment
+from edge_agent.custody.keys import KeyStore
+from edge_agent.errors import ConfigError, EdgeAgentError, UsageError
+from edge_agent.host.clock import Clock
+from edge_agent.host.control_socket import Answer, Handler, Peer
+from edge_agent.host.regular_file import read_regular
+from edge_agent.protocol.enrolment import MAX_ENROLMENT_BYTES, parse_enrolment
+from edge_agent.protocol.public_keys import thumbprint
+from edge_agent.settings.gateway import Config
+from edge_agent.texts import Texts
+from edge_agent.uplink.owner import adoption
+from edge_agent.uplink.owner.desk_codes import DeskDraft, ToSign
+
+log = logging.getLogger(__name__)
+
+CSR_FILE = "gateway.csr"
+"""Beside the enrolment file, as ``edge-agent init`` wrote it."""
+
+
+class JoinDesk:
+    """A draft, and handlers.
+
+    Args:
+        config: Where the files lie.
+        clock: When the order begins.
+        texts: The owner's language.
+    """
+
+    def __init__(self, config: Config, clock: Clock, texts: Texts) -> None:
+        self._config, self._clock, self._texts = config, clock, texts
+
+    @property
+    def reads(self) -> Mapping[str, Handler]:
+        """What the desk may ask without a signature."""
+        return {"join": self._show}
+
+    @property
+    def commands(self) -> Mapping[str, Handler]:
+        """What carries a signed draft out; not for a socket."""
+        return {"adopt-enrolment": self._adopt}
+
+    def _show(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+        path = self._config.uplink.enrolment
+        try:
+            csr = read_regular(path.with_name(CSR_FILE)).decode()
+        except (OSError, UnicodeDecodeError):
+            csr = ""
+        try:
+            issuer = load_enrolment(path).iss if path.exists() else ""
+        except EdgeAgentError:
+            issuer = ""
+        key = KeyStore(self._config.state_dir, "releaser").load_public("gateway")
+        return {"csr": csr, "issuer": issuer, "key": thumbprint(key)}
+
+    def draft(self, members: Mapping[str, Any], gateway: str) -> DeskDraft:
+        """Draft that an enrolment file is installed; UsageError for one that is none, or another gateway's."""
+        text = str(members.get("enrolment", ""))
+        if len(text.encode()) > MAX_ENROLMENT_BYTES:
+            raise UsageError("this is no enrolment file: it is too long")
+        try:
+            enrolment = parse_enrolment(text.encode(), "enrolment")
+        except ConfigError as error:
+            raise UsageError(f"this is no enrolment file: {error}") from error
+        key = KeyStore(self._config.state_dir, "releaser").load_private("tls").public_key()
+        if thumbprint(key) != enrolment.tls_thumbprint:
+            raise UsageError("the certificate is for another gateway's key: send this one's own request to the RTCC")
+        digest = encode_b64url(hashlib.sha256(text.encode()).digest())
+        order_id = encode_b64url(secrets.token_bytes(16))
+        order = build_order("adopt", {"file": "enrolment", "sha256": digest}, gateway, order_id, self._clock.utc())
+        texts, values = self._texts, {"agency": enrolment.iss, "roots": ", ".join(enrolment.root_thumbprints)}
+        said = texts("this gateway joins {agency}; who may ask is decided by: {roots}", **values)
+        return DeskDraft("join", (ToSign(owner_order.TYP, order),), said, "adopt-enrolment", {"text": text})
+
+    def _adopt(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+        adoption.put_or_leave(self._config, str(members["jws"]).encode(), str(members["text"]), self._clock.utc())
+        log.info("enrolment signed at the desk")
+        return {"state": "signed"}

@@ -1,0 +1,54 @@
+"""Meets everything that is open with ``consent.yaml`` as soon as that says something else (PROTOCOL 6.2, O9).
+
+Without it an edit would count at a request's next step, and one that was taken back before then never.
+"""
+
+from pathlib import Path
+
+from edge_agent.errors import ConfigError
+from edge_agent.units import ClockState
+from edge_agent.uplink.inbound.consent_files import read_owners_file
+from edge_agent.uplink.inbound.evaluator import Judge
+from edge_agent.uplink.inbound.register import Aftermath
+from edge_agent.uplink.release.recheck import Regrant
+from edge_agent.uplink.store.requests import Store
+
+EVERY_S = 5.0
+"""A look costs one read of a small file, and no more if nothing has changed."""
+
+
+class TermsWatch:
+    """Looks at the file.
+
+    Args:
+        path: Where it lies.
+        store: One transaction for all that an edit stops.
+        judge: Reads the house.
+        regrant: Decides again.
+    """
+
+    def __init__(self, path: Path, store: Store, judge: Judge, regrant: Regrant) -> None:
+        self._path, self._store = path, store
+        self._judge, self._regrant = judge, regrant
+        self._seen: bytes | None = None
+
+    def look(self) -> None:
+        """Evaluate what is open and every key that waits, if the file has changed; the first time in any case.
+
+        A file that cannot be read takes nothing away by that, nor does one that is read by a clock that is not
+        believed: it is looked at again.
+        """
+        try:
+            found = read_owners_file(self._path)
+        except (OSError, ConfigError):
+            return
+        if found == self._seen:
+            return
+        aftermath = Aftermath()
+        with self._store.transaction() as connection:
+            moment = self._judge.moment()
+            if moment.clock_state is not ClockState.SYNCHRONISED or moment.trust is None:
+                return
+            self._regrant.evaluate_all(connection, self._judge.look(moment), aftermath)
+        self._regrant.clear_up(aftermath)
+        self._seen = found

@@ -1,0 +1,76 @@
+"""Which reader a stream is read with."""
+
+import pytest
+
+from edge_agent.capture.session.interface import Arrival, Endpoint
+from edge_agent.capture.session.reader_choice import ReaderChoice, SessionAccount
+from edge_agent.units import SECOND_NS, MonoNs, UtcNs
+
+FAILED = ("no-keyframe", "")
+MJPEG = ("unsupported-codec", "codec=JPEG")
+
+
+def picture(second: int, *, key: bool = False, damaged: bool = False) -> Arrival:
+    return Arrival(0, 0, 0, key, b"", UtcNs(0), MonoNs(second * SECOND_NS), None, None, is_damaged=damaged)
+
+
+def account(*pictures: Arrival) -> SessionAccount:
+    made = SessionAccount()
+    for each in pictures:
+        made.take(each)
+    return made
+
+
+FRUITLESS = account(picture(0), picture(20))
+WHOLE = account(picture(0, key=True), picture(1), picture(2, key=True), picture(20))
+DAMAGED = account(picture(0, key=True), picture(1, damaged=True), picture(2, key=True), picture(20, damaged=True))
+SHORT = account(picture(0, key=True), picture(5))
+SILENT = account()
+
+
+def endpoint(reader: str = "auto", **options: str) -> Endpoint:
+    return Endpoint("rtsp://camera/x", reader=reader, **options)  # type: ignore[arg-type]
+
+
+def read(choice: ReaderChoice, accounts: list[SessionAccount], end: tuple[str, str] = FAILED) -> str:
+    """Let sessions end; return the reader of the next one."""
+    for each in accounts:
+        choice.note(choice.pick(endpoint()), each, end)
+    return choice.pick(endpoint()).reader
+
+
+CASES: dict[str, tuple[list[SessionAccount], tuple[str, str], str]] = {
+    "at first": ([], FAILED, "own"),
+    "after two sessions of nothing": ([FRUITLESS] * 2, FAILED, "own"),
+    "after three": ([FRUITLESS] * 3, FAILED, "ffmpeg"),
+    "after three of damage": ([DAMAGED] * 3, FAILED, "ffmpeg"),
+    "a whole GOP between": ([FRUITLESS, FRUITLESS, WHOLE, FRUITLESS], FAILED, "own"),
+    "short ones": ([SHORT] * 9, FAILED, "own"),
+    "silent ones": ([SILENT] * 9, FAILED, "own"),
+    "FFmpeg does no better": ([FRUITLESS] * 6, FAILED, "own"),
+    "FFmpeg does": ([FRUITLESS] * 3 + [WHOLE] * 9, FAILED, "ffmpeg"),
+    "out of step again and again": ([WHOLE, WHOLE, WHOLE], ("protocol-error", "out of step"), "ffmpeg"),
+    "MJPEG": ([SILENT], MJPEG, "ffmpeg"),
+    "another codec": ([SILENT], ("unsupported-codec", "codec=THEORA"), "own"),
+}
+
+
+@pytest.mark.parametrize(("accounts", "end", "reader"), CASES.values(), ids=CASES.keys())
+def test_reader_follows_from_what_came(accounts: list[SessionAccount], end: tuple[str, str], reader: str) -> None:
+    """The other one after three sessions with media and no whole GOP; FFmpeg at once for what our own cannot read."""
+    assert read(ReaderChoice(), accounts, end) == reader
+
+
+def test_named_reader_is_kept() -> None:
+    """What the owner chose is never changed, whatever comes of it."""
+    choice = ReaderChoice()
+    for reader in ("own", "ffmpeg"):
+        for _ in range(9):
+            choice.note(choice.pick(endpoint(reader)), FRUITLESS, FAILED)
+        assert choice.pick(endpoint(reader)).reader == reader
+
+
+def test_udp_is_read_by_ffmpeg_and_tls_by_our_own() -> None:
+    """``rtsps`` comes over TCP, whatever the transport is said to be."""
+    assert ReaderChoice().pick(endpoint(transport="udp")).reader == "ffmpeg"
+    assert ReaderChoice().pick(Endpoint("rtsps://camera/x", transport="udp", reader="auto")).reader == "own"

@@ -1,0 +1,95 @@
+"""Terms from the desk: root takes the one text that the owner has just signed for, and nothing else."""
+
+import hashlib
+import json
+import os
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge_agent.base64url import encode_b64url
+from edge_agent.consent.owner_order import sign_order
+from edge_agent.custody.keys import KeyStore
+from edge_agent.errors import ConfigError, DenialError, EdgeAgentError
+from edge_agent.protocol.enrolment import name_unenrolled
+from edge_agent.settings.gateway import load_config
+from edge_agent.setup.provision import create_state
+from edge_agent.units import MINUTE_NS, UtcNs, parse_rfc3339
+from edge_agent.uplink.owner import adoption
+
+NOW = parse_rfc3339("2026-11-28T12:00:00Z")
+PASSPHRASE = "correct horse battery staple"
+TEXT = "version: 1\nhouse: {agencies: [rtcc.example-city]}\n"
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("state")
+    create_state(folder, PASSPHRASE)
+    return folder
+
+
+@pytest.fixture
+def config(tmp_path, state):
+    path = tmp_path / "edge-agent.yaml"
+    path.write_text(f"gateway: {{state_dir: {json.dumps(str(state))}}}\n")
+    (tmp_path / "consent.yaml").write_text("version: 1\n")
+    return load_config(path)
+
+
+def digest(text) -> str:
+    return encode_b64url(hashlib.sha256(text.encode()).digest())
+
+
+def order(config, text=TEXT, now=NOW, kind="adopt", key=None, gateway=None, **more):
+    keys = KeyStore(config.state_dir, "owner")
+    key = key or keys.load_private("owner", PASSPHRASE.encode())
+    gateway = gateway or name_unenrolled(keys.load_public("gateway"))
+    members = more or {"file": "consent", "sha256": digest(text)}
+    return sign_order(kind, members, gateway, encode_b64url(os.urandom(16)), now, key)
+
+
+def test_text_that_the_owner_signed_for_takes_the_place_of_the_file(config):
+    """With its mode; what was left is gone."""
+    config.consent.file.chmod(0o644)
+    adoption.leave(config, order(config), TEXT)
+    adoption.put(config, *adoption.take(config), NOW)
+    assert config.consent.file.read_text() == TEXT
+    assert config.consent.file.stat().st_mode & 0o777 == 0o644
+    assert not adoption.adoption_path(config).exists()
+
+
+HOSTILE = {
+    "another text": lambda config: (order(config), TEXT + "# more\n"),
+    "another owner": lambda config: (order(config, key=Ed25519PrivateKey.generate()), TEXT),
+    "another gateway": lambda config: (order(config, gateway="B" * 22), TEXT),
+    "an old order": lambda config: (order(config, now=UtcNs(NOW - 6 * MINUTE_NS)), TEXT),
+    "an order for something else": lambda config: (order(config, kind="confirm-clock", **{}), TEXT),
+    "terms that are none": lambda config: (order(config, text="version: 7\n"), "version: 7\n"),
+    "an order for the other file": lambda config: (order(config, file="enrolment", sha256=digest(TEXT)), TEXT),
+    "no order": lambda _: (b"{}", TEXT),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_releaser_in_wrong_hands_has_root_write_nothing(config, case):
+    """Whatever it leaves, the file stays as it is, and what was left is not looked at again."""
+    before = config.consent.file.read_text()
+    try:
+        signed, text = HOSTILE[case](config)
+    except EdgeAgentError:
+        signed, text = b"{}", TEXT
+    adoption.leave(config, signed, text)
+    with pytest.raises((DenialError, ConfigError)):
+        adoption.put(config, *adoption.take(config), NOW)
+    assert config.consent.file.read_text() == before
+    assert not adoption.adoption_path(config).exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"order": 1}', b'{"order": "x", "text": "%"}', b"\xff"])
+def test_what_cannot_be_read_is_removed(config, content):
+    """A unit that watches for the file must not start for ever."""
+    adoption.adoption_path(config).write_bytes(content)
+    with pytest.raises(ConfigError):
+        adoption.take(config)
+    assert not adoption.adoption_path(config).exists()
