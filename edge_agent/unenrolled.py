@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from edge_agent import __version__
 from edge_agent.consent.camera_state import CameraConsent, encode_consents
 from edge_agent.consent.policy import Occasion
-from edge_agent.custody.enrolment_file import load_enrolment
+from edge_agent.custody.enrolment_file import load_enrolment, renewed_path
 from edge_agent.custody.keys import KeyStore
 from edge_agent.custody.owner_identity import load_recipient
 from edge_agent.errors import EdgeAgentError
@@ -81,7 +81,7 @@ class EnrolmentWatch:
     """Looks whether the enrolment file is there and right; reads it again only if it has changed."""
 
     def __init__(self, config: Config) -> None:
-        self._path = config.uplink.enrolment
+        self._path, self._renewed = config.uplink.enrolment, renewed_path(config.store_path)
         self._seen: tuple[int, int, int] | None = None
         self.problem = ""
         """Why the file that is there cannot be used; empty if there is none."""
@@ -96,7 +96,7 @@ class EnrolmentWatch:
             return None
         self._seen = seen
         try:
-            return load_enrolment(self._path)
+            return load_enrolment(self._path, self._renewed)
         except EdgeAgentError as error:
             self.problem = str(error)
             log.error("enrolment file cannot be used: %s", error)
