@@ -92,11 +92,15 @@ class _ConfirmClock(_Order):
 
 
 class _Adopt(_Order):
-    """That root puts a text of this digest in the place of ``consent.yaml``, or of the enrolment file."""
+    """That root puts a text of this digest in the place of ``consent.yaml``, or of the enrolment file.
+
+    ``was`` is the digest of the file's present text: if it was edited since, the order is void.
+    """
 
     order: Literal["adopt"]
     file: Literal["consent", "enrolment"]
     sha256: Digest
+    was: Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,8 @@ class Adopt:
 
     file: Literal["consent", "enrolment"]
     sha256: bytes
+    was: bytes
+    """SHA-256 of the text that it replaces; of nothing if there is no file yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +257,8 @@ def _value(members: _Order, signer: str) -> OrderValue:
         case _ConfirmClock():
             return ConfirmClock()
         case _Adopt():
-            return Adopt(members.file, base64.urlsafe_b64decode(members.sha256 + "="))
+            text, was = (base64.urlsafe_b64decode(each + "=") for each in (members.sha256, members.was))
+            return Adopt(members.file, text, was)
     raise DenialError("member-invalid", "The order is of no known kind.")
 
 

@@ -25,6 +25,21 @@ from edge_agent.units import UtcNs
 MAX_BYTES = 512 * 1024
 
 
+def digest_file(path: Path) -> bytes:
+    """Return the SHA-256 of a file's text; of nothing if it is not there.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    try:
+        content = read_regular(path, MAX_BYTES, follow=True)
+    except FileNotFoundError:
+        content = b""
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    return hashlib.sha256(content).digest()
+
+
 def adoption_path(config: Config) -> Path:
     """Return where the releaser leaves a text for root."""
     return config.store_path.parent / "adopt.json"
@@ -40,7 +55,8 @@ def demand_order(config: Config, order: bytes, text: str, now: UtcNs) -> Path:
     """Refuse unless the owner has signed, just now and for this gateway, what this text becomes; return which file.
 
     Raises:
-        DenialError: The order is another's, another's text's, too old, or no such order.
+        DenialError: The order is another's, another's text's, too old, or no such order; or the file that it replaces
+            is not the one any more from which the text was made.
         ConfigError: The text is no such file.
     """
     keys = KeyStore(config.state_dir, "owner")
@@ -50,9 +66,13 @@ def demand_order(config: Config, order: bytes, text: str, now: UtcNs) -> Path:
         raise DenialError("member-invalid", "The order is not for this text.")
     if value.file == "enrolment":
         parse_enrolment(text.encode(), "enrolment of the desk")
-        return config.uplink.enrolment
-    parse_policy(text, "consent.yaml of the desk")
-    return config.consent.file.resolve()
+        path = config.uplink.enrolment
+    else:
+        parse_policy(text, "consent.yaml of the desk")
+        path = config.consent.file.resolve()
+    if digest_file(path) != value.was:
+        raise DenialError("member-invalid", "The file was changed since this was drafted: look at it again.")
+    return path
 
 
 def parse_left(content: bytes) -> tuple[bytes, str]:

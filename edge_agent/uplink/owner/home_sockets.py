@@ -64,7 +64,7 @@ class HomeSockets:
         terms = None
         if config.uplink.enrolment.exists():
             standing = Standing(config, load_enrolment(config.uplink.enrolment), owner, store)
-            terms = TermsDesk(config, thumb, standing, store, clock, texts)
+            terms = TermsDesk(config, thumb, standing, store, clock, texts, ask)
         join = JoinDesk(config, clock, texts)
         drafts = Drafts(gateway, thumb, config, ask, clock, texts, terms, join)
         # Two of them, for each counts how often it is asked: a page that asks without end does not starve the desk.

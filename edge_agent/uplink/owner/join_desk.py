@@ -81,9 +81,19 @@ class JoinDesk:
             raise UsageError("the certificate is for another gateway's key: send this one's own request to the RTCC")
         digest = encode_b64url(hashlib.sha256(text.encode()).digest())
         order_id = encode_b64url(secrets.token_bytes(16))
-        order = build_order("adopt", {"file": "enrolment", "sha256": digest}, gateway, order_id, self._clock.utc())
-        texts, values = self._texts, {"agency": enrolment.iss, "roots": ", ".join(enrolment.root_thumbprints)}
-        said = texts("this gateway joins {agency}; who may ask is decided by: {roots}", **values)
+        was = encode_b64url(adoption.digest_file(self._config.uplink.enrolment))
+        value = {"file": "enrolment", "sha256": digest, "was": was}
+        order = build_order("adopt", value, gateway, order_id, self._clock.utc())
+        said = self._texts(
+            "this gateway joins {agency}; who may ask is decided by {threshold} of: {roots}; "
+            "footage goes to {uploads}; broker {broker}, authority {authority}",
+            agency=enrolment.iss,
+            threshold=enrolment.threshold,
+            roots=", ".join(enrolment.root_thumbprints),
+            uploads=", ".join(f"{name} {url}" for name, url in sorted(enrolment.uploads.items())),
+            broker=f"{enrolment.broker_host}:{enrolment.broker_port}",
+            authority=hashlib.sha256(enrolment.ca_pem.encode()).hexdigest()[:16],
+        )
         return DeskDraft("join", (ToSign(owner_order.TYP, order),), said, "adopt-enrolment", {"text": text})
 
     def _adopt(self, members: Mapping[str, Any], _peer: Peer) -> Answer:

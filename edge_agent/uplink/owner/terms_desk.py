@@ -8,17 +8,18 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from edge_agent.base64url import encode_b64url
 from edge_agent.consent import owner_order
+from edge_agent.consent.house_state import CameraStanding
 from edge_agent.consent.meet import differences
 from edge_agent.consent.owner_order import build_order
 from edge_agent.consent.plain_words import describe, describe_camera, describe_house, notice
 from edge_agent.consent.policy import Policy, Terms, encode_terms, parse_policy
-from edge_agent.consent.signed_consent import TYP, build_consent, read_built
+from edge_agent.consent.signed_consent import TYP, build_consent, effective, read_built
 from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.errors import ConfigError, UsageError
 from edge_agent.host.clock import Clock
@@ -54,12 +55,20 @@ class TermsDesk:
         store: Versions.
         clock: When a signature begins.
         texts: The owner's language.
+        hand_over: Asks the owner's ``take-consent``, which meets everything that is open with the new terms.
     """
 
     def __init__(
-        self, config: Config, owner: str, standing: Standing, store: Store, clock: Clock, texts: Texts
-    ) -> None:  # fmt: skip
-        self._config, self._owner, self._standing = config, owner, standing
+        self,
+        config: Config,
+        owner: str,
+        standing: Standing,
+        store: Store,
+        clock: Clock,
+        texts: Texts,
+        hand_over: Callable[[str, Mapping[str, Any]], object],
+    ) -> None:
+        self._config, self._owner, self._standing, self._hand_over = config, owner, standing, hand_over
         self._store, self._clock, self._texts = store, clock, texts
         self._limit = PushLimit(_READ_BURST, _READ_EVERY_S, time.monotonic)
 
@@ -90,7 +99,7 @@ class TermsDesk:
     def _preview(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
         self._limit.demand()
         language: Language = next((each for each in LANGUAGES if each == members.get("language")), "en")
-        _, _, terms = self._change(members)
+        _, _, terms = self._change(members, self._read())
         return {"lines": [*describe_camera(terms, language), *describe_house(terms, language)]}
 
     # Draft
@@ -101,7 +110,8 @@ class TermsDesk:
         Raises:
             UsageError: A value that no term takes, or a camera whose ring is not there yet.
         """
-        camera, text, terms = self._change(members)
+        before = self._read()
+        camera, text, terms = self._change(members, before)
         config, now = self._config, UtcNs(self._clock.utc() // SECOND_NS * SECOND_NS)
         found = config.demand_camera(camera)
         facts = load_facts(config, load_enrolment(config.uplink.enrolment), found, self._store.read_id())
@@ -113,27 +123,40 @@ class TermsDesk:
         payload = build_consent(facts, found.title, terms, notice(language), version, now, self._owner)
         digest = encode_b64url(hashlib.sha256(text.encode()).digest())
         order_id = encode_b64url(secrets.token_bytes(16))
-        order = build_order("adopt", {"file": "consent", "sha256": digest}, gateway, order_id, now)
+        was = encode_b64url(hashlib.sha256(before.encode()).digest())
+        order = build_order("adopt", {"file": "consent", "sha256": digest, "was": was}, gateway, order_id, now)
         messages = (ToSign(owner_order.TYP, order), ToSign(TYP, payload))
-        sentence = self._say(camera, payload, language)
+        sentence = self._say(camera, payload, parse_policy(text, "terms"), language)
         return DeskDraft(
             "sign", messages, sentence, "adopt-terms", {"camera": camera, "text": text}, {"camera": camera}
         )
 
-    def _say(self, camera: str, payload: bytes, language: Language) -> str:
-        """Say what is new since the last signature, from the bytes; of a first one, everything that the form has."""
-        built = read_built(payload)
-        earlier = self._standing.household(self._clock.utc()).cameras.get(camera)
-        if earlier is not None and earlier.consent is not None:
-            lines = [
-                describe(each.path, each.file, language) for each in differences(earlier.consent.terms, built.terms)
-            ]
-        else:
-            lines = [describe(f"camera.{name}", getattr(built.terms.camera, name), language) for name in CAMERA_TERMS]
-            lines += [describe(f"house.{name}", getattr(built.terms.house, name), language) for name in HOUSE_TERMS]
-        texts = self._texts
+    def _say(self, camera: str, payload: bytes, file: Policy, language: Language) -> str:
+        """Say, from the bytes, every term of any camera that counts otherwise than now once this is signed.
+
+        Raises:
+            UsageError: No consent of this camera is in force, so there is nothing to compare with: ring, sources and
+                RTCC are shown by the terminal alone.
+        """
+        built, now = read_built(payload), self._clock.utc()
+        house = self._standing.household(now)
+        lines = []
+        for name, state in house.cameras.items():
+            if not _counts(state, now):
+                if name == camera:
+                    raise UsageError(
+                        f"{camera}: no consent is in force that could be changed",
+                        "sign this one at the gateway, which shows all of it: sudo edge-agent consent sign",
+                    )
+                continue
+            assert state.consent is not None
+            assert state.terms is not None
+            signed = built.terms if name == camera else state.consent.terms
+            after = effective(signed, file.terms(name))
+            said = [describe(each.path, each.file, language) for each in differences(state.terms, after)]
+            lines += said if name == camera else [f"{name}: {each}" for each in said]
         until = encode_local(built.valid_until, ZoneInfo(self._config.gateway.time_zone))
-        title = texts(
+        title = self._texts(
             "terms of {camera}, version {version}, until {until}", camera=camera, version=built.version, until=until
         )
         return " ".join((f"{title}.", *lines))
@@ -147,7 +170,7 @@ class TermsDesk:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{self._config.consent.file}: cannot be read") from error
 
-    def _change(self, members: Mapping[str, Any]) -> tuple[str, str, Terms]:
+    def _change(self, members: Mapping[str, Any], before: str) -> tuple[str, str, Terms]:
         """Return the camera, the file's text with the form's values, and the terms that it says then."""
         camera = self._config.demand_camera(str(members.get("camera", ""))).id
         changes: dict[tuple[str, ...], Any] = {}
@@ -158,7 +181,7 @@ class TermsDesk:
             if not isinstance(values, Mapping) or not set(values) <= set(names):
                 raise UsageError("the form has a term that the desk does not change")
             changes |= {(*path, name): values[name] for name in names if name in values}
-        text = edit_yaml(self._read(), str(self._config.consent.file), changes)
+        text = edit_yaml(before, str(self._config.consent.file), changes)
         try:
             terms = parse_policy(text, "terms").terms(camera)
         except ConfigError as error:
@@ -171,11 +194,18 @@ class TermsDesk:
 
     def _adopt(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
         """Take the consent in, and leave the text for root; write that as well if this user may (a trial)."""
-        order, consent = (each.encode() for each in read_texts(members, "signed"))
+        order, consent = read_texts(members, "signed")
         camera, text, now = str(members["camera"]), str(members["text"]), self._clock.utc()
-        adoption.demand_order(self._config, order, text, now)
-        with self._store.transaction() as connection:
-            self._standing.take(connection, camera, consent, now)
-        adoption.put_or_leave(self._config, order, text, now)
+        adoption.demand_order(self._config, order.encode(), text, now)
+        self._hand_over("take-consent", {"camera": camera, "jws": consent})
+        adoption.put_or_leave(self._config, order.encode(), text, now)
         log.info("terms signed at the desk camera=%s", camera)
         return {"state": "signed"}
+
+
+def _counts(state: CameraStanding, now: UtcNs) -> bool:
+    """Tell whether a camera's consent is in force: what a change is compared with."""
+    consent = state.consent
+    if consent is None or state.terms is None or state.unknown is not None or state.revoked:
+        return False
+    return consent.valid_from <= now < consent.valid_until

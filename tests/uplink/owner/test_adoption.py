@@ -20,6 +20,7 @@ from edge_agent.uplink.owner import adoption
 NOW = parse_rfc3339("2026-11-28T12:00:00Z")
 PASSPHRASE = "correct horse battery staple"
 TEXT = "version: 1\nhouse: {agencies: [rtcc.example-city]}\n"
+BEFORE = "version: 1\n"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def state(tmp_path_factory):
 def config(tmp_path, state):
     path = tmp_path / "edge-agent.yaml"
     path.write_text(f"gateway: {{state_dir: {json.dumps(str(state))}}}\n")
-    (tmp_path / "consent.yaml").write_text("version: 1\n")
+    (tmp_path / "consent.yaml").write_text(BEFORE)
     return load_config(path)
 
 
@@ -45,7 +46,7 @@ def order(config, text=TEXT, now=NOW, kind="adopt", key=None, gateway=None, **mo
     keys = KeyStore(config.state_dir, "owner")
     key = key or keys.load_private("owner", PASSPHRASE.encode())
     gateway = gateway or name_unenrolled(keys.load_public("gateway"))
-    members = more or {"file": "consent", "sha256": digest(text)}
+    members = more or {"file": "consent", "sha256": digest(text), "was": digest(BEFORE)}
     return sign_order(kind, members, gateway, encode_b64url(os.urandom(16)), now, key)
 
 
@@ -70,7 +71,14 @@ HOSTILE = {
     "an old order": lambda config: (order(config, now=UtcNs(NOW - 6 * MINUTE_NS)), TEXT),
     "an order for something else": lambda config: (order(config, kind="confirm-clock", **{}), TEXT),
     "terms that are none": lambda config: (order(config, text="version: 7\n"), "version: 7\n"),
-    "an order for the other file": lambda config: (order(config, file="enrolment", sha256=digest(TEXT)), TEXT),
+    "an order for the other file": lambda config: (
+        order(config, file="enrolment", sha256=digest(TEXT), was=digest("")),
+        TEXT,
+    ),
+    "an edit meanwhile": lambda config: (
+        order(config, file="consent", sha256=digest(TEXT), was=digest("# edited\n")),
+        TEXT,
+    ),
     "no order": lambda _: (b"{}", TEXT),
 }
 

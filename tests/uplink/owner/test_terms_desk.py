@@ -1,0 +1,150 @@
+"""Terms at the desk: the notice tells every term that counts otherwise, and a signature meets what is open at once."""
+
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge_agent.buffer.ring import create_ring
+from edge_agent.consent.policy import Mode, parse_policy
+from edge_agent.custody.keys import KeyStore
+from edge_agent.errors import DenialError, UsageError
+from edge_agent.protocol import jws
+from edge_agent.protocol.enrolment import Enrolment
+from edge_agent.protocol.public_keys import thumbprint
+from edge_agent.settings.gateway import parse_config
+from edge_agent.texts import ENGLISH
+from edge_agent.units import HOUR_NS, MINUTE_NS
+from edge_agent.uplink.inbound.consent_files import Standing, load_facts
+from edge_agent.uplink.owner import adoption, terms_desk
+from edge_agent.uplink.owner.terms_desk import TermsDesk
+from edge_agent.uplink.store.requests import RequestState
+from tests.support import gate
+from tests.support.consents import sign_consent
+from tests.support.releaser import PEER, House
+
+FILE = """\
+version: 1
+house: {agencies: [rtcc.example-city], cooling_off: 10m}
+cameras:
+  door: {mode: auto, categories: [robbery], distance_m: 300, window: 20m, requests_per_day: 9}
+  yard: {mode: auto, categories: [robbery], distance_m: 300, window: 20m, requests_per_day: 9}
+"""
+
+
+class Gateway(House):
+    """A house whose consents are signed, taken in and read as in the product."""
+
+    def restart(self) -> None:
+        """Read the configuration anew too."""
+        super().restart()
+        text = (
+            "cameras: [{id: door, url: 'rtsp://127.0.0.1:1'}, {id: yard, url: 'rtsp://127.0.0.1:2'}]\n"
+            f"gateway: {{state_dir: {self.folder / 'state'}, location: {{lat: 32.2988, lon: -90.1848}}}}\n"
+        )
+        self.config = parse_config(text, "edge-agent.yaml", self.folder)
+        self.enrolment = Enrolment(
+            gateway=gate.GATEWAY, iss=gate.ISS, broker_host="127.0.0.1", broker_port=1, ca_pem="", certificate_pem="",
+            uploads={"evidence": "https://upload.example/files/"}, threshold=2, not_after_s=2**31, tls_thumbprint="",
+            roots=tuple(key.public_key() for key in self.rtcc.roots),
+        )  # fmt: skip
+        self.standing = Standing(self.config, self.enrolment, gate.OWNER.public_key(), self.store)
+        self.judge._standing = self.standing
+
+    def take_in(self, camera: str, version: int = 1) -> None:
+        """Sign what the file says for a camera, in the terminal."""
+        found = self.config.demand_camera(camera)
+        facts = load_facts(self.config, self.enrolment, found, self.store.read_id())
+        terms = parse_policy(self.config.consent.file.read_text(), "terms").terms(camera)
+        raw = sign_consent(facts, terms, gate.NOTICE, version, self.clock.utc(), gate.OWNER)
+        self.call("take-consent", camera=camera, jws=raw.decode())
+
+    def terms(self, camera: str):
+        """Return what counts for a camera."""
+        return self.standing.household(self.clock.utc()).cameras[camera].terms
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gateway:
+    made = Gateway(tmp_path)
+    monkeypatch.setattr(KeyStore, "load_public", lambda _self, _name: gate.OWNER.public_key())
+    monkeypatch.setattr(adoption, "find_gateway_name", lambda _path, _key: gate.GATEWAY)
+    monkeypatch.setattr(terms_desk, "load_enrolment", lambda _path: made.enrolment)
+    for camera in ("door", "yard"):
+        ring = made.config.ring_path(camera, "main")
+        ring.parent.mkdir(parents=True, exist_ok=True)
+        key = Ed25519PrivateKey.generate()
+        create_ring(ring, camera=camera, quality="main", size_bytes=8 << 20, recorder_key=key, block_size=1 << 16)
+    made.config.consent.file.write_text(FILE)
+    return made
+
+
+class Desk:
+    """Drafts, and signs as the owner does."""
+
+    def __init__(self, house: Gateway) -> None:
+        self._desk = TermsDesk(
+            house.config, thumbprint(gate.OWNER.public_key()), house.standing, house.store, house.clock, ENGLISH,
+            lambda name, members: house.desk.handlers[name](members, PEER),
+        )  # fmt: skip
+
+    def draft(self, camera: str, terms: dict[str, object] | None = None, house: dict[str, object] | None = None):
+        return self._desk.draft({"camera": camera, "terms": terms or {}, "house": house or {}}, gate.GATEWAY)
+
+    def sign(self, made) -> None:
+        signed = [jws.sign_with(each.typ, each.payload, [gate.OWNER]).decode() for each in made.messages]
+        self._desk.commands["adopt-terms"]({**made.members, "signed": signed}, PEER)
+
+
+def test_the_notice_tells_what_the_file_had_made_tighter(house: Gateway) -> None:
+    """A term that the file took back, of whichever camera, is in the sentence of the signature that brings it again."""
+    for camera in ("door", "yard"):
+        house.take_in(camera)
+    tight = FILE.replace("cooling_off: 10m", "cooling_off: 4h").replace("door: {mode: auto", "door: {mode: deny")
+    house.config.consent.file.write_text(tight)
+    assert house.terms("door").camera.mode is Mode.DENY
+    made = Desk(house).draft("door", {"mode": "auto"}, {"cooling_off": "10m"})
+    assert "yard: " in made.sentence
+    assert made.sentence.count("10 minutes") >= 2
+    Desk(house).sign(made)
+    assert house.terms("door").camera.mode is Mode.AUTO
+    assert house.terms("yard").house.cooling_off == 10 * MINUTE_NS
+
+
+def test_an_edit_after_the_draft_voids_the_order(house: Gateway) -> None:
+    """What the owner tightened meanwhile stays: neither the text nor the consent of the draft counts."""
+    for camera in ("door", "yard"):
+        house.take_in(camera)
+    made = Desk(house).draft("door", {"distance_m": 200})
+    house.config.consent.file.write_text(FILE.replace("cooling_off: 10m", "cooling_off: 4h"))
+    with pytest.raises(DenialError, match="changed since"):
+        Desk(house).sign(made)
+    assert house.terms("yard").house.cooling_off == 4 * HOUR_NS
+    assert house.store.find_consent("door").version == 1
+
+
+def test_a_camera_without_a_consent_in_force_is_signed_at_the_gateway(house: Gateway) -> None:
+    """Ring, sources and RTCC are shown by the terminal: a first, ended or revoked consent is not for the desk."""
+    with pytest.raises(UsageError, match="no consent is in force"):
+        Desk(house).draft("door", {"mode": "auto"})
+    house.take_in("door")
+    house.call("revoke", camera="door")
+    with pytest.raises(UsageError, match="no consent is in force"):
+        Desk(house).draft("door", {"mode": "auto"})
+
+
+def test_terms_signed_at_the_desk_meet_what_is_open(house: Gateway) -> None:
+    """A denial ends a grant at once, and a wider signature two seconds later brings nothing back."""
+    house.take_in("door")
+    asked = house.ask()
+    assert house.store.read_request(asked.id).state is RequestState.GRANTED
+    desk = Desk(house)
+    desk.sign(desk.draft("door", {"mode": "deny"}))
+    assert house.store.read_request(asked.id).state is RequestState.CANCELLED
+    house.clock.advance(2_000_000_000)
+    desk.sign(desk.draft("door", {"mode": "auto"}))
+    house.carry_on()
+    house.worker.turn()
+    house.sender.turn()
+    assert house.store.read_request(asked.id).state is RequestState.CANCELLED
+    assert house.keys_out() == 0
