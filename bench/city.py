@@ -1,9 +1,9 @@
 """What one gateway more costs an RTCC's embedded home: enrolment, an answer, reading the answers again.
 
-    scripts/bench city [GATEWAYS]
+    scripts/bench city [GATEWAYS [NEIGHBOURS]]
 
-CPU of one thread; the disk's share is in the wall times. Beside GATEWAYS real ones (1000 by default) lie nine times as
-many records of others, as their neighbours would.
+CPU of one thread; the disk's share is in the wall times. Beside GATEWAYS real ones (1000 by default) lie the records of
+NEIGHBOURS (nine times as many), by id and by key.
 """
 
 import sys
@@ -48,16 +48,20 @@ def apply(key: Ed25519PrivateKey) -> bytes:
 def main() -> None:
     """Make a city in a temporary folder, and measure."""
     count, now = int(sys.argv[1]) if len(sys.argv) > 1 else 1000, SystemClock().utc()
+    neighbours = int(sys.argv[2]) if len(sys.argv) > 2 else 9 * count
     with tempfile.TemporaryDirectory() as folder:
         settings = HomeSettings("rtcc.example-city", "127.0.0.1", 1, 2, {"evidence": "https://localhost:1/files/"})
         home = RtccHome.create(Path(folder) / "home", settings, now)
         keys = [Ed25519PrivateKey.generate() for _ in range(count + LAST)]
         ids = [enrol(home, apply(key), now).gateway for key in keys[:count]]
         last = [apply(key) for key in keys[count:]]
-        measure(f"enrol one at {count}", LAST, lambda: [enrol(home, each, now) for each in last])
         record = (home.path / "gateways" / f"{ids[0]}.json").read_bytes()
-        for _ in range(9 * count):
-            (home.path / "gateways" / f"{make_id()}.json").write_bytes(record)
+        for _ in range(neighbours):
+            name = make_id()
+            (home.path / "gateways" / f"{name}.json").write_bytes(record)
+            (home.path / "gateways" / "by-key" / (name + "x" * 21)).write_text(name)
+        every = count + neighbours
+        measure(f"enrol one at {every}", LAST, lambda: [enrol(home, each, now) for each in last])
         asked = {"aud": {"cells": ["dr5rs"]}, "release_by": encode_rfc3339(UtcNs(now + HOUR_NS))}
         home.write_request(JTI, jws.sign("rtcc-request+jws", asked, [keys[0]]))
         inbox = Inbox(home)
@@ -70,7 +74,7 @@ def main() -> None:
             )
             for gateway, key in zip(ids, keys, strict=False)
         ]
-        measure(f"take an answer in at {10 * count}", count, lambda: [inbox.take(*each) for each in answers])
+        measure(f"take an answer in at {every}", count, lambda: [inbox.take(*each) for each in answers])
         measure("read an answer again", count, lambda: inbox.answers(JTI))
 
 

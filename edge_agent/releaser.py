@@ -7,7 +7,6 @@ gateway's signing key and its TLS key.
 import logging
 import os
 import sqlite3
-import ssl
 import threading
 from datetime import datetime
 from functools import partial
@@ -30,14 +29,14 @@ from edge_agent.host.systemd_notify import Notifier
 from edge_agent.ledger import table as ledger
 from edge_agent.ledger.refusal_counts import Tally
 from edge_agent.mqtt.connection import Broker
-from edge_agent.mqtt.mutual_tls import TlsIdentity, build_client_context
+from edge_agent.mqtt.mutual_tls import TlsIdentity
 from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.trust_bundle import Roots
 from edge_agent.protocol.verdict import Verdict
 from edge_agent.settings.gateway import Config, load_config
-from edge_agent.unenrolled import wait_enrolled
+from edge_agent.unenrolled import EnrolmentWatch, wait_enrolled
 from edge_agent.units import SECOND_NS, ClockState, UtcNs
 from edge_agent.uplink.bundle.builder import BundleBuilder
 from edge_agent.uplink.bundle.rings import Footage
@@ -69,9 +68,11 @@ from edge_agent.uplink.owner.page_links import PageLinks
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadDesk, begin_anew
 from edge_agent.uplink.owner.request_commands import OwnerDesk
-from edge_agent.uplink.owner.update_notes import FOLDER as UPDATE_NOTES
-from edge_agent.uplink.owner.update_notes import take_in
+from edge_agent.uplink.owner.update_notes import EVERY_S as UPDATES_EVERY_S
+from edge_agent.uplink.owner.update_notes import UpdateNotes
 from edge_agent.uplink.release.build_step import BundleMaker
+from edge_agent.uplink.release.certificate_renewal import EVERY_S as RENEW_EVERY_S
+from edge_agent.uplink.release.certificate_renewal import CertificateRenewal
 from edge_agent.uplink.release.key_step import Handover
 from edge_agent.uplink.release.recheck import Regrant
 from edge_agent.uplink.release.staging import Staging
@@ -140,17 +141,17 @@ class Releaser:
         roots = Roots(enrolment.threshold, {thumbprint(root): root for root in enrolment.roots})
         self._trust = TrustStore(store, roots, clock)
         self._keep_clock()
-        self._tally = Tally()
+        self._tally, pace = Tally(), AckPace(clock, stop.wait)
         self._standing = Standing(config, enrolment, owner, store)
         self._judge = Judge(enrolment, find_cell(config), store, self._standing, self._trust, clock)
         self._docket = Docket(store, enrolment.gateway, self._key)
         self._footage = Footage(config, keys.load_private("vault"), keys.load_public("recorder"))
-        identity = TlsIdentity(enrolment.ca_pem, enrolment.certificate_pem, keys.load_private("tls"))
-        pace = AckPace(clock, stop.wait)
+        self._renewal = CertificateRenewal(config, enrolment, keys, clock, self._show_certificate)
         self._intake = Intake(store, self._judge, self._docket, self._trust, self._tally, clock, pace, self._on_verdict)
-        self._broker = Broker(make_broker_settings(config, enrolment, identity), self._intake.handle, clock)
+        settings = make_broker_settings(config, enrolment, self._renewal.identity())
+        self._broker = Broker(settings, self._intake.handle, clock)
         self._builder = self._make_builder(keys)
-        self._worker, self._regrant, handover = self._make_worker(build_client_context(identity))
+        self._worker, self._regrant, handover = self._make_worker()
         self._terms = TermsWatch(config.consent.file, store, self._judge, self._regrant)
         texts = load_texts(config.gateway.language)
         zone, links = ZoneInfo(config.gateway.time_zone), PageLinks(config.state_dir, texts)
@@ -158,7 +159,7 @@ class Releaser:
         self._messenger = make_messenger(config, store, self._news, stop)
         marks = Marks(store.read_id(), store.find_consent)
         consents = partial(read_consent_states, config, enrolment, owner, marks)
-        ends = partial(find_ends, enrolment, self._trust)
+        ends = partial(find_ends, self._renewal, self._trust)
         self._faults = FaultNews(
             config, self._news.tell, self._wanted_news, clock,
             why_unclear=lambda: clock.facts()["why"],
@@ -167,7 +168,7 @@ class Releaser:
             ends=ends,
         )  # fmt: skip
         self._status = GatewayStatus(
-            enrolment, keys.custody_level(), store, clock, self._trust, self._broker.status, consents, ends,
+            self._renewal, keys.custody_level(), store, clock, self._trust, self._broker.status, consents, ends,
             self._faults.lines, self._messenger.counts, self._tally.read, self._intake.limits.count,
         )  # fmt: skip
         self._sender = Sender(store, self._broker, clock, handover.confirm, stop)
@@ -185,7 +186,8 @@ class Releaser:
 
     def run(self) -> None:
         """Start every thread, watch them, stop them."""
-        notifier = Notifier()
+        notifier, watch = Notifier(), EnrolmentWatch(self._config)
+        watch.look()
         enter_enrolment(self._store, self._enrolment, self._clock.utc())
         self._footage.keep_holds([request.jti for request in self._store.list_requests(OPEN_STATES)])
         self._messenger.start()
@@ -199,6 +201,7 @@ class Releaser:
         notifier.ready()
         while not (self._asked_to_stop.wait(_TURN_S) or (self._reload is not None and self._reload.take())):
             self._keep_clock()
+            self._take_enrolment(watch)
             now = self._clock.boot()
             threads = (self._worker, self._sender, self._jobs, self._control)
             if self._broker.is_live(now) and all(thread.is_alive() for thread in threads):
@@ -219,6 +222,15 @@ class Releaser:
         if self._clock.state() is ClockState.SYNCHRONISED:
             self._store.note_birth(self._clock.utc())
 
+    def _take_enrolment(self, watch: EnrolmentWatch) -> None:
+        """Take over an enrolment file that was installed meanwhile: a certificate at once, anything else anew."""
+        new = watch.look()
+        if new is not None and not self._renewal.take_certificate(new) and self._reload is not None:
+            self._reload.ask()
+
+    def _show_certificate(self, identity: TlsIdentity) -> None:
+        self._broker.renew(identity)
+
     # Parts
 
     def _make_builder(self, keys: KeyStore) -> BundleBuilder:
@@ -228,12 +240,13 @@ class Releaser:
             self._clock,
         )  # fmt: skip
 
-    def _make_worker(self, context: ssl.SSLContext) -> tuple[ReleaseWorker, Regrant, Handover]:
+    def _make_worker(self) -> tuple[ReleaseWorker, Regrant, Handover]:
         config, enrolment = self._config, self._enrolment
         staging = Staging(config.staging_dir, config.uplink.staging_size_bytes)
         carrier = Carrier(
-            enrolment, context, staging, self._clock, config.uplink.bandwidth_bytes_per_s, self._is_upload_hour
-        )
+            enrolment, self._renewal.context, staging, self._clock, config.uplink.bandwidth_bytes_per_s,
+            self._is_upload_hour,
+        )  # fmt: skip
         store, docket, clock = self._store, self._docket, self._clock
         maker = BundleMaker(store, self._judge, docket, self._builder, staging, self._sign_checkpoint, clock)
         shipping = Shipping(store, docket, carrier, staging, clock)
@@ -287,8 +300,11 @@ class Releaser:
         jobs.every("keeps", _HOUR_S, self._keeps.expire)
         jobs.at("keeps at start", now, self._keeps.settle)
         jobs.every("prune", _HOUR_S, self._prune)
-        jobs.every("updates", _HOUR_S, self._take_in_updates)
-        jobs.at("updates at start", now, self._take_in_updates)
+        updates = UpdateNotes(self._config.state_dir, self._store, self._news, self._clock)
+        jobs.every("updates", UPDATES_EVERY_S, updates.look)
+        jobs.at("updates at start", now, updates.look)
+        jobs.every("certificate", RENEW_EVERY_S, self._renewal.look)
+        jobs.at("certificate at start", now, self._renewal.look)
         self._plan_checkpoint(jobs)
 
     def _plan_checkpoint(self, jobs: Jobs) -> None:
@@ -302,10 +318,6 @@ class Releaser:
             self._broker.set_state(encode_state(online=True, checkpoint=self._ledger.checkpoint()))
         finally:
             self._plan_checkpoint(jobs)
-
-    def _take_in_updates(self) -> None:
-        for note in take_in(self._config.state_dir / UPDATE_NOTES, self._store, self._clock.utc()):
-            self._news.updated(note)
 
     def _enter_tally(self, *, running: bool = False) -> None:
         with self._store.transaction() as connection:

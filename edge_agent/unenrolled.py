@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from edge_agent import __version__
 from edge_agent.consent.camera_state import CameraConsent, encode_consents
 from edge_agent.consent.policy import Occasion
-from edge_agent.custody.enrolment_file import load_enrolment
+from edge_agent.custody.enrolment_file import load_enrolment, renewed_path
 from edge_agent.custody.keys import KeyStore
 from edge_agent.custody.owner_identity import load_recipient
 from edge_agent.errors import EdgeAgentError
@@ -51,6 +51,8 @@ from edge_agent.uplink.owner.notifier import make_messenger
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadDesk
 from edge_agent.uplink.owner.request_commands import OwnerDesk
+from edge_agent.uplink.owner.update_notes import EVERY_S as UPDATES_EVERY_S
+from edge_agent.uplink.owner.update_notes import UpdateNotes
 from edge_agent.uplink.release.recheck import Regrant
 from edge_agent.uplink.store.requests import OPEN_STATES, Store, StoredRelease, StoredRequest
 
@@ -79,7 +81,7 @@ class EnrolmentWatch:
     """Looks whether the enrolment file is there and right; reads it again only if it has changed."""
 
     def __init__(self, config: Config) -> None:
-        self._path = config.uplink.enrolment
+        self._path, self._renewed = config.uplink.enrolment, renewed_path(config.store_path)
         self._seen: tuple[int, int, int] | None = None
         self.problem = ""
         """Why the file that is there cannot be used; empty if there is none."""
@@ -94,7 +96,7 @@ class EnrolmentWatch:
             return None
         self._seen = seen
         try:
-            return load_enrolment(self._path)
+            return load_enrolment(self._path, self._renewed)
         except EdgeAgentError as error:
             self.problem = str(error)
             log.error("enrolment file cannot be used: %s", error)
@@ -178,6 +180,7 @@ class Unenrolled:
         texts = load_texts(config.gateway.language)
         news = News(store, lambda: frozenset(Occasion), ZoneInfo(config.gateway.time_zone), clock, texts)
         self._messenger = make_messenger(config, store, news, self._ended)
+        self._updates = UpdateNotes(config.state_dir, store, news, clock)
         self._home = HomeSockets(name, owner, config, store, clock, handlers, reads, self._messenger)
         self._faults = FaultNews(
             config,
@@ -224,6 +227,8 @@ class Unenrolled:
         jobs.every("keeps", _HOUR_S, self._keeps.expire)
         jobs.at("keeps at start", self._clock.utc(), self._keeps.settle)
         jobs.every("faults", FAULTS_EVERY_S, self._faults.look)
+        jobs.every("updates", UPDATES_EVERY_S, self._updates.look)
+        jobs.at("updates at start", self._clock.utc(), self._updates.look)
         jobs.every("heads", _HOUR_S, lambda: enter_heads(self._config, self._footage, self._store, self._clock.utc()))
 
     def _consents(self, now: UtcNs) -> dict[str, CameraConsent]:

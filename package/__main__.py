@@ -19,7 +19,7 @@ Version: {version}
 Architecture: {arch}
 Maintainer: The edge agent's maintainers <maintainers@edge-agent.invalid>
 Installed-Size: {size}
-Depends: python3 (>= {python}), python3 (<< 3.{next}), tzdata,
+Depends: python3 (>= {python}), python3 (<< 3.{next}), tzdata, libc6, libgcc-s1, libstdc++6, zlib1g,
  systemd | systemd-standalone-sysusers, systemd | systemd-standalone-tmpfiles
 Recommends: systemd-timesyncd | time-daemon
 Suggests: age, {tpm}

@@ -104,7 +104,7 @@ def _print(shown: Mapping[str, Mapping[str, Any]], zone: ZoneInfo) -> None:
         print_text(f"             believes nothing before {say_moment(_to_second(facts['floor']), zone)}")
         for ring in facts.get("held_back", ()):
             print_text(f"             keeps footage of {ring} for longer than you said: the clock was set ahead")
-    if _waits(shown):
+    if waits_for_owner(shown):
         print_text("\nIf the time above is right, say so: edge-agent clock confirm")
 
 
@@ -112,11 +112,11 @@ def _to_second(text: str) -> UtcNs:
     return UtcNs(parse_rfc3339(text) // SECOND_NS * SECOND_NS)
 
 
-def _waits(shown: Mapping[str, Mapping[str, Any]]) -> bool:
+def waits_for_owner(shown: Mapping[str, Mapping[str, Any]]) -> bool:
     """Tell whether anything waits for the owner's word."""
     from_source = shown["here"]["source"]["state"] == "synchronised"
     doubted = any(shown[name].get("state") == "floor-only" for name in PROCESSES)
-    return (from_source and doubted) or bool(shown["recorder"].get("held_back"))
+    return from_source and (doubted or bool(shown["recorder"].get("held_back")))
 
 
 def _confirm(args: argparse.Namespace, config: Config, shown: Mapping[str, Mapping[str, Any]]) -> int:
@@ -131,7 +131,7 @@ def _confirm(args: argparse.Namespace, config: Config, shown: Mapping[str, Mappi
             raise UnavailableError(
                 shown[name]["error"], "both processes have to run: the releaser enters it in the ledger"
             )
-    if not _waits(shown):
+    if not waits_for_owner(shown):
         print_text("nothing waits for your word: the clock is believed")
         return 0
     if not args.json:

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         return os.EX_NOPERM
     _install(config.uplink.enrolment, raw)
     print_text(f"installed: {config.uplink.enrolment}")
-    print_text("a releaser that waits for it goes on by itself; one that was enrolled before: restart it")
+    print_text("the releaser takes it over by itself")
     print_text(
         "next: edge-agent check; then the owner signs (edge-agent consent sign): signatures made for other roots end"
     )

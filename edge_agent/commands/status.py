@@ -2,11 +2,11 @@
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from datetime import tzinfo
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from edge_agent.capture.reasons import REASONS
@@ -18,10 +18,13 @@ from edge_agent.host.language import load_texts
 from edge_agent.host.terminal import print_json, print_text
 from edge_agent.local_time import encode_local, localise
 from edge_agent.settings.gateway import Config, load_config
+from edge_agent.setup.inspection import find_closed_keys, is_sealed
 from edge_agent.texts import Texts
 from edge_agent.units import parse_rfc3339
 
 REFRESH_S = 2.0
+_Process = Literal["recorder", "releaser"]
+_PROCESSES: tuple[_Process, ...] = ("recorder", "releaser")
 _LABELS = {
     "gateway": "this gateway",
     "enrolment": "enrolled with",
@@ -62,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the status once, or again and again; 0 where both processes answer, 1 otherwise."""
     config = load_config(args.config)
     while True:
-        status = {name: _ask(config.control_path(name)) for name in ("recorder", "releaser")}
+        status: dict[str, dict[str, Any]] = {name: _ask(config, name) for name in _PROCESSES}
         if args.json:
             print_json(status)
         else:
@@ -74,11 +77,13 @@ def run(args: argparse.Namespace) -> int:
         time.sleep(REFRESH_S)
 
 
-def _ask(path: Path) -> dict[str, Any]:
+def _ask(config: Config, name: _Process) -> dict[str, Any]:
     try:
-        answer = call(path, "status")
+        answer = call(config.control_path(name), "status")
     except EdgeAgentError as error:
-        return {"error": str(error)}
+        # Asked only now: each sealed key costs the TPM a second, and a process that runs has opened its own.
+        closed = find_closed_keys(config, name) if os.geteuid() == 0 else []
+        return {"error": str(error)} | ({"closed_keys": closed} if closed else {})
     answer.pop("done", None)
     return answer
 
@@ -91,6 +96,7 @@ def _print(status: Mapping[str, Mapping[str, Any]], config: Config) -> None:
     if "error" in recorder:
         error = texts.translate(recorder["error"])
         print_text(texts("recorder: not running ({error})", error=error), style="bold red")
+        _print_sealed(recorder, config, "recorder", texts)
     else:
         for name, camera in sorted(recorder.get("cameras", {}).items()):
             _print_camera(name, camera, config, zone, texts)
@@ -98,7 +104,8 @@ def _print(status: Mapping[str, Mapping[str, Any]], config: Config) -> None:
     if "error" in releaser:
         error = texts.translate(releaser["error"])
         print_text(texts("releaser: not running ({error})", error=error), style="bold red")
-        if "error" in recorder:
+        _print_sealed(releaser, config, "releaser", texts)
+        if "error" in recorder and not any("closed_keys" in part for part in status.values()):
             print_text(texts("To start both: sudo systemctl start edge-agent.target, or edge-agent run."))
         return
     for key, value in releaser.items():
@@ -110,6 +117,19 @@ def _print(status: Mapping[str, Mapping[str, Any]], config: Config) -> None:
             label = texts(_LABELS.get(key, key.replace("_", " ")))
             line = texts("{fact}: {value}", fact=label, value=_plain(key, value, texts, zone))
             print_text(line, style="bold" if key in _URGENT and value else "")
+
+
+def _print_sealed(part: Mapping[str, Any], config: Config, role: _Process, texts: Texts) -> None:
+    """Say of a process that does not answer whether this machine opens its sealed keys; only root can try."""
+    if "closed_keys" in part:
+        names = ", ".join(part["closed_keys"])
+        print_text(
+            texts("its keys are sealed, and this machine does not open: {names} (docs/recovery.md)", names=names),
+            style="bold red",
+            indent=2,
+        )
+    elif os.geteuid() != 0 and is_sealed(config, role):
+        print_text(texts("its keys are sealed; whether this machine opens them: sudo edge-agent check"), indent=2)
 
 
 def _print_camera(ring: str, camera: Mapping[str, Any], config: Config, zone: tzinfo, texts: Texts) -> None:

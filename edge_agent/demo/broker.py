@@ -38,11 +38,12 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class BrokerFiles:
-    """The broker's certificate and key, and the CA whose clients it lets in."""
+    """The broker's certificate and key, the authorities whose clients it lets in, and whom they revoked."""
 
     ca: Path
     certificate: Path
     key: Path
+    revoked: Path
 
 
 def find_mosquitto(unpack_dir: Path | None = None, search_path: str | None = None) -> Program:
@@ -155,7 +156,7 @@ def write_config(folder: Path, files: BrokerFiles, *, port: int, rtcc_port: int)
 
     Args:
         folder: Its own folder; made where missing.
-        files: Certificate, key and CA, as absolute paths.
+        files: As absolute paths.
         port: For gateways.
         rtcc_port: For the RTCC's own programs.
     """
@@ -239,6 +240,7 @@ listener {port} {host}
 cafile {files.ca}
 certfile {files.certificate}
 keyfile {files.key}
+crlfile {files.revoked}
 tls_version tlsv1.2
 require_certificate true
 use_identity_as_username true

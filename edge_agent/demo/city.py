@@ -84,7 +84,7 @@ class City:
         settings = self.home.settings
         config = write_config(
             self.folder / "broker",
-            BrokerFiles(self.home.ca_path, certificate, key),
+            BrokerFiles(self.home.ca_path, certificate, key, self.home.certificates.list_path),
             port=settings.broker_port,
             rtcc_port=settings.rtcc_port,
         )

@@ -15,16 +15,15 @@ from typing import Any
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_agent.errors import UnavailableError
 from edge_agent.host.clock import Clock
+from edge_agent.mqtt.attempts import Attempts
 from edge_agent.mqtt.inbound_queue import InboundQueue, Incoming
-from edge_agent.mqtt.mutual_tls import TlsIdentity, build_client_context, watch_socket
-from edge_agent.mqtt.network_loop import CONNECT_TIMEOUT_S, NetworkLoop
+from edge_agent.mqtt.mutual_tls import TlsIdentity, build_client_context, load_identity, watch_socket
+from edge_agent.mqtt.network_loop import CONNECT_TIMEOUT_S, FIRST_RETRY_S, LoopTimes, NetworkLoop
+from edge_agent.mqtt.packets import connect_properties, publish_properties, subscribe_options
 from edge_agent.units import MonoNs
 
 RECEIVE_MAXIMUM = 64
@@ -59,7 +58,11 @@ class BrokerSettings:
     online: bytes = b""
     offline: bytes = b""
     """The last will; also left behind by a clean ``close``."""
+    others: tuple[tuple[str, int], ...] = ()
+    """Hosts and ports to try after the first, in turn."""
     keepalive_s: int = 30
+    first_retry_s: float = FIRST_RETRY_S
+    """The longest pause before the first repetition."""
     answer_within_s: float = 10.0
     """How long after its keepalive a silent broker is given up."""
     clean_start: bool = False
@@ -115,13 +118,14 @@ class Broker:
             lost=self._lost,
             is_connected=lambda: self._connected,
             has_room=self._inbox.has_room,
-            patience_s=settings.answer_within_s,
+            times=LoopTimes(settings.answer_within_s, settings.first_retry_s),
             clock=clock,
             stop=self._stop,
         )
-        self._client.tls_set_context(
-            watch_socket(build_client_context(settings.tls), self._loop.heard, MAX_PACKET_BYTES)
-        )
+        self._context = watch_socket(build_client_context(settings.tls), self._loop.heard, MAX_PACKET_BYTES)
+        self._client.tls_set_context(self._context)
+        self._renewed: TlsIdentity | None = None
+        self._attempts = Attempts(((settings.host, settings.port), *settings.others))
         self._threads = [
             threading.Thread(target=target, name=name, daemon=True)
             for target, name in ((self._loop.run, "mqtt-network"), (self._inbox.run, "mqtt-worker"))
@@ -192,6 +196,18 @@ class Broker:
             if self._connected and self._settings.state_topic:
                 self._client.publish(self._settings.state_topic, payload, qos=1, retain=True)
 
+    def renew(self, identity: TlsIdentity) -> None:
+        """Show another certificate from the next connection on, and make that one now. Any thread.
+
+        Raises:
+            CustodyError: Certificate and key do not belong together; the one before stays.
+        """
+        build_client_context(identity)
+        with self._lock:
+            self._renewed = identity
+            self._attempts.spare()
+            self._loop.drop_socket()
+
     def publish(
         self,
         topic: str,
@@ -218,11 +234,7 @@ class Broker:
         Raises:
             UnavailableError: Not connected, no acknowledgement in time, or the broker refuses it.
         """
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        if correlation is not None:
-            properties.CorrelationData = correlation
-        if expiry_s is not None:
-            properties.MessageExpiryInterval = expiry_s
+        properties = publish_properties(correlation, expiry_s)
         with self._publishing:
             with self._lock:
                 if not self._connected:
@@ -248,20 +260,24 @@ class Broker:
     def _connect(self) -> None:
         # The messages that paho still holds are the outbox's business: it would be sent again out of order.
         self._client.drop_out_messages()
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = self._settings.session_expiry_s
-        properties.ReceiveMaximum = RECEIVE_MAXIMUM
-        properties.MaximumPacketSize = MAX_PACKET_BYTES
+        properties = connect_properties(self._settings.session_expiry_s, RECEIVE_MAXIMUM, MAX_PACKET_BYTES)
+        with self._lock:
+            renewed, self._renewed = self._renewed, None
+        if renewed is not None:
+            load_identity(self._context, renewed)
+        is_clean = self._settings.clean_start
+        if self._attempts.begins_anew():
+            is_clean = True
+            self._counts["session-given-up"] += 1
+            log.warning("broker accepts this client and cuts it off each time: it begins with a new session")
+        host, port = self._attempts.address
         self._client.connect(
-            self._settings.host,
-            self._settings.port,
-            keepalive=self._settings.keepalive_s,
-            clean_start=self._settings.clean_start,
-            properties=properties,
+            host, port, keepalive=self._settings.keepalive_s, clean_start=is_clean, properties=properties
         )
 
     def _lost(self) -> None:
         self._counts["attempts"] += 1
+        self._attempts.lose(self._clock.boot())
         with self._lock:
             was_connected, self._connected = self._connected, False
             self._generation += 1
@@ -275,6 +291,7 @@ class Broker:
     def _give_up(self, generation: int) -> None:
         with self._lock:
             if generation == self._generation:
+                self._attempts.spare()
                 self._loop.drop_socket()
 
     # paho's callbacks, all on the network thread.
@@ -315,9 +332,10 @@ class Broker:
             log.warning("broker refuses the connection: %s", reason)
             return
         with self._lock:
+            self._attempts.accept(self._clock.boot())
             self._generation += 1
             self._unconfirmed = {
-                client.subscribe(subscription.topic, options=_subscribe_options(subscription))[1] or 0
+                client.subscribe(subscription.topic, options=subscribe_options(retained=subscription.retained))[1] or 0
                 for subscription in self._settings.subscriptions
             }
             self._connected = True
@@ -347,6 +365,7 @@ class Broker:
 
     def _on_message(self, client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         self._counts["received"] += 1
+        self._attempts.spare()
         if message.qos == 0:
             # QoS 0 knows no acknowledgement and no receive maximum: a flood of it would push out what counts.
             self._counts["dropped-qos0"] += 1
@@ -367,13 +386,6 @@ class Broker:
             if generation == self._generation and self._connected:
                 client.ack(mid, qos)
                 self._counts["acknowledged"] += 1
-
-
-def _subscribe_options(subscription: TopicSubscription) -> SubscribeOptions:
-    handling = (
-        SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if subscription.retained else SubscribeOptions.RETAIN_DO_NOT_SEND
-    )
-    return SubscribeOptions(qos=1, retainAsPublished=True, retainHandling=handling)
 
 
 def wait_connected(broker: Broker, timeout_s: float) -> bool:

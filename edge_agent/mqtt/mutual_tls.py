@@ -35,6 +35,16 @@ def build_client_context(identity: TlsIdentity) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+    load_identity(context, identity)
+    return context
+
+
+def load_identity(context: ssl.SSLContext, identity: TlsIdentity) -> None:
+    """Show this certificate from the next handshake of a context on. From the thread that shakes hands alone.
+
+    Raises:
+        CustodyError: As ``build_client_context``.
+    """
     key_pem = identity.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     # OpenSSL reads certificate and key from one path; a memory file has one and is on no disk.
     descriptor = os.memfd_create("edge-agent-tls", os.MFD_CLOEXEC)
@@ -47,7 +57,6 @@ def build_client_context(identity: TlsIdentity) -> ssl.SSLContext:
         raise CustodyError(f"TLS certificate, key and CA do not fit together: {error}") from None
     finally:
         os.close(descriptor)
-    return context
 
 
 def watch_reads(context: ssl.SSLContext, before_read: Callable[[], None]) -> None:

@@ -12,6 +12,7 @@ import select
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from paho.mqtt import client as paho
@@ -22,6 +23,8 @@ from edge_agent.units import SECOND_NS, MonoNs
 
 CONNECT_TIMEOUT_S = 10.0
 MAX_BACKOFF_S = 60.0
+FIRST_RETRY_S = 30.0
+"""2,000 gateways that came back within 10 s made a broker that was away for 2.7 s refuse most of them."""
 STABLE_AFTER_S = 60.0
 """A connection that lasted this long starts the back-off anew."""
 _TURN_S = 1.0
@@ -29,15 +32,27 @@ _TURN_S = 1.0
 log = logging.getLogger(__name__)
 
 
-def backoff_s(attempt: int, fraction: float) -> float:
-    """Return the pause before an attempt: 1 s doubling to 60 s, of which the upper half is random.
+def backoff_s(attempt: int, fraction: float, first_s: float = FIRST_RETRY_S) -> float:
+    """Return the pause before an attempt, with full jitter: anything up to ``first_s``, which doubles to 60 s.
+
+    A broker that was away comes back to all of its clients at once: what they have in common must not be the time.
 
     Args:
         attempt: 0 for the first repetition.
         fraction: A random number in [0, 1).
+        first_s: The longest first pause.
     """
-    longest = min(MAX_BACKOFF_S, 2.0 ** min(attempt, 16))
-    return longest * (0.5 + 0.5 * fraction)
+    return fraction * min(MAX_BACKOFF_S, first_s * 2.0 ** min(attempt, 16))
+
+
+@dataclass(frozen=True, slots=True)
+class LoopTimes:
+    """How long a network loop waits."""
+
+    patience_s: float
+    """After its keepalive, until a silent broker is given up."""
+    first_retry_s: float
+    """At most, before the first repetition."""
 
 
 class NetworkLoop:
@@ -49,7 +64,7 @@ class NetworkLoop:
         lost: Called after every connection and every failed attempt.
         is_connected: Tells whether the broker has accepted us.
         has_room: Tells whether what is read now can be kept.
-        patience_s: How long after its keepalive a silent broker is given up.
+        times: How long is waited.
         clock: For liveness.
         stop: Ends ``run``, once the connection was left.
     """
@@ -62,7 +77,7 @@ class NetworkLoop:
         lost: Callable[[], None],
         is_connected: Callable[[], bool],
         has_room: Callable[[], bool],
-        patience_s: float,
+        times: LoopTimes,
         clock: Clock,
         stop: threading.Event,
     ) -> None:
@@ -71,7 +86,7 @@ class NetworkLoop:
         self._lost = lost
         self._is_connected = is_connected
         self._has_room = has_room
-        self._patience_s = patience_s
+        self._times = times
         self._clock = clock
         self._stop = stop
         self.last_heard = self._last_turn = clock.boot()
@@ -96,7 +111,7 @@ class NetworkLoop:
             self._lost()
             if self._clock.boot() - started > STABLE_AFTER_S * SECOND_NS:
                 attempt = 0
-            self._stop.wait(backoff_s(attempt, random.random()))  # noqa: S311  (jitter)
+            self._stop.wait(backoff_s(attempt, random.random(), self._times.first_retry_s))  # noqa: S311  (jitter)
             attempt += 1
 
     def close(self) -> None:
@@ -125,7 +140,7 @@ class NetworkLoop:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def _limit_ns(self) -> int:
-        return int((self._client.keepalive + self._patience_s) * SECOND_NS)
+        return int((self._client.keepalive + self._times.patience_s) * SECOND_NS)
 
     def _wake(self, *_: object) -> None:
         with contextlib.suppress(OSError):  # full: it is awake; closed: it has ended

@@ -5,7 +5,7 @@ who can replace it can choose another RTCC, so root installs it and a person com
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, TypeGuard
 from urllib.parse import urlsplit
 
@@ -23,6 +23,9 @@ from edge_agent.protocol.public_keys import load_jwk, thumbprint
 
 MAX_ENROLMENT_BYTES = 64 * 1024
 MAX_ROOTS = 16
+MAX_AUTHORITIES = 2
+"""The one that issues, and the one before or after it."""
+MAX_BROKERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Enrolment:
     broker_host: str
     broker_port: int
     ca_pem: str
+    """One authority, or two while the RTCC rolls over."""
     certificate_pem: str
     uploads: Mapping[str, str]
     """Upload targets: name → URL (https)."""
@@ -44,6 +48,10 @@ class Enrolment:
     """When the certificate ends, in seconds of Unix time."""
     tls_thumbprint: str
     """Of the certificate's public key: that of this gateway's TLS key, or the file is another's."""
+    not_before_s: int = 0
+    """When the certificate begins."""
+    more_brokers: tuple[tuple[str, int], ...] = ()
+    """Hosts and ports to try after the first, in this order."""
 
     @property
     def root_thumbprints(self) -> tuple[str, ...]:
@@ -65,6 +73,7 @@ class _EnrolmentFile(WireModel):
     gateway: GatewayId
     iss: Issuer
     broker: _Broker
+    more_brokers: Annotated[list[_Broker], Field(max_length=MAX_BROKERS)] = Field(default_factory=list)
     ca: str
     certificate: str
     uploads: dict[TargetName, _Upload]
@@ -97,9 +106,9 @@ def parse_enrolment(raw: bytes, source: str) -> Enrolment:
     _check_roots(source, roots, members.threshold)
     for name, upload in members.uploads.items():
         _check_upload(source, name, upload.url)
-    certificate = _load_certificate(source, "certificate", members.certificate)
-    authority = _load_certificate(source, "ca", members.ca)
-    tls_key = _check_certificate(source, certificate, authority, members.gateway)
+    (certificate,) = _load_certificates(source, "certificate", members.certificate)
+    authorities = _load_certificates(source, "ca", members.ca, MAX_AUTHORITIES)
+    tls_key = _check_certificate(source, certificate, authorities, members.gateway)
     return Enrolment(
         gateway=members.gateway,
         iss=members.iss,
@@ -112,7 +121,30 @@ def parse_enrolment(raw: bytes, source: str) -> Enrolment:
         threshold=members.threshold,
         not_after_s=int(certificate.not_valid_after_utc.timestamp()),
         tls_thumbprint=thumbprint(tls_key),
+        not_before_s=int(certificate.not_valid_before_utc.timestamp()),
+        more_brokers=tuple((each.host, each.port) for each in members.more_brokers),
     )
+
+
+def renew_enrolment(enrolment: Enrolment, certificate_pem: str, source: str) -> Enrolment:
+    """Return an enrolment with another certificate (PROTOCOL 7.5): nothing else of it can be renewed.
+
+    Raises:
+        ConfigError: Not one certificate, of another gateway or key, not of an authority of the enrolment, or one that
+            ends no later than the one before.
+    """
+    (certificate,) = _load_certificates(source, "certificate", certificate_pem)
+    authorities = _load_certificates(source, "ca", enrolment.ca_pem, MAX_AUTHORITIES)
+    key = _check_certificate(source, certificate, authorities, enrolment.gateway)
+    if thumbprint(key) != enrolment.tls_thumbprint:
+        raise ConfigError(f"{source}: certificate: is for another TLS key than this gateway's")
+    not_after_s = int(certificate.not_valid_after_utc.timestamp())
+    if not_after_s <= enrolment.not_after_s:
+        raise ConfigError(f"{source}: certificate: ends no later than the one before")
+    not_before_s = int(certificate.not_valid_before_utc.timestamp())
+    return replace(
+        enrolment, certificate_pem=certificate_pem, not_before_s=not_before_s, not_after_s=not_after_s
+    )  # fmt: skip
 
 
 def _check_roots(source: str, roots: tuple[object, ...], threshold: int) -> None:
@@ -139,27 +171,34 @@ def _check_upload(source: str, name: str, url: str) -> None:
         raise ConfigError(f"{source}: uploads.{name}.url: should be https://HOST[:PORT]/PATH without credentials")
 
 
-def _load_certificate(source: str, member: str, pem: str) -> x509.Certificate:
+def _load_certificates(source: str, member: str, pem: str, most: int = 1) -> list[x509.Certificate]:
     try:
         certificates = x509.load_pem_x509_certificates(pem.encode())
     except ValueError as error:
         raise ConfigError(f"{source}: {member}: is no certificate in PEM") from error
-    if len(certificates) != 1:
-        raise ConfigError(f"{source}: {member}: holds {len(certificates)} certificates, should hold one")
-    return certificates[0]
+    if not 1 <= len(certificates) <= most:
+        wanted = "one" if most == 1 else f"one to {most}"
+        raise ConfigError(f"{source}: {member}: holds {len(certificates)} certificates, should hold {wanted}")
+    return certificates
 
 
 def _check_certificate(
-    source: str, certificate: x509.Certificate, authority: x509.Certificate, gateway: str
+    source: str, certificate: x509.Certificate, authorities: list[x509.Certificate], gateway: str
 ) -> EllipticCurvePublicKey:
     names = [attribute.value for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     if names != [gateway]:
         raise ConfigError(f"{source}: certificate: its CN is not the gateway's id")
-    try:
-        certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature) as error:
-        raise ConfigError(f"{source}: certificate: was not issued by the file's own ca") from error
+    if not any(_is_issued_by(certificate, authority) for authority in authorities):
+        raise ConfigError(f"{source}: certificate: was not issued by the file's own ca")
     key = certificate.public_key()
     if not isinstance(key, EllipticCurvePublicKey):
         raise ConfigError(f"{source}: certificate: its key is not P-256")
     return key
+
+
+def _is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True

@@ -53,6 +53,8 @@ class Inbox:
         gateway = match[1]
         if not self._home.has_gateway(gateway):
             raise EvidenceError(f"answer of a gateway that is not enrolled: gateway={gateway}")
+        if self._home.is_gateway_revoked(gateway):
+            raise EvidenceError(f"answer of a gateway that was revoked: gateway={gateway}")
         answer = verify_answer(payload, gateway, gateway_key(self._home, gateway))
         if answer.requester != self._home.settings.iss or not self._home.has_request(answer.jti):
             raise EvidenceError(f"answer to a request that is not ours: gateway={gateway} jti={answer.jti}")

@@ -1,33 +1,33 @@
 """What a broker must keep before it is trusted with requests (docs/rtcc.md, "Prove a broker"): a numbered checklist.
 
-Owns the probes. They come as two gateways that nobody enrolled, with certificates of our authority for an hour, and
-judge a broker by what arrives, never by what it answers: one that grants a forbidden subscription and filters later
-passes, one that refuses it and delivers does not.
+Owns the probes. They come as two gateways that nobody enrolled, with certificates of our authority for an hour that
+are revoked after. They judge a broker by what arrives, never by what it answers: one that grants a forbidden
+subscription and filters later passes, one that refuses it and delivers does not.
 """
 
 import secrets
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge_agent.errors import EvidenceError, UnavailableError
 from edge_agent.host.clock import Clock, SystemClock
-from edge_agent.mqtt.connection import Broker, BrokerSettings, TopicSubscription, wait_connected
-from edge_agent.mqtt.inbound_queue import Incoming
+from edge_agent.mqtt.connection import BrokerSettings, TopicSubscription, wait_connected
 from edge_agent.mqtt.mutual_tls import TlsIdentity
 from edge_agent.rtcc.office import authority
 from edge_agent.rtcc.office.home import CLIENT_NAME, RtccHome
 from edge_agent.rtcc.office.keys import generate_tls_key, make_id
+from edge_agent.rtcc.probe_client import WAIT_S, ProbeClient
+from edge_agent.rtcc.session import FIRST_RETRY_S
 from edge_agent.units import UtcNs
 
 CERTIFICATE_DAYS = 1 / 24
-WAIT_S = 10.0
 EXPIRY_S = 2
 RESTART_WAIT_S = 300.0
 
@@ -39,52 +39,6 @@ class ProbeResult:
     name: str
     fault: str
     """What the broker did that it must not do; empty if it kept the rule."""
-
-
-class ProbeClient:
-    """A connection that remembers what arrives, in its order. Use it as a context manager.
-
-    Args:
-        settings: Whose certificate, which client id, which subscriptions.
-        clock: For the connection's liveness.
-        acks: Without it no message is acknowledged, and each comes again.
-    """
-
-    def __init__(self, settings: BrokerSettings, clock: Clock, *, acks: bool = True) -> None:
-        self._acks = acks
-        self._seen: list[tuple[str, bytes, bool]] = []
-        self._changed = threading.Condition()
-        self.broker = Broker(settings, self._take, clock)
-
-    def _take(self, message: Incoming) -> None:
-        if self._acks:
-            message.ack()
-        with self._changed:
-            self._seen.append((message.topic, message.payload, message.retained))
-            self._changed.notify_all()
-
-    def has(self, payload: bytes, wait_s: float = 0.0, *, retained: bool | None = None) -> bool:
-        """Tell whether a payload came, waiting for it; with or without the mark of a retained one, or either."""
-
-        def came() -> bool:
-            return any(each == payload and retained in (None, mark) for _, each, mark in self._seen)
-
-        with self._changed:
-            return self._changed.wait_for(came, wait_s)
-
-    def connect(self, wait_s: float = WAIT_S) -> bool:
-        """Start; tell whether the broker let us in."""
-        self.broker.start()
-        return wait_connected(self.broker, wait_s)
-
-    def __enter__(self) -> "ProbeClient":
-        if not self.connect():
-            self.broker.close(1.0)
-            raise UnavailableError("broker does not let a probe in")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.broker.close(2.0)
 
 
 class BrokerCheck:
@@ -101,10 +55,12 @@ class BrokerCheck:
         ca, ca_key = home.load_ca()
         self.one, self.other = make_id(), make_id()
         """Ids of the two gateways."""
-        self._identities = {}
+        self._identities: dict[str, TlsIdentity] = {}
+        self._certificates: list[x509.Certificate] = []
         for name in (self.one, self.other):
             key = generate_tls_key()
             certificate = authority.issue_client(ca, ca_key, key.public_key(), name, now, days=CERTIFICATE_DAYS)
+            self._certificates.append(certificate)
             self._identities[name] = TlsIdentity(
                 home.ca_path.read_text(), certificate.public_bytes(Encoding.PEM).decode(), key
             )
@@ -138,6 +94,16 @@ class BrokerCheck:
         """Check that nothing is lost while ``restart`` restarts the broker."""
         return self._attempt("10 nothing is lost across a restart", lambda: self._probe_restart(restart))
 
+    def revoke(self) -> None:
+        """Put both certificates on the list of revoked ones, which the broker reads."""
+        self._home.certificates.revoke(self._certificates, self._clock.utc())
+
+    def run_revoked(self, reload: Callable[[], None]) -> ProbeResult:
+        """Check that the broker refuses both certificates, once ``reload`` made it read the list: the last check."""
+        self.revoke()
+        reload()
+        return self._attempt("11 a revoked certificate is refused", self._probe_revoked)
+
     def _attempt(self, name: str, probe: Callable[[], None]) -> ProbeResult:
         try:
             probe()
@@ -155,6 +121,7 @@ class BrokerCheck:
             client_id=client_id or name,
             tls=self._identities[name],
             subscriptions=own,
+            first_retry_s=FIRST_RETRY_S,
             session_expiry_s=600,
         )
         return replace(settings, **changes)  # type: ignore[arg-type]
@@ -339,6 +306,16 @@ class BrokerCheck:
             with self._client(self._gateway(self.other)) as gateway:
                 if not gateway.has(payload, WAIT_S):
                     raise EvidenceError("a request that waited for a gateway was lost by the restart")
+
+    def _probe_revoked(self) -> None:
+        with self._rtcc_client():  # It is there, and lets in who was not revoked.
+            pass
+        client = self._client(self._gateway(self.one, clean_start=True, session_expiry_s=0))
+        try:
+            if client.connect(WAIT_S / 2):
+                raise EvidenceError("a revoked certificate was let in")
+        finally:
+            client.broker.close(2.0)
 
     def _send_to_other(self, payloads: list[bytes], expiry_s: int = 60) -> None:
         with self._rtcc_client() as rtcc:

@@ -24,8 +24,9 @@ from tuspyserver import create_tus_router
 
 from edge_agent.errors import UnavailableError
 from edge_agent.host.accepting import ConnectionPlaces, CountingListener, QuickHandshakeLoop
+from edge_agent.rtcc.receiver_certificates import Renew, answer_renewal, is_renewal
 from edge_agent.rtcc.receiver_connections import MAX_IN_ALL, MAX_OF_ONE_ADDRESS, PeerProtocol
-from edge_agent.rtcc.receiver_namespace import PREFIX, App, AsgiMessage, Receive, Send, keep_apart
+from edge_agent.rtcc.receiver_namespace import PREFIX, App, AsgiMessage, Receive, Send, keep_apart, refuse
 from edge_agent.rtcc.receiver_room import STALLED_S, NoRoom
 from edge_agent.rtcc.receiver_storage import UPLOAD_NAME, ReceiveStorage, peer
 
@@ -65,6 +66,8 @@ class Receiver:
         is_announced: Callable[[str, str], bool],
         on_received: Callable[[str, str], None] | None = None,
         find_signed: Callable[[str, str], str | None] | None = None,
+        is_revoked: Callable[[str], bool] | None = None,
+        renew: Renew | None = None,
     ) -> None:
         """Prepare, and finish what an earlier run left.
 
@@ -73,6 +76,8 @@ class Receiver:
             is_announced: Tells whether a verified ``queued`` of this gateway names this upload.
             on_received: Called with the gateway's id and the upload's name once it is whole and durable.
             find_signed: SHA-256 (hex) that this gateway's kept ``delivered`` names for this upload; None before one.
+            is_revoked: Tells whether nothing more is taken from a gateway; asked at every piece that arrives.
+            renew: Issues a gateway's further certificate; without it nobody gets one here.
         """
         self._settings = settings
         storage = ReceiveStorage(
@@ -86,7 +91,7 @@ class Receiver:
         self.port = int(self._socket.getsockname()[1])
         self._server = uvicorn.Server(
             uvicorn.Config(
-                build_app(storage, settings, is_announced),
+                build_app(storage, settings, is_announced, is_revoked or _nobody, renew),
                 http=PeerProtocol,
                 ws="none",
                 lifespan="off",
@@ -144,7 +149,13 @@ class Receiver:
         self.stop()
 
 
-def build_app(storage: ReceiveStorage, settings: ReceiverSettings, is_announced: Callable[[str, str], bool]) -> App:
+def build_app(
+    storage: ReceiveStorage,
+    settings: ReceiverSettings,
+    is_announced: Callable[[str, str], bool],
+    is_revoked: Callable[[str], bool],
+    renew: Renew | None = None,
+) -> App:
     """Return the ASGI application."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
@@ -165,13 +176,22 @@ def build_app(storage: ReceiveStorage, settings: ReceiverSettings, is_announced:
     apart = keep_apart(app, _find_peer)
 
     async def guarded(scope: AsgiMessage, receive: Receive, send: Send) -> None:
+        gateway = _find_peer(scope)
+
         async def receive_in_time() -> AsgiMessage:
             try:
-                return await asyncio.wait_for(receive(), IDLE_TIMEOUT_S)
+                message = await asyncio.wait_for(receive(), IDLE_TIMEOUT_S)
             except TimeoutError:
                 return {"type": "http.disconnect"}
+            return {"type": "http.disconnect"} if is_revoked(gateway) else message
 
-        peer.set(_find_peer(scope))
+        if is_revoked(gateway):
+            await refuse(receive, send, 403)
+            return
+        if renew is not None and is_renewal(scope):
+            await answer_renewal(scope, receive_in_time, send, renew)
+            return
+        peer.set(gateway)
         await apart(scope, receive_in_time, send)
 
     return guarded
@@ -226,6 +246,10 @@ def _not_now(status: int, why: str) -> HTTPException:
 
 def _find_nothing(gateway: str, name: str) -> str | None:  # noqa: ARG001
     return None
+
+
+def _nobody(gateway: str) -> bool:  # noqa: ARG001
+    return False
 
 
 def _log_received(gateway: str, name: str) -> None:

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class PeerProtocol(H11Protocol):
-    """Puts the CN of the client's certificate into the state of every request, and bounds what one may hold open."""
+    """Puts the client's certificate and its CN into the state of every request, and bounds what one may hold open."""
 
     _peer = ""
     _deadline: asyncio.TimerHandle | None = None
@@ -34,7 +34,9 @@ class PeerProtocol(H11Protocol):
         subject = (transport.get_extra_info("peercert") or {}).get("subject", ())
         names = [value for part in subject for name, value in part if name == "commonName"]
         self._peer = names[0] if len(names) == 1 else ""
-        self.app_state = {**self.app_state, "peer": self._peer}
+        connection = transport.get_extra_info("ssl_object")
+        shown = connection.getpeercert(binary_form=True) if connection is not None else None
+        self.app_state = {**self.app_state, "peer": self._peer, "certificate": shown or b""}
         if sum(getattr(each, "_peer", "") == self._peer for each in self.connections) > MAX_CONNECTIONS:
             log.warning("too many connections of one certificate: gateway=%s", self._peer)
             transport.abort()

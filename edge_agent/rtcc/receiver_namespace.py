@@ -41,8 +41,7 @@ def keep_apart(app: App, find_peer: Callable[[AsgiMessage], str]) -> App:
         peer = find_peer(scope)
         path = find_inner_path(scope, peer)
         if path is None:
-            await _drain(receive)
-            await _answer_not_found(send)
+            await refuse(receive, send, 404)
             return
         # tuspyserver would follow this header to another method than the one that was judged here.
         headers = [each for each in scope["headers"] if each[0].lower() != b"x-http-method-override"]
@@ -77,7 +76,9 @@ async def _drain(receive: Receive) -> None:
         left -= len(message.get("body", b""))
 
 
-async def _answer_not_found(send: Send) -> None:
+async def refuse(receive: Receive, send: Send, status: int) -> None:
+    """Answer with nothing but a status, and close the connection."""
+    await _drain(receive)
     headers = [(b"content-length", b"0"), (b"tus-resumable", b"1.0.0"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": 404, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

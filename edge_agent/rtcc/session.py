@@ -30,6 +30,8 @@ from edge_agent.units import SECOND_NS
 WATCH_CLIENT = "rtcc-watch"
 """The one client whose session the broker keeps, so that no answer is lost while nobody watches."""
 CONNECT_TIMEOUT_S = 15.0
+FIRST_RETRY_S = 1.0
+"""A command waits for it; a storm is made of gateways."""
 _BACKLOG = 1024
 _SESSION_EXPIRY_S = 7 * 24 * 3600
 _WATCHED_LATELY_S = 24 * 3600
@@ -176,6 +178,7 @@ def _settings(home: RtccHome, watch: bool) -> BrokerSettings:
         client_id=WATCH_CLIENT if watch else f"{CLIENT_NAME}-{secrets.token_hex(8)}",
         tls=TlsIdentity(home.ca_path.read_text(), certificate, home.load_tls_key(CLIENT_NAME)),
         subscriptions=(TopicSubscription(TOPIC_FILTER),) if watch else (),
+        first_retry_s=FIRST_RETRY_S,
         clean_start=not watch,
         session_expiry_s=_SESSION_EXPIRY_S if watch else 0,
     )

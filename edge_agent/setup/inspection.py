@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from edge_agent.consent.camera_state import CameraConsent, ConsentState, say_until
 from edge_agent.consent.policy import parse_policy
 from edge_agent.custody.credentials import Login, load_logins, load_services, missing_names
-from edge_agent.custody.enrolment_file import load_enrolment
+from edge_agent.custody.enrolment_file import load_enrolment, renewed_path
 from edge_agent.custody.keys import KEY_HOLDER, KeyRole, KeyStore, custody_note_path, read_guarded
 from edge_agent.custody.owner_identity import load_recipient
 from edge_agent.errors import CustodyError, EdgeAgentError
@@ -25,7 +25,7 @@ from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import Camera, Config, read_text
 from edge_agent.setup.machine import opens_sealed
 from edge_agent.setup.provision import erasure_note_path
-from edge_agent.units import DAY_NS, ClockState, UtcNs, encode_duration, encode_size
+from edge_agent.units import DAY_NS, SECOND_NS, ClockState, UtcNs, encode_duration, encode_rfc3339, encode_size
 from edge_agent.uplink.inbound.consent_states import read_consent_states, read_marks
 
 CERTIFICATE_WARNING_DAYS = 30
@@ -205,19 +205,30 @@ def _inspect_sealed(config: Config, role: KeyRole) -> Finding:
     topic, kept = f"keys of the {role}", read_custody(config)
     if os.geteuid() != 0:
         return Finding(Level.OK, topic, f"sealed by the installer ({kept}): only the service itself can open them")
-    closed = [name for name, holder in KEY_HOLDER.items() if holder == role and not opens_sealed(name)]
+    closed = find_closed_keys(config, role)
     if closed:
         text = f"sealed ({kept}), and this machine does not open: {', '.join(closed)}"
         return Finding(Level.FAULT, topic, text, "the TPM or systemd's host key is another one: docs/recovery.md")
     return Finding(Level.OK, topic, f"sealed ({kept}), and this machine opens them")
 
 
+def find_closed_keys(config: Config, role: KeyRole) -> list[str]:
+    """Return those of a role's keys that are sealed, and that this machine does not open any more. As root."""
+    if not is_sealed(config, role):
+        return []
+    return [name for name, holder in KEY_HOLDER.items() if holder == role and not opens_sealed(name)]
+
+
 def is_sealed(config: Config, role: KeyRole) -> bool:
     """Tell whether a role's keys are credentials that systemd opens for its service alone, and we are not it."""
     names = [name for name, holder in KEY_HOLDER.items() if holder == role]
-    return custody_note_path(config.state_dir).exists() and not any(
-        KeyStore(config.state_dir, role).private_path(name).exists() for name in names
-    )
+    store = KeyStore(config.state_dir, role)
+    try:
+        return custody_note_path(config.state_dir).exists() and not any(
+            store.private_path(name).exists() for name in names
+        )
+    except PermissionError:  # The folder of its keys is the service's own; the note has said enough.
+        return True
 
 
 def read_custody(config: Config) -> str:
@@ -238,7 +249,7 @@ def inspect_enrolment(config: Config) -> tuple[list[Finding], Enrolment | None]:
         hint = "`edge-agent enrol FILE` installs what the RTCC made of your gateway.csr"
         return [Finding(Level.WARNING, "enrolment", text, hint)], None
     try:
-        enrolment = load_enrolment(config.uplink.enrolment)
+        enrolment = load_enrolment(config.uplink.enrolment, renewed_path(config.store_path))
         store = KeyStore(config.state_dir, "releaser")
         sealed = is_sealed(config, "releaser")
         ours = enrolment.tls_thumbprint if sealed else thumbprint(store.load_private("tls").public_key())
@@ -250,8 +261,10 @@ def inspect_enrolment(config: Config) -> tuple[list[Finding], Enrolment | None]:
     days = (enrolment.not_after_s - int(time.time())) // 86400
     text = f"{enrolment.iss}, gateway {enrolment.gateway}, certificate for {days} days more"
     if days < 0:
-        hint = "send gateway.csr to the RTCC again"
-        return [Finding(Level.FAULT, "enrolment", f"{enrolment.iss}: the certificate has ended", hint)], None
+        end = encode_rfc3339(UtcNs(enrolment.not_after_s * SECOND_NS))
+        hint = "send gateway.csr to the RTCC again, and install its answer: edge-agent enrol FILE"
+        text = f"{enrolment.iss}: the certificate has ended at {end}: neither broker nor upload server lets us in"
+        return [Finding(Level.FAULT, "enrolment", text, hint)], None
     level = Level.WARNING if days < CERTIFICATE_WARNING_DAYS else Level.OK
     return [Finding(level, "enrolment", text)], enrolment
 

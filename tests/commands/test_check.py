@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import shutil
 import socket
 import ssl
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +27,7 @@ from edge_agent.demo.rtsp_login import Account
 from edge_agent.errors import ConfigError
 from edge_agent.rtcc.office.enrol import enrol, enrol_server
 from edge_agent.rtcc.office.home import HomeSettings, RtccHome
-from edge_agent.settings.gateway import load_config
+from edge_agent.settings.gateway import load_config, parse_config
 from edge_agent.setup import inspection, probe
 from edge_agent.setup.inspection import Finding, Level
 from edge_agent.setup.provision import create_state, write_csr
@@ -325,6 +327,23 @@ def test_sealed_keys_are_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [finding.level for finding in findings] == [Level.OK] * 3
     assert "sealed by the installer (tpm)" in findings[0].text
     assert create_state(tmp_path / "state", None) == ()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
+def test_sealed_keys_in_a_folder_of_somebody_else_are_not_missed(tmp_path: Path) -> None:
+    """Whoever may not look into a service's folder is told of the seal, and not of a mode."""
+    write_gateway(tmp_path)
+    (tmp_path / "state/keys/public/custody").write_text("tpm\n")
+    with tempfile.TemporaryDirectory() as name:  # Not pytest's own folder, which lets nobody but root in.
+        Path(name).chmod(0o755)
+        shutil.copytree(tmp_path / "state/keys/public", Path(name) / "keys/public")
+        (Path(name) / "keys/releaser").mkdir(mode=0o700)
+        moved = parse_config(f"gateway: {{state_dir: {name}}}\n", "x", tmp_path)
+        os.seteuid(61237)
+        try:
+            assert inspection.is_sealed(moved, "releaser")
+        finally:
+            os.seteuid(0)
 
 
 def test_rings_that_do_not_fit_are_found(tmp_path: Path) -> None:

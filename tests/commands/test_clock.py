@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from edge_agent.commands.clock import waits_for_owner
 from edge_agent.errors import UnavailableError, UsageError
 from edge_agent.host.control_socket import ControlServer, Peer
 from edge_agent.host.persistent_clock import KeptClock
@@ -99,6 +100,22 @@ def test_doubt_is_shown_with_its_reason(gateway: Gateway, capsys) -> None:
     assert shown["recorder"]["held_back"] == ["door.main"]
     assert set(shown["here"]) >= {"wall", "kernel", "source", "boot_ns", "utc_minus_boot_ns", "build_time"}
     assert set(shown["releaser"]) >= {"floor", "floor_least", "state", "why"}
+
+
+WORDS = {
+    "a source, and a process that doubts": ("synchronised", "floor-only", [], True),
+    "a source, and footage kept back": ("synchronised", "synchronised", ["door.main"], True),
+    "a source, and nothing else": ("synchronised", "synchronised", [], False),
+    "no source, and footage kept back": ("floor-only", "floor-only", ["door.main"], False),
+}
+
+
+@pytest.mark.parametrize(("source", "state", "held_back", "is_awaited"), WORDS.values(), ids=WORDS)
+def test_a_word_is_asked_for_only_if_it_would_be_taken(source, state, held_back, is_awaited):
+    """Without a time source `confirm` refuses: `clock` does not send anybody there."""
+    process = {"state": state, "held_back": held_back}
+    shown = {"here": {"source": {"state": source}}, "recorder": process, "releaser": {"state": state}}
+    assert waits_for_owner(shown) is is_awaited
 
 
 def test_process_that_does_not_run_is_said(gateway: Gateway, capsys) -> None:

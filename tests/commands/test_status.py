@@ -20,6 +20,7 @@ import pytest
 from edge_agent.capture.pictures.analyser import HEALTH
 from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.capture.status import StreamStatus
+from edge_agent.cli import main
 from edge_agent.host.control_socket import ControlServer
 from edge_agent.recording.status import report_stream
 from edge_agent.units import SECOND_NS
@@ -173,6 +174,36 @@ def test_no_recorder_is_said(tmp_path: Path) -> None:
     done = run(tmp_path / "edge-agent.yaml")
     assert "recorder: not running" in done.stdout
     assert done.returncode == 1
+
+
+LOST = 'case "$2" in --name=vault) exit 1;; esac; echo PEM'
+SEALED = {
+    "as root": ("exit 1", 0, "this machine does not open: vault, gateway, tls (docs/recovery.md)"),
+    "as root, one of them": (LOST, 0, "this machine does not open: vault (docs/recovery.md)"),
+    "as root, they open": ("echo PEM", 0, ""),
+    "as somebody else": ("exit 1", 1000, "whether this machine opens them: sudo edge-agent check"),
+}
+
+
+@pytest.mark.parametrize(("creds", "user", "words"), SEALED.values(), ids=SEALED)
+def test_a_lost_tpm_is_named(creds, user, words, tmp_path, monkeypatch, capsys):
+    """A process that does not run because this machine does not open its sealed keys is not told to start."""
+    tool = tmp_path / "bin/systemd-creds"
+    tool.parent.mkdir()
+    tool.write_text(f"#!/bin/sh\n{creds}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    for name in ("public", "recorder", "releaser"):
+        (tmp_path / "keys" / name).mkdir(parents=True)
+    (tmp_path / "keys/public/custody").write_text("tpm\n")
+    config = tmp_path / "edge-agent.yaml"
+    config.write_text(f"gateway: {{state_dir: {tmp_path}, run_dir: {tmp_path}}}\ncameras:\n")
+    assert main(["status", "--config", str(config)]) == 1
+    shown = capsys.readouterr().out
+    assert words in shown
+    assert ("To start both" in shown) is ("not open" not in words)
+    assert ("sealed" in shown) is bool(words)
 
 
 def type_at_terminal(command: list[str], columns: int) -> str:

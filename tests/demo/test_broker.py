@@ -53,7 +53,7 @@ def test_the_distributions_package_is_unpacked_without_root(tmp_path: Path, pki:
     assert not list(unpacked.glob("*.deb"))
     assert find_mosquitto(unpacked, "") == program
     files, port, rtcc_port = pki.server_files(), find_free_port(), find_free_port()
-    broker_files = BrokerFiles(files.ca, files.certificate, files.key)
+    broker_files = BrokerFiles(files.ca, files.certificate, files.key, pki.list_path)
     config = write_config(tmp_path / "broker", broker_files, port=port, rtcc_port=rtcc_port)
     process = start_mosquitto(program, config, (port, rtcc_port))
     process.send_signal(signal.SIGTERM)
@@ -64,7 +64,7 @@ def test_the_distributions_package_is_unpacked_without_root(tmp_path: Path, pki:
 def test_a_broker_that_cannot_start_says_why(tmp_path: Path, pki: Pki) -> None:
     """A taken port or a wrong file ends in one line with mosquitto's own words."""
     files = pki.server_files()
-    broker_files = BrokerFiles(files.ca, tmp_path / "missing.pem", files.key)
+    broker_files = BrokerFiles(files.ca, tmp_path / "missing.pem", files.key, pki.list_path)
     port, rtcc_port = find_free_port(), find_free_port()
     config = write_config(tmp_path / "broker", broker_files, port=port, rtcc_port=rtcc_port)
     with pytest.raises(UnavailableError, match=r"mosquitto does not start: .*Error: Unable"):

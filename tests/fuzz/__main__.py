@@ -1,6 +1,7 @@
 """Fuzz one target with coverage guidance: ``python -m tests.fuzz ring-page [libFuzzer options]``; needs atheris.
 
 ``python -m tests.fuzz`` alone prints the targets. ``scripts/fuzz`` installs atheris and runs all of them.
+``python -m tests.fuzz ring-page --keep FOLDER`` takes into the corpus of the tree what reaches new code.
 """
 
 import sys
@@ -27,9 +28,13 @@ def main() -> None:
     room, _, name = sys.argv[1].partition("-")
     rooms = {"ring": ring_targets, "gate": gate_targets, "evidence": evidence_targets, "capture": capture_targets}
     targets = rooms[room].TARGETS
-    # What is found on the way goes to the first folder; the corpus in the tree grows by hand.
-    found = tempfile.mkdtemp(prefix=f"fuzz-{sys.argv[1]}-")
-    atheris.Setup([sys.argv[0], *sys.argv[2:], found, str(ring_targets.CORPUS / sys.argv[1])], targets[name])
+    corpus = str(ring_targets.CORPUS / sys.argv[1])
+    if sys.argv[2:3] == ["--keep"]:
+        # Of what a run found, the inputs that reach new code join the corpus in the tree.
+        atheris.Setup([sys.argv[0], "-merge=1", "-max_len=4096", corpus, *sys.argv[3:]], targets[name])
+    else:
+        found = tempfile.mkdtemp(prefix=f"fuzz-{sys.argv[1]}-")
+        atheris.Setup([sys.argv[0], *sys.argv[2:], found, corpus], targets[name])
     atheris.Fuzz()
 
 

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.machine import containers
+from tests.machine import containers, foreign
 from tests.machine.releases import ReleaseOffice
-from tests.machine.sealed import tell_sealed
+from tests.machine.sealed import tell_forgetful, tell_sealed
 from tests.machine.story import Story
 from tests.machine.town import WEB_PORT, open_town
 from tests.machine.virtual import HERE, MachineError, Qemu, UserModeLinux, copy_disk
@@ -21,13 +21,14 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("suite")
     parser.add_argument("--cuts", type=int, default=5, metavar="N", help="power cuts while it records [5]")
+    parser.add_argument("--harsh-cuts", type=int, default=2, metavar="N", help="on a disk that forgets, by QEMU [2]")
     parser.add_argument("--without-tpm", action="store_true", help="leave out the part that QEMU runs")
     args = parser.parse_args()
     run = args.folder / "run" / args.suite
     subprocess.run(["rm", "-rf", run], check=True)
     run.mkdir(parents=True)
     try:
-        figures = _tell_containers(run) if args.suite == "container" else _tell_machine(args, run)
+        figures = _tell_elsewhere(args, run) if args.suite in ("container", "arm64") else _tell_machine(args, run)
     except MachineError as error:
         print(f"test-machine: error: {error}", file=sys.stderr)
         return 1
@@ -37,9 +38,11 @@ def main() -> int:
     return 0
 
 
-def _tell_containers(run: Path) -> dict[str, Any]:
+def _tell_elsewhere(args: argparse.Namespace, run: Path) -> dict[str, Any]:
     with open_town(run / "town", run) as town:
-        return containers.tell(town)
+        if args.suite == "container":
+            return containers.tell(town)
+        return foreign.tell(town, args.folder / "arm64", Path(os.environ["EDGE_AGENT_PACKAGE"]))
 
 
 def _tell_machine(args: argparse.Namespace, run: Path) -> dict[str, Any]:
@@ -65,6 +68,7 @@ def _tell_machine(args: argparse.Namespace, run: Path) -> dict[str, Any]:
             story.leave()
             machine.switch_off()
             if not args.without_tpm:
+                tell_forgetful(story, sealed, args.harsh_cuts)
                 tell_sealed(story, sealed, run / "tpm")
         except MachineError:
             told = "edge-agent status; edge-agent clock; journalctl -b --no-pager -n 60 -u 'edge-agent-*'"

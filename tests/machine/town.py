@@ -34,6 +34,9 @@ class Town:
 
     def __init__(self, city: City, session: RtccSession, folder: Path) -> None:
         self.city, self.session, self.folder = city, session, folder
+        self.tells_time = threading.Event()
+        """While it is set, the time server answers."""
+        self.tells_time.set()
         self._clock, self._numbers = SystemClock(), count(1)
 
     @property
@@ -77,7 +80,7 @@ def open_town(folder: Path, web: Path) -> Iterator[Town]:
         session = stack.enter_context(RtccSession(city.home, watch=True))
         town = Town(city, session, folder)
         stack.enter_context(_serve_web(web))
-        stack.enter_context(_serve_time())
+        stack.enter_context(_serve_time(town.tells_time))
         for port in (CAMERA_PORT, WEB_PORT, *town.ports):
             stack.enter_context(_forward(port))
         yield town
@@ -113,10 +116,10 @@ def _serve_web(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _serve_time() -> Iterator[None]:
+def _serve_time(is_on: threading.Event) -> Iterator[None]:
     """Answer SNTP (RFC 4330) at both ends that a machine asks: the cable's, and loopback for QEMU's user network."""
     stop = threading.Event()
-    threads = [threading.Thread(target=_answer_time, args=(address, stop)) for address in (HERE, "127.0.0.1")]
+    threads = [threading.Thread(target=_answer_time, args=(address, stop, is_on)) for address in (HERE, "127.0.0.1")]
     for thread in threads:
         thread.start()
     try:
@@ -127,7 +130,7 @@ def _serve_time() -> Iterator[None]:
             thread.join(10)
 
 
-def _answer_time(address: str, stop: threading.Event) -> None:
+def _answer_time(address: str, stop: threading.Event, is_on: threading.Event) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind((address, _NTP_PORT))
         server.settimeout(0.5)
@@ -136,7 +139,7 @@ def _answer_time(address: str, stop: threading.Event) -> None:
                 question, whose = server.recvfrom(512)
             except TimeoutError:
                 continue
-            if len(question) < 48:
+            if len(question) < 48 or not is_on.is_set():
                 continue
             # Version 4, mode server, stratum 1; precision 2^-20 s.
             head = bytes([0x24, 1, question[2], 0xEC]) + struct.pack(">II", 0, 16) + b"LOCL"

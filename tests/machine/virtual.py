@@ -27,7 +27,7 @@ class Machine:
     """One gateway: a disk, and whatever runs on it."""
 
     address: tuple[str, int]
-    boot_timeout_s = 180.0
+    boot_timeout_s = 600.0
 
     def __init__(self, images: Path, suite: str, disk: Path) -> None:
         self.images, self.suite, self.disk = images, suite, disk
@@ -48,8 +48,8 @@ class Machine:
             )
         self.failed = True
         while self.failed:
-            self.ssh("true", check=False, timeout_s=20)
-            if time.monotonic() - begun > self.boot_timeout_s:
+            self.ssh("true", check=False, timeout_s=60)
+            if time.monotonic() - begun > self.boot_timeout_s or self._process.poll() is not None:
                 raise MachineError(f"does not boot; see {self.disk.with_suffix('.console')}")
             time.sleep(0.2)
         return time.monotonic() - begun
@@ -70,7 +70,7 @@ class Machine:
         self._process = None
         return time.monotonic() - begun
 
-    def ssh(self, command: str, *, check: bool = True, timeout_s: float = 900, content: bytes = b"") -> str:
+    def ssh(self, command: str, *, check: bool = True, timeout_s: float = 1800, content: bytes = b"") -> str:
         """Run a shell command as root; return what it printed.
 
         Raises:
@@ -94,7 +94,7 @@ class Machine:
     def fetch(self, path: str) -> bytes:
         """Return a file of the machine."""
         words = [*self.login(), f"cat {path}"]
-        return subprocess.run(words, capture_output=True, check=True, timeout=300, stdin=subprocess.DEVNULL).stdout
+        return subprocess.run(words, capture_output=True, check=True, timeout=900, stdin=subprocess.DEVNULL).stdout
 
     def login(self, user: str = "root", *, tty: bool = False) -> list[str]:
         """Return the words that open a shell there; a command may follow."""
@@ -120,21 +120,24 @@ class Qemu(Machine):
     """Debian's own kernel on an emulated PC, with a TPM 2.0 if it has a folder for one."""
 
     address = ("127.0.0.1", _SSH_PORT)
-    boot_timeout_s = 600.0
+    boot_timeout_s = 1800.0
 
     def __init__(self, images: Path, suite: str, disk: Path, tpm: Path | None = None, rtc: str = "utc") -> None:
         super().__init__(images, suite, disk)
         self.tpm, self.rtc = tpm, rtc
+        self.nbd: Path | None = None
+        """A socket that serves the disk instead of its file."""
 
     def command(self) -> Sequence[str]:
         """See ``Machine``."""
         kernel = self.images / self.suite
+        disk = self.disk if self.nbd is None else f"nbd+unix:///?socket={self.nbd}"
         accelerate = ("-accel", "kvm", "-cpu", "host") if _kvm_works() else ("-accel", "tcg,tb-size=512", "-cpu", "max")
         return (
             "qemu-system-x86_64", "-machine", "q35", *accelerate, "-smp", "2", "-m", "1536", "-nodefaults",
             "-display", "none", "-serial", "stdio", "-kernel", f"{kernel}.vmlinuz", "-initrd", f"{kernel}.initrd",
             "-append", "root=/dev/vda rw console=ttyS0 quiet", "-rtc", f"base={self.rtc}",
-            "-drive", f"file={self.disk},if=virtio,format=raw,cache=writeback", "-device", "virtio-rng-pci",
+            "-drive", f"file={disk},if=virtio,format=raw,cache=writeback", "-device", "virtio-rng-pci",
             "-netdev", f"user,id=n,hostfwd=tcp:127.0.0.1:{_SSH_PORT}-:22", "-device", "virtio-net-pci,netdev=n",
             *self._tpm_words(),
         )  # fmt: skip

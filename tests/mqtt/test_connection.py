@@ -13,7 +13,14 @@ import pytest
 
 from edge_agent.errors import CustodyError, UnavailableError
 from edge_agent.host.clock import SystemClock
-from edge_agent.mqtt.connection import MAX_PACKET_BYTES, RECEIVE_MAXIMUM, Broker, BrokerSettings, TopicSubscription
+from edge_agent.mqtt.attempts import SHORT_LIVES
+from edge_agent.mqtt.connection import (
+    MAX_PACKET_BYTES,
+    RECEIVE_MAXIMUM,
+    Broker,
+    BrokerSettings,
+    TopicSubscription,
+)
 from edge_agent.mqtt.inbound_queue import Incoming
 from edge_agent.mqtt.mutual_tls import build_client_context
 from edge_agent.mqtt.network_loop import backoff_s
@@ -281,17 +288,30 @@ def test_a_certificate_that_is_not_the_keys_is_an_error_at_once(pki: Pki) -> Non
 class HostileBroker:
     """A TLS server with the RTCC's certificate that answers CONNECT and then sends what it is told."""
 
-    def __init__(self, pki: Pki, message: bytes, reason: int = 0) -> None:
+    def __init__(
+        self,
+        pki: Pki,
+        message: bytes,
+        reason: int = 0,
+        properties: bytes = b"",
+        *,
+        wants_certificate: bool = False,
+    ) -> None:
         import socket
 
         files = pki.server_files(label="hostile")
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(files.certificate, files.key)
+        if wants_certificate:
+            self._context.verify_mode = ssl.CERT_REQUIRED
+            self._context.load_verify_locations(files.ca)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(3)
         self.port = self._listener.getsockname()[1]
-        self._message = message
-        self._reason = reason
+        self.served = 0
+        self.shown: list[bytes | None] = []
+        body = bytes([0, reason, len(properties)]) + properties
+        self._answer = bytes([0x20, len(body)]) + body + message
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -299,16 +319,52 @@ class HostileBroker:
         for _ in range(2):
             with suppress(OSError):
                 plain, _ = self._listener.accept()
+                self.served += 1
                 with self._context.wrap_socket(plain, server_side=True) as connection:
                     connection.settimeout(10)
-                    connection.recv(4096)
-                    connection.sendall(bytes([0x20, 3, 0, self._reason, 0]) + self._message)
-                    while connection.recv(4096):
-                        pass
+                    self.take(connection)
+
+    def take(self, connection: ssl.SSLSocket) -> None:
+        connection.recv(4096)
+        self.shown.append(connection.getpeercert(binary_form=True))
+        connection.sendall(self._answer)
+        while connection.recv(4096):
+            pass
 
     def close(self) -> None:
         self._listener.close()
         self._thread.join(15)
+
+
+class LockingBroker(HostileBroker):
+    """One with a session for us that it cannot serve: it accepts, and cuts the connection, until it is a new one."""
+
+    def __init__(self, pki: Pki) -> None:
+        self.clean_starts: list[bool] = []
+        super().__init__(pki, SUBACK)
+
+    def _serve(self) -> None:
+        for _ in range(3):
+            super()._serve()
+
+    def take(self, connection: ssl.SSLSocket) -> None:
+        connect = connection.recv(4096)
+        # MQTT 5, 3.1.2.4: the flags follow the protocol's name and version.
+        self.clean_starts.append(bool(connect[connect.index(b"MQTT") + 5] & 2))
+        connection.sendall(self._answer)
+        connection.recv(4096)  # its subscription: it has read that it was accepted
+        while self.clean_starts[-1] and connection.recv(4096):
+            pass
+
+
+def quick(port: int, pki: Pki) -> BrokerSettings:
+    """Settings of a gateway with one subscription that does not wait long."""
+    topics = (TopicSubscription(REQUESTS),)
+    return BrokerSettings("127.0.0.1", port, "gw1", pki.client("gw1"), topics, first_retry_s=0.1)
+
+
+SUBACK = b"\x90\x04\x00\x01\x00\x01"
+"""Of the first packet that a client numbers: granted at QoS 1."""
 
 
 @pytest.mark.parametrize(
@@ -325,7 +381,7 @@ class HostileBroker:
 def test_a_hostile_broker_ends_no_thread(pki: Pki, message: bytes, count: str) -> None:
     """Malformed packets cost the connection at most; the client goes on trying."""
     hostile = HostileBroker(pki, message)
-    settings = BrokerSettings("127.0.0.1", hostile.port, "gw1", pki.client("gw1"), ())
+    settings = replace(quick(hostile.port, pki), subscriptions=())
     client = Client(settings)
     client.broker.start()
     wanted = 2 if count == "connected" else 1
@@ -338,17 +394,13 @@ def test_a_hostile_broker_ends_no_thread(pki: Pki, message: bytes, count: str) -
 def test_a_broker_that_refuses_us_is_asked_again(pki: Pki) -> None:
     """A refusal (not authorised, as after a revoked certificate) is counted and said, and is not a connection."""
     refusing = HostileBroker(pki, b"", reason=0x87)
-    client = Client(BrokerSettings("127.0.0.1", refusing.port, "gw1", pki.client("gw1"), ()))
+    client = Client(quick(refusing.port, pki))
     client.broker.start()
     wait_until(lambda: client.broker.status().counts.get("refused", 0) >= 2)
     assert not client.broker.is_connected()
     assert client.broker.is_live(SystemClock().boot())
     client.broker.close(timeout_s=0.5)
     refusing.close()
-
-
-SUBACK = b"\x90\x04\x00\x01\x00\x01"
-"""Of the first packet that a client numbers: granted at QoS 1."""
 
 
 @pytest.mark.parametrize("answer", [b"", SUBACK], ids=["not subscribed", "subscribed"])
@@ -376,7 +428,83 @@ def test_liveness_sees_a_loop_that_no_longer_turns(pki: Pki) -> None:
     client.broker.close()
 
 
-def test_reconnects_back_off_with_jitter() -> None:
-    """1 s doubling to a minute, half of it random, for ever."""
-    assert [backoff_s(attempt, 0.0) for attempt in (0, 1, 5, 6, 7, 10**9)] == [0.5, 1, 16, 30, 30, 30]
-    assert [backoff_s(attempt, 1.0) for attempt in (0, 1, 5, 6, 10**9)] == [1, 2, 32, 60, 60]
+def test_reconnects_back_off_with_full_jitter() -> None:
+    """Anything up to 30 s at first, then up to a minute, indefinitely; up to another time if one is given."""
+    assert {backoff_s(attempt, 0.0) for attempt in (0, 1, 5, 10**9)} == {0.0}
+    assert [backoff_s(attempt, 1.0) for attempt in (0, 1, 2, 10**9)] == [30, 60, 60, 60]
+    assert [backoff_s(attempt, 0.5, 2.0) for attempt in (0, 1, 4, 5)] == [1, 2, 16, 30]
+
+
+def test_what_a_broker_says_of_another_one_is_not_followed(pki: Pki) -> None:
+    """A Server Reference ("server moved", MQTT 5, 4.13) leads nowhere: only the enrolment names brokers."""
+    elsewhere = HostileBroker(pki, b"")
+    reference = f"127.0.0.1:{elsewhere.port}".encode()
+    for reason in (0x9C, 0x9D):
+        moved = HostileBroker(pki, b"", reason, b"\x1c" + len(reference).to_bytes(2, "big") + reference)
+        client = Client(quick(moved.port, pki))
+        client.broker.start()
+        wait_until(lambda client=client: client.broker.status().counts.get("refused", 0) >= 2)  # type: ignore[misc]
+        client.broker.close(timeout_s=0.5)
+        moved.close()
+    assert elsewhere.served == 0
+    elsewhere.close()
+
+
+def test_the_brokers_of_the_enrolment_are_tried_in_turn(pki: Pki) -> None:
+    """One that is away, and one that refuses, are passed over; one that accepts is kept to, also after a break."""
+    refusing, working = HostileBroker(pki, b"", reason=0x87), HostileBroker(pki, SUBACK)
+    others = (("127.0.0.1", refusing.port), ("127.0.0.1", working.port))
+    client = Client(replace(quick(1, pki), others=others))
+    client.broker.start()
+    wait_until(lambda: client.broker.status().counts.get("connected", 0) == 1)
+    assert refusing.served == 1
+    client.broker.renew(pki.client("gw1"))
+    wait_until(lambda: client.broker.status().counts.get("connected", 0) == 2)
+    assert (refusing.served, working.served) == (1, 2)
+    client.broker.close(timeout_s=0.5)
+    for broker in (refusing, working):
+        broker.close()
+
+
+def test_a_session_that_a_broker_cannot_serve_is_given_up(pki: Pki) -> None:
+    """Accepted and cut off each time, before anything came: after four times it begins with a new session."""
+    broker = LockingBroker(pki)
+    client = Client(quick(broker.port, pki))
+    client.broker.start()
+    wait_until(lambda: len(broker.clean_starts) > SHORT_LIVES, 20)
+    assert broker.clean_starts == [False] * SHORT_LIVES + [True]
+    client.broker.close(timeout_s=0.5)
+    broker.close()
+
+
+def test_a_session_is_kept_if_the_message_is_what_we_cannot_take(mosquitto: Mosquitto, rtcc: Client) -> None:
+    """A handler that fails cuts the connection itself, as often as it takes: what waits is not thrown away for it."""
+    failures = 0
+
+    def fail(message: Incoming) -> None:
+        nonlocal failures
+        failures += 1
+        if failures <= SHORT_LIVES + 1:
+            raise OSError("disk is full")
+        message.ack()
+
+    with connected(mosquitto.gateway("gw1", first_retry_s=0.1), fail) as gateway:
+        rtcc.broker.publish(REQUESTS, b"request")
+        wait_until(lambda: failures == SHORT_LIVES + 2, 30)
+        assert "session-given-up" not in gateway.broker.status().counts
+
+
+def test_a_renewed_certificate_is_shown_without_a_restart(pki: Pki) -> None:
+    """From the next connection on, which is made at once; one that does not fit changes nothing."""
+    broker = HostileBroker(pki, SUBACK, wants_certificate=True)
+    old, new = pki.client("gw1"), pki.client("gw1")
+    client = Client(replace(quick(broker.port, pki), tls=old))
+    client.broker.start()
+    wait_until(lambda: len(broker.shown) == 1)
+    with pytest.raises(CustodyError):
+        client.broker.renew(replace(new, key=old.key))
+    client.broker.renew(new)
+    wait_until(lambda: len(broker.shown) == 2)
+    assert broker.shown == [ssl.PEM_cert_to_DER_cert(each.certificate_pem) for each in (old, new)]
+    client.broker.close(timeout_s=0.5)
+    broker.close()

@@ -25,7 +25,10 @@ class Mosquitto(PeerProcess):
         self.folder = folder
         self._program = find_mosquitto()
         self._config = write_config(
-            folder, BrokerFiles(files.ca, files.certificate, files.key), port=self.port, rtcc_port=self.rtcc_port
+            folder,
+            BrokerFiles(files.ca, files.certificate, files.key, pki.list_path),
+            port=self.port,
+            rtcc_port=self.rtcc_port,
         )
 
     def start(self) -> None:
@@ -46,6 +49,7 @@ class Mosquitto(PeerProcess):
             "state_topic": f"rtcc/1/gw/{gateway}/state",
             "online": b"online",
             "offline": b"offline",
+            "first_retry_s": 1.0,
         }
         return BrokerSettings(**(settings | changes))  # type: ignore[arg-type]
 
@@ -58,6 +62,7 @@ class Mosquitto(PeerProcess):
             "tls": self.pki.client("rtcc"),
             "subscriptions": (TopicSubscription("rtcc/1/gw/#", retained=True),),
             "clean_start": True,
+            "first_retry_s": 1.0,
             "session_expiry_s": 0,
         }
         return BrokerSettings(**(settings | changes))  # type: ignore[arg-type]

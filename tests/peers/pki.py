@@ -33,6 +33,9 @@ class Pki:
         self.certificate = authority.make_ca(self._key, "test authority", self._now)
         self.ca_path = folder / "ca.pem"
         self.ca_path.write_bytes(self.certificate.public_bytes(Encoding.PEM))
+        self.list_path = folder / "crl.pem"
+        revoked = authority.make_list(self.certificate, self._key, (), 1, self._now)
+        self.list_path.write_bytes(revoked.public_bytes(Encoding.PEM))
 
     @property
     def ca_pem(self) -> str:

@@ -27,6 +27,11 @@ class PeerProcess:
         """End it without a chance to save anything."""
         self.stop(signal.SIGKILL)
 
+    def signal(self, how: signal.Signals) -> None:
+        """Tell it something while it runs."""
+        assert self._process
+        self._process.send_signal(how)
+
     def freeze(self) -> None:
         """Stop answering while the connections stay open."""
         assert self._process

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.custody.keys import generate
 from edge_agent.errors import ConfigError, CustodyError
-from edge_agent.protocol.enrolment import parse_enrolment
+from edge_agent.protocol.enrolment import parse_enrolment, renew_enrolment
 from edge_agent.protocol.public_keys import public_jwk, thumbprint
 from edge_agent.rtcc.office.authority import issue_client, make_ca
 from edge_agent.units import UtcNs, parse_rfc3339
@@ -66,7 +67,9 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "another's certificate": (lambda f: f | {"gateway": "B" * 22}, "its CN is not the gateway's id"),
     "another's ca": (lambda f: f | {"certificate": make_file(OTHER_CA_KEY)["certificate"]}, "not issued by"),
     "no certificate": (lambda f: f | {"certificate": "x"}, "certificate: is no certificate"),
-    "two certificates": (lambda f: f | {"ca": f["ca"] * 2}, "ca: holds 2"),
+    "three authorities": (lambda f: f | {"ca": f["ca"] * 3}, "ca: holds 3"),
+    "two certificates": (lambda f: f | {"certificate": f["certificate"] * 2}, "certificate: holds 2"),
+    "too many brokers": (lambda f: f | {"more_brokers": [f["broker"]] * 9}, "more_brokers"),
     "http upload": (lambda f: f | {"uploads": {"evidence": {"url": "http://h/"}}}, "uploads.evidence.url: should be"),
     "upload with password": (lambda f: f | {"uploads": {"e": {"url": "https://a:b@h/"}}}, "without credentials"),
     "port": (lambda f: f | {"broker": {"host": "h", "port": 0}}, "port"),
@@ -88,6 +91,69 @@ def test_parse_enrolment_refuses(case: tuple[Callable[[dict[str, Any]], Any], st
     with pytest.raises(ConfigError, match=r"^enrolment.json: ") as refused:
         parse(case[0](make_file()))
     assert case[1] in str(refused.value)
+
+
+def test_an_enrolment_may_name_two_authorities_and_several_brokers() -> None:
+    """While an RTCC rolls over, a certificate of either counts; brokers are tried in the order of the file."""
+    file = make_file()
+    both = pem(make_ca(CA_KEY, "RTCC", UtcNs(NOW))) + pem(make_ca(OTHER_CA_KEY, "RTCC 2", UtcNs(NOW)))
+    by_other = issue_client(make_ca(OTHER_CA_KEY, "RTCC 2", NOW), OTHER_CA_KEY, TLS.public_key(), GATEWAY, NOW)
+    for certificate in (file["certificate"], pem(by_other)):
+        assert parse(file | {"ca": both, "certificate": certificate}).certificate_pem == certificate
+    more = [{"host": "b.example", "port": 8883}, {"host": "c.example", "port": 443}]
+    assert parse(file | {"more_brokers": more}).more_brokers == (("b.example", 8883), ("c.example", 443))
+    assert parse(file).more_brokers == ()
+
+
+def renewed(days: float = 400, name: str = GATEWAY, key: Any = TLS, ca_key: Any = CA_KEY) -> str:
+    ca = make_ca(ca_key, "RTCC", NOW)
+    return pem(issue_client(ca, ca_key, key.public_key(), name, NOW, days=days))
+
+
+def test_a_renewed_certificate_changes_nothing_else() -> None:
+    """It must be this gateway's, for its key, of its authority, and end later; PROTOCOL 7.5."""
+    enrolment = parse(make_file())
+    later = renew_enrolment(enrolment, renewed(), "answer")
+    assert later.not_after_s > enrolment.not_after_s
+    assert (
+        replace(
+            later,
+            certificate_pem=enrolment.certificate_pem,
+            not_after_s=enrolment.not_after_s,
+            not_before_s=enrolment.not_before_s,
+        )
+        == enrolment
+    )
+    wrong = {
+        "another's name": renewed(name="B" * 22),
+        "another's key": renewed(key=generate("tls")),
+        "another authority's": renewed(ca_key=OTHER_CA_KEY),
+        "an earlier end": renewed(days=300),
+        "two of them": renewed() * 2,
+        "none": "",
+        "HTML": "<html>",
+    }
+    for case, text in wrong.items():
+        with pytest.raises(ConfigError, match="answer: certificate"):
+            pytest.fail(f"{case}: {renew_enrolment(enrolment, text, 'answer')}")
+
+
+def test_the_renewed_certificate_is_read_with_the_file(tmp_path: Path) -> None:
+    """Until a file with a later one is installed; one that does not fit is passed over."""
+    path, beside = tmp_path / "enrolment.json", tmp_path / "certificate.pem"
+    path.write_text(json.dumps(make_file()))
+    path.chmod(0o644)
+    beside.write_text(renewed())
+    beside.chmod(0o640)
+    assert load_enrolment(path, beside).certificate_pem == beside.read_text()
+    assert load_enrolment(path).certificate_pem == make_file_certificate(path)
+    for text in (renewed(name="B" * 22), "x", renewed(days=1)):
+        beside.write_text(text)
+        assert load_enrolment(path, beside).certificate_pem == make_file_certificate(path)
+
+
+def make_file_certificate(path: Path) -> str:
+    return str(json.loads(path.read_text())["certificate"])
 
 
 def test_parse_enrolment_refuses_what_is_not_json() -> None:

@@ -1,15 +1,23 @@
 """An RTCC's home and a gateway's application, made anew for each test."""
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from edge_agent.demo.broker import BrokerFiles, find_free_port, find_mosquitto, start_mosquitto, write_config
+from edge_agent.errors import UnavailableError
+from edge_agent.host.clock import SystemClock
 from edge_agent.protocol.application import encode_csr
 from edge_agent.protocol.request import Category, Incident, Place
+from edge_agent.rtcc.office.enrol import enrol_server
 from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.units import HOUR_NS, MINUTE_NS, UtcNs, Window
+from tests.peers.process import PeerProcess
 
 NOW = UtcNs(time.time_ns())
 SETTINGS = HomeSettings("rtcc.example-city", "localhost", 8883, 8884, {"evidence": "https://localhost:8443/files/"})
@@ -56,3 +64,39 @@ def incident():
         place=Place(40.7128, -74.006),
         window=Window(UtcNs(NOW - HOUR_NS), UtcNs(NOW - MINUTE_NS)),
     )
+
+
+@dataclass
+class City:
+    home: RtccHome
+    broker: PeerProcess
+    start: Callable[[], None]
+
+
+@pytest.fixture
+def make_city(tmp_path):
+    """Start a mosquitto whose configuration a test changes."""
+    running = PeerProcess()
+
+    def make(change: Callable[[str, Path], str] = lambda text, _: text) -> City:
+        port, rtcc_port = find_free_port(), find_free_port()
+        uploads = {"evidence": "https://localhost:1/files/"}
+        settings = HomeSettings("rtcc.example-city", "127.0.0.1", port, rtcc_port, uploads)
+        now = SystemClock().utc()
+        home = RtccHome.create(tmp_path / "home", settings, now)
+        certificate, key = enrol_server(home, ("127.0.0.1",), now)
+        files = BrokerFiles(home.ca_path, Path(certificate), Path(key), home.certificates.list_path)
+        config = write_config(tmp_path / "broker", files, port=port, rtcc_port=rtcc_port)
+        config.write_text(change(config.read_text(), config.parent))
+
+        def start() -> None:
+            running._process = start_mosquitto(find_mosquitto(), config, (port, rtcc_port))
+
+        try:
+            start()
+        except UnavailableError as error:
+            pytest.skip(str(error))
+        return City(home, running, start)
+
+    yield make
+    running.kill()

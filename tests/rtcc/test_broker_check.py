@@ -1,56 +1,15 @@
 """``rtcc broker check``: a broker that keeps the rules passes, and each one that breaks a rule is found by its line."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import signal
 from pathlib import Path
 
 import pytest
 
-from edge_agent.demo.broker import BrokerFiles, find_free_port, find_mosquitto, start_mosquitto, write_config
-from edge_agent.errors import UnavailableError
 from edge_agent.host.clock import SystemClock
 from edge_agent.rtcc.broker_check import BrokerCheck
-from edge_agent.rtcc.office.enrol import enrol_server
-from edge_agent.rtcc.office.home import HomeSettings, RtccHome
-from tests.peers.process import PeerProcess
+from tests.rtcc.conftest import City
 
 pytestmark = [pytest.mark.peer, pytest.mark.needs("mosquitto")]
-
-
-@dataclass
-class City:
-    home: RtccHome
-    broker: PeerProcess
-    start: Callable[[], None]
-
-
-@pytest.fixture
-def make_city(tmp_path):
-    """Start a mosquitto whose configuration a test changes."""
-    running = PeerProcess()
-
-    def make(change: Callable[[str, Path], str] = lambda text, _: text) -> City:
-        port, rtcc_port = find_free_port(), find_free_port()
-        uploads = {"evidence": "https://localhost:1/files/"}
-        settings = HomeSettings("rtcc.example-city", "127.0.0.1", port, rtcc_port, uploads)
-        now = SystemClock().utc()
-        home = RtccHome.create(tmp_path / "home", settings, now)
-        certificate, key = enrol_server(home, ("127.0.0.1",), now)
-        files = BrokerFiles(home.ca_path, Path(certificate), Path(key))
-        config = write_config(tmp_path / "broker", files, port=port, rtcc_port=rtcc_port)
-        config.write_text(change(config.read_text(), config.parent))
-
-        def start() -> None:
-            running._process = start_mosquitto(find_mosquitto(), config, (port, rtcc_port))
-
-        try:
-            start()
-        except UnavailableError as error:
-            pytest.skip(str(error))
-        return City(home, running, start)
-
-    yield make
-    running.kill()
 
 
 def faults(city: City) -> dict[str, str]:
@@ -68,6 +27,14 @@ def test_the_broker_of_the_manual_keeps_the_rules(make_city):
         city.start()
 
     assert BrokerCheck(city.home, SystemClock().utc()).run_across_restart(restart).fault == ""
+
+
+def test_the_throw_away_certificates_are_refused_after(make_city):
+    """They are on the list that the broker reads; one that does not read it again is found."""
+    city = make_city()
+    check = BrokerCheck(city.home, SystemClock().utc())
+    assert "revoked" in check.run_revoked(lambda: None).fault
+    assert check.run_revoked(lambda: city.broker.signal(signal.SIGHUP)).fault == ""
 
 
 def allow_all(text: str, folder: Path) -> str:

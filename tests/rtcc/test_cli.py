@@ -65,6 +65,31 @@ def test_two_persons_sign_at_two_machines(made, tmp_path):
     assert (len(draft["signatures"]), len(request["signatures"])) == (1, 2)
 
 
+def test_a_draft_from_a_dispatch_system_is_signed_by_two(made, tmp_path):
+    """Drafted by nobody's signature, read in words, and signed by each; the second one makes it whole."""
+    incident = {"no": "2026-004711", "type": "ROB", "lat": 40.7128, "lon": -74.006, "at": "20m-ago"}
+    mapping = {
+        "number": "/no",
+        "category": {"at": "/type", "is": {"ROB": "robbery"}},
+        "place": ["/lat", "/lon"],
+        "reported_at": "/at",
+    }
+    (tmp_path / "incident.json").write_text(json.dumps(incident))
+    (tmp_path / "mapping.json").write_text(json.dumps(mapping))
+    words = ("--from-cad", "incident.json", "--mapping", "mapping.json", "--incident-window", "60m-ago/5m-ago")
+    said = ("--purpose", "robbery", "--contact", "desk 4", "--operator", "ada", "--draft", "--json")
+    code, out, _ = made("request", "--area", "400m", *words, *said)
+    assert code == 0
+    draft = json.loads(out)["draft"]
+    assert draft in made("countersign")[1]
+    assert made("countersign", draft, "--person", "ada", "--yes")[0] != 0
+    code, out, _ = made("countersign", draft, "--person", "grace", "--yes", "--no-send")
+    assert (code, "2026-004711, robbery" in out, "signed by grace" in out) == (0, True, True)
+    code, out, _ = made("countersign", draft, "--person", "ada", "--yes", "--no-send")
+    assert (code, f"signed by both: jti={draft}" in out) == (0, True)
+    assert made("request", "--area", "400m", "--from-cad", "incident.json", *said)[0] == 64
+
+
 def test_show_tells_a_person_and_a_script_the_same(made, tmp_path):
     """People, roots, trust: in tables and as JSON, and no private key in either."""
     _, table, _ = made("keys", "show")

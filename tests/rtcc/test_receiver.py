@@ -527,3 +527,25 @@ def test_the_receiver_stops_and_its_port_is_free(settings: ReceiverSettings) -> 
     wait_until(lambda: first.port)
     with Receiver(replace(settings, port=first.port), every) as second:
         assert second.port == first.port
+
+
+def test_a_revoked_gateway_is_cut_off_at_once(settings: ReceiverSettings, pki: Pki) -> None:
+    """In the middle of a body, and at every method after; another gateway's upload goes on."""
+    revoked: set[str] = set()
+    with Receiver(settings, every, is_revoked=revoked.__contains__) as receiver:
+        client = connect(receiver.url, pki, "gw1")
+        url = client.create(len(DATA), {"filename": NAME})
+        client.send(url, io.BytesIO(DATA), 0, len(DATA) // 2)
+
+        class Revoking(io.BytesIO):
+            def read(self, size: int | None = -1) -> bytes:
+                revoked.add("gw1")
+                return super().read(size)
+
+        with pytest.raises((DeliveryError, UploadLostError)):
+            client.send(url, Revoking(DATA), len(DATA) // 2, len(DATA))
+        for attempt in (lambda: client.find_offset(url, len(DATA)), lambda: upload(client, "upload-name-2")):
+            with pytest.raises((UploadLostError, UploadRefusedError)):
+                attempt()
+        upload(connect(receiver.url, pki, "gw2"))
+    assert not (settings.received_dir / "gw1").exists()

@@ -35,7 +35,10 @@ def city(home, now, tmp_path):
     certificate, key = enrol_server(home, ("localhost", "127.0.0.1"), now)
     port, rtcc_port = find_free_port(), find_free_port()
     config = write_config(
-        tmp_path / "mosquitto", BrokerFiles(home.ca_path, certificate, key), port=port, rtcc_port=rtcc_port
+        tmp_path / "mosquitto",
+        BrokerFiles(home.ca_path, certificate, key, home.certificates.list_path),
+        port=port,
+        rtcc_port=rtcc_port,
     )
     home.write_settings(dataclasses.replace(home.settings, broker_port=port, rtcc_port=rtcc_port))
     sign_trust(home, now)
@@ -58,6 +61,7 @@ class Gateway:
             host="localhost",
             port=home.settings.broker_port,
             client_id=self.id,
+            first_retry_s=1.0,
             tls=TlsIdentity(enrolment["ca"], enrolment["certificate"], applicant.tls),
             subscriptions=(*topics, TopicSubscription(TRUST_TOPIC, retained=True)),
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from package.__main__ import write_control
 from package.environment import OWN_PARTS, SOURCE_ONLY, tracked
 from package.suites import MACHINES, SUITES, Target, choose
 
@@ -47,6 +48,15 @@ def test_by_products_are_not_packed(tmp_path: Path) -> None:
         (tmp_path / name).write_text("")
     assert tracked(tmp_path) == [Path("edge_agent/a.py")]
     assert all(str(path).startswith(OWN_PARTS) for path in tracked(ROOT))
+
+
+def test_libraries_that_wheels_take_from_the_system_are_depended_on(tmp_path: Path) -> None:
+    """A wheel brings its own libraries but for the oldest few: without libstdc++ no camera's stream is opened."""
+    write_control(tmp_path, TARGETS[0], "0.1.0~bookworm")
+    control = (tmp_path / "DEBIAN/control").read_text()
+    (depends,) = re.findall(r"(?ms)^Depends: (.*?)^\S", control)
+    names = {word.strip().split(" ")[0] for word in depends.split(",")}
+    assert {"libc6", "libgcc-s1", "libstdc++6", "zlib1g", "python3", "tzdata"} <= names
 
 
 def build(tree: Path, out: Path, *before: str, umask: int, home: Path) -> bytes:

@@ -52,7 +52,7 @@ def parse_sdp(body: bytes) -> SdpDescription:
     starts = [place for place, line in enumerate(lines) if line.startswith("m=")][: MOST_MEDIA + 1]
     head = lines[: starts[0]] if starts else lines
     ends = [*starts[1:], len(lines)]
-    media = [_parse_medium(lines[start:end]) for start, end in zip(starts, ends, strict=True)]
+    media = [_parse_medium(lines[start:end]) for start, end in zip(starts, ends, strict=False)]
     return SdpDescription(_find(head, "control"), tuple(media[:MOST_MEDIA]))
 
 

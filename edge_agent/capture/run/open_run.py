@@ -78,7 +78,8 @@ class Run:
         self._previous: Arrival | None = None
         self._origin_ticks: int | None = None
         self._utc_minus_boot = self._steps_in_a_row = 0
-        self._pending: deque[tuple[tuple[TrackTemplate, ...], Cut]] = deque()
+        self._pending: deque[tuple[tuple[TrackTemplate, ...], Cut, bool]] = deque()
+        self._is_after_loss = False
         self._next_start: tuple[int, UtcNs] | None = None
         self._latest_pts = 0
         self._last_audio_pts = -1
@@ -116,7 +117,7 @@ class Run:
         """Store what is left, but for a beginning of which nobody can tell yet when it was."""
         cut = self._cutter.flush(self._sequencer.step_ticks)
         if cut is not None:
-            self._pending.append((self._tracks, cut))
+            self._await_store(cut)
         self._store_pending()
 
     def _push(self, arrival: Arrival, state: Callable[[], ClockState]) -> None:
@@ -136,11 +137,11 @@ class Run:
         self._previous = damaged
         cut = self._cutter.flush(self._sequencer.step_ticks)
         if cut is not None:
-            self._pending.append((self._tracks, cut))
+            self._await_store(cut)
+        self._is_after_loss = True
         if self._timeline.is_settled:
             self._store_pending()
-            since = self._gaps.covered_until
-            self._gaps.because("lost-packets", since, MonoNs(since - self._utc_minus_boot))
+            self._blame_loss()
 
     def _check_clock(self, arrival: Arrival) -> None:
         difference_ns = arrival.utc - arrival.boot
@@ -177,7 +178,7 @@ class Run:
         cut = self._cutter.push(NutPacket(0, pts, pts, step_ticks, arrival.is_keyframe, arrival.data))
         if cut is not None:
             self._status.note(repaired_pts=self._sequencer.repairs)
-            self._pending.append((self._tracks, cut))
+            self._await_store(cut)
         if self._timeline.is_settled:
             self._store_pending()
         elif len(self._pending) > _MOST_PENDING:
@@ -220,7 +221,7 @@ class Run:
             return
         cut = self._cutter.flush(0)
         if cut is not None:
-            self._pending.append((self._tracks, replace(cut, end_pts=pts)))
+            self._await_store(replace(cut, end_pts=pts))
         self._parameters = sets
         self._tracks = (retemplate(self._tracks[0], sets, keyframe), *self._tracks[1:])
         if not self._tracks[0].width:
@@ -228,10 +229,20 @@ class Run:
 
     def _store_pending(self) -> None:
         while self._pending:
-            tracks, cut = self._pending.popleft()
-            self._store(tracks, cut)
+            self._store(*self._pending.popleft())
 
-    def _store(self, tracks: tuple[TrackTemplate, ...], cut: Cut) -> None:
+    def _await_store(self, cut: Cut) -> None:
+        """Have a record stored as soon as it is known when its pictures were taken."""
+        self._pending.append((self._tracks, cut, self._is_after_loss))
+        self._is_after_loss = False
+
+    def _blame_loss(self) -> None:
+        """Say why nothing follows the footage that is stored."""
+        if self.records:
+            since = self._gaps.covered_until
+            self._gaps.because("lost-packets", since, MonoNs(since - self._utc_minus_boot))
+
+    def _store(self, tracks: tuple[TrackTemplate, ...], cut: Cut, is_after_loss: bool) -> None:
         if not self.records and (cut.continues or self._timeline.precedes_floor(self._media_ns(cut.first_pts))):
             return
         start = self._start_of(cut)
@@ -241,6 +252,8 @@ class Run:
         packets = self._stretch.apply(
             tracks, cut, self._span_ticks(start, end) if self._timeline.is_stretched else None
         )
+        if is_after_loss:
+            self._blame_loss()
         # What cannot be built is not accounted for as footage.
         payload, commitment = build_payload(tracks, packets)
         self._gaps.footage(start, end, boot)

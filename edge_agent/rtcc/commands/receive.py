@@ -4,11 +4,14 @@ import argparse
 import re
 from pathlib import Path
 
+from cryptography import x509
+
 from edge_agent.errors import ConfigError, UsageError
 from edge_agent.host.clock import SystemClock
 from edge_agent.rtcc.announced import is_announced
 from edge_agent.rtcc.commands.folder import add_home, open_home
 from edge_agent.rtcc.deliveries import find_signed_digest
+from edge_agent.rtcc.office.renewal import renew
 
 _EPILOG = """\
 examples:
@@ -18,7 +21,8 @@ examples:
 
 Takes uploads from enrolled gateways alone (mutual TLS), and of those only what a `queued` answer announced: keep
 `rtcc watch` running beside it, or every upload waits. Resumes after any break, and can open none of them: the key comes
-with the signed answer, to `rtcc watch`. Needs the extra; in a checkout: pip install '.[rtcc]'.
+with the signed answer, to `rtcc watch`. A gateway whose certificate is near its end gets a further one here, if the
+authority's key can be read. Needs the extra; in a checkout: pip install '.[rtcc]'.
 """
 
 
@@ -61,6 +65,10 @@ def run(args: argparse.Namespace) -> int:
             lambda gateway, name: is_announced(home, gateway, name, SystemClock().utc()),
             lambda gateway, name: print(f"received: gateway={gateway} upload={name}", flush=True),
             lambda gateway, name: find_signed_digest(home, gateway, name),
+            home.is_gateway_revoked,
+            lambda gateway, shown, raw: renew(
+                home, gateway, x509.load_der_x509_certificate(shown), raw, SystemClock().utc()
+            ),
         )
     except OSError as error:
         raise ConfigError(f"cannot listen: {args.listen}: {error.strerror}") from error

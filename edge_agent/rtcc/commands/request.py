@@ -10,6 +10,8 @@ from edge_agent.protocol.jws import MAX_MESSAGE_BYTES
 from edge_agent.protocol.request import Category, Incident, Quality
 from edge_agent.rtcc.commands.folder import add_home, open_home, read_now
 from edge_agent.rtcc.commands.watch import follow
+from edge_agent.rtcc.office.cad import MAX_CAD_BYTES, read_cad
+from edge_agent.rtcc.office.drafts import RequestDrafts
 from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.rtcc.office.keys import replace
 from edge_agent.rtcc.office.request import (
@@ -21,7 +23,7 @@ from edge_agent.rtcc.office.request import (
     to_area,
     to_gateway,
 )
-from edge_agent.rtcc.office.words import parse_metres, parse_place, parse_window
+from edge_agent.rtcc.office.words import parse_metres, parse_place, parse_window, say_time
 from edge_agent.rtcc.session import RtccSession
 from edge_agent.units import UtcNs, parse_duration
 
@@ -40,8 +42,11 @@ examples:
     rtcc request --area 400m ...
 
   two persons at two machines:
-    rtcc request --gateway ID --operator ada ... --out draft.jws        signed once: no gateway acts on it
-    rtcc request --countersign draft.jws --supervisor grace             signed twice, and sent
+    rtcc request --gateway ID --operator ada ... --draft                unsigned, in the home's drafts/
+    rtcc countersign --help                                             each signs it with their own key
+
+  the incident from a dispatch system's JSON:
+    rtcc request --gateway ID --from-cad incident.json --mapping cad-mapping.json --operator ada --draft
 
 times are 21:10, 'yesterday 9:10pm', '2026-05-04 21:10', 10m-ago or 2026-05-04T21:10:00Z, local ones of this machine's
 zone (TZ=… for another); a window is START/END, and END may be +3m. Gateways remember the facts of an incident number as
@@ -62,8 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     who.add_argument("--supervisor", metavar="PERSON", help="left out: --out writes a draft to countersign")
     who.add_argument("--dispatch", metavar="PERSON", help="a third signature that some owners ask for")
     incident = parser.add_argument_group("the incident: as reported, and the same in every request about it")
+    incident.add_argument("--from-cad", type=Path, metavar="FILE", help="take what is not given here from JSON")
+    incident.add_argument("--mapping", type=Path, metavar="FILE", help="where each word stands in that JSON")
     incident.add_argument("--incident", metavar="NUMBER")
-    incident.add_argument("--category", choices=_CATEGORIES, metavar="CATEGORY", help=", ".join(_CATEGORIES))
+    incident.add_argument("--category", metavar="CATEGORY", help=", ".join(_CATEGORIES))
     incident.add_argument("--place", metavar="LAT,LON")
     incident.add_argument("--reported-at", metavar="TIME")
     incident.add_argument("--incident-window", metavar="START/END")
@@ -77,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     clip.add_argument("--deliver", default="evidence", metavar="NAME", help="upload server, by name [%(default)s]")
     clip.add_argument("--release-within", default="24h", metavar="DURATION", help="at most 24h [%(default)s]")
     out = parser.add_argument_group("what happens with it")
+    out.add_argument("--draft", action="store_true", help="keep it unsigned for `rtcc countersign`")
     out.add_argument("--out", type=Path, metavar="FILE", help="write it, send nothing")
     out.add_argument("--watch", action="store_true", help="send it and follow the answers until the final one")
     out.add_argument("--timeout", default="30m", metavar="DURATION", help="how long to --watch [%(default)s]")
@@ -87,6 +95,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write, sign and send a request."""
     home, now = open_home(args), read_now()
+    _fill_from_cad(args)
+    if args.draft:
+        return _keep_draft(args, home, now)
     if args.out is not None and args.supervisor is None and args.countersign is None:
         return _write_draft(args, home, now)
     signed = _sign(args, home, now)
@@ -101,7 +112,9 @@ def _sign(args: argparse.Namespace, home: RtccHome, now: UtcNs) -> SignedRequest
     if args.supervisor is None:
         raise UsageError("a supervisor has to sign", "--supervisor PERSON, or --out FILE for a draft")
     if args.countersign is not None:
-        return countersign_request(home, _read_draft(args.countersign), now, supervisor=args.supervisor)
+        return countersign_request(
+            home, _read_file(args.countersign, MAX_MESSAGE_BYTES), now, supervisor=args.supervisor
+        )
     draft = _build_draft(args, now)
     signed = sign_request(
         home, draft, now, operator=args.operator, supervisor=args.supervisor, dispatch=args.dispatch
@@ -115,6 +128,28 @@ def _tell_times(draft: RequestDraft) -> None:
     tell_moment(draft.incident.reported_at, zone, "reported")
     tell_window(draft.incident.window, zone, "incident")
     tell_window(draft.window, zone, "clip")
+
+
+def _fill_from_cad(args: argparse.Namespace) -> None:
+    """Take what was not typed from the dispatch system's incident."""
+    if (args.from_cad is None) != (args.mapping is None):
+        raise UsageError("--from-cad and --mapping belong together")
+    if args.from_cad is None:
+        return
+    words = read_cad(_read_file(args.from_cad, MAX_CAD_BYTES), _read_file(args.mapping, MAX_CAD_BYTES))
+    for word, text in words.items():
+        name = "incident" if word == "number" else word
+        if getattr(args, name) is None:
+            setattr(args, name, text)
+
+
+def _keep_draft(args: argparse.Namespace, home: RtccHome, now: UtcNs) -> int:
+    draft = _build_draft(args, now)
+    stored = RequestDrafts(home).add(draft, args.operator, now)
+    _tell_times(draft)
+    _say(args, {"draft": stored.id}, f"drafted, signed by nobody: draft={stored.id}")
+    _say(args, None, f"next: the second person runs rtcc countersign {stored.id} --person PERSON; then {args.operator}")
+    return 0
 
 
 def _write_draft(args: argparse.Namespace, home: RtccHome, now: UtcNs) -> int:
@@ -132,6 +167,7 @@ def _send(args: argparse.Namespace, home: RtccHome, signed: SignedRequest) -> in
         _say(args, {"jti": signed.jti, "topics": list(signed.topics)}, f"sent: jti={signed.jti}")
         if args.watch:
             return follow(session, signed.jti, args.timeout, as_json=args.json)
+    _say(args, None, f"no gateway takes it in after {say_time(signed.expires)}")
     _say(args, None, f"next: rtcc watch --request {signed.jti}")
     return 0
 
@@ -144,7 +180,7 @@ def _build_draft(args: argparse.Namespace, now: UtcNs) -> RequestDraft:
     window = parse_window(args.clip, now, zone, "--clip") if args.clip else reported
     incident = Incident(
         number=args.incident,
-        category=Category(args.category),
+        category=_parse_category(args.category),
         reported_at=reported_at,
         place=parse_place(args.place),
         window=reported,
@@ -172,6 +208,12 @@ def _check_words(args: argparse.Namespace) -> None:
         raise UsageError(f"a request needs {', '.join(missing)}", "`rtcc request --help` shows whole examples")
 
 
+def _parse_category(text: str) -> Category:
+    if text not in _CATEGORIES:
+        raise UsageError(f"not a category: {text[:40]!r}", ", ".join(_CATEGORIES))
+    return Category(text)
+
+
 def _parse_duration(text: str) -> int:
     try:
         return parse_duration(text)
@@ -179,10 +221,10 @@ def _parse_duration(text: str) -> int:
         raise UsageError(str(error)) from error
 
 
-def _read_draft(path: Path) -> bytes:
+def _read_file(path: Path, most_bytes: int) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(MAX_MESSAGE_BYTES + 1)
+            return file.read(most_bytes + 1)
     except OSError as error:
         raise UsageError(f"file cannot be read: {path}: {error.strerror}") from error
 

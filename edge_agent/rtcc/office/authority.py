@@ -5,6 +5,7 @@ the caller's. A gateway's certificate says its random id and nothing about whose
 """
 
 import ipaddress
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -54,6 +55,46 @@ def issue_server(
 ) -> x509.Certificate:
     """Sign a server's certificate for host names and IP addresses; the first becomes its CN."""
     return _issue(ca, ca_key, key, names[0], now, ExtendedKeyUsageOID.SERVER_AUTH, names)
+
+
+def make_list(
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    revoked: Sequence[tuple[int, UtcNs]],
+    number: int,
+    now: UtcNs,
+) -> x509.CertificateRevocationList:
+    """Sign the list of revoked certificates (RFC 5280, section 5).
+
+    It ends with the authority: OpenSSL lets nobody in by a list that has ended, and this one is brought, not fetched.
+
+    Args:
+        ca: The authority.
+        ca_key: Its key.
+        revoked: Serial number and time of each.
+        number: Rises with every list.
+        now: Must be later than that of the list before, by a second at least.
+    """
+    start = datetime.fromtimestamp(now // SECOND_NS, UTC)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(ca.subject)
+        .last_update(start - _BACKDATED)
+        .next_update(ca.not_valid_after_utc)
+        .add_extension(x509.CRLNumber(number), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+    )
+    for serial, at in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(serial)
+        builder = builder.add_revoked_certificate(
+            entry.revocation_date(datetime.fromtimestamp(at // SECOND_NS, UTC)).build()
+        )
+    return builder.sign(ca_key, hashes.SHA256())
+
+
+def end_of(certificate: x509.Certificate) -> int:
+    """Return when a certificate ends, in ns of UTC."""
+    return int(certificate.not_valid_after_utc.timestamp()) * SECOND_NS
 
 
 def _issue(

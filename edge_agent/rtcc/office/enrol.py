@@ -15,7 +15,7 @@ from edge_agent.protocol.application import verify_csr
 from edge_agent.protocol.public_keys import load_jwk, public_jwk, thumbprint
 from edge_agent.protocol.trust_bundle import encode_roots
 from edge_agent.rtcc.office import authority
-from edge_agent.rtcc.office.home import RtccHome
+from edge_agent.rtcc.office.home import AUTHORITIES, RtccHome
 from edge_agent.rtcc.office.keys import encode_json, generate_tls_key, make_id, write_new, write_private_key
 from edge_agent.rtcc.office.trust import roots_to_pin
 from edge_agent.units import UtcNs, encode_rfc3339
@@ -54,14 +54,17 @@ def enrol(home: RtccHome, csr_pem: bytes, now: UtcNs, *, renew: bool = False, no
     # The signature of the application proves the TLS key alone, so a renewal is for exactly the keys that are pinned.
     if renew and (known is None or home.load_gateway(known)["keys"] != keys):
         raise EvidenceError("no gateway is enrolled with exactly these keys", "enrol it anew, without --renew")
+    if known and home.is_gateway_revoked(known):
+        raise EvidenceError(f"this gateway was revoked: gateway={known}", "a gateway with new keys can be enrolled")
     gateway = known or make_id()
     ca, ca_key = home.load_ca()
     certificate = authority.issue_client(ca, ca_key, application.tls, gateway, now)
+    home.certificates.record(gateway, certificate)
     if not known:
         home.write_gateway(
             gateway, {"gateway": gateway, "enrolled_at": encode_rfc3339(now), "keys": keys, "note": note}
         )
-    return IssuedEnrolment(gateway, encode_json(_enrolment(home, gateway, ca, certificate)))
+    return IssuedEnrolment(gateway, encode_json(_enrolment(home, gateway, certificate)))
 
 
 def gateway_key(home: RtccHome, gateway: str, name: str = "gateway") -> Any:
@@ -77,8 +80,8 @@ def enrol_server(home: RtccHome, names: tuple[str, ...], now: UtcNs) -> tuple[st
     Returns:
         Paths of the certificate and of the key; an earlier pair of that name is replaced.
     """
-    if not names or any("/" in name or name in ("ca", "rtcc", "") for name in names):
-        raise CustodyError("a server needs a host name or an address, other than ca and rtcc")
+    if not names or any("/" in name or name in (*AUTHORITIES, "rtcc", "crl", "") for name in names):
+        raise CustodyError("a server needs a host name or an address, other than ca, ca-other, crl and rtcc")
     ca, ca_key = home.load_ca()
     key = generate_tls_key()
     certificate_path, key_path = home.tls_paths(names[0])
@@ -86,18 +89,21 @@ def enrol_server(home: RtccHome, names: tuple[str, ...], now: UtcNs) -> tuple[st
         path.unlink(missing_ok=True)
     certificate = authority.issue_server(ca, ca_key, key.public_key(), names, now)
     write_private_key(key_path, key, None)
+    if not home.certificates.list_path.exists():  # A home of an earlier version: no broker starts without the list.
+        home.certificates.write_list(now)
     write_new(certificate_path, certificate.public_bytes(Encoding.PEM))
     return str(certificate_path), str(key_path)
 
 
-def _enrolment(home: RtccHome, gateway: str, ca: x509.Certificate, certificate: x509.Certificate) -> dict[str, Any]:
+def _enrolment(home: RtccHome, gateway: str, certificate: x509.Certificate) -> dict[str, Any]:
     roots = encode_roots(roots_to_pin(home))
-    return {
+    more = [{"host": host, "port": port} for host, port in home.settings.more_brokers]
+    return ({"more_brokers": more} if more else {}) | {
         "edge_agent_enrolment": ENROLMENT_VERSION,
         "gateway": gateway,
         "iss": home.settings.iss,
         "broker": {"host": home.settings.broker_host, "port": home.settings.broker_port},
-        "ca": ca.public_bytes(Encoding.PEM).decode(),
+        "ca": home.ca_path.read_text(),
         "certificate": certificate.public_bytes(Encoding.PEM).decode(),
         "uploads": {name: {"url": url} for name, url in home.settings.uploads.items()},
         "roots": roots["keys"],

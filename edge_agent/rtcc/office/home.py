@@ -19,6 +19,7 @@ from edge_agent.errors import ConfigError, CustodyError
 from edge_agent.protocol.public_keys import load_jwk, thumbprint
 from edge_agent.protocol.request import Role
 from edge_agent.rtcc.office import authority
+from edge_agent.rtcc.office.certificates import AuthorityPair, Certificates
 from edge_agent.rtcc.office.keys import (
     encode_json,
     generate_tls_key,
@@ -34,6 +35,8 @@ from edge_agent.rtcc.office.roots import RootSets
 from edge_agent.units import UtcNs
 
 HOME_VERSION = 1
+AUTHORITIES = ("ca", "ca-other")
+"""Names of the keys of the authorities that are believed, in any order."""
 CLIENT_NAME = "rtcc"
 """CN of the RTCC's own certificate: the broker's ACL knows it by this name."""
 DEFAULT_PEOPLE: Mapping[str, Role] = {
@@ -57,6 +60,8 @@ class HomeSettings:
     """For ourselves: a listener of its own, where several programs share one certificate."""
     uploads: Mapping[str, str]
     """Name → URL of each tus endpoint; a gateway learns them when it is enrolled."""
+    more_brokers: tuple[tuple[str, int], ...] = ()
+    """Hosts and ports that gateways try after the first: other ways to the same broker, or a cluster's."""
 
 
 class RtccHome:
@@ -73,6 +78,7 @@ class RtccHome:
         self.passphrase = passphrase
         self.roots = RootSets(path / "roots", passphrase)
         self.people = People(path / "people", passphrase)
+        self.certificates = Certificates(path / "tls", self.load_authorities)
 
     @classmethod
     def create(
@@ -122,6 +128,7 @@ class RtccHome:
                 int(raw["broker"]["port"]),
                 int(raw["broker"]["rtcc_port"]),
                 dict(raw["uploads"]),
+                tuple((str(each["host"]), int(each["port"])) for each in raw["broker"].get("more", ())),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"rtcc.json lacks a member or has a wrong one: {path / 'rtcc.json'}: {error}") from error
@@ -137,6 +144,7 @@ class RtccHome:
                 "host": settings.broker_host,
                 "port": settings.broker_port,
                 "rtcc_port": settings.rtcc_port,
+                "more": [{"host": host, "port": port} for host, port in settings.more_brokers],
             },
             "uploads": dict(settings.uploads),
         }
@@ -146,7 +154,7 @@ class RtccHome:
 
     @property
     def ca_path(self) -> Path:
-        """Certificate of our authority, PEM."""
+        """Certificates of the authorities that are believed, PEM; the first one issues."""
         return self.path / "tls" / "ca.pem"
 
     def tls_paths(self, name: str) -> tuple[Path, Path]:
@@ -154,8 +162,22 @@ class RtccHome:
         return self.path / "tls" / f"{name}.pem", self.path / "tls" / f"{name}.key.pem"
 
     def load_ca(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-        """Read the authority's certificate and key."""
-        return x509.load_pem_x509_certificate(self.ca_path.read_bytes()), self.load_tls_key("ca")
+        """Read certificate and key of the authority that issues."""
+        return self.load_authorities()[0]
+
+    def load_authorities(self) -> tuple[AuthorityPair, ...]:
+        """Read every authority that is believed, with its key; the first one issues.
+
+        Raises:
+            CustodyError: The key of one is not here.
+        """
+        found = x509.load_pem_x509_certificates(self.ca_path.read_bytes())
+        keys = [self.load_tls_key(name) for name in AUTHORITIES if self.tls_paths(name)[1].exists()]
+        by_print = {thumbprint(key.public_key()): key for key in keys}
+        wanted = [thumbprint(each.public_key()) for each in found]  # type: ignore[arg-type]
+        if missing := [name for name in wanted if name not in by_print]:
+            raise CustodyError(f"an authority's key is not here: thumbprint={missing[0]}")
+        return tuple((each, by_print[name]) for each, name in zip(found, wanted, strict=True))
 
     def load_tls_key(self, name: str) -> ec.EllipticCurvePrivateKey:
         """Read the key that goes with a certificate."""
@@ -174,6 +196,7 @@ class RtccHome:
         certificate_path, key_path = self.tls_paths(CLIENT_NAME)
         write_private_key(key_path, client_key, self.passphrase)
         write_new(certificate_path, client.public_bytes(Encoding.PEM))
+        self.certificates.write_list(now)
 
     # --- age ---------------------------------------------------------------------------------------------------
 
@@ -212,6 +235,15 @@ class RtccHome:
     def _index_gateway(self, gateway: str, record: Mapping[str, Any]) -> None:
         kid = thumbprint(load_jwk(record["keys"]["gateway"]))
         replace(self.path / "gateways" / "by-key" / kid, gateway.encode())
+
+    def revoke_gateway(self, gateway: str, at: str) -> None:
+        """Note that nothing more is taken from a gateway: no upload, no answer, no application."""
+        self.load_gateway(gateway)
+        replace(self.path / "gateways" / "revoked" / gateway, at.encode())
+
+    def is_gateway_revoked(self, gateway: str) -> bool:
+        """Tell whether a gateway was revoked; one look, however many there are."""
+        return _JTI.fullmatch(gateway) is not None and (self.path / "gateways" / "revoked" / gateway).exists()
 
     def load_gateway(self, gateway: str) -> dict[str, Any]:
         """Read the record of a gateway.

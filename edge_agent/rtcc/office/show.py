@@ -37,7 +37,12 @@ def describe_home(home: RtccHome, now: UtcNs) -> dict[str, Any]:
         "recipients": home.recipients(),
         "trust": _describe_trust(home, now),
         "gateways": [
-            {"gateway": gateway, "enrolled_at": record["enrolled_at"], "note": record["note"]}
+            {
+                "gateway": gateway,
+                "enrolled_at": record["enrolled_at"],
+                "note": record["note"],
+                "revoked": home.is_gateway_revoked(gateway),
+            }
             for gateway, record in ((gateway, home.load_gateway(gateway)) for gateway in home.gateway_ids())
         ],
     }
@@ -66,7 +71,10 @@ def print_home(description: dict[str, Any]) -> None:
     print_table(("AGE RECIPIENT", "FOR"), [(age, role) for role, age in sorted(description["recipients"].items())])
     if description["gateways"]:
         print()
-        gateways = [(each["gateway"], each["enrolled_at"], each["note"]) for each in description["gateways"]]
+        gateways = [
+            (each["gateway"], "REVOKED" if each["revoked"] else each["enrolled_at"], each["note"])
+            for each in description["gateways"]
+        ]
         print_table(("GATEWAY", "ENROLLED", "NOTE"), gateways)
 
 

@@ -3,12 +3,13 @@
 Pure: text in, values out, and back. ``now`` is passed in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import tzinfo
 from typing import Any
 
 from edge_agent.errors import UsageError
 from edge_agent.host.time_arguments import read_window
+from edge_agent.local_time import say_moment
 from edge_agent.protocol.answer import Answer, Note, Status
 from edge_agent.protocol.request import Place
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339, encode_size, parse_rfc3339
@@ -76,6 +77,44 @@ def say_answer(answer: Answer) -> str:
             return f"could not be delivered: {answer.reason}"
         case Status.DECLINED:
             return "declined; why is the owner's business"
+
+
+def say_request(payload: Mapping[str, Any], zone: tzinfo) -> Iterator[str]:
+    """Say in words what a request asks for: what a person reads before they sign it.
+
+    Args:
+        payload: Members of PROTOCOL 3.2.
+        zone: Whose local times are shown beside UTC.
+    """
+    incident, clip, audience = payload["incident"], payload["clip"], payload["aud"]
+    cameras = "every camera that consents" if clip["cameras"] == ["*"] else ", ".join(clip["cameras"])
+    sound = "with sound" if clip["audio"] else "without sound"
+    place = incident["place"]
+    yield f"request {payload['jti']} of {payload['iss']}"
+    reported = _say_local(incident["reported_at"], zone)
+    yield f"incident   {incident['number']}, {incident['category']}, reported {reported}"
+    yield f"place      {place['lat']}, {place['lon']}"
+    yield f"happened   {_say_window(incident['window'], zone)}"
+    yield f"clip       {_say_window(clip['window'], zone)}, {cameras}, {sound}, {clip['quality']} stream"
+    yield f"asked of   {_say_audience(audience)}"
+    yield f"purpose    {payload['purpose']}"
+    yield f"contact    {payload['contact']}"
+    yield f"delivered  to {payload['deliver']}, until {_say_local(payload['release_by'], zone)}"
+    yield f"taken in   until {_say_local(payload['exp'], zone)}"
+
+
+def _say_audience(audience: Mapping[str, Any]) -> str:
+    if "gateway" in audience:
+        return f"one gateway: {audience['gateway']}"
+    return f"every gateway in {len(audience['cells'])} cells: {', '.join(audience['cells'])}"
+
+
+def _say_local(text: str, zone: tzinfo) -> str:
+    return say_moment(parse_rfc3339(text), zone)
+
+
+def _say_window(window: Mapping[str, str], zone: tzinfo) -> str:
+    return f"{_say_local(window['start'], zone)} to {_say_local(window['end'], zone)}"
 
 
 def say_deadline(payload: Mapping[str, Any], now: UtcNs, *, is_answered: bool) -> str:

@@ -21,7 +21,7 @@ def encode_state(*, online: bool, checkpoint: str | None = None) -> bytes:
 
 def make_broker_settings(config: Config, enrolment: Enrolment, identity: TlsIdentity) -> BrokerSettings:
     """Return what the connection to the RTCC needs (PROTOCOL 2)."""
-    gateway = enrolment.gateway
+    gateway, keepalive_s = enrolment.gateway, max(_SHORTEST_KEEPALIVE_S, config.uplink.keepalive_ns // SECOND_NS)
     subscriptions = [TopicSubscription(TRUST_TOPIC, retained=True), TopicSubscription(f"rtcc/1/req/g/{gateway}")]
     cell = find_cell(config)
     if cell:
@@ -35,7 +35,9 @@ def make_broker_settings(config: Config, enrolment: Enrolment, identity: TlsIden
         state_topic=f"rtcc/1/gw/{gateway}/state",
         online=encode_state(online=True),
         offline=encode_state(online=False),
-        keepalive_s=max(_SHORTEST_KEEPALIVE_S, config.uplink.keepalive_ns // SECOND_NS),
+        others=enrolment.more_brokers,
+        keepalive_s=keepalive_s,
+        first_retry_s=float(keepalive_s),
     )
 
 

@@ -9,17 +9,17 @@ from edge_agent.consent.camera_state import CameraConsent, encode_consents
 from edge_agent.host.control_socket import Answer, Peer
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.mqtt.connection import BrokerStatus
-from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink.inbound.trust_store import TrustStore
 from edge_agent.uplink.owner.figures import make_figures
 from edge_agent.uplink.owner.notifier import NoticeCounts
+from edge_agent.uplink.release.certificate_renewal import CertificateRenewal
 from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, Store
 
 
-def find_ends(enrolment: Enrolment, trust: TrustStore) -> dict[str, UtcNs | None]:
+def find_ends(renewal: CertificateRenewal, trust: TrustStore) -> dict[str, UtcNs | None]:
     """Return when the certificate and the trust bundle end; None if there is no bundle."""
-    certificate_end = UtcNs(enrolment.not_after_s * SECOND_NS)
+    certificate_end = UtcNs(renewal.enrolment.not_after_s * SECOND_NS)
     return {"certificate": certificate_end, "trust": None if trust.bundle is None else trust.bundle.expires}
 
 
@@ -27,7 +27,8 @@ def find_ends(enrolment: Enrolment, trust: TrustStore) -> dict[str, UtcNs | None
 class GatewayStatus:
     """Reads the parts of the process; each callable tells one thing of now."""
 
-    enrolment: Enrolment
+    renewal: CertificateRenewal
+    """Knows the enrolment, with the certificate that is shown now."""
     custody: str
     """How the keys are kept."""
     store: Store
@@ -50,12 +51,13 @@ class GatewayStatus:
         bundle, broker, clock = self.trust.bundle, self.broker(), self.clock.facts()
         open_requests = self.store.list_requests(OPEN_STATES)
         return {
-            "gateway": self.enrolment.gateway,
-            "enrolment": self.enrolment.iss,
+            "gateway": self.renewal.enrolment.gateway,
+            "enrolment": self.renewal.enrolment.iss,
             "version": __version__,
             "broker": "connected" if broker.connected else "not connected",
             "clock": ": ".join(filter(None, (clock["state"], clock["why"]))),
             "trust_bundle": "none" if bundle is None else f"{bundle.version} until {encode_rfc3339(bundle.expires)}",
+            "certificate": self.renewal.describe(now),
             "custody": self.custody,
             "store": self.store.read_id(),
             "recipients": {} if bundle is None else {each.role: each.age for each in bundle.recipients},

@@ -36,6 +36,10 @@ class ReloadDesk:
         """Take SIGHUP as that wish; call it from the main thread."""
         signal.signal(signal.SIGHUP, lambda *_: self._asked.set())
 
+    def ask(self) -> None:
+        """Wish for it: another enrolment was installed."""
+        self._asked.set()
+
     def take(self) -> bool:
         """Tell whether to begin anew: somebody asked for it, and the configuration can be read."""
         if not self._asked.is_set():

@@ -12,19 +12,42 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.host.atomic_file import write_small_file
+from edge_agent.host.clock import Clock
 from edge_agent.host.regular_file import read_regular
 from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
 from edge_agent.ledger.entries import UpdateEntry
 from edge_agent.units import UtcNs
+from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.store.requests import Store
 
 log = logging.getLogger(__name__)
 
 FOLDER = "update-notes"
+EVERY_S = 60.0
+"""Root notes an outcome after it has seen the services start: never before they look for the first time."""
 MAX_NOTES = 64
 _MAX_BYTES = 4096
 _MEMBERS = ("what", "from", "to", "why")
+
+
+class UpdateNotes:
+    """Tells the owner of each new note; for the thread of the releaser's jobs.
+
+    Args:
+        state_dir: Of the gateway.
+        store: Its ledger gets the notes.
+        news: Tells the owner.
+        clock: Dates the entries.
+    """
+
+    def __init__(self, state_dir: Path, store: Store, news: News, clock: Clock) -> None:
+        self._folder, self._store, self._news, self._clock = state_dir / FOLDER, store, news, clock
+
+    def look(self) -> None:
+        """Take in what root has left since."""
+        for note in take_in(self._folder, self._store, self._clock.utc()):
+            self._news.updated(note)
 
 
 def write_note(folder: Path, name: str, members: Mapping[str, str]) -> None:

@@ -16,18 +16,16 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 
 from edge_agent.errors import DeliveryError, UploadLostError, UploadRefusedError, UploadStoppedError
 from edge_agent.host.clock import Clock
 from edge_agent.mqtt.mutual_tls import watch_reads
 from edge_agent.units import SECOND_NS, MonoNs
+from edge_agent.uplink.release.pinned_http import PIECE_BYTES, PinnedAdapter
 
 PATCH_BYTES, MAX_PATCH_BYTES = 8 << 20, 64 << 20
 """Sent per PATCH; also what a server that keeps only whole requests loses at most. Behind one that took less than a
 second the next is twice as long: on a fast link the pauses in between cost more than the bytes."""
-PIECE_BYTES = 64 << 10
-"""Read and sent at once; between two pieces an upload can be stopped."""
 CONNECT_TIMEOUT_S = 10.0
 """Also for every single write to the socket."""
 READ_TIMEOUT_S = 60.0
@@ -100,24 +98,6 @@ class _Body:
         return data
 
 
-class _Adapter(HTTPAdapter):
-    """Connections with our TLS context alone: requests would add the public authorities to it."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
-        super().__init__(pool_connections=1, pool_maxsize=1)
-
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool: Any) -> None:
-        super().init_poolmanager(connections, maxsize, block, blocksize=PIECE_BYTES, ssl_context=self._context, **pool)
-
-    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:  # noqa: ARG002
-        host, _ = super().build_connection_pool_key_attributes(request, True, None)
-        return host, {"ssl_context": self._context, "cert_reqs": "CERT_REQUIRED"}
-
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Leave the connection as the context has it."""
-
-
 class TusUploader:
     """A client for one upload target. One thread at a time.
 
@@ -149,7 +129,7 @@ class TusUploader:
         self._answer_due: MonoNs | None = None
         watch_reads(context, self._check_answer)
         # No Session: it reads proxies and .netrc from the environment, and the whole body of a redirect into memory.
-        self._adapter = _Adapter(context)
+        self._adapter = PinnedAdapter(context)
 
     def close(self) -> None:
         """Close the connection."""

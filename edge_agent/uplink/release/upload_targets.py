@@ -19,7 +19,7 @@ class Carrier:
 
     Args:
         enrolment: Names the targets: a request says a name, never a URL.
-        context: Mutual TLS.
+        make_context: Returns mutual TLS for one connection, with the certificate that counts then.
         staging: Where payloads lie.
         clock: For deadlines.
         rate_bytes_s: Upper limit of bytes per second; None for none.
@@ -29,14 +29,14 @@ class Carrier:
     def __init__(
         self,
         enrolment: Enrolment,
-        context: ssl.SSLContext,
+        make_context: Callable[[], ssl.SSLContext],
         staging: Staging,
         clock: Clock,
         rate_bytes_s: int | None,
         is_allowed_now: Callable[[], bool],
     ) -> None:
         self._enrolment = enrolment
-        self._context = context
+        self._make_context = make_context
         self._staging = staging
         self._clock = clock
         self._rate_bytes_s = rate_bytes_s
@@ -119,4 +119,4 @@ class Carrier:
             raise UploadRefusedError(f"request names an upload target that this gateway does not have: {target}")
         # PROTOCOL 9, step 4: below the target, each gateway has a folder of its own.
         url = f"{url.rstrip('/')}/{self._enrolment.gateway}/"
-        return TusUploader(url, self._context, self._clock, rate_bytes_s=self._rate_bytes_s)
+        return TusUploader(url, self._make_context(), self._clock, rate_bytes_s=self._rate_bytes_s)

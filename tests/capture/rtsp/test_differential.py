@@ -59,8 +59,11 @@ class Reading(threading.Thread):
 def compare(url: str) -> None:
     """Read a camera with both, and hold what came against each other."""
     own, theirs = Reading(url, "own"), Reading(url, "ffmpeg")
-    for reading in (own, theirs):
-        reading.start()
+    # FFmpeg looks at a second of pictures before it says that it is open; both are to see the same ones.
+    theirs.start()
+    while not theirs.tracks and theirs.is_alive():
+        theirs.join(0.02)
+    own.start()
     for reading in (own, theirs):
         reading.join(60)
     by_bytes = {picture.data: picture for picture in own.pictures}

@@ -116,7 +116,9 @@ def test_session_is_opened_read_and_torn_down() -> None:
         arrivals = watch(made, 6)
     assert [arrival.data for arrival in arrivals] == [picture.data for picture in PICTURES]
     assert [arrival.pts for arrival in arrivals] == [3600 * number for number in range(6)]
-    assert made.methods() == ["OPTIONS", "DESCRIBE", "SETUP", "PLAY", "TEARDOWN"]
+    # The last picture is known to be whole when nothing follows it; the camera is told meanwhile that we watch.
+    assert [each for each in made.methods()[4:] if each != "OPTIONS"] == ["TEARDOWN"]
+    assert made.methods()[:4] == ["OPTIONS", "DESCRIBE", "SETUP", "PLAY"]
     assert "interleaved=0-1" in made.asked[2]
     assert "Session: 7\r\n" in made.asked[3]
 

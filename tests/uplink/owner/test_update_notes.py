@@ -1,11 +1,15 @@
 """Notes of updates: each in the ledger once, whatever is in the folder."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 from edge_agent.ledger import table as ledger
 from edge_agent.units import UtcNs
-from edge_agent.uplink.owner.update_notes import MAX_NOTES, take_in, write_note
+from edge_agent.uplink.owner.notifications import News
+from edge_agent.uplink.owner.update_notes import MAX_NOTES, UpdateNotes, take_in, write_note
 from edge_agent.uplink.store.requests import Store
+from tests.support.fakes import FakeClock
 
 
 def entered(store: Store) -> list[dict[str, object]]:
@@ -25,6 +29,19 @@ def test_each_note_is_entered_once(tmp_path: Path) -> None:
         assert [each["note"] for each in entered(store)] == ["1-0.2.0", "2-0.3.0"]
     with Store(tmp_path / "store.db") as store:
         assert take_in(notes, store, UtcNs(4)) == []
+
+
+def test_a_note_that_comes_later_is_told_once(tmp_path: Path) -> None:
+    """Root writes it after the services have started: the owner hears of it at the next look, and then no more."""
+    told: list[object] = []
+    news = cast(News, SimpleNamespace(updated=told.append))
+    with Store(tmp_path / "store.db") as store:
+        notes = UpdateNotes(tmp_path, store, news, FakeClock())
+        notes.look()
+        write_note(tmp_path / "update-notes", "1-0.2.0", {"what": "installed", "from": "0.1.0", "to": "0.2.0"})
+        notes.look()
+        notes.look()
+        assert told == [{"what": "installed", "from": "0.1.0", "to": "0.2.0"}]
 
 
 def test_what_is_no_note_is_left_out(tmp_path: Path) -> None:

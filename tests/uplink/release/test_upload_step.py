@@ -106,10 +106,10 @@ def line(tmp_path: Path, pki: Pki, receiver_process: ReceiverProcess, make_proxy
         tls_thumbprint="",
     )  # fmt: skip
     line = Line(house, proxy, receiver_process)
-    context = build_client_context(pki.client(gate.GATEWAY))
+    identity = pki.client(gate.GATEWAY)
     house.builder = PayloadBuilder()  # type: ignore[assignment]
     house.uploader = Carrier(  # type: ignore[assignment]
-        enrolment, context, Staging(tmp_path / "staging", 1 << 20), SystemClock(),
+        enrolment, lambda: build_client_context(identity), Staging(tmp_path / "staging", 1 << 20), SystemClock(),
         RATE_BYTES_S, lambda: line.hours[0],
     )  # fmt: skip
     house.restart()

@@ -1,0 +1,98 @@
+"""Certificates of gateways that the authority issued, and those that it revoked.
+
+Owns ``tls/issued/GATEWAY/SERIAL.pem``, ``tls/revoked.json`` and ``tls/crl.pem``: the list (RFC 5280, section 5) that
+the broker reads. Which certificate is issued to whom is said by ``enrol`` and ``renewal``.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from edge_agent.rtcc.office import authority
+from edge_agent.rtcc.office.keys import encode_json, replace
+from edge_agent.units import SECOND_NS, UtcNs
+
+AuthorityPair = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
+
+
+@dataclass(frozen=True, slots=True)
+class _RevokedList:
+    """What ``revoked.json`` says."""
+
+    number: int
+    """Of the last list that was signed."""
+    made_at: int
+    entries: dict[str, tuple[int, int]]
+    """Serial number (hexadecimal) → revoked at, ended at; ns of UTC."""
+
+
+class Certificates:
+    """What was issued and what was revoked.
+
+    Args:
+        folder: ``tls/`` of a home.
+        load_authorities: Returns every authority that is believed, with its key: each signs a list of its own.
+    """
+
+    def __init__(self, folder: Path, load_authorities: Callable[[], Sequence[AuthorityPair]]) -> None:
+        self._folder, self._load_authorities = folder, load_authorities
+
+    @property
+    def list_path(self) -> Path:
+        """The lists of revoked certificates, PEM, one for each authority."""
+        return self._folder / "crl.pem"
+
+    def record(self, gateway: str, certificate: x509.Certificate) -> None:
+        """Keep a certificate that was issued to a gateway: only what is known can be revoked."""
+        path = self._folder / "issued" / gateway / f"{certificate.serial_number:040x}.pem"
+        replace(path, certificate.public_bytes(Encoding.PEM))
+
+    def issued(self, gateway: str) -> tuple[x509.Certificate, ...]:
+        """Return the certificates of a gateway, the newest first."""
+        paths = (self._folder / "issued" / gateway).glob("*.pem")
+        found = [x509.load_pem_x509_certificate(path.read_bytes()) for path in paths]
+        return tuple(sorted(found, key=lambda each: each.not_valid_after_utc, reverse=True))
+
+    def is_revoked(self, certificate: x509.Certificate) -> bool:
+        """Tell whether a certificate is on the list."""
+        return f"{certificate.serial_number:040x}" in self._read().entries
+
+    def revoke(self, certificates: Sequence[x509.Certificate], now: UtcNs) -> None:
+        """Put certificates on the list and sign it anew; who reads it refuses them."""
+        known = self._read()
+        added = {f"{each.serial_number:040x}": (int(now), authority.end_of(each)) for each in certificates}
+        self._write(_RevokedList(known.number, known.made_at, known.entries | added), now)
+
+    def write_list(self, now: UtcNs) -> None:
+        """Sign the list anew: for further authorities, and for a home that has none yet."""
+        self._write(self._read(), now)
+
+    def _read(self) -> _RevokedList:
+        try:
+            raw = json.loads((self._folder / "revoked.json").read_text())
+        except FileNotFoundError:
+            return _RevokedList(0, 0, {})
+        return _RevokedList(
+            raw["number"], raw["made_at"], {name: (at, end) for name, (at, end) in raw["entries"].items()}
+        )
+
+    def _write(self, known: _RevokedList, now: UtcNs) -> None:
+        # What has ended by itself needs no entry; a day more for clocks that are behind.
+        entries = {name: times for name, times in known.entries.items() if times[1] > now - 86_400 * SECOND_NS}
+        # A broker that reads the list again keeps the older of two that say the same second (OpenSSL 3.0).
+        made_at = max(int(now), known.made_at + SECOND_NS)
+        new = _RevokedList(known.number + 1, made_at, entries)
+        serials = [(int(name, 16), UtcNs(at)) for name, (at, _) in entries.items()]
+        lists = [
+            authority.make_list(ca, key, serials, new.number, UtcNs(new.made_at)).public_bytes(Encoding.PEM)
+            for ca, key in self._load_authorities()
+        ]
+        # The record first: a list that was cut off is signed again from it.
+        content = {"number": new.number, "made_at": new.made_at, "entries": {k: list(v) for k, v in entries.items()}}
+        replace(self._folder / "revoked.json", encode_json(content))
+        replace(self.list_path, b"".join(lists))

@@ -1,0 +1,192 @@
+"""Requests that wait for two persons, unsigned, until each has signed at a machine of their own.
+
+Owns ``drafts/ID/`` of a home, which may lie on a share that holds no person's key: ``draft.json``, written once;
+``payload-SECONDS.json``, with the times that were set when the second person opened it; ``SECONDS-PERSON.jws``, one
+signature each. No file is written twice, so two machines cannot spoil each other's. What is signed is the payload that
+was shown, byte for byte.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_agent.errors import ConfigError, CustodyError, EvidenceError
+from edge_agent.protocol import jws
+from edge_agent.protocol.request import Role
+from edge_agent.protocol.request_jws import TYP
+from edge_agent.rtcc.office.home import RtccHome
+from edge_agent.rtcc.office.keys import SigningKey, encode_json, kid_of, load_signing_key, make_id, write_new
+from edge_agent.rtcc.office.people import Signatory
+from edge_agent.rtcc.office.request import RequestDraft, SignedRequest, build_payload, load_request
+from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339
+
+SIGN_WITHIN_NS = 15 * MINUTE_NS
+"""From the moment at which the second person opens a draft until the first one has signed as well."""
+TIMES = ("iat", "nbf", "exp", "release_by")
+_ID = re.compile(r"[A-Za-z0-9_-]{22}")
+_PAYLOAD = re.compile(r"payload-([0-9]{1,12})\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDraft:
+    """A request without times and signatures."""
+
+    id: str
+    """Of the draft; the request has the same."""
+    drafted_by: str
+    members: Mapping[str, Any]
+    """Of the payload, but for its times."""
+    valid_ns: int
+    release_within_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedDraft:
+    """What a person sees and signs."""
+
+    draft: StoredDraft
+    payload: bytes
+    opened_at: UtcNs
+    signed_by: tuple[str, ...]
+    """Who has signed these very bytes."""
+
+    @property
+    def sign_until(self) -> UtcNs:
+        """When it must be opened anew."""
+        return UtcNs(self.opened_at + SIGN_WITHIN_NS)
+
+
+class RequestDrafts:
+    """The drafts of a home."""
+
+    def __init__(self, home: RtccHome) -> None:
+        self._home, self._folder = home, home.path / "drafts"
+
+    def add(self, draft: RequestDraft, drafted_by: str, now: UtcNs) -> StoredDraft:
+        """Keep a draft; nobody has signed anything yet.
+
+        Raises:
+            CustodyError: Nobody of that name is known here.
+        """
+        _find_person(self._home, drafted_by)
+        draft_id = make_id()
+        payload = build_payload(draft, self._home.settings.iss, draft_id, now)
+        content = {
+            "drafted_by": drafted_by,
+            "members": {name: value for name, value in payload.items() if name not in TIMES},
+            "valid_ns": int(parse_rfc3339(payload["exp"]) - now),
+            "release_within_ns": draft.release_within_ns,
+        }
+        write_new(self._folder / draft_id / "draft.json", encode_json(content))
+        return self.load(draft_id)
+
+    def ids(self) -> tuple[str, ...]:
+        """Return the ids of all drafts that were not sent."""
+        found = sorted(self._folder.glob("*/draft.json"))
+        return tuple(path.parent.name for path in found if not self._home.has_request(path.parent.name))
+
+    def load(self, draft_id: str) -> StoredDraft:
+        """Read a draft.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        path = self._folder / draft_id / "draft.json"
+        if _ID.fullmatch(draft_id) is None or not path.exists():
+            raise ConfigError(f"no such draft: {draft_id[:64]!r}", "`rtcc countersign` lists them")
+        raw = json.loads(path.read_text())
+        return StoredDraft(draft_id, raw["drafted_by"], raw["members"], raw["valid_ns"], raw["release_within_ns"])
+
+    def open(self, draft_id: str, person: str, now: UtcNs) -> OpenedDraft:
+        """Return what a person is to sign, with its times.
+
+        The second person's opening sets them; until ``sign_until`` everybody sees the same. The person who drafted it
+        signs after the second one: before that there is nothing to sign.
+
+        Raises:
+            ConfigError: No such draft.
+            EvidenceError: Nobody else has opened it yet, or not lately.
+            CustodyError: The person is not known here.
+        """
+        _find_person(self._home, person)
+        draft = self.load(draft_id)
+        current = self._find_payload(draft, now)
+        if current is None:
+            if person == draft.drafted_by:
+                raise EvidenceError(
+                    f"draft waits for a second person: id={draft_id}", "they run `rtcc countersign`; then you sign"
+                )
+            current = self._set_times(draft, now)
+        return current
+
+    def sign(self, opened: OpenedDraft, person: str, key: SigningKey, now: UtcNs) -> SignedRequest | None:
+        """Add a person's signature.
+
+        Returns:
+            The request, once everybody who is needed has signed; verified as a gateway would.
+
+        Raises:
+            CustodyError: The key is not this person's.
+            EvidenceError: The time for it is over.
+            DenialError: Every gateway would refuse the request.
+        """
+        if _find_person(self._home, person).kid != kid_of(key):
+            raise CustodyError(f"key is not that person's: {person}")
+        if now >= opened.sign_until:
+            raise EvidenceError("the time for signing is over: open it again")
+        path = self._folder / opened.draft.id / f"{opened.opened_at // SECOND_NS}-{person}.jws"
+        if not path.exists():
+            write_new(path, jws.sign_with(TYP, opened.payload, [key]))
+        return self.find_signed(opened, now)
+
+    def find_signed(self, opened: OpenedDraft, now: UtcNs) -> SignedRequest | None:
+        """Return the request, if an operator and a supervisor have signed these very bytes."""
+        paths = sorted((self._folder / opened.draft.id).glob(f"{opened.opened_at // SECOND_NS}-*.jws"))
+        messages = [json.loads(path.read_bytes()) for path in paths]
+        roles = {_find_person(self._home, path.stem.partition("-")[2]).role for path in paths}
+        if not {Role.OPERATOR, Role.SUPERVISOR} <= roles:
+            return None
+        general = {"payload": messages[0]["payload"], "signatures": [each["signatures"][0] for each in messages]}
+        return load_request(self._home, jws.encode_json(general), now)
+
+    def _set_times(self, draft: StoredDraft, now: UtcNs) -> OpenedDraft:
+        payload = jws.encode_json({**draft.members, **_times(draft, now)})
+        write_new(self._folder / draft.id / f"payload-{now // SECOND_NS}.json", payload)
+        return OpenedDraft(draft, payload, now, ())
+
+    def _find_payload(self, draft: StoredDraft, now: UtcNs) -> OpenedDraft | None:
+        """Return the payload that was opened lately; times that do not follow from its name are not believed."""
+        folder = self._folder / draft.id
+        moments = sorted(int(match[1]) for path in folder.iterdir() if (match := _PAYLOAD.fullmatch(path.name)))
+        if not moments or now >= moments[-1] * SECOND_NS + SIGN_WITHIN_NS:
+            return None
+        opened_at = UtcNs(moments[-1] * SECOND_NS)
+        payload = (folder / f"payload-{moments[-1]}.json").read_bytes()
+        if payload != jws.encode_json({**draft.members, **_times(draft, opened_at)}):
+            raise EvidenceError(f"draft and its payload differ: id={draft.id}", "do not sign it; draft it anew")
+        signed = tuple(path.stem.partition("-")[2] for path in sorted(folder.glob(f"{moments[-1]}-*.jws")))
+        return OpenedDraft(draft, payload, opened_at, signed)
+
+
+def _times(draft: StoredDraft, now: UtcNs) -> dict[str, str]:
+    release_by = UtcNs(now + draft.release_within_ns)
+    expires = UtcNs(min(now + draft.valid_ns, release_by))
+    moments = {"iat": now, "nbf": now, "exp": expires, "release_by": release_by}
+    return {name: encode_rfc3339(moment) for name, moment in moments.items()}
+
+
+def _find_person(home: RtccHome, name: str) -> Signatory:
+    person = home.people.find(name)
+    if person is None:
+        raise CustodyError(f"not a person of this home: {name[:64]!r}", "`rtcc keys show` lists them")
+    return person
+
+
+def load_person_key(home: RtccHome, name: str, path: Path | None) -> SigningKey:
+    """Read a person's key from a file of their own, or from the home if it lies there."""
+    if path is not None:
+        return load_signing_key(path, home.passphrase)
+    return home.people.load_key(name, *Role)

@@ -1,0 +1,63 @@
+"""``POST /certificates/CN`` of the upload server: a gateway's further certificate (PROTOCOL 7.5).
+
+Owns the HTTP of it; who gets one is said by ``edge_agent.rtcc.office.renewal``. The answer is a certificate and
+nothing else: no address, no authority, no other member of an enrolment ever comes this way.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from edge_agent.errors import CustodyError, EvidenceError
+from edge_agent.protocol.renewal import MAX_RENEWAL_BYTES, MEDIA_TYPE, PATH
+from edge_agent.rtcc.receiver_namespace import AsgiMessage, Receive, Send, refuse
+
+Renew = Callable[[str, bytes, bytes], bytes]
+"""Takes a gateway's id, the certificate that it showed (DER) and its message; returns the further one (PEM)."""
+
+log = logging.getLogger(__name__)
+
+
+def is_renewal(scope: AsgiMessage) -> bool:
+    """Tell whether a request is for this part of the server."""
+    return str(scope["path"]).startswith(PATH)
+
+
+async def answer_renewal(scope: AsgiMessage, receive: Receive, send: Send, renew: Renew) -> None:
+    """Answer 200 with the certificate; 404 elsewhere than at one's own path, 403 if refused, 503 without a key."""
+    state = scope.get("state", {})
+    gateway, shown = str(state.get("peer", "")), state.get("certificate", b"")
+    if not gateway or not shown or scope["path"] != PATH + gateway or scope["method"] != "POST":
+        await refuse(receive, send, 404)
+        return
+    body = await _read(receive)
+    if body is None:
+        await refuse(receive, send, 413)
+        return
+    try:
+        content = await asyncio.to_thread(renew, gateway, shown, body)
+    except EvidenceError as error:
+        log.warning("certificate refused: %s", error)
+        await refuse(receive, send, 403)
+    except CustodyError as error:
+        log.error("certificates cannot be renewed here: %s", error)
+        await refuse(receive, send, 503)
+    else:
+        log.info("certificate renewed: gateway=%s", gateway)
+        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(content)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """Read the body; None for one that is too long, or was cut off."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        body += bytes(message.get("body", b""))
+        if len(body) > MAX_RENEWAL_BYTES:
+            return None
+        if not message.get("more_body", False):
+            return body

@@ -1,0 +1,115 @@
+"""Revoking a gateway: nothing more is taken from it, and the broker closes its connection and lets it in no more.
+
+Owns the proof that a broker keeps to it. No broker closes a connection because a certificate was revoked; each
+closes one whose client id connects again, so the authority, which may issue any certificate, does that in the
+gateway's name. What the broker has read is judged by what it does, never by what it says.
+"""
+
+import time
+from collections.abc import Callable
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from edge_agent.errors import UnavailableError
+from edge_agent.host.clock import Clock, SystemClock
+from edge_agent.mqtt.connection import BrokerSettings
+from edge_agent.mqtt.mutual_tls import TlsIdentity
+from edge_agent.rtcc.office import authority
+from edge_agent.rtcc.office.home import RtccHome
+from edge_agent.rtcc.office.keys import generate_tls_key
+from edge_agent.rtcc.probe_client import ProbeClient
+from edge_agent.rtcc.session import FIRST_RETRY_S
+from edge_agent.units import encode_rfc3339
+
+PROBE_DAYS = 1 / 24
+WITHIN_S = 60.0
+_CONNECT_S = 5.0
+_NAP_S = 1.0
+
+
+class Revocation:
+    """One gateway's.
+
+    Args:
+        home: Whose authority, and whose broker.
+        gateway: Its id.
+        clock: For times and connections.
+
+    Raises:
+        ConfigError: No gateway of this id is enrolled here.
+    """
+
+    def __init__(self, home: RtccHome, gateway: str, clock: Clock | None = None) -> None:
+        self._home, self._gateway, self._clock = home, gateway, clock or SystemClock()
+        home.load_gateway(gateway)
+        self._refused = self._issue()
+
+    def record(self) -> int:
+        """Take nothing more from the gateway here, and put its certificates on the list; durable on return.
+
+        Returns:
+            How many certificates of it are on the list now. None for a gateway that was enrolled before certificates
+            were recorded: then the broker cannot be told.
+        """
+        now = self._clock.utc()
+        issued = self._home.certificates.issued(self._gateway)
+        self._home.revoke_gateway(self._gateway, encode_rfc3339(now))
+        self._home.certificates.revoke([*issued, self._refused[0]], now)
+        return len(issued)
+
+    def end_session(self, within_s: float = WITHIN_S) -> None:
+        """Wait until the broker refuses what is on the list, then close the gateway's connection and drop its queue.
+
+        Raises:
+            UnavailableError: The broker still lets a revoked certificate in, or cannot be reached.
+        """
+        deadline = time.monotonic() + within_s
+        while self._lets_in(self._refused[1]):
+            if time.monotonic() > deadline:
+                raise UnavailableError(
+                    "broker still lets in what was revoked", "have it read tls/crl.pem again (mosquitto: SIGHUP)"
+                )
+            time.sleep(_NAP_S)
+        if not self._lets_in(self._issue()[1]):
+            raise UnavailableError("broker does not answer: the gateway's connection may still be open")
+
+    def _issue(self) -> tuple[x509.Certificate, TlsIdentity]:
+        """Make a certificate in the gateway's name, for an hour."""
+        ca, ca_key = self._home.load_ca()
+        key = generate_tls_key()
+        certificate = authority.issue_client(
+            ca, ca_key, key.public_key(), self._gateway, self._clock.utc(), days=PROBE_DAYS
+        )
+        pem = certificate.public_bytes(Encoding.PEM).decode()
+        return certificate, TlsIdentity(self._home.ca_path.read_text(), pem, key)
+
+    def _lets_in(self, identity: TlsIdentity) -> bool:
+        settings = BrokerSettings(
+            host=self._home.settings.broker_host,
+            port=self._home.settings.broker_port,
+            client_id=self._gateway,
+            tls=identity,
+            subscriptions=(),
+            first_retry_s=FIRST_RETRY_S,
+            clean_start=True,
+            session_expiry_s=0,
+        )
+        client = ProbeClient(settings, self._clock)
+        try:
+            return client.connect(_CONNECT_S)
+        finally:
+            client.broker.close(2.0)
+
+
+def revoke(home: RtccHome, gateway: str, reload: Callable[[], None], clock: Clock | None = None) -> int:
+    """Revoke a gateway: here at once, at the broker once ``reload`` made it read the list.
+
+    Returns:
+        How many of its certificates are on the list.
+    """
+    revocation = Revocation(home, gateway, clock)
+    count = revocation.record()
+    reload()
+    revocation.end_session()
+    return count
