@@ -36,7 +36,7 @@ IS_MUTANT = "GATE_MUTANT" in os.environ
 """The gate is broken on purpose (``tests.mutate_rules``): only what leaves or is recorded tells, and time does not."""
 STEPS_OF_A_RUN = 14
 PARTS = 4
-RUNS = max(1, STEPS // (STEPS_OF_A_RUN - 2) // PARTS) if STEPS else 500
+RUNS = max(1, STEPS // (STEPS_OF_A_RUN - 4) // PARTS) if STEPS else 500
 """Of one part."""
 LEAST = 50 // PARTS + 1
 """So often each part reaches each of these, all together 50 times, or this proves less than it says."""
@@ -373,6 +373,15 @@ class GateMachine(RuleBasedStateMachine):
         else:
             self.the_worker_has_its_turn(minutes)
         self.the_file_says_again_what_was_signed(camera)
+        self.the_worker_has_its_turn(11)
+
+    @rule(camera=cameras)
+    def the_cooling_off_grows_while_it_runs(self, camera) -> None:
+        """The worker's first look is after the old end, and before the new one."""
+        self._make_whole(True)
+        self.a_request_arrives(["door", "yard"], True, 6, False)
+        self.the_file_says_something_else(camera, Say(per_day=PLENTY, cooling_min=20))
+        self.the_worker_has_its_turn(11)
         self.the_worker_has_its_turn(11)
 
     @rule(camera=cameras, change=one_change, fresh=st.booleans())
