@@ -84,7 +84,8 @@ class JoinDesk:
         was = encode_b64url(adoption.digest_file(self._config.uplink.enrolment))
         value = {"file": "enrolment", "sha256": digest, "was": was}
         order = build_order("adopt", value, gateway, order_id, self._clock.utc())
-        said = self._texts(
+        texts = self._texts
+        said = texts(
             "this gateway joins {agency}; who may ask is decided by {threshold} of: {roots}; "
             "footage goes to {uploads}; broker {broker}, authority {authority}",
             agency=enrolment.iss,

@@ -156,7 +156,8 @@ class TermsDesk:
             said = [describe(each.path, each.file, language) for each in differences(state.terms, after)]
             lines += said if name == camera else [f"{name}: {each}" for each in said]
         until = encode_local(built.valid_until, ZoneInfo(self._config.gateway.time_zone))
-        title = self._texts(
+        texts = self._texts
+        title = texts(
             "terms of {camera}, version {version}, until {until}", camera=camera, version=built.version, until=until
         )
         return " ".join((f"{title}.", *lines))
