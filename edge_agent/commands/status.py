@@ -30,7 +30,7 @@ _LABELS = {
     "enrolment": "enrolled with",
     "trust_bundle": "trust bundle",
     "custody": "how the keys are kept",
-    "release_paused": "paused",
+    "release_paused": "release paused",
     "refused_unread": "refused without being read",
     "refused_counted": "refused beyond the limit this hour",
     "waiting_for_you": "waits for you",
