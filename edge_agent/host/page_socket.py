@@ -14,6 +14,11 @@ from edge_agent.host.control_socket import ControlServer, Handler
 
 log = logging.getLogger(__name__)
 
+_REFUSAL = (
+    "too many actions from the page at once",
+    "wait a few seconds; at the gateway `edge-agent pause` works at once",
+)
+
 
 def open_page_socket(path: Path, handlers: Mapping[str, Handler], stop: threading.Event) -> ControlServer | None:
     """Serve the page's commands until ``stop``; None, logged, if the socket cannot be made.
@@ -43,10 +48,13 @@ class PushLimit:
         burst: Acts that may come at once.
         every_s: Seconds until one more is allowed.
         now_s: A clock that no one sets.
+        refusal: What is said if too many came, and what to do.
     """
 
-    def __init__(self, burst: int, every_s: float, now_s: Callable[[], float]) -> None:
-        self._burst, self._every_s, self._now_s = burst, every_s, now_s
+    def __init__(
+        self, burst: int, every_s: float, now_s: Callable[[], float], refusal: tuple[str, str] = _REFUSAL
+    ) -> None:
+        self._burst, self._every_s, self._now_s, self._refusal = burst, every_s, now_s, refusal
         self._left, self._at_s = float(burst), now_s()
         self._lock = threading.Lock()
 
@@ -61,6 +69,5 @@ class PushLimit:
             self._left = min(float(self._burst), self._left + (now_s - self._at_s) / self._every_s)
             self._at_s = now_s
             if self._left < 1:
-                wait = "wait a few seconds; at the gateway `edge-agent pause` works at once"
-                raise EdgeAgentError("too many actions from the page at once", wait)
+                raise EdgeAgentError(*self._refusal)
             self._left -= 1
