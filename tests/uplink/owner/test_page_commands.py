@@ -224,3 +224,32 @@ def test_proof_after_the_enrolment_is_under_its_name(house):
     desk = LedgerDesk(house.store, gate.GATEWAY, house.key, house.clock).handlers
     proof = desk["ledger-prove"]({"index": 0}, PEER)["proof"]
     assert verify_proof(proof, ledger_origin(gate.GATEWAY), house.key.public_key()).leaf
+
+
+def test_page_cannot_have_the_state_worked_out_without_end(house):
+    """Status and requests are made once a second, whatever number is asked for; an act of the page is seen at once."""
+    now_s, made = [0.0], []
+
+    def requests(members, peer):
+        made.append("requests")
+        return house.desk.handlers["requests"](members, peer)
+
+    def status(*_):
+        made.append("status")
+        return {"release_paused": sorted(house.store.list_pauses(house.clock.utc()))}
+
+    for _ in range(3):
+        house.ask()
+    page = page_of(house, now_s=lambda: now_s[0], requests=requests, status=status).handlers
+    for last in range(1, 100):
+        found = page["requests"]({"last": last}, PEER)["requests"]
+        assert [each["number"] for each in found] == [3, 2, 1][:last]
+        assert page["status"]({"number": last}, PEER) == {"release_paused": []}
+    assert made == ["requests", "status"]
+    page["pause"]({"camera": "door", "by": "phone"}, PEER)
+    assert page["status"]({}, PEER) == {"release_paused": ["door"]}
+    house.call("pause", camera="yard")
+    assert page["status"]({}, PEER) == {"release_paused": ["door"]}
+    now_s[0] += 1.0
+    assert page["status"]({}, PEER) == {"release_paused": ["door", "yard"]}
+    assert made == ["requests", *["status"] * 3]
