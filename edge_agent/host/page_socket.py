@@ -5,14 +5,20 @@ socket gets the page's group, and the page needs no group that would open the ot
 """
 
 import logging
+import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from edge_agent.errors import ConfigError, EdgeAgentError
-from edge_agent.host.control_socket import ControlServer, Handler
+from edge_agent.host.control_socket import Answer, ControlServer, Handler
 
 log = logging.getLogger(__name__)
+
+_REFUSAL = (
+    "too many actions from the page at once",
+    "wait a few seconds; at the gateway `edge-agent pause` works at once",
+)
 
 
 def open_page_socket(path: Path, handlers: Mapping[str, Handler], stop: threading.Event) -> ControlServer | None:
@@ -43,10 +49,13 @@ class PushLimit:
         burst: Acts that may come at once.
         every_s: Seconds until one more is allowed.
         now_s: A clock that no one sets.
+        refusal: What is said if too many came, and what to do.
     """
 
-    def __init__(self, burst: int, every_s: float, now_s: Callable[[], float]) -> None:
-        self._burst, self._every_s, self._now_s = burst, every_s, now_s
+    def __init__(
+        self, burst: int, every_s: float, now_s: Callable[[], float], refusal: tuple[str, str] = _REFUSAL
+    ) -> None:
+        self._burst, self._every_s, self._now_s, self._refusal = burst, every_s, now_s, refusal
         self._left, self._at_s = float(burst), now_s()
         self._lock = threading.Lock()
 
@@ -61,6 +70,35 @@ class PushLimit:
             self._left = min(float(self._burst), self._left + (now_s - self._at_s) / self._every_s)
             self._at_s = now_s
             if self._left < 1:
-                wait = "wait a few seconds; at the gateway `edge-agent pause` works at once"
-                raise EdgeAgentError("too many actions from the page at once", wait)
+                raise EdgeAgentError(*self._refusal)
             self._left -= 1
+
+
+class KeptAnswers:
+    """Answers that the page gets again for a while, however often it asks: only the first one costs anything.
+
+    Args:
+        for_s: Seconds for which one is kept.
+        now_s: A clock that no one sets.
+    """
+
+    def __init__(self, for_s: float, now_s: Callable[[], float]) -> None:
+        self._for_s, self._now_s = for_s, now_s
+        self._kept: dict[str, tuple[float, Answer]] = {}
+        self._lock = threading.Lock()
+
+    def find(self, name: str, make: Callable[[], Answer | Iterator[Answer]]) -> Answer:
+        """Return the kept answer of this name, or make it; who asks meanwhile waits for the same one."""
+        with self._lock:
+            kept = self._kept
+            at_s, answer = kept.get(name, (-math.inf, {}))
+            if self._now_s() - at_s >= self._for_s:
+                made = make()
+                assert isinstance(made, Mapping)
+                answer = made
+                kept[name] = (self._now_s(), answer)
+            return answer
+
+    def forget(self) -> None:
+        """Keep nothing of before, nor what is made now: an act is seen at once. Waits for no answer."""
+        self._kept = {}

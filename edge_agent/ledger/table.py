@@ -184,7 +184,7 @@ def prove(conn: sqlite3.Connection, index: int) -> dict[str, object]:
     Raises:
         ValueError: No signed checkpoint holds the entry yet: make one first.
     """
-    size, note = _newest_checkpoint(conn)
+    size, note = newest_checkpoint(conn)
     if not 0 <= index < size:
         raise ValueError(f"no checkpoint holds this entry: index={index} checkpoint={size}")
     (leaf,) = conn.execute("SELECT leaf FROM ledger_leaves WHERE idx = ?", (index,)).fetchone()
@@ -199,14 +199,14 @@ def prove_growth(conn: sqlite3.Connection, from_size: int) -> dict[str, object]:
     Raises:
         EvidenceError: The ledger is shorter than that.
     """
-    size, note = _newest_checkpoint(conn)
+    size, note = newest_checkpoint(conn)
     if not 0 < from_size <= size:
         raise EvidenceError(f"ledger is shorter than a signed checkpoint: size={size} checkpoint={from_size}")
     return encode_growth(from_size, merkle.consistency_proof(from_size, size, _node_reader(conn)), note)
 
 
-def _newest_checkpoint(conn: sqlite3.Connection) -> tuple[int, str]:
-    """Return size and note; 0 if none was ever made."""
+def newest_checkpoint(conn: sqlite3.Connection) -> tuple[int, str]:
+    """Return size and note of the newest checkpoint; 0 if none was ever made."""
     row = conn.execute("SELECT size, note FROM ledger_checkpoints ORDER BY size DESC LIMIT 1").fetchone()
     return (int(row[0]), str(row[1])) if row else (0, "")
 

@@ -7,12 +7,12 @@ waits, through the owner's own command; changes nothing.
 
 import secrets
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from edge_agent.base64url import encode_b64url
-from edge_agent.consent.offer import Offers, digest_offers, parse_offers
+from edge_agent.consent.offer import Offer, Offers, digest_offers, parse_offers
 from edge_agent.consent.owner_order import TYP, build_order, read_approval, window_members
 from edge_agent.consent.shown_request import meet_approval
 from edge_agent.errors import DenialError, UsageError
@@ -148,11 +148,17 @@ def parse_window(members: Mapping[str, Any]) -> Window:
 def say_approval(leaving: Offers, agency: str, zone: tzinfo, texts: Texts) -> str:
     """Say what leaves with a yes, and to whom: ``door, 2026-11-28 21:35–21:45, to rtcc.example-city``."""
     parts = [
-        f"{offer.camera}, {say_span(window, zone)}" + (texts(", with sound") if offer.audio else "")
+        f"{offer.camera}, {say_span(window, zone)}{_say_form(offer, texts)}"
         for offer in leaving.cameras
         for window in offer.windows
     ]
-    return texts("{footage}, to {agency}", footage="; ".join(parts), agency=agency)
+    said = texts("{footage}, to {agency}", footage="; ".join(parts), agency=agency)
+    return said + (texts(" and the key that it keeps in escrow") if leaving.escrow else "")
+
+
+def _say_form(offer: Offer, texts: Texts) -> str:
+    sound = texts(", with sound") if offer.audio else ""
+    return sound + (texts(", areas blacked out: {count}", count=len(offer.masks)) if offer.masks else "")
 
 
 def say_resume(camera: str, texts: Texts) -> str:
@@ -171,11 +177,26 @@ def say_show(what: str, footage: str, texts: Texts) -> str:
 
 
 def say_span(window: Window, zone: tzinfo) -> str:
-    """Say a window in the time of the house: ``2026-11-28 21:35–21:45``; with seconds if it has any."""
+    """Say a window in the time of the house: ``2026-11-28 21:35–21:45``; with seconds if it has any.
+
+    If clocks are set on one of its days, with the offset from UTC: ``01:10 CDT (UTC-05:00)–01:20 CST (UTC-06:00)``.
+    """
     start, end = _local(window.start, zone), _local(UtcNs(-(-window.end // SECOND_NS) * SECOND_NS), zone)
     clock = "%H:%M" if start.second == end.second == 0 else "%H:%M:%S"
+    offset = _say_offset if _are_clocks_set(start, end) else lambda _: ""
     last = f"{end:{clock}}" if start.date() == end.date() else f"{end:%Y-%m-%d} {end:{clock}}"
-    return f"{start:%Y-%m-%d} {start:{clock}}–{last}"
+    return f"{start:%Y-%m-%d} {start:{clock}}{offset(start)}–{last}{offset(end)}"
+
+
+def _are_clocks_set(start: datetime, end: datetime) -> bool:
+    """Return whether the offset from UTC changes between the midnights around a window: a time may be shown twice."""
+    first = start.replace(hour=0, minute=0, second=0, fold=0)
+    after = end.replace(hour=0, minute=0, second=0, fold=0) + timedelta(days=1)
+    return len({each.utcoffset() for each in (first, start, end, after)}) > 1
+
+
+def _say_offset(moment: datetime) -> str:
+    return f" {moment:%Z} (UTC{moment.isoformat(timespec='minutes')[-6:]})"
 
 
 def _local(moment: UtcNs, zone: tzinfo) -> datetime:

@@ -3,17 +3,21 @@
 Owns which commands are behind each, and that the releaser runs on without either.
 """
 
+import logging
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.custody.enrolment_file import load_enrolment
+from edge_agent.errors import EdgeAgentError
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import ControlServer, Handler, Peer
 from edge_agent.host.language import load_texts
 from edge_agent.host.page_socket import open_page_socket
+from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import Config
 from edge_agent.uplink.inbound.consent_files import Standing
@@ -24,6 +28,8 @@ from edge_agent.uplink.owner.page_commands import PageCommands
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.terms_desk import TermsDesk
 from edge_agent.uplink.store.requests import Store
+
+log = logging.getLogger(__name__)
 
 _NOBODY = Peer(0, 0, 0)
 
@@ -61,10 +67,10 @@ class HomeSockets:
             return answer
 
         texts, thumb = load_texts(config.gateway.language), thumbprint(owner)
+        enrolment = _find_enrolment(config.uplink.enrolment)
         terms = None
-        if config.uplink.enrolment.exists():
-            standing = Standing(config, load_enrolment(config.uplink.enrolment), owner, store)
-            terms = TermsDesk(config, thumb, standing, store, clock, texts, ask)
+        if enrolment is not None:
+            terms = TermsDesk(config, thumb, Standing(config, enrolment, owner, store), store, clock, texts)
         join = JoinDesk(config, clock, texts)
         drafts = Drafts(gateway, thumb, config, ask, clock, texts, terms, join)
         # Two of them, for each counts how often it is asked: a page that asks without end does not starve the desk.
@@ -80,3 +86,14 @@ class HomeSockets:
         """Serve both until ``stop``; return those that could be made."""
         paths = ((self._config.page_path("releaser"), self._page), (self._config.desk_path, self._desk))
         return [each for each in (open_page_socket(path, handlers, stop) for path, handlers in paths) if each]
+
+
+def _find_enrolment(path: Path) -> Enrolment | None:
+    """Return the installed enrolment; None if there is none or, logged, a wrong one: the owner's stops work on."""
+    if not path.exists():
+        return None
+    try:
+        return load_enrolment(path)
+    except EdgeAgentError as error:
+        log.error("the desk signs no terms, for the enrolment file cannot be used: %s", error)
+        return None

@@ -7,14 +7,15 @@ hands can stop and read, and nothing else.
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Answer, Handler, Peer, read_int
-from edge_agent.host.page_socket import PushLimit, select_handlers
+from edge_agent.host.page_socket import KeptAnswers, PushLimit, select_handlers
 from edge_agent.ledger import entries
+from edge_agent.ledger import table as ledger
 from edge_agent.ledger.entries import PageEntry
 from edge_agent.printable_text import check_line
 from edge_agent.protocol import jws
@@ -31,6 +32,14 @@ MAX_LAST = 200
 """Entries of the ledger, or requests, that one read brings."""
 _BURST, _EVERY_S = 20, 6.0
 _READ_BURST, _READ_EVERY_S = 60, 0.5
+KEPT_S = 1.0
+"""For which an answer about the state is kept: each costs the interpreter, which the gate needs too."""
+_PROOF_BURST, _PROOF_EVERY_S = 4, 3600.0
+"""Proofs that need a new checkpoint: each pads the ledger, by up to 255 leaves or 60 KB."""
+_TOO_MANY_PROOFS = (
+    "this entry is too new to be proved now: the page has had the ledger signed too often",
+    "try again in an hour; at the gateway `edge-agent ledger prove` works at once",
+)
 _POINTS = ("north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west")
 
 
@@ -43,23 +52,27 @@ class PageCommands:
         clock: The moment of each act.
         owner: The handlers of the owner's socket; ``READS`` and ``TIGHTENS`` of them are used.
         reads: The requests that only the page makes.
+        now_s: A clock that no one sets.
     """
 
     def __init__(
-        self, config: Config, store: Store, clock: Clock, owner: Mapping[str, Handler], reads: PageReads
-    ) -> None:
+        self, config: Config, store: Store, clock: Clock, owner: Mapping[str, Handler], reads: PageReads,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
         self._config, self._store, self._clock = config, store, clock
         self._owner = select_handlers(owner, (*READS, *TIGHTENS))
         self._reads = reads
-        self._limit = PushLimit(_BURST, _EVERY_S, time.monotonic)
-        self._read_limit = PushLimit(_READ_BURST, _READ_EVERY_S, time.monotonic)
+        self._limit = PushLimit(_BURST, _EVERY_S, now_s)
+        self._read_limit = PushLimit(_READ_BURST, _READ_EVERY_S, now_s)
+        self._proof_limit = PushLimit(_PROOF_BURST, _PROOF_EVERY_S, now_s, _TOO_MANY_PROOFS)
+        self._kept = KeptAnswers(KEPT_S, now_s)
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
         """The handlers for the page's socket."""
         return {
-            "status": self._owner["status"],
-            "requests": self._read_last(self._owner["requests"], 20),
+            "status": self._status,
+            "requests": self._read_last(self._list, 20),
             "request": self._spare(self._show),
             "ledger": self._spare(self._read_last(self._owner["ledger"], MAX_LAST)),
             "ledger-prove": self._prove,
@@ -67,6 +80,14 @@ class PageCommands:
             "terms": self._spare(self._reads.handlers["terms"]),
             **{name: self._tighten(name) for name in TIGHTENS},
         }
+
+    def _status(self, _members: Mapping[str, Any], peer: Peer) -> Answer:
+        return self._kept.find("status", lambda: self._owner["status"]({}, peer))
+
+    def _list(self, members: Mapping[str, Any], peer: Peer) -> Answer:
+        """Cut one answer for all, so that asking for another number each time finds the kept one too."""
+        most = self._kept.find("requests", lambda: self._owner["requests"]({"last": MAX_LAST}, peer))
+        return {"requests": most["requests"][: members["last"]]}
 
     def _spare(self, handler: Handler) -> Handler:
         """Let a read that takes the disk or the processor through only so often."""
@@ -88,8 +109,12 @@ class PageCommands:
         return read
 
     def _prove(self, members: Mapping[str, Any], peer: Peer) -> Answer | Iterator[Answer]:
-        """Bound as acts are: a proof has the ledger's head signed, and padded."""
+        """Bound as acts are; far more so if no checkpoint holds the entry yet: then the ledger is padded and signed."""
         self._limit.demand()
+        index = read_int(members, "index")
+        with self._store.reading() as connection:
+            if ledger.newest_checkpoint(connection)[0] <= index < ledger.read_size(connection):
+                self._proof_limit.demand()
         return self._owner["ledger-prove"](members, peer)
 
     def _show(self, members: Mapping[str, Any], peer: Peer) -> Answer:
@@ -117,6 +142,7 @@ class PageCommands:
                 entries.append(connection, PageEntry(name, by, **subject), self._clock.utc())
             answer = self._owner[name]({**members, **subject, "all": False}, peer)
             assert isinstance(answer, Mapping)
+            self._kept.forget()
             return answer
 
         return carry_out

@@ -4,19 +4,24 @@ import base64
 import contextlib
 import itertools
 import json
+from zoneinfo import ZoneInfo
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from edge_agent.consent.offer import Offer, Offers
 from edge_agent.consent.owner_order import TYP, build_order, sign_built_order
 from edge_agent.consent.policy import Mode
 from edge_agent.errors import DenialError, EdgeAgentError, UnavailableError, UsageError
 from edge_agent.protocol import jws
 from edge_agent.protocol.public_keys import thumbprint
+from edge_agent.protocol.request import Quality
+from edge_agent.protocol.verdict import Mask
 from edge_agent.texts import ENGLISH
+from edge_agent.units import Window
 from edge_agent.uplink.owner.desk_codes import LIFE_S, TRIES, Codes, DeskDraft, ToSign, WrongCodeError
 from edge_agent.uplink.owner.desk_commands import DeskCommands
-from edge_agent.uplink.owner.desk_drafts import Drafts
+from edge_agent.uplink.owner.desk_drafts import Drafts, say_approval
 from edge_agent.uplink.store.requests import RequestState
 from tests.support import gate
 from tests.support.releaser import CONFIG, PEER, House
@@ -287,3 +292,32 @@ def test_signature_over_other_whitespace_of_the_same_json_does_not_count(house, 
         desk.sign(made, payload=json.dumps(json.loads(payload_of(made))))
     raw = json.loads(sign_built_order(payload_of(made).encode(), gate.OWNER))
     assert base64.urlsafe_b64decode(raw["payload"] + "==") == payload_of(made).encode()
+
+
+CHICAGO_SPANS = {
+    "first time": ("2026-11-01T06:10:00Z", "2026-11-01T06:20:00Z"),
+    "second time": ("2026-11-01T07:10:00Z", "2026-11-01T07:20:00Z"),
+    "from one to the other": ("2026-11-01T06:10:00Z", "2026-11-01T07:20:00Z"),
+    "backwards on the clock": ("2026-11-01T06:50:00Z", "2026-11-01T07:05:00Z"),
+}
+
+
+def test_sentence_of_a_yes_stands_for_one_window():
+    """If clocks are set back that day, each time has its offset; escrow, sound and masks are named too."""
+    zone = ZoneInfo("America/Chicago")
+
+    def say(start, end, *, audio=False, masks=(), escrow=False):
+        offer = Offer("door", Quality.MAIN, (Window.parse(start, end),), audio, masks)
+        return say_approval(Offers((offer,), escrow), "rtcc.example-city", zone, ENGLISH)
+
+    said = {name: say(*span) for name, span in CHICAGO_SPANS.items()}
+    assert len(set(said.values())) == len(said)
+    assert said["from one to the other"] == (
+        "door, 2026-11-01 01:10 CDT (UTC-05:00)–01:20 CST (UTC-06:00), to rtcc.example-city"
+    )
+    plain = ("2026-11-02T06:10:00Z", "2026-11-02T06:20:00Z")
+    assert say(*plain) == "door, 2026-11-02 00:10–00:20, to rtcc.example-city"
+    assert say(*plain, audio=True, masks=(Mask(((0, 0), (1, 0), (1, 1))),), escrow=True) == (
+        "door, 2026-11-02 00:10–00:20, with sound, areas blacked out: 1, "
+        "to rtcc.example-city and the key that it keeps in escrow"
+    )

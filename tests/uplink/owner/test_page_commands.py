@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import time
 
 import pytest
 
@@ -9,6 +10,9 @@ from edge_agent.consent.policy import Mode
 from edge_agent.errors import ConfigError, EdgeAgentError, UsageError
 from edge_agent.host.control_socket import ControlServer, call
 from edge_agent.host.page_socket import PushLimit, open_page_socket
+from edge_agent.ledger import table as ledger
+from edge_agent.protocol.checkpoint import ledger_origin, verify_proof
+from edge_agent.uplink.owner.ledger_commands import LedgerDesk
 from edge_agent.uplink.owner.page_commands import PageCommands, say_direction
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.store.requests import RequestState
@@ -24,7 +28,7 @@ def house(tmp_path):
     house.store.close()
 
 
-def page_of(house: House, **others) -> PageCommands:
+def page_of(house: House, now_s=time.monotonic, **others) -> PageCommands:
     """The page's list over the owner's whole one."""
 
     def never(*_):
@@ -33,7 +37,7 @@ def page_of(house: House, **others) -> PageCommands:
     rest = dict.fromkeys(("status", "ledger", "ledger-prove", "export", "erase"), never)
     owner = {**rest, **house.desk.handlers, **others}
     reads = PageReads(CONFIG, None, house.standing, lambda _: {}, house.clock)  # type: ignore[arg-type]
-    return PageCommands(CONFIG, house.store, house.clock, owner, reads)
+    return PageCommands(CONFIG, house.store, house.clock, owner, reads, now_s)
 
 
 def test_the_list_holds_reads_and_brakes_and_nothing_else(house):
@@ -178,3 +182,74 @@ def test_act_on_no_request_stops_nothing(house, act, number):
         page_of(house).handlers[act]({"number": number, "by": "phone"}, PEER)
     assert house.state() is RequestState.ASKED
     assert house.entries("page") == []
+
+
+def test_proofs_for_the_page_do_not_fill_the_disk(house):
+    """An act and a proof in turn pad the ledger four times, then once an hour; an entry signed before is always proved.
+
+    The owner's own command proves meanwhile.
+    """
+    now_s = [0.0]
+    desk = LedgerDesk(house.store, gate.GATEWAY, house.key, house.clock).handlers
+    page = page_of(house, now_s=lambda: now_s[0], **desk).handlers
+
+    def count_checkpoints():
+        house.call("pause", camera="door")
+        with house.store.reading() as connection:
+            index = ledger.read_size(connection) - 1
+        now_s[0] += 60.0
+        with contextlib.suppress(EdgeAgentError):
+            page["ledger-prove"]({"index": index}, PEER)
+        with house.store.reading() as connection:
+            return connection.execute("SELECT count(*) FROM ledger_checkpoints").fetchone()[0]
+
+    assert [count_checkpoints() for _ in range(7)] == [1, 2, 3, 4, 4, 4, 4]
+    for _ in range(9):
+        assert page["ledger-prove"]({"index": 0}, PEER)["proof"]["index"] == 0
+    with house.store.reading() as connection:
+        newest = ledger.read_size(connection) - 1
+    with pytest.raises(EdgeAgentError, match="too new to be proved"):
+        page["ledger-prove"]({"index": newest}, PEER)
+    assert desk["ledger-prove"]({"index": newest}, PEER)["proof"]["index"] == newest
+    now_s[0] += 3600.0
+    assert count_checkpoints() == 6
+
+
+def test_proof_after_the_enrolment_is_under_its_name(house):
+    """A checkpoint of the time before holds the entry, and yet a new one is made."""
+    own = LedgerDesk(house.store, "own-name", house.key, house.clock)
+    house.call("pause", camera="door")
+    own.checkpoint()
+    house.call("pause", camera="door")
+    desk = LedgerDesk(house.store, gate.GATEWAY, house.key, house.clock).handlers
+    proof = desk["ledger-prove"]({"index": 0}, PEER)["proof"]
+    assert verify_proof(proof, ledger_origin(gate.GATEWAY), house.key.public_key()).leaf
+
+
+def test_page_cannot_have_the_state_worked_out_without_end(house):
+    """Status and requests are made once a second, whatever number is asked for; an act of the page is seen at once."""
+    now_s, made = [0.0], []
+
+    def requests(members, peer):
+        made.append("requests")
+        return house.desk.handlers["requests"](members, peer)
+
+    def status(*_):
+        made.append("status")
+        return {"release_paused": sorted(house.store.list_pauses(house.clock.utc()))}
+
+    for _ in range(3):
+        house.ask()
+    page = page_of(house, now_s=lambda: now_s[0], requests=requests, status=status).handlers
+    for last in range(1, 100):
+        found = page["requests"]({"last": last}, PEER)["requests"]
+        assert [each["number"] for each in found] == [3, 2, 1][:last]
+        assert page["status"]({"number": last}, PEER) == {"release_paused": []}
+    assert made == ["requests", "status"]
+    page["pause"]({"camera": "door", "by": "phone"}, PEER)
+    assert page["status"]({}, PEER) == {"release_paused": ["door"]}
+    house.call("pause", camera="yard")
+    assert page["status"]({}, PEER) == {"release_paused": ["door"]}
+    now_s[0] += 1.0
+    assert page["status"]({}, PEER) == {"release_paused": ["door", "yard"]}
+    assert made == ["requests", *["status"] * 3]
