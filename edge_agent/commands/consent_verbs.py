@@ -49,6 +49,9 @@ from edge_agent.uplink.inbound.consent_files import load_facts
 from edge_agent.uplink.inbound.consent_states import Marks, read_consent_states, read_marks
 from edge_agent.uplink.store.in_force import StoredConsent
 
+_HAND_OVER_TIMEOUT_S = 30.0
+"""The releaser evaluates every open request anew in the same transaction, and may wait for another one first."""
+
 
 def _cameras(config: Config, wanted: str | None) -> list[str]:
     cameras = config.cameras if wanted is None else (config.demand_camera(wanted),)
@@ -182,9 +185,14 @@ def sign(config: Config, policy: Policy, args: argparse.Namespace) -> int:
 
 def _hand_over(config: Config, camera: str, raw: bytes) -> None:
     """Give a signed consent to the releaser, which alone keeps it: from there it counts, and from nowhere else."""
+    path = config.control_path("releaser")
     try:
-        call(config.control_path("releaser"), "take-consent", camera=camera, jws=raw.decode())
+        call(path, "take-consent", timeout_s=_HAND_OVER_TIMEOUT_S, camera=camera, jws=raw.decode())
     except UnavailableError as error:
+        # Only a connection that was refused is a no: past it, the releaser may have the consent and take it in still.
+        if not isinstance(error.__cause__, ConnectionRefusedError | FileNotFoundError | PermissionError):
+            hint = f"ask: edge-agent consent show --camera {camera}"
+            raise UnavailableError(f"{camera}: not known whether the signature counts: {error}", hint) from error
         hint = "start the releaser first: sudo systemctl start edge-agent.target"
         raise UnavailableError(f"{camera}: not signed, the releaser does not take it in: {error}", hint) from error
 

@@ -1,9 +1,10 @@
 """``edge-agent consent``: read aloud, sign, and see what waits."""
 
 import json
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -201,7 +202,7 @@ def test_nothing_is_signed_while_the_releaser_is_down(gateway, monkeypatch, caps
     """Nobody would remember it: an earlier consent could be put in its place. The error says what to start."""
 
     def refuse(path: Path, command: str, **_: object) -> None:
-        raise UnavailableError(f"nobody answers on {path}")
+        raise UnavailableError(f"nobody answers on {path}") from ConnectionRefusedError()
 
     monkeypatch.setattr(consent_verbs, "call", refuse)
     with pytest.raises(UnavailableError, match="door: not signed") as refused:
@@ -209,6 +210,40 @@ def test_nothing_is_signed_while_the_releaser_is_down(gateway, monkeypatch, caps
     assert "start the releaser first" in refused.value.hint
     assert "signed: door" not in capsys.readouterr().out
     assert not (gateway.parent / "waivers").exists()
+
+
+UNANSWERED: dict[str, Callable[[socket.socket], object]] = {
+    "no answer in time": lambda _: None,
+    "closed before the answer": lambda peer: peer.close(),
+}
+
+
+@pytest.mark.parametrize("what", UNANSWERED)
+def test_a_lost_answer_is_never_told_as_not_signed(gateway, monkeypatch, capsys, what):
+    """The releaser may have taken it in, or be about to: the owner is told where to ask."""
+    path = gateway.parent / "run" / "releaser2" / "releaser.sock"
+    path.parent.mkdir(mode=0o755)
+    monkeypatch.setattr(consent_verbs, "_HAND_OVER_TIMEOUT_S", 0.2, raising=False)
+    hand_over = consent_verbs.call
+    monkeypatch.setattr(consent_verbs, "call", lambda _, *words, **members: hand_over(path, *words, **members))
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        peers: list[socket.socket] = []
+
+        def listen() -> None:
+            peers.append(server.accept()[0])
+            UNANSWERED[what](peers[0])
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        with pytest.raises(UnavailableError, match="door: not known whether") as lost:
+            sign(gateway)
+        listener.join()
+        for peer in peers:
+            peer.close()
+    assert "consent show" in lost.value.hint
+    assert "signed: door" not in capsys.readouterr().out
 
 
 def test_an_earlier_copy_that_is_put_back_is_read_by_nobody(gateway, capsys):

@@ -42,9 +42,9 @@ SERVICES = ("phone",)
 
 
 @functools.lru_cache(4096)
-def _consent(camera: str, source: int, version: int, say: Say) -> bytes:
-    signed_at = UtcNs(gate.NOW - HOUR_NS)
-    return sign_consent(_facts(camera, source), say.terms(), gate.NOTICE, version, signed_at, gate.OWNER)
+def _consent(camera: str, source: int, version: int, say: Say, signed_at: UtcNs) -> bytes:
+    valid_from = UtcNs(gate.NOW - HOUR_NS)
+    return sign_consent(_facts(camera, source), say.terms(), gate.NOTICE, version, signed_at, gate.OWNER, valid_from)
 
 
 @functools.cache
@@ -147,7 +147,7 @@ class WatchedHouse(House):
     def sign_anew(self, camera: str, say: Say) -> None:
         """Sign a camera's terms, as it is pointed now, and hand them over."""
         model, known = self.model, self.consents[camera]
-        known.append(_consent(camera, model.pointed[camera], len(known) + 1, say))
+        known.append(_consent(camera, model.pointed[camera], len(known) + 1, say, self.clock.utc()))
         model.signed[camera], model.signed_for[camera] = say, model.pointed[camera]
         model.revoked.discard(camera)
         self.hand_over(camera, known[-1])

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.buffer.ring import load_superblock
 from edge_agent.consent.house_state import FOREVER, CameraHistory, CameraStanding, History, Household, stand
+from edge_agent.consent.owner_order import MAX_AGE_NS, SKEW_NS
 from edge_agent.consent.policy import Policy, parse_policy
 from edge_agent.consent.signed_consent import Facts, SignedConsent, Stream, verify_consent
 from edge_agent.errors import ConfigError, IntegrityError, RingError, UnsupportedVersionError, UsageError
@@ -104,15 +105,27 @@ class Standing:
 
         Raises:
             DenialError: ``consent-invalid`` or ``consent-facts-changed``: it would not count as things are now.
-            UsageError: There is no such camera, or a consent of this version or a later one was taken in before.
+            UsageError: There is no such camera, it was not signed just now or before a revocation, or a consent of
+                this version or a later one was taken in before.
         """
         camera = self._config.demand_camera(camera_id)
         consent = verify_consent(raw, self._owner, self.read_facts(camera)[0])
+        self._demand_just_signed(connection, consent, now)
         if not self._store.save_consent(connection, camera.id, consent.version, raw):
             raise UsageError(f"{camera.id}: version {consent.version} is not newer than what was signed before")
         entries.append(connection, ConsentSignedEntry(camera.id, consent.version, consent.sha256), now)
         log.info("consent in force camera=%s version=%d", camera.id, consent.version)
         return consent
+
+    def _demand_just_signed(self, connection: sqlite3.Connection, consent: SignedConsent, now: UtcNs) -> None:
+        """Refuse what was signed and kept: the owner may have taken it back since (PROTOCOL 6.1, O2b)."""
+        hint = "read the terms and sign them again: edge-agent consent sign"
+        if not -SKEW_NS <= now - consent.signed_at <= MAX_AGE_NS:
+            raise UsageError(f"{consent.camera}: its terms were not made ready within the last five minutes", hint)
+        revoked_at = self._store.find_revocation(connection, consent.camera)
+        # One of the future was entered under a wrong clock, and must not keep the owner from signing until then.
+        if revoked_at is not None and consent.signed_at < revoked_at <= now + SKEW_NS:
+            raise UsageError(f"{consent.camera}: its consent was revoked after these terms were signed", hint)
 
     def history(self, household: Household, incident: tuple[str, str], before: int, now: UtcNs) -> History:
         """Return what was used of every camera's quotas by the requests with a smaller number than ``before``.

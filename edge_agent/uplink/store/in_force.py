@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edge_agent.ledger import table as ledger
+from edge_agent.ledger.entries import ConsentRevokedEntry
 from edge_agent.units import UtcNs
 from edge_agent.uplink.store.database import Database
 
@@ -128,6 +130,12 @@ class Word(Database):
     def revoke_consent(self, connection: sqlite3.Connection, camera: str) -> bool:
         """Revoke a camera's consent: that version never counts again; False if none was ever taken in."""
         return connection.execute("UPDATE consent SET revoked = 1 WHERE camera = ?", (camera,)).rowcount == 1
+
+    def find_revocation(self, connection: sqlite3.Connection, camera: str) -> UtcNs | None:
+        """Return when a camera's consent was last revoked, by the ledger; None if it never was."""
+        revoked = ConsentRevokedEntry(camera)
+        found = ledger.entries(connection, kinds=(revoked.kind,))
+        return max((each.at for each in found if each.entry == revoked.members()), default=None)
 
     def find_consent(self, camera: str) -> StoredConsent | None:
         """Return the newest consent of a camera, revoked or not; None if none was ever taken in."""

@@ -1,17 +1,19 @@
 """The owner's consent as the releaser has it: taken in once, kept in the store, read without leaving a trace."""
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.buffer.ring import create_ring
+from edge_agent.consent.owner_order import MAX_AGE_NS, SKEW_NS
 from edge_agent.consent.policy import parse_policy
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.request import Quality
 from edge_agent.settings.gateway import Config, parse_config
-from edge_agent.units import ClockState
+from edge_agent.units import DAY_NS, MINUTE_NS, ClockState
 from edge_agent.uplink.inbound.consent_files import Standing, load_facts
 from edge_agent.uplink.release.terms_watch import TermsWatch
 from edge_agent.uplink.store.in_force import StoredConsent
@@ -54,7 +56,8 @@ class Gateway(House):
         (camera,) = self.config.cameras
         facts = load_facts(self.config, self.enrolment, camera, self.store.read_id())
         assert [each.quality for each in facts.streams] == [Quality.MAIN]
-        return sign_consent(facts, parse_policy(terms, "test").terms("door"), gate.NOTICE, version, gate.NOW, key)
+        said, now = parse_policy(terms, "test").terms("door"), self.clock.utc()
+        return sign_consent(facts, said, gate.NOTICE, version, now, key)
 
     def hand_over(self, raw: bytes) -> None:
         self.call("take-consent", camera="door", jws=raw.decode())
@@ -166,6 +169,45 @@ def test_a_revoked_consent_is_not_taken_in_again(house):
     assert [each["code"] for each in house.ask().reasons] == ["consent-revoked"]
     house.hand_over(house.sign_terms(2))
     assert house.ask().state is RequestState.GRANTED
+
+
+KEPT = {
+    "signed and revoked long ago": (10 * DAY_NS, DAY_NS),
+    "signed long ago, revoked just now": (10 * DAY_NS, 0),
+    "signed and revoked just now": (MINUTE_NS, MINUTE_NS),
+    "kept for longer than an order is good": (MAX_AGE_NS, 1),
+}
+
+
+@pytest.mark.parametrize(("until_revoked", "until_handed_over"), KEPT.values(), ids=KEPT)
+def test_no_consent_that_was_signed_before_a_revocation_counts_after_it(house, until_revoked, until_handed_over):
+    """Also one of a newer version, which was signed and never handed over; one that is signed now counts."""
+    house.clock.step(-until_revoked - until_handed_over)
+    house.hand_over(house.sign_terms(1))
+    kept = house.sign_terms(2)
+    house.clock.advance(until_revoked)
+    house.call("revoke", camera="door")
+    house.clock.advance(until_handed_over)
+    with pytest.raises(UsageError, match=r"five minutes|revoked after"):
+        house.hand_over(kept)
+    assert house.store.find_consent("door").is_revoked
+    assert [each["code"] for each in house.ask().reasons] == ["consent-revoked"]
+    house.hand_over(house.sign_terms(2))
+    assert house.ask().state is RequestState.GRANTED
+
+
+AGES = {"as old as an order may be": (MAX_AGE_NS, True), "older": (MAX_AGE_NS + 1, False)}
+AGES |= {"as far ahead as an order may be": (-SKEW_NS, True), "of the future": (-SKEW_NS - 1, False)}
+
+
+@pytest.mark.parametrize(("age_ns", "is_taken"), AGES.values(), ids=AGES)
+def test_a_consent_is_taken_in_as_long_as_an_order_would_be(house, age_ns, is_taken):
+    """Without a revocation too: what was signed and kept is no word of now."""
+    signed = house.sign_terms(1)
+    house.clock.step(age_ns)
+    with contextlib.nullcontext() if is_taken else pytest.raises(UsageError, match="five minutes"):
+        house.hand_over(signed)
+    assert (house.store.find_consent("door") is not None) is is_taken
 
 
 def test_a_narrower_signature_acts_at_once(house):
