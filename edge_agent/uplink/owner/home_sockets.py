@@ -70,7 +70,8 @@ class HomeSockets:
         enrolment = _find_enrolment(config.uplink.enrolment)
         terms = None
         if enrolment is not None:
-            terms = TermsDesk(config, thumb, Standing(config, enrolment, owner, store), store, clock, texts)
+            standing = Standing(config, enrolment, owner, store)
+            terms = TermsDesk(config, thumb, standing, store, clock, texts, ask)
         join = JoinDesk(config, clock, texts)
         drafts = Drafts(gateway, thumb, config, ask, clock, texts, terms, join)
         # Two of them, for each counts how often it is asked: a page that asks without end does not starve the desk.
