@@ -84,21 +84,16 @@ class KeptAnswers:
 
     def __init__(self, for_s: float, now_s: Callable[[], float]) -> None:
         self._for_s, self._now_s = for_s, now_s
-        self._kept: dict[str, tuple[float, Answer]] = {}
+        self._kept: dict[str, tuple[int, float, Answer]] = {}
         self._lock = threading.Lock()
 
-    def find(self, name: str, make: Callable[[], Answer | Iterator[Answer]]) -> Answer:
-        """Return the kept answer of this name, or make it; who asks meanwhile waits for the same one."""
+    def find(self, name: str, version: int, make: Callable[[], Answer | Iterator[Answer]]) -> Answer:
+        """Return the kept answer of this name and version, or make it; who asks meanwhile waits for the same one."""
         with self._lock:
-            kept = self._kept
-            at_s, answer = kept.get(name, (-math.inf, {}))
-            if self._now_s() - at_s >= self._for_s:
+            of, at_s, answer = self._kept.get(name, (version, -math.inf, {}))
+            if of != version or self._now_s() - at_s >= self._for_s:
                 made = make()
                 assert isinstance(made, Mapping)
                 answer = made
-                kept[name] = (self._now_s(), answer)
+                self._kept[name] = (version, self._now_s(), answer)
             return answer
-
-    def forget(self) -> None:
-        """Keep nothing of before, nor what is made now: an act is seen at once. Waits for no answer."""
-        self._kept = {}

@@ -82,12 +82,16 @@ class PageCommands:
         }
 
     def _status(self, _members: Mapping[str, Any], peer: Peer) -> Answer:
-        return self._kept.find("status", lambda: self._owner["status"]({}, peer))
+        return self._keep("status", lambda: self._owner["status"]({}, peer))
 
     def _list(self, members: Mapping[str, Any], peer: Peer) -> Answer:
         """Cut one answer for all, so that asking for another number each time finds the kept one too."""
-        most = self._kept.find("requests", lambda: self._owner["requests"]({"last": MAX_LAST}, peer))
+        most = self._keep("requests", lambda: self._owner["requests"]({"last": MAX_LAST}, peer))
         return {"requests": most["requests"][: members["last"]]}
+
+    def _keep(self, name: str, make: Callable[[], Answer | Iterator[Answer]]) -> Answer:
+        """Keep an answer until the ledger grows: each request and each act is entered, and so is seen at once."""
+        return self._kept.find(name, self._store.read_ledger_size(), make)
 
     def _spare(self, handler: Handler) -> Handler:
         """Let a read that takes the disk or the processor through only so often."""
@@ -142,7 +146,6 @@ class PageCommands:
                 entries.append(connection, PageEntry(name, by, **subject), self._clock.utc())
             answer = self._owner[name]({**members, **subject, "all": False}, peer)
             assert isinstance(answer, Mapping)
-            self._kept.forget()
             return answer
 
         return carry_out

@@ -197,6 +197,11 @@ class Database:
                     self._connection.execute("ROLLBACK")
             self.destroy_remains()
 
+    def read_ledger_size(self) -> int:
+        """Return the number of the ledger's entries, padding included."""
+        with self._lock:
+            return ledger.read_size(self._connection)
+
     def note_remains(self) -> None:
         """Tell, inside a transaction, that it deletes what must be in no file afterwards."""
         self._has_remains = True
