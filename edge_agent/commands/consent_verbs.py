@@ -278,10 +278,11 @@ def _read_aloud(drafts: Sequence[_Draft], language: Language) -> str:
     lines: list[str] = []
     for draft in drafts:
         lines += [f"{draft.built.camera}:", *mark_changes(draft.camera_lines, draft.earlier), ""]
-    first = drafts[0]
     names = ", ".join(draft.built.camera for draft in drafts)
-    lines += [f"{names}:", *mark_changes(first.house_lines, first.earlier)]
-    if any(draft.earlier is not None for draft in drafts):
+    # A line is marked if it is new to one of the cameras: each signs the house's terms for itself.
+    known = [frozenset(draft.earlier) for draft in drafts if draft.earlier is not None]
+    lines += [f"{names}:", *mark_changes(drafts[0].house_lines, frozenset.intersection(*known) if known else None)]
+    if known:
         lines += ["", f"({CHANGED}: {describe_fact('changed', '', language)})"]
     return "\n".join(lines)
 

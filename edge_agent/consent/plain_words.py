@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from edge_agent.consent.hours import DAYS, Hours, encode_hours
+from edge_agent.consent.mask_figures import say_masks
 from edge_agent.consent.meet import Difference, differences
 from edge_agent.consent.policy import Mode, Refusals, Terms
 from edge_agent.consent.signed_consent import Notice, digest_notice
@@ -254,6 +255,7 @@ _CATALOGUE: Mapping[str, tuple[str, str, str]] = {
     "word.expiry": ("the end of my consent", "el fin de mi consentimiento", "la fin de mon consentement"),
     "word.silence": ("nothing", "nada", "rien"),
     "word.declined": ("the bare word “declined”", "solo la palabra «declined»", "le seul mot « declined »"),
+    "word.share": ("of the picture", "de la imagen", "de l'image"),
     "word.area": ("asked of an area", "pedido a una zona", "demande à une zone"),
     "word.gateway": ("asked of this house", "pedido a esta casa", "demande à cette maison"),
     "word.homicide": ("homicide", "homicidio", "homicide"),
@@ -366,7 +368,7 @@ def _show(path: str, value: Any, language: Language) -> str:
         shown = [_word(f"word.{item.value}", language) if isinstance(item, Enum) else str(item) for item in value]
         return ", ".join(sorted(shown)) or _word("word.none", language)
     if isinstance(value, tuple):
-        return str(len(value)) if value else _word("word.none", language)
+        return say_masks(value, _word("word.share", language)) if value else _word("word.none", language)
     return str(value)
 
 

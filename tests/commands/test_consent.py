@@ -330,6 +330,20 @@ def test_what_differs_from_the_signed_version_is_marked(gateway, capsys):
     assert not [line for line in marked if "root" in line or "place" in line]
 
 
+def test_what_is_new_to_a_second_camera_is_marked(gateway, capsys):
+    """A line of the house that the first camera's signature had, and the second's had not."""
+    make_ring(gateway, "yard")
+    both = POLICY + "  yard: {mode: auto, categories: [robbery], window: 20m}\n"
+    (gateway.parent / "consent.yaml").write_text(both)
+    assert sign(gateway) == 0
+    (gateway.parent / "consent.yaml").write_text(both.replace("city]", "city, rtcc.other-city]"))
+    assert sign(gateway, "--camera", "door") == 0
+    capsys.readouterr()
+    assert sign(gateway) == 0
+    marked = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  * ")]
+    assert [line for line in marked if "rtcc.other-city" in line]
+
+
 def test_older_footage_that_falls_out_is_told_and_marked(gateway, capsys, monkeypatch):
     """Before YES: what the ring holds of another source is in no grant by these terms (G12)."""
     assert sign(gateway) == 0

@@ -19,6 +19,7 @@ from edge_agent.consent.plain_words import (
 )
 from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Occasion, Refusal, Refusals
 from edge_agent.protocol.request import Category
+from edge_agent.protocol.verdict import Mask
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS
 from tests.consent import strategies
 from tests.support.gate import terms
@@ -42,6 +43,10 @@ def test_the_catalogue_is_complete():
     words = [*Category, *Occasion, *Refusal]
     assert all(f"word.{word.value}" in plain_words._CATALOGUE for word in words)
 
+
+HALF = Mask(((0, 0), (1000, 0), (1000, 500), (0, 500)))
+CORNER = Mask(((0, 0), (500, 0), (500, 250), (0, 250)))
+SPECK = Mask(((0, 0), (1, 0), (1, 1)))
 
 SAID = {
     "English": ("en", "camera.window", 30 * MINUTE_NS, "No clip is longer than 30 minutes."),
@@ -72,7 +77,14 @@ SAID = {
     ),
     "no agency": ("en", "house.agencies", frozenset(), "Only requests from: none."),
     "no sound": ("es", "camera.audio", False, "Nunca con sonido."),
-    "masks": ("en", "camera.masks", (1, 2), "Areas blacked out before anything leaves: 2."),
+    "masks": (
+        "en",
+        "camera.masks",
+        (CORNER, HALF),
+        "Areas blacked out before anything leaves: 2 (62 % of the picture, a55c75b6).",
+    ),
+    "masks beyond the picture": ("es", "camera.masks", (HALF, HALF, HALF), "…3 (100 % de la imagen, 43867ea4)."),
+    "a speck": ("fr", "camera.masks", (SPECK,), "…1 (<1 % de l'image, 1329369b)."),
     "refusals": (
         "en",
         "house.refusals",
@@ -106,3 +118,12 @@ def test_the_waiver_is_identified_by_its_digest():
     """What was shown is what the signature names, in each language its own."""
     assert set(WAIVER) == set(LANGUAGES)
     assert len({notice(language).sha256 for language in LANGUAGES}) == len(LANGUAGES)
+
+
+def test_a_mask_that_was_moved_is_another_sentence():
+    """Of the same size and number too: the owner sees that the drawing is not the one that was signed."""
+    moved = Mask(tuple((x, y + 500) for x, y in HALF.points))
+    one, other = (describe("camera.masks", (mask,), "en") for mask in (HALF, moved))
+    assert "50 %" in one
+    assert "50 %" in other
+    assert one != other
