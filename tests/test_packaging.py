@@ -25,7 +25,7 @@ def read_lock(name: str) -> dict[str, list[str]]:
 
 
 def name_of(requirement: str) -> str:
-    return re.split(r"[ <>=\[;]", requirement.strip(), maxsplit=1)[0].lower().replace("_", "-")
+    return re.split(r"[ <>=\[;]", requirement.strip(), maxsplit=1)[0].lower().replace("_", "-").replace(".", "-")
 
 
 def dependencies(section: str, key: str) -> set[str]:

@@ -347,7 +347,7 @@ def build_app(pages: DeskPages, settings: PageSettings) -> Guard:
 
     def say_error(_request: Request, error: Exception) -> Response:
         assert isinstance(error, EdgeAgentError)
-        return pages.render_fault(400 if isinstance(error, UsageError) else 502, str(error), error.hint)
+        return pages.render_fault(400 if error.exit_code == UsageError.exit_code else 502, str(error), error.hint)
 
     def say_nothing(_request: Request, _error: Exception) -> Response:
         return Response(status_code=400)

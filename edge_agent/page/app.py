@@ -327,7 +327,7 @@ def build_app(pages: Pages, settings: PageSettings) -> Guard:
 
     def say_error(_request: Request, error: Exception) -> Response:
         assert isinstance(error, EdgeAgentError)
-        status = 400 if isinstance(error, UsageError) else 502
+        status = 400 if error.exit_code == UsageError.exit_code else 502
         return pages.render_fault(status, str(error), error.hint)
 
     def say_nothing(_request: Request, _error: Exception) -> Response:

@@ -48,7 +48,7 @@ def test_resident_sees_a_request_and_says_no_from_a_phone(make_world, open_page)
     denied = world.wait_state(signed.jti, "denied")
     assert [each["code"] for each in denied["reasons"]] == ["owner-denied"]
     (entry,) = [each["entry"] for each in world.entries("page")]
-    assert entry == {"what": "deny", "by": "page/phone", "jti": signed.jti}
+    assert entry == {"what": "deny", "by": "page/phone", "number": number}
     ledger = page.get("/ledger", cookie).text
     assert "From your page or desk" in ledger
     assert "deny" in ledger
