@@ -392,9 +392,9 @@ def test_device_that_is_taken_off_is_out_at_once(page: PageHouse, cookie: str):
 
 
 def test_refusal_of_a_process_is_shown_in_its_words(page: PageHouse, cookie: str):
-    """No traceback, and the status of a gateway behind which something refused."""
+    """No traceback, and a status that says whose fault it is."""
     answer = page.get("/requests/99", cookie)
-    assert answer.status == 502
+    assert answer.status == 400
     assert "there is no request" in answer.text
 
 

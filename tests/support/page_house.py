@@ -1,5 +1,6 @@
 """The resident's page as a real process, over two processes that answer from dictionaries; HTTP as in a browser."""
 
+import contextlib
 import functools
 import http.client
 import json
@@ -431,10 +432,12 @@ class PageHouse:
 
 
 def free_port() -> int:
-    """Return a port above 1023 that nobody has just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody has just now, and that no connection of another test is given (ip(7), local ports)."""
+    while True:
+        port = 20_000 + secrets.randbelow(10_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def read_pss_mb(pid: int) -> float:

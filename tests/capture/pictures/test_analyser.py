@@ -86,6 +86,7 @@ def test_child_that_decodes_strangers_pictures_is_confined(watch: PictureWatch) 
     ):
         wait_until(lambda: view.health is not None)
         child = Path(f"/proc/{watch.child_pid}")
+        wait_until(lambda: len(list((child / "task").iterdir())) == 1)  # a library's may be about to end
         facts = dict(line.split(":", 1) for line in (child / "status").read_text().splitlines())
         limits = (child / "limits").read_text()
         assert (facts["NoNewPrivs"].strip(), facts["Threads"].strip()) == ("1", "1")
