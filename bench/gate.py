@@ -12,7 +12,7 @@ from edge_agent.consent.decision import decide
 from edge_agent.protocol import jws
 from edge_agent.protocol.request_jws import verify_request
 from edge_agent.protocol.verdict import Grant
-from tests.support.gate import ME, NOW, SYNC, Rtcc, SeenBefore, history, household, request_payload
+from tests.support.gate import ME, NOW, SYNC, Rtcc, SeenBefore, history, house_state, request_payload
 
 GOAL = 5.0
 CALLS = 200
@@ -36,7 +36,7 @@ def main() -> int:
     rtcc = Rtcc()
     rtcc.people["bob"] = Ed25519PrivateKey.generate()  # two Ed25519 signatures, like the floor's
     trust, raw = rtcc.trust(), rtcc.sign(request_payload())
-    house, past, seen = household(), history(), SeenBefore()
+    house, past, seen = house_state(), history(), SeenBefore()
     payload = jws.parse(raw, "rtcc-request+jws").payload_bytes
     keys = [rtcc.people[name] for name in ("ann", "bob")]
     signed = [(key.public_key(), key.sign(payload)) for key in keys]

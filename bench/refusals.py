@@ -27,7 +27,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bench.measure import Row, parse_arguments, report
-from edge_agent.consent.house_state import CameraStanding
+from edge_agent.consent.house_state import CameraInForce
 from edge_agent.consent.policy import Mode
 from edge_agent.host.clock import SystemClock
 from edge_agent.mqtt.connection import Broker, wait_connected
@@ -87,9 +87,9 @@ class SignedStanding(FakeStanding):
 
     def __init__(self, store: Any) -> None:
         super().__init__(store)
-        self._known: dict[tuple[object, ...], CameraStanding] = {}
+        self._known: dict[tuple[object, ...], CameraInForce] = {}
 
-    def _stand_of(self, name: str, paused_until: UtcNs) -> CameraStanding:
+    def _stand_of(self, name: str, paused_until: UtcNs) -> CameraInForce:
         key = (name, paused_until, self._store.find_consent(name))
         if key not in self._known:
             self._known[key] = super()._stand_of(name, paused_until)

@@ -31,7 +31,7 @@ from edge_agent.host.hardening import harden, leave, lock_folder
 from edge_agent.host.page_socket import open_page_socket, select_handlers
 from edge_agent.host.persistent_clock import KeptClock, describe_confirmed
 from edge_agent.host.systemd_notify import Notifier
-from edge_agent.recording.crash_suspects import Culprits
+from edge_agent.recording.crash_suspects import CrashSuspects
 from edge_agent.recording.erase_commands import EraseCommands
 from edge_agent.recording.event_triggers import Triggers
 from edge_agent.recording.first_opening import FirstOpening
@@ -40,9 +40,9 @@ from edge_agent.recording.hours import RecordingHours
 from edge_agent.recording.mirrors import Mirrors
 from edge_agent.recording.owner_orders import ClockOrder, ResumeOrder, UsedOrders, verify_order
 from edge_agent.recording.pauses import ALL, Pauses
-from edge_agent.recording.picture_watch import Views
+from edge_agent.recording.picture_watch import PictureWatches
 from edge_agent.recording.reload import Changes, find_changes
-from edge_agent.recording.ring_ids import RingPins
+from edge_agent.recording.ring_ids import KnownRingIds
 from edge_agent.recording.ring_opener import RingOpener
 from edge_agent.recording.ring_sink import RingSink
 from edge_agent.recording.status import report_stream
@@ -88,8 +88,8 @@ class Recorder:
         self._status_due = MonoNs(0)
         self._sources = Sources(logins, config.recorder_state_dir, self._stop)
         self._triggers = Triggers(config, logins, self._sources, clock)
-        self._views = Views(config, self._triggers, clock)
-        self._culprits = Culprits(
+        self._views = PictureWatches(config, self._triggers, clock)
+        self._crash_suspects = CrashSuspects(
             config.run_dir("recorder") / "crash", config.recorder_state_dir / "strikes.json", clock, self._boot_id
         )
         self._pauses = Pauses(config.recorder_state_dir / "pauses.json", self._boot_id)
@@ -98,7 +98,7 @@ class Recorder:
         self._keys = keys
         self._mirrors = Mirrors(now=lambda: clock.utc() if clock.state() is ClockState.SYNCHRONISED else None)
         self._sensors = SensorPublisher(f"edge_agent_{keys.load_public('recorder').public_bytes_raw().hex()[:8]}")
-        pins = RingPins(config.recorder_state_dir / "rings.json")
+        pins = KnownRingIds(config.recorder_state_dir / "rings.json")
         self._rings = RingOpener(
             config, keys.load_public("vault"), keys.load_private("recorder"), clock, self._boot_id, pins, self._stop
         )
@@ -125,7 +125,7 @@ class Recorder:
             # Reads only: a lost phone must not blind the cameras.
             reads = select_handlers(self._handlers(), ("status",))
             open_page_socket(self._config.page_path("recorder"), reads, self._stop)
-            self._culprits.start()
+            self._crash_suspects.start()
             self._views.start()
             opening = FirstOpening(self._clock)
             for camera, quality in self._config.rings():
@@ -149,7 +149,7 @@ class Recorder:
             control.join()
             self._write_status()
             self._clock.keep(now=True)
-            self._culprits.close()
+            self._crash_suspects.close()
 
     def _make_folders(self) -> None:
         try:
@@ -174,7 +174,7 @@ class Recorder:
         )
         self._streams = {**self._streams, name: RunningStream(thread, sink, stop)}  # others may read the old one
         for ident in thread.start():
-            self._culprits.watch(name, ident)
+            self._crash_suspects.watch(name, ident)
 
     def _open_ring(self, camera: Camera, quality: Quality) -> RingWriter:
         writer = self._rings.open(camera, quality)
@@ -184,7 +184,7 @@ class Recorder:
         return writer
 
     def _reason_to_hold(self, name: str, camera_id: str, gate: EventGate | None, hours: RecordingHours) -> str:
-        if self._culprits.is_held_back(name):
+        if self._crash_suspects.is_held_back(name):
             return "held-back"
         if self._pauses.is_paused(camera_id, self._clock.utc(), self._clock.boot()):
             return "paused"
@@ -292,7 +292,7 @@ class Recorder:
             stream.thread.status.snapshot(),
             {**stream.sink.facts(), **self._mirrors.facts(name)},
             picture=self._views.facts(camera),
-            crashes=self._culprits.facts(name),
+            crashes=self._crash_suspects.facts(name),
             events=self._triggers.facts(camera),
         )
 
@@ -349,11 +349,11 @@ class Recorder:
         order = verify_order(str(request.get("jws", "")).encode(), gateway, owner, self._clock.wall())
         match order:
             case ResumeOrder():
-                self._used_orders.burn(order.order_id)
+                self._used_orders.mark_used(order.order_id)
                 return self._resume(order, peer)
             case ClockOrder():
                 self._clock.demand_confirmable()
-                self._used_orders.burn(order.order_id)
+                self._used_orders.mark_used(order.order_id)
                 return self._confirm_clock(peer)
 
     def _resume(self, order: ResumeOrder, peer: Peer) -> Mapping[str, Any]:

@@ -27,7 +27,7 @@ from edge_agent.host.language import load_texts
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
 from edge_agent.ledger import table as ledger
-from edge_agent.ledger.refusal_counts import Tally
+from edge_agent.ledger.refusal_counts import RefusalCounter
 from edge_agent.mqtt.connection import Broker
 from edge_agent.mqtt.mutual_tls import TlsIdentity
 from edge_agent.protocol.checkpoint import ledger_origin
@@ -42,44 +42,44 @@ from edge_agent.uplink.bundle.builder import BundleBuilder
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.inbound.ack_pace import AckPace
 from edge_agent.uplink.inbound.answer_sender import Sender
-from edge_agent.uplink.inbound.consent_files import Standing
+from edge_agent.uplink.inbound.consent_files import HouseReader
 from edge_agent.uplink.inbound.consent_states import Marks, read_consent_states
-from edge_agent.uplink.inbound.evaluator import Judge
+from edge_agent.uplink.inbound.evaluator import Evaluator
 from edge_agent.uplink.inbound.intake import Intake
 from edge_agent.uplink.inbound.presence import encode_state, find_cell, make_broker_settings
-from edge_agent.uplink.inbound.register import Docket
+from edge_agent.uplink.inbound.register import RequestRegister
 from edge_agent.uplink.inbound.retention import prune
 from edge_agent.uplink.inbound.schedule import Jobs
 from edge_agent.uplink.inbound.trust_store import TrustStore
-from edge_agent.uplink.owner.clock_commands import ClockDesk
+from edge_agent.uplink.owner.clock_commands import ClockCommands
 from edge_agent.uplink.owner.deadlines import Deadlines
-from edge_agent.uplink.owner.erase_commands import EraseDesk
-from edge_agent.uplink.owner.export_commands import OwnDesk
+from edge_agent.uplink.owner.erase_commands import ErasureCommands
+from edge_agent.uplink.owner.export_commands import ExportCommands
 from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
 from edge_agent.uplink.owner.fault_news import FaultNews
 from edge_agent.uplink.owner.gateway_entries import enter_enrolment, enter_heads
 from edge_agent.uplink.owner.gateway_status import GatewayStatus, find_ends
 from edge_agent.uplink.owner.home_sockets import HomeSockets
-from edge_agent.uplink.owner.keep_commands import KeepDesk
-from edge_agent.uplink.owner.ledger_commands import LedgerDesk
+from edge_agent.uplink.owner.keep_commands import KeepCommands
+from edge_agent.uplink.owner.ledger_commands import LedgerCommands
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.owner.notifier import make_messenger
 from edge_agent.uplink.owner.page_links import PageLinks
 from edge_agent.uplink.owner.page_reads import PageReads
-from edge_agent.uplink.owner.reload_commands import ReloadDesk, begin_anew
-from edge_agent.uplink.owner.request_commands import OwnerDesk
+from edge_agent.uplink.owner.reload_commands import ReloadCommands, begin_anew
+from edge_agent.uplink.owner.request_commands import RequestCommands
 from edge_agent.uplink.owner.update_notes import EVERY_S as UPDATES_EVERY_S
 from edge_agent.uplink.owner.update_notes import UpdateNotes
-from edge_agent.uplink.release.build_step import BundleMaker
+from edge_agent.uplink.release.build_step import BuildStep
 from edge_agent.uplink.release.certificate_renewal import EVERY_S as RENEW_EVERY_S
 from edge_agent.uplink.release.certificate_renewal import CertificateRenewal
-from edge_agent.uplink.release.key_step import Handover
-from edge_agent.uplink.release.recheck import Regrant
+from edge_agent.uplink.release.key_step import KeyStep
+from edge_agent.uplink.release.recheck import Reauthorization
 from edge_agent.uplink.release.staging import Staging
 from edge_agent.uplink.release.terms_watch import EVERY_S as TERMS_EVERY_S
 from edge_agent.uplink.release.terms_watch import TermsWatch
-from edge_agent.uplink.release.upload_step import Shipping
-from edge_agent.uplink.release.upload_targets import Carrier
+from edge_agent.uplink.release.upload_step import UploadStep
+from edge_agent.uplink.release.upload_targets import UploadTargets
 from edge_agent.uplink.release.worker import ReleaseWorker
 from edge_agent.uplink.store.ledger_archive import begin_from_archive
 from edge_agent.uplink.store.requests import OPEN_STATES, Store, StoredRequest
@@ -101,7 +101,7 @@ def main(config_path: Path) -> int:
     config = load_config(config_path)
     with lock_folder(config.store_path.parent, "releaser"), Store(config.store_path) as store:
         begin_from_archive(store, config.state_dir, SystemClock(read_build_time()).utc())
-        reload = ReloadDesk(config_path)
+        reload = ReloadCommands(config_path)
         reload.listen()
         enrolment = wait_enrolled(config, store, stop, reload)
         if enrolment is not None:
@@ -128,7 +128,7 @@ class Releaser:
         enrolment: Enrolment,
         store: Store,
         stop: threading.Event,
-        reload: ReloadDesk | None = None,
+        reload: ReloadCommands | None = None,
     ) -> None:
         self._config, self._enrolment, self._store = config, enrolment, store
         self._asked_to_stop, self._reload = stop, reload
@@ -136,52 +136,52 @@ class Releaser:
         keys = KeyStore(config.state_dir, "releaser")
         self._key, owner = keys.load_private("gateway"), keys.load_public("owner")
         system = SystemClock(read_build_time(), trust_wall_clock=config.clock.trust == "wall-clock")
-        path = config.store_path.with_name("clock.json")
-        self._clock = clock = KeptClock(path, read_boot_id(), system, doubts_steps=True)
+        kept = config.store_path.with_name("clock.json")
+        self._clock = clock = KeptClock(kept, read_boot_id(), system, doubts_steps=True)
         roots = Roots(enrolment.threshold, {thumbprint(root): root for root in enrolment.roots})
         self._trust = TrustStore(store, roots, clock)
         self._keep_clock()
-        self._tally, pace = Tally(), AckPace(clock, stop.wait)
-        self._standing = Standing(config, enrolment, owner, store)
-        self._judge = Judge(enrolment, find_cell(config), store, self._standing, self._trust, clock)
-        self._docket = Docket(store, enrolment.gateway, self._key)
+        self._refusal_counter, pace = RefusalCounter(), AckPace(clock, stop.wait)
+        self._house_reader = HouseReader(config, enrolment, owner, store)
+        self._evaluator = Evaluator(enrolment, find_cell(config), store, self._house_reader, self._trust, clock)
+        self._register = RequestRegister(store, enrolment.gateway, self._key)
         self._footage = Footage(config, keys.load_private("vault"), keys.load_public("recorder"))
         self._renewal = CertificateRenewal(config, enrolment, keys, clock, self._show_certificate)
-        self._intake = Intake(store, self._judge, self._docket, self._trust, self._tally, clock, pace, self._on_verdict)
+        self._intake = Intake(
+            store, self._evaluator, self._register, self._trust, self._refusal_counter, clock, pace, self._on_verdict
+        )
         settings = make_broker_settings(config, enrolment, self._renewal.identity())
         self._broker = Broker(settings, self._intake.handle, clock)
         self._builder = self._make_builder(keys)
-        self._worker, self._regrant, handover = self._make_worker()
-        self._terms = TermsWatch(config.consent.file, store, self._judge, self._regrant)
-        texts = load_texts(config.gateway.language)
-        zone, links = ZoneInfo(config.gateway.time_zone), PageLinks(config.state_dir, texts)
-        self._news = News(store, self._wanted_news, zone, clock, texts, links)
+        self._worker, self._reauthorization, key_step = self._make_worker()
+        self._terms = TermsWatch(config.consent.file, store, self._evaluator, self._reauthorization)
+        texts, zone = load_texts(config.gateway.language), ZoneInfo(config.gateway.time_zone)
+        self._news = News(store, self._wanted_news, zone, clock, texts, PageLinks(config.state_dir, texts))
         self._messenger = make_messenger(config, store, self._news, stop)
         marks = Marks(store.read_id(), store.find_consent)
         consents = partial(read_consent_states, config, enrolment, owner, marks)
         ends = partial(find_ends, self._renewal, self._trust)
         self._faults = FaultNews(
             config, self._news.tell, self._wanted_news, clock,
-            why_unclear=lambda: clock.facts()["why"],
-            is_connected=lambda: self._broker.status().connected,
-            consents=consents,
-            ends=ends,
+            why_unclear=lambda: clock.facts()["why"], is_connected=lambda: self._broker.status().connected,
+            consents=consents, ends=ends,
         )  # fmt: skip
         self._status = GatewayStatus(
             self._renewal, keys.custody_level(), store, clock, self._trust, self._broker.status, consents, ends,
-            self._faults.lines, self._messenger.counts, self._tally.read, self._intake.limits.count,
+            self._faults.lines, self._messenger.counts, self._refusal_counter.read, self._intake.limits.count,
         )  # fmt: skip
-        self._sender = Sender(store, self._broker, clock, handover.confirm, stop)
+        self._sender = Sender(store, self._broker, clock, key_step.confirm, stop)
         self._jobs = Jobs(clock, self._plan, stop)
-        self._ledger = LedgerDesk(store, enrolment.gateway, self._key, clock)
-        self._desk = OwnerDesk(
-            enrolment.gateway, owner, config, store, self._judge, self._regrant, self._docket, self._worker, clock
-        )
+        self._ledger = LedgerCommands(store, enrolment.gateway, self._key, clock)
+        self._desk = RequestCommands(
+            enrolment.gateway, owner, config, store, self._evaluator, self._reauthorization, self._register,
+            self._worker, clock,
+        )  # fmt: skip
         self._deadlines = Deadlines(store, self._footage, self._worker, clock, self._news.remind, self._desk.refuse)
-        self._keeps = KeepDesk(enrolment.gateway, owner, store, self._footage, clock)
+        self._keeps = KeepCommands(enrolment.gateway, owner, store, self._footage, clock)
         handlers = self._make_handlers(owner)
         self._control = ControlServer(config.control_path("releaser"), handlers, stop)
-        reads = PageReads(config, self._footage, self._standing, consents, clock)
+        reads = PageReads(config, self._footage, self._house_reader, consents, clock)
         self._home = HomeSockets(enrolment.gateway, owner, config, store, clock, handlers, reads, self._messenger)
 
     def run(self) -> None:
@@ -210,7 +210,7 @@ class Releaser:
         if self._asked_to_stop.is_set():
             notifier.stopping()
         self._broker.close()
-        self._enter_tally(running=True)
+        self._enter_refusals(running=True)
         for part in (self._sender, self._worker, self._jobs, self._messenger, self._control):
             part.join()
 
@@ -236,34 +236,34 @@ class Releaser:
     def _make_builder(self, keys: KeyStore) -> BundleBuilder:
         return BundleBuilder(
             self._config, self._enrolment.gateway, self._key, keys.load_public("recorder"), keys.custody_level(),
-            self._footage, self._standing, lambda: self._trust.bundle, load_recipient(self._config.state_dir),
+            self._footage, self._house_reader, lambda: self._trust.bundle, load_recipient(self._config.state_dir),
             self._clock,
         )  # fmt: skip
 
-    def _make_worker(self) -> tuple[ReleaseWorker, Regrant, Handover]:
+    def _make_worker(self) -> tuple[ReleaseWorker, Reauthorization, KeyStep]:
         config, enrolment = self._config, self._enrolment
         staging = Staging(config.staging_dir, config.uplink.staging_size_bytes)
-        carrier = Carrier(
+        upload_targets = UploadTargets(
             enrolment, self._renewal.context, staging, self._clock, config.uplink.bandwidth_bytes_per_s,
             self._is_upload_hour,
         )  # fmt: skip
-        store, docket, clock = self._store, self._docket, self._clock
-        maker = BundleMaker(store, self._judge, docket, self._builder, staging, self._sign_checkpoint, clock)
-        shipping = Shipping(store, docket, carrier, staging, clock)
-        regrant = Regrant(store, self._judge, docket, shipping, clock, self._on_end)
-        handover = Handover(store, docket, self._judge, regrant)
-        worker = ReleaseWorker(store, docket, regrant, maker, shipping, handover, clock, self._stop)
-        return worker, regrant, handover
+        store, register, clock = self._store, self._register, self._clock
+        build_step = BuildStep(store, self._evaluator, register, self._builder, staging, self._sign_checkpoint, clock)
+        upload_step = UploadStep(store, register, upload_targets, staging, clock)
+        reauthorization = Reauthorization(store, self._evaluator, register, upload_step, clock, self._on_end)
+        key_step = KeyStep(store, register, self._evaluator, reauthorization)
+        worker = ReleaseWorker(store, register, reauthorization, build_step, upload_step, key_step, clock, self._stop)
+        return worker, reauthorization, key_step
 
     def _make_handlers(self, owner: Ed25519PublicKey) -> dict[str, Handler]:
         gateway, store, clock = self._enrolment.gateway, self._store, self._clock
-        own = OwnDesk(gateway, owner, store, self._footage, self._builder, self._sign_checkpoint, clock)
+        own = ExportCommands(gateway, owner, store, self._footage, self._builder, self._sign_checkpoint, clock)
         return {
             "status": self._status.read,
             **self._desk.handlers,
             **self._ledger.handlers,
-            **EraseDesk(store, self._footage, self._desk.withdraw, clock).handlers,
-            **ClockDesk(gateway, owner, store, clock).handlers,
+            **ErasureCommands(store, self._footage, self._desk.withdraw, clock).handlers,
+            **ClockCommands(gateway, owner, store, clock).handlers,
             **own.handlers,
             **self._keeps.handlers,
             **(self._reload.handlers if self._reload is not None else {}),
@@ -278,7 +278,7 @@ class Releaser:
         return not hours or any(each.contains(local.hour * 60 + local.minute) for each in hours)
 
     def _wanted_news(self) -> frozenset[Occasion]:
-        return occasions(self._standing.household(self._clock.utc()))
+        return occasions(self._house_reader.read(self._clock.utc()))
 
     def _on_verdict(self, request: StoredRequest, verdict: Verdict) -> None:
         self._deadlines.plan(self._jobs, request, verdict)
@@ -292,7 +292,7 @@ class Releaser:
         now = self._clock.utc()
         self._deadlines.plan_all(jobs)
         jobs.every("waiting", _RETRY_S, self._intake.retry_waiting)
-        jobs.every("tally", _TALLY_S, self._enter_tally)
+        jobs.every("tally", _TALLY_S, self._enter_refusals)
         jobs.every("heads", _HOUR_S, self._enter_heads)
         jobs.at("terms at start", now, self._terms.look)
         jobs.every("terms", TERMS_EVERY_S, self._terms.look)
@@ -319,11 +319,11 @@ class Releaser:
         finally:
             self._plan_checkpoint(jobs)
 
-    def _enter_tally(self, *, running: bool = False) -> None:
+    def _enter_refusals(self, *, running: bool = False) -> None:
         with self._store.transaction() as connection:
-            entered = self._tally.enter(connection, self._clock.utc(), running=running)
+            entered = self._refusal_counter.enter(connection, self._clock.utc(), running=running)
             self._intake.limits.enter_counts(connection, self._clock.utc())
-        self._tally.forget(entered)
+        self._refusal_counter.forget(entered)
 
     def _prune(self) -> None:
         if self._clock.state() is ClockState.SYNCHRONISED:

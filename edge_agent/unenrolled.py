@@ -31,29 +31,29 @@ from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
 from edge_agent.uplink.bundle.builder import BundleBuilder
 from edge_agent.uplink.bundle.rings import Footage
-from edge_agent.uplink.inbound.consent_files import Standing
+from edge_agent.uplink.inbound.consent_files import HouseReader
 from edge_agent.uplink.inbound.consent_states import Marks, read_consent_states
-from edge_agent.uplink.inbound.evaluator import Judge
-from edge_agent.uplink.inbound.register import Docket
+from edge_agent.uplink.inbound.evaluator import Evaluator
+from edge_agent.uplink.inbound.register import RequestRegister
 from edge_agent.uplink.inbound.schedule import Jobs
 from edge_agent.uplink.inbound.trust_store import TrustStore
-from edge_agent.uplink.owner.clock_commands import ClockDesk
-from edge_agent.uplink.owner.erase_commands import EraseDesk
-from edge_agent.uplink.owner.export_commands import OwnDesk
+from edge_agent.uplink.owner.clock_commands import ClockCommands
+from edge_agent.uplink.owner.erase_commands import ErasureCommands
+from edge_agent.uplink.owner.export_commands import ExportCommands
 from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
 from edge_agent.uplink.owner.fault_news import FaultNews
 from edge_agent.uplink.owner.gateway_entries import enter_heads
 from edge_agent.uplink.owner.home_sockets import HomeSockets
-from edge_agent.uplink.owner.keep_commands import KeepDesk
-from edge_agent.uplink.owner.ledger_commands import LedgerDesk
+from edge_agent.uplink.owner.keep_commands import KeepCommands
+from edge_agent.uplink.owner.ledger_commands import LedgerCommands
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.owner.notifier import make_messenger
 from edge_agent.uplink.owner.page_reads import PageReads
-from edge_agent.uplink.owner.reload_commands import ReloadDesk
-from edge_agent.uplink.owner.request_commands import OwnerDesk
+from edge_agent.uplink.owner.reload_commands import ReloadCommands
+from edge_agent.uplink.owner.request_commands import RequestCommands
 from edge_agent.uplink.owner.update_notes import EVERY_S as UPDATES_EVERY_S
 from edge_agent.uplink.owner.update_notes import UpdateNotes
-from edge_agent.uplink.release.recheck import Regrant
+from edge_agent.uplink.release.recheck import Reauthorization
 from edge_agent.uplink.store.requests import OPEN_STATES, Store, StoredRelease, StoredRequest
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ _JOIN_S = 10.0
 
 
 def wait_enrolled(
-    config: Config, store: Store, stop: threading.Event, reload: ReloadDesk | None = None
+    config: Config, store: Store, stop: threading.Event, reload: ReloadCommands | None = None
 ) -> Enrolment | None:
     """Return the installed enrolment, at once where there is one; serve the owner until then.
 
@@ -134,7 +134,7 @@ class Unenrolled:
 
     def __init__(
         self, config: Config, store: Store, stop: threading.Event, watch: EnrolmentWatch,
-        reload: ReloadDesk | None = None,
+        reload: ReloadCommands | None = None,
     ) -> None:  # fmt: skip
         self._reload = reload
         self._config, self._store, self._stop, self._watch = config, store, stop, watch
@@ -149,33 +149,33 @@ class Unenrolled:
         self._clock = clock = KeptClock(clock_path, read_boot_id(), system, doubts_steps=True)
         self._footage = Footage(config, keys.load_private("vault"), keys.load_public("recorder"))
         nobody = _name_nobody(name)
-        standing = Standing(config, nobody, owner, store)
-        judge = Judge(nobody, "", store, standing, TrustStore(store, None, clock), clock)
-        docket = Docket(store, name, key)
+        house_reader = HouseReader(config, nobody, owner, store)
+        evaluator = Evaluator(nobody, "", store, house_reader, TrustStore(store, None, clock), clock)
+        register = RequestRegister(store, name, key)
         builder = BundleBuilder(
-            config, name, key, keys.load_public("recorder"), self._custody, self._footage, standing, lambda: None,
+            config, name, key, keys.load_public("recorder"), self._custody, self._footage, house_reader, lambda: None,
             load_recipient(config.state_dir), clock,
         )  # fmt: skip
         worker = _NoWorker()
-        regrant = Regrant(store, judge, docket, worker, clock, self._on_end)
-        desk = OwnerDesk(name, owner, config, store, judge, regrant, docket, worker, clock)
+        reauthorization = Reauthorization(store, evaluator, register, worker, clock, self._on_end)
+        desk = RequestCommands(name, owner, config, store, evaluator, reauthorization, register, worker, clock)
 
         def sign(connection: sqlite3.Connection, now: UtcNs) -> str:
             return ledger.checkpoint(connection, ledger_origin(name), key, now)
 
-        self._keeps = KeepDesk(name, owner, store, self._footage, clock)
+        self._keeps = KeepCommands(name, owner, store, self._footage, clock)
         handlers = {
             "status": self._status,
             **desk.handlers,
-            **LedgerDesk(store, name, key, clock).handlers,
-            **EraseDesk(store, self._footage, desk.withdraw, clock).handlers,
-            **ClockDesk(name, owner, store, clock).handlers,
-            **OwnDesk(name, owner, store, self._footage, builder, sign, clock).handlers,
+            **LedgerCommands(store, name, key, clock).handlers,
+            **ErasureCommands(store, self._footage, desk.withdraw, clock).handlers,
+            **ClockCommands(name, owner, store, clock).handlers,
+            **ExportCommands(name, owner, store, self._footage, builder, sign, clock).handlers,
             **self._keeps.handlers,
             **(reload.handlers if reload is not None else {}),
         }
         self._control = ControlServer(config.control_path("releaser"), handlers, self._ended)
-        reads = PageReads(config, self._footage, standing, self._consents, clock)
+        reads = PageReads(config, self._footage, house_reader, self._consents, clock)
         self._jobs = Jobs(clock, self._plan, self._ended)
         texts = load_texts(config.gateway.language)
         news = News(store, lambda: frozenset(Occasion), ZoneInfo(config.gateway.time_zone), clock, texts)

@@ -146,9 +146,9 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
             "minutes",
         )
     },
-    "house paused": (RULES, "if now < household.paused_until:", "if False:"),
-    "camera paused": (RULES, "if now < standing.paused_until:", "if False:"),
-    "revoked": (RULES, "if standing.revoked:", "if False:"),
+    "house paused": (RULES, "if now < house_state.paused_until:", "if False:"),
+    "camera paused": (RULES, "if now < in_force.paused_until:", "if False:"),
+    "revoked": (RULES, "if in_force.revoked:", "if False:"),
     "file cannot shorten": (
         RULES,
         "min(case.consent.valid_until, case.consent.valid_from + case.house.expires_after)",

@@ -14,7 +14,7 @@ RULES = ("consent/rules.py", MACHINE)
 JUDGE = ("uplink/inbound/evaluator.py", MACHINE)
 REGRANT = ("uplink/release/recheck.py", MACHINE)
 HANDOVER = ("uplink/release/key_step.py", MACHINE)
-DOCKET = ("uplink/inbound/register.py", MACHINE)
+REGISTER = ("uplink/inbound/register.py", MACHINE)
 OWNER = ("uplink/owner/request_commands.py", MACHINE)
 INTAKE = ("uplink/inbound/intake.py", MACHINE)
 STORE = ("uplink/store/requests.py", MACHINE)
@@ -28,12 +28,12 @@ NEWER = "WHERE excluded.version > version"
 MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     "G1 a later evaluation is not recorded": (
         REGRANT,
-        "        self._docket.narrow(connection, request, evaluation, outlook.now)\n",
+        "        self._register.narrow(connection, request, evaluation, outlook.now)\n",
         "",
     ),
     "G2 an unreadable file counts as what was signed": (
         RULES,
-        "elif standing.unknown is not None and not as_signed:",
+        "elif in_force.unknown is not None and not as_signed:",
         "elif False:",
     ),
     "G2 what is unknown is a denial": (
@@ -87,7 +87,7 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
         OWNER,
         "            entries.append(connection, entry, outlook.now)\n"
         "            aftermath = Aftermath()\n"
-        "            self._regrant.evaluate_all(connection, outlook, aftermath)\n",
+        "            self._reauthorization.evaluate_all(connection, outlook, aftermath)\n",
         "            entries.append(connection, entry, outlook.now)\n            aftermath = Aftermath()\n",
     ),
     "G6 the bundle of a camera that left stays": (
@@ -142,12 +142,12 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     "G10 later requests count as well": (STORE, "FROM quota WHERE request_id < ?5 GROUP", "FROM quota WHERE ?5 GROUP"),
     "G10 a decision uses no quota": (
         INTAKE,
-        "for camera, granted_ns in judgement.uses:",
+        "for camera, granted_ns in assessment.uses:",
         "for camera, granted_ns in ():",
     ),
-    "G11 the bound is stored later": (DOCKET, "            bound=step.bound,\n", ""),
+    "G11 the bound is stored later": (REGISTER, "            bound=step.bound,\n", ""),
     "G6 the key of a request that ended stays": (
-        DOCKET,
+        REGISTER,
         'header = release.header if is_key_kept else b""',
         "header = release.header",
     ),
@@ -166,8 +166,8 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     "G13 a revocation is forgotten": (IN_FORCE, "UPDATE consent SET revoked = 1", "UPDATE consent SET revoked = 0"),
     "G13 an order counts twice": (
         OWNER,
-        "if not self._store.burn_order(connection, order.order_id, now):",
-        "if not self._store.burn_order(connection, order.order_id, now) and False:",
+        "if not self._store.mark_order_used(connection, order.order_id, now):",
+        "if not self._store.mark_order_used(connection, order.order_id, now) and False:",
     ),
     "G13 an earlier trust bundle counts again": (TRUST, "if wire.version <= current.version:", "if False:"),
     "G14 a counted refusal is not remembered": (
@@ -182,11 +182,15 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     ),
     "G14 noise hides a grant": (
         INTAKE,
-        "if isinstance(judgement.verdict, Denial) and over is not None and not judgement.uses:",
+        "if isinstance(assessment.verdict, Denial) and over is not None and not assessment.uses:",
         "if over is not None:",
     ),
-    "G14 noise makes room in a quota": (INTAKE, "over is not None and not judgement.uses:", "over is not None:"),
-    "G14 nobody is told": (DOCKET, "            self._store.add_notice(connection, request.id, row.phase.value)\n", ""),
+    "G14 noise makes room in a quota": (INTAKE, "over is not None and not assessment.uses:", "over is not None:"),
+    "G14 nobody is told": (
+        REGISTER,
+        "            self._store.add_notice(connection, request.id, row.phase.value)\n",
+        "",
+    ),
 }
 
 

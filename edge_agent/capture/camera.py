@@ -15,7 +15,7 @@ from edge_agent.capture.reasons import REASONS, CaptureError
 from edge_agent.capture.retry import SESSION_NS, Retry
 from edge_agent.capture.run.gap_account import SMALL_STEP_NS, GapKeeper
 from edge_agent.capture.run.open_run import Run, RunBreakError
-from edge_agent.capture.run.pre_roll import Prelude
+from edge_agent.capture.run.pre_roll import PreRoll
 from edge_agent.capture.run.records import Sink
 from edge_agent.capture.session.interface import Arrival, Endpoint, Session
 from edge_agent.capture.session.reader import Feed, HeldError, Line
@@ -252,10 +252,10 @@ class CameraThread:
         while not self._stop.is_set():
             if self._is_only_watched():
                 waiting.clear()
-                prelude = self._watch(packets)
+                pre_roll = self._watch(packets)
                 if self._stop.is_set() or self._hold():
                     return
-                waiting.extend(prelude.packets())
+                waiting.extend(pre_roll.packets())
             run = self._begin_run(session, line, is_joined=broken is not None)
             try:
                 self._record_run(run, waiting, packets, broken)
@@ -360,28 +360,28 @@ class CameraThread:
             raise CaptureError("no-keyframe")
         self._say_down(CaptureError("no-keyframe"))
 
-    def _watch(self, packets: "Iterator[Arrival | None]") -> Prelude:
+    def _watch(self, packets: "Iterator[Arrival | None]") -> PreRoll:
         """Take pictures without recording them, until an event, an end, or the session's loss.
 
         Returns:
             What is to be recorded of them, if it was an event.
         """
         assert self._look is not None
-        prelude = Prelude(self._look.before_ns)
+        pre_roll = PreRoll(self._look.before_ns)
         self._gaps.because(_BY_RULE, self._clock.utc(), self._clock.boot())
         for arrival in packets:
             if arrival is not None:
-                prelude.push(arrival)
+                pre_roll.push(arrival)
                 if self.status.enter("waiting", _BY_RULE, self._clock.utc()):
                     log.info("camera is watched, not recorded stream=%s", self.name)
                     self._retry.reset()
             # What may yet be recorded is not told as a hole; it was taken a while before it came.
-            utc, boot = prelude.since or (self._clock.utc(), self._clock.boot())
+            utc, boot = pre_roll.since or (self._clock.utc(), self._clock.boot())
             self._gaps.wait(UtcNs(utc - _BEFORE_ARRIVAL_NS), MonoNs(boot - _BEFORE_ARRIVAL_NS))
             self._tick()
             if self._stop.is_set() or self._hold() != _BY_RULE:
                 break
-        return prelude
+        return pre_roll
 
     def _note_progress(self, run: Run, arrival: Arrival | None) -> None:
         if run.records:

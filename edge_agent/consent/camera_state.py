@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from enum import Enum
 
-from edge_agent.consent.house_state import CameraStanding
+from edge_agent.consent.house_state import CameraInForce
 from edge_agent.consent.policy import Mode, Terms
 from edge_agent.local_time import encode_local
 from edge_agent.texts import ENGLISH, Texts
@@ -58,13 +58,13 @@ class CameraConsent:
 
 
 def find_consent_state(
-    terms: Terms | None, standing: CameraStanding | None, now: UtcNs, *, is_signed: bool, revoked: bool
+    terms: Terms | None, in_force: CameraInForce | None, now: UtcNs, *, is_signed: bool, revoked: bool
 ) -> CameraConsent:
     """Describe one camera's consent; the first line that fits, from the top of ``ConsentState``.
 
     Args:
         terms: The camera's terms in ``consent.yaml``; None if it does not name the camera or cannot be read.
-        standing: The consent in force; None if this gateway belongs to no RTCC.
+        in_force: The consent in force; None if this gateway belongs to no RTCC.
         now: Judges the end.
         is_signed: A signed consent lies there, whether it counts or not.
         revoked: From the releaser's store.
@@ -76,18 +76,18 @@ def find_consent_state(
         return CameraConsent(ConsentState.REVOKED, mode)
     if not is_signed:
         return CameraConsent(ConsentState.NOT_SIGNED, mode)
-    if standing is None:
+    if in_force is None:
         return CameraConsent(ConsentState.NOT_ENROLLED, mode)
-    consent = standing.consent
+    consent = in_force.consent
     if consent is None:
-        why = standing.problem.sentence if standing.problem is not None else ""
+        why = in_force.problem.sentence if in_force.problem is not None else ""
         return CameraConsent(ConsentState.VOID, mode, why=why)
-    if consent.version < standing.highest_version:
+    if consent.version < in_force.highest_version:
         why = "a newer one was signed later"
         return CameraConsent(ConsentState.VOID, mode, consent.valid_until, why)
     if consent.valid_until <= now:
         return CameraConsent(ConsentState.ENDED, mode, consent.valid_until)
-    effective = standing.terms.camera.mode.value if standing.terms is not None else mode
+    effective = in_force.terms.camera.mode.value if in_force.terms is not None else mode
     return CameraConsent(ConsentState.IN_FORCE, effective, consent.valid_until)
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from edge_agent.consent.bound import NOTHING, Bound, CameraBound, intersect
-from edge_agent.consent.house_state import History, Household
+from edge_agent.consent.house_state import History, HouseState
 from edge_agent.consent.offer import Offers, digest_offers, offers_of
 from edge_agent.consent.policy import GlobalTerms, Mode
-from edge_agent.consent.rules import RULES, Case, Rule, make_case, standing_reasons
+from edge_agent.consent.rules import RULES, Case, Rule, in_force_reasons, make_case
 from edge_agent.protocol.reasons import RULES as CODES
 from edge_agent.protocol.reasons import TIMED, UNKNOWN, say
 from edge_agent.protocol.request import Admitted, Request
@@ -66,13 +66,13 @@ class _Finding:
 
 
 def decide(
-    admitted: Admitted, household: Household, history: History, now: UtcNs, clock_state: ClockState
+    admitted: Admitted, house_state: HouseState, history: History, now: UtcNs, clock_state: ClockState
 ) -> tuple[Verdict, Bound]:
     """Decide on an admitted request for the first time.
 
     Args:
         admitted: Checks 1 to 10 are behind it.
-        household: What stands for each camera now.
+        house_state: What stands for each camera now.
         history: What earlier requests used; one entry for every camera of the household.
         now: The moment of the decision.
         clock_state: Whether ``now`` can be believed.
@@ -82,13 +82,13 @@ def decide(
         denial with every reason; and the bound that no later evaluation leaves. An unknown fact counts as a denial.
     """
     request = admitted.request
-    findings = _find(admitted, household, history, now)
-    against = [*_general_reasons(request, household, now, clock_state)]
+    findings = _find(admitted, house_state, history, now)
+    against = [*_general_reasons(request, house_state, now, clock_state)]
     offered = [finding.case for finding in findings if finding.case is not None and not finding.reasons]
     refused = [reason for finding in findings for reason in finding.reasons]
     if against or not offered:
         return _denied(request, [*against, *refused], now)
-    signed = _find(admitted, household, history, now, as_signed=True)
+    signed = _find(admitted, house_state, history, now, as_signed=True)
     # A camera that asks by its signature keeps asking if the file denies it: otherwise an edit that takes one camera
     # away would release the others without a question.
     would_ask = _waiting((finding.case for finding in signed if finding.case and not finding.reasons), now)
@@ -116,7 +116,7 @@ def decide(
 
 def decide_again(
     admitted: Admitted,
-    household: Household,
+    house_state: HouseState,
     history: History,
     approval: Approval | None,
     bound: Bound,
@@ -127,7 +127,7 @@ def decide_again(
 
     Args:
         admitted: As it arrived.
-        household: What stands for each camera now.
+        house_state: What stands for each camera now.
         history: The use by requests with a smaller number, before ``bound.decided_at``.
         approval: The owner's verified answer, at the moment at which it is recorded; None at any other.
         bound: The rest that earlier evaluations left.
@@ -140,8 +140,8 @@ def decide_again(
     """
     request = admitted.request
     believed = clock_state is ClockState.SYNCHRONISED
-    findings = [_again(each, bound, now, believed) for each in _find(admitted, household, history, now, bound.names)]
-    general = _general_reasons(request, household, now, clock_state)
+    findings = [_again(each, bound, now, believed) for each in _find(admitted, house_state, history, now, bound.names)]
+    general = _general_reasons(request, house_state, now, clock_state)
     against = [each for each in general if each.code not in UNKNOWN and (believed or each.code not in TIMED)]
     refused = [reason for finding in findings if finding.is_denied for reason in finding.reasons]
     unknown = [reason for finding in findings if finding.is_unknown for reason in finding.reasons]
@@ -171,14 +171,14 @@ def decide_again(
     return Evaluation(_grant(request, cameras, bound, refused, now), bound, _sorted(refused))
 
 
-def stop(bound: Bound, household: Household, why: Reason, now: UtcNs) -> Evaluation:
+def stop(bound: Bound, house_state: HouseState, why: Reason, now: UtcNs) -> Evaluation:
     """Evaluate a request of which nothing can be said now, ``why``: what the owner stopped leaves the bound even so.
 
     A pause that begins and ends while there is no trust bundle has to count.
     """
     left: list[Reason] = []
     for camera in bound.names:
-        found = [each for each in standing_reasons(camera, household, now) if each.code in _STOPS]
+        found = [each for each in in_force_reasons(camera, house_state, now) if each.code in _STOPS]
         left += found
     gone = {each.camera for each in left}
     kept = replace(bound, cameras=tuple(each for each in bound.cameras if each.camera not in gone))
@@ -188,32 +188,32 @@ def stop(bound: Bound, household: Household, why: Reason, now: UtcNs) -> Evaluat
 
 
 def trace(
-    admitted: Admitted, household: Household, history: History, now: UtcNs, clock_state: ClockState
+    admitted: Admitted, house_state: HouseState, history: History, now: UtcNs, clock_state: ClockState
 ) -> tuple[TraceStep, ...]:
     """Return what every rule says on every camera that was asked for, in no order that means anything."""
-    general = _general_reasons(admitted.request, household, now, clock_state)
+    general = _general_reasons(admitted.request, house_state, now, clock_state)
     steps = [TraceStep("general", None, reason) for reason in general]
-    return (*steps, *(step for finding in _find(admitted, household, history, now) for step in finding.steps))
+    return (*steps, *(step for finding in _find(admitted, house_state, history, now) for step in finding.steps))
 
 
 def counted(
-    admitted: Admitted, household: Household, history: History, now: UtcNs, clock_state: ClockState
+    admitted: Admitted, house_state: HouseState, history: History, now: UtcNs, clock_state: ClockState
 ) -> tuple[tuple[str, int], ...]:
     """Return what this request uses up of the quotas: (camera, nanoseconds) of all that the signed terms would allow.
 
     Entered once, with the first decision, whatever that decision is: a file made tighter for a while and looser again
     must not admit more requests than the signed terms alone would have.
     """
-    if any(_general_reasons(admitted.request, household, now, clock_state)):
+    if any(_general_reasons(admitted.request, house_state, now, clock_state)):
         return ()
-    findings = _find(admitted, household, history, now, as_signed=True)
+    findings = _find(admitted, house_state, history, now, as_signed=True)
     duration_ns = admitted.request.window.duration_ns
     return tuple((finding.camera, duration_ns) for finding in findings if not finding.reasons)
 
 
 def _find(
     admitted: Admitted,
-    household: Household,
+    house_state: HouseState,
     history: History,
     now: UtcNs,
     only: Sequence[str] | None = None,
@@ -223,26 +223,28 @@ def _find(
 ) -> list[_Finding]:
     asked: Sequence[str] = admitted.request.cameras if only is None else only
     if tuple(asked) == (EVERY_CAMERA,):
-        asked = sorted(household.cameras)
+        asked = sorted(house_state.cameras)
     findings = []
     for camera in asked:
-        standing = standing_reasons(camera, household, now, as_signed=as_signed)
-        steps = [TraceStep("standing", camera, reason) for reason in standing]
+        in_force = in_force_reasons(camera, house_state, now, as_signed=as_signed)
+        steps = [TraceStep("standing", camera, reason) for reason in in_force]
         case = None
-        if camera in household.cameras:
-            case = make_case(camera, admitted, household, history.cameras[camera], now, as_signed=as_signed)
+        if camera in house_state.cameras:
+            case = make_case(camera, admitted, house_state, history.cameras[camera], now, as_signed=as_signed)
         if case is not None:
             steps += [TraceStep(name, camera, rule(case)) for name, rule in rules]
         findings.append(_Finding(camera, tuple(steps), case))
     return findings
 
 
-def _general_reasons(request: Request, household: Household, now: UtcNs, clock_state: ClockState) -> Iterable[Reason]:
+def _general_reasons(
+    request: Request, house_state: HouseState, now: UtcNs, clock_state: ClockState
+) -> Iterable[Reason]:
     if clock_state is not ClockState.SYNCHRONISED:
         yield _plain("clock-unsynchronised")
     if now >= request.release_by:
         yield _plain("release-by-passed")
-    if not household.cameras:
+    if not house_state.cameras:
         yield _plain("camera-unknown")
 
 

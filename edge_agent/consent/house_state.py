@@ -24,7 +24,7 @@ NOT_PAUSED = UtcNs(0)
 
 
 @dataclass(frozen=True, slots=True)
-class CameraStanding:
+class CameraInForce:
     """The terms of one camera of this gateway, and its state."""
 
     place: Place | None
@@ -43,10 +43,10 @@ class CameraStanding:
 
 
 @dataclass(frozen=True, slots=True)
-class Household:
+class HouseState:
     """The state of the whole house."""
 
-    cameras: Mapping[str, CameraStanding]
+    cameras: Mapping[str, CameraInForce]
     time_zone: tzinfo
     paused_until: UtcNs = NOT_PAUSED
 
@@ -87,7 +87,7 @@ def stand(
     paused_until: UtcNs = NOT_PAUSED,
     is_file_unreadable: bool = False,
     is_ring_unreadable: bool = False,
-) -> CameraStanding:
+) -> CameraInForce:
     """Return what is in force for one camera. If its consent does not verify, nothing is, and ``problem`` says why.
 
     A consent of a version that was not seen before counts, whether an earlier one was revoked or not.
@@ -121,7 +121,7 @@ def stand(
     elif consent is not None:
         terms = effective(consent.terms, file)
     is_new = consent is not None and consent.version > highest_version
-    return CameraStanding(
+    return CameraInForce(
         place=facts.place,
         consent=consent,
         problem=problem,
@@ -133,27 +133,27 @@ def stand(
     )
 
 
-def refusals(household: Household) -> Refusals:
+def refusals(house_state: HouseState) -> Refusals:
     """Return how a refusal is answered: silence wherever the terms of any camera say so.
 
     Of the terms that count, not of the file: that the house answers at all is something that the owner signed.
     """
-    houses = _houses(household)
+    houses = _houses(house_state)
     area = Refusal.DECLINED if houses and all(h.refusals.area is Refusal.DECLINED for h in houses) else Refusal.SILENCE
     silent = any(house.refusals.gateway is Refusal.SILENCE for house in houses)
     return Refusals(area=area, gateway=Refusal.SILENCE if silent else Refusal.DECLINED)
 
 
-def patience_ns(household: Household) -> int:
+def patience_ns(house_state: HouseState) -> int:
     """Return how long after arrival a refusal is told, whatever its cause: as long as an owner may take to answer."""
-    return max([int(house.ask_timeout) for house in _houses(household)] or [int(GlobalTerms().ask_timeout)])
+    return max([int(house.ask_timeout) for house in _houses(house_state)] or [int(GlobalTerms().ask_timeout)])
 
 
-def occasions(household: Household) -> frozenset[Occasion]:
+def occasions(house_state: HouseState) -> frozenset[Occasion]:
     """Return what the owner is told of: whatever any camera's terms name, and everything while nothing is signed."""
-    houses = _houses(household)
+    houses = _houses(house_state)
     return frozenset().union(*(house.notify for house in houses)) if houses else frozenset(Occasion)
 
 
-def _houses(household: Household) -> list[GlobalTerms]:
-    return [camera.terms.house for camera in household.cameras.values() if camera.terms is not None]
+def _houses(house_state: HouseState) -> list[GlobalTerms]:
+    return [camera.terms.house for camera in house_state.cameras.values() if camera.terms is not None]

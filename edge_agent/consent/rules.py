@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 
 from edge_agent.consent.hours import local_dates
-from edge_agent.consent.house_state import CameraHistory, CameraStanding, Household
+from edge_agent.consent.house_state import CameraHistory, CameraInForce, HouseState
 from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Signatures
 from edge_agent.consent.signed_consent import SignedConsent
 from edge_agent.protocol.geohash import distance_m
@@ -26,7 +26,7 @@ class Case:
     camera: str
     request: Request
     arrived_at: UtcNs
-    standing: CameraStanding
+    in_force: CameraInForce
     consent: SignedConsent
     terms: CameraTerms
     house: GlobalTerms
@@ -47,26 +47,26 @@ class Case:
 Rule = Callable[[Case], Reason | None]
 
 
-def standing_reasons(camera: str, household: Household, now: UtcNs, *, as_signed: bool = False) -> Iterable[Reason]:
+def in_force_reasons(camera: str, house_state: HouseState, now: UtcNs, *, as_signed: bool = False) -> Iterable[Reason]:
     """Yield what stands against a camera before any term is looked at; ``as_signed`` needs no file."""
-    if now < household.paused_until:
+    if now < house_state.paused_until:
         yield _reason("release-paused", camera)
-    standing = household.cameras.get(camera)
-    if standing is None:
+    in_force = house_state.cameras.get(camera)
+    if in_force is None:
         yield _reason("camera-unknown", camera)
         return
-    if now < standing.paused_until:
+    if now < in_force.paused_until:
         yield _reason("camera-paused", camera)
-    if standing.revoked:
+    if in_force.revoked:
         yield _reason("consent-revoked", camera)
-    if standing.consent is None or standing.terms is None:
-        yield standing.unknown or standing.problem or _reason("consent-missing", camera)
-    elif standing.unknown is not None and not as_signed:
-        yield standing.unknown
+    if in_force.consent is None or in_force.terms is None:
+        yield in_force.unknown or in_force.problem or _reason("consent-missing", camera)
+    elif in_force.unknown is not None and not as_signed:
+        yield in_force.unknown
 
 
 def _version(case: Case) -> Reason | None:
-    return _unless(case.consent.version >= case.standing.highest_version, case, "consent-superseded")
+    return _unless(case.consent.version >= case.in_force.highest_version, case, "consent-superseded")
 
 
 def _validity_start(case: Case) -> Reason | None:
@@ -116,7 +116,7 @@ def _category(case: Case) -> Reason | None:
 
 
 def _distance(case: Case) -> Reason | None:
-    incident, place = case.request.incident.place, case.standing.place
+    incident, place = case.request.incident.place, case.in_force.place
     if place is None:
         return _reason("place-missing", case.camera)
     metres = distance_m((place.lat, place.lon), (incident.lat, incident.lon))
@@ -199,31 +199,31 @@ RULES: Mapping[str, Rule] = {
 
 
 def make_case(
-    camera: str, admitted: Admitted, household: Household, history: CameraHistory, now: UtcNs, *, as_signed: bool
+    camera: str, admitted: Admitted, house_state: HouseState, history: CameraHistory, now: UtcNs, *, as_signed: bool
 ) -> Case | None:
     """Put together what the rules look at; None if no consent stands for the camera.
 
     Args:
         camera: Its id.
         admitted: The request.
-        household: The house as it is now.
+        house_state: The house as it is now.
         history: Of this camera.
         now: The moment.
         as_signed: Judge by the signed terms alone, as if the file said the same.
     """
-    standing = household.cameras.get(camera)
-    if standing is None or standing.consent is None or standing.terms is None:
+    in_force = house_state.cameras.get(camera)
+    if in_force is None or in_force.consent is None or in_force.terms is None:
         return None
-    terms = standing.consent.terms if as_signed else standing.terms
+    terms = in_force.consent.terms if as_signed else in_force.terms
     return Case(
         camera=camera,
         request=admitted.request,
         arrived_at=admitted.arrived_at,
-        standing=standing,
-        consent=standing.consent,
+        in_force=in_force,
+        consent=in_force.consent,
         terms=terms.camera,
         house=terms.house,
-        time_zone=household.time_zone,
+        time_zone=house_state.time_zone,
         history=history,
         now=now,
     )

@@ -18,7 +18,7 @@ RefusalKey = tuple[int, str]
 """The hour, counted since 1970, and the reason."""
 
 
-class Tally:
+class RefusalCounter:
     """Counts of messages that were refused unread, per hour and reason. Any thread."""
 
     def __init__(self) -> None:

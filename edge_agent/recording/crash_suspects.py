@@ -48,7 +48,7 @@ class Strike:
     """Boot time; a hold ends with the boot it began in."""
 
 
-class Culprits:
+class CrashSuspects:
     """Finds the culprit of the last crash and holds it back; any thread.
 
     Args:
@@ -67,9 +67,9 @@ class Culprits:
     def start(self) -> None:
         """Judge how the process before ended; write down from now on how this one does."""
         self._strikes = _load_strikes(self._strikes_path)
-        culprit = find_culprit(_read(self._crash_path))
-        if culprit is not None:
-            self._strike(culprit)
+        suspect = find_suspect(_read(self._crash_path))
+        if suspect is not None:
+            self._strike(suspect)
         try:
             self._file = os.fdopen(open_regular(self._crash_path, _WRITE_ANEW, mode=0o640), "w")
         except OSError as error:
@@ -120,7 +120,7 @@ class Culprits:
             log.error("strikes not written path=%s: %s", self._strikes_path, error.strerror)
 
 
-def find_culprit(dump: str) -> str | None:
+def find_suspect(dump: str) -> str | None:
     """Return the stream whose thread received the fatal signal, as a crash file tells it; None for any other end."""
     died = _CURRENT.search(dump)
     if died is None:

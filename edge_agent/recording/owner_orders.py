@@ -61,7 +61,7 @@ class UsedOrders:
         except (OSError, ValueError, KeyError, TypeError):
             log.error("used orders cannot be read path=%s", path)
 
-    def burn(self, order_id: str) -> None:
+    def mark_used(self, order_id: str) -> None:
         """Note that an order is carried out now; durable on return.
 
         Raises:

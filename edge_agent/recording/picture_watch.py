@@ -21,7 +21,7 @@ MAX_VIEWS = 1 << 16
 """A view's number takes two bytes on the wire; it comes again after so many reloads."""
 
 
-class Views:
+class PictureWatches:
     """The views of all enabled cameras. One stream of each is looked at: the smaller one, if there are two.
 
     Args:

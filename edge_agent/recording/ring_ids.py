@@ -25,7 +25,7 @@ class Pin:
     path: Path
 
 
-class RingPins:
+class KnownRingIds:
     """The pins of all streams, by ``<camera>.<quality>``. Safe from any thread.
 
     Args:

@@ -18,7 +18,7 @@ from edge_agent.buffer.write.resize import move_ring, needs_move
 from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.errors import EdgeAgentError, RingError, RingPreparingError
 from edge_agent.host.clock import Clock
-from edge_agent.recording.ring_ids import Pin, RingPins
+from edge_agent.recording.ring_ids import KnownRingIds, Pin
 from edge_agent.settings.gateway import Camera, Config, Quality
 from edge_agent.units import SECOND_NS, MonoNs
 
@@ -50,7 +50,7 @@ class RingOpener:
         recorder_key: Ed25519PrivateKey,
         clock: Clock,
         boot_id: bytes,
-        pins: RingPins,
+        pins: KnownRingIds,
         stop: threading.Event,
     ) -> None:
         self._config, self._vault_public, self._recorder_key = config, vault_public, recorder_key

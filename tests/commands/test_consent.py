@@ -22,7 +22,7 @@ from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.settings.gateway import load_config
 from edge_agent.setup.provision import create_state, write_csr
 from edge_agent.units import DAY_NS, HOUR_NS, UtcNs
-from edge_agent.uplink.inbound.consent_files import Standing, load_facts
+from edge_agent.uplink.inbound.consent_files import HouseReader, load_facts
 from edge_agent.uplink.inbound.consent_states import read_marks
 from edge_agent.uplink.store.requests import Store
 from tests.commands import typed
@@ -82,7 +82,7 @@ def taker(path: Path) -> Handler:
         config = load_config(path)
         owner = KeyStore(config.state_dir, "owner").load_public("owner")
         with Store(config.store_path) as store, store.transaction() as connection:
-            standing = Standing(config, load_enrolment(config.uplink.enrolment), owner, store)
+            standing = HouseReader(config, load_enrolment(config.uplink.enrolment), owner, store)
             taken = standing.take(connection, members["camera"], members["jws"].encode(), UtcNs(time.time_ns()))
         return {"version": taken.version, "stopped": []}
 

@@ -31,7 +31,7 @@ from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.units import HOUR_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.bundle.builder import BundleBuilder
 from edge_agent.uplink.bundle.export import NoFootageError
-from edge_agent.uplink.owner.export_commands import OwnDesk
+from edge_agent.uplink.owner.export_commands import ExportCommands
 from edge_agent.uplink.store.requests import Store
 from edge_agent.verifier.open import open_bundle
 from edge_agent.verifier.opened_bundle import Pins
@@ -117,7 +117,7 @@ class Desk:
             owner.config, gateway, self.house.gateway, self.house.recorder.public_key(), "bare", self, None,
             lambda: None, str(self.house.own.to_public()), SystemClock(),
         )  # fmt: skip
-        self.desk = OwnDesk(
+        self.desk = ExportCommands(
             gateway, self.house.owner.public_key(), Store(folder / "store.sqlite"), self, builder,
             lambda connection, now: ledger.checkpoint(connection, origin, self.house.gateway, now), SystemClock(),
         )  # fmt: skip

@@ -14,7 +14,7 @@ import edge_agent
 from edge_agent.consent import decision
 from edge_agent.consent.decision import counted, decide, decide_again, trace
 from edge_agent.consent.hours import parse_hours
-from edge_agent.consent.house_state import FOREVER, CameraStanding, History, stand
+from edge_agent.consent.house_state import FOREVER, CameraInForce, History, stand
 from edge_agent.consent.meet import meet
 from edge_agent.consent.offer import digest_offers, offers_of
 from edge_agent.consent.policy import Mode, Signatures
@@ -27,7 +27,20 @@ from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, ClockState, UtcNs, Wind
 from edge_agent.uplink.inbound.steps import notes_of
 from tests.consent import strategies
 from tests.support.consents import sign_consent
-from tests.support.gate import HOME, NOTICE, NOW, OWNER, SYNC, admitted, at, facts, history, household, standing, terms
+from tests.support.gate import (
+    HOME,
+    NOTICE,
+    NOW,
+    OWNER,
+    SYNC,
+    admitted,
+    at,
+    facts,
+    history,
+    house_state,
+    standing,
+    terms,
+)
 
 WINDOW = Window(UtcNs(NOW - 55 * MINUTE_NS), UtcNs(NOW - 45 * MINUTE_NS))
 
@@ -37,7 +50,7 @@ def first(ask, house, past, now):
 
 
 def verdict_of(changes=None, *people, house=None, past=None, now=NOW, clock=SYNC):
-    ask, house, past = admitted(changes, *people), house or household(), past or history()
+    ask, house, past = admitted(changes, *people), house or house_state(), past or history()
     return decide(ask, house, past, UtcNs(now), clock)[0]
 
 
@@ -61,7 +74,7 @@ def test_a_request_within_the_terms_is_granted():
 
 def test_deciding_again_moves_no_time():
     """A grant that is decided anew begins when it would have begun."""
-    again = verdict_of_later(NOW + 7 * MINUTE_NS, house=household())
+    again = verdict_of_later(NOW + 7 * MINUTE_NS, house=house_state())
     assert (again.decided_at, again.not_before) == (NOW + 7 * MINUTE_NS, NOW + 10 * MINUTE_NS)
 
 
@@ -79,66 +92,66 @@ def without_ring(**changes):
 MASK = Mask(((0, 0), (10, 0), (10, 10)))
 REFUSED = {
     "no such camera": ({"clip.cameras": ["cellar"]}, {}, ["camera-unknown"]),
-    "release paused": ({}, {"house": household(paused_until=FOREVER)}, ["release-paused"]),
-    "camera paused": ({}, {"house": household(standing(paused_until=UtcNs(NOW + 1)))}, ["camera-paused"]),
+    "release paused": ({}, {"house": house_state(paused_until=FOREVER)}, ["release-paused"]),
+    "camera paused": ({}, {"house": house_state(standing(paused_until=UtcNs(NOW + 1)))}, ["camera-paused"]),
     "no place is configured": (
         {},
-        {"house": household(standing(place=None))},
+        {"house": house_state(standing(place=None))},
         ["place-missing"],
     ),
-    "no consent file": ({}, {"house": household(standing(is_file_unreadable=True))}, ["consent-file-unreadable"]),
+    "no consent file": ({}, {"house": house_state(standing(is_file_unreadable=True))}, ["consent-file-unreadable"]),
     "a ring is away": (
         {},
-        {"house": household(without_ring(is_ring_unreadable=True))},
+        {"house": house_state(without_ring(is_ring_unreadable=True))},
         ["ring-unreadable"],
     ),
     "no consent": (
         {},
-        {"house": household(stand(None, OWNER.public_key(), facts(), terms()))},
+        {"house": house_state(stand(None, OWNER.public_key(), facts(), terms()))},
         ["consent-missing"],
     ),
     "camera pointed elsewhere": (
         {},
-        {"house": household(stand(standing().consent.raw, OWNER.public_key(), facts(streams=()), terms()))},
+        {"house": house_state(stand(standing().consent.raw, OWNER.public_key(), facts(streams=()), terms()))},
         ["consent-facts-changed"],
     ),
-    "revoked": ({}, {"house": household(standing(revoked=True))}, ["consent-revoked"]),
-    "older than the highest": ({}, {"house": household(standing(highest_version=2))}, ["consent-superseded"]),
-    "not valid yet": ({}, {"house": household(signed_at(NOW + 1))}, ["consent-not-yet-valid"]),
-    "expired": ({}, {"house": household(signed_at(NOW - 45 * DAY_NS))}, ["consent-expired"]),
+    "revoked": ({}, {"house": house_state(standing(revoked=True))}, ["consent-revoked"]),
+    "older than the highest": ({}, {"house": house_state(standing(highest_version=2))}, ["consent-superseded"]),
+    "not valid yet": ({}, {"house": house_state(signed_at(NOW + 1))}, ["consent-not-yet-valid"]),
+    "expired": ({}, {"house": house_state(signed_at(NOW - 45 * DAY_NS))}, ["consent-expired"]),
     "expired by the file": (
         {},
-        {"house": household(replace(signed_at(NOW - 3 * DAY_NS), terms=terms({"expires_after": 2 * DAY_NS})))},
+        {"house": house_state(replace(signed_at(NOW - 3 * DAY_NS), terms=terms({"expires_after": 2 * DAY_NS})))},
         ["consent-expired"],
     ),
     "file no longer names the camera": (
         {},
-        {"house": household(stand(standing().consent.raw, OWNER.public_key(), facts(), None))},
+        {"house": house_state(stand(standing().consent.raw, OWNER.public_key(), facts(), None))},
         ["mode-deny"],
     ),
-    "mode deny": ({}, {"house": household(standing(terms(mode=Mode.DENY)))}, ["mode-deny"]),
+    "mode deny": ({}, {"house": house_state(standing(terms(mode=Mode.DENY)))}, ["mode-deny"]),
     "another agency": (
         {},
-        {"house": household(standing(terms({"agencies": frozenset()})))},
+        {"house": house_state(standing(terms({"agencies": frozenset()})))},
         ["agency-not-consented"],
     ),
     "no dispatcher": (
         {},
-        {"house": household(standing(terms({"signatures": Signatures.THREE})))},
+        {"house": house_state(standing(terms({"signatures": Signatures.THREE})))},
         ["dispatch-missing"],
     ),
     "reported long ago": ({"incident.reported_at": at(-73 * HOUR_NS)}, {}, ["reported-too-late"]),
     "outside this camera's padding": ({"clip.window.start": at(-66 * MINUTE_NS)}, {}, ["clip-outside-incident"]),
     "blackout": (
         {},
-        {"house": household(standing(terms({"blackout_dates": frozenset({date(2026, 7, 1)})})))},
+        {"house": house_state(standing(terms({"blackout_dates": frozenset({date(2026, 7, 1)})})))},
         ["blackout-date"],
     ),
     "another category": ({"incident.category": "theft"}, {}, ["category-not-consented"]),
     "too far": ({"incident.place": {"lat": 32.3020, "lon": -90.1848}}, {}, ["too-far"]),
     "too long": (
         {},
-        {"house": household(standing(terms(window=9 * MINUTE_NS)))},
+        {"house": house_state(standing(terms(window=9 * MINUTE_NS)))},
         ["window-too-long"],
     ),
     "too old": (
@@ -152,12 +165,12 @@ REFUSED = {
     # 22:30 UTC is half past five in the afternoon in Chicago's summer.
     "outside the hours": (
         {},
-        {"house": household(standing(terms(hours=parse_hours(["22:00-06:00"]))))},
+        {"house": house_state(standing(terms(hours=parse_hours(["22:00-06:00"]))))},
         ["outside-hours"],
     ),
     "small stream only": (
         {},
-        {"house": household(standing(terms(quality=Quality.SUB)))},
+        {"house": house_state(standing(terms(quality=Quality.SUB)))},
         ["quality-not-consented"],
     ),
     "quota of the day": ({}, {"past": history(last_day=2)}, ["quota-day"]),
@@ -169,7 +182,7 @@ REFUSED = {
     "release time passed": ({}, {"now": NOW + 6 * HOUR_NS}, ["release-by-passed"]),
     "a house without cameras": (
         {"clip.cameras": ["*"]},
-        {"house": replace(household(), cameras={})},
+        {"house": replace(house_state(), cameras={})},
         ["camera-unknown"],
     ),
 }
@@ -186,23 +199,23 @@ def test_each_rule_refuses_by_itself(changes, how, expected):
 def test_the_limits_themselves_are_granted():
     """Every limit names the last value that passes."""
     exact = terms(window=10 * MINUTE_NS, footage_age=HOUR_NS, minutes_per_month=10)
-    assert isinstance(verdict_of(house=household(standing(exact))), Grant)
+    assert isinstance(verdict_of(house=house_state(standing(exact))), Grant)
     assert isinstance(verdict_of(past=history(last_day=1, last_month=9, same_incident=1)), Grant)
     assert isinstance(verdict_of(past=history(last_month_ns=50 * MINUTE_NS)), Grant)
     assert isinstance(verdict_of({"release_by": at(10 * MINUTE_NS + 1)}), Grant)
     assert isinstance(verdict_of({"incident.reported_at": at(-MINUTE_NS - 72 * HOUR_NS)}), Grant)
-    assert isinstance(verdict_of(house=household(standing(highest_version=1))), Grant)
-    assert isinstance(verdict_of(house=household(standing(paused_until=NOW), paused_until=NOW)), Grant)
-    assert isinstance(verdict_of(house=household(signed_at(NOW - 45 * DAY_NS + 1))), Grant)
+    assert isinstance(verdict_of(house=house_state(standing(highest_version=1))), Grant)
+    assert isinstance(verdict_of(house=house_state(standing(paused_until=NOW), paused_until=NOW)), Grant)
+    assert isinstance(verdict_of(house=house_state(signed_at(NOW - 45 * DAY_NS + 1))), Grant)
     assert isinstance(verdict_of({}, "ann", "bob", "cid"), Grant)
-    three = household(standing(terms({"signatures": Signatures.THREE})))
+    three = house_state(standing(terms({"signatures": Signatures.THREE})))
     assert isinstance(verdict_of({}, "ann", "bob", "cid", house=three), Grant)
 
 
 def test_all_reasons_are_returned_in_the_order_of_the_list():
     """The owner sees everything that stood against a request, not only what was found first."""
     narrow = terms(mode=Mode.DENY, categories=frozenset(), distance_m=0, window=MINUTE_NS, requests_per_day=0)
-    found = codes(verdict_of(house=household(standing(narrow), paused_until=FOREVER)))
+    found = codes(verdict_of(house=house_state(standing(narrow), paused_until=FOREVER)))
     assert found == [
         "release-paused",
         "mode-deny",
@@ -217,7 +230,7 @@ def test_all_reasons_are_returned_in_the_order_of_the_list():
 def test_hours_cut_and_the_grant_says_so():
     """Only what was recorded in the hours leaves."""
     evening = terms(hours=parse_hours(["16:38-16:42", "16:44-17:00"]))
-    grant = verdict_of(house=household(standing(evening)))
+    grant = verdict_of(house=house_state(standing(evening)))
     assert isinstance(grant, Grant)
     assert grant.cameras[0].windows == (
         Window(UtcNs(NOW - 52 * MINUTE_NS), UtcNs(NOW - 48 * MINUTE_NS)),
@@ -232,20 +245,20 @@ def test_sound_leaves_only_with_consent():
     silent = verdict_of({"clip.audio": True})
     assert isinstance(silent, Grant)
     assert (silent.cameras[0].audio, [reason.code for reason in silent.trimmed]) == (False, ["audio-not-consented"])
-    loud = verdict_of({"clip.audio": True}, house=household(standing(terms(audio=True))))
+    loud = verdict_of({"clip.audio": True}, house=house_state(standing(terms(audio=True))))
     assert (loud.cameras[0].audio, loud.trimmed) == (True, ())
-    unasked = verdict_of(house=household(standing(terms(audio=True))))
+    unasked = verdict_of(house=house_state(standing(terms(audio=True))))
     assert unasked.cameras[0].audio is False
 
 
 def test_masks_and_escrow_come_from_the_terms():
     """What is blacked out, and who else may open it, is the owner's alone."""
-    grant = verdict_of(house=household(standing(terms({"escrow": True}, masks=(MASK,)))))
+    grant = verdict_of(house=house_state(standing(terms({"escrow": True}, masks=(MASK,)))))
     assert (grant.cameras[0].masks, grant.escrow) == ((MASK,), True)
 
 
 def two(door=None, yard=None):
-    return household(
+    return house_state(
         ("door", standing(door or terms())), ("yard", standing(yard or terms(mode=Mode.DENY), camera="yard"))
     )
 
@@ -276,7 +289,7 @@ def test_the_longest_cooling_off_and_the_common_escrow_count():
     assert (grant.not_before, grant.escrow) == (NOW + HOUR_NS, False)
 
 
-ASKING = household(standing(terms(mode=Mode.ASK)))
+ASKING = house_state(standing(terms(mode=Mode.ASK)))
 
 
 def test_a_camera_in_mode_ask_asks():
@@ -300,12 +313,12 @@ def pointed_at(source):
     """Return a house whose owner signed that the door's camera is at another address."""
     known = facts(streams=(replace(facts().streams[0], source=source),))
     raw = sign_consent(known, terms(), NOTICE, 2, UtcNs(NOW - HOUR_NS), OWNER)
-    return household(stand(raw, OWNER.public_key(), known, terms(), highest_version=2))
+    return house_state(stand(raw, OWNER.public_key(), known, terms(), highest_version=2))
 
 
 def test_a_consent_to_another_source_adds_nothing_to_an_earlier_request():
     """The bound is of the source that the decision was about: signed anew for another, the camera leaves it."""
-    later = verdict_of_later(NOW + 7 * MINUTE_NS, house=pointed_at(b"b" * 32), first=household())
+    later = verdict_of_later(NOW + 7 * MINUTE_NS, house=pointed_at(b"b" * 32), first=house_state())
     assert [each.code for each in later.reasons] == ["grant-narrowed"]
     moved = pointed_at(b"b" * 32)
     assert verdict_of_later(NOW + 7 * MINUTE_NS, house=moved, first=moved).cameras[0].source == b"b" * 32
@@ -318,7 +331,7 @@ def test_silence_is_a_denial():
 
 def test_a_file_that_cannot_be_read_gives_no_more_time_to_answer():
     """Silence is a denial even while the file is away; before that, the request waits."""
-    away = household(standing(terms(mode=Mode.ASK), is_file_unreadable=True))
+    away = house_state(standing(terms(mode=Mode.ASK), is_file_unreadable=True))
     early = verdict_of_later(NOW + 29 * MINUTE_NS, house=away, first=ASKING)
     assert isinstance(early, Wait)
     late = verdict_of_later(NOW + 30 * MINUTE_NS, house=away, first=ASKING)
@@ -342,7 +355,7 @@ def test_taking_away_the_camera_that_asks_releases_nothing_unasked():
     """A file that denies the camera in mode ask leaves the question, about what is left."""
     asks = terms(mode=Mode.ASK)
     denied = standing(asks, terms(mode=Mode.DENY), camera="yard")
-    ask = verdict_of({"clip.cameras": ["*"]}, house=household(standing(), ("yard", denied)))
+    ask = verdict_of({"clip.cameras": ["*"]}, house=house_state(standing(), ("yard", denied)))
     assert isinstance(ask, Ask)
     assert ([camera.camera for camera in ask.cameras], ask.until) == (["door"], NOW + 30 * MINUTE_NS)
 
@@ -404,10 +417,10 @@ def test_an_approval_may_narrow():
 
 def test_an_approval_of_what_consent_has_withdrawn_adds_nothing():
     """Deciding again looks at everything as it is then."""
-    stricter = household(standing(terms(mode=Mode.ASK), terms(mode=Mode.ASK, categories=frozenset())))
+    stricter = house_state(standing(terms(mode=Mode.ASK), terms(mode=Mode.ASK, categories=frozenset())))
     later = verdict_of_later(NOW + 6 * MINUTE_NS, approval(), stricter, first=ASKING)
     assert codes(later) == ["category-not-consented"]
-    night = household(standing(terms(mode=Mode.ASK, hours=parse_hours(["16:35-16:36"]))))
+    night = house_state(standing(terms(mode=Mode.ASK, hours=parse_hours(["16:35-16:36"]))))
     late = Window(UtcNs(WINDOW.end - MINUTE_NS), WINDOW.end)
     assert codes(verdict_of_later(NOW + 6 * MINUTE_NS, approval(window=late), night)) == ["approval-narrowed"]
 
@@ -470,7 +483,7 @@ def test_an_offer_that_shrank_meanwhile_is_looked_at_again():
 
 def test_an_approval_too_late_for_the_cooling_off_is_a_denial():
     """An approval just before the time-out of a longer wait may leave no time to cool off."""
-    hour = household(standing(terms({"cooling_off": 0}, mode=Mode.ASK), terms(mode=Mode.ASK)))
+    hour = house_state(standing(terms({"cooling_off": 0}, mode=Mode.ASK), terms(mode=Mode.ASK)))
     ask = verdict_of_later(NOW, house=hour, changes={"release_by": at(20 * MINUTE_NS)})
     assert ask.until == NOW + 10 * MINUTE_NS
     short = {"release_by": at(20 * MINUTE_NS)}
@@ -482,15 +495,15 @@ def test_an_approval_too_late_for_the_cooling_off_is_a_denial():
 def test_a_camera_of_unknown_history_is_not_decided_on():
     """A history that leaves a camera out is a fault of the caller, and never a grant."""
     with pytest.raises(KeyError):
-        decide(admitted(), household(), History({}), NOW, SYNC)
+        decide(admitted(), house_state(), History({}), NOW, SYNC)
 
 
 def test_quotas_count_what_the_signed_terms_would_have_granted():
     """A file made tighter for a while must not save up requests for later."""
-    tight = household(standing(terms(), terms(mode=Mode.DENY)))
+    tight = house_state(standing(terms(), terms(mode=Mode.DENY)))
     assert isinstance(verdict_of(house=tight), Denial)
     assert counted(admitted(), tight, history(), NOW, SYNC) == (("door", 10 * MINUTE_NS),)
-    refused = household(standing(terms(mode=Mode.DENY), terms()))
+    refused = house_state(standing(terms(mode=Mode.DENY), terms()))
     assert counted(admitted(), refused, history(), NOW, SYNC) == ()
     assert counted(admitted(), tight, history(), NOW, ClockState.FLOOR_ONLY) == ()
 
@@ -504,7 +517,7 @@ def test_the_trace_names_every_rule_for_every_camera():
     assert [(step.rule, step.camera, step.reason.code) for step in steps if step.reason] == [
         ("mode", "yard", "mode-deny")
     ]
-    general = trace(admitted(), household(paused_until=FOREVER), history(), NOW, ClockState.FLOOR_ONLY)
+    general = trace(admitted(), house_state(paused_until=FOREVER), history(), NOW, ClockState.FLOOR_ONLY)
     assert [step.reason.code for step in general if step.reason] == ["clock-unsynchronised", "release-paused"]
 
 
@@ -527,8 +540,8 @@ def house_of(*signed, files=None):
     cameras = {}
     for camera, ours, theirs in zip(strategies.CAMERAS, signed, files or signed, strict=True):
         consent = replace(known, camera=camera, terms=ours)
-        cameras[camera] = CameraStanding(HOME, consent, None, effective(ours, theirs))
-    return replace(household(), cameras=cameras)
+        cameras[camera] = CameraInForce(HOME, consent, None, effective(ours, theirs))
+    return replace(house_state(), cameras=cameras)
 
 
 three_terms = st.tuples(strategies.terms, strategies.terms, strategies.terms)
@@ -657,8 +670,8 @@ def test_an_approval_never_adds(ask, signed, past, cameras, skip, length, when):
 @given(strategies.requests, strategies.histories)
 def test_the_unknown_is_denied(ask, past):
     """Without a signed consent nothing is granted, whatever the file says."""
-    bare = CameraStanding(place=HOME, consent=None, problem=None, terms=None)
-    house = household(*((camera, bare) for camera in strategies.CAMERAS))
+    bare = CameraInForce(place=HOME, consent=None, problem=None, terms=None)
+    house = house_state(*((camera, bare) for camera in strategies.CAMERAS))
     verdict = first(ask, house, past, NOW)
     assert isinstance(verdict, Denial)
     assert {reason.code for reason in verdict.reasons} <= {"consent-missing", "camera-unknown"}

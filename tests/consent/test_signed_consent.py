@@ -15,7 +15,7 @@ from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Place, Quality
 from edge_agent.units import DAY_NS, UtcNs
 from tests.support.consents import sign_consent
-from tests.support.gate import NOTICE, NOW, OWNER, facts, household, standing, terms
+from tests.support.gate import NOTICE, NOW, OWNER, facts, house_state, standing, terms
 
 RAW = sign_consent(facts(), terms(), NOTICE, 3, NOW, OWNER)
 
@@ -156,17 +156,17 @@ def test_the_house_answers_as_the_most_careful_camera_says():
     """How a refusal is answered is part of the signed terms: a file cannot make the house talk."""
     told = {"refusals": Refusals(area=Refusal.DECLINED, gateway=Refusal.DECLINED)}
     mute = {"refusals": Refusals(area=Refusal.SILENCE, gateway=Refusal.SILENCE)}
-    assert refusals(household(standing(terms(told)))) == told["refusals"]
-    assert refusals(household(standing(terms(), terms(told)))) == Refusals()
-    assert refusals(household(standing(terms(told)), ("yard", standing(terms(mute))))) == mute["refusals"]
-    unsigned = household(stand(None, OWNER.public_key(), facts(), terms(told)))
+    assert refusals(house_state(standing(terms(told)))) == told["refusals"]
+    assert refusals(house_state(standing(terms(), terms(told)))) == Refusals()
+    assert refusals(house_state(standing(terms(told)), ("yard", standing(terms(mute))))) == mute["refusals"]
+    unsigned = house_state(stand(None, OWNER.public_key(), facts(), terms(told)))
     assert refusals(unsigned) == Refusals()
 
 
 def test_the_owner_is_told_of_what_any_camera_names():
     """And of everything while nothing is signed."""
     quiet, asks = terms({"notify": frozenset()}), terms({"notify": frozenset({Occasion.ASK})})
-    assert occasions(household(standing(quiet))) == frozenset()
-    assert occasions(household(standing(quiet), ("yard", standing(asks)))) == {Occasion.ASK}
-    assert occasions(household(standing(asks, quiet))) == {Occasion.ASK}
-    assert occasions(household(stand(None, OWNER.public_key(), facts(), quiet))) == frozenset(Occasion)
+    assert occasions(house_state(standing(quiet))) == frozenset()
+    assert occasions(house_state(standing(quiet), ("yard", standing(asks)))) == {Occasion.ASK}
+    assert occasions(house_state(standing(asks, quiet))) == {Occasion.ASK}
+    assert occasions(house_state(stand(None, OWNER.public_key(), facts(), quiet))) == frozenset(Occasion)

@@ -17,10 +17,10 @@ from edge_agent.host.clock import SystemClock
 from edge_agent.host.hardening import lock_folder
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.regular_file import NotRegularError, open_regular, read_regular
-from edge_agent.recording.crash_suspects import Culprits
+from edge_agent.recording.crash_suspects import CrashSuspects
 from edge_agent.recording.owner_orders import UsedOrders
 from edge_agent.recording.pauses import Pauses
-from edge_agent.recording.ring_ids import RingPins
+from edge_agent.recording.ring_ids import KnownRingIds
 from edge_agent.settings.gateway import read_text
 from edge_agent.units import MonoNs, UtcNs
 from edge_agent.uplink.inbound.consent_files import read_owners_file
@@ -55,9 +55,9 @@ def _lock(path: Path) -> None:
 
 
 def _crash_file(path: Path) -> None:
-    culprits = Culprits(path, path.with_name("strikes.json"), SystemClock(), bytes(16))
-    culprits.start()
-    culprits.close()
+    crash_suspects = CrashSuspects(path, path.with_name("strikes.json"), SystemClock(), bytes(16))
+    crash_suspects.start()
+    crash_suspects.close()
 
 
 def _staged(path: Path) -> None:
@@ -69,7 +69,7 @@ USES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "ring that is written": ("door.main.ring", lambda path: FileDisk.open(path, writable=True)),
     "ring that is destroyed": ("door.main.ring", wipe_ring),
     "lock": ("lock", _lock),
-    "pins": ("rings.json", RingPins),
+    "pins": ("rings.json", KnownRingIds),
     "pauses": ("pauses.json", lambda path: Pauses(path, bytes(16))),
     "orders": ("orders.json", UsedOrders),
     "clock": ("clock.json", lambda path: KeptClock(path, bytes(16), SystemClock())),

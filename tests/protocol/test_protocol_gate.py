@@ -31,7 +31,7 @@ from tests.support.gate import (
     SeenBefore,
     facts,
     history,
-    household,
+    house_state,
     standing,
     terms,
 )
@@ -41,7 +41,7 @@ EXAMPLE = json.loads(re.search(r"### 4\.2.*?```json\n(.*?)```", TEXT, re.S)[1])
 RTCC = Rtcc()
 TRUST = RTCC.trust()
 ARRIVAL = parse_rfc3339("2026-07-01T22:30:00Z")
-DEFAULTS = household(standing(terms(mode=Mode.AUTO, categories=frozenset({Category.ROBBERY}))))
+DEFAULTS = house_state(standing(terms(mode=Mode.AUTO, categories=frozenset({Category.ROBBERY}))))
 
 
 def section(number):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.recording.crash_suspects import FORGET_NS, LONGEST_HOLD_NS, Culprits, find_culprit
+from edge_agent.recording.crash_suspects import FORGET_NS, LONGEST_HOLD_NS, CrashSuspects, find_suspect
 from edge_agent.units import MINUTE_NS
 from tests.support.fakes import FakeClock
 
@@ -19,14 +19,14 @@ _PROCESS = """
 import os, signal, sys, threading, time
 from pathlib import Path
 from edge_agent.host.clock import SystemClock
-from edge_agent.recording.crash_suspects import Culprits
+from edge_agent.recording.crash_suspects import CrashSuspects
 folder, number = Path(sys.argv[1]), int(sys.argv[2])
-culprits = Culprits(folder / "crash", folder / "strikes.json", SystemClock(), bytes(range(16)))
-culprits.start()
+crash_suspects = CrashSuspects(folder / "crash", folder / "strikes.json", SystemClock(), bytes(range(16)))
+crash_suspects.start()
 for name in ("yard.main", "door.main", "gate.main"):
     thread = threading.Thread(target=time.sleep, args=(60,), daemon=True)
     thread.start()
-    culprits.watch(name, thread.ident)
+    crash_suspects.watch(name, thread.ident)
     if name == "door.main":
         door = thread.ident
 if number == signal.SIGKILL:
@@ -34,7 +34,7 @@ if number == signal.SIGKILL:
 if number:
     signal.pthread_kill(door, number)
     time.sleep(10)
-culprits.close()
+crash_suspects.close()
 """
 
 
@@ -42,11 +42,11 @@ def end_by(folder: Path, number: int) -> int:
     return subprocess.run([sys.executable, "-c", _PROCESS, str(folder), str(number)], timeout=60).returncode
 
 
-def start_after(folder: Path, clock: FakeClock, boot_id: bytes = BOOT_ID) -> Culprits:
-    culprits = Culprits(folder / "crash", folder / "strikes.json", clock, boot_id)
-    culprits.start()
-    culprits.close()
-    return culprits
+def start_after(folder: Path, clock: FakeClock, boot_id: bytes = BOOT_ID) -> CrashSuspects:
+    crash_suspects = CrashSuspects(folder / "crash", folder / "strikes.json", clock, boot_id)
+    crash_suspects.start()
+    crash_suspects.close()
+    return crash_suspects
 
 
 @pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV, signal.SIGFPE, signal.SIGBUS])
@@ -54,22 +54,26 @@ def test_thread_that_got_the_fatal_signal_is_the_culprit(tmp_path: Path, number:
     """Of three cameras that all wait in the same call, the one whose thread died is held back, for a minute."""
     assert end_by(tmp_path, number) == -number
     clock = FakeClock()
-    culprits = start_after(tmp_path, clock)
-    assert [culprits.is_held_back(f"{camera}.main") for camera in ("yard", "door", "gate")] == [False, True, False]
-    assert culprits.facts("door.main")["crashes"] == 1
+    crash_suspects = start_after(tmp_path, clock)
+    assert [crash_suspects.is_held_back(f"{camera}.main") for camera in ("yard", "door", "gate")] == [
+        False,
+        True,
+        False,
+    ]
+    assert crash_suspects.facts("door.main")["crashes"] == 1
     clock.advance(MINUTE_NS)
-    assert not culprits.is_held_back("door.main")
+    assert not crash_suspects.is_held_back("door.main")
 
 
 @pytest.mark.parametrize("number", [0, signal.SIGKILL], ids=["clean end", "killed from outside"])
 def test_other_ends_accuse_nobody(tmp_path: Path, number: int) -> None:
     """Neither a clean stop nor a kill from outside holds a camera back."""
     end_by(tmp_path, number)
-    culprits = start_after(tmp_path, FakeClock())
-    assert not any(culprits.is_held_back(f"{camera}.main") for camera in ("yard", "door", "gate"))
+    crash_suspects = start_after(tmp_path, FakeClock())
+    assert not any(crash_suspects.is_held_back(f"{camera}.main") for camera in ("yard", "door", "gate"))
 
 
-def strike(folder: Path, clock: FakeClock) -> Culprits:
+def strike(folder: Path, clock: FakeClock) -> CrashSuspects:
     (folder / "crash").write_text(
         "stream 0x7f01 yard.main\nstream 0x7f02 door.main\nFatal Python error: Aborted\n\n"
         "Thread 0x00007f01 (most recent call first):\n\nCurrent thread 0x00007f02 (most recent call first):\n"
@@ -81,11 +85,11 @@ def test_hold_grows_to_an_hour_and_is_forgotten_after_a_day(tmp_path: Path) -> N
     """Each further crash doubles the hold; a good day begins anew."""
     clock = FakeClock()
     for minutes in (1, 2, 4, 8, 16, 32, 60, 60, 60):
-        culprits = strike(tmp_path, clock)
+        crash_suspects = strike(tmp_path, clock)
         clock.advance(minutes * MINUTE_NS - 1)
-        assert culprits.is_held_back("door.main")
+        assert crash_suspects.is_held_back("door.main")
         clock.advance(1)
-        assert not culprits.is_held_back("door.main")
+        assert not crash_suspects.is_held_back("door.main")
     clock.advance(FORGET_NS - LONGEST_HOLD_NS)
     assert strike(tmp_path, clock).facts("door.main")["crashes"] == 1
 
@@ -109,5 +113,5 @@ def test_damaged_strikes_hold_nobody_back(tmp_path: Path, content: str) -> None:
 
 def test_thread_of_no_stream_accuses_nobody() -> None:
     """A crash of the recorder's own threads is nobody's fault."""
-    assert find_culprit("stream 0x1 door.main\nCurrent thread 0x2 (most recent call first):\n") is None
-    assert find_culprit("stream 0x1 door.main\nCurrent thread 0x0001 [door] (most recent call first):\n") == "door.main"
+    assert find_suspect("stream 0x1 door.main\nCurrent thread 0x2 (most recent call first):\n") is None
+    assert find_suspect("stream 0x1 door.main\nCurrent thread 0x0001 [door] (most recent call first):\n") == "door.main"

@@ -48,24 +48,24 @@ def test_what_the_commands_sign_is_understood(kind, members, expected) -> None:
 
 def test_order_is_good_once(tmp_path: Path) -> None:
     """Carried out again it is refused, also by the process after this one."""
-    UsedOrders(tmp_path / "orders.json").burn("one")
+    UsedOrders(tmp_path / "orders.json").mark_used("one")
     orders = UsedOrders(tmp_path / "orders.json")
-    orders.burn("another")
+    orders.mark_used("another")
     with pytest.raises(DenialError) as refused:
-        orders.burn("one")
+        orders.mark_used("one")
     assert refused.value.reason == "order-reused"
 
 
 def test_order_that_cannot_be_noted_is_not_carried_out(tmp_path: Path) -> None:
     """Without a disk that takes the note nothing happens."""
     with pytest.raises(ConfigError):
-        UsedOrders(tmp_path / "no folder" / "orders.json").burn("one")
+        UsedOrders(tmp_path / "no folder" / "orders.json").mark_used("one")
 
 
 def test_damaged_list_costs_the_list_alone(tmp_path: Path) -> None:
     """The owner can still give orders; an old one is refused by its time."""
     (tmp_path / "orders.json").write_text('{"used": ')
-    UsedOrders(tmp_path / "orders.json").burn("one")
+    UsedOrders(tmp_path / "orders.json").mark_used("one")
 
 
 WRONG: Mapping[str, tuple[dict[str, object], int, str]] = {

@@ -12,7 +12,7 @@ from edge_agent.buffer.read.check import check_ring
 from edge_agent.buffer.ring import read_superblock
 from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.errors import EdgeAgentError, RingError, RingPreparingError
-from edge_agent.recording.ring_ids import Pin, RingPins
+from edge_agent.recording.ring_ids import KnownRingIds, Pin
 from edge_agent.recording.ring_opener import RingOpener
 from edge_agent.settings.gateway import Config, parse_config
 from tests.buffer.rig import ADDRESS, Draft, FakeClock, Keys, Rig, read_all
@@ -45,7 +45,7 @@ class House:
 
     def opener(self) -> RingOpener:
         self.dir.mkdir(exist_ok=True)
-        pins = RingPins(self.folder / "recorder" / "rings.json")
+        pins = KnownRingIds(self.folder / "recorder" / "rings.json")
         return RingOpener(
             self.config, KEYS.vault.public_key(), KEYS.recorder, self.rig.clock, bytes(16), pins, self.stop
         )
@@ -128,7 +128,7 @@ def test_ring_from_before_the_pins_is_taken_and_pinned(house: House) -> None:
     assert json.loads(memory.read_text())["door.main"]["ring_id"] == house.ring_id().hex()
     memory.write_text("{")
     house.record()
-    assert RingPins(memory).find("door.main") == Pin(house.ring_id(), house.path)
+    assert KnownRingIds(memory).find("door.main") == Pin(house.ring_id(), house.path)
 
 
 @pytest.mark.parametrize("size", ["16MiB", "9MiB", "24MiB"])

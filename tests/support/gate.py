@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.consent.admission import GatewayFacts, SeenRequest, admit
-from edge_agent.consent.house_state import CameraHistory, CameraStanding, History, Household, stand
+from edge_agent.consent.house_state import CameraHistory, CameraInForce, History, HouseState, stand
 from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Terms
 from edge_agent.consent.signed_consent import Facts, Notice, Stream, digest_notice
 from edge_agent.protocol import jws
@@ -182,7 +182,7 @@ OWNER = Ed25519PrivateKey.generate()
 
 def standing(
     signed: Terms | None = None, file: Terms | None = None, camera: str = "door", version: int = 1, **changes: Any
-) -> CameraStanding:
+) -> CameraInForce:
     """Return what stands for a camera whose consent was signed an hour ago."""
     signed = signed or terms()
     known = facts(camera, **({"place": changes.pop("place")} if "place" in changes else {}))
@@ -190,10 +190,10 @@ def standing(
     return stand(raw, OWNER.public_key(), known, file or signed, **{"highest_version": version, **changes})
 
 
-def household(*cameras: CameraStanding | tuple[str, CameraStanding], **changes: Any) -> Household:
+def house_state(*cameras: CameraInForce | tuple[str, CameraInForce], **changes: Any) -> HouseState:
     """Return a house with these cameras; the first unnamed one is the door."""
     named = dict(entry if isinstance(entry, tuple) else ("door", entry) for entry in cameras or (standing(),))
-    return Household(**{"cameras": named, "time_zone": ZoneInfo("America/Chicago"), **changes})
+    return HouseState(**{"cameras": named, "time_zone": ZoneInfo("America/Chicago"), **changes})
 
 
 def history(*cameras: str, **counts: Any) -> History:

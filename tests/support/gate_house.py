@@ -133,16 +133,16 @@ class WatchedHouse(House):
             self.uploader.house = self
         super().restart()
         self.store.set_notice_services(SERVICES)
-        self.standing.house = self
+        self.house_reader.house = self
         self.broker.before = self.check_keys
-        inner = self.judge.decide_again
+        inner = self.evaluator.decide_again
 
         def watched(stored, outlook, approval=None):
             if approval is None:  # an approval that is refused changes nothing: `approve` tells the model
                 self.evaluated(stored)
             return inner(stored, outlook, approval)
 
-        self.judge.decide_again = watched
+        self.evaluator.decide_again = watched
 
     def sign_anew(self, camera: str, say: Say) -> None:
         """Sign a camera's terms, as it is pointed now, and hand them over."""

@@ -13,14 +13,14 @@ from zoneinfo import ZoneInfo
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.base64url import encode_b64url
-from edge_agent.consent.house_state import FOREVER, CameraStanding, Household
+from edge_agent.consent.house_state import FOREVER, CameraInForce, HouseState
 from edge_agent.consent.offer import digest_offers, offers_of
 from edge_agent.consent.owner_order import sign_order, window_members
 from edge_agent.consent.policy import Terms
 from edge_agent.errors import UnavailableError
 from edge_agent.host.control_socket import Peer
 from edge_agent.ledger import table as ledger
-from edge_agent.ledger.refusal_counts import Tally
+from edge_agent.ledger.refusal_counts import RefusalCounter
 from edge_agent.protocol.answer import Answer, Status, verify_answer
 from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.enrolment import Enrolment
@@ -32,18 +32,18 @@ from edge_agent.units import DAY_NS, SECOND_NS, MonoNs, UtcNs, Window, parse_rfc
 from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.inbound.ack_pace import AckPace
 from edge_agent.uplink.inbound.answer_sender import Sender
-from edge_agent.uplink.inbound.consent_files import Standing
-from edge_agent.uplink.inbound.evaluator import Judge
+from edge_agent.uplink.inbound.consent_files import HouseReader
+from edge_agent.uplink.inbound.evaluator import Evaluator
 from edge_agent.uplink.inbound.intake import TRUST_TOPIC, Intake
 from edge_agent.uplink.inbound.refusal_limits import RefusalLimits, RefusalRoom
-from edge_agent.uplink.inbound.register import Docket
+from edge_agent.uplink.inbound.register import RequestRegister
 from edge_agent.uplink.inbound.trust_store import TrustStore
-from edge_agent.uplink.owner.request_commands import OwnerDesk
-from edge_agent.uplink.release.build_step import BundleMaker
-from edge_agent.uplink.release.key_step import Handover
-from edge_agent.uplink.release.recheck import Regrant
+from edge_agent.uplink.owner.request_commands import RequestCommands
+from edge_agent.uplink.release.build_step import BuildStep
+from edge_agent.uplink.release.key_step import KeyStep
+from edge_agent.uplink.release.recheck import Reauthorization
 from edge_agent.uplink.release.staging import Staging
-from edge_agent.uplink.release.upload_step import Shipping
+from edge_agent.uplink.release.upload_step import UploadStep
 from edge_agent.uplink.release.worker import ReleaseWorker
 from edge_agent.uplink.store.requests import RequestState, Store, StoredRelease, StoredRequest
 from tests.support import gate
@@ -153,7 +153,7 @@ class FakeUploader:
         self.forgotten.append(self.urls[url])
 
 
-class FakeStanding(Standing):
+class FakeStanding(HouseReader):
     """The owner's word without files: consents in memory, pauses and revocations from the real store."""
 
     def __init__(self, store: Store) -> None:
@@ -164,7 +164,7 @@ class FakeStanding(Standing):
         self.is_file_unreadable = False
         self.before: Callable[[], None] = lambda: None
 
-    def household(self, now: UtcNs) -> Household:
+    def read(self, now: UtcNs) -> HouseState:
         self.before()
         stops = self._store.list_pauses(now)
 
@@ -175,9 +175,9 @@ class FakeStanding(Standing):
         cameras = {}
         for name in self.signed:
             cameras[name] = self._stand_of(name, paused(name))
-        return Household(cameras, ZoneInfo("America/Chicago"), paused("*"))
+        return HouseState(cameras, ZoneInfo("America/Chicago"), paused("*"))
 
-    def _stand_of(self, name: str, paused_until: UtcNs) -> CameraStanding:
+    def _stand_of(self, name: str, paused_until: UtcNs) -> CameraInForce:
         stored = self._store.find_consent(name)
         return gate.standing(
             self.signed[name], self.file.get(name), name, self.version,
@@ -242,35 +242,39 @@ class House:
             uploads={"evidence": "https://upload.example/files/"},
             roots=tuple(key.public_key() for key in self.rtcc.roots), threshold=2, not_after_s=2**31, tls_thumbprint="",
         )  # fmt: skip
-        self.standing = self.standing_type(self.store)
-        self.standing.signed = self.signed
+        self.house_reader = self.standing_type(self.store)
+        self.house_reader.signed = self.signed
         self.trust = TrustStore(self.store, self.rtcc.pinned(), self.clock)
         cell = geohash_encode(gate.HOME.lat, gate.HOME.lon)
         owner = gate.OWNER.public_key()
-        self.judge = Judge(enrolment, cell, self.store, self.standing, self.trust, self.clock)
-        self.docket = Docket(self.store, gate.GATEWAY, self.key)
+        self.evaluator = Evaluator(enrolment, cell, self.store, self.house_reader, self.trust, self.clock)
+        self.register = RequestRegister(self.store, gate.GATEWAY, self.key)
         self.staging = Staging(self.folder / "staging", 1 << 20)
         self.ended: list[StoredRequest] = []
         self.decided: list[Any] = []
-        self.tally = Tally()
-        maker = BundleMaker(
-            self.store, self.judge, self.docket, self.builder, self.staging,
+        self.refusal_counter = RefusalCounter()
+        build_step = BuildStep(
+            self.store, self.evaluator, self.register, self.builder, self.staging,
             lambda connection, now: ledger.checkpoint(connection, ledger_origin(gate.GATEWAY), self.key, now),
             self.clock,
         )  # fmt: skip
-        shipping = Shipping(self.store, self.docket, self.uploader, self.staging, self.clock)
-        regrant = Regrant(self.store, self.judge, self.docket, shipping, self.clock, self.ended.append)
-        handover = Handover(self.store, self.docket, self.judge, regrant)
-        self.worker = ReleaseWorker(self.store, self.docket, regrant, maker, shipping, handover, self.clock, self.stop)
+        upload_step = UploadStep(self.store, self.register, self.uploader, self.staging, self.clock)
+        reauthorization = Reauthorization(
+            self.store, self.evaluator, self.register, upload_step, self.clock, self.ended.append
+        )
+        key_step = KeyStep(self.store, self.register, self.evaluator, reauthorization)
+        self.worker = ReleaseWorker(
+            self.store, self.register, reauthorization, build_step, upload_step, key_step, self.clock, self.stop
+        )
         self.worker.sweep()
-        self.sender = Sender(self.store, self.broker, self.clock, handover.confirm, self.stop)
+        self.sender = Sender(self.store, self.broker, self.clock, key_step.confirm, self.stop)
         self.intake = Intake(
-            self.store, self.judge, self.docket, self.trust, self.tally, self.clock, self.make_pace(),
+            self.store, self.evaluator, self.register, self.trust, self.refusal_counter, self.clock, self.make_pace(),
             self.on_verdict,
         )  # fmt: skip
         self.intake.limits = RefusalLimits(self.store, self.room)
-        self.desk = OwnerDesk(
-            gate.GATEWAY, owner, CONFIG, self.store, self.judge, regrant, self.docket, self.worker,
+        self.desk = RequestCommands(
+            gate.GATEWAY, owner, CONFIG, self.store, self.evaluator, reauthorization, self.register, self.worker,
             self.clock,
         )  # fmt: skip
 
@@ -313,8 +317,8 @@ class House:
 
     def call(self, command: str, **members: Any) -> dict[str, Any]:
         """Send the desk a command."""
-        if command == "revoke" and isinstance(self.standing, FakeStanding):
-            self.standing.take_all()
+        if command == "revoke" and isinstance(self.house_reader, FakeStanding):
+            self.house_reader.take_all()
         return dict(self.desk.handlers[command](members, PEER))
 
     def order(self, kind: str, **members: Any) -> str:

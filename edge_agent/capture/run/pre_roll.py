@@ -12,7 +12,7 @@ from edge_agent.units import MonoNs, UtcNs
 MAX_BYTES = 16 << 20
 
 
-class Prelude:
+class PreRoll:
     """The packets since the last keyframe, and those of the GOPs before it that are young enough.
 
     Args:

@@ -21,7 +21,7 @@ from edge_agent.units import UtcNs
 from edge_agent.uplink.bundle.authority import GrantMandate, OrderMandate, Scope
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.bundle.writer import BundleFacts, BundleInfo, BundleRecipient, build
-from edge_agent.uplink.inbound.consent_files import Standing
+from edge_agent.uplink.inbound.consent_files import HouseReader
 from edge_agent.uplink.inbound.trust_store import list_recipients
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class BundleBuilder:
         recorder: The recorder's public key.
         custody: How well the keys are kept.
         footage: Opens rings.
-        standing: The signed consents.
+        house_reader: The signed consents.
         trust: The bundle in use: whom to encrypt to.
         owner: The owner's age recipient, to whom every bundle is sealed as well.
         clock: When it was made.
@@ -54,7 +54,7 @@ class BundleBuilder:
         recorder: Ed25519PublicKey,
         custody: Custody,
         footage: Footage,
-        standing: Standing,
+        house_reader: HouseReader,
         trust: Callable[[], TrustBundle | None],
         owner: str,
         clock: Clock,
@@ -65,7 +65,7 @@ class BundleBuilder:
         self._recorder = recorder
         self._custody = custody
         self._footage = footage
-        self._standing = standing
+        self._house_reader = house_reader
         self._trust = trust
         self._owner = owner
         self._clock = clock
@@ -134,8 +134,8 @@ class BundleBuilder:
         )
 
     def _consent(self, camera: CameraGrant) -> tuple[bytes, str]:
-        standing = self._standing.household(self._clock.utc()).cameras.get(camera.camera)
-        consent = None if standing is None else standing.consent
+        house_reader = self._house_reader.read(self._clock.utc()).cameras.get(camera.camera)
+        consent = None if house_reader is None else house_reader.consent
         if consent is None or consent.sha256 != camera.consent_sha256:
             raise DenialError("consent-invalid", "The consent changed between decision and release.")
         return consent.raw, consent.notice.sha256

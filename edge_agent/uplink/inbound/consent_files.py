@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.buffer.ring import load_superblock
-from edge_agent.consent.house_state import FOREVER, CameraHistory, CameraStanding, History, Household, stand
+from edge_agent.consent.house_state import FOREVER, CameraHistory, CameraInForce, History, HouseState, stand
 from edge_agent.consent.owner_order import MAX_AGE_NS, SKEW_NS
 from edge_agent.consent.policy import Policy, parse_policy
 from edge_agent.consent.signed_consent import Facts, SignedConsent, Stream, verify_consent
@@ -76,7 +76,7 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname}:{parts.port or 443}"
 
 
-class Standing:
+class HouseReader:
     """Everything that a decision leans on, read anew for each one.
 
     Args:
@@ -93,12 +93,12 @@ class Standing:
         self._store = store
         self._told = ""
 
-    def household(self, now: UtcNs) -> Household:
+    def read(self, now: UtcNs) -> HouseState:
         """Return what stands for every camera. Writes nothing."""
         policy = self.load_policy()
         stops = self._store.list_pauses(now)
         cameras = {camera.id: self._stand(camera, policy, stops) for camera in self._config.cameras if camera.enabled}
-        return Household(cameras, ZoneInfo(self._config.gateway.time_zone), _until(stops, "*"))
+        return HouseState(cameras, ZoneInfo(self._config.gateway.time_zone), _until(stops, "*"))
 
     def take(self, connection: sqlite3.Connection, camera_id: str, raw: bytes, now: UtcNs) -> SignedConsent:
         """Take in a consent that the owner has just signed, inside a transaction, with its entry in the ledger.
@@ -127,17 +127,17 @@ class Standing:
         if revoked_at is not None and consent.signed_at < revoked_at <= now + SKEW_NS:
             raise UsageError(f"{consent.camera}: its consent was revoked after these terms were signed", hint)
 
-    def history(self, household: Household, incident: tuple[str, str], before: int, now: UtcNs) -> History:
+    def history(self, house_state: HouseState, incident: tuple[str, str], before: int, now: UtcNs) -> History:
         """Return what was used of every camera's quotas by the requests with a smaller number than ``before``.
 
         Args:
-            household: Names the cameras.
+            house_state: Names the cameras.
             incident: Issuer and number of the incident at hand.
             before: Number of the request at hand; ``NEWEST`` for one that has none yet.
             now: The moment at which the request was decided first.
         """
         used = self._store.count_quota_uses(*incident, before=before, now=now)
-        return History({camera: used.get(camera, CameraHistory()) for camera in household.cameras})
+        return History({camera: used.get(camera, CameraHistory()) for camera in house_state.cameras})
 
     def read_facts(self, camera: Camera) -> tuple[Facts, bool]:
         """Return the facts of a camera as they are now, and whether each of its rings could be read."""
@@ -156,7 +156,7 @@ class Standing:
         self._told = ""
         return policy
 
-    def _stand(self, camera: Camera, policy: Policy | None, stops: Mapping[str, UtcNs | None]) -> CameraStanding:
+    def _stand(self, camera: Camera, policy: Policy | None, stops: Mapping[str, UtcNs | None]) -> CameraInForce:
         stored = self._store.find_consent(camera.id)
         facts, has_every_ring = self.read_facts(camera)
         return stand(

@@ -64,11 +64,11 @@ def _read(
     stored = marks.find(camera.id)
     if stored is None or not stored.raw:
         return find_consent_state(terms, None, now, is_signed=False, revoked=False)
-    standing = None
+    house_reader = None
     if enrolment is not None:
         facts = load_facts(config, enrolment, camera, marks.store_id)
-        standing = stand(stored.raw, owner, facts, terms, highest_version=stored.version, revoked=stored.is_revoked)
-    return find_consent_state(terms, standing, now, is_signed=True, revoked=stored.is_revoked)
+        house_reader = stand(stored.raw, owner, facts, terms, highest_version=stored.version, revoked=stored.is_revoked)
+    return find_consent_state(terms, house_reader, now, is_signed=True, revoked=stored.is_revoked)
 
 
 def read_marks(config: Config) -> Marks:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from edge_agent.consent.admission import GatewayFacts, Replayed, SeenRequest, admit
 from edge_agent.consent.bound import NOTHING, Bound
 from edge_agent.consent.decision import Evaluation, counted, decide, decide_again, stop, trace
-from edge_agent.consent.house_state import Household, patience_ns, refusals
+from edge_agent.consent.house_state import HouseState, patience_ns, refusals
 from edge_agent.consent.policy import Refusals
 from edge_agent.consent.signed_consent import SignedConsent
 from edge_agent.errors import DenialError
@@ -23,7 +23,7 @@ from edge_agent.protocol.request_jws import verify_request
 from edge_agent.protocol.trust_bundle import TrustBundle
 from edge_agent.protocol.verdict import Approval, Denial, Grant, Reason, Verdict
 from edge_agent.units import ClockState, UtcNs
-from edge_agent.uplink.inbound.consent_files import NEWEST, Standing
+from edge_agent.uplink.inbound.consent_files import NEWEST, HouseReader
 from edge_agent.uplink.inbound.trust_store import TrustStore, list_recipients
 from edge_agent.uplink.store.requests import Store, StoredRequest
 
@@ -44,7 +44,7 @@ CHECKS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Assessment:
     """A first verdict, its bound, and what the request uses of each camera's quota: (camera, nanoseconds)."""
 
     verdict: Verdict
@@ -53,7 +53,7 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class RefusalDisclosure:
     """How the RTCC is told of a refusal: whether at all, and how long after the request's arrival."""
 
     how: Refusals
@@ -74,7 +74,7 @@ class Outlook:
     """Everything that an evaluation depends on, read once, in the transaction that records it."""
 
     moment: Moment
-    household: Household
+    house_state: HouseState
 
     @property
     def now(self) -> UtcNs:
@@ -82,9 +82,9 @@ class Outlook:
         return self.moment.now
 
     @property
-    def telling(self) -> Telling:
+    def disclosure(self) -> RefusalDisclosure:
         """How refusals are told, by the terms that count."""
-        return Telling(refusals(self.household), patience_ns(self.household))
+        return RefusalDisclosure(refusals(self.house_state), patience_ns(self.house_state))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +117,14 @@ class _Seen:
         return self._store.find_incident(iss, number)
 
 
-class Judge:
+class Evaluator:
     """The gate with its inputs.
 
     Args:
         enrolment: Who we are, and whom we answer.
         cell: The geohash of five letters in which this gateway lies.
         store: What was seen before.
-        standing: The owner's word.
+        house_reader: The owner's word.
         trust: The RTCC's keys.
         clock: Whether the time can be believed.
     """
@@ -134,14 +134,14 @@ class Judge:
         enrolment: Enrolment,
         cell: str,
         store: Store,
-        standing: Standing,
+        house_reader: HouseReader,
         trust: TrustStore,
         clock: Clock,
     ) -> None:
         self._enrolment = enrolment
         self._cell = cell
         self._store = store
-        self._standing = standing
+        self._house_reader = house_reader
         self._trust = trust
         self._clock = clock
 
@@ -155,7 +155,7 @@ class Judge:
     def look(self, moment: Moment | None = None) -> Outlook:
         """Read the house as it is now, once for an evaluation. Writes nothing."""
         moment = self.moment() if moment is None else moment
-        return Outlook(moment, self._standing.household(moment.now))
+        return Outlook(moment, self._house_reader.read(moment.now))
 
     def verify(self, raw: bytes, moment: Moment) -> Request:
         """Run checks 1 to 6; DenialError with the first reason."""
@@ -163,19 +163,19 @@ class Judge:
 
     def admit(self, request: Request, outlook: Outlook) -> Admitted:
         """Run checks 7 to 10; DenialError with the first reason, Replayed for a request that is known."""
-        now, standings = outlook.moment.now, outlook.household.cameras.values()
+        now, standings = outlook.moment.now, outlook.house_state.cameras.values()
         padding_ns = max((each.terms.house.padding for each in standings if each.terms is not None), default=0)
         born_at = self._store.find_birth()
         facts = GatewayFacts(self._enrolment.gateway, self._cell, self._enrolment.iss, padding_ns, born_at)
         return admit(request, facts, _Seen(self._store, now), now, outlook.moment.clock_state)
 
-    def decide(self, admitted: Admitted, outlook: Outlook) -> Judgement:
+    def decide(self, admitted: Admitted, outlook: Outlook) -> Assessment:
         """Run check 11 on a request for the first time."""
-        household, moment = outlook.household, outlook.moment
+        house_state, moment = outlook.house_state, outlook.moment
         incident = (admitted.request.iss, admitted.request.incident.number)
-        history = self._standing.history(household, incident, NEWEST, moment.now)
-        verdict, bound = decide(admitted, household, history, moment.now, moment.clock_state)
-        return Judgement(verdict, bound, counted(admitted, household, history, moment.now, moment.clock_state))
+        history = self._house_reader.history(house_state, incident, NEWEST, moment.now)
+        verdict, bound = decide(admitted, house_state, history, moment.now, moment.clock_state)
+        return Assessment(verdict, bound, counted(admitted, house_state, history, moment.now, moment.clock_state))
 
     def decide_again(self, stored: StoredRequest, outlook: Outlook, approval: Approval | None = None) -> Evaluation:
         """Verify and evaluate a stored request anew; never beyond its bound (PROTOCOL 6.2, O9).
@@ -186,7 +186,7 @@ class Judge:
             approval: The owner's verified answer, if this evaluation is about it.
         """
         bound = NOTHING if stored.bound is None else stored.bound
-        moment, household = outlook.moment, outlook.household
+        moment, house_state = outlook.moment, outlook.house_state
         try:
             request = self.verify(stored.raw, moment)
         except DenialError as error:
@@ -196,12 +196,12 @@ class Judge:
             if waits and believed and moment.now >= stored.release_by:
                 reason = Reason("release-by-passed", say("release-by-passed"))
             elif waits:
-                return stop(bound, household, reason, moment.now)
+                return stop(bound, house_state, reason, moment.now)
             return Evaluation(Denial(None, (reason,), moment.now), NOTHING, (reason,))
         incident = (request.iss, request.incident.number)
-        history = self._standing.history(household, incident, stored.id, bound.decided_at)
+        history = self._house_reader.history(house_state, incident, stored.id, bound.decided_at)
         admitted = Admitted(request, stored.arrived_at)
-        return decide_again(admitted, household, history, approval, bound, moment.now, moment.clock_state)
+        return decide_again(admitted, house_state, history, approval, bound, moment.now, moment.clock_state)
 
     def name_signers(self, raw: bytes) -> list[str]:
         """Return who signed a request, with their roles, by the trust bundle of now; empty if it names them no more."""
@@ -212,7 +212,7 @@ class Judge:
 
     def take_consent(self, connection: sqlite3.Connection, camera: str, raw: bytes) -> SignedConsent:
         """Take in a consent that was just signed; see ``Standing.take``."""
-        return self._standing.take(connection, camera, raw, self.moment().now)
+        return self._house_reader.take(connection, camera, raw, self.moment().now)
 
     def list_recipients(self, grant: Grant, trust: TrustBundle | None) -> tuple[str, ...]:
         """Return the age recipients to whom a clip is sealed under a grant of now."""
@@ -225,7 +225,7 @@ class Judge:
             The steps in order, and the verdict: ``grant``, ``ask``, ``denial`` or ``repeat``.
         """
         outlook = self.look()
-        household, moment = outlook.household, outlook.moment
+        house_state, moment = outlook.house_state, outlook.moment
         try:
             request = self.verify(raw, moment)
             admitted = self.admit(request, outlook)
@@ -236,9 +236,9 @@ class Judge:
             text = "This request was judged before; it gets the answer that it got."
             return [*_passed(8), ExplainedCheck(_name(8), "repeat", "", text)], "repeat"
         incident = (request.iss, request.incident.number)
-        history = self._standing.history(household, incident, NEWEST, moment.now)
+        history = self._house_reader.history(house_state, incident, NEWEST, moment.now)
         steps = _passed(11)
-        for each in trace(admitted, household, history, moment.now, moment.clock_state):
+        for each in trace(admitted, house_state, history, moment.now, moment.clock_state):
             name = f"11 {each.rule}" + (f" ({each.camera})" if each.camera else "")
             if each.reason is None:
                 steps.append(ExplainedCheck(name, "allow"))

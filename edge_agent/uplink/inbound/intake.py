@@ -16,15 +16,15 @@ from edge_agent.consent.admission import Replayed, incident_digest
 from edge_agent.consent.bound import NOTHING
 from edge_agent.errors import DenialError
 from edge_agent.host.clock import Clock
-from edge_agent.ledger.refusal_counts import Tally
+from edge_agent.ledger.refusal_counts import RefusalCounter
 from edge_agent.protocol.reasons import RULES, TRANSIENT
 from edge_agent.protocol.request import Admitted, Request
 from edge_agent.protocol.verdict import Denial, Reason, Verdict
 from edge_agent.units import UtcNs
 from edge_agent.uplink.inbound.ack_pace import AckPace
-from edge_agent.uplink.inbound.evaluator import Judge, Outlook
+from edge_agent.uplink.inbound.evaluator import Evaluator, Outlook
 from edge_agent.uplink.inbound.refusal_limits import RefusalLimits
-from edge_agent.uplink.inbound.register import Docket, find_decline
+from edge_agent.uplink.inbound.register import RequestRegister, find_decline
 from edge_agent.uplink.inbound.retention import exp_of, is_forgotten
 from edge_agent.uplink.inbound.steps import describe_request
 from edge_agent.uplink.inbound.trust_store import TrustStore
@@ -70,7 +70,7 @@ class _Fate(Enum):
     WAITS = "waits"
     UNREAD = "unread"
     """Nothing about this house was looked up for it."""
-    JUDGED = "judged"
+    EVALUATED = "judged"
 
 
 class Intake:
@@ -78,10 +78,10 @@ class Intake:
 
     Args:
         store: One transaction a message.
-        judge: The gate.
-        docket: Writes down what becomes of requests.
+        evaluator: The gate.
+        register: Writes down what becomes of requests.
         trust: Takes trust bundles.
-        tally: Counts what is not written down.
+        refusal_counter: Counts what is not written down.
         clock: The moment of arrival.
         pace: Says when what was judged is acknowledged.
         on_verdict: Told of every decided request, after its transaction.
@@ -90,19 +90,19 @@ class Intake:
     def __init__(
         self,
         store: Store,
-        judge: Judge,
-        docket: Docket,
+        evaluator: Evaluator,
+        register: RequestRegister,
         trust: TrustStore,
-        tally: Tally,
+        refusal_counter: RefusalCounter,
         clock: Clock,
         pace: AckPace,
         on_verdict: Callable[[StoredRequest, Verdict], None],
     ) -> None:
         self._store = store
-        self._judge = judge
-        self._docket = docket
+        self._evaluator = evaluator
+        self._register = register
         self._trust = trust
-        self._tally = tally
+        self._refusal_counter = refusal_counter
         self._clock = clock
         self._pace = pace
         self.limits = RefusalLimits(store)
@@ -147,7 +147,7 @@ class Intake:
         if earlier is not None:
             earlier.ack()  # of an earlier connection, or of another topic: the newer one stands for both
         elif len(self._waiting) >= MAX_WAITING:
-            self._tally.count("waiting-too-many", self._clock.utc())
+            self._refusal_counter.count("waiting-too-many", self._clock.utc())
             message.ack()
             return
         self._waiting[message.payload] = message
@@ -162,15 +162,15 @@ class Intake:
             if message.topic == TRUST_TOPIC:
                 self._take_trust(message.payload)
             elif message.retained:
-                self._tally.count("retained", self._clock.utc())
+                self._refusal_counter.count("retained", self._clock.utc())
             else:
                 return self._take_request(message)
         except (sqlite3.Error, OSError, MemoryError):
             raise
         except Exception:
             log.exception("message refused by an error of this program: bytes=%d", len(message.payload))
-            self._tally.count("internal", self._clock.utc())
-            return _Fate.JUDGED
+            self._refusal_counter.count("internal", self._clock.utc())
+            return _Fate.EVALUATED
         return _Fate.UNREAD
 
     def _take_trust(self, payload: bytes) -> None:
@@ -178,7 +178,7 @@ class Intake:
             self._trust.take(payload)
         except DenialError as error:
             log.warning("trust bundle refused reason=%s", error.reason)
-            self._tally.count(error.reason, self._clock.utc())
+            self._refusal_counter.count(error.reason, self._clock.utc())
         else:
             self.retry_waiting()
 
@@ -191,13 +191,13 @@ class Intake:
         decided: tuple[StoredRequest | None, Verdict] | None = None
         counted: str | None = None
         with self._store.transaction() as connection:
-            moment = self._judge.moment()
+            moment = self._evaluator.moment()
             request: Request | None = None
             try:
-                request = self._judge.verify(message.payload, moment)
+                request = self._evaluator.verify(message.payload, moment)
                 over = self.limits.find_key_over(request, moment.now)
-                outlook = self._judge.look(moment)
-                admitted = self._judge.admit(request, outlook)
+                outlook = self._evaluator.look(moment)
+                admitted = self._evaluator.admit(request, outlook)
                 decided = self._decide(connection, admitted, message.correlation, outlook, over)
             except Replayed as replayed:
                 self._repeat(connection, request, replayed, message.correlation, moment.now)
@@ -210,10 +210,10 @@ class Intake:
                     decided = self._refuse(connection, request, error, message.correlation, outlook, over)
         if counted is not None:
             log.info("request refused and counted reason=%s", counted)
-            self._tally.count(counted, moment.now)
+            self._refusal_counter.count(counted, moment.now)
         if decided is not None:
             self._tell(*decided)
-        return _Fate.UNREAD if request is None else _Fate.JUDGED
+        return _Fate.UNREAD if request is None else _Fate.EVALUATED
 
     def _repeat(
         self,
@@ -225,11 +225,11 @@ class Intake:
     ) -> None:
         stored = None if request is None else self._store.find_request(request.jti, request.iss)
         if replayed.answer is not None and stored is not None:
-            self._docket.repeat(connection, stored, replayed.answer, correlation, now)
+            self._register.repeat(connection, stored, replayed.answer, correlation, now)
         elif request is not None and stored is None:
             refused = self._store.find_refused(request.iss, request.jti)
             if refused is not None and 0 < refused.declined_at <= now:
-                self._docket.decline_unkept(connection, request, correlation, refused.declined_at, now)
+                self._register.decline_unkept(connection, request, correlation, refused.declined_at, now)
 
     def _is_counted(self, request: Request, error: DenialError, now: UtcNs) -> bool:
         """Tell whether a refusal is counted and not entered: what is repeated for ever must not fill the ledger.
@@ -256,11 +256,11 @@ class Intake:
             return None
         self.limits.note_entered(connection, request, outlook.now, exp_of)
         if error.reason == "jti-reused":
-            self._docket.enter_reused(connection, request, verdict.reasons, outlook.now)
+            self._register.enter_reused(connection, request, verdict.reasons, outlook.now)
             return None, verdict
-        stored = self._docket.add(connection, request, correlation, outlook.now)
+        stored = self._register.add(connection, request, correlation, outlook.now)
         asked = describe_request(request, stored.id)
-        self._docket.settle(connection, stored, verdict, NOTHING, outlook.telling, outlook.now, asked)
+        self._register.record_verdict(connection, stored, verdict, NOTHING, outlook.disclosure, outlook.now, asked)
         return stored, verdict
 
     def _decide(
@@ -272,21 +272,23 @@ class Intake:
         over: str | None,
     ) -> tuple[StoredRequest | None, Verdict] | None:
         now, request = outlook.now, admitted.request
-        judgement = self._judge.decide(admitted, outlook)
-        if isinstance(judgement.verdict, Denial) and over is not None and not judgement.uses:
-            self._only_count(connection, request, judgement.verdict, correlation, outlook, over)
+        assessment = self._evaluator.decide(admitted, outlook)
+        if isinstance(assessment.verdict, Denial) and over is not None and not assessment.uses:
+            self._only_count(connection, request, assessment.verdict, correlation, outlook, over)
             return None
         number = request.incident.number
         self._store.add_incident(connection, request.iss, number, incident_digest(request.incident))
-        stored = self._docket.add(connection, request, correlation, now)
-        for camera, granted_ns in judgement.uses:
+        stored = self._register.add(connection, request, correlation, now)
+        for camera, granted_ns in assessment.uses:
             use = QuotaUse(camera, now, granted_ns, request.iss, number)
             self._store.add_quota_use(connection, stored.id, use)
         asked = describe_request(request, stored.id)
-        self._docket.settle(connection, stored, judgement.verdict, judgement.bound, outlook.telling, now, asked)
-        if isinstance(judgement.verdict, Denial):
+        self._register.record_verdict(
+            connection, stored, assessment.verdict, assessment.bound, outlook.disclosure, now, asked
+        )
+        if isinstance(assessment.verdict, Denial):
             self.limits.note_entered(connection, request, now, exp_of)
-        return stored, judgement.verdict
+        return stored, assessment.verdict
 
     def _only_count(
         self,
@@ -302,14 +304,14 @@ class Intake:
         If there is no room to know it again, silence is its answer: a second one could have another moment.
         """
         now = outlook.now
-        due = find_decline(request.audience.is_area, now, request.release_by, verdict.reasons, outlook.telling)
+        due = find_decline(request.audience.is_area, now, request.release_by, verdict.reasons, outlook.disclosure)
         is_reused = any(each.code == "jti-reused" for each in verdict.reasons)  # its id is known as another request's
         if is_reused or self.limits.is_full(connection, now):
             self.limits.note_unkept(connection, over, now)
             return
         self.limits.note_counted(connection, request, over, due or UtcNs(0), now)
         if due is not None:
-            self._docket.decline_unkept(connection, request, correlation, due, now)
+            self._register.decline_unkept(connection, request, correlation, due, now)
         log.info("request refused and counted reason=%s", verdict.reasons[0].code)
 
     def _tell(self, stored: StoredRequest | None, verdict: Verdict) -> None:

@@ -22,7 +22,7 @@ from edge_agent.protocol.request import Request
 from edge_agent.protocol.verdict import Ask, Denial, Reason, Verdict
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.inbound import lifecycle, steps
-from edge_agent.uplink.inbound.evaluator import Telling
+from edge_agent.uplink.inbound.evaluator import RefusalDisclosure
 from edge_agent.uplink.inbound.lifecycle import (
     CameraRow,
     CameraState,
@@ -58,7 +58,7 @@ class Aftermath:
     """Numbers of requests of which something was stopped."""
 
 
-class Docket:
+class RequestRegister:
     """The register of requests.
 
     Args:
@@ -201,13 +201,13 @@ class Docket:
 
     # Turns that a verdict makes
 
-    def settle(
+    def record_verdict(
         self,
         connection: sqlite3.Connection,
         stored: StoredRequest,
         verdict: Verdict,
         bound: Bound,
-        telling: Telling,
+        disclosure: RefusalDisclosure,
         now: UtcNs,
         *before: LedgerEntry,
         aftermath: Aftermath | None = None,
@@ -217,7 +217,7 @@ class Docket:
             step = steps.refuse(
                 stored,
                 verdict.reasons,
-                find_decline(stored.is_area, stored.arrived_at, stored.release_by, verdict.reasons, telling),
+                find_decline(stored.is_area, stored.arrived_at, stored.release_by, verdict.reasons, disclosure),
                 now,
             )
         elif isinstance(verdict, Ask):
@@ -238,13 +238,13 @@ class Docket:
         connection: sqlite3.Connection,
         stored: StoredRequest,
         reasons: Sequence[Reason],
-        telling: Telling,
+        disclosure: RefusalDisclosure,
         now: UtcNs,
         event: Event = Event.DENIAL,
         aftermath: Aftermath | None = None,
     ) -> None:
         """Refuse a request that was asked about."""
-        answer_at = find_decline(stored.is_area, stored.arrived_at, stored.release_by, reasons, telling)
+        answer_at = find_decline(stored.is_area, stored.arrived_at, stored.release_by, reasons, disclosure)
         self.apply(connection, stored, steps.refuse(stored, reasons, answer_at, now, event), aftermath)
 
     def narrow(self, connection: sqlite3.Connection, stored: StoredRequest, evaluation: Evaluation, now: UtcNs) -> None:
@@ -378,12 +378,12 @@ def _demand_entries(row: Row, moves: Sequence[_Move], entries: Sequence[LedgerEn
 
 
 def find_decline(
-    is_area: bool, arrived_at: UtcNs, release_by: UtcNs, reasons: Sequence[Reason], telling: Telling
+    is_area: bool, arrived_at: UtcNs, release_by: UtcNs, reasons: Sequence[Reason], disclosure: RefusalDisclosure
 ) -> UtcNs | None:
     """Return when a refusal is answered: at one moment for every cause; None for silence."""
-    how = telling.how.area if is_area else telling.how.gateway
+    how = disclosure.how.area if is_area else disclosure.how.gateway
     if how is Refusal.SILENCE or any(RULES[each.code].check <= _CHECK_OF_TIME for each in reasons):
         return None
     # The moment at which an owner who was asked and kept silent would have been refused: the latest of all causes.
-    due = UtcNs(arrived_at + telling.after_ns)
+    due = UtcNs(arrived_at + disclosure.after_ns)
     return due if due < release_by else None

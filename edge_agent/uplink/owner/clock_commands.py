@@ -22,7 +22,7 @@ from edge_agent.uplink.store.requests import Store
 log = logging.getLogger(__name__)
 
 
-class ClockDesk:
+class ClockCommands:
     """The clock's commands.
 
     Args:
@@ -49,7 +49,7 @@ class ClockDesk:
         self._clock.demand_confirmable()
         before = self._clock.facts()
         with self._store.transaction() as connection:
-            if not self._store.burn_order(connection, order.order_id, now):
+            if not self._store.mark_order_used(connection, order.order_id, now):
                 raise UsageError("this order was carried out before")
             entry = ClockEntry(now, before["floor"], before["why"], order.order_id)
             entries.append(connection, entry, now)

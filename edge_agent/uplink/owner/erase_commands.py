@@ -26,13 +26,13 @@ MAX_WINDOWS = 8192
 _CODE = "owner-cancelled"
 
 
-class EraseDesk:
+class ErasureCommands:
     """The handler of ``erase``.
 
     Args:
         store: Requests under way, and the ledger.
         footage: Holds.
-        withdraw: Ends a granted request with a reason code, its staged bytes included (``OwnerDesk.withdraw``).
+        withdraw: Ends a granted request with a reason code, its staged bytes included (``RequestCommands.withdraw``).
         clock: The moment of each command.
     """
 

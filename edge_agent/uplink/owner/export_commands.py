@@ -55,7 +55,7 @@ class ExportBuilder(Protocol):
         """Write a whole age file to ``out``."""
 
 
-class OwnDesk:
+class ExportCommands:
     """The handlers of ``export`` and ``look``.
 
     Args:
@@ -157,7 +157,7 @@ class OwnDesk:
         """Use the order up and enter it, durably; return the entry's proof where a bundle will need it."""
         now = self._clock.utc()
         with self._store.transaction() as connection:
-            if not self._store.burn_order(connection, order.order_id, now):
+            if not self._store.mark_order_used(connection, order.order_id, now):
                 raise UsageError("this order was carried out before")
             index = entries.append(connection, describe_order(order, raw, what), now)
             if order.recipients is None:

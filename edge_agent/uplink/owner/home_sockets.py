@@ -20,7 +20,7 @@ from edge_agent.host.page_socket import open_page_socket
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import Config
-from edge_agent.uplink.inbound.consent_files import Standing
+from edge_agent.uplink.inbound.consent_files import HouseReader
 from edge_agent.uplink.owner.desk_commands import DeskCommands, Teller
 from edge_agent.uplink.owner.desk_drafts import Drafts
 from edge_agent.uplink.owner.join_desk import JoinDesk
@@ -70,8 +70,8 @@ class HomeSockets:
         enrolment = _find_enrolment(config.uplink.enrolment)
         terms = None
         if enrolment is not None:
-            standing = Standing(config, enrolment, owner, store)
-            terms = TermsDesk(config, thumb, standing, store, clock, texts, ask)
+            house_reader = HouseReader(config, enrolment, owner, store)
+            terms = TermsDesk(config, thumb, house_reader, store, clock, texts, ask)
         join = JoinDesk(config, clock, texts)
         drafts = Drafts(gateway, thumb, config, ask, clock, texts, terms, join)
         # Two of them, for each counts how often it is asked: a page that asks without end does not starve the desk.

@@ -30,7 +30,7 @@ KEPT, LET_GO, ENDED = "kept", "let go", "ended"
 _MEMBERS = [each.name for each in fields(KeepEntry)]
 
 
-class KeepDesk:
+class KeepCommands:
     """The handlers of ``keep``, ``keeps`` and ``drop-keep``.
 
     Args:
@@ -80,7 +80,7 @@ class KeepDesk:
         planned = plan_keep(wish.camera, wish.quality, wish.window, wish.until)
         with self._lock, self._footage.open(wish.camera, wish.quality) as reader:
             with self._store.transaction() as connection:
-                if not self._store.burn_order(connection, order.order_id, self._clock.utc()):
+                if not self._store.mark_order_used(connection, order.order_id, self._clock.utc()):
                     raise UsageError("this order was carried out before")
                 self._enter(KEPT, planned)
             try:

@@ -21,7 +21,7 @@ _PAGE = 200
 MAX_REMEMBERED = 64
 
 
-class LedgerDesk:
+class LedgerCommands:
     """Handlers by command name: see ``handlers``.
 
     Args:

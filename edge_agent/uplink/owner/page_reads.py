@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from edge_agent.buffer.read.coverage import Overview, look_over
 from edge_agent.consent.camera_state import CameraConsent, say_until
-from edge_agent.consent.house_state import Household
+from edge_agent.consent.house_state import HouseState
 from edge_agent.consent.plain_words import LANGUAGES, Language, describe_camera, describe_house
 from edge_agent.consent.policy import Policy, Terms
 from edge_agent.errors import UsageError
@@ -31,7 +31,7 @@ FindConsents = Callable[[UtcNs], Mapping[str, CameraConsent]]
 class InForce(Protocol):
     """The state of the house now; reads files, writes nothing."""
 
-    def household(self, now: UtcNs) -> Household:
+    def read(self, now: UtcNs) -> HouseState:
         """Return what stands for every camera."""
 
     def load_policy(self) -> Policy | None:
@@ -86,12 +86,12 @@ class PageReads:
     def _terms(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
         language = _parse_language(members.get("language", "en"))
         now = self._clock.utc()
-        household, policy = self._in_force.household(now), self._in_force.load_policy()
+        house_state, policy = self._in_force.read(now), self._in_force.load_policy()
         consents, zone = self._find_consents(now), ZoneInfo(self._config.gateway.time_zone)
         cameras = []
         for camera in self._config.cameras:
-            standing = household.cameras.get(camera.id)
-            terms = standing.terms if standing is not None else None
+            house_reader = house_state.cameras.get(camera.id)
+            terms = house_reader.terms if house_reader is not None else None
             if terms is None and policy is not None:
                 terms = policy.terms(camera.id)  # not signed: what the file says, beside the state that says so
             consent = consents[camera.id]

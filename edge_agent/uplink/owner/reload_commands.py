@@ -20,7 +20,7 @@ from edge_agent.settings.gateway import load_config
 log = logging.getLogger(__name__)
 
 
-class ReloadDesk:
+class ReloadCommands:
     """Takes the wish to reload.
 
     Args:

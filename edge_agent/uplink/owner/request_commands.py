@@ -24,11 +24,11 @@ from edge_agent.protocol.verdict import Approval, Denial, Reason, Wait
 from edge_agent.settings.gateway import Config
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink.inbound import steps
-from edge_agent.uplink.inbound.evaluator import Judge
+from edge_agent.uplink.inbound.evaluator import Evaluator
 from edge_agent.uplink.inbound.lifecycle import Event
-from edge_agent.uplink.inbound.register import Aftermath, Docket
+from edge_agent.uplink.inbound.register import Aftermath, RequestRegister
 from edge_agent.uplink.inbound.steps import RequestStep
-from edge_agent.uplink.release.recheck import Regrant
+from edge_agent.uplink.release.recheck import Reauthorization
 from edge_agent.uplink.store.release_info import Bundle
 from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, Store, StoredRelease, StoredRequest
 
@@ -42,7 +42,7 @@ class Worker(Protocol):
         """Look at once what may go on."""
 
 
-class OwnerDesk:
+class RequestCommands:
     """Handlers by command name: see ``handlers``.
 
     Args:
@@ -50,9 +50,9 @@ class OwnerDesk:
         owner: The pinned key.
         config: Which cameras there are.
         store: Requests and stops.
-        judge: Decides anew.
-        regrant: Records what is decided anew.
-        docket: Writes down.
+        evaluator: Decides anew.
+        reauthorization: Records what is decided anew.
+        register: Writes down.
         worker: Carries out what was granted.
         clock: The moment of each command.
     """
@@ -63,9 +63,9 @@ class OwnerDesk:
         owner: Ed25519PublicKey,
         config: Config,
         store: Store,
-        judge: Judge,
-        regrant: Regrant,
-        docket: Docket,
+        evaluator: Evaluator,
+        reauthorization: Reauthorization,
+        register: RequestRegister,
         worker: Worker,
         clock: Clock,
     ) -> None:
@@ -73,9 +73,9 @@ class OwnerDesk:
         self._owner = owner
         self._config = config
         self._store = store
-        self._judge = judge
-        self._regrant = regrant
-        self._docket = docket
+        self._evaluator = evaluator
+        self._reauthorization = reauthorization
+        self._register = register
         self._worker = worker
         self._clock = clock
 
@@ -106,7 +106,7 @@ class OwnerDesk:
         bound = request.bound
         more = {
             "raw": request.raw.decode(),
-            "signers": self._judge.name_signers(request.raw),
+            "signers": self._evaluator.name_signers(request.raw),
             "not_before": None if bound is None or bound.asks else encode_rfc3339(bound.not_before),
             "cooling_off_s": 0 if bound is None else bound.cooling_off // SECOND_NS,
             "offer": encode_offers(offers_of(bound)),
@@ -125,7 +125,7 @@ class OwnerDesk:
         }
 
     def _explain(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
-        steps, verdict = self._judge.explain(str(members["raw"]).encode())
+        steps, verdict = self._evaluator.explain(str(members["raw"]).encode())
         return {
             "verdict": verdict,
             "steps": [
@@ -186,13 +186,13 @@ class OwnerDesk:
     def _approve(self, order: Order, approval: Approval, raw: bytes, now: UtcNs) -> Answer:
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            self._burn(connection, order, now)
+            self._mark_used(connection, order, now)
             request = self._store.find_request(approval.jti)
             if request is None or request.state is not RequestState.ASKED:
                 where = "" if request is None else f": it is {request.state.value}"
                 raise UsageError(f"request does not wait for you: {approval.jti}{where}")
-            outlook = self._judge.look()
-            evaluation = self._judge.decide_again(request, outlook, approval)
+            outlook = self._evaluator.look()
+            evaluation = self._evaluator.decide_again(request, outlook, approval)
             verdict = evaluation.verdict
             if isinstance(verdict, Wait) or (isinstance(verdict, Denial) and is_no_approval(verdict)):
                 raise _refusal(verdict)  # and nothing of it happened: the question stays open
@@ -200,11 +200,13 @@ class OwnerDesk:
                 request.jti, request.iss, approval.cameras, approval.window, order.order_id, number=request.id
             )
             step = RequestStep(Event.APPROVAL, outlook.now, (entry,), approval=raw)
-            self._docket.apply(connection, request, step)
-            bound, telling = evaluation.bound, outlook.telling
-            self._docket.settle(connection, request, verdict, bound, telling, outlook.now, aftermath=aftermath)
+            self._register.apply(connection, request, step)
+            bound, disclosure = evaluation.bound, outlook.disclosure
+            self._register.record_verdict(
+                connection, request, verdict, bound, disclosure, outlook.now, aftermath=aftermath
+            )
             state = self._store.read_request(request.id).state
-        self._regrant.clear_up(aftermath)
+        self._reauthorization.clear_up(aftermath)
         if isinstance(verdict, Denial):
             raise _refusal(verdict)
         self._worker.wake()
@@ -212,13 +214,13 @@ class OwnerDesk:
 
     def _resume(self, order: Order, resume: Resume, now: UtcNs) -> Answer:
         with self._store.transaction() as connection:
-            self._burn(connection, order, now)
+            self._mark_used(connection, order, now)
             self._store.clear_pause(connection, resume.camera)
             entries.append(connection, ResumeEntry(resume.camera, order.order_id), now)
         return {"state": "resumed", "paused": sorted(self._store.list_pauses(now))}
 
-    def _burn(self, connection: Any, order: Order, now: UtcNs) -> None:
-        if not self._store.burn_order(connection, order.order_id, now):
+    def _mark_used(self, connection: Any, order: Order, now: UtcNs) -> None:
+        if not self._store.mark_order_used(connection, order.order_id, now):
             raise UsageError("this order was carried out before")
 
     def _take_consent(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
@@ -226,11 +228,11 @@ class OwnerDesk:
         camera, aftermath = str(members["camera"]), Aftermath()
         with self._store.transaction() as connection:
             try:
-                consent = self._judge.take_consent(connection, camera, str(members["jws"]).encode())
+                consent = self._evaluator.take_consent(connection, camera, str(members["jws"]).encode())
             except DenialError as error:
                 hint = "the releaser runs with another configuration? sudo edge-agent reload, and sign again"
                 raise UsageError(f"{camera}: not signed, it would not count: {error}", hint) from error
-            self._regrant.evaluate_all(connection, self._judge.look(), aftermath)
+            self._reauthorization.evaluate_all(connection, self._evaluator.look(), aftermath)
         return {"version": consent.version, "stopped": self._clear_up(aftermath)}
 
     # Take away: at once, no signature
@@ -272,9 +274,9 @@ class OwnerDesk:
             current = self._store.read_request(request.id)
             if current.state is not RequestState.ASKED:
                 return False
-            outlook = self._judge.look()
-            self._docket.refuse(connection, current, reasons, outlook.telling, outlook.now, aftermath=aftermath)
-        self._regrant.clear_up(aftermath)
+            outlook = self._evaluator.look()
+            self._register.refuse(connection, current, reasons, outlook.disclosure, outlook.now, aftermath=aftermath)
+        self._reauthorization.clear_up(aftermath)
         return True
 
     def _cancel(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
@@ -309,8 +311,8 @@ class OwnerDesk:
                 step = steps.too_late(current, reasons, now, is_stop=True)
             else:
                 step = steps.end(current, Event.STOP, "cancelled", reasons, now)
-            self._docket.apply(connection, current, step, aftermath)
-        self._regrant.clear_up(aftermath)
+            self._register.apply(connection, current, step, aftermath)
+        self._reauthorization.clear_up(aftermath)
         self._worker.wake()
         return RequestState.DELIVERED if current.is_handed_over else RequestState.CANCELLED
 
@@ -322,11 +324,11 @@ class OwnerDesk:
             raise UsageError(f"until: {error}") from error
         with self._store.transaction() as connection:
             self._store.set_pause(connection, camera, until)
-            outlook = self._judge.look()
+            outlook = self._evaluator.look()
             entry = PauseEntry(camera, "" if until is None else encode_rfc3339(until))
             entries.append(connection, entry, outlook.now)
             aftermath = Aftermath()
-            self._regrant.evaluate_all(connection, outlook, aftermath)
+            self._reauthorization.evaluate_all(connection, outlook, aftermath)
         return {"stopped": self._clear_up(aftermath)}
 
     def _revoke(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
@@ -334,16 +336,16 @@ class OwnerDesk:
         wanted = [each.id for each in self._config.cameras] if camera == EVERY_CAMERA else [camera]
         with self._store.transaction() as connection:
             signed = [each for each in wanted if self._store.revoke_consent(connection, each)]
-            outlook = self._judge.look()
+            outlook = self._evaluator.look()
             for each in signed:
                 entries.append(connection, ConsentRevokedEntry(each), outlook.now)
             aftermath = Aftermath()
-            self._regrant.evaluate_all(connection, outlook, aftermath)
+            self._reauthorization.evaluate_all(connection, outlook, aftermath)
         return {"cameras": signed, "stopped": self._clear_up(aftermath)}
 
     def _clear_up(self, aftermath: Aftermath) -> list[int]:
         """Carry out what was recorded; return the numbers of the requests of which something was stopped."""
-        self._regrant.clear_up(aftermath)
+        self._reauthorization.clear_up(aftermath)
         self._worker.wake()
         return list(dict.fromkeys(aftermath.stopped))
 

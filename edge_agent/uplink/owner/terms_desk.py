@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from edge_agent.base64url import encode_b64url
 from edge_agent.consent import owner_order
-from edge_agent.consent.house_state import CameraStanding
+from edge_agent.consent.house_state import CameraInForce
 from edge_agent.consent.meet import differences
 from edge_agent.consent.owner_order import build_order
 from edge_agent.consent.plain_words import describe, describe_camera, describe_house, notice
@@ -32,7 +32,7 @@ from edge_agent.settings.gateway import Config
 from edge_agent.settings.yaml_edit import edit_yaml
 from edge_agent.texts import LANGUAGES, Language, Texts
 from edge_agent.units import SECOND_NS, UtcNs
-from edge_agent.uplink.inbound.consent_files import MAX_FILE_BYTES, Standing, load_facts
+from edge_agent.uplink.inbound.consent_files import MAX_FILE_BYTES, HouseReader, load_facts
 from edge_agent.uplink.owner import adoption
 from edge_agent.uplink.owner.desk_codes import DeskDraft, ToSign
 from edge_agent.uplink.store.requests import Store
@@ -51,7 +51,7 @@ class TermsDesk:
     Args:
         config: Cameras, and where the files lie.
         owner: Thumbprint of the owner's key.
-        standing: What is signed and counts now.
+        house_reader: What is signed and counts now.
         store: Versions.
         clock: When a signature begins.
         texts: The owner's language.
@@ -62,13 +62,13 @@ class TermsDesk:
         self,
         config: Config,
         owner: str,
-        standing: Standing,
+        house_reader: HouseReader,
         store: Store,
         clock: Clock,
         texts: Texts,
         hand_over: Callable[[str, Mapping[str, Any]], object],
     ) -> None:
-        self._config, self._owner, self._standing, self._hand_over = config, owner, standing, hand_over
+        self._config, self._owner, self._house_reader, self._hand_over = config, owner, house_reader, hand_over
         self._store, self._clock, self._texts = store, clock, texts
         self._limit = PushLimit(_READ_BURST, _READ_EVERY_S, time.monotonic)
 
@@ -139,7 +139,7 @@ class TermsDesk:
                 RTCC are shown by the terminal alone.
         """
         built, now = read_built(payload), self._clock.utc()
-        house = self._standing.household(now)
+        house = self._house_reader.read(now)
         lines = []
         for name, state in house.cameras.items():
             if not _counts(state, now):
@@ -204,7 +204,7 @@ class TermsDesk:
         return {"state": "signed"}
 
 
-def _counts(state: CameraStanding, now: UtcNs) -> bool:
+def _counts(state: CameraInForce, now: UtcNs) -> bool:
     """Tell whether a camera's consent is in force: what a change is compared with."""
     consent = state.consent
     if consent is None or state.terms is None or state.unknown is not None or state.revoked:

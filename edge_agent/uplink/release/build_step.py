@@ -23,9 +23,9 @@ from edge_agent.uplink.bundle.rings import NotRecordedError
 from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.clip.cutter import ClipError
 from edge_agent.uplink.inbound import steps
-from edge_agent.uplink.inbound.evaluator import Judge
+from edge_agent.uplink.inbound.evaluator import Evaluator
 from edge_agent.uplink.inbound.lifecycle import CameraEvent
-from edge_agent.uplink.inbound.register import Aftermath, Docket
+from edge_agent.uplink.inbound.register import Aftermath, RequestRegister
 from edge_agent.uplink.inbound.steps import LATE, RequestStep, describe_grant
 from edge_agent.uplink.release.payload import describe
 from edge_agent.uplink.release.staging import Staging, StagingFullError
@@ -52,13 +52,13 @@ def last_call(request: StoredRequest) -> UtcNs:
     return UtcNs(request.release_by - LAST_CALL_NS)
 
 
-class BundleMaker:
+class BuildStep:
     """Makes the bundles of requests, one at a time.
 
     Args:
         store: Where every step is durable.
-        judge: Says to whom bundles are sealed now.
-        docket: Enters grants, and stops what was withdrawn meanwhile.
+        evaluator: Says to whom bundles are sealed now.
+        register: Enters grants, and stops what was withdrawn meanwhile.
         builder: Makes one bundle.
         staging: Where payloads wait.
         sign: Signs a checkpoint inside a transaction: ``ledger.checkpoint`` with the gateway's key.
@@ -68,16 +68,16 @@ class BundleMaker:
     def __init__(
         self,
         store: Store,
-        judge: Judge,
-        docket: Docket,
+        evaluator: Evaluator,
+        register: RequestRegister,
         builder: Builder,
         staging: Staging,
         sign: Callable[[sqlite3.Connection, UtcNs], object],
         clock: Clock,
     ) -> None:
         self._store = store
-        self._judge = judge
-        self._docket = docket
+        self._evaluator = evaluator
+        self._register = register
         self._builder = builder
         self._staging = staging
         self._sign = sign
@@ -93,7 +93,7 @@ class BundleMaker:
         for camera in grant.cameras:
             earlier = found.get(camera.camera)
             if earlier is None or earlier.state is ReleaseState.WAITING:
-                granted = describe(camera, self._judge.list_recipients(grant, trust))
+                granted = describe(camera, self._evaluator.list_recipients(grant, trust))
                 self._make(request, grant, camera, earlier, granted)
 
     def _make(
@@ -127,14 +127,14 @@ class BundleMaker:
         known = None if earlier is None else earlier.waiting.entry
         now = self._clock.utc()
         with self._store.transaction() as connection:
-            self._docket.demand_open(connection, request)
+            self._register.demand_open(connection, request)
             entry = describe_grant(grant, camera)
             if earlier is None or known is None or ledger.read_entry(connection, known) != entry.members():
                 known = ledger.read_size(connection)  # of the entry that this step makes
-                name = upload_name(self._docket.gateway, request.jti, camera.camera)
+                name = upload_name(self._register.gateway, request.jti, camera.camera)
                 info = Waiting(known)
                 earlier = StoredRelease(request.id, camera.camera, ReleaseState.WAITING, name, info, b"", "")
-                self._docket.apply(connection, request, steps.camera(CameraEvent.ENTER, earlier, now, entry))
+                self._register.apply(connection, request, steps.camera(CameraEvent.ENTER, earlier, now, entry))
                 self._sign(connection, now)
             return earlier, ledger.prove(connection, known)
 
@@ -196,7 +196,7 @@ class BundleMaker:
     def _record(self, request: StoredRequest, step: RequestStep) -> None:
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            self._docket.apply(connection, request, step, aftermath)
+            self._register.apply(connection, request, step, aftermath)
         for release in aftermath.payloads:
             self._staging.remove(release.file)
 

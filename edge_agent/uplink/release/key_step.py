@@ -13,38 +13,38 @@ from edge_agent.ledger.entries import DeliveryEntry
 from edge_agent.protocol.answer import DeliveredFile, Note
 from edge_agent.protocol.verdict import Denial, Grant
 from edge_agent.units import UtcNs
-from edge_agent.uplink.inbound.evaluator import Judge
+from edge_agent.uplink.inbound.evaluator import Evaluator
 from edge_agent.uplink.inbound.lifecycle import Event
-from edge_agent.uplink.inbound.register import Aftermath, Docket, WithdrawnError
+from edge_agent.uplink.inbound.register import Aftermath, RequestRegister, WithdrawnError
 from edge_agent.uplink.inbound.steps import RequestStep, notes_of
-from edge_agent.uplink.release.recheck import PutOffError, Regrant
+from edge_agent.uplink.release.recheck import PutOffError, Reauthorization
 from edge_agent.uplink.store.release_info import Ended
 from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease, StoredRequest
 
 log = logging.getLogger(__name__)
 
 
-class Handover:
+class KeyStep:
     """Gives the age headers out.
 
     Args:
         store: Where every step is durable.
-        docket: Writes entries and answers.
-        judge: Reads the house for each decision.
-        regrant: Decides anew.
+        register: Writes entries and answers.
+        evaluator: Reads the house for each decision.
+        reauthorization: Decides anew.
     """
 
     def __init__(
         self,
         store: Store,
-        docket: Docket,
-        judge: Judge,
-        regrant: Regrant,
+        register: RequestRegister,
+        evaluator: Evaluator,
+        reauthorization: Reauthorization,
     ) -> None:
         self._store = store
-        self._docket = docket
-        self._judge = judge
-        self._regrant = regrant
+        self._register = register
+        self._evaluator = evaluator
+        self._reauthorization = reauthorization
 
     def hand_over(self, request: StoredRequest) -> None:
         """Decide, and put the age headers of the uploaded payloads into the outbox, in one transaction.
@@ -55,9 +55,9 @@ class Handover:
         """
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            outlook = self._judge.look()
-            self._docket.demand_open(connection, request)
-            verdict = self._regrant.evaluate(connection, request.id, outlook, aftermath)
+            outlook = self._evaluator.look()
+            self._register.demand_open(connection, request)
+            verdict = self._reauthorization.evaluate(connection, request.id, outlook, aftermath)
             releases = self._store.list_releases(request.id)
             done = [each for each in releases if each.state is ReleaseState.UPLOADED]
             is_whole = isinstance(verdict, Grant) and [each.camera for each in releases] == sorted(
@@ -65,7 +65,7 @@ class Handover:
             )
             if isinstance(verdict, Grant) and outlook.now >= verdict.not_before and is_whole and done:
                 self._enter(connection, request, verdict, releases, outlook.now)
-        self._regrant.clear_up(aftermath)
+        self._reauthorization.clear_up(aftermath)
         if isinstance(verdict, Denial):
             raise WithdrawnError
         if not isinstance(verdict, Grant) or outlook.now < verdict.not_before:
@@ -94,14 +94,14 @@ class Handover:
         if missing:
             members["missing"] = missing
         event = Event.PART if missing else Event.WHOLE
-        self._docket.apply(connection, request, RequestStep(event, now, (entry,), answer=members))
+        self._register.apply(connection, request, RequestStep(event, now, (entry,), answer=members))
 
     def end_empty(self, request: StoredRequest, releases: Sequence[StoredRelease]) -> None:
         """End a request of which there is nothing to deliver."""
         reasons = tuple({"code": _reason_of(each), "camera": each.camera} for each in releases)
         failed = any(each.state is ReleaseState.FAILED for each in releases)
         event, outcome = (Event.FAILURE, "failed") if failed else (Event.NOTHING, "no-footage")
-        self._regrant.end(request, event, outcome, reasons)
+        self._reauthorization.end(request, event, outcome, reasons)
 
     def confirm(self, request_id: int) -> bool:
         """Decide once more on a request whose age headers wait in the outbox, and note that they leave now.
@@ -116,13 +116,13 @@ class Handover:
         with self._store.transaction() as connection:
             if not self._store.has_waiting_key(connection, request_id):
                 return False
-            outlook = self._judge.look()
-            verdict = self._regrant.evaluate(connection, request_id, outlook, aftermath)
+            outlook = self._evaluator.look()
+            verdict = self._reauthorization.evaluate(connection, request_id, outlook, aftermath)
             request = self._store.read_request(request_id)
             leaves = isinstance(verdict, Grant) and outlook.now >= verdict.not_before
             if leaves:
-                self._docket.apply(connection, request, RequestStep(Event.KEY_LEAVES, outlook.now), aftermath)
-        self._regrant.clear_up(aftermath)
+                self._register.apply(connection, request, RequestStep(Event.KEY_LEAVES, outlook.now), aftermath)
+        self._reauthorization.clear_up(aftermath)
         return leaves
 
 

@@ -15,9 +15,9 @@ from edge_agent.ledger.entries import Reasons
 from edge_agent.protocol.trust_bundle import TrustBundle
 from edge_agent.protocol.verdict import Ask, Denial, Grant, Wait
 from edge_agent.uplink.inbound import steps
-from edge_agent.uplink.inbound.evaluator import Judge, Outlook
+from edge_agent.uplink.inbound.evaluator import Evaluator, Outlook
 from edge_agent.uplink.inbound.lifecycle import CameraEvent, Event
-from edge_agent.uplink.inbound.register import UNDER_WAY, Aftermath, Docket, WithdrawnError
+from edge_agent.uplink.inbound.register import UNDER_WAY, Aftermath, RequestRegister, WithdrawnError
 from edge_agent.uplink.inbound.steps import NARROWED, CameraStep, RequestStep, encode_reasons
 from edge_agent.uplink.release.payload import covers
 from edge_agent.uplink.store.release_info import Waiting
@@ -44,14 +44,14 @@ class PutOffError(Exception):
     """Nothing can be done about this request now: it is looked at again after a pause."""
 
 
-class Regrant:
+class Reauthorization:
     """Decides again, and ends.
 
     Args:
         store: Where every step is durable.
-        judge: The gate.
-        docket: Writes down how a request ends.
-        shipping: Deletes what was built and sent of it.
+        evaluator: The gate.
+        register: Writes down how a request ends.
+        upload_step: Deletes what was built and sent of it.
         clock: By which it is decided.
         on_end: Told of every request that ended, after its transaction.
     """
@@ -59,20 +59,20 @@ class Regrant:
     def __init__(
         self,
         store: Store,
-        judge: Judge,
-        docket: Docket,
-        shipping: Clearing,
+        evaluator: Evaluator,
+        register: RequestRegister,
+        upload_step: Clearing,
         clock: Clock,
         on_end: Callable[[StoredRequest], None],
     ) -> None:
         self._store = store
-        self._judge = judge
-        self._docket = docket
-        self._shipping = shipping
+        self._evaluator = evaluator
+        self._register = register
+        self._upload_step = upload_step
         self._clock = clock
         self._on_end = on_end
 
-    def demand(self, request: StoredRequest) -> tuple[Grant, TrustBundle | None]:
+    def require_grant(self, request: StoredRequest) -> tuple[Grant, TrustBundle | None]:
         """Return the grant of now, and the trust bundle that it rests on; payloads under a wider one are gone.
 
         Raises:
@@ -81,8 +81,8 @@ class Regrant:
         """
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            outlook = self._judge.look()
-            self._docket.demand_open(connection, request)
+            outlook = self._evaluator.look()
+            self._register.demand_open(connection, request)
             verdict = self.evaluate(connection, request.id, outlook, aftermath)
         self.clear_up(aftermath)
         if isinstance(verdict, Denial):
@@ -107,14 +107,14 @@ class Regrant:
         A camera that left the bound loses its bundle and its age header; a request without any camera ends.
         """
         request = self._store.read_request(request_id)
-        evaluation = self._judge.decide_again(request, outlook)
+        evaluation = self._evaluator.decide_again(request, outlook)
         verdict = evaluation.verdict
-        self._docket.narrow(connection, request, evaluation, outlook.now)
+        self._register.narrow(connection, request, evaluation, outlook.now)
         if request.state is RequestState.ASKED:
             if isinstance(verdict, Denial):
                 event = Event.STOP if is_stop else Event.DENIAL
-                self._docket.refuse(
-                    connection, request, verdict.reasons, outlook.telling, outlook.now, event, aftermath
+                self._register.refuse(
+                    connection, request, verdict.reasons, outlook.disclosure, outlook.now, event, aftermath
                 )
         elif request.state in UNDER_WAY:
             self._evaluate_release(connection, request, evaluation, outlook, aftermath, is_stop=is_stop)
@@ -130,7 +130,7 @@ class Regrant:
 
     def clear_up(self, aftermath: Aftermath) -> None:
         """Carry out the consequences, after the transaction; after a kill the next start's sweep does it."""
-        self._shipping.delete_here(aftermath.payloads)
+        self._upload_step.delete_here(aftermath.payloads)
         for request in aftermath.told:
             ended = self._store.read_request(request.id)
             log.info("request ended request=%d state=%s", ended.id, ended.state.value)
@@ -141,7 +141,7 @@ class Regrant:
         aftermath = Aftermath()
         with self._store.transaction() as connection:
             step = steps.end(request, event, outcome, reasons, self._clock.utc())
-            self._docket.apply(connection, request, step, aftermath)
+            self._register.apply(connection, request, step, aftermath)
         self.clear_up(aftermath)
 
     def _evaluate_release(
@@ -157,7 +157,7 @@ class Regrant:
         verdict = evaluation.verdict
         if isinstance(verdict, Denial):
             step = steps.end_denied(request, verdict, outlook.now, is_stop=is_stop)
-            self._docket.apply(connection, request, step, aftermath)
+            self._register.apply(connection, request, step, aftermath)
             return
         dropped = [
             each
@@ -169,7 +169,7 @@ class Regrant:
             log.warning("camera is not released any more: request=%d camera=%s", request.id, release.camera)
         if dropped:
             leave = {each.camera: CameraStep(CameraEvent.LEAVE) for each in dropped}
-            self._docket.apply(connection, request, RequestStep(Event.LESS, outlook.now, cameras=leave), aftermath)
+            self._register.apply(connection, request, RequestStep(Event.LESS, outlook.now, cameras=leave), aftermath)
 
     def _evaluate_key(
         self,
@@ -190,14 +190,14 @@ class Regrant:
         reasons = encode_reasons(evaluation.left) or tuple({"code": NARROWED, "camera": each.camera} for each in wider)
         if request.is_handed_over and (wider or isinstance(verdict, Denial)):
             step = steps.too_late(request, reasons, outlook.now, is_stop=is_stop)
-            self._docket.apply(connection, request, step, aftermath)
+            self._register.apply(connection, request, step, aftermath)
             return Denial(None, evaluation.left, outlook.now)
         if isinstance(verdict, Denial):
             step = steps.end_denied(request, verdict, outlook.now, is_stop=is_stop)
-            self._docket.apply(connection, request, step, aftermath)
+            self._register.apply(connection, request, step, aftermath)
         elif wider:
             step = steps.take_back(request, wider, reasons, outlook.now)
-            self._docket.apply(connection, request, step, aftermath)
+            self._register.apply(connection, request, step, aftermath)
             return Wait((), outlook.now)
         return verdict
 
@@ -213,5 +213,5 @@ class Regrant:
     def _covers(self, grant: Grant, release: StoredRelease, outlook: Outlook) -> bool:
         if isinstance(release.info, Waiting):
             return any(each.camera == release.camera for each in grant.cameras)
-        recipients = self._judge.list_recipients(grant, outlook.moment.trust)
+        recipients = self._evaluator.list_recipients(grant, outlook.moment.trust)
         return covers(grant, release.camera, release.info.granted, recipients)

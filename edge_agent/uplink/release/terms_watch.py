@@ -8,9 +8,9 @@ from pathlib import Path
 from edge_agent.errors import ConfigError
 from edge_agent.units import ClockState
 from edge_agent.uplink.inbound.consent_files import read_owners_file
-from edge_agent.uplink.inbound.evaluator import Judge
+from edge_agent.uplink.inbound.evaluator import Evaluator
 from edge_agent.uplink.inbound.register import Aftermath
-from edge_agent.uplink.release.recheck import Regrant
+from edge_agent.uplink.release.recheck import Reauthorization
 from edge_agent.uplink.store.requests import Store
 
 EVERY_S = 5.0
@@ -23,13 +23,13 @@ class TermsWatch:
     Args:
         path: Where it lies.
         store: One transaction for all that an edit stops.
-        judge: Reads the house.
-        regrant: Decides again.
+        evaluator: Reads the house.
+        reauthorization: Decides again.
     """
 
-    def __init__(self, path: Path, store: Store, judge: Judge, regrant: Regrant) -> None:
+    def __init__(self, path: Path, store: Store, evaluator: Evaluator, reauthorization: Reauthorization) -> None:
         self._path, self._store = path, store
-        self._judge, self._regrant = judge, regrant
+        self._evaluator, self._reauthorization = evaluator, reauthorization
         self._seen: bytes | None = None
 
     def look(self) -> None:
@@ -46,9 +46,9 @@ class TermsWatch:
             return
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            moment = self._judge.moment()
+            moment = self._evaluator.moment()
             if moment.clock_state is not ClockState.SYNCHRONISED or moment.trust is None:
                 return
-            self._regrant.evaluate_all(connection, self._judge.look(moment), aftermath)
-        self._regrant.clear_up(aftermath)
+            self._reauthorization.evaluate_all(connection, self._evaluator.look(moment), aftermath)
+        self._reauthorization.clear_up(aftermath)
         self._seen = found

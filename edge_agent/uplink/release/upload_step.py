@@ -12,7 +12,7 @@ from edge_agent.errors import UploadRefusedError
 from edge_agent.host.clock import Clock
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs
 from edge_agent.uplink.inbound.lifecycle import CameraEvent, Event
-from edge_agent.uplink.inbound.register import Aftermath, Docket
+from edge_agent.uplink.inbound.register import Aftermath, RequestRegister
 from edge_agent.uplink.inbound.steps import CameraStep, RequestStep
 from edge_agent.uplink.release.payload import target_of
 from edge_agent.uplink.release.staging import PayloadLostError, Staging
@@ -53,20 +53,22 @@ class Uploader(Protocol):
         """Ask the target to delete what it has of an upload that was withdrawn; DeliveryError where it does not."""
 
 
-class Shipping:
+class UploadStep:
     """Uploads payloads, and deletes them.
 
     Args:
         store: Where every step is durable.
-        docket: Tells the RTCC how far an upload is.
+        register: Tells the RTCC how far an upload is.
         uploader: Uploads one.
         staging: Where payloads wait.
         clock: For progress and deadlines.
     """
 
-    def __init__(self, store: Store, docket: Docket, uploader: Uploader, staging: Staging, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, register: RequestRegister, uploader: Uploader, staging: Staging, clock: Clock
+    ) -> None:
         self._store = store
-        self._docket = docket
+        self._register = register
         self._uploader = uploader
         self._staging = staging
         self._clock = clock
@@ -103,7 +105,7 @@ class Shipping:
             DeliveryError: Trying again may mend it.
         """
         with self._store.transaction() as connection:
-            self._docket.apply(connection, request, RequestStep(Event.UPLOAD, self._clock.utc()))
+            self._register.apply(connection, request, RequestStep(Event.UPLOAD, self._clock.utc()))
 
         def remember(url: str) -> None:
             self._store.save_upload_url(release, url)
@@ -165,7 +167,9 @@ class Shipping:
             told_at = self._clock.boot()
             with self._store.transaction() as connection:
                 members = {"sent_bytes": before + sent, "total_bytes": total}
-                self._docket.apply(connection, request, RequestStep(Event.PROGRESS, self._clock.utc(), answer=members))
+                self._register.apply(
+                    connection, request, RequestStep(Event.PROGRESS, self._clock.utc(), answer=members)
+                )
 
         return tell
 
@@ -174,7 +178,7 @@ class Shipping:
         aftermath = Aftermath()
         step = RequestStep(Event.CAMERA, self._clock.utc(), cameras={release.camera: CameraStep(happened)})
         with self._store.transaction() as connection:
-            self._docket.apply(connection, request, step, aftermath)
+            self._register.apply(connection, request, step, aftermath)
         self.delete_here(aftermath.payloads)
 
     def delete_here(self, releases: Sequence[StoredRelease]) -> None:

@@ -14,7 +14,7 @@ from edge_agent.uplink.store.requests import StoredRelease
 _ASK_EVERY_NS = SECOND_NS // 20
 
 
-class Carrier:
+class UploadTargets:
     """Uploads staged payloads by tus.
 
     Args:

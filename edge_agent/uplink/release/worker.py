@@ -15,12 +15,12 @@ from edge_agent.host.clock import Clock
 from edge_agent.protocol.verdict import Grant
 from edge_agent.units import MINUTE_NS, SECOND_NS, ClockState, MonoNs
 from edge_agent.uplink.inbound.lifecycle import Event
-from edge_agent.uplink.inbound.register import UNDER_WAY, Docket, WithdrawnError
+from edge_agent.uplink.inbound.register import UNDER_WAY, RequestRegister, WithdrawnError
 from edge_agent.uplink.inbound.steps import RequestStep, tell_queued
-from edge_agent.uplink.release.build_step import BundleMaker, last_call
-from edge_agent.uplink.release.key_step import Handover
-from edge_agent.uplink.release.recheck import PutOffError, Regrant
-from edge_agent.uplink.release.upload_step import Shipping
+from edge_agent.uplink.release.build_step import BuildStep, last_call
+from edge_agent.uplink.release.key_step import KeyStep
+from edge_agent.uplink.release.recheck import PutOffError, Reauthorization
+from edge_agent.uplink.release.upload_step import UploadStep
 from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease, StoredRequest
 
 log = logging.getLogger(__name__)
@@ -43,11 +43,11 @@ class ReleaseWorker:
 
     Args:
         store: Where every step is durable.
-        docket: Tells the RTCC that something waits.
-        regrant: Decides anew before each step.
-        maker: Makes bundles.
-        shipping: Uploads them.
-        handover: Gives their keys out.
+        register: Tells the RTCC that something waits.
+        reauthorization: Decides anew before each step.
+        build_step: Makes bundles.
+        upload_step: Uploads them.
+        key_step: Gives their keys out.
         clock: Decides what is due.
         stop: Ends the thread.
     """
@@ -55,20 +55,20 @@ class ReleaseWorker:
     def __init__(
         self,
         store: Store,
-        docket: Docket,
-        regrant: Regrant,
-        maker: BundleMaker,
-        shipping: Shipping,
-        handover: Handover,
+        register: RequestRegister,
+        reauthorization: Reauthorization,
+        build_step: BuildStep,
+        upload_step: UploadStep,
+        key_step: KeyStep,
         clock: Clock,
         stop: threading.Event,
     ) -> None:
         self._store = store
-        self._docket = docket
-        self._regrant = regrant
-        self._maker = maker
-        self._shipping = shipping
-        self._handover = handover
+        self._register = register
+        self._reauthorization = reauthorization
+        self._build_step = build_step
+        self._upload_step = upload_step
+        self._key_step = key_step
         self._clock = clock
         self._stop = stop
         self._wake = threading.Event()
@@ -83,7 +83,7 @@ class ReleaseWorker:
 
     def sweep(self) -> None:
         """Delete what a kill left behind."""
-        self._shipping.sweep(self._open())
+        self._upload_step.sweep(self._open())
 
     def wake(self) -> None:
         """Look at once for due steps."""
@@ -119,7 +119,7 @@ class ReleaseWorker:
     def turn(self) -> None:
         """Carry every release on that is due, once; the body of the thread."""
         self._store.destroy_remains()
-        self._shipping.forget_one()
+        self._upload_step.forget_one()
         if self._clock.state() is not ClockState.SYNCHRONISED:
             return  # nothing is decided, and nothing ended, by a clock that cannot be believed
         for request in self._open():
@@ -165,10 +165,10 @@ class ReleaseWorker:
 
     def _step(self, request: StoredRequest) -> None:
         """Bring one granted request to its end, or as far as it goes."""
-        grant, trust = self._regrant.demand(request)
+        grant, trust = self._reauthorization.require_grant(request)
         if self._clock.utc() < grant.request.window.end + SETTLE_NS:
             return
-        self._maker.make(request, grant, trust)
+        self._build_step.make(request, grant, trust)
         releases = self._store.list_releases(request.id)
         sendable = [each for each in releases if each.state in (ReleaseState.BUILT, ReleaseState.UPLOADED)]
         is_waiting = any(each.state is ReleaseState.WAITING for each in releases)
@@ -182,13 +182,13 @@ class ReleaseWorker:
             raise PutOffError
         if sendable:
             self._demand_still_there(request)
-            self._handover.hand_over(request)
+            self._key_step.hand_over(request)
         else:
-            self._handover.end_empty(request, releases)
+            self._key_step.end_empty(request, releases)
 
     def _demand_still_granted(self, request: StoredRequest, release: StoredRelease) -> None:
         """Decide before each upload: building it, or the upload before, took its time (PROTOCOL O9)."""
-        self._regrant.demand(request)
+        self._reauthorization.require_grant(request)
         if release.file not in {each.file for each in self._store.list_releases(request.id)}:
             raise _StoppedError
 
@@ -196,7 +196,7 @@ class ReleaseWorker:
         """Tell the RTCC, if it believes in an upload, that the rest is not built yet: once, not at every try."""
         with self._store.transaction() as connection:
             step = RequestStep(Event.REST_WAITS, self._clock.utc(), answer=tell_queued(grant))
-            self._docket.apply(connection, request, step)
+            self._register.apply(connection, request, step)
 
     def _upload(self, request: StoredRequest, release: StoredRelease, all_of_it: list[StoredRelease]) -> None:
         turn_ends = self._clock.boot() + TURN_NS
@@ -205,7 +205,7 @@ class ReleaseWorker:
             return self._stop.is_set() or (self._clock.boot() >= turn_ends and self._others_wait(request))
 
         try:
-            if not self._shipping.upload(request, release, all_of_it, should_stop):
+            if not self._upload_step.upload(request, release, all_of_it, should_stop):
                 raise _StoppedError
         except UploadRefusedError as error:
             self._end_refused(request, release.camera, error)
@@ -213,7 +213,7 @@ class ReleaseWorker:
     def _demand_still_there(self, request: StoredRequest) -> None:
         """Put the key off where the server has lost what was uploaded, perhaps hours ago: that is built anew."""
         try:
-            if self._shipping.drop_lost(request):
+            if self._upload_step.drop_lost(request):
                 raise PutOffError
         except UploadRefusedError as error:
             self._end_refused(request, None, error)
@@ -221,7 +221,7 @@ class ReleaseWorker:
     def _end_refused(self, request: StoredRequest, camera: str | None, error: UploadRefusedError) -> NoReturn:
         log.error("upload is refused request=%d: %s", request.id, error)
         reasons = ({"code": "upload-refused", "camera": camera},)
-        self._regrant.end(request, Event.FAILURE, "failed", reasons)
+        self._reauthorization.end(request, Event.FAILURE, "failed", reasons)
         raise WithdrawnError from error
 
     def _others_wait(self, request: StoredRequest) -> bool:

@@ -105,7 +105,7 @@ class Word(Database):
         rows = self._all("SELECT * FROM pause WHERE until_ns IS NULL OR until_ns > ?", now)
         return {row["camera"]: row["until_ns"] for row in rows}
 
-    def burn_order(self, connection: sqlite3.Connection, order_id: str, at: UtcNs) -> bool:
+    def mark_order_used(self, connection: sqlite3.Connection, order_id: str, at: UtcNs) -> bool:
         """Note that an owner's order is carried out; False where it was before."""
         cursor = connection.execute("INSERT OR IGNORE INTO owner_order VALUES (?, ?)", (order_id, at))
         return cursor.rowcount == 1

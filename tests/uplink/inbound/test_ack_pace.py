@@ -67,7 +67,7 @@ COMMITS_MS = {
 @pytest.mark.parametrize("changes", VERDICTS.values(), ids=VERDICTS)
 def test_acknowledgement_depends_on_the_arrival_alone(house, changes, commit_ms, step):
     """Whatever the verdict: arrival + k * 500 ms, k the least that is over when the commit is done."""
-    house.standing.before = lambda: house.clock.advance(commit_ms * MILLISECOND_NS)
+    house.house_reader.before = lambda: house.clock.advance(commit_ms * MILLISECOND_NS)
     message = Timed(house.sign(changes), clock=house.clock)
     arrival = house.clock.boot()
     house.intake.handle(message)
@@ -126,7 +126,7 @@ def test_old_order_is_found_by_this_very_test(house):
     house.intake._pace = InstantPace(house.clock, lambda _: False)
     seen = set()
     for commit_ms, changes in ((12, VERDICTS["ask"]), (7, VERDICTS["denial by the terms"])):
-        house.standing.before = lambda ms=commit_ms: house.clock.advance(ms * MILLISECOND_NS)
+        house.house_reader.before = lambda ms=commit_ms: house.clock.advance(ms * MILLISECOND_NS)
         message = Timed(house.sign(changes), clock=house.clock)
         arrival = house.clock.boot()
         house.intake.handle(message)

@@ -14,7 +14,7 @@ from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.request import Quality
 from edge_agent.settings.gateway import Config, parse_config
 from edge_agent.units import DAY_NS, MINUTE_NS, ClockState
-from edge_agent.uplink.inbound.consent_files import Standing, load_facts
+from edge_agent.uplink.inbound.consent_files import HouseReader, load_facts
 from edge_agent.uplink.release.terms_watch import TermsWatch
 from edge_agent.uplink.store.in_force import StoredConsent
 from edge_agent.uplink.store.requests import RequestState
@@ -49,8 +49,8 @@ class Gateway(House):
             uploads={}, roots=tuple(key.public_key() for key in self.rtcc.roots), threshold=2, not_after_s=2**31,
             tls_thumbprint="",
         )  # fmt: skip
-        self.standing = Standing(self.config, self.enrolment, gate.OWNER.public_key(), self.store)
-        self.judge._standing = self.standing
+        self.house_reader = HouseReader(self.config, self.enrolment, gate.OWNER.public_key(), self.store)
+        self.evaluator._house_reader = self.house_reader
 
     def sign_terms(self, version: int, terms: str = WIDE, key: Ed25519PrivateKey = gate.OWNER) -> bytes:
         (camera,) = self.config.cameras
@@ -87,7 +87,7 @@ def test_reading_consent_writes_nothing(house):
     """``explain``, ``status``, the page and every look of the owner leave store and ledger as they are (PROTOCOL 4)."""
     house.hand_over(house.sign_terms(3))
     changes = house.store._connection.total_changes
-    found = house.standing.household(gate.NOW).cameras["door"]
+    found = house.house_reader.read(gate.NOW).cameras["door"]
     assert found.consent is not None
     assert found.consent.version == 3
     assert house.call("explain", raw=house.sign().decode())["verdict"] == "grant"
@@ -222,7 +222,7 @@ def test_a_narrower_signature_acts_at_once(house):
 
 
 def watch(house: Gateway) -> TermsWatch:
-    return TermsWatch(house.config.consent.file, house.store, house.judge, house.desk._regrant)
+    return TermsWatch(house.config.consent.file, house.store, house.evaluator, house.desk._reauthorization)
 
 
 @pytest.mark.parametrize("is_down", [False, True], ids=["while it runs", "while it is down"])

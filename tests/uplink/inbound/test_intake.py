@@ -44,17 +44,17 @@ def raise_it(error: Exception) -> None:
 
 def test_message_that_nobody_foresaw_is_counted_and_stops_nobody(house):
     """An error of our own refuses the message that met it; it does not come again for ever."""
-    house.standing.before = lambda: raise_it(ZeroDivisionError())
+    house.house_reader.before = lambda: raise_it(ZeroDivisionError())
     message = Delivery(house.sign())
     house.intake.handle(message)
     assert message.acks == 1
-    assert house.tally.read() == {"internal": 1}
+    assert house.refusal_counter.read() == {"internal": 1}
     assert house.store.list_requests() == []
 
 
 def test_message_is_not_acknowledged_where_the_disk_fails(house):
     """What could not be written down comes again."""
-    house.standing.before = lambda: raise_it(sqlite3.OperationalError("disk I/O error"))
+    house.house_reader.before = lambda: raise_it(sqlite3.OperationalError("disk I/O error"))
     message = Delivery(house.sign())
     with pytest.raises(sqlite3.OperationalError):
         house.intake.handle(message)
@@ -65,7 +65,7 @@ def test_retained_request_is_refused_and_counted(house):
     """A broker cannot keep a request for later."""
     message = Delivery(house.sign(), retained=True)
     house.intake.handle(message)
-    assert (message.acks, house.tally.read(), house.store.list_requests()) == (1, {"retained": 1}, [])
+    assert (message.acks, house.refusal_counter.read(), house.store.list_requests()) == (1, {"retained": 1}, [])
 
 
 def test_request_waits_for_the_clock_and_is_judged_once(house):
@@ -91,10 +91,10 @@ def test_waiting_requests_survive_a_disk_that_fails(house):
     for message in waiting:
         house.intake.handle(message)
     house.clock.clock_state = ClockState.SYNCHRONISED
-    house.standing.before = lambda: raise_it(sqlite3.OperationalError("full"))
+    house.house_reader.before = lambda: raise_it(sqlite3.OperationalError("full"))
     with pytest.raises(sqlite3.OperationalError):
         house.intake.retry_waiting()
-    house.standing.before = lambda: None
+    house.house_reader.before = lambda: None
     house.intake.retry_waiting()
     assert [message.acks for message in waiting] == [1, 1]
 
@@ -109,7 +109,7 @@ def test_trust_bundle_is_not_rolled_back_by_a_restart(house):
     house.restart()
     house.intake.handle(Delivery(old, TRUST_TOPIC))
     assert house.trust.bundle.version == 5
-    assert house.tally.read() == {"trust-rollback": 1}
+    assert house.refusal_counter.read() == {"trust-rollback": 1}
 
 
 def test_releaser_starts_with_a_clock_that_lost_the_time(house):
@@ -152,7 +152,7 @@ def test_roots_exchanged_and_put_back_erase_no_floor(house):
         assert house.trust.bundle is None
     house.intake.handle(Delivery(newest, TRUST_TOPIC))
     assert (house.trust.bundle.version, dict(house.trust.bundle.keys)) == (5, {})
-    assert house.tally.read() == {"trust-rollback": 2}
+    assert house.refusal_counter.read() == {"trust-rollback": 2}
 
 
 def test_one_root_key_that_stays_keeps_its_floor(house):
@@ -183,7 +183,7 @@ def test_what_is_meant_for_others_is_counted_and_leaves_no_other_trace(house, ch
         message = Delivery(house.sign(changes))
         house.intake.handle(message)
         assert message.acks == 1
-    assert house.tally.read() == {reason: 50}
+    assert house.refusal_counter.read() == {reason: 50}
     assert house.store.list_requests() == []
     assert house.decided == []
     assert house.entries("request") == house.entries("decision") == []
@@ -199,7 +199,7 @@ def test_an_id_that_is_used_again_is_entered_once_however_often_it_comes(house):
         house.intake.handle(Delivery(other))
     assert len(house.entries("request")) == 2
     assert len(house.entries("decision")) == 2
-    assert house.tally.read() == {"jti-reused": 19}
+    assert house.refusal_counter.read() == {"jti-reused": 19}
 
 
 FAILING_COMMIT = """
@@ -219,7 +219,7 @@ def test_an_id_that_is_used_again_is_entered_though_the_first_commit_failed(hous
         disk.execute("DROP TRIGGER failing_commit")
         disk.commit()
     house.intake.handle(Delivery(other))
-    assert (len(house.entries("request")), house.tally.read()) == (2, {})
+    assert (len(house.entries("request")), house.refusal_counter.read()) == (2, {})
 
 
 # Quotas, replays, and what a refusal looks like

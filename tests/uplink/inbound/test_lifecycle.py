@@ -85,9 +85,9 @@ def step_of(phase, event, cameras, states):
 
 def take_in(house):
     """A request that has arrived, in the transaction of its decision."""
-    verified = house.judge.verify(house.sign(), house.judge.moment())
+    verified = house.evaluator.verify(house.sign(), house.evaluator.moment())
     with house.store.transaction() as connection:
-        return house.docket.add(connection, verified, None, gate.NOW)
+        return house.register.add(connection, verified, None, gate.NOW)
 
 
 def apply(house, request, event, cameras, aftermath=None):
@@ -96,8 +96,8 @@ def apply(house, request, event, cameras, aftermath=None):
         found = {each.camera: each for each in house.store.list_releases(request.id)}
         states = {name: camera_state(stored, found.get(name)) for name in cameras}
         cameras = {name: fill(request, found.get(name), camera) for name, camera in cameras.items()}
-        house.docket.apply(
-            connection, request, step_of(house.docket.find_phase(stored), event, cameras, states), aftermath
+        house.register.apply(
+            connection, request, step_of(house.register.find_phase(stored), event, cameras, states), aftermath
         )
 
 
@@ -161,7 +161,7 @@ def test_every_cell_of_a_request(house, phase, event):
         return
     apply(house, request, event, {}, aftermath)
     stored = house.store.read_request(request.id)
-    assert house.docket.find_phase(stored) is row.phase
+    assert house.register.find_phase(stored) is row.phase
     assert kinds(house)[len(entered) :] == [shape.kind for shape in row.entries]
     added = [] if row.answer is None else [row.answer]
     recalled = phase is Phase.KEY_WAITS and row.cameras in (CameraEvent.END, CameraEvent.RECALL)
@@ -328,7 +328,7 @@ def test_a_step_with_other_entries_than_its_cells_is_refused(house):
     request = take_in(house)
     stood = everything(house)
     with pytest.raises(AssertionError, match="entries"), house.store.transaction() as connection:
-        house.docket.apply(connection, request, RequestStep(Event.GRANT, gate.NOW))
+        house.register.apply(connection, request, RequestStep(Event.GRANT, gate.NOW))
     assert everything(house) == stood
 
 

@@ -240,7 +240,7 @@ def test_a_request_for_another_house_or_time_is_no_refusal_of_the_key(house, key
     """What is for others is counted as such, and what needs a believed clock waits for it."""
     fill(house, key)
     deliver(house, house.sign({"aud": {"gateway": OTHER}}))
-    assert house.tally.read() == {"audience-mismatch": 1}
+    assert house.refusal_counter.read() == {"audience-mismatch": 1}
     house.clock.clock_state = ClockState.FLOOR_ONLY
     waits = Delivery(house.sign())
     house.intake.handle(waits)
@@ -270,7 +270,7 @@ def test_what_uses_a_quota_is_entered_beyond_the_limit(house):
     """A request that the signed terms would have granted counts against the quota, be it refused by the file."""
     for _ in range(5):
         deliver(house, refused(house))
-    house.standing.file["door"] = gate.terms(mode=Mode.DENY)
+    house.house_reader.file["door"] = gate.terms(mode=Mode.DENY)
     request = house.ask()
     assert request.state is RequestState.DENIED
     assert list(house.store.count_quota_uses(gate.ISS, "24-1", before=NEWEST, now=gate.NOW)) == ["door"]

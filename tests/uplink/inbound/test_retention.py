@@ -120,8 +120,8 @@ def test_a_replay_after_the_pruning_is_refused_as_expired_and_counted(house: Hou
     sent = len(house.broker.taken)
     assert forget(house) == 1
     with pytest.raises(DenialError) as refused:
-        outlook = house.judge.look()
-        house.judge.admit(house.judge.verify(request.raw, outlook.moment), outlook)
+        outlook = house.evaluator.look()
+        house.evaluator.admit(house.evaluator.verify(request.raw, outlook.moment), outlook)
     assert refused.value.reason == "expired"
     entered = len(house.entries("request"))
     for _ in range(20):
@@ -129,7 +129,7 @@ def test_a_replay_after_the_pruning_is_refused_as_expired_and_counted(house: Hou
         house.intake.handle(message)
         assert message.acks == 1
     house.sender.turn()
-    assert house.tally.read() == {"expired": 20}
+    assert house.refusal_counter.read() == {"expired": 20}
     assert house.store.list_requests() == []
     assert len(house.entries("request")) == entered
     assert len(house.broker.taken) == sent

@@ -24,7 +24,7 @@ from edge_agent.uplink.bundle.builder import BundleBuilder
 from edge_agent.uplink.bundle.export import ExportError, NoFootageError
 from edge_agent.uplink.bundle.rings import NotRecordedError
 from edge_agent.uplink.bundle.writer import BundleInfo
-from edge_agent.uplink.owner.export_commands import OwnDesk
+from edge_agent.uplink.owner.export_commands import ExportCommands
 from edge_agent.verifier.open import open_bundle
 from tests.support.footage import START, encode, read_numbers, records, window
 from tests.support.footage_owner import Owner
@@ -47,7 +47,7 @@ class Exporting(Owner):
             str(house.own.to_public()), house.clock,
         )  # fmt: skip
         origin = ledger_origin(GATEWAY)
-        self.desk = OwnDesk(
+        self.desk = ExportCommands(
             GATEWAY, house.owner.public_key(), self.store, self, builder,
             lambda connection, now: ledger.checkpoint(connection, origin, house.gateway, now), house.clock, stall_s,
         )  # fmt: skip

@@ -34,7 +34,7 @@ def test_a_wrong_enrolment_file_leaves_the_home_its_stops(tmp_path, caplog, cont
     config.uplink.enrolment.write_bytes(content)
     config.uplink.enrolment.chmod(mode)
     commands = {**dict.fromkeys(("status", "ledger", "ledger-prove"), never), **house.desk.handlers}
-    reads = PageReads(config, None, house.standing, lambda _: {}, house.clock)  # type: ignore[arg-type]
+    reads = PageReads(config, None, house.house_reader, lambda _: {}, house.clock)  # type: ignore[arg-type]
     home = HomeSockets(
         "own-name",
         gate.OWNER.public_key(),

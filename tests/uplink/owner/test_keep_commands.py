@@ -10,7 +10,7 @@ from edge_agent.host.control_socket import Peer
 from edge_agent.protocol.request import Quality
 from edge_agent.units import DAY_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.bundle.keeps import KeepFolder, KeptMoment
-from edge_agent.uplink.owner.keep_commands import KeepDesk
+from edge_agent.uplink.owner.keep_commands import KeepCommands
 from tests.support.footage import START, encode, records, window
 from tests.support.footage_owner import Owner
 from tests.support.gate_house import KilledError
@@ -29,7 +29,7 @@ class Keeping(Owner):
 
     def start(self) -> None:
         self.keeps = KeepFolder(self.house.folder / "keeps", 1 << 30)
-        self.desk = KeepDesk(GATEWAY, self.house.owner.public_key(), self.store, self, self.house.clock)  # type: ignore[arg-type]
+        self.desk = KeepCommands(GATEWAY, self.house.owner.public_key(), self.store, self, self.house.clock)  # type: ignore[arg-type]
         self.desk.settle()
 
     @contextlib.contextmanager

@@ -9,7 +9,7 @@ from edge_agent.errors import EvidenceError, UsageError
 from edge_agent.host.control_socket import Members, Peer
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin, verify_growth, verify_proof
-from edge_agent.uplink.owner.ledger_commands import LedgerDesk
+from edge_agent.uplink.owner.ledger_commands import LedgerCommands
 from edge_agent.uplink.store.requests import Store
 from tests.support.fakes import FakeClock
 
@@ -23,7 +23,7 @@ class Ledger:
 
     def __init__(self, path):
         self.store = Store(path)
-        self.desk = LedgerDesk(self.store, "gw-1", KEY, FakeClock())
+        self.desk = LedgerCommands(self.store, "gw-1", KEY, FakeClock())
 
     def enter(self, count, **entry):
         with self.store.transaction() as connection:

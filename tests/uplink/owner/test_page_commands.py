@@ -12,7 +12,7 @@ from edge_agent.host.control_socket import ControlServer, call
 from edge_agent.host.page_socket import PushLimit, open_page_socket
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin, verify_proof
-from edge_agent.uplink.owner.ledger_commands import LedgerDesk
+from edge_agent.uplink.owner.ledger_commands import LedgerCommands
 from edge_agent.uplink.owner.page_commands import PageCommands, say_direction
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.store.requests import RequestState
@@ -36,7 +36,7 @@ def page_of(house: House, now_s=time.monotonic, **others) -> PageCommands:
 
     rest = dict.fromkeys(("status", "ledger", "ledger-prove", "export", "erase"), never)
     owner = {**rest, **house.desk.handlers, **others}
-    reads = PageReads(CONFIG, None, house.standing, lambda _: {}, house.clock)  # type: ignore[arg-type]
+    reads = PageReads(CONFIG, None, house.house_reader, lambda _: {}, house.clock)  # type: ignore[arg-type]
     return PageCommands(CONFIG, house.store, house.clock, owner, reads, now_s)
 
 
@@ -190,7 +190,7 @@ def test_proofs_for_the_page_do_not_fill_the_disk(house):
     The owner's own command proves meanwhile.
     """
     now_s = [0.0]
-    desk = LedgerDesk(house.store, gate.GATEWAY, house.key, house.clock).handlers
+    desk = LedgerCommands(house.store, gate.GATEWAY, house.key, house.clock).handlers
     page = page_of(house, now_s=lambda: now_s[0], **desk).handlers
 
     def count_checkpoints():
@@ -217,11 +217,11 @@ def test_proofs_for_the_page_do_not_fill_the_disk(house):
 
 def test_proof_after_the_enrolment_is_under_its_name(house):
     """A checkpoint of the time before holds the entry, and yet a new one is made."""
-    own = LedgerDesk(house.store, "own-name", house.key, house.clock)
+    own = LedgerCommands(house.store, "own-name", house.key, house.clock)
     house.call("pause", camera="door")
     own.checkpoint()
     house.call("pause", camera="door")
-    desk = LedgerDesk(house.store, gate.GATEWAY, house.key, house.clock).handlers
+    desk = LedgerCommands(house.store, gate.GATEWAY, house.key, house.clock).handlers
     proof = desk["ledger-prove"]({"index": 0}, PEER)["proof"]
     assert verify_proof(proof, ledger_origin(gate.GATEWAY), house.key.public_key()).leaf
 

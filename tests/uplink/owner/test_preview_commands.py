@@ -16,7 +16,7 @@ from edge_agent.host.control_socket import Peer
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window, encode_rfc3339
-from edge_agent.uplink.owner.export_commands import OwnDesk
+from edge_agent.uplink.owner.export_commands import ExportCommands
 from edge_agent.uplink.owner.preview_commands import find_keyframes
 from edge_agent.uplink.owner.preview_stills import take_grid
 from tests.support.footage import START, encode, read_number, records, window
@@ -30,7 +30,7 @@ class Looking(Owner):
     def __init__(self, house: House) -> None:
         super().__init__(house)
         owner = house.owner.public_key()
-        self.desk = OwnDesk(GATEWAY, owner, self.store, self, None, lambda *_: None, house.clock)
+        self.desk = ExportCommands(GATEWAY, owner, self.store, self, None, lambda *_: None, house.clock)
         self.opened: list[tuple[str, Quality, str]] = []
 
     @contextlib.contextmanager

@@ -106,17 +106,17 @@ def test_stop_that_meets_an_approval_stops_the_release(house):
             with house.store.transaction() as connection:
                 house.store.update_request(connection, request.id, RequestState.GRANTED)
 
-    house.standing.before = approve
+    house.house_reader.before = approve
     house.call("pause")
     assert house.state() is RequestState.CANCELLED
 
 
 def test_revoked_consent_stays_revoked_until_a_newer_signature(house):
     """The version that was revoked never counts again."""
-    house.standing.version = 2
+    house.house_reader.version = 2
     assert house.call("revoke", camera="door")["cameras"] == ["door"]
     assert house.ask().state is RequestState.DENIED
-    house.standing.version = 3
+    house.house_reader.version = 3
     assert house.ask().state is RequestState.ASKED
 
 

@@ -15,7 +15,7 @@ from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import parse_config
 from edge_agent.texts import ENGLISH
 from edge_agent.units import HOUR_NS, MINUTE_NS
-from edge_agent.uplink.inbound.consent_files import Standing, load_facts
+from edge_agent.uplink.inbound.consent_files import HouseReader, load_facts
 from edge_agent.uplink.owner import adoption, terms_desk
 from edge_agent.uplink.owner.terms_desk import TermsDesk
 from edge_agent.uplink.store.requests import RequestState
@@ -48,8 +48,8 @@ class Gateway(House):
             uploads={"evidence": "https://upload.example/files/"}, threshold=2, not_after_s=2**31, tls_thumbprint="",
             roots=tuple(key.public_key() for key in self.rtcc.roots),
         )  # fmt: skip
-        self.standing = Standing(self.config, self.enrolment, gate.OWNER.public_key(), self.store)
-        self.judge._standing = self.standing
+        self.house_reader = HouseReader(self.config, self.enrolment, gate.OWNER.public_key(), self.store)
+        self.evaluator._house_reader = self.house_reader
 
     def take_in(self, camera: str, version: int = 1) -> None:
         """Sign what the file says for a camera, in the terminal."""
@@ -61,7 +61,7 @@ class Gateway(House):
 
     def terms(self, camera: str):
         """Return what counts for a camera."""
-        return self.standing.household(self.clock.utc()).cameras[camera].terms
+        return self.house_reader.read(self.clock.utc()).cameras[camera].terms
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ class Desk:
 
     def __init__(self, house: Gateway) -> None:
         self._desk = TermsDesk(
-            house.config, thumbprint(gate.OWNER.public_key()), house.standing, house.store, house.clock, ENGLISH,
+            house.config, thumbprint(gate.OWNER.public_key()), house.house_reader, house.store, house.clock, ENGLISH,
             lambda name, members: house.desk.handlers[name](members, PEER),
         )  # fmt: skip
 

@@ -204,7 +204,7 @@ def test_a_retry_under_other_terms_is_entered_anew(house: House) -> None:
     house.builder.before = failing(OSError(5, "Input/output error"), None)
     house.ask()
     house.carry_on()
-    house.standing.version = 2
+    house.house_reader.version = 2
     turns(house, 1)
     assert house.state() is RequestState.DELIVERED
     versions = [each["cameras"][0]["consent_version"] for each in house.entries("grant")]

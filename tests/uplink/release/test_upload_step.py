@@ -23,7 +23,7 @@ from edge_agent.uplink.bundle.rings import Footage, NotRecordedError
 from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.release.staging import PayloadLostError, Staging, StagingFullError
 from edge_agent.uplink.release.tus import MAX_LOSSES
-from edge_agent.uplink.release.upload_targets import Carrier
+from edge_agent.uplink.release.upload_targets import UploadTargets
 from edge_agent.uplink.store.requests import RequestState
 from tests.peers.pki import Pki
 from tests.peers.proxy import Proxy
@@ -108,7 +108,7 @@ def line(tmp_path: Path, pki: Pki, receiver_process: ReceiverProcess, make_proxy
     line = Line(house, proxy, receiver_process)
     identity = pki.client(gate.GATEWAY)
     house.builder = PayloadBuilder()  # type: ignore[assignment]
-    house.uploader = Carrier(  # type: ignore[assignment]
+    house.uploader = UploadTargets(  # type: ignore[assignment]
         enrolment, lambda: build_client_context(identity), Staging(tmp_path / "staging", 1 << 20), SystemClock(),
         RATE_BYTES_S, lambda: line.hours[0],
     )  # fmt: skip

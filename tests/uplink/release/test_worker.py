@@ -271,7 +271,7 @@ def test_bundle_that_holds_more_than_is_granted_now_is_built_again(house):
     house.ask()
 
     def tighten() -> None:
-        house.standing.file["door"] = gate.terms({"escrow": False})
+        house.house_reader.file["door"] = gate.terms({"escrow": False})
 
     house.uploader.before = tighten
     house.carry_on()
@@ -289,7 +289,7 @@ def test_what_is_tightened_while_it_is_built_is_not_uploaded(house):
     house.ask()
 
     def tighten() -> None:
-        house.standing.file["door"] = gate.terms({"escrow": False})
+        house.house_reader.file["door"] = gate.terms({"escrow": False})
 
     house.builder.before = tighten
     house.carry_on()
@@ -433,7 +433,7 @@ def test_partly_dropped_release_delivers_what_is_left_or_ends_without_footage(ho
             raise StagingFullError("no room", is_final=True)
 
     house.builder.before = fail_yard
-    house.uploader.before = lambda: house.standing.file.update(door=gate.terms(mode=Mode.DENY))
+    house.uploader.before = lambda: house.house_reader.file.update(door=gate.terms(mode=Mode.DENY))
     house.carry_on()
     for _ in range(3):
         house.worker.turn()

@@ -221,7 +221,7 @@ def test_order_is_carried_out_once(store):
     """An owner's order that is sent again is known."""
     for expected in (True, False):
         with store.transaction() as connection:
-            assert store.burn_order(connection, "o" * 22, UtcNs(5)) is expected
+            assert store.mark_order_used(connection, "o" * 22, UtcNs(5)) is expected
 
 
 def test_key_that_the_broker_has_not_taken_can_be_taken_back(store):
