@@ -131,7 +131,7 @@ def find_base(response: RtspResponse, url: str) -> str:
     """Return what the description's controls are relative to (RFC 2326 C.1.1); ``url`` if it names nothing usable."""
     for name in ("content-base", "content-location"):
         value = response.find(name)
-        if re.match(r"rtsps?://[^/\s]", value, re.IGNORECASE) and not re.search(r"\s", value):
+        if re.match(r"rtsps?://[^/\s]", value, re.IGNORECASE | re.ASCII) and not re.search(r"\s", value, re.ASCII):
             return value
     return url
 
