@@ -121,6 +121,15 @@ def read_request(raw: bytes) -> Request:
     return _request(jws.parse(raw, TYP, read_payload=_parse_payload), ())
 
 
+def check_payload(payload: bytes) -> None:
+    """Refuse what is not yet signed and no gateway would read: shown to a person, it might not be what they sign.
+
+    Raises:
+        DenialError: It fails check 2.
+    """
+    _parse_payload(jws.parse_strict_json(payload, jws.MAX_MESSAGE_BYTES))
+
+
 def _parse_payload(payload: object) -> _WireRequest:
     return parse_members(_WireRequest, payload)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from edge_agent.errors import UsageError
 from edge_agent.host.time_arguments import find_machine_zone
 from edge_agent.local_time import say_moment
+from edge_agent.printable_text import show_line
 from edge_agent.rtcc.commands.folder import add_home, open_home, read_now
 from edge_agent.rtcc.office.drafts import OpenedDraft, RequestDrafts, load_person_key
 from edge_agent.rtcc.office.home import RtccHome
@@ -69,11 +70,12 @@ def _list(home: RtccHome) -> None:
     for draft_id in drafts.ids():
         draft = drafts.load(draft_id)
         incident = draft.members["incident"]
-        print(f"{draft_id}  {incident['number']}  {incident['category']}  drafted by {draft.drafted_by}")
+        print(f"{draft_id}  {incident['number']}  {incident['category']}  drafted by {show_line(draft.drafted_by)}")
 
 
 def _show(opened: OpenedDraft, zone: tzinfo) -> None:
-    print(f"drafted by {opened.draft.drafted_by}; signed by {', '.join(opened.signed_by) or 'nobody yet'}")
+    signed_by = ", ".join(show_line(each) for each in opened.signed_by)
+    print(f"drafted by {show_line(opened.draft.drafted_by)}; signed by {signed_by or 'nobody yet'}")
     for line in say_request(json.loads(opened.payload), zone):
         print(line)
 

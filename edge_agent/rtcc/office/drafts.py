@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_agent.errors import ConfigError, CustodyError, EvidenceError
+from edge_agent.errors import ConfigError, CustodyError, DenialError, EvidenceError
 from edge_agent.protocol import jws
 from edge_agent.protocol.request import Role
-from edge_agent.protocol.request_jws import TYP
+from edge_agent.protocol.request_jws import TYP, check_payload
 from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.rtcc.office.keys import SigningKey, encode_json, kid_of, load_signing_key, make_id, write_new
 from edge_agent.rtcc.office.people import Signatory
@@ -92,13 +92,19 @@ class RequestDrafts:
         """Read a draft.
 
         Raises:
-            ConfigError: There is none.
+            ConfigError: There is none; or no gateway would read it, so that it might not be shown as it is.
         """
         path = self._folder / draft_id / "draft.json"
         if _ID.fullmatch(draft_id) is None or not path.exists():
             raise ConfigError(f"no such draft: {draft_id[:64]!r}", "`rtcc countersign` lists them")
-        raw = json.loads(path.read_text())
-        return StoredDraft(draft_id, raw["drafted_by"], raw["members"], raw["valid_ns"], raw["release_within_ns"])
+        try:
+            raw = json.loads(path.read_bytes())
+            members, valid_ns, within_ns = dict(raw["members"]), int(raw["valid_ns"]), int(raw["release_within_ns"])
+            stored = StoredDraft(draft_id, str(raw["drafted_by"]), members, valid_ns, within_ns)
+            check_payload(jws.encode_json({**members, **_times(stored, UtcNs(0))}))
+        except (ValueError, KeyError, TypeError, OverflowError, DenialError) as error:
+            raise ConfigError(f"not a draft of a request: {path}", "do not sign it; draft it anew") from error
+        return stored
 
     def open(self, draft_id: str, person: str, now: UtcNs) -> OpenedDraft:
         """Return what a person is to sign, with its times.
@@ -145,11 +151,14 @@ class RequestDrafts:
     def find_signed(self, opened: OpenedDraft, now: UtcNs) -> SignedRequest | None:
         """Return the request, if an operator and a supervisor have signed these very bytes."""
         paths = sorted((self._folder / opened.draft.id).glob(f"{opened.opened_at // SECOND_NS}-*.jws"))
-        messages = [json.loads(path.read_bytes()) for path in paths]
         roles = {_find_person(self._home, path.stem.partition("-")[2]).role for path in paths}
         if not {Role.OPERATOR, Role.SUPERVISOR} <= roles:
             return None
-        general = {"payload": messages[0]["payload"], "signatures": [each["signatures"][0] for each in messages]}
+        try:
+            messages = [json.loads(path.read_bytes()) for path in paths]
+            general = {"payload": messages[0]["payload"], "signatures": [each["signatures"][0] for each in messages]}
+        except (ValueError, LookupError, TypeError) as error:
+            raise EvidenceError(f"a signature of this draft cannot be read: id={opened.draft.id}") from error
         return load_request(self._home, jws.encode_json(general), now)
 
     def _set_times(self, draft: StoredDraft, now: UtcNs) -> OpenedDraft:

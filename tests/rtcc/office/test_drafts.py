@@ -113,6 +113,40 @@ def test_a_share_that_alters_a_draft_gets_no_signature(home, drafts, keys, incid
         drafts.open(draft.id, OPERATOR, now)
 
 
+HOSTILE = {
+    "a text that rewrites the screen": {"purpose": "robbery\x1b[2K\rmissing person"},
+    "a text of two lines": {"contact": "desk 4\nasked of   one gateway"},
+    "a member that is not shown": {"more": "every camera"},
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_draft_that_would_not_be_shown_as_it_is_signed_is_refused(home, drafts, keys, incident, now, case):
+    """The share may be in wrong hands: a person is shown nothing that a gateway would not read as it stands."""
+    draft = drafts.add(make(incident), OPERATOR, now)
+    path = home.path / "drafts" / draft.id / "draft.json"
+    content = json.loads(path.read_text())
+    content["members"] |= HOSTILE[case]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match="not a draft"):
+        drafts.open(draft.id, SUPERVISOR, now)
+
+
+@pytest.mark.parametrize("junk", [b"", b"[]", b'{"drafted_by": 1}', b"\xff"])
+def test_junk_on_the_share_is_told(home, drafts, keys, incident, now, junk):
+    """Neither a draft nor a signature that cannot be read ends in an error of the program."""
+    draft = drafts.add(make(incident), OPERATOR, now)
+    opened = drafts.open(draft.id, SUPERVISOR, now)
+    folder = home.path / "drafts" / draft.id
+    for person in (OPERATOR, SUPERVISOR):
+        (folder / f"{opened.opened_at // SECOND_NS}-{person}.jws").write_bytes(junk)
+    with pytest.raises(EvidenceError, match="cannot be read"):
+        drafts.find_signed(opened, now)
+    (folder / "draft.json").write_bytes(junk)
+    with pytest.raises(ConfigError, match="not a draft"):
+        drafts.load(draft.id)
+
+
 def test_an_area_is_drafted_alike(home, drafts, keys, incident, now):
     """It may arrive for a day; its drafters have a quarter of an hour all the same."""
     draft = drafts.add(RequestDraft(to_area(incident, 400), incident, incident.window, "p", "c"), OPERATOR, now)
