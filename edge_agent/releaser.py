@@ -88,7 +88,7 @@ log = logging.getLogger(__name__)
 
 _TURN_S = 1.0
 _RETRY_S = 5.0
-_TALLY_S = 600.0
+_REFUSALS_S = 600.0
 _HOUR_S = 3600.0
 CHECKPOINT_HOUR_UTC = 3
 """When the daily checkpoint leaves: at the same time every day, whatever happened."""
@@ -292,7 +292,7 @@ class Releaser:
         now = self._clock.utc()
         self._deadlines.plan_all(jobs)
         jobs.every("waiting", _RETRY_S, self._intake.retry_waiting)
-        jobs.every("tally", _TALLY_S, self._enter_refusals)
+        jobs.every("refusals", _REFUSALS_S, self._enter_refusals)
         jobs.every("heads", _HOUR_S, self._enter_heads)
         jobs.at("terms at start", now, self._terms.look)
         jobs.every("terms", TERMS_EVERY_S, self._terms.look)

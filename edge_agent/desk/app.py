@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -26,6 +26,7 @@ from edge_agent.desk.signer import OwnerSigner
 from edge_agent.desk.terms_form import CHOICES, read_terms, show_hours
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.host.control_socket import stream
+from edge_agent.page.faults import make_exception_handlers
 from edge_agent.page.forms import read_form
 from edge_agent.page.guard import HEADERS, Guard
 from edge_agent.page.numbers import allow_numbers
@@ -340,27 +341,9 @@ def parse_moment(text: str, zone: tzinfo) -> UtcNs:
 
 def build_app(pages: DeskPages, settings: PageSettings) -> Guard:
     """Return the ASGI application behind its guard, which answers to the desk's own name alone."""
-
-    def say_refusal(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return pages.render_fault(error.status_code, error.detail)
-
-    def say_error(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, EdgeAgentError)
-        return pages.render_fault(400 if error.exit_code == UsageError.exit_code else 502, str(error), error.hint)
-
-    def say_nothing(_request: Request, _error: Exception) -> Response:
-        return Response(status_code=400)
-
-    def say_broken(_request: Request, _error: Exception) -> Response:
-        return pages.render_fault(500, "Something is wrong with this desk. At the gateway, the commands work.")
-
-    handlers: dict[Any, Any] = {
-        HTTPException: say_refusal,
-        EdgeAgentError: say_error,
-        ClientDisconnect: say_nothing,
-        Exception: say_broken,
-    }
+    handlers = make_exception_handlers(
+        pages.render_fault, "Something is wrong with this desk. At the gateway, the commands work."
+    )
     mend = f"The desk answers to its own name alone, with the certificate of your gateway: {settings.urls[0]}"
     app = Starlette(routes=pages.routes(), exception_handlers=handlers)
     return Guard(app, settings.hosts, mend, DESK_HEADERS, MAX_BODY_BYTES)

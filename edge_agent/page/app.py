@@ -17,13 +17,14 @@ from zoneinfo import ZoneInfo
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from edge_agent.errors import EdgeAgentError, UsageError
+from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.page.devices import Devices, PairedDevice, form_token, parse_name
+from edge_agent.page.faults import make_exception_handlers
 from edge_agent.page.forms import read_form
 from edge_agent.page.guard import Guard
 from edge_agent.page.numbers import allow_numbers
@@ -320,26 +321,7 @@ def _go(path: str, done: str) -> Response:
 
 def build_app(pages: Pages, settings: PageSettings) -> Guard:
     """Return the ASGI application behind its guard."""
-
-    def say_refusal(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return pages.render_fault(error.status_code, error.detail)
-
-    def say_error(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, EdgeAgentError)
-        status = 400 if error.exit_code == UsageError.exit_code else 502
-        return pages.render_fault(status, str(error), error.hint)
-
-    def say_nothing(_request: Request, _error: Exception) -> Response:
-        return Response(status_code=400)
-
-    def say_broken(_request: Request, _error: Exception) -> Response:
-        return pages.render_fault(500, "Something is wrong with this page. The gateway works on without it.")
-
-    handlers: dict[Any, Any] = {
-        HTTPException: say_refusal,
-        EdgeAgentError: say_error,
-        ClientDisconnect: say_nothing,
-        Exception: say_broken,
-    }
+    handlers = make_exception_handlers(
+        pages.render_fault, "Something is wrong with this page. The gateway works on without it."
+    )
     return Guard(Starlette(routes=pages.routes(), exception_handlers=handlers), settings.hosts)

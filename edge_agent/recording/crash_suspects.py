@@ -3,7 +3,7 @@
 Owns the crash file and the strikes. FFmpeg may abort the process over what a camera sends, and each restart costs every
 ring the rest of its open block: the camera whose thread died is held back, longer each time, and the others go on.
 
-How the culprit is known: all cameras wait inside FFmpeg most of the time, so a mark "inside FFmpeg" would accuse them
+How the suspect is known: all cameras wait inside FFmpeg most of the time, so a mark "inside FFmpeg" would accuse them
 all. A fatal signal (SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL) reaches the very thread that caused it, and Python's
 ``faulthandler`` writes that thread's number to a file that was opened before. The file lies in the run folder: it
 outlives the process, not the boot, and costs the flash nothing. A process that is killed from outside (power, SIGKILL,
@@ -49,7 +49,7 @@ class Strike:
 
 
 class CrashSuspects:
-    """Finds the culprit of the last crash and holds it back; any thread.
+    """Finds the suspect of the last crash and holds it back; any thread.
 
     Args:
         crash_path: In a folder that outlives the process, but not the boot.

@@ -77,7 +77,7 @@ def _origin(url: str) -> str:
 
 
 class HouseReader:
-    """Everything that a decision leans on, read anew for each one.
+    """Reads everything that a decision depends on, anew for each one.
 
     Args:
         config: Cameras, places, time zone, and where the files lie.

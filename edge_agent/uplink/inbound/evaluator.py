@@ -163,8 +163,8 @@ class Evaluator:
 
     def admit(self, request: Request, outlook: Outlook) -> Admitted:
         """Run checks 7 to 10; DenialError with the first reason, Replayed for a request that is known."""
-        now, standings = outlook.moment.now, outlook.house_state.cameras.values()
-        padding_ns = max((each.terms.house.padding for each in standings if each.terms is not None), default=0)
+        now, cameras = outlook.moment.now, outlook.house_state.cameras.values()
+        padding_ns = max((each.terms.house.padding for each in cameras if each.terms is not None), default=0)
         born_at = self._store.find_birth()
         facts = GatewayFacts(self._enrolment.gateway, self._cell, self._enrolment.iss, padding_ns, born_at)
         return admit(request, facts, _Seen(self._store, now), now, outlook.moment.clock_state)
@@ -211,7 +211,7 @@ class Evaluator:
             return []
 
     def take_consent(self, connection: sqlite3.Connection, camera: str, raw: bytes) -> SignedConsent:
-        """Take in a consent that was just signed; see ``Standing.take``."""
+        """Take in a consent that was just signed; see ``HouseReader.take``."""
         return self._house_reader.take(connection, camera, raw, self.moment().now)
 
     def list_recipients(self, grant: Grant, trust: TrustBundle | None) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ class _Fate(Enum):
     WAITS = "waits"
     UNREAD = "unread"
     """Nothing about this house was looked up for it."""
-    EVALUATED = "judged"
+    EVALUATED = "evaluated"
 
 
 class Intake:

@@ -22,7 +22,7 @@ class StoredConsent:
     is_revoked: bool
 
 
-class Word(Database):
+class InForceTables(Database):
     """The RTCC's trust bundle and the owner's word, as far as the releaser has to remember them."""
 
     # The store itself

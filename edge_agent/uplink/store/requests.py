@@ -13,7 +13,7 @@ from typing import Any
 from edge_agent.consent.bound import Bound, encode_bound, parse_bound
 from edge_agent.consent.house_state import CameraHistory
 from edge_agent.units import DAY_NS, UtcNs
-from edge_agent.uplink.store.in_force import Word
+from edge_agent.uplink.store.in_force import InForceTables
 from edge_agent.uplink.store.notices import Notices
 from edge_agent.uplink.store.outbox import Outbox
 from edge_agent.uplink.store.refusals import RefusedRequests
@@ -126,7 +126,7 @@ class QuotaUse:
     incident: str
 
 
-class Store(Outbox, Word, Notices, RefusedRequests):
+class Store(Outbox, InForceTables, Notices, RefusedRequests):
     """Requests, incidents, quotas and releases; with everything else that lies in the file."""
 
     # Requests

@@ -1,0 +1,44 @@
+"""What a browser is shown if something goes wrong: the same for the page and the desk, with no traceback."""
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from edge_agent.errors import EdgeAgentError, UsageError
+
+RenderFault = Callable[[int, str, str], Response]
+"""Takes a status, a sentence and a hint; returns the page."""
+
+
+def make_exception_handlers(render: RenderFault, broken: str) -> dict[Any, Any]:
+    """Return Starlette's exception handlers.
+
+    Args:
+        render: Makes the page.
+        broken: The sentence for an error of the program.
+    """
+
+    def say_refusal(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return render(error.status_code, error.detail, "")
+
+    def say_error(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, EdgeAgentError)
+        # A process refuses by its exit code: its error's class does not come through the socket.
+        return render(400 if error.exit_code == UsageError.exit_code else 502, str(error), error.hint)
+
+    def say_nothing(_request: Request, _error: Exception) -> Response:
+        return Response(status_code=400)
+
+    def say_broken(_request: Request, _error: Exception) -> Response:
+        return render(500, broken, "")
+
+    return {
+        HTTPException: say_refusal,
+        EdgeAgentError: say_error,
+        ClientDisconnect: say_nothing,
+        Exception: say_broken,
+    }
