@@ -178,15 +178,18 @@ def build_app(
     async def guarded(scope: AsgiMessage, receive: Receive, send: Send) -> None:
         gateway = _find_peer(scope)
 
-        async def receive_in_time() -> AsgiMessage:
+        async def receive_or_end() -> AsgiMessage:
             try:
-                message = await asyncio.wait_for(receive(), IDLE_TIMEOUT_S)
+                return await asyncio.wait_for(receive(), IDLE_TIMEOUT_S)
             except TimeoutError:
                 return {"type": "http.disconnect"}
+
+        async def receive_in_time() -> AsgiMessage:
+            message = await receive_or_end()
             return {"type": "http.disconnect"} if is_revoked(gateway) else message
 
         if is_revoked(gateway):
-            await refuse(receive, send, 403)
+            await refuse(receive_or_end, send, 403)
             return
         if renew is not None and is_renewal(scope):
             await answer_renewal(scope, receive_in_time, send, renew)
@@ -229,7 +232,8 @@ def _judge(
         raise _not_now(503, "no queued answer names this upload yet")
     storage.drop_stalled(KEEP_DAYS * 86400.0)
     refusal = _allow(storage, settings, name, size)
-    if refusal and storage.drop_stalled(STALLED_S):
+    # A gateway at its own limit costs no other gateway what it has sent so far.
+    if refusal and storage.drop_stalled(STALLED_S, peer.get() if refusal.status == 429 else None):
         refusal = _allow(storage, settings, name, size)
     if refusal:
         raise _not_now(refusal.status, refusal.why)

@@ -93,10 +93,19 @@ class ReceiveStorage(TusStorage):
             else:
                 self._count(gateway, path.stem, info)
 
-    def drop_stalled(self, longer_than_s: float) -> bool:
-        """Forget the uploads without a new byte for so long, and their bytes; tell whether there were any."""
+    def drop_stalled(self, longer_than_s: float, of: str | None = None) -> bool:
+        """Forget the uploads without a new byte for so long, and their bytes; tell whether there were any.
+
+        Args:
+            longer_than_s: Seconds.
+            of: The one gateway whose uploads are looked at; None for all.
+        """
         # What is open is being written to; uvicorn's thread alone opens, and it is here.
-        stalled = [each for each in self.room.find_stalled(longer_than_s) if each[1] not in self._open]
+        stalled = [
+            each
+            for each in self.room.find_stalled(longer_than_s)
+            if each[1] not in self._open and of in (None, each[0])
+        ]
         for gateway, uid in stalled:
             log.warning("upload is dropped, nothing came for long: gateway=%s upload=%s", gateway, uid)
             self._remove(gateway, uid)

@@ -53,8 +53,9 @@ class Revocation:
             were recorded: then the broker cannot be told.
         """
         now = self._clock.utc()
-        issued = self._home.certificates.issued(self._gateway)
+        # First that it is revoked: whoever issues a certificate to it looks again once that is recorded.
         self._home.revoke_gateway(self._gateway, encode_rfc3339(now))
+        issued = self._home.certificates.issued(self._gateway)
         self._home.certificates.revoke([*issued, self._refused[0]], now)
         return len(issued)
 

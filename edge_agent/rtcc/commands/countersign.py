@@ -6,7 +6,7 @@ import sys
 from datetime import tzinfo
 from pathlib import Path
 
-from edge_agent.errors import UsageError
+from edge_agent.errors import ConfigError, UsageError
 from edge_agent.host.time_arguments import find_machine_zone
 from edge_agent.local_time import say_moment
 from edge_agent.printable_text import show_line
@@ -68,7 +68,11 @@ def run(args: argparse.Namespace) -> int:
 def _list(home: RtccHome) -> None:
     drafts = RequestDrafts(home)
     for draft_id in drafts.ids():
-        draft = drafts.load(draft_id)
+        try:
+            draft = drafts.load(draft_id)
+        except ConfigError as error:  # one that somebody spoilt hides no other
+            print(f"{draft_id[:64]!r}  cannot be read: {show_line(str(error))}", file=sys.stderr)
+            continue
         incident = draft.members["incident"]
         print(f"{draft_id}  {incident['number']}  {incident['category']}  drafted by {show_line(draft.drafted_by)}")
 

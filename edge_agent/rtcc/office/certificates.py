@@ -4,8 +4,12 @@ Owns ``tls/issued/GATEWAY/SERIAL.pem``, ``tls/revoked.json`` and ``tls/crl.pem``
 the broker reads. Which certificate is issued to whom is said by ``enrol`` and ``renewal``.
 """
 
+import contextlib
+import fcntl
 import json
-from collections.abc import Callable, Sequence
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +17,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from edge_agent.errors import CustodyError
+from edge_agent.host.regular_file import open_regular
 from edge_agent.rtcc.office import authority
 from edge_agent.rtcc.office.keys import encode_json, replace
 from edge_agent.units import SECOND_NS, UtcNs
+
+_PATIENCE_S, _NAP_S = 10.0, 0.05
 
 AuthorityPair = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
@@ -64,13 +72,38 @@ class Certificates:
 
     def revoke(self, certificates: Sequence[x509.Certificate], now: UtcNs) -> None:
         """Put certificates on the list and sign it anew; who reads it refuses them."""
-        known = self._read()
         added = {f"{each.serial_number:040x}": (int(now), authority.end_of(each)) for each in certificates}
-        self._write(_RevokedList(known.number, known.made_at, known.entries | added), now)
+        with self._alone():
+            known = self._read()
+            self._write(_RevokedList(known.number, known.made_at, known.entries | added), now)
 
     def write_list(self, now: UtcNs) -> None:
         """Sign the list anew: for further authorities, and for a home that has none yet."""
-        self._write(self._read(), now)
+        with self._alone():
+            self._write(self._read(), now)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from the list: an older one written over a newer one would let somebody in again.
+
+        Raises:
+            CustodyError: Another one has had it for ``_PATIENCE_S``.
+        """
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = open_regular(self._folder / ".lock", os.O_RDWR | os.O_CREAT)
+        try:
+            deadline = time.monotonic() + _PATIENCE_S
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise CustodyError(f"another process changes what was revoked: {self._folder}") from None
+                    time.sleep(_NAP_S)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _read(self) -> _RevokedList:
         try:

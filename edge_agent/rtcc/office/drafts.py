@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import ConfigError, CustodyError, DenialError, EvidenceError
+from edge_agent.host.regular_file import read_regular
 from edge_agent.protocol import jws
 from edge_agent.protocol.request import Role
 from edge_agent.protocol.request_jws import TYP, check_payload
@@ -25,6 +26,7 @@ from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339, parse_
 
 SIGN_WITHIN_NS = 15 * MINUTE_NS
 """From the moment at which the second person opens a draft until the first one has signed as well."""
+CLOCKS_DIFFER_NS = 5 * SECOND_NS
 TIMES = ("iat", "nbf", "exp", "release_by")
 _ID = re.compile(r"[A-Za-z0-9_-]{22}")
 _PAYLOAD = re.compile(r"payload-([0-9]{1,12})\.json")
@@ -98,11 +100,13 @@ class RequestDrafts:
         if _ID.fullmatch(draft_id) is None or not path.exists():
             raise ConfigError(f"no such draft: {draft_id[:64]!r}", "`rtcc countersign` lists them")
         try:
-            raw = json.loads(path.read_bytes())
+            raw = json.loads(read_regular(path))
             members, valid_ns, within_ns = dict(raw["members"]), int(raw["valid_ns"]), int(raw["release_within_ns"])
             stored = StoredDraft(draft_id, str(raw["drafted_by"]), members, valid_ns, within_ns)
             check_payload(jws.encode_json({**members, **_times(stored, UtcNs(0))}))
-        except (ValueError, KeyError, TypeError, OverflowError, DenialError) as error:
+            if members["jti"] != draft_id:
+                raise ValueError("its request has another id")
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, DenialError) as error:
             raise ConfigError(f"not a draft of a request: {path}", "do not sign it; draft it anew") from error
         return stored
 
@@ -114,11 +118,13 @@ class RequestDrafts:
 
         Raises:
             ConfigError: No such draft.
-            EvidenceError: Nobody else has opened it yet, or not lately.
+            EvidenceError: Nobody else has opened it yet, or not lately; or both have signed it already.
             CustodyError: The person is not known here.
         """
         _find_person(self._home, person)
         draft = self.load(draft_id)
+        if self._home.has_request(draft_id):  # another payload under its id would be another request
+            raise EvidenceError(f"both have signed it already: id={draft_id}", "to ask again, draft it anew")
         current = self._find_payload(draft, now)
         if current is None:
             if person == draft.drafted_by:
@@ -155,9 +161,9 @@ class RequestDrafts:
         if not {Role.OPERATOR, Role.SUPERVISOR} <= roles:
             return None
         try:
-            messages = [json.loads(path.read_bytes()) for path in paths]
+            messages = [json.loads(read_regular(path)) for path in paths]
             general = {"payload": messages[0]["payload"], "signatures": [each["signatures"][0] for each in messages]}
-        except (ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise EvidenceError(f"a signature of this draft cannot be read: id={opened.draft.id}") from error
         return load_request(self._home, jws.encode_json(general), now)
 
@@ -169,11 +175,16 @@ class RequestDrafts:
     def _find_payload(self, draft: StoredDraft, now: UtcNs) -> OpenedDraft | None:
         """Return the payload that was opened lately; times that do not follow from its name are not believed."""
         folder = self._folder / draft.id
-        moments = sorted(int(match[1]) for path in folder.iterdir() if (match := _PAYLOAD.fullmatch(path.name)))
+        found = [int(match[1]) for path in folder.iterdir() if (match := _PAYLOAD.fullmatch(path.name))]
+        # No opening lies ahead: two machines' clocks may differ by a little.
+        moments = sorted(each for each in found if each * SECOND_NS <= now + CLOCKS_DIFFER_NS)
         if not moments or now >= moments[-1] * SECOND_NS + SIGN_WITHIN_NS:
             return None
         opened_at = UtcNs(moments[-1] * SECOND_NS)
-        payload = (folder / f"payload-{moments[-1]}.json").read_bytes()
+        try:
+            payload = read_regular(folder / f"payload-{moments[-1]}.json")
+        except OSError as error:
+            raise EvidenceError(f"payload of the draft cannot be read: id={draft.id}") from error
         if payload != jws.encode_json({**draft.members, **_times(draft, opened_at)}):
             raise EvidenceError(f"draft and its payload differ: id={draft.id}", "do not sign it; draft it anew")
         signed = tuple(path.stem.partition("-")[2] for path in sorted(folder.glob(f"{moments[-1]}-*.jws")))

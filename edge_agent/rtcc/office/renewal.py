@@ -44,6 +44,8 @@ def renew(home: RtccHome, gateway: str, presented: x509.Certificate, raw: bytes,
         ca, ca_key = home.load_ca()
         certificate = authority.issue_client(ca, ca_key, application.tls, gateway, now)
         home.certificates.record(gateway, certificate)
+        if home.is_gateway_revoked(gateway):  # meanwhile: then this certificate is on the list, or never left us
+            raise EvidenceError(f"gateway was revoked: gateway={gateway}")
     return certificate.public_bytes(Encoding.PEM)
 
 

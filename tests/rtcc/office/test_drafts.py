@@ -156,3 +156,24 @@ def test_an_area_is_drafted_alike(home, drafts, keys, incident, now):
     assert drafts.ids() == (draft.id,)
     home.write_request(signed.jti, signed.raw)
     assert drafts.ids() == ()
+
+
+def test_times_that_lie_ahead_are_not_shown_to_anybody(home, drafts, keys, incident, now):
+    """A payload that a hostile share names by another moment sets no times: the second person's opening does."""
+    draft = drafts.add(make(incident), OPERATOR, now)
+    folder = home.path / "drafts" / draft.id
+    (folder / "payload-999999999999.json").write_bytes(b"")
+    ahead = now // SECOND_NS + 86_400
+    (folder / f"payload-{ahead}.json").write_bytes(b"{}")
+    assert drafts.open(draft.id, SUPERVISOR, now).opened_at == now // SECOND_NS * SECOND_NS
+
+
+def test_a_request_that_both_have_signed_is_opened_no_more(home, drafts, keys, incident, now):
+    """Other times under the same id would be another request than the one that was sent and kept."""
+    draft = drafts.add(make(incident), OPERATOR, now)
+    (home.path / "requests" / draft.id).mkdir(parents=True, exist_ok=True)
+    home_has = home.has_request(draft.id)
+    if not home_has:
+        (home.path / "requests" / draft.id / "request.jws").write_bytes(b"{}")
+    with pytest.raises(EvidenceError, match="signed it already"):
+        drafts.open(draft.id, SUPERVISOR, now)
