@@ -84,7 +84,8 @@ def _check_ours(config: Config, enrolment: Enrolment) -> None:
 def _show(enrolment: Enrolment) -> None:
     print_text(f"RTCC:      {enrolment.iss}")
     print_text(f"gateway:   {enrolment.gateway}")
-    print_text(f"broker:    {enrolment.broker_host}:{enrolment.broker_port}")
+    for host, port in ((enrolment.broker_host, enrolment.broker_port), *enrolment.more_brokers):
+        print_text(f"broker:    {host}:{port}")
     for name, url in sorted(enrolment.uploads.items()):
         print_text(f"uploads:   {name} to {url}")
     print_text(f"roots:     {enrolment.threshold} of these {len(enrolment.roots)} must agree on who may ask")

@@ -142,6 +142,7 @@ class Order:
 
     order_id: str
     value: "OrderValue"
+    issued_at: UtcNs
 
 
 OrderValue = Approval | Resume | ExportOrder | Keep | ConfirmClock | Adopt
@@ -224,7 +225,7 @@ def verify_order(raw: bytes, gateway: str, owner: Ed25519PublicKey, now: UtcNs |
         jws.deny("issued-in-future")
     if now is not None and now - members.iat > MAX_AGE_NS:
         jws.deny("expired")
-    return Order(members.order_id, _value(members, thumbprint(owner)))
+    return Order(members.order_id, _value(members, thumbprint(owner)), members.iat)
 
 
 def _value(members: _Order, signer: str) -> OrderValue:

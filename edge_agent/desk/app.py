@@ -269,7 +269,8 @@ class DeskPages:
         if act.what in SHOWS:
             return RedirectResponse(f"/film/{self._films.begin(act.what, act.sentence, receive).token}", 303)
         *_, answer = receive()
-        return self._render("done.html", act=act, state=str(answer.get("state", "")))
+        paused = [str(each) for each in answer.get("paused", [])]
+        return self._render("done.html", act=act, state=str(answer.get("state", "")), paused=paused)
 
     # Look
 

@@ -4,6 +4,7 @@ Owns the file's form at the gateway: strict JSON, every member needed and no oth
 who can replace it can choose another RTCC, so root installs it and a person compares its roots' thumbprints.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, TypeGuard
@@ -161,13 +162,17 @@ def _is_signing(key: object) -> TypeGuard[VerifyingKey]:
     return isinstance(key, Ed25519PublicKey | EllipticCurvePublicKey)
 
 
+_URL = re.compile(r"[A-Za-z0-9._~:/%@!$&'*+=\-\[\]]+")
+"""RFC 3986 without what separates things in a sentence: a person reads the URL beside others."""
+
+
 def _check_upload(source: str, name: str, url: str) -> None:
     try:
         parts = urlsplit(url)
         usable = parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
     except ValueError:
         usable = False
-    if not usable or parts.query or parts.fragment or not url.isprintable():
+    if not usable or parts.query or parts.fragment or _URL.fullmatch(url) is None:
         raise ConfigError(f"{source}: uploads.{name}.url: should be https://HOST[:PORT]/PATH without credentials")
 
 

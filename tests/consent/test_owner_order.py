@@ -56,7 +56,7 @@ def sign(order: str, *, key=KEY, gateway=GATEWAY, now=NOW, **changes) -> bytes:
 @pytest.mark.parametrize("order", MEMBERS)
 def test_order_is_read_back_as_signed(order):
     """Each kind of order survives the round trip."""
-    assert verify_order(sign(order), GATEWAY, KEY.public_key(), NOW) == Order(ORDER_ID, VALUES[order])
+    assert verify_order(sign(order), GATEWAY, KEY.public_key(), NOW) == Order(ORDER_ID, VALUES[order], NOW)
 
 
 @pytest.mark.parametrize("order", MEMBERS)

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -56,8 +58,22 @@ def test_the_distributions_package_is_unpacked_without_root(tmp_path: Path, pki:
     broker_files = BrokerFiles(files.ca, files.certificate, files.key, pki.list_path)
     config = write_config(tmp_path / "broker", broker_files, port=port, rtcc_port=rtcc_port)
     process = start_mosquitto(program, config, (port, rtcc_port))
-    process.send_signal(signal.SIGTERM)
+    try:
+        # It listens before it minds signals, and answers after that.
+        assert _shake_hands(port, pki) == HOST
+    finally:
+        process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 0
+
+
+def _shake_hands(port: int, pki: Pki) -> str:
+    """Return the common name of the broker's certificate."""
+    context = ssl.create_default_context(cadata=pki.ca_pem)
+    context.check_hostname = False
+    with socket.create_connection((HOST, port), 10) as plain, context.wrap_socket(plain) as secured:
+        certificate = secured.getpeercert()
+    assert certificate is not None
+    return dict(member for group in certificate["subject"] for member in group)["commonName"]
 
 
 @pytest.mark.peer

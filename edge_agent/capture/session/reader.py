@@ -139,7 +139,7 @@ class Line:
             self.was_open = True
             self._changed.set()
             for arrival in session.read():
-                if not self._put(arrival):
+                if not self._put(arrival, clock):
                     break
         except CaptureError as error:
             self._tell_end(error.reason, error.detail)
@@ -161,7 +161,7 @@ class Line:
             knock(self.endpoint.url)
         return open_session(self.endpoint, clock, loss, silence_s, self._released)
 
-    def _put(self, arrival: Arrival) -> bool:
+    def _put(self, arrival: Arrival, clock: Clock) -> bool:
         reason = self._hold()
         if reason:
             self._held = reason, (arrival.utc, arrival.boot)
@@ -171,13 +171,22 @@ class Line:
             self._changed.set()
             if self._released.wait(_ROOM_STEP_S):
                 return False
-        self.account.take(arrival)
-        self._arrivals.append(arrival)
-        self._bytes_in += len(arrival.data)
+            if reason := self._hold():
+                # What waits in the camera's connection behind this one is of the time that is not to be recorded.
+                self._append(arrival)
+                self._held = reason, (clock.utc(), clock.boot())
+                self._changed.set()
+                return False
+        self._append(arrival)
         if arrival.is_keyframe and arrival.track == 0:
             self.has_keyframe = True
             self._changed.set()
         return not self._released.is_set()
+
+    def _append(self, arrival: Arrival) -> None:
+        self.account.take(arrival)
+        self._arrivals.append(arrival)
+        self._bytes_in += len(arrival.data)
 
     def _tell_end(self, reason: str, detail: str) -> None:
         self._end = reason, detail

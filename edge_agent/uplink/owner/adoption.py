@@ -101,13 +101,14 @@ def put(config: Config, order: bytes, text: str, now: UtcNs) -> Path:
     return path
 
 
-def put_or_leave(config: Config, order: bytes, text: str, now: UtcNs) -> None:
-    """Put a text at once if this user may write its folder, as in a trial; else leave it for root."""
+def put_or_leave(config: Config, order: bytes, text: str, now: UtcNs) -> bool:
+    """Put a text at once if this user may write its folder, as in a trial; else leave it for root, and return False."""
     path = demand_order(config, order, text, now)
     if os.access(path.parent, os.W_OK):
         put(config, order, text, now)
-    else:
-        leave(config, order, text)
+        return True
+    leave(config, order, text)
+    return False
 
 
 def take(config: Config) -> tuple[bytes, str]:

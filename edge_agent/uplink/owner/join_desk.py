@@ -92,12 +92,16 @@ class JoinDesk:
             threshold=enrolment.threshold,
             roots=", ".join(enrolment.root_thumbprints),
             uploads=", ".join(f"{name} {url}" for name, url in sorted(enrolment.uploads.items())),
-            broker=f"{enrolment.broker_host}:{enrolment.broker_port}",
+            broker=", ".join(
+                f"{host}:{port}"
+                for host, port in ((enrolment.broker_host, enrolment.broker_port), *enrolment.more_brokers)
+            ),
             authority=hashlib.sha256(enrolment.ca_pem.encode()).hexdigest()[:16],
         )
         return DeskDraft("join", (ToSign(owner_order.TYP, order),), said, "adopt-enrolment", {"text": text})
 
     def _adopt(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
-        adoption.put_or_leave(self._config, str(members["jws"]).encode(), str(members["text"]), self._clock.utc())
+        order, text = str(members["jws"]).encode(), str(members["text"])
+        is_put = adoption.put_or_leave(self._config, order, text, self._clock.utc())
         log.info("enrolment signed at the desk")
-        return {"state": "signed"}
+        return {"state": "signed" if is_put else "left"}

@@ -214,6 +214,10 @@ class RequestCommands:
 
     def _resume(self, order: Order, resume: Resume, now: UtcNs) -> Answer:
         with self._store.transaction() as connection:
+            paused_at = self._store.find_pause_entry(connection, resume.camera)
+            # Times of an order are whole seconds. A pause of the future was entered under a wrong clock.
+            if paused_at is not None and order.issued_at + SECOND_NS < paused_at <= now:
+                raise UsageError("it was paused again since this was drafted", "look who paused it, and begin anew")
             self._mark_used(connection, order, now)
             self._store.clear_pause(connection, resume.camera)
             entries.append(connection, ResumeEntry(resume.camera, order.order_id), now)

@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 CAMERA_TERMS = ("mode", "hours", "categories", "distance_m", "window", "requests_per_day", "audio")
 HOUSE_TERMS = ("agencies", "ask_timeout", "cooling_off", "expires_after")
 """What the desk's form can change; everything else stays as the file says."""
+_LATER = "change this later, or at the gateway: sudo edge-agent consent sign"
 _READ_BURST, _READ_EVERY_S = 40, 0.5
 
 
@@ -126,18 +127,21 @@ class TermsDesk:
         was = encode_b64url(hashlib.sha256(before.encode()).digest())
         order = build_order("adopt", {"file": "consent", "sha256": digest, "was": was}, gateway, order_id, now)
         messages = (ToSign(owner_order.TYP, order), ToSign(TYP, payload))
-        sentence = self._say(camera, payload, parse_policy(text, "terms"), language)
+        files = parse_policy(before, str(config.consent.file)), parse_policy(text, "terms")
+        sentence = self._say(camera, payload, files, language)
         return DeskDraft(
             "sign", messages, sentence, "adopt-terms", {"camera": camera, "text": text}, {"camera": camera}
         )
 
-    def _say(self, camera: str, payload: bytes, file: Policy, language: Language) -> str:
+    def _say(self, camera: str, payload: bytes, files: tuple[Policy, Policy], language: Language) -> str:
         """Say, from the bytes, every term of any camera that counts otherwise than now once this is signed.
 
         Raises:
             UsageError: No consent of this camera is in force, so there is nothing to compare with: ring, sources and
-                RTCC are shown by the terminal alone.
+                RTCC are shown by the terminal alone. Or another camera's file terms change, and its consent may come
+                to count again, so that nobody can say how much.
         """
+        before, file = files
         built, now = read_built(payload), self._clock.utc()
         house = self._house_reader.read(now)
         lines = []
@@ -148,6 +152,9 @@ class TermsDesk:
                         f"{camera}: no consent is in force that could be changed",
                         "sign this one at the gateway, which shows all of it: sudo edge-agent consent sign",
                     )
+                stored = self._store.find_consent(name)
+                if stored is not None and not stored.is_revoked and before.terms(name) != file.terms(name):
+                    raise UsageError(f"{name}: its consent cannot be read now, and this changes its terms too", _LATER)
                 continue
             assert state.consent is not None
             assert state.terms is not None
@@ -199,9 +206,9 @@ class TermsDesk:
         camera, text, now = str(members["camera"]), str(members["text"]), self._clock.utc()
         adoption.demand_order(self._config, order.encode(), text, now)
         self._hand_over("take-consent", {"camera": camera, "jws": consent})
-        adoption.put_or_leave(self._config, order.encode(), text, now)
+        is_put = adoption.put_or_leave(self._config, order.encode(), text, now)
         log.info("terms signed at the desk camera=%s", camera)
-        return {"state": "signed"}
+        return {"state": "signed" if is_put else "left"}
 
 
 def _counts(state: CameraInForce, now: UtcNs) -> bool:

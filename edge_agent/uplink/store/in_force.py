@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.ledger import table as ledger
-from edge_agent.ledger.entries import ConsentRevokedEntry
+from edge_agent.ledger.entries import ConsentRevokedEntry, PauseEntry
 from edge_agent.units import UtcNs
 from edge_agent.uplink.store.database import Database
 
@@ -99,6 +99,11 @@ class InForceTables(Database):
     def clear_pause(self, connection: sqlite3.Connection, camera: str) -> None:
         """End the pause of a camera, or that of all (``*``): it leaves those of single cameras standing."""
         connection.execute("DELETE FROM pause WHERE camera = ?", (camera,))
+
+    def find_pause_entry(self, connection: sqlite3.Connection, camera: str) -> UtcNs | None:
+        """Return when a camera (or ``*``) was paused last, by the ledger; None if it never was."""
+        found = ledger.entries(connection, kinds=(PauseEntry.kind,))
+        return max((each.at for each in found if each.entry.get("camera") == camera), default=None)
 
     def list_pauses(self, now: UtcNs) -> dict[str, UtcNs | None]:
         """Return the cameras (``*`` for all) of which release is paused, each with its end or None."""
