@@ -21,10 +21,10 @@ from edge_agent.protocol.reasons import RULES, TIMED, UNKNOWN, say
 from edge_agent.protocol.request import Admitted, Request
 from edge_agent.protocol.request_jws import verify_request
 from edge_agent.protocol.trust_bundle import TrustBundle
-from edge_agent.protocol.verdict import Approval, Denial, Grant, Reason, Verdict
+from edge_agent.protocol.verdict import Approval, Denial, Reason, Verdict
 from edge_agent.units import ClockState, UtcNs
 from edge_agent.uplink.inbound.consent_files import NEWEST, HouseReader
-from edge_agent.uplink.inbound.trust_store import TrustStore, list_recipients
+from edge_agent.uplink.inbound.trust_store import TrustStore
 from edge_agent.uplink.store.requests import Store, StoredRequest
 
 CHECKS = {
@@ -213,10 +213,6 @@ class Evaluator:
     def take_consent(self, connection: sqlite3.Connection, camera: str, raw: bytes) -> SignedConsent:
         """Take in a consent that was just signed; see ``HouseReader.take``."""
         return self._house_reader.take(connection, camera, raw, self.moment().now)
-
-    def list_recipients(self, grant: Grant, trust: TrustBundle | None) -> tuple[str, ...]:
-        """Return the age recipients to whom a clip is sealed under a grant of now."""
-        return tuple(each.age for each in list_recipients(trust, escrow=grant.escrow))
 
     def explain(self, raw: bytes) -> tuple[list[ExplainedCheck], str]:
         """Say what every check and rule has to say of a request; remembers nothing.

@@ -19,6 +19,7 @@ from edge_agent.uplink.inbound.evaluator import Evaluator, Outlook
 from edge_agent.uplink.inbound.lifecycle import CameraEvent, Event
 from edge_agent.uplink.inbound.register import UNDER_WAY, Aftermath, RequestRegister, WithdrawnError
 from edge_agent.uplink.inbound.steps import NARROWED, CameraStep, RequestStep, encode_reasons
+from edge_agent.uplink.inbound.trust_store import list_recipients
 from edge_agent.uplink.release.payload import covers
 from edge_agent.uplink.store.release_info import Waiting
 from edge_agent.uplink.store.requests import (
@@ -213,5 +214,5 @@ class Reauthorization:
     def _covers(self, grant: Grant, release: StoredRelease, outlook: Outlook) -> bool:
         if isinstance(release.info, Waiting):
             return any(each.camera == release.camera for each in grant.cameras)
-        recipients = self._evaluator.list_recipients(grant, outlook.moment.trust)
+        recipients = list_recipients(outlook.moment.trust, escrow=grant.escrow)
         return covers(grant, release.camera, release.info.granted, recipients)
