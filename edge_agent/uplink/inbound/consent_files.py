@@ -28,7 +28,7 @@ from edge_agent.protocol.request import Place, Quality
 from edge_agent.settings.gateway import Camera, Config
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import UtcNs
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class HouseReader:
         store: Pauses, revocations, versions, quotas.
     """
 
-    def __init__(self, config: Config, enrolment: Enrolment, owner: Ed25519PublicKey, store: Store) -> None:
+    def __init__(self, config: Config, enrolment: Enrolment, owner: Ed25519PublicKey, store: Database) -> None:
         self._config = config
         self._enrolment = enrolment
         self._owner = owner
@@ -96,7 +96,7 @@ class HouseReader:
     def read(self, now: UtcNs) -> HouseState:
         """Return what stands for every camera. Writes nothing."""
         policy = self.load_policy()
-        stops = self._store.list_pauses(now)
+        stops = self._store.pauses.list_current(now)
         cameras = {camera.id: self._stand(camera, policy, stops) for camera in self._config.cameras if camera.enabled}
         return HouseState(cameras, ZoneInfo(self._config.gateway.time_zone), _until(stops, "*"))
 
@@ -111,7 +111,7 @@ class HouseReader:
         camera = self._config.demand_camera(camera_id)
         consent = verify_consent(raw, self._owner, self.read_facts(camera)[0])
         self._demand_just_signed(connection, consent, now)
-        if not self._store.save_consent(connection, camera.id, consent.version, raw):
+        if not self._store.consents.save(connection, camera.id, consent.version, raw):
             raise UsageError(f"{camera.id}: version {consent.version} is not newer than what was signed before")
         entries.append(connection, ConsentSignedEntry(camera.id, consent.version, consent.sha256), now)
         log.info("consent in force camera=%s version=%d", camera.id, consent.version)
@@ -122,7 +122,7 @@ class HouseReader:
         hint = "read the terms and sign them again: edge-agent consent sign"
         if not -SKEW_NS <= now - consent.signed_at <= MAX_AGE_NS:
             raise UsageError(f"{consent.camera}: its terms were not made ready within the last five minutes", hint)
-        revoked_at = self._store.find_revocation(connection, consent.camera)
+        revoked_at = self._store.consents.find_revocation(connection, consent.camera)
         # One of the future was entered under a wrong clock, and must not keep the owner from signing until then.
         if revoked_at is not None and consent.signed_at < revoked_at <= now + SKEW_NS:
             raise UsageError(f"{consent.camera}: its consent was revoked after these terms were signed", hint)
@@ -136,7 +136,7 @@ class HouseReader:
             before: Number of the request at hand; ``NEWEST`` for one that has none yet.
             now: The moment at which the request was decided first.
         """
-        used = self._store.count_quota_uses(*incident, before=before, now=now)
+        used = self._store.quotas.count_uses(*incident, before=before, now=now)
         return History({camera: used.get(camera, CameraHistory()) for camera in house_state.cameras})
 
     def read_facts(self, camera: Camera) -> tuple[Facts, bool]:
@@ -157,7 +157,7 @@ class HouseReader:
         return policy
 
     def _stand(self, camera: Camera, policy: Policy | None, stops: Mapping[str, UtcNs | None]) -> CameraInForce:
-        stored = self._store.find_consent(camera.id)
+        stored = self._store.consents.find(camera.id)
         facts, has_every_ring = self.read_facts(camera)
         return stand(
             None if stored is None or not stored.raw else stored.raw,

@@ -25,7 +25,8 @@ from edge_agent.protocol.verdict import Approval, Denial, Grant, Reason, Verdict
 from edge_agent.units import ClockState, UtcNs
 from edge_agent.uplink.inbound.consent_files import NEWEST, HouseReader
 from edge_agent.uplink.inbound.trust_store import TrustStore, list_recipients
-from edge_agent.uplink.store.requests import Store, StoredRequest
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.requests import StoredRequest
 
 CHECKS = {
     1: "size",
@@ -100,21 +101,21 @@ class ExplainedCheck:
 class _Seen:
     """What the store remembers, as ``admit`` asks for it."""
 
-    def __init__(self, store: Store, now: UtcNs) -> None:
+    def __init__(self, store: Database, now: UtcNs) -> None:
         self._store = store
         self._now = now
 
     def find(self, iss: str, jti: str) -> SeenRequest | None:
         """Look up a request, with the answer whose moment has come."""
-        found = self._store.find_request(jti, iss)
+        found = self._store.requests.find(jti, iss)
         if found is None:
-            refused = self._store.find_refused(iss, jti)
+            refused = self._store.refusals.find(iss, jti)
             return None if refused is None else SeenRequest(refused.payload_sha256, None)
-        return SeenRequest(found.payload_sha256, self._store.find_last_answer(found.id, self._now))
+        return SeenRequest(found.payload_sha256, self._store.outbox.find_last_answer(found.id, self._now))
 
     def find_incident(self, iss: str, number: str) -> bytes | None:
         """Look up an incident's facts."""
-        return self._store.find_incident(iss, number)
+        return self._store.requests.find_incident(iss, number)
 
 
 class Evaluator:
@@ -133,7 +134,7 @@ class Evaluator:
         self,
         enrolment: Enrolment,
         cell: str,
-        store: Store,
+        store: Database,
         house_reader: HouseReader,
         trust: TrustStore,
         clock: Clock,

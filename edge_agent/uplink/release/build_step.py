@@ -29,8 +29,10 @@ from edge_agent.uplink.inbound.register import Aftermath, RequestRegister
 from edge_agent.uplink.inbound.steps import LATE, RequestStep, describe_grant
 from edge_agent.uplink.release.payload import describe
 from edge_agent.uplink.release.staging import Staging, StagingFullError
+from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.release_info import Bundle, Ended, Waiting
-from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.releases import ReleaseState, StoredRelease
+from edge_agent.uplink.store.requests import StoredRequest
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ class BuildStep:
 
     def __init__(
         self,
-        store: Store,
+        store: Database,
         evaluator: Evaluator,
         register: RequestRegister,
         builder: Builder,
@@ -89,7 +91,7 @@ class BuildStep:
         Raises:
             WithdrawnError: The request was withdrawn meanwhile.
         """
-        found = {each.camera: each for each in self._store.list_releases(request.id)}
+        found = {each.camera: each for each in self._store.releases.list_of(request.id)}
         for camera in grant.cameras:
             earlier = found.get(camera.camera)
             if earlier is None or earlier.state is ReleaseState.WAITING:
