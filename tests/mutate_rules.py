@@ -17,10 +17,10 @@ HANDOVER = ("uplink/release/key_step.py", MACHINE)
 REGISTER = ("uplink/inbound/register.py", MACHINE)
 OWNER = ("uplink/owner/request_commands.py", MACHINE)
 INTAKE = ("uplink/inbound/intake.py", MACHINE)
-QUOTAS = ("uplink/store/quotas.py", MACHINE)
+STORE = ("uplink/store/requests.py", MACHINE)
 HOUSEHOLD = ("consent/house_state.py", MACHINE)
 WAIVER = ("consent/signed_consent.py", MACHINE)
-CONSENTS = ("uplink/store/consents.py", MACHINE)
+IN_FORCE = ("uplink/store/in_force.py", MACHINE)
 TRUST = ("protocol/trust_bundle.py", MACHINE)
 LIMITS = ("uplink/inbound/refusal_limits.py", MACHINE)
 NEWER = "WHERE excluded.version > version"
@@ -139,7 +139,7 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
         "if not isinstance(verdict, Grant):",
     ),
     "G10 the quota is counted back from now": (JUDGE, "stored.id, bound.decided_at)", "stored.id, moment.now)"),
-    "G10 later requests count as well": (QUOTAS, "FROM quota WHERE request_id < ?5 GROUP", "FROM quota WHERE ?5 GROUP"),
+    "G10 later requests count as well": (STORE, "FROM quota WHERE request_id < ?5 GROUP", "FROM quota WHERE ?5 GROUP"),
     "G10 a decision uses no quota": (
         INTAKE,
         "for camera, granted_ns in assessment.uses:",
@@ -157,13 +157,13 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
         "of = (self.camera, self.quality, other.source)",
     ),
     "G12 a camera that points elsewhere counts as signed": (WAIVER, "    if changed:\n", "    if False:\n"),
-    "G13 an earlier consent is taken in": (CONSENTS, f"revoked = 0 {NEWER}", "revoked = 0"),
+    "G13 an earlier consent is taken in": (IN_FORCE, f"revoked = 0 {NEWER}", "revoked = 0"),
     "G13 a revoked consent is taken in again": (
-        CONSENTS,
+        IN_FORCE,
         f"revoked = 0 {NEWER}",
         f"revoked = 0 {NEWER.replace('>', '>=')}",
     ),
-    "G13 a revocation is forgotten": (CONSENTS, "UPDATE consent SET revoked = 1", "UPDATE consent SET revoked = 0"),
+    "G13 a revocation is forgotten": (IN_FORCE, "UPDATE consent SET revoked = 1", "UPDATE consent SET revoked = 0"),
     "G13 an order counts twice": (
         OWNER,
         "if not self._store.orders.mark_used(connection, order.order_id, now):",

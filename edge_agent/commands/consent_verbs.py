@@ -47,7 +47,7 @@ from edge_agent.settings.gateway import Config
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_duration
 from edge_agent.uplink.inbound.consent_files import load_facts
 from edge_agent.uplink.inbound.consent_states import Marks, read_consent_states, read_marks
-from edge_agent.uplink.store.consents import StoredConsent
+from edge_agent.uplink.store.in_force import StoredConsent
 
 _HAND_OVER_TIMEOUT_S = 30.0
 """The releaser evaluates every open request anew in the same transaction, and may wait for another one first."""

@@ -29,8 +29,7 @@ from edge_agent.uplink.inbound.retention import exp_of, is_forgotten
 from edge_agent.uplink.inbound.steps import describe_request
 from edge_agent.uplink.inbound.trust_store import TrustStore
 from edge_agent.uplink.store.database import Database
-from edge_agent.uplink.store.quotas import QuotaUse
-from edge_agent.uplink.store.requests import StoredRequest
+from edge_agent.uplink.store.requests import QuotaUse, StoredRequest
 
 log = logging.getLogger(__name__)
 

@@ -4,16 +4,13 @@ from pathlib import Path
 
 from edge_agent.ledger import table as ledger
 from edge_agent.units import UtcNs
-from edge_agent.uplink.store.consents import ConsentTable
+from edge_agent.uplink.store.in_force import ConsentTable, OrderTable, PauseTable, TrustTable
 from edge_agent.uplink.store.notices import NoticeTable
 from edge_agent.uplink.store.outbox import Outbox
-from edge_agent.uplink.store.owner_orders import OrderTable, PauseTable
-from edge_agent.uplink.store.quotas import QuotaTable
 from edge_agent.uplink.store.refusals import RefusalTable
 from edge_agent.uplink.store.releases import ReleaseTable
-from edge_agent.uplink.store.requests import RequestTable
+from edge_agent.uplink.store.requests import QuotaTable, RequestTable
 from edge_agent.uplink.store.sqlite_file import SqliteFile
-from edge_agent.uplink.store.trust import TrustTable
 
 
 class Database(SqliteFile):

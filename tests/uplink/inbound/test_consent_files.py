@@ -16,7 +16,7 @@ from edge_agent.settings.gateway import Config, parse_config
 from edge_agent.units import DAY_NS, MINUTE_NS, ClockState
 from edge_agent.uplink.inbound.consent_files import HouseReader, load_facts
 from edge_agent.uplink.release.terms_watch import TermsWatch
-from edge_agent.uplink.store.consents import StoredConsent
+from edge_agent.uplink.store.in_force import StoredConsent
 from edge_agent.uplink.store.requests import RequestState
 from tests.support import gate
 from tests.support.consents import sign_consent

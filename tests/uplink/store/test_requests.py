@@ -9,12 +9,11 @@ import pytest
 from edge_agent.consent.house_state import CameraHistory
 from edge_agent.errors import UnsupportedVersionError
 from edge_agent.units import DAY_NS, UtcNs
-from edge_agent.uplink.store.consents import StoredConsent
 from edge_agent.uplink.store.database import Database
-from edge_agent.uplink.store.quotas import MONTH_NS, QuotaUse
+from edge_agent.uplink.store.in_force import StoredConsent
 from edge_agent.uplink.store.release_info import Bundle
 from edge_agent.uplink.store.releases import ReleaseState, StoredRelease
-from edge_agent.uplink.store.requests import RequestState, StoredRequest
+from edge_agent.uplink.store.requests import MONTH_NS, QuotaUse, RequestState, StoredRequest
 
 REQUEST = StoredRequest(
     0, "rtcc.test", "jti-1", b"p" * 32, b"{}", "24-1", "robbery", False, b"c", UtcNs(100), UtcNs(900),
