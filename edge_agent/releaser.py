@@ -249,7 +249,7 @@ class Releaser:
             self._is_upload_hour,
         )  # fmt: skip
         store, register, clock = self._store, self._register, self._clock
-        build_step = BuildStep(store, self._evaluator, register, self._builder, staging, self._sign_checkpoint, clock)
+        build_step = BuildStep(store, register, self._builder, staging, self._sign_checkpoint, clock)
         upload_step = UploadStep(store, register, upload_targets, staging, clock)
         reauthorization = Reauthorization(store, self._evaluator, register, upload_step, clock, self._on_end)
         key_step = KeyStep(store, register, self._evaluator, reauthorization)

@@ -256,7 +256,7 @@ class House:
         self.decided: list[Any] = []
         self.refusal_counter = RefusalCounter()
         build_step = BuildStep(
-            self.store, self.evaluator, self.register, self.builder, self.staging,
+            self.store, self.register, self.builder, self.staging,
             lambda connection, now: ledger.checkpoint(connection, ledger_origin(gate.GATEWAY), self.key, now),
             self.clock,
         )  # fmt: skip

@@ -14,7 +14,7 @@ from edge_agent.errors import DeliveryError, DenialError
 from edge_agent.host.build_id import digest_sources
 from edge_agent.host.clock import Clock
 from edge_agent.host.regular_file import open_reader
-from edge_agent.protocol.trust_bundle import TrustBundle
+from edge_agent.protocol.trust_bundle import TrustBundle, list_recipients
 from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
@@ -22,7 +22,6 @@ from edge_agent.uplink.bundle.authority import GrantMandate, OrderMandate, Scope
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.bundle.writer import BundleFacts, BundleInfo, BundleRecipient, build
 from edge_agent.uplink.inbound.consent_files import HouseReader
-from edge_agent.uplink.inbound.trust_store import list_recipients
 
 log = logging.getLogger(__name__)
 

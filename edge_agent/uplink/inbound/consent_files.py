@@ -1,4 +1,4 @@
-"""What the owner's word is now: signed consents, ``consent.yaml``, pauses and what was granted before.
+"""What the owner's word is now: signed consents, ``consent.yaml`` and pauses.
 
 Puts together the values that ``edge_agent.consent.decision`` judges with; decides nothing. Signed consents are those
 that the store has taken in: the newest version of each camera. No file gives consent; ``consent.yaml`` only takes away.
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.buffer.ring import load_superblock
-from edge_agent.consent.house_state import FOREVER, CameraHistory, CameraInForce, History, HouseState, stand
+from edge_agent.consent.house_state import FOREVER, CameraInForce, HouseState, stand
 from edge_agent.consent.owner_order import MAX_AGE_NS, SKEW_NS
 from edge_agent.consent.policy import Policy, parse_policy
 from edge_agent.consent.signed_consent import Facts, SignedConsent, Stream, verify_consent
@@ -33,8 +33,6 @@ from edge_agent.uplink.store.database import Database
 log = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 256 * 1024
-NEWEST = 2**63 - 1
-"""Stands for the number of a request that is not stored yet."""
 
 
 def load_facts(config: Config, enrolment: Enrolment, camera: Camera, store_id: str) -> Facts:
@@ -83,7 +81,7 @@ class HouseReader:
         config: Cameras, places, time zone, and where the files lie.
         enrolment: The RTCC that this gateway belongs to.
         owner: The owner's public key, pinned at ``init``.
-        store: Pauses, revocations, versions, quotas.
+        store: Pauses, revocations, versions.
     """
 
     def __init__(self, config: Config, enrolment: Enrolment, owner: Ed25519PublicKey, store: Database) -> None:
@@ -126,18 +124,6 @@ class HouseReader:
         # One of the future was entered under a wrong clock, and must not keep the owner from signing until then.
         if revoked_at is not None and consent.signed_at < revoked_at <= now + SKEW_NS:
             raise UsageError(f"{consent.camera}: its consent was revoked after these terms were signed", hint)
-
-    def history(self, house_state: HouseState, incident: tuple[str, str], before: int, now: UtcNs) -> History:
-        """Return what was used of every camera's quotas by the requests with a smaller number than ``before``.
-
-        Args:
-            house_state: Names the cameras.
-            incident: Issuer and number of the incident at hand.
-            before: Number of the request at hand; ``NEWEST`` for one that has none yet.
-            now: The moment at which the request was decided first.
-        """
-        used = self._store.quotas.count_uses(*incident, before=before, now=now)
-        return History({camera: used.get(camera, CameraHistory()) for camera in house_state.cameras})
 
     def read_facts(self, camera: Camera) -> tuple[Facts, bool]:
         """Return the facts of a camera as they are now, and whether each of its rings could be read."""

@@ -4,7 +4,7 @@ import logging
 
 from edge_agent.host.clock import Clock
 from edge_agent.protocol.jws import deny
-from edge_agent.protocol.trust_bundle import Recipient, Roots, TrustBundle, encode_roots, make_roots, verify_trust
+from edge_agent.protocol.trust_bundle import Roots, TrustBundle, encode_roots, make_roots, verify_trust
 from edge_agent.units import ClockState, encode_rfc3339
 from edge_agent.uplink.store.database import Database
 
@@ -84,10 +84,3 @@ class TrustStore:
 def _name(roots: Roots) -> list[str]:
     """Name a set of roots, so that it can be told from another."""
     return [str(roots.threshold), *sorted(roots.keys)]
-
-
-def list_recipients(bundle: TrustBundle | None, *, escrow: bool) -> tuple[Recipient, ...]:
-    """Return to whom a clip is sealed now: the RTCC's evidence key, and escrow where the owner's terms have it."""
-    if bundle is None:
-        return ()
-    return tuple(each for each in bundle.recipients if each.role == "evidence" or escrow)

@@ -30,8 +30,7 @@ from edge_agent.uplink.inbound.register import Aftermath, RequestRegister
 from edge_agent.uplink.inbound.steps import RequestStep
 from edge_agent.uplink.release.recheck import Reauthorization
 from edge_agent.uplink.store.database import Database
-from edge_agent.uplink.store.release_info import Bundle
-from edge_agent.uplink.store.releases import StoredRelease
+from edge_agent.uplink.store.releases import Bundle, StoredRelease
 from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, StoredRequest
 
 EVERY_CAMERA = "*"

@@ -23,15 +23,13 @@ from edge_agent.uplink.bundle.rings import NotRecordedError
 from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.clip.cutter import ClipError
 from edge_agent.uplink.inbound import steps
-from edge_agent.uplink.inbound.evaluator import Evaluator
 from edge_agent.uplink.inbound.lifecycle import CameraEvent
 from edge_agent.uplink.inbound.register import Aftermath, RequestRegister
 from edge_agent.uplink.inbound.steps import LATE, RequestStep, describe_grant
 from edge_agent.uplink.release.payload import describe
 from edge_agent.uplink.release.staging import Staging, StagingFullError
 from edge_agent.uplink.store.database import Database
-from edge_agent.uplink.store.release_info import Bundle, Ended, Waiting
-from edge_agent.uplink.store.releases import ReleaseState, StoredRelease
+from edge_agent.uplink.store.releases import Bundle, Ended, ReleaseState, StoredRelease, Waiting
 from edge_agent.uplink.store.requests import StoredRequest
 
 log = logging.getLogger(__name__)
@@ -59,7 +57,6 @@ class BuildStep:
 
     Args:
         store: Where every step is durable.
-        evaluator: Says to whom bundles are sealed now.
         register: Enters grants, and stops what was withdrawn meanwhile.
         builder: Makes one bundle.
         staging: Where payloads wait.
@@ -70,7 +67,6 @@ class BuildStep:
     def __init__(
         self,
         store: Database,
-        evaluator: Evaluator,
         register: RequestRegister,
         builder: Builder,
         staging: Staging,
@@ -78,7 +74,6 @@ class BuildStep:
         clock: Clock,
     ) -> None:
         self._store = store
-        self._evaluator = evaluator
         self._register = register
         self._builder = builder
         self._staging = staging
@@ -95,8 +90,7 @@ class BuildStep:
         for camera in grant.cameras:
             earlier = found.get(camera.camera)
             if earlier is None or earlier.state is ReleaseState.WAITING:
-                granted = describe(camera, self._evaluator.list_recipients(grant, trust))
-                self._make(request, grant, camera, earlier, granted)
+                self._make(request, grant, camera, earlier, describe(grant, camera, trust))
 
     def _make(
         self,

@@ -19,8 +19,7 @@ from edge_agent.uplink.inbound.register import Aftermath, RequestRegister, Withd
 from edge_agent.uplink.inbound.steps import RequestStep, notes_of
 from edge_agent.uplink.release.recheck import PutOffError, Reauthorization
 from edge_agent.uplink.store.database import Database
-from edge_agent.uplink.store.release_info import Ended
-from edge_agent.uplink.store.releases import ReleaseState, StoredRelease
+from edge_agent.uplink.store.releases import Ended, ReleaseState, StoredRelease
 from edge_agent.uplink.store.requests import StoredRequest
 
 log = logging.getLogger(__name__)

@@ -21,8 +21,7 @@ from edge_agent.uplink.inbound.register import UNDER_WAY, Aftermath, RequestRegi
 from edge_agent.uplink.inbound.steps import NARROWED, CameraStep, RequestStep, encode_reasons
 from edge_agent.uplink.release.payload import covers
 from edge_agent.uplink.store.database import Database
-from edge_agent.uplink.store.release_info import Waiting
-from edge_agent.uplink.store.releases import ReleaseState, StoredRelease
+from edge_agent.uplink.store.releases import ReleaseState, StoredRelease, Waiting
 from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, StoredRequest
 
 log = logging.getLogger(__name__)
@@ -208,5 +207,4 @@ class Reauthorization:
     def _covers(self, grant: Grant, release: StoredRelease, outlook: Outlook) -> bool:
         if isinstance(release.info, Waiting):
             return any(each.camera == release.camera for each in grant.cameras)
-        recipients = self._evaluator.list_recipients(grant, outlook.moment.trust)
-        return covers(grant, release.camera, release.info.granted, recipients)
+        return covers(grant, release.camera, release.info.granted, outlook.moment.trust)

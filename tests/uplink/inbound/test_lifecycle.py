@@ -25,8 +25,7 @@ from edge_agent.uplink.inbound.lifecycle import (
 )
 from edge_agent.uplink.inbound.register import Aftermath, WithdrawnError
 from edge_agent.uplink.inbound.steps import CameraStep, RequestStep
-from edge_agent.uplink.store.release_info import Bundle, Ended, Waiting
-from edge_agent.uplink.store.releases import ReleaseState, StoredRelease
+from edge_agent.uplink.store.releases import Bundle, Ended, ReleaseState, StoredRelease, Waiting
 from edge_agent.uplink.store.requests import RequestState
 from tests.support import gate
 from tests.support.releaser import House

@@ -11,7 +11,7 @@ from edge_agent.protocol import jws
 from edge_agent.protocol.answer import Status
 from edge_agent.protocol.request_jws import TYP
 from edge_agent.units import HOUR_NS, MINUTE_NS, ClockState, UtcNs, encode_rfc3339
-from edge_agent.uplink.inbound.consent_files import NEWEST
+from edge_agent.uplink.inbound.evaluator import NEWEST
 from edge_agent.uplink.inbound.refusal_limits import RefusalLimits, RefusalRoom
 from edge_agent.uplink.store.requests import RequestState
 from tests.support import gate

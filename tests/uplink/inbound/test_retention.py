@@ -7,7 +7,7 @@ import pytest
 from edge_agent.consent.admission import SKEW_NS
 from edge_agent.errors import DenialError
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, encode_rfc3339
-from edge_agent.uplink.inbound.consent_files import NEWEST
+from edge_agent.uplink.inbound.evaluator import NEWEST
 from edge_agent.uplink.inbound.refusal_limits import RefusalLimits, RefusalRoom
 from edge_agent.uplink.inbound.retention import KEEP_INCIDENTS, REMEMBER_NS, prune
 from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, StoredRequest

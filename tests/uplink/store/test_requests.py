@@ -11,8 +11,7 @@ from edge_agent.errors import UnsupportedVersionError
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.in_force import StoredConsent
-from edge_agent.uplink.store.release_info import Bundle
-from edge_agent.uplink.store.releases import ReleaseState, StoredRelease
+from edge_agent.uplink.store.releases import Bundle, ReleaseState, StoredRelease
 from edge_agent.uplink.store.requests import MONTH_NS, QuotaUse, RequestState, StoredRequest
 
 REQUEST = StoredRequest(
