@@ -46,7 +46,9 @@ from edge_agent.uplink.release.recheck import Reauthorization
 from edge_agent.uplink.release.staging import Staging
 from edge_agent.uplink.release.upload_step import UploadStep
 from edge_agent.uplink.release.worker import ReleaseWorker
-from edge_agent.uplink.store.requests import RequestState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.releases import StoredRelease
+from edge_agent.uplink.store.requests import RequestState, StoredRequest
 from tests.support import gate
 from tests.support.fakes import FakeClock
 
@@ -159,7 +161,7 @@ class FakeUploader:
 class FakeStanding(HouseReader):
     """The owner's word without files: consents in memory, pauses and revocations from the real store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Database) -> None:
         self._store = store
         self.signed: dict[str, Terms] = {"door": gate.terms()}
         self.file: dict[str, Terms] = {}
@@ -169,7 +171,7 @@ class FakeStanding(HouseReader):
 
     def read(self, now: UtcNs) -> HouseState:
         self.before()
-        stops = self._store.list_pauses(now)
+        stops = self._store.pauses.list_current(now)
 
         def paused(name: str) -> UtcNs:
             until = stops.get(name, UtcNs(0))
@@ -181,7 +183,7 @@ class FakeStanding(HouseReader):
         return HouseState(cameras, ZoneInfo("America/Chicago"), paused("*"))
 
     def _stand_of(self, name: str, paused_until: UtcNs) -> CameraInForce:
-        stored = self._store.find_consent(name)
+        stored = self._store.consents.find(name)
         return gate.standing(
             self.signed[name], self.file.get(name), name, self.version,
             highest_version=0 if stored is None else stored.version,
@@ -196,7 +198,7 @@ class FakeStanding(HouseReader):
         """Have the store take in what is signed here: a revocation is of what it knows."""
         with self._store.transaction() as connection:
             for name in self.signed:
-                self._store.save_consent(connection, name, self.version, b"signed in memory")
+                self._store.consents.save(connection, name, self.version, b"signed in memory")
 
 
 _RTCC = gate.Rtcc()
@@ -229,7 +231,7 @@ class House:
         self.broker = FakeBroker()
         self.builder, self.uploader = FakeBuilder(), FakeUploader()
         self.signed: dict[str, Terms] = {"door": gate.terms()}
-        self.store: Store | None = None
+        self.store: Database | None = None
         self.numbers = 0
         self.restart()
         self.store.note_birth(UtcNs(gate.NOW - 30 * DAY_NS))
@@ -238,7 +240,7 @@ class House:
     def restart(self) -> None:
         if self.store is not None:
             self.store.close()
-        self.store = Store(self.folder / "store.sqlite")
+        self.store = Database(self.folder / "store.sqlite")
         self.stop = threading.Event()
         enrolment = Enrolment(
             gateway=gate.GATEWAY, iss=gate.ISS, broker_host="127.0.0.1", broker_port=1, ca_pem="", certificate_pem="",
@@ -308,7 +310,7 @@ class House:
     # The house
 
     def newest(self) -> StoredRequest:
-        return self.store.list_requests()[0]
+        return self.store.requests.list_newest()[0]
 
     def state(self) -> RequestState:
         return self.newest().state
@@ -335,7 +337,7 @@ class House:
         window = Window(parse_rfc3339(asked["start"]), parse_rfc3339(asked["end"]))
         order = self.order(
             "approve", jti=request.jti, request_sha256=encode_b64url(request.payload_sha256),
-            offer_sha256=encode_b64url(digest_offers(offers_of(self.store.read_request(request.id).bound))),
+            offer_sha256=encode_b64url(digest_offers(offers_of(self.store.requests.read(request.id).bound))),
             cameras=list(cameras), window=window_members(window),
         )  # fmt: skip
         return self.call("order", jws=order)

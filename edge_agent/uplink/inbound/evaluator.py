@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from edge_agent.consent.admission import GatewayFacts, Replayed, SeenRequest, admit
 from edge_agent.consent.bound import NOTHING, Bound
 from edge_agent.consent.decision import Evaluation, counted, decide, decide_again, stop, trace
-from edge_agent.consent.house_state import HouseState, patience_ns, refusals
+from edge_agent.consent.house_state import CameraHistory, History, HouseState, patience_ns, refusals
 from edge_agent.consent.policy import Refusals
 from edge_agent.consent.signed_consent import SignedConsent
 from edge_agent.errors import DenialError
@@ -23,10 +23,13 @@ from edge_agent.protocol.request_jws import verify_request
 from edge_agent.protocol.trust_bundle import TrustBundle
 from edge_agent.protocol.verdict import Approval, Denial, Reason, Verdict
 from edge_agent.units import ClockState, UtcNs
-from edge_agent.uplink.inbound.consent_files import NEWEST, HouseReader
+from edge_agent.uplink.inbound.consent_files import HouseReader
 from edge_agent.uplink.inbound.trust_store import TrustStore
-from edge_agent.uplink.store.requests import Store, StoredRequest
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.requests import StoredRequest
 
+NEWEST = 2**63 - 1
+"""Stands for the number of a request that is not stored yet."""
 CHECKS = {
     1: "size",
     2: "strict JSON",
@@ -100,21 +103,21 @@ class ExplainedCheck:
 class _Seen:
     """What the store remembers, as ``admit`` asks for it."""
 
-    def __init__(self, store: Store, now: UtcNs) -> None:
+    def __init__(self, store: Database, now: UtcNs) -> None:
         self._store = store
         self._now = now
 
     def find(self, iss: str, jti: str) -> SeenRequest | None:
         """Look up a request, with the answer whose moment has come."""
-        found = self._store.find_request(jti, iss)
+        found = self._store.requests.find(jti, iss)
         if found is None:
-            refused = self._store.find_refused(iss, jti)
+            refused = self._store.refusals.find(iss, jti)
             return None if refused is None else SeenRequest(refused.payload_sha256, None)
-        return SeenRequest(found.payload_sha256, self._store.find_last_answer(found.id, self._now))
+        return SeenRequest(found.payload_sha256, self._store.outbox.find_last_answer(found.id, self._now))
 
     def find_incident(self, iss: str, number: str) -> bytes | None:
         """Look up an incident's facts."""
-        return self._store.find_incident(iss, number)
+        return self._store.requests.find_incident(iss, number)
 
 
 class Evaluator:
@@ -133,7 +136,7 @@ class Evaluator:
         self,
         enrolment: Enrolment,
         cell: str,
-        store: Store,
+        store: Database,
         house_reader: HouseReader,
         trust: TrustStore,
         clock: Clock,
@@ -172,8 +175,7 @@ class Evaluator:
     def decide(self, admitted: Admitted, outlook: Outlook) -> Assessment:
         """Run check 11 on a request for the first time."""
         house_state, moment = outlook.house_state, outlook.moment
-        incident = (admitted.request.iss, admitted.request.incident.number)
-        history = self._house_reader.history(house_state, incident, NEWEST, moment.now)
+        history = self._read_history(house_state, admitted.request, NEWEST, moment.now)
         verdict, bound = decide(admitted, house_state, history, moment.now, moment.clock_state)
         return Assessment(verdict, bound, counted(admitted, house_state, history, moment.now, moment.clock_state))
 
@@ -198,10 +200,17 @@ class Evaluator:
             elif waits:
                 return stop(bound, house_state, reason, moment.now)
             return Evaluation(Denial(None, (reason,), moment.now), NOTHING, (reason,))
-        incident = (request.iss, request.incident.number)
-        history = self._house_reader.history(house_state, incident, stored.id, bound.decided_at)
+        history = self._read_history(house_state, request, stored.id, bound.decided_at)
         admitted = Admitted(request, stored.arrived_at)
         return decide_again(admitted, house_state, history, approval, bound, moment.now, moment.clock_state)
+
+    def _read_history(self, house_state: HouseState, request: Request, before: int, now: UtcNs) -> History:
+        """Return what requests with a smaller number than ``before`` had used of every quota at ``now``.
+
+        ``now`` is the moment at which the request was decided first.
+        """
+        used = self._store.quotas.count_uses(request.iss, request.incident.number, before=before, now=now)
+        return History({camera: used.get(camera, CameraHistory()) for camera in house_state.cameras})
 
     def name_signers(self, raw: bytes) -> list[str]:
         """Return who signed a request, with their roles, by the trust bundle of now; empty if it names them no more."""
@@ -231,8 +240,7 @@ class Evaluator:
         except Replayed:
             text = "This request was judged before; it gets the answer that it got."
             return [*_passed(8), ExplainedCheck(_name(8), "repeat", "", text)], "repeat"
-        incident = (request.iss, request.incident.number)
-        history = self._house_reader.history(house_state, incident, NEWEST, moment.now)
+        history = self._read_history(house_state, request, NEWEST, moment.now)
         steps = _passed(11)
         for each in trace(admitted, house_state, history, moment.now, moment.clock_state):
             name = f"11 {each.rule}" + (f" ({each.camera})" if each.camera else "")

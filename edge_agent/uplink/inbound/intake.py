@@ -28,7 +28,8 @@ from edge_agent.uplink.inbound.register import RequestRegister, find_decline
 from edge_agent.uplink.inbound.retention import exp_of, is_forgotten
 from edge_agent.uplink.inbound.steps import describe_request
 from edge_agent.uplink.inbound.trust_store import TrustStore
-from edge_agent.uplink.store.requests import QuotaUse, Store, StoredRequest
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.requests import QuotaUse, StoredRequest
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class Intake:
 
     def __init__(
         self,
-        store: Store,
+        store: Database,
         evaluator: Evaluator,
         register: RequestRegister,
         trust: TrustStore,
@@ -223,11 +224,11 @@ class Intake:
         correlation: bytes | None,
         now: UtcNs,
     ) -> None:
-        stored = None if request is None else self._store.find_request(request.jti, request.iss)
+        stored = None if request is None else self._store.requests.find(request.jti, request.iss)
         if replayed.answer is not None and stored is not None:
             self._register.repeat(connection, stored, replayed.answer, correlation, now)
         elif request is not None and stored is None:
-            refused = self._store.find_refused(request.iss, request.jti)
+            refused = self._store.refusals.find(request.iss, request.jti)
             if refused is not None and 0 < refused.declined_at <= now:
                 self._register.decline_unkept(connection, request, correlation, refused.declined_at, now)
 
@@ -277,11 +278,11 @@ class Intake:
             self._only_count(connection, request, assessment.verdict, correlation, outlook, over)
             return None
         number = request.incident.number
-        self._store.add_incident(connection, request.iss, number, incident_digest(request.incident))
+        self._store.requests.add_incident(connection, request.iss, number, incident_digest(request.incident))
         stored = self._register.add(connection, request, correlation, now)
         for camera, granted_ns in assessment.uses:
             use = QuotaUse(camera, now, granted_ns, request.iss, number)
-            self._store.add_quota_use(connection, stored.id, use)
+            self._store.quotas.add_use(connection, stored.id, use)
         asked = describe_request(request, stored.id)
         self._register.record_verdict(
             connection, stored, assessment.verdict, assessment.bound, outlook.disclosure, now, asked
@@ -319,7 +320,7 @@ class Intake:
         kind = type(verdict).__name__.lower()
         if stored is not None:
             log.info("request decided request=%d verdict=%s", stored.id, kind)
-            self._on_verdict(self._store.read_request(stored.id), verdict)
+            self._on_verdict(self._store.requests.read(stored.id), verdict)
         elif isinstance(verdict, Denial) and verdict.request is not None:
             self._reused.append(verdict.request.payload_sha256)  # what is counted must have been entered
             log.info("request refused jti=%s reason=jti-reused", verdict.request.jti)

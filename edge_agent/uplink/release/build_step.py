@@ -16,7 +16,7 @@ from edge_agent.host.clock import Clock
 from edge_agent.ledger import table as ledger
 from edge_agent.ledger.entries import BundleEntry, GivenUpEntry
 from edge_agent.protocol.answer import upload_name
-from edge_agent.protocol.trust_bundle import Recipient, TrustBundle
+from edge_agent.protocol.trust_bundle import Recipient, TrustBundle, list_recipients
 from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.units import MINUTE_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink.bundle.rings import NotRecordedError
@@ -26,11 +26,11 @@ from edge_agent.uplink.inbound import steps
 from edge_agent.uplink.inbound.lifecycle import CameraEvent
 from edge_agent.uplink.inbound.register import Aftermath, RequestRegister
 from edge_agent.uplink.inbound.steps import LATE, RequestStep, describe_grant
-from edge_agent.uplink.inbound.trust_store import list_recipients
 from edge_agent.uplink.release.payload import describe
 from edge_agent.uplink.release.staging import Staging, StagingFullError
-from edge_agent.uplink.store.release_info import Bundle, Ended, Waiting
-from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.releases import Bundle, Ended, ReleaseState, StoredRelease, Waiting
+from edge_agent.uplink.store.requests import StoredRequest
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class BuildStep:
 
     def __init__(
         self,
-        store: Store,
+        store: Database,
         register: RequestRegister,
         builder: Builder,
         staging: Staging,
@@ -93,12 +93,11 @@ class BuildStep:
         Raises:
             WithdrawnError: The request was withdrawn meanwhile.
         """
-        found = {each.camera: each for each in self._store.list_releases(request.id)}
-        recipients = list_recipients(trust, escrow=grant.escrow)
+        found = {each.camera: each for each in self._store.releases.list_of(request.id)}
         for camera in grant.cameras:
             earlier = found.get(camera.camera)
             if earlier is None or earlier.state is ReleaseState.WAITING:
-                self._make(request, grant, camera, earlier, recipients)
+                self._make(request, grant, camera, earlier, trust)
 
     def _make(
         self,
@@ -106,16 +105,16 @@ class BuildStep:
         grant: Grant,
         camera: CameraGrant,
         earlier: StoredRelease | None,
-        recipients: tuple[Recipient, ...],
+        trust: TrustBundle | None,
     ) -> None:
-        granted = describe(camera, recipients)
+        granted = describe(grant, camera, trust)
         if earlier is not None and earlier.waiting.tries and self._is_last_call(request):
             self._give_up(request, earlier, granted)
             return
         release, proof = self._enter(request, grant, camera, earlier)
         try:
             with self._staging.create(release.file, release.waiting.needs) as out:
-                info = self._builder.build(grant, camera, recipients, proof, out)
+                info = self._builder.build(grant, camera, list_recipients(trust, escrow=grant.escrow), proof, out)
         except (EdgeAgentError, OSError) as error:
             self._put_off(request, release, granted, error)
             return

@@ -18,8 +18,9 @@ from edge_agent.uplink.inbound.lifecycle import Event
 from edge_agent.uplink.inbound.register import Aftermath, RequestRegister, WithdrawnError
 from edge_agent.uplink.inbound.steps import RequestStep, notes_of
 from edge_agent.uplink.release.recheck import PutOffError, Reauthorization
-from edge_agent.uplink.store.release_info import Ended
-from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.releases import Ended, ReleaseState, StoredRelease
+from edge_agent.uplink.store.requests import StoredRequest
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class KeyStep:
 
     def __init__(
         self,
-        store: Store,
+        store: Database,
         register: RequestRegister,
         evaluator: Evaluator,
         reauthorization: Reauthorization,
@@ -58,7 +59,7 @@ class KeyStep:
             outlook = self._evaluator.look()
             self._register.demand_open(connection, request)
             verdict = self._reauthorization.evaluate(connection, request.id, outlook, aftermath)
-            releases = self._store.list_releases(request.id)
+            releases = self._store.releases.list_of(request.id)
             done = [each for each in releases if each.state is ReleaseState.UPLOADED]
             is_whole = isinstance(verdict, Grant) and [each.camera for each in releases] == sorted(
                 each.camera for each in verdict.cameras
@@ -114,11 +115,11 @@ class KeyStep:
         """
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            if not self._store.has_waiting_key(connection, request_id):
+            if not self._store.outbox.has_waiting_key(connection, request_id):
                 return False
             outlook = self._evaluator.look()
             verdict = self._reauthorization.evaluate(connection, request_id, outlook, aftermath)
-            request = self._store.read_request(request_id)
+            request = self._store.requests.read(request_id)
             leaves = isinstance(verdict, Grant) and outlook.now >= verdict.not_before
             if leaves:
                 self._register.apply(connection, request, RequestStep(Event.KEY_LEAVES, outlook.now), aftermath)
