@@ -295,6 +295,8 @@ def run(pictures: Path | None = None) -> tuple[int, int]:
         stack.callback(browser.close)
         words = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "ignore_https_errors": True}
         finger = Finger(browser.new_context(**words).new_page(), pictures)  # type: ignore[arg-type]
+        stack.push(lambda kind, *_: finger.keep("failed") if kind else None)
+        stack.push(lambda kind, *_: print((folder / "run.log").read_text()[-3000:]) if kind else None)
         gateway = join(finger, phone, city, link)
         give_terms(finger, phone, link.partition("pair")[0])
         session = stack.enter_context(RtccSession(city.home, watch=True))
