@@ -33,7 +33,6 @@ from edge_agent.page.numbers import allow_numbers
 from edge_agent.page.processes import Processes
 from edge_agent.page.rendering import STATIC, Templates
 from edge_agent.page.settings import PageSettings
-from edge_agent.page.tickets import Tickets
 from edge_agent.page.views import Reader
 from edge_agent.printable_text import show_line
 from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339
@@ -83,7 +82,6 @@ class DeskPages:
     Args:
         processes: The releaser, as the desk may ask it.
         settings: Where its socket lies.
-        tickets: What the page's links carry.
         acts: What waits for a signature.
         signer: Makes signatures.
         films: What is looked at.
@@ -93,12 +91,11 @@ class DeskPages:
         self,
         processes: Processes,
         settings: PageSettings,
-        tickets: Tickets,
         acts: Acts,
         signer: OwnerSigner,
         films: Films,
     ) -> None:
-        self._processes, self._settings, self._tickets = processes, settings, tickets
+        self._processes, self._settings = processes, settings
         self._acts, self._signer, self._films = acts, signer, films
         self._templates = Templates("edge_agent.desk", "edge_agent.page")
 
@@ -141,8 +138,8 @@ class DeskPages:
         return answer
 
     def _answer(self, request: Request, fields: Mapping[str, str], show: ShowDesk, free: bool) -> Response:
-        if not free and not self._tickets.is_good(fields.get("ticket", "")):
-            raise HTTPException(403, "Begin at your page: a link of this desk is good for an hour.")
+        if not free and not self._processes.ask("releaser", "ticket", ticket=fields.get("ticket", ""))["is_good"]:
+            raise HTTPException(403, "Begin anew at your page: a link to this desk is good for an hour.")
         house = self._processes.look("releaser", "house").members
         zone = ZoneInfo(str(house.get("time_zone", "UTC")))
         return show(Call(Reader(house, zone), fields, request.path_params))

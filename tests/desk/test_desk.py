@@ -4,6 +4,7 @@ import re
 import socket
 import ssl
 import time
+from urllib.parse import urlencode
 
 import pytest
 
@@ -60,12 +61,51 @@ def test_wrong_passphrase_and_wrong_code_are_told_and_end_in_a_new_form(page: Pa
 
 
 def test_nobody_begins_without_a_ticket_of_the_page(page: PageHouse):
-    """Who is on the Wi-Fi and no paired device rings no phone; a ticket is of this page and not old."""
-    end, _, seal = page.ticket.partition(".")
-    for ticket in ("", "x", "1.2", f"{int(end) + 1}.{seal}", f"{int(end) - 7200}.{seal}", "\u0661." + seal):
+    """Who is on the Wi-Fi and no paired device rings no phone, and reads nothing."""
+    for ticket in ("", "x", page.ticket[:-1], page.ticket + "A", "\u0661", "A" * 32):
         assert page.post_desk(f"/approve/{NUMBER}", {"ticket": ticket, "camera.door": "yes"}).status == 403
-        assert page.send_desk("GET", f"/approve/{NUMBER}").status == 403
+        assert page.send_desk("GET", f"/approve/{NUMBER}?{urlencode({'ticket': ticket})}").status == 403
+    assert page.send_desk("GET", f"/approve/{NUMBER}").status == 403
     assert page.house.phone == []
+
+
+LINKS = {
+    "yes": f"/desk/approve/{NUMBER}",
+    "terms": "/desk/terms?camera=door",
+    "the end of a pause": "/desk/resume",
+    "a recording": "/desk/show?camera=door",
+}
+
+
+@pytest.mark.parametrize("link", LINKS.values(), ids=LINKS)
+def test_link_of_the_page_leads_to_the_desk(page: PageHouse, link: str):
+    """With a ticket of that very moment, for a paired device and for nobody else."""
+    assert page.get(link).headers["Location"] == "/pair"
+    cookie = page.pair("phone")
+    where = page.get(link, cookie).headers["Location"]
+    assert where.startswith(page.desk_origin + link.removeprefix("/desk").partition("?")[0])
+    assert page.send_desk("GET", where.removeprefix(page.desk_origin)).status == 200
+    page.forget("phone")
+
+
+@pytest.mark.parametrize("path", ["approve/0", "approve/x", "sign", "//evil.test/", "terms/preview", "film/x", ""])
+def test_page_leads_to_no_other_place(page: PageHouse, path: str):
+    """Its links are a closed list: none to anywhere else, and none that a stranger's link could extend."""
+    cookie = page.pair("phone")
+    assert page.get(f"/desk/{path}", cookie).status == 404
+    page.forget("phone")
+
+
+def test_device_that_is_taken_off_has_no_ticket_left(page: PageHouse):
+    """Not even the one that its browser has open; those of other devices go on."""
+    tickets = {}
+    for name in ("lost phone", "mine"):
+        where = page.get("/desk/resume", page.pair(name)).headers["Location"]
+        tickets[name] = where.partition("ticket=")[2]
+    page.forget("lost phone")
+    status = {name: page.send_desk("GET", f"/resume?ticket={each}").status for name, each in tickets.items()}
+    assert status == {"lost phone": 403, "mine": 200}
+    page.forget("mine")
 
 
 @pytest.mark.parametrize(
