@@ -3,7 +3,10 @@
 import re
 import socket
 import ssl
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from urllib.parse import urlencode
 
 import pytest
@@ -106,6 +109,58 @@ def test_device_that_is_taken_off_has_no_ticket_left(page: PageHouse):
     status = {name: page.send_desk("GET", f"/resume?ticket={each}").status for name, each in tickets.items()}
     assert status == {"lost phone": 403, "mine": 200}
     page.forget("mine")
+
+
+@contextmanager
+def mute_releaser(page: PageHouse) -> Iterator[None]:
+    """A releaser that takes every command, and hangs up."""
+    path = page.desk_settings.process_socket("releaser")
+    aside = path.with_name("aside")
+    path.rename(aside)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+
+    def hang_up() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connection.recv(65536)
+                connection.close()
+
+    thread = threading.Thread(target=hang_up)
+    thread.start()
+    try:
+        yield
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        listener.close()
+        aside.rename(path)
+
+
+def test_act_without_an_answer_may_have_been_done(page: PageHouse):
+    """The releaser was told and hung up: the owner is not told that it failed, and is offered no second try."""
+    nonce = draft(page)
+    with mute_releaser(page):
+        answer = sign(page, nonce)
+    assert answer.status == 504
+    assert "It may have been done" in answer.text
+    assert page.house.phone[-1][0] in answer.text
+    assert "<form" not in answer.text
+
+
+def test_act_that_reached_nobody_is_offered_again(page: PageHouse):
+    """No connection at all: nothing was done, which the desk may say."""
+    nonce = draft(page)
+    path = page.desk_settings.process_socket("releaser")
+    path.rename(path.with_name("aside"))
+    try:
+        answer = sign(page, nonce)
+    finally:
+        path.with_name("aside").rename(path)
+    assert (answer.status, "does not answer" in answer.text) == (403, True)
+    assert sign(page, find_nonce(answer.text)).status == 200
 
 
 @pytest.mark.parametrize(
