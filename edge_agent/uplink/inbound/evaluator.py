@@ -6,13 +6,14 @@ never beyond the bound that the first decision set.
 """
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_agent.consent.admission import GatewayFacts, Replayed, SeenRequest, admit
 from edge_agent.consent.bound import NOTHING, Bound
 from edge_agent.consent.decision import Evaluation, counted, decide, decide_again, stop, trace
 from edge_agent.consent.house_state import CameraHistory, History, HouseState, patience_ns, refusals
-from edge_agent.consent.policy import Refusals
+from edge_agent.consent.policy import Refusal
 from edge_agent.consent.signed_consent import SignedConsent
 from edge_agent.errors import DenialError
 from edge_agent.host.clock import Clock
@@ -44,6 +45,7 @@ CHECKS = {
     11: "consent",
 }
 """The eleven checks by number (PROTOCOL 4)."""
+_CHECK_OF_TIME = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +55,6 @@ class Assessment:
     verdict: Verdict
     bound: Bound
     uses: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RefusalDisclosure:
-    """How the RTCC is told of a refusal: whether at all, and how long after the request's arrival."""
-
-    how: Refusals
-    after_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +78,21 @@ class Outlook:
         """The moment of the evaluation."""
         return self.moment.now
 
-    @property
-    def disclosure(self) -> RefusalDisclosure:
-        """How refusals are told, by the terms that count."""
-        return RefusalDisclosure(refusals(self.house_state), patience_ns(self.house_state))
+    def find_decline(self, stored: StoredRequest, reasons: Sequence[Reason]) -> UtcNs | None:
+        """Return when a refusal is answered: at one moment for every cause; None for silence."""
+        return self.find_decline_of(stored.is_area, stored.arrived_at, stored.release_by, reasons)
+
+    def find_decline_of(
+        self, is_area: bool, arrived_at: UtcNs, release_by: UtcNs, reasons: Sequence[Reason]
+    ) -> UtcNs | None:
+        """As ``find_decline``, of a request that is not stored."""
+        told = refusals(self.house_state)
+        how = told.area if is_area else told.gateway
+        if how is Refusal.SILENCE or any(RULES[each.code].check <= _CHECK_OF_TIME for each in reasons):
+            return None
+        # The moment at which an owner who was asked and kept silent would have been refused: the latest of all causes.
+        due = UtcNs(arrived_at + patience_ns(self.house_state))
+        return due if due < release_by else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,9 +107,7 @@ class Reauthorization:
         if request.state is RequestState.ASKED:
             if isinstance(verdict, Denial):
                 event = Event.STOP if is_stop else Event.DENIAL
-                self._register.refuse(
-                    connection, request, verdict.reasons, outlook.disclosure, outlook.now, event, aftermath
-                )
+                self._register.refuse(connection, request, verdict.reasons, outlook, event, aftermath)
         elif request.state in UNDER_WAY:
             self._evaluate_release(connection, request, evaluation, outlook, aftermath, is_stop=is_stop)
         elif self._store.outbox.has_waiting_key(connection, request_id):
