@@ -67,16 +67,10 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class Outlook(Moment):
     """Everything that an evaluation depends on, read once, in the transaction that records it."""
 
-    moment: Moment
     house_state: HouseState
-
-    @property
-    def now(self) -> UtcNs:
-        """The moment of the evaluation."""
-        return self.moment.now
 
     def find_decline(self, stored: StoredRequest, reasons: Sequence[Reason]) -> UtcNs | None:
         """Return when a refusal is answered: at one moment for every cause; None for silence."""
@@ -163,7 +157,7 @@ class Evaluator:
     def look(self, moment: Moment | None = None) -> Outlook:
         """Read the house as it is now, once for an evaluation. Writes nothing."""
         moment = self.moment() if moment is None else moment
-        return Outlook(moment, self._house_reader.read(moment.now))
+        return Outlook(moment.now, moment.clock_state, moment.trust, self._house_reader.read(moment.now))
 
     def verify(self, raw: bytes, moment: Moment) -> Request:
         """Run checks 1 to 6; DenialError with the first reason."""
@@ -171,18 +165,18 @@ class Evaluator:
 
     def admit(self, request: Request, outlook: Outlook) -> Admitted:
         """Run checks 7 to 10; DenialError with the first reason, Replayed for a request that is known."""
-        now, cameras = outlook.moment.now, outlook.house_state.cameras.values()
+        now, cameras = outlook.now, outlook.house_state.cameras.values()
         padding_ns = max((each.terms.house.padding for each in cameras if each.terms is not None), default=0)
         born_at = self._store.find_birth()
         facts = GatewayFacts(self._enrolment.gateway, self._cell, self._enrolment.iss, padding_ns, born_at)
-        return admit(request, facts, _Seen(self._store, now), now, outlook.moment.clock_state)
+        return admit(request, facts, _Seen(self._store, now), now, outlook.clock_state)
 
     def decide(self, admitted: Admitted, outlook: Outlook) -> Assessment:
         """Run check 11 on a request for the first time."""
-        house_state, moment = outlook.house_state, outlook.moment
-        history = self._read_history(house_state, admitted.request, NEWEST, moment.now)
-        verdict, bound = decide(admitted, house_state, history, moment.now, moment.clock_state)
-        return Assessment(verdict, bound, counted(admitted, house_state, history, moment.now, moment.clock_state))
+        house_state = outlook.house_state
+        history = self._read_history(house_state, admitted.request, NEWEST, outlook.now)
+        verdict, bound = decide(admitted, house_state, history, outlook.now, outlook.clock_state)
+        return Assessment(verdict, bound, counted(admitted, house_state, history, outlook.now, outlook.clock_state))
 
     def decide_again(self, stored: StoredRequest, outlook: Outlook, approval: Approval | None = None) -> Evaluation:
         """Verify and evaluate a stored request anew; never beyond its bound (PROTOCOL 6.2, O9).
@@ -193,21 +187,21 @@ class Evaluator:
             approval: The owner's verified answer, if this evaluation is about it.
         """
         bound = NOTHING if stored.bound is None else stored.bound
-        moment, house_state = outlook.moment, outlook.house_state
+        house_state = outlook.house_state
         try:
-            request = self.verify(stored.raw, moment)
+            request = self.verify(stored.raw, outlook)
         except DenialError as error:
             reason = Reason(error.reason, str(error))
-            believed = moment.clock_state is ClockState.SYNCHRONISED
+            believed = outlook.clock_state is ClockState.SYNCHRONISED
             waits = error.reason in UNKNOWN or (not believed and error.reason in TIMED)
-            if waits and believed and moment.now >= stored.release_by:
+            if waits and believed and outlook.now >= stored.release_by:
                 reason = Reason("release-by-passed", say("release-by-passed"))
             elif waits:
-                return stop(bound, house_state, reason, moment.now)
-            return Evaluation(Denial(None, (reason,), moment.now), NOTHING, (reason,))
+                return stop(bound, house_state, reason, outlook.now)
+            return Evaluation(Denial(None, (reason,), outlook.now), NOTHING, (reason,))
         history = self._read_history(house_state, request, stored.id, bound.decided_at)
         admitted = Admitted(request, stored.arrived_at)
-        return decide_again(admitted, house_state, history, approval, bound, moment.now, moment.clock_state)
+        return decide_again(admitted, house_state, history, approval, bound, outlook.now, outlook.clock_state)
 
     def _read_history(self, house_state: HouseState, request: Request, before: int, now: UtcNs) -> History:
         """Return what requests with a smaller number than ``before`` had used of every quota at ``now``.
@@ -235,9 +229,9 @@ class Evaluator:
             The steps in order, and the verdict: ``grant``, ``ask``, ``denial`` or ``repeat``.
         """
         outlook = self.look()
-        house_state, moment = outlook.house_state, outlook.moment
+        house_state = outlook.house_state
         try:
-            request = self.verify(raw, moment)
+            request = self.verify(raw, outlook)
             admitted = self.admit(request, outlook)
         except DenialError as error:
             number = RULES[error.reason].check
@@ -245,9 +239,9 @@ class Evaluator:
         except Replayed:
             text = "This request was judged before; it gets the answer that it got."
             return [*_passed(8), ExplainedCheck(_name(8), "repeat", "", text)], "repeat"
-        history = self._read_history(house_state, request, NEWEST, moment.now)
+        history = self._read_history(house_state, request, NEWEST, outlook.now)
         steps = _passed(11)
-        for each in trace(admitted, house_state, history, moment.now, moment.clock_state):
+        for each in trace(admitted, house_state, history, outlook.now, outlook.clock_state):
             name = f"11 {each.rule}" + (f" ({each.camera})" if each.camera else "")
             if each.reason is None:
                 steps.append(ExplainedCheck(name, "allow"))
