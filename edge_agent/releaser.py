@@ -237,7 +237,7 @@ class Releaser:
     def _make_builder(self, keys: KeyStore) -> BundleBuilder:
         return BundleBuilder(
             self._config, self._enrolment.gateway, self._key, keys.load_public("recorder"), keys.custody_level(),
-            self._footage, self._house_reader, lambda: self._trust.bundle, load_recipient(self._config.state_dir),
+            self._footage, self._house_reader, load_recipient(self._config.state_dir),
             self._clock,
         )  # fmt: skip
 

@@ -155,7 +155,7 @@ class Unenrolled:
         evaluator = Evaluator(nobody, "", store, house_reader, TrustStore(store, None, clock), clock)
         register = RequestRegister(store, name, key)
         builder = BundleBuilder(
-            config, name, key, keys.load_public("recorder"), self._custody, self._footage, house_reader, lambda: None,
+            config, name, key, keys.load_public("recorder"), self._custody, self._footage, house_reader,
             load_recipient(config.state_dir), clock,
         )  # fmt: skip
         worker = _NoWorker()

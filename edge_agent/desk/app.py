@@ -150,9 +150,9 @@ class DeskPages:
     def _render(self, template: str, status: int = 200, **values: Any) -> Response:
         return HTMLResponse(self._templates.render(template, **values), status)
 
-    def render_fault(self, status: int, message: str, hint: str = "") -> Response:
+    def render_fault(self, status: int, message: str, hint: str = "", again: bool = False) -> Response:
         """Return a page that says what went wrong."""
-        return self._render("fault.html", status, message=message, hint=hint)
+        return self._render("fault.html", status, message=message, hint=hint, again=again)
 
     # Choose
 

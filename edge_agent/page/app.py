@@ -159,9 +159,9 @@ class Pages:
         )
         return HTMLResponse(text)
 
-    def render_fault(self, status: int, message: str, hint: str = "") -> Response:
+    def render_fault(self, status: int, message: str, hint: str = "", again: bool = False) -> Response:
         """Return a page that says what went wrong."""
-        text = self._templates.render("fault.html", message=message, hint=hint)
+        text = self._templates.render("fault.html", message=message, hint=hint, again=again)
         return HTMLResponse(text, status)
 
     # What is shown

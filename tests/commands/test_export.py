@@ -115,7 +115,7 @@ class Desk:
         gateway, origin = owner.home.gateway, ledger_origin(owner.home.gateway)
         builder = BundleBuilder(
             owner.config, gateway, self.house.gateway, self.house.recorder.public_key(), "bare", self, None,
-            lambda: None, str(self.house.own.to_public()), SystemClock(),
+            str(self.house.own.to_public()), SystemClock(),
         )  # fmt: skip
         self.desk = ExportCommands(
             gateway, self.house.owner.public_key(), Database(folder / "store.sqlite"), self, builder,

@@ -26,6 +26,7 @@ from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.geohash import geohash_encode
 from edge_agent.protocol.request import Quality
+from edge_agent.protocol.trust_bundle import Recipient
 from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.settings.gateway import parse_config
 from edge_agent.units import DAY_NS, SECOND_NS, MonoNs, UtcNs, Window, parse_rfc3339
@@ -106,14 +107,16 @@ class FakeBuilder:
     trying: str = ""
     tries: dict[str, int] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    sealed_to: tuple[Recipient, ...] = ()
 
-    def build(self, grant: Grant, camera: CameraGrant, proof, out) -> BundleInfo:
+    def build(self, grant: Grant, camera: CameraGrant, recipients, proof, out) -> BundleInfo:
         assert proof["index"] >= 0
         self.trying = camera.camera
         self.tries[camera.camera] = self.tries.get(camera.camera, 0) + 1
         out.write(b"payload of " + camera.camera.encode() + bytes(self.sizes.get(camera.camera, 0)))
         self.before()
         self.built.append((grant, camera))
+        self.sealed_to = recipients
         delivered = camera.windows if self.delivers else ()
         return BundleInfo(bytes(32), 20, HEADER + camera.camera.encode(), delivered, (), bytes(32), len(delivered))
 

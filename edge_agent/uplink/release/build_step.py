@@ -16,7 +16,7 @@ from edge_agent.host.clock import Clock
 from edge_agent.ledger import table as ledger
 from edge_agent.ledger.entries import BundleEntry, GivenUpEntry
 from edge_agent.protocol.answer import upload_name
-from edge_agent.protocol.trust_bundle import TrustBundle
+from edge_agent.protocol.trust_bundle import Recipient, TrustBundle, list_recipients
 from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.units import MINUTE_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink.bundle.rings import NotRecordedError
@@ -43,7 +43,14 @@ MAX_CRASHES = 2
 class Builder(Protocol):
     """Makes one camera's bundle."""
 
-    def build(self, grant: Grant, camera: CameraGrant, proof: Mapping[str, object], out: Any) -> BundleInfo:
+    def build(
+        self,
+        grant: Grant,
+        camera: CameraGrant,
+        recipients: tuple[Recipient, ...],
+        proof: Mapping[str, object],
+        out: Any,
+    ) -> BundleInfo:
         """Write the age payload to ``out``; the header comes back apart."""
 
 
@@ -90,7 +97,7 @@ class BuildStep:
         for camera in grant.cameras:
             earlier = found.get(camera.camera)
             if earlier is None or earlier.state is ReleaseState.WAITING:
-                self._make(request, grant, camera, earlier, describe(grant, camera, trust))
+                self._make(request, grant, camera, earlier, trust)
 
     def _make(
         self,
@@ -98,15 +105,16 @@ class BuildStep:
         grant: Grant,
         camera: CameraGrant,
         earlier: StoredRelease | None,
-        granted: Mapping[str, Any],
+        trust: TrustBundle | None,
     ) -> None:
+        granted = describe(grant, camera, trust)
         if earlier is not None and earlier.waiting.tries and self._is_last_call(request):
             self._give_up(request, earlier, granted)
             return
         release, proof = self._enter(request, grant, camera, earlier)
         try:
             with self._staging.create(release.file, release.waiting.needs) as out:
-                info = self._builder.build(grant, camera, proof, out)
+                info = self._builder.build(grant, camera, list_recipients(trust, escrow=grant.escrow), proof, out)
         except (EdgeAgentError, OSError) as error:
             self._put_off(request, release, granted, error)
             return

@@ -42,7 +42,7 @@ class PayloadBuilder:
 
     built: int = 0
 
-    def build(self, _grant, camera, _proof, out) -> BundleInfo:
+    def build(self, _grant, camera, _recipients, _proof, out) -> BundleInfo:
         out.write(PAYLOAD)
         self.built += 1
         digest = hashlib.sha256(PAYLOAD).digest()

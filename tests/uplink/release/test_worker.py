@@ -315,6 +315,18 @@ def test_bundle_sealed_to_a_recipient_that_was_replaced_gets_no_key(house):
     assert house.keys_out() == 1
 
 
+def test_what_is_compared_is_to_whom_it_was_sealed(house):
+    """The trust bundle changes while a clip is cut: what is noted of the clip names those who can open that clip."""
+    request, other = house.ask(), "age1" + "z" * 58
+    house.builder.before = lambda: house.intake.handle(
+        house.trust_message(version=2, recipients=[{"role": "evidence", "age": age} for age in (gate.EVIDENCE, other)])
+    )
+    house.carry_on()
+    (release,) = house.store.releases.list_of(request.id)
+    assert release.info.granted["recipients"] == [each.age for each in house.builder.sealed_to]
+    assert other not in release.info.granted["recipients"]
+
+
 def test_key_of_a_bundle_that_opens_for_somebody_replaced_is_taken_back(house):
     """The evidence key is replaced after the last byte: the bundle is built and sealed anew."""
     uploaded(house)
