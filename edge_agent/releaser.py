@@ -252,7 +252,7 @@ class Releaser:
         build_step = BuildStep(store, register, self._builder, staging, self._sign_checkpoint, clock)
         upload_step = UploadStep(store, register, upload_targets, staging, clock)
         reauthorization = Reauthorization(store, self._evaluator, register, upload_step, clock, self._on_end)
-        key_step = KeyStep(store, register, self._evaluator, reauthorization)
+        key_step = KeyStep(store, register, reauthorization)
         worker = ReleaseWorker(store, register, reauthorization, build_step, upload_step, key_step, clock, self._stop)
         return worker, reauthorization, key_step
 

@@ -141,7 +141,7 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     "G10 the quota is counted back from now": (JUDGE, "stored.id, bound.decided_at)", "stored.id, moment.now)"),
     "G10 later requests count as well": (STORE, "FROM quota WHERE request_id < ?5 GROUP", "FROM quota WHERE ?5 GROUP"),
     "G10 a decision uses no quota": (
-        INTAKE,
+        REGISTER,
         "for camera, granted_ns in assessment.uses:",
         "for camera, granted_ns in ():",
     ),

@@ -267,7 +267,7 @@ class House:
         reauthorization = Reauthorization(
             self.store, self.evaluator, self.register, upload_step, self.clock, self.ended.append
         )
-        key_step = KeyStep(self.store, self.register, self.evaluator, reauthorization)
+        key_step = KeyStep(self.store, self.register, reauthorization)
         self.worker = ReleaseWorker(
             self.store, self.register, reauthorization, build_step, upload_step, key_step, self.clock, self.stop
         )

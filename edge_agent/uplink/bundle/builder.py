@@ -18,7 +18,7 @@ from edge_agent.protocol.trust_bundle import Recipient
 from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
-from edge_agent.uplink.bundle.authority import GrantMandate, OrderMandate, Scope
+from edge_agent.uplink.bundle.mandate import GrantMandate, OrderMandate, Scope
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.bundle.writer import BundleFacts, BundleInfo, BundleRecipient, build
 from edge_agent.uplink.inbound.consent_files import HouseReader

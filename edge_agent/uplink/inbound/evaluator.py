@@ -6,13 +6,14 @@ never beyond the bound that the first decision set.
 """
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_agent.consent.admission import GatewayFacts, Replayed, SeenRequest, admit
 from edge_agent.consent.bound import NOTHING, Bound
 from edge_agent.consent.decision import Evaluation, counted, decide, decide_again, stop, trace
 from edge_agent.consent.house_state import CameraHistory, History, HouseState, patience_ns, refusals
-from edge_agent.consent.policy import Refusals
+from edge_agent.consent.policy import Refusal
 from edge_agent.consent.signed_consent import SignedConsent
 from edge_agent.errors import DenialError
 from edge_agent.host.clock import Clock
@@ -44,6 +45,7 @@ CHECKS = {
     11: "consent",
 }
 """The eleven checks by number (PROTOCOL 4)."""
+_CHECK_OF_TIME = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +58,6 @@ class Assessment:
 
 
 @dataclass(frozen=True, slots=True)
-class RefusalDisclosure:
-    """How the RTCC is told of a refusal: whether at all, and how long after the request's arrival."""
-
-    how: Refusals
-    after_ns: int
-
-
-@dataclass(frozen=True, slots=True)
 class Moment:
     """Clock and trust bundle, read once for an evaluation."""
 
@@ -73,21 +67,26 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class Outlook(Moment):
     """Everything that an evaluation depends on, read once, in the transaction that records it."""
 
-    moment: Moment
     house_state: HouseState
 
-    @property
-    def now(self) -> UtcNs:
-        """The moment of the evaluation."""
-        return self.moment.now
+    def find_decline(self, stored: StoredRequest, reasons: Sequence[Reason]) -> UtcNs | None:
+        """Return when a refusal is answered: at one moment for every cause; None for silence."""
+        return self.find_decline_of(stored.is_area, stored.arrived_at, stored.release_by, reasons)
 
-    @property
-    def disclosure(self) -> RefusalDisclosure:
-        """How refusals are told, by the terms that count."""
-        return RefusalDisclosure(refusals(self.house_state), patience_ns(self.house_state))
+    def find_decline_of(
+        self, is_area: bool, arrived_at: UtcNs, release_by: UtcNs, reasons: Sequence[Reason]
+    ) -> UtcNs | None:
+        """As ``find_decline``, of a request that is not stored."""
+        told = refusals(self.house_state)
+        how = told.area if is_area else told.gateway
+        if how is Refusal.SILENCE or any(RULES[each.code].check <= _CHECK_OF_TIME for each in reasons):
+            return None
+        # The moment at which an owner who was asked and kept silent would have been refused: the latest of all causes.
+        due = UtcNs(arrived_at + patience_ns(self.house_state))
+        return due if due < release_by else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +157,7 @@ class Evaluator:
     def look(self, moment: Moment | None = None) -> Outlook:
         """Read the house as it is now, once for an evaluation. Writes nothing."""
         moment = self.moment() if moment is None else moment
-        return Outlook(moment, self._house_reader.read(moment.now))
+        return Outlook(moment.now, moment.clock_state, moment.trust, self._house_reader.read(moment.now))
 
     def verify(self, raw: bytes, moment: Moment) -> Request:
         """Run checks 1 to 6; DenialError with the first reason."""
@@ -166,18 +165,18 @@ class Evaluator:
 
     def admit(self, request: Request, outlook: Outlook) -> Admitted:
         """Run checks 7 to 10; DenialError with the first reason, Replayed for a request that is known."""
-        now, cameras = outlook.moment.now, outlook.house_state.cameras.values()
+        now, cameras = outlook.now, outlook.house_state.cameras.values()
         padding_ns = max((each.terms.house.padding for each in cameras if each.terms is not None), default=0)
         born_at = self._store.find_birth()
         facts = GatewayFacts(self._enrolment.gateway, self._cell, self._enrolment.iss, padding_ns, born_at)
-        return admit(request, facts, _Seen(self._store, now), now, outlook.moment.clock_state)
+        return admit(request, facts, _Seen(self._store, now), now, outlook.clock_state)
 
     def decide(self, admitted: Admitted, outlook: Outlook) -> Assessment:
         """Run check 11 on a request for the first time."""
-        house_state, moment = outlook.house_state, outlook.moment
-        history = self._read_history(house_state, admitted.request, NEWEST, moment.now)
-        verdict, bound = decide(admitted, house_state, history, moment.now, moment.clock_state)
-        return Assessment(verdict, bound, counted(admitted, house_state, history, moment.now, moment.clock_state))
+        house_state = outlook.house_state
+        history = self._read_history(house_state, admitted.request, NEWEST, outlook.now)
+        verdict, bound = decide(admitted, house_state, history, outlook.now, outlook.clock_state)
+        return Assessment(verdict, bound, counted(admitted, house_state, history, outlook.now, outlook.clock_state))
 
     def decide_again(self, stored: StoredRequest, outlook: Outlook, approval: Approval | None = None) -> Evaluation:
         """Verify and evaluate a stored request anew; never beyond its bound (PROTOCOL 6.2, O9).
@@ -188,21 +187,21 @@ class Evaluator:
             approval: The owner's verified answer, if this evaluation is about it.
         """
         bound = NOTHING if stored.bound is None else stored.bound
-        moment, house_state = outlook.moment, outlook.house_state
+        house_state = outlook.house_state
         try:
-            request = self.verify(stored.raw, moment)
+            request = self.verify(stored.raw, outlook)
         except DenialError as error:
             reason = Reason(error.reason, str(error))
-            believed = moment.clock_state is ClockState.SYNCHRONISED
+            believed = outlook.clock_state is ClockState.SYNCHRONISED
             waits = error.reason in UNKNOWN or (not believed and error.reason in TIMED)
-            if waits and believed and moment.now >= stored.release_by:
+            if waits and believed and outlook.now >= stored.release_by:
                 reason = Reason("release-by-passed", say("release-by-passed"))
             elif waits:
-                return stop(bound, house_state, reason, moment.now)
-            return Evaluation(Denial(None, (reason,), moment.now), NOTHING, (reason,))
+                return stop(bound, house_state, reason, outlook.now)
+            return Evaluation(Denial(None, (reason,), outlook.now), NOTHING, (reason,))
         history = self._read_history(house_state, request, stored.id, bound.decided_at)
         admitted = Admitted(request, stored.arrived_at)
-        return decide_again(admitted, house_state, history, approval, bound, moment.now, moment.clock_state)
+        return decide_again(admitted, house_state, history, approval, bound, outlook.now, outlook.clock_state)
 
     def _read_history(self, house_state: HouseState, request: Request, before: int, now: UtcNs) -> History:
         """Return what requests with a smaller number than ``before`` had used of every quota at ``now``.
@@ -230,9 +229,9 @@ class Evaluator:
             The steps in order, and the verdict: ``grant``, ``ask``, ``denial`` or ``repeat``.
         """
         outlook = self.look()
-        house_state, moment = outlook.house_state, outlook.moment
+        house_state = outlook.house_state
         try:
-            request = self.verify(raw, moment)
+            request = self.verify(raw, outlook)
             admitted = self.admit(request, outlook)
         except DenialError as error:
             number = RULES[error.reason].check
@@ -240,9 +239,9 @@ class Evaluator:
         except Replayed:
             text = "This request was judged before; it gets the answer that it got."
             return [*_passed(8), ExplainedCheck(_name(8), "repeat", "", text)], "repeat"
-        history = self._read_history(house_state, request, NEWEST, moment.now)
+        history = self._read_history(house_state, request, NEWEST, outlook.now)
         steps = _passed(11)
-        for each in trace(admitted, house_state, history, moment.now, moment.clock_state):
+        for each in trace(admitted, house_state, history, outlook.now, outlook.clock_state):
             name = f"11 {each.rule}" + (f" ({each.camera})" if each.camera else "")
             if each.reason is None:
                 steps.append(ExplainedCheck(name, "allow"))

@@ -13,16 +13,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.consent.bound import Bound
 from edge_agent.consent.decision import Evaluation
-from edge_agent.consent.policy import Refusal
 from edge_agent.ledger import entries as ledger_entries
 from edge_agent.ledger.entries import LedgerEntry
 from edge_agent.protocol.answer import Answer, Status, encode_answer
-from edge_agent.protocol.reasons import RULES
 from edge_agent.protocol.request import Request
 from edge_agent.protocol.verdict import Ask, Denial, Reason, Verdict
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.inbound import lifecycle, steps
-from edge_agent.uplink.inbound.evaluator import RefusalDisclosure
+from edge_agent.uplink.inbound.evaluator import Assessment, Outlook
 from edge_agent.uplink.inbound.lifecycle import (
     CameraRow,
     CameraState,
@@ -35,11 +33,10 @@ from edge_agent.uplink.inbound.lifecycle import (
 from edge_agent.uplink.inbound.steps import CameraStep, RequestStep
 from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.releases import ReleaseState, StoredRelease
-from edge_agent.uplink.store.requests import RequestState, StoredRequest
+from edge_agent.uplink.store.requests import QuotaUse, RequestState, StoredRequest
 
 MAX_CORRELATION_BYTES = 64
 DAY_OF_GRACE_NS = DAY_NS
-_CHECK_OF_TIME = 9
 
 UNDER_WAY = (RequestState.GRANTED, RequestState.UPLOADING)
 
@@ -203,29 +200,41 @@ class RequestRegister:
 
     # Turns that a verdict makes
 
+    def enter(
+        self,
+        connection: sqlite3.Connection,
+        request: Request,
+        correlation: bytes | None,
+        assessment: Assessment,
+        outlook: Outlook,
+    ) -> StoredRequest:
+        """Take a request in with its first verdict, and with what it uses of the quotas."""
+        stored = self.add(connection, request, correlation, outlook.now)
+        for camera, granted_ns in assessment.uses:
+            use = QuotaUse(camera, outlook.now, granted_ns, request.iss, stored.incident)
+            self._store.quotas.add_use(connection, stored.id, use)
+        asked = steps.describe_request(request, stored.id)
+        self.record_verdict(connection, stored, assessment.verdict, assessment.bound, outlook, asked)
+        return stored
+
     def record_verdict(
         self,
         connection: sqlite3.Connection,
         stored: StoredRequest,
         verdict: Verdict,
         bound: Bound,
-        disclosure: RefusalDisclosure,
-        now: UtcNs,
+        outlook: Outlook,
         *before: LedgerEntry,
         aftermath: Aftermath | None = None,
     ) -> None:
         """Record a decision: of a request that has just arrived (``before`` is what it asks), or of an approval."""
         if isinstance(verdict, Denial):
-            step = steps.refuse(
-                stored,
-                verdict.reasons,
-                find_decline(stored.is_area, stored.arrived_at, stored.release_by, verdict.reasons, disclosure),
-                now,
-            )
+            answer_at = outlook.find_decline(stored, verdict.reasons)
+            step = steps.refuse(stored, verdict.reasons, answer_at, outlook.now)
         elif isinstance(verdict, Ask):
             step = steps.ask(stored, verdict, bound)
         else:
-            step = steps.grant(stored, verdict, bound, now)
+            step = steps.grant(stored, verdict, bound, outlook.now)
         self.apply(connection, stored, steps.with_entries(step, *before), aftermath)
 
     def enter_reused(
@@ -240,14 +249,13 @@ class RequestRegister:
         connection: sqlite3.Connection,
         stored: StoredRequest,
         reasons: Sequence[Reason],
-        disclosure: RefusalDisclosure,
-        now: UtcNs,
+        outlook: Outlook,
         event: Event = Event.DENIAL,
         aftermath: Aftermath | None = None,
     ) -> None:
         """Refuse a request that was asked about."""
-        answer_at = find_decline(stored.is_area, stored.arrived_at, stored.release_by, reasons, disclosure)
-        self.apply(connection, stored, steps.refuse(stored, reasons, answer_at, now, event), aftermath)
+        answer_at = outlook.find_decline(stored, reasons)
+        self.apply(connection, stored, steps.refuse(stored, reasons, answer_at, outlook.now, event), aftermath)
 
     def narrow(self, connection: sqlite3.Connection, stored: StoredRequest, evaluation: Evaluation, now: UtcNs) -> None:
         """Record what a later evaluation leaves of a bound, if that is less than before or later.
@@ -378,15 +386,3 @@ def _demand_entries(row: Row, moves: Sequence[_Move], entries: Sequence[LedgerEn
     expected = (*row.entries, *(move.row.entry for move in moves if move.row.entry is not None))
     if tuple(type(each) for each in entries) != expected:
         raise AssertionError(f"entries are not those of the tables: {entries!r}")
-
-
-def find_decline(
-    is_area: bool, arrived_at: UtcNs, release_by: UtcNs, reasons: Sequence[Reason], disclosure: RefusalDisclosure
-) -> UtcNs | None:
-    """Return when a refusal is answered: at one moment for every cause; None for silence."""
-    how = disclosure.how.area if is_area else disclosure.how.gateway
-    if how is Refusal.SILENCE or any(RULES[each.code].check <= _CHECK_OF_TIME for each in reasons):
-        return None
-    # The moment at which an owner who was asked and kept silent would have been refused: the latest of all causes.
-    due = UtcNs(arrived_at + disclosure.after_ns)
-    return due if due < release_by else None

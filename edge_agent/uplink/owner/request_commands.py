@@ -202,10 +202,8 @@ class RequestCommands:
             )
             step = RequestStep(Event.APPROVAL, outlook.now, (entry,), approval=raw)
             self._register.apply(connection, request, step)
-            bound, disclosure = evaluation.bound, outlook.disclosure
-            self._register.record_verdict(
-                connection, request, verdict, bound, disclosure, outlook.now, aftermath=aftermath
-            )
+            bound = evaluation.bound
+            self._register.record_verdict(connection, request, verdict, bound, outlook, aftermath=aftermath)
             state = self._store.requests.read(request.id).state
         self._reauthorization.clear_up(aftermath)
         if isinstance(verdict, Denial):
@@ -280,7 +278,7 @@ class RequestCommands:
             if current.state is not RequestState.ASKED:
                 return False
             outlook = self._evaluator.look()
-            self._register.refuse(connection, current, reasons, outlook.disclosure, outlook.now, aftermath=aftermath)
+            self._register.refuse(connection, current, reasons, outlook, aftermath=aftermath)
         self._reauthorization.clear_up(aftermath)
         return True
 

@@ -13,7 +13,6 @@ from edge_agent.ledger.entries import DeliveryEntry
 from edge_agent.protocol.answer import DeliveredFile, Note
 from edge_agent.protocol.verdict import Denial, Grant
 from edge_agent.units import UtcNs
-from edge_agent.uplink.inbound.evaluator import Evaluator
 from edge_agent.uplink.inbound.lifecycle import Event
 from edge_agent.uplink.inbound.register import Aftermath, RequestRegister, WithdrawnError
 from edge_agent.uplink.inbound.steps import RequestStep, notes_of
@@ -31,7 +30,6 @@ class KeyStep:
     Args:
         store: Where every step is durable.
         register: Writes entries and answers.
-        evaluator: Reads the house for each decision.
         reauthorization: Decides anew.
     """
 
@@ -39,12 +37,10 @@ class KeyStep:
         self,
         store: Database,
         register: RequestRegister,
-        evaluator: Evaluator,
         reauthorization: Reauthorization,
     ) -> None:
         self._store = store
         self._register = register
-        self._evaluator = evaluator
         self._reauthorization = reauthorization
 
     def hand_over(self, request: StoredRequest) -> None:
@@ -56,9 +52,8 @@ class KeyStep:
         """
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            outlook = self._evaluator.look()
             self._register.demand_open(connection, request)
-            verdict = self._reauthorization.evaluate(connection, request.id, outlook, aftermath)
+            verdict, outlook = self._reauthorization.decide(connection, request.id, aftermath)
             releases = self._store.releases.list_of(request.id)
             done = [each for each in releases if each.state is ReleaseState.UPLOADED]
             is_whole = isinstance(verdict, Grant) and [each.camera for each in releases] == sorted(
@@ -117,8 +112,7 @@ class KeyStep:
         with self._store.transaction() as connection:
             if not self._store.outbox.has_waiting_key(connection, request_id):
                 return False
-            outlook = self._evaluator.look()
-            verdict = self._reauthorization.evaluate(connection, request_id, outlook, aftermath)
+            verdict, outlook = self._reauthorization.decide(connection, request_id, aftermath)
             request = self._store.requests.read(request_id)
             leaves = isinstance(verdict, Grant) and outlook.now >= verdict.not_before
             if leaves:

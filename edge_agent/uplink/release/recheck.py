@@ -75,15 +75,21 @@ class Reauthorization:
         """
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            outlook = self._evaluator.look()
             self._register.demand_open(connection, request)
-            verdict = self.evaluate(connection, request.id, outlook, aftermath)
+            verdict, outlook = self.decide(connection, request.id, aftermath)
         self.clear_up(aftermath)
         if isinstance(verdict, Denial):
             raise WithdrawnError
         if not isinstance(verdict, Grant) or outlook.now < verdict.not_before:
             raise PutOffError
-        return verdict, outlook.moment.trust
+        return verdict, outlook.trust
+
+    def decide(
+        self, connection: sqlite3.Connection, request_id: int, aftermath: Aftermath
+    ) -> tuple[Ask | Grant | Denial | Wait, Outlook]:
+        """Look, evaluate one request, and record the outcome; with the outlook that it rests on."""
+        outlook = self._evaluator.look()
+        return self.evaluate(connection, request_id, outlook, aftermath), outlook
 
     def evaluate(
         self,
@@ -107,9 +113,7 @@ class Reauthorization:
         if request.state is RequestState.ASKED:
             if isinstance(verdict, Denial):
                 event = Event.STOP if is_stop else Event.DENIAL
-                self._register.refuse(
-                    connection, request, verdict.reasons, outlook.disclosure, outlook.now, event, aftermath
-                )
+                self._register.refuse(connection, request, verdict.reasons, outlook, event, aftermath)
         elif request.state in UNDER_WAY:
             self._evaluate_release(connection, request, evaluation, outlook, aftermath, is_stop=is_stop)
         elif self._store.outbox.has_waiting_key(connection, request_id):
@@ -207,4 +211,4 @@ class Reauthorization:
     def _covers(self, grant: Grant, release: StoredRelease, outlook: Outlook) -> bool:
         if isinstance(release.info, Waiting):
             return any(each.camera == release.camera for each in grant.cameras)
-        return covers(grant, release.camera, release.info.granted, outlook.moment.trust)
+        return covers(grant, release.camera, release.info.granted, outlook.trust)

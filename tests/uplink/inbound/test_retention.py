@@ -121,7 +121,7 @@ def test_a_replay_after_the_pruning_is_refused_as_expired_and_counted(house: Hou
     assert forget(house) == 1
     with pytest.raises(DenialError) as refused:
         outlook = house.evaluator.look()
-        house.evaluator.admit(house.evaluator.verify(request.raw, outlook.moment), outlook)
+        house.evaluator.admit(house.evaluator.verify(request.raw, outlook), outlook)
     assert refused.value.reason == "expired"
     entered = len(house.entries("request"))
     for _ in range(20):
