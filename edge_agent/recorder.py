@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.event_window import EventGate
+from edge_agent.capture.session.hub import Hub
 from edge_agent.custody.credentials import Login, load_logins
 from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import ConfigError, EdgeAgentError, UnavailableError, UsageError
@@ -85,6 +86,7 @@ class Recorder:
         self._boot_id = read_boot_id()
         self._stop = threading.Event()
         self._streams: dict[str, RunningStream] = {}
+        self._hub = Hub()
         self._status_due = MonoNs(0)
         self._sources = Sources(logins, config.recorder_state_dir, self._stop)
         self._triggers = Triggers(config, logins, self._sources, clock)
@@ -127,6 +129,7 @@ class Recorder:
             open_page_socket(self._config.page_path("recorder"), reads, self._stop)
             self._crash_suspects.start()
             self._views.start()
+            self._hub.start()
             opening = FirstOpening(self._clock)
             for camera, quality in self._config.rings():
                 self._start_stream(camera, quality, opening)
@@ -142,6 +145,7 @@ class Recorder:
             self._stop.set()
             self._notifier.stopping()
             close_streams(self._streams, self._clock)
+            self._hub.close()
             self._triggers.close()
             self._sensors.close()
             self._mirrors.close()
@@ -171,6 +175,7 @@ class Recorder:
             covered_until=opening.open(name, sink.open),
             hold=lambda: self._reason_to_hold(name, camera.id, gate, hours),
             look=self._views.look_of(camera, quality),
+            hub=self._hub,
         )
         self._streams = {**self._streams, name: RunningStream(thread, sink, stop)}  # others may read the old one
         for ident in thread.start():

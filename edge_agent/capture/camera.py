@@ -17,6 +17,7 @@ from edge_agent.capture.run.gap_account import SMALL_STEP_NS, GapKeeper
 from edge_agent.capture.run.open_run import Run, RunBreakError
 from edge_agent.capture.run.pre_roll import PreRoll
 from edge_agent.capture.run.records import Sink
+from edge_agent.capture.session.hub import Hub
 from edge_agent.capture.session.interface import Arrival, Endpoint, Session
 from edge_agent.capture.session.reader import Feed, HeldError, Line
 from edge_agent.capture.sound import SoundWatch
@@ -77,6 +78,7 @@ class CameraThread:
         hold: Returns why the stream is not to be recorded now, or an empty text; asked all the time.
         look: What is done with keyframes besides recording them.
         watchdog_ns: So long may no video access unit arrive.
+        hub: Reads the sockets of all cameras; runs already.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class CameraThread:
         hold: Callable[[], str] = lambda: "",
         look: Look | None = None,
         watchdog_ns: int = WATCHDOG_NS,
+        hub: Hub,
     ) -> None:
         self.name = name
         self.status = StreamStatus(clock)
@@ -106,7 +109,7 @@ class CameraThread:
         self._ticked = clock.boot()
         self._held = False
         self._tracks: tuple[TrackTemplate, ...] = ()
-        self._feed = Feed(name, clock, self.status.loss, watchdog_ns / SECOND_NS)
+        self._feed = Feed(name, clock, self.status.loss, watchdog_ns / SECOND_NS, hub)
         self._thread = threading.Thread(target=self._main, name=f"camera-{name}", daemon=True)
 
     def start(self) -> tuple[int, int]:

@@ -24,7 +24,17 @@ from edge_agent.host.clock import SystemClock
 from edge_agent.media.commitments import Track, Unit, open_payload, record_commitment
 from edge_agent.units import HOUR_NS, SECOND_NS, ClockState, MonoNs, UtcNs
 
-from .conftest import ON_EACH_READER, READER, MemorySink, Recording, read_pictures, unpack, wait_until, with_reader
+from .conftest import (
+    ON_EACH_READER,
+    READER,
+    MemorySink,
+    Recording,
+    read_pictures,
+    running_hub,
+    unpack,
+    wait_until,
+    with_reader,
+)
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow, *ON_EACH_READER]
 
@@ -365,7 +375,7 @@ def test_session_that_nobody_wants_any_more_is_not_opened() -> None:
     """Orders that were given up while the feed waited in a silent session cost the one that is wanted no time."""
     clock = SystemClock()
     with SimulatedCamera(QUICK) as camera:
-        feed = Feed("door.main", clock, PacketLoss(clock), 10.0)
+        feed = Feed("door.main", clock, PacketLoss(clock), 10.0, running_hub())
         lines = [feed.order(endpoint(camera), lambda: "") for _ in range(5)]
         for line in lines[:-1]:
             line.release()

@@ -116,6 +116,8 @@ class AccessUnits:
         self._waits_for_keyframe = False
         self._is_open = False
         self._has_begun = False
+        self.nals = 0
+        """How many NAL units were taken in."""
 
     def begin(self, role: NalRole, header: bytes, payload: memoryview, ticks: int, *, is_key: bool) -> None:
         """Take in a NAL unit, or the first part of one.
@@ -127,6 +129,7 @@ class AccessUnits:
             ticks: RTP timestamp.
             is_key: It makes a keyframe of its picture.
         """
+        self.nals += 1
         if role is NalRole.FIRST:
             if self._has_slice:
                 self._finish()

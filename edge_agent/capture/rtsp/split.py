@@ -14,7 +14,7 @@ from edge_agent.capture.rtsp.messages import MAX_BODY_BYTES, MAX_HEAD_BYTES, Rts
 #    2   2  length    big-endian, of what follows
 FRAME_HEAD_BYTES = 4
 _MAGIC = 0x24
-_BLANK = b"\r\n"
+_BLANK = re.compile(rb"[\r\n]+")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _HEAD = re.compile(rb"(?:RTSP/1\.[0-9] +[1-9][0-9]{2}(?![0-9])|[A-Z_]{1,20} \S{1,2048} RTSP/1\.[0-9]\s)")
 _PARTIAL_HEAD = re.compile(rb"[A-Z_]{1,20}(?:[/ ][^\r\n]*)?(?:\r?\n|\r?\Z)")
@@ -91,8 +91,8 @@ class Splitter:
 
     def _take_message(self, data: bytes, at: int, pieces: Pieces) -> int:
         """Return the end of the message at a place, or that place if it is not complete."""
-        if data[at] in _BLANK:  # some cameras end a message with one line more
-            return at + 1
+        if blank := _BLANK.match(data, at):  # some cameras end a message with one line more
+            return blank.end()
         found = _HEAD_END.search(data, at, at + MAX_HEAD_BYTES + 4)
         if found is None:
             if len(data) - at > MAX_HEAD_BYTES or _PARTIAL_HEAD.match(data, at) is None:
