@@ -78,7 +78,6 @@ class CameraThread:
         hold: Returns why the stream is not to be recorded now, or an empty text; asked all the time.
         look: What is done with keyframes besides recording them.
         watchdog_ns: So long may no video access unit arrive.
-        hub: Reads the sockets of all cameras; runs already.
     """
 
     def __init__(
@@ -93,7 +92,6 @@ class CameraThread:
         hold: Callable[[], str] = lambda: "",
         look: Look | None = None,
         watchdog_ns: int = WATCHDOG_NS,
-        hub: Hub,
     ) -> None:
         self.name = name
         self.status = StreamStatus(clock)
@@ -109,14 +107,13 @@ class CameraThread:
         self._ticked = clock.boot()
         self._held = False
         self._tracks: tuple[TrackTemplate, ...] = ()
-        self._feed = Feed(name, clock, self.status.loss, watchdog_ns / SECOND_NS, hub)
+        self._feed = Feed(name, clock, self.status.loss, watchdog_ns / SECOND_NS)
         self._thread = threading.Thread(target=self._main, name=f"camera-{name}", daemon=True)
 
-    def start(self) -> tuple[int, int]:
-        """Begin to record; return the numbers of both threads, this one and the one that waits for the camera."""
-        feed = self._feed.start()
+    def start(self, hub: Hub) -> None:
+        """Begin to record; the hub, which runs already, reads the sockets of all cameras."""
+        self._feed.start(hub)
         self._thread.start()
-        return self._thread.ident or 0, feed
 
     def join(self, timeout_s: float) -> bool:
         """Wait until both threads have ended after ``stop``; tell whether they have.
@@ -168,7 +165,7 @@ class CameraThread:
         """Wait while the stream is not to be recorded, and account for it."""
         while (reason := self._reason_to_close()) and not self._stop.is_set():
             now = self._clock.utc()
-            if self.status.enter(_HELD_STATES.get(reason, "held-back"), reason, now):
+            if self.status.enter(_HELD_STATES.get(reason, "off"), reason, now):
                 log.info("camera is not recorded stream=%s reason=%s: %s", self.name, reason, REASONS[reason])
             self._gaps.because(reason, now, self._clock.boot())
             self._gaps.wait(now, self._clock.boot())

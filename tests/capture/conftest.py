@@ -127,7 +127,6 @@ class Recording:
             self.sink,
             clock or SystemClock(),
             self.stop,
-            hub=running_hub(),
             hold=hold,
             look=look,
             watchdog_ns=watchdog_ns,
@@ -135,7 +134,7 @@ class Recording:
         self.status = self.thread.status
 
     def __enter__(self) -> "Recording":
-        self.thread.start()
+        self.thread.start(running_hub())
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -375,11 +375,11 @@ def test_session_that_nobody_wants_any_more_is_not_opened() -> None:
     """Orders that were given up while the feed waited in a silent session cost the one that is wanted no time."""
     clock = SystemClock()
     with SimulatedCamera(QUICK) as camera:
-        feed = Feed("door.main", clock, PacketLoss(clock), 10.0, running_hub())
+        feed = Feed("door.main", clock, PacketLoss(clock), 10.0)
         lines = [feed.order(endpoint(camera), lambda: "") for _ in range(5)]
         for line in lines[:-1]:
             line.release()
-        feed.start()
+        feed.start(running_hub())
         wait_until(lambda: lines[-1].wait_open() is not None)
         opened = camera.requests
         lines[-1].release()

@@ -157,10 +157,8 @@ def test_killed_server_is_found_again(footage: Path) -> None:
     sink, stop, clock = MemorySink(), threading.Event(), SystemClock()
     camera = GstCamera(footage)
     cameras = [camera]
-    thread = CameraThread(
-        "door.main", lambda: with_reader(Endpoint(cameras[-1].url)), sink, clock, stop, hub=running_hub()
-    )
-    thread.start()
+    thread = CameraThread("door.main", lambda: with_reader(Endpoint(cameras[-1].url)), sink, clock, stop)
+    thread.start(running_hub())
     try:
         wait_until(lambda: len(sink.gops) >= 2)
         camera.signal(signal.SIGKILL)

@@ -44,6 +44,9 @@ class Endpoint:
     reader: str = "ffmpeg"
     """What reads it: ``own``, ``ffmpeg``, or ``auto`` for the one that can (``session.reader_choice``)."""
 
+    known_reader: str = ""
+    """What ``auto`` begins with, by what an earlier start found out; empty if it found out nothing."""
+
     @property
     def carrier(self) -> str:
         """What the pictures come over: FFmpeg takes ``rtsps`` over TCP alone, where they are encrypted too."""

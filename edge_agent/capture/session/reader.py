@@ -260,21 +260,21 @@ class Feed:
         clock: The gateway's clocks; arrivals are timed here.
         loss: Told of packets that are lost.
         silence_s: So long a session may send nothing before it is given up.
-        hub: Reads the sockets of our own reader; runs already.
     """
 
-    def __init__(self, name: str, clock: Clock, loss: PacketLoss, silence_s: float, hub: Hub) -> None:
-        self._name, self._clock, self._loss, self._silence_s, self._hub = name, clock, loss, silence_s, hub
+    def __init__(self, name: str, clock: Clock, loss: PacketLoss, silence_s: float) -> None:
+        self._name, self._clock, self._loss, self._silence_s = name, clock, loss, silence_s
         self._lines: SimpleQueue[Line | None] = SimpleQueue()
         self._obstacle: tuple[str, str] | None = None
         self._opened = MonoNs(0)
         self._choice = ReaderChoice()
+        self._hub: Hub | None = None
         self._thread = threading.Thread(target=self._main, name=f"feed-{name}", daemon=True)
 
-    def start(self) -> int:
-        """Begin to serve; return the thread's number."""
+    def start(self, hub: Hub) -> None:
+        """Begin to serve; the hub, which runs already, reads the sockets of our own reader."""
+        self._hub = hub
         self._thread.start()
-        return self._thread.ident or 0
 
     def order(self, endpoint: Endpoint, hold: Callable[[], str], *, knocks: bool = False) -> Line:
         """Order a session; it is opened when the one before is closed. Release it."""
@@ -299,10 +299,11 @@ class Feed:
 
     def is_alive(self) -> bool:
         """Tell whether the thread runs, and the hub."""
-        return self._thread.is_alive() and self._hub.is_alive()
+        return self._thread.is_alive() and self._hub is not None and self._hub.is_alive()
 
     def _main(self) -> None:
         name_thread(self._name)
+        assert self._hub is not None
         while (line := self._lines.get()) is not None:
             line.endpoint = self._choice.pick(line.endpoint)
             line.serve(self._hub, self._clock, self._loss, self._silence_s)
