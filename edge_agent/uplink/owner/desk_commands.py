@@ -23,7 +23,7 @@ from edge_agent.texts import Texts
 from edge_agent.uplink.owner.desk_codes import LIFE_S, Codes, DeskDraft, WrongCodeError
 from edge_agent.uplink.owner.desk_drafts import Drafts
 from edge_agent.uplink.owner.notice_words import Notice, code_notice
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 BY = "desk"
 READS = ("house", "request", "recordings", "terms", "status")
@@ -57,7 +57,7 @@ class DeskCommands:
     def __init__(
         self,
         owner: Ed25519PublicKey,
-        store: Store,
+        store: Database,
         clock: Clock,
         commands: Mapping[str, Handler],
         reads: Mapping[str, Handler],

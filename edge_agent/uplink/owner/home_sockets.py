@@ -29,7 +29,7 @@ from edge_agent.uplink.owner.join_desk import JoinDesk
 from edge_agent.uplink.owner.page_commands import PageCommands
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.terms_desk import TermsDesk
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class HomeSockets:
         gateway: str,
         owner: Ed25519PublicKey,
         config: Config,
-        store: Store,
+        store: Database,
         clock: Clock,
         commands: Mapping[str, Handler],
         reads: PageReads,
