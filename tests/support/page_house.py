@@ -81,6 +81,7 @@ class FakeHouse:
     )
     paused: list[str] = field(default_factory=list)
     entries: list[dict[str, Any]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
     acts: list[dict[str, Any]] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
     """While it is not set, neither process tells how it is."""
@@ -91,6 +92,8 @@ class FakeHouse:
     has_phone: bool = True
     drafts: dict[str, dict[str, Any]] = field(default_factory=dict)
     signed: list[dict[str, Any]] = field(default_factory=list)
+    outcome: dict[str, Any] = field(default_factory=lambda: {"state": "granted"})
+    """What becomes of a signed act that shows nothing."""
     tickets: DeskTickets = field(default_factory=lambda: DeskTickets(time.monotonic))
 
     def __post_init__(self) -> None:
@@ -110,7 +113,7 @@ class FakeHouse:
         acts = {name: self._act(name) for name in ("deny", "cancel", "pause", "revoke")}
         return {
             "status": lambda *_: {
-                "broker": "connected", "release_paused": self.paused, "releasing": [],
+                "broker": "connected", "release_paused": self.paused, "releasing": [], "faults": self.faults,
                 "waiting_for_you": [each["number"] for each in self.requests if each["state"] == "asked"],
             },
             "house": self._describe,
@@ -176,7 +179,7 @@ class FakeHouse:
             raise WrongCodeError("this is not the code of this act")
         self.signed.append(draft)
         if draft["what"] not in ("look", "play", "export"):
-            return {"state": "granted"}
+            return self.outcome
         if draft["what"] == "look":
             image = cv2.imencode(".jpg", np.full((360, 640, 3), 90, np.uint8))[1].tobytes()
             os.write(peer.fd, image * 2)

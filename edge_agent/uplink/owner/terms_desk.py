@@ -111,6 +111,7 @@ class TermsDesk:
         Raises:
             UsageError: A value that no term takes, or a camera whose ring is not there yet.
         """
+        adoption.demand_free(self._config)
         before = self._read()
         camera, text, terms = self._change(members, before)
         config, now = self._config, UtcNs(self._clock.utc() // SECOND_NS * SECOND_NS)
@@ -205,6 +206,7 @@ class TermsDesk:
         order, consent = read_texts(members, "signed")
         camera, text, now = str(members["camera"]), str(members["text"]), self._clock.utc()
         adoption.demand_order(self._config, order.encode(), text, now)
+        adoption.demand_free(self._config)
         self._hand_over("take-consent", {"camera": camera, "jws": consent})
         is_put = adoption.put_or_leave(self._config, order.encode(), text, now)
         log.info("terms signed at the desk camera=%s", camera)
