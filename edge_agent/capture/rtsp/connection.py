@@ -82,6 +82,7 @@ class RtspConnection:
         self.session = ""
         self._packets, self._is_drained, self._round_began = 0, False, clock.boot()
         self.released = released
+        self._is_stamped = False
         self._socket = self._connect(endpoint, url)
 
     def _connect(self, endpoint: Endpoint, url: str) -> socket.socket:
@@ -96,8 +97,14 @@ class RtspConnection:
             raise CaptureError("unreachable", errno.errorcode.get(error.errno or 0, type(error).__name__)) from None
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            plain.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-            return self._secure(plain, endpoint, parts.hostname or "") if is_tls else plain
+            if is_tls:
+                return self._secure(plain, endpoint, parts.hostname or "")
+            with contextlib.suppress(
+                OSError
+            ):  # a network layer without stamps (gVisor, qemu-user) records all the same
+                plain.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+                self._is_stamped = True
+            return plain
         except BaseException:
             plain.close()
             raise
@@ -242,10 +249,10 @@ class RtspConnection:
 
         Args:
             is_hurried: Each picture's own time of arrival is needed: what came is read at once, but no flood. So it is
-                over TLS, where nobody but us knows when bytes came.
+                over TLS, and if the kernel stamps nothing: nobody but us knows when bytes came.
         """
         is_flooding = self._packets >= _MOST_PACKETS
-        is_hurried = is_hurried or isinstance(self._socket, ssl.SSLSocket)
+        is_hurried = is_hurried or not self._is_stamped
         if is_flooding or (self._is_drained and not is_hurried):
             self.released.wait(_ROUND_NS / SECOND_NS * max(1.0, self._packets / _MOST_PACKETS))
         if self._clock.boot() - self._round_began >= _ROUND_NS:
