@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,8 @@ def main() -> int:
     parser.add_argument("--harsh-cuts", type=int, default=2, metavar="N", help="on a disk that forgets, by QEMU [2]")
     parser.add_argument("--only", action="append", choices=_PARTS, help="after the installation; may be repeated [all]")
     args = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGINT):  # what was started is ended, however this ends
+        signal.signal(number, lambda *_: sys.exit(128 + signal.SIGTERM))
     parts = frozenset(args.only or _PARTS)
     run = args.folder / "run" / args.suite
     subprocess.run(["rm", "-rf", run], check=True)
