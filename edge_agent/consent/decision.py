@@ -13,8 +13,7 @@ from edge_agent.consent.house_state import History, HouseState
 from edge_agent.consent.offer import Offers, digest_offers, offers_of
 from edge_agent.consent.policy import GlobalTerms, Mode
 from edge_agent.consent.rules import RULES, Case, Rule, in_force_reasons, make_case
-from edge_agent.protocol.reasons import RULES as CODES
-from edge_agent.protocol.reasons import TIMED, UNKNOWN, say
+from edge_agent.protocol.reasons import CAUSES, TIMED, UNKNOWN, say
 from edge_agent.protocol.request import Admitted, Request
 from edge_agent.protocol.verdict import Approval, Ask, CameraGrant, Denial, Grant, Reason, Verdict, Wait
 from edge_agent.units import SECOND_NS, ClockState, UtcNs
@@ -398,7 +397,7 @@ def _denied(request: Request, reasons: Iterable[Reason], now: UtcNs) -> tuple[De
     return Denial(request, _sorted(reasons), now), NOTHING
 
 
-_ORDER = {code: number for number, code in enumerate(CODES)}
+_ORDER = {code: number for number, code in enumerate(CAUSES)}
 
 
 def _sorted(reasons: Iterable[Reason]) -> tuple[Reason, ...]:

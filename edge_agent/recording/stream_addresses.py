@@ -14,7 +14,7 @@ from edge_agent.capture.session.interface import OPEN_TIMEOUT_S, Endpoint
 from edge_agent.capture.status import StreamStatus
 from edge_agent.custody.credentials import Login, find_login
 from edge_agent.errors import ConfigError
-from edge_agent.settings.gateway import Camera, Quality
+from edge_agent.settings.gateway import Camera, QualityName
 from edge_agent.units import MINUTE_NS, SECOND_NS
 
 
@@ -43,7 +43,9 @@ class Sources:
         """Take over changed credentials; each counts from the next session on."""
         self._logins = logins
 
-    def resolver(self, camera: Camera, quality: Quality, status: Callable[[], StreamStatus]) -> Callable[[], Endpoint]:
+    def resolver(
+        self, camera: Camera, quality: QualityName, status: Callable[[], StreamStatus]
+    ) -> Callable[[], Endpoint]:
         """Return what finds a stream before each attempt to open it; it raises ``CaptureError``.
 
         Args:
@@ -59,7 +61,7 @@ class Sources:
         """Return a camera's ONVIF service and login; CaptureError where the login is missing."""
         return make_device(camera, self._login_of(camera))
 
-    def _make_finder(self, camera: Camera, quality: Quality, status: Callable[[], StreamStatus]) -> StreamFinder:
+    def _make_finder(self, camera: Camera, quality: QualityName, status: Callable[[], StreamStatus]) -> StreamFinder:
         profile = camera.profile if quality == "main" or camera.sub is None else camera.sub.profile or "sub"
 
         def find() -> OnvifStream:
