@@ -27,7 +27,7 @@ from edge_agent.capture.rtsp.messages import (
 )
 from edge_agent.capture.rtsp.split import Pieces, Splitter
 from edge_agent.capture.session.interface import Endpoint
-from edge_agent.capture.session.login import Offer, answer, choose, read_offers
+from edge_agent.capture.session.login import LoginOffer, answer, choose, read_offers
 from edge_agent.host.clock import Clock
 from edge_agent.host.packet_stamp import SO_TIMESTAMPNS, STAMP_BYTES, StampAges
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
@@ -72,7 +72,7 @@ class RtspConnection:
         self._login, self._clock, self._deadline = (endpoint.username, endpoint.password), clock, deadline
         self._splitter = Splitter()
         self._number = 0
-        self._offer: Offer | None = None
+        self._offer: LoginOffer | None = None
         self._uses = 0
         self._messages: deque[tuple[bytes, bytes]] = deque(maxlen=_MOST_MESSAGES)
         self._ahead_bytes = 0
