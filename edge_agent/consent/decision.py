@@ -175,10 +175,9 @@ def stop(bound: Bound, house_state: HouseState, why: Reason, now: UtcNs) -> Eval
 
     A pause that begins and ends while there is no trust bundle has to count.
     """
-    left: list[Reason] = []
-    for camera in bound.names:
-        found = [each for each in in_force_reasons(camera, house_state, now) if each.code in _STOPS]
-        left += found
+    left = [
+        each for camera in bound.names for each in in_force_reasons(camera, house_state, now) if each.code in _STOPS
+    ]
     gone = {each.camera for each in left}
     kept = replace(bound, cameras=tuple(each for each in bound.cameras if each.camera not in gone))
     if not kept.cameras:
@@ -283,17 +282,16 @@ def _meet(bound: Bound, findings: Iterable[_Finding]) -> tuple[Bound, list[Reaso
     for finding in findings:
         mine = bound.find(finding.camera)
         assert mine is not None
-        # A consent to another source: no clock and no file of terms has a say in that.
-        is_moved = finding.case is not None and finding.case.consent.find_source(mine.quality) != mine.source
-        if finding.is_unknown and not is_moved:
+        case = finding.case  # a consent to another source narrows, whatever else is unknown
+        if finding.is_unknown and (case is None or case.consent.find_source(mine.quality) == mine.source):
             kept.append(mine)
-        elif not finding.is_denied and finding.case is not None:
-            met = mine.meet(_bound_by(finding.case))
+        elif not finding.is_denied and case is not None:
+            met = mine.meet(_bound_by(case))
             if met is None:
                 left.append(Reason("grant-narrowed", say("grant-narrowed"), finding.camera))
             else:
                 kept.append(met)
-                houses.append(finding.case.house)
+                houses.append(case.house)
     longest = max([bound.cooling_off, *(house.cooling_off for house in houses)])
     escrow = bound.escrow and all(house.escrow for house in houses)
     return replace(bound, cameras=tuple(kept), escrow=escrow, cooling_off=longest), left
