@@ -178,8 +178,8 @@ class Pages:
         faults = [show_line(str(each), 300) for each in releaser.members.get("faults", ())]
         sentence, is_well = say_house(cameras, len(requests), paused, problems)
         return self._render(
-            visit, "home.html", sentence=sentence, is_well=is_well and not faults, cameras=cameras, waiting=requests, paused=paused,
-            problems=problems, faults=faults, broker=releaser.members.get("broker", ""), pauses=PAUSES,
+            visit, "home.html", sentence=sentence, is_well=is_well and not faults, cameras=cameras, waiting=requests,
+            paused=paused, problems=problems, faults=faults, broker=releaser.members.get("broker", ""), pauses=PAUSES,
             names=visit.reader.cameras, mark=self._mark(),
         )  # fmt: skip
 
