@@ -92,6 +92,7 @@ class FakeHouse:
     has_phone: bool = True
     drafts: dict[str, dict[str, Any]] = field(default_factory=dict)
     signed: list[dict[str, Any]] = field(default_factory=list)
+    beside: str = "I can pause, cancel and revoke this at any time, at once and without giving a reason."
     outcome: dict[str, Any] = field(default_factory=lambda: {"state": "granted"})
     """What becomes of a signed act that shows nothing."""
     tickets: DeskTickets = field(default_factory=lambda: DeskTickets(time.monotonic))
@@ -167,6 +168,7 @@ class FakeHouse:
             "sentence": sentence,
             "told": ["phone"],
             "life_s": 300,
+            "beside": self.beside if members["what"] == "sign" else "",
         }
 
     def _sign(self, members: Any, peer: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from edge_agent.consent import owner_order
 from edge_agent.consent.house_state import CameraInForce
 from edge_agent.consent.meet import differences
 from edge_agent.consent.owner_order import build_order
-from edge_agent.consent.plain_words import describe, describe_camera, describe_house, notice
+from edge_agent.consent.plain_words import WAIVER, describe, describe_camera, describe_house, notice
 from edge_agent.consent.policy import Policy, Terms, encode_terms, parse_policy
 from edge_agent.consent.signed_consent import TYP, build_consent, effective, read_built
 from edge_agent.custody.enrolment_file import load_enrolment
@@ -131,8 +131,9 @@ class TermsDesk:
         files = parse_policy(before, str(config.consent.file)), parse_policy(text, "terms")
         sentence = self._say(camera, payload, files, language)
         return DeskDraft(
-            "sign", messages, sentence, "adopt-terms", {"camera": camera, "text": text}, {"camera": camera}
-        )
+            "sign", messages, sentence, "adopt-terms", {"camera": camera, "text": text}, {"camera": camera},
+            " ".join(WAIVER[language].split("\n")),
+        )  # fmt: skip
 
     def _say(self, camera: str, payload: bytes, files: tuple[Policy, Policy], language: Language) -> str:
         """Say, from the bytes, every term of any camera that counts otherwise than now once this is signed.
