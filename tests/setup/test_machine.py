@@ -60,9 +60,9 @@ HINTS = {
     "no library, systemd 252": (
         True,
         ("libtss2-esys.so.0",),
-        "libtss2-esys.so.0 is missing): apt-get install tpm2-tools",
+        "(libtss2-esys.so.0 is missing): apt-get install",
     ),
-    "no library, systemd 257": (True, ("libtss2-rc.so.0",), "libtss2-rc.so.0 is missing): apt-get install tpm2-tools"),
+    "no library, systemd 257": (True, ("libtss2-rc.so.0",), "(libtss2-rc.so.0 is missing): apt-get install"),
     "another fault": (True, (), "systemd-creds says: the TPM is locked out"),
 }
 
