@@ -159,7 +159,8 @@ class FakeHouse:
         order_id = encode_b64url(secrets.token_bytes(16))
         now = UtcNs(time.time_ns() // SECOND_NS * SECOND_NS)
         payload = build_order("resume", {"what": "release", "camera": "*"}, "A" * 22, order_id, now).decode()
-        sentence = f"{members['what']}: front-door, 2026-11-28 21:35–21:45, to rtcc.example-city"
+        what = "" if members["what"] == "approve" else f"{members['what']}: "
+        sentence = f"{what}front-door, 2026-11-28 13:12–13:20, to rtcc.example-city"
         self.phone.append((sentence, f"{secrets.randbelow(1_000_000):06}"))
         self.drafts[order_id] = {**members, "payload": payload, "code": self.phone[-1][1]}
         return {
