@@ -258,6 +258,9 @@ class Releaser:
 
     def _make_handlers(self, owner: Ed25519PublicKey) -> dict[str, Handler]:
         gateway, store, clock = self._enrolment.gateway, self._store, self._clock
+        if self._reload is not None:
+            marks, enrolment = Marks(store.read_id(), store.consents.find), self._enrolment
+            self._reload.find_consents = lambda new: read_consent_states(new, enrolment, owner, marks, clock.utc())
         own = ExportCommands(gateway, owner, store, self._footage, self._builder, self._sign_checkpoint, clock)
         return {
             "status": self._status.read,

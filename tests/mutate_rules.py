@@ -75,7 +75,7 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     ),
     "G5 a denied camera stays": (
         DECISION,
-        "        if finding.is_unknown:\n            kept",
+        "        if finding.is_unknown and not is_elsewhere:\n            kept",
         "        if True:\n            kept",
     ),
     "G5 what would be asked now is not": (

@@ -92,7 +92,7 @@ def decide(
     # away would release the others without a question.
     would_ask = _waiting((finding.case for finding in signed if finding.case and not finding.reasons), now)
     waiting = _waiting(offered, now) or would_ask
-    silent = [case for case in offered if case.terms.mode is Mode.ASK and now >= _ask_until(case)]
+    silent = [case for case in offered if case.terms.mode is Mode.ASK and now >= case.ask_until()]
     refused += [Reason("owner-silent", say("owner-silent"), case.camera) for case in silent]
     offered = [case for case in offered if case not in silent]
     if not offered:
@@ -249,13 +249,8 @@ def _general_reasons(
 
 def _waiting(cases: Iterable[Case], now: UtcNs) -> list[UtcNs]:
     """Return until when the owner may still answer, for each case that asks."""
-    untils = (_ask_until(case) for case in cases if case.terms.mode is Mode.ASK)
+    untils = (case.ask_until() for case in cases if case.terms.mode is Mode.ASK)
     return [until for until in untils if now < until]
-
-
-def _ask_until(case: Case) -> UtcNs:
-    """Return when silence becomes a no: counted from arrival, and early enough for the cooling-off to end in time."""
-    return UtcNs(min(case.arrived_at + case.house.ask_timeout, case.request.release_by - case.house.cooling_off))
 
 
 def _again(finding: _Finding, bound: Bound, now: UtcNs, believed: bool) -> _Finding:
@@ -267,7 +262,7 @@ def _again(finding: _Finding, bound: Bound, now: UtcNs, believed: bool) -> _Find
         mine = bound.find(case.camera)
         if not bound.asks:
             reasons.append(Reason("approval-missing", say("approval-missing"), case.camera))
-        elif mine is not None and now >= min(mine.answer_by, _ask_until(case)):
+        elif mine is not None and now >= min(mine.answer_by, case.ask_until()):
             reasons.append(Reason("owner-silent", say("owner-silent"), case.camera))
     if not believed:
         reasons = [each for each in reasons if each.code not in TIMED]
@@ -283,10 +278,12 @@ def _meet(bound: Bound, findings: Iterable[_Finding]) -> tuple[Bound, list[Reaso
     for finding in findings:
         mine = bound.find(finding.camera)
         assert mine is not None
-        if finding.is_unknown:
+        # Whether the consent of now is to another source, no clock and no file of terms has a say in.
+        is_elsewhere = finding.case is not None and finding.case.consent.find_source(mine.quality) != mine.source
+        if finding.is_unknown and not is_elsewhere:
             kept.append(mine)
         elif not finding.is_denied and finding.case is not None:
-            met = mine.meet(_bound_by(finding.case))
+            met = mine.meet(_bound_by(finding.case))  # None as well for a consent to another source
             if met is None:
                 left.append(Reason("grant-narrowed", say("grant-narrowed"), finding.camera))
             else:
@@ -344,7 +341,7 @@ def _bound_by(case: Case) -> CameraBound:
         audio=case.request.audio and case.terms.audio,
         masks=case.terms.masks,
         source=case.consent.find_source(case.request.quality),
-        answer_by=_ask_until(case),
+        answer_by=case.ask_until(),
         trims=tuple(sorted(trims)),
     )
 

@@ -54,6 +54,20 @@ class Processes:
         except EdgeAgentError as error:
             return Said({}, str(error))
 
+    def end_tickets(self, device_id: str) -> None:
+        """End what a device holds for the desk.
+
+        Raises:
+            UnavailableError: Nobody answers, so that nobody knows.
+        """
+        try:
+            self.ask("releaser", "end-tickets", device=device_id)
+        except UnavailableError as error:
+            raise UnavailableError(
+                "The device is taken off. What it opened at your desk could not be ended, and is good for an hour.",
+                "Your passphrase and a code are needed there. To end it now, at the gateway: sudo edge-agent page off",
+            ) from error
+
     def entries(self, last: int) -> list[dict[str, Any]]:
         """Return the last entries of the ledger, oldest first."""
         path = self._settings.process_socket("releaser")

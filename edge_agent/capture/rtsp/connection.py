@@ -27,7 +27,7 @@ from edge_agent.capture.rtsp.split import Pieces, Splitter
 from edge_agent.capture.session.interface import Endpoint
 from edge_agent.capture.session.login import LoginOffer, answer, choose, read_offers
 from edge_agent.host.clock import Clock
-from edge_agent.host.packet_stamp import SO_TIMESTAMPNS, STAMP_BYTES, read_age_ns
+from edge_agent.host.packet_stamp import SO_TIMESTAMPNS, STAMP_BYTES, StampAges
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 
 RTSP_PORT = 554
@@ -82,6 +82,7 @@ class RtspConnection:
         self.session = ""
         self._packets, self._is_drained, self._round_began = 0, False, clock.boot()
         self.released = released
+        self._ages = StampAges()
         self._socket = self._connect(endpoint, url)
 
     def _connect(self, endpoint: Endpoint, url: str) -> socket.socket:
@@ -234,8 +235,13 @@ class RtspConnection:
         """Return bytes, and how long ago the last of them came, as far as the kernel tells."""
         if isinstance(self._socket, ssl.SSLSocket):
             return self._socket.recv(CHUNK_BYTES), 0
-        chunk, told, _, _ = self._socket.recvmsg(CHUNK_BYTES, _STAMP_SPACE)
-        return chunk, read_age_ns(told[0][2]) if told else 0
+        self._ages.look()
+        try:
+            chunk, told, _, _ = self._socket.recvmsg(CHUNK_BYTES, _STAMP_SPACE)
+        except TimeoutError:
+            self._ages.note_empty()
+            raise
+        return chunk, self._ages.take(told[0][2] if told else b"", is_all=len(chunk) < CHUNK_BYTES)
 
     def wait_round(self, *, is_hurried: bool) -> None:
         """Wait until the next round, if everything that came was read, or more than a camera may send in one.

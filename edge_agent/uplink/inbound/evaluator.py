@@ -6,12 +6,12 @@ never beyond the bound that the first decision set.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from edge_agent.consent.admission import GatewayFacts, Replayed, SeenRequest, admit
 from edge_agent.consent.bound import NOTHING, Bound
-from edge_agent.consent.decision import Evaluation, counted, decide, decide_again, stop, trace
+from edge_agent.consent.decision import Evaluation, TraceStep, counted, decide, decide_again, stop, trace
 from edge_agent.consent.house_state import CameraHistory, History, HouseState, patience_ns, refusals
 from edge_agent.consent.policy import Refusal
 from edge_agent.consent.signed_consent import SignedConsent
@@ -27,7 +27,7 @@ from edge_agent.units import ClockState, UtcNs
 from edge_agent.uplink.inbound.consent_files import HouseReader
 from edge_agent.uplink.inbound.trust_store import TrustStore
 from edge_agent.uplink.store.database import Database
-from edge_agent.uplink.store.requests import StoredRequest
+from edge_agent.uplink.store.requests import OPEN_STATES, StoredRequest
 
 NEWEST = 2**63 - 1
 """Stands for the number of a request that is not stored yet."""
@@ -240,14 +240,46 @@ class Evaluator:
             text = "This request was judged before; it gets the answer that it got."
             return [*_passed(8), ExplainedCheck(_name(8), "repeat", "", text)], "repeat"
         history = self._read_history(house_state, request, NEWEST, outlook.now)
-        steps = _passed(11)
-        for each in trace(admitted, house_state, history, outlook.now, outlook.clock_state):
-            name = f"11 {each.rule}" + (f" ({each.camera})" if each.camera else "")
-            if each.reason is None:
-                steps.append(ExplainedCheck(name, "allow"))
-            else:
-                steps.append(ExplainedCheck(name, "refuse", each.reason.code, each.reason.sentence))
-        return steps, type(self.decide(admitted, outlook).verdict).__name__.lower()
+        found = trace(admitted, house_state, history, outlook.now, outlook.clock_state)
+        return [*_passed(11), *_as_steps(found)], type(self.decide(admitted, outlook).verdict).__name__.lower()
+
+    def explain_stored(self, stored: StoredRequest) -> tuple[list[ExplainedCheck], str]:
+        """Say what every rule has to say now of a request that was judged on its arrival; remembers nothing.
+
+        Returns:
+            The steps in order, and the verdict: ``grant``, ``ask``, ``wait`` or ``denial``; of a request that has
+            ended its state, behind a step for each reason that it ended for.
+        """
+        outlook = self.look()
+        house_state = outlook.house_state
+        try:
+            request = self.verify(stored.raw, outlook)
+        except DenialError as error:
+            number = CAUSES[error.reason].check
+            steps = [*_passed(number), ExplainedCheck(_name(number), "refuse", error.reason, str(error))]
+        else:
+            decided_at = outlook.now if stored.bound is None else stored.bound.decided_at
+            history = self._read_history(house_state, request, stored.id, decided_at)
+            admitted = Admitted(request, stored.arrived_at)
+            found = trace(admitted, house_state, history, outlook.now, outlook.clock_state)
+            steps = [*_passed(11), *_as_steps(found)]
+        steps += [
+            ExplainedCheck("recorded" + (f" ({each['camera']})" if each.get("camera") else ""), "refuse", each["code"],
+                           say(each["code"]))
+            for each in stored.reasons
+        ]  # fmt: skip
+        if stored.state not in OPEN_STATES:
+            return steps, stored.state.value
+        return steps, type(self.decide_again(stored, outlook).verdict).__name__.lower()
+
+
+def _as_steps(found: Iterable[TraceStep]) -> Iterator[ExplainedCheck]:
+    for each in found:
+        name = f"11 {each.rule}" + (f" ({each.camera})" if each.camera else "")
+        if each.reason is None:
+            yield ExplainedCheck(name, "allow")
+        else:
+            yield ExplainedCheck(name, "refuse", each.reason.code, each.reason.sentence)
 
 
 def _passed(before: int) -> list[ExplainedCheck]:

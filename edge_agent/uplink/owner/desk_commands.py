@@ -27,7 +27,7 @@ from edge_agent.uplink.store.database import Database
 
 BY = "desk"
 READS = ("house", "request", "recordings", "terms", "status")
-MORE_READS = ("terms-form", "terms-preview", "join")
+MORE_READS = ("terms-form", "terms-preview", "join", "ticket")
 MAX_SENTENCE = 1500
 """Letters: a message holds 2000, and is cut."""
 _BURST, _EVERY_S = 6, 30.0

@@ -126,7 +126,10 @@ class RequestCommands:
         }
 
     def _explain(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
-        steps, verdict = self._evaluator.explain(str(members["raw"]).encode())
+        if "number" in members:
+            steps, verdict = self._evaluator.explain_stored(self._find(members))
+        else:
+            steps, verdict = self._evaluator.explain(str(members["raw"]).encode())
         return {
             "verdict": verdict,
             "steps": [

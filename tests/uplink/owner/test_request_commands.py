@@ -232,3 +232,32 @@ def test_malformed_command_changes_nothing(house, command, members):
         house.call(command, **members)
     assert house.ask().state is RequestState.ASKED
     house.clock.advance(SECOND_NS)
+
+
+def test_a_number_is_explained_by_the_rules_of_now(house):
+    """An open request gets the verdict of now, an ended one its state and the reasons that it ended for."""
+    request = house.ask()
+    before = list(house.entries("request")), house.state()
+    told = house.call("explain", number=request.id)
+    assert told["verdict"] == "ask"
+    assert [each["step"] for each in told["steps"] if each["verdict"] == "pass"][7] == "8 replay"
+    assert not [each for each in told["steps"] if each["verdict"] == "refuse"]
+    house.house_reader.file["door"] = gate.terms(mode=Mode.DENY)
+    told = house.call("explain", number=request.id)
+    assert told["verdict"] == "denial"
+    assert {each["reason"] for each in told["steps"] if each["verdict"] == "refuse"} == {"mode-deny"}
+    assert (list(house.entries("request")), house.state()) == before
+    house.call("deny", number=request.id)
+    told = house.call("explain", number=request.id)
+    assert told["verdict"] == "denied"
+    recorded = [each for each in told["steps"] if each["step"].startswith("recorded")]
+    assert recorded
+    assert all(each["sentence"] for each in recorded)
+
+
+def test_a_number_that_is_none_is_not_explained(house):
+    """Nothing is made up for a number that no request has."""
+    house.ask()
+    for number in (99, 0, -1, "1", 2**63, None):
+        with pytest.raises(UsageError, match="there is no request"):
+            house.call("explain", number=number)
