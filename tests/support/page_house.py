@@ -30,11 +30,11 @@ from edge_agent.custody.passphrase import encode_encrypted
 from edge_agent.errors import UnavailableError, UsageError
 from edge_agent.host.control_socket import ControlServer, call
 from edge_agent.page.settings import PageSettings, ca_path, load_settings
-from edge_agent.page.tickets import Tickets
 from edge_agent.protocol import jws
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.units import SECOND_NS, UtcNs
 from edge_agent.uplink.owner.desk_codes import WrongCodeError
+from edge_agent.uplink.owner.desk_tickets import DeskTickets
 
 NUMBER = 12
 JTI = "AAAAAAAAAAAAAAAAAAAAAQ"
@@ -91,6 +91,7 @@ class FakeHouse:
     has_phone: bool = True
     drafts: dict[str, dict[str, Any]] = field(default_factory=dict)
     signed: list[dict[str, Any]] = field(default_factory=list)
+    tickets: DeskTickets = field(default_factory=lambda: DeskTickets(time.monotonic))
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -122,6 +123,7 @@ class FakeHouse:
                 {"id": "door", "title": self.title, "state": "in-force", "sentence": self.sentence,
                  "terms": ["I am asked every time.", "At most 10 minutes."], "house": ["Waiting: 10 minutes."]},
             ], "language": members["language"]},
+            **self.tickets.page_handlers,
             **acts,
         }  # fmt: skip
 
@@ -130,6 +132,7 @@ class FakeHouse:
         releaser = self.releaser()
         reads = {name: releaser[name] for name in ("house", "request", "recordings", "terms", "status")}
         return {
+            **self.tickets.desk_handlers,
             **reads, "draft": self._draft, "sign": self._sign, "terms-form": self._terms_form,
             "terms-preview": lambda said, _: {"lines": [f"{said['language']}: {said['terms']['mode']}", "Two."]},
         }  # fmt: skip
@@ -376,7 +379,7 @@ class PageHouse:
     @property
     def ticket(self) -> str:
         """What a link of the page carries."""
-        return Tickets((self.state / "ticket.key").read_bytes(), lambda: int(time.time())).make()
+        return str(call(self.settings.process_socket("releaser"), "desk-ticket", device="tests")["ticket"])
 
     def send_desk(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
         """Send one request to the desk by its name, with just these headers."""

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from edge_agent.capture.camera_tls import RTSPS_PORT, system_trust, verifying_context
 from edge_agent.capture.reasons import CaptureError
-from edge_agent.capture.rtsp.allowance import MESSAGE, PACKET, ROUND_NS, WORK_BYTES, Allowance
+from edge_agent.capture.rtsp.allowance import ROUND_NS, WORK_BYTES, Allowance
 from edge_agent.capture.rtsp.messages import (
     USER_AGENT,
     RtspResponse,
@@ -29,7 +29,7 @@ from edge_agent.capture.rtsp.split import Pieces, Splitter
 from edge_agent.capture.session.interface import Endpoint
 from edge_agent.capture.session.login import Offer, answer, choose, read_offers
 from edge_agent.host.clock import Clock
-from edge_agent.host.packet_stamp import SO_TIMESTAMPNS, STAMP_BYTES, read_age_ns
+from edge_agent.host.packet_stamp import SO_TIMESTAMPNS, STAMP_BYTES, StampAges
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 
 RTSP_PORT = 554
@@ -85,6 +85,7 @@ class RtspConnection:
         self.is_drained = False
         """Nothing lay behind what was received last."""
         self.released = released
+        self._ages = StampAges()
         self._socket = self._connect(endpoint, url)
         self._timeout_s: float | None = None
 
@@ -148,6 +149,8 @@ class RtspConnection:
         """
         self._outbox += self._write(method, url, ())
         self._outbox_until = MonoNs(self._clock.boot() + int(_SEND_S * SECOND_NS))
+        self._set_timeout(0)
+        self._send_rest()
 
     def take_answers(self) -> list[RtspResponse]:
         """Return the answers that have come since the last call; a stale nonce is replaced."""
@@ -269,9 +272,7 @@ class RtspConnection:
         pieces = self._splitter.feed(chunk)
         self.is_drained = len(chunk) < CHUNK_BYTES and not self.is_tls
         self._messages.extend(each for each in pieces.messages if each[0].startswith(b"RTSP/"))
-        self.allowance.spend(
-            1 + len(chunk) // WORK_BYTES + MESSAGE * len(pieces.messages) + PACKET * len(pieces.frames)
-        )
+        self.allowance.spend(1 + len(chunk) // WORK_BYTES + pieces.steps)
         return Received(pieces, utc, boot)
 
     def _set_timeout(self, timeout_s: float) -> None:
@@ -283,8 +284,13 @@ class RtspConnection:
         """Return bytes, and how long ago the last of them came, as far as the kernel tells."""
         if isinstance(self._socket, ssl.SSLSocket):
             return self._socket.recv(CHUNK_BYTES), 0
-        chunk, told, _, _ = self._socket.recvmsg(CHUNK_BYTES, _STAMP_SPACE)
-        return chunk, read_age_ns(told[0][2]) if told else 0
+        self._ages.look()
+        try:
+            chunk, told, _, _ = self._socket.recvmsg(CHUNK_BYTES, _STAMP_SPACE)
+        except (TimeoutError, BlockingIOError):
+            self._ages.note_empty()
+            raise
+        return chunk, self._ages.take(told[0][2] if told else b"", is_all=len(chunk) < CHUNK_BYTES)
 
     @property
     def is_tls(self) -> bool:

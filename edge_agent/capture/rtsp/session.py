@@ -37,7 +37,7 @@ class OwnSession:
         self._connection, self._played, self._clock = connection, played, clock
         self._silence_ns = int(silence_s * SECOND_NS)
         self._maker = ArrivalMaker(played, loss)
-        self._keep_alive = _KeepAlive(connection, played, clock.boot())
+        self._keep_alive = KeepAlive(connection, played, clock.boot())
         self._began = self._heard = clock.boot()
         self._rest: deque[Received] = deque()
         self._is_drained = False
@@ -140,7 +140,7 @@ class OwnSession:
         self._connection.close(self._played.url)
 
 
-class _KeepAlive:
+class KeepAlive:
     """Tells the camera, twice in each time-out, that somebody watches (RFC 2326 12.37)."""
 
     def __init__(self, connection: RtspConnection, played: PlayedStream, now: MonoNs) -> None:

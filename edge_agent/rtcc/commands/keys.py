@@ -28,9 +28,7 @@ client certificate, and age identities for evidence and escrow. Move the files o
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    init = actions.add_parser(
-        "init", help="make a home with all keys", epilog=_INIT, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    init = actions.add_parser("init", help="make a home with all keys", epilog=_INIT)
     init.add_argument("folder", type=Path, metavar="DIR", help="where; must not hold a home yet")
     init.add_argument("--iss", default="rtcc.example-city", help="our name in everything we sign [%(default)s]")
     init.add_argument(
@@ -57,7 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "add",
         help="make a key for a person",
         epilog="example:\n  rtcc keys add --role supervisor --person margaret && rtcc trust sign && rtcc trust publish",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_home(add)
     add.add_argument("--role", choices=_ROLES, required=True)

@@ -63,6 +63,11 @@ class HomeSettings:
     more_brokers: tuple[tuple[str, int], ...] = ()
     """Hosts and ports that gateways try after the first: other ways to the same broker, or a cluster's."""
 
+    @property
+    def brokers(self) -> tuple[tuple[str, int], ...]:
+        """Hosts and ports at which gateways connect, in the order in which they try them."""
+        return ((self.broker_host, self.broker_port), *self.more_brokers)
+
 
 class RtccHome:
     """The folder, opened. All files are of mode 0600, all folders of mode 0700.

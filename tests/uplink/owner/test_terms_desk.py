@@ -120,7 +120,7 @@ def test_an_edit_after_the_draft_voids_the_order(house: Gateway) -> None:
     with pytest.raises(DenialError, match="changed since"):
         Desk(house).sign(made)
     assert house.terms("yard").house.cooling_off == 4 * HOUR_NS
-    assert house.store.find_consent("door").version == 1
+    assert house.store.consents.find("door").version == 1
 
 
 def test_a_camera_without_a_consent_in_force_is_signed_at_the_gateway(house: Gateway) -> None:
@@ -137,14 +137,14 @@ def test_terms_signed_at_the_desk_meet_what_is_open(house: Gateway) -> None:
     """A denial ends a grant at once, and a wider signature two seconds later brings nothing back."""
     house.take_in("door")
     asked = house.ask()
-    assert house.store.read_request(asked.id).state is RequestState.GRANTED
+    assert house.store.requests.read(asked.id).state is RequestState.GRANTED
     desk = Desk(house)
     desk.sign(desk.draft("door", {"mode": "deny"}))
-    assert house.store.read_request(asked.id).state is RequestState.CANCELLED
+    assert house.store.requests.read(asked.id).state is RequestState.CANCELLED
     house.clock.advance(2_000_000_000)
     desk.sign(desk.draft("door", {"mode": "auto"}))
     house.carry_on()
     house.worker.turn()
     house.sender.turn()
-    assert house.store.read_request(asked.id).state is RequestState.CANCELLED
+    assert house.store.requests.read(asked.id).state is RequestState.CANCELLED
     assert house.keys_out() == 0
