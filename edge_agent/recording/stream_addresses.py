@@ -36,10 +36,12 @@ class Sources:
         logins: The cameras' credentials by name.
         folder: Where pinned certificates are kept.
         stop: Ends a question to a camera.
-        readers: Which streams needed FFmpeg before.
+        readers: Which streams needed FFmpeg before; None if that does not matter.
     """
 
-    def __init__(self, logins: Mapping[str, Login], folder: Path, stop: threading.Event, readers: ReaderMemory) -> None:
+    def __init__(
+        self, logins: Mapping[str, Login], folder: Path, stop: threading.Event, readers: ReaderMemory | None = None
+    ) -> None:
         self._logins, self._folder, self._stop, self._readers = logins, folder, stop, readers
 
     def change(self, logins: Mapping[str, Login]) -> None:
@@ -99,7 +101,7 @@ class Sources:
         )
 
     def _recall_reader(self, camera: Camera, quality: QualityName) -> str:
-        if camera.reader != AUTO:
+        if camera.reader != AUTO or self._readers is None:
             return ""
         return self._readers.recall(f"{camera.id}.{quality}", camera.address(quality))
 

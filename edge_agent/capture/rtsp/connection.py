@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from edge_agent.capture.camera_tls import RTSPS_PORT, system_trust, verifying_context
 from edge_agent.capture.reasons import CaptureError
-from edge_agent.capture.rtsp.allowance import MESSAGE, PACKET, ROUND_NS, WORK_BYTES, Allowance
+from edge_agent.capture.rtsp.allowance import ROUND_NS, WORK_BYTES, Allowance
 from edge_agent.capture.rtsp.messages import (
     USER_AGENT,
     RtspResponse,
@@ -155,6 +155,8 @@ class RtspConnection:
         """
         self._outbox += self._write(method, url, ())
         self._outbox_until = MonoNs(self._clock.boot() + int(_SEND_S * SECOND_NS))
+        self._set_timeout(0)
+        self._send_rest()
 
     def take_answers(self) -> list[RtspResponse]:
         """Return the answers that have come since the last call; a stale nonce is replaced."""
@@ -276,9 +278,7 @@ class RtspConnection:
         pieces = self._splitter.feed(chunk)
         self.is_drained = len(chunk) < CHUNK_BYTES and not isinstance(self._socket, ssl.SSLSocket)
         self._messages.extend(each for each in pieces.messages if each[0].startswith(b"RTSP/"))
-        self.allowance.spend(
-            1 + len(chunk) // WORK_BYTES + MESSAGE * len(pieces.messages) + PACKET * len(pieces.frames)
-        )
+        self.allowance.spend(1 + len(chunk) // WORK_BYTES + pieces.steps)
         return Received(pieces, utc, boot)
 
     def _set_timeout(self, timeout_s: float) -> None:
