@@ -38,6 +38,7 @@ from edge_agent.errors import CustodyError, DenialError, UnavailableError, Usage
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import call
+from edge_agent.host.questions import writes_yes
 from edge_agent.host.service_user import acting_as_owner
 from edge_agent.host.terminal import print_json, print_text
 from edge_agent.local_time import say_moment
@@ -169,7 +170,7 @@ def sign(config: Config, policy: Policy, args: argparse.Namespace) -> int:
     drafts = [_draft(config, policy, camera, args.language, now, until) for camera in cameras]
     print_text(_read_aloud(drafts, args.language))
     print_text("\n" + " ".join(WAIVER[args.language].split("\n")) + "\n")
-    if not args.yes and input("Type YES to sign: ").strip().upper() not in ("YES", "SI", "SÍ", "OUI"):
+    if not args.yes and not writes_yes("to sign"):
         print_text("not signed")
         return 1
     key = load_owner_key(config, args.passphrase_file)

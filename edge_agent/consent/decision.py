@@ -284,10 +284,10 @@ def _meet(bound: Bound, findings: Iterable[_Finding]) -> tuple[Bound, list[Reaso
     for finding in findings:
         mine = bound.find(finding.camera)
         assert mine is not None
-        if finding.is_unknown:
+        if finding.is_unknown and not _is_elsewhere(finding.case, mine):
             kept.append(mine)
         elif not finding.is_denied and finding.case is not None:
-            met = mine.meet(_bound_by(finding.case))
+            met = mine.meet(_bound_by(finding.case))  # None as well for a consent to another source
             if met is None:
                 left.append(Reason("grant-narrowed", say("grant-narrowed"), finding.camera))
             else:
@@ -296,6 +296,11 @@ def _meet(bound: Bound, findings: Iterable[_Finding]) -> tuple[Bound, list[Reaso
     longest = max([bound.cooling_off, *(house.cooling_off for house in houses)])
     escrow = bound.escrow and all(house.escrow for house in houses)
     return replace(bound, cameras=tuple(kept), escrow=escrow, cooling_off=longest), left
+
+
+def _is_elsewhere(case: Case | None, mine: CameraBound) -> bool:
+    """Tell whether the consent of now is to another source: no clock and no file of terms has a say in that."""
+    return case is not None and case.consent.find_source(mine.quality) != mine.source
 
 
 def _problem_of(approval: Approval, admitted: Admitted, offers: Offers, now: UtcNs) -> Reason | None:

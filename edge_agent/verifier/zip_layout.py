@@ -172,10 +172,10 @@ def _read_entry(file: BinaryIO, listed: _Listed, place: int) -> ZipEntry:
         b"PK\3\4", _VERSION, _STREAMED, 0, listed.time, listed.date, 0, _LARGE, _LARGE, len(listed.name), _LOCAL64.size
     )
     head += listed.name + _LOCAL64.pack(1, 16, 0, 0)
-    try:
-        name = listed.name.decode("ascii")
-    except UnicodeDecodeError as error:
-        raise EvidenceError(f"container has a name that is no bundle's: at={place}") from error
+    name = listed.name.decode("ascii", "replace")
+    # A NUL ends a name for some programs and not for others; other control characters rewrite a terminal.
+    if not name.isascii() or not name.isprintable():
+        raise EvidenceError(f"container has a name that is no bundle's: at={place}")
     if listed.local_at != place or _read(file, place, len(head)) != head:
         raise EvidenceError(f"container says two things of an entry, or has bytes before it: {name[:60]!r}")
     at = place + len(head)

@@ -33,7 +33,7 @@ from edge_agent.setup.inspection import Finding, Level
 from edge_agent.setup.provision import create_state, write_csr
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.inbound.consent_files import load_facts
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 from tests.capture.onvif.test_http_session import behind_tls
 from tests.capture.test_camera_tls import make_certificate
 from tests.commands import typed
@@ -300,7 +300,7 @@ def test_a_signature_that_does_not_count_is_found(tmp_path: Path, rtcc: tuple[Rt
     (finding,) = inspection.inspect_consent(config, enrolment)
     assert finding.text == "camera door: not signed: nothing leaves"
     config.store_path.parent.mkdir(exist_ok=True)
-    with Store(config.store_path) as store:
+    with Database(config.store_path) as store:
         facts = load_facts(config, enrolment, config.cameras[0], store.read_id())
     terms = parse_policy("version: 1\ncameras: {door: {mode: ask}}\n", "x").terms("door")
     owner = KeyStore(config.state_dir, "owner").load_private("owner", b"correct horse battery")
@@ -309,8 +309,8 @@ def test_a_signature_that_does_not_count_is_found(tmp_path: Path, rtcc: tuple[Rt
     cases += [(generate("owner"), now, Level.WARNING, "does not count")]
     for version, (key, signed_at, level, text) in enumerate(cases, 1):
         raw = sign_consent(facts, terms, Notice("1", "en", digest_notice("text")), version, signed_at, key)
-        with Store(config.store_path) as store, store.transaction() as connection:
-            store.save_consent(connection, "door", version, raw)
+        with Database(config.store_path) as store, store.transaction() as connection:
+            store.consents.save(connection, "door", version, raw)
         (finding,) = inspection.inspect_consent(config, enrolment)
         assert finding.level is level
         assert text in finding.text

@@ -28,8 +28,8 @@ from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import DAY_NS, MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.bundle import writer as bundle
-from edge_agent.uplink.bundle.authority import GrantMandate, OrderMandate
 from edge_agent.uplink.bundle.export import describe_order
+from edge_agent.uplink.bundle.mandate import GrantMandate, OrderMandate
 from edge_agent.verifier.opened_bundle import KnownKeys, KnownSigner
 from tests.buffer.rig import FakeClock
 from tests.support.consents import sign_consent

@@ -145,6 +145,8 @@ class AccessUnits:
         self._keyframes, self._markers = KeyframeRule(), MarkerTrust()
         self._is_open = False
         self._has_begun = False
+        self.nals = 0
+        """How many NAL units were taken in."""
 
     def begin(self, role: NalRole, header: bytes, payload: memoryview, ticks: int, recovery: int | None) -> None:
         """Take in a NAL unit, or the first part of one.
@@ -156,6 +158,7 @@ class AccessUnits:
             ticks: RTP timestamp.
             recovery: So many frames after it, pictures are right if decoding begins at it (``KeyframeRule.take``).
         """
+        self.nals += 1
         if role is NalRole.FIRST:
             if self._is_marked:
                 self._markers.note_end()

@@ -6,10 +6,19 @@ import re
 from pathlib import Path
 from typing import Any
 
-from edge_agent.errors import EvidenceError, UsageError
+from edge_agent.errors import UsageError
 from edge_agent.host.terminal import ask_secret, print_json, print_table, working
+from edge_agent.protocol.answer import Delivery
 from edge_agent.rtcc.commands.folder import add_home, open_home
-from edge_agent.rtcc.deliveries import Delivery, assemble, deliveries, find_upload, load_known_keys, open_delivery
+from edge_agent.rtcc.deliveries import (
+    assemble,
+    deliveries,
+    delivery_page,
+    find_upload,
+    load_delivery,
+    load_known_keys,
+    open_delivery,
+)
 from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.rtcc.office.keys import read_passphrase
 from edge_agent.units import encode_size
@@ -55,6 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pin", action="append", default=[], metavar="THUMBPRINT",
         help="of a key of the house, told by another way",
     )  # fmt: skip
+    parser.add_argument("--after", default="", metavar="UPLOAD", help="of the list: what follows it")
+    parser.add_argument("--limit", type=int, default=500, metavar="N", help="of the list: how many [%(default)s]")
     parser.add_argument("--json", action="store_true", help="for scripts")
     parser.set_defaults(run=run)
 
@@ -78,10 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _find(home: RtccHome, what: str) -> list[Delivery]:
-    found = [delivery for delivery in deliveries(home) if what in (delivery.jti, delivery.file.upload)]
-    if not found:
-        raise EvidenceError(f"no key was handed over for this: {what[:64]!r}", "`rtcc watch` fetches the answers")
-    return found
+    return list(deliveries(home, what)) or [load_delivery(home, what)]
 
 
 def _open(args: argparse.Namespace, home: RtccHome, delivery: Delivery) -> int:
@@ -138,7 +146,7 @@ def _list(args: argparse.Namespace, home: RtccHome) -> int:
             "size": delivery.file.size,
             "received": find_upload(home, delivery, args.received) is not None,
         }
-        for delivery in deliveries(home)
+        for delivery in delivery_page(home, args.after, args.limit)
     ]
     if args.json:
         print_json(rows)
@@ -151,6 +159,8 @@ def _list(args: argparse.Namespace, home: RtccHome) -> int:
                 for row in rows
             ],
         )  # fmt: skip
+        if len(rows) == args.limit:
+            print(f"next: rtcc open --after {rows[-1]['upload']}")
     else:
-        print("nothing was delivered yet")
+        print("nothing was delivered yet" if not args.after else "nothing more was delivered")
     return 0

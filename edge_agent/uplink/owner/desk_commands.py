@@ -23,11 +23,11 @@ from edge_agent.texts import Texts
 from edge_agent.uplink.owner.desk_codes import LIFE_S, Codes, DeskDraft, WrongCodeError
 from edge_agent.uplink.owner.desk_drafts import Drafts
 from edge_agent.uplink.owner.notice_words import Notice, code_notice
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 BY = "desk"
 READS = ("house", "request", "recordings", "terms", "status")
-MORE_READS = ("terms-form", "terms-preview", "join")
+MORE_READS = ("terms-form", "terms-preview", "join", "ticket")
 MAX_SENTENCE = 1500
 """Letters: a message holds 2000, and is cut."""
 _BURST, _EVERY_S = 6, 30.0
@@ -57,7 +57,7 @@ class DeskCommands:
     def __init__(
         self,
         owner: Ed25519PublicKey,
-        store: Store,
+        store: Database,
         clock: Clock,
         commands: Mapping[str, Handler],
         reads: Mapping[str, Handler],

@@ -16,7 +16,8 @@ from edge_agent.ledger import entries
 from edge_agent.ledger.entries import ErasedEntry
 from edge_agent.units import UtcNs, Window
 from edge_agent.uplink.bundle.rings import Footage
-from edge_agent.uplink.store.requests import RequestState, Store, StoredRequest
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.requests import RequestState, StoredRequest
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class ErasureCommands:
 
     def __init__(
         self,
-        store: Store,
+        store: Database,
         footage: Footage,
         withdraw: Callable[[StoredRequest, str], object],
         clock: Clock,
@@ -67,8 +68,8 @@ class ErasureCommands:
     def _under_way(self, camera: str, windows: Sequence[Window] | None) -> list[StoredRequest]:
         """Return the requests whose bundle holds, or may be getting at this moment, any erased footage."""
         states = (RequestState.GRANTED, RequestState.UPLOADING)
-        requests = {request.id: request for request in self._store.list_requests(states)}
-        requests |= {each: self._store.read_request(each) for each in self._store.list_waiting_keys()}
+        requests = {request.id: request for request in self._store.requests.list_newest(states)}
+        requests |= {each: self._store.requests.read(each) for each in self._store.outbox.list_waiting_keys()}
         return [request for request in requests.values() if _touches(request, camera, windows)]
 
 

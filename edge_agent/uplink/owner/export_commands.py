@@ -34,7 +34,7 @@ from edge_agent.uplink.bundle.export import (
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.owner.preview_commands import parse_wish, write_picture
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 STALL_S = 60.0
 _TELL_S = 0.5
@@ -73,7 +73,7 @@ class ExportCommands:
         self,
         gateway: str,
         owner: Ed25519PublicKey,
-        store: Store,
+        store: Database,
         footage: Footage,
         builder: ExportBuilder,
         sign: Callable[[sqlite3.Connection, UtcNs], object],
@@ -157,7 +157,7 @@ class ExportCommands:
         """Use the order up and enter it, durably; return the entry's proof where a bundle will need it."""
         now = self._clock.utc()
         with self._store.transaction() as connection:
-            if not self._store.mark_order_used(connection, order.order_id, now):
+            if not self._store.orders.mark_used(connection, order.order_id, now):
                 raise UsageError("this order was carried out before")
             index = entries.append(connection, describe_order(order, raw, what), now)
             if order.recipients is None:

@@ -24,7 +24,7 @@ from edge_agent.protocol.request import Quality
 from edge_agent.units import ClockState, Window, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink.bundle.keeps import KeptMoment, plan_keep
 from edge_agent.uplink.bundle.rings import Footage
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 KEPT, LET_GO, ENDED = "kept", "let go", "ended"
 _MEMBERS = [each.name for each in fields(KeepEntry)]
@@ -41,7 +41,7 @@ class KeepCommands:
         clock: The moment of each command.
     """
 
-    def __init__(self, gateway: str, owner: Ed25519PublicKey, store: Store, footage: Footage, clock: Clock) -> None:
+    def __init__(self, gateway: str, owner: Ed25519PublicKey, store: Database, footage: Footage, clock: Clock) -> None:
         self._gateway, self._owner, self._store = gateway, owner, store
         self._footage, self._clock = footage, clock
         self._lock = threading.Lock()  # nothing is settled while a moment is entered and not yet copied
@@ -80,7 +80,7 @@ class KeepCommands:
         planned = plan_keep(wish.camera, wish.quality, wish.window, wish.until)
         with self._lock, self._footage.open(wish.camera, wish.quality) as reader:
             with self._store.transaction() as connection:
-                if not self._store.mark_order_used(connection, order.order_id, self._clock.utc()):
+                if not self._store.orders.mark_used(connection, order.order_id, self._clock.utc()):
                     raise UsageError("this order was carried out before")
                 self._enter(KEPT, planned)
             try:

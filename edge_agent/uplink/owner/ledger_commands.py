@@ -15,7 +15,7 @@ from edge_agent.host.control_socket import Answer, Handler, Peer, read_int, read
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin, read_origin, verify_checkpoint, verify_growth
 from edge_agent.units import encode_rfc3339
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 _PAGE = 200
 MAX_REMEMBERED = 64
@@ -31,7 +31,7 @@ class LedgerCommands:
         clock: For padding that a proof needs.
     """
 
-    def __init__(self, store: Store, gateway: str, key: Ed25519PrivateKey, clock: Clock) -> None:
+    def __init__(self, store: Database, gateway: str, key: Ed25519PrivateKey, clock: Clock) -> None:
         self._store = store
         self._origin = ledger_origin(gateway)
         self._key = key
@@ -76,7 +76,7 @@ class LedgerCommands:
         """Return the number of an entry's request; a grant's entry, which leaves the house, has none in it."""
         if "number" in entry or "jti" not in entry:
             return entry.get("number")
-        found = self._store.find_request(str(entry["jti"]), entry.get("iss"))
+        found = self._store.requests.find(str(entry["jti"]), entry.get("iss"))
         return None if found is None else found.id
 
     def _verify(self, members: Mapping[str, Any], _peer: Peer) -> Answer:

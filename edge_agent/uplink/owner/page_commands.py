@@ -23,7 +23,7 @@ from edge_agent.protocol.geohash import distance_m
 from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
 from edge_agent.settings.gateway import Config
 from edge_agent.uplink.owner.page_reads import PageReads
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 READS = ("status", "requests", "request", "ledger", "ledger-prove")
 TIGHTENS = ("deny", "cancel", "pause", "revoke")
@@ -56,7 +56,7 @@ class PageCommands:
     """
 
     def __init__(
-        self, config: Config, store: Store, clock: Clock, owner: Mapping[str, Handler], reads: PageReads,
+        self, config: Config, store: Database, clock: Clock, owner: Mapping[str, Handler], reads: PageReads,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._config, self._store, self._clock = config, store, clock

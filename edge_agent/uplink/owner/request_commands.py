@@ -29,8 +29,9 @@ from edge_agent.uplink.inbound.lifecycle import Event
 from edge_agent.uplink.inbound.register import Aftermath, RequestRegister
 from edge_agent.uplink.inbound.steps import RequestStep
 from edge_agent.uplink.release.recheck import Reauthorization
-from edge_agent.uplink.store.release_info import Bundle
-from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.releases import Bundle, StoredRelease
+from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, StoredRequest
 
 EVERY_CAMERA = "*"
 
@@ -62,7 +63,7 @@ class RequestCommands:
         gateway: str,
         owner: Ed25519PublicKey,
         config: Config,
-        store: Store,
+        store: Database,
         evaluator: Evaluator,
         reauthorization: Reauthorization,
         register: RequestRegister,
@@ -99,7 +100,7 @@ class RequestCommands:
 
     def _list(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
         last = min(max(1, read_int(members, "last", 20)), 500)
-        return {"requests": [self._describe(each) for each in self._store.list_requests(limit=last)]}
+        return {"requests": [self._describe(each) for each in self._store.requests.list_newest(limit=last)]}
 
     def _show(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
         request = self._find(members)
@@ -115,7 +116,7 @@ class RequestCommands:
 
     def _consents(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
         """Return what the store has of each camera's consent, for who may not read the store."""
-        found = {camera.id: self._store.find_consent(camera.id) for camera in self._config.cameras}
+        found = {camera.id: self._store.consents.find(camera.id) for camera in self._config.cameras}
         return {
             "consents": {
                 camera: {"version": each.version, "jws": each.raw.decode(), "revoked": each.is_revoked}
@@ -125,7 +126,10 @@ class RequestCommands:
         }
 
     def _explain(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
-        steps, verdict = self._evaluator.explain(str(members["raw"]).encode())
+        if "number" in members:
+            steps, verdict = self._evaluator.explain_stored(self._find(members))
+        else:
+            steps, verdict = self._evaluator.explain(str(members["raw"]).encode())
         return {
             "verdict": verdict,
             "steps": [
@@ -136,7 +140,7 @@ class RequestCommands:
 
     def _find(self, members: Mapping[str, Any]) -> StoredRequest:
         number = members.get("number")
-        found = self._store.find_numbered(number) if type(number) is int and 0 < number < 2**63 else None
+        found = self._store.requests.find_numbered(number) if type(number) is int and 0 < number < 2**63 else None
         if found is None:
             raise UsageError(f"there is no request {str(number)[:22]}", "edge-agent requests list")
         return found
@@ -167,7 +171,7 @@ class RequestCommands:
                     "bytes": each.info.size if isinstance(each.info, Bundle) else None,
                     "reason": _reason_of(each),
                 }
-                for each in self._store.list_releases(request.id)
+                for each in self._store.releases.list_of(request.id)
             ],
         }
 
@@ -187,7 +191,7 @@ class RequestCommands:
         aftermath = Aftermath()
         with self._store.transaction() as connection:
             self._mark_used(connection, order, now)
-            request = self._store.find_request(approval.jti)
+            request = self._store.requests.find(approval.jti)
             if request is None or request.state is not RequestState.ASKED:
                 where = "" if request is None else f": it is {request.state.value}"
                 raise UsageError(f"request does not wait for you: {approval.jti}{where}")
@@ -201,11 +205,9 @@ class RequestCommands:
             )
             step = RequestStep(Event.APPROVAL, outlook.now, (entry,), approval=raw)
             self._register.apply(connection, request, step)
-            bound, disclosure = evaluation.bound, outlook.disclosure
-            self._register.record_verdict(
-                connection, request, verdict, bound, disclosure, outlook.now, aftermath=aftermath
-            )
-            state = self._store.read_request(request.id).state
+            bound = evaluation.bound
+            self._register.record_verdict(connection, request, verdict, bound, outlook, aftermath=aftermath)
+            state = self._store.requests.read(request.id).state
         self._reauthorization.clear_up(aftermath)
         if isinstance(verdict, Denial):
             raise _refusal(verdict)
@@ -214,17 +216,17 @@ class RequestCommands:
 
     def _resume(self, order: Order, resume: Resume, now: UtcNs) -> Answer:
         with self._store.transaction() as connection:
-            paused_at = self._store.find_pause_entry(connection, resume.camera)
+            paused_at = self._store.pauses.find_entry(connection, resume.camera)
             # Times of an order are whole seconds. A pause of the future was entered under a wrong clock.
             if paused_at is not None and order.issued_at + SECOND_NS < paused_at <= now:
                 raise UsageError("it was paused again since this was drafted", "look who paused it, and begin anew")
             self._mark_used(connection, order, now)
-            self._store.clear_pause(connection, resume.camera)
+            self._store.pauses.clear(connection, resume.camera)
             entries.append(connection, ResumeEntry(resume.camera, order.order_id), now)
-        return {"state": "resumed", "paused": sorted(self._store.list_pauses(now))}
+        return {"state": "resumed", "paused": sorted(self._store.pauses.list_current(now))}
 
     def _mark_used(self, connection: Any, order: Order, now: UtcNs) -> None:
-        if not self._store.mark_order_used(connection, order.order_id, now):
+        if not self._store.orders.mark_used(connection, order.order_id, now):
             raise UsageError("this order was carried out before")
 
     def _take_consent(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
@@ -251,9 +253,9 @@ class RequestCommands:
 
     def _stop_all(self) -> Answer:
         """Refuse what waits for the owner, and stop releases; name the requests whose key may be out already."""
-        waiting = [self._store.read_request(each) for each in self._store.list_waiting_keys()]
+        waiting = [self._store.requests.read(each) for each in self._store.outbox.list_waiting_keys()]
         states: dict[int, RequestState | None] = {}
-        for request in [*self._store.list_requests(OPEN_STATES), *waiting]:
+        for request in [*self._store.requests.list_newest(OPEN_STATES), *waiting]:
             if self._refuse(request, (Reason("owner-denied", say("owner-denied")),)):
                 states[request.id] = RequestState.DENIED
             else:  # not asked, or approved at this very moment
@@ -275,11 +277,11 @@ class RequestCommands:
         """Refuse a request that waits for the owner; False if it does not any more."""
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            current = self._store.read_request(request.id)
+            current = self._store.requests.read(request.id)
             if current.state is not RequestState.ASKED:
                 return False
             outlook = self._evaluator.look()
-            self._register.refuse(connection, current, reasons, outlook.disclosure, outlook.now, aftermath=aftermath)
+            self._register.refuse(connection, current, reasons, outlook, aftermath=aftermath)
         self._reauthorization.clear_up(aftermath)
         return True
 
@@ -307,9 +309,9 @@ class RequestCommands:
         reasons = ({"code": code, "camera": None},)
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            current = self._store.read_request(request.id)
+            current = self._store.requests.read(request.id)
             is_open = current.state in (RequestState.GRANTED, RequestState.UPLOADING)
-            if not is_open and not self._store.has_waiting_key(connection, request.id):
+            if not is_open and not self._store.outbox.has_waiting_key(connection, request.id):
                 return None
             if current.is_handed_over:
                 step = steps.too_late(current, reasons, now, is_stop=True)
@@ -327,7 +329,7 @@ class RequestCommands:
         except ValueError as error:
             raise UsageError(f"until: {error}") from error
         with self._store.transaction() as connection:
-            self._store.set_pause(connection, camera, until)
+            self._store.pauses.extend(connection, camera, until)
             outlook = self._evaluator.look()
             entry = PauseEntry(camera, "" if until is None else encode_rfc3339(until))
             entries.append(connection, entry, outlook.now)
@@ -339,7 +341,7 @@ class RequestCommands:
         camera = self._camera(members)
         wanted = [each.id for each in self._config.cameras] if camera == EVERY_CAMERA else [camera]
         with self._store.transaction() as connection:
-            signed = [each for each in wanted if self._store.revoke_consent(connection, each)]
+            signed = [each for each in wanted if self._store.consents.revoke(connection, each)]
             outlook = self._evaluator.look()
             for each in signed:
                 entries.append(connection, ConsentRevokedEntry(each), outlook.now)

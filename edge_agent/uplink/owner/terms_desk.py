@@ -35,7 +35,7 @@ from edge_agent.units import SECOND_NS, UtcNs
 from edge_agent.uplink.inbound.consent_files import MAX_FILE_BYTES, HouseReader, load_facts
 from edge_agent.uplink.owner import adoption
 from edge_agent.uplink.owner.desk_codes import DeskDraft, ToSign
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class TermsDesk:
         config: Config,
         owner: str,
         house_reader: HouseReader,
-        store: Store,
+        store: Database,
         clock: Clock,
         texts: Texts,
         hand_over: Callable[[str, Mapping[str, Any]], object],
@@ -111,6 +111,7 @@ class TermsDesk:
         Raises:
             UsageError: A value that no term takes, or a camera whose ring is not there yet.
         """
+        adoption.demand_free(self._config)
         before = self._read()
         camera, text, terms = self._change(members, before)
         config, now = self._config, UtcNs(self._clock.utc() // SECOND_NS * SECOND_NS)
@@ -118,7 +119,7 @@ class TermsDesk:
         facts = load_facts(config, load_enrolment(config.uplink.enrolment), found, self._store.read_id())
         if len(facts.streams) < len(found.qualities):
             raise UsageError(f"{camera}: its ring is not there yet, and the terms are bound to it")
-        stored = self._store.find_consent(camera)
+        stored = self._store.consents.find(camera)
         version = (0 if stored is None else stored.version) + 1
         language: Language = config.gateway.language
         payload = build_consent(facts, found.title, terms, notice(language), version, now, self._owner)
@@ -152,7 +153,7 @@ class TermsDesk:
                         f"{camera}: no consent is in force that could be changed",
                         "sign this one at the gateway, which shows all of it: sudo edge-agent consent sign",
                     )
-                stored = self._store.find_consent(name)
+                stored = self._store.consents.find(name)
                 if stored is not None and not stored.is_revoked and before.terms(name) != file.terms(name):
                     raise UsageError(f"{name}: its consent cannot be read now, and this changes its terms too", _LATER)
                 continue
@@ -205,6 +206,7 @@ class TermsDesk:
         order, consent = read_texts(members, "signed")
         camera, text, now = str(members["camera"]), str(members["text"]), self._clock.utc()
         adoption.demand_order(self._config, order.encode(), text, now)
+        adoption.demand_free(self._config)
         self._hand_over("take-consent", {"camera": camera, "jws": consent})
         is_put = adoption.put_or_leave(self._config, order.encode(), text, now)
         log.info("terms signed at the desk camera=%s", camera)

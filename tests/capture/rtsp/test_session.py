@@ -301,3 +301,13 @@ def test_flood_of_small_fragments_costs_the_others_little() -> None:
         session.close()
     assert not reading.is_alive()
     assert used_s < took_s / 5, (used_s, took_s)
+
+
+def test_a_network_layer_without_stamps_records_all_the_same(monkeypatch) -> None:
+    """gVisor and qemu-user know no SO_TIMESTAMPNS: arrival is the moment of the read, and nothing fails."""
+    monkeypatch.setattr("edge_agent.capture.rtsp.connection.SO_TIMESTAMPNS", 9999)
+    with camera(media=GOOD) as made:
+        before = time.time_ns()
+        arrivals = watch(made)
+        assert len(arrivals) == 3
+        assert all(before <= each.utc <= time.time_ns() for each in arrivals)
