@@ -34,6 +34,8 @@ class ScriptedCamera:
     media: bytes = b""
     """Sent behind the answer to PLAY."""
     slowly: bool = False
+    closes: bool = False
+    """Nothing follows the media."""
     asked: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -66,6 +68,8 @@ class ScriptedCamera:
             step = 1 if self.slowly else len(answer) or 1
             for at in range(0, len(answer), step):
                 connection.sendall(answer[at : at + step])
+            if method == "PLAY" and self.closes:
+                connection.shutdown(socket.SHUT_WR)
 
     def methods(self) -> list[str]:
         return [each.split(" ")[0] for each in self.asked]
@@ -76,11 +80,9 @@ def described(sdp: bytes, head: bytes = b"") -> bytes:
 
 
 @contextmanager
-def camera(
-    answers: dict[str, bytes] | None = None, media: bytes = b"", *, slowly: bool = False
-) -> Iterator[ScriptedCamera]:
+def camera(answers: dict[str, bytes] | None = None, media: bytes = b"", **options: bool) -> Iterator[ScriptedCamera]:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        made = ScriptedCamera({"DESCRIBE": described(VIDEO_ONLY)} | (answers or {}), media, slowly)
+        made = ScriptedCamera({"DESCRIBE": described(VIDEO_ONLY)} | (answers or {}), media, **options)
         made.url = f"rtsp://127.0.0.1:{server.getsockname()[1]}/cam"
         thread = threading.Thread(target=made.serve, args=(server,), daemon=True)
         thread.start()
