@@ -10,6 +10,7 @@ pytest_plugins = [
     "tests.peers.go2rtc_server",
     "tests.peers.go_programs",
     "tests.peers.mosquitto",
+    "tests.peers.object_store",
     "tests.peers.proxy",
     "tests.peers.uploads",
 ]

@@ -185,7 +185,7 @@ class CameraThread:
 
     def _is_only_watched(self) -> bool:
         """Tell whether pictures are to be looked at only; the line tells when there is to be no session at all."""
-        return bool(self._hold()) and not self._reason_to_close()
+        return self._look is not None and self._look.keeps_open and self._hold() == _BY_RULE
 
     def _say_down(self, trouble: CaptureError) -> None:
         if self._stop.is_set():

@@ -13,7 +13,7 @@ from edge_agent.errors import UsageError
 from edge_agent.host.clock import SystemClock
 from edge_agent.recording.reader_memory import ReaderMemory
 from edge_agent.recording.stream_addresses import Sources
-from edge_agent.settings.gateway import Config, Quality
+from edge_agent.settings.gateway import Config, QualityName
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def find_endpoint(config: Config, name: str) -> Iterator[Endpoint]:
     """
     camera_id, _, given = name.partition(".")
     camera = config.demand_camera(camera_id)
-    quality: Quality = "sub" if given == "sub" else "main"
+    quality: QualityName = "sub" if given == "sub" else "main"
     if given not in ("", "main", "sub") or (quality == "sub" and camera.sub is None):
         raise UsageError(f"no such stream: {name[:64]}", "a camera (door), or its substream (door.sub)")
     with TemporaryDirectory() as folder:

@@ -16,7 +16,7 @@ from tests.machine.town import WEB_PORT, open_town
 from tests.machine.virtual import HERE, MachineError, Qemu, UserModeLinux, copy_disk
 
 _OF_UML = frozenset({"cuts", "updates", "leaving"})
-_PARTS = ("cuts", "updates", "leaving", "forgetful", "sealed")
+_PARTS = ("cuts", "updates", "leaving", "forgetful", "clocks", "sealed")
 
 
 def main() -> int:
@@ -78,7 +78,7 @@ def _tell_machine(args: argparse.Namespace, run: Path, parts: frozenset[str]) ->
             if "forgetful" in parts:
                 tell_forgetful(story, sealed, args.harsh_cuts)
             if "sealed" in parts:
-                tell_sealed(story, sealed, run / "tpm")
+                tell_sealed(story, sealed, run / "tpm", with_wrong_clocks="clocks" in parts)
         except MachineError:
             told = "edge-agent status; edge-agent clock; journalctl -b --no-pager -n 60 -u 'edge-agent-*'"
             print(story.machine.ssh(told, check=False, timeout_s=120), file=sys.stderr)

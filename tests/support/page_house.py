@@ -92,6 +92,7 @@ class FakeHouse:
     has_phone: bool = True
     drafts: dict[str, dict[str, Any]] = field(default_factory=dict)
     signed: list[dict[str, Any]] = field(default_factory=list)
+    beside: str = "I can pause, cancel and revoke this at any time, at once and without giving a reason."
     outcome: dict[str, Any] = field(default_factory=lambda: {"state": "granted"})
     """What becomes of a signed act that shows nothing."""
     tickets: DeskTickets = field(default_factory=lambda: DeskTickets(time.monotonic))
@@ -158,7 +159,8 @@ class FakeHouse:
         order_id = encode_b64url(secrets.token_bytes(16))
         now = UtcNs(time.time_ns() // SECOND_NS * SECOND_NS)
         payload = build_order("resume", {"what": "release", "camera": "*"}, "A" * 22, order_id, now).decode()
-        sentence = f"{members['what']}: front-door, 2026-11-28 21:35–21:45, to rtcc.example-city"
+        what = "" if members["what"] == "approve" else f"{members['what']}: "
+        sentence = f"{what}front-door, 2026-11-28 13:12–13:20, to rtcc.example-city"
         self.phone.append((sentence, f"{secrets.randbelow(1_000_000):06}"))
         self.drafts[order_id] = {**members, "payload": payload, "code": self.phone[-1][1]}
         return {
@@ -167,6 +169,7 @@ class FakeHouse:
             "sentence": sentence,
             "told": ["phone"],
             "life_s": 300,
+            "beside": self.beside if members["what"] == "sign" else "",
         }
 
     def _sign(self, members: Any, peer: Any) -> dict[str, Any]:

@@ -11,8 +11,9 @@ ROUND_NS = SECOND_NS // 10
 kernel says when bytes came, and no record ends before the next keyframe."""
 ROUND_WORK = 1000
 """In units of about 5 µs of this process. Sixty pictures a second at 20 Mbit/s take 350 of them a round."""
-PACKET, NAL, MESSAGE, PICTURE = 1, 1, 4, 20
-"""A picture costs the thread that records it more than the packets cost the one that reads them."""
+NAL, PICTURE = 1, 20
+"""As a packet takes one (``split.Pieces.steps``). A picture costs the thread that records it more than its packets
+cost the one that reads them."""
 WORK_BYTES = 4096
 """So many bytes are hashed twice, encrypted and copied by one unit of work."""
 _MOST_SAVED = 2 * ROUND_WORK

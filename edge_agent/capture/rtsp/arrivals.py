@@ -97,7 +97,10 @@ class ArrivalMaker:
         """Yield what a chunk completes, in order."""
         data, stamp = received.pieces.data, Stamp(received.utc, received.boot)
         view = memoryview(data)
-        for channel, begin, end in received.pieces.frames:
+        frames, at = received.pieces.frames, 0
+        while at < len(frames):
+            channel, begin, end = frames[at]
+            at += 1
             track = self._channels.get(channel)
             if track is None:
                 self._take_report(channel, data, (begin, end))
@@ -109,6 +112,7 @@ class ArrivalMaker:
                 self._loss.missed(packet.lost)
             if track == VIDEO:
                 self._video.take(data, view, packet, stamp)
+                at = self._video.take_inner(data, view, frames, at, self._tracks[VIDEO].order, stamp)
             elif self._sound is not None:
                 for unit in self._sound.take(data, packet):
                     self._units += 1

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from edge_agent.capture.camera_tls import RTSPS_PORT, system_trust, verifying_context
 from edge_agent.capture.reasons import CaptureError
-from edge_agent.capture.rtsp.allowance import MESSAGE, PACKET, ROUND_NS, WORK_BYTES, Allowance
+from edge_agent.capture.rtsp.allowance import ROUND_NS, WORK_BYTES, Allowance
 from edge_agent.capture.rtsp.messages import (
     USER_AGENT,
     RtspResponse,
@@ -27,7 +27,7 @@ from edge_agent.capture.rtsp.messages import (
 )
 from edge_agent.capture.rtsp.split import Pieces, Splitter
 from edge_agent.capture.session.interface import Endpoint
-from edge_agent.capture.session.login import Offer, answer, choose, read_offers
+from edge_agent.capture.session.login import LoginOffer, answer, choose, read_offers
 from edge_agent.host.clock import Clock
 from edge_agent.host.packet_stamp import SO_TIMESTAMPNS, STAMP_BYTES, StampAges
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
@@ -72,7 +72,7 @@ class RtspConnection:
         self._login, self._clock, self._deadline = (endpoint.username, endpoint.password), clock, deadline
         self._splitter = Splitter()
         self._number = 0
-        self._offer: Offer | None = None
+        self._offer: LoginOffer | None = None
         self._uses = 0
         self._messages: deque[tuple[bytes, bytes]] = deque(maxlen=_MOST_MESSAGES)
         self._ahead_bytes = 0
@@ -155,6 +155,8 @@ class RtspConnection:
         """
         self._outbox += self._write(method, url, ())
         self._outbox_until = MonoNs(self._clock.boot() + int(_SEND_S * SECOND_NS))
+        self._set_timeout(0)
+        self._send_rest()
 
     def take_answers(self) -> list[RtspResponse]:
         """Return the answers that have come since the last call; a stale nonce is replaced."""
@@ -276,9 +278,7 @@ class RtspConnection:
         pieces = self._splitter.feed(chunk)
         self.is_drained = len(chunk) < CHUNK_BYTES and not isinstance(self._socket, ssl.SSLSocket)
         self._messages.extend(each for each in pieces.messages if each[0].startswith(b"RTSP/"))
-        self.allowance.spend(
-            1 + len(chunk) // WORK_BYTES + MESSAGE * len(pieces.messages) + PACKET * len(pieces.frames)
-        )
+        self.allowance.spend(1 + len(chunk) // WORK_BYTES + pieces.steps)
         return Received(pieces, utc, boot)
 
     def _set_timeout(self, timeout_s: float) -> None:

@@ -83,7 +83,8 @@ def _play(connection: _TapedConnection, endpoint: Endpoint, clock: Clock, until:
         keep_alive.run(clock.boot())
         if connection.receive((until - clock.boot()) / SECOND_NS) is not None:
             heard = clock.boot()
-            connection.wait(is_hurried=False)
+            if connection.is_drained:
+                connection.wait(is_hurried=False)
         elif clock.boot() - heard > SILENCE_S * SECOND_NS:
             raise CaptureError("stalled")
     return played.url

@@ -26,8 +26,10 @@ from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.2
+POLL_S = 0.4
 """So long a packet may lie in the queue. A keyframe, which completes a record, is handed over at once."""
+_ASK_S = 0.2
+"""So often it is asked whether a stream is to be recorded again, while whoever takes its packets waits for a disk."""
 MOST_BYTES = 4 << 20
 """Of packets in memory that nobody takes, because a disk is slow; then the camera has to wait."""
 MOST_PACKETS = 4096
@@ -157,7 +159,7 @@ class Line:
 
     def _wait_released(self, clock: Clock) -> None:
         """Wait for the taker, whom a disk may hold up for longer than the stream is not to be recorded."""
-        while not self._released.wait(POLL_S):
+        while not self._released.wait(_ASK_S):
             if self._held is not None and self._wanted_again is None and not self._hold():
                 self._wanted_again = clock.utc(), clock.boot()
 
@@ -168,7 +170,7 @@ class Line:
 
     def _put(self, arrival: Arrival, clock: Clock) -> bool:
         """Put in one packet, as soon as there is room; tell whether more are wanted."""
-        if not self.take(arrival):
+        if not self.take(arrival, self._hold()):
             return False
         while self.is_full:
             self._changed.set()
@@ -186,9 +188,14 @@ class Line:
         """Tell whether the taker has so much before it that the camera has to wait."""
         return self._bytes_in - self._bytes_out > MOST_BYTES or len(self._arrivals) >= MOST_PACKETS
 
-    def take(self, arrival: Arrival) -> bool:
-        """Put in one packet, room or not; tell whether more are wanted."""
-        if reason := self._hold():
+    def take(self, arrival: Arrival, reason: str) -> bool:
+        """Put in one packet, room or not; tell whether more are wanted.
+
+        Args:
+            arrival: What has come.
+            reason: Of ``reason_to_close``, as it is now.
+        """
+        if reason:
             self._hold_since(reason, (arrival.utc, arrival.boot))
             return False
         self.account.take(arrival)
@@ -243,7 +250,8 @@ class _Seat:
                 line.hurry()
                 self._session.stand()
                 return not line.close_if_held(self._clock)
-            return all(line.take(arrival) for arrival in self._session.look())
+            reason = line.reason_to_close()
+            return all(line.take(arrival, reason) for arrival in self._session.look())
         except CaptureError as error:
             line.tell_end(error.reason, error.detail)
         except Exception as error:

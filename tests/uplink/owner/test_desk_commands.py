@@ -74,7 +74,7 @@ class Desk:
         )
 
     def _tell_pauses(self, _members, _peer):
-        return {"release_paused": sorted(self._house.store.list_pauses(self._house.clock.utc()))}
+        return {"release_paused": sorted(self._house.store.pauses.list_current(self._house.clock.utc()))}
 
     def _show(self, members, _peer):
         self.shown.append(members)

@@ -77,7 +77,7 @@ def test_order_to_resume_ends_no_pause_that_came_after_it(house, paused, is_refu
             house.call("order", jws=order)
     else:
         house.call("order", jws=order)
-    assert ("door" in house.store.list_pauses(house.clock.utc())) is is_refused
+    assert ("door" in house.store.pauses.list_current(house.clock.utc())) is is_refused
 
 
 def test_approval_that_comes_after_a_no_is_too_late(house):
