@@ -49,7 +49,7 @@ from edge_agent.recording.ring_sink import RingSink
 from edge_agent.recording.status import report_stream
 from edge_agent.recording.stream_addresses import Sources
 from edge_agent.recording.streams import RELOAD_CLOSE_S, RunningStream, close_streams
-from edge_agent.settings.gateway import Camera, Config, Quality, load_config
+from edge_agent.settings.gateway import Camera, Config, QualityName, load_config
 from edge_agent.units import SECOND_NS, ClockState, MonoNs, encode_rfc3339
 
 log = logging.getLogger(__name__)
@@ -157,7 +157,7 @@ class Recorder:
         except OSError as error:
             raise ConfigError(f"folder cannot be made: {self._config.rings_dir}: {error.strerror}") from error
 
-    def _start_stream(self, camera: Camera, quality: Quality, opening: FirstOpening) -> None:
+    def _start_stream(self, camera: Camera, quality: QualityName, opening: FirstOpening) -> None:
         name, stop = f"{camera.id}.{quality}", threading.Event()
         sink = RingSink(name, partial(self._open_ring, camera, quality), self._clock)
         gate = self._triggers.gate_of(camera.id)
@@ -175,7 +175,7 @@ class Recorder:
         self._streams = {**self._streams, name: RunningStream(thread, sink, stop)}  # others may read the old one
         thread.start(self._hub)
 
-    def _open_ring(self, camera: Camera, quality: Quality) -> RingWriter:
+    def _open_ring(self, camera: Camera, quality: QualityName) -> RingWriter:
         writer = self._rings.open(camera, quality)
         offset_ns = self._clock.confirmed_offset_ns
         if offset_ns is not None:  # the owner's word counts for a ring that was not open then, and over a restart

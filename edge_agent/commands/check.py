@@ -10,7 +10,7 @@ from edge_agent.host.clock import SystemClock
 from edge_agent.host.terminal import print_json, print_text, working
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.setup import inspection, probe
-from edge_agent.setup.inspection import Finding, Level
+from edge_agent.setup.inspection import Inspected, Level
 from edge_agent.setup.page_inspection import inspect_page
 
 _DESCRIPTION = """\
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def inspect(config: Config, *, is_offline: bool) -> list[Finding]:
+def inspect(config: Config, *, is_offline: bool) -> list[Inspected]:
     """Return everything that was found, in the order of the help."""
     secrets, logins = inspection.inspect_secrets(config)
     enrolled, enrolment = inspection.inspect_enrolment(config)
@@ -81,7 +81,7 @@ def inspect(config: Config, *, is_offline: bool) -> list[Finding]:
     return findings
 
 
-def _print(findings: list[Finding]) -> None:
+def _print(findings: list[Inspected]) -> None:
     marks = {Level.OK: ("ok      ", "green"), Level.WARNING: ("WARNING ", "yellow"), Level.FAULT: ("FAULT   ", "red")}
     for finding in findings:
         mark, style = marks[finding.level]

@@ -16,7 +16,7 @@ from edge_agent.capture.status import StreamStatus
 from edge_agent.custody.credentials import Login, find_login
 from edge_agent.errors import ConfigError
 from edge_agent.recording.reader_memory import ReaderMemory
-from edge_agent.settings.gateway import Camera, Quality
+from edge_agent.settings.gateway import Camera, QualityName
 from edge_agent.units import MINUTE_NS, SECOND_NS
 
 
@@ -48,7 +48,9 @@ class Sources:
         """Take over changed credentials; each counts from the next session on."""
         self._logins = logins
 
-    def resolver(self, camera: Camera, quality: Quality, status: Callable[[], StreamStatus]) -> Callable[[], Endpoint]:
+    def resolver(
+        self, camera: Camera, quality: QualityName, status: Callable[[], StreamStatus]
+    ) -> Callable[[], Endpoint]:
         """Return what finds a stream before each attempt to open it; it raises ``CaptureError``.
 
         Args:
@@ -64,7 +66,7 @@ class Sources:
         """Return a camera's ONVIF service and login; CaptureError where the login is missing."""
         return make_device(camera, self._login_of(camera))
 
-    def _make_finder(self, camera: Camera, quality: Quality, status: Callable[[], StreamStatus]) -> StreamFinder:
+    def _make_finder(self, camera: Camera, quality: QualityName, status: Callable[[], StreamStatus]) -> StreamFinder:
         profile = camera.profile if quality == "main" or camera.sub is None else camera.sub.profile or "sub"
 
         def find() -> OnvifStream:
@@ -83,7 +85,7 @@ class Sources:
         except ConfigError as error:
             raise CaptureError("no-credentials", f"name={camera.credentials}") from error
 
-    def _endpoint(self, camera: Camera, quality: Quality, url: str) -> Endpoint:
+    def _endpoint(self, camera: Camera, quality: QualityName, url: str) -> Endpoint:
         login = self._login_of(camera)
         return Endpoint(
             url=url,
@@ -98,7 +100,7 @@ class Sources:
             is_patient=camera.record == "on_event" and not any(each.kind == "motion" for each in camera.triggers),
         )
 
-    def _recall_reader(self, camera: Camera, quality: Quality) -> str:
+    def _recall_reader(self, camera: Camera, quality: QualityName) -> str:
         if camera.reader != AUTO or self._readers is None:
             return ""
         return self._readers.recall(f"{camera.id}.{quality}", camera.address(quality))

@@ -27,7 +27,7 @@ from edge_agent.capture.rtsp.messages import (
 )
 from edge_agent.capture.rtsp.split import Pieces, Splitter
 from edge_agent.capture.session.interface import Endpoint
-from edge_agent.capture.session.login import Offer, answer, choose, read_offers
+from edge_agent.capture.session.login import LoginOffer, answer, choose, read_offers
 from edge_agent.host.clock import Clock
 from edge_agent.host.packet_stamp import SO_TIMESTAMPNS, STAMP_BYTES, StampAges
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
@@ -72,7 +72,7 @@ class RtspConnection:
         self._login, self._clock, self._deadline = (endpoint.username, endpoint.password), clock, deadline
         self._splitter = Splitter()
         self._number = 0
-        self._offer: Offer | None = None
+        self._offer: LoginOffer | None = None
         self._uses = 0
         self._messages: deque[tuple[bytes, bytes]] = deque(maxlen=_MOST_MESSAGES)
         self._ahead_bytes = 0
@@ -86,6 +86,8 @@ class RtspConnection:
         """Nothing lay behind what was received last."""
         self.released = released
         self._ages = StampAges()
+        self.is_stamped = False
+        """The kernel says when bytes came: over TLS nobody but us knows."""
         self._socket = self._connect(endpoint, url)
         self._timeout_s: float | None = None
 
@@ -101,8 +103,12 @@ class RtspConnection:
             raise CaptureError("unreachable", errno.errorcode.get(error.errno or 0, type(error).__name__)) from None
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            plain.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-            return self._secure(plain, endpoint, parts.hostname or "") if is_tls else plain
+            if is_tls:
+                return self._secure(plain, endpoint, parts.hostname or "")
+            with contextlib.suppress(OSError):  # gVisor and qemu-user have no stamps, and record all the same
+                plain.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+                self.is_stamped = True
+            return plain
         except BaseException:
             plain.close()
             raise
@@ -270,7 +276,7 @@ class RtspConnection:
         if not chunk:
             raise ConnectionResetError("closed")
         pieces = self._splitter.feed(chunk)
-        self.is_drained = len(chunk) < CHUNK_BYTES and not self.is_tls
+        self.is_drained = len(chunk) < CHUNK_BYTES and not isinstance(self._socket, ssl.SSLSocket)
         self._messages.extend(each for each in pieces.messages if each[0].startswith(b"RTSP/"))
         self.allowance.spend(1 + len(chunk) // WORK_BYTES + pieces.steps)
         return Received(pieces, utc, boot)
@@ -291,11 +297,6 @@ class RtspConnection:
             self._ages.note_empty()
             raise
         return chunk, self._ages.take(told[0][2] if told else b"", is_all=len(chunk) < CHUNK_BYTES)
-
-    @property
-    def is_tls(self) -> bool:
-        """Tell whether nobody but us knows when bytes came."""
-        return isinstance(self._socket, ssl.SSLSocket)
 
     def fileno(self) -> int:
         """Return the socket's number."""

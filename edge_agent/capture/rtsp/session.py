@@ -80,12 +80,12 @@ class OwnSession:
     def is_hurried(self) -> bool:
         """Tell whether each picture's own time of arrival is needed: what comes is to be read at once, but no flood.
 
-        So it is at the beginning, by which a run is timed, and over TLS, where nobody but us knows when bytes came.
+        So it is at the beginning, by which a run is timed, and if the kernel does not say when bytes came, as over TLS.
         """
         if self._connection.allowance.is_spent:
             return False
         is_timed = self._clock.boot() - self._began < _BEGINNING_NS or self._maker.is_by_arrival
-        return is_timed or self._connection.is_tls
+        return is_timed or not self._connection.is_stamped
 
     def fileno(self) -> int:
         """Return the number of the socket, to wait for."""
