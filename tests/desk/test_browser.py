@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.page.test_browser import AXE, DESK, PHONE, listen_to
-from tests.support.page_house import HOSTILE, NUMBER, PASSPHRASE, PageHouse, request
+from tests.support.page_house import HOSTILE, NUMBER, PASSPHRASE, PageHouse, read_pss_mb, request
 
 pytestmark = [
     pytest.mark.peer,
@@ -190,3 +190,9 @@ def test_by_address_the_desk_is_not_there(page: PageHouse, browser: Browser):
         assert answer.status == 421
         assert page.desk_origin in tab.content()
     context.close()
+
+
+def test_desk_stays_small_after_all_of_that(page: PageHouse):
+    """At most 60 MB: each key's derivation was a child's, and what was looked at is gone."""
+    assert page.desk_process is not None
+    assert read_pss_mb(page.desk_process.pid) <= 60

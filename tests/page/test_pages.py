@@ -441,3 +441,10 @@ def test_page_that_nobody_answers_looks_again_and_sends_no_form_again(page: Page
     assert "The part of the gateway that answers requests does not answer." in shown.text
     assert str(path.parent) not in shown.text + sent.text
     assert ('http-equiv="refresh" content="3"' in shown.text, 'http-equiv="refresh"' in sent.text) == (True, False)
+
+
+def test_terms_are_read_in_the_owners_language_first(page: PageHouse, cookie: str):
+    """As the signature has them; the two others are a tap away."""
+    page.house.language = "fr"
+    assert '<ul lang="fr">' in page.get("/terms", cookie).text
+    assert '<ul lang="es">' in page.get("/terms?language=es", cookie).text
