@@ -90,7 +90,7 @@ class SignedStanding(FakeStanding):
         self._known: dict[tuple[object, ...], CameraInForce] = {}
 
     def _stand_of(self, name: str, paused_until: UtcNs) -> CameraInForce:
-        key = (name, paused_until, self._store.find_consent(name))
+        key = (name, paused_until, self._store.consents.find(name))
         if key not in self._known:
             self._known[key] = super()._stand_of(name, paused_until)
         return self._known[key]

@@ -81,8 +81,9 @@ from edge_agent.uplink.release.terms_watch import TermsWatch
 from edge_agent.uplink.release.upload_step import UploadStep
 from edge_agent.uplink.release.upload_targets import UploadTargets
 from edge_agent.uplink.release.worker import ReleaseWorker
+from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.ledger_archive import begin_from_archive
-from edge_agent.uplink.store.requests import OPEN_STATES, Store, StoredRequest
+from edge_agent.uplink.store.requests import OPEN_STATES, StoredRequest
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def main(config_path: Path) -> int:
     harden(gives_memory_back=False)
     stop = stop_on_signals()
     config = load_config(config_path)
-    with lock_folder(config.store_path.parent, "releaser"), Store(config.store_path) as store:
+    with lock_folder(config.store_path.parent, "releaser"), Database(config.store_path) as store:
         begin_from_archive(store, config.state_dir, SystemClock(read_build_time()).utc())
         reload = ReloadCommands(config_path)
         reload.listen()
@@ -126,7 +127,7 @@ class Releaser:
         self,
         config: Config,
         enrolment: Enrolment,
-        store: Store,
+        store: Database,
         stop: threading.Event,
         reload: ReloadCommands | None = None,
     ) -> None:
@@ -157,8 +158,8 @@ class Releaser:
         self._terms = TermsWatch(config.consent.file, store, self._evaluator, self._reauthorization)
         texts, zone = load_texts(config.gateway.language), ZoneInfo(config.gateway.time_zone)
         self._news = News(store, self._wanted_news, zone, clock, texts, PageLinks(config.state_dir, texts))
-        self._messenger = make_messenger(config, store, self._news, stop)
-        marks = Marks(store.read_id(), store.find_consent)
+        self._messenger = make_messenger(config, store.notices, self._news, stop)
+        marks = Marks(store.read_id(), store.consents.find)
         consents = partial(read_consent_states, config, enrolment, owner, marks)
         ends = partial(find_ends, self._renewal, self._trust)
         self._faults = FaultNews(
@@ -189,7 +190,7 @@ class Releaser:
         notifier, watch = Notifier(), EnrolmentWatch(self._config)
         watch.look()
         enter_enrolment(self._store, self._enrolment, self._clock.utc())
-        self._footage.keep_holds([request.jti for request in self._store.list_requests(OPEN_STATES)])
+        self._footage.keep_holds([request.jti for request in self._store.requests.list_newest(OPEN_STATES)])
         self._messenger.start()
         self._control.start()
         self._home.open(self._stop)
@@ -236,7 +237,7 @@ class Releaser:
     def _make_builder(self, keys: KeyStore) -> BundleBuilder:
         return BundleBuilder(
             self._config, self._enrolment.gateway, self._key, keys.load_public("recorder"), keys.custody_level(),
-            self._footage, self._house_reader, lambda: self._trust.bundle, load_recipient(self._config.state_dir),
+            self._footage, self._house_reader, load_recipient(self._config.state_dir),
             self._clock,
         )  # fmt: skip
 
@@ -248,15 +249,18 @@ class Releaser:
             self._is_upload_hour,
         )  # fmt: skip
         store, register, clock = self._store, self._register, self._clock
-        build_step = BuildStep(store, self._evaluator, register, self._builder, staging, self._sign_checkpoint, clock)
+        build_step = BuildStep(store, register, self._builder, staging, self._sign_checkpoint, clock)
         upload_step = UploadStep(store, register, upload_targets, staging, clock)
         reauthorization = Reauthorization(store, self._evaluator, register, upload_step, clock, self._on_end)
-        key_step = KeyStep(store, register, self._evaluator, reauthorization)
+        key_step = KeyStep(store, register, reauthorization)
         worker = ReleaseWorker(store, register, reauthorization, build_step, upload_step, key_step, clock, self._stop)
         return worker, reauthorization, key_step
 
     def _make_handlers(self, owner: Ed25519PublicKey) -> dict[str, Handler]:
         gateway, store, clock = self._enrolment.gateway, self._store, self._clock
+        if self._reload is not None:
+            marks, enrolment = Marks(store.read_id(), store.consents.find), self._enrolment
+            self._reload.find_consents = lambda new: read_consent_states(new, enrolment, owner, marks, clock.utc())
         own = ExportCommands(gateway, owner, store, self._footage, self._builder, self._sign_checkpoint, clock)
         return {
             "status": self._status.read,

@@ -20,7 +20,7 @@ from edge_agent.custody.keys import KeyStore
 from edge_agent.custody.owner_identity import load_recipient
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
-from edge_agent.host.control_socket import Answer, ControlServer, Peer
+from edge_agent.host.control_socket import ControlServer, Peer, Reply
 from edge_agent.host.language import load_texts
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
@@ -54,7 +54,9 @@ from edge_agent.uplink.owner.request_commands import RequestCommands
 from edge_agent.uplink.owner.update_notes import EVERY_S as UPDATES_EVERY_S
 from edge_agent.uplink.owner.update_notes import UpdateNotes
 from edge_agent.uplink.release.recheck import Reauthorization
-from edge_agent.uplink.store.requests import OPEN_STATES, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.releases import StoredRelease
+from edge_agent.uplink.store.requests import OPEN_STATES, StoredRequest
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ _JOIN_S = 10.0
 
 
 def wait_enrolled(
-    config: Config, store: Store, stop: threading.Event, reload: ReloadCommands | None = None
+    config: Config, store: Database, stop: threading.Event, reload: ReloadCommands | None = None
 ) -> Enrolment | None:
     """Return the installed enrolment, at once where there is one; serve the owner until then.
 
@@ -133,7 +135,7 @@ class Unenrolled:
     """
 
     def __init__(
-        self, config: Config, store: Store, stop: threading.Event, watch: EnrolmentWatch,
+        self, config: Config, store: Database, stop: threading.Event, watch: EnrolmentWatch,
         reload: ReloadCommands | None = None,
     ) -> None:  # fmt: skip
         self._reload = reload
@@ -153,7 +155,7 @@ class Unenrolled:
         evaluator = Evaluator(nobody, "", store, house_reader, TrustStore(store, None, clock), clock)
         register = RequestRegister(store, name, key)
         builder = BundleBuilder(
-            config, name, key, keys.load_public("recorder"), self._custody, self._footage, house_reader, lambda: None,
+            config, name, key, keys.load_public("recorder"), self._custody, self._footage, house_reader,
             load_recipient(config.state_dir), clock,
         )  # fmt: skip
         worker = _NoWorker()
@@ -179,7 +181,7 @@ class Unenrolled:
         self._jobs = Jobs(clock, self._plan, self._ended)
         texts = load_texts(config.gateway.language)
         news = News(store, lambda: frozenset(Occasion), ZoneInfo(config.gateway.time_zone), clock, texts)
-        self._messenger = make_messenger(config, store, news, self._ended)
+        self._messenger = make_messenger(config, store.notices, news, self._ended)
         self._updates = UpdateNotes(config.state_dir, store, news, clock)
         self._home = HomeSockets(name, owner, config, store, clock, handlers, reads, self._messenger)
         self._faults = FaultNews(
@@ -193,7 +195,7 @@ class Unenrolled:
     def run(self) -> Enrolment | None:
         """Answer the owner until the enrolment file comes, or ``stop``; return the enrolment, or None."""
         notifier = Notifier()
-        self._footage.keep_holds([request.jti for request in self._store.list_requests(OPEN_STATES)])
+        self._footage.keep_holds([request.jti for request in self._store.requests.list_newest(OPEN_STATES)])
         self._clock.keep()
         self._messenger.start()
         self._control.start()
@@ -232,10 +234,10 @@ class Unenrolled:
         jobs.every("heads", _HOUR_S, lambda: enter_heads(self._config, self._footage, self._store, self._clock.utc()))
 
     def _consents(self, now: UtcNs) -> dict[str, CameraConsent]:
-        marks = Marks(self._store.read_id(), self._store.find_consent)
+        marks = Marks(self._store.read_id(), self._store.consents.find)
         return read_consent_states(self._config, None, self._owner, marks, now)
 
-    def _status(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _status(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:
         clock, now = self._clock.facts(), self._clock.utc()
         return {
             "gateway": None,
@@ -248,7 +250,7 @@ class Unenrolled:
             "store": self._store.read_id(),
             "recipients": {},
             "consents": encode_consents(self._consents(now)),
-            "release_paused": sorted(self._store.list_pauses(now)),
+            "release_paused": sorted(self._store.pauses.list_current(now)),
             "faults": self._faults.lines(),
             "refused_unread": 0,
             "refused_counted": 0,

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from package.environment import collect_wheels, unpack
+from package.environment import collect_wheels, tell, unpack
 from package.suites import MACHINES, SUITES, Target
 
 TREE = Path(__file__).parents[1]
@@ -50,7 +50,9 @@ def main() -> None:
     target = Target(args.suite, args.arch)
     stage = args.work / "stage"
     prefix = stage / PREFIX.lstrip("/")
-    unpack(collect_wheels(TREE, target, args.work), target, prefix, PREFIX)
+    wheels = collect_wheels(TREE, target, args.work)
+    tell(f"laying {len(wheels)} packages down")
+    unpack(wheels, target, prefix, PREFIX)
     if args.update_root is not None:
         place(args.update_root, prefix / "share/edge-agent/update/root.json")
         (prefix / "share/edge-agent/update/url").write_text(f"{args.update_url}\n")
@@ -60,6 +62,7 @@ def main() -> None:
     write_control(stage, target, version)
     args.out.mkdir(parents=True, exist_ok=True)
     deb = args.out / f"edge-agent_{version}_{args.arch}.deb"
+    tell("packing them; this takes longest")
     build(stage, deb, args.level)
     print(deb)
 
@@ -112,7 +115,10 @@ def write_control(stage: Path, target: Target, version: str) -> None:
 
 
 def build(stage: Path, deb: Path, level: int) -> None:
-    """Give every file the same mode, owner and time whoever builds, and pack them in the order of their names."""
+    """Give every file the same mode, owner and time whoever builds, and pack them in the order of their names.
+
+    The package has its name only once it is whole: what is cut off, or built twice at once, leaves no half of one.
+    """
     epoch = int(os.environ["SOURCE_DATE_EPOCH"])
     for path in [stage, *sorted(stage.rglob("*"))]:
         if not path.is_symlink():
@@ -121,8 +127,13 @@ def build(stage: Path, deb: Path, level: int) -> None:
         os.utime(path, (epoch, epoch), follow_symlinks=False)
     # One thread: xz cuts its blocks by the number of threads.
     how = ["-Zxz", f"-z{level}", "--threads-max=1"] if level else ["-Znone"]
-    words = ["dpkg-deb", "--root-owner-group", *how, "--build", str(stage), str(deb)]
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, timeout=1800)
+    part = deb.with_name(f".{deb.name}.{os.getpid()}.part")
+    try:
+        words = ["dpkg-deb", "--root-owner-group", *how, "--build", str(stage), str(part)]
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL, timeout=1800)
+        part.replace(deb)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

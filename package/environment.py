@@ -20,6 +20,11 @@ _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-q")
 _NOTES_OF_PIP = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 
 
+def tell(what: str) -> None:
+    """Say what is being done, as some parts take minutes."""
+    print(f"package: {what}", file=sys.stderr, flush=True)
+
+
 def pip(*words: str | Path) -> None:
     """Run pip; CalledProcessError if it fails, after it said why."""
     subprocess.run([*_PIP, *map(str, words)], check=True, timeout=1800, stdin=subprocess.DEVNULL)
@@ -42,6 +47,7 @@ def collect_wheels(tree: Path, target: Target, work: Path) -> list[Path]:
     wheels, asked = work / "wheels", work / "requirements.txt"
     lines = choose((tree / "requirements" / "runtime.lock").read_text(), target)
     asked.write_text("\n".join(lines[name] for name in SOURCE_ONLY))
+    tell(f"building {', '.join(SOURCE_ONLY)} and the program itself")
     pip(
         "wheel", "--require-hashes", "--no-deps", "--no-build-isolation", "--no-binary=:all:", "-w", wheels, "-r", asked
     )
@@ -53,6 +59,7 @@ def collect_wheels(tree: Path, target: Target, work: Path) -> list[Path]:
     foreign = [path.name for path in wheels.iterdir() if not path.name.endswith("-none-any.whl")]
     if foreign:
         raise SystemExit(f"package: error: built for this machine, not for any: {', '.join(foreign)}")
+    tell(f"fetching {len(lines) - len(SOURCE_ONLY)} locked packages for {target.suite} {target.arch}")
     asked.write_text("\n".join(line for name, line in lines.items() if name not in SOURCE_ONLY))
     pip("download", "--require-hashes", "--no-deps", "-d", wheels, *target.pip_options(), "-r", asked)
     return sorted(wheels.iterdir())

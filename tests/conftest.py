@@ -7,6 +7,7 @@ from collections.abc import Generator
 import pytest
 
 pytest_plugins = [
+    "tests.peers.go2rtc_server",
     "tests.peers.go_programs",
     "tests.peers.hivemq",
     "tests.peers.mosquitto",

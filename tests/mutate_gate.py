@@ -18,7 +18,7 @@ TIMEOUT_S = 3600
 ENVELOPE = ("protocol/request_jws.py", "tests/protocol/test_request_jws.py")
 JWS = ("protocol/jws.py", "tests/protocol/test_request_jws.py tests/protocol/test_jws.py")
 TRUST_STORE = ("uplink/inbound/trust_store.py", "tests/uplink/inbound/test_intake.py")
-WORD = ("uplink/store/in_force.py", "tests/uplink/inbound/test_intake.py")
+IN_FORCE = ("uplink/store/in_force.py", "tests/uplink/inbound/test_intake.py")
 TRUST = ("protocol/trust_bundle.py", "tests/protocol/test_trust_bundle.py tests/protocol/test_request_jws.py")
 ADMISSION = ("consent/admission.py", "tests/consent/test_admission.py")
 RULES = ("consent/rules.py", "tests/consent/test_decision.py")
@@ -76,7 +76,7 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     # The trust bundle
     "G13 floor of a version": (TRUST_STORE, "or bundle.version > floor[0]:", "or bundle.version > 0:"),
     "G13 floor of a payload": (TRUST_STORE, "bundle.version > floor[0]", "bundle.version >= floor[0]"),
-    "G13 floors fall": (WORD, 'DELETE FROM trust"', 'DELETE FROM trust_floor"'),
+    "G13 floors fall": (IN_FORCE, 'DELETE FROM trust"', 'DELETE FROM trust_floor"'),
     "old threshold": (TRUST, "if len(signed & set(trusted.keys)) < trusted.threshold:", "if False:"),
     "new threshold": (TRUST, "if len(signed & set(new_roots.keys)) < new_roots.threshold:", "if False:"),
     "rollback": (TRUST, "if wire.version <= current.version:", "if wire.version < current.version:"),
@@ -170,7 +170,7 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     "release by in decide": (DECISION, "if now >= request.release_by:", "if False:"),
     "one refusal ignored": (DECISION, "finding.case is not None and not finding.reasons", "finding.case is not None"),
     "ask skipped": (DECISION, "    if waiting:\n", "    if False:\n"),
-    "silence is a yes": (DECISION, "and now >= _ask_until(case)]", "and False]"),
+    "silence is a yes": (DECISION, "and now >= case.ask_until()]", "and False]"),
     "an edit takes the question away": (
         DECISION,
         "waiting = _waiting(offered, now) or would_ask",

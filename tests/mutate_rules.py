@@ -58,8 +58,8 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     ),
     "G5 what is allowed now replaces the bound": (
         DECISION,
-        "met = mine.meet(_bound_by(finding.case))",
-        "met = _bound_by(finding.case)",
+        "met = mine.meet(_bound_by(case))",
+        "met = _bound_by(case)",
     ),
     "G5 spans grow back": (BOUND, "windows = intersect(self.windows, other.windows)", "windows = other.windows"),
     "G5 sound grows back": (BOUND, "audio=self.audio and other.audio", "audio=other.audio"),
@@ -75,7 +75,8 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     ),
     "G5 a denied camera stays": (
         DECISION,
-        "        if finding.is_unknown:\n            kept",
+        "        if finding.is_unknown and (case is None or case.consent.find_source(mine.quality) == mine.source):\n"
+        "            kept",
         "        if True:\n            kept",
     ),
     "G5 what would be asked now is not": (
@@ -141,7 +142,7 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     "G10 the quota is counted back from now": (JUDGE, "stored.id, bound.decided_at)", "stored.id, moment.now)"),
     "G10 later requests count as well": (STORE, "FROM quota WHERE request_id < ?5 GROUP", "FROM quota WHERE ?5 GROUP"),
     "G10 a decision uses no quota": (
-        INTAKE,
+        REGISTER,
         "for camera, granted_ns in assessment.uses:",
         "for camera, granted_ns in ():",
     ),
@@ -166,18 +167,18 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     "G13 a revocation is forgotten": (IN_FORCE, "UPDATE consent SET revoked = 1", "UPDATE consent SET revoked = 0"),
     "G13 an order counts twice": (
         OWNER,
-        "if not self._store.mark_order_used(connection, order.order_id, now):",
-        "if not self._store.mark_order_used(connection, order.order_id, now) and False:",
+        "if not self._store.orders.mark_used(connection, order.order_id, now):",
+        "if not self._store.orders.mark_used(connection, order.order_id, now) and False:",
     ),
     "G13 an earlier trust bundle counts again": (TRUST, "if wire.version <= current.version:", "if False:"),
     "G14 a counted refusal is not remembered": (
         LIMITS,
-        "        self._store.add_refused(connection, known)\n        self._store.add_counted",
-        "        self._store.add_counted",
+        "        self._store.refusals.add(connection, known)\n        self._store.refusals.add_counted",
+        "        self._store.refusals.add_counted",
     ),
     "G14 every refusal is entered": (
         LIMITS,
-        "over = self._store.find_key_over(hour, kids, self._room.entered)",
+        "over = self._store.refusals.find_key_over(hour, kids, self._room.entered)",
         "over = None",
     ),
     "G14 noise hides a grant": (
@@ -188,7 +189,7 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     "G14 noise makes room in a quota": (INTAKE, "over is not None and not assessment.uses:", "over is not None:"),
     "G14 nobody is told": (
         REGISTER,
-        "            self._store.add_notice(connection, request.id, row.phase.value)\n",
+        "            self._store.notices.add(connection, request.id, row.phase.value)\n",
         "",
     ),
 }

@@ -132,3 +132,21 @@ def test_an_error_is_not_wider_than_the_terminal(monkeypatch, capsys):
     assert " ".join(" ".join(lines).split()) == " ".join(
         f"edge-agent: error: {error} edge-agent: hint: {error.hint}".split()
     )
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_no_help_is_wider_than_the_terminal(monkeypatch, columns: int) -> None:
+    """Property: prose and examples of every help fit, at a terminal's width and at 80 columns into a pipe."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for program, parser in PARSERS.items():
+        for name, each in _helps(program, parser):
+            wide = [line for line in each.format_help().splitlines() if len(line) > columns and " " in line.strip()]
+            assert wide == [], name
+
+
+def _helps(name: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    yield name, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, each in action.choices.items():
+                yield from _helps(f"{name} {word}", each)

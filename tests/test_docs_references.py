@@ -8,13 +8,6 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MOST_COLUMNS = 100
-LONG_LINES = {
-    "docs/PROTOCOL.md",
-    "docs/cameras.md",
-    "docs/performance.md",
-    "docs/threat-model.md",
-}
-"""Documents that are not brought to ``MOST_COLUMNS`` yet. Take lines out of here, and put none in."""
 
 _LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(?:#[^)]*)?\)")
 _DOCUMENT = re.compile(r"\bdocs/[A-Za-z0-9_/.-]*[A-Za-z0-9]\.(?:md|json)\b")
@@ -120,12 +113,7 @@ def long_lines(text: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", sorted(DOCUMENTS.keys() - LONG_LINES))
+@pytest.mark.parametrize("name", sorted(DOCUMENTS))
 def test_prose_fits_a_terminal(name: str) -> None:
     """No line of prose has more than 100 columns."""
     assert long_lines(DOCUMENTS[name]) == []
-
-
-def test_only_documents_with_long_lines_are_excused() -> None:
-    """An excuse that is no longer needed goes."""
-    assert [name for name in LONG_LINES if name not in DOCUMENTS or not long_lines(DOCUMENTS[name])] == []

@@ -13,6 +13,7 @@ from edge_agent.commands.owner_key import add_passphrase, sign_owner_order
 from edge_agent.errors import EdgeAgentError, UnavailableError, UsageError
 from edge_agent.host.clock import SystemClock, read_build_time, read_kernel_time
 from edge_agent.host.control_socket import call
+from edge_agent.host.questions import writes_yes
 from edge_agent.host.terminal import print_json, print_text
 from edge_agent.local_time import localise, say_moment
 from edge_agent.settings.gateway import Config, load_config
@@ -154,7 +155,7 @@ def _demand_right(local: str) -> None:
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to compare the time", "in a script: --yes")
     print_text("Footage that is older than you keep, by this time, is destroyed at once.")
-    if input(f"Is it {local}, by a clock that you trust? [yes/no] ").strip().lower() != "yes":
+    if not writes_yes(f"if it is {local} by a clock that you trust"):
         raise UsageError("nothing was changed", "set the clock right first: `timedatectl`")
 
 

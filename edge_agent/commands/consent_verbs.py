@@ -13,7 +13,6 @@ from edge_agent.commands.owner_key import load_owner_key
 from edge_agent.consent.camera_state import CameraConsent, parse_consents, say_until
 from edge_agent.consent.plain_words import (
     WAIVER,
-    Language,
     describe_camera,
     describe_differences,
     describe_fact,
@@ -38,12 +37,14 @@ from edge_agent.errors import CustodyError, DenialError, UnavailableError, Usage
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import call
+from edge_agent.host.questions import writes_yes
 from edge_agent.host.service_user import acting_as_owner
 from edge_agent.host.terminal import print_json, print_text
 from edge_agent.local_time import say_moment
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.reasons import say
 from edge_agent.settings.gateway import Config
+from edge_agent.texts import Language
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_duration
 from edge_agent.uplink.inbound.consent_files import load_facts
 from edge_agent.uplink.inbound.consent_states import Marks, read_consent_states, read_marks
@@ -169,7 +170,7 @@ def sign(config: Config, policy: Policy, args: argparse.Namespace) -> int:
     drafts = [_draft(config, policy, camera, args.language, now, until) for camera in cameras]
     print_text(_read_aloud(drafts, args.language))
     print_text("\n" + " ".join(WAIVER[args.language].split("\n")) + "\n")
-    if not args.yes and input("Type YES to sign: ").strip().upper() not in ("YES", "SI", "SÍ", "OUI"):
+    if not args.yes and not writes_yes("to sign"):
         print_text("not signed")
         return 1
     key = load_owner_key(config, args.passphrase_file)

@@ -7,10 +7,20 @@ from pathlib import Path
 DEFAULT_CONFIG = Path("/etc/edge-agent/edge-agent.yaml")
 
 
+def find_config(text: str) -> Path:
+    """Return the configuration's path; a folder stands for the ``edge-agent.yaml`` in it."""
+    path = Path(text)
+    return path / DEFAULT_CONFIG.name if path.is_dir() else path
+
+
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Give a command its ``--config``."""
     parser.add_argument(
-        "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="configuration [%(default)s]"
+        "--config",
+        type=find_config,
+        default=DEFAULT_CONFIG,
+        metavar="PATH",
+        help="edge-agent.yaml, or the folder that it is in [%(default)s]",
     )
 
 

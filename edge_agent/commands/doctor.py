@@ -10,6 +10,7 @@ from edge_agent.commands import check
 from edge_agent.commands.daemon import add_config
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.host.control_socket import call
+from edge_agent.host.questions import agrees
 from edge_agent.host.terminal import Progress, print_json, print_table, print_text, working
 from edge_agent.host.unnamed_file import NewFile
 from edge_agent.settings.gateway import Config, load_config
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     text = json.dumps(make_report(config, findings, status), indent=1) + "\n"
     print(text, end="")
     if args.out is not None:
-        if not args.yes and not _agrees(args.out):
+        if not args.yes and not agrees(f"Write this to {args.out}?"):
             raise UsageError("nothing was written", "with --yes it does not ask")
         with NewFile(args.out) as new:
             new.file.write(text.encode())
@@ -75,13 +76,6 @@ def _measure(config: Config, *, is_json: bool) -> int:
     print_text(f"{found.cameras} cameras of 4 Mbit/s fit on this machine. The {found.tightest.part} decides.")
     print_table(("PART", "CAMERAS", "MEASURED"), [(each.part, each.cameras, each.measured) for each in found.limits])
     return 0
-
-
-def _agrees(path: Path) -> bool:
-    try:
-        return input(f"Write this to {path}? [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        return False
 
 
 def _ask(path: Path) -> dict[str, Any]:

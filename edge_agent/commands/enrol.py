@@ -9,6 +9,7 @@ from edge_agent.commands.daemon import add_config
 from edge_agent.custody.keys import KeyStore, locate_private
 from edge_agent.errors import ConfigError, CustodyError, UsageError
 from edge_agent.host.atomic_file import write_small_file
+from edge_agent.host.questions import writes_yes
 from edge_agent.host.terminal import print_text
 from edge_agent.protocol.enrolment import MAX_ENROLMENT_BYTES, Enrolment, parse_enrolment
 from edge_agent.protocol.public_keys import thumbprint
@@ -96,7 +97,7 @@ def _show(enrolment: Enrolment) -> None:
 def _is_confirmed() -> bool:
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to compare the thumbprints", "in a script: --expect=THUMBPRINT for each root")
-    return input("Are these the RTCC's thumbprints? [yes/no] ").strip().lower() == "yes"
+    return writes_yes("if these are the RTCC's thumbprints")
 
 
 def _install(path: Path, raw: bytes) -> None:

@@ -10,6 +10,7 @@ from edge_agent.commands.daemon import DEFAULT_CONFIG, add_config
 from edge_agent.errors import UnavailableError, UsageError
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import call
+from edge_agent.host.questions import writes
 from edge_agent.host.terminal import print_json, print_text, working
 from edge_agent.host.time_arguments import END_HELP, TIME_HELP, read_window, tell_window
 from edge_agent.local_time import encode_local
@@ -131,7 +132,7 @@ def _ask(args: argparse.Namespace, text: str) -> None:
         return
     print_text(f"{text} It cannot be undone.")
     try:
-        if input('Type "erase" to go on: ').strip() == "erase":
+        if writes("erase", "to go on"):
             return
     except EOFError:
         print()

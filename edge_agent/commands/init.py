@@ -9,12 +9,14 @@ import tempfile
 from pathlib import Path
 
 from edge_agent.commands import page
+from edge_agent.commands.daemon import DEFAULT_CONFIG
 from edge_agent.commands.owner_key import read_passphrase
 from edge_agent.custody.keys import KeyStore, custody_note_path, locate_private
 from edge_agent.custody.passphrase import MIN_CHARACTERS, check_strength
 from edge_agent.errors import ConfigError, CustodyError, EdgeAgentError, UsageError
 from edge_agent.host.atomic_file import write_new_file
 from edge_agent.host.hardening import keep_memory_from_swap
+from edge_agent.host.questions import agrees
 from edge_agent.host.regular_file import read_regular
 from edge_agent.host.terminal import ask_secret, print_text, working
 from edge_agent.page.settings import settings_path
@@ -65,8 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         type=Path,
         default=Path("/etc/edge-agent"),
-        metavar="DIR",
-        help="configuration goes here [%(default)s]",
+        metavar="PATH",
+        help="configuration goes into this folder, or is this edge-agent.yaml [%(default)s]",
     )
     parser.add_argument(
         "--state",
@@ -100,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the missing parts and name the next step; 0, or the exit code of the error."""
-    folder: Path = (args.config.parent if args.config.suffix == ".yaml" else args.config).absolute()
+    folder = _find_folder(args.config)
     state_dir: Path | None = args.state.absolute() if args.state is not None else None
     if args.seal:  # before anything is made: a refusal leaves nothing behind
         if folder != machine.CONFIG_DIR:
@@ -133,16 +135,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _find_folder(path: Path) -> Path:
+    """Return the folder of the configuration, of which ``path`` may name the file, as for every other command."""
+    if path.suffix != ".yaml" or path.is_dir():
+        return path.absolute()
+    if path.name != DEFAULT_CONFIG.name:
+        raise UsageError(f"{path}: init writes {DEFAULT_CONFIG.name}", "name its folder; rename the file afterwards")
+    return path.parent.absolute()
+
+
 def _wants_page(config: Config) -> bool:
     """Ask whether the page should be on, if somebody is there to answer and it is off; no answer is a no."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or settings_path(page_service.page_dir(config)).exists():
         return False
-    try:
-        answer = input("A page for the phones of your home: to see, to stop, and to say yes? [y/N] ")
-    except EOFError:  # all keys are made: no error
-        print()
-        return False
-    return answer.strip().lower() in ("y", "yes")
+    return agrees("A page for the phones of your home: to see, to stop, and to say yes?")
 
 
 def _turn_page_on(config: Config, addresses: list[str]) -> None:

@@ -26,6 +26,7 @@ from edge_agent.consent.shown_request import (
 from edge_agent.errors import EdgeAgentError, UnavailableError, UsageError
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import call
+from edge_agent.host.questions import writes_yes
 from edge_agent.host.terminal import print_json, print_table, print_text
 from edge_agent.host.time_arguments import TIME_HELP, read_window, tell_window
 from edge_agent.local_time import encode_local, say_moment
@@ -48,8 +49,12 @@ _DESCRIPTION = """\
 The number is this gateway's own: what `requests list` and every message to you call the request.
 """
 _EXPLAIN = """\
-Read a request from a file, as the RTCC signed it, and print all eleven checks and every rule of your consent, with
-what each says and what would have to change. Nothing is released, remembered or answered.
+Print all eleven checks and every rule of your consent, with what each says of a request and what would have to change.
+A number is a request that this gateway has: its rules are asked as they are now. A file is one that the RTCC signed, as
+if it arrived now. Nothing is released, remembered or answered.
+
+  edge-agent explain 12                        a request of `requests list`
+  edge-agent explain request.jws               a file, as `rtcc request --out` wrote it (./12 if it is called so)
 """
 
 
@@ -68,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     approve.add_argument("--camera", action="append", metavar="CAMERA", help="only this one; may be given again")
     approve.add_argument("--from", dest="start", metavar="TIME", help=f"a later start, {TIME_HELP}")
     approve.add_argument("--to", dest="end", metavar="TIME", help="an earlier end")
-    approve.add_argument("--yes", action="store_true", help="do not ask for YES; the passphrase is asked for")
+    approve.add_argument("--yes", action="store_true", help="do not ask for a yes; the passphrase is asked for")
     add_passphrase(approve)
     deny = verbs.add_parser("deny", help="say no; without a number, to everything that is open")
     cancel = verbs.add_parser(
@@ -85,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``explain`` takes."""
     parser.description = _EXPLAIN
-    parser.add_argument("file", metavar="REQUEST", help="the signed request, as `rtcc request --out` wrote it")
+    parser.add_argument("request", type=_number_or_file, metavar="REQUEST", help="a number, or a file that is signed")
     add_config(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run_explain)
@@ -128,6 +133,10 @@ def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**63):
         raise argparse.ArgumentTypeError(f"a request has a number, such as 12: {text!r}")
     return int(text)
+
+
+def _number_or_file(text: str) -> int | str:
+    return _number(text) if text.isascii() and text.isdigit() else text
 
 
 def _stop_all(answer: Mapping[str, Any], *, as_json: bool) -> int:
@@ -188,7 +197,7 @@ def _approve(config: Config, request: Mapping[str, Any], args: argparse.Namespac
     if not leaving.cameras:
         raise UsageError("nothing of what was asked can leave with this answer", "compare `requests show`")
     _print_prompt(asked, request, leaving, approval.signed_at, ZoneInfo(config.gateway.time_zone))
-    if not args.yes and input("Type YES to let this leave: ").strip().upper() not in ("YES", "SI", "SÍ", "OUI"):
+    if not args.yes and not writes_yes("to let this leave"):
         return None
     signed = sign_built_order(built.payload, load_owner_key(config, args.passphrase_file)).decode()
     return call(config.control_path("releaser"), "order", jws=signed)
@@ -231,6 +240,7 @@ def _print_request(request: Mapping[str, Any], zone: ZoneInfo) -> None:
         print_text("\n".join(say_cancel(not_before, asked.release_by, request["number"], zone)))
 
 
+_PASSES = ("grant", "ask", "granted", "uploading", "delivered")
 STILLS = 6
 """Per camera."""
 
@@ -292,18 +302,24 @@ def _print_list(requests: list[dict[str, Any]], zone: ZoneInfo) -> None:
     print_table(("NUMBER", "STATE", "UNTIL", "WHO", "WHAT"), rows)
 
 
+def _read_signed(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read(256 * 1024)
+    except (OSError, UnicodeDecodeError) as error:
+        hint = "name a file, or a number of `edge-agent requests list`"
+        raise UsageError(f"{path}: request cannot be read: {error}", hint) from error
+
+
 def run_explain(args: argparse.Namespace) -> int:
     """Print every check and rule; 0 if the gate would grant or ask, 1 if it would refuse."""
-    try:
-        with open(args.file, encoding="utf-8") as file:
-            raw = file.read(256 * 1024)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{args.file}: request cannot be read: {error}") from error
-    found = call(load_config(args.config).control_path("releaser"), "explain", raw=raw)
+    named = args.request
+    wanted = {"number": named} if isinstance(named, int) else {"raw": _read_signed(named)}
+    found = call(load_config(args.config).control_path("releaser"), "explain", **wanted)
     if args.json:
         print_json(found)
     else:
         rows = [(step["step"], step["verdict"], step["reason"], step["sentence"]) for step in found["steps"]]
         print_table(("STEP", "VERDICT", "REASON", ""), rows)
         print_text(f"\nverdict: {found['verdict']}")
-    return 0 if found["verdict"] in ("grant", "ask") else 1
+    return 0 if found["verdict"] in _PASSES else 1

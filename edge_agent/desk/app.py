@@ -23,17 +23,16 @@ from edge_agent.desk.acts import Act, Acts
 from edge_agent.desk.films import Film, FilmPart, Films
 from edge_agent.desk.ranges import parse_range
 from edge_agent.desk.signer import OwnerSigner
-from edge_agent.desk.terms_form import CHOICES, read_terms, show_hours
-from edge_agent.errors import EdgeAgentError, UsageError
+from edge_agent.desk.terms_form import CHOICES, read_terms, say_duration, show_hours
+from edge_agent.errors import EdgeAgentError, UnavailableError, UsageError
 from edge_agent.host.control_socket import stream
 from edge_agent.page.faults import make_exception_handlers
 from edge_agent.page.forms import read_form
 from edge_agent.page.guard import HEADERS, Guard
 from edge_agent.page.numbers import allow_numbers
-from edge_agent.page.processes import Processes
+from edge_agent.page.processes import Processes, say_silence
 from edge_agent.page.rendering import STATIC, Templates
 from edge_agent.page.settings import PageSettings
-from edge_agent.page.tickets import Tickets
 from edge_agent.page.views import Reader
 from edge_agent.printable_text import show_line
 from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339
@@ -74,6 +73,10 @@ class Call:
         return self.fields.get("ticket", "")
 
 
+class _NoAnswerError(UnavailableError):
+    """The releaser was told, and did not answer: it may be done, or be done still."""
+
+
 ShowDesk = Callable[[Call], Response]
 
 
@@ -83,7 +86,6 @@ class DeskPages:
     Args:
         processes: The releaser, as the desk may ask it.
         settings: Where its socket lies.
-        tickets: What the page's links carry.
         acts: What waits for a signature.
         signer: Makes signatures.
         films: What is looked at.
@@ -93,12 +95,11 @@ class DeskPages:
         self,
         processes: Processes,
         settings: PageSettings,
-        tickets: Tickets,
         acts: Acts,
         signer: OwnerSigner,
         films: Films,
     ) -> None:
-        self._processes, self._settings, self._tickets = processes, settings, tickets
+        self._processes, self._settings = processes, settings
         self._acts, self._signer, self._films = acts, signer, films
         self._templates = Templates("edge_agent.desk", "edge_agent.page")
 
@@ -141,8 +142,8 @@ class DeskPages:
         return answer
 
     def _answer(self, request: Request, fields: Mapping[str, str], show: ShowDesk, free: bool) -> Response:
-        if not free and not self._tickets.is_good(fields.get("ticket", "")):
-            raise HTTPException(403, "Begin at your page: a link of this desk is good for an hour.")
+        if not free and not self._processes.ask("releaser", "ticket", ticket=fields.get("ticket", ""))["is_good"]:
+            raise HTTPException(403, "Begin anew at your page: a link to this desk is good for an hour.")
         house = self._processes.look("releaser", "house").members
         zone = ZoneInfo(str(house.get("time_zone", "UTC")))
         return show(Call(Reader(house, zone), fields, request.path_params))
@@ -150,9 +151,9 @@ class DeskPages:
     def _render(self, template: str, status: int = 200, **values: Any) -> Response:
         return HTMLResponse(self._templates.render(template, **values), status)
 
-    def render_fault(self, status: int, message: str, hint: str = "") -> Response:
+    def render_fault(self, status: int, message: str, hint: str = "", again: bool = False) -> Response:
         """Return a page that says what went wrong."""
-        return self._render("fault.html", status, message=message, hint=hint)
+        return self._render("fault.html", status, message=message, hint=hint, again=again)
 
     # Choose
 
@@ -168,7 +169,8 @@ class DeskPages:
         return self._render(
             "approve.html", request=request, ticket=call.ticket,
             cameras=[(each, call.reader.title(each)) for each in dict.fromkeys(offered)],
-            marks=[(each, call.reader.moment(each).text) for each in marks],
+            marks=[(each, call.reader.clock(each, marks[0])) for each in marks],
+            look=find_look(windows, offered),
         )  # fmt: skip
 
     def _choose_resume(self, call: Call) -> Response:
@@ -178,10 +180,12 @@ class DeskPages:
 
     def _choose_show(self, call: Call) -> Response:
         camera = call.fields.get("camera", "")
-        now = datetime.fromtimestamp(time.time() // 60 * 60 - 600, call.reader.zone)
+        usual = UtcNs((time.time_ns() // MINUTE_NS - 10) * MINUTE_NS)
+        start = parse_rfc3339(call.fields["from"]) if "from" in call.fields else usual
+        local = datetime.fromtimestamp(start // SECOND_NS, call.reader.zone)
         return self._render(
             "show.html", ticket=call.ticket, names=call.reader.cameras, camera=camera, shows=SHOWS, lengths=LENGTHS,
-            start=f"{now:%Y-%m-%dT%H:%M}",
+            start=f"{local:%Y-%m-%dT%H:%M}", minutes=call.fields.get("minutes", ""),
         )  # fmt: skip
 
     def _choose_terms(self, call: Call) -> Response:
@@ -190,7 +194,8 @@ class DeskPages:
         return self._render(
             "terms-form.html", ticket=call.ticket, camera=camera, title=call.reader.title(camera),
             terms=form["camera"], house=form["house"], categories=form["categories"], agencies=form["agencies"],
-            is_named=form["is_named"], hours=show_hours(form["camera"]["hours"]), languages=LANGUAGES, **CHOICES,
+            is_named=form["is_named"], hours=show_hours(form["camera"]["hours"]), languages=LANGUAGES, say=say_duration,
+            **CHOICES,
         )  # fmt: skip
 
     def _choose_join(self, call: Call) -> Response:
@@ -237,10 +242,14 @@ class DeskPages:
 
     def _draft(self, what: str, wish: Mapping[str, Any]) -> Response:
         path = self._settings.process_socket("releaser")
-        *_, made = stream(path, "draft", timeout_s=_DRAFT_TIMEOUT_S, what=what, **wish)
+        try:
+            *_, made = stream(path, "draft", timeout_s=_DRAFT_TIMEOUT_S, what=what, **wish)
+        except UnavailableError as error:
+            raise say_silence("releaser") from error
         act = Act(
             what, str(made["draft"]), tuple((str(each["typ"]), str(each["payload"])) for each in made["messages"]),
             str(made["sentence"]), ", ".join(map(str, made["told"])), time.monotonic() + float(made["life_s"]),
+            str(made["beside"]),
         )  # fmt: skip
         return self._ask_signature(act)
 
@@ -257,14 +266,28 @@ class DeskPages:
         try:
             signed = self._signer.sign(act.messages, call.fields.get("passphrase", ""))
             return self._carry_out(act, {"draft": act.draft, "jws": signed, "proof": {"code": code}})
+        except _NoAnswerError as error:
+            return self._render("unknown.html", 504, act=act, why=str(error))
         except EdgeAgentError as error:
             return self._ask_signature(act, " ".join(filter(None, (str(error), error.hint))))
 
     def _carry_out(self, act: Act, members: Mapping[str, Any]) -> Response:
+        """Hand a signed act to the releaser.
+
+        Raises:
+            _NoAnswerError: It has the act, and did not say what came of it.
+            EdgeAgentError: It refuses, or was not reached.
+        """
         path = self._settings.process_socket("releaser")
 
         def receive(descriptor: int | None = None) -> Iterator[Mapping[str, Any]]:
-            return stream(path, "sign", timeout_s=_CARRY_OUT_TIMEOUT_S, fd=descriptor, **members)
+            try:
+                yield from stream(path, "sign", timeout_s=_CARRY_OUT_TIMEOUT_S, fd=descriptor, **members)
+            except UnavailableError as error:
+                # Only a connection that was refused is a no: past it, the releaser may carry the act out still.
+                if isinstance(error.__cause__, ConnectionRefusedError | FileNotFoundError | PermissionError):
+                    raise say_silence("releaser") from error
+                raise _NoAnswerError("The gateway did not say what came of it.") from error
 
         if act.what in SHOWS:
             return RedirectResponse(f"/film/{self._films.begin(act.what, act.sentence, receive).token}", 303)
@@ -316,6 +339,15 @@ class DeskPages:
         if name not in STATIC:
             raise HTTPException(404, "There is no such file.")
         return Response(self._templates.files[name], media_type=STATIC[name])
+
+
+def find_look(windows: list[Mapping[str, str]], cameras: list[str]) -> Mapping[str, str]:
+    """Return what the form of a look is filled with: the first camera of an offer, from its beginning, or nothing."""
+    if not windows:
+        return {}
+    start, end = parse_rfc3339(windows[0]["start"]), parse_rfc3339(windows[0]["end"])
+    fitting = [name for name, minutes in LENGTHS.items() if minutes * MINUTE_NS >= end - start // MINUTE_NS * MINUTE_NS]
+    return {"camera": cameras[0], "from": windows[0]["start"], "minutes": (fitting or [max(LENGTHS, key=int)])[0]}
 
 
 def list_marks(windows: list[Mapping[str, str]]) -> Iterator[str]:

@@ -14,14 +14,10 @@ from edge_agent.desk.app import DeskPages, build_app
 from edge_agent.desk.films import Films
 from edge_agent.desk.signer import OwnerSigner
 from edge_agent.errors import ConfigError
-from edge_agent.host.clock import SystemClock
 from edge_agent.host.hardening import harden, lock_folder
-from edge_agent.host.regular_file import read_regular
 from edge_agent.page.listening import make_server, serve
 from edge_agent.page.processes import Processes
-from edge_agent.page.settings import PageSettings, load_settings, ticket_path, tls_path
-from edge_agent.page.tickets import Tickets
-from edge_agent.units import SECOND_NS
+from edge_agent.page.settings import PageSettings, load_settings, tls_path
 
 CREDENTIAL = "owner.pem"
 
@@ -40,10 +36,9 @@ def main(folder: Path) -> int:
 
 
 def _serve(folder: Path, settings: PageSettings) -> None:
-    clock, films = SystemClock(), Films(time.monotonic)
-    tickets = Tickets(read_regular(ticket_path(folder)), lambda: clock.utc() // SECOND_NS)
+    films = Films(time.monotonic)
     signer = OwnerSigner(find_owner_key(settings), time.monotonic)
-    pages = DeskPages(Processes(settings), settings, tickets, Acts(time.monotonic), signer, films)
+    pages = DeskPages(Processes(settings), settings, Acts(time.monotonic), signer, films)
 
     def is_well() -> bool:
         films.sweep()

@@ -39,23 +39,22 @@ class Command:
 
 
 class _Fitted(argparse.RawDescriptionHelpFormatter):
-    """Fits descriptions into a terminal: prose is filled, examples keep their lines. Into a pipe all stays as it is."""
+    """Fits descriptions into the terminal's width, or 80 columns: prose is filled, examples keep their lines."""
 
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        if not sys.stdout.isatty():
-            return super()._fill_text(text, width, indent)
+    def _fill_text(self, text: str, width: int, indent: str) -> str:  # noqa: ARG002 (none is ever given)
         return "\n".join(_fit(text, width))
 
 
 def _fit(text: str, width: int) -> Iterator[str]:
     for is_prose, group in groupby(text.strip("\n").split("\n"), lambda line: bool(line) and not line.startswith(" ")):
         if is_prose:
-            yield from textwrap.wrap(" ".join(group), width)
+            yield from textwrap.wrap(" ".join(group), width, break_on_hyphens=False)
             continue
         for line in group:
             column = _COLUMN.match(line)
             hang = len(column[0]) if column and len(column[0]) <= width * 2 // 3 else 6
-            yield from textwrap.wrap(line, width, subsequent_indent=" " * hang) or [""]
+            wrapped = textwrap.wrap(line, width, subsequent_indent=" " * hang, break_on_hyphens=False)
+            yield from wrapped or [""]
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,6 +62,9 @@ class Parser(argparse.ArgumentParser):
 
     Its help fits a terminal's width, in its colours; plain into a pipe or if ``NO_COLOR`` is set.
     """
+
+    def __init__(self, *args: Any, **words: Any) -> None:
+        super().__init__(*args, **{"formatter_class": _Fitted, **words})
 
     def print_help(self, file: Any = None) -> None:
         """Print the help; the library that lays it out is loaded here, and by no process."""
@@ -101,7 +103,7 @@ def build_parser(
         description: The program's purpose.
         epilog: The first steps.
     """
-    parser = Parser(prog=prog, description=description, epilog=epilog, formatter_class=_Fitted)
+    parser = Parser(prog=prog, description=description, epilog=epilog)
     parser.add_argument("--version", action="version", version=f"{prog} {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     typed = None if words is None else next((word for word in words if not word.startswith("-")), "")
@@ -110,7 +112,6 @@ def build_parser(
             name,
             help=command.help,
             description=command.help,
-            formatter_class=_Fitted,
         )
         if typed in (None, name):
             getattr(importlib.import_module(f"{package}.{command.module or name}"), command.adds)(each)

@@ -262,9 +262,11 @@ class Broker:
         self._client.drop_out_messages()
         properties = connect_properties(self._settings.session_expiry_s, RECEIVE_MAXIMUM, MAX_PACKET_BYTES)
         with self._lock:
-            renewed, self._renewed = self._renewed, None
+            renewed = self._renewed
         if renewed is not None:
             load_identity(self._context, renewed)
+            with self._lock:  # Only now: what could not be loaded is tried again with the next connection.
+                self._renewed = None if self._renewed is renewed else self._renewed
         is_clean = self._settings.clean_start
         if self._attempts.begins_anew():
             is_clean = True

@@ -8,6 +8,7 @@ device's token (beside what ``guard`` has demanded) and ends in a redirect.
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,15 +34,17 @@ from edge_agent.page.processes import Processes
 from edge_agent.page.recordings import read_days
 from edge_agent.page.rendering import STATIC, Templates
 from edge_agent.page.settings import PageSettings
-from edge_agent.page.tickets import Tickets
 from edge_agent.page.views import Reader, say_house
 from edge_agent.page.words import say_done, say_length
+from edge_agent.printable_text import show_line
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, encode_rfc3339
 
 COOKIE = "__Host-edge-agent"
 _COOKIE_S = 400 * 86400
 """Browsers keep no cookie longer (RFC 6265bis, 5.5)."""
 PAUSES: Mapping[str, int | None] = {"until-resumed": None, "1h": HOUR_NS, "8h": 8 * HOUR_NS, "24h": 24 * HOUR_NS}
+_DESK_PATH = re.compile("approve/[1-9][0-9]{0,18}|resume|show|terms|join")
+_DESK_QUERY = ("camera",)
 LANGUAGES: Mapping[str, str] = {"en": "English", "es": "Español", "fr": "Français"}
 ENTRIES = 200
 
@@ -63,14 +66,13 @@ Show = Callable[[Visit], Response]
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Where the desk is, and what lets a browser begin there."""
+    """Where the desk is; empty if there is none."""
 
     url: str
-    tickets: Tickets
 
     def link(self, path: str, **query: str) -> str:
-        """Return a link for a paired device; empty if there is no desk."""
-        return f"{self.url}{path}?{urlencode({**query, 'ticket': self.tickets.make()})}" if self.url else ""
+        """Return the page's own address that leads there; empty if there is no desk."""
+        return f"/desk/{path}{'?' if query else ''}{urlencode(query)}" if self.url else ""
 
 
 class Pages:
@@ -110,6 +112,7 @@ class Pages:
             Route(f"/ledger/{number}/proof", self._acting(self._prove), methods=["POST"]),
             Route("/terms", self._paired(self._terms)),
             Route("/terms/revoke", self._acting(self._revoke), methods=["POST"]),
+            Route("/desk/{path:path}", self._paired(self._go_to_desk)),
             Route("/devices", self._paired(self._list_devices)),
             Route("/devices/forget", self._acting(self._forget), methods=["POST"]),
             Route("/authority.crt", self._paired(self._authority)),
@@ -159,9 +162,9 @@ class Pages:
         )
         return HTMLResponse(text)
 
-    def render_fault(self, status: int, message: str, hint: str = "") -> Response:
+    def render_fault(self, status: int, message: str, hint: str = "", again: bool = False) -> Response:
         """Return a page that says what went wrong."""
-        text = self._templates.render("fault.html", message=message, hint=hint)
+        text = self._templates.render("fault.html", message=message, hint=hint, again=again)
         return HTMLResponse(text, status)
 
     # What is shown
@@ -172,10 +175,11 @@ class Pages:
         paused = [visit.reader.title(each) for each in releaser.members.get("release_paused", ())]
         requests = [each for each in self._open_requests(visit) if each.is_waiting]
         problems = [each for each in (recorder.problem, releaser.problem) if each]
+        faults = [show_line(str(each), 300) for each in releaser.members.get("faults", ())]
         sentence, is_well = say_house(cameras, len(requests), paused, problems)
         return self._render(
-            visit, "home.html", sentence=sentence, is_well=is_well, cameras=cameras, waiting=requests, paused=paused,
-            problems=problems, broker=releaser.members.get("broker", ""), pauses=PAUSES,
+            visit, "home.html", sentence=sentence, is_well=is_well and not faults, cameras=cameras, waiting=requests,
+            paused=paused, problems=problems, faults=faults, broker=releaser.members.get("broker", ""), pauses=PAUSES,
             names=visit.reader.cameras, mark=self._mark(),
         )  # fmt: skip
 
@@ -187,7 +191,7 @@ class Pages:
         cameras = self._processes.look("recorder", "status").members.get("cameras", {})
         status = self._processes.look("releaser", "status").members
         shown = [(name, each.get("state"), each.get("reason")) for name, each in sorted(cameras.items())]
-        rest = [status.get(name) for name in ("waiting_for_you", "releasing", "release_paused", "broker")]
+        rest = [status.get(name) for name in ("waiting_for_you", "releasing", "release_paused", "broker", "faults")]
         return hashlib.sha256(repr((shown, rest)).encode()).hexdigest()[:16]
 
     def _open_requests(self, visit: Visit) -> list[Any]:
@@ -229,6 +233,15 @@ class Pages:
         language = language if language in LANGUAGES else "en"
         answer = self._processes.ask("releaser", "terms", language=language)
         return self._render(visit, "terms.html", cameras=answer["cameras"], language=language, languages=LANGUAGES)
+
+    def _go_to_desk(self, visit: Visit) -> Response:
+        """Send a browser on to the desk, with a ticket of this very moment."""
+        path = str(visit.path["path"])
+        if not self._desk.url or not _DESK_PATH.fullmatch(path):
+            raise HTTPException(404, "There is no such page at your desk.")
+        query = {name: visit.query[name] for name in _DESK_QUERY if name in visit.query}
+        ticket = self._processes.ask("releaser", "desk-ticket", device=visit.device.id)["ticket"]
+        return RedirectResponse(f"{self._desk.url}{path}?{urlencode({**query, 'ticket': ticket})}", 303)
 
     def _list_devices(self, visit: Visit) -> Response:
         return self._render(visit, "devices.html", devices=self._devices.list())

@@ -43,13 +43,14 @@ class Devices:
     Args:
         path: Its file; written anew, durably, at each change.
         utc: The wall clock.
+        end: Ends what a device that is taken off (its id) holds elsewhere.
 
     Raises:
         EdgeAgentError: The file is there and cannot be read: nobody is let in by a list that is not whole.
     """
 
-    def __init__(self, path: Path, utc: Callable[[], UtcNs]) -> None:
-        self._path, self._utc = path, utc
+    def __init__(self, path: Path, utc: Callable[[], UtcNs], end: Callable[[str], None]) -> None:
+        self._path, self._utc, self._end = path, utc, end
         self._lock = threading.Lock()
         self._devices: dict[str, PairedDevice] = {}
         try:
@@ -107,12 +108,17 @@ class Devices:
         return device, secret
 
     def remove(self, device_id: str) -> bool:
-        """Take a device off, at once; False if there is no such."""
+        """Take a device off, at once; False if there is no such.
+
+        Raises:
+            EdgeAgentError: It is off, and ``end`` failed.
+        """
         with self._lock:
             if self._devices.pop(device_id, None) is None:
                 return False
             self._write()
         log.info("device taken off id=%s", device_id)
+        self._end(device_id)
         return True
 
     def _write(self) -> None:

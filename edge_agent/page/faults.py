@@ -7,10 +7,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from edge_agent.errors import EdgeAgentError, UsageError
+from edge_agent.errors import EdgeAgentError, UnavailableError, UsageError
 
-RenderFault = Callable[[int, str, str], Response]
-"""Takes a status, a sentence and a hint; returns the page."""
+RenderFault = Callable[[int, str, str, bool], Response]
+"""Takes a status, a sentence, a hint, and whether the browser looks again by itself; returns the page."""
 
 
 def make_exception_handlers(render: RenderFault, broken: str) -> dict[Any, Any]:
@@ -23,18 +23,20 @@ def make_exception_handlers(render: RenderFault, broken: str) -> dict[Any, Any]:
 
     def say_refusal(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return render(error.status_code, error.detail, "")
+        return render(error.status_code, error.detail, "", False)
 
-    def say_error(_request: Request, error: Exception) -> Response:
+    def say_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, EdgeAgentError)
+        if isinstance(error, UnavailableError):  # of this process: nobody answered. A form is never sent again.
+            return render(503, str(error), error.hint, request.method == "GET")
         # A process refuses by its exit code: its error's class does not come through the socket.
-        return render(400 if error.exit_code == UsageError.exit_code else 502, str(error), error.hint)
+        return render(400 if error.exit_code == UsageError.exit_code else 502, str(error), error.hint, False)
 
     def say_nothing(_request: Request, _error: Exception) -> Response:
         return Response(status_code=400)
 
     def say_broken(_request: Request, _error: Exception) -> Response:
-        return render(500, broken, "")
+        return render(500, broken, "", False)
 
     return {
         HTTPException: say_refusal,

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EdgeAgentError, UnavailableError
 from edge_agent.host.control_socket import call, stream
 from edge_agent.page.settings import PageSettings
 
 Process = Literal["recorder", "releaser"]
+_PARTS: Mapping[Process, str] = {"recorder": "records your cameras", "releaser": "answers requests"}
 _READ_TIMEOUT_S = 20.0
 """A ring that is full and broken takes the releaser seconds to look over."""
 
@@ -35,8 +36,16 @@ class Processes:
         self._settings = settings
 
     def ask(self, process: Process, command: str, **members: Any) -> dict[str, Any]:
-        """Send one command and return its one answer; EdgeAgentError in the process's words."""
-        return call(self._settings.process_socket(process), command, timeout_s=_READ_TIMEOUT_S, **members)
+        """Send one command and return its one answer.
+
+        Raises:
+            UnavailableError: The process does not answer, said for residents.
+            EdgeAgentError: It refuses, in its words.
+        """
+        try:
+            return call(self._settings.process_socket(process), command, timeout_s=_READ_TIMEOUT_S, **members)
+        except UnavailableError as error:
+            raise say_silence(process) from error
 
     def look(self, process: Process, command: str, **members: Any) -> Said:
         """Ask for something that a page can do without."""
@@ -45,8 +54,33 @@ class Processes:
         except EdgeAgentError as error:
             return Said({}, str(error))
 
+    def end_tickets(self, device_id: str) -> None:
+        """End what a device holds for the desk.
+
+        Raises:
+            UnavailableError: Nobody answers, so that nobody knows.
+        """
+        try:
+            self.ask("releaser", "end-tickets", device=device_id)
+        except UnavailableError as error:
+            raise UnavailableError(
+                "The device is taken off. What it opened at your desk could not be ended, and is good for an hour.",
+                "Your passphrase and a code are needed there. To end it now, at the gateway: sudo edge-agent page off",
+            ) from error
+
     def entries(self, last: int) -> list[dict[str, Any]]:
         """Return the last entries of the ledger, oldest first."""
         path = self._settings.process_socket("releaser")
         answers = stream(path, "ledger", timeout_s=_READ_TIMEOUT_S, last=last)
-        return [entry for answer in answers for entry in answer.get("entries", ())]
+        try:
+            return [entry for answer in answers for entry in answer.get("entries", ())]
+        except UnavailableError as error:
+            raise say_silence("releaser") from error
+
+
+def say_silence(process: Process) -> UnavailableError:
+    """Say to a resident, to whom a socket's path says nothing, which part of the gateway does not answer."""
+    return UnavailableError(
+        f"The part of the gateway that {_PARTS[process]} does not answer.",
+        "It may be starting: wait a minute. If this stays, at the gateway: sudo edge-agent status",
+    )

@@ -15,7 +15,7 @@ from typing import Any
 
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import SystemClock
-from edge_agent.host.control_socket import Answer, ControlServer, Peer
+from edge_agent.host.control_socket import ControlServer, Peer, Reply
 from edge_agent.host.hardening import harden, lock_folder
 from edge_agent.host.regular_file import read_regular
 from edge_agent.page.app import Desk, Pages, build_app
@@ -29,10 +29,8 @@ from edge_agent.page.settings import (
     devices_path,
     first_code_path,
     load_settings,
-    ticket_path,
     tls_path,
 )
-from edge_agent.page.tickets import Tickets
 from edge_agent.units import SECOND_NS
 
 log = logging.getLogger(__name__)
@@ -61,16 +59,13 @@ class Server:
     def __init__(self, folder: Path, settings: PageSettings) -> None:
         clock = SystemClock()
         self._settings, self._clock = settings, clock
-        self._devices = Devices(devices_path(folder), clock.utc)
+        processes = Processes(settings)
+        self._devices = Devices(devices_path(folder), clock.utc, processes.end_tickets)
         self._pairing = Pairing(time.monotonic)
         self._take_first_code(first_code_path(folder))
         self._stop = threading.Event()
-        # Turned on by a version that had no desk, there is no key yet, and there are no links.
-        key = read_regular(ticket_path(folder)) if settings.desk else b""
-        tickets = Tickets(key, lambda: clock.utc() // SECOND_NS)
         pages = Pages(
-            Processes(settings), self._devices, self._pairing, clock, read_regular(ca_path(folder)),
-            Desk(settings.desk, tickets),
+            processes, self._devices, self._pairing, clock, read_regular(ca_path(folder)), Desk(settings.desk)
         )  # fmt: skip
         self._server = make_server(build_app(pages, settings), tls_path(folder))
         handlers = {"pair": self._pair, "devices": self._list, "forget": self._forget}
@@ -101,17 +96,17 @@ class Server:
 
     # Root's own socket: how a device is paired, and taken off
 
-    def _pair(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _pair(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:
         return {"code": self._pairing.offer(), "life_s": int(LIFE_S)}
 
-    def _list(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _list(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:
         shown = [
             {"id": each.id, "name": each.name, "paired_at": each.paired_at, "seen_on": each.seen_on}
             for each in self._devices.list()
         ]
         return {"devices": shown}
 
-    def _forget(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _forget(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         wanted = str(members.get("device", ""))
         found = [each for each in self._devices.list() if wanted in (each.id, each.name)]
         if not found:

@@ -104,11 +104,6 @@ def first_code_path(folder: Path) -> Path:
     return folder / "first-code.json"
 
 
-def ticket_path(folder: Path) -> Path:
-    """Return where the key lies with which the page's links let a browser begin at the desk."""
-    return folder / "ticket.key"
-
-
 def encode_settings(settings: PageSettings) -> bytes:
     """Write settings as the process reads them."""
     return json.dumps(asdict(settings), indent=1).encode() + b"\n"

@@ -190,6 +190,13 @@ def find_key(trust: TrustBundle | None, kid: str, now: UtcNs) -> TrustedKey:
     return key
 
 
+def list_recipients(trust: TrustBundle | None, *, escrow: bool) -> tuple[Recipient, ...]:
+    """Return to whom a clip is sealed: the RTCC's evidence key, and escrow if the owner's terms have it."""
+    if trust is None:
+        return ()
+    return tuple(each for each in trust.recipients if each.role == "evidence" or escrow)
+
+
 def _parse(payload: object) -> _WireTrust:
     return parse_members(_WireTrust, payload)
 

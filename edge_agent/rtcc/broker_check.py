@@ -42,16 +42,19 @@ class ProbeResult:
 
 
 class BrokerCheck:
-    """The checklist against the broker of a home.
+    """The checklist against the brokers of a home, or against one of them.
+
+    The RTCC itself connects to the first one in every line: what it publishes there must arrive at the others.
 
     Args:
-        home: Its authority signs the two certificates; its broker is judged.
+        home: Its authority signs the two certificates; each address that an enrolment file names is judged.
         now: Start of the certificates.
         clock: For the connections.
     """
 
     def __init__(self, home: RtccHome, now: UtcNs, clock: Clock | None = None) -> None:
         self._home, self._clock = home, clock or SystemClock()
+        self._address = home.settings.brokers[0]
         ca, ca_key = home.load_ca()
         self.one, self.other = make_id(), make_id()
         """Ids of the two gateways."""
@@ -69,7 +72,7 @@ class BrokerCheck:
         )
 
     def run(self) -> Iterator[ProbeResult]:
-        """Go through the checklist; each line is made whether the others hold or not.
+        """Go through the checklist, broker by broker; each line is made whether the others hold or not.
 
         Raises:
             UnavailableError: The broker does not let the RTCC itself in.
@@ -88,36 +91,41 @@ class BrokerCheck:
             ("9 what is not acknowledged comes again", self._probe_redelivery),
         )
         for name, probe in probes:
-            yield self._attempt(name, probe)
+            yield from self._attempt(name, probe)
 
-    def run_across_restart(self, restart: Callable[[], None]) -> ProbeResult:
-        """Check that nothing is lost while ``restart`` restarts the broker."""
-        return self._attempt("10 nothing is lost across a restart", lambda: self._probe_restart(restart))
+    def run_across_restart(self, restart: Callable[[], None]) -> Iterator[ProbeResult]:
+        """Check that nothing is lost while ``restart`` restarts the brokers; it is called once for each of them."""
+        yield from self._attempt("10 nothing is lost across a restart", lambda: self._probe_restart(restart))
 
     def revoke(self) -> None:
         """Put both certificates on the list of revoked ones, which the broker reads."""
         self._home.certificates.revoke(self._certificates, self._clock.utc())
 
-    def run_revoked(self, reload: Callable[[], None]) -> ProbeResult:
-        """Check that the broker refuses both certificates, once ``reload`` made it read the list: the last check."""
+    def run_revoked(self, reload: Callable[[], None]) -> Iterator[ProbeResult]:
+        """Check that each broker refuses both certificates, once ``reload`` made it read the list: the last check."""
         self.revoke()
         reload()
-        return self._attempt("11 a revoked certificate is refused", self._probe_revoked)
+        yield from self._attempt("11 a revoked certificate is refused", self._probe_revoked)
 
-    def _attempt(self, name: str, probe: Callable[[], None]) -> ProbeResult:
-        try:
-            probe()
-        except (EvidenceError, UnavailableError) as error:
-            return ProbeResult(name, str(error))
-        return ProbeResult(name, "")
+    def _attempt(self, name: str, probe: Callable[[], None]) -> Iterator[ProbeResult]:
+        """Make one line at every address."""
+        brokers = self._home.settings.brokers
+        for self._address in brokers:
+            shown = name if len(brokers) == 1 else f"{name} ({self._address[0]}:{self._address[1]})"
+            try:
+                probe()
+            except (EvidenceError, UnavailableError) as error:
+                yield ProbeResult(shown, str(error))
+            else:
+                yield ProbeResult(shown, "")
 
     # Connections.
 
     def _gateway(self, name: str, client_id: str | None = None, **changes: object) -> BrokerSettings:
         own = (TopicSubscription(f"rtcc/1/req/g/{name}"), TopicSubscription(_area(name)))
         settings = BrokerSettings(
-            host=self._home.settings.broker_host,
-            port=self._home.settings.broker_port,
+            host=self._address[0],
+            port=self._address[1],
             client_id=client_id or name,
             tls=self._identities[name],
             subscriptions=own,
@@ -162,11 +170,11 @@ class BrokerCheck:
     def _probe_certificate(self) -> None:
         context = ssl.create_default_context(cafile=str(self._home.ca_path))
         settings = self._home.settings
-        for port in (settings.broker_port, settings.rtcc_port):
+        for host, port in (self._address, (settings.broker_host, settings.rtcc_port)):
             try:
                 with (
-                    socket.create_connection((settings.broker_host, port), WAIT_S) as plain,
-                    context.wrap_socket(plain, server_hostname=settings.broker_host) as connection,
+                    socket.create_connection((host, port), WAIT_S) as plain,
+                    context.wrap_socket(plain, server_hostname=host) as connection,
                 ):
                     # CONNECT of MQTT 5: TLS 1.3 tells only at the first read that it wants a certificate.
                     connection.sendall(bytes.fromhex("101000044d51545405020005000003") + b"abc")

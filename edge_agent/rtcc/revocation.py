@@ -60,20 +60,32 @@ class Revocation:
         return len(issued)
 
     def end_session(self, within_s: float = WITHIN_S) -> None:
-        """Wait until the broker refuses what is on the list, then close the gateway's connection and drop its queue.
+        """Wait until each broker refuses what is on the list, then close the gateway's connection and drop its queue.
 
         Raises:
-            UnavailableError: The broker still lets a revoked certificate in, or cannot be reached.
+            UnavailableError: A broker still lets a revoked certificate in, or cannot be reached. The others were told.
         """
+        faults = []
+        for address in self._home.settings.brokers:
+            try:
+                self._end_session_at(address, within_s)
+            except UnavailableError as error:
+                faults.append(error)
+        if faults:
+            raise UnavailableError("; ".join(map(str, faults)), faults[0].hint)
+
+    def _end_session_at(self, address: tuple[str, int], within_s: float) -> None:
+        where = f"broker={address[0]}:{address[1]}"
         deadline = time.monotonic() + within_s
-        while self._lets_in(self._refused[1]):
+        while self._lets_in(address, self._refused[1]):
             if time.monotonic() > deadline:
                 raise UnavailableError(
-                    "broker still lets in what was revoked", "have it read tls/crl.pem again (mosquitto: SIGHUP)"
+                    f"broker still lets in what was revoked: {where}",
+                    "have it read tls/crl.pem again (mosquitto: SIGHUP)",
                 )
             time.sleep(_NAP_S)
-        if not self._lets_in(self._issue()[1]):
-            raise UnavailableError("broker does not answer: the gateway's connection may still be open")
+        if not self._lets_in(address, self._issue()[1]):
+            raise UnavailableError(f"broker does not answer: the gateway's connection may still be open: {where}")
 
     def _issue(self) -> tuple[x509.Certificate, TlsIdentity]:
         """Make a certificate in the gateway's name, for an hour."""
@@ -85,10 +97,10 @@ class Revocation:
         pem = certificate.public_bytes(Encoding.PEM).decode()
         return certificate, TlsIdentity(self._home.ca_path.read_text(), pem, key)
 
-    def _lets_in(self, identity: TlsIdentity) -> bool:
+    def _lets_in(self, address: tuple[str, int], identity: TlsIdentity) -> bool:
         settings = BrokerSettings(
-            host=self._home.settings.broker_host,
-            port=self._home.settings.broker_port,
+            host=address[0],
+            port=address[1],
             client_id=self._gateway,
             tls=identity,
             subscriptions=(),

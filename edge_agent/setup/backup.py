@@ -32,7 +32,7 @@ from edge_agent.protocol import merkle
 from edge_agent.protocol.checkpoint import parse_leaf, read_origin, verify_checkpoint
 from edge_agent.settings.gateway import Config
 from edge_agent.setup.provision import GROUP
-from edge_agent.uplink.store.database import refuse_other_files
+from edge_agent.uplink.store.sqlite_file import refuse_other_files
 
 MAX_BYTES = 1 << 30
 ARCHIVE_FOLDER = "ledger-archive"

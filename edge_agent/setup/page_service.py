@@ -35,10 +35,8 @@ from edge_agent.page.settings import (
     is_home_address,
     load_settings,
     settings_path,
-    ticket_path,
     tls_path,
 )
-from edge_agent.page.tickets import KEY_BYTES
 from edge_agent.settings.gateway import Config
 from edge_agent.setup.machine import UNIT_DIR, is_systemd_running
 from edge_agent.setup.page_authority import Authority, covers, issue, load_authority, make_authority
@@ -159,7 +157,6 @@ def turn_on(config: Config, settings: PageSettings, now: UtcNs) -> TurnedOn:
     desk = settle_desk(config, settings)
     try:
         authority, is_new = _find_authority(config, settings, desk, now)
-        ticket = secrets.token_bytes(KEY_BYTES)
         for folder, chain in (
             (page_dir(config), issue(authority, settings.names, settings.addresses, now)),
             (desk_dir(config), issue(authority, desk.names, (), now)),
@@ -168,7 +165,6 @@ def turn_on(config: Config, settings: PageSettings, now: UtcNs) -> TurnedOn:
             with acting_as_owner(folder):
                 write_small_file(tls_path(folder), chain, mode=0o600)
                 write_small_file(ca_path(folder), authority.pem, mode=0o600)
-                write_small_file(ticket_path(folder), ticket, mode=0o600)
         code = _leave_first_code(page_dir(config), now)
         for folder, mine in ((page_dir(config), settings), (desk_dir(config), desk)):
             with acting_as_owner(folder):  # last: `edge-agent run` starts a process as soon as these are there

@@ -33,7 +33,7 @@ from edge_agent.protocol.public_keys import encode_public, thumbprint
 from edge_agent.settings.gateway import Config
 from edge_agent.setup.machine import is_systemd_running
 from edge_agent.setup.provision import erasure_note_path, public_path
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -290,7 +290,7 @@ def _enter(config: Config, work: _Work) -> None:
     """Enter the erasure in the ledger and forget the headers of all uploads; the releaser ends what was under way."""
     if not config.store_path.exists():
         return
-    with Store(config.store_path) as store, store.transaction() as connection:
-        for release in store.list_releases():
-            store.forget_header(connection, release.request_id)
+    with Database(config.store_path) as store, store.transaction() as connection:
+        for release in store.releases.list_all():
+            store.releases.forget_header(connection, release.request_id)
         entries.append(connection, ErasedAllEntry(len(work.destroyed)), SystemClock().utc())

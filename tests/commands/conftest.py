@@ -9,7 +9,7 @@ from edge_agent.rtcc.office.enrol import enrol
 from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.setup.provision import create_state, write_csr
 from edge_agent.units import UtcNs
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 
 @pytest.fixture
@@ -24,6 +24,6 @@ def enrolled(tmp_path: Path) -> Path:
     (tmp_path / "enrolment.json").chmod(0o644)
     store = tmp_path / "state" / "releaser" / "state.sqlite"
     store.parent.mkdir(mode=0o700, exist_ok=True)
-    Store(store).close()
+    Database(store).close()
     (tmp_path / "passphrase").write_text("correct horse battery\n")
     return tmp_path

@@ -24,7 +24,7 @@ from edge_agent.setup.provision import create_state, write_csr
 from edge_agent.units import DAY_NS, HOUR_NS, UtcNs
 from edge_agent.uplink.inbound.consent_files import HouseReader, load_facts
 from edge_agent.uplink.inbound.consent_states import read_marks
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 from tests.commands import typed
 from tests.support import gate
 
@@ -66,7 +66,7 @@ def gateway(enrolment: Path, tmp_path: Path) -> Iterator[Path]:
     store = load_config(path).store_path
     store.parent.mkdir(exist_ok=True)
     store.unlink(missing_ok=True)
-    Store(store).close()
+    Database(store).close()
     stop = threading.Event()
     server = ControlServer(load_config(path).control_path("releaser"), {"take-consent": taker(path)}, stop)
     server.start()
@@ -81,7 +81,7 @@ def taker(path: Path) -> Handler:
     def take(members, _peer):
         config = load_config(path)
         owner = KeyStore(config.state_dir, "owner").load_public("owner")
-        with Store(config.store_path) as store, store.transaction() as connection:
+        with Database(config.store_path) as store, store.transaction() as connection:
             standing = HouseReader(config, load_enrolment(config.uplink.enrolment), owner, store)
             taken = standing.take(connection, members["camera"], members["jws"].encode(), UtcNs(time.time_ns()))
         return {"version": taken.version, "stopped": []}
@@ -151,11 +151,11 @@ def test_signing_shows_everything_and_names_the_end(gateway, capsys):
 
 def test_signing_shows_todays_recipient_and_the_store(gateway, capsys):
     """Whose key opens a clip today is shown, though a trust bundle may bring another; the store is what is signed."""
-    with Store(load_config(gateway).store_path) as store:
+    with Database(load_config(gateway).store_path) as store:
         rtcc = gate.Rtcc()
         assert sign(gateway) == 0
         assert "opened by the evidence key ?" in capsys.readouterr().out
-        store.save_trust(1, rtcc.sign_trust(rtcc.trust_payload()), {})
+        store.trust.save(1, rtcc.sign_trust(rtcc.trust_payload()), {})
         assert sign(gateway) == 0
         said = capsys.readouterr().out
         assert f"opened by the evidence key {gate.EVIDENCE}" in said
@@ -168,7 +168,7 @@ def test_a_consent_is_void_with_another_store(gateway):
     assert sign(gateway) == 0
     store_path = load_config(gateway).store_path
     store_path.unlink()
-    Store(store_path).close()
+    Database(store_path).close()
     with pytest.raises(DenialError, match="store"):
         signed(gateway)
     assert sign(gateway) == 0

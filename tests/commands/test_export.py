@@ -32,7 +32,7 @@ from edge_agent.units import HOUR_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.bundle.builder import BundleBuilder
 from edge_agent.uplink.bundle.export import NoFootageError
 from edge_agent.uplink.owner.export_commands import ExportCommands
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 from edge_agent.verifier.open import open_bundle
 from edge_agent.verifier.opened_bundle import Pins
 from tests.peers.wait import wait_until
@@ -115,10 +115,10 @@ class Desk:
         gateway, origin = owner.home.gateway, ledger_origin(owner.home.gateway)
         builder = BundleBuilder(
             owner.config, gateway, self.house.gateway, self.house.recorder.public_key(), "bare", self, None,
-            lambda: None, str(self.house.own.to_public()), SystemClock(),
+            str(self.house.own.to_public()), SystemClock(),
         )  # fmt: skip
         self.desk = ExportCommands(
-            gateway, self.house.owner.public_key(), Store(folder / "store.sqlite"), self, builder,
+            gateway, self.house.owner.public_key(), Database(folder / "store.sqlite"), self, builder,
             lambda connection, now: ledger.checkpoint(connection, origin, self.house.gateway, now), SystemClock(),
         )  # fmt: skip
 

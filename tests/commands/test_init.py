@@ -280,3 +280,17 @@ def test_no_passphrase_is_read_where_it_would_be_shown(command, tmp_path, termin
         "edge-agent: error: owner's passphrase: asked for at a terminal only\n"
         "edge-agent: hint: in a script: --passphrase-file FILE\n"
     )
+
+
+def test_config_names_the_file_or_its_folder_everywhere(command: Command, tmp_path: Path) -> None:
+    """One meaning: what init was given, the other commands take, and the other way round."""
+    etc = tmp_path / "etc"
+    assert run_init(command, tmp_path) == 0
+    before = snapshot(etc)
+    for named in (etc, etc / "edge-agent.yaml"):
+        words = ("--state", str(tmp_path / "state"), "--passphrase-file", str(tmp_path / "passphrase"))
+        assert command("init", "--config", str(named), *words) == 0
+        assert command("check", "--offline", "--config", str(named)) in (0, 1)
+    assert snapshot(etc) == before
+    with pytest.raises(UsageError, match="init writes "):
+        command("init", "--config", str(etc / "mine.yaml"), "--state", str(tmp_path / "state"))

@@ -165,7 +165,7 @@ def test_an_approval_shows_what_it_signs_and_signs_the_digest_of_what_it_shows(r
         "edge-agent requests cancel 12",
     ):
         assert words in shown
-    assert shown.index("what leaves") < shown.index("Type YES") < shown.index("granted")
+    assert shown.index("what leaves") < shown.index('Type "yes"') < shown.index("granted")
 
 
 def test_an_approval_of_less_shows_less(releaser, enrolled, capsys):
@@ -259,3 +259,23 @@ def test_a_request_is_shown_and_listed_in_words(releaser, enrolled, capsys):
     assert header.split() == ["NUMBER", "STATE", "UNTIL", "WHO", "WHAT"]
     assert "2026-07-01 23:00:00" in row
     assert row.endswith("robbery: every camera")
+
+
+def test_explain_takes_a_number_or_a_file(enrolled, monkeypatch, tmp_path):
+    """Digits are a request of this gateway; a file that is called so is named with its folder."""
+    asked, answer = [], {"verdict": "grant", "steps": []}
+    (enrolled / "edge-agent.yaml").write_text("")
+    monkeypatch.setattr(
+        "edge_agent.commands.requests.call",
+        lambda _path, command, **members: asked.append((command, members)) or answer,
+    )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "12").write_text("a.b.c")
+    for word in ("12", "./12"):
+        assert typed.run("explain", word, "--config", str(enrolled / "edge-agent.yaml")) == 0
+    assert asked == [("explain", {"number": 12}), ("explain", {"raw": "a.b.c"})]
+    with pytest.raises(UsageError, match="cannot be read"):
+        typed.run("explain", "nothing", "--config", str(enrolled / "edge-agent.yaml"))
+    for wrong in ("0", "99999999999999999999"):
+        with pytest.raises(SystemExit):
+            typed.run("explain", wrong, "--config", str(enrolled / "edge-agent.yaml"))

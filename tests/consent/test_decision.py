@@ -20,7 +20,7 @@ from edge_agent.consent.offer import digest_offers, offers_of
 from edge_agent.consent.policy import Mode, Signatures
 from edge_agent.consent.rules import RULES
 from edge_agent.consent.signed_consent import effective
-from edge_agent.protocol.reasons import RULES as CODES
+from edge_agent.protocol.reasons import CAUSES
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Approval, Ask, Denial, Grant, Mask, Wait
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, ClockState, UtcNs, Window
@@ -224,7 +224,7 @@ def test_all_reasons_are_returned_in_the_order_of_the_list():
         "window-too-long",
         "quota-day",
     ]
-    assert found == sorted(found, key=list(CODES).index)
+    assert found == sorted(found, key=list(CAUSES).index)
 
 
 def test_hours_cut_and_the_grant_says_so():
@@ -309,11 +309,11 @@ def verdict_of_later(now, approval=None, house=ASKING, changes=None, first=None)
     return decide_again(ask, house, history(), of_offer(approval, bound), bound, UtcNs(now), SYNC).verdict
 
 
-def pointed_at(source):
+def pointed_at(source, **unknown):
     """Return a house whose owner signed that the door's camera is at another address."""
     known = facts(streams=(replace(facts().streams[0], source=source),))
     raw = sign_consent(known, terms(), NOTICE, 2, UtcNs(NOW - HOUR_NS), OWNER)
-    return house_state(stand(raw, OWNER.public_key(), known, terms(), highest_version=2))
+    return house_state(stand(raw, OWNER.public_key(), known, terms(), highest_version=2, **unknown))
 
 
 def test_a_consent_to_another_source_adds_nothing_to_an_earlier_request():
@@ -322,6 +322,19 @@ def test_a_consent_to_another_source_adds_nothing_to_an_earlier_request():
     assert [each.code for each in later.reasons] == ["grant-narrowed"]
     moved = pointed_at(b"b" * 32)
     assert verdict_of_later(NOW + 7 * MINUTE_NS, house=moved, first=moved).cameras[0].source == b"b" * 32
+
+
+@pytest.mark.parametrize("clock", [SYNC, ClockState.FLOOR_ONLY])
+@pytest.mark.parametrize("is_unreadable", [False, True], ids=["file", "no file"])
+def test_a_consent_to_another_source_counts_whatever_else_is_unknown(clock, is_unreadable):
+    """Signed back while nobody knows the time, it would otherwise have been a camera of the bound all along."""
+    moved = pointed_at(b"b" * 32, is_file_unreadable=is_unreadable)
+    ask = admitted()
+    _, bound = decide(ask, ASKING, history(), NOW, SYNC)
+    now = UtcNs(NOW + 7 * MINUTE_NS)
+    assert decide_again(ask, moved, history(), None, bound, now, clock).bound.cameras == ()
+    kept = decide_again(ask, ASKING, history(), None, bound, now, clock).bound
+    assert kept.cameras == bound.cameras
 
 
 def test_silence_is_a_denial():

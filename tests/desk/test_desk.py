@@ -3,7 +3,11 @@
 import re
 import socket
 import ssl
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import urlencode
 
 import pytest
 
@@ -60,12 +64,116 @@ def test_wrong_passphrase_and_wrong_code_are_told_and_end_in_a_new_form(page: Pa
 
 
 def test_nobody_begins_without_a_ticket_of_the_page(page: PageHouse):
-    """Who is on the Wi-Fi and no paired device rings no phone; a ticket is of this page and not old."""
-    end, _, seal = page.ticket.partition(".")
-    for ticket in ("", "x", "1.2", f"{int(end) + 1}.{seal}", f"{int(end) - 7200}.{seal}", "\u0661." + seal):
+    """Who is on the Wi-Fi and no paired device rings no phone, and reads nothing."""
+    for ticket in ("", "x", page.ticket[:-1], page.ticket + "A", "\u0661", "A" * 32):
         assert page.post_desk(f"/approve/{NUMBER}", {"ticket": ticket, "camera.door": "yes"}).status == 403
-        assert page.send_desk("GET", f"/approve/{NUMBER}").status == 403
+        assert page.send_desk("GET", f"/approve/{NUMBER}?{urlencode({'ticket': ticket})}").status == 403
+    assert page.send_desk("GET", f"/approve/{NUMBER}").status == 403
     assert page.house.phone == []
+
+
+LINKS = {
+    "yes": f"/desk/approve/{NUMBER}",
+    "terms": "/desk/terms?camera=door",
+    "the end of a pause": "/desk/resume",
+    "a recording": "/desk/show?camera=door",
+}
+
+
+@pytest.mark.parametrize("link", LINKS.values(), ids=LINKS)
+def test_link_of_the_page_leads_to_the_desk(page: PageHouse, link: str):
+    """With a ticket of that very moment, for a paired device and for nobody else."""
+    assert page.get(link).headers["Location"] == "/pair"
+    cookie = page.pair("phone")
+    where = page.get(link, cookie).headers["Location"]
+    assert where.startswith(page.desk_origin + link.removeprefix("/desk").partition("?")[0])
+    assert page.send_desk("GET", where.removeprefix(page.desk_origin)).status == 200
+    page.forget("phone")
+
+
+@pytest.mark.parametrize("path", ["approve/0", "approve/x", "sign", "//evil.test/", "terms/preview", "film/x", ""])
+def test_page_leads_to_no_other_place(page: PageHouse, path: str):
+    """Its links are a closed list: none to anywhere else, and none that a stranger's link could extend."""
+    cookie = page.pair("phone")
+    assert page.get(f"/desk/{path}", cookie).status == 404
+    page.forget("phone")
+
+
+def test_device_that_is_taken_off_has_no_ticket_left(page: PageHouse):
+    """Not even the one that its browser has open; those of other devices go on."""
+    tickets = {}
+    for name in ("lost phone", "mine"):
+        where = page.get("/desk/resume", page.pair(name)).headers["Location"]
+        tickets[name] = where.partition("ticket=")[2]
+    page.forget("lost phone")
+    status = {name: page.send_desk("GET", f"/resume?ticket={each}").status for name, each in tickets.items()}
+    assert status == {"lost phone": 403, "mine": 200}
+    page.forget("mine")
+
+
+def test_what_is_not_in_force_yet_is_said(page: PageHouse):
+    """Terms wait for root; a pause that ends may leave others: neither is told as done."""
+    nonce = draft(page, "/resume", camera="door")
+    page.house.outcome = {"state": "resumed", "paused": ["*", "yard"]}
+    answer = sign(page, nonce).text
+    assert re.search("Still paused:.*every camera.*yard", answer)
+    nonce = draft(page, "/join", enrolment="{}")
+    page.house.outcome = {"state": "left"}
+    answer = sign(page, nonce).text
+    assert "within moments" in answer
+    assert "It counts from now on" not in answer
+
+
+@contextmanager
+def mute_releaser(page: PageHouse) -> Iterator[None]:
+    """A releaser that takes every command, and hangs up."""
+    path = page.desk_settings.process_socket("releaser")
+    aside = path.with_name("aside")
+    path.rename(aside)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+
+    def hang_up() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connection.recv(65536)
+                connection.close()
+
+    thread = threading.Thread(target=hang_up)
+    thread.start()
+    try:
+        yield
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        listener.close()
+        aside.rename(path)
+
+
+def test_act_without_an_answer_may_have_been_done(page: PageHouse):
+    """The releaser was told and hung up: the owner is not told that it failed, and is offered no second try."""
+    nonce = draft(page)
+    with mute_releaser(page):
+        answer = sign(page, nonce)
+    assert answer.status == 504
+    assert "It may have been done" in answer.text
+    assert page.house.phone[-1][0] in answer.text
+    assert "<form" not in answer.text
+
+
+def test_act_that_reached_nobody_is_offered_again(page: PageHouse):
+    """No connection at all: nothing was done, which the desk may say."""
+    nonce = draft(page)
+    path = page.desk_settings.process_socket("releaser")
+    path.rename(path.with_name("aside"))
+    try:
+        answer = sign(page, nonce)
+    finally:
+        path.with_name("aside").rename(path)
+    assert (answer.status, "does not answer" in answer.text) == (403, True)
+    assert sign(page, find_nonce(answer.text)).status == 200
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from edge_agent.host.clock import SystemClock, read_boot_id
 from edge_agent.protocol import jws
 from edge_agent.protocol.answer import Status
 from edge_agent.units import DAY_NS, HOUR_NS, SECOND_NS, UtcNs, Window, encode_rfc3339, parse_rfc3339
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 from tests.end_to_end.conftest import World, passphrase, read_pictures
 from tests.support.fakes import FakeClock
 
@@ -131,7 +131,7 @@ def test_nothing_is_decided_by_a_clock_that_was_set_forward(make_world):
         plant(home, "releaser", boot_id=read_boot_id().hex(), utc_minus_boot_ns=stood_ns)
         # A store that knows since when it remembers: one without a believed clock refuses what was issued before it.
         home.config.store_path.parent.mkdir(parents=True, exist_ok=True)
-        with Store(home.config.store_path) as store:
+        with Database(home.config.store_path) as store:
             store.note_birth(UtcNs(clock.utc() - DAY_NS))
 
     world = make_world(prepare=stood_elsewhere)

@@ -44,6 +44,8 @@ def test_reload_takes_over_a_changed_camera_and_leaves_the_others_alone(world):
         said = world.home.run("reload")
         assert "front-door: begins anew" in said
         assert "back-yard: untouched" in said
+        assert "front-door: the signature does not count, nothing leaves" in said
+        assert "releaser: back-yard" not in said
         world.home.wait_ready()
         world.wait_recorded(3)
         # What the owner signed names the address before: nothing leaves until it is signed again.

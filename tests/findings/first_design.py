@@ -144,7 +144,7 @@ def test_a_refused_later_request_cancels_no_earlier_grant(house):
     assert house.ask({"incident.number": "24-2"}).state is RequestState.DENIED, "the set-up"
     house.clock.advance(11 * MINUTE_NS)
     house.worker.turn()
-    assert house.store.read_request(first.id).state is not RequestState.CANCELLED, "cancelled by a later refusal"
+    assert house.store.requests.read(first.id).state is not RequestState.CANCELLED, "cancelled by a later refusal"
 
 
 def test_a_back_dated_approval_shortens_no_cooling_off(house):
@@ -170,7 +170,7 @@ def test_a_stop_of_one_camera_stops_it(house, stop):
     def stop_it() -> None:
         if not seen:
             house.call(stop, camera="yard")
-            seen.append({each.camera for each in house.store.list_releases() if each.header})
+            seen.append({each.camera for each in house.store.releases.list_all() if each.header})
 
     house.ask(BOTH)
     house.uploader.before = stop_it
@@ -196,7 +196,7 @@ def test_reading_consent_writes_nothing(house, tmp_path):
     real = real_standing(house, tmp_path)
     put_consent(real, 3)
     real.household(gate.NOW)
-    assert house.store.find_consent("door")[0] == 0, "a look of the owner wrote into the store"
+    assert house.store.consents.find("door")[0] == 0, "a look of the owner wrote into the store"
 
 
 # 2. What is signed is what is shown

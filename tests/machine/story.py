@@ -105,7 +105,7 @@ class Story:
             enrolment = self.town.city.enrol(csr.encode())
             self.machine.ssh("cat > /home/resident/enrolment.json", content=enrolment.content)
             self.gateway = enrolment.gateway
-            self.typist.type("sudo edge-agent enrol enrolment.json", ("[yes/no]", "yes"))
+            self.typist.type("sudo edge-agent enrol enrolment.json", ('Type "yes"', "yes"))
             self.typist.edit(
                 "/etc/edge-agent/consent.yaml",
                 {
@@ -114,7 +114,7 @@ class Story:
                     "\ncameras: {}\n": f"\ncameras:\n{_AUTO}",
                 },
             )
-            self.typist.type("sudo edge-agent consent sign", ("Type YES", "YES"), _ASKED)
+            self.typist.type("sudo edge-agent consent sign", ('Type "yes"', "yes"), _ASKED)
             self.wait_clock()
             self.typist.type("sudo edge-agent status")
         self.release("a request, a clip, and what the RTCC makes of it")

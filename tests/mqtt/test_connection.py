@@ -1,5 +1,7 @@
 """The connection to the broker, against a real mosquitto with mutual TLS that is killed, frozen and cut off."""
 
+import itertools
+import os
 import queue
 import signal
 import ssl
@@ -506,5 +508,27 @@ def test_a_renewed_certificate_is_shown_without_a_restart(pki: Pki) -> None:
     client.broker.renew(new)
     wait_until(lambda: len(broker.shown) == 2)
     assert broker.shown == [ssl.PEM_cert_to_DER_cert(each.certificate_pem) for each in (old, new)]
+    client.broker.close(timeout_s=0.5)
+    broker.close()
+
+
+def test_a_renewed_certificate_survives_an_attempt_that_failed(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No descriptor is free as it is loaded: the next attempt loads it, and never shows the old one indefinitely."""
+    broker = HostileBroker(pki, SUBACK, wants_certificate=True)
+    old, new = pki.client("gw1"), pki.client("gw1")
+    client = Client(replace(quick(broker.port, pki), tls=old))
+    client.broker.start()
+    wait_until(lambda: len(broker.shown) == 1)
+    create, calls = os.memfd_create, itertools.count(1)
+
+    def fail_second(*arguments: Any) -> int:
+        if next(calls) == 2:  # The first is the look whether certificate and key fit.
+            raise OSError(24, "Too many open files")
+        return create(*arguments)
+
+    monkeypatch.setattr(os, "memfd_create", fail_second)
+    client.broker.renew(new)
+    wait_until(lambda: len(broker.shown) == 2)
+    assert broker.shown[1] == ssl.PEM_cert_to_DER_cert(new.certificate_pem)
     client.broker.close(timeout_s=0.5)
     broker.close()

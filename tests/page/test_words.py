@@ -129,9 +129,9 @@ def test_pauses_grow_to_a_minute_for_each_address_alone():
 def test_devices_survive_a_restart_and_only_their_digest_does(tmp_path):
     """The secret is in the cookie alone."""
     path = tmp_path / "devices.json"
-    _, secret = Devices(path, lambda: UtcNs(0)).add("  a   phone ")
+    _, secret = Devices(path, lambda: UtcNs(0), print).add("  a   phone ")
     assert secret not in path.read_text()
-    found = Devices(path, lambda: UtcNs(10**18)).find(secret)
+    found = Devices(path, lambda: UtcNs(10**18), print).find(secret)
     assert (found.name, found.seen_on) == ("a phone", "2001-09-09")
 
 
@@ -139,12 +139,12 @@ def test_devices_survive_a_restart_and_only_their_digest_does(tmp_path):
 def test_name_of_a_device_is_one_visible_line(tmp_path, name):
     """It goes into the ledger."""
     with pytest.raises(UsageError):
-        Devices(tmp_path / "d.json", lambda: UtcNs(0)).add(name)
+        Devices(tmp_path / "d.json", lambda: UtcNs(0), print).add(name)
 
 
 def test_devices_are_bounded_and_named_once(tmp_path):
     """At most so many, and no two of one name: the ledger must tell them apart."""
-    devices = Devices(tmp_path / "d.json", lambda: UtcNs(0))
+    devices = Devices(tmp_path / "d.json", lambda: UtcNs(0), print)
     for number in range(MAX_DEVICES):
         devices.add(f"phone {number}")
     with pytest.raises(UsageError, match="at most"):
@@ -157,7 +157,7 @@ def test_list_of_devices_that_cannot_be_read_lets_nobody_in(tmp_path):
     """A torn file is an error and no empty list."""
     (tmp_path / "d.json").write_text('{"devices": [{"id": "x"')
     with pytest.raises(EdgeAgentError, match="devices cannot be read"):
-        Devices(tmp_path / "d.json", lambda: UtcNs(0))
+        Devices(tmp_path / "d.json", lambda: UtcNs(0), print)
 
 
 @pytest.mark.parametrize(

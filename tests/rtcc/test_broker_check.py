@@ -1,6 +1,7 @@
 """``rtcc broker check``: a broker that keeps the rules passes, and each one that breaks a rule is found by its line."""
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from edge_agent.host.clock import SystemClock
 from edge_agent.rtcc.broker_check import BrokerCheck
 from tests.rtcc.conftest import City
 
+OFFSET = 7
+"""From a broker's port to that of its further listener."""
 pytestmark = [pytest.mark.peer, pytest.mark.needs("mosquitto")]
 
 
@@ -26,15 +29,34 @@ def test_the_broker_of_the_manual_keeps_the_rules(make_city):
         city.broker.stop()
         city.start()
 
-    assert BrokerCheck(city.home, SystemClock().utc()).run_across_restart(restart).fault == ""
+    (result,) = BrokerCheck(city.home, SystemClock().utc()).run_across_restart(restart)
+    assert result.fault == ""
 
 
 def test_the_throw_away_certificates_are_refused_after(make_city):
     """They are on the list that the broker reads; one that does not read it again is found."""
     city = make_city()
     check = BrokerCheck(city.home, SystemClock().utc())
-    assert "revoked" in check.run_revoked(lambda: None).fault
-    assert check.run_revoked(lambda: city.broker.signal(signal.SIGHUP)).fault == ""
+    assert ["revoked" in result.fault for result in check.run_revoked(lambda: None)] == [True]
+    assert [result.fault for result in check.run_revoked(lambda: city.broker.signal(signal.SIGHUP))] == [""]
+
+
+def test_every_broker_of_an_enrolment_file_is_judged(make_city):
+    """A further address that breaks rules is found, by lines of its own; the first one's still hold."""
+    city = make_city(open_another_door)
+    port = city.home.settings.broker_port + OFFSET
+    city.home.write_settings(replace(city.home.settings, more_brokers=(("127.0.0.1", port),)))
+    found = [result for result in BrokerCheck(city.home, SystemClock().utc()).run() if result.fault]
+    assert {result.name.split()[0] for result in found} >= {"2", "3"}
+    assert all(f":{port}" in result.name for result in found)
+
+
+def open_another_door(text: str, _: Path) -> str:
+    """Add a listener at which a client id is anybody's."""
+    block = text.split("\nlistener ")[1]
+    port, _, lines = block.partition(" ")
+    further = lines.replace("use_username_as_clientid true", "use_username_as_clientid false")
+    return text + f"\nlistener {int(port) + OFFSET} {further}"
 
 
 def allow_all(text: str, folder: Path) -> str:
@@ -85,4 +107,5 @@ def test_a_broker_that_forgets_across_a_restart_is_found(make_city):
         city.broker.stop()
         city.start()
 
-    assert "lost" in BrokerCheck(city.home, SystemClock().utc()).run_across_restart(restart).fault
+    (result,) = BrokerCheck(city.home, SystemClock().utc()).run_across_restart(restart)
+    assert "lost" in result.fault

@@ -3,9 +3,11 @@
 import json
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
+from edge_agent.demo.broker import find_free_port
 from edge_agent.errors import ConfigError, EvidenceError, UnavailableError
 from edge_agent.host.clock import SystemClock
 from edge_agent.mqtt.connection import Broker, BrokerSettings, TopicSubscription, wait_connected
@@ -22,13 +24,13 @@ LIMIT_S = 60
 class Gateway:
     """An enrolled gateway with its connection."""
 
-    def __init__(self, home):
+    def __init__(self, home, port=None):
         self.applicant = Applicant()
         enrolment = json.loads(enrol(home, self.applicant.csr, SystemClock().utc()).content)
         self.id = enrolment["gateway"]
         self._settings = BrokerSettings(
             host="127.0.0.1",
-            port=home.settings.broker_port,
+            port=port or home.settings.broker_port,
             client_id=self.id,
             tls=TlsIdentity(enrolment["ca"], enrolment["certificate"], self.applicant.tls),
             first_retry_s=1.0,
@@ -85,6 +87,26 @@ def test_a_list_that_was_not_read_again_is_noticed(make_city):
         city.broker.stop()
         city.start()
         revocation.end_session()
+        assert not stolen.comes_in()
+
+
+@pytest.mark.peer
+@pytest.mark.needs("mosquitto")
+def test_every_broker_must_refuse_a_revoked_gateway(make_city):
+    """One that cannot be asked is named, also if it is not the last; the others close the connection all the same."""
+    city = make_city()
+    settings = city.home.settings
+    city.home.write_settings(
+        replace(settings, broker_port=find_free_port(), more_brokers=((settings.broker_host, settings.broker_port),))
+    )
+    with Gateway(city.home, settings.broker_port) as stolen:
+        revocation = Revocation(city.home, stolen.id)
+        revocation.record()
+        city.broker.signal(signal.SIGHUP)
+        with pytest.raises(UnavailableError, match=f"may still be open: broker={settings.broker_host}:") as error:
+            revocation.end_session()
+        assert f":{settings.broker_port}" not in str(error.value)
+        wait_until(lambda: not stolen.broker.is_connected(), LIMIT_S)
         assert not stolen.comes_in()
 
 

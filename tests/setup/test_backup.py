@@ -17,8 +17,8 @@ from edge_agent.settings.gateway import Config, load_config
 from edge_agent.setup import backup as backups
 from edge_agent.setup.backup import make_backup, open_backup, restore
 from edge_agent.units import UtcNs
+from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.ledger_archive import begin_from_archive
-from edge_agent.uplink.store.requests import Store
 
 PASSPHRASE = "correct horse battery"
 
@@ -32,7 +32,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Config:
     (folder / "credentials.yaml").write_text("door: {username: viewer, password: 's3cret'}\n")
     config = load_config(folder / "edge-agent.yaml")
     key = KeyStore(config.state_dir, "releaser").load_private("gateway")
-    with Store(config.store_path) as store:
+    with Database(config.store_path) as store:
         with store.transaction() as connection:
             ledger.append(connection, "request", {"jti": "a"}, UtcNs(1))
             ledger.append(connection, "revoke", {"camera": "door"}, UtcNs(2))
@@ -112,7 +112,7 @@ def test_the_new_ledger_begins_with_the_old_ones_head(content: bytes, tmp_path: 
     """The first entry is the archive's signed head, once; without an archive nothing is entered."""
     found = open_backup(content, PASSPHRASE)
     restore(found, tmp_path / "config", tmp_path / "state")
-    with Store(tmp_path / "store.db") as store:
+    with Database(tmp_path / "store.db") as store:
         begin_from_archive(store, tmp_path / "nothing", UtcNs(5))
         for _ in range(2):
             begin_from_archive(store, tmp_path / "state", UtcNs(5))

@@ -162,5 +162,5 @@ def test_turning_off_keeps_devices_and_certificate(config):
     page_service.turn_on(config, settings, NOW)
     page_service.turn_off(config)
     left = {each.name for each in page_service.page_dir(config).iterdir()}
-    assert left == {"ca.pem", "ticket.key", "tls.pem"}
+    assert left == {"ca.pem", "tls.pem"}
     page_service.turn_off(config)

@@ -16,7 +16,7 @@ from edge_agent.host.service_user import acting_as_owner
 from edge_agent.settings.gateway import Config, parse_config
 from edge_agent.setup.provision import TREE, ServiceUsers, create_state
 from edge_agent.setup.renewal import renew_vault
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as the installer has it")
 
@@ -49,7 +49,7 @@ def config(root: Path) -> Config:
     create_state(root / "state", PASSPHRASE, USERS)
     text = f"gateway: {{state_dir: {root}/state, run_dir: {root}/run}}\n"
     config = parse_config(text, "test", root)
-    with acting_as_owner(config.store_path.parent), Store(config.store_path):
+    with acting_as_owner(config.store_path.parent), Database(config.store_path):
         pass
     return config
 
@@ -143,9 +143,10 @@ def test_memory_that_is_locked_does_not_end_a_services_rights(root: Path) -> Non
     code = (
         "import sys; from pathlib import Path; "
         "from edge_agent.host.hardening import keep_memory_from_swap; "
-        "from edge_agent.host.service_user import acting_as_owner; from edge_agent.uplink.store.requests import Store; "
+        "from edge_agent.host.service_user import acting_as_owner; "
+        "from edge_agent.uplink.store.database import Database; "
         "keep_memory_from_swap(); folder = Path(sys.argv[1])\n"
-        "with acting_as_owner(folder), Store(folder / 'state.sqlite'): bytearray(64 << 20)"
+        "with acting_as_owner(folder), Database(folder / 'state.sqlite'): bytearray(64 << 20)"
     )
     folder = root / "releaser"
     folder.mkdir()

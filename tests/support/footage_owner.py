@@ -6,7 +6,7 @@ from edge_agent.base64url import encode_b64url
 from edge_agent.consent.owner_order import sign_order, window_members
 from edge_agent.ledger import table as ledger
 from edge_agent.units import UtcNs, Window
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 from tests.support.release import GATEWAY, House
 
 
@@ -15,7 +15,7 @@ class Owner:
 
     def __init__(self, house: House) -> None:
         self.house = house
-        self.store = Store(house.folder / "store.sqlite")
+        self.store = Database(house.folder / "store.sqlite")
 
     def sign(self, wanted: Window, key=None, order: str = "export", **members) -> str:
         """Sign an order for a window of the door's main stream, or for what is named."""

@@ -17,7 +17,8 @@ from edge_agent.errors import DeliveryError, UnavailableError
 from edge_agent.protocol.answer import Status, verify_answer
 from edge_agent.units import HOUR_NS, MINUTE_NS, ClockState, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.inbound.refusal_limits import RefusalRoom
-from edge_agent.uplink.store.requests import OPEN_STATES, ReleaseState, RequestState, StoredRelease
+from edge_agent.uplink.store.releases import ReleaseState, StoredRelease
+from edge_agent.uplink.store.requests import OPEN_STATES, RequestState
 from tests.support import gate
 from tests.support.consents import sign_consent
 from tests.support.gate_model import CAMERAS, MASK, PLACELESS, WHOLE, Model, Part, Promise, Say
@@ -82,7 +83,7 @@ class WatchedStanding(FakeStanding):
 
     def _stand_of(self, name: str, paused_until: UtcNs):
         model = self.house.model
-        stored = self._store.find_consent(name)
+        stored = self._store.consents.find(name)
         file = model.file.get(name, model.signed[name])
         return _stand(name, model.pointed[name], stored, file, model.readable, paused_until)
 
@@ -132,7 +133,7 @@ class WatchedHouse(House):
             self.uploader = WatchedUploader()
             self.uploader.house = self
         super().restart()
-        self.store.set_notice_services(SERVICES)
+        self.store.notices.set_services(SERVICES)
         self.house_reader.house = self
         self.broker.before = self.check_keys
         inner = self.evaluator.decide_again
@@ -174,7 +175,7 @@ class WatchedHouse(House):
 
     def arrived(self, jti: str, audio: bool) -> None:
         """Take down what was decided: who was announced, and what it uses of the quotas."""
-        stored = self.store.find_request(jti, gate.ISS)
+        stored = self.store.requests.find(jti, gate.ISS)
         assert stored is not None
         cameras = CAMERAS if "*" in self.asked(stored.raw) else tuple(self.asked(stored.raw))
         decisions = [each for each in self.entries("decision") if each["jti"] == jti]
@@ -203,7 +204,7 @@ class WatchedHouse(House):
     # What leaves
 
     def check_bytes(self, release: StoredRelease) -> None:
-        jti = self.store.read_request(release.request_id).jti
+        jti = self.store.requests.read(release.request_id).jti
         self.check(jti, release.camera)
         self.counts["payloads that left"] += 1
 
@@ -241,7 +242,7 @@ class WatchedHouse(House):
     def check_bounds(self) -> None:
         """No stored bound grows, none begins earlier, and nothing left that may not."""
         assert not self.violations
-        for stored in self.store.list_requests():
+        for stored in self.store.requests.list_newest():
             bound, before = stored.bound, self.bounds.get(stored.id)
             assert bound is not None
             if before is not None and bound.cameras:
@@ -256,9 +257,9 @@ class WatchedHouse(House):
             if before is not None and not before.cameras:
                 assert not bound.cameras, "what was over began again"
             self.bounds[stored.id] = bound
-            told = self.store.list_events_to_tell(SERVICES[0], stored.id)
+            told = self.store.notices.list_events_to_tell(SERVICES[0], stored.id)
             assert stored.state not in OPEN_STATES or told & {"asked", "granted"}, "nobody is told of it"
-            for release in self.store.list_releases(stored.id):
+            for release in self.store.releases.list_of(stored.id):
                 assert not release.header or release.camera in bound.names, "a key outlives its part of the bound"
             if stored.state in OPEN_STATES and stored.jti in self.model.promises:
                 self.check_same(bound, self.model.promises[stored.jti])
@@ -298,7 +299,7 @@ class WatchedHouse(House):
         return name, kind(self.rtcc.sign(gate.request_payload({"jti": name, **changes})))
 
     def open_promises(self) -> list[str]:
-        return [each.jti for each in self.store.list_requests() if each.bound is not None and each.bound.cameras]
+        return [each.jti for each in self.store.requests.list_newest() if each.bound is not None and each.bound.cameras]
 
     def wait(self, by_ns: int) -> None:
         self.clock.advance(by_ns)
@@ -330,4 +331,4 @@ class WatchedHouse(House):
         return sign_order("approve", members, gate.GATEWAY, order_id, UtcNs(signed_at), gate.OWNER).decode()
 
     def delivered(self) -> int:
-        return sum(each.state is ReleaseState.DELIVERED for each in self.store.list_releases())
+        return sum(each.state is ReleaseState.DELIVERED for each in self.store.releases.list_all())

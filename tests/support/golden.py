@@ -97,7 +97,7 @@ def run_requests() -> dict:
         seen[name] = {
             "answers": [raw.decode() for raw in house.broker.taken],
             "ledger": entries,
-            "states": [str(request.state) for request in house.store.list_requests()],
+            "states": [str(request.state) for request in house.store.requests.list_newest()],
             "staged": house.staged(),
             "uploads": [house.uploader.uploaded, house.uploader.forgotten],
         }

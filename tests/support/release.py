@@ -18,7 +18,7 @@ from edge_agent.buffer.write.open_block import Draft
 from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.consent.owner_order import sign_order, verify_order, window_members
 from edge_agent.consent.policy import CameraTerms, Mode, Terms
-from edge_agent.consent.signed_consent import Facts, Notice, Stream, digest_notice
+from edge_agent.consent.signed_consent import Facts, PrivacyNotice, Stream, digest_notice
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol import checkpoint, jws
 from edge_agent.protocol import manifest as names
@@ -28,8 +28,8 @@ from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import DAY_NS, MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.bundle import writer as bundle
-from edge_agent.uplink.bundle.authority import GrantMandate, OrderMandate
 from edge_agent.uplink.bundle.export import describe_order
+from edge_agent.uplink.bundle.mandate import GrantMandate, OrderMandate
 from edge_agent.verifier.opened_bundle import KnownKeys, KnownSigner
 from tests.buffer.rig import FakeClock
 from tests.support.consents import sign_consent
@@ -195,7 +195,7 @@ class House:
             upload_origins=(),
         )
         camera = CameraTerms(**{"mode": Mode.AUTO, "audio": True, **self.terms, **terms})
-        notice = Notice("1", "en", digest_notice("what is signed"))
+        notice = PrivacyNotice("1", "en", digest_notice("what is signed"))
         return sign_consent(facts, Terms(camera=camera), notice, 3, UtcNs(START - DAY_NS), self.owner)
 
     def grant(self, asked: Window, *granted: Window, **options) -> Grant:

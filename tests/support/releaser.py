@@ -26,6 +26,7 @@ from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.geohash import geohash_encode
 from edge_agent.protocol.request import Quality
+from edge_agent.protocol.trust_bundle import Recipient
 from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.settings.gateway import parse_config
 from edge_agent.units import DAY_NS, SECOND_NS, MonoNs, UtcNs, Window, parse_rfc3339
@@ -45,7 +46,9 @@ from edge_agent.uplink.release.recheck import Reauthorization
 from edge_agent.uplink.release.staging import Staging
 from edge_agent.uplink.release.upload_step import UploadStep
 from edge_agent.uplink.release.worker import ReleaseWorker
-from edge_agent.uplink.store.requests import RequestState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.releases import StoredRelease
+from edge_agent.uplink.store.requests import RequestState, StoredRequest
 from tests.support import gate
 from tests.support.fakes import FakeClock
 
@@ -104,14 +107,16 @@ class FakeBuilder:
     trying: str = ""
     tries: dict[str, int] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    sealed_to: tuple[Recipient, ...] = ()
 
-    def build(self, grant: Grant, camera: CameraGrant, proof, out) -> BundleInfo:
+    def build(self, grant: Grant, camera: CameraGrant, recipients, proof, out) -> BundleInfo:
         assert proof["index"] >= 0
         self.trying = camera.camera
         self.tries[camera.camera] = self.tries.get(camera.camera, 0) + 1
         out.write(b"payload of " + camera.camera.encode() + bytes(self.sizes.get(camera.camera, 0)))
         self.before()
         self.built.append((grant, camera))
+        self.sealed_to = recipients
         delivered = camera.windows if self.delivers else ()
         return BundleInfo(bytes(32), 20, HEADER + camera.camera.encode(), delivered, (), bytes(32), len(delivered))
 
@@ -156,7 +161,7 @@ class FakeUploader:
 class FakeStanding(HouseReader):
     """The owner's word without files: consents in memory, pauses and revocations from the real store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Database) -> None:
         self._store = store
         self.signed: dict[str, Terms] = {"door": gate.terms()}
         self.file: dict[str, Terms] = {}
@@ -166,7 +171,7 @@ class FakeStanding(HouseReader):
 
     def read(self, now: UtcNs) -> HouseState:
         self.before()
-        stops = self._store.list_pauses(now)
+        stops = self._store.pauses.list_current(now)
 
         def paused(name: str) -> UtcNs:
             until = stops.get(name, UtcNs(0))
@@ -178,7 +183,7 @@ class FakeStanding(HouseReader):
         return HouseState(cameras, ZoneInfo("America/Chicago"), paused("*"))
 
     def _stand_of(self, name: str, paused_until: UtcNs) -> CameraInForce:
-        stored = self._store.find_consent(name)
+        stored = self._store.consents.find(name)
         return gate.standing(
             self.signed[name], self.file.get(name), name, self.version,
             highest_version=0 if stored is None else stored.version,
@@ -193,7 +198,7 @@ class FakeStanding(HouseReader):
         """Have the store take in what is signed here: a revocation is of what it knows."""
         with self._store.transaction() as connection:
             for name in self.signed:
-                self._store.save_consent(connection, name, self.version, b"signed in memory")
+                self._store.consents.save(connection, name, self.version, b"signed in memory")
 
 
 _RTCC = gate.Rtcc()
@@ -226,7 +231,7 @@ class House:
         self.broker = FakeBroker()
         self.builder, self.uploader = FakeBuilder(), FakeUploader()
         self.signed: dict[str, Terms] = {"door": gate.terms()}
-        self.store: Store | None = None
+        self.store: Database | None = None
         self.numbers = 0
         self.restart()
         self.store.note_birth(UtcNs(gate.NOW - 30 * DAY_NS))
@@ -235,7 +240,7 @@ class House:
     def restart(self) -> None:
         if self.store is not None:
             self.store.close()
-        self.store = Store(self.folder / "store.sqlite")
+        self.store = Database(self.folder / "store.sqlite")
         self.stop = threading.Event()
         enrolment = Enrolment(
             gateway=gate.GATEWAY, iss=gate.ISS, broker_host="127.0.0.1", broker_port=1, ca_pem="", certificate_pem="",
@@ -254,7 +259,7 @@ class House:
         self.decided: list[Any] = []
         self.refusal_counter = RefusalCounter()
         build_step = BuildStep(
-            self.store, self.evaluator, self.register, self.builder, self.staging,
+            self.store, self.register, self.builder, self.staging,
             lambda connection, now: ledger.checkpoint(connection, ledger_origin(gate.GATEWAY), self.key, now),
             self.clock,
         )  # fmt: skip
@@ -262,7 +267,7 @@ class House:
         reauthorization = Reauthorization(
             self.store, self.evaluator, self.register, upload_step, self.clock, self.ended.append
         )
-        key_step = KeyStep(self.store, self.register, self.evaluator, reauthorization)
+        key_step = KeyStep(self.store, self.register, reauthorization)
         self.worker = ReleaseWorker(
             self.store, self.register, reauthorization, build_step, upload_step, key_step, self.clock, self.stop
         )
@@ -305,7 +310,7 @@ class House:
     # The house
 
     def newest(self) -> StoredRequest:
-        return self.store.list_requests()[0]
+        return self.store.requests.list_newest()[0]
 
     def state(self) -> RequestState:
         return self.newest().state
@@ -332,7 +337,7 @@ class House:
         window = Window(parse_rfc3339(asked["start"]), parse_rfc3339(asked["end"]))
         order = self.order(
             "approve", jti=request.jti, request_sha256=encode_b64url(request.payload_sha256),
-            offer_sha256=encode_b64url(digest_offers(offers_of(self.store.read_request(request.id).bound))),
+            offer_sha256=encode_b64url(digest_offers(offers_of(self.store.requests.read(request.id).bound))),
             cameras=list(cameras), window=window_members(window),
         )  # fmt: skip
         return self.call("order", jws=order)

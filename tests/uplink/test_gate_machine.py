@@ -145,16 +145,16 @@ class GateMachine(RuleBasedStateMachine):
                 self.house.intake.handle(message)
             self.house.restart()
             counts["restart between commit and acknowledgement"] += 1
-            if jti not in self.model.promises and self.house.store.find_request(jti) is not None:
+            if jti not in self.model.promises and self.house.store.requests.find(jti) is not None:
                 self.house.arrived(jti, audio)
-            before = self.house.store.list_requests(), self.house.entries("decision")
+            before = self.house.store.requests.list_newest(), self.house.entries("decision")
             again = Delivery(message.payload)
             self.house.intake.handle(again)
             assert again.acks == 1
-            assert (self.house.store.list_requests(), self.house.entries("decision")) == before, "decided twice"
+            assert (self.house.store.requests.list_newest(), self.house.entries("decision")) == before, "decided twice"
             return
         assert message.acks == 1
-        if self.house.store.find_request(jti) is not None:
+        if self.house.store.requests.find(jti) is not None:
             self.house.arrived(jti, audio)
         else:
             self._was_only_counted(cameras)
@@ -178,9 +178,9 @@ class GateMachine(RuleBasedStateMachine):
             self.house.intake.handle(message)
             assert message.acks == 1
         assert len(self.house.entries("decision")) <= before + self.house.room.entered, "noise fills the ledger"
-        known = store.count_counted_refusals(), store.list_requests(), self.house.entries("decision")
+        known = store.refusals.count_counted(), store.requests.list_newest(), self.house.entries("decision")
         self.house.intake.handle(Delivery(messages[-1 if again else 0].payload))
-        found = store.count_counted_refusals(), store.list_requests(), self.house.entries("decision")
+        found = store.refusals.count_counted(), store.requests.list_newest(), self.house.entries("decision")
         assert found == known, "a refused request is judged again"
         counts["noise"] += 1
 
@@ -196,7 +196,7 @@ class GateMachine(RuleBasedStateMachine):
             message = Delivery(message.payload)
         self.house.intake.handle(message)
         self.house.restart()
-        return message.acks == (not self.model.trusted) and self.house.store.find_request(jti) is None
+        return message.acks == (not self.model.trusted) and self.house.store.requests.find(jti) is None
 
     @rule(camera=cameras, before_min=st.sampled_from([3, 12]), tightens=st.booleans())
     def a_request_arrives_just_before_the_edge_of_a_day(self, camera, before_min, tightens) -> None:
@@ -401,7 +401,7 @@ class GateMachine(RuleBasedStateMachine):
     @rule(named=named, span=spans, late_min=st.sampled_from([0, 0, 0, 31]), signed_before_min=st.sampled_from([0, 4]))
     def the_owner_approves(self, named, span, late_min, signed_before_min) -> None:
         """All of it, a part, too late, or with an order that says that it is older."""
-        asked = self.house.store.list_requests([RequestState.ASKED])
+        asked = self.house.store.requests.list_newest([RequestState.ASKED])
         if not asked:
             return
         request = asked[0]
@@ -412,7 +412,7 @@ class GateMachine(RuleBasedStateMachine):
         try:
             self.house.call("order", jws=order)
         except (DenialError, UsageError):
-            state = self.house.store.read_request(request.id).state
+            state = self.house.store.requests.read(request.id).state
             assert state in (RequestState.ASKED, RequestState.DENIED)
             if state is RequestState.DENIED:  # it was an answer, and left nothing
                 is_late = self.model.now >= promise.decided_at + ASK_TIMEOUT_NS
@@ -437,7 +437,7 @@ class GateMachine(RuleBasedStateMachine):
         if beyond:
             self.the_file_says_something_else(camera, Say(mode=Mode.DENY))
         self.a_request_arrives(["door", "yard"], False, 6, False)
-        asked = self.house.store.list_requests([RequestState.ASKED])
+        asked = self.house.store.requests.list_newest([RequestState.ASKED])
         if not asked:
             return
         shown = asked[0]
@@ -445,7 +445,7 @@ class GateMachine(RuleBasedStateMachine):
         self.the_file_says_something_else(camera, Say(mode=Mode.ASK, half=True))
         self.house.call("pause", camera="shed", until=None)  # everything is evaluated, and nothing else happens
         self.house.call("order", jws=self.house.order("resume", what="release", camera="shed"))
-        current = self.house.store.read_request(shown.id)
+        current = self.house.store.requests.read(shown.id)
         if current.state is not RequestState.ASKED:
             return
         names = ("door", "yard") if beyond else current.bound.names
@@ -454,7 +454,7 @@ class GateMachine(RuleBasedStateMachine):
             return
         with pytest.raises(DenialError):
             self.house.call("order", jws=order)
-        assert self.house.store.read_request(shown.id).state in (RequestState.ASKED, RequestState.DENIED)
+        assert self.house.store.requests.read(shown.id).state in (RequestState.ASKED, RequestState.DENIED)
         counts["approvals of something else"] += 1
         self.the_file_says_again_what_was_signed(camera)
 
@@ -464,7 +464,7 @@ class GateMachine(RuleBasedStateMachine):
         if not found or chance:
             return
         try:
-            state = self.house.call(what, number=self.house.store.find_request(found[0]).id)["state"]
+            state = self.house.call(what, number=self.house.store.requests.find(found[0]).id)["state"]
         except UsageError:
             return
         assert state in ("cancelled", "denied")

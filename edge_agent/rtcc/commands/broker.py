@@ -11,7 +11,7 @@ from edge_agent.rtcc.commands.reload import make_reload
 
 _EPILOG = """\
 examples:
-  rtcc broker check                      nine lines, about half a minute
+  rtcc broker check                      nine lines for each broker of rtcc.json, about half a minute each
   rtcc broker check --across-restart     asks you to restart it, and looks whether anything was lost
   rtcc broker check --reload 'systemctl reload mosquitto'     also: what was revoked is refused
 
@@ -60,9 +60,9 @@ def run_check(args: argparse.Namespace) -> int:
 def _run_all(check: BrokerCheck, args: argparse.Namespace) -> Iterator[ProbeResult]:
     yield from check.run()
     if args.across_restart:
-        yield check.run_across_restart(_ask_for_restart)
+        yield from check.run_across_restart(_ask_for_restart)
     if args.reload is not None:
-        yield check.run_revoked(make_reload(args))
+        yield from check.run_revoked(make_reload(args))
 
 
 def _print(result: ProbeResult) -> None:

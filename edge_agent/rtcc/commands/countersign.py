@@ -7,6 +7,7 @@ from datetime import tzinfo
 from pathlib import Path
 
 from edge_agent.errors import ConfigError, UsageError
+from edge_agent.host.questions import writes_yes
 from edge_agent.host.time_arguments import find_machine_zone
 from edge_agent.local_time import say_moment
 from edge_agent.printable_text import show_line
@@ -91,7 +92,7 @@ def _clock(opened: OpenedDraft) -> str:
 def _is_confirmed() -> bool:
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to read it", "in a script: --yes")
-    return input("sign this? [yes/no] ").strip().lower() == "yes"
+    return writes_yes("to sign this")
 
 
 def _send(home: RtccHome, signed: SignedRequest) -> None:

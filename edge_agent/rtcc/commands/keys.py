@@ -10,7 +10,7 @@ from edge_agent.protocol.request import Role
 from edge_agent.rtcc.commands.folder import add_home, add_passphrase, open_home, read_now
 from edge_agent.rtcc.office.home import DEFAULT_PEOPLE, HomeSettings, RtccHome
 from edge_agent.rtcc.office.keys import read_passphrase
-from edge_agent.rtcc.office.show import describe_home, print_home
+from edge_agent.rtcc.office.show import PAGE, describe_home, print_home
 
 _ROLES = ("operator", "supervisor", "dispatch")
 _INIT = """\
@@ -28,9 +28,7 @@ client certificate, and age identities for evidence and escrow. Move the files o
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    init = actions.add_parser(
-        "init", help="make a home with all keys", epilog=_INIT, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    init = actions.add_parser("init", help="make a home with all keys", epilog=_INIT)
     init.add_argument("folder", type=Path, metavar="DIR", help="where; must not hold a home yet")
     init.add_argument("--iss", default="rtcc.example-city", help="our name in everything we sign [%(default)s]")
     init.add_argument(
@@ -51,13 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     init.set_defaults(run=run_init)
     show = actions.add_parser("show", help="people, roots, recipients, trust, gateways")
     add_home(show)
+    show.add_argument("--after", default="", metavar="GATEWAY", help="gateways after this id: the next page")
+    show.add_argument("--limit", type=int, default=PAGE, metavar="N", help="gateways at once [%(default)s]")
     show.add_argument("--json", action="store_true", help="for scripts")
     show.set_defaults(run=run_show)
     add = actions.add_parser(
         "add",
         help="make a key for a person",
         epilog="example:\n  rtcc keys add --role supervisor --person margaret && rtcc trust sign && rtcc trust publish",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_home(add)
     add.add_argument("--role", choices=_ROLES, required=True)
@@ -83,11 +82,15 @@ def run_init(args: argparse.Namespace) -> int:
 
 def run_show(args: argparse.Namespace) -> int:
     """Show what is in a home."""
-    description = describe_home(open_home(args), read_now())
+    if args.limit < 1:
+        raise UsageError(f"not a number of gateways: {args.limit}")
+    description = describe_home(open_home(args), read_now(), args.after, args.limit)
     if args.json:
         print_json(description)
     else:
         print_home(description)
+        if len(description["gateways"]) == args.limit:
+            print(f"next: rtcc keys show --after={description['gateways'][-1]['gateway']}")
     return 0
 
 

@@ -6,11 +6,19 @@ import re
 from pathlib import Path
 from typing import Any
 
-from edge_agent.errors import EvidenceError, UsageError
+from edge_agent.errors import UsageError
 from edge_agent.host.terminal import ask_secret, print_json, print_table, working
+from edge_agent.protocol.answer import Delivery
 from edge_agent.rtcc.commands.folder import add_home, open_home
 from edge_agent.rtcc.commands.received import add_received, fetch_payloads, find_received
-from edge_agent.rtcc.deliveries import Delivery, assemble, deliveries, load_known_keys, open_delivery
+from edge_agent.rtcc.deliveries import (
+    assemble,
+    deliveries,
+    delivery_page,
+    load_delivery,
+    load_known_keys,
+    open_delivery,
+)
 from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.rtcc.office.keys import read_passphrase
 from edge_agent.units import encode_size
@@ -57,6 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pin", action="append", default=[], metavar="THUMBPRINT",
         help="of a key of the house, told by another way",
     )  # fmt: skip
+    parser.add_argument("--after", default="", metavar="UPLOAD", help="of the list: what follows it")
+    parser.add_argument("--limit", type=int, default=500, metavar="N", help="of the list: how many [%(default)s]")
     parser.add_argument("--json", action="store_true", help="for scripts")
     parser.set_defaults(run=run)
 
@@ -81,10 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _find(home: RtccHome, what: str) -> list[Delivery]:
-    found = [delivery for delivery in deliveries(home) if what in (delivery.jti, delivery.file.upload)]
-    if not found:
-        raise EvidenceError(f"no key was handed over for this: {what[:64]!r}", "`rtcc watch` fetches the answers")
-    return found
+    return list(deliveries(home, what)) or [load_delivery(home, what)]
 
 
 def _open(args: argparse.Namespace, home: RtccHome, delivery: Delivery, received_dir: Path | None) -> int:
@@ -132,7 +139,7 @@ def _report(args: argparse.Namespace, findings: Findings) -> int:
 
 
 def _list(args: argparse.Namespace, home: RtccHome) -> int:
-    known = deliveries(home)
+    known = delivery_page(home, args.after, args.limit)
     rows: list[dict[str, Any]] = [
         {
             "upload": delivery.file.upload,
@@ -155,6 +162,8 @@ def _list(args: argparse.Namespace, home: RtccHome) -> int:
                 for row in rows
             ],
         )  # fmt: skip
+        if len(rows) == args.limit:
+            print(f"next: rtcc open --after {rows[-1]['upload']}")
     else:
-        print("nothing was delivered yet")
+        print("nothing was delivered yet" if not args.after else "nothing more was delivered")
     return 0

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.errors import ConfigError
-from edge_agent.rtcc.deliveries import Delivery, find_upload
+from edge_agent.protocol.answer import Delivery
+from edge_agent.rtcc.deliveries import find_upload
 from edge_agent.rtcc.office.home import RtccHome
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Revoke a gateway."""
     count = revoke(open_home(args), args.gateway, make_reload(args))
-    print(f"revoked: gateway={args.gateway} certificates={count}; the broker has closed its connection")
+    print(f"revoked: gateway={args.gateway} certificates={count}; every broker has closed its connection")
     if not count:
         print("certificates from before this version are not on record: the broker will let those in until they end")
     return 0

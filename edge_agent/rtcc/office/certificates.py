@@ -77,10 +77,10 @@ class Certificates:
             known = self._read()
             self._write(_RevokedList(known.number, known.made_at, known.entries | added), now)
 
-    def write_list(self, now: UtcNs) -> None:
-        """Sign the list anew: for further authorities, and for a home that has none yet."""
+    def write_list(self, now: UtcNs, authorities: Sequence[AuthorityPair] | None = None) -> None:
+        """Sign the list anew: by these authorities, or by all that are believed; also for a home that has none yet."""
         with self._alone():
-            self._write(self._read(), now)
+            self._write(self._read(), now, authorities)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -114,7 +114,7 @@ class Certificates:
             raw["number"], raw["made_at"], {name: (at, end) for name, (at, end) in raw["entries"].items()}
         )
 
-    def _write(self, known: _RevokedList, now: UtcNs) -> None:
+    def _write(self, known: _RevokedList, now: UtcNs, authorities: Sequence[AuthorityPair] | None = None) -> None:
         # What has ended by itself needs no entry; a day more for clocks that are behind.
         entries = {name: times for name, times in known.entries.items() if times[1] > now - 86_400 * SECOND_NS}
         # A broker that reads the list again keeps the older of two that say the same second (OpenSSL 3.0).
@@ -123,7 +123,7 @@ class Certificates:
         serials = [(int(name, 16), UtcNs(at)) for name, (at, _) in entries.items()]
         lists = [
             authority.make_list(ca, key, serials, new.number, UtcNs(new.made_at)).public_bytes(Encoding.PEM)
-            for ca, key in self._load_authorities()
+            for ca, key in authorities or self._load_authorities()
         ]
         # The record first: a list that was cut off is signed again from it.
         content = {"number": new.number, "made_at": new.made_at, "entries": {k: list(v) for k, v in entries.items()}}

@@ -1,7 +1,8 @@
 """One certificate authority follows another, and both are believed in between.
 
 Owns the order of ``tls/ca.pem``: the first authority in it issues. Each step replaces that one file, so that a step is
-done or not.
+done or not. What a step needs besides comes first, if it harms nobody without the step: lists and certificates of an
+authority that nobody believes yet, or that was believed before. After a kill the same step is taken again.
 """
 
 from cryptography import x509
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from edge_agent.errors import CustodyError
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.rtcc.office import authority
+from edge_agent.rtcc.office.certificates import AuthorityPair
 from edge_agent.rtcc.office.home import AUTHORITIES, CLIENT_NAME, RtccHome
 from edge_agent.rtcc.office.keys import generate_tls_key, replace, write_private_key
 from edge_agent.units import UtcNs
@@ -34,7 +36,9 @@ def add_authority(home: RtccHome, now: UtcNs) -> None:
     number = len(list((home.path / "tls" / "former").glob("*.pem"))) + 2
     certificate = authority.make_ca(key, f"authority {number} of {home.settings.iss}", now)
     write_private_key(path, key, home.passphrase)
-    _believe(home, [present[0][0], certificate], now)
+    # The list first: a verifier that believes an authority without a list refuses everybody.
+    home.certificates.write_list(now, [present[0], (certificate, key)])
+    _believe(home, [present[0][0], certificate])
 
 
 def switch_authority(home: RtccHome, now: UtcNs) -> None:
@@ -43,14 +47,11 @@ def switch_authority(home: RtccHome, now: UtcNs) -> None:
     Raises:
         CustodyError: There is one alone.
     """
-    present = [each for each, _ in home.load_authorities()]
+    present = home.load_authorities()
     if len(present) < 2:
         raise CustodyError("one authority is believed", "`rtcc authority add` makes a second one")
-    _believe(home, present[::-1], now)
-    ca, ca_key = home.load_ca()
-    key = home.load_tls_key(CLIENT_NAME).public_key()
-    certificate = authority.issue_client(ca, ca_key, key, CLIENT_NAME, now)
-    replace(home.tls_paths(CLIENT_NAME)[0], certificate.public_bytes(Encoding.PEM))
+    _certify_ourselves(home, present[1], now)
+    _believe(home, [present[1][0], present[0][0]])
 
 
 def drop_authority(home: RtccHome, now: UtcNs) -> None:
@@ -59,17 +60,25 @@ def drop_authority(home: RtccHome, now: UtcNs) -> None:
     Raises:
         CustodyError: There is one alone.
     """
-    present = [each for each, _ in home.load_authorities()]
+    present = home.load_authorities()
     if len(present) < 2:
         raise CustodyError("one authority is believed: it cannot be dropped")
-    former = home.path / "tls" / "former" / f"{present[1].serial_number:040x}.pem"
-    replace(former, present[1].public_bytes(Encoding.PEM))
-    _believe(home, present[:1], now)
+    dropped = present[1][0]
+    replace(home.path / "tls" / "former" / f"{dropped.serial_number:040x}.pem", dropped.public_bytes(Encoding.PEM))
+    # Of a home that an earlier version left in the middle of a switch.
+    _certify_ourselves(home, present[0], now)
+    _believe(home, [present[0][0]])
+    home.certificates.write_list(now)  # After it: a list of an authority that nobody believes harms nobody.
 
 
-def _believe(home: RtccHome, authorities: list[x509.Certificate], now: UtcNs) -> None:
+def _certify_ourselves(home: RtccHome, pair: AuthorityPair, now: UtcNs) -> None:
+    key = home.load_tls_key(CLIENT_NAME).public_key()
+    certificate = authority.issue_client(*pair, key, CLIENT_NAME, now)
+    replace(home.tls_paths(CLIENT_NAME)[0], certificate.public_bytes(Encoding.PEM))
+
+
+def _believe(home: RtccHome, authorities: list[x509.Certificate]) -> None:
     replace(home.ca_path, b"".join(each.public_bytes(Encoding.PEM) for each in authorities))
-    home.certificates.write_list(now)
 
 
 def _has_key_of(home: RtccHome, name: str, certificate: x509.Certificate) -> bool:

@@ -14,15 +14,14 @@ from edge_agent.errors import DeliveryError, DenialError
 from edge_agent.host.build_id import digest_sources
 from edge_agent.host.clock import Clock
 from edge_agent.host.regular_file import open_reader
-from edge_agent.protocol.trust_bundle import TrustBundle
+from edge_agent.protocol.trust_bundle import Recipient
 from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
-from edge_agent.uplink.bundle.authority import GrantMandate, OrderMandate, Scope
+from edge_agent.uplink.bundle.mandate import GrantMandate, OrderMandate, Scope
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.bundle.writer import BundleFacts, BundleInfo, BundleRecipient, build
 from edge_agent.uplink.inbound.consent_files import HouseReader
-from edge_agent.uplink.inbound.trust_store import list_recipients
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,6 @@ class BundleBuilder:
         custody: How well the keys are kept.
         footage: Opens rings.
         house_reader: The signed consents.
-        trust: The bundle in use: whom to encrypt to.
         owner: The owner's age recipient, to whom every bundle is sealed as well.
         clock: When it was made.
     """
@@ -55,7 +53,6 @@ class BundleBuilder:
         custody: Custody,
         footage: Footage,
         house_reader: HouseReader,
-        trust: Callable[[], TrustBundle | None],
         owner: str,
         clock: Clock,
     ) -> None:
@@ -66,21 +63,30 @@ class BundleBuilder:
         self._custody = custody
         self._footage = footage
         self._house_reader = house_reader
-        self._trust = trust
         self._owner = owner
         self._clock = clock
 
-    def build(self, grant: Grant, camera: CameraGrant, proof: Mapping[str, object], out: IO[bytes]) -> BundleInfo:
-        """Write the age payload to ``out``; the header comes back apart.
+    def build(
+        self,
+        grant: Grant,
+        camera: CameraGrant,
+        recipients: tuple[Recipient, ...],
+        proof: Mapping[str, object],
+        out: IO[bytes],
+    ) -> BundleInfo:
+        """Write the age payload to ``out``, sealed to these and to the owner; the header comes back apart.
 
         Raises:
             DeliveryError: There is no recipient.
             EdgeAgentError: The ring, the clip or the folder failed.
         """
+        if not recipients:
+            raise DeliveryError("there is no trust bundle that names an evidence recipient")
+        sealed = (*(BundleRecipient(each.role, each.age) for each in recipients), BundleRecipient("owner", self._owner))
         raw, waiver = self._consent(camera)
         mandate = GrantMandate(grant, camera, raw, parse_b64url(waiver))
         with self._footage.open(camera.camera, camera.quality, grant.request.jti) as reader:
-            facts = self._facts(mandate.scope, reader.superblock.ring_id, proof, self._recipients(grant))
+            facts = self._facts(mandate.scope, reader.superblock.ring_id, proof, sealed)
             return build(mandate, reader, facts, out)
 
     def build_export(
@@ -139,12 +145,6 @@ class BundleBuilder:
         if consent is None or consent.sha256 != camera.consent_sha256:
             raise DenialError("consent-invalid", "The consent changed between decision and release.")
         return consent.raw, consent.notice.sha256
-
-    def _recipients(self, grant: Grant) -> tuple[BundleRecipient, ...]:
-        found = list_recipients(self._trust(), escrow=grant.escrow)
-        if not found:
-            raise DeliveryError("there is no trust bundle that names an evidence recipient")
-        return (*(BundleRecipient(each.role, each.age) for each in found), BundleRecipient("owner", self._owner))
 
     def _read_health(self, scope: Scope) -> dict[str, str | int | bool | None]:
         """Read how the camera does, from the recorder's status; empty if it cannot be read."""

@@ -24,8 +24,8 @@ from edge_agent.protocol.age_stream import seal_stream
 from edge_agent.protocol.manifest import sign_manifest
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339
-from edge_agent.uplink.bundle.authority import FootageReader, Mandate, encode_span
 from edge_agent.uplink.bundle.evidence import EvidenceBook, block_line, find_gaps
+from edge_agent.uplink.bundle.mandate import FootageReader, Mandate, encode_span
 from edge_agent.uplink.bundle.readme import write_readme
 from edge_agent.uplink.bundle.zip_stream import Stored, ZipStream
 from edge_agent.uplink.clip import messages as wire
@@ -112,7 +112,7 @@ def build(
     ``reader`` is used from a second thread while this runs, and from no other.
 
     Args:
-        mandate: Its authority, and the parts that it may hold.
+        mandate: The grant or order, and the parts that the bundle may hold.
         reader: Of the camera's ring in that quality, or of its excerpt.
         facts: Everything else that the manifest says.
         out: Takes the payload: a staging file, or the owner's own.

@@ -11,8 +11,8 @@ from typing import Protocol
 from edge_agent.errors import EdgeAgentError, UnavailableError
 from edge_agent.host.clock import Clock
 from edge_agent.units import SECOND_NS
+from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.outbox import OutboxMessage
-from edge_agent.uplink.store.requests import Store
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Sender:
 
     def __init__(
         self,
-        store: Store,
+        store: Database,
         publisher: Publisher,
         clock: Clock,
         confirm: Callable[[int], bool],
@@ -66,7 +66,7 @@ class Sender:
 
     def join(self, timeout_s: float = 12.0) -> None:
         """Wait until the thread has ended after ``stop``."""
-        self._store.pushed.set()
+        self._store.outbox.pushed.set()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
 
@@ -77,8 +77,8 @@ class Sender:
     def _run(self) -> None:
         pause_s = _FIRST_PAUSE_S
         while not self._stop.is_set():
-            self._store.pushed.wait(POLL_S)  # a message may also have come to its moment
-            self._store.pushed.clear()
+            self._store.outbox.pushed.wait(POLL_S)  # a message may also have come to its moment
+            self._store.outbox.pushed.clear()
             try:
                 self.turn()
                 pause_s = _FIRST_PAUSE_S
@@ -101,7 +101,7 @@ class Sender:
     def _due(self) -> Iterator[OutboxMessage]:
         """Yield what is due, page by page: age headers that wait hold up nothing of other requests behind them."""
         message = None
-        while page := self._store.list_due_messages(self._clock.utc(), after=message):
+        while page := self._store.outbox.list_due(self._clock.utc(), after=message):
             for message in page:
                 yield message
 
@@ -112,4 +112,4 @@ class Sender:
         self._publisher.publish(
             message.topic, message.payload, correlation=message.correlation or None, expiry_s=expiry_s
         )
-        self._store.remove_message(message.id)
+        self._store.outbox.remove(message.id)

@@ -1,4 +1,4 @@
-"""What the owner's word is now: signed consents, ``consent.yaml``, pauses and what was granted before.
+"""What the owner's word is now: signed consents, ``consent.yaml`` and pauses.
 
 Puts together the values that ``edge_agent.consent.decision`` judges with; decides nothing. Signed consents are those
 that the store has taken in: the newest version of each camera. No file gives consent; ``consent.yaml`` only takes away.
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.buffer.ring import load_superblock
-from edge_agent.consent.house_state import FOREVER, CameraHistory, CameraInForce, History, HouseState, stand
+from edge_agent.consent.house_state import FOREVER, CameraInForce, HouseState, stand
 from edge_agent.consent.owner_order import MAX_AGE_NS, SKEW_NS
 from edge_agent.consent.policy import Policy, parse_policy
 from edge_agent.consent.signed_consent import Facts, SignedConsent, Stream, verify_consent
@@ -28,13 +28,11 @@ from edge_agent.protocol.request import Place, Quality
 from edge_agent.settings.gateway import Camera, Config
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import UtcNs
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 log = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 256 * 1024
-NEWEST = 2**63 - 1
-"""Stands for the number of a request that is not stored yet."""
 
 
 def load_facts(config: Config, enrolment: Enrolment, camera: Camera, store_id: str) -> Facts:
@@ -83,10 +81,10 @@ class HouseReader:
         config: Cameras, places, time zone, and where the files lie.
         enrolment: The RTCC that this gateway belongs to.
         owner: The owner's public key, pinned at ``init``.
-        store: Pauses, revocations, versions, quotas.
+        store: Pauses, revocations, versions.
     """
 
-    def __init__(self, config: Config, enrolment: Enrolment, owner: Ed25519PublicKey, store: Store) -> None:
+    def __init__(self, config: Config, enrolment: Enrolment, owner: Ed25519PublicKey, store: Database) -> None:
         self._config = config
         self._enrolment = enrolment
         self._owner = owner
@@ -96,7 +94,7 @@ class HouseReader:
     def read(self, now: UtcNs) -> HouseState:
         """Return what stands for every camera. Writes nothing."""
         policy = self.load_policy()
-        stops = self._store.list_pauses(now)
+        stops = self._store.pauses.list_current(now)
         cameras = {camera.id: self._stand(camera, policy, stops) for camera in self._config.cameras if camera.enabled}
         return HouseState(cameras, ZoneInfo(self._config.gateway.time_zone), _until(stops, "*"))
 
@@ -111,7 +109,7 @@ class HouseReader:
         camera = self._config.demand_camera(camera_id)
         consent = verify_consent(raw, self._owner, self.read_facts(camera)[0])
         self._demand_just_signed(connection, consent, now)
-        if not self._store.save_consent(connection, camera.id, consent.version, raw):
+        if not self._store.consents.save(connection, camera.id, consent.version, raw):
             raise UsageError(f"{camera.id}: version {consent.version} is not newer than what was signed before")
         entries.append(connection, ConsentSignedEntry(camera.id, consent.version, consent.sha256), now)
         log.info("consent in force camera=%s version=%d", camera.id, consent.version)
@@ -122,22 +120,10 @@ class HouseReader:
         hint = "read the terms and sign them again: edge-agent consent sign"
         if not -SKEW_NS <= now - consent.signed_at <= MAX_AGE_NS:
             raise UsageError(f"{consent.camera}: its terms were not made ready within the last five minutes", hint)
-        revoked_at = self._store.find_revocation(connection, consent.camera)
+        revoked_at = self._store.consents.find_revocation(connection, consent.camera)
         # One of the future was entered under a wrong clock, and must not keep the owner from signing until then.
         if revoked_at is not None and consent.signed_at < revoked_at <= now + SKEW_NS:
             raise UsageError(f"{consent.camera}: its consent was revoked after these terms were signed", hint)
-
-    def history(self, house_state: HouseState, incident: tuple[str, str], before: int, now: UtcNs) -> History:
-        """Return what was used of every camera's quotas by the requests with a smaller number than ``before``.
-
-        Args:
-            house_state: Names the cameras.
-            incident: Issuer and number of the incident at hand.
-            before: Number of the request at hand; ``NEWEST`` for one that has none yet.
-            now: The moment at which the request was decided first.
-        """
-        used = self._store.count_quota_uses(*incident, before=before, now=now)
-        return History({camera: used.get(camera, CameraHistory()) for camera in house_state.cameras})
 
     def read_facts(self, camera: Camera) -> tuple[Facts, bool]:
         """Return the facts of a camera as they are now, and whether each of its rings could be read."""
@@ -157,7 +143,7 @@ class HouseReader:
         return policy
 
     def _stand(self, camera: Camera, policy: Policy | None, stops: Mapping[str, UtcNs | None]) -> CameraInForce:
-        stored = self._store.find_consent(camera.id)
+        stored = self._store.consents.find(camera.id)
         facts, has_every_ring = self.read_facts(camera)
         return stand(
             None if stored is None or not stored.raw else stored.raw,

@@ -23,8 +23,9 @@ from edge_agent.protocol.trust_bundle import TYP as TRUST_TYP
 from edge_agent.settings.gateway import Camera, Config, read_text
 from edge_agent.units import UtcNs
 from edge_agent.uplink.inbound.consent_files import load_facts
-from edge_agent.uplink.store.database import SCHEMA_VERSION, refuse_other_files
 from edge_agent.uplink.store.in_force import StoredConsent
+from edge_agent.uplink.store.schema import SCHEMA_VERSION
+from edge_agent.uplink.store.sqlite_file import refuse_other_files
 
 
 @dataclass(frozen=True, slots=True)

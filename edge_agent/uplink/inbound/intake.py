@@ -17,18 +17,18 @@ from edge_agent.consent.bound import NOTHING
 from edge_agent.errors import DenialError
 from edge_agent.host.clock import Clock
 from edge_agent.ledger.refusal_counts import RefusalCounter
-from edge_agent.protocol.reasons import RULES, TRANSIENT
+from edge_agent.protocol.reasons import CAUSES, TRANSIENT
 from edge_agent.protocol.request import Admitted, Request
 from edge_agent.protocol.verdict import Denial, Reason, Verdict
 from edge_agent.units import UtcNs
 from edge_agent.uplink.inbound.ack_pace import AckPace
-from edge_agent.uplink.inbound.evaluator import Evaluator, Outlook
+from edge_agent.uplink.inbound.evaluator import Assessment, Evaluator, Outlook
 from edge_agent.uplink.inbound.refusal_limits import RefusalLimits
-from edge_agent.uplink.inbound.register import RequestRegister, find_decline
+from edge_agent.uplink.inbound.register import RequestRegister
 from edge_agent.uplink.inbound.retention import exp_of, is_forgotten
-from edge_agent.uplink.inbound.steps import describe_request
 from edge_agent.uplink.inbound.trust_store import TrustStore
-from edge_agent.uplink.store.requests import QuotaUse, Store, StoredRequest
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.requests import StoredRequest
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Intake:
 
     def __init__(
         self,
-        store: Store,
+        store: Database,
         evaluator: Evaluator,
         register: RequestRegister,
         trust: TrustStore,
@@ -223,11 +223,11 @@ class Intake:
         correlation: bytes | None,
         now: UtcNs,
     ) -> None:
-        stored = None if request is None else self._store.find_request(request.jti, request.iss)
+        stored = None if request is None else self._store.requests.find(request.jti, request.iss)
         if replayed.answer is not None and stored is not None:
             self._register.repeat(connection, stored, replayed.answer, correlation, now)
         elif request is not None and stored is None:
-            refused = self._store.find_refused(request.iss, request.jti)
+            refused = self._store.refusals.find(request.iss, request.jti)
             if refused is not None and 0 < refused.declined_at <= now:
                 self._register.decline_unkept(connection, request, correlation, refused.declined_at, now)
 
@@ -238,7 +238,7 @@ class Intake:
         another request and was entered already.
         """
         is_known = error.reason == "jti-reused" and request.payload_sha256 in self._reused
-        return RULES[error.reason].check <= LAST_UNREAD_CHECK or is_forgotten(request.exp, now) or is_known
+        return CAUSES[error.reason].check <= LAST_UNREAD_CHECK or is_forgotten(request.exp, now) or is_known
 
     def _refuse(
         self,
@@ -258,10 +258,8 @@ class Intake:
         if error.reason == "jti-reused":
             self._register.enter_reused(connection, request, verdict.reasons, outlook.now)
             return None, verdict
-        stored = self._register.add(connection, request, correlation, outlook.now)
-        asked = describe_request(request, stored.id)
-        self._register.record_verdict(connection, stored, verdict, NOTHING, outlook.disclosure, outlook.now, asked)
-        return stored, verdict
+        assessment = Assessment(verdict, NOTHING, ())
+        return self._register.enter(connection, request, correlation, assessment, outlook), verdict
 
     def _decide(
         self,
@@ -271,23 +269,16 @@ class Intake:
         outlook: Outlook,
         over: str | None,
     ) -> tuple[StoredRequest | None, Verdict] | None:
-        now, request = outlook.now, admitted.request
+        request = admitted.request
         assessment = self._evaluator.decide(admitted, outlook)
         if isinstance(assessment.verdict, Denial) and over is not None and not assessment.uses:
             self._only_count(connection, request, assessment.verdict, correlation, outlook, over)
             return None
-        number = request.incident.number
-        self._store.add_incident(connection, request.iss, number, incident_digest(request.incident))
-        stored = self._register.add(connection, request, correlation, now)
-        for camera, granted_ns in assessment.uses:
-            use = QuotaUse(camera, now, granted_ns, request.iss, number)
-            self._store.add_quota_use(connection, stored.id, use)
-        asked = describe_request(request, stored.id)
-        self._register.record_verdict(
-            connection, stored, assessment.verdict, assessment.bound, outlook.disclosure, now, asked
-        )
+        facts = incident_digest(request.incident)
+        self._store.requests.add_incident(connection, request.iss, request.incident.number, facts)
+        stored = self._register.enter(connection, request, correlation, assessment, outlook)
         if isinstance(assessment.verdict, Denial):
-            self.limits.note_entered(connection, request, now, exp_of)
+            self.limits.note_entered(connection, request, outlook.now, exp_of)
         return stored, assessment.verdict
 
     def _only_count(
@@ -304,7 +295,7 @@ class Intake:
         If there is no room to know it again, silence is its answer: a second one could have another moment.
         """
         now = outlook.now
-        due = find_decline(request.audience.is_area, now, request.release_by, verdict.reasons, outlook.disclosure)
+        due = outlook.find_decline_of(request.audience.is_area, now, request.release_by, verdict.reasons)
         is_reused = any(each.code == "jti-reused" for each in verdict.reasons)  # its id is known as another request's
         if is_reused or self.limits.is_full(connection, now):
             self.limits.note_unkept(connection, over, now)
@@ -319,7 +310,7 @@ class Intake:
         kind = type(verdict).__name__.lower()
         if stored is not None:
             log.info("request decided request=%d verdict=%s", stored.id, kind)
-            self._on_verdict(self._store.read_request(stored.id), verdict)
+            self._on_verdict(self._store.requests.read(stored.id), verdict)
         elif isinstance(verdict, Denial) and verdict.request is not None:
             self._reused.append(verdict.request.payload_sha256)  # what is counted must have been entered
             log.info("request refused jti=%s reason=jti-reused", verdict.request.jti)

@@ -14,8 +14,9 @@ from edge_agent.ledger import entries
 from edge_agent.ledger.entries import CountedEntry
 from edge_agent.protocol.request import Request
 from edge_agent.units import HOUR_NS, UtcNs
+from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.refusals import RefusedRequest
-from edge_agent.uplink.store.requests import Store, StoredRequest
+from edge_agent.uplink.store.requests import StoredRequest
 
 EVERY_KEY = "*"
 """Stands for a key in the count of all keys together."""
@@ -45,7 +46,7 @@ class RefusalLimits:
         room: The bounds.
     """
 
-    def __init__(self, store: Store, room: RefusalRoom | None = None) -> None:
+    def __init__(self, store: Database, room: RefusalRoom | None = None) -> None:
         self._store = store
         self._room = room or RefusalRoom()
 
@@ -55,29 +56,29 @@ class RefusalLimits:
         ``EVERY_KEY`` if it is because of all of them together.
         """
         hour, kids = now // HOUR_NS, [signer.kid for signer in request.signers]
-        over = self._store.find_key_over(hour, kids, self._room.entered)
-        return over or self._store.find_key_over(hour, [EVERY_KEY], self._room.entered_in_all)
+        over = self._store.refusals.find_key_over(hour, kids, self._room.entered)
+        return over or self._store.refusals.find_key_over(hour, [EVERY_KEY], self._room.entered_in_all)
 
     def is_full(self, connection: sqlite3.Connection, now: UtcNs) -> bool:
         """Tell whether no counted refusal can be remembered any more, once what can arrive no more is forgotten."""
-        self._store.forget_refused(connection, now)
-        return self._store.count_refused() >= self._room.remembered
+        self._store.refusals.forget(connection, now)
+        return self._store.refusals.count() >= self._room.remembered
 
     def note_entered(
         self, connection: sqlite3.Connection, request: Request, now: UtcNs, exp_of: Callable[[StoredRequest], UtcNs]
     ) -> None:
         """Count a refusal that was entered, and drop the oldest messages of its issuer beyond the bound."""
         kids = [*(signer.kid for signer in request.signers), EVERY_KEY]
-        self._store.add_entered_refusal(connection, now // HOUR_NS, kids)
-        for number in self._store.list_refused_to_drop(request.iss, self._room.message_bytes, self._room.messages):
-            stored = self._store.read_request(number)
+        self._store.refusals.add_entered(connection, now // HOUR_NS, kids)
+        for number in self._store.refusals.list_to_drop(request.iss, self._room.message_bytes, self._room.messages):
+            stored = self._store.requests.read(number)
             until = _until(exp_of(stored), stored.arrived_at)
-            declined_at = self._store.find_answer_due(number)
-            self._store.sum_up_notices(connection, number)
-            self._store.remove_request(connection, number)
+            declined_at = self._store.outbox.find_answer_due(number)
+            self._store.notices.sum_up(connection, number)
+            self._store.requests.remove(connection, number)
             if until >= now:
                 known = RefusedRequest(stored.iss, stored.jti, stored.payload_sha256, until, declined_at)
-                self._store.add_refused(connection, known)
+                self._store.refusals.add(connection, known)
 
     def note_counted(
         self, connection: sqlite3.Connection, request: Request, over: str, declined_at: UtcNs, now: UtcNs
@@ -85,20 +86,20 @@ class RefusalLimits:
         """Count a refusal that is not entered, and remember its request until it can arrive no more."""
         until = _until(request.exp, now)
         known = RefusedRequest(request.iss, request.jti, request.payload_sha256, until, declined_at)
-        self._store.add_refused(connection, known)
-        self._store.add_counted_refusal(connection, now // HOUR_NS, over)
+        self._store.refusals.add(connection, known)
+        self._store.refusals.add_counted(connection, now // HOUR_NS, over)
 
     def note_unkept(self, connection: sqlite3.Connection, over: str, now: UtcNs) -> None:
         """Count a refusal of which nothing is remembered."""
-        self._store.add_counted_refusal(connection, now // HOUR_NS, over)
+        self._store.refusals.add_counted(connection, now // HOUR_NS, over)
 
     def count(self) -> int:
         """Return how many refusals were only counted, and are not in the ledger yet: those of this hour."""
-        return self._store.count_counted_refusals()
+        return self._store.refusals.count_counted()
 
     def enter_counts(self, connection: sqlite3.Connection, now: UtcNs) -> None:
         """Append one ledger entry per key and hour that is over."""
-        for hour, kid, count in self._store.take_refusal_counts(connection, now // HOUR_NS):
+        for hour, kid, count in self._store.refusals.take_counts(connection, now // HOUR_NS):
             reason = "refusals beyond the limit, " + ("all keys" if kid == EVERY_KEY else f"key {kid}")
             entries.append(connection, CountedEntry(UtcNs(hour * HOUR_NS), reason, count), now)
 

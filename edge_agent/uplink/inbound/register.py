@@ -13,16 +13,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.consent.bound import Bound
 from edge_agent.consent.decision import Evaluation
-from edge_agent.consent.policy import Refusal
 from edge_agent.ledger import entries as ledger_entries
 from edge_agent.ledger.entries import LedgerEntry
 from edge_agent.protocol.answer import Answer, Status, encode_answer
-from edge_agent.protocol.reasons import RULES
 from edge_agent.protocol.request import Request
 from edge_agent.protocol.verdict import Ask, Denial, Reason, Verdict
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.inbound import lifecycle, steps
-from edge_agent.uplink.inbound.evaluator import RefusalDisclosure
+from edge_agent.uplink.inbound.evaluator import Assessment, Outlook
 from edge_agent.uplink.inbound.lifecycle import (
     CameraRow,
     CameraState,
@@ -33,11 +31,12 @@ from edge_agent.uplink.inbound.lifecycle import (
     Row,
 )
 from edge_agent.uplink.inbound.steps import CameraStep, RequestStep
-from edge_agent.uplink.store.requests import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.releases import ReleaseState, StoredRelease
+from edge_agent.uplink.store.requests import QuotaUse, RequestState, StoredRequest
 
 MAX_CORRELATION_BYTES = 64
 DAY_OF_GRACE_NS = DAY_NS
-_CHECK_OF_TIME = 9
 
 UNDER_WAY = (RequestState.GRANTED, RequestState.UPLOADING)
 
@@ -67,7 +66,7 @@ class RequestRegister:
         key: Signs answers.
     """
 
-    def __init__(self, store: Store, gateway: str, key: Ed25519PrivateKey) -> None:
+    def __init__(self, store: Database, gateway: str, key: Ed25519PrivateKey) -> None:
         self._store = store
         self.gateway = gateway
         self._key = key
@@ -98,7 +97,7 @@ class RequestRegister:
             approval=None,
             reasons=(),
         )
-        return self._store.read_request(self._store.add_request(connection, stored))
+        return self._store.requests.read(self._store.requests.add(connection, stored))
 
     def find_phase(self, stored: StoredRequest) -> Phase:
         """Return where a request stands in the tables."""
@@ -125,7 +124,7 @@ class RequestRegister:
             WithdrawnError: The event cannot happen in this state, of the request or of a camera; nothing is recorded.
         """
         aftermath = Aftermath() if aftermath is None else aftermath
-        request = self._store.read_request(stored.id)
+        request = self._store.requests.read(stored.id)
         row = lifecycle.REQUEST.get((self.find_phase(request), step.event))
         if row is None:
             raise WithdrawnError
@@ -142,12 +141,12 @@ class RequestRegister:
         if row.answer is not None and step.answer is not None:
             self._answer(connection, request, row.answer, step.answer_at or step.now, step.answer)
         if row.notice is not None:
-            self._store.add_notice(connection, request.id, row.phase.value)
+            self._store.notices.add(connection, request.id, row.phase.value)
             aftermath.told.append(request)
 
     def _find_moves(self, request: StoredRequest, row: Row, step: RequestStep) -> list["_Move"]:
         """Return what happens to each camera; WithdrawnError if it cannot happen to one."""
-        found = {each.camera: each for each in self._store.list_releases(request.id)}
+        found = {each.camera: each for each in self._store.releases.list_of(request.id)}
         happens = dict.fromkeys(found, CameraStep(row.cameras)) if row.cameras is not None else {}
         moves = []
         for name, camera in {**happens, **step.cameras}.items():
@@ -163,7 +162,7 @@ class RequestRegister:
     ) -> None:
         delivered = row.phase in (Phase.KEY_WAITS, Phase.KEY_GIVEN)
         state = RequestState.DELIVERED if delivered else RequestState(row.phase.value)
-        self._store.update_request(
+        self._store.requests.update(
             connection,
             request.id,
             state,
@@ -180,26 +179,43 @@ class RequestRegister:
         if cell.payload is not PayloadFate.KEEP and move.release is not None:
             aftermath.payloads.append(move.release)
         if cell.payload is PayloadFate.DELETE_EVERYWHERE and move.release is not None and move.release.upload_url:
-            self._store.doom_upload(connection, move.release)
+            self._store.releases.doom_upload(connection, move.release)
         if cell.state is CameraState.NONE:
-            self._store.remove_release(connection, release)
+            self._store.releases.remove(connection, release)
             return
         is_key_kept = cell.key in (KeyFate.KEEP, KeyFate.QUEUE, KeyFate.RECALL)
         header = release.header if is_key_kept else b""
         if not is_key_kept:
             self._store.note_remains()
-        self._store.save_release(connection, replace(release, state=_STORED[cell.state], header=header))
+        self._store.releases.save(connection, replace(release, state=_STORED[cell.state], header=header))
 
     def _move_keys(self, connection: sqlite3.Connection, request: StoredRequest, fates: set[KeyFate]) -> None:
         """Carry out, inside the transaction, what becomes of the answer with the keys."""
         if KeyFate.GIVE in fates:
-            self._store.mark_handed_over(connection, request.id)
+            self._store.requests.mark_handed_over(connection, request.id)
         if KeyFate.TOO_LATE in fates:
-            self._store.drop_key(connection, request.id)
+            self._store.outbox.drop_key(connection, request.id)
         elif fates & {KeyFate.DESTROY, KeyFate.RECALL}:
-            self._store.recall_key(connection, request.id)
+            self._store.outbox.recall_key(connection, request.id)
 
     # Turns that a verdict makes
+
+    def enter(
+        self,
+        connection: sqlite3.Connection,
+        request: Request,
+        correlation: bytes | None,
+        assessment: Assessment,
+        outlook: Outlook,
+    ) -> StoredRequest:
+        """Take a request in with its first verdict, and with what it uses of the quotas."""
+        stored = self.add(connection, request, correlation, outlook.now)
+        for camera, granted_ns in assessment.uses:
+            use = QuotaUse(camera, outlook.now, granted_ns, request.iss, stored.incident)
+            self._store.quotas.add_use(connection, stored.id, use)
+        asked = steps.describe_request(request, stored.id)
+        self.record_verdict(connection, stored, assessment.verdict, assessment.bound, outlook, asked)
+        return stored
 
     def record_verdict(
         self,
@@ -207,23 +223,18 @@ class RequestRegister:
         stored: StoredRequest,
         verdict: Verdict,
         bound: Bound,
-        disclosure: RefusalDisclosure,
-        now: UtcNs,
+        outlook: Outlook,
         *before: LedgerEntry,
         aftermath: Aftermath | None = None,
     ) -> None:
         """Record a decision: of a request that has just arrived (``before`` is what it asks), or of an approval."""
         if isinstance(verdict, Denial):
-            step = steps.refuse(
-                stored,
-                verdict.reasons,
-                find_decline(stored.is_area, stored.arrived_at, stored.release_by, verdict.reasons, disclosure),
-                now,
-            )
+            answer_at = outlook.find_decline(stored, verdict.reasons)
+            step = steps.refuse(stored, verdict.reasons, answer_at, outlook.now)
         elif isinstance(verdict, Ask):
             step = steps.ask(stored, verdict, bound)
         else:
-            step = steps.grant(stored, verdict, bound, now)
+            step = steps.grant(stored, verdict, bound, outlook.now)
         self.apply(connection, stored, steps.with_entries(step, *before), aftermath)
 
     def enter_reused(
@@ -238,14 +249,13 @@ class RequestRegister:
         connection: sqlite3.Connection,
         stored: StoredRequest,
         reasons: Sequence[Reason],
-        disclosure: RefusalDisclosure,
-        now: UtcNs,
+        outlook: Outlook,
         event: Event = Event.DENIAL,
         aftermath: Aftermath | None = None,
     ) -> None:
         """Refuse a request that was asked about."""
-        answer_at = find_decline(stored.is_area, stored.arrived_at, stored.release_by, reasons, disclosure)
-        self.apply(connection, stored, steps.refuse(stored, reasons, answer_at, now, event), aftermath)
+        answer_at = outlook.find_decline(stored, reasons)
+        self.apply(connection, stored, steps.refuse(stored, reasons, answer_at, outlook.now, event), aftermath)
 
     def narrow(self, connection: sqlite3.Connection, stored: StoredRequest, evaluation: Evaluation, now: UtcNs) -> None:
         """Record what a later evaluation leaves of a bound, if that is less than before or later.
@@ -265,9 +275,10 @@ class RequestRegister:
 
         Inside the transaction of a step, so that nothing slips between.
         """
-        if self._store.read_request(stored.id).state not in UNDER_WAY:
+        if self._store.requests.read(stored.id).state not in UNDER_WAY:
             raise WithdrawnError
-        if release is not None and release.camera not in {each.camera for each in self._store.list_releases(stored.id)}:
+        cameras = {each.camera for each in self._store.releases.list_of(stored.id)}
+        if release is not None and release.camera not in cameras:
             raise WithdrawnError
 
     # Answers
@@ -287,9 +298,9 @@ class RequestRegister:
         """
         is_key = stored.state is RequestState.DELIVERED  # the last answer of such a request carries them
         is_over = is_key and (now >= stored.release_by or bool(stored.reasons))
-        if is_over or self._store.has_message(connection, answer):
+        if is_over or self._store.outbox.has_message(connection, answer):
             return
-        self._store.push_message(
+        self._store.outbox.push(
             connection,
             self.answer_topic,
             answer,
@@ -308,9 +319,9 @@ class RequestRegister:
         """
         answer = Answer(self.gateway, request.iss, request.jti, seq=0, at=due, status=Status.DECLINED)
         raw, expires = encode_answer(answer, self._key), UtcNs(max(request.release_by, now) + DAY_OF_GRACE_NS)
-        if not self._store.has_message(connection, raw):
+        if not self._store.outbox.has_message(connection, raw):
             kept = (correlation or b"")[:MAX_CORRELATION_BYTES]
-            self._store.push_message(connection, self.answer_topic, raw, kept, due, expires)
+            self._store.outbox.push(connection, self.answer_topic, raw, kept, due, expires)
 
     def _answer(
         self,
@@ -325,7 +336,7 @@ class RequestRegister:
             gateway=self.gateway,
             requester=stored.iss,
             jti=stored.jti,
-            seq=self._store.count_answers(stored.id),
+            seq=self._store.outbox.count_answers(stored.id),
             at=due,
             status=status,
             **members,
@@ -334,7 +345,7 @@ class RequestRegister:
         # The age headers leave before `release_by` or not at all; the end of a request is worth telling a day later.
         is_key = bool(answer.files)
         expires = stored.release_by if is_key else UtcNs(max(stored.release_by, due) + DAY_OF_GRACE_NS)
-        self._store.push_answer(connection, stored, self.answer_topic, raw, due, expires, is_key=is_key)
+        self._store.outbox.push_answer(connection, stored, self.answer_topic, raw, due, expires, is_key=is_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,15 +386,3 @@ def _demand_entries(row: Row, moves: Sequence[_Move], entries: Sequence[LedgerEn
     expected = (*row.entries, *(move.row.entry for move in moves if move.row.entry is not None))
     if tuple(type(each) for each in entries) != expected:
         raise AssertionError(f"entries are not those of the tables: {entries!r}")
-
-
-def find_decline(
-    is_area: bool, arrived_at: UtcNs, release_by: UtcNs, reasons: Sequence[Reason], disclosure: RefusalDisclosure
-) -> UtcNs | None:
-    """Return when a refusal is answered: at one moment for every cause; None for silence."""
-    how = disclosure.how.area if is_area else disclosure.how.gateway
-    if how is Refusal.SILENCE or any(RULES[each.code].check <= _CHECK_OF_TIME for each in reasons):
-        return None
-    # The moment at which an owner who was asked and kept silent would have been refused: the latest of all causes.
-    due = UtcNs(arrived_at + disclosure.after_ns)
-    return due if due < release_by else None

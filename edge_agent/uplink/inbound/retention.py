@@ -12,7 +12,8 @@ from typing import Any
 from edge_agent.protocol import jws
 from edge_agent.protocol.request_jws import TYP
 from edge_agent.units import DAY_NS, UtcNs, parse_rfc3339
-from edge_agent.uplink.store.requests import Store, StoredRequest
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.requests import StoredRequest
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def is_forgotten(exp: UtcNs, now: UtcNs) -> bool:
     return now > exp + REMEMBER_NS
 
 
-def prune(store: Store, now: UtcNs, *, newest: int = KEEP_NEWEST, incidents: int = KEEP_INCIDENTS) -> int:
+def prune(store: Database, now: UtcNs, *, newest: int = KEEP_NEWEST, incidents: int = KEEP_INCIDENTS) -> int:
     """Forget what is past its bound; a page is a transaction.
 
     Args:
@@ -46,15 +47,15 @@ def prune(store: Store, now: UtcNs, *, newest: int = KEEP_NEWEST, incidents: int
     """
     count, after = 0, 0
     before = UtcNs(now - REMEMBER_NS)
-    while page := store.list_ended_requests(before, newest, after=after, limit=_PAGE):
+    while page := store.requests.list_ended(before, newest, after=after, limit=_PAGE):
         old = [each.id for each in page if is_forgotten(exp_of(each), now)]
         with store.transaction() as connection:
             for request_id in old:
-                store.remove_request(connection, request_id)
+                store.requests.remove(connection, request_id)
         count, after = count + len(old), page[-1].id
     with store.transaction() as connection:
-        store.forget_orders(connection, before, newest)
-        store.forget_incidents(connection, incidents)
+        store.orders.forget(connection, before, newest)
+        store.requests.forget_incidents(connection, incidents)
     if count:
         log.info("requests of long ago are forgotten, the ledger keeps them count=%d", count)
     return count

@@ -28,7 +28,8 @@ from edge_agent.protocol.request import Request
 from edge_agent.protocol.verdict import Ask, CameraGrant, Denial, Grant, Reason
 from edge_agent.units import UtcNs
 from edge_agent.uplink.inbound.lifecycle import CameraEvent, Event
-from edge_agent.uplink.store.requests import StoredRelease, StoredRequest
+from edge_agent.uplink.store.releases import StoredRelease
+from edge_agent.uplink.store.requests import StoredRequest
 
 LATE = "release-by-passed"
 """Reason code for what simply ran out of time."""

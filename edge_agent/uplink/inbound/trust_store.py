@@ -4,9 +4,9 @@ import logging
 
 from edge_agent.host.clock import Clock
 from edge_agent.protocol.jws import deny
-from edge_agent.protocol.trust_bundle import Recipient, Roots, TrustBundle, encode_roots, make_roots, verify_trust
+from edge_agent.protocol.trust_bundle import Roots, TrustBundle, encode_roots, make_roots, verify_trust
 from edge_agent.units import ClockState, encode_rfc3339
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -21,14 +21,14 @@ class TrustStore:
         clock: Judges bundles from the future.
     """
 
-    def __init__(self, store: Store, pinned: Roots | None, clock: Clock) -> None:
+    def __init__(self, store: Database, pinned: Roots | None, clock: Clock) -> None:
         self._store = store
         self._pinned = pinned
         self._clock = clock
         self._bundle = None if pinned is None else self._load(pinned)
 
     def _load(self, pinned: Roots) -> TrustBundle | None:
-        kept = self._store.load_trust()
+        kept = self._store.trust.load()
         if kept is None:
             return None
         raw, roots = kept
@@ -40,13 +40,13 @@ class TrustStore:
         if roots.get("pinned") != _name(pinned):
             # Enrolled anew: perhaps because somebody else has the old roots, and then the bundle is that one's.
             log.warning("trust bundle was accepted under other pinned roots and is dropped")
-            self._store.forget_trust()
+            self._store.trust.forget()
             return None
         return bundle
 
     def _raise_floors(self, verified_by: Roots, bundle: TrustBundle) -> None:
         roots = {*verified_by.keys, *bundle.roots.keys}
-        self._store.raise_trust_floors(roots, bundle.version, bundle.payload_sha256)
+        self._store.trust.raise_floors(roots, bundle.version, bundle.payload_sha256)
 
     @property
     def bundle(self) -> TrustBundle | None:
@@ -68,14 +68,14 @@ class TrustStore:
             self._refuse_below_floor(roots, bundle)
             with self._store.transaction():
                 self._raise_floors(roots, bundle)
-                self._store.save_trust(bundle.version, raw, {**encode_roots(roots), "pinned": _name(self._pinned)})
+                self._store.trust.save(bundle.version, raw, {**encode_roots(roots), "pinned": _name(self._pinned)})
             log.info("trust bundle in use version=%d expires=%s", bundle.version, encode_rfc3339(bundle.expires))
         self._bundle = bundle
         return bundle
 
     def _refuse_below_floor(self, verified_by: Roots, bundle: TrustBundle) -> None:
         """Refuse what is older than any of its roots ever led to, even if that was forgotten since (PROTOCOL T5)."""
-        floor = self._store.find_trust_floor({*verified_by.keys, *bundle.roots.keys})
+        floor = self._store.trust.find_floor({*verified_by.keys, *bundle.roots.keys})
         if floor is None or floor == (bundle.version, bundle.payload_sha256) or bundle.version > floor[0]:
             return
         deny("trust-rollback", version=floor[0])
@@ -84,10 +84,3 @@ class TrustStore:
 def _name(roots: Roots) -> list[str]:
     """Name a set of roots, so that it can be told from another."""
     return [str(roots.threshold), *sorted(roots.keys)]
-
-
-def list_recipients(bundle: TrustBundle | None, *, escrow: bool) -> tuple[Recipient, ...]:
-    """Return to whom a clip is sealed now: the RTCC's evidence key, and escrow where the owner's terms have it."""
-    if bundle is None:
-        return ()
-    return tuple(each for each in bundle.recipients if each.role == "evidence" or escrow)

@@ -12,12 +12,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.consent.owner_order import ConfirmClock, verify_order
 from edge_agent.errors import UsageError
-from edge_agent.host.control_socket import Answer, Handler, Peer
+from edge_agent.host.control_socket import Handler, Peer, Reply
 from edge_agent.host.persistent_clock import KeptClock, describe_confirmed
 from edge_agent.ledger import entries
 from edge_agent.ledger.entries import ClockEntry
 from edge_agent.units import encode_rfc3339
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class ClockCommands:
         clock: The releaser's own.
     """
 
-    def __init__(self, gateway: str, owner: Ed25519PublicKey, store: Store, clock: KeptClock) -> None:
+    def __init__(self, gateway: str, owner: Ed25519PublicKey, store: Database, clock: KeptClock) -> None:
         self._gateway, self._owner, self._store, self._clock = gateway, owner, store, clock
 
     @property
@@ -40,7 +40,7 @@ class ClockCommands:
         """The handlers for the control socket."""
         return {"clock": lambda *_: self._clock.facts(), "confirm-clock": self._confirm}
 
-    def _confirm(self, members: Mapping[str, Any], peer: Peer) -> Answer:
+    def _confirm(self, members: Mapping[str, Any], peer: Peer) -> Reply:
         # By the wall clock as it is: a wrong floor must not keep the owner's word from being heard.
         now = self._clock.wall()
         order = verify_order(str(members.get("jws", "")).encode(), self._gateway, self._owner, now)
@@ -49,7 +49,7 @@ class ClockCommands:
         self._clock.demand_confirmable()
         before = self._clock.facts()
         with self._store.transaction() as connection:
-            if not self._store.mark_order_used(connection, order.order_id, now):
+            if not self._store.orders.mark_used(connection, order.order_id, now):
                 raise UsageError("this order was carried out before")
             entry = ClockEntry(now, before["floor"], before["why"], order.order_id)
             entries.append(connection, entry, now)

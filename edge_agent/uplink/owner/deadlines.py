@@ -13,7 +13,9 @@ from edge_agent.units import HOUR_NS, MINUTE_NS, ClockState, UtcNs
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.inbound.schedule import Jobs
 from edge_agent.uplink.release.worker import SETTLE_NS, ReleaseWorker
-from edge_agent.uplink.store.requests import OPEN_STATES, ReleaseState, RequestState, Store, StoredRequest
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.releases import ReleaseState
+from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, StoredRequest
 
 REMIND_BEFORE_NS = HOUR_NS
 """So long before silence becomes a no the owner is reminded; at half time of an ask that is shorter than two hours."""
@@ -33,7 +35,7 @@ class Deadlines:
 
     def __init__(
         self,
-        store: Store,
+        store: Database,
         footage: Footage,
         worker: ReleaseWorker,
         clock: Clock,
@@ -45,7 +47,7 @@ class Deadlines:
 
     def plan_all(self, jobs: Jobs) -> None:
         """Plan what is due for every request that is open."""
-        for request in self._store.list_requests(OPEN_STATES):
+        for request in self._store.requests.list_newest(OPEN_STATES):
             self._plan_hold(jobs, request)
             if request.state is RequestState.ASKED:
                 self._plan_ask(jobs, request)
@@ -70,7 +72,7 @@ class Deadlines:
 
     def _hold(self, jobs: Jobs, request_id: int) -> None:
         """Keep what a request still needs; doing it again does nothing."""
-        request = self._store.read_request(request_id)
+        request = self._store.requests.read(request_id)
         if request.state not in OPEN_STATES:
             return
         if self._worker.is_at_work_on(request_id):
@@ -79,19 +81,19 @@ class Deadlines:
             jobs.at(f"hold {request_id}", later, partial(self._hold, jobs, request_id))
             return
         if request.bound is not None:
-            releases = self._store.list_releases(request_id)
+            releases = self._store.releases.list_of(request_id)
             done = {each.camera for each in releases if each.state is not ReleaseState.WAITING}
             self._footage.hold(request.jti, [each for each in request.bound.cameras if each.camera not in done])
-        if self._store.read_request(request_id).state not in OPEN_STATES:
+        if self._store.requests.read(request_id).state not in OPEN_STATES:
             self._footage.drop_holds(request.jti)  # it ended while its footage was copied
 
     def _remind(self, request_id: int) -> None:
-        request = self._store.read_request(request_id)
+        request = self._store.requests.read(request_id)
         if request.state is RequestState.ASKED:
             self._tell_again(request)
 
     def _end_ask(self, jobs: Jobs, request_id: int) -> None:
-        request = self._store.read_request(request_id)
+        request = self._store.requests.read(request_id)
         if request.state is not RequestState.ASKED:
             return
         if self._clock.state() is ClockState.SYNCHRONISED:

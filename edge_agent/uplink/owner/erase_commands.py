@@ -11,12 +11,13 @@ from typing import Any
 from edge_agent.consent.bound import NOTHING
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
-from edge_agent.host.control_socket import Answer, Handler, Peer
+from edge_agent.host.control_socket import Handler, Peer, Reply
 from edge_agent.ledger import entries
 from edge_agent.ledger.entries import ErasedEntry
 from edge_agent.units import UtcNs, Window
 from edge_agent.uplink.bundle.rings import Footage
-from edge_agent.uplink.store.requests import RequestState, Store, StoredRequest
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.requests import RequestState, StoredRequest
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class ErasureCommands:
 
     def __init__(
         self,
-        store: Store,
+        store: Database,
         footage: Footage,
         withdraw: Callable[[StoredRequest, str], object],
         clock: Clock,
@@ -51,7 +52,7 @@ class ErasureCommands:
         """The handlers for the control socket."""
         return {"erase": self._erase}
 
-    def _erase(self, members: Mapping[str, Any], peer: Peer) -> Answer:
+    def _erase(self, members: Mapping[str, Any], peer: Peer) -> Reply:
         camera = str(members.get("camera", EVERY_CAMERA))[:32]
         windows = _parse_windows(members.get("windows"))
         now = self._clock.utc()
@@ -67,8 +68,8 @@ class ErasureCommands:
     def _under_way(self, camera: str, windows: Sequence[Window] | None) -> list[StoredRequest]:
         """Return the requests whose bundle holds, or may be getting at this moment, any erased footage."""
         states = (RequestState.GRANTED, RequestState.UPLOADING)
-        requests = {request.id: request for request in self._store.list_requests(states)}
-        requests |= {each: self._store.read_request(each) for each in self._store.list_waiting_keys()}
+        requests = {request.id: request for request in self._store.requests.list_newest(states)}
+        requests |= {each: self._store.requests.read(each) for each in self._store.outbox.list_waiting_keys()}
         return [request for request in requests.values() if _touches(request, camera, windows)]
 
 

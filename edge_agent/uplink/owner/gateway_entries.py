@@ -11,12 +11,12 @@ from edge_agent.protocol.request import Quality
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
 from edge_agent.uplink.bundle.rings import Footage
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 log = logging.getLogger(__name__)
 
 
-def enter_heads(config: Config, footage: Footage, store: Store, now: UtcNs) -> None:
+def enter_heads(config: Config, footage: Footage, store: Database, now: UtcNs) -> None:
     """Enter where every ring stands, so that the recorder's key alone cannot rewrite what was recorded."""
     heads: dict[str, str] = {}
     for camera, quality in config.rings():
@@ -31,7 +31,7 @@ def enter_heads(config: Config, footage: Footage, store: Store, now: UtcNs) -> N
         entries.append(connection, RingsEntry(heads), now)
 
 
-def enter_enrolment(store: Store, enrolment: Enrolment, now: UtcNs) -> None:
+def enter_enrolment(store: Database, enrolment: Enrolment, now: UtcNs) -> None:
     """Enter an RTCC that is not the one of the last such entry; the ledger's checkpoints are under its id from here."""
     roots = tuple(enrolment.root_thumbprints)
     entry = EnrolmentEntry(enrolment.gateway, enrolment.iss, roots, enrolment.threshold)

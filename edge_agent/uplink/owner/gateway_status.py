@@ -6,7 +6,7 @@ from typing import Any
 
 from edge_agent import __version__
 from edge_agent.consent.camera_state import CameraConsent, encode_consents
-from edge_agent.host.control_socket import Answer, Peer
+from edge_agent.host.control_socket import Peer, Reply
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.mqtt.connection import BrokerStatus
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339
@@ -14,7 +14,8 @@ from edge_agent.uplink.inbound.trust_store import TrustStore
 from edge_agent.uplink.owner.figures import make_figures
 from edge_agent.uplink.owner.notifier import NoticeCounts
 from edge_agent.uplink.release.certificate_renewal import CertificateRenewal
-from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, Store
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.requests import OPEN_STATES, RequestState
 
 
 def find_ends(renewal: CertificateRenewal, trust: TrustStore) -> dict[str, UtcNs | None]:
@@ -31,7 +32,7 @@ class GatewayStatus:
     """Knows the enrolment, with the certificate that is shown now."""
     custody: str
     """How the keys are kept."""
-    store: Store
+    store: Database
     clock: KeptClock
     trust: TrustStore
     broker: Callable[[], BrokerStatus]
@@ -44,12 +45,12 @@ class GatewayStatus:
     counted: Callable[[], int]
     """Refusals that are only counted."""
 
-    def read(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def read(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:
         """Answer the command."""
         now = self.clock.utc()
         consents = self.consents(now)
         bundle, broker, clock = self.trust.bundle, self.broker(), self.clock.facts()
-        open_requests = self.store.list_requests(OPEN_STATES)
+        open_requests = self.store.requests.list_newest(OPEN_STATES)
         return {
             "gateway": self.renewal.enrolment.gateway,
             "enrolment": self.renewal.enrolment.iss,
@@ -62,9 +63,9 @@ class GatewayStatus:
             "store": self.store.read_id(),
             "recipients": {} if bundle is None else {each.role: each.age for each in bundle.recipients},
             "consents": encode_consents(consents),
-            "release_paused": sorted(self.store.list_pauses(now)),
+            "release_paused": sorted(self.store.pauses.list_current(now)),
             "faults": self.faults(),
-            "figures": make_figures(self.store.count_requests(), self.ends(), consents.values(), self.notices(), now),
+            "figures": make_figures(self.store.requests.count(), self.ends(), consents.values(), self.notices(), now),
             "refused_unread": self.unread(),
             "refused_counted": self.counted(),
             "waiting_for_you": [each.id for each in open_requests if each.state is RequestState.ASKED],

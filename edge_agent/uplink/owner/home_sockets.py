@@ -5,6 +5,7 @@ Owns which commands are behind each, and that the releaser runs on without eithe
 
 import logging
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,12 @@ from edge_agent.settings.gateway import Config
 from edge_agent.uplink.inbound.consent_files import HouseReader
 from edge_agent.uplink.owner.desk_commands import DeskCommands, Teller
 from edge_agent.uplink.owner.desk_drafts import Drafts
+from edge_agent.uplink.owner.desk_tickets import DeskTickets
 from edge_agent.uplink.owner.join_desk import JoinDesk
 from edge_agent.uplink.owner.page_commands import PageCommands
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.terms_desk import TermsDesk
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ class HomeSockets:
         gateway: str,
         owner: Ed25519PublicKey,
         config: Config,
-        store: Store,
+        store: Database,
         clock: Clock,
         commands: Mapping[str, Handler],
         reads: PageReads,
@@ -75,9 +77,13 @@ class HomeSockets:
         join = JoinDesk(config, clock, texts)
         drafts = Drafts(gateway, thumb, config, ask, clock, texts, terms, join)
         # Two of them, for each counts how often it is asked: a page that asks without end does not starve the desk.
-        self._page, shown = (PageCommands(config, store, clock, commands, reads).handlers for _ in range(2))
+        page, shown = (PageCommands(config, store, clock, commands, reads).handlers for _ in range(2))
+        tickets = DeskTickets(time.monotonic)
+        self._page = {**page, **tickets.page_handlers}
         parts: list[JoinDesk | TermsDesk] = [join] if terms is None else [join, terms]
-        more = {name: each for part in parts for name, each in part.reads.items()}
+        more = dict(tickets.desk_handlers)
+        for part in parts:
+            more |= part.reads
         carry_out = {name: each for part in parts for name, each in part.commands.items()}
         self._desk = DeskCommands(
             owner, store, clock, {**commands, **carry_out}, {**shown, **more}, drafts, tell, texts

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from edge_agent.consent.owner_order import Keep, verify_order
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
-from edge_agent.host.control_socket import Answer, Handler, Peer
+from edge_agent.host.control_socket import Handler, Peer, Reply
 from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
 from edge_agent.ledger.entries import KeepEntry
@@ -24,7 +24,7 @@ from edge_agent.protocol.request import Quality
 from edge_agent.units import ClockState, Window, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink.bundle.keeps import KeptMoment, plan_keep
 from edge_agent.uplink.bundle.rings import Footage
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 KEPT, LET_GO, ENDED = "kept", "let go", "ended"
 _MEMBERS = [each.name for each in fields(KeepEntry)]
@@ -41,7 +41,7 @@ class KeepCommands:
         clock: The moment of each command.
     """
 
-    def __init__(self, gateway: str, owner: Ed25519PublicKey, store: Store, footage: Footage, clock: Clock) -> None:
+    def __init__(self, gateway: str, owner: Ed25519PublicKey, store: Database, footage: Footage, clock: Clock) -> None:
         self._gateway, self._owner, self._store = gateway, owner, store
         self._footage, self._clock = footage, clock
         self._lock = threading.Lock()  # nothing is settled while a moment is entered and not yet copied
@@ -72,7 +72,7 @@ class KeepCommands:
             for each in self._footage.keeps.expire(self._clock.utc()):
                 self._enter(ENDED, each)
 
-    def _keep(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _keep(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         order = verify_order(str(members["jws"]).encode(), self._gateway, self._owner, self._clock.utc())
         wish = order.value
         if not isinstance(wish, Keep):
@@ -80,7 +80,7 @@ class KeepCommands:
         planned = plan_keep(wish.camera, wish.quality, wish.window, wish.until)
         with self._lock, self._footage.open(wish.camera, wish.quality) as reader:
             with self._store.transaction() as connection:
-                if not self._store.mark_order_used(connection, order.order_id, self._clock.utc()):
+                if not self._store.orders.mark_used(connection, order.order_id, self._clock.utc()):
                     raise UsageError("this order was carried out before")
                 self._enter(KEPT, planned)
             try:
@@ -91,10 +91,10 @@ class KeepCommands:
                 raise
         return {"kept": describe(kept)}
 
-    def _list(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _list(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:
         return {"keeps": [describe(each) for each in self._footage.keeps.list_kept()]}
 
-    def _drop(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _drop(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         with self._lock:
             dropped = self._footage.keeps.demand(str(members.get("id")))
             self._enter(LET_GO, dropped)

@@ -33,8 +33,10 @@ from edge_agent.uplink.owner.notice_words import (
     update_notice,
 )
 from edge_agent.uplink.owner.page_links import PageLinks
+from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.notices import HOUSE, HouseNotice
-from edge_agent.uplink.store.requests import OPEN_STATES, ReleaseState, RequestState, Store, StoredRequest
+from edge_agent.uplink.store.releases import ReleaseState
+from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, StoredRequest
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +76,7 @@ class News:
 
     def __init__(
         self,
-        store: Store,
+        store: Database,
         wanted: Callable[[], frozenset[Occasion]],
         time_zone: ZoneInfo,
         clock: Clock,
@@ -94,14 +96,14 @@ class News:
     def remind(self, request: StoredRequest) -> None:
         """Have the owner asked once more about a request: soon silence is a no."""
         with self._store.transaction() as connection:
-            self._store.add_notice(connection, request.id, REMINDER)
+            self._store.notices.add(connection, request.id, REMINDER)
 
     def tell(self, notice: Notice) -> None:
         """Have the owner told of something that is about no request, such as a fault of the gateway."""
         occasion = None if notice.occasion is None else notice.occasion.value
         detail = json.dumps({"occasion": occasion, "title": notice.title, "body": notice.body})
         with self._store.transaction() as connection:
-            self._store.add_notice(connection, HOUSE, str(self._store.find_newest_notice() + 1), detail)
+            self._store.notices.add(connection, HOUSE, str(self._store.notices.find_newest() + 1), detail)
 
     def updated(self, note: Mapping[str, str]) -> None:
         """Have the owner told of an update that is offered, or of the outcome of one."""
@@ -133,41 +135,41 @@ class News:
 
     def _mark(self, service: str, requests: tuple[int, ...], up_to: int) -> None:
         if requests:
-            self._store.mark_told(service, requests, up_to)
+            self._store.notices.mark_told(service, requests, up_to)
         else:
-            self._store.mark_house_notice_told(service, up_to)
+            self._store.notices.mark_house_notice_told(service, up_to)
 
     def _find_request(self, service: str) -> "_Found | None":
-        newest = self._store.find_newest_notice()
+        newest = self._store.notices.find_newest()
         denied = RequestState.DENIED.value
-        number = self._store.find_request_to_tell(service, RequestState.ASKED.value, denied)
+        number = self._store.notices.find_request_to_tell(service, RequestState.ASKED.value, denied)
         if number is None:
             return None
-        request = self._store.find_numbered(number)
+        request = self._store.requests.find_numbered(number)
         if request is None:  # forgotten meanwhile, and its rows with it
             return [], (number,), newest
         is_old = request.state not in OPEN_STATES and request.arrived_at < self._clock.utc() - TOO_OLD_NS
         if is_old:
             return [], (number,), newest
-        is_reminder = REMINDER in self._store.list_events_to_tell(service, number)
+        is_reminder = REMINDER in self._store.notices.list_events_to_tell(service, number)
         notices = self._say_request(request, is_reminder=is_reminder)
         lines = self._links.lines(number)
         return [replace(each, body="\n".join((each.body, *lines))) for each in notices], (number,), newest
 
     def _find_house(self, service: str) -> "_Found | None":
-        row = self._store.find_house_notice(service)
+        row = self._store.notices.find_house_notice(service)
         return None if row is None else ([_parse_notice(row)], (), row.id)
 
     def _find_refusals(self, service: str) -> "_Found | None":
         last = self._summed.get(service)
         if last is not None and self._clock.boot() - last < SUM_UP_NS:
             return None
-        newest = self._store.find_newest_notice()
-        numbers = self._store.list_refused_to_tell(service, RequestState.DENIED.value, MAX_SUMMED)
+        newest = self._store.notices.find_newest()
+        numbers = self._store.notices.list_refused_to_tell(service, RequestState.DENIED.value, MAX_SUMMED)
         if not numbers:
-            row = self._store.find_house_notice(service, refusals=True)
+            row = self._store.notices.find_house_notice(service, refusals=True)
             return None if row is None else (self._say_dropped(int(row.detail)), (), row.id)
-        found = filter(None, map(self._store.find_numbered, numbers))  # one may be forgotten meanwhile
+        found = filter(None, map(self._store.requests.find_numbered, numbers))  # one may be forgotten meanwhile
         return self._sum_up(list(found)), tuple(numbers), newest
 
     # Texts
@@ -209,7 +211,7 @@ class News:
         return [summed, Notice(Occasion.REQUEST, summed.title, summed.body)]
 
     def _released(self, request: StoredRequest) -> list[str]:
-        releases = self._store.list_releases(request.id)
+        releases = self._store.releases.list_of(request.id)
         return [each.camera for each in releases if each.state is ReleaseState.DELIVERED]
 
     def _reasons(self, request: StoredRequest) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ from edge_agent.custody.credentials import load_services
 from edge_agent.settings.gateway import Config
 from edge_agent.uplink.owner.notice_words import Notice
 from edge_agent.uplink.owner.notifications import ToTell
-from edge_agent.uplink.store.notices import Notices
+from edge_agent.uplink.store.notices import NoticeTable
 
 CHILD = (sys.executable, "-E", "-s", "-B", "-m", "edge_agent.uplink.owner.notifier_child")
 TIMEOUT_S = 60.0
@@ -171,12 +171,12 @@ class Messenger:
         return name in output.decode("ascii", "replace").splitlines()
 
 
-def make_messenger(config: Config, store: Notices, source: NoticeSource, stop: threading.Event) -> Messenger:
+def make_messenger(config: Config, notices: NoticeTable, source: NoticeSource, stop: threading.Event) -> Messenger:
     """Make the messenger of the services that the configuration names and ``notify.yaml`` knows; logs the others."""
     known = load_services(config.credentials_file.with_name("notify.yaml"))
     missing = [name for name in config.notify.services if name not in known]
     if missing:
         log.error("services are not in notify.yaml and are left out: %s", ", ".join(missing))
     services = {name: known[name] for name in config.notify.services if name in known}
-    store.set_notice_services(services, missing)
-    return Messenger(services, source, store.noticed, stop)
+    notices.set_services(services, missing)
+    return Messenger(services, source, notices.noticed, stop)

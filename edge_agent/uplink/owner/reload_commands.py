@@ -9,13 +9,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from edge_agent.consent.camera_state import CameraConsent, encode_consents
 from edge_agent.errors import EdgeAgentError
-from edge_agent.host.control_socket import Answer, Handler, Peer
-from edge_agent.settings.gateway import load_config
+from edge_agent.host.control_socket import Handler, Peer, Reply
+from edge_agent.settings.gateway import Config, load_config
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ class ReloadCommands:
     def __init__(self, config_path: Path) -> None:
         self._path = config_path
         self._asked = threading.Event()
+        self.find_consents: Callable[[Config], Mapping[str, CameraConsent]] = lambda _new: {}
+        """Says what the consents are worth under a configuration; nothing before the gateway is enrolled."""
         self.handlers: Mapping[str, Handler] = {"reload": self._reload}
 
     def listen(self) -> None:
@@ -52,11 +55,11 @@ class ReloadCommands:
             return False
         return True
 
-    def _reload(self, _request: Mapping[str, Any], peer: Peer) -> Answer:
-        load_config(self._path)
+    def _reload(self, _request: Mapping[str, Any], peer: Peer) -> Reply:
+        new = load_config(self._path)
         log.warning("reload asked for uid=%d", peer.uid)
         self._asked.set()
-        return {}
+        return {"consents": encode_consents(self.find_consents(new))}
 
 
 def begin_anew() -> None:

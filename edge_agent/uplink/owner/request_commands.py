@@ -14,7 +14,7 @@ from edge_agent.consent.offer import encode_offers, offers_of
 from edge_agent.consent.owner_order import Order, Resume, verify_order
 from edge_agent.errors import DenialError, UsageError
 from edge_agent.host.clock import Clock
-from edge_agent.host.control_socket import Answer, Handler, Peer, read_int
+from edge_agent.host.control_socket import Handler, Peer, Reply, read_int
 from edge_agent.ledger import entries
 from edge_agent.ledger.entries import ApprovalEntry, ConsentRevokedEntry, PauseEntry, ResumeEntry
 from edge_agent.protocol import jws
@@ -29,8 +29,9 @@ from edge_agent.uplink.inbound.lifecycle import Event
 from edge_agent.uplink.inbound.register import Aftermath, RequestRegister
 from edge_agent.uplink.inbound.steps import RequestStep
 from edge_agent.uplink.release.recheck import Reauthorization
-from edge_agent.uplink.store.release_info import Bundle
-from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.releases import Bundle, StoredRelease
+from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, StoredRequest
 
 EVERY_CAMERA = "*"
 
@@ -62,7 +63,7 @@ class RequestCommands:
         gateway: str,
         owner: Ed25519PublicKey,
         config: Config,
-        store: Store,
+        store: Database,
         evaluator: Evaluator,
         reauthorization: Reauthorization,
         register: RequestRegister,
@@ -97,11 +98,11 @@ class RequestCommands:
 
     # See
 
-    def _list(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _list(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         last = min(max(1, read_int(members, "last", 20)), 500)
-        return {"requests": [self._describe(each) for each in self._store.list_requests(limit=last)]}
+        return {"requests": [self._describe(each) for each in self._store.requests.list_newest(limit=last)]}
 
-    def _show(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _show(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         request = self._find(members)
         bound = request.bound
         more = {
@@ -113,9 +114,9 @@ class RequestCommands:
         }
         return {"request": self._describe(request) | more}
 
-    def _consents(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _consents(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:
         """Return what the store has of each camera's consent, for who may not read the store."""
-        found = {camera.id: self._store.find_consent(camera.id) for camera in self._config.cameras}
+        found = {camera.id: self._store.consents.find(camera.id) for camera in self._config.cameras}
         return {
             "consents": {
                 camera: {"version": each.version, "jws": each.raw.decode(), "revoked": each.is_revoked}
@@ -124,8 +125,11 @@ class RequestCommands:
             }
         }
 
-    def _explain(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
-        steps, verdict = self._evaluator.explain(str(members["raw"]).encode())
+    def _explain(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
+        if "number" in members:
+            steps, verdict = self._evaluator.explain_stored(self._find(members))
+        else:
+            steps, verdict = self._evaluator.explain(str(members["raw"]).encode())
         return {
             "verdict": verdict,
             "steps": [
@@ -136,7 +140,7 @@ class RequestCommands:
 
     def _find(self, members: Mapping[str, Any]) -> StoredRequest:
         number = members.get("number")
-        found = self._store.find_numbered(number) if type(number) is int and 0 < number < 2**63 else None
+        found = self._store.requests.find_numbered(number) if type(number) is int and 0 < number < 2**63 else None
         if found is None:
             raise UsageError(f"there is no request {str(number)[:22]}", "edge-agent requests list")
         return found
@@ -167,13 +171,13 @@ class RequestCommands:
                     "bytes": each.info.size if isinstance(each.info, Bundle) else None,
                     "reason": _reason_of(each),
                 }
-                for each in self._store.list_releases(request.id)
+                for each in self._store.releases.list_of(request.id)
             ],
         }
 
     # Give: with the owner's signature
 
-    def _order(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _order(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         raw = str(members["jws"]).encode()
         now = self._clock.utc()
         order = verify_order(raw, self._gateway, self._owner, now)
@@ -183,11 +187,11 @@ class RequestCommands:
             return self._resume(order, order.value, now)
         raise UsageError("this order is for another command")
 
-    def _approve(self, order: Order, approval: Approval, raw: bytes, now: UtcNs) -> Answer:
+    def _approve(self, order: Order, approval: Approval, raw: bytes, now: UtcNs) -> Reply:
         aftermath = Aftermath()
         with self._store.transaction() as connection:
             self._mark_used(connection, order, now)
-            request = self._store.find_request(approval.jti)
+            request = self._store.requests.find(approval.jti)
             if request is None or request.state is not RequestState.ASKED:
                 where = "" if request is None else f": it is {request.state.value}"
                 raise UsageError(f"request does not wait for you: {approval.jti}{where}")
@@ -201,33 +205,31 @@ class RequestCommands:
             )
             step = RequestStep(Event.APPROVAL, outlook.now, (entry,), approval=raw)
             self._register.apply(connection, request, step)
-            bound, disclosure = evaluation.bound, outlook.disclosure
-            self._register.record_verdict(
-                connection, request, verdict, bound, disclosure, outlook.now, aftermath=aftermath
-            )
-            state = self._store.read_request(request.id).state
+            bound = evaluation.bound
+            self._register.record_verdict(connection, request, verdict, bound, outlook, aftermath=aftermath)
+            state = self._store.requests.read(request.id).state
         self._reauthorization.clear_up(aftermath)
         if isinstance(verdict, Denial):
             raise _refusal(verdict)
         self._worker.wake()
         return {"state": state.value}
 
-    def _resume(self, order: Order, resume: Resume, now: UtcNs) -> Answer:
+    def _resume(self, order: Order, resume: Resume, now: UtcNs) -> Reply:
         with self._store.transaction() as connection:
-            paused_at = self._store.find_pause_entry(connection, resume.camera)
+            paused_at = self._store.pauses.find_entry(connection, resume.camera)
             # Times of an order are whole seconds. A pause of the future was entered under a wrong clock.
             if paused_at is not None and order.issued_at + SECOND_NS < paused_at <= now:
                 raise UsageError("it was paused again since this was drafted", "look who paused it, and begin anew")
             self._mark_used(connection, order, now)
-            self._store.clear_pause(connection, resume.camera)
+            self._store.pauses.clear(connection, resume.camera)
             entries.append(connection, ResumeEntry(resume.camera, order.order_id), now)
-        return {"state": "resumed", "paused": sorted(self._store.list_pauses(now))}
+        return {"state": "resumed", "paused": sorted(self._store.pauses.list_current(now))}
 
     def _mark_used(self, connection: Any, order: Order, now: UtcNs) -> None:
-        if not self._store.mark_order_used(connection, order.order_id, now):
+        if not self._store.orders.mark_used(connection, order.order_id, now):
             raise UsageError("this order was carried out before")
 
-    def _take_consent(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _take_consent(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         """Take in a consent that the owner has just signed: from here alone it comes to count (PROTOCOL 6.1, O2b)."""
         camera, aftermath = str(members["camera"]), Aftermath()
         with self._store.transaction() as connection:
@@ -241,7 +243,7 @@ class RequestCommands:
 
     # Take away: at once, no signature
 
-    def _deny(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _deny(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         if members.get("all") is True:
             return self._stop_all()
         request = self._find(members)
@@ -249,11 +251,11 @@ class RequestCommands:
             raise UsageError(f"request does not wait for you: it is {request.state.value}")
         return self.refuse(request, "owner-denied")
 
-    def _stop_all(self) -> Answer:
+    def _stop_all(self) -> Reply:
         """Refuse what waits for the owner, and stop releases; name the requests whose key may be out already."""
-        waiting = [self._store.read_request(each) for each in self._store.list_waiting_keys()]
+        waiting = [self._store.requests.read(each) for each in self._store.outbox.list_waiting_keys()]
         states: dict[int, RequestState | None] = {}
-        for request in [*self._store.list_requests(OPEN_STATES), *waiting]:
+        for request in [*self._store.requests.list_newest(OPEN_STATES), *waiting]:
             if self._refuse(request, (Reason("owner-denied", say("owner-denied")),)):
                 states[request.id] = RequestState.DENIED
             else:  # not asked, or approved at this very moment
@@ -265,7 +267,7 @@ class RequestCommands:
             "too_late": sorted(number for number, state in states.items() if state is RequestState.DELIVERED),
         }
 
-    def refuse(self, request: StoredRequest, code: str) -> Answer:
+    def refuse(self, request: StoredRequest, code: str) -> Reply:
         """Deny a request that waits for the owner: they said no, or nothing in time."""
         if not self._refuse(request, (Reason(code, say(code)),)):
             raise UsageError("request does not wait for you any more")
@@ -275,15 +277,15 @@ class RequestCommands:
         """Refuse a request that waits for the owner; False if it does not any more."""
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            current = self._store.read_request(request.id)
+            current = self._store.requests.read(request.id)
             if current.state is not RequestState.ASKED:
                 return False
             outlook = self._evaluator.look()
-            self._register.refuse(connection, current, reasons, outlook.disclosure, outlook.now, aftermath=aftermath)
+            self._register.refuse(connection, current, reasons, outlook, aftermath=aftermath)
         self._reauthorization.clear_up(aftermath)
         return True
 
-    def _cancel(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _cancel(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         if members.get("all") is True:
             return self._stop_all()
         request = self._find(members)
@@ -307,9 +309,9 @@ class RequestCommands:
         reasons = ({"code": code, "camera": None},)
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            current = self._store.read_request(request.id)
+            current = self._store.requests.read(request.id)
             is_open = current.state in (RequestState.GRANTED, RequestState.UPLOADING)
-            if not is_open and not self._store.has_waiting_key(connection, request.id):
+            if not is_open and not self._store.outbox.has_waiting_key(connection, request.id):
                 return None
             if current.is_handed_over:
                 step = steps.too_late(current, reasons, now, is_stop=True)
@@ -320,14 +322,14 @@ class RequestCommands:
         self._worker.wake()
         return RequestState.DELIVERED if current.is_handed_over else RequestState.CANCELLED
 
-    def _pause(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _pause(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         camera = self._camera(members)
         try:
             until = None if members.get("until") is None else parse_rfc3339(str(members["until"]))
         except ValueError as error:
             raise UsageError(f"until: {error}") from error
         with self._store.transaction() as connection:
-            self._store.set_pause(connection, camera, until)
+            self._store.pauses.extend(connection, camera, until)
             outlook = self._evaluator.look()
             entry = PauseEntry(camera, "" if until is None else encode_rfc3339(until))
             entries.append(connection, entry, outlook.now)
@@ -335,11 +337,11 @@ class RequestCommands:
             self._reauthorization.evaluate_all(connection, outlook, aftermath)
         return {"stopped": self._clear_up(aftermath)}
 
-    def _revoke(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _revoke(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         camera = self._camera(members)
         wanted = [each.id for each in self._config.cameras] if camera == EVERY_CAMERA else [camera]
         with self._store.transaction() as connection:
-            signed = [each for each in wanted if self._store.revoke_consent(connection, each)]
+            signed = [each for each in wanted if self._store.consents.revoke(connection, each)]
             outlook = self._evaluator.look()
             for each in signed:
                 entries.append(connection, ConsentRevokedEntry(each), outlook.now)

@@ -19,7 +19,7 @@ from edge_agent.ledger import table as ledger
 from edge_agent.ledger.entries import UpdateEntry
 from edge_agent.units import UtcNs
 from edge_agent.uplink.owner.notifications import News
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class UpdateNotes:
         clock: Dates the entries.
     """
 
-    def __init__(self, state_dir: Path, store: Store, news: News, clock: Clock) -> None:
+    def __init__(self, state_dir: Path, store: Database, news: News, clock: Clock) -> None:
         self._folder, self._store, self._news, self._clock = state_dir / FOLDER, store, news, clock
 
     def look(self) -> None:
@@ -64,7 +64,7 @@ def write_note(folder: Path, name: str, members: Mapping[str, str]) -> None:
         path.unlink()
 
 
-def take_in(folder: Path, store: Store, now: UtcNs) -> list[dict[str, str]]:
+def take_in(folder: Path, store: Database, now: UtcNs) -> list[dict[str, str]]:
     """Enter the notes that the ledger does not have yet; return them, oldest first."""
     paths = sorted(folder.glob("*.json"))[:MAX_NOTES] if folder.is_dir() else []
     if not paths:

@@ -16,21 +16,21 @@ from edge_agent.host.clock import Clock
 from edge_agent.ledger import table as ledger
 from edge_agent.ledger.entries import BundleEntry, GivenUpEntry
 from edge_agent.protocol.answer import upload_name
-from edge_agent.protocol.trust_bundle import TrustBundle
+from edge_agent.protocol.trust_bundle import Recipient, TrustBundle, list_recipients
 from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.units import MINUTE_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink.bundle.rings import NotRecordedError
 from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.clip.cutter import ClipError
 from edge_agent.uplink.inbound import steps
-from edge_agent.uplink.inbound.evaluator import Evaluator
 from edge_agent.uplink.inbound.lifecycle import CameraEvent
 from edge_agent.uplink.inbound.register import Aftermath, RequestRegister
 from edge_agent.uplink.inbound.steps import LATE, RequestStep, describe_grant
 from edge_agent.uplink.release.payload import describe
 from edge_agent.uplink.release.staging import Staging, StagingFullError
-from edge_agent.uplink.store.release_info import Bundle, Ended, Waiting
-from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.releases import Bundle, Ended, ReleaseState, StoredRelease, Waiting
+from edge_agent.uplink.store.requests import StoredRequest
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,14 @@ MAX_CRASHES = 2
 class Builder(Protocol):
     """Makes one camera's bundle."""
 
-    def build(self, grant: Grant, camera: CameraGrant, proof: Mapping[str, object], out: Any) -> BundleInfo:
+    def build(
+        self,
+        grant: Grant,
+        camera: CameraGrant,
+        recipients: tuple[Recipient, ...],
+        proof: Mapping[str, object],
+        out: Any,
+    ) -> BundleInfo:
         """Write the age payload to ``out``; the header comes back apart."""
 
 
@@ -57,7 +64,6 @@ class BuildStep:
 
     Args:
         store: Where every step is durable.
-        evaluator: Says to whom bundles are sealed now.
         register: Enters grants, and stops what was withdrawn meanwhile.
         builder: Makes one bundle.
         staging: Where payloads wait.
@@ -67,8 +73,7 @@ class BuildStep:
 
     def __init__(
         self,
-        store: Store,
-        evaluator: Evaluator,
+        store: Database,
         register: RequestRegister,
         builder: Builder,
         staging: Staging,
@@ -76,7 +81,6 @@ class BuildStep:
         clock: Clock,
     ) -> None:
         self._store = store
-        self._evaluator = evaluator
         self._register = register
         self._builder = builder
         self._staging = staging
@@ -89,12 +93,11 @@ class BuildStep:
         Raises:
             WithdrawnError: The request was withdrawn meanwhile.
         """
-        found = {each.camera: each for each in self._store.list_releases(request.id)}
+        found = {each.camera: each for each in self._store.releases.list_of(request.id)}
         for camera in grant.cameras:
             earlier = found.get(camera.camera)
             if earlier is None or earlier.state is ReleaseState.WAITING:
-                granted = describe(camera, self._evaluator.list_recipients(grant, trust))
-                self._make(request, grant, camera, earlier, granted)
+                self._make(request, grant, camera, earlier, trust)
 
     def _make(
         self,
@@ -102,15 +105,16 @@ class BuildStep:
         grant: Grant,
         camera: CameraGrant,
         earlier: StoredRelease | None,
-        granted: Mapping[str, Any],
+        trust: TrustBundle | None,
     ) -> None:
+        granted = describe(grant, camera, trust)
         if earlier is not None and earlier.waiting.tries and self._is_last_call(request):
             self._give_up(request, earlier, granted)
             return
         release, proof = self._enter(request, grant, camera, earlier)
         try:
             with self._staging.create(release.file, release.waiting.needs) as out:
-                info = self._builder.build(grant, camera, proof, out)
+                info = self._builder.build(grant, camera, list_recipients(trust, escrow=grant.escrow), proof, out)
         except (EdgeAgentError, OSError) as error:
             self._put_off(request, release, granted, error)
             return

@@ -13,13 +13,13 @@ from edge_agent.ledger.entries import DeliveryEntry
 from edge_agent.protocol.answer import DeliveredFile, Note
 from edge_agent.protocol.verdict import Denial, Grant
 from edge_agent.units import UtcNs
-from edge_agent.uplink.inbound.evaluator import Evaluator
 from edge_agent.uplink.inbound.lifecycle import Event
 from edge_agent.uplink.inbound.register import Aftermath, RequestRegister, WithdrawnError
 from edge_agent.uplink.inbound.steps import RequestStep, notes_of
 from edge_agent.uplink.release.recheck import PutOffError, Reauthorization
-from edge_agent.uplink.store.release_info import Ended
-from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.releases import Ended, ReleaseState, StoredRelease
+from edge_agent.uplink.store.requests import StoredRequest
 
 log = logging.getLogger(__name__)
 
@@ -30,20 +30,17 @@ class KeyStep:
     Args:
         store: Where every step is durable.
         register: Writes entries and answers.
-        evaluator: Reads the house for each decision.
         reauthorization: Decides anew.
     """
 
     def __init__(
         self,
-        store: Store,
+        store: Database,
         register: RequestRegister,
-        evaluator: Evaluator,
         reauthorization: Reauthorization,
     ) -> None:
         self._store = store
         self._register = register
-        self._evaluator = evaluator
         self._reauthorization = reauthorization
 
     def hand_over(self, request: StoredRequest) -> None:
@@ -55,10 +52,9 @@ class KeyStep:
         """
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            outlook = self._evaluator.look()
             self._register.demand_open(connection, request)
-            verdict = self._reauthorization.evaluate(connection, request.id, outlook, aftermath)
-            releases = self._store.list_releases(request.id)
+            verdict, outlook = self._reauthorization.decide(connection, request.id, aftermath)
+            releases = self._store.releases.list_of(request.id)
             done = [each for each in releases if each.state is ReleaseState.UPLOADED]
             is_whole = isinstance(verdict, Grant) and [each.camera for each in releases] == sorted(
                 each.camera for each in verdict.cameras
@@ -114,11 +110,10 @@ class KeyStep:
         """
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            if not self._store.has_waiting_key(connection, request_id):
+            if not self._store.outbox.has_waiting_key(connection, request_id):
                 return False
-            outlook = self._evaluator.look()
-            verdict = self._reauthorization.evaluate(connection, request_id, outlook, aftermath)
-            request = self._store.read_request(request_id)
+            verdict, outlook = self._reauthorization.decide(connection, request_id, aftermath)
+            request = self._store.requests.read(request_id)
             leaves = isinstance(verdict, Grant) and outlook.now >= verdict.not_before
             if leaves:
                 self._register.apply(connection, request, RequestStep(Event.KEY_LEAVES, outlook.now), aftermath)

@@ -1,10 +1,11 @@
 """The grant that a camera's payload was built under: a later decision is compared with that. Pure."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from edge_agent.protocol import jws
 from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
+from edge_agent.protocol.trust_bundle import TrustBundle, list_recipients
 from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.units import UtcNs, Window
 from edge_agent.uplink.store.requests import StoredRequest
@@ -16,19 +17,19 @@ def target_of(request: StoredRequest) -> str:
     return str(payload["deliver"])
 
 
-def describe(camera: CameraGrant, recipients: Collection[str]) -> dict[str, Any]:
+def describe(grant: Grant, camera: CameraGrant, trust: TrustBundle | None) -> dict[str, Any]:
     """Write down what a bundle is built under and to whom it is sealed, for ``covers``."""
     return {
         "windows": [[window.start, window.end] for window in camera.windows],
         "audio": camera.audio,
         "quality": camera.quality.value,
         "masks": [[list(point) for point in mask.points] for mask in camera.masks],
-        "recipients": list(recipients),
+        "recipients": [each.age for each in list_recipients(trust, escrow=grant.escrow)],
         "consent_sha256": camera.consent_sha256.hex(),
     }
 
 
-def covers(grant: Grant, camera: str, built: Mapping[str, Any], recipients: Collection[str]) -> bool:
+def covers(grant: Grant, camera: str, built: Mapping[str, Any], trust: TrustBundle | None) -> bool:
     """Tell whether a grant of now allows everything that a bundle was built under.
 
     Only the recipients of now can open it, and it cites the consent of now.
@@ -36,11 +37,11 @@ def covers(grant: Grant, camera: str, built: Mapping[str, Any], recipients: Coll
     now = next((each for each in grant.cameras if each.camera == camera), None)
     if now is None:
         return False
-    described = describe(now, recipients)
+    described = describe(grant, now, trust)
     windows = [Window(UtcNs(start), UtcNs(end)) for start, end in built["windows"]]
     return (
         all(any(allowed.contains(window) for allowed in now.windows) for window in windows)
         and (now.audio or not built["audio"])
-        and set(built["recipients"]) <= set(recipients)
+        and set(built["recipients"]) <= set(described["recipients"])
         and all(built[name] == described[name] for name in ("quality", "masks", "consent_sha256"))
     )

@@ -20,15 +20,9 @@ from edge_agent.uplink.inbound.lifecycle import CameraEvent, Event
 from edge_agent.uplink.inbound.register import UNDER_WAY, Aftermath, RequestRegister, WithdrawnError
 from edge_agent.uplink.inbound.steps import NARROWED, CameraStep, RequestStep, encode_reasons
 from edge_agent.uplink.release.payload import covers
-from edge_agent.uplink.store.release_info import Waiting
-from edge_agent.uplink.store.requests import (
-    OPEN_STATES,
-    ReleaseState,
-    RequestState,
-    Store,
-    StoredRelease,
-    StoredRequest,
-)
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.releases import ReleaseState, StoredRelease, Waiting
+from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, StoredRequest
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +52,7 @@ class Reauthorization:
 
     def __init__(
         self,
-        store: Store,
+        store: Database,
         evaluator: Evaluator,
         register: RequestRegister,
         upload_step: Clearing,
@@ -81,15 +75,21 @@ class Reauthorization:
         """
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            outlook = self._evaluator.look()
             self._register.demand_open(connection, request)
-            verdict = self.evaluate(connection, request.id, outlook, aftermath)
+            verdict, outlook = self.decide(connection, request.id, aftermath)
         self.clear_up(aftermath)
         if isinstance(verdict, Denial):
             raise WithdrawnError
         if not isinstance(verdict, Grant) or outlook.now < verdict.not_before:
             raise PutOffError
-        return verdict, outlook.moment.trust
+        return verdict, outlook.trust
+
+    def decide(
+        self, connection: sqlite3.Connection, request_id: int, aftermath: Aftermath
+    ) -> tuple[Ask | Grant | Denial | Wait, Outlook]:
+        """Look, evaluate one request, and record the outcome; with the outlook that it rests on."""
+        outlook = self._evaluator.look()
+        return self.evaluate(connection, request_id, outlook, aftermath), outlook
 
     def evaluate(
         self,
@@ -106,33 +106,31 @@ class Reauthorization:
 
         A camera that left the bound loses its bundle and its age header; a request without any camera ends.
         """
-        request = self._store.read_request(request_id)
+        request = self._store.requests.read(request_id)
         evaluation = self._evaluator.decide_again(request, outlook)
         verdict = evaluation.verdict
         self._register.narrow(connection, request, evaluation, outlook.now)
         if request.state is RequestState.ASKED:
             if isinstance(verdict, Denial):
                 event = Event.STOP if is_stop else Event.DENIAL
-                self._register.refuse(
-                    connection, request, verdict.reasons, outlook.disclosure, outlook.now, event, aftermath
-                )
+                self._register.refuse(connection, request, verdict.reasons, outlook, event, aftermath)
         elif request.state in UNDER_WAY:
             self._evaluate_release(connection, request, evaluation, outlook, aftermath, is_stop=is_stop)
-        elif self._store.has_waiting_key(connection, request_id):
+        elif self._store.outbox.has_waiting_key(connection, request_id):
             return self._evaluate_key(connection, request, evaluation, outlook, aftermath, is_stop=is_stop)
         return verdict
 
     def evaluate_all(self, connection: sqlite3.Connection, outlook: Outlook, aftermath: Aftermath) -> None:
         """Evaluate everything that is open, and every key that waits: the owner has just taken something back."""
-        waiting = set(self._store.list_waiting_keys())
-        for request_id in sorted(waiting | {each.id for each in self._store.list_requests(OPEN_STATES)}):
+        waiting = set(self._store.outbox.list_waiting_keys())
+        for request_id in sorted(waiting | {each.id for each in self._store.requests.list_newest(OPEN_STATES)}):
             self.evaluate(connection, request_id, outlook, aftermath, is_stop=True)
 
     def clear_up(self, aftermath: Aftermath) -> None:
         """Carry out the consequences, after the transaction; after a kill the next start's sweep does it."""
         self._upload_step.delete_here(aftermath.payloads)
         for request in aftermath.told:
-            ended = self._store.read_request(request.id)
+            ended = self._store.requests.read(request.id)
             log.info("request ended request=%d state=%s", ended.id, ended.state.value)
             self._on_end(ended)
 
@@ -161,7 +159,7 @@ class Reauthorization:
             return
         dropped = [
             each
-            for each in self._store.list_releases(request.id)
+            for each in self._store.releases.list_of(request.id)
             if evaluation.bound.find(each.camera) is None
             or (isinstance(verdict, Grant) and not self._covers(verdict, each, outlook))
         ]
@@ -203,7 +201,7 @@ class Reauthorization:
 
     def _list_wider(self, request: StoredRequest, evaluation: Evaluation, outlook: Outlook) -> list[StoredRelease]:
         """Return what of a delivery holds more than the evaluation leaves."""
-        found = self._store.list_releases(request.id)
+        found = self._store.releases.list_of(request.id)
         delivered = [each for each in found if each.state is ReleaseState.DELIVERED]
         verdict = evaluation.verdict
         if isinstance(verdict, Grant):
@@ -213,5 +211,4 @@ class Reauthorization:
     def _covers(self, grant: Grant, release: StoredRelease, outlook: Outlook) -> bool:
         if isinstance(release.info, Waiting):
             return any(each.camera == release.camera for each in grant.cameras)
-        recipients = self._evaluator.list_recipients(grant, outlook.moment.trust)
-        return covers(grant, release.camera, release.info.granted, recipients)
+        return covers(grant, release.camera, release.info.granted, outlook.trust)

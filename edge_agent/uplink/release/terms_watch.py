@@ -11,7 +11,7 @@ from edge_agent.uplink.inbound.consent_files import read_owners_file
 from edge_agent.uplink.inbound.evaluator import Evaluator
 from edge_agent.uplink.inbound.register import Aftermath
 from edge_agent.uplink.release.recheck import Reauthorization
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 EVERY_S = 5.0
 """A look costs one read of a small file, and no more if nothing has changed."""
@@ -27,7 +27,7 @@ class TermsWatch:
         reauthorization: Decides again.
     """
 
-    def __init__(self, path: Path, store: Store, evaluator: Evaluator, reauthorization: Reauthorization) -> None:
+    def __init__(self, path: Path, store: Database, evaluator: Evaluator, reauthorization: Reauthorization) -> None:
         self._path, self._store = path, store
         self._evaluator, self._reauthorization = evaluator, reauthorization
         self._seen: bytes | None = None

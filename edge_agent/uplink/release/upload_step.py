@@ -17,7 +17,9 @@ from edge_agent.uplink.inbound.steps import CameraStep, RequestStep
 from edge_agent.uplink.release.payload import target_of
 from edge_agent.uplink.release.staging import PayloadLostError, Staging
 from edge_agent.uplink.release.tus import MAX_LOSSES
-from edge_agent.uplink.store.requests import ReleaseState, RequestState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.releases import ReleaseState, StoredRelease
+from edge_agent.uplink.store.requests import RequestState, StoredRequest
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ class UploadStep:
     """
 
     def __init__(
-        self, store: Store, register: RequestRegister, uploader: Uploader, staging: Staging, clock: Clock
+        self, store: Database, register: RequestRegister, uploader: Uploader, staging: Staging, clock: Clock
     ) -> None:
         self._store = store
         self._register = register
@@ -77,7 +79,7 @@ class UploadStep:
 
     def sweep(self, requests: Sequence[StoredRequest]) -> None:
         """Delete what none of these requests waits to upload: the rest that a kill left."""
-        releases = [each for request in requests for each in self._store.list_releases(request.id)]
+        releases = [each for request in requests for each in self._store.releases.list_of(request.id)]
         self._staging.sweep([each.file for each in releases if each.state is ReleaseState.BUILT])
 
     def upload(
@@ -108,11 +110,11 @@ class UploadStep:
             self._register.apply(connection, request, RequestStep(Event.UPLOAD, self._clock.utc()))
 
         def remember(url: str) -> None:
-            self._store.save_upload_url(release, url)
+            self._store.releases.save_upload_url(release, url)
 
         def is_over() -> bool:
-            current = self._store.read_request(request.id)
-            is_dropped = release.camera not in {each.camera for each in self._store.list_releases(request.id)}
+            current = self._store.requests.read(request.id)
+            is_dropped = release.camera not in {each.camera for each in self._store.releases.list_of(request.id)}
             is_open = current.state is RequestState.UPLOADING and not is_dropped
             return not is_open or self._clock.utc() >= current.release_by
 
@@ -139,7 +141,7 @@ class UploadStep:
             UploadRefusedError: The target lost it again and again.
             DeliveryError: The target does not answer.
         """
-        uploaded = [each for each in self._store.list_releases(request.id) if each.state is ReleaseState.UPLOADED]
+        uploaded = [each for each in self._store.releases.list_of(request.id) if each.state is ReleaseState.UPLOADED]
         lost = [each for each in uploaded if not self._uploader.has_whole(each, target_of(request))]
         for release in lost:
             log.warning("upload server has lost a payload: request=%d camera=%s", request.id, release.camera)
@@ -192,14 +194,14 @@ class UploadStep:
         Which ones is stored with the withdrawal. Without its age header it cannot be opened by anybody: this is
         tidiness, and is given up after ``MAX_TRIES``.
         """
-        doomed = None if self._clock.boot() < self._forget_at else self._store.find_doomed_upload()
+        doomed = None if self._clock.boot() < self._forget_at else self._store.releases.find_doomed_upload()
         if doomed is None:
             return
         try:
-            self._uploader.forget(doomed.url, target_of(self._store.read_request(doomed.request_id)))
+            self._uploader.forget(doomed.url, target_of(self._store.requests.read(doomed.request_id)))
         except Exception as error:
             log.warning("upload stays at its target for now, closed: file=%s: %s", doomed.file, error)
             self._forget_at = MonoNs(self._clock.boot() + FORGET_AGAIN_NS)
-            self._store.put_off_doomed(doomed, MAX_TRIES)
+            self._store.releases.put_off_doomed(doomed, MAX_TRIES)
         else:
-            self._store.put_off_doomed(doomed, 0)
+            self._store.releases.put_off_doomed(doomed, 0)

@@ -9,7 +9,7 @@ from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.units import SECOND_NS, MonoNs
 from edge_agent.uplink.release.staging import Staging
 from edge_agent.uplink.release.tus import TusUploader
-from edge_agent.uplink.store.requests import StoredRelease
+from edge_agent.uplink.store.releases import StoredRelease
 
 _ASK_EVERY_NS = SECOND_NS // 20
 

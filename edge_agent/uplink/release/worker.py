@@ -21,7 +21,9 @@ from edge_agent.uplink.release.build_step import BuildStep, last_call
 from edge_agent.uplink.release.key_step import KeyStep
 from edge_agent.uplink.release.recheck import PutOffError, Reauthorization
 from edge_agent.uplink.release.upload_step import UploadStep
-from edge_agent.uplink.store.requests import ReleaseState, Store, StoredRelease, StoredRequest
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.releases import ReleaseState, StoredRelease
+from edge_agent.uplink.store.requests import StoredRequest
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ class ReleaseWorker:
 
     def __init__(
         self,
-        store: Store,
+        store: Database,
         register: RequestRegister,
         reauthorization: Reauthorization,
         build_step: BuildStep,
@@ -104,7 +106,7 @@ class ReleaseWorker:
         return self._in_hand == request_id
 
     def _open(self) -> list[StoredRequest]:
-        return self._store.list_requests(UNDER_WAY)[::-1]
+        return self._store.requests.list_newest(UNDER_WAY)[::-1]
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -169,7 +171,7 @@ class ReleaseWorker:
         if self._clock.utc() < grant.request.window.end + SETTLE_NS:
             return
         self._build_step.make(request, grant, trust)
-        releases = self._store.list_releases(request.id)
+        releases = self._store.releases.list_of(request.id)
         sendable = [each for each in releases if each.state in (ReleaseState.BUILT, ReleaseState.UPLOADED)]
         is_waiting = any(each.state is ReleaseState.WAITING for each in releases)
         for release in sendable:
@@ -189,7 +191,7 @@ class ReleaseWorker:
     def _demand_still_granted(self, request: StoredRequest, release: StoredRelease) -> None:
         """Decide before each upload: building it, or the upload before, took its time (PROTOCOL O9)."""
         self._reauthorization.require_grant(request)
-        if release.file not in {each.file for each in self._store.list_releases(request.id)}:
+        if release.file not in {each.file for each in self._store.releases.list_of(request.id)}:
             raise _StoppedError
 
     def _tell_waiting(self, request: StoredRequest, grant: Grant) -> None:

@@ -12,12 +12,12 @@ from edge_agent.ledger import table as ledger
 from edge_agent.ledger.entries import RestoredEntry
 from edge_agent.protocol.checkpoint import MAX_NOTE_BYTES
 from edge_agent.units import UtcNs
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 
 FOLDER, CHECKPOINT = "ledger-archive", "checkpoint.txt"
 
 
-def begin_from_archive(store: Store, state_dir: Path, now: UtcNs) -> None:
+def begin_from_archive(store: Database, state_dir: Path, now: UtcNs) -> None:
     """Make the archive's head the first entry of a ledger that is empty; nothing where there is no archive.
 
     Raises:

@@ -9,9 +9,8 @@ import sqlite3
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.sqlite_file import SqliteFile
 
 HOUSE = 0
 """Stands for a request in the rows that are about none."""
@@ -30,27 +29,27 @@ class HouseNotice:
     detail: str
 
 
-class Notices(Database):
+class NoticeTable:
     """Rows to be told, and to whom."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
         self._services: tuple[str, ...] = ()
         self.noticed: dict[str, threading.Event] = {}
         """By service: set with each new row; for one waiter, who clears it and looks."""
 
-    def set_notice_services(self, names: Iterable[str], missing: Iterable[str] = ()) -> None:
+    def set_services(self, names: Iterable[str], missing: Iterable[str] = ()) -> None:
         """Say who is told from now on, and for whom it waits because they are missing; what waits for others goes."""
         present = tuple(names)
         self._services = (*present, *missing)
         self.noticed = {name: threading.Event() for name in present}
-        with self.transaction() as connection:
+        with self._file.transaction() as connection:
             connection.execute(
                 "DELETE FROM notice_waiting WHERE service NOT IN (SELECT value FROM json_each(?))",
                 (json.dumps(self._services),),
             )
 
-    def add_notice(self, connection: sqlite3.Connection, request_id: int, event: str, detail: str = "") -> None:
+    def add(self, connection: sqlite3.Connection, request_id: int, event: str, detail: str = "") -> None:
         """Have every service told of an event, once: the same event of the same request again is none."""
         cursor = connection.execute("INSERT OR IGNORE INTO notice VALUES (NULL, ?, ?, ?)", (request_id, event, detail))
         if not cursor.rowcount:
@@ -66,11 +65,7 @@ class Notices(Database):
         for event_of in self.noticed.values():
             event_of.set()  # who looks now waits for the transaction to end
 
-    def forget_notices(self, connection: sqlite3.Connection, request_id: int) -> None:
-        """Forget the rows of a request, told or not."""
-        connection.execute("DELETE FROM notice WHERE request_id = ?", (request_id,))
-
-    def sum_up_notices(self, connection: sqlite3.Connection, request_id: int) -> None:
+    def sum_up(self, connection: sqlite3.Connection, request_id: int) -> None:
         """Count a refused request that goes in a row of the house, if somebody was not told of it."""
         waits = (
             "SELECT 1 FROM notice_waiting JOIN notice ON notice.id = notice_id "
@@ -80,14 +75,14 @@ class Notices(Database):
             return
         count = 1
         if connection.execute(waits, (HOUSE, REFUSALS)).fetchone() is not None:
-            row = self._one("SELECT detail FROM notice WHERE request_id = ? AND event = ?", HOUSE, REFUSALS)
+            row = self._file.find_row("SELECT detail FROM notice WHERE request_id = ? AND event = ?", HOUSE, REFUSALS)
             count += 0 if row is None else int(row["detail"])
         connection.execute("DELETE FROM notice WHERE request_id = ? AND event = ?", (HOUSE, REFUSALS))
-        self.add_notice(connection, HOUSE, REFUSALS, str(count))
+        self.add(connection, HOUSE, REFUSALS, str(count))
 
-    def find_newest_notice(self) -> int:
+    def find_newest(self) -> int:
         """Return the number of the newest row; 0 if there is none."""
-        row = self._one("SELECT coalesce(max(id), 0) AS newest FROM notice")
+        row = self._file.find_row("SELECT coalesce(max(id), 0) AS newest FROM notice")
         assert row is not None
         return int(row["newest"])
 
@@ -99,7 +94,7 @@ class Notices(Database):
             asked: The state of those that come first.
             refused: The state of those that are not told one by one.
         """
-        row = self._one(
+        row = self._file.find_row(
             "SELECT request_id FROM notice_waiting JOIN notice ON notice.id = notice_id "
             "JOIN request ON request.id = request_id WHERE service = ? AND state != ? "
             "ORDER BY state != ?, notice.id LIMIT 1",
@@ -109,7 +104,7 @@ class Notices(Database):
 
     def list_events_to_tell(self, service: str, request_id: int) -> set[str]:
         """Return the events of a request of which a service was not told."""
-        rows = self._all(
+        rows = self._file.list_rows(
             "SELECT event FROM notice_waiting JOIN notice ON notice.id = notice_id "
             "WHERE service = ? AND request_id = ?",
             service, request_id,
@@ -118,7 +113,7 @@ class Notices(Database):
 
     def find_house_notice(self, service: str, *, refusals: bool = False) -> HouseNotice | None:
         """Return the oldest thing about no request that a service was not sent; the count of refusals by itself."""
-        row = self._one(
+        row = self._file.find_row(
             "SELECT notice.id, event, detail FROM notice_waiting JOIN notice ON notice.id = notice_id "
             "WHERE service = ? AND request_id = ? AND (event = ?) = ? ORDER BY notice.id LIMIT 1",
             service, HOUSE, REFUSALS, refusals,
@@ -127,7 +122,7 @@ class Notices(Database):
 
     def list_refused_to_tell(self, service: str, refused: str, limit: int) -> list[int]:
         """Return requests of a state that a service was not told of, oldest first."""
-        rows = self._all(
+        rows = self._file.list_rows(
             "SELECT DISTINCT request_id FROM notice_waiting JOIN notice ON notice.id = notice_id "
             "JOIN request ON request.id = request_id WHERE service = ? AND state = ? ORDER BY request_id LIMIT ?",
             service, refused, limit,
@@ -136,7 +131,7 @@ class Notices(Database):
 
     def mark_told(self, service: str, requests: Iterable[int], up_to: int) -> None:
         """Take the rows of these requests, as far as ``up_to``, off a service's list."""
-        with self.transaction() as connection:
+        with self._file.transaction() as connection:
             connection.execute(
                 "DELETE FROM notice_waiting WHERE service = ? AND notice_id <= ? AND notice_id IN "
                 "(SELECT id FROM notice WHERE request_id IN (SELECT value FROM json_each(?)))",
@@ -145,5 +140,5 @@ class Notices(Database):
 
     def mark_house_notice_told(self, service: str, notice_id: int) -> None:
         """Take one row about no request off a service's list."""
-        with self.transaction() as connection:
+        with self._file.transaction() as connection:
             connection.execute("DELETE FROM notice_waiting WHERE service = ? AND notice_id = ?", (service, notice_id))

@@ -3,11 +3,10 @@
 import sqlite3
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from edge_agent.units import UtcNs
-from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.sqlite_file import SqliteFile
 
 
 class Asked(Protocol):
@@ -36,17 +35,17 @@ class OutboxMessage:
     """The request whose age headers it carries: it is sent only while that is still granted."""
 
 
-class Outbox(Database):
+class Outbox:
     """Signed answers by request, and messages in the order in which they are due."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
         self.pushed = threading.Event()
         """Set with every new message; for one waiter, who clears it and looks."""
 
     def count_answers(self, request_id: int) -> int:
         """Return how many answers a request has; the next one's sequence number."""
-        row = self._one("SELECT count(*) AS n FROM answer WHERE request_id = ?", request_id)
+        row = self._file.find_row("SELECT count(*) AS n FROM answer WHERE request_id = ?", request_id)
         assert row is not None
         return int(row["n"])
 
@@ -65,14 +64,14 @@ class Outbox(Database):
         seq = self.count_answers(request.id)
         connection.execute("INSERT INTO answer VALUES (?, ?, ?, ?)", (request.id, seq, payload, due))
         key_of = request.id if is_key else None
-        self.push_message(connection, topic, payload, request.correlation, due, expires, key_of=key_of)
+        self.push(connection, topic, payload, request.correlation, due, expires, key_of=key_of)
 
     def recall_key(self, connection: sqlite3.Connection, request_id: int) -> bool:
         """Take back an answer with age headers that the broker has not taken yet; False where there is none."""
         rows = connection.execute("DELETE FROM outbox WHERE key_of = ? RETURNING payload", (request_id,)).fetchall()
         for row in rows:
             connection.execute("DELETE FROM answer WHERE request_id = ? AND payload = ?", (request_id, row["payload"]))
-        self.note_remains()
+        self._file.note_remains()
         return bool(rows)
 
     def drop_key(self, connection: sqlite3.Connection, request_id: int) -> None:
@@ -85,21 +84,22 @@ class Outbox(Database):
 
     def list_waiting_keys(self) -> list[int]:
         """Return the requests whose age headers wait in the outbox."""
-        return [row["key_of"] for row in self._all("SELECT DISTINCT key_of FROM outbox WHERE key_of IS NOT NULL")]
+        rows = self._file.list_rows("SELECT DISTINCT key_of FROM outbox WHERE key_of IS NOT NULL")
+        return [row["key_of"] for row in rows]
 
     def find_last_answer(self, request_id: int, now: UtcNs) -> bytes | None:
         """Return the last answer whose moment has come, or None: a duplicate then gets the stored silence."""
-        row = self._one(
+        row = self._file.find_row(
             "SELECT payload FROM answer WHERE request_id = ? AND due_ns <= ? ORDER BY seq DESC LIMIT 1", request_id, now
         )
         return None if row is None else bytes(row["payload"])
 
     def find_answer_due(self, request_id: int) -> UtcNs:
         """Return the moment of a request's last answer, past or to come; 0 if there is none."""
-        row = self._one("SELECT coalesce(max(due_ns), 0) AS due FROM answer WHERE request_id = ?", request_id)
+        row = self._file.find_row("SELECT coalesce(max(due_ns), 0) AS due FROM answer WHERE request_id = ?", request_id)
         return UtcNs(0 if row is None else row["due"])
 
-    def push_message(
+    def push(
         self,
         connection: sqlite3.Connection,
         topic: str,
@@ -120,9 +120,7 @@ class Outbox(Database):
         """Tell whether this very message waits in the outbox."""
         return connection.execute("SELECT 1 FROM outbox WHERE payload = ?", (payload,)).fetchone() is not None
 
-    def list_due_messages(
-        self, now: UtcNs, limit: int = 16, *, after: OutboxMessage | None = None
-    ) -> list[OutboxMessage]:
+    def list_due(self, now: UtcNs, limit: int = 16, *, after: OutboxMessage | None = None) -> list[OutboxMessage]:
         """Return the messages whose moment has come, oldest first; those that expired are dropped here.
 
         But for age headers: that those were never sent is the end of a request, and not for the outbox to decide.
@@ -133,7 +131,7 @@ class Outbox(Database):
             after: The one behind which to go on; None begins with the oldest.
         """
         place = (-1, -1) if after is None else (after.due, after.id)
-        with self.transaction() as connection:
+        with self._file.transaction() as connection:
             connection.execute("DELETE FROM outbox WHERE expires_ns <= ? AND key_of IS NULL", (now,))
         return [
             OutboxMessage(
@@ -145,7 +143,7 @@ class Outbox(Database):
                 UtcNs(row["expires_ns"]),
                 row["key_of"],
             )
-            for row in self._all(
+            for row in self._file.list_rows(
                 "SELECT * FROM outbox WHERE due_ns <= ? AND (due_ns, id) > (?, ?) ORDER BY due_ns, id LIMIT ?",
                 now,
                 *place,
@@ -153,7 +151,7 @@ class Outbox(Database):
             )
         ]
 
-    def remove_message(self, message_id: int) -> None:
+    def remove(self, message_id: int) -> None:
         """Forget a message that the broker has taken."""
-        with self.transaction() as connection:
+        with self._file.transaction() as connection:
             connection.execute("DELETE FROM outbox WHERE id = ?", (message_id,))

@@ -1,7 +1,4 @@
-"""The releaser's memory: requests, what their cameras' releases came to, and what they used of the quotas.
-
-Together with the outbox and what stands, one SQLite file. Decides nothing.
-"""
+"""The requests that were verified, the facts of their incidents, and what they used of the quotas. Decides nothing."""
 
 import json
 import sqlite3
@@ -13,11 +10,7 @@ from typing import Any
 from edge_agent.consent.bound import Bound, encode_bound, parse_bound
 from edge_agent.consent.house_state import CameraHistory
 from edge_agent.units import DAY_NS, UtcNs
-from edge_agent.uplink.store.in_force import InForceTables
-from edge_agent.uplink.store.notices import Notices
-from edge_agent.uplink.store.outbox import Outbox
-from edge_agent.uplink.store.refusals import RefusedRequests
-from edge_agent.uplink.store.release_info import Bundle, ReleaseInfo, Waiting, encode_info, parse_info
+from edge_agent.uplink.store.sqlite_file import SqliteFile
 
 
 class RequestState(Enum):
@@ -32,18 +25,6 @@ class RequestState(Enum):
     DELIVERED = "delivered"
     NO_FOOTAGE = "no-footage"
     CANCELLED = "cancelled"
-    FAILED = "failed"
-
-
-class ReleaseState(Enum):
-    """Where one camera's bundle stands; the last three are final."""
-
-    WAITING = "waiting"
-    """Its grant is in the ledger; it is not built yet, or could not be built so far."""
-    BUILT = "built"
-    UPLOADED = "uploaded"
-    DELIVERED = "delivered"
-    NO_FOOTAGE = "no-footage"
     FAILED = "failed"
 
 
@@ -79,43 +60,6 @@ class StoredRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredRelease:
-    """One camera's bundle: where its ciphertext lies and how far its upload is."""
-
-    request_id: int
-    camera: str
-    state: ReleaseState
-    file: str
-    info: ReleaseInfo
-    """In the shape of the state: ``Waiting``, ``Bundle`` or ``Ended``."""
-    header: bytes
-    """The age header: stays here until the key is handed over."""
-    upload_url: str
-
-    @property
-    def waiting(self) -> Waiting:
-        """What is known of a release that waits."""
-        assert isinstance(self.info, Waiting)
-        return self.info
-
-    @property
-    def bundle(self) -> Bundle:
-        """What is known of a release with a bundle."""
-        assert isinstance(self.info, Bundle)
-        return self.info
-
-
-@dataclass(frozen=True, slots=True)
-class DoomedUpload:
-    """An upload that the server is still to be asked to delete."""
-
-    id: int
-    request_id: int
-    file: str
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
 class QuotaUse:
     """What one request used of a camera's quota."""
 
@@ -126,12 +70,13 @@ class QuotaUse:
     incident: str
 
 
-class Store(Outbox, InForceTables, Notices, RefusedRequests):
-    """Requests, incidents, quotas and releases; with everything else that lies in the file."""
+class RequestTable:
+    """Requests by number, and what their incidents were first said to be."""
 
-    # Requests
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
 
-    def add_request(self, connection: sqlite3.Connection, request: StoredRequest) -> int:
+    def add(self, connection: sqlite3.Connection, request: StoredRequest) -> int:
         """Insert a request (its ``id`` is ignored) under the next number and return that.
 
         The last number is kept apart from the requests: those that are forgotten make no room for others.
@@ -149,39 +94,39 @@ class Store(Outbox, InForceTables, Notices, RefusedRequests):
         )  # fmt: skip
         return int(number)
 
-    def find_request(self, jti: str, iss: str | None = None) -> StoredRequest | None:
+    def find(self, jti: str, iss: str | None = None) -> StoredRequest | None:
         """Look a request up by its ``jti``, of one issuer or (for a person's command) of any."""
-        row = self._one("SELECT * FROM request WHERE jti = ? AND iss = coalesce(?, iss)", jti, iss)
+        row = self._file.find_row("SELECT * FROM request WHERE jti = ? AND iss = coalesce(?, iss)", jti, iss)
         return None if row is None else _request(row)
 
-    def read_request(self, request_id: int) -> StoredRequest:
+    def read(self, request_id: int) -> StoredRequest:
         """Return a request that is known to exist."""
-        row = self._one("SELECT * FROM request WHERE id = ?", request_id)
+        row = self._file.find_row("SELECT * FROM request WHERE id = ?", request_id)
         assert row is not None
         return _request(row)
 
     def find_numbered(self, number: int) -> StoredRequest | None:
         """Look a request up by its number; None if there is none, or it is forgotten."""
-        row = self._one("SELECT * FROM request WHERE id = ?", number)
+        row = self._file.find_row("SELECT * FROM request WHERE id = ?", number)
         return None if row is None else _request(row)
 
-    def count_requests(self) -> dict[str, int]:
+    def count(self) -> dict[str, int]:
         """Return how many requests are kept, by state; states without any are 0."""
-        rows = self._all("SELECT state, count(*) AS number FROM request GROUP BY state")
+        rows = self._file.list_rows("SELECT state, count(*) AS number FROM request GROUP BY state")
         return {state.value: 0 for state in RequestState} | {str(row["state"]): int(row["number"]) for row in rows}
 
-    def list_requests(self, states: Sequence[RequestState] = (), limit: int = -1) -> list[StoredRequest]:
+    def list_newest(self, states: Sequence[RequestState] = (), limit: int = -1) -> list[StoredRequest]:
         """Return the newest requests, of the given states or of all, newest first; all of them unless limited."""
         wanted = [state.value for state in (states or RequestState)]
         marks = ",".join("?" * len(wanted))
-        rows = self._all(
+        rows = self._file.list_rows(
             f"SELECT * FROM request WHERE state IN ({marks}) ORDER BY id DESC LIMIT ?",  # noqa: S608
             *wanted,
             limit,
         )
         return [_request(row) for row in rows]
 
-    def list_ended_requests(self, before: UtcNs, newest: int, *, after: int, limit: int) -> list[StoredRequest]:
+    def list_ended(self, before: UtcNs, newest: int, *, after: int, limit: int) -> list[StoredRequest]:
         """Return requests that arrived before a time and have ended, oldest first, but for the newest ones of all.
 
         Args:
@@ -191,7 +136,7 @@ class Store(Outbox, InForceTables, Notices, RefusedRequests):
             limit: How many at most.
         """
         ended = [state.value for state in RequestState if state not in OPEN_STATES]
-        rows = self._all(
+        rows = self._file.list_rows(
             f"SELECT * FROM request WHERE id > ? AND arrived_ns < ? AND state IN ({','.join('?' * len(ended))}) "  # noqa: S608
             "AND id NOT IN (SELECT key_of FROM outbox WHERE key_of IS NOT NULL) "
             "AND id NOT IN (SELECT id FROM request ORDER BY id DESC LIMIT ?) ORDER BY id LIMIT ?",
@@ -199,15 +144,14 @@ class Store(Outbox, InForceTables, Notices, RefusedRequests):
         )  # fmt: skip
         return [_request(row) for row in rows]
 
-    def remove_request(self, connection: sqlite3.Connection, request_id: int) -> None:
+    def remove(self, connection: sqlite3.Connection, request_id: int) -> None:
         """Forget a request that has ended, and everything about it but its incident's facts."""
-        for table in ("release", "quota", "answer", "doomed_upload"):
+        for table in ("release", "quota", "answer", "doomed_upload", "notice"):
             connection.execute(f"DELETE FROM {table} WHERE request_id = ?", (request_id,))  # noqa: S608
-        self.forget_notices(connection, request_id)
         connection.execute("DELETE FROM request WHERE id = ?", (request_id,))
-        self.note_remains()
+        self._file.note_remains()
 
-    def update_request(
+    def update(
         self,
         connection: sqlite3.Connection,
         request_id: int,
@@ -232,28 +176,41 @@ class Store(Outbox, InForceTables, Notices, RefusedRequests):
 
     def find_incident(self, iss: str, number: str) -> bytes | None:
         """Return the digest of an incident's facts as first seen."""
-        row = self._one("SELECT facts FROM incident WHERE iss = ? AND number = ?", iss, number)
+        row = self._file.find_row("SELECT facts FROM incident WHERE iss = ? AND number = ?", iss, number)
         return None if row is None else bytes(row["facts"])
 
     def add_incident(self, connection: sqlite3.Connection, iss: str, number: str, facts: bytes) -> None:
         """Remember an incident's facts, the first time only."""
         connection.execute("INSERT OR IGNORE INTO incident VALUES (?, ?, ?)", (iss, number, facts))
 
-    # Quotas
+    def forget_incidents(self, connection: sqlite3.Connection, newest: int) -> None:
+        """Forget the facts of incidents of which no request is remembered, but for those of the newest ones."""
+        connection.execute(
+            "DELETE FROM incident WHERE rowid <= (SELECT max(rowid) FROM incident) - ? "
+            "AND (iss, number) NOT IN (SELECT iss, incident FROM request)",
+            (newest,),
+        )
 
-    def add_quota_use(self, connection: sqlite3.Connection, request_id: int, use: QuotaUse) -> None:
+
+class QuotaTable:
+    """One row for each grant of a camera."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+
+    def add_use(self, connection: sqlite3.Connection, request_id: int, use: QuotaUse) -> None:
         """Count a grant against a camera's quota, once a request and camera."""
         connection.execute(
             "INSERT OR IGNORE INTO quota VALUES (?, ?, ?, ?, ?, ?)",
             (request_id, use.camera, use.at, use.granted_ns, use.iss, use.incident),
         )
 
-    def count_quota_uses(self, iss: str, incident: str, *, before: int, now: UtcNs) -> dict[str, CameraHistory]:
+    def count_uses(self, iss: str, incident: str, *, before: int, now: UtcNs) -> dict[str, CameraHistory]:
         """Count, of each camera, what requests with a smaller number than ``before`` used until ``now``.
 
         In SQL: an owner may sign a thousand requests a month for each camera, and every evaluation counts them.
         """
-        rows = self._all(
+        rows = self._file.list_rows(
             "SELECT camera, sum(at_ns > ?1) AS last_day, sum(at_ns > ?2) AS last_month, "
             "sum(iss = ?3 AND incident = ?4) AS same_incident, sum((at_ns > ?2) * granted_ns) AS last_month_ns "
             "FROM quota WHERE request_id < ?5 GROUP BY camera",
@@ -263,72 +220,6 @@ class Store(Outbox, InForceTables, Notices, RefusedRequests):
             row["camera"]: CameraHistory(row["last_day"], row["last_month"], row["same_incident"], row["last_month_ns"])
             for row in rows
         }
-
-    # Releases
-
-    def save_release(self, connection: sqlite3.Connection, release: StoredRelease) -> None:
-        """Insert or replace one camera's release."""
-        connection.execute(
-            "INSERT OR REPLACE INTO release VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (release.request_id, release.camera, release.state.value, release.file,
-             json.dumps(encode_info(release.info)), release.header, release.upload_url),
-        )  # fmt: skip
-
-    def list_releases(self, request_id: int | None = None) -> list[StoredRelease]:
-        """Return the releases of one request, or of all."""
-        rows = self._all("SELECT * FROM release WHERE request_id = coalesce(?, request_id) ORDER BY camera", request_id)
-        return [
-            StoredRelease(
-                row["request_id"],
-                row["camera"],
-                ReleaseState(row["state"]),
-                row["file"],
-                parse_info(row["state"], json.loads(row["info"])),
-                bytes(row["header"]),
-                row["upload_url"],
-            )
-            for row in rows
-        ]
-
-    def remove_release(self, connection: sqlite3.Connection, release: StoredRelease) -> None:
-        """Forget one camera's release, its age header included."""
-        connection.execute(
-            "DELETE FROM release WHERE request_id = ? AND camera = ?", (release.request_id, release.camera)
-        )
-        self.note_remains()
-
-    def save_upload_url(self, release: StoredRelease, url: str) -> None:
-        """Remember where an upload goes on; empty to start anew."""
-        with self.transaction() as connection:
-            connection.execute(
-                "UPDATE release SET upload_url = ? WHERE request_id = ? AND camera = ?",
-                (url, release.request_id, release.camera),
-            )
-
-    def forget_header(self, connection: sqlite3.Connection, request_id: int) -> None:
-        """Destroy the age headers of a request: what was uploaded without them can never be opened."""
-        connection.execute("UPDATE release SET header = x'' WHERE request_id = ?", (request_id,))
-        self.note_remains()
-
-    # Uploads that are to be deleted where they lie
-
-    def doom_upload(self, connection: sqlite3.Connection, release: StoredRelease) -> None:
-        """Remember that what the server has of a release is to be deleted."""
-        connection.execute(
-            "INSERT INTO doomed_upload VALUES (NULL, ?, ?, ?, 0)",
-            (release.request_id, release.file, release.upload_url),
-        )
-
-    def find_doomed_upload(self) -> DoomedUpload | None:
-        """Return the upload that was tried least often, the oldest of them."""
-        row = self._one("SELECT id, request_id, file, url FROM doomed_upload ORDER BY tries, id LIMIT 1")
-        return None if row is None else DoomedUpload(*row)
-
-    def put_off_doomed(self, doomed: DoomedUpload, max_tries: int) -> None:
-        """Note that deleting an upload was tried; forget it after so many tries (0: it is done)."""
-        with self.transaction() as connection:
-            connection.execute("UPDATE doomed_upload SET tries = tries + 1 WHERE id = ?", (doomed.id,))
-            connection.execute("DELETE FROM doomed_upload WHERE id = ? AND tries >= ?", (doomed.id, max_tries))
 
 
 def _request(row: sqlite3.Row) -> StoredRequest:

@@ -9,7 +9,7 @@ import pytest
 from edge_agent.errors import UnavailableError
 from edge_agent.units import HOUR_NS, UtcNs
 from edge_agent.uplink.inbound.answer_sender import Sender
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 from tests.support.fakes import FakeClock
 from tests.uplink.store.test_requests import REQUEST
 
@@ -35,9 +35,9 @@ class FlakyBroker:
 @pytest.fixture
 def run(tmp_path):
     stop, clock = threading.Event(), FakeClock()
-    with Store(tmp_path / "s.sqlite") as store:
+    with Database(tmp_path / "s.sqlite") as store:
 
-        def start(broker: FlakyBroker) -> tuple[Store, FakeClock]:
+        def start(broker: FlakyBroker) -> tuple[Database, FakeClock]:
             sender = Sender(store, broker, clock, lambda _: True, stop)
             sender.start()
             start.sender = sender
@@ -48,10 +48,10 @@ def run(tmp_path):
         start.sender.join()
 
 
-def push(store: Store, clock: FakeClock, payload: bytes, after_ns: int = 0) -> None:
+def push(store: Database, clock: FakeClock, payload: bytes, after_ns: int = 0) -> None:
     with store.transaction() as connection:
         due = UtcNs(clock.utc() + after_ns)
-        store.push_message(connection, "t", payload, b"", due, UtcNs(due + HOUR_NS))
+        store.outbox.push(connection, "t", payload, b"", due, UtcNs(due + HOUR_NS))
 
 
 def wait_for(condition, limit_s: float = 15.0) -> None:
@@ -69,7 +69,7 @@ def test_messages_arrive_in_order_after_the_broker_came_back(run):
         push(store, clock, payload)
     wait_for(lambda: len(broker.taken) == 3)
     assert broker.taken == [b"1", b"2", b"3"]
-    wait_for(lambda: store.list_due_messages(clock.utc()) == [])
+    wait_for(lambda: store.outbox.list_due(clock.utc()) == [])
 
 
 def test_message_waits_for_its_moment(run):
@@ -86,14 +86,14 @@ def test_message_waits_for_its_moment(run):
 def test_keys_that_wait_hold_up_no_other_answer(tmp_path):
     """However many age headers wait for a decision, what is due behind them goes out, and they follow in order."""
     clock, broker, is_granted = FakeClock(), FlakyBroker(refuse=0), [False]
-    with Store(tmp_path / "s.sqlite") as store:
+    with Database(tmp_path / "s.sqlite") as store:
         sender = Sender(store, broker, clock, lambda _: is_granted[0], threading.Event())
         keys = [b"key %d" % number for number in range(40)]
         for number, key in enumerate(keys):
             request = replace(REQUEST, jti=f"jti-{number}", arrived_at=clock.utc())
             with store.transaction() as connection:
-                key_of, due = store.add_request(connection, request), clock.utc()
-                store.push_message(connection, "t", key, b"", due, UtcNs(due + HOUR_NS), key_of=key_of)
+                key_of, due = store.requests.add(connection, request), clock.utc()
+                store.outbox.push(connection, "t", key, b"", due, UtcNs(due + HOUR_NS), key_of=key_of)
         for answer in (b"1", b"2"):
             push(store, clock, answer)
         sender.turn()

@@ -102,7 +102,7 @@ def test_a_consent_counts_from_when_the_releaser_has_taken_it_in(house):
     house.put_file(signed)
     assert [each["code"] for each in house.ask().reasons] == ["consent-missing"]
     house.hand_over(signed)
-    assert house.store.find_consent("door") == StoredConsent(3, signed, False)
+    assert house.store.consents.find("door") == StoredConsent(3, signed, False)
     assert [each["version"] for each in house.entries("consent")] == [3]
     assert house.ask().state is RequestState.GRANTED
 
@@ -131,7 +131,7 @@ def test_a_file_in_the_folder_of_copies_changes_nothing(house, what, is_down):
     house.remove_file() if put is None else house.put_file(put)
     if is_down:
         house.restart()
-    assert house.store.find_consent("door") == StoredConsent(2, newest, False)
+    assert house.store.consents.find("door") == StoredConsent(2, newest, False)
     assert [each["code"] for each in house.ask().reasons] == ["mode-deny"]
 
 
@@ -153,7 +153,7 @@ def test_what_is_not_newer_or_would_not_count_is_not_taken_in(house, what):
     house.hand_over(newest)
     with pytest.raises(EdgeAgentError):
         house.hand_over(REFUSED[what](house))
-    assert house.store.find_consent("door") == StoredConsent(2, newest, False)
+    assert house.store.consents.find("door") == StoredConsent(2, newest, False)
     assert [each["version"] for each in house.entries("consent")] == [2]
     assert [each["code"] for each in house.ask().reasons] == ["mode-deny"]
 
@@ -190,7 +190,7 @@ def test_no_consent_that_was_signed_before_a_revocation_counts_after_it(house, u
     house.clock.advance(until_handed_over)
     with pytest.raises(UsageError, match=r"five minutes|revoked after"):
         house.hand_over(kept)
-    assert house.store.find_consent("door").is_revoked
+    assert house.store.consents.find("door").is_revoked
     assert [each["code"] for each in house.ask().reasons] == ["consent-revoked"]
     house.hand_over(house.sign_terms(2))
     assert house.ask().state is RequestState.GRANTED
@@ -207,7 +207,7 @@ def test_a_consent_is_taken_in_as_long_as_an_order_would_be(house, age_ns, is_ta
     house.clock.step(age_ns)
     with contextlib.nullcontext() if is_taken else pytest.raises(UsageError, match="five minutes"):
         house.hand_over(signed)
-    assert (house.store.find_consent("door") is not None) is is_taken
+    assert (house.store.consents.find("door") is not None) is is_taken
 
 
 def test_a_narrower_signature_acts_at_once(house):
@@ -216,9 +216,9 @@ def test_a_narrower_signature_acts_at_once(house):
     request = house.ask()
     assert request.state is RequestState.GRANTED
     house.hand_over(house.sign_terms(2, NARROW))
-    assert house.store.read_request(request.id).state is RequestState.CANCELLED
+    assert house.store.requests.read(request.id).state is RequestState.CANCELLED
     house.hand_over(house.sign_terms(3))
-    assert house.store.read_request(request.id).state is RequestState.CANCELLED
+    assert house.store.requests.read(request.id).state is RequestState.CANCELLED
 
 
 def watch(house: Gateway) -> TermsWatch:
@@ -232,7 +232,7 @@ def test_an_edit_of_the_file_counts_before_any_step(house, is_down):
     request = house.ask()
     looks = watch(house)
     looks.look()
-    assert house.store.read_request(request.id).state is RequestState.GRANTED
+    assert house.store.requests.read(request.id).state is RequestState.GRANTED
     house.config.consent.file.write_text(NARROW)
     if is_down:
         house.restart()
@@ -240,7 +240,7 @@ def test_an_edit_of_the_file_counts_before_any_step(house, is_down):
     looks.look()
     house.config.consent.file.write_text(WIDE)
     looks.look()
-    assert house.store.read_request(request.id).state is RequestState.CANCELLED
+    assert house.store.requests.read(request.id).state is RequestState.CANCELLED
     assert house.ask().state is RequestState.GRANTED
 
 
@@ -251,10 +251,10 @@ def test_a_file_that_cannot_be_read_takes_nothing_away(house):
     looks = watch(house)
     house.config.consent.file.unlink()
     looks.look()
-    assert house.store.read_request(request.id).state is RequestState.GRANTED
+    assert house.store.requests.read(request.id).state is RequestState.GRANTED
     house.config.consent.file.write_text(NARROW)
     looks.look()
-    assert house.store.read_request(request.id).state is RequestState.CANCELLED
+    assert house.store.requests.read(request.id).state is RequestState.CANCELLED
 
 
 def test_an_edit_while_the_clock_is_not_believed_is_looked_at_again(house):
@@ -265,10 +265,10 @@ def test_an_edit_while_the_clock_is_not_believed_is_looked_at_again(house):
     house.config.consent.file.write_text(NARROW)
     house.clock.clock_state = ClockState.FLOOR_ONLY
     looks.look()
-    assert house.store.read_request(request.id).state is RequestState.GRANTED
+    assert house.store.requests.read(request.id).state is RequestState.GRANTED
     house.clock.clock_state = ClockState.SYNCHRONISED
     looks.look()
-    assert house.store.read_request(request.id).state is RequestState.CANCELLED
+    assert house.store.requests.read(request.id).state is RequestState.CANCELLED
 
 
 def test_an_unchanged_file_costs_no_transaction(house):

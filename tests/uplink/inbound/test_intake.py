@@ -8,7 +8,8 @@ import pytest
 from edge_agent.consent.policy import Mode
 from edge_agent.units import HOUR_NS, MINUTE_NS, ClockState, UtcNs, encode_rfc3339
 from edge_agent.uplink.inbound.intake import MAX_WAITING, TRUST_TOPIC
-from edge_agent.uplink.store.requests import RequestState, Store
+from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.requests import RequestState
 from tests.support import gate
 from tests.support.releaser import Delivery, House
 
@@ -49,7 +50,7 @@ def test_message_that_nobody_foresaw_is_counted_and_stops_nobody(house):
     house.intake.handle(message)
     assert message.acks == 1
     assert house.refusal_counter.read() == {"internal": 1}
-    assert house.store.list_requests() == []
+    assert house.store.requests.list_newest() == []
 
 
 def test_message_is_not_acknowledged_where_the_disk_fails(house):
@@ -65,7 +66,7 @@ def test_retained_request_is_refused_and_counted(house):
     """A broker cannot keep a request for later."""
     message = Delivery(house.sign(), retained=True)
     house.intake.handle(message)
-    assert (message.acks, house.refusal_counter.read(), house.store.list_requests()) == (1, {"retained": 1}, [])
+    assert (message.acks, house.refusal_counter.read(), house.store.requests.list_newest()) == (1, {"retained": 1}, [])
 
 
 def test_request_waits_for_the_clock_and_is_judged_once(house):
@@ -81,7 +82,7 @@ def test_request_waits_for_the_clock_and_is_judged_once(house):
     house.clock.clock_state = ClockState.SYNCHRONISED
     house.intake.retry_waiting()
     assert (copies[-1].acks, other.acks) == (1, 1)
-    assert [each.state for each in house.store.list_requests()] == [RequestState.GRANTED] * 2
+    assert [each.state for each in house.store.requests.list_newest()] == [RequestState.GRANTED] * 2
 
 
 def test_waiting_requests_survive_a_disk_that_fails(house):
@@ -184,7 +185,7 @@ def test_what_is_meant_for_others_is_counted_and_leaves_no_other_trace(house, ch
         house.intake.handle(message)
         assert message.acks == 1
     assert house.refusal_counter.read() == {reason: 50}
-    assert house.store.list_requests() == []
+    assert house.store.requests.list_newest() == []
     assert house.decided == []
     assert house.entries("request") == house.entries("decision") == []
     house.sender.turn()
@@ -240,7 +241,7 @@ def test_same_id_with_another_payload_is_refused_and_answered_by_nothing(house):
     message = Delivery(house.rtcc.sign(gate.request_payload({"jti": first.jti, "purpose": "Another."})))
     house.intake.handle(message)
     assert message.acks == 1
-    assert len(house.store.list_requests()) == 1
+    assert len(house.store.requests.list_newest()) == 1
     assert [each["code"] for each in house.entries("decision")[-1]["reasons"]] == ["jti-reused"]
 
 
@@ -319,6 +320,6 @@ def test_birth_and_id_of_a_store_stay(house):
     house.store.note_birth(gate.NOW)
     house.restart()
     assert (house.store.read_id(), house.store.find_birth()) == known
-    with Store(house.folder / "other.sqlite") as other:
+    with Database(house.folder / "other.sqlite") as other:
         assert other.read_id() != known[0]
         assert other.find_birth() is None

@@ -25,8 +25,8 @@ from edge_agent.uplink.inbound.lifecycle import (
 )
 from edge_agent.uplink.inbound.register import Aftermath, WithdrawnError
 from edge_agent.uplink.inbound.steps import CameraStep, RequestStep
-from edge_agent.uplink.store.release_info import Bundle, Ended, Waiting
-from edge_agent.uplink.store.requests import ReleaseState, RequestState, StoredRelease
+from edge_agent.uplink.store.releases import Bundle, Ended, ReleaseState, StoredRelease, Waiting
+from edge_agent.uplink.store.requests import RequestState
 from tests.support import gate
 from tests.support.releaser import House
 
@@ -92,8 +92,8 @@ def take_in(house):
 
 def apply(house, request, event, cameras, aftermath=None):
     with house.store.transaction() as connection:
-        stored = house.store.read_request(request.id)
-        found = {each.camera: each for each in house.store.list_releases(request.id)}
+        stored = house.store.requests.read(request.id)
+        found = {each.camera: each for each in house.store.releases.list_of(request.id)}
         states = {name: camera_state(stored, found.get(name)) for name in cameras}
         cameras = {name: fill(request, found.get(name), camera) for name, camera in cameras.items()}
         house.register.apply(
@@ -160,7 +160,7 @@ def test_every_cell_of_a_request(house, phase, event):
         assert aftermath == Aftermath()
         return
     apply(house, request, event, {}, aftermath)
-    stored = house.store.read_request(request.id)
+    stored = house.store.requests.read(request.id)
     assert house.register.find_phase(stored) is row.phase
     assert kinds(house)[len(entered) :] == [shape.kind for shape in row.entries]
     added = [] if row.answer is None else [row.answer]
@@ -197,12 +197,12 @@ def test_every_cell_of_a_camera(house, state, event):
         assert everything(house) == stood
         return
     apply(house, request, Event.LESS, {"door": CameraStep(event)}, aftermath)
-    stored = house.store.read_request(request.id)
-    found = house.store.list_releases(request.id)
+    stored = house.store.requests.read(request.id)
+    found = house.store.releases.list_of(request.id)
     had = state not in (CameraState.NONE, CameraState.NO_FOOTAGE, CameraState.FAILED, CameraState.WAITING)
     assert_state(stored, found, cell)
     with house.store.transaction() as connection:
-        waits = house.store.has_waiting_key(connection, request.id)
+        waits = house.store.outbox.has_waiting_key(connection, request.id)
     was_queued = state in (CameraState.KEY_WAITS, CameraState.KEY_GIVEN)
     assert waits == (was_queued and cell.key in (KeyFate.KEEP, KeyFate.QUEUE, KeyFate.GIVE))
     if cell.key in (KeyFate.KEEP, KeyFate.QUEUE, KeyFate.RECALL):
@@ -212,7 +212,7 @@ def test_every_cell_of_a_camera(house, state, event):
         assert b"age-of-the-door" not in b"".join(each.read_bytes() for each in house.folder.glob("store.sqlite*"))
     is_stored = state is not CameraState.NONE
     assert len(aftermath.payloads) == (is_stored and cell.payload is not PayloadFate.KEEP)
-    doomed = house.store.find_doomed_upload()
+    doomed = house.store.releases.find_doomed_upload()
     assert (doomed is not None) == (had and cell.payload is PayloadFate.DELETE_EVERYWHERE)
 
 
@@ -229,12 +229,12 @@ def in_state(house, state):
     info = Waiting(0) if state is CameraState.WAITING else BUNDLE if has_bundle else Ended({}, "no-footage")
     with house.store.transaction() as connection:
         release = StoredRelease(request.id, "door", stored, "file-door", info, b"" if given else header, url)
-        house.store.save_release(connection, release)
+        house.store.releases.save(connection, release)
         if waits:
-            house.store.update_request(connection, request.id, RequestState.DELIVERED)
-            house.store.push_answer(connection, request, "t", b"key", gate.NOW, gate.NOW + 1, is_key=True)
+            house.store.requests.update(connection, request.id, RequestState.DELIVERED)
+            house.store.outbox.push_answer(connection, request, "t", b"key", gate.NOW, gate.NOW + 1, is_key=True)
         if given:
-            house.store.mark_handed_over(connection, request.id)
+            house.store.requests.mark_handed_over(connection, request.id)
     return request
 
 
@@ -299,7 +299,7 @@ def test_a_kill_behind_the_commit_loses_no_deletion(house):
     house.worker.turn()
     house.worker.turn()
     assert house.uploader.forgotten == ["door", "door"], "asked again: the first answer was not noted"
-    assert house.store.find_doomed_upload() is None
+    assert house.store.releases.find_doomed_upload() is None
 
 
 def test_an_upload_that_cannot_be_deleted_is_tried_a_bounded_number_of_times(house):
@@ -320,7 +320,7 @@ def test_an_upload_that_cannot_be_deleted_is_tried_a_bounded_number_of_times(hou
         house.worker.turn()
         house.clock.advance(6 * 60 * 10**9)
     assert len(tries) == 12
-    assert house.store.find_doomed_upload() is None
+    assert house.store.releases.find_doomed_upload() is None
 
 
 def test_a_step_with_other_entries_than_its_cells_is_refused(house):
@@ -334,12 +334,12 @@ def test_a_step_with_other_entries_than_its_cells_is_refused(house):
 
 def test_the_state_of_a_request_changes_in_one_place():
     """No module but the register moves a request, a release, a key or an upload that is to be deleted."""
-    moves = {"update_request", "save_release", "remove_release", "mark_handed_over"}
-    moves |= {"recall_key", "drop_key", "push_answer", "doom_upload"}
+    moves = {"requests.update", "requests.mark_handed_over", "releases.save", "releases.remove", "releases.doom_upload"}
+    moves |= {"outbox.recall_key", "outbox.drop_key", "outbox.push_answer"}
     found = set()
     for path in (ROOT / "edge_agent").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in moves:
+            if isinstance(node, ast.Attribute) and ast.unparse(node).endswith(tuple(f".{move}" for move in moves)):
                 found.add(path.relative_to(ROOT / "edge_agent").as_posix())
     assert found == {"uplink/inbound/register.py"}
 

@@ -11,7 +11,7 @@ from edge_agent.protocol import jws
 from edge_agent.protocol.answer import Status
 from edge_agent.protocol.request_jws import TYP
 from edge_agent.units import HOUR_NS, MINUTE_NS, ClockState, UtcNs, encode_rfc3339
-from edge_agent.uplink.inbound.consent_files import NEWEST
+from edge_agent.uplink.inbound.evaluator import NEWEST
 from edge_agent.uplink.inbound.refusal_limits import RefusalLimits, RefusalRoom
 from edge_agent.uplink.store.requests import RequestState
 from tests.support import gate
@@ -88,7 +88,7 @@ def test_a_flood_of_refusals_takes_bounded_room_and_is_counted(tmp_path):
         for _ in range(part):
             deliver(house, refused(house, padded=True))
         sizes.append(size_bytes(house))
-    assert (denials(house), len(house.store.list_requests())) == (60, 60)
+    assert (denials(house), len(house.store.requests.list_newest())) == (60, 60)
     assert sizes[1] - sizes[0] > 60 * KILOBYTES * 1024, "what is entered is kept whole"
     assert sizes[2] - sizes[1] < 120 * 4096
     assert sizes[3] - sizes[2] < 120 * 4096
@@ -105,7 +105,7 @@ def test_messages_are_kept_within_a_bound_for_each_issuer(house):
         for _ in range(3):
             deliver(house, refused(house, padded=True))
         house.clock.advance(HOUR_NS)
-    kept = house.store.list_requests()
+    kept = house.store.requests.list_newest()
     assert sum(len(each.raw) for each in kept) <= SMALL.message_bytes + 56 * 1024
     assert [each.id for each in kept] == list(range(24, 24 - len(kept), -1))
     assert len(house.entries("request")) == denials(house) == 24
@@ -121,7 +121,7 @@ def test_a_message_that_was_dropped_is_not_decided_again(house):
     for people in (("ann", "bob"), ("dan", "eve")):
         for _ in range(3):
             deliver(house, refused(house, *people, padded=True))
-    assert house.store.find_numbered(1) is None
+    assert house.store.requests.find_numbered(1) is None
     before = denials(house)
     deliver(house, first)
     assert denials(house) == before
@@ -201,7 +201,7 @@ def test_a_refusal_that_cannot_be_remembered_is_counted_and_silent(house):
         deliver(house, refused(house))
     unseen = refused(house)
     deliver(house, unseen)
-    assert all(each.state is RequestState.DENIED for each in house.store.list_requests())
+    assert all(each.state is RequestState.DENIED for each in house.store.requests.list_newest())
     assert denials(house) == SMALL.entered
     deliver(house, house.rtcc.sign(gate.request_payload({"jti": gate.JTI}), "dan", "eve"))
     assert house.newest().state is RequestState.ASKED, "another key is judged"
@@ -255,14 +255,14 @@ def test_room_comes_back_as_what_filled_it_can_arrive_no_more(house):
     fill(house, "own")
     house.clock.advance(20 * MINUTE_NS)
     deliver(house, refused(house))
-    assert house.store.count_refused() == 1
+    assert house.store.refusals.count() == 1
 
 
 def test_what_is_only_counted_leaves_no_incident_behind(house):
     """Numbers that nobody entered take no room that is kept."""
     for number in range(SMALL.entered + 5):
         deliver(house, refused(house, **{"incident.number": f"number {number}"}))
-    found = [house.store.find_incident(gate.ISS, f"number {number}") is not None for number in range(9)]
+    found = [house.store.requests.find_incident(gate.ISS, f"number {number}") is not None for number in range(9)]
     assert found == [True] * SMALL.entered + [False] * 5
 
 
@@ -273,7 +273,7 @@ def test_what_uses_a_quota_is_entered_beyond_the_limit(house):
     house.house_reader.file["door"] = gate.terms(mode=Mode.DENY)
     request = house.ask()
     assert request.state is RequestState.DENIED
-    assert list(house.store.count_quota_uses(gate.ISS, "24-1", before=NEWEST, now=gate.NOW)) == ["door"]
+    assert list(house.store.quotas.count_uses(gate.ISS, "24-1", before=NEWEST, now=gate.NOW)) == ["door"]
 
 
 def test_an_id_that_is_used_again_is_counted_beyond_the_limit(house):

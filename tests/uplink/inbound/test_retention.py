@@ -7,7 +7,7 @@ import pytest
 from edge_agent.consent.admission import SKEW_NS
 from edge_agent.errors import DenialError
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, encode_rfc3339
-from edge_agent.uplink.inbound.consent_files import NEWEST
+from edge_agent.uplink.inbound.evaluator import NEWEST
 from edge_agent.uplink.inbound.refusal_limits import RefusalLimits, RefusalRoom
 from edge_agent.uplink.inbound.retention import KEEP_INCIDENTS, REMEMBER_NS, prune
 from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, StoredRequest
@@ -72,7 +72,7 @@ def test_what_is_under_way_is_never_forgotten(house: House) -> None:
     pass_time(house, 2 * REMEMBER_NS)
     assert forget(house) == 0
     house.worker.turn()
-    assert house.store.read_request(request.id).state not in OPEN_STATES
+    assert house.store.requests.read(request.id).state not in OPEN_STATES
     assert forget(house) == 1
 
 
@@ -94,7 +94,7 @@ def test_the_newest_are_kept_whatever_the_clock_says(house: House) -> None:
         house.ask({"incident.category": "arson"})
     pass_time(house, 2 * REMEMBER_NS)
     assert forget(house, newest=3) == 1
-    assert [each.id for each in house.store.list_requests()] == [4, 3, 2]
+    assert [each.id for each in house.store.requests.list_newest()] == [4, 3, 2]
 
 
 def test_a_request_of_a_far_future_is_remembered_until_then(house: House) -> None:
@@ -121,7 +121,7 @@ def test_a_replay_after_the_pruning_is_refused_as_expired_and_counted(house: Hou
     assert forget(house) == 1
     with pytest.raises(DenialError) as refused:
         outlook = house.evaluator.look()
-        house.evaluator.admit(house.evaluator.verify(request.raw, outlook.moment), outlook)
+        house.evaluator.admit(house.evaluator.verify(request.raw, outlook), outlook)
     assert refused.value.reason == "expired"
     entered = len(house.entries("request"))
     for _ in range(20):
@@ -130,7 +130,7 @@ def test_a_replay_after_the_pruning_is_refused_as_expired_and_counted(house: Hou
         assert message.acks == 1
     house.sender.turn()
     assert house.refusal_counter.read() == {"expired": 20}
-    assert house.store.list_requests() == []
+    assert house.store.requests.list_newest() == []
     assert len(house.entries("request")) == entered
     assert len(house.broker.taken) == sent
 
@@ -169,7 +169,7 @@ def test_the_facts_of_incidents_have_a_bound_with_a_way_back(house: House) -> No
         house.ask({"incident.number": number, "incident.category": "arson"})
 
     def known() -> list[str]:
-        return [each for each in ("first", "second", "third") if house.store.find_incident(gate.ISS, each)]
+        return [each for each in ("first", "second", "third") if house.store.requests.find_incident(gate.ISS, each)]
 
     prune(house.store, house.clock.utc(), newest=0, incidents=1)
     assert known() == ["first", "second", "third"]
@@ -185,11 +185,11 @@ def test_the_bound_is_longer_than_any_quota_or_term_looks_back(house: House) -> 
     """Thirty days are the most that terms count or allow; an area's request may be on its way for one more."""
     assert REMEMBER_NS > 31 * DAY_NS + SKEW_NS
     deliver(house)
-    before = house.store.count_quota_uses(gate.ISS, "2026-070112", before=NEWEST, now=gate.NOW)
+    before = house.store.quotas.count_uses(gate.ISS, "2026-070112", before=NEWEST, now=gate.NOW)
     assert before["door"].last_month == 1
     pass_time(house, 31 * DAY_NS)
     forget(house)
-    assert house.store.count_quota_uses(gate.ISS, "2026-070112", before=NEWEST, now=gate.NOW) == before
+    assert house.store.quotas.count_uses(gate.ISS, "2026-070112", before=NEWEST, now=gate.NOW) == before
 
 
 def test_orders_of_the_owner_are_forgotten_when_they_are_worth_nothing(house: House) -> None:

@@ -15,7 +15,7 @@ from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.ledger import table as ledger
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, ClockState, UtcNs, encode_rfc3339
 from edge_agent.uplink.owner.clock_commands import ClockCommands
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 from tests.support.fakes import FakeKernel
 
 GATEWAY = base64.urlsafe_b64encode(bytes(16)).decode().rstrip("=")
@@ -26,7 +26,7 @@ PEER = Peer(1, 1000, 1000)
 class Desk:
     """A desk over a real store and a clock that has stepped by eight hours."""
 
-    def __init__(self, folder: Path, store: Store) -> None:
+    def __init__(self, folder: Path, store: Database) -> None:
         self.kernel, self.store = FakeKernel(), store
         self.path = folder / "clock.json"
         self.clock = KeptClock(self.path, b"a" * 16, self.kernel.system(), doubts_steps=True)
@@ -48,7 +48,7 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    with Store(tmp_path / "store.sqlite") as store:
+    with Database(tmp_path / "store.sqlite") as store:
         yield Desk(tmp_path, store)
 
 

@@ -43,7 +43,7 @@ class Exporting(Owner):
     def __init__(self, house: House, builder=None, stall_s: float = 60.0) -> None:
         super().__init__(house)
         builder = builder or BundleBuilder(
-            CONFIG, GATEWAY, house.gateway, house.recorder.public_key(), "bare", self, None, lambda: None,
+            CONFIG, GATEWAY, house.gateway, house.recorder.public_key(), "bare", self, None,
             str(house.own.to_public()), house.clock,
         )  # fmt: skip
         origin = ledger_origin(GATEWAY)

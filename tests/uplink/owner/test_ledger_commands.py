@@ -10,7 +10,7 @@ from edge_agent.host.control_socket import Members, Peer
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin, verify_growth, verify_proof
 from edge_agent.uplink.owner.ledger_commands import LedgerCommands
-from edge_agent.uplink.store.requests import Store
+from edge_agent.uplink.store.database import Database
 from tests.support.fakes import FakeClock
 
 ORIGIN = ledger_origin("gw-1")
@@ -22,7 +22,7 @@ class Ledger:
     """A store with a desk before it."""
 
     def __init__(self, path):
-        self.store = Store(path)
+        self.store = Database(path)
         self.desk = LedgerCommands(self.store, "gw-1", KEY, FakeClock())
 
     def enter(self, count, **entry):

@@ -14,8 +14,9 @@ from edge_agent.units import DAY_NS, HOUR_NS
 from edge_agent.uplink.inbound.refusal_limits import RefusalLimits, RefusalRoom
 from edge_agent.uplink.owner.notice_words import Notice
 from edge_agent.uplink.owner.notifications import News
+from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.notices import MAX_HOUSE_ROWS
-from edge_agent.uplink.store.requests import RequestState, Store
+from edge_agent.uplink.store.requests import RequestState
 from tests.support import gate
 from tests.support.fakes import FakeClock
 from tests.support.gate_house import KilledError
@@ -27,10 +28,10 @@ ALL = frozenset(Occasion)
 class Owner:
     """Takes what a service is told, one message after another."""
 
-    def __init__(self, store: Store, clock: FakeClock, *services: str, language: Language = "en") -> None:
+    def __init__(self, store: Database, clock: FakeClock, *services: str, language: Language = "en") -> None:
         self.wanted = ALL
         self.services = services or ("phone",)
-        store.set_notice_services(self.services)
+        store.notices.set_services(self.services)
         self.news = News(store, lambda: self.wanted, ZoneInfo("America/Chicago"), clock, load_texts(language))
 
     def hear(self, service: str = "phone", most: int = 100) -> list[str]:
@@ -197,8 +198,9 @@ def test_refusals_that_went_before_they_were_told_are_told_as_a_number(house):
 def test_a_request_that_is_forgotten_while_a_text_is_made_harms_nothing(house, owner, monkeypatch):
     """Its number was read a moment before: the next thing is told."""
     gone, refused, waits = house.ask(), house.ask(REFUSED), house.ask()
-    find = house.store.find_numbered
-    monkeypatch.setattr(house.store, "find_numbered", lambda n: None if n in (gone.id, refused.id) else find(n))
+    find = house.store.requests.find_numbered
+    none = (gone.id, refused.id)
+    monkeypatch.setattr(house.store.requests, "find_numbered", lambda n: None if n in none else find(n))
     assert owner.hear() == [f"Your word is needed: request {waits.id}"]
 
 
@@ -206,7 +208,7 @@ def test_what_waits_for_a_service_that_is_missing_at_a_start_is_kept(house):
     """The file with its address could not be read once: nothing is lost for it, of before or of meanwhile."""
     Owner(house.store, house.clock, "phone", "mail")
     first = house.ask()
-    house.store.set_notice_services(["phone"], missing=["mail"])
+    house.store.notices.set_services(["phone"], missing=["mail"])
     second = house.ask()
     owner = Owner(house.store, house.clock, "phone", "mail")
     assert owner.hear("mail") == [f"Your word is needed: request {each.id}" for each in (first, second)]
@@ -217,7 +219,7 @@ def test_rows_go_with_their_request(house, owner):
     request = house.ask()
     house.call("deny", number=request.id)
     with house.store.transaction() as connection:
-        house.store.remove_request(connection, request.id)
+        house.store.requests.remove(connection, request.id)
         for table in ("notice", "notice_waiting"):
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] == 0
     assert owner.hear() == []

@@ -236,7 +236,7 @@ def test_page_cannot_have_the_state_worked_out_without_end(house):
 
     def status(*_):
         made.append("status")
-        return {"release_paused": sorted(house.store.list_pauses(house.clock.utc()))}
+        return {"release_paused": sorted(house.store.pauses.list_current(house.clock.utc()))}
 
     for _ in range(3):
         house.ask()

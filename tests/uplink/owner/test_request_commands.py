@@ -64,6 +64,22 @@ def test_order_of_earlier_is_refused(house):
         house.call("order", jws=order)
 
 
+@pytest.mark.parametrize(("paused", "is_refused"), [("door", True), ("yard", False), ("*", False)])
+def test_order_to_resume_ends_no_pause_that_came_after_it(house, paused, is_refused):
+    """Somebody paused the same camera again since the order was drafted: that pause was not what the owner read."""
+    house.call("pause", camera="door")
+    house.clock.advance(10 * SECOND_NS)
+    order = house.order("resume", what="release", camera="door")
+    house.clock.advance(3 * SECOND_NS)
+    house.call("pause", camera=paused)
+    if is_refused:
+        with pytest.raises(UsageError, match="paused again"):
+            house.call("order", jws=order)
+    else:
+        house.call("order", jws=order)
+    assert ("door" in house.store.pauses.list_current(house.clock.utc())) is is_refused
+
+
 def test_approval_that_comes_after_a_no_is_too_late(house):
     """Denied is denied."""
     request = house.ask()
@@ -102,9 +118,9 @@ def test_stop_that_meets_an_approval_stops_the_release(house):
     request = house.ask()
 
     def approve() -> None:
-        if house.store.list_pauses(house.clock.utc()):
+        if house.store.pauses.list_current(house.clock.utc()):
             with house.store.transaction() as connection:
-                house.store.update_request(connection, request.id, RequestState.GRANTED)
+                house.store.requests.update(connection, request.id, RequestState.GRANTED)
 
     house.house_reader.before = approve
     house.call("pause")
@@ -158,7 +174,7 @@ def test_letters_of_another_side_choose_no_request(house):
     second = house.ask({"jti": "-AECAwQFBgcICQoLDA0ODg"})
     assert second.id == first.id + 1
     house.call("deny", number=first.id)
-    assert [house.store.read_request(each.id).state.value for each in (first, second)] == ["denied", "asked"]
+    assert [house.store.requests.read(each.id).state.value for each in (first, second)] == ["denied", "asked"]
     for wrong in (first.jti, "", 0, -1, 2**70, True, 1.0, None):
         with pytest.raises(UsageError):
             house.call("request", number=wrong)
@@ -171,7 +187,7 @@ def test_numbers_rise_and_are_never_used_again(house):
     for number in numbers:
         house.call("deny", number=number)
         with house.store.transaction() as connection:
-            house.store.remove_request(connection, number)
+            house.store.requests.remove(connection, number)
     house.restart()
     assert house.ask().id == numbers[-1] + 1
     assert numbers == [1, 2, 3]
@@ -183,7 +199,7 @@ def test_without_a_number_all_that_is_open_is_stopped(house, verb):
     house.signed["door"] = gate.terms(mode=Mode.ASK, requests_per_day=9, requests_per_incident=9)
     for _ in range(4):
         house.ask()
-    asked, granted, with_key, ended = house.store.list_requests()
+    asked, granted, with_key, ended = house.store.requests.list_newest()
     house.call("deny", number=ended.id)
     house.broker.connected = False
     house.approve(with_key)
@@ -232,3 +248,32 @@ def test_malformed_command_changes_nothing(house, command, members):
         house.call(command, **members)
     assert house.ask().state is RequestState.ASKED
     house.clock.advance(SECOND_NS)
+
+
+def test_a_number_is_explained_by_the_rules_of_now(house):
+    """An open request gets the verdict of now, an ended one its state and the reasons that it ended for."""
+    request = house.ask()
+    before = list(house.entries("request")), house.state()
+    told = house.call("explain", number=request.id)
+    assert told["verdict"] == "ask"
+    assert [each["step"] for each in told["steps"] if each["verdict"] == "pass"][7] == "8 replay"
+    assert not [each for each in told["steps"] if each["verdict"] == "refuse"]
+    house.house_reader.file["door"] = gate.terms(mode=Mode.DENY)
+    told = house.call("explain", number=request.id)
+    assert told["verdict"] == "denial"
+    assert {each["reason"] for each in told["steps"] if each["verdict"] == "refuse"} == {"mode-deny"}
+    assert (list(house.entries("request")), house.state()) == before
+    house.call("deny", number=request.id)
+    told = house.call("explain", number=request.id)
+    assert told["verdict"] == "denied"
+    recorded = [each for each in told["steps"] if each["step"].startswith("recorded")]
+    assert recorded
+    assert all(each["sentence"] for each in recorded)
+
+
+def test_a_number_that_is_none_is_not_explained(house):
+    """Nothing is made up for a number that no request has."""
+    house.ask()
+    for number in (99, 0, -1, "1", 2**63, None):
+        with pytest.raises(UsageError, match="there is no request"):
+            house.call("explain", number=number)

@@ -120,7 +120,7 @@ def test_an_edit_after_the_draft_voids_the_order(house: Gateway) -> None:
     with pytest.raises(DenialError, match="changed since"):
         Desk(house).sign(made)
     assert house.terms("yard").house.cooling_off == 4 * HOUR_NS
-    assert house.store.find_consent("door").version == 1
+    assert house.store.consents.find("door").version == 1
 
 
 def test_a_camera_without_a_consent_in_force_is_signed_at_the_gateway(house: Gateway) -> None:
@@ -133,18 +133,31 @@ def test_a_camera_without_a_consent_in_force_is_signed_at_the_gateway(house: Gat
         Desk(house).draft("door", {"mode": "auto"})
 
 
+def test_terms_of_an_unread_consent_are_not_changed_unsaid(house: Gateway) -> None:
+    """The house's terms are in every consent: of one that cannot be read now, nobody can say what would count."""
+    for camera in ("door", "yard"):
+        house.take_in(camera)
+    house.config.ring_path("yard", "main").unlink()  # what it is bound to: not told now, and may be back tomorrow
+    assert house.terms("yard") is None
+    with pytest.raises(UsageError, match="yard: its consent cannot be read now"):
+        Desk(house).draft("door", house={"cooling_off": "4h"})
+    assert "4 hours" not in Desk(house).draft("door", {"distance_m": 200}).sentence
+    house.call("revoke", camera="yard")
+    assert "4 hours" in Desk(house).draft("door", house={"cooling_off": "4h"}).sentence
+
+
 def test_terms_signed_at_the_desk_meet_what_is_open(house: Gateway) -> None:
     """A denial ends a grant at once, and a wider signature two seconds later brings nothing back."""
     house.take_in("door")
     asked = house.ask()
-    assert house.store.read_request(asked.id).state is RequestState.GRANTED
+    assert house.store.requests.read(asked.id).state is RequestState.GRANTED
     desk = Desk(house)
     desk.sign(desk.draft("door", {"mode": "deny"}))
-    assert house.store.read_request(asked.id).state is RequestState.CANCELLED
+    assert house.store.requests.read(asked.id).state is RequestState.CANCELLED
     house.clock.advance(2_000_000_000)
     desk.sign(desk.draft("door", {"mode": "auto"}))
     house.carry_on()
     house.worker.turn()
     house.sender.turn()
-    assert house.store.read_request(asked.id).state is RequestState.CANCELLED
+    assert house.store.requests.read(asked.id).state is RequestState.CANCELLED
     assert house.keys_out() == 0

@@ -277,7 +277,7 @@ def test_two_requests_that_need_each_others_room_both_arrive(house: House) -> No
     requests = [house.ask({"clip.cameras": ["door", "yard"]}) for _ in range(2)]
     house.carry_on()
     turns(house, 3)
-    assert [house.store.read_request(each.id).state for each in requests] == [RequestState.DELIVERED] * 2
+    assert [house.store.requests.read(each.id).state for each in requests] == [RequestState.DELIVERED] * 2
 
 
 def test_a_request_that_waits_for_room_holds_up_no_other(house: House) -> None:
@@ -287,8 +287,8 @@ def test_a_request_that_waits_for_room_holds_up_no_other(house: House) -> None:
     large = house.ask({"clip.cameras": ["door"]})
     small = house.ask({"clip.cameras": ["yard"]})
     house.carry_on()
-    assert house.store.read_request(large.id).state is RequestState.GRANTED
-    assert house.store.read_request(small.id).state is RequestState.DELIVERED
+    assert house.store.requests.read(large.id).state is RequestState.GRANTED
+    assert house.store.requests.read(small.id).state is RequestState.DELIVERED
 
 
 def test_a_camera_that_waits_costs_the_others_nothing_at_the_last_call(house: House) -> None:
@@ -351,7 +351,7 @@ def test_the_owner_sees_what_is_waited_for(house: House) -> None:
 def test_a_trust_bundle_that_is_missing_for_a_while_ends_nothing(house: House) -> None:
     """Enrolled anew: until the new bundle is here a granted release waits, and a key that is due as well."""
     house.ask()
-    house.store.forget_trust()
+    house.store.trust.forget()
     house.restart()
     house.carry_on()
     house.sender.turn()
@@ -361,7 +361,7 @@ def test_a_trust_bundle_that_is_missing_for_a_while_ends_nothing(house: House) -
     house.clock.advance(LONGEST_PAUSE_NS)
     house.worker.turn()
     assert house.state() is RequestState.DELIVERED
-    house.store.forget_trust()
+    house.store.trust.forget()
     house.restart()
     house.sender.turn()
     assert (house.state(), house.keys_out()) == (RequestState.DELIVERED, 0)
@@ -377,7 +377,7 @@ def test_a_trust_bundle_that_stays_missing_ends_a_release_in_time(house: House, 
     house.ask()
     if is_uploaded:
         house.carry_on()
-    house.store.forget_trust()
+    house.store.trust.forget()
     house.restart()
     house.clock.advance(house.newest().release_by - house.clock.utc())
     house.worker.turn()

@@ -42,7 +42,7 @@ class PayloadBuilder:
 
     built: int = 0
 
-    def build(self, _grant, camera, _proof, out) -> BundleInfo:
+    def build(self, _grant, camera, _recipients, _proof, out) -> BundleInfo:
         out.write(PAYLOAD)
         self.built += 1
         digest = hashlib.sha256(PAYLOAD).digest()
@@ -94,7 +94,7 @@ class Line:
         """No key is out, and none is left that could get out."""
         assert self.house.keys_out() == 0
         assert self.house.staged() == []
-        assert all(each.header == b"" for each in self.house.store.list_releases())
+        assert all(each.header == b"" for each in self.house.store.releases.list_all())
 
 
 @pytest.fixture
@@ -331,7 +331,7 @@ def test_payload_that_a_cancel_deletes_is_not_taken_for_a_lost_one(house: House)
     house.carry_on()
     house.worker.turn()
     assert house.state() is RequestState.CANCELLED
-    assert len(house.store.list_releases(request.id)) == 1
+    assert len(house.store.releases.list_of(request.id)) == 1
     assert house.builder.tries == {"door": 1}
 
 

@@ -44,7 +44,7 @@ def test_a_grant_becomes_a_bundle_an_upload_and_a_key(house):
     assert house.keys_out() == 1
     assert house.staged() == []
     assert [each["outcome"] for each in house.entries("delivery")] == ["delivered"]
-    assert all(each.header == b"" for each in house.store.list_releases())
+    assert all(each.header == b"" for each in house.store.releases.list_all())
     assert [each.state for each in house.ended] == [RequestState.DELIVERED]
     house.worker.turn()
     assert house.uploader.forgotten == []
@@ -88,7 +88,7 @@ def test_what_is_stopped_before_its_key_left_stays_closed(house, stop, moment):
     assert house.state() in (RequestState.CANCELLED, RequestState.FAILED)
     assert [each.status.is_final for each in house.answers()].count(True) == 1
     assert house.staged() == []
-    assert all(each.header == b"" for each in house.store.list_releases())
+    assert all(each.header == b"" for each in house.store.releases.list_all())
     assert not [path.name for path in house.folder.iterdir() if path.is_file() and HEADER in path.read_bytes()]
     assert house.uploader.forgotten == (["door"] if house.uploader.uploaded or moment == "upload" else [])
     assert len(house.ended) == 1
@@ -135,7 +135,7 @@ def test_key_that_is_taken_back_goes_on_with_the_cameras_that_are_left(house, wa
     house.broker.connected = not wait
     house.call("pause", camera="door")
     assert house.state() is RequestState.GRANTED
-    assert [each.camera for each in house.store.list_releases()] == ["yard"]
+    assert [each.camera for each in house.store.releases.list_all()] == ["yard"]
     house.broker.connected = True
     house.carry_on()
     house.sender.turn()
@@ -144,7 +144,7 @@ def test_key_that_is_taken_back_goes_on_with_the_cameras_that_are_left(house, wa
     assert ("camera-not-granted", "door") in [(note.code, note.camera) for note in answer.trimmed]
     assert house.uploader.forgotten == ["door"]
     assert house.staged() == []
-    assert all(each.header == b"" for each in house.store.list_releases())
+    assert all(each.header == b"" for each in house.store.releases.list_all())
 
 
 def test_key_cancelled_while_an_earlier_message_is_under_way_is_not_sent(house):
@@ -249,7 +249,7 @@ def test_delivered_key_is_repeated_only_while_it_is_still_granted(house):
     house.intake.handle(Delivery(request.raw))
     house.sender.turn()
     assert house.keys_out() == 2
-    assert house.store.list_waiting_keys() == []
+    assert house.store.outbox.list_waiting_keys() == []
     assert house.state() is RequestState.DELIVERED
     assert house.entries("end") == []
 
@@ -259,7 +259,7 @@ def test_duplicates_do_not_fill_the_outbox(house):
     request = house.ask()
     for _ in range(20):
         house.intake.handle(Delivery(request.raw))
-    assert len(house.store.list_due_messages(house.clock.utc(), limit=100)) == 1
+    assert len(house.store.outbox.list_due(house.clock.utc(), limit=100)) == 1
 
 
 # A new decision that differs
@@ -313,6 +313,18 @@ def test_bundle_sealed_to_a_recipient_that_was_replaced_gets_no_key(house):
     assert len(house.builder.built) == 2
     house.sender.turn()
     assert house.keys_out() == 1
+
+
+def test_what_is_compared_is_to_whom_it_was_sealed(house):
+    """The trust bundle changes while a clip is cut: what is noted of the clip names those who can open that clip."""
+    request, other = house.ask(), "age1" + "z" * 58
+    house.builder.before = lambda: house.intake.handle(
+        house.trust_message(version=2, recipients=[{"role": "evidence", "age": age} for age in (gate.EVIDENCE, other)])
+    )
+    house.carry_on()
+    (release,) = house.store.releases.list_of(request.id)
+    assert release.info.granted["recipients"] == [each.age for each in house.builder.sealed_to]
+    assert other not in release.info.granted["recipients"]
 
 
 def test_key_of_a_bundle_that_opens_for_somebody_replaced_is_taken_back(house):
@@ -385,7 +397,7 @@ def test_many_granted_requests_are_all_carried_out_and_survive_a_restart(house):
         house.ask({"clip.cameras": ["yard"]} if number > 60 else None)
     house.clock.advance(11 * MINUTE_NS)
     house.worker.turn()
-    assert house.store.read_request(first.id).state is RequestState.DELIVERED
+    assert house.store.requests.read(first.id).state is RequestState.DELIVERED
     assert house.call("request", number=first.id)["request"]["jti"] == first.jti
 
 
@@ -403,8 +415,8 @@ def test_hostile_upload_server_does_not_end_the_worker(house):
     house.uploader.before, house.uploader.on_forget = cancel, crash
     house.carry_on()
     house.worker.turn()
-    assert house.store.read_request(request.id).state is RequestState.CANCELLED
-    assert house.store.read_request(other.id).state is RequestState.DELIVERED
+    assert house.store.requests.read(request.id).state is RequestState.CANCELLED
+    assert house.store.requests.read(other.id).state is RequestState.DELIVERED
 
 
 def test_slow_upload_lets_others_have_their_turn(house):
@@ -417,10 +429,10 @@ def test_slow_upload_lets_others_have_their_turn(house):
 
     house.uploader.before = crawl
     house.carry_on()
-    assert house.store.read_request(slow.id).state is RequestState.UPLOADING
-    assert house.store.read_request(other.id).state is RequestState.DELIVERED
+    assert house.store.requests.read(slow.id).state is RequestState.UPLOADING
+    assert house.store.requests.read(other.id).state is RequestState.DELIVERED
     house.worker.turn()
-    assert house.store.read_request(slow.id).state is RequestState.DELIVERED
+    assert house.store.requests.read(slow.id).state is RequestState.DELIVERED
 
 
 def test_partly_dropped_release_delivers_what_is_left_or_ends_without_footage(house):
@@ -544,9 +556,9 @@ def test_full_disk_at_a_commit_is_an_error_and_not_the_end(house):
             house.intake.handle(message)
     assert message.acks == 0
     house.store._connection.execute("PRAGMA max_page_count=100000")
-    before = len(house.store.list_requests())
+    before = len(house.store.requests.list_newest())
     house.intake.handle(message)
-    assert (message.acks, len(house.store.list_requests())) == (1, before + 1)
+    assert (message.acks, len(house.store.requests.list_newest())) == (1, before + 1)
 
 
 def test_failing_commit_leaves_no_open_transaction(house):

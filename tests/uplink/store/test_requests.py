@@ -9,17 +9,10 @@ import pytest
 from edge_agent.consent.house_state import CameraHistory
 from edge_agent.errors import UnsupportedVersionError
 from edge_agent.units import DAY_NS, UtcNs
+from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.in_force import StoredConsent
-from edge_agent.uplink.store.release_info import Bundle
-from edge_agent.uplink.store.requests import (
-    MONTH_NS,
-    QuotaUse,
-    ReleaseState,
-    RequestState,
-    Store,
-    StoredRelease,
-    StoredRequest,
-)
+from edge_agent.uplink.store.releases import Bundle, ReleaseState, StoredRelease
+from edge_agent.uplink.store.requests import MONTH_NS, QuotaUse, RequestState, StoredRequest
 
 REQUEST = StoredRequest(
     0, "rtcc.test", "jti-1", b"p" * 32, b"{}", "24-1", "robbery", False, b"c", UtcNs(100), UtcNs(900),
@@ -29,22 +22,22 @@ REQUEST = StoredRequest(
 
 @pytest.fixture
 def store(tmp_path):
-    with Store(tmp_path / "state.sqlite") as opened:
+    with Database(tmp_path / "state.sqlite") as opened:
         yield opened
 
 
-def add(store: Store, **changes) -> StoredRequest:
+def add(store: Database, **changes) -> StoredRequest:
     with store.transaction() as connection:
-        request_id = store.add_request(connection, replace(REQUEST, **changes))
-    return store.read_request(request_id)
+        request_id = store.requests.add(connection, replace(REQUEST, **changes))
+    return store.requests.read(request_id)
 
 
 def test_request_is_read_back_as_it_was_added(store):
     """A stored request survives the round trip, found by jti with and without its issuer."""
     request = add(store)
     assert replace(request, id=0) == REQUEST
-    assert store.find_request("jti-1") == store.find_request("jti-1", "rtcc.test") == request
-    assert store.find_request("jti-1", "rtcc.other") is None
+    assert store.requests.find("jti-1") == store.requests.find("jti-1", "rtcc.test") == request
+    assert store.requests.find("jti-1", "rtcc.other") is None
 
 
 def test_same_jti_of_one_issuer_cannot_be_added_twice(store):
@@ -58,33 +51,33 @@ def test_same_jti_of_one_issuer_cannot_be_added_twice(store):
 def test_failed_transaction_leaves_nothing(store):
     """An exception inside a step undoes all of it."""
     with pytest.raises(ZeroDivisionError), store.transaction() as connection:
-        store.add_request(connection, REQUEST)
-        store.push_message(connection, "t", b"m", b"", UtcNs(0), UtcNs(9))
+        store.requests.add(connection, REQUEST)
+        store.outbox.push(connection, "t", b"m", b"", UtcNs(0), UtcNs(9))
         raise ZeroDivisionError
-    assert store.list_requests() == []
-    assert store.list_due_messages(UtcNs(5)) == []
+    assert store.requests.list_newest() == []
+    assert store.outbox.list_due(UtcNs(5)) == []
 
 
 def test_a_pushed_message_is_told_and_nothing_else(store):
     """Who waits for messages is woken by one, and not by looking for them or by removing them: else it never rests."""
-    assert not store.pushed.is_set()
+    assert not store.outbox.pushed.is_set()
     with store.transaction() as connection:
-        store.push_message(connection, "t", b"m", b"", UtcNs(0), UtcNs(9))
-    assert store.pushed.is_set()
-    store.pushed.clear()
-    (message,) = store.list_due_messages(UtcNs(5))
-    store.remove_message(message.id)
-    assert store.list_due_messages(UtcNs(10)) == []
-    assert not store.pushed.is_set()
+        store.outbox.push(connection, "t", b"m", b"", UtcNs(0), UtcNs(9))
+    assert store.outbox.pushed.is_set()
+    store.outbox.pushed.clear()
+    (message,) = store.outbox.list_due(UtcNs(5))
+    store.outbox.remove(message.id)
+    assert store.outbox.list_due(UtcNs(10)) == []
+    assert not store.outbox.pushed.is_set()
 
 
 def test_update_leaves_what_it_does_not_name(store):
     """Moving a request on keeps its due time, reasons and approval unless told otherwise."""
     request = add(store)
     with store.transaction() as connection:
-        store.update_request(connection, request.id, RequestState.GRANTED, approval=b"signed", reasons=[{"code": "x"}])
-        store.update_request(connection, request.id, RequestState.UPLOADING)
-    assert store.read_request(request.id) == replace(
+        store.requests.update(connection, request.id, RequestState.GRANTED, approval=b"signed", reasons=[{"code": "x"}])
+        store.requests.update(connection, request.id, RequestState.UPLOADING)
+    assert store.requests.read(request.id) == replace(
         request, state=RequestState.UPLOADING, approval=b"signed", reasons=({"code": "x"},)
     )
 
@@ -92,27 +85,27 @@ def test_update_leaves_what_it_does_not_name(store):
 def test_trust_bundle_never_rolls_back(store):
     """An older trust bundle changes nothing, whatever the caller believes."""
     for version, raw in ((3, b"three"), (2, b"two"), (3, b"other")):
-        store.save_trust(version, raw, {"by": version})
-    assert store.load_trust() == (b"three", {"by": 3})
+        store.trust.save(version, raw, {"by": version})
+    assert store.trust.load() == (b"three", {"by": 3})
 
 
 def test_outbox_gives_a_message_at_its_moment_and_drops_it_at_its_end(store):
     """Nothing is sent early, nothing late, and what is not acknowledged stays."""
     with store.transaction() as connection:
-        store.push_message(connection, "t", b"m", b"", UtcNs(10), UtcNs(20))
-    assert store.list_due_messages(UtcNs(9)) == []
-    assert [message.payload for message in store.list_due_messages(UtcNs(10))] == [b"m"]
-    assert len(store.list_due_messages(UtcNs(19))) == 1
-    assert store.list_due_messages(UtcNs(20)) == []
+        store.outbox.push(connection, "t", b"m", b"", UtcNs(10), UtcNs(20))
+    assert store.outbox.list_due(UtcNs(9)) == []
+    assert [message.payload for message in store.outbox.list_due(UtcNs(10))] == [b"m"]
+    assert len(store.outbox.list_due(UtcNs(19))) == 1
+    assert store.outbox.list_due(UtcNs(20)) == []
 
 
 def test_last_answer_is_silent_before_its_moment(store):
     """A duplicate request learns nothing that its own answer would not have told yet."""
     request = add(store)
     with store.transaction() as connection:
-        store.push_answer(connection, request, "t", b"declined", UtcNs(50), UtcNs(90))
-    assert store.find_last_answer(request.id, UtcNs(49)) is None
-    assert store.find_last_answer(request.id, UtcNs(50)) == b"declined"
+        store.outbox.push_answer(connection, request, "t", b"declined", UtcNs(50), UtcNs(90))
+    assert store.outbox.find_last_answer(request.id, UtcNs(49)) is None
+    assert store.outbox.find_last_answer(request.id, UtcNs(50)) == b"declined"
 
 
 def test_quota_counts_a_request_once_a_camera(store):
@@ -121,10 +114,10 @@ def test_quota_counts_a_request_once_a_camera(store):
     use = QuotaUse("door", UtcNs(100), 60, "rtcc.test", "24-1")
     for _ in range(2):
         with store.transaction() as connection:
-            store.add_quota_use(connection, request.id, use)
+            store.quotas.add_use(connection, request.id, use)
 
     def count(now: int, number: int = request.id + 1, incident: str = "24-1") -> CameraHistory | None:
-        return store.count_quota_uses("rtcc.test", incident, before=number, now=UtcNs(now)).get("door")
+        return store.quotas.count_uses("rtcc.test", incident, before=number, now=UtcNs(now)).get("door")
 
     assert count(100) == CameraHistory(1, 1, 1, 60)
     assert count(100, request.id) is None
@@ -139,11 +132,11 @@ def test_forgotten_header_is_gone_from_the_file(store, tmp_path):
     request = add(store)
     release = StoredRelease(request.id, "door", ReleaseState.BUILT, "f", Bundle({"a": 1}, "00", 9), b"HEADER" * 20, "")
     with store.transaction() as connection:
-        store.save_release(connection, release)
-    store.save_upload_url(release, "https://127.0.0.1/f/1")
+        store.releases.save(connection, release)
+    store.releases.save_upload_url(release, "https://127.0.0.1/f/1")
     with store.transaction() as connection:
-        store.forget_header(connection, request.id)
-    assert store.list_releases(request.id) == [replace(release, header=b"", upload_url="https://127.0.0.1/f/1")]
+        store.releases.forget_header(connection, request.id)
+    assert store.releases.list_of(request.id) == [replace(release, header=b"", upload_url="https://127.0.0.1/f/1")]
     store.close()
     assert b"HEADERHEADER" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
@@ -160,40 +153,40 @@ def test_a_consent_only_ever_gives_way_to_a_newer_one(store):
     for step, changes, expected in steps:
         with store.transaction() as connection:
             if isinstance(step, int):
-                assert store.save_consent(connection, "door", step, b"%d" % step) == changes
+                assert store.consents.save(connection, "door", step, b"%d" % step) == changes
             else:
-                assert store.revoke_consent(connection, "door")
-                assert not store.revoke_consent(connection, "other")
-        assert store.find_consent("door") == expected
-    assert store.find_consent("other") is None
+                assert store.consents.revoke(connection, "door")
+                assert not store.consents.revoke(connection, "other")
+        assert store.consents.find("door") == expected
+    assert store.consents.find("other") is None
 
 
 def test_pause_ends_by_itself(store):
     """A pause with an end is over at that moment; one for good is not."""
     with store.transaction() as connection:
-        store.set_pause(connection, "*", UtcNs(10))
-        store.set_pause(connection, "door", None)
-    assert store.list_pauses(UtcNs(9)) == {"*": 10, "door": None}
-    assert store.list_pauses(UtcNs(10)) == {"door": None}
+        store.pauses.extend(connection, "*", UtcNs(10))
+        store.pauses.extend(connection, "door", None)
+    assert store.pauses.list_current(UtcNs(9)) == {"*": 10, "door": None}
+    assert store.pauses.list_current(UtcNs(10)) == {"door": None}
     with store.transaction() as connection:
-        store.clear_pause(connection, "door")
-    assert store.list_pauses(UtcNs(10)) == {}
+        store.pauses.clear(connection, "door")
+    assert store.pauses.list_current(UtcNs(10)) == {}
 
 
 def test_newer_schema_is_refused_as_such(tmp_path):
     """A file of a newer version is unsupported, not overwritten."""
     path = tmp_path / "state.sqlite"
-    Store(path).close()
+    Database(path).close()
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version=99")
     with pytest.raises(UnsupportedVersionError, match="schema=99"):
-        Store(path)
+        Database(path)
 
 
 def test_pauses_of_a_file_of_version_1_still_count(tmp_path):
     """An older file is brought up to date as it is opened: what the owner had paused stays paused."""
     path = tmp_path / "state.sqlite"
-    Store(path).close()
+    Database(path).close()
     with sqlite3.connect(path) as connection:
         connection.executescript("""
             DROP TABLE pause;
@@ -213,50 +206,50 @@ def test_pauses_of_a_file_of_version_1_still_count(tmp_path):
             PRAGMA user_version=1;
         """)
     for _ in range(2):
-        with Store(path) as store:
-            assert store.list_pauses(UtcNs(5)) == {"*": None, "door": 90}
+        with Database(path) as store:
+            assert store.pauses.list_current(UtcNs(5)) == {"*": None, "door": 90}
 
 
 def test_order_is_carried_out_once(store):
     """An owner's order that is sent again is known."""
     for expected in (True, False):
         with store.transaction() as connection:
-            assert store.mark_order_used(connection, "o" * 22, UtcNs(5)) is expected
+            assert store.orders.mark_used(connection, "o" * 22, UtcNs(5)) is expected
 
 
 def test_key_that_the_broker_has_not_taken_can_be_taken_back(store):
     """After a recall neither the outbox nor a duplicate request gives the age headers out."""
     request = add(store)
     with store.transaction() as connection:
-        store.push_answer(connection, request, "t", b"queued", UtcNs(1), UtcNs(90))
-        store.push_answer(connection, request, "t", b"headers", UtcNs(2), UtcNs(90), is_key=True)
-    assert [message.key_of for message in store.list_due_messages(UtcNs(5))] == [None, request.id]
+        store.outbox.push_answer(connection, request, "t", b"queued", UtcNs(1), UtcNs(90))
+        store.outbox.push_answer(connection, request, "t", b"headers", UtcNs(2), UtcNs(90), is_key=True)
+    assert [message.key_of for message in store.outbox.list_due(UtcNs(5))] == [None, request.id]
     with store.transaction() as connection:
-        assert store.recall_key(connection, request.id)
-        assert not store.recall_key(connection, request.id)
-    assert [message.payload for message in store.list_due_messages(UtcNs(5))] == [b"queued"]
-    assert store.find_last_answer(request.id, UtcNs(5)) == b"queued"
+        assert store.outbox.recall_key(connection, request.id)
+        assert not store.outbox.recall_key(connection, request.id)
+    assert [message.payload for message in store.outbox.list_due(UtcNs(5))] == [b"queued"]
+    assert store.outbox.find_last_answer(request.id, UtcNs(5)) == b"queued"
 
 
 HEADER = b"age-encryption.org/v1 and the file key, wrapped"
 DESTROYED = {
-    "of a release that was withdrawn": lambda store, connection, release: store.forget_header(
+    "of a release that was withdrawn": lambda store, connection, release: store.releases.forget_header(
         connection, release.request_id
     ),
-    "of a release that is built anew": lambda store, connection, release: store.remove_release(connection, release),
-    "of a request that is forgotten": lambda store, connection, release: store.remove_request(
+    "of a release that is built anew": lambda store, connection, release: store.releases.remove(connection, release),
+    "of a request that is forgotten": lambda store, connection, release: store.requests.remove(
         connection, release.request_id
     ),
 }
 
 
-def with_header(store: Store) -> StoredRelease:
+def with_header(store: Database) -> StoredRelease:
     """A release whose age header lies in the store and waits in the outbox."""
     request = add(store)
     release = StoredRelease(request.id, "door", ReleaseState.UPLOADED, "f", Bundle({}, "00", 9), HEADER, "")
     with store.transaction() as connection:
-        store.save_release(connection, release)
-        store.push_answer(connection, request, "t", b"{" + HEADER + b"}", UtcNs(2), UtcNs(90), is_key=True)
+        store.releases.save(connection, release)
+        store.outbox.push_answer(connection, request, "t", b"{" + HEADER + b"}", UtcNs(2), UtcNs(90), is_key=True)
     return release
 
 
@@ -275,7 +268,7 @@ def test_destroyed_header_is_in_no_file(tmp_path, store, destroy, mode):
         other.execute(f"PRAGMA wal_checkpoint({mode})")
     assert "state.sqlite" in holding(tmp_path)
     with store.transaction() as connection:
-        store.recall_key(connection, release.request_id)
+        store.outbox.recall_key(connection, release.request_id)
         destroy(store, connection, release)
     assert holding(tmp_path) == []
 
@@ -287,8 +280,8 @@ def test_destroyed_header_goes_as_soon_as_a_reader_is_done(tmp_path, store):
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM request").fetchall()
         with store.transaction() as connection:
-            store.recall_key(connection, release.request_id)
-            store.forget_header(connection, release.request_id)
+            store.outbox.recall_key(connection, release.request_id)
+            store.releases.forget_header(connection, release.request_id)
         assert holding(tmp_path) == ["state.sqlite-wal"]
     assert holding(tmp_path) == []
 
@@ -300,10 +293,10 @@ def test_reader_that_outlives_the_store_is_no_error(tmp_path, store):
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM request").fetchall()
         with store.transaction() as connection:
-            store.recall_key(connection, release.request_id)
-            store.forget_header(connection, release.request_id)
+            store.outbox.recall_key(connection, release.request_id)
+            store.releases.forget_header(connection, release.request_id)
         store.close()
-    with Store(tmp_path / "state.sqlite"):
+    with Database(tmp_path / "state.sqlite"):
         assert holding(tmp_path) == []
 
 
@@ -316,11 +309,11 @@ def test_destroyed_header_is_in_no_file_after_a_kill(tmp_path, store):
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM request").fetchall()
         with store.transaction() as connection:
-            store.recall_key(connection, release.request_id)
-            store.forget_header(connection, release.request_id)
+            store.outbox.recall_key(connection, release.request_id)
+            store.releases.forget_header(connection, release.request_id)
         for path in tmp_path.glob("state.sqlite*"):
             shutil.copy(path, killed)
     assert holding(killed) == ["state.sqlite-wal"]
-    with Store(killed / "state.sqlite") as again:
+    with Database(killed / "state.sqlite") as again:
         assert holding(killed) == []
-        assert [each.header for each in again.list_releases()] == [b""]
+        assert [each.header for each in again.releases.list_all()] == [b""]
