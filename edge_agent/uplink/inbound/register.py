@@ -1,7 +1,7 @@
-"""Writes down what becomes of requests: one ``apply`` records a row of the tables, in the caller's transaction.
+"""Records each event of a request: one ``apply`` records a row of the tables, in the caller's transaction.
 
-Owns that state, ledger entries, answer, keys and payloads of a turn change together or not at all, and what of it lies
-outside of SQLite: that is recorded in the transaction and carried out after it (``Aftermath``). Decides nothing.
+Owns that state, ledger entries, answer, keys and payloads of a turn change together or not at all. The part that lies
+outside of SQLite is recorded in the transaction and carried out after it (``Aftermath``). Decides nothing.
 """
 
 import sqlite3
@@ -47,7 +47,7 @@ class WithdrawnError(Exception):
 
 @dataclass(slots=True)
 class Aftermath:
-    """What is carried out after the transaction that recorded it; what a kill prevents, the next start does."""
+    """Work that follows the transaction that recorded it; if a kill prevents it, the next start does it."""
 
     payloads: list[StoredRelease] = field(default_factory=list)
     """Their files are to be deleted here; at the upload server, the store remembers it."""
@@ -208,7 +208,7 @@ class RequestRegister:
         assessment: Assessment,
         outlook: Outlook,
     ) -> StoredRequest:
-        """Take a request in with its first verdict, and with what it uses of the quotas."""
+        """Take a request in with its first verdict and its use of the quotas."""
         stored = self.add(connection, request, correlation, outlook.now)
         for camera, granted_ns in assessment.uses:
             use = QuotaUse(camera, outlook.now, granted_ns, request.iss, stored.incident)
@@ -227,7 +227,7 @@ class RequestRegister:
         *before: LedgerEntry,
         aftermath: Aftermath | None = None,
     ) -> None:
-        """Record a decision: of a request that has just arrived (``before`` is what it asks), or of an approval."""
+        """Record a decision: of a new request (``before`` is the entry of its question), or of an approval."""
         if isinstance(verdict, Denial):
             answer_at = outlook.find_decline(stored, verdict.reasons)
             step = steps.refuse(stored, verdict.reasons, answer_at, outlook.now)
@@ -350,7 +350,7 @@ class RequestRegister:
 
 @dataclass(frozen=True, slots=True)
 class _Move:
-    """One camera's release as it is stored, its cell, and what the step says of it."""
+    """One camera's release as it is stored, its cell, and its part of the step."""
 
     release: StoredRelease | None
     row: CameraRow

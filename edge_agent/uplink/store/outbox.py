@@ -1,4 +1,4 @@
-"""Answers and the outbox: what was said of each request, and what waits for its moment or for the broker."""
+"""The signed answers of each request, and the messages that wait for their moment or for the broker."""
 
 import sqlite3
 import threading
@@ -18,7 +18,7 @@ class Asked(Protocol):
 
     @property
     def correlation(self) -> bytes:
-        """What its answers echo."""
+        """The correlation data that its answers echo."""
 
 
 @dataclass(frozen=True, slots=True)
