@@ -92,7 +92,7 @@ def decide(
     # away would release the others without a question.
     would_ask = _waiting((finding.case for finding in signed if finding.case and not finding.reasons), now)
     waiting = _waiting(offered, now) or would_ask
-    silent = [case for case in offered if case.terms.mode is Mode.ASK and now >= case.ask_until()]
+    silent = [case for case in offered if case.terms.mode is Mode.ASK and now >= _ask_until(case)]
     refused += [Reason("owner-silent", say("owner-silent"), case.camera) for case in silent]
     offered = [case for case in offered if case not in silent]
     if not offered:
@@ -175,10 +175,9 @@ def stop(bound: Bound, house_state: HouseState, why: Reason, now: UtcNs) -> Eval
 
     A pause that begins and ends while there is no trust bundle has to count.
     """
-    left: list[Reason] = []
-    for camera in bound.names:
-        found = [each for each in in_force_reasons(camera, house_state, now) if each.code in _STOPS]
-        left += found
+    left = [
+        each for camera in bound.names for each in in_force_reasons(camera, house_state, now) if each.code in _STOPS
+    ]
     gone = {each.camera for each in left}
     kept = replace(bound, cameras=tuple(each for each in bound.cameras if each.camera not in gone))
     if not kept.cameras:
@@ -249,8 +248,13 @@ def _general_reasons(
 
 def _waiting(cases: Iterable[Case], now: UtcNs) -> list[UtcNs]:
     """Return until when the owner may still answer, for each case that asks."""
-    untils = (case.ask_until() for case in cases if case.terms.mode is Mode.ASK)
+    untils = (_ask_until(case) for case in cases if case.terms.mode is Mode.ASK)
     return [until for until in untils if now < until]
+
+
+def _ask_until(case: Case) -> UtcNs:
+    """Return when silence becomes a no: counted from arrival, and early enough for the cooling-off to end in time."""
+    return UtcNs(min(case.arrived_at + case.house.ask_timeout, case.request.release_by - case.house.cooling_off))
 
 
 def _again(finding: _Finding, bound: Bound, now: UtcNs, believed: bool) -> _Finding:
@@ -262,7 +266,7 @@ def _again(finding: _Finding, bound: Bound, now: UtcNs, believed: bool) -> _Find
         mine = bound.find(case.camera)
         if not bound.asks:
             reasons.append(Reason("approval-missing", say("approval-missing"), case.camera))
-        elif mine is not None and now >= min(mine.answer_by, case.ask_until()):
+        elif mine is not None and now >= min(mine.answer_by, _ask_until(case)):
             reasons.append(Reason("owner-silent", say("owner-silent"), case.camera))
     if not believed:
         reasons = [each for each in reasons if each.code not in TIMED]
@@ -278,17 +282,16 @@ def _meet(bound: Bound, findings: Iterable[_Finding]) -> tuple[Bound, list[Reaso
     for finding in findings:
         mine = bound.find(finding.camera)
         assert mine is not None
-        # Whether the consent of now is to another source, no clock and no file of terms has a say in.
-        is_elsewhere = finding.case is not None and finding.case.consent.find_source(mine.quality) != mine.source
-        if finding.is_unknown and not is_elsewhere:
+        case = finding.case  # a consent to another source narrows, whatever else is unknown
+        if finding.is_unknown and (case is None or case.consent.find_source(mine.quality) == mine.source):
             kept.append(mine)
-        elif not finding.is_denied and finding.case is not None:
-            met = mine.meet(_bound_by(finding.case))  # None as well for a consent to another source
+        elif not finding.is_denied and case is not None:
+            met = mine.meet(_bound_by(case))
             if met is None:
                 left.append(Reason("grant-narrowed", say("grant-narrowed"), finding.camera))
             else:
                 kept.append(met)
-                houses.append(finding.case.house)
+                houses.append(case.house)
     longest = max([bound.cooling_off, *(house.cooling_off for house in houses)])
     escrow = bound.escrow and all(house.escrow for house in houses)
     return replace(bound, cameras=tuple(kept), escrow=escrow, cooling_off=longest), left
@@ -341,7 +344,7 @@ def _bound_by(case: Case) -> CameraBound:
         audio=case.request.audio and case.terms.audio,
         masks=case.terms.masks,
         source=case.consent.find_source(case.request.quality),
-        answer_by=case.ask_until(),
+        answer_by=_ask_until(case),
         trims=tuple(sorted(trims)),
     )
 

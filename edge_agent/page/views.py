@@ -103,6 +103,15 @@ class Reader:
         """Read a time of the wire."""
         return ShownMoment(say_time(parse_rfc3339(text), self.zone), text)
 
+    def clock(self, text: str, first: str) -> str:
+        """Read a time of the wire to the second, with its day if that is not the day of ``first``."""
+        moment, day = (_local(parse_rfc3339(each), self.zone) for each in (text, first))
+        return (
+            f"{moment:%H:%M:%S}"
+            if moment.date() == day.date()
+            else say_time(parse_rfc3339(text), self.zone, seconds=True)
+        )
+
     def title(self, camera: str) -> str:
         """Return a camera's name, or all cameras'."""
         return "all cameras" if camera == EVERY_CAMERA else self.cameras.get(camera, show_line(camera, 40))

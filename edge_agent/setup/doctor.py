@@ -35,6 +35,8 @@ UNITS = (
     "edge-agent-releaser.service",
     "edge-agent-page.service",
     "edge-agent-desk.service",
+    "edge-agent-adopt.path",
+    "edge-agent-adopt.service",
     "edge-agent-update.timer",
 )
 TIME_SERVICES = ("systemd-timesyncd.service", "chrony.service", "ntpsec.service", "ntp.service")

@@ -12,6 +12,7 @@ from edge_agent.setup.inspection import Inspected, Level, fault
 from edge_agent.setup.page_authority import show_thumbprint
 from edge_agent.setup.page_service import find_home_addresses, page_dir
 from edge_agent.units import DAY_NS, SECOND_NS, UtcNs
+from edge_agent.uplink.owner.adoption import adoption_path
 
 WARN_NS = 30 * DAY_NS
 _RENEW = "sudo edge-agent page on"
@@ -34,6 +35,10 @@ def inspect_page(config: Config, now: UtcNs) -> Iterator[Inspected]:
     except (OSError, ValueError) as error:
         yield Inspected(Level.FAULT, "page", f"its certificate cannot be read: {error}", _RENEW)
         return
+    if adoption_path(config).exists():
+        yield Inspected(
+            Level.WARNING, "page", "what was signed at the desk is not in its file", "sudo edge-agent adopt"
+        )
     here = find_home_addresses()
     gone = [each for each in settings.addresses if each not in here and not each.startswith("127.")]
     if gone:

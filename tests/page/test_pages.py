@@ -418,3 +418,11 @@ def test_proof_of_an_entry_is_a_file(page: PageHouse, cookie: str):
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
     assert 'filename="ledger-3-proof.json"' in answer.headers["Content-Disposition"]
     assert json.loads(answer.text) == {"index": 3}
+
+
+def test_what_is_wrong_stands_on_the_first_page(page: PageHouse, cookie: str):
+    """The same lines as in `edge-agent status`: a signature that did not reach its file, a full disk."""
+    page.house.faults = ["What you signed at the desk is not in its file. On the gateway: sudo edge-agent adopt."]
+    shown = page.get("/", cookie).text
+    assert "What you signed at the desk is not in its file" in shown
+    assert 'class="look"' in shown

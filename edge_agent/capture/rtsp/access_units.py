@@ -102,6 +102,13 @@ class Parts:
         if len(self._parts) >= _MOST_PARTS or self.size > MAX_UNIT_BYTES:
             self.settle()
 
+    def extend(self, parts: list[memoryview]) -> None:
+        """Append some pieces: no more than lie in a chunk."""
+        self.size += sum(map(len, parts))
+        self._parts += parts
+        if len(self._parts) >= _MOST_PARTS or self.size > MAX_UNIT_BYTES:
+            self.settle()
+
     def has(self, text: bytes) -> bool:
         """Tell whether some bytes stand in what is kept; call seldom."""
         self.settle()
@@ -145,6 +152,8 @@ class AccessUnits:
         self._keyframes, self._markers = KeyframeRule(), MarkerTrust()
         self._is_open = False
         self._has_begun = False
+        self.nals = 0
+        """How many NAL units were taken in."""
 
     def begin(self, role: NalRole, header: bytes, payload: memoryview, ticks: int, recovery: int | None) -> None:
         """Take in a NAL unit, or the first part of one.
@@ -156,6 +165,7 @@ class AccessUnits:
             ticks: RTP timestamp.
             recovery: So many frames after it, pictures are right if decoding begins at it (``KeyframeRule.take``).
         """
+        self.nals += 1
         if role is NalRole.FIRST:
             if self._is_marked:
                 self._markers.note_end()
@@ -179,6 +189,14 @@ class AccessUnits:
         else:
             self._recovery = _sooner(self._recovery, recovery)
             self._is_open = True
+
+    def more_of(self, parts: list[memoryview], stamp: Stamp) -> None:
+        """Take in further parts of the slice that was begun last, each from a packet of its own without a marker."""
+        if self._is_marked:
+            self._markers.note_inside()
+        self._unit.extend(parts)
+        self._is_open = True
+        self.arrive(stamp, is_marked=False)
 
     def more(self, part: memoryview) -> None:
         """Take in a further part of the slice that was begun last."""

@@ -20,6 +20,7 @@ class H265Depacketizer(NalDepacketizer):
     """
 
     head_bytes = 2
+    fragment_mask, fragment_kind = 0x7E, 2 * _FU
 
     def __init__(self, *, has_donl: bool = False) -> None:
         super().__init__()

@@ -3,12 +3,18 @@
 A subclass knows the payload forms of its standard and the roles of its NAL units.
 """
 
+from collections.abc import Sequence
+from itertools import islice
+
 from edge_agent.capture.rtsp.access_units import AccessUnits, NalRole, Parts, Stamp
-from edge_agent.capture.rtsp.rtp import NEW_SOURCE, RtpPacket
+from edge_agent.capture.rtsp.rtp import HEAD_BYTES, NEW_SOURCE, RtpOrder, RtpPacket
 from edge_agent.media.commitments import split_annexb
 
+Frame = tuple[int, int, int]
+"""Channel, begin and end of a packet in a chunk."""
 _START, _END = 0x80, 0x40
 """Flags of a fragment (RFC 6184 5.8, RFC 7798 4.4.3)."""
+_EITHER_END = _START | _END
 _START_CODE = b"\0\0\1"
 _MOST_NALS = 256
 """In one packet, or in one unit that holds start codes: a whole picture with its parameter sets, SEI and slices."""
@@ -22,6 +28,8 @@ class NalDepacketizer:
 
     head_bytes = 1
     """Of a NAL unit."""
+    fragment_mask, fragment_kind = 0x1F, 28
+    """Of the first byte of a payload: its type, and that of fragments."""
 
     def __init__(self) -> None:
         self.units = AccessUnits()
@@ -45,6 +53,40 @@ class NalDepacketizer:
         if end - begin > self.head_bytes:
             self._take_payload(data, view, (begin, end), ticks)
             self.units.arrive(stamp, is_marked=is_marked)
+
+    def take_inner(
+        self, data: bytes, view: memoryview, frames: Sequence[Frame], at: int, order: RtpOrder, stamp: Stamp
+    ) -> int:
+        """Take in packets in a row that bring inner fragments of a slice and nothing else: nearly all that come.
+
+        What it does is what ``RtpOrder.take`` and ``take`` do with each of them, in a fifth of the time.
+
+        Args:
+            data: The chunk.
+            view: Of the chunk.
+            frames: Channel, begin and end of each packet.
+            at: The first that may be one; the one before was taken, and is of this track.
+            order: Of this track.
+            stamp: When the chunk was received.
+
+        Returns:
+            The place of the first packet that was not taken.
+        """
+        if not self._is_in_slice:
+            return at
+        channel, flags = frames[at - 1][0], HEAD_BYTES + self.head_bytes
+        mask, kind = self.fragment_mask, self.fragment_kind
+        behind = at
+        for its_channel, begin, end in islice(frames, at, None):
+            is_fragment = its_channel == channel and end - begin > flags and data[begin + HEAD_BYTES] & mask == kind
+            if not is_fragment or data[begin + flags] & _EITHER_END:
+                break
+            behind += 1
+        behind = at + order.count_next(data, frames, at, behind - at)
+        if behind > at:
+            order.skip_next(behind - at)
+            self.units.more_of([view[begin + flags + 1 : end] for _, begin, end in frames[at:behind]], stamp)
+        return behind
 
     def settle(self) -> None:
         """Copy what is views of chunks; call after some of them."""

@@ -31,10 +31,10 @@ class _TapedConnection(RtspConnection):
             self.tape.take(chunk, self._clock.boot())
         return chunk, age_ns
 
-    def _send(self, method: str, url: str, headers: tuple[tuple[str, str], ...]) -> None:
+    def _write(self, method: str, url: str, headers: tuple[tuple[str, str], ...]) -> bytes:
         if self.tape is not None:
             self.tape.note_request(method, self._clock.boot())
-        super()._send(method, url, headers)
+        return super()._write(method, url, headers)
 
 
 def record_tape(endpoint: Endpoint, clock: Clock, seconds: float, most_bytes: int = MAX_TAPE_BYTES) -> TapeMaker:
@@ -83,7 +83,8 @@ def _play(connection: _TapedConnection, endpoint: Endpoint, clock: Clock, until:
         keep_alive.run(clock.boot())
         if connection.receive((until - clock.boot()) / SECOND_NS) is not None:
             heard = clock.boot()
-            connection.wait_round(is_hurried=False)
+            if connection.is_drained:
+                connection.wait(is_hurried=False)
         elif clock.boot() - heard > SILENCE_S * SECOND_NS:
             raise CaptureError("stalled")
     return played.url

@@ -95,6 +95,7 @@ class DeskCommands:
             "draft": draft.digest,
             "messages": [{"typ": each.typ, "payload": each.payload.decode()} for each in draft.messages],
             "sentence": draft.sentence, "told": told, "life_s": int(LIFE_S),
+            "beside": draft.beside,
         }  # fmt: skip
 
     def _sign(self, members: Mapping[str, Any], peer: Peer) -> Reply | Iterator[Reply]:

@@ -69,6 +69,7 @@ class JoinDesk:
 
     def draft(self, members: Mapping[str, Any], gateway: str) -> DeskDraft:
         """Draft that an enrolment file is installed; UsageError for one that is none, or another gateway's."""
+        adoption.demand_free(self._config)
         text = str(members.get("enrolment", ""))
         if len(text.encode()) > MAX_ENROLMENT_BYTES:
             raise UsageError("this is no enrolment file: it is too long")

@@ -17,7 +17,7 @@ from edge_agent.consent import owner_order
 from edge_agent.consent.house_state import CameraInForce
 from edge_agent.consent.meet import differences
 from edge_agent.consent.owner_order import build_order
-from edge_agent.consent.plain_words import describe, describe_camera, describe_house, notice
+from edge_agent.consent.plain_words import WAIVER, describe, describe_camera, describe_house, notice
 from edge_agent.consent.policy import Policy, Terms, encode_terms, parse_policy
 from edge_agent.consent.signed_consent import TYP, build_consent, effective, read_built
 from edge_agent.custody.enrolment_file import load_enrolment
@@ -111,6 +111,7 @@ class TermsDesk:
         Raises:
             UsageError: A value that no term takes, or a camera whose ring is not there yet.
         """
+        adoption.demand_free(self._config)
         before = self._read()
         camera, text, terms = self._change(members, before)
         config, now = self._config, UtcNs(self._clock.utc() // SECOND_NS * SECOND_NS)
@@ -130,8 +131,9 @@ class TermsDesk:
         files = parse_policy(before, str(config.consent.file)), parse_policy(text, "terms")
         sentence = self._say(camera, payload, files, language)
         return DeskDraft(
-            "sign", messages, sentence, "adopt-terms", {"camera": camera, "text": text}, {"camera": camera}
-        )
+            "sign", messages, sentence, "adopt-terms", {"camera": camera, "text": text}, {"camera": camera},
+            " ".join(WAIVER[language].split("\n")),
+        )  # fmt: skip
 
     def _say(self, camera: str, payload: bytes, files: tuple[Policy, Policy], language: Language) -> str:
         """Say, from the bytes, every term of any camera that counts otherwise than now once this is signed.
@@ -205,6 +207,7 @@ class TermsDesk:
         order, consent = read_texts(members, "signed")
         camera, text, now = str(members["camera"]), str(members["text"]), self._clock.utc()
         adoption.demand_order(self._config, order.encode(), text, now)
+        adoption.demand_free(self._config)
         self._hand_over("take-consent", {"camera": camera, "jws": consent})
         is_put = adoption.put_or_leave(self._config, order.encode(), text, now)
         log.info("terms signed at the desk camera=%s", camera)

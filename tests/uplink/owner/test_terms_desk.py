@@ -133,6 +133,19 @@ def test_a_camera_without_a_consent_in_force_is_signed_at_the_gateway(house: Gat
         Desk(house).draft("door", {"mode": "auto"})
 
 
+def test_terms_of_an_unread_consent_are_not_changed_unsaid(house: Gateway) -> None:
+    """The house's terms are in every consent: of one that cannot be read now, nobody can say what would count."""
+    for camera in ("door", "yard"):
+        house.take_in(camera)
+    house.config.ring_path("yard", "main").unlink()  # what it is bound to: not told now, and may be back tomorrow
+    assert house.terms("yard") is None
+    with pytest.raises(UsageError, match="yard: its consent cannot be read now"):
+        Desk(house).draft("door", house={"cooling_off": "4h"})
+    assert "4 hours" not in Desk(house).draft("door", {"distance_m": 200}).sentence
+    house.call("revoke", camera="yard")
+    assert "4 hours" in Desk(house).draft("door", house={"cooling_off": "4h"}).sentence
+
+
 def test_terms_signed_at_the_desk_meet_what_is_open(house: Gateway) -> None:
     """A denial ends a grant at once, and a wider signature two seconds later brings nothing back."""
     house.take_in("door")
