@@ -54,7 +54,7 @@ class Assessment:
 
     verdict: Verdict
     bound: Bound
-    uses: tuple[tuple[str, int], ...]
+    uses: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

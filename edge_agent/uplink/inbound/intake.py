@@ -258,7 +258,7 @@ class Intake:
         if error.reason == "jti-reused":
             self._register.enter_reused(connection, request, verdict.reasons, outlook.now)
             return None, verdict
-        assessment = Assessment(verdict, NOTHING, ())
+        assessment = Assessment(verdict, NOTHING)
         return self._register.enter(connection, request, correlation, assessment, outlook), verdict
 
     def _decide(
