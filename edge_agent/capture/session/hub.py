@@ -88,8 +88,10 @@ class Hub:
                 members = list(self._members)
                 if self._has_ended:
                     return
-            if is_round := time.monotonic() >= due:
-                due = max(due + _ROUND_S, time.monotonic())
+            # Whoever has come is looked at now: it may have sent something before it was here.
+            is_round = self._wake in ready or time.monotonic() >= due
+            if is_round:
+                due = time.monotonic() + _ROUND_S
             for member in members:
                 if (is_round or member.hurried in ready) and not member.look():
                     with self._lock:
