@@ -1,41 +1,64 @@
-"""What one gateway more costs an RTCC's embedded home: enrolment, an answer, reading the answers again.
+"""What one gateway more costs an RTCC: enrolment, an answer, reading the answers again; in SQLite or in PostgreSQL.
 
-    scripts/bench city [GATEWAYS [NEIGHBOURS]]
+    scripts/bench city [GATEWAYS [NEIGHBOURS [URL]]]
 
 CPU of one thread; the disk's share is in the wall times. Beside GATEWAYS real ones (1000 by default) lie the records of
-NEIGHBOURS (nine times as many), by id and by key.
+NEIGHBOURS (nine times as many). URL names an empty PostgreSQL database; the CPU of its server process, which runs on
+this machine, is printed as well.
 """
 
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import insert, select, text
 
 from edge_agent.host.clock import SystemClock
 from edge_agent.protocol import jws
-from edge_agent.protocol.answer import Answer, Status, encode_answer
+from edge_agent.protocol.answer import Answer, DeliveredFile, Status, encode_answer, upload_name
 from edge_agent.protocol.application import encode_csr
 from edge_agent.rtcc.answers import Inbox
 from edge_agent.rtcc.office.enrol import enrol
 from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.rtcc.office.keys import make_id
+from edge_agent.rtcc.state.database import CityDatabase
+from edge_agent.rtcc.state.tables import gateways
 from edge_agent.units import HOUR_NS, UtcNs, encode_rfc3339
 
 LAST = 30
 """So many enrolments at the end are measured."""
 JTI = "j" * 22
+BATCH = 32
+"""Answers that a worker judges in one transaction."""
+_TICKS_PER_S = 100
+_AT_ONCE = 5000
 
 
-def measure(name: str, count: int, work: Callable[[], object]) -> None:
-    """Run and print milliseconds of CPU and of wall time for each of ``count``."""
-    cpu, wall = time.process_time(), time.monotonic()
-    work()
-    cpu, wall = time.process_time() - cpu, time.monotonic() - wall
-    print(f"{name:<44} {cpu * 1000 / count:8.2f} ms CPU {wall * 1000 / count:8.2f} ms")
+class Meter:
+    """Prints what a piece of work costs, for each of its parts."""
+
+    def __init__(self, home: RtccHome) -> None:
+        self._pid = find_server_pid(home.state.database)
+
+    def measure(self, name: str, count: int, work: Callable[[], object]) -> None:
+        """Run and print milliseconds of CPU and of wall time for each of ``count``."""
+        server, cpu, wall = self._server_s(), time.process_time(), time.monotonic()
+        work()
+        server, cpu, wall = self._server_s() - server, time.process_time() - cpu, time.monotonic() - wall
+        beside = f" {server * 1000 / count:8.2f} ms CPU of PostgreSQL" if self._pid else ""
+        print(f"{name:<44} {cpu * 1000 / count:8.2f} ms CPU {wall * 1000 / count:8.2f} ms{beside}")
+
+    def _server_s(self) -> float:
+        """Return the CPU of our connection's server process, in seconds."""
+        if not self._pid:
+            return 0.0
+        fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
 def apply(key: Ed25519PrivateKey) -> bytes:
@@ -45,37 +68,84 @@ def apply(key: Ed25519PrivateKey) -> bytes:
     return encode_csr(tls, gateway=key.public_key(), recorder=recorder, owner=owner)
 
 
+def copy_gateways(database: CityDatabase, like: str, names: Sequence[str]) -> None:
+    """Insert gateways with the record of another one, each with an id and a key's name of its own."""
+    with database.begin() as connection:
+        record = connection.execute(select(gateways).where(gateways.c.gateway == like)).one()._asdict()
+        for start in range(0, len(names), _AT_ONCE):
+            rows = [{**record, "gateway": name, "kid": name + "x" * 21} for name in names[start : start + _AT_ONCE]]
+            connection.execute(insert(gateways), rows)
+
+
+def find_server_pid(database: CityDatabase) -> int:
+    """Return the process that serves our connection on this machine; 0 for SQLite, which has none."""
+    if not database.is_shared:
+        return 0
+    with database.read() as connection:
+        return int(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+
+
+def sign_answers(iss: str, gateways: list[tuple[str, Ed25519PrivateKey]], now: UtcNs) -> list[list[tuple[str, bytes]]]:
+    """Sign a ``queued``, a progress and a ``delivered`` of each gateway, one list for each kind."""
+    signed: list[list[tuple[str, bytes]]] = [[], [], []]
+    for gateway, key in gateways:
+        file = DeliveredFile("door", upload_name(gateway, JTI, "door"), b"\x01" * 32, 4096, b"age-header" * 40)
+        answers = (
+            Answer(gateway, iss, JTI, 0, now, Status.QUEUED, cameras=("door",), not_before=now),
+            Answer(gateway, iss, JTI, 1, now, Status.UPLOADING, sent_bytes=1, total_bytes=4096),
+            Answer(gateway, iss, JTI, 2, now, Status.DELIVERED, files=(file,)),
+        )
+        for kind, answer in zip(signed, answers, strict=True):
+            kind.append((f"rtcc/1/gw/{gateway}/res", encode_answer(answer, key)))
+    return signed
+
+
+def take_singly(inbox: Inbox, messages: list[tuple[str, bytes]]) -> None:
+    """Take messages in as `rtcc watch` does, a transaction for each."""
+    for topic, raw in messages:
+        assert inbox.take(topic, raw) is not None
+
+
+def judge_in_batches(home: RtccHome, messages: list[tuple[str, bytes]]) -> None:
+    """Judge messages as a worker does, a transaction for each batch."""
+    inbox = Inbox(home)
+    for start in range(0, len(messages), BATCH):
+        with home.state.database.begin() as connection:
+            for topic, raw in messages[start : start + BATCH]:
+                assert inbox.judge(connection, topic, raw).answer is not None
+
+
 def main() -> None:
     """Make a city in a temporary folder, and measure."""
     count, now = int(sys.argv[1]) if len(sys.argv) > 1 else 1000, SystemClock().utc()
     neighbours = int(sys.argv[2]) if len(sys.argv) > 2 else 9 * count
+    url = sys.argv[3] if len(sys.argv) > 3 else ""
+    if url:
+        CityDatabase(url).create()
     with tempfile.TemporaryDirectory() as folder:
-        settings = HomeSettings("rtcc.example-city", "127.0.0.1", 1, 2, {"evidence": "https://localhost:1/files/"})
+        uploads = {"evidence": "https://localhost:1/files/"}
+        settings = HomeSettings("rtcc.example-city", "127.0.0.1", 1, 2, uploads, database=url)
         home = RtccHome.create(Path(folder) / "home", settings, now)
         keys = [Ed25519PrivateKey.generate() for _ in range(count + LAST)]
         ids = [enrol(home, apply(key), now).gateway for key in keys[:count]]
         last = [apply(key) for key in keys[count:]]
-        record = (home.path / "gateways" / f"{ids[0]}.json").read_bytes()
-        for _ in range(neighbours):
-            name = make_id()
-            (home.path / "gateways" / f"{name}.json").write_bytes(record)
-            (home.path / "gateways" / "by-key" / (name + "x" * 21)).write_text(name)
+        copy_gateways(home.state.database, ids[0], [make_id() for _ in range(neighbours)])
+        meter = Meter(home)
         every = count + neighbours
-        measure(f"enrol one at {every}", LAST, lambda: [enrol(home, each, now) for each in last])
+        meter.measure(f"enrol one at {every}", LAST, lambda: [enrol(home, each, now) for each in last])
         asked = {"aud": {"cells": ["dr5rs"]}, "release_by": encode_rfc3339(UtcNs(now + HOUR_NS))}
         home.write_request(JTI, jws.sign("rtcc-request+jws", asked, [keys[0]]))
         inbox = Inbox(home)
-        answers = [
-            (
-                f"rtcc/1/gw/{gateway}/res",
-                encode_answer(
-                    Answer(gateway, settings.iss, JTI, 0, now, Status.QUEUED, cameras=("door",), not_before=now), key
-                ),
+        kinds = sign_answers(settings.iss, list(zip(ids, keys, strict=False)), now)
+        half = count // 2
+        for name, messages in zip(("queued", "progress", "delivered"), kinds, strict=True):
+            singly, batched = messages[:half], messages[half:]
+            meter.measure(f"{name} at {every}, one by one", half, partial(take_singly, inbox, singly))
+            meter.measure(
+                f"{name} at {every}, {BATCH} at a time", count - half, partial(judge_in_batches, home, batched)
             )
-            for gateway, key in zip(ids, keys, strict=False)
-        ]
-        measure(f"take an answer in at {every}", count, lambda: [inbox.take(*each) for each in answers])
-        measure("read an answer again", count, lambda: inbox.answers(JTI))
+        meter.measure("read an answer again", 2 * count, lambda: list(inbox.answers(JTI)))
+        meter.measure("the first page of gateways", 1, home.state.gateways.page)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class PrivacyNotice:
     """The waiver text as it was shown."""
 
     version: str
@@ -96,7 +96,7 @@ class SignedConsent:
     """The camera's name when the terms were signed."""
     version: int
     terms: Terms
-    notice: Notice
+    notice: PrivacyNotice
     facts: Mapping[str, Any]
     """The facts as they were signed, by their names in PROTOCOL 6.1."""
     signed_at: UtcNs
@@ -183,7 +183,7 @@ def build_consent(
     facts: Facts,
     name: str,
     terms: Terms,
-    notice: Notice,
+    notice: PrivacyNotice,
     version: int,
     signed_at: UtcNs,
     owner: str,
@@ -295,7 +295,7 @@ def _value(raw: bytes, wire: _WireConsent, terms: Terms, owner: str) -> SignedCo
         name=wire.name,
         version=wire.version,
         terms=terms,
-        notice=Notice(wire.privacy_notice.version, wire.privacy_notice.language, wire.privacy_notice.sha256),
+        notice=PrivacyNotice(wire.privacy_notice.version, wire.privacy_notice.language, wire.privacy_notice.sha256),
         facts=wire.facts.model_dump(),
         signed_at=wire.event.event_time,
         valid_from=wire.event.valid_from,

@@ -75,6 +75,15 @@ class DeliveredFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivery:
+    """One delivered bundle: of which gateway and request it is, and what opens it."""
+
+    gateway: str
+    jti: str
+    file: DeliveredFile
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """One answer. Which of the members after ``status`` it has is said by ``MEMBERS``; the others stay empty."""
 

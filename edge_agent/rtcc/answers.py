@@ -1,24 +1,32 @@
 """What gateways answered: verified, in order, and kept before it is acknowledged.
 
-Owns the answers and the age headers in an RTCC's home. A gateway is believed for its own answers to our own requests
-and for nothing else: its key was pinned when it was enrolled, numbers must rise, and what it may make us keep is
-bounded.
+Owns the judgement of one message against the RTCC's state. A gateway is believed for its own answers to our own
+requests and for nothing else: its key was pinned when it was enrolled, numbers must rise, and what it may make us keep
+is bounded.
 """
 
-import hashlib
-import json
 import re
-from pathlib import Path
-from typing import Any
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING
 
-from edge_agent.base64url import encode_b64
 from edge_agent.errors import ConflictError, EvidenceError
-from edge_agent.protocol.answer import Answer, DeliveredFile, Status, upload_name, verify_answer
+from edge_agent.protocol import jws
+from edge_agent.protocol.answer import MAX_ANSWER_BYTES, TYP, Answer, DeliveredFile, upload_name, verify_answer
 from edge_agent.rtcc.announced import announce
 from edge_agent.rtcc.office.enrol import gateway_key
 from edge_agent.rtcc.office.home import RtccHome
-from edge_agent.rtcc.office.keys import encode_json, replace, write_new
-from edge_agent.units import encode_rfc3339
+from edge_agent.rtcc.state import exchanges
+from edge_agent.rtcc.state.exchanges import Exchange
+from edge_agent.rtcc.state.gateways import find_pin
+from edge_agent.rtcc.state.sent_requests import find_asked
+from edge_agent.units import UtcNs
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 MAX_ANSWERS = 256
 """Kept per request and gateway, progress aside, of which only the last one is."""
@@ -28,8 +36,24 @@ TOPIC_FILTER = "rtcc/1/gw/+/res"
 _TOPIC = re.compile(r"rtcc/1/gw/([A-Za-z0-9_-]{22})/res")
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What came of one message."""
+
+    answer: Answer | None = None
+    """What was kept; None if it, or a later one, was taken before, or if there is a fault."""
+    fault: EvidenceError | None = None
+    """Why it was refused; of a ``ConflictError`` the message was kept for a person: the key in it comes once."""
+
+
+def gateway_of(topic: str) -> str | None:
+    """Return the gateway whose answers come on a topic; None for any other topic."""
+    match = _TOPIC.fullmatch(topic)
+    return None if match is None else match[1]
+
+
 class Inbox:
-    """The answers in a home. One thread only: the one that takes messages in."""
+    """The answers in a home's state. Any thread, and any number of processes at once."""
 
     def __init__(self, home: RtccHome) -> None:
         self._home = home
@@ -40,92 +64,108 @@ class Inbox:
         Durable on return: the caller acknowledges afterwards.
 
         Returns:
-            The answer; None where it, or a later one, was taken before.
+            The answer; None if it, or a later one, was taken before.
 
         Raises:
             EvidenceError: Not an answer of an enrolled gateway to a request of ours.
-            ConflictError: One that contradicts another, or names an upload that is not its own. It was kept in
-                ``conflicts/`` for a person: the key in it comes once.
+            ConflictError: One that contradicts another, or names an upload that is not its own. It was kept for a
+                person: the key in it comes once.
+            UnavailableError: The state cannot be reached: nothing was kept.
         """
-        match = _TOPIC.fullmatch(topic)
-        if match is None:
-            raise EvidenceError(f"not a gateway's topic: {topic[:80]!r}")
-        gateway = match[1]
-        if not self._home.has_gateway(gateway):
-            raise EvidenceError(f"answer of a gateway that is not enrolled: gateway={gateway}")
-        if self._home.is_gateway_revoked(gateway):
-            raise EvidenceError(f"answer of a gateway that was revoked: gateway={gateway}")
-        answer = verify_answer(payload, gateway, gateway_key(self._home, gateway))
-        if answer.requester != self._home.settings.iss or not self._home.has_request(answer.jti):
-            raise EvidenceError(f"answer to a request that is not ours: gateway={gateway} jti={answer.jti}")
+        with self._home.state.database.begin() as connection:
+            judged = self.judge(connection, topic, payload)
+        if judged.fault is not None:
+            raise judged.fault
+        return judged.answer
+
+    def judge(self, connection: "Connection", topic: str, payload: bytes) -> Judged:
+        """Verify one message and keep it inside the caller's transaction; durable once that is."""
         try:
-            return answer if self._keep(answer, payload) else None
-        except ConflictError:
-            self._keep_conflict(answer, payload)
-            raise
+            answer = self._verify(connection, topic, payload)
+        except EvidenceError as error:
+            return Judged(fault=error)
+        try:
+            return Judged(answer if self._keep(connection, answer, payload) else None)
+        except ConflictError as error:
+            return Judged(fault=self._keep_conflict(connection, answer, payload, error))
+        except EvidenceError as error:
+            return Judged(fault=error)
 
-    def answers(self, jti: str) -> tuple[Answer, ...]:
-        """Return the answers kept for one request, gateway by gateway, the last progress among them."""
-        found: dict[tuple[str, int], Answer] = {}
-        for path in sorted(self._home.request_dir(jti).glob("*/*.jws")):
-            gateway = path.parent.name
-            answer = verify_answer(path.read_bytes(), gateway, gateway_key(self._home, gateway))
-            found[gateway, answer.seq] = answer
-        return tuple(found[key] for key in sorted(found))
+    def answers(self, jti: str) -> Iterator[Answer]:
+        """Yield the answers kept for one request, gateway by gateway, the last progress among them."""
+        for gateway, group in groupby(self._home.state.exchanges.answers(jti), itemgetter(0)):
+            key = gateway_key(self._home, gateway)
+            yield from (verify_answer(raw, gateway, key) for _, raw in group)
 
-    def _keep(self, answer: Answer, raw: bytes) -> bool:
-        folder = self._home.request_dir(answer.jti) / answer.gateway
-        last = folder / "last.jws"
-        if last.exists():
-            known = verify_answer(last.read_bytes(), answer.gateway, gateway_key(self._home, answer.gateway))
-            if answer.seq <= known.seq:
-                if answer.seq == known.seq and answer != known:
-                    raise ConflictError(f"two answers of one number: gateway={answer.gateway} seq={answer.seq}")
-                return False
-            if known.status.is_final:
-                raise ConflictError(f"answer after the final one: gateway={answer.gateway} jti={answer.jti}")
+    def _verify(self, connection: "Connection", topic: str, payload: bytes) -> Answer:
+        gateway = gateway_of(topic)
+        if gateway is None:
+            raise EvidenceError(f"not a gateway's topic: {topic[:80]!r}")
+        pin = find_pin(connection, gateway)
+        if pin is None:
+            raise EvidenceError(f"answer of a gateway that is not enrolled: gateway={gateway}")
+        if pin.is_revoked:
+            raise EvidenceError(f"answer of a gateway that was revoked: gateway={gateway}")
+        answer = verify_answer(payload, gateway, pin.key)
+        if answer.requester != self._home.settings.iss:
+            raise EvidenceError(f"answer to another's request: gateway={gateway} jti={answer.jti}")
+        return answer
+
+    def _keep(self, connection: "Connection", answer: Answer, raw: bytes) -> bool:
+        """Keep an answer; False if it is not news. Nothing was written if it raises."""
+        asked = find_asked(connection, answer.jti)
+        if asked is None:
+            raise EvidenceError(f"answer to a request that is not ours: gateway={answer.gateway} jti={answer.jti}")
+        exchange = exchanges.lock(connection, answer.jti, answer.gateway)
+        if not _is_news(connection, exchange, answer, raw):
+            return False
         # The final one, which may bring keys, is one more at most.
-        if not answer.status.is_final and len(list(folder.glob("*-*.jws"))) >= MAX_ANSWERS:
+        if not answer.status.is_final and exchange.kept >= MAX_ANSWERS:
             raise EvidenceError(f"too many answers: gateway={answer.gateway} jti={answer.jti}")
-        headers = {path: content for path, content in (self._describe(answer, file) for file in answer.files)}
-        for path, content in headers.items():
-            if not path.exists():
-                write_new(path, encode_json(content))
-        announce(self._home, answer)
-        if answer.status is not Status.UPLOADING:
-            path = folder / f"{answer.seq:010d}-{answer.status.value}.jws"
-            # What a kill between this file and the next one left is the same answer.
-            path.unlink(missing_ok=True)
-            write_new(path, raw)
-        replace(last, raw)
+        files = _new_files(connection, answer) if answer.files else []
+        exchanges.deliver(connection, answer, files)
+        announce(connection, answer, asked)
+        exchanges.keep(connection, exchange, answer, raw, _now())
         return True
 
-    def _describe(self, answer: Answer, file: DeliveredFile) -> tuple[Path, dict[str, Any]]:
-        """Return where a key is kept and with what; ConflictError where the upload is not this camera's own."""
+    def _keep_conflict(
+        self, connection: "Connection", answer: Answer, raw: bytes, error: ConflictError
+    ) -> EvidenceError:
+        """Keep a message that contradicts; bounded, for its own gateway alone can send one."""
+        if exchanges.keep_conflict(connection, answer, raw, _now(), MAX_CONFLICTS):
+            return error
+        return EvidenceError(f"too many conflicts: gateway={answer.gateway}", "rtcc watch --conflicts")
+
+
+def _is_news(connection: "Connection", exchange: Exchange, answer: Answer, raw: bytes) -> bool:
+    """Tell whether an answer is later than all that were kept; ConflictError if it contradicts one of them."""
+    if answer.seq == exchange.last_seq:
+        known = exchanges.find_raw(connection, answer.jti, answer.gateway, answer.seq)
+        # The same payload may be signed anew: both signatures were verified.
+        if known != raw and _payload(known) != _payload(raw):
+            raise ConflictError(f"two answers of one number: gateway={answer.gateway} seq={answer.seq}")
+    if answer.seq <= exchange.last_seq:
+        return False
+    if exchange.is_final:
+        raise ConflictError(f"answer after the final one: gateway={answer.gateway} jti={answer.jti}")
+    return True
+
+
+def _new_files(connection: "Connection", answer: Answer) -> list[DeliveredFile]:
+    """Return the files whose keys are not known yet; ConflictError if an upload is not this camera's own."""
+    known = exchanges.find_deliveries(connection, [file.upload for file in answer.files])
+    for file in answer.files:
         where = f"upload={file.upload} gateway={answer.gateway} jti={answer.jti}"
         if file.upload != upload_name(answer.gateway, answer.jti, file.camera):
             raise ConflictError(f"upload is another's: {where}")
-        content = {
-            "gateway": answer.gateway,
-            "jti": answer.jti,
-            "camera": file.camera,
-            "upload": file.upload,
-            "sha256": file.sha256.hex(),
-            "size": file.size,
-            "age_header": encode_b64(file.age_header),
-            "delivered_at": encode_rfc3339(answer.at),
-        }
-        path = self._home.deliveries_dir / f"{file.upload}.json"
-        if path.exists() and json.loads(path.read_text()) != content:
+        if file.upload in known and known[file.upload].file != file:
             raise ConflictError(f"upload was delivered before, as another: {where}")
-        return path, content
+    return [file for file in answer.files if file.upload not in known]
 
-    def _keep_conflict(self, answer: Answer, raw: bytes) -> None:
-        """Keep a message that contradicts; bounded, for its own gateway alone can send one."""
-        folder = self._home.conflicts_dir / answer.gateway
-        path = folder / f"{hashlib.sha256(raw).hexdigest()}.jws"
-        if path.exists():
-            return
-        if len(list(folder.glob("*.jws"))) >= MAX_CONFLICTS:
-            raise EvidenceError(f"too many conflicts: gateway={answer.gateway}", f"look at {folder}")
-        write_new(path, raw)
+
+def _payload(raw: bytes) -> bytes:
+    return jws.parse(raw, TYP, MAX_ANSWER_BYTES).payload_bytes
+
+
+def _now() -> UtcNs:
+    return UtcNs(time.time_ns())

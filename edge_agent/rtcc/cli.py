@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
+from edge_agent.errors import ConfigError
 from edge_agent.host import command_line
 from edge_agent.host.command_line import Command
 
@@ -24,6 +25,8 @@ COMMANDS: Mapping[str, Command] = {
 }
 """In the order in which an RTCC needs them. Their modules are in ``edge_agent.rtcc.commands``."""
 
+_EXTRA = ("sqlalchemy", "psycopg")
+"""Packages that the gateway has not, and the RTCC's side has."""
 _EPILOG = """\
 from nothing to a clip:
   rtcc keys init rtcc-home                       make every key that an RTCC has
@@ -57,4 +60,12 @@ def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     words = sys.argv[1:] if words is None else words
-    return command_line.run(build_parser(words), words, log_level="WARNING")
+    try:
+        parser = build_parser(words)
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRA:
+            raise
+        hint = "in a checkout: pip install '.[rtcc]'"
+        command_line.print_error("rtcc", ConfigError(f"a package of the RTCC's side is missing: {error.name}", hint))
+        return ConfigError.exit_code
+    return command_line.run(parser, words, log_level="WARNING")

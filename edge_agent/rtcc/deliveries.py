@@ -4,17 +4,14 @@ Owns how the two are found and put together to a stock age file. What is inside,
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from edge_agent.base64url import parse_b64
 from edge_agent.errors import EvidenceError
-from edge_agent.protocol.answer import DeliveredFile
+from edge_agent.protocol.answer import Delivery
 from edge_agent.protocol.public_keys import load_jwk
 from edge_agent.rtcc.office.enrol import gateway_key
 from edge_agent.rtcc.office.home import RtccHome
@@ -27,46 +24,32 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _UPLOAD = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One delivered bundle: what opens it, and what it must be."""
-
-    gateway: str
-    jti: str
-    file: DeliveredFile
-
-
 def load_delivery(home: RtccHome, upload: str) -> Delivery:
     """Read what opens an upload.
 
     Raises:
         EvidenceError: No ``delivered`` answer named it: the key was not handed over.
     """
-    path = home.deliveries_dir / f"{upload}.json"
-    if _UPLOAD.fullmatch(upload) is None or not path.exists():
+    found = home.state.exchanges.find_delivery(upload) if _UPLOAD.fullmatch(upload) else None
+    if found is None:
         raise EvidenceError(f"no key was handed over for this upload: {upload[:64]!r}", "`rtcc watch` fetches answers")
-    raw: dict[str, Any] = json.loads(path.read_text())
-    file = DeliveredFile(
-        camera=raw["camera"],
-        upload=raw["upload"],
-        sha256=bytes.fromhex(raw["sha256"]),
-        size=raw["size"],
-        age_header=parse_b64(raw["age_header"]),
-    )
-    return Delivery(raw["gateway"], raw["jti"], file)
+    return found
 
 
-def deliveries(home: RtccHome) -> tuple[Delivery, ...]:
-    """Return everything that can be opened, by the name of the upload."""
-    return tuple(load_delivery(home, path.stem) for path in sorted(home.deliveries_dir.glob("*.json")))
+def deliveries(home: RtccHome, jti: str | None = None) -> Iterator[Delivery]:
+    """Yield everything that can be opened, or all of one request, by the name of the upload."""
+    return home.state.exchanges.deliveries(jti)
+
+
+def delivery_page(home: RtccHome, after: str, limit: int) -> list[Delivery]:
+    """Return up to ``limit`` of what can be opened, after an upload's name."""
+    return home.state.exchanges.delivery_page(after, limit)
 
 
 def find_signed_digest(home: RtccHome, gateway: str, upload: str) -> str | None:
     """Return the SHA-256 (hex) that a gateway's own answer named for an upload; None before such an answer."""
-    if _UPLOAD.fullmatch(upload) is None or not (home.deliveries_dir / f"{upload}.json").exists():
-        return None
-    delivery = load_delivery(home, upload)
-    return delivery.file.sha256.hex() if delivery.gateway == gateway else None
+    found = home.state.exchanges.find_delivery(upload) if _UPLOAD.fullmatch(upload) else None
+    return found.file.sha256.hex() if found is not None and found.gateway == gateway else None
 
 
 def find_upload(home: RtccHome, delivery: Delivery, received_dir: Path | None = None) -> Path | None:
@@ -136,5 +119,5 @@ def load_known_keys(home: RtccHome, gateway: str, jti: str | None = None) -> Kno
             person.kid: KnownSigner(load_jwk(person.jwk), person.name, person.role.value)  # type: ignore[arg-type]
             for person in people
         },
-        request=(home.request_dir(jti) / "request.jws").read_bytes() if jti and home.has_request(jti) else None,
+        request=home.find_request(jti) if jti else None,
     )

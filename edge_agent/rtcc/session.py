@@ -25,7 +25,7 @@ from edge_agent.rtcc.answers import TOPIC_FILTER, Inbox
 from edge_agent.rtcc.office.home import CLIENT_NAME, RtccHome
 from edge_agent.rtcc.office.request import SignedRequest
 from edge_agent.rtcc.office.trust import TOPIC as TRUST_TOPIC
-from edge_agent.units import SECOND_NS
+from edge_agent.units import HOUR_NS, SECOND_NS
 
 WATCH_CLIENT = "rtcc-watch"
 """The one client whose session the broker keeps, so that no answer is lost while nobody watches."""
@@ -34,7 +34,7 @@ FIRST_RETRY_S = 1.0
 """A command waits for it; a storm is made of gateways."""
 _BACKLOG = 1024
 _SESSION_EXPIRY_S = 7 * 24 * 3600
-_WATCHED_LATELY_S = 24 * 3600
+_WATCHED_LATELY_NS = 24 * HOUR_NS
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,7 @@ class RtccSession:
         self._arrived: deque[Answer] = deque(maxlen=_BACKLOG)
         self._count = 0
         self._changed = threading.Condition()
+        self._broker_name = f"{home.settings.broker_host}:{home.settings.rtcc_port}"
         self._broker = Broker(_settings(home, watch), self._take, self._clock)
 
     def __enter__(self) -> Self:
@@ -75,7 +76,7 @@ class RtccSession:
             settings = self._home.settings
             raise UnavailableError(f"broker does not answer: host={settings.broker_host} port={settings.rtcc_port}")
         if self._watch:
-            self._home.watched_path.touch(mode=0o600)
+            self._home.state.readers.note(self._broker_name, self._clock.utc())
         return self
 
     def __exit__(
@@ -141,8 +142,8 @@ class RtccSession:
 
         Where somebody watches at this moment, that connection is taken over and made again: nothing is lost.
         """
-        path = self._home.watched_path
-        if self._watch or (path.exists() and time.time() - path.stat().st_mtime < _WATCHED_LATELY_S):
+        read_at = self._home.state.readers.read_at(self._broker_name)
+        if self._watch or (read_at is not None and self._clock.utc() - read_at < _WATCHED_LATELY_NS):
             return
         with RtccSession(self._home, watch=True, clock=self._clock, connect_timeout_s=self._connect_timeout_s):
             log.debug("answers are kept from now on")
@@ -152,7 +153,7 @@ class RtccSession:
         try:
             answer = self._inbox.take(message.topic, message.payload)
         except ConflictError as error:
-            log.error("answer kept for a person: %s in=%s", error, self._home.conflicts_dir)
+            log.error("answer kept for a person (rtcc watch --conflicts): %s", error)
             answer = None
         except (EvidenceError, CustodyError) as error:
             # It would be as wrong the next time: acknowledged, said, and not kept.
@@ -166,7 +167,7 @@ class RtccSession:
                 self._changed.notify_all()
 
     def _is_area(self, jti: str) -> bool:
-        payload = jws.parse((self._home.request_dir(jti) / "request.jws").read_bytes(), TYP).payload
+        payload = jws.parse(self._home.find_request(jti) or b"", TYP).payload
         return isinstance(payload, dict) and "cells" in payload["aud"]
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,9 @@ from edge_agent.protocol.application import encode_csr
 from edge_agent.protocol.request import Category, Incident, Place
 from edge_agent.rtcc.office.enrol import enrol_server
 from edge_agent.rtcc.office.home import HomeSettings, RtccHome
+from edge_agent.rtcc.state.database import CityDatabase
 from edge_agent.units import HOUR_NS, MINUTE_NS, UtcNs, Window
+from tests.peers.postgresql import PostgreSql
 from tests.peers.process import PeerProcess
 
 NOW = UtcNs(time.time_ns())
@@ -45,9 +47,27 @@ def now():
     return NOW
 
 
+@pytest.fixture(scope="session")
+def postgresql():
+    with PostgreSql("fsync=off") as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.city)])
+def database(request):
+    """The URL of a database server with our tables; empty for the file in the home."""
+    if request.param == "sqlite":
+        return ""
+    url = request.getfixturevalue("postgresql").make_database()
+    CityDatabase(url).create()
+    return url
+
+
 @pytest.fixture
-def home(tmp_path):
-    return RtccHome.create(tmp_path / "home", SETTINGS, NOW)
+def home(tmp_path, database):
+    home = RtccHome.create(tmp_path / "home", replace(SETTINGS, database=database), NOW)
+    yield home
+    home.state.database.close()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from edge_agent.protocol.request import Role
 from edge_agent.rtcc.commands.folder import add_home, add_passphrase, open_home, read_now
 from edge_agent.rtcc.office.home import DEFAULT_PEOPLE, HomeSettings, RtccHome
 from edge_agent.rtcc.office.keys import read_passphrase
-from edge_agent.rtcc.office.show import describe_home, print_home
+from edge_agent.rtcc.office.show import PAGE, describe_home, print_home
 
 _ROLES = ("operator", "supervisor", "dispatch")
 _INIT = """\
@@ -49,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     init.set_defaults(run=run_init)
     show = actions.add_parser("show", help="people, roots, recipients, trust, gateways")
     add_home(show)
+    show.add_argument("--after", default="", metavar="GATEWAY", help="gateways after this id: the next page")
+    show.add_argument("--limit", type=int, default=PAGE, metavar="N", help="gateways at once [%(default)s]")
     show.add_argument("--json", action="store_true", help="for scripts")
     show.set_defaults(run=run_show)
     add = actions.add_parser(
@@ -80,11 +82,15 @@ def run_init(args: argparse.Namespace) -> int:
 
 def run_show(args: argparse.Namespace) -> int:
     """Show what is in a home."""
-    description = describe_home(open_home(args), read_now())
+    if args.limit < 1:
+        raise UsageError(f"not a number of gateways: {args.limit}")
+    description = describe_home(open_home(args), read_now(), args.after, args.limit)
     if args.json:
         print_json(description)
     else:
         print_home(description)
+        if len(description["gateways"]) == args.limit:
+            print(f"next: rtcc keys show --after={description['gateways'][-1]['gateway']}")
     return 0
 
 

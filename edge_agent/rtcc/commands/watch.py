@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     add_home(parser)
     parser.add_argument("--request", metavar="JTI", help="only answers to this request")
+    parser.add_argument("--conflicts", action="store_true", help="show messages that contradict earlier ones, and end")
     parser.add_argument("--stored", action="store_true", help="show what was answered so far, and end")
     parser.add_argument("--timeout", default="365d", metavar="DURATION", help="end after so long")
     parser.add_argument("--json", action="store_true", help="for scripts: one JSON object a line")
@@ -45,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     home = open_home(args)
     if args.request is not None and not home.has_request(args.request):
         raise UsageError(f"no such request was sent from here: {args.request[:64]!r}")
+    if args.conflicts:
+        return _show_conflicts(home)
     if args.stored:
         return _show_stored(args)
     with RtccSession(home, watch=True) as session:
@@ -68,17 +71,23 @@ def _show_stored(args: argparse.Namespace) -> int:
     home = open_home(args)
     inbox = Inbox(home)
     for jti in [args.request] if args.request is not None else home.request_ids():
-        answers = inbox.answers(jti)
-        for answer in answers:
+        is_answered = is_final = False
+        for answer in inbox.answers(jti):
+            is_answered, is_final = True, is_final or answer.status.is_final
             _print_answer(answer, as_json=args.json)
-        if not args.json and not any(answer.status.is_final for answer in answers):
-            _print_deadline(home, jti, is_answered=bool(answers))
+        if not args.json and not is_final:
+            _print_deadline(home, jti, is_answered=is_answered)
+    return 0
+
+
+def _show_conflicts(home: RtccHome) -> int:
+    for gateway, jti, raw in home.state.exchanges.conflicts():
+        print(f"{gateway}  {jti}  {raw.decode(errors='replace')}")
     return 0
 
 
 def _print_deadline(home: RtccHome, jti: str, *, is_answered: bool) -> None:
-    raw = (home.request_dir(jti) / "request.jws").read_bytes()
-    payload: Any = jws.parse(raw, TYP).payload
+    payload: Any = jws.parse(home.find_request(jti) or b"", TYP).payload
     print(f"{'':<20}  {'':<22}  {jti}  {'waiting':<10}  {say_deadline(payload, read_now(), is_answered=is_answered)}")
 
 

@@ -1,9 +1,9 @@
 """Requests that wait for two persons, unsigned, until each has signed at a machine of their own.
 
-Owns ``drafts/ID/`` of a home, which may lie on a share that holds no person's key: ``draft.json``, written once;
-``payload-SECONDS.json``, with the times that were set when the second person opened it; ``SECONDS-PERSON.jws``, one
-signature each. No file is written twice, so two machines cannot spoil each other's. What is signed is the payload that
-was shown, byte for byte.
+Owns the documents of each draft in a home's state, which may lie on a share that holds no person's key, or on a server:
+``draft.json``; ``payload-SECONDS.json``, with the times that were set when the second person opened it;
+``SECONDS-PERSON.jws``, one signature each. No document is written twice, so two machines cannot spoil each other's.
+What is signed is the payload that was shown, byte for byte.
 """
 
 import json
@@ -11,23 +11,26 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_agent.errors import ConfigError, CustodyError, DenialError, EvidenceError
-from edge_agent.host.regular_file import read_regular
 from edge_agent.protocol import jws
 from edge_agent.protocol.request import Role
 from edge_agent.protocol.request_jws import TYP, check_payload
 from edge_agent.rtcc.office.home import RtccHome
-from edge_agent.rtcc.office.keys import SigningKey, encode_json, kid_of, load_signing_key, make_id, write_new
+from edge_agent.rtcc.office.keys import SigningKey, encode_json, kid_of, load_signing_key, make_id
 from edge_agent.rtcc.office.people import Signatory
 from edge_agent.rtcc.office.request import RequestDraft, SignedRequest, build_payload, load_request
 from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339
+
+if TYPE_CHECKING:
+    from edge_agent.rtcc.state.drafts import DraftDocuments
 
 SIGN_WITHIN_NS = 15 * MINUTE_NS
 """From the moment at which the second person opens a draft until the first one has signed as well."""
 CLOCKS_DIFFER_NS = 5 * SECOND_NS
 TIMES = ("iat", "nbf", "exp", "release_by")
+_DRAFT = "draft.json"
 _ID = re.compile(r"[A-Za-z0-9_-]{22}")
 _PAYLOAD = re.compile(r"payload-([0-9]{1,12})\.json")
 
@@ -65,7 +68,11 @@ class RequestDrafts:
     """The drafts of a home."""
 
     def __init__(self, home: RtccHome) -> None:
-        self._home, self._folder = home, home.path / "drafts"
+        self._home = home
+
+    @property
+    def _documents(self) -> "DraftDocuments":
+        return self._home.state.drafts
 
     def add(self, draft: RequestDraft, drafted_by: str, now: UtcNs) -> StoredDraft:
         """Keep a draft; nobody has signed anything yet.
@@ -82,13 +89,12 @@ class RequestDrafts:
             "valid_ns": int(parse_rfc3339(payload["exp"]) - now),
             "release_within_ns": draft.release_within_ns,
         }
-        write_new(self._folder / draft_id / "draft.json", encode_json(content))
+        self._documents.add(draft_id, _DRAFT, encode_json(content))
         return self.load(draft_id)
 
     def ids(self) -> tuple[str, ...]:
         """Return the ids of all drafts that were not sent."""
-        found = sorted(self._folder.glob("*/draft.json"))
-        return tuple(path.parent.name for path in found if not self._home.has_request(path.parent.name))
+        return tuple(each for each in self._documents.ids(_DRAFT) if not self._home.has_request(each))
 
     def load(self, draft_id: str) -> StoredDraft:
         """Read a draft.
@@ -96,18 +102,18 @@ class RequestDrafts:
         Raises:
             ConfigError: There is none; or no gateway would read it, so that it might not be shown as it is.
         """
-        path = self._folder / draft_id / "draft.json"
-        if _ID.fullmatch(draft_id) is None or not path.exists():
+        content = self._documents.read(draft_id, _DRAFT) if _ID.fullmatch(draft_id) else None
+        if content is None:
             raise ConfigError(f"no such draft: {draft_id[:64]!r}", "`rtcc countersign` lists them")
         try:
-            raw = json.loads(read_regular(path))
+            raw = json.loads(content)
             members, valid_ns, within_ns = dict(raw["members"]), int(raw["valid_ns"]), int(raw["release_within_ns"])
             stored = StoredDraft(draft_id, str(raw["drafted_by"]), members, valid_ns, within_ns)
             check_payload(jws.encode_json({**members, **_times(stored, UtcNs(0))}))
             if members["jti"] != draft_id:
                 raise ValueError("its request has another id")
-        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, DenialError) as error:
-            raise ConfigError(f"not a draft of a request: {path}", "do not sign it; draft it anew") from error
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError, DenialError) as error:
+            raise ConfigError(f"not a draft of a request: id={draft_id}", "do not sign it; draft it anew") from error
         return stored
 
     def open(self, draft_id: str, person: str, now: UtcNs) -> OpenedDraft:
@@ -149,46 +155,48 @@ class RequestDrafts:
             raise CustodyError(f"key is not that person's: {person}")
         if now >= opened.sign_until:
             raise EvidenceError("the time for signing is over: open it again")
-        path = self._folder / opened.draft.id / f"{opened.opened_at // SECOND_NS}-{person}.jws"
-        if not path.exists():
-            write_new(path, jws.sign_with(TYP, opened.payload, [key]))
+        name = f"{opened.opened_at // SECOND_NS}-{person}.jws"
+        if self._documents.read(opened.draft.id, name) is None:
+            self._documents.add(opened.draft.id, name, jws.sign_with(TYP, opened.payload, [key]))
         return self.find_signed(opened, now)
 
     def find_signed(self, opened: OpenedDraft, now: UtcNs) -> SignedRequest | None:
         """Return the request, if an operator and a supervisor have signed these very bytes."""
-        paths = sorted((self._folder / opened.draft.id).glob(f"{opened.opened_at // SECOND_NS}-*.jws"))
-        roles = {_find_person(self._home, path.stem.partition("-")[2]).role for path in paths}
+        persons = self._signed_by(opened.draft.id, opened.opened_at)
+        roles = {_find_person(self._home, person).role for person in persons}
         if not {Role.OPERATOR, Role.SUPERVISOR} <= roles:
             return None
         try:
-            messages = [json.loads(read_regular(path)) for path in paths]
+            names = [f"{opened.opened_at // SECOND_NS}-{person}.jws" for person in persons]
+            messages = [json.loads(self._documents.read(opened.draft.id, name) or b"") for name in names]
             general = {"payload": messages[0]["payload"], "signatures": [each["signatures"][0] for each in messages]}
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise EvidenceError(f"a signature of this draft cannot be read: id={opened.draft.id}") from error
         return load_request(self._home, jws.encode_json(general), now)
 
     def _set_times(self, draft: StoredDraft, now: UtcNs) -> OpenedDraft:
         payload = jws.encode_json({**draft.members, **_times(draft, now)})
-        write_new(self._folder / draft.id / f"payload-{now // SECOND_NS}.json", payload)
+        self._documents.add(draft.id, f"payload-{now // SECOND_NS}.json", payload)
         return OpenedDraft(draft, payload, now, ())
 
     def _find_payload(self, draft: StoredDraft, now: UtcNs) -> OpenedDraft | None:
         """Return the payload that was opened lately; times that do not follow from its name are not believed."""
-        folder = self._folder / draft.id
-        found = [int(match[1]) for path in folder.iterdir() if (match := _PAYLOAD.fullmatch(path.name))]
+        found = [int(match[1]) for name in self._documents.names(draft.id) if (match := _PAYLOAD.fullmatch(name))]
         # No opening lies ahead: two machines' clocks may differ by a little.
         moments = sorted(each for each in found if each * SECOND_NS <= now + CLOCKS_DIFFER_NS)
         if not moments or now >= moments[-1] * SECOND_NS + SIGN_WITHIN_NS:
             return None
         opened_at = UtcNs(moments[-1] * SECOND_NS)
-        try:
-            payload = read_regular(folder / f"payload-{moments[-1]}.json")
-        except OSError as error:
-            raise EvidenceError(f"payload of the draft cannot be read: id={draft.id}") from error
-        if payload != jws.encode_json({**draft.members, **_times(draft, opened_at)}):
+        payload = self._documents.read(draft.id, f"payload-{moments[-1]}.json")
+        if payload is None or payload != jws.encode_json({**draft.members, **_times(draft, opened_at)}):
             raise EvidenceError(f"draft and its payload differ: id={draft.id}", "do not sign it; draft it anew")
-        signed = tuple(path.stem.partition("-")[2] for path in sorted(folder.glob(f"{moments[-1]}-*.jws")))
-        return OpenedDraft(draft, payload, opened_at, signed)
+        return OpenedDraft(draft, payload, opened_at, self._signed_by(draft.id, opened_at))
+
+    def _signed_by(self, draft_id: str, opened_at: UtcNs) -> tuple[str, ...]:
+        """Return who has signed what was opened then."""
+        start = f"{opened_at // SECOND_NS}-"
+        names = [name for name in self._documents.names(draft_id) if name.startswith(start) and name.endswith(".jws")]
+        return tuple(name.removeprefix(start).removesuffix(".jws") for name in names)
 
 
 def _times(draft: StoredDraft, now: UtcNs) -> dict[str, str]:

@@ -63,9 +63,7 @@ def enrol(home: RtccHome, csr_pem: bytes, now: UtcNs, *, renew: bool = False, no
     if known and home.is_gateway_revoked(known):  # meanwhile: then this certificate is on the list, or never left us
         raise EvidenceError(f"this gateway was revoked: gateway={known}", "a gateway with new keys can be enrolled")
     if not known:
-        home.write_gateway(
-            gateway, {"gateway": gateway, "enrolled_at": encode_rfc3339(now), "keys": keys, "note": note}
-        )
+        home.write_gateway({"gateway": gateway, "enrolled_at": encode_rfc3339(now), "keys": keys, "note": note})
     return IssuedEnrolment(gateway, encode_json(_enrolment(home, gateway, certificate)))
 
 

@@ -6,17 +6,18 @@ Owns the layout of the folder (``docs/rtcc.md``) and how each thing in it is fou
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge_agent.errors import ConfigError, CustodyError
-from edge_agent.protocol.public_keys import load_jwk, thumbprint
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Role
 from edge_agent.rtcc.office import authority
 from edge_agent.rtcc.office.certificates import AuthorityPair, Certificates
@@ -33,6 +34,9 @@ from edge_agent.rtcc.office.keys import (
 from edge_agent.rtcc.office.people import People
 from edge_agent.rtcc.office.roots import RootSets
 from edge_agent.units import UtcNs
+
+if TYPE_CHECKING:
+    from edge_agent.rtcc.state.state import CityState
 
 HOME_VERSION = 1
 AUTHORITIES = ("ca", "ca-other")
@@ -62,6 +66,8 @@ class HomeSettings:
     """Name → URL of each tus endpoint; a gateway learns them when it is enrolled."""
     more_brokers: tuple[tuple[str, int], ...] = ()
     """Hosts and ports that gateways try after the first: other ways to the same broker, or a cluster's."""
+    database: str = ""
+    """URL of the database server that holds the state; empty for the file in the home."""
 
     @property
     def brokers(self) -> tuple[tuple[str, int], ...]:
@@ -134,6 +140,7 @@ class RtccHome:
                 int(raw["broker"]["rtcc_port"]),
                 dict(raw["uploads"]),
                 tuple((str(each["host"]), int(each["port"])) for each in raw["broker"].get("more", ())),
+                str(raw.get("database", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"rtcc.json lacks a member or has a wrong one: {path / 'rtcc.json'}: {error}") from error
@@ -142,7 +149,7 @@ class RtccHome:
     def write_settings(self, settings: HomeSettings) -> None:
         """Write ``rtcc.json`` anew."""
         self.settings = settings
-        content = {
+        content: dict[str, object] = {
             "edge_agent_rtcc": HOME_VERSION,
             "iss": settings.iss,
             "broker": {
@@ -153,6 +160,8 @@ class RtccHome:
             },
             "uploads": dict(settings.uploads),
         }
+        if settings.database:
+            content["database"] = settings.database
         replace(self.path / "rtcc.json", encode_json(content))
 
     # --- certificates ------------------------------------------------------------------------------------------
@@ -213,42 +222,48 @@ class RtccHome:
         """Read our age identity that opens bundles."""
         return load_age_identity(self.path / "age" / role, self.passphrase)
 
-    # --- gateways ----------------------------------------------------------------------------------------------
+    # --- state ---------------------------------------------------------------------------------------------------
 
-    def gateway_ids(self) -> tuple[str, ...]:
-        """Return the ids of all enrolled gateways."""
-        return tuple(sorted(path.stem for path in (self.path / "gateways").glob("*.json")))
+    @cached_property
+    def state(self) -> "CityState":
+        """The database of gateways, requests, drafts and answers, opened once.
+
+        Raises:
+            ConfigError: Its packages are not installed, or it is none of ours.
+            UnavailableError: It cannot be reached.
+        """
+        try:
+            from edge_agent.rtcc.state.opening import open_state
+        except ImportError as error:
+            raise ConfigError(
+                f"the packages of the RTCC's side are not installed: {error}", "in a checkout: pip install '.[rtcc]'"
+            ) from error
+        return open_state(self.path, self.settings.database)
+
+    def gateway_ids(self) -> Iterator[str]:
+        """Yield the ids of all enrolled gateways."""
+        return self.state.gateways.ids()
 
     def has_gateway(self, gateway: str) -> bool:
-        """Tell whether a gateway of this id was enrolled here; one look, however many there are."""
-        return _JTI.fullmatch(gateway) is not None and (self.path / "gateways" / f"{gateway}.json").exists()
+        """Tell whether a gateway of this id was enrolled here."""
+        return _JTI.fullmatch(gateway) is not None and self.state.gateways.find(gateway) is not None
 
-    def write_gateway(self, gateway: str, record: Mapping[str, Any]) -> None:
+    def write_gateway(self, record: Mapping[str, Any]) -> None:
         """Keep what a gateway was enrolled with: the pins by which its answers and bundles are verified."""
-        write_new(self.path / "gateways" / f"{gateway}.json", encode_json(record))
-        self._index_gateway(gateway, record)
+        self.state.gateways.add(record)
 
     def find_gateway_by_key(self, kid: str) -> str | None:
-        """Return the id of the gateway that signs with the key of this thumbprint; one look, however many there are."""
-        folder = self.path / "gateways" / "by-key"
-        if not folder.exists():  # A home of an earlier version.
-            for gateway in self.gateway_ids():
-                self._index_gateway(gateway, self.load_gateway(gateway))
-        path = folder / kid
-        return path.read_text() if path.exists() else None
-
-    def _index_gateway(self, gateway: str, record: Mapping[str, Any]) -> None:
-        kid = thumbprint(load_jwk(record["keys"]["gateway"]))
-        replace(self.path / "gateways" / "by-key" / kid, gateway.encode())
+        """Return the id of the gateway that signs with the key of this thumbprint."""
+        return self.state.gateways.find_by_key(kid)
 
     def revoke_gateway(self, gateway: str, at: str) -> None:
         """Note that nothing more is taken from a gateway: no upload, no answer, no application."""
         self.load_gateway(gateway)
-        replace(self.path / "gateways" / "revoked" / gateway, at.encode())
+        self.state.gateways.revoke(gateway, at)
 
     def is_gateway_revoked(self, gateway: str) -> bool:
-        """Tell whether a gateway was revoked; one look, however many there are."""
-        return _JTI.fullmatch(gateway) is not None and (self.path / "gateways" / "revoked" / gateway).exists()
+        """Tell whether a gateway was revoked."""
+        return _JTI.fullmatch(gateway) is not None and self.state.gateways.is_revoked(gateway)
 
     def load_gateway(self, gateway: str) -> dict[str, Any]:
         """Read the record of a gateway.
@@ -256,32 +271,26 @@ class RtccHome:
         Raises:
             ConfigError: No gateway of this id was enrolled here.
         """
-        if not self.has_gateway(gateway):
+        record = self.state.gateways.find(gateway) if _JTI.fullmatch(gateway) else None
+        if record is None:
             raise ConfigError(f"no such gateway: {gateway[:64]!r}", "`rtcc keys show` lists the enrolled ones")
-        return dict(json.loads((self.path / "gateways" / f"{gateway}.json").read_text()))
-
-    # --- requests ------------------------------------------------------------------------------------------------
+        return record
 
     def write_request(self, jti: str, raw: bytes) -> None:
         """Keep a request that we are about to send: only answers to these are taken."""
-        write_new(self.request_dir(jti) / "request.jws", raw)
+        self.state.requests.add(jti, raw)
 
-    def request_ids(self) -> tuple[str, ...]:
-        """Return the ids of all requests sent from here."""
-        return tuple(sorted(path.parent.name for path in (self.path / "requests").glob("*/request.jws")))
+    def request_ids(self) -> Iterator[str]:
+        """Yield the ids of all requests sent from here."""
+        return self.state.requests.ids()
+
+    def find_request(self, jti: str) -> bytes | None:
+        """Return a signed request; None if we sent none of this id."""
+        return self.state.requests.find(jti) if _JTI.fullmatch(jti) else None
 
     def has_request(self, jti: str) -> bool:
         """Tell whether we sent a request of this id."""
-        return _JTI.fullmatch(jti) is not None and (self.request_dir(jti) / "request.jws").exists()
-
-    def request_dir(self, jti: str) -> Path:
-        """Return the folder of a request and its answers: ``<gateway>/<seq>-<status>.jws``."""
-        return self.path / "requests" / jti
-
-    @property
-    def watched_path(self) -> Path:
-        """An empty file whose time says when the broker was last made to keep answers for us."""
-        return self.path / "watched"
+        return self.find_request(jti) is not None
 
     @property
     def received_dir(self) -> Path:
@@ -292,21 +301,6 @@ class RtccHome:
     def opened_dir(self) -> Path:
         """Where ``rtcc open`` unpacks, unless told otherwise; by the name of the upload."""
         return self.path / "opened"
-
-    @property
-    def conflicts_dir(self) -> Path:
-        """Where answers lie that contradict what was taken before, by gateway: for a person."""
-        return self.path / "conflicts"
-
-    @property
-    def announced_dir(self) -> Path:
-        """What gateways said that they will upload: ``<gateway>/<upload>.json``."""
-        return self.path / "announced"
-
-    @property
-    def deliveries_dir(self) -> Path:
-        """Where the age headers of delivered bundles lie, by the name of the upload."""
-        return self.path / "deliveries"
 
     # --- trust bundles -----------------------------------------------------------------------------------------
 

@@ -9,9 +9,12 @@ from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.rtcc.office.trust import load_trust
 from edge_agent.units import UtcNs, encode_rfc3339
 
+PAGE = 500
+"""Gateways that are listed at once."""
 
-def describe_home(home: RtccHome, now: UtcNs) -> dict[str, Any]:
-    """Return everything public that is in the home."""
+
+def describe_home(home: RtccHome, now: UtcNs, after: str = "", limit: int = PAGE) -> dict[str, Any]:
+    """Return everything public that is in the home; of the gateways, ``limit`` of those after an id."""
     return {
         "iss": home.settings.iss,
         "broker": f"{home.settings.broker_host}:{home.settings.broker_port}",
@@ -38,12 +41,12 @@ def describe_home(home: RtccHome, now: UtcNs) -> dict[str, Any]:
         "trust": _describe_trust(home, now),
         "gateways": [
             {
-                "gateway": gateway,
+                "gateway": record["gateway"],
                 "enrolled_at": record["enrolled_at"],
                 "note": record["note"],
-                "revoked": home.is_gateway_revoked(gateway),
+                "revoked": is_revoked,
             }
-            for gateway, record in ((gateway, home.load_gateway(gateway)) for gateway in home.gateway_ids())
+            for record, is_revoked in home.state.gateways.page(after, limit)
         ],
     }
 

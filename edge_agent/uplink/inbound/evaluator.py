@@ -18,7 +18,7 @@ from edge_agent.consent.signed_consent import SignedConsent
 from edge_agent.errors import DenialError
 from edge_agent.host.clock import Clock
 from edge_agent.protocol.enrolment import Enrolment
-from edge_agent.protocol.reasons import RULES, TIMED, UNKNOWN, say
+from edge_agent.protocol.reasons import CAUSES, TIMED, UNKNOWN, say
 from edge_agent.protocol.request import Admitted, Request
 from edge_agent.protocol.request_jws import verify_request
 from edge_agent.protocol.trust_bundle import TrustBundle
@@ -82,7 +82,7 @@ class Outlook(Moment):
         """As ``find_decline``, of a request that is not stored."""
         told = refusals(self.house_state)
         how = told.area if is_area else told.gateway
-        if how is Refusal.SILENCE or any(RULES[each.code].check <= _CHECK_OF_TIME for each in reasons):
+        if how is Refusal.SILENCE or any(CAUSES[each.code].check <= _CHECK_OF_TIME for each in reasons):
             return None
         # The moment at which an owner who was asked and kept silent would have been refused: the latest of all causes.
         due = UtcNs(arrived_at + patience_ns(self.house_state))
@@ -234,7 +234,7 @@ class Evaluator:
             request = self.verify(raw, outlook)
             admitted = self.admit(request, outlook)
         except DenialError as error:
-            number = RULES[error.reason].check
+            number = CAUSES[error.reason].check
             return [*_passed(number), ExplainedCheck(_name(number), "refuse", error.reason, str(error))], "denial"
         except Replayed:
             text = "This request was judged before; it gets the answer that it got."
@@ -255,7 +255,7 @@ class Evaluator:
         try:
             request = self.verify(stored.raw, outlook)
         except DenialError as error:
-            number = RULES[error.reason].check
+            number = CAUSES[error.reason].check
             steps = [*_passed(number), ExplainedCheck(_name(number), "refuse", error.reason, str(error))]
         else:
             decided_at = outlook.now if stored.bound is None else stored.bound.decided_at

@@ -17,7 +17,7 @@ from edge_agent.consent.bound import NOTHING
 from edge_agent.errors import DenialError
 from edge_agent.host.clock import Clock
 from edge_agent.ledger.refusal_counts import RefusalCounter
-from edge_agent.protocol.reasons import RULES, TRANSIENT
+from edge_agent.protocol.reasons import CAUSES, TRANSIENT
 from edge_agent.protocol.request import Admitted, Request
 from edge_agent.protocol.verdict import Denial, Reason, Verdict
 from edge_agent.units import UtcNs
@@ -238,7 +238,7 @@ class Intake:
         another request and was entered already.
         """
         is_known = error.reason == "jti-reused" and request.payload_sha256 in self._reused
-        return RULES[error.reason].check <= LAST_UNREAD_CHECK or is_forgotten(request.exp, now) or is_known
+        return CAUSES[error.reason].check <= LAST_UNREAD_CHECK or is_forgotten(request.exp, now) or is_known
 
     def _refuse(
         self,

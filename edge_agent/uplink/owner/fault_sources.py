@@ -40,7 +40,7 @@ _LINE_AFTER_NS = 10 * MINUTE_NS
 """For the clock and the broker: both take a while after a restart of the house's router."""
 MIN_FREE_BYTES = 256 << 20
 _MAX_STATUS_BYTES = 1 << 20
-_DOWN, _UP = ("down", "held-back"), ("recording", "waiting")
+_DOWN, _UP = ("down",), ("recording", "waiting")
 
 Say = Callable[[UtcNs], str]
 

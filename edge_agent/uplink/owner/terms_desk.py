@@ -23,7 +23,7 @@ from edge_agent.consent.signed_consent import TYP, build_consent, effective, rea
 from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.errors import ConfigError, UsageError
 from edge_agent.host.clock import Clock
-from edge_agent.host.control_socket import Answer, Handler, Peer, read_texts
+from edge_agent.host.control_socket import Handler, Peer, Reply, read_texts
 from edge_agent.host.page_socket import PushLimit
 from edge_agent.host.regular_file import read_regular
 from edge_agent.local_time import encode_local
@@ -83,7 +83,7 @@ class TermsDesk:
         """What carries a signed draft out; not for a socket."""
         return {"adopt-terms": self._adopt}
 
-    def _show_form(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _show_form(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         self._limit.demand()
         camera = self._config.demand_camera(str(members.get("camera", ""))).id
         terms = self._load().terms(camera) or Terms()
@@ -97,7 +97,7 @@ class TermsDesk:
             "is_named": self._load().terms(camera) is not None,
         }
 
-    def _preview(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _preview(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         self._limit.demand()
         language: Language = next((each for each in LANGUAGES if each == members.get("language")), "en")
         _, _, terms = self._change(members, self._read())
@@ -202,7 +202,7 @@ class TermsDesk:
 
     # Carry out
 
-    def _adopt(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _adopt(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         """Take the consent in, and leave the text for root; write that as well if this user may (a trial)."""
         order, consent = read_texts(members, "signed")
         camera, text, now = str(members["camera"]), str(members["text"]), self._clock.utc()

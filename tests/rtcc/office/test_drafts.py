@@ -4,12 +4,14 @@ import json
 import shutil
 
 import pytest
+from sqlalchemy import delete, insert
 
 from edge_agent.errors import ConfigError, CustodyError, EvidenceError
 from edge_agent.protocol.request_jws import verify_request
 from edge_agent.rtcc.office.drafts import SIGN_WITHIN_NS, RequestDrafts, load_person_key
 from edge_agent.rtcc.office.request import RequestDraft, to_area, to_gateway
 from edge_agent.rtcc.office.trust import load_trust, sign_trust
+from edge_agent.rtcc.state.tables import drafts as drafts_table
 from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs
 
 OPERATOR, SUPERVISOR = "operator-1", "supervisor-1"
@@ -36,6 +38,19 @@ def keys(home, tmp_path):
 def drafts(home, now):
     sign_trust(home, now)
     return RequestDrafts(home)
+
+
+def spoil(home, draft_id, name, content):
+    """Write what only a hostile share or server could: a document that is there already, or one of its own."""
+    here = (drafts_table.c.draft == draft_id, drafts_table.c.name == name)
+    with home.state.database.begin() as connection:
+        connection.execute(delete(drafts_table).where(*here))
+        connection.execute(insert(drafts_table).values(draft=draft_id, name=name, content=content))
+
+
+def find_payload(home, draft_id):
+    (name,) = [each for each in home.state.drafts.names(draft_id) if each.startswith("payload-")]
+    return name
 
 
 def make(incident):
@@ -106,9 +121,9 @@ def test_a_share_that_alters_a_draft_gets_no_signature(home, drafts, keys, incid
     """What is shown is what is signed; a payload that is not the draft with its times is refused."""
     draft = drafts.add(make(incident), OPERATOR, now)
     drafts.open(draft.id, SUPERVISOR, now)
-    path = next((home.path / "drafts" / draft.id).glob("payload-*.json"))
-    members = json.loads(path.read_text())
-    path.write_text(json.dumps(members | {"purpose": "another"}))
+    name = find_payload(home, draft.id)
+    members = json.loads(home.state.drafts.read(draft.id, name))
+    spoil(home, draft.id, name, json.dumps(members | {"purpose": "another"}).encode())
     with pytest.raises(EvidenceError, match="differ"):
         drafts.open(draft.id, OPERATOR, now)
 
@@ -124,10 +139,9 @@ HOSTILE = {
 def test_a_draft_that_would_not_be_shown_as_it_is_signed_is_refused(home, drafts, keys, incident, now, case):
     """The share may be in wrong hands: a person is shown nothing that a gateway would not read as it stands."""
     draft = drafts.add(make(incident), OPERATOR, now)
-    path = home.path / "drafts" / draft.id / "draft.json"
-    content = json.loads(path.read_text())
+    content = json.loads(home.state.drafts.read(draft.id, "draft.json"))
     content["members"] |= HOSTILE[case]
-    path.write_text(json.dumps(content))
+    spoil(home, draft.id, "draft.json", json.dumps(content).encode())
     with pytest.raises(ConfigError, match="not a draft"):
         drafts.open(draft.id, SUPERVISOR, now)
 
@@ -137,12 +151,11 @@ def test_junk_on_the_share_is_told(home, drafts, keys, incident, now, junk):
     """Neither a draft nor a signature that cannot be read ends in an error of the program."""
     draft = drafts.add(make(incident), OPERATOR, now)
     opened = drafts.open(draft.id, SUPERVISOR, now)
-    folder = home.path / "drafts" / draft.id
     for person in (OPERATOR, SUPERVISOR):
-        (folder / f"{opened.opened_at // SECOND_NS}-{person}.jws").write_bytes(junk)
+        spoil(home, draft.id, f"{opened.opened_at // SECOND_NS}-{person}.jws", junk)
     with pytest.raises(EvidenceError, match="cannot be read"):
         drafts.find_signed(opened, now)
-    (folder / "draft.json").write_bytes(junk)
+    spoil(home, draft.id, "draft.json", junk)
     with pytest.raises(ConfigError, match="not a draft"):
         drafts.load(draft.id)
 
@@ -161,19 +174,15 @@ def test_an_area_is_drafted_alike(home, drafts, keys, incident, now):
 def test_times_that_lie_ahead_are_not_shown_to_anybody(home, drafts, keys, incident, now):
     """A payload that a hostile share names by another moment sets no times: the second person's opening does."""
     draft = drafts.add(make(incident), OPERATOR, now)
-    folder = home.path / "drafts" / draft.id
-    (folder / "payload-999999999999.json").write_bytes(b"")
+    spoil(home, draft.id, "payload-999999999999.json", b"")
     ahead = now // SECOND_NS + 86_400
-    (folder / f"payload-{ahead}.json").write_bytes(b"{}")
+    spoil(home, draft.id, f"payload-{ahead}.json", b"{}")
     assert drafts.open(draft.id, SUPERVISOR, now).opened_at == now // SECOND_NS * SECOND_NS
 
 
 def test_a_request_that_both_have_signed_is_opened_no_more(home, drafts, keys, incident, now):
     """Other times under the same id would be another request than the one that was sent and kept."""
     draft = drafts.add(make(incident), OPERATOR, now)
-    (home.path / "requests" / draft.id).mkdir(parents=True, exist_ok=True)
-    home_has = home.has_request(draft.id)
-    if not home_has:
-        (home.path / "requests" / draft.id / "request.jws").write_bytes(b"{}")
+    home.write_request(draft.id, b"{}")
     with pytest.raises(EvidenceError, match="signed it already"):
         drafts.open(draft.id, SUPERVISOR, now)

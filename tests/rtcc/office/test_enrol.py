@@ -1,7 +1,6 @@
 """Enrolment: an application in, a certificate and an enrolment file out, and nothing in them says whose."""
 
 import json
-import shutil
 import ssl
 
 import pytest
@@ -111,12 +110,3 @@ def test_a_server_is_not_called_like_our_own_files(home, now, names):
     """The authority's and our own certificate cannot be replaced by a server's."""
     with pytest.raises(CustodyError):
         enrol_server(home, names, now)
-
-
-def test_a_home_of_an_earlier_version_finds_its_gateways(home, applicant, now):
-    """The look-up by key is made once, from the records; then enrolling again is refused as before."""
-    enrolled = enrol(home, applicant.csr, now).gateway
-    shutil.rmtree(home.path / "gateways" / "by-key")
-    with pytest.raises(EvidenceError, match=enrolled):
-        enrol(home, applicant.csr, now)
-    assert enrol(home, applicant.csr, now, renew=True).gateway == enrolled

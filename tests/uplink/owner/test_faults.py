@@ -168,7 +168,6 @@ class House:
 
 STREAMS: dict[str, tuple[dict[str, object], str, str]] = {
     "down": ({"state": "down", "reason_text": "no connection"}, "Not recorded: Front door", "no connection"),
-    "held back": ({"state": "held-back"}, "Not recorded: Front door", "power"),
     "ring": ({"storage": "disk is full"}, "Footage cannot be stored: Front door", "disk is full"),
     "covered": ({"picture": "covered"}, "The picture is covered: Front door", "Look at the camera"),
     "frozen": ({"picture": "frozen"}, "The picture is frozen: Front door", "off and on"),

@@ -1,0 +1,166 @@
+"""One database for an RTCC's state: its connections, transactions and errors.
+
+Owns SQLAlchemy's engine, and the two dialects' differences: which transaction excludes another, what is durable when.
+A transaction that ends without an error is durable. It must never log a URL: it may hold a password.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from edge_agent.errors import ConfigError, UnavailableError
+from edge_agent.rtcc.state import guards, tables
+
+_READS = "reads_only"
+_PATIENCE_S = 15
+_PRAGMAS = (
+    # No write-ahead log: its index is shared memory, which a home on a share has not.
+    "journal_mode=TRUNCATE",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "trusted_schema=OFF",
+)
+_MIN_POSTGRESQL = (15,)
+_DRIVER = "postgresql+psycopg"
+_CONNECT = {"connect_timeout": _PATIENCE_S, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+
+
+class CityDatabase:
+    """The database at a URL; any thread. Nothing is opened before the first transaction.
+
+    Args:
+        url: ``sqlite:///PATH`` or ``postgresql://…``.
+
+    Raises:
+        ConfigError: Another kind of URL, or the driver is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = _make_engine(url)
+        self._reading = self._engine.execution_options(**{_READS: True})
+
+    @property
+    def is_shared(self) -> bool:
+        """Tell whether it is a server's, which other machines reach as well."""
+        return self._engine.dialect.name == "postgresql"
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Open a transaction that writes; it is committed at the end, or undone by an error.
+
+        Raises:
+            UnavailableError: The database cannot be reached, or is busy for too long.
+        """
+        with _in_words(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a transaction that only reads.
+
+        Raises:
+            UnavailableError: As ``begin``.
+        """
+        with _in_words(), self._reading.connect() as connection:
+            yield connection
+
+    def create(self) -> None:
+        """Create what is missing of the tables and their guards.
+
+        Raises:
+            ConfigError: The tables are of a newer version, or the server is too old.
+        """
+        with self.begin() as connection:
+            found = connection.dialect.server_version_info
+            if self.is_shared and found is not None and found < _MIN_POSTGRESQL:
+                raise ConfigError(f"PostgreSQL is too old: version={found[0]} least={_MIN_POSTGRESQL[0]}")
+            if self.is_shared:
+                guards.exclude_others(connection)
+            if inspect(connection).has_table(tables.state_version.name):
+                self._check_version(connection)
+            else:
+                tables.metadata.create_all(connection)
+                guards.create(connection)
+                connection.execute(insert(tables.state_version).values(version=tables.VERSION))
+
+    def check(self) -> None:
+        """Look whether the tables are there and of this version.
+
+        Raises:
+            ConfigError: They are not.
+            UnavailableError: The database cannot be reached.
+        """
+        with self.read() as connection:
+            if not inspect(connection).has_table(tables.state_version.name):
+                raise ConfigError("the database holds no state of an RTCC", "`rtcc state create` makes its tables")
+            self._check_version(connection)
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        self._engine.dispose()
+
+    def _check_version(self, connection: Connection) -> None:
+        version = connection.execute(select(tables.state_version.c.version)).scalar()
+        if version != tables.VERSION:
+            raise ConfigError(f"the database is of another version: version={version} ours={tables.VERSION}")
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        # A constraint is an answer to who wrote; everything else says that the database is not there for us.
+        if error.orig is None or type(error.orig).__name__ in ("IntegrityError", "UniqueViolation"):
+            raise
+        first = next(iter(str(error.orig).splitlines()), "no word")
+        raise UnavailableError(f"state cannot be read or written: {first[:200]}") from error
+    except SQLAlchemyError as error:
+        if isinstance(error, DBAPIError):
+            raise
+        raise UnavailableError(f"state cannot be read or written: {type(error).__name__}") from error
+
+
+def _make_engine(text: str) -> Engine:
+    try:
+        url = make_url(text)
+        if url.get_backend_name() == "sqlite" and url.database:
+            return _make_sqlite(Path(url.database))
+        if url.drivername in ("postgresql", _DRIVER):
+            return create_engine(
+                url.set(drivername=_DRIVER), connect_args=_CONNECT, pool_pre_ping=True, pool_timeout=_PATIENCE_S
+            )
+    except ArgumentError:
+        raise ConfigError("the database's URL cannot be read") from None
+    except (ImportError, NoSuchModuleError) as error:
+        raise ConfigError(
+            f"the database's packages are not installed: {error}", "in a checkout: pip install '.[city]'"
+        ) from error
+    raise ConfigError(f"not a kind of database that we know: {url.drivername}", "sqlite:///PATH or postgresql://…")
+
+
+def _make_sqlite(path: Path) -> Engine:
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _PATIENCE_S}, pool_timeout=_PATIENCE_S)
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None  # Transactions are begun below, not by the driver's guess.
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        reads = connection.get_execution_options().get(_READS, False)
+        # Two that began by reading, and both would write, would each wait for the other.
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    return engine

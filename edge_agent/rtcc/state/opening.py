@@ -1,0 +1,78 @@
+"""How a home's state is found and opened: by the URL that it names, or as SQLite beside it.
+
+Owns ``state.sqlite3`` of a home, its creation, and the taking over of an earlier version's folders.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edge_agent.errors import UnavailableError
+from edge_agent.host.atomic_file import sync_folder
+from edge_agent.host.regular_file import open_regular
+from edge_agent.rtcc.state import folder_import
+from edge_agent.rtcc.state.database import CityDatabase
+from edge_agent.rtcc.state.state import CityState
+
+NAME = "state.sqlite3"
+_PATIENCE_S, _NAP_S = 60.0, 0.05
+
+
+def open_state(home: Path, url: str) -> CityState:
+    """Open the state of a home.
+
+    Args:
+        home: Its folder.
+        url: Of a database server; empty for the file in the home.
+
+    Raises:
+        ConfigError: The state of an earlier version cannot be taken over, or the database is none of ours.
+        UnavailableError: The database cannot be reached.
+    """
+    if url:
+        database = CityDatabase(url)
+        database.check()
+        return CityState(database)
+    path = home / NAME
+    if not path.exists() or folder_import.has_folders(home):
+        with _alone(home):
+            if not path.exists():
+                _make(home, path)
+            folder_import.put_aside(home)
+    return CityState(CityDatabase(f"sqlite:///{path}"))
+
+
+def _make(home: Path, path: Path) -> None:
+    """Make the file, with all that an earlier version left; it gets its name once it is whole."""
+    part = path.with_suffix(".part")
+    for each in (part, Path(f"{part}-journal")):  # of a start that was killed
+        each.unlink(missing_ok=True)
+    database = CityDatabase(f"sqlite:///{part}")
+    database.create()
+    with database.begin() as connection:
+        folder_import.take_over(home, connection)
+    database.close()
+    Path(f"{part}-journal").unlink(missing_ok=True)
+    part.rename(path)
+    sync_folder(home)
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    descriptor = open_regular(home / ".state.lock", os.O_RDWR | os.O_CREAT)
+    try:
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise UnavailableError(f"another process is taking the state over: {home}") from None
+                time.sleep(_NAP_S)
+        yield
+    finally:
+        os.close(descriptor)
