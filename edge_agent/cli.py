@@ -11,6 +11,7 @@ COMMANDS: Mapping[str, Command] = {
     "init": Command("make keys, folders and a commented configuration"),
     "enrol": Command("install the RTCC's enrolment file"),
     "discover": Command("find ONVIF cameras, and the lines that record them"),
+    "camera": Command("a tape of how a camera speaks, for whoever mends the reader"),
     "check": Command("say what is wrong, and what was understood"),
     "run": Command(
         "start the recorder and the releaser and watch both (if there is no systemd)", "daemon", "add_run_arguments"

@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.event_window import EventGate
+from edge_agent.capture.session.hub import Hub
 from edge_agent.custody.credentials import Login, load_logins
 from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import ConfigError, EdgeAgentError, UnavailableError, UsageError
@@ -31,7 +32,6 @@ from edge_agent.host.hardening import harden, leave, lock_folder
 from edge_agent.host.page_socket import open_page_socket, select_handlers
 from edge_agent.host.persistent_clock import KeptClock, describe_confirmed
 from edge_agent.host.systemd_notify import Notifier
-from edge_agent.recording.crash_suspects import CrashSuspects
 from edge_agent.recording.erase_commands import EraseCommands
 from edge_agent.recording.event_triggers import Triggers
 from edge_agent.recording.first_opening import FirstOpening
@@ -41,6 +41,7 @@ from edge_agent.recording.mirrors import Mirrors
 from edge_agent.recording.owner_orders import ClockOrder, ResumeOrder, UsedOrders, verify_order
 from edge_agent.recording.pauses import ALL, Pauses
 from edge_agent.recording.picture_watch import PictureWatches
+from edge_agent.recording.reader_memory import ReaderMemory
 from edge_agent.recording.reload import Changes, find_changes
 from edge_agent.recording.ring_ids import KnownRingIds
 from edge_agent.recording.ring_opener import RingOpener
@@ -48,7 +49,7 @@ from edge_agent.recording.ring_sink import RingSink
 from edge_agent.recording.status import report_stream
 from edge_agent.recording.stream_addresses import Sources
 from edge_agent.recording.streams import RELOAD_CLOSE_S, RunningStream, close_streams
-from edge_agent.settings.gateway import Camera, Config, Quality, load_config
+from edge_agent.settings.gateway import Camera, Config, QualityName, load_config
 from edge_agent.units import SECOND_NS, ClockState, MonoNs, encode_rfc3339
 
 log = logging.getLogger(__name__)
@@ -85,13 +86,12 @@ class Recorder:
         self._boot_id = read_boot_id()
         self._stop = threading.Event()
         self._streams: dict[str, RunningStream] = {}
+        self._hub = Hub()
         self._status_due = MonoNs(0)
-        self._sources = Sources(logins, config.recorder_state_dir, self._stop)
+        self._readers = ReaderMemory(config.recorder_state_dir / "readers.json", clock.utc)
+        self._sources = Sources(logins, config.recorder_state_dir, self._stop, self._readers)
         self._triggers = Triggers(config, logins, self._sources, clock)
         self._views = PictureWatches(config, self._triggers, clock)
-        self._crash_suspects = CrashSuspects(
-            config.run_dir("recorder") / "crash", config.recorder_state_dir / "strikes.json", clock, self._boot_id
-        )
         self._pauses = Pauses(config.recorder_state_dir / "pauses.json", self._boot_id)
         self._used_orders = UsedOrders(config.recorder_state_dir / "orders.json")
         keys = KeyStore(config.state_dir, "recorder")
@@ -125,8 +125,8 @@ class Recorder:
             # Reads only: a lost phone must not blind the cameras.
             reads = select_handlers(self._handlers(), ("status",))
             open_page_socket(self._config.page_path("recorder"), reads, self._stop)
-            self._crash_suspects.start()
             self._views.start()
+            self._hub.start()
             opening = FirstOpening(self._clock)
             for camera, quality in self._config.rings():
                 self._start_stream(camera, quality, opening)
@@ -142,6 +142,7 @@ class Recorder:
             self._stop.set()
             self._notifier.stopping()
             close_streams(self._streams, self._clock)
+            self._hub.close()
             self._triggers.close()
             self._sensors.close()
             self._mirrors.close()
@@ -149,7 +150,6 @@ class Recorder:
             control.join()
             self._write_status()
             self._clock.keep(now=True)
-            self._crash_suspects.close()
 
     def _make_folders(self) -> None:
         try:
@@ -157,7 +157,7 @@ class Recorder:
         except OSError as error:
             raise ConfigError(f"folder cannot be made: {self._config.rings_dir}: {error.strerror}") from error
 
-    def _start_stream(self, camera: Camera, quality: Quality, opening: FirstOpening) -> None:
+    def _start_stream(self, camera: Camera, quality: QualityName, opening: FirstOpening) -> None:
         name, stop = f"{camera.id}.{quality}", threading.Event()
         sink = RingSink(name, partial(self._open_ring, camera, quality), self._clock)
         gate = self._triggers.gate_of(camera.id)
@@ -169,23 +169,20 @@ class Recorder:
             self._clock,
             stop,
             covered_until=opening.open(name, sink.open),
-            hold=lambda: self._reason_to_hold(name, camera.id, gate, hours),
+            hold=lambda: self._reason_to_hold(camera.id, gate, hours),
             look=self._views.look_of(camera, quality),
         )
         self._streams = {**self._streams, name: RunningStream(thread, sink, stop)}  # others may read the old one
-        for ident in thread.start():
-            self._crash_suspects.watch(name, ident)
+        thread.start(self._hub)
 
-    def _open_ring(self, camera: Camera, quality: Quality) -> RingWriter:
+    def _open_ring(self, camera: Camera, quality: QualityName) -> RingWriter:
         writer = self._rings.open(camera, quality)
         offset_ns = self._clock.confirmed_offset_ns
         if offset_ns is not None:  # the owner's word counts for a ring that was not open then, and over a restart
             writer.confirm_clock(offset_ns)
         return writer
 
-    def _reason_to_hold(self, name: str, camera_id: str, gate: EventGate | None, hours: RecordingHours) -> str:
-        if self._crash_suspects.is_held_back(name):
-            return "held-back"
+    def _reason_to_hold(self, camera_id: str, gate: EventGate | None, hours: RecordingHours) -> str:
         if self._pauses.is_paused(camera_id, self._clock.utc(), self._clock.boot()):
             return "paused"
         if hours.is_closed(self._clock.utc()):
@@ -292,12 +289,12 @@ class Recorder:
             stream.thread.status.snapshot(),
             {**stream.sink.facts(), **self._mirrors.facts(name)},
             picture=self._views.facts(camera),
-            crashes=self._crash_suspects.facts(name),
             events=self._triggers.facts(camera),
         )
 
     def _write_status(self) -> None:
         status = self.status()
+        self._readers.take(self._config, status["cameras"])
         states = [camera["state"] for camera in status["cameras"].values()]
         self._notifier.status(f"{states.count('recording')} of {len(self._streams)} streams recording")
         try:

@@ -20,7 +20,7 @@ from edge_agent.custody.keys import KeyStore
 from edge_agent.custody.owner_identity import load_recipient
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
-from edge_agent.host.control_socket import Answer, ControlServer, Peer
+from edge_agent.host.control_socket import ControlServer, Peer, Reply
 from edge_agent.host.language import load_texts
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
@@ -237,7 +237,7 @@ class Unenrolled:
         marks = Marks(self._store.read_id(), self._store.consents.find)
         return read_consent_states(self._config, None, self._owner, marks, now)
 
-    def _status(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _status(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:
         clock, now = self._clock.facts(), self._clock.utc()
         return {
             "gateway": None,

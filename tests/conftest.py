@@ -6,7 +6,15 @@ from collections.abc import Generator
 
 import pytest
 
-pytest_plugins = ["tests.peers.go_programs", "tests.peers.mosquitto", "tests.peers.proxy", "tests.peers.uploads"]
+pytest_plugins = [
+    "tests.peers.go2rtc_server",
+    "tests.peers.go_programs",
+    "tests.peers.hivemq",
+    "tests.peers.mosquitto",
+    "tests.peers.object_store",
+    "tests.peers.proxy",
+    "tests.peers.uploads",
+]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -58,8 +58,8 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     ),
     "G5 what is allowed now replaces the bound": (
         DECISION,
-        "met = mine.meet(_bound_by(finding.case))",
-        "met = _bound_by(finding.case)",
+        "met = mine.meet(_bound_by(case))",
+        "met = _bound_by(case)",
     ),
     "G5 spans grow back": (BOUND, "windows = intersect(self.windows, other.windows)", "windows = other.windows"),
     "G5 sound grows back": (BOUND, "audio=self.audio and other.audio", "audio=other.audio"),
@@ -75,7 +75,8 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     ),
     "G5 a denied camera stays": (
         DECISION,
-        "        if finding.is_unknown:\n            kept",
+        "        if finding.is_unknown and (case is None or case.consent.find_source(mine.quality) == mine.source):\n"
+        "            kept",
         "        if True:\n            kept",
     ),
     "G5 what would be asked now is not": (

@@ -1,10 +1,8 @@
 """The recorder as a process: simulated cameras in, rings out."""
 
-import ctypes
 import itertools
 import json
 import os
-import platform
 import signal
 import socket
 import subprocess
@@ -410,48 +408,6 @@ def test_changed_size_is_followed_and_the_other_camera_records_meanwhile(gateway
     after = footage_of(gateway.read("door"))
     assert [each.plaintext for each in before] == [each.plaintext for each in after[: len(before)]]
     assert {each.ring_id for each in after} == {each.ring_id for each in before}
-
-
-TGKILL = {"x86_64": 234, "aarch64": 131}
-
-
-def kill_thread(pid: int, name: str, which: int, number: int) -> None:
-    """Send a signal to one thread of a process, as ``abort`` in that thread does."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    threads = sorted(int(task.name) for task in tasks if (task / "comm").read_text().strip() == name)
-    assert len(threads) == 2
-    assert ctypes.CDLL(None).syscall(TGKILL[platform.machine()], pid, threads[which], number) == 0
-
-
-@pytest.mark.skipif(platform.machine() not in TGKILL, reason="the number of tgkill is not known here")
-@pytest.mark.parametrize("which", [0, 1], ids=["where it is read", "where it is recorded"])
-def test_camera_that_aborts_the_process_is_held_back_alone(gateway: Gateway, which: int) -> None:
-    """After an abort in one of a camera's threads it waits, also over a further restart; the other is recorded."""
-    with SimulatedCamera() as door, SimulatedCamera() as yard:
-        gateway.configure({"door": door.url, "yard": yard.url})
-        with gateway.recorder() as process:
-            gateway.wait_for(lambda status: is_recording(status, "door.main", "yard.main"))
-            kill_thread(process.pid, "door.main", which, signal.SIGABRT)
-            assert process.wait(10) == -signal.SIGABRT
-        for _ in range(2):
-            (gateway.run_dir / "recorder/status.json").unlink()
-            with gateway.recorder() as process:
-                gateway.wait_for(
-                    lambda status: (
-                        is_recording(status, "yard.main") and status["door.main"].get("reason") == "held-back"
-                    )
-                )
-                assert gateway.status()["door.main"]["state"] == "held-back"
-                assert gateway.status()["door.main"]["crashes"] == 1
-                assert not door.has_players()
-                process.terminate()
-                assert process.wait(10) == 0
-    gaps = [json.loads(r.plaintext)["reason"] for r in gateway.read("door") if r.header.kind is Kind.GAP]
-    assert "held-back" not in [
-        json.loads(r.plaintext)["reason"] for r in gateway.read("yard") if r.header.kind is Kind.GAP
-    ]
-    assert "recorder-stopped" in gaps
-    assert "held-back" in gaps
 
 
 def test_motion_starts_the_recording(gateway: Gateway) -> None:

@@ -17,6 +17,7 @@ from edge_agent.capture.run.gap_account import SMALL_STEP_NS, GapKeeper
 from edge_agent.capture.run.open_run import Run, RunBreakError
 from edge_agent.capture.run.pre_roll import PreRoll
 from edge_agent.capture.run.records import Sink
+from edge_agent.capture.session.hub import Hub
 from edge_agent.capture.session.interface import Arrival, Endpoint, Session
 from edge_agent.capture.session.reader import Feed, HeldError, Line
 from edge_agent.capture.sound import SoundWatch
@@ -109,11 +110,10 @@ class CameraThread:
         self._feed = Feed(name, clock, self.status.loss, watchdog_ns / SECOND_NS)
         self._thread = threading.Thread(target=self._main, name=f"camera-{name}", daemon=True)
 
-    def start(self) -> tuple[int, int]:
-        """Begin to record; return the numbers of both threads, this one and the one that waits for the camera."""
-        feed = self._feed.start()
+    def start(self, hub: Hub) -> None:
+        """Begin to record; the hub, which runs already, reads the sockets of all cameras."""
+        self._feed.start(hub)
         self._thread.start()
-        return self._thread.ident or 0, feed
 
     def join(self, timeout_s: float) -> bool:
         """Wait until both threads have ended after ``stop``; tell whether they have.
@@ -165,7 +165,7 @@ class CameraThread:
         """Wait while the stream is not to be recorded, and account for it."""
         while (reason := self._reason_to_close()) and not self._stop.is_set():
             now = self._clock.utc()
-            if self.status.enter(_HELD_STATES.get(reason, "held-back"), reason, now):
+            if self.status.enter(_HELD_STATES.get(reason, "off"), reason, now):
                 log.info("camera is not recorded stream=%s reason=%s: %s", self.name, reason, REASONS[reason])
             self._gaps.because(reason, now, self._clock.boot())
             self._gaps.wait(now, self._clock.boot())
@@ -185,7 +185,7 @@ class CameraThread:
 
     def _is_only_watched(self) -> bool:
         """Tell whether pictures are to be looked at only; the line tells when there is to be no session at all."""
-        return bool(self._hold()) and not self._reason_to_close()
+        return self._look is not None and self._look.keeps_open and self._hold() == _BY_RULE
 
     def _say_down(self, trouble: CaptureError) -> None:
         if self._stop.is_set():

@@ -39,7 +39,8 @@ REASONS = {
     "new-parameters": "the camera's encoder was set anew",
     "onvif-failed": "the camera's ONVIF service did not give a stream",
     "no-credentials": "the credentials that the configuration names are missing",
-    "held-back": "the recorder fell over this camera's stream and leaves it alone for a while",
+    # No longer told; rings hold it of the time when FFmpeg ran in the recorder.
+    "held-back": "the recorder fell over this camera's stream and left it alone for a while",
     "not-by-rule": "not recorded by rule: no event asked for it",
     "outside-hours": "not recorded by rule: outside of this camera's hours",
     "paused": "the owner paused recording",

@@ -33,7 +33,7 @@ class StreamStatus:
         self._arrived_bytes = 0
 
     def enter(self, state: str, reason: str, now: UtcNs, detail: str = "") -> bool:
-        """Note a state (``recording``, ``connecting``, ``down``, ``waiting``, ``held-back``, ``off``) and its reason.
+        """Note a state (``recording``, ``connecting``, ``down``, ``waiting``, ``off``) and its reason.
 
         Args:
             state: One of those.

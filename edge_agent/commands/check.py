@@ -3,13 +3,14 @@
 import argparse
 import os
 
+from edge_agent.commands.check_compare import run_comparison
 from edge_agent.commands.daemon import add_config
 from edge_agent.errors import ConfigError
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.terminal import print_json, print_text, working
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.setup import inspection, probe
-from edge_agent.setup.inspection import Finding, Level
+from edge_agent.setup.inspection import Inspected, Level
 from edge_agent.setup.page_inspection import inspect_page
 
 _DESCRIPTION = """\
@@ -21,8 +22,10 @@ examples:
   sudo edge-agent check               everything; root may read both processes' keys
   edge-agent check --offline          the files and this machine only
   edge-agent check --json             for scripts: a list of {level, topic, text, hint}
+  sudo edge-agent check --compare door    30 s of that camera by both readers, side by side; nothing else is checked
 
-exit code: 0 nothing is wrong (warnings may be there), 1 something is, 78 edge-agent.yaml or consent.yaml is
+exit code: 0 nothing is wrong (warnings may be there), or both readers agree; 1 something is, or they do not;
+           78 edge-agent.yaml or consent.yaml is
 """
 
 
@@ -31,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     add_config(parser)
     parser.add_argument("--offline", action="store_true", help="dial nobody")
+    parser.add_argument(
+        "--compare", metavar="CAMERA", help="read one camera (door, door.sub) with both readers for 30 s instead"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
@@ -44,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
             raise
         print_json([{"level": "fault", "topic": "configuration", "text": str(error), "hint": error.hint}])
         return os.EX_CONFIG
+    if args.compare is not None:
+        return run_comparison(config, args.compare, is_json=args.json)
     with working("looking at the configuration" if args.offline else "looking at the gateway and asking the cameras"):
         findings = inspect(config, is_offline=args.offline)
     if args.json:
@@ -57,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def inspect(config: Config, *, is_offline: bool) -> list[Finding]:
+def inspect(config: Config, *, is_offline: bool) -> list[Inspected]:
     """Return everything that was found, in the order of the help."""
     secrets, logins = inspection.inspect_secrets(config)
     enrolled, enrolment = inspection.inspect_enrolment(config)
@@ -73,7 +81,7 @@ def inspect(config: Config, *, is_offline: bool) -> list[Finding]:
     return findings
 
 
-def _print(findings: list[Finding]) -> None:
+def _print(findings: list[Inspected]) -> None:
     marks = {Level.OK: ("ok      ", "green"), Level.WARNING: ("WARNING ", "yellow"), Level.FAULT: ("FAULT   ", "red")}
     for finding in findings:
         mark, style = marks[finding.level]

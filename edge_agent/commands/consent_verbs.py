@@ -13,7 +13,6 @@ from edge_agent.commands.owner_key import load_owner_key
 from edge_agent.consent.camera_state import CameraConsent, parse_consents, say_until
 from edge_agent.consent.plain_words import (
     WAIVER,
-    Language,
     describe_camera,
     describe_differences,
     describe_fact,
@@ -45,6 +44,7 @@ from edge_agent.local_time import say_moment
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.reasons import say
 from edge_agent.settings.gateway import Config
+from edge_agent.texts import Language
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_duration
 from edge_agent.uplink.inbound.consent_files import load_facts
 from edge_agent.uplink.inbound.consent_states import Marks, read_consent_states, read_marks

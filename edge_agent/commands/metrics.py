@@ -86,21 +86,17 @@ def _collect_recorder(status: Mapping[str, Any]) -> Iterator[Metric]:
     oldest = GaugeMetricFamily(
         "edge_agent_oldest_footage_timestamp_seconds", "When the oldest footage was recorded.", labels=["stream"]
     )
-    crashes = CounterMetricFamily(
-        "edge_agent_stream_crashes", "How often the recorder fell over a stream lately.", labels=["stream"]
-    )
     for name, stream in sorted(status["cameras"].items()):
         figures = stream.get("figures", {})
         up.add_metric([name], stream.get("state") == "recording" and stream.get("storage") == "ok")
         bits.add_metric([name], stream.get("bitrate", 0))
-        crashes.add_metric([name], stream.get("crashes", 0))
         stored.add_metric([name], figures.get("stored_bytes", 0))
         failures.add_metric([name], figures.get("failures", 0))
         for reason, ns in sorted(figures.get("gap_ns", {}).items()):
             gaps.add_metric([name, reason], ns / SECOND_NS)
         if stream.get("oldest_ns"):
             oldest.add_metric([name], stream["oldest_ns"] / SECOND_NS)
-    yield from (up, bits, stored, gaps, failures, oldest, crashes)
+    yield from (up, bits, stored, gaps, failures, oldest)
 
 
 def _collect_releaser(status: Mapping[str, Any]) -> Iterator[Metric]:

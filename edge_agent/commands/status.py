@@ -45,7 +45,7 @@ _CUSTODY = {
 _CLOCK_OFF_NS = 500_000_000
 _URGENT = ("waiting_for_you", "release_paused")
 _FOR_MACHINES = ("faults", "figures", "store", "recipients")
-_STYLES = {"recording": "green", "down": "bold red", "held-back": "bold red", "connecting": "yellow"}
+_STYLES = {"recording": "green", "down": "bold red", "connecting": "yellow"}
 _DESCRIPTION = """\
 Show how every camera does, whether requests can be answered, and what waits for you.
 On a terminal `--watch` refreshes the page until Ctrl-C; --json is for scripts.

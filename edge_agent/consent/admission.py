@@ -1,8 +1,8 @@
 """Admission of a verified request: for us, new, in time, inside its incident (PROTOCOL 4, checks 7 to 10).
 
 Owns these four checks and their order: replay before time, so that a repeated request gets the answer it got and
-never a new decision. Pure: it asks a ``Seen`` for the requests of before, and the caller remembers this one, in the
-transaction that stores the decision.
+never a new decision. Pure: it asks a ``RequestMemory`` for the requests of before, and the caller remembers this one,
+in the transaction that stores the decision.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ class SeenRequest:
     """The last answer; None for silence."""
 
 
-class Seen(Protocol):
+class RequestMemory(Protocol):
     """This gateway's memory of requests; a read of the store, inside the caller's transaction."""
 
     def find(self, iss: str, jti: str) -> SeenRequest | None:
@@ -63,7 +63,7 @@ class Replayed(Exception):
         self.answer = answer
 
 
-def admit(request: Request, me: GatewayFacts, seen: Seen, now: UtcNs, clock_state: ClockState) -> Admitted:
+def admit(request: Request, me: GatewayFacts, seen: RequestMemory, now: UtcNs, clock_state: ClockState) -> Admitted:
     """Admit a verified request (PROTOCOL 4, checks 7 to 10).
 
     The caller remembers (iss, jti, payload digest) of every request that passes check 8, and the incident's digest of
@@ -100,7 +100,7 @@ def _check_audience(request: Request, me: GatewayFacts) -> None:
         deny("audience-mismatch")
 
 
-def _check_replay(request: Request, seen: Seen) -> None:
+def _check_replay(request: Request, seen: RequestMemory) -> None:
     """Check 8: a known id is repeated or refused, whatever the time."""
     known = seen.find(request.iss, request.jti)
     if known is None:
@@ -137,7 +137,7 @@ def _check_time(request: Request, me: GatewayFacts, now: UtcNs, clock_state: Clo
         deny("release-by-passed")
 
 
-def _check_incident(request: Request, me: GatewayFacts, seen: Seen, now: UtcNs) -> None:
+def _check_incident(request: Request, me: GatewayFacts, seen: RequestMemory, now: UtcNs) -> None:
     """Check 10: the clip inside the incident, the incident in the past, and its facts as they always were."""
     incident = request.incident
     if incident.window.duration_ns > MAX_INCIDENT_WINDOW_NS:

@@ -13,8 +13,7 @@ from edge_agent.consent.house_state import History, HouseState
 from edge_agent.consent.offer import Offers, digest_offers, offers_of
 from edge_agent.consent.policy import GlobalTerms, Mode
 from edge_agent.consent.rules import RULES, Case, Rule, in_force_reasons, make_case
-from edge_agent.protocol.reasons import RULES as CODES
-from edge_agent.protocol.reasons import TIMED, UNKNOWN, say
+from edge_agent.protocol.reasons import CAUSES, TIMED, UNKNOWN, say
 from edge_agent.protocol.request import Admitted, Request
 from edge_agent.protocol.verdict import Approval, Ask, CameraGrant, Denial, Grant, Reason, Verdict, Wait
 from edge_agent.units import SECOND_NS, ClockState, UtcNs
@@ -72,8 +71,8 @@ def decide(
 
     Args:
         admitted: Checks 1 to 10 are behind it.
-        house_state: What stands for each camera now.
-        history: What earlier requests used; one entry for every camera of the household.
+        house_state: The state of each camera's consent now.
+        history: The use of quotas by earlier requests; one entry for every camera of the household.
         now: The moment of the decision.
         clock_state: Whether ``now`` can be believed.
 
@@ -127,7 +126,7 @@ def decide_again(
 
     Args:
         admitted: As it arrived.
-        house_state: What stands for each camera now.
+        house_state: The state of each camera's consent now.
         history: The use by requests with a smaller number, before ``bound.decided_at``.
         approval: The owner's verified answer, at the moment at which it is recorded; None at any other.
         bound: The rest that earlier evaluations left.
@@ -176,10 +175,9 @@ def stop(bound: Bound, house_state: HouseState, why: Reason, now: UtcNs) -> Eval
 
     A pause that begins and ends while there is no trust bundle has to count.
     """
-    left: list[Reason] = []
-    for camera in bound.names:
-        found = [each for each in in_force_reasons(camera, house_state, now) if each.code in _STOPS]
-        left += found
+    left = [
+        each for camera in bound.names for each in in_force_reasons(camera, house_state, now) if each.code in _STOPS
+    ]
     gone = {each.camera for each in left}
     kept = replace(bound, cameras=tuple(each for each in bound.cameras if each.camera not in gone))
     if not kept.cameras:
@@ -284,23 +282,19 @@ def _meet(bound: Bound, findings: Iterable[_Finding]) -> tuple[Bound, list[Reaso
     for finding in findings:
         mine = bound.find(finding.camera)
         assert mine is not None
-        if finding.is_unknown and not _is_elsewhere(finding.case, mine):
+        case = finding.case  # a consent to another source narrows, whatever else is unknown
+        if finding.is_unknown and (case is None or case.consent.find_source(mine.quality) == mine.source):
             kept.append(mine)
-        elif not finding.is_denied and finding.case is not None:
-            met = mine.meet(_bound_by(finding.case))  # None as well for a consent to another source
+        elif not finding.is_denied and case is not None:
+            met = mine.meet(_bound_by(case))
             if met is None:
                 left.append(Reason("grant-narrowed", say("grant-narrowed"), finding.camera))
             else:
                 kept.append(met)
-                houses.append(finding.case.house)
+                houses.append(case.house)
     longest = max([bound.cooling_off, *(house.cooling_off for house in houses)])
     escrow = bound.escrow and all(house.escrow for house in houses)
     return replace(bound, cameras=tuple(kept), escrow=escrow, cooling_off=longest), left
-
-
-def _is_elsewhere(case: Case | None, mine: CameraBound) -> bool:
-    """Tell whether the consent of now is to another source: no clock and no file of terms has a say in that."""
-    return case is not None and case.consent.find_source(mine.quality) != mine.source
 
 
 def _problem_of(approval: Approval, admitted: Admitted, offers: Offers, now: UtcNs) -> Reason | None:
@@ -403,7 +397,7 @@ def _denied(request: Request, reasons: Iterable[Reason], now: UtcNs) -> tuple[De
     return Denial(request, _sorted(reasons), now), NOTHING
 
 
-_ORDER = {code: number for number, code in enumerate(CODES)}
+_ORDER = {code: number for number, code in enumerate(CAUSES)}
 
 
 def _sorted(reasons: Iterable[Reason]) -> tuple[Reason, ...]:

@@ -6,17 +6,16 @@ changed waiver is a new ``WAIVER_VERSION``: its digest is part of every signatur
 
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import Any, Literal
+from typing import Any
 
 from edge_agent.consent.hours import DAYS, Hours, encode_hours
 from edge_agent.consent.mask_figures import say_masks
 from edge_agent.consent.meet import Difference, differences
 from edge_agent.consent.policy import Mode, Refusals, Terms
-from edge_agent.consent.signed_consent import Notice, digest_notice
+from edge_agent.consent.signed_consent import PrivacyNotice, digest_notice
+from edge_agent.texts import LANGUAGES, Language
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, encode_duration
 
-Language = Literal["en", "es", "fr"]
-LANGUAGES: tuple[Language, ...] = ("en", "es", "fr")
 WAIVER_VERSION = "1"
 
 WAIVER: Mapping[Language, str] = {
@@ -308,9 +307,9 @@ _DURATIONS = {
 }
 
 
-def notice(language: Language) -> Notice:
+def notice(language: Language) -> PrivacyNotice:
     """Return the waiver of a language as it goes into a signature."""
-    return Notice(WAIVER_VERSION, language, digest_notice(WAIVER[language]))
+    return PrivacyNotice(WAIVER_VERSION, language, digest_notice(WAIVER[language]))
 
 
 def describe_camera(terms: Terms, language: Language) -> Iterator[str]:

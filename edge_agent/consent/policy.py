@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from edge_agent.consent.hours import Hours, encode_hours, parse_hours
+from edge_agent.protocol.members import CameraId
 from edge_agent.protocol.request import Category, Quality
 from edge_agent.protocol.verdict import Mask
 from edge_agent.settings.yaml_lines import load_yaml, validate
@@ -145,7 +146,6 @@ MaskTerm = Annotated[
 ]
 DateTerm = Annotated[date, BeforeValidator(_parse_date), WithJsonSchema(_DATE_SCHEMA)]
 Agency = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
-CameraId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 _SetSerializer = PlainSerializer(_sorted_texts, return_type=list[str])
 
 

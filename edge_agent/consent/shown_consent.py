@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 
 from edge_agent.base64url import encode_b64url
-from edge_agent.consent.plain_words import Language, describe_camera, describe_fact, describe_house
+from edge_agent.consent.plain_words import describe_camera, describe_fact, describe_house
 from edge_agent.consent.signed_consent import SignedConsent
 from edge_agent.errors import CustodyError
 from edge_agent.local_time import say_moment
 from edge_agent.printable_text import show_line
 from edge_agent.settings.source_digest import digest_source
+from edge_agent.texts import Language
 
 CHANGED = "*"
 """Marks a line that the last signed version did not have."""

@@ -77,7 +77,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class PrivacyNotice:
     """The waiver text as it was shown."""
 
     version: str
@@ -96,7 +96,7 @@ class SignedConsent:
     """The camera's name when the terms were signed."""
     version: int
     terms: Terms
-    notice: Notice
+    notice: PrivacyNotice
     facts: Mapping[str, Any]
     """The facts as they were signed, by their names in PROTOCOL 6.1."""
     signed_at: UtcNs
@@ -183,7 +183,7 @@ def build_consent(
     facts: Facts,
     name: str,
     terms: Terms,
-    notice: Notice,
+    notice: PrivacyNotice,
     version: int,
     signed_at: UtcNs,
     owner: str,
@@ -257,7 +257,7 @@ def verify_consent(raw: bytes, owner_key: Ed25519PublicKey, facts: Facts) -> Sig
     """Verify one camera's consent against the pinned owner's key and the facts as they are now.
 
     Raises:
-        DenialError: ``consent-invalid`` (with what is wrong), or ``consent-facts-changed`` (with which).
+        DenialError: ``consent-invalid`` (with the fault), or ``consent-facts-changed`` (with the facts).
     """
     try:
         message = jws.parse(raw, TYP, read_payload=lambda payload: parse_members(_WireConsent, payload))
@@ -279,7 +279,7 @@ def _read_terms(wire: _WireConsent) -> Terms:
         terms = parse_terms(wire.terms)
     except ValidationError:
         deny("consent-invalid", detail="terms")
-    # What was signed is what is read: nothing left to a default that a later version may set otherwise.
+    # Read as it was signed: nothing left to a default that a later version may set otherwise.
     if encode_terms(terms) != wire.terms:
         deny("consent-invalid", detail="terms are not all said")
     if wire.event.valid_until <= wire.event.valid_from:
@@ -295,7 +295,7 @@ def _value(raw: bytes, wire: _WireConsent, terms: Terms, owner: str) -> SignedCo
         name=wire.name,
         version=wire.version,
         terms=terms,
-        notice=Notice(wire.privacy_notice.version, wire.privacy_notice.language, wire.privacy_notice.sha256),
+        notice=PrivacyNotice(wire.privacy_notice.version, wire.privacy_notice.language, wire.privacy_notice.sha256),
         facts=wire.facts.model_dump(),
         signed_at=wire.event.event_time,
         valid_from=wire.event.valid_from,

@@ -27,6 +27,8 @@ class Act:
     told: str
     """The services that took the code."""
     until_s: float
+    beside: str = ""
+    """A fixed text that is signed as well."""
 
 
 class Acts:

@@ -23,7 +23,7 @@ from edge_agent.desk.acts import Act, Acts
 from edge_agent.desk.films import Film, FilmPart, Films
 from edge_agent.desk.ranges import parse_range
 from edge_agent.desk.signer import OwnerSigner
-from edge_agent.desk.terms_form import CHOICES, read_terms, show_hours
+from edge_agent.desk.terms_form import CHOICES, read_terms, say_duration, show_hours
 from edge_agent.errors import EdgeAgentError, UnavailableError, UsageError
 from edge_agent.host.control_socket import stream
 from edge_agent.page.faults import make_exception_handlers
@@ -169,7 +169,8 @@ class DeskPages:
         return self._render(
             "approve.html", request=request, ticket=call.ticket,
             cameras=[(each, call.reader.title(each)) for each in dict.fromkeys(offered)],
-            marks=[(each, call.reader.moment(each).text) for each in marks],
+            marks=[(each, call.reader.clock(each, marks[0])) for each in marks],
+            look=find_look(windows, offered),
         )  # fmt: skip
 
     def _choose_resume(self, call: Call) -> Response:
@@ -179,10 +180,12 @@ class DeskPages:
 
     def _choose_show(self, call: Call) -> Response:
         camera = call.fields.get("camera", "")
-        now = datetime.fromtimestamp(time.time() // 60 * 60 - 600, call.reader.zone)
+        usual = UtcNs((time.time_ns() // MINUTE_NS - 10) * MINUTE_NS)
+        start = parse_rfc3339(call.fields["from"]) if "from" in call.fields else usual
+        local = datetime.fromtimestamp(start // SECOND_NS, call.reader.zone)
         return self._render(
             "show.html", ticket=call.ticket, names=call.reader.cameras, camera=camera, shows=SHOWS, lengths=LENGTHS,
-            start=f"{now:%Y-%m-%dT%H:%M}",
+            start=f"{local:%Y-%m-%dT%H:%M}", minutes=call.fields.get("minutes", ""),
         )  # fmt: skip
 
     def _choose_terms(self, call: Call) -> Response:
@@ -191,7 +194,8 @@ class DeskPages:
         return self._render(
             "terms-form.html", ticket=call.ticket, camera=camera, title=call.reader.title(camera),
             terms=form["camera"], house=form["house"], categories=form["categories"], agencies=form["agencies"],
-            is_named=form["is_named"], hours=show_hours(form["camera"]["hours"]), languages=LANGUAGES, **CHOICES,
+            is_named=form["is_named"], hours=show_hours(form["camera"]["hours"]), languages=LANGUAGES,
+            language=call.reader.language, say=say_duration, **CHOICES,
         )  # fmt: skip
 
     def _choose_join(self, call: Call) -> Response:
@@ -245,6 +249,7 @@ class DeskPages:
         act = Act(
             what, str(made["draft"]), tuple((str(each["typ"]), str(each["payload"])) for each in made["messages"]),
             str(made["sentence"]), ", ".join(map(str, made["told"])), time.monotonic() + float(made["life_s"]),
+            str(made["beside"]),
         )  # fmt: skip
         return self._ask_signature(act)
 
@@ -334,6 +339,15 @@ class DeskPages:
         if name not in STATIC:
             raise HTTPException(404, "There is no such file.")
         return Response(self._templates.files[name], media_type=STATIC[name])
+
+
+def find_look(windows: list[Mapping[str, str]], cameras: list[str]) -> Mapping[str, str]:
+    """Return what the form of a look is filled with: the first camera of an offer, from its beginning, or nothing."""
+    if not windows:
+        return {}
+    start, end = parse_rfc3339(windows[0]["start"]), parse_rfc3339(windows[0]["end"])
+    fitting = [name for name, minutes in LENGTHS.items() if minutes * MINUTE_NS >= end - start // MINUTE_NS * MINUTE_NS]
+    return {"camera": cameras[0], "from": windows[0]["start"], "minutes": (fitting or [max(LENGTHS, key=int)])[0]}
 
 
 def list_marks(windows: list[Mapping[str, str]]) -> Iterator[str]:

@@ -17,6 +17,17 @@ WINDOWS = ("5m", "10m", "30m", "1h", "2h")
 TIMEOUTS = ("15m", "30m", "1h", "4h", "12h")
 WAITS = ("0s", "10m", "30m", "1h", "4h")
 VALIDITIES = ("7d", "30d", "45d", "90d", "365d")
+_UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
+
+
+def say_duration(text: str) -> str:
+    """Say a duration of the file, such as ``45d``, in words; another text stays as it is."""
+    number, unit = text[:-1], text[-1:]
+    if unit not in _UNITS or not (number.isascii() and number.isdigit()):
+        return text
+    return f"{number} {_UNITS[unit]}{'' if number == '1' else 's'}"
+
+
 CHOICES: Mapping[str, Any] = {
     "modes": MODES, "windows": WINDOWS, "timeouts": TIMEOUTS, "waits": WAITS, "validities": VALIDITIES,
 }  # fmt: skip

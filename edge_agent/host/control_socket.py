@@ -43,7 +43,7 @@ class Peer:
     fd: int | None = None
 
 
-Answer = Mapping[str, Any]
+Reply = Mapping[str, Any]
 
 
 class Members(dict[str, Any]):
@@ -69,7 +69,7 @@ def read_texts(members: Mapping[str, Any], name: str) -> list[str]:
     return value
 
 
-Handler = Callable[[Mapping[str, Any], Peer], "Answer | Iterator[Answer]"]
+Handler = Callable[[Mapping[str, Any], Peer], "Reply | Iterator[Reply]"]
 
 
 class ControlServer:
@@ -151,7 +151,7 @@ class ControlServer:
                 if fd is not None:
                     os.close(fd)
 
-    def _handle(self, line: bytes, connection: socket.socket, fd: int | None) -> Iterator[Answer]:
+    def _handle(self, line: bytes, connection: socket.socket, fd: int | None) -> Iterator[Reply]:
         pid, uid, gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         try:
             request = _parse_request(line)

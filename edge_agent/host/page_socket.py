@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from edge_agent.errors import ConfigError, EdgeAgentError
-from edge_agent.host.control_socket import Answer, ControlServer, Handler
+from edge_agent.host.control_socket import ControlServer, Handler, Reply
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +84,10 @@ class KeptAnswers:
 
     def __init__(self, for_s: float, now_s: Callable[[], float]) -> None:
         self._for_s, self._now_s = for_s, now_s
-        self._kept: dict[str, tuple[int, float, Answer]] = {}
+        self._kept: dict[str, tuple[int, float, Reply]] = {}
         self._lock = threading.Lock()
 
-    def find(self, name: str, version: int, make: Callable[[], Answer | Iterator[Answer]]) -> Answer:
+    def find(self, name: str, version: int, make: Callable[[], Reply | Iterator[Reply]]) -> Reply:
         """Return the kept answer of this name and version, or make it; who asks meanwhile waits for the same one."""
         with self._lock:
             of, at_s, answer = self._kept.get(name, (version, -math.inf, {}))

@@ -65,9 +65,10 @@ def confine_client(*, memory_bytes: int, readable: Sequence[Path]) -> bool:
         OSError: The kernel refuses: the process must end.
     """
     libc = _give_up_privileges()
-    is_walled = _forbid_paths(libc, _TCP_BIND, readable) and forbid_local_sockets(libc)
+    # Each layer by itself: a kernel without Landlock still has the other one.
+    layers = (_forbid_paths(libc, _TCP_BIND, readable), forbid_local_sockets(libc))
     _set_limits(descriptors=_CLIENT_DESCRIPTORS, cpu_s=resource.RLIM_INFINITY, memory_bytes=memory_bytes)
-    return is_walled
+    return all(layers)
 
 
 def _give_up_privileges() -> ctypes.CDLL:

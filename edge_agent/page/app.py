@@ -36,6 +36,7 @@ from edge_agent.page.rendering import STATIC, Templates
 from edge_agent.page.settings import PageSettings
 from edge_agent.page.views import Reader, say_house
 from edge_agent.page.words import say_done, say_length
+from edge_agent.printable_text import show_line
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, encode_rfc3339
 
 COOKIE = "__Host-edge-agent"
@@ -174,10 +175,11 @@ class Pages:
         paused = [visit.reader.title(each) for each in releaser.members.get("release_paused", ())]
         requests = [each for each in self._open_requests(visit) if each.is_waiting]
         problems = [each for each in (recorder.problem, releaser.problem) if each]
+        faults = [show_line(str(each), 300) for each in releaser.members.get("faults", ())]
         sentence, is_well = say_house(cameras, len(requests), paused, problems)
         return self._render(
-            visit, "home.html", sentence=sentence, is_well=is_well, cameras=cameras, waiting=requests, paused=paused,
-            problems=problems, broker=releaser.members.get("broker", ""), pauses=PAUSES,
+            visit, "home.html", sentence=sentence, is_well=is_well and not faults, cameras=cameras, waiting=requests,
+            paused=paused, problems=problems, faults=faults, broker=releaser.members.get("broker", ""), pauses=PAUSES,
             names=visit.reader.cameras, mark=self._mark(),
         )  # fmt: skip
 
@@ -189,7 +191,7 @@ class Pages:
         cameras = self._processes.look("recorder", "status").members.get("cameras", {})
         status = self._processes.look("releaser", "status").members
         shown = [(name, each.get("state"), each.get("reason")) for name, each in sorted(cameras.items())]
-        rest = [status.get(name) for name in ("waiting_for_you", "releasing", "release_paused", "broker")]
+        rest = [status.get(name) for name in ("waiting_for_you", "releasing", "release_paused", "broker", "faults")]
         return hashlib.sha256(repr((shown, rest)).encode()).hexdigest()[:16]
 
     def _open_requests(self, visit: Visit) -> list[Any]:
@@ -227,7 +229,7 @@ class Pages:
         return Response(json.dumps(proof, indent=1), media_type="application/json", headers=headers)
 
     def _terms(self, visit: Visit) -> Response:
-        language = visit.query.get("language", "en")
+        language = visit.query.get("language", visit.reader.language)
         language = language if language in LANGUAGES else "en"
         answer = self._processes.ask("releaser", "terms", language=language)
         return self._render(visit, "terms.html", cameras=answer["cameras"], language=language, languages=LANGUAGES)

@@ -15,7 +15,7 @@ from typing import Any
 
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import SystemClock
-from edge_agent.host.control_socket import Answer, ControlServer, Peer
+from edge_agent.host.control_socket import ControlServer, Peer, Reply
 from edge_agent.host.hardening import harden, lock_folder
 from edge_agent.host.regular_file import read_regular
 from edge_agent.page.app import Desk, Pages, build_app
@@ -96,17 +96,17 @@ class Server:
 
     # Root's own socket: how a device is paired, and taken off
 
-    def _pair(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _pair(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:
         return {"code": self._pairing.offer(), "life_s": int(LIFE_S)}
 
-    def _list(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _list(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:
         shown = [
             {"id": each.id, "name": each.name, "paired_at": each.paired_at, "seen_on": each.seen_on}
             for each in self._devices.list()
         ]
         return {"devices": shown}
 
-    def _forget(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _forget(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         wanted = str(members.get("device", ""))
         found = [each for each in self._devices.list() if wanted in (each.id, each.name)]
         if not found:

@@ -91,17 +91,27 @@ class Reader:
     """Turns answers into values, for one house.
 
     Args:
-        house: The releaser's ``house``: names of cameras.
+        house: The releaser's ``house``: names of cameras, and the owner's language.
         zone: Of the house.
     """
 
     def __init__(self, house: Mapping[str, Any], zone: tzinfo) -> None:
         self.zone = zone
+        self.language = str(house.get("language", "en"))
         self.cameras = {str(each["id"]): show_line(str(each["title"]), 80) for each in house.get("cameras", ())}
 
     def moment(self, text: str) -> ShownMoment:
         """Read a time of the wire."""
         return ShownMoment(say_time(parse_rfc3339(text), self.zone), text)
+
+    def clock(self, text: str, first: str) -> str:
+        """Read a time of the wire to the second, with its day if that is not the day of ``first``."""
+        moment, day = (_local(parse_rfc3339(each), self.zone) for each in (text, first))
+        return (
+            f"{moment:%H:%M:%S}"
+            if moment.date() == day.date()
+            else say_time(parse_rfc3339(text), self.zone, seconds=True)
+        )
 
     def title(self, camera: str) -> str:
         """Return a camera's name, or all cameras'."""

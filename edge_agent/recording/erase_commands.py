@@ -15,7 +15,7 @@ from edge_agent.host.control_socket import Peer
 from edge_agent.recording.pauses import ALL
 from edge_agent.recording.ring_opener import RingOpener
 from edge_agent.recording.ring_sink import RingSink
-from edge_agent.settings.gateway import Camera, Config, Quality
+from edge_agent.settings.gateway import Camera, Config, QualityName
 from edge_agent.units import Window, encode_rfc3339
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class EraseCommands:
             raise UsageError(f"nothing is recorded of {named}")
         return chosen
 
-    def _erase_idle(self, camera: Camera, quality: Quality, window: Window | None) -> list[ErasedBlock]:
+    def _erase_idle(self, camera: Camera, quality: QualityName, window: Window | None) -> list[ErasedBlock]:
         writer = self._rings.open(camera, quality)
         try:
             return writer.erase(window)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edge_agent.buffer.mirror import RingMirror
 from edge_agent.errors import RingError
-from edge_agent.settings.gateway import Camera, Config, Quality
+from edge_agent.settings.gateway import Camera, Config, QualityName
 from edge_agent.units import UtcNs
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Mirrors:
             self._mirrors = wanted
         self.hurry()
 
-    def _plan(self, config: Config, camera: Camera, quality: Quality) -> _Mirror | None:
+    def _plan(self, config: Config, camera: Camera, quality: QualityName) -> _Mirror | None:
         target = config.mirror_path(camera.id, quality)
         if target is None:
             return None

@@ -13,7 +13,7 @@ from edge_agent.capture.pictures.analyser import HEALTH, PictureWatch, StreamVie
 from edge_agent.host.clock import Clock
 from edge_agent.recording.event_triggers import Triggers
 from edge_agent.recording.reload import Changes
-from edge_agent.settings.gateway import Camera, Config, Quality
+from edge_agent.settings.gateway import Camera, Config, QualityName
 from edge_agent.settings.triggers import MotionTrigger
 from edge_agent.units import encode_rfc3339
 
@@ -70,7 +70,7 @@ class PictureWatches:
         """End the child."""
         self._watch.close()
 
-    def look_of(self, camera: Camera, quality: Quality) -> Look | None:
+    def look_of(self, camera: Camera, quality: QualityName) -> Look | None:
         """Return what a stream's keyframes are looked at for; None for nothing."""
         return self._looks.get(f"{camera.id}.{quality}")
 

@@ -19,7 +19,7 @@ from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.errors import EdgeAgentError, RingError, RingPreparingError
 from edge_agent.host.clock import Clock
 from edge_agent.recording.ring_ids import KnownRingIds, Pin
-from edge_agent.settings.gateway import Camera, Config, Quality
+from edge_agent.settings.gateway import Camera, Config, QualityName
 from edge_agent.units import SECOND_NS, MonoNs
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class RingOpener:
         """Take over a changed configuration; it counts for rings that are opened from now on."""
         self._config = config
 
-    def open(self, camera: Camera, quality: Quality) -> RingWriter:
+    def open(self, camera: Camera, quality: QualityName) -> RingWriter:
         """Open a ring for writing, and make, move or resize it first where that is due.
 
         Raises:
@@ -95,7 +95,7 @@ class RingOpener:
         """Forget which ring belonged to a stream: the owner means the one that is there, or a new one."""
         self._pins.forget(name)
 
-    def _prepare(self, name: str, camera: Camera, quality: Quality, path: Path, pin: Pin | None) -> None:
+    def _prepare(self, name: str, camera: Camera, quality: QualityName, path: Path, pin: Pin | None) -> None:
         preparation = self._preparations.get(name)
         if preparation is None:
             work = self._find_work(name, camera, quality, path, pin)
@@ -109,7 +109,7 @@ class RingOpener:
             raise preparation.error
 
     def _find_work(
-        self, name: str, camera: Camera, quality: Quality, path: Path, pin: Pin | None
+        self, name: str, camera: Camera, quality: QualityName, path: Path, pin: Pin | None
     ) -> "Callable[[Callable[[int, int], None]], object] | None":
         size_bytes = self._config.ring_size_bytes(camera, quality)
         block_bytes = self._config.buffer.block_size_bytes

@@ -16,7 +16,6 @@ def report_stream(
     storage: Mapping[str, Any],
     *,
     picture: Mapping[str, Any],
-    crashes: Mapping[str, Any],
     events: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return a stream's part of the status, as JSON values; ``docs/cameras.md`` explains each.
@@ -25,10 +24,9 @@ def report_stream(
         stream: How its session does (``StreamStatus.snapshot``).
         storage: How its ring does.
         picture: The health of its pictures.
-        crashes: How often the recorder fell over it.
         events: How the events come that open it.
     """
-    facts = {**events, **picture, **crashes, **stream, **storage}
+    facts = {**events, **picture, **stream, **storage}
     facts["reason_text"] = REASONS.get(str(stream.get("reason")), "")
     facts["since"] = encode_rfc3339(UtcNs(facts["since"]))
     if storage["storage"] != "ok" and facts["state"] == "recording":

@@ -11,10 +11,12 @@ from edge_agent.capture.camera_tls import Trust, pin_trust
 from edge_agent.capture.onvif.query import OnvifDevice, OnvifStream, StreamFinder, find_stream
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.session.interface import OPEN_TIMEOUT_S, Endpoint
+from edge_agent.capture.session.reader_choice import AUTO
 from edge_agent.capture.status import StreamStatus
 from edge_agent.custody.credentials import Login, find_login
 from edge_agent.errors import ConfigError
-from edge_agent.settings.gateway import Camera, Quality
+from edge_agent.recording.reader_memory import ReaderMemory
+from edge_agent.settings.gateway import Camera, QualityName
 from edge_agent.units import MINUTE_NS, SECOND_NS
 
 
@@ -34,16 +36,21 @@ class Sources:
         logins: The cameras' credentials by name.
         folder: Where pinned certificates are kept.
         stop: Ends a question to a camera.
+        readers: Which streams needed FFmpeg before; None if that does not matter.
     """
 
-    def __init__(self, logins: Mapping[str, Login], folder: Path, stop: threading.Event) -> None:
-        self._logins, self._folder, self._stop = logins, folder, stop
+    def __init__(
+        self, logins: Mapping[str, Login], folder: Path, stop: threading.Event, readers: ReaderMemory | None = None
+    ) -> None:
+        self._logins, self._folder, self._stop, self._readers = logins, folder, stop, readers
 
     def change(self, logins: Mapping[str, Login]) -> None:
         """Take over changed credentials; each counts from the next session on."""
         self._logins = logins
 
-    def resolver(self, camera: Camera, quality: Quality, status: Callable[[], StreamStatus]) -> Callable[[], Endpoint]:
+    def resolver(
+        self, camera: Camera, quality: QualityName, status: Callable[[], StreamStatus]
+    ) -> Callable[[], Endpoint]:
         """Return what finds a stream before each attempt to open it; it raises ``CaptureError``.
 
         Args:
@@ -53,13 +60,13 @@ class Sources:
         """
         url = camera.url if quality == "main" or camera.sub is None else camera.sub.url
         find_url = self._make_finder(camera, quality, status).url if url is None else lambda: url
-        return lambda: self._endpoint(camera, find_url())
+        return lambda: self._endpoint(camera, quality, find_url())
 
     def onvif_device(self, camera: Camera) -> OnvifDevice:
         """Return a camera's ONVIF service and login; CaptureError where the login is missing."""
         return make_device(camera, self._login_of(camera))
 
-    def _make_finder(self, camera: Camera, quality: Quality, status: Callable[[], StreamStatus]) -> StreamFinder:
+    def _make_finder(self, camera: Camera, quality: QualityName, status: Callable[[], StreamStatus]) -> StreamFinder:
         profile = camera.profile if quality == "main" or camera.sub is None else camera.sub.profile or "sub"
 
         def find() -> OnvifStream:
@@ -78,7 +85,7 @@ class Sources:
         except ConfigError as error:
             raise CaptureError("no-credentials", f"name={camera.credentials}") from error
 
-    def _endpoint(self, camera: Camera, url: str) -> Endpoint:
+    def _endpoint(self, camera: Camera, quality: QualityName, url: str) -> Endpoint:
         login = self._login_of(camera)
         return Endpoint(
             url=url,
@@ -86,11 +93,17 @@ class Sources:
             password=login.password if login else "",
             transport=camera.transport,
             reader=camera.reader,
+            known_reader=self._recall_reader(camera, quality),
             audio=camera.audio,
             trust=self._trust_of(camera, url),
             open_timeout_s=_open_timeout_ns(camera) / SECOND_NS,
             is_patient=camera.record == "on_event" and not any(each.kind == "motion" for each in camera.triggers),
         )
+
+    def _recall_reader(self, camera: Camera, quality: QualityName) -> str:
+        if camera.reader != AUTO or self._readers is None:
+            return ""
+        return self._readers.recall(f"{camera.id}.{quality}", camera.address(quality))
 
     def _trust_of(self, camera: Camera, url: str) -> Trust | None:
         if camera.tls is None or not url.startswith("rtsps://"):

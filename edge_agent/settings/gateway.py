@@ -39,7 +39,7 @@ from edge_agent.settings.yaml_lines import load_yaml, validate
 from edge_agent.texts import Language
 from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS
 
-Quality = Literal["main", "sub"]
+QualityName = Literal["main", "sub"]
 
 GIB = 1 << 30
 MAX_CAMERAS = 64
@@ -164,7 +164,7 @@ class Camera(Part):
         """The name that people read; the id where none was given."""
         return self.name or self.id
 
-    def address(self, quality: Quality) -> str:
+    def address(self, quality: QualityName) -> str:
         """Return where a stream comes from, without credentials; the owner's consent is bound to it (FORMAT 3.5).
 
         As configured: what an ONVIF camera answers with may be another URL at every start.
@@ -178,7 +178,7 @@ class Camera(Part):
         return f"{scheme}{self.onvif}/{profile}"
 
     @property
-    def qualities(self) -> tuple[Quality, ...]:
+    def qualities(self) -> tuple[QualityName, ...]:
         """The streams that are recorded."""
         return ("main",) if self.sub is None else ("main", "sub")
 
@@ -254,14 +254,14 @@ class Config(Part):
             raise UsageError(f"no such camera: {camera_id[:32]} (known: {known or 'none'})")
         return camera
 
-    def rings(self) -> Iterator[tuple[Camera, Quality]]:
+    def rings(self) -> Iterator[tuple[Camera, QualityName]]:
         """Yield every camera and quality that is recorded, in the file's order."""
         for camera in self.cameras:
             if camera.enabled:
                 for quality in camera.qualities:
                     yield camera, quality
 
-    def ring_size_bytes(self, camera: Camera, quality: Quality) -> int:
+    def ring_size_bytes(self, camera: Camera, quality: QualityName) -> int:
         """Return the size of a ring; a substream has an eighth of its camera's unless it says otherwise."""
         main_bytes = camera.size_bytes or self.buffer.size_bytes
         if quality == "main" or camera.sub is None:
@@ -295,13 +295,13 @@ class Config(Part):
         """Every folder that ring files lie in: that of the buffer first, then those of cameras that have their own."""
         return tuple(dict.fromkeys((self.rings_dir, *(each.dir for each in self.cameras if each.dir is not None))))
 
-    def ring_path(self, camera_id: str, quality: Quality) -> Path:
+    def ring_path(self, camera_id: str, quality: QualityName) -> Path:
         """Return the file of one ring."""
         camera = self.find_camera(camera_id)
         folder = camera.dir if camera is not None else None
         return (folder or self.rings_dir) / f"{camera_id}.{quality}.ring"
 
-    def mirror_path(self, camera_id: str, quality: Quality) -> Path | None:
+    def mirror_path(self, camera_id: str, quality: QualityName) -> Path | None:
         """Return the file of a ring's mirror, or None if there is to be none."""
         folder = self.buffer.mirror_dir
         return None if folder is None else folder / f"{camera_id}.{quality}.ring"

@@ -27,7 +27,7 @@ from edge_agent.custody.keys import custody_note_path
 from edge_agent.host.build_id import digest_sources
 from edge_agent.host.clock import SystemClock, read_kernel_time
 from edge_agent.settings.gateway import Config
-from edge_agent.setup.inspection import Finding, find_filesystem
+from edge_agent.setup.inspection import Inspected, find_filesystem
 
 UNITS = (
     "edge-agent.target",
@@ -35,6 +35,8 @@ UNITS = (
     "edge-agent-releaser.service",
     "edge-agent-page.service",
     "edge-agent-desk.service",
+    "edge-agent-adopt.path",
+    "edge-agent-adopt.service",
     "edge-agent-update.timer",
 )
 TIME_SERVICES = ("systemd-timesyncd.service", "chrony.service", "ntpsec.service", "ntp.service")
@@ -58,7 +60,7 @@ _TIMEOUT_S = 20.0
 _JOURNAL_LINES = 5000
 _ODD = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
-Run = Callable[[Sequence[str]], str]
+RunProgram = Callable[[Sequence[str]], str]
 
 
 def run_program(words: Sequence[str]) -> str:
@@ -91,7 +93,10 @@ def number(value: object) -> int | float | None:
 
 
 def make_report(
-    config: Config, findings: Iterable[Finding], status: Mapping[str, Mapping[str, Any]], run: Run = run_program
+    config: Config,
+    findings: Iterable[Inspected],
+    status: Mapping[str, Mapping[str, Any]],
+    run: RunProgram = run_program,
 ) -> dict[str, object]:
     """Return the report, as JSON values.
 
@@ -117,7 +122,7 @@ def make_report(
     }
 
 
-def describe_machine(run: Run) -> dict[str, object]:
+def describe_machine(run: RunProgram) -> dict[str, object]:
     """Kernel, distribution, Python, memory, load: versions and numbers."""
     release: dict[str, str] = {}
     with contextlib.suppress(*_ODD):
@@ -141,7 +146,7 @@ def describe_machine(run: Run) -> dict[str, object]:
     }
 
 
-def describe_unit(unit: str, run: Run) -> dict[str, object]:
+def describe_unit(unit: str, run: RunProgram) -> dict[str, object]:
     """How systemd sees a unit."""
     said = run(("systemctl", "show", unit, f"--property={','.join(_UNIT_FIELDS)}"))
     facts = dict(line.partition("=")[::2] for line in said.splitlines())
@@ -187,7 +192,7 @@ def describe_releaser(releaser: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
-def describe_clock(config: Config, run: Run) -> dict[str, object]:
+def describe_clock(config: Config, run: RunProgram) -> dict[str, object]:
     """The service that keeps the clock, and whether the kernel confirms it."""
     source, kernel = SystemClock().source(), read_kernel_time()
     return {
@@ -239,7 +244,7 @@ def list_listening(folder: Path) -> list[dict[str, int]]:
     return [{"port": port, "loopback_only": is_local} for port, is_local in sorted(found)][:64]
 
 
-def count_journal(run: Run) -> list[dict[str, object]]:
+def count_journal(run: RunProgram) -> list[dict[str, object]]:
     """Our own log of a day: how often each phrase of this program's sources came, at which priority."""
     words = ["journalctl", "--quiet", "--output=json", "--since=-24h", f"--lines={_JOURNAL_LINES}"]
     words += ["--output-fields=MESSAGE,PRIORITY", *(f"--unit={unit}" for unit in UNITS[1:3])]

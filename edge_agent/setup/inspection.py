@@ -51,7 +51,7 @@ class Level(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Inspected:
     """One thing that was looked at, and its state."""
 
     level: Level
@@ -60,24 +60,24 @@ class Finding:
     hint: str = ""
 
 
-def fault(topic: str, error: EdgeAgentError) -> Finding:
+def fault(topic: str, error: EdgeAgentError) -> Inspected:
     """Turn an error into a finding."""
-    return Finding(Level.FAULT, topic, str(error), error.hint)
+    return Inspected(Level.FAULT, topic, str(error), error.hint)
 
 
-def describe_cameras(config: Config) -> Iterator[Finding]:
+def describe_cameras(config: Config) -> Iterator[Inspected]:
     """Tell how each camera was understood."""
     if not config.cameras:
-        yield Finding(Level.WARNING, "cameras", "none are configured", "`edge-agent discover` finds ONVIF cameras")
+        yield Inspected(Level.WARNING, "cameras", "none are configured", "`edge-agent discover` finds ONVIF cameras")
     for camera in config.cameras:
         if not camera.enabled:
-            yield Finding(Level.OK, f"camera {camera.id}", "switched off: not recorded, its ring stays")
+            yield Inspected(Level.OK, f"camera {camera.id}", "switched off: not recorded, its ring stays")
             continue
         rings = " + ".join(encode_size(config.ring_size_bytes(camera, quality)) for quality in camera.qualities)
         when = "always" if camera.record == "always" else f"on {len(camera.triggers)} trigger(s)"
         sound = "with sound" if camera.audio else "without sound"
         kept = encode_duration(config.keep_for_ns(camera))
-        yield Finding(
+        yield Inspected(
             Level.OK,
             f"camera {camera.id}",
             f"{camera.address('main')} by {camera.transport}, recorded {when}, {sound}, ring {rings}, kept {kept}",
@@ -85,40 +85,40 @@ def describe_cameras(config: Config) -> Iterator[Finding]:
     yield from _find_shared_sources(config)
 
 
-def _find_shared_sources(config: Config) -> Iterator[Finding]:
+def _find_shared_sources(config: Config) -> Iterator[Inspected]:
     """Warn of two cameras that record one stream: a copied entry of which the address was forgotten."""
     first: dict[str, str] = {}
     for camera in config.cameras:
         other = first.setdefault(camera.address("main"), camera.id)
         if other != camera.id:
             text = f"records the same stream as {other}: {camera.address('main')}"
-            yield Finding(Level.WARNING, f"camera {camera.id}", text, "correct its address, or remove one of the two")
+            yield Inspected(Level.WARNING, f"camera {camera.id}", text, "correct its address, or remove one of the two")
 
 
-def inspect_place(config: Config) -> Iterator[Finding]:
+def inspect_place(config: Config) -> Iterator[Inspected]:
     """Tell whether an incident's distance can be judged."""
     if all(config.location_of(camera) is None for camera in config.cameras):
-        yield Finding(
+        yield Inspected(
             Level.WARNING, "place", "no location: every request is refused", "set gateway.location in edge-agent.yaml"
         )
     elif any(place is not None and place.lat < -60 for place in map(config.location_of, config.cameras)):
         text = (
             "lies in the Antarctic: are lat and lon exchanged? lat is north (+) or south (-), lon east (+) or west (-)"
         )
-        yield Finding(Level.WARNING, "place", text, "correct the location in edge-agent.yaml")
+        yield Inspected(Level.WARNING, "place", text, "correct the location in edge-agent.yaml")
     else:
-        yield Finding(Level.OK, "place", f"known; hours are those of {config.gateway.time_zone}")
+        yield Inspected(Level.OK, "place", f"known; hours are those of {config.gateway.time_zone}")
 
 
-def inspect_secrets(config: Config) -> tuple[list[Finding], Mapping[str, Login]]:
+def inspect_secrets(config: Config) -> tuple[list[Inspected], Mapping[str, Login]]:
     """Read the two secret files, and compare the names in them with those that the configuration uses."""
-    findings: list[Finding] = []
+    findings: list[Inspected] = []
     logins: Mapping[str, Login] = {}
     try:
         logins = load_logins(config.credentials_file)
         for where, name in missing_names(config, logins):
             text = f"{where}: no {name!r} in {config.credentials_file}"
-            findings.append(Finding(Level.FAULT, "credentials", text, f"add `{name}: {{username: …, password: …}}`"))
+            findings.append(Inspected(Level.FAULT, "credentials", text, f"add `{name}: {{username: …, password: …}}`"))
     except EdgeAgentError as error:
         findings.append(fault("credentials", error))
     try:
@@ -126,16 +126,16 @@ def inspect_secrets(config: Config) -> tuple[list[Finding], Mapping[str, Login]]
         for name in config.notify.services:
             if name not in known:
                 text = f"notify.services: no {name!r} in {config.notify.file}"
-                findings.append(Finding(Level.FAULT, "notify", text, f"add `{name}: URL`"))
+                findings.append(Inspected(Level.FAULT, "notify", text, f"add `{name}: URL`"))
         if not config.notify.services:
             hint = "without it, requests that ask end by time-out: set notify.services"
-            findings.append(Finding(Level.WARNING, "notify", "nobody is told of requests", hint))
+            findings.append(Inspected(Level.WARNING, "notify", "nobody is told of requests", hint))
     except EdgeAgentError as error:
         findings.append(fault("notify", error))
     return findings, logins
 
 
-def inspect_consent(config: Config, enrolment: Enrolment | None) -> Iterator[Finding]:
+def inspect_consent(config: Config, enrolment: Enrolment | None) -> Iterator[Inspected]:
     """Check the owner's rules, whether they name cameras that exist, and whether the owner's signatures count."""
     try:
         policy = parse_policy(read_text(config.consent.file), str(config.consent.file))
@@ -143,7 +143,7 @@ def inspect_consent(config: Config, enrolment: Enrolment | None) -> Iterator[Fin
         yield fault("consent", error)
         return
     for camera_id in sorted(set(policy.cameras) - {camera.id for camera in config.cameras}):
-        yield Finding(Level.FAULT, "consent", f"names a camera that is not configured: {camera_id}")
+        yield Inspected(Level.FAULT, "consent", f"names a camera that is not configured: {camera_id}")
     try:
         owner = KeyStore(config.state_dir, "owner").load_public("owner")
         marks, now = read_marks(config), SystemClock().wall()
@@ -155,23 +155,23 @@ def inspect_consent(config: Config, enrolment: Enrolment | None) -> Iterator[Fin
         yield _describe_consent(config, camera, found, now)
 
 
-def _describe_consent(config: Config, camera: str, found: CameraConsent, now: UtcNs) -> Finding:
+def _describe_consent(config: Config, camera: str, found: CameraConsent, now: UtcNs) -> Inspected:
     text = f"camera {camera}: {found.say(say_until(found, ZoneInfo(config.gateway.time_zone)))}"
     if found.state is ConsentState.DENIED:
-        return Finding(Level.OK, "consent", text)
+        return Inspected(Level.OK, "consent", text)
     ends_soon = found.until is not None and found.until - now < CONSENT_WARNING_DAYS * DAY_NS
     if found.state is ConsentState.IN_FORCE and not ends_soon:
-        return Finding(Level.OK, "consent", text)
+        return Inspected(Level.OK, "consent", text)
     is_ours = found.state is not ConsentState.NOT_ENROLLED
     hint = "the owner signs: edge-agent consent sign" if is_ours else "edge-agent enrol FILE"
-    return Finding(Level.WARNING, "consent", text, hint)
+    return Inspected(Level.WARNING, "consent", text, hint)
 
 
-def inspect_keys(config: Config) -> Iterator[Finding]:
+def inspect_keys(config: Config) -> Iterator[Inspected]:
     """Load every key that this user may read, and say how well they are kept."""
     if erasure_note_path(config.state_dir).exists():
         text = "an erasure was begun and is not finished"
-        yield Finding(Level.FAULT, "keys", text, "sudo edge-agent erase --everything")
+        yield Inspected(Level.FAULT, "keys", text, "sudo edge-agent erase --everything")
     roles: tuple[KeyRole, ...] = ("recorder", "releaser")
     for role in roles:
         store = KeyStore(config.state_dir, role)
@@ -191,25 +191,25 @@ def inspect_keys(config: Config) -> Iterator[Finding]:
             "passphrase": "under a passphrase",
         }[level]
         hint = "sudo edge-agent init --seal, where there is a TPM" if level == "bare" else ""
-        yield Finding(Level.WARNING if level == "bare" else Level.OK, f"keys of the {role}", text, hint)
+        yield Inspected(Level.WARNING if level == "bare" else Level.OK, f"keys of the {role}", text, hint)
     try:
         owner = KeyStore(config.state_dir, "owner").load_public("owner")
         load_recipient(config.state_dir)
-        yield Finding(Level.OK, "owner's key", thumbprint(owner))
+        yield Inspected(Level.OK, "owner's key", thumbprint(owner))
     except EdgeAgentError as error:
         yield fault("owner's key", error)
 
 
-def _inspect_sealed(config: Config, role: KeyRole) -> Finding:
+def _inspect_sealed(config: Config, role: KeyRole) -> Inspected:
     """Try what systemd does at each start, as root: a TPM or a host key that was lost is found here, not in a loop."""
     topic, kept = f"keys of the {role}", read_custody(config)
     if os.geteuid() != 0:
-        return Finding(Level.OK, topic, f"sealed by the installer ({kept}): only the service itself can open them")
+        return Inspected(Level.OK, topic, f"sealed by the installer ({kept}): only the service itself can open them")
     closed = find_closed_keys(config, role)
     if closed:
         text = f"sealed ({kept}), and this machine does not open: {', '.join(closed)}"
-        return Finding(Level.FAULT, topic, text, "the TPM or systemd's host key is another one: docs/recovery.md")
-    return Finding(Level.OK, topic, f"sealed ({kept}), and this machine opens them")
+        return Inspected(Level.FAULT, topic, text, "the TPM or systemd's host key is another one: docs/recovery.md")
+    return Inspected(Level.OK, topic, f"sealed ({kept}), and this machine opens them")
 
 
 def find_closed_keys(config: Config, role: KeyRole) -> list[str]:
@@ -242,12 +242,12 @@ def _load_pair(store: KeyStore, name: str) -> None:
         raise CustodyError(f"private and public half of {name} differ", "docs/recovery.md says what now")
 
 
-def inspect_enrolment(config: Config) -> tuple[list[Finding], Enrolment | None]:
+def inspect_enrolment(config: Config) -> tuple[list[Inspected], Enrolment | None]:
     """Check the RTCC's file, and that its certificate is ours and lasts."""
     if not config.uplink.enrolment.exists():
         text = "not enrolled: recording, export and ledger work, nobody can ask for anything"
         hint = "`edge-agent enrol FILE` installs what the RTCC made of your gateway.csr"
-        return [Finding(Level.WARNING, "enrolment", text, hint)], None
+        return [Inspected(Level.WARNING, "enrolment", text, hint)], None
     try:
         enrolment = load_enrolment(config.uplink.enrolment, renewed_path(config.store_path))
         store = KeyStore(config.state_dir, "releaser")
@@ -257,61 +257,61 @@ def inspect_enrolment(config: Config) -> tuple[list[Finding], Enrolment | None]:
         return [fault("enrolment", error)], None
     if ours != enrolment.tls_thumbprint:
         text = "the certificate is for another TLS key than this gateway's"
-        return [Finding(Level.FAULT, "enrolment", text, "send gateway.csr to the RTCC again")], None
+        return [Inspected(Level.FAULT, "enrolment", text, "send gateway.csr to the RTCC again")], None
     days = (enrolment.not_after_s - int(time.time())) // 86400
     text = f"{enrolment.iss}, gateway {enrolment.gateway}, certificate for {days} days more"
     if days < 0:
         end = encode_rfc3339(UtcNs(enrolment.not_after_s * SECOND_NS))
         hint = "send gateway.csr to the RTCC again, and install its answer: edge-agent enrol FILE"
         text = f"{enrolment.iss}: the certificate has ended at {end}: neither broker nor upload server lets us in"
-        return [Finding(Level.FAULT, "enrolment", text, hint)], None
+        return [Inspected(Level.FAULT, "enrolment", text, hint)], None
     level = Level.WARNING if days < CERTIFICATE_WARNING_DAYS else Level.OK
-    return [Finding(level, "enrolment", text)], enrolment
+    return [Inspected(level, "enrolment", text)], enrolment
 
 
-def inspect_clock(config: Config) -> Iterator[Finding]:
+def inspect_clock(config: Config) -> Iterator[Inspected]:
     """Tell whether the wall clock may be believed."""
     if time.time_ns() < read_build_time() - DAY_NS:
-        yield Finding(Level.FAULT, "clock", "the wall clock is before the day this program was installed")
+        yield Inspected(Level.FAULT, "clock", "the wall clock is before the day this program was installed")
     elif config.clock.trust == "wall-clock":
         hint = "for a trial only: set clock.trust to kernel"
-        yield Finding(Level.WARNING, "clock", "the wall clock is believed unseen", hint)
+        yield Inspected(Level.WARNING, "clock", "the wall clock is believed unseen", hint)
     elif SystemClock().source().state is not ClockState.SYNCHRONISED:
         hint = "`timedatectl` shows why; requests wait until a time source disciplines the clock"
         if CHRONY_PID.exists():  # it keeps the clock right and the kernel in doubt, and timedatectl then shows nothing
             hint = "chrony runs: add the line `rtcsync` to /etc/chrony/chrony.conf, then: systemctl restart chrony"
-        yield Finding(Level.WARNING, "clock", "not synchronised: recording goes on, nothing is decided", hint)
+        yield Inspected(Level.WARNING, "clock", "not synchronised: recording goes on, nothing is decided", hint)
     else:
         text = "synchronised; whether the processes believe it: edge-agent clock"
-        yield Finding(Level.OK, "clock", text)
+        yield Inspected(Level.OK, "clock", text)
 
 
-def inspect_disk(config: Config) -> Iterator[Finding]:
+def inspect_disk(config: Config) -> Iterator[Inspected]:
     """Compare the rings' sizes with the room of each of their disks, and look at the kinds of filesystem."""
     for folder in config.ring_folders:
         yield from _inspect_folder(config, folder)
     if any(_is_small(config, camera) for camera in config.cameras):
-        yield Finding(Level.WARNING, "disk", "a ring is below 1GiB: for trials only")
+        yield Inspected(Level.WARNING, "disk", "a ring is below 1GiB: for trials only")
 
 
-def _inspect_folder(config: Config, folder: Path) -> Iterator[Finding]:
+def _inspect_folder(config: Config, folder: Path) -> Iterator[Inspected]:
     if not folder.is_dir():
         hint = "is the disk mounted? else: edge-agent init"
         if folder != config.rings_dir:
             hint = f"is the disk mounted? else: install -d -o edge-agent-recorder -g edge-agent -m 2750 {folder}"
-        yield Finding(Level.FAULT, "disk", f"folder is missing: {folder}", hint)
+        yield Inspected(Level.FAULT, "disk", f"folder is missing: {folder}", hint)
         return
     kind = find_filesystem(folder)
     if kind in _UNFIT_FILESYSTEMS:
-        yield Finding(
+        yield Inspected(
             Level.FAULT, "disk", f"{folder} is on {kind}, which {_UNFIT_FILESYSTEMS[kind]}", "use ext4 or xfs"
         )
     elif kind in _POOR_FILESYSTEMS:
-        yield Finding(
+        yield Inspected(
             Level.WARNING, "disk", f"{folder} is on {kind}, which {_POOR_FILESYSTEMS[kind]}", "use ext4 or xfs"
         )
     elif kind in _UNTRIED_FILESYSTEMS:
-        yield Finding(Level.WARNING, "disk", f"{folder} is on {kind}, which was not tried", "use ext4, xfs or btrfs")
+        yield Inspected(Level.WARNING, "disk", f"{folder} is on {kind}, which was not tried", "use ext4, xfs or btrfs")
     wanted, there = 0, 0
     for camera, quality in config.rings():
         path = config.ring_path(camera.id, quality)
@@ -323,9 +323,9 @@ def _inspect_folder(config: Config, folder: Path) -> Iterator[Finding]:
     place = "" if folder == config.rings_dir else f"{folder}, "
     text = f"{place}{kind}: rings need {more / (1 << 30):.1f} GiB more, {free / (1 << 30):.1f} GiB are free"
     if more + _SPARE_BYTES > free:
-        yield Finding(Level.FAULT, "disk", text, "make buffer.size smaller, or give it a larger disk")
+        yield Inspected(Level.FAULT, "disk", text, "make buffer.size smaller, or give it a larger disk")
     else:
-        yield Finding(Level.OK, "disk", text)
+        yield Inspected(Level.OK, "disk", text)
 
 
 def _is_small(config: Config, camera: Camera) -> bool:

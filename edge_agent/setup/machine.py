@@ -4,6 +4,7 @@ Called by ``edge-agent init`` on a gateway, and as ``python -m edge_agent.setup.
 upgrade. Doing it again changes nothing. Must never destroy a key that was not read back from its sealed copy.
 """
 
+import ctypes
 import grp
 import os
 import re
@@ -27,6 +28,8 @@ CREDENTIAL_STORE = Path("/etc/credstore.encrypted")
 SERVICES = ("recorder", "releaser")
 _FOR_BOTH = ("edge-agent.yaml", "consent.yaml")
 _FOR_ROOT = ("credentials.yaml", "notify.yaml")
+_TSS = ("libtss2-esys.so.0", "libtss2-rc.so.0", "libtss2-mu.so.0", "libtss2-tcti-device.so.0")
+"""What systemd loads as soon as it is asked for a TPM (its tpm2-util.c)."""
 _TIMEOUT_S = 60.0
 _MAX_PEM_BYTES = 16 << 10
 _TRIAL = b"edge-agent: can this machine seal?"
@@ -97,13 +100,25 @@ def try_sealing() -> None:
 
 def _explain(error: Exception) -> str:
     said = (getattr(error, "stderr", None) or b"").decode(errors="replace")
-    # systemd 252 says "TPM2 support not installed", others name the library or the call.
-    if any(each in said for each in ("libtss2", "TPM2 support", "dlopen")):
-        return "install libtss2: apt-get install tpm2-tools, which brings all of it"
-    if not any(Path("/dev").glob("tpmrm*")):
+    if not _has_tpm():
         return "there is no TPM 2.0 (/dev/tpmrm0); on a Raspberry Pi its board needs an overlay"
+    # Asked of the machine: systemd 252 says "TPM2 support not installed", 257 that the TPM cannot do AES-128-CFB.
+    if missing := [each for each in _TSS if not _is_loadable(each)]:
+        return f"install libtss2 ({missing[0]} is missing): apt-get install tpm2-tools, which brings all of it"
     last = said.strip().splitlines()[-1:] or [type(error).__name__]
     return f"systemd-creds says: {last[0][:200]}"
+
+
+def _has_tpm() -> bool:
+    return any(Path("/dev").glob("tpmrm*"))
+
+
+def _is_loadable(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def opens_sealed(name: str, store: Path = CREDENTIAL_STORE) -> bool:

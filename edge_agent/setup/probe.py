@@ -26,7 +26,7 @@ from edge_agent.mqtt.mutual_tls import TlsIdentity, build_client_context
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.recording.stream_addresses import make_device
 from edge_agent.settings.gateway import Camera, Config
-from edge_agent.setup.inspection import Finding, Level, fault, is_sealed
+from edge_agent.setup.inspection import Inspected, Level, fault, is_sealed
 
 CONNECT_TIMEOUT_S = 3.0
 _MAX_ANSWER_BYTES = 16 * 1024
@@ -40,14 +40,14 @@ _CAMERA_ANSWERS = {
 }
 
 
-def probe_cameras(config: Config, logins: Mapping[str, Login]) -> list[Finding]:
+def probe_cameras(config: Config, logins: Mapping[str, Login]) -> list[Inspected]:
     """Ask every camera for its stream's description, at most eight at a time."""
     cameras = [camera for camera in config.cameras if camera.enabled]
     with ThreadPoolExecutor(8, thread_name_prefix="probe") as pool:
         return list(pool.map(lambda camera: _probe_camera(camera, logins.get(camera.credentials or "")), cameras))
 
 
-def _probe_camera(camera: Camera, login: Login | None) -> Finding:
+def _probe_camera(camera: Camera, login: Login | None) -> Inspected:
     topic = f"camera {camera.id}"
     url, gives = camera.url, "gives its stream"
     if url is None:
@@ -55,12 +55,12 @@ def _probe_camera(camera: Camera, login: Login | None) -> Finding:
             stream = find_stream(make_device(camera, login), camera.profile, camera.transport)
         except CaptureError as error:
             hint = f"edge-agent discover --try {camera.onvif} --credentials {camera.credentials or 'NAME'}"
-            return Finding(Level.FAULT, topic, str(error), hint)
+            return Inspected(Level.FAULT, topic, str(error), hint)
         url, gives = stream.url, f"gives its stream ({stream.profile}, {stream.why})"
         if (camera.onvif or "").startswith("https://") and url.startswith("rtsp://"):
             gives += "; the stream itself is not encrypted on the way"
     if url.startswith("rtsps://") and (distrust := _find_distrust(camera, url)) is not None:
-        return Finding(Level.FAULT, topic, str(distrust), f"docs/cameras.md explains `{distrust.reason}`")
+        return Inspected(Level.FAULT, topic, str(distrust), f"docs/cameras.md explains `{distrust.reason}`")
     is_tls = url.startswith("rtsps://")
     secret = ("", "") if login is None else (login.username, login.password)
     try:
@@ -69,17 +69,17 @@ def _probe_camera(camera: Camera, login: Login | None) -> Finding:
     except OSError as error:
         # ssl's and socket's texts name hosts and certificates, never what we sent.
         text = f"does not answer: {error.strerror or error or 'time-out'}"
-        return Finding(Level.FAULT, topic, text, "is it on, and is the address right?")
+        return Inspected(Level.FAULT, topic, text, "is it on, and is the address right?")
     is_ffmpeg = camera.reader == "ffmpeg" or (camera.transport == "udp" and not is_tls)
     if is_ffmpeg and status in (200, 401) and offers and not is_answered_by_ffmpeg(offers):
         hint = "docs/cameras.md explains `digest-sha256-only`"
-        return Finding(Level.FAULT, topic, REASONS["digest-sha256-only"], hint)
+        return Inspected(Level.FAULT, topic, REASONS["digest-sha256-only"], hint)
     if status == 200 or (status == 401 and is_tls):
-        return Finding(Level.OK, topic, gives)
+        return Inspected(Level.OK, topic, gives)
     if status in (401, 403) and login is None:
         hint = "give it `credentials: NAME` in edge-agent.yaml"
-        return Finding(Level.FAULT, topic, "asks for a user name and password, and has none", hint)
-    return Finding(Level.FAULT, topic, _CAMERA_ANSWERS.get(status, f"answers RTSP status {status}"))
+        return Inspected(Level.FAULT, topic, "asks for a user name and password, and has none", hint)
+    return Inspected(Level.FAULT, topic, _CAMERA_ANSWERS.get(status, f"answers RTSP status {status}"))
 
 
 def _find_distrust(camera: Camera, url: str) -> CaptureError | None:
@@ -103,11 +103,11 @@ class _Server:
     path: str = "/"
 
 
-def probe_rtcc(config: Config, enrolment: Enrolment) -> Iterator[Finding]:
+def probe_rtcc(config: Config, enrolment: Enrolment) -> Iterator[Inspected]:
     """Shake hands, by mutual TLS, with the broker and with every upload target."""
     if is_sealed(config, "releaser"):
         hint = "`edge-agent status` shows the releaser's own connection"
-        yield Finding(Level.WARNING, "broker", "not tried: the TLS key is sealed for the releaser alone", hint)
+        yield Inspected(Level.WARNING, "broker", "not tried: the TLS key is sealed for the releaser alone", hint)
         return
     try:
         key = KeyStore(config.state_dir, "releaser").load_private("tls")
@@ -123,7 +123,7 @@ def probe_rtcc(config: Config, enrolment: Enrolment) -> Iterator[Finding]:
         yield _probe_server(server, context)
 
 
-def _probe_server(server: _Server, context: ssl.SSLContext) -> Finding:
+def _probe_server(server: _Server, context: ssl.SSLContext) -> Inspected:
     where = f"{server.host}:{server.port}"
     try:
         with (
@@ -135,10 +135,10 @@ def _probe_server(server: _Server, context: ssl.SSLContext) -> Finding:
             version = connection.version()
     except OSError as error:
         hint = "is the line up, and does the RTCC's server run?"
-        return Finding(Level.FAULT, server.topic, f"{where}: {error.strerror or error or 'time-out'}", hint)
+        return Inspected(Level.FAULT, server.topic, f"{where}: {error.strerror or error or 'time-out'}", hint)
     if answer:
-        return Finding(Level.FAULT, server.topic, f"{where}: {answer}")
-    return Finding(Level.OK, server.topic, f"{where} answers by {version}, and takes our certificate")
+        return Inspected(Level.FAULT, server.topic, f"{where}: {answer}")
+    return Inspected(Level.OK, server.topic, f"{where} answers by {version}, and takes our certificate")
 
 
 def _connect_mqtt(connection: ssl.SSLSocket) -> str:

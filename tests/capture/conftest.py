@@ -1,5 +1,6 @@
 """Fixtures of the capture tests: a sink that remembers, and a way to record a simulated camera for a while."""
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from edge_agent.capture.camera import WATCHDOG_NS, CameraThread, Look
 from edge_agent.capture.run.records import ClockNote, Gap, Gop, RunInfo
+from edge_agent.capture.session.hub import Hub
 from edge_agent.capture.session.interface import Endpoint
 from edge_agent.demo.picture import read_strip
 from edge_agent.host.clock import Clock, SystemClock
@@ -47,6 +49,14 @@ def each_reader(request: pytest.FixtureRequest) -> Iterator[str]:
     token = READER.set(request.param)
     yield request.param
     READER.reset(token)
+
+
+@functools.cache
+def running_hub() -> Hub:
+    """Return the hub that all cameras of the tests share, as those of a recorder do."""
+    hub = Hub()
+    hub.start()
+    return hub
 
 
 @dataclass
@@ -124,7 +134,7 @@ class Recording:
         self.status = self.thread.status
 
     def __enter__(self) -> "Recording":
-        self.thread.start()
+        self.thread.start(running_hub())
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -24,7 +24,17 @@ from edge_agent.host.clock import SystemClock
 from edge_agent.media.commitments import Track, Unit, open_payload, record_commitment
 from edge_agent.units import HOUR_NS, SECOND_NS, ClockState, MonoNs, UtcNs
 
-from .conftest import ON_EACH_READER, READER, MemorySink, Recording, read_pictures, unpack, wait_until, with_reader
+from .conftest import (
+    ON_EACH_READER,
+    READER,
+    MemorySink,
+    Recording,
+    read_pictures,
+    running_hub,
+    unpack,
+    wait_until,
+    with_reader,
+)
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow, *ON_EACH_READER]
 
@@ -369,7 +379,7 @@ def test_session_that_nobody_wants_any_more_is_not_opened() -> None:
         lines = [feed.order(endpoint(camera), lambda: "") for _ in range(5)]
         for line in lines[:-1]:
             line.release()
-        feed.start()
+        feed.start(running_hub())
         wait_until(lambda: lines[-1].wait_open() is not None)
         opened = camera.requests
         lines[-1].release()

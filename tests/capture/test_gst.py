@@ -22,7 +22,7 @@ from edge_agent.host.clock import SystemClock
 from edge_agent.units import SECOND_NS, UtcNs
 from tests.capture.test_camera_tls import make_certificate
 
-from .conftest import ON_EACH_READER, MemorySink, Recording, wait_until, with_reader
+from .conftest import ON_EACH_READER, MemorySink, Recording, running_hub, wait_until, with_reader
 
 PYTHON = "/usr/bin/python3"
 FPS, GOP, PICTURES = 15, 8, 120
@@ -158,7 +158,7 @@ def test_killed_server_is_found_again(footage: Path) -> None:
     camera = GstCamera(footage)
     cameras = [camera]
     thread = CameraThread("door.main", lambda: with_reader(Endpoint(cameras[-1].url)), sink, clock, stop)
-    thread.start()
+    thread.start(running_hub())
     try:
         wait_until(lambda: len(sink.gops) >= 2)
         camera.signal(signal.SIGKILL)

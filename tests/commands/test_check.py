@@ -18,7 +18,7 @@ import pytest
 
 from edge_agent.capture.session.rtsp_probe import ask_description
 from edge_agent.consent.policy import parse_policy
-from edge_agent.consent.signed_consent import Notice, digest_notice
+from edge_agent.consent.signed_consent import PrivacyNotice, digest_notice
 from edge_agent.custody.credentials import Login
 from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.custody.keys import KeyStore, generate
@@ -29,7 +29,7 @@ from edge_agent.rtcc.office.enrol import enrol, enrol_server
 from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.settings.gateway import load_config, parse_config
 from edge_agent.setup import inspection, probe
-from edge_agent.setup.inspection import Finding, Level
+from edge_agent.setup.inspection import Inspected, Level
 from edge_agent.setup.provision import create_state, write_csr
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.inbound.consent_files import load_facts
@@ -109,7 +109,7 @@ def run(path: Path, *words: str) -> int:
     return typed.run("check", "--config", str(path), *words)
 
 
-def of(findings: list[Finding], topic: str) -> list[Finding]:
+def of(findings: list[Inspected], topic: str) -> list[Inspected]:
     return [finding for finding in findings if finding.topic == topic]
 
 
@@ -308,7 +308,7 @@ def test_a_signature_that_does_not_count_is_found(tmp_path: Path, rtcc: tuple[Rt
     cases = [(owner, now, Level.OK, "signed until 2"), (owner, UtcNs(now - 400 * DAY_NS), Level.WARNING, "ended on")]
     cases += [(generate("owner"), now, Level.WARNING, "does not count")]
     for version, (key, signed_at, level, text) in enumerate(cases, 1):
-        raw = sign_consent(facts, terms, Notice("1", "en", digest_notice("text")), version, signed_at, key)
+        raw = sign_consent(facts, terms, PrivacyNotice("1", "en", digest_notice("text")), version, signed_at, key)
         with Database(config.store_path) as store, store.transaction() as connection:
             store.consents.save(connection, "door", version, raw)
         (finding,) = inspection.inspect_consent(config, enrolment)

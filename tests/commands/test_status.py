@@ -56,7 +56,7 @@ def lose(loss: PacketLoss) -> None:
 
 
 def report(stream: StreamStatus, storage: str = "ok", **others: dict[str, object]) -> dict[str, Any]:
-    known = {"picture": {}, "crashes": {}, "events": {}} | others
+    known = {"picture": {}, "events": {}} | others
     return report_stream(stream.snapshot(), {"storage": storage}, **known)
 
 

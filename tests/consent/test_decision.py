@@ -20,7 +20,7 @@ from edge_agent.consent.offer import digest_offers, offers_of
 from edge_agent.consent.policy import Mode, Signatures
 from edge_agent.consent.rules import RULES
 from edge_agent.consent.signed_consent import effective
-from edge_agent.protocol.reasons import RULES as CODES
+from edge_agent.protocol.reasons import CAUSES
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Approval, Ask, Denial, Grant, Mask, Wait
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, ClockState, UtcNs, Window
@@ -224,7 +224,7 @@ def test_all_reasons_are_returned_in_the_order_of_the_list():
         "window-too-long",
         "quota-day",
     ]
-    assert found == sorted(found, key=list(CODES).index)
+    assert found == sorted(found, key=list(CAUSES).index)
 
 
 def test_hours_cut_and_the_grant_says_so():

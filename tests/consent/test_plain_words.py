@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from edge_agent.consent import plain_words
 from edge_agent.consent.hours import Hours, parse_hours
 from edge_agent.consent.plain_words import (
-    LANGUAGES,
     WAIVER,
     describe,
     describe_camera,
@@ -20,6 +19,7 @@ from edge_agent.consent.plain_words import (
 from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Occasion, Refusal, Refusals
 from edge_agent.protocol.request import Category
 from edge_agent.protocol.verdict import Mask
+from edge_agent.texts import LANGUAGES
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS
 from tests.consent import strategies
 from tests.support.gate import terms

@@ -111,6 +111,19 @@ def test_device_that_is_taken_off_has_no_ticket_left(page: PageHouse):
     page.forget("mine")
 
 
+def test_what_is_not_in_force_yet_is_said(page: PageHouse):
+    """Terms wait for root; a pause that ends may leave others: neither is told as done."""
+    nonce = draft(page, "/resume", camera="door")
+    page.house.outcome = {"state": "resumed", "paused": ["*", "yard"]}
+    answer = sign(page, nonce).text
+    assert re.search("Still paused:.*every camera.*yard", answer)
+    nonce = draft(page, "/join", enrolment="{}")
+    page.house.outcome = {"state": "left"}
+    answer = sign(page, nonce).text
+    assert "within moments" in answer
+    assert "It counts from now on" not in answer
+
+
 @contextmanager
 def mute_releaser(page: PageHouse) -> Iterator[None]:
     """A releaser that takes every command, and hangs up."""

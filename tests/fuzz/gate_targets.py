@@ -15,7 +15,7 @@ from edge_agent.consent.policy import encode_terms, parse_policy, parse_terms
 from edge_agent.consent.signed_consent import TYP as CONSENT_TYP
 from edge_agent.consent.signed_consent import verify_consent
 from edge_agent.errors import ConfigError, DenialError
-from edge_agent.protocol.reasons import RULES
+from edge_agent.protocol.reasons import CAUSES
 from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
 from edge_agent.protocol.request_jws import verify_request
 from edge_agent.protocol.trust_bundle import TYP as TRUST_TYP
@@ -48,7 +48,7 @@ def _denies(call: Callable[[], object]) -> None:
     except DenialError as error:
         denial = error
     assert denial is not None, "bytes that nobody signed were believed"
-    assert denial.reason in RULES
+    assert denial.reason in CAUSES
     assert str(denial).isprintable()
 
 

@@ -13,7 +13,7 @@ import pytest
 from edge_agent.capture.pictures.analyser import HEALTH
 from edge_agent.capture.reasons import REASONS
 from edge_agent.host.language import FOLDER, load_texts
-from edge_agent.protocol.reasons import RULES
+from edge_agent.protocol.reasons import CAUSES
 from edge_agent.protocol.request import Category
 from edge_agent.texts import LANGUAGES, LEAST_LETTERS
 from edge_agent.uplink.owner.fault_words import WORDS
@@ -51,7 +51,7 @@ def filled_in() -> set[str]:
 def tables() -> set[str]:
     words = [each for fault in WORDS.values() for each in (fault.title, fault.meaning, fault.mend, fault.well)]
     later = [title for fault in WORDS.values() for title in fault.later]
-    rules = [rule.sentence for rule in RULES.values() if rule.check >= 4]
+    rules = [rule.sentence for rule in CAUSES.values() if rule.check >= 4]
     categories = [each.value.replace("-", " ") for each in Category]
     return {*words, *later, *rules, *categories, *REASONS.values(), *HEALTH.values(), *HEALTH}
 

@@ -17,9 +17,9 @@ from edge_agent.host.clock import SystemClock
 from edge_agent.host.hardening import lock_folder
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.regular_file import NotRegularError, open_regular, read_regular
-from edge_agent.recording.crash_suspects import CrashSuspects
 from edge_agent.recording.owner_orders import UsedOrders
 from edge_agent.recording.pauses import Pauses
+from edge_agent.recording.reader_memory import ReaderMemory
 from edge_agent.recording.ring_ids import KnownRingIds
 from edge_agent.settings.gateway import read_text
 from edge_agent.units import MonoNs, UtcNs
@@ -54,12 +54,6 @@ def _lock(path: Path) -> None:
         pytest.fail("the lock was taken")
 
 
-def _crash_file(path: Path) -> None:
-    crash_suspects = CrashSuspects(path, path.with_name("strikes.json"), SystemClock(), bytes(16))
-    crash_suspects.start()
-    crash_suspects.close()
-
-
 def _staged(path: Path) -> None:
     Staging(path.parent, 1 << 30).open(path.name.partition(".")[0], 9)
 
@@ -70,10 +64,10 @@ USES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "ring that is destroyed": ("door.main.ring", wipe_ring),
     "lock": ("lock", _lock),
     "pins": ("rings.json", KnownRingIds),
+    "readers": ("readers.json", lambda path: ReaderMemory(path, lambda: UtcNs(0))),
     "pauses": ("pauses.json", lambda path: Pauses(path, bytes(16))),
     "orders": ("orders.json", UsedOrders),
     "clock": ("clock.json", lambda path: KeptClock(path, bytes(16), SystemClock())),
-    "crash file": ("crash", _crash_file),
     "owner's terms": ("consent.yaml", read_owners_file),
     "configuration": ("edge-agent.yaml", read_text),
     "database": ("state.sqlite", Database),

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.machine.town import WEB_PORT, open_town
 from tests.machine.virtual import HERE, MachineError, Qemu, UserModeLinux, copy_disk
 
 _OF_UML = frozenset({"cuts", "updates", "leaving"})
-_PARTS = ("cuts", "updates", "leaving", "forgetful", "sealed")
+_PARTS = ("cuts", "updates", "leaving", "forgetful", "clocks", "sealed")
 
 
 def main() -> int:
@@ -27,6 +28,8 @@ def main() -> int:
     parser.add_argument("--harsh-cuts", type=int, default=2, metavar="N", help="on a disk that forgets, by QEMU [2]")
     parser.add_argument("--only", action="append", choices=_PARTS, help="after the installation; may be repeated [all]")
     args = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGINT):  # what was started is ended, however this ends
+        signal.signal(number, lambda *_: sys.exit(128 + signal.SIGTERM))
     parts = frozenset(args.only or _PARTS)
     run = args.folder / "run" / args.suite
     subprocess.run(["rm", "-rf", run], check=True)
@@ -75,7 +78,7 @@ def _tell_machine(args: argparse.Namespace, run: Path, parts: frozenset[str]) ->
             if "forgetful" in parts:
                 tell_forgetful(story, sealed, args.harsh_cuts)
             if "sealed" in parts:
-                tell_sealed(story, sealed, run / "tpm")
+                tell_sealed(story, sealed, run / "tpm", with_wrong_clocks="clocks" in parts)
         except MachineError:
             told = "edge-agent status; edge-agent clock; journalctl -b --no-pager -n 60 -u 'edge-agent-*'"
             print(story.machine.ssh(told, check=False, timeout_s=120), file=sys.stderr)

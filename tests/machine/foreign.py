@@ -105,7 +105,11 @@ def _running(root: Path) -> Iterator[None]:
             told = (root / "root/run.log").read_text(errors="replace")[-6000:]
             raise MachineError(f"{error}\n{told}") from error
         finally:
-            process.kill()
+            process.terminate()  # the two processes that it started end with it
+            try:
+                process.wait(120)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 @contextmanager

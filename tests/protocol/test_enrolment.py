@@ -71,6 +71,13 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "two certificates": (lambda f: f | {"certificate": f["certificate"] * 2}, "certificate: holds 2"),
     "too many brokers": (lambda f: f | {"more_brokers": [f["broker"]] * 9}, "more_brokers"),
     "http upload": (lambda f: f | {"uploads": {"evidence": {"url": "http://h/"}}}, "uploads.evidence.url: should be"),
+    **{
+        f"upload that could pass for more of a sentence: {each}": (
+            lambda f, each=each: f | {"uploads": {"e": {"url": f"https://h/{each}"}}},  # type: ignore[misc]
+            "uploads.e.url: should be",
+        )
+        for each in ("a b", "a,b", "a;b", 'a"b', "a(b", "a\u00a0b", "a\u2028b", "a\u202eb", "a<b", "a\\b")
+    },
     "upload with password": (lambda f: f | {"uploads": {"e": {"url": "https://a:b@h/"}}}, "without credentials"),
     "port": (lambda f: f | {"broker": {"host": "h", "port": 0}}, "port"),
     "a root twice": (lambda f: f | {"roots": f["roots"][:2] + f["roots"][:1]}, "the same key twice"),

@@ -13,7 +13,7 @@ from edge_agent.consent.policy import Mode
 from edge_agent.consent.signed_consent import TYP as CONSENT_TYP
 from edge_agent.errors import DenialError
 from edge_agent.protocol import jws
-from edge_agent.protocol.reasons import RULES, main, say
+from edge_agent.protocol.reasons import CAUSES, main, say
 from edge_agent.protocol.request import Category
 from edge_agent.protocol.request_jws import verify_request
 from edge_agent.protocol.verdict import Denial, Grant
@@ -58,7 +58,7 @@ def test_every_reason_is_named_by_some_test():
     """A code that no test expects is one that nobody has seen."""
     tests = "\n".join(path.read_text() for path in Path(__file__).parents[1].rglob("*.py"))
     answered = {"owner-denied", "owner-cancelled", "grant-narrowed"}  # entered by the releaser, not found by the gate
-    assert [code for code in RULES if f'"{code}"' not in tests and code not in answered] == []
+    assert [code for code in CAUSES if f'"{code}"' not in tests and code not in answered] == []
 
 
 def test_sentences_are_filled_and_end():
@@ -66,8 +66,8 @@ def test_sentences_are_filled_and_end():
     with pytest.raises(KeyError):
         say("too-far")
     assert say("too-far", limit=300) == "The incident is farther than 300 m from this camera."
-    assert all(rule.sentence[0].isupper() and rule.sentence.endswith(".") for rule in RULES.values())
-    assert [rule.check for rule in RULES.values()] == sorted(rule.check for rule in RULES.values())
+    assert all(rule.sentence[0].isupper() and rule.sentence.endswith(".") for rule in CAUSES.values())
+    assert [rule.check for rule in CAUSES.values()] == sorted(rule.check for rule in CAUSES.values())
 
 
 def judge(payload, *people, now=ARRIVAL, seen=None):
@@ -135,7 +135,7 @@ def test_each_changed_line_is_refused_as_the_text_says(change, call):
         assert isinstance(verdict, Denial)
         found = verdict.reasons[0].code
     assert f"`{found}`" == reason
-    assert RULES[found].check == int(check)
+    assert CAUSES[found].check == int(check)
 
 
 def members_of(number):
@@ -149,6 +149,6 @@ def test_the_members_of_every_payload_are_those_of_the_text():
     assert members_of("5") == set(RTCC.trust_payload())
     consent = jws.parse(sign_consent(facts(), terms(), NOTICE, 1, NOW, OWNER), CONSENT_TYP).payload
     assert members_of("6.1") == set(consent)
-    assert set(re.findall(r"`([a-z-]+)`", re.search(r"Categories: (.*?)There is", TEXT, re.S)[1])) == {
+    assert set(re.findall(r"`([a-z-]+)`", re.search(r"Categories: (.*?)There\s+is", TEXT, re.S)[1])) == {
         category.value for category in Category
     }

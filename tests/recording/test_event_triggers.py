@@ -7,9 +7,11 @@ import pytest
 from edge_agent.custody.credentials import Login
 from edge_agent.recording import event_triggers
 from edge_agent.recording.event_triggers import Triggers
+from edge_agent.recording.reader_memory import ReaderMemory
 from edge_agent.recording.reload import find_changes
 from edge_agent.recording.stream_addresses import Sources
 from edge_agent.settings.gateway import parse_config
+from edge_agent.units import UtcNs
 from tests.support.fakes import FakeClock
 
 BASE = """
@@ -61,7 +63,12 @@ def parse(text: str):
 
 
 def make(logins, clock: FakeClock, tmp_path: Path) -> Triggers:
-    return Triggers(parse(BASE), logins, Sources(logins, tmp_path, None), clock)
+    return Triggers(
+        parse(BASE),
+        logins,
+        Sources(logins, tmp_path, None, ReaderMemory(tmp_path / "readers.json", lambda: UtcNs(0))),
+        clock,
+    )
 
 
 @pytest.mark.parametrize(("before", "after", "logins"), CHANGES.values(), ids=CHANGES)

@@ -7,8 +7,10 @@ import pytest
 
 from edge_agent.capture.status import StreamStatus
 from edge_agent.host.clock import SystemClock
+from edge_agent.recording.reader_memory import ReaderMemory
 from edge_agent.recording.stream_addresses import Sources
 from edge_agent.settings.gateway import Camera
+from edge_agent.units import UtcNs
 
 MQTT = {"kind": "mqtt", "topic": "a/b"}
 PACES = {
@@ -24,14 +26,14 @@ PACES = {
 def test_pace_of_a_stream(settings: dict[str, object], timeout_s: float, is_patient: bool, tmp_path: Path) -> None:
     """An event has to wake most bridges first, and nothing wakes them every second."""
     camera = Camera.model_validate({"id": "door", "url": "rtsp://127.0.0.1/a", **settings})
-    sources = Sources({}, tmp_path, threading.Event())
+    sources = Sources({}, tmp_path, threading.Event(), ReaderMemory(tmp_path / "readers.json", lambda: UtcNs(0)))
     endpoint = sources.resolver(camera, "main", lambda: StreamStatus(SystemClock()))()
     assert (endpoint.open_timeout_s, endpoint.is_patient) == (timeout_s, is_patient)
 
 
 def test_reader_is_the_configured_one(tmp_path: Path) -> None:
     """Left open unless the owner says which."""
-    sources = Sources({}, tmp_path, threading.Event())
+    sources = Sources({}, tmp_path, threading.Event(), ReaderMemory(tmp_path / "readers.json", lambda: UtcNs(0)))
     for settings, reader in (({}, "auto"), ({"reader": "ffmpeg"}, "ffmpeg")):
         camera = Camera.model_validate({"id": "door", "url": "rtsp://127.0.0.1/a", **settings})
         assert sources.resolver(camera, "main", lambda: StreamStatus(SystemClock()))().reader == reader

@@ -11,7 +11,7 @@ from edge_agent.commands import check
 from edge_agent.settings.gateway import load_config
 from edge_agent.setup import doctor
 from edge_agent.setup.doctor import find_phrase, known_phrases, list_listening, make_report
-from edge_agent.setup.inspection import Finding, Level
+from edge_agent.setup.inspection import Inspected, Level
 
 PASSPHRASE = "correct horse battery"
 SECRETS = {
@@ -68,8 +68,8 @@ def test_planted_secrets_are_not_in_the_report(gateway: Path) -> None:
     config = load_config(gateway)
     camera = SECRETS["name of a camera"]
     findings = check.inspect(config, is_offline=True)
-    findings += [Finding(Level.FAULT, secret, secret, secret) for secret in SECRETS.values()]
-    findings += [Finding(Level.FAULT, f"camera {camera}", "x"), Finding(Level.FAULT, f"broker {camera}", "x")]
+    findings += [Inspected(Level.FAULT, secret, secret, secret) for secret in SECRETS.values()]
+    findings += [Inspected(Level.FAULT, f"camera {camera}", "x"), Inspected(Level.FAULT, f"broker {camera}", "x")]
     facts = dict.fromkeys(
         ("state", "reason", "detail", "codec", "bitrate", "gop_ns", "warning"), " ".join(SECRETS.values())
     )

@@ -21,7 +21,9 @@ FAKES = {
     "works": '[ "$1" = encrypt ] && { [ "$5" = - ] && cat || cat > "$5"; exit; }; [ "$3" = - ] && cat || cat "$3"',
     "gives back other bytes": '[ "$1" = encrypt ] && { [ "$5" = - ] && cat || cat > "$5"; exit; }; echo other',
     "no TPM": 'echo "No TPM2 device found" >&2; exit 1',
-    "no library": 'echo "TPM2 support not installed: Operation not supported" >&2; exit 1',
+    "no library, systemd 252": 'echo "TPM2 support not installed: Operation not supported" >&2; exit 1',
+    "no library, systemd 257": 'echo "TPM device not usable (AES-128-CFB missing?)." >&2; exit 1',
+    "another fault": 'echo "the TPM is locked out" >&2; exit 1',
 }
 
 
@@ -53,14 +55,42 @@ def test_keys_go_once_they_came_back(tmp_path: Path, sealer: Callable[[str], Non
     assert machine.seal_keys(tmp_path / "state", tmp_path / "store") == ()
 
 
-@pytest.mark.parametrize("behaviour", ["gives back other bytes", "no TPM", "no library"])
-def test_a_tpm_that_fails_costs_nothing(tmp_path: Path, behaviour: str, sealer: Callable[[str], None]) -> None:
-    """What the TPM does wrong is found by trying; every key is still there, and no custody note lies."""
+HINTS = {
+    "no TPM": (False, (), "there is no TPM 2.0"),
+    "no library, systemd 252": (
+        True,
+        ("libtss2-esys.so.0",),
+        "(libtss2-esys.so.0 is missing): apt-get install",
+    ),
+    "no library, systemd 257": (True, ("libtss2-rc.so.0",), "(libtss2-rc.so.0 is missing): apt-get install"),
+    "another fault": (True, (), "systemd-creds says: the TPM is locked out"),
+}
+
+
+@pytest.mark.parametrize("behaviour", HINTS)
+def test_the_missing_part_is_named(behaviour: str, sealer: Callable[[str], None], monkeypatch) -> None:
+    """Whatever words systemd has for it, which differ by version and blame the TPM."""
+    has_tpm, missing, hint = HINTS[behaviour]
+    monkeypatch.setattr(machine, "_has_tpm", lambda: has_tpm)
+    monkeypatch.setattr(machine, "_is_loadable", lambda library: library not in missing)
     sealer(behaviour)
     with pytest.raises(CustodyError, match="nothing was changed") as error:
         machine.try_sealing()
-    if behaviour == "no library":
-        assert "apt-get install tpm2-tools" in error.value.hint
+    assert hint in error.value.hint
+
+
+def test_a_library_is_looked_for_on_the_machine() -> None:
+    """As the loader finds it, not by a name in a folder."""
+    assert machine._is_loadable("libc.so.6")
+    assert not machine._is_loadable("libtss2-nothing.so.0")
+
+
+@pytest.mark.parametrize("behaviour", ["gives back other bytes", "no TPM"])
+def test_a_tpm_that_fails_costs_nothing(tmp_path: Path, behaviour: str, sealer: Callable[[str], None]) -> None:
+    """What the TPM does wrong is found by trying; every key is still there, and no custody note lies."""
+    sealer(behaviour)
+    with pytest.raises(CustodyError, match="nothing was changed"):
+        machine.try_sealing()
     create_state(tmp_path / "state", "correct horse battery")
     with pytest.raises(CustodyError, match="nothing was destroyed"):
         machine.seal_keys(tmp_path / "state", tmp_path / "store")

@@ -3,7 +3,7 @@
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.consent.policy import Terms
-from edge_agent.consent.signed_consent import Facts, Notice, build_consent, sign_built
+from edge_agent.consent.signed_consent import Facts, PrivacyNotice, build_consent, sign_built
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.units import UtcNs
 
@@ -11,7 +11,7 @@ from edge_agent.units import UtcNs
 def sign_consent(
     facts: Facts,
     terms: Terms,
-    notice: Notice,
+    notice: PrivacyNotice,
     version: int,
     signed_at: UtcNs,
     key: Ed25519PrivateKey,

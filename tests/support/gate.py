@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge_agent.consent.admission import GatewayFacts, SeenRequest, admit
 from edge_agent.consent.house_state import CameraHistory, CameraInForce, History, HouseState, stand
 from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Terms
-from edge_agent.consent.signed_consent import Facts, Notice, Stream, digest_notice
+from edge_agent.consent.signed_consent import Facts, PrivacyNotice, Stream, digest_notice
 from edge_agent.protocol import jws
 from edge_agent.protocol.geohash import geohash_encode
 from edge_agent.protocol.public_keys import public_jwk, thumbprint
@@ -176,7 +176,7 @@ def facts(camera: str = "door", **changes: Any) -> Facts:
     return replace(known, **changes)
 
 
-NOTICE = Notice("1", "en", digest_notice("text"))
+NOTICE = PrivacyNotice("1", "en", digest_notice("text"))
 OWNER = Ed25519PrivateKey.generate()
 
 

@@ -81,9 +81,11 @@ class FakeHouse:
     )
     paused: list[str] = field(default_factory=list)
     entries: list[dict[str, Any]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
     acts: list[dict[str, Any]] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
     """While it is not set, neither process tells how it is."""
+    language: str = "en"
     title: str = "Front door"
     sentence: str = "ask, signed until 2026-12-30 10:00:00"
     phone: list[tuple[str, str]] = field(default_factory=list)
@@ -91,6 +93,9 @@ class FakeHouse:
     has_phone: bool = True
     drafts: dict[str, dict[str, Any]] = field(default_factory=dict)
     signed: list[dict[str, Any]] = field(default_factory=list)
+    beside: str = "I can pause, cancel and revoke this at any time, at once and without giving a reason."
+    outcome: dict[str, Any] = field(default_factory=lambda: {"state": "granted"})
+    """What becomes of a signed act that shows nothing."""
     tickets: DeskTickets = field(default_factory=lambda: DeskTickets(time.monotonic))
 
     def __post_init__(self) -> None:
@@ -110,7 +115,7 @@ class FakeHouse:
         acts = {name: self._act(name) for name in ("deny", "cancel", "pause", "revoke")}
         return {
             "status": lambda *_: {
-                "broker": "connected", "release_paused": self.paused, "releasing": [],
+                "broker": "connected", "release_paused": self.paused, "releasing": [], "faults": self.faults,
                 "waiting_for_you": [each["number"] for each in self.requests if each["state"] == "asked"],
             },
             "house": self._describe,
@@ -155,7 +160,8 @@ class FakeHouse:
         order_id = encode_b64url(secrets.token_bytes(16))
         now = UtcNs(time.time_ns() // SECOND_NS * SECOND_NS)
         payload = build_order("resume", {"what": "release", "camera": "*"}, "A" * 22, order_id, now).decode()
-        sentence = f"{members['what']}: front-door, 2026-11-28 21:35–21:45, to rtcc.example-city"
+        what = "" if members["what"] == "approve" else f"{members['what']}: "
+        sentence = f"{what}front-door, 2026-11-28 13:12–13:20, to rtcc.example-city"
         self.phone.append((sentence, f"{secrets.randbelow(1_000_000):06}"))
         self.drafts[order_id] = {**members, "payload": payload, "code": self.phone[-1][1]}
         return {
@@ -164,6 +170,7 @@ class FakeHouse:
             "sentence": sentence,
             "told": ["phone"],
             "life_s": 300,
+            "beside": self.beside if members["what"] == "sign" else "",
         }
 
     def _sign(self, members: Any, peer: Any) -> dict[str, Any]:
@@ -176,7 +183,7 @@ class FakeHouse:
             raise WrongCodeError("this is not the code of this act")
         self.signed.append(draft)
         if draft["what"] not in ("look", "play", "export"):
-            return {"state": "granted"}
+            return self.outcome
         if draft["what"] == "look":
             image = cv2.imencode(".jpg", np.full((360, 640, 3), 90, np.uint8))[1].tobytes()
             os.write(peer.fd, image * 2)
@@ -188,7 +195,8 @@ class FakeHouse:
     def _describe(self, _members: Any, _peer: Any) -> dict[str, Any]:
         self.gate.wait(10)
         cameras = [{"id": "door", "title": self.title}, {"id": "yard", "title": "Yard"}]
-        return {"time_zone": "America/Chicago", "cameras": [{**each, "enabled": True} for each in cameras]}
+        cameras = [{**each, "enabled": True} for each in cameras]
+        return {"time_zone": "America/Chicago", "language": self.language, "cameras": cameras}
 
     def _request(self, members: Any, _peer: Any) -> dict[str, Any]:
         found = [each for each in self.requests if each["number"] == members["number"]]

@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/page.md: the resident's page in a browser, over a house that is made up.
+"""Draws the pictures of docs/page.md: page and desk on a phone, over a house that is made up, at a time that stands.
 
 ``python -m tests.support.page_pictures FOLDER``; ``scripts/page-pictures`` calls it.
 """
@@ -6,31 +6,24 @@
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
+import cv2
+import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from tests.support.page_house import NUMBER, PASSPHRASE, FakeHouse, PageHouse
+from tests.support.page_house import NUMBER, PASSPHRASE, FakeHouse, PageHouse, request
 
-VIEWS = {
-    "home": "/",
-    "request": f"/requests/{NUMBER}",
-    "recordings": "/recordings",
-    "ledger": "/ledger",
-    "devices": "/devices",
-}
-DESK_VIEWS = {"approve": f"/approve/{NUMBER}", "terms": "/terms?camera=door", "show": "/show?camera=door"}
-SIZES: dict[str, dict[str, Any]] = {
-    "phone": {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2},
-    "phone-dark": {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "color_scheme": "dark"},
-    "desk": {"viewport": {"width": 1280, "height": 800}},
-}
+NOW = "2026-11-28T20:05:00Z"
+SIZE = {"width": 390, "height": 700}
+MOST_BYTES = 60_000
+QUALITY = 75
 
 
 def draw(folder: Path) -> None:
-    """Write one picture for each view and size."""
+    """Write the pictures."""
     folder.mkdir(parents=True, exist_ok=True)
-    page = PageHouse(FakeHouse())
+    asked = request(due="2026-11-28T20:30:00Z", release_by="2026-11-28T23:00:00Z")
+    page = PageHouse(FakeHouse(requests=[asked]))
     try:
         page.start()
         page.serve_desk()
@@ -39,37 +32,45 @@ def draw(folder: Path) -> None:
                 executable_path=shutil.which("chromium"),
                 args=["--no-sandbox", "--host-resolver-rules=MAP *.test 127.0.0.1"],
             )
-            for size, words in SIZES.items():
-                context = browser.new_context(ignore_https_errors=True, **words)
-                tab = context.new_page()
-                tab.goto(f"{page.origin}/pair#{page.code()}")
-                tab.screenshot(path=folder / f"pair-{size}.png")
-                tab.keyboard.type("phone" if "phone" in size else "computer")
-                tab.get_by_role("button", name="Pair").click()
-                for view, path in VIEWS.items():
-                    tab.goto(page.origin + path)
-                    tab.screenshot(path=folder / f"{view}-{size}.png")
-                draw_desk(page, tab, folder, size)
-                context.close()
-                page.forget("phone" if "phone" in size else "computer")
+            tab = browser.new_context(ignore_https_errors=True, viewport=SIZE, device_scale_factor=2).new_page()
+            tab.clock.set_fixed_time(NOW)
+            draw_page(page, tab, folder)
+            draw_desk(page, tab, folder)
             browser.close()
     finally:
         page.stop()
 
 
-def draw_desk(page: PageHouse, tab: Page, folder: Path, size: str) -> None:
-    """Write the pictures of the desk: the choice, the comparison, and what is shown."""
-    for view, path in DESK_VIEWS.items():
-        tab.goto(f"{page.desk_origin}{path}{'&' if '?' in path else '?'}ticket={page.ticket}")
-        tab.wait_for_timeout(300)
-        tab.screenshot(path=folder / f"desk-{view}-{size}.png")
-        if view in ("approve", "show"):
-            tab.get_by_role("button", name="Go on").click()
-            tab.screenshot(path=folder / f"desk-{view}-sign-{size}.png")
-    tab.get_by_label("Code of the message").fill(page.house.phone[-1][1]) if page.house else None
+def draw_page(page: PageHouse, tab: Page, folder: Path) -> None:
+    """Draw what a paired phone sees."""
+    tab.goto(f"{page.origin}/pair#{page.code()}")
+    tab.keyboard.type("phone")
+    tab.get_by_role("button", name="Pair").click()
+    for name, path in {"home": "/", "request": f"/requests/{NUMBER}", "recordings": "/recordings"}.items():
+        tab.goto(page.origin + path)
+        keep(tab, folder / f"{name}.webp")
+
+
+def draw_desk(page: PageHouse, tab: Page, folder: Path) -> None:
+    """Draw a yes, and terms."""
+    assert page.house is not None
+    tab.goto(f"{page.origin}/desk/approve/{NUMBER}")
+    keep(tab, folder / "approve.webp")
+    tab.get_by_role("button", name="Go on").click()
+    tab.get_by_label("Code of the message").fill(page.house.phone[-1][1])
     tab.get_by_label("Your passphrase").fill(PASSPHRASE)
-    tab.get_by_role("button", name="Sign").click()
-    tab.screenshot(path=folder / f"desk-look-{size}.png")
+    keep(tab, folder / "sign.webp")
+    tab.goto(f"{page.origin}/desk/terms?camera=door")
+    tab.locator("#preview li").first.wait_for()
+    keep(tab, folder / "terms.webp")
+
+
+def keep(tab: Page, path: Path) -> None:
+    """Keep one picture as WebP; an error if it is not small."""
+    shot = cv2.imdecode(np.frombuffer(tab.screenshot(), np.uint8), cv2.IMREAD_COLOR)
+    coded = cv2.imencode(".webp", shot, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1].tobytes()
+    assert len(coded) <= MOST_BYTES, (path, len(coded))
+    path.write_bytes(coded)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from edge_agent.buffer.write.open_block import Draft
 from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.consent.owner_order import sign_order, verify_order, window_members
 from edge_agent.consent.policy import CameraTerms, Mode, Terms
-from edge_agent.consent.signed_consent import Facts, Notice, Stream, digest_notice
+from edge_agent.consent.signed_consent import Facts, PrivacyNotice, Stream, digest_notice
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol import checkpoint, jws
 from edge_agent.protocol import manifest as names
@@ -195,7 +195,7 @@ class House:
             upload_origins=(),
         )
         camera = CameraTerms(**{"mode": Mode.AUTO, "audio": True, **self.terms, **terms})
-        notice = Notice("1", "en", digest_notice("what is signed"))
+        notice = PrivacyNotice("1", "en", digest_notice("what is signed"))
         return sign_consent(facts, Terms(camera=camera), notice, 3, UtcNs(START - DAY_NS), self.owner)
 
     def grant(self, asked: Window, *granted: Window, **options) -> Grant:

@@ -5,18 +5,21 @@ environment of its own, the browser is Chromium on a phone's screen, and nothing
 """
 
 import contextlib
+import http.client
 import os
 import pty
 import re
 import select
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from playwright.sync_api import Locator, Page, sync_playwright
 
@@ -30,6 +33,7 @@ from edge_agent.rtcc.deliveries import deliveries, open_delivery
 from edge_agent.rtcc.office.request import RequestDraft, sign_request, to_gateway
 from edge_agent.rtcc.session import RtccSession
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window
+from tests.support.page_house import read_pss_mb
 from tests.support.phone import Phone
 
 ROOT = Path(__file__).parents[2]
@@ -54,11 +58,23 @@ class Terminal:
             os.execv(self._program, ["edge-agent", *command.split()[1:]])
         try:
             shown = self._answer(terminal, list(answers))
+        except BaseException:
+            os.kill(pid, signal.SIGKILL)  # it waits for an answer that never comes
+            raise
         finally:
             _, status = os.waitpid(pid, 0)
             os.close(terminal)
         assert os.waitstatus_to_exitcode(status) == 0, shown
         return shown
+
+    def find_process(self, command: str) -> int:
+        """Return the process of one command of the program that was started here."""
+        for each in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                words = each.read_bytes().decode().split("\0")
+                if command in words and any(word.startswith(str(self._folder)) for word in words):
+                    return int(each.parent.name)
+        raise AssertionError(f"no process: {command}")
 
     @staticmethod
     def _answer(terminal: int, answers: list[tuple[str, str]]) -> str:
@@ -218,7 +234,7 @@ def sign_first(terminal: Terminal, folder: Path, tab: Page, home: str) -> None:
         tab.goto(f"{home}terms")
     terminal.type(
         f"edge-agent consent sign --config {folder}/etc/edge-agent.yaml",
-        ("Type YES to sign: ", "YES"), ("owner's passphrase: ", PASSPHRASE),
+        ("to sign: ", "yes"), ("owner's passphrase: ", PASSPHRASE),
     )  # fmt: skip
 
 
@@ -317,10 +333,27 @@ def run(pictures: Path | None = None) -> tuple[int, int]:
         assert list(session.answers(signed.jti, _LIMIT_S))[-1].status is Status.DELIVERED
         (delivery,) = [each for each in deliveries(city.home) if each.jti == signed.jti]
         open_delivery(city.home, delivery, folder / "opened")
+        tell_figures(terminal, home)
         print(f"delivered, and opened by the crime center: {signed.jti}")
         print(f"typed commands: {terminal.typed} (at most {MOST_TYPED}); edited files: {terminal.edits}")
         print(f"taps: {finger.taps} (at most {MOST_TAPS})")
         return terminal.typed, finger.taps
+
+
+def tell_figures(terminal: Terminal, home: str) -> None:
+    """Print how large page and desk are after all of this, and how soon the first byte of a page comes."""
+    for command, most in (("serve-page", 40), ("serve-desk", 60)):
+        print(f"PSS of {command}: {read_pss_mb(terminal.find_process(command)):.0f} MB (at most {most})")
+    at, times = urlsplit(home), []
+    for _ in range(10):
+        began = time.monotonic()
+        context = ssl._create_unverified_context()
+        connection = http.client.HTTPSConnection(str(at.hostname), at.port, timeout=20, context=context)
+        connection.request("GET", "/pair")
+        connection.getresponse().read(1)
+        times.append(1000 * (time.monotonic() - began))
+        connection.close()
+    print(f"first byte, TLS included: {sorted(times)[5]:.0f} ms in the middle, {min(times):.0f} ms at best (goal 100)")
 
 
 def wait_for_notice(phone: Phone, before: int) -> None:

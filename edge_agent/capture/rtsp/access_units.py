@@ -8,8 +8,9 @@ picture begins (H.264 7.4.1.2.3, H.265 7.4.2.4.4):
    sets, SEI, delimiters) belongs to the picture that follows, whatever its RTP time is.
 2. A slice that goes on with a picture belongs to the unit, if its RTP time is the same or the unit has no marker yet.
    With both signs against it, the beginning of its own picture is missing.
-3. Where packets are missing, the unit is whole only if its last packet before the hole had the marker. Nothing that
-   follows can be decoded for certain until the next keyframe: it is damaged.
+3. If packets are missing, the unit is whole only if its last packet before the hole had the marker, and the markers
+   of this camera are believed: they stood at the end of a picture before, and never inside of one. Nothing that follows
+   can be decoded for certain until the next keyframe (``keyframes``): it is damaged.
 
 Pure. Holds 4 MiB of a unit at most; what is longer is damaged.
 """
@@ -17,6 +18,8 @@ Pure. Holds 4 MiB of a unit at most; what is longer is damaged.
 from enum import IntEnum
 from typing import NamedTuple
 
+from edge_agent.capture.rtsp.keyframes import KeyframeRule
+from edge_agent.capture.rtsp.shredding import ShreddingTest
 from edge_agent.units import MonoNs, UtcNs
 
 MAX_UNIT_BYTES = 4 << 20
@@ -58,6 +61,26 @@ class CodedUnitBytes(NamedTuple):
     """Of its last packet."""
 
 
+class MarkerTrust:
+    """Whether the markers of a track stand at the end of pictures, and there alone: learnt from its pictures."""
+
+    def __init__(self) -> None:
+        self._stood_at_end = self._stood_inside = False
+
+    @property
+    def is_earned(self) -> bool:
+        """Tell whether a marker says that a picture is whole."""
+        return self._stood_at_end and not self._stood_inside
+
+    def note_end(self) -> None:
+        """Take in that another picture followed a marker, and no packet was missing between."""
+        self._stood_at_end = True
+
+    def note_inside(self) -> None:
+        """Take in that the picture went on behind a marker."""
+        self._stood_inside = True
+
+
 class Parts:
     """A bounded number of bytes in pieces, joined once."""
 
@@ -79,6 +102,19 @@ class Parts:
         self._parts.append(part)
         if len(self._parts) >= _MOST_PARTS or self.size > MAX_UNIT_BYTES:
             self.settle()
+
+    def extend(self, parts: list[memoryview]) -> None:
+        """Append some pieces: no more than lie in a chunk."""
+        self.size += sum(map(len, parts))
+        self._parts += parts
+        if len(self._parts) >= _MOST_PARTS or self.size > MAX_UNIT_BYTES:
+            self.settle()
+
+    def has(self, text: bytes) -> bool:
+        """Tell whether some bytes stand in what is kept; call seldom."""
+        self.settle()
+        self._done = [b"".join(self._done)]
+        return text in self._done[0]
 
     def settle(self) -> None:
         """Copy what is views of chunks, so that these can go."""
@@ -111,13 +147,17 @@ class AccessUnits:
         self._unit, self._prefix = Parts(), Parts()
         self._ticks = 0
         self._stamp = Stamp(UtcNs(0), MonoNs(0))
-        self._has_slice = self._is_marked = self._is_keyframe = self._is_damaged = False
-        self._prefix_is_key = False
-        self._waits_for_keyframe = False
+        self._has_slice = self._is_marked = self._is_damaged = False
+        self._recovery: int | None = None
+        self._prefix_recovery: int | None = None
+        self._keyframes, self._markers = KeyframeRule(), MarkerTrust()
+        self._shredding = ShreddingTest()
         self._is_open = False
         self._has_begun = False
+        self.nals = 0
+        """How many NAL units were taken in."""
 
-    def begin(self, role: NalRole, header: bytes, payload: memoryview, ticks: int, *, is_key: bool) -> None:
+    def begin(self, role: NalRole, header: bytes, payload: memoryview, ticks: int, recovery: int | None) -> None:
         """Take in a NAL unit, or the first part of one.
 
         Args:
@@ -125,17 +165,21 @@ class AccessUnits:
             header: Its header, if ``payload`` does not have it.
             payload: The rest, as far as it is there.
             ticks: RTP timestamp.
-            is_key: It makes a keyframe of its picture.
+            recovery: So many frames after it, pictures are right if decoding begins at it (``KeyframeRule.take``).
         """
+        self.nals += 1
         if role is NalRole.FIRST:
-            if self._has_slice:
-                self._finish()
+            if self._is_marked:
+                self._markers.note_end()
+            self._finish()
             self._open_picture(ticks)
         elif role is NalRole.MORE:
             if not self._has_slice or (self._is_marked and ticks != self._ticks):
                 self._finish()
                 self._open_picture(ticks)
                 self._is_damaged = True
+            elif self._is_marked:
+                self._markers.note_inside()
             self._take_prefix()
         elif role is NalRole.SUFFIX and not self._has_slice:
             return  # of a picture that is not here
@@ -143,13 +187,23 @@ class AccessUnits:
         into.add(START_CODE + header)
         into.add(payload)
         if role is NalRole.PREFIX:
-            self._prefix_is_key = self._prefix_is_key or is_key
+            self._prefix_recovery = _sooner(self._prefix_recovery, recovery)
         else:
-            self._is_keyframe = self._is_keyframe or is_key
+            self._recovery = _sooner(self._recovery, recovery)
             self._is_open = True
+
+    def more_of(self, parts: list[memoryview], stamp: Stamp) -> None:
+        """Take in further parts of the slice that was begun last, each from a packet of its own without a marker."""
+        if self._is_marked:
+            self._markers.note_inside()
+        self._unit.extend(parts)
+        self._is_open = True
+        self.arrive(stamp, is_marked=False)
 
     def more(self, part: memoryview) -> None:
         """Take in a further part of the slice that was begun last."""
+        if self._is_marked:
+            self._markers.note_inside()
         self._unit.add(part)
         self._is_open = True
 
@@ -160,21 +214,25 @@ class AccessUnits:
             self._is_marked = self._is_marked or is_marked
             self._is_open = False
 
-    def lose(self, *, numbers_anew: bool = False) -> None:
+    def lose(self, *, is_new_source: bool = False) -> None:
         """Take in that packets are missing before the next NAL unit.
 
         Args:
-            numbers_anew: The camera began to number anew: nothing says that any is missing.
+            is_new_source: Or that another source begins. Nothing says that any is missing; only a keyframe shows it.
         """
-        if numbers_anew:
-            return
-        if self._has_slice and not self._is_marked:
+        if self._has_slice and not self._is_known_to_be_whole:
             self._is_damaged = True
-        if self._has_slice:
-            self._finish()
+        self._finish()
         self._prefix.take()
-        self._prefix_is_key = False
-        self._miss()
+        self._prefix_recovery = None
+        if is_new_source:
+            self._keyframes.lose()
+        else:
+            self._miss()
+
+    @property
+    def _is_known_to_be_whole(self) -> bool:
+        return self._is_marked and self._markers.is_earned
 
     def break_off(self) -> None:
         """Take in that the slice that was begun last has no end."""
@@ -189,9 +247,9 @@ class AccessUnits:
 
     def _miss(self) -> None:
         """Tell, once, that something is missing here, though the next picture may be a whole keyframe."""
-        if self._has_begun and not self._waits_for_keyframe and not self._has_slice:
+        if self._has_begun and not self._keyframes.is_waiting and not self._has_slice:
             self.ready.append(CodedUnitBytes(self._ticks, False, True, b"", self._stamp))
-        self._waits_for_keyframe = True
+        self._keyframes.lose()
 
     def settle(self) -> None:
         """Copy what is views of chunks; call after some of them."""
@@ -200,7 +258,7 @@ class AccessUnits:
 
     def flush(self) -> None:
         """End the last unit, if its marker says that it is whole: nothing more will come."""
-        if self._has_slice and self._is_marked:
+        if self._is_known_to_be_whole:
             self._finish()
 
     def _open_picture(self, ticks: int) -> None:
@@ -209,18 +267,24 @@ class AccessUnits:
 
     def _take_prefix(self) -> None:
         self._prefix.move_to(self._unit)
-        self._is_keyframe, self._prefix_is_key = self._is_keyframe or self._prefix_is_key, False
+        self._recovery, self._prefix_recovery = _sooner(self._recovery, self._prefix_recovery), None
 
     def _finish(self) -> None:
         """End the unit; a damaged one, and all that may refer to it, is told without its bytes."""
         if not self._has_slice:
             return
-        is_own = self._is_damaged or self._unit.is_too_long
-        is_keyframe = self._is_keyframe and not is_own
-        self._waits_for_keyframe = not is_keyframe and (is_own or self._waits_for_keyframe)
+        is_too_long, data = self._unit.is_too_long, self._unit.take()
+        is_own = self._is_damaged or is_too_long or self._shredding.is_shredded(data)
+        if is_own:
+            self._keyframes.lose()
+        is_keyframe = not is_own and self._keyframes.take(self._recovery)
         self._has_begun = self._has_begun or is_keyframe
-        is_damaged = self._waits_for_keyframe and self._has_begun
-        data = self._unit.take()
+        is_damaged = self._keyframes.is_waiting and self._has_begun
         whole = b"" if is_own or is_damaged else data
         self.ready.append(CodedUnitBytes(self._ticks, is_keyframe, is_damaged, whole, self._stamp))
-        self._has_slice = self._is_marked = self._is_keyframe = self._is_damaged = self._is_open = False
+        self._has_slice = self._is_marked = self._is_damaged = self._is_open = False
+        self._recovery = None
+
+
+def _sooner(first: int | None, second: int | None) -> int | None:
+    return second if first is None else first if second is None else min(first, second)

@@ -7,6 +7,7 @@ picture. Pure but for the account of losses that it is handed.
 from collections.abc import Iterator
 
 from edge_agent.capture.rtsp.access_units import CodedUnitBytes, Stamp
+from edge_agent.capture.rtsp.allowance import NAL, PICTURE
 from edge_agent.capture.rtsp.connection import Received
 from edge_agent.capture.rtsp.h264 import H264Depacketizer
 from edge_agent.capture.rtsp.h265 import H265Depacketizer
@@ -80,6 +81,12 @@ class ArrivalMaker:
         self._sound = sound.depacketizer if sound is not None else None
         self._place = SoundPlace()
         self._told = MonoNs(0)
+        self._units = 0
+
+    @property
+    def work(self) -> int:
+        """What was made of packets so far, in the measure of ``capture.rtsp.allowance``."""
+        return NAL * self._video.units.nals + PICTURE * self._units
 
     @property
     def is_by_arrival(self) -> bool:
@@ -90,7 +97,10 @@ class ArrivalMaker:
         """Yield what a chunk completes, in order."""
         data, stamp = received.pieces.data, Stamp(received.utc, received.boot)
         view = memoryview(data)
-        for channel, begin, end in received.pieces.frames:
+        frames, at = received.pieces.frames, 0
+        while at < len(frames):
+            channel, begin, end = frames[at]
+            at += 1
             track = self._channels.get(channel)
             if track is None:
                 self._take_report(channel, data, (begin, end))
@@ -102,8 +112,10 @@ class ArrivalMaker:
                 self._loss.missed(packet.lost)
             if track == VIDEO:
                 self._video.take(data, view, packet, stamp)
+                at = self._video.take_inner(data, view, frames, at, self._tracks[VIDEO].order, stamp)
             elif self._sound is not None:
                 for unit in self._sound.take(data, packet):
+                    self._units += 1
                     yield self._make_sound(unit, stamp)
         self._video.settle()
         yield from self._take_units()
@@ -115,6 +127,7 @@ class ArrivalMaker:
 
     def _take_units(self) -> Iterator[Arrival]:
         ready, self._video.units.ready = self._video.units.ready, []
+        self._units += len(ready)
         for unit in ready:
             yield self._make_picture(unit)
 

@@ -7,6 +7,7 @@ byte is sent. Must never dial another address than the configured one, nor send 
 import contextlib
 import errno
 import secrets
+import select
 import socket
 import ssl
 import threading
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 
 from edge_agent.capture.camera_tls import RTSPS_PORT, system_trust, verifying_context
 from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.rtsp.allowance import ROUND_NS, WORK_BYTES, Allowance
 from edge_agent.capture.rtsp.messages import (
     USER_AGENT,
     RtspResponse,
@@ -25,21 +27,18 @@ from edge_agent.capture.rtsp.messages import (
 )
 from edge_agent.capture.rtsp.split import Pieces, Splitter
 from edge_agent.capture.session.interface import Endpoint
-from edge_agent.capture.session.login import Offer, answer, choose, read_offers
+from edge_agent.capture.session.login import LoginOffer, answer, choose, read_offers
 from edge_agent.host.clock import Clock
-from edge_agent.host.packet_stamp import SO_TIMESTAMPNS, STAMP_BYTES, read_age_ns
+from edge_agent.host.packet_stamp import SO_TIMESTAMPNS, STAMP_BYTES, StampAges
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 
 RTSP_PORT = 554
 _STAMP_SPACE = socket.CMSG_SPACE(STAMP_BYTES)
 CHUNK_BYTES = 64 << 10
-_ROUND_NS = SECOND_NS // 10
-"""So often a socket is looked at while media flow: a wake-up for each packet took as much CPU as all the rest. The
-kernel says when bytes came, and no record ends before the next keyframe."""
-_MOST_PACKETS = 1000
-"""Packets a round, some 110 Mbit/s of usual ones: whoever sends more, in however small pieces, waits for the next."""
 _MOST_AHEAD_BYTES = 1 << 20
 """Of media that come before the last answer of an opening."""
+_MOST_MESSAGES = 8
+"""Of which the answer that is waited for is looked for; a flood of them is not even parsed."""
 _LEAST_S, _STEP_S = 0.01, 0.5
 """Shortest and longest wait for bytes; then it is asked whether anybody still wants them."""
 _SEND_S = 2.0
@@ -73,16 +72,24 @@ class RtspConnection:
         self._login, self._clock, self._deadline = (endpoint.username, endpoint.password), clock, deadline
         self._splitter = Splitter()
         self._number = 0
-        self._offer: Offer | None = None
+        self._offer: LoginOffer | None = None
         self._uses = 0
-        self._answers: deque[RtspResponse] = deque(maxlen=8)
+        self._messages: deque[tuple[bytes, bytes]] = deque(maxlen=_MOST_MESSAGES)
         self._ahead_bytes = 0
         self.ahead: deque[Received] = deque()
         """What came before it was read for."""
         self.session = ""
-        self._packets, self._is_drained, self._round_began = 0, False, clock.boot()
+        self._outbox, self._outbox_until = b"", MonoNs(0)
+        self.allowance = Allowance(clock.boot())
+        """Of the camera; what is made of its packets is to be taken off as well."""
+        self.is_drained = False
+        """Nothing lay behind what was received last."""
         self.released = released
+        self._ages = StampAges()
+        self.is_stamped = False
+        """The kernel says when bytes came: over TLS nobody but us knows."""
         self._socket = self._connect(endpoint, url)
+        self._timeout_s: float | None = None
 
     def _connect(self, endpoint: Endpoint, url: str) -> socket.socket:
         parts = urlsplit(url)
@@ -96,8 +103,12 @@ class RtspConnection:
             raise CaptureError("unreachable", errno.errorcode.get(error.errno or 0, type(error).__name__)) from None
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            plain.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-            return self._secure(plain, endpoint, parts.hostname or "") if is_tls else plain
+            if is_tls:
+                return self._secure(plain, endpoint, parts.hostname or "")
+            with contextlib.suppress(OSError):  # gVisor and qemu-user have no stamps, and record all the same
+                plain.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+                self.is_stamped = True
+            return plain
         except BaseException:
             plain.close()
             raise
@@ -136,14 +147,20 @@ class RtspConnection:
             raise CaptureError(reason, f"status={response.status}")
         return response
 
-    def send(self, method: str, url: str) -> None:
-        """Send a request whose answer is not waited for (``take_answers``); OSError if it cannot be sent whole."""
-        self._send(method, url, ())
+    def post(self, method: str, url: str) -> None:
+        """Send a request as far as that is possible without waiting, the rest whenever ``look`` is called.
+
+        Its answer is not waited for (``take_answers``). Whoever does not take it within a moment is no longer there:
+        ``look`` raises OSError.
+        """
+        self._outbox += self._write(method, url, ())
+        self._outbox_until = MonoNs(self._clock.boot() + int(_SEND_S * SECOND_NS))
+        self._set_timeout(0)
+        self._send_rest()
 
     def take_answers(self) -> list[RtspResponse]:
         """Return the answers that have come since the last call; a stale nonce is replaced."""
-        answers = list(self._answers)
-        self._answers.clear()
+        answers = self._parse_answers()
         for response in answers:
             if response.status == 401:
                 self._take_offer(response)
@@ -160,8 +177,13 @@ class RtspConnection:
         self._offer, self._uses = offer, 0
         return True
 
+    def _parse_answers(self) -> list[RtspResponse]:
+        parsed = [parse_response(head, body) for head, body in self._messages]
+        self._messages.clear()
+        return [response for response in parsed if response is not None]
+
     def _exchange(self, method: str, url: str, headers: tuple[tuple[str, str], ...]) -> RtspResponse:
-        self._answers.clear()
+        self._messages.clear()
         try:
             self._send(method, url, headers)
             while True:
@@ -172,7 +194,7 @@ class RtspConnection:
                     continue
                 if received.pieces.frames:
                     self._keep(received)
-                for response in self._answers:
+                for response in self._parse_answers():
                     if response.number in (self._number, -1):
                         return response
         except OSError:
@@ -186,6 +208,11 @@ class RtspConnection:
             self.ahead.append(received)
 
     def _send(self, method: str, url: str, headers: tuple[tuple[str, str], ...]) -> None:
+        request, self._outbox = self._outbox + self._write(method, url, headers), b""
+        self._set_timeout(_SEND_S)
+        self._socket.sendall(request)
+
+    def _write(self, method: str, url: str, headers: tuple[tuple[str, str], ...]) -> bytes:
         self._number += 1
         own = [("CSeq", str(self._number)), ("User-Agent", USER_AGENT)]
         own += [("Session", self.session)] if self.session else []
@@ -194,11 +221,9 @@ class RtspConnection:
             signed = answer(self._offer, method, url, self._login, secrets.token_hex(8), self._uses)
             own.append(("Authorization", signed))
         try:
-            request = encode_request(method, url, [*own, *headers])
+            return encode_request(method, url, [*own, *headers])
         except RtspSyntaxError:
             raise CaptureError("protocol-error", "a request cannot be written") from None
-        self._socket.settimeout(_SEND_S)
-        self._socket.sendall(request)
 
     # Bytes
 
@@ -206,50 +231,83 @@ class RtspConnection:
         return (self._deadline - self._clock.boot()) / SECOND_NS
 
     def receive(self, timeout_s: float) -> Received | None:
-        """Wait for bytes, a moment at most, and take them apart; None if none came.
+        """Wait for bytes, a moment at most, and take them apart; None if none came, or the camera has to wait.
 
         Raises:
             OSError: The connection is closed or broken.
             RtspSyntaxError: The camera is out of step.
         """
         self._splitter.check()
-        self._socket.settimeout(max(_LEAST_S, min(_STEP_S, timeout_s)))
+        self.allowance.renew(self._clock.boot())
+        if self.allowance.is_spent:
+            self.released.wait(min(timeout_s, ROUND_NS / SECOND_NS))
+            return None
+        self._set_timeout(max(_LEAST_S, min(_STEP_S, timeout_s)))
         try:
-            chunk, late_ns = self._receive_chunk()
+            return self._take_apart(*self._receive_chunk())
         except (TimeoutError, ssl.SSLWantReadError):
             return None
+
+    def look(self) -> Received | None:
+        """Take apart what has come, a chunk of it, without waiting; None if nothing has.
+
+        Raises:
+            OSError: The connection is closed or broken, or does not take what is sent.
+            RtspSyntaxError: The camera is out of step.
+        """
+        self._splitter.check()
+        self._set_timeout(0)
+        self._send_rest()
+        try:
+            return self._take_apart(*self._receive_chunk())
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+
+    def _send_rest(self) -> None:
+        if not self._outbox:
+            return
+        with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            self._outbox = self._outbox[self._socket.send(self._outbox) :]
+        if self._outbox and self._clock.boot() > self._outbox_until:
+            raise TimeoutError("nothing is taken")
+
+    def _take_apart(self, chunk: bytes, late_ns: int) -> Received:
         utc, boot = UtcNs(self._clock.utc() - late_ns), MonoNs(self._clock.boot() - late_ns)
         if not chunk:
             raise ConnectionResetError("closed")
         pieces = self._splitter.feed(chunk)
-        self._packets += len(pieces.frames)
-        self._is_drained = len(chunk) < CHUNK_BYTES
-        for head, body in pieces.messages:
-            response = parse_response(head, body)
-            if response is not None:
-                self._answers.append(response)
+        self.is_drained = len(chunk) < CHUNK_BYTES and not isinstance(self._socket, ssl.SSLSocket)
+        self._messages.extend(each for each in pieces.messages if each[0].startswith(b"RTSP/"))
+        self.allowance.spend(1 + len(chunk) // WORK_BYTES + pieces.steps)
         return Received(pieces, utc, boot)
+
+    def _set_timeout(self, timeout_s: float) -> None:
+        if timeout_s != self._timeout_s:
+            self._socket.settimeout(timeout_s)
+            self._timeout_s = timeout_s
 
     def _receive_chunk(self) -> tuple[bytes, int]:
         """Return bytes, and how long ago the last of them came, as far as the kernel tells."""
         if isinstance(self._socket, ssl.SSLSocket):
             return self._socket.recv(CHUNK_BYTES), 0
-        chunk, told, _, _ = self._socket.recvmsg(CHUNK_BYTES, _STAMP_SPACE)
-        return chunk, read_age_ns(told[0][2]) if told else 0
+        self._ages.look()
+        try:
+            chunk, told, _, _ = self._socket.recvmsg(CHUNK_BYTES, _STAMP_SPACE)
+        except (TimeoutError, BlockingIOError):
+            self._ages.note_empty()
+            raise
+        return chunk, self._ages.take(told[0][2] if told else b"", is_all=len(chunk) < CHUNK_BYTES)
 
-    def wait_round(self, *, is_hurried: bool) -> None:
-        """Wait until the next round, if everything that came was read, or more than a camera may send in one.
+    def fileno(self) -> int:
+        """Return the socket's number."""
+        return self._socket.fileno()
 
-        Args:
-            is_hurried: Each picture's own time of arrival is needed: what came is read at once, but no flood. So it is
-                over TLS, where nobody but us knows when bytes came.
-        """
-        is_flooding = self._packets >= _MOST_PACKETS
-        is_hurried = is_hurried or isinstance(self._socket, ssl.SSLSocket)
-        if is_flooding or (self._is_drained and not is_hurried):
-            self.released.wait(_ROUND_NS / SECOND_NS * max(1.0, self._packets / _MOST_PACKETS))
-        if self._clock.boot() - self._round_began >= _ROUND_NS:
-            self._round_began, self._packets = self._clock.boot(), 0
+    def wait(self, *, is_hurried: bool) -> None:
+        """Wait until the next round, or also for bytes, if they are to be read as they come."""
+        if is_hurried:
+            select.select([self._socket], [], [], _STEP_S)
+        else:
+            self.released.wait(ROUND_NS / SECOND_NS)
 
     def close(self, url: str = "") -> None:
         """Close the connection.
@@ -261,8 +319,8 @@ class RtspConnection:
         with contextlib.suppress(OSError, CaptureError, RtspSyntaxError), self._socket:
             if not url or not self.session:
                 return
-            self.send("TEARDOWN", url)
-            self._answers.clear()
+            self._send("TEARDOWN", url, ())
+            self._messages.clear()
             until = self._clock.boot() + _GOODBYE_NS
-            while (left_ns := until - self._clock.boot()) > 0 and not self._answers:
+            while (left_ns := until - self._clock.boot()) > 0 and not self._messages:
                 self.receive(left_ns / SECOND_NS)

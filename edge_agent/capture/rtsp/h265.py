@@ -20,6 +20,7 @@ class H265Depacketizer(NalDepacketizer):
     """
 
     head_bytes = 2
+    fragment_mask, fragment_kind = 0x7E, 2 * _FU
 
     def __init__(self, *, has_donl: bool = False) -> None:
         super().__init__()
@@ -34,8 +35,7 @@ class H265Depacketizer(NalDepacketizer):
         self._end_fragment(is_whole=False, ticks=ticks)
         if kind == _AP:
             first = begin + 2 + 2 * self._has_donl
-            for nal in self._split_aggregate(data, view, (first, end), int(self._has_donl)):
-                self._take_nal(nal, ticks)
+            self._take_aggregate(data, view, (first, end), ticks, int(self._has_donl))
         elif kind == _PACI:
             self._take_paci(data, place, ticks)
         elif kind > _PACI:
@@ -64,10 +64,10 @@ class H265Depacketizer(NalDepacketizer):
         inner = bytes((fields >> 15 << 7 | kind << 1 | data[begin] & 1, data[begin + 1])) + data[at:end]
         self._take_payload(inner, memoryview(inner), (0, len(inner)), ticks)
 
-    def _judge(self, nal: bytes | memoryview) -> tuple[NalRole, bool]:
+    def _judge(self, nal: bytes | memoryview) -> tuple[NalRole, int | None]:
         kind, layer = nal[0] >> 1 & 0x3F, (nal[0] & 1) << 5 | nal[1] >> 3
         if kind < _FIRST_NON_SLICE:
             # H.265 7.3.6.1: first_slice_segment_in_pic_flag. Pictures of other layers belong to the base layer's.
             is_first = len(nal) > 2 and bool(nal[2] & 0x80) and not layer
-            return (NalRole.FIRST if is_first else NalRole.MORE), kind in _IRAP and not layer
-        return (NalRole.SUFFIX if kind in _SUFFIXES else NalRole.PREFIX), False
+            return (NalRole.FIRST if is_first else NalRole.MORE), 0 if kind in _IRAP and not layer else None
+        return (NalRole.SUFFIX if kind in _SUFFIXES else NalRole.PREFIX), None

@@ -3,13 +3,24 @@
 A subclass knows the payload forms of its standard and the roles of its NAL units.
 """
 
+from collections.abc import Sequence
+from itertools import islice
+
 from edge_agent.capture.rtsp.access_units import AccessUnits, NalRole, Parts, Stamp
-from edge_agent.capture.rtsp.rtp import NEW_NUMBERS, RtpPacket
+from edge_agent.capture.rtsp.rtp import HEAD_BYTES, NEW_SOURCE, RtpOrder, RtpPacket
 from edge_agent.media.commitments import split_annexb
 
+Frame = tuple[int, int, int]
+"""Channel, begin and end of a packet in a chunk."""
 _START, _END = 0x80, 0x40
 """Flags of a fragment (RFC 6184 5.8, RFC 7798 4.4.3)."""
+_EITHER_END = _START | _END
 _START_CODE = b"\0\0\1"
+_MOST_NALS = 256
+"""In one packet, or in one unit that holds start codes: a whole picture with its parameter sets, SEI and slices."""
+_MOST_PREFIX_BYTES = 64 << 10
+"""Of a unit that is no slice and holds no start code. Each is looked into as a whole; parameter sets and SEI have some
+hundred bytes."""
 
 
 class NalDepacketizer:
@@ -17,6 +28,8 @@ class NalDepacketizer:
 
     head_bytes = 1
     """Of a NAL unit."""
+    fragment_mask, fragment_kind = 0x1F, 28
+    """Of the first byte of a payload: its type, and that of fragments."""
 
     def __init__(self) -> None:
         self.units = AccessUnits()
@@ -36,10 +49,44 @@ class NalDepacketizer:
         begin, end, ticks, is_marked, lost = packet
         if lost:
             self._end_fragment(is_whole=False, ticks=ticks)
-            self.units.lose(numbers_anew=lost == NEW_NUMBERS)
+            self.units.lose(is_new_source=lost == NEW_SOURCE)
         if end - begin > self.head_bytes:
             self._take_payload(data, view, (begin, end), ticks)
             self.units.arrive(stamp, is_marked=is_marked)
+
+    def take_inner(
+        self, data: bytes, view: memoryview, frames: Sequence[Frame], at: int, order: RtpOrder, stamp: Stamp
+    ) -> int:
+        """Take in packets in a row that bring inner fragments of a slice and nothing else: nearly all that come.
+
+        What it does is what ``RtpOrder.take`` and ``take`` do with each of them, in a fifth of the time.
+
+        Args:
+            data: The chunk.
+            view: Of the chunk.
+            frames: Channel, begin and end of each packet.
+            at: The first that may be one; the one before was taken, and is of this track.
+            order: Of this track.
+            stamp: When the chunk was received.
+
+        Returns:
+            The place of the first packet that was not taken.
+        """
+        if not self._is_in_slice:
+            return at
+        channel, flags = frames[at - 1][0], HEAD_BYTES + self.head_bytes
+        mask, kind = self.fragment_mask, self.fragment_kind
+        behind = at
+        for its_channel, begin, end in islice(frames, at, None):
+            is_fragment = its_channel == channel and end - begin > flags and data[begin + HEAD_BYTES] & mask == kind
+            if not is_fragment or data[begin + flags] & _EITHER_END:
+                break
+            behind += 1
+        behind = at + order.count_next(data, frames, at, behind - at)
+        if behind > at:
+            order.skip_next(behind - at)
+            self.units.more_of([view[begin + flags + 1 : end] for _, begin, end in frames[at:behind]], stamp)
+        return behind
 
     def settle(self) -> None:
         """Copy what is views of chunks; call after some of them."""
@@ -50,18 +97,19 @@ class NalDepacketizer:
     def _take_payload(self, data: bytes, view: memoryview, place: tuple[int, int], ticks: int) -> None:
         raise NotImplementedError
 
-    def _judge(self, nal: bytes | memoryview) -> tuple[NalRole, bool]:
-        """Return the role of a NAL unit, at least ``head_bytes`` long, and whether it makes a keyframe."""
+    def _judge(self, nal: bytes | memoryview) -> tuple[NalRole, int | None]:
+        """Return the role of a NAL unit, at least ``head_bytes`` long, and where decoding may begin by it
+        (``KeyframeRule.take``)."""
         raise NotImplementedError
 
     def _take_fragment(self, flags: int, header: bytes, part: memoryview, ticks: int) -> None:
         """Take in a fragment; ``header`` is that of the unit, and counts if the fragment is the first one."""
         if flags & _START:
             self._end_fragment(is_whole=False, ticks=ticks)
-            role, is_key = self._judge(header + part[:1])
+            role, recovery = self._judge(header + part[:1])
             if role <= NalRole.MORE:
                 self._is_in_slice = True
-                self.units.begin(role, header, part, ticks, is_key=is_key)
+                self.units.begin(role, header, part, ticks, recovery)
             else:
                 self._fragment = Parts()
                 self._fragment.add(header)
@@ -69,7 +117,7 @@ class NalDepacketizer:
         elif self._is_in_slice:
             self.units.more(part)
         elif self._fragment is not None:
-            self._fragment.add(part)
+            self._grow_fragment(self._fragment, part, ticks)
         else:  # its beginning is missing
             self.units.damage(ticks)
         if flags & _END:
@@ -80,41 +128,59 @@ class NalDepacketizer:
         if self._is_in_slice and not is_whole:
             self.units.break_off()
         self._is_in_slice = False
-        if fragment is not None and is_whole and not fragment.is_too_long:
-            nal = fragment.take()
-            self._take_nal(memoryview(nal), ticks)
+        if fragment is None:
+            return
+        if is_whole and not fragment.is_too_long:
+            self._take_nal(memoryview(fragment.take()), ticks)
+        else:
+            self.units.damage(ticks)
 
-    def _split_aggregate(
-        self, data: bytes, view: memoryview, place: tuple[int, int], order_bytes: int
-    ) -> list[memoryview]:
-        """Return the units of an aggregation packet, each behind its length in two bytes.
+    def _grow_fragment(self, fragment: Parts, part: memoryview, ticks: int) -> None:
+        was_short = fragment.size <= _MOST_PREFIX_BYTES
+        fragment.add(part)
+        if was_short and fragment.size > _MOST_PREFIX_BYTES and not fragment.has(_START_CODE):
+            self._fragment = None
+            self.units.damage(ticks)
+
+    def _take_aggregate(
+        self, data: bytes, view: memoryview, place: tuple[int, int], ticks: int, order_bytes: int = 0
+    ) -> None:
+        """Take in the units of an aggregation packet, each behind its length in two bytes.
 
         Args:
             data: The chunk.
             view: Of the chunk.
             place: Where the first length lies, and where the packet ends.
+            ticks: RTP timestamp.
             order_bytes: Decoding order between a unit and the next length.
         """
         at, end = place
-        nals = []
-        while at + 2 < end:
+        count = 0
+        while at + 2 < end and count < _MOST_NALS:
             begin = at + 2
-            at = begin + (data[at] << 8 | data[at + 1])
-            if at > end:
+            until = begin + (data[at] << 8 | data[at + 1])
+            if until > end:
                 break
-            if at - begin >= self.head_bytes:
-                nals.append(view[begin:at])
-            at += order_bytes
-        return nals
+            if until - begin >= self.head_bytes:
+                self._take_nal(view[begin:until], ticks)
+            at, count = until + order_bytes, count + 1
+        if any(data[at:end]):  # a part of a unit, or more of them than a picture has; zeros are padding
+            self.units.damage(ticks)
 
     def _take_nal(self, nal: memoryview, ticks: int) -> None:
-        role, is_key = self._judge(nal)
+        role, recovery = self._judge(nal)
         # Some cameras put a whole access unit, start codes and all, into one unit that begins as a parameter set.
         if role > NalRole.MORE and _START_CODE in (text := bytes(nal)):
-            whole = text if text.startswith((b"\0\0\1", b"\0\0\0\1")) else _START_CODE + text
-            for inner in split_annexb(whole):
-                if len(inner) >= self.head_bytes:
-                    role, is_key = self._judge(inner)
-                    self.units.begin(role, b"", inner, ticks, is_key=is_key)
+            self._take_annexb(text, ticks)
+        else:
+            self.units.begin(role, b"", nal, ticks, recovery)
+
+    def _take_annexb(self, text: bytes, ticks: int) -> None:
+        if text.count(_START_CODE) > _MOST_NALS:
+            self.units.damage(ticks)
             return
-        self.units.begin(role, b"", nal, ticks, is_key=is_key)
+        whole = text if text.startswith((b"\0\0\1", b"\0\0\0\1")) else _START_CODE + text
+        for inner in split_annexb(whole):
+            if len(inner) >= self.head_bytes:
+                role, recovery = self._judge(inner)
+                self.units.begin(role, b"", inner, ticks, recovery)

@@ -4,6 +4,7 @@ Owns the order of sequence numbers and the rule for strangers: other payload typ
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import NamedTuple
@@ -19,12 +20,11 @@ _REPORT_BYTES = 28
 _SENDER_REPORT = 200
 _PLAIN = 0x80
 """Version 2 without padding, extension and contributing sources: nearly every packet of nearly every camera."""
-MAX_DROPOUT = 3000
-"""A longer gap in the numbers is a camera that began to number anew (RFC 3550 A.1)."""
 _MAX_MISORDER = 100
+"""Numbers that are set back by no more are doubles, or late (RFC 3550 A.1)."""
 _SSRC_PROOF = 3
 """Packets in a row of another source, in the middle of a picture, until it is believed."""
-NEW_NUMBERS = -1
+NEW_SOURCE = -1
 
 
 class RtpPacket(NamedTuple):
@@ -36,7 +36,7 @@ class RtpPacket(NamedTuple):
     """RTP timestamp, 32 bits."""
     is_marked: bool
     lost: int
-    """Packets that are missing before it; ``NEW_NUMBERS`` if the camera began to number anew."""
+    """Packets that are missing before it; ``NEW_SOURCE`` if another source begins, whose numbers tell nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,8 @@ class RtpOrder:
         self._ssrc: int | None = None
         self._next = 0
         self._was_marked = True
-        self._strangers = 0
+        self._stranger, self._strangers = 0, 0
+        self._next_refused: int | None = None
         self.seen_types: Counter[int] = Counter()
         """How many packets came of each payload type that is not announced."""
 
@@ -76,7 +77,7 @@ class RtpOrder:
             return None
         at = begin + HEAD_BYTES
         if first != _PLAIN:
-            at, end = _skip_extras(data, begin, end, first)
+            at, end = skip_extras(data, begin, end, first)
             if at > end:
                 return None
         lost = 0
@@ -85,27 +86,72 @@ class RtpOrder:
             if step is None:
                 return None
             lost = step
+        self._strangers, self._next_refused = 0, None
         self._next = (number + 1) & 0xFFFF
         self._was_marked = is_marked = second > 0x7F
         return RtpPacket(at, end, ticks, is_marked, lost)
 
+    def count_next(self, data: bytes, frames: Sequence[tuple[int, int, int]], at: int, most: int) -> int:
+        """Return how many packets from a place on are the next ones, plain and without a marker: ``take`` of each
+        would say no more than where its payload lies, ``HEAD_BYTES`` behind its beginning.
+
+        Args:
+            data: The chunk.
+            frames: Channel, begin and end of each; of this track as far as ``most``, and none too short for a header.
+            at: The place of the first.
+            most: As many as are looked at.
+        """
+        number, ssrc, types = self._next, self._ssrc, self._types
+        for place in range(at, at + most):
+            first, second, its_number, _, its_ssrc = _HEAD(data, frames[place][1])
+            if its_number != number or first != _PLAIN or its_ssrc != ssrc or second not in types:
+                return place - at
+            number = (number + 1) & 0xFFFF
+        return most
+
+    def skip_next(self, count: int) -> None:
+        """Take in that so many packets that ``count_next`` counted were taken."""
+        if count:
+            self._strangers, self._next_refused = 0, None
+            self._next, self._was_marked = (self._next + count) & 0xFFFF, False
+
     def _find_step(self, ssrc: int, number: int) -> int | None:
         """Return what is missing before a packet that is not the next one; None if it does not count."""
         if ssrc != self._ssrc:
-            self._strangers += 1
-            if self._ssrc is not None and not self._was_marked and self._strangers < _SSRC_PROOF:
-                return None
-            is_first, self._ssrc, self._strangers = self._ssrc is None, ssrc, 0
-            return 0 if is_first else NEW_NUMBERS
-        self._strangers = 0
+            return self._find_source(ssrc, number)
         step = (number - self._next) & 0xFFFF
-        if step >= 0x10000 - _MAX_MISORDER:
+        if step < 0x10000 - _MAX_MISORDER:
+            # So long a step may be a camera that numbers anew. Nothing tells, and what it sent meanwhile is not here.
+            return step
+        if number != self._next_refused:
+            self._next_refused = (number + 1) & 0xFFFF
             return None
-        return step if step < MAX_DROPOUT else NEW_NUMBERS
+        return 1  # RFC 3550 A.1: two in order at another number are believed; the first of them was refused
+
+    def _find_source(self, ssrc: int, number: int) -> int | None:
+        """Return what is missing before a packet of another source; None if that is not believed yet."""
+        if self._ssrc is None:
+            self._ssrc = ssrc
+            return 0
+        self._strangers = self._strangers + 1 if ssrc == self._stranger else 1
+        self._stranger = ssrc
+        if not self._was_marked and number != self._next and self._strangers < _SSRC_PROOF:
+            return None
+        refused, self._ssrc = self._strangers - 1, ssrc
+        if number == self._next and not refused:
+            return 0  # the same camera: it numbers on
+        return refused or NEW_SOURCE
 
 
-def _skip_extras(data: bytes, begin: int, end: int, first: int) -> tuple[int, int]:
-    """Return where the payload begins and ends; a begin behind the end if the header is no good."""
+def skip_extras(data: bytes, begin: int, end: int, first: int) -> tuple[int, int]:
+    """Return where the payload begins and ends; a begin behind the end if the header is no good.
+
+    Args:
+        data: With a packet of at least ``HEAD_BYTES``.
+        begin: Of the packet.
+        end: Of the packet.
+        first: Its first byte.
+    """
     nothing = end + 1, end
     if first >> 6 != 2:
         return nothing

@@ -1,9 +1,11 @@
 """One session of our own reader: opened, read, kept alive, torn down (``session.interface.Session``).
 
-Owns when the camera is told that somebody still watches, and when its silence ends the session.
+Owns when the camera is told that somebody still watches, when its silence ends the session, and how much of what it
+sends is taken in a round: never more than its allowance, so that no camera costs another its pictures.
 """
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 
 from edge_agent.capture.reasons import CaptureError
@@ -11,6 +13,7 @@ from edge_agent.capture.rtsp.arrivals import ArrivalMaker
 from edge_agent.capture.rtsp.connection import Received, RtspConnection
 from edge_agent.capture.rtsp.handshake import PlayedStream, RedirectError, play
 from edge_agent.capture.rtsp.messages import RtspSyntaxError
+from edge_agent.capture.rtsp.split import Pieces
 from edge_agent.capture.session.interface import SILENCE_S, Arrival, Endpoint
 from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.host.clock import Clock
@@ -20,11 +23,13 @@ from edge_agent.units import SECOND_NS, MonoNs
 _MOST_REDIRECTS = 3
 _BEGINNING_NS = 3 * SECOND_NS
 """So long each picture's own arrival counts: the run is timed by them."""
+_MOST_AT_ONCE = 64
+"""Frames of a chunk, until it is asked again whether the camera may send more: a usual chunk has fewer."""
 _UNKNOWN_METHOD = frozenset({400, 405, 451, 501, 551})
 
 
 class OwnSession:
-    """An open session. One thread only; close it."""
+    """An open session. One thread at a time; close it."""
 
     def __init__(
         self, connection: RtspConnection, played: PlayedStream, clock: Clock, loss: PacketLoss, silence_s: float
@@ -32,7 +37,10 @@ class OwnSession:
         self._connection, self._played, self._clock = connection, played, clock
         self._silence_ns = int(silence_s * SECOND_NS)
         self._maker = ArrivalMaker(played, loss)
-        self._keep_alive = _KeepAlive(connection, played, clock.boot())
+        self._keep_alive = KeepAlive(connection, played, clock.boot())
+        self._began = self._heard = clock.boot()
+        self._rest: deque[Received] = deque()
+        self._is_drained = False
         self.tracks: tuple[TrackTemplate, ...] = tuple(track.template for track in played.tracks)
         self.reorders, self.silence = played.reorders, played.silence
 
@@ -42,44 +50,97 @@ class OwnSession:
         Raises:
             CaptureError: The camera ended the session, was silent for too long, or broke the protocol.
         """
+        while not self._connection.released.is_set():
+            yield from self.look()
+            self._connection.wait(is_hurried=self.is_hurried)
+
+    def look(self) -> Iterator[Arrival]:
+        """Yield what has arrived, without waiting: as much as the camera may send in a round.
+
+        Raises:
+            CaptureError: The camera ended the session, was silent for too long, or broke the protocol.
+        """
         try:
-            yield from self._read()
+            self._say_alive()
+            yield from self._take_round()
         except CaptureError:
             yield from self._maker.flush()
             raise
 
-    def _read(self) -> Iterator[Arrival]:
-        began = heard = self._clock.boot()
-        while not self._connection.released.is_set():
-            received = self._receive(heard)
-            now = self._clock.boot()
-            if received is not None:
-                for arrival in self._maker.take(received):
-                    yield arrival
-                    heard = now = self._clock.boot()  # whoever takes it may have waited for a disk
-            if now - heard >= self._silence_ns:
-                raise CaptureError("stalled")
-            if received is not None:
-                self._connection.wait_round(is_hurried=now - began < _BEGINNING_NS or self._maker.is_by_arrival)
+    def stand(self) -> None:
+        """Keep the session alive while nobody has room for what arrives; its silence is not the camera's.
 
-    def _receive(self, heard: MonoNs) -> Received | None:
-        if self._connection.ahead:
-            return self._connection.ahead.popleft()
-        left_s = (heard + self._silence_ns - self._clock.boot()) / SECOND_NS
+        Raises:
+            CaptureError: The camera ended the session.
+        """
+        self._heard = self._clock.boot()
+        self._say_alive()
+
+    @property
+    def is_hurried(self) -> bool:
+        """Tell whether each picture's own time of arrival is needed: what comes is to be read at once, but no flood.
+
+        So it is at the beginning, by which a run is timed, and if the kernel does not say when bytes came, as over TLS.
+        """
+        if self._connection.allowance.is_spent:
+            return False
+        is_timed = self._clock.boot() - self._began < _BEGINNING_NS or self._maker.is_by_arrival
+        return is_timed or not self._connection.is_stamped
+
+    def fileno(self) -> int:
+        """Return the number of the socket, to wait for."""
+        return self._connection.fileno()
+
+    def _say_alive(self) -> None:
         try:
             self._keep_alive.run(self._clock.boot())
-            return self._connection.receive(left_s)
+        except OSError:
+            raise CaptureError("ended") from None
+
+    def _take_round(self) -> Iterator[Arrival]:
+        allowance = self._connection.allowance
+        allowance.renew(self._clock.boot())
+        while not allowance.is_spent and (received := self._next()) is not None:
+            work = self._maker.work
+            for arrival in self._maker.take(received):
+                yield arrival
+                self._heard = self._clock.boot()  # whoever takes it may have waited for a disk
+            allowance.spend(self._maker.work - work)
+        if allowance.is_spent:
+            self._heard = self._clock.boot()
+        elif self._clock.boot() - self._heard >= self._silence_ns:
+            raise CaptureError("stalled")
+
+    def _next(self) -> Received | None:
+        """Return what is to be taken in next, a part of a chunk at most."""
+        if not self._rest:
+            received = self._connection.ahead.popleft() if self._connection.ahead else self._receive()
+            if received is None:
+                return None
+            data, frames = received.pieces.data, received.pieces.frames
+            parts = [frames[at : at + _MOST_AT_ONCE] for at in range(0, len(frames), _MOST_AT_ONCE)]
+            self._rest.extend(received._replace(pieces=Pieces(data, part)) for part in parts or [[]])
+        return self._rest.popleft()
+
+    def _receive(self) -> Received | None:
+        if self._is_drained:
+            self._is_drained = False
+            return None
+        try:
+            received = self._connection.look()
         except RtspSyntaxError as error:
             raise CaptureError("protocol-error", str(error)) from None
         except OSError:
             raise CaptureError("ended") from None
+        self._is_drained = received is not None and self._connection.is_drained
+        return received
 
     def close(self) -> None:
         """Say TEARDOWN and close the connection."""
         self._connection.close(self._played.url)
 
 
-class _KeepAlive:
+class KeepAlive:
     """Tells the camera, twice in each time-out, that somebody watches (RFC 2326 12.37)."""
 
     def __init__(self, connection: RtspConnection, played: PlayedStream, now: MonoNs) -> None:
@@ -95,7 +156,7 @@ class _KeepAlive:
                 self._method = "OPTIONS"
         if now >= self._due:
             self._due = MonoNs(now + self._every_ns)
-            self._connection.send(self._method, self._url)
+            self._connection.post(self._method, self._url)
 
 
 def open_own_session(

@@ -14,7 +14,9 @@ from edge_agent.capture.rtsp.messages import MAX_BODY_BYTES, MAX_HEAD_BYTES, Rts
 #    2   2  length    big-endian, of what follows
 FRAME_HEAD_BYTES = 4
 _MAGIC = 0x24
-_BLANK = b"\r\n"
+MESSAGE_STEPS = 10
+"""A message takes as long as so many frames: 17 µs until it is parsed, against 1.6."""
+_BLANKS = re.compile(rb"[\r\n]+")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _HEAD = re.compile(rb"(?:RTSP/1\.[0-9] +[1-9][0-9]{2}(?![0-9])|[A-Z_]{1,20} \S{1,2048} RTSP/1\.[0-9]\s)")
 _PARTIAL_HEAD = re.compile(rb"[A-Z_]{1,20}(?:[/ ][^\r\n]*)?(?:\r?\n|\r?\Z)")
@@ -29,6 +31,13 @@ class Pieces:
     frames: list[tuple[int, int, int]] = field(default_factory=list)
     """Channel, begin and end of what it holds, in order."""
     messages: list[tuple[bytes, bytes]] = field(default_factory=list)
+    blanks: int = 0
+    """Places with blank lines that belong to no message."""
+
+    @property
+    def steps(self) -> int:
+        """How many pieces were looked at, each for about as much processor time as a packet: empty frames count too."""
+        return len(self.frames) + MESSAGE_STEPS * len(self.messages) + self.blanks
 
 
 class Splitter:
@@ -91,8 +100,9 @@ class Splitter:
 
     def _take_message(self, data: bytes, at: int, pieces: Pieces) -> int:
         """Return the end of the message at a place, or that place if it is not complete."""
-        if data[at] in _BLANK:  # some cameras end a message with one line more
-            return at + 1
+        if blanks := _BLANKS.match(data, at):  # some cameras end a message with one line more
+            pieces.blanks += 1
+            return blanks.end()
         found = _HEAD_END.search(data, at, at + MAX_HEAD_BYTES + 4)
         if found is None:
             if len(data) - at > MAX_HEAD_BYTES or _PARTIAL_HEAD.match(data, at) is None:

@@ -6,10 +6,11 @@ too old is forgotten; nothing of it is ever written unless an event asks for it.
 
 from collections import deque
 
-from edge_agent.capture.session.interface import Arrival
+from edge_agent.capture.session.interface import Arrival, size_in_memory
 from edge_agent.units import MonoNs, UtcNs
 
 MAX_BYTES = 16 << 20
+"""Of memory, what each packet takes besides its bytes included."""
 
 
 class PreRoll:
@@ -31,7 +32,7 @@ class PreRoll:
         if not self._gops:
             return
         self._gops[-1].append(arrival)
-        self._bytes += len(arrival.data)
+        self._bytes += size_in_memory(arrival)
         while len(self._gops) > 1 and self._is_past(self._gops[1][0].boot, arrival.boot):
             self._forget()
         while self._gops and self._bytes > MAX_BYTES:
@@ -50,4 +51,4 @@ class PreRoll:
         return next_gop <= now - self._before_ns
 
     def _forget(self) -> None:
-        self._bytes -= sum(len(arrival.data) for arrival in self._gops.popleft())
+        self._bytes -= sum(map(size_in_memory, self._gops.popleft()))

@@ -7,7 +7,7 @@ Opens nothing; must never import FFmpeg.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from edge_agent.capture.camera_tls import Trust
@@ -43,6 +43,9 @@ class Endpoint:
     """The camera runs on a battery, or a bridge wakes it: it is not tried every second."""
     reader: str = "ffmpeg"
     """What reads it: ``own``, ``ffmpeg``, or ``auto`` for the one that can (``session.reader_choice``)."""
+
+    known_reader: str = ""
+    """What ``auto`` begins with, by what an earlier start found out; empty if it found out nothing."""
 
     @property
     def carrier(self) -> str:
@@ -109,6 +112,15 @@ class Arrival:
     """Something of the picture, or of one that it may refer to, never came: it is no footage, and ``data`` is empty."""
 
 
+ARRIVAL_BYTES = 512
+"""What a packet takes in memory besides its bytes: 440 were measured, and a place in a list."""
+
+
+def size_in_memory(arrival: Arrival) -> int:
+    """Return about how many bytes a packet takes while it waits: of tiny ones nearly all is not theirs."""
+    return len(arrival.data) + ARRIVAL_BYTES
+
+
 class LossListener(Protocol):
     """Takes what a reader finds out about packets on the way (``session.packet_loss``)."""
 
@@ -143,3 +155,29 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Say TEARDOWN if the camera listens, and close the connection; takes about a second at most."""
+
+
+@runtime_checkable
+class RoundSession(Session, Protocol):
+    """A session that can be read without waiting, by the one thread that reads all of them (``session.hub``)."""
+
+    def look(self) -> Iterator[Arrival]:
+        """Yield what has arrived, without waiting: as much as a camera may send in a round.
+
+        Raises:
+            CaptureError: As ``read``.
+        """
+
+    def stand(self) -> None:
+        """Keep the session alive while nobody has room for what arrives; its silence is not the camera's.
+
+        Raises:
+            CaptureError: The camera ended the session.
+        """
+
+    @property
+    def is_hurried(self) -> bool:
+        """Whether bytes are to be read as they come."""
+
+    def fileno(self) -> int:
+        """Return the number of the socket."""

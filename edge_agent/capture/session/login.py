@@ -20,7 +20,7 @@ _HASHES: dict[str, Callable[[str], str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class LoginOffer:
     """One way to log in that a server offers."""
 
     scheme: str
@@ -41,7 +41,7 @@ class Offer:
         return int(self.scheme == "basic")
 
 
-def read_offers(head: Sequence[str]) -> list[Offer]:
+def read_offers(head: Sequence[str]) -> list[LoginOffer]:
     """Return the offers in the lines of an answer's head, in their order; several may share a line."""
     offers = []
     for line in head:
@@ -51,7 +51,7 @@ def read_offers(head: Sequence[str]) -> list[Offer]:
             scheme, _, rest = each.partition(" ")
             fields = {name.lower(): quoted or plain for name, quoted, plain in _FIELD.findall(rest)}
             offers.append(
-                Offer(
+                LoginOffer(
                     scheme.lower(),
                     fields.get("algorithm", "MD5").upper(),
                     fields.get("realm", ""),
@@ -64,13 +64,13 @@ def read_offers(head: Sequence[str]) -> list[Offer]:
     return offers
 
 
-def choose(offers: Sequence[Offer], *, may_send_password: bool) -> Offer | None:
+def choose(offers: Sequence[LoginOffer], *, may_send_password: bool) -> LoginOffer | None:
     """Return the best offer that can be answered; Basic only if the password may be sent as it is."""
     usable = [offer for offer in offers if offer.strength and (may_send_password or offer.scheme != "basic")]
     return max(usable, key=lambda offer: offer.strength, default=None)
 
 
-def is_answered_by_ffmpeg(offers: Sequence[Offer]) -> bool:
+def is_answered_by_ffmpeg(offers: Sequence[LoginOffer]) -> bool:
     """Tell whether FFmpeg can log in: it takes the last Digest offer, whichever it is, and knows MD5 alone."""
     digests = [offer for offer in offers if offer.scheme == "digest"]
     if digests:
@@ -78,7 +78,7 @@ def is_answered_by_ffmpeg(offers: Sequence[Offer]) -> bool:
     return any(offer.scheme == "basic" for offer in offers)
 
 
-def answer(offer: Offer, method: str, url: str, login: tuple[str, str], client_nonce: str, uses: int = 1) -> str:
+def answer(offer: LoginOffer, method: str, url: str, login: tuple[str, str], client_nonce: str, uses: int = 1) -> str:
     """Return the value of the ``Authorization`` header; it holds no password unless the offer is Basic.
 
     Args:

@@ -1,8 +1,9 @@
 """The thread of a stream that waits for its camera, so that nothing else of the stream ever has to.
 
 Owns opening, reading and closing of sessions, one at a time, and the bounded queue between a reader and whoever
-records. This thread waits for as long as a session may be silent, while the camera's own thread syncs, counts and
-stops. A disk that is slow does not move the times of arrival either.
+records. This thread opens and closes for as long as that takes, and reads what FFmpeg's child hands out; the sockets of
+our own reader are read by the one thread of ``session.hub``. The camera's own thread syncs, counts and stops meanwhile.
+A disk that is slow does not move the times of arrival either.
 """
 
 import logging
@@ -13,7 +14,8 @@ from queue import SimpleQueue
 
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.session.diagnosis import explain_silence
-from edge_agent.capture.session.interface import Arrival, Endpoint, Session
+from edge_agent.capture.session.hub import Hub
+from edge_agent.capture.session.interface import Arrival, Endpoint, RoundSession, Session, size_in_memory
 from edge_agent.capture.session.opening import open_session
 from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.capture.session.reader_choice import ReaderChoice, SessionAccount
@@ -24,10 +26,12 @@ from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.2
+POLL_S = 0.4
 """So long a packet may lie in the queue. A keyframe, which completes a record, is handed over at once."""
+_ASK_S = 0.2
+"""So often it is asked whether a stream is to be recorded again, while whoever takes its packets waits for a disk."""
 MOST_BYTES = 4 << 20
-"""Of packets that nobody takes, because a disk is slow; then the camera has to wait."""
+"""Of packets in memory that nobody takes, because a disk is slow; then the camera has to wait."""
 MOST_PACKETS = 4096
 _ROOM_STEP_S = 0.05
 _LONGEST_KNOCKING_NS = 20 * SECOND_NS
@@ -104,7 +108,7 @@ class Line:
             end, held = self._end, self._held  # before the queue is emptied: nothing comes into it after the end
             while self._arrivals:
                 arrival = self._arrivals.popleft()
-                self._bytes_out += len(arrival.data)
+                self._bytes_out += size_in_memory(arrival)
                 yield arrival
             if held is not None:
                 raise HeldError(*held, self._wanted_again)
@@ -129,7 +133,7 @@ class Line:
         """Return why there is to be no session, or an empty text."""
         return self._hold()
 
-    def serve(self, clock: Clock, loss: PacketLoss, silence_s: float) -> None:
+    def serve(self, hub: Hub, clock: Clock, loss: PacketLoss, silence_s: float) -> None:
         """Open the session, read it until it ends or is released, and close it when it is released."""
         if self._released.is_set():  # nobody waits for it any more
             return
@@ -138,21 +142,24 @@ class Line:
             session = self._session = self._open(clock, loss, silence_s)
             self.was_open = True
             self._changed.set()
-            for arrival in session.read():
-                if not self._put(arrival, clock):
-                    break
+            if isinstance(session, RoundSession):
+                hub.serve(_Seat(self, session, clock))
+            else:
+                for arrival in session.read():
+                    if not self._put(arrival, clock):
+                        break
         except CaptureError as error:
-            self._tell_end(error.reason, error.detail)
+            self.tell_end(error.reason, error.detail)
         except Exception as error:
             log.exception("session failed")
-            self._tell_end("internal-error", type(error).__name__)
+            self.tell_end("internal-error", type(error).__name__)
         if session is not None:
             self._wait_released(clock)
             session.close()
 
     def _wait_released(self, clock: Clock) -> None:
         """Wait for the taker, whom a disk may hold up for longer than the stream is not to be recorded."""
-        while not self._released.wait(POLL_S):
+        while not self._released.wait(_ASK_S):
             if self._held is not None and self._wanted_again is None and not self._hold():
                 self._wanted_again = clock.utc(), clock.boot()
 
@@ -162,35 +169,95 @@ class Line:
         return open_session(self.endpoint, clock, loss, silence_s, self._released)
 
     def _put(self, arrival: Arrival, clock: Clock) -> bool:
-        reason = self._hold()
-        if reason:
-            self._held = reason, (arrival.utc, arrival.boot)
-            self._changed.set()
+        """Put in one packet, as soon as there is room; tell whether more are wanted."""
+        if not self.take(arrival, self._hold()):
             return False
-        while self._bytes_in - self._bytes_out > MOST_BYTES or len(self._arrivals) >= MOST_PACKETS:
+        while self.is_full:
             self._changed.set()
-            if self._released.wait(_ROOM_STEP_S):
+            if self._released.wait(_ROOM_STEP_S) or self.close_if_held(clock):
                 return False
-            if reason := self._hold():
-                # What waits in the camera's connection behind this one is of the time that is not to be recorded.
-                self._append(arrival)
-                self._held = reason, (clock.utc(), clock.boot())
-                self._changed.set()
-                return False
-        self._append(arrival)
+        return True
+
+    @property
+    def is_released(self) -> bool:
+        """Tell whether nobody wants the session any more."""
+        return self._released.is_set()
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether the taker has so much before it that the camera has to wait."""
+        return self._bytes_in - self._bytes_out > MOST_BYTES or len(self._arrivals) >= MOST_PACKETS
+
+    def take(self, arrival: Arrival, reason: str) -> bool:
+        """Put in one packet, room or not; tell whether more are wanted.
+
+        Args:
+            arrival: What has come.
+            reason: Of ``reason_to_close``, as it is now.
+        """
+        if reason:
+            self._hold_since(reason, (arrival.utc, arrival.boot))
+            return False
+        self.account.take(arrival)
+        self._arrivals.append(arrival)
+        self._bytes_in += size_in_memory(arrival)
         if arrival.is_keyframe and arrival.track == 0:
             self.has_keyframe = True
             self._changed.set()
         return not self._released.is_set()
 
-    def _append(self, arrival: Arrival) -> None:
-        self.account.take(arrival)
-        self._arrivals.append(arrival)
-        self._bytes_in += len(arrival.data)
+    def close_if_held(self, clock: Clock) -> bool:
+        """End the session if the stream is not to be recorded now, while what came before waits for a disk.
 
-    def _tell_end(self, reason: str, detail: str) -> None:
+        What lies in the camera's connection behind that is of the time that is not to be recorded.
+        """
+        if reason := self._hold():
+            self._hold_since(reason, (clock.utc(), clock.boot()))
+        return bool(reason)
+
+    def _hold_since(self, reason: str, since: ClockPair) -> None:
+        self._held = reason, since
+        self._changed.set()
+
+    def tell_end(self, reason: str, detail: str) -> None:
+        """Take in why the session has ended."""
         self._end = reason, detail
         self._changed.set()
+
+    def hurry(self) -> None:
+        """Have the taker look now."""
+        self._changed.set()
+
+
+class _Seat:
+    """A line and its session at the hub, whose thread calls everything here."""
+
+    def __init__(self, line: Line, session: RoundSession, clock: Clock) -> None:
+        self._line, self._session, self._clock = line, session, clock
+
+    @property
+    def hurried(self) -> int | None:
+        """The number of the socket, if its bytes are to be read as they come."""
+        return self._session.fileno() if self._session.is_hurried and not self._line.is_full else None
+
+    def look(self) -> bool:
+        """Take what has come, if there is room; tell whether the session goes on."""
+        line = self._line
+        try:
+            if line.is_released:
+                return False
+            if line.is_full:
+                line.hurry()
+                self._session.stand()
+                return not line.close_if_held(self._clock)
+            reason = line.reason_to_close()
+            return all(line.take(arrival, reason) for arrival in self._session.look())
+        except CaptureError as error:
+            line.tell_end(error.reason, error.detail)
+        except Exception as error:
+            log.exception("session failed")
+            line.tell_end("internal-error", type(error).__name__)
+        return False
 
 
 class Feed:
@@ -209,12 +276,13 @@ class Feed:
         self._obstacle: tuple[str, str] | None = None
         self._opened = MonoNs(0)
         self._choice = ReaderChoice()
+        self._hub: Hub | None = None
         self._thread = threading.Thread(target=self._main, name=f"feed-{name}", daemon=True)
 
-    def start(self) -> int:
-        """Begin to serve; return the thread's number."""
+    def start(self, hub: Hub) -> None:
+        """Begin to serve; the hub, which runs already, reads the sockets of our own reader."""
+        self._hub = hub
         self._thread.start()
-        return self._thread.ident or 0
 
     def order(self, endpoint: Endpoint, hold: Callable[[], str], *, knocks: bool = False) -> Line:
         """Order a session; it is opened when the one before is closed. Release it."""
@@ -238,14 +306,15 @@ class Feed:
         return not self._thread.is_alive()
 
     def is_alive(self) -> bool:
-        """Tell whether the thread runs."""
-        return self._thread.is_alive()
+        """Tell whether the thread runs, and the hub."""
+        return self._thread.is_alive() and self._hub is not None and self._hub.is_alive()
 
     def _main(self) -> None:
         name_thread(self._name)
+        assert self._hub is not None
         while (line := self._lines.get()) is not None:
             line.endpoint = self._choice.pick(line.endpoint)
-            line.serve(self._clock, self._loss, self._silence_s)
+            line.serve(self._hub, self._clock, self._loss, self._silence_s)
             self._choice.note(line.endpoint, line.account, line.refusal)
             if line.has_keyframe:
                 self._obstacle = None

@@ -2,7 +2,7 @@
 
 Owns the rule: our own for what it can read; FFmpeg for UDP, for MJPEG, and for a camera of which our own made no whole
 GOP in three sessions with media, or which broke the protocol in three; then our own again if FFmpeg does no better.
-Kept in memory, for one stream: a start of the recorder begins anew. Pure.
+What an earlier start of the recorder found out comes with the endpoint (``recording.reader_memory``). Pure.
 """
 
 from dataclasses import replace
@@ -51,13 +51,15 @@ class ReaderChoice:
     """The reader of one stream, from session to session."""
 
     def __init__(self) -> None:
-        self._reader = OWN
+        self._reader = ""
         self._fruitless = 0
 
     def pick(self, endpoint: Endpoint) -> Endpoint:
         """Return the endpoint with the reader of its next session: ``own`` or ``ffmpeg``."""
         if endpoint.reader != AUTO:
             return endpoint
+        if not self._reader or endpoint.known_reader == OWN:
+            self._reader, self._fruitless = endpoint.known_reader or OWN, 0
         return replace(endpoint, reader=self._reader if endpoint.carrier == "tcp" else FFMPEG)
 
     def note(self, endpoint: Endpoint, account: SessionAccount, end: tuple[str, str]) -> None:

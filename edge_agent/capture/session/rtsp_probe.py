@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from edge_agent.capture.camera_tls import RTSPS_PORT
 from edge_agent.capture.reasons import CaptureError
-from edge_agent.capture.session.login import Offer, answer, choose, read_offers
+from edge_agent.capture.session.login import LoginOffer, answer, choose, read_offers
 
 TIMEOUT_S = 3.0
 KNOCK_TIMEOUT_S = 1.0
@@ -90,8 +90,8 @@ def describe(connection: socket.socket, url: str, number: int = 1, authorization
 
 
 def ask_description(
-    url: str, login: tuple[str, str], is_tried: Callable[[Sequence[Offer]], bool] = lambda _: True
-) -> tuple[int, list[Offer]]:
+    url: str, login: tuple[str, str], is_tried: Callable[[Sequence[LoginOffer]], bool] = lambda _: True
+) -> tuple[int, list[LoginOffer]]:
     """Ask for a stream's description, with a Digest answer if one is wanted; a stale nonce is answered once more.
 
     Args:

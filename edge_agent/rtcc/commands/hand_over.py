@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edge_agent.errors import EvidenceError
 from edge_agent.rtcc.commands.folder import add_home, open_home
+from edge_agent.rtcc.commands.received import add_received, fetch_payloads
 from edge_agent.rtcc.deliveries import load_delivery, load_known_keys, open_delivery
 from edge_agent.rtcc.hand_over import hand_over
 
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_home(parser)
     parser.add_argument("upload", metavar="UPLOAD", help="as `rtcc open` lists it")
     parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where to write both")
-    parser.add_argument("--received", type=Path, metavar="DIR", help="where uploads are [received/ in the home]")
+    add_received(parser)
     parser.set_defaults(run=run)
 
 
@@ -35,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
     home = open_home(args)
     delivery = load_delivery(home, args.upload)
     opened = home.opened_dir / delivery.file.upload
-    findings = open_delivery(home, delivery, opened, args.received)
+    with fetch_payloads(args.received, home, [delivery]) as received_dir:
+        findings = open_delivery(home, delivery, opened, received_dir)
     try:
         written = hand_over(opened, findings, load_known_keys(home, delivery.gateway, delivery.jti), args.to)
     except OSError as error:

@@ -10,11 +10,11 @@ from edge_agent.errors import UsageError
 from edge_agent.host.terminal import ask_secret, print_json, print_table, working
 from edge_agent.protocol.answer import Delivery
 from edge_agent.rtcc.commands.folder import add_home, open_home
+from edge_agent.rtcc.commands.received import add_received, fetch_payloads, find_received
 from edge_agent.rtcc.deliveries import (
     assemble,
     deliveries,
     delivery_page,
-    find_upload,
     load_delivery,
     load_known_keys,
     open_delivery,
@@ -35,6 +35,7 @@ examples:
   rtcc open UPLOAD --out case-4711        clips, evidence, findings.json, certificate.txt
   rtcc open UPLOAD --age bundle.age       only join key and upload: a stock age file, opens with `age --decrypt`
   rtcc open --file bundle.age --gateway ID
+  rtcc open UPLOAD --received s3://city   out of the object store of city/uploads
 
 a bundle that an owner exported and handed to you: no home is needed, and nothing of a crime center's
   age-keygen -o key.txt                   your key; give the owner the public half, age1...
@@ -55,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", nargs="?", metavar="UPLOAD|JTI", help="left out: list what there is")
     add_home(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to unpack [opened/UPLOAD in the home]")
-    parser.add_argument("--received", type=Path, metavar="DIR", help="where uploads are [received/ in the home]")
+    add_received(parser)
     parser.add_argument("--age", type=Path, metavar="FILE", help="write a stock age file and open nothing")
     parser.add_argument("--file", type=Path, metavar="FILE", help="a whole age file from elsewhere, or its ZIP")
     parser.add_argument("--gateway", metavar="ID", help="whose bundle --file is: an enrolled gateway's")
@@ -82,20 +83,21 @@ def run(args: argparse.Namespace) -> int:
     found = _find(home, args.what)
     if len(found) > 1 and (args.out or args.age):
         raise UsageError("several bundles do not go into one place", "open each by its upload's name")
-    if args.age is not None:
-        print(f"written: {assemble(home, found[0], args.age, args.received)}")
-        return 0
-    return max([_open(args, home, delivery) for delivery in found])
+    with fetch_payloads(args.received, home, found) as received_dir:
+        if args.age is not None:
+            print(f"written: {assemble(home, found[0], args.age, received_dir)}")
+            return 0
+        return max([_open(args, home, delivery, received_dir) for delivery in found])
 
 
 def _find(home: RtccHome, what: str) -> list[Delivery]:
     return list(deliveries(home, what)) or [load_delivery(home, what)]
 
 
-def _open(args: argparse.Namespace, home: RtccHome, delivery: Delivery) -> int:
+def _open(args: argparse.Namespace, home: RtccHome, delivery: Delivery, received_dir: Path | None) -> int:
     out_dir = args.out or home.opened_dir / delivery.file.upload
     with working("decrypting and verifying"):
-        opened = open_delivery(home, delivery, out_dir, args.received)
+        opened = open_delivery(home, delivery, out_dir, received_dir)
     return _report(args, opened)
 
 
@@ -137,6 +139,7 @@ def _report(args: argparse.Namespace, findings: Findings) -> int:
 
 
 def _list(args: argparse.Namespace, home: RtccHome) -> int:
+    known = delivery_page(home, args.after, args.limit)
     rows: list[dict[str, Any]] = [
         {
             "upload": delivery.file.upload,
@@ -144,9 +147,9 @@ def _list(args: argparse.Namespace, home: RtccHome) -> int:
             "gateway": delivery.gateway,
             "jti": delivery.jti,
             "size": delivery.file.size,
-            "received": find_upload(home, delivery, args.received) is not None,
+            "received": is_received,
         }
-        for delivery in delivery_page(home, args.after, args.limit)
+        for delivery, is_received in zip(known, find_received(args.received, home, known), strict=True)
     ]
     if args.json:
         print_json(rows)

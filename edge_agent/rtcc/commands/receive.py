@@ -13,14 +13,18 @@ from edge_agent.host.clock import SystemClock
 from edge_agent.rtcc.announced import is_announced
 from edge_agent.rtcc.commands.folder import add_home, open_home
 from edge_agent.rtcc.deliveries import find_signed_digest
+from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.rtcc.office.renewal import renew
 
 _LATELY_S, _MOST_KNOWN = 1.0, 4096
+_NO_PACKAGES = "the receiver's packages are not installed: {}"
+_INSTALL = "in a checkout: pip install '.[rtcc]'"
 _EPILOG = """\
 examples:
   rtcc enrol --server localhost              once: its certificate
   rtcc receive                               localhost:8443, into the home's received/
   rtcc receive --listen 0.0.0.0:8443 --name uploads.example --into /srv/evidence
+  rtcc receive --rules /run/rtcc/rules.sock  take nothing in: answer city/uploads, which does
 
 Takes uploads from enrolled gateways alone (mutual TLS), and of those only what a `queued` answer announced: keep
 `rtcc watch` running beside it, or every upload waits. Resumes after any break, and can open none of them: the key comes
@@ -36,12 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listen", default="127.0.0.1:8443", metavar="ADDRESS:PORT", help="[%(default)s]")
     parser.add_argument("--name", default="localhost", help="whose certificate to show, as enrolled [%(default)s]")
     parser.add_argument("--into", type=Path, metavar="DIR", help="finished uploads [received/ in the home]")
+    parser.add_argument(
+        "--rules", type=Path, metavar="SOCKET", help="answer the upload server of an object store at this socket"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal."""
     home = open_home(args)
+    if args.rules is not None:
+        return _answer(home, args.rules)
     host, _, port = args.listen.rpartition(":")
     if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise UsageError(f"not an address: {args.listen[:80]!r}", "ADDRESS:PORT, such as 127.0.0.1:8443")
@@ -51,9 +60,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         from edge_agent.rtcc.receiver import Receiver, ReceiverSettings
     except ImportError as error:
-        raise ConfigError(
-            f"the receiver's packages are not installed: {error}", "in a checkout: pip install '.[rtcc]'"
-        ) from error
+        raise ConfigError(_NO_PACKAGES.format(error), _INSTALL) from error
     try:
         receiver = Receiver(
             ReceiverSettings(
@@ -65,19 +72,48 @@ def run(args: argparse.Namespace) -> int:
                 uploads_dir=home.path / "uploads",
                 received_dir=args.into or home.received_dir,
             ),
-            lambda gateway, name: is_announced(home, gateway, name, SystemClock().utc()),
-            lambda gateway, name: print(f"received: gateway={gateway} upload={name}", flush=True),
-            lambda gateway, name: find_signed_digest(home, gateway, name),
-            _Lately(home.is_gateway_revoked),
-            lambda gateway, shown, raw: renew(
-                home, gateway, x509.load_der_x509_certificate(shown), raw, SystemClock().utc()
-            ),
+            *_rules_of(home),
         )
     except OSError as error:
         raise ConfigError(f"cannot listen: {args.listen}: {error.strerror}") from error
     print(f"receiving at {receiver.url}", flush=True)
     receiver.serve()
     return 0
+
+
+def _answer(home: RtccHome, path: Path) -> int:
+    try:
+        from edge_agent.rtcc.upload_rules import UploadRules
+    except ImportError as error:
+        raise ConfigError(_NO_PACKAGES.format(error), _INSTALL) from error
+    try:
+        rules = UploadRules(path, *_rules_of(home))
+    except OSError as error:
+        raise ConfigError(f"cannot listen: {path}: {error.strerror}") from error
+    print(f"answering at {path}", flush=True)
+    rules.serve()
+    return 0
+
+
+def _rules_of(
+    home: RtccHome,
+) -> tuple[
+    Callable[[str, str], bool],
+    Callable[[str, str], None],
+    Callable[[str, str], str | None],
+    Callable[[str], bool],
+    Callable[[str, bytes, bytes], bytes],
+]:
+    """Return what both upload servers ask: what is announced, received, signed for, revoked, and renewed."""
+    return (
+        lambda gateway, name: is_announced(home, gateway, name, SystemClock().utc()),
+        lambda gateway, name: print(f"received: gateway={gateway} upload={name}", flush=True),
+        lambda gateway, name: find_signed_digest(home, gateway, name),
+        _Lately(home.is_gateway_revoked),
+        lambda gateway, shown, raw: renew(
+            home, gateway, x509.load_der_x509_certificate(shown), raw, SystemClock().utc()
+        ),
+    )
 
 
 class _Lately:

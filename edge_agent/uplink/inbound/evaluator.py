@@ -18,7 +18,7 @@ from edge_agent.consent.signed_consent import SignedConsent
 from edge_agent.errors import DenialError
 from edge_agent.host.clock import Clock
 from edge_agent.protocol.enrolment import Enrolment
-from edge_agent.protocol.reasons import RULES, TIMED, UNKNOWN, say
+from edge_agent.protocol.reasons import CAUSES, TIMED, UNKNOWN, say
 from edge_agent.protocol.request import Admitted, Request
 from edge_agent.protocol.request_jws import verify_request
 from edge_agent.protocol.trust_bundle import TrustBundle
@@ -50,11 +50,11 @@ _CHECK_OF_TIME = 9
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """A first verdict, its bound, and what the request uses of each camera's quota: (camera, nanoseconds)."""
+    """A first verdict, its bound, and the request's use of each camera's quota: (camera, nanoseconds)."""
 
     verdict: Verdict
     bound: Bound
-    uses: tuple[tuple[str, int], ...]
+    uses: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Outlook(Moment):
         """As ``find_decline``, of a request that is not stored."""
         told = refusals(self.house_state)
         how = told.area if is_area else told.gateway
-        if how is Refusal.SILENCE or any(RULES[each.code].check <= _CHECK_OF_TIME for each in reasons):
+        if how is Refusal.SILENCE or any(CAUSES[each.code].check <= _CHECK_OF_TIME for each in reasons):
             return None
         # The moment at which an owner who was asked and kept silent would have been refused: the latest of all causes.
         due = UtcNs(arrived_at + patience_ns(self.house_state))
@@ -100,7 +100,7 @@ class ExplainedCheck:
 
 
 class _Seen:
-    """What the store remembers, as ``admit`` asks for it."""
+    """The memory of the store, in the shape that ``admit`` asks for."""
 
     def __init__(self, store: Database, now: UtcNs) -> None:
         self._store = store
@@ -123,9 +123,9 @@ class Evaluator:
     """The gate with its inputs.
 
     Args:
-        enrolment: Who we are, and whom we answer.
+        enrolment: This gateway's id, and the RTCC that it answers.
         cell: The geohash of five letters in which this gateway lies.
-        store: What was seen before.
+        store: The memory of earlier requests.
         house_reader: The owner's word.
         trust: The RTCC's keys.
         clock: Whether the time can be believed.
@@ -223,7 +223,7 @@ class Evaluator:
         return self._house_reader.take(connection, camera, raw, self.moment().now)
 
     def explain(self, raw: bytes) -> tuple[list[ExplainedCheck], str]:
-        """Say what every check and rule has to say of a request; remembers nothing.
+        """List the result of every check and rule for a request; remembers nothing.
 
         Returns:
             The steps in order, and the verdict: ``grant``, ``ask``, ``denial`` or ``repeat``.
@@ -234,7 +234,7 @@ class Evaluator:
             request = self.verify(raw, outlook)
             admitted = self.admit(request, outlook)
         except DenialError as error:
-            number = RULES[error.reason].check
+            number = CAUSES[error.reason].check
             return [*_passed(number), ExplainedCheck(_name(number), "refuse", error.reason, str(error))], "denial"
         except Replayed:
             text = "This request was judged before; it gets the answer that it got."
@@ -244,7 +244,7 @@ class Evaluator:
         return [*_passed(11), *_as_steps(found)], type(self.decide(admitted, outlook).verdict).__name__.lower()
 
     def explain_stored(self, stored: StoredRequest) -> tuple[list[ExplainedCheck], str]:
-        """Say what every rule has to say now of a request that was judged on its arrival; remembers nothing.
+        """List the result of every rule now, for a request that was judged on its arrival; remembers nothing.
 
         Returns:
             The steps in order, and the verdict: ``grant``, ``ask``, ``wait`` or ``denial``; of a request that has
@@ -255,7 +255,7 @@ class Evaluator:
         try:
             request = self.verify(stored.raw, outlook)
         except DenialError as error:
-            number = RULES[error.reason].check
+            number = CAUSES[error.reason].check
             steps = [*_passed(number), ExplainedCheck(_name(number), "refuse", error.reason, str(error))]
         else:
             decided_at = outlook.now if stored.bound is None else stored.bound.decided_at

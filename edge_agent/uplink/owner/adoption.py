@@ -1,7 +1,8 @@
 """Terms, or an enrolment, that the owner signed at the desk, on their way into a file that root alone writes.
 
 The releaser leaves the text with the owner's order for just that text; root's ``edge-agent adopt`` verifies the order
-again, against the pinned key, and believes nobody else. One file, taken once.
+again, against the pinned key, and believes nobody else. One file, taken once. Whether it came into its place the
+releaser sees for itself: a unit that does not start, or a file that is gone, must not pass for a signature that counts.
 """
 
 import base64
@@ -15,7 +16,7 @@ from edge_agent.consent.owner_order import Adopt, verify_order
 from edge_agent.consent.policy import parse_policy
 from edge_agent.custody.enrolment_file import find_gateway_name
 from edge_agent.custody.keys import KeyStore
-from edge_agent.errors import ConfigError, DenialError
+from edge_agent.errors import ConfigError, DenialError, UsageError
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.regular_file import read_regular
 from edge_agent.protocol.enrolment import parse_enrolment
@@ -45,10 +46,61 @@ def adoption_path(config: Config) -> Path:
     return config.store_path.parent / "adopt.json"
 
 
-def leave(config: Config, order: bytes, text: str) -> None:
-    """Leave a text and its order."""
+def left_path(config: Config) -> Path:
+    """Return where the releaser notes which file it waits for."""
+    return config.store_path.parent / "adopt-left.json"
+
+
+def demand_free(config: Config) -> None:
+    """Refuse while a text that was left before still lies there: it would be lost, and nobody told.
+
+    Raises:
+        UsageError: One does.
+    """
+    if adoption_path(config).exists():
+        raise UsageError(
+            "what was signed at the desk before is not in its file yet",
+            "wait a minute, and begin anew; if this stays, at the gateway: sudo edge-agent adopt",
+        )
+
+
+def leave(config: Config, order: bytes, text: str, replaced: Path) -> None:
+    """Leave a text and its order, and note which file they are to replace.
+
+    Raises:
+        UsageError: Another text lies there.
+    """
+    demand_free(config)
+    path = adoption_path(config)
     content = json.dumps({"order": order.decode(), "text": base64.b64encode(text.encode()).decode()}).encode()
-    write_small_file(adoption_path(config), content, mode=0o600)
+    note = json.dumps({"path": str(replaced), "was": digest_file(replaced).hex()}).encode()
+    write_small_file(left_path(config), note, mode=0o600)
+    whole = path.with_name("adopt.new")
+    write_small_file(whole, content, mode=0o600)
+    try:
+        os.link(whole, path)  # whole or not at all, and over nothing
+    except FileExistsError:
+        demand_free(config)
+    finally:
+        whole.unlink(missing_ok=True)
+
+
+def find_missing(config: Config) -> Path | None:
+    """Return the file that still is as it was before the owner signed at the desk; None if none is.
+
+    What was edited since is the owner's own doing, and nothing is waited for any more.
+    """
+    try:
+        note = json.loads(read_regular(left_path(config), MAX_BYTES))
+        path, was = Path(str(note["path"])), str(note["was"])
+        if digest_file(path).hex() == was:
+            return path
+    except FileNotFoundError:
+        return None
+    except (ConfigError, OSError, ValueError, KeyError, TypeError):
+        pass  # a file that cannot be read has faults of its own
+    left_path(config).unlink(missing_ok=True)
+    return None
 
 
 def demand_order(config: Config, order: bytes, text: str, now: UtcNs) -> Path:
@@ -107,18 +159,23 @@ def put_or_leave(config: Config, order: bytes, text: str, now: UtcNs) -> bool:
     if os.access(path.parent, os.W_OK):
         put(config, order, text, now)
         return True
-    leave(config, order, text)
+    leave(config, order, text, path)
     return False
 
 
 def take(config: Config) -> tuple[bytes, str]:
-    """Read what was left, and remove it, whatever comes of it: a text that is refused is not looked at for ever."""
+    """Read what was left, and remove it, whatever comes of it: a text that is refused is not looked at for ever.
+
+    It is moved away first, so that what is left meanwhile stays.
+    """
     path = adoption_path(config)
+    taken = path.with_name("adopt.taken")
     try:
-        return parse_left(read_regular(path, MAX_BYTES))
+        path.replace(taken)
+        return parse_left(read_regular(taken, MAX_BYTES))
     except FileNotFoundError:
         raise ConfigError("the desk has left nothing to adopt") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     finally:
-        path.unlink(missing_ok=True)
+        taken.unlink(missing_ok=True)

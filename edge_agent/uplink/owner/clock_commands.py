@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.consent.owner_order import ConfirmClock, verify_order
 from edge_agent.errors import UsageError
-from edge_agent.host.control_socket import Answer, Handler, Peer
+from edge_agent.host.control_socket import Handler, Peer, Reply
 from edge_agent.host.persistent_clock import KeptClock, describe_confirmed
 from edge_agent.ledger import entries
 from edge_agent.ledger.entries import ClockEntry
@@ -40,7 +40,7 @@ class ClockCommands:
         """The handlers for the control socket."""
         return {"clock": lambda *_: self._clock.facts(), "confirm-clock": self._confirm}
 
-    def _confirm(self, members: Mapping[str, Any], peer: Peer) -> Answer:
+    def _confirm(self, members: Mapping[str, Any], peer: Peer) -> Reply:
         # By the wall clock as it is: a wrong floor must not keep the owner's word from being heard.
         now = self._clock.wall()
         order = verify_order(str(members.get("jws", "")).encode(), self._gateway, self._owner, now)

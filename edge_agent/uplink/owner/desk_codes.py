@@ -58,6 +58,8 @@ class DeskDraft:
     """What that command takes beside the signed bytes."""
     subject: Mapping[str, Any] = field(default_factory=dict)
     """The camera or the request, as the ledger names it."""
+    beside: str = ""
+    """A fixed text that is signed as well and changes nothing of what leaves: the desk alone shows it."""
 
     @property
     def digest(self) -> str:

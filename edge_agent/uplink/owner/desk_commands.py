@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.errors import DenialError, UnavailableError, UsageError
 from edge_agent.host.clock import Clock
-from edge_agent.host.control_socket import Answer, Handler, Peer, read_texts
+from edge_agent.host.control_socket import Handler, Peer, Reply, read_texts
 from edge_agent.host.page_socket import PushLimit
 from edge_agent.ledger import entries
 from edge_agent.ledger.entries import PageEntry
@@ -77,7 +77,7 @@ class DeskCommands:
         names = [*READS, *(name for name in MORE_READS if name in self._reads)]
         return {**{name: self._reads[name] for name in names}, "draft": self._draft, "sign": self._sign}
 
-    def _draft(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _draft(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         """Make the bytes of an act, and have its code told beside its sentence."""
         self._limit.demand()
         draft = self._drafts.draft(members)
@@ -95,9 +95,10 @@ class DeskCommands:
             "draft": draft.digest,
             "messages": [{"typ": each.typ, "payload": each.payload.decode()} for each in draft.messages],
             "sentence": draft.sentence, "told": told, "life_s": int(LIFE_S),
+            "beside": draft.beside,
         }  # fmt: skip
 
-    def _sign(self, members: Mapping[str, Any], peer: Peer) -> Answer | Iterator[Answer]:
+    def _sign(self, members: Mapping[str, Any], peer: Peer) -> Reply | Iterator[Reply]:
         """Carry a draft out that the owner's key has signed, if its code comes along."""
         draft = self._codes.find(str(members["draft"]))
         signed = [each.encode() for each in read_texts(members, "jws")]

@@ -6,7 +6,7 @@ waits, through the owner's own command; changes nothing.
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -113,7 +113,8 @@ class Drafts:
         camera = str(members.get("camera", EVERY_CAMERA))
         camera = camera if camera == EVERY_CAMERA else self._config.demand_camera(camera).id
         payload = self._build("resume", {"what": "release", "camera": camera})
-        said = say_resume(camera, self._texts)
+        paused = [str(each) for each in self._ask("status", {})["release_paused"]]
+        said = say_resume(camera, paused, self._texts)
         return DeskDraft("resume", (payload,), said, "order", subject={"camera": camera})
 
     def _show(self, what: str, members: Mapping[str, Any]) -> DeskDraft:
@@ -161,10 +162,20 @@ def _say_form(offer: Offer, texts: Texts) -> str:
     return sound + (texts(", areas blacked out: {count}", count=len(offer.masks)) if offer.masks else "")
 
 
-def say_resume(camera: str, texts: Texts) -> str:
-    """Say that a pause ends."""
+def say_resume(camera: str, paused: Sequence[str], texts: Texts) -> str:
+    """Say which pause ends, and what counts then: the pauses of all cameras and of single ones end one by one.
+
+    Args:
+        camera: Whose pause ends; ``*`` for that of all cameras.
+        paused: What is paused before.
+        texts: The owner's language.
+    """
+    rest = [each for each in paused if each != camera]
+    if EVERY_CAMERA in rest:
+        return texts("the pause of {camera} ends; nothing can leave yet, for all cameras are paused", camera=camera)
     named = texts("all cameras") if camera == EVERY_CAMERA else camera
-    return texts("the pause ends: clips of {camera} can leave again", camera=named)
+    still = texts("; still paused: {cameras}", cameras=", ".join(rest)) if rest else ""
+    return texts("the pause of {camera} ends: clips can leave again", camera=named) + still
 
 
 def say_show(what: str, footage: str, texts: Texts) -> str:

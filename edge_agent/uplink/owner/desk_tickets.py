@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edge_agent.errors import UsageError
-from edge_agent.host.control_socket import Answer, Handler, Peer
+from edge_agent.host.control_socket import Handler, Peer, Reply
 
 LIFE_S = 3600.0
 MAX_OF_ONE = 16
@@ -43,7 +43,7 @@ class DeskTickets:
         """What the desk may ask: whether a ticket is good."""
         return {"ticket": self._judge}
 
-    def _make(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _make(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         device, ticket = _read_device(members), secrets.token_urlsafe(24)
         with self._lock:
             now_s = self._now_s()
@@ -56,13 +56,13 @@ class DeskTickets:
             self._tickets[ticket] = (device, now_s + LIFE_S)
         return {"ticket": ticket}
 
-    def _end(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _end(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         device = _read_device(members)
         with self._lock:
             self._tickets = {each: found for each, found in self._tickets.items() if found[0] != device}
         return {}
 
-    def _judge(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _judge(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         wanted, now_s = str(members.get("ticket", "")).encode(), self._now_s()
         with self._lock:
             found = list(self._tickets.items())

@@ -11,7 +11,7 @@ from typing import Any
 from edge_agent.consent.bound import NOTHING
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
-from edge_agent.host.control_socket import Answer, Handler, Peer
+from edge_agent.host.control_socket import Handler, Peer, Reply
 from edge_agent.ledger import entries
 from edge_agent.ledger.entries import ErasedEntry
 from edge_agent.units import UtcNs, Window
@@ -52,7 +52,7 @@ class ErasureCommands:
         """The handlers for the control socket."""
         return {"erase": self._erase}
 
-    def _erase(self, members: Mapping[str, Any], peer: Peer) -> Answer:
+    def _erase(self, members: Mapping[str, Any], peer: Peer) -> Reply:
         camera = str(members.get("camera", EVERY_CAMERA))[:32]
         windows = _parse_windows(members.get("windows"))
         now = self._clock.utc()

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from edge_agent.consent.owner_order import LONGEST_BUNDLE_NS, LONGEST_LOOK_NS, verify_order
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
-from edge_agent.host.control_socket import ANSWER_TIMEOUT_S, Answer, Handler, Peer
+from edge_agent.host.control_socket import ANSWER_TIMEOUT_S, Handler, Peer, Reply
 from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
 from edge_agent.ledger.entries import ExportedEntry
@@ -91,7 +91,7 @@ class ExportCommands:
         """The handlers for the control socket."""
         return {"export": self._export, "look": self._look}
 
-    def _look(self, members: Mapping[str, Any], peer: Peer) -> Answer:
+    def _look(self, members: Mapping[str, Any], peer: Peer) -> Reply:
         """Write pictures into the descriptor that came along."""
         order, raw, descriptor = self._verify(members, peer)
         if order.recipients is not None:
@@ -104,7 +104,7 @@ class ExportCommands:
             pictures = take(reader, order)
         return {"pictures": [write_picture(picture, descriptor) for picture in pictures]}
 
-    def _export(self, members: Mapping[str, Any], peer: Peer) -> Iterator[Answer]:
+    def _export(self, members: Mapping[str, Any], peer: Peer) -> Iterator[Reply]:
         """Write own footage into the descriptor that came along: MP4, or a bundle where the order is for one."""
         order, raw, descriptor = self._verify(members, peer)
         if order.recipients is not None and order.window.duration_ns > LONGEST_BUNDLE_NS:
@@ -123,7 +123,7 @@ class ExportCommands:
         finally:
             job.stop()
 
-    def _prepare(self, order: ExportOrder, raw: bytes) -> Callable[[IO[bytes], Callable[[UtcNs], None]], Answer]:
+    def _prepare(self, order: ExportOrder, raw: bytes) -> Callable[[IO[bytes], Callable[[UtcNs], None]], Reply]:
         """Enter the order, and return what carries it out."""
         if order.recipients is None:
             self._enter(order, raw, "local export")
@@ -131,13 +131,13 @@ class ExportCommands:
         proof = self._enter(order, raw, names.EXPORTED)
         return lambda out, tell: self._write_bundle(order, raw, proof, out, tell)
 
-    def _write_clips(self, order: ExportOrder, out: IO[bytes], tell: Callable[[UtcNs], None]) -> Answer:
+    def _write_clips(self, order: ExportOrder, out: IO[bytes], tell: Callable[[UtcNs], None]) -> Reply:
         with self._footage.open_own(order) as reader:
             return describe_export(order, export_footage(reader, order, out, on_progress=tell))
 
     def _write_bundle(
         self, order: ExportOrder, raw: bytes, proof: Mapping[str, object], out: IO[bytes], tell: Callable[[UtcNs], None]
-    ) -> Answer:
+    ) -> Reply:
         info = self._builder.build_export(order, raw, self._owner, proof, out, tell)
         described = describe_bundle(order, info)
         # So that the owner can tell later which file it was.
@@ -166,7 +166,7 @@ class ExportCommands:
             return ledger.prove(connection, index)
 
 
-def _follow(job: ExportJob, stall_s: float) -> Iterator[Answer]:
+def _follow(job: ExportJob, stall_s: float) -> Iterator[Reply]:
     """Tell how far it is until it is done; give up where it does not move."""
     seen, since_s = job.moved, time.monotonic()
     while not job.wait(_TELL_S):

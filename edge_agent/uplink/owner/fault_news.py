@@ -23,10 +23,12 @@ from edge_agent.host.regular_file import read_regular
 from edge_agent.local_time import encode_local, localise
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
+from edge_agent.uplink.owner import adoption
 from edge_agent.uplink.owner.fault_sources import (
     Seen,
     list_folders,
     read_recorder,
+    see_adoption,
     see_disks,
     see_ends,
     see_line,
@@ -119,6 +121,7 @@ class FaultNews:
         see_disks(seen, list_folders(self._config))
         why_unclear = localise(self._why_unclear(), self._zone)
         see_line(seen, self._clock.state(), self._is_connected(), why_unclear)
+        see_adoption(seen, adoption.find_missing(self._config))
         see_ends(seen, self._consents(now), self._ends(), now, self._say)
         return seen
 

@@ -29,12 +29,18 @@ PICTURES: Mapping[str, int] = {
     "black": 15 * HOUR_NS,
 }
 """Told after so long. A camera without light of its own is black for a winter's night."""
-_AFTER_NS = {"recorder": 2 * MINUTE_NS, "events": 5 * MINUTE_NS, "ring": MINUTE_NS, "disk": MINUTE_NS}
+_AFTER_NS = {
+    "recorder": 2 * MINUTE_NS,
+    "events": 5 * MINUTE_NS,
+    "ring": MINUTE_NS,
+    "disk": MINUTE_NS,
+    "adoption": MINUTE_NS,
+}
 _LINE_AFTER_NS = 10 * MINUTE_NS
 """For the clock and the broker: both take a while after a restart of the house's router."""
 MIN_FREE_BYTES = 256 << 20
 _MAX_STATUS_BYTES = 1 << 20
-_DOWN, _UP = ("down", "held-back"), ("recording", "waiting")
+_DOWN, _UP = ("down",), ("recording", "waiting")
 
 Say = Callable[[UtcNs], str]
 
@@ -117,6 +123,12 @@ def see_line(seen: Seen, clock: ClockState, is_connected: bool | None, why: str)
     seen.note(Fault("clock", detail=why, after_ns=_LINE_AFTER_NS), is_wrong=clock is not ClockState.SYNCHRONISED)
     if is_connected is not None:
         seen.note(Fault("broker", after_ns=_LINE_AFTER_NS), is_wrong=not is_connected)
+
+
+def see_adoption(seen: Seen, missing: Path | None) -> None:
+    """Judge whether what the owner signed at the desk came into its file; ``missing`` is one that did not change."""
+    name = "" if missing is None else missing.name
+    seen.note(Fault("adoption", detail=name, after_ns=_AFTER_NS["adoption"]), is_wrong=missing is not None)
 
 
 def see_ends(

@@ -109,6 +109,12 @@ WORDS: Mapping[str, FaultWords] = {
         "Look at the line to the internet. If that works, there is nothing to do but wait.",
         "The connection to the crime center is back",
     ),
+    "adoption": FaultWords(
+        "What you signed at the desk is not in its file",
+        "The file is as it was before. Of old and new terms, those count that allow less.",
+        "On the gateway: sudo edge-agent adopt. Then sign again at the desk.",
+        "What you signed at the desk is in its file, or you changed the file",
+    ),
     "consent": FaultWords(
         "Your consent ends within a week: {subject}",
         _REFUSED,

@@ -6,7 +6,7 @@ from typing import Any
 
 from edge_agent import __version__
 from edge_agent.consent.camera_state import CameraConsent, encode_consents
-from edge_agent.host.control_socket import Answer, Peer
+from edge_agent.host.control_socket import Peer, Reply
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.mqtt.connection import BrokerStatus
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339
@@ -45,7 +45,7 @@ class GatewayStatus:
     counted: Callable[[], int]
     """Refusals that are only counted."""
 
-    def read(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def read(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:
         """Answer the command."""
         now = self.clock.utc()
         consents = self.consents(now)

@@ -17,7 +17,7 @@ from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import ConfigError, EdgeAgentError, UsageError
 from edge_agent.host.clock import Clock
-from edge_agent.host.control_socket import Answer, Handler, Peer
+from edge_agent.host.control_socket import Handler, Peer, Reply
 from edge_agent.host.regular_file import read_regular
 from edge_agent.protocol.enrolment import MAX_ENROLMENT_BYTES, parse_enrolment
 from edge_agent.protocol.public_keys import thumbprint
@@ -54,7 +54,7 @@ class JoinDesk:
         """What carries a signed draft out; not for a socket."""
         return {"adopt-enrolment": self._adopt}
 
-    def _show(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _show(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:
         path = self._config.uplink.enrolment
         try:
             csr = read_regular(path.with_name(CSR_FILE)).decode()
@@ -69,6 +69,7 @@ class JoinDesk:
 
     def draft(self, members: Mapping[str, Any], gateway: str) -> DeskDraft:
         """Draft that an enrolment file is installed; UsageError for one that is none, or another gateway's."""
+        adoption.demand_free(self._config)
         text = str(members.get("enrolment", ""))
         if len(text.encode()) > MAX_ENROLMENT_BYTES:
             raise UsageError("this is no enrolment file: it is too long")
@@ -100,7 +101,7 @@ class JoinDesk:
         )
         return DeskDraft("join", (ToSign(owner_order.TYP, order),), said, "adopt-enrolment", {"text": text})
 
-    def _adopt(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _adopt(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         order, text = str(members["jws"]).encode(), str(members["text"])
         is_put = adoption.put_or_leave(self._config, order, text, self._clock.utc())
         log.info("enrolment signed at the desk")

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from edge_agent.consent.owner_order import Keep, verify_order
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
-from edge_agent.host.control_socket import Answer, Handler, Peer
+from edge_agent.host.control_socket import Handler, Peer, Reply
 from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
 from edge_agent.ledger.entries import KeepEntry
@@ -72,7 +72,7 @@ class KeepCommands:
             for each in self._footage.keeps.expire(self._clock.utc()):
                 self._enter(ENDED, each)
 
-    def _keep(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _keep(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         order = verify_order(str(members["jws"]).encode(), self._gateway, self._owner, self._clock.utc())
         wish = order.value
         if not isinstance(wish, Keep):
@@ -91,10 +91,10 @@ class KeepCommands:
                 raise
         return {"kept": describe(kept)}
 
-    def _list(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _list(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:
         return {"keeps": [describe(each) for each in self._footage.keeps.list_kept()]}
 
-    def _drop(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _drop(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         with self._lock:
             dropped = self._footage.keeps.demand(str(members.get("id")))
             self._enter(LET_GO, dropped)

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
-from edge_agent.host.control_socket import Answer, Handler, Peer, read_int, read_texts
+from edge_agent.host.control_socket import Handler, Peer, Reply, read_int, read_texts
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin, read_origin, verify_checkpoint, verify_growth
 from edge_agent.units import encode_rfc3339
@@ -54,7 +54,7 @@ class LedgerCommands:
         with self._store.transaction() as connection:
             return ledger.checkpoint(connection, self._origin, self._key, self._clock.utc())
 
-    def _entries(self, members: Mapping[str, Any], _peer: Peer) -> Iterator[Answer]:
+    def _entries(self, members: Mapping[str, Any], _peer: Peer) -> Iterator[Reply]:
         kinds, last = read_texts(members, "kinds")[:32], read_int(members, "last", 0)
         with self._store.reading() as connection:
             found = ledger.entries(connection, kinds=kinds, last=last if last > 0 else None)
@@ -79,7 +79,7 @@ class LedgerCommands:
         found = self._store.requests.find(str(entry["jti"]), entry.get("iss"))
         return None if found is None else found.id
 
-    def _verify(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _verify(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         remembered = read_texts(members, "remembered")[:MAX_REMEMBERED]
         with self._store.reading() as connection:
             found = ledger.verify(connection, self._origin, self._key.public_key(), remembered)
@@ -90,7 +90,7 @@ class LedgerCommands:
             "remembered": found.remembered,
         }
 
-    def _prove(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _prove(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         index = read_int(members, "index")
         with self._store.transaction() as connection:
             if not 0 <= index < ledger.read_size(connection):
@@ -101,10 +101,10 @@ class LedgerCommands:
                 ledger.checkpoint(connection, self._origin, self._key, self._clock.utc())
             return {"proof": ledger.prove(connection, index)}
 
-    def _checkpoint(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _checkpoint(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:
         return {"checkpoint": self.checkpoint()}
 
-    def _prove_growth(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _prove_growth(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         """Prove it to the owner first: a proof that this ledger does not bear out is not printed."""
         remembered, public = str(members["remembered"]), self._key.public_key()
         old = verify_checkpoint(remembered, self._origin, public)
@@ -114,7 +114,7 @@ class LedgerCommands:
         verify_growth(proof, remembered, self._origin, public)
         return {"proof": proof}
 
-    def _report(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _report(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:
         with self._store.reading() as connection:
             lines = ledger.report(connection)
         return {

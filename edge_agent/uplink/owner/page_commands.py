@@ -12,7 +12,7 @@ from typing import Any
 
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
-from edge_agent.host.control_socket import Answer, Handler, Peer, read_int
+from edge_agent.host.control_socket import Handler, Peer, Reply, read_int
 from edge_agent.host.page_socket import KeptAnswers, PushLimit, select_handlers
 from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
@@ -81,22 +81,22 @@ class PageCommands:
             **{name: self._tighten(name) for name in TIGHTENS},
         }
 
-    def _status(self, _members: Mapping[str, Any], peer: Peer) -> Answer:
+    def _status(self, _members: Mapping[str, Any], peer: Peer) -> Reply:
         return self._keep("status", lambda: self._owner["status"]({}, peer))
 
-    def _list(self, members: Mapping[str, Any], peer: Peer) -> Answer:
+    def _list(self, members: Mapping[str, Any], peer: Peer) -> Reply:
         """Cut one answer for all, so that asking for another number each time finds the kept one too."""
         most = self._keep("requests", lambda: self._owner["requests"]({"last": MAX_LAST}, peer))
         return {"requests": most["requests"][: members["last"]]}
 
-    def _keep(self, name: str, make: Callable[[], Answer | Iterator[Answer]]) -> Answer:
+    def _keep(self, name: str, make: Callable[[], Reply | Iterator[Reply]]) -> Reply:
         """Keep an answer until the ledger grows: each request and each act is entered, and so is seen at once."""
         return self._kept.find(name, self._store.read_ledger_size(), make)
 
     def _spare(self, handler: Handler) -> Handler:
         """Let a read that takes the disk or the processor through only so often."""
 
-        def read(members: Mapping[str, Any], peer: Peer) -> Answer | Iterator[Answer]:
+        def read(members: Mapping[str, Any], peer: Peer) -> Reply | Iterator[Reply]:
             self._read_limit.demand()
             return handler(members, peer)
 
@@ -106,13 +106,13 @@ class PageCommands:
     def _read_last(handler: Handler, usual: int) -> Handler:
         """Bound how much one read brings, whatever it asks for."""
 
-        def read(members: Mapping[str, Any], peer: Peer) -> Answer | Iterator[Answer]:
+        def read(members: Mapping[str, Any], peer: Peer) -> Reply | Iterator[Reply]:
             last = min(max(1, read_int(members, "last", usual)), MAX_LAST)
             return handler({**members, "last": last}, peer)
 
         return read
 
-    def _prove(self, members: Mapping[str, Any], peer: Peer) -> Answer | Iterator[Answer]:
+    def _prove(self, members: Mapping[str, Any], peer: Peer) -> Reply | Iterator[Reply]:
         """Bound as acts are; far more so if no checkpoint holds the entry yet: then the ledger is padded and signed."""
         self._limit.demand()
         index = read_int(members, "index")
@@ -121,7 +121,7 @@ class PageCommands:
                 self._proof_limit.demand()
         return self._owner["ledger-prove"](members, peer)
 
-    def _show(self, members: Mapping[str, Any], peer: Peer) -> Answer:
+    def _show(self, members: Mapping[str, Any], peer: Peer) -> Reply:
         """Add how far away the incident was, which no other reader needs: they know where they live."""
         answer = self._owner["request"](members, peer)
         assert isinstance(answer, Mapping)
@@ -138,7 +138,7 @@ class PageCommands:
         return {"metres": round(distance_m(here, place)), "direction": say_direction(here, place)}
 
     def _tighten(self, name: str) -> Handler:
-        def carry_out(members: Mapping[str, Any], peer: Peer) -> Answer:
+        def carry_out(members: Mapping[str, Any], peer: Peer) -> Reply:
             by = _parse_device(members)
             self._limit.demand()
             subject = self._find_subject(name, members, peer)

@@ -11,13 +11,14 @@ from zoneinfo import ZoneInfo
 from edge_agent.buffer.read.coverage import Overview, look_over
 from edge_agent.consent.camera_state import CameraConsent, say_until
 from edge_agent.consent.house_state import HouseState
-from edge_agent.consent.plain_words import LANGUAGES, Language, describe_camera, describe_house
+from edge_agent.consent.plain_words import describe_camera, describe_house
 from edge_agent.consent.policy import Policy, Terms
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
-from edge_agent.host.control_socket import Answer, Handler, Peer
+from edge_agent.host.control_socket import Handler, Peer, Reply
 from edge_agent.protocol.request import Quality
 from edge_agent.settings.gateway import Camera, Config
+from edge_agent.texts import LANGUAGES, Language
 from edge_agent.units import DAY_NS, SECOND_NS, MonoNs, UtcNs, encode_rfc3339
 from edge_agent.uplink.bundle.rings import Footage, NotRecordedError
 
@@ -54,7 +55,7 @@ class PageReads:
     ) -> None:
         self._config, self._footage, self._in_force, self._clock = config, footage, in_force, clock
         self._find_consents = find_consents
-        self._seen: dict[str, tuple[MonoNs, Answer]] = {}
+        self._seen: dict[str, tuple[MonoNs, Reply]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -62,11 +63,12 @@ class PageReads:
         """The handlers for the page's socket beside the owner's reads."""
         return {"house": self._house, "recordings": self._recordings, "terms": self._terms}
 
-    def _house(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _house(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:
         cameras = [{"id": each.id, "title": each.title, "enabled": each.enabled} for each in self._config.cameras]
-        return {"time_zone": self._config.gateway.time_zone, "cameras": cameras}
+        gateway = self._config.gateway
+        return {"time_zone": gateway.time_zone, "language": gateway.language, "cameras": cameras}
 
-    def _recordings(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _recordings(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         camera = self._config.demand_camera(str(members.get("camera", "")))
         with self._lock:  # one ring at a time, whoever asks
             seen = self._seen.get(camera.id)
@@ -75,7 +77,7 @@ class PageReads:
                 seen = self._seen[camera.id] = (now, self._look(camera))
         return seen[1]
 
-    def _look(self, camera: Camera) -> Answer:
+    def _look(self, camera: Camera) -> Reply:
         try:
             with self._footage.open(camera.id, Quality.MAIN) as reader:
                 overview, size_bytes = look_over(reader), reader.superblock.file_bytes
@@ -83,7 +85,7 @@ class PageReads:
             return {"camera": camera.id, "bytes": 0, "footage_s": 0, "oldest": None, "newest": None, "hours": []}
         return {"camera": camera.id, "bytes": size_bytes, **_describe(overview)}
 
-    def _terms(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _terms(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         language = _parse_language(members.get("language", "en"))
         now = self._clock.utc()
         house_state, policy = self._in_force.read(now), self._in_force.load_policy()

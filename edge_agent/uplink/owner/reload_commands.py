@@ -15,7 +15,7 @@ from typing import Any
 
 from edge_agent.consent.camera_state import CameraConsent, encode_consents
 from edge_agent.errors import EdgeAgentError
-from edge_agent.host.control_socket import Answer, Handler, Peer
+from edge_agent.host.control_socket import Handler, Peer, Reply
 from edge_agent.settings.gateway import Config, load_config
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class ReloadCommands:
             return False
         return True
 
-    def _reload(self, _request: Mapping[str, Any], peer: Peer) -> Answer:
+    def _reload(self, _request: Mapping[str, Any], peer: Peer) -> Reply:
         new = load_config(self._path)
         log.warning("reload asked for uid=%d", peer.uid)
         self._asked.set()

@@ -14,7 +14,7 @@ from edge_agent.consent.offer import encode_offers, offers_of
 from edge_agent.consent.owner_order import Order, Resume, verify_order
 from edge_agent.errors import DenialError, UsageError
 from edge_agent.host.clock import Clock
-from edge_agent.host.control_socket import Answer, Handler, Peer, read_int
+from edge_agent.host.control_socket import Handler, Peer, Reply, read_int
 from edge_agent.ledger import entries
 from edge_agent.ledger.entries import ApprovalEntry, ConsentRevokedEntry, PauseEntry, ResumeEntry
 from edge_agent.protocol import jws
@@ -24,7 +24,7 @@ from edge_agent.protocol.verdict import Approval, Denial, Reason, Wait
 from edge_agent.settings.gateway import Config
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink.inbound import steps
-from edge_agent.uplink.inbound.evaluator import Evaluator
+from edge_agent.uplink.inbound.evaluator import Assessment, Evaluator
 from edge_agent.uplink.inbound.lifecycle import Event
 from edge_agent.uplink.inbound.register import Aftermath, RequestRegister
 from edge_agent.uplink.inbound.steps import RequestStep
@@ -98,11 +98,11 @@ class RequestCommands:
 
     # See
 
-    def _list(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _list(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         last = min(max(1, read_int(members, "last", 20)), 500)
         return {"requests": [self._describe(each) for each in self._store.requests.list_newest(limit=last)]}
 
-    def _show(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _show(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         request = self._find(members)
         bound = request.bound
         more = {
@@ -114,7 +114,7 @@ class RequestCommands:
         }
         return {"request": self._describe(request) | more}
 
-    def _consents(self, _members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _consents(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:
         """Return what the store has of each camera's consent, for who may not read the store."""
         found = {camera.id: self._store.consents.find(camera.id) for camera in self._config.cameras}
         return {
@@ -125,7 +125,7 @@ class RequestCommands:
             }
         }
 
-    def _explain(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _explain(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         if "number" in members:
             steps, verdict = self._evaluator.explain_stored(self._find(members))
         else:
@@ -177,7 +177,7 @@ class RequestCommands:
 
     # Give: with the owner's signature
 
-    def _order(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _order(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         raw = str(members["jws"]).encode()
         now = self._clock.utc()
         order = verify_order(raw, self._gateway, self._owner, now)
@@ -187,7 +187,7 @@ class RequestCommands:
             return self._resume(order, order.value, now)
         raise UsageError("this order is for another command")
 
-    def _approve(self, order: Order, approval: Approval, raw: bytes, now: UtcNs) -> Answer:
+    def _approve(self, order: Order, approval: Approval, raw: bytes, now: UtcNs) -> Reply:
         aftermath = Aftermath()
         with self._store.transaction() as connection:
             self._mark_used(connection, order, now)
@@ -205,8 +205,8 @@ class RequestCommands:
             )
             step = RequestStep(Event.APPROVAL, outlook.now, (entry,), approval=raw)
             self._register.apply(connection, request, step)
-            bound = evaluation.bound
-            self._register.record_verdict(connection, request, verdict, bound, outlook, aftermath=aftermath)
+            assessment = Assessment(verdict, evaluation.bound)
+            self._register.record_verdict(connection, request, assessment, outlook, aftermath=aftermath)
             state = self._store.requests.read(request.id).state
         self._reauthorization.clear_up(aftermath)
         if isinstance(verdict, Denial):
@@ -214,7 +214,7 @@ class RequestCommands:
         self._worker.wake()
         return {"state": state.value}
 
-    def _resume(self, order: Order, resume: Resume, now: UtcNs) -> Answer:
+    def _resume(self, order: Order, resume: Resume, now: UtcNs) -> Reply:
         with self._store.transaction() as connection:
             paused_at = self._store.pauses.find_entry(connection, resume.camera)
             # Times of an order are whole seconds. A pause of the future was entered under a wrong clock.
@@ -229,7 +229,7 @@ class RequestCommands:
         if not self._store.orders.mark_used(connection, order.order_id, now):
             raise UsageError("this order was carried out before")
 
-    def _take_consent(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _take_consent(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         """Take in a consent that the owner has just signed: from here alone it comes to count (PROTOCOL 6.1, O2b)."""
         camera, aftermath = str(members["camera"]), Aftermath()
         with self._store.transaction() as connection:
@@ -243,7 +243,7 @@ class RequestCommands:
 
     # Take away: at once, no signature
 
-    def _deny(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _deny(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         if members.get("all") is True:
             return self._stop_all()
         request = self._find(members)
@@ -251,7 +251,7 @@ class RequestCommands:
             raise UsageError(f"request does not wait for you: it is {request.state.value}")
         return self.refuse(request, "owner-denied")
 
-    def _stop_all(self) -> Answer:
+    def _stop_all(self) -> Reply:
         """Refuse what waits for the owner, and stop releases; name the requests whose key may be out already."""
         waiting = [self._store.requests.read(each) for each in self._store.outbox.list_waiting_keys()]
         states: dict[int, RequestState | None] = {}
@@ -267,7 +267,7 @@ class RequestCommands:
             "too_late": sorted(number for number, state in states.items() if state is RequestState.DELIVERED),
         }
 
-    def refuse(self, request: StoredRequest, code: str) -> Answer:
+    def refuse(self, request: StoredRequest, code: str) -> Reply:
         """Deny a request that waits for the owner: they said no, or nothing in time."""
         if not self._refuse(request, (Reason(code, say(code)),)):
             raise UsageError("request does not wait for you any more")
@@ -285,7 +285,7 @@ class RequestCommands:
         self._reauthorization.clear_up(aftermath)
         return True
 
-    def _cancel(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _cancel(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         if members.get("all") is True:
             return self._stop_all()
         request = self._find(members)
@@ -322,7 +322,7 @@ class RequestCommands:
         self._worker.wake()
         return RequestState.DELIVERED if current.is_handed_over else RequestState.CANCELLED
 
-    def _pause(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _pause(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         camera = self._camera(members)
         try:
             until = None if members.get("until") is None else parse_rfc3339(str(members["until"]))
@@ -337,7 +337,7 @@ class RequestCommands:
             self._reauthorization.evaluate_all(connection, outlook, aftermath)
         return {"stopped": self._clear_up(aftermath)}
 
-    def _revoke(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _revoke(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         camera = self._camera(members)
         wanted = [each.id for each in self._config.cameras] if camera == EVERY_CAMERA else [camera]
         with self._store.transaction() as connection:

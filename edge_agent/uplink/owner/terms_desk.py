@@ -17,13 +17,13 @@ from edge_agent.consent import owner_order
 from edge_agent.consent.house_state import CameraInForce
 from edge_agent.consent.meet import differences
 from edge_agent.consent.owner_order import build_order
-from edge_agent.consent.plain_words import describe, describe_camera, describe_house, notice
+from edge_agent.consent.plain_words import WAIVER, describe, describe_camera, describe_house, notice
 from edge_agent.consent.policy import Policy, Terms, encode_terms, parse_policy
 from edge_agent.consent.signed_consent import TYP, build_consent, effective, read_built
 from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.errors import ConfigError, UsageError
 from edge_agent.host.clock import Clock
-from edge_agent.host.control_socket import Answer, Handler, Peer, read_texts
+from edge_agent.host.control_socket import Handler, Peer, Reply, read_texts
 from edge_agent.host.page_socket import PushLimit
 from edge_agent.host.regular_file import read_regular
 from edge_agent.local_time import encode_local
@@ -83,7 +83,7 @@ class TermsDesk:
         """What carries a signed draft out; not for a socket."""
         return {"adopt-terms": self._adopt}
 
-    def _show_form(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _show_form(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         self._limit.demand()
         camera = self._config.demand_camera(str(members.get("camera", ""))).id
         terms = self._load().terms(camera) or Terms()
@@ -97,7 +97,7 @@ class TermsDesk:
             "is_named": self._load().terms(camera) is not None,
         }
 
-    def _preview(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _preview(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         self._limit.demand()
         language: Language = next((each for each in LANGUAGES if each == members.get("language")), "en")
         _, _, terms = self._change(members, self._read())
@@ -111,6 +111,7 @@ class TermsDesk:
         Raises:
             UsageError: A value that no term takes, or a camera whose ring is not there yet.
         """
+        adoption.demand_free(self._config)
         before = self._read()
         camera, text, terms = self._change(members, before)
         config, now = self._config, UtcNs(self._clock.utc() // SECOND_NS * SECOND_NS)
@@ -130,8 +131,9 @@ class TermsDesk:
         files = parse_policy(before, str(config.consent.file)), parse_policy(text, "terms")
         sentence = self._say(camera, payload, files, language)
         return DeskDraft(
-            "sign", messages, sentence, "adopt-terms", {"camera": camera, "text": text}, {"camera": camera}
-        )
+            "sign", messages, sentence, "adopt-terms", {"camera": camera, "text": text}, {"camera": camera},
+            " ".join(WAIVER[language].split("\n")),
+        )  # fmt: skip
 
     def _say(self, camera: str, payload: bytes, files: tuple[Policy, Policy], language: Language) -> str:
         """Say, from the bytes, every term of any camera that counts otherwise than now once this is signed.
@@ -200,11 +202,12 @@ class TermsDesk:
 
     # Carry out
 
-    def _adopt(self, members: Mapping[str, Any], _peer: Peer) -> Answer:
+    def _adopt(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         """Take the consent in, and leave the text for root; write that as well if this user may (a trial)."""
         order, consent = read_texts(members, "signed")
         camera, text, now = str(members["camera"]), str(members["text"]), self._clock.utc()
         adoption.demand_order(self._config, order.encode(), text, now)
+        adoption.demand_free(self._config)
         self._hand_over("take-consent", {"camera": camera, "jws": consent})
         is_put = adoption.put_or_leave(self._config, order.encode(), text, now)
         log.info("terms signed at the desk camera=%s", camera)

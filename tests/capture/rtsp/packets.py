@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edge_agent.capture.rtsp.access_units import CodedUnitBytes, Stamp
+from edge_agent.capture.rtsp.access_units import CodedUnitBytes, NalRole, Stamp
 from edge_agent.capture.rtsp.h264 import H264Depacketizer
 from edge_agent.capture.rtsp.h265 import H265Depacketizer
 from edge_agent.capture.rtsp.rtp import RtpOrder
@@ -45,29 +45,31 @@ def pack(codec: str, picture: Picture) -> list[bytes]:
     return pack_h264(picture.nals) if codec == "h264" else pack_h265(picture.nals)
 
 
-def number_packets(payloads: Iterable[tuple[bytes, int, bool]], first: int = 65_530) -> list[bytes]:
+def number_packets(payloads: Iterable[tuple[bytes, int, bool]], first: int = 65_530, ssrc: int = 0xABCD) -> list[bytes]:
     """Put RTP headers before payloads: (payload, ticks, marker)."""
     return [
-        encode_rtp(payload, marker=marker, payload_type=PAYLOAD_TYPE, sequence=first + place, ticks=ticks, ssrc=0xABCD)
+        encode_rtp(payload, marker=marker, payload_type=PAYLOAD_TYPE, sequence=first + place, ticks=ticks, ssrc=ssrc)
         for place, (payload, ticks, marker) in enumerate(payloads)
     ]
 
 
-def send(codec: str, pictures: Sequence[Picture]) -> list[bytes]:
+def send(codec: str, pictures: Sequence[Picture], **options: int) -> list[bytes]:
     """Return the RTP packets of pictures as a good camera sends them."""
     payloads = []
     for number, picture in enumerate(pictures):
         parts = pack(codec, picture)
         payloads += [(part, number * STEP, place == len(parts) - 1) for place, part in enumerate(parts)]
-    return number_packets(payloads)
+    return number_packets(payloads, **options)
 
 
 def frame(packet: bytes, channel: int = 0) -> bytes:
     return b"$" + bytes((channel,)) + len(packet).to_bytes(2, "big") + packet
 
 
-def depacketize(codec: str, stream: bytes, cuts: Iterable[int] = (), *, has_donl: bool = False) -> list[CodedUnitBytes]:
-    """Read a byte stream, cut into chunks at some places, to its end."""
+def depacketize(
+    codec: str, stream: bytes, cuts: Iterable[int] = (), *, has_donl: bool = False, is_followed: bool = False
+) -> list[CodedUnitBytes]:
+    """Read a byte stream, cut into chunks at some places, to its end, or until the next picture begins."""
     depacketizer = H264Depacketizer() if codec == "h264" else H265Depacketizer(has_donl=has_donl)
     splitter, order = Splitter(), RtpOrder(frozenset({PAYLOAD_TYPE}))
     places = [0, *sorted({cut for cut in cuts if 0 < cut < len(stream)}), len(stream)]
@@ -75,13 +77,26 @@ def depacketize(codec: str, stream: bytes, cuts: Iterable[int] = (), *, has_donl
     for number, (begin, end) in enumerate(itertools.pairwise(places)):
         if begin == end:
             continue
-        pieces = splitter.feed(stream[begin:end])
-        for channel, at, until in pieces.frames:
-            packet = order.take(pieces.data, at, until) if channel == 0 else None
+        pieces, place = splitter.feed(stream[begin:end]), 0
+        data, view, stamp = pieces.data, memoryview(pieces.data), Stamp(UtcNs(number), MonoNs(number))
+        while place < len(pieces.frames):
+            channel, at, until = pieces.frames[place]
+            place += 1
+            packet = order.take(data, at, until) if channel == 0 else None
             if packet is not None:
-                depacketizer.take(pieces.data, memoryview(pieces.data), packet, Stamp(UtcNs(number), MonoNs(number)))
+                depacketizer.take(data, view, packet, stamp)
+                place = depacketizer.take_inner(data, view, pieces.frames, place, order, stamp)
         depacketizer.settle()
         units += depacketizer.units.ready
         depacketizer.units.ready = []
-    depacketizer.units.flush()
+    if is_followed:
+        _follow(codec, depacketizer)
+    else:
+        depacketizer.units.flush()
     return units + depacketizer.units.ready
+
+
+def _follow(codec: str, depacketizer: H264Depacketizer | H265Depacketizer) -> None:
+    """Begin another picture: what was before it has ended."""
+    nal = make_picture(codec, 0, key=False).nals[0]
+    depacketizer.units.begin(NalRole.FIRST, b"", memoryview(nal), 0, None)

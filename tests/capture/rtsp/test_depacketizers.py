@@ -39,7 +39,7 @@ def test_pictures_come_out_as_they_went_in(codec: str, data: st.DataObject) -> N
     ]
     stream = b"".join(map(frame, send(codec, pictures)))
     cuts = data.draw(st.sets(st.integers(0, len(stream)), max_size=20))
-    units = depacketize(codec, stream, cuts)
+    units = depacketize(codec, stream, cuts, is_followed=True)
     assert whole(units) == told(pictures)
     assert [unit.ticks for unit in units] == [number * STEP for number in range(len(pictures))]
 
@@ -102,9 +102,9 @@ def test_borders_are_found_whatever_a_camera_says(
             for place, part in enumerate(parts)
         ]
     units = depacketize(codec, b"".join(map(frame, number_packets(payloads))))
-    # Of the last one nothing but its marker tells that nothing more comes.
+    # Of the last one nothing but its marker tells that nothing more comes, if the camera sets them well.
     assert whole(units) == told(pictures[: len(units)])
-    assert len(units) == len(pictures) or not marker(parts, len(parts) - 1)
+    assert len(units) == len(pictures) or not marker(parts, len(parts) - 1) or (slices > 1 and marker(parts, 0))
     assert len(units) >= len(pictures) - 1
 
 
@@ -118,7 +118,7 @@ def test_aggregate_is_taken_apart(codec: str, head: bytes) -> None:
     """Parameter sets and slice in one packet (STAP-A, AP) give the same unit as each by itself."""
     picture = make_picture(codec, 1, key=True)
     packets = number_packets([(aggregate(picture.nals, head), 0, True)])
-    assert whole(depacketize(codec, frame(packets[0]))) == told([picture])
+    assert whole(depacketize(codec, frame(packets[0]), is_followed=True)) == told([picture])
 
 
 @pytest.mark.parametrize("size", [40, 3000])
@@ -136,7 +136,7 @@ def test_decoding_order_numbers_are_left_out(size: int) -> None:
         payloads.append((fu + bytes((kind,)) + nal[1000:2000], 0, False))
         payloads.append((fu + bytes((0x40 | kind,)) + nal[2000:], 0, True))
     stream = b"".join(map(frame, number_packets(payloads)))
-    assert whole(depacketize("hevc", stream, has_donl=True)) == told([picture])
+    assert whole(depacketize("hevc", stream, has_donl=True, is_followed=True)) == told([picture])
 
 
 def test_extensions_of_a_payload_are_skipped() -> None:
@@ -144,7 +144,7 @@ def test_extensions_of_a_payload_are_skipped() -> None:
     nal = make_picture("hevc", 2, key=False).nals[0]
     fields = (nal[0] >> 1) << 9 | 3 << 4
     paci = bytes((50 << 1, nal[1])) + struct.pack(">H", fields) + b"xyz" + nal[2:]
-    units = depacketize("hevc", frame(number_packets([(paci, 0, True)])[0]))
+    units = depacketize("hevc", frame(number_packets([(paci, 0, True)])[0]), is_followed=True)
     assert [unit.data for unit in units] == [b"\0\0\0\1" + nal]
 
 
@@ -172,7 +172,8 @@ def test_start_codes_inside_of_a_unit_are_found(most: int) -> None:
             )
             for place, piece in enumerate(pieces)
         ]
-    assert whole(depacketize("h264", b"".join(map(frame, number_packets(payloads))))) == told([picture])
+    stream = b"".join(map(frame, number_packets(payloads)))
+    assert whole(depacketize("h264", stream, is_followed=True)) == told([picture])
 
 
 def fragments(nal: bytes, flags: list[int], size: int = 20) -> list[bytes]:
@@ -217,7 +218,7 @@ def test_slice_in_one_fragment_is_taken() -> None:
     ]
     for payloads in (one, empty):
         stream = b"".join(map(frame, number_packets(payloads)))
-        assert [unit.data for unit in depacketize("h264", stream)] == [picture.data]
+        assert [unit.data for unit in depacketize("h264", stream, is_followed=True)] == [picture.data]
 
 
 def test_parameter_sets_before_each_slice_stay_with_their_picture() -> None:
@@ -226,16 +227,197 @@ def test_parameter_sets_before_each_slice_stay_with_their_picture() -> None:
     after = make_picture("h264", 1, key=False)
     payloads = [(nal, 0, False) for nal in (sps, pps, first, sps, pps)] + [(second, 0, True)]
     payloads += [(part, STEP, True) for part in pack("h264", after)]
-    units = depacketize("h264", b"".join(map(frame, number_packets(payloads))))
+    units = depacketize("h264", b"".join(map(frame, number_packets(payloads))), is_followed=True)
     joined = b"".join(b"\0\0\0\1" + nal for nal in (sps, pps, first, sps, pps, second))
     assert whole(units) == [(joined, True), (after.data, False)]
 
 
-def test_recovery_point_makes_a_keyframe() -> None:
-    """As FFmpeg has it: decoding may begin at a picture with that SEI, though it is no IDR picture."""
-    sei, nal = b"\x06\x05\x01\xff\x06\x01\x84\x80", make_picture("h264", 1, key=False).nals[0]
-    stream = b"".join(map(frame, number_packets([(sei, 0, False), (nal, 0, True)])))
-    assert [unit.is_keyframe for unit in depacketize("h264", stream)] == [True]
+def recovery_point(frames: int) -> bytes:
+    """Return an SEI unit with ``recovery_frame_cnt`` and exact_match_flag, behind one that is registered data."""
+    code = bin(frames + 1)[2:]
+    bits = "0" * (len(code) - 1) + code + "1000" + "1"
+    payload = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+    return b"\x06\x05\x01\xff\x06" + bytes((len(payload),)) + payload + b"\x80"
+
+
+def recovering(frames: int, every: int, count: int) -> list[Picture]:
+    """Return an IDR picture and then only others, with a recovery point before each so-many-th."""
+    pictures = [make_picture("h264", number, key=number == 0) for number in range(count)]
+    return [
+        Picture((recovery_point(frames), *each.nals), is_keyframe=True) if number % every == 0 and number else each
+        for number, each in enumerate(pictures)
+    ]
+
+
+@pytest.mark.parametrize("frames", [0, 1, 3, 90])
+def test_recovery_point_makes_a_keyframe(frames: int) -> None:
+    """As FFmpeg has it: a picture with that SEI is a border, though it is no IDR picture, if all before it is there."""
+    pictures = recovering(frames, every=5, count=12)
+    units = depacketize("h264", b"".join(map(frame, send("h264", pictures))))
+    assert whole(units) == told(pictures)
+
+
+REFRESHES = {
+    # frames of the refresh: the first whole picture after the loss of picture 2; recovery points are 5, 10, 15...
+    "none": (0, 5),
+    "one frame, other pictures between": (1, 10),
+    "as long as the distance": (5, 25),
+    "never over": (90, None),
+}
+
+
+@pytest.mark.parametrize(("frames", "first"), REFRESHES.values(), ids=REFRESHES.keys())
+def test_loss_ends_at_a_recovery_point_only_when_its_refresh_is_over(frames: int, first: int | None) -> None:
+    """H.264 D.2.8: after a loss nothing passes for whole until ``recovery_frame_cnt`` frames came behind a point."""
+    pictures = recovering(frames, every=5, count=40)
+    packets = [packet for packet in send("h264", pictures) if packet[4:8] != struct.pack(">I", 2 * STEP)]
+    units = depacketize("h264", b"".join(map(frame, packets)))
+    assert whole(units) == told(pictures[:2] + (pictures[first:] if first is not None else []))
+
+
+def test_sei_that_never_ends_is_no_recovery_point() -> None:
+    """Hundreds of messages in one unit are not looked through, nor is a number of 33 bits one."""
+    picture = make_picture("h264", 1, key=False)
+    for sei in (b"\x06" + b"\5\0" * 500 + b"\6\1\x84\x80", b"\x06\6\x08" + b"\0\0\3\0\0\3\0\1", b"\6\6", b"\6\xff\xff"):
+        odd = Picture((sei, *picture.nals), is_keyframe=False)
+        assert whole(depacketize("h264", b"".join(map(frame, send("h264", [odd]))), is_followed=True)) == told([odd])
+
+
+def lose_slices(codec: str, number: int, keep: int, marker: Callable[[list[bytes], int], bool]) -> list[Picture]:
+    """Send pictures of three slices, of one picture only the first so many packets; return what came."""
+    pictures = group(codec, 11, slices=3)
+    payloads = []
+    for place, picture in enumerate(pictures):
+        parts = pack(codec, picture)
+        payloads += [(part, place * STEP, marker(parts, at)) for at, part in enumerate(parts)]
+    lost = slice(sum(len(pack(codec, picture)) for picture in pictures[:number]) + keep, None)
+    packets = number_packets(payloads)
+    first = next(at for at in range(lost.start, len(packets)) if packets[at][4:8] != packets[lost.start - 1][4:8])
+    units = depacketize(codec, b"".join(map(frame, packets[: lost.start] + packets[first:])))
+    sent = {picture.data for picture in pictures}
+    assert all(unit.data in sent for unit in units if not unit.is_damaged and (unit.is_keyframe or unit.data))
+    return [picture for picture in pictures if any(unit.data == picture.data for unit in units)]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("number", [1, 4, 7])
+def test_marker_on_each_slice_makes_no_half_picture_whole(codec: str, number: int) -> None:
+    """A camera that marks every slice, and loses the last ones of a picture: that picture is damaged."""
+    came = lose_slices(codec, number, 1, lambda parts, at: True)
+    assert group(codec, 11, slices=3)[number] not in came
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_end_of_a_session_leaves_no_half_picture(codec: str) -> None:
+    """Likewise at the end, with nothing behind it; and before anything showed what this camera's markers mean."""
+    for count in (1, 4):
+        pictures = group(codec, count, slices=3)
+        payloads = [
+            (part, place * STEP, True) for place, picture in enumerate(pictures) for part in pack(codec, picture)
+        ]
+        units = depacketize(codec, b"".join(map(frame, number_packets(payloads[:-1]))))
+        assert whole(units) == told(pictures[:-1])
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@given(st.data())
+@settings(deadline=None, max_examples=100)
+def test_other_numbers_never_pass_for_footage(codec: str, data: st.DataObject) -> None:
+    """Whatever a camera does to its numbers and sources: what passes for whole was sent so, and follows no hole."""
+    pictures = group(codec, 16, slices=data.draw(st.integers(1, 3)), size=data.draw(st.integers(4, 3000)))
+    markers = data.draw(st.sampled_from(list(MARKERS.values())))
+    payloads = []
+    for place, picture in enumerate(pictures):
+        parts = pack(codec, picture)
+        payloads += [(part, place * STEP, markers(parts, at)) for at, part in enumerate(parts)]
+    cut = data.draw(st.integers(1, len(payloads) - 2))
+    hole = data.draw(st.integers(1, 8))
+    step = data.draw(st.sampled_from([-90, -5000, 2500, 3500, 30_000]))
+    ssrc = data.draw(st.sampled_from([0xABCD, 7]))
+    before = number_packets(payloads[:cut])
+    after = number_packets(payloads[cut + hole :], 65_530 + cut + step, ssrc)
+    places = {picture.data: place for place, picture in enumerate(pictures)}
+    latest: int | None = None
+    for unit in depacketize(codec, b"".join(map(frame, [*before, *after]))):
+        if unit.is_damaged:
+            latest = None
+        elif latest is not None or unit.is_keyframe:
+            found = [place for bytes_, place in places.items() if bytes_.endswith(unit.data)]
+            assert len(found) == 1
+            assert unit.is_keyframe or (unit.data in places and latest is not None and found[0] == latest + 1)
+            latest = found[0]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize(("border", "missing"), [(5, 0), (5, 2), (3, 0), (3, 1)])
+def test_another_source_is_believed_from_its_keyframe_on(codec: str, border: int, missing: int) -> None:
+    """A camera with a source for each GOP loses nothing; one that changes it elsewhere, up to the next keyframe."""
+    pictures = group(codec, 12)
+    before = send(codec, pictures[:border])
+    after = send(codec, pictures[border:], first=7000, ssrc=7)
+    lost = sum(len(pack(codec, each)) for each in pictures[border : border + missing])
+    stream = [*before, *after[lost:]]
+    units = depacketize(codec, b"".join(map(frame, stream)))
+    if (border, missing) == (5, 0):
+        assert whole(units) == told(pictures)
+        assert not any(unit.is_damaged for unit in units)
+    else:
+        assert whole(units) == told(pictures[:border] + pictures[(border + missing + 4) // 5 * 5 :])
+
+
+def in_one_unit(nals: tuple[bytes, ...], most: int) -> list[bytes]:
+    """Put Annex B into one unit of fragments that begins as its first NAL unit does."""
+    inside = b"\0\0\0\1".join(nals)
+    head, kind = inside[0] & 0xE0 | 28, inside[0] & 0x1F
+    pieces = [inside[at : at + most] for at in range(1, len(inside), most)]
+    return [
+        bytes((head, (0x80 if not at else 0x40 if at == len(pieces) - 1 else 0) | kind)) + piece
+        for at, piece in enumerate(pieces)
+    ]
+
+
+def test_slice_full_of_start_codes_is_no_footage() -> None:
+    """Thousands of NAL units in one picture cost whoever takes it apart seconds: damage. Small slices are none."""
+    shreds = b"\x41\x80" + b"\0\0\1\x41\x40" * 4000
+    small = make_picture("h264", 7, key=False, slices=200, size=300)
+    pictures = group("h264", 12)
+    pictures[2] = Picture((shreds,), is_keyframe=False)
+    pictures[7] = small
+    units = depacketize("h264", b"".join(map(frame, send("h264", pictures))))
+    assert whole(units) == told([*pictures[:2], *pictures[5:]])
+
+
+LARGE = make_picture("h264", 1, key=True, size=200_000)
+SET = b"\x67" + b"\1" * 70_000
+MISSHAPEN: dict[str, tuple[list[bytes], bool]] = {
+    "as many units as a packet may hold": ([aggregate((b"\x06\5",) * 256, b"\x18")], True),
+    "more units than a picture has": ([aggregate((b"\x06\5",) * 257, b"\x18")], False),
+    "zeros behind the last unit": ([aggregate((b"\x06\5",), b"\x18") + bytes(2)], True),
+    "a unit cut off": ([aggregate((b"\x06\5", b"\x41\x40" * 9), b"\x18")[:-3]], False),
+    "a length and nothing": ([aggregate((b"\x06\5",), b"\x18") + b"\0\7"], False),
+    "half of a length": ([aggregate((b"\x06\5",), b"\x18") + b"\7"], False),
+    "a parameter set in fragments without end": (fragments(SET, [0x80, 0]), False),
+    "a parameter set of 70 kB": (in_one_unit((SET,), 1000), False),
+    "a whole picture in fragments of a parameter set": (in_one_unit(LARGE.nals, 1000), True),
+    "a thousand units behind start codes": (in_one_unit((b"\x67\1",) * 1000, 1000), False),
+    "packetization mode 2": ([b"\x1d\1\1\1"], False),
+}
+
+
+@pytest.mark.parametrize(("odd", "is_good"), MISSHAPEN.values(), ids=MISSHAPEN.keys())
+def test_what_cannot_be_read_is_damage(odd: list[bytes], is_good: bool) -> None:
+    """Whatever of a packet is left out, the pictures from there to the next keyframe are damaged, and told."""
+    pictures = group("h264", 7)
+    payloads = []
+    for number, picture in enumerate(pictures):
+        parts = [*(odd if number == 2 else ()), *pack("h264", picture)]
+        payloads += [(part, number * STEP, place == len(parts) - 1) for place, part in enumerate(parts)]
+    units = depacketize("h264", b"".join(map(frame, number_packets(payloads))))
+    after = [picture.data for picture in pictures[5:]]
+    assert [unit.data for unit in units if not unit.is_damaged][-2:] == after
+    assert any(unit.is_damaged for unit in units) != is_good
+    if not is_good:
+        assert whole(units) == told([*pictures[:2], *pictures[5:]])
 
 
 def test_unit_that_is_too_long_is_damage_and_holds_no_memory() -> None:

@@ -18,6 +18,8 @@ from edge_agent.host.clock import SystemClock
 from edge_agent.media.packets import TrackTemplate
 from tests.capture.test_gst import _HAS_SERVER, footage, gst_camera
 
+from .odd_streams import encode_pictures, judge
+
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 __all__ = ["footage"]
 
@@ -102,3 +104,13 @@ def test_server_of_somebody_else_is_read_alike(footage: Path, mtu: str) -> None:
     """GStreamer's payloader: aggregates, other sizes of fragments."""
     with gst_camera(footage, "--mtu", mtu) as camera:
         compare(camera.url)
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_odd_and_broken_streams_are_read_alike(codec: str) -> None:
+    """Real pictures in odd packets come out as FFmpeg has them; of broken ones nothing else passes for whole.
+
+    ``python -m tests.fuzz.differential`` goes on with other seeds.
+    """
+    pictures = encode_pictures(codec, 40)
+    assert [fault for seed in range(24) if (fault := judge(codec, pictures, seed))] == []

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.capture.rtsp.rtp import NEW_NUMBERS, RtcpReport, RtpOrder, parse_report
+from edge_agent.capture.rtsp.rtp import NEW_SOURCE, RtcpReport, RtpOrder, parse_report
 from edge_agent.demo.rtp import encode_rtp, encode_sender_report
 
 
@@ -25,13 +25,25 @@ CASES: dict[str, tuple[list[bytes], list[int | None]]] = {
     "two missing": ([packet(1), packet(4)], [0, 2]),
     "a double": ([packet(1), packet(1), packet(2)], [0, None, 0]),
     "late by a few": ([packet(9), packet(7), packet(10)], [0, None, 0]),
-    "numbered anew": ([packet(1), packet(30_000)], [0, NEW_NUMBERS]),
+    "set ahead by far": ([packet(1), packet(30_000), packet(30_001)], [0, 29_998, 0]),
+    "set back by far": ([packet(30_000), packet(1), packet(2)], [0, 0x10000 - 30_000, 0]),
+    "set back by a few": ([packet(60), packet(1), packet(2), packet(3)], [0, None, 1, 0]),
+    "a double after a double": ([packet(9), packet(7), packet(9), packet(7), packet(10)], [0, None, None, None, 0]),
     "another payload type between": ([packet(1), packet(1, kind=50), packet(2)], [0, None, 0]),
-    "another source at a border": ([packet(1, marker=True), packet(9, ssrc=2)], [0, NEW_NUMBERS]),
+    "another source at a border": ([packet(1, marker=True), packet(9, ssrc=2)], [0, NEW_SOURCE]),
     "a stray source in a picture": ([packet(1), packet(9, ssrc=2), packet(2)], [0, None, 0]),
     "another source that stays": (
         [packet(1), packet(8, ssrc=2), packet(9, ssrc=2), packet(10, ssrc=2), packet(11, ssrc=2)],
-        [0, None, None, NEW_NUMBERS, 0],
+        [0, None, None, 2, 0],
+    ),
+    "another source that numbers on": ([packet(1), packet(2, ssrc=2), packet(3, ssrc=2)], [0, 0, 0]),
+    "strays between packets in step": (
+        [packet(1), packet(8, ssrc=2), packet(2), packet(9, ssrc=2), packet(3), packet(10, ssrc=2), packet(4)],
+        [0, None, 0, None, 0, None, 0],
+    ),
+    "strays of several sources": (
+        [packet(1), packet(8, ssrc=2), packet(8, ssrc=3), packet(8, ssrc=4), packet(2)],
+        [0, None, None, None, 0],
     ),
 }
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.capture.rtsp.messages import MAX_BODY_BYTES, MAX_HEAD_BYTES, RtspSyntaxError
-from edge_agent.capture.rtsp.split import Splitter
+from edge_agent.capture.rtsp.split import MESSAGE_STEPS, Splitter
 
 from .packets import frame
 
@@ -103,3 +103,11 @@ def test_any_bytes_are_taken_or_refused(data: bytes) -> None:
     except RtspSyntaxError:
         return
     assert all(0 <= begin <= end <= len(pieces.data) for _, begin, end in pieces.frames)
+
+
+def test_every_piece_is_counted() -> None:
+    """Empty frames, messages and blank lines between them cost time as well: whoever budgets it can see them."""
+    assert Splitter().feed(frame(b"") * 700).steps == 700
+    assert Splitter().feed(ANSWER * 70).steps == 70 * MESSAGE_STEPS
+    assert Splitter().feed((b"\r\n" + frame(b"")) * 70).steps == 140
+    assert Splitter().feed(b"\r\n" * 70_000).steps == 1

@@ -171,13 +171,22 @@ def test_no_bytes_of_a_child_do_more_than_end_its_session(body: bytes) -> None:
     assert isinstance(wire.parse_end(body), CaptureError)
 
 
-def in_child(body: str, *readable: Path) -> str:
+OLD_KERNEL = """
+from tests.peers.seccomp_run import ALLOW, Filter, failing
+old = Filter(ALLOW)
+old.add(failing(38), "landlock_create_ruleset")
+old.load()
+"""
+"""The kernel that has no Landlock answers ENOSYS."""
+
+
+def in_child(body: str, *readable: Path, kernel: str = "") -> str:
     """Run some Python under the limits of the child; return what it prints."""
-    code = f"""
+    code = f"""{kernel}
 import encodings.idna, os, signal, socket, sys
 from pathlib import Path
 from edge_agent.host.sandbox import confine_client
-confine_client(memory_bytes=1 << 30, readable=[Path(each) for each in sys.argv[1:]])
+is_walled = confine_client(memory_bytes=1 << 30, readable=[Path(each) for each in sys.argv[1:]])
 def attempt(what):
     try:
         return what() or "done"
@@ -209,6 +218,13 @@ def test_confined_client_reaches_nothing_of_this_machine(tmp_path: Path, body: s
     (tmp_path / "ca.pem.other").write_text("secret")
     assert in_child(body, tmp_path / "ca.pem") in ("PermissionError", "OSError: 97")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ca.pem", "ca.pem.other"]
+
+
+@pytest.mark.skipif(not Path("/usr/share/doc/libseccomp2").exists(), reason="libseccomp is not installed (libseccomp2)")
+def test_client_on_an_old_kernel_has_the_layers_that_there_are() -> None:
+    """Without Landlock the filter of system calls still keeps other programs' sockets away; and it is told."""
+    body = ATTEMPTS["a socket of another program"] + "; print(is_walled)"
+    assert in_child(body, kernel=OLD_KERNEL).split("\n") == ["OSError: 97", "False"]
 
 
 def test_confined_client_has_what_it_needs(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge_agent.capture.session.login import Offer, answer, choose, read_offers
+from edge_agent.capture.session.login import LoginOffer, answer, choose, read_offers
 
 NONCE = "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v"
 CLIENT_NONCE = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
@@ -44,4 +44,4 @@ def test_best_offer_is_taken_and_no_password_sent(lines: list[str], strength: in
 
 def test_basic_is_taken_if_the_password_may_be_sent() -> None:
     """Over a connection that was verified, Basic is better than none."""
-    assert choose([Offer("basic", "MD5")], may_send_password=True) == Offer("basic", "MD5")
+    assert choose([LoginOffer("basic", "MD5")], may_send_password=True) == LoginOffer("basic", "MD5")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from edge_agent.capture.session import reader
+from edge_agent.capture.session.hub import Hub
 from edge_agent.capture.session.interface import Arrival, Endpoint
 from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.capture.session.reader import HeldError, Line
@@ -16,7 +17,7 @@ NOW = UtcNs(1_800_000_000_000_000_000)
 
 
 class _Stream:
-    """A session whose packets a test lets come."""
+    """A session that has a packet whenever it is asked, and waits for nothing."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -31,9 +32,27 @@ class _Stream:
         pass
 
 
-def test_nothing_of_a_pause_that_ends_before_there_is_room_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+class _RoundStream(_Stream):
+    """The same, read by the hub: one packet a round."""
+
+    is_hurried = False
+
+    def look(self) -> Iterator[Arrival]:
+        yield next(self.read())
+
+    def stand(self) -> None:
+        pass
+
+    def fileno(self) -> int:
+        return -1
+
+
+@pytest.mark.parametrize("make_stream", [_Stream, _RoundStream])
+def test_nothing_of_a_pause_that_ends_before_there_is_room_is_taken(
+    monkeypatch: pytest.MonkeyPatch, make_stream: type[_Stream]
+) -> None:
     """A disk holds up the taker, a pause begins and ends meanwhile: the queue ends with what came before it."""
-    stream, reasons, is_paused = _Stream(), iter(["", "", "", "", "paused"]), threading.Event()
+    stream, reasons, is_paused = make_stream(), iter(["", "", "paused"]), threading.Event()
 
     def hold() -> str:
         reason = next(reasons, "")
@@ -43,8 +62,9 @@ def test_nothing_of_a_pause_that_ends_before_there_is_room_is_taken(monkeypatch:
 
     monkeypatch.setattr(reader, "open_session", lambda *_: stream)
     monkeypatch.setattr(reader, "MOST_PACKETS", 2)
-    line, clock, taken = Line(Endpoint("rtsp://127.0.0.1:9/"), hold), FakeClock(), []
-    feeder = threading.Thread(target=line.serve, args=(clock, PacketLoss(clock), 1.0), daemon=True)
+    line, clock, hub, taken = Line(Endpoint("rtsp://127.0.0.1:9/"), hold), FakeClock(), Hub(), []
+    hub.start()
+    feeder = threading.Thread(target=line.serve, args=(hub, clock, PacketLoss(clock), 1.0), daemon=True)
     feeder.start()
     try:
         assert is_paused.wait(10)
@@ -52,6 +72,7 @@ def test_nothing_of_a_pause_that_ends_before_there_is_room_is_taken(monkeypatch:
             taken.extend(line.read())
     finally:
         line.release()
+        hub.close()
         feeder.join(10)
-    assert [arrival.data for arrival in taken if arrival is not None] == [b"1", b"2", b"3"]
+    assert [arrival.data for arrival in taken if arrival is not None] == [b"1", b"2"]
     assert (held.value.reason, held.value.since) == ("paused", (clock.utc(), clock.boot()))

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge_agent.base64url import encode_b64url
 from edge_agent.consent.owner_order import sign_order
 from edge_agent.custody.keys import KeyStore
-from edge_agent.errors import ConfigError, DenialError, EdgeAgentError
+from edge_agent.errors import ConfigError, DenialError, EdgeAgentError, UsageError
 from edge_agent.protocol.enrolment import name_unenrolled
 from edge_agent.settings.gateway import load_config
 from edge_agent.setup.provision import create_state
@@ -35,7 +35,10 @@ def config(tmp_path, state):
     path = tmp_path / "edge-agent.yaml"
     path.write_text(f"gateway: {{state_dir: {json.dumps(str(state))}}}\n")
     (tmp_path / "consent.yaml").write_text(BEFORE)
-    return load_config(path)
+    config = load_config(path)
+    yield config
+    for left in adoption.adoption_path(config).parent.glob("adopt*"):
+        left.unlink()
 
 
 def digest(text) -> str:
@@ -55,7 +58,7 @@ def test_text_that_the_owner_signed_for_takes_the_place_of_the_file(config):
     config.consent.file.chmod(0o640)
     if os.geteuid() == 0:
         os.chown(config.consent.file, 0, 61236)
-    adoption.leave(config, order(config), TEXT)
+    adoption.leave(config, order(config), TEXT, config.consent.file)
     adoption.put(config, *adoption.take(config), NOW)
     assert config.consent.file.read_text() == TEXT
     status = config.consent.file.stat()
@@ -91,7 +94,7 @@ def test_releaser_in_wrong_hands_has_root_write_nothing(config, case):
         signed, text = HOSTILE[case](config)
     except EdgeAgentError:
         signed, text = b"{}", TEXT
-    adoption.leave(config, signed, text)
+    adoption.leave(config, signed, text, config.consent.file)
     with pytest.raises((DenialError, ConfigError)):
         adoption.put(config, *adoption.take(config), NOW)
     assert config.consent.file.read_text() == before
@@ -105,3 +108,42 @@ def test_what_cannot_be_read_is_removed(config, content):
     with pytest.raises(ConfigError):
         adoption.take(config)
     assert not adoption.adoption_path(config).exists()
+
+
+def test_nothing_that_lies_there_is_lost_to_what_comes_next(config):
+    """A second signature waits until root has taken the first; what is left while root takes it stays."""
+    adoption.leave(config, order(config), TEXT, config.consent.file)
+    with pytest.raises(UsageError, match="not in its file yet"):
+        adoption.leave(config, order(config, text="other"), "other", config.consent.file)
+    assert adoption.take(config)[1] == TEXT
+    adoption.leave(config, order(config, text="other"), "other", config.consent.file)
+    assert adoption.take(config)[1] == "other"
+    assert [each.name for each in adoption.adoption_path(config).parent.glob("adopt*")] == ["adopt-left.json"]
+
+
+AFTERWARDS = {
+    "root wrote it": (lambda config: adoption.put(config, *adoption.take(config), NOW), False),
+    "the owner edited the file": (lambda config: config.consent.file.write_text("version: 1\n# mine\n"), False),
+    "the unit did not start": (lambda _: None, True),
+    "somebody removed it": (lambda config: adoption.adoption_path(config).unlink(), True),
+    "root refused it": (adoption.take, True),
+}
+
+
+@pytest.mark.parametrize("case", AFTERWARDS)
+def test_what_did_not_come_into_its_file_is_known(config, case):
+    """Whatever kept it: the file is as it was, and that is a fault until it is not."""
+    assert adoption.find_missing(config) is None
+    adoption.leave(config, order(config), TEXT, config.consent.file)
+    change, is_missing = AFTERWARDS[case]
+    change(config)
+    for _ in range(2):
+        assert adoption.find_missing(config) == (config.consent.file if is_missing else None)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"path": 1}', b"\xff"])
+def test_a_note_that_cannot_be_read_is_no_fault(config, content):
+    """It is removed: nobody can say what it waited for."""
+    adoption.left_path(config).write_bytes(content)
+    assert adoption.find_missing(config) is None
+    assert not adoption.left_path(config).exists()

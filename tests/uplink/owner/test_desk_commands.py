@@ -62,7 +62,8 @@ class Desk:
             raise AssertionError("the desk reached what it must not")
 
         self.phone, self.shown = Phone(), []
-        commands = {**house.desk.handlers, "export": self._show, "look": self._show}
+        commands = {**house.desk.handlers, "export": self._show, "look": self._show, "status": self._tell_pauses}
+        self._house = house
         reads = dict.fromkeys(("house", "request", "recordings", "terms", "status"), never)
         drafts = Drafts(
             gate.GATEWAY, thumbprint(gate.OWNER.public_key()), CONFIG,
@@ -71,6 +72,9 @@ class Desk:
         self.commands = DeskCommands(
             gate.OWNER.public_key(), house.store, house.clock, commands, reads, drafts, self.phone, ENGLISH
         )
+
+    def _tell_pauses(self, _members, _peer):
+        return {"release_paused": sorted(self._house.store.pauses.list_current(self._house.clock.utc()))}
 
     def _show(self, members, _peer):
         self.shown.append(members)
@@ -201,6 +205,27 @@ def test_code_without_the_owners_signature_does_nothing_and_is_not_used_up(house
     assert house.state() is RequestState.ASKED
     desk.sign(made)
     assert house.state() is RequestState.GRANTED
+
+
+RESUMED = {
+    "all cameras": (["*"], "*", "the pause of all cameras ends: clips can leave again"),
+    "one camera": (["door"], "door", "the pause of door ends: clips can leave again"),
+    "one camera, while all are paused": (
+        ["*", "door"], "door", "the pause of door ends; nothing can leave yet, for all cameras are paused",
+    ),
+    "all cameras, while one is paused too": (
+        ["*", "door"], "*", "the pause of all cameras ends: clips can leave again; still paused: door",
+    ),
+    "nothing was paused": ([], "*", "the pause of all cameras ends: clips can leave again"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("paused", "ended", "said"), RESUMED.values(), ids=RESUMED)
+def test_sentence_of_a_resume_says_what_counts_afterwards(house, desk, paused, ended, said):
+    """Pauses end one by one: what stays paused is said, and 'can leave again' is said only if it can."""
+    for camera in paused:
+        house.call("pause", camera=camera)
+    assert desk.draft("resume", camera=ended)["sentence"] == said
 
 
 def test_code_is_good_once(house, desk):

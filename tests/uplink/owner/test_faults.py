@@ -18,6 +18,7 @@ from edge_agent.host.language import load_texts
 from edge_agent.settings.gateway import parse_config
 from edge_agent.texts import LANGUAGES
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, ClockState, MonoNs, UtcNs, encode_rfc3339
+from edge_agent.uplink.owner import adoption
 from edge_agent.uplink.owner.fault_news import FaultNews
 from edge_agent.uplink.owner.fault_sources import Seen, see_disks, see_ends, see_recorder
 from edge_agent.uplink.owner.fault_words import WORDS, make_notices
@@ -167,7 +168,6 @@ class House:
 
 STREAMS: dict[str, tuple[dict[str, object], str, str]] = {
     "down": ({"state": "down", "reason_text": "no connection"}, "Not recorded: Front door", "no connection"),
-    "held back": ({"state": "held-back"}, "Not recorded: Front door", "power"),
     "ring": ({"storage": "disk is full"}, "Footage cannot be stored: Front door", "disk is full"),
     "covered": ({"picture": "covered"}, "The picture is covered: Front door", "Look at the camera"),
     "frozen": ({"picture": "frozen"}, "The picture is frozen: Front door", "off and on"),
@@ -204,6 +204,15 @@ def set_room(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=free, f_blocks=1 << 40, f_frsize=1))
 
 
+def edit_terms(house: House) -> None:
+    house.config.consent.file.write_text("version: 1 # edited\n")
+
+
+def leave_terms(house: House) -> None:
+    house.config.consent.file.write_text("version: 1\n")
+    adoption.leave(house.config, b"order", "text", house.config.consent.file)
+
+
 Change = Callable[[House, pytest.MonkeyPatch], object]
 KINDS: dict[str, tuple[Change, Change]] = {
     "recorder": (lambda house, _: stop_recorder(house), lambda house, _: start_recorder(house)),
@@ -223,6 +232,10 @@ KINDS: dict[str, tuple[Change, Change]] = {
     "broker": (
         lambda house, _: setattr(house, "is_connected", False),
         lambda house, _: setattr(house, "is_connected", True),
+    ),
+    "adoption": (
+        lambda house, _: leave_terms(house),
+        lambda house, _: edit_terms(house),
     ),
     "consent": (lambda house, _: set_consent(house, 5), lambda house, _: set_consent(house, 40)),
     "certificate": (

@@ -64,6 +64,22 @@ def test_order_of_earlier_is_refused(house):
         house.call("order", jws=order)
 
 
+@pytest.mark.parametrize(("paused", "is_refused"), [("door", True), ("yard", False), ("*", False)])
+def test_order_to_resume_ends_no_pause_that_came_after_it(house, paused, is_refused):
+    """Somebody paused the same camera again since the order was drafted: that pause was not what the owner read."""
+    house.call("pause", camera="door")
+    house.clock.advance(10 * SECOND_NS)
+    order = house.order("resume", what="release", camera="door")
+    house.clock.advance(3 * SECOND_NS)
+    house.call("pause", camera=paused)
+    if is_refused:
+        with pytest.raises(UsageError, match="paused again"):
+            house.call("order", jws=order)
+    else:
+        house.call("order", jws=order)
+    assert ("door" in house.store.pauses.list_current(house.clock.utc())) is is_refused
+
+
 def test_approval_that_comes_after_a_no_is_too_late(house):
     """Denied is denied."""
     request = house.ask()

@@ -105,6 +105,7 @@ def test_the_notice_tells_what_the_file_had_made_tighter(house: Gateway) -> None
     assert house.terms("door").camera.mode is Mode.DENY
     made = Desk(house).draft("door", {"mode": "auto"}, {"cooling_off": "10m"})
     assert "yard: " in made.sentence
+    assert made.beside.startswith("I allow footage of the cameras named above")
     assert made.sentence.count("10 minutes") >= 2
     Desk(house).sign(made)
     assert house.terms("door").camera.mode is Mode.AUTO
@@ -131,6 +132,19 @@ def test_a_camera_without_a_consent_in_force_is_signed_at_the_gateway(house: Gat
     house.call("revoke", camera="door")
     with pytest.raises(UsageError, match="no consent is in force"):
         Desk(house).draft("door", {"mode": "auto"})
+
+
+def test_terms_of_an_unread_consent_are_not_changed_unsaid(house: Gateway) -> None:
+    """The house's terms are in every consent: of one that cannot be read now, nobody can say what would count."""
+    for camera in ("door", "yard"):
+        house.take_in(camera)
+    house.config.ring_path("yard", "main").unlink()  # what it is bound to: not told now, and may be back tomorrow
+    assert house.terms("yard") is None
+    with pytest.raises(UsageError, match="yard: its consent cannot be read now"):
+        Desk(house).draft("door", house={"cooling_off": "4h"})
+    assert "4 hours" not in Desk(house).draft("door", {"distance_m": 200}).sentence
+    house.call("revoke", camera="yard")
+    assert "4 hours" in Desk(house).draft("door", house={"cooling_off": "4h"}).sentence
 
 
 def test_terms_signed_at_the_desk_meet_what_is_open(house: Gateway) -> None:

@@ -1,0 +1,45 @@
+"""How much work a camera may cause in a round: packets, NAL units, messages, pictures and bytes, in one measure.
+
+Owns the price of each. What costs more than is left is done all the same, because it cannot be cut, and is paid in the
+rounds that follow: nothing is read of a camera that owes something, and TCP makes it wait. Pure.
+"""
+
+from edge_agent.units import SECOND_NS, MonoNs
+
+ROUND_NS = SECOND_NS // 10
+"""So often a socket is looked at while media flow: a wake-up for each packet took as much CPU as all the rest. The
+kernel says when bytes came, and no record ends before the next keyframe."""
+ROUND_WORK = 1000
+"""In units of about 5 µs of this process. Sixty pictures a second at 20 Mbit/s take 350 of them a round."""
+NAL, PICTURE = 1, 20
+"""As a packet takes one (``split.Pieces.steps``). A picture costs the thread that records it more than its packets
+cost the one that reads them."""
+WORK_BYTES = 4096
+"""So many bytes are hashed twice, encrypted and copied by one unit of work."""
+_MOST_SAVED = 2 * ROUND_WORK
+
+
+class Allowance:
+    """What is left of one camera's share. One thread at a time.
+
+    Args:
+        now: The time since boot.
+    """
+
+    def __init__(self, now: MonoNs) -> None:
+        self._left, self._renewed = ROUND_WORK, now
+
+    @property
+    def is_spent(self) -> bool:
+        """Tell whether nothing more may be read before the next round."""
+        return self._left <= 0
+
+    def renew(self, now: MonoNs) -> None:
+        """Add what the time since the last call brings; two rounds at most are saved up."""
+        earned = (now - self._renewed) * ROUND_WORK // ROUND_NS
+        if earned > 0:
+            self._left, self._renewed = min(_MOST_SAVED, self._left + earned), now
+
+    def spend(self, work: int) -> None:
+        """Take work off, below zero if need be."""
+        self._left -= work

@@ -1,0 +1,147 @@
+"""A tape: what a camera said and sent in one session, without its pictures, for whoever mends our reader.
+
+Owns the file: lines of JSON, gzipped, the first of them ``{"tape": 1}``. Each other one has ``ms`` since the connection
+and one of
+
+- ``sent``: the method of a request of ours;
+- ``head`` and ``body``: a message of the camera (``tape_text``);
+- ``frames``: of one chunk, channel and base64 of each (``tape_media``);
+- ``end``: why it ends.
+
+Pure: makes and reads bytes, and opens nothing.
+"""
+
+import base64
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from edge_agent.capture.rtsp.messages import RtspSyntaxError
+from edge_agent.capture.rtsp.sdp import parse_sdp
+from edge_agent.capture.rtsp.split import Splitter
+from edge_agent.capture.rtsp.tape_media import is_report, mask_packet, mask_report
+from edge_agent.capture.rtsp.tape_text import mask_answer
+from edge_agent.units import MonoNs
+
+VERSION = 1
+MAX_BYTES = 64 << 20
+"""Of a tape that is read, unpacked."""
+
+
+class TapeError(ValueError):
+    """It is no tape, or one that is too long."""
+
+
+class TapeMaker:
+    """Collects one session.
+
+    Args:
+        began: When the connection was made.
+        most_bytes: From the camera; then it is full.
+    """
+
+    def __init__(self, began: MonoNs, most_bytes: int) -> None:
+        self._began, self._left_bytes = began, most_bytes
+        self._splitter, self._codec = Splitter(), ""
+        self._lines: list[bytes] = [_encode({"tape": VERSION})]
+        self.packets = 0
+        self.ended = ""
+        """Why it ended before its time; empty if it did not."""
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether no more is taken."""
+        return self._left_bytes <= 0
+
+    def note_request(self, method: str, now: MonoNs) -> None:
+        """Take in a request of ours."""
+        self._add(now, sent=method)
+
+    def take(self, chunk: bytes, now: MonoNs) -> None:
+        """Take in what the camera sent; after a fault of its own nothing more."""
+        self._left_bytes -= len(chunk)
+        try:
+            pieces = self._splitter.feed(chunk)
+        except RtspSyntaxError as error:
+            self.end(str(error), now)
+            self._left_bytes = 0
+            return
+        frames = []
+        for head, body in pieces.messages:
+            self._learn(body)
+            masked_head, masked_body = mask_answer(head, body)
+            self._add(now, head=masked_head, body=masked_body)
+        for channel, begin, end in pieces.frames:
+            data = pieces.data[begin:end]
+            masked = mask_report(data) if is_report(data) else mask_packet(self._codec, data)
+            frames.append([channel, base64.b64encode(masked).decode()])
+        self.packets += len(frames)
+        if frames:
+            self._add(now, frames=frames)
+
+    def end(self, why: str, now: MonoNs) -> None:
+        """Note why nothing more comes; an empty text if the time is over. The first reason counts."""
+        if not self.ended:
+            self.ended = why
+            self._add(now, end=why)
+
+    def encode(self) -> bytes:
+        """Return the whole file."""
+        return gzip.compress(b"".join(self._lines), mtime=0)
+
+    def _learn(self, body: bytes) -> None:
+        video = parse_sdp(body).find("video") if body.lstrip().startswith(b"v=") else None
+        self._codec = video.codec if video is not None else self._codec
+
+    def _add(self, now: MonoNs, **what: Any) -> None:
+        self._lines.append(_encode({"ms": max(0, now - self._began) // 1_000_000} | what))
+
+
+def _encode(line: Mapping[str, Any]) -> bytes:
+    return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+
+
+def read_tape(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield what happened: ``("sent", method)``, or ``("came", bytes)`` as they come over a connection.
+
+    Raises:
+        TapeError: It is no tape of a version that is known, or one that is too long.
+    """
+    lines = _unpack(data).splitlines()
+    try:
+        whole = [json.loads(line) for line in lines]
+        if whole[0].get("tape") != VERSION:
+            raise TapeError("no tape of a version that is known")
+        for line in whole[1:]:
+            if not isinstance(line, dict):
+                raise TapeError("no tape")
+            if "sent" in line:
+                yield "sent", line["sent"].encode()
+            elif "head" in line:
+                yield "came", (line["head"] + "\r\n\r\n" + line["body"]).encode("latin-1")
+            elif "frames" in line:
+                yield (
+                    "came",
+                    b"".join(
+                        _frame(channel, base64.b64decode(data, validate=True)) for channel, data in line["frames"]
+                    ),
+                )
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError) as error:
+        raise TapeError("no tape") from error
+
+
+def _frame(channel: int, data: bytes) -> bytes:
+    return b"$" + bytes((channel,)) + len(data).to_bytes(2, "big") + data
+
+
+def _unpack(data: bytes) -> bytes:
+    unpacker = zlib.decompressobj(31)
+    try:
+        whole = unpacker.decompress(data, MAX_BYTES)
+    except zlib.error as error:
+        raise TapeError("no tape") from error
+    if unpacker.unconsumed_tail or not unpacker.eof:
+        raise TapeError("cut off, or too long")
+    return whole

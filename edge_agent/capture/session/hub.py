@@ -1,0 +1,112 @@
+"""The one thread that reads the sockets of all cameras, about ten times a second.
+
+Owns the rounds. It waits for nothing but the next round, or for the bytes of a session whose arrivals are being timed:
+sessions are opened and closed elsewhere, and whoever has no room is passed over. A thread for each camera that looks as
+often took 1.8 times the CPU for reading with eight cameras: a process that wakes 80 times a second finds cold caches.
+"""
+
+import contextlib
+import logging
+import os
+import select
+import threading
+import time
+from typing import Protocol
+
+from edge_agent.host.hardening import name_thread
+
+log = logging.getLogger(__name__)
+
+_ROUND_S = 0.1
+
+
+class Member(Protocol):
+    """Something with a socket that is looked at until it is over."""
+
+    def look(self) -> bool:
+        """Do what is due, without waiting; tell whether it goes on. Raises nothing."""
+
+    @property
+    def hurried(self) -> int | None:
+        """The number of the socket, if its bytes are to be read as they come; None if the next round will do."""
+
+
+class Hub:
+    """The thread; ``serve`` is called by others."""
+
+    def __init__(self) -> None:
+        self._members: dict[Member, threading.Event] = {}
+        self._lock = threading.Lock()
+        self._has_ended = False
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._thread = threading.Thread(target=self._main, name="hub", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        """Tell whether the thread runs."""
+        return self._thread.is_alive()
+
+    def serve(self, member: Member) -> None:
+        """Have a member looked at, and wait until it is over or the hub is closed."""
+        over = threading.Event()
+        with self._lock:
+            if self._has_ended:
+                return
+            self._members[member] = over
+        os.eventfd_write(self._wake, 1)
+        over.wait()
+
+    def close(self) -> None:
+        """End; whoever is still served is told so."""
+        with self._lock:
+            if self._has_ended:
+                return
+            self._has_ended = True
+        os.eventfd_write(self._wake, 1)
+        if self._thread.ident is not None:
+            self._thread.join()
+        os.close(self._wake)
+
+    def _main(self) -> None:
+        name_thread("hub")
+        try:
+            self._go_round()
+        finally:
+            with self._lock:
+                self._has_ended = True
+                for over in self._members.values():
+                    over.set()
+
+    def _go_round(self) -> None:
+        due = time.monotonic()
+        ready: set[int] = set()
+        while True:
+            with self._lock:
+                members = list(self._members)
+                if self._has_ended:
+                    return
+            if is_round := time.monotonic() >= due:
+                due = max(due + _ROUND_S, time.monotonic())
+            for member in members:
+                if (is_round or member.hurried in ready) and not member.look():
+                    with self._lock:
+                        self._members.pop(member).set()
+            ready = self._wait(due)
+
+    def _wait(self, due: float) -> set[int]:
+        """Wait for the next round, or for bytes that are read as they come; return the sockets that have some."""
+        with self._lock:
+            members = list(self._members)
+        poller = select.poll()
+        poller.register(self._wake, select.POLLIN)
+        for member in members:
+            if (number := member.hurried) is not None:
+                poller.register(number, select.POLLIN)
+        left_s = max(0.0, due - time.monotonic())
+        found = poller.poll(left_s * 1000 if members else None)
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wake)
+        return {number for number, _ in found}

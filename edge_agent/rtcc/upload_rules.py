@@ -1,0 +1,162 @@
+"""What an upload server elsewhere asks the RTCC: which uploads are allowed, and who was revoked (docs/adr/0071).
+
+Owns a socket that its own user alone may open, and the few questions on it; who answers them is the caller's. Never
+sees a byte of an upload. The server is ``city/uploads``; to it, whatever is not a plain answer is a no.
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import uvicorn
+
+from edge_agent.errors import UnavailableError
+from edge_agent.protocol.renewal import PATH
+from edge_agent.rtcc.receiver_certificates import Renew, answer_renewal
+from edge_agent.rtcc.receiver_namespace import AsgiMessage, Receive, Send, refuse
+
+START_TIMEOUT_S = 15.0
+_GATEWAY = re.compile(r"/gateways/(?P<gateway>[A-Za-z0-9_-]{1,64})(?:/uploads/(?P<upload>[A-Za-z0-9_-]{8,64}))?")
+
+
+class UploadRules:
+    """The questions of an upload server, answered in a thread of this process or in the foreground.
+
+    Args:
+        path: The socket; one that an earlier run left is taken over.
+        is_announced: Tells whether a verified ``queued`` of this gateway names this upload.
+        on_received: Called with the gateway's id and the upload's name once it is whole and durable.
+        find_signed: SHA-256 (hex) that this gateway's kept ``delivered`` names for this upload; None before one.
+        is_revoked: Tells whether nothing more is taken from a gateway.
+        renew: Issues a gateway's further certificate; without it nobody gets one.
+
+    Raises:
+        OSError: The socket cannot be made.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        is_announced: Callable[[str, str], bool],
+        on_received: Callable[[str, str], None],
+        find_signed: Callable[[str, str], str | None],
+        is_revoked: Callable[[str], bool],
+        renew: Renew | None = None,
+    ) -> None:
+        self._is_announced, self._on_received = is_announced, on_received
+        self._find_signed, self._is_revoked, self._renew = find_signed, is_revoked, renew
+        self._socket = _bind(path)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                self._answer,
+                interface="asgi3",  # a bound method is not seen to be one
+                http="h11",
+                proxy_headers=False,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=2,
+            )
+        )
+        self._thread = threading.Thread(target=self.serve, name="upload-rules", daemon=True)
+
+    def serve(self) -> None:
+        """Serve until ``stop``, or until SIGINT or SIGTERM in the main thread."""
+        asyncio.run(self._server.serve(sockets=[self._socket]))
+
+    def start(self) -> None:
+        """Serve in a thread; returns when it answers.
+
+        Raises:
+            UnavailableError: It did not start.
+        """
+        self._thread.start()
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                raise UnavailableError("upload rules cannot be asked")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Stop and wait for the thread."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(10)
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    async def _answer(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
+        path, method = str(scope["path"]), scope["method"]
+        if path.startswith(PATH) and self._renew is not None:
+            await answer_renewal(_show_certificate(scope), receive, send, self._renew)
+            return
+        match = _GATEWAY.fullmatch(path)
+        if match is None:
+            await refuse(receive, send, 404)
+        elif method == "GET":
+            await _send_json(send, await asyncio.to_thread(self._judge, match["gateway"], match["upload"]))
+        elif method == "POST" and match["upload"]:
+            await asyncio.to_thread(self._on_received, match["gateway"], match["upload"])
+            await _send_json(send, {})
+        else:
+            await refuse(receive, send, 404)
+
+    def _judge(self, gateway: str, upload: str | None) -> dict[str, Any]:
+        is_revoked = self._is_revoked(gateway)
+        if upload is None:
+            return {"revoked": is_revoked}
+        return {
+            "revoked": is_revoked,
+            "announced": not is_revoked and self._is_announced(gateway, upload),
+            "signed": self._find_signed(gateway, upload) or "",
+        }
+
+
+def _bind(path: Path) -> socket.socket:
+    if path.is_socket():
+        path.unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(mask)
+    return listener
+
+
+def _show_certificate(scope: AsgiMessage) -> AsgiMessage:
+    """Put whose request it is, and the certificate that was shown to the upload server, where a renewal looks."""
+    shown = dict(scope["headers"]).get(b"x-client-certificate", b"")
+    try:
+        certificate = base64.b64decode(shown, validate=True)
+    except binascii.Error:
+        certificate = b""
+    state = {"peer": str(scope["path"]).removeprefix(PATH), "certificate": certificate}
+    return {**scope, "state": state}
+
+
+async def _send_json(send: Send, value: dict[str, Any]) -> None:
+    content = json.dumps(value).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": content})

@@ -1,0 +1,225 @@
+"""Tapes: what a camera says and sends, without its pictures, and our own reader on them."""
+
+import base64
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.rtsp.session import open_own_session
+from edge_agent.capture.rtsp.tape import TapeError, TapeMaker, read_tape
+from edge_agent.capture.rtsp.tape_media import mask_packet, mask_report
+from edge_agent.capture.rtsp.tape_recorder import record_tape
+from edge_agent.capture.rtsp.tape_text import mask_answer, mask_description, mask_urls
+from edge_agent.capture.session.interface import Arrival, Endpoint
+from edge_agent.capture.session.packet_loss import PacketLoss
+from edge_agent.demo.camera import Account, CameraSettings, SimulatedCamera
+from edge_agent.demo.rtp import encode_sender_report
+from edge_agent.demo.source import LiveSettings
+from edge_agent.host.clock import SystemClock
+from edge_agent.units import MonoNs
+from tests.peers.tape_camera import tape_camera
+
+from .packets import depacketize, frame, make_picture, send
+from .test_sdp import USUAL
+
+CODECS = {"h264": "H264", "hevc": "H265"}
+SECRETS = ("10.1.2.3", "gate.home", "Doe", "s3cret", "deadbeef", "4711", "TOKEN")
+ANSWER = (
+    b"RTSP/1.0 401 Unauthorized for Doe\r\nCSeq: 2\r\nDate: Sun, 4711\r\nX-Owner: Doe\r\n"
+    b"Server: Maker/1.2 (Build 7)\r\n"
+    b'WWW-Authenticate: Digest realm="Doe_4711", nonce="deadbeef", opaque="4711", qop="auth", algorithm=SHA-256\r\n'
+    b'WWW-Authenticate: Basic realm="Doe"\r\n'
+    b"Session: deadbeef4711;timeout=60\r\n"
+    b"Transport: RTP/AVP/TCP;unicast;interleaved=0-1;source=10.1.2.3;destination=gate.home;ssrc=00000009\r\n"
+    b"Content-Base: rtsp://10.1.2.3:554/user=Doe_password=s3cret/s0?token=TOKEN/\r\n"
+    b"RTP-Info: url=rtsp://10.1.2.3/TOKENTOKENTOKEN/trackID=1;seq=1;rtptime=5,url=rtsp://gate.home/b;seq=2\r\n"
+    b"Content-Length: 99"
+)
+DESCRIPTION = (
+    "v=0\r\no=Doe 4711 1 IN IP4 10.1.2.3\r\ns=Doe's porch\r\ni=s3cret\r\ne=Doe@gate.home\r\nc=IN IP4 10.1.2.3\r\n"
+    "t=0 0\r\n"
+    "a=control:rtsp://10.1.2.3/a?token=TOKEN\r\na=tool:Doe\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"
+    "a=fmtp:96 packetization-mode=1;sprop-parameter-sets=Z0IAKpY1QPAET8s3AQEBAg==,aM4xsg==\r\n"
+    "a=control:trackID=1\r\na=x-owner:Doe\r\nm=audio 0 RTP/AVP 0\r\na=control:TOKENTOKENTOKENTOKEN\r\n"
+)
+
+
+def test_nothing_of_an_owner_is_on_a_tape() -> None:
+    """Addresses, names, logins, sessions and tokens are gone; what a reader goes by is there."""
+    head, body = mask_answer(ANSWER, DESCRIPTION.encode())
+    assert [word for word in SECRETS if word in head + body] == []
+    for kept in (
+        "RTSP/1.0 401",
+        "CSeq: 2",
+        "X-Owner: x",
+        "Server: Maker/1.2 (Build 7)",
+        'qop="auth"',
+        'algorithm="SHA-256"',
+        "timeout=60",
+        "interleaved=0-1",
+        "ssrc=00000009",
+        f"Content-Length: {len(body)}",
+        "Content-Base: rtsp://192.0.2.1:554/stream",
+        "/trackID=1;seq=1;rtptime=5",
+    ):
+        assert kept in head, kept
+    for kept in ("a=rtpmap:96 H264/90000", "sprop-parameter-sets=Z0IAKpY1QPAET8s3AQEBAg==", "a=control:trackID=1"):
+        assert kept in body, kept
+
+
+WORDS = st.text('abcXYZ019 =:;,/?"@.-_\r\n\t*', max_size=60)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["Session", "X-Any", "Server", "Location", "Transport", "RTP-Info"]), WORDS)))
+def test_a_masked_answer_is_read_as_one(headers: list[tuple[str, str]]) -> None:
+    """Whatever a camera says: no line more comes out than went in, and never its session id or an address."""
+    lines = [f"{name}: {value}" for name, value in headers]
+    head, _ = mask_answer("\r\n".join(["RTSP/1.0 200 OK", *lines]).encode(), b"")
+    assert head.count("\n") <= "\r\n".join(lines).count("\n") + 1
+    assert "s3cret.example" not in mask_urls("rtsp://s3cret.example/s3cret")
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_can_be_masked(data: bytes) -> None:
+    """Whatever comes is masked, to the same size if it is a packet."""
+    mask_answer(data, b"v=" + data)
+    mask_description(data)
+    for codec in ("H264", "H265", "JPEG"):
+        assert len(mask_packet(codec, data)) == len(data)
+    assert len(mask_report(data)) == len(data)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("size", [40, 6000])
+def test_packets_without_pictures_make_the_same_units(codec: str, size: int) -> None:
+    """Sizes, borders and keyframes of what is read from masked packets are the same; the coded picture is not there."""
+    pictures = [make_picture(codec, number, key=number % 4 == 0, slices=2, size=size) for number in range(9)]
+    packets = send(codec, pictures)
+    masked = [mask_packet(CODECS[codec], packet) for packet in packets]
+    plain = depacketize(codec, b"".join(map(frame, packets)))
+    again = depacketize(codec, b"".join(map(frame, masked)))
+    assert [(len(u.data), u.is_keyframe, u.ticks) for u in again] == [
+        (len(u.data), u.is_keyframe, u.ticks) for u in plain
+    ]
+    body = make_picture(codec, 3, key=False, size=size).nals[0][-20:]
+    assert any(body in packet for packet in packets)
+    assert not any(body in packet for packet in masked)
+
+
+def test_report_has_no_name() -> None:
+    """Of RTCP the sender report is left; the source description behind it is gone."""
+    report = encode_sender_report(9, 0, 1234, 55, 66)[:28]
+    assert mask_report(report + b"\x81\xca\0\5Doe@gate.home") == report + bytes(17)
+
+
+Camera = Callable[[], SimulatedCamera]
+CAMERAS: dict[str, Camera] = {
+    "h264": lambda: SimulatedCamera(CameraSettings(live=LiveSettings(gop=8))),
+    "h265": lambda: SimulatedCamera(CameraSettings(live=LiveSettings("hevc", gop=8))),
+    "with a login": lambda: SimulatedCamera(
+        CameraSettings(live=LiveSettings(gop=8), account=Account("owner", "s3cret-word"))
+    ),
+}
+LOGIN = {"username": "owner", "password": "s3cret-word"}
+
+
+def replay(tape: bytes) -> list[Arrival]:
+    """Read a tape with our own reader, to its end."""
+    clock = SystemClock()
+    arrivals = []
+    with tape_camera(tape) as camera:
+        session = open_own_session(Endpoint(camera.url, "anybody", "anything"), clock, PacketLoss(clock), 1.0)
+        try:
+            arrivals.extend(session.read())
+        except CaptureError:
+            pass
+        finally:
+            session.close()
+    return arrivals
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("make", CAMERAS.values(), ids=CAMERAS.keys())
+def test_tape_of_a_camera_is_read_as_the_camera_was(make: Camera) -> None:
+    """Recorded, and played to our own reader: pictures of the same sizes and times; nothing of address or login."""
+    with make() as camera:
+        tape = record_tape(Endpoint(camera.url, **LOGIN), SystemClock(), 3.0)
+    content = tape.encode()
+    assert tape.ended == ""
+    text = gzip.decompress(content).decode()
+    assert not any(
+        word in text for word in ("127.0.0.1", *LOGIN.values(), base64.b64encode(b"owner:s3cret-word").decode())
+    )
+    came = [json.loads(line) for line in text.splitlines()]
+    assert [line["sent"] for line in came if "sent" in line][-1] != "TEARDOWN"
+    arrivals = []
+    try:
+        arrivals = replay(content)
+    except CaptureError as error:
+        pytest.fail(str(error))
+    assert len(arrivals) > 20
+    assert sum(arrival.is_keyframe for arrival in arrivals) > 2
+    assert not any(arrival.is_damaged for arrival in arrivals)
+
+
+@pytest.mark.peer
+def test_tape_has_its_bounds() -> None:
+    """It ends when it is full, or when its time is over; a camera that refuses leaves a tape of that."""
+    with CAMERAS["h264"]() as camera:
+        tape = record_tape(Endpoint(camera.url), SystemClock(), 30.0, most_bytes=50_000)
+    assert tape.ended == "full"
+    assert sum(len(data) for kind, data in read_tape(tape.encode()) if kind == "came") < 50_000 + (64 << 10)
+    with CAMERAS["with a login"]() as camera:
+        tape = record_tape(Endpoint(camera.url, "owner", "wrong"), SystemClock(), 30.0)
+    assert tape.ended == "unauthorized"
+    assert b"401" in b"".join(data for _, data in read_tape(tape.encode()))
+
+
+BROKEN = {
+    "no gzip": b"{}",
+    "cut off": gzip.compress(b'{"tape":1}\n' * 99)[:-9],
+    "another version": gzip.compress(b'{"tape":2}\n'),
+    "no object": gzip.compress(b'{"tape":1}\n[1]\n'),
+    "no base64": gzip.compress(b'{"tape":1}\n{"frames":[[0,"?"]]}\n'),
+    "nothing": gzip.compress(b""),
+    "no channel": gzip.compress(b'{"tape":1}\n{"frames":[[300,""]]}\n'),
+}
+
+
+@pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN.keys())
+def test_what_is_no_tape_is_refused(data: bytes) -> None:
+    """Before anything of it is used for more than what came until there."""
+    with pytest.raises(TapeError):
+        list(read_tape(data))
+
+
+def test_camera_out_of_step_ends_the_tape() -> None:
+    """What is neither a frame nor a message is not kept; that it came is."""
+    tape = TapeMaker(MonoNs(0), 1 << 20)
+    tape.take(frame(b"\x80\x60" + bytes(20)) + b"\0\1\2 s3cret", MonoNs(5))
+    tape.take(b"\0\1\2 s3cret", MonoNs(6))
+    assert tape.is_full
+    assert tape.ended == "out of step"
+    assert b"s3cret" not in gzip.decompress(tape.encode())
+
+
+def test_kept_tapes_are_read(tmp_path: Path) -> None:
+    """Every tape that a user sent, in ``tests/capture/rtsp/tapes``: our own reader makes whole GOPs of it."""
+    for path in sorted((Path(__file__).parent / "tapes").glob("*.tape.gz")):
+        assert any(arrival.is_keyframe for arrival in replay(path.read_bytes())), path.name
+
+
+def test_usual_description_keeps_its_tracks() -> None:
+    """What our reader makes of a description is the same after it was masked, names apart."""
+    from edge_agent.capture.rtsp.sdp import parse_sdp
+
+    plain, masked = parse_sdp(USUAL.encode()), parse_sdp(mask_description(USUAL.encode()).encode())
+    assert [(m.codec, m.clock_rate, m.fields) for m in masked.media] == [
+        (m.codec, m.clock_rate, m.fields) for m in plain.media
+    ]

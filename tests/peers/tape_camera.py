@@ -1,0 +1,68 @@
+"""A camera that plays a tape: what another one said and sent (``edge_agent.capture.rtsp.tape``)."""
+
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from edge_agent.capture.rtsp.tape import read_tape
+
+
+class TapeCamera:
+    """Serves one client after the other; each gets the tape from its beginning."""
+
+    def __init__(self, tape: bytes) -> None:
+        self._steps = list(read_tape(tape))
+        self.asked: list[str] = []
+        self.url = ""
+
+    def serve(self, server: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rb") as lines:
+                try:
+                    self._play(connection, lines)
+                except OSError:
+                    continue
+
+    def _play(self, connection: socket.socket, lines: Iterator[bytes]) -> None:
+        """Answer each request as that of the tape was, until it plays; then send the rest."""
+        requests = self._read_requests(lines)
+        has_played, number = False, ""
+        for kind, data in self._steps:
+            if kind == "came":
+                connection.sendall(re.sub(rb"(?i)^(cseq: *)[0-9]+", rb"\g<1>" + number.encode(), data, flags=re.M))
+            elif not has_played:
+                number = next(requests, "")
+                has_played = data == b"PLAY"
+        for _ in requests:  # until the client goes
+            pass
+
+    def _read_requests(self, lines: Iterator[bytes]) -> Iterator[str]:
+        head = b""
+        for line in lines:
+            head += line
+            if line == b"\r\n" and head.strip():
+                text, head = head.decode(), b""
+                self.asked.append(text)
+                found = re.search(r"CSeq: (\d+)", text)
+                yield found[1] if found else ""
+
+
+@contextmanager
+def tape_camera(tape: bytes) -> Iterator[TapeCamera]:
+    """Serve a tape on this machine."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        camera = TapeCamera(tape)
+        camera.url = f"rtsp://127.0.0.1:{server.getsockname()[1]}/cam"
+        thread = threading.Thread(target=camera.serve, args=(server,), daemon=True)
+        thread.start()
+        try:
+            yield camera
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+    thread.join(10)

@@ -1,0 +1,177 @@
+"""``city/uploads`` beyond what both upload servers keep: its store, its questions, and what the RTCC reads there."""
+
+import hashlib
+import io
+import json
+import signal
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert
+
+from edge_agent.errors import DeliveryError, EvidenceError, UploadLostError
+from edge_agent.protocol.answer import upload_name
+from edge_agent.rtcc import cli
+from edge_agent.rtcc.object_store import ObjectStore as Bucket
+from edge_agent.rtcc.state.tables import deliveries
+from tests.peers.object_store import ObjectStore
+from tests.peers.pki import Pki
+from tests.peers.upload_hosts import StoreHost
+from tests.rtcc.test_upload_servers import raw
+
+pytestmark = [pytest.mark.peer, pytest.mark.city, pytest.mark.needs("go", "weed")]
+NAME = "upload-name-1"
+DATA = bytes(range(256)) * 1000
+
+
+@pytest.fixture
+def host(tmp_path: Path, pki: Pki, uploads_program: Path, object_store: ObjectStore) -> Iterator[StoreHost]:
+    with StoreHost(tmp_path, pki, uploads_program, object_store) as made:
+        yield made
+
+
+def test_while_nobody_answers_nothing_is_taken_and_nothing_is_whole(host: StoreHost) -> None:
+    """The last byte is here, and nobody can say whether it is wanted: 503 until somebody can; then it is whole."""
+    client = host.connect("gw1")
+    url = client.create(len(DATA), {"filename": NAME})
+    client.send(url, io.BytesIO(DATA), 0, len(DATA) - 1)
+    host.fall_silent()
+    for attempt in (
+        lambda: client.create(10, {"filename": NAME}),
+        lambda: client.find_offset(url, len(DATA)),
+        lambda: client.send(url, io.BytesIO(DATA), len(DATA) - 1, len(DATA)),
+    ):
+        with pytest.raises(DeliveryError, match="503"):
+            attempt()
+    assert host.find("gw1", NAME) is None
+    host.speak()
+    offset = client.find_offset(url, len(DATA))
+    client.send(url, io.BytesIO(DATA), offset, len(DATA))
+    assert host.find("gw1", NAME) == DATA
+
+
+def test_a_kill_in_the_middle_costs_no_more_than_what_was_under_way(host: StoreHost) -> None:
+    """The offset that comes back is no larger than what the store has; the rest makes the same bytes."""
+    client = host.connect("gw1")
+    url = client.create(len(DATA), {"filename": NAME})
+    client.send(url, io.BytesIO(DATA), 0, len(DATA) // 2)
+    host.stop(signal.SIGKILL)
+    host.start()
+    offset = client.find_offset(url, len(DATA))
+    assert offset <= len(DATA) // 2
+    client.send(url, io.BytesIO(DATA), offset, len(DATA))
+    assert host.find("gw1", NAME) == DATA
+
+
+def test_a_kill_before_the_note_is_made_good_when_the_gateway_asks(host: StoreHost, object_store: ObjectStore) -> None:
+    """All bytes are one object, and its note is missing: it is checked again, and the note is written."""
+    client = host.connect("gw1")
+    url = client.create(len(DATA), {"filename": NAME})
+    client.send(url, io.BytesIO(DATA), 0, len(DATA))
+    Bucket(f"s3://{host.bucket}", object_store.variables)._store.delete(f"received/gw1/{NAME}.json")
+    assert host.find("gw1", NAME) is None
+    host.restart()
+    assert client.find_offset(url, len(DATA)) == len(DATA)
+    assert host.find("gw1", NAME) == DATA
+
+
+def test_bytes_that_the_store_lost_are_not_whole(host: StoreHost, object_store: ObjectStore) -> None:
+    """tusd's store calls an upload complete whose parts are gone; its gateway would delete the only copy."""
+    client = host.connect("gw1")
+    url = client.create(len(DATA), {"filename": NAME})
+    client.send(url, io.BytesIO(DATA), 0, len(DATA))
+    bucket = Bucket(f"s3://{host.bucket}", object_store.variables)
+    key = host.read_note("gw1", NAME)["object"]
+    for gone in (f"received/gw1/{NAME}.json", key):
+        bucket._store.delete(gone)
+    with pytest.raises(UploadLostError):
+        client.find_offset(url, len(DATA))
+
+
+def test_another_number_of_the_parts_is_another_upload(host: StoreHost, pki: Pki) -> None:
+    """Whoever makes the store's part of an id up finds nothing, and spoils nothing of the upload that is there."""
+    client = host.connect("gw1")
+    url = client.create(len(DATA), {"filename": NAME})
+    client.send(url, io.BytesIO(DATA), 0, 1000)
+    made_up = url.rpartition("+")[0] + "+made-up"
+    for method in ("HEAD", "DELETE"):
+        assert raw(method, made_up, pki).status_code == 404
+    assert client.find_offset(url, len(DATA)) == 1000
+
+
+def test_the_socket_is_its_users_alone(host: StoreHost) -> None:
+    """Whoever could ask could learn what is announced, and could say that something was received."""
+    assert stat.S_IMODE(host._socket.stat().st_mode) == 0o600
+
+
+def test_a_further_certificate_is_had_through_the_upload_server(host: StoreHost, pki: Pki) -> None:
+    """The RTCC sees the certificate that was shown; at another's path there is none."""
+    seen: list[tuple[str, bytes, bytes]] = []
+
+    def renew(gateway: str, shown: bytes, message: bytes) -> bytes:
+        seen.append((gateway, shown, message))
+        return b"a certificate"
+
+    host.fall_silent()
+    host.renew = renew
+    host.speak()
+    answer = raw("POST", f"https://127.0.0.1:{host.port}/certificates/gw1", pki, b"signed")
+    assert (answer.status_code, answer.content) == (200, b"a certificate")
+    assert answer.headers["Content-Type"] == "application/pem-certificate-chain"
+    assert [(gateway, message) for gateway, _, message in seen] == [("gw1", b"signed")]
+    assert seen[0][1].startswith(b"\x30\x82")
+    assert raw("POST", f"https://127.0.0.1:{host.port}/certificates/gw2", pki, b"signed").status_code == 404
+
+
+@pytest.fixture
+def delivery(home, host: StoreHost):
+    """A payload in the store, and the key that was handed over for it."""
+    gateway, jti = "g" * 22, "j" * 22
+    upload = upload_name(gateway, jti, "door")
+    client = host.connect(gateway)
+    url = client.create(len(DATA), {"filename": upload})
+    client.send(url, io.BytesIO(DATA), 0, len(DATA))
+    handed_over = {
+        "gateway": gateway, "jti": jti, "camera": "door", "upload": upload, "size": len(DATA),
+        "sha256": hashlib.sha256(DATA).hexdigest(), "age_header": "aGVhZGVy",
+    }  # fmt: skip
+    row = {**handed_over, "age_header": b"header", "delivered_at": "2026-01-01T00:00:00Z"}
+    with home.state.database.begin() as connection:
+        connection.execute(insert(deliveries), row)
+    return handed_over
+
+
+def test_what_lies_in_the_store_is_opened_from_there(
+    home, host: StoreHost, object_store: ObjectStore, delivery, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """`rtcc open --received s3://BUCKET` lists it, and joins it with its key; nothing fetched stays behind."""
+    for name, value in object_store.variables.items():
+        monkeypatch.setenv(name, value)
+    words = ["open", "--home", str(home.path), "--received", f"s3://{host.bucket}"]
+    assert cli.main([*words, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["upload"], row["received"]) == (delivery["upload"], True)
+    assert cli.main([*words, delivery["upload"], "--age", str(tmp_path / "bundle.age")]) == 0
+    assert (tmp_path / "bundle.age").read_bytes() == b"header" + DATA
+    assert not list(home.path.glob(".fetched-*"))
+
+
+FORGED = {
+    "another gateway's": "uploads/" + "h" * 22 + "/" + "0" * 32,
+    "elsewhere": "received/" + "g" * 22 + "/x",
+    "none": None,
+}
+
+
+@pytest.mark.parametrize("key", FORGED.values(), ids=FORGED)
+def test_a_note_that_leads_elsewhere_is_not_followed(
+    host: StoreHost, object_store: ObjectStore, delivery, key, tmp_path
+) -> None:
+    """Whoever can write into the store cannot make the RTCC read what is not this gateway's."""
+    bucket = Bucket(f"s3://{host.bucket}", object_store.variables)
+    note = f"received/{delivery['gateway']}/{delivery['upload']}.json"
+    bucket._store.put(note, json.dumps({"object": key}).encode())
+    with pytest.raises(EvidenceError):
+        bucket.fetch(delivery["gateway"], delivery["upload"], tmp_path)
