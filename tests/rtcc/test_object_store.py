@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 
 from edge_agent.errors import DeliveryError, EvidenceError, UploadLostError
 from edge_agent.protocol.answer import upload_name
 from edge_agent.rtcc import cli
 from edge_agent.rtcc.object_store import ObjectStore as Bucket
-from edge_agent.rtcc.office.keys import encode_json, replace
+from edge_agent.rtcc.state.tables import deliveries
 from tests.peers.object_store import ObjectStore
 from tests.peers.pki import Pki
 from tests.peers.upload_hosts import StoreHost
@@ -136,7 +137,9 @@ def delivery(home, host: StoreHost):
         "gateway": gateway, "jti": jti, "camera": "door", "upload": upload, "size": len(DATA),
         "sha256": hashlib.sha256(DATA).hexdigest(), "age_header": "aGVhZGVy",
     }  # fmt: skip
-    replace(home.deliveries_dir / f"{upload}.json", encode_json(handed_over))
+    row = {**handed_over, "age_header": b"header", "delivered_at": "2026-01-01T00:00:00Z"}
+    with home.state.database.begin() as connection:
+        connection.execute(insert(deliveries), row)
     return handed_over
 
 
