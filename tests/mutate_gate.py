@@ -170,7 +170,7 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     "release by in decide": (DECISION, "if now >= request.release_by:", "if False:"),
     "one refusal ignored": (DECISION, "finding.case is not None and not finding.reasons", "finding.case is not None"),
     "ask skipped": (DECISION, "    if waiting:\n", "    if False:\n"),
-    "silence is a yes": (DECISION, "and now >= case.ask_until()]", "and False]"),
+    "silence is a yes": (DECISION, "and now >= _ask_until(case)]", "and False]"),
     "an edit takes the question away": (
         DECISION,
         "waiting = _waiting(offered, now) or would_ask",

@@ -71,8 +71,8 @@ def decide(
 
     Args:
         admitted: Checks 1 to 10 are behind it.
-        house_state: What stands for each camera now.
-        history: What earlier requests used; one entry for every camera of the household.
+        house_state: The state of each camera's consent now.
+        history: The use of quotas by earlier requests; one entry for every camera of the household.
         now: The moment of the decision.
         clock_state: Whether ``now`` can be believed.
 
@@ -126,7 +126,7 @@ def decide_again(
 
     Args:
         admitted: As it arrived.
-        house_state: What stands for each camera now.
+        house_state: The state of each camera's consent now.
         history: The use by requests with a smaller number, before ``bound.decided_at``.
         approval: The owner's verified answer, at the moment at which it is recorded; None at any other.
         bound: The rest that earlier evaluations left.

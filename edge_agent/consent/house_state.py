@@ -100,7 +100,7 @@ def stand(
         highest_version: From the store.
         revoked: From the store.
         paused_until: From the store; ``FOREVER`` for good.
-        is_file_unreadable: ``consent.yaml`` is missing or cannot be read: what it says is unknown.
+        is_file_unreadable: ``consent.yaml`` is missing or cannot be read: its content is unknown.
         is_ring_unreadable: A ring is missing or cannot be read: whether the facts changed is unknown.
     """
     consent: SignedConsent | None = None

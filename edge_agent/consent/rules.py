@@ -43,10 +43,6 @@ class Case:
         window = self.allowed_window()
         return self.terms.hours.windows(window, self.time_zone) if window is not None else ()
 
-    def ask_until(self) -> UtcNs:
-        """Return when silence becomes a no: counted from arrival, with time left for the cooling-off."""
-        return UtcNs(min(self.arrived_at + self.house.ask_timeout, self.request.release_by - self.house.cooling_off))
-
 
 Rule = Callable[[Case], Reason | None]
 

@@ -257,7 +257,7 @@ def verify_consent(raw: bytes, owner_key: Ed25519PublicKey, facts: Facts) -> Sig
     """Verify one camera's consent against the pinned owner's key and the facts as they are now.
 
     Raises:
-        DenialError: ``consent-invalid`` (with what is wrong), or ``consent-facts-changed`` (with which).
+        DenialError: ``consent-invalid`` (with the fault), or ``consent-facts-changed`` (with the facts).
     """
     try:
         message = jws.parse(raw, TYP, read_payload=lambda payload: parse_members(_WireConsent, payload))
@@ -279,7 +279,7 @@ def _read_terms(wire: _WireConsent) -> Terms:
         terms = parse_terms(wire.terms)
     except ValidationError:
         deny("consent-invalid", detail="terms")
-    # What was signed is what is read: nothing left to a default that a later version may set otherwise.
+    # Read as it was signed: nothing left to a default that a later version may set otherwise.
     if encode_terms(terms) != wire.terms:
         deny("consent-invalid", detail="terms are not all said")
     if wire.event.valid_until <= wire.event.valid_from:

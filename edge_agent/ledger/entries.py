@@ -74,7 +74,7 @@ class LedgerCamera:
 
 @dataclass(frozen=True, slots=True)
 class OfRequest(LedgerEntry):
-    """What each entry of a request begins with; ``number`` is the gateway's own: none if it has another one's id."""
+    """How each entry of a request begins; ``number`` is the gateway's own: none if it has another one's id."""
 
     jti: str
     iss: str

@@ -194,7 +194,7 @@ def prove(conn: sqlite3.Connection, index: int) -> dict[str, object]:
 def prove_growth(conn: sqlite3.Connection, from_size: int) -> dict[str, object]:
     """Return the proof that the ledger of the newest checkpoint begins with its first ``from_size`` entries, as JSON.
 
-    For who kept a checkpoint of that size: ``checkpoint.verify_growth`` checks it with the gateway's public key alone.
+    For readers of a checkpoint of that size: ``checkpoint.verify_growth`` needs the gateway's public key alone.
 
     Raises:
         EvidenceError: The ledger is shorter than that.

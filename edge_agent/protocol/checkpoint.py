@@ -77,7 +77,7 @@ def ledger_origin(gateway: str) -> str:
 def encode_leaf(kind: str, at: UtcNs, entry: Mapping[str, object], salt: bytes) -> bytes:
     """Write an entry as canonical JSON: sorted members, no spaces, UTF-8, no floats.
 
-    The salt is random per leaf: nobody can guess an entry from its leaf's hash. A leaf does not depend on
+    The salt is random per leaf: an entry cannot be guessed from its leaf's hash. A leaf does not depend on
     the one before it; the tree fixes the order.
 
     Raises:

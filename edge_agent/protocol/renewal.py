@@ -40,7 +40,7 @@ def sign_renewal(iss: str, gateway: str, csr: bytes, key: Ed25519PrivateKey) -> 
 
 
 def verify_renewal(raw: bytes, iss: str, gateway: str, key: Ed25519PublicKey) -> Application:
-    """Verify both signatures, and whose message it is.
+    """Verify both signatures, and the sender of the message.
 
     Raises:
         EvidenceError: Not such a message, another gateway's, for another RTCC, or a signature does not hold.

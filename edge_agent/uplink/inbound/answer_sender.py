@@ -22,7 +22,7 @@ _LONGEST_PAUSE_S = 30.0
 
 
 class Publisher(Protocol):
-    """What a message is handed to."""
+    """Takes a message on its way to the broker."""
 
     def is_connected(self) -> bool:
         """Tell whether there is anybody to hand it to."""

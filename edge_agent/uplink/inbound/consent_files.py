@@ -1,4 +1,4 @@
-"""What the owner's word is now: signed consents, ``consent.yaml`` and pauses.
+"""The owner's word as it is now: signed consents, ``consent.yaml`` and pauses.
 
 Puts together the values that ``edge_agent.consent.decision`` judges with; decides nothing. Signed consents are those
 that the store has taken in: the newest version of each camera. No file gives consent; ``consent.yaml`` only takes away.

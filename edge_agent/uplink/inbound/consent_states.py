@@ -1,4 +1,4 @@
-"""Reads what there is of each camera's consent, for ``status``, ``check`` and ``consent show`` alike.
+"""The state of each camera's consent, for ``status``, ``check`` and ``consent show`` alike.
 
 Reads ``consent.yaml`` and the releaser's store; writes nothing and decides nothing.
 """
@@ -30,7 +30,7 @@ from edge_agent.uplink.store.sqlite_file import refuse_other_files
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What the releaser's store says of consents."""
+    """The store's marks on consents."""
 
     store_id: str
     """Its own id; empty if there is no store yet."""
@@ -76,7 +76,7 @@ def read_marks(config: Config) -> Marks:
     """Read the marks from the releaser's store, beside it.
 
     Raises:
-        CustodyError: There is a store that whoever runs this may not read, or an older release wrote it.
+        CustodyError: The user who runs this may not read the store, or an older release wrote it.
     """
     try:
         if config.store_path.exists():

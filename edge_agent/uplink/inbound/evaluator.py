@@ -50,11 +50,11 @@ _CHECK_OF_TIME = 9
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """A first verdict, its bound, and what the request uses of each camera's quota: (camera, nanoseconds)."""
+    """A first verdict, its bound, and the request's use of each camera's quota: (camera, nanoseconds)."""
 
     verdict: Verdict
     bound: Bound
-    uses: tuple[tuple[str, int], ...]
+    uses: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class ExplainedCheck:
 
 
 class _Seen:
-    """What the store remembers, as ``admit`` asks for it."""
+    """The memory of the store, in the shape that ``admit`` asks for."""
 
     def __init__(self, store: Database, now: UtcNs) -> None:
         self._store = store
@@ -123,9 +123,9 @@ class Evaluator:
     """The gate with its inputs.
 
     Args:
-        enrolment: Who we are, and whom we answer.
+        enrolment: This gateway's id, and the RTCC that it answers.
         cell: The geohash of five letters in which this gateway lies.
-        store: What was seen before.
+        store: The memory of earlier requests.
         house_reader: The owner's word.
         trust: The RTCC's keys.
         clock: Whether the time can be believed.
@@ -223,7 +223,7 @@ class Evaluator:
         return self._house_reader.take(connection, camera, raw, self.moment().now)
 
     def explain(self, raw: bytes) -> tuple[list[ExplainedCheck], str]:
-        """Say what every check and rule has to say of a request; remembers nothing.
+        """List the result of every check and rule for a request; remembers nothing.
 
         Returns:
             The steps in order, and the verdict: ``grant``, ``ask``, ``denial`` or ``repeat``.
@@ -244,7 +244,7 @@ class Evaluator:
         return [*_passed(11), *_as_steps(found)], type(self.decide(admitted, outlook).verdict).__name__.lower()
 
     def explain_stored(self, stored: StoredRequest) -> tuple[list[ExplainedCheck], str]:
-        """Say what every rule has to say now of a request that was judged on its arrival; remembers nothing.
+        """List the result of every rule now, for a request that was judged on its arrival; remembers nothing.
 
         Returns:
             The steps in order, and the verdict: ``grant``, ``ask``, ``wait`` or ``denial``; of a request that has

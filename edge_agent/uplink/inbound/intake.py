@@ -1,7 +1,7 @@
-"""Takes in what the broker brings: trust bundles, and requests through the eleven checks (PROTOCOL 4).
+"""Takes in the broker's messages: trust bundles, and requests through the eleven checks (PROTOCOL 4).
 
-One message is one transaction: what was asked, what was decided and what will be answered become durable together, and
-only then is the message acknowledged.
+One message is one transaction: question, decision and answer become durable together, and only then is the message
+acknowledged.
 """
 
 import logging
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 TRUST_TOPIC = "rtcc/1/trust"
 LAST_UNREAD_CHECK = 7
-"""What fails a check up to this one is not about this house, or nobody's word: it is counted and not written down."""
+"""A message that fails a check up to this one is not about this house, or not signed: it is counted, not recorded."""
 MAX_REUSED = 256
 """Requests with an id of another one that are entered once; more of them push the oldest out."""
 MAX_WAITING = 32
@@ -42,7 +42,7 @@ MAX_WAITING = 32
 
 
 class Message(Protocol):
-    """What the broker brings."""
+    """A message from the broker."""
 
     @property
     def topic(self) -> str:
@@ -65,7 +65,7 @@ class Message(Protocol):
 
 
 class _Fate(Enum):
-    """What became of a message."""
+    """The outcome of a message."""
 
     WAITS = "waits"
     UNREAD = "unread"
@@ -132,7 +132,7 @@ class Intake:
     def _finish(self, message: Message) -> bool:
         """Deal with a message and acknowledge it at its moment; False if it has to wait.
 
-        What nothing of this house was looked up for is acknowledged at once, so that noise delays nobody.
+        A message for which nothing of this house was read is acknowledged at once: noise delays no request.
         """
         arrival = self._pace.arrive()
         fate = self._take(message)
@@ -155,7 +155,7 @@ class Intake:
     def _take(self, message: Message) -> _Fate:
         """Deal with a message.
 
-        An error that nobody foresaw refuses the message that met it: it would meet it again for ever, and hold up every
+        An unforeseen error refuses its message: the message would meet the error again each time, and hold up every
         message behind it.
         """
         try:
@@ -185,8 +185,8 @@ class Intake:
     def _take_request(self, message: Message) -> _Fate:
         """Judge a request.
 
-        One transaction: clock, trust, consent, pauses and quotas are read in it, once, and what they make of the
-        request is recorded by it (PROTOCOL 6.2, O9).
+        One transaction reads clock, trust, consent, pauses and quotas once, and records the verdict that follows from
+        them (PROTOCOL 6.2, O9).
         """
         decided: tuple[StoredRequest | None, Verdict] | None = None
         counted: str | None = None
@@ -232,10 +232,10 @@ class Intake:
                 self._register.decline_unkept(connection, request, correlation, refused.declined_at, now)
 
     def _is_counted(self, request: Request, error: DenialError, now: UtcNs) -> bool:
-        """Tell whether a refusal is counted and not entered: what is repeated for ever must not fill the ledger.
+        """Tell whether a refusal is counted and not entered: an endless repetition must not fill the ledger.
 
-        That is what is meant for others, what is so old that it was entered and forgotten, and what has an id of
-        another request and was entered already.
+        That is a request for another gateway, one so old that it was entered and forgotten, and one that has the id
+        of another request and was entered already.
         """
         is_known = error.reason == "jti-reused" and request.payload_sha256 in self._reused
         return CAUSES[error.reason].check <= LAST_UNREAD_CHECK or is_forgotten(request.exp, now) or is_known
@@ -258,7 +258,7 @@ class Intake:
         if error.reason == "jti-reused":
             self._register.enter_reused(connection, request, verdict.reasons, outlook.now)
             return None, verdict
-        assessment = Assessment(verdict, NOTHING, ())
+        assessment = Assessment(verdict, NOTHING)
         return self._register.enter(connection, request, correlation, assessment, outlook), verdict
 
     def _decide(
@@ -306,7 +306,7 @@ class Intake:
         log.info("request refused and counted reason=%s", verdict.reasons[0].code)
 
     def _tell(self, stored: StoredRequest | None, verdict: Verdict) -> None:
-        """Say what was decided, once it is durable."""
+        """Report the decision, once it is durable."""
         kind = type(verdict).__name__.lower()
         if stored is not None:
             log.info("request decided request=%d verdict=%s", stored.id, kind)

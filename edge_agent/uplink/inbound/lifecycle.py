@@ -53,7 +53,7 @@ ENDED = frozenset({Phase.DENIED, Phase.NO_FOOTAGE, Phase.CANCELLED, Phase.FAILED
 
 
 class Event(Enum):
-    """What can happen to a request."""
+    """The events of a request."""
 
     ASK = "decided: ask"
     GRANT = "decided: grant"
@@ -72,7 +72,7 @@ class Event(Enum):
     UPLOAD = "upload begins"
     PROGRESS = "upload goes on"
     REST_WAITS = "rest waits"
-    """What could be built is uploaded; the rest cannot be built yet."""
+    """Every bundle that could be built is uploaded; the rest cannot be built yet."""
     FAILURE = "failure"
     """No bundle can be made, or the target will never take one."""
     NOTHING = "nothing recorded"
@@ -99,7 +99,7 @@ class CameraState(Enum):
 
 
 class CameraEvent(Enum):
-    """What can happen to one camera of a granted request."""
+    """The events of one camera of a granted request."""
 
     ENTER = "grant entered"
     BUILD = "built"
@@ -111,7 +111,7 @@ class CameraEvent(Enum):
     UPLOAD = "uploaded"
     LOSE = "payload lost"
     LEAVE = "leaves"
-    """The bound, or holds more than is granted now: what is left of it is built anew."""
+    """The bound, or holds more than is granted now: the rest is built anew."""
     QUEUE = "key queued"
     RECALL = "recalled"
     """The answer is taken back because of another camera."""
@@ -121,7 +121,7 @@ class CameraEvent(Enum):
 
 
 class KeyFate(Enum):
-    """What becomes of a camera's age header."""
+    """The fate of a camera's age header."""
 
     KEEP = "keep"
     QUEUE = "queue"
@@ -137,7 +137,7 @@ class KeyFate(Enum):
 
 
 class PayloadFate(Enum):
-    """What becomes of a camera's ciphertext."""
+    """The fate of a camera's ciphertext."""
 
     KEEP = "keep"
     DELETE_HERE = "delete here"
@@ -147,20 +147,20 @@ class PayloadFate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What follows from an event of a request."""
+    """The consequences of an event of a request."""
 
     phase: Phase
     entries: tuple[LedgerKind, ...] = ()
     answer: Status | None = None
     notice: Occasion | None = None
-    """What the owner is told of; the text is made as it is sent, of how the request is then."""
+    """The occasion that the owner is told of; the text is made as it is sent, of the request as it is then."""
     cameras: CameraEvent | None = None
-    """What happens to each of its cameras, unless the step says otherwise of one."""
+    """The event of each of its cameras, unless the step names another one."""
 
 
 @dataclass(frozen=True, slots=True)
 class CameraRow:
-    """What follows from an event of a camera."""
+    """The consequences of an event of a camera."""
 
     state: CameraState
     key: KeyFate = KeyFate.KEEP
@@ -254,7 +254,7 @@ def _camera_table() -> dict[tuple[CameraState, CameraEvent], CameraRow]:
 
 
 REQUEST: Mapping[tuple[Phase, Event], Row] = _request_table()
-"""Every cell of the request's table; of what is not there nothing can come."""
+"""Every cell of the request's table; an event without a cell cannot happen."""
 CAMERA: Mapping[tuple[CameraState, CameraEvent], CameraRow] = _camera_table()
 """Every cell of a camera's table."""
 

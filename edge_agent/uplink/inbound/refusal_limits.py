@@ -1,8 +1,8 @@
 """How much room refusals may take: in the ledger, in the store, per hour and in total (PROTOCOL 4, C5).
 
-Whoever holds two keys of the RTCC can have as many requests refused as the gateway takes in. The first ones of an hour
-are entered one by one; from then on those of that key are counted, per hour and key, and only what makes them known is
-kept. A grant or an ask is entered whatever was refused before. Decides nothing about a request.
+A holder of two keys of the RTCC can have as many requests refused as the gateway takes in. The first ones of an hour
+are entered one by one; from then on those of that key are counted, per hour and key, and only the digests by which they
+are known again are kept. A grant or an ask is entered after any number of refusals. Decides nothing about a request.
 """
 
 import sqlite3
@@ -42,7 +42,7 @@ class RefusalLimits:
     """Says which refusals are entered, counts the others, and makes room.
 
     Args:
-        store: Counts, and what is remembered.
+        store: Counts, and the refusals that are remembered.
         room: The bounds.
     """
 

@@ -1,7 +1,7 @@
-"""Writes down what becomes of requests: one ``apply`` records a row of the tables, in the caller's transaction.
+"""Records each event of a request: one ``apply`` records a row of the tables, in the caller's transaction.
 
-Owns that state, ledger entries, answer, keys and payloads of a turn change together or not at all, and what of it lies
-outside of SQLite: that is recorded in the transaction and carried out after it (``Aftermath``). Decides nothing.
+Owns that state, ledger entries, answer, keys and payloads of a turn change together or not at all. The part that lies
+outside of SQLite is recorded in the transaction and carried out after it (``Aftermath``). Decides nothing.
 """
 
 import sqlite3
@@ -11,13 +11,12 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.consent.bound import Bound
 from edge_agent.consent.decision import Evaluation
 from edge_agent.ledger import entries as ledger_entries
 from edge_agent.ledger.entries import LedgerEntry
 from edge_agent.protocol.answer import Answer, Status, encode_answer
 from edge_agent.protocol.request import Request
-from edge_agent.protocol.verdict import Ask, Denial, Reason, Verdict
+from edge_agent.protocol.verdict import Ask, Denial, Reason
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.inbound import lifecycle, steps
 from edge_agent.uplink.inbound.evaluator import Assessment, Outlook
@@ -32,6 +31,7 @@ from edge_agent.uplink.inbound.lifecycle import (
 )
 from edge_agent.uplink.inbound.steps import CameraStep, RequestStep
 from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.outbox import OutboxMessage
 from edge_agent.uplink.store.releases import ReleaseState, StoredRelease
 from edge_agent.uplink.store.requests import QuotaUse, RequestState, StoredRequest
 
@@ -47,7 +47,7 @@ class WithdrawnError(Exception):
 
 @dataclass(slots=True)
 class Aftermath:
-    """What is carried out after the transaction that recorded it; what a kill prevents, the next start does."""
+    """Work that follows the transaction that recorded it; if a kill prevents it, the next start does it."""
 
     payloads: list[StoredRelease] = field(default_factory=list)
     """Their files are to be deleted here; at the upload server, the store remembers it."""
@@ -208,26 +208,26 @@ class RequestRegister:
         assessment: Assessment,
         outlook: Outlook,
     ) -> StoredRequest:
-        """Take a request in with its first verdict, and with what it uses of the quotas."""
+        """Take a request in with its first verdict and its use of the quotas."""
         stored = self.add(connection, request, correlation, outlook.now)
         for camera, granted_ns in assessment.uses:
             use = QuotaUse(camera, outlook.now, granted_ns, request.iss, stored.incident)
             self._store.quotas.add_use(connection, stored.id, use)
         asked = steps.describe_request(request, stored.id)
-        self.record_verdict(connection, stored, assessment.verdict, assessment.bound, outlook, asked)
+        self.record_verdict(connection, stored, assessment, outlook, asked)
         return stored
 
     def record_verdict(
         self,
         connection: sqlite3.Connection,
         stored: StoredRequest,
-        verdict: Verdict,
-        bound: Bound,
+        assessment: Assessment,
         outlook: Outlook,
         *before: LedgerEntry,
         aftermath: Aftermath | None = None,
     ) -> None:
-        """Record a decision: of a request that has just arrived (``before`` is what it asks), or of an approval."""
+        """Record a decision: of a new request (``before`` is the entry of its question), or of an approval."""
+        verdict, bound = assessment.verdict, assessment.bound
         if isinstance(verdict, Denial):
             answer_at = outlook.find_decline(stored, verdict.reasons)
             step = steps.refuse(stored, verdict.reasons, answer_at, outlook.now)
@@ -300,15 +300,10 @@ class RequestRegister:
         is_over = is_key and (now >= stored.release_by or bool(stored.reasons))
         if is_over or self._store.outbox.has_message(connection, answer):
             return
-        self._store.outbox.push(
-            connection,
-            self.answer_topic,
-            answer,
-            (correlation or b"")[:MAX_CORRELATION_BYTES],
-            now,
-            stored.release_by if is_key else UtcNs(max(stored.release_by, now) + DAY_OF_GRACE_NS),
-            key_of=stored.id if is_key else None,
-        )
+        kept = (correlation or b"")[:MAX_CORRELATION_BYTES]
+        expires = stored.release_by if is_key else UtcNs(max(stored.release_by, now) + DAY_OF_GRACE_NS)
+        key_of = stored.id if is_key else None
+        self._store.outbox.push(connection, OutboxMessage(self.answer_topic, answer, kept, now, expires, key_of))
 
     def decline_unkept(
         self, connection: sqlite3.Connection, request: Request, correlation: bytes | None, due: UtcNs, now: UtcNs
@@ -321,7 +316,7 @@ class RequestRegister:
         raw, expires = encode_answer(answer, self._key), UtcNs(max(request.release_by, now) + DAY_OF_GRACE_NS)
         if not self._store.outbox.has_message(connection, raw):
             kept = (correlation or b"")[:MAX_CORRELATION_BYTES]
-            self._store.outbox.push(connection, self.answer_topic, raw, kept, due, expires)
+            self._store.outbox.push(connection, OutboxMessage(self.answer_topic, raw, kept, due, expires))
 
     def _answer(
         self,
@@ -345,12 +340,14 @@ class RequestRegister:
         # The age headers leave before `release_by` or not at all; the end of a request is worth telling a day later.
         is_key = bool(answer.files)
         expires = stored.release_by if is_key else UtcNs(max(stored.release_by, due) + DAY_OF_GRACE_NS)
-        self._store.outbox.push_answer(connection, stored, self.answer_topic, raw, due, expires, is_key=is_key)
+        key_of = stored.id if is_key else None
+        message = OutboxMessage(self.answer_topic, raw, stored.correlation, due, expires, key_of)
+        self._store.outbox.push_answer(connection, stored.id, message)
 
 
 @dataclass(frozen=True, slots=True)
 class _Move:
-    """One camera's release as it is stored, its cell, and what the step says of it."""
+    """One camera's release as it is stored, its cell, and its part of the step."""
 
     release: StoredRelease | None
     row: CameraRow

@@ -24,7 +24,7 @@ KEEP_NEWEST = 500
 """So many requests and orders are never forgotten, whatever the clock says: as many as ``requests list`` shows."""
 KEEP_INCIDENTS = 250_000
 """The facts of so many incidents are never forgotten, some 50 MB: more than the 240 refusals an hour that are entered
-can bring in ``REMEMBER_NS``, so that what goes was reported longer ago than any terms allow."""
+can bring in ``REMEMBER_NS``, so that a forgotten incident was reported longer ago than any terms allow."""
 _PAGE = 100
 
 

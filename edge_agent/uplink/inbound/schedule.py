@@ -1,7 +1,7 @@
 """Everything that is due at a time: ask time-outs, cooling-off, warnings, retention, the hourly and daily entries.
 
-A thin room around APScheduler. Jobs live in memory and are planned anew from what SQLite holds, at start and whenever
-the wall clock steps: a due time that was computed before a step would come hours late or never. A job that was missed
+A thin room around APScheduler. Jobs live in memory and are planned anew from SQLite, at start and whenever the wall
+clock steps: a due time that was computed before a step would come hours late or never. A job that was missed
 runs late rather than not at all (``misfire_grace_time=None``; the library's default of one second skips silently).
 """
 
@@ -32,7 +32,7 @@ class Jobs:
 
     Args:
         clock: Watched for steps.
-        plan: Enters every job that is due by what is stored; called at start and after a step, in a thread of its own.
+        plan: Enters every job that the store makes due; called at start and after a step, in a thread of its own.
         stop: Ends the watch.
     """
 

@@ -1,4 +1,4 @@
-"""What each turn of a request records: the entries, the answer's members and what becomes of its cameras, as values.
+"""The record of each turn of a request, as values: the entries, the answer's members and the fate of its cameras.
 
 Owns how a verdict or an end is written as a ``RequestStep`` of the tables (``lifecycle``). Decides nothing and stores
 nothing. Pure.
@@ -32,13 +32,13 @@ from edge_agent.uplink.store.releases import StoredRelease
 from edge_agent.uplink.store.requests import StoredRequest
 
 LATE = "release-by-passed"
-"""Reason code for what simply ran out of time."""
+"""Reason code for a request that simply ran out of time."""
 NARROWED = "grant-narrowed"
 
 
 @dataclass(frozen=True, slots=True)
 class CameraStep:
-    """What happens to one camera, and what its release is to be saved as; None keeps it."""
+    """The event of one camera, and the release to save; None keeps it."""
 
     event: CameraEvent
     release: StoredRelease | None = None
@@ -148,7 +148,7 @@ def tell_queued(verdict: Grant) -> dict[str, Any]:
 
 
 def describe_request(request: Request, number: int | None) -> RequestEntry:
-    """Return the ledger's entry of what was asked; None for a request that is not stored."""
+    """Return the ledger's entry of the question; None for a request that is not stored."""
     return RequestEntry(
         **identify(request),
         request_sha256=request.payload_sha256,

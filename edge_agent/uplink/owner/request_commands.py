@@ -24,7 +24,7 @@ from edge_agent.protocol.verdict import Approval, Denial, Reason, Wait
 from edge_agent.settings.gateway import Config
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink.inbound import steps
-from edge_agent.uplink.inbound.evaluator import Evaluator
+from edge_agent.uplink.inbound.evaluator import Assessment, Evaluator
 from edge_agent.uplink.inbound.lifecycle import Event
 from edge_agent.uplink.inbound.register import Aftermath, RequestRegister
 from edge_agent.uplink.inbound.steps import RequestStep
@@ -205,8 +205,8 @@ class RequestCommands:
             )
             step = RequestStep(Event.APPROVAL, outlook.now, (entry,), approval=raw)
             self._register.apply(connection, request, step)
-            bound = evaluation.bound
-            self._register.record_verdict(connection, request, verdict, bound, outlook, aftermath=aftermath)
+            assessment = Assessment(verdict, evaluation.bound)
+            self._register.record_verdict(connection, request, assessment, outlook, aftermath=aftermath)
             state = self._store.requests.read(request.id).state
         self._reauthorization.clear_up(aftermath)
         if isinstance(verdict, Denial):

@@ -100,7 +100,7 @@ class Reauthorization:
         *,
         is_stop: bool = False,
     ) -> Ask | Grant | Denial | Wait:
-        """Evaluate a request that is open or whose key waits, and record the outcome. Nothing else decides again.
+        """Evaluate an open request, or one with a waiting key, and record the outcome. Nothing else decides again.
 
         ``is_stop``: the owner has just taken something back, and is owed an entry if it came too late.
 

@@ -1,4 +1,4 @@
-"""The releaser's memory: one SQLite file, and a table for each thing that it remembers. Decides nothing."""
+"""The releaser's memory: one SQLite file, and a table for each kind of thing that it remembers. Decides nothing."""
 
 from pathlib import Path
 

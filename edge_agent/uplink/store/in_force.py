@@ -1,4 +1,4 @@
-"""Tables of what stays in force until it is replaced: trust bundle, consents, pauses, and the orders that are used."""
+"""Tables of state that stays in force until it is replaced: trust bundle, consents, pauses, used orders."""
 
 import json
 import sqlite3

@@ -1,4 +1,4 @@
-"""What the owner is to be told: one row for each turn of a request, and for each thing of the house that comes near.
+"""The owner's unsent news: one row for each turn of a request, and for each thing of the house that comes near.
 
 A row is written in the transaction of what it tells of, so that nothing which happened is forgotten to be told. Its
 text is made as it is sent, of how things are then. Each service has its own list of the rows that it was not sent.
@@ -39,7 +39,7 @@ class NoticeTable:
         """By service: set with each new row; for one waiter, who clears it and looks."""
 
     def set_services(self, names: Iterable[str], missing: Iterable[str] = ()) -> None:
-        """Say who is told from now on, and for whom it waits because they are missing; what waits for others goes."""
+        """Name the services that are told from now on, and the missing ones that rows wait for; rows of others go."""
         present = tuple(names)
         self._services = (*present, *missing)
         self.noticed = {name: threading.Event() for name in present}

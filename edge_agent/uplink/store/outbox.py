@@ -1,31 +1,17 @@
-"""Answers and the outbox: what was said of each request, and what waits for its moment or for the broker."""
+"""The signed answers of each request, and the messages that wait for their moment or for the broker."""
 
 import sqlite3
 import threading
 from dataclasses import dataclass
-from typing import Protocol
 
 from edge_agent.units import UtcNs
 from edge_agent.uplink.store.sqlite_file import SqliteFile
-
-
-class Asked(Protocol):
-    """The request that an answer is about."""
-
-    @property
-    def id(self) -> int:
-        """Its row."""
-
-    @property
-    def correlation(self) -> bytes:
-        """What its answers echo."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxMessage:
     """A message that waits for its moment or for the broker."""
 
-    id: int
     topic: str
     payload: bytes
     correlation: bytes
@@ -33,6 +19,8 @@ class OutboxMessage:
     expires: UtcNs
     key_of: int | None = None
     """The request whose age headers it carries: it is sent only while that is still granted."""
+    id: int = 0
+    """Its row; 0 before it is pushed."""
 
 
 class Outbox:
@@ -49,22 +37,11 @@ class Outbox:
         assert row is not None
         return int(row["n"])
 
-    def push_answer(
-        self,
-        connection: sqlite3.Connection,
-        request: Asked,
-        topic: str,
-        payload: bytes,
-        due: UtcNs,
-        expires: UtcNs,
-        *,
-        is_key: bool = False,
-    ) -> None:
+    def push_answer(self, connection: sqlite3.Connection, request_id: int, answer: OutboxMessage) -> None:
         """Put a request's next signed answer into the outbox and remember it for duplicates."""
-        seq = self.count_answers(request.id)
-        connection.execute("INSERT INTO answer VALUES (?, ?, ?, ?)", (request.id, seq, payload, due))
-        key_of = request.id if is_key else None
-        self.push(connection, topic, payload, request.correlation, due, expires, key_of=key_of)
+        seq = self.count_answers(request_id)
+        connection.execute("INSERT INTO answer VALUES (?, ?, ?, ?)", (request_id, seq, answer.payload, answer.due))
+        self.push(connection, answer)
 
     def recall_key(self, connection: sqlite3.Connection, request_id: int) -> bool:
         """Take back an answer with age headers that the broker has not taken yet; False where there is none."""
@@ -99,20 +76,11 @@ class Outbox:
         row = self._file.find_row("SELECT coalesce(max(due_ns), 0) AS due FROM answer WHERE request_id = ?", request_id)
         return UtcNs(0 if row is None else row["due"])
 
-    def push(
-        self,
-        connection: sqlite3.Connection,
-        topic: str,
-        payload: bytes,
-        correlation: bytes,
-        due: UtcNs,
-        expires: UtcNs,
-        *,
-        key_of: int | None = None,
-    ) -> None:
+    def push(self, connection: sqlite3.Connection, message: OutboxMessage) -> None:
         """Put a message into the outbox."""
         connection.execute(
-            "INSERT INTO outbox VALUES (NULL, ?, ?, ?, ?, ?, ?)", (topic, payload, correlation, due, expires, key_of)
+            "INSERT INTO outbox VALUES (NULL, ?, ?, ?, ?, ?, ?)",
+            (message.topic, message.payload, message.correlation, message.due, message.expires, message.key_of),
         )
         self.pushed.set()  # who looks now waits for the transaction to end
 
@@ -135,13 +103,13 @@ class Outbox:
             connection.execute("DELETE FROM outbox WHERE expires_ns <= ? AND key_of IS NULL", (now,))
         return [
             OutboxMessage(
-                row["id"],
                 row["topic"],
                 bytes(row["payload"]),
                 bytes(row["correlation"]),
                 UtcNs(row["due_ns"]),
                 UtcNs(row["expires_ns"]),
                 row["key_of"],
+                row["id"],
             )
             for row in self._file.list_rows(
                 "SELECT * FROM outbox WHERE due_ns <= ? AND (due_ns, id) > (?, ?) ORDER BY due_ns, id LIMIT ?",

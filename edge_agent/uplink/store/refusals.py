@@ -1,4 +1,4 @@
-"""What is kept of refusals that are not entered one by one: what makes them known, and how many there were.
+"""Refusals that are not entered one by one: the digests by which they are known again, and their counts.
 
 A row here is some 150 bytes; a request that is entered is up to 64 KiB and an answer.
 """

@@ -1,4 +1,4 @@
-"""What became of each camera of a request: its bundle, its upload, and the uploads that are to be deleted.
+"""The outcome of each camera of a request: its bundle, its upload, and the uploads that are to be deleted.
 
 Owns the fields of a release that waits, of one that is built, and of one that ended without a bundle.
 """
@@ -47,7 +47,7 @@ class Bundle:
     """There is a bundle: staged, uploaded, or delivered."""
 
     granted: Mapping[str, Any]
-    """What it was built under and to whom it is sealed; see ``payload.describe``."""
+    """The grant that it was built under, and its recipients; see ``payload.describe``."""
     sha256: str
     """Of the payload, hexadecimal."""
     size: int
@@ -93,13 +93,13 @@ class StoredRelease:
 
     @property
     def waiting(self) -> Waiting:
-        """What is known of a release that waits."""
+        """The fields of a release that waits."""
         assert isinstance(self.info, Waiting)
         return self.info
 
     @property
     def bundle(self) -> Bundle:
-        """What is known of a release with a bundle."""
+        """The fields of a release with a bundle."""
         assert isinstance(self.info, Bundle)
         return self.info
 
@@ -152,12 +152,12 @@ class ReleaseTable:
             )
 
     def forget_header(self, connection: sqlite3.Connection, request_id: int) -> None:
-        """Destroy the age headers of a request: what was uploaded without them can never be opened."""
+        """Destroy the age headers of a request: without them the uploaded payloads can never be opened."""
         connection.execute("UPDATE release SET header = x'' WHERE request_id = ?", (request_id,))
         self._file.note_remains()
 
     def doom_upload(self, connection: sqlite3.Connection, release: StoredRelease) -> None:
-        """Remember that what the server has of a release is to be deleted."""
+        """Remember that the server's part of a release is to be deleted."""
         connection.execute(
             "INSERT INTO doomed_upload VALUES (NULL, ?, ?, ?, 0)",
             (release.request_id, release.file, release.upload_url),
@@ -176,12 +176,12 @@ class ReleaseTable:
 
 
 def encode_info(info: ReleaseInfo) -> dict[str, Any]:
-    """Write what is known of a release as JSON values."""
+    """Write the fields of a release as JSON values."""
     return {name: value for name, value in asdict(info).items() if value is not None}
 
 
 def parse_info(state: ReleaseState, found: Mapping[str, Any]) -> ReleaseInfo:
-    """Read what is stored of a release in a state.
+    """Read the fields of a release in a state.
 
     Of one that ended, earlier versions stored the bundle's members as well, and no reason if nothing was recorded.
     """

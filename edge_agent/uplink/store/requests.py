@@ -1,4 +1,4 @@
-"""The requests that were verified, the facts of their incidents, and what they used of the quotas. Decides nothing."""
+"""The verified requests, the facts of their incidents, and their use of the quotas. Decides nothing."""
 
 import json
 import sqlite3
@@ -56,12 +56,12 @@ class StoredRequest:
     bound: Bound | None = None
     """The most that may still leave; None for a request that was never decided."""
     is_handed_over: bool = False
-    """The broker was given the age headers, whether it has acknowledged them or not: nobody can take them back."""
+    """The broker was given the age headers, acknowledged or not: they cannot be taken back any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaUse:
-    """What one request used of a camera's quota."""
+    """The use of a camera's quota by one request."""
 
     camera: str
     at: UtcNs
@@ -71,7 +71,7 @@ class QuotaUse:
 
 
 class RequestTable:
-    """Requests by number, and what their incidents were first said to be."""
+    """Requests by number, and the facts under which their incidents were first reported."""
 
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
@@ -162,7 +162,7 @@ class RequestTable:
         approval: bytes | None = None,
         bound: Bound | None = None,
     ) -> None:
-        """Move a request to a state; what is None stays as it was."""
+        """Move a request to a state; a member that is None stays as it was."""
         connection.execute(
             "UPDATE request SET state = ?, due_ns = coalesce(?, due_ns), reasons = coalesce(?, reasons), "
             "approval = coalesce(?, approval), bound = coalesce(?, bound) WHERE id = ?",

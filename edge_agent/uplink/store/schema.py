@@ -71,7 +71,7 @@ DROP TABLE stop;
 """,
     # The clock has a memory of its own (`edge_agent.host.persistent_clock`).
     2: "DROP TABLE IF EXISTS floor;",
-    # What was decided before there was a bound may release nothing: its next evaluation ends it.
+    # A request that was decided before there was a bound may release nothing: its next evaluation ends it.
     3: "ALTER TABLE request ADD COLUMN bound TEXT;",
     # A bound of before names no source, and may release nothing either. Floors are entered as the bundle is loaded.
     4: """
@@ -97,4 +97,4 @@ DROP TABLE consent;
 ALTER TABLE consent_taken RENAME TO consent;
 """,
 }
-"""What makes a file of each version one of the next."""
+"""The statements that turn a file of each version into one of the next."""

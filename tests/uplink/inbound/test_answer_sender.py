@@ -10,6 +10,7 @@ from edge_agent.errors import UnavailableError
 from edge_agent.units import HOUR_NS, UtcNs
 from edge_agent.uplink.inbound.answer_sender import Sender
 from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.outbox import OutboxMessage
 from tests.support.fakes import FakeClock
 from tests.uplink.store.test_requests import REQUEST
 
@@ -51,7 +52,7 @@ def run(tmp_path):
 def push(store: Database, clock: FakeClock, payload: bytes, after_ns: int = 0) -> None:
     with store.transaction() as connection:
         due = UtcNs(clock.utc() + after_ns)
-        store.outbox.push(connection, "t", payload, b"", due, UtcNs(due + HOUR_NS))
+        store.outbox.push(connection, OutboxMessage("t", payload, b"", due, UtcNs(due + HOUR_NS)))
 
 
 def wait_for(condition, limit_s: float = 15.0) -> None:
@@ -93,7 +94,7 @@ def test_keys_that_wait_hold_up_no_other_answer(tmp_path):
             request = replace(REQUEST, jti=f"jti-{number}", arrived_at=clock.utc())
             with store.transaction() as connection:
                 key_of, due = store.requests.add(connection, request), clock.utc()
-                store.outbox.push(connection, "t", key, b"", due, UtcNs(due + HOUR_NS), key_of=key_of)
+                store.outbox.push(connection, OutboxMessage("t", key, b"", due, UtcNs(due + HOUR_NS), key_of=key_of))
         for answer in (b"1", b"2"):
             push(store, clock, answer)
         sender.turn()

@@ -25,6 +25,7 @@ from edge_agent.uplink.inbound.lifecycle import (
 )
 from edge_agent.uplink.inbound.register import Aftermath, WithdrawnError
 from edge_agent.uplink.inbound.steps import CameraStep, RequestStep
+from edge_agent.uplink.store.outbox import OutboxMessage
 from edge_agent.uplink.store.releases import Bundle, Ended, ReleaseState, StoredRelease, Waiting
 from edge_agent.uplink.store.requests import RequestState
 from tests.support import gate
@@ -232,7 +233,11 @@ def in_state(house, state):
         house.store.releases.save(connection, release)
         if waits:
             house.store.requests.update(connection, request.id, RequestState.DELIVERED)
-            house.store.outbox.push_answer(connection, request, "t", b"key", gate.NOW, gate.NOW + 1, is_key=True)
+            house.store.outbox.push_answer(
+                connection,
+                request.id,
+                OutboxMessage("t", b"key", request.correlation, gate.NOW, gate.NOW + 1, request.id),
+            )
         if given:
             house.store.requests.mark_handed_over(connection, request.id)
     return request

@@ -11,6 +11,7 @@ from edge_agent.errors import UnsupportedVersionError
 from edge_agent.units import DAY_NS, UtcNs
 from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.in_force import StoredConsent
+from edge_agent.uplink.store.outbox import OutboxMessage
 from edge_agent.uplink.store.releases import Bundle, ReleaseState, StoredRelease
 from edge_agent.uplink.store.requests import MONTH_NS, QuotaUse, RequestState, StoredRequest
 
@@ -52,7 +53,7 @@ def test_failed_transaction_leaves_nothing(store):
     """An exception inside a step undoes all of it."""
     with pytest.raises(ZeroDivisionError), store.transaction() as connection:
         store.requests.add(connection, REQUEST)
-        store.outbox.push(connection, "t", b"m", b"", UtcNs(0), UtcNs(9))
+        store.outbox.push(connection, OutboxMessage("t", b"m", b"", UtcNs(0), UtcNs(9)))
         raise ZeroDivisionError
     assert store.requests.list_newest() == []
     assert store.outbox.list_due(UtcNs(5)) == []
@@ -62,7 +63,7 @@ def test_a_pushed_message_is_told_and_nothing_else(store):
     """Who waits for messages is woken by one, and not by looking for them or by removing them: else it never rests."""
     assert not store.outbox.pushed.is_set()
     with store.transaction() as connection:
-        store.outbox.push(connection, "t", b"m", b"", UtcNs(0), UtcNs(9))
+        store.outbox.push(connection, OutboxMessage("t", b"m", b"", UtcNs(0), UtcNs(9)))
     assert store.outbox.pushed.is_set()
     store.outbox.pushed.clear()
     (message,) = store.outbox.list_due(UtcNs(5))
@@ -92,7 +93,7 @@ def test_trust_bundle_never_rolls_back(store):
 def test_outbox_gives_a_message_at_its_moment_and_drops_it_at_its_end(store):
     """Nothing is sent early, nothing late, and what is not acknowledged stays."""
     with store.transaction() as connection:
-        store.outbox.push(connection, "t", b"m", b"", UtcNs(10), UtcNs(20))
+        store.outbox.push(connection, OutboxMessage("t", b"m", b"", UtcNs(10), UtcNs(20)))
     assert store.outbox.list_due(UtcNs(9)) == []
     assert [message.payload for message in store.outbox.list_due(UtcNs(10))] == [b"m"]
     assert len(store.outbox.list_due(UtcNs(19))) == 1
@@ -103,7 +104,9 @@ def test_last_answer_is_silent_before_its_moment(store):
     """A duplicate request learns nothing that its own answer would not have told yet."""
     request = add(store)
     with store.transaction() as connection:
-        store.outbox.push_answer(connection, request, "t", b"declined", UtcNs(50), UtcNs(90))
+        store.outbox.push_answer(
+            connection, request.id, OutboxMessage("t", b"declined", request.correlation, UtcNs(50), UtcNs(90))
+        )
     assert store.outbox.find_last_answer(request.id, UtcNs(49)) is None
     assert store.outbox.find_last_answer(request.id, UtcNs(50)) == b"declined"
 
@@ -221,8 +224,12 @@ def test_key_that_the_broker_has_not_taken_can_be_taken_back(store):
     """After a recall neither the outbox nor a duplicate request gives the age headers out."""
     request = add(store)
     with store.transaction() as connection:
-        store.outbox.push_answer(connection, request, "t", b"queued", UtcNs(1), UtcNs(90))
-        store.outbox.push_answer(connection, request, "t", b"headers", UtcNs(2), UtcNs(90), is_key=True)
+        store.outbox.push_answer(
+            connection, request.id, OutboxMessage("t", b"queued", request.correlation, UtcNs(1), UtcNs(90))
+        )
+        store.outbox.push_answer(
+            connection, request.id, OutboxMessage("t", b"headers", request.correlation, UtcNs(2), UtcNs(90), request.id)
+        )
     assert [message.key_of for message in store.outbox.list_due(UtcNs(5))] == [None, request.id]
     with store.transaction() as connection:
         assert store.outbox.recall_key(connection, request.id)
@@ -249,7 +256,11 @@ def with_header(store: Database) -> StoredRelease:
     release = StoredRelease(request.id, "door", ReleaseState.UPLOADED, "f", Bundle({}, "00", 9), HEADER, "")
     with store.transaction() as connection:
         store.releases.save(connection, release)
-        store.outbox.push_answer(connection, request, "t", b"{" + HEADER + b"}", UtcNs(2), UtcNs(90), is_key=True)
+        store.outbox.push_answer(
+            connection,
+            request.id,
+            OutboxMessage("t", b"{" + HEADER + b"}", request.correlation, UtcNs(2), UtcNs(90), request.id),
+        )
     return release
 
 
