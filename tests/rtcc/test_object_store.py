@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
 
 from edge_agent.errors import DeliveryError, EvidenceError, UploadLostError
-from edge_agent.protocol.answer import upload_name
+from edge_agent.protocol.answer import Answer, DeliveredFile, Status, encode_answer, upload_name
 from edge_agent.rtcc import cli
+from edge_agent.rtcc.answers import Inbox
 from edge_agent.rtcc.object_store import ObjectStore as Bucket
-from edge_agent.rtcc.state.tables import deliveries
+from edge_agent.rtcc.office.enrol import enrol
 from tests.peers.object_store import ObjectStore
 from tests.peers.pki import Pki
 from tests.peers.upload_hosts import StoreHost
@@ -126,21 +126,19 @@ def test_a_further_certificate_is_had_through_the_upload_server(host: StoreHost,
 
 
 @pytest.fixture
-def delivery(home, host: StoreHost):
-    """A payload in the store, and the key that was handed over for it."""
-    gateway, jti = "g" * 22, "j" * 22
+def delivery(home, applicant, now, host: StoreHost):
+    """A payload in the store, and the key that was handed over for it: gateway and upload."""
+    jti = "j" * 22
+    home.write_request(jti, b"{}")
+    gateway = enrol(home, applicant.csr, now).gateway
     upload = upload_name(gateway, jti, "door")
     client = host.connect(gateway)
     url = client.create(len(DATA), {"filename": upload})
     client.send(url, io.BytesIO(DATA), 0, len(DATA))
-    handed_over = {
-        "gateway": gateway, "jti": jti, "camera": "door", "upload": upload, "size": len(DATA),
-        "sha256": hashlib.sha256(DATA).hexdigest(), "age_header": "aGVhZGVy",
-    }  # fmt: skip
-    row = {**handed_over, "age_header": b"header", "delivered_at": "2026-01-01T00:00:00Z"}
-    with home.state.database.begin() as connection:
-        connection.execute(insert(deliveries), row)
-    return handed_over
+    files = (DeliveredFile("door", upload, hashlib.sha256(DATA).digest(), len(DATA), b"header"),)
+    answer = Answer(gateway, home.settings.iss, jti, 0, now, Status.DELIVERED, files=files)
+    Inbox(home).take(f"rtcc/1/gw/{gateway}/res", encode_answer(answer, applicant.gateway))
+    return gateway, upload
 
 
 def test_what_lies_in_the_store_is_opened_from_there(
@@ -152,15 +150,15 @@ def test_what_lies_in_the_store_is_opened_from_there(
     words = ["open", "--home", str(home.path), "--received", f"s3://{host.bucket}"]
     assert cli.main([*words, "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
-    assert (row["upload"], row["received"]) == (delivery["upload"], True)
-    assert cli.main([*words, delivery["upload"], "--age", str(tmp_path / "bundle.age")]) == 0
+    assert (row["upload"], row["received"]) == (delivery[1], True)
+    assert cli.main([*words, delivery[1], "--age", str(tmp_path / "bundle.age")]) == 0
     assert (tmp_path / "bundle.age").read_bytes() == b"header" + DATA
     assert not list(home.path.glob(".fetched-*"))
 
 
 FORGED = {
     "another gateway's": "uploads/" + "h" * 22 + "/" + "0" * 32,
-    "elsewhere": "received/" + "g" * 22 + "/x",
+    "elsewhere": "received/" + "h" * 22 + "/x",
     "none": None,
 }
 
@@ -171,7 +169,8 @@ def test_a_note_that_leads_elsewhere_is_not_followed(
 ) -> None:
     """Whoever can write into the store cannot make the RTCC read what is not this gateway's."""
     bucket = Bucket(f"s3://{host.bucket}", object_store.variables)
-    note = f"received/{delivery['gateway']}/{delivery['upload']}.json"
+    gateway, upload = delivery
+    note = f"received/{gateway}/{upload}.json"
     bucket._store.put(note, json.dumps({"object": key}).encode())
     with pytest.raises(EvidenceError):
-        bucket.fetch(delivery["gateway"], delivery["upload"], tmp_path)
+        bucket.fetch(gateway, upload, tmp_path)
