@@ -9,6 +9,7 @@ import pytest
 pytest_plugins = [
     "tests.peers.go2rtc_server",
     "tests.peers.go_programs",
+    "tests.peers.hivemq",
     "tests.peers.mosquitto",
     "tests.peers.object_store",
     "tests.peers.proxy",

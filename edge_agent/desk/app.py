@@ -194,8 +194,8 @@ class DeskPages:
         return self._render(
             "terms-form.html", ticket=call.ticket, camera=camera, title=call.reader.title(camera),
             terms=form["camera"], house=form["house"], categories=form["categories"], agencies=form["agencies"],
-            is_named=form["is_named"], hours=show_hours(form["camera"]["hours"]), languages=LANGUAGES, say=say_duration,
-            **CHOICES,
+            is_named=form["is_named"], hours=show_hours(form["camera"]["hours"]), languages=LANGUAGES,
+            language=call.reader.language, say=say_duration, **CHOICES,
         )  # fmt: skip
 
     def _choose_join(self, call: Call) -> Response:

@@ -229,7 +229,7 @@ class Pages:
         return Response(json.dumps(proof, indent=1), media_type="application/json", headers=headers)
 
     def _terms(self, visit: Visit) -> Response:
-        language = visit.query.get("language", "en")
+        language = visit.query.get("language", visit.reader.language)
         language = language if language in LANGUAGES else "en"
         answer = self._processes.ask("releaser", "terms", language=language)
         return self._render(visit, "terms.html", cameras=answer["cameras"], language=language, languages=LANGUAGES)

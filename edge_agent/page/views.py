@@ -91,12 +91,13 @@ class Reader:
     """Turns answers into values, for one house.
 
     Args:
-        house: The releaser's ``house``: names of cameras.
+        house: The releaser's ``house``: names of cameras, and the owner's language.
         zone: Of the house.
     """
 
     def __init__(self, house: Mapping[str, Any], zone: tzinfo) -> None:
         self.zone = zone
+        self.language = str(house.get("language", "en"))
         self.cameras = {str(each["id"]): show_line(str(each["title"]), 80) for each in house.get("cameras", ())}
 
     def moment(self, text: str) -> ShownMoment:

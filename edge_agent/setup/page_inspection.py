@@ -27,6 +27,7 @@ def inspect_page(config: Config, now: UtcNs) -> Iterator[Inspected]:
         settings = load_settings(folder)
         chain = x509.load_pem_x509_certificates(read_regular(tls_path(folder)))
         thumbprint = show_thumbprint(read_regular(ca_path(folder)))
+        is_left = adoption_path(config).exists()
     except PermissionError:
         return
     except ConfigError as error:
@@ -35,7 +36,7 @@ def inspect_page(config: Config, now: UtcNs) -> Iterator[Inspected]:
     except (OSError, ValueError) as error:
         yield Inspected(Level.FAULT, "page", f"its certificate cannot be read: {error}", _RENEW)
         return
-    if adoption_path(config).exists():
+    if is_left:
         yield Inspected(
             Level.WARNING, "page", "what was signed at the desk is not in its file", "sudo edge-agent adopt"
         )

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.page.test_browser import AXE, DESK, PHONE, listen_to
-from tests.support.page_house import HOSTILE, NUMBER, PASSPHRASE, PageHouse, request
+from tests.support.page_house import HOSTILE, NUMBER, PASSPHRASE, PageHouse, read_pss_mb, request
 
 pytestmark = [
     pytest.mark.peer,
@@ -21,6 +21,8 @@ pytestmark = [
 LOOKS: dict[str, dict[str, Any]] = {
     "phone": {"viewport": PHONE},
     "desk, dark": {"viewport": DESK, "color_scheme": "dark"},
+    "desk at 200 %": {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2},
+    "narrowest, dark": {"viewport": {"width": 320, "height": 568}, "color_scheme": "dark"},
     "narrowest": {"viewport": {"width": 320, "height": 568}},
 }
 
@@ -74,6 +76,14 @@ def test_every_step_is_without_fault_for_axe(page: PageHouse, browser: Browser, 
     sign(page, tab)
     expect(tab.locator("img")).to_have_count(2)
     demand_no_fault(tab)
+    tab.goto(f"{page.desk_origin}/terms?camera=door&ticket={page.ticket}")
+    tab.get_by_role("button", name="Go on").click()
+    expect(tab.get_by_text("without giving a reason")).to_be_visible()
+    demand_no_fault(tab)
+    page.house.outcome = {"state": "left"}
+    sign(page, tab)
+    expect(tab.get_by_role("heading", name="Signed")).to_be_visible()
+    demand_no_fault(tab)
     tab.goto(f"{page.desk_origin}/show?camera=door&ticket={page.ticket}")
     tab.get_by_label("What").select_option("play")
     tab.get_by_role("button", name="Go on").click()
@@ -95,6 +105,50 @@ def test_yes_works_without_scripts_and_to_less(page: PageHouse, browser: Browser
     assert tab.get_by_role("heading", level=1).inner_text() == "Signed"
     (signed,) = page.house.signed
     assert (signed["start"], signed["end"]) == ("2026-11-28T19:12:00Z", "2026-11-28T19:15:00Z")
+    context.close()
+
+
+def test_a_yes_is_signed_by_keyboard_alone(page: PageHouse, browser: Browser):
+    """Tab, Space and Enter reach every control, and what has the focus is seen."""
+    context = open_window(browser, viewport=DESK)
+    tab = context.new_page()
+    tab.goto(f"{page.desk_origin}/approve/{NUMBER}?ticket={page.ticket}")
+
+    def go_to(name: str) -> None:
+        for _ in range(20):
+            tab.keyboard.press("Tab")
+            assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+            shown = "(e => (e.labels?.[0] ?? e).textContent)(document.activeElement)"
+            if name in str(tab.evaluate(shown)):
+                return
+        raise AssertionError(name)
+
+    go_to("Go on")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector(".sentence")
+    go_to("Code of the message")
+    tab.keyboard.type(page.house.phone[-1][1])
+    go_to("Your passphrase")
+    tab.keyboard.type(PASSPHRASE)
+    tab.keyboard.press("Enter")
+    expect(tab.get_by_role("heading", name="Signed")).to_be_visible()
+    assert len(page.house.signed) == 1
+    context.close()
+
+
+def test_a_look_begins_with_what_is_asked_for(page: PageHouse, browser: Browser):
+    """From the question to its pictures: camera, beginning and length are filled in."""
+    context = open_window(browser)
+    tab = context.new_page()
+    tab.goto(f"{page.desk_origin}/approve/{NUMBER}?ticket={page.ticket}")
+    tab.get_by_role("link", name="See pictures of it first").click()
+    tab.get_by_role("button", name="Go on").click()
+    sign(page, tab)
+    expect(tab.locator("img")).to_have_count(2)
+    (signed,) = page.house.signed
+    assert (signed["camera"], signed["start"], signed["end"]) == (
+        "door", "2026-11-28T19:12:00Z", "2026-11-28T19:22:00Z",
+    )  # fmt: skip
     context.close()
 
 
@@ -136,3 +190,9 @@ def test_by_address_the_desk_is_not_there(page: PageHouse, browser: Browser):
         assert answer.status == 421
         assert page.desk_origin in tab.content()
     context.close()
+
+
+def test_desk_stays_small_after_all_of_that(page: PageHouse):
+    """At most 60 MB: each key's derivation was a child's, and what was looked at is gone."""
+    assert page.desk_process is not None
+    assert read_pss_mb(page.desk_process.pid) <= 60

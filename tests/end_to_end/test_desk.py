@@ -76,7 +76,8 @@ def test_yes_at_the_desk_delivers(at_home, phone: Phone):
     number = world.wait_state(signed.jti, "asked")["number"]
     cookie = page.pair("phone")
     link = re.search(r'href="([^"]+/approve/[^"]+)"', page.get(f"/requests/{number}", cookie).text)[1]  # type: ignore[index]
-    shown = page.send_desk("GET", link.partition(str(page.desk_settings.port))[2].replace("&amp;", "&"))
+    where = page.get(html.unescape(link), cookie).headers["Location"]
+    shown = page.send_desk("GET", where.removeprefix(page.desk_origin))
     assert "front-door" in shown.text
     assert "rtcc.example-city" in shown.text
     answer = sign(world, page, phone, f"/approve/{number}", **{"camera.front-door": "yes"})

@@ -10,7 +10,7 @@ import tempfile
 NAMES = {
     "ring": ("superblock", "page", "record", "block", "ring"),
     "evidence": ("container", "header", "boxes", "blocks", "records"),
-    "capture": ("split", "text", "sdp", "sps", "h264", "h265"),
+    "capture": ("split", "text", "sdp", "sps", "h264", "h265", "sound", "tape"),
     "gate": ("envelope", "request", "trust", "consent", "policy", "config"),
 }
 

@@ -5,6 +5,8 @@
 Run as a program, this file writes the first files of the corpus.
 """
 
+import contextlib
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,9 +20,12 @@ from edge_agent.capture.rtsp.messages import (
     parse_session,
 )
 from edge_agent.capture.rtsp.rtp import RtpOrder, RtpPacket, parse_report
-from edge_agent.capture.rtsp.sdp import MOST_MEDIA, parameter_set_nals, parse_sdp
-from edge_agent.capture.rtsp.sound import find_sound
+from edge_agent.capture.rtsp.sdp import MOST_MEDIA, SdpMedium, parameter_set_nals, parse_sdp
+from edge_agent.capture.rtsp.sound import MAX_SOUND_BYTES, find_sound
 from edge_agent.capture.rtsp.split import Splitter
+from edge_agent.capture.rtsp.tape import TapeError, read_tape
+from edge_agent.capture.rtsp.tape_media import mask_packet
+from edge_agent.capture.rtsp.tape_text import mask_answer
 from edge_agent.capture.session.login import answer, choose, read_offers
 from edge_agent.media.commitments import CodecKind
 from edge_agent.media.sps import parse_sps
@@ -110,6 +115,42 @@ def h265(data: bytes) -> None:
     _units("hevc", data)
 
 
+_SOUND = (
+    SdpMedium("audio", (97,), "MPEG4-GENERIC", 16_000, 1, "", {"mode": "AAC-hbr", "config": "1408"}),
+    SdpMedium("audio", (97,), "MPEG4-GENERIC", 16_000, 1, "", {"sizelength": "6", "indexlength": "2", "config": "11"}),
+    SdpMedium("audio", (97,), "OPUS", 48_000, 2, ""),
+    SdpMedium("audio", (0,), "PCMU", 8000, 2, ""),
+)
+
+
+def sound(data: bytes) -> None:
+    """Sound in any packets: no unit is longer than a bound, and all of them no longer than what came."""
+    form = find_sound(_SOUND[data[0] % len(_SOUND)]) if data else None
+    if form is None:
+        return
+    came, got = 0, 0
+    for number, part in enumerate(data[1:].split(b"\0\0\1")[:200]):
+        packet = RtpPacket(0, len(part), number // 3, bool(number & 1), int(number % 17 == 16))
+        for _, duration, unit in form.depacketizer.take(part, packet):
+            assert duration >= 0
+            assert len(unit) <= MAX_SOUND_BYTES
+            got += len(unit)
+        came += len(part)
+    assert got <= came
+
+
+def tape(data: bytes) -> None:
+    """What is masked keeps its size and no word of the owner's; any file is a tape or none."""
+    head, _ = mask_answer(data, b"v=0\r\n" + data)
+    assert "rtsp://10." not in head.lower()
+    for codec in ("H264", "H265", "JPEG"):
+        assert len(mask_packet(codec, data)) == len(data)
+    with contextlib.suppress(TapeError):
+        list(read_tape(data))
+    with contextlib.suppress(TapeError):
+        list(read_tape(gzip.compress(b'{"tape":1}\n' + data, 1)))
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "split": split,
     "text": text,
@@ -117,6 +158,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "sps": sps,
     "h264": h264,
     "h265": h265,
+    "sound": sound,
+    "tape": tape,
 }
 
 
@@ -138,6 +181,12 @@ def _seeds() -> dict[str, bytes]:
         "sdp/usual": USUAL.encode(),
         "sps/h264": bytes.fromhex("674d400ceca0a0cfcf080000030008000003 00f078a14cb0".replace(" ", "")),
         "sps/h265": bytes.fromhex("420101016000000300900000030000030078a003c08010e59"[:48]),
+        "sound/aac": b"\0"
+        + b"\0\0\1".join([b"\0\x10\0\x20abcd", b"\0\x20\0\x10\0\x10abcd", b"\0\x10\x7f\xf8" + b"x" * 50]),
+        "sound/opus": b"\2\x78abc\0\0\1\x0b\3abc",
+        "tape/answer": answered + b'Content-Base: rtsp://u:p@10.1.2.3/a?b=c\r\nWWW-Authenticate: Basic realm="r"\r\n',
+        "tape/lines": b'{"ms":1,"sent":"PLAY"}\n{"ms":2,"head":"RTSP/1.0 200 OK","body":""}\n'
+        b'{"ms":3,"frames":[[0,"gGAA"]]}\n',
         "h264/pictures": streams["h264"],
         "h265/pictures": streams["hevc"],
     }

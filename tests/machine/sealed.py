@@ -63,8 +63,13 @@ def tell_sealed(story: Story, home: Qemu, tpm: Path, *, with_wrong_clocks: bool)
         print("   " + "\n   ".join(said.strip().splitlines()))
         if "gap gap" in said:
             raise MachineError("root opens the sealed vault, and the reasons of gaps are not said")
+    home.switch_off()
+    tell_lost(story, home)
+
+
+def tell_lost(story: Story, home: Qemu) -> None:
+    """Boot a sealed disk without any TPM, and begin anew as docs/recovery.md says."""
     with story.step("no TPM at all: nothing starts, and it is said why"):
-        home.switch_off()
         home.tpm, home.rtc = None, "utc"
         home.start()
         _demand_closed(home)
@@ -73,7 +78,7 @@ def tell_sealed(story: Story, home: Qemu, tpm: Path, *, with_wrong_clocks: bool)
         for command in _read_recovery():
             story.typist.type(command, *(answer for word, answer in asked.items() if f" {word}" in command))
         story.wait_recording()
-        print("   " + home.ssh("edge-agent status | grep -i 'keys'").strip())
+        story.wait("it says how keys are kept now", "edge-agent status", "bare files", 120)
         home.switch_off()
 
 
@@ -97,7 +102,7 @@ def _seal(story: Story, home: Qemu) -> None:
             raise MachineError(f"left in the clear:\n{left}")
         home.ssh(f"systemctl restart {_UNITS}")
         story.wait_recording()
-        print("   " + home.ssh("edge-agent status | grep -i 'keys'").strip())
+        story.wait("both say so", "edge-agent status", "sealed to this machine's TPM", 120)
 
 
 def _boot(story: Story, home: Qemu, _name: str, _rtc: str) -> None:

@@ -426,3 +426,25 @@ def test_what_is_wrong_stands_on_the_first_page(page: PageHouse, cookie: str):
     shown = page.get("/", cookie).text
     assert "What you signed at the desk is not in its file" in shown
     assert 'class="look"' in shown
+
+
+def test_page_that_nobody_answers_looks_again_and_sends_no_form_again(page: PageHouse, cookie: str):
+    """While the gateway starts: words for a resident, no path of a socket, and a form that is sent once."""
+    token = page.token(cookie)
+    path = page.settings.process_socket("releaser")
+    path.rename(path.with_name("aside"))
+    try:
+        shown, sent = page.get("/terms", cookie), page.post("/pause", {"token": token}, cookie)
+    finally:
+        path.with_name("aside").rename(path)
+    assert (shown.status, sent.status) == (503, 503)
+    assert "The part of the gateway that answers requests does not answer." in shown.text
+    assert str(path.parent) not in shown.text + sent.text
+    assert ('http-equiv="refresh" content="3"' in shown.text, 'http-equiv="refresh"' in sent.text) == (True, False)
+
+
+def test_terms_are_read_in_the_owners_language_first(page: PageHouse, cookie: str):
+    """As the signature has them; the two others are a tap away."""
+    page.house.language = "fr"
+    assert '<ul lang="fr">' in page.get("/terms", cookie).text
+    assert '<ul lang="es">' in page.get("/terms?language=es", cookie).text

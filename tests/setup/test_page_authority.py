@@ -15,6 +15,7 @@ from edge_agent.setup.inspection import Level
 from edge_agent.setup.page_authority import covers, issue, load_authority, make_authority, show_thumbprint
 from edge_agent.setup.page_inspection import inspect_page
 from edge_agent.units import DAY_NS, UtcNs
+from edge_agent.uplink.owner.adoption import adoption_path
 from tests.support.page_house import CONFIG
 
 NAMES, ADDRESSES = ("edge-agent-1a2b3c.local", "gateway.lan"), ("192.168.1.5", "fd00::5")
@@ -147,6 +148,11 @@ def test_check_tells_where_the_page_is_and_what_ends_soon(config):
     made = page_service.turn_on(config, settings, NOW)
     (found,) = inspect_page(config, NOW)
     assert (found.level, made.thumbprint in found.text) == (Level.OK, True)
+    adoption_path(config).parent.mkdir(parents=True, exist_ok=True)
+    adoption_path(config).write_text("{}")
+    left, _ = inspect_page(config, NOW)
+    assert (left.level, left.text) == (Level.WARNING, "what was signed at the desk is not in its file")
+    adoption_path(config).unlink()
     warning, _ = inspect_page(config, UtcNs(NOW + 370 * DAY_NS))
     assert (warning.level, warning.text) == (Level.WARNING, "its certificate ends in 25 days")
     page_service.turn_on(config, page_service.choose_settings(config, ["10.255.255.1"], [], None), NOW)

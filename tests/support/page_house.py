@@ -85,6 +85,7 @@ class FakeHouse:
     acts: list[dict[str, Any]] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
     """While it is not set, neither process tells how it is."""
+    language: str = "en"
     title: str = "Front door"
     sentence: str = "ask, signed until 2026-12-30 10:00:00"
     phone: list[tuple[str, str]] = field(default_factory=list)
@@ -194,7 +195,8 @@ class FakeHouse:
     def _describe(self, _members: Any, _peer: Any) -> dict[str, Any]:
         self.gate.wait(10)
         cameras = [{"id": "door", "title": self.title}, {"id": "yard", "title": "Yard"}]
-        return {"time_zone": "America/Chicago", "cameras": [{**each, "enabled": True} for each in cameras]}
+        cameras = [{**each, "enabled": True} for each in cameras]
+        return {"time_zone": "America/Chicago", "language": self.language, "cameras": cameras}
 
     def _request(self, members: Any, _peer: Any) -> dict[str, Any]:
         found = [each for each in self.requests if each["number"] == members["number"]]

@@ -58,6 +58,9 @@ class Terminal:
             os.execv(self._program, ["edge-agent", *command.split()[1:]])
         try:
             shown = self._answer(terminal, list(answers))
+        except BaseException:
+            os.kill(pid, signal.SIGKILL)  # it waits for an answer that never comes
+            raise
         finally:
             _, status = os.waitpid(pid, 0)
             os.close(terminal)
@@ -231,7 +234,7 @@ def sign_first(terminal: Terminal, folder: Path, tab: Page, home: str) -> None:
         tab.goto(f"{home}terms")
     terminal.type(
         f"edge-agent consent sign --config {folder}/etc/edge-agent.yaml",
-        ("Type YES to sign: ", "YES"), ("owner's passphrase: ", PASSPHRASE),
+        ("to sign: ", "yes"), ("owner's passphrase: ", PASSPHRASE),
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from edge_agent.capture.rtsp.keyframes import KeyframeRule
+from edge_agent.capture.rtsp.shredding import ShreddingTest
 from edge_agent.units import MonoNs, UtcNs
 
 MAX_UNIT_BYTES = 4 << 20
@@ -150,6 +151,7 @@ class AccessUnits:
         self._recovery: int | None = None
         self._prefix_recovery: int | None = None
         self._keyframes, self._markers = KeyframeRule(), MarkerTrust()
+        self._shredding = ShreddingTest()
         self._is_open = False
         self._has_begun = False
         self.nals = 0
@@ -271,13 +273,13 @@ class AccessUnits:
         """End the unit; a damaged one, and all that may refer to it, is told without its bytes."""
         if not self._has_slice:
             return
-        is_own = self._is_damaged or self._unit.is_too_long
+        is_too_long, data = self._unit.is_too_long, self._unit.take()
+        is_own = self._is_damaged or is_too_long or self._shredding.is_shredded(data)
         if is_own:
             self._keyframes.lose()
         is_keyframe = not is_own and self._keyframes.take(self._recovery)
         self._has_begun = self._has_begun or is_keyframe
         is_damaged = self._keyframes.is_waiting and self._has_begun
-        data = self._unit.take()
         whole = b"" if is_own or is_damaged else data
         self.ready.append(CodedUnitBytes(self._ticks, is_keyframe, is_damaged, whole, self._stamp))
         self._has_slice = self._is_marked = self._is_damaged = self._is_open = False

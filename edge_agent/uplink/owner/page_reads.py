@@ -65,7 +65,8 @@ class PageReads:
 
     def _house(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:
         cameras = [{"id": each.id, "title": each.title, "enabled": each.enabled} for each in self._config.cameras]
-        return {"time_zone": self._config.gateway.time_zone, "cameras": cameras}
+        gateway = self._config.gateway
+        return {"time_zone": gateway.time_zone, "language": gateway.language, "cameras": cameras}
 
     def _recordings(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         camera = self._config.demand_camera(str(members.get("camera", "")))

@@ -77,11 +77,15 @@ def depacketize(
     for number, (begin, end) in enumerate(itertools.pairwise(places)):
         if begin == end:
             continue
-        pieces = splitter.feed(stream[begin:end])
-        for channel, at, until in pieces.frames:
-            packet = order.take(pieces.data, at, until) if channel == 0 else None
+        pieces, place = splitter.feed(stream[begin:end]), 0
+        data, view, stamp = pieces.data, memoryview(pieces.data), Stamp(UtcNs(number), MonoNs(number))
+        while place < len(pieces.frames):
+            channel, at, until = pieces.frames[place]
+            place += 1
+            packet = order.take(data, at, until) if channel == 0 else None
             if packet is not None:
-                depacketizer.take(pieces.data, memoryview(pieces.data), packet, Stamp(UtcNs(number), MonoNs(number)))
+                depacketizer.take(data, view, packet, stamp)
+                place = depacketizer.take_inner(data, view, pieces.frames, place, order, stamp)
         depacketizer.settle()
         units += depacketizer.units.ready
         depacketizer.units.ready = []

@@ -376,6 +376,17 @@ def in_one_unit(nals: tuple[bytes, ...], most: int) -> list[bytes]:
     ]
 
 
+def test_slice_full_of_start_codes_is_no_footage() -> None:
+    """Thousands of NAL units in one picture cost whoever takes it apart seconds: damage. Small slices are none."""
+    shreds = b"\x41\x80" + b"\0\0\1\x41\x40" * 4000
+    small = make_picture("h264", 7, key=False, slices=200, size=300)
+    pictures = group("h264", 12)
+    pictures[2] = Picture((shreds,), is_keyframe=False)
+    pictures[7] = small
+    units = depacketize("h264", b"".join(map(frame, send("h264", pictures))))
+    assert whole(units) == told([*pictures[:2], *pictures[5:]])
+
+
 LARGE = make_picture("h264", 1, key=True, size=200_000)
 SET = b"\x67" + b"\1" * 70_000
 MISSHAPEN: dict[str, tuple[list[bytes], bool]] = {

@@ -105,6 +105,7 @@ def test_the_notice_tells_what_the_file_had_made_tighter(house: Gateway) -> None
     assert house.terms("door").camera.mode is Mode.DENY
     made = Desk(house).draft("door", {"mode": "auto"}, {"cooling_off": "10m"})
     assert "yard: " in made.sentence
+    assert made.beside.startswith("I allow footage of the cameras named above")
     assert made.sentence.count("10 minutes") >= 2
     Desk(house).sign(made)
     assert house.terms("door").camera.mode is Mode.AUTO
