@@ -1,10 +1,9 @@
 """What one gateway more costs an RTCC: enrolment, an answer, reading the answers again; in SQLite or in PostgreSQL.
 
-    scripts/bench city [GATEWAYS [NEIGHBOURS [URL]]]
+    scripts/bench city [GATEWAYS [NEIGHBOURS [postgresql]]]
 
 CPU of one thread; the disk's share is in the wall times. Beside GATEWAYS real ones (1000 by default) lie the records of
-NEIGHBOURS (nine times as many). URL names an empty PostgreSQL database; the CPU of its server process, which runs on
-this machine, is printed as well.
+NEIGHBOURS (nine times as many). With PostgreSQL, the CPU of the server's process for our connection is printed as well.
 """
 
 import sys
@@ -19,22 +18,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import insert, select, text
 
 from edge_agent.host.clock import SystemClock
+from edge_agent.mqtt.connection import RECEIVE_MAXIMUM
 from edge_agent.protocol import jws
 from edge_agent.protocol.answer import Answer, DeliveredFile, Status, encode_answer, upload_name
 from edge_agent.protocol.application import encode_csr
+from edge_agent.rtcc.answer_worker import AnswerWorker
 from edge_agent.rtcc.answers import Inbox
 from edge_agent.rtcc.office.enrol import enrol
 from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.rtcc.office.keys import make_id
 from edge_agent.rtcc.state.database import CityDatabase
+from edge_agent.rtcc.state.inbound import NewMessage
 from edge_agent.rtcc.state.tables import gateways
 from edge_agent.units import HOUR_NS, UtcNs, encode_rfc3339
+from tests.peers.postgresql import PostgreSql
 
 LAST = 30
 """So many enrolments at the end are measured."""
 JTI = "j" * 22
-BATCH = 32
-"""Answers that a worker judges in one transaction."""
 _TICKS_PER_S = 100
 _AT_ONCE = 5000
 
@@ -106,22 +107,37 @@ def take_singly(inbox: Inbox, messages: list[tuple[str, bytes]]) -> None:
         assert inbox.take(topic, raw) is not None
 
 
-def judge_in_batches(home: RtccHome, messages: list[tuple[str, bytes]]) -> None:
-    """Judge messages as a worker does, a transaction for each batch."""
-    inbox = Inbox(home)
-    for start in range(0, len(messages), BATCH):
-        with home.state.database.begin() as connection:
-            for topic, raw in messages[start : start + BATCH]:
-                assert inbox.judge(connection, topic, raw).answer is not None
+def read_in(home: RtccHome, messages: list[tuple[str, bytes]]) -> None:
+    """Insert messages as a reader does, so many at once as a broker may have under way."""
+    found = [NewMessage(topic, raw, topic.split("/")[3], JTI) for topic, raw in messages]
+    for start in range(0, len(found), RECEIVE_MAXIMUM):
+        home.state.inbound.put(found[start : start + RECEIVE_MAXIMUM])
+
+
+def work(home: RtccHome) -> None:
+    """Judge everything that waits, as one worker does."""
+    worker = AnswerWorker(home)
+    while worker.turn():
+        pass
+    assert home.state.inbound.count() == (0, 0)
 
 
 def main() -> None:
     """Make a city in a temporary folder, and measure."""
-    count, now = int(sys.argv[1]) if len(sys.argv) > 1 else 1000, SystemClock().utc()
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     neighbours = int(sys.argv[2]) if len(sys.argv) > 2 else 9 * count
-    url = sys.argv[3] if len(sys.argv) > 3 else ""
-    if url:
+    if sys.argv[3:4] != ["postgresql"]:
+        run(count, neighbours, "")
+        return
+    with PostgreSql() as cluster:
+        url = cluster.make_database()
         CityDatabase(url).create()
+        run(count, neighbours, url)
+
+
+def run(count: int, neighbours: int, url: str) -> None:
+    """Measure a home whose state is at a URL, or in its folder."""
+    now = SystemClock().utc()
     with tempfile.TemporaryDirectory() as folder:
         uploads = {"evidence": "https://localhost:1/files/"}
         settings = HomeSettings("rtcc.example-city", "127.0.0.1", 1, 2, uploads, database=url)
@@ -141,9 +157,8 @@ def main() -> None:
         for name, messages in zip(("queued", "progress", "delivered"), kinds, strict=True):
             singly, batched = messages[:half], messages[half:]
             meter.measure(f"{name} at {every}, one by one", half, partial(take_singly, inbox, singly))
-            meter.measure(
-                f"{name} at {every}, {BATCH} at a time", count - half, partial(judge_in_batches, home, batched)
-            )
+            meter.measure(f"{name} at {every}, read in", count - half, partial(read_in, home, batched))
+            meter.measure(f"{name} at {every}, by a worker", count - half, partial(work, home))
         meter.measure("read an answer again", 2 * count, lambda: list(inbox.answers(JTI)))
         meter.measure("the first page of gateways", 1, home.state.gateways.page)
 

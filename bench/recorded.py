@@ -100,11 +100,12 @@ class Recorded:
 
 
 def encode_gop() -> bytes:
-    """Encode 2 s of noise at a constant rate; the NUT file."""
+    """Encode 2 s of noise at a constant rate, one slice a picture; the NUT file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "gop.nut"
         noise = np.random.default_rng(1)
         params = "keyint=50:min-keyint=50:scenecut=0:bframes=0:vbv-maxrate=4000:vbv-bufsize=4000:nal-hrd=cbr"
+        params += ":sliced-threads=0:slices=1"
         options = {"preset": "ultrafast", "x264-params": params}
         with av.open(str(path), "w", format="nut") as out:
             video = out.add_stream("libx264", rate=RATE, options=options)

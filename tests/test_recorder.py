@@ -20,6 +20,7 @@ from edge_agent.buffer.read.records import StoredRecord
 from edge_agent.custody.keys import KeyStore
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.rtsp_login import Account
+from edge_agent.demo.source import LiveSettings
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.control_socket import call
 from edge_agent.media.commitments import Track, Unit, open_payload, record_commitment
@@ -408,6 +409,23 @@ def test_changed_size_is_followed_and_the_other_camera_records_meanwhile(gateway
     after = footage_of(gateway.read("door"))
     assert [each.plaintext for each in before] == [each.plaintext for each in after[: len(before)]]
     assert {each.ring_id for each in after} == {each.ring_id for each in before}
+
+
+def test_camera_that_needs_ffmpeg_begins_with_it_after_a_restart(gateway: Gateway) -> None:
+    """What only FFmpeg can read is tried with our own reader once; the next start of the recorder remembers."""
+    memory, asked = gateway.state / "recorder/readers.json", []
+    with SimulatedCamera(CameraSettings(live=LiveSettings(codec="mjpeg"))) as door:
+        gateway.configure({"door": door.url})
+        for _ in range(2):
+            before = door.requests
+            (gateway.run_dir / "recorder/status.json").unlink(missing_ok=True)
+            with gateway.recorder() as process:
+                gateway.wait_for(lambda status: is_recording(status, "door.main") and memory.exists(), 60)
+                assert gateway.status()["door.main"]["reader"] == "ffmpeg"
+                asked.append(door.requests - before)
+                process.terminate()
+                assert process.wait(20) == 0
+    assert asked[1] < asked[0], "our own reader asked as well"
 
 
 def test_motion_starts_the_recording(gateway: Gateway) -> None:

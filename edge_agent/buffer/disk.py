@@ -67,7 +67,7 @@ class FileDisk:
 
         Raises:
             RingBusyError: Another process writes this ring.
-            RingError: It cannot be opened; the hint says what to do.
+            RingError: It cannot be opened; the hint names the remedy.
         """
         flags = os.O_RDWR if writable else os.O_RDONLY
         try:

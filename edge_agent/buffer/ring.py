@@ -87,7 +87,7 @@ def create_ring(
         progress: Called with bytes done and bytes in all if the file system makes it slow.
 
     Raises:
-        RingError: The file exists, or the space cannot be had; the hint says what to do.
+        RingError: The file exists, or the space cannot be had; the hint names the remedy.
     """
     superblock = plan_superblock(
         camera=camera,

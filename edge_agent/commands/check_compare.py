@@ -14,7 +14,7 @@ from edge_agent.setup.reader_comparison import Comparison, Reading, compare_read
 COMPARE_S = 30.0
 _NOTICE = f"""\
 The camera gets two more sessions for {COMPARE_S:.0f} s; the recorder goes on. A camera that serves few viewers may
-refuse one of them, and a battery is used."""
+refuse one of them; one on battery stays awake for so long."""
 
 
 def run_comparison(config: Config, name: str, *, is_json: bool, seconds: float = COMPARE_S) -> int:

@@ -134,7 +134,7 @@ def decide_again(
         clock_state: Whether ``now`` can be believed.
 
     Returns:
-        What it may have now, or that it must wait; and the bound met with that. A camera that is denied has left
+        Its part now, or that it must wait; and the bound met with that. A camera that is denied has left
         it; one of which nothing can be said stays in it as it was.
     """
     request = admitted.request
@@ -171,7 +171,7 @@ def decide_again(
 
 
 def stop(bound: Bound, house_state: HouseState, why: Reason, now: UtcNs) -> Evaluation:
-    """Evaluate a request of which nothing can be said now, ``why``: what the owner stopped leaves the bound even so.
+    """Evaluate a request that cannot be judged now, ``why``: cameras that the owner stopped leave the bound even so.
 
     A pause that begins and ends while there is no trust bundle has to count.
     """
@@ -258,9 +258,9 @@ def _ask_until(case: Case) -> UtcNs:
 
 
 def _again(finding: _Finding, bound: Bound, now: UtcNs, believed: bool) -> _Finding:
-    """Return a finding of a later evaluation: with what the owner was not asked about, without what no clock says."""
+    """Return a finding of a later evaluation: plus an ask that never was, minus the reasons that need a clock."""
     case, reasons = finding.case, list(finding.reasons)
-    # What is unknown hides no silence: a file that nobody can read now gives no more time to answer.
+    # What is unknown hides no silence: a file that cannot be read now gives no more time to answer.
     is_open = {each.code for each in reasons} <= UNKNOWN
     if case is not None and is_open and case.terms.mode is Mode.ASK and bound.approved_by is None:
         mine = bound.find(case.camera)
@@ -298,7 +298,7 @@ def _meet(bound: Bound, findings: Iterable[_Finding]) -> tuple[Bound, list[Reaso
 
 
 def _problem_of(approval: Approval, admitted: Admitted, offers: Offers, now: UtcNs) -> Reason | None:
-    """Return why an approval is none of this request, and of what is stored as its offer."""
+    """Return why an approval does not fit this request and its stored offer."""
     request = admitted.request
     if (approval.jti, approval.request_sha256) != (request.jti, request.payload_sha256):
         return _plain("approval-mismatch")

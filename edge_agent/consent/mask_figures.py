@@ -1,4 +1,4 @@
-"""What tells one drawing of masks from another in a line of text: number, share of the picture, digest. Pure."""
+"""The figures that tell one drawing of masks from another in a line: number, share of the picture, digest. Pure."""
 
 import hashlib
 from collections.abc import Sequence

@@ -273,7 +273,7 @@ def parse_policy(text: str, source: str) -> Policy:
     """Read a ``consent.yaml``.
 
     Raises:
-        ConfigError: All problems, one a line: ``source:line: path: what is wrong, what is allowed``.
+        ConfigError: All problems, one a line: ``source:line: path: fault, allowed values``.
     """
     return validate(Policy, load_yaml(text, source))
 

@@ -1,4 +1,4 @@
-"""A request in the owner's words: who asks, why, for what, and what would leave the house with a yes.
+"""A request in the owner's words: requester, purpose, footage, and the part that would leave with a yes.
 
 Made from the bytes that the RTCC signed and from the payload that the owner is about to sign; the rest says what the
 gate has left of it. Pure.

@@ -1,4 +1,4 @@
-"""The gateway's keys: where they lie, who may read them, and what they are called.
+"""The gateway's keys: their places, their modes and their names.
 
 Owns the key files (``keys/`` in the state folder), the check of their owner and mode, and the systemd credentials that
 replace them. Must never log a private key, repair a bad mode by itself, or choose another key if the named one is
@@ -153,8 +153,8 @@ class KeyStore:
         """Tell how the role's private keys are kept, by the weakest of them.
 
         ``tpm``: a systemd credential that ``edge-agent init --seal`` bound to the TPM. ``passphrase``: every file
-        is encrypted and needs the owner after each start. ``bare``: whoever copies the disk has the key; so is a
-        credential sealed with the host's key only, which lies on the same disk.
+        is encrypted and needs the owner after each start. ``bare``: a copy of the disk has the key. A
+        credential sealed with the host's key alone is bare too: that key lies on the same disk.
         """
         levels: set[Custody] = {self._level_of(name) for name, role in KEY_HOLDER.items() if role == self._role}
         return levels.pop() if len(levels) == 1 else "bare"
@@ -194,7 +194,7 @@ def read_guarded(path: Path, forbidden: int) -> bytes:
         CustodyError: Missing, a symbolic link, another's, too open, or larger than 16 KiB.
     """
     try:
-        # O_NOFOLLOW and fstat: what is checked is what is read. O_NONBLOCK: a FIFO must not hang the start.
+        # O_NOFOLLOW and fstat: the file read is the one checked. O_NONBLOCK: a FIFO must not hang the start.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         raise CustodyError(f"file is missing: {path}", "`edge-agent init` makes it") from None

@@ -26,9 +26,10 @@ from edge_agent.desk.signer import OwnerSigner
 from edge_agent.desk.terms_form import CHOICES, read_terms, say_duration, show_hours
 from edge_agent.errors import EdgeAgentError, UnavailableError, UsageError
 from edge_agent.host.control_socket import stream
-from edge_agent.page.faults import make_exception_handlers
+from edge_agent.page.faults import find_words, make_exception_handlers
 from edge_agent.page.forms import read_form
 from edge_agent.page.guard import HEADERS, Guard
+from edge_agent.page.languages import Words
 from edge_agent.page.numbers import allow_numbers
 from edge_agent.page.processes import Processes, say_silence
 from edge_agent.page.rendering import STATIC, Templates
@@ -48,6 +49,7 @@ _DRAFT_TIMEOUT_S = 60.0
 _CARRY_OUT_TIMEOUT_S = 120.0
 _PIECE_BYTES = 256 << 10
 _MAX_RANGE_BYTES = 8 << 20
+_NO_CODE = "The code has six digits. It is in the message, beside the same sentence."
 SHOWS: Mapping[str, str] = {"look": "See a few pictures", "play": "Play it", "export": "Save a copy"}
 LANGUAGES: Mapping[str, str] = {"en": "English", "es": "Español", "fr": "Français"}
 LENGTHS: Mapping[str, int] = {"1": 1, "2": 2, "5": 5, "10": 10}
@@ -66,6 +68,11 @@ class Call:
     reader: Reader
     fields: Mapping[str, str]
     path: Mapping[str, Any]
+
+    @property
+    def words(self) -> Words:
+        """Of the browser's language."""
+        return self.reader.words
 
     @property
     def ticket(self) -> str:
@@ -146,19 +153,19 @@ class DeskPages:
             raise HTTPException(403, "Begin anew at your page: a link to this desk is good for an hour.")
         house = self._processes.look("releaser", "house").members
         zone = ZoneInfo(str(house.get("time_zone", "UTC")))
-        return show(Call(Reader(house, zone), fields, request.path_params))
+        return show(Call(Reader(house, zone, find_words(request)), fields, request.path_params))
 
-    def _render(self, template: str, status: int = 200, **values: Any) -> Response:
-        return HTMLResponse(self._templates.render(template, **values), status)
+    def _render(self, template: str, words: Words, status: int = 200, /, **values: Any) -> Response:
+        return HTMLResponse(self._templates.render(template, words, **values), status)
 
-    def render_fault(self, status: int, message: str, hint: str = "", again: bool = False) -> Response:
+    def render_fault(self, status: int, message: str, hint: str, again: bool, words: Words) -> Response:
         """Return a page that says what went wrong."""
-        return self._render("fault.html", status, message=message, hint=hint, again=again)
+        return self._render("fault.html", words, status, message=message, hint=hint, again=again)
 
     # Choose
 
-    def _home(self, _call: Call) -> Response:
-        return self._render("desk.html")
+    def _home(self, call: Call) -> Response:
+        return self._render("desk.html", call.words)
 
     def _choose_part(self, call: Call) -> Response:
         found = self._processes.ask("releaser", "request", number=call.path["number"])["request"]
@@ -167,7 +174,7 @@ class DeskPages:
         windows = [window for each in found["offer"]["cameras"] for window in each["windows"]]
         marks = list(list_marks(windows)) if windows else []
         return self._render(
-            "approve.html", request=request, ticket=call.ticket,
+            "approve.html", call.words, request=request, ticket=call.ticket,
             cameras=[(each, call.reader.title(each)) for each in dict.fromkeys(offered)],
             marks=[(each, call.reader.clock(each, marks[0])) for each in marks],
             look=find_look(windows, offered),
@@ -176,7 +183,7 @@ class DeskPages:
     def _choose_resume(self, call: Call) -> Response:
         paused = self._processes.ask("releaser", "status")["release_paused"]
         choices = [(str(each), call.reader.title(str(each))) for each in paused]
-        return self._render("resume.html", choices=choices, ticket=call.ticket)
+        return self._render("resume.html", call.words, choices=choices, ticket=call.ticket)
 
     def _choose_show(self, call: Call) -> Response:
         camera = call.fields.get("camera", "")
@@ -184,15 +191,15 @@ class DeskPages:
         start = parse_rfc3339(call.fields["from"]) if "from" in call.fields else usual
         local = datetime.fromtimestamp(start // SECOND_NS, call.reader.zone)
         return self._render(
-            "show.html", ticket=call.ticket, names=call.reader.cameras, camera=camera, shows=SHOWS, lengths=LENGTHS,
-            start=f"{local:%Y-%m-%dT%H:%M}", minutes=call.fields.get("minutes", ""),
+            "show.html", call.words, ticket=call.ticket, names=call.reader.cameras, camera=camera, shows=SHOWS,
+            lengths=LENGTHS, start=f"{local:%Y-%m-%dT%H:%M}", minutes=call.fields.get("minutes", ""),
         )  # fmt: skip
 
     def _choose_terms(self, call: Call) -> Response:
         camera = call.fields.get("camera", "")
         form = self._processes.ask("releaser", "terms-form", camera=camera)
         return self._render(
-            "terms-form.html", ticket=call.ticket, camera=camera, title=call.reader.title(camera),
+            "terms-form.html", call.words, ticket=call.ticket, camera=camera, title=call.reader.title(camera),
             terms=form["camera"], house=form["house"], categories=form["categories"], agencies=form["agencies"],
             is_named=form["is_named"], hours=show_hours(form["camera"]["hours"]), languages=LANGUAGES,
             language=call.reader.language, say=say_duration, **CHOICES,
@@ -200,7 +207,8 @@ class DeskPages:
 
     def _choose_join(self, call: Call) -> Response:
         found = self._processes.ask("releaser", "join")
-        return self._render("join.html", ticket=call.ticket, csr=str(found["csr"]).splitlines(), found=found)
+        csr = str(found["csr"]).splitlines()
+        return self._render("join.html", call.words, ticket=call.ticket, csr=csr, found=found)
 
     def _preview(self, call: Call) -> Response:
         wish = read_terms(call.fields)
@@ -216,16 +224,16 @@ class DeskPages:
         wish: dict[str, Any] = {"number": call.path["number"], "cameras": cameras}
         if "start" in call.fields:
             wish |= {"start": call.fields["start"], "end": call.fields.get("end", "")}
-        return self._draft("approve", wish)
+        return self._draft(call, "approve", wish)
 
     def _resume(self, call: Call) -> Response:
-        return self._draft("resume", {"camera": call.fields.get("camera", "*")})
+        return self._draft(call, "resume", {"camera": call.fields.get("camera", "*")})
 
     def _join(self, call: Call) -> Response:
-        return self._draft("join", {"enrolment": call.fields.get("enrolment", "")})
+        return self._draft(call, "join", {"enrolment": call.fields.get("enrolment", "")})
 
     def _terms(self, call: Call) -> Response:
-        return self._draft("sign", read_terms(call.fields))
+        return self._draft(call, "sign", read_terms(call.fields))
 
     def _show(self, call: Call) -> Response:
         what, length = call.fields.get("what", ""), LENGTHS.get(call.fields.get("minutes", ""))
@@ -238,9 +246,9 @@ class DeskPages:
             "end": encode_rfc3339(UtcNs(start + length * MINUTE_NS)),
             "quality": "sub" if call.fields.get("quality") == "sub" else "main",
         }
-        return self._draft(what, wish)
+        return self._draft(call, what, wish)
 
-    def _draft(self, what: str, wish: Mapping[str, Any]) -> Response:
+    def _draft(self, call: Call, what: str, wish: Mapping[str, Any]) -> Response:
         path = self._settings.process_socket("releaser")
         try:
             *_, made = stream(path, "draft", timeout_s=_DRAFT_TIMEOUT_S, what=what, **wish)
@@ -251,10 +259,11 @@ class DeskPages:
             str(made["sentence"]), ", ".join(map(str, made["told"])), time.monotonic() + float(made["life_s"]),
             str(made["beside"]),
         )  # fmt: skip
-        return self._ask_signature(act)
+        return self._ask_signature(call, act)
 
-    def _ask_signature(self, act: Act, fault: str = "") -> Response:
-        return self._render("sign.html", 403 if fault else 200, act=act, nonce=self._acts.add(act), fault=fault)
+    def _ask_signature(self, call: Call, act: Act, fault: str = "") -> Response:
+        nonce = self._acts.add(act)
+        return self._render("sign.html", call.words, 403 if fault else 200, act=act, nonce=nonce, fault=fault)
 
     # Sign
 
@@ -262,16 +271,16 @@ class DeskPages:
         act = self._acts.take(call.fields.get("nonce", ""))
         code = "".join(call.fields.get("code", "").split())
         if not (len(code) == 6 and code.isascii() and code.isdigit()):
-            return self._ask_signature(act, "The code has six digits. It is in the message, beside the same sentence.")
+            return self._ask_signature(call, act, _NO_CODE)
         try:
             signed = self._signer.sign(act.messages, call.fields.get("passphrase", ""))
-            return self._carry_out(act, {"draft": act.draft, "jws": signed, "proof": {"code": code}})
-        except _NoAnswerError as error:
-            return self._render("unknown.html", 504, act=act, why=str(error))
+            return self._carry_out(call, act, {"draft": act.draft, "jws": signed, "proof": {"code": code}})
+        except _NoAnswerError:
+            return self._render("unknown.html", call.words, 504, act=act)
         except EdgeAgentError as error:
-            return self._ask_signature(act, " ".join(filter(None, (str(error), error.hint))))
+            return self._ask_signature(call, act, " ".join(filter(None, (str(error), error.hint))))
 
-    def _carry_out(self, act: Act, members: Mapping[str, Any]) -> Response:
+    def _carry_out(self, call: Call, act: Act, members: Mapping[str, Any]) -> Response:
         """Hand a signed act to the releaser.
 
         Raises:
@@ -293,18 +302,19 @@ class DeskPages:
             return RedirectResponse(f"/film/{self._films.begin(act.what, act.sentence, receive).token}", 303)
         *_, answer = receive()
         paused = [str(each) for each in answer.get("paused", [])]
-        return self._render("done.html", act=act, state=str(answer.get("state", "")), paused=paused)
+        return self._render("done.html", call.words, act=act, state=str(answer.get("state", "")), paused=paused)
 
     # Look
 
     def _watch(self, call: Call) -> Response:
         film = self._find(call.path["token"])
         spans = [self._say_at(part, call.reader) for part in film.parts]
-        return self._render("film.html", film=film, parts=list(zip(film.parts, spans, strict=True)))
+        return self._render("film.html", call.words, film=film, parts=list(zip(film.parts, spans, strict=True)))
 
     @staticmethod
     def _say_at(part: FilmPart, reader: Reader) -> str:
-        return " to ".join(reader.moment(each).text for each in part.at.split("/"))
+        moments = [reader.moment(each).text for each in part.at.split("/")]
+        return reader.words("{start} to {end}", start=moments[0], end=moments[1]) if len(moments) > 1 else moments[0]
 
     def _find(self, token: str) -> Film:
         film = self._films.find(token)

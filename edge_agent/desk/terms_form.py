@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_agent.errors import UsageError
+from edge_agent.page.languages import Words
 
 MODES = {
     "ask": "Ask me every time",
@@ -17,15 +18,20 @@ WINDOWS = ("5m", "10m", "30m", "1h", "2h")
 TIMEOUTS = ("15m", "30m", "1h", "4h", "12h")
 WAITS = ("0s", "10m", "30m", "1h", "4h")
 VALIDITIES = ("7d", "30d", "45d", "90d", "365d")
-_UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
+UNITS: Mapping[str, tuple[str, str]] = {
+    "s": ("{count} second", "{count} seconds"),
+    "m": ("{count} minute", "{count} minutes"),
+    "h": ("{count} hour", "{count} hours"),
+    "d": ("{count} day", "{count} days"),
+}
 
 
-def say_duration(text: str) -> str:
+def say_duration(text: str, words: Words) -> str:
     """Say a duration of the file, such as ``45d``, in words; another text stays as it is."""
-    number, unit = text[:-1], text[-1:]
-    if unit not in _UNITS or not (number.isascii() and number.isdigit()):
+    count, unit = text[:-1], text[-1:]
+    if unit not in UNITS or not (count.isascii() and count.isdigit()):
         return text
-    return f"{number} {_UNITS[unit]}{'' if number == '1' else 's'}"
+    return words(UNITS[unit][count != "1"], count=count)
 
 
 CHOICES: Mapping[str, Any] = {

@@ -15,6 +15,11 @@ class BitReader:
         raw = payload.replace(b"\x00\x00\x03", b"\x00\x00")
         self._value, self._left = int.from_bytes(raw, "big"), 8 * len(raw)
 
+    @property
+    def left(self) -> int:
+        """How many bits are left."""
+        return self._left
+
     def skip(self, bits: int) -> None:
         """Pass over so many bits."""
         self._left -= bits

@@ -25,9 +25,10 @@ from starlette.routing import Route
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.page.devices import Devices, PairedDevice, form_token, parse_name
-from edge_agent.page.faults import make_exception_handlers
+from edge_agent.page.faults import find_words, make_exception_handlers
 from edge_agent.page.forms import read_form
 from edge_agent.page.guard import Guard
+from edge_agent.page.languages import Words
 from edge_agent.page.numbers import allow_numbers
 from edge_agent.page.pairing import Pairing
 from edge_agent.page.processes import Processes
@@ -152,19 +153,26 @@ class Pages:
             return RedirectResponse("/pair", 303)
         house = self._processes.look("releaser", "house")
         zone = ZoneInfo(str(house.members.get("time_zone", "UTC")))
-        reader = Reader(house.members, zone)
+        reader = Reader(house.members, zone, find_words(request))
         return show(Visit(*found, reader, form, request.query_params, request.path_params))
 
     def _render(self, visit: Visit, template: str, **values: Any) -> Response:
-        done = say_done(visit.query.get("done", ""))
+        words = visit.reader.words
+        done = say_done(visit.query.get("done", ""), words)
         text = self._templates.render(
-            template, device=visit.device, token=form_token(visit.secret), done=done, desk=self._desk.link, **values
+            template,
+            words,
+            device=visit.device,
+            token=form_token(visit.secret),
+            done=done,
+            desk=self._desk.link,
+            **values,
         )
         return HTMLResponse(text)
 
-    def render_fault(self, status: int, message: str, hint: str = "", again: bool = False) -> Response:
+    def render_fault(self, status: int, message: str, hint: str, again: bool, words: Words) -> Response:
         """Return a page that says what went wrong."""
-        text = self._templates.render("fault.html", message=message, hint=hint, again=again)
+        text = self._templates.render("fault.html", words, message=message, hint=hint, again=again)
         return HTMLResponse(text, status)
 
     # What is shown
@@ -176,7 +184,7 @@ class Pages:
         requests = [each for each in self._open_requests(visit) if each.is_waiting]
         problems = [each for each in (recorder.problem, releaser.problem) if each]
         faults = [show_line(str(each), 300) for each in releaser.members.get("faults", ())]
-        sentence, is_well = say_house(cameras, len(requests), paused, problems)
+        sentence, is_well = say_house(cameras, len(requests), paused, problems, visit.reader.words)
         return self._render(
             visit, "home.html", sentence=sentence, is_well=is_well and not faults, cameras=cameras, waiting=requests,
             paused=paused, problems=problems, faults=faults, broker=releaser.members.get("broker", ""), pauses=PAUSES,
@@ -212,7 +220,7 @@ class Pages:
         days, answer = [], {}
         if camera:
             answer = self._processes.ask("releaser", "recordings", camera=camera)
-            days = read_days(answer, visit.reader.zone)
+            days = read_days(answer, visit.reader.zone, visit.reader.words)
         return self._render(
             visit, "recordings.html", camera=camera, names=visit.reader.cameras, days=days,
             oldest=visit.reader.moment(answer["oldest"]) if answer.get("oldest") else None,
@@ -309,7 +317,7 @@ class Pages:
                 return self._redeem(form.get("code", ""), name, request.client.host if request.client else "")
             except UsageError as error:
                 fault = str(error)
-        text = self._templates.render("pair.html", fault=fault, name=name)
+        text = self._templates.render("pair.html", find_words(request), fault=fault, name=name)
         return HTMLResponse(text, 403 if fault else 200)
 
     def _redeem(self, code: str, name: str, address: str) -> Response:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, tzinfo
 from typing import Any
 
+from edge_agent.page.languages import ENGLISH, Words
+from edge_agent.page.views import say_day
 from edge_agent.page.words import say_gap, say_length
 from edge_agent.units import SECOND_NS, parse_rfc3339
 
@@ -41,25 +43,27 @@ class Day:
     date: date
     hours: tuple[Hour, ...]
     gaps: tuple[str, ...]
+    words: Words = ENGLISH
 
     @property
     def title(self) -> str:
         """Such as ``Sat 28 Nov``."""
-        return f"{self.date:%a} {self.date.day} {self.date:%b}"
+        return say_day(self.date, self.words)
 
     @property
     def footage(self) -> str:
         """How much was recorded on this day."""
         seconds = sum(each.footage_s for each in self.hours)
-        return say_length(seconds) if seconds else "nothing"
+        return say_length(seconds, self.words) if seconds else self.words("nothing")
 
 
-def read_days(answer: Mapping[str, Any], zone: tzinfo) -> list[Day]:
+def read_days(answer: Mapping[str, Any], zone: tzinfo, words: Words = ENGLISH) -> list[Day]:
     """Return the days of a camera, newest first.
 
     Args:
         answer: The releaser's ``recordings``: hours of UTC with seconds of footage and of each reason.
         zone: Of the house.
+        words: Of the browser's language.
     """
     days: dict[date, list[Hour]] = defaultdict(lambda: [Hour() for _ in range(24)])
     cells = {_seconds(each["start"]): each for each in answer["hours"]}
@@ -69,7 +73,10 @@ def read_days(answer: Mapping[str, Any], zone: tzinfo) -> list[Day]:
         cell = cells.get(start_s, {"footage_s": 0, "gaps_s": {}})
         span_s = min(start_s + HOUR_S, last_s) - max(start_s, first_s)
         _add(days[start.date()][start.hour], cell, span_s)
-    return [Day(each, tuple(hours), tuple(_say_gaps(hours))) for each, hours in sorted(days.items(), reverse=True)]
+    return [
+        Day(each, tuple(hours), tuple(_say_gaps(hours, words)), words)
+        for each, hours in sorted(days.items(), reverse=True)
+    ]
 
 
 def _add(hour: Hour, cell: Mapping[str, Any], span_s: int) -> None:
@@ -87,7 +94,7 @@ def _seconds(text: str) -> int:
     return parse_rfc3339(text) // SECOND_NS
 
 
-def _say_gaps(hours: list[Hour]) -> list[str]:
+def _say_gaps(hours: list[Hour], words: Words) -> list[str]:
     """Say each reason once: in which hours, and how long in all; the longest first."""
     total: dict[str, int] = defaultdict(int)
     touched: dict[str, list[int]] = defaultdict(list)
@@ -98,13 +105,13 @@ def _say_gaps(hours: list[Hour]) -> list[str]:
                 touched[reason].append(number)
     longest = sorted(total.items(), key=lambda item: -item[1])
     return [
-        f"{_say_hours(touched[reason])}: {say_gap(reason)}, {say_length(seconds)}"
+        f"{_say_hours(touched[reason], words)}: {say_gap(reason, words)}, {say_length(seconds, words)}"
         for reason, seconds in longest
         if seconds > _SHORT_GAP_S
     ]
 
 
-def _say_hours(numbers: list[int]) -> str:
+def _say_hours(numbers: list[int], words: Words) -> str:
     first, last = numbers[0], numbers[-1]
-    between = "between " if len(numbers) < last - first + 1 else ""
-    return f"{between}{first:02}:00–{(last + 1) % 24:02}:00"
+    hours = f"{first:02}:00–{(last + 1) % 24:02}:00"
+    return words("between {hours}", hours=hours) if len(numbers) < last - first + 1 else hours

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from edge_agent.page.words import say_length
+from edge_agent.page.languages import ENGLISH, Words
 from edge_agent.printable_text import show_line
 
 MAX_LETTERS = 2000
@@ -41,11 +41,26 @@ class Templates:
             autoescape=True, undefined=jinja2.StrictUndefined, auto_reload=False, finalize=clean,
         )  # fmt: skip
         version = hashlib.sha256(b"".join(self.files.values())).hexdigest()[:12]
-        self._environment.globals |= {"version": version, "say_length": say_length}
+        self._environment.globals |= {"version": version, "code": code, "strong": strong, "name_of": name_of}
 
-    def render(self, template: str, /, **values: Any) -> str:
-        """Return a page."""
-        return self._environment.get_template(template).render(**values)
+    def render(self, template: str, words: Words = ENGLISH, /, **values: Any) -> str:
+        """Return a page; ``_`` in it are the words of its language."""
+        return self._environment.get_template(template).render(_=words, **values)
+
+
+def code(text: str) -> Markup:
+    """Return what somebody types, as a value of a sentence."""
+    return Markup("<code>{}</code>").format(clean(text))
+
+
+def strong(text: str) -> Markup:
+    """Return a text that stands out, as a value of a sentence."""
+    return Markup("<strong>{}</strong>").format(clean(text))
+
+
+def name_of(text: str) -> Markup:
+    """Return a stranger's name, kept apart from the letters around it, as a value of a sentence."""
+    return Markup("<bdi>{}</bdi>").format(clean(text))
 
 
 def _read_static(name: str) -> bytes:

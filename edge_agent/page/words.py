@@ -6,6 +6,7 @@ Pure. Every text from outside passes ``show_line`` before it gets here or in her
 from collections.abc import Mapping
 from typing import Any
 
+from edge_agent.page.languages import ENGLISH, Words
 from edge_agent.printable_text import show_line
 
 GAPS: Mapping[str, str] = {
@@ -75,7 +76,7 @@ REQUEST_STATES: Mapping[str, str] = {
     "expired": "over: it came too late",
     "no-footage": "nothing was recorded then",
 }
-_DONE: Mapping[str, str] = {
+DONE: Mapping[str, str] = {
     "deny": "Refused. Nothing of it leaves. This cannot be undone; they may ask again.",
     "cancel": "Stopped. Nothing that was sent can be opened by anybody.",
     "pause": "Paused. Nothing leaves until the pause ends, or you end it with your passphrase.",
@@ -105,7 +106,7 @@ KINDS: Mapping[str, str] = {
     "unverified": "Refused unread",
     "page": "From your page or desk",
 }
-_OUTCOMES: Mapping[str, str] = {
+OUTCOMES: Mapping[str, str] = {
     "denial": "refused",
     "grant": "allowed",
     "ask": "you were asked",
@@ -121,39 +122,39 @@ _OUTCOMES: Mapping[str, str] = {
 }
 
 
-def say_gap(reason: str) -> str:
+def say_gap(reason: str, words: Words = ENGLISH) -> str:
     """Return why there is a gap; the code itself for one that a newer program wrote."""
-    return GAPS.get(reason, show_line(reason, 60))
+    return words(GAPS.get(reason, show_line(reason, 60)))
 
 
-def say_camera_state(state: str, reason: str) -> str:
+def say_camera_state(state: str, reason: str, words: Words = ENGLISH) -> str:
     """Return what a camera does, and why it does not record."""
-    said = CAMERA_STATES.get(state, show_line(state, 40))
-    return f"{said}: {say_gap(reason)}" if reason and state != "recording" else said
+    said = words(CAMERA_STATES.get(state, show_line(state, 40)))
+    return f"{said}: {say_gap(reason, words)}" if reason and state != "recording" else said
 
 
-def say_request_state(state: str) -> str:
+def say_request_state(state: str, words: Words = ENGLISH) -> str:
     """Return what became of a request so far."""
-    return REQUEST_STATES.get(state, show_line(state, 40))
+    return words(REQUEST_STATES.get(state, show_line(state, 40)))
 
 
-def say_done(code: str) -> str:
+def say_done(code: str, words: Words = ENGLISH) -> str:
     """Return what was just done, for a code of the page's own; empty for any other, so that no link puts words here."""
-    return _DONE.get(code, "")
+    return words(DONE[code]) if code in DONE else ""
 
 
-def say_entry(kind: str, entry: Mapping[str, Any]) -> tuple[str, str]:
+def say_entry(kind: str, entry: Mapping[str, Any], words: Words = ENGLISH) -> tuple[str, str]:
     """Return a ledger entry's title and its one line."""
-    words = []
+    parts = []
     if outcome := entry.get("outcome"):
-        words.append(_OUTCOMES.get(str(outcome), str(outcome)))
-    words += [str(entry[name]) for name in ("what", "camera", "category", "incident", "by") if entry.get(name)]
-    words += [_say_reason(each) for each in entry.get("reasons", ()) if isinstance(each, Mapping)]
+        parts.append(words(OUTCOMES.get(str(outcome), str(outcome))))
+    parts += [str(entry[name]) for name in ("what", "camera", "category", "incident", "by") if entry.get(name)]
+    parts += [_say_reason(each) for each in entry.get("reasons", ()) if isinstance(each, Mapping)]
     if "count" in entry:
-        words.append(f"{entry['count']} times, {entry.get('reason', '')}")
+        parts.append(words("{count} times, {reason}", count=entry["count"], reason=entry.get("reason", "")))
     if entry.get("until"):
-        words.append(f"until {entry['until']}")
-    return KINDS.get(kind, show_line(kind, 40)), ", ".join(show_line(each, 120) for each in words)
+        parts.append(words("until {moment}", moment=entry["until"]))
+    return words(KINDS.get(kind, show_line(kind, 40))), ", ".join(show_line(each, 120) for each in parts)
 
 
 def _say_reason(reason: Mapping[str, Any]) -> str:
@@ -161,22 +162,24 @@ def _say_reason(reason: Mapping[str, Any]) -> str:
     return f"{reason.get('code', '')} ({camera})" if camera else str(reason.get("code", ""))
 
 
-def say_length(seconds: int) -> str:
+def say_length(seconds: int, words: Words = ENGLISH) -> str:
     """Say a length in its two largest units: ``2 days 3 h``, ``1 h 20 min``, ``45 s``."""
     for size, unit, below, smaller in ((86400, "days", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if seconds >= size:
             count, rest = seconds // size, seconds % size // below
             named = "day" if unit == "days" and count == 1 else unit
-            return f"{count} {named}" + (f" {rest} {smaller}" if rest and (unit != "min" or count < 10) else "")
+            return f"{count} {words(named)}" + (f" {rest} {smaller}" if rest and (unit != "min" or count < 10) else "")
     return f"{max(0, seconds)} s"
 
 
-def say_distance(distance: Mapping[str, Any] | None) -> str:
+def say_distance(distance: Mapping[str, Any] | None, words: Words = ENGLISH) -> str:
     """Say how far away an incident was: ``about 300 m north-east of your house``."""
     if distance is None:
         return ""
-    metres = int(distance["metres"])
+    metres, direction = int(distance["metres"]), str(distance["direction"])
     if metres < 50:
-        return "at your house"
+        return words("at your house")
     far = f"{round(metres, -1)} m" if metres < 1000 else f"{metres / 1000:.1f} km"
-    return f"about {far} {distance['direction']} of your house".replace("  ", " ")
+    if not direction:
+        return words("about {far} from your house", far=far)
+    return words("about {far} {direction} of your house", far=far, direction=words(direction))

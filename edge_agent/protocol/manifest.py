@@ -1,4 +1,4 @@
-"""The manifest of a bundle: what a clip is, where it comes from, and what stands beside it (docs/evidence.md).
+"""The manifest of a bundle: the nature of a clip, its origin, and the files beside it (docs/evidence.md).
 
 Owns the members of ``clip-manifest+jws``, of a release, and of ``export-manifest+jws``, of the owner's own export, for
 both ends: a signed manifest is one or the other. Strict and bounded: a verifier that ignores a member would let

@@ -45,7 +45,7 @@ class Category(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """One verified signature: whose, with which key, in which role."""
+    """One verified signature: the person, the key and the role."""
 
     kid: str
     thumbprint: str

@@ -5,24 +5,27 @@ requests and for nothing else: its key was pinned when it was enrolled, numbers 
 is bounded.
 """
 
+import hashlib
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from edge_agent.errors import ConflictError, EvidenceError
+from edge_agent.errors import ConflictError, DenialError, EvidenceError
 from edge_agent.protocol import jws
-from edge_agent.protocol.answer import MAX_ANSWER_BYTES, TYP, Answer, DeliveredFile, upload_name, verify_answer
+from edge_agent.protocol.answer import MAX_ANSWER_BYTES, TYP, Answer, DeliveredFile, Status, upload_name, verify_answer
 from edge_agent.rtcc.announced import announce
 from edge_agent.rtcc.office.enrol import gateway_key
 from edge_agent.rtcc.office.home import RtccHome
-from edge_agent.rtcc.state import exchanges
+from edge_agent.rtcc.state import audit, exchanges
+from edge_agent.rtcc.state.audit import AuditEvent
 from edge_agent.rtcc.state.exchanges import Exchange
-from edge_agent.rtcc.state.gateways import find_pin
-from edge_agent.rtcc.state.sent_requests import find_asked
+from edge_agent.rtcc.state.gateways import GatewayPin, find_pins
+from edge_agent.rtcc.state.inbound import NewMessage, TakenMessage
+from edge_agent.rtcc.state.sent_requests import AskedOf, find_asked
 from edge_agent.units import UtcNs
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ MAX_ANSWERS = 256
 MAX_CONFLICTS = 64
 """Kept per gateway."""
 TOPIC_FILTER = "rtcc/1/gw/+/res"
+_JTI = re.compile(r"[A-Za-z0-9_-]{22}")
 _TOPIC = re.compile(r"rtcc/1/gw/([A-Za-z0-9_-]{22})/res")
 
 
@@ -44,12 +48,31 @@ class Judged:
     """What was kept; None if it, or a later one, was taken before, or if there is a fault."""
     fault: EvidenceError | None = None
     """Why it was refused; of a ``ConflictError`` the message was kept for a person: the key in it comes once."""
+    event: AuditEvent | None = None
+    """For the audit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a transaction has read, for all of its messages at once."""
+
+    pins: Mapping[str, GatewayPin]
+    asked: Mapping[str, AskedOf]
 
 
 def gateway_of(topic: str) -> str | None:
     """Return the gateway whose answers come on a topic; None for any other topic."""
     match = _TOPIC.fullmatch(topic)
     return None if match is None else match[1]
+
+
+def jti_of(payload: bytes) -> str:
+    """Return the request that a message says it answers, of which nothing is verified; empty if it says none."""
+    try:
+        jti = jws.parse(payload, TYP, MAX_ANSWER_BYTES).payload["jti"]
+    except (DenialError, LookupError, TypeError):
+        return ""
+    return jti if isinstance(jti, str) and _JTI.fullmatch(jti) else ""
 
 
 class Inbox:
@@ -72,24 +95,38 @@ class Inbox:
                 person: the key in it comes once.
             UnavailableError: The state cannot be reached: nothing was kept.
         """
+        message = NewMessage(topic, payload, gateway_of(topic) or "", jti_of(payload))
         with self._home.state.database.begin() as connection:
-            judged = self.judge(connection, topic, payload)
+            (judged,) = self.judge(connection, [message])
         if judged.fault is not None:
             raise judged.fault
         return judged.answer
 
-    def judge(self, connection: "Connection", topic: str, payload: bytes) -> Judged:
-        """Verify one message and keep it inside the caller's transaction; durable once that is."""
+    def judge(self, connection: "Connection", messages: Sequence[NewMessage | TakenMessage]) -> list[Judged]:
+        """Verify messages in their order, and keep them inside the caller's transaction; durable once that is."""
+        known = Known(
+            find_pins(connection, {each.gateway for each in messages}),
+            find_asked(connection, {each.jti for each in messages}),
+        )
+        judged = [self._judge(connection, known, each.topic, each.payload) for each in messages]
+        audit.add(connection, *(each.event for each in judged if each.event is not None))
+        return judged
+
+    def _judge(self, connection: "Connection", known: Known, topic: str, payload: bytes) -> Judged:
         try:
-            answer = self._verify(connection, topic, payload)
+            answer = self._verify(known, topic, payload)
         except EvidenceError as error:
             return Judged(fault=error)
+        place = {"gateway": answer.gateway, "jti": answer.jti, "seq": answer.seq, "status": answer.status.value}
+        event = AuditEvent("answer", {**place, "sha256": hashlib.sha256(payload).hexdigest()})
         try:
-            return Judged(answer if self._keep(connection, answer, payload) else None)
+            if not self._keep(connection, known, answer, payload):
+                return Judged()
         except ConflictError as error:
-            return Judged(fault=self._keep_conflict(connection, answer, payload, error))
+            return self._keep_conflict(connection, answer, payload, error)
         except EvidenceError as error:
             return Judged(fault=error)
+        return Judged(answer, event=None if answer.status is Status.UPLOADING else event)
 
     def answers(self, jti: str) -> Iterator[Answer]:
         """Yield the answers kept for one request, gateway by gateway, the last progress among them."""
@@ -97,11 +134,11 @@ class Inbox:
             key = gateway_key(self._home, gateway)
             yield from (verify_answer(raw, gateway, key) for _, raw in group)
 
-    def _verify(self, connection: "Connection", topic: str, payload: bytes) -> Answer:
+    def _verify(self, known: Known, topic: str, payload: bytes) -> Answer:
         gateway = gateway_of(topic)
         if gateway is None:
             raise EvidenceError(f"not a gateway's topic: {topic[:80]!r}")
-        pin = find_pin(connection, gateway)
+        pin = known.pins.get(gateway)
         if pin is None:
             raise EvidenceError(f"answer of a gateway that is not enrolled: gateway={gateway}")
         if pin.is_revoked:
@@ -111,9 +148,9 @@ class Inbox:
             raise EvidenceError(f"answer to another's request: gateway={gateway} jti={answer.jti}")
         return answer
 
-    def _keep(self, connection: "Connection", answer: Answer, raw: bytes) -> bool:
+    def _keep(self, connection: "Connection", known: Known, answer: Answer, raw: bytes) -> bool:
         """Keep an answer; False if it is not news. Nothing was written if it raises."""
-        asked = find_asked(connection, answer.jti)
+        asked = known.asked.get(answer.jti)
         if asked is None:
             raise EvidenceError(f"answer to a request that is not ours: gateway={answer.gateway} jti={answer.jti}")
         exchange = exchanges.lock(connection, answer.jti, answer.gateway)
@@ -124,17 +161,18 @@ class Inbox:
             raise EvidenceError(f"too many answers: gateway={answer.gateway} jti={answer.jti}")
         files = _new_files(connection, answer) if answer.files else []
         exchanges.deliver(connection, answer, files)
-        announce(connection, answer, asked)
+        announce(connection, answer, asked, is_new=exchange.is_new)
         exchanges.keep(connection, exchange, answer, raw, _now())
         return True
 
-    def _keep_conflict(
-        self, connection: "Connection", answer: Answer, raw: bytes, error: ConflictError
-    ) -> EvidenceError:
+    def _keep_conflict(self, connection: "Connection", answer: Answer, raw: bytes, error: ConflictError) -> Judged:
         """Keep a message that contradicts; bounded, for its own gateway alone can send one."""
-        if exchanges.keep_conflict(connection, answer, raw, _now(), MAX_CONFLICTS):
-            return error
-        return EvidenceError(f"too many conflicts: gateway={answer.gateway}", "rtcc watch --conflicts")
+        if not exchanges.keep_conflict(connection, answer, raw, _now(), MAX_CONFLICTS):
+            return Judged(
+                fault=EvidenceError(f"too many conflicts: gateway={answer.gateway}", "rtcc watch --conflicts")
+            )
+        event = {"gateway": answer.gateway, "jti": answer.jti, "sha256": hashlib.sha256(raw).hexdigest()}
+        return Judged(fault=error, event=AuditEvent("conflict", event))
 
 
 def _is_news(connection: "Connection", exchange: Exchange, answer: Answer, raw: bytes) -> bool:

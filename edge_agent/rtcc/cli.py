@@ -18,9 +18,13 @@ COMMANDS: Mapping[str, Command] = {
     "request": Command("ask for a clip, signed by two persons"),
     "countersign": Command("read a draft in words, and sign it with one's own key"),
     "watch": Command("follow the signed answers"),
+    "intake": Command("read a broker into the state, for a city of several machines"),
+    "work": Command("judge what was read; any number at once"),
+    "state": Command("move the state to a database server"),
     "receive": Command("take uploads in"),
     "open": Command("decrypt and verify delivered bundles"),
     "hand-over": Command("write a folder and a ZIP for a prosecutor or a court", "hand_over"),
+    "audit": Command("sign what happened here, daily; look whether it was changed"),
     "ledger": Command("check that a gateway's ledger was not rewritten"),
 }
 """In the order in which an RTCC needs them. Their modules are in ``edge_agent.rtcc.commands``."""

@@ -19,13 +19,14 @@ from edge_agent.mqtt.connection import Broker, BrokerSettings, TopicSubscription
 from edge_agent.mqtt.inbound_queue import Incoming
 from edge_agent.mqtt.mutual_tls import TlsIdentity
 from edge_agent.protocol import jws
-from edge_agent.protocol.answer import Answer
+from edge_agent.protocol.answer import Answer, verify_answer
 from edge_agent.protocol.request_jws import TYP
 from edge_agent.rtcc.answers import TOPIC_FILTER, Inbox
+from edge_agent.rtcc.office.enrol import gateway_key
 from edge_agent.rtcc.office.home import CLIENT_NAME, RtccHome
 from edge_agent.rtcc.office.request import SignedRequest
 from edge_agent.rtcc.office.trust import TOPIC as TRUST_TOPIC
-from edge_agent.units import HOUR_NS, SECOND_NS
+from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs
 
 WATCH_CLIENT = "rtcc-watch"
 """The one client whose session the broker keeps, so that no answer is lost while nobody watches."""
@@ -33,6 +34,9 @@ CONNECT_TIMEOUT_S = 15.0
 FIRST_RETRY_S = 1.0
 """A command waits for it; a storm is made of gateways."""
 _BACKLOG = 1024
+_POLL_S = 0.5
+_OVERLAP_NS = 10 * SECOND_NS
+"""By so much clocks of workers may differ, and a commit be late."""
 _SESSION_EXPIRY_S = 7 * 24 * 3600
 _WATCHED_LATELY_NS = 24 * HOUR_NS
 
@@ -58,7 +62,11 @@ class RtccSession:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
         self._home = home
+        self._is_shared = home.state.database.is_shared
+        # The state's reader has that session: whoever watches reads what the workers have kept.
+        watch = watch and not self._is_shared
         self._watch = watch
+        self._began = (clock or SystemClock()).utc()
         self._connect_timeout_s = connect_timeout_s
         self._clock = clock or SystemClock()
         self._inbox = Inbox(home)
@@ -67,7 +75,7 @@ class RtccSession:
         self._count = 0
         self._changed = threading.Condition()
         self._broker_name = f"{home.settings.broker_host}:{home.settings.rtcc_port}"
-        self._broker = Broker(_settings(home, watch), self._take, self._clock)
+        self._broker = Broker(broker_settings(home, watch=watch), self._take, self._clock)
 
     def __enter__(self) -> Self:
         self._broker.start()
@@ -118,15 +126,38 @@ class RtccSession:
             timeout_s: For the whole of it.
         """
         deadline = time.monotonic() + timeout_s
+        for answer in self._kept(jti, deadline) if self._is_shared else self._taken(deadline):
+            if jti is None or answer.jti == jti:
+                yield answer
+                if jti is not None and answer.status.is_final and not self._is_area(jti):
+                    return
+
+    def _taken(self, deadline: float) -> Iterator[Answer]:
+        """Yield what this connection took in."""
         position = 0
         while True:
             position, answer = self._next(position, deadline)
             if answer is None:
                 return
-            if jti is None or answer.jti == jti:
-                yield answer
-                if jti is not None and answer.status.is_final and not self._is_area(jti):
-                    return
+            yield answer
+
+    def _kept(self, jti: str | None, deadline: float) -> Iterator[Answer]:
+        """Yield what workers keep; each answer once, though they commit in any order and their clocks differ."""
+        seen: dict[tuple[str, str, int], UtcNs] = {}
+        since = UtcNs(self._began - _OVERLAP_NS)
+        while True:
+            newest = since
+            for each in self._home.state.exchanges.taken_since(since, jti):
+                newest = max(newest, each.taken_at)
+                key = (each.jti, each.gateway, each.seq)
+                if key not in seen:
+                    seen[key] = each.taken_at
+                    yield verify_answer(each.raw, each.gateway, gateway_key(self._home, each.gateway))
+            since = max(since, UtcNs(newest - _OVERLAP_NS))
+            seen = {key: moment for key, moment in seen.items() if moment >= since}
+            if time.monotonic() + _POLL_S > deadline:
+                return
+            time.sleep(_POLL_S)
 
     def _next(self, position: int, deadline: float) -> tuple[int, Answer | None]:
         """Wait for the answer at a position, or the oldest that is still remembered after it."""
@@ -145,6 +176,8 @@ class RtccSession:
         read_at = self._home.state.readers.read_at(self._broker_name)
         if self._watch or (read_at is not None and self._clock.utc() - read_at < _WATCHED_LATELY_NS):
             return
+        if self._is_shared:
+            raise UnavailableError(f"nobody reads the answers: broker={self._broker_name}", "start `rtcc intake`")
         with RtccSession(self._home, watch=True, clock=self._clock, connect_timeout_s=self._connect_timeout_s):
             log.debug("answers are kept from now on")
 
@@ -171,7 +204,8 @@ class RtccSession:
         return isinstance(payload, dict) and "cells" in payload["aud"]
 
 
-def _settings(home: RtccHome, watch: bool) -> BrokerSettings:
+def broker_settings(home: RtccHome, *, watch: bool) -> BrokerSettings:
+    """Return the RTCC's connection to its broker: the one persistent session of whoever takes answers, or another."""
     certificate = home.tls_paths(CLIENT_NAME)[0].read_text()
     return BrokerSettings(
         host=home.settings.broker_host,

@@ -357,7 +357,7 @@ def test_camera_that_is_silent_holds_up_nobody() -> None:
     """While FFmpeg waits for a picture the ring is synced, and the thread ends at once and stores what it has."""
     with SimulatedCamera(QUICK) as camera:
         recording = Recording(endpoint(camera))
-        recording.thread.start()
+        recording.thread.start(running_hub())
         recording.wait_for_gops(2)
         camera.fault("frozen")
         ticks = recording.sink.ticks

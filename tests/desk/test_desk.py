@@ -124,6 +124,20 @@ def test_what_is_not_in_force_yet_is_said(page: PageHouse):
     assert "It counts from now on" not in answer
 
 
+@pytest.mark.parametrize(("language", "compare"), [("es", "Compare y luego firme"), ("fr", "Comparez, puis signez")])
+def test_desk_speaks_the_browsers_language(page: PageHouse, language: str, compare: str):
+    """The words around the sentence; the sentence itself is the releaser's, as in the message."""
+    wanted = {"Accept-Language": language}
+    for path in ("/", f"/approve/{NUMBER}?t=1", "/resume?t=1", "/show?camera=door", "/terms?camera=door", "/film/x"):
+        shown = page.send_desk("GET", f"{path}{'&' if '?' in path else '?'}ticket={page.ticket}", **wanted).text
+        assert f'<html lang="{language}">' in shown, path
+        for english in ("Go on", "Why", "What", "Longest", "This is your desk", "How long"):
+            assert english not in shown, (path, english)
+    answer = page.post_desk(f"/approve/{NUMBER}", {"ticket": page.ticket, "camera.door": "yes"}, **wanted)
+    assert compare in answer.text
+    assert page.house.phone[-1][0] in answer.text
+
+
 @contextmanager
 def mute_releaser(page: PageHouse) -> Iterator[None]:
     """A releaser that takes every command, and hangs up."""

@@ -21,7 +21,8 @@ from edge_agent.capture.rtsp.messages import (
 )
 from edge_agent.capture.rtsp.rtp import RtpOrder, RtpPacket, parse_report
 from edge_agent.capture.rtsp.sdp import MOST_MEDIA, SdpMedium, parameter_set_nals, parse_sdp
-from edge_agent.capture.rtsp.sound import MAX_SOUND_BYTES, find_sound
+from edge_agent.capture.rtsp.sound import find_sound
+from edge_agent.capture.rtsp.sound_unit import MAX_SOUND_BYTES
 from edge_agent.capture.rtsp.split import Splitter
 from edge_agent.capture.rtsp.tape import TapeError, read_tape
 from edge_agent.capture.rtsp.tape_media import mask_packet
@@ -118,6 +119,7 @@ def h265(data: bytes) -> None:
 _SOUND = (
     SdpMedium("audio", (97,), "MPEG4-GENERIC", 16_000, 1, "", {"mode": "AAC-hbr", "config": "1408"}),
     SdpMedium("audio", (97,), "MPEG4-GENERIC", 16_000, 1, "", {"sizelength": "6", "indexlength": "2", "config": "11"}),
+    SdpMedium("audio", (97,), "MP4A-LATM", 16_000, 1, "", {"cpresent": "0", "config": "400028103fc0"}),
     SdpMedium("audio", (97,), "OPUS", 48_000, 2, ""),
     SdpMedium("audio", (0,), "PCMU", 8000, 2, ""),
 )
@@ -183,7 +185,8 @@ def _seeds() -> dict[str, bytes]:
         "sps/h265": bytes.fromhex("420101016000000300900000030000030078a003c08010e59"[:48]),
         "sound/aac": b"\0"
         + b"\0\0\1".join([b"\0\x10\0\x20abcd", b"\0\x20\0\x10\0\x10abcd", b"\0\x10\x7f\xf8" + b"x" * 50]),
-        "sound/opus": b"\2\x78abc\0\0\1\x0b\3abc",
+        "sound/latm": b"\2\4abcd\0\0\1\xff\1" + b"y" * 256,
+        "sound/opus": b"\3\x78abc\0\0\1\x0b\3abc",
         "tape/answer": answered + b'Content-Base: rtsp://u:p@10.1.2.3/a?b=c\r\nWWW-Authenticate: Basic realm="r"\r\n',
         "tape/lines": b'{"ms":1,"sent":"PLAY"}\n{"ms":2,"head":"RTSP/1.0 200 OK","body":""}\n'
         b'{"ms":3,"frames":[[0,"gGAA"]]}\n',

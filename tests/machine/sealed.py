@@ -74,9 +74,12 @@ def tell_lost(story: Story, home: Qemu) -> None:
         home.start()
         _demand_closed(home)
     with story.step("docs/recovery.md, Sealed keys, typed as written: it records again"):
-        asked = {"erase": ('Type "erase"', "erase"), "init": ("owner's passphrase: ", PASSPHRASE)}
+        asked = {
+            " erase": (('Type "erase"', "erase"),),
+            " init": (("owner's passphrase: ", PASSPHRASE), ("for the phones of your home", "n")),
+        }
         for command in _read_recovery():
-            story.typist.type(command, *(answer for word, answer in asked.items() if f" {word}" in command))
+            story.typist.type(command, *(each for word, given in asked.items() if word in command for each in given))
         story.wait_recording()
         story.wait("it says how keys are kept now", "edge-agent status", "bare files", 120)
         home.switch_off()

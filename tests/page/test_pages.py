@@ -448,3 +448,20 @@ def test_terms_are_read_in_the_owners_language_first(page: PageHouse, cookie: st
     page.house.language = "fr"
     assert '<ul lang="fr">' in page.get("/terms", cookie).text
     assert '<ul lang="es">' in page.get("/terms?language=es", cookie).text
+
+
+@pytest.mark.parametrize(("language", "home", "no"), [("es", "Inicio", "Decir que no"), ("fr", "Accueil", "Dire non")])
+def test_pages_speak_the_browsers_language(page: PageHouse, cookie: str, language: str, home: str, no: str):
+    """Every page, before a device is paired as well; what strangers wrote stays as it is."""
+    wanted = {"Accept-Language": f"{language}-XX,{language};q=0.9,en;q=0.5"}
+    for path in ("/", "/requests", f"/requests/{NUMBER}", "/recordings", "/ledger", "/terms", "/devices", "/nothing"):
+        shown = page.get(path, cookie, **wanted).text
+        assert f'<html lang="{language}">' in shown, path
+        assert home in shown, path
+        for english in (">Home<", "Silence is a no", "Recorded:", "Sat ", " left", "Take off"):
+            assert english not in shown, (path, english)
+    shown = page.get(f"/requests/{NUMBER}", cookie, **wanted).text
+    assert no in shown
+    assert "robbery at the corner shop" in shown
+    assert f'<html lang="{language}">' in page.get("/pair", **wanted).text
+    assert f'<ul lang="{language}">' in page.get(f"/terms?language={language}", cookie, **wanted).text

@@ -47,7 +47,7 @@ class PostgreSql:
             os.chown(self.folder, self._user, -1)
 
     def _run(self, program: str, *words: str) -> None:
-        command = [self._programs / program, *words]
+        command = [str(self._programs / program), *words]
         subprocess.run(command, user=self._user, check=True, capture_output=True, timeout=_LIMIT_S, cwd=self.folder)
 
     def __enter__(self) -> Self:

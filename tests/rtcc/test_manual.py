@@ -39,6 +39,7 @@ def test_every_command_is_one(line):
 
 
 @pytest.mark.peer
+@pytest.mark.timeout(300)  # two dozen programs, one after the other
 def test_the_manual_works_as_typed(tmp_path, applicant):
     """From an empty folder to following answers: each block succeeds, with ports that are free here."""
     try:
@@ -81,7 +82,7 @@ def test_the_manual_works_as_typed(tmp_path, applicant):
         start_new_session=True,
     )
     try:
-        output, _ = process.communicate(timeout=100)
+        output, _ = process.communicate(timeout=250)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

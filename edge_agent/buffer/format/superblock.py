@@ -1,4 +1,4 @@
-"""FORMAT 2: the superblock, which says what a ring file is. Pure; signatures are ``crypt``'s."""
+"""FORMAT 2: the superblock, which describes a ring file. Pure; signatures are ``crypt``'s."""
 
 import re
 import struct

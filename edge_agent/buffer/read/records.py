@@ -12,7 +12,7 @@ from edge_agent.units import ClockState, UtcNs
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """One record read back: checked, decrypted, and with what a proof of it needs."""
+    """One record read back: checked, decrypted, and with the values that its proof needs."""
 
     ring_id: bytes
     seq: int

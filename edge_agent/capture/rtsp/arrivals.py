@@ -14,8 +14,8 @@ from edge_agent.capture.rtsp.h265 import H265Depacketizer
 from edge_agent.capture.rtsp.handshake import PlayedStream, PlayedTrack
 from edge_agent.capture.rtsp.rtp import RtpOrder, parse_report
 from edge_agent.capture.rtsp.sdp import SdpMedium
-from edge_agent.capture.rtsp.sound import SoundUnit
 from edge_agent.capture.rtsp.sound_place import SOUND, VIDEO, SoundPlace
+from edge_agent.capture.rtsp.sound_unit import SoundUnit
 from edge_agent.capture.run.standing_time import StandingTime
 from edge_agent.capture.session.interface import Arrival, SenderReport
 from edge_agent.capture.session.packet_loss import PacketLoss

@@ -1,21 +1,19 @@
-"""Sound out of RTP payloads: AAC (RFC 3640), G.711 (RFC 3551), Opus (RFC 7587). Pure."""
+"""Sound out of RTP payloads: AAC (RFC 3640; ``latm`` has that of RFC 6416), G.711 (RFC 3551), Opus (RFC 7587). Pure."""
 
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from edge_agent.capture.rtsp.latm import LatmDepacketizer, parse_latm_config
 from edge_agent.capture.rtsp.rtp import RtpPacket
 from edge_agent.capture.rtsp.sdp import SdpMedium
+from edge_agent.capture.rtsp.sound_unit import MAX_SOUND_BYTES, SoundUnit
 
-MAX_SOUND_BYTES = 64 << 10
 _SAMPLES = 1024
 _SHORT_SAMPLES = 960
 _OPUS_RATE = 48_000
 _MOST_UNITS = 64
-
-SoundUnit = tuple[int, int, bytes]
-"""RTP timestamp, duration in ticks, bytes."""
 
 
 class SoundDepacketizer(Protocol):
@@ -41,6 +39,8 @@ def find_sound(medium: SdpMedium) -> SoundForm | None:
         return SoundForm("pcm_alaw" if medium.codec == "PCMA" else "pcm_mulaw", b"", _Plain(medium.channels))
     if medium.codec == "OPUS":
         return SoundForm("opus", b"", _Opus())
+    if medium.codec == "MP4A-LATM":
+        return _find_latm(medium)
     if medium.codec != "MPEG4-GENERIC" or not medium.fields.get("mode", "AAC-hbr").lower().startswith("aac"):
         return None
     try:
@@ -52,6 +52,19 @@ def find_sound(medium: SdpMedium) -> SoundForm | None:
     if not config or not 1 <= size_bits <= 16 or not 0 <= index_bits <= 16 or not 0 <= delta_bits <= 16:
         return None
     return SoundForm("aac", config, _Aac(size_bits, (index_bits, delta_bits), _aac_samples(config)))
+
+
+def _find_latm(medium: SdpMedium) -> SoundForm | None:
+    """Return how LATM is taken apart: with its configuration in the description (RFC 6416 7.3), and time by samples."""
+    if medium.fields.get("cpresent", "1") != "0":
+        return None
+    try:
+        config = parse_latm_config(binascii.unhexlify(medium.fields.get("config", "")))
+    except ValueError:
+        return None
+    if config is None or config.rate != medium.clock_rate:
+        return None
+    return SoundForm("aac", config.extradata, LatmDepacketizer(config))
 
 
 _AAC_FIELDS = (("sizelength", 13), ("indexlength", 3), ("indexdeltalength", 3))

@@ -84,17 +84,23 @@ class Hub:
         due = time.monotonic()
         ready: set[int] = set()
         while True:
-            with self._lock:
-                members = list(self._members)
-                if self._has_ended:
-                    return
-            if is_round := time.monotonic() >= due:
-                due = max(due + _ROUND_S, time.monotonic())
-            for member in members:
-                if (is_round or member.hurried in ready) and not member.look():
-                    with self._lock:
-                        self._members.pop(member).set()
+            if self._has_ended:
+                return
+            # Whoever has come is looked at now: it may have sent something before it was here.
+            is_round = self._wake in ready or time.monotonic() >= due
+            if is_round:
+                due = time.monotonic() + _ROUND_S
+            self._look(None if is_round else ready)
             ready = self._wait(due)
+
+    def _look(self, ready: set[int] | None) -> None:
+        """Look at those whose sockets have bytes, or at all; hold on to nobody while nothing happens."""
+        with self._lock:
+            members = list(self._members)
+        for member in members:
+            if (ready is None or member.hurried in ready) and not member.look():
+                with self._lock:
+                    self._members.pop(member).set()
 
     def _wait(self, due: float) -> set[int]:
         """Wait for the next round, or for bytes that are read as they come; return the sockets that have some."""

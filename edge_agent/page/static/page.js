@@ -5,9 +5,10 @@ const LOOK_EVERY_MS = 5000;
 
 function sayLeft(ms) {
   const minutes = Math.floor(ms / 60000);
-  if (ms <= 0) return "over";
-  if (minutes >= 120) return `${Math.floor(minutes / 60)} h left`;
-  return minutes >= 1 ? `${minutes} min left` : `${Math.ceil(ms / 1000)} s left`;
+  const { over, left } = document.body.dataset;
+  if (ms <= 0) return over;
+  const inMinutes = minutes >= 1 ? `${minutes} min` : `${Math.ceil(ms / 1000)} s`;
+  return left.replace("{length}", minutes >= 120 ? `${Math.floor(minutes / 60)} h` : inMinutes);
 }
 
 function countDown() {
@@ -49,7 +50,7 @@ async function preview(form) {
   const answer = await fetch(form.dataset.preview, { method: "POST", body: new URLSearchParams(new FormData(form)), redirect: "error" });
   const text = await answer.text();
   if (mine !== asked) return; // a later choice was asked about
-  const lines = answer.ok ? text.split("\n") : ["These terms cannot be: look at the numbers and hours."];
+  const lines = answer.ok ? text.split("\n") : [form.dataset.fault];
   document.getElementById("preview").replaceChildren(...lines.map((line) => {
     const item = document.createElement("li");
     item.textContent = line;

@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot be read: {error}") from error
     origin = read_origin(remembered)
-    gateway = next((each for each in home.gateway_ids() if ledger_origin(each) == origin), None)
-    if gateway is None:
+    gateway = origin.rpartition("/")[2]
+    if not home.has_gateway(gateway) or ledger_origin(gateway) != origin:
         raise EvidenceError(f"checkpoint is of no gateway that was enrolled here: {origin[:80]!r}")
     value = jws.parse_strict_json(raw, 1 << 20)
     old, new = verify_growth(value, remembered, origin, gateway_key(home, gateway))

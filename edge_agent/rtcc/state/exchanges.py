@@ -13,7 +13,6 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, tupl
 from sqlalchemy.dialects import postgresql, sqlite
 
 from edge_agent.protocol.answer import Answer, DeliveredFile, Delivery, Status
-from edge_agent.rtcc.state import audit
 from edge_agent.rtcc.state.database import CityDatabase
 from edge_agent.rtcc.state.tables import announced, answers, conflicts, deliveries, exchanges, requests
 from edge_agent.units import UtcNs, encode_rfc3339
@@ -22,19 +21,44 @@ PAGE = 500
 _FIRST = -1
 """``last_seq`` before the first answer."""
 
-_LOCK = (
-    select(exchanges.c.last_seq, exchanges.c.is_final, exchanges.c.kept)
-    .where(exchanges.c.jti == bindparam("jti"), exchanges.c.gateway == bindparam("gateway"))
-    .with_for_update()
-)
+
+def _make_lock(insert_of: Any) -> Any:
+    # One statement makes the row or locks it: what is "changed" of a row that is there is its own name.
+    made = insert_of(exchanges)
+    found = made.on_conflict_do_update(
+        index_elements=[exchanges.c.jti, exchanges.c.gateway], set_={"jti": made.excluded.jti}
+    )
+    return found.returning(exchanges.c.last_seq, exchanges.c.is_final, exchanges.c.kept)
+
+
+_LOCK_SQLITE, _LOCK_POSTGRESQL = _make_lock(sqlite.insert), _make_lock(postgresql.insert)
 _ADVANCE = (
     update(exchanges)
     .where(exchanges.c.jti == bindparam("of_jti"), exchanges.c.gateway == bindparam("of_gateway"))
     .values(last_seq=bindparam("seq"), is_final=bindparam("final"), kept=bindparam("now_kept"))
 )
+_KEEP, _ANNOUNCE, _DELIVER = insert(answers), insert(announced), insert(deliveries)
+_END_PROGRESS = delete(answers).where(
+    answers.c.jti == bindparam("of_jti"),
+    answers.c.gateway == bindparam("of_gateway"),
+    answers.c.status == Status.UPLOADING.value,
+)
+_END = delete(announced).where(announced.c.gateway == bindparam("of_gateway"), announced.c.jti == bindparam("of_jti"))
+_DELIVERED = select(deliveries).where(deliveries.c.upload.in_(bindparam("uploads", expanding=True)))
 _NAMED = select(announced.c.upload).where(
     announced.c.gateway == bindparam("gateway"), announced.c.jti == bindparam("jti")
 )
+
+
+@dataclass(frozen=True, slots=True)
+class TakenAnswer:
+    """An answer as it was taken in, and when."""
+
+    taken_at: UtcNs
+    jti: str
+    gateway: str
+    seq: int
+    raw: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +71,17 @@ class Exchange:
     kept: int
     """Answers before the final one, progress aside."""
 
+    @property
+    def is_new(self) -> bool:
+        """Tell whether nothing was answered in it before."""
+        return self.last_seq == _FIRST
+
 
 def lock(connection: Connection, jti: str, gateway: str) -> Exchange:
     """Hold an exchange until the transaction ends; it is made if this is its first answer."""
-    place = {"jti": jti, "gateway": gateway}
-    row = connection.execute(_LOCK, place).first()
-    if row is None:
-        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-        values = {**place, "last_seq": _FIRST, "is_final": False, "kept": 0}
-        connection.execute(dialect.insert(exchanges).on_conflict_do_nothing(), values)
-        row = connection.execute(_LOCK, place).one()
-    return Exchange(*row)
+    statement = _LOCK_SQLITE if connection.dialect.name == "sqlite" else _LOCK_POSTGRESQL
+    values = {"jti": jti, "gateway": gateway, "last_seq": _FIRST, "is_final": False, "kept": 0}
+    return Exchange(*connection.execute(statement, values).one())
 
 
 def find_raw(connection: Connection, jti: str, gateway: str, seq: int) -> bytes:
@@ -68,21 +92,19 @@ def find_raw(connection: Connection, jti: str, gateway: str, seq: int) -> bytes:
 
 def keep(connection: Connection, exchange: Exchange, answer: Answer, raw: bytes, now: UtcNs) -> None:
     """Keep an answer as the newest of its exchange; the progress before it goes."""
-    place = (answers.c.jti == answer.jti, answers.c.gateway == answer.gateway)
+    place = {"of_jti": answer.jti, "of_gateway": answer.gateway}
     is_progress = answer.status is Status.UPLOADING
-    if exchange.last_seq != _FIRST:
-        connection.execute(delete(answers).where(*place, answers.c.status == Status.UPLOADING.value))
+    if not exchange.is_new:
+        connection.execute(_END_PROGRESS, place)
     values = {"jti": answer.jti, "gateway": answer.gateway, "seq": answer.seq, "status": answer.status.value}
-    connection.execute(insert(answers), {**values, "raw": raw, "taken_at_ns": now})
+    connection.execute(_KEEP, {**values, "raw": raw, "taken_at_ns": now})
     connection.execute(
         _ADVANCE,
         {
-            "of_jti": answer.jti, "of_gateway": answer.gateway, "seq": answer.seq, "final": answer.status.is_final,
+            **place, "seq": answer.seq, "final": answer.status.is_final,
             "now_kept": exchange.kept + (not is_progress and not answer.status.is_final),
         },
     )  # fmt: skip
-    if not is_progress:
-        audit.add(connection, "answer", {**values, "sha256": hashlib.sha256(raw).hexdigest()})
 
 
 def announced_uploads(connection: Connection, answer: Answer) -> set[str]:
@@ -94,17 +116,17 @@ def announce(connection: Connection, answer: Answer, uploads: Sequence[str]) -> 
     """Take down further uploads of an exchange."""
     rows = [{"gateway": answer.gateway, "upload": upload, "jti": answer.jti} for upload in uploads]
     if rows:
-        connection.execute(insert(announced), rows)
+        connection.execute(_ANNOUNCE, rows)
 
 
 def end_announcements(connection: Connection, answer: Answer) -> None:
     """Forget the announced uploads of an exchange that has ended."""
-    connection.execute(delete(announced).where(announced.c.gateway == answer.gateway, announced.c.jti == answer.jti))
+    connection.execute(_END, {"of_jti": answer.jti, "of_gateway": answer.gateway})
 
 
 def find_deliveries(connection: Connection, uploads: Sequence[str]) -> dict[str, Delivery]:
     """Return what is known of these uploads, by name."""
-    rows = connection.execute(select(deliveries).where(deliveries.c.upload.in_(uploads)))
+    rows = connection.execute(_DELIVERED, {"uploads": list(uploads)})
     return {row.upload: _delivery(row) for row in rows}
 
 
@@ -119,7 +141,7 @@ def deliver(connection: Connection, answer: Answer, files: Sequence[DeliveredFil
         for file in files
     ]  # fmt: skip
     if rows:
-        connection.execute(insert(deliveries), rows)
+        connection.execute(_DELIVER, rows)
 
 
 def keep_conflict(connection: Connection, answer: Answer, raw: bytes, now: UtcNs, most: int) -> bool:
@@ -132,7 +154,6 @@ def keep_conflict(connection: Connection, answer: Answer, raw: bytes, now: UtcNs
         return False
     place = {"gateway": answer.gateway, "jti": answer.jti, "sha256": digest}
     connection.execute(insert(conflicts), {**place, "raw": raw, "kept_at_ns": now})
-    audit.add(connection, "conflict", place)
     return True
 
 
@@ -159,16 +180,21 @@ class Exchanges:
             yield from ((row.gateway, bytes(row.raw)) for row in page)
             after = (page[-1].gateway, page[-1].seq)
 
-    def taken_since(self, moment: UtcNs, limit: int) -> list[tuple[str, str, bytes]]:
-        """Return request, gateway and message of the answers taken in from a moment on, the oldest first."""
-        query = (
-            select(answers.c.jti, answers.c.gateway, answers.c.raw)
-            .where(answers.c.taken_at_ns >= moment)
-            .order_by(answers.c.taken_at_ns)
-            .limit(limit)
-        )
-        with self._database.read() as connection:
-            return [(row.jti, row.gateway, bytes(row.raw)) for row in connection.execute(query)]
+    def taken_since(self, moment: UtcNs, jti: str | None = None) -> Iterator[TakenAnswer]:
+        """Yield the answers taken in from a moment on, to all requests or to one, the oldest first, page by page."""
+        key = (answers.c.taken_at_ns, answers.c.jti, answers.c.gateway, answers.c.seq)
+        after: tuple[int, str, str, int] = (moment, "", "", _FIRST)
+        while True:
+            query = select(*key, answers.c.raw).where(tuple_(*key) > after).order_by(*key).limit(PAGE)
+            if jti is not None:
+                query = query.where(answers.c.jti == jti)
+            with self._database.read() as connection:
+                page = connection.execute(query).all()
+            if not page:
+                return
+            for row in page:
+                yield TakenAnswer(UtcNs(row.taken_at_ns), row.jti, row.gateway, row.seq, bytes(row.raw))
+            after = tuple(page[-1])[:4]
 
     def is_announced(self, gateway: str, upload: str, now: UtcNs) -> bool:
         """Tell whether a verified ``queued`` of this gateway names the upload, and its request still runs."""

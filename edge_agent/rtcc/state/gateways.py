@@ -1,7 +1,7 @@
 """Enrolled gateways: found by id and by the key that signs their answers, however many there are."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,14 @@ from sqlalchemy.exc import IntegrityError
 from edge_agent.errors import CustodyError
 from edge_agent.protocol.public_keys import load_jwk, thumbprint
 from edge_agent.rtcc.state import audit
+from edge_agent.rtcc.state.audit import AuditEvent
 from edge_agent.rtcc.state.database import CityDatabase
 from edge_agent.rtcc.state.tables import gateways
 
 PAGE = 500
-_PIN = select(gateways.c.pinned_keys, gateways.c.revoked_at).where(gateways.c.gateway == bindparam("gateway"))
+_PINS = select(gateways.c.gateway, gateways.c.pinned_keys, gateways.c.revoked_at).where(
+    gateways.c.gateway.in_(bindparam("names", expanding=True))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class Gateways:
                 .values(revoked_at=at)
             )
             if changed.rowcount:
-                audit.add(connection, "revocation", {"gateway": gateway})
+                audit.add(connection, AuditEvent("revocation", {"gateway": gateway}))
 
     def is_revoked(self, gateway: str) -> bool:
         """Tell whether a gateway was revoked."""
@@ -86,14 +89,13 @@ class Gateways:
             after = page[-1][0]["gateway"]
 
 
-def find_pin(connection: Connection, gateway: str) -> GatewayPin | None:
-    """Return by what a gateway's answers are verified; None if none of this id was enrolled."""
-    row = connection.execute(_PIN, {"gateway": gateway}).first()
-    return (
-        None
-        if row is None
-        else GatewayPin(load_jwk(json.loads(row.pinned_keys)["gateway"]), row.revoked_at is not None)
-    )
+def find_pins(connection: Connection, names: Iterable[str]) -> dict[str, GatewayPin]:
+    """Return by what the answers of gateways are verified; one that was not enrolled is not among them."""
+    rows = connection.execute(_PINS, {"names": list(names)})
+    return {
+        row.gateway: GatewayPin(load_jwk(json.loads(row.pinned_keys)["gateway"]), row.revoked_at is not None)
+        for row in rows
+    }
 
 
 def insert_gateway(connection: Connection, record: Mapping[str, Any], revoked_at: str | None = None) -> None:
@@ -107,7 +109,7 @@ def insert_gateway(connection: Connection, record: Mapping[str, Any], revoked_at
         "revoked_at": revoked_at,
     }
     connection.execute(insert(gateways), values)
-    audit.add(connection, "enrolment", {"gateway": record["gateway"], "kid": values["kid"]})
+    audit.add(connection, AuditEvent("enrolment", {"gateway": record["gateway"], "kid": values["kid"]}))
 
 
 def _record(row: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Requests that were sent: each once, with whom it asks and until when it may be carried out."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, insert, select
@@ -11,13 +11,16 @@ from edge_agent.errors import CustodyError, DenialError
 from edge_agent.protocol import jws
 from edge_agent.protocol.request_jws import TYP
 from edge_agent.rtcc.state import audit
+from edge_agent.rtcc.state.audit import AuditEvent
 from edge_agent.rtcc.state.database import CityDatabase
 from edge_agent.rtcc.state.tables import requests
 from edge_agent.units import UtcNs, parse_rfc3339
 
 PAGE = 500
 AREA = "*"
-_ASKED = select(requests.c.audience, requests.c.release_by_ns).where(requests.c.jti == bindparam("jti"))
+_ASKED = select(requests.c.jti, requests.c.audience, requests.c.release_by_ns).where(
+    requests.c.jti.in_(bindparam("names", expanding=True))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +77,13 @@ def insert_request(connection: Connection, jti: str, raw: bytes) -> None:
     asked = read_asked(raw)
     values = {"jti": jti, "raw": raw, "audience": asked.audience, "release_by_ns": asked.release_by}
     connection.execute(insert(requests), values)
-    audit.add(connection, "request", {"jti": jti, "sha256": hashlib.sha256(raw).hexdigest()})
+    audit.add(connection, AuditEvent("request", {"jti": jti, "sha256": hashlib.sha256(raw).hexdigest()}))
 
 
-def find_asked(connection: Connection, jti: str) -> AskedOf | None:
-    """Return whom a request of ours asks; None if none of this id was sent."""
-    row = connection.execute(_ASKED, {"jti": jti}).first()
-    return None if row is None else AskedOf(row.audience, UtcNs(row.release_by_ns or 0))
+def find_asked(connection: Connection, names: Iterable[str]) -> dict[str, AskedOf]:
+    """Return whom requests of ours ask; one that was not sent is not among them."""
+    rows = connection.execute(_ASKED, {"names": list(names)})
+    return {row.jti: AskedOf(row.audience, UtcNs(row.release_by_ns or 0)) for row in rows}
 
 
 def read_asked(raw: bytes) -> AskedOf:

@@ -4,6 +4,7 @@ from edge_agent.rtcc.state.database import CityDatabase
 from edge_agent.rtcc.state.drafts import DraftDocuments
 from edge_agent.rtcc.state.exchanges import Exchanges
 from edge_agent.rtcc.state.gateways import Gateways
+from edge_agent.rtcc.state.inbound import InboundMessages
 from edge_agent.rtcc.state.readers import Readers
 from edge_agent.rtcc.state.sent_requests import Requests
 
@@ -18,3 +19,4 @@ class CityState:
         self.drafts = DraftDocuments(database)
         self.exchanges = Exchanges(database)
         self.readers = Readers(database)
+        self.inbound = InboundMessages(database)

@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -75,6 +76,15 @@ def test_bytes_of_a_session_in_a_hurry_are_read_as_they_come(hub: Hub) -> None:
         hub.close()
     for thread in threads:
         thread.join(20)
+
+
+def test_who_is_over_is_held_by_nobody(hub: Hub) -> None:
+    """What an ended session had is given back at once, though nothing happens any more."""
+    guest = Guest(most_looks=2)
+    held = weakref.ref(guest)
+    enter(hub, guest).join(20)
+    del guest
+    wait_until(lambda: held() is None)
 
 
 def test_a_hub_that_is_closed_serves_nobody(hub: Hub) -> None:

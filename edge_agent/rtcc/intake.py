@@ -1,0 +1,141 @@
+"""Reading a broker: each message is in the state before it is acknowledged, and one reader has the broker at a time.
+
+Owns the reader's order of work: insert, commit, acknowledge. It verifies nothing: ``edge_agent.rtcc.answer_worker``
+does. A message that was not acknowledged comes again, to this reader or to the standby that takes its session over; it
+is one row all the same.
+"""
+
+import logging
+import queue
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+
+from edge_agent.errors import UnavailableError
+from edge_agent.host.clock import Clock
+from edge_agent.mqtt.connection import RECEIVE_MAXIMUM, Broker, BrokerSettings
+from edge_agent.mqtt.inbound_queue import Incoming
+from edge_agent.protocol.answer import MAX_ANSWER_BYTES
+from edge_agent.rtcc.answers import gateway_of, jti_of
+from edge_agent.rtcc.state.inbound import NewMessage
+from edge_agent.rtcc.state.readers import LEASE_NS, Readers
+from edge_agent.units import SECOND_NS, UtcNs
+
+_RENEW_NS = LEASE_NS // 4
+_GATHER_S = 0.02
+"""How long a batch waits for more, once it has one message."""
+_NAP_S = 0.5
+
+log = logging.getLogger(__name__)
+
+
+class IntakeReader:
+    """The reader of one broker, or its standby; one thread runs it.
+
+    Args:
+        settings: Of the connection: a client id that is always the same, a session that stays.
+        store: Inserts messages, durable on return; raises ``UnavailableError`` if the state cannot be reached.
+        readers: Tells who reads the broker.
+        clock: For leases and the connection's liveness.
+        say: Told when this becomes the reader, or the standby.
+    """
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        store: Callable[[Sequence[NewMessage]], None],
+        readers: Readers,
+        clock: Clock,
+        say: Callable[[str], None] = log.info,
+    ) -> None:
+        self._settings, self._store, self._readers, self._clock, self._say = settings, store, readers, clock, say
+        self._name = f"{settings.host}:{settings.port}"
+        self._holder = secrets.token_hex(8)
+        self._held_until = UtcNs(0)
+        # Never longer than what the broker may have under way to us.
+        self._arrived: queue.SimpleQueue[Incoming] = queue.SimpleQueue()
+
+    def run(self, stop: threading.Event) -> None:
+        """Read, or stand by, until ``stop``."""
+        is_told = False
+        while not stop.is_set():
+            if self._hold():
+                self._say(f"reading {self._name}")
+                self._read(stop)
+                is_told = False
+            else:
+                if not is_told:
+                    self._say(f"standing by for {self._name}")
+                is_told = True
+                stop.wait(_NAP_S)
+        self._leave()
+
+    def _read(self, stop: threading.Event) -> None:
+        """Take messages from a connection until ``stop``, or until another one reads the broker."""
+        self._arrived = queue.SimpleQueue()
+        broker = Broker(self._settings, self._arrived.put, self._clock)
+        broker.start()
+        try:
+            while not stop.is_set() and self._hold():
+                if batch := self._gather():
+                    self._take(batch, stop)
+        finally:
+            broker.close()
+
+    def _gather(self) -> list[Incoming]:
+        """Wait for a message a little, and for those that come close behind it."""
+        batch: list[Incoming] = []
+        try:
+            batch.append(self._arrived.get(timeout=_NAP_S))
+            while len(batch) < RECEIVE_MAXIMUM:
+                batch.append(self._arrived.get(timeout=_GATHER_S))
+        except queue.Empty:
+            pass
+        return batch
+
+    def _take(self, batch: Sequence[Incoming], stop: threading.Event) -> None:
+        """Insert, commit, acknowledge; without the state, try again as long as the broker is ours."""
+        messages = [new for each in batch if (new := _read_message(each)) is not None]
+        while not stop.is_set():
+            try:
+                if messages:
+                    self._store(messages)
+            except UnavailableError as error:
+                log.warning("messages wait, the state cannot be reached: count=%d %s", len(batch), error)
+                stop.wait(_NAP_S)
+                if not self._hold():
+                    return  # They were not acknowledged: they come again.
+            else:
+                for each in batch:
+                    each.ack()
+                return
+
+    def _hold(self) -> bool:
+        """Tell whether the broker is ours; asks the state at most every ``_RENEW_NS``."""
+        now = self._clock.utc()
+        if now < self._held_until - LEASE_NS + _RENEW_NS:
+            return True
+        try:
+            if self._readers.hold(self._name, self._holder, now):
+                self._held_until = UtcNs(now + LEASE_NS)
+            else:
+                self._held_until = UtcNs(0)
+        except UnavailableError as error:
+            log.warning("lease was not renewed: broker=%s %s", self._name, error)
+        # A second less than others wait: two that read one broker would cut each other off.
+        return now < self._held_until - SECOND_NS
+
+    def _leave(self) -> None:
+        try:
+            self._readers.leave(self._name, self._holder, self._clock.utc())
+        except UnavailableError as error:
+            log.warning("lease ends by itself: broker=%s %s", self._name, error)
+
+
+def _read_message(incoming: Incoming) -> NewMessage | None:
+    """Read of a message where it belongs; None, and said, if no worker could judge it."""
+    gateway = gateway_of(incoming.topic)
+    if gateway is None or len(incoming.payload) > MAX_ANSWER_BYTES:
+        log.warning("message refused: topic=%r bytes=%d", incoming.topic[:80], len(incoming.payload))
+        return None
+    return NewMessage(incoming.topic, incoming.payload, gateway, jti_of(incoming.payload))

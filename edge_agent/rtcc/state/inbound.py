@@ -1,0 +1,115 @@
+"""Messages between a reader and the workers: inserted as they came, judged in the order of their exchange, once each.
+
+Owns the table ``inbound``. The oldest message of an exchange (gateway and request) is its head. A worker takes heads
+that no other one has, and with each the messages that follow it: nobody else can, as long as the head is there.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, delete, func, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from edge_agent.rtcc.state.database import CityDatabase
+from edge_agent.rtcc.state.tables import inbound
+
+MAX_FAILURES = 8
+"""After so many, a message waits for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message as it came; nothing in it is verified."""
+
+    topic: str
+    payload: bytes
+    gateway: str
+    """Of the topic."""
+    jti: str
+    """As the payload says; empty if it says none."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenMessage:
+    """A message that a worker has, until its transaction ends."""
+
+    number: int
+    gateway: str
+    jti: str
+    topic: str
+    payload: bytes
+
+
+_EARLIER = inbound.alias("earlier")
+_HEADS = (
+    select(inbound.c.gateway, inbound.c.jti)
+    .where(
+        inbound.c.failures < MAX_FAILURES,
+        ~select(_EARLIER.c.number)
+        .where(
+            _EARLIER.c.gateway == inbound.c.gateway,
+            _EARLIER.c.jti == inbound.c.jti,
+            _EARLIER.c.number < inbound.c.number,
+        )
+        .exists(),
+    )
+    .order_by(inbound.c.number)
+    .limit(bindparam("most"))
+    .with_for_update(of=inbound, skip_locked=True)
+)
+_FOLLOWING = (
+    select(inbound.c.number, inbound.c.gateway, inbound.c.jti, inbound.c.topic, inbound.c.payload)
+    .where(tuple_(inbound.c.gateway, inbound.c.jti).in_(bindparam("exchanges", expanding=True)))
+    .order_by(inbound.c.number)
+    .limit(bindparam("most"))
+)
+_REMOVE = delete(inbound).where(inbound.c.number.in_(bindparam("numbers", expanding=True)))
+
+
+class InboundMessages:
+    """The table of messages that nobody has judged yet."""
+
+    def __init__(self, database: CityDatabase) -> None:
+        self._database = database
+
+    def put(self, messages: Sequence[NewMessage]) -> None:
+        """Insert messages in their order, durable on return; one that waits already is not inserted again."""
+        dialect = postgresql if self._database.is_shared else sqlite
+        rows = [
+            {
+                "gateway": each.gateway, "jti": each.jti, "topic": each.topic, "payload": each.payload, "failures": 0,
+                "sha256": hashlib.sha256(each.topic.encode() + b"\0" + each.payload).hexdigest(),
+            }
+            for each in messages
+        ]  # fmt: skip
+        with self._database.begin() as connection:
+            connection.execute(dialect.insert(inbound).on_conflict_do_nothing(), rows)
+
+    def count(self) -> tuple[int, int]:
+        """Return how many messages wait, and how many of them for a person."""
+        with self._database.read() as connection:
+            stuck = func.coalesce(func.sum((inbound.c.failures >= MAX_FAILURES).cast(inbound.c.failures.type)), 0)
+            every, waiting = connection.execute(select(func.count(), stuck).select_from(inbound)).one()
+        return int(every), int(waiting)
+
+    def note_failure(self, number: int) -> int:
+        """Count a failure of a message; return how many there were."""
+        mine = inbound.c.number == number
+        with self._database.begin() as connection:
+            connection.execute(update(inbound).where(mine).values(failures=inbound.c.failures + 1))
+            return int(connection.execute(select(inbound.c.failures).where(mine)).scalar() or 0)
+
+
+def take(connection: Connection, most: int) -> list[TakenMessage]:
+    """Take up to ``most`` messages inside the caller's transaction; empty if nobody waits, or others have them all."""
+    heads = connection.execute(_HEADS, {"most": most}).all()
+    if not heads:
+        return []
+    rows = connection.execute(_FOLLOWING, {"exchanges": [tuple(head) for head in heads], "most": most})
+    return [TakenMessage(row.number, row.gateway, row.jti, row.topic, bytes(row.payload)) for row in rows]
+
+
+def remove(connection: Connection, messages: Sequence[TakenMessage]) -> None:
+    """Remove messages that were judged, with the transaction in which they were."""
+    connection.execute(_REMOVE, {"numbers": [each.number for each in messages]})

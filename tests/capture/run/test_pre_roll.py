@@ -1,0 +1,40 @@
+"""What is kept before an event, and what it takes in memory."""
+
+import tracemalloc
+
+from edge_agent.capture.run.pre_roll import MAX_BYTES, PreRoll
+from edge_agent.capture.session.interface import Arrival, size_in_memory
+from edge_agent.units import MINUTE_NS, MonoNs, UtcNs
+
+KEY_EVERY = 1000
+
+
+def tiny(number: int) -> Arrival:
+    """Return a picture of three bytes, with numbers of its own as those of a camera are."""
+    moment = 1_700_000_000_000_000_000 + number
+    data = number.to_bytes(3, "big")
+    return Arrival(
+        0, 90_000 + number, 3600, number % KEY_EVERY == 0, data, UtcNs(moment), MonoNs(moment), None, None, moment
+    )
+
+
+def test_packets_count_with_what_they_take_in_memory() -> None:
+    """A packet of three bytes takes at most what it is counted with, and more than a third of that."""
+    tracemalloc.start()
+    try:
+        held = [tiny(number) for number in range(10_000)]
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    counted = sum(map(size_in_memory, held))
+    assert counted / 3 < taken <= counted
+
+
+def test_tiny_packets_fill_no_more_memory_than_large_ones() -> None:
+    """Pictures of three bytes are forgotten when the memory that they take reaches the bound."""
+    pre_roll = PreRoll(60 * MINUTE_NS)
+    for number in range(3 * MAX_BYTES // size_in_memory(tiny(0))):
+        pre_roll.push(tiny(number))
+    kept = pre_roll.packets()
+    assert MAX_BYTES - (KEY_EVERY + 1) * size_in_memory(tiny(0)) < sum(map(size_in_memory, kept)) <= MAX_BYTES
+    assert kept[0].is_keyframe

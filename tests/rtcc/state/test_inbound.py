@@ -1,0 +1,105 @@
+"""Messages between a reader and its workers: in the order of their exchange, once each, and one at a time."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from edge_agent.rtcc.answer_worker import AnswerWorker
+from edge_agent.rtcc.state import inbound
+from edge_agent.rtcc.state.inbound import MAX_FAILURES, NewMessage
+from edge_agent.rtcc.state.readers import LEASE_NS
+from edge_agent.units import UtcNs
+from tests.rtcc.conftest import NOW
+
+EXCHANGES, LENGTH = 8, 6
+
+
+def make_messages():
+    return [
+        NewMessage("topic", f"{exchange} {number}".encode(), f"{exchange}" * 22, "j" * 22)
+        for number in range(LENGTH)
+        for exchange in range(EXCHANGES)
+    ]
+
+
+def test_messages_are_taken_in_order_and_once(home):
+    """Four takers at once; whoever fails in the middle leaves everything to the others."""
+    messages = home.state.inbound
+    messages.put(make_messages())
+    seen, lock, fails = [], threading.Lock(), threading.Semaphore(5)
+
+    def work(_):
+        idle = 0
+        while idle < 20:
+            try:
+                with home.state.database.begin() as connection:
+                    taken = inbound.take(connection, 7)
+                    inbound.remove(connection, taken)
+                    if taken and fails.acquire(blocking=False):
+                        raise KeyError("killed")
+                    if taken:
+                        with lock:
+                            seen.extend(each.payload.decode() for each in taken)
+                    # The commit is inside the lock's order: an exchange is nobody else's before it.
+                idle = 0 if taken else idle + 1
+            except KeyError:
+                idle = 0
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert messages.count() == (0, 0)
+    assert len(seen) == len(set(seen)) == EXCHANGES * LENGTH
+    for exchange in range(EXCHANGES):
+        order = [each for each in seen if each.startswith(f"{exchange} ")]
+        assert order == [f"{exchange} {number}" for number in range(LENGTH)]
+
+
+def test_nobody_takes_what_follows_a_message_that_another_has(home):
+    """A second worker gets other exchanges, or nothing."""
+    home.state.inbound.put([each for each in make_messages() if each.gateway[0] == "1"])
+    if not home.state.database.is_shared:
+        pytest.skip("SQLite lets one transaction write at a time")
+    with home.state.database.begin() as first, home.state.database.begin() as second:
+        assert len(inbound.take(first, 2)) == 2
+        assert inbound.take(second, 10) == []
+
+
+def test_a_message_that_waits_is_one_row(home):
+    """It comes again if it was not acknowledged; a different one of the same number is another."""
+    message = make_messages()[0]
+    for _ in range(2):
+        home.state.inbound.put([message, message])
+    home.state.inbound.put([NewMessage(message.topic, b"other", message.gateway, message.jti)])
+    assert home.state.inbound.count() == (2, 0)
+
+
+def test_a_message_that_always_fails_holds_up_its_own_exchange_alone(home, monkeypatch):
+    """After some attempts it waits for a person; others are judged."""
+    worker = AnswerWorker(home)
+    judge = worker._inbox.judge
+
+    def fail(connection, messages):
+        if any(each.payload == b"0 0" for each in messages):
+            raise RuntimeError("a fault of ours")
+        return judge(connection, messages)
+
+    monkeypatch.setattr(worker._inbox, "judge", fail)
+    home.state.inbound.put(make_messages())
+    for _ in range(3 * MAX_FAILURES):
+        worker.turn()
+    assert home.state.inbound.count() == (LENGTH, 1)
+
+
+def test_one_reader_at_a_time(home):
+    """A standby becomes the reader once the lease has ended, or was left; the first then is none any more."""
+    readers, later = home.state.readers, UtcNs(NOW + LEASE_NS)
+    assert readers.hold("b:1", "one", NOW)
+    assert readers.hold("b:2", "two", NOW)
+    assert not readers.hold("b:1", "two", UtcNs(later - 1))
+    assert readers.hold("b:1", "two", later)
+    assert not readers.hold("b:1", "one", later)
+    readers.leave("b:1", "two", later)
+    assert readers.hold("b:1", "one", later)
+    assert readers.read_at("b:1") == later
+    assert readers.read_at("b:3") is None
