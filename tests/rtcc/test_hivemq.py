@@ -47,8 +47,8 @@ def test_with_the_identity_extension_every_line_holds(make_city) -> None:
         broker.stop()
         broker.start()
 
-    results.append(check.run_across_restart(restart))
-    results.append(check.run_revoked(lambda: None))
+    results.extend(check.run_across_restart(restart))
+    results.extend(check.run_revoked(lambda: None))
     assert {result.name: result.fault for result in results if result.fault} == {}
     assert len(results) == 11
 
