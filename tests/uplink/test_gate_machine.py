@@ -57,6 +57,7 @@ REACHED = (
     "noise",
     "refusals that are only counted",
     "earlier trust bundles",
+    "pauses while an answer is sent",
 )
 counts: Counter[str] = Counter()
 
@@ -280,6 +281,29 @@ class GateMachine(RuleBasedStateMachine):
             self.a_request_arrives(["door", "yard"], False, 6, False)
         self.the_owner_resumes(camera)
         self.the_worker_has_its_turn(11)
+
+    @rule(camera=cameras, rebuilds=st.booleans())
+    def the_owner_pauses_while_an_answer_is_sent(self, camera, rebuilds) -> None:
+        """The sender has read what is due behind it; a narrower answer may take the place of one of these."""
+        for name in ("door", "yard"):
+            self.the_owner_signs_anew(name, Say())
+        self.house.broker.connected = False
+        self.a_request_arrives(["door", "yard"], False, 6, False)
+        self.the_worker_has_its_turn(11)
+        self.house.broker.connected = True
+        check = self.house.broker.before
+
+        def pause(payload: bytes) -> None:
+            check(payload)
+            self.house.broker.before = check
+            self.the_owner_pauses(camera, None)
+            if rebuilds:
+                self.house.worker.turn()
+
+        self.house.broker.before = pause
+        self.the_worker_has_its_turn(0)
+        self.house.broker.before = check
+        counts["pauses while an answer is sent"] += bool(self.model.is_paused(camera))
 
     @rule(camera=cameras, resumes=st.booleans())
     def the_owner_pauses_while_a_bundle_waits(self, camera, resumes) -> None:

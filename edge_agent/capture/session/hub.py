@@ -18,6 +18,8 @@ from edge_agent.host.hardening import name_thread
 log = logging.getLogger(__name__)
 
 _ROUND_S = 0.1
+HUNG_S = 10.0
+"""A round takes milliseconds: if it takes so long, nothing of any camera is read, and the process is to begin anew."""
 
 
 class Member(Protocol):
@@ -38,6 +40,7 @@ class Hub:
         self._members: dict[Member, threading.Event] = {}
         self._lock = threading.Lock()
         self._has_ended = False
+        self._looked = time.monotonic()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._main, name="hub", daemon=True)
 
@@ -46,8 +49,9 @@ class Hub:
         self._thread.start()
 
     def is_alive(self) -> bool:
-        """Tell whether the thread runs."""
-        return self._thread.is_alive()
+        """Tell whether the thread runs, and goes round while somebody is served."""
+        hangs = bool(self._members) and time.monotonic() - self._looked > HUNG_S
+        return self._thread.is_alive() and not hangs
 
     def serve(self, member: Member) -> None:
         """Have a member looked at, and wait until it is over or the hub is closed."""
@@ -55,6 +59,8 @@ class Hub:
         with self._lock:
             if self._has_ended:
                 return
+            if not self._members:
+                self._looked = time.monotonic()
             self._members[member] = over
         os.eventfd_write(self._wake, 1)
         over.wait()
@@ -86,6 +92,7 @@ class Hub:
         while True:
             if self._has_ended:
                 return
+            self._looked = time.monotonic()
             # Whoever has come is looked at now: it may have sent something before it was here.
             is_round = self._wake in ready or time.monotonic() >= due
             if is_round:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 _CHALLENGE = re.compile(r"www-authenticate:\s*(\w+)\s*(.*)", re.IGNORECASE | re.ASCII)
 _NEXT_OFFER = re.compile(r",\s*(?=(?:digest|basic)\s+\w+=)", re.IGNORECASE | re.ASCII)
-_FIELD = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^",\s]*))', re.ASCII)
+# A name is bounded and begins at its border: a camera must not have us look for it at each of 16,000 letters.
+_FIELD = re.compile(r'(?<!\w)(\w{1,40})\s*=\s*(?:"([^"]*)"|([^",\s]*))', re.ASCII)
 _HASHES: dict[str, Callable[[str], str]] = {
     "MD5": lambda text: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest(),
     "SHA-256": lambda text: hashlib.sha256(text.encode()).hexdigest(),

@@ -40,7 +40,7 @@ class Sender:
         store: Holds the outbox.
         publisher: The broker.
         clock: Tells which messages are due.
-        confirm: Decides once more before the age headers of a request leave, and notes durably that they do; where it
+        confirm: Decides once more before a message with age headers leaves, and notes durably that they do; where it
             returns False, they stay, and it has taken the message back unless it has to wait.
         stop: Ends the thread.
     """
@@ -50,7 +50,7 @@ class Sender:
         store: Database,
         publisher: Publisher,
         clock: Clock,
-        confirm: Callable[[int], bool],
+        confirm: Callable[[OutboxMessage], bool],
         stop: threading.Event,
     ) -> None:
         self._store = store
@@ -106,10 +106,10 @@ class Sender:
                 yield message
 
     def _send(self, message: OutboxMessage) -> None:
-        if message.key_of is not None and not self._confirm(message.key_of):
+        if message.key_of is not None and not self._confirm(message):
             return
         expiry_s = max(1, (message.expires - self._clock.utc()) // SECOND_NS)
         self._publisher.publish(
             message.topic, message.payload, correlation=message.correlation or None, expiry_s=expiry_s
         )
-        self._store.outbox.remove(message.id)
+        self._store.outbox.remove(message)

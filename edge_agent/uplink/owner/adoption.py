@@ -156,6 +156,8 @@ def put(config: Config, order: bytes, text: str, now: UtcNs) -> Path:
 def put_or_leave(config: Config, order: bytes, text: str, now: UtcNs) -> bool:
     """Put a text at once if this user may write its folder, as in a trial; else leave it for root, and return False."""
     path = demand_order(config, order, text, now)
+    if digest_file(path) == hashlib.sha256(text.encode()).digest():  # signed anew for its time alone
+        return True
     if os.access(path.parent, os.W_OK):
         put(config, order, text, now)
         return True

@@ -18,6 +18,7 @@ from edge_agent.uplink.inbound.register import Aftermath, RequestRegister, Withd
 from edge_agent.uplink.inbound.steps import RequestStep, notes_of
 from edge_agent.uplink.release.recheck import PutOffError, Reauthorization
 from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.store.outbox import OutboxMessage
 from edge_agent.uplink.store.releases import Ended, ReleaseState, StoredRelease
 from edge_agent.uplink.store.requests import StoredRequest
 
@@ -99,22 +100,25 @@ class KeyStep:
         event, outcome = (Event.FAILURE, "failed") if failed else (Event.NOTHING, "no-footage")
         self._reauthorization.end(request, event, outcome, reasons)
 
-    def confirm(self, request_id: int) -> bool:
-        """Decide once more on a request whose age headers wait in the outbox, and note that they leave now.
+    def confirm(self, message: OutboxMessage) -> bool:
+        """Decide once more on a request whose age headers are in a message, and note that they leave now.
 
         Decision and note are one transaction: a payload that the owner takes back before it stays closed; after it the
-        header may be with the broker already, acknowledged or not.
+        header may be with the broker already, acknowledged or not. What counts is this message: while those before it
+        were sent, it may have been taken back, and a narrower one put in its place.
 
         Returns:
             False if they must not leave: they were taken back, now or before, or wait until it can be decided.
         """
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            if not self._store.outbox.has_waiting_key(connection, request_id):
+            request_id = message.key_of
+            if request_id is None or not self._store.outbox.has_message(connection, message.payload):
                 return False
             verdict, outlook = self._reauthorization.decide(connection, request_id, aftermath)
             request = self._store.requests.read(request_id)
-            leaves = isinstance(verdict, Grant) and outlook.now >= verdict.not_before
+            is_here = self._store.outbox.has_message(connection, message.payload)
+            leaves = is_here and isinstance(verdict, Grant) and outlook.now >= verdict.not_before
             if leaves:
                 self._register.apply(connection, request, RequestStep(Event.KEY_LEAVES, outlook.now), aftermath)
         self._reauthorization.clear_up(aftermath)

@@ -119,7 +119,7 @@ class Outbox:
             )
         ]
 
-    def remove(self, message_id: int) -> None:
-        """Forget a message that the broker has taken."""
+    def remove(self, message: OutboxMessage) -> None:
+        """Forget a message that the broker has taken; its row's number may be another message's by now."""
         with self._file.transaction() as connection:
-            connection.execute("DELETE FROM outbox WHERE id = ?", (message_id,))
+            connection.execute("DELETE FROM outbox WHERE id = ? AND payload = ?", (message.id, message.payload))

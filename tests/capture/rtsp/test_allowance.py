@@ -38,3 +38,18 @@ def test_little_is_saved_up() -> None:
     allowance.renew(MonoNs(60 * SECOND_NS))
     allowance.spend(2 * ROUND_WORK)
     assert allowance.is_spent
+
+
+@given(st.lists(st.integers(1, 400_000), min_size=1, max_size=300))
+def test_whoever_looks_often_is_given_as_much(steps: list[int]) -> None:
+    """What is earned depends on the time that has passed alone: rounding loses one unit at most."""
+    allowance, now = Allowance(MonoNs(0)), 0
+    allowance.spend(1 << 30)
+    for step in steps:
+        now += step
+        allowance.renew(MonoNs(now))
+    owed = (1 << 30) - ROUND_WORK - now * ROUND_WORK // ROUND_NS
+    allowance.spend(-owed - 2)
+    assert not allowance.is_spent
+    allowance.spend(2)
+    assert allowance.is_spent

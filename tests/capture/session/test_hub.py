@@ -46,6 +46,21 @@ def enter(hub: Hub, guest: Guest) -> threading.Thread:
     return thread
 
 
+def test_a_thread_that_goes_round_no_more_is_no_thread_that_lives(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watchdog asks: a look that never ends would leave all cameras unread and the process standing."""
+    ends, looks = threading.Event(), threading.Event()
+    guest = Guest(most_looks=1)
+    monkeypatch.setattr(guest, "look", lambda: looks.set() or not ends.wait(20), raising=False)
+    assert hub.is_alive()
+    thread = enter(hub, guest)
+    assert looks.wait(20)
+    assert hub.is_alive()
+    monkeypatch.setattr("edge_agent.capture.session.hub.HUNG_S", 0.05)
+    wait_until(lambda: not hub.is_alive())
+    ends.set()
+    thread.join(20)
+
+
 def test_everybody_is_looked_at_in_each_round(hub: Hub) -> None:
     """Members are looked at about ten times a second; one that is over leaves, and the others stay."""
     short, long = Guest(most_looks=3), Guest()

@@ -45,3 +45,8 @@ def test_best_offer_is_taken_and_no_password_sent(lines: list[str], strength: in
 def test_basic_is_taken_if_the_password_may_be_sent() -> None:
     """Over a connection that was verified, Basic is better than none."""
     assert choose([LoginOffer("basic", "MD5")], may_send_password=True) == LoginOffer("basic", "MD5")
+
+
+def test_a_camera_cannot_have_us_read_its_offer_for_long() -> None:
+    """A name that could begin at each of its letters takes minutes here, which ends the test; one border, no time."""
+    assert read_offers(["WWW-Authenticate: Digest " + "a" * 200_000])[0].realm == ""

@@ -162,3 +162,17 @@ def test_terms_signed_at_the_desk_meet_what_is_open(house: Gateway) -> None:
     house.sender.turn()
     assert house.store.requests.read(asked.id).state is RequestState.CANCELLED
     assert house.keys_out() == 0
+
+
+def test_terms_that_are_signed_anew_for_their_time_leave_nothing_for_root(house: Gateway, monkeypatch) -> None:
+    """The file has that text already: a note would wait for a change that never comes."""
+    for camera in ("door", "yard"):
+        house.take_in(camera)
+    desk = Desk(house)
+    house.clock.advance(HOUR_NS)
+    made = desk.draft("door", {"mode": "auto"})
+    assert made.members["text"] == house.config.consent.file.read_text()
+    monkeypatch.setattr(adoption.os, "access", lambda *_args, **_kwargs: False)
+    desk.sign(made)
+    assert not adoption.adoption_path(house.config).exists()
+    assert adoption.find_missing(house.config) is None

@@ -327,6 +327,29 @@ def test_what_is_compared_is_to_whom_it_was_sealed(house):
     assert other not in release.info.granted["recipients"]
 
 
+@pytest.mark.parametrize("is_rebuilt", [True, False], ids=["a narrower answer waits", "none yet"])
+def test_a_key_that_is_taken_back_while_the_answer_before_it_is_sent_stays(house, is_rebuilt):
+    """The sender has read both before; the narrower answer has the number of the one that was taken back."""
+    house.signed["yard"] = gate.terms()
+    house.ask({"clip.cameras": ["door", "yard"]})
+    house.carry_on()
+    paused = []
+
+    def slow(_payload):
+        if not paused:
+            paused.append(house.call("pause", camera="door"))
+            if is_rebuilt:
+                house.worker.turn()
+
+    house.broker.before = slow
+    house.sender.turn()
+    assert [each.status for each in house.answers()] == [Status.QUEUED]
+    house.worker.turn()
+    house.sender.turn()
+    last = house.answers()[-1]
+    assert (last.status, [each.camera for each in last.files]) == (Status.DELIVERED, ["yard"])
+
+
 def test_key_of_a_bundle_that_opens_for_somebody_replaced_is_taken_back(house):
     """The evidence key is replaced after the last byte: the bundle is built and sealed anew."""
     uploaded(house)

@@ -67,7 +67,7 @@ def test_a_pushed_message_is_told_and_nothing_else(store):
     assert store.outbox.pushed.is_set()
     store.outbox.pushed.clear()
     (message,) = store.outbox.list_due(UtcNs(5))
-    store.outbox.remove(message.id)
+    store.outbox.remove(message)
     assert store.outbox.list_due(UtcNs(10)) == []
     assert not store.outbox.pushed.is_set()
 
