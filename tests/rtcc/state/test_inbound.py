@@ -6,17 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import insert, select
 
+from edge_agent.mqtt.connection import BrokerSettings
 from edge_agent.protocol import jws
 from edge_agent.protocol.answer import Answer, Status, encode_answer
 from edge_agent.protocol.request import Role
 from edge_agent.protocol.request_jws import TYP
 from edge_agent.rtcc.answer_worker import AnswerWorker
+from edge_agent.rtcc.intake import IntakeReader
 from edge_agent.rtcc.office.enrol import enrol
 from edge_agent.rtcc.state import exchanges, inbound, tables
 from edge_agent.rtcc.state.inbound import MAX_FAILURES, MAX_STUCK, NewMessage
 from edge_agent.rtcc.state.readers import LEASE_NS
-from edge_agent.units import UtcNs, encode_rfc3339
+from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
 from tests.rtcc.conftest import NOW
+from tests.support.fakes import FakeClock
 
 EXCHANGES, LENGTH = 8, 6
 
@@ -151,3 +154,29 @@ def test_one_reader_at_a_time(home):
     assert readers.hold("b:1", "one", later)
     assert readers.read_at("b:1") == later
     assert readers.read_at("b:3") is None
+
+
+def test_a_lease_of_a_wrong_clock_ends(home):
+    """A reader that died with its clock a day ahead does not keep the broker for a day."""
+    readers = home.state.readers
+    assert readers.hold("b:1", "one", UtcNs(NOW + DAY_NS))
+    assert readers.hold("b:1", "two", NOW)
+    assert not readers.hold("b:1", "one", UtcNs(NOW + 1))
+
+
+@pytest.mark.parametrize("step_ns", [-DAY_NS, DAY_NS])
+def test_a_reader_renews_whatever_the_wall_clock_does(home, monkeypatch, step_ns):
+    """Its own lease is measured by the time since boot: renewed in time, and no sooner."""
+    clock = FakeClock()
+    settings = BrokerSettings("b", 1, "reader", tls=None, subscriptions=())
+    reader = IntakeReader(settings, home.state.inbound.put, home.state.readers, clock)
+    renewals = []
+    hold = home.state.readers.hold
+    monkeypatch.setattr(home.state.readers, "hold", lambda *words: renewals.append(words) or hold(*words))
+    assert reader._hold()
+    clock.step(step_ns)
+    assert reader._hold()
+    assert len(renewals) == 1
+    clock.advance(LEASE_NS // 2)
+    assert reader._hold()
+    assert len(renewals) == 2
