@@ -62,7 +62,7 @@ func (p *places) take(address string) bool {
 	return true
 }
 
-// name notes whose a connection is; an error for one too many ends the handshake.
+// name notes whose a connection is; an error for one too many.
 func (c *conn) name(peer string) error {
 	c.places.mutex.Lock()
 	defer c.places.mutex.Unlock()
@@ -126,26 +126,87 @@ func listenTLS(plain net.Listener, s settings) (net.Listener, error) {
 	if !pool.AppendCertsFromPEM(authorities) {
 		return nil, errors.New(s.ca + ": no certificate in it")
 	}
-	config := &tls.Config{
+	return newGreeter(&places{Listener: plain, addresses: map[string]int{}, peers: map[string]int{}}, &tls.Config{
 		MinVersion:   tls.VersionTLS12,
 		Certificates: []tls.Certificate{certificate},
 		ClientAuth:   tls.RequireAndVerifyClientCert,
 		ClientCAs:    pool,
 		// A resumed session would skip the check of a certificate's end.
 		SessionTicketsDisabled: true,
-	}
-	each := config.Clone()
-	each.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		own := config.Clone()
-		own.VerifyConnection = func(state tls.ConnectionState) error {
-			peer := findPeer(&state)
-			if !cnPattern.MatchString(peer) {
+		VerifyConnection: func(state tls.ConnectionState) error {
+			if !cnPattern.MatchString(findPeer(&state)) {
 				return errors.New("certificate names no gateway")
 			}
-			return hello.Conn.(*conn).name(peer)
-		}
-		return own, nil
+			return nil
+		},
+	}), nil
+}
+
+// greeter hands out connections whose handshake is over. Only then has a peer shown that the certificate is its own
+// (RFC 8446, 4.4.3): counted before, anybody who knows a gateway's certificate could take its places.
+type greeter struct {
+	*places
+	config *tls.Config
+	ready  chan net.Conn
+	failed chan error
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newGreeter(from *places, config *tls.Config) *greeter {
+	made := &greeter{
+		places: from, config: config,
+		ready: make(chan net.Conn), failed: make(chan error), closed: make(chan struct{}),
 	}
-	counted := &places{Listener: plain, addresses: map[string]int{}, peers: map[string]int{}}
-	return tls.NewListener(counted, each), nil
+	go made.run()
+	return made
+}
+
+func (g *greeter) run() {
+	for {
+		plain, err := g.places.Accept()
+		if err == nil {
+			go g.greet(plain.(*conn))
+			continue
+		}
+		select {
+		case g.failed <- err: // the server tries again, or ends
+		case <-g.closed:
+			return
+		}
+	}
+}
+
+func (g *greeter) greet(plain *conn) {
+	greeted := tls.Server(plain, g.config)
+	if greeted.Handshake() != nil { // the timer of its accept ends it
+		plain.Close()
+		return
+	}
+	state := greeted.ConnectionState()
+	if plain.name(findPeer(&state)) != nil {
+		plain.Close()
+		return
+	}
+	select {
+	case g.ready <- greeted:
+	case <-g.closed:
+		plain.Close()
+	}
+}
+
+func (g *greeter) Accept() (net.Conn, error) {
+	select {
+	case greeted := <-g.ready:
+		return greeted, nil
+	case err := <-g.failed:
+		return nil, err
+	case <-g.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (g *greeter) Close() error {
+	g.once.Do(func() { close(g.closed) })
+	return g.places.Close()
 }

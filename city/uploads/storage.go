@@ -33,7 +33,10 @@ const (
 	receivedDir  = "received/"
 )
 
-var digestPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
+var (
+	digestPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	errNotTaken   = handler.NewError("ERR_NOT_TAKEN", "payload is not the one that is wanted", http.StatusGone)
+)
 
 // store is tusd's S3 store with the rules around it.
 //
@@ -115,6 +118,8 @@ func (s *store) NewUpload(ctx context.Context, info handler.FileInfo) (handler.U
 	}
 	created, err := inner.GetInfo(ctx)
 	if err != nil {
+		s.room.drop(peer, object)
+		s.S3Store.AsTerminatableUpload(inner).Terminate(ctx) // nobody knows its address
 		return nil, away("store", err)
 	}
 	return &upload{inner, s, peer, created.ID, object}, nil
@@ -183,14 +188,17 @@ func (u *upload) WriteChunk(ctx context.Context, offset int64, source io.Reader)
 	return count, away("store", err)
 }
 
-// FinishUpload is called under the lock of the upload once its last byte is here. A refused payload is forgotten, so
-// that its gateway finds it lost and begins anew.
+// FinishUpload is called under the lock of the upload once its last byte is here. A refused payload is forgotten, and
+// its gateway told so: it begins anew.
 func (u *upload) FinishUpload(ctx context.Context) error {
 	info, err := u.Upload.GetInfo(ctx)
 	if err != nil {
 		return away("store", err)
 	}
-	_, err = u.accept(ctx, info)
+	accepted, err := u.accept(ctx, info)
+	if err == nil && !accepted {
+		return errNotTaken
+	}
 	return err
 }
 
@@ -207,6 +215,13 @@ func (u *upload) Terminate(ctx context.Context) error {
 }
 
 func (u *upload) forget(ctx context.Context, info handler.FileInfo) error {
+	u.store.finishing.Lock()
+	defer u.store.finishing.Unlock()
+	return u.forgetLocked(ctx, info)
+}
+
+// forgetLocked is forget for whom holds finishing: between the look for a note and the deletion none is written.
+func (u *upload) forgetLocked(ctx context.Context, info handler.FileInfo) error {
 	kept, err := u.store.readNote(ctx, u.peer, info.MetaData["filename"])
 	if err != nil {
 		return err
@@ -226,6 +241,8 @@ func (u *upload) forgetInfo(ctx context.Context) error {
 
 // accept checks a payload whose bytes are all here, and writes its note. It may be called again at any time.
 func (u *upload) accept(ctx context.Context, info handler.FileInfo) (bool, error) {
+	// Hashing may take long: meanwhile no other one's wish for room makes this a stalled upload.
+	defer u.store.room.hold(u.peer, u.object)(0)
 	// A gateway that asks meanwhile, or gives up, does not begin the hashing anew.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
 	defer cancel()
@@ -255,14 +272,14 @@ func (u *upload) accept(ctx context.Context, info handler.FileInfo) (bool, error
 // "" if that is not there or has another size.
 func (u *upload) complete(ctx context.Context, size int64) (string, error) {
 	key := uploadsDir + u.object
-	if _, err := u.store.client.HeadObject(ctx, &s3.HeadObjectInput{
-		Bucket: &u.store.Bucket, Key: &key,
-	}); isAbsent(err) {
+	here, err := u.isHere(ctx)
+	if err != nil {
+		return "", err
+	}
+	if !here {
 		if err := u.Upload.FinishUpload(ctx); err != nil && !isAbsent(err) {
 			return "", away("store", err)
 		}
-	} else if err != nil {
-		return "", away("store", err)
 	}
 	found, err := u.store.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &u.store.Bucket, Key: &key})
 	if isAbsent(err) {
@@ -282,6 +299,16 @@ func (u *upload) complete(ctx context.Context, size int64) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
+// isHere tells whether the joined bytes are in the store.
+func (u *upload) isHere(ctx context.Context) (bool, error) {
+	key := uploadsDir + u.object
+	_, err := u.store.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &u.store.Bucket, Key: &key})
+	if isAbsent(err) {
+		return false, nil
+	}
+	return err == nil, away("store", err)
+}
+
 // decide looks at the rules once more, because hashing took its time, and writes the note.
 func (u *upload) decide(ctx context.Context, info handler.FileInfo, digest string) (bool, error) {
 	name, s := info.MetaData["filename"], u.store
@@ -293,6 +320,10 @@ func (u *upload) decide(ctx context.Context, info handler.FileInfo, digest strin
 	said, err := s.rules.ofUpload(ctx, u.peer, name)
 	if err != nil {
 		return false, away("rules", err)
+	}
+	// It was forgotten while it was hashed: a note must never lead to bytes that are gone.
+	if here, err := u.isHere(ctx); err != nil || !here {
+		return false, err
 	}
 	made := note{u.peer, info.Size, digest, time.Now().Unix(), uploadsDir + u.object}
 	if said.Signed != "" && said.Signed != digest {
@@ -326,7 +357,7 @@ func (u *upload) keepConflict(ctx context.Context, name string, made note, info 
 		return err
 	}
 	if count >= maxConflicts {
-		return u.forget(ctx, info)
+		return u.forgetLocked(ctx, info)
 	}
 	if err := u.store.writeNote(ctx, fmt.Sprintf("%s%s.%s.json", folder, name, made.SHA256), made); err != nil {
 		return err

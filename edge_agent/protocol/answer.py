@@ -183,7 +183,7 @@ def _parse_payload(payload: object) -> Answer:
     detail = _members(top["detail"], MEMBERS[status])
     if not isinstance(top["padding"], str) or top["padding"].strip("0"):
         raise ValueError("padding is not a run of zeros")
-    return Answer(
+    answer = Answer(
         gateway=_text(top["iss"], _GATEWAY),
         requester=_text(top["aud"], _REQUESTER),
         jti=_text(top["jti"], _GATEWAY),
@@ -192,6 +192,14 @@ def _parse_payload(payload: object) -> Answer:
         status=status,
         **{name: _PARSERS[name](value) for name, value in detail.items()},
     )
+    for what, named in (
+        ("cameras", answer.cameras),
+        ("the cameras of files", [file.camera for file in answer.files]),
+        ("the uploads of files", [file.upload for file in answer.files]),
+    ):
+        if len(set(named)) != len(named):
+            raise ValueError(f"{what}: one is named twice")
+    return answer
 
 
 def _members(value: object, names: tuple[str, ...]) -> dict[str, Any]:

@@ -20,22 +20,22 @@ _GATEWAY = re.compile(r"[A-Za-z0-9_-]{22}")
 _UPLOAD = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
-def announce(connection: "Connection", answer: Answer, asked: AskedOf, *, is_new: bool) -> None:
+def announce(connection: "Connection", answer: Answer, asked: AskedOf) -> None:
     """Take down what a verified answer says will be uploaded; a final one ends it. Inside the caller's transaction.
 
+    What is known is always looked up: a folder that was taken over may hold announcements without their answer.
     Nothing, if the request went to another gateway: who was not asked has nothing to upload.
 
     Args:
         connection: With the lock of the answer's exchange.
         answer: The newest of it.
         asked: Of whom its request asks something.
-        is_new: Nothing was answered in the exchange before.
     """
-    if answer.status.is_final and not is_new:
+    if answer.status.is_final:
         exchanges.end_announcements(connection, answer)
     if answer.status is not Status.QUEUED or not asked.is_of(answer.gateway):
         return
-    known = set() if is_new else exchanges.announced_uploads(connection, answer)
+    known = exchanges.announced_uploads(connection, answer)
     named = [upload_name(answer.gateway, answer.jti, camera) for camera in answer.cameras]
     # A gateway may say it again, and name others; never more than one request may.
     added = [upload for upload in dict.fromkeys(named) if upload not in known][: MAX_CAMERAS - len(known)]

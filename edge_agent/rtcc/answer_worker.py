@@ -78,7 +78,7 @@ class AnswerWorker:
                 if not taken:
                     return False
                 number = taken[0].number
-                (judged,) = self._inbox.judge(connection, taken)
+                judged = self._inbox.judge_one(connection, taken[0])
                 inbound.remove(connection, taken)
         except UnavailableError:
             raise

@@ -22,6 +22,7 @@ from edge_agent.rtcc.office.enrol import gateway_key
 from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.rtcc.state import audit, exchanges
 from edge_agent.rtcc.state.audit import AuditEvent
+from edge_agent.rtcc.state.database import savepoint
 from edge_agent.rtcc.state.exchanges import Exchange
 from edge_agent.rtcc.state.gateways import GatewayPin, find_pins
 from edge_agent.rtcc.state.inbound import NewMessage, TakenMessage
@@ -91,13 +92,13 @@ class Inbox:
 
         Raises:
             EvidenceError: Not an answer of an enrolled gateway to a request of ours.
-            ConflictError: One that contradicts another, or names an upload that is not its own. It was kept for a
-                person: the key in it comes once.
+            ConflictError: One that contradicts another, names an upload that is not its own, or does not fit what the
+                state holds. It was kept for a person: the key in it comes once.
             UnavailableError: The state cannot be reached: nothing was kept.
         """
         message = NewMessage(topic, payload, gateway_of(topic) or "", jti_of(payload))
         with self._home.state.database.begin() as connection:
-            (judged,) = self.judge(connection, [message])
+            judged = self.judge_one(connection, message)
         if judged.fault is not None:
             raise judged.fault
         return judged.answer
@@ -110,6 +111,29 @@ class Inbox:
         )
         judged = [self._judge(connection, known, each.topic, each.payload) for each in messages]
         audit.add(connection, *(each.event for each in judged if each.event is not None))
+        return judged
+
+    def judge_one(self, connection: "Connection", message: NewMessage | TakenMessage) -> Judged:
+        """As ``judge``, but a message that a constraint of the state refuses is a conflict, kept for a person.
+
+        It would be refused as often as it came again, and would hold up whatever comes behind it.
+        """
+        try:
+            with savepoint(connection):
+                return self.judge(connection, [message])[0]
+        except ConflictError as error:
+            return self._set_aside(connection, message, error)
+
+    def _set_aside(self, connection: "Connection", message: NewMessage | TakenMessage, error: ConflictError) -> Judged:
+        known = Known(find_pins(connection, {message.gateway}), find_asked(connection, {message.jti}))
+        try:
+            answer = self._verify(known, message.topic, message.payload)
+        except EvidenceError as fault:
+            return Judged(fault=fault)
+        where = f"gateway={answer.gateway} jti={answer.jti} seq={answer.seq}"
+        conflict = ConflictError(f"answer does not fit the state: {where}: {error}")
+        judged = self._keep_conflict(connection, answer, message.payload, conflict)
+        audit.add(connection, *([] if judged.event is None else [judged.event]))
         return judged
 
     def _judge(self, connection: "Connection", known: Known, topic: str, payload: bytes) -> Judged:
@@ -161,7 +185,7 @@ class Inbox:
             raise EvidenceError(f"too many answers: gateway={answer.gateway} jti={answer.jti}")
         files = _new_files(connection, answer) if answer.files else []
         exchanges.deliver(connection, answer, files)
-        announce(connection, answer, asked, is_new=exchange.is_new)
+        announce(connection, answer, asked)
         exchanges.keep(connection, exchange, answer, raw, _now())
         return True
 

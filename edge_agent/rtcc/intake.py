@@ -19,7 +19,7 @@ from edge_agent.protocol.answer import MAX_ANSWER_BYTES
 from edge_agent.rtcc.answers import gateway_of, jti_of
 from edge_agent.rtcc.state.inbound import NewMessage
 from edge_agent.rtcc.state.readers import LEASE_NS, Readers
-from edge_agent.units import SECOND_NS, UtcNs
+from edge_agent.units import SECOND_NS, MonoNs
 
 _RENEW_NS = LEASE_NS // 4
 _GATHER_S = 0.02
@@ -51,7 +51,8 @@ class IntakeReader:
         self._settings, self._store, self._readers, self._clock, self._say = settings, store, readers, clock, say
         self._name = f"{settings.host}:{settings.port}"
         self._holder = secrets.token_hex(8)
-        self._held_until = UtcNs(0)
+        # Not by the wall clock: set back, it would end the renewals, and set forward, the lease.
+        self._renewed_at: MonoNs | None = None
         # Never longer than what the broker may have under way to us.
         self._arrived: queue.SimpleQueue[Incoming] = queue.SimpleQueue()
 
@@ -112,18 +113,16 @@ class IntakeReader:
 
     def _hold(self) -> bool:
         """Tell whether the broker is ours; asks the state at most every ``_RENEW_NS``."""
-        now = self._clock.utc()
-        if now < self._held_until - LEASE_NS + _RENEW_NS:
+        now = self._clock.boot()
+        if self._renewed_at is not None and now - self._renewed_at < _RENEW_NS:
             return True
         try:
-            if self._readers.hold(self._name, self._holder, now):
-                self._held_until = UtcNs(now + LEASE_NS)
-            else:
-                self._held_until = UtcNs(0)
+            is_ours = self._readers.hold(self._name, self._holder, self._clock.utc())
+            self._renewed_at = now if is_ours else None
         except UnavailableError as error:
             log.warning("lease was not renewed: broker=%s %s", self._name, error)
         # A second less than others wait: two that read one broker would cut each other off.
-        return now < self._held_until - SECOND_NS
+        return self._renewed_at is not None and now - self._renewed_at < LEASE_NS - SECOND_NS
 
     def _leave(self) -> None:
         try:

@@ -89,7 +89,7 @@ def test_the_largest_answer_fits():
         seal_stream(iter([b"x"]), [str(each) for each in recipients], io.BytesIO())[0] for _ in range(MAX_CAMERAS)
     ]
     files = tuple(
-        dataclasses.replace(FILE, camera=f"{index:0>32}", upload="u" * 32, age_header=header)
+        dataclasses.replace(FILE, camera=f"{index:0>32}", upload=f"{index:u>32}", age_header=header)
         for index, header in enumerate(headers)
     )
     notes = tuple(Note("hours", "n" * 32) for _ in range(MAX_CAMERAS // 4))
@@ -99,7 +99,10 @@ def test_the_largest_answer_fits():
 
 def test_an_answer_that_no_broker_would_carry_is_not_signed():
     """Too long is an error where it is made, not where it is lost."""
-    files = (dataclasses.replace(FILE, age_header=b"h" * MAX_AGE_HEADER_BYTES),) * MAX_CAMERAS
+    large = dataclasses.replace(FILE, age_header=b"h" * MAX_AGE_HEADER_BYTES)
+    files = tuple(
+        dataclasses.replace(large, camera=f"{index:0>32}", upload=f"{index:u>64}") for index in range(MAX_CAMERAS)
+    )
     with pytest.raises(ValueError, match="too long"):
         encode_answer(dataclasses.replace(EXAMPLES["delivered"], files=files), KEY)
 
@@ -114,6 +117,16 @@ MISFITS = {
         "status": Status.DELIVERED,
         "files": (dataclasses.replace(FILE, upload="../../etc/passwd"),),
     },
+    "a camera queued twice": {"status": Status.QUEUED, "cameras": ("door", "door"), "not_before": BARE.at},
+    "a file twice": {"status": Status.DELIVERED, "files": (FILE, FILE)},
+    "a camera's files": {
+        "status": Status.PARTIAL,
+        "files": (FILE, dataclasses.replace(FILE, upload="u" * 32)),
+    },
+    "an upload of two cameras": {
+        "status": Status.DELIVERED,
+        "files": (FILE, dataclasses.replace(FILE, camera="yard")),
+    },
 }
 
 
@@ -124,7 +137,16 @@ def test_an_answer_with_a_member_too_many_is_never_signed(changes):
         encode_answer(dataclasses.replace(BARE, **changes), KEY)
 
 
+def detail_of_twice(status, member):
+    """Repeat the one entry of a list, which the encoder would not."""
+    detail = json.loads(jws.parse(encode_answer(EXAMPLES[status], KEY), TYP).payload_bytes)["detail"]
+    return {**detail, member: detail[member][:1] * 2}
+
+
 BAD = {
+    "a file twice": lambda: signed(status="delivered", detail=detail_of_twice("delivered", "files")),
+    "a file twice in part": lambda: signed(status="partial", detail=detail_of_twice("partial", "files")),
+    "a camera queued twice": lambda: signed(status="queued", detail=detail_of_twice("queued", "cameras")),
     "not JSON": lambda: b"hello",
     "too long": lambda: b" " * (MAX_ANSWER_BYTES + 1),
     "another type": lambda: jws.sign("clip-manifest+jws", {}, [KEY]),

@@ -6,6 +6,7 @@ import time
 
 import pyrage
 import pytest
+from sqlalchemy import insert
 
 from edge_agent.errors import ConflictError, EvidenceError
 from edge_agent.protocol import jws
@@ -17,6 +18,7 @@ from edge_agent.rtcc.announced import is_announced
 from edge_agent.rtcc.answers import MAX_ANSWERS, MAX_CONFLICTS, Inbox
 from edge_agent.rtcc.deliveries import assemble, deliveries, find_upload, load_delivery
 from edge_agent.rtcc.office.enrol import enrol
+from edge_agent.rtcc.state import tables
 from edge_agent.units import DAY_NS, HOUR_NS, UtcNs, encode_rfc3339
 from tests.rtcc.conftest import NOW, Applicant
 
@@ -183,6 +185,38 @@ def test_an_answer_that_contradicts_is_kept_for_a_person(home, send, gateway, fi
             attempt(send, changed)
     assert len(kept_conflicts(home)) == 1
     assert load_delivery(home, file.upload).file == file
+
+
+def test_an_answer_that_the_state_refuses_is_kept_for_a_person(home, send, gateway, file):
+    """A constraint that would refuse it for ever ends in a conflict, once, and leaves nothing half done."""
+    place = {"jti": JTI, "gateway": gateway, "seq": 3, "status": "queued"}
+    with home.state.database.begin() as connection:
+        connection.execute(insert(tables.answers), {**place, "raw": b"", "taken_at_ns": 0})
+    for _ in range(2):
+        with pytest.raises(ConflictError, match="does not fit the state"):
+            send(3, Status.DELIVERED, files=(file,))
+    assert [each[:2] for each in kept_conflicts(home)] == [(gateway, JTI)]
+    assert list(deliveries(home)) == []
+    assert send(4, Status.DELIVERED, files=(file,)).seq == 4
+
+
+def test_what_was_announced_before_its_answer_is_announced_once(home, send, gateway, file):
+    """A folder taken over may hold an announcement whose `queued` was lost; the final answer ends it as any other."""
+    with home.state.database.begin() as connection:
+        connection.execute(insert(tables.announced).values(gateway=gateway, upload=file.upload, jti=JTI))
+    cameras = tuple(f"camera-{each}" for each in range(MAX_CAMERAS - 1))
+    assert send(0, Status.QUEUED, cameras=("door", *cameras), not_before=NOW).seq == 0
+    assert is_announced(home, gateway, file.upload, NOW)
+    send(1, Status.DELIVERED, files=(file,))
+    assert not is_announced(home, gateway, file.upload, NOW)
+
+
+def test_a_first_answer_that_is_final_ends_what_was_announced_before(home, send, gateway, file):
+    """The same folder, and nothing but the end comes."""
+    with home.state.database.begin() as connection:
+        connection.execute(insert(tables.announced).values(gateway=gateway, upload=file.upload, jti=JTI))
+    send(0, Status.CANCELLED)
+    assert not is_announced(home, gateway, file.upload, NOW)
 
 
 def test_conflicts_are_bounded(home, send, gateway):

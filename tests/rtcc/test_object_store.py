@@ -90,6 +90,32 @@ def test_bytes_that_the_store_lost_are_not_whole(host: StoreHost, object_store: 
         client.find_offset(url, len(DATA))
 
 
+def test_bytes_that_go_while_they_are_judged_are_not_whole(host: StoreHost) -> None:
+    """Hashing takes its time: what was deleted meanwhile gets no note, and its gateway keeps its copy."""
+    client = host.connect("gw1")
+    url = client.create(len(DATA), {"filename": NAME})
+    client.send(url, io.BytesIO(DATA), 0, len(DATA) - 1)
+
+    class Forgetting(dict[tuple[str, str], str]):
+        def get(self, *_: object) -> None:
+            for key in host._open.list("uploads/gw1/"):
+                if not key.endswith((".info", ".part")):
+                    host._open._store.delete(key)
+
+    host.signed = Forgetting()
+    with pytest.raises(UploadLostError):
+        client.send(url, io.BytesIO(DATA), len(DATA) - 1, len(DATA))
+    assert host._open.list("received/") == []
+
+
+def test_a_payload_that_is_not_taken_is_said_with_its_last_byte(host: StoreHost) -> None:
+    """A 204 with the whole length would be the word that it is here."""
+    client = host.connect("gw1")
+    url = client.create(len(DATA), {"filename": NAME, "sha256": "0" * 64})
+    with pytest.raises(UploadLostError):
+        client.send(url, io.BytesIO(DATA), 0, len(DATA))
+
+
 def test_another_number_of_the_parts_is_another_upload(host: StoreHost, pki: Pki) -> None:
     """Whoever makes the store's part of an id up finds nothing, and spoils nothing of the upload that is there."""
     client = host.connect("gw1")

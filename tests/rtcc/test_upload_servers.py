@@ -121,7 +121,9 @@ def test_what_a_signed_answer_names_is_never_replaced(host: UploadHost) -> None:
     upload(gateway)
     host.signed["gw1", NAME] = hashlib.sha256(DATA).hexdigest()
     url = gateway.create(5, {"filename": NAME})
-    gateway.send(url, io.BytesIO(b"other"), 0, 5)
+    with pytest.raises(UploadLostError):  # said with the last byte, or at the next question
+        gateway.send(url, io.BytesIO(b"other"), 0, 5)
+        gateway.find_offset(url, 5)
     with pytest.raises(UploadLostError):
         gateway.find_offset(url, 5)
     assert host.find("gw1", NAME) == DATA
@@ -285,6 +287,37 @@ def test_one_certificate_cannot_take_the_places_of_others(host: UploadHost, pki:
             host.connect("gw1").create(10, {"filename": NAME})
 
 
+def test_a_certificate_without_its_key_takes_no_place_of_its_gateway(host: UploadHost, pki: Pki) -> None:
+    """Certificates are no secret: who stops before the proof (RFC 8446, 4.4.3) is not counted as their gateway."""
+    context = build_client_context(pki.client("gw1"))
+    with ExitStack() as stack:
+        for _ in range(2 * MAX_CONNECTIONS):
+            plain = stack.enter_context(socket.create_connection(("127.0.0.1", host.port), 5))
+            show_certificate(plain, context)
+        host.connect("gw1").create(10, {"filename": NAME})
+
+
+def show_certificate(plain: socket.socket, context: ssl.SSLContext) -> None:
+    """Go through a handshake up to the client's certificate, and send nothing of what follows it."""
+    came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(came, goes, server_hostname="127.0.0.1")
+    while True:
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            plain.sendall(goes.read())
+            came.write(plain.recv(1 << 16))
+        else:
+            break
+    assert tls.version() == "TLSv1.3"
+    flight, end, is_encrypted = goes.read(), 0, False
+    while not is_encrypted:  # RFC 8446, 5.1: type, version, length; of type 23 the first is the certificate
+        is_encrypted = flight[end] == 23
+        end += 5 + int.from_bytes(flight[end + 3 : end + 5])
+    assert end < len(flight)
+    plain.sendall(flight[:end])
+
+
 def test_who_shows_no_certificate_takes_few_places(host: UploadHost) -> None:
     """A connection that never begins TLS is counted by its address when it is accepted, and soon ended."""
     with ExitStack() as stack:
@@ -368,7 +401,9 @@ def test_bytes_that_are_not_what_was_promised_are_not_received(host: UploadHost)
     gateway = host.connect("gw1")
     promised = {"filename": NAME, "sha256": hashlib.sha256(DATA).hexdigest()}
     url = gateway.create(len(DATA), promised)
-    gateway.send(url, io.BytesIO(bytes(len(DATA))), 0, len(DATA))
+    with pytest.raises(UploadLostError):  # said with the last byte, or at the next question
+        gateway.send(url, io.BytesIO(bytes(len(DATA))), 0, len(DATA))
+        gateway.find_offset(url, len(DATA))
     with pytest.raises(UploadLostError):
         gateway.find_offset(url, len(DATA))
     assert host.find("gw1", NAME) is None

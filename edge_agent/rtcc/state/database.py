@@ -13,9 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
-from edge_agent.errors import ConfigError, UnavailableError
+from edge_agent.errors import ConfigError, ConflictError, UnavailableError
 from edge_agent.rtcc.state import guards, tables
 
 _READS = "reads_only"
@@ -110,6 +110,21 @@ class CityDatabase:
         version = connection.execute(select(tables.state_version.c.version)).scalar()
         if version != tables.VERSION:
             raise ConfigError(f"the database is of another version: version={version} ours={tables.VERSION}")
+
+
+@contextmanager
+def savepoint(connection: Connection) -> Iterator[None]:
+    """Undo what is done inside, and nothing else of the transaction, if it fails.
+
+    Raises:
+        ConflictError: A constraint refuses a row.
+    """
+    try:
+        with connection.begin_nested():
+            yield
+    except IntegrityError as error:
+        # Its text holds the values of the row.
+        raise ConflictError(f"a row is refused: error={type(error.orig).__name__}") from None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ that no other one has, and with each the messages that follow it: nobody else ca
 """
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,10 @@ from edge_agent.rtcc.state.tables import inbound
 
 MAX_FAILURES = 8
 """After so many, a message waits for a person."""
+MAX_STUCK = 256
+"""Messages kept of an exchange whose head waits for a person, the newest: the final one brings the keys."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,17 @@ _FOLLOWING = (
     .order_by(inbound.c.number)
     .limit(bindparam("most"))
 )
+_STUCK = (
+    select(inbound.c.gateway, inbound.c.jti)
+    .where(tuple_(inbound.c.gateway, inbound.c.jti).in_(bindparam("exchanges", expanding=True)))
+    .group_by(inbound.c.gateway, inbound.c.jti)
+    .having(func.max(inbound.c.failures) >= MAX_FAILURES, func.count() > bindparam("most"))
+)
+_BEHIND = (inbound.c.gateway == bindparam("of_gateway"), inbound.c.jti == bindparam("of_jti"))
+_NEWEST = select(inbound.c.number).where(*_BEHIND).order_by(inbound.c.number.desc()).limit(bindparam("most"))
+_TRIM = delete(inbound).where(
+    *_BEHIND, inbound.c.failures < MAX_FAILURES, inbound.c.number.not_in(_NEWEST.scalar_subquery())
+)
 _REMOVE = delete(inbound).where(inbound.c.number.in_(bindparam("numbers", expanding=True)))
 
 
@@ -85,6 +101,7 @@ class InboundMessages:
         ]  # fmt: skip
         with self._database.begin() as connection:
             connection.execute(dialect.insert(inbound).on_conflict_do_nothing(), rows)
+            _bound_stuck(connection, {(each.gateway, each.jti) for each in messages})
 
     def count(self) -> tuple[int, int]:
         """Return how many messages wait, and how many of them for a person."""
@@ -99,6 +116,13 @@ class InboundMessages:
         with self._database.begin() as connection:
             connection.execute(update(inbound).where(mine).values(failures=inbound.c.failures + 1))
             return int(connection.execute(select(inbound.c.failures).where(mine)).scalar() or 0)
+
+
+def _bound_stuck(connection: Connection, exchanges: set[tuple[str, str]]) -> None:
+    """Delete the oldest that wait behind a head for which nobody but a person has a use."""
+    for gateway, jti in connection.execute(_STUCK, {"exchanges": list(exchanges), "most": MAX_STUCK}).all():
+        gone = connection.execute(_TRIM, {"of_gateway": gateway, "of_jti": jti, "most": MAX_STUCK}).rowcount
+        log.error("messages behind one that waits for a person: gateway=%s jti=%s dropped=%d", gateway, jti, gone)
 
 
 def take(connection: Connection, most: int) -> list[TakenMessage]:

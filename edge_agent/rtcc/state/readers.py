@@ -21,7 +21,9 @@ class Readers:
     def hold(self, broker: str, holder: str, now: UtcNs) -> bool:
         """Become or stay the reader of a broker until ``LEASE_NS`` from now; False if another one is."""
         values = {"holder": holder, "until_ns": now + LEASE_NS, "read_at_ns": now}
-        free = (readers.c.holder == holder) | (readers.c.until_ns <= now)
+        # No reader is so far ahead: whoever wrote that had a wrong clock, and nobody would read until it is reached.
+        is_astray = readers.c.until_ns > now + 2 * LEASE_NS
+        free = (readers.c.holder == holder) | (readers.c.until_ns <= now) | is_astray
         with self._database.begin() as connection:
             mine = update(readers).where(readers.c.broker == broker, free).values(**values)
             if connection.execute(mine).rowcount:

@@ -4,13 +4,22 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import insert, select
 
+from edge_agent.mqtt.connection import BrokerSettings
+from edge_agent.protocol import jws
+from edge_agent.protocol.answer import Answer, Status, encode_answer
+from edge_agent.protocol.request import Role
+from edge_agent.protocol.request_jws import TYP
 from edge_agent.rtcc.answer_worker import AnswerWorker
-from edge_agent.rtcc.state import inbound
-from edge_agent.rtcc.state.inbound import MAX_FAILURES, NewMessage
+from edge_agent.rtcc.intake import IntakeReader
+from edge_agent.rtcc.office.enrol import enrol
+from edge_agent.rtcc.state import exchanges, inbound, tables
+from edge_agent.rtcc.state.inbound import MAX_FAILURES, MAX_STUCK, NewMessage
 from edge_agent.rtcc.state.readers import LEASE_NS
-from edge_agent.units import UtcNs
+from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
 from tests.rtcc.conftest import NOW
+from tests.support.fakes import FakeClock
 
 EXCHANGES, LENGTH = 8, 6
 
@@ -91,6 +100,48 @@ def test_a_message_that_always_fails_holds_up_its_own_exchange_alone(home, monke
     assert home.state.inbound.count() == (LENGTH, 1)
 
 
+def test_an_answer_that_the_state_refuses_holds_nothing_up(home, applicant, now):
+    """A worker sets it aside for a person, and judges what follows it in its exchange."""
+    gateway, jti = enrol(home, applicant.csr, now).gateway, "j" * 22
+    key = home.people.load_key("operator-1", Role.OPERATOR)
+    asking = {"aud": {"gateway": gateway}, "release_by": encode_rfc3339(UtcNs(NOW + LEASE_NS))}
+    home.write_request(jti, jws.sign(TYP, asking, [key]))
+    with home.state.database.begin() as connection:
+        row = {"jti": jti, "gateway": gateway, "seq": 0, "status": "queued", "raw": b"", "taken_at_ns": 0}
+        connection.execute(insert(tables.answers), row)
+    for seq in range(2):
+        raw = encode_answer(Answer(gateway, home.settings.iss, jti, seq, NOW, Status.CANCELLED), applicant.gateway)
+        home.state.inbound.put([NewMessage(f"rtcc/1/gw/{gateway}/res", raw, gateway, jti)])
+    AnswerWorker(home).turn()
+    assert home.state.inbound.count() == (0, 0)
+    assert [each[:2] for each in home.state.exchanges.conflicts()] == [(gateway, jti)]
+    with home.state.database.begin() as connection:
+        assert exchanges.lock(connection, jti, gateway).last_seq == 1
+
+
+def test_what_waits_behind_a_message_for_a_person_is_bounded(home):
+    """The head and the newest stay, for the final answer brings the keys; no other exchange loses any."""
+    messages = home.state.inbound
+    messages.put([NewMessage("topic", b"head", "g" * 22, "j" * 22)])
+    with home.state.database.begin() as connection:
+        (head,) = inbound.take(connection, 1)
+    for _ in range(MAX_FAILURES):
+        messages.note_failure(head.number)
+    messages.put([NewMessage("other", f"{n}".encode(), "h" * 22, "j" * 22) for n in range(MAX_STUCK + 5)])
+    for number in range(0, 2 * MAX_STUCK, 32):
+        batch = range(number, number + 32)
+        messages.put([NewMessage("topic", f"{n}".encode(), "g" * 22, "j" * 22) for n in batch])
+        assert messages.count() == (MAX_STUCK + 5 + min(number + 33, MAX_STUCK + 1), 1)
+    with home.state.database.read() as connection:
+        kept = connection.execute(
+            select(tables.inbound.c.payload).where(tables.inbound.c.gateway == "g" * 22).order_by("number")
+        ).scalars()
+        assert [bytes(each) for each in kept] == [
+            b"head",
+            *(f"{n}".encode() for n in range(MAX_STUCK, 2 * MAX_STUCK)),
+        ]
+
+
 def test_one_reader_at_a_time(home):
     """A standby becomes the reader once the lease has ended, or was left; the first then is none any more."""
     readers, later = home.state.readers, UtcNs(NOW + LEASE_NS)
@@ -103,3 +154,29 @@ def test_one_reader_at_a_time(home):
     assert readers.hold("b:1", "one", later)
     assert readers.read_at("b:1") == later
     assert readers.read_at("b:3") is None
+
+
+def test_a_lease_of_a_wrong_clock_ends(home):
+    """A reader that died with its clock a day ahead does not keep the broker for a day."""
+    readers = home.state.readers
+    assert readers.hold("b:1", "one", UtcNs(NOW + DAY_NS))
+    assert readers.hold("b:1", "two", NOW)
+    assert not readers.hold("b:1", "one", UtcNs(NOW + 1))
+
+
+@pytest.mark.parametrize("step_ns", [-DAY_NS, DAY_NS])
+def test_a_reader_renews_whatever_the_wall_clock_does(home, monkeypatch, step_ns):
+    """Its own lease is measured by the time since boot: renewed in time, and no sooner."""
+    clock = FakeClock()
+    settings = BrokerSettings("b", 1, "reader", tls=None, subscriptions=())
+    reader = IntakeReader(settings, home.state.inbound.put, home.state.readers, clock)
+    renewals = []
+    hold = home.state.readers.hold
+    monkeypatch.setattr(home.state.readers, "hold", lambda *words: renewals.append(words) or hold(*words))
+    assert reader._hold()
+    clock.step(step_ns)
+    assert reader._hold()
+    assert len(renewals) == 1
+    clock.advance(LEASE_NS // 2)
+    assert reader._hold()
+    assert len(renewals) == 2
