@@ -226,7 +226,8 @@ class CameraThread:
             session = self._wait_open(line)
             if session is not None:
                 self._record_runs(session, line)
-        except CaptureError:
+        except CaptureError as error:
+            line.give_up(error.reason, error.detail)
             if line.was_open:
                 self._retry.lose_session(self._clock.boot())
             raise
