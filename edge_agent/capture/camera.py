@@ -226,7 +226,8 @@ class CameraThread:
             session = self._wait_open(line)
             if session is not None:
                 self._record_runs(session, line)
-        except CaptureError:
+        except CaptureError as error:
+            line.give_up(error.reason, error.detail)
             if line.was_open:
                 self._retry.lose_session(self._clock.boot())
             raise
@@ -344,7 +345,8 @@ class CameraThread:
             if not line.has_keyframe:
                 self._judge_wait(last_video, self._clock.boot() - opened)
             if arrival is not None and arrival.track == 0 and not arrival.is_damaged:
-                last_video = arrival.boot
+                # A unit is held until the next begins: it arrived so much earlier as pictures lie apart.
+                last_video = self._clock.boot()
                 if arrival.is_keyframe and self._look is not None:
                     self._look.offer(self._tracks[0].codec, self._tracks[0].extradata, arrival.data)
             # By when it arrived: it may have waited for a disk since.

@@ -39,6 +39,8 @@ class NalRole(IntEnum):
     """It stands before the slices of its picture."""
     SUFFIX = 3
     """It stands behind them."""
+    FILLER = 4
+    """It says nothing, and is dropped: bytes that keep a bit rate, or a type that means nothing here."""
 
 
 class Stamp(NamedTuple):
@@ -168,6 +170,9 @@ class AccessUnits:
             recovery: So many frames after it, pictures are right if decoding begins at it (``KeyframeRule.take``).
         """
         self.nals += 1
+        if role is NalRole.FILLER:
+            self.skip()
+            return
         if role is NalRole.FIRST:
             if self._is_marked:
                 self._markers.note_end()
@@ -206,6 +211,10 @@ class AccessUnits:
             self._markers.note_inside()
         self._unit.add(part)
         self._is_open = True
+
+    def skip(self) -> None:
+        """Take in that what came is dropped; its packet's marker counts all the same."""
+        self._is_open = self._has_slice
 
     def arrive(self, stamp: Stamp, *, is_marked: bool) -> None:
         """Note the packet that brought the NAL units since the last call."""

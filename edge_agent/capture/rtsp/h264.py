@@ -9,9 +9,12 @@ _STAP_A, _FU_A = 24, 28
 # H.264 table 7-1. Slices (1, 2, 5) begin a picture or go on with one.
 _SLICES = frozenset({1, 2, 5})
 _IDR, _SEI = 5, 6
+_RESERVED = (30, 31)
+"""Of NAL units in RTP (RFC 6184 5.2): ignored, as a receiver must."""
 _ROLES = {
     **dict.fromkeys((3, 4, 19, 20, 21), NalRole.MORE),
-    **dict.fromkeys((10, 11, 12), NalRole.SUFFIX),
+    **dict.fromkeys((10, 11), NalRole.SUFFIX),
+    **dict.fromkeys((12, *_RESERVED), NalRole.FILLER),
 }
 
 
@@ -24,6 +27,9 @@ class H264Depacketizer(NalDepacketizer):
         if kind == _FU_A:
             flags = data[begin + 1]
             self._take_fragment(flags, bytes((data[begin] & 0xE0 | flags & 0x1F,)), view[begin + 2 : end], ticks)
+            return
+        if kind in _RESERVED:
+            self.units.skip()
             return
         self._end_fragment(is_whole=False, ticks=ticks)
         if kind == _STAP_A:

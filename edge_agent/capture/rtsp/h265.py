@@ -8,7 +8,8 @@ _AP, _FU, _PACI = 48, 49, 50
 # H.265 table 7-1.
 _IRAP = range(16, 24)
 _FIRST_NON_SLICE = 32
-_SUFFIXES = frozenset({36, 37, 38, 40, 45, 46, 47, *range(56, 64)})
+_FILLER = 38
+_SUFFIXES = frozenset({36, 37, 40, 45, 46, 47, *range(56, 64)})
 
 
 class H265Depacketizer(NalDepacketizer):
@@ -70,4 +71,6 @@ class H265Depacketizer(NalDepacketizer):
             # H.265 7.3.6.1: first_slice_segment_in_pic_flag. Pictures of other layers belong to the base layer's.
             is_first = len(nal) > 2 and bool(nal[2] & 0x80) and not layer
             return (NalRole.FIRST if is_first else NalRole.MORE), 0 if kind in _IRAP and not layer else None
+        if kind == _FILLER:
+            return NalRole.FILLER, None
         return (NalRole.SUFFIX if kind in _SUFFIXES else NalRole.PREFIX), None

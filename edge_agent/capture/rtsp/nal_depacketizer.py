@@ -110,6 +110,8 @@ class NalDepacketizer:
             if role <= NalRole.MORE:
                 self._is_in_slice = True
                 self.units.begin(role, header, part, ticks, recovery)
+            elif role is NalRole.FILLER:
+                self.units.skip()
             else:
                 self._fragment = Parts()
                 self._fragment.add(header)
@@ -118,6 +120,8 @@ class NalDepacketizer:
             self.units.more(part)
         elif self._fragment is not None:
             self._grow_fragment(self._fragment, part, ticks)
+        elif self._judge(header)[0] is NalRole.FILLER:  # of whatever size
+            self.units.skip()
         else:  # its beginning is missing
             self.units.damage(ticks)
         if flags & _END:

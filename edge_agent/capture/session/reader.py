@@ -70,6 +70,7 @@ class Line:
         self._session: Session | None = None
         # Not the exception: it would hold all that the session had, in a circle, until a collector comes by.
         self._end: tuple[str, str] | None = None
+        self._given_up = ("", "")
         self._arrivals: deque[Arrival] = deque()
         self._bytes_in = self._bytes_out = 0
         self.has_keyframe = False
@@ -117,6 +118,10 @@ class Line:
             if not self._changed.wait(POLL_S) and not self._arrivals:
                 yield None
 
+    def give_up(self, reason: str, detail: str) -> None:
+        """Say what the taker found wrong with the session: it may be up, and send no picture. Then release it."""
+        self._given_up = reason, detail
+
     def release(self) -> None:
         """Give the session back; it is closed within a second or two."""
         self._released.set()
@@ -127,7 +132,7 @@ class Line:
     @property
     def refusal(self) -> tuple[str, str]:
         """What the session ended with: one of ``capture.reasons``, and its detail; empty if nothing is wrong."""
-        return self._end or ("", "")
+        return self._end or self._given_up
 
     def reason_to_close(self) -> str:
         """Return why there is to be no session, or an empty text."""

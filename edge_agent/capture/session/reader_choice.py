@@ -1,7 +1,8 @@
 """Which of the two readers a stream is read with, if its owner leaves that open.
 
 Owns the rule: our own for what it can read; FFmpeg for UDP, for MJPEG, and for a camera of which our own made no whole
-GOP in three sessions with media, or which broke the protocol in three; then our own again if FFmpeg does no better.
+GOP in three sessions with media, or which broke the protocol, refused the transport or sent no media in three; then
+our own again if FFmpeg does no better.
 What an earlier start of the recorder found out comes with the endpoint (``recording.reader_memory``). Pure.
 """
 
@@ -18,6 +19,9 @@ _REFUSED = ("unsupported-codec", "codec=JPEG")
 """What our own reader says of MJPEG, which FFmpeg can read."""
 _OUT_OF_STEP = "protocol-error"
 """A session that ends so counts as fruitless whatever came before: the other reader may be more forgiving."""
+_SILENT = ("stalled", "ended", "transport-refused")
+"""So does one that ends so without any media: it was open, or was refused by how our own reader asks. Not one whose
+camera is off, does not answer or refuses the login: no reader mends that."""
 
 
 class SessionAccount:
@@ -28,6 +32,11 @@ class SessionAccount:
         self._latest = MonoNs(0)
         self._is_in_gop = False
         self.has_gop = False
+
+    @property
+    def has_media(self) -> bool:
+        """Tell whether any picture came, whole or not."""
+        return self._first is not None
 
     @property
     def media_ns(self) -> int:
@@ -72,9 +81,14 @@ class ReaderChoice:
         """
         if endpoint.reader == OWN and end == _REFUSED:
             self._reader, self._fruitless = FFMPEG, 0
-        elif end[0] == _OUT_OF_STEP or (account.media_ns >= _LEAST_NS and not account.has_gop):
+        elif self._is_fruitless(account, end[0]):
             self._fruitless += 1
             if self._fruitless >= MOST_FRUITLESS:
                 self._reader, self._fruitless = FFMPEG if endpoint.reader == OWN else OWN, 0
         elif account.has_gop:
             self._fruitless = 0
+
+    def _is_fruitless(self, account: SessionAccount, reason: str) -> bool:
+        if not account.has_media:
+            return reason == _OUT_OF_STEP or reason in _SILENT
+        return reason == _OUT_OF_STEP or (account.media_ns >= _LEAST_NS and not account.has_gop)

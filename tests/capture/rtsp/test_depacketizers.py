@@ -445,3 +445,30 @@ def test_any_payload_is_taken(codec: str, payloads: list[tuple[bytes, int, bool]
     units = depacketize(codec, stream)
     sent = sum(len(payload) for payload, _, _ in payloads)
     assert sum(len(unit.data) for unit in units) <= 6 * sent + 64
+
+
+FILLERS = {"h264": b"\x0c", "hevc": b"\x4c\1"}
+
+
+@pytest.mark.parametrize("size", [20, 60_000, 70_000, 300_000])
+@pytest.mark.parametrize("codec", CODECS)
+def test_filler_of_any_size_is_dropped(codec: str, size: int) -> None:
+    """A camera with a constant bit rate fills up each picture: its slices come out, and its last marker counts."""
+    pictures = [make_picture(codec, number, key=number % 3 == 0) for number in range(6)]
+    filled = [Picture((*each.nals, FILLERS[codec] + b"\xff" * size + b"\x80"), each.is_keyframe) for each in pictures]
+    units = depacketize(codec, b"".join(map(frame, send(codec, filled))))
+    assert [(unit.data, unit.is_keyframe) for unit in units] == [(each.data, each.is_keyframe) for each in pictures]
+
+
+@pytest.mark.parametrize("place", ["before", "between", "behind"])
+@pytest.mark.parametrize("kind", [30, 31])
+def test_reserved_types_are_ignored(kind: int, place: str) -> None:
+    """Wherever they stand (RFC 6184 5.2), also between the fragments of a slice."""
+    pictures = [make_picture("h264", number, key=number % 3 == 0, size=6000) for number in range(6)]
+    payloads = []
+    for number, picture in enumerate(pictures):
+        parts = pack("h264", picture)
+        parts.insert({"before": 0, "between": len(parts) - 1, "behind": len(parts)}[place], bytes((0x60 | kind,)) * 20)
+        payloads += [(part, number * STEP, at == len(parts) - 1) for at, part in enumerate(parts)]
+    units = depacketize("h264", b"".join(map(frame, number_packets(payloads))))
+    assert [unit.data for unit in units] == [picture.data for picture in pictures]

@@ -76,3 +76,13 @@ def test_nothing_of_a_pause_that_ends_before_there_is_room_is_taken(
         feeder.join(10)
     assert [arrival.data for arrival in taken if arrival is not None] == [b"1", b"2"]
     assert (held.value.reason, held.value.since) == ("paused", (clock.utc(), clock.boot()))
+
+
+def test_what_the_taker_gives_up_for_is_how_the_session_ended() -> None:
+    """A session that is up and sends no picture has no end of its own; one that ended has."""
+    line = Line(Endpoint("rtsp://camera/x"), lambda: "")
+    assert line.refusal == ("", "")
+    line.give_up("stalled", "")
+    assert line.refusal == ("stalled", "")
+    line.tell_end("ended", "EOF")
+    assert line.refusal == ("ended", "EOF")

@@ -1,0 +1,64 @@
+"""The watchdog of a camera whose pictures lie far apart, by a clock that the test moves."""
+
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+
+import pytest
+
+from edge_agent.capture.camera import WATCHDOG_NS, CameraThread
+from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.session.interface import Arrival, Endpoint
+from edge_agent.media.packets import TrackTemplate
+from edge_agent.units import SECOND_NS, MonoNs, UtcNs
+from tests.support.fakes import FakeClock
+
+from .conftest import MemorySink
+from .rtsp.test_sdp import PPS, SPS
+
+STEP_NS = SECOND_NS // 2
+START = b"\0\0\0\1"
+KEYFRAME = START + SPS + START + PPS + START + b"\x65\x88" + b"\x99" * 50
+TRACK = TrackTemplate(0, "video", "h264", Fraction(1, 90_000), START + SPS + START + PPS, 320, 240, 0, 0, Fraction(0))
+
+
+class SlowLine:
+    """A session that hands a picture over when the next one begins, and has nothing else to say.
+
+    Args:
+        clock: Moved by what is read.
+        apart_ns: How far pictures lie apart.
+        count: So many come; then nothing.
+    """
+
+    endpoint, reader, has_keyframe = Endpoint("rtsp://camera/x"), "own", True
+    reorders, silence, tracks = False, "", (TRACK,)
+
+    def __init__(self, clock: FakeClock, apart_ns: int, count: int) -> None:
+        self._clock, self._apart_ns, self._count = clock, apart_ns, count
+        self.handed_over = MonoNs(0)
+
+    def read(self) -> Iterator[Arrival | None]:
+        began, told = (self._clock.utc(), self._clock.boot()), 0
+        for passed in range(0, (self._count + 9) * self._apart_ns, STEP_NS):
+            if passed // self._apart_ns > told < self._count:
+                at = told * self._apart_ns
+                utc, boot, ticks = UtcNs(began[0] + at), MonoNs(began[1] + at), at * 90_000 // SECOND_NS
+                self.handed_over = self._clock.boot()
+                yield Arrival(0, ticks, 0, True, KEYFRAME, utc, boot, None, None, rtp=ticks)
+                told += 1
+            else:
+                yield None
+            self._clock.advance(STEP_NS)
+
+
+@pytest.mark.parametrize("apart_s", [4, 6, 8, 9])
+def test_camera_with_a_picture_in_eight_seconds_is_recorded(apart_s: int) -> None:
+    """Until no more comes: a unit is held until the next begins, so its arrival is as old as pictures lie apart."""
+    clock, sink = FakeClock(), MemorySink()
+    line = SlowLine(clock, apart_s * SECOND_NS, 9)
+    thread = CameraThread("porch.main", lambda: line.endpoint, sink, clock, threading.Event())
+    with pytest.raises(CaptureError, match="no picture arrives"):
+        thread._record_runs(line, line)  # type: ignore[arg-type]  # without its threads
+    assert len(sink.gops) >= 8
+    assert WATCHDOG_NS < clock.boot() - line.handed_over <= WATCHDOG_NS + 2 * STEP_NS
