@@ -143,11 +143,11 @@ def walk_to_clip(folder: Path) -> list[Typed]:
             "\ncameras: {}": "\ncameras:\n  front-door: {mode: ask, categories: [robbery]}",
         })  # fmt: skip
         wait_for_footage(file, folder)
-        walk.type("resident", "edge-agent", "consent", "sign", *file, answers=(("YES", "YES"), owner))
+        walk.type("resident", "edge-agent", "consent", "sign", *file, answers=(('"yes"', "yes"), owner))
         jti = _ask(walk, home, answer)
         number = wait_for_ask(file, folder)
         words = ("edge-agent", "requests", "approve", number, *file)
-        walk.type("resident", *words, answers=(("YES", "YES"), owner))
+        walk.type("resident", *words, answers=(('"yes"', "yes"), owner))
         wait_for_delivery(file, folder, number)
         shown = walk.type("rtcc", "rtcc", "open", jti, *home)
         if "FAILED" in shown or "failed" in shown.splitlines()[-1]:

@@ -54,8 +54,8 @@ def load_words(language: Language) -> Words:
     """Return the words of a language."""
     if language == "en":
         return ENGLISH
-    file = importlib.resources.files("edge_agent.page") / "languages" / f"{language}.json"
-    return Words(language, json.loads(file.read_bytes()))
+    content = (importlib.resources.files("edge_agent.page") / "languages" / f"{language}.json").read_bytes()
+    return Words(language, json.loads(content))
 
 
 def pick_language(accepted: str) -> Language:

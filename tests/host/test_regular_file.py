@@ -164,6 +164,7 @@ ALLOWED = {
     "path.write_text": "the pinned certificate: in a folder that was just made",
     "path.read_bytes": "the program's own sources",
     "(importlib.resources.files('edge_agent.page') / 'static' / name).read_bytes": "the program's own",
+    "(importlib.resources.files('edge_agent.page') / 'languages' / f'{language}.json').read_bytes": "the program's own",
     "tarfile.open": "of bytes in memory",
     "archive.chmod": "root's own folder, just made",
     "folder.chmod": "root's own folder of configuration",

@@ -202,7 +202,7 @@ def test_whoever_watches_sees_what_workers_kept(city, gateway, programs):
 def test_a_home_moves_to_a_server(home, applicant, now, postgresql, capsys):
     """Typed: tables, then every row; a second time nothing is copied twice, and numbers go on."""
     if home.settings.database:
-        pytest.skip("it is there already")
+        pytest.xfail("it is there already")
     gateway = enrol(home, applicant.csr, now).gateway
     (jti,) = ask(home, 1)
     queued = Answer(gateway, home.settings.iss, jti, 0, now, Status.QUEUED, cameras=("door",), not_before=now)
