@@ -30,6 +30,7 @@ async def answer_renewal(scope: AsgiMessage, receive: Receive, send: Send, renew
     if not gateway or not shown or scope["path"] != PATH + gateway or scope["method"] != "POST":
         await refuse(receive, send, 404)
         return
+    receive = _end_with_the_body(receive)
     body = await _read(receive)
     if body is None:
         await refuse(receive, send, 413)
@@ -47,6 +48,21 @@ async def answer_renewal(scope: AsgiMessage, receive: Receive, send: Send, renew
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(content)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+
+
+def _end_with_the_body(receive: Receive) -> Receive:
+    """Return what receives a body and no more: a refusal reads the rest, and behind its end nothing comes for long."""
+    is_over = False
+
+    async def receive_body() -> AsgiMessage:
+        nonlocal is_over
+        if is_over:
+            return {"type": "http.disconnect"}
+        message = await receive()
+        is_over = not message.get("more_body", False)
+        return message
+
+    return receive_body
 
 
 async def _read(receive: Receive) -> bytes | None:

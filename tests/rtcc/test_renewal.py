@@ -165,6 +165,7 @@ class DoubtfulClock(SystemClock):
 
 
 @pytest.mark.peer
+@pytest.mark.timeout(25)  # a refusal that reads on behind the body waits for 30 s, each time
 def test_the_server_answers_at_ones_own_path_alone(home, city, applicant, now, tmp_path):
     """Another gateway's path is none; who was revoked gets 403, and what is no message as well."""
     enrolment, other = enrol_before(home, applicant, now), enrol_before(home, Applicant(), now)

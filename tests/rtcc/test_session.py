@@ -26,6 +26,12 @@ LIMIT_S = 15
 
 
 @pytest.fixture
+def database():
+    """A file in the home: ``rtcc intake`` reads for a database that machines share (``test_city_intake``)."""
+    return ""
+
+
+@pytest.fixture
 def city(home, now, tmp_path):
     """A home whose settings name a running broker with the home's own certificate."""
     try:
