@@ -10,25 +10,22 @@ import logging
 import shutil
 import socket
 import ssl
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from tuspyserver import create_tus_router
 
-from edge_agent.errors import UnavailableError
 from edge_agent.host.accepting import ConnectionPlaces, CountingListener, QuickHandshakeLoop
 from edge_agent.rtcc.receiver_certificates import Renew, answer_renewal, is_renewal
 from edge_agent.rtcc.receiver_connections import MAX_IN_ALL, MAX_OF_ONE_ADDRESS, PeerProtocol
 from edge_agent.rtcc.receiver_namespace import PREFIX, App, AsgiMessage, Receive, Send, keep_apart, refuse
 from edge_agent.rtcc.receiver_room import STALLED_S, NoRoom
 from edge_agent.rtcc.receiver_storage import UPLOAD_NAME, ReceiveStorage, peer
+from edge_agent.rtcc.server_thread import ServerThread
 
 MAX_UPLOAD_BYTES = 64 << 30
 KEEP_FREE_BYTES = 1 << 30
@@ -37,7 +34,6 @@ RETRY_AFTER_S = 15
 """Said with every refusal that may mend."""
 IDLE_TIMEOUT_S = 30.0
 """A body that brings nothing for so long is taken as cut off: its lock is given to the next attempt."""
-START_TIMEOUT_S = 15.0
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +53,7 @@ class ReceiverSettings:
     keep_free_bytes: int = KEEP_FREE_BYTES
 
 
-class Receiver:
+class Receiver(ServerThread):
     """A receiver in a thread of this process; use it as a context manager, or ``serve`` it in the foreground."""
 
     def __init__(
@@ -85,11 +81,11 @@ class Receiver:
         )
         storage.recover(KEEP_DAYS)
         self._storage = storage
-        self._socket = CountingListener(
+        listener = CountingListener(
             socket.create_server((settings.host, settings.port)), ConnectionPlaces(MAX_OF_ONE_ADDRESS, MAX_IN_ALL)
         )
-        self.port = int(self._socket.getsockname()[1])
-        self._server = uvicorn.Server(
+        self.port = int(listener.getsockname()[1])
+        server = uvicorn.Server(
             uvicorn.Config(
                 build_app(storage, settings, is_announced, is_revoked or _nobody, renew),
                 http=PeerProtocol,
@@ -106,47 +102,17 @@ class Receiver:
                 ssl_cert_reqs=ssl.CERT_REQUIRED,
             )
         )
-        self._thread = threading.Thread(target=self.serve, name="receiver", daemon=True)
+        super().__init__("receiver", server, listener, QuickHandshakeLoop)
 
     @property
     def url(self) -> str:
         """What an enrolment file names; a gateway creates its uploads under ``CN/`` in it."""
         return f"https://{self._settings.host}:{self.port}/{PREFIX}/"
 
-    def serve(self) -> None:
-        """Serve until ``stop``, or until SIGINT or SIGTERM where this is the main thread."""
-        with asyncio.Runner(loop_factory=QuickHandshakeLoop) as runner:
-            runner.run(self._server.serve(sockets=[self._socket]))
-
-    def start(self) -> None:
-        """Serve in a thread; returns when it answers.
-
-        Raises:
-            UnavailableError: It did not start.
-        """
-        self._thread.start()
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self._server.started:
-            if not self._thread.is_alive() or time.monotonic() > deadline:
-                raise UnavailableError("receiver does not start")
-            time.sleep(0.01)
-
     def stop(self) -> None:
-        """Stop and wait for the thread."""
-        self._server.should_exit = True
-        if self._thread.is_alive():
-            self._thread.join(10)
+        """Stop, and wait for the thread."""
+        super().stop()
         self._storage.close()
-        self._socket.close()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def build_app(

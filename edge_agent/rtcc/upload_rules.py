@@ -11,25 +11,21 @@ import json
 import os
 import re
 import socket
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import uvicorn
 
-from edge_agent.errors import UnavailableError
 from edge_agent.protocol.renewal import PATH
 from edge_agent.rtcc.receiver_certificates import Renew, answer_renewal
 from edge_agent.rtcc.receiver_namespace import AsgiMessage, Receive, Send, refuse
+from edge_agent.rtcc.server_thread import ServerThread
 
-START_TIMEOUT_S = 15.0
 _GATEWAY = re.compile(r"/gateways/(?P<gateway>[A-Za-z0-9_-]{1,64})(?:/uploads/(?P<upload>[A-Za-z0-9_-]{8,64}))?")
 
 
-class UploadRules:
+class UploadRules(ServerThread):
     """The questions of an upload server, answered in a thread of this process or in the foreground.
 
     Args:
@@ -55,8 +51,7 @@ class UploadRules:
     ) -> None:
         self._is_announced, self._on_received = is_announced, on_received
         self._find_signed, self._is_revoked, self._renew = find_signed, is_revoked, renew
-        self._socket = _bind(path)
-        self._server = uvicorn.Server(
+        server = uvicorn.Server(
             uvicorn.Config(
                 self._answer,
                 interface="asgi3",  # a bound method is not seen to be one
@@ -70,40 +65,7 @@ class UploadRules:
                 timeout_graceful_shutdown=2,
             )
         )
-        self._thread = threading.Thread(target=self.serve, name="upload-rules", daemon=True)
-
-    def serve(self) -> None:
-        """Serve until ``stop``, or until SIGINT or SIGTERM in the main thread."""
-        asyncio.run(self._server.serve(sockets=[self._socket]))
-
-    def start(self) -> None:
-        """Serve in a thread; returns when it answers.
-
-        Raises:
-            UnavailableError: It did not start.
-        """
-        self._thread.start()
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self._server.started:
-            if not self._thread.is_alive() or time.monotonic() > deadline:
-                raise UnavailableError("upload rules cannot be asked")
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        """Stop and wait for the thread."""
-        self._server.should_exit = True
-        if self._thread.is_alive():
-            self._thread.join(10)
-        self._socket.close()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+        super().__init__("upload-rules", server, _bind(path))
 
     async def _answer(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         path, method = str(scope["path"]), scope["method"]

@@ -5,10 +5,7 @@ the broker reads. Which certificate is issued to whom is said by ``enrol`` and `
 """
 
 import contextlib
-import fcntl
 import json
-import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +15,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge_agent.errors import CustodyError
-from edge_agent.host.regular_file import open_regular
+from edge_agent.host.lock_file import hold_lock
 from edge_agent.rtcc.office import authority
 from edge_agent.rtcc.office.keys import encode_json, replace
 from edge_agent.units import SECOND_NS, UtcNs
 
-_PATIENCE_S, _NAP_S = 10.0, 0.05
+_PATIENCE_S = 10.0
 
 AuthorityPair = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
@@ -90,20 +87,9 @@ class Certificates:
             CustodyError: Another one has had it for ``_PATIENCE_S``.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = open_regular(self._folder / ".lock", os.O_RDWR | os.O_CREAT)
-        try:
-            deadline = time.monotonic() + _PATIENCE_S
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise CustodyError(f"another process changes what was revoked: {self._folder}") from None
-                    time.sleep(_NAP_S)
+        busy = CustodyError(f"another process changes what was revoked: {self._folder}")
+        with hold_lock(self._folder / ".lock", _PATIENCE_S, busy):
             yield
-        finally:
-            os.close(descriptor)
 
     def _read(self) -> _RevokedList:
         try:

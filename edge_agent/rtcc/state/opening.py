@@ -3,22 +3,17 @@
 Owns ``state.sqlite3`` of a home, its creation, and the taking over of an earlier version's folders.
 """
 
-import fcntl
-import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from edge_agent.errors import UnavailableError
 from edge_agent.host.atomic_file import sync_folder
-from edge_agent.host.regular_file import open_regular
+from edge_agent.host.lock_file import hold_lock
 from edge_agent.rtcc.state import folder_import
 from edge_agent.rtcc.state.database import CityDatabase
 from edge_agent.rtcc.state.state import CityState
 
 NAME = "state.sqlite3"
-_PATIENCE_S, _NAP_S = 60.0, 0.05
+_PATIENCE_S = 60.0
 
 
 def open_state(home: Path, url: str) -> CityState:
@@ -38,7 +33,8 @@ def open_state(home: Path, url: str) -> CityState:
         return CityState(database)
     path = home / NAME
     if not path.exists() or folder_import.has_folders(home):
-        with _alone(home):
+        busy = UnavailableError(f"another process is taking the state over: {home}")
+        with hold_lock(home / ".state.lock", _PATIENCE_S, busy):
             if not path.exists():
                 _make(home, path)
             folder_import.put_aside(home)
@@ -58,21 +54,3 @@ def _make(home: Path, path: Path) -> None:
     Path(f"{part}-journal").unlink(missing_ok=True)
     part.rename(path)
     sync_folder(home)
-
-
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    descriptor = open_regular(home / ".state.lock", os.O_RDWR | os.O_CREAT)
-    try:
-        deadline = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise UnavailableError(f"another process is taking the state over: {home}") from None
-                time.sleep(_NAP_S)
-        yield
-    finally:
-        os.close(descriptor)
