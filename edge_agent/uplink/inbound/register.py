@@ -268,18 +268,15 @@ class RequestRegister:
         due = UtcNs(max(stored.due, bound.not_before)) if stored.state in UNDER_WAY else None
         self.apply(connection, stored, steps.narrow(stored, evaluation, now, due))
 
-    def demand_open(
-        self, _connection: sqlite3.Connection, stored: StoredRequest, release: StoredRelease | None = None
-    ) -> None:
-        """Raise WithdrawnError if a request is not under way any more, or one camera's release was dropped.
+    def demand_open(self, stored: StoredRequest) -> StoredRequest:
+        """Return a request as it is now; WithdrawnError if it is not under way any more.
 
         Inside the transaction of a step, so that nothing slips between.
         """
-        if self._store.requests.read(stored.id).state not in UNDER_WAY:
+        current = self._store.requests.read(stored.id)
+        if current.state not in UNDER_WAY:
             raise WithdrawnError
-        cameras = {each.camera for each in self._store.releases.list_of(stored.id)}
-        if release is not None and release.camera not in cameras:
-            raise WithdrawnError
+        return current
 
     # Answers
 

@@ -24,7 +24,7 @@ from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.clip.cutter import ClipError
 from edge_agent.uplink.inbound import steps
 from edge_agent.uplink.inbound.lifecycle import CameraEvent
-from edge_agent.uplink.inbound.register import Aftermath, RequestRegister
+from edge_agent.uplink.inbound.register import Aftermath, RequestRegister, WithdrawnError
 from edge_agent.uplink.inbound.steps import LATE, RequestStep, describe_grant
 from edge_agent.uplink.release.payload import describe
 from edge_agent.uplink.release.staging import Staging, StagingFullError
@@ -131,7 +131,9 @@ class BuildStep:
         known = None if earlier is None else earlier.waiting.entry
         now = self._clock.utc()
         with self._store.transaction() as connection:
-            self._register.demand_open(connection, request)
+            bound = self._register.demand_open(request).bound
+            if bound is None or bound.find(camera.camera) is None:  # it left while another camera's bundle was built
+                raise WithdrawnError
             entry = describe_grant(grant, camera)
             if earlier is None or known is None or ledger.read_entry(connection, known) != entry.members():
                 known = ledger.read_size(connection)  # of the entry that this step makes

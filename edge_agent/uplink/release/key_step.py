@@ -13,6 +13,7 @@ from edge_agent.ledger.entries import DeliveryEntry
 from edge_agent.protocol.answer import DeliveredFile, Note
 from edge_agent.protocol.verdict import Denial, Grant
 from edge_agent.units import UtcNs
+from edge_agent.uplink.inbound import steps
 from edge_agent.uplink.inbound.lifecycle import Event
 from edge_agent.uplink.inbound.register import Aftermath, RequestRegister, WithdrawnError
 from edge_agent.uplink.inbound.steps import RequestStep, notes_of
@@ -47,32 +48,34 @@ class KeyStep:
     def hand_over(self, request: StoredRequest) -> None:
         """Decide, and put the age headers of the uploaded payloads into the outbox, in one transaction.
 
+        If no camera has a payload, and each of them was tried, the request ends in that transaction instead.
+
         Raises:
-            WithdrawnError: The request ended instead.
+            WithdrawnError: The request was withdrawn.
             PutOffError: Nothing can be decided yet.
         """
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            self._register.demand_open(connection, request)
+            self._register.demand_open(request)
             verdict, outlook = self._reauthorization.decide(connection, request.id, aftermath)
             releases = self._store.releases.list_of(request.id)
             done = [each for each in releases if each.state is ReleaseState.UPLOADED]
             is_whole = isinstance(verdict, Grant) and [each.camera for each in releases] == sorted(
                 each.camera for each in verdict.cameras
             )
-            if isinstance(verdict, Grant) and outlook.now >= verdict.not_before and is_whole and done:
-                self._enter(connection, request, verdict, releases, outlook.now)
+            if isinstance(verdict, Grant) and outlook.now >= verdict.not_before and is_whole:
+                if done:
+                    self._enter(connection, request, verdict, releases, outlook.now)
+                else:
+                    step = _end_empty(request, releases, outlook.now)
+                    self._register.apply(connection, request, step, aftermath)
         self._reauthorization.clear_up(aftermath)
         if isinstance(verdict, Denial):
             raise WithdrawnError
         if not isinstance(verdict, Grant) or outlook.now < verdict.not_before:
             raise PutOffError
-        if not is_whole:
-            return  # Something was dropped: the next round goes on with what is left.
-        if not done:  # what was uploaded is not granted any more, and the rest could not be built
-            self.end_empty(request, releases)
-            return
-        log.info("clip uploaded, its key is due request=%d cameras=%d", request.id, len(done))
+        if is_whole and done:  # else something was dropped, and the next round goes on with the rest
+            log.info("clip uploaded, its key is due request=%d cameras=%d", request.id, len(done))
 
     def _enter(
         self,
@@ -92,13 +95,6 @@ class KeyStep:
             members["missing"] = missing
         event = Event.PART if missing else Event.WHOLE
         self._register.apply(connection, request, RequestStep(event, now, (entry,), answer=members))
-
-    def end_empty(self, request: StoredRequest, releases: Sequence[StoredRelease]) -> None:
-        """End a request of which there is nothing to deliver."""
-        reasons = tuple({"code": _reason_of(each), "camera": each.camera} for each in releases)
-        failed = any(each.state is ReleaseState.FAILED for each in releases)
-        event, outcome = (Event.FAILURE, "failed") if failed else (Event.NOTHING, "no-footage")
-        self._reauthorization.end(request, event, outcome, reasons)
 
     def confirm(self, message: OutboxMessage) -> bool:
         """Decide once more on a request whose age headers are in a message, and note that they leave now.
@@ -123,6 +119,14 @@ class KeyStep:
                 self._register.apply(connection, request, RequestStep(Event.KEY_LEAVES, outlook.now), aftermath)
         self._reauthorization.clear_up(aftermath)
         return leaves
+
+
+def _end_empty(request: StoredRequest, releases: Sequence[StoredRelease], now: UtcNs) -> RequestStep:
+    """Return the end of a request of which there is nothing to deliver."""
+    reasons = tuple({"code": _reason_of(each), "camera": each.camera} for each in releases)
+    failed = any(each.state is ReleaseState.FAILED for each in releases)
+    event, outcome = (Event.FAILURE, "failed") if failed else (Event.NOTHING, "no-footage")
+    return steps.end(request, event, outcome, reasons, now)
 
 
 def _reason_of(release: StoredRelease) -> str:

@@ -75,7 +75,7 @@ class Reauthorization:
         """
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            self._register.demand_open(connection, request)
+            self._register.demand_open(request)
             verdict, outlook = self.decide(connection, request.id, aftermath)
         self.clear_up(aftermath)
         if isinstance(verdict, Denial):

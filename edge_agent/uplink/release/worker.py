@@ -184,9 +184,7 @@ class ReleaseWorker:
             raise PutOffError
         if sendable:
             self._demand_still_there(request)
-            self._key_step.hand_over(request)
-        else:
-            self._key_step.end_empty(request, releases)
+        self._key_step.hand_over(request)
 
     def _demand_still_granted(self, request: StoredRequest, release: StoredRelease) -> None:
         """Decide before each upload: building it, or the upload before, took its time (PROTOCOL O9)."""

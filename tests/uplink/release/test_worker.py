@@ -350,6 +350,42 @@ def test_a_key_that_is_taken_back_while_the_answer_before_it_is_sent_stays(house
     assert (last.status, [each.camera for each in last.files]) == (Status.DELIVERED, ["yard"])
 
 
+OTHER = "age1" + "z" * 58
+
+
+def test_a_camera_that_is_paused_while_another_is_built_is_not_opened(house):
+    """Its grant was read before the first bundle, minutes ago: neither entered nor cut."""
+    house.signed["yard"] = gate.terms()
+    house.ask({"clip.cameras": ["door", "yard"]})
+    house.builder.before = lambda: house.call("pause", camera="yard")
+    house.carry_on()
+    house.builder.before = lambda: None
+    house.carry_on()
+    house.sender.turn()
+    assert [each["cameras"][0]["camera"] for each in house.entries("grant")] == ["door"]
+    assert list(house.builder.tries) == ["door"]
+    assert [each.camera for each in house.answers()[-1].files] == ["door"]
+
+
+def test_a_camera_that_is_to_be_built_anew_is_no_missing_footage(house):
+    """The door's clip opens for somebody replaced while the yard was found empty: the request goes on with the door."""
+    house.signed |= {name: gate.terms() for name in ("yard", "shed")}
+    house.ask({"clip.cameras": ["door", "yard"]})
+
+    def narrow_the_door() -> None:
+        house.builder.delivers = house.builder.trying == "door"
+        if house.builder.trying == "yard" and house.trust.bundle.version == 1:
+            house.intake.handle(house.trust_message(version=2, recipients=[{"role": "evidence", "age": OTHER}]))
+            house.call("pause", camera="shed")
+
+    house.builder.before = narrow_the_door
+    house.carry_on()
+    assert house.state() is not RequestState.NO_FOOTAGE
+    house.carry_on()
+    house.sender.turn()
+    assert [each.camera for each in house.answers()[-1].files] == ["door"]
+
+
 def test_key_of_a_bundle_that_opens_for_somebody_replaced_is_taken_back(house):
     """The evidence key is replaced after the last byte: the bundle is built and sealed anew."""
     uploaded(house)
