@@ -156,6 +156,14 @@ def say(code: str, **values: object) -> str:
     return CAUSES[code].sentence.format(**values)
 
 
+def say_code(code: str) -> str:
+    """Return the sentence of a code; the code itself if it has none, or one with blanks to fill in."""
+    try:
+        return say(code)
+    except KeyError:
+        return code
+
+
 def main() -> None:
     """Print the table of PROTOCOL 4.1."""
     print("| check | code | sentence |\n|---|---|---|")

@@ -18,7 +18,7 @@ from edge_agent.consent.signed_consent import SignedConsent
 from edge_agent.errors import DenialError
 from edge_agent.host.clock import Clock
 from edge_agent.protocol.enrolment import Enrolment
-from edge_agent.protocol.reasons import CAUSES, TIMED, UNKNOWN, say
+from edge_agent.protocol.reasons import CAUSES, TIMED, UNKNOWN, say, say_code
 from edge_agent.protocol.request import Admitted, Request
 from edge_agent.protocol.request_jws import verify_request
 from edge_agent.protocol.trust_bundle import TrustBundle
@@ -265,7 +265,7 @@ class Evaluator:
             steps = [*_passed(11), *_as_steps(found)]
         steps += [
             ExplainedCheck("recorded" + (f" ({each['camera']})" if each.get("camera") else ""), "refuse", each["code"],
-                           say(each["code"]))
+                           say_code(each["code"]))
             for each in stored.reasons
         ]  # fmt: skip
         if stored.state not in OPEN_STATES:

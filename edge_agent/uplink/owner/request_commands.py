@@ -18,7 +18,7 @@ from edge_agent.host.control_socket import Handler, Peer, Reply, read_int
 from edge_agent.ledger import entries
 from edge_agent.ledger.entries import ApprovalEntry, ConsentRevokedEntry, PauseEntry, ResumeEntry
 from edge_agent.protocol import jws
-from edge_agent.protocol.reasons import say
+from edge_agent.protocol.reasons import say, say_code
 from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
 from edge_agent.protocol.verdict import Approval, Denial, Reason, Wait
 from edge_agent.settings.gateway import Config
@@ -163,7 +163,7 @@ class RequestCommands:
             "quality": payload["clip"]["quality"],
             "purpose": payload["purpose"],
             "contact": payload["contact"],
-            "reasons": [{**each, "sentence": _sentence(each["code"])} for each in request.reasons],
+            "reasons": [{**each, "sentence": say_code(each["code"])} for each in request.reasons],
             "releases": [
                 {
                     "camera": each.camera,
@@ -217,8 +217,8 @@ class RequestCommands:
     def _resume(self, order: Order, resume: Resume, now: UtcNs) -> Reply:
         with self._store.transaction() as connection:
             paused_at = self._store.pauses.find_entry(connection, resume.camera)
-            # Times of an order are whole seconds. A pause of the future was entered under a wrong clock.
-            if paused_at is not None and order.issued_at + SECOND_NS < paused_at <= now:
+            # A pause of the future was entered under a wrong clock.
+            if paused_at is not None and order.issued_at < paused_at <= now:
                 raise UsageError("it was paused again since this was drafted", "look who paused it, and begin anew")
             self._mark_used(connection, order, now)
             self._store.pauses.clear(connection, resume.camera)
@@ -373,10 +373,3 @@ def is_no_approval(verdict: Denial) -> bool:
 
 def _refusal(verdict: Denial | Wait) -> DenialError:
     return DenialError(verdict.reasons[0].code, " ".join(each.sentence for each in verdict.reasons))
-
-
-def _sentence(code: str) -> str:
-    try:
-        return say(code)
-    except KeyError:  # A sentence with blanks to fill in: the code has to do.
-        return code

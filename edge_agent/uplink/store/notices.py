@@ -49,9 +49,18 @@ class NoticeTable:
                 (json.dumps(self._services),),
             )
 
-    def add(self, connection: sqlite3.Connection, request_id: int, event: str, detail: str = "") -> None:
+    def add(
+        self,
+        connection: sqlite3.Connection,
+        request_id: int,
+        event: str,
+        detail: str = "",
+        *,
+        number: int | None = None,
+    ) -> None:
         """Have every service told of an event, once: the same event of the same request again is none."""
-        cursor = connection.execute("INSERT OR IGNORE INTO notice VALUES (NULL, ?, ?, ?)", (request_id, event, detail))
+        row = (number, request_id, event, detail)
+        cursor = connection.execute("INSERT OR IGNORE INTO notice VALUES (?, ?, ?, ?)", row)
         if not cursor.rowcount:
             return
         rows = [(name, cursor.lastrowid) for name in self._services]
@@ -77,8 +86,10 @@ class NoticeTable:
         if connection.execute(waits, (HOUSE, REFUSALS)).fetchone() is not None:
             row = self._file.find_row("SELECT detail FROM notice WHERE request_id = ? AND event = ?", HOUSE, REFUSALS)
             count += 0 if row is None else int(row["detail"])
+        # A number of its own: the row that goes may just be on its way to a service, which then marks that number.
+        number = self.find_newest() + 1
         connection.execute("DELETE FROM notice WHERE request_id = ? AND event = ?", (HOUSE, REFUSALS))
-        self.add(connection, HOUSE, REFUSALS, str(count))
+        self.add(connection, HOUSE, REFUSALS, str(count), number=number)
 
     def find_newest(self) -> int:
         """Return the number of the newest row; 0 if there is none."""

@@ -328,3 +328,18 @@ def test_destroyed_header_is_in_no_file_after_a_kill(tmp_path, store):
     with Database(killed / "state.sqlite") as again:
         assert holding(killed) == []
         assert [each.header for each in again.releases.list_all()] == [b""]
+
+
+def test_a_count_of_refusals_that_grows_while_it_is_sent_is_told_as_well(store):
+    """What a service was sent is marked by its number: the row that took its place has another."""
+    store.notices.set_services(("phone",))
+    with store.transaction() as connection:
+        for request_id in (1, 2):
+            store.notices.add(connection, request_id, "denied")
+        store.notices.sum_up(connection, 1)
+    sent = store.notices.find_house_notice("phone", refusals=True)
+    with store.transaction() as connection:
+        store.notices.sum_up(connection, 2)
+    store.notices.mark_house_notice_told("phone", sent.id)
+    left = store.notices.find_house_notice("phone", refusals=True)
+    assert (sent.detail, left.detail) == ("1", "2")
