@@ -177,7 +177,7 @@ class DeskPages:
             "approve.html", call.words, request=request, ticket=call.ticket,
             cameras=[(each, call.reader.title(each)) for each in dict.fromkeys(offered)],
             marks=[(each, call.reader.clock(each, marks[0])) for each in marks],
-            look=find_look(windows, offered),
+            look=find_look(windows, offered) | {"number": call.path["number"]} if windows else {},
         )  # fmt: skip
 
     def _choose_resume(self, call: Call) -> Response:
@@ -193,6 +193,7 @@ class DeskPages:
         return self._render(
             "show.html", call.words, ticket=call.ticket, names=call.reader.cameras, camera=camera, shows=SHOWS,
             lengths=LENGTHS, start=f"{local:%Y-%m-%dT%H:%M}", minutes=call.fields.get("minutes", ""),
+            number=call.fields.get("number", ""),
         )  # fmt: skip
 
     def _choose_terms(self, call: Call) -> Response:
@@ -246,6 +247,8 @@ class DeskPages:
             "end": encode_rfc3339(UtcNs(start + length * MINUTE_NS)),
             "quality": "sub" if call.fields.get("quality") == "sub" else "main",
         }
+        if what == "look" and call.fields.get("number"):
+            wish["number"] = call.fields["number"]
         return self._draft(call, what, wish)
 
     def _draft(self, call: Call, what: str, wish: Mapping[str, Any]) -> Response:
@@ -351,7 +354,7 @@ class DeskPages:
         return Response(self._templates.files[name], media_type=STATIC[name])
 
 
-def find_look(windows: list[Mapping[str, str]], cameras: list[str]) -> Mapping[str, str]:
+def find_look(windows: list[Mapping[str, str]], cameras: list[str]) -> dict[str, str]:
     """Return what the form of a look is filled with: the first camera of an offer, from its beginning, or nothing."""
     if not windows:
         return {}

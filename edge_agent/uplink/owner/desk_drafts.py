@@ -126,7 +126,9 @@ class Drafts:
         texts = self._texts
         small = texts(", small picture") if quality == "sub" else ""
         said = say_show(what, f"{camera}, {say_span(window, self._zone)}{small}", texts)
-        more = {"stills": MAX_STILLS} if what == "look" else {}
+        more: dict[str, Any] = {"stills": MAX_STILLS} if what == "look" else {}
+        if what == "look" and "number" in members:  # a yes lets out the excerpt that is held, not today's ring
+            more["jti"] = self._ask("request", {"number": members["number"]})["request"]["jti"]
         command = "look" if what == "look" else "export"
         return DeskDraft(what, (payload,), said, command, more, {"camera": camera})
 

@@ -18,6 +18,8 @@ MAX_OF_ONE = 16
 """Of one device: a browser that fetches without end ends its own ones."""
 MAX_TICKETS = 512
 """Of all devices that the page says there are."""
+MAX_ENDED = 512
+"""Names of devices that were taken off: random, and never given again."""
 MAX_DEVICE_LETTERS = 60
 
 
@@ -32,6 +34,7 @@ class DeskTickets:
         self._now_s = now_s
         self._lock = threading.Lock()
         self._tickets: dict[str, tuple[str, float]] = {}
+        self._ended: dict[str, None] = {}
 
     @property
     def page_handlers(self) -> Mapping[str, Handler]:
@@ -46,6 +49,8 @@ class DeskTickets:
     def _make(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         device, ticket = _read_device(members), secrets.token_urlsafe(24)
         with self._lock:
+            if device in self._ended:  # the page had looked at the device before it was taken off
+                raise UsageError("that device was taken off")
             now_s = self._now_s()
             self._tickets = {each: found for each, found in self._tickets.items() if found[1] > now_s}
             mine = [each for each, found in self._tickets.items() if found[0] == device]
@@ -59,6 +64,9 @@ class DeskTickets:
     def _end(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         device = _read_device(members)
         with self._lock:
+            self._ended[device] = None
+            if len(self._ended) > MAX_ENDED:
+                del self._ended[next(iter(self._ended))]
             self._tickets = {each: found for each, found in self._tickets.items() if found[0] != device}
         return {}
 

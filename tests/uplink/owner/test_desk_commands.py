@@ -278,6 +278,15 @@ def test_what_is_shown_is_ten_minutes_of_one_camera_at_most(house, desk, what):
     assert house.entries("page") == [{"what": what, "by": "desk", "camera": "door"}]
 
 
+def test_what_is_seen_before_a_yes_is_the_excerpt_that_would_leave(house, desk):
+    """The ring may have been written over meanwhile: the pictures come from the footage that the request holds."""
+    request = house.ask()
+    span = {"start": "2026-11-28T19:00:00Z", "end": "2026-11-28T19:10:00Z"}
+    desk.sign(desk.draft("look", camera="door", number=request.id, **span))
+    desk.sign(desk.draft("look", camera="door", **span))
+    assert [each.get("jti") for each in desk.shown] == [request.jti, None]
+
+
 def test_guessing_is_bounded_to_a_few_tries_a_day():
     """Whoever has the passphrase and drafts without end: 3 tries each, and pauses that grow to an hour."""
     now = [0.0]

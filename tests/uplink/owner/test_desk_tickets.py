@@ -31,6 +31,8 @@ def test_ticket_is_good_for_an_hour_and_ends_with_its_device() -> None:
     assert (desk.is_good(lost), desk.is_good(mine), desk.is_good("")) == (True, True, False)
     desk.end("lost")
     assert (desk.is_good(lost), desk.is_good(mine)) == (False, True)
+    with pytest.raises(UsageError, match="taken off"):  # by a page that had looked at the device before
+        desk.make("lost")
     desk.now_s = LIFE_S
     assert not desk.is_good(mine)
 
