@@ -1,4 +1,4 @@
-"""``edge-agent adopt``: root puts the terms that the owner signed at the desk into ``consent.yaml``."""
+"""``edge-agent adopt``: root puts terms or an enrolment that the owner signed at the desk into its file."""
 
 import argparse
 
@@ -10,8 +10,9 @@ from edge_agent.settings.gateway import load_config
 from edge_agent.uplink.owner import adoption
 
 _DESCRIPTION = """\
-Put the terms that the owner has just signed at the desk into consent.yaml. A systemd unit starts it; nobody needs to
-type it. It takes one text, with the owner's order for that text, good for five minutes, and nothing else.
+Put the terms or the enrolment that the owner has just signed at the desk into its file. A systemd unit starts it;
+nobody needs to type it. It takes one text, with the owner's order for that text, good for five minutes, and nothing
+else.
 """
 
 

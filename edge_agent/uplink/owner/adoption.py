@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ from edge_agent.consent.policy import parse_policy
 from edge_agent.custody.enrolment_file import find_gateway_name
 from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import ConfigError, DenialError, UsageError
-from edge_agent.host.atomic_file import write_small_file
+from edge_agent.host.atomic_file import write_new_file, write_small_file
 from edge_agent.host.regular_file import read_regular
 from edge_agent.protocol.enrolment import parse_enrolment
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
 
 MAX_BYTES = 512 * 1024
+_NOTE = threading.Lock()
+"""Of the note in this process: the desk's thread writes it, and the one that looks for faults takes it away."""
 
 
 def digest_file(path: Path) -> bytes:
@@ -58,31 +61,48 @@ def demand_free(config: Config) -> None:
         UsageError: One does.
     """
     if adoption_path(config).exists():
-        raise UsageError(
-            "what was signed at the desk before is not in its file yet",
-            "wait a minute, and begin anew; if this stays, at the gateway: sudo edge-agent adopt",
-        )
+        raise _not_free()
 
 
-def leave(config: Config, order: bytes, text: str, replaced: Path) -> None:
-    """Leave a text and its order, and note which file they are to replace.
+def _not_free() -> UsageError:
+    return UsageError(
+        "what was signed at the desk before is not in its file yet",
+        "wait a minute, and begin anew; if this stays, at the gateway: sudo edge-agent adopt",
+    )
+
+
+def expect(config: Config, path: Path, text: str) -> None:
+    """Note durably that a file is to have a text, before anything of the act counts; nothing if it has that already.
+
+    From then on ``find_missing`` tells, whatever becomes of this process or its disk.
+    """
+    was = digest_file(path)
+    with _NOTE:
+        if was == hashlib.sha256(text.encode()).digest():
+            left_path(config).unlink(missing_ok=True)
+        else:
+            note = json.dumps({"path": str(path), "was": was.hex()}).encode()
+            write_small_file(left_path(config), note, mode=0o600)
+
+
+def forget(config: Config) -> None:
+    """Take back ``expect``: the act was refused."""
+    with _NOTE:
+        left_path(config).unlink(missing_ok=True)
+
+
+def leave(config: Config, order: bytes, text: str) -> None:
+    """Leave a text and its order for root, durably.
 
     Raises:
         UsageError: Another text lies there.
+        OSError: It cannot be written.
     """
-    demand_free(config)
-    path = adoption_path(config)
     content = json.dumps({"order": order.decode(), "text": base64.b64encode(text.encode()).decode()}).encode()
-    note = json.dumps({"path": str(replaced), "was": digest_file(replaced).hex()}).encode()
-    write_small_file(left_path(config), note, mode=0o600)
-    whole = path.with_name("adopt.new")
-    write_small_file(whole, content, mode=0o600)
     try:
-        os.link(whole, path)  # whole or not at all, and over nothing
+        write_new_file(adoption_path(config), content, 0o600)
     except FileExistsError:
-        demand_free(config)
-    finally:
-        whole.unlink(missing_ok=True)
+        raise _not_free() from None
 
 
 def find_missing(config: Config) -> Path | None:
@@ -90,17 +110,18 @@ def find_missing(config: Config) -> Path | None:
 
     What was edited since is the owner's own doing, and nothing is waited for any more.
     """
-    try:
-        note = json.loads(read_regular(left_path(config), MAX_BYTES))
-        path, was = Path(str(note["path"])), str(note["was"])
-        if digest_file(path).hex() == was:
-            return path
-    except FileNotFoundError:
+    with _NOTE:
+        try:
+            note = json.loads(read_regular(left_path(config), MAX_BYTES))
+            path, was = Path(str(note["path"])), str(note["was"])
+            if digest_file(path).hex() == was:
+                return path
+        except FileNotFoundError:
+            return None
+        except (ConfigError, OSError, ValueError, KeyError, TypeError):
+            pass  # a file that cannot be read has faults of its own
+        left_path(config).unlink(missing_ok=True)
         return None
-    except (ConfigError, OSError, ValueError, KeyError, TypeError):
-        pass  # a file that cannot be read has faults of its own
-    left_path(config).unlink(missing_ok=True)
-    return None
 
 
 def demand_order(config: Config, order: bytes, text: str, now: UtcNs) -> Path:
@@ -154,14 +175,21 @@ def put(config: Config, order: bytes, text: str, now: UtcNs) -> Path:
 
 
 def put_or_leave(config: Config, order: bytes, text: str, now: UtcNs) -> bool:
-    """Put a text at once if this user may write its folder, as in a trial; else leave it for root, and return False."""
+    """Put a text at once if this user may write its folder, as in a trial; else leave it for root, and return False.
+
+    ``expect`` was called before.
+
+    Raises:
+        DenialError, ConfigError: See ``put``.
+        UsageError, OSError: See ``leave``.
+    """
     path = demand_order(config, order, text, now)
     if digest_file(path) == hashlib.sha256(text.encode()).digest():  # signed anew for its time alone
         return True
     if os.access(path.parent, os.W_OK):
         put(config, order, text, now)
         return True
-    leave(config, order, text, path)
+    leave(config, order, text)
     return False
 
 

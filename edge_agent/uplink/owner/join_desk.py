@@ -103,6 +103,12 @@ class JoinDesk:
 
     def _adopt(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         order, text = str(members["jws"]).encode(), str(members["text"])
-        is_put = adoption.put_or_leave(self._config, order, text, self._clock.utc())
+        now = self._clock.utc()
+        adoption.demand_free(self._config)
+        adoption.expect(self._config, adoption.demand_order(self._config, order, text, now), text)
+        try:
+            is_put = adoption.put_or_leave(self._config, order, text, now)
+        except OSError as error:
+            raise ConfigError(f"the enrolment cannot be left for root: {error.strerror}") from error
         log.info("enrolment signed at the desk")
         return {"state": "signed" if is_put else "left"}

@@ -21,7 +21,7 @@ from edge_agent.consent.plain_words import WAIVER, describe, describe_camera, de
 from edge_agent.consent.policy import Policy, Terms, encode_terms, parse_policy
 from edge_agent.consent.signed_consent import TYP, build_consent, effective, read_built
 from edge_agent.custody.enrolment_file import load_enrolment
-from edge_agent.errors import ConfigError, UsageError
+from edge_agent.errors import ConfigError, EdgeAgentError, UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Handler, Peer, Reply, read_texts
 from edge_agent.host.page_socket import PushLimit
@@ -206,10 +206,19 @@ class TermsDesk:
         """Take the consent in, and leave the text for root; write that as well if this user may (a trial)."""
         order, consent = read_texts(members, "signed")
         camera, text, now = str(members["camera"]), str(members["text"]), self._clock.utc()
-        adoption.demand_order(self._config, order.encode(), text, now)
+        path = adoption.demand_order(self._config, order.encode(), text, now)
         adoption.demand_free(self._config)
-        self._hand_over("take-consent", {"camera": camera, "jws": consent})
-        is_put = adoption.put_or_leave(self._config, order.encode(), text, now)
+        adoption.expect(self._config, path, text)
+        try:
+            self._hand_over("take-consent", {"camera": camera, "jws": consent})
+        except EdgeAgentError:
+            adoption.forget(self._config)
+            raise
+        try:
+            is_put = adoption.put_or_leave(self._config, order.encode(), text, now)
+        except (EdgeAgentError, OSError) as error:  # the consent counts, and the note tells that the file does not
+            log.error("terms signed at the desk do not reach their file camera=%s: %s", camera, error)
+            is_put = False
         log.info("terms signed at the desk camera=%s", camera)
         return {"state": "signed" if is_put else "left"}
 

@@ -53,12 +53,19 @@ def order(config, text=TEXT, now=NOW, kind="adopt", key=None, gateway=None, **mo
     return sign_order(kind, members, gateway, encode_b64url(os.urandom(16)), now, key)
 
 
+def leave(config, order: bytes, text: str) -> None:
+    """Leave a text as the desk does."""
+    adoption.demand_free(config)
+    adoption.expect(config, config.consent.file, text)
+    adoption.leave(config, order, text)
+
+
 def test_text_that_the_owner_signed_for_takes_the_place_of_the_file(config):
     """With its mode and its group, by which the releaser reads it; what was left is gone."""
     config.consent.file.chmod(0o640)
     if os.geteuid() == 0:
         os.chown(config.consent.file, 0, 61236)
-    adoption.leave(config, order(config), TEXT, config.consent.file)
+    leave(config, order(config), TEXT)
     adoption.put(config, *adoption.take(config), NOW)
     assert config.consent.file.read_text() == TEXT
     status = config.consent.file.stat()
@@ -94,7 +101,7 @@ def test_releaser_in_wrong_hands_has_root_write_nothing(config, case):
         signed, text = HOSTILE[case](config)
     except EdgeAgentError:
         signed, text = b"{}", TEXT
-    adoption.leave(config, signed, text, config.consent.file)
+    leave(config, signed, text)
     with pytest.raises((DenialError, ConfigError)):
         adoption.put(config, *adoption.take(config), NOW)
     assert config.consent.file.read_text() == before
@@ -112,11 +119,11 @@ def test_what_cannot_be_read_is_removed(config, content):
 
 def test_nothing_that_lies_there_is_lost_to_what_comes_next(config):
     """A second signature waits until root has taken the first; what is left while root takes it stays."""
-    adoption.leave(config, order(config), TEXT, config.consent.file)
+    leave(config, order(config), TEXT)
     with pytest.raises(UsageError, match="not in its file yet"):
-        adoption.leave(config, order(config, text="other"), "other", config.consent.file)
+        leave(config, order(config, text="other"), "other")
     assert adoption.take(config)[1] == TEXT
-    adoption.leave(config, order(config, text="other"), "other", config.consent.file)
+    leave(config, order(config, text="other"), "other")
     assert adoption.take(config)[1] == "other"
     assert [each.name for each in adoption.adoption_path(config).parent.glob("adopt*")] == ["adopt-left.json"]
 
@@ -134,11 +141,27 @@ AFTERWARDS = {
 def test_what_did_not_come_into_its_file_is_known(config, case):
     """Whatever kept it: the file is as it was, and that is a fault until it is not."""
     assert adoption.find_missing(config) is None
-    adoption.leave(config, order(config), TEXT, config.consent.file)
+    leave(config, order(config), TEXT)
     change, is_missing = AFTERWARDS[case]
     change(config)
     for _ in range(2):
         assert adoption.find_missing(config) == (config.consent.file if is_missing else None)
+
+
+def test_a_text_that_lies_there_is_never_written_over(config):
+    """Whoever comes between the look and the write: the second text is refused, the first one stays."""
+    leave(config, order(config), TEXT)
+    with pytest.raises(UsageError, match="not in its file yet"):
+        adoption.leave(config, order(config, text="other"), "other")
+    assert adoption.take(config)[1] == TEXT
+
+
+def test_what_was_expected_and_refused_is_no_fault(config):
+    """The note is made before anything counts, and taken back if nothing came of it."""
+    adoption.expect(config, config.consent.file, TEXT)
+    assert adoption.find_missing(config) == config.consent.file
+    adoption.forget(config)
+    assert adoption.find_missing(config) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"path": 1}', b"\xff"])

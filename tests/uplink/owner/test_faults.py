@@ -210,7 +210,8 @@ def edit_terms(house: House) -> None:
 
 def leave_terms(house: House) -> None:
     house.config.consent.file.write_text("version: 1\n")
-    adoption.leave(house.config, b"order", "text", house.config.consent.file)
+    adoption.expect(house.config, house.config.consent.file, "text")
+    adoption.leave(house.config, b"order", "text")
 
 
 Change = Callable[[House, pytest.MonkeyPatch], object]

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge_agent.buffer.ring import create_ring
 from edge_agent.consent.policy import Mode, parse_policy
 from edge_agent.custody.keys import KeyStore
-from edge_agent.errors import DenialError, UsageError
+from edge_agent.errors import DenialError, EdgeAgentError, UsageError
 from edge_agent.protocol import jws
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.public_keys import thumbprint
@@ -83,6 +83,7 @@ class Desk:
     """Drafts, and signs as the owner does."""
 
     def __init__(self, house: Gateway) -> None:
+        house.config.store_path.parent.mkdir(parents=True, exist_ok=True)
         self._desk = TermsDesk(
             house.config, thumbprint(gate.OWNER.public_key()), house.house_reader, house.store, house.clock, ENGLISH,
             lambda name, members: house.desk.handlers[name](members, PEER),
@@ -91,9 +92,9 @@ class Desk:
     def draft(self, camera: str, terms: dict[str, object] | None = None, house: dict[str, object] | None = None):
         return self._desk.draft({"camera": camera, "terms": terms or {}, "house": house or {}}, gate.GATEWAY)
 
-    def sign(self, made) -> None:
+    def sign(self, made) -> dict[str, object]:
         signed = [jws.sign_with(each.typ, each.payload, [gate.OWNER]).decode() for each in made.messages]
-        self._desk.commands["adopt-terms"]({**made.members, "signed": signed}, PEER)
+        return dict(self._desk.commands["adopt-terms"]({**made.members, "signed": signed}, PEER))
 
 
 def test_the_notice_tells_what_the_file_had_made_tighter(house: Gateway) -> None:
@@ -175,4 +176,40 @@ def test_terms_that_are_signed_anew_for_their_time_leave_nothing_for_root(house:
     monkeypatch.setattr(adoption.os, "access", lambda *_args, **_kwargs: False)
     desk.sign(made)
     assert not adoption.adoption_path(house.config).exists()
+    assert adoption.find_missing(house.config) is None
+
+
+@pytest.mark.parametrize("ends", ["full disk", "killed"])
+def test_terms_that_count_and_miss_their_file_are_a_fault(house: Gateway, monkeypatch, ends: str) -> None:
+    """The consent is in the store; what the file was to take away from others is not, and the owner hears of it."""
+    for camera in ("door", "yard"):
+        house.take_in(camera)
+    desk = Desk(house)
+    house.clock.advance(HOUR_NS)
+    made = desk.draft("door", {"window": "5m"})
+    monkeypatch.setattr(adoption.os, "access", lambda *_args, **_kwargs: False)
+    error = OSError(28, "No space left on device") if ends == "full disk" else KeyboardInterrupt()
+
+    def fail(*_args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(adoption, "leave", fail)
+    if ends == "killed":
+        with pytest.raises(KeyboardInterrupt):
+            desk.sign(made)
+    else:
+        assert desk.sign(made) == {"state": "left"}
+    assert house.store.consents.find("door").version == 2
+    assert adoption.find_missing(house.config) == house.config.consent.file.resolve()
+
+
+def test_terms_that_are_refused_leave_no_fault(house: Gateway) -> None:
+    """Drafted before a revocation: nothing counts, and nothing is waited for."""
+    house.take_in("door")
+    desk = Desk(house)
+    house.clock.advance(HOUR_NS)
+    made = desk.draft("door", {"window": "5m"})
+    house.clock.advance(6 * MINUTE_NS)
+    with pytest.raises(EdgeAgentError):
+        desk.sign(made)
     assert adoption.find_missing(house.config) is None
