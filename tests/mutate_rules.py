@@ -98,8 +98,13 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     ),
     "G6 a key that waits is not looked at": (
         HANDOVER,
-        "leaves = isinstance(verdict, Grant) and outlook.now >= verdict.not_before",
-        "leaves = True",
+        "leaves = is_here and isinstance(verdict, Grant) and outlook.now >= verdict.not_before",
+        "leaves = is_here",
+    ),
+    "G6 a key that was taken back leaves": (
+        HANDOVER,
+        "leaves = is_here and isinstance(verdict, Grant)",
+        "leaves = isinstance(verdict, Grant)",
     ),
     "G7 a consent signed anew widens": (
         BOUND,

@@ -192,12 +192,14 @@ def test_page_asks_once_at_a_time(page: PageHouse, paired: Open):
     tab.route("**/live", keep)
     tab.clock.install()
     tab.goto(f"{page.origin}/")
+    with tab.expect_request("**/live"):
+        tab.clock.run_for(6_000)
     tab.clock.run_for(21_000)
     assert len(asked) == 1
-    asked[0].abort()
-    tab.clock.run_for(6_000)
-    tab.wait_for_timeout(100)
-    assert len(asked) == 2
+    with tab.expect_event("requestfailed"):
+        asked[0].abort()
+    with tab.expect_request("**/live"):
+        tab.clock.run_for(6_000)
 
 
 def test_hostile_texts_run_nothing_and_turn_no_line_around(page: PageHouse, paired: Open):
