@@ -78,6 +78,7 @@ class ReceiveStorage(TusStorage):
         # A DELETE may come while the PATCH that it cuts off is noting its last offset.
         self._guard = threading.Lock()
         self._finishing = threading.Lock()
+        self._runs: dict[tuple[str, str], asyncio.Future[None]] = {}
         for folder in (uploads_dir, received_dir):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -86,10 +87,13 @@ class ReceiveStorage(TusStorage):
         self._sort_by_gateway()
         for path in sorted(self._uploads.glob("*/*.json")):
             info, gateway = _load(path), path.parent.name
-            if info is None or "size" not in info or time.time() - path.stat().st_mtime > keep_days * 86400:
+            if info is None or "size" not in info:
                 self._remove(gateway, path.stem)
-            elif info["offset"] == info["size"] and not info.get("received"):
+            elif _is_whole(info, gateway):
+                # However old it is: its gateway may have read from the offset that we have it.
                 self._finalize(gateway, path.stem)
+            elif time.time() - path.stat().st_mtime > keep_days * 86400:
+                self._remove(gateway, path.stem)
             else:
                 self._count(gateway, path.stem, info)
 
@@ -166,8 +170,14 @@ class ReceiveStorage(TusStorage):
         await asyncio.to_thread(os.fsync, file.fileno())
 
     async def finalize(self, uid: str) -> None:
-        """Move a whole upload to its name in ``received/``."""
-        await asyncio.get_running_loop().run_in_executor(self._hashing, self._finalize, peer.get(), uid)
+        """Move a whole upload to its name in ``received/``; who asks meanwhile waits for the same run."""
+        key = (peer.get(), uid)
+        run = self._runs.get(key)
+        if run is None:
+            run = self._runs[key] = asyncio.get_running_loop().run_in_executor(self._hashing, self._finalize, *key)
+            run.add_done_callback(lambda _: self._runs.pop(key))
+        # A request that is cut off must not end it for the others.
+        await asyncio.shield(run)
 
     async def read(self, uid: str) -> bytes | None:  # noqa: ARG002
         """Never: an upload is not given out again."""
@@ -179,7 +189,19 @@ class ReceiveStorage(TusStorage):
             await asyncio.to_thread(self._remove, peer.get(), uid)
 
     async def read_info(self, uid: str) -> dict[str, Any] | None:
-        """Return what is known of an upload of this peer."""
+        """Return what is known of an upload of this peer.
+
+        One that is whole is received first, if that failed before: on this answer its gateway hands its key over and
+        deletes its only copy.
+
+        Raises:
+            UnavailableError: The state cannot say whether it may be received.
+            OSError: It cannot be moved.
+        """
+        info = self._read_info(uid)
+        if info is None or not _is_whole(info, peer.get()):
+            return info
+        await self.finalize(uid)
         return self._read_info(uid)
 
     async def write_info(self, uid: str, data: dict[str, Any]) -> None:
@@ -241,6 +263,9 @@ class ReceiveStorage(TusStorage):
         if info is None or not _is_whole(info, gateway):
             return
         part, name, promised = self._part(gateway, uid), info["metadata"]["filename"], info["metadata"].get("sha256")
+        if not part.exists():
+            self._finish_move(gateway, uid, name)
+            return
         with part.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if promised not in (None, digest):
@@ -248,7 +273,9 @@ class ReceiveStorage(TusStorage):
             log.warning("upload is not what was promised: gateway=%s upload=%s", gateway, name)
             self._remove(gateway, uid)
             return
-        note = {"gateway": gateway, "size": info["size"], "sha256": digest, "received_at_s": int(time.time())}
+        note = {
+            "gateway": gateway, "size": info["size"], "sha256": digest, "received_at_s": int(time.time()), "uid": uid
+        }  # fmt: skip
         with self._finishing:
             # Hashing took its time: a DELETE, another request's finish or an answer may have come meanwhile.
             if not _is_whole(_load(self._info(gateway, uid)) or {}, gateway) or not part.exists():
@@ -258,6 +285,15 @@ class ReceiveStorage(TusStorage):
                 return
             _put(part, self._received / gateway / name, note)
             self._merge(gateway, uid, {"received": name})
+        self._on_received(gateway, name)
+
+    def _finish_move(self, gateway: str, uid: str, name: str) -> None:
+        """Note what a kill kept from being noted: a payload was moved, or was on its way to be forgotten."""
+        note = _load(self._received / gateway / f"{name}.json") or {}
+        if note.get("uid") != uid:
+            self._remove(gateway, uid)
+            return
+        self._merge(gateway, uid, {"received": name})
         self._on_received(gateway, name)
 
     def _keep_conflict(self, gateway: str, uid: str, name: str, note: dict[str, Any]) -> None:

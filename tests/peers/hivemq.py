@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, load_pem_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 
 from edge_agent.demo.broker import is_listening
@@ -75,11 +75,13 @@ class HiveMq(PeerProcess):
         (folder / "server.p12").write_bytes(
             serialize_key_and_certificates(b"server", key, certificate, None, BestAvailableEncryption(_WORD.encode()))
         )
-        subprocess.run(
-            ["keytool", "-importcert", "-noprompt", "-alias", "ca", "-file", files[0], "-keystore", folder / "ca.p12",
-             "-storetype", "PKCS12", "-storepass", _WORD],
-            check=True, timeout=60, capture_output=True,
-        )  # fmt: skip
+        # keytool takes the first certificate of a file, and no further one.
+        for number, each in enumerate(x509.load_pem_x509_certificates(files[0].read_bytes())):
+            subprocess.run(
+                ["keytool", "-importcert", "-noprompt", "-alias", f"ca{number}", "-keystore", folder / "ca.p12",
+                 "-storetype", "PKCS12", "-storepass", _WORD],
+                input=each.public_bytes(Encoding.PEM), check=True, timeout=60, capture_output=True,
+            )  # fmt: skip
         listeners = "".join(
             _LISTENER.format(name=name, port=port, folder=folder, word=_WORD)
             for name, port in zip(("gateways", "rtcc"), ports, strict=True)

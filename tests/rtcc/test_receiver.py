@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.demo.broker import find_free_port, is_listening
-from edge_agent.errors import DeliveryError
+from edge_agent.errors import DeliveryError, UnavailableError
 from edge_agent.host.clock import SystemClock
 from edge_agent.mqtt.mutual_tls import build_client_context
 from edge_agent.rtcc.receiver import Receiver, ReceiverSettings
@@ -137,6 +138,52 @@ def test_a_kill_before_the_move_is_made_good_at_the_next_start(settings: Receive
     with Receiver(settings, every, lambda _, name: told.append(name)):
         pass
     assert told == [NAME]
+
+
+class Away:
+    """A state that can be asked, or not; the receiver asks it for each upload that is whole."""
+
+    def __init__(self) -> None:
+        self.is_away, self.asked = True, 0
+
+    def find_signed(self, gateway: str, name: str) -> None:
+        self.asked += 1
+        if self.is_away:
+            raise UnavailableError("state cannot be read or written")
+
+
+def test_nothing_is_called_whole_that_was_not_received(settings: ReceiverSettings, pki: Pki) -> None:
+    """An upload whose end fails, as the state is away, has no offset for its gateway until it was received."""
+    state = Away()
+    with Receiver(settings, every, find_signed=state.find_signed) as receiver:
+        gateway = connect(receiver.url, pki, "gw1")
+        url = gateway.create(len(DATA), {"filename": NAME})
+        with pytest.raises(DeliveryError):
+            gateway.send(url, io.BytesIO(DATA), 0, len(DATA))
+        with pytest.raises(DeliveryError, match="status=5"):
+            gateway.find_offset(url, len(DATA))
+        state.is_away = False
+        assert gateway.find_offset(url, len(DATA)) == len(DATA)
+        assert (settings.received_dir / "gw1" / NAME).read_bytes() == DATA
+        asked = state.asked
+        assert gateway.find_offset(url, len(DATA)) == len(DATA)
+        assert state.asked == asked
+
+
+@pytest.mark.parametrize("is_moved", [False, True], ids=["still-in-uploads", "moved-but-not-noted"])
+def test_what_is_whole_is_received_however_old(settings: ReceiverSettings, pki: Pki, is_moved: bool) -> None:
+    """A start looks whether an upload is whole before it looks at its age, and finds what a kill left half noted."""
+    with Receiver(settings, every) as receiver:
+        url = upload(connect(receiver.url, pki, "gw1"))
+    (info,), payload = settings.uploads_dir.glob("*/*.json"), settings.received_dir / "gw1" / NAME
+    known = json.loads(info.read_text())
+    info.write_text(json.dumps({name: value for name, value in known.items() if name != "received"}))
+    os.utime(info, (0, 0))
+    if not is_moved:
+        payload.rename(info.with_suffix(".part"))
+    with Receiver(replace(settings, port=int(url.split(":")[2].split("/")[0])), every) as receiver:
+        assert connect(receiver.url, pki, "gw1").find_offset(url, len(DATA)) == len(DATA)
+    assert payload.read_bytes() == DATA
 
 
 def test_a_write_that_fails_promises_nothing(settings: ReceiverSettings, pki: Pki, tmp_path: Path) -> None:

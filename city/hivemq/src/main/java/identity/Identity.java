@@ -34,7 +34,7 @@ import javax.naming.ldap.LdapName;
  * list of revoked ones is refused; the list is read at every connection, so that nothing has to be reloaded.
  *
  * <p>{@code -Drtcc.revoked=FILE} names the list (PEM), {@code -Drtcc.listener=NAME} the RTCC's listener. Without
- * either, nobody is let in.
+ * either, nobody is let in. After a roll-over the file holds a list for each authority: all of them count.
  */
 public final class Identity implements ExtensionMain, SimpleAuthenticator {
     private static final String RTCC = "rtcc";
@@ -90,9 +90,14 @@ public final class Identity implements ExtensionMain, SimpleAuthenticator {
         return isGateway && name.equals(input.getClientInformation().getClientId()) ? name : null;
     }
 
+    /** Tells whether a certificate is revoked, or its authority has no list in the file: there is one for each. */
     private static boolean isRevoked(final X509Certificate shown) throws Exception {
         try (InputStream file = Files.newInputStream(Path.of(System.getProperty("rtcc.revoked")))) {
-            return ((X509CRL) CertificateFactory.getInstance("X.509").generateCRL(file)).isRevoked(shown);
+            final List<X509CRL> lists = CertificateFactory.getInstance("X.509").generateCRLs(file).stream()
+                    .map(each -> (X509CRL) each)
+                    .filter(each -> each.getIssuerX500Principal().equals(shown.getIssuerX500Principal()))
+                    .collect(Collectors.toList());
+            return lists.isEmpty() || lists.stream().anyMatch(each -> each.isRevoked(shown));
         }
     }
 
