@@ -35,8 +35,10 @@ from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 RTSP_PORT = 554
 _STAMP_SPACE = socket.CMSG_SPACE(STAMP_BYTES)
 CHUNK_BYTES = 64 << 10
-_MOST_AHEAD_BYTES = 1 << 20
-"""Of media that come before the last answer of an opening."""
+MOST_AHEAD_BYTES = 1 << 20
+"""Of media that come before the last answer of an opening, in memory."""
+PLACE_BYTES = 128
+"""Of a frame's place in memory, besides what it holds: an empty one takes 4 bytes of a chunk."""
 _MOST_MESSAGES = 8
 """Of which the answer that is waited for is looked for; a flood of them is not even parsed."""
 _LEAST_S, _STEP_S = 0.01, 0.5
@@ -208,8 +210,8 @@ class RtspConnection:
             raise CaptureError("protocol-error", str(error)) from None
 
     def _keep(self, received: Received) -> None:
-        self._ahead_bytes += len(received.pieces.data)
-        if self._ahead_bytes <= _MOST_AHEAD_BYTES:
+        self._ahead_bytes += len(received.pieces.data) + PLACE_BYTES * len(received.pieces.frames)
+        if self._ahead_bytes <= MOST_AHEAD_BYTES:
             self.ahead.append(received)
 
     def _send(self, method: str, url: str, headers: tuple[tuple[str, str], ...]) -> None:
