@@ -8,6 +8,7 @@ only the wall clock is left.
 import json
 import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,9 @@ class Pauses:
     def __init__(self, path: Path, boot_id: bytes) -> None:
         self._path, self._boot_id = path, boot_id.hex()
         self._lock = threading.Lock()
-        self._ends: dict[str, _End] = {}
+        """Held over writes to a disk, which may take minutes: whoever asks what is paused never waits for it."""
+        self._ends: Mapping[str, _End] = {}
+        """Never changed, but replaced."""
         try:
             self._ends = self._parse(json.loads(read_regular(path)))
         except FileNotFoundError:
@@ -66,13 +69,11 @@ class Pauses:
 
     def is_paused(self, camera: str, now: UtcNs, boot: MonoNs) -> bool:
         """Tell whether a camera is paused."""
-        if not self._ends:  # asked at every packet
-            return False
-        with self._lock:
-            return any(_holds(self._ends.get(name), now, boot) for name in (ALL, camera))
+        ends = self._ends
+        return any(_holds(ends.get(name), now, boot) for name in (ALL, camera))
 
     def pause(self, camera: str, until: str | None, wall: UtcNs, boot: MonoNs) -> None:
-        """Pause a camera, or ``*``, until a time (RFC 3339) or for good; durable on return.
+        """Pause a camera, or ``*``, until a time (RFC 3339) or for good; it counts at once, and is durable on return.
 
         A pause is never made shorter by another one: ending it takes the owner's signature.
 
@@ -91,26 +92,27 @@ class Pauses:
             raise UsageError(f"pause until: {error}") from error
         meant = _End(end, MonoNs(0 if until is None else boot + max(0, end - wall)))
         with self._lock:
-            self._ends[camera] = meant.later(self._ends.get(camera, meant))
-            self._save()
+            self._ends = {**self._ends, camera: meant.later(self._ends.get(camera, meant))}
+            self._save(self._ends)
 
     def resume(self, camera: str) -> None:
         """End the pause of a camera, or that of all, because the owner signed an order.
 
-        A pause of all cameras and those of single ones stand apart: an order ends what it names, and no more.
+        A pause of all cameras and those of single ones stand apart: an order ends what it names, and no more. It ends
+        only when that is durable: if it cannot be saved, the pause stands.
         """
         with self._lock:
-            self._ends.pop(camera, None)
-            self._save()
+            ends = {name: end for name, end in self._ends.items() if name != camera}
+            self._save(ends)
+            self._ends = ends
 
     def standing(self, now: UtcNs, boot: MonoNs) -> list[str]:
         """Return what is paused: cameras, and ``*`` where all of them are."""
-        with self._lock:
-            return sorted(name for name, end in self._ends.items() if _holds(end, now, boot))
+        return sorted(name for name, end in self._ends.items() if _holds(end, now, boot))
 
-    def _save(self) -> None:
-        until = {camera: _text_of(end.utc) for camera, end in self._ends.items()}
-        boot = {"id": self._boot_id, "until_ns": {camera: end.boot for camera, end in self._ends.items()}}
+    def _save(self, ends: Mapping[str, _End]) -> None:
+        until = {camera: _text_of(end.utc) for camera, end in ends.items()}
+        boot = {"id": self._boot_id, "until_ns": {camera: end.boot for camera, end in ends.items()}}
         try:
             write_small_file(self._path, json.dumps({"until": until, "boot": boot}).encode(), durable=True)
         except OSError as error:

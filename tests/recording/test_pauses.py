@@ -1,11 +1,12 @@
 """The owner's pauses of recording."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
 
-from edge_agent.errors import UsageError
+from edge_agent.errors import ConfigError, UsageError
 from edge_agent.recording.pauses import ALL, Pauses
 from edge_agent.units import HOUR_NS, SECOND_NS, MonoNs, UtcNs, encode_rfc3339
 
@@ -154,3 +155,48 @@ def test_pause_that_is_over_does_not_stand(house: House) -> None:
     assert house.standing() == ["door"]
     house.advance(SECOND_NS)
     assert house.standing() == []
+
+
+ORDERS: dict[str, tuple[str, list[bool]]] = {
+    "a pause counts before it is durable": ("yard", [True, True]),
+    "a resume only after": ("door", [True, False]),
+}
+
+
+@pytest.mark.parametrize(("camera", "meanwhile"), ORDERS.values(), ids=ORDERS.keys())
+def test_nobody_who_asks_waits_for_a_disk(
+    house: House, monkeypatch: pytest.MonkeyPatch, camera: str, meanwhile: list[bool]
+) -> None:
+    """While the file is written, it can be asked what is paused: the thread that reads all cameras does so."""
+    house.pause("door")
+    answers: list[list[bool]] = []
+
+    def write_slowly(*args: object, **options: object) -> None:
+        asking = threading.Thread(
+            target=lambda: answers.append([*house.paused("door", "yard"), bool(house.standing())]), daemon=True
+        )
+        asking.start()
+        asking.join(5)
+
+    monkeypatch.setattr("edge_agent.recording.pauses.write_small_file", write_slowly)
+    if camera == "door":
+        house.pauses.resume("door")
+    else:
+        house.pause("yard")
+    assert answers == [[*meanwhile, True]]
+    assert house.paused("door") == [camera == "yard"]
+
+
+def test_resume_that_cannot_be_saved_ends_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would be paused again after a restart stays paused now; a pause counts even if it cannot be saved."""
+    house.pause("door")
+
+    def fail(*args: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("edge_agent.recording.pauses.write_small_file", fail)
+    with pytest.raises(ConfigError):
+        house.pauses.resume("door")
+    with pytest.raises(ConfigError):
+        house.pause("yard")
+    assert house.paused("door", "yard") == [True, True]

@@ -35,8 +35,10 @@ from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 RTSP_PORT = 554
 _STAMP_SPACE = socket.CMSG_SPACE(STAMP_BYTES)
 CHUNK_BYTES = 64 << 10
-_MOST_AHEAD_BYTES = 1 << 20
-"""Of media that come before the last answer of an opening."""
+MOST_AHEAD_BYTES = 1 << 20
+"""Of media that come before the last answer of an opening, in memory."""
+PLACE_BYTES = 128
+"""Of a frame's place in memory, besides what it holds: an empty one takes 4 bytes of a chunk."""
 _MOST_MESSAGES = 8
 """Of which the answer that is waited for is looked for; a flood of them is not even parsed."""
 _LEAST_S, _STEP_S = 0.01, 0.5
@@ -80,6 +82,8 @@ class RtspConnection:
         """What came before it was read for."""
         self.session = ""
         self._outbox, self._outbox_until = b"", MonoNs(0)
+        self._takes_nothing = False
+        """Nothing can be sent any more; what the camera sent before it went is read all the same."""
         self.allowance = Allowance(clock.boot())
         """Of the camera; what is made of its packets is to be taken off as well."""
         self.is_drained = False
@@ -150,11 +154,14 @@ class RtspConnection:
     def post(self, method: str, url: str) -> None:
         """Send a request as far as that is possible without waiting, the rest whenever ``look`` is called.
 
-        Its answer is not waited for (``take_answers``). Whoever does not take it within a moment is no longer there:
-        ``look`` raises OSError.
+        Its answer is not waited for (``take_answers``). If it cannot be sent, or is not taken within a moment, nothing
+        more is sent: how the connection ends is told by what is read.
         """
+        if self._takes_nothing:
+            return
+        if not self._outbox:
+            self._outbox_until = MonoNs(self._clock.boot() + int(_SEND_S * SECOND_NS))
         self._outbox += self._write(method, url, ())
-        self._outbox_until = MonoNs(self._clock.boot() + int(_SEND_S * SECOND_NS))
         self._set_timeout(0)
         self._send_rest()
 
@@ -203,8 +210,8 @@ class RtspConnection:
             raise CaptureError("protocol-error", str(error)) from None
 
     def _keep(self, received: Received) -> None:
-        self._ahead_bytes += len(received.pieces.data)
-        if self._ahead_bytes <= _MOST_AHEAD_BYTES:
+        self._ahead_bytes += len(received.pieces.data) + PLACE_BYTES * len(received.pieces.frames)
+        if self._ahead_bytes <= MOST_AHEAD_BYTES:
             self.ahead.append(received)
 
     def _send(self, method: str, url: str, headers: tuple[tuple[str, str], ...]) -> None:
@@ -252,7 +259,7 @@ class RtspConnection:
         """Take apart what has come, a chunk of it, without waiting; None if nothing has.
 
         Raises:
-            OSError: The connection is closed or broken, or does not take what is sent.
+            OSError: The connection is closed or broken.
             RtspSyntaxError: The camera is out of step.
         """
         self._splitter.check()
@@ -266,10 +273,15 @@ class RtspConnection:
     def _send_rest(self) -> None:
         if not self._outbox:
             return
-        with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        is_broken = False
+        try:
             self._outbox = self._outbox[self._socket.send(self._outbox) :]
-        if self._outbox and self._clock.boot() > self._outbox_until:
-            raise TimeoutError("nothing is taken")
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass
+        except OSError:
+            is_broken = True
+        if is_broken or (self._outbox and self._clock.boot() > self._outbox_until):
+            self._outbox, self._takes_nothing = b"", True
 
     def _take_apart(self, chunk: bytes, late_ns: int) -> Received:
         utc, boot = UtcNs(self._clock.utc() - late_ns), MonoNs(self._clock.boot() - late_ns)
@@ -317,7 +329,7 @@ class RtspConnection:
                 comes: a connection that is closed with unread bytes is reset, and the camera may lose the TEARDOWN.
         """
         with contextlib.suppress(OSError, CaptureError, RtspSyntaxError), self._socket:
-            if not url or not self.session:
+            if not url or not self.session or self._takes_nothing:
                 return
             self._send("TEARDOWN", url, ())
             self._messages.clear()

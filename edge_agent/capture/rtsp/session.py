@@ -61,7 +61,7 @@ class OwnSession:
             CaptureError: The camera ended the session, was silent for too long, or broke the protocol.
         """
         try:
-            self._say_alive()
+            self._keep_alive.run(self._clock.boot())
             yield from self._take_round()
         except CaptureError:
             yield from self._maker.flush()
@@ -70,11 +70,10 @@ class OwnSession:
     def stand(self) -> None:
         """Keep the session alive while nobody has room for what arrives; its silence is not the camera's.
 
-        Raises:
-            CaptureError: The camera ended the session.
+        Whether the camera has ended the session is told by ``look``, behind everything that it sent.
         """
         self._heard = self._clock.boot()
-        self._say_alive()
+        self._keep_alive.run(self._clock.boot())
 
     @property
     def is_hurried(self) -> bool:
@@ -90,12 +89,6 @@ class OwnSession:
     def fileno(self) -> int:
         """Return the number of the socket, to wait for."""
         return self._connection.fileno()
-
-    def _say_alive(self) -> None:
-        try:
-            self._keep_alive.run(self._clock.boot())
-        except OSError:
-            raise CaptureError("ended") from None
 
     def _take_round(self) -> Iterator[Arrival]:
         allowance = self._connection.allowance

@@ -171,8 +171,7 @@ class RoundSession(Session, Protocol):
     def stand(self) -> None:
         """Keep the session alive while nobody has room for what arrives; its silence is not the camera's.
 
-        Raises:
-            CaptureError: The camera ended the session.
+        Whether the camera has ended the session is told by ``look``, behind everything that it sent.
         """
 
     @property

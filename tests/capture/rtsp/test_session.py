@@ -16,7 +16,7 @@ from edge_agent.capture.rtsp.session import open_own_session
 from edge_agent.capture.session.interface import Arrival, Endpoint
 from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.host.clock import SystemClock
-from edge_agent.units import SECOND_NS
+from edge_agent.units import SECOND_NS, MonoNs
 
 from .packets import frame, make_picture, number_packets, send
 from .test_sdp import USUAL
@@ -313,3 +313,20 @@ def test_a_network_layer_without_stamps_records_all_the_same(monkeypatch) -> Non
         arrivals = watch(made)
         assert len(arrivals) == 3
         assert all(before <= each.utc <= time.time_ns() for each in arrivals)
+
+
+def test_what_came_is_read_though_the_camera_takes_nothing() -> None:
+    """A sign of life that cannot be sent ends no session: every picture is read first, then the end is told."""
+    with camera(media=GOOD, closes=True) as made:
+        clock = SystemClock()
+        session = open_own_session(Endpoint(made.url), clock, PacketLoss(clock), 2.0)
+        session._connection._socket.shutdown(socket.SHUT_WR)
+        arrivals: list[Arrival] = []
+        session._keep_alive._due = MonoNs(0)
+        session.stand()
+        session._keep_alive._due = MonoNs(0)
+        with pytest.raises(CaptureError) as raised:
+            iter_into(session.read(), arrivals.append)
+        session.close()
+    assert raised.value.reason == "ended"
+    assert [arrival.data for arrival in arrivals] == [picture.data for picture in PICTURES]

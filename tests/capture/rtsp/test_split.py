@@ -1,9 +1,13 @@
 """The byte stream of a connection, taken apart."""
 
+import re
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.capture.rtsp import split
 from edge_agent.capture.rtsp.messages import MAX_BODY_BYTES, MAX_HEAD_BYTES, RtspSyntaxError
 from edge_agent.capture.rtsp.split import MESSAGE_STEPS, Splitter
 
@@ -111,3 +115,41 @@ def test_every_piece_is_counted() -> None:
     assert Splitter().feed(ANSWER * 70).steps == 70 * MESSAGE_STEPS
     assert Splitter().feed((b"\r\n" + frame(b"")) * 70).steps == 140
     assert Splitter().feed(b"\r\n" * 70_000).steps == 1
+
+
+class CountingPattern:
+    """A pattern that adds up how many bytes it was given."""
+
+    def __init__(self, pattern: re.Pattern[bytes]) -> None:
+        self.pattern, self.given_bytes = pattern, 0
+
+    def search(self, data: bytes, begin: int = 0, end: int = sys.maxsize) -> re.Match[bytes] | None:
+        self.given_bytes += max(0, min(end, len(data)) - begin)
+        return self.pattern.search(data, begin, end)
+
+    def match(self, data: bytes, begin: int = 0, end: int = sys.maxsize) -> re.Match[bytes] | None:
+        self.given_bytes += max(0, min(end, len(data)) - begin)
+        return self.pattern.match(data, begin, end)
+
+
+HEADS = {
+    "many lines": b"RTSP/1.0 200 OK\r\n" + b"X: y\r\n" * 2600,
+    "one line": b"RTSP/1.0 200 " + b"O" * 16_000 + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS.keys())
+def test_head_that_drips_is_searched_once(monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
+    """However small the chunks of a long head: no byte is looked at again and again, and the head comes out whole."""
+    assert len(head) < MAX_HEAD_BYTES
+    end = CountingPattern(split._HEAD_END)
+    begun = CountingPattern(split._PARTIAL_HEAD)
+    monkeypatch.setattr(split, "_HEAD_END", end)
+    monkeypatch.setattr(split, "_PARTIAL_HEAD", begun)
+    splitter, chunks = Splitter(), [head[at : at + 64] for at in range(0, len(head), 64)]
+    for chunk in chunks:
+        assert not splitter.feed(chunk).messages
+    pieces = splitter.feed(b"\r\n" + frame(b"next") + ANSWER)
+    assert [each[0] for each in pieces.messages] == [head[:-2], ANSWER.partition(b"\r\n\r\n")[0]]
+    assert end.given_bytes < len(head) + 4 * len(chunks) + 100
+    assert begun.given_bytes < 65 * split._LINE_BYTES
