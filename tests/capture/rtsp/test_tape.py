@@ -279,6 +279,26 @@ def test_tape_has_its_bounds() -> None:
     assert b"401" in b"".join(data for _, data in read_tape(tape.encode()))
 
 
+def make_whole_tape() -> bytes:
+    """Return the tape of a session with one packet."""
+    tape, ok = TapeMaker(MonoNs(0), 1 << 20), b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nSession: 1\r\n"
+    described = b"Content-Length: %d\r\n\r\n" % len(DESCRIPTION) + DESCRIPTION.encode()
+    for method in ("OPTIONS", "DESCRIBE", "SETUP", "PLAY"):
+        tape.note_request(method, MonoNs(0))
+        tape.take(ok + (described if method == "DESCRIBE" else b"\r\n"), MonoNs(0))
+    tape.take(frame(RTP + SLICE), MonoNs(0))
+    return tape.encode()
+
+
+@pytest.mark.peer
+def test_time_of_a_tape_begins_with_media() -> None:
+    """A camera that takes longer to open than its tape is to last gives a tape all the same."""
+    with tape_camera(make_whole_tape(), pause_s=0.2) as camera:
+        tape = record_tape(Endpoint(camera.url), SystemClock(), 0.7)
+    assert tape.ended == ""
+    assert tape.packets == 1
+
+
 BROKEN = {
     "no gzip": b"{}",
     "cut off": gzip.compress(b'{"tape":1}\n' * 99)[:-9],
