@@ -11,6 +11,7 @@ import select
 import socket
 import ssl
 import threading
+import time
 from collections import deque
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -247,7 +248,8 @@ class RtspConnection:
         self._splitter.check()
         self.allowance.renew(self._clock.boot())
         if self.allowance.is_spent:
-            self.released.wait(min(timeout_s, ROUND_NS / SECOND_NS))
+            # Not for ``released``: a connection that is closed is released, and would spin here.
+            time.sleep(max(0.0, min(timeout_s, ROUND_NS / SECOND_NS)))
             return None
         self._set_timeout(max(_LEAST_S, min(_STEP_S, timeout_s)))
         try:
