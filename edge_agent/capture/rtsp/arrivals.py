@@ -64,7 +64,7 @@ class _Track:
 
 
 class ArrivalMaker:
-    """Turns what was received in one session into arrivals. One thread only.
+    """Turns what was received in one session into arrivals. One thread at a time.
 
     Args:
         played: What was agreed.

@@ -58,7 +58,7 @@ class Received(NamedTuple):
 
 
 class RtspConnection:
-    """One connection. One thread only; close it.
+    """One connection. One thread at a time: it is opened and closed in one, and read in another. Close it.
 
     Args:
         endpoint: With which login, and whose certificate.

@@ -159,7 +159,7 @@ def open_own_session(
     silence_s: float = SILENCE_S,
     released: threading.Event | None = None,
 ) -> OwnSession:
-    """Open a session in the thread that will read it; takes at most as long as the endpoint says.
+    """Open a session; takes at most as long as the endpoint says. Another thread may read it then.
 
     Args:
         endpoint: Where and how; over TCP, whatever it wishes.

@@ -3,11 +3,11 @@
 Owns the account of RTP packets that never came and of those that the camera says it sent. Holds numbers only, in a
 fixed number of places, whatever a camera does.
 
-What can be known is what FFmpeg tells (``capture.session.ffmpeg_log``): over UDP the gaps in the numbers of RTP
-packets, before the packets are put together. Over TCP the transport itself loses nothing, and FFmpeg looks for gaps
-only if it is given a queue for reordering (``reorder_queue_size``): with one, a camera that begins its numbers anew
-lost its session when that was tried, and without one it lost a packet. What a camera drops before it numbers its
-packets nobody can count.
+What can be known are the gaps in the numbers of RTP packets: over TCP and TLS our own reader sees them
+(``capture.rtsp.rtp``), over UDP FFmpeg, before the packets are put together (``capture.session.ffmpeg_log``). If FFmpeg
+reads over TCP, nothing is counted: it looks for gaps only if it is given a queue for reordering
+(``reorder_queue_size``), and with one a camera that begins its numbers anew lost its session when that was tried.
+Nothing counts what a camera drops before it numbers its packets.
 """
 
 import threading
@@ -21,7 +21,8 @@ from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs
 WINDOW_NS = 5 * MINUTE_NS
 _PLACE_NS = 10 * SECOND_NS
 MAX_GAP_PACKETS = 3000
-"""A longer gap in the numbers is a camera that began to number anew (RFC 3550 A.1, ``MAX_DROPOUT``)."""
+"""A longer gap is not counted (RFC 3550 A.1, ``MAX_DROPOUT``): more likely the camera has begun to number anew. For
+``capture.rtsp.rtp`` the picture in which it falls is damaged all the same: nothing tells which of the two it was."""
 WARNING_PERCENT = 0.5
 """A GOP of two seconds at 4 Mbit/s is some 800 packets: from here on 98 in 100 of them lack something."""
 WARNING_PACKETS = 600
