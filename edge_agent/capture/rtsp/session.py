@@ -36,7 +36,9 @@ class OwnSession:
     ) -> None:
         self._connection, self._played, self._clock = connection, played, clock
         self._silence_ns = int(silence_s * SECOND_NS)
-        self._maker = ArrivalMaker(played, loss)
+        self._maker, self._loss = ArrivalMaker(played, loss), loss
+        self._held_back: MonoNs | None = None
+        """Since when nothing is read because the camera owes something."""
         self._keep_alive = KeepAlive(connection, played, clock.boot())
         self._began = self._heard = clock.boot()
         self._rest: deque[Received] = deque()
@@ -72,7 +74,7 @@ class OwnSession:
 
         Whether the camera has ended the session is told by ``look``, behind everything that it sent.
         """
-        self._heard = self._clock.boot()
+        self._heard, self._held_back = self._clock.boot(), None
         self._keep_alive.run(self._clock.boot())
 
     @property
@@ -93,6 +95,9 @@ class OwnSession:
     def _take_round(self) -> Iterator[Arrival]:
         allowance = self._connection.allowance
         allowance.renew(self._clock.boot())
+        if self._held_back is not None:
+            self._loss.held_back(self._clock.boot() - self._held_back)
+            self._held_back = None
         while not allowance.is_spent and (received := self._next()) is not None:
             work = self._maker.work
             for arrival in self._maker.take(received):
@@ -100,7 +105,7 @@ class OwnSession:
                 self._heard = self._clock.boot()  # whoever takes it may have waited for a disk
             allowance.spend(self._maker.work - work)
         if allowance.is_spent:
-            self._heard = self._clock.boot()
+            self._heard = self._held_back = self._clock.boot()
         elif self._clock.boot() - self._heard >= self._silence_ns:
             raise CaptureError("stalled")
 
