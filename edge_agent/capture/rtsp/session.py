@@ -146,14 +146,24 @@ class KeepAlive:
         self._method = "GET_PARAMETER" if played.has_get_parameter else "OPTIONS"
         self._every_ns = max(SECOND_NS, played.timeout_s * SECOND_NS // 2)
         self._due = MonoNs(now + self._every_ns)
+        self._may_repeat = True
 
     def run(self, now: MonoNs) -> None:
-        """Ask if it is time, and take in what was answered; a refusal ends nothing."""
+        """Ask if it is time, and take in what was answered; a refusal ends nothing.
+
+        If the nonce has become stale, it is asked once more at once: the camera has not heard of us since.
+        """
+        is_refused = False
         for response in self._connection.take_answers():
             if response.status in _UNKNOWN_METHOD:
                 self._method = "OPTIONS"
-        if now >= self._due:
-            self._due = MonoNs(now + self._every_ns)
+            elif response.status == 401:
+                is_refused = self._connection.take_offer(response)
+        if is_refused and self._may_repeat:
+            self._may_repeat = False
+            self._connection.post(self._method, self._url)
+        elif now >= self._due:
+            self._due, self._may_repeat = MonoNs(now + self._every_ns), True
             self._connection.post(self._method, self._url)
 
 

@@ -348,3 +348,14 @@ def test_what_came_is_read_though_the_camera_takes_nothing() -> None:
         session.close()
     assert raised.value.reason == "ended"
     assert [arrival.data for arrival in arrivals] == [picture.data for picture in PICTURES]
+
+
+def test_keep_alive_with_a_stale_nonce_is_repeated_at_once() -> None:
+    """Once in a turn: the next turn may come when the session is over, and a camera may call every nonce stale."""
+    challenge = b'RTSP/1.0 401 No\r\nCSeq: N\r\nWWW-Authenticate: Digest realm="c", nonce="n", stale=true\r\n\r\n'
+    offers = b"RTSP/1.0 200 OK\r\nCSeq: N\r\nPublic: GET_PARAMETER\r\n\r\n"
+    with camera({"OPTIONS": offers, "GET_PARAMETER": challenge}) as made:
+        with pytest.raises(CaptureError, match="no picture arrives"):
+            watch(made, silence_s=1.2, username="owner", password="secret")
+        asked = [each for each in made.asked if each.startswith("GET_PARAMETER")]
+    assert ["Authorization" in each for each in asked] == [False, True]
