@@ -30,7 +30,7 @@ from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs
 log = logging.getLogger(__name__)
 
 WATCHDOG_NS = 10 * SECOND_NS
-"""So long may no video access unit arrive, whatever else the session does."""
+"""So long may no whole video access unit arrive, whatever else the session does."""
 _WAIT_STEP_S = 0.5
 _HOLD_STEP_S = 0.1
 _HELD_STATES = {"not-by-rule": "waiting", "paused": "off", "outside-hours": "off"}
@@ -41,7 +41,7 @@ _KEYFRAME_WATCHDOGS = 6
 _TICK_NS = SECOND_NS // 2
 _BY_RULE = "not-by-rule"
 _BEFORE_ARRIVAL_NS = 2 * SECOND_NS
-"""FFmpeg hands a picture over when the next one begins, and a keyframe may take its time on a slow link."""
+"""A picture is handed over when the next one begins, and a keyframe may take its time on a slow link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class CameraThread:
         covered_until: End of what the sink holds already; None where that is not known.
         hold: Returns why the stream is not to be recorded now, or an empty text; asked all the time.
         look: What is done with keyframes besides recording them.
-        watchdog_ns: So long may no video access unit arrive.
+        watchdog_ns: So long may no whole video access unit arrive.
     """
 
     def __init__(
