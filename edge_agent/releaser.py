@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from edge_agent import __version__
 from edge_agent.consent.house_state import occasions
 from edge_agent.consent.policy import Occasion
@@ -64,6 +62,7 @@ from edge_agent.uplink.owner.keep_commands import KeepCommands
 from edge_agent.uplink.owner.ledger_commands import LedgerCommands
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.owner.notifier import make_messenger
+from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.owner.page_links import PageLinks
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadCommands, begin_anew
@@ -174,16 +173,16 @@ class Releaser:
         self._sender = Sender(store, self._broker, clock, key_step.confirm, stop)
         self._jobs = Jobs(clock, self._plan, stop)
         self._ledger = LedgerCommands(store, enrolment.gateway, self._key, clock)
+        orders = OwnerOrders(enrolment.gateway, owner, store, clock)
         self._desk = RequestCommands(
-            enrolment.gateway, owner, config, store, self._evaluator, self._reauthorization, self._register,
-            self._worker, clock,
-        )  # fmt: skip
+            orders, config, self._evaluator, self._reauthorization, self._register, self._worker
+        )
         self._deadlines = Deadlines(store, self._footage, self._worker, clock, self._news.remind, self._desk.refuse)
-        self._keeps = KeepCommands(enrolment.gateway, owner, store, self._footage, clock)
-        handlers = self._make_handlers(owner)
+        self._keeps = KeepCommands(orders, self._footage)
+        handlers = self._make_handlers(orders)
         self._control = ControlServer(config.control_path("releaser"), handlers, stop)
         reads = PageReads(config, self._footage, self._house_reader, consents, clock)
-        self._home = HomeSockets(enrolment.gateway, owner, config, store, clock, handlers, reads, self._messenger)
+        self._home = HomeSockets(orders, config, handlers, reads, self._messenger)
 
     def run(self) -> None:
         """Start every thread, watch them, stop them."""
@@ -256,18 +255,18 @@ class Releaser:
         worker = ReleaseWorker(store, register, reauthorization, build_step, upload_step, key_step, clock, self._stop)
         return worker, reauthorization, key_step
 
-    def _make_handlers(self, owner: Ed25519PublicKey) -> dict[str, Handler]:
-        gateway, store, clock = self._enrolment.gateway, self._store, self._clock
+    def _make_handlers(self, orders: OwnerOrders) -> dict[str, Handler]:
+        owner, store, clock = orders.owner, self._store, self._clock
         if self._reload is not None:
             marks, enrolment = Marks(store.read_id(), store.consents.find), self._enrolment
             self._reload.find_consents = lambda new: read_consent_states(new, enrolment, owner, marks, clock.utc())
-        own = ExportCommands(gateway, owner, store, self._footage, self._builder, self._sign_checkpoint, clock)
+        own = ExportCommands(orders, self._footage, self._builder, self._sign_checkpoint)
         return {
             "status": self._status.read,
             **self._desk.handlers,
             **self._ledger.handlers,
             **ErasureCommands(store, self._footage, self._desk.withdraw, clock).handlers,
-            **ClockCommands(gateway, owner, store, clock).handlers,
+            **ClockCommands(orders, clock).handlers,
             **own.handlers,
             **self._keeps.handlers,
             **(self._reload.handlers if self._reload is not None else {}),

@@ -48,6 +48,7 @@ from edge_agent.uplink.owner.keep_commands import KeepCommands
 from edge_agent.uplink.owner.ledger_commands import LedgerCommands
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.owner.notifier import make_messenger
+from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadCommands
 from edge_agent.uplink.owner.request_commands import RequestCommands
@@ -160,19 +161,20 @@ class Unenrolled:
         )  # fmt: skip
         worker = _NoWorker()
         reauthorization = Reauthorization(store, evaluator, register, worker, clock, self._on_end)
-        desk = RequestCommands(name, owner, config, store, evaluator, reauthorization, register, worker, clock)
+        orders = OwnerOrders(name, owner, store, clock)
+        desk = RequestCommands(orders, config, evaluator, reauthorization, register, worker)
 
         def sign(connection: sqlite3.Connection, now: UtcNs) -> str:
             return ledger.checkpoint(connection, ledger_origin(name), key, now)
 
-        self._keeps = KeepCommands(name, owner, store, self._footage, clock)
+        self._keeps = KeepCommands(orders, self._footage)
         handlers = {
             "status": self._status,
             **desk.handlers,
             **LedgerCommands(store, name, key, clock).handlers,
             **ErasureCommands(store, self._footage, desk.withdraw, clock).handlers,
-            **ClockCommands(name, owner, store, clock).handlers,
-            **ExportCommands(name, owner, store, self._footage, builder, sign, clock).handlers,
+            **ClockCommands(orders, clock).handlers,
+            **ExportCommands(orders, self._footage, builder, sign).handlers,
             **self._keeps.handlers,
             **(reload.handlers if reload is not None else {}),
         }
@@ -183,7 +185,7 @@ class Unenrolled:
         news = News(store, lambda: frozenset(Occasion), ZoneInfo(config.gateway.time_zone), clock, texts)
         self._messenger = make_messenger(config, store.notices, news, self._ended)
         self._updates = UpdateNotes(config.state_dir, store, news, clock)
-        self._home = HomeSockets(name, owner, config, store, clock, handlers, reads, self._messenger)
+        self._home = HomeSockets(orders, config, handlers, reads, self._messenger)
         self._faults = FaultNews(
             config,
             news.tell,

@@ -32,6 +32,7 @@ from edge_agent.units import HOUR_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.bundle.builder import BundleBuilder
 from edge_agent.uplink.bundle.export import NoFootageError
 from edge_agent.uplink.owner.export_commands import ExportCommands
+from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.store.database import Database
 from edge_agent.verifier.open import open_bundle
 from edge_agent.verifier.opened_bundle import Pins
@@ -118,8 +119,8 @@ class Desk:
             str(self.house.own.to_public()), SystemClock(),
         )  # fmt: skip
         self.desk = ExportCommands(
-            gateway, self.house.owner.public_key(), Database(folder / "store.sqlite"), self, builder,
-            lambda connection, now: ledger.checkpoint(connection, origin, self.house.gateway, now), SystemClock(),
+            OwnerOrders(gateway, self.house.owner.public_key(), Database(folder / "store.sqlite"), SystemClock()),
+            self, builder, lambda connection, now: ledger.checkpoint(connection, origin, self.house.gateway, now),
         )  # fmt: skip
 
     @contextlib.contextmanager

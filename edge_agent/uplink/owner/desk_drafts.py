@@ -16,7 +16,6 @@ from edge_agent.consent.offer import Offer, Offers, digest_offers, parse_offers
 from edge_agent.consent.owner_order import TYP, build_order, read_approval, window_members
 from edge_agent.consent.shown_request import meet_approval
 from edge_agent.errors import DenialError, UsageError
-from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import read_texts
 from edge_agent.protocol.request_jws import read_request
 from edge_agent.settings.gateway import Config
@@ -24,6 +23,7 @@ from edge_agent.texts import Texts
 from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, Window
 from edge_agent.uplink.owner.desk_codes import DeskDraft, ToSign
 from edge_agent.uplink.owner.join_desk import JoinDesk
+from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.owner.terms_desk import TermsDesk
 
 LONGEST_PLAY_NS = 10 * MINUTE_NS
@@ -39,11 +39,9 @@ class Drafts:
     """Makes drafts.
 
     Args:
-        gateway: This gateway's id: orders name it.
-        owner: Thumbprint of the owner's key.
+        orders: The gateway that an order names, the owner's key, and the clock by which an order begins.
         config: Cameras and time zone.
         ask: Asks the owner's ``request``.
-        clock: When an order begins to be good.
         texts: The owner's language.
         terms: Drafts terms; None before there is an enrolment.
         join: Drafts an enrolment.
@@ -51,17 +49,14 @@ class Drafts:
 
     def __init__(
         self,
-        gateway: str,
-        owner: str,
+        orders: OwnerOrders,
         config: Config,
         ask: AskOwner,
-        clock: Clock,
         texts: Texts,
         terms: TermsDesk | None = None,
         join: JoinDesk | None = None,
     ) -> None:
-        self._gateway, self._owner, self._config = gateway, owner, config
-        self._ask, self._clock, self._texts = ask, clock, texts
+        self._orders, self._config, self._ask, self._texts = orders, config, ask, texts
         self._terms, self._join = terms, join
         self._zone = ZoneInfo(config.gateway.time_zone)
 
@@ -79,9 +74,9 @@ class Drafts:
         if what in ("look", "play", "export"):
             return self._show(str(what), members)
         if what == "sign" and self._terms is not None:
-            return self._terms.draft(members, self._gateway)
+            return self._terms.draft(members, self._orders.gateway)
         if what == "join" and self._join is not None:
-            return self._join.draft(members, self._gateway)
+            return self._join.draft(members, self._orders.gateway)
         raise UsageError("the desk takes approve, resume, look, play, export, sign and join")
 
     def _approve(self, members: Mapping[str, Any]) -> DeskDraft:
@@ -103,7 +98,7 @@ class Drafts:
                 "window": window_members(window),
             },
         )
-        leaving = meet_approval(read_approval(payload.payload, self._owner), offers)
+        leaving = meet_approval(read_approval(payload.payload, self._orders.thumbprint), offers)
         if not leaving.cameras:
             raise UsageError("nothing of what was asked lies in the minutes and cameras that are left")
         said = say_approval(leaving, asked.iss, self._zone, self._texts)
@@ -135,7 +130,7 @@ class Drafts:
     def _build(self, order: str, members: Mapping[str, object]) -> ToSign:
         order_id = encode_b64url(secrets.token_bytes(16))
         try:
-            return ToSign(TYP, build_order(order, members, self._gateway, order_id, self._clock.utc()))
+            return ToSign(TYP, build_order(order, members, self._orders.gateway, order_id, self._orders.clock.utc()))
         except DenialError as error:
             raise UsageError(f"this cannot be signed: {error}") from error
 

@@ -22,7 +22,6 @@ from edge_agent.consent.policy import Policy, Terms, encode_terms, parse_policy
 from edge_agent.consent.signed_consent import TYP, build_consent, effective, read_built
 from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.errors import ConfigError, EdgeAgentError, UsageError
-from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Handler, Peer, Reply, read_texts
 from edge_agent.host.page_socket import PushLimit
 from edge_agent.host.regular_file import read_regular
@@ -35,7 +34,7 @@ from edge_agent.units import SECOND_NS, UtcNs
 from edge_agent.uplink.inbound.consent_files import MAX_FILE_BYTES, HouseReader, load_facts
 from edge_agent.uplink.owner import adoption
 from edge_agent.uplink.owner.desk_codes import DeskDraft, ToSign
-from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.owner.orders import OwnerOrders
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +50,8 @@ class TermsDesk:
 
     Args:
         config: Cameras, and where the files lie.
-        owner: Thumbprint of the owner's key.
+        orders: The owner's key, versions, and the clock by which a signature begins.
         house_reader: What is signed and counts now.
-        store: Versions.
-        clock: When a signature begins.
         texts: The owner's language.
         hand_over: Asks the owner's ``take-consent``, which meets everything that is open with the new terms.
     """
@@ -62,15 +59,13 @@ class TermsDesk:
     def __init__(
         self,
         config: Config,
-        owner: str,
+        orders: OwnerOrders,
         house_reader: HouseReader,
-        store: Database,
-        clock: Clock,
         texts: Texts,
         hand_over: Callable[[str, Mapping[str, Any]], object],
     ) -> None:
-        self._config, self._owner, self._house_reader, self._hand_over = config, owner, house_reader, hand_over
-        self._store, self._clock, self._texts = store, clock, texts
+        self._config, self._house_reader, self._hand_over = config, house_reader, hand_over
+        self._orders, self._store, self._clock, self._texts = orders, orders.store, orders.clock, texts
         self._limit = PushLimit(_READ_BURST, _READ_EVERY_S, time.monotonic)
 
     @property
@@ -122,7 +117,7 @@ class TermsDesk:
         stored = self._store.consents.find(camera)
         version = (0 if stored is None else stored.version) + 1
         language: Language = config.gateway.language
-        payload = build_consent(facts, found.title, terms, notice(language), version, now, self._owner)
+        payload = build_consent(facts, found.title, terms, notice(language), version, now, self._orders.thumbprint)
         digest = encode_b64url(hashlib.sha256(text.encode()).digest())
         order_id = encode_b64url(secrets.token_bytes(16))
         was = encode_b64url(hashlib.sha256(before.encode()).digest())

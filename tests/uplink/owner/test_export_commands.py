@@ -25,6 +25,7 @@ from edge_agent.uplink.bundle.export import ExportError, NoFootageError
 from edge_agent.uplink.bundle.rings import NotRecordedError
 from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.owner.export_commands import ExportCommands
+from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.verifier.open import open_bundle
 from tests.support.footage import START, encode, read_numbers, records, window
 from tests.support.footage_owner import Owner
@@ -48,8 +49,8 @@ class Exporting(Owner):
         )  # fmt: skip
         origin = ledger_origin(GATEWAY)
         self.desk = ExportCommands(
-            GATEWAY, house.owner.public_key(), self.store, self, builder,
-            lambda connection, now: ledger.checkpoint(connection, origin, house.gateway, now), house.clock, stall_s,
+            OwnerOrders(GATEWAY, house.owner.public_key(), self.store, house.clock), self, builder,
+            lambda connection, now: ledger.checkpoint(connection, origin, house.gateway, now), stall_s,
         )  # fmt: skip
 
     @contextlib.contextmanager
