@@ -19,6 +19,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from edge_agent.buffer.write.writer import RingWriter
+from edge_agent.buffer.write.writer_settings import RingKeys
 from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.event_window import EventGate
 from edge_agent.capture.session.hub import Hub
@@ -100,7 +101,12 @@ class Recorder:
         self._sensors = SensorPublisher(f"edge_agent_{keys.load_public('recorder').public_bytes_raw().hex()[:8]}")
         pins = KnownRingIds(config.recorder_state_dir / "rings.json")
         self._rings = RingOpener(
-            config, keys.load_public("vault"), keys.load_private("recorder"), clock, self._boot_id, pins, self._stop
+            config,
+            RingKeys(keys.load_public("vault"), keys.load_private("recorder")),
+            clock,
+            self._boot_id,
+            pins,
+            self._stop,
         )
 
     def stop(self) -> None:
