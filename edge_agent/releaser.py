@@ -36,7 +36,7 @@ from edge_agent.protocol.verdict import Verdict
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.unenrolled import EnrolmentWatch, wait_enrolled
 from edge_agent.units import SECOND_NS, ClockState, UtcNs
-from edge_agent.uplink.bundle.builder import BundleBuilder
+from edge_agent.uplink.bundle.builder import BundleBuilder, BundleKeys
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.inbound.ack_pace import AckPace
 from edge_agent.uplink.inbound.answer_sender import Sender
@@ -54,7 +54,7 @@ from edge_agent.uplink.owner.deadlines import Deadlines
 from edge_agent.uplink.owner.erase_commands import ErasureCommands
 from edge_agent.uplink.owner.export_commands import ExportCommands
 from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
-from edge_agent.uplink.owner.fault_news import FaultNews
+from edge_agent.uplink.owner.fault_news import FaultNews, ReleaserFacts
 from edge_agent.uplink.owner.gateway_entries import enter_enrolment, enter_heads
 from edge_agent.uplink.owner.gateway_status import GatewayStatus, find_ends
 from edge_agent.uplink.owner.home_sockets import HomeSockets
@@ -79,7 +79,7 @@ from edge_agent.uplink.release.terms_watch import EVERY_S as TERMS_EVERY_S
 from edge_agent.uplink.release.terms_watch import TermsWatch
 from edge_agent.uplink.release.upload_step import UploadStep
 from edge_agent.uplink.release.upload_targets import UploadTargets
-from edge_agent.uplink.release.worker import ReleaseWorker
+from edge_agent.uplink.release.worker import ReleaseSteps, ReleaseWorker
 from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.ledger_archive import begin_from_archive
 from edge_agent.uplink.store.requests import OPEN_STATES, StoredRequest
@@ -163,8 +163,7 @@ class Releaser:
         ends = partial(find_ends, self._renewal, self._trust)
         self._faults = FaultNews(
             config, self._news.tell, self._wanted_news, clock,
-            why_unclear=lambda: clock.facts()["why"], is_connected=lambda: self._broker.status().connected,
-            consents=consents, ends=ends,
+            ReleaserFacts(lambda: clock.facts()["why"], lambda: self._broker.status().connected, consents, ends),
         )  # fmt: skip
         self._status = GatewayStatus(
             self._renewal, keys.custody_level(), store, clock, self._trust, self._broker.status, consents, ends,
@@ -234,11 +233,11 @@ class Releaser:
     # Parts
 
     def _make_builder(self, keys: KeyStore) -> BundleBuilder:
-        return BundleBuilder(
-            self._config, self._enrolment.gateway, self._key, keys.load_public("recorder"), keys.custody_level(),
-            self._footage, self._house_reader, load_recipient(self._config.state_dir),
-            self._clock,
+        bundle_keys = BundleKeys(
+            self._enrolment.gateway, self._key, keys.load_public("recorder"), keys.custody_level(),
+            load_recipient(self._config.state_dir),
         )  # fmt: skip
+        return BundleBuilder(self._config, bundle_keys, self._footage, self._house_reader, self._clock)
 
     def _make_worker(self) -> tuple[ReleaseWorker, Reauthorization, KeyStep]:
         config, enrolment = self._config, self._enrolment
@@ -252,7 +251,8 @@ class Releaser:
         upload_step = UploadStep(store, register, upload_targets, staging, clock)
         reauthorization = Reauthorization(store, self._evaluator, register, upload_step, clock, self._on_end)
         key_step = KeyStep(store, register, reauthorization)
-        worker = ReleaseWorker(store, register, reauthorization, build_step, upload_step, key_step, clock, self._stop)
+        steps = ReleaseSteps(build_step, upload_step, key_step)
+        worker = ReleaseWorker(store, register, reauthorization, steps, clock, self._stop)
         return worker, reauthorization, key_step
 
     def _make_handlers(self, orders: OwnerOrders) -> dict[str, Handler]:

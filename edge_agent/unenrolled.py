@@ -29,7 +29,7 @@ from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.enrolment import Enrolment, name_unenrolled
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
-from edge_agent.uplink.bundle.builder import BundleBuilder
+from edge_agent.uplink.bundle.builder import BundleBuilder, BundleKeys
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.inbound.consent_files import HouseReader
 from edge_agent.uplink.inbound.consent_states import Marks, read_consent_states
@@ -41,7 +41,7 @@ from edge_agent.uplink.owner.clock_commands import ClockCommands
 from edge_agent.uplink.owner.erase_commands import ErasureCommands
 from edge_agent.uplink.owner.export_commands import ExportCommands
 from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
-from edge_agent.uplink.owner.fault_news import FaultNews
+from edge_agent.uplink.owner.fault_news import FaultNews, ReleaserFacts
 from edge_agent.uplink.owner.gateway_entries import enter_heads
 from edge_agent.uplink.owner.home_sockets import HomeSockets
 from edge_agent.uplink.owner.keep_commands import KeepCommands
@@ -155,10 +155,10 @@ class Unenrolled:
         house_reader = HouseReader(config, nobody, owner, store)
         evaluator = Evaluator(nobody, "", store, house_reader, TrustStore(store, None, clock), clock)
         register = RequestRegister(store, name, key)
-        builder = BundleBuilder(
-            config, name, key, keys.load_public("recorder"), self._custody, self._footage, house_reader,
-            load_recipient(config.state_dir), clock,
-        )  # fmt: skip
+        bundle_keys = BundleKeys(
+            name, key, keys.load_public("recorder"), self._custody, load_recipient(config.state_dir)
+        )
+        builder = BundleBuilder(config, bundle_keys, self._footage, house_reader, clock)
         worker = _NoWorker()
         reauthorization = Reauthorization(store, evaluator, register, worker, clock, self._on_end)
         orders = OwnerOrders(name, owner, store, clock)
@@ -186,13 +186,8 @@ class Unenrolled:
         self._messenger = make_messenger(config, store.notices, news, self._ended)
         self._updates = UpdateNotes(config.state_dir, store, news, clock)
         self._home = HomeSockets(orders, config, handlers, reads, self._messenger)
-        self._faults = FaultNews(
-            config,
-            news.tell,
-            lambda: frozenset(Occasion),
-            clock,
-            why_unclear=lambda: clock.facts()["why"],
-        )
+        facts = ReleaserFacts(why_unclear=lambda: clock.facts()["why"])
+        self._faults = FaultNews(config, news.tell, lambda: frozenset(Occasion), clock, facts)
 
     def run(self) -> Enrolment | None:
         """Answer the owner until the enrolment file comes, or ``stop``; return the enrolment, or None."""

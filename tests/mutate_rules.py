@@ -152,7 +152,7 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
         "for camera, granted_ns in assessment.uses:",
         "for camera, granted_ns in ():",
     ),
-    "G11 the bound is stored later": (REGISTER, "            bound=step.bound,\n", ""),
+    "G11 the bound is stored later": (REGISTER, "step.approval, step.bound)", "step.approval)"),
     "G6 the key of a request that ended stays": (
         REGISTER,
         'header = release.header if is_key_kept else b""',

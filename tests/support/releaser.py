@@ -46,7 +46,7 @@ from edge_agent.uplink.release.key_step import KeyStep
 from edge_agent.uplink.release.recheck import Reauthorization
 from edge_agent.uplink.release.staging import Staging
 from edge_agent.uplink.release.upload_step import UploadStep
-from edge_agent.uplink.release.worker import ReleaseWorker
+from edge_agent.uplink.release.worker import ReleaseSteps, ReleaseWorker
 from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.releases import StoredRelease
 from edge_agent.uplink.store.requests import RequestState, StoredRequest
@@ -268,9 +268,8 @@ class House:
             self.store, self.evaluator, self.register, upload_step, self.clock, self.ended.append
         )
         key_step = KeyStep(self.store, self.register, reauthorization)
-        self.worker = ReleaseWorker(
-            self.store, self.register, reauthorization, build_step, upload_step, key_step, self.clock, self.stop
-        )
+        steps = ReleaseSteps(build_step, upload_step, key_step)
+        self.worker = ReleaseWorker(self.store, self.register, reauthorization, steps, self.clock, self.stop)
         self.worker.sweep()
         self.sender = Sender(self.store, self.broker, self.clock, key_step.confirm, self.stop)
         self.intake = Intake(

@@ -19,7 +19,7 @@ from edge_agent.consent.meet import differences
 from edge_agent.consent.owner_order import build_order
 from edge_agent.consent.plain_words import WAIVER, describe, describe_camera, describe_house, notice
 from edge_agent.consent.policy import Policy, Terms, encode_terms, parse_policy
-from edge_agent.consent.signed_consent import TYP, build_consent, effective, read_built
+from edge_agent.consent.signed_consent import TYP, ConsentEvent, build_consent, effective, read_built
 from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.errors import ConfigError, EdgeAgentError, UsageError
 from edge_agent.host.control_socket import Handler, Peer, Reply, read_texts
@@ -117,7 +117,8 @@ class TermsDesk:
         stored = self._store.consents.find(camera)
         version = (0 if stored is None else stored.version) + 1
         language: Language = config.gateway.language
-        payload = build_consent(facts, found.title, terms, notice(language), version, now, self._orders.thumbprint)
+        event = ConsentEvent(self._orders.thumbprint, now)
+        payload = build_consent(facts, found.title, terms, notice(language), version, event)
         digest = encode_b64url(hashlib.sha256(text.encode()).digest())
         order_id = encode_b64url(secrets.token_bytes(16))
         was = encode_b64url(hashlib.sha256(before.encode()).digest())
