@@ -259,7 +259,7 @@ def _ask_until(case: Case) -> UtcNs:
 def _again(finding: _Finding, bound: Bound, now: UtcNs, believed: bool) -> _Finding:
     """Return a finding of a later evaluation: plus an ask that never was, minus the reasons that need a clock."""
     case, reasons = finding.case, list(finding.reasons)
-    # What is unknown hides no silence: a file that cannot be read now gives no more time to answer.
+    # An unknown fact hides no silence: a file that cannot be read now gives no more time to answer.
     is_open = {each.code for each in reasons} <= UNKNOWN
     if case is not None and is_open and case.terms.mode is Mode.ASK and bound.approved_by is None:
         mine = bound.find(case.camera)

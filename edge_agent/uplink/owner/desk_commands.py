@@ -1,4 +1,4 @@
-"""What the desk may ask of the releaser: reads, a draft of what loosens or shows footage, and that draft signed.
+"""The desk's commands to the releaser: reads, a draft of an act that loosens or shows footage, and that draft signed.
 
 Owns the desk's short list, and the order in which an act is judged: the owner's signature over the very bytes of the
 draft, then the code, then the ledger, then the owner's own command, which judges all of it again. The desk is trusted
@@ -65,7 +65,7 @@ class DeskCommands:
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
-        """What the desk's socket is given."""
+        """The commands of the desk's socket."""
         names = [*READS, *(name for name in MORE_READS if name in self._reads)]
         return {**{name: self._reads[name] for name in names}, "draft": self._draft, "sign": self._sign}
 

@@ -1,6 +1,6 @@
-"""What the desk may have signed, drafted: the exact bytes of each act, and the sentence that these bytes come to.
+"""Drafts for the desk: the exact bytes of each act, and the sentence that these bytes come to.
 
-Owns the sentences. The desk says what it wishes by number, camera and time. Bytes and sentence are made here, so that
+Owns the sentences. The desk names its wish by number, camera and time. Bytes and sentence are made here, so that
 the owner reads in the notice what the gate will read in the bytes, whatever the desk draws. Reads the request that
 waits, through the owner's own command; changes nothing.
 """
@@ -27,7 +27,7 @@ from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.owner.terms_desk import TermsDesk
 
 LONGEST_PLAY_NS = 10 * MINUTE_NS
-"""Of one camera: what is shown lies in the desk's memory."""
+"""Of one camera: the footage that is shown lies in the desk's memory."""
 MAX_STILLS = 12
 EVERY_CAMERA = "*"
 
@@ -61,7 +61,7 @@ class Drafts:
         self._zone = ZoneInfo(config.gateway.time_zone)
 
     def draft(self, members: Mapping[str, Any]) -> DeskDraft:
-        """DeskDraft what the desk wishes: ``what``, and what that needs.
+        """Draft the desk's wish: the act (``what``), and its members.
 
         Raises:
             UsageError: Nothing that the desk may ask for, or nothing that can be.
@@ -144,7 +144,7 @@ def parse_window(members: Mapping[str, Any]) -> Window:
 
 
 def say_approval(leaving: Offers, agency: str, zone: tzinfo, texts: Texts) -> str:
-    """Say what leaves with a yes, and to whom: ``door, 2026-11-28 21:35–21:45, to rtcc.example-city``."""
+    """Tell the footage that leaves with a yes, and the RTCC: ``door, 2026-11-28 21:35–21:45, to rtcc.example-city``."""
     parts = [
         f"{offer.camera}, {say_span(window, zone)}{_say_form(offer, texts)}"
         for offer in leaving.cameras
@@ -160,11 +160,11 @@ def _say_form(offer: Offer, texts: Texts) -> str:
 
 
 def say_resume(camera: str, paused: Sequence[str], texts: Texts) -> str:
-    """Say which pause ends, and what counts then: the pauses of all cameras and of single ones end one by one.
+    """Tell which pause ends, and which ones are left: the pauses of all cameras and of single ones end one by one.
 
     Args:
-        camera: Whose pause ends; ``*`` for that of all cameras.
-        paused: What is paused before.
+        camera: The camera whose pause ends; ``*`` for that of all cameras.
+        paused: The pauses before that.
         texts: The owner's language.
     """
     rest = [each for each in paused if each != camera]
@@ -176,7 +176,7 @@ def say_resume(camera: str, paused: Sequence[str], texts: Texts) -> str:
 
 
 def say_show(what: str, footage: str, texts: Texts) -> str:
-    """Say what is shown."""
+    """Tell which footage is shown."""
     if what == "look":
         return texts("the desk shows pictures of {footage}", footage=footage)
     if what == "play":

@@ -39,7 +39,7 @@ class HomeSockets:
         orders: The owner's signed orders.
         config: Cameras, and the paths of the sockets.
         commands: The handlers of the owner's own socket.
-        reads: What only browsers ask.
+        reads: The reads for browsers alone.
         tell: Brings the desk's codes to the owner.
     """
 

@@ -103,7 +103,7 @@ class RequestCommands:
         return {"request": self._describe(request) | more}
 
     def _consents(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:
-        """Return what the store has of each camera's consent, for who may not read the store."""
+        """Return the store's consent of each camera, for a caller that may not read the store."""
         found = {camera.id: self._store.consents.find(camera.id) for camera in self._config.cameras}
         return {
             "consents": {

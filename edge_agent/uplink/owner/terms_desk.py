@@ -1,7 +1,7 @@
-"""Terms at the desk: what they are, what a change would say, its draft, and what becomes of the signed one.
+"""Terms at the desk: the terms in force, a change in plain words, its draft, and its adoption once it is signed.
 
 Owns the way from a form to ``consent.yaml`` and one camera's consent. The text is the owner's file with other values in
-it. What the owner reads in the notice is made from the payload that will be signed.
+it. The sentence of the notice is made from the payload that will be signed.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 CAMERA_TERMS = ("mode", "hours", "categories", "distance_m", "window", "requests_per_day", "audio")
 HOUSE_TERMS = ("agencies", "ask_timeout", "cooling_off", "expires_after")
-"""What the desk's form can change; everything else stays as the file says."""
+"""The terms that the desk's form can change; everything else stays as the file says."""
 _LATER = "change this later, or at the gateway: sudo edge-agent consent sign"
 _READ_BURST, _READ_EVERY_S = 40, 0.5
 
@@ -51,7 +51,7 @@ class TermsDesk:
     Args:
         config: Cameras, and where the files lie.
         orders: The owner's key, versions, and the clock by which a signature begins.
-        house_reader: What is signed and counts now.
+        house_reader: The consents that count now.
         texts: The owner's language.
         hand_over: Asks the owner's ``take-consent``, which meets everything that is open with the new terms.
     """
@@ -70,12 +70,12 @@ class TermsDesk:
 
     @property
     def reads(self) -> Mapping[str, Handler]:
-        """What the desk may ask without a signature."""
+        """The commands without a signature."""
         return {"terms-form": self._show_form, "terms-preview": self._preview}
 
     @property
     def commands(self) -> Mapping[str, Handler]:
-        """What carries a signed draft out; not for a socket."""
+        """The commands that carry a signed draft out; not for a socket."""
         return {"adopt-terms": self._adopt}
 
     def _show_form(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
@@ -137,7 +137,7 @@ class TermsDesk:
         Raises:
             UsageError: No consent of this camera is in force, so there is nothing to compare with: ring, sources and
                 RTCC are shown by the terminal alone. Or another camera's file terms change, and its consent may come
-                to count again, so that nobody can say how much.
+                to count again, so that no sentence could say how much.
         """
         before, file = files
         built, now = read_built(payload), self._clock.utc()
@@ -220,7 +220,7 @@ class TermsDesk:
 
 
 def _counts(state: CameraInForce, now: UtcNs) -> bool:
-    """Tell whether a camera's consent is in force: what a change is compared with."""
+    """Tell whether a camera's consent is in force: a change is compared with its terms."""
     consent = state.consent
     if consent is None or state.terms is None or state.unknown is not None or state.revoked:
         return False

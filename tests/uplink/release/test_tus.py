@@ -148,7 +148,7 @@ def test_a_link_that_keeps_breaking_still_delivers(
 ) -> None:
     """Cuts in the middle, a refused reconnect, delay and throttling: it arrives byte for byte."""
     proxy = make_proxy(upload_server.port)
-    client = uploader(upload_server, pki, proxy.port, read_timeout_s=10)
+    client = uploader(upload_server, pki, proxy.port, timeouts_s=(CONNECT_TIMEOUT_S, 10))
     proxy.delay_s = 0.002
     proxy.cut_after = PATCH_BYTES // 2
     thread, progress, outcome = start(client)
