@@ -1,7 +1,7 @@
 """The page's process: TLS, sockets at the addresses of the home, and the devices.
 
-Wires only. Its user reads no key but its own TLS key, no ring, no state and no configuration; what it shows it asks
-the two other processes at the sockets that are its own.
+Wires only. Its user reads no key but its own TLS key, no ring, no state and no configuration; it asks the two other
+processes for all that it shows, at the sockets that are its own.
 """
 
 import json
@@ -42,7 +42,7 @@ def main(folder: Path) -> int:
     settings = load_settings(folder)
     harden()
     os.umask(0o077)
-    # What a stranger sends is not worth a line each: junk, and more connections than are taken.
+    # A stranger's bytes are not worth a line each: junk, and more connections than are taken.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     with lock_folder(folder, "page"):
         Server(folder, settings).run()
