@@ -39,10 +39,12 @@ def short() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def city() -> Iterator[CityScenario]:
     """A city in which two requests were carried out while its parts went."""
-    with tempfile.TemporaryDirectory(prefix="ed-", ignore_cleanup_errors=True) as name:
-        with CityScenario(Path(name), GATEWAYS, print) as scenario:
-            scenario.carry_out()
-            yield scenario
+    with (
+        tempfile.TemporaryDirectory(prefix="ed-", ignore_cleanup_errors=True) as name,
+        CityScenario(Path(name), GATEWAYS, print) as scenario,
+    ):
+        scenario.carry_out()
+        yield scenario
 
 
 def test_what_was_granted_was_opened_whole(city: CityScenario) -> None:
