@@ -39,10 +39,12 @@ def short() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def city() -> Iterator[CityScenario]:
     """A city in which two requests were carried out while its parts went."""
-    with tempfile.TemporaryDirectory(prefix="ed-", ignore_cleanup_errors=True) as name:
-        with CityScenario(Path(name), GATEWAYS, print) as scenario:
-            scenario.carry_out()
-            yield scenario
+    with (
+        tempfile.TemporaryDirectory(prefix="ed-", ignore_cleanup_errors=True) as name,
+        CityScenario(Path(name), GATEWAYS, print) as scenario,
+    ):
+        scenario.carry_out()
+        yield scenario
 
 
 def test_what_was_granted_was_opened_whole(city: CityScenario) -> None:
@@ -133,7 +135,8 @@ def test_a_city_that_is_stopped_leaves_nothing(short: Path, name: str, step: str
         assert processes_with(mark)
         os.killpg(process.pid, signal.Signals[name])
         said = process.stdout.read()
-        assert process.wait(120) == 130
+        # Python ends itself by SIGINT if the interrupt came while it compiled text, as in an import; a shell sees 130.
+        assert process.wait(120) in (130, -signal.SIGINT), said
     assert "nothing is left running" in said
     assert "Traceback" not in said
     assert processes_with(mark) == []
