@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from edge_agent.capture.camera import Look
 from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.recorded_stream import Look
 from edge_agent.capture.rtsp.session import OwnSession
 from edge_agent.capture.run.records import Gap, Gop
 from edge_agent.capture.session.ffmpeg_process import ProcessSession

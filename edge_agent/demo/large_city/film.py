@@ -15,6 +15,7 @@ from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.ring import create_ring
 from edge_agent.buffer.write.open_block import Draft
 from edge_agent.buffer.write.writer import RingWriter
+from edge_agent.buffer.write.writer_settings import RingKeys, WriterSettings
 from edge_agent.custody.keys import KeyStore
 from edge_agent.demo.picture import draw_picture
 from edge_agent.host.clock import read_boot_id
@@ -65,9 +66,12 @@ def write_film(config: Config, camera: Camera, start: UtcNs, label: str) -> None
         path, camera=camera.id, quality="main", size_bytes=RING_BYTES, block_size=BLOCK_BYTES, recorder_key=recorder
     )
     writer = RingWriter.open(
-        path, vault_public=keys.load_public("vault"), recorder_key=recorder, clock=clock, boot_id=read_boot_id(),
-        source=camera.address("main"),
-    )  # fmt: skip
+        path,
+        keys=RingKeys(keys.load_public("vault"), recorder),
+        clock=clock,
+        boot_id=read_boot_id(),
+        settings=WriterSettings(camera.address("main")),
+    )
     tracks, packets = read_nut(_encode(start, label))
     pictures = GOP_S * FPS
     for first in range(0, len(packets), pictures):

@@ -8,7 +8,7 @@ from edge_agent.host.clock import Clock
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.units import SECOND_NS, MonoNs
 from edge_agent.uplink.release.staging import Staging
-from edge_agent.uplink.release.tus import TusUploader
+from edge_agent.uplink.release.tus import TusUploader, UploadWatch
 from edge_agent.uplink.store.releases import StoredRelease
 
 _ASK_EVERY_NS = SECOND_NS // 20
@@ -69,8 +69,9 @@ class UploadTargets:
                     metadata,
                     upload_url=release.upload_url or None,
                     save_url=remember,
-                    on_progress=on_progress,
-                    should_stop=self._now_and_then(lambda: should_stop() or not self._is_allowed_now()),
+                    watch=UploadWatch(
+                        on_progress, self._now_and_then(lambda: should_stop() or not self._is_allowed_now())
+                    ),
                 )
         except UploadStoppedError:
             return False

@@ -1,6 +1,6 @@
 """Where a new ledger begins: with the last signed head of the one that was restored as an archive.
 
-``edge-agent init --from-backup`` lays the archive down as root, for everybody of the group to read and nobody to write.
+``edge-agent init --from-backup`` lays the archive down as root, readable for the group and writable for nobody.
 """
 
 from pathlib import Path
