@@ -1,7 +1,7 @@
 """Which streams needed FFmpeg, over a restart of the recorder: each start would lose them three sessions otherwise.
 
 Owns ``readers.json`` in the recorder's state folder: of the streams with ``reader: auto``, those that FFmpeg records.
-What is remembered holds for a week, for the same address and the same version of this program; then our own reader is
+A memory holds for a week, for the same address and the same version of this program; then our own reader is
 tried anew. A file that cannot be read is as good as none.
 """
 
@@ -27,7 +27,7 @@ HOLDS_NS = 7 * DAY_NS
 
 @dataclass(frozen=True, slots=True)
 class _Need:
-    """That a stream needed FFmpeg: since when it is known, where it was, and what version found that out."""
+    """That a stream needed FFmpeg: since when it is known, at which address, and found by which version."""
 
     since_ns: int
     address: str
@@ -85,7 +85,7 @@ class ReaderMemory:
                 self.note(name, camera.address(quality), status[name])
 
     def note(self, name: str, address: str, status: Mapping[str, Any]) -> None:
-        """Take in a stream's status: what records it now."""
+        """Take in a stream's status: the reader that records it now."""
         reader = status.get("reader") if status.get("state") == "recording" else None
         with self._lock:
             if reader == FFMPEG and name not in self._needs:
