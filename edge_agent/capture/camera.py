@@ -40,7 +40,7 @@ _KEYFRAME_WATCHDOGS = 6
 _TICK_NS = SECOND_NS // 2
 _BY_RULE = "not-by-rule"
 _BEFORE_ARRIVAL_NS = 2 * SECOND_NS
-"""FFmpeg hands a picture over when the next one begins, and a keyframe may take its time on a slow link."""
+"""A picture is handed over when the next one begins, and a keyframe may take its time on a slow link."""
 
 
 @dataclass(frozen=True, slots=True)

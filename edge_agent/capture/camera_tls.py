@@ -1,7 +1,8 @@
 """Whose certificate a camera shows over TLS: the trusted authority's, or the one that was pinned; and what is wrong.
 
 Owns the turning of a pin into something FFmpeg can verify, and the telling apart of certificates that are refused.
-FFmpeg, and the ONVIF child, verify on their own connections: what is fetched here is only compared, never believed.
+Our reader, FFmpeg and the ONVIF child verify on their own connections: what is fetched here is only compared, and
+never believed.
 """
 
 import contextlib

@@ -7,7 +7,7 @@ from edge_agent.capture.session.interface import Endpoint
 from edge_agent.units import SECOND_NS
 
 WATCHDOG_NS = 10 * SECOND_NS
-"""So long may no video access unit arrive, whatever else the session does."""
+"""So long may no whole video access unit arrive, whatever else the session does."""
 
 
 @dataclass(frozen=True, slots=True)

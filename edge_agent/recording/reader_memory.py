@@ -1,6 +1,7 @@
 """Which streams needed FFmpeg, over a restart of the recorder: each start would lose them three sessions otherwise.
 
-Owns ``readers.json`` in the recorder's state folder: of the streams with ``reader: auto``, those that FFmpeg records.
+Owns ``readers.json`` in the recorder's state folder: of the streams with ``reader: auto``, those that FFmpeg records
+though our own reader might. Not those over UDP, which FFmpeg records anyway: nothing was found out about our own.
 A memory holds for a week, for the same address and the same version of this program; then our own reader is
 tried anew. A file that cannot be read is as good as none.
 """
@@ -78,11 +79,12 @@ class ReaderMemory:
             return OWN
 
     def take(self, config: Config, status: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take in the status of all streams, by name; those whose reader the owner chose do not count."""
+        """Take in the status of all streams, by name; those for which settings decide the reader do not count."""
         for camera, quality in config.rings():
-            name = f"{camera.id}.{quality}"
-            if camera.reader == AUTO and name in status:
-                self.note(name, camera.address(quality), status[name])
+            name, address = f"{camera.id}.{quality}", camera.address(quality)
+            is_over_tcp = camera.transport == "tcp" or address.startswith("rtsps://")
+            if camera.reader == AUTO and is_over_tcp and name in status:
+                self.note(name, address, status[name])
 
     def note(self, name: str, address: str, status: Mapping[str, Any]) -> None:
         """Take in a stream's status: the reader that records it now."""

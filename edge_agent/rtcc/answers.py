@@ -23,7 +23,7 @@ from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.rtcc.state import audit, exchanges
 from edge_agent.rtcc.state.audit import AuditEvent
 from edge_agent.rtcc.state.database import savepoint
-from edge_agent.rtcc.state.exchanges import Exchange
+from edge_agent.rtcc.state.exchanges import ConflictKept, Exchange
 from edge_agent.rtcc.state.gateways import GatewayPin, find_pins
 from edge_agent.rtcc.state.inbound import NewMessage, TakenMessage
 from edge_agent.rtcc.state.sent_requests import AskedOf, find_asked
@@ -190,11 +190,17 @@ class Inbox:
         return True
 
     def _keep_conflict(self, connection: "Connection", answer: Answer, raw: bytes, error: ConflictError) -> Judged:
-        """Keep a message that contradicts; bounded, for its own gateway alone can send one."""
-        if not exchanges.keep_conflict(connection, answer, raw, _now(), MAX_CONFLICTS):
+        """Keep a message that contradicts; bounded, for its own gateway alone can send one.
+
+        It is an event of the audit once: nobody deletes one of those, and a gateway may say the same for ever.
+        """
+        kept = exchanges.keep_conflict(connection, answer, raw, _now(), MAX_CONFLICTS)
+        if kept is ConflictKept.TOO_MANY:
             return Judged(
                 fault=EvidenceError(f"too many conflicts: gateway={answer.gateway}", "rtcc watch --conflicts")
             )
+        if kept is ConflictKept.KNOWN:
+            return Judged(fault=error)
         event = {"gateway": answer.gateway, "jti": answer.jti, "sha256": hashlib.sha256(raw).hexdigest()}
         return Judged(fault=error, event=AuditEvent("conflict", event))
 

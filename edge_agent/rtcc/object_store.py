@@ -7,7 +7,7 @@ nothing that the store says is believed.
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,19 +72,26 @@ class ObjectStore:
 
         Raises:
             UnavailableError: The store does not answer.
-            EvidenceError: Its note is not one of ours.
+            EvidenceError: Its note is not one of ours, or its payload is gone.
+            OSError: It cannot be written here.
         """
         key = self.find(gateway, upload)
         if key is None:
             return False
         (into / gateway).mkdir(mode=0o700, parents=True, exist_ok=True)
         with os.fdopen(os.open(into / gateway / upload, _NEW, 0o600), "wb") as file:
-            try:
-                for piece in self._store.get(key).stream(min_chunk_size=_PIECE_BYTES):
-                    file.write(piece)
-            except Exception as error:
-                raise _away(error) from error
+            for piece in self._pieces(key):
+                file.write(piece)
         return True
+
+    def _pieces(self, key: str) -> Iterator[Any]:
+        """Yield a payload; what fails here is the store, and what fails at the caller is the caller's disk."""
+        try:
+            yield from self._store.get(key).stream(min_chunk_size=_PIECE_BYTES)
+        except FileNotFoundError as error:
+            raise EvidenceError(f"store has a note of a payload that is gone: object={key}") from error
+        except Exception as error:
+            raise _away(error) from error
 
     def list(self, prefix: str) -> list[str]:
         """Return the keys below a prefix.

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from edge_agent.errors import ConflictError, CustodyError, EvidenceError, UnavailableError
+from edge_agent.errors import ConfigError, ConflictError, CustodyError, EvidenceError, UnavailableError
 from edge_agent.host.clock import Clock, SystemClock
 from edge_agent.mqtt.connection import Broker, BrokerSettings, TopicSubscription, wait_connected
 from edge_agent.mqtt.inbound_queue import Incoming
@@ -73,6 +73,7 @@ class RtccSession:
         # The last ones of this session, for later questions; all of them are in the home.
         self._arrived: deque[Answer] = deque(maxlen=_BACKLOG)
         self._count = 0
+        self._fault: ConfigError | CustodyError | None = None
         self._changed = threading.Condition()
         self._broker_name = f"{home.settings.broker_host}:{home.settings.rtcc_port}"
         self._broker = Broker(broker_settings(home, watch=watch), self._take, self._clock)
@@ -124,6 +125,10 @@ class RtccSession:
         Args:
             jti: Only answers to this request; None for all.
             timeout_s: For the whole of it.
+
+        Raises:
+            ConfigError: The state can take no more answers in, such as one that was moved; the broker keeps them.
+            CustodyError: A pinned key in it cannot be read.
         """
         deadline = time.monotonic() + timeout_s
         for answer in self._kept(jti, deadline) if self._is_shared else self._taken(deadline):
@@ -162,8 +167,11 @@ class RtccSession:
     def _next(self, position: int, deadline: float) -> tuple[int, Answer | None]:
         """Wait for the answer at a position, or the oldest that is still remembered after it."""
         with self._changed:
-            self._changed.wait_for(lambda: self._count > position, max(0.0, deadline - time.monotonic()))
+            left_s = max(0.0, deadline - time.monotonic())
+            self._changed.wait_for(lambda: self._count > position or self._fault is not None, left_s)
             if self._count <= position:
+                if self._fault is not None:
+                    raise self._fault
                 return position, None
             position = max(position, self._count - len(self._arrived))
             return position + 1, self._arrived[position - self._count]
@@ -188,10 +196,16 @@ class RtccSession:
         except ConflictError as error:
             log.error("answer kept for a person (rtcc watch --conflicts): %s", error)
             answer = None
-        except (EvidenceError, CustodyError) as error:
+        except EvidenceError as error:
             # It would be as wrong the next time: acknowledged, said, and not kept.
             log.warning("answer refused: %s", error)
             answer = None
+        except (ConfigError, CustodyError) as error:
+            # A fault on our side, not the message's: not acknowledged, it comes again to whoever is started next.
+            with self._changed:
+                self._fault = error
+                self._changed.notify_all()
+            raise
         message.ack()
         if answer is not None:
             with self._changed:

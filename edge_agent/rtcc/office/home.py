@@ -1,7 +1,8 @@
-"""An RTCC's home: the folder with its roots, people, certificates, trust bundles, gateways and requests.
+"""An RTCC's home: the folder with its roots, people, certificates and trust bundles, and the way to its state.
 
-Owns the layout of the folder (``docs/rtcc.md``) and how each thing in it is found. ``trust``, ``enrol`` and ``request``
-build the signed documents; nothing here talks to a network.
+Owns the layout of the folder (``docs/rtcc.md``) and how each thing in it is found; gateways, requests and answers are
+in the state's database (``edge_agent.rtcc.state``). ``trust``, ``enrol`` and ``request`` build the signed documents;
+nothing here talks to a network.
 """
 
 import json

@@ -7,6 +7,7 @@ ends, so two workers never judge two answers of it at once. What is judged is ``
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, tuple_, update
@@ -144,17 +145,27 @@ def deliver(connection: Connection, answer: Answer, files: Sequence[DeliveredFil
         connection.execute(_DELIVER, rows)
 
 
-def keep_conflict(connection: Connection, answer: Answer, raw: bytes, now: UtcNs, most: int) -> bool:
-    """Keep a message that contradicts, once; False if the gateway has as many as are kept of one."""
+class ConflictKept(Enum):
+    """What became of a message that contradicts."""
+
+    NEW = "new"
+    KNOWN = "known"
+    """The very same message was kept before."""
+    TOO_MANY = "too many"
+    """It was not kept: its gateway has as many as are kept of one."""
+
+
+def keep_conflict(connection: Connection, answer: Answer, raw: bytes, now: UtcNs, most: int) -> ConflictKept:
+    """Keep a message that contradicts, once."""
     digest = hashlib.sha256(raw).hexdigest()
     known = conflicts.c.gateway == answer.gateway
     if connection.execute(select(conflicts.c.jti).where(known, conflicts.c.sha256 == digest)).first() is not None:
-        return True
+        return ConflictKept.KNOWN
     if connection.execute(select(func.count()).where(known)).scalar_one() >= most:
-        return False
+        return ConflictKept.TOO_MANY
     place = {"gateway": answer.gateway, "jti": answer.jti, "sha256": digest}
     connection.execute(insert(conflicts), {**place, "raw": raw, "kept_at_ns": now})
-    return True
+    return ConflictKept.NEW
 
 
 class Exchanges:
@@ -229,11 +240,18 @@ class Exchanges:
         with self._database.read() as connection:
             return [_delivery(row) for row in connection.execute(query)]
 
-    def conflicts(self) -> list[tuple[str, str, bytes]]:
-        """Return gateway, request and message of what contradicts, the oldest first; at most a page."""
-        query = select(conflicts).order_by(conflicts.c.kept_at_ns).limit(PAGE)
-        with self._database.read() as connection:
-            return [(row.gateway, row.jti, bytes(row.raw)) for row in connection.execute(query)]
+    def conflicts(self) -> Iterator[tuple[str, str, bytes]]:
+        """Yield gateway, request and message of what contradicts, the oldest first, page by page."""
+        key = (conflicts.c.kept_at_ns, conflicts.c.gateway, conflicts.c.sha256)
+        after: tuple[int, str, str] = (-1, "", "")
+        while True:
+            query = select(*key, conflicts.c.jti, conflicts.c.raw).where(tuple_(*key) > after).order_by(*key)
+            with self._database.read() as connection:
+                page = connection.execute(query.limit(PAGE)).all()
+            if not page:
+                return
+            yield from ((row.gateway, row.jti, bytes(row.raw)) for row in page)
+            after = tuple(page[-1])[:3]
 
 
 def _delivery(row: Any) -> Delivery:
