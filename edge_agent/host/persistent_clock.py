@@ -82,7 +82,7 @@ class KeptClock:
     # The clock's answers
 
     def utc(self) -> UtcNs:
-        """Read the wall clock; where that is below the floor, the floor and what has gone by since."""
+        """Read the wall clock; if that is below the floor, the floor and the time since."""
         return self._system.utc()
 
     def boot(self) -> MonoNs:

@@ -132,7 +132,7 @@ def name_of(manifest: AnyManifest, start: UtcNs, zone: tzinfo) -> str:
 
 
 def _copy_clip(opened: Path, clip: Clip, manifest: AnyManifest, part: Path, zone: tzinfo) -> ReportClip | None:
-    """Copy a clip's progressive copy; None where there is none, which the findings tell."""
+    """Copy a clip's progressive copy; None if there is none, which the findings tell."""
     source = opened / "progressive" / Path(clip.file).name
     if not source.exists():
         return None

@@ -78,7 +78,7 @@ def renew_vault(config: Config, *, has_services: bool, sealed: Path = SEALED_VAU
 
     Args:
         config: Where everything lies.
-        has_services: This is the gateway that systemd runs, where it does: its services are stopped and started.
+        has_services: This is the gateway that systemd runs, if it does: its services are stopped and started.
         sealed: Where ``edge-agent init --seal`` put the vault's key, if it did.
 
     Raises:

@@ -117,7 +117,7 @@ def load_age_identity(path: Path, passphrase: bytes | None) -> str:
 
 
 def read_passphrase(path: Path | None) -> bytes | None:
-    """Read the first line of a passphrase file; None where there is no file.
+    """Read the first line of a passphrase file; None if there is no file.
 
     Raises:
         CustodyError: The file is readable by others, or its first line is too short.
