@@ -60,7 +60,7 @@ class CameraThread:
         sink: Where records go.
         clock: The gateway's clocks.
         stop: Ends the thread that records within about a second, unless it is just asking where the stream is.
-        covered_until: End of what the sink holds already; None where that is not known.
+        covered_until: End of what the sink holds already; None if that is not known.
     """
 
     def __init__(
