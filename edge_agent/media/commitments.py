@@ -222,9 +222,11 @@ def _split(codec: CodecKind, extradata: bytes, data: bytes) -> Iterator[memoryvi
 
 def _length_size(codec: CodecKind, extradata: bytes) -> int:
     # Annex B extradata begin with zeros; both boxes begin with their version, 1. 0 stands for Annex B.
-    if codec is CodecKind.H264 and len(extradata) >= _AVCC_MIN_BYTES and extradata[0] == 1:
+    if len(extradata) < _AVCC_MIN_BYTES or extradata[0] != 1:
+        return 0
+    if codec is CodecKind.H264:
         return (extradata[4] & 3) + 1
-    if codec is CodecKind.H265 and len(extradata) >= _HVCC_MIN_BYTES and extradata[0] == 1:
+    if codec is CodecKind.H265 and len(extradata) >= _HVCC_MIN_BYTES:
         return (extradata[21] & 3) + 1
     return 0
 

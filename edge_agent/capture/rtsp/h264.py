@@ -11,6 +11,7 @@ _SLICES = frozenset({1, 2, 5})
 _IDR, _SEI = 5, 6
 _RESERVED = (30, 31)
 """Of NAL units in RTP (RFC 6184 5.2): ignored, as a receiver must."""
+_FIRST, _MORE, _PREFIX = NalRole.FIRST, NalRole.MORE, NalRole.PREFIX
 _ROLES = {
     **dict.fromkeys((3, 4, 19, 20, 21), NalRole.MORE),
     **dict.fromkeys((10, 11), NalRole.SUFFIX),
@@ -43,7 +44,7 @@ class H264Depacketizer(NalDepacketizer):
         kind = nal[0] & 0x1F
         if kind in _SLICES:
             # H.264 7.3.3 and 9.1: first_mb_in_slice is ue(v), whose first bit is 1 for 0 alone.
-            return (NalRole.FIRST if len(nal) > 1 and nal[1] & 0x80 else NalRole.MORE), 0 if kind == _IDR else None
+            return (_FIRST if len(nal) > 1 and nal[1] & 0x80 else _MORE), 0 if kind == _IDR else None
         if kind == _SEI:
-            return NalRole.PREFIX, find_recovery_frames(nal)
-        return _ROLES.get(kind, NalRole.PREFIX), None
+            return _PREFIX, find_recovery_frames(nal)
+        return _ROLES.get(kind, _PREFIX), None

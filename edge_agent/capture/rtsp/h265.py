@@ -8,6 +8,7 @@ from edge_agent.capture.rtsp.nal_depacketizer import NalDepacketizer
 # RFC 7798 4.4.
 _AP, _FU, _PACI = 48, 49, 50
 # H.265 table 7-1.
+_FIRST, _MORE, _PREFIX = NalRole.FIRST, NalRole.MORE, NalRole.PREFIX
 _IRAP = range(16, 24)
 _FIRST_NON_SLICE = 32
 _FILLER = 38
@@ -73,7 +74,7 @@ class H265Depacketizer(NalDepacketizer):
         if kind < _FIRST_NON_SLICE:
             # H.265 7.3.6.1: first_slice_segment_in_pic_flag. Pictures of other layers belong to the base layer's.
             is_first = len(nal) > 2 and bool(nal[2] & 0x80) and not layer
-            return (NalRole.FIRST if is_first else NalRole.MORE), 0 if kind in _IRAP and not layer else None
+            return (_FIRST if is_first else _MORE), 0 if kind in _IRAP and not layer else None
         if kind == _FILLER:
             return NalRole.FILLER, None
-        return (NalRole.SUFFIX if kind in _SUFFIXES else NalRole.PREFIX), None
+        return (NalRole.SUFFIX if kind in _SUFFIXES else _PREFIX), None

@@ -33,7 +33,8 @@ class FirstPicture:
     def __init__(self, kind: CodecKind, reorders: bool) -> None:
         self._kind, self._reorders = kind, reorders
         self._held: list[Arrival] = []
-        self._is_past = False
+        self.is_past = False
+        """All goes through from now on."""
 
     @property
     def is_held(self) -> bool:
@@ -42,13 +43,13 @@ class FirstPicture:
 
     def take(self, arrival: Arrival) -> Sequence[Arrival]:
         """Take in the next arrival; return what may go on, in order."""
-        if self._is_past:
+        if self.is_past:
             return (arrival,)
         if self._held:
             self._held.append(arrival)
             return self._release()
         if arrival.pts is not None:
-            self._is_past = arrival.track == 0
+            self.is_past = arrival.track == 0
             return (arrival,)
         if arrival.track == 0 and arrival.is_keyframe and self._is_tellable(arrival):
             self._held.append(arrival)
@@ -60,7 +61,7 @@ class FirstPicture:
         if len(timed) < (_LOOK_AHEAD if self._reorders else _FEWEST) and len(self._held) < _MOST_HELD:
             return ()
         first, *others = self._held
-        self._held, self._is_past = [], True
+        self._held, self.is_past = [], True
         if len(timed) < _FEWEST:
             return (first, *others)
         return (first._replace(pts=self._tell(timed, len(video) - len(timed))), *others)

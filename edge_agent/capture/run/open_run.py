@@ -110,6 +110,9 @@ class Run:
             RunBreakError: What came before is stored; the packet, and what was held back until it came, is not.
         """
         self._status.count(arrival.boot, len(arrival.data))
+        if self._first.is_past:
+            self._push(arrival, state)
+            return
         for timed in self._first.take(arrival):
             self._push(timed, state)
 
