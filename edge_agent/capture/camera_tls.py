@@ -1,7 +1,8 @@
 """Whose certificate a camera shows over TLS: the trusted authority's, or the one that was pinned; and what is wrong.
 
 Owns the turning of a pin into something FFmpeg can verify, and the telling apart of certificates that are refused.
-FFmpeg, and the ONVIF child, verify on their own connections: what is fetched here is only compared, never believed.
+Our reader, FFmpeg and the ONVIF child verify on their own connections: what is fetched here is only compared, and
+never believed.
 """
 
 import contextlib
@@ -94,7 +95,7 @@ def fetch_certificate(url: str) -> bytes:
 
 
 def find_fault(url: str, trust: Trust) -> CaptureError | None:
-    """Tell why a camera's certificate is refused; None where it is not, or where there is no connection.
+    """Tell why a camera's certificate is refused; None if it is not, or if there is no connection.
 
     FFmpeg calls all of it an I/O error like any other.
     """

@@ -38,7 +38,7 @@ class Retry:
         self._login_ns = _FIRST_LOGIN_NS
         self._has_worked = False
         self.knocks = False
-        """Whether the camera is to be asked for a sign of life first: FFmpeg would wait for ten seconds."""
+        """Whether the camera is to be asked for a sign of life first: an opening waits for ten seconds."""
 
     def next_ns(self, reason: str, *, is_patient: bool = False) -> int:
         """Return how long to wait after a failure.

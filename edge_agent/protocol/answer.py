@@ -76,7 +76,7 @@ class DeliveredFile:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One delivered bundle: of which gateway and request it is, and what opens it."""
+    """One delivered bundle: its gateway, its request, and the age header that opens it."""
 
     gateway: str
     jti: str

@@ -1,9 +1,9 @@
 """Signed messages: JWS General JSON Serialization (RFC 7515, 7.2.1), read strictly (PROTOCOL 3).
 
 Owns checks 1 to 3 of every signed message, the bare verification of its signatures, and strict JSON. joserfc makes and
-verifies the signatures; what it accepts and must not be accepted here (header members outside the protected header, one
-signature twice, one key under two names, extensions, keys brought along) is refused before it is asked. Pure: which
-keys count, and when, is the caller's.
+verifies the signatures; a message that it accepts and that must not be accepted here (header members outside the
+protected header, one signature twice, one key under two names, extensions, keys brought along) is refused before it is
+asked. Pure: which keys count, and when, is the caller's.
 """
 
 import hashlib

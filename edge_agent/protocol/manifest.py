@@ -253,7 +253,7 @@ class Manifest(_AnyManifest):
 
     @property
     def allowed(self) -> list[Window]:
-        """What pictures may be of: the granted windows."""
+        """Pictures may be of the granted windows."""
         return [span.window() for span in self.windows.granted]
 
 
@@ -269,7 +269,7 @@ class ExportManifest(_AnyManifest):
 
     @property
     def allowed(self) -> list[Window]:
-        """What pictures may be of: the ordered window."""
+        """Pictures may be of the ordered window."""
         return [self.windows.ordered.window()]
 
 

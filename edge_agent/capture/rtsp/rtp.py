@@ -4,7 +4,6 @@ Owns the order of sequence numbers and the rule for strangers: other payload typ
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import NamedTuple
@@ -18,10 +17,13 @@ HEAD_BYTES = 12
 _REPORT = Struct(">BBHIQIII").unpack_from
 _REPORT_BYTES = 28
 _SENDER_REPORT = 200
-_PLAIN = 0x80
+PLAIN = 0x80
 """Version 2 without padding, extension and contributing sources: nearly every packet of nearly every camera."""
 _MAX_MISORDER = 100
 """Numbers that are set back by no more are doubles, or late (RFC 3550 A.1)."""
+_DOUBLE_TICKS = 900_000
+"""Of one that is set back: if its RTP time is not newer than what came, nor older by more (10 s of video), it came
+before. A camera that numbers anew goes on in time, or begins at any time."""
 _SSRC_PROOF = 3
 """Packets in a row of another source, in the middle of a picture, until it is believed."""
 NEW_SOURCE = -1
@@ -60,6 +62,8 @@ class RtpOrder:
         self._types = payload_types
         self._ssrc: int | None = None
         self._next = 0
+        self._newest = 0
+        """RTP timestamp, the latest of all: those of B pictures are set back."""
         self._was_marked = True
         self._stranger, self._strangers = 0, 0
         self._next_refused: int | None = None
@@ -76,46 +80,34 @@ class RtpOrder:
                 self.seen_types[second & 0x7F] += 1
             return None
         at = begin + HEAD_BYTES
-        if first != _PLAIN:
+        if first != PLAIN:
             at, end = skip_extras(data, begin, end, first)
             if at > end:
                 return None
         lost = 0
         if ssrc != self._ssrc or number != self._next:
-            step = self._find_step(ssrc, number)
+            step = self._find_step(ssrc, number, ticks)
             if step is None:
                 return None
             lost = step
+        if lost or (ticks - self._newest) & 0xFFFFFFFF < 0x80000000:
+            self._newest = ticks
         self._strangers, self._next_refused = 0, None
         self._next = (number + 1) & 0xFFFF
         self._was_marked = is_marked = second > 0x7F
         return RtpPacket(at, end, ticks, is_marked, lost)
 
-    def count_next(self, data: bytes, frames: Sequence[tuple[int, int, int]], at: int, most: int) -> int:
-        """Return how many packets from a place on are the next ones, plain and without a marker: ``take`` of each
-        would say no more than where its payload lies, ``HEAD_BYTES`` behind its beginning.
+    @property
+    def next(self) -> tuple[int, bytes]:
+        """The number of the packet that follows, and the source of the one before, as four bytes."""
+        return self._next, (self._ssrc or 0).to_bytes(4, "big")
 
-        Args:
-            data: The chunk.
-            frames: Channel, begin and end of each; of this track as far as ``most``, and none too short for a header.
-            at: The place of the first.
-            most: As many as are looked at.
-        """
-        number, ssrc, types = self._next, self._ssrc, self._types
-        for place in range(at, at + most):
-            first, second, its_number, _, its_ssrc = _HEAD(data, frames[place][1])
-            if its_number != number or first != _PLAIN or its_ssrc != ssrc or second not in types:
-                return place - at
-            number = (number + 1) & 0xFFFF
-        return most
+    def skip_next(self, count: int, *, is_marked: bool = False) -> None:
+        """Take in that so many packets of this track were taken, all of them of ``next``; the last may be marked."""
+        self._strangers, self._next_refused = 0, None
+        self._next, self._was_marked = (self._next + count) & 0xFFFF, is_marked
 
-    def skip_next(self, count: int) -> None:
-        """Take in that so many packets that ``count_next`` counted were taken."""
-        if count:
-            self._strangers, self._next_refused = 0, None
-            self._next, self._was_marked = (self._next + count) & 0xFFFF, False
-
-    def _find_step(self, ssrc: int, number: int) -> int | None:
+    def _find_step(self, ssrc: int, number: int, ticks: int) -> int | None:
         """Return what is missing before a packet that is not the next one; None if it does not count."""
         if ssrc != self._ssrc:
             return self._find_source(ssrc, number)
@@ -123,7 +115,8 @@ class RtpOrder:
         if step < 0x10000 - _MAX_MISORDER:
             # So long a step may be a camera that numbers anew. Nothing tells, and what it sent meanwhile is not here.
             return step
-        if number != self._next_refused:
+        is_double = (self._newest - ticks) & 0xFFFFFFFF < _DOUBLE_TICKS
+        if is_double or number != self._next_refused:
             self._next_refused = (number + 1) & 0xFFFF
             return None
         return 1  # RFC 3550 A.1: two in order at another number are believed; the first of them was refused
