@@ -18,6 +18,8 @@ from edge_agent.errors import ConfigError, EvidenceError, UnavailableError
 _BUCKET = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{2,62})/?")
 _OBJECT = re.compile(r"uploads/[A-Za-z0-9_-]{1,64}/[0-9a-f]{32}")
 _PIECE_BYTES = 8 << 20
+_SILENT_S, _WHOLE_S = 30, 3600
+"""How long the store may say nothing, and how long one payload may take: obstore's own limit is for all of it."""
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
@@ -46,8 +48,11 @@ class ObjectStore:
         self._store = S3Store(
             match["bucket"],
             **{name: value for name, value in options.items() if value},
-            client_options={"allow_http": bool(endpoint and endpoint.startswith("http://")), "timeout": "60s"},
-        )
+            client_options={
+                "allow_http": bool(endpoint and endpoint.startswith("http://")),
+                "connect_timeout": f"{_SILENT_S}s", "read_timeout": f"{_SILENT_S}s", "timeout": f"{_WHOLE_S}s",
+            },
+        )  # fmt: skip
 
     def find(self, gateway: str, upload: str) -> str | None:
         """Return the key of a payload that was received whole; None while it is not there.

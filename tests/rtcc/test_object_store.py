@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from edge_agent.rtcc.object_store import ObjectStore as Bucket
 from edge_agent.rtcc.office.enrol import enrol
 from tests.peers.object_store import ROOT, ObjectStore
 from tests.peers.pki import Pki
+from tests.peers.proxy import Proxy
 from tests.peers.upload_hosts import StoreHost
 from tests.rtcc.test_upload_servers import raw
 
@@ -212,6 +214,25 @@ FORGED = {
     "elsewhere": "received/" + "h" * 22 + "/x",
     "none": None,
 }
+
+
+def test_a_slow_store_is_not_a_silent_one(
+    host: StoreHost, object_store: ObjectStore, delivery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A payload may take longer than the store may say nothing: the limit is for a silence, and there is one."""
+    monkeypatch.setattr("edge_agent.rtcc.object_store._SILENT_S", 1)
+    gateway, upload = delivery
+    with Proxy(int(object_store.variables["AWS_ENDPOINT_URL"].rpartition(":")[2])) as proxy:
+        variables = object_store.variables | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.port}"}
+        bucket = Bucket(f"s3://{host.bucket}", variables)
+        proxy.rate_bytes_s = len(DATA) / 3
+        began = time.monotonic()
+        assert bucket.fetch(gateway, upload, tmp_path / "slow")
+        assert time.monotonic() - began > 2
+        assert (tmp_path / "slow" / gateway / upload).read_bytes() == DATA
+        proxy.silent = True
+        with pytest.raises(UnavailableError, match="does not answer"):
+            bucket.fetch(gateway, upload, tmp_path / "silent")
 
 
 def test_a_full_disk_here_is_no_store_that_is_away(host: StoreHost, object_store: ObjectStore, delivery) -> None:

@@ -14,7 +14,7 @@ from edge_agent.protocol.request_jws import TYP
 from edge_agent.rtcc.answer_worker import AnswerWorker
 from edge_agent.rtcc.intake import IntakeReader
 from edge_agent.rtcc.office.enrol import enrol
-from edge_agent.rtcc.state import exchanges, inbound, tables
+from edge_agent.rtcc.state import inbound, tables
 from edge_agent.rtcc.state.inbound import MAX_FAILURES, MAX_STUCK, NewMessage
 from edge_agent.rtcc.state.readers import LEASE_NS
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
@@ -146,7 +146,7 @@ def test_an_answer_that_the_state_refuses_holds_nothing_up(home, applicant, now)
     assert home.state.inbound.count() == (0, 0)
     assert [each[:2] for each in home.state.exchanges.conflicts()] == [(gateway, jti)]
     with home.state.database.begin() as connection:
-        assert exchanges.lock(connection, jti, gateway).last_seq == 1
+        assert connection.execute(select(tables.exchanges.c.last_seq)).scalar() == 1
 
 
 def test_what_waits_behind_a_message_for_a_person_is_bounded(home):
