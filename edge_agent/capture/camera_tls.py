@@ -95,7 +95,7 @@ def fetch_certificate(url: str) -> bytes:
 
 
 def find_fault(url: str, trust: Trust) -> CaptureError | None:
-    """Tell why a camera's certificate is refused; None where it is not, or where there is no connection.
+    """Tell why a camera's certificate is refused; None if it is not, or if there is no connection.
 
     FFmpeg calls all of it an I/O error like any other.
     """

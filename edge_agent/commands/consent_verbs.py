@@ -211,7 +211,7 @@ def _write_copy(config: Config, camera: str, raw: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """One camera's consent before it is signed: the bytes, and what is shown of them."""
+    """One camera's consent before it is signed: the bytes, and the text that is shown of them."""
 
     payload: bytes
     built: SignedConsent

@@ -156,7 +156,7 @@ def patience_ns(house_state: HouseState) -> int:
 
 
 def occasions(house_state: HouseState) -> frozenset[Occasion]:
-    """Return what the owner is told of: whatever any camera's terms name, and everything while nothing is signed."""
+    """Return the occasions that the owner is told: those of any camera's terms, and all while nothing is signed."""
     houses = _houses(house_state)
     return frozenset().union(*(house.notify for house in houses)) if houses else frozenset(Occasion)
 

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 def backoff_s(attempt: int, fraction: float, first_s: float = FIRST_RETRY_S) -> float:
     """Return the pause before an attempt, with full jitter: anything up to ``first_s``, which doubles to 60 s.
 
-    A broker that was away comes back to all of its clients at once: what they have in common must not be the time.
+    A broker that was away comes back to all of its clients at once: they must not all come at the same time.
 
     Args:
         attempt: 0 for the first repetition.

@@ -2,7 +2,7 @@
 
 Owns ``readers.json`` in the recorder's state folder: of the streams with ``reader: auto``, those that FFmpeg records
 though our own reader might. Not those over UDP, which FFmpeg records anyway: nothing was found out about our own.
-What is remembered holds for a week, for the same address and the same version of this program; then our own reader is
+A memory holds for a week, for the same address and the same version of this program; then our own reader is
 tried anew. A file that cannot be read is as good as none.
 """
 
@@ -28,7 +28,7 @@ HOLDS_NS = 7 * DAY_NS
 
 @dataclass(frozen=True, slots=True)
 class _Need:
-    """That a stream needed FFmpeg: since when it is known, where it was, and what version found that out."""
+    """That a stream needed FFmpeg: since when it is known, at which address, and found by which version."""
 
     since_ns: int
     address: str
@@ -87,7 +87,7 @@ class ReaderMemory:
                 self.note(name, address, status[name])
 
     def note(self, name: str, address: str, status: Mapping[str, Any]) -> None:
-        """Take in a stream's status: what records it now."""
+        """Take in a stream's status: the reader that records it now."""
         reader = status.get("reader") if status.get("state") == "recording" else None
         with self._lock:
             if reader == FFMPEG and name not in self._needs:

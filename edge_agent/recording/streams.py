@@ -21,7 +21,7 @@ RELOAD_CLOSE_S = 10.0
 
 
 class RunningStream:
-    """One camera in one quality: its thread, its ring, and what ends both."""
+    """One camera in one quality: its thread, its ring, and the event that ends both."""
 
     def __init__(self, thread: CameraThread, sink: RingSink, stop: threading.Event) -> None:
         self.thread, self.sink, self.stop = thread, sink, stop

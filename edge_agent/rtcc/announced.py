@@ -1,6 +1,6 @@
-"""What gateways announced: the uploads that a verified ``queued`` names, by gateway and name of the upload.
+"""Announcements of gateways: the uploads that a verified ``queued`` names, by gateway and name of the upload.
 
-Owns what is taken down of them, and what the receiver may take in: nothing else. The name of an upload follows from
+Owns the table of them; the receiver takes nothing else in. The name of an upload follows from
 gateway, request and camera (PROTOCOL 9, step 4): the receiver needs to know none of the three.
 """
 
@@ -23,8 +23,8 @@ _UPLOAD = re.compile(r"[A-Za-z0-9_-]{8,64}")
 def announce(connection: "Connection", answer: Answer, asked: AskedOf) -> None:
     """Take down what a verified answer says will be uploaded; a final one ends it. Inside the caller's transaction.
 
-    What is known is always looked up: a folder that was taken over may hold announcements without their answer.
-    Nothing, if the request went to another gateway: who was not asked has nothing to upload.
+    A known upload is always looked up: a folder that was taken over may hold announcements without their answer.
+    Nothing, if the request went to another gateway: a gateway that was not asked has nothing to upload.
 
     Args:
         connection: With the lock of the answer's exchange.

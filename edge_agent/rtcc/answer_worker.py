@@ -1,6 +1,6 @@
 """A worker: takes messages that a reader has inserted, judges them, and keeps what they are; any number at once.
 
-Owns a worker's transactions: what is judged, and that it was judged, become durable together. After a kill nothing of a
+Owns a worker's transactions: a judgement and its outcome become durable together. After a kill nothing of a
 batch has happened, and another worker takes it.
 """
 
@@ -75,7 +75,7 @@ class AnswerWorker:
         return len(taken)
 
     def _judge_one(self) -> bool:
-        """Judge the oldest message that nobody has; False if there is none, or it failed, which is counted."""
+        """Judge the oldest message that no worker has; False if there is none, or it failed, which is counted."""
         number = 0
         try:
             with self._home.state.database.begin() as connection:

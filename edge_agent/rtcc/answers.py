@@ -1,8 +1,8 @@
-"""What gateways answered: verified, in order, and kept before it is acknowledged.
+"""The answers of gateways: verified, in order, and kept before it is acknowledged.
 
 Owns the judgement of one message against the RTCC's state. A gateway is believed for its own answers to our own
-requests and for nothing else: its key was pinned when it was enrolled, numbers must rise, and what it may make us keep
-is bounded.
+requests and for nothing else: its key was pinned when it was enrolled, numbers must rise, and the rows that it can make
+us keep are bounded.
 """
 
 import hashlib
@@ -43,10 +43,10 @@ _TOPIC = re.compile(r"rtcc/1/gw/([A-Za-z0-9_-]{22})/res")
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What came of one message."""
+    """The outcome of one message."""
 
     answer: Answer | None = None
-    """What was kept; None if it, or a later one, was taken before, or if there is a fault."""
+    """The answer that was kept; None if it, or a later one, was taken before, or if there is a fault."""
     fault: EvidenceError | None = None
     """Why it was refused; of a ``ConflictError`` the message was kept for a person: the key in it comes once."""
     event: AuditEvent | None = None
@@ -55,7 +55,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a transaction has read, for all of its messages at once."""
+    """The rows that a transaction has read, for all of its messages at once."""
 
     pins: Mapping[str, GatewayPin]
     asked: Mapping[str, AskedOf]

@@ -1,6 +1,6 @@
 """Uploads in an S3-compatible store, as ``city/uploads`` leaves them there (docs/adr/0071), for the RTCC to read.
 
-Owns where a payload is in a bucket. What it must be, ``edge_agent.rtcc.deliveries`` judges by its signed digest:
+Owns where a payload is in a bucket. ``edge_agent.rtcc.deliveries`` judges its content by its signed digest:
 nothing that the store says is believed.
 """
 

@@ -1,7 +1,7 @@
 """The RTCC's connection to its own broker: requests and trust bundles out, answers in.
 
-Owns nothing of MQTT (``edge_agent.mqtt.connection`` does) and nothing of what is kept (``edge_agent.rtcc.answers``
-does); it joins the two, and turns the stream of answers into something a command can wait for.
+Owns nothing of MQTT (``edge_agent.mqtt.connection`` does) and nothing of storage (``edge_agent.rtcc.answers`` does); it
+joins the two, and turns the stream of answers into something a command can wait for.
 """
 
 import logging
@@ -47,7 +47,7 @@ class RtccSession:
     """A connection for one command; use it as a context manager.
 
     Args:
-        home: Whose certificate, broker and inbox.
+        home: The RTCC's certificate, broker and inbox.
         watch: Take the answers, in the one persistent session. Only one may run; without it, nothing is taken in.
         clock: For the connection's liveness.
         connect_timeout_s: How long to wait for the broker.
@@ -63,14 +63,14 @@ class RtccSession:
     ) -> None:
         self._home = home
         self._is_shared = home.state.database.is_shared
-        # The state's reader has that session: whoever watches reads what the workers have kept.
+        # The state's reader has that session: ``watch`` reads the answers that the workers have kept.
         watch = watch and not self._is_shared
         self._watch = watch
         self._began = (clock or SystemClock()).utc()
         self._connect_timeout_s = connect_timeout_s
         self._clock = clock or SystemClock()
         self._inbox = Inbox(home)
-        # The last ones of this session, for whoever asks; all of them are in the home.
+        # The last ones of this session, for later questions; all of them are in the home.
         self._arrived: deque[Answer] = deque(maxlen=_BACKLOG)
         self._count = 0
         self._fault: ConfigError | CustodyError | None = None
@@ -96,10 +96,10 @@ class RtccSession:
     def send(self, request: SignedRequest) -> None:
         """Keep a request in the home and publish it to each of its topics, one and the same message.
 
-        Before that, the broker is made to keep answers for whoever watches later.
+        Before that, the broker is made to keep answers for a later ``watch``.
 
         Raises:
-            UnavailableError: The broker did not take it on every topic; what it took may be acted on.
+            UnavailableError: The broker did not take it on every topic; gateways may act on the ones that it took.
         """
         self._ensure_watched()
         if not self._home.has_request(request.jti):
@@ -219,7 +219,7 @@ class RtccSession:
 
 
 def broker_settings(home: RtccHome, *, watch: bool) -> BrokerSettings:
-    """Return the RTCC's connection to its broker: the one persistent session of whoever takes answers, or another."""
+    """Return the RTCC's connection to its broker: the one persistent session that takes answers, or another."""
     certificate = home.tls_paths(CLIENT_NAME)[0].read_text()
     return BrokerSettings(
         host=home.settings.broker_host,

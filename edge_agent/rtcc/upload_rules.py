@@ -1,6 +1,6 @@
-"""What an upload server elsewhere asks the RTCC: which uploads are allowed, and who was revoked (docs/adr/0071).
+"""Questions of an upload server elsewhere: which uploads are allowed, which gateways were revoked (docs/adr/0071).
 
-Owns a socket that its own user alone may open, and the few questions on it; who answers them is the caller's. Never
+Owns a socket that its own user alone may open, and the few questions on it; the caller answers them. Never
 sees a byte of an upload. The server is ``city/uploads``; to it, whatever is not a plain answer is a no.
 """
 

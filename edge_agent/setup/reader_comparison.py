@@ -1,4 +1,4 @@
-"""Both readers on one camera at the same time, and what differs: ``edge-agent check --compare``.
+"""Both readers on one camera at the same time, and their differences: ``edge-agent check --compare``.
 
 Opens two sessions of its own and keeps no picture: of each, a digest, its size and its time.
 """
@@ -28,7 +28,7 @@ _CLOSE_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class SeenPicture:
-    """What is kept of a picture."""
+    """The part of a picture that is kept."""
 
     digest: bytes
     size: int
@@ -38,7 +38,7 @@ class SeenPicture:
 
 @dataclass(slots=True)
 class Reading:
-    """What one reader made of the camera."""
+    """One reader's result of the camera."""
 
     pictures: list[SeenPicture] = field(default_factory=list)
     damaged: int = 0
@@ -64,7 +64,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Both readings, and what of them is the same, between the first and the last picture that both have."""
+    """Both readings, and the pictures that both have, between the first and the last picture that both have."""
 
     own: Reading
     ffmpeg: Reading

@@ -48,7 +48,7 @@ _CLOCK_STATES = (ClockState.FLOOR_ONLY, ClockState.SYNCHRONISED)
 
 @dataclass(frozen=True, slots=True)
 class BlockEnd:
-    """How a block ended: what the next header page says, and signs, about it."""
+    """How a block ended: the next header page says and signs this."""
 
     accepted_bytes: int
     records: int

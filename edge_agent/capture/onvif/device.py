@@ -55,8 +55,8 @@ class Device:
 
     Args:
         address: ``host[:port]`` or ``https://host[:port]``, as configured.
-        username: Empty where the camera asks for none.
-        password: Sent as a digest; as text only where the camera refuses the digest.
+        username: Empty if the camera asks for none.
+        password: Sent as a digest; as text only if the camera refuses the digest.
         tls: Whose certificate counts, for ``https``.
 
     Raises:
@@ -72,7 +72,7 @@ class Device:
         self._services: dict[str, str] = {}
         self._sends_text = False
         self.clock_offset: dt.timedelta | None = None
-        """How far the camera's clock is ahead of ours; None where it does not say without a login."""
+        """How far the camera's clock is ahead of ours; None if it does not say without a login."""
 
     def connect(self) -> None:
         """Read the camera's clock without credentials, then ask where its services are."""

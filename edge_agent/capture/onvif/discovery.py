@@ -35,7 +35,7 @@ class FoundCamera:
     was_tried: bool
     """Whether a login was sent to it, because the installer named the address."""
     pin: str = ""
-    """Of the certificate that it shows, where it speaks HTTPS; it proves nothing until somebody has compared it."""
+    """Of the certificate that it shows, if it speaks HTTPS; it proves nothing until somebody has compared it."""
 
 
 def list_interfaces() -> dict[str, IPv4Interface]:

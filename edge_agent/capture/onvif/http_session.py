@@ -48,7 +48,7 @@ class OnvifTls:
 
     @property
     def trust(self) -> Trust:
-        """The authorities, where there is no pin."""
+        """The authorities, if there is no pin."""
         return Trust(Path(self.ca_file)) if self.ca_file else system_trust()
 
 

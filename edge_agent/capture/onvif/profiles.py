@@ -12,7 +12,7 @@ _CODECS = {"H264": "h264", "H265": "hevc", "HEVC": "hevc", "JPEG": "mjpeg", "MJP
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One profile that has a video encoder, as the camera tells it; zero or empty where it does not say."""
+    """One profile that has a video encoder, as the camera tells it; zero or empty if it does not say."""
 
     token: str
     name: str = ""

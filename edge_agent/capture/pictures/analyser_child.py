@@ -30,7 +30,7 @@ _MAX_EXTRADATA_BYTES = 1 << 20
 
 
 def decode_keyframe(codec: str, extradata: bytes, data: bytes) -> Picture | None:
-    """Decode one keyframe to its luma, small; None where nothing can be seen in it."""
+    """Decode one keyframe to its luma, small; None if nothing can be seen in it."""
     try:
         decoder = av.CodecContext.create(codec, "r")
         assert isinstance(decoder, av.VideoCodecContext)

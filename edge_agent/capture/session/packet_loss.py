@@ -27,7 +27,7 @@ MAX_GAP_PACKETS = 3000
 WARNING_PERCENT = 0.5
 """A GOP of two seconds at 4 Mbit/s is some 800 packets: from here on 98 in 100 of them lack something."""
 WARNING_PACKETS = 600
-"""Where no sender reports come: the same share of 400 packets a second."""
+"""If no sender reports come: the same share of 400 packets a second."""
 WARNING_HELD_BACK_S = 30
 """In the last minutes: no camera that only sends large keyframes gets there."""
 _COUNTER = 1 << 32

@@ -102,7 +102,7 @@ def _rules_of(
     Callable[[str], bool],
     Callable[[str, bytes, bytes], bytes],
 ]:
-    """Return what both upload servers ask: what is announced, received, signed for, revoked, and renewed."""
+    """Return the answers for both upload servers: uploads announced, received, signed for, revoked, and renewals."""
     return (
         lambda gateway, name: is_announced(home, gateway, name, SystemClock().utc()),
         lambda gateway, name: print(f"received: gateway={gateway} upload={name}", flush=True),

@@ -148,8 +148,8 @@ class BundleBuilder:
         )
 
     def _consent(self, camera: CameraGrant) -> tuple[bytes, str]:
-        house_reader = self._house_reader.read(self._clock.utc()).cameras.get(camera.camera)
-        consent = None if house_reader is None else house_reader.consent
+        in_force = self._house_reader.read(self._clock.utc()).cameras.get(camera.camera)
+        consent = None if in_force is None else in_force.consent
         if consent is None or consent.sha256 != camera.consent_sha256:
             raise DenialError("consent-invalid", "The consent changed between decision and release.")
         return consent.raw, consent.notice.sha256

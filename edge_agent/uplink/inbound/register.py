@@ -281,9 +281,9 @@ class RequestRegister:
         correlation: bytes | None,
         now: UtcNs,
     ) -> None:
-        """Send a stored answer once more, for a request that came again; nothing where it still waits to be sent.
+        """Send a stored answer once more, for a request that came again; nothing if it still waits to be sent.
 
-        Age headers pass the gate again like the first time, end with ``release_by``, and are not sent again where the
+        Age headers pass the gate again like the first time, end with ``release_by``, and are not sent again if the
         owner took them back too late.
         """
         is_key = stored.state is RequestState.DELIVERED  # the last answer of such a request carries them

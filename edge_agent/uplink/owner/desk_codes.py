@@ -48,7 +48,7 @@ class DeskDraft:
     """One act before it is signed."""
 
     what: str
-    """``approve``, ``resume``, ``look``, ``play``, ``export`` or ``sign``: as the ledger names it."""
+    """``approve``, ``resume``, ``look``, ``play``, ``export``, ``sign`` or ``join``: as the ledger names it."""
     messages: tuple[ToSign, ...]
     sentence: str
     """Their meaning, as the notice tells it and as the desk shows it."""

@@ -50,7 +50,7 @@ class UploadTargets:
         on_progress: Callable[[int], None],
         should_stop: Callable[[], bool],
     ) -> bool:
-        """Go on where it stopped; True when the last byte is there, False where ``should_stop`` ended it.
+        """Go on where it stopped; True when the last byte is there, False if ``should_stop`` ended it.
 
         Raises:
             UploadRefusedError: No such target, or the server will never take it.
@@ -82,7 +82,7 @@ class UploadTargets:
         return True
 
     def has_whole(self, release: StoredRelease, target: str) -> bool:
-        """Tell whether the target has the last byte of an upload; DeliveryError where it does not answer."""
+        """Tell whether the target has the last byte of an upload; DeliveryError if it does not answer."""
         uploader = self._open(target)
         size = release.bundle.size
         try:
@@ -107,7 +107,7 @@ class UploadTargets:
         return asked
 
     def forget(self, url: str, target: str) -> None:
-        """Ask the target to delete an upload; DeliveryError where it does not answer or does not do that."""
+        """Ask the target to delete an upload; DeliveryError if it does not answer or does not do that."""
         uploader = self._open(target)
         try:
             uploader.delete(url)

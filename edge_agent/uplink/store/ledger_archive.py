@@ -18,7 +18,7 @@ FOLDER, CHECKPOINT = "ledger-archive", "checkpoint.txt"
 
 
 def begin_from_archive(store: Database, state_dir: Path, now: UtcNs) -> None:
-    """Make the archive's head the first entry of a ledger that is empty; nothing where there is no archive.
+    """Make the archive's head the first entry of a ledger that is empty; nothing if there is no archive.
 
     Raises:
         EvidenceError: The head is there and cannot be read: a ledger that hides what it continues must not begin.
