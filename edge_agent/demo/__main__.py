@@ -25,7 +25,7 @@ Ends with 0 only if every step had the outcome named. Ctrl-C leaves nothing runn
 With --city: a city of 200 gateways, whose state is in PostgreSQL and whose uploads go to an object store. Two area
 requests; meanwhile a worker is killed, the reader is killed, and the broker is ended and started again. Ends with 0
 only if the set of (gateway, jti, camera) that the gateways granted is the set that was opened whole.
-Needs two processors, 5 minutes, 8 GiB of memory and 2 GiB of disk, and PostgreSQL 15 and mosquitto of the distribution,
+Needs two processors, 5 minutes, 4 GiB of memory and 2 GiB of disk, and PostgreSQL 15 and mosquitto of the distribution,
 which are installed as root or with sudo if they are missing; Go and SeaweedFS are installed into .venv.
 """
 _MIN_RECORD_S = 15

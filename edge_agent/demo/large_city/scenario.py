@@ -20,7 +20,7 @@ from edge_agent.demo.large_city.load import measure_cpu_s, measure_memory_gib
 from edge_agent.demo.large_city.opening import open_all
 from edge_agent.demo.large_city.servers import run_servers
 from edge_agent.demo.large_city.streets import Streets
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EdgeAgentError, EvidenceError, UnavailableError
 from edge_agent.host.clock import SystemClock
 from edge_agent.protocol.request import Category
 from edge_agent.rtcc.object_store import ObjectStore
@@ -148,6 +148,8 @@ class CityScenario:
         with self._step("wait until all is delivered, and every gateway is back"):
             self._wait_delivered(1.0)
             self._wait_for(self.servers.has_judged_all, "the worker has judged all that was read")
+            if contradictions := self.servers.count_contradictions():
+                raise EvidenceError(f"gateways contradict themselves: messages={contradictions}")
             self._wait_for(
                 lambda: self._streets.count_connected() == len(self._houses), "every gateway is connected again"
             )
@@ -155,12 +157,12 @@ class CityScenario:
     def _wait_delivered(self, share: float) -> None:
         """Wait until this share of all clips that the terms allow is delivered, or until nothing comes any more."""
         wanted = max(1, int(self._every * share))
-        known, moved_at, told_at = self._count(), time.monotonic(), time.monotonic()
+        known, moved_at, told, told_at = self._count(), time.monotonic(), 0, time.monotonic()
         while (now := self._count()) < wanted:
             if now != known:
                 known, moved_at = now, time.monotonic()
-            if time.monotonic() - told_at >= _TELL_S:
-                told_at = time.monotonic()
+            if now != told and time.monotonic() - told_at >= _TELL_S:
+                told, told_at = now, time.monotonic()
                 self.peak_gib = max(self.peak_gib, measure_memory_gib())
                 self._say(f"   {now} of {self._every} clips delivered")
             if time.monotonic() - moved_at > _STILL_S:
@@ -172,8 +174,7 @@ class CityScenario:
         deadline = time.monotonic() + _STILL_S
         while not condition():
             if time.monotonic() > deadline:
-                self._say(f"   not within {_STILL_S:.0f} s: {what}")
-                return
+                raise UnavailableError(f"not within {_STILL_S:.0f} s: {what}")
             time.sleep(_POLL_S)
 
     def _count(self) -> int:

@@ -86,6 +86,10 @@ class Servers:
         """Tell whether no message waits for a worker or for a person."""
         return self.home.state.inbound.count() == (0, 0)
 
+    def count_contradictions(self) -> int:
+        """Return how many messages were set aside because they contradict an earlier one."""
+        return sum(1 for _ in self.home.state.exchanges.conflicts())
+
     def wait_taken_over(self) -> None:
         """Wait until the standby has the broker."""
         self._programs["standby"].wait_said("reading ", _TAKE_OVER_S)
