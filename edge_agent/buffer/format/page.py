@@ -120,6 +120,7 @@ def tombstone_of(page: Page, why: Erased, now: UtcNs, recorder_key_id: bytes, en
 
 def encode_page_signed(page: Page) -> bytes:
     """Write the part of a header page that its signature covers."""
+    # FORMAT 3: bit 0 tombstone (3.3), bit 1 previous lost (3.2).
     flags = PAGE_TOMBSTONE * page.tombstone | PAGE_PREVIOUS_LOST * page.previous_lost
     previous = page.previous
     return _PAGE.pack(
@@ -170,10 +171,13 @@ def parse_page(raw: bytes) -> Page:
      records, accepted, oldest, newest, footage, chain, vault_key_id, sealed_key, recorder_key_id,
      final_accepted, final_records, final_chain, erased_utc, source) = _PAGE.unpack_from(raw)
     # fmt: on
+    # FORMAT 2.1: bounds before any field is used. Numbers begin at 1; two flags are known.
     if seq == 0 or flags > (PAGE_TOMBSTONE | PAGE_PREVIOUS_LOST) or clock_state >= len(_CLOCK_STATES):
         raise IntegrityError(f"header page has a field out of its range: block={seq}")
+    # FORMAT 3.3: the flag and the cause say the same, or the page is none of ours.
     if erased > Erased.OWNER or bool(erased) != bool(flags & PAGE_TOMBSTONE):
         raise IntegrityError(f"header page has a tombstone that contradicts itself: block={seq}")
+    # Lengths end at padding (FORMAT 4), and inside the largest block: a reader seeks by them.
     if max(accepted, final_accepted) > MAX_BLOCK_BYTES or (accepted | final_accepted) % PAGE_BYTES:
         raise IntegrityError(f"header page has an impossible length: block={seq}")
     return Page(
@@ -203,4 +207,5 @@ def parse_page(raw: bytes) -> Page:
 
 def chain_start(page_bytes: bytes) -> bytes:
     """Return the chain value before the first record of a block: it binds the page, and so the page before it."""
+    # FORMAT 5, "start": the signed part alone, so that a checksum or a signature changes no chain.
     return hashlib.sha256(_LABEL_BLOCK + page_bytes[:PAGE_SIGNED_BYTES]).digest()
