@@ -237,6 +237,8 @@ class CameraThread:
                 if self._stop.is_set() or self._hold():
                     return
                 waiting.extend(pre_roll.packets())
+                if not waiting:  # what is missing from here on is not by rule
+                    self._gaps.because("no-keyframe", self._clock.utc(), self._clock.boot())
             run = self._begin_run(session, line, is_joined=broken is not None)
             try:
                 self._record_run(run, waiting, packets, broken)
@@ -354,6 +356,8 @@ class CameraThread:
         for arrival in packets:
             if arrival is not None:
                 pre_roll.push(arrival)
+                if arrival.is_keyframe and arrival.track == 0:
+                    self.status.note(pre_roll_short=pre_roll.is_short)
                 if self.status.enter("waiting", _BY_RULE, self._clock.utc()):
                     log.info("camera is watched, not recorded stream=%s", self.name)
                     self._retry.reset()

@@ -99,6 +99,11 @@ def list_warnings(facts: Mapping[str, Any]) -> list[str]:
         warnings.append(f"clock-stands: {CLOCK_STANDS}; newer firmware")
     if facts["state"] == "recording" and (silence := facts.get("silence")):
         warnings.append(f"sound is not recorded: {silence}: choose AAC, G.711 or Opus in the camera, or `audio: false`")
+    if facts.get("pre_roll_short"):
+        warnings.append(
+            "a keyframe so rarely that what comes before an event is too much to keep: it is recorded from the next "
+            "keyframe on; have the encoder send more of them"
+        )
     if facts["state"] == "recording" and (held_s := facts.get("held_back_s", 0)) >= WARNING_HELD_BACK_S:
         warnings.append(
             f"it sends more than is taken of one camera, and was held back for {held_s}s in five minutes: "

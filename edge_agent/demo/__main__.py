@@ -13,7 +13,7 @@ from typing import Never
 
 from edge_agent.demo.interrupts import SIGNALS
 from edge_agent.demo.scenario import RECORD_S, run
-from edge_agent.errors import EdgeAgentError, UnavailableError
+from edge_agent.errors import ConfigError, EdgeAgentError, UnavailableError
 from edge_agent.host.command_line import print_error
 from edge_agent.rtcc.receiver import KEEP_FREE_BYTES
 
@@ -57,9 +57,7 @@ def main() -> int:
     if args.seconds is not None and (args.city or args.seconds < _MIN_RECORD_S):
         parser.error(f"--seconds: at least {_MIN_RECORD_S}, or there is too little to cut a clip from; not with --city")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and `&` leave it
-            signal.signal(number, _interrupt)
+    interrupts = _Interrupts()
     # Progress goes to stderr: the two stay in order in a file as well.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
@@ -67,34 +65,54 @@ def main() -> int:
     except EdgeAgentError as error:
         print_error(parser.prog, error)
         return error.exit_code
+    code = 1
     try:
-        if args.city:
-            return _run_city(folder, args.gateways or _GATEWAYS, keep=args.folder is not None)
-        return run(folder, args.seconds or RECORD_S)
+        code = _run_city(folder, args) if args.city else run(folder, args.seconds or RECORD_S)
     except KeyboardInterrupt:
-        shutil.rmtree(folder, ignore_errors=True)
-        print(f"\nstopped; nothing is left running, and {folder} is deleted", file=sys.stderr)
-        return 130
+        return _tell_stopped(folder)
     except BrokenPipeError:  # Nobody reads any more, as behind `head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except Exception:
+        if not interrupts.have_come:
+            raise
+    # The driver of a database makes an error of its own of an interrupt.
+    return _tell_stopped(folder) if interrupts.have_come else code
 
 
-def _run_city(folder: Path, gateways: int, *, keep: bool) -> int:
+def _run_city(folder: Path, args: argparse.Namespace) -> int:
     # Its packages are more than the other demonstration needs.
-    from edge_agent.demo.large_city import scenario
-
-    code = scenario.run(folder, gateways)
-    if code == 0 and not keep:
+    try:
+        from edge_agent.demo.large_city import scenario
+    except ImportError as error:
+        print_error("scripts/demo", ConfigError(f"a package is missing: {error}", "scripts/demo --city installs it"))
+        return ConfigError.exit_code
+    code = scenario.run(folder, args.gateways or _GATEWAYS)
+    if code == 0 and args.folder is None:
         shutil.rmtree(folder, ignore_errors=True)
     return code
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> Never:
-    """End in order, once: a second Ctrl-C while that goes on would leave processes behind."""
-    for other in SIGNALS:
-        signal.signal(other, signal.SIG_IGN)
-    raise KeyboardInterrupt
+class _Interrupts:
+    """Signals that end the program in order, once: a second Ctrl-C while that goes on would leave processes behind."""
+
+    def __init__(self) -> None:
+        self.have_come = False
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and `&` leave it
+                signal.signal(number, self._end)
+
+    def _end(self, _number: int, _frame: FrameType | None) -> Never:
+        self.have_come = True
+        for other in SIGNALS:
+            signal.signal(other, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+
+def _tell_stopped(folder: Path) -> int:
+    shutil.rmtree(folder, ignore_errors=True)
+    print(f"\nstopped; nothing is left running, and {folder} is deleted", file=sys.stderr)
+    return 130
 
 
 def _make_folder(wanted: Path | None, socket: str) -> Path:

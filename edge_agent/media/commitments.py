@@ -9,11 +9,11 @@ import hashlib
 import hmac
 import re
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 # FORMAT 6: 256 bits, because the salt of a record derives all others of it.
 SALT_BYTES = 32
@@ -48,6 +48,11 @@ class CodecKind(Enum):
     AUDIO = "audio"
 
 
+_VCL = {
+    CodecKind.H264: frozenset(byte for byte in range(256) if 1 <= byte & 0x1F <= 5),
+    CodecKind.H265: frozenset(byte for byte in range(256) if byte & 0x7E < 64),
+}
+"""First bytes of VCL NAL units (H.264 table 7-1, H.265 table 7-1)."""
 _VIDEO_KINDS = {"h264": CodecKind.H264, "hevc": CodecKind.H265, "h265": CodecKind.H265}
 _AUDIO_NAMES = frozenset({"aac", "aac_latm", "opus", "mp3", "g722", "adpcm_g722", "adpcm_g726", "adpcm_g726le"})
 
@@ -75,8 +80,23 @@ class Track:
         return codec_kind(self.codec)
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class CommittedUnit(Protocol):
+    """What of an access unit is committed to; ``Unit`` is the least that has it, ``NutPacket`` has more."""
+
+    @property
+    def track(self) -> int:
+        """Number of the track in the NUT file."""
+
+    @property
+    def pts(self) -> int:
+        """In the track's ticks."""
+
+    @property
+    def data(self) -> bytes:
+        """The packet."""
+
+
+class Unit(NamedTuple):
     """One access unit: a packet of the record's NUT file, with the PTS of its track in ticks."""
 
     track: int
@@ -101,19 +121,50 @@ def vcl_parts(codec: CodecKind, extradata: bytes, data: bytes) -> bytes:
 def hash_body(body_salt: bytes, codec: CodecKind, extradata: bytes, data: bytes) -> bytes:
     """Return ``body_digest(body_salt, vcl_parts(…))`` without putting the parts together first."""
     digest = hashlib.sha256(_BODY_LABEL + body_salt)
-    for part in _vcl(codec, extradata, data):
-        digest.update(part)
+    vcl = _VCL.get(codec)
+    if vcl is None:
+        digest.update(data)
+    elif _length_size(codec, extradata):
+        for part in _vcl(codec, extradata, data):
+            digest.update(part)
+    else:
+        _take_annexb(digest.update, vcl, data)
     return digest.digest()
 
 
+def _take_annexb(take: Callable[[bytes | memoryview], object], vcl: frozenset[int], data: bytes) -> None:
+    """Hand on what ``_vcl`` yields of an Annex B stream; without generators, which took longer than a small picture.
+
+    Args:
+        take: Gets each piece.
+        vcl: First bytes of the NAL units that count.
+        data: The access unit.
+    """
+    view, begin = memoryview(data), -1
+    for found in _START_CODE.finditer(data):
+        if begin >= 0 and data[begin] in vcl:
+            _take_nal(take, data, view, begin, found.start())
+        begin = found.end()
+    if 0 <= begin < len(data) and data[begin] in vcl:
+        _take_nal(take, data, view, begin, len(data))
+
+
+def _take_nal(
+    take: Callable[[bytes | memoryview], object], data: bytes, view: memoryview, begin: int, end: int
+) -> None:
+    """Hand on a NAL unit behind its length, without trailing zeros; nothing if it has nothing else."""
+    if end > begin and not data[end - 1]:
+        end = begin + len(data[begin:end].rstrip(b"\x00"))
+    if end > begin:
+        take(_U32.pack(end - begin))
+        take(view[begin:end])
+
+
 def _vcl(codec: CodecKind, extradata: bytes, data: bytes) -> Iterator[bytes | memoryview]:
-    if codec is CodecKind.H264:
-        # H.264 table 7-1: types 1 to 5 are slices; SEI and AUD may change on the way.
-        return _prefix(nal for nal in _split(codec, extradata, data) if 1 <= nal[0] & 0x1F <= 5)
-    if codec is CodecKind.H265:
-        # H.265 table 7-1: types below 32 are VCL; the type is in bits 1 to 6 of the first byte.
-        return _prefix(nal for nal in _split(codec, extradata, data) if nal[0] & 0x7E < 64)
-    return iter((data,))
+    vcl = _VCL.get(codec)
+    if vcl is None:
+        return iter((data,))
+    return _prefix(nal for nal in _split(codec, extradata, data) if nal[0] in vcl)
 
 
 def parameter_sets(codec: CodecKind, extradata: bytes) -> bytes:
@@ -301,7 +352,7 @@ def commitment(digests: Iterable[bytes]) -> bytes:
     return hashlib.sha256(_COMMITMENT_LABEL + _U32.pack(len(leaves)) + b"".join(leaves)).digest()
 
 
-def record_digests(salt: bytes, tracks: Sequence[Track], units: Iterable[Unit]) -> list[bytes]:
+def record_digests(salt: bytes, tracks: Sequence[Track], units: Iterable[CommittedUnit]) -> list[bytes]:
     """Return a record's digests: one per track, then one per access unit, in the order of the NUT file."""
     kinds = {track.index: (track.kind, track.extradata) for track in tracks}
     digests = [
@@ -322,7 +373,7 @@ def record_digests(salt: bytes, tracks: Sequence[Track], units: Iterable[Unit]) 
     return digests
 
 
-def record_commitment(salt: bytes, tracks: Sequence[Track], units: Iterable[Unit]) -> bytes:
+def record_commitment(salt: bytes, tracks: Sequence[Track], units: Iterable[CommittedUnit]) -> bytes:
     """Return the commitment that goes into a GOP record's header.
 
     Args:

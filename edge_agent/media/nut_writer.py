@@ -62,20 +62,21 @@ def write_nut(tracks: Sequence[TrackTemplate], packets: Iterable[NutPacket], *, 
     taken = list(packets)
     header = _header(tuple(tracks), _depths(len(tracks), taken))
     bases = _time_bases(tracks)
+    base_of = [bases.index(track.time_base) for track in tracks]
     pieces, place, since, key_at = [behind, header], len(header), -_MAX_DISTANCE, 0
-    for packet in taken:
-        base = bases.index(tracks[packet.track].time_base)
-        opens_picture = packet.is_keyframe and packet.track == 0
-        if since < 0 or opens_picture or place + len(packet.data) + _FRAME_HEADER_BYTES >= since + _MAX_DISTANCE:
+    for track, pts, dts, _, is_keyframe, data in taken:
+        size = len(data)
+        opens_picture = is_keyframe and not track
+        if since < 0 or opens_picture or place + size + _FRAME_HEADER_BYTES >= since + _MAX_DISTANCE:
             key_at = place if opens_picture or since < 0 else key_at
             # The demuxer goes back to the last keyframe from any syncpoint: in steps of 16 bytes, rounded down.
-            time = max(0, packet.dts) * len(bases) + base
+            time = max(0, dts) * len(bases) + base_of[track]
             syncpoint = _packet(_SYNCPOINT, _vint(time) + _vint((place - key_at) >> 4))
             pieces.append(syncpoint)
             since, place = place, place + len(syncpoint)
-        head = _frame_header(packet)
-        pieces += (head, packet.data)
-        place += len(head) + len(packet.data)
+        head = _frame_header(track, pts, size, is_keyframe=is_keyframe)
+        pieces += (head, data)
+        place += len(head) + size
     return b"".join(pieces)
 
 
@@ -140,15 +141,15 @@ def _stream(track: TrackTemplate, time_base: int, depth: int) -> bytes:
     return head + _vbytes(track.extradata) + b"".join(map(_vint, shape))
 
 
-def _frame_header(packet: NutPacket) -> bytes:
-    if packet.pts < 0:
-        raise ValueError(f"cannot write NUT: PTS below zero, track={packet.track}")
+def _frame_header(track: int, pts: int, size: int, *, is_keyframe: bool) -> bytes:
+    if pts < 0:
+        raise ValueError(f"cannot write NUT: PTS below zero, track={track}")
     # NUT: a frame larger than 2 * max_distance must have a checksum.
-    is_long = len(packet.data) > 2 * _MAX_DISTANCE
+    is_long = size > 2 * _MAX_DISTANCE
     # The place in the table that `_frame_codes` writes: four codes for each track.
-    code = _SMALL[1 + 4 * packet.track + packet.is_keyframe + 2 * is_long]
+    code = _SMALL[1 + 4 * track + is_keyframe + 2 * is_long]
     # From 1 << shift on the number is the whole PTS, below it only its last bits.
-    head = code + _vint(packet.pts + (1 << _MSB_PTS_SHIFT)) + _vint(len(packet.data))
+    head = code + _vint(pts + (1 << _MSB_PTS_SHIFT)) + _vint(size)
     return head + _checksum(head) if is_long else head
 
 
@@ -162,12 +163,19 @@ def _packet(startcode: bytes, body: bytes) -> bytes:
 
 def _vint(value: int) -> bytes:
     """Write seven bits a byte, the highest first; all but the last have the top bit set."""
-    if value < 128:
+    if value < 1 << 7:
         return _SMALL[value]
-    out = [value & 127]
-    while value := value >> 7:
-        out.append(value & 127 | 128)
-    return bytes(reversed(out))
+    if value < 1 << 14:
+        return bytes((value >> 7 | 128, value & 127))
+    if value < 1 << 21:
+        return bytes((value >> 14 | 128, value >> 7 & 127 | 128, value & 127))
+    return _vint_head(value >> 21) + bytes((value >> 14 & 127 | 128, value >> 7 & 127 | 128, value & 127))
+
+
+@lru_cache(maxsize=64)
+def _vint_head(value: int) -> bytes:
+    """Write the groups before the last three: those of a PTS are the same for 23 s."""
+    return bytes(byte | 128 for byte in _vint(value))
 
 
 def _vbytes(data: bytes) -> bytes:

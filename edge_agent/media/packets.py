@@ -7,7 +7,8 @@ here, for the writer and for the reader of a record alike.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol
+from operator import attrgetter
+from typing import Any, NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,7 @@ class TrackTemplate:
     """Width of a pixel by its height; 0 if the stream does not say."""
 
 
-@dataclass(frozen=True, slots=True)
-class NutPacket:
+class NutPacket(NamedTuple):
     """One access unit; PTS, DTS and duration in ticks of its track's time base."""
 
     track: int
@@ -78,7 +78,7 @@ def describe_stream(stream: CodedStream, index: int) -> TrackTemplate:
 def interleave(tracks: Sequence[TrackTemplate], packets: Iterable[NutPacket]) -> list[NutPacket]:
     """Return the packets in the order in which a NUT file holds them: by DTS, then by track."""
     if len(tracks) == 1:
-        return sorted(packets, key=lambda packet: packet.dts)
+        return sorted(packets, key=attrgetter("dts"))
     bases = [track.time_base for track in tracks]
     return sorted(packets, key=lambda packet: (packet.dts * bases[packet.track], packet.track))
 
@@ -86,6 +86,8 @@ def interleave(tracks: Sequence[TrackTemplate], packets: Iterable[NutPacket]) ->
 def reorder_depth(pts: Sequence[int]) -> int:
     """Return how many pictures a decoder holds back to show these in order; ``pts`` of one track in decode order."""
     ordered = sorted(pts)
+    if ordered == list(pts):
+        return 0
     depth = 0
     for position, value in enumerate(pts):
         while ordered[max(position - depth, 0)] > value:

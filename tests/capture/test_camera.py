@@ -562,6 +562,27 @@ def test_jump_just_before_an_event_costs_nothing_of_what_came_before_it() -> Non
     assert_tiled(recording.sink)
 
 
+def test_event_without_a_keyframe_is_no_rule() -> None:
+    """What is missing from the event on, until a picture can be decoded, is not told as left out by rule."""
+    held = threading.Event()
+    look = Look(lambda *_: None, keeps_open=True, before_ns=20 * SECOND_NS)
+    with SimulatedCamera(QUICK) as camera:
+        camera.fault("no-keyframes")
+        with Recording(
+            endpoint(camera), hold=lambda: "" if held.is_set() else "not-by-rule", look=look, watchdog_ns=60 * SECOND_NS
+        ) as recording:
+            wait_until(lambda: recording.status.state == "waiting")
+            event = SystemClock().utc()
+            held.set()
+            wait_seconds(3)
+            camera.fault("no-keyframes", False)
+            recording.wait_for_gops(1)
+    missing = [gap for gap in recording.sink.gaps if gap.start_ns >= event]
+    assert {gap.reason for gap in missing} == {"no-keyframe"}
+    assert sum(gap.duration_ns for gap in missing) > SECOND_NS
+    assert_tiled(recording.sink)
+
+
 def test_camera_an_hour_off_is_noted_and_not_believed() -> None:
     """Sender reports an hour late change no time, and stand beside it in the CLOCK note."""
     with SimulatedCamera(QUICK) as camera:

@@ -135,7 +135,8 @@ def test_a_city_that_is_stopped_leaves_nothing(short: Path, name: str, step: str
         assert processes_with(mark)
         os.killpg(process.pid, signal.Signals[name])
         said = process.stdout.read()
-        assert process.wait(120) == 130
+        # Python ends itself by SIGINT if the interrupt came while it compiled text, as in an import; a shell sees 130.
+        assert process.wait(120) in (130, -signal.SIGINT), said
     assert "nothing is left running" in said
     assert "Traceback" not in said
     assert processes_with(mark) == []

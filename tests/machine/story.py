@@ -289,12 +289,14 @@ class Story:
             self.typist.type("sudo systemctl enable --now edge-agent.target")
             self.wait_recording()
             self.machine.ssh("edge-agent ring check && edge-agent ledger verify")
-        with self.step("erase everything"):
+        with self.step("erase everything: another key and another ring, and it records"):
+            heads = "for each in keys/releaser/vault.pem rings/door.main.ring; do head -c 4096 $each | sha256sum; done"
+            before = self.machine.ssh(f"cd /var/lib/edge-agent; {heads}").splitlines()
             self.typist.type("sudo edge-agent erase --everything", ('Type "erase"', "erase"))
-            print(
-                "   "
-                + self.machine.ssh("find /var/lib/edge-agent -name '*.ring' -o -name '*.pem' | sort; true").strip()
-            )
+            self.wait_recording()
+            after = self.machine.ssh(f"cd /var/lib/edge-agent; {heads}").splitlines()
+            if len({*before, *after}) != 4:
+                raise MachineError(f"vault's key or ring are the old ones: {before} {after}")
 
     def demand_readme(self) -> None:
         """Demand that each line of README's "Install it" was typed as it is written there."""

@@ -64,7 +64,15 @@ def test_salts_of_units_are_an_hmac(salt, index):
     )
 
 
-@given(st.binary(max_size=200), st.binary(max_size=60), st.sampled_from(CodecKind))
+PIECES = [b"\0", b"\0\0\1", b"\0\0\3", b"\1", b"\2", b"\x26\1", IDR, SLICE, AUD]
+"""Of what borders are made, and what stands beside them: random bytes have no start code."""
+
+
+@given(
+    st.binary(max_size=200) | st.lists(st.sampled_from(PIECES)).map(b"".join),
+    st.binary(max_size=60),
+    st.sampled_from(CodecKind),
+)
 def test_no_bytes_are_refused(data, extradata, kind):
     """Hostile bytes never raise; a body taken apart again is itself."""
     body = commitments.vcl_parts(kind, extradata, data)

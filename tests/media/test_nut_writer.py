@@ -93,7 +93,7 @@ def test_tracks_keep_the_order_of_interleave(codec: str) -> None:
 
 def test_file_is_the_same_behind_other_bytes() -> None:
     """A file of any size can be put behind a salt as it comes."""
-    large = [replace(packet, data=packet.data + bytes(100_000)) for packet in encode("libx264", options={"bf": "2"})]
+    large = [packet._replace(data=packet.data + bytes(100_000)) for packet in encode("libx264", options={"bf": "2"})]
     tracks = [template("h264", large)]
     assert write_nut(tracks, large, behind=b"salt") == b"salt" + write_nut(tracks, large)
 
@@ -144,13 +144,13 @@ def encode_sound(codec: str) -> tuple[StoredTrack, list[NutPacket]]:
         container.mux(stream.encode(None))
     tracks, packets = read_nut(sink.getvalue())
     first = min(packet.pts for packet in packets)
-    return replace(tracks[0], index=1), [replace(p, track=1, pts=p.pts - first, dts=p.dts - first) for p in packets]
+    return replace(tracks[0], index=1), [p._replace(track=1, pts=p.pts - first, dts=p.dts - first) for p in packets]
 
 
 def later(tracks: Sequence[TrackTemplate], packet: NutPacket) -> NutPacket:
     """Move a packet by the second with which every run begins: with less, FFmpeg's own files have a DTS below zero."""
     lead = int(1 / tracks[packet.track].time_base)
-    return replace(packet, pts=packet.pts + lead, dts=packet.dts + lead)
+    return packet._replace(pts=packet.pts + lead, dts=packet.dts + lead)
 
 
 SOUNDS = {"A-law": "pcm_alaw", "µ-law": "pcm_mulaw", "AAC": "aac", "Opus": "libopus"}

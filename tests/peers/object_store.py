@@ -7,6 +7,7 @@ import pytest
 
 from edge_agent.demo.large_city.object_store import SeaweedFs, build_uploads
 
+ROOT = Path(__file__).parents[2]
 ObjectStore = SeaweedFs
 
 

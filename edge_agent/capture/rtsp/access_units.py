@@ -15,11 +15,12 @@ picture begins (H.264 7.4.1.2.3, H.265 7.4.2.4.4):
 Pure. Holds 4 MiB of a unit at most; what is longer is damaged.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
 from edge_agent.capture.rtsp.keyframes import KeyframeRule
-from edge_agent.capture.rtsp.shredding import ShreddingTest
+from edge_agent.capture.rtsp.shredding import is_shredded
 from edge_agent.units import MonoNs, UtcNs
 
 MAX_UNIT_BYTES = 4 << 20
@@ -105,7 +106,7 @@ class Parts:
         if len(self._parts) >= _MOST_PARTS or self.size > MAX_UNIT_BYTES:
             self.settle()
 
-    def extend(self, parts: list[memoryview]) -> None:
+    def extend(self, parts: Sequence[bytes | memoryview]) -> None:
         """Append some pieces: no more than lie in a chunk."""
         self.size += sum(map(len, parts))
         self._parts += parts
@@ -136,8 +137,7 @@ class Parts:
 
     def move_to(self, other: "Parts") -> None:
         """Append everything to another, and begin anew."""
-        for part in [*self._done, *self._parts]:
-            other.add(part)
+        other.extend([*self._done, *self._parts])
         self._parts, self._done, self.size = [], [], 0
 
 
@@ -153,7 +153,6 @@ class AccessUnits:
         self._recovery: int | None = None
         self._prefix_recovery: int | None = None
         self._keyframes, self._markers = KeyframeRule(), MarkerTrust()
-        self._shredding = ShreddingTest()
         self._is_open = False
         self._has_begun = False
         self.nals = 0
@@ -189,21 +188,26 @@ class AccessUnits:
         elif role is NalRole.SUFFIX and not self._has_slice:
             return  # of a picture that is not here
         into = self._prefix if role is NalRole.PREFIX else self._unit
-        into.add(START_CODE + header)
-        into.add(payload)
+        into.extend((START_CODE + header, payload))
         if role is NalRole.PREFIX:
             self._prefix_recovery = _sooner(self._prefix_recovery, recovery)
         else:
             self._recovery = _sooner(self._recovery, recovery)
             self._is_open = True
 
-    def more_of(self, parts: list[memoryview], stamp: Stamp) -> None:
-        """Take in further parts of the slice that was begun last, each from a packet of its own without a marker."""
+    def more_of(self, parts: Sequence[memoryview], stamp: Stamp, *, is_marked: bool) -> None:
+        """Take in further parts of the slice that was begun last, each from a packet of its own.
+
+        Args:
+            parts: In order.
+            stamp: Of the packets.
+            is_marked: Whether the last packet had the marker; the others had none.
+        """
         if self._is_marked:
             self._markers.note_inside()
         self._unit.extend(parts)
         self._is_open = True
-        self.arrive(stamp, is_marked=False)
+        self.arrive(stamp, is_marked=is_marked)
 
     def more(self, part: memoryview) -> None:
         """Take in a further part of the slice that was begun last."""
@@ -275,6 +279,8 @@ class AccessUnits:
         self._take_prefix()
 
     def _take_prefix(self) -> None:
+        if not self._prefix.size:
+            return
         self._prefix.move_to(self._unit)
         self._recovery, self._prefix_recovery = _sooner(self._recovery, self._prefix_recovery), None
 
@@ -283,7 +289,7 @@ class AccessUnits:
         if not self._has_slice:
             return
         is_too_long, data = self._unit.is_too_long, self._unit.take()
-        is_own = self._is_damaged or is_too_long or self._shredding.is_shredded(data)
+        is_own = self._is_damaged or is_too_long or is_shredded(data)
         if is_own:
             self._keyframes.lose()
         is_keyframe = not is_own and self._keyframes.take(self._recovery)

@@ -146,23 +146,16 @@ class ArrivalMaker:
         track, boot, pts = self._tracks[VIDEO], unit.stamp.boot, None
         if not unit.is_damaged:
             pts = track.standing.take(track.clock.unwrap(unit.ticks), boot, 0)
-            self._place.arrive(VIDEO, track.clock.to_ns(pts), boot)
+            if self._sound is not None:
+                self._place.arrive(VIDEO, track.clock.to_ns(pts), boot)
         report = track.report if track.has_new_report else None
         track.has_new_report = False
+        camera_utc = self._find_camera_utc(track, unit.ticks, boot)
+        # Without names: they would take as long again.
         return Arrival(
-            track=VIDEO,
-            pts=pts,
-            duration=0,
-            is_keyframe=unit.is_keyframe,
-            data=unit.data,
-            utc=unit.stamp.utc,
-            boot=boot,
-            camera_utc=self._find_camera_utc(track, unit.ticks, boot),
-            report=report,
-            rtp=unit.ticks,
-            is_by_arrival=track.standing.stands,
-            is_damaged=unit.is_damaged,
-        )
+            VIDEO, pts, 0, unit.is_keyframe, unit.data, unit.stamp.utc, boot, camera_utc, report, unit.ticks,
+            track.standing.stands, unit.is_damaged,
+        )  # fmt: skip
 
     def _find_camera_utc(self, track: _Track, ticks: int, boot: MonoNs) -> UtcNs | None:
         if track.report is None or boot - self._told < _TELL_EVERY_NS:

@@ -1,5 +1,7 @@
 """H.265 out of RTP payloads (RFC 7798): single NAL units, AP, FU, PACI, with and without DONL. Pure."""
 
+from struct import Struct
+
 from edge_agent.capture.rtsp.access_units import NalRole
 from edge_agent.capture.rtsp.nal_depacketizer import NalDepacketizer
 
@@ -21,6 +23,7 @@ class H265Depacketizer(NalDepacketizer):
     """
 
     head_bytes = 2
+    _read_fragment = Struct(">2sH4x7s").unpack_from
     fragment_mask, fragment_kind = 0x7E, 2 * _FU
 
     def __init__(self, *, has_donl: bool = False) -> None:

@@ -10,6 +10,7 @@ refresh that began at an earlier one is over. Pure.
 from edge_agent.media.bit_reader import BitReader
 
 _RECOVERY_POINT = 6
+_RECOVERY_TYPE = bytes((_RECOVERY_POINT,))
 _MOST_FRAMES = 1 << 16
 """``recovery_frame_cnt`` is below MaxFrameNum (H.264 7.4.2.1.1)."""
 _MOST_MESSAGES, _MOST_HEAD_BYTES = 64, 8
@@ -55,6 +56,8 @@ def find_recovery_frames(nal: bytes | memoryview) -> int | None:
     """Return ``recovery_frame_cnt`` of an H.264 SEI unit (7.3.2.3, D.1.8); None if it has no recovery point."""
     # Emulation prevention (7.4.1): 00 00 03 stands for 00 00.
     data = bytes(nal[1:]).replace(b"\0\0\3", b"\0\0")
+    if _RECOVERY_TYPE not in data:
+        return None
     at = 0
     try:
         for _ in range(_MOST_MESSAGES):

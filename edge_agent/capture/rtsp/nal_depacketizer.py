@@ -5,9 +5,10 @@ A subclass knows the payload forms of its standard and the roles of its NAL unit
 
 from collections.abc import Sequence
 from itertools import islice
+from struct import Struct
 
 from edge_agent.capture.rtsp.access_units import AccessUnits, NalRole, Parts, Stamp
-from edge_agent.capture.rtsp.rtp import HEAD_BYTES, NEW_SOURCE, RtpOrder, RtpPacket
+from edge_agent.capture.rtsp.rtp import HEAD_BYTES, NEW_SOURCE, PLAIN, RtpOrder, RtpPacket
 from edge_agent.media.commitments import split_annexb
 
 Frame = tuple[int, int, int]
@@ -28,6 +29,8 @@ class NalDepacketizer:
 
     head_bytes = 1
     """Of a NAL unit."""
+    _read_fragment = Struct(">2sH4x6s").unpack_from
+    # RFC 3550 5.1 and RFC 6184 5.8: version to payload type, number; source, FU indicator, FU header.
     fragment_mask, fragment_kind = 0x1F, 28
     """Of the first byte of a payload: its type, and that of fragments."""
 
@@ -57,9 +60,11 @@ class NalDepacketizer:
     def take_inner(
         self, data: bytes, view: memoryview, frames: Sequence[Frame], at: int, order: RtpOrder, stamp: Stamp
     ) -> int:
-        """Take in packets in a row that bring inner fragments of a slice and nothing else: nearly all that come.
+        """Take in packets in a row that go on with a slice and are as the one before: nearly all that come.
 
-        What it does is what ``RtpOrder.take`` and ``take`` do with each of them, in a fifth of the time.
+        What it does is what ``RtpOrder.take`` and ``take`` do with each of them, in a tenth of the time: these packets
+        differ in nothing but their number, the last one in its marker and its end flag as well. Whatever else differs
+        is left to those two.
 
         Args:
             data: The chunk.
@@ -72,21 +77,39 @@ class NalDepacketizer:
         Returns:
             The place of the first packet that was not taken.
         """
-        if not self._is_in_slice:
+        channel, begin, end = frames[at - 1]
+        read, size = self._read_fragment, HEAD_BYTES + self.head_bytes + 1
+        if not self._is_in_slice or end - begin < size or data[begin] != PLAIN:
             return at
-        channel, flags = frames[at - 1][0], HEAD_BYTES + self.head_bytes
-        mask, kind = self.fragment_mask, self.fragment_kind
-        behind = at
+        number, source = order.next
+        kind = data[begin + HEAD_BYTES : begin + size - 1]
+        if kind[0] & self.fragment_mask != self.fragment_kind:
+            return at
+        first = data[begin + size - 1] & ~_EITHER_END
+        plain = bytes((PLAIN, data[begin + 1] & 0x7F))
+        same, last = source + kind + bytes((first,)), source + kind + bytes((first | _END,))
+        marked = bytes((PLAIN, plain[1] | 0x80))
+        parts: list[memoryview] = []
+        is_last = False
         for its_channel, begin, end in islice(frames, at, None):
-            is_fragment = its_channel == channel and end - begin > flags and data[begin + HEAD_BYTES] & mask == kind
-            if not is_fragment or data[begin + flags] & _EITHER_END:
+            if its_channel != channel or end - begin < size:
                 break
-            behind += 1
-        behind = at + order.count_next(data, frames, at, behind - at)
-        if behind > at:
-            order.skip_next(behind - at)
-            self.units.more_of([view[begin + flags + 1 : end] for _, begin, end in frames[at:behind]], stamp)
-        return behind
+            its_head, its_number, its_rest = read(data, begin)
+            if its_number != number:
+                break
+            if its_head != plain or its_rest != same:
+                is_last = its_rest == last and its_head in (plain, marked)
+                if is_last:
+                    parts.append(view[begin + size : end])
+                break
+            parts.append(view[begin + size : end])
+            number = (number + 1) & 0xFFFF
+        if parts:
+            is_marked = is_last and its_head == marked
+            order.skip_next(len(parts), is_marked=is_marked)
+            self.units.more_of(parts, stamp, is_marked=is_marked)
+            self._is_in_slice = not is_last
+        return at + len(parts)
 
     def settle(self) -> None:
         """Copy what is views of chunks; call after some of them."""

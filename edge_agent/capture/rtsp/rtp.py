@@ -4,7 +4,6 @@ Owns the order of sequence numbers and the rule for strangers: other payload typ
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import NamedTuple
@@ -18,7 +17,7 @@ HEAD_BYTES = 12
 _REPORT = Struct(">BBHIQIII").unpack_from
 _REPORT_BYTES = 28
 _SENDER_REPORT = 200
-_PLAIN = 0x80
+PLAIN = 0x80
 """Version 2 without padding, extension and contributing sources: nearly every packet of nearly every camera."""
 _MAX_MISORDER = 100
 """Numbers that are set back by no more are doubles, or late (RFC 3550 A.1)."""
@@ -81,7 +80,7 @@ class RtpOrder:
                 self.seen_types[second & 0x7F] += 1
             return None
         at = begin + HEAD_BYTES
-        if first != _PLAIN:
+        if first != PLAIN:
             at, end = skip_extras(data, begin, end, first)
             if at > end:
                 return None
@@ -98,29 +97,15 @@ class RtpOrder:
         self._was_marked = is_marked = second > 0x7F
         return RtpPacket(at, end, ticks, is_marked, lost)
 
-    def count_next(self, data: bytes, frames: Sequence[tuple[int, int, int]], at: int, most: int) -> int:
-        """Return how many packets from a place on are the next ones, plain and without a marker: ``take`` of each
-        would say no more than where its payload lies, ``HEAD_BYTES`` behind its beginning.
+    @property
+    def next(self) -> tuple[int, bytes]:
+        """The number of the packet that follows, and the source of the one before, as four bytes."""
+        return self._next, (self._ssrc or 0).to_bytes(4, "big")
 
-        Args:
-            data: The chunk.
-            frames: Channel, begin and end of each; of this track as far as ``most``, and none too short for a header.
-            at: The place of the first.
-            most: As many as are looked at.
-        """
-        number, ssrc, types = self._next, self._ssrc, self._types
-        for place in range(at, at + most):
-            first, second, its_number, _, its_ssrc = _HEAD(data, frames[place][1])
-            if its_number != number or first != _PLAIN or its_ssrc != ssrc or second not in types:
-                return place - at
-            number = (number + 1) & 0xFFFF
-        return most
-
-    def skip_next(self, count: int) -> None:
-        """Take in that so many packets that ``count_next`` counted were taken."""
-        if count:
-            self._strangers, self._next_refused = 0, None
-            self._next, self._was_marked = (self._next + count) & 0xFFFF, False
+    def skip_next(self, count: int, *, is_marked: bool = False) -> None:
+        """Take in that so many packets of this track were taken, all of them of ``next``; the last may be marked."""
+        self._strangers, self._next_refused = 0, None
+        self._next, self._was_marked = (self._next + count) & 0xFFFF, is_marked
 
     def _find_step(self, ssrc: int, number: int, ticks: int) -> int | None:
         """Return what is missing before a packet that is not the next one; None if it does not count."""

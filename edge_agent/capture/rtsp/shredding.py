@@ -2,10 +2,10 @@
 
 A slice may hold start codes that its camera put there. Each makes a NAL unit more for whoever takes the picture apart
 (FORMAT 6.2): a picture of 4 MiB of them took 8 s. To count them in every picture would take as long as a tenth of all
-reading; a few places that the camera cannot foresee are enough. Pure but for its dice.
+reading; a few places that the camera cannot foresee are enough. Pure but for them.
 """
 
-import random
+import os
 
 _START_CODE = b"\0\0\1"
 _EVERY_BYTES, _WINDOW_BYTES, _MOST_IN_WINDOW = 64 << 10, 1 << 10, 4
@@ -13,22 +13,13 @@ _MOST_NALS, _LEAST_BYTES = 512, 256
 """More than so many are too many if they have less than so many bytes each: slices of a packet's size are usual."""
 
 
-class ShreddingTest:
-    """Looks at pictures.
-
-    Args:
-        dice: Of places; by default nobody foresees them.
-    """
-
-    def __init__(self, dice: random.Random | None = None) -> None:
-        self._dice = dice or random.SystemRandom()
-
-    def is_shredded(self, data: bytes) -> bool:
-        """Tell whether a picture has too many NAL units, as far as its places show; it takes a few microseconds."""
-        size = len(data)
-        for begin in range(0, size, _EVERY_BYTES):
-            at = self._dice.randrange(begin, min(size, begin + _EVERY_BYTES))
-            at = max(0, min(at, size - _WINDOW_BYTES))
-            if data.count(_START_CODE, at, at + _WINDOW_BYTES) > _MOST_IN_WINDOW:
-                return data.count(_START_CODE) > max(_MOST_NALS, size // _LEAST_BYTES)
-        return False
+def is_shredded(data: bytes) -> bool:
+    """Tell whether a picture has too many NAL units, as far as its places show; it takes two microseconds."""
+    size = len(data)
+    for begin in range(0, size, _EVERY_BYTES):
+        span = min(_EVERY_BYTES, size - begin)
+        at = begin + (int.from_bytes(os.urandom(4), "little") * span >> 32)
+        at = max(0, min(at, size - _WINDOW_BYTES))
+        if data.count(_START_CODE, at, at + _WINDOW_BYTES) > _MOST_IN_WINDOW:
+            return data.count(_START_CODE) > max(_MOST_NALS, size // _LEAST_BYTES)
+    return False

@@ -4,7 +4,6 @@ Owns how it is found from the pictures that follow. Pure: holds arrivals back an
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise, takewhile
 
 from edge_agent.capture.session.interface import Arrival
@@ -64,7 +63,7 @@ class FirstPicture:
         self._held, self._is_past = [], True
         if len(timed) < _FEWEST:
             return (first, *others)
-        return (replace(first, pts=self._tell(timed, len(video) - len(timed))), *others)
+        return (first._replace(pts=self._tell(timed, len(video) - len(timed))), *others)
 
     def _is_tellable(self, keyframe: Arrival) -> bool:
         if not self._reorders or self._kind is not CodecKind.H264:

@@ -5,9 +5,9 @@ Owns the limits of a record (2 s, 1 MiB) and the order of its packets. Copies th
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from edge_agent.media.commitments import SALT_BYTES, Track, Unit, record_commitment
+from edge_agent.media.commitments import SALT_BYTES, Track, record_commitment
 from edge_agent.media.nut_writer import write_nut
 from edge_agent.media.packets import NutPacket, TrackTemplate, derive_dts, interleave
 from edge_agent.units import SECOND_NS
@@ -112,8 +112,7 @@ def build_payload(tracks: Sequence[TrackTemplate], packets: Sequence[NutPacket])
     ordered = interleave(tracks, _with_dts(packets))
     payload = write_nut(tracks, ordered, behind=salt)
     described = [Track(track.index, track.codec, track.time_base, track.extradata) for track in tracks]
-    units = (Unit(packet.track, packet.pts, packet.data) for packet in ordered)
-    return payload, record_commitment(salt, described, units)
+    return payload, record_commitment(salt, described, ordered)
 
 
 def _with_dts(packets: Sequence[NutPacket]) -> list[NutPacket]:
@@ -122,7 +121,7 @@ def _with_dts(packets: Sequence[NutPacket]) -> list[NutPacket]:
         for track in {packet.track for packet in packets}
     }
     return [
-        packet if packet.dts == dts else replace(packet, dts=dts)
+        packet if packet.dts == dts else packet._replace(dts=dts)
         for packet in packets
         for dts in (next(clocks[packet.track]),)
     ]

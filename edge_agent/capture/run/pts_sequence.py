@@ -99,7 +99,7 @@ class Sequencer:
         # If a repaired one has taken the place, the next free tick is near enough.
         if self._latest is not None and not self._reorders:
             pts = max(pts, self._latest + 1)
-        while pts in self._given:
+        while self._latest is not None and pts <= self._latest and pts in self._given:
             pts += 1
         return self._give(pts)
 

@@ -5,7 +5,6 @@ and a difference of PTS, so a wrong rate would move pictures by up to 0.4 s, out
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from fractions import Fraction
 
 from edge_agent.capture.run.gop import Cut
@@ -50,4 +49,4 @@ class Stretch:
             while (packet.track, pts) in taken:
                 pts += 1
             taken.add((packet.track, pts))
-            yield replace(packet, pts=pts, dts=pts, duration=int(packet.duration * scale))
+            yield packet._replace(pts=pts, dts=pts, duration=int(packet.duration * scale))

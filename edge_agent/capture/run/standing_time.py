@@ -64,6 +64,10 @@ class StandingTime:
             boot: When it was handed over.
             duration_ticks: As the reader tells; 0 if it does not.
         """
+        if self._began is None and self._anchor is None and pts != self.own:  # it moves, as it always has
+            self.own, self._latest_boot, self._repeats = pts, boot, 0
+            self.latest = pts + self._shift_ticks
+            return self.latest
         if self._began is not None and boot - self._began >= self._settle_ns:
             if not self._arrivals and self._anchor is not None:
                 self._anchor = self.latest, self._latest_boot

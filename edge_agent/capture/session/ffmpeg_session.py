@@ -8,7 +8,6 @@ of them is repeated or chained.
 import errno
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 import av
@@ -92,7 +91,7 @@ class FfmpegSession:
             for arrival in self._arrivals():
                 if held is not None and arrival.track == 0:
                     if arrival.pts == held.pts and continues_picture(codec, arrival.data):
-                        held = replace(arrival, data=held.data + arrival.data)
+                        held = arrival._replace(data=held.data + arrival.data)
                         continue
                     yield held
                     held = None

@@ -7,7 +7,7 @@ Opens nothing; must never import FFmpeg.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from edge_agent.capture.camera_tls import Trust
@@ -90,8 +90,7 @@ class SenderReport:
         return UtcNs((seconds - _NTP_EPOCH_S) * SECOND_NS + (fraction * SECOND_NS >> 32))
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """One packet as it came: its ticks as far as they are known, and when it was handed over."""
 
     track: int

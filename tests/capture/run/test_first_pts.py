@@ -1,7 +1,6 @@
 """The time of the picture that a session begins with, which FFmpeg does not tell."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -35,7 +34,7 @@ def arrivals(encoder: str, options: dict[str, str]) -> list[Arrival]:
 
 
 def untimed(arrival: Arrival) -> Arrival:
-    return replace(arrival, pts=None)
+    return arrival._replace(pts=None)
 
 
 def pass_through(first: FirstPicture, session: Sequence[Arrival]) -> list[Arrival]:
@@ -85,7 +84,7 @@ def test_keyframe_whose_time_nobody_can_tell_is_dropped() -> None:
 def test_rate_that_the_encoder_claims_is_not_believed() -> None:
     """The first picture of a camera of one picture a second lies a second before the next, whatever FFmpeg thinks."""
     stream = arrivals("libx264", {"tune": "zerolatency", "g": "12"})
-    slow = [replace(each, pts=(each.pts or 0) * 25) for each in stream]
+    slow = [each._replace(pts=(each.pts or 0) * 25) for each in stream]
     assert pass_through(FirstPicture(CodecKind.H264, False), [untimed(slow[0]), *slow[1:]]) == slow
 
 
@@ -100,7 +99,7 @@ def test_session_that_has_its_times_waits_for_nothing() -> None:
 def test_sound_waits_with_the_picture() -> None:
     """What came in between keeps its place."""
     stream = arrivals("libx264", {"tune": "zerolatency", "g": "12"})
-    sound = replace(stream[0], track=1, data=b"sound")
+    sound = stream[0]._replace(track=1, data=b"sound")
     released = pass_through(FirstPicture(CodecKind.H264, False), [untimed(stream[0]), sound, *stream[1:3]])
     order = [(0, stream[0].data), (1, b"sound"), (0, stream[1].data), (0, stream[2].data)]
     assert [(each.track, each.data) for each in released] == order

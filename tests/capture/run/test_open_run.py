@@ -78,7 +78,7 @@ def test_sound_with_a_wrong_time_silences_nothing() -> None:
             data=packet.data, utc=UtcNs(NOW + at_ns), boot=MonoNs(at_ns), camera_utc=None, report=None,
         )  # fmt: skip
         wrong = 60 * 8000 if number == 30 else 0
-        sound = replace(picture, track=1, pts=number * 320 + wrong, data=bytes([number]) * 320)
+        sound = picture._replace(track=1, pts=number * 320 + wrong, data=bytes([number]) * 320)
         for arrival in (picture, sound):
             run.push(arrival, lambda: ClockState.SYNCHRONISED)
     run.finish()

@@ -149,13 +149,15 @@ ticks = st.integers(-(1 << 63), (1 << 63) - 1)
         boot=st.integers(0, 77).map(MonoNs),
         camera_utc=st.none() | ticks.map(UtcNs),
         report=st.none() | st.builds(SenderReport, st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1)),
+        rtp=st.none(),
         is_by_arrival=st.booleans(),
+        is_damaged=st.just(False),
     )
 )
 def test_arrival_comes_through_as_it_was(sent: Arrival) -> None:
     """Ticks, flags, sender reports and bytes are the same on the other side of the pipe."""
     got = wire.parse_arrival(wire.encode_head(sent) + sent.data, 2, UtcNs(77), MonoNs(77), MonoNs(0))
-    assert got == Arrival(**{name: getattr(sent, name) for name in Arrival.__slots__} | {"utc": UtcNs(sent.boot)})
+    assert got == Arrival(**{name: getattr(sent, name) for name in Arrival._fields} | {"utc": UtcNs(sent.boot)})
 
 
 @given(st.binary(max_size=300) | st.text(max_size=99).map(lambda text: f'[[{text}], true, ""]'.encode()))

@@ -174,7 +174,7 @@ def with_hole(hole: tuple[float, float]) -> io.BytesIO:
         at = (packet.pts - begin) / 8000
         if packet.track != sound or not hole[0] <= at < hole[1]:
             loud = b"\xaa" * 10 + b"\x2a" * 10 if at >= hole[1] else b"\xd5" * 20
-            kept.append(replace(packet, data=loud * 40) if packet.track == sound else packet)
+            kept.append(packet._replace(data=loud * 40) if packet.track == sound else packet)
     return io.BytesIO(write_nut(tracks, interleave(tracks, kept)))
 
 
@@ -405,7 +405,7 @@ def test_a_keyframe_with_a_part_of_its_parameter_sets_can_be_decoded(codec, plac
         kind = commitments.codec_kind(tracks[0].codec)
         brought = list(commitments.split_prefixed(commitments.parameter_sets(kind, tracks[0].extradata)))[place]
         told = [
-            replace(each, data=b"\0\0\0\1" + bytes(brought) + each.data) if each.is_keyframe else each
+            each._replace(data=b"\0\0\0\1" + bytes(brought) + each.data) if each.is_keyframe else each
             for each in packets
         ]
         partial.append(replace(record, nut=write_nut(tracks, told)))
