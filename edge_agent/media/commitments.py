@@ -69,10 +69,13 @@ class Track:
     """The facts that a decoder needs of one track of a record; committed to along with the access units."""
 
     index: int
+    """Number of the track in the NUT file."""
     codec: str
     """FFmpeg's name: ``h264``, ``hevc``, ``mjpeg``, ``aac``, ``pcm_alaw``…"""
     time_base: Fraction
+    """Seconds in a tick."""
     extradata: bytes
+    """As in the NUT file; only its parameter sets count for H.264 and H.265 (6.3)."""
 
     @property
     def kind(self) -> CodecKind:
@@ -101,7 +104,9 @@ class Unit(NamedTuple):
 
     track: int
     pts: int
+    """As a reader of the NUT file sees it, in the track's ticks."""
     data: bytes
+    """The packet, unchanged."""
 
 
 def vcl_parts(codec: CodecKind, extradata: bytes, data: bytes) -> bytes:

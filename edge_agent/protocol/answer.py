@@ -90,20 +90,32 @@ class Answer:
     """One answer. Which of the members after ``status`` it has is said by ``MEMBERS``; the others stay empty."""
 
     gateway: str
+    """``iss``: the gateway's id."""
     requester: str
+    """``aud``: the RTCC's name."""
     jti: str
+    """Of the request."""
     seq: int
     """Rises by at least one with every answer to the same request; a re-sent answer keeps its number and its bytes."""
     at: UtcNs
+    """When it was made, or was due."""
     status: Status
     cameras: tuple[str, ...] = ()
+    """Those that were granted."""
     trimmed: tuple[Note, ...] = ()
+    """Parts that were asked for and not granted."""
     not_before: UtcNs | None = None
+    """The end of the cooling-off."""
     sent_bytes: int | None = None
+    """Of all payloads of the request so far."""
     total_bytes: int | None = None
+    """Of all payloads of the request."""
     files: tuple[DeliveredFile, ...] = ()
+    """One for each camera that was delivered."""
     missing: tuple[Note, ...] = ()
+    """Granted footage that does not come, and why."""
     reason: str | None = None
+    """A code, for ``failed``."""
 
 
 MEMBERS: Mapping[Status, tuple[str, ...]] = {

@@ -33,9 +33,13 @@ class Application:
     """The facts of a verified ``gateway.csr``: four public keys and nothing else."""
 
     tls: ec.EllipticCurvePublicKey
+    """P-256; its possession is proved by the request's own signature."""
     gateway: Ed25519PublicKey
+    """Signs answers, manifests and checkpoints."""
     recorder: Ed25519PublicKey
+    """Signs superblocks and header pages."""
     owner: Ed25519PublicKey
+    """Signs consents and orders."""
 
 
 def encode_csr(

@@ -48,8 +48,11 @@ class Checkpoint:
     """The head of a ledger: its first ``size`` leaves have this root."""
 
     origin: str
+    """``edge-agent/<gateway id>``."""
     size: int
+    """Number of leaves."""
     root: bytes
+    """MTH(D[0:size]) of RFC 6962, 2.1: 32 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,11 @@ class Leaf:
     """One entry as it stands in the tree."""
 
     kind: str
+    """One of the ledger's closed list."""
     at: UtcNs
+    """When it was entered, by the gateway's clock."""
     entry: Mapping[str, object]
+    """The kind's members; plain JSON without floats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +72,10 @@ class ProvedEntry:
     """An entry, where it stands, and the signed head that it was proved against."""
 
     index: int
+    """From 0."""
     leaf: Leaf
     checkpoint: Checkpoint
+    """Of a padded size."""
 
 
 def ledger_origin(gateway: str) -> str:

@@ -38,15 +38,19 @@ class Enrolment:
     gateway: str
     """Random id: CN of the certificate, MQTT client id, part of the topics."""
     iss: str
+    """The RTCC's name."""
     broker_host: str
     broker_port: int
     ca_pem: str
     """One authority, or two while the RTCC rolls over."""
     certificate_pem: str
+    """This gateway's, for client authentication alone."""
     uploads: Mapping[str, str]
     """Upload targets: name → URL (https)."""
     roots: tuple[VerifyingKey, ...]
+    """Root keys that sign trust bundles: 2 to 16, all different."""
     threshold: int
+    """So many of them must sign; at least 2."""
     not_after_s: int
     """When the certificate ends, in seconds of Unix time."""
     tls_thumbprint: str

@@ -33,6 +33,7 @@ class Roots:
     """Offline keys of which ``threshold`` must sign a bundle; pinned at enrolment."""
 
     threshold: int
+    """At least 2."""
     keys: Mapping[str, VerifyingKey]
     """By thumbprint, all different."""
 
@@ -42,10 +43,13 @@ class TrustedKey:
     """One key of a person at the RTCC, in one role, with its validity."""
 
     kid: str
+    """RFC 7638 thumbprint of the key (T8)."""
     key: VerifyingKey
     person: str
+    """The RTCC's name for the person; the same for all keys of one person."""
     role: Role
     valid: Window
+    """Half open, judged by the gateway's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class Recipient:
 
     role: Literal["evidence", "escrow"]
     age: str
+    """``age1…``, X25519."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +66,24 @@ class TrustBundle:
     """A bundle whose roots verified; whether it has expired is judged at every use."""
 
     raw: bytes
+    """The JWS: stored, so that a restart verifies it again."""
     payload_sha256: bytes
+    """The same bundle again changes nothing (T5)."""
     iss: str
     version: int
+    """Rises with every bundle (T1, T5)."""
     issued_at: UtcNs
+    """The floor of the gateway's clock (T6)."""
     expires: UtcNs
+    """At most 30 days after; from then on everything is denied (T7)."""
     keys: Mapping[str, TrustedKey]
+    """By ``kid``; ``revoked`` counts above it."""
     revoked: frozenset[str]
+    """``kid`` of keys that sign nothing any more."""
     recipients: tuple[Recipient, ...]
+    """One for evidence, and perhaps one for escrow."""
     roots: Roots
+    """Those that must sign the next bundle (T3)."""
 
     def recipient(self, role: Literal["evidence", "escrow"]) -> str | None:
         """Return the age recipient of a role, if the bundle names one."""

@@ -51,7 +51,9 @@ class BlockEnd:
     """How a block ended: the next header page says and signs this."""
 
     accepted_bytes: int
+    """Length of the block to the end of its last record's padding."""
     records: int
+    """Number of its records."""
     oldest_ns: int
     """Smallest start of a record; 0 if there is none."""
     newest_ns: int
@@ -59,6 +61,7 @@ class BlockEnd:
     footage_ns: int
     """Sum of the durations of its GOP records."""
     chain: bytes
+    """The chain's value after its last record (5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +69,38 @@ class Page:
     """A block's header page, or the tombstone that took its place."""
 
     ring_id: bytes
+    """Of the superblock: a page of another ring is none of this one's."""
     seq: int
+    """Number of the block, from 1; its slot is ``seq`` modulo the number of blocks."""
     boot_id: bytes
+    """The kernel's id of the boot in which the block was opened: 16 bytes."""
     run_id: bytes
     """The run in force when the block was opened; a RUN record inside begins another (``run_id_of``)."""
     opened_utc_ns: UtcNs
+    """Wall clock at opening."""
     opened_boot_ns: MonoNs
+    """CLOCK_BOOTTIME at opening."""
     first_start_ns: UtcNs
+    """Start of the block's first record."""
     clock_state: ClockState
+    """Of the wall clock at opening."""
     vault_key_id: bytes
+    """First 16 bytes of SHA-256 of the vault's public key; zero in a tombstone."""
     sealed_key: bytes
+    """The block's key under the vault's (3.4): 80 bytes, zero in a tombstone."""
     recorder_key_id: bytes
+    """As ``vault_key_id``, of the recorder's key."""
     previous: BlockEnd
+    """The end of the block before, signed hereby (3.1)."""
     source: bytes
     """Digest of the configured source of every record of the block (``digest_source``); zero if it is not known."""
     previous_lost: bool = False
+    """Records of a block with a damaged page were skipped (3.2)."""
     erased: Erased = Erased.NOT
+    """The cause, in a tombstone (3.3)."""
     erased_utc_ns: UtcNs = _NEVER
     final_accepted_bytes: int = 0
+    """As in ``BlockEnd``; in a tombstone of the newest block only, like the next two."""
     final_records: int = 0
     final_chain: bytes = ZERO_DIGEST
     version: int = VERSION

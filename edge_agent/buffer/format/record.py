@@ -43,15 +43,25 @@ class RecordHeader:
 
     kind: Kind
     flags: int
+    """``FLAG_CONTINUES``, ``FLAG_FLOOR_ONLY`` (4.3)."""
     seq: int
+    """Number of its block, from 1."""
     index: int
+    """Number in its block, from 0; also the nonce (4.5)."""
     start_ns: UtcNs
+    """Wall clock at the first picture, or at the begin of a gap."""
     duration_ns: int
+    """Never negative; 0 for a RUN or a note."""
     boot_ns: MonoNs
+    """CLOCK_BOOTTIME at ``start_ns``."""
     length: int
+    """Of the payload, in bytes; at most 4 MiB."""
     previous_chain: bytes
+    """The chain's value before this record (5)."""
     commitment: bytes
+    """To the coded pictures (6.4); zero if the record is no GOP."""
     durable: int = 0
+    """Records of this block that were known synced when this one was written."""
 
     @property
     def end_ns(self) -> UtcNs:

@@ -44,16 +44,24 @@ class Superblock:
     """The identity of a ring file: ids and geometry."""
 
     ring_id: bytes
+    """16 random bytes: the ring's identity, whatever its path."""
     camera: str
+    """The camera's id, at most 32 ASCII characters."""
     quality: str
+    """``main`` or ``sub``."""
     blocks: int
+    """Number of blocks, and of slots for header pages."""
     block_bytes: int
+    """Bytes of each block, a multiple of 4096."""
     created_utc_ns: UtcNs
     recorder_public: bytes
+    """Raw Ed25519 key (32) that signs this and every header page."""
     generation: int = 0
+    """Rises with every rewrite; of two good copies the higher one counts (2.2)."""
     state: State = State.READY
     version: int = VERSION
     signature: bytes = field(default=bytes(SIGNATURE_BYTES), compare=False)
+    """Zero in an excerpt, whose maker has no recorder key (2.3)."""
 
     @property
     def data_offset(self) -> int:
