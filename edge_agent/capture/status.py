@@ -25,7 +25,7 @@ class StreamStatus:
 
     def __init__(self, clock: Clock) -> None:
         self.loss = PacketLoss(clock)
-        """What was lost on the way; the session's own account."""
+        """The losses on the way; the session's own account."""
         self._lock = threading.Lock()
         self._state, self._reason, self._detail, self._since = "connecting", "", "", clock.utc()
         self._facts: dict[str, Any] = {}
@@ -39,7 +39,7 @@ class StreamStatus:
             state: One of those.
             reason: One of ``capture.reasons``, or nothing.
             now: The time.
-            detail: What is known besides, such as a status number; nothing secret. A new one alone is no news.
+            detail: Other facts, such as a status number; nothing secret. A new one alone is no news.
 
         Returns:
             Whether that is news.

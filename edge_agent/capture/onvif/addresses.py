@@ -12,7 +12,7 @@ def split_address(url: str) -> SplitResult:
     """Split an address; of one like ``http://HOST:80:80/`` (some Hikvision-made) the first port counts.
 
     Raises:
-        ValueError: It is none; host and port of what is returned can be read.
+        ValueError: It is none; host and port of the result can be read.
     """
     parts = urlsplit(url.strip())
     if len(parts.netloc) > _MOST_NETLOC:

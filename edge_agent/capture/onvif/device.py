@@ -57,7 +57,7 @@ class Device:
         address: ``host[:port]`` or ``https://host[:port]``, as configured.
         username: Empty if the camera asks for none.
         password: Sent as a digest; as text only if the camera refuses the digest.
-        tls: Whose certificate counts, for ``https``.
+        tls: The trust in its certificate, for ``https``.
 
     Raises:
         DeviceError: The file of authorities cannot be used.
@@ -91,7 +91,7 @@ class Device:
 
     @property
     def token(self) -> str:
-        """What the password is sent as: ``none``, ``digest`` or ``text``."""
+        """The form in which the password is sent: ``none``, ``digest`` or ``text``."""
         return "none" if not self._username else "text" if self._sends_text else "digest"
 
     def read_identity(self) -> tuple[str, str]:
