@@ -22,6 +22,7 @@ from bench.measure import Row, alternate, parse_arguments, report
 from bench.recorded import ADDRESS, BITS_S, BLOCK_BYTES, GOP_S, RATE, encode_gop
 from edge_agent.buffer.ring import create_ring
 from edge_agent.buffer.write.writer import RingWriter
+from edge_agent.buffer.write.writer_settings import RingKeys, WriterSettings
 from edge_agent.capture.rtsp.arrivals import ArrivalMaker
 from edge_agent.capture.rtsp.connection import Received
 from edge_agent.capture.rtsp.handshake import PlayedStream, PlayedTrack
@@ -125,7 +126,7 @@ class Pipeline:
         )
         vault = X25519PrivateKey.generate().public_key()
         return RingWriter.open(
-            path, vault_public=vault, recorder_key=key, clock=clock, boot_id=os.urandom(16), source=ADDRESS
+            path, keys=RingKeys(vault, key), clock=clock, boot_id=os.urandom(16), settings=WriterSettings(ADDRESS)
         )
 
 

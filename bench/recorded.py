@@ -19,6 +19,7 @@ from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.ring import create_ring
 from edge_agent.buffer.write.open_block import Draft
 from edge_agent.buffer.write.writer import RingWriter
+from edge_agent.buffer.write.writer_settings import RingKeys, WriterSettings
 from edge_agent.media import commitments
 from edge_agent.media.nut_writer import write_nut
 from edge_agent.media.packets import NutPacket
@@ -72,7 +73,11 @@ class Recorded:
             recorder_key=recorder,
         )  # fmt: skip
         writer = RingWriter.open(
-            self.ring, vault_public=vault, recorder_key=recorder, clock=clock, boot_id=os.urandom(16), source=ADDRESS
+            self.ring,
+            keys=RingKeys(vault, recorder),
+            clock=clock,
+            boot_id=os.urandom(16),
+            settings=WriterSettings(ADDRESS),
         )
         for number in range(self.minutes * 60 // GOP_S):
             shift = number * _TICKS

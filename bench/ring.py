@@ -30,6 +30,7 @@ from edge_agent.buffer.read.reader import RingReader
 from edge_agent.buffer.ring import choose_block_bytes, create_ring, make_file, plan_superblock
 from edge_agent.buffer.write.open_block import Draft
 from edge_agent.buffer.write.writer import RingWriter
+from edge_agent.buffer.write.writer_settings import RingKeys, WriterSettings
 from edge_agent.media.commitments import Track, Unit, record_commitment
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import ExportOrder
@@ -72,12 +73,10 @@ class Recording:
         # The writer syncs when its oldest unsynced record is `sync_every` less a tick old: three records, here.
         self.writer = RingWriter.open(
             self.path,
-            vault_public=VAULT.public_key(),
-            recorder_key=RECORDER,
+            keys=RingKeys(VAULT.public_key(), RECORDER),
             clock=self.clock,
             boot_id=BOOT_ID,
-            source="rtsp://door.example/main",
-            sync_every_ns=SYNC_EVERY * SECOND_NS,
+            settings=WriterSettings("rtsp://door.example/main", sync_every_ns=SYNC_EVERY * SECOND_NS),
         )
 
     def append(self, records: int) -> float:

@@ -19,8 +19,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from edge_agent.buffer.write.writer import RingWriter
+from edge_agent.buffer.write.writer_settings import RingKeys
 from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.event_window import EventGate
+from edge_agent.capture.recorded_stream import RecordedStream
 from edge_agent.capture.session.hub import Hub
 from edge_agent.custody.credentials import Login, load_logins
 from edge_agent.custody.keys import KeyStore
@@ -94,14 +96,12 @@ class Recorder:
         self._views = PictureWatches(config, self._triggers, clock)
         self._pauses = Pauses(config.recorder_state_dir / "pauses.json", self._boot_id)
         self._used_orders = UsedOrders(config.recorder_state_dir / "orders.json")
-        keys = KeyStore(config.state_dir, "recorder")
-        self._keys = keys
+        self._keys = keys = KeyStore(config.state_dir, "recorder")
         self._mirrors = Mirrors(now=lambda: clock.utc() if clock.state() is ClockState.SYNCHRONISED else None)
         self._sensors = SensorPublisher(f"edge_agent_{keys.load_public('recorder').public_bytes_raw().hex()[:8]}")
         pins = KnownRingIds(config.recorder_state_dir / "rings.json")
-        self._rings = RingOpener(
-            config, keys.load_public("vault"), keys.load_private("recorder"), clock, self._boot_id, pins, self._stop
-        )
+        ring_keys = RingKeys(keys.load_public("vault"), keys.load_private("recorder"))
+        self._rings = RingOpener(config, ring_keys, clock, self._boot_id, pins, self._stop)
 
     def stop(self) -> None:
         """Ask the recorder to end; from any thread or signal handler."""
@@ -162,16 +162,13 @@ class Recorder:
         sink = RingSink(name, partial(self._open_ring, camera, quality), self._clock)
         gate = self._triggers.gate_of(camera.id)
         hours = RecordingHours(camera, ZoneInfo(self._config.gateway.time_zone))
-        thread = CameraThread(
+        stream = RecordedStream(
             name,
             self._sources.resolver(camera, quality, lambda: self._streams[name].thread.status),
-            sink,
-            self._clock,
-            stop,
-            covered_until=opening.open(name, sink.open),
             hold=lambda: self._reason_to_hold(camera.id, gate, hours),
             look=self._views.look_of(camera, quality),
         )
+        thread = CameraThread(stream, sink, self._clock, stop, covered_until=opening.open(name, sink.open))
         self._streams = {**self._streams, name: RunningStream(thread, sink, stop)}  # others may read the old one
         thread.start(self._hub)
 

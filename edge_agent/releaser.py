@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from edge_agent import __version__
 from edge_agent.consent.house_state import occasions
 from edge_agent.consent.policy import Occasion
@@ -38,7 +36,7 @@ from edge_agent.protocol.verdict import Verdict
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.unenrolled import EnrolmentWatch, wait_enrolled
 from edge_agent.units import SECOND_NS, ClockState, UtcNs
-from edge_agent.uplink.bundle.builder import BundleBuilder
+from edge_agent.uplink.bundle.builder import BundleBuilder, BundleKeys
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.inbound.ack_pace import AckPace
 from edge_agent.uplink.inbound.answer_sender import Sender
@@ -56,7 +54,7 @@ from edge_agent.uplink.owner.deadlines import Deadlines
 from edge_agent.uplink.owner.erase_commands import ErasureCommands
 from edge_agent.uplink.owner.export_commands import ExportCommands
 from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
-from edge_agent.uplink.owner.fault_news import FaultNews
+from edge_agent.uplink.owner.fault_news import FaultNews, ReleaserFacts
 from edge_agent.uplink.owner.gateway_entries import enter_enrolment, enter_heads
 from edge_agent.uplink.owner.gateway_status import GatewayStatus, find_ends
 from edge_agent.uplink.owner.home_sockets import HomeSockets
@@ -64,6 +62,7 @@ from edge_agent.uplink.owner.keep_commands import KeepCommands
 from edge_agent.uplink.owner.ledger_commands import LedgerCommands
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.owner.notifier import make_messenger
+from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.owner.page_links import PageLinks
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadCommands, begin_anew
@@ -80,7 +79,7 @@ from edge_agent.uplink.release.terms_watch import EVERY_S as TERMS_EVERY_S
 from edge_agent.uplink.release.terms_watch import TermsWatch
 from edge_agent.uplink.release.upload_step import UploadStep
 from edge_agent.uplink.release.upload_targets import UploadTargets
-from edge_agent.uplink.release.worker import ReleaseWorker
+from edge_agent.uplink.release.worker import ReleaseSteps, ReleaseWorker
 from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.ledger_archive import begin_from_archive
 from edge_agent.uplink.store.requests import OPEN_STATES, StoredRequest
@@ -164,8 +163,7 @@ class Releaser:
         ends = partial(find_ends, self._renewal, self._trust)
         self._faults = FaultNews(
             config, self._news.tell, self._wanted_news, clock,
-            why_unclear=lambda: clock.facts()["why"], is_connected=lambda: self._broker.status().connected,
-            consents=consents, ends=ends,
+            ReleaserFacts(lambda: clock.facts()["why"], lambda: self._broker.status().connected, consents, ends),
         )  # fmt: skip
         self._status = GatewayStatus(
             self._renewal, keys.custody_level(), store, clock, self._trust, self._broker.status, consents, ends,
@@ -174,16 +172,16 @@ class Releaser:
         self._sender = Sender(store, self._broker, clock, key_step.confirm, stop)
         self._jobs = Jobs(clock, self._plan, stop)
         self._ledger = LedgerCommands(store, enrolment.gateway, self._key, clock)
+        orders = OwnerOrders(enrolment.gateway, owner, store, clock)
         self._desk = RequestCommands(
-            enrolment.gateway, owner, config, store, self._evaluator, self._reauthorization, self._register,
-            self._worker, clock,
-        )  # fmt: skip
+            orders, config, self._evaluator, self._reauthorization, self._register, self._worker
+        )
         self._deadlines = Deadlines(store, self._footage, self._worker, clock, self._news.remind, self._desk.refuse)
-        self._keeps = KeepCommands(enrolment.gateway, owner, store, self._footage, clock)
-        handlers = self._make_handlers(owner)
+        self._keeps = KeepCommands(orders, self._footage)
+        handlers = self._make_handlers(orders)
         self._control = ControlServer(config.control_path("releaser"), handlers, stop)
         reads = PageReads(config, self._footage, self._house_reader, consents, clock)
-        self._home = HomeSockets(enrolment.gateway, owner, config, store, clock, handlers, reads, self._messenger)
+        self._home = HomeSockets(orders, config, handlers, reads, self._messenger)
 
     def run(self) -> None:
         """Start every thread, watch them, stop them."""
@@ -235,11 +233,11 @@ class Releaser:
     # Parts
 
     def _make_builder(self, keys: KeyStore) -> BundleBuilder:
-        return BundleBuilder(
-            self._config, self._enrolment.gateway, self._key, keys.load_public("recorder"), keys.custody_level(),
-            self._footage, self._house_reader, load_recipient(self._config.state_dir),
-            self._clock,
+        bundle_keys = BundleKeys(
+            self._enrolment.gateway, self._key, keys.load_public("recorder"), keys.custody_level(),
+            load_recipient(self._config.state_dir),
         )  # fmt: skip
+        return BundleBuilder(self._config, bundle_keys, self._footage, self._house_reader, self._clock)
 
     def _make_worker(self) -> tuple[ReleaseWorker, Reauthorization, KeyStep]:
         config, enrolment = self._config, self._enrolment
@@ -253,21 +251,22 @@ class Releaser:
         upload_step = UploadStep(store, register, upload_targets, staging, clock)
         reauthorization = Reauthorization(store, self._evaluator, register, upload_step, clock, self._on_end)
         key_step = KeyStep(store, register, reauthorization)
-        worker = ReleaseWorker(store, register, reauthorization, build_step, upload_step, key_step, clock, self._stop)
+        steps = ReleaseSteps(build_step, upload_step, key_step)
+        worker = ReleaseWorker(store, register, reauthorization, steps, clock, self._stop)
         return worker, reauthorization, key_step
 
-    def _make_handlers(self, owner: Ed25519PublicKey) -> dict[str, Handler]:
-        gateway, store, clock = self._enrolment.gateway, self._store, self._clock
+    def _make_handlers(self, orders: OwnerOrders) -> dict[str, Handler]:
+        owner, store, clock = orders.owner, self._store, self._clock
         if self._reload is not None:
             marks, enrolment = Marks(store.read_id(), store.consents.find), self._enrolment
             self._reload.find_consents = lambda new: read_consent_states(new, enrolment, owner, marks, clock.utc())
-        own = ExportCommands(gateway, owner, store, self._footage, self._builder, self._sign_checkpoint, clock)
+        own = ExportCommands(orders, self._footage, self._builder, self._sign_checkpoint)
         return {
             "status": self._status.read,
             **self._desk.handlers,
             **self._ledger.handlers,
             **ErasureCommands(store, self._footage, self._desk.withdraw, clock).handlers,
-            **ClockCommands(gateway, owner, store, clock).handlers,
+            **ClockCommands(orders, clock).handlers,
             **own.handlers,
             **self._keeps.handlers,
             **(self._reload.handlers if self._reload is not None else {}),

@@ -29,7 +29,7 @@ from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.enrolment import Enrolment, name_unenrolled
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
-from edge_agent.uplink.bundle.builder import BundleBuilder
+from edge_agent.uplink.bundle.builder import BundleBuilder, BundleKeys
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.inbound.consent_files import HouseReader
 from edge_agent.uplink.inbound.consent_states import Marks, read_consent_states
@@ -41,13 +41,14 @@ from edge_agent.uplink.owner.clock_commands import ClockCommands
 from edge_agent.uplink.owner.erase_commands import ErasureCommands
 from edge_agent.uplink.owner.export_commands import ExportCommands
 from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
-from edge_agent.uplink.owner.fault_news import FaultNews
+from edge_agent.uplink.owner.fault_news import FaultNews, ReleaserFacts
 from edge_agent.uplink.owner.gateway_entries import enter_heads
 from edge_agent.uplink.owner.home_sockets import HomeSockets
 from edge_agent.uplink.owner.keep_commands import KeepCommands
 from edge_agent.uplink.owner.ledger_commands import LedgerCommands
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.owner.notifier import make_messenger
+from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadCommands
 from edge_agent.uplink.owner.request_commands import RequestCommands
@@ -154,25 +155,26 @@ class Unenrolled:
         house_reader = HouseReader(config, nobody, owner, store)
         evaluator = Evaluator(nobody, "", store, house_reader, TrustStore(store, None, clock), clock)
         register = RequestRegister(store, name, key)
-        builder = BundleBuilder(
-            config, name, key, keys.load_public("recorder"), self._custody, self._footage, house_reader,
-            load_recipient(config.state_dir), clock,
-        )  # fmt: skip
+        bundle_keys = BundleKeys(
+            name, key, keys.load_public("recorder"), self._custody, load_recipient(config.state_dir)
+        )
+        builder = BundleBuilder(config, bundle_keys, self._footage, house_reader, clock)
         worker = _NoWorker()
         reauthorization = Reauthorization(store, evaluator, register, worker, clock, self._on_end)
-        desk = RequestCommands(name, owner, config, store, evaluator, reauthorization, register, worker, clock)
+        orders = OwnerOrders(name, owner, store, clock)
+        desk = RequestCommands(orders, config, evaluator, reauthorization, register, worker)
 
         def sign(connection: sqlite3.Connection, now: UtcNs) -> str:
             return ledger.checkpoint(connection, ledger_origin(name), key, now)
 
-        self._keeps = KeepCommands(name, owner, store, self._footage, clock)
+        self._keeps = KeepCommands(orders, self._footage)
         handlers = {
             "status": self._status,
             **desk.handlers,
             **LedgerCommands(store, name, key, clock).handlers,
             **ErasureCommands(store, self._footage, desk.withdraw, clock).handlers,
-            **ClockCommands(name, owner, store, clock).handlers,
-            **ExportCommands(name, owner, store, self._footage, builder, sign, clock).handlers,
+            **ClockCommands(orders, clock).handlers,
+            **ExportCommands(orders, self._footage, builder, sign).handlers,
             **self._keeps.handlers,
             **(reload.handlers if reload is not None else {}),
         }
@@ -183,14 +185,9 @@ class Unenrolled:
         news = News(store, lambda: frozenset(Occasion), ZoneInfo(config.gateway.time_zone), clock, texts)
         self._messenger = make_messenger(config, store.notices, news, self._ended)
         self._updates = UpdateNotes(config.state_dir, store, news, clock)
-        self._home = HomeSockets(name, owner, config, store, clock, handlers, reads, self._messenger)
-        self._faults = FaultNews(
-            config,
-            news.tell,
-            lambda: frozenset(Occasion),
-            clock,
-            why_unclear=lambda: clock.facts()["why"],
-        )
+        self._home = HomeSockets(orders, config, handlers, reads, self._messenger)
+        facts = ReleaserFacts(why_unclear=lambda: clock.facts()["why"])
+        self._faults = FaultNews(config, news.tell, lambda: frozenset(Occasion), clock, facts)
 
     def run(self) -> Enrolment | None:
         """Answer the owner until the enrolment file comes, or ``stop``; return the enrolment, or None."""

@@ -16,6 +16,7 @@ REGRANT = ("uplink/release/recheck.py", MACHINE)
 HANDOVER = ("uplink/release/key_step.py", MACHINE)
 REGISTER = ("uplink/inbound/register.py", MACHINE)
 OWNER = ("uplink/owner/request_commands.py", MACHINE)
+ORDERS = ("uplink/owner/orders.py", MACHINE)
 INTAKE = ("uplink/inbound/intake.py", MACHINE)
 STORE = ("uplink/store/requests.py", MACHINE)
 HOUSEHOLD = ("consent/house_state.py", MACHINE)
@@ -151,7 +152,7 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
         "for camera, granted_ns in assessment.uses:",
         "for camera, granted_ns in ():",
     ),
-    "G11 the bound is stored later": (REGISTER, "            bound=step.bound,\n", ""),
+    "G11 the bound is stored later": (REGISTER, "step.approval, step.bound)", "step.approval)"),
     "G6 the key of a request that ended stays": (
         REGISTER,
         'header = release.header if is_key_kept else b""',
@@ -171,9 +172,9 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     ),
     "G13 a revocation is forgotten": (IN_FORCE, "UPDATE consent SET revoked = 1", "UPDATE consent SET revoked = 0"),
     "G13 an order counts twice": (
-        OWNER,
-        "if not self._store.orders.mark_used(connection, order.order_id, now):",
-        "if not self._store.orders.mark_used(connection, order.order_id, now) and False:",
+        ORDERS,
+        "if not self.store.orders.mark_used(connection, order.order_id, now):",
+        "if not self.store.orders.mark_used(connection, order.order_id, now) and False:",
     ),
     "G13 an earlier trust bundle counts again": (TRUST, "if wire.version <= current.version:", "if False:"),
     "G14 a counted refusal is not remembered": (

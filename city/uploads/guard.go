@@ -136,8 +136,11 @@ func (g *guard) renew(w http.ResponseWriter, r *http.Request, peer string) {
 		log.Printf("rules do not answer: %v", err)
 		status, content = http.StatusServiceUnavailable, nil
 	}
-	if status == http.StatusOK {
+	switch status {
+	case http.StatusOK:
 		w.Header().Set("Content-Type", kind)
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", retryAfter)
 	}
 	w.WriteHeader(status)
 	w.Write(content)

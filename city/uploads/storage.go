@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
@@ -29,9 +30,14 @@ import (
 const (
 	maxConflicts = 16 // kept per gateway, for a person to look at
 	checkTimeout = time.Hour
+	storeTimeout = 90 * time.Second // of a note or a page of a list, with the repetitions of the client
+	maxNote      = 1 << 16
 	uploadsDir   = "uploads/"
 	receivedDir  = "received/"
 )
+
+// headerTimeout is how long the store may take from the last byte of a request to the head of its answer.
+var headerTimeout = 30 * time.Second
 
 var (
 	digestPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -69,17 +75,29 @@ type upload struct {
 	peer, id, object string // CN, CN/UID+PART, CN/UID
 }
 
-func newStore(ctx context.Context, s settings, rules *rules) (*store, error) {
-	loaded, err := config.LoadDefaultConfig(ctx)
+// newClient returns a client of the store of which no request is without an end: reading a whole payload back is the
+// longest, and has checkTimeout.
+func newClient(ctx context.Context) (*s3.Client, error) {
+	bounded := awshttp.NewBuildableClient().WithTimeout(checkTimeout).WithTransportOptions(func(t *http.Transport) {
+		t.ResponseHeaderTimeout = headerTimeout
+	})
+	loaded, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(bounded))
 	if err != nil {
 		return nil, err
 	}
-	client := s3.NewFromConfig(loaded, func(options *s3.Options) {
+	return s3.NewFromConfig(loaded, func(options *s3.Options) {
 		// What is not Amazon's knows buckets by path, and not every one the new checksums.
 		options.UsePathStyle = os.Getenv("AWS_ENDPOINT_URL") != "" || os.Getenv("AWS_ENDPOINT_URL_S3") != ""
 		options.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		options.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
-	})
+	}), nil
+}
+
+func newStore(ctx context.Context, s settings, rules *rules) (*store, error) {
+	client, err := newClient(ctx)
+	if err != nil {
+		return nil, err
+	}
 	inner := s3store.New(s.bucket, client)
 	inner.ObjectPrefix = strings.TrimSuffix(uploadsDir, "/")
 	made := &store{S3Store: inner, client: client, rules: rules, room: newRoom(s.room), stalled: s.stalled}
@@ -113,7 +131,7 @@ func (s *store) NewUpload(ctx context.Context, info handler.FileInfo) (handler.U
 	}
 	inner, err := s.S3Store.NewUpload(ctx, handler.FileInfo{ID: object, Size: info.Size, MetaData: meta})
 	if err != nil {
-		s.room.drop(peer, object)
+		s.room.drop(peer, object) // nobody knows its address: no byte of it can come
 		return nil, away("store", err)
 	}
 	created, err := inner.GetInfo(ctx)
@@ -229,14 +247,20 @@ func (u *upload) forgetLocked(ctx context.Context, info handler.FileInfo) error 
 	if kept != nil && kept.Object == uploadsDir+u.object {
 		return u.forgetInfo(ctx)
 	}
+	if err := u.store.S3Store.AsTerminatableUpload(u.Upload).Terminate(ctx); err != nil && !isAbsent(err) {
+		return away("store", err) // its bytes are there, and need the room that they have
+	}
 	u.store.room.drop(u.peer, u.object)
-	return away("store", u.store.S3Store.AsTerminatableUpload(u.Upload).Terminate(ctx))
+	return nil
 }
 
 // forgetInfo ends the upload and leaves its bytes.
 func (u *upload) forgetInfo(ctx context.Context) error {
+	if err := u.store.remove(ctx, uploadsDir+u.object+".info"); err != nil {
+		return err
+	}
 	u.store.room.drop(u.peer, u.object)
-	return u.store.remove(ctx, uploadsDir+u.object+".info")
+	return nil
 }
 
 // accept checks a payload whose bytes are all here, and writes its note. It may be called again at any time.
@@ -302,6 +326,8 @@ func (u *upload) complete(ctx context.Context, size int64) (string, error) {
 // isHere tells whether the joined bytes are in the store.
 func (u *upload) isHere(ctx context.Context) (bool, error) {
 	key := uploadsDir + u.object
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	_, err := u.store.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &u.store.Bucket, Key: &key})
 	if isAbsent(err) {
 		return false, nil
@@ -377,19 +403,30 @@ func (u *upload) refuseRevoked(ctx context.Context) error {
 }
 
 func (s *store) readNote(ctx context.Context, peer, name string) (*note, error) {
-	key := receivedDir + peer + "/" + name + ".json"
-	found, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.Bucket, Key: &key})
+	content, err := s.readSmall(ctx, receivedDir+peer+"/"+name+".json")
 	if isAbsent(err) {
 		return nil, nil
-	} else if err != nil {
-		return nil, away("store", err)
 	}
-	defer found.Body.Close()
 	var read note
-	if err := json.NewDecoder(io.LimitReader(found.Body, 1<<16)).Decode(&read); err != nil {
+	if err == nil {
+		err = json.Unmarshal(content, &read)
+	}
+	if err != nil {
 		return nil, away("store", err)
 	}
 	return &read, nil
+}
+
+// readSmall reads an object of at most maxNote bytes.
+func (s *store) readSmall(ctx context.Context, key string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	found, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.Bucket, Key: &key})
+	if err != nil {
+		return nil, err
+	}
+	defer found.Body.Close()
+	return io.ReadAll(io.LimitReader(found.Body, maxNote))
 }
 
 func (s *store) writeNote(ctx context.Context, key string, made note) error {
@@ -397,6 +434,8 @@ func (s *store) writeNote(ctx context.Context, key string, made note) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	_, err = s.client.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: &s.Bucket, Key: &key, Body: bytes.NewReader(content), ContentType: aws.String("application/json"),
 	})
@@ -404,6 +443,8 @@ func (s *store) writeNote(ctx context.Context, key string, made note) error {
 }
 
 func (s *store) remove(ctx context.Context, keys ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	for _, key := range keys {
 		if _, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.Bucket, Key: &key}); err != nil &&
 			!isAbsent(err) {
@@ -417,7 +458,7 @@ func (s *store) remove(ctx context.Context, keys ...string) error {
 func (s *store) list(ctx context.Context, prefix string, each func(string, time.Time)) (count int, err error) {
 	pages := s3.NewListObjectsV2Paginator(s.client, &s3.ListObjectsV2Input{Bucket: &s.Bucket, Prefix: &prefix})
 	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+		page, err := nextPage(ctx, pages)
 		if err != nil {
 			return count, away("store", err)
 		}
@@ -429,6 +470,12 @@ func (s *store) list(ctx context.Context, prefix string, each func(string, time.
 		}
 	}
 	return count, nil
+}
+
+func nextPage(ctx context.Context, pages *s3.ListObjectsV2Paginator) (*s3.ListObjectsV2Output, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return pages.NextPage(ctx)
 }
 
 func isAbsent(err error) bool {

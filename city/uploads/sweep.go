@@ -3,14 +3,16 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"io"
+	"errors"
+	"fmt"
 	"log"
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/tus/tusd/v2/pkg/handler"
 )
+
+var errNoInfo = errors.New("no note of tusd's")
 
 // sweepUntil drops, from hour to hour, what nobody finished.
 func (s *store) sweepUntil(ctx context.Context) {
@@ -42,6 +44,11 @@ func (s *store) sweep(ctx context.Context) error {
 	}
 	for _, key := range infos {
 		info, err := s.readInfo(ctx, key)
+		if isAbsent(err) {
+			continue // gone since it was listed
+		} else if err != nil && !errors.Is(err, errNoInfo) {
+			return err // not knowing what is under way, we would promise its room to another one
+		}
 		peer, _, _ := strings.Cut(strings.TrimPrefix(key, uploadsDir), "/")
 		object := strings.TrimSuffix(strings.TrimPrefix(key, uploadsDir), ".info")
 		if err != nil || !strings.HasPrefix(info.ID, object+"+") {
@@ -62,32 +69,40 @@ func (s *store) sweep(ctx context.Context) error {
 	return nil
 }
 
+// readInfo reads what tusd keeps of an upload; errNoInfo if that is nothing of tusd's.
 func (s *store) readInfo(ctx context.Context, key string) (info handler.FileInfo, err error) {
-	found, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.Bucket, Key: &key})
+	content, err := s.readSmall(ctx, key)
 	if err != nil {
 		return info, err
 	}
-	defer found.Body.Close()
-	err = json.NewDecoder(io.LimitReader(found.Body, 1<<16)).Decode(&info)
-	return info, err
+	if err := json.Unmarshal(content, &info); err != nil {
+		return info, fmt.Errorf("%w: %w", errNoInfo, err)
+	}
+	return info, nil
 }
 
 // dropStalled forgets the uploads without a new byte for so long, and their bytes; it tells whether there were any.
+// A store that does not answer costs nobody a promise: bytes that may be there still need their room.
 func (s *store) dropStalled(ctx context.Context, longer time.Duration, of string) bool {
-	found := s.room.findStalled(longer, of)
-	for _, each := range found {
+	dropped := false
+	for _, each := range s.room.findStalled(longer, of) {
 		info, err := s.readInfo(ctx, uploadsDir+each[1]+".info")
-		if err != nil {
+		if isAbsent(err) {
 			s.room.drop(each[0], each[1])
+			dropped = true
+			continue
+		} else if err != nil {
+			log.Printf("a stalled upload stays, it cannot be looked at: gateway=%s: %v", each[0], err)
 			continue
 		}
 		log.Printf("upload is dropped, nothing came for long: gateway=%s upload=%s", each[0], info.MetaData["filename"])
-		s.drop(ctx, each[0], info)
+		dropped = s.drop(ctx, each[0], info) || dropped
 	}
-	return len(found) > 0
+	return dropped
 }
 
-func (s *store) drop(ctx context.Context, peer string, info handler.FileInfo) {
+// drop forgets an upload; false, and said, if the store keeps it.
+func (s *store) drop(ctx context.Context, peer string, info handler.FileInfo) bool {
 	ctx = context.WithValue(ctx, peerKey{}, peer)
 	found, err := s.GetUpload(ctx, info.ID)
 	if err == nil {
@@ -96,4 +111,5 @@ func (s *store) drop(ctx context.Context, peer string, info handler.FileInfo) {
 	if err != nil {
 		log.Printf("upload cannot be dropped: gateway=%s: %v", peer, err)
 	}
+	return err == nil
 }

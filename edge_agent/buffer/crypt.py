@@ -30,9 +30,13 @@ from edge_agent.buffer.format.record import RecordHeader, encode_header, record_
 from edge_agent.buffer.format.superblock import SUPERBLOCK_SIGNED_BYTES, Superblock, encode_superblock_signed
 from edge_agent.errors import IntegrityError
 
+# FORMAT 3.4: binds a sealed key to its ring and block, so that no page can borrow another's.
 _LABEL_BLOCK_KEY = b"edge-agent/v1 block key"
+# RFC 9180: DHKEM(X25519, HKDF-SHA256) 0x0020, HKDF-SHA256 0x0001, ChaCha20Poly1305 0x0003.
 _SUITE = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
+# RFC 8439, section 2.8: 96 bits.
 _NONCE_BYTES = 12
+# The longest padding: a record ends at a multiple of a page (FORMAT 4).
 _ZEROS = bytes(4096)
 
 
@@ -67,7 +71,9 @@ class BlockCipher:
     @classmethod
     def generate(cls, vault: X25519PublicKey, ring_id: bytes, seq: int) -> tuple[Self, bytes]:
         """Make a fresh key; return its cipher and the key sealed to the vault (FORMAT 3.4): 80 bytes."""
+        # Fresh for each block: a nonce is a record's index, so no key may come twice.
         key = os.urandom(32)
+        # HPKE's base mode (RFC 9180, 6.1) with an empty AAD: enc (32) ‖ ciphertext (32) ‖ tag (16).
         sealed = _SUITE.encrypt(key, vault, info=_block_key_info(ring_id, seq))
         return cls(key, ring_id, seq), sealed
 
@@ -100,12 +106,15 @@ class BlockCipher:
         end = HEADER_BYTES + header.length + TAG_BYTES
         raw = encode_header(header)
         with memoryview(out) as view:
+            # FORMAT 4: header ‖ ciphertext ‖ tag ‖ body digest ‖ zeros.
             view[:HEADER_BYTES] = raw
             nonce = header.index.to_bytes(_NONCE_BYTES, "little")
+            # Into the caller's buffer: one copy of megabytes less.
             with view[HEADER_BYTES:end] as body:
                 self._aead.encrypt_into(nonce, payload, record_aad(self._ring_id, raw), body)
                 digest = hashlib.sha256(body).digest()
             view[end : end + DIGEST_BYTES] = digest
+            # The buffer is used again: an earlier record's bytes must not stay behind this one.
             view[end + DIGEST_BYTES : size] = _ZEROS[: size - end - DIGEST_BYTES]
         return size, raw, digest
 
@@ -141,6 +150,7 @@ def verify_superblock(raw: bytes, superblock: Superblock, key: Ed25519PublicKey)
 
 def verify_page(raw: bytes, page: Page, key: Ed25519PublicKey) -> None:
     """Check a header page's key id and signature; IntegrityError if either does not fit."""
+    # The id first: a page of another recorder gets a message that names the cause.
     if not hmac.compare_digest(page.recorder_key_id, key_id(key)):
         raise IntegrityError(f"header page was signed by another key: block={page.seq}")
     _verify(key, page.signature, LABEL_PAGE_SIGNATURE + raw[:PAGE_SIGNED_BYTES], f"header page of block={page.seq}")

@@ -19,7 +19,7 @@ _CHUNK_PAGES = 256
 
 @dataclass(slots=True)
 class BlockEntry:
-    """The index's knowledge of one block; ``oldest_ns`` and what follows only once the next page said it."""
+    """The index's knowledge of one block; ``oldest_ns`` and later members come from the next page."""
 
     seq: int
     tombstone: bool

@@ -8,17 +8,18 @@ import logging
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edge_agent.capture.reasons import REASONS, CaptureError
+from edge_agent.capture.recorded_stream import RecordedStream
 from edge_agent.capture.retry import SESSION_NS, Retry
 from edge_agent.capture.run.gap_account import SMALL_STEP_NS, GapKeeper
 from edge_agent.capture.run.open_run import Run, RunBreakError
 from edge_agent.capture.run.pre_roll import PreRoll
 from edge_agent.capture.run.records import Sink
 from edge_agent.capture.session.hub import Hub
-from edge_agent.capture.session.interface import Arrival, Endpoint, Session
+from edge_agent.capture.session.interface import Arrival, Session
 from edge_agent.capture.session.reader import Feed, HeldError, Line
 from edge_agent.capture.sound import SoundWatch
 from edge_agent.capture.status import StreamStatus
@@ -29,8 +30,6 @@ from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs
 
 log = logging.getLogger(__name__)
 
-WATCHDOG_NS = 10 * SECOND_NS
-"""So long may no video access unit arrive, whatever else the session does."""
 _WAIT_STEP_S = 0.5
 _HOLD_STEP_S = 0.1
 _HELD_STATES = {"not-by-rule": "waiting", "paused": "off", "outside-hours": "off"}
@@ -41,19 +40,7 @@ _KEYFRAME_WATCHDOGS = 6
 _TICK_NS = SECOND_NS // 2
 _BY_RULE = "not-by-rule"
 _BEFORE_ARRIVAL_NS = 2 * SECOND_NS
-"""FFmpeg hands a picture over when the next one begins, and a keyframe may take its time on a slow link."""
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What is done with a stream's keyframes besides recording them."""
-
-    offer: Callable[[str, bytes, bytes], None]
-    """Takes codec, extradata and a keyframe, at once or not at all."""
-    keeps_open: bool = False
-    """The session stays open while nothing is to be recorded by rule: its pictures tell when something is."""
-    before_ns: int = 0
-    """How much of what came before such a moment is recorded with it, besides the GOP in which it falls."""
+"""A picture is handed over when the next one begins, and a keyframe may take its time on a slow link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,34 +56,27 @@ class CameraThread:
     """Records one stream into its sink until ``stop`` is set.
 
     Args:
-        name: ``<camera>.<quality>``, for log and thread name.
-        resolve: Returns where the stream is; asked before every attempt. May raise ``CaptureError``.
+        stream: Name, address and rules.
         sink: Where records go.
         clock: The gateway's clocks.
         stop: Ends the thread that records within about a second, unless it is just asking where the stream is.
-        covered_until: End of what the sink holds already; None where that is not known.
-        hold: Returns why the stream is not to be recorded now, or an empty text; asked all the time.
-        look: What is done with keyframes besides recording them.
-        watchdog_ns: So long may no video access unit arrive.
+        covered_until: End of what the sink holds already; None if that is not known.
     """
 
     def __init__(
         self,
-        name: str,
-        resolve: Callable[[], Endpoint],
+        stream: RecordedStream,
         sink: Sink,
         clock: Clock,
         stop: threading.Event,
         *,
         covered_until: UtcNs | None = None,
-        hold: Callable[[], str] = lambda: "",
-        look: Look | None = None,
-        watchdog_ns: int = WATCHDOG_NS,
     ) -> None:
-        self.name = name
+        self.name = stream.name
         self.status = StreamStatus(clock)
-        self._resolve, self._sink, self._clock, self._stop = resolve, sink, clock, stop
-        self._hold, self._look, self._watchdog_ns = hold, look, watchdog_ns
+        self._sink, self._clock, self._stop = sink, clock, stop
+        self._resolve, self._hold, self._look = stream.resolve, stream.hold, stream.look
+        self._watchdog_ns = stream.watchdog_ns
         now = clock.utc()
         known = covered_until is not None and covered_until <= now
         self._gaps = GapKeeper(sink, covered_until if known and covered_until is not None else now, "recorder-stopped")
@@ -107,8 +87,8 @@ class CameraThread:
         self._ticked = clock.boot()
         self._held = False
         self._tracks: tuple[TrackTemplate, ...] = ()
-        self._feed = Feed(name, clock, self.status.loss, watchdog_ns / SECOND_NS)
-        self._thread = threading.Thread(target=self._main, name=f"camera-{name}", daemon=True)
+        self._feed = Feed(stream.name, clock, self.status.loss, stream.watchdog_ns / SECOND_NS)
+        self._thread = threading.Thread(target=self._main, name=f"camera-{stream.name}", daemon=True)
 
     def start(self, hub: Hub) -> None:
         """Begin to record; the hub, which runs already, reads the sockets of all cameras."""
@@ -257,6 +237,8 @@ class CameraThread:
                 if self._stop.is_set() or self._hold():
                     return
                 waiting.extend(pre_roll.packets())
+                if not waiting:  # what is missing from here on is not by rule
+                    self._gaps.because("no-keyframe", self._clock.utc(), self._clock.boot())
             run = self._begin_run(session, line, is_joined=broken is not None)
             try:
                 self._record_run(run, waiting, packets, broken)
@@ -374,6 +356,8 @@ class CameraThread:
         for arrival in packets:
             if arrival is not None:
                 pre_roll.push(arrival)
+                if arrival.is_keyframe and arrival.track == 0:
+                    self.status.note(pre_roll_short=pre_roll.is_short)
                 if self.status.enter("waiting", _BY_RULE, self._clock.utc()):
                     log.info("camera is watched, not recorded stream=%s", self.name)
                     self._retry.reset()

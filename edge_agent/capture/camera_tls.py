@@ -1,7 +1,8 @@
-"""Whose certificate a camera shows over TLS: the trusted authority's, or the one that was pinned; and what is wrong.
+"""The certificate that a camera shows over TLS: of a trusted authority, the pinned one, or refused, with the cause.
 
 Owns the turning of a pin into something FFmpeg can verify, and the telling apart of certificates that are refused.
-FFmpeg, and the ONVIF child, verify on their own connections: what is fetched here is only compared, never believed.
+Our reader, FFmpeg and the ONVIF child verify on their own connections: what is fetched here is only compared, and
+never believed.
 """
 
 import contextlib
@@ -31,7 +32,7 @@ _MOST_NAME_CHARACTERS = 60
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What a camera is verified by: a file of certificates, and the name that the camera's must carry."""
+    """The means to verify a camera: a file of certificates, and the name that the camera's must carry."""
 
     ca_file: Path
     verify_host: str = ""
@@ -94,7 +95,7 @@ def fetch_certificate(url: str) -> bytes:
 
 
 def find_fault(url: str, trust: Trust) -> CaptureError | None:
-    """Tell why a camera's certificate is refused; None where it is not, or where there is no connection.
+    """Tell why a camera's certificate is refused; None if it is not, or if there is no connection.
 
     FFmpeg calls all of it an I/O error like any other.
     """
@@ -119,7 +120,7 @@ def find_fault(url: str, trust: Trust) -> CaptureError | None:
 def verifying_context(trust: Trust) -> ssl.SSLContext:
     """Return the context that believes no certificate but a trusted one; OSError if the file cannot be used."""
     context = ssl.create_default_context(cafile=str(trust.ca_file))
-    # As FFmpeg's library does it: a certificate in the file counts, whoever signed it. That is what a pin means.
+    # As FFmpeg's library does it: a certificate in the file counts, with any signature. That is the meaning of a pin.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
 

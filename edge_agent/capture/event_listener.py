@@ -1,6 +1,6 @@
 """A child process that listens for events, and its life: started, fed its settings, read, started again.
 
-Owns the pipe. What listens (MQTT, ONVIF) has libraries and parsers that must not live in the recorder: the child gets
+Owns the pipe. Listeners (MQTT, ONVIF) have libraries and parsers that must not live in the recorder: the child gets
 one line of JSON with its settings on standard input, and prints a line for each piece of news:
 
     7               trigger 7 fired
@@ -59,7 +59,7 @@ class EventListener:
     Args:
         module: Run with ``python -m``.
         settings: Sent as JSON on standard input, never on the command line: there are passwords in it.
-        fires: What to do for trigger 0, 1, …
+        fires: The act for trigger 0, 1, …
         tell: Takes why no events come; an empty text once they can.
     """
 

@@ -28,7 +28,7 @@ KEEPALIVE_S = 30
 CONNECT_TIMEOUT_S = 5.0
 LONGEST_PAUSE_S = 60
 MAX_PACKET_BYTES = 64 << 10
-"""What a broker that keeps to MQTT 5 (3.1.2.11.4) leaves out when it is longer; no trigger's payload is."""
+"""A broker that keeps to MQTT 5 (3.1.2.11.4) leaves out a longer message; no trigger's payload is so long."""
 MAX_MEMORY_BYTES = 64 << 20
 """22 MB were measured. paho takes up to 256 MB for one message, from a broker that keeps to nothing."""
 
@@ -59,7 +59,7 @@ class MqttTriggers:
     Args:
         broker: Where to connect.
         client_id: Unique at that broker.
-        triggers: What to listen for.
+        triggers: The topics and payloads to listen for.
         tell: Takes why no events come, for people; an empty text once they can. Each time there is news.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What Home Assistant is shown of this gateway: its MQTT discovery messages, and the state that they read.
+"""This gateway in Home Assistant: its MQTT discovery messages, and the state that they read.
 
 Pure. Read only: no button, no switch, no topic that is listened to for a command. Never a picture, a place, a name that
 people gave, an agency, a category or a reason. Format: https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
@@ -67,7 +67,7 @@ def list_discovery(node: str, cameras: Sequence[str], version: str) -> Iterator[
 def encode_state(
     cameras: Sequence[str], recorder: Mapping[str, Any] | None, releaser: Mapping[str, Any] | None, now: UtcNs
 ) -> bytes:
-    """Write the state from what both processes say of themselves; None: that one does not answer."""
+    """Write the state from both processes' own status; None: that one does not answer."""
     streams = {} if recorder is None else recorder["cameras"]
     found = {}
     for camera in cameras:

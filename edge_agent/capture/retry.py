@@ -1,7 +1,7 @@
 """When a stream is tried again, by why it was lost. Pure but for its dice.
 
-Owns the three ways to wait. What passes by itself is tried every second or two, so that a camera that is back is
-recorded at once. What somebody has to change is tried at growing intervals. A login that was refused is tried less
+Owns the three ways to wait. A trouble that passes by itself is tried every second or two, so that a camera that is back
+is recorded at once. One that a person has to mend is tried at growing intervals. A login that was refused is tried less
 often still: several cameras lock the user after five wrong passwords.
 """
 
@@ -15,7 +15,7 @@ SOON_NS = 3 * SECOND_NS // 2
 _FIRST_LOGIN_NS = 15 * SECOND_NS
 PASSING = frozenset({"unreachable", "no-answer", "stalled", "ended", "busy", "session-still-open", "lost-packets"})
 _PASSING_ONCE_IT_WORKED = frozenset({"not-found", "refused", "no-video", "protocol-error", "internal-error"})
-"""What a camera or bridge also says while it starts."""
+"""Reasons that a camera or bridge also gives while it starts."""
 _LOGIN = frozenset({"unauthorized", "digest-sha256-only", "login-unusable", "redirected"})
 
 
@@ -25,7 +25,7 @@ SESSION_NS = MINUTE_NS + 2 * SECOND_NS
 
 
 class Retry:
-    """The waits between the attempts at one stream, and what the last one tells about the next.
+    """The waits between the attempts at one stream, and the bearing of the last one on the next.
 
     Args:
         dice: A quarter more or less, so that cameras do not come back at once.
@@ -38,7 +38,7 @@ class Retry:
         self._login_ns = _FIRST_LOGIN_NS
         self._has_worked = False
         self.knocks = False
-        """Whether the camera is to be asked for a sign of life first: FFmpeg would wait for ten seconds."""
+        """Whether the camera is to be asked for a sign of life first: an opening waits for ten seconds."""
 
     def next_ns(self, reason: str, *, is_patient: bool = False) -> int:
         """Return how long to wait after a failure.

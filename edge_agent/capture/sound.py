@@ -1,4 +1,4 @@
-"""Whether the sound that is wanted is recorded, and what is said if it is not.
+"""Whether the sound that is wanted is recorded, and the words if it is not.
 
 Owns that part of a stream's status. One thread only: the stream's own.
 """
@@ -33,7 +33,7 @@ class SoundWatch:
         status.note(silence=session.silence)
 
     def take(self, arrival: Arrival | None, now: MonoNs) -> None:
-        """Take in what arrived, or that nothing did."""
+        """Take in a packet, or that none arrived."""
         if not self._is_due:
             return
         if arrival is not None and arrival.track:

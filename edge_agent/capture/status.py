@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from edge_agent.capture.session.packet_loss import PacketLoss, is_lossy
+from edge_agent.capture.session.packet_loss import WARNING_HELD_BACK_S, PacketLoss, is_lossy
 from edge_agent.host.clock import Clock
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 
@@ -25,7 +25,7 @@ class StreamStatus:
 
     def __init__(self, clock: Clock) -> None:
         self.loss = PacketLoss(clock)
-        """What was lost on the way; the session's own account."""
+        """The losses on the way; the session's own account."""
         self._lock = threading.Lock()
         self._state, self._reason, self._detail, self._since = "connecting", "", "", clock.utc()
         self._facts: dict[str, Any] = {}
@@ -39,7 +39,7 @@ class StreamStatus:
             state: One of those.
             reason: One of ``capture.reasons``, or nothing.
             now: The time.
-            detail: What is known besides, such as a status number; nothing secret. A new one alone is no news.
+            detail: Other facts, such as a status number; nothing secret. A new one alone is no news.
 
         Returns:
             Whether that is news.
@@ -99,6 +99,16 @@ def list_warnings(facts: Mapping[str, Any]) -> list[str]:
         warnings.append(f"clock-stands: {CLOCK_STANDS}; newer firmware")
     if facts["state"] == "recording" and (silence := facts.get("silence")):
         warnings.append(f"sound is not recorded: {silence}: choose AAC, G.711 or Opus in the camera, or `audio: false`")
+    if facts.get("pre_roll_short"):
+        warnings.append(
+            "a keyframe so rarely that what comes before an event is too much to keep: it is recorded from the next "
+            "keyframe on; have the encoder send more of them"
+        )
+    if facts["state"] == "recording" and (held_s := facts.get("held_back_s", 0)) >= WARNING_HELD_BACK_S:
+        warnings.append(
+            f"it sends more than is taken of one camera, and was held back for {held_s}s in five minutes: "
+            "a lower bit rate, or fewer slices a picture"
+        )
     packets, percent = facts.get("lost_packets", 0), facts.get("lost_percent")
     if is_lossy(packets, percent):
         share = f"{packets} packets" if percent is None else f"{percent:g} % of the packets"

@@ -1,4 +1,4 @@
-"""``edge-agent camera``: a tape of what a camera says and sends, for whoever mends the reader."""
+"""``edge-agent camera``: a tape of a camera's messages and packets, for the engineer who mends the reader."""
 
 import argparse
 import os

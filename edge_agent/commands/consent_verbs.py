@@ -22,6 +22,7 @@ from edge_agent.consent.plain_words import (
 from edge_agent.consent.policy import Policy, encode_terms
 from edge_agent.consent.shown_consent import CHANGED, Unsigned, list_camera, list_house, mark_changes
 from edge_agent.consent.signed_consent import (
+    ConsentEvent,
     Facts,
     SignedConsent,
     Stream,
@@ -210,7 +211,7 @@ def _write_copy(config: Config, camera: str, raw: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """One camera's consent before it is signed: the bytes, and what is shown of them."""
+    """One camera's consent before it is signed: the bytes, and the text that is shown of them."""
 
     payload: bytes
     built: SignedConsent
@@ -242,7 +243,8 @@ def _draft(
     owner = thumbprint(KeyStore(config.state_dir, "owner").load_public("owner"))
     last = marks.find(camera_id)
     version = 1 if last is None else last.version + 1
-    payload = build_consent(facts, camera.title, terms, notice(language), version, now, owner, valid_until=until)
+    event = ConsentEvent(owner, now, valid_until=until)
+    payload = build_consent(facts, camera.title, terms, notice(language), version, event)
     beside = Unsigned(
         f"{enrolment.broker_host}:{enrolment.broker_port}",
         {quality: camera.address(quality) for quality in camera.qualities},

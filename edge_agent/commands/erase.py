@@ -65,7 +65,7 @@ def _erase_footage(args: argparse.Namespace, config: Config) -> int:
     window = _parse_window(args, ZoneInfo(config.gateway.time_zone))
     whose = "all cameras" if args.camera == "*" else args.camera
     _ask(args, f"This destroys {'all footage' if window is None else 'the footage of that time'} of {whose}.")
-    # The rings first: what is held or built from now on can no longer contain any of it.
+    # The rings first: a copy or bundle that is made from now on can no longer contain any of it.
     span = {} if window is None else window
     with working("destroying the keys of the blocks"):
         told = call(config.control_path("recorder"), "erase", timeout_s=_TIMEOUT_S, camera=args.camera, **span)
@@ -91,7 +91,7 @@ def _erase_footage(args: argparse.Namespace, config: Config) -> int:
 
 
 def _may_hold_any(folder: Path) -> bool:
-    """Tell whether a folder of the releaser's holds anything; what nobody else may look into counts as if it did."""
+    """Tell whether a folder of the releaser's holds anything; one that may not be looked into counts as if it did."""
     try:
         return any(folder.iterdir())
     except FileNotFoundError:

@@ -152,7 +152,7 @@ def _wants_page(config: Config) -> bool:
 
 
 def _turn_page_on(config: Config, addresses: list[str]) -> None:
-    """Turn it on; what is missing for it costs the page and nothing else."""
+    """Turn it on; a missing part costs the page and nothing else."""
     try:
         page_service.demand_packages()
         page.turn_on(config, page_service.choose_settings(config, addresses, [], None))

@@ -12,7 +12,7 @@ from edge_agent.consent.bound import NOTHING, Bound, CameraBound, intersect
 from edge_agent.consent.house_state import History, HouseState
 from edge_agent.consent.offer import Offers, digest_offers, offers_of
 from edge_agent.consent.policy import GlobalTerms, Mode
-from edge_agent.consent.rules import RULES, Case, Rule, in_force_reasons, make_case
+from edge_agent.consent.rules import RULES, Case, in_force_reasons, make_case
 from edge_agent.protocol.reasons import CAUSES, TIMED, UNKNOWN, say
 from edge_agent.protocol.request import Admitted, Request
 from edge_agent.protocol.verdict import Approval, Ask, CameraGrant, Denial, Grant, Reason, Verdict, Wait
@@ -217,7 +217,6 @@ def _find(
     only: Sequence[str] | None = None,
     *,
     as_signed: bool = False,
-    rules: Iterable[tuple[str, Rule]] = tuple(RULES.items()),
 ) -> list[_Finding]:
     asked: Sequence[str] = admitted.request.cameras if only is None else only
     if tuple(asked) == (EVERY_CAMERA,):
@@ -230,7 +229,7 @@ def _find(
         if camera in house_state.cameras:
             case = make_case(camera, admitted, house_state, history.cameras[camera], now, as_signed=as_signed)
         if case is not None:
-            steps += [TraceStep(name, camera, rule(case)) for name, rule in rules]
+            steps += [TraceStep(name, camera, rule(case)) for name, rule in RULES.items()]
         findings.append(_Finding(camera, tuple(steps), case))
     return findings
 
@@ -260,7 +259,7 @@ def _ask_until(case: Case) -> UtcNs:
 def _again(finding: _Finding, bound: Bound, now: UtcNs, believed: bool) -> _Finding:
     """Return a finding of a later evaluation: plus an ask that never was, minus the reasons that need a clock."""
     case, reasons = finding.case, list(finding.reasons)
-    # What is unknown hides no silence: a file that cannot be read now gives no more time to answer.
+    # An unknown fact hides no silence: a file that cannot be read now gives no more time to answer.
     is_open = {each.code for each in reasons} <= UNKNOWN
     if case is not None and is_open and case.terms.mode is Mode.ASK and bound.approved_by is None:
         mine = bound.find(case.camera)

@@ -76,15 +76,24 @@ class History:
     cameras: Mapping[str, CameraHistory]
 
 
+@dataclass(frozen=True, slots=True)
+class KeptConsent:
+    """The releaser's store on one camera."""
+
+    raw: bytes | None
+    """The signed consent as stored; None if there is none."""
+    highest_version: int = 0
+    revoked: bool = False
+    paused_until: UtcNs = NOT_PAUSED
+    """``FOREVER`` for good."""
+
+
 def stand(
-    raw: bytes | None,
+    kept: KeptConsent,
     owner_key: Ed25519PublicKey,
     facts: Facts,
     file: Terms | None,
     *,
-    highest_version: int = 0,
-    revoked: bool = False,
-    paused_until: UtcNs = NOT_PAUSED,
     is_file_unreadable: bool = False,
     is_ring_unreadable: bool = False,
 ) -> CameraInForce:
@@ -93,24 +102,21 @@ def stand(
     A consent of a version that was not seen before counts, whether an earlier one was revoked or not.
 
     Args:
-        raw: The signed consent as stored, or None.
+        kept: From the store.
         owner_key: Pinned at ``init``.
         facts: As they are now.
         file: The terms of this camera in ``consent.yaml``; None if the file does not name it.
-        highest_version: From the store.
-        revoked: From the store.
-        paused_until: From the store; ``FOREVER`` for good.
         is_file_unreadable: ``consent.yaml`` is missing or cannot be read: its content is unknown.
         is_ring_unreadable: A ring is missing or cannot be read: whether the facts changed is unknown.
     """
     consent: SignedConsent | None = None
     problem: Reason | None = None
     unknown: Reason | None = None
-    if raw is None:
+    if kept.raw is None:
         problem = Reason("consent-missing", say("consent-missing"), facts.camera)
     else:
         try:
-            consent = verify_consent(raw, owner_key, facts)
+            consent = verify_consent(kept.raw, owner_key, facts)
         except DenialError as error:
             problem = Reason(error.reason, str(error), facts.camera)
             if is_ring_unreadable and error.reason == "consent-facts-changed":
@@ -120,16 +126,16 @@ def stand(
         terms, unknown = consent.terms, Reason("consent-file-unreadable", say("consent-file-unreadable"), facts.camera)
     elif consent is not None:
         terms = effective(consent.terms, file)
-    is_new = consent is not None and consent.version > highest_version
+    is_new = consent is not None and consent.version > kept.highest_version
     return CameraInForce(
         place=facts.place,
         consent=consent,
         problem=problem,
         terms=terms,
         unknown=unknown,
-        highest_version=consent.version if consent is not None and is_new else highest_version,
-        revoked=revoked and not is_new,
-        paused_until=paused_until,
+        highest_version=consent.version if consent is not None and is_new else kept.highest_version,
+        revoked=kept.revoked and not is_new,
+        paused_until=kept.paused_until,
     )
 
 
@@ -150,7 +156,7 @@ def patience_ns(house_state: HouseState) -> int:
 
 
 def occasions(house_state: HouseState) -> frozenset[Occasion]:
-    """Return what the owner is told of: whatever any camera's terms name, and everything while nothing is signed."""
+    """Return the occasions that the owner is told: those of any camera's terms, and all while nothing is signed."""
     houses = _houses(house_state)
     return frozenset().union(*(house.notify for house in houses)) if houses else frozenset(Occasion)
 

@@ -1,7 +1,7 @@
 """A request in the owner's words: requester, purpose, footage, and the part that would leave with a yes.
 
-Made from the bytes that the RTCC signed and from the payload that the owner is about to sign; the rest says what the
-gate has left of it. Pure.
+Made from the bytes that the RTCC signed and from the payload that the owner is about to sign; the rest is the part that
+the gate has left of it. Pure.
 """
 
 from collections.abc import Iterator, Sequence

@@ -179,16 +179,22 @@ def sign_built(payload: bytes, key: Ed25519PrivateKey) -> bytes:
     return jws.sign_with(TYP, payload, [key])
 
 
+@dataclass(frozen=True, slots=True)
+class ConsentEvent:
+    """The giving of a consent: by whom, at which time, for which time (``event`` of its payload, PROTOCOL 6.1)."""
+
+    owner: str
+    """Thumbprint of the key that will sign."""
+    signed_at: UtcNs
+    """Now, by the gateway's clock."""
+    valid_from: UtcNs | None = None
+    """``signed_at`` unless said otherwise."""
+    valid_until: UtcNs | None = None
+    """``expires_after`` later unless said otherwise, and never later than that."""
+
+
 def build_consent(
-    facts: Facts,
-    name: str,
-    terms: Terms,
-    notice: PrivacyNotice,
-    version: int,
-    signed_at: UtcNs,
-    owner: str,
-    valid_from: UtcNs | None = None,
-    valid_until: UtcNs | None = None,
+    facts: Facts, name: str, terms: Terms, notice: PrivacyNotice, version: int, event: ConsentEvent
 ) -> bytes:
     """Build the payload of one camera's consent: the bytes that are shown, and then signed.
 
@@ -198,12 +204,10 @@ def build_consent(
         terms: All terms, as shown to the owner.
         notice: The waiver text that was shown with them.
         version: Above every earlier one of this camera.
-        signed_at: Now, by the gateway's clock.
-        owner: Thumbprint of the key that will sign.
-        valid_from: ``signed_at`` unless said otherwise.
-        valid_until: ``expires_after`` later unless said otherwise, and never later than that.
+        event: Signer and times.
     """
-    start = signed_at if valid_from is None else valid_from
+    owner, signed_at, valid_until = event.owner, event.signed_at, event.valid_until
+    start = signed_at if event.valid_from is None else event.valid_from
     latest = UtcNs(start + terms.house.expires_after)
     end = latest if valid_until is None else min(valid_until, latest)
     identity = jws.encode_json([facts.camera, version, signed_at, owner])

@@ -26,6 +26,8 @@ from edge_agent.rtcc.office.trust import sign_trust
 from edge_agent.rtcc.session import RtccSession
 
 HOST = "localhost"
+RTCC = (sys.executable, "-c", "import sys; from edge_agent.rtcc.cli import main; sys.exit(main())")
+"""The command ``rtcc``, whether or not it is installed as one."""
 _SERVER_NAMES = ("localhost", "127.0.0.1")
 _ATTEMPTS = 5
 _START_TIMEOUT_S = 20.0
@@ -103,7 +105,7 @@ class City:
         words = ["receive", "--home", str(self.home.path), "--listen", f"127.0.0.1:{port}", "--name", HOST]
         with log_path.open("wb") as log_file, hold_interrupts():
             self._receiver = subprocess.Popen(
-                [sys.executable, "-c", "import sys; from edge_agent.rtcc.cli import main; sys.exit(main())", *words],
+                [*RTCC, *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log_file,
                 stderr=log_file,

@@ -77,6 +77,7 @@ class TrialHome:
         house: The owner's terms for the house.
         ring_size: Of each ring.
         block_size: Of a ring's blocks.
+        place: Latitude and longitude.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class TrialHome:
         *,
         ring_size: str = "64MiB",
         block_size: str = "1MiB",
+        place: tuple[float, float] = (LAT, LON),
     ) -> None:
         self.folder = folder.absolute()
         self.cameras = cameras
@@ -94,7 +96,7 @@ class TrialHome:
         self.config_path = self.folder / "config" / "edge-agent.yaml"
         self.passphrase_path = self.folder / "passphrase"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._sizes = (ring_size, block_size)
+        self._sizes, self._place = (ring_size, block_size), place
 
     @property
     def config(self) -> Config:
@@ -141,8 +143,8 @@ class TrialHome:
         text = _CONFIG.format(
             state=json.dumps(str(self.folder / "state")),
             run=json.dumps(str(self.folder / "run")),
-            lat=LAT,
-            lon=LON,
+            lat=self._place[0],
+            lon=self._place[1],
             ring_size=ring_size,
             block_size=block_size,
             cameras=cameras,

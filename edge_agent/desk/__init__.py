@@ -1,1 +1,1 @@
-"""The desk: what loosens or shows footage, for the owner in a browser at home. A process of its own, without a key."""
+"""The desk: acts that loosen or show footage, for the owner in a browser at home. A process without a key."""

@@ -1,4 +1,4 @@
-"""What the owner is about to sign: one act behind each form, by a number that is good for one try.
+"""The acts that the owner is about to sign: one act behind each form, by a number that is good for one try.
 
 Owns the forms' nonces, in memory alone. Safe from any thread.
 """

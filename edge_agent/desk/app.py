@@ -1,8 +1,8 @@
-"""The desk's application: choose an act, read what it comes to, sign it with passphrase and code.
+"""The desk's application: choose an act, read its sentence, sign it with passphrase and code.
 
 Owns the addresses. There is no cookie and no session: a ticket from the page lets a browser begin, and each form that
-signs is good for one try. What is signed, its sentence and its code are the releaser's; this process draws, carries
-and forgets.
+signs is good for one try. The signed bytes, their sentence and their code are the releaser's; this process draws,
+carries and forgets.
 """
 
 import time
@@ -63,7 +63,7 @@ DESK_HEADERS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request that may begin: the house, and what came with it."""
+    """One request that may begin: the house, and the data of the form."""
 
     reader: Reader
     fields: Mapping[str, str]
@@ -93,9 +93,9 @@ class DeskPages:
     Args:
         processes: The releaser, as the desk may ask it.
         settings: Where its socket lies.
-        acts: What waits for a signature.
+        acts: The acts that wait for a signature.
         signer: Makes signatures.
-        films: What is looked at.
+        films: The footage that the owner looks at.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class DeskPages:
         return HTMLResponse(self._templates.render(template, words, **values), status)
 
     def render_fault(self, status: int, message: str, hint: str, again: bool, words: Words) -> Response:
-        """Return a page that says what went wrong."""
+        """Return a page that names the fault."""
         return self._render("fault.html", words, status, message=message, hint=hint, again=again)
 
     # Choose
@@ -287,7 +287,7 @@ class DeskPages:
         """Hand a signed act to the releaser.
 
         Raises:
-            _NoAnswerError: It has the act, and did not say what came of it.
+            _NoAnswerError: It has the act, and did not tell its outcome.
             EdgeAgentError: It refuses, or was not reached.
         """
         path = self._settings.process_socket("releaser")

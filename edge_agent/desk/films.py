@@ -1,4 +1,4 @@
-"""What the owner looks at: pictures or MP4 in this process's memory, one at a time, for ten minutes, and on no disk.
+"""The owner's films: pictures or MP4 in this process's memory, one at a time, for ten minutes, and on no disk.
 
 Owns the memory (a memfd, memfd_create(2)) and how the releaser's bytes get into it: through a pipe, so that it is this
 process's memory that is bounded, and that it can stop.
@@ -35,7 +35,7 @@ class FilmPart:
 
 @dataclass(slots=True)
 class Film:
-    """What one act brings."""
+    """The footage of one act."""
 
     token: str
     what: str
@@ -67,7 +67,7 @@ class Films:
         self._lock = threading.Lock()
 
     def begin(self, what: str, sentence: str, receive: FillFilm) -> Film:
-        """Have a film made; returns when the releaser has begun, with what it refuses raised.
+        """Have a film made; returns when the releaser has begun, and raises its refusal.
 
         Raises:
             UnavailableError: Another one is being made.
@@ -105,7 +105,7 @@ class Films:
         return film if is_it else None
 
     def sweep(self, *, everything: bool = False) -> None:
-        """Let go of what is over."""
+        """Let go of films whose time is over."""
         with self._lock:
             film = self._film
             if film is not None and film.is_done and (everything or film.until_s <= self._now_s()):
@@ -144,7 +144,7 @@ class Films:
 
 
 def list_parts(what: str, said: Mapping[str, Any]) -> Iterator[FilmPart]:
-    """Say where each picture or run lies, from what the releaser said of them."""
+    """Return the place of each picture or run, by the releaser's own list."""
     start = 0
     for number, each in enumerate(said.get("pictures", ()), 1):
         yield FilmPart(start, int(each["size"]), "image/jpeg", f"picture-{number}.jpg", str(each["at"]))

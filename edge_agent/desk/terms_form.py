@@ -1,6 +1,6 @@
-"""The form of one camera's terms: its choices, and what it sends, as the releaser takes it.
+"""The form of one camera's terms: its choices, and the values that it sends, as the releaser takes them.
 
-Owns the names of the fields. What a value may be, and what it says in words, is the releaser's.
+Owns the names of the fields. The releaser decides which values are allowed, and puts them into words.
 """
 
 from collections.abc import Mapping

@@ -9,7 +9,7 @@ from pathlib import Path
 def digest_sources() -> bytes:
     """Return SHA-256 over names and contents of all Python files of the package, in the order of their names.
 
-    A statement of the gateway about itself: who replaced the software can make it say anything.
+    A statement of the gateway about itself: an attacker who replaced the software can make it say anything.
     """
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()

@@ -136,7 +136,7 @@ class SystemClock:
         self._floor = floor, self.boot()
 
     def utc(self) -> UtcNs:
-        """Read the wall clock; where that is below the floor, the floor and what has gone by since it was set."""
+        """Read the wall clock; if that is below the floor, the floor and the time since it was set."""
         now, (floor, since) = self.wall(), self._floor
         return now if now >= floor else UtcNs(floor + self.boot() - since)
 

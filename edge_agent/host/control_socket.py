@@ -1,9 +1,9 @@
 """The control socket: how a person's command reaches a running process.
 
-A Unix stream socket of mode 0660 in a folder that its process alone may write. Who may connect is decided by the file's
-group; the kernel names the user at either end (``SO_PEERCRED``). One request a connection: one line of JSON,
-with at most one file descriptor beside it; then one or more lines of JSON back, the last of them with ``"done": true``.
-Owns the transport only: a command's work is its handler's business.
+A Unix stream socket of mode 0660 in a folder that its process alone may write. The file's group decides which users may
+connect; the kernel names the user at either end (``SO_PEERCRED``). One request a connection: one line of JSON, with at
+most one file descriptor beside it; then one or more lines of JSON back, the last of them with ``"done": true``. Owns
+the transport only: a command's work is its handler's business.
 """
 
 import array
@@ -175,7 +175,7 @@ def call(path: Path, command: str, *, timeout_s: float = ANSWER_TIMEOUT_S + 1, *
     """Send one command and return its one answer.
 
     Raises:
-        UnavailableError: Nobody answers on the socket.
+        UnavailableError: No process answers on the socket.
         EdgeAgentError: The process refused; message, hint and exit code are its own.
     """
     return list(stream(path, command, timeout_s=timeout_s, **members))[-1]

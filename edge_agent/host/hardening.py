@@ -62,7 +62,7 @@ def harden(*, gives_memory_back: bool = True) -> None:
     Call it when everything is imported.
 
     Args:
-        gives_memory_back: Large blocks go back to the kernel at once: for what works a little at a time.
+        gives_memory_back: Large blocks go back to the kernel at once: for a process that works a little at a time.
     """
     hide_memory()
     libc = ctypes.CDLL(None)

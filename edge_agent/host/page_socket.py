@@ -49,7 +49,7 @@ class PushLimit:
         burst: Acts that may come at once.
         every_s: Seconds until one more is allowed.
         now_s: A clock that no one sets.
-        refusal: What is said if too many came, and what to do.
+        refusal: The answer if too many came, with its hint.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class KeptAnswers:
         self._lock = threading.Lock()
 
     def find(self, name: str, version: int, make: Callable[[], Reply | Iterator[Reply]]) -> Reply:
-        """Return the kept answer of this name and version, or make it; who asks meanwhile waits for the same one."""
+        """Return the kept answer of this name and version, or make it; others that ask meanwhile wait for it."""
         with self._lock:
             of, at_s, answer = self._kept.get(name, (version, -math.inf, {}))
             if of != version or self._now_s() - at_s >= self._for_s:

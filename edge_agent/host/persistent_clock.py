@@ -79,10 +79,10 @@ class KeptClock:
         self._is_confirmed = memory.is_confirmed and is_ours
         self._apply()
 
-    # What a clock is asked
+    # The clock's answers
 
     def utc(self) -> UtcNs:
-        """Read the wall clock; where that is below the floor, the floor and what has gone by since."""
+        """Read the wall clock; if that is below the floor, the floor and the time since."""
         return self._system.utc()
 
     def boot(self) -> MonoNs:
@@ -105,7 +105,7 @@ class KeptClock:
         """UTC minus boot time as the owner confirmed it in this boot; None if they did not."""
         return self._stood_ns if self._is_confirmed else None
 
-    # What it remembers
+    # Its memory
 
     def keep(self, *, now: bool = False) -> None:
         """Take in where the clock stands, and write it down every ``PERSIST_EVERY_NS``, or at once; then durable.

@@ -1,7 +1,7 @@
 """A person's yes: one rule for every question at a terminal.
 
-What lets footage out, is trusted from then on, or cannot be undone wants a word that is written out. All else takes a
-letter. Upper and lower case are the same, and so are the three languages that the gateway speaks.
+An act that lets footage out, gives lasting trust, or cannot be undone wants a word that is written out. All else takes
+a letter. Upper and lower case are the same, and so are the three languages that the gateway speaks.
 """
 
 _WORDS = frozenset({"yes", "si", "sí", "oui"})

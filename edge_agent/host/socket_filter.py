@@ -1,7 +1,7 @@
 """A process gives up sockets to other programs of its machine, before which Landlock (to version 8) does not stand.
 
-Owns the filter of system calls (seccomp) that leaves IPv4, IPv6 and what the C library asks the kernel's network by.
-Linux on x86-64 and ARM64 only.
+Owns the filter of system calls (seccomp) that leaves IPv4, IPv6 and the sockets by which the C library asks the kernel
+about its network. Linux on x86-64 and ARM64 only.
 """
 
 import ctypes

@@ -81,7 +81,7 @@ def ask_secret(prompt: str) -> str:
     """Ask for a passphrase at the terminal, without showing it.
 
     Raises:
-        UsageError: There is no terminal: it would be shown, or nobody would answer.
+        UsageError: There is no terminal: it would be shown, or would wait for ever.
         EOFError: The input has ended.
     """
     with warnings.catch_warnings():
@@ -123,7 +123,7 @@ class Progress:
     """A bar on a terminal, a plain line every five seconds elsewhere; to stderr.
 
     Args:
-        label: What is going on.
+        label: The work that goes on.
         total: The amount that means done, in any unit, at least 1.
     """
 

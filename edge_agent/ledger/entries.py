@@ -1,8 +1,8 @@
-"""What the ledger may hold: the closed list of its kinds of entries, each with exactly its members.
+"""The entries of the ledger: the closed list of its kinds of entries, each with exactly its members.
 
 Owns the kinds, their members and how a member is written (docs/ledger.md, "Kinds", is printed from here:
-``python -m edge_agent.ledger.entries``). Every entry but the padding of ``table`` is made here. Decides nothing; what
-is entered when is the caller's.
+``python -m edge_agent.ledger.entries``). Every entry but the padding of ``table`` is made here. Decides nothing; the
+caller chooses when an entry is made.
 """
 
 import sqlite3
@@ -21,7 +21,7 @@ Reasons = tuple[Mapping[str, Any], ...]
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One entry; its docstring is what it tells. Members that are None are left out."""
+    """One entry; its docstring is its meaning. Members that are None are left out."""
 
     kind: ClassVar[str]
 
@@ -69,7 +69,7 @@ class LedgerCamera:
         return {each.name: _encode(getattr(self, each.name)) for each in fields(self)}
 
 
-# A request and what was decided
+# A request and its decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class RequestEntry(OfRequest):
 
 @dataclass(frozen=True, slots=True)
 class DecisionEntry(OfRequest):
-    """`ask` or `grant`: each camera's part, and what was left out and why. A grant has its terms."""
+    """`ask` or `grant`: each camera's part, and the rest with its reason. A grant has its terms."""
 
     kind = "decision"
 
@@ -155,7 +155,7 @@ class ApprovalEntry(OfRequest):
 
 @dataclass(frozen=True, slots=True)
 class GrantEntry(LedgerEntry):
-    """What one bundle is built under; travels in it as a proof, speaks of its camera alone, and has no number."""
+    """The grant of one bundle; travels in it as a proof, speaks of its camera alone, and has no number."""
 
     kind = "grant"
 
@@ -219,7 +219,7 @@ class TakenBackEntry(OfRequest):
 
 @dataclass(frozen=True, slots=True)
 class EndEntry(OfRequest):
-    """`cancelled`, `failed` or `no-footage`: what was granted ended. `too-late`: the broker had the keys."""
+    """`cancelled`, `failed` or `no-footage`: the release ended without a key. `too-late`: the broker had the keys."""
 
     kind = "end"
 
@@ -277,7 +277,7 @@ class ResumeEntry(LedgerEntry):
 
 @dataclass(frozen=True, slots=True)
 class PageEntry(LedgerEntry):
-    """A device of the page (`by: page/NAME`), or the desk (`by: desk`), asked for this; what came of it follows."""
+    """A device of the page (`by: page/NAME`), or the desk (`by: desk`), asked for this; its outcome follows."""
 
     kind = "page"
 
@@ -431,7 +431,7 @@ SHAPES: tuple[type[LedgerEntry], ...] = tuple(
     for each in list(globals().values())
     if isinstance(each, type) and issubclass(each, LedgerEntry) and hasattr(each, "kind")
 )
-"""The closed list: what stands above."""
+"""The closed list of the kinds above."""
 
 
 def main() -> None:

@@ -215,7 +215,7 @@ def verify(conn: sqlite3.Connection, origin: str, key: Ed25519PublicKey, remembe
     """Recompute the whole ledger from its leaves and compare it with everything stored beside them.
 
     Every leaf's spelling and columns, every tree node, every checkpoint's signature and root; then the remembered
-    notes, which is what a rewriting by somebody who holds the gateway's key cannot pass. One pass, flat memory.
+    notes, which no rewriting passes, not even by somebody who holds the gateway's key. One pass, flat memory.
 
     Args:
         conn: Any connection; read only is enough.

@@ -1,5 +1,6 @@
 """Reads the header of a NAL unit bit by bit (H.264 7.2 and 9.1, H.265 7.2 and 9.2). Pure."""
 
+# H.264 9.1, H.265 9.2: no ue(v) of either standard has more leading zeros.
 _MOST_ZEROS = 32
 
 

@@ -15,10 +15,12 @@ from enum import Enum
 from fractions import Fraction
 from typing import NamedTuple, Protocol
 
+# FORMAT 6: 256 bits, because the salt of a record derives all others of it.
 SALT_BYTES = 32
 UNIT_SALT_BYTES = 16
 DIGEST_BYTES = 32
 
+# FORMAT 6.2 to 6.4: one label for each use of SHA-256, so that no digest passes for another.
 _UNIT_LABEL = b"edge-agent/v1 unit"
 _BODY_LABEL = b"edge-agent/v1 body"
 _TRACK_LABEL = b"edge-agent/v1 track"
@@ -28,8 +30,10 @@ _START_CODE = re.compile(rb"\x00\x00\x01")
 _U32 = struct.Struct(">I")
 _UNIT_HEADER = struct.Struct(">Bq")
 _TRACK_HEADER = struct.Struct(">BIIB")
+# ISO/IEC 14496-15 5.3.3: five bytes and two counts. 8.3.3: 22 bytes and one count.
 _AVCC_MIN_BYTES = 7
 _HVCC_MIN_BYTES = 23
+# RFC 2104, 2: SHA-256 works on blocks of 64 bytes; a salt of 32 is padded, never hashed.
 _HMAC_BLOCK_BYTES = 64
 _IPAD, _OPAD = (bytes(each ^ pad for each in range(256)) for pad in (0x36, 0x5C))
 
@@ -65,10 +69,13 @@ class Track:
     """The facts that a decoder needs of one track of a record; committed to along with the access units."""
 
     index: int
+    """Number of the track in the NUT file."""
     codec: str
     """FFmpeg's name: ``h264``, ``hevc``, ``mjpeg``, ``aac``, ``pcm_alaw``…"""
     time_base: Fraction
+    """Seconds in a tick."""
     extradata: bytes
+    """As in the NUT file; only its parameter sets count for H.264 and H.265 (6.3)."""
 
     @property
     def kind(self) -> CodecKind:
@@ -97,7 +104,9 @@ class Unit(NamedTuple):
 
     track: int
     pts: int
+    """As a reader of the NUT file sees it, in the track's ticks."""
     data: bytes
+    """The packet, unchanged."""
 
 
 def vcl_parts(codec: CodecKind, extradata: bytes, data: bytes) -> bytes:
@@ -238,6 +247,7 @@ def _prefix(nals: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
 
 
 def _sets_in_order(codec: CodecKind, nals: Iterable[bytes | memoryview]) -> bytes:
+    # FORMAT 6.3: SPS, PPS; in H.265 VPS, SPS, PPS.
     types = (7, 8) if codec is CodecKind.H264 else (32, 33, 34)
     found = [(nal[0] & 0x1F if codec is CodecKind.H264 else (nal[0] >> 1) & 0x3F, nal) for nal in nals]
     # A dict keeps the order of first sight and drops repetitions.
@@ -293,8 +303,10 @@ class UnitSalts:
 
     def of(self, index: int) -> UnitSalt:
         """Return the salts of a unit, numbered in the NUT file's packet order over all tracks."""
+        # RFC 2104: H(K ⊕ opad, H(K ⊕ ipad, text)).
         inner = hashlib.sha256(self._inner + _U32.pack(index)).digest()
         derived = hashlib.sha256(self._outer + inner).digest()
+        # FORMAT 6.2: the first half for the place, the second for the body.
         return UnitSalt(derived[:UNIT_SALT_BYTES], derived[UNIT_SALT_BYTES:])
 
 
@@ -342,6 +354,7 @@ def track_digest(salt16: bytes, index: int, codec: str, time_base: Fraction, par
 
 def commitment(digests: Iterable[bytes]) -> bytes:
     """Return the media commitment over a record's digests in order: tracks first, then access units (FORMAT 6.4)."""
+    # FORMAT 6.4: the count in front, so that no list is the beginning of another.
     leaves = list(digests)
     return hashlib.sha256(_COMMITMENT_LABEL + _U32.pack(len(leaves)) + b"".join(leaves)).digest()
 

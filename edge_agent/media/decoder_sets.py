@@ -16,6 +16,7 @@ MOST_SETS = 64
 """Sets that are kept of a stream; cameras send three. One that sends ever new ids must not fill the memory."""
 _HEADER_BYTES = 160
 """So many bytes of a set are looked at for its id: an H.265 SPS of seven sublayers has it after 90."""
+# H.264 table 7-1: SPS, PPS. H.265 table 7-1: VPS, SPS, PPS.
 _NEEDED = {CodecKind.H264: frozenset({7, 8}), CodecKind.H265: frozenset({32, 33, 34})}
 
 SetKey = tuple[int, int]
@@ -50,6 +51,7 @@ def merge_sets(kind: CodecKind, current: bytes, brought: bytes) -> bytes:
     store = {set_key(kind, nal): nal for nal in split_prefixed(current)}
     for nal in split_prefixed(brought):
         store[set_key(kind, nal)] = nal
+    # By type, so that each set stands behind those that it refers to.
     kept = sorted(store.items(), key=lambda entry: entry[0][0])[-MOST_SETS:]
     return b"".join(len(nal).to_bytes(4, "big") + bytes(nal) for _, nal in kept)
 
@@ -77,6 +79,7 @@ def find_active_sps(kind: CodecKind, sets: bytes, keyframe: bytes) -> memoryview
             pps_id = read_pps(bytes(nal[:_HEADER_BYTES]))
             if pps_id is None:
                 continue
+            # A slice names its PPS, and the PPS its SPS (H.264 7.4.2.2, H.265 7.4.3.3).
             pps = store.get((pps_type, pps_id))
             if pps is None:
                 return None
@@ -88,6 +91,7 @@ def find_active_sps(kind: CodecKind, sets: bytes, keyframe: bytes) -> memoryview
 
 def _h264_slice_pps(nal: bytes) -> int | None:
     """Return ``pic_parameter_set_id`` of a slice (H.264 7.3.3); None if the NAL unit is none."""
+    # Types 3 and 4 are later partitions of a slice, without its header (H.264 7.3.2.9).
     if nal[0] & 0x1F not in (1, 2, 5):
         return None
     bits = BitReader(nal[1:])

@@ -13,17 +13,22 @@ from edge_agent.media.packets import NutPacket, TrackTemplate, reorder_depth
 
 NUT_MAGIC = b"nut/multimedia container\x00"
 
+# NUT, "Syntax": start codes of 64 bits, each beginning with "N".
 _MAIN, _STREAM, _SYNCPOINT = (
     bytes.fromhex(code) for code in ("4E4D7A561F5F04AD", "4E5311405BF2F9DB", "4E4BE4ADEECA4569")
 )
 _VERSION = 3
 _MAX_DISTANCE = 1 << 16
 """FFmpeg calls a file damaged if a frame begins so far behind the last syncpoint; a longer frame has a checksum."""
+# NUT, `msb_pts_shift`: a coded PTS below 2**14 is the last bits of one near the frame before.
 _MSB_PTS_SHIFT = 14
 _MAX_PTS_DISTANCE = 1 << 30
 """Ticks between two frames above which they would need a checksum: more than a record can span."""
+# NUT, `header_checksum`: there if `forward_ptr` is above 4096.
 _LONG_PACKET_BYTES = 4096
+# One byte of code, two numbers of ten bytes at most, and a checksum: rounded up.
 _FRAME_HEADER_BYTES = 30
+# NUT, "Frame flags".
 _KEY, _CODED_PTS, _SIZE_MSB, _CHECKSUM, _INVALID = 1, 8, 32, 64, 8192
 _FOURCC = {
     "h264": b"H264",
@@ -35,6 +40,7 @@ _FOURCC = {
     "opus": b"Opus",
 }
 _MOST_TRACKS = 16
+# NUT: CRC-32 with the polynomial 0x04C11DB7, most significant bit first; zlib's is mirrored.
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _SMALL = [bytes((value,)) for value in range(128)]
 
@@ -88,6 +94,7 @@ def _header(tracks: tuple[TrackTemplate, ...], depths: tuple[int, ...]) -> bytes
     if not 0 < len(tracks) <= _MOST_TRACKS:
         raise ValueError(f"cannot write NUT: tracks={len(tracks)}")
     bases = _time_bases(tracks)
+    # NUT, "Main header": version, stream_count, max_distance, time bases, frame codes.
     main = b"".join(map(_vint, (_VERSION, len(tracks), _MAX_DISTANCE, len(bases))))
     main += b"".join(_vint(base.numerator) + _vint(base.denominator) for base in bases)
     main += _frame_codes(len(tracks))
@@ -121,6 +128,7 @@ def _stream(track: TrackTemplate, time_base: int, depth: int) -> bytes:
     if fourcc is None:
         raise ValueError(f"cannot write NUT: no name for the codec {track.codec}")
     is_audio = track.kind == "audio"
+    # NUT, "Stream header": time base, msb_pts_shift, max_pts_distance, decode_delay, flags.
     numbers = (time_base, _MSB_PTS_SHIFT, _MAX_PTS_DISTANCE, depth, 0)
     head = _vint(is_audio) + _vbytes(fourcc) + b"".join(map(_vint, numbers))
     if is_audio:
@@ -136,7 +144,9 @@ def _stream(track: TrackTemplate, time_base: int, depth: int) -> bytes:
 def _frame_header(track: int, pts: int, size: int, *, is_keyframe: bool) -> bytes:
     if pts < 0:
         raise ValueError(f"cannot write NUT: PTS below zero, track={track}")
+    # NUT: a frame larger than 2 * max_distance must have a checksum.
     is_long = size > 2 * _MAX_DISTANCE
+    # The place in the table that `_frame_codes` writes: four codes for each track.
     code = _SMALL[1 + 4 * track + is_keyframe + 2 * is_long]
     # From 1 << shift on the number is the whole PTS, below it only its last bits.
     head = code + _vint(pts + (1 << _MSB_PTS_SHIFT)) + _vint(size)
@@ -144,6 +154,7 @@ def _frame_header(track: int, pts: int, size: int, *, is_keyframe: bool) -> byte
 
 
 def _packet(startcode: bytes, body: bytes) -> bytes:
+    # NUT, `forward_ptr`: counts from behind the packet's header, the body's checksum included.
     head = startcode + _vint(len(body) + 4)
     if len(body) + 4 > _LONG_PACKET_BYTES:
         head += _checksum(head)

@@ -16,17 +16,22 @@ class TrackTemplate:
     """One track of a run or of a NUT file: all that a decoder must know before the first packet."""
 
     index: int
+    """From 0."""
     kind: str
     """``video`` or ``audio``."""
     codec: str
     """FFmpeg's name: ``h264``, ``hevc``, ``mjpeg``, ``aac``, ``pcm_alaw``, ``pcm_mulaw``, ``opus``."""
     time_base: Fraction
+    """Seconds in a tick."""
     extradata: bytes
+    """The decoder's set-up: parameter sets, AudioSpecificConfig; may be empty."""
     width: int
     """Of a picture in pixels; 0 for sound, and if it is not known yet."""
     height: int
     sample_rate: int
+    """In Hz; 0 for pictures."""
     channels: int
+    """0 for pictures."""
     sample_aspect: Fraction = Fraction(0)
     """Width of a pixel by its height; 0 if the stream does not say."""
 
@@ -35,11 +40,14 @@ class NutPacket(NamedTuple):
     """One access unit; PTS, DTS and duration in ticks of its track's time base."""
 
     track: int
+    """A place among the tracks, from 0."""
     pts: int
     dts: int
     duration: int
     is_keyframe: bool
+    """Whether a decoder may begin here."""
     data: bytes
+    """The coded bytes as the camera sent them."""
 
 
 class CodedStream(Protocol):

@@ -1,4 +1,4 @@
-"""What earlier connections say about the next one: which broker is tried, whether its session begins anew. Pure."""
+"""The next connection, by the fate of earlier ones: which broker is tried, whether its session begins anew. Pure."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from edge_agent.units import SECOND_NS, MonoNs
 SHORT_LIVES, SHORT_LIFE_NS = 4, 5 * SECOND_NS
 """A session that a broker accepts and cuts off so often in a row, before any message came, is given up: some brokers
 come back from a restart with a session that they cannot serve ("missing packet id"), and would lock this gateway out
-indefinitely. What waited in it could not arrive, and a line that breaks lets messages through now and then."""
+indefinitely. Messages that waited in it could not arrive, and a line that breaks lets messages through now and then."""
 
 
 class Attempts:

@@ -22,7 +22,7 @@ from edge_agent.host.clock import Clock
 from edge_agent.mqtt.attempts import Attempts
 from edge_agent.mqtt.inbound_queue import InboundQueue, Incoming
 from edge_agent.mqtt.mutual_tls import TlsIdentity, build_client_context, load_identity, watch_socket
-from edge_agent.mqtt.network_loop import CONNECT_TIMEOUT_S, FIRST_RETRY_S, LoopTimes, NetworkLoop
+from edge_agent.mqtt.network_loop import CONNECT_TIMEOUT_S, FIRST_RETRY_S, LoopCalls, LoopTimes, NetworkLoop
 from edge_agent.mqtt.packets import connect_properties, publish_properties, subscribe_options
 from edge_agent.units import MonoNs
 
@@ -114,10 +114,7 @@ class Broker:
         self._client = self._build_client()
         self._loop = NetworkLoop(
             self._client,
-            connect=self._connect,
-            lost=self._lost,
-            is_connected=lambda: self._connected,
-            has_room=self._inbox.has_room,
+            calls=LoopCalls(self._connect, self._lost, lambda: self._connected, self._inbox.has_room),
             times=LoopTimes(settings.answer_within_s, settings.first_retry_s),
             clock=clock,
             stop=self._stop,

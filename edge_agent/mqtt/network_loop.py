@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 def backoff_s(attempt: int, fraction: float, first_s: float = FIRST_RETRY_S) -> float:
     """Return the pause before an attempt, with full jitter: anything up to ``first_s``, which doubles to 60 s.
 
-    A broker that was away comes back to all of its clients at once: what they have in common must not be the time.
+    A broker that was away comes back to all of its clients at once: they must not all come at the same time.
 
     Args:
         attempt: 0 for the first repetition.
@@ -55,15 +55,26 @@ class LoopTimes:
     """At most, before the first repetition."""
 
 
+@dataclass(frozen=True, slots=True)
+class LoopCalls:
+    """The connection's side of a network loop."""
+
+    connect: Callable[[], None]
+    """Calls ``client.connect``; may raise anything."""
+    lost: Callable[[], None]
+    """Called after every connection and every failed attempt."""
+    is_connected: Callable[[], bool]
+    """Tells whether the broker has accepted us."""
+    has_room: Callable[[], bool]
+    """Tells whether a message that is read now can be kept."""
+
+
 class NetworkLoop:
     """Turns one paho client until ``stop``.
 
     Args:
         client: Its writes are left to this loop from now on.
-        connect: Calls ``client.connect``; may raise anything.
-        lost: Called after every connection and every failed attempt.
-        is_connected: Tells whether the broker has accepted us.
-        has_room: Tells whether what is read now can be kept.
+        calls: The connection's side.
         times: How long is waited.
         clock: For liveness.
         stop: Ends ``run``, once the connection was left.
@@ -73,19 +84,13 @@ class NetworkLoop:
         self,
         client: paho.Client,
         *,
-        connect: Callable[[], None],
-        lost: Callable[[], None],
-        is_connected: Callable[[], bool],
-        has_room: Callable[[], bool],
+        calls: LoopCalls,
         times: LoopTimes,
         clock: Clock,
         stop: threading.Event,
     ) -> None:
         self._client = client
-        self._connect = connect
-        self._lost = lost
-        self._is_connected = is_connected
-        self._has_room = has_room
+        self._calls = calls
         self._times = times
         self._clock = clock
         self._stop = stop
@@ -108,7 +113,7 @@ class NetworkLoop:
             except Exception as error:  # nothing may end this thread
                 # TLS and DNS errors name the fault without naming a secret; a traceback would add nothing.
                 log.warning("broker not reached: %s: %s", type(error).__name__, error)
-            self._lost()
+            self._calls.lost()
             if self._clock.boot() - started > STABLE_AFTER_S * SECOND_NS:
                 attempt = 0
             self._stop.wait(backoff_s(attempt, random.random(), self._times.first_retry_s))  # noqa: S311  (jitter)
@@ -130,7 +135,7 @@ class NetworkLoop:
     def is_turning(self, now: MonoNs) -> bool:
         """Tell whether the loop goes round, and notices what it must: a hang of it, or a dead connection kept."""
         turned = now - self._last_turn <= (3 * CONNECT_TIMEOUT_S + MAX_BACKOFF_S) * SECOND_NS
-        return turned and (not self._is_connected() or now - self.last_heard <= 2 * self._limit_ns())
+        return turned and (not self._calls.is_connected() or now - self.last_heard <= 2 * self._limit_ns())
 
     def drop_socket(self) -> None:
         """Cut the connection where it is: the broker publishes our last will and keeps our session. Any thread."""
@@ -148,8 +153,8 @@ class NetworkLoop:
 
     def _turn_until_lost(self) -> None:
         self._last_turn = self.last_heard = self._clock.boot()
-        self._connect()
-        while self._is_connected() or not self._stop.is_set():
+        self._calls.connect()
+        while self._calls.is_connected() or not self._stop.is_set():
             code = self._turn()
             now = self._last_turn = self._clock.boot()
             if code != paho.MQTT_ERR_SUCCESS:
@@ -169,7 +174,7 @@ class NetworkLoop:
         connection: Any = self._client.socket()
         if connection is None:
             return paho.MQTT_ERR_NO_CONN
-        has_room = self._has_room()
+        has_room = self._calls.has_room()
         waiting = has_room and connection.pending()
         readers = [connection, self._wakened] if has_room else [self._wakened]
         writers = [connection] if self._client.want_write() else []
@@ -188,7 +193,9 @@ class NetworkLoop:
     def _read(self, connection: Any) -> MQTTErrorCode:
         code = self._read_packet()
         # OpenSSL may hold more packets than the one that was read; select does not see those.
-        while code == paho.MQTT_ERR_SUCCESS and self._client.socket() and connection.pending() and self._has_room():
+        while (
+            code == paho.MQTT_ERR_SUCCESS and self._client.socket() and connection.pending() and self._calls.has_room()
+        ):
             code = self._read_packet()
         return code
 

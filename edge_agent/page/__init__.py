@@ -1,1 +1,1 @@
-"""The resident's page: what the gateway does, and the brakes, for browsers at home. A process of its own."""
+"""The resident's page: the gateway's state and the brakes, for browsers at home. A process of its own."""

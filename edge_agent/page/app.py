@@ -1,6 +1,6 @@
-"""The application: which address shows what, and which form does what.
+"""The application: its addresses, and the act of each form.
 
-Owns the routes and who may use them: a paired device, or a browser that is about to become one. Every handler runs in
+Owns the routes and their users: a paired device, or a browser that is about to become one. Every handler runs in
 a thread of its own, for the processes are asked over sockets that block. GETs read only; every POST carries the
 device's token (beside what ``guard`` has demanded) and ends in a redirect.
 """
@@ -80,12 +80,12 @@ class Pages:
     """The handlers.
 
     Args:
-        processes: What is shown comes from there.
-        devices: Who may look.
+        processes: The source of everything that is shown.
+        devices: The devices that may look.
         pairing: How a browser becomes one of them.
         clock: The wall clock, for pauses.
         ca_pem: The authority's certificate, for a device that wants to trust it.
-        desk: Where links to what loosens lead.
+        desk: The address of the desk, for links to acts that loosen.
     """
 
     def __init__(
@@ -171,11 +171,11 @@ class Pages:
         return HTMLResponse(text)
 
     def render_fault(self, status: int, message: str, hint: str, again: bool, words: Words) -> Response:
-        """Return a page that says what went wrong."""
+        """Return a page that names the fault."""
         text = self._templates.render("fault.html", words, message=message, hint=hint, again=again)
         return HTMLResponse(text, status)
 
-    # What is shown
+    # Pages
 
     def _home(self, visit: Visit) -> Response:
         recorder, releaser = self._processes.look("recorder", "status"), self._processes.look("releaser", "status")
@@ -195,7 +195,7 @@ class Pages:
         return PlainTextResponse(self._mark())
 
     def _mark(self) -> str:
-        """Return a fingerprint of what the home page and the requests show: the browser looks whether it changed."""
+        """Return a fingerprint of the home page and the requests: the browser looks whether it changed."""
         cameras = self._processes.look("recorder", "status").members.get("cameras", {})
         status = self._processes.look("releaser", "status").members
         shown = [(name, each.get("state"), each.get("reason")) for name, each in sorted(cameras.items())]
@@ -263,7 +263,7 @@ class Pages:
             raise HTTPException(404, "There is no such file.")
         return Response(self._templates.files[name], media_type=STATIC[name])
 
-    # What is done: it only tightens
+    # Forms: they only tighten
 
     def _deny(self, visit: Visit) -> Response:
         self._processes.ask("releaser", "deny", number=visit.path["number"], by=visit.device.name)

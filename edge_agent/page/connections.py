@@ -1,7 +1,7 @@
-"""One HTTP connection of the page: so many seconds for what was begun. How many there may be is counted before it.
+"""One HTTP connection of the page: so many seconds for each request. How many there may be is counted before it.
 
-A browser asks at once. What holds a connection without asking would hold the page from the household: uvicorn itself
-bounds the time between two requests only.
+A browser asks at once. A peer that holds a connection without asking would keep the page from the household: uvicorn
+itself bounds the time between two requests only.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class PageConnection(H11Protocol):
         self._await_request()
 
     def handle_events(self) -> None:
-        """Read what came. A request that was begun must be whole in time, body included; its answer need not be."""
+        """Read. A request that was begun must be whole in time, body included; its answer need not be."""
         super().handle_events()
         if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
             self._await_request()

@@ -1,7 +1,7 @@
 """The devices that may use the page: paired once by a code from the gateway, listed, taken off at once.
 
-Owns the list and its file. A device holds 32 random bytes in a cookie; here lies their SHA-256 alone, so that whoever
-reads the file cannot become a device. Safe from any thread.
+Owns the list and its file. A device holds 32 random bytes in a cookie; here lies their SHA-256 alone, so that a reader
+of the file cannot become a device. Safe from any thread.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ class Devices:
         end: Ends what a device that is taken off (its id) holds elsewhere.
 
     Raises:
-        EdgeAgentError: The file is there and cannot be read: nobody is let in by a list that is not whole.
+        EdgeAgentError: The file is there and cannot be read: no device is let in by a list that is not whole.
     """
 
     def __init__(self, path: Path, utc: Callable[[], UtcNs], end: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""What a browser is shown if something goes wrong: the same for the page and the desk, with no traceback."""
+"""The page that a browser is shown if something goes wrong: the same for the page and the desk, with no traceback."""
 
 from collections.abc import Callable
 from typing import Any

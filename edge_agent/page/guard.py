@@ -1,4 +1,4 @@
-"""What stands before every page: who may be asked for, from where a form may come, and what a browser may do with it.
+"""The guard before every page: the hosts that are answered, the origins of forms, and the rules for the browser.
 
 Owns the allow-list of ``Host`` (against DNS rebinding), the origin of every POST (against forms of other pages), the
 limit of a body, and the headers of every answer. An ASGI middleware: nothing behind it sees a request that it refused.
@@ -42,7 +42,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
-    # What a house is asked, and when, stays in no cache.
+    # A house's requests, and their times, stay in no cache.
     "Cache-Control": "no-store",
 }
 
@@ -59,7 +59,7 @@ def find_fault(
         method: Of the request.
         headers: Of the request.
         hosts: Every ``Host`` that is answered.
-        mend: What to do about another one.
+        mend: The advice to somebody who asked for another one.
         max_body: Bytes of a form.
     """
     found = headers.getlist("host")
@@ -89,9 +89,9 @@ class Guard:
     """The middleware.
 
     Args:
-        app: What answers the requests that may go on.
+        app: Answers the requests that may go on.
         hosts: Every ``Host`` that is answered.
-        mend: What to do about another one.
+        mend: The advice to somebody who asked for another one.
         headers: Of every answer.
         max_body: Bytes of a form.
     """

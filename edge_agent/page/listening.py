@@ -1,6 +1,6 @@
 """How the page and the desk are served: TLS, sockets at the addresses of the home, and a loop that says that it turns.
 
-Owns uvicorn's settings and what a stranger's connection may cost.
+Owns uvicorn's settings and the cost of a stranger's connection.
 """
 
 import asyncio

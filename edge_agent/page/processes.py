@@ -1,4 +1,4 @@
-"""What the page knows and does, it asks the two processes: through the sockets that are its own, and in no other way.
+"""The page asks the two processes for all that it shows: through the sockets that are its own, and in no other way.
 
 Owns the calls. A process that does not answer costs its part of a page and no more.
 """
@@ -19,7 +19,7 @@ _READ_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a process answered; ``problem`` instead if it did not."""
+    """The answer of a process; ``problem`` instead if it did not."""
 
     members: Mapping[str, Any]
     problem: str = ""
@@ -58,7 +58,7 @@ class Processes:
         """End what a device holds for the desk.
 
         Raises:
-            UnavailableError: Nobody answers, so that nobody knows.
+            UnavailableError: The process does not answer, so that the outcome is unknown.
         """
         try:
             self.ask("releaser", "end-tickets", device=device_id)

@@ -1,7 +1,7 @@
 """The page's process: TLS, sockets at the addresses of the home, and the devices.
 
-Wires only. Its user reads no key but its own TLS key, no ring, no state and no configuration; what it shows it asks
-the two other processes at the sockets that are its own.
+Wires only. Its user reads no key but its own TLS key, no ring, no state and no configuration; it asks the two other
+processes for all that it shows, at the sockets that are its own.
 """
 
 import json
@@ -21,6 +21,7 @@ from edge_agent.host.regular_file import read_regular
 from edge_agent.page.app import Desk, Pages, build_app
 from edge_agent.page.devices import Devices
 from edge_agent.page.listening import make_server, serve
+from edge_agent.page.multicast_dns import Announcer
 from edge_agent.page.pairing import FIRST_LIFE_S, LIFE_S, Pairing
 from edge_agent.page.processes import Processes
 from edge_agent.page.settings import (
@@ -41,7 +42,7 @@ def main(folder: Path) -> int:
     settings = load_settings(folder)
     harden()
     os.umask(0o077)
-    # What a stranger sends is not worth a line each: junk, and more connections than are taken.
+    # A stranger's bytes are not worth a line each: junk, and more connections than are taken.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     with lock_folder(folder, "page"):
         Server(folder, settings).run()
@@ -70,14 +71,17 @@ class Server:
         self._server = make_server(build_app(pages, settings), tls_path(folder))
         handlers = {"pair": self._pair, "devices": self._list, "forget": self._forget}
         self._control = ControlServer(settings.own_socket, handlers, self._stop)
+        self._announcer = Announcer(settings)
 
     def run(self) -> None:
         """Listen, and answer until told to stop."""
         self._control.start()
+        self._announcer.start()
         try:
             serve(self._server, self._settings, self._control.is_alive)
         finally:
             self._stop.set()
+            self._announcer.stop()
             self._control.join()
 
     def _take_first_code(self, path: Path) -> None:

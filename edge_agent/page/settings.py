@@ -1,4 +1,4 @@
-"""What ``edge-agent page on`` decides and the page and the desk read: where they listen, and by which names.
+"""The settings of ``edge-agent page on``, for the page and the desk: where they listen, and by which names.
 
 Owns ``settings.json`` and the paths beside it. The process must not read ``edge-agent.yaml``, which tells where cameras
 and the house are.
@@ -24,7 +24,7 @@ _HOME = tuple(
 
 @dataclass(frozen=True, slots=True)
 class PageSettings:
-    """Where the page listens, and what browsers may call it."""
+    """The addresses at which the page listens, and the names that browsers may call it."""
 
     port: int
     addresses: tuple[str, ...]

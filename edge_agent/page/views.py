@@ -1,6 +1,7 @@
-"""From what the processes answered to what a page shows: values for the templates. Pure.
+"""From the answers of the processes to the contents of a page: values for the templates. Pure.
 
-Owns which member is shown and in what words. Texts of strangers (who asks, why, names) are cut and cleaned here, once.
+Owns the choice of members that are shown, and their words. Texts of strangers (who asks, why, names) are cut and
+cleaned here, once.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The page's words: what a camera does, why there is a gap, what became of a request, what a ledger entry tells.
+"""The page's words: states of cameras, reasons of gaps, outcomes of requests, entries of the ledger.
 
 Pure. Every text from outside passes ``show_line`` before it gets here or in here; the templates escape all of it.
 """

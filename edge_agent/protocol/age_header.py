@@ -11,7 +11,9 @@ from edge_agent.errors import EvidenceError
 _INTRO = b"age-encryption.org/v1"
 # Arguments are printable ASCII, one blank between each two.
 _STANZA = re.compile(rb"-> [!-~]+(?: [!-~]+)*")
+# HMAC-SHA-256: 32 bytes are 43 letters of unpadded base64 (RFC 4648, 4).
 _MAC = re.compile(rb"--- [A-Za-z0-9+/]{43}")
+# C2SP age: bodies are wrapped at 64 columns, and end with a line that is shorter.
 _FULL, _SHORT = re.compile(rb"[A-Za-z0-9+/]{64}"), re.compile(rb"[A-Za-z0-9+/]{0,63}")
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
@@ -23,6 +25,7 @@ def verify_header(header: bytes) -> None:
         EvidenceError: It is no header of age, version 1, to the letter; the message names the line.
     """
     lines = header.split(b"\n")
+    # Intro, one stanza of two lines, MAC, and the empty rest behind the last line feed: five.
     if lines[0] != _INTRO or lines[-1] != b"" or len(lines) < 5:
         raise EvidenceError("age header is not a whole one of version 1")
     at, end = 1, len(lines) - 2
@@ -47,6 +50,7 @@ def _skip_body(lines: list[bytes], at: int, end: int) -> int:
 
 def _is_canonical(text: bytes) -> bool:
     """Tell whether the end of unpadded base64 has no spare bits; full lines before it have none."""
+    # RFC 4648, 3.5: two letters carry 8 of 12 bits, three 16 of 18; one alone carries no byte.
     spare = {0: 0, 1: None, 2: 0x0F, 3: 0x03}[len(text) % 4]
     return spare is not None and not (spare and _ALPHABET.index(text[-1:]) & spare)
 

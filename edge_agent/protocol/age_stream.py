@@ -14,8 +14,10 @@ import pyrage
 
 from edge_agent.errors import EdgeAgentError, EvidenceError
 
+# Three X25519 stanzas make 364 bytes; an answer takes 1 KiB (PROTOCOL 8.2).
 MAX_HEADER_BYTES = 2048
 _MAGIC = b"age-encryption.org/v1\n"
+# C2SP age, "Header": the MAC line is the last one, and no stanza's line begins with "---".
 _MAC = b"\n--- "
 _BUFFER_BYTES = 128 << 10
 
@@ -86,10 +88,12 @@ def find_header_end(data: bytes | bytearray) -> int | None:
     """
     if not bytes(data[: len(_MAGIC)]).startswith(_MAGIC[: len(data)]):
         raise EvidenceError("not an age file of version 1")
+    # The header ends with the line feed behind its MAC; the payload's nonce follows at once.
     mac = data.find(_MAC)
     end = data.find(b"\n", mac + len(_MAC)) if mac >= 0 else -1
     if end < 0 and len(data) <= MAX_HEADER_BYTES:
         return None
+    # Bounded: without an end a stranger's file would be kept in memory as a whole.
     if end < 0 or end >= MAX_HEADER_BYTES:
         raise EvidenceError(f"age header is longer than {MAX_HEADER_BYTES} bytes")
     return end + 1

@@ -20,11 +20,13 @@ from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
 
 TYP = "clip-answer+jws"
+# PROTOCOL 8.1, `padding`, and A4: sizes on the wire do not tell a grant from a refusal.
 STEP_BYTES = 1024
 MAX_ANSWER_BYTES = 90 * 1024
 """Below what either end takes as an MQTT packet."""
 MAX_CAMERAS = 64
 """As many as a request may name; so many files, or notes, fit with age headers of three recipients."""
+# PROTOCOL 8.2: three X25519 recipients make 364 bytes.
 MAX_AGE_HEADER_BYTES = 1024
 
 _GATEWAY = re.compile(r"[A-Za-z0-9_-]{22}")
@@ -76,7 +78,7 @@ class DeliveredFile:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One delivered bundle: of which gateway and request it is, and what opens it."""
+    """One delivered bundle: its gateway, its request, and the age header that opens it."""
 
     gateway: str
     jti: str
@@ -88,20 +90,32 @@ class Answer:
     """One answer. Which of the members after ``status`` it has is said by ``MEMBERS``; the others stay empty."""
 
     gateway: str
+    """``iss``: the gateway's id."""
     requester: str
+    """``aud``: the RTCC's name."""
     jti: str
+    """Of the request."""
     seq: int
     """Rises by at least one with every answer to the same request; a re-sent answer keeps its number and its bytes."""
     at: UtcNs
+    """When it was made, or was due."""
     status: Status
     cameras: tuple[str, ...] = ()
+    """Those that were granted."""
     trimmed: tuple[Note, ...] = ()
+    """Parts that were asked for and not granted."""
     not_before: UtcNs | None = None
+    """The end of the cooling-off."""
     sent_bytes: int | None = None
+    """Of all payloads of the request so far."""
     total_bytes: int | None = None
+    """Of all payloads of the request."""
     files: tuple[DeliveredFile, ...] = ()
+    """One for each camera that was delivered."""
     missing: tuple[Note, ...] = ()
+    """Granted footage that does not come, and why."""
     reason: str | None = None
+    """A code, for ``failed``."""
 
 
 MEMBERS: Mapping[Status, tuple[str, ...]] = {
@@ -124,6 +138,7 @@ def upload_name(gateway: str, jti: str, camera: str) -> str:
     Two houses that answer one area request may both have a camera of this name (PROTOCOL 9, step 4). Hexadecimal,
     because a person may type it: it never begins with a hyphen.
     """
+    # PROTOCOL 9, step 4: SHA-256 of four lines, half of it in hexadecimal.
     digest = hashlib.sha256(f"edge-agent/1 upload\n{gateway}\n{jti}\n{camera}".encode()).digest()
     return digest[:16].hex()
 
@@ -144,8 +159,10 @@ def encode_answer(answer: Answer, key: Ed25519PrivateKey) -> bytes:
         "status": answer.status.value,
         "detail": detail,
     }
+    # The reader's own rules: an answer that no RTCC would take must not use up its number.
     if _parse_payload({**payload, "padding": ""}) != answer:
         raise ValueError(f"answer does not fit its status: status={answer.status.value} jti={answer.jti}")
+    # Zeros are one byte each in JSON, so the padding has exactly the missing length.
     bare = jws.encode_json({**payload, "padding": ""})
     padded = jws.encode_json({**payload, "padding": "0" * (-len(bare) % STEP_BYTES)})
     raw = jws.sign_with(TYP, padded, [key])
@@ -171,6 +188,7 @@ def verify_answer(raw: bytes, gateway: str, key: Ed25519PublicKey) -> Answer:
         answer = _parse_payload(envelope.payload)
     except (DenialError, ValueError) as error:
         raise EvidenceError(f"answer does not verify: gateway={gateway}: {error}") from error
+    # PROTOCOL 8.4, A8: the topic names the gateway, and so does the answer.
     if answer.gateway != gateway:
         raise EvidenceError(f"answer of another gateway: topic={gateway} iss={answer.gateway}")
     return answer
@@ -181,6 +199,7 @@ def _parse_payload(payload: object) -> Answer:
     top = _members(payload, ("iss", "aud", "jti", "seq", "at", "status", "detail", "padding"))
     status = Status(_text(top["status"], _CODE))
     detail = _members(top["detail"], MEMBERS[status])
+    # PROTOCOL 8.1: any other text would be a hidden channel.
     if not isinstance(top["padding"], str) or top["padding"].strip("0"):
         raise ValueError("padding is not a run of zeros")
     answer = Answer(

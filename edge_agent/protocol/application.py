@@ -18,11 +18,13 @@ from cryptography.x509.oid import NameOID
 from edge_agent.base64url import encode_b64url, parse_b64url
 from edge_agent.errors import EvidenceError
 
+# PROTOCOL 7.1.
 MAX_CSR_BYTES = 16 * 1024
 COMMON_NAME = "edge-agent gateway"
 """The same in every application: the RTCC chooses the gateway's id, and nothing here names its owner."""
 _SUBJECT = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, COMMON_NAME)])
 KEY_NAMES = ("gateway", "recorder", "owner")
+# PROTOCOL 7.1, E3: 32 raw bytes are 43 letters of base64url.
 _KEY_URI = re.compile(r"urn:edge-agent:key:(gateway|recorder|owner):([A-Za-z0-9_-]{43})")
 
 
@@ -31,9 +33,13 @@ class Application:
     """The facts of a verified ``gateway.csr``: four public keys and nothing else."""
 
     tls: ec.EllipticCurvePublicKey
+    """P-256; its possession is proved by the request's own signature."""
     gateway: Ed25519PublicKey
+    """Signs answers, manifests and checkpoints."""
     recorder: Ed25519PublicKey
+    """Signs superblocks and header pages."""
     owner: Ed25519PublicKey
+    """Signs consents and orders."""
 
 
 def encode_csr(
@@ -68,14 +74,17 @@ def verify_csr(pem: bytes) -> Application:
     try:
         csr = x509.load_pem_x509_csr(pem)
         tls = csr.public_key()
+        # E2: P-256 and no other curve.
         if not isinstance(tls, ec.EllipticCurvePublicKey) or not isinstance(tls.curve, ec.SECP256R1):
             raise EvidenceError("certificate request is not for a P-256 key")
         signed = csr.is_signature_valid
         names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (ValueError, InvalidSignature, x509.ExtensionNotFound) as error:
         raise EvidenceError(f"not a gateway's certificate request: {error}") from error
+    # E1: an application that names its owner must not reach a city's files.
     if csr.subject != _SUBJECT:
         raise EvidenceError(f"certificate request: its subject is not CN={COMMON_NAME}")
+    # E2: proves that the applicant has the TLS key.
     if not signed:
         raise EvidenceError("certificate request: its signature does not verify")
     keys = _parse_keys(names)
@@ -86,6 +95,7 @@ def _parse_keys(names: x509.SubjectAlternativeName) -> dict[str, Ed25519PublicKe
     keys: dict[str, Ed25519PublicKey] = {}
     for name in names:
         match = _KEY_URI.fullmatch(str(name.value)) if isinstance(name, x509.UniformResourceIdentifier) else None
+        # E3: nothing else, and none twice. The last one would count otherwise.
         if match is None or match[1] in keys:
             raise EvidenceError("certificate request: a name that is not one key of a gateway")
         try:

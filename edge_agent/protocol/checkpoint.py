@@ -25,14 +25,18 @@ from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
 PAD_TO = 256
 """A checkpoint that leaves the house stands at a multiple of this, so that its size does not tell how many entries,
 refusals among them, were made."""
+# 128 bits: an entry cannot be guessed from its leaf's hash, which other proofs show.
 SALT_BYTES = 16
 MAX_LEAF_BYTES = 1 << 18
 MAX_NOTE_BYTES = 4096
 MAX_SIZE = 1 << merkle.MAX_LEVEL
+# C2SP signed-note, "Signature types".
 _ALGORITHM_ED25519 = b"\x01"
+# C2SP signed-note: a signature's line begins with an em dash.
 _DASH = "\u2014"
 _KIND = re.compile(r"[a-z][a-z-]{0,31}")
 _ORIGIN = re.compile(r"edge-agent/[0-9A-Za-z_-]{1,64}")
+# C2SP tlog-checkpoint: no leading zeros. 19 digits hold every size below 2**62.
 _DECIMAL = re.compile(r"[1-9][0-9]{0,18}")
 _LEAF_MEMBERS = {"v", "kind", "at", "entry", "salt"}
 _PROOF_MEMBERS = {"index", "leaf", "path", "checkpoint"}
@@ -44,8 +48,11 @@ class Checkpoint:
     """The head of a ledger: its first ``size`` leaves have this root."""
 
     origin: str
+    """``edge-agent/<gateway id>``."""
     size: int
+    """Number of leaves."""
     root: bytes
+    """MTH(D[0:size]) of RFC 6962, 2.1: 32 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +60,11 @@ class Leaf:
     """One entry as it stands in the tree."""
 
     kind: str
+    """One of the ledger's closed list."""
     at: UtcNs
+    """When it was entered, by the gateway's clock."""
     entry: Mapping[str, object]
+    """The kind's members; plain JSON without floats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +72,10 @@ class ProvedEntry:
     """An entry, where it stands, and the signed head that it was proved against."""
 
     index: int
+    """From 0."""
     leaf: Leaf
     checkpoint: Checkpoint
+    """Of a padded size."""
 
 
 def ledger_origin(gateway: str) -> str:
@@ -127,12 +139,14 @@ def encode_checkpoint(checkpoint: Checkpoint) -> str:
 def sign_checkpoint(checkpoint: Checkpoint, key: Ed25519PrivateKey) -> str:
     """Return the checkpoint as a signed note with one signature, under its origin (C2SP signed-note)."""
     text = encode_checkpoint(checkpoint)
+    # C2SP signed-note: key id (4) ‖ signature (64), in one base64.
     signature = note_key_id(checkpoint.origin, key.public_key()) + key.sign(text.encode())
     return f"{text}\n{_DASH} {checkpoint.origin} {encode_b64(signature)}\n"
 
 
 def note_key_id(name: str, key: Ed25519PublicKey) -> bytes:
     """Return the four bytes by which a signature line names its key."""
+    # C2SP signed-note: SHA-256(name ‖ LF ‖ algorithm ‖ public key), four bytes of it.
     return hashlib.sha256(name.encode() + b"\n" + _ALGORITHM_ED25519 + key.public_bytes_raw()).digest()[:4]
 
 
@@ -147,6 +161,7 @@ def verify_checkpoint(note: str, origin: str, key: Ed25519PublicKey) -> Checkpoi
         raise EvidenceError(f"checkpoint is of another ledger: {checkpoint.origin[:80]!r}, not {origin!r}")
     key_id = note_key_id(origin, key)
     for name, blob in signatures:
+        # A name alone proves nothing: any key may sign under it, so the key's id decides.
         if name == origin and hmac.compare_digest(blob[:4], key_id):
             try:
                 key.verify(blob[4:], text.encode())
@@ -174,6 +189,7 @@ def read_origin(note: str) -> str:
 def _parse_note(note: str) -> tuple[Checkpoint, str, list[tuple[str, bytes]]]:
     if len(note) > MAX_NOTE_BYTES:
         raise EvidenceError(f"checkpoint is too large: bytes={len(note)} limit={MAX_NOTE_BYTES}")
+    # C2SP signed-note: text, an empty line, signature lines. No extension line is ours.
     body, separator, tail = note.partition("\n\n")
     lines = body.split("\n")
     if not separator or not tail.endswith("\n") or len(lines) != 3 or not _DECIMAL.fullmatch(lines[1]):
@@ -217,6 +233,7 @@ def verify_proof(value: object, origin: str, key: Ed25519PublicKey) -> ProvedEnt
     if not isinstance(value, dict) or value.keys() != _PROOF_MEMBERS:
         raise EvidenceError("ledger proof is not an object of index, leaf, path and checkpoint")
     index, leaf, path, note = (value[name] for name in ("index", "leaf", "path", "checkpoint"))
+    # `type`, not isinstance: True is an int in Python, and no place in a tree.
     if type(index) is not int or not isinstance(leaf, str) or not isinstance(note, str) or not _is_texts(path):
         raise EvidenceError("ledger proof has a member of the wrong kind")
     checkpoint = _verify_padded(note, origin, key)
@@ -267,6 +284,7 @@ def verify_growth(value: object, remembered: str, origin: str, key: Ed25519Publi
 
 def _verify_padded(note: str, origin: str, key: Ed25519PublicKey) -> Checkpoint:
     checkpoint = verify_checkpoint(note, origin, key)
+    # docs/ledger.md: a head in between would tell how many refusals were made since the last.
     if checkpoint.size % PAD_TO:
         raise EvidenceError(f"checkpoint is not padded: size={checkpoint.size}")
     return checkpoint

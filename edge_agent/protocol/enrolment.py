@@ -22,10 +22,12 @@ from edge_agent.protocol.jws import VerifyingKey, parse_strict_json
 from edge_agent.protocol.members import GatewayId, Issuer, TargetName, WireModel, parse_members
 from edge_agent.protocol.public_keys import load_jwk, thumbprint
 
+# PROTOCOL 7.3.
 MAX_ENROLMENT_BYTES = 64 * 1024
 MAX_ROOTS = 16
 MAX_AUTHORITIES = 2
 """The one that issues, and the one before or after it."""
+# PROTOCOL 7.3, `more_brokers`: a gateway tries them in turn.
 MAX_BROKERS = 8
 
 
@@ -36,15 +38,19 @@ class Enrolment:
     gateway: str
     """Random id: CN of the certificate, MQTT client id, part of the topics."""
     iss: str
+    """The RTCC's name."""
     broker_host: str
     broker_port: int
     ca_pem: str
     """One authority, or two while the RTCC rolls over."""
     certificate_pem: str
+    """This gateway's, for client authentication alone."""
     uploads: Mapping[str, str]
     """Upload targets: name → URL (https)."""
     roots: tuple[VerifyingKey, ...]
+    """Root keys that sign trust bundles: 2 to 16, all different."""
     threshold: int
+    """So many of them must sign; at least 2."""
     not_after_s: int
     """When the certificate ends, in seconds of Unix time."""
     tls_thumbprint: str
@@ -102,6 +108,7 @@ def parse_enrolment(raw: bytes, source: str) -> Enrolment:
         roots = tuple(load_jwk(jwk) for jwk in members.roots)
     except (DenialError, CustodyError) as error:
         raise ConfigError(f"{source}: {error}") from error
+    # Behind the members: a later version may have others, and is refused by their names.
     if members.edge_agent_enrolment != 1:
         raise ConfigError(f"{source}: version {members.edge_agent_enrolment} is not supported, only 1")
     _check_roots(source, roots, members.threshold)
@@ -137,6 +144,7 @@ def renew_enrolment(enrolment: Enrolment, certificate_pem: str, source: str) -> 
     (certificate,) = _load_certificates(source, "certificate", certificate_pem)
     authorities = _load_certificates(source, "ca", enrolment.ca_pem, MAX_AUTHORITIES)
     key = _check_certificate(source, certificate, authorities, enrolment.gateway)
+    # PROTOCOL 7.5, E10, in this order: own key, and an end that is later.
     if thumbprint(key) != enrolment.tls_thumbprint:
         raise ConfigError(f"{source}: certificate: is for another TLS key than this gateway's")
     not_after_s = int(certificate.not_valid_after_utc.timestamp())
@@ -154,6 +162,7 @@ def _check_roots(source: str, roots: tuple[object, ...], threshold: int) -> None
         raise ConfigError(f"{source}: roots: should be 2 to {MAX_ROOTS} signing keys (Ed25519 or P-256)")
     if len(set(prints)) != len(prints):
         raise ConfigError(f"{source}: roots: the same key twice")
+    # PROTOCOL 5: one root alone signs nothing.
     if not 2 <= threshold <= len(roots):
         raise ConfigError(f"{source}: threshold: {threshold} is outside 2 to {len(roots)}, the number of roots")
 
@@ -169,6 +178,7 @@ _URL = re.compile(r"[A-Za-z0-9._~:/%@!$&'*+=\-\[\]]+")
 def _check_upload(source: str, name: str, url: str) -> None:
     try:
         parts = urlsplit(url)
+        # parts.port raises ValueError beyond 65535: for that reason it is read inside.
         usable = parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
     except ValueError:
         usable = False
@@ -191,8 +201,10 @@ def _check_certificate(
     source: str, certificate: x509.Certificate, authorities: list[x509.Certificate], gateway: str
 ) -> EllipticCurvePublicKey:
     names = [attribute.value for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    # PROTOCOL 7.3, E6, with 7.2, E4: one CN, the id; the broker takes it as the user name.
     if names != [gateway]:
         raise ConfigError(f"{source}: certificate: its CN is not the gateway's id")
+    # Two authorities while the RTCC rolls over (PROTOCOL 7.6, E12).
     if not any(_is_issued_by(certificate, authority) for authority in authorities):
         raise ConfigError(f"{source}: certificate: was not issued by the file's own ca")
     key = certificate.public_key()

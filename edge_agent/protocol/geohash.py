@@ -9,6 +9,7 @@ import math
 EARTH_RADIUS_M = 6_371_008.8
 """Mean radius (IUGG); the sphere is wrong by at most 0.56 %, 4 m in the largest distance that a policy may allow."""
 CELL_LENGTH = 5
+# PROTOCOL 3.2, `aud`: some 1,500 square kilometres at the equator.
 MAX_CELLS = 64
 _ALPHABET = "0123456789bcdefghjkmnpqrstuvwxyz"
 
@@ -24,6 +25,7 @@ def geohash_encode(lat: float, lon: float, length: int = CELL_LENGTH) -> str:
     point = (lat, lon)
     text, bits = "", 0
     for step in range(length * 5):
+        # Even bits halve the longitude, odd ones the latitude.
         axis = 1 - step % 2
         middle = (low[axis] + high[axis]) / 2
         bits <<= 1
@@ -65,12 +67,14 @@ def cells_touched(place: tuple[float, float], radius_m: float) -> tuple[str, ...
     lat, lon = place
     check_place(lat, lon)
     lat_span = math.degrees(radius_m / EARTH_RADIUS_M)
+    # Nearest the pole a degree of longitude is shortest; at 89° its span is still finite.
     widest = math.radians(min(89.0, abs(lat) + lat_span))
     lon_span = lat_span / math.cos(widest)
     # A cell of five letters is 180/2**12 degrees high and 360/2**13 degrees wide: the same 0.0439 degrees.
     cell_degrees = 360 / 2**13
     lat_steps = math.ceil(2 * lat_span / cell_degrees) + 1
     lon_steps = math.ceil(2 * lon_span / cell_degrees) + 1
+    # Before the walk: it bounds the work of a circle as large as the earth.
     if lat_steps * lon_steps > 16 * MAX_CELLS:
         raise ValueError(f"a circle of {radius_m:.0f} m touches more than {MAX_CELLS} cells")
     cells = {geohash_encode(lat, lon)}

@@ -1,9 +1,9 @@
 """Signed messages: JWS General JSON Serialization (RFC 7515, 7.2.1), read strictly (PROTOCOL 3).
 
 Owns checks 1 to 3 of every signed message, the bare verification of its signatures, and strict JSON. joserfc makes and
-verifies the signatures; what it accepts and must not be accepted here (header members outside the protected header, one
-signature twice, one key under two names, extensions, keys brought along) is refused before it is asked. Pure: which
-keys count, and when, is the caller's.
+verifies the signatures; a message that it accepts and that must not be accepted here (header members outside the
+protected header, one signature twice, one key under two names, extensions, keys brought along) is refused before it is
+asked. Pure: which keys count, and when, is the caller's.
 """
 
 import hashlib
@@ -29,14 +29,20 @@ PrivateSigningKey = Ed25519PrivateKey | EllipticCurvePrivateKey
 VerifyingKey = Ed25519PublicKey | EllipticCurvePublicKey
 PayloadT = TypeVar("PayloadT")
 
+# PROTOCOL 3.1, J1: size and depth.
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_DEPTH = 8
+# PROTOCOL 3.1: as many as a trust bundle may have roots (5).
 MAX_SIGNATURES = 8
+# PROTOCOL 3.1, J5: fully specified names (RFC 9864); "EdDSA" leaves the curve open.
 ED25519 = "Ed25519"
 ES256 = "ES256"
 
+# PROTOCOL 3.1, J4: exactly these.
 _HEADER = {"alg", "kid", "typ"}
+# RFC 7515, 4.1.2 to 4.1.8: ways to bring a key along, each refused by its name.
 _KEY_HEADERS = {"jwk", "jku", "x5c", "x5u", "x5t", "x5t#S256"}
+# SHA-256 in base64url without padding: ceil(256 / 6) letters.
 _KID = re.compile(r"[A-Za-z0-9_-]{43}")
 # A string, closed or not: possessive, so that each byte is looked at once whatever the message holds.
 _JSON_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
@@ -114,6 +120,7 @@ def _signatures(typ: str, payload_bytes: bytes, keys: Sequence[PrivateSigningKey
     for key in keys:
         alg = alg_of(key)
         protected = {"alg": alg, "kid": thumbprint(key.public_key()), "typ": typ}
+        # Base64url is a third longer than its bytes; twice is above that.
         registry = _registry(len(payload_bytes) * 2)
         signed = jose.serialize_json([{"protected": protected}], payload_bytes, _jose_key(key), registry=registry)
         signatures.extend(dict(signature) for signature in signed["signatures"])
@@ -149,6 +156,7 @@ def parse(
     payload_bytes = _unb64(general["payload"], "payload")
     payload = parse_strict_json(payload_bytes, max_bytes)
     signatures = general["signatures"]
+    # Counted before any is parsed: a flood of signatures would cost a curve operation each.
     if not isinstance(signatures, list) or not 1 <= len(signatures) <= MAX_SIGNATURES:
         deny("member-invalid", member="signatures", detail=f"a list of 1 to {MAX_SIGNATURES}")
     if read_payload is not None:
@@ -162,9 +170,11 @@ def _parse_header(signature: object, typ: str) -> SignatureHeader:
         deny("jws-unprotected-header")
     members = _members(signature, {"protected", "signature"}, "signatures")
     _unb64(members["signature"], "signature")
+    # Three short members (J4): 512 bytes leave room for a longer typ.
     header = parse_strict_json(_unb64(members["protected"], "protected"), 512)
     if not isinstance(header, dict):
         deny("json-malformed", detail="a protected header must be an object")
+    # RFC 7515, 4.1.11: an extension that must be understood. None is.
     if "crit" in header:
         deny("jws-crit")
     for name in sorted(_KEY_HEADERS & set(header)):
@@ -173,6 +183,7 @@ def _parse_header(signature: object, typ: str) -> SignatureHeader:
         deny("jws-header-unknown", member=_short(name))
     for name in sorted(_HEADER - set(header)):
         deny("jws-header-missing", member=name)
+    # PROTOCOL 3.1, J6: a signature for one purpose never serves another (RFC 8725, 3.11).
     if header["typ"] != typ:
         deny("jws-typ", expected=typ)
     if header["alg"] not in (ED25519, ES256):
@@ -198,10 +209,12 @@ def verify(jws: Jws[Any], keys: Mapping[str, VerifyingKey]) -> tuple[str, ...]:
     for header in jws.signatures:
         if header.kid not in keys:
             deny("key-unknown")
+        # PROTOCOL 3.1, J5: the key decides the algorithm, never the message (RFC 8725, 3.1).
         if alg_of(keys[header.kid]) != header.alg:
             deny("key-alg-mismatch")
     jose_keys = {kid: _jose_key(keys[kid]) for kid, _alg in jws.signatures}
     try:
+        # PROTOCOL 3.1, J7: one that fails makes the message worthless.
         jose.deserialize_json(
             jws._general,  # type: ignore[call-overload]
             lambda member: jose_keys[member.protected["kid"]],
@@ -210,6 +223,7 @@ def verify(jws: Jws[Any], keys: Mapping[str, VerifyingKey]) -> tuple[str, ...]:
     except (JoseError, ValueError):
         deny("signature-invalid")
     texts = [signature["signature"] for signature in jws._general["signatures"]]
+    # ECDSA signatures are malleable, so this finds copies only; thumbprints find the rest.
     if len(set(texts)) != len(texts):
         deny("signature-repeated")
     kids = tuple(header.kid for header in jws.signatures)
@@ -234,6 +248,7 @@ def parse_strict_json(raw: bytes, max_bytes: int) -> Any:
     """
     if len(raw) > max_bytes:
         deny("too-large", limit=max_bytes)
+    # Before json.loads, which recurses: brackets inside strings are cut out first.
     depth = 0
     for bracket in _NOT_BRACKETS.sub(b"", _JSON_STRING.sub(b"", raw)):
         depth += 1 if bracket in b"[{" else -1
@@ -243,6 +258,7 @@ def parse_strict_json(raw: bytes, max_bytes: int) -> Any:
         value = json.loads(
             raw.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
         )
+        # PROTOCOL 3.1, J1; only an escape can make one, since raw.decode() is strict.
         if b"\\u" in raw:
             json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate has no UTF-8
     except (ValueError, RecursionError) as error:
@@ -254,6 +270,7 @@ def parse_strict_json(raw: bytes, max_bytes: int) -> Any:
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
+    # RFC 8259, 4, leaves it open which of two counts: two readers could differ.
     if len(members) != len(pairs):
         names = [name for name, _value in pairs]
         deny("json-duplicate-member", member=_short(next(name for name in names if names.count(name) > 1)))

@@ -33,6 +33,7 @@ PAPERS: Mapping[str, tuple[str, ...]] = {TYP: (REQUEST, CONSENT), EXPORT_TYP: (O
 """The authority for each kind of bundle: its first files. None of the other kind's may be in it."""
 EXPORTED = "local export as a bundle"
 """The members of the ledger's entry of an export."""
+# One folder deep, no leading dot: no name leads out of the folder that a reader extracts to.
 _FILE = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"
 
 
@@ -55,6 +56,7 @@ ClockMoment = Annotated[
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Id16 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 FileName = Annotated[str, StringConstraints(pattern=_FILE, max_length=64)]
+# RFC 8259, 6: whole numbers up to 2**53 mean the same to every reader.
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Fact = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
@@ -253,7 +255,7 @@ class Manifest(_AnyManifest):
 
     @property
     def allowed(self) -> list[Window]:
-        """What pictures may be of: the granted windows."""
+        """Pictures may be of the granted windows."""
         return [span.window() for span in self.windows.granted]
 
 
@@ -269,7 +271,7 @@ class ExportManifest(_AnyManifest):
 
     @property
     def allowed(self) -> list[Window]:
-        """What pictures may be of: the ordered window."""
+        """Pictures may be of the ordered window."""
         return [self.windows.ordered.window()]
 
 
@@ -306,6 +308,7 @@ def _parse_either(raw: bytes) -> jws.Jws[Any]:
     try:
         return jws.parse(raw, TYP, max_bytes=MAX_MANIFEST_BYTES)
     except DenialError as error:
+        # Another type alone is tried again; any other fault is the message's own.
         if error.reason != "jws-typ":
             raise
     return jws.parse(raw, EXPORT_TYP, max_bytes=MAX_MANIFEST_BYTES)

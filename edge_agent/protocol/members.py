@@ -41,22 +41,28 @@ def _parse_time(value: object) -> UtcNs:
 
 Time = Annotated[UtcNs, BeforeValidator(_parse_time)]
 """RFC 3339 with ``Z`` on the wire."""
+# PROTOCOL 3.1: one line of printable characters, without blanks around.
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(check_line)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=80), AfterValidator(check_line)]
 """An owner's name for a camera."""
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(check_line)]
 Issuer = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
 Person = Issuer
+# PROTOCOL 7.2, E4: 128 bits need ceil(128 / 6) letters of base64url.
 GatewayId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{22}$")]
 Jti = GatewayId
 """128 random bits in base64url."""
+# RFC 7638 with SHA-256: ceil(256 / 6) letters.
 Kid = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
 Digest = Kid
 """SHA-256 in base64url."""
 CameraId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 TargetName = CameraId
+# Geohash letters: digits and lower case without a, i, l, o.
 Cell = Annotated[str, StringConstraints(pattern=r"^[0-9b-hjkmnp-z]{5}$")]
+# Bech32 (BIP 173) without 1, b, i, o: 52 letters of key and 6 of checksum.
 AgeRecipient = Annotated[str, StringConstraints(pattern=r"^age1[02-9ac-hj-np-z]{58}$")]
+# PROTOCOL 5 and 6.1: from 1, one more with every signature.
 Version = Annotated[int, Field(ge=1, le=2**31)]
 
 
@@ -93,10 +99,12 @@ def parse_members(model: type[WireT], payload: object) -> WireT:
         return model.model_validate(payload)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
+        # PROTOCOL 4, check 2: one reason for one message, in whichever order pydantic looks.
         code, problem = min(
             ((_CODES.get(problem["type"], "member-invalid"), problem) for problem in problems),
             key=lambda found: _ORDER.index(found[0]),
         )
+        # The path holds names from the message: cut and cleaned, for a person reads the reason.
         member = show_line(".".join(str(part)[:40] for part in problem["loc"][:8])) or "payload"
         detail = show_line(problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")[:120])
         raise DenialError(code, say(code, member=member, detail=detail)) from None

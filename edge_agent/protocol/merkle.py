@@ -24,6 +24,7 @@ EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 def leaf_hash(leaf: bytes) -> bytes:
     """Hash a leaf: SHA-256(0x00 ‖ leaf)."""
+    # RFC 6962, 2.1: the prefix keeps a leaf from passing for an inner node (second preimage).
     return hashlib.sha256(b"\x00" + leaf).digest()
 
 
@@ -117,6 +118,7 @@ def consistency_proof(old_size: int, new_size: int, read: ReadNode) -> list[byte
 
 def _split(count: int) -> int:
     """The largest power of two smaller than ``count``, which is at least 2."""
+    # RFC 6962, 2.1: k < n <= 2k.
     return 1 << (count - 1).bit_length() - 1
 
 
@@ -129,6 +131,7 @@ def verify_inclusion(hashed_leaf: bytes, index: int, size: int, proof: Sequence[
     _check_shape(proof)
     if not 0 <= index < size:
         raise EvidenceError(f"inclusion proof is for no leaf of the tree: index={index} size={size}")
+    # RFC 9162, 2.1.3.2: fn and sn; LSB(fn) or fn = sn takes the sibling from the left.
     position, last, current = index, size - 1, hashed_leaf
     for sibling in proof:
         if last == 0:
@@ -161,10 +164,12 @@ def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: 
             raise EvidenceError(f"two trees of one size differ: {where}")
         return
     hashes = list(proof)
+    # RFC 9162, 2.1.4.2, step 2: a full old tree is a node; the proof does not repeat it.
     if old_size & (old_size - 1) == 0:
         hashes.insert(0, old_root)
     if not hashes:
         raise EvidenceError(f"consistency proof is too short: {where}")
+    # Steps 3 and 4: the levels at which the old tree's last node is a right one are skipped.
     position, last = old_size - 1, new_size - 1
     while position & 1:
         position, last = position >> 1, last >> 1
@@ -186,5 +191,6 @@ def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: 
 
 
 def _check_shape(proof: Sequence[bytes]) -> None:
+    # A path has a hash for each level, a consistency proof at most two.
     if len(proof) > 2 * MAX_LEVEL or any(len(sibling) != HASH_BYTES for sibling in proof):
         raise EvidenceError(f"proof is not a short list of SHA-256 hashes: length={len(proof)}")

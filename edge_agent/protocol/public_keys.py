@@ -26,6 +26,7 @@ def public_jwk(key: PublicKey) -> dict[str, str]:
     if isinstance(key, EllipticCurvePublicKey):
         if not isinstance(key.curve, SECP256R1):
             raise CustodyError(f"key is on {key.curve.name}: only P-256 is used")
+        # SEC 1, 2.3.3: 0x04 ‖ x (32) ‖ y (32).
         point = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
         return {"kty": "EC", "crv": "P-256", "x": encode_b64url(point[1:33]), "y": encode_b64url(point[33:])}
     curve = "X25519" if isinstance(key, X25519PublicKey) else "Ed25519"
@@ -40,6 +41,7 @@ def load_jwk(jwk: Mapping[str, object]) -> PublicKey:
     """
     kind = (jwk.get("kty"), jwk.get("crv"))
     expected = {"kty", "crv", "x", "y"} if kind[0] == "EC" else {"kty", "crv", "x"}
+    # RFC 7638, 3.2, and a guard: a private member ("d") must not travel as a public key.
     if set(jwk) != expected:
         raise CustodyError(f"jwk has the members {', '.join(sorted(map(str, jwk)))}: needs exactly kty, crv, x (EC: y)")
     x = _coordinate(jwk["x"])
@@ -59,6 +61,7 @@ def load_jwk(jwk: Mapping[str, object]) -> PublicKey:
 def thumbprint(key: PublicKey) -> str:
     """Return the RFC 7638 thumbprint (SHA-256, base64url, 43 letters): the ``kid`` everywhere."""
     jwk = public_jwk(key)
+    # RFC 7638, 3: required members alone, sorted, no blanks.
     members = ",".join(f'"{name}":"{jwk[name]}"' for name in sorted(jwk))
     return encode_b64url(hashlib.sha256(f"{{{members}}}".encode()).digest())
 
@@ -68,6 +71,7 @@ def _coordinate(text: object) -> bytes:
         raw = parse_b64url(text)
     except ValueError:
         raw = b""
+    # Full length (RFC 7518, 6.2.1.2): a short coordinate would give one key two spellings.
     if len(raw) != 32:
         raise CustodyError("jwk coordinate is not 32 bytes of base64url")
     return raw

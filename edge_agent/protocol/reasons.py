@@ -139,7 +139,7 @@ TRANSIENT = frozenset({"clock-unsynchronised", "trust-missing"})
 """Reasons that pass by themselves: the request waits, within its own times, and is judged again."""
 
 UNKNOWN = TRANSIENT | {"ring-unreadable", "consent-file-unreadable"}
-"""Reasons that say nothing against a camera but that it cannot be judged now: no step is taken, and nothing is lost.
+"""Reasons for which a camera cannot be judged now, none of them against it: no step is taken, and nothing is lost.
 
 At arrival the last two are a denial, because nothing was decided yet that could wait.
 """

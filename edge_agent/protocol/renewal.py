@@ -16,6 +16,7 @@ from edge_agent.protocol.members import GatewayId, Issuer, WireModel, parse_memb
 from edge_agent.protocol.public_keys import thumbprint
 
 TYP = "certificate-renewal+jws"
+# PROTOCOL 7.5.
 MAX_RENEWAL_BYTES = 32 * 1024
 MAX_CERTIFICATE_BYTES = 8 * 1024
 PATH = "/certificates/"
@@ -31,6 +32,7 @@ class _Renewal(WireModel):
 
 def due_at_s(not_before_s: int, not_after_s: int) -> int:
     """Return from when on a certificate is renewed: two thirds of its life."""
+    # PROTOCOL 7.5 and E8: the RTCC refuses an earlier application.
     return not_before_s + (not_after_s - not_before_s) * 2 // 3
 
 
@@ -51,6 +53,7 @@ def verify_renewal(raw: bytes, iss: str, gateway: str, key: Ed25519PublicKey) ->
         renewal = parse_members(_Renewal, message.payload)
     except DenialError as error:
         raise EvidenceError(f"not a gateway's application for a further certificate: {error}") from error
+    # E8: a message of another gateway must not be sent on under this one's certificate.
     if (renewal.iss, renewal.gateway) != (iss, gateway):
         raise EvidenceError(f"application is another's: gateway={renewal.gateway} iss={renewal.iss}")
     return verify_csr(renewal.csr.encode())

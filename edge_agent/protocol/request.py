@@ -48,8 +48,11 @@ class Signer:
     """One verified signature: the person, the key and the role."""
 
     kid: str
+    """The name in the protected header, by which the trust bundle has the key."""
     thumbprint: str
+    """RFC 7638, of the key itself."""
     person: str
+    """By the trust bundle; two keys of one person count as one person."""
     role: Role
 
 
@@ -66,10 +69,13 @@ class Incident:
     """The reported event that a request depends on."""
 
     number: str
+    """The RTCC's own, at most 64 printable characters."""
     category: Category
     reported_at: UtcNs
+    """By the RTCC's clock; check 10 compares it with the value first admitted."""
     place: Place
     window: Window
+    """The span of the incident, half open, at most 24 h; a clip lies inside it (check 10)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,9 @@ class Audience:
     """Whom a request is for: exactly one gateway, or one to 64 area cells (geohash of five letters)."""
 
     gateway: str | None
+    """A gateway's id; None for an area."""
     cells: tuple[str, ...]
+    """All different; empty for one gateway."""
 
     @property
     def is_area(self) -> bool:
@@ -92,24 +100,36 @@ class Request:
     raw: bytes
     """The JWS as it arrived; goes into the bundle."""
     payload_sha256: bytes
+    """Identifies the request, even if it is signed again."""
     jti: str
+    """128 random bits in base64url; with ``iss`` the request's name."""
     iss: str
+    """The RTCC's name."""
     audience: Audience
     iat: UtcNs
+    """Issued; the limits of the other times count from it."""
     nbf: UtcNs
+    """May arrive from here on."""
     exp: UtcNs
+    """May arrive until here."""
     release_by: UtcNs
+    """Everything after arrival ends here."""
     incident: Incident
     cameras: tuple[str, ...]
     """Camera ids, or ``("*",)`` for every camera that consents."""
     window: Window
+    """The span that is asked for, half open."""
     audio: bool
+    """Whether sound is asked for."""
     quality: Quality
     purpose: str
+    """A text for the owner, one line."""
     contact: str
+    """A text for the owner, one line."""
     deliver: str
     """The name of an upload target in the gateway's own enrolment; never a URL."""
     signers: tuple[Signer, ...]
+    """In the order of the signatures: two or three, all different persons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +138,4 @@ class Admitted:
 
     request: Request
     arrived_at: UtcNs
+    """By the gateway's clock."""

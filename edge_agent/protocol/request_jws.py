@@ -30,11 +30,13 @@ from edge_agent.protocol.trust_bundle import TrustBundle, TrustedKey, find_key
 from edge_agent.units import UtcNs
 
 TYP = "rtcc-request+jws"
+# PROTOCOL 3.2, `clip` and `aud`.
 MAX_CAMERAS = 64
 MAX_CELLS = 64
 EVERY_CAMERA = "*"
 
 
+# PROTOCOL 3.2: an id, or "*" for every camera that consents.
 _CameraOrEvery = Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9-]{0,31}|\*)$")]
 
 
@@ -136,6 +138,7 @@ def _parse_payload(payload: object) -> _WireRequest:
 
 def _check_signers(keys: list[TrustedKey]) -> tuple[Signer, ...]:
     """Check 6: distinct persons, one operator, one supervisor, and at most a dispatcher beside them."""
+    # PROTOCOL 4, check 6: two keys of one person are one person.
     if len({key.person for key in keys}) != len(keys):
         deny("same-person")
     roles = [key.role for key in keys]
@@ -143,6 +146,7 @@ def _check_signers(keys: list[TrustedKey]) -> tuple[Signer, ...]:
         deny("operator-missing")
     if Role.SUPERVISOR not in roles:
         deny("supervisor-missing")
+    # Of each role one: with operator and supervisor there, only a dispatcher can be the third.
     if len(set(roles)) != len(roles):
         deny("role-repeated")
     return tuple(Signer(key.kid, thumbprint(key.key), key.person, key.role) for key in keys)

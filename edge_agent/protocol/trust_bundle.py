@@ -20,8 +20,11 @@ from edge_agent.protocol.request import Role
 from edge_agent.units import DAY_NS, SECOND_NS, ClockState, UtcNs, Window, encode_rfc3339
 
 TYP = "rtcc-trust+jws"
+# PROTOCOL 5.2, T6: the longest time for which a broker can hide a revocation.
 MAX_LIFETIME_NS = 30 * DAY_NS
+# PROTOCOL 5, `keys`.
 MAX_KEYS = 128
+# PROTOCOL 4, check 9: the skew of a request's times.
 SKEW_NS = 60 * SECOND_NS
 
 
@@ -30,6 +33,7 @@ class Roots:
     """Offline keys of which ``threshold`` must sign a bundle; pinned at enrolment."""
 
     threshold: int
+    """At least 2."""
     keys: Mapping[str, VerifyingKey]
     """By thumbprint, all different."""
 
@@ -39,10 +43,13 @@ class TrustedKey:
     """One key of a person at the RTCC, in one role, with its validity."""
 
     kid: str
+    """RFC 7638 thumbprint of the key (T8)."""
     key: VerifyingKey
     person: str
+    """The RTCC's name for the person; the same for all keys of one person."""
     role: Role
     valid: Window
+    """Half open, judged by the gateway's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,7 @@ class Recipient:
 
     role: Literal["evidence", "escrow"]
     age: str
+    """``age1…``, X25519."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +66,24 @@ class TrustBundle:
     """A bundle whose roots verified; whether it has expired is judged at every use."""
 
     raw: bytes
+    """The JWS: stored, so that a restart verifies it again."""
     payload_sha256: bytes
+    """The same bundle again changes nothing (T5)."""
     iss: str
     version: int
+    """Rises with every bundle (T1, T5)."""
     issued_at: UtcNs
+    """The floor of the gateway's clock (T6)."""
     expires: UtcNs
+    """At most 30 days after; from then on everything is denied (T7)."""
     keys: Mapping[str, TrustedKey]
+    """By ``kid``; ``revoked`` counts above it."""
     revoked: frozenset[str]
+    """``kid`` of keys that sign nothing any more."""
     recipients: tuple[Recipient, ...]
+    """One for evidence, and perhaps one for escrow."""
     roots: Roots
+    """Those that must sign the next bundle (T3)."""
 
     def recipient(self, role: Literal["evidence", "escrow"]) -> str | None:
         """Return the age recipient of a role, if the bundle names one."""
@@ -110,6 +127,7 @@ def make_roots(threshold: int, jwks: Sequence[Mapping[str, str]]) -> Roots:
         DenialError: ``trust-roots-invalid``: a threshold below 2 or above the keys, a key twice, no key at all.
     """
     keys = {thumbprint(key): key for key in (_load_key(jwk) for jwk in jwks)}
+    # PROTOCOL 5: at least 2, so that one stolen root signs nothing; each key once.
     if len(keys) != len(jwks) or not 2 <= threshold <= len(keys):
         deny("trust-roots-invalid")
     return Roots(threshold, keys)
@@ -145,24 +163,30 @@ def verify_trust(
     Raises:
         DenialError: With the first reason; the bundle in use stays in use.
     """
+    # T3: the roots of the bundle in use, or the pinned ones while there is none.
     trusted = current.roots if current is not None else roots
     message = jws.parse(raw, TYP, read_payload=_parse)
     wire = message.payload
     new_roots = make_roots(wire.roots.threshold, wire.roots.keys)
+    # J7: a signature by any other key makes the bundle worthless.
     signed = set(jws.verify(message, {**new_roots.keys, **trusted.keys}))
     if len(signed & set(trusted.keys)) < trusted.threshold:
         deny("trust-threshold", threshold=trusted.threshold)
+    # T4: it proves that the new roots have their keys, and can sign the next bundle.
     if len(signed & set(new_roots.keys)) < new_roots.threshold:
         deny("trust-new-roots-threshold", threshold=new_roots.threshold)
     if current is not None:
+        # T5: the retained message comes at every connection.
         if message.payload_sha256 == current.payload_sha256:
             return current
         if wire.iss != current.iss:
             deny("trust-issuer-changed")
+        # T5: an older bundle would bring a revoked key back.
         if wire.version <= current.version:
             deny("trust-rollback", version=current.version)
     if not 0 < wire.expires - wire.issued_at <= MAX_LIFETIME_NS:
         deny("trust-lifetime", limit="30 days")
+    # T6: the clock's floor rises to it, and a floor of the future would stop every decision.
     if clock_state is ClockState.SYNCHRONISED and wire.issued_at > now + SKEW_NS:
         deny("trust-from-future")
     return _bundle(message, new_roots)
@@ -176,8 +200,10 @@ def find_key(trust: TrustBundle | None, kid: str, now: UtcNs) -> TrustedKey:
     """
     if trust is None:
         deny("trust-missing")
+    # T7, before the key: an expired bundle denies everything.
     if now >= trust.expires:
         deny("trust-expired", expires=encode_rfc3339(trust.expires))
+    # Before `key-unknown`: the ledger counts uses of a revoked key apart.
     if kid in trust.revoked:
         deny("key-revoked")
     if kid not in trust.keys:
@@ -212,6 +238,7 @@ def _bundle(message: jws.Jws[_WireTrust], roots: Roots) -> TrustBundle:
         valid = Window(entry.valid_from, entry.until)
         keys[entry.kid] = TrustedKey(entry.kid, key, entry.person, Role(entry.role), valid)
     recipients = tuple(Recipient(recipient.role, recipient.age) for recipient in wire.recipients)
+    # PROTOCOL 5: exactly one evidence recipient, at most one for escrow.
     if sorted(recipient.role for recipient in recipients) not in (["evidence"], ["escrow", "evidence"]):
         deny("trust-recipients")
     return TrustBundle(

@@ -34,10 +34,13 @@ class CameraGrant:
     windows: tuple[Window, ...]
     """In order, disjoint; more than one where the owner's hours cut the request."""
     audio: bool
+    """Whether sound may leave."""
     masks: tuple[Mask, ...]
+    """Blacked out in every picture; empty for none."""
     consent_sha256: bytes
     """Of the ``owner-consent+jws`` that this depends on."""
     consent_version: int
+    """Of the same consent; the ledger shows it."""
     source: bytes
     """Digest of the source that the consent signed for this stream (FORMAT 3.5): footage of any other stays here."""
 
@@ -48,13 +51,17 @@ class Grant:
 
     request: Request
     cameras: tuple[CameraGrant, ...]
+    """One part for each camera, none empty."""
     trimmed: tuple[Reason, ...]
     """The part of a request that is not granted: other cameras, hours, audio."""
     decided_at: UtcNs
+    """By the gateway's clock."""
     not_before: UtcNs
+    """The end of the cooling-off."""
     approved_by: str | None
     """``None`` for an automatic grant, else the thumbprint of the owner's key."""
     escrow: bool
+    """Whether the RTCC's escrow key is a recipient as well, by the owner's terms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,7 @@ class Ask:
     trimmed: tuple[Reason, ...]
     decided_at: UtcNs
     until: UtcNs
+    """The latest moment at which an answer counts for any of the cameras."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +104,19 @@ class Approval:
     """The owner's verified signature under one request and its offer, or under a part of that offer."""
 
     jti: str
+    """Of the request."""
     request_sha256: bytes
+    """Digest of the request's payload: an approval of another one counts for nothing."""
     offer_sha256: bytes
     """Digest of the offer that the owner saw (PROTOCOL 6.3)."""
     cameras: tuple[str, ...]
+    """Of the offer, all or some."""
     window: Window
+    """Inside the request's."""
     thumbprint: str
+    """RFC 7638, of the owner's key that signed."""
     signed_at: UtcNs
+    """``iat`` of the order, at most five minutes before it is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +127,13 @@ class ExportOrder:
     """
 
     order_id: str
+    """128 random bits in base64url: the order is good once."""
     camera: str
     quality: Quality
     window: Window
     thumbprint: str
+    """RFC 7638, of the owner's key that signed."""
     signed_at: UtcNs
+    """``iat`` of the order."""
     recipients: tuple[str, ...] | None = None
+    """Age recipients beside the owner; None for MP4 in the clear."""

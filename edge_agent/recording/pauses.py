@@ -48,7 +48,7 @@ class Pauses:
     def __init__(self, path: Path, boot_id: bytes) -> None:
         self._path, self._boot_id = path, boot_id.hex()
         self._lock = threading.Lock()
-        """Held over writes to a disk, which may take minutes: whoever asks what is paused never waits for it."""
+        """Held over writes to a disk, which may take minutes: a question for the pauses never waits for it."""
         self._ends: Mapping[str, _End] = {}
         """Never changed, but replaced."""
         try:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from edge_agent.capture.camera import Look
 from edge_agent.capture.pictures.analyser import HEALTH, PictureWatch, StreamView
+from edge_agent.capture.recorded_stream import Look
 from edge_agent.host.clock import Clock
 from edge_agent.recording.event_triggers import Triggers
 from edge_agent.recording.reload import Changes

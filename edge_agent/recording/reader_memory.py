@@ -1,7 +1,8 @@
 """Which streams needed FFmpeg, over a restart of the recorder: each start would lose them three sessions otherwise.
 
-Owns ``readers.json`` in the recorder's state folder: of the streams with ``reader: auto``, those that FFmpeg records.
-What is remembered holds for a week, for the same address and the same version of this program; then our own reader is
+Owns ``readers.json`` in the recorder's state folder: of the streams with ``reader: auto``, those that FFmpeg records
+though our own reader might. Not those over UDP, which FFmpeg records anyway: nothing was found out about our own.
+A memory holds for a week, for the same address and the same version of this program; then our own reader is
 tried anew. A file that cannot be read is as good as none.
 """
 
@@ -27,7 +28,7 @@ HOLDS_NS = 7 * DAY_NS
 
 @dataclass(frozen=True, slots=True)
 class _Need:
-    """That a stream needed FFmpeg: since when it is known, where it was, and what version found that out."""
+    """That a stream needed FFmpeg: since when it is known, at which address, and found by which version."""
 
     since_ns: int
     address: str
@@ -78,14 +79,15 @@ class ReaderMemory:
             return OWN
 
     def take(self, config: Config, status: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take in the status of all streams, by name; those whose reader the owner chose do not count."""
+        """Take in the status of all streams, by name; those for which settings decide the reader do not count."""
         for camera, quality in config.rings():
-            name = f"{camera.id}.{quality}"
-            if camera.reader == AUTO and name in status:
-                self.note(name, camera.address(quality), status[name])
+            name, address = f"{camera.id}.{quality}", camera.address(quality)
+            is_over_tcp = camera.transport == "tcp" or address.startswith("rtsps://")
+            if camera.reader == AUTO and is_over_tcp and name in status:
+                self.note(name, address, status[name])
 
     def note(self, name: str, address: str, status: Mapping[str, Any]) -> None:
-        """Take in a stream's status: what records it now."""
+        """Take in a stream's status: the reader that records it now."""
         reader = status.get("reader") if status.get("state") == "recording" else None
         with self._lock:
             if reader == FFMPEG and name not in self._needs:

@@ -10,12 +10,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
-
 from edge_agent.buffer.ring import create_ring, load_superblock, wipe_ring
 from edge_agent.buffer.write.resize import move_ring, needs_move
 from edge_agent.buffer.write.writer import RingWriter
+from edge_agent.buffer.write.writer_settings import RingKeys, WriterSettings
 from edge_agent.errors import EdgeAgentError, RingError, RingPreparingError
 from edge_agent.host.clock import Clock
 from edge_agent.recording.ring_ids import KnownRingIds, Pin
@@ -35,8 +33,7 @@ class RingOpener:
 
     Args:
         config: Sizes and places.
-        vault_public: Block keys are sealed to it.
-        recorder_key: Signs superblocks and header pages.
+        keys: Of the vault and the recorder.
         clock: The gateway's clocks.
         boot_id: The kernel's id of this boot.
         pins: Which ring belongs to which stream.
@@ -46,14 +43,13 @@ class RingOpener:
     def __init__(
         self,
         config: Config,
-        vault_public: X25519PublicKey,
-        recorder_key: Ed25519PrivateKey,
+        keys: RingKeys,
         clock: Clock,
         boot_id: bytes,
         pins: KnownRingIds,
         stop: threading.Event,
     ) -> None:
-        self._config, self._vault_public, self._recorder_key = config, vault_public, recorder_key
+        self._config, self._keys = config, keys
         self._clock, self._boot_id, self._pins, self._stop = clock, boot_id, pins, stop
         self._preparations: dict[str, _Preparation] = {}
 
@@ -73,14 +69,15 @@ class RingOpener:
         self._prepare(name, camera, quality, path, pin)
         writer = RingWriter.open(
             path,
-            vault_public=self._vault_public,
-            recorder_key=self._recorder_key,
+            keys=self._keys,
             clock=self._clock,
             boot_id=self._boot_id,
-            source=camera.address(quality),
-            sync_every_ns=self._config.buffer.sync_every_ns,
-            keep_for_ns=self._config.keep_for_ns(camera),
-            ring_id=pin.ring_id if pin is not None else None,
+            settings=WriterSettings(
+                source=camera.address(quality),
+                sync_every_ns=self._config.buffer.sync_every_ns,
+                keep_for_ns=self._config.keep_for_ns(camera),
+                ring_id=pin.ring_id if pin is not None else None,
+            ),
         )
         try:
             if pin is not None and pin.path != path:
@@ -127,7 +124,7 @@ class RingOpener:
                 path,
                 size_bytes=size_bytes,
                 block_bytes=block_bytes,
-                recorder_key=self._recorder_key,
+                recorder_key=self._keys.recorder_key,
                 progress=progress,
             )
         if pin is not None:
@@ -140,7 +137,7 @@ class RingOpener:
             camera=camera.id,
             quality=quality,
             size_bytes=size_bytes,
-            recorder_key=self._recorder_key,
+            recorder_key=self._keys.recorder_key,
             block_size=block_bytes,
             now=self._clock.utc(),
             progress=progress,

@@ -64,7 +64,7 @@ class RingSink:
         return self._error
 
     def open(self) -> UtcNs | None:
-        """Open the ring now; return the end of what it holds, or None where it cannot be opened or is empty."""
+        """Open the ring now; return the end of its footage, or None if it cannot be opened or is empty."""
         with self._turn():
             if not self._is_closed:
                 self._reopen()

@@ -1,4 +1,4 @@
-"""Where each camera's streams are: from its URL, or asked of it by ONVIF; with its login and whose certificate counts.
+"""Where each camera's streams are: from its URL, or asked of it by ONVIF; with login and trusted certificate.
 
 Part of the recorder process. Holds the cameras' passwords.
 """
@@ -21,7 +21,7 @@ from edge_agent.units import MINUTE_NS, SECOND_NS
 
 
 def make_device(camera: Camera, login: Login | None) -> OnvifDevice:
-    """Return the ONVIF service of a camera that has one, with its login and whose certificate counts."""
+    """Return the ONVIF service of a camera that has one, with its login and the trust in its certificate."""
     assert camera.onvif is not None
     ca_file = camera.tls.ca_file if camera.tls is not None else None
     pin = camera.tls.pin if camera.tls is not None else None

@@ -21,7 +21,7 @@ RELOAD_CLOSE_S = 10.0
 
 
 class RunningStream:
-    """One camera in one quality: its thread, its ring, and what ends both."""
+    """One camera in one quality: its thread, its ring, and the event that ends both."""
 
     def __init__(self, thread: CameraThread, sink: RingSink, stop: threading.Event) -> None:
         self.thread, self.sink, self.stop = thread, sink, stop
@@ -41,7 +41,7 @@ def close_streams(streams: Mapping[str, RunningStream], clock: Clock, patience_s
     for name, stream in streams.items():
         left_ns = max(0, deadline - clock.boot())
         if not stream.thread.join(left_ns / SECOND_NS):
-            # FFmpeg cannot be interrupted; it holds pictures that have not come whole.
+            # It waits for its camera: connecting, TEARDOWN, or FFmpeg's child. What it holds has not come whole.
             log.warning("camera did not stop in time stream=%s", name)
     deadline = clock.boot() + int(patience_s * SECOND_NS)
     for name, stream in streams.items():

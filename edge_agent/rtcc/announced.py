@@ -1,6 +1,6 @@
-"""What gateways announced: the uploads that a verified ``queued`` names, by gateway and name of the upload.
+"""Announcements of gateways: the uploads that a verified ``queued`` names, by gateway and name of the upload.
 
-Owns what is taken down of them, and what the receiver may take in: nothing else. The name of an upload follows from
+Owns the table of them; the receiver takes nothing else in. The name of an upload follows from
 gateway, request and camera (PROTOCOL 9, step 4): the receiver needs to know none of the three.
 """
 
@@ -9,37 +9,36 @@ from typing import TYPE_CHECKING
 
 from edge_agent.protocol.answer import MAX_CAMERAS, Answer, Status, upload_name
 from edge_agent.rtcc.office.home import RtccHome
-from edge_agent.rtcc.state import exchanges
 from edge_agent.rtcc.state.sent_requests import AskedOf
 from edge_agent.units import UtcNs
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from edge_agent.rtcc.state.exchange_batch import ExchangeBatch
 
 _GATEWAY = re.compile(r"[A-Za-z0-9_-]{22}")
 _UPLOAD = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
-def announce(connection: "Connection", answer: Answer, asked: AskedOf) -> None:
+def announce(batch: "ExchangeBatch", answer: Answer, asked: AskedOf) -> None:
     """Take down what a verified answer says will be uploaded; a final one ends it. Inside the caller's transaction.
 
-    What is known is always looked up: a folder that was taken over may hold announcements without their answer.
-    Nothing, if the request went to another gateway: who was not asked has nothing to upload.
+    A known upload is always looked up: a folder that was taken over may hold announcements without their answer.
+    Nothing, if the request went to another gateway: a gateway that was not asked has nothing to upload.
 
     Args:
-        connection: With the lock of the answer's exchange.
+        batch: With the lock of the answer's exchange.
         answer: The newest of it.
         asked: Of whom its request asks something.
     """
     if answer.status.is_final:
-        exchanges.end_announcements(connection, answer)
+        batch.end_announcements(answer)
     if answer.status is not Status.QUEUED or not asked.is_of(answer.gateway):
         return
-    known = exchanges.announced_uploads(connection, answer)
+    known = batch.announced_uploads(answer)
     named = [upload_name(answer.gateway, answer.jti, camera) for camera in answer.cameras]
     # A gateway may say it again, and name others; never more than one request may.
     added = [upload for upload in dict.fromkeys(named) if upload not in known][: MAX_CAMERAS - len(known)]
-    exchanges.announce(connection, answer, added)
+    batch.announce(answer, added)
 
 
 def is_announced(home: RtccHome, gateway: str, upload: str, now: UtcNs) -> bool:

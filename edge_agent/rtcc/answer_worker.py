@@ -1,13 +1,13 @@
 """A worker: takes messages that a reader has inserted, judges them, and keeps what they are; any number at once.
 
-Owns a worker's transactions: what is judged, and that it was judged, become durable together. After a kill nothing of a
+Owns a worker's transactions: a judgement and its outcome become durable together. After a kill nothing of a
 batch has happened, and another worker takes it.
 """
 
 import logging
 import threading
 
-from edge_agent.errors import ConflictError, UnavailableError
+from edge_agent.errors import ConfigError, ConflictError, UnavailableError
 from edge_agent.rtcc.answers import Inbox, Judged
 from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.rtcc.state import inbound
@@ -31,7 +31,11 @@ class AnswerWorker:
         self._home, self._inbox, self._batch = home, Inbox(home), batch
 
     def run(self, stop: threading.Event) -> None:
-        """Work until ``stop``; without the state, try again."""
+        """Work until ``stop``; without the state, try again.
+
+        Raises:
+            ConfigError: As ``turn``.
+        """
         while not stop.is_set():
             try:
                 if not self.turn():
@@ -45,10 +49,11 @@ class AnswerWorker:
 
         Raises:
             UnavailableError: The state cannot be reached; nothing was judged.
+            ConfigError: The database refuses us, whatever the message; nothing was judged.
         """
         try:
             return self._judge(self._batch)
-        except UnavailableError:
+        except (UnavailableError, ConfigError):
             raise
         except Exception:
             log.exception("a batch failed; its messages are judged one by one")
@@ -70,7 +75,7 @@ class AnswerWorker:
         return len(taken)
 
     def _judge_one(self) -> bool:
-        """Judge the oldest message that nobody has; False if there is none, or it failed, which is counted."""
+        """Judge the oldest message that no worker has; False if there is none, or it failed, which is counted."""
         number = 0
         try:
             with self._home.state.database.begin() as connection:
@@ -80,7 +85,7 @@ class AnswerWorker:
                 number = taken[0].number
                 judged = self._inbox.judge_one(connection, taken[0])
                 inbound.remove(connection, taken)
-        except UnavailableError:
+        except (UnavailableError, ConfigError):
             raise
         except Exception:
             failures = self._home.state.inbound.note_failure(number)

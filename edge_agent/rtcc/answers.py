@@ -1,8 +1,8 @@
-"""What gateways answered: verified, in order, and kept before it is acknowledged.
+"""The answers of gateways: verified, in order, and kept before it is acknowledged.
 
 Owns the judgement of one message against the RTCC's state. A gateway is believed for its own answers to our own
-requests and for nothing else: its key was pinned when it was enrolled, numbers must rise, and what it may make us keep
-is bounded.
+requests and for nothing else: its key was pinned when it was enrolled, numbers must rise, and the rows that it can make
+us keep are bounded.
 """
 
 import hashlib
@@ -22,8 +22,9 @@ from edge_agent.rtcc.office.enrol import gateway_key
 from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.rtcc.state import audit, exchanges
 from edge_agent.rtcc.state.audit import AuditEvent
-from edge_agent.rtcc.state.database import savepoint
-from edge_agent.rtcc.state.exchanges import Exchange
+from edge_agent.rtcc.state.database import refuse_as_conflict, savepoint
+from edge_agent.rtcc.state.exchange_batch import Exchange, ExchangeBatch
+from edge_agent.rtcc.state.exchanges import ConflictKept
 from edge_agent.rtcc.state.gateways import GatewayPin, find_pins
 from edge_agent.rtcc.state.inbound import NewMessage, TakenMessage
 from edge_agent.rtcc.state.sent_requests import AskedOf, find_asked
@@ -43,10 +44,10 @@ _TOPIC = re.compile(r"rtcc/1/gw/([A-Za-z0-9_-]{22})/res")
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What came of one message."""
+    """The outcome of one message."""
 
     answer: Answer | None = None
-    """What was kept; None if it, or a later one, was taken before, or if there is a fault."""
+    """The answer that was kept; None if it, or a later one, was taken before, or if there is a fault."""
     fault: EvidenceError | None = None
     """Why it was refused; of a ``ConflictError`` the message was kept for a person: the key in it comes once."""
     event: AuditEvent | None = None
@@ -55,7 +56,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a transaction has read, for all of its messages at once."""
+    """The rows that a transaction has read, for all of its messages at once."""
 
     pins: Mapping[str, GatewayPin]
     asked: Mapping[str, AskedOf]
@@ -97,8 +98,13 @@ class Inbox:
             UnavailableError: The state cannot be reached: nothing was kept.
         """
         message = NewMessage(topic, payload, gateway_of(topic) or "", jti_of(payload))
-        with self._home.state.database.begin() as connection:
-            judged = self.judge_one(connection, message)
+        database = self._home.state.database
+        try:
+            with refuse_as_conflict(), database.begin() as connection:
+                judged = self.judge(connection, [message])[0]
+        except ConflictError as error:
+            with database.begin() as connection:
+                judged = self._set_aside(connection, message, error)
         if judged.fault is not None:
             raise judged.fault
         return judged.answer
@@ -109,7 +115,13 @@ class Inbox:
             find_pins(connection, {each.gateway for each in messages}),
             find_asked(connection, {each.jti for each in messages}),
         )
-        judged = [self._judge(connection, known, each.topic, each.payload) for each in messages]
+        verified = [self._try(known, each) for each in messages]
+        batch = ExchangeBatch(connection, [each for each in verified if isinstance(each, Answer)])
+        judged = [
+            self._judge(batch, known, each, message.payload) if isinstance(each, Answer) else Judged(fault=each)
+            for message, each in zip(messages, verified, strict=True)
+        ]
+        batch.write()
         audit.add(connection, *(each.event for each in judged if each.event is not None))
         return judged
 
@@ -136,21 +148,24 @@ class Inbox:
         audit.add(connection, *([] if judged.event is None else [judged.event]))
         return judged
 
-    def _judge(self, connection: "Connection", known: Known, topic: str, payload: bytes) -> Judged:
+    def _try(self, known: Known, message: NewMessage | TakenMessage) -> Answer | EvidenceError:
         try:
-            answer = self._verify(known, topic, payload)
+            return self._verify(known, message.topic, message.payload)
         except EvidenceError as error:
-            return Judged(fault=error)
-        place = {"gateway": answer.gateway, "jti": answer.jti, "seq": answer.seq, "status": answer.status.value}
-        event = AuditEvent("answer", {**place, "sha256": hashlib.sha256(payload).hexdigest()})
+            return error
+
+    def _judge(self, batch: ExchangeBatch, known: Known, answer: Answer, raw: bytes) -> Judged:
         try:
-            if not self._keep(connection, known, answer, payload):
+            if not _keep(batch, known.asked[answer.jti], answer, raw):
                 return Judged()
         except ConflictError as error:
-            return self._keep_conflict(connection, answer, payload, error)
+            return self._keep_conflict(batch.connection, answer, raw, error)
         except EvidenceError as error:
             return Judged(fault=error)
-        return Judged(answer, event=None if answer.status is Status.UPLOADING else event)
+        if answer.status is Status.UPLOADING:
+            return Judged(answer)
+        place = {"gateway": answer.gateway, "jti": answer.jti, "seq": answer.seq, "status": answer.status.value}
+        return Judged(answer, event=AuditEvent("answer", {**place, "sha256": hashlib.sha256(raw).hexdigest()}))
 
     def answers(self, jti: str) -> Iterator[Answer]:
         """Yield the answers kept for one request, gateway by gateway, the last progress among them."""
@@ -170,39 +185,44 @@ class Inbox:
         answer = verify_answer(payload, gateway, pin.key)
         if answer.requester != self._home.settings.iss:
             raise EvidenceError(f"answer to another's request: gateway={gateway} jti={answer.jti}")
+        if answer.jti not in known.asked:
+            raise EvidenceError(f"answer to a request that is not ours: gateway={gateway} jti={answer.jti}")
         return answer
 
-    def _keep(self, connection: "Connection", known: Known, answer: Answer, raw: bytes) -> bool:
-        """Keep an answer; False if it is not news. Nothing was written if it raises."""
-        asked = known.asked.get(answer.jti)
-        if asked is None:
-            raise EvidenceError(f"answer to a request that is not ours: gateway={answer.gateway} jti={answer.jti}")
-        exchange = exchanges.lock(connection, answer.jti, answer.gateway)
-        if not _is_news(connection, exchange, answer, raw):
-            return False
-        # The final one, which may bring keys, is one more at most.
-        if not answer.status.is_final and exchange.kept >= MAX_ANSWERS:
-            raise EvidenceError(f"too many answers: gateway={answer.gateway} jti={answer.jti}")
-        files = _new_files(connection, answer) if answer.files else []
-        exchanges.deliver(connection, answer, files)
-        announce(connection, answer, asked)
-        exchanges.keep(connection, exchange, answer, raw, _now())
-        return True
-
     def _keep_conflict(self, connection: "Connection", answer: Answer, raw: bytes, error: ConflictError) -> Judged:
-        """Keep a message that contradicts; bounded, for its own gateway alone can send one."""
-        if not exchanges.keep_conflict(connection, answer, raw, _now(), MAX_CONFLICTS):
+        """Keep a message that contradicts; bounded, for its own gateway alone can send one.
+
+        It is an event of the audit once: nobody deletes one of those, and a gateway may say the same for ever.
+        """
+        kept = exchanges.keep_conflict(connection, answer, raw, _now(), MAX_CONFLICTS)
+        if kept is ConflictKept.TOO_MANY:
             return Judged(
                 fault=EvidenceError(f"too many conflicts: gateway={answer.gateway}", "rtcc watch --conflicts")
             )
+        if kept is ConflictKept.KNOWN:
+            return Judged(fault=error)
         event = {"gateway": answer.gateway, "jti": answer.jti, "sha256": hashlib.sha256(raw).hexdigest()}
         return Judged(fault=error, event=AuditEvent("conflict", event))
 
 
-def _is_news(connection: "Connection", exchange: Exchange, answer: Answer, raw: bytes) -> bool:
+def _keep(batch: ExchangeBatch, asked: AskedOf, answer: Answer, raw: bytes) -> bool:
+    """Keep an answer; False if it is not news. Nothing was kept if it raises."""
+    exchange = batch.find(answer)
+    if not _is_news(batch, exchange, answer, raw):
+        return False
+    # The final one, which may bring keys, is one more at most.
+    if not answer.status.is_final and exchange.kept >= MAX_ANSWERS:
+        raise EvidenceError(f"too many answers: gateway={answer.gateway} jti={answer.jti}")
+    batch.deliver(answer, _new_files(batch, answer))
+    announce(batch, answer, asked)
+    batch.keep(answer, raw, _now())
+    return True
+
+
+def _is_news(batch: ExchangeBatch, exchange: Exchange, answer: Answer, raw: bytes) -> bool:
     """Tell whether an answer is later than all that were kept; ConflictError if it contradicts one of them."""
     if answer.seq == exchange.last_seq:
-        known = exchanges.find_raw(connection, answer.jti, answer.gateway, answer.seq)
+        known = batch.find_last_raw(answer)
         # The same payload may be signed anew: both signatures were verified.
         if known != raw and _payload(known) != _payload(raw):
             raise ConflictError(f"two answers of one number: gateway={answer.gateway} seq={answer.seq}")
@@ -213,16 +233,15 @@ def _is_news(connection: "Connection", exchange: Exchange, answer: Answer, raw: 
     return True
 
 
-def _new_files(connection: "Connection", answer: Answer) -> list[DeliveredFile]:
+def _new_files(batch: ExchangeBatch, answer: Answer) -> list[DeliveredFile]:
     """Return the files whose keys are not known yet; ConflictError if an upload is not this camera's own."""
-    known = exchanges.find_deliveries(connection, [file.upload for file in answer.files])
     for file in answer.files:
         where = f"upload={file.upload} gateway={answer.gateway} jti={answer.jti}"
         if file.upload != upload_name(answer.gateway, answer.jti, file.camera):
             raise ConflictError(f"upload is another's: {where}")
-        if file.upload in known and known[file.upload].file != file:
+        if batch.find_file(file.upload) not in (None, file):
             raise ConflictError(f"upload was delivered before, as another: {where}")
-    return [file for file in answer.files if file.upload not in known]
+    return [file for file in answer.files if batch.find_file(file.upload) is None]
 
 
 def _payload(raw: bytes) -> bytes:

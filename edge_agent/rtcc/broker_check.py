@@ -1,7 +1,7 @@
-"""What a broker must keep before it is trusted with requests (docs/rtcc.md, "Prove a broker"): a numbered checklist.
+"""The rules that a broker keeps before it is trusted (docs/rtcc.md, "Prove a broker"): a numbered checklist.
 
-Owns the probes. They come as two gateways that nobody enrolled, with certificates of our authority for an hour that
-are revoked after. They judge a broker by what arrives, never by what it answers: one that grants a forbidden
+Owns the probes. They come as two gateways that were never enrolled, with certificates of our authority for an hour that
+are revoked after. They judge a broker by the messages that arrive, never by its answers: one that grants a forbidden
 subscription and filters later passes, one that refuses it and delivers does not.
 """
 
@@ -38,13 +38,13 @@ class ProbeResult:
 
     name: str
     fault: str
-    """What the broker did that it must not do; empty if it kept the rule."""
+    """The broker's breach of the rule; empty if it kept the rule."""
 
 
 class BrokerCheck:
     """The checklist against the brokers of a home, or against one of them.
 
-    The RTCC itself connects to the first one in every line: what it publishes there must arrive at the others.
+    The RTCC itself connects to the first one in every line: its messages there must arrive at the others.
 
     Args:
         home: Its authority signs the two certificates; each address that an enrolment file names is judged.

@@ -1,4 +1,4 @@
-"""The command ``rtcc``: its commands, and what its help says first."""
+"""The command ``rtcc``: its commands, and the first words of its help."""
 
 import argparse
 import sys

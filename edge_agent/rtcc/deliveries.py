@@ -1,6 +1,6 @@
 """Delivered bundles in an RTCC's home: the key from the answer and the payload from the upload, joined.
 
-Owns how the two are found and put together to a stock age file. What is inside, ``edge_agent.verifier.open`` judges.
+Owns how the two are found and put together to a stock age file. ``edge_agent.verifier.open`` judges the content.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _UPLOAD = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
 def load_delivery(home: RtccHome, upload: str) -> Delivery:
-    """Read what opens an upload.
+    """Read the age header that opens an upload.
 
     Raises:
         EvidenceError: No ``delivered`` answer named it: the key was not handed over.
@@ -42,7 +42,7 @@ def deliveries(home: RtccHome, jti: str | None = None) -> Iterator[Delivery]:
 
 
 def delivery_page(home: RtccHome, after: str, limit: int) -> list[Delivery]:
-    """Return up to ``limit`` of what can be opened, after an upload's name."""
+    """Return up to ``limit`` uploads that can be opened, after an upload's name."""
     return home.state.exchanges.delivery_page(after, limit)
 
 
@@ -107,7 +107,7 @@ def open_delivery(home: RtccHome, delivery: Delivery, out_dir: Path, received_di
 def load_known_keys(home: RtccHome, gateway: str, jti: str | None = None) -> KnownKeys:
     """Gather what we knew before a bundle came: the gateway's pins, everybody who ever signed for us, the request.
 
-    Whoever was revoked since is among them: the request was signed before.
+    People who were revoked since are among them: the request was signed before.
     """
     people = (*home.people.present(), *home.people.former())
     return KnownKeys(

@@ -1,7 +1,7 @@
-"""What leaves the RTCC for a prosecutor, a court or an evidence system: a folder and a ZIP that explain themselves.
+"""The files for a prosecutor, a court or an evidence system: a folder and a ZIP that explain themselves.
 
-Owns the names and the contents of what is handed over. Nothing in it needs a key of ours to be read; what verifies it,
-the public halves, lies beside it. What is said of it is what ``edge_agent.verifier`` found.
+Owns their names and contents. Nothing in it needs a key of ours to be read; the public halves, which verify it, lie
+beside it. Its statements are the findings of ``edge_agent.verifier``.
 """
 
 import hashlib
@@ -69,7 +69,7 @@ The clips in this folder are copies with their index in front, for players. The 
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """What was written."""
+    """The files that were written."""
 
     folder: Path
     archive: Path
@@ -80,12 +80,12 @@ def hand_over(opened: Path, findings: Findings, known: KnownKeys, target: Path) 
 
     Args:
         opened: Where ``open_bundle`` wrote its parts.
-        findings: What it found.
+        findings: The verifier's.
         known: The keys that it was verified with.
         target: Gets ``INCIDENT_CAMERA_LOCALTIME/`` and the ZIP of that name.
 
     Raises:
-        EvidenceError: So much failed that nobody knows what it is; or it was handed over to there before.
+        EvidenceError: So much failed that its kind is unknown; or it was handed over to there before.
     """
     if not (opened / "certificate.txt").exists():
         raise EvidenceError("this bundle cannot be handed over: its manifest does not verify", "rtcc open says why")
@@ -119,7 +119,7 @@ def find_zone(opened: Path, manifest: AnyManifest) -> tzinfo:
         payload: Any = jws.parse((opened / names.CONSENT).read_bytes(), "owner-consent+jws").payload
         return ZoneInfo(str(payload["facts"]["time_zone"]))
     except Exception:
-        # Findings tell what is wrong with the consent; a name for a file is not worth a traceback.
+        # Findings tell the faults of the consent; a name for a file is not worth a traceback.
         return UTC
 
 
@@ -132,7 +132,7 @@ def name_of(manifest: AnyManifest, start: UtcNs, zone: tzinfo) -> str:
 
 
 def _copy_clip(opened: Path, clip: Clip, manifest: AnyManifest, part: Path, zone: tzinfo) -> ReportClip | None:
-    """Copy a clip's progressive copy; None where there is none, which the findings tell."""
+    """Copy a clip's progressive copy; None if there is none, which the findings tell."""
     source = opened / "progressive" / Path(clip.file).name
     if not source.exists():
         return None
@@ -142,7 +142,7 @@ def _copy_clip(opened: Path, clip: Clip, manifest: AnyManifest, part: Path, zone
     try:
         return ReportClip(clip, name, [_place_still(clip, *still, zone) for still in read_stills(source, STILLS)])
     except Exception as error:
-        # Whatever a clip holds, the rest is handed over; the bundle's own checks have judged it.
+        # The rest is handed over, with any content of a clip; the bundle's own checks have judged it.
         log.debug("no stills: clip=%s", clip.file, exc_info=True)
         return ReportClip(clip, name, [], f"no pictures could be drawn from it ({type(error).__name__})")
 

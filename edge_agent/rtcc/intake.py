@@ -35,7 +35,7 @@ class IntakeReader:
     Args:
         settings: Of the connection: a client id that is always the same, a session that stays.
         store: Inserts messages, durable on return; raises ``UnavailableError`` if the state cannot be reached.
-        readers: Tells who reads the broker.
+        readers: The leases of the broker's readers.
         clock: For leases and the connection's liveness.
         say: Told when this becomes the reader, or the standby.
     """
@@ -53,7 +53,7 @@ class IntakeReader:
         self._holder = secrets.token_hex(8)
         # Not by the wall clock: set back, it would end the renewals, and set forward, the lease.
         self._renewed_at: MonoNs | None = None
-        # Never longer than what the broker may have under way to us.
+        # Never longer than the messages that the broker may have under way to us.
         self._arrived: queue.SimpleQueue[Incoming] = queue.SimpleQueue()
 
     def run(self, stop: threading.Event) -> None:

@@ -1,13 +1,13 @@
 """Uploads in an S3-compatible store, as ``city/uploads`` leaves them there (docs/adr/0071), for the RTCC to read.
 
-Owns where a payload is in a bucket. What it must be, ``edge_agent.rtcc.deliveries`` judges by its signed digest:
+Owns where a payload is in a bucket. ``edge_agent.rtcc.deliveries`` judges its content by its signed digest:
 nothing that the store says is believed.
 """
 
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from edge_agent.errors import ConfigError, EvidenceError, UnavailableError
 _BUCKET = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{2,62})/?")
 _OBJECT = re.compile(r"uploads/[A-Za-z0-9_-]{1,64}/[0-9a-f]{32}")
 _PIECE_BYTES = 8 << 20
+_SILENT_S, _WHOLE_S = 30, 3600
+"""How long the store may say nothing, and how long one payload may take: obstore's own limit is for all of it."""
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
@@ -46,8 +48,11 @@ class ObjectStore:
         self._store = S3Store(
             match["bucket"],
             **{name: value for name, value in options.items() if value},
-            client_options={"allow_http": bool(endpoint and endpoint.startswith("http://")), "timeout": "60s"},
-        )
+            client_options={
+                "allow_http": bool(endpoint and endpoint.startswith("http://")),
+                "connect_timeout": f"{_SILENT_S}s", "read_timeout": f"{_SILENT_S}s", "timeout": f"{_WHOLE_S}s",
+            },
+        )  # fmt: skip
 
     def find(self, gateway: str, upload: str) -> str | None:
         """Return the key of a payload that was received whole; None while it is not there.
@@ -72,19 +77,26 @@ class ObjectStore:
 
         Raises:
             UnavailableError: The store does not answer.
-            EvidenceError: Its note is not one of ours.
+            EvidenceError: Its note is not one of ours, or its payload is gone.
+            OSError: It cannot be written here.
         """
         key = self.find(gateway, upload)
         if key is None:
             return False
         (into / gateway).mkdir(mode=0o700, parents=True, exist_ok=True)
         with os.fdopen(os.open(into / gateway / upload, _NEW, 0o600), "wb") as file:
-            try:
-                for piece in self._store.get(key).stream(min_chunk_size=_PIECE_BYTES):
-                    file.write(piece)
-            except Exception as error:
-                raise _away(error) from error
+            for piece in self._pieces(key):
+                file.write(piece)
         return True
+
+    def _pieces(self, key: str) -> Iterator[Any]:
+        """Yield a payload; what fails here is the store, and what fails at the caller is the caller's disk."""
+        try:
+            yield from self._store.get(key).stream(min_chunk_size=_PIECE_BYTES)
+        except FileNotFoundError as error:
+            raise EvidenceError(f"store has a note of a payload that is gone: object={key}") from error
+        except Exception as error:
+            raise _away(error) from error
 
     def list(self, prefix: str) -> list[str]:
         """Return the keys below a prefix.

@@ -14,7 +14,7 @@ class ProbeClient:
     """A connection that remembers what arrives, in its order. Use it as a context manager.
 
     Args:
-        settings: Whose certificate, which client id, which subscriptions.
+        settings: Certificate, client id and subscriptions.
         clock: For the connection's liveness.
         acks: Without it no message is acknowledged, and each comes again.
     """

@@ -10,28 +10,36 @@ import logging
 import shutil
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Request, Response
 from tuspyserver import create_tus_router
 
 from edge_agent.host.accepting import ConnectionPlaces, CountingListener, QuickHandshakeLoop
 from edge_agent.rtcc.receiver_certificates import Renew, answer_renewal, is_renewal
 from edge_agent.rtcc.receiver_connections import MAX_IN_ALL, MAX_OF_ONE_ADDRESS, PeerProtocol
-from edge_agent.rtcc.receiver_namespace import PREFIX, App, AsgiMessage, Receive, Send, keep_apart, refuse
+from edge_agent.rtcc.receiver_namespace import (
+    PREFIX,
+    RETRY_AFTER_S,
+    App,
+    AsgiMessage,
+    Receive,
+    Send,
+    keep_apart,
+    refuse,
+)
 from edge_agent.rtcc.receiver_room import STALLED_S, NoRoom
 from edge_agent.rtcc.receiver_storage import UPLOAD_NAME, ReceiveStorage, peer
 from edge_agent.rtcc.server_thread import ServerThread
+from edge_agent.rtcc.state_questions import NO_ANSWER, Revocations, StateQuestions
 
 MAX_UPLOAD_BYTES = 64 << 30
 KEEP_FREE_BYTES = 1 << 30
 KEEP_DAYS = 5
-RETRY_AFTER_S = 15
-"""Said with every refusal that may mend."""
 IDLE_TIMEOUT_S = 30.0
 """A body that brings nothing for so long is taken as cut off: its lock is given to the next attempt."""
 
@@ -72,10 +80,14 @@ class Receiver(ServerThread):
             is_announced: Tells whether a verified ``queued`` of this gateway names this upload.
             on_received: Called with the gateway's id and the upload's name once it is whole and durable.
             find_signed: SHA-256 (hex) that this gateway's kept ``delivered`` names for this upload; None before one.
-            is_revoked: Tells whether nothing more is taken from a gateway; asked at every piece that arrives.
+            is_revoked: Tells whether nothing more is taken from a gateway; asked at the beginning and the end of every
+                request, and every second while bytes come.
             renew: Issues a gateway's further certificate; without it nobody gets one here.
+
+        What raises ``UnavailableError`` or ``ConfigError`` says nothing: the gateway is told to come again.
         """
         self._settings = settings
+        self._questions = StateQuestions()
         storage = ReceiveStorage(
             settings.uploads_dir, settings.received_dir, on_received or _log_received, find_signed or _find_nothing
         )
@@ -87,7 +99,7 @@ class Receiver(ServerThread):
         self.port = int(listener.getsockname()[1])
         server = uvicorn.Server(
             uvicorn.Config(
-                build_app(storage, settings, is_announced, is_revoked or _nobody, renew),
+                build_app(storage, settings, self._questions, is_announced, is_revoked or _nobody, renew),
                 http=PeerProtocol,
                 ws="none",
                 lifespan="off",
@@ -113,20 +125,32 @@ class Receiver(ServerThread):
         """Stop, and wait for the thread."""
         super().stop()
         self._storage.close()
+        self._questions.close()
 
 
 def build_app(
     storage: ReceiveStorage,
     settings: ReceiverSettings,
+    questions: StateQuestions,
     is_announced: Callable[[str, str], bool],
     is_revoked: Callable[[str], bool],
     renew: Renew | None = None,
 ) -> App:
     """Return the ASGI application."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    for kind in NO_ANSWER:
+        app.add_exception_handler(kind, _answer_later)
 
-    def judge(request: Request) -> Callable[[dict[str, str], dict[str, Any]], None]:
-        return lambda metadata, upload: _judge(request, metadata, upload, storage, settings, is_announced)
+    def judge(request: Request) -> Callable[[dict[str, str], dict[str, Any]], Awaitable[None]]:
+        async def judge_creation(metadata: dict[str, str], upload: dict[str, Any]) -> None:
+            _refuse_unfit(request, metadata, upload, settings)
+            name = metadata["filename"]
+            if not await questions.ask(is_announced, peer.get(), name):
+                # The `queued` that names it may be on its way, or nobody takes answers in at the moment.
+                raise _not_now(503, "no queued answer names this upload yet")
+            _reserve(storage, settings, name, upload["size"])
+
+        return judge_creation
 
     app.include_router(
         create_tus_router(
@@ -134,12 +158,16 @@ def build_app(
             files_dir=str(settings.uploads_dir),
             max_size=settings.max_upload_bytes,
             days_to_keep=KEEP_DAYS,
-            pre_create_dep=judge,
+            pre_create_dep=judge,  # type: ignore[arg-type]  # it awaits what it is given
             storage=storage,
         )
     )
+    later = None if renew is None else questions.defer(renew)
+    return _guard(keep_apart(app, _find_peer), Revocations(questions, is_revoked), later)
 
-    apart = keep_apart(app, _find_peer)
+
+def _guard(apart: App, revocations: Revocations, renew: Callable[[str, bytes, bytes], Awaitable[bytes]] | None) -> App:
+    """Let nothing in from a gateway that was revoked, and nothing while nobody can say whether it was."""
 
     async def guarded(scope: AsgiMessage, receive: Receive, send: Send) -> None:
         gateway = _find_peer(scope)
@@ -152,10 +180,23 @@ def build_app(
 
         async def receive_in_time() -> AsgiMessage:
             message = await receive_or_end()
-            return {"type": "http.disconnect"} if is_revoked(gateway) else message
+            if message["type"] != "http.request":
+                return message
+            ask = revocations.ask_lately if message.get("more_body", False) else revocations.ask
+            try:
+                is_over = await ask(gateway)
+            except NO_ANSWER as error:
+                log.error("upload is cut off, the state does not answer: gateway=%s %s", gateway, error)
+                is_over = True
+            return {"type": "http.disconnect"} if is_over else message
 
-        if is_revoked(gateway):
-            await refuse(receive_or_end, send, 403)
+        try:
+            if await revocations.ask(gateway):
+                await refuse(receive_or_end, send, 403)
+                return
+        except NO_ANSWER as error:
+            log.error("nothing is taken, the state does not answer: gateway=%s %s", gateway, error)
+            await refuse(receive_or_end, send, 503)
             return
         if renew is not None and is_renewal(scope):
             await answer_renewal(scope, receive_in_time, send, renew)
@@ -166,19 +207,19 @@ def build_app(
     return guarded
 
 
+async def _answer_later(_request: Request, error: Exception) -> Response:
+    log.error("upload has to wait, the state does not answer: %s", error)
+    return Response(status_code=503)
+
+
 def _find_peer(scope: AsgiMessage) -> str:
     return str(scope.get("state", {}).get("peer", ""))
 
 
-def _judge(
-    request: Request,
-    metadata: dict[str, str],
-    upload: dict[str, Any],
-    storage: ReceiveStorage,
-    settings: ReceiverSettings,
-    is_announced: Callable[[str, str], bool],
+def _refuse_unfit(
+    request: Request, metadata: dict[str, str], upload: dict[str, Any], settings: ReceiverSettings
 ) -> None:
-    """Refuse an upload that we would not want, before anything of it is written."""
+    """Refuse an upload that we would never want, before anything of it is written."""
     size, name = upload["size"], metadata.get("filename", "")
     if not peer.get():
         raise HTTPException(403, "no client certificate")
@@ -193,9 +234,10 @@ def _judge(
         raise HTTPException(400, "Upload-Metadata needs a filename of 8 to 64 letters, digits, - and _")
     if size > settings.max_upload_bytes:
         raise HTTPException(413, "upload is too large")
-    if not is_announced(peer.get(), name):
-        # The `queued` that names it may be on its way, or nobody takes answers in at the moment.
-        raise _not_now(503, "no queued answer names this upload yet")
+
+
+def _reserve(storage: ReceiveStorage, settings: ReceiverSettings, name: str, size: int) -> None:
+    """Make room; at the cost of uploads that stalled, but of a gateway's own ones if it is at its own limit."""
     storage.drop_stalled(KEEP_DAYS * 86400.0)
     refusal = _allow(storage, settings, name, size)
     # A gateway at its own limit costs no other gateway what it has sent so far.

@@ -4,13 +4,13 @@ Owns the HTTP of it; who gets one is said by ``edge_agent.rtcc.office.renewal``.
 nothing else: no address, no authority, no other member of an enrolment ever comes this way.
 """
 
-import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from edge_agent.errors import CustodyError, EvidenceError
 from edge_agent.protocol.renewal import MAX_RENEWAL_BYTES, MEDIA_TYPE, PATH
 from edge_agent.rtcc.receiver_namespace import AsgiMessage, Receive, Send, refuse
+from edge_agent.rtcc.state_questions import NO_ANSWER
 
 Renew = Callable[[str, bytes, bytes], bytes]
 """Takes a gateway's id, the certificate that it showed (DER) and its message; returns the further one (PEM)."""
@@ -23,8 +23,17 @@ def is_renewal(scope: AsgiMessage) -> bool:
     return str(scope["path"]).startswith(PATH)
 
 
-async def answer_renewal(scope: AsgiMessage, receive: Receive, send: Send, renew: Renew) -> None:
-    """Answer 200 with the certificate; 404 elsewhere than at one's own path, 403 if refused, 503 without a key."""
+async def answer_renewal(
+    scope: AsgiMessage, receive: Receive, send: Send, renew: Callable[[str, bytes, bytes], Awaitable[bytes]]
+) -> None:
+    """Answer 200 with the certificate; 404 elsewhere than at one's own path, 403 if refused, 503 without key or state.
+
+    Args:
+        scope: Of the request; ``peer`` and ``certificate`` are in its state.
+        receive: Of the request.
+        send: Of the request.
+        renew: As ``Renew``, asked where nobody's event loop waits.
+    """
     state = scope.get("state", {})
     gateway, shown = str(state.get("peer", "")), state.get("certificate", b"")
     if not gateway or not shown or scope["path"] != PATH + gateway or scope["method"] != "POST":
@@ -36,12 +45,15 @@ async def answer_renewal(scope: AsgiMessage, receive: Receive, send: Send, renew
         await refuse(receive, send, 413)
         return
     try:
-        content = await asyncio.to_thread(renew, gateway, shown, body)
+        content = await renew(gateway, shown, body)
     except EvidenceError as error:
         log.warning("certificate refused: %s", error)
         await refuse(receive, send, 403)
     except CustodyError as error:
         log.error("certificates cannot be renewed here: %s", error)
+        await refuse(receive, send, 503)
+    except NO_ANSWER as error:
+        log.error("certificate was not renewed, the state does not answer: gateway=%s %s", gateway, error)
         await refuse(receive, send, 503)
     else:
         log.info("certificate renewed: gateway=%s", gateway)

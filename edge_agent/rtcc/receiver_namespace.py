@@ -11,6 +11,8 @@ from typing import Any
 PREFIX = "files"
 EXTENSIONS = b"creation,expiration,termination"
 """tuspyserver announces three more, which ``receive`` refuses."""
+RETRY_AFTER_S = 15
+"""Said with every refusal that may mend."""
 _DRAINED_BYTES = 1 << 20
 _PATH = re.compile(rf"/{PREFIX}/(?P<cn>[A-Za-z0-9_-]{{1,64}})(?:/(?P<uid>[0-9a-f]{{32}})?)?")
 
@@ -49,7 +51,8 @@ def keep_apart(app: App, find_peer: Callable[[AsgiMessage], str]) -> App:
 
         async def send_apart(message: AsgiMessage) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [_translate(name, value, peer) for name, value in message["headers"]]
+                translated = [_translate(name, value, peer) for name, value in message["headers"]]
+                message["headers"] = [*translated, *say_when(message["status"], translated)]
             await send(message)
 
         await app(inner, receive, send_apart)
@@ -66,6 +69,12 @@ def _translate(name: bytes, value: bytes, peer: str) -> tuple[bytes, bytes]:
     return name, value
 
 
+def say_when(status: int, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the header that a 503 lacks: when to come again (RFC 9110, section 10.2.3)."""
+    is_said = any(name.lower() == b"retry-after" for name, _ in headers)
+    return [(b"retry-after", str(RETRY_AFTER_S).encode())] if status == 503 and not is_said else []
+
+
 async def _drain(receive: Receive) -> None:
     """Take a small body in before it is refused: a connection that is closed over unread bytes loses the answer."""
     left = _DRAINED_BYTES
@@ -80,5 +89,6 @@ async def refuse(receive: Receive, send: Send, status: int) -> None:
     """Answer with nothing but a status, and close the connection."""
     await _drain(receive)
     headers = [(b"content-length", b"0"), (b"tus-resumable", b"1.0.0"), (b"connection", b"close")]
+    headers += say_when(status, headers)
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

@@ -2,7 +2,7 @@
 
 Owns the proof that a broker keeps to it. No broker closes a connection because a certificate was revoked; each
 closes one whose client id connects again, so the authority, which may issue any certificate, does that in the
-gateway's name. What the broker has read is judged by what it does, never by what it says.
+gateway's name. The broker's acts show whether it has read the list; its words do not count.
 """
 
 import time
@@ -32,7 +32,7 @@ class Revocation:
     """One gateway's.
 
     Args:
-        home: Whose authority, and whose broker.
+        home: The RTCC's authority and broker.
         gateway: Its id.
         clock: For times and connections.
 
@@ -53,7 +53,7 @@ class Revocation:
             were recorded: then the broker cannot be told.
         """
         now = self._clock.utc()
-        # First that it is revoked: whoever issues a certificate to it looks again once that is recorded.
+        # First that it is revoked: an issue of a certificate to it looks again once that is recorded.
         self._home.revoke_gateway(self._gateway, encode_rfc3339(now))
         issued = self._home.certificates.issued(self._gateway)
         self._home.certificates.revoke([*issued, self._refused[0]], now)

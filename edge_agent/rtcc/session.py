@@ -1,7 +1,7 @@
 """The RTCC's connection to its own broker: requests and trust bundles out, answers in.
 
-Owns nothing of MQTT (``edge_agent.mqtt.connection`` does) and nothing of what is kept (``edge_agent.rtcc.answers``
-does); it joins the two, and turns the stream of answers into something a command can wait for.
+Owns nothing of MQTT (``edge_agent.mqtt.connection`` does) and nothing of storage (``edge_agent.rtcc.answers`` does); it
+joins the two, and turns the stream of answers into something a command can wait for.
 """
 
 import logging
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from edge_agent.errors import ConflictError, CustodyError, EvidenceError, UnavailableError
+from edge_agent.errors import ConfigError, ConflictError, CustodyError, EvidenceError, UnavailableError
 from edge_agent.host.clock import Clock, SystemClock
 from edge_agent.mqtt.connection import Broker, BrokerSettings, TopicSubscription, wait_connected
 from edge_agent.mqtt.inbound_queue import Incoming
@@ -47,7 +47,7 @@ class RtccSession:
     """A connection for one command; use it as a context manager.
 
     Args:
-        home: Whose certificate, broker and inbox.
+        home: The RTCC's certificate, broker and inbox.
         watch: Take the answers, in the one persistent session. Only one may run; without it, nothing is taken in.
         clock: For the connection's liveness.
         connect_timeout_s: How long to wait for the broker.
@@ -63,16 +63,17 @@ class RtccSession:
     ) -> None:
         self._home = home
         self._is_shared = home.state.database.is_shared
-        # The state's reader has that session: whoever watches reads what the workers have kept.
+        # The state's reader has that session: ``watch`` reads the answers that the workers have kept.
         watch = watch and not self._is_shared
         self._watch = watch
         self._began = (clock or SystemClock()).utc()
         self._connect_timeout_s = connect_timeout_s
         self._clock = clock or SystemClock()
         self._inbox = Inbox(home)
-        # The last ones of this session, for whoever asks; all of them are in the home.
+        # The last ones of this session, for later questions; all of them are in the home.
         self._arrived: deque[Answer] = deque(maxlen=_BACKLOG)
         self._count = 0
+        self._fault: ConfigError | CustodyError | None = None
         self._changed = threading.Condition()
         self._broker_name = f"{home.settings.broker_host}:{home.settings.rtcc_port}"
         self._broker = Broker(broker_settings(home, watch=watch), self._take, self._clock)
@@ -95,10 +96,10 @@ class RtccSession:
     def send(self, request: SignedRequest) -> None:
         """Keep a request in the home and publish it to each of its topics, one and the same message.
 
-        Before that, the broker is made to keep answers for whoever watches later.
+        Before that, the broker is made to keep answers for a later ``watch``.
 
         Raises:
-            UnavailableError: The broker did not take it on every topic; what it took may be acted on.
+            UnavailableError: The broker did not take it on every topic; gateways may act on the ones that it took.
         """
         self._ensure_watched()
         if not self._home.has_request(request.jti):
@@ -124,6 +125,10 @@ class RtccSession:
         Args:
             jti: Only answers to this request; None for all.
             timeout_s: For the whole of it.
+
+        Raises:
+            ConfigError: The state can take no more answers in, such as one that was moved; the broker keeps them.
+            CustodyError: A pinned key in it cannot be read.
         """
         deadline = time.monotonic() + timeout_s
         for answer in self._kept(jti, deadline) if self._is_shared else self._taken(deadline):
@@ -162,8 +167,11 @@ class RtccSession:
     def _next(self, position: int, deadline: float) -> tuple[int, Answer | None]:
         """Wait for the answer at a position, or the oldest that is still remembered after it."""
         with self._changed:
-            self._changed.wait_for(lambda: self._count > position, max(0.0, deadline - time.monotonic()))
+            left_s = max(0.0, deadline - time.monotonic())
+            self._changed.wait_for(lambda: self._count > position or self._fault is not None, left_s)
             if self._count <= position:
+                if self._fault is not None:
+                    raise self._fault
                 return position, None
             position = max(position, self._count - len(self._arrived))
             return position + 1, self._arrived[position - self._count]
@@ -188,10 +196,16 @@ class RtccSession:
         except ConflictError as error:
             log.error("answer kept for a person (rtcc watch --conflicts): %s", error)
             answer = None
-        except (EvidenceError, CustodyError) as error:
+        except EvidenceError as error:
             # It would be as wrong the next time: acknowledged, said, and not kept.
             log.warning("answer refused: %s", error)
             answer = None
+        except (ConfigError, CustodyError) as error:
+            # A fault on our side, not the message's: not acknowledged, it comes again to whoever is started next.
+            with self._changed:
+                self._fault = error
+                self._changed.notify_all()
+            raise
         message.ack()
         if answer is not None:
             with self._changed:
@@ -205,7 +219,7 @@ class RtccSession:
 
 
 def broker_settings(home: RtccHome, *, watch: bool) -> BrokerSettings:
-    """Return the RTCC's connection to its broker: the one persistent session of whoever takes answers, or another."""
+    """Return the RTCC's connection to its broker: the one persistent session that takes answers, or another."""
     certificate = home.tls_paths(CLIENT_NAME)[0].read_text()
     return BrokerSettings(
         host=home.settings.broker_host,

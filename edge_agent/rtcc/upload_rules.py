@@ -1,13 +1,13 @@
-"""What an upload server elsewhere asks the RTCC: which uploads are allowed, and who was revoked (docs/adr/0071).
+"""Questions of an upload server elsewhere: which uploads are allowed, which gateways were revoked (docs/adr/0071).
 
-Owns a socket that its own user alone may open, and the few questions on it; who answers them is the caller's. Never
+Owns a socket that its own user alone may open, and the few questions on it; the caller answers them. Never
 sees a byte of an upload. The server is ``city/uploads``; to it, whatever is not a plain answer is a no.
 """
 
-import asyncio
 import base64
 import binascii
 import json
+import logging
 import os
 import re
 import socket
@@ -21,8 +21,11 @@ from edge_agent.protocol.renewal import PATH
 from edge_agent.rtcc.receiver_certificates import Renew, answer_renewal
 from edge_agent.rtcc.receiver_namespace import AsgiMessage, Receive, Send, refuse
 from edge_agent.rtcc.server_thread import ServerThread
+from edge_agent.rtcc.state_questions import NO_ANSWER, StateQuestions
 
 _GATEWAY = re.compile(r"/gateways/(?P<gateway>[A-Za-z0-9_-]{1,64})(?:/uploads/(?P<upload>[A-Za-z0-9_-]{8,64}))?")
+
+log = logging.getLogger(__name__)
 
 
 class UploadRules(ServerThread):
@@ -51,6 +54,7 @@ class UploadRules(ServerThread):
     ) -> None:
         self._is_announced, self._on_received = is_announced, on_received
         self._find_signed, self._is_revoked, self._renew = find_signed, is_revoked, renew
+        self._questions = StateQuestions()
         server = uvicorn.Server(
             uvicorn.Config(
                 self._answer,
@@ -67,18 +71,31 @@ class UploadRules(ServerThread):
         )
         super().__init__("upload-rules", server, _bind(path))
 
+    def stop(self) -> None:
+        """Stop, and wait for the thread."""
+        super().stop()
+        self._questions.close()
+
     async def _answer(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
-        path, method = str(scope["path"]), scope["method"]
+        path = str(scope["path"])
         if path.startswith(PATH) and self._renew is not None:
-            await answer_renewal(_show_certificate(scope), receive, send, self._renew)
+            renew = self._questions.defer(self._renew)
+            await answer_renewal(_show_certificate(scope), receive, send, renew)
             return
+        try:
+            await self._answer_of(path, scope["method"], receive, send)
+        except NO_ANSWER as error:
+            log.error("no answer, for the state gives none: %s", error)
+            await refuse(receive, send, 503)
+
+    async def _answer_of(self, path: str, method: str, receive: Receive, send: Send) -> None:
         match = _GATEWAY.fullmatch(path)
         if match is None:
             await refuse(receive, send, 404)
         elif method == "GET":
-            await _send_json(send, await asyncio.to_thread(self._judge, match["gateway"], match["upload"]))
+            await _send_json(send, await self._questions.ask(self._judge, match["gateway"], match["upload"]))
         elif method == "POST" and match["upload"]:
-            await asyncio.to_thread(self._on_received, match["gateway"], match["upload"])
+            await self._questions.ask(self._on_received, match["gateway"], match["upload"])
             await _send_json(send, {})
         else:
             await refuse(receive, send, 404)

@@ -167,7 +167,7 @@ class Camera(Part):
     def address(self, quality: QualityName) -> str:
         """Return where a stream comes from, without credentials; the owner's consent is bound to it (FORMAT 3.5).
 
-        As configured: what an ONVIF camera answers with may be another URL at every start.
+        As configured: an ONVIF camera may answer with another URL at every start.
         """
         url, profile = self.url, self.profile
         if quality == "sub" and self.sub is not None:
@@ -323,7 +323,7 @@ class Config(Part):
 
     @property
     def waivers_dir(self) -> Path:
-        """The folder of the owner's copies of signed consents, one per camera; what counts is in the store."""
+        """The folder of the owner's copies of signed consents, one per camera; the store alone counts."""
         return self.consent.waivers or self.state_dir / "consent"
 
     @property
@@ -342,7 +342,7 @@ class Config(Part):
         return self.run_dir("recorder") / "status.json"
 
     def run_dir(self, process: Literal["recorder", "releaser"]) -> Path:
-        """Return the folder of a process's files for this boot; nobody else may write there."""
+        """Return the folder of a process's files for this boot; no other user may write there."""
         return self.gateway.run_dir / process
 
     def control_path(self, process: Literal["recorder", "releaser"]) -> Path:

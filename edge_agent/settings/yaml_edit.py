@@ -1,7 +1,7 @@
 """Changes values of a YAML file and keeps everything else of it: comments, order, blank lines (ruamel.yaml).
 
-For ``consent.yaml``, which its owner reads and edits too. What comes out is read anew by who checks it
-(``consent.policy``); nothing here knows what the keys mean. Loaded only if a file is changed.
+For ``consent.yaml``, which its owner reads and edits too. The result is read anew by its checker (``consent.policy``);
+nothing here knows the meaning of the keys. Loaded only if a file is changed.
 """
 
 import io
@@ -23,7 +23,7 @@ def edit_yaml(text: str, source: str, changes: Mapping[tuple[str, ...], Any]) ->
 
     Args:
         text: The file.
-        source: What to call it in an error.
+        source: Its name in an error.
         changes: Path of keys → new value.
 
     Raises:
@@ -54,7 +54,7 @@ def _set(data: Any, path: tuple[str, ...], value: Any) -> None:
 
 
 def _in_one_line(values: list[Any]) -> CommentedSeq:
-    """Return a list that is written as ``[a, b]``: what stood behind the old value stays behind the new one."""
+    """Return a list that is written as ``[a, b]``: a comment behind the old value stays behind the new one."""
     found = CommentedSeq(values)
     found.fa.set_flow_style()
     return found

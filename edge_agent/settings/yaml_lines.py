@@ -257,7 +257,7 @@ _MENDS: dict[str, Callable[[object], str]] = {
     "tuple_type": lambda _value: _LIST,
     "list_type": lambda _value: _LIST,
 }
-"""By pydantic's name of the problem: what a person should write; empty for pydantic's own words."""
+"""By pydantic's name of the problem: the value that a person should write; empty for pydantic's own words."""
 
 
 def allowed_keys(model: type[BaseModel], path: YamlPath) -> list[str]:

@@ -24,6 +24,7 @@ from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.ring import create_ring
 from edge_agent.buffer.write.open_block import Draft
 from edge_agent.buffer.write.writer import RingWriter
+from edge_agent.buffer.write.writer_settings import RingKeys, WriterSettings
 from edge_agent.capture.run.gop import build_payload
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import SystemClock, read_boot_id
@@ -205,12 +206,10 @@ def measure_writing(
     try:
         writer = RingWriter.open(
             path,
-            vault_public=X25519PrivateKey.generate().public_key(),
-            recorder_key=key,
+            keys=RingKeys(X25519PrivateKey.generate().public_key(), key),
             clock=clock,
             boot_id=read_boot_id(),
-            source="rtsp://127.0.0.1/benchmark",
-            sync_every_ns=MINUTE_NS,
+            settings=WriterSettings("rtsp://127.0.0.1/benchmark", sync_every_ns=MINUTE_NS),
         )
         with closing(writer):
             return _write(writer, tracks, packets, seconds, clock, tell)

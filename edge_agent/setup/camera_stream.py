@@ -11,7 +11,6 @@ from edge_agent.capture.status import StreamStatus
 from edge_agent.custody.credentials import load_logins
 from edge_agent.errors import UsageError
 from edge_agent.host.clock import SystemClock
-from edge_agent.recording.reader_memory import ReaderMemory
 from edge_agent.recording.stream_addresses import Sources
 from edge_agent.settings.gateway import Config, QualityName
 
@@ -35,8 +34,6 @@ def find_endpoint(config: Config, name: str) -> Iterator[Endpoint]:
     if given not in ("", "main", "sub") or (quality == "sub" and camera.sub is None):
         raise UsageError(f"no such stream: {name[:64]}", "a camera (door), or its substream (door.sub)")
     with TemporaryDirectory() as folder:
-        clock = SystemClock()
-        readers = ReaderMemory(Path(folder) / "readers.json", clock.utc)
-        sources = Sources(load_logins(config.credentials_file), Path(folder), threading.Event(), readers)
-        status = StreamStatus(clock)
+        sources = Sources(load_logins(config.credentials_file), Path(folder), threading.Event())
+        status = StreamStatus(SystemClock())
         yield sources.resolver(camera, quality, lambda: status)()

@@ -169,7 +169,7 @@ def describe_cameras(recorder: Mapping[str, Any], names: Mapping[str, str]) -> l
                 "codec": word(facts.get("codec", "none") or "none"),
                 **{
                     name: number(facts[name])
-                    for name in ("bitrate", "gop_ns", "clock_offset_ns", "lost_percent", "lost_packets")
+                    for name in ("bitrate", "gop_ns", "clock_offset_ns", "lost_percent", "lost_packets", "held_back_s")
                     if name in facts
                 },
             }

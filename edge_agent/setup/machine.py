@@ -1,4 +1,4 @@
-"""The parts that depend on this machine and not on the program: who may read the configuration, drop-ins, sealed keys.
+"""The parts that depend on this machine and not on the program: the modes of the configuration, drop-ins, sealed keys.
 
 Called by ``edge-agent init`` on a gateway, and as ``python -m edge_agent.setup.machine`` by the package after an
 upgrade. Doing it again changes nothing. Must never destroy a key that was not read back from its sealed copy.
@@ -29,7 +29,7 @@ SERVICES = ("recorder", "releaser")
 _FOR_BOTH = ("edge-agent.yaml", "consent.yaml")
 _FOR_ROOT = ("credentials.yaml", "notify.yaml")
 _TSS = ("libtss2-esys.so.0", "libtss2-rc.so.0", "libtss2-mu.so.0", "libtss2-tcti-device.so.0")
-"""What systemd loads as soon as it is asked for a TPM (its tpm2-util.c)."""
+"""The libraries that systemd loads as soon as it is asked for a TPM (its tpm2-util.c)."""
 _TIMEOUT_S = 60.0
 _MAX_PEM_BYTES = 16 << 10
 _TRIAL = b"edge-agent: can this machine seal?"

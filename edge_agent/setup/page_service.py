@@ -239,7 +239,9 @@ def _write_port(unit: str, port: int, usual: int, unit_dir: Path = UNIT_DIR) -> 
         path.unlink(missing_ok=True)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_small_file(path, f"[Service]\nSocketBindAllow=\nSocketBindAllow=tcp:{port}\n".encode(), mode=0o644)
+    allowed = [f"tcp:{port}", *(["udp:5353"] if unit == UNIT else [])]  # multicast DNS is the page's
+    lines = "".join(f"SocketBindAllow={each}\n" for each in ["", *allowed])
+    write_small_file(path, f"[Service]\n{lines}".encode(), mode=0o644)
 
 
 def turn_off(config: Config) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import re
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from edge_agent.capture.camera_tls import Trust, find_fault, pin_trust, system_t
 from edge_agent.capture.onvif.query import find_stream
 from edge_agent.capture.reasons import REASONS, CaptureError
 from edge_agent.capture.session.login import is_answered_by_ffmpeg
-from edge_agent.capture.session.rtsp_probe import ask_description
+from edge_agent.capture.session.rtsp_probe import LONGEST_S, ask_description, receive_by
 from edge_agent.custody.credentials import Login
 from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import EdgeAgentError
@@ -31,6 +32,8 @@ from edge_agent.setup.inspection import Inspected, Level, fault, is_sealed
 CONNECT_TIMEOUT_S = 3.0
 _MAX_ANSWER_BYTES = 16 * 1024
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_TUS = re.compile(rb"\ntus-(?:resumable|version):", re.IGNORECASE)
 
 _CAMERA_ANSWERS = {
     401: "refuses the user name or password",
@@ -152,11 +155,11 @@ def _connect_mqtt(connection: ssl.SSLSocket) -> str:
     return ""
 
 
-def _read_head(connection: socket.socket) -> bytes:
-    """Read until the empty line, or as soon as it cannot be an answer."""
-    answer = b""
-    while b"\r\n\r\n" not in answer and len(answer) < _MAX_ANSWER_BYTES:
-        more = connection.recv(4096)
+def read_head(connection: socket.socket, longest_s: float = LONGEST_S) -> bytes:
+    """Read until the empty line, or as soon as it cannot be an answer; OSError if that takes too long."""
+    until, answer = time.monotonic() + longest_s, b""
+    while _HEAD_END.search(answer) is None and len(answer) < _MAX_ANSWER_BYTES:
+        more = receive_by(connection, until)
         answer += more
         if not more or not b"HTTP/".startswith(answer[:5]):
             break
@@ -166,8 +169,8 @@ def _read_head(connection: socket.socket) -> bytes:
 def _ask_tus(connection: ssl.SSLSocket, server: _Server) -> str:
     request = f"OPTIONS {server.path} HTTP/1.1\r\nHost: {server.host}\r\nConnection: close\r\n\r\n"
     connection.sendall(request.encode())
-    answer = _read_head(connection)
-    if b"\r\ntus-resumable:" in answer.lower() or b"\r\ntus-version:" in answer.lower():
+    answer = read_head(connection)
+    if _TUS.search(answer):
         return ""
     status = _STATUS.match(answer)
     return f"is no tus server (HTTP status {status[1].decode()})" if status else "is no tus server"

@@ -50,8 +50,8 @@ class Folder:
     mode: int
 
 
-# The set-group-id bit gives new rings the group that the releaser reads them by. Nobody but root may write where
-# public keys lie: they are pins.
+# The set-group-id bit gives new rings the group that the releaser reads them by. Root alone may write where public keys
+# lie: they are pins.
 TREE = (
     Folder(".", "root", 0o755),
     Folder("keys", "root", 0o755),

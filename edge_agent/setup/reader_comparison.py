@@ -1,4 +1,4 @@
-"""Both readers on one camera at the same time, and what differs: ``edge-agent check --compare``.
+"""Both readers on one camera at the same time, and their differences: ``edge-agent check --compare``.
 
 Opens two sessions of its own and keeps no picture: of each, a digest, its size and its time.
 """
@@ -7,7 +7,8 @@ import hashlib
 import itertools
 import statistics
 import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from edge_agent.capture.reasons import CaptureError
@@ -17,14 +18,17 @@ from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.capture.session.reader_choice import FFMPEG, OWN
 from edge_agent.host.clock import Clock
 
-_MOST_PICTURES = 100_000
+_MOST_PICTURES = 4000
+"""Half a minute of 130 a second. If all of them are the same, the search for pairs takes 3 s."""
+_OPEN_S = 45.0
+"""Beyond the time that the camera may take: so long FFmpeg's child may take to start."""
 _CLOSE_S = 15.0
 """For both to end: FFmpeg's child may wait for a time-out of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeenPicture:
-    """What is kept of a picture."""
+    """The part of a picture that is kept."""
 
     digest: bytes
     size: int
@@ -34,7 +38,7 @@ class SeenPicture:
 
 @dataclass(slots=True)
 class Reading:
-    """What one reader made of the camera."""
+    """One reader's result of the camera."""
 
     pictures: list[SeenPicture] = field(default_factory=list)
     damaged: int = 0
@@ -47,6 +51,8 @@ class Reading:
     """Of a second."""
     fault: str = ""
     """Why it ended before its time, in words."""
+    is_begun: threading.Event = field(default_factory=threading.Event)
+    """The camera has agreed, or never will."""
 
     @property
     def distance_ms(self) -> float | None:
@@ -58,7 +64,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Both readings, and what of them is the same, between the first and the last picture that both have."""
+    """Both readings, and the pictures that both have, between the first and the last picture that both have."""
 
     own: Reading
     ffmpeg: Reading
@@ -80,7 +86,7 @@ class Comparison:
 
 
 def compare_readers(endpoint: Endpoint, clock: Clock, seconds: float) -> Comparison:
-    """Read a camera with both for so long; takes some seconds more to open and to close."""
+    """Read a camera with both for so long, from when both are open, or one is not to be had."""
     released = threading.Event()
     readings = {OWN: Reading(), FFMPEG: Reading()}
     threads = [
@@ -91,6 +97,8 @@ def compare_readers(endpoint: Endpoint, clock: Clock, seconds: float) -> Compari
     ]
     for thread in threads:
         thread.start()
+    for reading in readings.values():
+        reading.is_begun.wait(endpoint.open_timeout_s + _OPEN_S)
     released.wait(seconds)
     released.set()
     for thread in threads:
@@ -105,6 +113,7 @@ def _read(endpoint: Endpoint, clock: Clock, released: threading.Event, reading: 
         try:
             reading.open_ns = clock.boot() - began
             reading.ticks = session.tracks[0].time_base.denominator
+            reading.is_begun.set()
             for arrival in session.read():
                 _take(arrival, reading, began)
                 if released.is_set() or len(reading.pictures) >= _MOST_PICTURES:
@@ -113,6 +122,8 @@ def _read(endpoint: Endpoint, clock: Clock, released: threading.Event, reading: 
             session.close()
     except CaptureError as error:
         reading.fault = "" if released.is_set() else str(error)
+    finally:
+        reading.is_begun.set()
     reading.lost_packets = loss.facts().get("lost_packets")
 
 
@@ -131,22 +142,53 @@ def _take(arrival: Arrival, reading: Reading, began: int) -> None:
 def compare(readings: Mapping[str, Reading]) -> Comparison:
     """Hold two readings against each other."""
     own, ffmpeg = readings[OWN], readings[FFMPEG]
-    by_digest = {picture.digest: picture for picture in own.pictures}
-    pairs = [(by_digest[each.digest], each) for each in ffmpeg.pictures if each.digest in by_digest]
-    if not pairs:
+    shift = _find_shift(own.pictures, ffmpeg.pictures)
+    places = sorted(_pair(own.pictures, ffmpeg.pictures, shift))
+    if not places:
         return Comparison(own, ffmpeg, 0, 0, 0, 0, 0)
-    shifts = [mine.pts - theirs.pts for mine, theirs in pairs if mine.pts is not None and theirs.pts is not None]
-    usual = statistics.mode(shifts) if shifts else 0
+    pairs = [(own.pictures[mine], ffmpeg.pictures[theirs]) for mine, theirs in places]
+    theirs = [place for _, place in places]
+    shifts = [mine.pts - their.pts for mine, their in pairs if mine.pts is not None and their.pts is not None]
     return Comparison(
         own,
         ffmpeg,
         same=len(pairs),
-        only_own=_between(own.pictures, pairs[0][0], pairs[-1][0]) - len(pairs),
-        only_ffmpeg=_between(ffmpeg.pictures, pairs[0][1], pairs[-1][1]) - len(pairs),
-        other_keyframes=sum(mine.is_keyframe != theirs.is_keyframe for mine, theirs in pairs),
-        other_times=sum(shift != usual for shift in shifts),
+        only_own=places[-1][0] - places[0][0] + 1 - len(pairs),
+        only_ffmpeg=max(theirs) - min(theirs) + 1 - len(pairs),
+        other_keyframes=sum(mine.is_keyframe != their.is_keyframe for mine, their in pairs),
+        other_times=sum(each != shift for each in shifts),
     )
 
 
-def _between(pictures: list[SeenPicture], first: SeenPicture, last: SeenPicture) -> int:
-    return pictures.index(last) - pictures.index(first) + 1
+def _find_shift(own: Sequence[SeenPicture], ffmpeg: Sequence[SeenPicture]) -> int:
+    """Return by how much the own times are ahead: each pair of pictures with the same bytes has a vote."""
+    times: dict[bytes, list[int]] = {}
+    for mine in own:
+        if mine.pts is not None:
+            times.setdefault(mine.digest, []).append(mine.pts)
+    votes: Counter[int] = Counter()
+    for theirs in ffmpeg:
+        if theirs.pts is not None:
+            votes.update(pts - theirs.pts for pts in times.get(theirs.digest, ()))
+    return max(votes, key=votes.__getitem__, default=0)
+
+
+def _pair(own: Sequence[SeenPicture], ffmpeg: Sequence[SeenPicture], shift: int) -> Iterator[tuple[int, int]]:
+    """Yield the places of pictures that are the same.
+
+    A still scene repeats its pictures byte by byte: of those that come more than once the time tells which is which.
+    """
+    places = {(mine.digest, mine.pts): place for place, mine in enumerate(own)}
+    unique = {mine.digest: place for place, mine in enumerate(own)}
+    often = Counter(each.digest for each in own) | Counter(each.digest for each in ffmpeg)
+    for place, theirs in enumerate(ffmpeg):
+        if often[theirs.digest] == 1:
+            found = unique.get(theirs.digest)
+        else:
+            found = places.pop((theirs.digest, _move(theirs.pts, shift)), None)
+        if found is not None:
+            yield found, place
+
+
+def _move(pts: int | None, shift: int) -> int | None:
+    return None if pts is None else pts + shift

@@ -1,8 +1,8 @@
 """Everything erased: the vault's key first, then every ring, hold and staged bundle; then a new key and a fresh start.
 
-A one-shot for root (on a gateway without systemd: for whoever runs it), because no service may delete its own key. From
-the moment the key is gone, what is left of the footage anywhere is noise. Killed at any point, it is given again: a
-note in the state folder says that it was begun, and no command makes a new key meanwhile. The files in a service's
+A one-shot for root (on a gateway without systemd: for the user who runs it), because no service may delete its own key.
+From the moment the key is gone, what is left of the footage anywhere is noise. Killed at any point, it is given again:
+a note in the state folder says that it was begun, and no command makes a new key meanwhile. The files in a service's
 folders are destroyed with that service's rights, so that a link planted there leads nowhere. Never touches the owner's,
 the recorder's, the gateway's or the TLS key, the ledger's past, or the owner's pauses.
 """
@@ -78,7 +78,7 @@ def renew_vault(config: Config, *, has_services: bool, sealed: Path = SEALED_VAU
 
     Args:
         config: Where everything lies.
-        has_services: This is the gateway that systemd runs, where it does: its services are stopped and started.
+        has_services: This is the gateway that systemd runs, if it does: its services are stopped and started.
         sealed: Where ``edge-agent init --seal`` put the vault's key, if it did.
 
     Raises:

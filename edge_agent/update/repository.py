@@ -1,6 +1,6 @@
 """The Update Framework's client: metadata that was verified, and files by their digest.
 
-Owns the metadata of the last visit, in a folder of root alone; it is what makes a rollback or a freeze seen. Every rule
+Owns the metadata of the last visit, in a folder of root alone; a rollback or a freeze is seen by it. Every rule
 of the TUF specification, section 5.3 to 5.7, is kept by python-tuf; this module gives it limits and says its errors.
 """
 
@@ -86,7 +86,7 @@ class Repository:
         """Return a file whose length and digest are those that were signed; from the last download if that has them.
 
         Raises:
-            UpdateError, UnavailableError: As for ``read_list``; or nobody signed a file of that name.
+            UpdateError, UnavailableError: As for ``read_list``; or no file of that name was signed.
         """
         with _told(name):
             target = self._updater.get_targetinfo(name)

@@ -1,4 +1,4 @@
-"""The papers behind a release: who asked, who consented, and the entry of the decision.
+"""The papers behind a release: the request, the consent, and the entry of the decision.
 
 Believes neither request nor consent without a key that the RTCC knew before.
 """

@@ -18,6 +18,7 @@ from edge_agent.buffer.read.records import StoredRecord
 from edge_agent.buffer.ring import create_ring
 from edge_agent.buffer.write.open_block import Draft
 from edge_agent.buffer.write.writer import RingWriter
+from edge_agent.buffer.write.writer_settings import RingKeys, WriterSettings
 from edge_agent.protocol.request import Audience, Category, Incident, Place, Quality, Request
 from edge_agent.protocol.verdict import CameraGrant, ExportOrder, Grant
 from edge_agent.settings.source_digest import digest_source
@@ -89,13 +90,12 @@ class Rig:
         return RingWriter(disk, **self._writing(options))
 
     def _writing(self, options: dict[str, object]) -> dict[str, Any]:
+        recorder = options.pop("recorder_key", self.keys.recorder)
         return {
-            "vault_public": self.keys.vault.public_key(),
-            "recorder_key": self.keys.recorder,
+            "keys": RingKeys(self.keys.vault.public_key(), recorder),  # type: ignore[arg-type]
             "clock": self.clock,
             "boot_id": self.boot_id,
-            "source": ADDRESS,
-            **options,
+            "settings": WriterSettings(**{"source": ADDRESS, **options}),  # type: ignore[arg-type]
         }
 
     def reader(self, name: str = "") -> RingReader:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 import av
 import pytest
 
-from edge_agent.capture.camera import WATCHDOG_NS, CameraThread, Look
+from edge_agent.capture.camera import CameraThread
+from edge_agent.capture.recorded_stream import WATCHDOG_NS, Look, RecordedStream
 from edge_agent.capture.run.records import ClockNote, Gap, Gop, RunInfo
 from edge_agent.capture.session.hub import Hub
 from edge_agent.capture.session.interface import Endpoint
@@ -122,14 +123,10 @@ class Recording:
         self.sink = sink or MemorySink()
         self.stop = threading.Event()
         self.thread = CameraThread(
-            "door.main",
-            lambda: endpoint,
+            RecordedStream("door.main", lambda: endpoint, hold, look, watchdog_ns),
             self.sink,
             clock or SystemClock(),
             self.stop,
-            hold=hold,
-            look=look,
-            watchdog_ns=watchdog_ns,
         )
         self.status = self.thread.status
 

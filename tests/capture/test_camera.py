@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from edge_agent.capture.camera import Look
 from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.recorded_stream import Look
 from edge_agent.capture.rtsp.session import OwnSession
 from edge_agent.capture.run.records import Gap, Gop
 from edge_agent.capture.session.ffmpeg_process import ProcessSession
@@ -559,6 +559,27 @@ def test_jump_just_before_an_event_costs_nothing_of_what_came_before_it() -> Non
             recording.wait_for_gops(len(recording.sink.gops) + 2)
     before = sum(gop.duration_ns for gop in recording.sink.gops if gop.start_ns < event)
     assert before > 4 * SECOND_NS
+    assert_tiled(recording.sink)
+
+
+def test_event_without_a_keyframe_is_no_rule() -> None:
+    """What is missing from the event on, until a picture can be decoded, is not told as left out by rule."""
+    held = threading.Event()
+    look = Look(lambda *_: None, keeps_open=True, before_ns=20 * SECOND_NS)
+    with SimulatedCamera(QUICK) as camera:
+        camera.fault("no-keyframes")
+        with Recording(
+            endpoint(camera), hold=lambda: "" if held.is_set() else "not-by-rule", look=look, watchdog_ns=60 * SECOND_NS
+        ) as recording:
+            wait_until(lambda: recording.status.state == "waiting")
+            event = SystemClock().utc()
+            held.set()
+            wait_seconds(3)
+            camera.fault("no-keyframes", False)
+            recording.wait_for_gops(1)
+    missing = [gap for gap in recording.sink.gaps if gap.start_ns >= event]
+    assert {gap.reason for gap in missing} == {"no-keyframe"}
+    assert sum(gap.duration_ns for gap in missing) > SECOND_NS
     assert_tiled(recording.sink)
 
 

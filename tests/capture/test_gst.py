@@ -15,6 +15,7 @@ import pytest
 
 from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.camera_tls import Trust
+from edge_agent.capture.recorded_stream import RecordedStream
 from edge_agent.capture.run.records import Gap, Gop
 from edge_agent.capture.session.interface import Endpoint
 from edge_agent.demo.picture import draw_picture
@@ -157,7 +158,8 @@ def test_killed_server_is_found_again(footage: Path) -> None:
     sink, stop, clock = MemorySink(), threading.Event(), SystemClock()
     camera = GstCamera(footage)
     cameras = [camera]
-    thread = CameraThread("door.main", lambda: with_reader(Endpoint(cameras[-1].url)), sink, clock, stop)
+    stream = RecordedStream("door.main", lambda: with_reader(Endpoint(cameras[-1].url)))
+    thread = CameraThread(stream, sink, clock, stop)
     thread.start(running_hub())
     try:
         wait_until(lambda: len(sink.gops) >= 2)

@@ -6,8 +6,9 @@ from fractions import Fraction
 
 import pytest
 
-from edge_agent.capture.camera import WATCHDOG_NS, CameraThread
+from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.recorded_stream import WATCHDOG_NS, RecordedStream
 from edge_agent.capture.session.interface import Arrival, Endpoint
 from edge_agent.media.packets import TrackTemplate
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
@@ -57,7 +58,7 @@ def test_camera_with_a_picture_in_eight_seconds_is_recorded(apart_s: int) -> Non
     """Until no more comes: a unit is held until the next begins, so its arrival is as old as pictures lie apart."""
     clock, sink = FakeClock(), MemorySink()
     line = SlowLine(clock, apart_s * SECOND_NS, 9)
-    thread = CameraThread("porch.main", lambda: line.endpoint, sink, clock, threading.Event())
+    thread = CameraThread(RecordedStream("porch.main", lambda: line.endpoint), sink, clock, threading.Event())
     with pytest.raises(CaptureError, match="no picture arrives"):
         thread._record_runs(line, line)  # type: ignore[arg-type]  # without its threads
     assert len(sink.gops) >= 8

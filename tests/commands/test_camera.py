@@ -95,6 +95,14 @@ def test_readers_are_held_against_each_other(tmp_path: Path, capsys: pytest.Capt
     assert (code, told["is_alike"]) == (0, True), told
 
 
+def test_time_begins_when_both_readers_are_open(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """FFmpeg's child takes longer to start than half a second: it is compared all the same."""
+    with camera() as made:
+        config = load_config(write_config(tmp_path, made.url))
+        run_comparison(config, "door", is_json=True, seconds=0.5)
+    assert json.loads(capsys.readouterr().out)["ffmpeg"]["opened_ms"] is not None
+
+
 def pictures(*marks: str) -> list[SeenPicture]:
     """Make pictures of words such as ``a``, ``b+`` (a keyframe) and ``c@5`` (at another time)."""
     made = []
@@ -111,6 +119,19 @@ DIFFERENCES = {
     "the other has more between": (("a+", "c@102"), ("a+", "x", "c"), (2, 0, 1, 0, 0), False),
     "another keyframe": (("a+", "b+"), ("a+", "b"), (2, 0, 0, 1, 0), False),
     "another time": (("a+", "b", "c", "d"), ("a+", "b", "c@999", "d"), (4, 0, 0, 0, 1), False),
+    "a still scene": (
+        ("a+", "s", "s", "s", "b+", "s", "s"),
+        ("s@102", "s@103", "b+@104", "s@105", "s@106"),
+        (5, 0, 0, 0, 0),
+        True,
+    ),
+    "one picture all the time": (("s",) * 9, ("s@103", "s@104", "s@105"), (3, 0, 0, 0, 0), True),
+    "one of a still scene is missing": (
+        ("a+", "s", "s", "s", "b+"),
+        ("a+", "s", "s", "b+@104"),
+        (4, 1, 0, 0, 0),
+        False,
+    ),
     "nothing in common": (("a+",), ("b+",), (0, 0, 0, 0, 0), False),
     "nothing at all": ((), (), (0, 0, 0, 0, 0), False),
 }

@@ -29,9 +29,10 @@ from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.rtcc.office.enrol import enrol
 from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.units import HOUR_NS, UtcNs, Window, encode_rfc3339
-from edge_agent.uplink.bundle.builder import BundleBuilder
+from edge_agent.uplink.bundle.builder import BundleBuilder, BundleKeys
 from edge_agent.uplink.bundle.export import NoFootageError
 from edge_agent.uplink.owner.export_commands import ExportCommands
+from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.store.database import Database
 from edge_agent.verifier.open import open_bundle
 from edge_agent.verifier.opened_bundle import Pins
@@ -113,13 +114,12 @@ class Desk:
         self.house = owner.house(folder)
         self.house.record(records(encode(60)))
         gateway, origin = owner.home.gateway, ledger_origin(owner.home.gateway)
-        builder = BundleBuilder(
-            owner.config, gateway, self.house.gateway, self.house.recorder.public_key(), "bare", self, None,
-            str(self.house.own.to_public()), SystemClock(),
-        )  # fmt: skip
+        recorder, own = self.house.recorder.public_key(), str(self.house.own.to_public())
+        keys = BundleKeys(gateway, self.house.gateway, recorder, "bare", own)
+        builder = BundleBuilder(owner.config, keys, self, None, SystemClock())
         self.desk = ExportCommands(
-            gateway, self.house.owner.public_key(), Database(folder / "store.sqlite"), self, builder,
-            lambda connection, now: ledger.checkpoint(connection, origin, self.house.gateway, now), SystemClock(),
+            OwnerOrders(gateway, self.house.owner.public_key(), Database(folder / "store.sqlite"), SystemClock()),
+            self, builder, lambda connection, now: ledger.checkpoint(connection, origin, self.house.gateway, now),
         )  # fmt: skip
 
     @contextlib.contextmanager

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.consent.house_state import occasions, refusals, stand
+from edge_agent.consent.house_state import occasions, refusals
 from edge_agent.consent.policy import Occasion, Refusal, Refusals, encode_terms
 from edge_agent.consent.signed_consent import TYP, Stream, verify_consent
 from edge_agent.errors import DenialError
@@ -15,7 +15,7 @@ from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Place, Quality
 from edge_agent.units import DAY_NS, UtcNs
 from tests.support.consents import sign_consent
-from tests.support.gate import NOTICE, NOW, OWNER, facts, house_state, standing, terms
+from tests.support.gate import NOTICE, NOW, OWNER, facts, house_state, stand_kept, standing, terms
 
 RAW = sign_consent(facts(), terms(), NOTICE, 3, NOW, OWNER)
 
@@ -144,11 +144,11 @@ def test_a_consent_that_is_not_exactly_right_is_none(raw, key, detail):
 
 def test_what_does_not_verify_becomes_the_reason():
     """The household says why a camera has no consent, and has no terms for it."""
-    missing = stand(None, OWNER.public_key(), facts(), terms())
+    missing = stand_kept(None, facts(), terms())
     assert (missing.consent, missing.terms, missing.problem.code) == (None, None, "consent-missing")
-    moved = stand(RAW, OWNER.public_key(), facts(place=Place(1, 1)), terms())
+    moved = stand_kept(RAW, facts(place=Place(1, 1)), terms())
     assert (moved.consent, moved.terms, moved.problem.code) == (None, None, "consent-facts-changed")
-    good = stand(RAW, OWNER.public_key(), facts(), terms())
+    good = stand_kept(RAW, facts(), terms())
     assert (good.problem, good.terms, good.place) == (None, terms(), facts().place)
 
 
@@ -159,7 +159,7 @@ def test_the_house_answers_as_the_most_careful_camera_says():
     assert refusals(house_state(standing(terms(told)))) == told["refusals"]
     assert refusals(house_state(standing(terms(), terms(told)))) == Refusals()
     assert refusals(house_state(standing(terms(told)), ("yard", standing(terms(mute))))) == mute["refusals"]
-    unsigned = house_state(stand(None, OWNER.public_key(), facts(), terms(told)))
+    unsigned = house_state(stand_kept(None, facts(), terms(told)))
     assert refusals(unsigned) == Refusals()
 
 
@@ -169,4 +169,4 @@ def test_the_owner_is_told_of_what_any_camera_names():
     assert occasions(house_state(standing(quiet))) == frozenset()
     assert occasions(house_state(standing(quiet), ("yard", standing(asks)))) == {Occasion.ASK}
     assert occasions(house_state(standing(asks, quiet))) == {Occasion.ASK}
-    assert occasions(house_state(stand(None, OWNER.public_key(), facts(), quiet))) == frozenset(Occasion)
+    assert occasions(house_state(stand_kept(None, facts(), quiet))) == frozenset(Occasion)

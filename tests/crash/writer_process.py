@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.write.open_block import Draft
 from edge_agent.buffer.write.writer import RingWriter
+from edge_agent.buffer.write.writer_settings import RingKeys, WriterSettings
 from edge_agent.host.clock import SystemClock
 from edge_agent.units import UtcNs
 
@@ -34,11 +35,13 @@ def main() -> None:
     clock = SystemClock(trust_wall_clock=True)
     writer = RingWriter.open(
         path,
-        vault_public=X25519PublicKey.from_public_bytes((folder / "vault").read_bytes()),
-        recorder_key=Ed25519PrivateKey.from_private_bytes((folder / "recorder").read_bytes()),
+        keys=RingKeys(
+            X25519PublicKey.from_public_bytes((folder / "vault").read_bytes()),
+            Ed25519PrivateKey.from_private_bytes((folder / "recorder").read_bytes()),
+        ),
         clock=clock,
         boot_id=boot_id,
-        source="rtsp://door.example/main",
+        settings=WriterSettings("rtsp://door.example/main"),
     )
     last = 0
     while True:

@@ -12,6 +12,7 @@ from edge_agent.buffer.read.reader import RingReader
 from edge_agent.buffer.ring import create_ring
 from edge_agent.buffer.write.open_block import Draft
 from edge_agent.buffer.write.writer import RingWriter
+from edge_agent.buffer.write.writer_settings import RingKeys, WriterSettings
 from edge_agent.custody.keys import KeyStore
 from edge_agent.demo.source import LiveSettings
 from edge_agent.errors import EdgeAgentError
@@ -176,11 +177,10 @@ def test_retention_waits_for_the_owner_and_then_follows(make_world):
         )  # fmt: skip
         writer = RingWriter.open(
             path,
-            vault_public=keys.load_public("vault"),
-            recorder_key=recorder_key,
+            keys=RingKeys(keys.load_public("vault"), recorder_key),
             clock=clock,
             boot_id=bytes(16),
-            source="",
+            settings=WriterSettings(""),
         )
         writer.append(Draft(Kind.GOP, clock.utc(), SECOND_NS, clock.boot(), b"a week old"))
         writer.close()

@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from tests.support.taps import MOST_TAPS, MOST_TYPED, run
+from tests.support.finger import MOST_TAPS, MOST_TYPED
+from tests.support.taps import run
 
 
 @pytest.mark.peer

@@ -9,7 +9,6 @@ import random
 import socket
 import struct
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,7 +56,8 @@ class ForgetfulDisk:
         self._held: list[tuple[int, bytes]] = []
         self._view: dict[int, bytes] = {}
         self._flushes = 0
-        self._ended = threading.Event()
+        self._least = 0
+        self._stopped, self._ended = threading.Event(), threading.Event()
         self._cuts: list[Cut] = []
 
     @contextmanager
@@ -75,11 +75,29 @@ class ForgetfulDisk:
                 listener.shutdown(socket.SHUT_RDWR)
                 thread.join(5)
 
-    def wait_held(self, least: int = 8, timeout_s: float = 60) -> None:
-        """Wait for a moment at which some writes are not flushed, as a cut at any moment seldom finds them."""
-        end = time.monotonic() + timeout_s
-        while len(self._held) < least and time.monotonic() < end:
-            time.sleep(0.002)
+    def arm(self, least: int) -> None:
+        """Let the power fail here, not in the machine: at the write with which that many are not flushed.
+
+        A process that is killed from outside at such a moment still sends its flush: nothing was held any more.
+        """
+        self._stopped.clear()
+        self._least = least
+
+    def wait_stopped(self, timeout_s: float = 60) -> None:
+        """Wait until an armed disk has stopped answering; after half of the time one write is enough.
+
+        Raises:
+            TimeoutError: Nothing was written at all.
+        """
+        if not self._stopped.wait(timeout_s / 2):
+            self._least = 1
+            if not self._stopped.wait(timeout_s / 2):
+                raise TimeoutError("nothing is written")
+
+    def stop_with_held(self) -> None:
+        """Arm, and wait."""
+        self.arm(self._chance.choice((2, 4, 8)))
+        self.wait_stopped()
 
     def wait_cut(self, timeout_s: float = 60) -> Cut:
         """Wait until the session has ended, and return what its end cost."""
@@ -117,6 +135,12 @@ class ForgetfulDisk:
                 self._flush(file)
             elif kind == _WRITE and offset + length <= size:
                 self._write(file, offset, data)
+                if 0 < self._least <= len(self._held):
+                    self._least = 0
+                    self._stopped.set()
+                    while client.recv(1 << 20):  # without power nobody answers
+                        pass
+                    return
             elif kind == _READ and offset + length <= size:
                 answer = self._read(file, offset, length)
             else:

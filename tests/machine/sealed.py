@@ -27,7 +27,7 @@ def tell_forgetful(story: Story, machine: Qemu, cuts: int) -> None:
             story.note("boot_s (QEMU)", round(machine.start(), 1))
             story.wait_recording()
         story.look_at_the_sandbox()
-        story.cut(cuts, " of a disk that forgets", disk.wait_cut, disk.wait_held)
+        story.cut(cuts, " of a disk that forgets", disk.wait_cut, disk.stop_with_held)
         machine.switch_off()
         story.note("the last session", disk.wait_cut())
     machine.nbd = None

@@ -67,8 +67,8 @@ class Story:
 
     # --- From a plain Debian to the first second that is recorded
 
-    def install(self) -> None:
-        """Type what README's "Install it" says."""
+    def boot(self) -> None:
+        """Boot a plain Debian, and lay the package into a resident's folder."""
         with self.step("a plain Debian boots"):
             self.note("boot_s", round(self.machine.start(), 1))
             self.machine.ssh(
@@ -76,6 +76,9 @@ class Story:
             )
             deb = f"/home/resident/dist/{self.package.name}"
             self.machine.ssh(f"mkdir -p /home/resident/dist && cat > {deb}", content=self.package.read_bytes())
+
+    def install(self) -> None:
+        """Type what README's "Install it" says, on a Debian that has booted."""
         begun = time.monotonic()
         with self.step("README, Install it: to the first recorded second"):
             said = self.typist.type(f"sudo apt install ./dist/{self.package.name}")
@@ -126,10 +129,10 @@ class Story:
             time.sleep(16)
             self.note("request_to_opened_clip_s", round(self.town.ask(self.gateway, "door", 180 * _PATIENCE), 1))
 
-    def look_at_the_sandbox(self) -> None:
-        """What the units promise, asked of the running processes."""
+    def look_at_the_sandbox(self, *services: str) -> None:
+        """What the units promise, asked of the running processes; recorder and releaser if none is named."""
         with self.step("the sandbox of the running services"):
-            for service in _SERVICES:
+            for service in services or _SERVICES:
                 pid = self.machine.ssh(f"systemctl show -p MainPID --value {service}").strip()
                 status = self.machine.ssh(f"cat /proc/{pid}/status")
                 facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
@@ -286,12 +289,14 @@ class Story:
             self.typist.type("sudo systemctl enable --now edge-agent.target")
             self.wait_recording()
             self.machine.ssh("edge-agent ring check && edge-agent ledger verify")
-        with self.step("erase everything"):
+        with self.step("erase everything: another key and another ring, and it records"):
+            heads = "for each in keys/releaser/vault.pem rings/door.main.ring; do head -c 4096 $each | sha256sum; done"
+            before = self.machine.ssh(f"cd /var/lib/edge-agent; {heads}").splitlines()
             self.typist.type("sudo edge-agent erase --everything", ('Type "erase"', "erase"))
-            print(
-                "   "
-                + self.machine.ssh("find /var/lib/edge-agent -name '*.ring' -o -name '*.pem' | sort; true").strip()
-            )
+            self.wait_recording()
+            after = self.machine.ssh(f"cd /var/lib/edge-agent; {heads}").splitlines()
+            if len({*before, *after}) != 4:
+                raise MachineError(f"vault's key or ring are the old ones: {before} {after}")
 
     def demand_readme(self) -> None:
         """Demand that each line of README's "Install it" was typed as it is written there."""

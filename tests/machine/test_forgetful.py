@@ -52,3 +52,26 @@ def test_a_flush_keeps_and_a_cut_loses_what_was_not_flushed(tmp_path):
         seen.add((cut.fate, len(sectors)))
     assert {"all lost", "torn", "some kept", "all kept"} <= {fate for fate, _ in seen}
     assert {1, 2} <= {number for _, number in seen}
+
+
+@pytest.mark.needs("qemu-io")
+def test_an_armed_disk_fails_while_writes_are_held(tmp_path):
+    """The cut finds just so many writes unflushed as were asked for, however quickly a flush would have come."""
+    image = tmp_path / "disk"
+    image.write_bytes(bytes(_SIZE))
+    disk = ForgetfulDisk(image, random.Random(0))
+    commands = ("write 0 16k", "flush", *(f"write {64 + 8 * number}k 8k" for number in range(4)), "flush")
+    words = [word for command in commands for word in ("-c", command)]
+    with disk.serve(tmp_path / "nbd"):
+        disk.arm(3)
+        client = subprocess.Popen(
+            ["qemu-io", "-f", "raw", "-t", "writeback", *words, f"nbd+unix:///?socket={tmp_path / 'nbd'}"],
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            disk.wait_stopped(30)
+        finally:
+            client.kill()
+            client.wait(30)
+        cut = disk.wait_cut()
+    assert (cut.held, cut.flushes) == (3, 1)

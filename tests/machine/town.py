@@ -51,7 +51,13 @@ class Town:
         Raises:
             MachineError: It did not end in a clip that verifies.
         """
-        begun, now = time.monotonic(), self._clock.utc()
+        begun = time.monotonic()
+        self.open_delivered(self.send(gateway, camera), timeout_s)
+        return time.monotonic() - begun
+
+    def send(self, gateway: str, camera: str) -> str:
+        """Ask for ten seconds of footage; return the request's id."""
+        now = self._clock.utc()
         window = Window(UtcNs(now - 14 * SECOND_NS), UtcNs(now - 4 * SECOND_NS))
         incident = Incident(f"M-{next(self._numbers)}", Category.ROBBERY, window.end, Place(LAT, LON), window)
         draft = RequestDraft(
@@ -59,14 +65,21 @@ class Town:
         )
         signed = sign_request(self.city.home, draft, now, operator="operator-1", supervisor="supervisor-1")
         self.session.send(signed)
-        answers = [answer.status for answer in self.session.answers(signed.jti, timeout_s)]
+        return signed.jti
+
+    def open_delivered(self, jti: str, timeout_s: float) -> None:
+        """Follow a request to its end; open and verify what was delivered.
+
+        Raises:
+            MachineError: It did not end in a clip that verifies.
+        """
+        answers = [answer.status for answer in self.session.answers(jti, timeout_s)]
         if answers[-1:] != [Status.DELIVERED]:
             raise MachineError(f"answers: {[each.value for each in answers]}")
-        delivery = next(each for each in deliveries(self.city.home) if each.jti == signed.jti)
-        findings = open_delivery(self.city.home, delivery, self.folder / "opened" / signed.jti)
+        delivery = next(each for each in deliveries(self.city.home) if each.jti == jti)
+        findings = open_delivery(self.city.home, delivery, self.folder / "opened" / jti)
         if not findings.ok:
             raise MachineError(findings.as_text())
-        return time.monotonic() - begun
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,10 +11,15 @@ from edge_agent.capture.rtsp.tape import read_tape
 
 
 class TapeCamera:
-    """Serves one client after the other; each gets the tape from its beginning."""
+    """Serves one client after the other; each gets the tape from its beginning.
 
-    def __init__(self, tape: bytes) -> None:
-        self._steps = list(read_tape(tape))
+    Args:
+        tape: The file.
+        pause_s: So long it waits before everything that it says or sends.
+    """
+
+    def __init__(self, tape: bytes, pause_s: float = 0) -> None:
+        self._steps, self._pause_s = list(read_tape(tape)), pause_s
         self.asked: list[str] = []
         self.url = ""
 
@@ -35,6 +41,7 @@ class TapeCamera:
         has_played, number = False, ""
         for kind, data in self._steps:
             if kind == "came":
+                time.sleep(self._pause_s)
                 connection.sendall(re.sub(rb"(?i)^(cseq: *)[0-9]+", rb"\g<1>" + number.encode(), data, flags=re.M))
             elif not has_played:
                 number = next(requests, "")
@@ -54,10 +61,10 @@ class TapeCamera:
 
 
 @contextmanager
-def tape_camera(tape: bytes) -> Iterator[TapeCamera]:
+def tape_camera(tape: bytes, pause_s: float = 0) -> Iterator[TapeCamera]:
     """Serve a tape on this machine."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        camera = TapeCamera(tape)
+        camera = TapeCamera(tape, pause_s)
         camera.url = f"rtsp://127.0.0.1:{server.getsockname()[1]}/cam"
         thread = threading.Thread(target=camera.serve, args=(server,), daemon=True)
         thread.start()

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
+from edge_agent.errors import UnavailableError
 from edge_agent.host.clock import SystemClock
 from edge_agent.mqtt.mutual_tls import build_client_context
 from edge_agent.rtcc.object_store import ObjectStore as Bucket
@@ -42,6 +43,8 @@ class UploadHost(ABC):
         self.signed: dict[tuple[str, str], str] = {}
         self.revoked: set[str] = set()
         self.told: list[tuple[str, str]] = []
+        self.away: set[str] = set()
+        """Which questions (announced, signed, revoked) find no state."""
 
     @property
     def url(self) -> str:
@@ -51,7 +54,20 @@ class UploadHost(ABC):
         return TusUploader(f"{self.url}{gateway}/", build_client_context(self.pki.client(gateway)), SystemClock())
 
     def is_announced(self, gateway: str, name: str) -> bool:
+        self._reach("announced")
         return self.announced is None or (gateway, name) in self.announced
+
+    def find_signed(self, gateway: str, name: str) -> str | None:
+        self._reach("signed")
+        return self.signed.get((gateway, name))
+
+    def is_revoked(self, gateway: str) -> bool:
+        self._reach("revoked")
+        return gateway in self.revoked
+
+    def _reach(self, question: str) -> None:
+        if question in self.away:
+            raise UnavailableError("state cannot be read or written: the server is away")
 
     def restart(self, **changes: Any) -> None:
         """End it and start it on the same port: with another ``room`` or ``max_upload`` (bytes) if that is named."""
@@ -113,7 +129,7 @@ class EmbeddedHost(UploadHost):
         self._clock = [0.0]
         self._receiver = Receiver(
             settings, self.is_announced, lambda *what: self.told.append(what),
-            lambda *what: self.signed.get(what), self.revoked.__contains__,
+            self.find_signed, self.is_revoked,
         )  # fmt: skip
         self._receiver._storage.room._monotonic = lambda: self._clock[0]
         self.port = self._receiver.port
@@ -189,7 +205,7 @@ class StoreHost(UploadHost):
         """Answer the server's questions."""
         self._rules = UploadRules(
             self._socket, self.is_announced, lambda *what: self.told.append(what),
-            lambda *what: self.signed.get(what), self.revoked.__contains__, self.renew,
+            self.find_signed, self.is_revoked, self.renew,
         )  # fmt: skip
         self._rules.start()
 

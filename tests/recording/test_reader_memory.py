@@ -8,6 +8,7 @@ import pytest
 from edge_agent.capture.session.interface import Endpoint
 from edge_agent.capture.session.reader_choice import ReaderChoice
 from edge_agent.recording.reader_memory import HOLDS_NS, ReaderMemory
+from edge_agent.settings.gateway import Camera, Config
 from edge_agent.units import SECOND_NS, UtcNs
 
 ADDRESS = "rtsp://camera.example/1"
@@ -93,6 +94,23 @@ def test_a_week_ends_also_without_a_restart(house: House) -> None:
     house.now = UtcNs(START + HOLDS_NS)
     house.record(memory, "ffmpeg")
     assert pick() == "own"
+
+
+CHOSEN = {
+    "over TCP, by itself": ({}, "ffmpeg"),
+    "over TLS, which is TCP": ({"url": "rtsps://camera.example/1", "transport": "udp"}, "ffmpeg"),
+    "over UDP": ({"transport": "udp"}, ""),
+    "by name": ({"reader": "ffmpeg"}, ""),
+}
+
+
+@pytest.mark.parametrize(("settings", "known"), CHOSEN.values(), ids=CHOSEN.keys())
+def test_only_what_was_found_out_is_remembered(house: House, settings: dict[str, str], known: str) -> None:
+    """What the settings decide would outlive them: a stream that goes over TCP again begins with our own reader."""
+    camera = Camera.model_validate({"id": "door", "url": ADDRESS, **settings})
+    memory, config = house.start(), Config.model_construct(cameras=(camera,))
+    memory.take(config, {STREAM: {"state": "recording", "reader": "ffmpeg"}})
+    assert memory.recall(STREAM, camera.address("main")) == known
 
 
 DAMAGED = {

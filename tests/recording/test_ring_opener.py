@@ -11,6 +11,7 @@ from edge_agent.buffer.disk import FileDisk
 from edge_agent.buffer.read.check import check_ring
 from edge_agent.buffer.ring import read_superblock
 from edge_agent.buffer.write.writer import RingWriter
+from edge_agent.buffer.write.writer_settings import RingKeys
 from edge_agent.errors import EdgeAgentError, RingError, RingPreparingError
 from edge_agent.recording.ring_ids import KnownRingIds, Pin
 from edge_agent.recording.ring_opener import RingOpener
@@ -47,7 +48,7 @@ class House:
         self.dir.mkdir(exist_ok=True)
         pins = KnownRingIds(self.folder / "recorder" / "rings.json")
         return RingOpener(
-            self.config, KEYS.vault.public_key(), KEYS.recorder, self.rig.clock, bytes(16), pins, self.stop
+            self.config, RingKeys(KEYS.vault.public_key(), KEYS.recorder), self.rig.clock, bytes(16), pins, self.stop
         )
 
     def open(self, opener: RingOpener | None = None) -> RingWriter:

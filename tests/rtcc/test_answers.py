@@ -6,7 +6,7 @@ import time
 
 import pyrage
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 
 from edge_agent.errors import ConflictError, EvidenceError
 from edge_agent.protocol import jws
@@ -18,7 +18,7 @@ from edge_agent.rtcc.announced import is_announced
 from edge_agent.rtcc.answers import MAX_ANSWERS, MAX_CONFLICTS, Inbox
 from edge_agent.rtcc.deliveries import assemble, deliveries, find_upload, load_delivery
 from edge_agent.rtcc.office.enrol import enrol
-from edge_agent.rtcc.state import tables
+from edge_agent.rtcc.state import exchanges, tables
 from edge_agent.units import DAY_NS, HOUR_NS, UtcNs, encode_rfc3339
 from tests.rtcc.conftest import NOW, Applicant
 
@@ -44,7 +44,13 @@ def sign_asking(home, aud, release_by=IN_AN_HOUR):
 
 
 def kept_conflicts(home):
-    return home.state.exchanges.conflicts()
+    return list(home.state.exchanges.conflicts())
+
+
+def audited(home, kind):
+    with home.state.database.read() as connection:
+        query = select(func.count()).where(tables.audit_events.c.kind == kind)
+        return connection.execute(query).scalar()
 
 
 @pytest.fixture
@@ -177,13 +183,16 @@ CONFLICTS = {
 
 @pytest.mark.parametrize("attempt", CONFLICTS.values(), ids=CONFLICTS)
 def test_an_answer_that_contradicts_is_kept_for_a_person(home, send, gateway, file, attempt):
-    """It is acknowledged afterwards, and a key comes once: the message is kept, and what was taken first stays."""
+    """It is acknowledged afterwards, and a key comes once: the message is kept, and what was taken first stays.
+
+    However often it comes, it is one message and one event of the audit, which only grows.
+    """
     send(0, Status.DELIVERED, files=(file,))
     changed = delivered_file(gateway, sha256=b"\x02" * 32)
-    for _ in range(2):
+    for _ in range(5):
         with pytest.raises(ConflictError):
             attempt(send, changed)
-    assert len(kept_conflicts(home)) == 1
+    assert (len(kept_conflicts(home)), audited(home, "conflict")) == (1, 1)
     assert load_delivery(home, file.upload).file == file
 
 
@@ -196,6 +205,7 @@ def test_an_answer_that_the_state_refuses_is_kept_for_a_person(home, send, gatew
         with pytest.raises(ConflictError, match="does not fit the state"):
             send(3, Status.DELIVERED, files=(file,))
     assert [each[:2] for each in kept_conflicts(home)] == [(gateway, JTI)]
+    assert audited(home, "conflict") == 1
     assert list(deliveries(home)) == []
     assert send(4, Status.DELIVERED, files=(file,)).seq == 4
 
@@ -228,6 +238,19 @@ def test_conflicts_are_bounded(home, send, gateway):
     with pytest.raises(EvidenceError, match="too many conflicts"):
         send(MAX_CONFLICTS + 1)
     assert len(kept_conflicts(home)) == MAX_CONFLICTS
+
+
+def test_all_conflicts_are_shown(home, monkeypatch):
+    """The oldest first, page by page, also those of one moment; none is behind a limit."""
+    monkeypatch.setattr(exchanges, "PAGE", 4)
+    rows = [
+        {"gateway": f"{number % 3}" * 22, "sha256": f"{number:064}", "jti": JTI, "raw": b"", "kept_at_ns": number // 5}
+        for number in range(23)
+    ]
+    with home.state.database.begin() as connection:
+        connection.execute(insert(tables.conflicts), rows)
+    expected = sorted(rows, key=lambda row: (row["kept_at_ns"], row["gateway"], row["sha256"]))
+    assert [each[0] for each in kept_conflicts(home)] == [row["gateway"] for row in expected]
 
 
 def test_many_answers_hold_up_no_final_one(home, send, file):

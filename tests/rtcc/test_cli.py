@@ -223,6 +223,8 @@ MISTAKES = {
     "too many days": (("trust", "sign", "--days", "90"), os.EX_CONFIG, "1 to 30"),
     "no days at all": (("keys", "add", "--role", "operator", "--person", "x", "--days", "0"), os.EX_USAGE, "1 to"),
     "a broker without a port": (("keys", "init", "other", "--broker", "x"), os.EX_USAGE, "HOST:PORT"),
+    "a broker to read without a port": (("intake", "--broker", "x"), os.EX_USAGE, "HOST:PORT"),
+    "a broker to read at a port that is none": (("intake", "--broker", "x:65536"), os.EX_USAGE, "HOST:PORT"),
     "an upload without TLS": (("keys", "init", "other", "--upload", "a=http://x/"), os.EX_USAGE, "https"),
     "a request that was not sent": (("watch", "--request", "../../x"), os.EX_USAGE, "no such request"),
 }

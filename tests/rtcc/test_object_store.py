@@ -3,21 +3,26 @@
 import hashlib
 import io
 import json
+import os
 import signal
 import stat
+import subprocess
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from edge_agent.errors import DeliveryError, EvidenceError, UploadLostError
+from edge_agent.errors import DeliveryError, EvidenceError, UnavailableError, UploadLostError
 from edge_agent.protocol.answer import Answer, DeliveredFile, Status, encode_answer, upload_name
 from edge_agent.rtcc import cli
 from edge_agent.rtcc.answers import Inbox
 from edge_agent.rtcc.object_store import ObjectStore as Bucket
 from edge_agent.rtcc.office.enrol import enrol
-from tests.peers.object_store import ObjectStore
+from tests.peers.object_store import ROOT, ObjectStore
 from tests.peers.pki import Pki
+from tests.peers.proxy import Proxy
 from tests.peers.upload_hosts import StoreHost
 from tests.rtcc.test_upload_servers import raw
 
@@ -127,6 +132,15 @@ def test_another_number_of_the_parts_is_another_upload(host: StoreHost, pki: Pki
     assert client.find_offset(url, len(DATA)) == 1000
 
 
+def test_the_program_keeps_its_promises_whatever_the_store_says(uploads_program: Path) -> None:
+    """Its own tests, in Go: faults of a store that SeaweedFS does not have at a word."""
+    done = subprocess.run(
+        ["go", "test", "-mod=readonly", "./..."], cwd=ROOT / "city" / "uploads", capture_output=True, text=True,
+        timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_socket_is_its_users_alone(host: StoreHost) -> None:
     """Whoever could ask could learn what is announced, and could say that something was received."""
     assert stat.S_IMODE(host._socket.stat().st_mode) == 0o600
@@ -149,6 +163,19 @@ def test_a_further_certificate_is_had_through_the_upload_server(host: StoreHost,
     assert [(gateway, message) for gateway, _, message in seen] == [("gw1", b"signed")]
     assert seen[0][1].startswith(b"\x30\x82")
     assert raw("POST", f"https://127.0.0.1:{host.port}/certificates/gw2", pki, b"signed").status_code == 404
+
+
+def test_no_certificate_while_the_state_is_away_is_said_with_a_time(host: StoreHost, pki: Pki) -> None:
+    """503 goes through with its Retry-After."""
+
+    def renew(_gateway: str, _shown: bytes, _message: bytes) -> bytes:
+        raise UnavailableError("state cannot be read or written: the server is away")
+
+    host.fall_silent()
+    host.renew = renew
+    host.speak()
+    answer = raw("POST", f"https://127.0.0.1:{host.port}/certificates/gw1", pki, b"signed")
+    assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
 
 
 @pytest.fixture
@@ -187,6 +214,43 @@ FORGED = {
     "elsewhere": "received/" + "h" * 22 + "/x",
     "none": None,
 }
+
+
+def test_a_slow_store_is_not_a_silent_one(
+    host: StoreHost, object_store: ObjectStore, delivery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A payload may take longer than the store may say nothing: the limit is for a silence, and there is one."""
+    monkeypatch.setattr("edge_agent.rtcc.object_store._SILENT_S", 1)
+    gateway, upload = delivery
+    with Proxy(int(object_store.variables["AWS_ENDPOINT_URL"].rpartition(":")[2])) as proxy:
+        variables = object_store.variables | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.port}"}
+        bucket = Bucket(f"s3://{host.bucket}", variables)
+        proxy.rate_bytes_s = len(DATA) / 3
+        began = time.monotonic()
+        assert bucket.fetch(gateway, upload, tmp_path / "slow")
+        assert time.monotonic() - began > 2
+        assert (tmp_path / "slow" / gateway / upload).read_bytes() == DATA
+        proxy.silent = True
+        with pytest.raises(UnavailableError, match="does not answer"):
+            bucket.fetch(gateway, upload, tmp_path / "silent")
+
+
+def test_a_full_disk_here_is_no_store_that_is_away(host: StoreHost, object_store: ObjectStore, delivery) -> None:
+    """Who reads "the store does not answer" looks in the wrong place; and a payload that is gone is said to be."""
+    gateway, upload = delivery
+    bucket = Bucket(f"s3://{host.bucket}", object_store.variables)
+    with tempfile.TemporaryDirectory() as folder:
+        full = Path(folder) / gateway
+        full.mkdir()
+        (full / upload).symlink_to("/dev/full")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("edge_agent.rtcc.object_store._NEW", os.O_WRONLY)
+            with pytest.raises(OSError, match="No space left"):
+                bucket.fetch(gateway, upload, Path(folder))
+        (full / upload).unlink()
+        bucket._store.delete(host.read_note(gateway, upload)["object"])
+        with pytest.raises(EvidenceError, match="gone"):
+            bucket.fetch(gateway, upload, Path(folder))
 
 
 @pytest.mark.parametrize("key", FORGED.values(), ids=FORGED)

@@ -17,6 +17,7 @@ from edge_agent.demo.broker import find_free_port, is_listening
 from edge_agent.errors import DeliveryError, UnavailableError
 from edge_agent.host.clock import SystemClock
 from edge_agent.mqtt.mutual_tls import build_client_context
+from edge_agent.rtcc import state_questions
 from edge_agent.rtcc.receiver import Receiver, ReceiverSettings
 from edge_agent.rtcc.receiver_storage import ReceiveStorage
 from edge_agent.uplink.release.tus import TusUploader
@@ -227,3 +228,45 @@ def test_the_receiver_stops_and_its_port_is_free(settings: ReceiverSettings) -> 
     wait_until(lambda: first.port)
     with Receiver(replace(settings, port=first.port), every) as second:
         assert second.port == first.port
+
+
+QUESTIONS = ("is_announced", "is_revoked", "find_signed")
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_who_waits_for_the_state_keeps_nobody_waiting(settings: ReceiverSettings, pki: Pki, question: str) -> None:
+    """A database that answers slowly to one gateway's question: another one's upload is received meanwhile."""
+    asked, answered = threading.Event(), threading.Event()
+
+    def wait(gateway: str, _name: str = "") -> bool | None:
+        if gateway == "gw1":
+            asked.set()
+            assert answered.wait(30)
+        return {"is_announced": True, "is_revoked": False, "find_signed": None}[question]
+
+    with Receiver(settings, **{"is_announced": every, question: wait}) as receiver:
+        slow = threading.Thread(target=upload_all, args=(connect(receiver.url, pki, "gw1"),))
+        slow.start()
+        assert asked.wait(10)
+        upload_all(connect(receiver.url, pki, "gw2"))
+        assert not answered.is_set()
+        assert (settings.received_dir / "gw2" / NAME).read_bytes() == DATA
+        answered.set()
+        slow.join(30)
+        assert (settings.received_dir / "gw1" / NAME).read_bytes() == DATA
+
+
+def upload_all(client: TusUploader) -> None:
+    client.upload(io.BytesIO(DATA), len(DATA), {"filename": NAME}, upload_url=None, save_url=lambda _: None)
+
+
+def test_a_state_that_never_answers_is_said_to_be_away(
+    settings: ReceiverSettings, pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a limit, with 503: a gateway does not wait for a connection that hangs."""
+    monkeypatch.setattr(state_questions, "ANSWER_WITHIN_S", 0.2)
+    answered = threading.Event()
+    with Receiver(settings, lambda *_: answered.wait(30)) as receiver:
+        with pytest.raises(DeliveryError, match="503"):
+            connect(receiver.url, pki, "gw1").create(3, {"filename": NAME})
+        answered.set()

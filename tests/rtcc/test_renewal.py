@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.custody.enrolment_file import renewed_path
-from edge_agent.errors import DeliveryError, EvidenceError
+from edge_agent.errors import DeliveryError, EvidenceError, UnavailableError
 from edge_agent.host.clock import SystemClock
 from edge_agent.protocol.enrolment import parse_enrolment
 from edge_agent.protocol.renewal import PATH, sign_renewal
@@ -188,6 +188,25 @@ def test_the_server_answers_at_ones_own_path_alone(home, city, applicant, now, t
     with pytest.raises(DeliveryError, match="403"):
         ask(enrolment.gateway, message(enrolment, applicant))
     assert len(home.certificates.issued(enrolment.gateway)) == 1
+
+
+@pytest.mark.peer
+def test_a_state_that_is_away_refuses_nobody_a_certificate(home, city, applicant, now, tmp_path, monkeypatch):
+    """503 and when to come again, not 403: the gateway has done nothing wrong."""
+    enrolment = enrol_before(home, applicant, now)
+    renewal = CertificateRenewal(Place(tmp_path), enrolment, Keys(applicant), RightClock(), lambda _: None)
+
+    def be_away(_gateway):
+        raise UnavailableError("state cannot be read or written: the server is away")
+
+    with monkeypatch.context() as away:
+        away.setattr(home.state.gateways, "find", be_away)
+        with pytest.raises(DeliveryError, match="503"):
+            url = f"{city.url.removesuffix('/files/')}{PATH}{enrolment.gateway}"
+            raw = message(enrolment, applicant)
+            post_small(url, renewal.context(), raw, "application/jose+json", 8192, SystemClock())
+    renewal.look()
+    assert len(home.certificates.issued(enrolment.gateway)) == 2
 
 
 def test_two_authorities_are_believed_in_between(home, applicant, now):

@@ -3,12 +3,14 @@
 import dataclasses
 import json
 import queue
+import sqlite3
 import time
 
 import pytest
+from sqlalchemy import func, update
 
 from edge_agent.demo.broker import BrokerFiles, find_free_port, find_mosquitto, start_mosquitto, write_config
-from edge_agent.errors import UnavailableError
+from edge_agent.errors import ConfigError, CustodyError, UnavailableError
 from edge_agent.host.clock import SystemClock
 from edge_agent.mqtt.connection import Broker, BrokerSettings, TopicSubscription, wait_connected
 from edge_agent.mqtt.mutual_tls import TlsIdentity
@@ -19,6 +21,9 @@ from edge_agent.rtcc.office.request import RequestDraft, sign_request, to_area, 
 from edge_agent.rtcc.office.trust import TOPIC as TRUST_TOPIC
 from edge_agent.rtcc.office.trust import sign_trust
 from edge_agent.rtcc.session import RtccSession
+from edge_agent.rtcc.state import tables
+from edge_agent.rtcc.state.copying import move_state
+from edge_agent.rtcc.state.database import CityDatabase
 from edge_agent.units import MINUTE_NS, UtcNs, Window
 
 pytestmark = pytest.mark.peer
@@ -176,6 +181,54 @@ def test_answers_to_one_request_do_not_cost_those_to_another(city, gateway, inci
         for signed, status in ((first, Status.CANCELLED), (second, Status.DECLINED), (first, Status.CANCELLED)):
             assert [answer.status for answer in session.answers(signed.jti, LIMIT_S)] == [status]
         assert len(list(session.answers(timeout_s=0))) == 2
+
+
+def move_away(home):
+    target = CityDatabase(f"sqlite:///{home.path}/target.sqlite3")
+    target.create()
+    move_state(home.state.database, target)
+    target.close()
+
+
+def bring_back(home):
+    with sqlite3.connect(home.path / "state.sqlite3") as connection:
+        connection.execute("PRAGMA user_version = 0")
+    connection.close()
+
+
+def change_pins(home, old, new):
+    with home.state.database.begin() as connection:
+        pins = tables.gateways.c.pinned_keys
+        connection.execute(update(tables.gateways).values(pinned_keys=func.replace(pins, old, new)))
+
+
+def spoil_pins(home):
+    change_pins(home, "Ed25519", "Ed00000")
+
+
+def mend_pins(home):
+    change_pins(home, "Ed00000", "Ed25519")
+
+
+FAULTS = {
+    "it was moved": (move_away, bring_back, ConfigError, "moved"),
+    "a pinned key cannot be read": (spoil_pins, mend_pins, CustodyError, "jwk"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "mend", "kind", "words"), FAULTS.values(), ids=FAULTS)
+def test_a_state_that_takes_nothing_in_ends_the_watch(city, gateway, incident, now, spoil, mend, kind, words):
+    """In words, and the answer is not acknowledged: the key in it comes once. Whoever watches next gets it."""
+    signed = sign(city, draft(to_gateway(gateway.id), incident), now)
+    with RtccSession(city, watch=True) as session:
+        session.send(signed)
+        spoil(city)
+        gateway.say(signed.jti, 0, Status.DECLINED)
+        with pytest.raises(kind, match=words):
+            list(session.answers(signed.jti, LIMIT_S))
+    mend(city)
+    with RtccSession(city, watch=True) as session:
+        assert [answer.status for answer in session.answers(signed.jti, LIMIT_S)] == [Status.DECLINED]
 
 
 def test_a_broker_that_is_not_there_is_an_error_in_words(home):

@@ -438,3 +438,57 @@ def test_a_revoked_gateway_is_cut_off_at_once(host: UploadHost) -> None:
             attempt()
     upload(host.connect("gw2"))
     assert host.find("gw1", NAME) is None
+
+
+def test_while_the_state_is_away_nothing_is_taken_and_nothing_lost(host: UploadHost, pki: Pki) -> None:
+    """Every method says when to come again; then the upload goes on from the byte to which it had come."""
+    gateway = host.connect("gw1")
+    url = gateway.create(len(DATA), {"filename": NAME})
+    gateway.send(url, io.BytesIO(DATA), 0, 1000)
+    host.away = {"announced", "signed", "revoked"}
+    appended = {"Upload_Offset": "1000", "Content_Type": "application/offset+octet-stream"}
+    created = {"Upload_Length": "10", "Upload_Metadata": "filename dXBsb2FkLW5hbWUtMg=="}
+    for method, at, words in (
+        ("HEAD", url, {}), ("PATCH", url, appended), ("DELETE", url, {}), ("POST", f"{host.url}gw1/", created)
+    ):  # fmt: skip
+        answer = raw(method, at, pki, b"x" if method == "PATCH" else b"", **words)
+        assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True), method
+    host.away = set()
+    assert gateway.find_offset(url, len(DATA)) == 1000
+    gateway.send(url, io.BytesIO(DATA), 1000, len(DATA))
+    assert host.find("gw1", NAME) == DATA
+
+
+def test_a_state_that_goes_in_the_middle_of_a_body_costs_no_byte_twice(host: UploadHost) -> None:
+    """The body is cut off, for nobody can say whether its gateway was revoked; what had come is kept."""
+    gateway = host.connect("gw1")
+    url = gateway.create(len(DATA), {"filename": NAME})
+    gateway.send(url, io.BytesIO(DATA), 0, 1000)
+
+    class Losing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            host.away = {"revoked", "signed"}
+            return super().read(size)
+
+    with pytest.raises(DeliveryError):
+        gateway.send(url, Losing(DATA), 1000, len(DATA))
+    assert host.find("gw1", NAME) is None
+    host.away = set()
+    offset = gateway.find_offset(url, len(DATA))
+    assert offset >= 1000
+    gateway.send(url, io.BytesIO(DATA), offset, len(DATA))
+    assert host.find("gw1", NAME) == DATA
+
+
+def test_a_state_that_is_away_at_the_last_byte_ends_no_upload(host: UploadHost, pki: Pki) -> None:
+    """Not said to be whole, and not lost: the next question finds it received."""
+    gateway = host.connect("gw1")
+    url = gateway.create(3, {"filename": NAME})
+    host.away = {"signed"}
+    answer = raw("PATCH", url, pki, b"abc", Upload_Offset="0", Content_Type="application/offset+octet-stream")
+    assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+    answer = raw("HEAD", url, pki)
+    assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+    host.away = set()
+    assert gateway.find_offset(url, 3) == 3
+    assert host.find("gw1", NAME) == b"abc"

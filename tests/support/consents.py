@@ -3,7 +3,7 @@
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.consent.policy import Terms
-from edge_agent.consent.signed_consent import Facts, PrivacyNotice, build_consent, sign_built
+from edge_agent.consent.signed_consent import ConsentEvent, Facts, PrivacyNotice, build_consent, sign_built
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.units import UtcNs
 
@@ -21,6 +21,5 @@ def sign_consent(
     """Build and sign the owner's terms for one camera, under the camera's id as its name; see ``build_consent``."""
     owner = thumbprint(key.public_key())
     named = facts.camera
-    return sign_built(
-        build_consent(facts, named, terms, notice, version, signed_at, owner, valid_from, valid_until), key
-    )
+    event = ConsentEvent(owner, signed_at, valid_from, valid_until)
+    return sign_built(build_consent(facts, named, terms, notice, version, event), key)

@@ -1,7 +1,7 @@
 """A whole RTCC and a house in memory: what the gate's tests, fuzz targets and benchmark put together requests from."""
 
 import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.consent.admission import GatewayFacts, SeenRequest, admit
-from edge_agent.consent.house_state import CameraHistory, CameraInForce, History, HouseState, stand
+from edge_agent.consent.house_state import CameraHistory, CameraInForce, History, HouseState, KeptConsent, stand
 from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Terms
 from edge_agent.consent.signed_consent import Facts, PrivacyNotice, Stream, digest_notice
 from edge_agent.protocol import jws
@@ -187,7 +187,13 @@ def standing(
     signed = signed or terms()
     known = facts(camera, **({"place": changes.pop("place")} if "place" in changes else {}))
     raw = sign_consent(known, signed, NOTICE, version, UtcNs(NOW - HOUR_NS), OWNER)
-    return stand(raw, OWNER.public_key(), known, file or signed, **{"highest_version": version, **changes})
+    return stand_kept(raw, known, file or signed, **{"highest_version": version, **changes})
+
+
+def stand_kept(raw: bytes | None, known: Facts, file: Terms | None, **changes: Any) -> CameraInForce:
+    """Return what is in force; ``changes`` are those of ``KeptConsent`` and of ``stand``."""
+    marks = {each.name: changes.pop(each.name) for each in fields(KeptConsent) if each.name in changes}
+    return stand(KeptConsent(raw, **marks), OWNER.public_key(), known, file, **changes)
 
 
 def house_state(*cameras: CameraInForce | tuple[str, CameraInForce], **changes: Any) -> HouseState:

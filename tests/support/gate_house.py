@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge_agent.base64url import encode_b64url
-from edge_agent.consent.house_state import stand
 from edge_agent.consent.offer import digest_offers, offers_of
 from edge_agent.consent.owner_order import sign_order, window_members
 from edge_agent.errors import DeliveryError, UnavailableError
@@ -62,8 +61,8 @@ def digest_of(source: int) -> bytes:
 
 @functools.lru_cache(4096)
 def _stand(camera, source, stored, file, readable, paused_until):
-    return stand(
-        None if stored is None else stored.raw, gate.OWNER.public_key(), _facts(camera, source), file.terms(),
+    return gate.stand_kept(
+        None if stored is None else stored.raw, _facts(camera, source), file.terms(),
         highest_version=0 if stored is None else stored.version, revoked=stored is not None and stored.is_revoked,
         paused_until=paused_until, is_file_unreadable=not readable,
     )  # fmt: skip

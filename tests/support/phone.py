@@ -1,4 +1,4 @@
-"""The owner's phone: a notice service on loopback, as Apprise's ``json://`` reaches one."""
+"""The owner's phone: a notice service, on loopback if no address is named, as Apprise's ``json://`` reaches one."""
 
 import json
 import threading
@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Phone:
     """Keeps every message: title and body."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.got: list[tuple[str, str]] = []
         phone = self
 
@@ -24,8 +24,8 @@ class Phone:
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"json://127.0.0.1:{self._server.server_address[1]}/"
+        self._server = ThreadingHTTPServer((host, 0), Handler)
+        self.url = f"json://{host}:{self._server.server_address[1]}/"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
 

@@ -16,6 +16,7 @@ from edge_agent.buffer.read.reader import RingReader
 from edge_agent.buffer.ring import create_ring
 from edge_agent.buffer.write.open_block import Draft
 from edge_agent.buffer.write.writer import RingWriter
+from edge_agent.buffer.write.writer_settings import RingKeys, WriterSettings
 from edge_agent.consent.owner_order import sign_order, verify_order, window_members
 from edge_agent.consent.policy import CameraTerms, Mode, Terms
 from edge_agent.consent.signed_consent import Facts, PrivacyNotice, Stream, digest_notice
@@ -106,11 +107,10 @@ class House:
     def writer(self) -> RingWriter:
         return RingWriter.open(
             self.ring,
-            vault_public=self.vault.public_key(),
-            recorder_key=self.recorder,
+            keys=RingKeys(self.vault.public_key(), self.recorder),
             clock=self.clock,
             boot_id=b"boot-0123456789a",
-            source=self.address,
+            settings=WriterSettings(self.address),
         )
 
     def draft(self, piece: Footage) -> Draft:

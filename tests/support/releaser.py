@@ -39,13 +39,14 @@ from edge_agent.uplink.inbound.intake import TRUST_TOPIC, Intake
 from edge_agent.uplink.inbound.refusal_limits import RefusalLimits, RefusalRoom
 from edge_agent.uplink.inbound.register import RequestRegister
 from edge_agent.uplink.inbound.trust_store import TrustStore
+from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.owner.request_commands import RequestCommands
 from edge_agent.uplink.release.build_step import BuildStep
 from edge_agent.uplink.release.key_step import KeyStep
 from edge_agent.uplink.release.recheck import Reauthorization
 from edge_agent.uplink.release.staging import Staging
 from edge_agent.uplink.release.upload_step import UploadStep
-from edge_agent.uplink.release.worker import ReleaseWorker
+from edge_agent.uplink.release.worker import ReleaseSteps, ReleaseWorker
 from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.releases import StoredRelease
 from edge_agent.uplink.store.requests import RequestState, StoredRequest
@@ -251,7 +252,6 @@ class House:
         self.house_reader.signed = self.signed
         self.trust = TrustStore(self.store, self.rtcc.pinned(), self.clock)
         cell = geohash_encode(gate.HOME.lat, gate.HOME.lon)
-        owner = gate.OWNER.public_key()
         self.evaluator = Evaluator(enrolment, cell, self.store, self.house_reader, self.trust, self.clock)
         self.register = RequestRegister(self.store, gate.GATEWAY, self.key)
         self.staging = Staging(self.folder / "staging", 1 << 20)
@@ -268,9 +268,8 @@ class House:
             self.store, self.evaluator, self.register, upload_step, self.clock, self.ended.append
         )
         key_step = KeyStep(self.store, self.register, reauthorization)
-        self.worker = ReleaseWorker(
-            self.store, self.register, reauthorization, build_step, upload_step, key_step, self.clock, self.stop
-        )
+        steps = ReleaseSteps(build_step, upload_step, key_step)
+        self.worker = ReleaseWorker(self.store, self.register, reauthorization, steps, self.clock, self.stop)
         self.worker.sweep()
         self.sender = Sender(self.store, self.broker, self.clock, key_step.confirm, self.stop)
         self.intake = Intake(
@@ -278,10 +277,8 @@ class House:
             self.on_verdict,
         )  # fmt: skip
         self.intake.limits = RefusalLimits(self.store, self.room)
-        self.desk = RequestCommands(
-            gate.GATEWAY, owner, CONFIG, self.store, self.evaluator, reauthorization, self.register, self.worker,
-            self.clock,
-        )  # fmt: skip
+        orders = OwnerOrders(gate.GATEWAY, gate.OWNER.public_key(), self.store, self.clock)
+        self.desk = RequestCommands(orders, CONFIG, self.evaluator, reauthorization, self.register, self.worker)
 
     def make_pace(self) -> AckPace:
         """Acknowledge at once."""

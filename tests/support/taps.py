@@ -5,41 +5,37 @@ environment of its own, the browser is Chromium on a phone's screen, and nothing
 """
 
 import contextlib
-import http.client
 import os
 import pty
-import re
 import select
 import shutil
 import signal
-import ssl
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
-
-from playwright.sync_api import Locator, Page, sync_playwright
 
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.city import City
 from edge_agent.demo.home import LAT, LON
-from edge_agent.host.clock import SystemClock
-from edge_agent.protocol.answer import Status
-from edge_agent.protocol.request import Category, Incident, Place
-from edge_agent.rtcc.deliveries import deliveries, open_delivery
-from edge_agent.rtcc.office.request import RequestDraft, sign_request, to_gateway
 from edge_agent.rtcc.session import RtccSession
-from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window
+from tests.machine.town import Town
+from tests.support.finger import (
+    LIMIT_S,
+    MOST_TAPS,
+    MOST_TYPED,
+    PASSPHRASE,
+    find_pairing_link,
+    go_to_yes,
+    open_browser,
+    tell_first_byte,
+)
 from tests.support.page_house import read_pss_mb
 from tests.support.phone import Phone
 
 ROOT = Path(__file__).parents[2]
-MOST_TYPED, MOST_TAPS = 3, 25
-PASSPHRASE = "correct horse battery staple"
-_LIMIT_S = 60.0
 
 
 class Terminal:
@@ -78,7 +74,7 @@ class Terminal:
 
     @staticmethod
     def _answer(terminal: int, answers: list[tuple[str, str]]) -> str:
-        shown, seen, deadline = "", 0, time.monotonic() + _LIMIT_S
+        shown, seen, deadline = "", 0, time.monotonic() + LIMIT_S
         while time.monotonic() < deadline:
             if select.select([terminal], [], [], 0.5)[0]:
                 try:
@@ -116,38 +112,6 @@ class Terminal:
     def _count(self, command: str) -> None:
         self.typed += 1
         print(f"   $ {command.replace(str(self._folder), '…')}", flush=True)
-
-
-class Finger:
-    """A person at a phone."""
-
-    def __init__(self, tab: Page, pictures: Path | None) -> None:
-        self.tab, self.taps, self._pictures = tab, 0, pictures
-
-    def tap(self, what: Locator, said: str) -> None:
-        """Tap on something that is there."""
-        self._count(said)
-        what.click()
-
-    def fill(self, what: Locator, text: str, said: str) -> None:
-        """Tap into a field, and type."""
-        self._count(said)
-        what.fill(text)
-
-    def open(self, link: str, said: str) -> None:
-        """Tap on a link that another program shows."""
-        self._count(said)
-        self.tab.goto(link)
-
-    def keep(self, name: str) -> None:
-        """Take a picture."""
-        if self._pictures is not None:
-            self._pictures.mkdir(parents=True, exist_ok=True)
-            self.tab.screenshot(path=self._pictures / f"{name}.png", full_page=True)
-
-    def _count(self, said: str) -> None:
-        self.taps += 1
-        print(f"   {self.taps:2}  {said}", flush=True)
 
 
 def install(folder: Path) -> Path:
@@ -190,95 +154,7 @@ def set_up(terminal: Terminal, folder: Path, camera: SimulatedCamera, phone: Pho
     )  # named, and nothing of it may leave: what may is chosen at the desk
     terminal.edit(config / "notify.yaml", {"# phone: ntfys://ntfy.example.net/topic": f"phone: {phone.url}"})
     terminal.start(f"edge-agent run --config {config}/edge-agent.yaml")
-    link = re.search(r"https://127\.0\.0\.1:\d+/pair#[0-9A-Z-]+", shown)
-    assert link is not None, shown
-    return link[0]
-
-
-def sign(finger: Finger, phone: Phone, before: int) -> None:
-    """Compare the sentence with the one in the message, and sign."""
-    sentence, code = phone.wait_code(before)
-    shown = finger.tab.locator(".sentence").inner_text()
-    assert shown == sentence, (shown, sentence)
-    finger.fill(finger.tab.get_by_label("Code of the message"), code, "the code, out of the message")
-    finger.fill(finger.tab.get_by_label("Your passphrase"), PASSPHRASE, "the passphrase")
-    finger.keep("sign")
-    finger.tap(finger.tab.get_by_role("button", name="Sign"), "Sign")
-    finger.tab.get_by_role("heading", name="Signed").wait_for(timeout=60_000)
-    finger.keep("signed")
-
-
-def join(finger: Finger, phone: Phone, city: City, link: str) -> str:
-    """Pair the phone, and join the city's crime center; return the gateway's id there."""
-    tab = finger.tab
-    wait_for_page(tab, link)
-    finger.fill(tab.get_by_label("A name for this device"), "phone", "a name for the phone")
-    finger.tap(tab.get_by_role("button", name="Pair"), "Pair")
-    finger.keep("home")
-    finger.tap(tab.get_by_role("link", name="Join one"), "Join one, at your desk")
-    enrolment = city.enrol(tab.locator("pre").inner_text().encode())  # what is sent, and what comes back
-    finger.fill(tab.get_by_label("The text of their file"), enrolment.content.decode(), "the crime center's answer")
-    finger.keep("join")
-    before = len(phone.got)
-    finger.tap(tab.get_by_role("button", name="Go on"), "Go on: send me the code")
-    sign(finger, phone, before)
-    return enrolment.gateway
-
-
-def sign_first(terminal: Terminal, folder: Path, tab: Page, home: str) -> None:
-    """Sign the first terms where ring, sources and crime center are shown: at the terminal, once the gateway joined."""
-    deadline = time.monotonic() + _LIMIT_S
-    while "not signed" not in tab.content():
-        assert time.monotonic() < deadline, tab.content()
-        time.sleep(0.5)
-        tab.goto(f"{home}terms")
-    terminal.type(
-        f"edge-agent consent sign --config {folder}/etc/edge-agent.yaml",
-        ("to sign: ", "yes"), ("owner's passphrase: ", PASSPHRASE),
-    )  # fmt: skip
-
-
-def give_terms(finger: Finger, phone: Phone, home: str) -> None:
-    """Change the camera's terms, and sign them."""
-    tab = finger.tab
-    finger.open(f"{home}terms", "the page's Terms")
-    finger.tap(tab.get_by_role("link", name="Change and sign them"), "Change and sign them, at your desk")
-    finger.tap(tab.get_by_label("rtcc.example-city"), "who may ask")
-    finger.tap(tab.get_by_label("robbery"), "robbery")
-    tab.get_by_label("How long a clip waits").select_option("0s")
-    finger.taps += 1
-    print(f"   {finger.taps:2}  waits 0 s, so that this script ends", flush=True)
-    tab.wait_for_timeout(1500)
-    finger.keep("terms")
-    before = len(phone.got)
-    finger.tap(tab.get_by_role("button", name="Go on"), "Go on: send me the code")
-    sign(finger, phone, before)
-
-
-def say_yes(finger: Finger, phone: Phone) -> None:
-    """Follow the notice, and say yes."""
-    tab = finger.tab
-    links = [link for _, body in phone.got for link in re.findall(r"https://127\S+/requests/\d+", body)]
-    finger.open(links[-1], "the link in the notice")
-    finger.keep("request")
-    finger.tap(tab.get_by_role("link", name="Say yes"), "Say yes, or to less, at your desk")
-    finger.keep("approve")
-    before = len(phone.got)
-    finger.tap(tab.get_by_role("button", name="Go on"), "Go on: send me the code")
-    sign(finger, phone, before)
-
-
-def wait_for_page(tab: Page, link: str) -> None:
-    """Open an address once it answers."""
-    deadline = time.monotonic() + _LIMIT_S
-    while True:
-        try:
-            tab.goto(link)
-            return
-        except Exception:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
+    return find_pairing_link(shown, "127.0.0.1")
 
 
 @contextlib.contextmanager
@@ -298,70 +174,30 @@ def run(pictures: Path | None = None) -> tuple[int, int]:
         program = install(folder)
         city = stack.enter_context(City(folder / "city"))
         camera = stack.enter_context(SimulatedCamera(CameraSettings()))
+        town = Town(city, stack.enter_context(RtccSession(city.home, watch=True)), folder)
         phone = Phone()
         stack.callback(phone.close)
         terminal = Terminal(program, folder)
         stack.callback(terminal.end)
         link = set_up(terminal, folder, camera, phone)
-        playwright = stack.enter_context(sync_playwright())
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"),
-            args=["--no-sandbox", "--host-resolver-rules=MAP *.local 127.0.0.1"],
-        )
-        stack.callback(browser.close)
-        words = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "ignore_https_errors": True}
-        finger = Finger(browser.new_context(**words).new_page(), pictures)  # type: ignore[arg-type]
-        stack.push(lambda kind, *_: finger.keep("failed") if kind else None)
+        finger = stack.enter_context(open_browser("127.0.0.1", pictures))
         stack.push(lambda kind, *_: print((folder / "run.log").read_text()[-3000:]) if kind else None)
-        gateway = join(finger, phone, city, link)
-        home = link.partition("pair")[0]
-        sign_first(terminal, folder, finger.tab, home)
-        give_terms(finger, phone, home)
-        session = stack.enter_context(RtccSession(city.home, watch=True))
-        now = SystemClock().utc()
-        window = Window(UtcNs(now - 6 * SECOND_NS), UtcNs(now - 2 * SECOND_NS))
-        incident = Incident("E-1", Category.ROBBERY, window.end, Place(LAT, LON), window)
-        draft = RequestDraft(
-            to_gateway(gateway), incident, window, "a robbery at the corner", "desk 4", ("front-door",),
-            release_within_ns=HOUR_NS,
+        jti = go_to_yes(
+            finger, phone, city, link,
+            lambda: terminal.type(
+                f"edge-agent consent sign --config {folder}/etc/edge-agent.yaml",
+                ("to sign: ", "yes"), ("owner's passphrase: ", PASSPHRASE),
+            ),
+            lambda gateway: town.send(gateway, "front-door"),
         )  # fmt: skip
-        before = len(phone.got)
-        signed = sign_request(city.home, draft, now, operator="operator-1", supervisor="supervisor-1")
-        session.send(signed)
-        wait_for_notice(phone, before)
-        say_yes(finger, phone)
-        assert list(session.answers(signed.jti, _LIMIT_S))[-1].status is Status.DELIVERED
-        (delivery,) = [each for each in deliveries(city.home) if each.jti == signed.jti]
-        open_delivery(city.home, delivery, folder / "opened")
-        tell_figures(terminal, home)
-        print(f"delivered, and opened by the crime center: {signed.jti}")
+        town.open_delivered(jti, LIMIT_S)
+        for command, most in (("serve-page", 40), ("serve-desk", 60)):
+            print(f"PSS of {command}: {read_pss_mb(terminal.find_process(command)):.0f} MB (at most {most})")
+        print(f"first byte: {tell_first_byte(link.partition('pair')[0])}")
+        print(f"delivered, and opened by the crime center: {jti}")
         print(f"typed commands: {terminal.typed} (at most {MOST_TYPED}); edited files: {terminal.edits}")
         print(f"taps: {finger.taps} (at most {MOST_TAPS})")
         return terminal.typed, finger.taps
-
-
-def tell_figures(terminal: Terminal, home: str) -> None:
-    """Print how large page and desk are after all of this, and how soon the first byte of a page comes."""
-    for command, most in (("serve-page", 40), ("serve-desk", 60)):
-        print(f"PSS of {command}: {read_pss_mb(terminal.find_process(command)):.0f} MB (at most {most})")
-    at, times = urlsplit(home), []
-    for _ in range(10):
-        began = time.monotonic()
-        context = ssl._create_unverified_context()
-        connection = http.client.HTTPSConnection(str(at.hostname), at.port, timeout=20, context=context)
-        connection.request("GET", "/pair")
-        connection.getresponse().read(1)
-        times.append(1000 * (time.monotonic() - began))
-        connection.close()
-    print(f"first byte, TLS included: {sorted(times)[5]:.0f} ms in the middle, {min(times):.0f} ms at best (goal 100)")
-
-
-def wait_for_notice(phone: Phone, before: int) -> None:
-    """Wait until a request's link came."""
-    deadline = time.monotonic() + _LIMIT_S
-    while not any("/requests/" in body for _, body in phone.got[before:]):
-        assert time.monotonic() < deadline, phone.got
-        time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,16 @@ VERSION = 1
 PAGE_BYTES = 4096
 """Superblock and header page, and the alignment of everything: a synced record shares no page with a later one."""
 SUPERBLOCK_COPIES = 2
+# Two: one block is open while another holds earlier footage.
 MIN_BLOCKS, MAX_BLOCKS = 2, 65_536
 MIN_BLOCK_BYTES, MAX_BLOCK_BYTES = 2 * PAGE_BYTES, 1 << 32
 MAX_PAYLOAD_BYTES = 4 << 20
 """No payload is longer, whatever the block size."""
+# FORMAT 4: header, tag of ChaCha20-Poly1305 (RFC 8439, 2.8), SHA-256.
 HEADER_BYTES, TAG_BYTES, DIGEST_BYTES = 128, 16, 32
+# FORMAT 3.4: enc (32) ‖ ciphertext (32) ‖ tag (16).
 SEALED_KEY_BYTES = 80
+# Ed25519 (RFC 8032, 5.1.6).
 SIGNATURE_BYTES = 64
 ID_BYTES = 16
 ZERO_ID = bytes(ID_BYTES)
@@ -30,10 +34,12 @@ FLAG_CONTINUES = 1
 """Record: goes on with the GOP of the record before; begins with no keyframe."""
 FLAG_FLOOR_ONLY = 2
 """Record: the wall clock was not synchronised when this was written; ``start_ns`` matches no window as it stands."""
+# FORMAT 3: flags of a header page.
 PAGE_TOMBSTONE = 1
 PAGE_PREVIOUS_LOST = 2
 
 QUALITIES = ("main", "sub")
+# One label for each use of a key: no signature or tag of one structure fits another.
 LABEL_SUPERBLOCK_SIGNATURE = b"edge-agent/v1 superblock"
 LABEL_PAGE_SIGNATURE = b"edge-agent/v1 page"
 LABEL_RECORD_AAD = b"edge-agent/v1 record"
@@ -76,6 +82,7 @@ def seal_page(signed: bytes, signature: bytes) -> bytes:
 
 def check_page(raw: bytes, magic: bytes, what: str) -> None:
     """Check length, magic, version and checksum of a 4096-byte page."""
+    # FORMAT 2.1: length, magic, version, checksum; bounds and signature are the caller's.
     if len(raw) != PAGE_BYTES:
         raise IntegrityError(f"{what} is cut short: bytes={len(raw)}")
     if not raw.startswith(magic):

@@ -48,10 +48,12 @@ _CLOCK_STATES = (ClockState.FLOOR_ONLY, ClockState.SYNCHRONISED)
 
 @dataclass(frozen=True, slots=True)
 class BlockEnd:
-    """How a block ended: what the next header page says, and signs, about it."""
+    """How a block ended: the next header page says and signs this."""
 
     accepted_bytes: int
+    """Length of the block to the end of its last record's padding."""
     records: int
+    """Number of its records."""
     oldest_ns: int
     """Smallest start of a record; 0 if there is none."""
     newest_ns: int
@@ -59,6 +61,7 @@ class BlockEnd:
     footage_ns: int
     """Sum of the durations of its GOP records."""
     chain: bytes
+    """The chain's value after its last record (5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +69,38 @@ class Page:
     """A block's header page, or the tombstone that took its place."""
 
     ring_id: bytes
+    """Of the superblock: a page of another ring is none of this one's."""
     seq: int
+    """Number of the block, from 1; its slot is ``seq`` modulo the number of blocks."""
     boot_id: bytes
+    """The kernel's id of the boot in which the block was opened: 16 bytes."""
     run_id: bytes
     """The run in force when the block was opened; a RUN record inside begins another (``run_id_of``)."""
     opened_utc_ns: UtcNs
+    """Wall clock at opening."""
     opened_boot_ns: MonoNs
+    """CLOCK_BOOTTIME at opening."""
     first_start_ns: UtcNs
+    """Start of the block's first record."""
     clock_state: ClockState
+    """Of the wall clock at opening."""
     vault_key_id: bytes
+    """First 16 bytes of SHA-256 of the vault's public key; zero in a tombstone."""
     sealed_key: bytes
+    """The block's key under the vault's (3.4): 80 bytes, zero in a tombstone."""
     recorder_key_id: bytes
+    """As ``vault_key_id``, of the recorder's key."""
     previous: BlockEnd
+    """The end of the block before, signed hereby (3.1)."""
     source: bytes
     """Digest of the configured source of every record of the block (``digest_source``); zero if it is not known."""
     previous_lost: bool = False
+    """Records of a block with a damaged page were skipped (3.2)."""
     erased: Erased = Erased.NOT
+    """The cause, in a tombstone (3.3)."""
     erased_utc_ns: UtcNs = _NEVER
     final_accepted_bytes: int = 0
+    """As in ``BlockEnd``; in a tombstone of the newest block only, like the next two."""
     final_records: int = 0
     final_chain: bytes = ZERO_DIGEST
     version: int = VERSION
@@ -120,6 +137,7 @@ def tombstone_of(page: Page, why: Erased, now: UtcNs, recorder_key_id: bytes, en
 
 def encode_page_signed(page: Page) -> bytes:
     """Write the part of a header page that its signature covers."""
+    # FORMAT 3: bit 0 tombstone (3.3), bit 1 previous lost (3.2).
     flags = PAGE_TOMBSTONE * page.tombstone | PAGE_PREVIOUS_LOST * page.previous_lost
     previous = page.previous
     return _PAGE.pack(
@@ -170,10 +188,13 @@ def parse_page(raw: bytes) -> Page:
      records, accepted, oldest, newest, footage, chain, vault_key_id, sealed_key, recorder_key_id,
      final_accepted, final_records, final_chain, erased_utc, source) = _PAGE.unpack_from(raw)
     # fmt: on
+    # FORMAT 2.1: bounds before any field is used. Numbers begin at 1; two flags are known.
     if seq == 0 or flags > (PAGE_TOMBSTONE | PAGE_PREVIOUS_LOST) or clock_state >= len(_CLOCK_STATES):
         raise IntegrityError(f"header page has a field out of its range: block={seq}")
+    # FORMAT 3.3: the flag and the cause say the same, or the page is none of ours.
     if erased > Erased.OWNER or bool(erased) != bool(flags & PAGE_TOMBSTONE):
         raise IntegrityError(f"header page has a tombstone that contradicts itself: block={seq}")
+    # Lengths end at padding (FORMAT 4), and inside the largest block: a reader seeks by them.
     if max(accepted, final_accepted) > MAX_BLOCK_BYTES or (accepted | final_accepted) % PAGE_BYTES:
         raise IntegrityError(f"header page has an impossible length: block={seq}")
     return Page(
@@ -203,4 +224,5 @@ def parse_page(raw: bytes) -> Page:
 
 def chain_start(page_bytes: bytes) -> bytes:
     """Return the chain value before the first record of a block: it binds the page, and so the page before it."""
+    # FORMAT 5, "start": the signed part alone, so that a checksum or a signature changes no chain.
     return hashlib.sha256(_LABEL_BLOCK + page_bytes[:PAGE_SIGNED_BYTES]).digest()

@@ -43,15 +43,25 @@ class RecordHeader:
 
     kind: Kind
     flags: int
+    """``FLAG_CONTINUES``, ``FLAG_FLOOR_ONLY`` (4.3)."""
     seq: int
+    """Number of its block, from 1."""
     index: int
+    """Number in its block, from 0; also the nonce (4.5)."""
     start_ns: UtcNs
+    """Wall clock at the first picture, or at the begin of a gap."""
     duration_ns: int
+    """Never negative; 0 for a RUN or a note."""
     boot_ns: MonoNs
+    """CLOCK_BOOTTIME at ``start_ns``."""
     length: int
+    """Of the payload, in bytes; at most 4 MiB."""
     previous_chain: bytes
+    """The chain's value before this record (5)."""
     commitment: bytes
+    """To the coded pictures (6.4); zero if the record is no GOP."""
     durable: int = 0
+    """Records of this block that were known synced when this one was written."""
 
     @property
     def end_ns(self) -> UtcNs:
@@ -97,8 +107,10 @@ def parse_header(raw: bytes) -> RecordHeader:
     (_, _, kind, flags, seq, index, length, start, duration, boot, previous, commitment, durable) = _HEADER.unpack_from(
         raw
     )
+    # FORMAT 4.2 and 4.3: four kinds, two flags.
     if not Kind.GOP <= kind <= Kind.CLOCK or flags > (FLAG_CONTINUES | FLAG_FLOOR_ONLY):
         raise IntegrityError(f"record header has a field out of its range: block={seq} index={index}")
+    # `durable` counts records before this one, so it cannot be above its own index.
     if length > MAX_PAYLOAD_BYTES or duration < 0 or durable > index:
         raise IntegrityError(f"record header has an impossible length: block={seq} index={index}")
     return RecordHeader(
@@ -108,6 +120,7 @@ def parse_header(raw: bytes) -> RecordHeader:
 
 def record_bytes(length: int) -> int:
     """Return how much of a block a record with ``length`` bytes of payload takes, padding included."""
+    # FORMAT 4: header ‖ ciphertext ‖ tag ‖ body digest, then zeros to a page's end.
     unpadded = HEADER_BYTES + length + TAG_BYTES + DIGEST_BYTES
     return -(-unpadded // PAGE_BYTES) * PAGE_BYTES
 
@@ -129,5 +142,6 @@ def chain_genesis(ring_id: bytes) -> bytes:
 
 def run_id_of(ring_id: bytes, seq: int, index: int) -> bytes:
     """Return the id of the run that the RUN record at this place begins (FORMAT 4.4): 16 bytes."""
+    # FORMAT 4.4: seq (8) ‖ index (4), little-endian.
     place = seq.to_bytes(8, "little") + index.to_bytes(4, "little")
     return hashlib.sha256(_LABEL_RUN + ring_id + place).digest()[:ID_BYTES]

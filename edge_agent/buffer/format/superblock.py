@@ -34,6 +34,7 @@ from edge_agent.units import UtcNs
 #  256  64  signature over label ‖ 0..255 4064  32  SHA-256 of 0..4063; the rest is zero
 _SUPERBLOCK = struct.Struct("<8sHBBIQQ16sq32s32sQ")
 _SUPERBLOCK_MAGIC = b"EDGERING"
+# FORMAT 2: no dot, slash or blank, because it becomes part of a file's name.
 _CAMERA_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 SUPERBLOCK_SIGNED_BYTES = 256
 
@@ -43,16 +44,24 @@ class Superblock:
     """The identity of a ring file: ids and geometry."""
 
     ring_id: bytes
+    """16 random bytes: the ring's identity, whatever its path."""
     camera: str
+    """The camera's id, at most 32 ASCII characters."""
     quality: str
+    """``main`` or ``sub``."""
     blocks: int
+    """Number of blocks, and of slots for header pages."""
     block_bytes: int
+    """Bytes of each block, a multiple of 4096."""
     created_utc_ns: UtcNs
     recorder_public: bytes
+    """Raw Ed25519 key (32) that signs this and every header page."""
     generation: int = 0
+    """Rises with every rewrite; of two good copies the higher one counts (2.2)."""
     state: State = State.READY
     version: int = VERSION
     signature: bytes = field(default=bytes(SIGNATURE_BYTES), compare=False)
+    """Zero in an excerpt, whose maker has no recorder key (2.3)."""
 
     @property
     def data_offset(self) -> int:
@@ -117,10 +126,12 @@ def parse_superblock(raw: bytes) -> Superblock:
     (_, version, state, quality, blocks, block_bytes, file_bytes, ring_id, created, camera, public, generation) = (
         _SUPERBLOCK.unpack_from(raw)
     )
+    # FORMAT 2.1: bounds before a length is used; both are multiplied below.
     if not (MIN_BLOCKS <= blocks <= MAX_BLOCKS and MIN_BLOCK_BYTES <= block_bytes <= MAX_BLOCK_BYTES):
         raise IntegrityError(f"superblock has an impossible geometry: blocks={blocks} block_bytes={block_bytes}")
     if block_bytes % PAGE_BYTES or state > State.EXCERPT or quality >= len(QUALITIES):
         raise IntegrityError("superblock has a field out of its range")
+    # "replace": a letter beyond ASCII fails the form below, with the message of a wrong id.
     name = camera.rstrip(b"\0").decode("ascii", "replace")
     if not is_camera_id(name):
         raise IntegrityError("superblock has no camera id")
@@ -137,6 +148,7 @@ def parse_superblock(raw: bytes) -> Superblock:
         version=version,
         signature=raw[SUPERBLOCK_SIGNED_BYTES : SUPERBLOCK_SIGNED_BYTES + SIGNATURE_BYTES],
     )
+    # FORMAT 2: a truncated or grown file is found here, before a block is looked for.
     if superblock.file_bytes != file_bytes:
         raise IntegrityError(f"superblock disagrees with itself about the length of the file: {file_bytes}")
     return superblock

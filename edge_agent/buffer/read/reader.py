@@ -7,6 +7,7 @@ place were not checked, nor anything of a block whose page changed meanwhile.
 import json
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -43,6 +44,19 @@ log = logging.getLogger(__name__)
 _FAR = 1 << 62
 _MAX_REASON_CHARS = 64
 _ALL_TIME = Window(UtcNs(-_FAR), UtcNs(_FAR))
+
+
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """The records that one reading wants."""
+
+    windows: Sequence[Window]
+    offsets: dict[bytes, int]
+    """Boot id → wall clock less boot time, for blocks that were written before the clock was set."""
+    conflicts: Sequence[Window]
+    """Spans that two runs of the clock claim: no footage of them is read."""
+    source: bytes | None
+    """None: of every source, with times as written."""
 
 
 class RingReader:
@@ -261,10 +275,11 @@ class RingReader:
         seqs = self._blocks.find_blocks(windows, offsets, as_written=as_written)
         conflicts = [] if as_written else self._find_conflicts(seqs, windows, offsets)
         notes = self._blocks.find_notes(windows, offsets, as_written=as_written)
+        selection = _Selection(windows, offsets, conflicts, source)
         for seq in sorted({*seqs, *(seq for seq, _ in notes)}):
             also = {index for block, index in notes if block == seq}
             told = tell if seq in seqs else pass_over
-            yield from self._read_block(seq, windows, offsets, conflicts, told, also, source)
+            yield from self._read_block(seq, selection, told, also)
 
     def _find_conflicts(
         self, seqs: Sequence[int], windows: Sequence[Window], offsets: dict[bytes, int]
@@ -281,17 +296,10 @@ class RingReader:
         return find_conflicts(segments)
 
     def _read_block(
-        self,
-        seq: int,
-        windows: Sequence[Window],
-        offsets: dict[bytes, int],
-        conflicts: Sequence[Window],
-        tell: Callable[[Loss], None],
-        also: Collection[int],
-        source: bytes | None,
+        self, seq: int, selection: _Selection, tell: Callable[[Loss], None], also: Collection[int]
     ) -> Iterator[StoredRecord]:
         """Decrypt the records of a block that touch the windows, and those of the indexes ``also``."""
-        as_written = source is None
+        windows, source = selection.windows, selection.source
         entry = self._index.find(seq)
         try:
             block = self._blocks.load(seq)
@@ -299,7 +307,7 @@ class RingReader:
         except RingError as error:
             tell(Loss(seq, None, entry.span if entry else None, reason_of(error)))
             return
-        timed = time_records(block.page, block.scan.records, offsets, as_written=as_written)
+        timed = time_records(block.page, block.scan.records, selection.offsets, as_written=source is None)
         losses = list(losses_of(block, timed, windows))
         foreign = find_foreign(self._blocks, block, cipher, timed, source)
         for record in timed:
@@ -313,7 +321,7 @@ class RingReader:
                 if record.window is not None:
                     tell(Loss(seq, header.index, record.window, "source-changed"))
                 continue
-            if header.kind is Kind.GOP and record.matches(conflicts):
+            if header.kind is Kind.GOP and record.matches(selection.conflicts):
                 tell(Loss(seq, header.index, record.window, "clock-conflict"))
                 continue
             try:

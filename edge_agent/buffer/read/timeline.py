@@ -1,4 +1,4 @@
-"""From record headers to time: what UTC a record may claim, where two runs claim the same, what a window holds.
+"""From record headers to time: the UTC that a record may claim, spans that two runs claim, the records of a window.
 
 Owns the rebasing of floor-only records on boot time and the rule of conflicts. Pure.
 """

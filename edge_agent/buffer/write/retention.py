@@ -61,9 +61,21 @@ def _is_timed(entry: BlockEntry, utc: UtcNs) -> bool:
     return entry.clock_state is ClockState.SYNCHRONISED and _oldest_ns(entry) <= utc + MAX_STEP_NS
 
 
-def find_expired(
-    index: RingIndex, utc: UtcNs, now: UtcNs, boot: MonoNs, boot_id: bytes, keep_for_ns: int, open_seq: int
-) -> list[int]:
+@dataclass(frozen=True, slots=True)
+class RetentionMoment:
+    """The times by which blocks are aged."""
+
+    utc: UtcNs
+    """The wall clock: a time ahead of it is yet to come."""
+    now: UtcNs
+    """The time that retention may act on (``RetentionClock.now``)."""
+    boot: MonoNs
+    """Boot time."""
+    boot_id: bytes
+    """Of this boot."""
+
+
+def find_expired(index: RingIndex, moment: RetentionMoment, keep_for_ns: int, open_seq: int) -> list[int]:
     """Return the blocks whose oldest record is ``keep_for`` old, oldest first.
 
     A block without a believable time is aged by boot time in its own boot; in a later one it is as old as the next
@@ -71,22 +83,19 @@ def find_expired(
 
     Args:
         index: The ring's blocks.
-        utc: The wall clock: a time ahead of it is yet to come.
-        now: The time that retention may act on (``RetentionClock.now``).
-        boot: Boot time.
-        boot_id: Of this boot.
+        moment: The times now.
         keep_for_ns: The age at which a block goes.
         open_seq: The open block, which stays.
     """
-    limit = now - keep_for_ns
+    limit = moment.now - keep_for_ns
     expired: list[int] = []
     later_expired = False
     for entry in reversed(index.entries()):
-        if _is_timed(entry, utc):
+        if _is_timed(entry, moment.utc):
             is_old = _oldest_ns(entry) <= limit
             later_expired = later_expired or is_old
-        elif entry.boot_id == boot_id:
-            is_old = boot - entry.opened_boot_ns >= keep_for_ns
+        elif entry.boot_id == moment.boot_id:
+            is_old = moment.boot - entry.opened_boot_ns >= keep_for_ns
         else:
             is_old = later_expired
         if is_old and not entry.tombstone and entry.seq != open_seq:

@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
-
 from edge_agent.buffer.crypt import BlockCipher, key_id, sign_page
 from edge_agent.buffer.disk import Disk, FileDisk
 from edge_agent.buffer.format.constants import ID_BYTES, Erased, Kind, State
@@ -23,11 +20,12 @@ from edge_agent.buffer.index import RingIndex
 from edge_agent.buffer.ring import read_superblock, rewrite_superblock
 from edge_agent.buffer.write.open_block import Draft, OpenBlock
 from edge_agent.buffer.write.recovery import resume
-from edge_agent.buffer.write.retention import anchor_clock, find_expired
+from edge_agent.buffer.write.retention import RetentionMoment, anchor_clock, find_expired
+from edge_agent.buffer.write.writer_settings import RingKeys, WriterSettings
 from edge_agent.errors import DurabilityError, RecordTooLargeError, RingError
 from edge_agent.host.clock import Clock
 from edge_agent.settings.source_digest import digest_source
-from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, ClockState, MonoNs, UtcNs, Window
+from edge_agent.units import MINUTE_NS, SECOND_NS, ClockState, MonoNs, UtcNs, Window
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +36,6 @@ TICK_NS = SECOND_NS
 EXPIRE_EVERY_NS = 20 * SECOND_NS
 CLOCK_STEP_NS = SECOND_NS
 """The wall clock comes away from boot time by so much only if it is set."""
-DEFAULT_SYNC_EVERY_NS = 3 * SECOND_NS
-DEFAULT_KEEP_FOR_NS = 72 * HOUR_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +63,20 @@ class RingWriter:
         self,
         disk: Disk,
         *,
-        vault_public: X25519PublicKey,
-        recorder_key: Ed25519PrivateKey,
+        keys: RingKeys,
         clock: Clock,
         boot_id: bytes,
-        source: str,
-        sync_every_ns: int = DEFAULT_SYNC_EVERY_NS,
-        keep_for_ns: int = DEFAULT_KEEP_FOR_NS,
-        ring_id: bytes | None = None,
+        settings: WriterSettings,
     ) -> None:
         loaded = read_superblock(disk)
         self._disk, self._clock, self._boot_id = disk, clock, boot_id
         self._superblock = loaded.superblock
-        self._vault, self._vault_id = vault_public, key_id(vault_public)
-        self._recorder, self._recorder_id = recorder_key, key_id(recorder_key.public_key())
-        self._sync_every_ns, self._keep_for_ns = sync_every_ns, keep_for_ns
-        self.source = digest_source(self._superblock.ring_id, source)
+        self._vault, self._vault_id = keys.vault_public, key_id(keys.vault_public)
+        self._recorder, self._recorder_id = keys.recorder_key, key_id(keys.recorder_key.public_key())
+        self._sync_every_ns, self._keep_for_ns = settings.sync_every_ns, settings.keep_for_ns
+        self.source = digest_source(self._superblock.ring_id, settings.source)
         """Digest of the place that the records come from, as every header page and RUN record has it."""
-        self._check_identity(ring_id)
+        self._check_identity(settings.ring_id)
         if loaded.damaged_copies:
             self._repair_superblock()
         self._index = RingIndex(disk, self._superblock)
@@ -106,27 +98,19 @@ class RingWriter:
         cls,
         path: Path,
         *,
-        vault_public: X25519PublicKey,
-        recorder_key: Ed25519PrivateKey,
+        keys: RingKeys,
         clock: Clock,
         boot_id: bytes,
-        source: str,
-        sync_every_ns: int = DEFAULT_SYNC_EVERY_NS,
-        keep_for_ns: int = DEFAULT_KEEP_FOR_NS,
-        ring_id: bytes | None = None,
+        settings: WriterSettings,
     ) -> Self:
         """Open a ring for writing, alone, and recover from anything that happened to it (FORMAT 7.4).
 
         Args:
             path: The ring file.
-            vault_public: Block keys are sealed to it.
-            recorder_key: Signs header pages; must be the key that the ring was made with.
+            keys: The recorder's.
             clock: Wall clock, boot time and clock state.
             boot_id: The kernel's id of this boot: 16 bytes.
-            source: Configured address of the stream (FORMAT 3.5); each header page gets its digest.
-            sync_every_ns: Longest time between a record and its sync.
-            keep_for_ns: Age at which a block loses its key.
-            ring_id: If given, any other ring at this path is refused: ids, not paths, decide.
+            settings: The stream, and the times to keep to.
 
         Raises:
             RingBusyError: Another process writes this ring.
@@ -135,17 +119,7 @@ class RingWriter:
         """
         disk = FileDisk.open(path, writable=True)
         try:
-            return cls(
-                disk,
-                vault_public=vault_public,
-                recorder_key=recorder_key,
-                clock=clock,
-                boot_id=boot_id,
-                source=source,
-                sync_every_ns=sync_every_ns,
-                keep_for_ns=keep_for_ns,
-                ring_id=ring_id,
-            )
+            return cls(disk, keys=keys, clock=clock, boot_id=boot_id, settings=settings)
         except BaseException:
             disk.close()
             raise
@@ -386,9 +360,9 @@ class RingWriter:
 
     def _expire(self, boot: MonoNs) -> None:
         utc = self._clock.utc()
-        now = self._retention.now(utc, boot)
+        moment = RetentionMoment(utc, self._retention.now(utc, boot), boot, self._boot_id)
         open_seq = self._block.seq if self._block is not None else 0
-        expired = find_expired(self._index, utc, now, boot, self._boot_id, self._keep_for_ns, open_seq)
+        expired = find_expired(self._index, moment, self._keep_for_ns, open_seq)
         if expired:
             self._bury(expired, Erased.KEEP_FOR)
             log.info("blocks expired ring=%s first=%d count=%d", self._disk.name, expired[0], len(expired))

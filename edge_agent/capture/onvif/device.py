@@ -55,9 +55,9 @@ class Device:
 
     Args:
         address: ``host[:port]`` or ``https://host[:port]``, as configured.
-        username: Empty where the camera asks for none.
-        password: Sent as a digest; as text only where the camera refuses the digest.
-        tls: Whose certificate counts, for ``https``.
+        username: Empty if the camera asks for none.
+        password: Sent as a digest; as text only if the camera refuses the digest.
+        tls: The trust in its certificate, for ``https``.
 
     Raises:
         DeviceError: The file of authorities cannot be used.
@@ -72,7 +72,7 @@ class Device:
         self._services: dict[str, str] = {}
         self._sends_text = False
         self.clock_offset: dt.timedelta | None = None
-        """How far the camera's clock is ahead of ours; None where it does not say without a login."""
+        """How far the camera's clock is ahead of ours; None if it does not say without a login."""
 
     def connect(self) -> None:
         """Read the camera's clock without credentials, then ask where its services are."""
@@ -91,7 +91,7 @@ class Device:
 
     @property
     def token(self) -> str:
-        """What the password is sent as: ``none``, ``digest`` or ``text``."""
+        """The form in which the password is sent: ``none``, ``digest`` or ``text``."""
         return "none" if not self._username else "text" if self._sends_text else "digest"
 
     def read_identity(self) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Which ONVIF cameras answer on an interface, and what they say to somebody without a password.
+"""The ONVIF cameras that answer on an interface, and their answers to questions without a password.
 
 Owns the search and the questions after it. Must never send a login to an address that was only discovered.
 """
@@ -23,7 +23,7 @@ _SIOCGIFADDR, _SIOCGIFNETMASK = 0x8915, 0x891B
 
 @dataclass(frozen=True, slots=True)
 class FoundCamera:
-    """A camera, and what it told."""
+    """A camera, and its answers."""
 
     address: str
     name: str
@@ -35,7 +35,7 @@ class FoundCamera:
     was_tried: bool
     """Whether a login was sent to it, because the installer named the address."""
     pin: str = ""
-    """Of the certificate that it shows, where it speaks HTTPS; it proves nothing until somebody has compared it."""
+    """Of the certificate that it shows, if it speaks HTTPS; it proves nothing until somebody has compared it."""
 
 
 def list_interfaces() -> dict[str, IPv4Interface]:
@@ -84,7 +84,7 @@ def describe_all(found: dict[str, tuple[str, str]], tried: Sequence[OnvifDevice]
         try:
             if address.startswith("https://"):
                 pin = pin_of(fetch_certificate(address))
-                # Nothing secret goes to a camera that was only found: whoever it is may be asked what it has.
+                # Nothing secret goes to a camera that was only found: any stranger may be asked so.
                 device = device if address in logins else replace(device, pin=pin)
             description = describe_device(device)
         except CaptureError as error:

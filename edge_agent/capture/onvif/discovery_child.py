@@ -65,7 +65,7 @@ def search(interface: IPv4Interface, wait_s: float) -> list[dict[str, str]]:
 def read_matches(data: bytes, sender: str) -> list[dict[str, str]]:
     """Read a ProbeMatches datagram; a device speaks for the address that it sends from, and for no other.
 
-    Anybody on the network may send one: what does not fit is passed over.
+    Anybody on the network may send one: a datagram that does not fit is passed over.
     """
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         return []

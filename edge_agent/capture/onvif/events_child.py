@@ -46,7 +46,7 @@ class PullPoint:
 
     Args:
         make_device: Returns the camera, not yet connected.
-        topics: What a topic must contain, by trigger.
+        topics: The text that a topic must contain, by trigger.
         fire: Takes the number of a trigger.
         stop: Ends it.
         tell: Takes why no events come, for people; an empty text once they can. Each time there is news.

@@ -48,7 +48,7 @@ class OnvifTls:
 
     @property
     def trust(self) -> Trust:
-        """The authorities, where there is no pin."""
+        """The authorities, if there is no pin."""
         return Trust(Path(self.ca_file)) if self.ca_file else system_trust()
 
 
@@ -136,7 +136,7 @@ class _OneHost(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
-        """Make every pool of connections with what verifies them."""
+        """Make every pool of connections with its means of verification."""
         super().init_poolmanager(connections, maxsize, block, **options, **self._options)
 
     def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:

@@ -1,7 +1,7 @@
 """How long an ONVIF pull point lasts, as its camera grants it: when to renew it, when to make another. Pure.
 
 A camera may grant less than was asked for, and need not renew a pull point because it is pulled (ONVIF Core
-Specification, 9.3). What it tells is used as a duration only: its clock may be wrong.
+Specification, 9.3). Its answer is used as a duration only: its clock may be wrong.
 """
 
 RENEW_EVERY_S = 30.0
@@ -33,7 +33,7 @@ class Lease:
         return max(_SHORTEST_WAIT_S, min(LONGEST_WAIT_S, self._granted_s / (2 * _PARTS)))
 
     def extend(self, left_s: float | None, now_s: float) -> None:
-        """Take in what an answer says about how long it will go on."""
+        """Take in the end of the lease that an answer names."""
         if left_s is None or left_s < _LEAST_GRANT_S:
             return
         self._granted_s = max(left_s, self._granted_s or 0.0)

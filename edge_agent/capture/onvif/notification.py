@@ -1,4 +1,4 @@
-"""What an ONVIF notification says: that something begins, that it is over, or how it was when we asked. Pure.
+"""The meaning of an ONVIF notification: that something begins, that it is over, or how it was when we asked. Pure.
 
 Owns which of a notification's items tell a state (ONVIF Core Specification, 9.4 and 9.5). ``ObjectId="0"`` names an
 object and does not say that its motion is over.
@@ -21,7 +21,7 @@ _MOST_STATES = 1000
 class Notifications:
     """Tells which notifications are events that begin. Remembers the states of one camera.
 
-    What a camera tells of its state when it is asked for the first time is old news and no event. When it is asked
+    The state that a camera tells at the first question is old news and no event. When it is asked
     anew because a pull point ended, a state that has become true in between is one.
     """
 
@@ -30,7 +30,7 @@ class Notifications:
         self._is_first = True
 
     def ask_anew(self) -> None:
-        """Take in that a pull point has ended: what is told of the state from now on was not seen to begin."""
+        """Take in that a pull point has ended: a state that is told from now on was not seen to begin."""
         self._is_first = False
 
     def begins(self, topic: str, message: Any) -> bool:

@@ -12,7 +12,7 @@ _CODECS = {"H264": "h264", "H265": "hevc", "HEVC": "hevc", "JPEG": "mjpeg", "MJP
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One profile that has a video encoder, as the camera tells it; zero or empty where it does not say."""
+    """One profile that has a video encoder, as the camera tells it; zero or empty if it does not say."""
 
     token: str
     name: str = ""
@@ -29,7 +29,7 @@ class Profile:
 
 
 def codec_name(encoding: str) -> str:
-    """Return FFmpeg's name of what ONVIF calls the encoding; an unknown one in small letters."""
+    """Return FFmpeg's name of ONVIF's encoding; an unknown one in small letters."""
     return _CODECS.get(encoding.upper().replace(".", ""), encoding.lower())
 
 
@@ -40,7 +40,7 @@ def choose_profile(profiles: Sequence[Profile], wanted: str) -> tuple[Profile, s
     MJPEG where two are equally large, then the higher rate, then the camera's own order.
 
     Raises:
-        LookupError: There is none; the message says what there is.
+        LookupError: There is none; the message lists those that there are.
     """
     listed = "; ".join(map(str, profiles)) or "none with video"
     if wanted not in ("main", "sub"):

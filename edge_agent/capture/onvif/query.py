@@ -1,7 +1,7 @@
 """Where a camera's stream is, asked by ONVIF.
 
-Owns the child process that asks, and what the recorder remembers of the answer. Loads no SOAP library: that is the
-child's (``capture.onvif.query_child``), as are 50 MB and a parser of the camera's XML.
+Owns the child process that asks, and the part of the answer that the recorder remembers. Loads no SOAP library: that is
+the child's (``capture.onvif.query_child``), as are 50 MB and a parser of the camera's XML.
 """
 
 import contextlib
@@ -62,7 +62,7 @@ class OnvifStream:
 
 @dataclass(frozen=True, slots=True)
 class OnvifDescription:
-    """What a camera says of itself."""
+    """A camera's account of itself."""
 
     maker: str
     model: str

@@ -1,8 +1,8 @@
 """Hands keyframes to the child that looks at pictures, and takes back what it saw.
 
-Owns the pipe, its time-outs and the child's life; the wire format of both directions. What decodes pictures and
-compares them (FFmpeg's decoder, OpenCV) lives in the child alone: its crash costs a look, never recording. A keyframe
-exists in memory only, and one that finds the child busy is dropped.
+Owns the pipe, its time-outs and the child's life; the wire format of both directions. The libraries that decode
+pictures and compare them (FFmpeg's decoder, OpenCV) live in the child alone: its crash costs a look, never recording. A
+keyframe exists in memory only, and one that finds the child busy is dropped.
 """
 
 import contextlib
@@ -57,11 +57,11 @@ HEALTH = {
     "out-of-focus": "the picture has become blurred",
     "moved": "the camera looks somewhere else than it used to",
 }
-"""What may be said of a picture; the codes stand in the status."""
+"""The verdicts on a picture; the codes stand in the status."""
 
 
 class StreamView:
-    """What is known of one stream's pictures. Any thread.
+    """The knowledge of one stream's pictures. Any thread.
 
     Args:
         number: Of the stream, on the wire.
@@ -100,7 +100,7 @@ class StreamView:
             self._motion_due = MonoNs(now + MOTION_EVERY_NS)
 
     def take(self, health: object, motion_percent: object, utc: UtcNs) -> None:
-        """Take in what the child saw; what it may not say is ignored."""
+        """Take in the child's verdict; one that it may not give is ignored."""
         self._skip_ns = FIRST_SKIP_NS
         if isinstance(health, str) and health in HEALTH and (self._health is None or self._health[0] != health):
             if health != "ok":

@@ -2,9 +2,9 @@
 
 ``python -m edge_agent.capture.pictures.analyser_child``.
 
-Owns the decoding of single keyframes, at the lowest priority and confined like the child that cuts clips: whoever takes
-it over by a forged picture reaches no file, no network and no other process. Reads keyframes from standard input,
-answers each with one line of JSON on standard output, and ends when its input does.
+Owns the decoding of single keyframes, at the lowest priority and confined like the child that cuts clips: an attacker
+who takes it over by a forged picture reaches no file, no network and no other process. Reads keyframes from standard
+input, answers each with one line of JSON on standard output, and ends when its input does.
 """
 
 import json
@@ -30,7 +30,7 @@ _MAX_EXTRADATA_BYTES = 1 << 20
 
 
 def decode_keyframe(codec: str, extradata: bytes, data: bytes) -> Picture | None:
-    """Decode one keyframe to its luma, small; None where nothing can be seen in it."""
+    """Decode one keyframe to its luma, small; None if nothing can be seen in it."""
     try:
         decoder = av.CodecContext.create(codec, "r")
         assert isinstance(decoder, av.VideoCodecContext)

@@ -1,6 +1,6 @@
-"""What a picture tells: whether the camera still sees what it used to see, and how much of it moves.
+"""Facts of a picture: whether the camera still sees what it used to see, and how much of it moves.
 
-Owns the comparison of small grey pictures (``WIDTH`` wide) with what was learnt; loaded by
+Owns the comparison of small grey pictures (``WIDTH`` wide) with those that were learnt; loaded by
 ``capture.pictures.analyser_child`` alone. Reported, never acted on, except that motion may open an event-only camera.
 
 Health, first match counts; each must hold for ``IN_A_ROW`` pictures before it is said, and so must its end:
@@ -9,11 +9,11 @@ Health, first match counts; each must hold for ``IN_A_ROW`` pictures before it i
 2. covered: nine of ten tiles have next to no contrast (a hand, paint, a spider's web at night).
 3. frozen: no pixel has changed since the picture before. Sensors are never that quiet. The upper and lower eighth do
    not count, because cameras write the time there.
-4. out-of-focus: sharpness (variance of the Laplacian) fell below a third of what was learnt for this light.
+4. out-of-focus: sharpness (variance of the Laplacian) fell below a third of the sharpness learnt for this light.
 5. moved: the edges lie elsewhere than the learnt ones (phase correlation), or share no features with them (ORB).
 
 The reference for 4 and 5 is learnt slowly, apart for day and night: by halves over about ``LEARN_PICTURES`` good
-pictures. What it cannot know: what the camera saw before the recorder was started. A new view counts as usual after
+pictures. It cannot know the camera's view before the recorder was started. A new view counts as usual after
 ``ACCEPT_PICTURES``.
 """
 
@@ -49,7 +49,7 @@ ACCEPT_PICTURES = 8640
 
 
 def shrink(picture: Picture) -> Picture:
-    """Return a grey picture ``WIDTH`` wide; the mean of what each pixel covers."""
+    """Return a grey picture ``WIDTH`` wide; the mean of the area under each pixel."""
     height = max(_TILE, round(picture.shape[0] * WIDTH / picture.shape[1]))
     return np.asarray(cv2.resize(picture, (WIDTH, height), interpolation=cv2.INTER_AREA), np.uint8)
 

@@ -64,7 +64,7 @@ class _Track:
 
 
 class ArrivalMaker:
-    """Turns what was received in one session into arrivals. One thread only.
+    """Turns what was received in one session into arrivals. One thread at a time.
 
     Args:
         played: What was agreed.
@@ -188,4 +188,4 @@ class ArrivalMaker:
 def _make_video(medium: SdpMedium) -> H264Depacketizer | H265Depacketizer:
     if medium.codec == "H264":
         return H264Depacketizer()
-    return H265Depacketizer(has_donl=medium.fields.get("sprop-max-don-diff", "0") not in ("", "0"))
+    return H265Depacketizer(has_donl=medium.has_donl)

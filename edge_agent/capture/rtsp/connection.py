@@ -11,6 +11,7 @@ import select
 import socket
 import ssl
 import threading
+import time
 from collections import deque
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -57,7 +58,7 @@ class Received(NamedTuple):
 
 
 class RtspConnection:
-    """One connection. One thread only; close it.
+    """One connection. One thread at a time: it is opened and closed in one, and read in another. Close it.
 
     Args:
         endpoint: With which login, and whose certificate.
@@ -138,7 +139,7 @@ class RtspConnection:
         """
         response = self._exchange(method, url, headers)
         for _ in range(2):
-            if response.status != 401 or not self._take_offer(response):
+            if response.status != 401 or not self.take_offer(response):
                 break
             response = self._exchange(method, url, headers)
         return response
@@ -166,15 +167,15 @@ class RtspConnection:
         self._send_rest()
 
     def take_answers(self) -> list[RtspResponse]:
-        """Return the answers that have come since the last call; a stale nonce is replaced."""
-        answers = self._parse_answers()
-        for response in answers:
-            if response.status == 401:
-                self._take_offer(response)
-        return answers
+        """Return the answers that have come since the last call."""
+        return self._parse_answers()
 
-    def _take_offer(self, response: RtspResponse) -> bool:
-        """Choose a way to log in; False if there is none, or what was sent is refused."""
+    def take_offer(self, response: RtspResponse) -> bool:
+        """Choose a way to log in by a 401; False if there is none, or what was sent is refused.
+
+        Raises:
+            CaptureError: The camera takes Basic alone, and the user's name has a colon.
+        """
         offers = read_offers(response.head)
         offer = choose(offers, may_send_password=True)
         if not self._login[0] or offer is None or (self._offer is not None and not offer.is_stale):
@@ -247,7 +248,8 @@ class RtspConnection:
         self._splitter.check()
         self.allowance.renew(self._clock.boot())
         if self.allowance.is_spent:
-            self.released.wait(min(timeout_s, ROUND_NS / SECOND_NS))
+            # Not for ``released``: a connection that is closed is released, and would spin here.
+            time.sleep(max(0.0, min(timeout_s, ROUND_NS / SECOND_NS)))
             return None
         self._set_timeout(max(_LEAST_S, min(_STEP_S, timeout_s)))
         try:

@@ -21,6 +21,9 @@ PLAIN = 0x80
 """Version 2 without padding, extension and contributing sources: nearly every packet of nearly every camera."""
 _MAX_MISORDER = 100
 """Numbers that are set back by no more are doubles, or late (RFC 3550 A.1)."""
+_DOUBLE_TICKS = 900_000
+"""Of one that is set back: if its RTP time is not newer than what came, nor older by more (10 s of video), it came
+before. A camera that numbers anew goes on in time, or begins at any time."""
 _SSRC_PROOF = 3
 """Packets in a row of another source, in the middle of a picture, until it is believed."""
 NEW_SOURCE = -1
@@ -59,6 +62,8 @@ class RtpOrder:
         self._types = payload_types
         self._ssrc: int | None = None
         self._next = 0
+        self._newest = 0
+        """RTP timestamp, the latest of all: those of B pictures are set back."""
         self._was_marked = True
         self._stranger, self._strangers = 0, 0
         self._next_refused: int | None = None
@@ -81,10 +86,12 @@ class RtpOrder:
                 return None
         lost = 0
         if ssrc != self._ssrc or number != self._next:
-            step = self._find_step(ssrc, number)
+            step = self._find_step(ssrc, number, ticks)
             if step is None:
                 return None
             lost = step
+        if lost or (ticks - self._newest) & 0xFFFFFFFF < 0x80000000:
+            self._newest = ticks
         self._strangers, self._next_refused = 0, None
         self._next = (number + 1) & 0xFFFF
         self._was_marked = is_marked = second > 0x7F
@@ -100,7 +107,7 @@ class RtpOrder:
         self._strangers, self._next_refused = 0, None
         self._next, self._was_marked = (self._next + count) & 0xFFFF, is_marked
 
-    def _find_step(self, ssrc: int, number: int) -> int | None:
+    def _find_step(self, ssrc: int, number: int, ticks: int) -> int | None:
         """Return what is missing before a packet that is not the next one; None if it does not count."""
         if ssrc != self._ssrc:
             return self._find_source(ssrc, number)
@@ -108,7 +115,8 @@ class RtpOrder:
         if step < 0x10000 - _MAX_MISORDER:
             # So long a step may be a camera that numbers anew. Nothing tells, and what it sent meanwhile is not here.
             return step
-        if number != self._next_refused:
+        is_double = (self._newest - ticks) & 0xFFFFFFFF < _DOUBLE_TICKS
+        if is_double or number != self._next_refused:
             self._next_refused = (number + 1) & 0xFFFF
             return None
         return 1  # RFC 3550 A.1: two in order at another number are believed; the first of them was refused

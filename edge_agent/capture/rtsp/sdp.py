@@ -33,6 +33,11 @@ class SdpMedium:
     fields: Mapping[str, str] = field(default_factory=dict)
     """Of ``a=fmtp``, by name in small letters."""
 
+    @property
+    def has_donl(self) -> bool:
+        """Tell whether H.265 packets have decoding order numbers (RFC 7798 7.1)."""
+        return self.fields.get("sprop-max-don-diff", "0") not in ("", "0")
+
 
 @dataclass(frozen=True, slots=True)
 class SdpDescription:

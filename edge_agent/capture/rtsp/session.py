@@ -36,7 +36,9 @@ class OwnSession:
     ) -> None:
         self._connection, self._played, self._clock = connection, played, clock
         self._silence_ns = int(silence_s * SECOND_NS)
-        self._maker = ArrivalMaker(played, loss)
+        self._maker, self._loss = ArrivalMaker(played, loss), loss
+        self._held_back: MonoNs | None = None
+        """Since when nothing is read because the camera owes something."""
         self._keep_alive = KeepAlive(connection, played, clock.boot())
         self._began = self._heard = clock.boot()
         self._rest: deque[Received] = deque()
@@ -72,7 +74,7 @@ class OwnSession:
 
         Whether the camera has ended the session is told by ``look``, behind everything that it sent.
         """
-        self._heard = self._clock.boot()
+        self._heard, self._held_back = self._clock.boot(), None
         self._keep_alive.run(self._clock.boot())
 
     @property
@@ -93,6 +95,9 @@ class OwnSession:
     def _take_round(self) -> Iterator[Arrival]:
         allowance = self._connection.allowance
         allowance.renew(self._clock.boot())
+        if self._held_back is not None:
+            self._loss.held_back(self._clock.boot() - self._held_back)
+            self._held_back = None
         while not allowance.is_spent and (received := self._next()) is not None:
             work = self._maker.work
             for arrival in self._maker.take(received):
@@ -100,7 +105,7 @@ class OwnSession:
                 self._heard = self._clock.boot()  # whoever takes it may have waited for a disk
             allowance.spend(self._maker.work - work)
         if allowance.is_spent:
-            self._heard = self._clock.boot()
+            self._heard = self._held_back = self._clock.boot()
         elif self._clock.boot() - self._heard >= self._silence_ns:
             raise CaptureError("stalled")
 
@@ -141,14 +146,24 @@ class KeepAlive:
         self._method = "GET_PARAMETER" if played.has_get_parameter else "OPTIONS"
         self._every_ns = max(SECOND_NS, played.timeout_s * SECOND_NS // 2)
         self._due = MonoNs(now + self._every_ns)
+        self._may_repeat = True
 
     def run(self, now: MonoNs) -> None:
-        """Ask if it is time, and take in what was answered; a refusal ends nothing."""
+        """Ask if it is time, and take in what was answered; a refusal ends nothing.
+
+        If the nonce has become stale, it is asked once more at once: the camera has not heard of us since.
+        """
+        is_refused = False
         for response in self._connection.take_answers():
             if response.status in _UNKNOWN_METHOD:
                 self._method = "OPTIONS"
-        if now >= self._due:
-            self._due = MonoNs(now + self._every_ns)
+            elif response.status == 401:
+                is_refused = self._connection.take_offer(response)
+        if is_refused and self._may_repeat:
+            self._may_repeat = False
+            self._connection.post(self._method, self._url)
+        elif now >= self._due:
+            self._due, self._may_repeat = MonoNs(now + self._every_ns), True
             self._connection.post(self._method, self._url)
 
 
@@ -159,7 +174,7 @@ def open_own_session(
     silence_s: float = SILENCE_S,
     released: threading.Event | None = None,
 ) -> OwnSession:
-    """Open a session in the thread that will read it; takes at most as long as the endpoint says.
+    """Open a session; takes at most as long as the endpoint says. Another thread may read it then.
 
     Args:
         endpoint: Where and how; over TCP, whatever it wishes.

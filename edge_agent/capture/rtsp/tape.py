@@ -18,8 +18,8 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from edge_agent.capture.rtsp.messages import RtspSyntaxError
-from edge_agent.capture.rtsp.sdp import parse_sdp
+from edge_agent.capture.rtsp.messages import RtspSyntaxError, parse_channels, parse_response
+from edge_agent.capture.rtsp.sdp import SdpMedium, parse_sdp
 from edge_agent.capture.rtsp.split import Splitter
 from edge_agent.capture.rtsp.tape_media import is_report, mask_packet, mask_report
 from edge_agent.capture.rtsp.tape_text import mask_answer
@@ -28,6 +28,10 @@ from edge_agent.units import MonoNs
 VERSION = 1
 MAX_BYTES = 64 << 20
 """Of a tape that is read, unpacked."""
+
+
+_USUAL_CHANNELS = (0, 1)
+"""Those that the only SETUP of a tape asks for."""
 
 
 class TapeError(ValueError):
@@ -44,7 +48,9 @@ class TapeMaker:
 
     def __init__(self, began: MonoNs, most_bytes: int) -> None:
         self._began, self._left_bytes = began, most_bytes
-        self._splitter, self._codec = Splitter(), ""
+        self._splitter = Splitter()
+        self._video: SdpMedium | None = None
+        self._asked, self._channel = "", -1
         self._lines: list[bytes] = [_encode({"tape": VERSION})]
         self.packets = 0
         self.ended = ""
@@ -57,6 +63,7 @@ class TapeMaker:
 
     def note_request(self, method: str, now: MonoNs) -> None:
         """Take in a request of ours."""
+        self._asked = method
         self._add(now, sent=method)
 
     def take(self, chunk: bytes, now: MonoNs) -> None:
@@ -70,12 +77,11 @@ class TapeMaker:
             return
         frames = []
         for head, body in pieces.messages:
-            self._learn(body)
+            self._learn(head, body)
             masked_head, masked_body = mask_answer(head, body)
             self._add(now, head=masked_head, body=masked_body)
         for channel, begin, end in pieces.frames:
-            data = pieces.data[begin:end]
-            masked = mask_report(data) if is_report(data) else mask_packet(self._codec, data)
+            masked = self._mask(channel, pieces.data[begin:end])
             frames.append([channel, base64.b64encode(masked).decode()])
         self.packets += len(frames)
         if frames:
@@ -91,9 +97,23 @@ class TapeMaker:
         """Return the whole file."""
         return gzip.compress(b"".join(self._lines), mtime=0)
 
-    def _learn(self, body: bytes) -> None:
+    def _learn(self, head: bytes, body: bytes) -> None:
+        """Take in what tells the video's packets from others: description, channel of its SETUP."""
         video = parse_sdp(body).find("video") if body.lstrip().startswith(b"v=") else None
-        self._codec = video.codec if video is not None else self._codec
+        self._video = video or self._video
+        answer = parse_response(head, b"") if self._asked == "SETUP" else None
+        if answer is not None and 200 <= answer.status < 300:
+            self._channel = (parse_channels(answer.find("transport"), _USUAL_CHANNELS) or (-1, -1))[0]
+
+    def _mask(self, channel: int, data: bytes) -> bytes:
+        """Return a frame without what it shows; by the rules of the codec if it is of the video."""
+        if is_report(data):
+            return mask_report(data)
+        video = self._video
+        is_video = video is not None and channel == self._channel and len(data) > 1
+        if video is None or not is_video or data[1] & 0x7F not in video.payload_types[:1]:
+            return mask_packet("", data)
+        return mask_packet(video.codec, data, has_donl=video.has_donl)
 
     def _add(self, now: MonoNs, **what: Any) -> None:
         self._lines.append(_encode({"ms": max(0, now - self._began) // 1_000_000} | what))

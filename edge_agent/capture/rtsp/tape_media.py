@@ -18,8 +18,9 @@ _MOST_SET = 512
 _START_CODE = re.compile(rb"\x00\x00\x01")
 _STAP_A, _FU_A = 24, 28
 _AP, _FU, _PACI = 48, 49, 50
+_H265_HEAD, _DONL, _PACI_HEAD = 2, 2, 4
 _H264_SETS, _H265_SETS = frozenset({7, 8}), frozenset({32, 33, 34})
-_H264_SLICES, _H265_SLICES = frozenset({1, 2, 3, 4, 5, 19, 20, 21}), frozenset({*range(32), _PACI})
+_H264_SLICES, _H265_SLICES = frozenset({1, 2, 3, 4, 5, 19, 20, 21}), frozenset(range(32))
 _H264_SEI, _RECOVERY_POINT = 6, 6
 
 
@@ -38,12 +39,13 @@ def mask_report(data: bytes) -> bytes:
     return data[:_REPORT] + bytes(len(data) - _REPORT) if is_sent else bytes(len(data))
 
 
-def mask_packet(codec: str, data: bytes) -> bytes:
+def mask_packet(codec: str, data: bytes, *, has_donl: bool = False) -> bytes:
     """Return an RTP packet of the same size without coded media, extensions, contributing sources and padding.
 
     Args:
         codec: ``H264`` or ``H265``; of any other nothing but the header is kept.
         data: From the RTP header on.
+        has_donl: Its H.265 has decoding order numbers.
     """
     out = bytearray((FILL,)) * len(data)
     if len(data) < HEAD_BYTES or data[0] >> 6 != 2:
@@ -61,7 +63,7 @@ def mask_packet(codec: str, data: bytes) -> bytes:
     if codec == "H264":
         _mask_h264(masked)
     elif codec == "H265":
-        _mask_h265(masked)
+        _mask_h265(masked, has_donl=has_donl)
     out[begin:end] = masked.out
     return bytes(out)
 
@@ -97,13 +99,14 @@ class _Masked:
             self.keep(head, min(self._count_head(kind, head, most_set=_HEAD), size - head))
         self.keep_inner(head, size)
 
-    def keep_aggregate(self, at: int) -> None:
+    def keep_aggregate(self, at: int, order_bytes: int = 0) -> None:
+        """Keep lengths and heads of units; between a unit and the next length lies its decoding order."""
         size = len(self.payload)
         while at + 2 < size:
             end = at + 2 + (self.payload[at] << 8 | self.payload[at + 1])
             self.keep(at, 2)
             self.keep_nal(at + 2, min(end, size))
-            at = end
+            at = end + order_bytes
 
     def _kind(self, at: int) -> int:
         return self.payload[at] & 0x1F if self._is_h264 else self.payload[at] >> 1 & 0x3F
@@ -142,16 +145,30 @@ def _mask_h264(masked: _Masked) -> None:
         masked.keep_nal(0, len(payload))
 
 
-def _mask_h265(masked: _Masked) -> None:
+def _mask_h265(masked: _Masked, *, has_donl: bool) -> None:
     payload = masked.payload
-    if not payload:
+    if len(payload) < _H265_HEAD:
         return
     kind = payload[0] >> 1 & 0x3F
     if kind == _AP:
-        # With decoding order numbers (DONL) the lengths lie elsewhere: then only the beginning is kept.
-        masked.keep(0, 4)
-        masked.keep_aggregate(2)
+        head = _H265_HEAD + (_DONL if has_donl else 0)
+        masked.keep(0, head)
+        masked.keep_aggregate(head, int(has_donl))
     elif kind == _FU:
-        masked.keep_fragment(3)
+        masked.keep_fragment(_H265_HEAD + 1)
+    elif kind == _PACI:
+        _mask_paci(masked, has_donl=has_donl)
     else:
         masked.keep_nal(0, len(payload))
+
+
+def _mask_paci(masked: _Masked, *, has_donl: bool) -> None:
+    """Keep how long the extension is, and of what it is put before as much as without it (RFC 7798 4.4.4)."""
+    payload = masked.payload
+    fields = payload[2] << 8 | payload[3] if len(payload) > _PACI_HEAD else 0
+    kind, at = fields >> 9 & 0x3F, _PACI_HEAD + (fields >> 4 & 0x1F)
+    masked.keep(0, _PACI_HEAD)
+    if kind != _PACI and at < len(payload) > _PACI_HEAD:
+        inner = _Masked(bytes((kind << 1, payload[1])) + payload[at:], is_h264=False)
+        _mask_h265(inner, has_donl=has_donl)
+        masked.out[at:] = inner.out[_H265_HEAD:]

@@ -55,7 +55,7 @@ def record_tape(endpoint: Endpoint, clock: Clock, seconds: float, most_bytes: in
     tape = connection.tape = TapeMaker(clock.boot(), most_bytes)
     url = ""
     try:
-        url = _play(connection, endpoint, clock, MonoNs(clock.boot() + int(seconds * SECOND_NS)))
+        url = _play(connection, endpoint, clock, int(seconds * SECOND_NS))
         tape.end("full" if tape.is_full else "", clock.boot())
     except CaptureError as error:
         # Its detail may hold the camera's own words.
@@ -72,11 +72,12 @@ def record_tape(endpoint: Endpoint, clock: Clock, seconds: float, most_bytes: in
     return tape
 
 
-def _play(connection: _TapedConnection, endpoint: Endpoint, clock: Clock, until: MonoNs) -> str:
-    """Play until the time is over or the tape full; return the stream's URL."""
+def _play(connection: _TapedConnection, endpoint: Endpoint, clock: Clock, most_ns: int) -> str:
+    """Play for so long, or until the tape is full; return the stream's URL."""
     played = play(connection, endpoint, endpoint.url)
     keep_alive = KeepAlive(connection, played, clock.boot())
     heard = clock.boot()
+    until = heard + most_ns
     tape = connection.tape
     assert tape is not None
     while clock.boot() < until and not tape.is_full:

@@ -1,7 +1,7 @@
 """Every second of a camera is footage or a GAP with its reason: this keeps the account.
 
 Owns the end of what is accounted for. Long holes are told in pieces while they last, so that neither a crash nor a
-question in between finds them unexplained. Where the gateway's wall clock is set, the account moves with it: a hole is
+question in between finds them unexplained. If the gateway's wall clock is set, the account moves with it: a hole is
 as long as it lasted by boot time, and no hole claims the time that never was.
 """
 
@@ -13,7 +13,7 @@ PIECE_NS = MINUTE_NS
 SHORTEST_PIECE_NS = SECOND_NS // 5
 """A reason that held for less does not get a GAP of its own."""
 CLOCK_STEP_NS = SECOND_NS
-"""The wall clock comes away from boot time by so much only where it is set."""
+"""The wall clock comes away from boot time by so much only if it is set."""
 SMALL_STEP_NS = SECOND_NS // 5
 """So much may also be a thread that had to wait between reading the one and the other; not several times in a row."""
 _AFTER_FOOTAGE = "stalled"

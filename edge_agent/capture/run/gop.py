@@ -74,7 +74,7 @@ class GopCutter:
         return self._take(self._latest_pts + step_ticks, continues=False)
 
     def _find_end(self, packet: NutPacket) -> int | None:
-        """Return where the record that is open ends before this picture; None where it goes on."""
+        """Return where the record that is open ends before this picture; None if it goes on."""
         if self._first_pts is None:
             return None
         if packet.pts - self._latest_pts > max(self._most_ticks, _HOLE_STEPS * packet.duration):

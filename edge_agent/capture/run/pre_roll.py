@@ -10,7 +10,9 @@ from edge_agent.capture.session.interface import Arrival, size_in_memory
 from edge_agent.units import MonoNs, UtcNs
 
 MAX_BYTES = 16 << 20
-"""Of memory, what each packet takes besides its bytes included."""
+"""Of memory, what each packet takes besides its bytes included. One GOP may be larger: see ``MAX_GOP_BYTES``."""
+MAX_GOP_BYTES = 32 << 20
+"""Of the GOP in which an event would fall: half a minute of 8 Mbit/s. It is of use as a whole alone."""
 
 
 class PreRoll:
@@ -24,19 +26,23 @@ class PreRoll:
         self._before_ns = before_ns
         self._gops: deque[list[Arrival]] = deque()
         self._bytes = 0
+        self.is_short = False
+        """The last GOP was larger than what is kept: had an event come, it would begin with the next keyframe."""
 
     def push(self, arrival: Arrival) -> None:
         """Keep a packet, and forget what is too old for it."""
         if arrival.track == 0 and arrival.is_keyframe:
+            self.is_short = self.is_short and not self._gops
             self._gops.append([])
         if not self._gops:
             return
         self._gops[-1].append(arrival)
         self._bytes += size_in_memory(arrival)
-        while len(self._gops) > 1 and self._is_past(self._gops[1][0].boot, arrival.boot):
+        while len(self._gops) > 1 and (self._bytes > MAX_BYTES or self._is_past(self._gops[1][0].boot, arrival.boot)):
             self._forget()
-        while self._gops and self._bytes > MAX_BYTES:
+        if self._bytes > MAX_GOP_BYTES:
             self._forget()
+            self.is_short = True
 
     @property
     def since(self) -> tuple[UtcNs, MonoNs] | None:

@@ -96,7 +96,7 @@ class Sequencer:
         self._accepted += 1
         if self._accepted < _MAX_REORDERED or not self._accepted % _MAX_REORDERED:
             self._measure()
-        # Where a repaired one has taken the place, the next free tick is near enough.
+        # If a repaired one has taken the place, the next free tick is near enough.
         if self._latest is not None and not self._reorders:
             pts = max(pts, self._latest + 1)
         while self._latest is not None and pts <= self._latest and pts in self._given:

@@ -79,7 +79,7 @@ class FfmpegSession:
     def read(self) -> Iterator[Arrival]:
         """Yield access units as they arrive; blocks for as long as the session may be silent.
 
-        Where a camera repeats its parameter sets before every slice of a keyframe, FFmpeg takes each for a picture of
+        If a camera repeats its parameter sets before every slice of a keyframe, FFmpeg takes each for a picture of
         its own: they are joined again. For that a keyframe waits until the next picture is there.
 
         Raises:

@@ -131,7 +131,7 @@ class LossListener(Protocol):
 
 
 class Session(Protocol):
-    """An open session. One thread only, which closes it."""
+    """An open session. One thread at a time; close it."""
 
     @property
     def tracks(self) -> tuple[TrackTemplate, ...]:

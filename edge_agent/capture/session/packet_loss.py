@@ -1,13 +1,14 @@
-"""How much of one stream was lost on the way, over the last minutes.
+"""How much of one stream was lost on the way, or had to wait, over the last minutes.
 
-Owns the account of RTP packets that never came and of those that the camera says it sent. Holds numbers only, in a
+Owns the account of RTP packets that never came, of those that the camera says it sent, and of the time for which
+nothing was read because the camera was over its allowance (``capture.rtsp.allowance``). Holds numbers only, in a
 fixed number of places, whatever a camera does.
 
-What can be known is what FFmpeg tells (``capture.session.ffmpeg_log``): over UDP the gaps in the numbers of RTP
-packets, before the packets are put together. Over TCP the transport itself loses nothing, and FFmpeg looks for gaps
-only if it is given a queue for reordering (``reorder_queue_size``): with one, a camera that begins its numbers anew
-lost its session when that was tried, and without one it lost a packet. What a camera drops before it numbers its
-packets nobody can count.
+What can be known are the gaps in the numbers of RTP packets: over TCP and TLS our own reader sees them
+(``capture.rtsp.rtp``), over UDP FFmpeg, before the packets are put together (``capture.session.ffmpeg_log``). If FFmpeg
+reads over TCP, nothing is counted: it looks for gaps only if it is given a queue for reordering
+(``reorder_queue_size``), and with one a camera that begins its numbers anew lost its session when that was tried.
+Nothing counts what a camera drops before it numbers its packets.
 """
 
 import threading
@@ -21,11 +22,14 @@ from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs
 WINDOW_NS = 5 * MINUTE_NS
 _PLACE_NS = 10 * SECOND_NS
 MAX_GAP_PACKETS = 3000
-"""A longer gap in the numbers is a camera that began to number anew (RFC 3550 A.1, ``MAX_DROPOUT``)."""
+"""A longer gap is not counted (RFC 3550 A.1, ``MAX_DROPOUT``): more likely the camera has begun to number anew. For
+``capture.rtsp.rtp`` the picture in which it falls is damaged all the same: nothing tells which of the two it was."""
 WARNING_PERCENT = 0.5
 """A GOP of two seconds at 4 Mbit/s is some 800 packets: from here on 98 in 100 of them lack something."""
 WARNING_PACKETS = 600
-"""Where no sender reports come: the same share of 400 packets a second."""
+"""If no sender reports come: the same share of 400 packets a second."""
+WARNING_HELD_BACK_S = 30
+"""In the last minutes: no camera that only sends large keyframes gets there."""
 _COUNTER = 1 << 32
 
 
@@ -36,6 +40,7 @@ class _Place:
     compared: int = 0
     """Of the lost ones, those between two sender reports."""
     sent: int = 0
+    held_back_ns: int = 0
 
 
 class PacketLoss:
@@ -79,8 +84,18 @@ class PacketLoss:
                     place.compared += self._waiting
             self._waiting = 0
 
+    def held_back(self, duration_ns: int) -> None:
+        """Note that for so long nothing was read of the camera: it sends more than it may."""
+        if duration_ns > 0:
+            with self._lock:
+                self._place().held_back_ns += duration_ns
+
     def facts(self) -> dict[str, Any]:
-        """Return what the status shows: packets, and the share in percent where sender reports tell it."""
+        """Return what the status shows.
+
+        Packets; the share in percent if sender reports tell it; and for how many seconds the camera was held back, if
+        that is one at least.
+        """
         with self._lock:
             if not self._is_counted:
                 return {}
@@ -88,7 +103,12 @@ class PacketLoss:
             lost = sum(place.lost for place in self._places)
             sent = sum(place.sent for place in self._places)
             compared = min(sent, sum(place.compared for place in self._places))
-            return {"lost_packets": lost} | ({"lost_percent": round(100 * compared / sent, 2)} if sent else {})
+            held_back_s = sum(place.held_back_ns for place in self._places) // SECOND_NS
+            return (
+                {"lost_packets": lost}
+                | ({"lost_percent": round(100 * compared / sent, 2)} if sent else {})
+                | ({"held_back_s": held_back_s} if held_back_s else {})
+            )
 
     def _place(self) -> _Place:
         now = self._clock.boot()

@@ -1,8 +1,9 @@
 """Which of the two readers a stream is read with, if its owner leaves that open.
 
-Owns the rule: our own for what it can read; FFmpeg for UDP, for MJPEG, and for a camera of which our own made no whole
-GOP in three sessions with media, or which broke the protocol, refused the transport or sent no media in three; then
-our own again if FFmpeg does no better.
+Owns the rule: our own for what it can read; FFmpeg for UDP and for MJPEG, and for a camera with which our own failed
+in three sessions. It fails if media come and no GOP is whole, or if the camera breaks the protocol. A session without
+any media tells of the reader only if that has never made a whole GOP of this camera: one that was read before is
+silent for a reason of its own. If FFmpeg fails in three sessions as well, our own has its turn again.
 What an earlier start of the recorder found out comes with the endpoint (``recording.reader_memory``). Pure.
 """
 
@@ -19,9 +20,9 @@ _REFUSED = ("unsupported-codec", "codec=JPEG")
 """What our own reader says of MJPEG, which FFmpeg can read."""
 _OUT_OF_STEP = "protocol-error"
 """A session that ends so counts as fruitless whatever came before: the other reader may be more forgiving."""
-_SILENT = ("stalled", "ended", "transport-refused")
-"""So does one that ends so without any media: it was open, or was refused by how our own reader asks. Not one whose
-camera is off, does not answer or refuses the login: no reader mends that."""
+_SILENT = ("stalled", "ended", "transport-refused", _OUT_OF_STEP)
+"""A session without media that ends so was open, or was refused by how the reader asks. One whose camera is off, does
+not answer or refuses the login never counts: no reader mends that."""
 
 
 class SessionAccount:
@@ -62,6 +63,8 @@ class ReaderChoice:
     def __init__(self) -> None:
         self._reader = ""
         self._fruitless = 0
+        self._proved: set[str] = set()
+        """Readers that have made a whole GOP, and have not failed since."""
 
     def pick(self, endpoint: Endpoint) -> Endpoint:
         """Return the endpoint with the reader of its next session: ``own`` or ``ffmpeg``."""
@@ -79,16 +82,22 @@ class ReaderChoice:
             account: What came of it.
             end: One of ``capture.reasons``, and its detail; empty texts if nothing went wrong.
         """
+        if account.has_gop:
+            self._proved.add(endpoint.reader)
         if endpoint.reader == OWN and end == _REFUSED:
-            self._reader, self._fruitless = FFMPEG, 0
-        elif self._is_fruitless(account, end[0]):
+            self._leave(OWN)
+        elif self._is_fruitless(account, end[0], is_proved=endpoint.reader in self._proved):
             self._fruitless += 1
             if self._fruitless >= MOST_FRUITLESS:
-                self._reader, self._fruitless = FFMPEG if endpoint.reader == OWN else OWN, 0
+                self._leave(endpoint.reader)
         elif account.has_gop:
             self._fruitless = 0
 
-    def _is_fruitless(self, account: SessionAccount, reason: str) -> bool:
+    def _leave(self, reader: str) -> None:
+        self._reader, self._fruitless = FFMPEG if reader == OWN else OWN, 0
+        self._proved.discard(reader)
+
+    def _is_fruitless(self, account: SessionAccount, reason: str, *, is_proved: bool) -> bool:
         if not account.has_media:
-            return reason == _OUT_OF_STEP or reason in _SILENT
+            return reason in _SILENT and not is_proved
         return reason == _OUT_OF_STEP or (account.media_ns >= _LEAST_NS and not account.has_gop)

@@ -5,23 +5,26 @@ Judges no certificate: that is done on another connection (``tls.find_fault``), 
 """
 
 import errno
-import re
 import secrets
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from edge_agent.capture.camera_tls import RTSPS_PORT
 from edge_agent.capture.reasons import CaptureError
+from edge_agent.capture.rtsp.messages import RtspResponse, RtspSyntaxError, parse_response
+from edge_agent.capture.rtsp.split import Splitter
 from edge_agent.capture.session.login import LoginOffer, answer, choose, read_offers
 
 TIMEOUT_S = 3.0
+"""For a connection, and for the next bytes of an answer."""
+LONGEST_S = 10.0
+"""For all of a question, however its answer drips: a slow camera takes two seconds for each of three answers."""
 KNOCK_TIMEOUT_S = 1.0
-_MAX_ANSWER_BYTES = 16 * 1024
-_MAX_BODY_BYTES = 64 * 1024
-_STATUS = re.compile(r"RTSP/1\.[01] ([0-9]{3})")
+_CHUNK_BYTES = 4096
 
 
 @contextmanager
@@ -62,8 +65,34 @@ def knock(url: str) -> None:
         raise CaptureError("unreachable", code) from None
 
 
-def describe(connection: socket.socket, url: str, number: int = 1, authorization: str = "") -> tuple[int, list[str]]:
-    """Ask for a stream's description; return the status and the lines of the answer's head.
+def receive_by(connection: socket.socket, until: float) -> bytes:
+    """Wait for bytes; empty if the other side has closed.
+
+    Args:
+        connection: Its time-out is changed.
+        until: The latest ``time.monotonic``; ``TIMEOUT_S`` is the longest wait before that.
+
+    Raises:
+        OSError: The connection is broken, or none came in time.
+    """
+    left_s = until - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    connection.settimeout(min(TIMEOUT_S, left_s))
+    return connection.recv(_CHUNK_BYTES)
+
+
+def describe(
+    connection: socket.socket, url: str, until: float, number: int = 1, authorization: str = ""
+) -> RtspResponse:
+    """Ask for a stream's description, and return the answer.
+
+    Args:
+        connection: To the camera.
+        url: Of the stream.
+        until: The latest ``time.monotonic``.
+        number: Of the request on its connection.
+        authorization: Of the login; empty for none.
 
     Raises:
         OSError: No answer in time, or no RTSP.
@@ -71,26 +100,23 @@ def describe(connection: socket.socket, url: str, number: int = 1, authorization
     lines = [f"DESCRIBE {url} RTSP/1.0", f"CSeq: {number}", "Accept: application/sdp", "User-Agent: edge-agent"]
     lines += [f"Authorization: {authorization}"] if authorization else []
     connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
-    received = b""
-    while b"\r\n\r\n" not in received and len(received) < _MAX_ANSWER_BYTES:
-        more = connection.recv(4096)
-        received += more
-        if not more or not b"RTSP/".startswith(received[:5]):
+    splitter = Splitter()
+    while chunk := receive_by(connection, until):
+        try:
+            messages = splitter.feed(chunk).messages
+        except RtspSyntaxError:
             break
-    text, _, body = received.partition(b"\r\n\r\n")
-    head = text.decode("latin-1").split("\r\n")
-    status = _STATUS.match(head[0])
-    if status is None:
-        raise OSError("the answer is not RTSP")
-    length = next((line[15:].strip() for line in head if line.lower().startswith("content-length:")), "0")
-    wanted = min(_MAX_BODY_BYTES, int(length)) if length.isdecimal() else 0
-    while len(body) < wanted and (more := connection.recv(4096)):
-        body += more
-    return int(status[1]), head
+        for head, body in messages:
+            if (response := parse_response(head, body)) is not None:
+                return response
+    raise OSError("the answer is not RTSP")
 
 
 def ask_description(
-    url: str, login: tuple[str, str], is_tried: Callable[[Sequence[LoginOffer]], bool] = lambda _: True
+    url: str,
+    login: tuple[str, str],
+    is_tried: Callable[[Sequence[LoginOffer]], bool] = lambda _: True,
+    longest_s: float = LONGEST_S,
 ) -> tuple[int, list[LoginOffer]]:
     """Ask for a stream's description, with a Digest answer if one is wanted; a stale nonce is answered once more.
 
@@ -98,6 +124,7 @@ def ask_description(
         url: Without credentials.
         login: User name and password; an empty name for none.
         is_tried: Tells whether the login is to be used, given what the camera offers; a wrong one counts there.
+        longest_s: For all of it.
 
     Returns:
         The status, and the ways to log in that the camera offered at first.
@@ -105,18 +132,19 @@ def ask_description(
     Raises:
         OSError: No connection, no answer in time, or no RTSP.
     """
-    with connect(url) as connection:
-        status, head = describe(connection, url)
-        offers = offered = read_offers(head) if status == 401 else []
+    until = time.monotonic() + longest_s
+    with connect(url, min(TIMEOUT_S, longest_s)) as connection:
+        answered = describe(connection, url, until)
+        offers = offered = read_offers(answered.head) if answered.status == 401 else []
         if not login[0] or not offers or not is_tried(offers):
-            return status, offers
+            return answered.status, offers
         for number in (2, 3):
             offer = choose(offered, may_send_password=False)
             if offer is None or (number > 2 and not offer.is_stale):
                 break
             signed = answer(offer, "DESCRIBE", url, login, secrets.token_hex(8))
-            status, head = describe(connection, url, number, signed)
-            if status != 401:
+            answered = describe(connection, url, until, number, signed)
+            if answered.status != 401:
                 break
-            offered = read_offers(head)
-        return status, offers
+            offered = read_offers(answered.head)
+        return answered.status, offers

@@ -23,6 +23,7 @@ _WATCH_S = 3.0
 _MOST_PACKETS = 2000
 _MAX_ANSWER_BYTES = 64 << 10
 _STATUS = re.compile(r"RTSP/1\.[01] ([0-9]{3})")
+_HEAD_END, _END_BYTES = re.compile(rb"\r?\n\r?\n"), 4
 _SETS = {"H264": {7, 8}, "H265": {32, 33, 34}}
 _KEYFRAMES = {"H264": {5}, "H265": set(range(16, 22))}
 _MOST_NAME = 30
@@ -90,7 +91,7 @@ class _Conversation:
             if self._peek() == b"$":
                 self.packet()
                 continue
-            head = self._until_blank().split("\r\n")
+            head = self._until_blank().replace("\r\n", "\n").split("\n")
             length = next((line[15:] for line in head if line.lower().startswith("content-length:")), "0")
             if not length.strip().isdigit() or int(length) > _MAX_ANSWER_BYTES:
                 raise OSError("no length")
@@ -109,11 +110,13 @@ class _Conversation:
         return bytes(self._bytes[:1])
 
     def _until_blank(self) -> str:
-        while (end := self._bytes.find(b"\r\n\r\n")) < 0:
-            if len(self._bytes) > _MAX_ANSWER_BYTES:
+        searched = 0
+        while (end := _HEAD_END.search(self._bytes, max(0, searched - _END_BYTES + 1))) is None:
+            searched = len(self._bytes)
+            if searched > _MAX_ANSWER_BYTES:
                 raise OSError("no end")
-            self._fill(len(self._bytes) + 1)
-        return self._take(end + 4)[:-4].decode("latin-1")
+            self._fill(searched + 1)
+        return self._take(end.end()).decode("latin-1").rstrip("\r\n")
 
     def _take(self, count: int) -> bytes:
         self._fill(count)

@@ -42,7 +42,7 @@ def _ask_for_restart() -> None:
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Go through the checklist, line by line; whatever happens, both certificates are revoked after."""
+    """Go through the checklist, line by line; both certificates are revoked after, with any outcome."""
     check = BrokerCheck(open_home(args), read_now())
     results = []
     try:

@@ -25,8 +25,9 @@ examples:
   rtcc countersign DRAFT --person grace --key /media/grace/key.pem  the supervisor opens it, which sets its times
   rtcc countersign DRAFT --person ada --key /media/ada/key.pem      the operator signs the same, within 15 minutes
 
-Drafts lie in the home's drafts/, unsigned. The home may be a folder on a share without anybody's key. Whoever did not
-draft it opens it first: from then on its times stand, and both sign the very same bytes. The second signature sends it.
+Drafts lie in the home's state, unsigned: in a folder on a share without anybody's key, or at a database server. Whoever
+did not draft it opens it first: from then on its times stand, and both sign the very same bytes. The second signature
+sends it.
 """
 
 

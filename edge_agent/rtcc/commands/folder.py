@@ -39,5 +39,5 @@ def open_home(args: argparse.Namespace) -> RtccHome:
 
 
 def read_now() -> UtcNs:
-    """Read the wall clock, in whole seconds: what people sign reads better so."""
+    """Read the wall clock, in whole seconds: documents for people read better so."""
     return UtcNs(SystemClock().utc() // SECOND_NS * SECOND_NS)

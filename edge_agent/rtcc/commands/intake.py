@@ -1,14 +1,13 @@
 """``rtcc intake``: read a broker into the state."""
 
 import argparse
-import re
 import signal
 import threading
 from dataclasses import replace
 
-from edge_agent.errors import UsageError
 from edge_agent.host.clock import SystemClock
 from edge_agent.rtcc.commands.folder import add_home, open_home
+from edge_agent.rtcc.commands.keys import parse_broker
 from edge_agent.rtcc.intake import IntakeReader
 from edge_agent.rtcc.session import broker_settings
 
@@ -36,10 +35,8 @@ def run(args: argparse.Namespace) -> int:
     home = open_home(args)
     settings = broker_settings(home, watch=True)
     if args.broker is not None:
-        match = re.fullmatch(r"([A-Za-z0-9._-]{1,253}):([0-9]{1,5})", args.broker)
-        if match is None:
-            raise UsageError(f"not a broker: {args.broker[:80]!r}", "HOST:PORT, such as broker.example:8884")
-        settings = replace(settings, host=match[1], port=int(match[2]))
+        host, port = parse_broker(args.broker)
+        settings = replace(settings, host=host, port=port)
     state = home.state
     IntakeReader(settings, state.inbound.put, state.readers, SystemClock(), _say).run(stop_at_signal())
     return 0

@@ -67,7 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_init(args: argparse.Namespace) -> int:
     """Make a home."""
-    host, port = _parse_broker(args.broker)
+    # Our own listener has the next port.
+    host, port = parse_broker(args.broker, 65534)
     uploads = dict(_parse_upload(text) for text in args.upload or ["evidence=https://localhost:8443/files/"])
     settings = HomeSettings(args.iss, host, port, args.rtcc_port or port + 1, uploads)
     people = {name: Role(role) for role in _ROLES for name in getattr(args, role) or ()}
@@ -104,9 +105,10 @@ def run_add(args: argparse.Namespace) -> int:
     return 0
 
 
-def _parse_broker(text: str) -> tuple[str, int]:
+def parse_broker(text: str, highest: int = 65535) -> tuple[str, int]:
+    """Return host and port of a broker; UsageError for anything but HOST:PORT, with a port from 1 to ``highest``."""
     match = re.fullmatch(r"([A-Za-z0-9._-]{1,253}):([0-9]{1,5})", text)
-    if match is None or not 1 <= int(match[2]) <= 65534:
+    if match is None or not 1 <= int(match[2]) <= highest:
         raise UsageError(f"not a broker: {text[:80]!r}", "HOST:PORT, such as broker.example:8883")
     return match[1], int(match[2])
 

@@ -1,4 +1,4 @@
-"""``rtcc ledger``: does a gateway's ledger still begin with what it held at a checkpoint that we kept?"""
+"""``rtcc ledger``: does a gateway's ledger still begin with the entries of a checkpoint that we kept?"""
 
 import argparse
 from pathlib import Path
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Verify the proof; say what it shows."""
+    """Verify the proof; print its meaning."""
     home = open_home(args)
     try:
         remembered, raw = find_note(args.remembered.read_text(encoding="utf-8")), args.proof.read_bytes()

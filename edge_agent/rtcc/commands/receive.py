@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from edge_agent.rtcc.deliveries import find_signed_digest
 from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.rtcc.office.renewal import renew
 
-_LATELY_S, _MOST_KNOWN = 1.0, 4096
 _NO_PACKAGES = "the receiver's packages are not installed: {}"
 _INSTALL = "in a checkout: pip install '.[rtcc]'"
 _EPILOG = """\
@@ -104,30 +102,13 @@ def _rules_of(
     Callable[[str], bool],
     Callable[[str, bytes, bytes], bytes],
 ]:
-    """Return what both upload servers ask: what is announced, received, signed for, revoked, and renewed."""
+    """Return the answers for both upload servers: uploads announced, received, signed for, revoked, and renewals."""
     return (
         lambda gateway, name: is_announced(home, gateway, name, SystemClock().utc()),
         lambda gateway, name: print(f"received: gateway={gateway} upload={name}", flush=True),
         lambda gateway, name: find_signed_digest(home, gateway, name),
-        _Lately(home.is_gateway_revoked),
+        home.is_gateway_revoked,
         lambda gateway, shown, raw: renew(
             home, gateway, x509.load_der_x509_certificate(shown), raw, SystemClock().utc()
         ),
     )
-
-
-class _Lately:
-    """An answer about a gateway, asked for again after a second: the receiver asks with every piece of a body."""
-
-    def __init__(self, ask: Callable[[str], bool]) -> None:
-        self._ask = ask
-        self._known: dict[str, tuple[float, bool]] = {}
-
-    def __call__(self, gateway: str) -> bool:
-        now = time.monotonic()
-        known = self._known.get(gateway)
-        if known is None or now - known[0] >= _LATELY_S:
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            known = self._known[gateway] = (now, self._ask(gateway))
-        return known[1]

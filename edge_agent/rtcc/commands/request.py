@@ -42,7 +42,7 @@ examples:
     rtcc request --area 400m ...
 
   two persons at two machines:
-    rtcc request --gateway ID --operator ada ... --draft                unsigned, in the home's drafts/
+    rtcc request --gateway ID --operator ada ... --draft                unsigned, in the home's state
     rtcc countersign --help                                             each signs it with their own key
 
   the incident from a dispatch system's JSON:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from edge_agent.errors import ConfigError, UsageError
 from edge_agent.rtcc.commands.folder import add_home, open_home
 from edge_agent.rtcc.state import guards
-from edge_agent.rtcc.state.copying import copy_state
+from edge_agent.rtcc.state.copying import move_state
 from edge_agent.rtcc.state.database import CityDatabase
 
 _EPILOG = """\
@@ -17,7 +17,8 @@ examples:
 create makes the tables, as their owner, and lets the role of readers, workers and receiver do everything but read or
 change the audit. move copies all that lies in the home's state.sqlite3 there, in one transaction, and writes the URL
 into rtcc.json. Passwords belong into ~/.pgpass (libpq's PGPASSFILE), not into a URL. Stop every other program of this
-home before `move`.
+home before `move`: one that runs on writes nothing into the old file any more, and ends or waits until it is started
+anew.
 """
 
 
@@ -55,7 +56,7 @@ def run_move(args: argparse.Namespace) -> int:
         raise ConfigError("the home's state is at a database server already")
     target = CityDatabase(args.url)
     target.check()
-    count = copy_state(home.state.database, target)
+    count = move_state(home.state.database, target)
     home.write_settings(replace(home.settings, database=args.url))
-    print(f"moved: rows={count}; state.sqlite3 stays as it was, and is used no more")
+    print(f"moved: rows={count}; state.sqlite3 keeps its rows, and is used no more")
     return 0

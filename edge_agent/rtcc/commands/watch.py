@@ -25,7 +25,7 @@ examples:
 
 Every answer is verified with the key that its gateway was enrolled with, and kept in the home. `delivered` brings the
 key of a bundle: from then on `rtcc open` opens the upload. A gateway that refuses an area's request says nothing.
-Only one `rtcc watch` may run for a home; the broker keeps the answers while none does.
+With SQLite only one `rtcc watch` may run for a home; the broker keeps the answers while none does.
 """
 
 

@@ -6,6 +6,7 @@ the caller's. A gateway's certificate says its random id and nothing about whose
 
 import ipaddress
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -43,7 +44,7 @@ def issue_client(
     days: float = CERTIFICATE_DAYS,
 ) -> x509.Certificate:
     """Sign a client's certificate; ``name`` becomes its CN, which the broker takes as the user name."""
-    return _issue(ca, ca_key, key, name, now, ExtendedKeyUsageOID.CLIENT_AUTH, (), days)
+    return _issue(ca, ca_key, _Holder(key, name, ExtendedKeyUsageOID.CLIENT_AUTH), now, days)
 
 
 def issue_server(
@@ -54,7 +55,7 @@ def issue_server(
     now: UtcNs,
 ) -> x509.Certificate:
     """Sign a server's certificate for host names and IP addresses; the first becomes its CN."""
-    return _issue(ca, ca_key, key, names[0], now, ExtendedKeyUsageOID.SERVER_AUTH, names)
+    return _issue(ca, ca_key, _Holder(key, names[0], ExtendedKeyUsageOID.SERVER_AUTH, names), now)
 
 
 def make_list(
@@ -97,27 +98,38 @@ def end_of(certificate: x509.Certificate) -> int:
     return int(certificate.not_valid_after_utc.timestamp()) * SECOND_NS
 
 
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """The client or server to which a certificate is issued."""
+
+    key: ec.EllipticCurvePublicKey
+    name: str
+    """Becomes the CN."""
+    usage: x509.ObjectIdentifier
+    """The one extended key usage (RFC 5280, section 4.2.1.12)."""
+    hosts: tuple[str, ...] = ()
+    """Host names and IP addresses of a server."""
+
+
 def _issue(
     ca: x509.Certificate,
     ca_key: ec.EllipticCurvePrivateKey,
-    key: ec.EllipticCurvePublicKey,
-    name: str,
+    holder: _Holder,
     now: UtcNs,
-    usage: x509.ObjectIdentifier,
-    hosts: tuple[str, ...],
     days: float = CERTIFICATE_DAYS,
 ) -> x509.Certificate:
     builder = (
-        _builder(_name(name), ca.subject, key, now, days)
+        _builder(_name(holder.name), ca.subject, holder.key, now, days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(is_ca=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([holder.usage]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(holder.key), critical=False)
         # Python 3.13 verifies strictly (RFC 5280): without this extension its default context refuses the chain.
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
     )
-    if hosts:
-        builder = builder.add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
+    if holder.hosts:
+        names = x509.SubjectAlternativeName([_host(host) for host in holder.hosts])
+        builder = builder.add_extension(names, critical=False)
     return builder.sign(ca_key, hashes.SHA256())
 
 

@@ -17,7 +17,7 @@ from edge_agent.errors import UsageError
 
 MAX_CAD_BYTES = 1 << 20
 WORDS = ("number", "category", "place", "reported_at", "incident_window", "purpose", "contact")
-"""What a mapping may fill in; ``incident`` on the command line is ``number`` here."""
+"""The members that a mapping may fill in; ``incident`` on the command line is ``number`` here."""
 _JOINED_BY = {"place": ",", "incident_window": "/"}
 _INDEX = re.compile(r"0|[1-9][0-9]{0,5}")
 

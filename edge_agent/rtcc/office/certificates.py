@@ -27,7 +27,7 @@ AuthorityPair = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
 @dataclass(frozen=True, slots=True)
 class _RevokedList:
-    """What ``revoked.json`` says."""
+    """The content of ``revoked.json``."""
 
     number: int
     """Of the last list that was signed."""
@@ -37,7 +37,7 @@ class _RevokedList:
 
 
 class Certificates:
-    """What was issued and what was revoked.
+    """The certificates that were issued, and those that were revoked.
 
     Args:
         folder: ``tls/`` of a home.
@@ -68,7 +68,7 @@ class Certificates:
         return f"{certificate.serial_number:040x}" in self._read().entries
 
     def revoke(self, certificates: Sequence[x509.Certificate], now: UtcNs) -> None:
-        """Put certificates on the list and sign it anew; who reads it refuses them."""
+        """Put certificates on the list and sign it anew; a server that reads it refuses them."""
         added = {f"{each.serial_number:040x}": (int(now), authority.end_of(each)) for each in certificates}
         with self._alone():
             known = self._read()
@@ -101,7 +101,7 @@ class Certificates:
         )
 
     def _write(self, known: _RevokedList, now: UtcNs, authorities: Sequence[AuthorityPair] | None = None) -> None:
-        # What has ended by itself needs no entry; a day more for clocks that are behind.
+        # A certificate that has ended by itself needs no entry; a day more for clocks that are behind.
         entries = {name: times for name, times in known.entries.items() if times[1] > now - 86_400 * SECOND_NS}
         # A broker that reads the list again keeps the older of two that say the same second (OpenSSL 3.0).
         made_at = max(int(now), known.made_at + SECOND_NS)

@@ -3,7 +3,7 @@
 Owns the documents of each draft in a home's state, which may lie on a share that holds no person's key, or on a server:
 ``draft.json``; ``payload-SECONDS.json``, with the times that were set when the second person opened it;
 ``SECONDS-PERSON.jws``, one signature each. No document is written twice, so two machines cannot spoil each other's.
-What is signed is the payload that was shown, byte for byte.
+The signed payload is the one that was shown, byte for byte.
 """
 
 import json
@@ -50,13 +50,13 @@ class StoredDraft:
 
 @dataclass(frozen=True, slots=True)
 class OpenedDraft:
-    """What a person sees and signs."""
+    """The payload that a person sees and signs."""
 
     draft: StoredDraft
     payload: bytes
     opened_at: UtcNs
     signed_by: tuple[str, ...]
-    """Who has signed these very bytes."""
+    """The people who have signed these very bytes."""
 
     @property
     def sign_until(self) -> UtcNs:
@@ -75,10 +75,10 @@ class RequestDrafts:
         return self._home.state.drafts
 
     def add(self, draft: RequestDraft, drafted_by: str, now: UtcNs) -> StoredDraft:
-        """Keep a draft; nobody has signed anything yet.
+        """Keep a draft, without a signature yet.
 
         Raises:
-            CustodyError: Nobody of that name is known here.
+            CustodyError: No person of that name is known here.
         """
         _find_person(self._home, drafted_by)
         draft_id = make_id()
@@ -124,7 +124,7 @@ class RequestDrafts:
 
         Raises:
             ConfigError: No such draft.
-            EvidenceError: Nobody else has opened it yet, or not lately; or both have signed it already.
+            EvidenceError: No second person has opened it yet, or not lately; or both have signed it already.
             CustodyError: The person is not known here.
         """
         _find_person(self._home, person)

@@ -25,7 +25,7 @@ ENROLMENT_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class IssuedEnrolment:
-    """What the RTCC hands to a gateway."""
+    """The files that the RTCC hands to a gateway."""
 
     gateway: str
     content: bytes
@@ -36,7 +36,7 @@ def enrol(home: RtccHome, csr_pem: bytes, now: UtcNs, *, renew: bool = False, no
     """Verify a gateway's application, issue its certificate, and keep the keys that it named.
 
     Args:
-        home: Whose authority, roots, broker and upload servers.
+        home: The RTCC's authority, roots, broker and upload servers.
         csr_pem: ``gateway.csr`` as ``edge-agent init`` wrote it.
         now: Start of the certificate.
         renew: Issue a further certificate to a gateway that is enrolled, under the id that it has.

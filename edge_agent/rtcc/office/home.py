@@ -1,7 +1,8 @@
-"""An RTCC's home: the folder with its roots, people, certificates, trust bundles, gateways and requests.
+"""An RTCC's home: the folder with its roots, people, certificates and trust bundles, and the way to its state.
 
-Owns the layout of the folder (``docs/rtcc.md``) and how each thing in it is found. What is signed is built by
-``trust``, ``enrol`` and ``request``; nothing here talks to a network.
+Owns the layout of the folder (``docs/rtcc.md``) and how each thing in it is found; gateways, requests and answers are
+in the state's database (``edge_agent.rtcc.state``). ``trust``, ``enrol`` and ``request`` build the signed documents;
+nothing here talks to a network.
 """
 
 import json
@@ -54,7 +55,7 @@ _ISS = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class HomeSettings:
-    """What ``rtcc.json`` says: who we are, and where our broker and our upload servers are."""
+    """The content of ``rtcc.json``: our name, and the addresses of our broker and our upload servers."""
 
     iss: str
     broker_host: str

@@ -1,7 +1,7 @@
 """The RTCC's keys: how each is made, written, read and named.
 
 Owns the form of the files of an RTCC's home (JSON, PKCS#8 PEM, age identities; mode 0600, with or without a
-passphrase). Which keys there are, and for what, is said by ``home``, ``roots`` and ``people``. Must never print or log
+passphrase). ``home``, ``roots`` and ``people`` name the keys and their uses. Must never print or log
 a private key.
 """
 
@@ -117,7 +117,7 @@ def load_age_identity(path: Path, passphrase: bytes | None) -> str:
 
 
 def read_passphrase(path: Path | None) -> bytes | None:
-    """Read the first line of a passphrase file; None where there is no file.
+    """Read the first line of a passphrase file; None if there is no file.
 
     Raises:
         CustodyError: The file is readable by others, or its first line is too short.

@@ -1,4 +1,4 @@
-"""Who signs requests for an RTCC: each person's name, role, key and its validity, and who was revoked.
+"""The people who sign requests for an RTCC: each person's name, role, key and its validity, and revocations.
 
 Owns the folder ``people/`` of a home. A person counts at the gateways once a trust bundle that names them is published.
 """
@@ -64,11 +64,11 @@ class People:
         self._folder, self._passphrase = folder, passphrase
 
     def present(self) -> tuple[Signatory, ...]:
-        """Return everybody who may sign, by name; whoever was revoked is not among them."""
+        """Return everybody who may sign, by name, without people who were revoked."""
         return tuple(_parse_person(path) for path in sorted(self._folder.glob("*.json")))
 
     def former(self) -> tuple[Signatory, ...]:
-        """Return everybody who was revoked: what they signed before stays to be judged."""
+        """Return everybody who was revoked: their earlier signatures stay to be judged."""
         return tuple(_parse_person(path) for path in sorted((self._folder / "revoked").glob("*.json")))
 
     def add(self, name: str, role: Role, now: UtcNs, days: int = PERSON_DAYS) -> Signatory:
@@ -95,7 +95,7 @@ class People:
         """Read the private key of a person who has one of the roles.
 
         Raises:
-            CustodyError: Nobody of that name, or in another role.
+            CustodyError: No person has that name, or the person has another role.
         """
         person = self.find(name)
         if person is None or person.role not in roles:

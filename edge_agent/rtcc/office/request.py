@@ -1,7 +1,7 @@
 """A clip request, drafted and signed by two persons (PROTOCOL 3).
 
-Owns how the RTCC's side writes a request: its members, its times, its cells, and the topics it is published to. What a
-gateway makes of it is said by ``edge_agent.protocol.request_jws`` and by the gate behind it.
+Owns how the RTCC's side writes a request: its members, its times, its cells, and the topics it is published to.
+``edge_agent.protocol.request_jws`` and the gate behind it judge it at a gateway.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from edge_agent.units import UtcNs, Window, encode_rfc3339
 
 @dataclass(frozen=True, slots=True)
 class RequestDraft:
-    """What two persons are about to sign; its id and its times are added when they do."""
+    """The payload that two persons are about to sign; its id and its times are added when they do."""
 
     audience: Audience
     incident: Incident

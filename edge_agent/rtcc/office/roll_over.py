@@ -1,8 +1,8 @@
 """One certificate authority follows another, and both are believed in between.
 
 Owns the order of ``tls/ca.pem``: the first authority in it issues. Each step replaces that one file, so that a step is
-done or not. What a step needs besides comes first, if it harms nobody without the step: lists and certificates of an
-authority that nobody believes yet, or that was believed before. After a kill the same step is taken again.
+done or not. The other files of a step come first, if they do no harm without it: lists and certificates of an authority
+that is not believed yet, or that was believed before. After a kill the same step is taken again.
 """
 
 from cryptography import x509

@@ -1,4 +1,4 @@
-"""What is in an RTCC's home, for a person and for a script; public halves only."""
+"""The content of an RTCC's home, for a person and for a script; public halves only."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The trust bundle: whose keys count, for how long, and to whom bundles are encrypted (PROTOCOL 5).
+"""The trust bundle: the people whose keys count, the end of each, and the recipients of bundles (PROTOCOL 5).
 
 Owns how a bundle is put together from an RTCC's home and signed by its offline roots. How a gateway judges one is said
 by ``edge_agent.protocol.trust_bundle``.
@@ -27,7 +27,7 @@ def sign_trust(home: RtccHome, now: UtcNs, *, days: int = MAX_VALIDITY_DAYS, roo
     both. A gateway that misses it does not accept the next one: give it the hand-over as a file first.
 
     Args:
-        home: Whose people, recipients and roots.
+        home: The RTCC's people, recipients and roots.
         now: Time of issue.
         days: Until when it counts; renew it well before.
         root_files: Root keys that are kept on other media.
@@ -44,7 +44,7 @@ def sign_trust(home: RtccHome, now: UtcNs, *, days: int = MAX_VALIDITY_DAYS, roo
     for root_set in (in_use, home.roots.sets()[-1]):
         keys.extend(key for key in home.roots.load(root_set, root_files) if kid_of(key) not in map(kid_of, keys))
     raw = jws.sign(TYP, build_payload(home, version, now, UtcNs(now + days * DAY_NS)), keys)
-    # As a gateway would: what it must refuse is not kept.
+    # As a gateway would: a bundle that it must refuse is not kept.
     verify_trust(raw, make_roots(in_use.threshold, in_use.jwks), None, now)
     home.write_bundle(version, raw)
     return raw

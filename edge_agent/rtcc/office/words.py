@@ -1,4 +1,4 @@
-"""What a person types and reads at the RTCC's command line: times, windows, places, and answers in words.
+"""The words of the RTCC's command line, typed and read: times, windows, places, and answers in words.
 
 Pure: text in, values out, and back. ``now`` is passed in.
 """
@@ -80,11 +80,11 @@ def say_answer(answer: Answer) -> str:
 
 
 def say_request(payload: Mapping[str, Any], zone: tzinfo) -> Iterator[str]:
-    """Say in words what a request asks for: what a person reads before they sign it.
+    """Say in words what a request asks for; a person reads this before they sign it.
 
     Args:
         payload: Members of PROTOCOL 3.2.
-        zone: Whose local times are shown beside UTC.
+        zone: The time zone of the local times beside UTC.
     """
     incident, clip, audience = payload["incident"], payload["clip"], payload["aud"]
     cameras = "every camera that consents" if clip["cameras"] == ["*"] else ", ".join(clip["cameras"])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from edge_agent.errors import EvidenceError
 from edge_agent.protocol import merkle
@@ -88,8 +88,8 @@ class AuditTree:
             heads = [verify_checkpoint(row.note, self._origin, key) for row in notes]
             size = _check_leaves(connection, {head.size: head.root for head in heads})
             _check_events(connection)
-            waiting = len(connection.execute(_NEW).all())
-        return AuditFindings(size, waiting, len(heads))
+            waiting = connection.execute(select(func.count()).select_from(_NEW.subquery())).scalar_one()
+        return AuditFindings(size, int(waiting), len(heads))
 
     def prove_growth(self, from_size: int) -> dict[str, object]:
         """Return the proof that the newest checkpoint begins with the first ``from_size`` leaves.
@@ -111,17 +111,25 @@ _NEW = (
     select(audit_events)
     .outerjoin(audit_leaves, audit_leaves.c.event == audit_events.c.number)
     .where(audit_leaves.c.idx.is_(None))
-    .order_by(audit_events.c.number)
 )
 
 
 def _put_events(connection: Connection, size: int) -> int:
-    """Put new events into the tree, whatever order their transactions were committed in; return its size."""
-    while events := connection.execute(_NEW.limit(_PAGE)).all():
+    """Put new events into the tree, page by page; return its size.
+
+    Numbers are given before a commit, so one below those that are in the tree may be new: every run looks at all of
+    them, and looks at each once.
+    """
+    after = -1
+    while True:
+        page = _NEW.where(audit_events.c.number > after).order_by(audit_events.c.number).limit(_PAGE)
+        events = connection.execute(page).all()
+        if not events:
+            return size
         for event in events:
             audit.put(connection, size, event.number, event.kind, UtcNs(event.at_ns), json.loads(event.entry))
             size += 1
-    return size
+        after = events[-1].number
 
 
 def _leaves(connection: Connection) -> Iterator[bytes]:

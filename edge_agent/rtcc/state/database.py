@@ -13,10 +13,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError
 
-from edge_agent.errors import ConfigError, ConflictError, UnavailableError
+from edge_agent.errors import ConfigError, ConflictError
 from edge_agent.rtcc.state import guards, tables
+from edge_agent.rtcc.state.database_errors import in_words
 
 _READS = "reads_only"
 _PATIENCE_S = 15
@@ -29,7 +30,16 @@ _PRAGMAS = (
 )
 _MIN_POSTGRESQL = (15,)
 _DRIVER = "postgresql+psycopg"
-_CONNECT = {"connect_timeout": _PATIENCE_S, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+_CONNECT = {
+    "connect_timeout": _PATIENCE_S,
+    "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
+    # Keepalives are silent while something is sent and not acknowledged: that is this one's (ms).
+    "tcp_user_timeout": 20_000,
+}  # fmt: skip
+_SERVER_SETTINGS = "-c statement_timeout=30s -c idle_in_transaction_session_timeout=60s"
+"""A statement that waits for another's lock ends; a program that hangs gives its own locks up."""
+_MOVED = 1
+"""``user_version`` of a SQLite whose rows lie at a server now."""
 
 
 class CityDatabase:
@@ -57,8 +67,10 @@ class CityDatabase:
 
         Raises:
             UnavailableError: The database cannot be reached, or is busy for too long.
+            ConfigError: It is damaged, its rows were moved to a server, or its role has not the rights.
         """
-        with _in_words(), self._engine.begin() as connection:
+        with in_words(), self._engine.begin() as connection:
+            self._refuse_moved(connection)
             yield connection
 
     @contextmanager
@@ -66,9 +78,10 @@ class CityDatabase:
         """Open a transaction that only reads.
 
         Raises:
-            UnavailableError: As ``begin``.
+            UnavailableError, ConfigError: As ``begin``.
         """
-        with _in_words(), self._reading.connect() as connection:
+        with in_words(), self._reading.connect() as connection:
+            self._refuse_moved(connection)
             yield connection
 
     def create(self) -> None:
@@ -99,17 +112,44 @@ class CityDatabase:
         """
         with self.read() as connection:
             if not inspect(connection).has_table(tables.state_version.name):
-                raise ConfigError("the database holds no state of an RTCC", "`rtcc state create` makes its tables")
+                hint = "`rtcc state create` makes its tables" if self.is_shared else "bring your copy of the file back"
+                raise ConfigError("the database holds no state of an RTCC", hint)
             self._check_version(connection)
+
+    def mark_moved(self, connection: Connection) -> None:
+        """Let nobody read or write a SQLite any more once the caller's transaction is committed."""
+        # In the file's header, so part of the transaction, and of what every program reads at its next one.
+        connection.exec_driver_sql(f"PRAGMA user_version = {_MOVED}")
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
         self._engine.dispose()
 
+    def _refuse_moved(self, connection: Connection) -> None:
+        if not self.is_shared and connection.exec_driver_sql("PRAGMA user_version").scalar() == _MOVED:
+            raise ConfigError(
+                "the home's state was moved to a database server: state.sqlite3 is used no more",
+                "start the program anew; if `database` is missing in rtcc.json, write the server's URL there",
+            )
+
     def _check_version(self, connection: Connection) -> None:
         version = connection.execute(select(tables.state_version.c.version)).scalar()
         if version != tables.VERSION:
             raise ConfigError(f"the database is of another version: version={version} ours={tables.VERSION}")
+
+
+@contextmanager
+def refuse_as_conflict() -> Iterator[None]:
+    """Translate what a constraint says; to be put around a transaction, or a part of one that can be undone.
+
+    Raises:
+        ConflictError: A constraint refuses a row.
+    """
+    try:
+        yield
+    except IntegrityError as error:
+        # Its text holds the values of the row.
+        raise ConflictError(f"a row is refused: error={type(error.orig).__name__}") from None
 
 
 @contextmanager
@@ -119,28 +159,8 @@ def savepoint(connection: Connection) -> Iterator[None]:
     Raises:
         ConflictError: A constraint refuses a row.
     """
-    try:
-        with connection.begin_nested():
-            yield
-    except IntegrityError as error:
-        # Its text holds the values of the row.
-        raise ConflictError(f"a row is refused: error={type(error.orig).__name__}") from None
-
-
-@contextmanager
-def _in_words() -> Iterator[None]:
-    try:
+    with refuse_as_conflict(), connection.begin_nested():
         yield
-    except DBAPIError as error:
-        # A constraint is an answer to who wrote; everything else says that the database is not there for us.
-        if error.orig is None or type(error.orig).__name__ in ("IntegrityError", "UniqueViolation"):
-            raise
-        first = next(iter(str(error.orig).splitlines()), "no word")
-        raise UnavailableError(f"state cannot be read or written: {first[:200]}") from error
-    except SQLAlchemyError as error:
-        if isinstance(error, DBAPIError):
-            raise
-        raise UnavailableError(f"state cannot be read or written: {type(error).__name__}") from error
 
 
 def _make_engine(text: str) -> Engine:
@@ -149,9 +169,12 @@ def _make_engine(text: str) -> Engine:
         if url.get_backend_name() == "sqlite" and url.database:
             return _make_sqlite(Path(url.database))
         if url.drivername in ("postgresql", _DRIVER):
+            # What the URL itself sets is said last, and counts.
+            options = " ".join((_SERVER_SETTINGS, *url.normalized_query.get("options", ())))
             return create_engine(
-                url.set(drivername=_DRIVER), connect_args=_CONNECT, pool_pre_ping=True, pool_timeout=_PATIENCE_S
-            )
+                url.set(drivername=_DRIVER), connect_args=_CONNECT | {"options": options}, pool_pre_ping=True,
+                pool_timeout=_PATIENCE_S, hide_parameters=True,
+            )  # fmt: skip
     except ArgumentError:
         raise ConfigError("the database's URL cannot be read") from None
     except (ImportError, NoSuchModuleError) as error:
@@ -162,7 +185,9 @@ def _make_engine(text: str) -> Engine:
 
 
 def _make_sqlite(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _PATIENCE_S}, pool_timeout=_PATIENCE_S)
+    engine = create_engine(
+        f"sqlite:///{path}", connect_args={"timeout": _PATIENCE_S}, pool_timeout=_PATIENCE_S, hide_parameters=True
+    )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: Any) -> None:

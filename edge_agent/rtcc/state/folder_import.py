@@ -1,7 +1,8 @@
 """The folders in which earlier versions kept an RTCC's state, taken over into its database: whole or not at all.
 
 Owns the old layout: ``gateways/ requests/ announced/ deliveries/ conflicts/ drafts/ watched``. The folders are put
-aside under ``former-state/`` after the commit, and nothing in them is changed.
+aside under ``former-state/`` after the commit, and nothing in them is changed. They are taken over once: what an older
+program writes later is said, never merged and never put where nobody looks.
 """
 
 import json
@@ -14,6 +15,7 @@ from sqlalchemy import Connection, insert
 
 from edge_agent.base64url import parse_b64
 from edge_agent.errors import ConfigError
+from edge_agent.host.atomic_file import sync_folder, write_small_file
 from edge_agent.protocol import jws
 from edge_agent.protocol.answer import TYP, Status
 from edge_agent.rtcc.state import tables
@@ -22,11 +24,8 @@ from edge_agent.rtcc.state.sent_requests import insert_request
 
 FOLDERS = ("gateways", "requests", "announced", "deliveries", "conflicts", "drafts")
 _ASIDE = "former-state"
-
-
-def has_folders(home: Path) -> bool:
-    """Tell whether a home holds state of an earlier version."""
-    return any((home / name).is_dir() for name in FOLDERS)
+_UNFINISHED = ".state.taken-over"
+"""There from before the database has its name until every folder is put aside."""
 
 
 def take_over(home: Path, connection: Connection) -> None:
@@ -42,16 +41,48 @@ def take_over(home: Path, connection: Connection) -> None:
         step(home, connection)
 
 
+def is_unfinished(home: Path) -> bool:
+    """Tell whether a take-over was committed, and killed before all of its folders were put aside."""
+    return (home / _UNFINISHED).exists()
+
+
+def begin(home: Path) -> None:
+    """Note that the folders are taken over by the database that is about to get its name.
+
+    Raises:
+        ConfigError: Folders of this name were put aside before: which of the two are the state, a person must say.
+    """
+    for name in FOLDERS:
+        if (home / name).exists() and (home / _ASIDE / name).exists():
+            raise ConfigError(
+                f"state of an earlier version is here twice: {home / name} and {home / _ASIDE / name}",
+                "move one of them out of the home",
+            )
+    write_small_file(home / _UNFINISHED, b"", mode=0o600)
+
+
+def refuse_later(home: Path) -> None:
+    """Refuse folders beside a database that was made without them.
+
+    Raises:
+        ConfigError: There are some: an older program writes into this home, or somebody brought them back.
+    """
+    if found := [name for name in FOLDERS if (home / name).is_dir()]:
+        raise ConfigError(
+            f"folders of an earlier version are in a home that has its state in state.sqlite3: {home / found[0]}",
+            "no older rtcc may use this home; what is in the folders is not taken over: move them out of it",
+        )
+
+
 def put_aside(home: Path) -> None:
     """Move the folders away, so that nobody takes them for the state; again after a kill."""
     aside = home / _ASIDE
     for name in (*FOLDERS, "watched"):
         if (home / name).exists():
             aside.mkdir(mode=0o700, exist_ok=True)
-            number = 1
-            while (aside / f"{name}{'' if number == 1 else f'-{number}'}").exists():
-                number += 1
-            (home / name).rename(aside / f"{name}{'' if number == 1 else f'-{number}'}")
+            (home / name).rename(aside / name)
+    sync_folder(home)
+    (home / _UNFINISHED).unlink()
 
 
 def _gateways(home: Path, connection: Connection) -> None:

@@ -1,7 +1,9 @@
 """Messages between a reader and the workers: inserted as they came, judged in the order of their exchange, once each.
 
 Owns the table ``inbound``. The oldest message of an exchange (gateway and request) is its head. A worker takes heads
-that no other one has, and with each the messages that follow it: nobody else can, as long as the head is there.
+that no other one has, and with each the messages that follow it: nobody else can, as long as the head is there. A batch
+is the oldest of them, however many are of one exchange: a share for each would slow the one down that has a backlog,
+and keep no gateway from naming as many requests as it likes.
 """
 
 import hashlib
@@ -109,6 +111,12 @@ class InboundMessages:
             stuck = func.coalesce(func.sum((inbound.c.failures >= MAX_FAILURES).cast(inbound.c.failures.type)), 0)
             every, waiting = connection.execute(select(func.count(), stuck).select_from(inbound)).one()
         return int(every), int(waiting)
+
+    def retry(self) -> int:
+        """Give every message that waits for a person all its attempts again; return how many did."""
+        with self._database.begin() as connection:
+            stuck = update(inbound).where(inbound.c.failures >= MAX_FAILURES).values(failures=0)
+            return int(connection.execute(stuck).rowcount)
 
     def note_failure(self, number: int) -> int:
         """Count a failure of a message; return how many there were."""

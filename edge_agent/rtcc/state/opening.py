@@ -24,7 +24,8 @@ def open_state(home: Path, url: str) -> CityState:
         url: Of a database server; empty for the file in the home.
 
     Raises:
-        ConfigError: The state of an earlier version cannot be taken over, or the database is none of ours.
+        ConfigError: The state of an earlier version cannot be taken over, or lies beside a newer one; or the database
+            is none of ours.
         UnavailableError: The database cannot be reached.
     """
     if url:
@@ -32,13 +33,17 @@ def open_state(home: Path, url: str) -> CityState:
         database.check()
         return CityState(database)
     path = home / NAME
-    if not path.exists() or folder_import.has_folders(home):
+    if not path.exists() or folder_import.is_unfinished(home):
         busy = UnavailableError(f"another process is taking the state over: {home}")
         with hold_lock(home / ".state.lock", _PATIENCE_S, busy):
             if not path.exists():
                 _make(home, path)
-            folder_import.put_aside(home)
-    return CityState(CityDatabase(f"sqlite:///{path}"))
+            if folder_import.is_unfinished(home):
+                folder_import.put_aside(home)
+    folder_import.refuse_later(home)
+    database = CityDatabase(f"sqlite:///{path}")
+    database.check()
+    return CityState(database)
 
 
 def _make(home: Path, path: Path) -> None:
@@ -52,5 +57,6 @@ def _make(home: Path, path: Path) -> None:
         folder_import.take_over(home, connection)
     database.close()
     Path(f"{part}-journal").unlink(missing_ok=True)
+    folder_import.begin(home)
     part.rename(path)
     sync_folder(home)

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import IO, Any, cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -29,41 +30,45 @@ _HEALTH = ("state", "since", "reason", "warning", "picture")
 _MAX_STATUS_BYTES = 1 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class BundleKeys:
+    """The keys of this gateway that a bundle is made with, and names."""
+
+    gateway: str
+    """This gateway's id."""
+    key: Ed25519PrivateKey
+    """Signs manifests."""
+    recorder: Ed25519PublicKey
+    """The recorder's public key."""
+    custody: Custody
+    """How well the keys are kept."""
+    owner: str
+    """The owner's age recipient, to whom every bundle is sealed as well."""
+
+
 class BundleBuilder:
     """Builds one camera's bundle, under a grant or the owner's order.
 
     Args:
         config: Names of cameras, the recorder's status file.
-        gateway: This gateway's id.
-        key: Signs manifests.
-        recorder: The recorder's public key.
-        custody: How well the keys are kept.
+        keys: The gateway's, and the owner's recipient.
         footage: Opens rings.
         house_reader: The signed consents.
-        owner: The owner's age recipient, to whom every bundle is sealed as well.
         clock: When it was made.
     """
 
     def __init__(
         self,
         config: Config,
-        gateway: str,
-        key: Ed25519PrivateKey,
-        recorder: Ed25519PublicKey,
-        custody: Custody,
+        keys: BundleKeys,
         footage: Footage,
         house_reader: HouseReader,
-        owner: str,
         clock: Clock,
     ) -> None:
         self._config = config
-        self._gateway = gateway
-        self._key = key
-        self._recorder = recorder
-        self._custody = custody
+        self._keys = keys
         self._footage = footage
         self._house_reader = house_reader
-        self._owner = owner
         self._clock = clock
 
     def build(
@@ -82,7 +87,10 @@ class BundleBuilder:
         """
         if not recipients:
             raise DeliveryError("there is no trust bundle that names an evidence recipient")
-        sealed = (*(BundleRecipient(each.role, each.age) for each in recipients), BundleRecipient("owner", self._owner))
+        sealed = (
+            *(BundleRecipient(each.role, each.age) for each in recipients),
+            BundleRecipient("owner", self._keys.owner),
+        )
         raw, waiver = self._consent(camera)
         mandate = GrantMandate(grant, camera, raw, parse_b64url(waiver))
         with self._footage.open(camera.camera, camera.quality, grant.request.jti) as reader:
@@ -112,10 +120,10 @@ class BundleBuilder:
             EdgeAgentError: The ring or the clip failed.
             OSError: ``out`` could not be written.
         """
-        keys = {"gateway": self._key.public_key(), "recorder": self._recorder, "owner": owner}
+        keys = {"gateway": self._keys.key.public_key(), "recorder": self._keys.recorder, "owner": owner}
         mandate = OrderMandate(order, raw, keys)
-        named = [age for age in order.recipients or () if age != self._owner]
-        recipients = (BundleRecipient("owner", self._owner), *(BundleRecipient("named", age) for age in named))
+        named = [age for age in order.recipients or () if age != self._keys.owner]
+        recipients = (BundleRecipient("owner", self._keys.owner), *(BundleRecipient("named", age) for age in named))
         with self._footage.open_own(order) as reader:
             facts = self._facts(mandate.scope, reader.superblock.ring_id, proof, recipients)
             return build(mandate, reader, facts, out, on_progress=on_progress)
@@ -125,23 +133,23 @@ class BundleBuilder:
     ) -> BundleFacts:
         configured = self._config.find_camera(scope.camera)
         return BundleFacts(
-            gateway=self._gateway,
+            gateway=self._keys.gateway,
             made_at=self._clock.utc(),
             version=__version__,
             build_sha256=digest_sources(),
-            custody=self._custody,
+            custody=self._keys.custody,
             camera_name=configured.title if configured is not None else scope.camera,
             ring_id=ring_id,
             health=self._read_health(scope),
             ledger_proof=proof,
             recipients=recipients,
-            recorder_public=self._recorder,
-            gateway_key=self._key,
+            recorder_public=self._keys.recorder,
+            gateway_key=self._keys.key,
         )
 
     def _consent(self, camera: CameraGrant) -> tuple[bytes, str]:
-        house_reader = self._house_reader.read(self._clock.utc()).cameras.get(camera.camera)
-        consent = None if house_reader is None else house_reader.consent
+        in_force = self._house_reader.read(self._clock.utc()).cameras.get(camera.camera)
+        consent = None if in_force is None else in_force.consent
         if consent is None or consent.sha256 != camera.consent_sha256:
             raise DenialError("consent-invalid", "The consent changed between decision and release.")
         return consent.raw, consent.notice.sha256

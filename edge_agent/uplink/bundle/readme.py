@@ -1,4 +1,4 @@
-"""README.txt of a bundle: what it is and how to check it, for somebody who has nothing else.
+"""README.txt of a bundle: its contents and how to check them, for a person who has nothing else.
 
 Pure: every figure in it is in the manifest, which counts where the two differ.
 """

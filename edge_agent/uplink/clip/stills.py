@@ -1,4 +1,4 @@
-"""A few small pictures out of footage, for the owner's eyes: what a request is about, where a mask goes.
+"""A few small pictures out of footage, for the owner's eyes: the subject of a request, the place for a mask.
 
 Runs inside the clip child alone. Decodes keyframes only, one in each equal part of the window.
 """

@@ -40,7 +40,7 @@ class Sender:
         store: Holds the outbox.
         publisher: The broker.
         clock: Tells which messages are due.
-        confirm: Decides once more before a message with age headers leaves, and notes durably that they do; where it
+        confirm: Decides once more before a message with age headers leaves, and notes durably that they do; if it
             returns False, they stay, and it has taken the message back unless it has to wait.
         stop: Ends the thread.
     """

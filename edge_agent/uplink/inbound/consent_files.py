@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.buffer.ring import load_superblock
-from edge_agent.consent.house_state import FOREVER, CameraInForce, HouseState, stand
+from edge_agent.consent.house_state import FOREVER, CameraInForce, HouseState, KeptConsent, stand
 from edge_agent.consent.owner_order import MAX_AGE_NS, SKEW_NS
 from edge_agent.consent.policy import Policy, parse_policy
 from edge_agent.consent.signed_consent import Facts, SignedConsent, Stream, verify_consent
@@ -145,14 +145,17 @@ class HouseReader:
     def _stand(self, camera: Camera, policy: Policy | None, stops: Mapping[str, UtcNs | None]) -> CameraInForce:
         stored = self._store.consents.find(camera.id)
         facts, has_every_ring = self.read_facts(camera)
-        return stand(
+        kept = KeptConsent(
             None if stored is None or not stored.raw else stored.raw,
-            self._owner,
-            facts,
-            None if policy is None else policy.terms(camera.id),
             highest_version=0 if stored is None else stored.version,
             revoked=stored is not None and stored.is_revoked,
             paused_until=_until(stops, camera.id),
+        )
+        return stand(
+            kept,
+            self._owner,
+            facts,
+            None if policy is None else policy.terms(camera.id),
             is_file_unreadable=policy is None,
             is_ring_unreadable=not has_every_ring,
         )

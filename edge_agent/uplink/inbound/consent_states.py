@@ -13,14 +13,14 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.consent.camera_state import CameraConsent, ConsentState, find_consent_state
-from edge_agent.consent.house_state import stand
-from edge_agent.consent.policy import Policy, parse_policy
+from edge_agent.consent.house_state import KeptConsent, stand
+from edge_agent.consent.policy import parse_policy
 from edge_agent.errors import ConfigError, CustodyError
 from edge_agent.host.service_user import acting_as_owner
 from edge_agent.protocol import jws
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.trust_bundle import TYP as TRUST_TYP
-from edge_agent.settings.gateway import Camera, Config, read_text
+from edge_agent.settings.gateway import Config, read_text
 from edge_agent.units import UtcNs
 from edge_agent.uplink.inbound.consent_files import load_facts
 from edge_agent.uplink.store.in_force import StoredConsent
@@ -49,27 +49,18 @@ def read_consent_states(
     except ConfigError:
         why = f"{config.consent.file.name} cannot be used: nothing leaves"
         return {camera.id: CameraConsent(ConsentState.DENIED, "deny", why=why) for camera in config.cameras}
-    return {camera.id: _read(config, camera, policy, enrolment, owner, marks, now) for camera in config.cameras}
-
-
-def _read(
-    config: Config,
-    camera: Camera,
-    policy: Policy,
-    enrolment: Enrolment | None,
-    owner: Ed25519PublicKey,
-    marks: Marks,
-    now: UtcNs,
-) -> CameraConsent:
-    terms = policy.terms(camera.id)
-    stored = marks.find(camera.id)
-    if stored is None or not stored.raw:
-        return find_consent_state(terms, None, now, is_signed=False, revoked=False)
-    house_reader = None
-    if enrolment is not None:
-        facts = load_facts(config, enrolment, camera, marks.store_id)
-        house_reader = stand(stored.raw, owner, facts, terms, highest_version=stored.version, revoked=stored.is_revoked)
-    return find_consent_state(terms, house_reader, now, is_signed=True, revoked=stored.is_revoked)
+    found = {}
+    for camera in config.cameras:
+        terms, stored = policy.terms(camera.id), marks.find(camera.id)
+        if stored is None or not stored.raw:
+            found[camera.id] = find_consent_state(terms, None, now, is_signed=False, revoked=False)
+            continue
+        in_force = None
+        if enrolment is not None:
+            facts = load_facts(config, enrolment, camera, marks.store_id)
+            in_force = stand(KeptConsent(stored.raw, stored.version, stored.is_revoked), owner, facts, terms)
+        found[camera.id] = find_consent_state(terms, in_force, now, is_signed=True, revoked=stored.is_revoked)
+    return found
 
 
 def read_marks(config: Config) -> Marks:

@@ -2,8 +2,8 @@
 
 Owns which event may follow which state, and everything that follows from it: the next state, the kinds of ledger
 entries, the answer, the notice, and the fate of each camera's key and payload (PROTOCOL 9.1 is printed from here:
-``python -m edge_agent.uplink.inbound.lifecycle``). ``register.apply`` records a row in one transaction. What stands in
-no cell cannot happen: whoever tries it is too late, and goes no further. Pure.
+``python -m edge_agent.uplink.inbound.lifecycle``). ``register.apply`` records a row in one transaction. An event
+without a cell cannot happen: a caller that tries it is too late, and goes no further. Pure.
 """
 
 from collections.abc import Iterable, Mapping

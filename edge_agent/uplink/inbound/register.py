@@ -33,7 +33,7 @@ from edge_agent.uplink.inbound.steps import CameraStep, RequestStep
 from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.outbox import OutboxMessage
 from edge_agent.uplink.store.releases import ReleaseState, StoredRelease
-from edge_agent.uplink.store.requests import QuotaUse, RequestState, StoredRequest
+from edge_agent.uplink.store.requests import QuotaUse, RequestChange, RequestState, StoredRequest
 
 MAX_CORRELATION_BYTES = 64
 DAY_OF_GRACE_NS = DAY_NS
@@ -162,15 +162,8 @@ class RequestRegister:
     ) -> None:
         delivered = row.phase in (Phase.KEY_WAITS, Phase.KEY_GIVEN)
         state = RequestState.DELIVERED if delivered else RequestState(row.phase.value)
-        self._store.requests.update(
-            connection,
-            request.id,
-            state,
-            due=step.due,
-            reasons=step.reasons,
-            approval=step.approval,
-            bound=step.bound,
-        )
+        change = RequestChange(step.due, step.reasons, step.approval, step.bound)
+        self._store.requests.update(connection, request.id, state, change)
 
     def _move_camera(self, connection: sqlite3.Connection, move: "_Move", aftermath: Aftermath) -> None:
         cell, release = move.row, move.step.release or move.release
@@ -288,9 +281,9 @@ class RequestRegister:
         correlation: bytes | None,
         now: UtcNs,
     ) -> None:
-        """Send a stored answer once more, for a request that came again; nothing where it still waits to be sent.
+        """Send a stored answer once more, for a request that came again; nothing if it still waits to be sent.
 
-        Age headers pass the gate again like the first time, end with ``release_by``, and are not sent again where the
+        Age headers pass the gate again like the first time, end with ``release_by``, and are not sent again if the
         owner took them back too late.
         """
         is_key = stored.state is RequestState.DELIVERED  # the last answer of such a request carries them

@@ -93,7 +93,7 @@ class Jobs:
             offset = now_offset
 
     def _plan_anew(self) -> bool:
-        """Plan everything again; False where the store cannot be read, and it must be tried again."""
+        """Plan everything again; False if the store cannot be read, and it must be tried again."""
         try:
             self._scheduler.remove_all_jobs()
             self._plan(self)

@@ -55,7 +55,7 @@ def left_path(config: Config) -> Path:
 
 
 def demand_free(config: Config) -> None:
-    """Refuse while a text that was left before still lies there: it would be lost, and nobody told.
+    """Refuse while a text that was left before still lies there: it would be lost without a word.
 
     Raises:
         UsageError: One does.
@@ -108,7 +108,7 @@ def leave(config: Config, order: bytes, text: str) -> None:
 def find_missing(config: Config) -> Path | None:
     """Return the file that still is as it was before the owner signed at the desk; None if none is.
 
-    What was edited since is the owner's own doing, and nothing is waited for any more.
+    A file that was edited since is the owner's own doing, and nothing is waited for any more.
     """
     with _NOTE:
         try:
@@ -149,7 +149,7 @@ def demand_order(config: Config, order: bytes, text: str, now: UtcNs) -> Path:
 
 
 def parse_left(content: bytes) -> tuple[bytes, str]:
-    """Read what ``leave`` wrote; ConfigError for anything else."""
+    """Read the note of ``leave``; ConfigError for anything else."""
     try:
         found: Any = json.loads(content)
         return str(found["order"]).encode(), base64.b64decode(found["text"], validate=True).decode()
@@ -194,9 +194,9 @@ def put_or_leave(config: Config, order: bytes, text: str, now: UtcNs) -> bool:
 
 
 def take(config: Config) -> tuple[bytes, str]:
-    """Read what was left, and remove it, whatever comes of it: a text that is refused is not looked at for ever.
+    """Read the text that was left, and remove it with any outcome: a text that is refused is not looked at for ever.
 
-    It is moved away first, so that what is left meanwhile stays.
+    It is moved away first, so that a text that is left meanwhile stays.
     """
     path = adoption_path(config)
     taken = path.with_name("adopt.taken")

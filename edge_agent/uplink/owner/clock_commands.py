@@ -8,16 +8,14 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from edge_agent.consent.owner_order import ConfirmClock, verify_order
+from edge_agent.consent.owner_order import ConfirmClock
 from edge_agent.errors import UsageError
 from edge_agent.host.control_socket import Handler, Peer, Reply
 from edge_agent.host.persistent_clock import KeptClock, describe_confirmed
 from edge_agent.ledger import entries
 from edge_agent.ledger.entries import ClockEntry
 from edge_agent.units import encode_rfc3339
-from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.owner.orders import OwnerOrders
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +24,12 @@ class ClockCommands:
     """The clock's commands.
 
     Args:
-        gateway: This gateway's id: orders name it.
-        owner: The key pinned at ``init``.
-        store: Burnt orders, and the ledger.
+        orders: The owner's signed orders.
         clock: The releaser's own.
     """
 
-    def __init__(self, gateway: str, owner: Ed25519PublicKey, store: Database, clock: KeptClock) -> None:
-        self._gateway, self._owner, self._store, self._clock = gateway, owner, store, clock
+    def __init__(self, orders: OwnerOrders, clock: KeptClock) -> None:
+        self._orders, self._store, self._clock = orders, orders.store, clock
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
@@ -43,14 +39,13 @@ class ClockCommands:
     def _confirm(self, members: Mapping[str, Any], peer: Peer) -> Reply:
         # By the wall clock as it is: a wrong floor must not keep the owner's word from being heard.
         now = self._clock.wall()
-        order = verify_order(str(members.get("jws", "")).encode(), self._gateway, self._owner, now)
+        order = self._orders.verify(str(members.get("jws", "")).encode(), now)
         if not isinstance(order.value, ConfirmClock):
             raise UsageError("this order is for another command")
         self._clock.demand_confirmable()
         before = self._clock.facts()
         with self._store.transaction() as connection:
-            if not self._store.orders.mark_used(connection, order.order_id, now):
-                raise UsageError("this order was carried out before")
+            self._orders.mark_used(connection, order, now)
             entry = ClockEntry(now, before["floor"], before["why"], order.order_id)
             entries.append(connection, entry, now)
         confirmed = self._clock.confirm()

@@ -1,7 +1,7 @@
-"""What is due at a time for each request: its footage is held, the owner is reminded, silence becomes a no.
+"""The acts that are due at a time for each request: its footage is held, the owner is reminded, silence becomes a no.
 
-Owns when; what is done is its room's. Everything is planned anew from the store at each start, so that doing it again
-does nothing.
+Owns when; the package of each act carries it out. Everything is planned anew from the store at each start, so that
+doing it again does nothing.
 """
 
 from collections.abc import Callable
@@ -76,7 +76,7 @@ class Deadlines:
         if request.state not in OPEN_STATES:
             return
         if self._worker.is_at_work_on(request_id):
-            # What is read for the bundle now needs no copy beside it, which would cost the disk as much again.
+            # Footage that is read for the bundle now needs no copy beside it, which would cost the disk as much again.
             later = UtcNs(self._clock.utc() + MINUTE_NS)
             jobs.at(f"hold {request_id}", later, partial(self._hold, jobs, request_id))
             return

@@ -1,8 +1,8 @@
-"""The six digits that let one act of the desk through, and what each of them stands for.
+"""The six digits that let one act of the desk through, and the draft behind each of them.
 
 Owns the drafts that wait for their code, and the bound on guessing. The releaser makes the code for the digest of the
 exact bytes that are to be signed. It tells the code to the owner's notice services alone, beside the sentence that it
-made from these bytes itself: whoever draws what the owner sees at the desk draws neither. Nothing of it is on a disk,
+made from these bytes itself: a stranger who draws the desk's pages draws neither. Nothing of it is on a disk,
 and a restart forgets all of it.
 """
 
@@ -25,7 +25,7 @@ TRIES = 3
 """Of one draft."""
 MAX_WAITING = 8
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 3600.0
-"""Between wrong codes, of whichever draft: who has the passphrase and guesses without end gets 24 tries a day."""
+"""Between wrong codes, of whichever draft: a guesser who has the passphrase gets 24 tries a day."""
 
 
 class WrongCodeError(EdgeAgentError):
@@ -48,22 +48,22 @@ class DeskDraft:
     """One act before it is signed."""
 
     what: str
-    """``approve``, ``resume``, ``look``, ``play``, ``export`` or ``sign``: as the ledger names it."""
+    """``approve``, ``resume``, ``look``, ``play``, ``export``, ``sign`` or ``join``: as the ledger names it."""
     messages: tuple[ToSign, ...]
     sentence: str
-    """What they say, as the notice tells it and as the desk shows it."""
+    """Their meaning, as the notice tells it and as the desk shows it."""
     command: str
     """Of the owner's socket, which carries it out."""
     members: Mapping[str, Any] = field(default_factory=dict)
-    """What that command takes beside the signed bytes."""
+    """The members that the command takes beside the signed bytes."""
     subject: Mapping[str, Any] = field(default_factory=dict)
     """The camera or the request, as the ledger names it."""
     beside: str = ""
-    """A fixed text that is signed as well and changes nothing of what leaves: the desk alone shows it."""
+    """A fixed text that is signed as well and lets no more footage leave: the desk alone shows it."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 over types and bytes, in hexadecimal: what the code is good for."""
+        """SHA-256 over types and bytes, in hexadecimal: the code is good for these bytes alone."""
         parts = [[each.typ, hashlib.sha256(each.payload).hexdigest()] for each in self.messages]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

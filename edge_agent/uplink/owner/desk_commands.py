@@ -1,4 +1,4 @@
-"""What the desk may ask of the releaser: reads, a draft of what loosens or shows footage, and that draft signed.
+"""The desk's commands to the releaser: reads, a draft of an act that loosens or shows footage, and that draft signed.
 
 Owns the desk's short list, and the order in which an act is judged: the owner's signature over the very bytes of the
 draft, then the code, then the ledger, then the owner's own command, which judges all of it again. The desk is trusted
@@ -9,21 +9,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from edge_agent.errors import DenialError, UnavailableError, UsageError
-from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Handler, Peer, Reply, read_texts
 from edge_agent.host.page_socket import PushLimit
 from edge_agent.ledger import entries
 from edge_agent.ledger.entries import PageEntry
 from edge_agent.protocol import jws
-from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.texts import Texts
 from edge_agent.uplink.owner.desk_codes import LIFE_S, Codes, DeskDraft, WrongCodeError
 from edge_agent.uplink.owner.desk_drafts import Drafts
 from edge_agent.uplink.owner.notice_words import Notice, code_notice
-from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.owner.orders import OwnerOrders
 
 BY = "desk"
 READS = ("house", "request", "recordings", "terms", "status")
@@ -44,9 +40,7 @@ class DeskCommands:
     """Handlers by command name: see ``handlers``.
 
     Args:
-        owner: The pinned key.
-        store: Whose ledger tells what the desk did.
-        clock: The moment of each act.
+        orders: The owner's key, and the ledger that tells of each act.
         commands: The owner's handlers.
         reads: The page's handlers, of which ``READS`` are used.
         drafts: Makes the bytes.
@@ -56,16 +50,14 @@ class DeskCommands:
 
     def __init__(
         self,
-        owner: Ed25519PublicKey,
-        store: Database,
-        clock: Clock,
+        orders: OwnerOrders,
         commands: Mapping[str, Handler],
         reads: Mapping[str, Handler],
         drafts: Drafts,
         tell: Teller,
         texts: Texts,
     ) -> None:
-        self._owner, self._store, self._clock = owner, store, clock
+        self._orders = orders
         self._commands, self._reads, self._drafts = commands, reads, drafts
         self._tell, self._texts = tell, texts
         self._codes = Codes(time.monotonic)
@@ -73,7 +65,7 @@ class DeskCommands:
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
-        """What the desk's socket is given."""
+        """The commands of the desk's socket."""
         names = [*READS, *(name for name in MORE_READS if name in self._reads)]
         return {**{name: self._reads[name] for name in names}, "draft": self._draft, "sign": self._sign}
 
@@ -116,7 +108,7 @@ class DeskCommands:
             message = jws.parse(raw, unsigned.typ)
             if message.payload_bytes != unsigned.payload:
                 raise DenialError("approval-mismatch", "What was signed is not what was drafted.")
-            jws.verify(message, {thumbprint(self._owner): self._owner})
+            jws.verify(message, {self._orders.thumbprint: self._orders.owner})
 
     def _demand_proof(self, draft: DeskDraft, proof: object) -> None:
         """Refuse unless the owner proves to have read the sentence.
@@ -134,5 +126,5 @@ class DeskCommands:
             raise
 
     def _enter(self, entry: PageEntry) -> None:
-        with self._store.transaction() as connection:
-            entries.append(connection, entry, self._clock.utc())
+        with self._orders.store.transaction() as connection:
+            entries.append(connection, entry, self._orders.clock.utc())

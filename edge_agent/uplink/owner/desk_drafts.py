@@ -1,6 +1,6 @@
-"""What the desk may have signed, drafted: the exact bytes of each act, and the sentence that these bytes come to.
+"""Drafts for the desk: the exact bytes of each act, and the sentence that these bytes come to.
 
-Owns the sentences. The desk says what it wishes by number, camera and time. Bytes and sentence are made here, so that
+Owns the sentences. The desk names its wish by number, camera and time. Bytes and sentence are made here, so that
 the owner reads in the notice what the gate will read in the bytes, whatever the desk draws. Reads the request that
 waits, through the owner's own command; changes nothing.
 """
@@ -16,7 +16,6 @@ from edge_agent.consent.offer import Offer, Offers, digest_offers, parse_offers
 from edge_agent.consent.owner_order import TYP, build_order, read_approval, window_members
 from edge_agent.consent.shown_request import meet_approval
 from edge_agent.errors import DenialError, UsageError
-from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import read_texts
 from edge_agent.protocol.request_jws import read_request
 from edge_agent.settings.gateway import Config
@@ -24,10 +23,11 @@ from edge_agent.texts import Texts
 from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs, Window
 from edge_agent.uplink.owner.desk_codes import DeskDraft, ToSign
 from edge_agent.uplink.owner.join_desk import JoinDesk
+from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.owner.terms_desk import TermsDesk
 
 LONGEST_PLAY_NS = 10 * MINUTE_NS
-"""Of one camera: what is shown lies in the desk's memory."""
+"""Of one camera: the footage that is shown lies in the desk's memory."""
 MAX_STILLS = 12
 EVERY_CAMERA = "*"
 
@@ -39,11 +39,9 @@ class Drafts:
     """Makes drafts.
 
     Args:
-        gateway: This gateway's id: orders name it.
-        owner: Thumbprint of the owner's key.
+        orders: The gateway that an order names, the owner's key, and the clock by which an order begins.
         config: Cameras and time zone.
         ask: Asks the owner's ``request``.
-        clock: When an order begins to be good.
         texts: The owner's language.
         terms: Drafts terms; None before there is an enrolment.
         join: Drafts an enrolment.
@@ -51,22 +49,19 @@ class Drafts:
 
     def __init__(
         self,
-        gateway: str,
-        owner: str,
+        orders: OwnerOrders,
         config: Config,
         ask: AskOwner,
-        clock: Clock,
         texts: Texts,
         terms: TermsDesk | None = None,
         join: JoinDesk | None = None,
     ) -> None:
-        self._gateway, self._owner, self._config = gateway, owner, config
-        self._ask, self._clock, self._texts = ask, clock, texts
+        self._orders, self._config, self._ask, self._texts = orders, config, ask, texts
         self._terms, self._join = terms, join
         self._zone = ZoneInfo(config.gateway.time_zone)
 
     def draft(self, members: Mapping[str, Any]) -> DeskDraft:
-        """DeskDraft what the desk wishes: ``what``, and what that needs.
+        """Draft the desk's wish: the act (``what``), and its members.
 
         Raises:
             UsageError: Nothing that the desk may ask for, or nothing that can be.
@@ -79,9 +74,9 @@ class Drafts:
         if what in ("look", "play", "export"):
             return self._show(str(what), members)
         if what == "sign" and self._terms is not None:
-            return self._terms.draft(members, self._gateway)
+            return self._terms.draft(members, self._orders.gateway)
         if what == "join" and self._join is not None:
-            return self._join.draft(members, self._gateway)
+            return self._join.draft(members, self._orders.gateway)
         raise UsageError("the desk takes approve, resume, look, play, export, sign and join")
 
     def _approve(self, members: Mapping[str, Any]) -> DeskDraft:
@@ -103,7 +98,7 @@ class Drafts:
                 "window": window_members(window),
             },
         )
-        leaving = meet_approval(read_approval(payload.payload, self._owner), offers)
+        leaving = meet_approval(read_approval(payload.payload, self._orders.thumbprint), offers)
         if not leaving.cameras:
             raise UsageError("nothing of what was asked lies in the minutes and cameras that are left")
         said = say_approval(leaving, asked.iss, self._zone, self._texts)
@@ -135,7 +130,7 @@ class Drafts:
     def _build(self, order: str, members: Mapping[str, object]) -> ToSign:
         order_id = encode_b64url(secrets.token_bytes(16))
         try:
-            return ToSign(TYP, build_order(order, members, self._gateway, order_id, self._clock.utc()))
+            return ToSign(TYP, build_order(order, members, self._orders.gateway, order_id, self._orders.clock.utc()))
         except DenialError as error:
             raise UsageError(f"this cannot be signed: {error}") from error
 
@@ -149,7 +144,7 @@ def parse_window(members: Mapping[str, Any]) -> Window:
 
 
 def say_approval(leaving: Offers, agency: str, zone: tzinfo, texts: Texts) -> str:
-    """Say what leaves with a yes, and to whom: ``door, 2026-11-28 21:35–21:45, to rtcc.example-city``."""
+    """Tell the footage that leaves with a yes, and the RTCC: ``door, 2026-11-28 21:35–21:45, to rtcc.example-city``."""
     parts = [
         f"{offer.camera}, {say_span(window, zone)}{_say_form(offer, texts)}"
         for offer in leaving.cameras
@@ -165,11 +160,11 @@ def _say_form(offer: Offer, texts: Texts) -> str:
 
 
 def say_resume(camera: str, paused: Sequence[str], texts: Texts) -> str:
-    """Say which pause ends, and what counts then: the pauses of all cameras and of single ones end one by one.
+    """Tell which pause ends, and which ones are left: the pauses of all cameras and of single ones end one by one.
 
     Args:
-        camera: Whose pause ends; ``*`` for that of all cameras.
-        paused: What is paused before.
+        camera: The camera whose pause ends; ``*`` for that of all cameras.
+        paused: The pauses before that.
         texts: The owner's language.
     """
     rest = [each for each in paused if each != camera]
@@ -181,7 +176,7 @@ def say_resume(camera: str, paused: Sequence[str], texts: Texts) -> str:
 
 
 def say_show(what: str, footage: str, texts: Texts) -> str:
-    """Say what is shown."""
+    """Tell which footage is shown."""
     if what == "look":
         return texts("the desk shows pictures of {footage}", footage=footage)
     if what == "play":

@@ -1,4 +1,4 @@
-"""What lets a browser begin at the desk: a ticket that the page fetches for a paired device, as it follows a link.
+"""The desk's tickets: a browser begins there with one, which the page fetches for a paired device that follows a link.
 
 Owns the tickets, in memory alone: a device that is taken off has none from that moment on, and a restart ends them all.
 A ticket is no key to anything: the desk takes passphrase and code as well. It keeps whoever is on the Wi-Fi and is no
@@ -38,12 +38,12 @@ class DeskTickets:
 
     @property
     def page_handlers(self) -> Mapping[str, Handler]:
-        """What the page may ask: a ticket for a device, and the end of a device's tickets."""
+        """The page's commands: a ticket for a device, and the end of a device's tickets."""
         return {"desk-ticket": self._make, "end-tickets": self._end}
 
     @property
     def desk_handlers(self) -> Mapping[str, Handler]:
-        """What the desk may ask: whether a ticket is good."""
+        """The desk's command: whether a ticket is good."""
         return {"ticket": self._judge}
 
     def _make(self, members: Mapping[str, Any], _peer: Peer) -> Reply:

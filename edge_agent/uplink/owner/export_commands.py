@@ -13,9 +13,8 @@ from typing import IO, Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from edge_agent.consent.owner_order import LONGEST_BUNDLE_NS, LONGEST_LOOK_NS, verify_order
+from edge_agent.consent.owner_order import LONGEST_BUNDLE_NS, LONGEST_LOOK_NS
 from edge_agent.errors import UsageError
-from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import ANSWER_TIMEOUT_S, Handler, Peer, Reply
 from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
@@ -33,8 +32,8 @@ from edge_agent.uplink.bundle.export import (
 )
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.bundle.writer import BundleInfo
+from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.owner.preview_commands import parse_wish, write_picture
-from edge_agent.uplink.store.database import Database
 
 STALL_S = 60.0
 _TELL_S = 0.5
@@ -59,30 +58,23 @@ class ExportCommands:
     """The handlers of ``export`` and ``look``.
 
     Args:
-        gateway: This gateway's id: orders name it.
-        owner: The pinned key.
-        store: Orders that were used, and the ledger.
+        orders: The owner's signed orders.
         footage: Opens rings and holds.
         builder: Makes bundles.
         sign: Signs a checkpoint inside a transaction: ``ledger.checkpoint`` with the gateway's key.
-        clock: The moment of each command.
         stall_s: How long an export may make no progress.
     """
 
     def __init__(
         self,
-        gateway: str,
-        owner: Ed25519PublicKey,
-        store: Database,
+        orders: OwnerOrders,
         footage: Footage,
         builder: ExportBuilder,
         sign: Callable[[sqlite3.Connection, UtcNs], object],
-        clock: Clock,
         stall_s: float = STALL_S,
     ) -> None:
-        self._gateway, self._owner = gateway, owner
-        self._store, self._footage, self._builder, self._sign = store, footage, builder, sign
-        self._clock, self._stall_s = clock, stall_s
+        self._orders, self._store, self._clock = orders, orders.store, orders.clock
+        self._footage, self._builder, self._sign, self._stall_s = footage, builder, sign, stall_s
         # One at a time: each takes a process, memory, and one of the few threads that answer the owner.
         self._exporting = threading.Lock()
 
@@ -138,7 +130,7 @@ class ExportCommands:
     def _write_bundle(
         self, order: ExportOrder, raw: bytes, proof: Mapping[str, object], out: IO[bytes], tell: Callable[[UtcNs], None]
     ) -> Reply:
-        info = self._builder.build_export(order, raw, self._owner, proof, out, tell)
+        info = self._builder.build_export(order, raw, self._orders.owner, proof, out, tell)
         described = describe_bundle(order, info)
         # So that the owner can tell later which file it was.
         entry = ExportedEntry(order.camera, order.order_id, info.sha256, info.size)
@@ -148,7 +140,7 @@ class ExportCommands:
 
     def _verify(self, members: Mapping[str, Any], peer: Peer) -> tuple[ExportOrder, bytes, int]:
         raw = str(members["jws"]).encode()
-        order = verify_order(raw, self._gateway, self._owner, self._clock.utc()).value
+        order = self._orders.verify(raw, self._clock.utc()).value
         if not isinstance(order, ExportOrder) or peer.fd is None:
             raise UsageError("this order is no export, or no file came with it")
         return order, raw, peer.fd

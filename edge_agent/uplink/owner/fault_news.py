@@ -9,6 +9,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,20 @@ FILE = "faults-told.json"
 EVERY_S = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class ReleaserFacts:
+    """The releaser's own state, asked at each look; the defaults are of a gateway that belongs to no RTCC."""
+
+    why_unclear: Callable[[], str] = lambda: ""
+    """Why the clock is not believed."""
+    is_connected: Callable[[], bool | None] = lambda: None
+    """Whether the broker is; None for a gateway that belongs to no RTCC."""
+    consents: Callable[[UtcNs], Mapping[str, CameraConsent]] = lambda _: {}
+    """Each camera's consent now."""
+    ends: Callable[[], Mapping[str, UtcNs | None]] = dict
+    """When the certificate and the trust bundle end, by kind."""
+
+
 class FaultNews:
     """Looks at everything that can be wrong.
 
@@ -52,10 +67,7 @@ class FaultNews:
         send: Takes notices; ``Messenger.tell``.
         wanted: The occasions that the owner's terms want told; faults themselves are told by ``notify.faults``.
         clock: The gateway's clocks.
-        why_unclear: Why the clock is not believed.
-        is_connected: Whether the broker is; None for a gateway that belongs to no RTCC.
-        consents: Each camera's consent now.
-        ends: When the certificate and the trust bundle end, by kind.
+        facts: The releaser's own state.
     """
 
     def __init__(
@@ -64,14 +76,10 @@ class FaultNews:
         send: Callable[[Notice], object],
         wanted: Callable[[], frozenset[Occasion]],
         clock: Clock,
-        *,
-        why_unclear: Callable[[], str] = lambda: "",
-        is_connected: Callable[[], bool | None] = lambda: None,
-        consents: Callable[[UtcNs], Mapping[str, CameraConsent]] = lambda _: {},
-        ends: Callable[[], Mapping[str, UtcNs | None]] = dict,
+        facts: ReleaserFacts,
     ) -> None:
         self._config, self._send, self._wanted, self._clock = config, send, wanted, clock
-        self._why_unclear, self._is_connected, self._consents, self._ends = why_unclear, is_connected, consents, ends
+        self._facts = facts
         self._texts = load_texts(config.gateway.language)
         self._zone: tzinfo = ZoneInfo(config.gateway.time_zone)
         self._path = config.store_path.with_name(FILE)
@@ -119,10 +127,10 @@ class FaultNews:
         seen, now = Seen(), self._clock.utc()
         see_recorder(seen, read_recorder(self._config.status_path), self._config, now, self._say)
         see_disks(seen, list_folders(self._config))
-        why_unclear = localise(self._why_unclear(), self._zone)
-        see_line(seen, self._clock.state(), self._is_connected(), why_unclear)
+        why_unclear = localise(self._facts.why_unclear(), self._zone)
+        see_line(seen, self._clock.state(), self._facts.is_connected(), why_unclear)
         see_adoption(seen, adoption.find_missing(self._config))
-        see_ends(seen, self._consents(now), self._ends(), now, self._say)
+        see_ends(seen, self._facts.consents(now), self._facts.ends(), now, self._say)
         return seen
 
     def _say(self, moment: UtcNs) -> str:

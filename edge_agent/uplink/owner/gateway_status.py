@@ -1,4 +1,4 @@
-"""What ``edge-agent status`` shows of an enrolled gateway's releaser."""
+"""The releaser's part of ``edge-agent status``, of an enrolled gateway."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -10,26 +10,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.errors import EdgeAgentError
-from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import ControlServer, Handler, Peer
 from edge_agent.host.language import load_texts
 from edge_agent.host.page_socket import open_page_socket
 from edge_agent.protocol.enrolment import Enrolment
-from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import Config
 from edge_agent.uplink.inbound.consent_files import HouseReader
 from edge_agent.uplink.owner.desk_commands import DeskCommands, Teller
 from edge_agent.uplink.owner.desk_drafts import Drafts
 from edge_agent.uplink.owner.desk_tickets import DeskTickets
 from edge_agent.uplink.owner.join_desk import JoinDesk
+from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.owner.page_commands import PageCommands
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.terms_desk import TermsDesk
-from edge_agent.uplink.store.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -40,42 +36,36 @@ class HomeSockets:
     """Both, for as long as the process runs.
 
     Args:
-        gateway: This gateway's id.
-        owner: The owner's pinned key.
-        config: Cameras, and where the sockets lie.
-        store: Requests and the ledger.
-        clock: The moment of each act.
+        orders: The owner's signed orders.
+        config: Cameras, and the paths of the sockets.
         commands: The handlers of the owner's own socket.
-        reads: What only browsers ask.
+        reads: The reads for browsers alone.
         tell: Brings the desk's codes to the owner.
     """
 
     def __init__(
         self,
-        gateway: str,
-        owner: Ed25519PublicKey,
+        orders: OwnerOrders,
         config: Config,
-        store: Database,
-        clock: Clock,
         commands: Mapping[str, Handler],
         reads: PageReads,
         tell: Teller,
     ) -> None:
-        self._config = config
+        self._config, store, clock = config, orders.store, orders.clock
 
         def ask(name: str, members: Mapping[str, Any]) -> Mapping[str, Any]:
             answer = commands[name](members, _NOBODY)
             assert isinstance(answer, Mapping)
             return answer
 
-        texts, thumb = load_texts(config.gateway.language), thumbprint(owner)
+        texts = load_texts(config.gateway.language)
         enrolment = _find_enrolment(config.uplink.enrolment)
         terms = None
         if enrolment is not None:
-            house_reader = HouseReader(config, enrolment, owner, store)
-            terms = TermsDesk(config, thumb, house_reader, store, clock, texts, ask)
+            house_reader = HouseReader(config, enrolment, orders.owner, store)
+            terms = TermsDesk(config, orders, house_reader, texts, ask)
         join = JoinDesk(config, clock, texts)
-        drafts = Drafts(gateway, thumb, config, ask, clock, texts, terms, join)
+        drafts = Drafts(orders, config, ask, texts, terms, join)
         # Two of them, for each counts how often it is asked: a page that asks without end does not starve the desk.
         page, shown = (PageCommands(config, store, clock, commands, reads).handlers for _ in range(2))
         tickets = DeskTickets(time.monotonic)
@@ -85,9 +75,8 @@ class HomeSockets:
         for part in parts:
             more |= part.reads
         carry_out = {name: each for part in parts for name, each in part.commands.items()}
-        self._desk = DeskCommands(
-            owner, store, clock, {**commands, **carry_out}, {**shown, **more}, drafts, tell, texts
-        ).handlers  # fmt: skip
+        acts = {**commands, **carry_out}
+        self._desk = DeskCommands(orders, acts, {**shown, **more}, drafts, tell, texts).handlers
 
     def open(self, stop: threading.Event) -> list[ControlServer]:
         """Serve both until ``stop``; return those that could be made."""

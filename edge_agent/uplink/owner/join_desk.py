@@ -1,4 +1,4 @@
-"""Joining an RTCC at the desk: what this gateway sends to it, and the file that it sends back.
+"""Joining an RTCC at the desk: the application that this gateway sends, and the file that the RTCC sends back.
 
 The roots in that file decide who may ask for footage. Their thumbprints are in the sentence that the notice brings; the
 owner compares them with those that the RTCC publishes.
@@ -46,12 +46,12 @@ class JoinDesk:
 
     @property
     def reads(self) -> Mapping[str, Handler]:
-        """What the desk may ask without a signature."""
+        """The commands without a signature."""
         return {"join": self._show}
 
     @property
     def commands(self) -> Mapping[str, Handler]:
-        """What carries a signed draft out; not for a socket."""
+        """The commands that carry a signed draft out; not for a socket."""
         return {"adopt-enrolment": self._adopt}
 
     def _show(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:

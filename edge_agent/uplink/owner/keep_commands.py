@@ -11,11 +11,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from edge_agent.consent.owner_order import Keep, verify_order
+from edge_agent.consent.owner_order import Keep
 from edge_agent.errors import UsageError
-from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Handler, Peer, Reply
 from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
@@ -24,7 +21,7 @@ from edge_agent.protocol.request import Quality
 from edge_agent.units import ClockState, Window, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink.bundle.keeps import KeptMoment, plan_keep
 from edge_agent.uplink.bundle.rings import Footage
-from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.owner.orders import OwnerOrders
 
 KEPT, LET_GO, ENDED = "kept", "let go", "ended"
 _MEMBERS = [each.name for each in fields(KeepEntry)]
@@ -34,16 +31,13 @@ class KeepCommands:
     """The handlers of ``keep``, ``keeps`` and ``drop-keep``.
 
     Args:
-        gateway: This gateway's id: orders name it.
-        owner: The pinned key.
-        store: Orders that were used, and the ledger.
+        orders: The owner's signed orders.
         footage: Opens rings, and has the folder of kept moments.
-        clock: The moment of each command.
     """
 
-    def __init__(self, gateway: str, owner: Ed25519PublicKey, store: Database, footage: Footage, clock: Clock) -> None:
-        self._gateway, self._owner, self._store = gateway, owner, store
-        self._footage, self._clock = footage, clock
+    def __init__(self, orders: OwnerOrders, footage: Footage) -> None:
+        self._orders, self._store, self._clock = orders, orders.store, orders.clock
+        self._footage = footage
         self._lock = threading.Lock()  # nothing is settled while a moment is entered and not yet copied
 
     @property
@@ -73,15 +67,14 @@ class KeepCommands:
                 self._enter(ENDED, each)
 
     def _keep(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
-        order = verify_order(str(members["jws"]).encode(), self._gateway, self._owner, self._clock.utc())
+        order = self._orders.verify(str(members["jws"]).encode(), self._clock.utc())
         wish = order.value
         if not isinstance(wish, Keep):
             raise UsageError("this order keeps nothing")
         planned = plan_keep(wish.camera, wish.quality, wish.window, wish.until)
         with self._lock, self._footage.open(wish.camera, wish.quality) as reader:
             with self._store.transaction() as connection:
-                if not self._store.orders.mark_used(connection, order.order_id, self._clock.utc()):
-                    raise UsageError("this order was carried out before")
+                self._orders.mark_used(connection, order, self._clock.utc())
                 self._enter(KEPT, planned)
             try:
                 kept = self._footage.keeps.keep(reader, planned, wish.window)

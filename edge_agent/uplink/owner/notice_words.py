@@ -35,7 +35,7 @@ def ask_notice(
     """Tell that a request waits for the owner's word.
 
     Args:
-        request_id: What ``edge-agent requests`` calls it.
+        request_id: Its number in ``edge-agent requests``.
         agency: Who asks.
         category: The incident's category; neither its place nor its number is told.
         cameras: Ids.
@@ -101,7 +101,7 @@ def refusal_notice(request_id: str, agency: str, reasons: Sequence[str], texts: 
     """Tell that a request was refused, and why.
 
     Args:
-        request_id: What ``edge-agent requests`` calls it.
+        request_id: Its number in ``edge-agent requests``.
         agency: Who asked.
         reasons: Sentences, as the gate gave them.
         texts: The owner's language.
@@ -136,7 +136,7 @@ def update_notice(what: str, version: str, why: str, texts: Texts = ENGLISH) -> 
 
 
 def code_notice(sentence: str, code: str, texts: Texts = ENGLISH) -> Notice:
-    """Tell the code of one act of the desk, beside the sentence of what is signed with it."""
+    """Tell the code of one act of the desk, beside the sentence of the bytes that are signed with it."""
     only = texts("Type it at the desk only if this is what you want. It is good once, for five minutes.")
     never = texts("If you did not ask for it, somebody else is at your desk: on the gateway: edge-agent page off")
     return Notice(None, texts("Code {code} for your desk", code=code), "\n".join((f"{sentence}: {code}", only, never)))

@@ -109,7 +109,7 @@ class News:
         """Have the owner told of an update that is offered, or of the outcome of one."""
         self.tell(update_notice(note.get("what", ""), note.get("to", ""), note.get("why", ""), self._texts))
 
-    # What is told next
+    # The next message
 
     def find_next(self, service: str) -> ToTell | None:
         """Return what a service is told next; None if there is nothing, or the rows have to wait.

@@ -45,15 +45,15 @@ class PageReads:
     Args:
         config: Cameras and time zone.
         footage: Opens rings for reading.
-        in_force: The terms.
+        house_reader: The terms.
         find_consents: The state of every camera's consent.
         clock: Judges pauses, and how fresh an overview is.
     """
 
     def __init__(
-        self, config: Config, footage: Footage, in_force: InForce, find_consents: FindConsents, clock: Clock
+        self, config: Config, footage: Footage, house_reader: InForce, find_consents: FindConsents, clock: Clock
     ) -> None:
-        self._config, self._footage, self._in_force, self._clock = config, footage, in_force, clock
+        self._config, self._footage, self._house_reader, self._clock = config, footage, house_reader, clock
         self._find_consents = find_consents
         self._seen: dict[str, tuple[MonoNs, Reply]] = {}
         self._lock = threading.Lock()
@@ -88,12 +88,12 @@ class PageReads:
     def _terms(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         language = _parse_language(members.get("language", "en"))
         now = self._clock.utc()
-        house_state, policy = self._in_force.read(now), self._in_force.load_policy()
+        house_state, policy = self._house_reader.read(now), self._house_reader.load_policy()
         consents, zone = self._find_consents(now), ZoneInfo(self._config.gateway.time_zone)
         cameras = []
         for camera in self._config.cameras:
-            house_reader = house_state.cameras.get(camera.id)
-            terms = house_reader.terms if house_reader is not None else None
+            in_force = house_state.cameras.get(camera.id)
+            terms = in_force.terms if in_force is not None else None
             if terms is None and policy is not None:
                 terms = policy.terms(camera.id)  # not signed: what the file says, beside the state that says so
             consent = consents[camera.id]

@@ -1,4 +1,4 @@
-"""The owner looks: a few stills of what a request asks for, or one picture to draw masks on.
+"""The owner looks: a few stills of the footage that a request asks for, or one picture to draw masks on.
 
 Owns the way from the owner's verified order to pictures. Never sent anywhere; it takes the same signature and makes the
 same ledger entry as an export, because it opens footage as well.

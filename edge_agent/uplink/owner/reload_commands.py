@@ -32,7 +32,7 @@ class ReloadCommands:
         self._path = config_path
         self._asked = threading.Event()
         self.find_consents: Callable[[Config], Mapping[str, CameraConsent]] = lambda _new: {}
-        """Says what the consents are worth under a configuration; nothing before the gateway is enrolled."""
+        """Returns the state of the consents under a configuration; nothing before the gateway is enrolled."""
         self.handlers: Mapping[str, Handler] = {"reload": self._reload}
 
     def listen(self) -> None:

@@ -7,13 +7,10 @@ signed. Every command that changes something is one transaction with its ledger 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from edge_agent.base64url import encode_b64url
 from edge_agent.consent.offer import encode_offers, offers_of
-from edge_agent.consent.owner_order import Order, Resume, verify_order
+from edge_agent.consent.owner_order import Order, Resume
 from edge_agent.errors import DenialError, UsageError
-from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Handler, Peer, Reply, read_int
 from edge_agent.ledger import entries
 from edge_agent.ledger.entries import ApprovalEntry, ConsentRevokedEntry, PauseEntry, ResumeEntry
@@ -28,8 +25,8 @@ from edge_agent.uplink.inbound.evaluator import Assessment, Evaluator
 from edge_agent.uplink.inbound.lifecycle import Event
 from edge_agent.uplink.inbound.register import Aftermath, RequestRegister
 from edge_agent.uplink.inbound.steps import RequestStep
+from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.release.recheck import Reauthorization
-from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.releases import Bundle, StoredRelease
 from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, StoredRequest
 
@@ -47,38 +44,29 @@ class RequestCommands:
     """Handlers by command name: see ``handlers``.
 
     Args:
-        gateway: This gateway's id: orders name it.
-        owner: The pinned key.
+        orders: The owner's signed orders.
         config: Which cameras there are.
-        store: Requests and stops.
         evaluator: Decides anew.
         reauthorization: Records what is decided anew.
         register: Writes down.
         worker: Carries out what was granted.
-        clock: The moment of each command.
     """
 
     def __init__(
         self,
-        gateway: str,
-        owner: Ed25519PublicKey,
+        orders: OwnerOrders,
         config: Config,
-        store: Database,
         evaluator: Evaluator,
         reauthorization: Reauthorization,
         register: RequestRegister,
         worker: Worker,
-        clock: Clock,
     ) -> None:
-        self._gateway = gateway
-        self._owner = owner
+        self._orders, self._store, self._clock = orders, orders.store, orders.clock
         self._config = config
-        self._store = store
         self._evaluator = evaluator
         self._reauthorization = reauthorization
         self._register = register
         self._worker = worker
-        self._clock = clock
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
@@ -115,7 +103,7 @@ class RequestCommands:
         return {"request": self._describe(request) | more}
 
     def _consents(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:
-        """Return what the store has of each camera's consent, for who may not read the store."""
+        """Return the store's consent of each camera, for a caller that may not read the store."""
         found = {camera.id: self._store.consents.find(camera.id) for camera in self._config.cameras}
         return {
             "consents": {
@@ -180,7 +168,7 @@ class RequestCommands:
     def _order(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         raw = str(members["jws"]).encode()
         now = self._clock.utc()
-        order = verify_order(raw, self._gateway, self._owner, now)
+        order = self._orders.verify(raw, now)
         if isinstance(order.value, Approval):
             return self._approve(order, order.value, raw, now)
         if isinstance(order.value, Resume) and order.value.what == "release":
@@ -190,7 +178,7 @@ class RequestCommands:
     def _approve(self, order: Order, approval: Approval, raw: bytes, now: UtcNs) -> Reply:
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            self._mark_used(connection, order, now)
+            self._orders.mark_used(connection, order, now)
             request = self._store.requests.find(approval.jti)
             if request is None or request.state is not RequestState.ASKED:
                 where = "" if request is None else f": it is {request.state.value}"
@@ -220,14 +208,10 @@ class RequestCommands:
             # A pause of the future was entered under a wrong clock.
             if paused_at is not None and order.issued_at < paused_at <= now:
                 raise UsageError("it was paused again since this was drafted", "look who paused it, and begin anew")
-            self._mark_used(connection, order, now)
+            self._orders.mark_used(connection, order, now)
             self._store.pauses.clear(connection, resume.camera)
             entries.append(connection, ResumeEntry(resume.camera, order.order_id), now)
         return {"state": "resumed", "paused": sorted(self._store.pauses.list_current(now))}
-
-    def _mark_used(self, connection: Any, order: Order, now: UtcNs) -> None:
-        if not self._store.orders.mark_used(connection, order.order_id, now):
-            raise UsageError("this order was carried out before")
 
     def _take_consent(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         """Take in a consent that the owner has just signed: from here alone it comes to count (PROTOCOL 6.1, O2b)."""

@@ -1,7 +1,7 @@
-"""Terms at the desk: what they are, what a change would say, its draft, and what becomes of the signed one.
+"""Terms at the desk: the terms in force, a change in plain words, its draft, and its adoption once it is signed.
 
 Owns the way from a form to ``consent.yaml`` and one camera's consent. The text is the owner's file with other values in
-it. What the owner reads in the notice is made from the payload that will be signed.
+it. The sentence of the notice is made from the payload that will be signed.
 """
 
 import hashlib
@@ -19,10 +19,9 @@ from edge_agent.consent.meet import differences
 from edge_agent.consent.owner_order import build_order
 from edge_agent.consent.plain_words import WAIVER, describe, describe_camera, describe_house, notice
 from edge_agent.consent.policy import Policy, Terms, encode_terms, parse_policy
-from edge_agent.consent.signed_consent import TYP, build_consent, effective, read_built
+from edge_agent.consent.signed_consent import TYP, ConsentEvent, build_consent, effective, read_built
 from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.errors import ConfigError, EdgeAgentError, UsageError
-from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Handler, Peer, Reply, read_texts
 from edge_agent.host.page_socket import PushLimit
 from edge_agent.host.regular_file import read_regular
@@ -35,13 +34,13 @@ from edge_agent.units import SECOND_NS, UtcNs
 from edge_agent.uplink.inbound.consent_files import MAX_FILE_BYTES, HouseReader, load_facts
 from edge_agent.uplink.owner import adoption
 from edge_agent.uplink.owner.desk_codes import DeskDraft, ToSign
-from edge_agent.uplink.store.database import Database
+from edge_agent.uplink.owner.orders import OwnerOrders
 
 log = logging.getLogger(__name__)
 
 CAMERA_TERMS = ("mode", "hours", "categories", "distance_m", "window", "requests_per_day", "audio")
 HOUSE_TERMS = ("agencies", "ask_timeout", "cooling_off", "expires_after")
-"""What the desk's form can change; everything else stays as the file says."""
+"""The terms that the desk's form can change; everything else stays as the file says."""
 _LATER = "change this later, or at the gateway: sudo edge-agent consent sign"
 _READ_BURST, _READ_EVERY_S = 40, 0.5
 
@@ -51,10 +50,8 @@ class TermsDesk:
 
     Args:
         config: Cameras, and where the files lie.
-        owner: Thumbprint of the owner's key.
-        house_reader: What is signed and counts now.
-        store: Versions.
-        clock: When a signature begins.
+        orders: The owner's key, versions, and the clock by which a signature begins.
+        house_reader: The consents that count now.
         texts: The owner's language.
         hand_over: Asks the owner's ``take-consent``, which meets everything that is open with the new terms.
     """
@@ -62,25 +59,23 @@ class TermsDesk:
     def __init__(
         self,
         config: Config,
-        owner: str,
+        orders: OwnerOrders,
         house_reader: HouseReader,
-        store: Database,
-        clock: Clock,
         texts: Texts,
         hand_over: Callable[[str, Mapping[str, Any]], object],
     ) -> None:
-        self._config, self._owner, self._house_reader, self._hand_over = config, owner, house_reader, hand_over
-        self._store, self._clock, self._texts = store, clock, texts
+        self._config, self._house_reader, self._hand_over = config, house_reader, hand_over
+        self._orders, self._store, self._clock, self._texts = orders, orders.store, orders.clock, texts
         self._limit = PushLimit(_READ_BURST, _READ_EVERY_S, time.monotonic)
 
     @property
     def reads(self) -> Mapping[str, Handler]:
-        """What the desk may ask without a signature."""
+        """The commands without a signature."""
         return {"terms-form": self._show_form, "terms-preview": self._preview}
 
     @property
     def commands(self) -> Mapping[str, Handler]:
-        """What carries a signed draft out; not for a socket."""
+        """The commands that carry a signed draft out; not for a socket."""
         return {"adopt-terms": self._adopt}
 
     def _show_form(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
@@ -122,7 +117,8 @@ class TermsDesk:
         stored = self._store.consents.find(camera)
         version = (0 if stored is None else stored.version) + 1
         language: Language = config.gateway.language
-        payload = build_consent(facts, found.title, terms, notice(language), version, now, self._owner)
+        event = ConsentEvent(self._orders.thumbprint, now)
+        payload = build_consent(facts, found.title, terms, notice(language), version, event)
         digest = encode_b64url(hashlib.sha256(text.encode()).digest())
         order_id = encode_b64url(secrets.token_bytes(16))
         was = encode_b64url(hashlib.sha256(before.encode()).digest())
@@ -141,7 +137,7 @@ class TermsDesk:
         Raises:
             UsageError: No consent of this camera is in force, so there is nothing to compare with: ring, sources and
                 RTCC are shown by the terminal alone. Or another camera's file terms change, and its consent may come
-                to count again, so that nobody can say how much.
+                to count again, so that no sentence could say how much.
         """
         before, file = files
         built, now = read_built(payload), self._clock.utc()
@@ -224,7 +220,7 @@ class TermsDesk:
 
 
 def _counts(state: CameraInForce, now: UtcNs) -> bool:
-    """Tell whether a camera's consent is in force: what a change is compared with."""
+    """Tell whether a camera's consent is in force: a change is compared with its terms."""
     consent = state.consent
     if consent is None or state.terms is None or state.unknown is not None or state.revoked:
         return False

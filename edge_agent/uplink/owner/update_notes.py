@@ -45,7 +45,7 @@ class UpdateNotes:
         self._folder, self._store, self._news, self._clock = state_dir / FOLDER, store, news, clock
 
     def look(self) -> None:
-        """Take in what root has left since."""
+        """Take in the notes that root has left since."""
         for note in take_in(self._folder, self._store, self._clock.utc()):
             self._news.updated(note)
 

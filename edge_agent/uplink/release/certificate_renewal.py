@@ -1,7 +1,7 @@
 """This gateway's certificate is renewed on the wire from two thirds of its life on (PROTOCOL 7.5).
 
-Owns the message and the one call; what comes back is a certificate for the key that we have, under the id that we
-have, or nothing. It goes to the hosts of the enrolment's upload targets alone.
+Owns the message and the one call; the answer is a certificate for our own key, under our own id, or nothing. It goes to
+the hosts of the enrolment's upload targets alone.
 """
 
 import dataclasses
@@ -38,7 +38,7 @@ class CertificateRenewal:
         enrolment: With the certificate that is shown now.
         keys: The TLS key, and those that the application names.
         clock: The gateway's; a certificate is not judged by a clock that is in doubt.
-        take_over: Called with what is shown from now on, once it is durable.
+        take_over: Called with the certificate that is shown from now on, once it is durable.
     """
 
     def __init__(

@@ -100,7 +100,7 @@ class KeyStep:
         """Decide once more on a request whose age headers are in a message, and note that they leave now.
 
         Decision and note are one transaction: a payload that the owner takes back before it stays closed; after it the
-        header may be with the broker already, acknowledged or not. What counts is this message: while those before it
+        header may be with the broker already, acknowledged or not. This message alone counts: while those before it
         were sent, it may have been taken back, and a narrower one put in its place.
 
         Returns:

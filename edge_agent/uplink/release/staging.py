@@ -46,7 +46,7 @@ class Staging:
     """The folder.
 
     Args:
-        folder: Created with mode 0700 where it is missing.
+        folder: Created with mode 0700 if it is missing.
         limit_bytes: For all its files together.
     """
 

@@ -11,6 +11,7 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
@@ -37,10 +38,6 @@ _GONE = (403, 404, 410)
 log = logging.getLogger(__name__)
 
 
-def _never() -> bool:
-    return False
-
-
 class Pacer:
     """Keeps a rate steady: a piece goes when the ones before it have used up their time; a pause is not made up for.
 
@@ -48,6 +45,7 @@ class Pacer:
         rate_bytes_s: Bytes per second; None for no limit.
         monotonic: Seconds, never stepping.
         sleep: Waits so many seconds.
+        timeouts_s: To connect, and between two bytes of an answer.
     """
 
     def __init__(
@@ -98,6 +96,21 @@ class _Body:
         return data
 
 
+@dataclass(frozen=True, slots=True)
+class UploadWatch:
+    """The caller's side of an upload that runs."""
+
+    on_progress: Callable[[int], None] = lambda _: None
+    """Called with the number of bytes that the server has acknowledged."""
+    should_stop: Callable[[], bool] = lambda: False
+    """Asked between two pieces."""
+    deadline: MonoNs | None = None
+    """Time since boot at which to give up."""
+
+
+UNWATCHED = UploadWatch()
+
+
 class TusUploader:
     """A client for one upload target. One thread at a time.
 
@@ -107,6 +120,7 @@ class TusUploader:
         clock: For deadlines.
         rate_bytes_s: Upper limit of bytes per second; None for none.
         sleep: Waits so many seconds.
+        timeouts_s: To connect, and between two bytes of an answer.
     """
 
     def __init__(
@@ -117,14 +131,13 @@ class TusUploader:
         *,
         rate_bytes_s: int | None = None,
         sleep: Callable[[float], None] = time.sleep,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        read_timeout_s: float = READ_TIMEOUT_S,
+        timeouts_s: tuple[float, float] = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
     ) -> None:
         self._target_url = target_url
         self._origin = _parse_origin(target_url)
         self._clock = clock
         self._sleep = sleep
-        self._timeouts = (connect_timeout_s, read_timeout_s)
+        self._timeouts = timeouts_s
         self._pacer = Pacer(rate_bytes_s, lambda: clock.boot() / SECOND_NS, sleep)
         self._answer_due: MonoNs | None = None
         watch_reads(context, self._check_answer)
@@ -143,9 +156,7 @@ class TusUploader:
         *,
         upload_url: str | None,
         save_url: Callable[[str], None],
-        on_progress: Callable[[int], None] = lambda _: None,
-        should_stop: Callable[[], bool] = _never,
-        deadline: MonoNs | None = None,
+        watch: UploadWatch = UNWATCHED,
     ) -> str:
         """Upload a whole file, through whatever the network does, and return its URL.
 
@@ -158,9 +169,7 @@ class TusUploader:
             metadata: Upload-Metadata; ``filename`` and ``filetype`` are added where missing.
             upload_url: Of an earlier attempt, from SQLite.
             save_url: Called with each new URL before the first byte is sent to it.
-            on_progress: Called with the number of bytes that the server has acknowledged.
-            should_stop: Asked between two pieces.
-            deadline: Time since boot at which to give up.
+            watch: Told of progress, and ends it.
 
         Raises:
             UploadStoppedError: ``should_stop`` said so, or the deadline passed.
@@ -169,7 +178,7 @@ class TusUploader:
         """
 
         def check() -> None:
-            self._check(should_stop, deadline)
+            self._check(watch)
 
         attempt, best, losses = 0, -1, 0
         while True:
@@ -182,7 +191,7 @@ class TusUploader:
                     offset = self.find_offset(upload_url, size)
                 if offset > best:
                     attempt, best = 0, offset
-                self.send(upload_url, file, offset, size, on_progress, should_stop, deadline)
+                self.send(upload_url, file, offset, size, watch)
                 self._demand_whole(upload_url, size)
                 return upload_url
             except (UploadStoppedError, UploadRefusedError):
@@ -237,9 +246,7 @@ class TusUploader:
         file: BinaryIO,
         offset: int,
         size: int,
-        on_progress: Callable[[int], None] = lambda _: None,
-        should_stop: Callable[[], bool] = _never,
-        deadline: MonoNs | None = None,
+        watch: UploadWatch = UNWATCHED,
     ) -> None:
         """Send the bytes from ``offset`` on; returns when the server has acknowledged the last one.
 
@@ -250,13 +257,13 @@ class TusUploader:
             DeliveryError: Interrupted, or the offsets disagree: ask for the offset and send again.
         """
         url = self._locate(upload_url)
-        on_progress(offset)
+        watch.on_progress(offset)
         most_bytes = PATCH_BYTES
         while offset < size:
-            self._check(should_stop, deadline)
+            self._check(watch)
             began, length = self._clock.boot(), min(most_bytes, size - offset)
             file.seek(offset)
-            body = _Body(file, length, self._pacer, lambda: self._check(should_stop, deadline))
+            body = _Body(file, length, self._pacer, lambda: self._check(watch))
             headers = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
             response = self._call("PATCH", url, headers, body)
             if response.status_code in _GONE:
@@ -269,7 +276,7 @@ class TusUploader:
             offset += length
             if self._clock.boot() - began < SECOND_NS:
                 most_bytes = min(2 * most_bytes, MAX_PATCH_BYTES)
-            on_progress(offset)
+            watch.on_progress(offset)
 
     def _demand_whole(self, upload_url: str, size: int) -> None:
         """Ask once more after the last byte: the key is handed over, and the only copy deleted, on this answer.
@@ -324,10 +331,10 @@ class TusUploader:
             raise UploadRefusedError(f"upload server points elsewhere: {url[:200]!r}")
         return url
 
-    def _check(self, should_stop: Callable[[], bool], deadline: MonoNs | None) -> None:
-        if should_stop():
+    def _check(self, watch: UploadWatch) -> None:
+        if watch.should_stop():
             raise UploadStoppedError("upload was stopped")
-        if deadline is not None and self._clock.boot() >= deadline:
+        if watch.deadline is not None and self._clock.boot() >= watch.deadline:
             raise UploadStoppedError("upload did not end before its deadline")
 
     def _nap(self, seconds: float, check: Callable[[], None]) -> None:

@@ -40,7 +40,7 @@ class Uploader(Protocol):
         on_progress: Callable[[int], None],
         should_stop: Callable[[], bool],
     ) -> bool:
-        """Go on where it stopped; True when the last byte is there, False where ``should_stop`` ended it.
+        """Go on where it stopped; True when the last byte is there, False if ``should_stop`` ended it.
 
         Raises:
             UploadRefusedError: The target will never take it.
@@ -49,10 +49,10 @@ class Uploader(Protocol):
         """
 
     def has_whole(self, release: StoredRelease, target: str) -> bool:
-        """Tell whether the target still has the last byte of an upload; DeliveryError where it does not answer."""
+        """Tell whether the target still has the last byte of an upload; DeliveryError if it does not answer."""
 
     def forget(self, url: str, target: str) -> None:
-        """Ask the target to delete what it has of an upload that was withdrawn; DeliveryError where it does not."""
+        """Ask the target to delete its part of an upload that was withdrawn; DeliveryError if it does not."""
 
 
 class UploadStep:

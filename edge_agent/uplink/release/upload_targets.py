@@ -8,7 +8,7 @@ from edge_agent.host.clock import Clock
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.units import SECOND_NS, MonoNs
 from edge_agent.uplink.release.staging import Staging
-from edge_agent.uplink.release.tus import TusUploader
+from edge_agent.uplink.release.tus import TusUploader, UploadWatch
 from edge_agent.uplink.store.releases import StoredRelease
 
 _ASK_EVERY_NS = SECOND_NS // 20
@@ -50,7 +50,7 @@ class UploadTargets:
         on_progress: Callable[[int], None],
         should_stop: Callable[[], bool],
     ) -> bool:
-        """Go on where it stopped; True when the last byte is there, False where ``should_stop`` ended it.
+        """Go on where it stopped; True when the last byte is there, False if ``should_stop`` ended it.
 
         Raises:
             UploadRefusedError: No such target, or the server will never take it.
@@ -69,8 +69,9 @@ class UploadTargets:
                     metadata,
                     upload_url=release.upload_url or None,
                     save_url=remember,
-                    on_progress=on_progress,
-                    should_stop=self._now_and_then(lambda: should_stop() or not self._is_allowed_now()),
+                    watch=UploadWatch(
+                        on_progress, self._now_and_then(lambda: should_stop() or not self._is_allowed_now())
+                    ),
                 )
         except UploadStoppedError:
             return False
@@ -81,7 +82,7 @@ class UploadTargets:
         return True
 
     def has_whole(self, release: StoredRelease, target: str) -> bool:
-        """Tell whether the target has the last byte of an upload; DeliveryError where it does not answer."""
+        """Tell whether the target has the last byte of an upload; DeliveryError if it does not answer."""
         uploader = self._open(target)
         size = release.bundle.size
         try:
@@ -106,7 +107,7 @@ class UploadTargets:
         return asked
 
     def forget(self, url: str, target: str) -> None:
-        """Ask the target to delete an upload; DeliveryError where it does not answer or does not do that."""
+        """Ask the target to delete an upload; DeliveryError if it does not answer or does not do that."""
         uploader = self._open(target)
         try:
             uploader.delete(url)

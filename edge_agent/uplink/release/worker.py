@@ -8,6 +8,7 @@ nothing that counts and loses nothing. Owns the thread, the order of requests an
 
 import logging
 import threading
+from dataclasses import dataclass
 from typing import NoReturn
 
 from edge_agent.errors import EdgeAgentError, UploadRefusedError
@@ -40,6 +41,18 @@ class _StoppedError(Exception):
     """The process ends, or it is others' turn: go no further for now."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReleaseSteps:
+    """The three steps of a release, in their order."""
+
+    build: BuildStep
+    """Makes bundles."""
+    upload: UploadStep
+    """Uploads them."""
+    give_key: KeyStep
+    """Gives their keys out."""
+
+
 class ReleaseWorker:
     """The thread that carries out grants, one request at a time.
 
@@ -47,9 +60,7 @@ class ReleaseWorker:
         store: Where every step is durable.
         register: Tells the RTCC that something waits.
         reauthorization: Decides anew before each step.
-        build_step: Makes bundles.
-        upload_step: Uploads them.
-        key_step: Gives their keys out.
+        steps: Build, upload, and give keys out.
         clock: Decides what is due.
         stop: Ends the thread.
     """
@@ -59,18 +70,14 @@ class ReleaseWorker:
         store: Database,
         register: RequestRegister,
         reauthorization: Reauthorization,
-        build_step: BuildStep,
-        upload_step: UploadStep,
-        key_step: KeyStep,
+        steps: ReleaseSteps,
         clock: Clock,
         stop: threading.Event,
     ) -> None:
         self._store = store
         self._register = register
         self._reauthorization = reauthorization
-        self._build_step = build_step
-        self._upload_step = upload_step
-        self._key_step = key_step
+        self._steps = steps
         self._clock = clock
         self._stop = stop
         self._wake = threading.Event()
@@ -85,7 +92,7 @@ class ReleaseWorker:
 
     def sweep(self) -> None:
         """Delete what a kill left behind."""
-        self._upload_step.sweep(self._open())
+        self._steps.upload.sweep(self._open())
 
     def wake(self) -> None:
         """Look at once for due steps."""
@@ -121,7 +128,7 @@ class ReleaseWorker:
     def turn(self) -> None:
         """Carry every release on that is due, once; the body of the thread."""
         self._store.destroy_remains()
-        self._upload_step.forget_one()
+        self._steps.upload.forget_one()
         if self._clock.state() is not ClockState.SYNCHRONISED:
             return  # nothing is decided, and nothing ended, by a clock that cannot be believed
         for request in self._open():
@@ -170,7 +177,7 @@ class ReleaseWorker:
         grant, trust = self._reauthorization.require_grant(request)
         if self._clock.utc() < grant.request.window.end + SETTLE_NS:
             return
-        self._build_step.make(request, grant, trust)
+        self._steps.build.make(request, grant, trust)
         releases = self._store.releases.list_of(request.id)
         sendable = [each for each in releases if each.state in (ReleaseState.BUILT, ReleaseState.UPLOADED)]
         is_waiting = any(each.state is ReleaseState.WAITING for each in releases)
@@ -184,7 +191,7 @@ class ReleaseWorker:
             raise PutOffError
         if sendable:
             self._demand_still_there(request)
-        self._key_step.hand_over(request)
+        self._steps.give_key.hand_over(request)
 
     def _demand_still_granted(self, request: StoredRequest, release: StoredRelease) -> None:
         """Decide before each upload: building it, or the upload before, took its time (PROTOCOL O9)."""
@@ -205,7 +212,7 @@ class ReleaseWorker:
             return self._stop.is_set() or (self._clock.boot() >= turn_ends and self._others_wait(request))
 
         try:
-            if not self._upload_step.upload(request, release, all_of_it, should_stop):
+            if not self._steps.upload.upload(request, release, all_of_it, should_stop):
                 raise _StoppedError
         except UploadRefusedError as error:
             self._end_refused(request, release.camera, error)
@@ -213,7 +220,7 @@ class ReleaseWorker:
     def _demand_still_there(self, request: StoredRequest) -> None:
         """Put the key off where the server has lost what was uploaded, perhaps hours ago: that is built anew."""
         try:
-            if self._upload_step.drop_lost(request):
+            if self._steps.upload.drop_lost(request):
                 raise PutOffError
         except UploadRefusedError as error:
             self._end_refused(request, None, error)

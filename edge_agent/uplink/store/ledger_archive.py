@@ -1,6 +1,6 @@
 """Where a new ledger begins: with the last signed head of the one that was restored as an archive.
 
-``edge-agent init --from-backup`` lays the archive down as root, for everybody of the group to read and nobody to write.
+``edge-agent init --from-backup`` lays the archive down as root, readable for the group and writable for nobody.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ FOLDER, CHECKPOINT = "ledger-archive", "checkpoint.txt"
 
 
 def begin_from_archive(store: Database, state_dir: Path, now: UtcNs) -> None:
-    """Make the archive's head the first entry of a ledger that is empty; nothing where there is no archive.
+    """Make the archive's head the first entry of a ledger that is empty; nothing if there is no archive.
 
     Raises:
         EvidenceError: The head is there and cannot be read: a ledger that hides what it continues must not begin.

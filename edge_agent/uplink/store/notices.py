@@ -1,6 +1,6 @@
 """The owner's unsent news: one row for each turn of a request, and for each thing of the house that comes near.
 
-A row is written in the transaction of what it tells of, so that nothing which happened is forgotten to be told. Its
+A row is written in the transaction of the event that it tells of, so that no event is forgotten. Its
 text is made as it is sent, of how things are then. Each service has its own list of the rows that it was not sent.
 """
 
@@ -98,7 +98,7 @@ class NoticeTable:
         return int(row["newest"])
 
     def find_request_to_tell(self, service: str, asked: str, refused: str) -> int | None:
-        """Return the request of which a service is told next: what waits for the owner first, then the oldest.
+        """Return the request of which a service is told next: those that wait for the owner first, then the oldest.
 
         Args:
             service: Its name.

@@ -43,13 +43,12 @@ class Outbox:
         connection.execute("INSERT INTO answer VALUES (?, ?, ?, ?)", (request_id, seq, answer.payload, answer.due))
         self.push(connection, answer)
 
-    def recall_key(self, connection: sqlite3.Connection, request_id: int) -> bool:
-        """Take back an answer with age headers that the broker has not taken yet; False where there is none."""
+    def recall_key(self, connection: sqlite3.Connection, request_id: int) -> None:
+        """Take back an answer with age headers that the broker has not taken yet."""
         rows = connection.execute("DELETE FROM outbox WHERE key_of = ? RETURNING payload", (request_id,)).fetchall()
         for row in rows:
             connection.execute("DELETE FROM answer WHERE request_id = ? AND payload = ?", (request_id, row["payload"]))
         self._file.note_remains()
-        return bool(rows)
 
     def drop_key(self, connection: sqlite3.Connection, request_id: int) -> None:
         """Send an answer with age headers no more; it stays the last answer of its request."""

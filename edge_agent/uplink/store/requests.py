@@ -70,6 +70,19 @@ class QuotaUse:
     incident: str
 
 
+@dataclass(frozen=True, slots=True)
+class RequestChange:
+    """The members of a request that change with its state; None leaves one as it was."""
+
+    due: UtcNs | None = None
+    reasons: Sequence[Mapping[str, Any]] | None = None
+    approval: bytes | None = None
+    bound: Bound | None = None
+
+
+NO_CHANGE = RequestChange()
+
+
 class RequestTable:
     """Requests by number, and the facts under which their incidents were first reported."""
 
@@ -156,18 +169,14 @@ class RequestTable:
         connection: sqlite3.Connection,
         request_id: int,
         state: RequestState,
-        *,
-        due: UtcNs | None = None,
-        reasons: Sequence[Mapping[str, Any]] | None = None,
-        approval: bytes | None = None,
-        bound: Bound | None = None,
+        change: RequestChange = NO_CHANGE,
     ) -> None:
-        """Move a request to a state; a member that is None stays as it was."""
+        """Move a request to a state, with the members that change."""
         connection.execute(
             "UPDATE request SET state = ?, due_ns = coalesce(?, due_ns), reasons = coalesce(?, reasons), "
             "approval = coalesce(?, approval), bound = coalesce(?, bound) WHERE id = ?",
-            (state.value, due, None if reasons is None else json.dumps(list(reasons)), approval,
-             None if bound is None else encode_bound(bound), request_id),
+            (state.value, change.due, None if change.reasons is None else json.dumps(list(change.reasons)),
+             change.approval, None if change.bound is None else encode_bound(change.bound), request_id),
         )  # fmt: skip
 
     def mark_handed_over(self, connection: sqlite3.Connection, request_id: int) -> None:

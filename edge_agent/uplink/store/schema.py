@@ -87,8 +87,8 @@ CREATE TABLE doomed_upload (
     6: _NUMBERS_AND_NOTICES,
     7: _REFUSALS,
     8: _BIRTH,
-    # Consents lay in files, which could be exchanged. What the store does not have does not count until it is signed
-    # again; versions and revocations stay.
+    # Consents lay in files, which could be exchanged. A consent that the store does not have does not count until it is
+    # signed again; versions and revocations stay.
     9: """
 CREATE TABLE consent_taken (
   camera TEXT PRIMARY KEY, version INTEGER NOT NULL, raw BLOB NOT NULL, revoked INTEGER NOT NULL) STRICT;

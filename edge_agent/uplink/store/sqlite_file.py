@@ -115,7 +115,7 @@ class SqliteFile:
         self._has_remains = True
 
     def destroy_remains(self) -> None:
-        """Empty the write-ahead log where it may hold what was deleted, unless somebody still reads from it.
+        """Empty the write-ahead log if it may hold deleted rows, unless somebody still reads from it.
 
         ``secure_delete`` writes zeros over it in the database alone; the log keeps earlier pages until it comes round.
         Does not wait: it is tried again after the next transaction, after each reader, and whenever this is called.

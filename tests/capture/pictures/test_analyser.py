@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.capture.camera import Look
 from edge_agent.capture.event_window import EventGate
 from edge_agent.capture.pictures.analyser import FIRST_SKIP_NS, HEALTH_EVERY_NS, WANTS_HEALTH, PictureWatch, StreamView
+from edge_agent.capture.recorded_stream import Look
 from edge_agent.capture.session.interface import Endpoint
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.source import LiveSettings

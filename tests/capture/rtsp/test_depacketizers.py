@@ -472,3 +472,14 @@ def test_reserved_types_are_ignored(kind: int, place: str) -> None:
         payloads += [(part, number * STEP, at == len(parts) - 1) for at, part in enumerate(parts)]
     units = depacketize("h264", b"".join(map(frame, number_packets(payloads))))
     assert [unit.data for unit in units] == [picture.data for picture in pictures]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+@pytest.mark.parametrize("block", [1, 2, 5, 60])
+def test_packets_that_come_twice_cost_nothing(codec: str, block: int) -> None:
+    """However many in a row a camera or a switch repeats: the same pictures, none of them twice or damaged."""
+    pictures = group(codec, 9, size=6000)
+    packets = send(codec, pictures)
+    blocks = [packets[at : at + block] for at in range(0, len(packets), block)]
+    repeated = [packet for each in blocks for packet in each * 2]
+    assert whole(depacketize(codec, b"".join(map(frame, repeated)))) == told(pictures)

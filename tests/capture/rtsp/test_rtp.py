@@ -10,8 +10,10 @@ from edge_agent.capture.rtsp.rtp import NEW_SOURCE, RtcpReport, RtpOrder, parse_
 from edge_agent.demo.rtp import encode_rtp, encode_sender_report
 
 
-def packet(number: int, *, kind: int = 96, ssrc: int = 1, marker: bool = False, payload: bytes = b"xy") -> bytes:
-    return encode_rtp(payload, marker=marker, payload_type=kind, sequence=number, ticks=5, ssrc=ssrc)
+def packet(
+    number: int, *, kind: int = 96, ssrc: int = 1, marker: bool = False, payload: bytes = b"xy", ticks: int = 5
+) -> bytes:
+    return encode_rtp(payload, marker=marker, payload_type=kind, sequence=number, ticks=ticks, ssrc=ssrc)
 
 
 def steps(packets: list[bytes]) -> list[int | None]:
@@ -27,7 +29,34 @@ CASES: dict[str, tuple[list[bytes], list[int | None]]] = {
     "late by a few": ([packet(9), packet(7), packet(10)], [0, None, 0]),
     "set ahead by far": ([packet(1), packet(30_000), packet(30_001)], [0, 29_998, 0]),
     "set back by far": ([packet(30_000), packet(1), packet(2)], [0, 0x10000 - 30_000, 0]),
-    "set back by a few": ([packet(60), packet(1), packet(2), packet(3)], [0, None, 1, 0]),
+    "set back by a few": ([packet(60), *(packet(each, ticks=9) for each in (1, 2, 3))], [0, None, 1, 0]),
+    "set back by a few, time as well": (
+        [packet(60, ticks=2_000_000), *(packet(each, ticks=9) for each in (1, 2, 3))],
+        [0, None, 1, 0],
+    ),
+    "each comes twice": ([packet(each) for each in (1, 1, 2, 2, 3)], [0, None, 0, None, 0]),
+    "three come twice in a row": ([packet(each) for each in (1, 2, 3, 1, 2, 3, 4)], [0, 0, 0, None, None, None, 0]),
+    "some of the picture before come twice": (
+        [
+            packet(each, ticks=ticks)
+            for each, ticks in ((1, 0), (2, 0), (3, 3600), (1, 0), (2, 0), (3, 3600), (4, 3600))
+        ],
+        [0, 0, 0, None, None, None, 0],
+    ),
+    "a B picture behind its reference, which comes twice": (
+        [
+            packet(each, ticks=ticks)
+            for each, ticks in ((1, 9000), (2, 9000), (3, 3000), (1, 9000), (2, 9000), (4, 3000))
+        ],
+        [0, 0, 0, None, None, 0],
+    ),
+    "doubles over the end of the numbers and of time": (
+        [
+            packet(each % 65_536, ticks=2**32 - 4 + each - 65_535 & 0xFFFFFFFF)
+            for each in (65_535, 65_536, 65_535, 65_536)
+        ],
+        [0, 0, None, None],
+    ),
     "a double after a double": ([packet(9), packet(7), packet(9), packet(7), packet(10)], [0, None, None, None, 0]),
     "another payload type between": ([packet(1), packet(1, kind=50), packet(2)], [0, None, 0]),
     "another source at a border": ([packet(1, marker=True), packet(9, ssrc=2)], [0, NEW_SOURCE]),

@@ -282,9 +282,10 @@ def test_flood_of_small_fragments_costs_the_others_little() -> None:
     parts = [bytes((head, 0x80 | kind)) + nal[1:]] + [bytes((head, kind)) + b"x"] * 40_000
     flood = b"".join(map(frame, number_packets([(part, 0, False) for part in parts])))
     clock, used_s, released = SystemClock(), 0.0, threading.Event()
+    loss = PacketLoss(clock)
 
     with camera(media=flood * 30) as made:
-        session = open_own_session(Endpoint(made.url), clock, PacketLoss(clock), 2.0, released)
+        session = open_own_session(Endpoint(made.url), clock, loss, 2.0, released)
 
         def read() -> None:
             nonlocal used_s
@@ -303,6 +304,23 @@ def test_flood_of_small_fragments_costs_the_others_little() -> None:
         session.close()
     assert not reading.is_alive()
     assert used_s < took_s / 5, (used_s, took_s)
+    assert 1 <= loss.facts()["held_back_s"] <= took_s
+
+
+def test_camera_within_its_allowance_is_not_held_back() -> None:
+    """Nor is one whose pictures wait because a disk is slow."""
+    clock = SystemClock()
+    loss = PacketLoss(clock)
+    with camera(media=GOOD, closes=True) as made:
+        session = open_own_session(Endpoint(made.url), clock, loss, 2.0)
+        session._connection.allowance.spend(10_000)
+        list(session.look())
+        session.stand()
+        time.sleep(1.1)
+        with pytest.raises(CaptureError):
+            iter_into(session.read(), lambda _: None)
+        session.close()
+    assert "held_back_s" not in loss.facts()
 
 
 def test_a_network_layer_without_stamps_records_all_the_same(monkeypatch) -> None:
@@ -330,3 +348,14 @@ def test_what_came_is_read_though_the_camera_takes_nothing() -> None:
         session.close()
     assert raised.value.reason == "ended"
     assert [arrival.data for arrival in arrivals] == [picture.data for picture in PICTURES]
+
+
+def test_keep_alive_with_a_stale_nonce_is_repeated_at_once() -> None:
+    """Once in a turn: the next turn may come when the session is over, and a camera may call every nonce stale."""
+    challenge = b'RTSP/1.0 401 No\r\nCSeq: N\r\nWWW-Authenticate: Digest realm="c", nonce="n", stale=true\r\n\r\n'
+    offers = b"RTSP/1.0 200 OK\r\nCSeq: N\r\nPublic: GET_PARAMETER\r\n\r\n"
+    with camera({"OPTIONS": offers, "GET_PARAMETER": challenge}) as made:
+        with pytest.raises(CaptureError, match="no picture arrives"):
+            watch(made, silence_s=1.2, username="owner", password="secret")
+        asked = [each for each in made.asked if each.startswith("GET_PARAMETER")]
+    assert ["Authorization" in each for each in asked] == [False, True]

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.capture.reasons import CaptureError
-from edge_agent.capture.rtsp.rtp import skip_extras
+from edge_agent.capture.rtsp.access_units import Stamp
+from edge_agent.capture.rtsp.h265 import H265Depacketizer
+from edge_agent.capture.rtsp.rtp import RtpPacket, skip_extras
 from edge_agent.capture.rtsp.session import open_own_session
 from edge_agent.capture.rtsp.tape import TapeError, TapeMaker, read_tape
 from edge_agent.capture.rtsp.tape_media import mask_packet, mask_report
@@ -23,7 +25,7 @@ from edge_agent.demo.camera import Account, CameraSettings, SimulatedCamera
 from edge_agent.demo.rtp import encode_sender_report
 from edge_agent.demo.source import LiveSettings
 from edge_agent.host.clock import SystemClock
-from edge_agent.units import MonoNs
+from edge_agent.units import MonoNs, UtcNs
 from tests.peers.tape_camera import tape_camera
 
 from .packets import depacketize, frame, make_picture, send
@@ -277,6 +279,26 @@ def test_tape_has_its_bounds() -> None:
     assert b"401" in b"".join(data for _, data in read_tape(tape.encode()))
 
 
+def make_whole_tape() -> bytes:
+    """Return the tape of a session with one packet."""
+    tape, ok = TapeMaker(MonoNs(0), 1 << 20), b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nSession: 1\r\n"
+    described = b"Content-Length: %d\r\n\r\n" % len(DESCRIPTION) + DESCRIPTION.encode()
+    for method in ("OPTIONS", "DESCRIBE", "SETUP", "PLAY"):
+        tape.note_request(method, MonoNs(0))
+        tape.take(ok + (described if method == "DESCRIBE" else b"\r\n"), MonoNs(0))
+    tape.take(frame(RTP + SLICE), MonoNs(0))
+    return tape.encode()
+
+
+@pytest.mark.peer
+def test_time_of_a_tape_begins_with_media() -> None:
+    """A camera that takes longer to open than its tape is to last gives a tape all the same."""
+    with tape_camera(make_whole_tape(), pause_s=0.2) as camera:
+        tape = record_tape(Endpoint(camera.url), SystemClock(), 0.7)
+    assert tape.ended == ""
+    assert tape.packets == 1
+
+
 BROKEN = {
     "no gzip": b"{}",
     "cut off": gzip.compress(b'{"tape":1}\n' * 99)[:-9],
@@ -303,6 +325,80 @@ def test_camera_out_of_step_ends_the_tape() -> None:
     assert tape.is_full
     assert tape.ended == "out of step"
     assert b"s3cret" not in gzip.decompress(tape.encode())
+
+
+SECRET_SLICE = b"\x65Nursery window"
+STRANGERS: dict[str, tuple[int, int, str]] = {
+    "another payload type": (0, 97, ""),
+    "another channel": (2, 96, ""),
+    "before anything is set up": (0, 96, "SETUP"),
+    "before it is described": (0, 96, "DESCRIBE"),
+}
+
+
+def make_tape(channel: int, payload_type: int, *, without: str = "") -> bytes:
+    """Return what a tape of a session keeps of a packet that begins like a slice."""
+    tape = TapeMaker(MonoNs(0), 1 << 20)
+    granted = b"RTSP/1.0 200 OK\r\nCSeq: 2\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\n\r\n"
+    head = b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Length: %d\r\n\r\n" % len(DESCRIPTION)
+    for method, answer in {"DESCRIBE": head + DESCRIPTION.encode(), "SETUP": granted}.items():
+        if method != without:
+            tape.note_request(method, MonoNs(0))
+            tape.take(answer, MonoNs(0))
+    packet = b"\x80" + bytes((0x80 | payload_type,)) + RTP[2:] + SECRET_SLICE
+    tape.take(frame(packet, channel), MonoNs(0))
+    return b"".join(data for _, data in read_tape(tape.encode())).rpartition(packet[:12])[2]
+
+
+@pytest.mark.parametrize(("channel", "payload_type", "without"), STRANGERS.values(), ids=STRANGERS.keys())
+def test_only_the_video_is_masked_as_video(channel: int, payload_type: int, without: str) -> None:
+    """Sound, metadata and whatever else comes may hold text at the place of a slice's header: nothing of it is kept."""
+    assert make_tape(0, 96).startswith(SECRET_SLICE[:12])
+    assert make_tape(channel, payload_type, without=without) == b"\x55" * len(SECRET_SLICE)
+
+
+H265_SEI = b"\x4e\1\x05\x07Nursery"
+H265_SLICE = b"\x26\1\xaf" + b"\x99" * 9 + b"Nursery door" * 9
+H265_SET = b"\x42\1\1" + b"S" * 9
+
+
+def join_units(*nals: bytes, donl: bytes, dond: bytes) -> bytes:
+    return b"\x60\1" + donl + dond.join(len(nal).to_bytes(2, "big") + nal for nal in nals)
+
+
+ORDERED = {
+    "an aggregate": join_units(H265_SET, H265_SEI, H265_SLICE, donl=b"\0\2", dond=b"\0"),
+    "an aggregate that begins as an older one": join_units(H265_SLICE, H265_SEI, donl=b"\0\x09", dond=b"\7"),
+    "a unit": H265_SLICE[:2] + b"\0\2" + H265_SLICE[2:],
+    "SEI": H265_SEI[:2] + b"\0\2" + H265_SEI[2:],
+    "a fragment": b"\x62\1\x93\0\2" + H265_SLICE[2:],
+    "a fragment of SEI": b"\x62\1\xa7\0\2" + H265_SEI[2:],
+}
+
+
+@pytest.mark.parametrize("payload", ORDERED.values(), ids=ORDERED.keys())
+def test_order_numbers_move_what_is_kept(payload: bytes) -> None:
+    """With DONL all lengths and heads lie elsewhere: our reader finds the same units, and no word is there."""
+    packet = RTP[:2] + bytes(10) + payload
+    masked = mask_packet("H265", packet, has_donl=True)
+    plain, again = (H265Depacketizer(has_donl=True) for _ in range(2))
+    for depacketizer, data in ((plain, packet), (again, masked)):
+        depacketizer.take(data, memoryview(data), RtpPacket(12, len(data), 0, True, 0), Stamp(UtcNs(0), MonoNs(0)))
+        depacketizer.settle()
+        depacketizer.units.flush()
+    units = [[(len(u.data), u.is_keyframe, u.is_damaged) for u in each.units.ready] for each in (again, plain)]
+    assert units[0] == units[1]
+    assert b"Nurs" not in masked
+
+
+@pytest.mark.parametrize("inner", [H265_SEI, H265_SLICE], ids=["SEI", "a slice"])
+def test_no_word_is_kept_behind_an_extension(inner: bytes) -> None:
+    """PACI (RFC 7798 4.4.4): neither what the extension says, nor more of the unit behind it than without one."""
+    fields = ((inner[0] >> 1 & 0x3F) << 9 | 8 << 4).to_bytes(2, "big")
+    masked = mask_packet("H265", RTP + b"\x64\1" + fields + b"Nursery!" + inner[2:])
+    assert masked.startswith(RTP + b"\x64\1" + fields + b"\x55" * 8)
+    assert masked[24:] == mask_packet("H265", RTP + inner)[14:]
+    assert b"Nurs" not in masked
 
 
 def test_kept_tapes_are_read(tmp_path: Path) -> None:

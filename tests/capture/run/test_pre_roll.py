@@ -2,7 +2,7 @@
 
 import tracemalloc
 
-from edge_agent.capture.run.pre_roll import MAX_BYTES, PreRoll
+from edge_agent.capture.run.pre_roll import MAX_BYTES, MAX_GOP_BYTES, PreRoll
 from edge_agent.capture.session.interface import Arrival, size_in_memory
 from edge_agent.units import MINUTE_NS, MonoNs, UtcNs
 
@@ -38,3 +38,31 @@ def test_tiny_packets_fill_no_more_memory_than_large_ones() -> None:
     kept = pre_roll.packets()
     assert MAX_BYTES - (KEY_EVERY + 1) * size_in_memory(tiny(0)) < sum(map(size_in_memory, kept)) <= MAX_BYTES
     assert kept[0].is_keyframe
+
+
+def large(number: int, *, key: bool) -> Arrival:
+    return Arrival(0, number, 1, key, bytes(1 << 20), UtcNs(number), MonoNs(number), None, None)
+
+
+def test_gop_of_an_event_is_kept_though_it_is_large() -> None:
+    """Nobody can decode the rest of it without its beginning; what came before it is forgotten first."""
+    pre_roll = PreRoll(60 * MINUTE_NS)
+    pictures = [large(number, key=number in (0, 3)) for number in range(3 + (MAX_BYTES >> 20) + 5)]
+    for picture in pictures:
+        pre_roll.push(picture)
+    assert pre_roll.packets() == pictures[3:]
+    assert not pre_roll.is_short
+
+
+def test_gop_that_is_too_large_is_told() -> None:
+    """Nothing of it is kept, and that is said until one was kept as a whole."""
+    pre_roll = PreRoll(60 * MINUTE_NS)
+    most = MAX_GOP_BYTES >> 20
+    told = []
+    for number in range(4 * most):
+        pre_roll.push(large(number, key=number in (0, 2 * most, 2 * most + 5)))
+        told.append(pre_roll.is_short)
+        assert len(pre_roll.packets()) <= most
+    assert told.index(True) < most
+    assert told[most : 2 * most + 5] == [True] * (most + 5)
+    assert told[2 * most + 5 : 3 * most] == [False] * (most - 5)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge_agent.capture.session.ffmpeg_log import hear
 from edge_agent.capture.session.interface import Endpoint
-from edge_agent.capture.session.packet_loss import WARNING_PACKETS, WINDOW_NS, PacketLoss
+from edge_agent.capture.session.packet_loss import WARNING_HELD_BACK_S, WARNING_PACKETS, WINDOW_NS, PacketLoss
 from edge_agent.capture.status import list_warnings
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.source import LiveSettings
@@ -74,6 +74,21 @@ def test_new_numbering_is_no_loss() -> None:
     """A gap as long as RFC 3550 takes for a new start is not one."""
     loss = account(FakeClock())
     loss.missed(3000)
+    assert loss.facts() == {"lost_packets": 0}
+
+
+def test_camera_that_is_held_back_for_long_is_told() -> None:
+    """From half a minute in five on, and only while it is recorded; what is under a second is nothing."""
+    clock = FakeClock()
+    loss = account(clock)
+    loss.held_back(SECOND_NS - 1)
+    assert loss.facts() == {"lost_packets": 0}
+    loss.held_back(WARNING_HELD_BACK_S * SECOND_NS)
+    told = loss.facts()
+    assert told["held_back_s"] == WARNING_HELD_BACK_S
+    assert "held back for 30s" in list_warnings({"state": "recording", **told})[0]
+    assert list_warnings({"state": "down", **told}) == []
+    clock.advance(WINDOW_NS)
     assert loss.facts() == {"lost_packets": 0}
 
 

@@ -73,6 +73,24 @@ def test_reader_follows_from_what_came(accounts: list[SessionAccount], end: tupl
     assert read(ReaderChoice(), accounts, end) == reader
 
 
+def test_silence_of_a_camera_that_was_read_tells_nothing_of_the_reader() -> None:
+    """It restarts, or has too many viewers; the reader that made whole GOPs of it before is not to blame."""
+    for end in ("stalled", "ended", "transport-refused", "protocol-error"):
+        choice = ReaderChoice()
+        read(choice, [WHOLE])
+        assert read(choice, [SILENT] * 9, (end, "")) == "own"
+        assert read(choice, [FRUITLESS] * 3) == "ffmpeg"
+
+
+def test_what_was_proved_ends_when_the_reader_fails() -> None:
+    """A camera that has changed: a reader that failed with its media has nothing to show for itself."""
+    choice = ReaderChoice()
+    read(choice, [WHOLE, FRUITLESS, FRUITLESS, FRUITLESS])  # our own reader fails,
+    read(choice, [SILENT] * 3, ("stalled", ""))  # and FFmpeg too
+    assert read(choice, []) == "own"
+    assert read(choice, [SILENT] * 3, ("stalled", "")) == "ffmpeg"
+
+
 def test_named_reader_is_kept() -> None:
     """What the owner chose is never changed, whatever comes of it."""
     choice = ReaderChoice()

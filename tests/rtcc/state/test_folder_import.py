@@ -96,7 +96,7 @@ def assert_is_whole(former):
     assert [each.seq for each in Inbox(home).answers(OTHER)] == [1, 2]
     assert load_delivery(home, former.file.upload).file == former.file
     assert is_announced(home, GATEWAY, former.upload, NOW)
-    assert home.state.exchanges.conflicts() == [(GATEWAY, JTI, former.conflict)]
+    assert list(home.state.exchanges.conflicts()) == [(GATEWAY, JTI, former.conflict)]
     assert home.state.drafts.read("d" * 22, "draft.json") == b"{}"
     # What was judged before is not judged anew.
     inbox, topic = Inbox(home), f"rtcc/1/gw/{GATEWAY}/res"
@@ -118,14 +118,14 @@ def test_everything_of_a_former_home_is_there(former):
 
 def test_a_take_over_that_is_killed_is_made_again(former):
     """Killed before each file or folder that it moves: the next start has everything."""
-    for number in range(1, 20):
+    for number in range(1, 40):
         child = os.fork()
         if not child:
             seen = 0
 
             def kill(event, _arguments, number=number):
                 nonlocal seen
-                if event == "os.rename":
+                if event in ("os.rename", "os.remove"):
                     seen += 1
                     if seen == number:
                         os._exit(9)
@@ -137,7 +137,7 @@ def test_a_take_over_that_is_killed_is_made_again(former):
                 os._exit(0)
         if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
             break
-    assert number > 3
+    assert 3 < number < 39
     assert_is_whole(former)
 
 
@@ -148,3 +148,49 @@ def test_a_file_that_cannot_be_read_is_named_and_nothing_is_lost(former):
         RtccHome.load(former.path).state.gateways.ids()
     assert (former.path / "gateways" / f"{GATEWAY}.json").exists()
     assert not (former.path / "state.sqlite3").exists()
+
+
+def put_gateways_back(home):
+    (home / "former-state" / "gateways").rename(home / "gateways")
+
+
+def write_gateways_anew(home):
+    (home / "gateways").mkdir()
+    (home / "gateways" / f"{GATEWAY}.json").write_text("{}")
+
+
+LATER = {"put back from where they lay": put_gateways_back, "written by an older program": write_gateways_anew}
+
+
+@pytest.mark.parametrize("come", LATER.values(), ids=LATER)
+def test_folders_that_come_later_are_said_and_stay(former, come):
+    """Nobody puts them aside as if they had been taken over; once they are gone, everything is as it was."""
+    assert_is_whole(former)
+    come(former.path)
+    before = sorted(former.path.rglob("*"))
+    with pytest.raises(ConfigError, match=f"{former.path}/gateways"):
+        assert RtccHome.load(former.path).state
+    assert sorted(former.path.rglob("*")) == before
+    (former.path / "gateways").rename(former.path.parent / "elsewhere")
+    assert_is_whole(former)
+
+
+def test_folders_beside_a_home_of_this_version_are_said(tmp_path):
+    """An older program that was given a home of ours: what it wrote is in no database, and that is said."""
+    home = RtccHome.create(tmp_path / "home", SETTINGS, NOW)
+    home.state.database.close()
+    write_gateways_anew(home.path)
+    with pytest.raises(ConfigError, match="folders of an earlier version"):
+        assert RtccHome.load(home.path).state
+
+
+def test_a_state_that_is_there_twice_is_not_taken_over(former):
+    """The database is gone, and folders lie in both places: which is newer, a person knows."""
+    assert_is_whole(former)
+    (former.path / "state.sqlite3").unlink()
+    write_gateways_anew(former.path)
+    former.write_gateway(GATEWAY, former.applicant)
+    with pytest.raises(ConfigError, match="twice"):
+        assert RtccHome.load(former.path).state
+    assert not (former.path / "state.sqlite3").exists()
+    assert (former.path / "gateways" / f"{GATEWAY}.json").exists()

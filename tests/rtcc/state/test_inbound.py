@@ -14,7 +14,7 @@ from edge_agent.protocol.request_jws import TYP
 from edge_agent.rtcc.answer_worker import AnswerWorker
 from edge_agent.rtcc.intake import IntakeReader
 from edge_agent.rtcc.office.enrol import enrol
-from edge_agent.rtcc.state import exchanges, inbound, tables
+from edge_agent.rtcc.state import inbound, tables
 from edge_agent.rtcc.state.inbound import MAX_FAILURES, MAX_STUCK, NewMessage
 from edge_agent.rtcc.state.readers import LEASE_NS
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
@@ -100,6 +100,36 @@ def test_a_message_that_always_fails_holds_up_its_own_exchange_alone(home, monke
     assert home.state.inbound.count() == (LENGTH, 1)
 
 
+def test_failures_outlive_the_worker_until_a_person_says_otherwise(home, monkeypatch):
+    """A worker that is started again and again tries a message no more often; asked to, it does, and all is judged."""
+    tried = []
+
+    def make_worker(mended=False):
+        worker = AnswerWorker(home)
+        judge = worker._inbox.judge
+
+        def fail(connection, messages):
+            if not mended and any(each.payload == b"0 0" for each in messages):
+                tried.append(len(messages))
+                raise RuntimeError("a fault of ours")
+            return judge(connection, messages)
+
+        monkeypatch.setattr(worker._inbox, "judge", fail)
+        return worker
+
+    home.state.inbound.put(make_messages())
+    for _ in range(3 * MAX_FAILURES):
+        make_worker().turn()
+    assert (len([each for each in tried if each == 1]), home.state.inbound.count()) == (MAX_FAILURES, (LENGTH, 1))
+    make_worker(mended=True).turn()
+    assert home.state.inbound.count() == (LENGTH, 1)
+    assert home.state.inbound.retry() == 1
+    worker = make_worker(mended=True)
+    while worker.turn():
+        pass
+    assert home.state.inbound.count() == (0, 0)
+
+
 def test_an_answer_that_the_state_refuses_holds_nothing_up(home, applicant, now):
     """A worker sets it aside for a person, and judges what follows it in its exchange."""
     gateway, jti = enrol(home, applicant.csr, now).gateway, "j" * 22
@@ -116,7 +146,7 @@ def test_an_answer_that_the_state_refuses_holds_nothing_up(home, applicant, now)
     assert home.state.inbound.count() == (0, 0)
     assert [each[:2] for each in home.state.exchanges.conflicts()] == [(gateway, jti)]
     with home.state.database.begin() as connection:
-        assert exchanges.lock(connection, jti, gateway).last_seq == 1
+        assert connection.execute(select(tables.exchanges.c.last_seq)).scalar() == 1
 
 
 def test_what_waits_behind_a_message_for_a_person_is_bounded(home):

@@ -15,6 +15,7 @@ from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.ledger import table as ledger
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, ClockState, UtcNs, encode_rfc3339
 from edge_agent.uplink.owner.clock_commands import ClockCommands
+from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.store.database import Database
 from tests.support.fakes import FakeKernel
 
@@ -32,7 +33,7 @@ class Desk:
         self.clock = KeptClock(self.path, b"a" * 16, self.kernel.system(), doubts_steps=True)
         self.clock.keep()
         self.kernel.step(8 * HOUR_NS)
-        self.desk = ClockCommands(GATEWAY, OWNER.public_key(), store, self.clock)
+        self.desk = ClockCommands(OwnerOrders(GATEWAY, OWNER.public_key(), store, self.clock), self.clock)
 
     def order(self, kind: str = "confirm-clock", *, key: Ed25519PrivateKey = OWNER, **members: object) -> str:
         order_id = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")

@@ -14,7 +14,6 @@ from edge_agent.consent.owner_order import TYP, build_order, sign_built_order
 from edge_agent.consent.policy import Mode
 from edge_agent.errors import DenialError, EdgeAgentError, UnavailableError, UsageError
 from edge_agent.protocol import jws
-from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Mask
 from edge_agent.texts import ENGLISH
@@ -22,6 +21,7 @@ from edge_agent.units import Window
 from edge_agent.uplink.owner.desk_codes import LIFE_S, TRIES, Codes, DeskDraft, ToSign, WrongCodeError
 from edge_agent.uplink.owner.desk_commands import DeskCommands
 from edge_agent.uplink.owner.desk_drafts import Drafts, say_approval
+from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.store.requests import RequestState
 from tests.support import gate
 from tests.support.releaser import CONFIG, PEER, House
@@ -65,13 +65,9 @@ class Desk:
         commands = {**house.desk.handlers, "export": self._show, "look": self._show, "status": self._tell_pauses}
         self._house = house
         reads = dict.fromkeys(("house", "request", "recordings", "terms", "status"), never)
-        drafts = Drafts(
-            gate.GATEWAY, thumbprint(gate.OWNER.public_key()), CONFIG,
-            lambda name, members: commands[name](members, PEER), house.clock, ENGLISH,
-        )  # fmt: skip
-        self.commands = DeskCommands(
-            gate.OWNER.public_key(), house.store, house.clock, commands, reads, drafts, self.phone, ENGLISH
-        )
+        orders = OwnerOrders(gate.GATEWAY, gate.OWNER.public_key(), house.store, house.clock)
+        drafts = Drafts(orders, CONFIG, lambda name, members: commands[name](members, PEER), ENGLISH)
+        self.commands = DeskCommands(orders, commands, reads, drafts, self.phone, ENGLISH)
 
     def _tell_pauses(self, _members, _peer):
         return {"release_paused": sorted(self._house.store.pauses.list_current(self._house.clock.utc()))}

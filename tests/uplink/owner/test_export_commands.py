@@ -20,11 +20,12 @@ from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.settings.gateway import parse_config
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window
-from edge_agent.uplink.bundle.builder import BundleBuilder
+from edge_agent.uplink.bundle.builder import BundleBuilder, BundleKeys
 from edge_agent.uplink.bundle.export import ExportError, NoFootageError
 from edge_agent.uplink.bundle.rings import NotRecordedError
 from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.owner.export_commands import ExportCommands
+from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.verifier.open import open_bundle
 from tests.support.footage import START, encode, read_numbers, records, window
 from tests.support.footage_owner import Owner
@@ -42,14 +43,13 @@ class Exporting(Owner):
 
     def __init__(self, house: House, builder=None, stall_s: float = 60.0) -> None:
         super().__init__(house)
-        builder = builder or BundleBuilder(
-            CONFIG, GATEWAY, house.gateway, house.recorder.public_key(), "bare", self, None,
-            str(house.own.to_public()), house.clock,
-        )  # fmt: skip
+        recorder, own = house.recorder.public_key(), str(house.own.to_public())
+        keys = BundleKeys(GATEWAY, house.gateway, recorder, "bare", own)
+        builder = builder or BundleBuilder(CONFIG, keys, self, None, house.clock)
         origin = ledger_origin(GATEWAY)
         self.desk = ExportCommands(
-            GATEWAY, house.owner.public_key(), self.store, self, builder,
-            lambda connection, now: ledger.checkpoint(connection, origin, house.gateway, now), house.clock, stall_s,
+            OwnerOrders(GATEWAY, house.owner.public_key(), self.store, house.clock), self, builder,
+            lambda connection, now: ledger.checkpoint(connection, origin, house.gateway, now), stall_s,
         )  # fmt: skip
 
     @contextlib.contextmanager

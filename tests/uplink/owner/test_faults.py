@@ -19,7 +19,7 @@ from edge_agent.settings.gateway import parse_config
 from edge_agent.texts import LANGUAGES
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, ClockState, MonoNs, UtcNs, encode_rfc3339
 from edge_agent.uplink.owner import adoption
-from edge_agent.uplink.owner.fault_news import FaultNews
+from edge_agent.uplink.owner.fault_news import FaultNews, ReleaserFacts
 from edge_agent.uplink.owner.fault_sources import Seen, see_disks, see_ends, see_recorder
 from edge_agent.uplink.owner.fault_words import WORDS, make_notices
 from edge_agent.uplink.owner.faults import WELL_NS, Fault, FaultWatch, Turn
@@ -141,10 +141,12 @@ class House:
             tell,
             lambda: frozenset(Occasion),
             self.clock,
-            why_unclear=lambda: "the wall clock is before 2026-11-29T01:12:00Z, which was known to be right",
-            is_connected=lambda: self.is_connected,
-            consents=lambda _now: self.consents,
-            ends=lambda: self.ends,
+            ReleaserFacts(
+                why_unclear=lambda: "the wall clock is before 2026-11-29T01:12:00Z, which was known to be right",
+                is_connected=lambda: self.is_connected,
+                consents=lambda _now: self.consents,
+                ends=lambda: self.ends,
+            ),
         )
 
     def end_in(self, days: int) -> UtcNs:
@@ -339,7 +341,8 @@ def test_what_could_not_be_told_is_told_later_each_fault_alone(tmp_path):
         house.told.append((notice.title, notice.body))
 
     def start() -> FaultNews:
-        return FaultNews(house.config, send, lambda: frozenset(Occasion), house.clock, is_connected=lambda: True)
+        facts = ReleaserFacts(is_connected=lambda: True)
+        return FaultNews(house.config, send, lambda: frozenset(Occasion), house.clock, facts)
 
     facts: dict[str, dict[str, object]] = {"door": {"state": "down"}, "yard": {"picture": "covered"}}
     house.news = start()

@@ -5,6 +5,7 @@ import pytest
 from edge_agent.host.control_socket import call
 from edge_agent.settings.gateway import parse_config
 from edge_agent.uplink.owner.home_sockets import HomeSockets
+from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.owner.page_reads import PageReads
 from tests.support import gate
 from tests.support.releaser import House
@@ -36,11 +37,8 @@ def test_a_wrong_enrolment_file_leaves_the_home_its_stops(tmp_path, caplog, cont
     commands = {**dict.fromkeys(("status", "ledger", "ledger-prove"), never), **house.desk.handlers}
     reads = PageReads(config, None, house.house_reader, lambda _: {}, house.clock)  # type: ignore[arg-type]
     home = HomeSockets(
-        "own-name",
-        gate.OWNER.public_key(),
+        OwnerOrders("own-name", gate.OWNER.public_key(), house.store, house.clock),
         config,
-        house.store,
-        house.clock,
         commands,
         reads,
         None,  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from edge_agent.protocol.request import Quality
 from edge_agent.units import DAY_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.bundle.keeps import KeepFolder, KeptMoment
 from edge_agent.uplink.owner.keep_commands import KeepCommands
+from edge_agent.uplink.owner.orders import OwnerOrders
 from tests.support.footage import START, encode, records, window
 from tests.support.footage_owner import Owner
 from tests.support.gate_house import KilledError
@@ -29,7 +30,8 @@ class Keeping(Owner):
 
     def start(self) -> None:
         self.keeps = KeepFolder(self.house.folder / "keeps", 1 << 30)
-        self.desk = KeepCommands(GATEWAY, self.house.owner.public_key(), self.store, self, self.house.clock)  # type: ignore[arg-type]
+        orders = OwnerOrders(GATEWAY, self.house.owner.public_key(), self.store, self.house.clock)
+        self.desk = KeepCommands(orders, self)  # type: ignore[arg-type]
         self.desk.settle()
 
     @contextlib.contextmanager

@@ -17,6 +17,7 @@ from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, Window, encode_rfc3339
 from edge_agent.uplink.owner.export_commands import ExportCommands
+from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.owner.preview_commands import find_keyframes
 from edge_agent.uplink.owner.preview_stills import take_grid
 from tests.support.footage import START, encode, read_number, records, window
@@ -29,8 +30,8 @@ class Looking(Owner):
 
     def __init__(self, house: House) -> None:
         super().__init__(house)
-        owner = house.owner.public_key()
-        self.desk = ExportCommands(GATEWAY, owner, self.store, self, None, lambda *_: None, house.clock)
+        orders = OwnerOrders(GATEWAY, house.owner.public_key(), self.store, house.clock)
+        self.desk = ExportCommands(orders, self, None, lambda *_: None)
         self.opened: list[tuple[str, Quality, str]] = []
 
     @contextlib.contextmanager

@@ -11,12 +11,12 @@ from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import DenialError, EdgeAgentError, UsageError
 from edge_agent.protocol import jws
 from edge_agent.protocol.enrolment import Enrolment
-from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import parse_config
 from edge_agent.texts import ENGLISH
 from edge_agent.units import HOUR_NS, MINUTE_NS
 from edge_agent.uplink.inbound.consent_files import HouseReader, load_facts
 from edge_agent.uplink.owner import adoption, terms_desk
+from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.owner.terms_desk import TermsDesk
 from edge_agent.uplink.store.requests import RequestState
 from tests.support import gate
@@ -85,7 +85,8 @@ class Desk:
     def __init__(self, house: Gateway) -> None:
         house.config.store_path.parent.mkdir(parents=True, exist_ok=True)
         self._desk = TermsDesk(
-            house.config, thumbprint(gate.OWNER.public_key()), house.house_reader, house.store, house.clock, ENGLISH,
+            house.config, OwnerOrders(gate.GATEWAY, gate.OWNER.public_key(), house.store, house.clock),
+            house.house_reader, ENGLISH,
             lambda name, members: house.desk.handlers[name](members, PEER),
         )  # fmt: skip
 

@@ -18,7 +18,15 @@ from edge_agent.errors import DeliveryError, UploadLostError, UploadRefusedError
 from edge_agent.host.clock import Clock, SystemClock
 from edge_agent.mqtt.mutual_tls import build_client_context
 from edge_agent.units import SECOND_NS, MonoNs
-from edge_agent.uplink.release.tus import MAX_LOSSES, PATCH_BYTES, PIECE_BYTES, Pacer, TusUploader
+from edge_agent.uplink.release.tus import (
+    CONNECT_TIMEOUT_S,
+    MAX_LOSSES,
+    PATCH_BYTES,
+    PIECE_BYTES,
+    Pacer,
+    TusUploader,
+    UploadWatch,
+)
 from tests.peers.pki import Pki
 from tests.peers.proxy import Proxy
 from tests.peers.uploads import UploadServer
@@ -52,8 +60,7 @@ def start(client: TusUploader, **options: Any) -> tuple[threading.Thread, list[i
                     METADATA,
                     upload_url=None,
                     save_url=urls.append,
-                    on_progress=progress.append,
-                    should_stop=options.get("should_stop", lambda: False),
+                    watch=UploadWatch(progress.append, options.get("should_stop", lambda: False)),
                 )
             )
         except DeliveryError as error:
@@ -85,8 +92,8 @@ def test_an_upload_arrives_byte_for_byte(
         return False
 
     url = client.upload(
-        io.BytesIO(DATA), len(DATA), METADATA, upload_url=None, save_url=urls.append, on_progress=progress.append,
-        should_stop=pass_time,
+        io.BytesIO(DATA), len(DATA), METADATA, upload_url=None, save_url=urls.append,
+        watch=UploadWatch(progress.append, pass_time),
     )  # fmt: skip
     assert urls == [url]
     assert progress == offsets
@@ -141,7 +148,7 @@ def test_a_link_that_keeps_breaking_still_delivers(
 ) -> None:
     """Cuts in the middle, a refused reconnect, delay and throttling: it arrives byte for byte."""
     proxy = make_proxy(upload_server.port)
-    client = uploader(upload_server, pki, proxy.port, read_timeout_s=10)
+    client = uploader(upload_server, pki, proxy.port, timeouts_s=(CONNECT_TIMEOUT_S, 10))
     proxy.delay_s = 0.002
     proxy.cut_after = PATCH_BYTES // 2
     thread, progress, outcome = start(client)
@@ -225,10 +232,17 @@ def test_a_silent_server_is_given_up_at_the_deadline(
     """A link on which nothing passes ends by time-outs, is tried again, and ends for good at the deadline."""
     proxy = make_proxy(upload_server.port)
     proxy.silent = True
-    client = uploader(upload_server, pki, proxy.port, connect_timeout_s=0.3, read_timeout_s=0.3)
+    client = uploader(upload_server, pki, proxy.port, timeouts_s=(0.3, 0.3))
     deadline = MonoNs(SystemClock().boot() + 2 * SECOND_NS)
     with pytest.raises(UploadStoppedError, match="deadline"):
-        client.upload(io.BytesIO(DATA), len(DATA), METADATA, upload_url=None, save_url=pytest.fail, deadline=deadline)
+        client.upload(
+            io.BytesIO(DATA),
+            len(DATA),
+            METADATA,
+            upload_url=None,
+            save_url=pytest.fail,
+            watch=UploadWatch(deadline=deadline),
+        )
     assert proxy.connections >= 1
 
 
@@ -287,7 +301,9 @@ def liar(
     server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     url = f"https://127.0.0.1:{server.server_address[1]}/files/"
-    client = TusUploader(url, build_client_context(pki.client("gw1")), SystemClock(), read_timeout_s=read_timeout_s)
+    client = TusUploader(
+        url, build_client_context(pki.client("gw1")), SystemClock(), timeouts_s=(CONNECT_TIMEOUT_S, read_timeout_s)
+    )
     yield client, handler
     client.close()
     server.shutdown()

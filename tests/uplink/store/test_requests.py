@@ -13,7 +13,7 @@ from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.in_force import StoredConsent
 from edge_agent.uplink.store.outbox import OutboxMessage
 from edge_agent.uplink.store.releases import Bundle, ReleaseState, StoredRelease
-from edge_agent.uplink.store.requests import MONTH_NS, QuotaUse, RequestState, StoredRequest
+from edge_agent.uplink.store.requests import MONTH_NS, QuotaUse, RequestChange, RequestState, StoredRequest
 
 REQUEST = StoredRequest(
     0, "rtcc.test", "jti-1", b"p" * 32, b"{}", "24-1", "robbery", False, b"c", UtcNs(100), UtcNs(900),
@@ -76,7 +76,9 @@ def test_update_leaves_what_it_does_not_name(store):
     """Moving a request on keeps its due time, reasons and approval unless told otherwise."""
     request = add(store)
     with store.transaction() as connection:
-        store.requests.update(connection, request.id, RequestState.GRANTED, approval=b"signed", reasons=[{"code": "x"}])
+        store.requests.update(
+            connection, request.id, RequestState.GRANTED, RequestChange(approval=b"signed", reasons=[{"code": "x"}])
+        )
         store.requests.update(connection, request.id, RequestState.UPLOADING)
     assert store.requests.read(request.id) == replace(
         request, state=RequestState.UPLOADING, approval=b"signed", reasons=({"code": "x"},)
@@ -232,8 +234,9 @@ def test_key_that_the_broker_has_not_taken_can_be_taken_back(store):
         )
     assert [message.key_of for message in store.outbox.list_due(UtcNs(5))] == [None, request.id]
     with store.transaction() as connection:
-        assert store.outbox.recall_key(connection, request.id)
-        assert not store.outbox.recall_key(connection, request.id)
+        store.outbox.recall_key(connection, request.id)
+        assert not store.outbox.has_waiting_key(connection, request.id)
+        store.outbox.recall_key(connection, request.id)
     assert [message.payload for message in store.outbox.list_due(UtcNs(5))] == [b"queued"]
     assert store.outbox.find_last_answer(request.id, UtcNs(5)) == b"queued"
 

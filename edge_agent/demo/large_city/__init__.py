@@ -1,0 +1,1 @@
+"""``scripts/demo --city``: many gateways, PostgreSQL and an object store, while parts of the city are killed."""
