@@ -77,7 +77,7 @@ def _set_up(story: Story, phone: Phone) -> str:
     typist.edit("/etc/edge-agent/consent.yaml", {"\ncameras: {}\n": "\ncameras:\n  front-door: {}\n"})
     typist.edit("/etc/edge-agent/notify.yaml", {"# phone: ntfys://ntfy.example.net/topic": f"phone: {phone.url}"})
     typist.type("sudo systemctl enable --now edge-agent.target")
-    story.wait("it records", "edge-agent status", "front-door.main: recording", 180)
+    story.wait("it records", "edge-agent status", "front-door.main (Front door): recording", 180)
     story.expect_active(*_SERVICES)
     story.wait_clock()
     return find_pairing_link(shown, THERE)
