@@ -1,5 +1,6 @@
 """From the installed package to a delivered clip by a phone: page and desk under systemd, a browser on this side."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +43,7 @@ def tell_phone_day(story: Story, pictures: Path) -> None:
             jti = go_to_yes(
                 finger, phone, story.town.city, link,
                 lambda: story.typist.type("sudo edge-agent consent sign", ('Type "yes"', "yes"), _ASKED),
-                lambda gateway: story.town.send(gateway, "front-door"),
+                lambda gateway: _ask(story, gateway),
             )  # fmt: skip
             story.town.open_delivered(jti, _LIMIT_S)
         story.look_at_the_sandbox(*_SERVICES)
@@ -50,6 +51,15 @@ def tell_phone_day(story: Story, pictures: Path) -> None:
         for service in _SERVICES:
             story.note(f"PSS of {service}", f"{_read_pss_mb(story, service):.0f} MB")
         _count(story, finger.taps)
+
+
+def _ask(story: Story, gateway: str) -> str:
+    """Ask once root has put the signed terms into the file: until then the file's count, which allow nothing."""
+    begun = time.monotonic()
+    story.wait("the terms are in the file", "cat /etc/edge-agent/consent.yaml", "agencies: []", 60, absent=True)
+    story.note("terms signed at the desk are in the file after, s", round(time.monotonic() - begun, 1))
+    time.sleep(16)  # ten seconds of footage, of which the terms are in force
+    return story.town.send(gateway, "front-door")
 
 
 def _count(story: Story, taps: int) -> None:
