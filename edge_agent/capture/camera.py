@@ -233,10 +233,9 @@ class CameraThread:
         while not self._stop.is_set():
             if self._is_only_watched():
                 waiting.clear()
-                pre_roll = self._watch(packets)
+                waiting.extend(self._watch(packets).packets())  # and nobody else keeps them: up to 32 MiB
                 if self._stop.is_set() or self._hold():
                     return
-                waiting.extend(pre_roll.packets())
                 if not waiting:  # what is missing from here on is not by rule
                     self._gaps.because("no-keyframe", self._clock.utc(), self._clock.boot())
             run = self._begin_run(session, line, is_joined=broken is not None)

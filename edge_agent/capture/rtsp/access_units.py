@@ -140,7 +140,9 @@ class Parts:
         return whole
 
     def move_to(self, other: "Parts") -> None:
-        """Append everything to another, and begin anew."""
+        """Append everything to another, and begin anew; where too much came, too much came there."""
+        if self.is_too_long:
+            other.size += self.size
         other.extend([*self._done, *self._parts])
         self._parts, self._done, self.size = [], [], 0
 
@@ -159,6 +161,8 @@ class AccessUnits:
         self._keyframes, self._markers = KeyframeRule(), MarkerTrust()
         self._is_open = False
         self._has_begun = False
+        self._is_told = False
+        """Since the last whole picture somebody was told that something is missing."""
         self.nals = 0
         """How many NAL units were taken in."""
 
@@ -264,8 +268,10 @@ class AccessUnits:
 
     def _miss(self) -> None:
         """Tell, once, that something is missing here, though the next picture may be a whole keyframe."""
-        if self._has_begun and not self._keyframes.is_waiting and not self._has_slice:
+        # After another source a keyframe is waited for, and nobody was told yet: it may have been all that came.
+        if self._has_begun and not self._is_told and not self._has_slice:
             self.ready.append(CodedUnitBytes(self._ticks, False, True, b"", self._stamp))
+            self._is_told = True
         self._keyframes.lose()
 
     def settle(self) -> None:
@@ -301,6 +307,7 @@ class AccessUnits:
         is_damaged = self._keyframes.is_waiting and self._has_begun
         whole = b"" if is_own or is_damaged else data
         self.ready.append(CodedUnitBytes(self._ticks, is_keyframe, is_damaged, whole, self._stamp))
+        self._is_told = is_damaged
         self._has_slice = self._is_marked = self._is_damaged = self._is_open = False
         self._recovery = None
 

@@ -22,8 +22,9 @@ PLAIN = 0x80
 _MAX_MISORDER = 100
 """Numbers that are set back by no more are doubles, or late (RFC 3550 A.1)."""
 _DOUBLE_TICKS = 900_000
-"""Of one that is set back: if its RTP time is not newer than what came, nor older by more (10 s of video), it came
-before. A camera that numbers anew goes on in time, or begins at any time."""
+"""Of one that is set back: if its RTP time is older than what came, by no more than this (10 s of video), it came
+before. A camera that numbers anew goes on in time, or begins at any time. In the very picture nothing tells a double
+from numbers that were set back, and two in a row are a loss: better one too many than a damaged picture for whole."""
 _SSRC_PROOF = 3
 """Packets in a row of another source, in the middle of a picture, until it is believed."""
 NEW_SOURCE = -1
@@ -110,13 +111,16 @@ class RtpOrder:
     def _find_step(self, ssrc: int, number: int, ticks: int) -> int | None:
         """Return what is missing before a packet that is not the next one; None if it does not count."""
         if ssrc != self._ssrc:
-            return self._find_source(ssrc, number)
+            lost = self._find_source(ssrc, number)
+            self._newest = self._newest if lost is None else ticks
+            return lost
         step = (number - self._next) & 0xFFFF
         if step < 0x10000 - _MAX_MISORDER:
             # So long a step may be a camera that numbers anew. Nothing tells, and what it sent meanwhile is not here.
             return step
-        is_double = (self._newest - ticks) & 0xFFFFFFFF < _DOUBLE_TICKS
-        if is_double or number != self._next_refused:
+        if 0 < (self._newest - ticks) & 0xFFFFFFFF < _DOUBLE_TICKS:
+            return None  # a double, which says nothing of the one behind it
+        if number != self._next_refused:
             self._next_refused = (number + 1) & 0xFFFF
             return None
         return 1  # RFC 3550 A.1: two in order at another number are believed; the first of them was refused

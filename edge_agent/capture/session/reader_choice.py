@@ -23,6 +23,8 @@ _OUT_OF_STEP = "protocol-error"
 _SILENT = ("stalled", "ended", "transport-refused", _OUT_OF_STEP)
 """A session without media that ends so was open, or was refused by how the reader asks. One whose camera is off, does
 not answer or refuses the login never counts: no reader mends that."""
+_TELL_LITTLE = ("stalled", "ended")
+"""Of these, ends that tell nothing of a reader that has made GOPs of this camera: it sends nothing to anybody."""
 
 
 class SessionAccount:
@@ -99,5 +101,5 @@ class ReaderChoice:
 
     def _is_fruitless(self, account: SessionAccount, reason: str, *, is_proved: bool) -> bool:
         if not account.has_media:
-            return reason in _SILENT and not is_proved
+            return reason in _SILENT and not (is_proved and reason in _TELL_LITTLE)
         return reason == _OUT_OF_STEP or (account.media_ns >= _LEAST_NS and not account.has_gop)

@@ -35,7 +35,25 @@ CASES: dict[str, tuple[list[bytes], list[int | None]]] = {
         [0, None, 1, 0],
     ),
     "each comes twice": ([packet(each) for each in (1, 1, 2, 2, 3)], [0, None, 0, None, 0]),
-    "three come twice in a row": ([packet(each) for each in (1, 2, 3, 1, 2, 3, 4)], [0, 0, 0, None, None, None, 0]),
+    "three of a picture come twice in a row": (
+        [packet(each) for each in (1, 2, 3, 1, 2, 3, 4)],
+        [0, 0, 0, None, 1, 0, 0],
+    ),
+    "set back by a few inside of a picture": (
+        [packet(each) for each in (*range(30), 11, 12, 13)],
+        [0] * 30 + [None, 1, 0],
+    ),
+    "some of the picture before come twice, from far on in time": (
+        [packet(each, ticks=2**31 + ticks) for each, ticks in ((1, 0), (2, 0), (3, 3600), (1, 0), (2, 0), (4, 3600))],
+        [0, 0, 0, None, None, 0],
+    ),
+    "some of another source's come twice": (
+        [
+            packet(each, ticks=ticks, ssrc=ssrc, marker=True)
+            for each, ticks, ssrc in ((1, 0, 1), (2, 2**31, 2), (3, 2**31 + 9, 2), (2, 2**31, 2), (4, 2**31 + 9, 2))
+        ],
+        [0, 0, 0, None, 0],
+    ),
     "some of the picture before come twice": (
         [
             packet(each, ticks=ticks)
@@ -43,12 +61,12 @@ CASES: dict[str, tuple[list[bytes], list[int | None]]] = {
         ],
         [0, 0, 0, None, None, None, 0],
     ),
-    "a B picture behind its reference, which comes twice": (
+    "a B picture behind its reference, two packets of which come twice": (
         [
             packet(each, ticks=ticks)
             for each, ticks in ((1, 9000), (2, 9000), (3, 3000), (1, 9000), (2, 9000), (4, 3000))
         ],
-        [0, 0, 0, None, None, 0],
+        [0, 0, 0, None, 1, 1],
     ),
     "doubles over the end of the numbers and of time": (
         [
