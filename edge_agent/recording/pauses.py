@@ -47,8 +47,10 @@ class Pauses:
 
     def __init__(self, path: Path, boot_id: bytes) -> None:
         self._path, self._boot_id = path, boot_id.hex()
+        self._saving = threading.Lock()
+        """Held over writes to a disk, which may take minutes: no question and no pause that counts waits for it."""
         self._lock = threading.Lock()
-        """Held over writes to a disk, which may take minutes: a question for the pauses never waits for it."""
+        """Held while ``_ends`` is replaced; taken inside the other, never around it."""
         self._ends: Mapping[str, _End] = {}
         """Never changed, but replaced."""
         try:
@@ -93,6 +95,7 @@ class Pauses:
         meant = _End(end, MonoNs(0 if until is None else boot + max(0, end - wall)))
         with self._lock:
             self._ends = {**self._ends, camera: meant.later(self._ends.get(camera, meant))}
+        with self._saving:
             self._save(self._ends)
 
     def resume(self, camera: str) -> None:
@@ -101,10 +104,12 @@ class Pauses:
         A pause of all cameras and those of single ones stand apart: an order ends what it names, and no more. It ends
         only when that is durable: if it cannot be saved, the pause stands.
         """
-        with self._lock:
-            ends = {name: end for name, end in self._ends.items() if name != camera}
-            self._save(ends)
-            self._ends = ends
+        with self._saving:
+            before = self._ends.get(camera)
+            self._save({name: end for name, end in self._ends.items() if name != camera})
+            with self._lock:
+                if self._ends.get(camera) is before:  # else a newer pause came, and is saved next
+                    self._ends = {name: end for name, end in self._ends.items() if name != camera}
 
     def standing(self, now: UtcNs, boot: MonoNs) -> list[str]:
         """Return what is paused: cameras, and ``*`` where all of them are."""

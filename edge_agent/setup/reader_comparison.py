@@ -79,9 +79,10 @@ class Comparison:
     @property
     def is_alike(self) -> bool:
         """Tell whether there were pictures, and no difference that the camera's losses do not explain."""
-        is_explained = self.own.damaged > 0
+        is_cut = bool(self.own.fault or self.ffmpeg.fault)
+        is_unexplained = self.only_ffmpeg > self.own.damaged + (self.own.lost_packets or 0)
         return self.same > 0 and not (
-            self.only_own or self.other_keyframes or self.other_times or (self.only_ffmpeg and not is_explained)
+            is_cut or is_unexplained or self.only_own or self.other_keyframes or self.other_times
         )
 
 

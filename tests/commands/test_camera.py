@@ -145,3 +145,18 @@ def test_differences_are_counted(
     found = compare({"own": Reading(pictures(*own)), "ffmpeg": Reading(pictures(*ffmpeg))})
     told = (found.same, found.only_own, found.only_ffmpeg, found.other_keyframes, found.other_times)
     assert (told, found.is_alike) == (counts, is_alike)
+
+
+LOSSES = {
+    "as many as are told": (1, None, "", True),
+    "fewer told than are missing": (0, None, "", False),
+    "packets that were missing": (0, 4, "", True),
+    "a reader that stopped": (1, None, "out of step", False),
+}
+
+
+@pytest.mark.parametrize(("damaged", "lost", "fault", "is_alike"), LOSSES.values(), ids=LOSSES.keys())
+def test_losses_explain_as_much_as_was_lost(damaged: int, lost: int | None, fault: str, is_alike: bool) -> None:
+    """One damaged picture excuses one that only FFmpeg has; and a reader that stopped agrees with nobody."""
+    own = Reading(pictures("a+", "c@102"), damaged=damaged, lost_packets=lost, fault=fault)
+    assert compare({"own": own, "ffmpeg": Reading(pictures("a+", "b", "c"))}).is_alike is is_alike

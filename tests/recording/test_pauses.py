@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -200,3 +201,32 @@ def test_resume_that_cannot_be_saved_ends_nothing(house: House, monkeypatch: pyt
     with pytest.raises(ConfigError):
         house.pause("yard")
     assert house.paused("door", "yard") == [True, True]
+
+
+def test_pauses_count_while_another_is_written(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that hangs holds up neither the next pause nor the one that comes while a pause is being ended."""
+    begun, released = threading.Event(), threading.Event()
+    written: list[bytes] = []
+
+    def write_slowly(_path: Path, content: bytes, **options: object) -> None:
+        begun.set()
+        assert released.wait(10)
+        written.append(content)
+
+    house.pause("door")
+    monkeypatch.setattr("edge_agent.recording.pauses.write_small_file", write_slowly)
+    acts = [threading.Thread(target=act, args=("door",)) for act in (house.pauses.resume, house.pause)]
+    acts.append(threading.Thread(target=house.pause, args=("yard",)))
+    acts[0].start()
+    assert begun.wait(10)
+    for act in acts[1:]:
+        act.start()
+    deadline = time.monotonic() + 10
+    while not all(house.paused("door", "yard")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert house.paused("door", "yard") == [True, True]
+    released.set()
+    for act in acts:
+        act.join(10)
+    assert house.paused("door", "yard") == [True, True]
+    assert sorted(json.loads(written[-1])["until"]) == ["door", "yard"]
