@@ -5,6 +5,7 @@ signs is good for one try. The signed bytes, their sentence and their code are t
 carries and forgets.
 """
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ DESK_HEADERS: Mapping[str, str] = {
     # From the first visit without a warning on, the browser takes no other certificate for this name (RFC 6797).
     "Strict-Transport-Security": "max-age=31536000",
 }
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,14 +243,17 @@ class DeskPages:
         if what not in SHOWS or length is None:
             raise UsageError("Choose what to see, and for how long.")
         start = parse_moment(call.fields.get("start", ""), call.reader.zone)
-        wish = {
+        wish: dict[str, Any] = {
             "camera": call.fields.get("camera", ""),
             "start": encode_rfc3339(start),
             "end": encode_rfc3339(UtcNs(start + length * MINUTE_NS)),
             "quality": "sub" if call.fields.get("quality") == "sub" else "main",
         }
-        if what == "look" and call.fields.get("number"):
-            wish["number"] = call.fields["number"]
+        number = call.fields.get("number", "")
+        if what == "look" and number:
+            if not _NUMBER.fullmatch(number):
+                raise UsageError("there is no such request")
+            wish["number"] = int(number)
         return self._draft(call, what, wish)
 
     def _draft(self, call: Call, what: str, wish: Mapping[str, Any]) -> Response:

@@ -149,7 +149,7 @@ def test_a_look_begins_with_what_is_asked_for(page: PageHouse, browser: Browser)
     assert (signed["camera"], signed["start"], signed["end"]) == (
         "door", "2026-11-28T19:12:00Z", "2026-11-28T19:22:00Z",
     )  # fmt: skip
-    assert signed["number"] == str(NUMBER)
+    assert signed["number"] == NUMBER
     context.close()
 
 

@@ -157,6 +157,8 @@ class FakeHouse:
     def _draft(self, members: Any, _peer: Any) -> dict[str, Any]:
         if not self.has_phone:
             raise UnavailableError("no notice service took the code of this act, so it cannot be done at the desk")
+        if type(members.get("number", NUMBER)) is not int:  # as the releaser's own commands have it
+            raise UsageError("there is no such request")
         order_id = encode_b64url(secrets.token_bytes(16))
         now = UtcNs(time.time_ns() // SECOND_NS * SECOND_NS)
         payload = build_order("resume", {"what": "release", "camera": "*"}, "A" * 22, order_id, now).decode()
