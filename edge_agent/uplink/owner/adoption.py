@@ -10,6 +10,8 @@ import hashlib
 import json
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,9 @@ from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
 
 MAX_BYTES = 512 * 1024
+_ACT = threading.Lock()
+_ACT_TIMEOUT_S = 20.0
+"""A disk that hangs lets the next act wait for so long."""
 _NOTE = threading.Lock()
 """Of the note in this process: the desk's thread writes it, and the one that looks for faults takes it away."""
 
@@ -54,6 +59,21 @@ def left_path(config: Config) -> Path:
     return config.store_path.parent / "adopt-left.json"
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Hold off other acts of this process that leave a text: there is one place for it, and one note.
+
+    Raises:
+        UsageError: Another one takes too long.
+    """
+    if not _ACT.acquire(timeout=_ACT_TIMEOUT_S):
+        raise _not_free()
+    try:
+        yield
+    finally:
+        _ACT.release()
+
+
 def demand_free(config: Config) -> None:
     """Refuse while a text that was left before still lies there: it would be lost without a word.
 
@@ -71,24 +91,39 @@ def _not_free() -> UsageError:
     )
 
 
-def expect(config: Config, path: Path, text: str) -> None:
+def expect(config: Config, path: Path, text: str) -> bytes | None:
     """Note durably that a file is to have a text, before anything of the act counts; nothing if it has that already.
 
     From then on ``find_missing`` tells, whatever becomes of this process or its disk.
+
+    Returns:
+        The note of an earlier act, for ``forget``; None if there was none.
     """
     was = digest_file(path)
     with _NOTE:
+        before = _read_note(config)
         if was == hashlib.sha256(text.encode()).digest():
             left_path(config).unlink(missing_ok=True)
         else:
             note = json.dumps({"path": str(path), "was": was.hex()}).encode()
             write_small_file(left_path(config), note, mode=0o600)
+    return before
 
 
-def forget(config: Config) -> None:
-    """Take back ``expect``: the act was refused."""
+def forget(config: Config, before: bytes | None) -> None:
+    """Take back ``expect``, because the act was refused: the note is again what it was."""
     with _NOTE:
-        left_path(config).unlink(missing_ok=True)
+        if before is None:
+            left_path(config).unlink(missing_ok=True)
+        else:
+            write_small_file(left_path(config), before, mode=0o600)
+
+
+def _read_note(config: Config) -> bytes | None:
+    try:
+        return read_regular(left_path(config), MAX_BYTES)
+    except OSError:
+        return None
 
 
 def leave(config: Config, order: bytes, text: str) -> None:

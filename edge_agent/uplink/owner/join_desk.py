@@ -104,11 +104,16 @@ class JoinDesk:
     def _adopt(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         order, text = str(members["jws"]).encode(), str(members["text"])
         now = self._clock.utc()
-        adoption.demand_free(self._config)
-        adoption.expect(self._config, adoption.demand_order(self._config, order, text, now), text)
-        try:
-            is_put = adoption.put_or_leave(self._config, order, text, now)
-        except OSError as error:
-            raise ConfigError(f"the enrolment cannot be left for root: {error.strerror}") from error
+        with adoption.alone():
+            path = adoption.demand_order(self._config, order, text, now)
+            adoption.demand_free(self._config)
+            before = adoption.expect(self._config, path, text)
+            try:
+                is_put = adoption.put_or_leave(self._config, order, text, now)
+            except Exception as error:
+                adoption.forget(self._config, before)
+                if isinstance(error, OSError):
+                    raise ConfigError(f"the enrolment cannot be left for root: {error.strerror}") from error
+                raise
         log.info("enrolment signed at the desk")
         return {"state": "signed" if is_put else "left"}

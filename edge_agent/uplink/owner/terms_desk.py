@@ -200,22 +200,26 @@ class TermsDesk:
 
     def _adopt(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         """Take the consent in, and leave the text for root; write that as well if this user may (a trial)."""
+        with adoption.alone():
+            return self._carry_out(members)
+
+    def _carry_out(self, members: Mapping[str, Any]) -> Reply:
         order, consent = read_texts(members, "signed")
         camera, text, now = str(members["camera"]), str(members["text"]), self._clock.utc()
         path = adoption.demand_order(self._config, order.encode(), text, now)
         adoption.demand_free(self._config)
-        adoption.expect(self._config, path, text)
+        before = adoption.expect(self._config, path, text)
         try:
             self._hand_over("take-consent", {"camera": camera, "jws": consent})
-        except EdgeAgentError:
-            adoption.forget(self._config)
+        except Exception:
+            adoption.forget(self._config, before)
             raise
+        log.info("terms signed at the desk camera=%s", camera)
         try:
             is_put = adoption.put_or_leave(self._config, order.encode(), text, now)
         except (EdgeAgentError, OSError) as error:  # the consent counts, and the note tells that the file does not
             log.error("terms signed at the desk do not reach their file camera=%s: %s", camera, error)
-            is_put = False
-        log.info("terms signed at the desk camera=%s", camera)
+            return {"state": "lost"}
         return {"state": "signed" if is_put else "left"}
 
 

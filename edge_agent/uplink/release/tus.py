@@ -45,7 +45,6 @@ class Pacer:
         rate_bytes_s: Bytes per second; None for no limit.
         monotonic: Seconds, never stepping.
         sleep: Waits so many seconds.
-        timeouts_s: To connect, and between two bytes of an answer.
     """
 
     def __init__(

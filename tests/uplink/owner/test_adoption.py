@@ -160,7 +160,7 @@ def test_what_was_expected_and_refused_is_no_fault(config):
     """The note is made before anything counts, and taken back if nothing came of it."""
     adoption.expect(config, config.consent.file, TEXT)
     assert adoption.find_missing(config) == config.consent.file
-    adoption.forget(config)
+    adoption.forget(config, None)
     assert adoption.find_missing(config) is None
 
 

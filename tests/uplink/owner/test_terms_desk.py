@@ -1,5 +1,6 @@
 """Terms at the desk: the notice tells every term that counts otherwise, and a signature meets what is open at once."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from edge_agent.texts import ENGLISH
 from edge_agent.units import HOUR_NS, MINUTE_NS
 from edge_agent.uplink.inbound.consent_files import HouseReader, load_facts
 from edge_agent.uplink.owner import adoption, terms_desk
+from edge_agent.uplink.owner.desk_codes import DeskDraft
 from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.owner.terms_desk import TermsDesk
 from edge_agent.uplink.store.requests import RequestState
@@ -199,7 +201,7 @@ def test_terms_that_count_and_miss_their_file_are_a_fault(house: Gateway, monkey
         with pytest.raises(KeyboardInterrupt):
             desk.sign(made)
     else:
-        assert desk.sign(made) == {"state": "left"}
+        assert desk.sign(made) == {"state": "lost"}
     assert house.store.consents.find("door").version == 2
     assert adoption.find_missing(house.config) == house.config.consent.file.resolve()
 
@@ -214,3 +216,45 @@ def test_terms_that_are_refused_leave_no_fault(house: Gateway) -> None:
     with pytest.raises(EdgeAgentError):
         desk.sign(made)
     assert adoption.find_missing(house.config) is None
+
+
+def test_terms_that_are_refused_take_back_no_fault_of_earlier_ones(house: Gateway, monkeypatch) -> None:
+    """The file of the act before is still as it was, and the owner goes on hearing of it."""
+    for camera in ("door", "yard"):
+        house.take_in(camera)
+    desk = Desk(house)
+    house.clock.advance(HOUR_NS)
+    monkeypatch.setattr(adoption.os, "access", lambda *_args, **_kwargs: False)
+    assert desk.sign(desk.draft("door", {"window": "5m"})) == {"state": "left"}
+    adoption.take(house.config)  # root took it, and refused it
+    house.clock.advance(MINUTE_NS)
+    made = desk.draft("yard", {"window": "5m"})
+    house.clock.advance(6 * MINUTE_NS)
+    with pytest.raises(EdgeAgentError):
+        desk.sign(made)
+    assert adoption.find_missing(house.config) == house.config.consent.file.resolve()
+
+
+def test_two_acts_at_once_leave_one_text(house: Gateway, monkeypatch) -> None:
+    """The one that comes second is told that the first is not in its file yet; nothing of the two is mixed."""
+    for camera in ("door", "yard"):
+        house.take_in(camera)
+    desk = Desk(house)
+    house.clock.advance(HOUR_NS)
+    made = [desk.draft(camera, {"window": "5m"}) for camera in ("door", "yard")]
+    monkeypatch.setattr(adoption.os, "access", lambda *_args, **_kwargs: False)
+    told: list[object] = []
+
+    def sign(draft: DeskDraft) -> None:
+        try:
+            told.append(desk.sign(draft)["state"])
+        except UsageError as error:
+            told.append(str(error))
+
+    threads = [threading.Thread(target=sign, args=(each,)) for each in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(map(str, told)) == ["left", "what was signed at the desk before is not in its file yet"]
+    assert adoption.take(house.config)[1] in [each.members["text"] for each in made]
