@@ -1,9 +1,10 @@
 """Tells the devices of the home where the names of the page and the desk are, by multicast DNS (RFC 6762).
 
-Only names that end in ``.local`` are told (RFC 6762, 3), and only at the addresses that the page listens at. Whatever
-fails here costs the names alone: the page is served at its addresses too.
+Only names that end in ``.local`` are told (RFC 6762, 3), and only at the addresses that the page listens at. A failure
+here costs the names alone, and it is tried again: the page is served at its addresses too, the desk by its name only.
 """
 
+import errno
 import ipaddress
 import logging
 import socket
@@ -37,6 +38,7 @@ class Announcer:
         called = [(each, settings.port) for each in settings.names]
         called += [(desk.hostname, desk.port or settings.port)] if desk.hostname else []
         self._called = [(name, port) for name, port in called if name.endswith(".local")]
+        self._is_refusal_told = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mdns", daemon=True)
 
@@ -56,11 +58,15 @@ class Announcer:
         responder: Zeroconf | None = None
         is_over = False
         while not is_over:
-            here = [each for each in self._addresses if _is_here(each)]
-            if here != told:
-                _close(responder)
-                responder = self._open(here)
-                told = here if responder else []
+            try:
+                here = [each for each in self._addresses if self._is_here(each)]
+                if here != told:
+                    _close(responder)
+                    responder, told = None, []
+                    responder = self._open(here)
+                    told = here if responder else []
+            except Exception:
+                log.exception("names are not told by multicast DNS")
             is_over = self._stop.wait(LOOK_S)
         _close(responder)
 
@@ -73,9 +79,11 @@ class Announcer:
         responder = None
         try:
             responder = Zeroconf(interfaces=interfaces, ip_version=IPVersion.V4Only)
+            # A device that claims the name of the service is not asked for leave: the host's name is what counts, and
+            # whoever claims that has no certificate for it.
             for name, port in self._called:
-                responder.register_service(_describe(name, port, addresses))
-        except (OSError, Error) as error:  # among them: another device of the home has the name
+                responder.register_service(_describe(name, port, addresses), cooperating_responders=True)
+        except (OSError, Error) as error:
             log.warning("names are not told by multicast DNS: %s", str(error) or type(error).__name__)
             _close(responder)
             return None
@@ -83,27 +91,29 @@ class Announcer:
         log.info("names are told by multicast DNS names=%s addresses=%s", names, ",".join(interfaces))
         return responder
 
+    def _is_here(self, address: str) -> bool:
+        """Tell whether this machine has an address now; asking for the list of all would need a netlink socket.
+
+        The port is the one that the unit lets this process bind.
+        """
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, _PORT))
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL and not self._is_refusal_told:
+                    log.warning("names are not told by multicast DNS address=%s: %s", address, error.strerror)
+                    self._is_refusal_told = True
+                return False
+        return True
+
 
 def _describe(name: str, port: int, addresses: Sequence[str]) -> ServiceInfo:
     label = name.removesuffix(".local").replace(".", "-")
     return ServiceInfo(
         _SERVICE, f"{label}.{_SERVICE}", port=port, server=f"{name}.", parsed_addresses=list(addresses)
     )  # fmt: skip
-
-
-def _is_here(address: str) -> bool:
-    """Tell whether this machine has an address now; asking for the list of all would need a netlink socket.
-
-    The port is the one that the unit lets this process bind.
-    """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, _PORT))
-        except OSError:
-            return False
-    return True
 
 
 def _close(responder: Zeroconf | None) -> None:

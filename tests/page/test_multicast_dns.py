@@ -21,7 +21,14 @@ def ask(*words: str) -> dict[str, list[str]]:
     return answers
 
 
-@pytest.mark.parametrize("words", [[], ["--late"]], ids=["address is there", "address comes later"])
+WAYS = {
+    "address is there": [],
+    "address comes later": ["--late"],
+    "another device claims the services": ["--squatter"],
+}
+
+
+@pytest.mark.parametrize("words", WAYS.values(), ids=WAYS.keys())
 def test_names_lead_to_the_addresses_that_are_listened_at(words: list[str]):
     """Both names, at the addresses of the home in both families, and not at the machine's own."""
     answers = ask(*words, f"A/{PAGE}", f"A/{DESK}", f"AAAA/{DESK}")

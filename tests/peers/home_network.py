@@ -2,7 +2,7 @@
 
 Run it as ``unshare --net python -m tests.peers.home_network QUESTION…``, a question being ``TYPE/NAME``. It asks each
 of the group, by a resolver that is not the responder's, and prints the answers as JSON. With ``--late`` the address
-comes after the page has begun.
+comes after the page has begun; with ``--squatter`` another device claims the names of the services before.
 """
 
 import json
@@ -13,11 +13,12 @@ import dns.exception
 import dns.message
 import dns.query
 import dns.rdatatype
+from zeroconf import IPVersion, ServiceInfo, Zeroconf
 
 from edge_agent.page import multicast_dns
 from edge_agent.page.settings import PageSettings
 
-ADDRESS, ADDRESS6 = "10.77.0.1", "fd00::77"
+ADDRESS, ADDRESS6, SQUATTER = "10.77.0.1", "fd00::77", "10.77.0.66"
 PAGE, DESK, ROUTERS = "edge-agent-0a1b2c.local", "desk-3e7701.local", "gateway.lan"
 SETTINGS = PageSettings(
     8443, ("127.0.0.1", ADDRESS, ADDRESS6), (PAGE, ROUTERS), "/run/edge-agent", f"https://{DESK}:8444/"
@@ -43,6 +44,17 @@ def _ask(question: str) -> list[str]:
     return []
 
 
+def _squat() -> Zeroconf:
+    _ip(f"address add {SQUATTER}/24 dev home")
+    squatter = Zeroconf(interfaces=[SQUATTER], ip_version=IPVersion.V4Only)
+    for name in (PAGE, DESK):
+        label = f"{name.removesuffix('.local')}._https._tcp.local."
+        squatter.register_service(
+            ServiceInfo("_https._tcp.local.", label, port=1, server="other.local.", parsed_addresses=[SQUATTER])
+        )
+    return squatter
+
+
 def main(questions: list[str]) -> None:
     """Make the network, tell the names in it, and ask."""
     is_late = "--late" in questions
@@ -57,10 +69,13 @@ def main(questions: list[str]) -> None:
         announcer.start()
     _ip(f"address add {ADDRESS}/24 dev home")
     _ip("route add 224.0.0.0/4 dev home")
+    squatter = _squat() if "--squatter" in questions else None
     if not is_late:
         announcer.start()
-    answers = {each: _ask(each) for each in questions if each != "--late"}
+    answers = {each: _ask(each) for each in questions if not each.startswith("--")}
     announcer.stop()
+    if squatter is not None:
+        squatter.close()
     print(json.dumps(answers))
 
 
