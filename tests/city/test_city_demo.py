@@ -27,6 +27,8 @@ pytestmark = [
 GATEWAYS = 12
 GRANTS = 12
 """What the terms of twelve houses allow: eight cameras of seven, and two of three houses that consent to burglary."""
+INTERRUPTED = ["env", "--default-signal=INT"]
+"""What a shell starts in its background ignores interrupts; so does all that it starts itself, as a test run."""
 
 
 @pytest.fixture
@@ -123,7 +125,17 @@ def test_a_city_that_is_stopped_leaves_nothing(short: Path, name: str, step: str
     """No process, no folder, and it says so."""
     folder, mark = short / "city", uuid.uuid4().hex
     with subprocess.Popen(
-        [sys.executable, "-m", "edge_agent.demo", "--city", "--gateways", str(GATEWAYS), "--folder", str(folder)],
+        [
+            *INTERRUPTED,
+            sys.executable,
+            "-m",
+            "edge_agent.demo",
+            "--city",
+            "--gateways",
+            str(GATEWAYS),
+            "--folder",
+            str(folder),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

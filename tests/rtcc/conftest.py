@@ -57,10 +57,13 @@ def postgresql():
 def database(request):
     """The URL of a database server with our tables; empty for the file in the home."""
     if request.param == "sqlite":
-        return ""
-    url = request.getfixturevalue("postgresql").make_database()
+        yield ""
+        return
+    cluster = request.getfixturevalue("postgresql")
+    url = cluster.make_database()
     CityDatabase(url).create()
-    return url
+    yield url
+    cluster.drop_database(url)
 
 
 @pytest.fixture
