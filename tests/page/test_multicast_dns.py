@@ -9,8 +9,25 @@ import pytest
 
 from tests.peers.home_network import ADDRESS, ADDRESS6, DESK, PAGE, ROUTERS
 
-pytestmark = [pytest.mark.peer, pytest.mark.needs("ip", "unshare")]
 OWN_NETWORK = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--net", "--user", "--map-root-user"]
+
+
+def has_networks() -> bool:
+    """Tell whether this machine lets us make a network of our own, with an interface: some containers do not."""
+    made = [*OWN_NETWORK, "ip", "link", "add", "home", "type", "veth", "peer", "name", "phone"]
+    try:
+        return subprocess.run(made, capture_output=True, timeout=20, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+    except OSError:
+        return True  # what is missing is named by the mark below
+
+
+pytestmark = [
+    pytest.mark.peer,
+    pytest.mark.needs("ip", "unshare"),
+    pytest.mark.xfail(not has_networks(), reason="this machine makes no network namespace", run=False),
+]
 
 
 def ask(*words: str) -> dict[str, list[str]]:
