@@ -236,6 +236,15 @@ class Scenario:
         return next((each for each in requests if each["jti"] == jti and each["state"] == state), None)
 
 
+def tell_failure(error: EdgeAgentError, folder: Path) -> int:
+    """Say why a demonstration failed, and where its logs are; return its exit code."""
+    print(f"\nFAILED: {error}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
+    print(f"logs are in {folder}", file=sys.stderr)
+    return 1
+
+
 def run(folder: Path, record_s: int, say: Callable[[str], None] = print) -> int:
     """Run the demonstration; 0 only if every step had the outcome named."""
     start_s = time.monotonic()
@@ -243,11 +252,7 @@ def run(folder: Path, record_s: int, say: Callable[[str], None] = print) -> int:
     try:
         scenario.run()
     except EdgeAgentError as error:
-        print(f"\nFAILED: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
-        print(f"logs are in {folder}", file=sys.stderr)
-        return 1
+        return tell_failure(error, folder)
     say(f"\nEvery step had its outcome, in {time.monotonic() - start_s:.0f} s.")
     say(f"The clip:   {scenario.clip}")
     say(f"Everything: {folder} (delete it when you are done)")

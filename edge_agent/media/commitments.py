@@ -84,7 +84,7 @@ class Track:
 
 
 class CommittedUnit(Protocol):
-    """What of an access unit is committed to; ``Unit`` is the least that has it, ``NutPacket`` has more."""
+    """The part of an access unit that is committed to; ``Unit`` is the least that has it, ``NutPacket`` has more."""
 
     @property
     def track(self) -> int:

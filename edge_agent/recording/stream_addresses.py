@@ -1,4 +1,4 @@
-"""Where each camera's streams are: from its URL, or asked of it by ONVIF; with login and trusted certificate.
+"""The address of each camera's streams: from its URL, or asked of it by ONVIF; with login and trusted certificate.
 
 Part of the recorder process. Holds the cameras' passwords.
 """

@@ -84,7 +84,7 @@ class Receiver(ServerThread):
                 request, and every second while bytes come.
             renew: Issues a gateway's further certificate; without it nobody gets one here.
 
-        What raises ``UnavailableError`` or ``ConfigError`` says nothing: the gateway is told to come again.
+        A question that raises ``UnavailableError`` or ``ConfigError`` has no answer: the gateway is told to come again.
         """
         self._settings = settings
         self._questions = StateQuestions()

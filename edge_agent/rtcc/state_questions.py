@@ -1,4 +1,4 @@
-"""What the upload servers ask the state: in threads of their own, for a bounded time, and revocations not too often.
+"""The upload servers' questions to the state: in threads of their own, for a bounded time, revocations not too often.
 
 Owns the rule that an event loop never waits for a database. Whoever gets no answer refuses for now (503): nothing is
 taken in on a guess.

@@ -1,10 +1,11 @@
 """Which of the two readers a stream is read with, if its owner leaves that open.
 
 Owns the rule: our own for what it can read; FFmpeg for UDP and for MJPEG, and for a camera with which our own failed
-in three sessions. It fails if media come and no GOP is whole, or if the camera breaks the protocol. A session without
-any media tells of the reader only if that has never made a whole GOP of this camera: one that was read before is
-silent for a reason of its own. If FFmpeg fails in three sessions as well, our own has its turn again.
-What an earlier start of the recorder found out comes with the endpoint (``recording.reader_memory``). Pure.
+in three sessions. It fails if media come and no GOP is whole, or if the camera breaks the protocol. A session that is
+silent tells of the reader only if that has never made a whole GOP of this camera: one that was read before is silent
+for a reason of its own. One that refuses our transport, or breaks the protocol, always counts. If FFmpeg fails in
+three sessions as well, our own has its turn again.
+The finding of an earlier start of the recorder comes with the endpoint (``recording.reader_memory``). Pure.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What was granted against what was opened whole: two sets of (gateway, request, camera). Pure."""
+"""The clips that were granted against those that were opened whole: two sets of (gateway, request, camera). Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class GrantComparison:
-    """Who was asked for what, and what came.
+    """The gateways that were asked, their grants, and the clips that came.
 
     Each set has another source: ``expected`` the owners' terms, ``granted`` the gateways' own ledgers, ``opened`` the
     bundles that were fetched out of the object store, decrypted, and found whole.

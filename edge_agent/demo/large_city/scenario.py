@@ -20,6 +20,7 @@ from edge_agent.demo.large_city.load import measure_cpu_s, measure_memory_gib
 from edge_agent.demo.large_city.opening import open_all
 from edge_agent.demo.large_city.servers import run_servers
 from edge_agent.demo.large_city.streets import Streets
+from edge_agent.demo.scenario import tell_failure
 from edge_agent.errors import EdgeAgentError, EvidenceError, UnavailableError
 from edge_agent.host.clock import SystemClock
 from edge_agent.protocol.request import Category
@@ -207,11 +208,7 @@ def run(folder: Path, count: int, say: Callable[[str], None] = print) -> int:
             scenario.carry_out()
             found = scenario.compare()
     except EdgeAgentError as error:
-        print(f"\nFAILED: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
-        print(f"logs are in {folder}", file=sys.stderr)
-        return 1
+        return tell_failure(error, folder)
     say("")
     say(found.as_text())
     say(

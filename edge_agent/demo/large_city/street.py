@@ -196,7 +196,7 @@ class Street:
                 for each in self._residents:
                     each.build(UtcNs(command["film_start"]))
             case "move-in":
-                # What the commands tell a person is told to nobody here.
+                # The commands speak to a person, and there is none here.
                 with contextlib.redirect_stdout(io.StringIO()):
                     for each in self._residents:
                         each.move_in()

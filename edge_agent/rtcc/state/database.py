@@ -169,7 +169,7 @@ def _make_engine(text: str) -> Engine:
         if url.get_backend_name() == "sqlite" and url.database:
             return _make_sqlite(Path(url.database))
         if url.drivername in ("postgresql", _DRIVER):
-            # What the URL itself sets is said last, and counts.
+            # The URL's own options are said last, and count.
             options = " ".join((_SERVER_SETTINGS, *url.normalized_query.get("options", ())))
             return create_engine(
                 url.set(drivername=_DRIVER), connect_args=_CONNECT | {"options": options}, pool_pre_ping=True,

@@ -2,7 +2,7 @@
 
 An exchange is one request and one gateway. Whoever takes its answers in holds its row until the transaction ends, so
 two workers never judge two answers of it at once. A worker judges dozens of answers in a transaction: a statement for
-each of their rows cost more than to verify them. What is judged is ``edge_agent.rtcc.answers``'s.
+each of their rows cost more than to verify them. ``edge_agent.rtcc.answers`` judges them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -76,7 +76,7 @@ class Exchange:
     was_new: bool
     """Nothing was answered in it before this transaction."""
     taken: dict[int, "TakenNow"] = field(default_factory=dict)
-    """What this transaction keeps, by number."""
+    """The answers that this transaction keeps, by number."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What gateways answered, to be read: answers, announced uploads, deliveries, conflicts.
+"""The gateways' side of each exchange, to be read: answers, announced uploads, deliveries, conflicts.
 
 Owns the reading, and the keeping of conflicts. How answers are taken in is ``edge_agent.rtcc.state.exchange_batch``'s.
 """
@@ -38,7 +38,7 @@ def find_deliveries(connection: Connection, uploads: Sequence[str]) -> dict[str,
 
 
 class ConflictKept(Enum):
-    """What became of a message that contradicts."""
+    """The outcome for a message that contradicts."""
 
     NEW = "new"
     KNOWN = "known"
