@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from edge_agent.custody.keys import KeyStore, decode_private
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.settings.gateway import Config, load_config
-from edge_agent.setup.machine import CREDENTIAL_STORE, open_sealed
+from edge_agent.setup.inspection import is_sealed
+from edge_agent.setup.machine import open_sealed
 
 
 def load_config_if_any(args: argparse.Namespace) -> Config | None:
@@ -42,22 +43,25 @@ def find_rings(
         yield f"{camera_id}.{part or 'main'}", config.ring_path(camera_id, "sub" if part == "sub" else "main")
 
 
-def find_vault_key(config: Config | None) -> X25519PrivateKey | None:
-    """Return the vault's private key if whoever runs this may read it: it only adds the reasons of gaps.
+def find_vault_key(config: Config | None) -> tuple[X25519PrivateKey | None, str]:
+    """Return the vault's private key if whoever runs this may read it, and else why not: it adds the reasons of gaps.
 
     Root opens a sealed one as systemd does for the releaser.
     """
     if config is None:
-        return None
+        return None, "root sees it on the gateway that recorded"
     try:
-        return KeyStore(config.state_dir, "releaser").load_private("vault")
-    except EdgeAgentError:
-        return _open_sealed_vault()
+        return KeyStore(config.state_dir, "releaser").load_private("vault"), ""
+    except EdgeAgentError as error:
+        if os.geteuid() != 0:
+            return None, "root sees it (sudo edge-agent ring ls)"
+        if not is_sealed(config, "releaser"):
+            return None, str(error)
+    key = _open_sealed_vault()
+    return key, "" if key else "the vault's key is sealed, and this machine does not open it (docs/recovery.md)"
 
 
 def _open_sealed_vault() -> X25519PrivateKey | None:
-    if os.geteuid() != 0 or not (CREDENTIAL_STORE / "edge-agent.vault").exists():
-        return None
     try:
         key = decode_private(open_sealed("vault"), None, "the sealed vault key")
     except EdgeAgentError:
