@@ -23,7 +23,7 @@ from edge_agent.page.settings import settings_path
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import Config, load_config, parse_config
 from edge_agent.setup import machine, page_service
-from edge_agent.setup.backup import MAX_BYTES, open_backup, restore
+from edge_agent.setup.backup import CONFIGURATION, MAX_BYTES, open_backup, restore
 from edge_agent.setup.provision import RECORDER_USER, RELEASER_USER, create_state, find_users, is_complete, write_csr
 from edge_agent.setup.shipped import find_shipped, read_shipped
 
@@ -170,8 +170,12 @@ def _restore(args: argparse.Namespace, folder: Path, state_dir: Path | None) -> 
     backup = open_backup(content, passphrase)
     text = backup.files["edge-agent.yaml"].decode(errors="replace")
     state = state_dir or parse_config(text, "edge-agent.yaml of the backup", folder).state_dir
-    for path in restore(backup, folder, state):
+    written = restore(backup, folder, state)
+    for path in written:
         print_text(f"restored: {path}")
+    for path in (folder / name for name in CONFIGURATION if name in backup.files):
+        if str(path) not in written:
+            print_text(f"kept: {path} was there already")
     print_text(f"the ledger's {backup.entries} entries are an archive; a new ledger begins with its last signed head")
     return passphrase
 

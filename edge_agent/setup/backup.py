@@ -122,31 +122,26 @@ def open_backup(content: bytes, passphrase: str) -> Backup:
 def restore(backup: Backup, folder: Path, state_dir: Path) -> tuple[str, ...]:
     """Lay down what a backup holds, beside nothing that is there; ``init`` makes the rest.
 
+    One that was interrupted is done again by the same backup: the keys come last, and what it wrote stays.
+
     Returns:
         The paths that were written.
 
     Raises:
-        UsageError: There are keys already: a restore would mix two gateways.
+        UsageError: There are other keys already: a restore would mix two gateways.
         CustodyError: A file cannot be written.
     """
-    if any((state_dir / "keys").rglob("*.pem")):
-        raise UsageError(f"there are keys in {state_dir} already", "a backup is restored on a gateway that has none")
-    keys = state_dir / "keys"
     archive = state_dir / ARCHIVE_FOLDER
-    places = {
-        "owner.pem": keys / "owner.pem",
-        "owner.age": keys / "owner.age",
-        "owner.pub.pem": keys / "public/owner.pem",
-        "owner.age.pub": keys / "public/owner.age.pub",
-        "gateway.pub.pem": archive / "gateway.pem",
-        LEDGER: archive / LEDGER,
-        CHECKPOINT: archive / CHECKPOINT,
-        **{name: folder / name for name in CONFIGURATION},
-    }
+    places = _list_places(folder, state_dir)
+    ours = {path: backup.files.get(name) for name, path in places.items()}
     written = []
     try:
+        if any(path.read_bytes() != ours.get(path) for path in (state_dir / "keys").rglob("*.pem")):
+            raise UsageError(
+                f"there are keys in {state_dir} already", "a backup is restored on a gateway that has none"
+            )
         for name, path in places.items():
-            if name not in backup.files or (name in CONFIGURATION and path.exists()):
+            if name not in backup.files or _is_kept(name, path, backup.files[name]):
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             write_new_file(path, backup.files[name], _mode_of(name))
@@ -155,6 +150,26 @@ def restore(backup: Backup, folder: Path, state_dir: Path) -> tuple[str, ...]:
     except OSError as error:
         raise CustodyError(f"cannot be written: {error.filename}: {error.strerror}") from error
     return tuple(written)
+
+
+def _list_places(folder: Path, state_dir: Path) -> dict[str, Path]:
+    """Return where each file goes, in the order of writing."""
+    keys, archive = state_dir / "keys", state_dir / ARCHIVE_FOLDER
+    return {
+        "gateway.pub.pem": archive / "gateway.pem",
+        LEDGER: archive / LEDGER,
+        CHECKPOINT: archive / CHECKPOINT,
+        **{name: folder / name for name in CONFIGURATION},
+        "owner.age": keys / "owner.age",
+        "owner.age.pub": keys / "public/owner.age.pub",
+        "owner.pem": keys / "owner.pem",
+        "owner.pub.pem": keys / "public/owner.pem",
+    }
+
+
+def _is_kept(name: str, path: Path, content: bytes) -> bool:
+    """Tell whether what lies there stays: a configuration, or the same bytes; the rest is refused when written."""
+    return path.exists() and (name in CONFIGURATION or path.read_bytes() == content)
 
 
 def _mode_of(name: str) -> int:
