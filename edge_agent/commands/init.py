@@ -173,9 +173,9 @@ def _restore(args: argparse.Namespace, folder: Path, state_dir: Path | None) -> 
     written = restore(backup, folder, state)
     for path in written:
         print_text(f"restored: {path}")
-    for path in (folder / name for name in CONFIGURATION if name in backup.files):
-        if str(path) not in written:
-            print_text(f"kept: {path} was there already")
+    for name in CONFIGURATION:
+        if name in backup.files and str(folder / name) not in written:
+            print_text(f"kept: {folder / name} was there already")
     print_text(f"the ledger's {backup.entries} entries are an archive; a new ledger begins with its last signed head")
     return passphrase
 
