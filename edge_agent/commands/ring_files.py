@@ -8,11 +8,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from edge_agent.custody.keys import KeyStore, decode_private
+from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.settings.gateway import Config, load_config
-from edge_agent.setup.inspection import is_sealed
-from edge_agent.setup.machine import open_sealed
+from edge_agent.setup.inspection import load_key
 
 
 def load_config_if_any(args: argparse.Namespace) -> Config | None:
@@ -44,29 +43,13 @@ def find_rings(
 
 
 def find_vault_key(config: Config | None) -> tuple[X25519PrivateKey | None, str]:
-    """Return the vault's private key if whoever runs this may read it, and else why not: it adds the reasons of gaps.
-
-    Root opens a sealed one as systemd does for the releaser.
-    """
+    """Return the vault's private key if whoever runs this may read it, or why not: it adds the reasons of gaps."""
     if config is None:
         return None, "root sees it on the gateway that recorded"
     try:
-        return KeyStore(config.state_dir, "releaser").load_private("vault"), ""
+        return load_key(config, "vault"), ""
     except EdgeAgentError as error:
-        if os.geteuid() != 0:
-            return None, "root sees it (sudo edge-agent ring ls)"
-        if not is_sealed(config, "releaser"):
-            return None, str(error)
-    key = _open_sealed_vault()
-    return key, "" if key else "the vault's key is sealed, and this machine does not open it (docs/recovery.md)"
-
-
-def _open_sealed_vault() -> X25519PrivateKey | None:
-    try:
-        key = decode_private(open_sealed("vault"), None, "the sealed vault key")
-    except EdgeAgentError:
-        return None
-    return key if isinstance(key, X25519PrivateKey) else None
+        return None, str(error) if os.geteuid() == 0 else "root sees it (sudo edge-agent ring ls)"
 
 
 def find_recorder_key(config: Config | None) -> Ed25519PublicKey | None:
