@@ -89,10 +89,12 @@ def test_a_restore_is_the_same_owner_and_a_new_gateway(
     (tmp_path / "backup.age").write_bytes(content)
     (tmp_path / "passphrase").write_text(f"{PASSPHRASE}\n")
     new, words = tmp_path / "new", ["--passphrase-file", str(tmp_path / "passphrase")]
-    words += ["--config", str(new), "--state", str(new / "state"), "--from-backup", str(tmp_path / "backup.age")]
+    words += ["--config", str(new), "--from-backup", str(tmp_path / "backup.age")]
+    assert main(["init", *words, "--state", str(new / "state")]) == UsageError.exit_code  # the backup's says otherwise
+    assert not new.exists()
     shutil.copytree(gateway.state_dir.parent, tmp_path / "old")
     text = (gateway.state_dir.parent / "edge-agent.yaml").read_text()
-    (new).mkdir()
+    new.mkdir()
     (new / "edge-agent.yaml").write_text(text.replace(str(gateway.state_dir), str(new / "state")))
     assert main(["init", *words]) == 0
     state = new / "state"
@@ -140,6 +142,38 @@ def test_a_restore_that_was_interrupted_is_done_again(cut_at: int, content: byte
     (tmp_path / "cut/state/keys/releaser/vault.pem").write_bytes(b"a key of a gateway that lives")
     with pytest.raises(UsageError, match="already"):
         restore(found, tmp_path / "cut", tmp_path / "cut/state")
+
+
+def test_a_gateway_that_lost_its_store_gets_the_archive(
+    gateway: Config, content: bytes, tmp_path: Path, capsys
+) -> None:
+    """Keys and configuration stay as they are; while it has a store, or is another gateway, nothing is laid down."""
+    (tmp_path / "backup.age").write_bytes(content)
+    (tmp_path / "passphrase").write_text(f"{PASSPHRASE}\n")
+    shutil.copytree(gateway.state_dir.parent, tmp_path / "home")
+    text = (tmp_path / "home/edge-agent.yaml").read_text()
+    (tmp_path / "home/edge-agent.yaml").write_text(text.replace(str(gateway.state_dir), str(tmp_path / "home/state")))
+    state, words = tmp_path / "home/state", ["--passphrase-file", str(tmp_path / "passphrase")]
+    words = ["init", *words, "--config", str(tmp_path / "home"), "--from-backup", str(tmp_path / "backup.age")]
+    assert main(words) == UsageError.exit_code
+    assert "its ledger already" in capsys.readouterr().err.replace("\n", " ")
+    for path in state.glob("releaser/state.sqlite*"):
+        path.unlink()
+    public = state / "keys/public/gateway.pem"
+    kept = public.read_bytes()
+    public.write_bytes((state / "keys/public/recorder.pem").read_bytes())
+    assert main(words) == UsageError.exit_code
+    assert not (state / "ledger-archive").exists()
+    public.write_bytes(kept)
+    before = {path: path.read_bytes() for path in (tmp_path / "home").rglob("*") if path.is_file()}
+    assert main(words) == 0
+    after = {path: path.read_bytes() for path in (tmp_path / "home").rglob("*") if path.is_file()}
+    assert {path.name for path in after.keys() - before.keys()} == {"gateway.pem", "ledger.jsonl", "checkpoint.txt"}
+    assert {path: after[path] for path in before} == before
+    with Database(load_config(tmp_path / "home/edge-agent.yaml").store_path) as store:
+        begin_from_archive(store, state, UtcNs(5))
+        with store.reading() as connection:
+            assert [each.kind for each in ledger.entries(connection)] == ["restored"]
 
 
 def test_the_new_ledger_begins_with_the_old_ones_head(content: bytes, tmp_path: Path) -> None:
