@@ -82,6 +82,9 @@ _NEWEST = select(inbound.c.number).where(*_BEHIND).order_by(inbound.c.number.des
 _TRIM = delete(inbound).where(
     *_BEHIND, inbound.c.failures < MAX_FAILURES, inbound.c.number.not_in(_NEWEST.scalar_subquery())
 )
+_SET_ASIDE = (
+    update(inbound).where(inbound.c.number.in_(bindparam("numbers", expanding=True))).values(failures=MAX_FAILURES)
+)
 _REMOVE = delete(inbound).where(inbound.c.number.in_(bindparam("numbers", expanding=True)))
 
 
@@ -140,6 +143,12 @@ def take(connection: Connection, most: int) -> list[TakenMessage]:
         return []
     rows = connection.execute(_FOLLOWING, {"exchanges": [tuple(head) for head in heads], "most": most})
     return [TakenMessage(row.number, row.gateway, row.jti, row.topic, bytes(row.payload)) for row in rows]
+
+
+def set_aside(connection: Connection, messages: Sequence[TakenMessage]) -> None:
+    """Let messages wait for a person, with the transaction in which they were taken."""
+    if messages:
+        connection.execute(_SET_ASIDE, {"numbers": [each.number for each in messages]})
 
 
 def remove(connection: Connection, messages: Sequence[TakenMessage]) -> None:
