@@ -14,6 +14,8 @@ from edge_agent.rtcc.answer_worker import AnswerWorker
 from edge_agent.rtcc.arrivals import Arrivals
 from edge_agent.rtcc.office.home import RtccHome
 
+BATCH = 128
+"""More than a worker beside others takes: here nobody else waits for a commit."""
 _IDLE_S, _AWAY_S = 0.5, 2.0
 _CLOSE_S = 15.0
 """A transaction waits no longer for the file."""
@@ -34,7 +36,7 @@ class AnswerIntake:
         self, home: RtccHome, on_kept: Callable[[Answer], None], on_fault: Callable[[ConfigError], None]
     ) -> None:
         self.arrivals = Arrivals(home.state.inbound.put)
-        self._worker = AnswerWorker(home, on_kept=on_kept)
+        self._worker = AnswerWorker(home, BATCH, on_kept)
         self._on_fault = on_fault
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rtcc-answers", daemon=True)

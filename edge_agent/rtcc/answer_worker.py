@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from edge_agent.errors import ConfigError, ConflictError, UnavailableError
+from edge_agent.errors import ConfigError, ConflictError, EvidenceError, UnavailableError
 from edge_agent.protocol.answer import Answer
 from edge_agent.rtcc.answers import Inbox, Judged
 from edge_agent.rtcc.office.home import RtccHome
@@ -77,8 +77,7 @@ class AnswerWorker:
             judged = self._inbox.judge(connection, taken) if taken else []
             if taken:
                 _dispose(connection, taken, judged)
-        for each in judged:
-            self._tell(each)
+        self._tell(taken, judged)
         return len(taken)
 
     def _judge_one(self) -> bool:
@@ -96,7 +95,7 @@ class AnswerWorker:
         except Exception:
             self._note_failure(taken)
             return False
-        self._tell(judged)
+        self._tell(taken, [judged])
         return True
 
     def _note_failure(self, taken: Sequence[TakenMessage]) -> None:
@@ -106,15 +105,20 @@ class AnswerWorker:
             where = f"number={each.number} gateway={each.gateway} jti={each.jti}"
             log.log(level, "message failed: %s failures=%d", where, failures, exc_info=True)
 
-    def _tell(self, judged: Judged) -> None:
-        if judged.waits is not None:
-            log.error("answer waits for a person (rtcc work --retry): %s", judged.waits)
-        elif isinstance(judged.fault, ConflictError):
-            log.error("answer kept for a person (rtcc watch --conflicts): %s", judged.fault)
-        elif judged.fault is not None:
-            log.warning("answer refused: %s", judged.fault)
-        elif judged.answer is not None and self._on_kept is not None:
-            self._on_kept(judged.answer)
+    def _tell(self, taken: Sequence[TakenMessage], judged: Sequence[Judged]) -> None:
+        # A gateway that floods fills no log: one line for each batch says the last reason, and how often.
+        refused: dict[str, list[EvidenceError]] = {}
+        for message, each in zip(taken, judged, strict=True):
+            if each.waits is not None:
+                log.error("answer waits for a person (rtcc work --retry): %s", each.waits)
+            elif isinstance(each.fault, ConflictError):
+                log.error("answer kept for a person (rtcc watch --conflicts): %s", each.fault)
+            elif each.fault is not None:
+                refused.setdefault(message.gateway, []).append(each.fault)
+            elif each.answer is not None and self._on_kept is not None:
+                self._on_kept(each.answer)
+        for faults in refused.values():
+            log.warning("answer refused: %s count=%d", faults[-1], len(faults))
 
 
 def _dispose(connection: "Connection", taken: Sequence[TakenMessage], judged: Sequence[Judged]) -> None:

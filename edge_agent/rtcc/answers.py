@@ -89,28 +89,6 @@ class Inbox:
         self._home = home
         self._keys = lru_cache(_MOST_KEYS)(partial(gateway_key, home))
 
-    def take(self, topic: str, payload: bytes) -> Answer | None:
-        """Verify one message and keep it.
-
-        Durable on return: the caller acknowledges afterwards.
-
-        Returns:
-            The answer; None if it, or a later one, was taken before.
-
-        Raises:
-            EvidenceError: Not an answer of an enrolled gateway to a request of ours.
-            ConflictError: One that contradicts another, names an upload that is not its own, or does not fit what the
-                state holds. It was kept for a person: the key in it comes once.
-            CustodyError: The gateway's row is damaged: nothing was kept.
-            UnavailableError: The state cannot be reached: nothing was kept.
-        """
-        message = NewMessage(topic, payload, gateway_of(topic) or "", jti_of(payload))
-        with self._home.state.database.begin() as connection:
-            judged = self.judge_one(connection, message)
-        if (error := judged.fault or judged.waits) is not None:
-            raise error
-        return judged.answer
-
     def judge(self, connection: "Connection", messages: Sequence[NewMessage | TakenMessage]) -> list[Judged]:
         """Verify messages in their order, and keep them inside the caller's transaction; durable once that is."""
         known = Known(

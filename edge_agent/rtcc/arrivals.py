@@ -8,14 +8,17 @@ import logging
 import queue
 from collections.abc import Callable, Sequence
 
-from edge_agent.mqtt.connection import RECEIVE_MAXIMUM
 from edge_agent.mqtt.inbound_queue import Incoming
 from edge_agent.protocol.answer import MAX_ANSWER_BYTES
 from edge_agent.rtcc.answers import gateway_of, jti_of
 from edge_agent.rtcc.state.inbound import NewMessage
 
-_GATHER_S = 0.02
-"""How long a batch waits for more, once it has one message."""
+RECEIVE_MAXIMUM = 512
+"""Messages under way to a reader, all of which one commit may hold: reading must outpace a gateway that floods, for
+others wait behind it in the broker's queue, and a commit takes as long for one message as for hundreds. At most 48 MB.
+"""
+_GATHER_S, _GATHER_MOST = 0.02, 64
+"""How long a batch waits for more, once it has one message; as long as it has no more than so many."""
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +73,7 @@ class Arrivals:
             if incoming is None:
                 return
             self._batch.append(incoming)
-            wait_s = min(wait_s, _GATHER_S)
+            wait_s = min(wait_s, _GATHER_S) if len(self._batch) < _GATHER_MOST else 0.0
 
 
 def _read_message(incoming: Incoming) -> NewMessage | None:

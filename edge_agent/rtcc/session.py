@@ -21,6 +21,7 @@ from edge_agent.mqtt.mutual_tls import TlsIdentity
 from edge_agent.protocol.answer import Answer
 from edge_agent.rtcc.answer_intake import AnswerIntake
 from edge_agent.rtcc.answers import TOPIC_FILTER, Inbox
+from edge_agent.rtcc.arrivals import RECEIVE_MAXIMUM
 from edge_agent.rtcc.office.home import CLIENT_NAME, RtccHome
 from edge_agent.rtcc.office.request import SignedRequest
 from edge_agent.rtcc.office.trust import TOPIC as TRUST_TOPIC
@@ -221,4 +222,5 @@ def broker_settings(home: RtccHome, *, watch: bool) -> BrokerSettings:
         first_retry_s=FIRST_RETRY_S,
         clean_start=not watch,
         session_expiry_s=_SESSION_EXPIRY_S if watch else 0,
+        receive_maximum=RECEIVE_MAXIMUM,
     )

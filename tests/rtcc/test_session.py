@@ -4,10 +4,12 @@ import dataclasses
 import json
 import queue
 import sqlite3
+import threading
 import time
 from itertools import islice
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from sqlalchemy import select, update
 
 from edge_agent.demo.broker import BrokerFiles, find_free_port, find_mosquitto, start_mosquitto, write_config
@@ -26,6 +28,7 @@ from edge_agent.rtcc.state import tables
 from edge_agent.rtcc.state.copying import move_state
 from edge_agent.rtcc.state.database import CityDatabase
 from edge_agent.units import MINUTE_NS, UtcNs, Window
+from tests.peers.flood import Flood, bogus_payloads
 from tests.peers.wait import wait_until
 from tests.rtcc.conftest import NOW, Applicant
 
@@ -255,6 +258,57 @@ def test_a_damaged_row_costs_its_own_gateway_alone(city, gateway, incident, now,
         (last,) = islice(session.answers(signed.jti, LIMIT_S), 2, 3)
         assert (last.gateway, last.status) == (gateway.id, Status.DECLINED)
     assert city.state.inbound.count() == (0, 0)
+
+
+RATE, FLOOD_S = 1000, 5
+LATEST_S = 5.0
+
+
+def sign_progress(jti, gateway, iss, key):
+    """Sign a progress for each moment of a flood: one by one, each is a transaction and a sync of the disk."""
+    answer = Answer(gateway, iss, jti, 0, NOW, Status.UPLOADING, sent_bytes=0, total_bytes=1 << 20)
+    return iter([encode_answer(dataclasses.replace(answer, seq=seq), key) for seq in range(RATE * FLOOD_S)])
+
+
+FLOODS = {"not an answer": lambda *_: bogus_payloads(), "its progress": sign_progress}
+
+
+@pytest.mark.parametrize("make", FLOODS.values(), ids=FLOODS)
+def test_a_gateway_that_floods_delays_no_other(city, incident, now, tmp_path, make):
+    """What another gateway says is there within seconds, through all of the flood, and none of it is lost."""
+    signed, wild = sign(city, draft(to_area(incident, 3000), incident), now), Applicant()
+    with RtccSession(city, watch=True) as session, Gateway(city, Applicant(), now) as neighbour:
+        session.send(signed)
+        flood, gateway = connect_flood(city, wild, now, tmp_path)
+        payloads = make(signed.jti, gateway, city.settings.iss, wild.gateway)
+        topic = f"rtcc/1/gw/{gateway}/res"
+        thread = threading.Thread(target=flood.run, args=(topic, RATE, FLOOD_S), kwargs={"payloads": payloads})
+        thread.start()
+        delays = []
+        while thread.is_alive():
+            delays.append(say_and_wait(session, neighbour, signed.jti, len(delays)))
+        thread.join()
+    assert max(delays) < LATEST_S
+
+
+def say_and_wait(session, gateway, jti, seq):
+    """Say a progress; return after how many seconds it is durable and shown."""
+    began = time.monotonic()
+    gateway.say(jti, seq, Status.UPLOADING, sent_bytes=seq, total_bytes=1 << 20)
+    for answer in session.answers(jti, LIMIT_S):
+        if (answer.gateway, answer.seq) == (gateway.id, seq):
+            return time.monotonic() - began
+    pytest.fail(f"not taken within {LIMIT_S} s: seq={seq}")
+
+
+def connect_flood(city, applicant, now, folder):
+    """Enrol a gateway, and connect who has taken it over."""
+    enrolment = json.loads(enrol(city, applicant.csr, now).content)
+    key = applicant.tls.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    for name, text in (("certificate", enrolment["certificate"]), ("key", key)):
+        (folder / name).write_text(text)
+    flood = Flood(city.settings.broker_port, city.ca_path, folder / "certificate", folder / "key")
+    return flood, enrolment["gateway"]
 
 
 def test_a_broker_that_is_not_there_is_an_error_in_words(home):
