@@ -12,7 +12,8 @@ from enum import Enum
 from typing import TypeVar
 
 from edge_agent.consent.policy import Occasion
-from edge_agent.ledger.entries import (
+from edge_agent.ledger.entries import LedgerEntry
+from edge_agent.ledger.request_kinds import (
     ApprovalEntry,
     BundleEntry,
     DecisionEntry,
@@ -21,7 +22,6 @@ from edge_agent.ledger.entries import (
     EndEntry,
     GivenUpEntry,
     GrantEntry,
-    LedgerEntry,
     NarrowedEntry,
     RequestEntry,
     TakenBackEntry,
