@@ -68,6 +68,7 @@ class AnswerWorker:
         with self._home.state.database.begin() as connection:
             taken = inbound.take(connection, most)
             judged = self._inbox.judge(connection, taken) if taken else []
+            # In the same transaction: after a kill the messages are still there, and nothing of them is kept.
             if taken:
                 inbound.remove(connection, taken)
         for each in judged:
@@ -88,6 +89,7 @@ class AnswerWorker:
         except (UnavailableError, ConfigError):
             raise
         except Exception:
+            # In a transaction of its own: that of the judgement was undone, and its count with it.
             failures = self._home.state.inbound.note_failure(number)
             level = logging.ERROR if failures >= MAX_FAILURES else logging.WARNING
             log.log(level, "message failed: number=%d failures=%d", number, failures, exc_info=True)

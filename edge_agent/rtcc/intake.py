@@ -107,6 +107,7 @@ class IntakeReader:
                 if not self._hold():
                     return  # They were not acknowledged: they come again.
             else:
+                # Committed: a kill from here on loses nothing, and one before it brings the messages again.
                 for each in batch:
                     each.ack()
                 return

@@ -201,11 +201,13 @@ class RtccSession:
             log.warning("answer refused: %s", error)
             answer = None
         except (ConfigError, CustodyError) as error:
-            # A fault on our side, not the message's: not acknowledged, it comes again to whoever is started next.
+            # A fault on our side, not the message's: unacknowledged, it comes again to the next program.
             with self._changed:
                 self._fault = error
                 self._changed.notify_all()
             raise
+        # After `take`, which is durable on return: the broker forgets the message now (MQTT 5,
+        # section 4.3.2).
         message.ack()
         if answer is not None:
             with self._changed:

@@ -23,14 +23,14 @@ _PINS = select(gateways.c.gateway, gateways.c.pinned_keys, gateways.c.revoked_at
 
 @dataclass(frozen=True, slots=True)
 class GatewayPin:
-    """By what the answers of a gateway are verified."""
+    """The key that verifies the answers of a gateway, and whether it was revoked."""
 
     key: Any
     is_revoked: bool
 
 
 class Gateways:
-    """The table of gateways. A record is what a gateway was enrolled with: ``gateway enrolled_at keys note``."""
+    """The table of gateways. A record holds the facts of an enrolment: ``gateway enrolled_at keys note``."""
 
     def __init__(self, database: CityDatabase) -> None:
         self._database = database
@@ -90,7 +90,7 @@ class Gateways:
 
 
 def find_pins(connection: Connection, names: Iterable[str]) -> dict[str, GatewayPin]:
-    """Return by what the answers of gateways are verified; one that was not enrolled is not among them."""
+    """Return the keys that verify the answers of gateways; one that was not enrolled is not among them."""
     rows = connection.execute(_PINS, {"names": list(names)})
     return {
         row.gateway: GatewayPin(load_jwk(json.loads(row.pinned_keys)["gateway"]), row.revoked_at is not None)
