@@ -8,7 +8,7 @@ import sqlite3
 import threading
 
 from edge_agent.ledger import entries
-from edge_agent.ledger.entries import CountedEntry
+from edge_agent.ledger.gateway_kinds import CountedEntry
 from edge_agent.units import HOUR_NS, UtcNs
 
 MAX_KEYS = 64
@@ -61,6 +61,8 @@ class RefusalCounter:
         """Take off what a committed ``enter`` returned."""
         with self._lock:
             for key, count in entered.items():
+                # Subtracted, not deleted: refusals that came while the transaction ran belong to
+                # the next entry.
                 self._counts[key] -= count
                 if not self._counts[key]:
                     del self._counts[key]

@@ -75,6 +75,7 @@ class AnswerWorker:
         with self._home.state.database.begin() as connection:
             taken = inbound.take(connection, most)
             judged = self._inbox.judge(connection, taken) if taken else []
+            # In the same transaction: after a kill the messages are still there, and nothing of them is kept.
             if taken:
                 _dispose(connection, taken, judged)
         self._tell(taken, judged)
@@ -99,6 +100,7 @@ class AnswerWorker:
         return True
 
     def _note_failure(self, taken: Sequence[TakenMessage]) -> None:
+        # In transactions of their own: that of the judgement was undone, and its count with it.
         for each in taken:
             failures = self._home.state.inbound.note_failure(each.number)
             level = logging.ERROR if failures >= MAX_FAILURES else logging.WARNING

@@ -1,4 +1,4 @@
-"""The answers of gateways: verified, in order, and kept before it is acknowledged.
+"""The answers of gateways: each is verified, put in order, and kept before it is acknowledged.
 
 Owns the judgement of one message against the RTCC's state. A gateway is believed for its own answers to our own
 requests and for nothing else: its key was pinned when it was enrolled, numbers must rise, and the rows that it can make
@@ -173,6 +173,7 @@ class Inbox:
             raise EvidenceError(f"answer of a gateway that is not enrolled: gateway={gateway}")
         if isinstance(pin, DamagedPin):
             raise pin.error
+        # Before the signature: a stolen key signs as well as its gateway does.
         if pin.is_revoked:
             raise EvidenceError(f"answer of a gateway that was revoked: gateway={gateway}")
         answer = verify_answer(payload, gateway, pin.key)
@@ -185,7 +186,8 @@ class Inbox:
     def _keep_conflict(self, connection: "Connection", answer: Answer, raw: bytes, error: ConflictError) -> Judged:
         """Keep a message that contradicts; bounded, for its own gateway alone can send one.
 
-        It is an event of the audit once: nobody deletes one of those, and a gateway may say the same for ever.
+        It is an event of the audit once: the audit's rows stay, and a gateway may repeat itself
+        without end.
         """
         kept = exchanges.keep_conflict(connection, answer, raw, _now(), MAX_CONFLICTS)
         if kept is ConflictKept.TOO_MANY:
@@ -218,6 +220,8 @@ def _keep(batch: ExchangeBatch, asked: AskedOf, answer: Answer, raw: bytes) -> b
 
 def _is_news(batch: ExchangeBatch, exchange: Exchange, answer: Answer, raw: bytes) -> bool:
     """Tell whether an answer is later than all that were kept; ConflictError if it contradicts one of them."""
+    # PROTOCOL 8: `seq` rises within an exchange. A repeated message is no fault: the broker
+    # delivers at least once.
     if answer.seq == exchange.last_seq:
         known = batch.find_last_raw(answer)
         # The same payload may be signed anew: both signatures were verified.

@@ -60,6 +60,7 @@ def enrol(home: RtccHome, csr_pem: bytes, now: UtcNs, *, renew: bool = False, no
     gateway = known or make_id()
     ca, ca_key = home.load_ca()
     certificate = authority.issue_client(ca, ca_key, application.tls, gateway, now)
+    # Before the file leaves us: only a recorded certificate can be revoked.
     home.certificates.record(gateway, certificate)
     if known and home.is_gateway_revoked(known):  # meanwhile: then this certificate is on the list, or never left us
         raise EvidenceError(f"this gateway was revoked: gateway={known}", "a gateway with new keys can be enrolled")

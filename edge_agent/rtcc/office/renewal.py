@@ -1,7 +1,8 @@
 """Renewing a gateway's certificate (PROTOCOL 7.5): under the id that it has, for the keys that are pinned.
 
-Owns who gets one: a gateway that is enrolled and not revoked, that shows a certificate near its end, and signs with
-both of its keys. Asking again brings the same certificate again, so nobody can make the authority issue many.
+Owns the decision: a gateway gets one if it is enrolled and not revoked, shows a certificate near
+its end, and signs with both of its keys. Asking again brings the same certificate again, so a
+gateway cannot make the authority issue many.
 """
 
 from cryptography import x509
@@ -36,6 +37,7 @@ def renew(home: RtccHome, gateway: str, presented: x509.Certificate, raw: bytes,
         raise EvidenceError(f"gateway was revoked: gateway={gateway}")
     keys = home.load_gateway(gateway)["keys"]
     application = verify_renewal(raw, home.settings.iss, gateway, gateway_key(home, gateway))
+    # A renewal renews: other keys would be another gateway under this one's id.
     if any(public_jwk(getattr(application, name)) != jwk for name, jwk in keys.items()):
         raise EvidenceError(f"application names other keys than the pinned ones: gateway={gateway}")
     certificate = _find_newer(home, gateway, presented, now)
@@ -44,6 +46,7 @@ def renew(home: RtccHome, gateway: str, presented: x509.Certificate, raw: bytes,
             raise EvidenceError(f"certificate is not near its end: gateway={gateway}")
         ca, ca_key = home.load_ca()
         certificate = authority.issue_client(ca, ca_key, application.tls, gateway, now)
+        # Before the answer leaves us: only a recorded certificate can be revoked.
         home.certificates.record(gateway, certificate)
         if home.is_gateway_revoked(gateway):  # meanwhile: then this certificate is on the list, or never left us
             raise EvidenceError(f"gateway was revoked: gateway={gateway}")

@@ -24,7 +24,7 @@ _PINS = select(gateways.c.gateway, gateways.c.pinned_keys, gateways.c.revoked_at
 
 @dataclass(frozen=True, slots=True)
 class GatewayPin:
-    """By what the answers of a gateway are verified."""
+    """The key that verifies the answers of a gateway, and whether it was revoked."""
 
     key: Any
     is_revoked: bool
@@ -38,7 +38,7 @@ class DamagedPin:
 
 
 class Gateways:
-    """The table of gateways. A record is what a gateway was enrolled with: ``gateway enrolled_at keys note``."""
+    """The table of gateways. A record holds the facts of an enrolment: ``gateway enrolled_at keys note``."""
 
     def __init__(self, database: CityDatabase) -> None:
         self._database = database

@@ -72,6 +72,7 @@ _HEADS = (
     )
     .order_by(*_TURNS)
     .limit(bindparam("most"))
+    # A head that another worker has is left out, not waited for; SQLite has one writer anyway.
     .with_for_update(of=inbound, skip_locked=True)
 )
 _FOLLOWING = (
@@ -103,7 +104,7 @@ _REMOVE = delete(inbound).where(inbound.c.number.in_(bindparam("numbers", expand
 
 
 class InboundMessages:
-    """The table of messages that nobody has judged yet."""
+    """The table of messages that no worker has judged yet."""
 
     def __init__(self, database: CityDatabase) -> None:
         self._database = database
@@ -170,14 +171,14 @@ def _row(message: NewMessage, turn: int) -> dict[str, object]:
 
 
 def _bound_stuck(connection: Connection, exchanges: set[tuple[str, str]]) -> None:
-    """Delete the oldest that wait behind a head for which nobody but a person has a use."""
+    """Delete the oldest messages that wait behind a head that waits for a person."""
     for gateway, jti in connection.execute(_STUCK, {"exchanges": list(exchanges), "most": MAX_STUCK}).all():
         gone = connection.execute(_TRIM, {"of_gateway": gateway, "of_jti": jti, "most": MAX_STUCK}).rowcount
         log.error("messages behind one that waits for a person: gateway=%s jti=%s dropped=%d", gateway, jti, gone)
 
 
 def take(connection: Connection, most: int) -> list[TakenMessage]:
-    """Take up to ``most`` messages inside the caller's transaction; empty if nobody waits, or others have them all."""
+    """Take up to ``most`` messages inside the caller's transaction; empty if none waits, or others have them all."""
     heads = connection.execute(_HEADS, {"most": most}).all()
     if not heads:
         return []

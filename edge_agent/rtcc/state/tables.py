@@ -42,7 +42,7 @@ drafts = Table(
     Column("content", LargeBinary, nullable=False),
 )
 
-# One row for each request and gateway that answered it: whoever takes an answer in holds its lock.
+# One row for each request and gateway that answered it: the worker that takes an answer in holds its lock.
 exchanges = Table(
     "exchanges",
     metadata,
@@ -117,7 +117,7 @@ inbound = Table(
 Index("inbound_exchange", inbound.c.gateway, inbound.c.jti, inbound.c.number)
 Index("inbound_turn", inbound.c.turn, inbound.c.number)
 
-# Who reads a broker, and until when nobody else does.
+# The reader of each broker, and the end of its lease.
 readers = Table(
     "readers",
     metadata,
@@ -127,7 +127,7 @@ readers = Table(
     Column("read_at_ns", BigInteger, nullable=False),
 )
 
-# What happened, in no order yet; nobody changes or deletes a row.
+# Events in no order yet; the database refuses to change or delete a row.
 audit_events = Table(
     "audit_events",
     metadata,
