@@ -1,32 +1,14 @@
 """The counts of refusals that are not entered one by one."""
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import pytest
 
 from edge_agent.ledger import table as ledger
 from edge_agent.ledger.refusal_counts import MAX_KEYS, RefusalCounter
 from edge_agent.units import HOUR_NS, parse_rfc3339
+from tests.ledger.conftest import transaction
 from tests.support.fakes import FakeClock
 
 NOW = parse_rfc3339("2026-09-21T14:13:20Z")
-
-
-@pytest.fixture
-def conn() -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    ledger.create_tables(connection)
-    yield connection
-    connection.close()
-
-
-@contextmanager
-def transaction(conn: sqlite3.Connection) -> Iterator[None]:
-    conn.execute("BEGIN IMMEDIATE")
-    yield
-    conn.commit()
 
 
 def test_the_counter_enters_one_line_per_reason_and_hour(conn: sqlite3.Connection) -> None:

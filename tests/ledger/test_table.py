@@ -1,8 +1,7 @@
 """The ledger's tables: what is entered stays, and what was changed is found."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,29 +11,11 @@ from edge_agent.errors import EvidenceError
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import encode_leaf, ledger_origin, verify_checkpoint, verify_growth, verify_proof
 from edge_agent.units import DAY_NS, UtcNs, parse_rfc3339
+from tests.ledger.conftest import transaction
 
 ORIGIN = ledger_origin("gw-1")
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
 NOW = parse_rfc3339("2026-09-21T14:13:20Z")
-
-
-@pytest.fixture
-def conn(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)
-    ledger.create_tables(connection)
-    yield connection
-    connection.close()
-
-
-@contextmanager
-def transaction(conn: sqlite3.Connection) -> Iterator[None]:
-    conn.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        conn.rollback()
-        raise
-    conn.commit()
 
 
 def fill(conn: sqlite3.Connection, count: int) -> None:
