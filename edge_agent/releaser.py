@@ -34,7 +34,6 @@ from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.trust_bundle import Roots
 from edge_agent.protocol.verdict import Verdict
 from edge_agent.settings.gateway import Config, load_config
-from edge_agent.unenrolled import EnrolmentWatch, wait_enrolled
 from edge_agent.units import SECOND_NS, ClockState, UtcNs
 from edge_agent.uplink.bundle.builder import BundleBuilder, BundleKeys
 from edge_agent.uplink.bundle.rings import Footage
@@ -65,6 +64,7 @@ from edge_agent.uplink.owner.page_links import PageLinks
 from edge_agent.uplink.owner.page_reads import FindConsents, PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadCommands, begin_anew
 from edge_agent.uplink.owner.request_commands import RequestCommands
+from edge_agent.uplink.owner.unenrolled import EnrolmentWatch, wait_enrolled
 from edge_agent.uplink.owner.update_notes import EVERY_S as UPDATES_EVERY_S
 from edge_agent.uplink.owner.update_notes import UpdateNotes
 from edge_agent.uplink.release.build_step import BuildStep
