@@ -59,6 +59,7 @@ def in_force_reasons(camera: str, house_state: HouseState, now: UtcNs, *, as_sig
         return
     if now < in_force.paused_until:
         yield _reason("camera-paused", camera)
+    # All that hold are told, not the first alone: the owner's ledger has every reason (O4).
     if in_force.revoked:
         yield _reason("consent-revoked", camera)
     if in_force.consent is None or in_force.terms is None:
@@ -92,6 +93,7 @@ def _agency(case: Case) -> Reason | None:
 
 def _signatures(case: Case) -> Reason | None:
     signed = {signer.role for signer in case.request.signers}
+    # By roles that check 6 has verified: two signatures of one role never come here.
     enough = case.house.signatures is Signatures.TWO or Role.DISPATCH in signed
     return _unless(enough, case, "dispatch-missing")
 
@@ -121,6 +123,8 @@ def _distance(case: Case) -> Reason | None:
     incident, place = case.request.incident.place, case.in_force.place
     if place is None:
         return _reason("place-missing", case.camera)
+    # From the camera's own place, at home: the cell of the topic is only a first sieve (PROTOCOL 2,
+    # M4).
     metres = distance_m((place.lat, place.lon), (incident.lat, incident.lon))
     return _unless(metres <= case.terms.distance_m, case, "too-far", limit=case.terms.distance_m)
 

@@ -67,6 +67,8 @@ class RefusalCounter:
         """Take off what a committed ``enter`` returned."""
         with self._lock:
             for key, count in entered.items():
+                # Subtracted, not deleted: refusals that came while the transaction ran belong to
+                # the next entry.
                 self._counts[key] -= count
                 if not self._counts[key]:
                     del self._counts[key]

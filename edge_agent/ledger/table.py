@@ -34,7 +34,7 @@ from edge_agent.units import UtcNs, encode_rfc3339
 PADDING = "padding"
 """Kind of the leaves that fill a tree up before its head leaves the house."""
 UNVERIFIED = "unverified"
-"""Kind of the one entry per reason and hour that counts what is not written down
+"""Kind of the one entry per reason and hour that counts the refusals without an entry of their own
 (``edge_agent.ledger.refusal_counts``)."""
 
 _TABLES = """
@@ -115,6 +115,7 @@ def append(conn: sqlite3.Connection, kind: str, entry: Mapping[str, object], at:
     """
     if not conn.in_transaction:
         raise ValueError("a ledger entry belongs inside a transaction")
+    # Salted: the published root of a small tree must not let a reader guess its entries.
     leaf = encode_leaf(kind, at, entry, secrets.token_bytes(SALT_BYTES))
     index = read_size(conn)
     conn.execute("INSERT INTO ledger_leaves VALUES (?, ?, ?, ?)", (index, kind, at, leaf))

@@ -1,8 +1,8 @@
 """The RTCC's upload server: a tus endpoint behind mutual TLS.
 
-Owns the HTTP side: who may create an upload, of which size and name, and how long a silent one is waited for; where the
-bytes go is ``edge_agent.rtcc.receiver_storage``. What arrives is ciphertext without its age header: nothing here could
-open it.
+Owns the HTTP side: the right to create an upload, its size and name, and the time-out of a silent
+one; ``edge_agent.rtcc.receiver_storage`` puts the bytes away. An upload is ciphertext without its
+age header: no key of this machine opens it before the gateway's signed answer brings that header.
 """
 
 import asyncio
@@ -38,7 +38,9 @@ from edge_agent.rtcc.state_questions import NO_ANSWER, Revocations, StateQuestio
 
 MAX_UPLOAD_BYTES = 64 << 30
 KEEP_FREE_BYTES = 1 << 30
+"""Left to the other programs of this disk, the state's database among them."""
 KEEP_DAYS = 5
+"""An upload without a new byte goes after so long, even if there is room (docs/rtcc.md)."""
 IDLE_TIMEOUT_S = 30.0
 """A body that brings nothing for so long is taken as cut off: its lock is given to the next attempt."""
 
@@ -47,7 +49,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ReceiverSettings:
-    """Where the receiver listens, with which certificate, and where it puts what it gets."""
+    """The receiver's address, its certificate, its folders and its limits (bytes)."""
 
     host: str
     port: int
@@ -109,7 +111,7 @@ class Receiver(ServerThread):
 
     @property
     def url(self) -> str:
-        """What an enrolment file names; a gateway creates its uploads under ``CN/`` in it."""
+        """The URL for enrolment files; a gateway creates its uploads under ``CN/`` in it."""
         return f"https://{self._settings.host}:{self.port}/{PREFIX}/"
 
     def stop(self) -> None:
@@ -137,7 +139,7 @@ def build_app(
             _refuse_unfit(request, metadata, upload, settings)
             name = metadata["filename"]
             if not await questions.ask(is_announced, peer.get(), name):
-                # The `queued` that names it may be on its way, or nobody takes answers in at the moment.
+                # PROTOCOL 8, A15. The `queued` that names it may be on its way, or no program takes answers in now.
                 raise _not_now(503, "no queued answer names this upload yet")
             _reserve(storage, settings, name, upload["size"])
 
@@ -154,6 +156,7 @@ def build_app(
         )
     )
     later = None if renew is None else questions.defer(renew)
+    # Revocation is judged before the path: a revoked gateway learns nothing of what is here.
     return _guard(keep_apart(app, _find_peer), Revocations(questions, is_revoked), later)
 
 
@@ -173,6 +176,8 @@ def _guard(apart: App, revocations: Revocations, renew: Callable[[str, bytes, by
             message = await receive_or_end()
             if message["type"] != "http.request":
                 return message
+            # The last piece asks the state anew: a gateway that was revoked during its upload must
+            # not finish it.
             ask = revocations.ask_lately if message.get("more_body", False) else revocations.ask
             try:
                 is_over = await ask(gateway)
@@ -192,6 +197,8 @@ def _guard(apart: App, revocations: Revocations, renew: Callable[[str, bytes, by
         if renew is not None and is_renewal(scope):
             await answer_renewal(scope, receive_in_time, send, renew)
             return
+        # The storage reads the gateway from here alone: no path and no header says whose an upload
+        # is.
         peer.set(gateway)
         await apart(scope, receive_in_time, send)
 
@@ -214,6 +221,7 @@ def _refuse_unfit(
     size, name = upload["size"], metadata.get("filename", "")
     if not peer.get():
         raise HTTPException(403, "no client certificate")
+    # Room is reserved by the announced size: an upload without one could fill the disk.
     if size is None or upload["defer_length"] or size <= 0:
         raise HTTPException(400, "Upload-Length is needed")
     # tuspyserver would read the whole body of a creation into memory and write it past the storage.

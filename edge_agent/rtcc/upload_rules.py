@@ -92,6 +92,7 @@ class UploadRules(ServerThread):
             return {"revoked": is_revoked}
         return {
             "revoked": is_revoked,
+            # A revoked gateway begins nothing, whatever it announced before.
             "announced": not is_revoked and self._is_announced(gateway, upload),
             "signed": self._find_signed(gateway, upload) or "",
         }
@@ -101,6 +102,8 @@ def _bind(path: Path) -> socket.socket:
     if path.is_socket():
         path.unlink()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # Before `bind`, which makes the file: a `chmod` after it would leave a moment for others to
+    # connect.
     mask = os.umask(0o177)
     try:
         listener.bind(str(path))
@@ -110,7 +113,7 @@ def _bind(path: Path) -> socket.socket:
 
 
 def _show_certificate(scope: AsgiMessage) -> AsgiMessage:
-    """Put whose request it is, and the certificate that was shown to the upload server, where a renewal looks."""
+    """Put the gateway and the certificate that it showed to the upload server into the scope's state, for a renewal."""
     shown = dict(scope["headers"]).get(b"x-client-certificate", b"")
     try:
         certificate = base64.b64decode(shown, validate=True)

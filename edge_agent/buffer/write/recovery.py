@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """Where a recorder goes on."""
+    """The next block number, and the end of the block before it."""
 
     next_seq: int
     previous: BlockEnd
@@ -92,6 +92,7 @@ def _end_of_newest(disk: Disk, superblock: Superblock, page: Page, raw: bytes) -
     if page.tombstone:
         return BlockEnd(page.final_accepted_bytes, page.final_records, 0, 0, 0, page.final_chain)
     start = chain_start(raw)
+    # FORMAT 7.4, step 4.
     whole = BlockWalk(disk, superblock, page.seq, start).scan()
     scan = whole.without_torn_tail()
     for damage in scan.damage:
@@ -104,6 +105,8 @@ def _end_of_newest(disk: Disk, superblock: Superblock, page: Page, raw: bytes) -
         )
     tail_from = sum(record.header.index < scan.durable for record in scan.records)
     accepted = tail_from + _count_good(disk, superblock, scan.records[tail_from:])
+    # Step 5: the next page signs these records, so they must be on the disk and not in a page cache
+    # alone (D4).
     if not _rewrite(disk, superblock, scan.records[tail_from:accepted]):
         accepted = tail_from
     kept = scan.records[:accepted]

@@ -1,7 +1,7 @@
 """Certificates of gateways that the authority issued, and those that it revoked.
 
 Owns ``tls/issued/GATEWAY/SERIAL.pem``, ``tls/revoked.json`` and ``tls/crl.pem``: the list (RFC 5280, section 5) that
-the broker reads. Which certificate is issued to whom is said by ``enrol`` and ``renewal``.
+the broker reads. ``enrol`` and ``renewal`` decide which certificate is issued to whom.
 """
 
 import contextlib

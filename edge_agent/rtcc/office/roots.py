@@ -21,6 +21,7 @@ from edge_agent.rtcc.office.keys import (
 )
 
 ROOTS, THRESHOLD = 3, 2
+"""One root may be lost, and one may be stolen, before the set must be replaced."""
 
 
 @dataclass(frozen=True, slots=True)

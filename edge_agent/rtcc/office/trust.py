@@ -17,6 +17,8 @@ from edge_agent.rtcc.office.roots import RootSet
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
 
 MAX_VALIDITY_DAYS = 30
+"""As a gateway accepts at most (PROTOCOL 5); a revoked signer counts no longer than that at a
+gateway that is cut off."""
 TOPIC = "rtcc/1/trust"
 
 

@@ -32,7 +32,7 @@ _PADDING = "padding"
 
 @dataclass(frozen=True, slots=True)
 class AuditFindings:
-    """What a look at the whole audit found: all of it agrees."""
+    """The counts of an audit that agrees in every part."""
 
     leaves: int
     waiting: int
@@ -66,6 +66,7 @@ class AuditTree:
             if self._database.is_shared:
                 guards.exclude_others(connection)
             size = _put_events(connection, audit.read_size(connection))
+            # The size is published: a multiple of PAD_TO tells no one how many events a day had.
             while not size or size % PAD_TO:
                 audit.put(connection, size, None, _PADDING, now, {})
                 size += 1

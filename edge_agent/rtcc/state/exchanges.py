@@ -53,6 +53,7 @@ def keep_conflict(connection: Connection, answer: Answer, raw: bytes, now: UtcNs
     known = conflicts.c.gateway == answer.gateway
     if connection.execute(select(conflicts.c.jti).where(known, conflicts.c.sha256 == digest)).first() is not None:
         return ConflictKept.KNOWN
+    # A gateway's own key signs these: without a bound one gateway could fill the disk.
     if connection.execute(select(func.count()).where(known)).scalar_one() >= most:
         return ConflictKept.TOO_MANY
     place = {"gateway": answer.gateway, "jti": answer.jti, "sha256": digest}
@@ -61,7 +62,7 @@ def keep_conflict(connection: Connection, answer: Answer, raw: bytes, now: UtcNs
 
 
 class Exchanges:
-    """What was taken in, to be read by commands and by the receiver."""
+    """The answers that were taken in, to be read by commands and by the receiver."""
 
     def __init__(self, database: CityDatabase) -> None:
         self._database = database
@@ -133,7 +134,7 @@ class Exchanges:
             return [_delivery(row) for row in connection.execute(query)]
 
     def conflicts(self) -> Iterator[tuple[str, str, bytes]]:
-        """Yield gateway, request and message of what contradicts, the oldest first, page by page."""
+        """Yield gateway, request and message of each contradiction, the oldest first, page by page."""
         key = (conflicts.c.kept_at_ns, conflicts.c.gateway, conflicts.c.sha256)
         after: tuple[int, str, str] = (-1, "", "")
         while True:

@@ -157,10 +157,13 @@ class Intake:
         try:
             if message.topic == TRUST_TOPIC:
                 self._take_trust(message.payload)
+            # PROTOCOL 2, M3: a request that was retained is refused; the broker would bring it at
+            # every connection.
             elif message.retained:
                 self._refusal_counter.count("retained")
             else:
                 return self._take_request(message)
+        # Faults of this machine, not of the message: unacknowledged, it comes again.
         except (sqlite3.Error, OSError, MemoryError):
             raise
         except Exception:
@@ -191,6 +194,7 @@ class Intake:
             request: Request | None = None
             try:
                 request = self._evaluator.verify(message.payload, moment)
+                # After the signatures: only a verified key has an account that refusals can fill.
                 over = self.limits.find_key_over(request, moment.now)
                 outlook = self._evaluator.look(moment)
                 admitted = self._evaluator.admit(request, outlook)
@@ -198,6 +202,8 @@ class Intake:
             except Replayed as replayed:
                 self._repeat(connection, request, replayed, message.correlation, moment.now)
             except DenialError as error:
+                # Nothing is written and nothing acknowledged: the message waits for a clock or a
+                # trust bundle.
                 if error.reason in TRANSIENT:
                     return _Fate.WAITS
                 if request is None or self._is_counted(request, error, moment.now):
@@ -270,6 +276,8 @@ class Intake:
         if isinstance(assessment.verdict, Denial) and over is not None and not assessment.uses:
             self._only_count(connection, request, assessment.verdict, correlation, outlook, over)
             return None
+        # Also of a denial: an incident whose facts were seen once may not come back with other
+        # facts (check 10).
         facts = incident_digest(request.incident)
         self._store.requests.add_incident(connection, request.iss, request.incident.number, facts)
         stored = self._register.enter(connection, request, correlation, assessment, outlook)

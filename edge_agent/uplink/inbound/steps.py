@@ -78,7 +78,7 @@ def grant(stored: StoredRequest, verdict: Grant, bound: Bound, now: UtcNs) -> Re
 def refuse(
     stored: StoredRequest, reasons: Sequence[Reason], answer_at: UtcNs | None, now: UtcNs, event: Event = Event.DENIAL
 ) -> RequestStep:
-    """Refuse what was not granted yet, for all of its reasons; ``answer_at`` None for silence."""
+    """Refuse a request that was not granted yet, for all of its reasons; ``answer_at`` None for silence."""
     codes = encode_reasons(reasons)
     entry = DenialEntry(**_name(stored), reasons=codes)
     answer: dict[str, Any] | None = None if answer_at is None else {}

@@ -96,6 +96,8 @@ class DeskCommands:
         signed = [each.encode() for each in read_texts(members, "jws")]
         self._demand_signature(draft, signed)
         self._demand_proof(draft, members["proof"])
+        # Before the act: an act that is carried out without an entry would be invisible to the
+        # owner.
         self._enter(PageEntry(draft.what, BY, **draft.subject))
         said = {"jws": signed[0].decode()} if len(signed) == 1 else {"signed": [each.decode() for each in signed]}
         return self._commands[draft.command]({**draft.members, **said}, peer)
@@ -108,6 +110,7 @@ class DeskCommands:
             message = jws.parse(raw, unsigned.typ)
             if message.payload_bytes != unsigned.payload:
                 raise DenialError("approval-mismatch", "What was signed is not what was drafted.")
+            # Against the pinned key: no key and no `kid` of the message itself is believed.
             jws.verify(message, {self._orders.thumbprint: self._orders.owner})
 
     def _demand_proof(self, draft: DeskDraft, proof: object) -> None:

@@ -1,8 +1,9 @@
 """The desk's tickets: a browser begins there with one, which the page fetches for a paired device that follows a link.
 
-Owns the tickets, in memory alone: a device that is taken off has none from that moment on, and a restart ends them all.
-A ticket is no key to anything: the desk takes passphrase and code as well. It keeps whoever is on the Wi-Fi and is no
-paired device from having the owner told codes without end.
+Owns the tickets, in memory alone: a device that is taken off has none from that moment on, and a
+restart ends them all. A ticket is no key to anything: the desk takes passphrase and code as well.
+It keeps a stranger on the Wi-Fi, who has no paired device, from having codes sent to the owner
+without end.
 """
 
 import secrets

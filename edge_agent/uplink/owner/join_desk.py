@@ -36,7 +36,7 @@ class JoinDesk:
     """A draft, and handlers.
 
     Args:
-        config: Where the files lie.
+        config: Paths of the files.
         clock: When the order begins.
         texts: The owner's language.
     """

@@ -12,6 +12,7 @@ from edge_agent.uplink.release.tus import TusUploader, UploadWatch
 from edge_agent.uplink.store.releases import StoredRelease
 
 _ASK_EVERY_NS = SECOND_NS // 20
+"""Between two looks into SQLite for a withdrawal, while pieces are sent."""
 
 
 class UploadTargets:

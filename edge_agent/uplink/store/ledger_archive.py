@@ -1,6 +1,7 @@
-"""Where a new ledger begins: with the last signed head of the one that was restored as an archive.
+"""The beginning of a new ledger: the last signed head of the one that was restored as an archive.
 
-``edge-agent init --from-backup`` lays the archive down as root, readable for the group and writable for nobody.
+``edge-agent init --from-backup`` lays the archive down as root: the group may read it, and no other
+user may write it.
 """
 
 from pathlib import Path

@@ -29,6 +29,7 @@ class RequestState(Enum):
 
 
 MONTH_NS = 30 * DAY_NS
+"""PROTOCOL 6.2, O10: quotas are counted over any 30 days."""
 OPEN_STATES = (RequestState.ASKED, RequestState.GRANTED, RequestState.UPLOADING)
 
 
