@@ -10,12 +10,13 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import edge_agent
-from edge_agent.consent.decision import decide, decide_again
+from edge_agent.consent.decision import counted, decide, decide_again, trace
 from edge_agent.consent.hours import parse_hours
 from edge_agent.consent.house_state import FOREVER, CameraInForce, History
 from edge_agent.consent.meet import meet
 from edge_agent.consent.offer import digest_offers, offers_of
 from edge_agent.consent.policy import Mode, Signatures
+from edge_agent.consent.rules import RULES
 from edge_agent.protocol.reasons import CAUSES
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Approval, Ask, Denial, Grant, Mask, Wait
@@ -507,6 +508,29 @@ def test_a_camera_of_unknown_history_is_not_decided_on():
     """A history that leaves a camera out is a fault of the caller, and never a grant."""
     with pytest.raises(KeyError):
         decide(admitted(), house_state(), History({}), NOW, SYNC)
+
+
+def test_quotas_count_what_the_signed_terms_would_have_granted():
+    """A file made tighter for a while must not save up requests for later."""
+    tight = house_state(standing(terms(), terms(mode=Mode.DENY)))
+    assert isinstance(verdict_of(house=tight), Denial)
+    assert counted(admitted(), tight, history(), NOW, SYNC) == (("door", 10 * MINUTE_NS),)
+    refused = house_state(standing(terms(mode=Mode.DENY), terms()))
+    assert counted(admitted(), refused, history(), NOW, SYNC) == ()
+    assert counted(admitted(), tight, history(), NOW, ClockState.FLOOR_ONLY) == ()
+
+
+def test_the_trace_names_every_rule_for_every_camera():
+    """``explain`` shows what passed as well as what did not."""
+    steps = trace(admitted({"clip.cameras": ["*"]}), two(), history(), NOW, SYNC)
+    assert {(step.rule, step.camera) for step in steps} == {
+        (rule, camera) for rule in RULES for camera in ("door", "yard")
+    }
+    assert [(step.rule, step.camera, step.reason.code) for step in steps if step.reason] == [
+        ("mode", "yard", "mode-deny")
+    ]
+    general = trace(admitted(), house_state(paused_until=FOREVER), history(), NOW, ClockState.FLOOR_ONLY)
+    assert [step.reason.code for step in general if step.reason] == ["clock-unsynchronised", "release-paused"]
 
 
 def test_a_grant_is_made_in_one_place():

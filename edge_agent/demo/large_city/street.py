@@ -32,8 +32,6 @@ from edge_agent.host.atomic_file import write_new_file
 from edge_agent.host.hardening import harden, lock_folder
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin
-from edge_agent.protocol.trust_bundle import Recipient
-from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.releaser import Releaser
 from edge_agent.rtcc.office.keys import write_age_identity
 from edge_agent.settings.gateway import read_text
@@ -57,27 +55,16 @@ _TURN = threading.Lock()
 class _OneAtATime(BundleBuilder):
     """A house's builder, which waits for its turn in the street."""
 
-    def __init__(self, builder: BundleBuilder) -> None:
-        vars(self).update(vars(builder))
-
-    def build(
-        self,
-        grant: Grant,
-        camera: CameraGrant,
-        recipients: tuple[Recipient, ...],
-        proof: Mapping[str, object],
-        out: Any,
-    ) -> BundleInfo:
+    def build(self, *given: Any, **named: Any) -> BundleInfo:
         """Build as the product does."""
         with _TURN:
-            return super().build(grant, camera, recipients, proof, out)
+            return super().build(*given, **named)
 
 
 class _Neighbour(Releaser):
     """The releaser of one house."""
 
-    def _make_builder(self, keys: KeyStore) -> BundleBuilder:
-        return _OneAtATime(super()._make_builder(keys))
+    builder_type = _OneAtATime
 
 
 class Resident:
