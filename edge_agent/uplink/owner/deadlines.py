@@ -96,6 +96,8 @@ class Deadlines:
         request = self._store.requests.read(request_id)
         if request.state is not RequestState.ASKED:
             return
+        # A no for silence needs a clock that is believed: one set forward would answer for the
+        # owner.
         if self._clock.state() is ClockState.SYNCHRONISED:
             self._refuse(request, "owner-silent")
         else:  # it may not be time yet
