@@ -116,11 +116,7 @@ class KeyStore:
         pem = self._read(path)
         if is_encrypted(pem) and passphrase is None:
             passphrase = self._find_passphrase()
-        key = decode_private(pem, passphrase, str(path))
-        fits = isinstance(key, _PRIVATE_TYPES[name])
-        if not fits:
-            raise CustodyError(f"key is of the wrong kind: {path}")
-        return key
+        return decode_named(name, pem, passphrase, str(path))
 
     @overload
     def load_public(self, name: Literal["recorder", "gateway", "owner"]) -> Ed25519PublicKey: ...
@@ -240,6 +236,15 @@ def decode_private(pem: bytes, passphrase: bytes | None, source: str) -> Private
             raise CustodyError(f"passphrase does not open the key: {source}") from error
         raise CustodyError(f"not a private key in PEM: {source}") from error
     if not isinstance(key, PrivateKey):
+        raise CustodyError(f"key is of the wrong kind: {source}")
+    return key
+
+
+def decode_named(name: str, pem: bytes, passphrase: bytes | None, source: str) -> PrivateKey:
+    """Read the private key of that name (``KEY_HOLDER``); otherwise as ``decode_private``."""
+    key = decode_private(pem, passphrase, source)
+    fits = isinstance(key, _PRIVATE_TYPES[name])
+    if not fits:
         raise CustodyError(f"key is of the wrong kind: {source}")
     return key
 

@@ -220,7 +220,7 @@ def stream(
     except OSError as error:
         raise UnavailableError(
             f"no answer on {path}: {error.strerror or 'time-out'}",
-            "is the process running, and are you in the group edge-agent?",
+            "is it running (sudo edge-agent check finds what prevents it), and are you in the group edge-agent?",
         ) from error
     raise UnavailableError(f"no answer on {path}: the connection was closed")
 

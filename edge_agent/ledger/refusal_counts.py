@@ -8,7 +8,7 @@ import sqlite3
 import threading
 
 from edge_agent.ledger import entries
-from edge_agent.ledger.entries import CountedEntry
+from edge_agent.ledger.gateway_kinds import CountedEntry
 from edge_agent.units import HOUR_NS, UtcNs
 
 MAX_KEYS = 64

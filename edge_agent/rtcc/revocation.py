@@ -44,7 +44,7 @@ class Revocation:
 
     def __init__(self, home: RtccHome, gateway: str, clock: Clock | None = None) -> None:
         self._home, self._gateway, self._clock = home, gateway, clock or SystemClock()
-        home.load_gateway(gateway)
+        home.demand_gateway(gateway)  # Its keys do not matter here: one whose row is damaged can be revoked.
         self._refused = self._issue()
 
     def record(self) -> int:

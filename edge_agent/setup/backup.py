@@ -37,6 +37,8 @@ from edge_agent.uplink.store.sqlite_file import refuse_other_files
 MAX_BYTES = 1 << 30
 """Of the packed files: age and tar work on them in memory."""
 ARCHIVE_FOLDER = "ledger-archive"
+STORE = "releaser/state.sqlite"
+"""``Config.store_path``, within the state folder."""
 LEDGER, CHECKPOINT = "ledger.jsonl", "checkpoint.txt"
 CONFIGURATION = ("edge-agent.yaml", "consent.yaml", "credentials.yaml", "notify.yaml")
 _KEYS = {
@@ -127,31 +129,25 @@ def open_backup(content: bytes, passphrase: str) -> Backup:
 def restore(backup: Backup, folder: Path, state_dir: Path) -> tuple[str, ...]:
     """Lay down what a backup holds, beside nothing that is there; ``init`` makes the rest.
 
+    One that was interrupted is done again by the same backup: the keys come last, and what it wrote stays. The gateway
+    that made the backup, with its keys and without its store, gets the archive alone.
+
     Returns:
         The paths that were written.
 
     Raises:
-        UsageError: There are keys already: a restore would mix two gateways.
+        UsageError: There are other keys already: a restore would mix two gateways, or two ledgers.
         CustodyError: A file cannot be written.
     """
-    if any((state_dir / "keys").rglob("*.pem")):
-        raise UsageError(f"there are keys in {state_dir} already", "a backup is restored on a gateway that has none")
-    keys = state_dir / "keys"
     archive = state_dir / ARCHIVE_FOLDER
-    places = {
-        "owner.pem": keys / "owner.pem",
-        "owner.age": keys / "owner.age",
-        "owner.pub.pem": keys / "public/owner.pem",
-        "owner.age.pub": keys / "public/owner.age.pub",
-        "gateway.pub.pem": archive / "gateway.pem",
-        LEDGER: archive / LEDGER,
-        CHECKPOINT: archive / CHECKPOINT,
-        **{name: folder / name for name in CONFIGURATION},
-    }
+    places = _list_places(folder, state_dir)
     written = []
     try:
+        if _has_other_keys(state_dir, {path: backup.files.get(name) for name, path in places.items()}):
+            _demand_lost_store(backup, state_dir)
+            places = {name: path for name, path in places.items() if path.parent == archive}
         for name, path in places.items():
-            if name not in backup.files or (name in CONFIGURATION and path.exists()):
+            if name not in backup.files or _is_kept(name, path, backup.files[name]):
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             write_new_file(path, backup.files[name], _mode_of(name))
@@ -160,6 +156,43 @@ def restore(backup: Backup, folder: Path, state_dir: Path) -> tuple[str, ...]:
     except OSError as error:
         raise CustodyError(f"cannot be written: {error.filename}: {error.strerror}") from error
     return tuple(written)
+
+
+def _has_other_keys(state_dir: Path, ours: Mapping[Path, bytes | None]) -> bool:
+    return any(path.read_bytes() != ours.get(path) for path in (state_dir / "keys").rglob("*.pem"))
+
+
+def _demand_lost_store(backup: Backup, state_dir: Path) -> None:
+    """Demand that the keys are those of the gateway that made the backup, and that its ledger is gone."""
+    public = state_dir / "keys/public"
+    for key, name in (("owner", "owner.pub.pem"), ("gateway", "gateway.pub.pem")):
+        path = public / f"{key}.pem"
+        if not path.exists() or path.read_bytes() != backup.files[name]:
+            hint = "a backup is restored on a gateway that has none"
+            raise UsageError(f"there are keys in {state_dir} already, and not all are the backup's", hint)
+    if (state_dir / STORE).exists():
+        hint = "only if it is damaged: stop the releaser and move it away first (docs/recovery.md)"
+        raise UsageError(f"this gateway has its keys and its ledger already: {state_dir / STORE}", hint)
+
+
+def _list_places(folder: Path, state_dir: Path) -> dict[str, Path]:
+    """Return where each file goes, in the order of writing."""
+    keys, archive = state_dir / "keys", state_dir / ARCHIVE_FOLDER
+    return {
+        "gateway.pub.pem": archive / "gateway.pem",
+        LEDGER: archive / LEDGER,
+        CHECKPOINT: archive / CHECKPOINT,
+        **{name: folder / name for name in CONFIGURATION},
+        "owner.age": keys / "owner.age",
+        "owner.age.pub": keys / "public/owner.age.pub",
+        "owner.pem": keys / "owner.pem",
+        "owner.pub.pem": keys / "public/owner.pem",
+    }
+
+
+def _is_kept(name: str, path: Path, content: bytes) -> bool:
+    """Tell whether what lies there stays: a configuration, or the same bytes; the rest is refused when written."""
+    return path.exists() and (name in CONFIGURATION or path.read_bytes() == content)
 
 
 def _mode_of(name: str) -> int:

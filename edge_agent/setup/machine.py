@@ -121,13 +121,8 @@ def _is_loadable(library: str) -> bool:
     return True
 
 
-def opens_sealed(name: str, store: Path = CREDENTIAL_STORE) -> bool:
-    """Tell whether this machine opens a sealed key, as systemd would for its service. As root."""
-    return bool(open_sealed(name, store))
-
-
 def open_sealed(name: str, store: Path = CREDENTIAL_STORE) -> bytes:
-    """Return a sealed key as PEM; empty if this machine does not open it. As root."""
+    """Return a sealed key as PEM, as its service gets it; empty if this machine does not open it. As root."""
     try:
         return _run("systemd-creds", "decrypt", f"--name={name}", str(store / f"edge-agent.{name}"), "-").stdout
     except (OSError, subprocess.SubprocessError):

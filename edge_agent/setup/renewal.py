@@ -28,7 +28,7 @@ from edge_agent.host.control_socket import call
 from edge_agent.host.regular_file import NotRegularError, open_regular
 from edge_agent.host.service_user import acting_as_owner, remove_entry
 from edge_agent.ledger import entries
-from edge_agent.ledger.entries import ErasedAllEntry
+from edge_agent.ledger.owner_kinds import ErasedAllEntry
 from edge_agent.protocol.public_keys import encode_public, thumbprint
 from edge_agent.settings.gateway import Config
 from edge_agent.setup.machine import is_systemd_running

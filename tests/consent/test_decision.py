@@ -1,32 +1,28 @@
 """Check 11: every rule has its reason, forbids win, and nothing leaves that one of the three did not allow."""
 
-import random
 from collections import Counter
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import edge_agent
-from edge_agent.consent import decision
-from edge_agent.consent.decision import counted, decide, decide_again, trace
+from edge_agent.consent.decision import decide, decide_again
 from edge_agent.consent.hours import parse_hours
 from edge_agent.consent.house_state import FOREVER, CameraInForce, History
 from edge_agent.consent.meet import meet
 from edge_agent.consent.offer import digest_offers, offers_of
 from edge_agent.consent.policy import Mode, Signatures
-from edge_agent.consent.rules import RULES
-from edge_agent.consent.signed_consent import effective
 from edge_agent.protocol.reasons import CAUSES
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Approval, Ask, Denial, Grant, Mask, Wait
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, ClockState, UtcNs, Window
 from edge_agent.uplink.inbound.steps import notes_of
 from tests.consent import strategies
+from tests.consent.strategies import house_of, three_terms
 from tests.support.consents import sign_consent
 from tests.support.gate import (
     HOME,
@@ -513,29 +509,6 @@ def test_a_camera_of_unknown_history_is_not_decided_on():
         decide(admitted(), house_state(), History({}), NOW, SYNC)
 
 
-def test_quotas_count_what_the_signed_terms_would_have_granted():
-    """A file made tighter for a while must not save up requests for later."""
-    tight = house_state(standing(terms(), terms(mode=Mode.DENY)))
-    assert isinstance(verdict_of(house=tight), Denial)
-    assert counted(admitted(), tight, history(), NOW, SYNC) == (("door", 10 * MINUTE_NS),)
-    refused = house_state(standing(terms(mode=Mode.DENY), terms()))
-    assert counted(admitted(), refused, history(), NOW, SYNC) == ()
-    assert counted(admitted(), tight, history(), NOW, ClockState.FLOOR_ONLY) == ()
-
-
-def test_the_trace_names_every_rule_for_every_camera():
-    """``explain`` shows what passed as well as what did not."""
-    steps = trace(admitted({"clip.cameras": ["*"]}), two(), history(), NOW, SYNC)
-    assert {(step.rule, step.camera) for step in steps} == {
-        (rule, camera) for rule in RULES for camera in ("door", "yard")
-    }
-    assert [(step.rule, step.camera, step.reason.code) for step in steps if step.reason] == [
-        ("mode", "yard", "mode-deny")
-    ]
-    general = trace(admitted(), house_state(paused_until=FOREVER), history(), NOW, ClockState.FLOOR_ONLY)
-    assert [step.reason.code for step in general if step.reason] == ["clock-unsynchronised", "release-paused"]
-
-
 def test_a_grant_is_made_in_one_place():
     """``Grant(`` stands once in the whole program, in ``decision``."""
     sources = Path(edge_agent.__file__).parent.rglob("*.py")
@@ -546,20 +519,6 @@ def test_a_grant_is_made_in_one_place():
 # Properties.
 
 
-KNOWN = standing().consent
-
-
-def house_of(*signed, files=None):
-    """Return a house of verified consents, without the signing: that is tested elsewhere."""
-    known = KNOWN
-    cameras = {}
-    for camera, ours, theirs in zip(strategies.CAMERAS, signed, files or signed, strict=True):
-        consent = replace(known, camera=camera, terms=ours)
-        cameras[camera] = CameraInForce(HOME, consent, None, effective(ours, theirs))
-    return replace(house_state(), cameras=cameras)
-
-
-three_terms = st.tuples(strategies.terms, strategies.terms, strategies.terms)
 three_that_ask = three_terms.map(
     lambda each: tuple(
         one.model_copy(update={"camera": one.camera.model_copy(update={"mode": Mode.ASK})}) for one in each
@@ -624,19 +583,6 @@ def test_tightening_never_turns_a_refusal_into_a_grant(ask, signed, others, past
     before = first(ask, house_of(*signed), past, now)
     after = first(ask, house_of(*tighter), past, now)
     assert set(offered(after)) <= set(offered(before))
-
-
-@settings(max_examples=60, deadline=None)
-@given(strategies.requests, three_terms, strategies.histories, st.randoms(use_true_random=False))
-def test_the_order_of_the_rules_does_not_matter(ask, signed, past, rnd: random.Random):
-    """Shuffled rules find the same reasons."""
-    house = house_of(*signed)
-    shuffled = list(decision.RULES.items())
-    rnd.shuffle(shuffled)
-    as_listed = decision._find(ask, house, past, NOW)
-    with mock.patch.object(decision, "RULES", dict(shuffled)):
-        as_shuffled = decision._find(ask, house, past, NOW)
-    assert [set(finding.reasons) for finding in as_listed] == [set(finding.reasons) for finding in as_shuffled]
 
 
 @settings(max_examples=100, deadline=None)

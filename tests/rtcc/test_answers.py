@@ -20,7 +20,7 @@ from edge_agent.rtcc.deliveries import assemble, deliveries, find_upload, load_d
 from edge_agent.rtcc.office.enrol import enrol
 from edge_agent.rtcc.state import exchanges, tables
 from edge_agent.units import DAY_NS, HOUR_NS, UtcNs, encode_rfc3339
-from tests.rtcc.conftest import NOW, Applicant
+from tests.rtcc.conftest import NOW, Applicant, take
 
 JTI = "j" * 22
 IN_AN_HOUR = UtcNs(NOW + HOUR_NS)
@@ -60,13 +60,11 @@ def file(gateway):
 
 @pytest.fixture
 def send(home, applicant, gateway):
-    inbox = Inbox(home)
-
     def send(seq, status=Status.UPLOADING, key=None, topic=None, **changes):
         members = {"sent_bytes": seq, "total_bytes": 1 << 20} if status is Status.UPLOADING else {}
         answer = Answer(gateway, home.settings.iss, JTI, seq, NOW, status, **members)
         raw = encode_answer(dataclasses.replace(answer, **changes), key or applicant.gateway)
-        return inbox.take(topic or f"rtcc/1/gw/{gateway}/res", raw)
+        return take(home, topic or f"rtcc/1/gw/{gateway}/res", raw)
 
     return send
 
@@ -158,7 +156,7 @@ def test_a_gateway_cannot_take_anothers_delivered_away(home, send, gateway, file
         Answer(other_id, home.settings.iss, JTI, 0, NOW, Status.DELIVERED, files=(file,)), other.gateway
     )
     with pytest.raises(ConflictError, match="another's"):
-        Inbox(home).take(f"rtcc/1/gw/{other_id}/res", raw)
+        take(home, f"rtcc/1/gw/{other_id}/res", raw)
     assert list(deliveries(home)) == []
     assert kept_conflicts(home) == [(other_id, JTI, raw)]
     send(0, Status.DELIVERED, files=(file,))

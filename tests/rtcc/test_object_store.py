@@ -17,13 +17,13 @@ import pytest
 from edge_agent.errors import DeliveryError, EvidenceError, UnavailableError, UploadLostError
 from edge_agent.protocol.answer import Answer, DeliveredFile, Status, encode_answer, upload_name
 from edge_agent.rtcc import cli
-from edge_agent.rtcc.answers import Inbox
 from edge_agent.rtcc.object_store import ObjectStore as Bucket
 from edge_agent.rtcc.office.enrol import enrol
 from tests.peers.object_store import ROOT, ObjectStore
 from tests.peers.pki import Pki
 from tests.peers.proxy import Proxy
 from tests.peers.upload_hosts import StoreHost
+from tests.rtcc.conftest import take
 from tests.rtcc.test_upload_servers import raw
 
 pytestmark = [pytest.mark.peer, pytest.mark.city, pytest.mark.needs("go", "weed")]
@@ -190,7 +190,7 @@ def delivery(home, applicant, now, host: StoreHost):
     client.send(url, io.BytesIO(DATA), 0, len(DATA))
     files = (DeliveredFile("door", upload, hashlib.sha256(DATA).digest(), len(DATA), b"header"),)
     answer = Answer(gateway, home.settings.iss, jti, 0, now, Status.DELIVERED, files=files)
-    Inbox(home).take(f"rtcc/1/gw/{gateway}/res", encode_answer(answer, applicant.gateway))
+    take(home, f"rtcc/1/gw/{gateway}/res", encode_answer(answer, applicant.gateway))
     return gateway, upload
 
 

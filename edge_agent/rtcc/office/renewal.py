@@ -9,9 +9,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge_agent.errors import EvidenceError
-from edge_agent.protocol.public_keys import load_jwk, public_jwk
+from edge_agent.protocol.public_keys import public_jwk
 from edge_agent.protocol.renewal import due_at_s, verify_renewal
 from edge_agent.rtcc.office import authority
+from edge_agent.rtcc.office.enrol import gateway_key
 from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.units import SECOND_NS, UtcNs
 
@@ -35,7 +36,7 @@ def renew(home: RtccHome, gateway: str, presented: x509.Certificate, raw: bytes,
     if home.is_gateway_revoked(gateway) or home.certificates.is_revoked(presented):
         raise EvidenceError(f"gateway was revoked: gateway={gateway}")
     keys = home.load_gateway(gateway)["keys"]
-    application = verify_renewal(raw, home.settings.iss, gateway, load_jwk(keys["gateway"]))  # type: ignore[arg-type]
+    application = verify_renewal(raw, home.settings.iss, gateway, gateway_key(home, gateway))
     # A renewal renews: other keys would be another gateway under this one's id.
     if any(public_jwk(getattr(application, name)) != jwk for name, jwk in keys.items()):
         raise EvidenceError(f"application names other keys than the pinned ones: gateway={gateway}")

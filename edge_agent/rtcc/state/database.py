@@ -142,28 +142,18 @@ class CityDatabase:
 
 
 @contextmanager
-def refuse_as_conflict() -> Iterator[None]:
-    """Translate what a constraint says; to be put around a transaction, or a part of one that can be undone.
-
-    Raises:
-        ConflictError: A constraint refuses a row.
-    """
-    try:
-        yield
-    except IntegrityError as error:
-        # Its text holds the values of the row.
-        raise ConflictError(f"a row is refused: error={type(error.orig).__name__}") from None
-
-
-@contextmanager
 def savepoint(connection: Connection) -> Iterator[None]:
     """Undo what is done inside, and nothing else of the transaction, if it fails.
 
     Raises:
         ConflictError: A constraint refuses a row.
     """
-    with refuse_as_conflict(), connection.begin_nested():
-        yield
+    try:
+        with connection.begin_nested():
+            yield
+    except IntegrityError as error:
+        # Its text holds the values of the row.
+        raise ConflictError(f"a row is refused: error={type(error.orig).__name__}") from None
 
 
 def _make_engine(text: str) -> Engine:

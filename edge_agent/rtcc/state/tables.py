@@ -107,11 +107,15 @@ inbound = Table(
     Column("jti", String(22), nullable=False),
     # Of topic and payload: a message that comes again before it was judged is one row.
     Column("sha256", String(64), nullable=False, unique=True),
-    Column("topic", Text, nullable=False),
-    Column("payload", LargeBinary, nullable=False),
     Column("failures", Integer, nullable=False, default=0),
+    # Its place among those of its gateway that wait: the lowest of all gateways come first.
+    Column("turn", BigInteger, nullable=False, default=0),
+    Column("topic", Text, nullable=False),
+    # Last: SQLite reads through whatever lies before a column.
+    Column("payload", LargeBinary, nullable=False),
 )
 Index("inbound_exchange", inbound.c.gateway, inbound.c.jti, inbound.c.number)
+Index("inbound_turn", inbound.c.turn, inbound.c.number)
 
 # The reader of each broker, and the end of its lease.
 readers = Table(

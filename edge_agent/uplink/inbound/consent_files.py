@@ -21,7 +21,7 @@ from edge_agent.consent.signed_consent import Facts, SignedConsent, Stream, veri
 from edge_agent.errors import ConfigError, IntegrityError, RingError, UnsupportedVersionError, UsageError
 from edge_agent.host.regular_file import read_regular
 from edge_agent.ledger import entries
-from edge_agent.ledger.entries import ConsentSignedEntry
+from edge_agent.ledger.owner_kinds import ConsentSignedEntry
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Place, Quality

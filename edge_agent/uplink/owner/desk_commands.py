@@ -13,7 +13,7 @@ from edge_agent.errors import DenialError, UnavailableError, UsageError
 from edge_agent.host.control_socket import Handler, Peer, Reply, read_texts
 from edge_agent.host.page_socket import PushLimit
 from edge_agent.ledger import entries
-from edge_agent.ledger.entries import PageEntry
+from edge_agent.ledger.owner_kinds import PageEntry
 from edge_agent.protocol import jws
 from edge_agent.texts import Texts
 from edge_agent.uplink.owner.desk_codes import LIFE_S, Codes, DeskDraft, WrongCodeError

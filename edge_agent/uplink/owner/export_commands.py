@@ -18,7 +18,7 @@ from edge_agent.errors import UsageError
 from edge_agent.host.control_socket import ANSWER_TIMEOUT_S, Handler, Peer, Reply
 from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
-from edge_agent.ledger.entries import ExportedEntry
+from edge_agent.ledger.owner_kinds import ExportedEntry
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import UtcNs

@@ -16,7 +16,7 @@ from edge_agent.host.clock import Clock
 from edge_agent.host.regular_file import read_regular
 from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
-from edge_agent.ledger.entries import UpdateEntry
+from edge_agent.ledger.gateway_kinds import UpdateEntry
 from edge_agent.units import UtcNs
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.store.database import Database

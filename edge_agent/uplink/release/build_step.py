@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from edge_agent.errors import EdgeAgentError, RingError
 from edge_agent.host.clock import Clock
 from edge_agent.ledger import table as ledger
-from edge_agent.ledger.entries import BundleEntry, GivenUpEntry
+from edge_agent.ledger.request_kinds import BundleEntry, GivenUpEntry
 from edge_agent.protocol.answer import upload_name
 from edge_agent.protocol.trust_bundle import Recipient, TrustBundle, list_recipients
 from edge_agent.protocol.verdict import CameraGrant, Grant

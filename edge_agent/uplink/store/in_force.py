@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.ledger import table as ledger
-from edge_agent.ledger.entries import ConsentRevokedEntry, PauseEntry
+from edge_agent.ledger.owner_kinds import ConsentRevokedEntry, PauseEntry
 from edge_agent.units import UtcNs
 from edge_agent.uplink.store.sqlite_file import SqliteFile
 

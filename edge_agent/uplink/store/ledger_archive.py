@@ -10,7 +10,7 @@ from edge_agent.errors import EvidenceError
 from edge_agent.host.regular_file import read_regular
 from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
-from edge_agent.ledger.entries import RestoredEntry
+from edge_agent.ledger.gateway_kinds import RestoredEntry
 from edge_agent.protocol.checkpoint import MAX_NOTE_BYTES
 from edge_agent.units import UtcNs
 from edge_agent.uplink.store.database import Database
