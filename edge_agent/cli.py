@@ -1,4 +1,4 @@
-"""The command ``edge-agent``: its commands, and what its help says first."""
+"""The command ``edge-agent``: its commands, and the first words of its help."""
 
 import argparse
 import sys

@@ -44,7 +44,7 @@ _REGULAR_FILE = 0o100644 << 16
 
 @dataclass(frozen=True, slots=True)
 class ZipEntry:
-    """A file in the container: where its bytes lie, and how many they are."""
+    """A file in the container: its name, the place of its bytes, their number and their CRC-32."""
 
     name: str
     at: int

@@ -25,7 +25,7 @@ class Deadlines:
     """Plans and carries out.
 
     Args:
-        store: Where the requests are.
+        store: Of the requests.
         footage: Keeps what a request still needs.
         worker: Carries out what was granted.
         clock: The moment of each.

@@ -99,7 +99,7 @@ class Drafts:
                 "window": window_members(window),
             },
         )
-        # From the payload, not from the wish: the sentence tells what these very bytes let out.
+        # From the payload, not from the wish: the sentence tells the footage that these very bytes let out.
         leaving = meet_approval(read_approval(payload.payload, self._orders.thumbprint), offers)
         if not leaving.cameras:
             raise UsageError("nothing of what was asked lies in the minutes and cameras that are left")

@@ -72,7 +72,7 @@ class News:
         time_zone: In which moments are said.
         clock: Tells which rows are too old, and how long ago refusals were told.
         texts: The owner's language.
-        links: Where the resident's page is.
+        links: Addresses of the resident's page.
     """
 
     def __init__(
