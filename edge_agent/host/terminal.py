@@ -81,7 +81,7 @@ def ask_secret(prompt: str) -> str:
     """Ask for a passphrase at the terminal, without showing it.
 
     Raises:
-        UsageError: There is no terminal: it would be shown, or would wait for ever.
+        UsageError: There is no terminal: it would be shown, or would wait indefinitely.
         EOFError: The input has ended.
     """
     with warnings.catch_warnings():

@@ -195,7 +195,7 @@ def test_an_answer_that_contradicts_is_kept_for_a_person(home, send, gateway, fi
 
 
 def test_an_answer_that_the_state_refuses_is_kept_for_a_person(home, send, gateway, file):
-    """A constraint that would refuse it for ever ends in a conflict, once, and leaves nothing half done."""
+    """A constraint that would refuse it indefinitely ends in a conflict, once, and leaves nothing half done."""
     place = {"jti": JTI, "gateway": gateway, "seq": 3, "status": "queued"}
     with home.state.database.begin() as connection:
         connection.execute(insert(tables.answers), {**place, "raw": b"", "taken_at_ns": 0})

@@ -134,7 +134,7 @@ def attack_rollback(home: Home) -> None:
 
 
 def attack_freeze(home: Home) -> None:
-    """Old but properly signed metadata, for ever."""
+    """Old but properly signed metadata, indefinitely."""
     home.office.release("0.3.0", now=NOW - timedelta(days=60))
 
 
