@@ -165,6 +165,8 @@ class ReleaseTable:
 
     def find_doomed_upload(self) -> DoomedUpload | None:
         """Return the upload that was tried least often, the oldest of them."""
+        # By the number of tries: a server that never answers for one upload does not hold up the
+        # others.
         row = self._file.find_row("SELECT id, request_id, file, url FROM doomed_upload ORDER BY tries, id LIMIT 1")
         return None if row is None else DoomedUpload(*row)
 
