@@ -30,7 +30,7 @@ def test_quotas_count_what_the_signed_terms_would_have_granted():
 
 
 def test_the_trace_names_every_rule_for_every_camera():
-    """``explain`` shows what passed as well as what did not."""
+    """``explain`` shows the passed rules as well as the others."""
     house = house_state(("door", standing(terms())), ("yard", standing(terms(mode=Mode.DENY), camera="yard")))
     steps = trace(admitted({"clip.cameras": ["*"]}), house, history(), NOW, SYNC)
     assert {(step.rule, step.camera) for step in steps} == {

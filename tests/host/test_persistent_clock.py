@@ -220,7 +220,7 @@ def test_trust_bundle_raises_the_floor_of_the_running_process(gateway: Gateway) 
 
 
 def test_clock_far_behind_the_trust_bundle_is_not_believed(gateway: Gateway) -> None:
-    """Where the memory is lost, a time source that is days behind what the bundle was signed at is wrong."""
+    """If the memory is lost, a time source that is days behind what the bundle was signed at is wrong."""
     signed = gateway.kernel.wall
     gateway.path.unlink()
     gateway.kernel.reboot(-60 * DAY_NS)

@@ -27,7 +27,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("statement", FAULTS.values(), ids=FAULTS)
 def test_a_fault_of_ours_is_no_outage(home, statement):
-    """Whoever waits until the database is back would wait indefinitely; and no text of it holds a row's values."""
+    """A program that waits for the database would wait indefinitely; and no text of it holds a row's values."""
     with pytest.raises(DBAPIError) as caught, home.state.database.begin() as connection:
         connection.execute(statement)
     assert not isinstance(caught.value, UnavailableError)

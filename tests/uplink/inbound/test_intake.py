@@ -54,7 +54,7 @@ def test_message_that_nobody_foresaw_is_counted_and_stops_nobody(house):
 
 
 def test_message_is_not_acknowledged_where_the_disk_fails(house):
-    """What could not be written down comes again."""
+    """A message that could not be written down comes again."""
     house.house_reader.before = lambda: raise_it(sqlite3.OperationalError("disk I/O error"))
     message = Delivery(house.sign())
     with pytest.raises(sqlite3.OperationalError):
