@@ -295,7 +295,7 @@ class Recorder:
         states = [camera["state"] for camera in status["cameras"].values()]
         self._notifier.status(f"{states.count('recording')} of {len(self._streams)} streams recording")
         try:
-            write_small_file(self._config.status_path, json.dumps(status, indent=1).encode(), durable=False)
+            write_small_file(self._config.status_path, json.dumps(status).encode(), durable=False)
         except OSError as error:
             log.warning("status not written path=%s: %s", self._config.status_path, error.strerror)
 
