@@ -79,6 +79,24 @@ def read_regular(path: Path, max_bytes: int = MAX_STATE_BYTES, *, follow: bool =
     return content
 
 
+def overwrite_regular(path: Path) -> None:
+    """Overwrite a small regular file with random bytes, durably: call before its name goes.
+
+    The traces in flash memory are in docs/threat-model.md.
+
+    Raises:
+        NotRegularError: Something else lies there.
+        OSError: It cannot be written.
+    """
+    descriptor = open_regular(path, os.O_RDWR)
+    try:
+        # Without a buffer of Python's between: a sync before its flush would leave the old bytes on the disk.
+        os.pwrite(descriptor, os.urandom(os.fstat(descriptor).st_size), 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _refusal(path: Path, mode: int) -> NotRegularError:
     kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "a device")
     return NotRegularError(errno.EINVAL, f"{kind} lies there, not a regular file", str(path))

@@ -16,7 +16,7 @@ from pathlib import Path
 from edge_agent.custody.keys import KEY_HOLDER, custody_note_path, locate_private
 from edge_agent.errors import CustodyError, EdgeAgentError
 from edge_agent.host.atomic_file import sync_folder, write_small_file
-from edge_agent.host.regular_file import open_regular, read_regular
+from edge_agent.host.regular_file import overwrite_regular, read_regular
 from edge_agent.host.service_user import acting_as_owner
 from edge_agent.settings.gateway import load_config
 from edge_agent.setup.dropins import encode_dropin
@@ -173,10 +173,7 @@ def _seal(name: str, path: Path, store: Path) -> Path:
 
 def _shred(path: Path) -> None:
     with acting_as_owner(path.parent):
-        descriptor = open_regular(path, os.O_RDWR)
-        with os.fdopen(descriptor, "rb+") as file:
-            file.write(os.urandom(os.fstat(descriptor).st_size))
-            os.fsync(descriptor)
+        overwrite_regular(path)
         path.unlink()
         sync_folder(path.parent)
 

@@ -25,7 +25,7 @@ from edge_agent.errors import CustodyError, EdgeAgentError, RingBusyError, Unava
 from edge_agent.host.atomic_file import sync_folder, write_small_file
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import call
-from edge_agent.host.regular_file import NotRegularError, open_regular
+from edge_agent.host.regular_file import NotRegularError, open_regular, overwrite_regular
 from edge_agent.host.service_user import acting_as_owner, remove_entry
 from edge_agent.ledger import entries
 from edge_agent.ledger.owner_kinds import ErasedAllEntry
@@ -208,12 +208,9 @@ def _destroy_key(state_dir: Path, sealed: Path, work: _Work) -> None:
 
 
 def _shred(path: Path) -> bool:
-    """Overwrite a small file and delete it; the traces in flash memory are in docs/threat-model.md."""
+    """Overwrite a small file and delete it; tell whether one was there."""
     try:
-        with os.fdopen(open_regular(path, os.O_RDWR), "rb+") as file:
-            file.write(os.urandom(os.fstat(file.fileno()).st_size))
-            file.flush()
-            os.fsync(file.fileno())
+        overwrite_regular(path)
     # Destroyed by an earlier run, or never there: of a sealed key there is no file, of a plain one
     # no sealed copy.
     except (FileNotFoundError, NotADirectoryError):

@@ -16,7 +16,7 @@ from edge_agent.errors import ConfigError, EdgeAgentError
 from edge_agent.host.clock import SystemClock
 from edge_agent.host.hardening import lock_folder
 from edge_agent.host.persistent_clock import KeptClock
-from edge_agent.host.regular_file import NotRegularError, open_regular, read_regular
+from edge_agent.host.regular_file import NotRegularError, open_regular, overwrite_regular, read_regular
 from edge_agent.recording.owner_orders import UsedOrders
 from edge_agent.recording.pauses import Pauses
 from edge_agent.recording.reader_memory import ReaderMemory
@@ -192,3 +192,14 @@ def test_no_file_is_opened_in_another_way() -> None:
             if function not in ALLOWED or (function == "os.open" and not any(guard in call for guard in GUARDS)):
                 found.add(f"{path.relative_to(root)}:{node.lineno}: {call}")
     assert not found
+
+
+def test_a_secret_is_gone_from_the_file_before_its_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The random bytes are in the kernel when it is told to sync: a sync before them would keep the secret."""
+    path, synced = tmp_path / "key", []
+    path.write_bytes(b"a private key")
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(path.read_bytes()))
+    overwrite_regular(path)
+    assert len(synced) == 1
+    assert len(synced[0]) == len(b"a private key")
+    assert b"private" not in synced[0]
