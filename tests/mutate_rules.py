@@ -8,7 +8,6 @@ import sys
 from tests import mutate_gate
 
 MACHINE = "tests/uplink/test_gate_machine.py"
-FINDINGS = ("consent/camera_findings.py", MACHINE)
 DECISION = ("consent/decision.py", MACHINE)
 BOUND = ("consent/bound.py", MACHINE)
 RULES = ("consent/rules.py", MACHINE)
@@ -39,7 +38,7 @@ MUTANTS: dict[str, mutate_gate.Mutant] = {
         "elif False:",
     ),
     "G2 what is unknown is a denial": (
-        FINDINGS,
+        RULES,
         "return bool(self.reasons) and {each.code for each in self.reasons} <= UNKNOWN",
         "return False",
     ),

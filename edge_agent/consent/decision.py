@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from edge_agent.consent.bound import NOTHING, Bound, CameraBound, intersect
-from edge_agent.consent.camera_findings import (
-    CameraFindings,
-    TraceStep,
-    apply_rules,
-    general_reasons,
-    reason_of_request,
-)
 from edge_agent.consent.house_state import History, HouseState
 from edge_agent.consent.offer import Offers, digest_offers, offers_of
 from edge_agent.consent.policy import GlobalTerms, Mode
-from edge_agent.consent.rules import Case, in_force_reasons
+from edge_agent.consent.rules import (
+    CameraFindings,
+    Case,
+    TraceStep,
+    apply_rules,
+    general_reasons,
+    in_force_reasons,
+    reason_of_request,
+)
 from edge_agent.protocol.reasons import CAUSES, TIMED, UNKNOWN, say
 from edge_agent.protocol.request import Admitted, Request
 from edge_agent.protocol.verdict import Approval, Ask, CameraGrant, Denial, Grant, Reason, Verdict, Wait
@@ -159,6 +160,30 @@ def stop(bound: Bound, house_state: HouseState, why: Reason, now: UtcNs) -> Eval
     if not kept.cameras:
         return _ended(None, left, now)
     return Evaluation(Wait((why,), now), kept, _sorted(left))
+
+
+def trace(
+    admitted: Admitted, house_state: HouseState, history: History, now: UtcNs, clock_state: ClockState
+) -> tuple[TraceStep, ...]:
+    """Return what every rule says on every camera that was asked for, in no order that means anything."""
+    general = general_reasons(admitted.request, house_state, now, clock_state)
+    steps = [TraceStep("general", None, reason) for reason in general]
+    return (*steps, *(step for finding in apply_rules(admitted, house_state, history, now) for step in finding.steps))
+
+
+def counted(
+    admitted: Admitted, house_state: HouseState, history: History, now: UtcNs, clock_state: ClockState
+) -> tuple[tuple[str, int], ...]:
+    """Return what this request uses up of the quotas: (camera, nanoseconds) of all that the signed terms would allow.
+
+    Entered once, with the first decision, whatever that decision is: a file made tighter for a while and looser again
+    must not admit more requests than the signed terms alone would have.
+    """
+    if any(general_reasons(admitted.request, house_state, now, clock_state)):
+        return ()
+    findings = apply_rules(admitted, house_state, history, now, as_signed=True)
+    duration_ns = admitted.request.window.duration_ns
+    return tuple((finding.camera, duration_ns) for finding in findings if not finding.reasons)
 
 
 def _waiting(cases: Iterable[Case], now: UtcNs) -> list[UtcNs]:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
 from tuspyserver import create_tus_router
 
@@ -34,7 +33,7 @@ from edge_agent.rtcc.receiver_namespace import (
 )
 from edge_agent.rtcc.receiver_room import STALLED_S, NoRoom
 from edge_agent.rtcc.receiver_storage import UPLOAD_NAME, ReceiveStorage, peer
-from edge_agent.rtcc.server_thread import ServerThread
+from edge_agent.rtcc.server_thread import ServerThread, make_server
 from edge_agent.rtcc.state_questions import NO_ANSWER, Revocations, StateQuestions
 
 MAX_UPLOAD_BYTES = 64 << 30
@@ -99,22 +98,14 @@ class Receiver(ServerThread):
             socket.create_server((settings.host, settings.port)), ConnectionPlaces(MAX_OF_ONE_ADDRESS, MAX_IN_ALL)
         )
         self.port = int(listener.getsockname()[1])
-        server = uvicorn.Server(
-            uvicorn.Config(
-                build_app(storage, settings, self._questions, is_announced, is_revoked or _nobody, renew),
-                http=PeerProtocol,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_keep_alive=75,
-                timeout_graceful_shutdown=2,
-                ssl_certfile=settings.certificate,
-                ssl_keyfile=settings.key,
-                ssl_ca_certs=str(settings.ca),
-                ssl_cert_reqs=ssl.CERT_REQUIRED,
-            )
+        server = make_server(
+            build_app(storage, settings, self._questions, is_announced, is_revoked or _nobody, renew),
+            http=PeerProtocol,
+            timeout_keep_alive=75,
+            ssl_certfile=settings.certificate,
+            ssl_keyfile=settings.key,
+            ssl_ca_certs=str(settings.ca),
+            ssl_cert_reqs=ssl.CERT_REQUIRED,
         )
         super().__init__("receiver", server, listener, QuickHandshakeLoop)
 
@@ -165,7 +156,7 @@ def build_app(
         )
     )
     later = None if renew is None else questions.defer(renew)
-    # Revocation is judged before the path: a revoked gateway learns nothing of what is here.
+    # Revocation is judged before the path: a revoked gateway learns nothing about other uploads.
     return _guard(keep_apart(app, _find_peer), Revocations(questions, is_revoked), later)
 
 

@@ -10,12 +10,13 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import edge_agent
-from edge_agent.consent.decision import decide, decide_again
+from edge_agent.consent.decision import counted, decide, decide_again, trace
 from edge_agent.consent.hours import parse_hours
 from edge_agent.consent.house_state import FOREVER, CameraInForce, History
 from edge_agent.consent.meet import meet
 from edge_agent.consent.offer import digest_offers, offers_of
 from edge_agent.consent.policy import Mode, Signatures
+from edge_agent.consent.rules import RULES
 from edge_agent.protocol.reasons import CAUSES
 from edge_agent.protocol.request import Quality
 from edge_agent.protocol.verdict import Approval, Ask, Denial, Grant, Mask, Wait
@@ -58,7 +59,7 @@ def codes(verdict):
 
 
 def test_a_request_within_the_terms_is_granted():
-    """What was asked, all of it, once the cooling-off has passed."""
+    """All that was asked, once the cooling-off has passed."""
     grant = verdict_of()
     assert isinstance(grant, Grant)
     (camera,) = grant.cameras
@@ -509,6 +510,29 @@ def test_a_camera_of_unknown_history_is_not_decided_on():
         decide(admitted(), house_state(), History({}), NOW, SYNC)
 
 
+def test_quotas_count_what_the_signed_terms_would_have_granted():
+    """A file made tighter for a while must not save up requests for later."""
+    tight = house_state(standing(terms(), terms(mode=Mode.DENY)))
+    assert isinstance(verdict_of(house=tight), Denial)
+    assert counted(admitted(), tight, history(), NOW, SYNC) == (("door", 10 * MINUTE_NS),)
+    refused = house_state(standing(terms(mode=Mode.DENY), terms()))
+    assert counted(admitted(), refused, history(), NOW, SYNC) == ()
+    assert counted(admitted(), tight, history(), NOW, ClockState.FLOOR_ONLY) == ()
+
+
+def test_the_trace_names_every_rule_for_every_camera():
+    """``explain`` shows what passed as well as what did not."""
+    steps = trace(admitted({"clip.cameras": ["*"]}), two(), history(), NOW, SYNC)
+    assert {(step.rule, step.camera) for step in steps} == {
+        (rule, camera) for rule in RULES for camera in ("door", "yard")
+    }
+    assert [(step.rule, step.camera, step.reason.code) for step in steps if step.reason] == [
+        ("mode", "yard", "mode-deny")
+    ]
+    general = trace(admitted(), house_state(paused_until=FOREVER), history(), NOW, ClockState.FLOOR_ONLY)
+    assert [step.reason.code for step in general if step.reason] == ["clock-unsynchronised", "release-paused"]
+
+
 def test_a_grant_is_made_in_one_place():
     """``Grant(`` stands once in the whole program, in ``decision``."""
     sources = Path(edge_agent.__file__).parent.rglob("*.py")
@@ -533,7 +557,7 @@ def offered(verdict):
 @settings(max_examples=150, deadline=None)
 @given(strategies.requests, three_terms, strategies.histories)
 def test_a_grant_lies_within_request_incident_and_policy(ask, signed, past):
-    """Whatever is granted or offered was asked for, lies in the incident with the padding, and in the terms."""
+    """All granted or offered footage was asked for, lies in the incident with the padding, and in the terms."""
     house = house_of(*signed)
     verdict = first(ask, house, past, NOW)
     request = ask.request
@@ -588,7 +612,7 @@ def test_tightening_never_turns_a_refusal_into_a_grant(ask, signed, others, past
 @settings(max_examples=100, deadline=None)
 @given(strategies.requests, three_terms, strategies.histories, strategies.moments, st.integers(1, 60 * DAY_NS))
 def test_time_passing_never_makes_anything_valid(ask, signed, past, now, later):
-    """What is refused now is refused later, all else being equal (nothing here waits to become valid)."""
+    """A request that is refused now is refused later, all else being equal (nothing here waits to become valid)."""
     house = house_of(*signed)
     if isinstance(first(ask, house, past, now), Denial):
         assert isinstance(first(ask, house, past, UtcNs(now + later)), Denial)

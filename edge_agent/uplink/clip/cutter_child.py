@@ -104,6 +104,7 @@ class Cutting:
         try:
             tracks, packets = self._reader.read(nut)
         except EdgeAgentError:
+            # The clip ends here, and the manifest says so: the next record may be whole again.
             self.end_run("unreadable-record")
             self._output.tell(wire.Unreadable(head.ref))
             return
@@ -143,6 +144,7 @@ class Cutting:
         if self._run is not None:
             if self._run.is_broken:
                 self.end_run("pictures-unordered")
+            # In both directions: footage after a clock that was set back begins another clip.
             elif abs(placed.utc_ns - self._last_utc_ns) > MAX_HOLE_NS:
                 self.end_run("pictures-missing")
             elif shape is not self._shape:

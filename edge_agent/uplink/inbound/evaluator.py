@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from edge_agent.consent.admission import GatewayFacts, Replayed, SeenRequest, admit
 from edge_agent.consent.bound import NOTHING, Bound
-from edge_agent.consent.camera_findings import TraceStep, counted, trace
-from edge_agent.consent.decision import Evaluation, decide, decide_again, stop
+from edge_agent.consent.decision import Evaluation, counted, decide, decide_again, stop, trace
 from edge_agent.consent.house_state import CameraHistory, History, HouseState, patience_ns, refusals
 from edge_agent.consent.policy import Refusal
+from edge_agent.consent.rules import TraceStep
 from edge_agent.consent.signed_consent import SignedConsent
 from edge_agent.errors import DenialError
 from edge_agent.host.clock import Clock

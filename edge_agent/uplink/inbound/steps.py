@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edge_agent.consent.bound import NOTHING, Bound
-from edge_agent.consent.camera_findings import EVERY_CAMERA
 from edge_agent.consent.decision import Evaluation
+from edge_agent.consent.rules import EVERY_CAMERA
 from edge_agent.ledger.entries import LedgerCamera, LedgerEntry, Reasons
 from edge_agent.ledger.request_kinds import (
     DecisionEntry,
