@@ -18,7 +18,6 @@ pictures. It cannot know the camera's view before the recorder was started. A ne
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -60,7 +59,8 @@ class _Reference:
 
     edges: NDArray[np.float32]
     sharpness: float
-    features: Any
+    latest: Picture
+    """The last one that was good: its features are looked for only if edges alone do not tell."""
     pictures: int = 1
 
 
@@ -99,34 +99,32 @@ class HealthJudge:
     def _compare(self, picture: Picture) -> str:
         light = bool(picture.mean() < _NIGHT)
         edges, sharpness = _edges(picture), _sharpness(picture)
-        features = self._orb.detectAndCompute(picture, None)[1]
         usual = self._references.get(light)
         if usual is None or (self._times > ACCEPT_PICTURES and self._seen in ("out-of-focus", "moved")):
-            self._references[light] = _Reference(edges, sharpness, features)
+            self._references[light] = _Reference(edges, sharpness, picture)
             return "ok"
         if usual.pictures >= _FEW:
             if sharpness < usual.sharpness * _SHARP_SHARE:
                 return "out-of-focus"
-            if self._is_elsewhere(usual, edges, features):
+            if self._is_elsewhere(usual, edges, picture):
                 return "moved"
         usual.pictures = min(LEARN_PICTURES, usual.pictures + 1)
         rate = 1 / usual.pictures
         usual.edges = np.asarray(cv2.addWeighted(usual.edges, 1 - rate, edges, rate, 0), np.float32)
         usual.sharpness += (sharpness - usual.sharpness) * rate
-        if features is not None and len(features) >= _MIN_FEATURES:
-            usual.features = features
+        usual.latest = picture
         return "ok"
 
-    def _is_elsewhere(self, usual: _Reference, edges: NDArray[np.float32], features: Any) -> bool:
+    def _is_elsewhere(self, usual: _Reference, edges: NDArray[np.float32], picture: Picture) -> bool:
         window = cv2.createHanningWindow((edges.shape[1], edges.shape[0]), cv2.CV_32F)
         (right, down), response = cv2.phaseCorrelate(usual.edges, edges, window)
         if response >= _MIN_RESPONSE:
             return bool(np.hypot(right, down) > _SHIFT_SHARE * WIDTH)
-        if features is None or usual.features is None or min(len(features), len(usual.features)) < _MIN_FEATURES:
+        before, now = (self._orb.detectAndCompute(each, None)[1] for each in (usual.latest, picture))
+        if before is None or now is None or min(len(before), len(now)) < _MIN_FEATURES:
             return False
-        matches = self._matcher.match(usual.features, features)
-        near = sum(match.distance <= _MATCH_DISTANCE for match in matches)
-        return near < _MATCH_SHARE * min(len(features), len(usual.features))
+        near = sum(match.distance <= _MATCH_DISTANCE for match in self._matcher.match(before, now))
+        return bool(near < _MATCH_SHARE * min(len(before), len(now)))
 
 
 class MotionMeter:
