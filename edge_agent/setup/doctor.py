@@ -282,7 +282,7 @@ def known_phrases() -> tuple[str, ...]:
                 and node.args
                 and isinstance(node.args[0], ast.Constant)
             ):
-                found.add(re.split(r" ?[A-Za-z_]*[=:]? ?%", str(node.args[0].value))[0].strip())
+                found.add(re.split(r" ?[A-Za-z_]*[=:]? ?%| [A-Za-z_]+=", str(node.args[0].value))[0].strip())
     return tuple(sorted((each for each in found if len(each) >= 8), key=lambda each: (-len(each), each)))
 
 
